@@ -1,0 +1,3 @@
+"""Haulback: an open backup-and-recovery orchestrator."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""The `haulback` command: one file per noun."""

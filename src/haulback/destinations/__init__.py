@@ -1,0 +1,1 @@
+"""Destinations: dumb stores of named bytes, one file per product behind one Protocol."""

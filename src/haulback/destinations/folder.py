@@ -1,0 +1,129 @@
+"""A folder on this machine as a destination: temp file, fsync, link, fsync of the folder."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from haulback.destinations.protocol import Item
+from haulback.disk import Disk
+from haulback.errors import Conflict, Damaged, Malformed, NotFound, Unavailable
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*(/[a-z0-9][a-z0-9._-]*)*")
+_TEMP = ".tmp"
+
+
+class Folder:
+    """Objects are files below `root`.  Half-written ones live in `root/.tmp` only.
+
+    `root` must exist: a vanished mount point must never be mistaken for an empty destination.
+    """
+
+    def __init__(self, root: Path, disk: Disk | None = None) -> None:
+        self.root = root
+        self.disk = disk or Disk()
+        if not root.is_dir():
+            raise Unavailable(f"destination folder {root} is not there; mount or create it")
+
+    def store(self, name: str, data: bytes) -> None:
+        temp = self._temp()
+        self.disk.write_file(temp, data)
+        self._publish(temp, self._path(name))
+
+    def adopt(self, name: str, path: Path) -> None:
+        target = self._path(name)
+        try:
+            self._publish(path, target)
+        except Conflict:
+            if target.stat().st_size != path.stat().st_size:
+                raise
+            self.disk.unlink(path)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            self._copy_in(name, path)
+
+    def load(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
+        try:
+            with open(self._path(name), "rb", buffering=0) as file:
+                return _read(file.fileno(), name, offset, length)
+        except FileNotFoundError:
+            raise self._absent(name) from None
+
+    def info(self, name: str) -> Item:
+        try:
+            return Item(name, self._path(name).stat().st_size)
+        except FileNotFoundError:
+            raise self._absent(name) from None
+
+    def list(self, prefix: str) -> Iterator[Item]:
+        if not self.root.is_dir():
+            raise Unavailable(f"destination folder {self.root} is gone")
+        top = self._path(prefix)
+        for folder, _, files in os.walk(top):
+            for file in files:
+                path = Path(folder) / file
+                yield Item(path.relative_to(self.root).as_posix(), path.stat().st_size)
+
+    def delete(self, name: str) -> None:
+        self.disk.unlink(self._path(name))
+
+    def local_path(self, name: str) -> Path | None:
+        return self._path(name)
+
+    def sweep(self) -> int:
+        """Remove temp files that a dead writer left; only call when no writer runs."""
+        leftovers = list((self.root / _TEMP).glob("*"))
+        for path in leftovers:
+            self.disk.unlink(path)
+        return len(leftovers)
+
+    def _publish(self, source: Path, target: Path) -> None:
+        self.disk.make_folder(target.parent)
+        self.disk.link(source, target)
+        self.disk.sync_folder(target.parent)
+        self.disk.unlink(source)
+
+    def _copy_in(self, name: str, path: Path) -> None:
+        temp = self._temp()
+        with self.disk.create(temp) as file, open(path, "rb") as source:
+            while block := source.read(1 << 20):
+                self.disk.write(file, block)
+            self.disk.sync(file)
+        self._publish(temp, self._path(name))
+        self.disk.unlink(path)
+
+    def _temp(self) -> Path:
+        folder = self.root / _TEMP
+        self.disk.make_folder(folder)
+        return folder / os.urandom(12).hex()
+
+    def _path(self, name: str) -> Path:
+        if not _NAME.fullmatch(name):
+            raise Malformed(f"{name!r} is not an object name")
+        return self.root / name
+
+    def _absent(self, name: str) -> Exception:
+        if not self.root.is_dir():
+            return Unavailable(f"destination folder {self.root} is gone")
+        return NotFound(f"{name} is not stored in {self.root}", name=name)
+
+    def usage(self) -> tuple[int, int]:
+        """(total, free) bytes of the file system below."""
+        total, _, free = shutil.disk_usage(self.root)
+        return total, free
+
+
+def _read(handle: int, name: str, offset: int, length: int | None) -> bytes:
+    wanted = os.fstat(handle).st_size - offset if length is None else length
+    data = os.pread(handle, wanted, offset)
+    while len(data) < wanted:
+        more = os.pread(handle, wanted - len(data), offset + len(data))
+        if not more:
+            raise Damaged(f"{name} ends at byte {offset + len(data)}, too early", name=name)
+        data += more
+    return data

@@ -1,0 +1,84 @@
+"""Durable local files: every write, fsync, link and unlink the product makes goes through here.
+
+A crash test replaces `Disk` by one that stops at the n-th operation and drops what was not yet
+synced (`haulback.testing.crash`), so the order of the calls below *is* the durability promise.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import IO
+
+from haulback.errors import Conflict, OutOfSpace, Unavailable
+
+
+class Disk:
+    """The operating system's file calls, with our errors."""
+
+    def create(self, path: Path) -> IO[bytes]:
+        """Open a new file for writing; Conflict if it exists."""
+        try:
+            return open(path, "xb", buffering=0)
+        except FileExistsError:
+            raise Conflict(f"{path} exists already") from None
+        except OSError as error:
+            raise translate(error, path) from error
+
+    def write(self, file: IO[bytes], data: bytes | bytearray | memoryview) -> None:
+        view = memoryview(data)
+        try:
+            while view:
+                view = view[file.write(view) :]
+        except OSError as error:
+            raise translate(error, Path(file.name)) from error
+
+    def sync(self, file: IO[bytes]) -> None:
+        try:
+            os.fdatasync(file.fileno())
+        except OSError as error:
+            raise translate(error, Path(file.name)) from error
+
+    def link(self, source: Path, target: Path) -> None:
+        """Give a file a second name, atomically; Conflict if the name is taken."""
+        try:
+            os.link(source, target)
+        except FileExistsError:
+            raise Conflict(f"{target} exists already") from None
+
+    def replace(self, source: Path, target: Path) -> None:
+        os.replace(source, target)
+
+    def unlink(self, path: Path) -> None:
+        path.unlink(missing_ok=True)
+
+    def sync_folder(self, folder: Path) -> None:
+        """Make the names in `folder` durable."""
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+    def make_folder(self, folder: Path) -> None:
+        """Create a folder and its parents, each durable in its parent."""
+        if folder.is_dir():
+            return
+        self.make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        self.sync_folder(folder.parent)
+
+    def write_file(self, path: Path, data: bytes) -> None:
+        """A whole new file under its final name, durable; use for staging, not for publishing."""
+        with self.create(path) as file:
+            self.write(file, data)
+            self.sync(file)
+        self.sync_folder(path.parent)
+
+
+def translate(error: OSError, path: Path) -> Exception:
+    """The operating system's error in our words."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return OutOfSpace(f"no space left to write {path}; free some and try again")
+    return Unavailable(f"cannot write {path}: {error.strerror}")

@@ -1,0 +1,1 @@
+"""Drivers: code that talks to a hypervisor, storage or changer, behind Protocols."""

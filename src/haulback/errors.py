@@ -1,0 +1,115 @@
+"""The one error tree: wire code, HTTP status, exit code and whether trying again can help."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class HaulbackError(Exception):
+    """Base of every error raised on purpose.  `details` go on the wire beside `message`."""
+
+    code: ClassVar[str] = "internal"
+    status: ClassVar[int] = 500
+    exit_code: ClassVar[int] = 1
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str, **details: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details = details
+
+
+class Malformed(HaulbackError):
+    """The request cannot be understood; names the field and the remedy."""
+
+    code, status, exit_code = "malformed", 400, 2
+
+
+class Unauthenticated(HaulbackError):
+    """Nobody known is asking."""
+
+    code, status, exit_code = "unauthenticated", 401, 4
+
+
+class Forbidden(HaulbackError):
+    """Somebody known is asking for what is not theirs."""
+
+    code, status, exit_code = "forbidden", 403, 4
+
+
+class NotFound(HaulbackError):
+    """The named object does not exist (or is not visible to the caller)."""
+
+    code, status, exit_code = "not_found", 404, 5
+
+
+class Conflict(HaulbackError):
+    """The object is not in a state that allows this."""
+
+    code, status, exit_code = "conflict", 409, 6
+
+
+class Fenced(Conflict):
+    """The caller's attempt is over: a newer session or attempt owns the task."""
+
+    code = "fenced"
+
+
+class KindUnavailable(Conflict):
+    """The kind of task is known but not built yet."""
+
+    code = "kind_unavailable"
+
+
+class Cancelled(HaulbackError):
+    """The work was asked to stop."""
+
+    code, status, exit_code = "cancelled", 409, 10
+
+
+class Unavailable(HaulbackError):
+    """Something outside (destination, hypervisor) does not answer; trying again may help."""
+
+    code, status, exit_code, retryable = "unavailable", 503, 7, True
+
+
+class OutOfSpace(Unavailable):
+    """A disk that must be written is full."""
+
+    code, status = "out_of_space", 507
+
+
+class Unsupported(HaulbackError):
+    """A driver or destination does not offer this."""
+
+    code, status = "unsupported", 400
+
+
+class RepositoryError(HaulbackError):
+    """A repository cannot be used as asked."""
+
+    code, status, exit_code = "repository", 409, 6
+
+
+class WrongKey(RepositoryError):
+    """The passphrase or key file does not open this repository."""
+
+    code, status, exit_code = "wrong_key", 403, 4
+
+
+class Damaged(RepositoryError):
+    """Stored bytes are missing, or are not the bytes that were written."""
+
+    code = "damaged"
+
+
+class BaseGone(RepositoryError):
+    """What an increment builds on is no longer stored; the backup has to be exported again."""
+
+    code, retryable = "base_gone", True
+
+
+class SourceChanged(HaulbackError):
+    """An image changed its size, vanished or is in use while it was read."""
+
+    code, status, retryable = "source_changed", 409, True

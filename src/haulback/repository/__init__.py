@@ -1,0 +1,1 @@
+"""Deduplicated, compressed, encrypted backups (docs/design/repository-format.md)."""

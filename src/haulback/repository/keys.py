@@ -1,0 +1,163 @@
+"""The repository's key: made at init, wrapped by a passphrase or a key file, printable as a kit."""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+from blake3 import blake3
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
+
+from haulback.errors import Malformed, WrongKey
+
+KEY_BYTES = 32
+ID_BYTES = 20
+_NONCE_BYTES = 12
+# OWASP's 2023 minimum for Argon2id with one lane, rounded up; bounds stop a hostile config file
+# from asking for all memory.
+_MEMORY_KIB, _ITERATIONS, _MEMORY_MAX_KIB, _ITERATIONS_MAX = 65536, 3, 1 << 20, 64
+
+
+class Slot(msgspec.Struct, frozen=True):
+    """The master key wrapped by one secret; `wrapped` is nonce and AES-256-GCM ciphertext."""
+
+    kind: Literal["passphrase", "keyfile"]
+    salt: bytes
+    wrapped: bytes
+    memory_kib: int = _MEMORY_KIB
+    iterations: int = _ITERATIONS
+
+
+@dataclass(frozen=True)
+class Secret:
+    """What a person holds: exactly one of a passphrase and the bytes of a key file."""
+
+    kind: Literal["passphrase", "keyfile"]
+    value: bytes
+
+    @classmethod
+    def passphrase(cls, text: str) -> Secret:
+        if not text:
+            raise Malformed("the passphrase is empty")
+        return cls("passphrase", text.encode())
+
+    @classmethod
+    def keyfile(cls, path: Path) -> Secret:
+        """Read a key file: 64 hex digits.  Raises Malformed when it is something else."""
+        try:
+            text = path.read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise Malformed(f"cannot read key file {path}: {error}") from None
+        if not re.fullmatch(r"[0-9a-f]{64}", text):
+            raise Malformed(f"{path} is not a key file: it must hold 64 hex digits")
+        return cls("keyfile", bytes.fromhex(text))
+
+
+def make_keyfile(path: Path) -> None:
+    """A new random key file, readable by its owner only, durable before it is used."""
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with open(handle, "wb") as file:
+        file.write(os.urandom(KEY_BYTES).hex().encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+class Keys:
+    """Everything derived from the 32-byte master key of one repository."""
+
+    def __init__(self, master: bytes) -> None:
+        if len(master) != KEY_BYTES:
+            raise Malformed("a master key has 32 bytes")
+        self.master = master
+        self._chunk = self._derive("chunk id")
+        self._index = self._derive("index segment")
+
+    @classmethod
+    def generate(cls) -> Keys:
+        return cls(os.urandom(KEY_BYTES))
+
+    def chunk_id(self, data: bytes | bytearray | memoryview) -> bytes:
+        """20 bytes of keyed BLAKE3: equal data, equal id; without the key it says nothing."""
+        return blake3(data, key=self._chunk).digest(length=ID_BYTES)
+
+    def segment_hasher(self) -> blake3:
+        """A keyed hasher for index segments, whose name is their hash."""
+        return blake3(key=self._index, max_threads=blake3.AUTO)
+
+    def seal(self, purpose: str, name: bytes, data: bytes) -> bytes:
+        """Nonce and AES-256-GCM ciphertext of `data`, bound to what it is and to its name."""
+        nonce = os.urandom(_NONCE_BYTES)
+        return nonce + AESGCM(self._derive(purpose, name)).encrypt(nonce, data, name)
+
+    def unseal(self, purpose: str, name: bytes, sealed: bytes) -> bytes:
+        """The data again.  Raises InvalidTag when it is not what `seal` made under that name."""
+        nonce, text = sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:]
+        if len(text) < 16:
+            raise InvalidTag
+        return AESGCM(self._derive(purpose, name)).decrypt(nonce, text, name)
+
+    def wrap(self, secret: Secret) -> Slot:
+        salt, nonce = os.urandom(16), os.urandom(_NONCE_BYTES)
+        slot = Slot(secret.kind, salt, b"")
+        sealed = AESGCM(_wrapping_key(slot, secret)).encrypt(nonce, self.master, b"slot")
+        return Slot(secret.kind, salt, nonce + sealed)
+
+    @classmethod
+    def unwrap(cls, slots: list[Slot], secret: Secret) -> Keys:
+        """The keys, if one slot opens.  Raises WrongKey otherwise."""
+        for slot in slots:
+            if slot.kind != secret.kind:
+                continue
+            try:
+                key = AESGCM(_wrapping_key(slot, secret))
+                return cls(key.decrypt(slot.wrapped[:12], slot.wrapped[12:], b"slot"))
+            except InvalidTag:
+                continue
+        raise WrongKey(f"this {secret.kind} does not open the repository")
+
+    def kit(self, repository: str) -> str:
+        """The recovery kit: text to print and lock away; it opens the repository by itself."""
+        body = self.master + blake3(self.master).digest(length=3)
+        code = base64.b32encode(body).decode()
+        lines = [code[i : i + 4] for i in range(0, len(code), 4)]
+        rows = "\n".join("  " + " ".join(lines[i : i + 7]) for i in range(0, len(lines), 7))
+        return f"Haulback recovery kit\nrepository {repository}\nkey\n{rows}\n"
+
+    @classmethod
+    def from_kit(cls, text: str) -> Keys:
+        """Read a recovery kit back.  Raises Malformed when a letter was mistyped."""
+        code = "".join(text.rpartition("key\n")[2].split())
+        try:
+            body = base64.b32decode(code)
+        except ValueError:
+            raise Malformed("the recovery kit's key has a mistyped letter") from None
+        if len(body) != KEY_BYTES + 3 or blake3(body[:32]).digest(length=3) != body[32:]:
+            raise Malformed("the recovery kit's key has a mistyped letter")
+        return cls(body[:32])
+
+    def _derive(self, purpose: str, name: bytes = b"") -> bytes:
+        context = blake3(self.master, derive_key_context=f"haulback 2026 v1 {purpose}")
+        return context.update(name).digest() if name else context.digest()
+
+
+def _wrapping_key(slot: Slot, secret: Secret) -> bytes:
+    if secret.kind == "keyfile":
+        return blake3(
+            secret.value + slot.salt, derive_key_context="haulback 2026 v1 key file"
+        ).digest()
+    if not 8 <= slot.memory_kib <= _MEMORY_MAX_KIB or not 1 <= slot.iterations <= _ITERATIONS_MAX:
+        raise WrongKey("the key slot asks for an unreasonable amount of memory or time")
+    return Argon2id(
+        salt=slot.salt,
+        length=KEY_BYTES,
+        iterations=slot.iterations,
+        lanes=1,
+        memory_cost=slot.memory_kib,
+    ).derive(secret.value)

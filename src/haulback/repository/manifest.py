@@ -1,0 +1,72 @@
+"""The manifest: the whole record of one backup.  Its object alone makes the backup exist."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+from cryptography.exceptions import InvalidTag
+
+from haulback.errors import Damaged, Malformed
+from haulback.repository.keys import Keys
+from haulback.repository.pages import DiskMap
+
+FORMAT_VERSION = 1
+_GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+class StoredDisk(msgspec.Struct, frozen=True):
+    """One disk of a backup.  `name` is unique in the backup; `definition` is the platform's."""
+
+    name: str
+    map: DiskMap
+    format: str = "raw"
+    definition: dict[str, Any] = {}
+
+
+class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Everything the catalogue knows of a backup, so that it can be rebuilt from a destination.
+
+    `snapshot_time` in epoch milliseconds, server's clock; `read`, `stored` in bytes; `segments` are
+    the index segments the backup published.
+    """
+
+    backup: str
+    entity: str
+    entity_name: str
+    type: str
+    snapshot_time: int
+    disks: tuple[StoredDisk, ...]
+    parent: str | None = None
+    definition: dict[str, Any] = {}
+    labels: dict[str, str] = {}
+    read: int = 0
+    stored: int = 0
+    segments: tuple[str, ...] = ()
+    version: int = FORMAT_VERSION
+
+
+def name_of(backup: str) -> str:
+    """The object name of a manifest.  Raises Malformed when `backup` is no guid."""
+    if not _GUID.fullmatch(backup):
+        raise Malformed(f"{backup!r} is not a backup guid")
+    return f"manifests/{backup}"
+
+
+def encode(manifest: Manifest, keys: Keys) -> bytes:
+    return keys.seal("manifest", manifest.backup.encode(), msgspec.json.encode(manifest))
+
+
+def decode(sealed: bytes, backup: str, keys: Keys) -> Manifest:
+    """The manifest of `backup`, authenticated.  Raises Damaged when it is not that one."""
+    try:
+        plain = keys.unseal("manifest", backup.encode(), sealed)
+        manifest = msgspec.json.decode(plain, type=Manifest)
+    except (InvalidTag, msgspec.DecodeError) as error:
+        raise Damaged(f"the manifest of backup {backup} is damaged", backup=backup) from error
+    if manifest.backup != backup:
+        raise Damaged(f"the manifest of backup {backup} names another", backup=backup)
+    if manifest.version > FORMAT_VERSION:
+        raise Damaged(f"backup {backup} was written by a newer version", backup=backup)
+    return manifest

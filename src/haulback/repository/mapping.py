@@ -1,0 +1,112 @@
+"""Changing a disk's map: replaced segments stream in, rewritten pages stream up to a new root."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import groupby
+
+from haulback.repository.pages import (
+    EMPTY,
+    EMPTY_LEAF,
+    FAN_OUT,
+    HOLE,
+    LEAF_SEGMENTS,
+    DiskMap,
+    Pieces,
+    Ref,
+    depth_for,
+    pack_inner,
+    pack_leaf,
+    unpack_inner,
+    unpack_leaf,
+)
+
+LoadPage = Callable[[Ref], memoryview]
+AddPage = Callable[[bytes], Ref]
+
+
+class MapReader:
+    """Pages of a stored map, one path kept in memory: flat however large the disk."""
+
+    def __init__(self, root: DiskMap, load: LoadPage) -> None:
+        self.root, self._load = root, load
+        self._path: dict[int, tuple[int, list[Ref]]] = {}
+
+    def page(self, depth: int, number: int) -> Ref:
+        """The reference of the `number`-th page at `depth` (0 are leaves)."""
+        if depth == self.root.depth:
+            return self.root.root if number == 0 else HOLE
+        children = self.children(depth + 1, number // FAN_OUT)
+        return children[number % FAN_OUT]
+
+    def children(self, depth: int, number: int) -> list[Ref]:
+        """The children of an inner page, padded with HOLE."""
+        known = self._path.get(depth)
+        if known and known[0] == number:
+            return known[1]
+        ref = self.page(depth, number)
+        found = [] if ref == HOLE else unpack_inner(self._load(ref))
+        children = found + [HOLE] * (FAN_OUT - len(found))
+        self._path[depth] = (number, children)
+        return children
+
+    def leaf(self, number: int) -> list[Pieces]:
+        """The segments of a leaf, padded with EMPTY."""
+        ref = self.page(0, number)
+        found = [] if ref == HOLE else unpack_leaf(self._load(ref))
+        return found + [EMPTY] * (LEAF_SEGMENTS - len(found))
+
+    def leaves(self) -> Iterator[tuple[int, list[Pieces]]]:
+        """Leaves that are not all zeros, in order; holes are passed over at every level."""
+        for number in self._below(self.root.depth, 0):
+            yield number, self.leaf(number)
+
+    def _below(self, depth: int, number: int) -> Iterator[int]:
+        if self.page(depth, number) == HOLE:
+            return
+        if depth == 0:
+            yield number
+            return
+        for i in range(FAN_OUT):
+            yield from self._below(depth - 1, number * FAN_OUT + i)
+
+
+def rewrite(
+    size: int,
+    base: MapReader | None,
+    segments: Iterable[tuple[int, Pieces]],
+    add: AddPage,
+) -> DiskMap:
+    """The map of a disk of `size` bytes: that of `base` with `segments` (ascending) replaced."""
+    depth = depth_for(size)
+    if base is not None and base.root.size != size:
+        raise ValueError("a map can only build on one of the same size")
+    changed: Iterable[tuple[int, Ref]] = _leaves(base, segments, add)
+    for level in range(1, depth + 1):
+        changed = _inner(base, level, changed, add)
+    root = base.root.root if base else HOLE
+    for _, ref in changed:
+        root = ref
+    return DiskMap(size, depth, root.id, root.group)
+
+
+def _leaves(
+    base: MapReader | None, segments: Iterable[tuple[int, Pieces]], add: AddPage
+) -> Iterator[tuple[int, Ref]]:
+    for number, group in groupby(segments, lambda item: item[0] // LEAF_SEGMENTS):
+        leaf = list(base.leaf(number)) if base else list(EMPTY_LEAF)
+        for segment, pieces in group:
+            leaf[segment % LEAF_SEGMENTS] = pieces
+        empty = all(ref == HOLE for pieces in leaf for _, ref in pieces)
+        yield number, HOLE if empty else add(pack_leaf(leaf))
+
+
+def _inner(
+    base: MapReader | None, depth: int, changed: Iterable[tuple[int, Ref]], add: AddPage
+) -> Iterator[tuple[int, Ref]]:
+    for number, group in groupby(changed, lambda item: item[0] // FAN_OUT):
+        children = list(base.children(depth, number)) if base else [HOLE] * FAN_OUT
+        for child, ref in group:
+            children[child % FAN_OUT] = ref
+        empty = all(child == HOLE for child in children)
+        yield number, HOLE if empty else add(pack_inner(children))

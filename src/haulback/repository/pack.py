@@ -1,0 +1,111 @@
+"""A pack: about 64 MiB of groups in one object, with a sealed directory at its end.
+
+`HBPACK01 | group records … | sealed directory | directory length (4) | HBPACKEN`
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from cryptography.exceptions import InvalidTag
+
+from haulback.destinations.protocol import Destination
+from haulback.disk import Disk
+from haulback.errors import Damaged
+from haulback.repository.group import GROUP_ID_BYTES, Group
+from haulback.repository.keys import ID_BYTES, Keys
+from haulback.units import MIB
+
+PACK_BYTES = 64 * MIB
+PACK_ID_BYTES = 16
+_MAGIC, _END = b"HBPACK01", b"HBPACKEN"
+_ENTRY = struct.Struct(f"<{GROUP_ID_BYTES}sIII")
+_TAIL = struct.Struct("<I8s")
+
+
+class Place(NamedTuple):
+    """Where a group record lies: pack id, offset and length in bytes."""
+
+    pack: bytes
+    offset: int
+    length: int
+
+
+class Entry(NamedTuple):
+    """One group of a pack's directory, with the chunk ids it holds."""
+
+    group: bytes
+    place: Place
+    chunks: list[bytes]
+
+
+def name_of(pack: bytes) -> str:
+    """The object name of a pack: `packs/ab/abcd…`."""
+    return f"packs/{pack.hex()[:2]}/{pack.hex()}"
+
+
+class PackWriter:
+    """One pack growing in a local folder; `seal` makes it complete and durable."""
+
+    def __init__(self, folder: Path, disk: Disk) -> None:
+        self.id = os.urandom(PACK_ID_BYTES)
+        self.path = folder / f"{self.id.hex()}.pack"
+        self.entries: list[Entry] = []
+        self.size = len(_MAGIC)
+        self._disk = disk
+        self._file = disk.create(self.path)
+        disk.write(self._file, _MAGIC)
+
+    def add(self, group: Group, record: bytes) -> Entry:
+        place = Place(self.id, self.size, len(record))
+        self._disk.write(self._file, record)
+        self.size += len(record)
+        entry = Entry(group.id, place, list(group.places))
+        self.entries.append(entry)
+        return entry
+
+    def seal(self, keys: Keys) -> None:
+        plain = b"".join(
+            _ENTRY.pack(e.group, e.place.offset, e.place.length, len(e.chunks)) + b"".join(e.chunks)
+            for e in self.entries
+        )
+        directory = keys.seal("pack", self.id, plain)
+        tail = directory + _TAIL.pack(len(directory), _END)
+        self._disk.write(self._file, tail)
+        self.size += len(tail)
+        self._disk.sync(self._file)
+        self._file.close()
+        self._disk.sync_folder(self.path.parent)
+
+    def abandon(self) -> None:
+        self._file.close()
+
+
+def read_directory(destination: Destination, pack: bytes, keys: Keys) -> list[Entry]:
+    """The groups of a stored pack.  Raises Damaged when it is not that pack, whole."""
+    name = name_of(pack)
+    size = destination.info(name).size
+    if size < len(_MAGIC) + _TAIL.size:
+        raise Damaged(f"{name} is too short to be a pack", name=name)
+    length, end = _TAIL.unpack(destination.load(name, size - _TAIL.size, _TAIL.size))
+    if end != _END or length > size - _TAIL.size:
+        raise Damaged(f"{name} does not end like a pack", name=name)
+    sealed = destination.load(name, size - _TAIL.size - length, length)
+    try:
+        return list(_entries(keys.unseal("pack", pack, sealed), pack))
+    except (InvalidTag, struct.error) as error:
+        raise Damaged(f"the directory of {name} is damaged", name=name) from error
+
+
+def _entries(plain: bytes, pack: bytes) -> Iterator[Entry]:
+    at = 0
+    while at < len(plain):
+        group, offset, length, count = _ENTRY.unpack_from(plain, at)
+        at += _ENTRY.size
+        chunks = [plain[at + i * ID_BYTES : at + (i + 1) * ID_BYTES] for i in range(count)]
+        at += count * ID_BYTES
+        yield Entry(group, Place(pack, offset, length), chunks)

@@ -1,0 +1,122 @@
+"""A disk's map: a tree of content-addressed pages that says which chunk lies where.
+
+A leaf covers 16 segments of 1 MiB; an inner page 256 pages below it.  Pages are stored like chunks,
+so an increment writes the pages on the way to what changed and shares all others.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import NamedTuple
+
+import msgspec
+
+from haulback.errors import Damaged
+from haulback.repository.cut import SEGMENT_BYTES
+from haulback.repository.group import GROUP_ID_BYTES
+from haulback.repository.keys import ID_BYTES
+
+LEAF_SEGMENTS = 16
+FAN_OUT = 256
+LEAF_BYTES = LEAF_SEGMENTS * SEGMENT_BYTES
+_REF = struct.Struct(f"<{ID_BYTES}s{GROUP_ID_BYTES}s")
+_PIECE = struct.Struct(f"<{ID_BYTES}sIH")
+_COUNT = struct.Struct("<H")
+
+
+class Ref(NamedTuple):
+    """A stored chunk or page and the group that holds it; HOLE stands for zeros."""
+
+    id: bytes
+    group: bytes
+
+
+HOLE = Ref(bytes(ID_BYTES), bytes(GROUP_ID_BYTES))
+
+
+class Piece(NamedTuple):
+    """A run of a segment: `length` bytes of the chunk `ref`, or of zeros."""
+
+    length: int
+    ref: Ref
+
+
+Pieces = tuple[Piece, ...]
+EMPTY: Pieces = (Piece(SEGMENT_BYTES, HOLE),)
+EMPTY_LEAF: list[Pieces] = [EMPTY] * LEAF_SEGMENTS
+
+
+class DiskMap(msgspec.Struct, frozen=True):
+    """The root of a disk's map.  `depth` 0 is a single leaf; `size` in bytes."""
+
+    size: int
+    depth: int
+    page: bytes
+    group: bytes
+
+    @property
+    def root(self) -> Ref:
+        return Ref(self.page, self.group)
+
+
+def depth_for(size: int) -> int:
+    """Levels of inner pages that a disk of `size` bytes needs."""
+    leaves, depth = -(-size // LEAF_BYTES), 0
+    while leaves > 1:
+        leaves, depth = -(-leaves // FAN_OUT), depth + 1
+    return depth
+
+
+def span(depth: int) -> int:
+    """Bytes that a page at `depth` covers."""
+    return LEAF_BYTES * int(FAN_OUT**depth)
+
+
+def pack_leaf(segments: list[Pieces]) -> bytes:
+    """A leaf's bytes: its groups, then each segment's pieces."""
+    groups: dict[bytes, int] = {}
+    body = []
+    for pieces in segments:
+        body.append(_COUNT.pack(len(pieces)))
+        for length, ref in pieces:
+            body.append(_PIECE.pack(ref.id, length, groups.setdefault(ref.group, len(groups))))
+    return _COUNT.pack(len(groups)) + b"".join(groups) + b"".join(body)
+
+
+def unpack_leaf(page: bytes | memoryview) -> list[Pieces]:
+    """The segments of a leaf.  Raises Damaged when the page makes no sense."""
+    try:
+        return _unpack_leaf(memoryview(page))
+    except (struct.error, IndexError) as error:
+        raise Damaged("a map page is malformed") from error
+
+
+def _unpack_leaf(page: memoryview) -> list[Pieces]:
+    (count,) = _COUNT.unpack_from(page)
+    at = _COUNT.size + count * GROUP_ID_BYTES
+    table = bytes(page[_COUNT.size : at])
+    groups = [table[i : i + GROUP_ID_BYTES] for i in range(0, len(table), GROUP_ID_BYTES)]
+    segments = []
+    while at < len(page):
+        (pieces,) = _COUNT.unpack_from(page, at)
+        end = at + _COUNT.size + pieces * _PIECE.size
+        rows = _PIECE.iter_unpack(page[at + _COUNT.size : end])
+        segment = tuple(Piece(length, Ref(chunk, groups[group])) for chunk, length, group in rows)
+        if len(segment) != pieces or sum(p.length for p in segment) > SEGMENT_BYTES:
+            raise Damaged("a map page is malformed")
+        segments.append(segment)
+        at = end
+    if len(segments) > LEAF_SEGMENTS:
+        raise Damaged("a map page has too many segments")
+    return segments
+
+
+def pack_inner(children: list[Ref]) -> bytes:
+    return b"".join(_REF.pack(*child) for child in children)
+
+
+def unpack_inner(page: bytes | memoryview) -> list[Ref]:
+    """The children of an inner page.  Raises Damaged when the page makes no sense."""
+    if len(page) % _REF.size or len(page) > FAN_OUT * _REF.size:
+        raise Damaged("a map page is malformed")
+    return [Ref(*row) for row in _REF.iter_unpack(page)]

@@ -1,0 +1,164 @@
+"""A repository on a destination: made, opened, listed, written to and read from."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import msgspec
+
+from haulback.destinations.protocol import Destination
+from haulback.disk import Disk
+from haulback.errors import Conflict, Damaged, NotFound, RepositoryError
+from haulback.repository import manifest as manifests
+from haulback.repository import pack as packs
+from haulback.repository.index import Index, Segment
+from haulback.repository.keys import Keys, Secret, Slot
+from haulback.repository.manifest import Manifest
+from haulback.repository.reader import Reader
+from haulback.repository.writer import Staged, Writer
+
+CONFIG = "haulback.json"
+_MANIFEST_FILE = "manifest.json"
+
+
+class Config(msgspec.Struct, frozen=True):
+    """The one object in the clear: which repository this is and how its key is wrapped.
+
+    `check` is a sealed copy of the guid, so that a swapped config is noticed.
+    """
+
+    repository: str
+    slots: list[Slot]
+    check: bytes
+    version: int = manifests.FORMAT_VERSION
+
+
+class Draft(msgspec.Struct, frozen=True):
+    """What an export left in staging: the manifest and the files to publish before it."""
+
+    manifest: Manifest
+    packs: list[str]
+    segments: list[str]
+
+
+class Repository:
+    """An open repository.  Threads may share it for reading; a Writer belongs to one thread."""
+
+    def __init__(self, destination: Destination, guid: str, keys: Keys) -> None:
+        self.destination, self.guid, self.keys = destination, guid, keys
+        self._segments: dict[str, Segment] = {}
+
+    @classmethod
+    def init(cls, destination: Destination, *secrets: Secret) -> Repository:
+        """Make a repository.  Raises Conflict when the destination holds one already."""
+        keys, guid = Keys.generate(), str(uuid.uuid4())
+        check = keys.seal("config", b"", guid.encode())
+        config = Config(guid, [keys.wrap(secret) for secret in secrets], check)
+        try:
+            destination.store(CONFIG, msgspec.json.encode(config))
+        except Conflict:
+            raise Conflict("the destination holds a repository already") from None
+        return cls(destination, guid, keys)
+
+    @classmethod
+    def open(cls, destination: Destination, secret: Secret | Keys) -> Repository:
+        """Open a repository.  Raises NotFound, WrongKey or Damaged."""
+        config = read_config(destination)
+        keys = secret if isinstance(secret, Keys) else Keys.unwrap(config.slots, secret)
+        try:
+            guid = keys.unseal("config", b"", config.check).decode()
+        except Exception as error:
+            raise Damaged(f"{CONFIG} is damaged or belongs to another key") from error
+        if guid != config.repository:
+            raise Damaged(f"{CONFIG} names another repository than its key does")
+        return cls(destination, guid, keys)
+
+    def index(self) -> Index:
+        """What is stored now.  Segments seen before stay mapped.  Raises Damaged."""
+        names = {item.name for item in self.destination.list("index")}
+        for gone in self._segments.keys() - names:
+            del self._segments[gone]
+        for name in sorted(names - self._segments.keys()):
+            path = self.destination.local_path(name)
+            if path is None:
+                raise RepositoryError("this destination has no local index cache")
+            self._segments[name] = Segment.open(path, name.rpartition("/")[2], self.keys)
+        return Index(self._segments.values())
+
+    def reader(self) -> Reader:
+        return Reader(self.destination, self.index(), self.keys)
+
+    def writer(self, folder: Path, pool: ThreadPoolExecutor, disk: Disk | None = None) -> Writer:
+        """A writer that stages into `folder` (empty, owned by the caller)."""
+        return Writer(self.keys, self.index(), folder, disk or Disk(), pool)
+
+    def backups(self) -> Iterator[Manifest]:
+        """Every backup's manifest; reads no map."""
+        for item in self.destination.list("manifests"):
+            yield self.manifest(item.name.rpartition("/")[2])
+
+    def manifest(self, backup: str) -> Manifest:
+        """One backup's record.  Raises NotFound or Damaged."""
+        try:
+            sealed = self.destination.load(manifests.name_of(backup))
+        except NotFound:
+            raise NotFound(f"backup {backup} is not in this repository", backup=backup) from None
+        return manifests.decode(sealed, backup, self.keys)
+
+    def draft(self, folder: Path, staged: Staged, manifest: Manifest, disk: Disk) -> Draft:
+        """Record durably in staging what is to be published; the export is complete after it."""
+        draft = Draft(manifest, [p.name for p in staged.packs], [p.name for p in staged.segments])
+        sealed = self.keys.seal("draft", manifest.backup.encode(), msgspec.json.encode(draft))
+        disk.write_file(folder / _MANIFEST_FILE, sealed)
+        return draft
+
+    def read_draft(self, folder: Path, backup: str) -> Draft:
+        """The draft of `backup` in a staging folder.  Raises NotFound or Damaged."""
+        try:
+            sealed = (folder / _MANIFEST_FILE).read_bytes()
+        except FileNotFoundError:
+            raise NotFound(f"staging {folder} holds no finished export") from None
+        try:
+            plain = self.keys.unseal("draft", backup.encode(), sealed)
+        except Exception as error:
+            raise Damaged(f"the draft of backup {backup} in {folder} is damaged") from error
+        return msgspec.json.decode(plain, type=Draft)
+
+    def publish(self, folder: Path, draft: Draft) -> Manifest:
+        """Make a staged backup exist: packs, then index, then the manifest.
+
+        Safe to repeat from the start after a crash at any point.
+        """
+        for file in draft.packs:
+            self._publish_file(folder / file, packs.name_of(bytes.fromhex(Path(file).stem)))
+        for file in draft.segments:
+            self._publish_file(folder / file, f"index/{Path(file).stem}")
+        name = manifests.name_of(draft.manifest.backup)
+        try:
+            self.destination.store(name, manifests.encode(draft.manifest, self.keys))
+        except Conflict:
+            if self.manifest(draft.manifest.backup) != draft.manifest:
+                raise
+        return draft.manifest
+
+    def _publish_file(self, path: Path, name: str) -> None:
+        if path.exists():
+            self.destination.adopt(name, path)
+            return
+        try:
+            self.destination.info(name)
+        except NotFound:
+            raise Damaged(f"{path} vanished from staging before it was published") from None
+
+
+def read_config(destination: Destination) -> Config:
+    """The repository's config, not yet authenticated.  Raises NotFound or Damaged."""
+    try:
+        return msgspec.json.decode(destination.load(CONFIG), type=Config)
+    except NotFound:
+        raise NotFound("there is no repository on this destination; init one first") from None
+    except msgspec.DecodeError as error:
+        raise Damaged(f"{CONFIG} is damaged: {error}") from error

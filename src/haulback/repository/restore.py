@@ -1,0 +1,101 @@
+"""Turning a map back into a disk: leaf by leaf, each group decoded once, holes left out."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Protocol
+
+from haulback.disk import translate
+from haulback.errors import Damaged
+from haulback.repository.backup import Meter, unmetered
+from haulback.repository.cut import SEGMENT_BYTES
+from haulback.repository.mapping import MapReader
+from haulback.repository.pages import HOLE, LEAF_SEGMENTS, DiskMap, Pieces
+from haulback.repository.reader import Reader
+
+_SEGMENTS_AHEAD = 8
+
+
+class Sink(Protocol):
+    """Where a restored disk is written; everything not written reads as zeros."""
+
+    def write_at(self, offset: int, data: bytes | memoryview) -> None:
+        """Write `data` at `offset` bytes."""
+
+
+class RawFile:
+    """A new sparse raw image.  Raises FileExistsError when the path is taken."""
+
+    def __init__(self, path: Path, size: int) -> None:
+        self.path = path
+        self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        os.truncate(self._handle, size)
+
+    def write_at(self, offset: int, data: bytes | memoryview) -> None:
+        view = memoryview(data)
+        try:
+            while view:
+                count = os.pwrite(self._handle, view, offset)
+                view, offset = view[count:], offset + count
+        except OSError as error:
+            raise translate(error, self.path) from error
+
+    def close(self, *, sync: bool = True) -> None:
+        if sync:
+            os.fsync(self._handle)
+        os.close(self._handle)
+
+
+def restore_disk(
+    disk: DiskMap,
+    reader: Reader,
+    sink: Sink,
+    pool: ThreadPoolExecutor,
+    meter: Meter = unmetered,
+) -> None:
+    """Write a disk's bytes to `sink`; every chunk is checked against its id first.
+
+    Raises Damaged before any byte of a bad chunk is written.  `meter` is told the bytes covered.
+    """
+    queue: deque[tuple[int, Future[list[tuple[int, memoryview]]], int]] = deque()
+    for number, pieces in segments(disk, reader):
+        covered = min(SEGMENT_BYTES, disk.size - number * SEGMENT_BYTES)
+        queue.append((number, pool.submit(_fetch, pieces, covered, reader), covered))
+        if len(queue) > _SEGMENTS_AHEAD:
+            _write(queue.popleft(), sink, meter)
+    while queue:
+        _write(queue.popleft(), sink, meter)
+
+
+def segments(disk: DiskMap, reader: Reader) -> Iterator[tuple[int, Pieces]]:
+    """(number, pieces) of every segment that is not all zeros, in order."""
+    for leaf, found in MapReader(disk, reader.chunk).leaves():
+        for i, pieces in enumerate(found):
+            number = leaf * LEAF_SEGMENTS + i
+            if number * SEGMENT_BYTES < disk.size and any(p.ref != HOLE for p in pieces):
+                yield number, pieces
+
+
+def _fetch(pieces: Pieces, covered: int, reader: Reader) -> list[tuple[int, memoryview]]:
+    runs, at = [], 0
+    for length, ref in pieces:
+        if ref != HOLE:
+            data = reader.chunk(ref)
+            if len(data) != length or at + length > covered:
+                raise Damaged(f"chunk {ref.id.hex()} does not fit its place in the map")
+            runs.append((at, data))
+        at += length
+    return runs
+
+
+def _write(
+    item: tuple[int, Future[list[tuple[int, memoryview]]], int], sink: Sink, meter: Meter
+) -> None:
+    number, future, covered = item
+    for at, data in future.result():
+        sink.write_at(number * SEGMENT_BYTES + at, data)
+    meter(covered)

@@ -1,0 +1,144 @@
+"""Writing new chunks and pages: deduplicated, grouped, compressed and sealed into local packs.
+
+Compression and encryption run in `workers` threads; the caller's thread reads, looks up and writes.
+Nothing a writer makes is visible in a repository before it is published.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from haulback.disk import Disk
+from haulback.repository.group import GROUP_BYTES, Group, encode
+from haulback.repository.index import Index, Segment
+from haulback.repository.keys import Keys
+from haulback.repository.pack import PACK_BYTES, Entry, PackWriter
+from haulback.repository.pages import Ref
+from haulback.units import KIB
+
+_PAGE_GROUP_BYTES = 128 * KIB  # small: a random reader decodes a whole group for one page
+_QUEUED_GROUPS = 6
+_NEW_CHUNKS_IN_MEMORY = 1 << 16  # beyond that they move into a local index segment
+
+
+class Staged(NamedTuple):
+    """What a finished writer left in its folder, to be published in this order."""
+
+    packs: tuple[Path, ...]
+    segments: tuple[Path, ...]
+    stored: int
+
+
+@dataclass
+class _Stream:
+    """One line of groups into one line of packs: data and pages do not mix."""
+
+    group_bytes: int
+    group: Group | None = None
+    pack: PackWriter | None = None
+    queue: deque[tuple[Group, Future[bytes]]] = field(default_factory=deque)
+
+
+class Writer:
+    """One backup's new chunks.  `folder` must be empty; `index` is what is already stored."""
+
+    def __init__(
+        self, keys: Keys, index: Index, folder: Path, disk: Disk, pool: ThreadPoolExecutor
+    ) -> None:
+        self._keys, self._index, self._folder, self._disk = keys, index, folder, disk
+        self._pool = pool
+        self._session, self._counter = os.urandom(8), 0
+        self._data, self._pages = _Stream(GROUP_BYTES), _Stream(_PAGE_GROUP_BYTES)
+        self._new: dict[bytes, bytes] = {}
+        self._entries: list[Entry] = []
+        self._packs: list[PackWriter] = []
+        self._segments: list[Path] = []
+
+    def add(self, chunks: Sequence[tuple[bytes, memoryview]]) -> list[Ref]:
+        """Store chunks (id, bytes) unless they are stored already; ask in batches."""
+        return self._add(chunks, self._data)
+
+    def add_page(self, page: bytes) -> Ref:
+        return self._add([(self._keys.chunk_id(page), memoryview(page))], self._pages)[0]
+
+    def finish(self) -> Staged:
+        """Seal everything durably.  After this the folder holds what `Staged` names."""
+        for stream in (self._data, self._pages):
+            self._close_group(stream)
+            self._drain(stream, 0)
+            if stream.pack:
+                stream.pack.seal(self._keys)
+        self._spill()
+        return Staged(
+            tuple(pack.path for pack in self._packs),
+            tuple(self._segments),
+            sum(pack.size for pack in self._packs),
+        )
+
+    def abandon(self) -> None:
+        """Close files; the folder is the caller's to remove."""
+        for pack in self._packs:
+            pack.abandon()
+
+    def _add(self, chunks: Sequence[tuple[bytes, memoryview]], stream: _Stream) -> list[Ref]:
+        refs = []
+        unknown = [chunk for chunk, _ in chunks if chunk not in self._new]
+        stored = dict(zip(unknown, self._index.find(unknown), strict=True)) if unknown else {}
+        for chunk, data in chunks:
+            group = self._new.get(chunk) or stored[chunk] or self._append(chunk, data, stream)
+            refs.append(Ref(chunk, group))
+        if len(self._new) > _NEW_CHUNKS_IN_MEMORY:
+            self._flush()
+        return refs
+
+    def _append(self, chunk: bytes, data: memoryview, stream: _Stream) -> bytes:
+        if stream.group and len(stream.group.data) + len(data) > stream.group_bytes:
+            self._close_group(stream)
+        if not stream.group:
+            stream.group = Group(self._session + struct.pack(">I", self._counter))
+            self._counter += 1
+        stream.group.add(chunk, data)
+        self._new[chunk] = stream.group.id
+        return stream.group.id
+
+    def _close_group(self, stream: _Stream) -> None:
+        if stream.group:
+            future = self._pool.submit(encode, stream.group, self._keys)
+            stream.queue.append((stream.group, future))
+            stream.group = None
+        self._drain(stream, _QUEUED_GROUPS)
+
+    def _drain(self, stream: _Stream, keep: int) -> None:
+        while len(stream.queue) > keep:
+            group, future = stream.queue.popleft()
+            record = future.result()
+            if stream.pack and stream.pack.size + len(record) > PACK_BYTES:
+                stream.pack.seal(self._keys)
+                stream.pack = None
+            if not stream.pack:
+                stream.pack = PackWriter(self._folder, self._disk)
+                self._packs.append(stream.pack)
+            self._entries.append(stream.pack.add(group, record))
+
+    def _flush(self) -> None:
+        for stream in (self._data, self._pages):
+            self._close_group(stream)
+            self._drain(stream, 0)
+        self._spill()
+
+    def _spill(self) -> None:
+        """Move what is known of new chunks from memory into a local index segment."""
+        if not self._entries:
+            return
+        path = Segment.build(self._entries).write(self._folder, self._keys, self._disk)
+        self._index.add(Segment.open(path, path.stem, self._keys))
+        self._segments.append(path)
+        self._entries.clear()
+        self._new.clear()

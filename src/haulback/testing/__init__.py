@@ -1,0 +1,1 @@
+"""Shipped test helpers: fakes, crash simulation and conformance suites for extensions."""

@@ -1,0 +1,34 @@
+"""Sizes, rates and durations: constants, and how they are printed."""
+
+from __future__ import annotations
+
+KIB = 1024
+MIB = 1024 * KIB
+GIB = 1024 * MIB
+TIB = 1024 * GIB
+
+_STEPS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+
+
+def size(count: float) -> str:
+    """Bytes in IEC units with three significant digits: `size(1536) == "1.5 KiB"`."""
+    value = float(count)
+    for step in _STEPS[:-1]:
+        if abs(value) < 1024:
+            return f"{int(value)} B" if step == "B" else f"{value:.3g} {step}"
+        value /= 1024
+    return f"{value:.3g} {_STEPS[-1]}"
+
+
+def rate(bytes_per_second: float) -> str:
+    """`rate(2**20) == '1 MiB/s'`."""
+    return f"{size(bytes_per_second)}/s"
+
+
+def duration(seconds: float) -> str:
+    """`duration(75) == '1m 15s'`; below a minute one decimal."""
+    if seconds < 60:
+        return f"{seconds:.1f}s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h {minutes:02d}m" if hours else f"{minutes}m {rest:02d}s"

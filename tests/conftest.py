@@ -1,0 +1,36 @@
+"""Fixtures shared by all tests."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from haulback.destinations.folder import Folder
+from haulback.repository.keys import Secret
+from haulback.repository.repository import Repository
+
+SECRET = Secret("keyfile", bytes(range(32)))
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(2) as pool:
+        yield pool
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    (tmp_path / "destination").mkdir()
+    return Folder(tmp_path / "destination")
+
+
+@pytest.fixture
+def repository(folder: Folder) -> Repository:
+    return Repository.init(folder, SECRET)
+
+
+@pytest.fixture(scope="session")
+def pool_of_two() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(2) as pool:
+        yield pool

@@ -1,0 +1,25 @@
+"""Rules of the house that linters cannot say."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+SOURCES = sorted((Path(__file__).parents[2] / "src" / "haulback").rglob("*.py"))
+FORBIDDEN = {"utils", "common", "manager", "helpers", "core"}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: "/".join(p.parts[-2:]))
+def test_a_module_is_short_named_for_what_it_does_and_says_so(path):
+    text = path.read_text()
+    tree = ast.parse(text)
+    assert ast.get_docstring(tree), "a module opens with a sentence"
+    assert path.stem not in FORBIDDEN
+    assert text.count("\n") <= 400, "a module has at most 400 lines"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: "/".join(p.parts[-2:]))
+def test_no_function_is_longer_than_60_lines(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert (node.end_lineno or 0) - node.lineno < 60, node.name

@@ -1,0 +1,97 @@
+"""A disk in memory and the short way to back it up and bring it back."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from haulback.disk import Disk
+from haulback.drivers.source import Extent
+from haulback.repository.backup import back_up_disk
+from haulback.repository.manifest import Manifest, StoredDisk
+from haulback.repository.mapping import MapReader
+from haulback.repository.pages import DiskMap
+from haulback.repository.repository import Repository
+from haulback.repository.restore import restore_disk
+
+
+class MemoryDisk:
+    """A Source and a Sink over bytes; remembers which 64 KiB blocks changed."""
+
+    def __init__(self, data: bytes | bytearray) -> None:
+        self.data, self.dirty = bytearray(data), set[int]()
+        self.read = 0
+
+    @property
+    def size(self) -> int:
+        return len(self.data)
+
+    def extents(self) -> Iterator[Extent]:
+        for at in range(0, self.size, 65536):
+            block = self.data[at : at + 65536]
+            if any(block):
+                yield Extent(at, len(block))
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        self.read += len(buffer)
+        assert offset + len(buffer) <= self.size
+        buffer[:] = self.data[offset : offset + len(buffer)]
+
+    def write_at(self, offset: int, data: bytes | memoryview) -> None:
+        self.data[offset : offset + len(data)] = data
+        self.dirty.update(range(offset // 65536, (offset + max(len(data), 1) - 1) // 65536 + 1))
+
+    def changed(self) -> list[Extent]:
+        found = [Extent(block * 65536, 65536) for block in sorted(self.dirty)]
+        self.dirty.clear()
+        return found
+
+
+def noise(size: int, seed: int = 0) -> bytes:
+    return random.Random(seed).randbytes(size)
+
+
+def back_up(
+    repository: Repository,
+    disk: MemoryDisk,
+    staging: Path,
+    pool: ThreadPoolExecutor,
+    base: DiskMap | None = None,
+    changed: list[Extent] | None = None,
+    io: Disk | None = None,
+    backup: str | None = None,
+) -> Manifest:
+    """Export and store in one go."""
+    io = io or Disk()
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir()
+    writer = repository.writer(staging, pool, io)
+    old = MapReader(base, repository.reader().chunk) if base else None
+    try:
+        found = back_up_disk(disk, writer, repository.keys, pool, old, changed)
+        staged = writer.finish()
+    except BaseException:
+        writer.abandon()
+        raise
+    manifest = Manifest(
+        backup or str(uuid.uuid4()),
+        "e",
+        "machine",
+        "INCREMENTAL" if base else "FULL",
+        1,
+        (StoredDisk("disk0", found),),
+        stored=staged.stored,
+    )
+    draft = repository.draft(staging, staged, manifest, io)
+    return repository.publish(staging, draft)
+
+
+def restored(repository: Repository, manifest: Manifest, pool: ThreadPoolExecutor) -> bytes:
+    disk = manifest.disks[0].map
+    sink = MemoryDisk(bytes(disk.size))
+    restore_disk(disk, repository.reader(), sink, pool)
+    return bytes(sink.data)

@@ -1,0 +1,64 @@
+"""Power may fail at every write, fsync, link and rename of a backup."""
+
+import random
+
+import pytest
+
+from haulback.destinations.folder import Folder
+from haulback.errors import NotFound
+from haulback.repository.repository import Repository
+from haulback.repository.verify import Depth, verify
+from haulback.testing.crash import CrashingDisk, PowerLost
+from haulback.units import MIB
+from tests.conftest import SECRET
+from tests.unit.repository.scene import MemoryDisk, back_up, noise, restored
+
+BACKUP = "00000000-0000-4000-8000-000000000001"
+
+
+@pytest.fixture
+def story(tmp_path, pool):
+    """A first backup on a sound disk; then one more through `io`."""
+    (tmp_path / "d").mkdir()
+    repository = Repository.init(Folder(tmp_path / "d"), SECRET)
+    disk = MemoryDisk(noise(3 * MIB))
+    first = back_up(repository, disk, tmp_path / "s", pool)
+    before = bytes(disk.data)
+    disk.write_at(MIB, noise(MIB, 9))
+    changed = disk.changed()
+
+    def second(io):
+        opened = Repository.open(Folder(tmp_path / "d", io), SECRET)
+        base = first.disks[0].map
+        return back_up(opened, disk, tmp_path / "s", pool, base, changed, io, BACKUP)
+
+    return repository, first, before, disk, second
+
+
+def test_a_backup_is_there_whole_or_not_at_all_wherever_power_fails(
+    story, pool, tmp_path, record_property
+):
+    _, first, before, disk, second = story
+    seed = random.randrange(1 << 32)
+    record_property("seed", seed)
+    failed, done = 0, False
+    while not done:
+        io = CrashingDisk(fail_at=failed + 1, seed=seed + failed)
+        try:
+            second(io)
+            done = True
+        except PowerLost:
+            failed += 1
+            io.drop_unsynced()
+        found = Repository.open(Folder(tmp_path / "d"), SECRET)
+        assert restored(found, first, pool) == before, f"seed {seed}, operation {failed}"
+        try:
+            manifest = found.manifest(BACKUP)
+        except NotFound:
+            assert not done
+        else:
+            assert restored(found, manifest, pool) == disk.data, f"seed {seed}, op {failed}"
+            done = True
+        report = verify(found, Depth.DATA, pool)
+        assert report.ok, (seed, failed, report.findings)
+    assert failed > 20
