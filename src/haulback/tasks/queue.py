@@ -1,0 +1,62 @@
+"""Who goes first, what a task occupies while it runs, and why one waits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from random import Random
+
+HEAD_START_MS = 600_000  # what one point of priority is worth; so a waiting 0 overtakes at last
+LANES = {
+    "inventory": 1,
+    "export": 3,
+    "store": 3,
+    "restore": 3,
+    "import": 3,
+    "snapshot": 5,
+    "upkeep": 2,
+}
+PER_SOURCE = {"export": 2, "snapshot": 2}
+MAX_ATTEMPTS = 5
+_FIRST_RETRY_MS = 5_000
+_LAST_RETRY_MS = 900_000
+
+
+def rank(ready_ms: int, priority: int) -> int:
+    """Position in the queue, the lowest first: time ready less the priority's head start."""
+    return ready_ms - priority * HEAD_START_MS
+
+
+def slots(
+    lane: str, node: str, source: str | None, locked: str | None, limits: Mapping[str, int]
+) -> dict[str, int]:
+    """Every limit row a task must fit in, by key; keys sort the same for everybody."""
+    found = {f"node:{node}:{lane}": limits.get(lane, LANES[lane])}
+    if source and lane in PER_SOURCE:
+        key = f"{lane}.source"
+        found[f"source:{source}:{lane}"] = limits.get(key, PER_SOURCE[lane])
+    if locked:
+        found[entity_slot(locked)] = 1
+    return dict(sorted(found.items()))
+
+
+def entity_slot(entity: str) -> str:
+    """The row that only one mutating task of an entity may hold."""
+    return f"entity:{entity}"
+
+
+def back_off(tries_left: int, tries: int, random: Random) -> int:
+    """Milliseconds before a retry copy may start: doubling, with a quarter of jitter."""
+    made = max(0, tries - tries_left)
+    wait = min(_LAST_RETRY_MS, _FIRST_RETRY_MS << min(made, 20))
+    return int(wait * (0.75 + random.random() / 2))
+
+
+def waiting_for(slot: str) -> str:
+    """A full limit row in words."""
+    what, _, rest = slot.partition(":")
+    lane = rest.rpartition(":")[2]
+    if what == "entity":
+        return "another task works on the same entity"
+    if what == "source":
+        return f"the source runs as many {lane} tasks as it may"
+    return f"the node runs as many {lane} tasks as it may"

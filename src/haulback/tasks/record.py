@@ -1,0 +1,87 @@
+"""The record of a task, and the plans that make tasks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from haulback.ids import new_guid
+from haulback.wire import Named
+
+HOUR_MS = 3_600_000
+DEFAULT_PRIORITY = 50
+
+CONTRACT_TYPES = frozenset(
+    "BACKUP_CLEANUP BACKUP_DESTINATION_INIT BACKUP_DESTINATION_SYNC CONNECTIVITY_TEST DELETE "
+    "EJECT_TAPE EXPORT IMPORT IMPORT_TAPE INVENTORY_SYNC LIVE_MIGRATION MOUNT RESTORE "
+    "SCOPED_INVENTORY_SYNC SNAPSHOT SNAPSHOT_CLEANUP SNAPSHOT_REVERSION STAGING_CLEANUP STORE "
+    "TAPE_MANAGER_INVENTORY_SYNC UNMOUNT UPLOAD".split()
+)
+
+
+class Task(msgspec.Struct, kw_only=True):
+    """One unit of work.  Times in epoch milliseconds by the server's clock.
+
+    `refs` are the objects it is about, by the contract's member name; `params` the kind's own
+    input; `follows` the guid of its predecessor.  `window_length` sets the start window of a
+    follower when its predecessor finishes.
+    """
+
+    guid: str = msgspec.field(default_factory=new_guid)
+    type: str
+    state: str = "QUEUED"
+    priority: int = DEFAULT_PRIORITY
+    window_start: int = 0
+    window_end: int = 0
+    window_length: int = HOUR_MS
+    created: int = 0
+    started: int | None = None
+    finished: int | None = None
+    progress: float = 0.0
+    status_info: str | None = None
+    backup_type: str | None = None
+    retry_count: int = 0
+    refs: dict[str, Named] = msgspec.field(default_factory=dict)
+    params: dict[str, Any] = msgspec.field(default_factory=dict)
+    results: dict[str, Any] = msgspec.field(default_factory=dict)
+    follows: str | None = None
+    workflow: str = ""
+    project: str | None = None
+    pinned_node: str | None = None
+    attempt: int = 0
+    node: str | None = None
+    session: str | None = None
+    cancel_wanted: bool = False
+    slots: list[str] = msgspec.field(default_factory=list)
+
+    def ref(self, role: str) -> str | None:
+        """The guid under `role`, if the task has one."""
+        found = self.refs.get(role)
+        return found.guid if found else None
+
+    @property
+    def attempt_name(self) -> str:
+        """The name that everything this attempt creates outside the database bears."""
+        return f"{self.guid}-{self.attempt}"
+
+
+class NewBackup(msgspec.Struct, kw_only=True):
+    """A backup entry that a plan creates at once, before any byte is read."""
+
+    guid: str
+    entity: str
+    destination: str
+    type: str
+
+
+class Plan(msgspec.Struct):
+    """The tasks one submission makes; a task that `follows` another waits for it, PLANNED."""
+
+    tasks: list[Task] = msgspec.field(default_factory=list)
+    backups: list[NewBackup] = msgspec.field(default_factory=list)
+
+    @property
+    def heads(self) -> list[Task]:
+        """What the creator answers, in request order."""
+        return [task for task in self.tasks if task.follows is None]

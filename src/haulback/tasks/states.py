@@ -1,0 +1,59 @@
+"""States of a task and who may move it between them."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from haulback.errors import Conflict, Forbidden
+
+
+class State(Enum):
+    """The five states of the contract; PLANNED rows are internal and never shown."""
+
+    QUEUED = "QUEUED"
+    RUNNING = "RUNNING"
+    FINISHED = "FINISHED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+    @property
+    def final(self) -> bool:
+        return self in FINAL
+
+
+class BackupType(Enum):
+    """How much of an entity a backup reads."""
+
+    FULL = "FULL"
+    INCREMENTAL = "INCREMENTAL"
+    SYNCHRONIZATION = "SYNCHRONIZATION"
+    SYNTHETIC = "SYNTHETIC"
+
+
+class Origin(Enum):
+    """Who caused a task.  Portals know no others."""
+
+    USER = "USER"
+    SCHEDULE = "SCHEDULE"
+    SYSTEM_SCHEDULE = "SYSTEM_SCHEDULE"
+
+
+PLANNED = "PLANNED"
+FINAL = frozenset({State.FINISHED, State.FAILED, State.CANCELLED})
+_BY_NODE = {State.QUEUED: {State.RUNNING}, State.RUNNING: set(FINAL)}
+_BY_USER = {State.QUEUED: {State.CANCELLED}, State.RUNNING: {State.CANCELLED}}
+
+
+def check_move(now: State, to: State, *, by_node: bool) -> None:
+    """Whether a node or a user may move a task.
+
+    Raises Conflict when the state forbids it, Forbidden when only the other party may.
+    """
+    allowed = (_BY_NODE if by_node else _BY_USER).get(now, set())
+    if to in allowed:
+        return
+    if not by_node and to in (State.RUNNING, State.FINISHED, State.FAILED):
+        raise Forbidden(f"only the node that runs a task may set it {to.value}")
+    if now.final:
+        raise Conflict(f"the task is {now.value}, which is final", state=now.value)
+    raise Conflict(f"a task cannot go from {now.value} to {to.value}", state=now.value)

@@ -1,0 +1,187 @@
+"""What crosses the wire: tolerant reading of requests, strict writing of answers.
+
+Clients in the field send enums as objects or bare strings, references as whole records, guid objects
+or bare guids, numbers as text and nulls inside arrays.  A request is a msgspec Struct whose
+annotations say what is meant; `read` finds it in any of those spellings, ignores members it does not
+know and names the field in every complaint.
+"""
+
+from __future__ import annotations
+
+import math
+import types
+from collections.abc import Callable
+from enum import Enum
+from typing import Any, TypeVar, Union, get_args, get_origin
+
+import msgspec
+
+from haulback.errors import Malformed
+from haulback.ids import guid_of
+
+T = TypeVar("T")
+_LIMIT = 1 << 53  # beyond it JSON numbers lose digits in browsers
+
+
+class Ref(msgspec.Struct, frozen=True):
+    """A reference in a request: only the guid counts."""
+
+    guid: str
+
+
+class Named(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A reference in an answer; `type` only where the contract types it."""
+
+    guid: str
+    name: str = ""
+    type: Label | None = None
+
+
+class Label(msgspec.Struct, frozen=True):
+    """An enum value in an answer."""
+
+    name: str
+    description: str
+
+
+def label(name: str) -> Label:
+    """`label("BACKUP_CLEANUP")` describes itself as "Backup cleanup"."""
+    return Label(name, name.replace("_", " ").capitalize())
+
+
+def parse(body: bytes) -> Any:
+    """Any JSON value.  Raises Malformed."""
+    if not body.strip():
+        raise Malformed("the request body is empty; send JSON")
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Malformed(f"the request body is not JSON: {error}") from None
+
+
+def request(body: bytes, kind: type[T]) -> T:
+    """A request of struct type `kind` from its JSON object.  Raises Malformed."""
+    found: T = read(parse(body), kind, "")
+    return found
+
+
+def dump(value: Any) -> bytes:
+    """JSON bytes of an answer."""
+    return msgspec.json.encode(value)
+
+
+def read(value: Any, kind: Any, field: str) -> Any:
+    """`value` as `kind`; `field` is the path for complaints."""
+    inner = _optional(kind)
+    if inner is not None:
+        return None if value is None else read(value, inner, field)
+    if get_origin(kind) is list:
+        return _list(value, get_args(kind)[0], field)
+    if kind in _SCALARS:
+        return _SCALARS[kind](value, field)
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return _enum(value, kind, field)
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        return _struct(value, kind, field)
+    return value
+
+
+def _optional(kind: Any) -> Any:
+    """X of `X | None`, else None."""
+    if get_origin(kind) in (Union, types.UnionType):
+        rest = [arm for arm in get_args(kind) if arm is not type(None)]
+        return rest[0] if len(rest) == 1 else None
+    return None
+
+
+def _struct(value: Any, kind: type[msgspec.Struct], field: str) -> msgspec.Struct:
+    if not isinstance(value, dict):
+        raise _wrong(field, value, "an object")
+    found: dict[str, Any] = {}
+    for member in msgspec.structs.fields(kind):
+        path = f"{field}.{member.encode_name}" if field else member.encode_name
+        given = value.get(member.encode_name)
+        if given is None and not member.required:
+            continue
+        if given is None and _optional(member.type) is None:
+            raise Malformed(f"{path}: is required", field=path)
+        found[member.name] = read(given, member.type, path)
+    return kind(**found)
+
+
+def _list(value: Any, kind: Any, field: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise _wrong(field, value, "an array")
+    return [read(item, kind, f"{field}[{i}]") for i, item in enumerate(value) if item is not None]
+
+
+def _enum(value: Any, kind: type[Enum], field: str) -> Enum:
+    name = value.get("name") if isinstance(value, dict) else value
+    if isinstance(name, str) and name in kind.__members__:
+        return kind[name]
+    allowed = ", ".join(kind.__members__)
+    raise Malformed(f"{field or 'value'}: {_show(name)} is not one of {allowed}", field=field)
+
+
+def _ref(value: Any, field: str) -> Ref:
+    guid = value.get("guid") if isinstance(value, dict) else value
+    if not isinstance(guid, str):
+        raise _wrong(field, value, "a guid, or an object with one")
+    return Ref(guid_of(guid, field))
+
+
+def _integer(value: Any, field: str) -> int:
+    number = _number(value, field)
+    if number != int(number):
+        raise _wrong(field, value, "a whole number")
+    return int(number)
+
+
+def _number(value: Any, field: str) -> float:
+    if isinstance(value, str):
+        try:
+            value = int(value)
+        except ValueError:
+            try:
+                value = float(value)
+            except ValueError:
+                raise _wrong(field, value, "a number") from None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise _wrong(field, value, "a number")
+    if not math.isfinite(value) or abs(value) > _LIMIT:
+        raise Malformed(f"{field}: the number is out of range", field=field)
+    return value
+
+
+def _boolean(value: Any, field: str) -> bool:
+    if isinstance(value, str) and value.lower() in ("true", "false"):
+        return value.lower() == "true"
+    if not isinstance(value, bool):
+        raise _wrong(field, value, "true or false")
+    return value
+
+
+def _text(value: Any, field: str) -> str:
+    if not isinstance(value, str):
+        raise _wrong(field, value, "a text")
+    if "\0" in value or len(value) > 65536:
+        raise Malformed(f"{field}: the text is too long or holds a NUL", field=field)
+    return value
+
+
+def _wrong(field: str, value: Any, wanted: str) -> Malformed:
+    return Malformed(f"{field or 'the body'}: {_show(value)} is not {wanted}", field=field)
+
+
+def _show(value: Any) -> str:
+    text = msgspec.json.encode(value).decode(errors="replace")
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+_SCALARS: dict[Any, Callable[[Any, str], Any]] = {
+    Ref: _ref,
+    int: _integer,
+    float: _number,
+    bool: _boolean,
+    str: _text,
+}
