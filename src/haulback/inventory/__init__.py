@@ -1,0 +1,1 @@
+"""Records of what is protected and where backups go."""
