@@ -172,6 +172,7 @@ class ImageFolder:
         _refuse_if_written(folder, definition)
         aside = self.root / f".haulback-{attempt}.old.{folder.name}"
         self._rename(folder, aside)
+        self._files.sync_folder(self.root)
         try:
             self._rename(room, folder)
         except HaulbackError:

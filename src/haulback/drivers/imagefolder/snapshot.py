@@ -73,10 +73,10 @@ class FolderSnapshot:
         return self._views
 
     def close(self) -> None:
+        images, self._images = self._images, ()
         with self._open:
-            for image in self._images:
+            for image in images:
                 image.refuse_if_changed()
-            self._images = ()
 
     def __enter__(self) -> Self:
         return self
