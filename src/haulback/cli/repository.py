@@ -100,7 +100,7 @@ def restore_to(
     repository: Repository, stored: StoredDisk, output: Path, pool: ThreadPoolExecutor
 ) -> None:
     """Write a disk to a new file; a failed restore leaves no file behind."""
-    from haulback.repository.restore import RawFile
+    from haulback.drivers.sink import RawFile
 
     try:
         sink = RawFile(output, stored.map.size)

@@ -33,12 +33,15 @@ class Source(Protocol):
 
 
 class RawImage:
-    """A raw image file; holes are found by the file system."""
+    """A raw image file; holes are found by the file system.
 
-    def __init__(self, path: Path) -> None:
+    Takes over `handle`, a descriptor that reads the file, when there is one already.
+    """
+
+    def __init__(self, path: Path, handle: int | None = None) -> None:
         self.path = path
         try:
-            self._handle = os.open(path, os.O_RDONLY)
+            self._handle = os.open(path, os.O_RDONLY) if handle is None else handle
         except OSError as error:
             raise Unavailable(f"cannot open image {path}: {error.strerror}") from None
         self.size = os.fstat(self._handle).st_size

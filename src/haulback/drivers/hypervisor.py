@@ -1,0 +1,161 @@
+"""What every hypervisor driver offers: machines, snapshots to read and new machines to write."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Set
+from types import TracebackType
+from typing import Any, NamedTuple, Protocol, Self
+
+from haulback.drivers.sink import Sink
+from haulback.drivers.source import Extent, Source
+
+
+class Disk(NamedTuple):
+    """A disk of a machine: `name` is unique in it, `size` in bytes as the guest sees it.
+
+    `format` is the platform's word for how it is stored ("raw", "qcow2", ...).
+    """
+
+    name: str
+    size: int
+    format: str
+
+
+class Machine(NamedTuple):
+    """A virtual machine; `definition` is the platform's own, JSON-like, kept with the backup."""
+
+    uuid: str
+    name: str
+    disks: tuple[Disk, ...]
+    definition: dict[str, Any]
+
+
+class Problem(NamedTuple):
+    """Something that looks like a machine but cannot be used: where it is, and why."""
+
+    where: str
+    message: str
+
+
+class Inventory(NamedTuple):
+    """What a hypervisor holds.  A broken machine is a problem and hides none of the others."""
+
+    machines: list[Machine]
+    problems: list[Problem]
+
+
+class DiskView(NamedTuple):
+    """A disk at the moment of the snapshot.
+
+    `changed` are the extents that may differ from the base, ascending and disjoint; it may be
+    iterated more than once.  None: everything has to be read, and `reason` says why.
+    """
+
+    disk: Disk
+    source: Source
+    changed: Iterable[Extent] | None
+    reason: str | None
+
+
+class Snapshot(Protocol):
+    """A machine at one moment.  Closing it frees what reading needed; the checkpoint stays."""
+
+    @property
+    def machine(self) -> Machine:
+        """The machine as it was then."""
+
+    @property
+    def checkpoint(self) -> str | None:
+        """What a later `Hypervisor.snapshot` may build on; None: nothing tracks changes here."""
+
+    def views(self) -> list[DiskView]:
+        """The disks, in the machine's order; valid until the snapshot is closed."""
+
+    def close(self) -> None:
+        """Stop reading; twice is fine.  Raises SourceChanged if an image changed meanwhile."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+
+class NewMachine(Protocol):
+    """A machine being made: invisible until `commit`, gone without one.
+
+    As a context manager it abandons what was not committed.
+    """
+
+    def sink(self, disk: str) -> Sink:
+        """Where to write one disk; the same object each time.  Unwritten bytes are zeros."""
+
+    def commit(self) -> Machine:
+        """Make the machine exist, complete and durable, and say as what.
+
+        Its uuid and name may differ from the wanted ones when those were taken.
+        """
+
+    def abandon(self) -> None:
+        """Remove everything made so far; fine after `commit` (does nothing) and twice."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+
+class Hypervisor(Protocol):
+    """A place where machines live.
+
+    Everything a call leaves behind while it works bears the name of its attempt (at most 64
+    letters, digits, `-` and `_`), so that `sweep` and `drop_checkpoints` find it later.  Any call
+    may raise Unavailable when the platform does not answer, and Unsupported when a machine needs
+    what this installation lacks.
+    """
+
+    def check(self) -> None:
+        """Raise Unavailable or Malformed, with a remedy, when the platform cannot be used."""
+
+    def inventory(self) -> Inventory:
+        """All machines, by name, and what could not be understood."""
+
+    def machine(self, uuid: str) -> Machine:
+        """One machine.  Raises NotFound, or Malformed when it is there but broken."""
+
+    def snapshot(self, uuid: str, attempt: str, base: str | None = None) -> Snapshot:
+        """Freeze a machine for reading and begin a checkpoint.
+
+        `base` is the checkpoint of an earlier snapshot; it goes on recording, so a later snapshot
+        may build on it again if this one comes to nothing.  Raises SourceChanged when a disk
+        cannot be frozen because someone uses it.  Nothing is left behind on any error.
+        """
+
+    def drop_checkpoints(self, uuid: str, keep: Set[str]) -> list[str]:
+        """Remove all our checkpoints of a machine but `keep`; returns the removed ones, sorted."""
+
+    def create(self, wanted: Machine, attempt: str, *, overwrite: bool = False) -> NewMachine:
+        """Begin a machine like `wanted` (an empty uuid asks for a fresh one).
+
+        With `overwrite` the commit replaces the machine of that uuid, or else of that name; until
+        then the old one stays.  Otherwise a taken uuid is exchanged for a fresh one, and a taken
+        name gets a number.  Raises Malformed for a definition no machine can have, Unsupported
+        for a disk format this platform cannot write.
+        """
+
+    def remove(self, uuid: str) -> None:
+        """Delete a machine and its disks; a missing one is fine."""
+
+    def sweep(self, alive: Set[str]) -> list[str]:
+        """Remove, or undo, what attempts not in `alive` left of `create` and `remove`.
+
+        Returns the names of the leftovers.  Checkpoints are not swept here: which of them is the
+        base of a backup only the caller knows, see `drop_checkpoints`.
+        """

@@ -1,0 +1,106 @@
+"""machine.json: what makes a sub-folder a machine, read as if an enemy had written it."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from typing import Any, Literal
+
+import msgspec
+
+from haulback.errors import Malformed
+
+FILE = "machine.json"
+LARGEST = 1024 * 1024
+
+_FILE_NAME = re.compile(r"[^/\0\x01-\x1f]{1,255}")
+_UNSAFE = re.compile(r"[^\w .()+-]")
+
+
+class ImageFile(msgspec.Struct, frozen=True):
+    """A disk as machine.json names it; `file` is a plain name in the machine's folder."""
+
+    name: str
+    file: str
+    format: Literal["raw", "qcow2"]
+
+
+class Definition(msgspec.Struct, frozen=True):
+    """The part of machine.json that the driver needs; `whole` is everything that stands in it."""
+
+    uuid: str
+    name: str
+    disks: tuple[ImageFile, ...] = ()
+    whole: dict[str, Any] = {}
+
+
+def decode(data: bytes) -> Definition:
+    """Raises Malformed, naming the field, for anything that is not a machine's definition."""
+    if len(data) > LARGEST:
+        raise Malformed(f"{FILE} is larger than {LARGEST} bytes")
+    try:
+        whole = msgspec.json.decode(data, type=dict[str, Any])
+        found = msgspec.convert({**whole, "whole": whole}, Definition)
+    except RecursionError:
+        raise Malformed(f"{FILE} is nested too deeply") from None
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise Malformed(f"{FILE}: {error}") from None
+    return msgspec.structs.replace(_checked(found), uuid=canonical(found.uuid))
+
+
+def encode(definition: dict[str, Any]) -> bytes:
+    """The bytes of a machine.json, for people to read.  Raises Malformed for what is not JSON."""
+    try:
+        return msgspec.json.format(msgspec.json.encode(definition), indent=2) + b"\n"
+    except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
+        raise Malformed(f"the definition is not JSON: {error}") from None
+
+
+def canonical(text: str) -> str:
+    """A uuid in its one form.  Raises Malformed."""
+    try:
+        return str(uuid.UUID(text))
+    except ValueError:
+        raise Malformed(f"{text[:80]!r} is not a uuid") from None
+
+
+def new_uuid() -> str:
+    """A uuid that nobody has."""
+    return str(uuid.uuid4())
+
+
+def folder_name(name: str) -> str:
+    """A machine's name as a folder's: no separators, not hidden, not too long for any suffix."""
+    safe = _UNSAFE.sub("_", name).strip(" .")
+    return safe.encode()[:120].decode(errors="ignore").strip(" .") or "machine"
+
+
+def image_names(disks: list[tuple[str, str]]) -> list[str]:
+    """A file name for each (disk name, format), no two the same."""
+    taken: set[str] = set()
+    names = []
+    for name, suffix in disks:
+        stem = folder_name(name)
+        file, number = f"{stem}.{suffix}", 1
+        while file.casefold() in taken:
+            number += 1
+            file = f"{stem} ({number}).{suffix}"
+        taken.add(file.casefold())
+        names.append(file)
+    return names
+
+
+def _checked(found: Definition) -> Definition:
+    if not found.name or len(found.name) > 255 or not found.name.isprintable():
+        raise Malformed(f"{FILE}: `name` must be 1 to 255 printable characters")
+    for what in ("name", "file"):
+        values = [getattr(disk, what) for disk in found.disks]
+        if len(set(values)) != len(values) or not all(values):
+            raise Malformed(f"{FILE}: each disk needs a `{what}` of its own")
+    for disk in found.disks:
+        if not _FILE_NAME.fullmatch(disk.file) or disk.file in (".", "..", FILE):
+            raise Malformed(
+                f"{FILE}: disk {disk.name!r}: `file` must be the name of an image in the "
+                f"machine's folder, not {disk.file[:80]!r}"
+            )
+    return found

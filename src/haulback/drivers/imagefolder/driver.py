@@ -1,0 +1,285 @@
+"""The embedded hypervisor: a root folder, a sub-folder per machine, and hidden work in progress."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Sequence, Set
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from haulback.disk import Disk as Files
+from haulback.disk import translate
+from haulback.drivers.hypervisor import Inventory, Machine, Problem
+from haulback.drivers.imagefolder import making, snapshot
+from haulback.drivers.imagefolder.definition import (
+    FILE,
+    LARGEST,
+    Definition,
+    canonical,
+    decode,
+    folder_name,
+    new_uuid,
+)
+from haulback.drivers.imagefolder.image import Image, read_regular
+from haulback.errors import HaulbackError, Malformed, NotFound, Unavailable, Unsupported
+
+_ATTEMPT = re.compile(r"[A-Za-z0-9_-]{1,64}")
+# .haulback-ATTEMPT is being made; .old.NAME was NAME until replaced; .gone is being removed.
+_HIDDEN = re.compile(
+    r"\.haulback-(?P<attempt>[A-Za-z0-9_-]{1,64})(?:\.(?P<state>old|gone)\.(?P<name>.+))?"
+)
+_IMAGES = {".raw", ".img", ".qcow2"}
+
+
+class ImageFolder:
+    """A Hypervisor over the machines in `root`; `files` makes the changes that must be durable."""
+
+    def __init__(self, root: Path, files: Files | None = None) -> None:
+        self.root, self._files = root, files or Files()
+
+    def check(self) -> None:
+        if not self.root.is_dir():
+            raise Unavailable(f"the image folder {self.root} is missing; create or mount it")
+        if not os.access(self.root, os.R_OK | os.X_OK):
+            raise Unavailable(f"the image folder {self.root} may not be read by this user")
+
+    def inventory(self) -> Inventory:
+        found, problems = self._scan()
+        machines: list[Machine] = []
+        twice = [one for one, many in Counter(d.uuid for _, d in found).items() if many > 1]
+        for folder, definition in found:
+            try:
+                if definition.uuid in twice:
+                    raise self._ambiguous(definition.uuid)
+                machines.append(_measure(folder, definition))
+            except HaulbackError as error:
+                problems.append(Problem(folder.name, error.message))
+        machines.sort(key=lambda machine: (machine.name, machine.uuid))
+        return Inventory(machines, sorted(problems))
+
+    def machine(self, uuid: str) -> Machine:
+        return _measure(*self._find(uuid))
+
+    def snapshot(self, uuid: str, attempt: str, base: str | None = None) -> snapshot.FolderSnapshot:
+        checkpoint = snapshot.PREFIX + _checked(attempt)
+        folder, definition = self._find(uuid)
+        images = _open(folder, definition)
+        return snapshot.FolderSnapshot(_machine(definition, images), images, checkpoint, base)
+
+    def drop_checkpoints(self, uuid: str, keep: Set[str]) -> list[str]:
+        images = _open(*self._find(uuid))
+        try:
+            unwanted = snapshot.checkpoints(images) - keep
+            snapshot.drop(images, unwanted)
+        finally:
+            _close(images)
+        return sorted(unwanted)
+
+    def create(
+        self, wanted: Machine, attempt: str, *, overwrite: bool = False
+    ) -> making.FolderMachine:
+        self.check()
+        making.check_wanted(wanted)
+        identity = canonical(wanted.uuid) if wanted.uuid else ""
+        wanted = wanted._replace(uuid=identity)
+
+        def place(room: Path, machine: Machine) -> Machine:
+            return self._place(room, machine, attempt, overwrite)
+
+        room = self.root / f".haulback-{_checked(attempt)}"
+        return making.FolderMachine(room, wanted, self._files, place)
+
+    def remove(self, uuid: str) -> None:
+        with self._alone():
+            try:
+                folder, definition = self._find(uuid)
+            except NotFound:
+                return
+            _refuse_if_written(folder, definition)
+            aside = self.root / f".haulback-{new_uuid()}.gone.{folder.name}"
+            self._rename(folder, aside)
+            self._files.sync_folder(self.root)
+        shutil.rmtree(aside, ignore_errors=True)
+
+    def sweep(self, alive: Set[str]) -> list[str]:
+        self.check()
+        with self._alone():
+            swept = [path for path in self.root.iterdir() if self._is_leftover(path, alive)]
+            for path in swept:
+                self._undo(path)
+            self._files.sync_folder(self.root)
+        return sorted(path.name for path in swept)
+
+    def _is_leftover(self, path: Path, alive: Set[str]) -> bool:
+        hidden = _HIDDEN.fullmatch(path.name)
+        return hidden is not None and hidden["attempt"] not in alive
+
+    def _undo(self, path: Path) -> None:
+        """Bring back a machine whose replacement did not get its place; delete anything else."""
+        hidden = _HIDDEN.fullmatch(path.name)
+        if hidden and hidden["state"] == "old" and not (self.root / hidden["name"]).exists():
+            self._rename(path, self.root / hidden["name"])
+        else:
+            shutil.rmtree(path, ignore_errors=True)
+
+    def _scan(self) -> tuple[list[tuple[Path, Definition]], list[Problem]]:
+        """The sub-folders with a definition, by name, and those that should have a good one."""
+        self.check()
+        found: list[tuple[Path, Definition]] = []
+        problems: list[Problem] = []
+        for folder in sorted(self.root.iterdir()):
+            try:
+                if definition := _define(folder):
+                    found.append((folder, definition))
+            except HaulbackError as error:
+                problems.append(Problem(folder.name, error.message))
+        return found, problems
+
+    def _find(self, uuid: str) -> tuple[Path, Definition]:
+        wanted = canonical(uuid)
+        matches = [match for match in self._scan()[0] if match[1].uuid == wanted]
+        if len(matches) > 1:
+            raise self._ambiguous(wanted)
+        if not matches:
+            raise NotFound(f"no machine {wanted} in {self.root}")
+        return matches[0]
+
+    def _ambiguous(self, uuid: str) -> Malformed:
+        return Malformed(f"several machines in {self.root} have the uuid {uuid}; give each its own")
+
+    def _place(self, room: Path, wanted: Machine, attempt: str, overwrite: bool) -> Machine:
+        """Give a complete machine its uuid, name and folder."""
+        with self._alone():
+            found, _ = self._scan()
+            old = _replaced(found, wanted) if overwrite else None
+            made = _settled(wanted, old, [other for other in found if other != old])
+            making.record(room, made, self._files)
+            if old:
+                self._exchange(room, old, attempt)
+                return self.machine(made.uuid)
+            name = making.free_name(self._is_taken, folder_name(made.name))
+            self._rename(room, self.root / name)
+            self._files.sync_folder(self.root)
+            return self.machine(made.uuid)
+
+    def _exchange(self, room: Path, old: tuple[Path, Definition], attempt: str) -> None:
+        """Put `room` in the place of a machine; `sweep` can undo it up to the second rename."""
+        folder, definition = old
+        _refuse_if_written(folder, definition)
+        aside = self.root / f".haulback-{attempt}.old.{folder.name}"
+        self._rename(folder, aside)
+        self._files.sync_folder(self.root)
+        try:
+            self._rename(room, folder)
+        except HaulbackError:
+            self._rename(aside, folder)
+            raise
+        self._files.sync_folder(self.root)
+        shutil.rmtree(aside, ignore_errors=True)
+
+    def _is_taken(self, name: str) -> bool:
+        return os.path.lexists(self.root / name)
+
+    def _rename(self, old: Path, new: Path) -> None:
+        try:
+            self._files.replace(old, new)
+        except OSError as error:
+            raise translate(error, new) from error
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """No other process changes which machines there are."""
+        self.check()
+        handle = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)
+
+
+def _define(folder: Path) -> Definition | None:
+    """The definition in a sub-folder; None for what does not even look like a machine."""
+    if folder.name.startswith(".") or not folder.is_dir():
+        return None
+    if folder.is_symlink():
+        raise Malformed("is a symbolic link, which is never followed; move the machine here")
+    try:
+        if os.path.lexists(folder / FILE):
+            return decode(read_regular(folder / FILE, LARGEST + 1))
+        if any(path.suffix in _IMAGES for path in folder.iterdir()):
+            raise Malformed(f"holds images but no {FILE}")
+    except OSError as error:
+        raise Unavailable(f"cannot be read: {error.strerror}") from None
+    return None
+
+
+def _measure(folder: Path, definition: Definition) -> Machine:
+    images = _open(folder, definition)
+    _close(images)
+    return _machine(definition, images)
+
+
+def _machine(definition: Definition, images: Sequence[Image]) -> Machine:
+    disks = tuple(snapshot.disk_of(image) for image in images)
+    return Machine(definition.uuid, definition.name, disks, definition.whole)
+
+
+def _open(folder: Path, definition: Definition) -> list[Image]:
+    """All images of a machine, or none."""
+    images: list[Image] = []
+    try:
+        for disk in definition.disks:
+            images.append(Image(folder, disk))
+    except BaseException:
+        _close(images)
+        raise
+    return images
+
+
+def _close(images: Sequence[Image]) -> None:
+    for image in images:
+        image.close()
+
+
+def _refuse_if_written(folder: Path, definition: Definition) -> None:
+    """Raises SourceChanged when one of the images is in use; broken ones are not."""
+    for disk in definition.disks:
+        with suppress(Unavailable, Unsupported, Malformed), Image(folder, disk) as image:
+            image.refuse_if_written()
+
+
+def _replaced(
+    found: Sequence[tuple[Path, Definition]], wanted: Machine
+) -> tuple[Path, Definition] | None:
+    """What an overwriting import replaces: the machine of that uuid, or else of that name."""
+    same = [one for one in found if one[1].uuid == wanted.uuid]
+    same = same or [one for one in found if one[1].name == wanted.name]
+    if len(same) > 1:
+        raise Malformed(f"{len(same)} machines are called {wanted.name!r}; which one to replace?")
+    return same[0] if same else None
+
+
+def _settled(
+    wanted: Machine,
+    old: tuple[Path, Definition] | None,
+    others: Sequence[tuple[Path, Definition]],
+) -> Machine:
+    """The machine with a uuid and a name that no other has."""
+    uuids = {definition.uuid for _, definition in others}
+    names = {definition.name for _, definition in others}
+    uuid = wanted.uuid or (old[1].uuid if old else "")
+    return wanted._replace(
+        uuid=new_uuid() if not uuid or uuid in uuids else uuid,
+        name=making.free_name(names.__contains__, wanted.name),
+    )
+
+
+def _checked(attempt: str) -> str:
+    if not _ATTEMPT.fullmatch(attempt):
+        raise Malformed(f"{attempt[:80]!r} cannot name an attempt")
+    return attempt

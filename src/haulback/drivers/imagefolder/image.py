@@ -1,0 +1,167 @@
+"""An image file, vetted before anything else opens it: what it is, and who is using it."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+import struct
+from pathlib import Path
+from typing import NamedTuple, Self
+
+from haulback.drivers.imagefolder.definition import ImageFile
+from haulback.errors import Malformed, SourceChanged, Unavailable, Unsupported
+
+# QEMU locks single bytes of an image: 100 + n says "I do n", 200 + n says "nobody else may do n".
+_DOES, _FORBIDS = 100, 200
+_WRITE, _RESIZE = 1, 3
+_LOCK = struct.Struct("hhqqi4x")
+
+_HEADER = struct.Struct(">4sIQIIQIIQQIIQ")
+_V3 = struct.Struct(">QQQII")
+_EXTERNAL_DATA = 1 << 2
+
+
+class Qcow2(NamedTuple):
+    """What the header of a qcow2 image says: virtual size in bytes, format version."""
+
+    size: int
+    version: int
+
+
+class Image:
+    """An open image file that is a regular file of its folder, and nothing else.
+
+    Raises Unavailable when it is missing, Malformed when it is no image, Unsupported when it needs
+    other files or a key.
+    """
+
+    def __init__(self, folder: Path, disk: ImageFile) -> None:
+        self.path, self.disk = folder / disk.file, disk
+        self.handle = open_regular(self.path)
+        try:
+            self._before = self._stamp()
+            self.qcow2 = read_header(self.handle, self.path) if disk.format == "qcow2" else None
+            self.size = self.qcow2.size if self.qcow2 else os.fstat(self.handle).st_size
+        except BaseException:
+            os.close(self.handle)
+            raise
+
+    @property
+    def writable(self) -> bool:
+        """Whether this process may write the image."""
+        return os.access(self.path, os.W_OK)
+
+    def hold(self) -> None:
+        """Keep QEMU from writing the image until it is closed.
+
+        Raises SourceChanged when a running QEMU may write it already.
+        """
+        for number in (_WRITE, _RESIZE):
+            self._lock(_FORBIDS + number)
+        self.refuse_if_written()
+
+    def refuse_if_written(self) -> None:
+        """Raises SourceChanged when a running QEMU may write the image."""
+        if any(self._is_locked(_DOES + number) for number in (_WRITE, _RESIZE)):
+            raise in_use(self.path)
+
+    def begin(self) -> None:
+        """From now on nothing may change; see `refuse_if_changed`."""
+        self._before = self._stamp()
+
+    def refuse_if_changed(self) -> None:
+        """Raises SourceChanged when the file is not what it was at `begin`."""
+        try:
+            now = os.stat(self.path, follow_symlinks=False)
+            same = self._stamp() == self._before and now.st_ino == os.fstat(self.handle).st_ino
+        except FileNotFoundError:
+            same = False
+        if not same:
+            raise SourceChanged(f"image {self.path} was changed or replaced while it was read")
+
+    def close(self) -> None:
+        os.close(self.handle)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _stamp(self) -> tuple[int, int]:
+        now = os.fstat(self.handle)
+        return now.st_size, now.st_mtime_ns
+
+    def _lock(self, byte: int) -> None:
+        request = _LOCK.pack(fcntl.F_RDLCK, os.SEEK_SET, byte, 1, 0)
+        try:
+            fcntl.fcntl(self.handle, fcntl.F_OFD_SETLK, request)
+        except BlockingIOError:
+            raise in_use(self.path) from None
+
+    def _is_locked(self, byte: int) -> bool:
+        request = _LOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, byte, 1, 0)
+        kind = _LOCK.unpack(fcntl.fcntl(self.handle, fcntl.F_OFD_GETLK, request))[0]
+        return bool(kind != fcntl.F_UNLCK)
+
+
+def in_use(path: Path) -> SourceChanged:
+    """The refusal to touch an image that somebody writes."""
+    return SourceChanged(
+        f"image {path} is in use by a running machine; stop the machine and try again"
+    )
+
+
+def read_header(handle: int, path: Path) -> Qcow2:
+    """The header of a qcow2 image that needs no other file.
+
+    Read here, because QEMU's own tools would open whatever files the header names.
+    """
+    head = os.pread(handle, _HEADER.size, 0)
+    if len(head) < _HEADER.size or head[:4] != b"QFI\xfb":
+        raise Malformed(f"{path} is not a qcow2 image")
+    _, version, backing, _, _, size, crypt, *_ = _HEADER.unpack(head)
+    if version not in (2, 3) or size >= 1 << 62:
+        raise Malformed(f"{path} has a damaged qcow2 header")
+    if backing:
+        raise Unsupported(
+            f"{path} builds on another image; make it whole by `qemu-img rebase -b '' {path}`"
+        )
+    if crypt:
+        raise Unsupported(f"{path} is encrypted by QEMU; its blocks cannot be read")
+    if version == 3 and _incompatible(handle, path) & _EXTERNAL_DATA:
+        raise Unsupported(
+            f"{path} keeps its data in another file; convert it by `qemu-img convert`"
+        )
+    return Qcow2(size, version)
+
+
+def _incompatible(handle: int, path: Path) -> int:
+    more = os.pread(handle, _V3.size, _HEADER.size)
+    if len(more) < _V3.size:
+        raise Malformed(f"{path} has a damaged qcow2 header")
+    return int(_V3.unpack(more)[0])
+
+
+def open_regular(path: Path) -> int:
+    """Open for reading without following a link or waiting for a pipe's other end."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise Unavailable(f"{path} is missing") from None
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise Malformed(f"{path} is a symbolic link, which is never followed") from None
+        raise Unavailable(f"cannot open {path}: {error.strerror}") from None
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise Malformed(f"{path} is not a regular file")
+    return handle
+
+
+def read_regular(path: Path, most: int) -> bytes:
+    """At most `most` bytes of a file; see `open_regular`."""
+    with open(open_regular(path), "rb") as file:
+        return file.read(most)

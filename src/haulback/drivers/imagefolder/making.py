@@ -1,0 +1,165 @@
+"""Making a machine in the image folder: built under a hidden name, there at once or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Protocol, Self
+
+from haulback.disk import Disk as Files
+from haulback.disk import translate
+from haulback.drivers.hypervisor import Disk, Machine
+from haulback.drivers.imagefolder import qemu
+from haulback.drivers.imagefolder.definition import FILE, encode, image_names
+from haulback.drivers.sink import RawFile, Sink
+from haulback.errors import Conflict, HaulbackError, Malformed, Unsupported
+
+FORMATS = ("raw", "qcow2")
+
+
+class ImageSink(Sink, Protocol):
+    """A Sink over an image of our own."""
+
+    def close(self, *, sync: bool = True) -> None:
+        """Finish the image, durable when `sync`."""
+
+
+class Qcow2File:
+    """A new qcow2 image, written through qemu-nbd."""
+
+    def __init__(self, path: Path, size: int) -> None:
+        self.path = path
+        qemu.make_qcow2(path, size)
+        self._served = qemu.Served(path, writable=True)
+
+    def write_at(self, offset: int, data: bytes | memoryview) -> None:
+        self._served.export.write_at(offset, data)
+
+    def close(self, *, sync: bool = True) -> None:
+        try:
+            if sync:
+                self._served.export.flush()
+        finally:
+            self._served.close()
+        if sync:
+            _sync(self.path)
+
+
+class FolderMachine:
+    """A NewMachine in `room`, a hidden folder; `place` gives it its name and makes it visible."""
+
+    def __init__(
+        self,
+        room: Path,
+        wanted: Machine,
+        files: Files,
+        place: Callable[[Path, Machine], Machine],
+    ) -> None:
+        self._room, self._wanted, self._files, self._place = room, wanted, files, place
+        self._names = image_names([(disk.name, disk.format) for disk in wanted.disks])
+        self._sinks: dict[str, ImageSink] = {}
+        self._over = False
+        try:
+            room.mkdir(mode=0o700)
+        except FileExistsError:
+            raise Conflict(f"{room} exists already; is the attempt running twice?") from None
+        except OSError as error:
+            raise translate(error, room) from error
+        try:
+            for disk, name in zip(wanted.disks, self._names, strict=True):
+                self._sinks[disk.name] = _image(room / name, disk)
+        except BaseException:
+            self.abandon()
+            raise
+
+    def sink(self, disk: str) -> Sink:
+        return self._sinks[disk]
+
+    def commit(self) -> Machine:
+        if self._over:
+            raise Conflict("the new machine was committed or abandoned already")
+        try:
+            self._close(sync=True)
+            made = self._place(self._room, self._described())
+        except BaseException:
+            self.abandon()
+            raise
+        self._over = True
+        return made
+
+    def abandon(self) -> None:
+        if self._over:
+            return
+        self._over = True
+        with suppress(HaulbackError):
+            self._close(sync=False)
+        shutil.rmtree(self._room, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        self.abandon()
+
+    def _close(self, *, sync: bool) -> None:
+        with ExitStack() as closing:
+            for sink in self._sinks.values():
+                closing.callback(sink.close, sync=sync)
+            self._sinks = {}
+
+    def _described(self) -> Machine:
+        disks = [
+            {"name": disk.name, "file": file, "format": disk.format}
+            for disk, file in zip(self._wanted.disks, self._names, strict=True)
+        ]
+        return self._wanted._replace(definition={**self._wanted.definition, "disks": disks})
+
+
+def record(room: Path, folder_machine: Machine, files: Files) -> None:
+    """Write machine.json, the last file of a machine, and make the folder durable."""
+    definition = {
+        **folder_machine.definition,
+        "uuid": folder_machine.uuid,
+        "name": folder_machine.name,
+    }
+    files.write_file(room / FILE, encode(definition))
+
+
+def check_wanted(wanted: Machine) -> None:
+    """Raises Malformed or Unsupported for what cannot become a machine here."""
+    if not wanted.name or len(wanted.name) > 240 or not wanted.name.isprintable():
+        raise Malformed("a machine's name is 1 to 240 printable characters")
+    if len({disk.name for disk in wanted.disks}) != len(wanted.disks):
+        raise Malformed("each disk of a machine needs a name of its own")
+    for disk in wanted.disks:
+        if not disk.name or disk.size < 0:
+            raise Malformed(f"disk {disk.name!r} needs a name and a size")
+        if disk.format not in FORMATS:
+            raise Unsupported(f"disk {disk.name!r}: {disk.format!r} is not one of {FORMATS}")
+        if disk.format == "qcow2":
+            qemu.require()
+    encode(wanted.definition)
+
+
+def free_name(taken: Callable[[str], bool], name: str) -> str:
+    """`name`, or the first of "name (2)", "name (3)" ... that is not taken."""
+    candidate, number = name, 1
+    while taken(candidate):
+        number += 1
+        candidate = f"{name} ({number})"
+    return candidate
+
+
+def _image(path: Path, disk: Disk) -> ImageSink:
+    return Qcow2File(path, disk.size) if disk.format == "qcow2" else RawFile(path, disk.size)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

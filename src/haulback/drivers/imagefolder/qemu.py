@@ -1,0 +1,162 @@
+"""QEMU's own tools, run as children: bitmaps by qemu-img, data by qemu-nbd."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+import msgspec
+
+from haulback.drivers.imagefolder.image import in_use
+from haulback.drivers.nbd import ALLOCATION, Export, dirty_bitmap
+from haulback.errors import Malformed, Unavailable, Unsupported
+
+_PATIENCE = 120
+_REMEDY = "install qemu-utils (`apt-get install qemu-utils`)"
+# qemu-nbd takes its listening socket as descriptor 3 from whom it believes to be systemd.
+_ACTIVATE = 'exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec "$@"'
+
+
+class Bitmap(msgspec.Struct, frozen=True):
+    """A persistent dirty bitmap; usable only when `flags` has no "in-use"."""
+
+    name: str
+    flags: tuple[str, ...] = ()
+
+
+class _Data(msgspec.Struct):
+    bitmaps: tuple[Bitmap, ...] = ()
+
+
+class _Specific(msgspec.Struct):
+    data: _Data
+
+
+class _Info(msgspec.Struct):
+    specific: _Specific = msgspec.field(name="format-specific")
+
+
+def installed() -> bool:
+    """Whether qemu-img and qemu-nbd are there."""
+    return bool(shutil.which("qemu-img") and shutil.which("qemu-nbd"))
+
+
+def require() -> None:
+    """Raises Unsupported, with the remedy, when the tools are not installed."""
+    if not installed():
+        raise Unsupported(f"qcow2 images need QEMU's tools: {_REMEDY}")
+
+
+def bitmaps(path: Path) -> tuple[Bitmap, ...]:
+    """The bitmaps of a qcow2 image, also of one that is in use."""
+    text = _qemu_img(path, "info", "-U", "--output=json", "-f", "qcow2", str(path))
+    try:
+        return msgspec.json.decode(text, type=_Info).specific.data.bitmaps
+    except msgspec.MsgspecError as error:
+        raise Malformed(f"qemu-img says of {path} what is not understood: {error}") from None
+
+
+def add_bitmap(path: Path, name: str) -> None:
+    """Begin to record what is written.  Raises SourceChanged when the image is in use."""
+    _qemu_img(path, "bitmap", "--add", "-f", "qcow2", str(path), name)
+
+
+def remove_bitmap(path: Path, name: str) -> None:
+    """Forget a record.  Raises SourceChanged when the image is in use."""
+    _qemu_img(path, "bitmap", "--remove", "-f", "qcow2", str(path), name)
+
+
+def make_qcow2(path: Path, size: int) -> None:
+    """Create an empty image of `size` bytes."""
+    _qemu_img(path, "create", "-q", "-f", "qcow2", str(path), str(size))
+
+
+class Served:
+    """An image behind a qemu-nbd that lives exactly as long as its one connection.
+
+    The connection is made before the child starts and the child ends with it, so no child outlives
+    this process however it dies, and nothing is left in the file system.
+    """
+
+    def __init__(self, path: Path, *, bitmap: str | None = None, writable: bool = False) -> None:
+        options = [] if writable else ["--read-only"]
+        options += ["--bitmap", bitmap] if bitmap else []
+        contexts = [ALLOCATION, *([dirty_bitmap(bitmap)] if bitmap else [])]
+        self.path, self._ended = path, False
+        link, self._child = _spawn(path, options)
+        try:
+            self.export = Export(link, contexts=contexts, wait=_PATIENCE)
+        except Unavailable as error:
+            raise (self._reap() or error) from None
+        except BaseException:
+            self._reap()
+            raise
+
+    def close(self) -> None:
+        """Hang up and wait for the child.  Raises Unavailable when it could not finish well."""
+        self.export.close()
+        if not self._ended and (failure := self._reap()):
+            raise failure
+
+    def _reap(self) -> Exception | None:
+        """What the child complained about, if it failed; the connection must be closed."""
+        try:
+            _, complaint = self._child.communicate(timeout=_PATIENCE)
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+            _, complaint = self._child.communicate()
+        self._ended = True
+        return _explain(self.path, "qemu-nbd", complaint) if self._child.returncode else None
+
+
+def _spawn(path: Path, options: Sequence[str]) -> tuple[socket.socket, subprocess.Popen[bytes]]:
+    command = ["qemu-nbd", "--format=qcow2", "--detect-zeroes=off", *options, str(path)]
+    with tempfile.TemporaryDirectory(prefix="haulback-") as room, closing(_socket()) as listener:
+        listener.bind(f"{room}/nbd")
+        listener.listen(1)
+        link = _socket()
+        try:
+            link.connect(f"{room}/nbd")
+            return link, subprocess.Popen(
+                ["/bin/sh", "-c", _ACTIVATE, "sh", *command],
+                stdin=listener.fileno(),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+            )
+        except BaseException:
+            link.close()
+            raise
+
+
+def _socket() -> socket.socket:
+    return socket.socket(socket.AF_UNIX)
+
+
+def _qemu_img(path: Path, *arguments: str) -> bytes:
+    try:
+        done = subprocess.run(
+            ["qemu-img", *arguments],
+            capture_output=True,
+            timeout=_PATIENCE,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+    except FileNotFoundError:
+        raise Unsupported(f"{path} needs QEMU's tools: {_REMEDY}") from None
+    except subprocess.TimeoutExpired:
+        raise Unavailable(f"qemu-img did not answer about {path} in {_PATIENCE} s") from None
+    if done.returncode:
+        raise _explain(path, "qemu-img", done.stderr)
+    return done.stdout
+
+
+def _explain(path: Path, tool: str, complaint: bytes) -> Exception:
+    text = " ".join(complaint.decode(errors="replace").split())[:300]
+    if "lock" in text and "Is another process using the image" in text:
+        return in_use(path)
+    return Unavailable(f"{tool} failed on {path}: {text or 'no reason given'}")

@@ -1,0 +1,394 @@
+"""A small NBD client: one export, read and written in pipelined requests.
+
+Speaks fixed newstyle with structured replies and metadata contexts, over a stream socket.  The
+server is not trusted: every length, offset and cookie it sends is checked before it is used, and
+after the first surprise the connection is closed.  (The words of the protocol:
+https://github.com/NetworkBlockDevice/nbd/blob/master/doc/proto.md)
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from itertools import pairwise
+from typing import NamedTuple, Never
+
+from haulback.drivers.source import Extent
+from haulback.errors import OutOfSpace, Unavailable, Unsupported
+from haulback.units import GIB, KIB, MIB
+
+ALLOCATION = "base:allocation"
+
+_GREETING = struct.Struct(">QQH")
+_OPTION = struct.Struct(">QII")
+_OPTION_REPLY = struct.Struct(">QIII")
+_REQUEST = struct.Struct(">IHHQQI")
+_REPLY_HEAD = struct.Struct(">I")
+_SIMPLE = struct.Struct(">IQ")
+_CHUNK = struct.Struct(">HHQI")
+_HOLE = struct.Struct(">QI")
+_OFFSET = struct.Struct(">Q")
+_DESCRIPTOR = struct.Struct(">II")
+
+_MAGIC, _I_HAVE_OPT = 0x4E42444D41474943, 0x49484156454F5054
+_OPTION_REPLY_MAGIC = 0x3E889045565A9
+_REQUEST_MAGIC, _SIMPLE_MAGIC, _CHUNK_MAGIC = 0x25609513, 0x67446698, 0x668E33EF
+_FIXED_NEWSTYLE, _NO_ZEROES = 1, 2
+_OPT_GO, _OPT_STRUCTURED, _OPT_META = 7, 8, 10
+_REP_ACK, _REP_INFO, _REP_META, _REP_ERROR = 1, 3, 4, 1 << 31
+_READ, _WRITE, _DISCONNECT, _FLUSH, _BLOCK_STATUS = 0, 1, 2, 3, 7
+_NONE, _DATA, _ZEROS, _STATUS, _ERROR = 0, 1, 2, 5, 1 << 15
+_DONE, _HAS_FLAGS, _READ_ONLY, _CAN_FLUSH = 1, 1, 2, 4
+_IS_ZERO, _IS_DIRTY = 2, 1
+
+_PIECE = 256 * KIB
+_WINDOW = 16
+_STATUS_SPAN = GIB
+_MOST_INFORMATION = 64 * KIB
+_MOST_STATUS = 4 * MIB
+_MOST_REPLIES = 64
+
+
+class Status(NamedTuple):
+    """`length` bytes from `offset` share the `flags` of a metadata context."""
+
+    offset: int
+    length: int
+    flags: int
+
+
+class _Pending:
+    """A request without its answer: where a read's bytes go, and which ones have come."""
+
+    def __init__(self, offset: int, view: memoryview | None = None) -> None:
+        self.offset, self.view = offset, view
+        self.got: list[tuple[int, int]] = []
+        self.left = len(view) if view else 0
+        self.status: dict[int, bytes] = {}
+
+    def place(self, offset: int, length: int) -> memoryview:
+        """The part of a read's buffer for a chunk."""
+        low = offset - self.offset
+        if self.view is None or low < 0 or not 0 < length <= min(self.left, len(self.view) - low):
+            raise _Surprise("an answer outside of what was asked")
+        self.left -= length
+        self.got.append((low, low + length))
+        return self.view[low : low + length]
+
+    def check(self) -> None:
+        """Every byte of a read came, and none twice."""
+        got = sorted(self.got)
+        if self.left or any(one[1] != two[0] for one, two in pairwise(got)):
+            raise _Surprise("an answer with gaps or overlaps")
+
+
+class _Surprise(Exception):
+    """The server does not keep to the protocol."""
+
+
+class Export:
+    """One export of an NBD server: a Source, and a Sink when it is writable.
+
+    Takes over `link`, a connected stream socket.  `contexts` are the metadata contexts asked for;
+    see `offers`.  `wait` is how many seconds the server may be silent.  Any call raises
+    Unavailable when the server fails, hangs up, is silent or talks nonsense; the export is closed
+    then.  Calls from several threads are taken one after the other.
+    """
+
+    def __init__(
+        self, link: socket.socket, name: str = "", contexts: Sequence[str] = (), wait: float = 120
+    ) -> None:
+        self._link, self._lock, self._cookie = link, threading.Lock(), 0
+        self._pending: dict[int, _Pending] = {}
+        self.size, self._flags = 0, 0
+        self._contexts: dict[str, int] = {}
+        self._open = True
+        limit = struct.pack("ll", int(wait), int(wait % 1 * 1e6))
+        with _Guard(self):
+            # Timeouts in the kernel keep the socket blocking, so that MSG_WAITALL works.
+            link.settimeout(None)
+            link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+            link.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+            self._greet()
+            self._negotiate(name.encode(), contexts)
+
+    def offers(self, context: str) -> bool:
+        """Whether the server has this metadata context."""
+        return context in self._contexts
+
+    def extents(self) -> Iterator[Extent]:
+        """Where the export may hold data; the rest is known to be zeros."""
+        if not self.offers(ALLOCATION):
+            return iter([Extent(0, self.size)] if self.size else [])
+        found = self.status(ALLOCATION)
+        return join(Extent(s.offset, s.length) for s in found if not s.flags & _IS_ZERO)
+
+    def dirty(self, bitmap: str) -> Iterator[Extent]:
+        """What a QEMU dirty bitmap marks; its context must have been asked for."""
+        found = self.status(dirty_bitmap(bitmap))
+        return join(Extent(s.offset, s.length) for s in found if s.flags & _IS_DIRTY)
+
+    def status(self, context: str) -> Iterator[Status]:
+        """A metadata context over the whole export.  Raises Unsupported when not offered."""
+        if context not in self._contexts:
+            raise Unsupported(f"the NBD server does not offer {context}")
+        at = 0
+        while at < self.size:
+            for found in self._status(context, at, min(_STATUS_SPAN, self.size - at)):
+                yield found
+                at += found.length
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        with self._lock, _Guard(self):
+            for low in range(0, len(buffer), _PIECE):
+                view = buffer[low : low + _PIECE]
+                self._make_room(_WINDOW)
+                self._send(_READ, offset + low, len(view), _Pending(offset + low, view))
+            self._make_room(1)
+
+    def write_at(self, offset: int, data: bytes | memoryview) -> None:
+        """Send bytes to be written.  A failure may show only at a later call, at last `flush`."""
+        view = memoryview(data)
+        with self._lock, _Guard(self):
+            if self._flags & _READ_ONLY:
+                raise Unsupported("the NBD export is read-only")
+            for low in range(0, len(view), _PIECE):
+                part = view[low : low + _PIECE]
+                self._make_room(_WINDOW)
+                self._send(_WRITE, offset + low, len(part), _Pending(offset + low), part)
+
+    def flush(self) -> None:
+        """All that was written is durable at the server."""
+        with self._lock, _Guard(self):
+            self._make_room(1)
+            if self._flags & _CAN_FLUSH:
+                self._send(_FLUSH, 0, 0, _Pending(0))
+                self._make_room(1)
+
+    def close(self) -> None:
+        """Say good-bye and hang up; twice is fine."""
+        with self._lock:
+            if self._open:
+                with suppress(OSError):  # it may be gone already
+                    self._send(_DISCONNECT, 0, 0, None)
+            self._shut()
+
+    def _greet(self) -> None:
+        magic, have, flags = _GREETING.unpack(self._take(_GREETING.size))
+        if magic != _MAGIC or have != _I_HAVE_OPT or not flags & _FIXED_NEWSTYLE:
+            raise _Surprise("no fixed newstyle greeting")
+        self._link.sendall(struct.pack(">I", flags & (_FIXED_NEWSTYLE | _NO_ZEROES)))
+
+    def _negotiate(self, name: bytes, contexts: Sequence[str]) -> None:
+        self._option(_OPT_STRUCTURED, b"")
+        if contexts:
+            asked = b"".join(_prefixed(context.encode()) for context in contexts)
+            data = _prefixed(name) + struct.pack(">I", len(contexts)) + asked
+            for kind, reply in self._option(_OPT_META, data):
+                if kind == _REP_META:
+                    self._learn_context(reply, contexts)
+        information = self._option(_OPT_GO, _prefixed(name) + struct.pack(">H", 0))
+        self._learn_export([reply for kind, reply in information if kind == _REP_INFO])
+
+    def _learn_context(self, reply: bytes, contexts: Sequence[str]) -> None:
+        number, context = int.from_bytes(reply[:4], "big"), reply[4:].decode(errors="replace")
+        if len(reply) < 4 or context not in contexts or number in self._contexts.values():
+            raise _Surprise("a metadata context that was not asked for")
+        self._contexts[context] = number
+
+    def _learn_export(self, information: list[bytes]) -> None:
+        exports = [data for data in information if data[:2] == b"\0\0" and len(data) == 12]
+        if not exports:
+            raise _Surprise("no word about the export's size")
+        self.size, self._flags = struct.unpack(">QH", exports[0][2:])
+        if self.size >= 1 << 63 or not self._flags & _HAS_FLAGS:
+            raise _Surprise(f"an impossible export ({self.size} bytes, flags {self._flags:#x})")
+
+    def _option(self, option: int, data: bytes) -> list[tuple[int, bytes]]:
+        """Ask for an option; the replies before its acknowledgement."""
+        self._link.sendall(_OPTION.pack(_I_HAVE_OPT, option, len(data)) + data)
+        replies: list[tuple[int, bytes]] = []
+        while len(replies) < _MOST_REPLIES:
+            magic, echo, kind, length = _OPTION_REPLY.unpack(self._take(_OPTION_REPLY.size))
+            if magic != _OPTION_REPLY_MAGIC or echo != option or length > _MOST_INFORMATION:
+                raise _Surprise("an option reply that answers nothing")
+            reply = bytes(self._take(length))
+            if kind & _REP_ERROR:
+                raise Unsupported(f"the NBD server refuses option {option}: {_words(reply)}")
+            if kind == _REP_ACK:
+                return replies
+            replies.append((kind, reply))
+        raise _Surprise("endless option replies")
+
+    def _status(self, context: str, offset: int, length: int) -> list[Status]:
+        """What a context says from `offset` on; at least one byte, at most `length`."""
+        pending = _Pending(offset)
+        with self._lock, _Guard(self):
+            self._send(_BLOCK_STATUS, offset, length, pending)
+            self._make_room(1)
+            raw = pending.status.get(self._contexts[context], b"")
+            if not raw or len(raw) % _DESCRIPTOR.size:
+                raise _Surprise("a block status without extents")
+            return list(_descriptors(raw, offset, offset + length))
+
+    def _send(
+        self,
+        kind: int,
+        offset: int,
+        length: int,
+        pending: _Pending | None,
+        data: memoryview | None = None,
+    ) -> None:
+        if offset < 0 or offset + length > self.size:
+            raise ValueError(f"{length} bytes at {offset} are not within {self.size} bytes")
+        self._cookie += 1
+        if pending:
+            self._pending[self._cookie] = pending
+        self._link.sendall(_REQUEST.pack(_REQUEST_MAGIC, 0, kind, self._cookie, offset, length))
+        if data:
+            self._link.sendall(data)
+
+    def _make_room(self, window: int) -> None:
+        """Take answers until fewer than `window` requests are without one."""
+        while len(self._pending) >= window:
+            (magic,) = _REPLY_HEAD.unpack(self._take(_REPLY_HEAD.size))
+            if magic == _CHUNK_MAGIC:
+                self._chunk()
+            elif magic == _SIMPLE_MAGIC:
+                self._simple()
+            else:
+                raise _Surprise("an answer of no known kind")
+
+    def _simple(self) -> None:
+        error, cookie = _SIMPLE.unpack(self._take(_SIMPLE.size))
+        if error:
+            _fail(error)
+        self._finish(cookie)
+
+    def _chunk(self) -> None:
+        flags, kind, cookie, length = _CHUNK.unpack(self._take(_CHUNK.size))
+        pending = self._pending.get(cookie)
+        if pending is None:
+            raise _Surprise("an answer to nothing")
+        if kind == _DATA and length > _OFFSET.size:
+            (offset,) = _OFFSET.unpack(self._take(_OFFSET.size))
+            self._fill(pending.place(offset, length - _OFFSET.size))
+        elif kind == _ZEROS and length == _HOLE.size:
+            view = pending.place(*_HOLE.unpack(self._take(length)))
+            view[:] = bytes(len(view))
+        elif kind == _STATUS and 4 < length <= _MOST_STATUS:
+            self._learn_status(pending, bytes(self._take(length)))
+        elif kind & _ERROR and 4 <= length <= _MOST_INFORMATION:
+            _fail(int.from_bytes(self._take(length)[:4], "big"))
+        elif kind != _NONE or length or not flags & _DONE:
+            raise _Surprise(f"a chunk of kind {kind} and {length} bytes")
+        if flags & _DONE:
+            self._finish(cookie)
+
+    def _learn_status(self, pending: _Pending, raw: bytes) -> None:
+        number = int.from_bytes(raw[:4], "big")
+        if number not in self._contexts.values() or number in pending.status:
+            raise _Surprise("a block status that was not asked for")
+        pending.status[number] = raw[4:]
+
+    def _finish(self, cookie: int) -> None:
+        pending = self._pending.pop(cookie, None)
+        if pending is None:
+            raise _Surprise("an answer to nothing")
+        pending.check()
+
+    def _take(self, count: int) -> memoryview:
+        view = memoryview(bytearray(count))
+        self._fill(view)
+        return view
+
+    def _fill(self, view: memoryview) -> None:
+        while view:
+            count = self._link.recv_into(view, 0, socket.MSG_WAITALL)
+            if not count:
+                raise ConnectionResetError("it hung up")
+            view = view[count:]
+
+    def _shut(self) -> None:
+        self._open = False
+        self._pending.clear()
+        self._link.close()
+
+
+class _Guard:
+    """Closes the export at the first failure, and says it in our words."""
+
+    def __init__(self, export: Export) -> None:
+        self._export = export
+
+    def __enter__(self) -> None:
+        if not self._export._open:
+            raise Unavailable("the NBD connection is closed")
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is None or isinstance(error, ValueError):
+            return
+        self._export._shut()
+        if isinstance(error, _Surprise):
+            raise Unavailable(f"the NBD server does not keep to the protocol: it sent {error}")
+        if isinstance(error, BlockingIOError):
+            raise Unavailable("the NBD server is silent") from None
+        if isinstance(error, OSError):
+            raise Unavailable(f"the NBD server is gone: {error.strerror or error}") from None
+
+
+def connect(path: str, name: str = "", contexts: Sequence[str] = ()) -> Export:
+    """An export of the server that listens on a UNIX socket.  Raises Unavailable."""
+    link = socket.socket(socket.AF_UNIX)
+    try:
+        link.connect(path)
+    except OSError as error:
+        link.close()
+        raise Unavailable(f"no NBD server at {path}: {error.strerror}") from None
+    return Export(link, name, contexts)
+
+
+def dirty_bitmap(name: str) -> str:
+    """The metadata context under which QEMU offers a dirty bitmap."""
+    return f"qemu:dirty-bitmap:{name}"
+
+
+def join(extents: Iterable[Extent]) -> Iterator[Extent]:
+    """Ascending extents with neighbours made one."""
+    last: Extent | None = None
+    for extent in extents:
+        if last and last.offset + last.length == extent.offset:
+            last = Extent(last.offset, last.length + extent.length)
+            continue
+        if last:
+            yield last
+        last = extent
+    if last:
+        yield last
+
+
+def _descriptors(raw: bytes, offset: int, end: int) -> Iterator[Status]:
+    for length, flags in _DESCRIPTOR.iter_unpack(raw):
+        if not length or offset >= end:
+            raise _Surprise("a block status outside of what was asked")
+        length = min(length, end - offset)  # the last one may reach further
+        yield Status(offset, length, flags)
+        offset += length
+
+
+def _prefixed(data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + data
+
+
+def _words(reply: bytes) -> str:
+    return reply[:200].decode(errors="replace") or "no reason given"
+
+
+def _fail(code: int) -> Never:
+    if code == 28:
+        raise OutOfSpace("the NBD server has no space left")
+    raise Unavailable(f"the NBD server answers: {os.strerror(code % 4096)}")

@@ -1,0 +1,230 @@
+"""What every hypervisor driver has to keep to.
+
+A driver's tests make a `Bench` over it and run every function of `CHECKS` on a fresh one.
+"""
+
+from __future__ import annotations
+
+import uuid as uuids
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from haulback.drivers.hypervisor import (
+    Disk,
+    DiskView,
+    Hypervisor,
+    Inventory,
+    Machine,
+    NewMachine,
+)
+from haulback.drivers.source import Extent
+from haulback.errors import Conflict, HaulbackError, NotFound
+from haulback.units import MIB
+
+
+class Bench(Protocol):
+    """A fresh hypervisor under test.
+
+    `format` is a disk format it can write, `tracks` whether it knows what changed in such a disk.
+    """
+
+    hypervisor: Hypervisor
+    format: str
+    tracks: bool
+
+    def guest_writes(self, uuid: str, disk: str, offset: int, data: bytes) -> None:
+        """Change a disk as the machine itself would; offset and length are multiples of 512."""
+
+
+def read(view: DiskView, extents: Iterable[Extent] | None = None) -> bytes:
+    """A disk's bytes: all of them, or zeros outside of `extents`."""
+    data = bytearray(view.source.size)
+    for offset, length in view.source.extents() if extents is None else extents:
+        view.source.read_into(offset, memoryview(data)[offset : offset + length])
+    return bytes(data)
+
+
+def contents(hypervisor: Hypervisor, uuid: str) -> list[bytes]:
+    """The bytes of all disks of a machine now."""
+    with hypervisor.snapshot(uuid, "look") as snapshot:
+        found = [read(view) for view in snapshot.views()]
+    hypervisor.drop_checkpoints(uuid, set())
+    return found
+
+
+def make(bench: Bench, name: str = "web", data: bytes = b"x" * 4096, uuid: str = "") -> Machine:
+    """A machine of one disk of 8 MiB with `data` at 1 MiB."""
+    with bench.hypervisor.create(wanted(bench, name, uuid), "make") as new:
+        new.sink("root").write_at(MIB, data)
+        return new.commit()
+
+
+def wanted(bench: Bench, name: str = "web", uuid: str = "") -> Machine:
+    """What `make` asks for."""
+    return Machine(uuid, name, (Disk("root", 8 * MIB, bench.format),), {"memory": 512})
+
+
+def _refuses(kind: type[HaulbackError], call: Callable[[], object]) -> None:
+    try:
+        call()
+    except kind:
+        return
+    raise AssertionError(f"{kind.__name__} was not raised")
+
+
+def what_was_written_comes_back_and_the_rest_is_zeros(bench: Bench) -> None:
+    made = make(bench, data=b"abcd" * 1024)
+    assert bench.hypervisor.inventory().machines == [made]
+    assert bench.hypervisor.machine(made.uuid) == made
+    assert made.definition["memory"] == 512
+    assert made.disks == wanted(bench).disks
+    expected = (bytes(MIB) + b"abcd" * 1024).ljust(8 * MIB, b"\0")
+    assert contents(bench.hypervisor, made.uuid) == [expected]
+
+
+def a_machine_is_not_seen_before_its_commit_nor_after_it_was_abandoned(bench: Bench) -> None:
+    new = bench.hypervisor.create(wanted(bench), "a1")
+    new.sink("root").write_at(0, b"half")
+    assert bench.hypervisor.inventory() == Inventory([], [])
+    new.abandon()
+    new.abandon()
+    assert bench.hypervisor.inventory() == Inventory([], [])
+    assert bench.hypervisor.sweep(set()) == []
+    _refuses(Conflict, new.commit)
+
+
+def a_block_that_fails_leaves_no_machine(bench: Bench) -> None:
+    try:
+        with bench.hypervisor.create(wanted(bench), "a1") as new:
+            new.sink("root").write_at(0, b"half")
+            raise KeyError
+    except KeyError:
+        pass
+    assert bench.hypervisor.sweep(set()) == []
+    assert bench.hypervisor.inventory().machines == []
+
+
+def a_taken_uuid_and_a_taken_name_are_exchanged(bench: Bench) -> None:
+    first = make(bench)
+    second = make(bench, uuid=first.uuid)
+    assert (second.name, second.uuid != first.uuid) == ("web (2)", True)
+    third = make(bench, name="db", uuid=str(uuids.uuid4()).upper())
+    assert third.name == "db"
+    assert len(bench.hypervisor.inventory().machines) == 3
+
+
+def overwriting_keeps_the_old_machine_until_the_new_one_is_complete(bench: Bench) -> None:
+    old = make(bench, data=b"old!" * 1024)
+    for identity in (old.uuid, ""):  # found by its uuid, then by its name
+        new = bench.hypervisor.create(wanted(bench, uuid=identity), "a2", overwrite=True)
+        new.sink("root").write_at(0, b"new!" * 128)
+        assert bench.hypervisor.machine(old.uuid) == old
+        made = new.commit()
+        assert (made.uuid, made.name) == (old.uuid, old.name)
+        assert bench.hypervisor.inventory().machines == [made]
+        assert contents(bench.hypervisor, old.uuid) == [(b"new!" * 128).ljust(8 * MIB, b"\0")]
+    assert bench.hypervisor.sweep(set()) == []
+
+
+def an_increment_finds_every_change_since_its_base(bench: Bench) -> None:
+    uuid = make(bench).uuid
+    with bench.hypervisor.snapshot(uuid, "b1") as first:
+        before, base = read(first.views()[0]), first.checkpoint
+    bench.guest_writes(uuid, "root", 3 * MIB, b"\x55" * 65536)
+    bench.guest_writes(uuid, "root", 8 * MIB - 512, b"\x66" * 512)
+    with bench.hypervisor.snapshot(uuid, "b2", base) as second:
+        (view,) = second.views()
+        now = read(view)
+        if not bench.tracks:
+            assert (base, view.changed, bool(view.reason)) == (None, None, True)
+            return
+        assert view.changed is not None
+        assert list(view.changed) == list(view.changed)
+        _assert_changes(view, before, now)
+
+
+def after_a_failed_increment_the_next_one_reads_the_union(bench: Bench) -> None:
+    uuid = make(bench).uuid
+    with bench.hypervisor.snapshot(uuid, "b1") as first:
+        before, base = read(first.views()[0]), first.checkpoint
+    bench.guest_writes(uuid, "root", 2 * MIB, b"\x11" * 65536)
+    bench.hypervisor.snapshot(uuid, "failed", base).close()
+    bench.guest_writes(uuid, "root", 5 * MIB, b"\x22" * 65536)
+    if not base:
+        return
+    assert bench.hypervisor.drop_checkpoints(uuid, {base}) == ["haulback-failed"]
+    with bench.hypervisor.snapshot(uuid, "b2", base) as again:
+        _assert_changes(again.views()[0], before, read(again.views()[0]))
+
+
+def two_repositories_build_on_their_own_bases(bench: Bench) -> None:
+    uuid = make(bench).uuid
+    with bench.hypervisor.snapshot(uuid, "b1") as first:
+        before, one = read(first.views()[0]), first.checkpoint
+    bench.guest_writes(uuid, "root", 2 * MIB, b"\x11" * 65536)
+    with bench.hypervisor.snapshot(uuid, "b2") as second:
+        between, two = read(second.views()[0]), second.checkpoint
+    bench.guest_writes(uuid, "root", 5 * MIB, b"\x22" * 65536)
+    if not one or not two:
+        return
+    for attempt, base, then in (("b3", one, before), ("b4", two, between)):
+        with bench.hypervisor.snapshot(uuid, attempt, base) as snapshot:
+            _assert_changes(snapshot.views()[0], then, read(snapshot.views()[0]))
+    assert bench.hypervisor.drop_checkpoints(uuid, {one, two}) == ["haulback-b3", "haulback-b4"]
+
+
+def without_its_base_a_disk_is_read_whole_and_says_why(bench: Bench) -> None:
+    uuid = make(bench).uuid
+    bench.hypervisor.snapshot(uuid, "b1").close()
+    dropped = bench.hypervisor.drop_checkpoints(uuid, set())
+    assert dropped == (["haulback-b1"] if bench.tracks else [])
+    assert bench.hypervisor.drop_checkpoints(uuid, set()) == []
+    with bench.hypervisor.snapshot(uuid, "b2", "haulback-b1") as snapshot:
+        (view,) = snapshot.views()
+        assert view.changed is None
+        assert view.reason
+
+
+def a_removed_machine_is_gone_and_removing_it_again_is_fine(bench: Bench) -> None:
+    made, other = make(bench), make(bench, name="other")
+    bench.hypervisor.remove(made.uuid)
+    bench.hypervisor.remove(made.uuid)
+    assert bench.hypervisor.inventory().machines == [other]
+    _refuses(NotFound, lambda: bench.hypervisor.machine(made.uuid))
+    _refuses(NotFound, lambda: bench.hypervisor.snapshot(made.uuid, "b1"))
+    assert bench.hypervisor.sweep(set()) == []
+
+
+def sweeping_spares_the_living_and_names_what_it_removed(bench: Bench) -> None:
+    living: NewMachine = bench.hypervisor.create(wanted(bench), "living")
+    dead = bench.hypervisor.create(wanted(bench), "dead")
+    (swept,) = bench.hypervisor.sweep({"living"})
+    assert "dead" in swept
+    dead.abandon()
+    assert living.commit().name == "web"
+    assert bench.hypervisor.sweep(set()) == []
+
+
+def _assert_changes(view: DiskView, before: bytes, now: bytes) -> None:
+    """The changed extents turn `before` into `now`, and are not simply everything."""
+    assert view.changed is not None, view.reason
+    patched, extents = bytearray(before), list(view.changed)
+    for offset, length in extents:
+        view.source.read_into(offset, memoryview(patched)[offset : offset + length])
+    assert bytes(patched) == now
+    assert sum(length for _, length in extents) <= MIB
+
+
+CHECKS: list[Callable[[Bench], None]] = [
+    what_was_written_comes_back_and_the_rest_is_zeros,
+    a_machine_is_not_seen_before_its_commit_nor_after_it_was_abandoned,
+    a_block_that_fails_leaves_no_machine,
+    a_taken_uuid_and_a_taken_name_are_exchanged,
+    overwriting_keeps_the_old_machine_until_the_new_one_is_complete,
+    an_increment_finds_every_change_since_its_base,
+    after_a_failed_increment_the_next_one_reads_the_union,
+    two_repositories_build_on_their_own_bases,
+    without_its_base_a_disk_is_read_whole_and_says_why,
+    a_removed_machine_is_gone_and_removing_it_again_is_fine,
+    sweeping_spares_the_living_and_names_what_it_removed,
+]

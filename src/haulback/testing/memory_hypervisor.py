@@ -1,0 +1,203 @@
+"""A hypervisor in memory, for tests of what works with hypervisors."""
+
+from __future__ import annotations
+
+import uuid as uuids
+from collections.abc import Iterator, Set
+from typing import NamedTuple, Self
+
+from haulback.drivers.hypervisor import (
+    Disk,
+    DiskView,
+    Hypervisor,
+    Inventory,
+    Machine,
+    Problem,
+    Snapshot,
+)
+from haulback.drivers.sink import Sink
+from haulback.drivers.source import Extent
+from haulback.errors import Conflict, Malformed, NotFound, SourceChanged, Unavailable
+from haulback.units import KIB
+
+_GRAIN = 64 * KIB
+
+
+class MemoryDisk:
+    """A disk's bytes: a Source and a Sink that knows what changed since each checkpoint."""
+
+    def __init__(self, size: int, data: bytes | bytearray = b"") -> None:
+        self.size, self.data = size, bytearray(data).ljust(size, b"\0")
+        self.dirty: dict[str, set[int]] = {}
+
+    def extents(self) -> Iterator[Extent]:
+        for at in range(0, self.size, _GRAIN):
+            grain = self.data[at : at + _GRAIN]
+            if grain.count(0) != len(grain):
+                yield Extent(at, len(grain))
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        if offset + len(buffer) > self.size:
+            raise SourceChanged(f"{len(buffer)} bytes at {offset} of a disk of {self.size}")
+        buffer[:] = self.data[offset : offset + len(buffer)]
+
+    def write_at(self, offset: int, data: bytes | memoryview) -> None:
+        self.data[offset : offset + len(data)] = data
+        for marked in self.dirty.values():
+            marked.update(range(offset // _GRAIN, -(-(offset + len(data)) // _GRAIN)))
+
+    def changed(self, checkpoint: str) -> list[Extent]:
+        grains = (at * _GRAIN for at in sorted(self.dirty[checkpoint]))
+        return [Extent(at, min(_GRAIN, self.size - at)) for at in grains]
+
+
+class MemoryMachine(NamedTuple):
+    """A machine of the fake and its disks' bytes."""
+
+    machine: Machine
+    disks: dict[str, MemoryDisk]
+
+
+class MemorySnapshot:
+    """A Snapshot of copies."""
+
+    def __init__(self, source: MemoryMachine, checkpoint: str, base: str | None) -> None:
+        self.machine, self.checkpoint = source.machine, checkpoint
+        self._views = [
+            self._view(disk, source.disks[disk.name], base) for disk in source.machine.disks
+        ]
+
+    def views(self) -> list[DiskView]:
+        return self._views
+
+    def close(self) -> None:
+        pass
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _view(self, disk: Disk, memory: MemoryDisk, base: str | None) -> DiskView:
+        frozen = MemoryDisk(memory.size, memory.data)
+        if base is None or base not in memory.dirty:
+            return DiskView(disk, frozen, None, f"there is no record of changes since {base}")
+        return DiskView(disk, frozen, memory.changed(base), None)
+
+
+class MemoryNewMachine:
+    """A NewMachine of the fake."""
+
+    def __init__(self, owner: MemoryHypervisor, wanted: Machine, attempt: str, over: bool) -> None:
+        self._owner, self._wanted, self._attempt, self._over = owner, wanted, attempt, over
+        self.disks = {disk.name: MemoryDisk(disk.size) for disk in wanted.disks}
+
+    def sink(self, disk: str) -> Sink:
+        return self.disks[disk]
+
+    def commit(self) -> Machine:
+        if self._owner.making.pop(self._attempt, None) is None:
+            raise Conflict("the new machine was committed or abandoned already")
+        return self._owner.adopt(self._wanted, self.disks, overwrite=self._over)
+
+    def abandon(self) -> None:
+        self._owner.making.pop(self._attempt, None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.abandon()
+
+
+class MemoryHypervisor:
+    """A Hypervisor whose machines live in this process.
+
+    For tests: `held` machines are in use, `down` makes it unavailable, `problems` are reported.
+    """
+
+    def __init__(self) -> None:
+        self.machines: dict[str, MemoryMachine] = {}
+        self.making: dict[str, MemoryNewMachine] = {}
+        self.problems: list[Problem] = []
+        self.held: set[str] = set()
+        self.down = False
+
+    def check(self) -> None:
+        if self.down:
+            raise Unavailable("the hypervisor does not answer; start it")
+
+    def inventory(self) -> Inventory:
+        self.check()
+        machines = [found.machine for found in self.machines.values()]
+        return Inventory(sorted(machines, key=lambda machine: machine.name), list(self.problems))
+
+    def machine(self, uuid: str) -> Machine:
+        return self._find(uuid).machine
+
+    def snapshot(self, uuid: str, attempt: str, base: str | None = None) -> MemorySnapshot:
+        found = self._find(uuid)
+        if uuid in self.held:
+            raise SourceChanged(f"{found.machine.name} is in use; stop it and try again")
+        snapshot = MemorySnapshot(found, f"haulback-{attempt}", base)
+        for disk in found.disks.values():
+            disk.dirty[snapshot.checkpoint] = set()
+        return snapshot
+
+    def drop_checkpoints(self, uuid: str, keep: Set[str]) -> list[str]:
+        disks = self._find(uuid).disks.values()
+        unwanted = {checkpoint for disk in disks for checkpoint in disk.dirty} - keep
+        for disk in disks:
+            for checkpoint in unwanted:
+                disk.dirty.pop(checkpoint, None)
+        return sorted(unwanted)
+
+    def create(self, wanted: Machine, attempt: str, *, overwrite: bool = False) -> MemoryNewMachine:
+        self.check()
+        if not wanted.name:
+            raise Malformed("a machine needs a name")
+        if attempt in self.making:
+            raise Conflict(f"attempt {attempt} makes a machine already")
+        self.making[attempt] = MemoryNewMachine(self, wanted, attempt, overwrite)
+        return self.making[attempt]
+
+    def remove(self, uuid: str) -> None:
+        self.check()
+        self.machines.pop(uuid, None)
+
+    def sweep(self, alive: Set[str]) -> list[str]:
+        self.check()
+        dead = sorted(self.making.keys() - alive)
+        for attempt in dead:
+            del self.making[attempt]
+        return dead
+
+    def adopt(
+        self, wanted: Machine, disks: dict[str, MemoryDisk], *, overwrite: bool = False
+    ) -> Machine:
+        """Let a machine exist, with a uuid and name that no other has."""
+        if overwrite and wanted.uuid not in self.machines:
+            same = [uuid for uuid, m in self.machines.items() if m.machine.name == wanted.name]
+            wanted = wanted._replace(uuid=wanted.uuid or "".join(same[:1]))
+            self.machines.pop("".join(same[:1]), None)
+        if not wanted.uuid or (wanted.uuid in self.machines and not overwrite):
+            wanted = wanted._replace(uuid=str(uuids.uuid4()))
+        others = {m.machine.name for uuid, m in self.machines.items() if uuid != wanted.uuid}
+        name, number = wanted.name, 1
+        while name in others:
+            number += 1
+            name = f"{wanted.name} ({number})"
+        made = wanted._replace(name=name)
+        self.machines[made.uuid] = MemoryMachine(made, disks)
+        return made
+
+    def _find(self, uuid: str) -> MemoryMachine:
+        self.check()
+        if uuid not in self.machines:
+            raise NotFound(f"no machine {uuid}")
+        return self.machines[uuid]
+
+
+def _conforms(fake: MemoryHypervisor, snapshot: MemorySnapshot) -> tuple[Hypervisor, Snapshot]:
+    return fake, snapshot  # for the type checker: the fake is what it pretends to be

@@ -1,0 +1,57 @@
+"""Machines of the image folder, made by hand as a user would."""
+
+import json
+import shutil
+import subprocess
+
+import pytest
+
+from haulback.drivers.imagefolder.driver import ImageFolder
+
+needs_qemu = pytest.mark.skipif(
+    not (shutil.which("qemu-img") and shutil.which("qemu-nbd") and shutil.which("qemu-io")),
+    reason="qemu-utils is not installed, and qcow2 images need it",
+)
+UUID = "11111111-2222-4333-8444-555555555555"
+
+
+def image_of(hypervisor: ImageFolder, uuid, disk):
+    """The path of a machine's image."""
+    for folder in hypervisor.root.iterdir():
+        definition = json.loads((folder / "machine.json").read_text())
+        if definition["uuid"] == uuid:
+            return folder / next(d["file"] for d in definition["disks"] if d["name"] == disk)
+    raise KeyError(uuid)
+
+
+def raw_machine(root, name="web", uuid=UUID, **more):
+    """A folder with one raw image of 1 MiB; `more` replaces fields of machine.json."""
+    folder = root / name
+    folder.mkdir()
+    (folder / "root.raw").write_bytes(b"r" * (1 << 20))
+    disks = [{"name": "root", "file": "root.raw", "format": "raw"}]
+    (folder / "machine.json").write_text(
+        json.dumps({"uuid": uuid, "name": name, "disks": disks, **more})
+    )
+    return folder
+
+
+def qcow2_machine(root, name="web", uuid=UUID, size="8M"):
+    """A folder with one empty qcow2 image; returns the image."""
+    disks = [{"name": "root", "file": "root.qcow2", "format": "qcow2"}]
+    folder = raw_machine(root, name, uuid, disks=disks)
+    (folder / "root.raw").unlink()
+    qemu_img("create", "-q", "-f", "qcow2", folder / "root.qcow2", size)
+    return folder / "root.qcow2"
+
+
+def qemu_img(*arguments):
+    subprocess.run(["qemu-img", *map(str, arguments)], check=True, stdout=subprocess.DEVNULL)
+
+
+def qemu_io(image, command):
+    subprocess.run(
+        ["qemu-io", "-f", "qcow2", "-c", command, str(image)],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
