@@ -1,9 +1,9 @@
 """What crosses the wire: tolerant reading of requests, strict writing of answers.
 
-Clients in the field send enums as objects or bare strings, references as whole records, guid objects
-or bare guids, numbers as text and nulls inside arrays.  A request is a msgspec Struct whose
-annotations say what is meant; `read` finds it in any of those spellings, ignores members it does not
-know and names the field in every complaint.
+Clients in the field send enums as objects or bare strings, references as whole records, guid
+objects or bare guids, numbers as text and nulls inside arrays.  A request is a msgspec Struct whose
+annotations say what is meant; `read` finds it in any of those spellings, ignores members that it
+does not know and names the field in every complaint.
 """
 
 from __future__ import annotations

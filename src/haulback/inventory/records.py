@@ -116,7 +116,9 @@ class Catalogue(Protocol):
 class Ledger(Protocol):
     """What finishing a task may change, all in the finishing transaction."""
 
-    def exported(self, backup: str, *, type: str, snapshot_time: int, facts: dict[str, Any]) -> None:
+    def exported(
+        self, backup: str, *, kind: str, snapshot_time: int, facts: dict[str, Any]
+    ) -> None:
         """An export is complete in staging; `facts` are its sizes and parent."""
 
     def stored(self, backup: str, stored: int) -> None:

@@ -66,6 +66,7 @@ class Job(Protocol):
 
 
 Results = dict[str, Any]
+Struct = type[msgspec.Struct]
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ class Kind:
 
     type: str
     lane: str
-    order: type[msgspec.Struct]
+    order: Struct
     prepare: Callable[[Task, records.Catalogue], msgspec.Struct]
     run: Callable[[Job], Results]
     settle: Callable[[Task, State, records.Ledger], None] = _nothing
