@@ -11,6 +11,7 @@ from haulback.errors import HaulbackError
 
 app = App(name="haulback", help="Open backup and recovery.", version=haulback.__version__)
 app.command("haulback.cli.repository:app", name="repository")
+app.command("haulback.cli.demo:app", name="demo")
 
 
 def main() -> None:

@@ -1,0 +1,50 @@
+"""From a backup into a machine: streamed from the repository straight into the new disks."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+from haulback.drivers.hypervisor import Disk, Hypervisor, Machine
+from haulback.repository.backup import Meter, unmetered
+from haulback.repository.repository import Repository
+from haulback.repository.restore import restore_disk
+
+
+class Target(NamedTuple):
+    """How the machine is to be made; empty `uuid` and `name` keep the backup's own.
+
+    `format` is the platform's word for how to store every disk; None keeps each disk's own.
+    """
+
+    uuid: str = ""
+    name: str = ""
+    format: str | None = None
+    overwrite: bool = False
+
+
+def import_machine(
+    repository: Repository,
+    backup: str,
+    hypervisor: Hypervisor,
+    attempt: str,
+    target: Target,
+    pool: ThreadPoolExecutor,
+    meter: Meter = unmetered,
+) -> Machine:
+    """Make the machine of a backup; nothing is seen of it before the last byte is durable.
+
+    Raises NotFound, Damaged or what the hypervisor raises; no half machine stays behind.
+    """
+    manifest = repository.manifest(backup)
+    disks = tuple(
+        Disk(stored.name, stored.map.size, target.format or stored.format)
+        for stored in manifest.disks
+    )
+    uuid = target.uuid or str(manifest.definition.get("uuid", ""))
+    wanted = Machine(uuid, target.name or manifest.entity_name, disks, manifest.definition)
+    reader = repository.reader()
+    with hypervisor.create(wanted, attempt, overwrite=target.overwrite) as new:
+        for stored in manifest.disks:
+            restore_disk(stored.map, reader, new.sink(stored.name), pool, meter)
+        return new.commit()

@@ -1,0 +1,57 @@
+"""The demo as a user runs it: a process of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+RUN = "from haulback.cli.main import main; import sys; sys.argv[0] = 'haulback'; main()"
+
+
+def demo(*options: str, path: str | None = None) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "PATH": path or os.environ["PATH"], "COLUMNS": "200"}
+    command = [sys.executable, "-c", RUN, "demo", *options]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=env)
+
+
+def test_every_byte_comes_back(tmp_path: Path) -> None:
+    done = demo("--once", "--data", str(tmp_path / "new"), "--megabytes", "24")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "identical" in done.stdout
+
+
+def test_without_qemu_every_byte_comes_back_too(tmp_path: Path) -> None:
+    done = demo("--data", str(tmp_path / "new"), "--megabytes", "8", path="/nonexistent")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "raw disk" in done.stdout
+    assert "identical" in done.stdout
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="needs root")
+def test_an_ordinary_user_can_run_it() -> None:
+    folder = Path("/tmp") / f"haulback-user-{os.getpid()}"
+    folder.mkdir()
+    try:
+        os.chown(folder, 65534, 65534)
+        user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+        command = [*user, sys.executable, "-c", RUN, "demo", "--data", str(folder / "new")]
+        env = {**os.environ, "HOME": str(folder)}
+        done = subprocess.run(
+            [*command, "--megabytes", "8"], capture_output=True, text=True, check=False, env=env
+        )
+        if "Permission denied" in done.stderr and sys.executable in done.stderr:
+            pytest.skip("the interpreter may not be run by other users here")
+        assert done.returncode == 0, done.stdout + done.stderr
+    finally:
+        shutil.rmtree(folder)
+
+
+def test_a_folder_that_exists_is_refused(tmp_path: Path) -> None:
+    done = demo("--data", str(tmp_path))
+    assert done.returncode == 2
+    assert "exists already" in done.stderr
