@@ -70,7 +70,11 @@ class Folder:
                 yield Item(path.relative_to(self.root).as_posix(), path.stat().st_size)
 
     def delete(self, name: str) -> None:
-        self.disk.unlink(self._path(name))
+        path = self._path(name)
+        if path.exists():
+            # What another process just linked here may be the reason to delete: keep it first.
+            self.disk.sync_folder(path.parent)
+            self.disk.unlink(path)
 
     def local_path(self, name: str) -> Path | None:
         return self._path(name)

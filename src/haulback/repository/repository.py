@@ -11,17 +11,20 @@ import msgspec
 
 from haulback.destinations.protocol import Destination
 from haulback.disk import Disk
-from haulback.errors import Conflict, Damaged, NotFound, RepositoryError
+from haulback.errors import Conflict, Damaged, NotFound, RepositoryError, Unavailable
 from haulback.repository import manifest as manifests
+from haulback.repository import merge as merging
 from haulback.repository import pack as packs
-from haulback.repository.index import Index, Segment
+from haulback.repository.index import Index
 from haulback.repository.keys import Keys, Secret, Slot
 from haulback.repository.manifest import Manifest
 from haulback.repository.reader import Reader
+from haulback.repository.segment import Segment
 from haulback.repository.writer import Staged, Writer
 
 CONFIG = "haulback.json"
 _MANIFEST_FILE = "manifest.json"
+_LISTINGS = 10
 
 
 class Config(msgspec.Struct, frozen=True):
@@ -78,15 +81,56 @@ class Repository:
 
     def index(self) -> Index:
         """What is stored now.  Segments seen before stay mapped.  Raises Damaged."""
-        names = {item.name for item in self.destination.list("index")}
-        for gone in self._segments.keys() - names:
-            del self._segments[gone]
-        for name in sorted(names - self._segments.keys()):
-            path = self.destination.local_path(name)
-            if path is None:
-                raise RepositoryError("this destination has no local index cache")
-            self._segments[name] = Segment.open(path, name.rpartition("/")[2], self.keys)
-        return Index(self._segments.values())
+        for _ in range(_LISTINGS):
+            try:
+                return Index(self._live())
+            except NotFound:
+                continue  # swept since it was listed; what replaces it is in the next listing
+        raise Unavailable("the index changes faster than it can be read; try again")
+
+    def merge_index(self, folder: Path, disk: Disk | None = None) -> int:
+        """Keep the number of segments logarithmic; returns how many merges that took.
+
+        Only adds to the destination; `folder` holds the merged file for a moment.  Call it after
+        `publish`; to leave it out costs speed, never correctness.
+        """
+        done = 0
+        while segments := merging.due(self.index().segments):
+            names = {segment.name for segment in segments}
+            replaced = names.union(*(segment.replaces for segment in segments))
+            stored = replaced & {leaf_of(item.name) for item in self.destination.list("index")}
+            path = merging.merge(segments, sorted(stored), folder, self.keys, disk or Disk())
+            self.destination.adopt(f"index/{path.stem}", path)
+            done += 1
+        return done
+
+    def sweep_index(self) -> int:
+        """Delete segments that an opened one replaces; needs the right to delete."""
+        replaced = {name for segment in self.index().segments for name in segment.replaces}
+        listed = [item.name for item in self.destination.list("index")]
+        gone = [name for name in listed if leaf_of(name) in replaced]
+        for name in gone:
+            self.destination.delete(name)
+        return len(gone)
+
+    def _live(self) -> list[Segment]:
+        """The segments that no other replaces.  One that replaces is larger than each it does."""
+        items = sorted(self.destination.list("index"), key=lambda item: item.size, reverse=True)
+        opened: dict[str, Segment] = {}
+        replaced: set[str] = set()
+        for name in (leaf_of(item.name) for item in items):
+            if name not in replaced:
+                known = self._segments.get(name)
+                opened[name] = self._open_segment(name) if known is None else known
+                replaced.update(opened[name].replaces)
+        self._segments = opened
+        return [segment for name, segment in opened.items() if name not in replaced]
+
+    def _open_segment(self, name: str) -> Segment:
+        path = self.destination.local_path(f"index/{name}")
+        if path is None:
+            raise RepositoryError("this destination has no local index cache")
+        return Segment.open(path, name, self.keys)
 
     def reader(self) -> Reader:
         return Reader(self.destination, self.index(), self.keys)
@@ -98,7 +142,7 @@ class Repository:
     def backups(self) -> Iterator[Manifest]:
         """Every backup's manifest; reads no map."""
         for item in self.destination.list("manifests"):
-            yield self.manifest(item.name.rpartition("/")[2])
+            yield self.manifest(leaf_of(item.name))
 
     def manifest(self, backup: str) -> Manifest:
         """One backup's record.  Raises NotFound or Damaged."""
@@ -152,6 +196,11 @@ class Repository:
             self.destination.info(name)
         except NotFound:
             raise Damaged(f"{path} vanished from staging before it was published") from None
+
+
+def leaf_of(name: str) -> str:
+    """The last part of an object's name."""
+    return name.rpartition("/")[2]
 
 
 def read_config(destination: Destination) -> Config:

@@ -147,7 +147,6 @@ def _check_index(index: Index, directories: Iterable[list[Entry]], report: Repor
     """Every group of the index lies in a pack, where the index says."""
     places = {entry.group: entry.place for entries in directories for entry in entries}
     for segment in index.segments:
-        for row in range(len(segment.columns.sessions)):
-            group = segment.group_id(row)
-            if places.get(group) != segment.place(group):
+        for group, place in segment.groups():
+            if places.get(group) != place:
                 report.findings.append(f"the index places group {group.hex()} wrongly")

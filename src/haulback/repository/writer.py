@@ -17,10 +17,12 @@ from typing import NamedTuple
 
 from haulback.disk import Disk
 from haulback.repository.group import GROUP_BYTES, Group, encode
-from haulback.repository.index import Index, Segment
+from haulback.repository.index import Index
 from haulback.repository.keys import Keys
+from haulback.repository.merge import due, merge
 from haulback.repository.pack import PACK_BYTES, Entry, PackWriter
 from haulback.repository.pages import Ref
+from haulback.repository.segment import Segment
 from haulback.units import KIB
 
 _PAGE_GROUP_BYTES = 128 * KIB  # small: a random reader decodes a whole group for one page
@@ -59,7 +61,7 @@ class Writer:
         self._new: dict[bytes, bytes] = {}
         self._entries: list[Entry] = []
         self._packs: list[PackWriter] = []
-        self._segments: list[Path] = []
+        self._segments: dict[str, Segment] = {}
 
     def add(self, chunks: Sequence[tuple[bytes, memoryview]]) -> list[Ref]:
         """Store chunks (id, bytes) unless they are stored already; ask in batches."""
@@ -78,7 +80,7 @@ class Writer:
         self._spill()
         return Staged(
             tuple(pack.path for pack in self._packs),
-            tuple(self._segments),
+            tuple(self._file(name) for name in self._segments),
             sum(pack.size for pack in self._packs),
         )
 
@@ -137,8 +139,20 @@ class Writer:
         """Move what is known of new chunks from memory into a local index segment."""
         if not self._entries:
             return
-        path = Segment.build(self._entries).write(self._folder, self._keys, self._disk)
-        self._index.add(Segment.open(path, path.stem, self._keys))
-        self._segments.append(path)
+        self._adopt(Segment.build(self._entries).write(self._folder, self._keys, self._disk))
         self._entries.clear()
         self._new.clear()
+        while segments := due(self._segments.values()):
+            self._adopt(merge(segments, (), self._folder, self._keys, self._disk))
+            self._index.remove(segment.name for segment in segments)
+            for segment in segments:
+                del self._segments[segment.name]
+                self._disk.unlink(self._file(segment.name))
+
+    def _adopt(self, path: Path) -> None:
+        segment = Segment.open(path, path.stem, self._keys)
+        self._segments[segment.name] = segment
+        self._index.add(segment)
+
+    def _file(self, name: str) -> Path:
+        return self._folder / f"{name}.index"

@@ -1,0 +1,214 @@
+"""One immutable, sorted piece of the index: columns in a file, named by its keyed hash.
+
+A chunk takes 20 bytes: 16 million of them (1 TiB) about 305 MiB on disk, and in memory only the
+pages that look-ups touch.  The whole file is hashed before it is believed: a wrong "stored already"
+would leave a hole in a backup.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from haulback.disk import Disk
+from haulback.errors import Damaged, NotFound
+from haulback.repository.keys import Keys
+from haulback.repository.pack import Entry, Place
+from haulback.units import MIB
+
+NAME_BYTES = 20
+_MAGIC = b"HBINDX01"
+_FOOTER = struct.Struct("<QQQQ8s")
+# 16 of a chunk id's 20 bytes are enough to know it again: among 2**24 chunks a false match has a
+# chance of 2**-80, and a reader compares the whole id with the group it fetched.
+ID = np.dtype([("head", ">u8"), ("rest", ">u8"), ("unused", "V4")])
+GROUP = np.dtype([("session", ">u8"), ("counter", ">u4")])
+Array = np.ndarray[Any, Any]
+
+
+class Columns(NamedTuple):
+    """The arrays of a segment, as stored.  Chunks ascend by head; groups by session, counter."""
+
+    heads: Array  # u8: bytes 0-7 of the chunk id, most significant first
+    rests: Array  # u8: bytes 8-15
+    sessions: Array  # u8: bytes 0-7 of the group id
+    groups_of: Array  # u4: a chunk's row in the group columns
+    counters: Array  # u4: bytes 8-11 of the group id
+    packs_of: Array  # u4: a group's row in packs
+    offsets: Array  # u4: of the group's record in its pack, bytes
+    lengths: Array  # u4
+    packs: Array  # V16: pack ids
+    replaces: Array  # V20: names of the segments this one was merged from
+
+
+_WIDTHS = ("<u8", "<u8", "<u8", "<u4", "<u4", "<u4", "<u4", "<u4", "V16", f"V{NAME_BYTES}")
+
+
+class Segment:
+    """One segment, in memory or mapped; `name` is empty until it was written."""
+
+    def __init__(self, columns: Columns, name: str = "", file: mmap.mmap | None = None) -> None:
+        self.columns, self.name = columns, name
+        self._file = file
+
+    def __len__(self) -> int:
+        return len(self.columns.heads)
+
+    @property
+    def replaces(self) -> list[str]:
+        """Names of the segments whose every entry is in this one."""
+        raw = self.columns.replaces.tobytes()
+        return [raw[i : i + NAME_BYTES].hex() for i in range(0, len(raw), NAME_BYTES)]
+
+    @classmethod
+    def build(cls, entries: Iterable[Entry]) -> Segment:
+        """Sort pack directories into a segment."""
+        groups = list(entries)
+        packs: dict[bytes, int] = {}
+        rows = [(packs.setdefault(e.place.pack, len(packs)), *e.place[1:]) for e in groups]
+        ids = np.frombuffer(b"".join(e.group for e in groups), GROUP)
+        order = np.lexsort((ids["counter"], ids["session"]))
+        places = np.array(rows, "<u4").reshape(-1, 3)[order]
+        rank = np.empty(len(groups), "<u4")
+        rank[order] = np.arange(len(groups), dtype="<u4")
+        owner = np.repeat(rank, [len(e.chunks) for e in groups]).astype("<u4")
+        chunks = np.frombuffer(b"".join(b"".join(e.chunks) for e in groups), ID)
+        by_head = np.argsort(chunks["head"], kind="stable")
+        return cls(
+            Columns(
+                heads=chunks["head"][by_head].astype("<u8"),
+                rests=chunks["rest"][by_head].astype("<u8"),
+                sessions=ids["session"][order].astype("<u8"),
+                groups_of=owner[by_head],
+                counters=ids["counter"][order].astype("<u4"),
+                packs_of=places[:, 0].copy(),
+                offsets=places[:, 1].copy(),
+                lengths=places[:, 2].copy(),
+                packs=np.frombuffer(b"".join(packs), "V16"),
+                replaces=np.empty(0, f"V{NAME_BYTES}"),
+            )
+        )
+
+    @classmethod
+    def open(cls, path: Path, name: str, keys: Keys) -> Segment:
+        """Map a file after checking that it is the one its name says.
+
+        Raises NotFound when it is gone, Damaged when it is something else.
+        """
+        try:
+            with open(path, "rb", buffering=0) as file:
+                if _hash(file.readinto, keys) != name:
+                    raise Damaged(f"index segment {name} is damaged", name=name)
+                mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except FileNotFoundError:
+            raise NotFound(f"index segment {name} is gone", name=name) from None
+        return cls(_columns(mapped, name), name, mapped)
+
+    def write(self, folder: Path, keys: Keys, disk: Disk) -> Path:
+        """Write the segment durably into `folder`, as `<name>.index`."""
+        return write((*self.columns, footer(self.columns)), folder, keys, disk)
+
+    def release(self) -> None:
+        """Give the mapped pages back to the system; they return when they are touched."""
+        if self._file:
+            self._file.madvise(mmap.MADV_DONTNEED)
+
+    def find(self, ids: Array) -> tuple[Array, Array]:
+        """(found mask, group row) for an array of chunk ids; one binary search for the batch."""
+        heads, rests = ids["head"].astype("<u8"), ids["rest"].astype("<u8")
+        at = np.searchsorted(self.columns.heads, heads)
+        if not len(self):
+            return np.zeros(len(ids), bool), at
+        row = np.minimum(at, len(self) - 1)
+        found = self.columns.heads[row] == heads
+        equal = found & (self.columns.rests[row] == rests)
+        for i in np.flatnonzero(found & ~equal):  # ids that share 64 bits: practically never
+            row[i], equal[i] = self._scan(int(at[i]), int(heads[i]), int(rests[i]))
+        return equal, self.columns.groups_of[row]
+
+    def _scan(self, at: int, head: int, rest: int) -> tuple[int, bool]:
+        while at < len(self) and int(self.columns.heads[at]) == head:
+            if int(self.columns.rests[at]) == rest:
+                return at, True
+            at += 1
+        return 0, False
+
+    def group_ids(self, rows: Array) -> list[bytes]:
+        """The group ids in `rows`."""
+        found = np.empty(len(rows), GROUP)
+        found["session"], found["counter"] = (
+            self.columns.sessions[rows],
+            self.columns.counters[rows],
+        )
+        raw, width = found.tobytes(), GROUP.itemsize
+        return [raw[i : i + width] for i in range(0, len(raw), width)]
+
+    def place(self, group: bytes) -> Place | None:
+        """Where a group lies, if this segment knows."""
+        session, counter = struct.unpack(">QI", group)
+        c = self.columns
+        wanted = np.uint64(session)
+        low = int(np.searchsorted(c.sessions, wanted, "left"))
+        high = int(np.searchsorted(c.sessions, wanted, "right"))
+        row = low + int(np.searchsorted(c.counters[low:high], np.uint32(counter)))
+        return self._place(row) if row < high and int(c.counters[row]) == counter else None
+
+    def _place(self, row: int) -> Place:
+        c = self.columns
+        pack = c.packs[int(c.packs_of[row])].tobytes()
+        return Place(pack, int(c.offsets[row]), int(c.lengths[row]))
+
+    def groups(self) -> Iterator[tuple[bytes, Place]]:
+        """Every group and where it lies."""
+        for row, group in enumerate(self.group_ids(np.arange(len(self.columns.sessions)))):
+            yield group, self._place(row)
+
+
+def footer(columns: Columns, chunks: int | None = None) -> Array:
+    """A segment's last bytes; `chunks` where the chunk columns are written piecemeal."""
+    counts = (len(columns.sessions), len(columns.packs), len(columns.replaces))
+    raw = _FOOTER.pack(len(columns.heads) if chunks is None else chunks, *counts, _MAGIC)
+    return np.frombuffer(raw, np.uint8)
+
+
+def write(parts: Iterable[Array], folder: Path, keys: Keys, disk: Disk) -> Path:
+    """Write columns and footer, in this order, durably into a file named by their hash."""
+    hasher = keys.segment_hasher()
+    temp = folder / "index.part"
+    disk.unlink(temp)
+    with disk.create(temp) as file:
+        for part in parts:
+            raw = np.ascontiguousarray(part).view(np.uint8).data
+            hasher.update(raw)
+            disk.write(file, raw)
+        disk.sync(file)
+    path = folder / f"{hasher.hexdigest(length=NAME_BYTES)}.index"
+    disk.replace(temp, path)
+    disk.sync_folder(folder)
+    return path
+
+
+def _hash(read_into: Any, keys: Keys) -> str:
+    hasher, buffer = keys.segment_hasher(), memoryview(bytearray(4 * MIB))
+    while count := read_into(buffer):
+        hasher.update(buffer[:count])
+    return hasher.hexdigest(length=NAME_BYTES)
+
+
+def _columns(mapped: mmap.mmap, name: str) -> Columns:
+    raw = np.frombuffer(mapped, np.uint8)
+    chunks, groups, packs, replaces, magic = _FOOTER.unpack(raw[-_FOOTER.size :].tobytes())
+    if magic != _MAGIC:
+        raise Damaged(f"index segment {name} has an unknown format", name=name)
+    counts = (chunks, chunks, groups, chunks, groups, groups, groups, groups, packs, replaces)
+    sizes = [np.dtype(w).itemsize * n for w, n in zip(_WIDTHS, counts, strict=True)]
+    if len(raw) != sum(sizes) + _FOOTER.size:
+        raise Damaged(f"index segment {name} has a wrong length", name=name)
+    ends = np.cumsum(sizes).tolist()
+    parts = [raw[end - size : end] for end, size in zip(ends, sizes, strict=True)]
+    return Columns(*(part.view(width) for part, width in zip(parts, _WIDTHS, strict=True)))
