@@ -35,6 +35,7 @@ from haulback.repository.repository import Repository
 from haulback.repository.verify import Depth, verify
 from haulback.transfer.bring_back import Target, import_machine
 from haulback.transfer.export import Wanted, export_machine
+from haulback.transfer.store import store_machine
 
 app = App(name="demo", help="Back up, change, destroy and bring back a machine; prove every byte.")
 _ROOMS = ("/usr/lib", "/usr/share", "/usr/bin")
@@ -141,7 +142,7 @@ class _Demo:
             draft = export_machine(
                 snapshot, self.repository, staging, wanted, self.pool, base=base, meter=meter
             )
-        manifest = self.repository.publish(staging, draft)
+        manifest = store_machine(self.repository, staging, draft)
         self.machines.drop_checkpoints(machine.uuid, {mark} if mark else set())
         took = self.clock.monotonic() - started
         self.rows.append(_Row(what, manifest.read, manifest.stored, took))

@@ -1,0 +1,24 @@
+"""From staging to the destination: publishing an export, and keeping the index short."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from haulback.disk import Disk
+from haulback.repository.manifest import Manifest
+from haulback.repository.repository import Draft, Repository
+
+
+def store_machine(
+    repository: Repository, folder: Path, draft: Draft, disk: Disk | None = None
+) -> Manifest:
+    """Publish the draft in `folder`, merge index segments when due, and remove the folder.
+
+    Safe to repeat after a crash at any point as long as the folder is there; once the manifest is
+    stored the backup exists, whatever happens to the rest.
+    """
+    manifest = repository.publish(folder, draft)
+    repository.merge_index(folder, disk)
+    shutil.rmtree(folder)
+    return manifest
