@@ -5,10 +5,17 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from haulback.destinations.folder import Folder
 from haulback.repository.keys import Secret
 from haulback.repository.repository import Repository
+
+# Timing is no property of the product: a loaded machine must not fail a test.
+settings.register_profile(
+    "any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any-machine")
 
 SECRET = Secret("keyfile", bytes(range(32)))
 

@@ -62,3 +62,34 @@ def test_a_backup_is_there_whole_or_not_at_all_wherever_power_fails(
         report = verify(found, Depth.DATA, pool)
         assert report.ok, (seed, failed, report.findings)
     assert failed > 20
+
+
+def test_merging_and_sweeping_the_index_lose_no_entry_wherever_power_fails(
+    tmp_path, pool, record_property
+):
+    (tmp_path / "d").mkdir()
+    (tmp_path / "m").mkdir()
+    repository = Repository.init(Folder(tmp_path / "d"), SECRET)
+    disk, stored = MemoryDisk(noise(MIB)), {}
+    for number in range(8):
+        disk.write_at(number * 65536, noise(65536, 100 + number))
+        manifest = back_up(repository, disk, tmp_path / "s", pool)
+        stored[manifest.backup] = (manifest, bytes(disk.data))
+    seed = random.randrange(1 << 32)
+    record_property("seed", seed)
+    failed, done = 0, False
+    while not done:
+        io = CrashingDisk(fail_at=failed + 1, seed=seed + failed)
+        opened = Repository.open(Folder(tmp_path / "d", io), SECRET)
+        try:
+            opened.merge_index(tmp_path / "m", io)
+            opened.sweep_index()
+            done = True
+        except PowerLost:
+            failed += 1
+            io.drop_unsynced()
+        found = Repository.open(Folder(tmp_path / "d"), SECRET)
+        for manifest, data in stored.values():
+            assert restored(found, manifest, pool) == data, f"seed {seed}, operation {failed}"
+    assert len(list(found.destination.list("index"))) == 1
+    assert failed >= 8

@@ -1,0 +1,52 @@
+"""A task moves forward only, and only by the hand that may move it."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from haulback.errors import Conflict, Forbidden
+from haulback.tasks.queue import HEAD_START_MS, back_off, rank, slots
+from haulback.tasks.record import Plan, Task
+from haulback.tasks.states import FINAL, State, check_move
+
+STATES = st.sampled_from(State)
+
+
+@given(STATES, STATES, st.booleans())
+def test_a_final_state_never_changes(now, to, by_node):
+    if now in FINAL:
+        with pytest.raises((Conflict, Forbidden)):
+            check_move(now, to, by_node=by_node)
+
+
+@pytest.mark.parametrize("to", [State.RUNNING, State.FINISHED, State.FAILED])
+def test_a_user_may_not_do_a_nodes_part(to):
+    with pytest.raises(Forbidden):
+        check_move(State.QUEUED, to, by_node=False)
+
+
+def test_a_user_may_cancel_what_is_not_final():
+    check_move(State.QUEUED, State.CANCELLED, by_node=False)
+    check_move(State.RUNNING, State.CANCELLED, by_node=False)
+
+
+def test_priority_goes_first_but_waiting_wins_in_the_end():
+    assert rank(1000, 60) < rank(1000, 50)
+    assert rank(0, 0) < rank(100 * HEAD_START_MS + 1, 100)
+
+
+def test_an_export_needs_a_place_on_the_node_at_the_source_and_at_the_entity():
+    found = slots("export", "n", "hv", "e", {"export": 7})
+    assert found == {"entity:e": 1, "node:n:export": 7, "source:hv:export": 2}
+    assert list(found) == sorted(found)
+
+
+@given(st.integers(0, 30), st.integers(0, 30), st.randoms())
+def test_retries_wait_longer_each_time_and_never_beyond_the_bound(left, tries, random):
+    assert 0 < back_off(left, tries, random) <= 900_000 * 1.25
+
+
+def test_creators_answer_the_heads_of_a_plan():
+    export = Task(type="EXPORT")
+    plan = Plan([export, Task(type="STORE", follows=export.guid)])
+    assert plan.heads == [export]
