@@ -23,7 +23,7 @@ _ENTRY = struct.Struct(f"<{ID_BYTES}sI")
 _COUNT = struct.Struct("<I")
 _RAW_BYTES_MAX = 2 * GROUP_BYTES
 # Parameters zstd uses for 128 KiB inputs at level 3, with a 1 MiB window: 21 % faster than what
-# level 3 takes for 1 MiB and 0.5 % larger (docs/benchmarks.md).
+# level 3 takes for 1 MiB and 0.5 % larger.
 _PARAMETERS = zstandard.ZstdCompressionParameters.from_level(
     3, source_size=128 * KIB, window_log=20, write_content_size=True
 )
