@@ -1,1 +1,0 @@
-"""Records of what is protected and where backups go."""

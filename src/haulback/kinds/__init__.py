@@ -1,1 +1,0 @@
-"""The kinds of tasks: one file each, and their seam."""
