@@ -9,6 +9,7 @@ does not know and names the field in every complaint.
 from __future__ import annotations
 
 import math
+import re
 import types
 from collections.abc import Callable
 from enum import Enum
@@ -20,6 +21,7 @@ from haulback.errors import Malformed
 from haulback.ids import guid_of
 
 T = TypeVar("T")
+_NUMBER = re.compile(r"-?[0-9]{1,16}(\.[0-9]{1,16})?")
 _LIMIT = 1 << 53  # beyond it JSON numbers lose digits in browsers
 
 
@@ -139,13 +141,9 @@ def _integer(value: Any, field: str) -> int:
 
 def _number(value: Any, field: str) -> float:
     if isinstance(value, str):
-        try:
-            value = int(value)
-        except ValueError:
-            try:
-                value = float(value)
-            except ValueError:
-                raise _wrong(field, value, "a number") from None
+        if not _NUMBER.fullmatch(value):
+            raise _wrong(field, value, "a number")
+        value = float(value) if "." in value else int(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise _wrong(field, value, "a number")
     if not math.isfinite(value) or abs(value) > _LIMIT:

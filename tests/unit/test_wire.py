@@ -63,6 +63,8 @@ def test_null_means_absent():
         ({"backupType": []}, "backupType"),
         ({"priority": "high"}, "priority"),
         ({"priority": 1.5}, "priority"),
+        ({"priority": "1_0"}, "priority"),
+        ({"priority": "9" * 5000}, "priority"),
         ({"priority": True}, "priority"),
         ({"priority": 10**300}, "priority"),
         ({"overwrite": 1}, "overwrite"),
