@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Set
-from types import TracebackType
-from typing import Any, NamedTuple, Protocol, Self
+from contextlib import AbstractContextManager
+from typing import Any, NamedTuple, Protocol
 
 from haulback.drivers.sink import Sink
 from haulback.drivers.source import Extent, Source
@@ -57,7 +57,7 @@ class DiskView(NamedTuple):
     reason: str | None
 
 
-class Snapshot(Protocol):
+class Snapshot(AbstractContextManager["Snapshot"], Protocol):
     """A machine at one moment.  Closing it frees what reading needed; the checkpoint stays."""
 
     @property
@@ -74,17 +74,8 @@ class Snapshot(Protocol):
     def close(self) -> None:
         """Stop reading; twice is fine.  Raises SourceChanged if an image changed meanwhile."""
 
-    def __enter__(self) -> Self: ...
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None: ...
-
-
-class NewMachine(Protocol):
+class NewMachine(AbstractContextManager["NewMachine"], Protocol):
     """A machine being made: invisible until `commit`, gone without one.
 
     As a context manager it abandons what was not committed.
@@ -101,15 +92,6 @@ class NewMachine(Protocol):
 
     def abandon(self) -> None:
         """Remove everything made so far; fine after `commit` (does nothing) and twice."""
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None: ...
 
 
 class Hypervisor(Protocol):

@@ -158,13 +158,14 @@ class ImageFolder:
             old = _replaced(found, wanted) if overwrite else None
             made = _settled(wanted, old, [other for other in found if other != old])
             making.record(room, made, self._files)
+            complete = _measure(room, decode(read_regular(room / FILE, LARGEST + 1)))
             if old:
                 self._exchange(room, old, attempt)
-                return self.machine(made.uuid)
+                return complete
             name = making.free_name(self._is_taken, folder_name(made.name))
             self._rename(room, self.root / name)
             self._files.sync_folder(self.root)
-            return self.machine(made.uuid)
+            return complete
 
     def _exchange(self, room: Path, old: tuple[Path, Definition], attempt: str) -> None:
         """Put `room` in the place of a machine; `sweep` can undo it up to the second rename."""
