@@ -20,7 +20,7 @@ def demo(*options: str, path: str | None = None) -> subprocess.CompletedProcess[
 
 
 def test_every_byte_comes_back(tmp_path: Path) -> None:
-    done = demo("--once", "--data", str(tmp_path / "new"), "--megabytes", "24")
+    done = demo("--data", str(tmp_path / "new"), "--megabytes", "24")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "identical" in done.stdout
 
@@ -49,6 +49,14 @@ def test_an_ordinary_user_can_run_it() -> None:
         assert done.returncode == 0, done.stdout + done.stderr
     finally:
         shutil.rmtree(folder)
+
+
+def test_once_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    done = demo("--once", "--megabytes", "4")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert list(tmp_path.iterdir()) == []
+    assert demo("--once", "--data", str(tmp_path / "new")).returncode == 2
 
 
 def test_a_folder_that_exists_is_refused(tmp_path: Path) -> None:

@@ -61,6 +61,8 @@ def demo(
     """Exits with 0 only if the machine that came back is identical, byte for byte."""
     if megabytes < 1:
         raise Malformed("--megabytes: at least 1")
+    if data and once:
+        raise Malformed("--once leaves nothing behind; leave it out to keep --data")
     if data and data.exists():
         raise Malformed(f"--data: {data} exists already; name a new folder")
     folder = data or Path(tempfile.mkdtemp(prefix="haulback-demo-"))
@@ -117,8 +119,9 @@ class _Demo:
         try:
             with self.machines.create(wanted, "demo-build") as new:
                 for extent in image.extents():
-                    for offset in range(extent.offset, sum(extent), units.MIB):
-                        block = bytearray(min(units.MIB, sum(extent) - offset))
+                    end = extent.offset + extent.length
+                    for offset in range(extent.offset, end, units.MIB):
+                        block = bytearray(min(units.MIB, end - offset))
                         image.read_into(offset, memoryview(block))
                         new.sink("disk0").write_at(offset, bytes(block))
                 machine = new.commit()

@@ -96,6 +96,15 @@ def verify_command(
         sys.exit(1)
 
 
+@app.command
+def sweep(folder: Path, *, key_file: KeyFile = None, kit: Kit = None) -> None:
+    """Delete the index segments in FOLDER that a merged one replaces.
+
+    Safe at any time, also while others read and write.
+    """
+    print(f"{_open(folder, key_file, kit).sweep_index()} replaced index segments deleted")
+
+
 def restore_to(
     repository: Repository, stored: StoredDisk, output: Path, pool: ThreadPoolExecutor
 ) -> None:
