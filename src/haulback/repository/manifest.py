@@ -28,8 +28,7 @@ class StoredDisk(msgspec.Struct, frozen=True):
 class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
     """Everything the catalogue knows of a backup, so that it can be rebuilt from a destination.
 
-    `snapshot_time` in epoch milliseconds, server's clock; `read`, `stored` in bytes; `segments` are
-    the index segments the backup published.
+    `snapshot_time` in epoch milliseconds, server's clock; `read`, `stored` in bytes.
     """
 
     backup: str
@@ -43,7 +42,6 @@ class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
     labels: dict[str, str] = {}
     read: int = 0
     stored: int = 0
-    segments: tuple[str, ...] = ()
     version: int = FORMAT_VERSION
 
 

@@ -37,16 +37,21 @@ def export_machine(
 ) -> Draft:
     """Read what changed since the backup `base` (all without one) into `folder`, durably.
 
+    `base` must be the backup that was made with the checkpoint the snapshot builds on; what the
+    snapshot calls unchanged is taken from it.  After any error the caller removes what is in
+    `folder`, and the snapshot's checkpoint.
     The snapshot is closed before the draft is written: an image that moved while it was read
     raises SourceChanged and leaves no draft.  A base that is gone makes the backup a full one.
     """
     disk = disk or Disk()
     parent = _parent(repository, base)
+    maps = _maps(parent, repository)
     read = _Counter(meter)
     writer = repository.writer(folder, pool, disk)
     try:
         stored = tuple(
-            _store(view, parent, repository, writer, pool, read) for view in snapshot.views()
+            _store(view, maps.get(view.disk.name), repository, writer, pool, read)
+            for view in snapshot.views()
         )
         machine = snapshot.machine
         snapshot.close()
@@ -91,20 +96,20 @@ def _parent(repository: Repository, base: str | None) -> Manifest | None:
 
 def _store(
     view: DiskView,
-    parent: Manifest | None,
+    old: MapReader | None,
     repository: Repository,
     writer: Writer,
     pool: ThreadPoolExecutor,
     meter: Meter,
 ) -> StoredDisk:
-    old = _map_of(view.disk.name, parent, repository)
     changed = view.changed if old else None
     found = back_up_disk(view.source, writer, repository.keys, pool, old, changed, meter)
     return StoredDisk(view.disk.name, found, view.disk.format)
 
 
-def _map_of(disk: str, parent: Manifest | None, repository: Repository) -> MapReader | None:
-    for stored in parent.disks if parent else ():
-        if stored.name == disk:
-            return MapReader(stored.map, repository.reader().chunk)
-    return None
+def _maps(parent: Manifest | None, repository: Repository) -> dict[str, MapReader]:
+    """The parent's maps by the name of their disk."""
+    if parent is None:
+        return {}
+    reader = repository.reader()
+    return {stored.name: MapReader(stored.map, reader.chunk) for stored in parent.disks}
