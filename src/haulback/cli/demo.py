@@ -18,7 +18,6 @@ from typing import Annotated, NamedTuple
 from cyclopts import App, Parameter
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.progress import TransferSpeedColumn as Rate
 from rich.table import Table
 
 from haulback import units
@@ -168,6 +167,13 @@ class _Demo:
     def bring_back(self, manifest: Manifest) -> Machine:
         started = self.clock.monotonic()
         total = sum(disk.map.size for disk in manifest.disks)
+        written = 0
+
+        def count(more: int) -> None:
+            nonlocal written
+            written += more
+            meter(more)
+
         with self.meter("restore and import", total) as meter:
             back = import_machine(
                 self.repository,
@@ -176,9 +182,9 @@ class _Demo:
                 "demo-import",
                 Target(),
                 self.pool,
-                meter,
+                count,
             )
-        self.rows.append(_Row("restore and import", total, 0, self.clock.monotonic() - started))
+        self.rows.append(_Row("restore and import", written, 0, self.clock.monotonic() - started))
         return back
 
     def check_backups(self) -> None:
@@ -209,7 +215,7 @@ class _Demo:
         self.say.print("[bold green]identical[/]: every byte came back")
 
     def table(self) -> None:
-        table = Table("step", "read", "stored", "saved", "took", title="What it cost")
+        table = Table("step", "moved", "stored", "saved", "took", title="What it cost")
         for row in self.rows:
             saved = f"{1 - row.stored / row.read:.0%}" if row.stored and row.read else "-"
             stored = units.size(row.stored) if row.stored else "-"
@@ -219,12 +225,25 @@ class _Demo:
     @contextmanager
     def meter(self, what: str, total: int) -> Iterator[Meter]:
         """A progress line with rate and ETA."""
-        columns = (TextColumn("  {task.description:20}"), BarColumn(24), DownloadColumn(), Rate())
-        with Progress(*columns, TimeRemainingColumn(), console=self.say) as progress:
-            bar = progress.add_task(what, total=total)
-            yield lambda count: progress.update(bar, advance=count)
-            done = progress.tasks[bar].completed
-            progress.update(bar, total=done)
+        columns = (
+            TextColumn("  {task.description:20}"),
+            BarColumn(24),
+            DownloadColumn(binary_units=True),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+        )
+        started = self.clock.monotonic()
+        with Progress(*columns, console=self.say) as progress:
+            bar = progress.add_task(what, total=total, rate="")
+
+            def meter(count: int) -> None:
+                done = progress.tasks[bar].completed + count
+                rate = units.rate(done / max(self.clock.monotonic() - started, 1e-6))
+                progress.update(bar, advance=count, rate=rate)
+
+            yield meter
+            # Only an estimate until here: holes are skipped, changes widened to whole chunks.
+            progress.update(bar, total=progress.tasks[bar].completed)
 
 
 def _expected(views: list[DiskView]) -> int:
