@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import IntEnum
 from itertools import islice
 
-from haulback.errors import HaulbackError
+from haulback.errors import BaseGone, Damaged, HaulbackError
 from haulback.repository import pack as packs
 from haulback.repository.backup import Meter, unmetered
+from haulback.repository.cut import SEGMENT_BYTES
 from haulback.repository.group import decode
 from haulback.repository.index import Index
 from haulback.repository.keys import Keys
@@ -70,6 +71,31 @@ def verify(
             _check_data(repository, entries, pool, report, meter)
     _check_index(index, directories, report)
     return report
+
+
+def check_backup(repository: Repository, backup: str, meter: Meter = unmetered) -> None:
+    """Whether everything a restore of `backup` needs is stored, without reading its data.
+
+    `meter` is told the bytes of disk covered.  Raises NotFound, BaseGone or Damaged.
+    """
+    manifest, index = repository.manifest(backup), repository.index()
+    reader = Reader(repository.destination, index, repository.keys)
+    sizes = {item.name: item.size for item in repository.destination.list("packs")}
+    for disk in manifest.disks:
+        for number, pieces in segments(disk.map, reader):
+            for _, ref in pieces:
+                if ref != HOLE:
+                    _check_place(index, ref.group, sizes)
+            meter(min(SEGMENT_BYTES, disk.map.size - number * SEGMENT_BYTES))
+
+
+def _check_place(index: Index, group: bytes, sizes: Mapping[str, int]) -> None:
+    place = index.place(group)
+    if place is None:
+        raise BaseGone(f"group {group.hex()} is in no index segment", group=group.hex())
+    name = packs.name_of(place.pack)
+    if place.offset + place.length > sizes.get(name, -1):
+        raise Damaged(f"{name} is missing or too short", name=name)
 
 
 def _packs(repository: Repository, report: Report) -> Iterator[list[Entry]]:

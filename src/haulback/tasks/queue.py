@@ -26,17 +26,23 @@ def rank(ready_ms: int, priority: int) -> int:
     return ready_ms - priority * HEAD_START_MS
 
 
-def slots(
-    lane: str, node: str, source: str | None, locked: str | None, limits: Mapping[str, int]
-) -> dict[str, int]:
-    """Every limit row a task must fit in, by key; keys sort the same for everybody."""
-    found = {f"node:{node}:{lane}": limits.get(lane, LANES[lane])}
-    if source and lane in PER_SOURCE:
-        key = f"{lane}.source"
-        found[f"source:{source}:{lane}"] = limits.get(key, PER_SOURCE[lane])
-    if locked:
-        found[entity_slot(locked)] = 1
-    return dict(sorted(found.items()))
+def source_slot(lane: str, source: str | None) -> str | None:
+    """The row that limits how many tasks of a lane one source bears, if any does."""
+    return f"source:{source}:{lane}" if source and lane in PER_SOURCE else None
+
+
+def node_slot(node: str, lane: str) -> str:
+    """The row that limits how many tasks of a lane one node runs."""
+    return f"node:{node}:{lane}"
+
+
+def most(slot: str, limits: Mapping[str, int]) -> int:
+    """How many tasks fit in a limit row; `limits` overrides by lane or `<lane>.source`."""
+    what, _, rest = slot.partition(":")
+    lane = rest.rpartition(":")[2]
+    if what == "node":
+        return limits.get(lane, LANES[lane])
+    return limits.get(f"{lane}.source", PER_SOURCE[lane]) if what == "source" else 1
 
 
 def entity_slot(entity: str) -> str:

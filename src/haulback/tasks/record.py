@@ -44,36 +44,46 @@ class Task(msgspec.Struct, kw_only=True):
     """One unit of work.  Times in epoch milliseconds by the server's clock.
 
     `refs` are the objects it is about, by the contract's member name; `params` the kind's own
-    input; `follows` the guid of its predecessor.  `window_length` sets the start window of a
-    follower when its predecessor finishes.
+    input; `results` what the node reported; `follows` the guid of its predecessor.
+    `window_length` sets the start window of a follower when its predecessor finishes.  `tries` is
+    the retry count it was submitted with.  `slots` are the limit rows it occupies now.
     """
 
     guid: str = msgspec.field(default_factory=new_guid)
     type: str
+    lane: str
     state: str = "QUEUED"
     priority: int = DEFAULT_PRIORITY
+    rank: int = 0
     window_start: int = 0
     window_end: int = 0
     window_length: int = HOUR_MS
     created: int = 0
+    modified: int = 0
     started: int | None = None
     finished: int | None = None
     progress: float = 0.0
     status_info: str | None = None
     backup_type: str | None = None
     retry_count: int = 0
+    tries: int = 0
     refs: dict[str, Named] = msgspec.field(default_factory=dict)
     params: dict[str, Any] = msgspec.field(default_factory=dict)
     results: dict[str, Any] = msgspec.field(default_factory=dict)
     follows: str | None = None
     workflow: str = ""
     project: str | None = None
-    pinned_node: str | None = None
+    pinned_node: str = ""
+    source_slot: str | None = None
+    entity_slot: str | None = None
+    slots: list[str] = msgspec.field(default_factory=list)
     attempt: int = 0
     node: str | None = None
     session: str | None = None
+    lease_until: int | None = None
+    ready: bool = False
     cancel_wanted: bool = False
-    slots: list[str] = msgspec.field(default_factory=list)
+    archived: bool = False
 
     def ref(self, role: str) -> str | None:
         """The guid under `role`, if the task has one."""
@@ -91,6 +101,7 @@ class NewBackup(msgspec.Struct, kw_only=True):
 
     guid: str
     entity: str
+    entity_name: str
     destination: str
     type: str
 

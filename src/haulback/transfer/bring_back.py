@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -31,10 +32,14 @@ def import_machine(
     target: Target,
     pool: ThreadPoolExecutor,
     meter: Meter = unmetered,
+    *,
+    marks: Mapping[str, str] | None = None,
+    confirm: Callable[[], None] = lambda: None,
 ) -> Machine:
     """Make the machine of a backup; nothing is seen of it before the last byte is durable.
 
-    Raises NotFound, Damaged or what the hypervisor raises; no half machine stays behind.
+    `marks` are added to its definition; `confirm` is asked right before it comes into being and
+    may raise.  Raises NotFound, Damaged or what the hypervisor raises; no half machine stays.
     """
     manifest = repository.manifest(backup)
     disks = tuple(
@@ -42,9 +47,11 @@ def import_machine(
         for stored in manifest.disks
     )
     uuid = target.uuid or str(manifest.definition.get("uuid", ""))
-    wanted = Machine(uuid, target.name or manifest.entity_name, disks, manifest.definition)
+    definition = {**manifest.definition, **(marks or {})}
+    wanted = Machine(uuid, target.name or manifest.entity_name, disks, definition)
     reader = repository.reader()
     with hypervisor.create(wanted, attempt, overwrite=target.overwrite) as new:
         for stored in manifest.disks:
             restore_disk(stored.map, reader, new.sink(stored.name), pool, meter)
+        confirm()
         return new.commit()

@@ -5,7 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from haulback.errors import Conflict, Forbidden
-from haulback.tasks.queue import HEAD_START_MS, back_off, rank, slots
+from haulback.tasks.queue import (
+    HEAD_START_MS,
+    back_off,
+    entity_slot,
+    most,
+    node_slot,
+    rank,
+    source_slot,
+)
 from haulback.tasks.record import Plan, Task
 from haulback.tasks.states import FINAL, State, check_move
 
@@ -36,9 +44,9 @@ def test_priority_goes_first_but_waiting_wins_in_the_end():
 
 
 def test_an_export_needs_a_place_on_the_node_at_the_source_and_at_the_entity():
-    found = slots("export", "n", "hv", "e", {"export": 7})
-    assert found == {"entity:e": 1, "node:n:export": 7, "source:hv:export": 2}
-    assert list(found) == sorted(found)
+    keys = [node_slot("n", "export"), source_slot("export", "hv"), entity_slot("e")]
+    assert [most(str(key), {"export": 7}) for key in keys] == [7, 2, 1]
+    assert source_slot("store", "hv") is None
 
 
 @given(st.integers(0, 30), st.integers(0, 30), st.randoms())
@@ -47,6 +55,6 @@ def test_retries_wait_longer_each_time_and_never_beyond_the_bound(left, tries, r
 
 
 def test_creators_answer_the_heads_of_a_plan():
-    export = Task(type="EXPORT")
-    plan = Plan([export, Task(type="STORE", follows=export.guid)])
+    export = Task(type="EXPORT", lane="export")
+    plan = Plan([export, Task(type="STORE", lane="store", follows=export.guid)])
     assert plan.heads == [export]

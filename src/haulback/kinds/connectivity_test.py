@@ -1,0 +1,82 @@
+"""CONNECTIVITY_TEST: whether a node reaches a hypervisor or can use a destination."""
+
+from __future__ import annotations
+
+import msgspec
+
+from haulback.errors import Malformed, NotFound
+from haulback.inventory.records import Catalogue, Destination, Hypervisor
+from haulback.kinds import planning
+from haulback.kinds.seam import Ask, Job, Kind, Results, Submission
+from haulback.repository.repository import read_config
+from haulback.tasks.record import Plan, Task
+from haulback.wire import Ref
+
+
+class Request(msgspec.Struct):
+    """ConnectivityTestTaskRequest: at least one of anything."""
+
+    hypervisors: list[Ref] | None = None
+    hypervisorManagers: list[Ref] | None = None  # noqa: N815 - the contract's spelling
+    backupDestinations: list[Ref] | None = None  # noqa: N815
+    storageProviders: list[Ref] | None = None  # noqa: N815
+
+
+class Order(msgspec.Struct):
+    """One of the two."""
+
+    hypervisor: Hypervisor | None = None
+    destination: Destination | None = None
+
+
+def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
+    """One task for each target.  Raises Malformed or NotFound."""
+    for field in ("hypervisorManagers", "storageProviders"):
+        for ref in getattr(request, field) or []:
+            raise NotFound(f"{field}: there is no {ref.guid}", guid=ref.guid)
+    hypervisors = {r.guid: catalogue.hypervisor(r.guid) for r in request.hypervisors or []}
+    stores = {r.guid: catalogue.destination(r.guid) for r in request.backupDestinations or []}
+    tests = [_test("hypervisor", found, ask) for found in hypervisors.values()]
+    tests += [_test("backupDestination", found, ask) for found in stores.values()]
+    if not tests:
+        raise Malformed("hypervisors: name at least one hypervisor or destination to test")
+    return Plan(tests)
+
+
+def _test(role: str, target: Hypervisor | Destination, ask: Ask) -> Task:
+    refs = {role: planning.named(target)}
+    return planning.task("CONNECTIVITY_TEST", "inventory", ask, refs=refs, pinned=target.node)
+
+
+def prepare(task: Task, catalogue: Catalogue) -> Order:
+    if hypervisor := task.ref("hypervisor"):
+        return Order(hypervisor=catalogue.hypervisor(hypervisor))
+    return Order(destination=catalogue.destination(task.ref("backupDestination") or ""))
+
+
+def run(job: Job) -> Results:
+    order: Order = job.order
+    if order.hypervisor:
+        job.hypervisor(order.hypervisor).check()
+    elif order.destination and order.destination.repository:
+        job.repository(order.destination)
+    elif order.destination:
+        _reach(job, order.destination)
+    return {"reachable": True}
+
+
+def _reach(job: Job, record: Destination) -> None:
+    try:
+        read_config(job.destination(record))
+    except NotFound:
+        job.log("the destination answers; it holds no repository yet")
+
+
+KIND = Kind(
+    type="CONNECTIVITY_TEST",
+    lane="inventory",
+    order=Order,
+    prepare=prepare,
+    run=run,
+    submissions=(Submission("connectivity-test", Request, plan),),
+)

@@ -1,0 +1,110 @@
+"""What all planners share: windows, priorities, references and the task itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from haulback.errors import Malformed
+from haulback.inventory.records import Destination, Hypervisor
+from haulback.kinds.seam import Ask
+from haulback.tasks.queue import entity_slot, rank, source_slot
+from haulback.tasks.record import DEFAULT_PRIORITY, HOUR_MS, Task
+from haulback.wire import Named
+
+PRIORITIES = range(101)
+RETRIES = range(101)
+_FAR = 1 << 48  # the year 10889: what is later is a mistake, in nanoseconds or worse
+
+
+def task(
+    kind: str,
+    lane: str,
+    ask: Ask,
+    request: Any = None,
+    *,
+    refs: Mapping[str, Named | None],
+    params: dict[str, Any] | None = None,
+    window: int = HOUR_MS,
+    locked: str | None = None,
+    source: str | None = None,
+    pinned: str | None = None,
+    follows: Task | None = None,
+) -> Task:
+    """A task as planned at `ask.now`; `request` may bring priority, window and retries.
+
+    `locked` is the entity that no other mutating task may touch meanwhile, `source` what it reads
+    from, `pinned` the only node that can do it.  A follower opens its window when its turn comes.
+    Raises Malformed.
+    """
+    priority = _within(request, "priority", PRIORITIES, DEFAULT_PRIORITY)
+    start, end = _window(request, ask.now, window)
+    made = Task(
+        type=kind,
+        lane=lane,
+        state="PLANNED" if follows else "QUEUED",
+        priority=priority,
+        rank=rank(start, priority),
+        window_start=start,
+        window_end=end,
+        window_length=window if follows else end - start,
+        created=ask.now,
+        modified=ask.now,
+        refs={role: ref for role, ref in refs.items() if ref},
+        params=params or {},
+        project=ask.project,
+        pinned_node=pinned or "",
+        source_slot=source_slot(lane, source),
+        entity_slot=entity_slot(locked) if locked else None,
+        follows=follows.guid if follows else None,
+        ready=not follows and start <= ask.now,
+    )
+    made.retry_count = made.tries = _within(request, "retryCount", RETRIES, 0)
+    made.workflow = follows.workflow if follows else made.guid
+    return made
+
+
+def pinned(*records: Hypervisor | Destination | None) -> str | None:
+    """The only node that reaches all of `records`.  Raises Malformed when there is none."""
+    nodes = {record.node for record in records if record and record.node}
+    if len(nodes) > 1:
+        names = " and ".join(record.name for record in records if record and record.node)
+        raise Malformed(f"no node reaches both {names}: they are bound to different nodes")
+    return next(iter(nodes), None)
+
+
+def named(record: Any) -> Named:
+    """A record as a plain reference."""
+    return Named(record.guid, record.name)
+
+
+def some(field: str, found: list[Any] | None) -> list[Any]:
+    """A list that must not be empty, each object once.  Raises Malformed."""
+    if not found:
+        raise Malformed(f"{field}: name at least one", field=field)
+    return list({ref.guid: ref for ref in found}.values())
+
+
+def _within(request: Any, field: str, allowed: range, default: int) -> int:
+    value = getattr(request, field, None)
+    if value is None:
+        return default
+    if value not in allowed:
+        last = allowed[-1]
+        raise Malformed(f"{field}: {value} is not between {allowed[0]} and {last}", field=field)
+    return int(value)
+
+
+def _window(request: Any, now: int, length: int) -> tuple[int, int]:
+    start = getattr(request, "windowStart", None)
+    end = getattr(request, "windowEnd", None)
+    start = now if start is None else start
+    end = max(start, now) + length if end is None else end
+    for field, value in (("windowStart", start), ("windowEnd", end)):
+        if not 0 <= value < _FAR:
+            raise Malformed(f"{field}: {value} is not a time in epoch milliseconds", field=field)
+    if end <= start:
+        raise Malformed("windowEnd: the window ends before it starts", field="windowEnd")
+    if end <= now:
+        raise Malformed("windowEnd: the window has closed already", field="windowEnd")
+    return start, end

@@ -1,0 +1,142 @@
+"""RESTORE: proves that a backup can be read, and with a path writes its disks as raw files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from haulback.drivers.sink import RawFile
+from haulback.errors import Conflict, Malformed, NotFound
+from haulback.inventory.records import Backup, Catalogue, Destination
+from haulback.kinds import planning
+from haulback.kinds.seam import Ask, Job, Kind, Results, Submission
+from haulback.repository.repository import Repository
+from haulback.repository.restore import restore_disk
+from haulback.repository.verify import check_backup
+from haulback.tasks.record import Plan, Task
+from haulback.wire import Named, Ref
+
+
+class LocationRef(msgspec.Struct):
+    """A backup location in a request; some clients name only the backup in it."""
+
+    guid: str | None = None
+    backup: Ref | None = None
+
+
+class Request(msgspec.Struct):
+    """RestoreTaskRequest."""
+
+    node: Ref
+    restorePath: str  # noqa: N815 - the contract's spelling
+    backup: Ref | None = None
+    backupLocation: LocationRef | None = None  # noqa: N815
+    priority: int | None = None
+    windowStart: int | None = None  # noqa: N815
+    windowEnd: int | None = None  # noqa: N815
+
+
+class Order(msgspec.Struct):
+    """What to read; without a `path` only whether it can be read."""
+
+    backup: str
+    destination: Destination
+    path: str | None = None
+
+
+def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
+    """One RESTORE on the wanted node.  Raises Malformed, NotFound or Conflict."""
+    if not request.restorePath.startswith("/"):
+        raise Malformed("restorePath: name a folder by its absolute path", field="restorePath")
+    backup = chosen(request.backup, request.backupLocation, catalogue)
+    node = catalogue.node(request.node.guid)
+    destination = catalogue.destination(backup.destination)
+    if destination.node not in (None, node.guid):
+        raise Malformed(f"node: {node.name} does not reach {destination.name}", field="node")
+    refs = {**references(backup, catalogue), "node": node}
+    params = {"restorePath": request.restorePath, "restoreType": "RESTORE"}
+    made = planning.task(
+        "RESTORE", "restore", ask, request, refs=refs, params=params, pinned=node.guid
+    )
+    return Plan([made])
+
+
+def chosen(backup: Ref | None, location: LocationRef | None, catalogue: Catalogue) -> Backup:
+    """The stored backup a request means.  Raises Malformed, NotFound or Conflict."""
+    if backup is None and location is None:
+        raise Malformed("backup: name a backup or a backupLocation", field="backup")
+    found = _found(backup or (location.backup if location else None), location, catalogue)
+    if found.status != "SUCCESS":
+        raise Conflict(f"backup {found.guid} is {found.status}; only a SUCCESS can be restored")
+    return found
+
+
+def _found(backup: Ref | None, location: LocationRef | None, catalogue: Catalogue) -> Backup:
+    if location is None or not location.guid:
+        if backup is None:
+            raise Malformed("backupLocation: name its guid", field="backupLocation")
+        return catalogue.backup(backup.guid)
+    try:
+        found = catalogue.location(location.guid)
+    except NotFound:
+        if backup is None:
+            raise
+        return catalogue.backup(backup.guid)
+    if backup is not None and backup.guid != found.guid:
+        raise Malformed("backupLocation: belongs to another backup", field="backupLocation")
+    return found
+
+
+def references(backup: Backup, catalogue: Catalogue) -> dict[str, Named | None]:
+    """What a task on a backup refers to."""
+    return {
+        "backup": Named(backup.guid, backup.entity_name),
+        "backupDestination": planning.named(catalogue.destination(backup.destination)),
+        "protectedEntity": catalogue.entity(backup.entity).named(),
+    }
+
+
+def prepare(task: Task, catalogue: Catalogue) -> Order:
+    backup = catalogue.backup(task.ref("backup") or "")
+    destination = catalogue.destination(backup.destination)
+    return Order(backup.guid, destination, task.params.get("restorePath"))
+
+
+def run(job: Job) -> Results:
+    order: Order = job.order
+    repository = job.repository(order.destination)
+    manifest = repository.manifest(order.backup)
+    job.expect(sum(stored.map.size for stored in manifest.disks))
+    if order.path is None:
+        check_backup(repository, order.backup, job.meter)
+        return {"checked": True}
+    target = job.target(order.path)
+    names = [
+        _write(job, repository, order.backup, number, target.folder)
+        for number in range(len(manifest.disks))
+    ]
+    job.confirm()
+    return {"path": str(target.commit()), "files": names}
+
+
+def _write(job: Job, repository: Repository, backup: str, number: int, folder: Path) -> str:
+    """One disk as a raw file.  Its name on the platform is not trusted to be a file's."""
+    stored = repository.manifest(backup).disks[number]
+    name = f"disk{number}.raw"
+    sink = RawFile(folder / name, stored.map.size)
+    try:
+        restore_disk(stored.map, repository.reader(), sink, job.pool, job.meter)
+    finally:
+        sink.close()
+    return name
+
+
+KIND = Kind(
+    type="RESTORE",
+    lane="restore",
+    order=Order,
+    prepare=prepare,
+    run=run,
+    submissions=(Submission("restore", Request, plan, many=False),),
+)

@@ -1,0 +1,144 @@
+"""What a kind of task declares, and what its code may ask of the server and of the node."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Set
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from haulback.destinations.protocol import Destination
+from haulback.disk import Disk
+from haulback.drivers.hypervisor import Hypervisor
+from haulback.inventory import records
+from haulback.repository.keys import Secret
+from haulback.repository.repository import Repository
+from haulback.tasks.record import HOUR_MS, Plan, Task
+from haulback.tasks.states import State
+
+Results = dict[str, Any]
+Struct = type[msgspec.Struct]
+
+
+class Ask(msgspec.Struct):
+    """The circumstances of a submission; `now` in epoch milliseconds."""
+
+    now: int
+    project: str | None = None
+
+
+class Job(Protocol):
+    """What `run` sees on the node.  `folder` is this attempt's staging folder, empty at first."""
+
+    guid: str
+    attempt: str
+    order: Any
+    folder: Path
+    disk: Disk
+    pool: ThreadPoolExecutor
+
+    def now_ms(self) -> int: ...
+
+    def hypervisor(self, record: records.Hypervisor) -> Hypervisor: ...
+
+    def destination(self, record: records.Destination) -> Destination: ...
+
+    def repository(self, record: records.Destination) -> Repository: ...
+
+    def secret(self, record: records.Destination) -> Secret:
+        """The key of a destination, fetched over the node's own channel."""
+
+    def expect(self, total: int) -> None:
+        """How many bytes are to be done."""
+
+    def meter(self, count: int) -> None:
+        """So many more bytes are done.  Raises Cancelled or Fenced when the work must stop."""
+
+    def confirm(self) -> None:
+        """Ask the server whether this attempt still counts.  Raises Cancelled or Fenced."""
+
+    def log(self, text: str) -> None: ...
+
+    def target(self, path: str) -> Target:
+        """Where to restore to, below one of the node's roots.  Raises Forbidden or Conflict."""
+
+    def staging(self, attempt: str) -> Path:
+        """The staging folder of an earlier attempt, which may be gone."""
+
+    def discard(self, attempt: str) -> None:
+        """Remove a staging folder; a missing one is fine."""
+
+    def leftovers(self) -> list[str]:
+        """Names of attempts that have a staging folder or a half restore on this node."""
+
+    def needed(self) -> Set[str]:
+        """Attempts and checkpoints that something still builds on.
+
+        The server is asked when a name is looked up, so list first what may have to go: what was
+        listed before the asking, and is not needed at the asking, is nobody's.
+        """
+
+    def alone(
+        self, record: records.Hypervisor, uuid: str, *, wait: bool = True
+    ) -> AbstractContextManager[bool]:
+        """Be the only one on this node at a machine; without `wait`, False if another is."""
+
+
+class Target(Protocol):
+    """A folder in the making: `folder` takes the files, `commit` gives it the wanted name."""
+
+    folder: Path
+
+    def commit(self) -> Path:
+        """Make it appear, durable and complete.  Raises Conflict when the name is taken."""
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A way to ask for work: a path below /tasks, a request struct and a planner."""
+
+    path: str
+    request: Struct
+    plan: Callable[[Any, records.Catalogue, Ask], Plan]
+    many: bool = True
+
+
+def _no_record(task: Task, state: State, ledger: records.Ledger) -> None:
+    """A kind that changes no record."""
+
+
+def _no_tidying(job: Job) -> None:
+    """A kind that leaves nothing behind."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of task: one file declares one.
+
+    `prepare` (server) makes the order from what is true when the task is taken; `run` (node) does
+    the work and returns results; `settle` (server) moves records in the transaction that finishes
+    the task, whatever its final state; `tidy` (node) runs once FINISHED is acknowledged.  What an
+    attempt leaves in any other case is STAGING_CLEANUP's to find.  `stages`: its followers need
+    the node that ran it.  `repeatable`: after a node died it may simply run again.
+    """
+
+    type: str
+    lane: str
+    order: Struct
+    prepare: Callable[[Task, records.Catalogue], msgspec.Struct]
+    run: Callable[[Any], Results]
+    settle: Callable[[Task, State, records.Ledger], None] = _no_record
+    tidy: Callable[[Any], None] = _no_tidying
+    submissions: tuple[Submission, ...] = ()
+    window: int = HOUR_MS
+    locks_entity: bool = False
+    retries: bool = False
+    repeatable: bool = True
+    stages: bool = False
+
+
+Kinds = dict[str, Kind]

@@ -1,0 +1,69 @@
+"""STAGING_CLEANUP: finds on a node what attempts left that ended without cleaning up."""
+
+from __future__ import annotations
+
+import msgspec
+
+from haulback.drivers.hypervisor import Hypervisor as Driver
+from haulback.errors import HaulbackError
+from haulback.inventory.records import Catalogue, Hypervisor
+from haulback.kinds import planning
+from haulback.kinds.seam import Ask, Job, Kind, Results
+from haulback.tasks.record import Task
+from haulback.wire import Named
+
+
+class Order(msgspec.Struct):
+    """Where to look besides the node's own folders."""
+
+    hypervisors: list[Hypervisor]
+
+
+def clean_up(node: Named, ask: Ask) -> Task:
+    """The task that tidies one node."""
+    return planning.task("STAGING_CLEANUP", "upkeep", ask, refs={"node": node}, pinned=node.guid)
+
+
+def prepare(task: Task, catalogue: Catalogue) -> Order:
+    node = task.pinned_node
+    return Order([h for h in catalogue.hypervisors() if h.node in (None, node)])
+
+
+def run(job: Job) -> Results:
+    needed = job.needed()
+    left = [attempt for attempt in job.leftovers() if attempt not in needed]
+    for attempt in left:
+        job.discard(attempt)
+    removed = len(left)
+    for hypervisor in job.order.hypervisors:
+        removed += _sweep(job, hypervisor)
+    return {"removed": removed}
+
+
+def _sweep(job: Job, record: Hypervisor) -> int:
+    """One that does not answer must not keep the others from being swept."""
+    try:
+        machines = job.hypervisor(record)
+        removed = len(machines.sweep(job.needed()))
+        found = machines.inventory().machines
+    except HaulbackError as error:
+        job.log(f"{record.name}: {error.message}")
+        return 0
+    for machine in found:
+        job.confirm()
+        removed += _drop(job, record, machines, machine.uuid)
+    return removed
+
+
+def _drop(job: Job, record: Hypervisor, machines: Driver, uuid: str) -> int:
+    with job.alone(record, uuid, wait=False) as mine:
+        if not mine:
+            return 0  # an EXPORT is at work; it begins by doing the same
+        try:
+            return len(machines.drop_checkpoints(uuid, job.needed()))
+        except HaulbackError as error:
+            job.log(f"{record.name}, {uuid}: {error.message}")
+            return 0
+
+
+KIND = Kind(type="STAGING_CLEANUP", lane="upkeep", order=Order, prepare=prepare, run=run)

@@ -1,0 +1,98 @@
+"""STORE: publishes what an EXPORT left in staging; only then the backup exists."""
+
+from __future__ import annotations
+
+import msgspec
+
+from haulback.errors import BaseGone, NotFound
+from haulback.inventory.records import Base, Catalogue, Destination, Hypervisor, Ledger
+from haulback.kinds.export import WINDOW, read_results
+from haulback.kinds.seam import Job, Kind, Results
+from haulback.repository.manifest import Manifest
+from haulback.repository.repository import Repository
+from haulback.tasks.record import Task
+from haulback.tasks.states import State
+from haulback.transfer.store import store_machine
+
+
+class Order(msgspec.Struct):
+    """What to publish; `staging` names the attempt that exported."""
+
+    backup: str
+    uuid: str
+    staging: str
+    hypervisor: Hypervisor
+    destination: Destination
+
+
+def prepare(task: Task, catalogue: Catalogue) -> Order:
+    entity = catalogue.entity(task.ref("protectedEntity") or "")
+    return Order(
+        backup=task.ref("backup") or "",
+        uuid=entity.uuid,
+        staging=task.params["staging"],
+        hypervisor=catalogue.hypervisor(entity.hypervisor),
+        destination=catalogue.destination(task.ref("backupDestination") or ""),
+    )
+
+
+def run(job: Job) -> Results:
+    order: Order = job.order
+    repository = job.repository(order.destination)
+    folder = job.staging(order.staging)
+    try:
+        draft = repository.read_draft(folder, order.backup)
+        job.confirm()
+        manifest = store_machine(repository, folder, draft, job.disk)
+    except NotFound:
+        manifest = _stored_before(repository, order)
+        job.discard(order.staging)
+    job.meter(manifest.stored)
+    return {"stored": manifest.stored, "parent": manifest.parent}
+
+
+def _stored_before(repository: Repository, order: Order) -> Manifest:
+    """What an attempt that died after publishing left.  Raises BaseGone when it left nothing."""
+    try:
+        return repository.manifest(order.backup)
+    except NotFound:
+        raise BaseGone("staging no longer holds the export; back up again") from None
+
+
+class Stored(msgspec.Struct):
+    """What the node reports; `stored` in bytes."""
+
+    stored: int
+    parent: str | None = None
+
+
+def settle(task: Task, state: State, ledger: Ledger) -> None:
+    backup = task.ref("backup") or ""
+    if state is not State.FINISHED:
+        ledger.backup_failed(backup, task.status_info or state.value)
+        return
+    found = msgspec.convert(task.results, Stored)
+    ledger.stored(backup, found.stored, found.parent)
+    exported = read_results(task.params["before"])
+    entity, destination = task.ref("protectedEntity"), task.ref("backupDestination")
+    ledger.promote(Base(entity or "", destination or "", backup, exported.checkpoint))
+
+
+def tidy(job: Job) -> None:
+    """The checkpoint that this backup's own replaces is of no use any more."""
+    order: Order = job.order
+    with job.alone(order.hypervisor, order.uuid):
+        job.hypervisor(order.hypervisor).drop_checkpoints(order.uuid, job.needed())
+
+
+KIND = Kind(
+    type="STORE",
+    lane="store",
+    order=Order,
+    prepare=prepare,
+    run=run,
+    settle=settle,
+    tidy=tidy,
+    window=WINDOW,
+    retries=True,
+)

@@ -1,0 +1,1 @@
+"""The server: the queue, the catalogue and the API."""

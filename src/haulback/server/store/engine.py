@@ -1,0 +1,176 @@
+"""Opening the database: migrated first, one writer on SQLite, never two servers on a file."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from haulback.errors import Conflict, Malformed, Unavailable
+
+_WAIT_MS = 30_000
+
+
+class Store:
+    """A migrated database.  `read` and `write` hand out a connection in one transaction."""
+
+    def __init__(self, engine: sa.Engine, lock: IO[bytes] | None = None) -> None:
+        self.engine, self._lock = engine, lock
+        self.is_sqlite = engine.dialect.name == "sqlite"
+        self._writer = threading.Lock()
+
+    @contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """A transaction that only reads."""
+        with _reachable(), self.engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[sa.Connection]:
+        """A transaction; everything in it happens, durably, or nothing does."""
+        if not self.is_sqlite:
+            with _reachable(), self.engine.begin() as connection:
+                yield connection
+            return
+        # SQLite has one writer: threads queue here instead of polling the file's lock.
+        with self._writer, _reachable(), self.engine.connect() as plain:
+            connection = plain.execution_options(immediate=True)
+            with connection.begin():
+                yield connection
+
+    def close(self) -> None:
+        self.engine.dispose()
+        if self._lock:
+            self._lock.close()
+
+
+def open_store(url: str) -> Store:
+    """Open and migrate the database at `url` (`sqlite:///…` or `postgresql://…`).
+
+    Raises Malformed for another kind of URL, Conflict when another server uses the SQLite file or
+    a newer Haulback wrote the database, Unavailable when the database does not answer.
+    """
+    parsed = _parse(url)
+    if parsed.get_backend_name() == "sqlite":
+        store = _sqlite(Path(str(parsed.database)).absolute())
+    else:
+        store = Store(sa.create_engine(parsed.set(drivername="postgresql+psycopg"), pool_size=16))
+    try:
+        with _reachable():
+            _migrate(store.engine)
+    except BaseException as error:
+        store.close()
+        if isinstance(error, sa.exc.DatabaseError):
+            raise Conflict(f"the database cannot be used: {_first_line(error.orig)}") from None
+        raise
+    return store
+
+
+def _parse(url: str) -> sa.URL:
+    try:
+        parsed = sa.make_url(url)
+    except sa.exc.ArgumentError:
+        raise Malformed(
+            "the database URL cannot be read; write sqlite:///file.db or "
+            "postgresql://user@host/database"
+        ) from None
+    if parsed.get_backend_name() not in ("sqlite", "postgresql") or not parsed.database:
+        raise Malformed("the database is sqlite:///file.db or postgresql://user@host/database")
+    return parsed
+
+
+def _own(path: Path) -> IO[bytes]:
+    """The lock beside the file; the kernel drops it when this process dies."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
+    lock = open(f"{path}.lock", "ab")  # noqa: SIM115 - held as long as the store is open
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        raise Conflict(f"another server uses {path}; SQLite serves one, PostgreSQL many") from None
+    return lock
+
+
+def _sqlite(path: Path) -> Store:
+    lock = _own(path)
+    engine = sa.create_engine(
+        f"sqlite:///{path}", connect_args={"check_same_thread": False, "timeout": _WAIT_MS / 1000}
+    )
+    sa.event.listen(engine, "connect", _set_up)
+    sa.event.listen(engine, "begin", _begin)
+    return Store(engine, lock)
+
+
+def _set_up(connection: sqlite3.Connection, _: object) -> None:
+    connection.isolation_level = None  # we say BEGIN ourselves
+    # FULL: what was answered to a caller survives a power cut.
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin(connection: sa.Connection) -> None:
+    immediate = connection.get_execution_options().get("immediate", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+
+
+@contextmanager
+def _reachable() -> Iterator[None]:
+    try:
+        yield
+    except sa.exc.OperationalError as error:
+        raise Unavailable(f"the database does not answer: {_first_line(error.orig)}") from error
+
+
+def _first_line(error: BaseException | None) -> str:
+    return str(error).strip().partition("\n")[0]
+
+
+def _migrate(engine: sa.Engine) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    newest = ScriptDirectory.from_config(config).get_current_head()
+    with engine.connect() as connection:
+        connection = connection.execution_options(immediate=True)
+        with connection.begin():
+            _one_migrator(connection)
+            now = _revision(connection)
+            if now is not None and now not in known:
+                raise Conflict(f"a newer Haulback wrote this database (schema {now}); upgrade")
+            if now == newest:
+                return
+            if now is not None and engine.dialect.name == "sqlite":
+                _copy(str(engine.url.database), f"{engine.url.database}.before-{newest}")
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+
+def _one_migrator(connection: sa.Connection) -> None:
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("SELECT pg_advisory_xact_lock(4861756)")
+
+
+def _revision(connection: sa.Connection) -> str | None:
+    found: Any = MigrationContext.configure(connection).get_current_revision()
+    return found if found is None else str(found)
+
+
+def _copy(file: str, target: str) -> None:
+    """A consistent copy of the file, so that a migration can be taken back by hand."""
+    source, copy = sqlite3.connect(file), sqlite3.connect(target)
+    with source, copy:
+        source.backup(copy)
+    source.close()
+    copy.close()

@@ -1,0 +1,194 @@
+"""How a task leaves a state, with everything that moves in the same transaction."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+
+import msgspec
+import sqlalchemy as sa
+
+from haulback.ids import new_guid
+from haulback.kinds.seam import Kind
+from haulback.server.store import queue, tasks
+from haulback.server.store.catalogue import SqlLedger
+from haulback.server.store.tables import task as table
+from haulback.tasks.queue import MAX_ATTEMPTS, back_off, rank
+from haulback.tasks.record import Task
+from haulback.tasks.states import State
+
+_CHANCE = random.Random()
+
+
+class Life:
+    """The moves of tasks on one connection at the server's time `now`."""
+
+    def __init__(self, connection: sa.Connection, kinds: Mapping[str, Kind], now: int) -> None:
+        self.sql, self.kinds, self.now = connection, kinds, now
+        self.ledger = SqlLedger(connection, now)
+
+    def end(self, task: Task, state: State, info: str | None) -> None:
+        """Final state, backup record, followers, retry copy and limits, all or nothing."""
+        waiting = tasks.followers(self.sql, task.guid)
+        held = task.slots
+        before = msgspec.structs.replace(task)
+        tasks.change(
+            self.sql,
+            task,
+            self.now,
+            state=state.value,
+            finished=self.now,
+            status_info=info,
+            progress=100.0 if state is State.FINISHED else task.progress,
+            ready=False,
+            lease_until=None,
+            cancel_wanted=False,
+            slots=[],
+        )
+        if state is State.FAILED and self._may_retry(before):
+            kept = self._retry(before, waiting)
+        else:
+            self.kinds[task.type].settle(task, state, self.ledger)
+            kept = self._release_followers(task, waiting, held, state)
+        queue.release(self.sql, [key for key in held if key not in kept])
+
+    def cancel(self, task: Task, info: str | None) -> None:
+        """Queued: at once.  Running: a wish to its node, granted at the second asking."""
+        if task.state == "RUNNING" and not task.cancel_wanted:
+            tasks.change(self.sql, task, self.now, cancel_wanted=True, status_info=info)
+        else:
+            self.end(task, State.CANCELLED, info)
+
+    def hide(self, task: Task) -> None:
+        """Out of every list; its row stays for those who still hold its guid."""
+        tasks.change(self.sql, task, self.now, archived=True)
+
+    def lost(self, task: Task, why: str) -> None:
+        """The attempt is over without a word: run again, or say how it ended."""
+        if task.cancel_wanted:
+            self.end(task, State.CANCELLED, task.status_info)
+        elif not self.kinds[task.type].repeatable:
+            self.end(task, State.FAILED, f"{why}; it is not safe to repeat by itself")
+        elif task.attempt >= MAX_ATTEMPTS:
+            self.end(task, State.FAILED, f"{why}, for the {task.attempt}th time")
+        else:
+            self.requeue(task, why)
+
+    def requeue(self, task: Task, why: str) -> None:
+        """Back into the queue for another attempt, in a fresh window."""
+        inherited = [key for key in task.slots if _is_inherited(key, task)]
+        queue.release(self.sql, [key for key in task.slots if key not in inherited])
+        tasks.change(
+            self.sql,
+            task,
+            self.now,
+            state="QUEUED",
+            status_info=f"{why}; waiting to run again",
+            ready=True,
+            window_end=max(task.window_end, self.now + task.window_length),
+            session=None,
+            node=None,
+            lease_until=None,
+            slots=inherited,
+        )
+
+    def _may_retry(self, task: Task) -> bool:
+        return self.kinds[task.type].retries and task.retry_count > 0 and not task.cancel_wanted
+
+    def _retry(self, task: Task, waiting: list[Task]) -> list[str]:
+        """A copy that starts later inherits the followers; returns the limits it keeps."""
+        start = self.now + back_off(task.retry_count, task.tries, _CHANCE)
+        inherited = [key for key in task.slots if _is_inherited(key, task)]
+        copy = msgspec.structs.replace(
+            task,
+            guid=new_guid(),
+            state="QUEUED",
+            retry_count=task.retry_count - 1,
+            window_start=start,
+            window_end=start + task.window_length,
+            rank=rank(start, task.priority),
+            created=self.now,
+            modified=self.now,
+            started=None,
+            finished=None,
+            progress=0.0,
+            status_info=None,
+            results={},
+            attempt=0,
+            node=None,
+            session=None,
+            lease_until=None,
+            ready=False,
+            slots=inherited,
+        )
+        tasks.insert(self.sql, [copy])
+        for follower in waiting:
+            tasks.change(self.sql, follower, self.now, follows=copy.guid)
+        return inherited
+
+    def _release_followers(
+        self, task: Task, waiting: list[Task], held: list[str], state: State
+    ) -> list[str]:
+        """Queue or cancel what waited; returns the limits that the first follower takes over."""
+        kept = [key for key in held if key.startswith("entity:")] if waiting else []
+        if state is not State.FINISHED:
+            for follower in waiting:
+                self._drop(follower, task)
+            return []
+        for number, follower in enumerate(waiting):
+            self._queue(follower, task, kept if number == 0 else [])
+        return kept
+
+    def _queue(self, follower: Task, task: Task, slots: list[str]) -> None:
+        start = max(self.now, follower.window_start)
+        pinned = task.node if self.kinds[task.type].stages else None
+        tasks.change(
+            self.sql,
+            follower,
+            self.now,
+            state="QUEUED",
+            window_start=start,
+            window_end=start + follower.window_length,
+            rank=rank(start, follower.priority),
+            ready=start <= self.now,
+            pinned_node=pinned or follower.pinned_node,
+            params={**follower.params, "staging": task.attempt_name, "before": task.results},
+            slots=slots,
+        )
+
+    def _drop(self, follower: Task, task: Task) -> None:
+        """A follower whose turn will never come ends unseen, and so do its own."""
+        self.end(follower, State.CANCELLED, f"task {task.guid} ended {task.state}")
+        self.hide(follower)
+
+
+def expired(connection: sa.Connection, now: int, limit: int = 100) -> list[Task]:
+    """Running tasks whose lease has run out, locked."""
+    query = sa.select(table).where(sa.text("state = 'RUNNING'"), table.c.lease_until < now)
+    rows = connection.execute(query.limit(limit).with_for_update())
+    return [tasks.task_of(row) for row in rows]
+
+
+def of_session(connection: sa.Connection, session: str) -> list[Task]:
+    """Running tasks of a node's session, locked."""
+    query = sa.select(table).where(sa.text("state = 'RUNNING'"), table.c.session == session)
+    return [tasks.task_of(row) for row in connection.execute(query.with_for_update())]
+
+
+def shift_leases(connection: sa.Connection, until: int) -> None:
+    """Nobody could renew while no server ran, or while its clock was wrong: start anew."""
+    connection.execute(
+        sa.update(table).where(sa.text("state = 'RUNNING'")).values(lease_until=until)
+    )
+
+
+def plan_of(connection: sa.Connection, workflow: str) -> list[Task]:
+    """All tasks of a workflow, planned ones too, in order of creation."""
+    query = sa.select(table).where(table.c.workflow == workflow)
+    rows = connection.execute(query.order_by(table.c.created, table.c.guid))
+    return [tasks.task_of(row) for row in rows]
+
+
+def _is_inherited(key: str, task: Task) -> bool:
+    """A limit that an earlier task of the plan occupied for all of them."""
+    return key.startswith("entity:") and key != task.entity_slot

@@ -1,0 +1,86 @@
+"""Task rows: written once, changed by guid, read back as the record."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from haulback.errors import Conflict, NotFound
+from haulback.server.store.tables import task as table
+from haulback.server.store.tables import task_ref
+from haulback.tasks.record import Task
+from haulback.tasks.states import PLANNED
+
+_JSON = ("refs", "params", "results", "slots")
+
+
+def insert(connection: sa.Connection, tasks: Iterable[Task]) -> None:
+    """Add tasks and what they refer to."""
+    found = list(tasks)
+    if not found:
+        return
+    connection.execute(sa.insert(table), [_encode(msgspec.structs.asdict(t)) for t in found])
+    refs = [
+        {"task": t.guid, "role": role, "guid": ref.guid}
+        for t in found
+        for role, ref in t.refs.items()
+    ]
+    if refs:
+        connection.execute(sa.insert(task_ref), refs)
+
+
+def get(connection: sa.Connection, guid: str, *, lock: bool = False) -> Task:
+    """One task, archived ones and planned ones included; with `lock` until the transaction ends.
+
+    Raises NotFound.
+    """
+    query = sa.select(table).where(table.c.guid == guid)
+    row = connection.execute(query.with_for_update() if lock else query).one_or_none()
+    if row is None:
+        raise NotFound(f"there is no task {guid}", guid=guid)
+    return task_of(row)
+
+
+def visible(connection: sa.Connection, guid: str, *, lock: bool = False) -> Task:
+    """One task that people may see.  Raises NotFound for planned and removed ones."""
+    found = get(connection, guid, lock=lock)
+    if found.state == PLANNED or found.archived:
+        raise NotFound(f"there is no task {guid}", guid=guid)
+    return found
+
+
+def followers(connection: sa.Connection, guid: str) -> list[Task]:
+    """What waits for a task."""
+    query = sa.select(table).where(table.c.follows == guid, table.c.state == PLANNED)
+    return [task_of(row) for row in connection.execute(query.order_by(table.c.guid))]
+
+
+def change(connection: sa.Connection, task: Task, now: int, **values: Any) -> None:
+    """Write some members of a task that the caller read in this transaction.
+
+    Raises Conflict when it left its state meanwhile.
+    """
+    done = connection.execute(
+        sa.update(table)
+        .where(table.c.guid == task.guid, table.c.state == task.state)
+        .values(**_encode(values), modified=now)
+    )
+    if done.rowcount != 1:
+        raise Conflict(f"task {task.guid} is no longer {task.state}", state=task.state)
+    for name, value in values.items():
+        setattr(task, name, value)
+
+
+def task_of(row: sa.Row[Any]) -> Task:
+    """The record of a row."""
+    values = {str(name): value for name, value in row._mapping.items()}
+    for name in _JSON:
+        values[name] = msgspec.json.decode(values[name])
+    return msgspec.convert(values, Task)
+
+
+def _encode(values: dict[str, Any]) -> dict[str, Any]:
+    return {k: msgspec.json.encode(v).decode() if k in _JSON else v for k, v in values.items()}

@@ -1,0 +1,80 @@
+"""The small services that run all the time: windows open and close, lost attempts are noticed."""
+
+from __future__ import annotations
+
+import logging
+from threading import Event, Thread
+
+from haulback.errors import HaulbackError
+from haulback.server.app import App
+from haulback.server.store import life, queue
+from haulback.tasks.states import State
+
+_JUMP_MS = 1_000
+log = logging.getLogger(__name__)
+
+
+def start(app: App) -> None:
+    """Before the first request: nobody could renew a lease while no server ran."""
+    with app.store.write() as sql:
+        life.shift_leases(sql, app.clock.now_ms() + app.lease_ms)
+
+
+def tick(app: App) -> None:
+    """Everything that is due."""
+    follow_the_clock(app)
+    with app.store.write() as sql:
+        opened = queue.open_windows(sql, app.clock.now_ms())
+    lost = _end_lost(app)
+    _end_late(app)
+    if opened or lost:
+        app.bell.ring()
+
+
+def follow_the_clock(app: App) -> None:
+    """A clock that was set: believe it, but let no lease run out by it."""
+    if abs(app.clock.drift_ms()) < _JUMP_MS:
+        return
+    log.warning("the clock was set by %d ms; leases begin anew", app.clock.drift_ms())
+    with app.store.write() as sql:
+        app.clock.adopt()
+        life.shift_leases(sql, app.clock.now_ms() + app.lease_ms)
+
+
+def _end_lost(app: App) -> int:
+    with app.store.write() as sql:
+        moves = app.life(sql)
+        found = life.expired(sql, moves.now)
+        for task in found:
+            node = task.node
+            moves.lost(task, "its node fell silent")
+            app.tidy_node(sql, node)
+    return len(found)
+
+
+def _end_late(app: App) -> None:
+    with app.store.write() as sql:
+        moves = app.life(sql)
+        for task in queue.closed_windows(sql, moves.now):
+            moves.end(task, State.FAILED, "WINDOW_EXPIRED: no node started it in its window")
+
+
+class Upkeep(Thread):
+    """Ticks until told to stop; what fails is tried again at the next tick."""
+
+    def __init__(self, app: App, every: float) -> None:
+        super().__init__(name="upkeep", daemon=True)
+        self._core, self._every, self._stop_now = app, every, Event()
+
+    def run(self) -> None:
+        while not self._stop_now.wait(self._every):
+            try:
+                tick(self._core)
+            except HaulbackError as error:
+                log.error("upkeep: %s", error.message)
+            except Exception:
+                log.exception("upkeep")
+
+    def stop(self) -> None:
+        self._stop_now.set()
+        self.join()

@@ -1,0 +1,56 @@
+"""Sealing repository keys, so that the database alone opens no backup."""
+
+from __future__ import annotations
+
+import base64
+import os
+from pathlib import Path
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from haulback.errors import WrongKey
+
+_KEY_BYTES, _NONCE_BYTES = 32, 12
+
+
+class Vault:
+    """Seals with a key in a file of its own, readable by the server's user only."""
+
+    def __init__(self, key: bytes) -> None:
+        self._cipher = AESGCM(key)
+
+    @classmethod
+    def open(cls, path: Path) -> Vault:
+        """The vault of a key file, which is made, durably, if it is not there."""
+        if not path.exists():
+            _make(path)
+        key = path.read_bytes()
+        if len(key) != _KEY_BYTES:
+            raise WrongKey(f"{path} is not a server key of {_KEY_BYTES} bytes; restore it")
+        return cls(key)
+
+    def seal(self, owner: str, secret: bytes) -> str:
+        """`secret` as text that only this vault opens, and only for `owner`."""
+        nonce = os.urandom(_NONCE_BYTES)
+        sealed = nonce + self._cipher.encrypt(nonce, secret, owner.encode())
+        return base64.b64encode(sealed).decode()
+
+    def unseal(self, owner: str, sealed: str) -> bytes:
+        """Raises WrongKey when another vault sealed it."""
+        raw = base64.b64decode(sealed)
+        try:
+            return self._cipher.decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], owner.encode())
+        except InvalidTag:
+            raise WrongKey("the server's key file does not belong to this database") from None
+
+
+def _make(path: Path) -> None:
+    temp = path.with_name(path.name + ".new")
+    temp.unlink(missing_ok=True)
+    handle = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with open(handle, "wb") as file:
+        file.write(os.urandom(_KEY_BYTES))
+        file.flush()
+        os.fsync(file.fileno())
+    os.rename(temp, path)

@@ -1,0 +1,50 @@
+"""A real PostgreSQL for tests: one cluster per process, one database per test."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+import pytest
+
+
+def _programs() -> Path | None:
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    on_path = shutil.which("initdb")
+    return found[-1].parent if found else Path(on_path).parent if on_path else None
+
+
+@contextmanager
+def cluster() -> Iterator[str]:
+    """A running server without durability; yields the URL of its socket, without a database."""
+    programs = _programs()
+    if programs is None:
+        pytest.skip("PostgreSQL is not installed")
+    folder = Path(tempfile.mkdtemp(prefix="haulback-postgres-"))
+    user = "postgres" if os.getuid() == 0 else None  # PostgreSQL refuses to run as root
+    if user:
+        shutil.chown(folder, user)
+
+    def call(program: str, *arguments: str) -> None:
+        command = [programs / program, "-D", folder / "data", *arguments]
+        subprocess.run(command, user=user, check=True, capture_output=True, cwd=folder)
+
+    call("initdb", "-A", "trust", "-U", "haulback", "--no-sync")
+    options = f"-k {folder} -c listen_addresses= -c fsync=off -c max_connections=60"
+    call("pg_ctl", "start", "-w", "-l", str(folder / "log"), "-o", options)
+    try:
+        yield f"postgresql://haulback@/{{database}}?host={folder}"
+    finally:
+        call("pg_ctl", "stop", "-m", "immediate")
+        shutil.rmtree(folder)
+
+
+def new_database(cluster: str, name: str) -> str:
+    """The URL of a fresh, empty database."""
+    with psycopg.connect(cluster.format(database="postgres"), autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}"')
+    return cluster.format(database=name)

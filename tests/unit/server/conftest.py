@@ -1,0 +1,154 @@
+"""A server without its network: the app on both databases, a clock that stands still."""
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from haulback.errors import HaulbackError
+from haulback.inventory.records import Destination, Entity, Hypervisor
+from haulback.kinds.table import KINDS
+from haulback.server import movers, people
+from haulback.server.app import App
+from haulback.server.store import access, catalogue, tables, tasks
+from haulback.server.store.access import Enrolled, Node
+from haulback.server.store.catalogue import SqlCatalogue, SqlLedger
+from haulback.server.store.engine import open_store
+from haulback.server.vault import Vault
+from haulback.tasks.record import Task
+from haulback.tasks.states import State
+from haulback.wire import Named
+from tests import databases
+
+START = 1_800_000_000_000
+EXPORTED = {"type": "FULL", "snapshotTime": START, "size": 10, "read": 10, "stored": 5}
+
+
+class Clock:
+    """Moves when a test says so."""
+
+    def __init__(self) -> None:
+        self.now, self.drift = START, 0
+
+    def now_ms(self) -> int:
+        return self.now
+
+    def drift_ms(self) -> int:
+        return self.drift
+
+    def adopt(self) -> None:
+        self.now, self.drift = self.now + self.drift, 0
+
+
+class House:
+    """A app with a hypervisor of three machines, a destination, and nodes on demand."""
+
+    def __init__(self, app: App, clock: Clock) -> None:
+        self.app, self.clock = app, clock
+        self.user = Named(str(uuid.uuid4()), "admin")
+        self.hypervisor = Hypervisor(guid=_guid(), name="hv", driver="image-folder", config={})
+        self.destination = Destination(guid=_guid(), name="bd", driver="folder", config={})
+        with app.store.write() as sql:
+            catalogue.add(sql, tables.hypervisor, self.hypervisor)
+            sealed = app.vault.seal(self.destination.guid, b"k" * 32)
+            catalogue.add(sql, tables.destination, self.destination, sealed_key=sealed)
+            machines = [
+                Entity(guid=_guid(), uuid=_guid(), name=name, hypervisor=self.hypervisor.guid)
+                for name in ("db", "mail", "web")
+            ]
+            SqlLedger(sql, START).inventory(self.hypervisor.guid, machines, complete=True)
+            self.entities = SqlCatalogue(sql).entities(self.hypervisor.guid)
+        self.secrets: dict[str, Enrolled] = {}
+
+    def node(self, name: str = "n1", done: list[movers.Done] | None = None) -> Node:
+        """A node whose process has just started; its start-up tidying is done."""
+        with self.app.store.write() as sql:
+            if name not in self.secrets:
+                token = access.invite(sql, self.clock.now)
+                self.secrets[name] = access.enrol(sql, token, name, self.clock.now)
+        opened = movers.open_session(self.app, self.secrets[name], "1", [], done or [])
+        with self.app.store.read() as sql:
+            found = access.node_of(sql, opened.token)
+        assert found
+        for task in movers.offer(self.app, found):
+            if task.type == "STAGING_CLEANUP":
+                self.take(found, task)
+                self.finish(found, task)
+        return found
+
+    def export(self, *entities: Entity, **more: object) -> list[Task]:
+        body = {"protectedEntities": [{"guid": e.guid} for e in entities or self.entities[:1]]}
+        return self.submit("export", {**body, **more})
+
+    def submit(self, path: str, body: object) -> list[Task]:
+        ways = {way.path: way for kind in self.app.kinds.values() for way in kind.submissions}
+        encoded = msgspec.json.encode(body)
+        return people.submit(self.app, ways[path], encoded, self.user, None)
+
+    def offered(self, node: Node) -> list[str]:
+        return [task.guid for task in movers.offer(self.app, node)]
+
+    def take(self, node: Node, task: Task | str) -> None:
+        movers.set_state(self.app, node, _of(task), State.RUNNING, None)
+
+    def finish(self, node: Node, task: Task | str, **results: object) -> None:
+        if results:
+            movers.report(self.app, node, _of(task), results=results)
+        movers.set_state(self.app, node, _of(task), State.FINISHED, None)
+
+    def fail(self, node: Node, task: Task | str) -> None:
+        movers.set_state(self.app, node, _of(task), State.FAILED, "it broke")
+
+    def row(self, task: Task | str) -> Task:
+        with self.app.store.read() as sql:
+            return tasks.get(sql, _of(task))
+
+    def state(self, task: Task | str) -> str:
+        return self.row(task).state
+
+    def follower(self, task: Task) -> Task:
+        plan = people.workflow(self.app, self.row(task))
+        return next(one for one in plan if one.follows == task.guid)
+
+    def exported(self, node: Node, **more: object) -> Task:
+        """An export that went well; its STORE, queued."""
+        [export] = self.export(**more)
+        self.take(node, export)
+        self.finish(node, export, **EXPORTED)
+        return self.follower(export)
+
+    def refuses(self, kind: type[HaulbackError], call: object, *arguments: object) -> str:
+        with pytest.raises(kind) as caught:
+            call(*arguments)  # type: ignore[operator]
+        return caught.value.message
+
+
+def _of(task: Task | str) -> str:
+    return task if isinstance(task, str) else task.guid
+
+
+def _guid() -> str:
+    return str(uuid.uuid4())
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[str]:
+    with databases.cluster() as found:
+        yield found
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/haulback.db"
+    return databases.new_database(request.getfixturevalue("cluster"), uuid.uuid4().hex)
+
+
+@pytest.fixture
+def house(url: str) -> Iterator[House]:
+    clock = Clock()
+    app = App(open_store(url), KINDS, Vault(bytes(32)), clock=clock)  # type: ignore[arg-type]
+    yield House(app, clock)
+    app.store.close()

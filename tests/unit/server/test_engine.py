@@ -1,0 +1,78 @@
+"""Opening a database: fresh, twice, too new, damaged."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from haulback.errors import Conflict, Malformed, Unavailable
+from haulback.server.store.engine import open_store
+from haulback.server.store.tables import metadata
+
+
+def test_the_migrations_make_the_tables_that_the_code_knows(url: str):
+    store = open_store(url)
+    with store.read() as sql:
+        assert compare_metadata(MigrationContext.configure(sql), metadata) == []
+        found = {i["name"] for i in sa.inspect(sql).get_indexes("task")}
+    store.close()
+    assert found == {str(index.name) for index in metadata.tables["task"].indexes}
+
+
+def test_a_database_written_by_a_newer_version_is_refused(url: str):
+    store = open_store(url)
+    with store.write() as sql:
+        sql.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+    store.close()
+    with pytest.raises(Conflict, match="newer"):
+        open_store(url)
+
+
+def test_what_is_open_is_reopened_with_its_rows(url: str):
+    for expected in (0, 1):
+        store = open_store(url)
+        with store.write() as sql:
+            assert sql.scalar(sa.text("SELECT count(*) FROM slot")) == expected
+            sql.execute(sa.text("INSERT INTO slot VALUES ('x', 1, 1) ON CONFLICT DO NOTHING"))
+        store.close()
+
+
+def test_two_servers_on_one_sqlite_file_are_refused(tmp_path: Path):
+    store = open_store(f"sqlite:///{tmp_path}/a.db")
+    with pytest.raises(Conflict, match="another server"):
+        open_store(f"sqlite:///{tmp_path}/a.db")
+    store.close()
+    open_store(f"sqlite:///{tmp_path}/a.db").close()
+
+
+def test_sqlite_is_copied_before_it_is_migrated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    file = tmp_path / "a.db"
+    open_store(f"sqlite:///{file}").close()
+    with sqlite3.connect(file) as old:
+        old.execute("INSERT INTO slot VALUES ('kept', 1, 1)")
+    monkeypatch.setattr(ScriptDirectory, "get_current_head", lambda self: "0002")
+    open_store(f"sqlite:///{file}").close()
+    [copy] = tmp_path.glob("*.before-0002")
+    with sqlite3.connect(copy) as kept:
+        assert kept.execute("SELECT key FROM slot").fetchall() == [("kept",)]
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path):
+    (tmp_path / "a.db").write_bytes(b"not a database" * 1000)
+    with pytest.raises((Conflict, Unavailable)):
+        open_store(f"sqlite:///{tmp_path}/a.db")
+
+
+@pytest.mark.parametrize("url", ["", "mysql://host/db", "sqlite://", "no url"])
+def test_other_databases_are_refused(url: str):
+    with pytest.raises(Malformed):
+        open_store(url)
+
+
+def test_a_database_that_does_not_answer_is_said_so():
+    with pytest.raises(Unavailable):
+        open_store("postgresql://nobody@127.0.0.1:1/none?connect_timeout=2")
