@@ -126,6 +126,16 @@ def report(app: App, who: Node, guid: str, **values: Any) -> Task:
         return with_names(sql, task)
 
 
+def add_results(app: App, who: Node, guid: str, more: dict[str, Any]) -> Task:
+    """Add to what a running task reported so far, and renew its lease."""
+    with app.store.write() as sql:
+        task = _mine(sql, who, guid, lock=True)
+        now = app.clock.now_ms()
+        results = {**task.results, **more}
+        tasks.change(sql, task, now, lease_until=now + app.lease_ms, results=results)
+        return with_names(sql, task)
+
+
 def add_log(app: App, who: Node, guid: str, lines: list[str]) -> None:
     """Add lines to the log of a running task."""
     with app.store.write() as sql:

@@ -1,0 +1,1 @@
+"""The API over HTTP; the only room that knows the web framework."""
