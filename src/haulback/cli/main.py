@@ -12,6 +12,8 @@ from haulback.errors import HaulbackError
 app = App(name="haulback", help="Open backup and recovery.", version=haulback.__version__)
 app.command("haulback.cli.repository:app", name="repository")
 app.command("haulback.cli.demo:app", name="demo")
+for program in ("up", "server", "node"):
+    app.command(f"haulback.cli.programs:{program}", name=program)
 
 
 def main() -> None:

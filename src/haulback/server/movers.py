@@ -30,6 +30,7 @@ class Opened(msgspec.Struct):
     session: str
     token: str
     leaseMs: int  # noqa: N815
+    now: int
 
 
 def open_session(
@@ -47,7 +48,7 @@ def open_session(
                 moves.lost(tasks.get(sql, task.guid), "its node restarted")
         app.tidy_node(sql, who.guid)
     app.bell.ring()
-    return Opened(session, token, app.lease_ms)
+    return Opened(session, token, app.lease_ms, app.clock.now_ms())
 
 
 def _adopt(moves: life.Life, task: Task, results: dict[str, Any]) -> bool:
@@ -108,11 +109,18 @@ def _end(moves: life.Life, task: Task, state: State, info: str | None) -> None:
         raise Malformed(f"transfer-info of {task.type}: {error}") from None
 
 
-def order(app: App, who: Node, guid: str) -> msgspec.Struct:
+class Order(msgspec.Struct):
+    """What an attempt has to do."""
+
+    attempt: int
+    order: msgspec.Struct
+
+
+def order(app: App, who: Node, guid: str) -> Order:
     """What to do exactly, as true now; only for the node that took the task."""
     with app.store.read() as sql:
         task = _mine(sql, who, guid)
-        return app.kinds[task.type].prepare(task, SqlCatalogue(sql))
+        return Order(task.attempt, app.kinds[task.type].prepare(task, SqlCatalogue(sql)))
 
 
 def report(app: App, who: Node, guid: str, **values: Any) -> Task:

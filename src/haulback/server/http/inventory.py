@@ -13,46 +13,53 @@ from haulback.server import stock
 from haulback.server.http import queries, views
 from haulback.server.http.answers import answer
 from haulback.server.http.callers import Call, app_of
+from haulback.server.http.threads import threaded
 from haulback.server.store import shelves
 from haulback.server.store.reports import MOST
 from haulback.wire import Named, label
 from haulback.wire import request as decode
 
 
-@get("/hypervisors", sync_to_thread=True)
+@get("/hypervisors")
+@threaded
 def list_hypervisors(request: Call) -> Response[bytes]:
     """All hypervisors."""
     return answer([_hypervisor(one) for one in stock.hypervisors(app_of(request))])
 
 
-@post("/hypervisors", sync_to_thread=True)
+@post("/hypervisors")
+@threaded
 def add_hypervisor(request: Call, body: RawBody) -> Response[bytes]:
     """Add one; its machines are listed by the task in the answer."""
     record, task = stock.add_hypervisor(app_of(request), decode(body, stock.NewPlace))
     return answer({**_hypervisor(record), "task": views.details(task)}, 201)
 
 
-@get("/backup-destinations", sync_to_thread=True)
+@get("/backup-destinations")
+@threaded
 def list_destinations(request: Call) -> Response[bytes]:
     """All destinations."""
     return answer([_destination(one) for one in stock.destinations(app_of(request))])
 
 
-@post("/backup-destinations", sync_to_thread=True)
+@post("/backup-destinations")
+@threaded
 def add_destination(request: Call, body: RawBody) -> Response[bytes]:
     """Add one; its repository is made by the task in the answer."""
     record, task = stock.add_destination(app_of(request), decode(body, stock.NewPlace))
     return answer({**_destination(record), "task": views.details(task)}, 201)
 
 
-@get("/backup-destinations/{guid:str}/key", sync_to_thread=True)
+@get("/backup-destinations/{guid:str}/key")
+@threaded
 def destination_key(request: Call, guid: FromPath[str]) -> Response[bytes]:
     """The key file that opens the repository without this server."""
     key = stock.key_of(app_of(request), guid_of(guid, "guid"))
     return answer({"key": key}, headers={"Cache-Control": "no-store"})
 
 
-@get("/virtual-machines", sync_to_thread=True)
+@get("/virtual-machines")
+@threaded
 def list_machines(request: Call) -> Response[bytes]:
     """A page of machines, or all."""
     page, size = _paging(request)
@@ -61,26 +68,30 @@ def list_machines(request: Call) -> Response[bytes]:
     return answer([_machine(one) for one in found], headers={"X-Total-Count": str(total)})
 
 
-@get("/virtual-machines/{guid:str}", sync_to_thread=True)
+@get("/virtual-machines/{guid:str}")
+@threaded
 def one_machine(request: Call, guid: FromPath[str]) -> Response[bytes]:
     """One machine."""
     return answer(_machine(stock.machine(app_of(request), guid_of(guid, "guid"))))
 
 
-@get("/backups", sync_to_thread=True)
+@get("/backups")
+@threaded
 def list_backups(request: Call) -> Response[bytes]:
     """A page of backups, the newest first."""
     found, total = _backups(request, request.query_params.getall("status", []))
     return answer([_backup(one) for one in found], headers={"X-Total-Count": str(total)})
 
 
-@get("/backups/{guid:str}", sync_to_thread=True)
+@get("/backups/{guid:str}")
+@threaded
 def one_backup(request: Call, guid: FromPath[str]) -> Response[bytes]:
     """One backup."""
     return answer(_backup(stock.backup(app_of(request), guid_of(guid, "guid"))))
 
 
-@get("/backup-locations", sync_to_thread=True)
+@get("/backup-locations")
+@threaded
 def list_locations(request: Call) -> Response[bytes]:
     """Where stored backups lie, the newest first."""
     found, total = _backups(request, ["SUCCESS"])

@@ -14,6 +14,7 @@ from haulback.ids import guid_of
 from haulback.server import movers
 from haulback.server.http.answers import answer, nothing
 from haulback.server.http.callers import NODES, PUBLIC, Call, app_of, node
+from haulback.server.http.threads import threaded
 from haulback.server.store import access
 from haulback.server.store.access import Enrolled, Node
 from haulback.wire import label, parse, read
@@ -46,7 +47,8 @@ class Space(msgspec.Struct):
     usedSpace: int  # noqa: N815
 
 
-@get("/nodes", sync_to_thread=True)
+@get("/nodes")
+@threaded
 def list_nodes(request: Call) -> Response[bytes]:
     """All nodes."""
     app = app_of(request)
@@ -55,7 +57,8 @@ def list_nodes(request: Call) -> Response[bytes]:
     return answer([_record(one, app.clock.now_ms()) for one in found])
 
 
-@post("/nodes/enrolment", sync_to_thread=True)
+@post("/nodes/enrolment")
+@threaded
 def invite(request: Call) -> Response[bytes]:
     """A token with which one node may enrol within the hour."""
     app = app_of(request)
@@ -64,7 +67,8 @@ def invite(request: Call) -> Response[bytes]:
     return answer({"token": token}, 201)
 
 
-@post("/nodes/enrol", sync_to_thread=True, opt=PUBLIC)
+@post("/nodes/enrol", opt=PUBLIC)
+@threaded
 def enrol(request: Call, body: RawBody) -> Response[bytes]:
     """Use up an enrolment token."""
     wanted, app = decode(body, Enrol), app_of(request)
@@ -75,7 +79,8 @@ def enrol(request: Call, body: RawBody) -> Response[bytes]:
     return answer(made, 201)
 
 
-@post("/nodes/session", sync_to_thread=True, opt=PUBLIC)
+@post("/nodes/session", opt=PUBLIC)
+@threaded
 def open_session(request: Call, body: RawBody) -> Response[bytes]:
     """A node's process has started."""
     try:
@@ -89,27 +94,31 @@ def open_session(request: Call, body: RawBody) -> Response[bytes]:
     return answer(opened, 201)
 
 
-@get("/nodes/self/orders/{guid:str}", sync_to_thread=True, opt=NODES)
+@get("/nodes/self/orders/{guid:str}", opt=NODES)
+@threaded
 def order(request: Call, guid: FromPath[str]) -> Response[bytes]:
     """What a task that the node took asks for exactly."""
     return answer(movers.order(app_of(request), node(request), guid_of(guid, "guid")))
 
 
-@get("/nodes/self/keys/{guid:str}", sync_to_thread=True, opt=NODES)
+@get("/nodes/self/keys/{guid:str}", opt=NODES)
+@threaded
 def key(request: Call, guid: FromPath[str]) -> Response[bytes]:
     """The key of a destination's repository."""
     found = movers.repository_key(app_of(request), node(request), guid_of(guid, "guid"))
     return answer({"key": base64.b64encode(found).decode()}, headers={"Cache-Control": "no-store"})
 
 
-@post("/nodes/self/needed", sync_to_thread=True, opt=NODES)
+@post("/nodes/self/needed", opt=NODES)
+@threaded
 def needed(request: Call, body: RawBody) -> Response[bytes]:
     """Which of these names of attempts and checkpoints are still needed."""
     names: list[str] = read(parse(body), list[str], "")
     return answer(movers.needed(app_of(request), names))
 
 
-@put("/nodes/self/staging", sync_to_thread=True, opt=NODES)
+@put("/nodes/self/staging", opt=NODES)
+@threaded
 def staging(request: Call, body: RawBody) -> Response[bytes]:
     """A sign of life, and how full the staging area is."""
     space, app = decode(body, Space), app_of(request)

@@ -16,6 +16,7 @@ from haulback.server import movers
 from haulback.server.http import queries, views
 from haulback.server.http.answers import answer, nothing
 from haulback.server.http.callers import ANYBODY, NODES, Call, app_of, caller, node
+from haulback.server.http.threads import threaded
 from haulback.server.store import access, reports, tasks
 from haulback.server.store.access import Node
 from haulback.tasks.record import Task
@@ -97,7 +98,8 @@ def _wanted_wait(request: Call) -> float:
     return min(float(found[1]), _LONGEST_WAIT) if found else 0.0
 
 
-@put("/tasks/{guid:str}/progress", sync_to_thread=True, opt=NODES)
+@put("/tasks/{guid:str}/progress", opt=NODES)
+@threaded
 def progress(request: Call, body: RawBody, guid: FromPath[str]) -> Response[bytes]:
     """Percent done."""
     value = parse(body)
@@ -108,14 +110,16 @@ def progress(request: Call, body: RawBody, guid: FromPath[str]) -> Response[byte
     return nothing(204)
 
 
-@put("/tasks/{guid:str}/backup-type", sync_to_thread=True, opt=NODES)
+@put("/tasks/{guid:str}/backup-type", opt=NODES)
+@threaded
 def backup_type(request: Call, body: RawBody, guid: FromPath[str]) -> Response[bytes]:
     """An increment that had to become a full backup."""
     kind: BackupType = read(parse(body), BackupType, "backupType")
     return answer(views.details(_report(request, guid, backup_type=kind.value)))
 
 
-@put("/tasks/{guid:str}/transfer-info", sync_to_thread=True, opt=NODES)
+@put("/tasks/{guid:str}/transfer-info", opt=NODES)
+@threaded
 def transfer_info(request: Call, body: RawBody, guid: FromPath[str]) -> Response[bytes]:
     """What came of the work; it counts once the task is FINISHED."""
     info: Any = parse(body)
@@ -124,14 +128,16 @@ def transfer_info(request: Call, body: RawBody, guid: FromPath[str]) -> Response
     return answer(views.details(_add_results(request, guid, info)))
 
 
-@put("/tasks/{guid:str}/transfer-rate", sync_to_thread=True, opt=NODES)
+@put("/tasks/{guid:str}/transfer-rate", opt=NODES)
+@threaded
 def transfer_rate(request: Call, body: RawBody, guid: FromPath[str]) -> Response[bytes]:
     """A sample of how fast it goes; its bytes are all so far."""
     _sample(request, guid, decode(body, Rate))
     return nothing(204)
 
 
-@put("/tasks/{guid:str}/transfer-rate/incremental", sync_to_thread=True, opt=NODES)
+@put("/tasks/{guid:str}/transfer-rate/incremental", opt=NODES)
+@threaded
 def more_transferred(request: Call, body: RawBody, guid: FromPath[str]) -> Response[bytes]:
     """A sample of how fast it goes; its bytes come on top of those before."""
     rate = decode(body, Rate)
@@ -151,7 +157,8 @@ def _sample(request: Call, guid: str, rate: Rate) -> None:
     _add_results(request, guid, {"dataTransferRate": sample})
 
 
-@put("/tasks/cbt-id", sync_to_thread=True, opt=NODES)
+@put("/tasks/cbt-id", opt=NODES)
+@threaded
 def cbt_id(request: Call, body: RawBody) -> Response[bytes]:
     """The checkpoint that the next increment may build on once the backup is stored."""
     wanted = decode(body, Checkpoint)
@@ -160,7 +167,8 @@ def cbt_id(request: Call, body: RawBody) -> Response[bytes]:
     return nothing(204)
 
 
-@post("/tasks/{guid:str}/log", sync_to_thread=True, opt=NODES)
+@post("/tasks/{guid:str}/log", opt=NODES)
+@threaded
 def write_log(request: Call, body: RawBody, guid: FromPath[str]) -> Response[bytes]:
     """Lines for the task's log."""
     lines: list[str] = read(parse(body), list[str], "")

@@ -12,6 +12,7 @@ from litestar.params import RawBody
 from haulback.errors import Unauthenticated
 from haulback.server.http.answers import answer, nothing
 from haulback.server.http.callers import COOKIE, PUBLIC, Call, app_of, person, token_of
+from haulback.server.http.threads import threaded
 from haulback.server.store import access
 from haulback.server.store.access import Account
 from haulback.wire import request as decode
@@ -27,7 +28,8 @@ class Login(msgspec.Struct):
     password: str
 
 
-@post("/session/login", sync_to_thread=True, opt=PUBLIC, status_code=200)
+@post("/session/login", opt=PUBLIC, status_code=200)
+@threaded
 def log_in(request: Call, body: RawBody) -> Response[bytes]:
     """The user; the session is in the cookie, and in X-Session-Token for programs."""
     wanted, app = decode(body, Login), app_of(request)
@@ -51,7 +53,8 @@ def log_in(request: Call, body: RawBody) -> Response[bytes]:
     return made
 
 
-@post("/session/logout", sync_to_thread=True, opt=PUBLIC)
+@post("/session/logout", opt=PUBLIC)
+@threaded
 def log_out(request: Call) -> Response[bytes]:
     """The token is worth nothing any more."""
     token, app = token_of(request), app_of(request)
@@ -64,7 +67,8 @@ def log_out(request: Call) -> Response[bytes]:
     return made
 
 
-@get("/user-info", sync_to_thread=True)
+@get("/user-info")
+@threaded
 def user_info(request: Call) -> Response[bytes]:
     """Who is logged in."""
     return answer(_user(person(request)))

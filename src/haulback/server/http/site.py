@@ -16,6 +16,7 @@ from haulback.server.app import App
 from haulback.server.http import inventory, nodes, reports, session, tasks
 from haulback.server.http.answers import answer, crashed, failed, refused
 from haulback.server.http.callers import PUBLIC, Call, app_of, guard
+from haulback.server.http.threads import threaded
 
 _BODY_LIMIT = 64 * 1024 * 1024  # a full inventory of a large site
 
@@ -26,7 +27,8 @@ def alive() -> Response[bytes]:
     return answer({"status": "ok"})
 
 
-@get("/readyz", opt=PUBLIC, sync_to_thread=True)
+@get("/readyz", opt=PUBLIC)
+@threaded
 def ready(request: Call) -> Response[bytes]:
     """The database answers too."""
     with app_of(request).store.read() as sql:

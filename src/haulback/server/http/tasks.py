@@ -16,6 +16,7 @@ from haulback.server import movers, people
 from haulback.server.http import queries, views
 from haulback.server.http.answers import answer, nothing
 from haulback.server.http.callers import ANYBODY, Call, app_of, caller, person
+from haulback.server.http.threads import threaded
 from haulback.server.store import reports, tasks
 from haulback.server.store.access import Node
 from haulback.tasks.record import Task
@@ -32,13 +33,15 @@ class NewState(msgspec.Struct):
     statusInfo: str | None = None  # noqa: N815 - the contract's spelling
 
 
-@get("/tasks", sync_to_thread=True, opt=ANYBODY)
+@get("/tasks", opt=ANYBODY)
+@threaded
 def list_tasks(request: Call) -> Response[bytes]:
     """A page of tasks, or all of them; the total in X-Total-Count."""
     return _list(request, views.list_record)
 
 
-@get("/tasks/detailed", sync_to_thread=True, opt=ANYBODY)
+@get("/tasks/detailed", opt=ANYBODY)
+@threaded
 def list_detailed(request: Call) -> Response[bytes]:
     """The same with every member."""
     return _list(request, views.details)
@@ -49,7 +52,8 @@ def _list(request: Call, view: Callable[[Task], dict[str, Any]]) -> Response[byt
     return answer([view(task) for task in found], headers={"X-Total-Count": str(total)})
 
 
-@get("/tasks/modification-timestamps", sync_to_thread=True, opt=ANYBODY)
+@get("/tasks/modification-timestamps", opt=ANYBODY)
+@threaded
 def last_change(request: Call) -> Response[bytes]:
     """When any task last changed."""
     with app_of(request).store.read() as sql:
@@ -57,7 +61,8 @@ def last_change(request: Call) -> Response[bytes]:
     return answer({"value": value, "timestamp": value})
 
 
-@get("/tasks/{guid:str}", sync_to_thread=True, opt=ANYBODY)
+@get("/tasks/{guid:str}", opt=ANYBODY)
+@threaded
 def one_task(request: Call, guid: FromPath[str]) -> Response[bytes]:
     """One task; `extended=true` adds the plan and what the node reported."""
     app = app_of(request)
@@ -67,13 +72,15 @@ def one_task(request: Call, guid: FromPath[str]) -> Response[bytes]:
     return answer(views.details(task, why))
 
 
-@get("/tasks/{guid:str}/state", sync_to_thread=True, opt=ANYBODY)
+@get("/tasks/{guid:str}/state", opt=ANYBODY)
+@threaded
 def state(request: Call, guid: FromPath[str]) -> Response[bytes]:
     """The state; a node that runs the task learns here that it is to be cancelled."""
     return answer(views.status(_seen(request, guid)))
 
 
-@get("/tasks/{guid:str}/state/v2", sync_to_thread=True, opt=ANYBODY)
+@get("/tasks/{guid:str}/state/v2", opt=ANYBODY)
+@threaded
 def state_v2(request: Call, guid: FromPath[str]) -> Response[bytes]:
     """The same with guid and progress."""
     return answer(views.status_v2(_seen(request, guid)))
@@ -86,7 +93,8 @@ def _seen(request: Call, guid: str) -> Task:
     return people.look(app, task_guid)[0]
 
 
-@get("/tasks/{guid:str}/transfer-rate/last", sync_to_thread=True, opt=ANYBODY)
+@get("/tasks/{guid:str}/transfer-rate/last", opt=ANYBODY)
+@threaded
 def last_rate(request: Call, guid: FromPath[str]) -> Response[bytes]:
     """The last sample of how fast it went, also for tasks that left the lists."""
     with app_of(request).store.read() as sql:
@@ -94,14 +102,16 @@ def last_rate(request: Call, guid: FromPath[str]) -> Response[bytes]:
     return answer(task.results.get("dataTransferRate", {}))
 
 
-@get("/tasks/{guid:str}/log", sync_to_thread=True, opt=ANYBODY)
+@get("/tasks/{guid:str}/log", opt=ANYBODY)
+@threaded
 def read_log(request: Call, guid: FromPath[str]) -> Response[bytes]:
     """What the node said while it worked."""
     lines = people.log(app_of(request), guid_of(guid, "guid"))
     return answer([views.log_line(line) for line in lines])
 
 
-@put("/tasks/{guid:str}/state", sync_to_thread=True, opt=ANYBODY)
+@put("/tasks/{guid:str}/state", opt=ANYBODY)
+@threaded
 def set_state(request: Call, body: RawBody, guid: FromPath[str]) -> Response[bytes]:
     """People cancel; the node that takes or runs the task moves it on."""
     app, task_guid, wanted = app_of(request), guid_of(guid, "guid"), read_state(parse(body))
@@ -113,7 +123,8 @@ def set_state(request: Call, body: RawBody, guid: FromPath[str]) -> Response[byt
     return nothing(204)
 
 
-@delete("/tasks/{guid:str}", sync_to_thread=True, status_code=204)
+@delete("/tasks/{guid:str}", status_code=204)
+@threaded
 def remove(request: Call, guid: FromPath[str]) -> None:
     """Remove a task; cancel it if it runs."""
     people.remove(app_of(request), guid_of(guid, "guid"))
@@ -128,7 +139,8 @@ def read_state(value: Any) -> NewState:
 
 
 def _some(path: str, states: list[State]) -> HTTPRouteHandler:
-    @post(path, sync_to_thread=True, name=path)
+    @post(path, name=path)
+    @threaded
     def handler(request: Call, body: RawBody) -> Response[bytes]:
         refs: list[Ref] = read(parse(body), list[Ref], "")
         people.remove_some(app_of(request), [ref.guid for ref in refs], states)
@@ -138,7 +150,8 @@ def _some(path: str, states: list[State]) -> HTTPRouteHandler:
 
 
 def _all(path: str, states: list[State]) -> HTTPRouteHandler:
-    @delete(path, sync_to_thread=True, status_code=204, name=path)
+    @delete(path, status_code=204, name=path)
+    @threaded
     def handler(request: Call) -> None:
         people.remove_all(app_of(request), states, queries.one(request, "project-uuid"))
 
@@ -146,7 +159,8 @@ def _all(path: str, states: list[State]) -> HTTPRouteHandler:
 
 
 def _submission(way: Submission) -> HTTPRouteHandler:
-    @post(f"/tasks/{way.path}", sync_to_thread=True, name=f"submit-{way.path}")
+    @post(f"/tasks/{way.path}", name=f"submit-{way.path}")
+    @threaded
     def handler(request: Call, body: RawBody) -> Response[bytes]:
         project = queries.one(request, "project-uuid")
         account = person(request)

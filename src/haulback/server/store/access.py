@@ -104,14 +104,25 @@ def enrol(sql: sa.Connection, token: str, name: str, now: int) -> Enrolled:
     where = (enrolment.c.token == _hash(token), enrolment.c.expires > now)
     if sql.execute(sa.delete(enrolment).where(*where)).rowcount != 1:
         raise Unauthenticated("the enrolment token is unknown, used or expired; ask for a new one")
+    made = Enrolled(new_guid(), secrets.token_urlsafe(32))
+    admit(sql, made, name, now)
+    return made
+
+
+def admit(sql: sa.Connection, who: Enrolled, name: str, now: int) -> None:
+    """Make a node known that brings its own identity; twice is fine.
+
+    Raises Conflict when another node has the name.
+    """
+    if sql.scalar(sa.select(node.c.guid).where(node.c.guid == who.guid)):
+        return
     if sql.scalar(sa.select(node.c.guid).where(node.c.name == name)):
         raise Conflict(f"a node named {name!r} is enrolled already; choose another name")
-    made = Enrolled(new_guid(), secrets.token_urlsafe(32))
     sql.execute(
         sa.insert(node).values(
-            guid=made.guid,
+            guid=who.guid,
             name=name,
-            secret=_hash(made.secret),
+            secret=_hash(who.secret),
             version="",
             created=now,
             staging_total=0,
@@ -119,7 +130,6 @@ def enrol(sql: sa.Connection, token: str, name: str, now: int) -> Enrolled:
             restore_roots="[]",
         )
     )
-    return made
 
 
 def open_session(

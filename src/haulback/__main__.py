@@ -1,0 +1,5 @@
+"""`python -m haulback` is `haulback`."""
+
+from haulback.cli.main import main
+
+main()

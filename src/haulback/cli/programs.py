@@ -1,0 +1,204 @@
+"""`haulback up`, `server` and `node`: the programs that stay."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import secrets
+import subprocess
+import sys
+from pathlib import Path
+from threading import Event, Thread
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from haulback.errors import Malformed
+from haulback.ids import new_guid
+from haulback.node import serve as nodes
+from haulback.node.home import Identity, write_identity
+from haulback.server import stock
+from haulback.server.app import LEASE_MS
+from haulback.server.serve import Server, Settings
+from haulback.server.store import access
+
+Limit = Annotated[list[str], Parameter(help="How many at once, like export=3 or export.source=2.")]
+
+
+def up(
+    *,
+    data: Path = Path("haulback-data"),
+    host: str = "127.0.0.1",
+    port: int = 8181,
+    tls_cert: Path | None = None,
+    tls_key: Path | None = None,
+    lease: float = LEASE_MS / 1000,
+    limit: Limit = [],  # noqa: B006 - read only
+    restore_root: list[Path] = [],  # noqa: B006
+) -> None:
+    """Run everything on this machine: server, node and a destination in --data.
+
+    The first user is admin; the password comes from HAULBACK_ADMIN_PASSWORD or is made and
+    printed once.  --lease is the number of seconds after which a silent node is given up.
+    """
+    _log()
+    server = Server(_settings(data, "", host, port, tls_cert, tls_key, lease, limit))
+    home = data / "node"
+    roots = restore_root or [data.absolute() / "restores"]
+    _enrol_embedded(server, home)
+    _first_destination(server, data.absolute() / "repository")
+    keeper = _Keeper(server, home, roots, tls_cert)
+    keeper.start()
+    _announce(server, data)
+    try:
+        server.run()
+    finally:
+        keeper.stop()
+        (data / "server.json").unlink(missing_ok=True)
+
+
+def server(
+    *,
+    data: Path = Path("haulback-data"),
+    database: Annotated[str, Parameter(env_var="HAULBACK_DATABASE")] = "",
+    host: str = "127.0.0.1",
+    port: int = 8181,
+    tls_cert: Path | None = None,
+    tls_key: Path | None = None,
+    lease: float = LEASE_MS / 1000,
+    limit: Limit = [],  # noqa: B006
+) -> None:
+    """Run the server alone.  --database is sqlite:///file.db or postgresql://user@host/name."""
+    _log()
+    made = Server(_settings(data, database, host, port, tls_cert, tls_key, lease, limit))
+    _announce(made, data)
+    made.run()
+
+
+def node(
+    *,
+    server: str,
+    data: Path = Path("haulback-node"),
+    name: str = "",
+    token: Annotated[str | None, Parameter(env_var="HAULBACK_ENROLMENT_TOKEN")] = None,
+    restore_root: list[Path] = [],  # noqa: B006
+    trust: Path | None = None,
+    leash: Annotated[bool, Parameter(show=False)] = False,
+) -> None:
+    """Run a node of --server.  The first time it needs a --token (`haulback node-token`).
+
+    Files are restored only below a --restore-root; --trust is the server's own certificate.
+    """
+    _log()
+    nodes.run(
+        nodes.Settings(
+            data=data,
+            server=server,
+            name=name or os.uname().nodename,
+            token=token,
+            roots=restore_root,
+            trust=str(trust) if trust else None,
+            leash=leash,
+        )
+    )
+
+
+class _Keeper(Thread):
+    """Keeps the embedded node running as a process of its own."""
+
+    def __init__(self, server: Server, home: Path, roots: list[Path], trust: Path | None) -> None:
+        super().__init__(name="keeper", daemon=True)
+        self._stop_now = Event()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._command = [sys.executable, "-m", "haulback", "node", "--leash"]
+        self._command += ["--server", server.url, "--data", str(home)]
+        for root in roots:
+            self._command += ["--restore-root", str(root)]
+        if trust:
+            self._command += ["--trust", str(trust)]
+
+    def run(self) -> None:
+        while not self._stop_now.is_set():
+            self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE)
+            code = self._process.wait()
+            if not self._stop_now.wait(1.0):
+                logging.warning("the node ended with %d; starting it again", code)
+
+    def stop(self) -> None:
+        self._stop_now.set()
+        if self._process and self._process.stdin:
+            self._process.stdin.close()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(10)
+
+
+def _enrol_embedded(server: Server, home: Path) -> None:
+    """The identity is written before it is admitted: a crash between leaves nothing to undo."""
+    file = home / "identity.json"
+    if not file.exists():
+        write_identity(home, Identity(new_guid(), secrets.token_urlsafe(32)))
+    identity = json.loads(file.read_bytes())
+    with server.app.store.write() as sql:
+        who = access.Enrolled(identity["guid"], identity["secret"])
+        access.admit(sql, who, "local", server.app.clock.now_ms())
+
+
+def _first_destination(server: Server, folder: Path) -> None:
+    if not stock.destinations(server.app):
+        folder.mkdir(parents=True, exist_ok=True)
+        stock.add_destination(server.app, stock.NewPlace("local", str(folder)))
+
+
+def _settings(
+    data: Path,
+    database: str,
+    host: str,
+    port: int,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    lease: float,
+    limit: list[str],
+) -> Settings:
+    if not 0.2 <= lease <= 3600:
+        raise Malformed("--lease is between 0.2 and 3600 seconds")
+    return Settings(
+        data=data,
+        database=database,
+        host=host,
+        port=port,
+        tls_cert=tls_cert,
+        tls_key=tls_key,
+        password=os.environ.get("HAULBACK_ADMIN_PASSWORD"),
+        lease_ms=int(lease * 1000),
+        limits=dict(map(_limit, limit)),
+    )
+
+
+def _limit(text: str) -> tuple[str, int]:
+    from haulback.tasks.queue import LANES
+
+    name, _, count = text.partition("=")
+    if name.removesuffix(".source") not in LANES or not count.isdigit() or int(count) < 1:
+        raise Malformed(f"--limit {text}: write LANE=COUNT with one of {', '.join(LANES)}")
+    return name, int(count)
+
+
+def _announce(server: Server, data: Path) -> None:
+    """For people and for programs that wait for it: the URL, and the password if it is new."""
+    temp = data / "server.json.new"
+    temp.write_text(json.dumps({"url": server.url, "pid": os.getpid()}))
+    temp.rename(data / "server.json")
+    print(f"Haulback listens at {server.url}", flush=True)
+    if server.password:
+        print(f"log in as admin with the password {server.password}", flush=True)
+
+
+def _log() -> None:
+    logging.basicConfig(
+        level=os.environ.get("HAULBACK_LOG", "WARNING").upper(),
+        format="%(asctime)s %(levelname)s %(message)s",
+        stream=sys.stderr,
+    )
+    logging.getLogger("httpx2").setLevel(logging.WARNING)

@@ -1,0 +1,118 @@
+"""Calls to a server: JSON in and out, its errors as ours.  The HTTP library stays in this file."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator
+from typing import Any
+
+import httpx2
+import msgspec
+
+from haulback import errors
+from haulback.errors import HaulbackError, Unavailable
+
+_TIMEOUT = 30.0  # seconds for the server to begin an answer, beside what it was asked to wait
+
+
+class Api:
+    """A server at `url`, asked with `token`.  Threads may share it."""
+
+    def __init__(self, url: str, token: str | None = None, trust: str | None = None) -> None:
+        """`trust`: a file with the certificate to expect, beside those the system knows."""
+        verify: ssl.SSLContext | bool = True
+        if trust:
+            verify = ssl.create_default_context(cafile=trust)
+        self.url = url.rstrip("/")
+        self._http = httpx2.Client(
+            base_url=self.url + "/api", timeout=_TIMEOUT, verify=verify, trust_env=False
+        )
+        self.token = token
+
+    def close(self) -> None:
+        self._http.close()
+
+    def log_in(self, login: str, password: str) -> str:
+        """Use a person's name from now on; the token, for later.  Raises Unauthenticated."""
+        body = {"login": login, "password": password}
+        answer = self._send("POST", "/session/login", body, None, 0.0)
+        self.token = str(answer.headers["x-session-token"])
+        return self.token
+
+    def get(self, path: str, query: dict[str, Any] | None = None, wait: float = 0.0) -> Any:
+        """`wait`: seconds the server may take to have something to say."""
+        return self._call("GET", path, None, query, wait)
+
+    def post(self, path: str, body: Any = None) -> Any:
+        return self._call("POST", path, body)
+
+    def put(self, path: str, body: Any = None) -> Any:
+        return self._call("PUT", path, body)
+
+    def delete(self, path: str) -> Any:
+        return self._call("DELETE", path)
+
+    def call(self, method: str, path: str, body: Any = None) -> Any:
+        """Any call.  Raises the error the server named, Unavailable when there is no answer."""
+        return self._call(method, path, body)
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        query: dict[str, Any] | None = None,
+        wait: float = 0.0,
+    ) -> Any:
+        answer = self._send(method, path, body, query, wait)
+        return _decode(answer.content) if answer.content else None
+
+    def _send(
+        self, method: str, path: str, body: Any, query: dict[str, Any] | None, wait: float
+    ) -> httpx2.Response:
+        headers = {"authorization": f"Bearer {self.token}"} if self.token else {}
+        if wait:
+            headers["prefer"] = f"wait={max(1, round(wait))}"
+        content = None if body is None else msgspec.json.encode(body)
+        if content is not None:
+            headers["content-type"] = "application/json"
+        try:
+            answer = self._http.request(
+                method,
+                path,
+                content=content,
+                params=query,
+                headers=headers,
+                timeout=_TIMEOUT + wait,
+            )
+        except httpx2.TransportError as error:
+            raise Unavailable(f"{self.url} does not answer: {error}") from None
+        if answer.status_code >= 400:
+            raise _error(answer)
+        return answer
+
+
+def _decode(content: bytes) -> Any:
+    try:
+        return msgspec.json.decode(content)
+    except msgspec.DecodeError:
+        raise Unavailable("the answer is not JSON: is this a Haulback server?") from None
+
+
+def _error(answer: httpx2.Response) -> HaulbackError:
+    try:
+        found = msgspec.json.decode(answer.content, type=dict[str, Any])
+    except msgspec.DecodeError:
+        return Unavailable(f"the server answered {answer.status_code} without saying why")
+    kind = _KINDS.get(str(found.get("code")), HaulbackError)
+    details = found.get("details")
+    return kind(str(found.get("message")), **(details if isinstance(details, dict) else {}))
+
+
+def _tree(kind: type[HaulbackError]) -> Iterator[type[HaulbackError]]:
+    yield kind
+    for below in kind.__subclasses__():
+        yield from _tree(below)
+
+
+_KINDS = {kind.code: kind for kind in _tree(errors.HaulbackError)}

@@ -1,0 +1,1 @@
+"""The node: pulls tasks, does them, and tells the truth about it."""

@@ -1,0 +1,145 @@
+"""A node's own folder: who it is, what it has staged, what it has done but not yet reported."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import msgspec
+
+from haulback.disk import Disk
+from haulback.errors import Conflict, Malformed, NotFound, OutOfSpace
+
+_ATTEMPT = re.compile(r"(?P<task>[0-9a-f-]{36})-(?P<number>[0-9]{1,9})")
+RESERVE = 64 * 1024 * 1024  # bytes that staging leaves free
+
+
+class Identity(msgspec.Struct):
+    """As which node it is enrolled."""
+
+    guid: str
+    secret: str
+
+
+class Home:
+    """The folder, held by one process.  `roots` are where files may be restored to."""
+
+    def __init__(self, folder: Path, roots: Sequence[Path], disk: Disk | None = None) -> None:
+        self.folder, self.disk = folder, disk or Disk()
+        self.roots = [root.resolve() for root in roots]
+        for path in (folder, folder / "staging", folder / "journal"):
+            path.mkdir(parents=True, exist_ok=True)
+        self._lock = _own(folder)
+        self.journal = Journal(folder / "journal", self.disk)
+
+    def close(self) -> None:
+        self._lock.close()
+
+    def identity(self) -> Identity:
+        """Raises NotFound before enrolment."""
+        try:
+            data = (self.folder / "identity.json").read_bytes()
+        except FileNotFoundError:
+            raise NotFound("this node is not enrolled; use an enrolment token") from None
+        return msgspec.json.decode(data, type=Identity)
+
+    def staging(self, attempt: str) -> Path:
+        """The staging folder of an attempt, which need not be there."""
+        if not _ATTEMPT.fullmatch(attempt):
+            raise Malformed(f"{attempt[:60]!r} is not an attempt's name")
+        return self.folder / "staging" / attempt
+
+    def stage(self, attempt: str) -> Path:
+        """Make the folder of a new attempt."""
+        path = self.staging(attempt)
+        self.disk.make_folder(path)
+        return path
+
+    def check_space(self) -> None:
+        """Raises OutOfSpace when an export had better not begin."""
+        free = shutil.disk_usage(self.folder / "staging").free
+        if free < RESERVE:
+            raise OutOfSpace(f"staging {self.folder / 'staging'} has {free} bytes left; make room")
+
+    def space(self) -> tuple[int, int]:
+        """Bytes of the staging area in all and in use."""
+        usage = shutil.disk_usage(self.folder / "staging")
+        return usage.total, usage.used
+
+    def room(self, root: Path, attempt: str) -> Path:
+        """Where an attempt collects what is to appear below `root`."""
+        return root / f".haulback-{attempt}"
+
+    def leftovers(self) -> list[str]:
+        """Names of attempts that have a folder here or a room in a root."""
+        found = {path.name for path in (self.folder / "staging").iterdir()}
+        for root in self.roots:
+            rooms = root.glob(".haulback-*") if root.is_dir() else []
+            found |= {path.name.removeprefix(".haulback-") for path in rooms}
+        return sorted(name for name in found if _ATTEMPT.fullmatch(name))
+
+    def discard(self, attempt: str) -> None:
+        """Remove whatever an attempt has here."""
+        for path in (self.staging(attempt), *(self.room(root, attempt) for root in self.roots)):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+class Journal:
+    """Finished work, one synced file for each attempt, until the server has acknowledged it."""
+
+    def __init__(self, folder: Path, disk: Disk) -> None:
+        self._folder, self._disk = folder, disk
+
+    def write(self, attempt: str, results: dict[str, Any]) -> None:
+        temp = self._folder / f".{attempt}"
+        temp.unlink(missing_ok=True)
+        self._disk.write_file(temp, msgspec.json.encode(results))
+        self._disk.replace(temp, self._folder / attempt)
+        self._disk.sync_folder(self._folder)
+
+    def remove(self, attempt: str) -> None:
+        (self._folder / attempt).unlink(missing_ok=True)
+
+    def entries(self) -> list[dict[str, Any]]:
+        """What a session begins with: task, attempt and results of each."""
+        found = []
+        for path in sorted(self._folder.iterdir()):
+            if name := _ATTEMPT.fullmatch(path.name):
+                results = msgspec.json.decode(path.read_bytes())
+                entry = {"task": name["task"], "attempt": int(name["number"]), "results": results}
+                found.append(entry)
+        return found
+
+    def clear(self) -> None:
+        """The server has heard all of it."""
+        for path in self._folder.iterdir():
+            path.unlink()
+
+
+def write_identity(folder: Path, identity: Identity, disk: Disk | None = None) -> None:
+    """Keep who this node is, for its user only."""
+    folder.mkdir(parents=True, exist_ok=True)
+    temp = folder / "identity.new"
+    temp.unlink(missing_ok=True)
+    handle = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with open(handle, "wb") as file:
+        file.write(msgspec.json.encode(identity))
+        file.flush()
+        os.fsync(file.fileno())
+    os.rename(temp, folder / "identity.json")
+    (disk or Disk()).sync_folder(folder)
+
+
+def _own(folder: Path) -> IO[bytes]:
+    lock = open(folder / "lock", "ab")  # noqa: SIM115 - held as long as the node runs
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        raise Conflict(f"another node process uses {folder}") from None
+    return lock

@@ -1,0 +1,186 @@
+"""One attempt at work: what a kind may ask of the node."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Set
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event, Lock
+from typing import Any, TypeVar
+
+from haulback.destinations.folder import Folder
+from haulback.destinations.protocol import Destination
+from haulback.drivers.hypervisor import Hypervisor
+from haulback.drivers.imagefolder.driver import ImageFolder
+from haulback.errors import Cancelled, Conflict, Fenced, Malformed, Unavailable
+from haulback.inventory import records
+from haulback.node.home import Home
+from haulback.node.link import Link
+from haulback.node.target import FolderTarget
+from haulback.repository.keys import Secret
+from haulback.repository.repository import Repository
+
+_HYPERVISORS: dict[str, Callable[[Path], Hypervisor]] = {"image-folder": ImageFolder}
+_DESTINATIONS: dict[str, Callable[[Path], Destination]] = {"folder": Folder}
+_LOG_AHEAD = 500
+_AGAIN = 0.5  # seconds
+T = TypeVar("T")
+S = TypeVar("S")
+
+
+def patiently(call: Callable[[], T], stop: Event) -> T:
+    """Ask until the server answers.  Raises Unavailable only once told to stop."""
+    while True:
+        try:
+            return call()
+        except Unavailable:
+            if stop.wait(_AGAIN):
+                raise
+
+
+class Locks:
+    """Who touches which machine, on this node."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._by_machine: dict[str, Lock] = {}
+
+    def of(self, machine: str) -> Lock:
+        with self._lock:
+            return self._by_machine.setdefault(machine, Lock())
+
+
+class Work:
+    """`seam.Job` for one attempt; the reporter reads its counters and sets its flags."""
+
+    def __init__(
+        self, guid: str, number: int, order: Any, link: Link, home: Home, locks: Locks
+    ) -> None:
+        self.guid, self.attempt, self.order = guid, f"{guid}-{number}", order
+        self.disk = home.disk
+        self.total = self.done = 0
+        self.cancelled, self._over = False, Event()
+        self.lines: deque[str] = deque(maxlen=_LOG_AHEAD)
+        self._link, self._home, self._locks = link, home, locks
+        self.folder = home.stage(self.attempt)
+        self.pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix=f"work-{guid[:8]}")
+
+    @property
+    def fenced(self) -> bool:
+        """Whether another attempt has the task, or this process ends."""
+        return self._over.is_set()
+
+    def fence(self) -> None:
+        self._over.set()
+
+    def ask(self, call: Callable[[], T]) -> T:
+        """Ask the server, patiently.  Raises Fenced when the work must stop meanwhile."""
+        try:
+            return patiently(call, self._over)
+        except Unavailable:
+            raise Fenced("the work was given up while the server was silent") from None
+
+    def now_ms(self) -> int:
+        return self._link.now_ms()
+
+    def hypervisor(self, record: records.Hypervisor) -> Hypervisor:
+        return _HYPERVISORS[_known(record, _HYPERVISORS)](_path(record))
+
+    def destination(self, record: records.Destination) -> Destination:
+        path = _path(record)
+        made = _DESTINATIONS[_known(record, _DESTINATIONS)]
+        return made(path)
+
+    def repository(self, record: records.Destination) -> Repository:
+        found = Repository.open(self.destination(record), self.secret(record))
+        if record.repository not in (None, found.guid):
+            raise Conflict(f"{record.name} holds another repository than it used to")
+        return found
+
+    def secret(self, record: records.Destination) -> Secret:
+        return Secret("keyfile", self.ask(lambda: self._link.key(record.guid)))
+
+    def expect(self, total: int) -> None:
+        self.total = total
+
+    def meter(self, count: int) -> None:
+        self.done += count
+        self.stop_if_unwanted()
+
+    def stop_if_unwanted(self) -> None:
+        """Raises Fenced or Cancelled."""
+        if self.fenced:
+            raise Fenced("the server gave the task to another attempt")
+        if self.cancelled:
+            raise Cancelled("cancelled")
+
+    def confirm(self) -> None:
+        self.cancelled |= self.ask(lambda: self._link.is_cancelled(self.guid))
+        self.stop_if_unwanted()
+
+    def log(self, text: str) -> None:
+        self.lines.append(text)
+
+    def target(self, path: str) -> FolderTarget:
+        return FolderTarget(self._home, path, self.attempt)
+
+    def staging(self, attempt: str) -> Path:
+        return self._home.staging(attempt)
+
+    def discard(self, attempt: str) -> None:
+        self._home.discard(attempt)
+
+    def leftovers(self) -> list[str]:
+        return self._home.leftovers()
+
+    def needed(self) -> Set[str]:
+        return _Needed(lambda name: self.ask(lambda: bool(self._link.needed([name]))))
+
+    @contextmanager
+    def alone(self, record: records.Hypervisor, uuid: str, *, wait: bool = True) -> Iterator[bool]:
+        lock = self._locks.of(f"{record.guid}/{uuid}")
+        mine = lock.acquire(blocking=wait)
+        try:
+            yield mine
+        finally:
+            if mine:
+                lock.release()
+
+    def close(self) -> None:
+        self.pool.shutdown(cancel_futures=True)
+
+
+class _Needed(Set[str]):
+    """Names that the server, asked now, calls needed.  It has no end that could be listed."""
+
+    def __init__(self, ask: Callable[[str], bool]) -> None:
+        self._ask = ask
+
+    @classmethod
+    def _from_iterable(cls, it: Iterable[S]) -> Set[S]:
+        """What `names - needed` makes."""
+        return frozenset(it)
+
+    def __contains__(self, name: object) -> bool:
+        return self._ask(str(name))
+
+    def __iter__(self) -> Iterator[str]:
+        raise NotImplementedError("only the server knows them all")
+
+    def __len__(self) -> int:
+        raise NotImplementedError("only the server knows them all")
+
+
+def _known(record: records.Hypervisor | records.Destination, known: dict[str, Any]) -> str:
+    if record.driver not in known:
+        raise Malformed(f"{record.name}: this node has no driver {record.driver!r}")
+    return record.driver
+
+
+def _path(record: records.Hypervisor | records.Destination) -> Path:
+    path = record.config.get("path")
+    if not isinstance(path, str) or not path.startswith("/"):
+        raise Malformed(f"{record.name}: its path is not an absolute one")
+    return Path(path)

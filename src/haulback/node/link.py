@@ -1,0 +1,100 @@
+"""A node's own channel to its server."""
+
+from __future__ import annotations
+
+import base64
+import time
+from typing import Any
+
+import msgspec
+
+import haulback
+from haulback.client.api import Api
+from haulback.node.home import Home
+
+_POLL = 20.0  # seconds
+
+
+class Offer(msgspec.Struct):
+    """What is needed of a TaskDetails to take it."""
+
+    guid: str
+    type: dict[str, str]
+
+
+class Link:
+    """Calls of one node process.  Raises what the server says, Unavailable when it is silent."""
+
+    def __init__(self, api: Api, home: Home) -> None:
+        self._api, self._home = api, home
+        self.lease = 30.0
+        self._offset_ms = 0
+
+    def open(self) -> None:
+        """Begin a session: from now on no earlier process of this node counts."""
+        identity = self._home.identity()
+        opened = self._api.post(
+            "/nodes/session",
+            {
+                "guid": identity.guid,
+                "secret": identity.secret,
+                "version": haulback.__version__,
+                "restoreRoots": [str(root) for root in self._home.roots],
+                "done": self._home.journal.entries(),
+            },
+        )
+        self._api.token = opened["token"]
+        self.lease = opened["leaseMs"] / 1000
+        self._offset_ms = opened["now"] - time.monotonic_ns() // 1_000_000
+
+    def now_ms(self) -> int:
+        """The server's time, as far as is known here."""
+        return self._offset_ms + time.monotonic_ns() // 1_000_000
+
+    def offers(self) -> list[Offer]:
+        """What may be started; waits a while for something to come."""
+        found = self._api.get("/tasks/queued", wait=_POLL)
+        return msgspec.convert(found, list[Offer])
+
+    def take(self, guid: str) -> None:
+        self.set_state(guid, "RUNNING")
+
+    def set_state(self, guid: str, state: str, info: str | None = None) -> None:
+        body = {"state": state} | ({"statusInfo": info} if info else {})
+        self._api.put(f"/tasks/{guid}/state", body)
+
+    def order(self, guid: str, kind: type[msgspec.Struct]) -> tuple[int, Any]:
+        """The attempt's number and what it has to do."""
+        found = self._api.get(f"/nodes/self/orders/{guid}")
+        return int(found["attempt"]), msgspec.convert(found["order"], kind)
+
+    def is_cancelled(self, guid: str) -> bool:
+        found = self._api.get(f"/tasks/{guid}/state/v2")
+        return bool(found["state"]["name"] == "CANCELLED")
+
+    def progress(self, guid: str, percent: float) -> None:
+        self._api.put(f"/tasks/{guid}/progress", {"value": percent})
+
+    def rate(self, guid: str, per_second: float, done: int) -> None:
+        sample = {"transferRate": per_second, "transferredBytes": done, "timestamp": self.now_ms()}
+        self._api.put(f"/tasks/{guid}/transfer-rate", sample)
+
+    def log(self, guid: str, lines: list[str]) -> None:
+        self._api.post(f"/tasks/{guid}/log", lines)
+
+    def results(self, guid: str, results: dict[str, Any]) -> None:
+        self._api.put(f"/tasks/{guid}/transfer-info", results)
+
+    def key(self, destination: str) -> bytes:
+        return base64.b64decode(self._api.get(f"/nodes/self/keys/{destination}")["key"])
+
+    def needed(self, names: list[str]) -> list[str]:
+        found: list[str] = self._api.post("/nodes/self/needed", names)
+        return found
+
+    def alive(self, total: int, used: int) -> None:
+        """A sign of life, and the staging area's bytes."""
+        self._api.put("/nodes/self/staging", {"totalSpace": total, "usedSpace": used})
+
+    def close(self) -> None:
+        self._api.close()

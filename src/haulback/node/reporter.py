@@ -1,0 +1,77 @@
+"""Telling the server how work goes, and hearing from it whether the work is still wanted."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from threading import Event, Thread
+
+from haulback.errors import Conflict, HaulbackError, NotFound, Unauthenticated
+from haulback.node.home import Home
+from haulback.node.job import Work
+from haulback.node.link import Link
+
+log = logging.getLogger(__name__)
+_EVERY, _ALIVE_EVERY = 2.0, 20.0  # seconds
+
+
+class Reporter(Thread):
+    """Every two seconds, or five times a lease when leases are short."""
+
+    def __init__(
+        self, link: Link, home: Home, work: Callable[[], list[Work]], fence: Callable[[], None]
+    ) -> None:
+        super().__init__(name="reporter", daemon=True)
+        self._link, self._home, self._work, self._fence = link, home, work, fence
+        self._stop_now = Event()
+        self._last: dict[str, tuple[float, int]] = {}
+        self._alive_at = 0.0
+
+    def run(self) -> None:
+        while not self._stop_now.wait(min(_EVERY, self._link.lease / 5)):
+            running = self._work()
+            for work in running:
+                self._guarded(lambda work=work: self._report(work))  # type: ignore[misc]
+            attempts = {work.attempt for work in running}
+            self._last = {k: v for k, v in self._last.items() if k in attempts}
+            self._guarded(self._show_life)
+
+    def stop(self) -> None:
+        self._stop_now.set()
+        self.join()
+
+    def _guarded(self, call: Callable[[], None]) -> None:
+        try:
+            call()
+        except Unauthenticated:
+            self._fence()
+        except HaulbackError as error:
+            log.warning("report: %s", error.message)
+        except Exception:
+            log.exception("report")
+
+    def _report(self, work: Work) -> None:
+        try:
+            if self._link.is_cancelled(work.guid):
+                work.cancelled = True
+            percent = 100.0 * work.done / work.total if work.total else 0.0
+            self._link.progress(work.guid, min(percent, 99.0))
+            self._tell_rate(work)
+            lines = [work.lines.popleft() for _ in range(len(work.lines))]
+            if lines:
+                self._link.log(work.guid, lines)
+        except (Conflict, NotFound):
+            work.fence()
+
+    def _tell_rate(self, work: Work) -> None:
+        now, done = time.monotonic(), work.done
+        before, count = self._last.get(work.attempt, (now, 0))
+        self._last[work.attempt] = (now, done)
+        if done != count and now > before:
+            self._link.rate(work.guid, round((done - count) / (now - before), 1), done)
+
+    def _show_life(self) -> None:
+        if time.monotonic() >= self._alive_at:
+            self._alive_at = time.monotonic() + min(_ALIVE_EVERY, 10 * self._link.lease)
+            self._link.alive(*self._home.space())

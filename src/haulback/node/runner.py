@@ -1,0 +1,197 @@
+"""Taking tasks and running them, each in a thread of its own, to an end that the server knows."""
+
+from __future__ import annotations
+
+import logging
+from threading import Event, Lock, Thread
+
+from haulback.errors import (
+    Cancelled,
+    Conflict,
+    Fenced,
+    HaulbackError,
+    Unauthenticated,
+    Unavailable,
+)
+from haulback.kinds.seam import Kind, Kinds, Results
+from haulback.node.home import Home
+from haulback.node.job import Locks, Work, patiently
+from haulback.node.link import Link, Offer
+from haulback.node.reporter import Reporter
+
+log = logging.getLogger(__name__)
+_AGAIN = 1.0  # seconds before a silent server is asked again
+
+
+class Runner:
+    """The node's main loop.  `run` returns, or raises Fenced when this node's identity is used
+    by a newer process."""
+
+    def __init__(self, link: Link, home: Home, kinds: Kinds) -> None:
+        self._link, self._home, self._kinds = link, home, kinds
+        self._locks, self._stop = Locks(), Event()
+        self._running: dict[str, Work] = {}
+        self._threads: list[Thread] = []
+        self._lock = Lock()
+        self._over = False
+
+    def run(self) -> None:
+        self._open()
+        reporter = Reporter(self._link, self._home, self.work, self.fence)
+        reporter.start()
+        try:
+            while not self._stop.is_set():
+                self._round()
+        finally:
+            reporter.stop()
+            self.fence()
+            for thread in self._threads:
+                thread.join()
+        if self._over:
+            raise Fenced("another process uses this node's identity, or the server forgot it")
+
+    def stop(self) -> None:
+        """End soon; what runs is given up and will be run again."""
+        self._stop.set()
+
+    def work(self) -> list[Work]:
+        """What runs now."""
+        with self._lock:
+            return list(self._running.values())
+
+    def fence(self) -> None:
+        """Nothing that runs here counts any more."""
+        for work in self.work():
+            work.fence()
+
+    def _open(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self._link.open()
+            except Unavailable as error:
+                log.warning("%s; trying again", error.message)
+                self._stop.wait(_AGAIN)
+                continue
+            self._home.journal.clear()
+            return
+
+    def _round(self) -> None:
+        try:
+            offers = self._link.offers()
+            taken = [offer for offer in offers if self._take(offer)]
+        except Unavailable as error:
+            log.warning("%s; trying again", error.message)
+            self._stop.wait(_AGAIN)
+            return
+        except Unauthenticated:
+            self._over = True
+            self._stop.set()
+            return
+        if offers and not taken:
+            self._stop.wait(_AGAIN)
+
+    def _take(self, offer: Offer) -> bool:
+        kind = self._kinds.get(offer.type["name"])
+        if kind is None or self._stop.is_set():
+            return False
+        try:
+            self._link.take(offer.guid)
+        except Conflict:
+            return False  # somebody was faster, or a limit was reached
+        thread = Thread(target=self._attempt, args=(offer.guid, kind), name=f"task-{offer.guid}")
+        self._threads = [old for old in self._threads if old.is_alive()] + [thread]
+        thread.start()
+        return True
+
+    def _attempt(self, guid: str, kind: Kind) -> None:
+        try:
+            number, order = patiently(lambda: self._link.order(guid, kind.order), self._stop)
+            work = Work(guid, number, order, self._link, self._home, self._locks)
+        except Exception as error:
+            log.warning("task %s cannot begin", guid, exc_info=error)
+            self._tell(guid, "FAILED", _reason(error))
+            return
+        with self._lock:
+            self._running[guid] = work
+        try:
+            self._run(work, kind)
+        finally:
+            with self._lock:
+                del self._running[guid]
+            work.close()
+
+    def _run(self, work: Work, kind: Kind) -> None:
+        try:
+            if kind.stages:
+                self._home.check_space()
+            results = kind.run(work)
+            self._home.journal.write(work.attempt, results)
+        except Cancelled:
+            self._give_up(work, "CANCELLED", "cancelled by a user")
+        except (Fenced, Unauthenticated):
+            self._give_up(work)
+        except Exception as error:
+            log.warning("task %s failed", work.guid, exc_info=error)
+            self._give_up(work, "FAILED", _reason(error))
+        else:
+            self._finish(work, kind, results)
+
+    def _give_up(self, work: Work, state: str | None = None, why: str = "") -> None:
+        """Clean up first, so that who reads the state finds nothing left."""
+        self._home.discard(work.attempt)
+        if state is None:
+            log.warning("task %s: this attempt is over", work.guid)
+        else:
+            self._say(work)
+            self._tell(work.guid, state, why)
+
+    def _finish(self, work: Work, kind: Kind, results: Results) -> None:
+        """The work is done: it must become known, however long the server is silent."""
+        self._say(work)
+        try:
+            patiently(lambda: self._link.results(work.guid, results), self._stop)
+            patiently(lambda: self._link.set_state(work.guid, "FINISHED"), self._stop)
+        except Unavailable:
+            return  # told to stop first: the journal keeps it for the next session
+        except (Fenced, Unauthenticated):
+            log.warning("task %s: this attempt is over", work.guid)
+        except HaulbackError as error:
+            self._give_up(work, "FAILED", error.message)
+        else:
+            self._tidy(work, kind)
+        self._home.journal.remove(work.attempt)
+
+    def _tidy(self, work: Work, kind: Kind) -> None:
+        if not kind.stages:
+            self._home.discard(work.attempt)
+        try:
+            kind.tidy(work)
+        except HaulbackError as error:
+            log.warning("task %s: tidying up: %s", work.guid, error.message)
+
+    def _say(self, work: Work) -> None:
+        """The last lines of the log, as far as the server hears them."""
+        lines = [work.lines.popleft() for _ in range(len(work.lines))]
+        try:
+            if lines:
+                self._link.log(work.guid, lines)
+        except HaulbackError as error:
+            log.warning("task %s: log: %s", work.guid, error.message)
+
+    def _tell(self, guid: str, state: str, info: str) -> None:
+        """A sad end.  If it cannot be told, the lease runs out."""
+        while not self._stop.is_set():
+            try:
+                self._link.set_state(guid, state, info[:2000])
+                return
+            except Unavailable:
+                self._stop.wait(_AGAIN)
+            except HaulbackError as error:
+                log.warning("task %s: %s: %s", guid, state, error.message)
+                return
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, HaulbackError):
+        return error.message
+    return f"internal error: {type(error).__name__}: {error}"

@@ -1,0 +1,57 @@
+"""The node as a process: enrolled once, working until told to stop."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from threading import Thread
+
+import msgspec
+
+from haulback.client.api import Api
+from haulback.kinds.table import KINDS
+from haulback.node.home import Home, Identity, write_identity
+from haulback.node.link import Link
+from haulback.node.runner import Runner
+
+
+class Settings(msgspec.Struct, kw_only=True):
+    """How a node runs.  `token` enrols it the first time; `trust` is the server's certificate."""
+
+    data: Path
+    server: str
+    name: str = ""
+    token: str | None = None
+    roots: list[Path] = []
+    trust: str | None = None
+    leash: bool = False
+
+
+def run(settings: Settings) -> None:
+    """Work until SIGTERM or SIGINT; on a `leash` also until standard input ends.
+
+    Raises Conflict, Unauthenticated, Fenced or NotFound with the reason it cannot go on.
+    """
+    home = Home(settings.data, settings.roots)
+    api = Api(settings.server, trust=settings.trust)
+    link = Link(api, home)
+    try:
+        if settings.token and not (settings.data / "identity.json").exists():
+            body = {"token": settings.token, "name": settings.name}
+            write_identity(settings.data, msgspec.convert(api.post("/nodes/enrol", body), Identity))
+        runner = Runner(link, home, KINDS)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: runner.stop())
+        if settings.leash:
+            Thread(target=_follow, args=(runner,), daemon=True).start()
+        runner.run()
+    finally:
+        link.close()
+        home.close()
+
+
+def _follow(runner: Runner) -> None:
+    """Our server holds the other end of standard input: when it dies, we end."""
+    sys.stdin.buffer.read()
+    runner.stop()

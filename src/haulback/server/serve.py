@@ -1,0 +1,134 @@
+"""The server as a process: opened, listening, until told to stop."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import secrets
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+import uvicorn
+
+from haulback.errors import Malformed, Unavailable
+from haulback.kinds.table import KINDS
+from haulback.server import upkeep
+from haulback.server.app import LEASE_MS, App
+from haulback.server.http.site import site
+from haulback.server.store import access
+from haulback.server.store.engine import open_store
+from haulback.server.vault import Vault
+
+
+class Settings(msgspec.Struct, kw_only=True):
+    """How a server runs.  `database` empty: SQLite in `data`."""
+
+    data: Path
+    database: str = ""
+    host: str = "127.0.0.1"
+    port: int = 8181
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    password: str | None = None
+    origins: list[str] = []
+    lease_ms: int = LEASE_MS
+    limits: Mapping[str, int] = {}
+
+
+class Server:
+    """Listens from the moment it is made; `run` answers.  `password` is one that was made up."""
+
+    def __init__(self, settings: Settings) -> None:
+        _check_reach(settings)
+        settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+        database = settings.database or f"sqlite:///{settings.data.absolute()}/haulback.db"
+        store = open_store(database)
+        try:
+            vault = Vault.open(settings.data / "server.key")
+            self.app = App(store, KINDS, vault, lease_ms=settings.lease_ms, limits=settings.limits)
+            self.password = _admit_admin(self.app, settings.password)
+            self._socket = _listen(settings.host, settings.port)
+        except BaseException:
+            store.close()
+            raise
+        scheme = "https" if settings.tls_cert else "http"
+        host, port = self._socket.getsockname()[:2]
+        shown = f"[{host}]" if ":" in host else host
+        self.url = f"{scheme}://{shown}:{port}"
+        self._uvicorn = uvicorn.Server(_config(self.app, settings))
+        self._upkeep = upkeep.Upkeep(self.app, min(1.0, settings.lease_ms / 5000))
+
+    def run(self) -> None:
+        """Answer until `stop`, SIGTERM or SIGINT."""
+        upkeep.start(self.app)
+        self._upkeep.start()
+        try:
+            self._uvicorn.run(sockets=[self._socket])
+        finally:
+            self._upkeep.stop()
+            self._socket.close()
+            self.app.store.close()
+
+    def stop(self) -> None:
+        self._uvicorn.should_exit = True
+
+
+def _config(app: App, settings: Settings) -> uvicorn.Config:
+    return uvicorn.Config(
+        site(app, settings.origins),
+        log_level=logging.WARNING,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=1,
+        ssl_certfile=settings.tls_cert,
+        ssl_keyfile=settings.tls_key,
+    )
+
+
+def _check_reach(settings: Settings) -> None:
+    if bool(settings.tls_cert) != bool(settings.tls_key):
+        raise Malformed("--tls-cert and --tls-key belong together")
+    if is_loopback(settings.host) or settings.tls_cert:
+        return
+    raise Malformed(
+        f"--host {settings.host} can be reached from outside: name --tls-cert and --tls-key, "
+        "or stay on 127.0.0.1 behind a proxy that speaks TLS"
+    )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _admit_admin(app: App, password: str | None) -> str | None:
+    """The first user; a password that was made up, to be shown once."""
+    with app.store.write() as sql:
+        if password:
+            access.set_password(sql, "admin", password)
+        elif not access.has_accounts(sql):
+            made = secrets.token_urlsafe(12)
+            access.set_password(sql, "admin", made)
+            return made
+    return None
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    made = socket.socket(family, socket.SOCK_STREAM)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        made.bind((host, port))
+    except OSError as error:
+        made.close()
+        raise Unavailable(f"cannot listen on {host}:{port}: {error.strerror}") from None
+    made.listen(128)
+    return made
