@@ -13,8 +13,10 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Annotated
 
-from cyclopts import Parameter
+from cyclopts import App, Parameter
 
+from haulback.cli.connection import connect
+from haulback.cli.output import Output, moment, named, show, text
 from haulback.errors import Malformed
 from haulback.ids import new_guid
 from haulback.node import serve as nodes
@@ -77,7 +79,11 @@ def server(
     made.run()
 
 
-def node(
+node = App(name="node", help="Run a node, list nodes, let another one enrol.")
+
+
+@node.default
+def run_node(
     *,
     server: str,
     data: Path = Path("haulback-node"),
@@ -87,7 +93,7 @@ def node(
     trust: Path | None = None,
     leash: Annotated[bool, Parameter(show=False)] = False,
 ) -> None:
-    """Run a node of --server.  The first time it needs a --token (`haulback node-token`).
+    """Run a node of --server.  The first time it needs a --token (`haulback node token`).
 
     Files are restored only below a --restore-root; --trust is the server's own certificate.
     """
@@ -103,6 +109,19 @@ def node(
             leash=leash,
         )
     )
+
+
+@node.command(name="ls")
+def list_nodes(*, output: Output = "table") -> None:
+    """All nodes."""
+    columns = (text("guid"), text("name"), named("state"), moment("lastSeen"), text("version"))
+    show(connect().get("/nodes"), columns, output)
+
+
+@node.command
+def token() -> None:
+    """A token with which one node may enrol within the hour."""
+    print(connect().post("/nodes/enrolment")["token"])
 
 
 class _Keeper(Thread):

@@ -1,0 +1,57 @@
+"""What commands print: tables for people, JSON for programs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+import msgspec
+from cyclopts import Parameter
+from rich.console import Console
+from rich.table import Table
+
+Output = Annotated[Literal["table", "json"], Parameter(name=["-o", "--output"])]
+Column = tuple[str, Callable[[dict[str, Any]], str]]
+
+
+def show(rows: Sequence[dict[str, Any]], columns: Sequence[Column], output: Output) -> None:
+    """Rows under headings, or one JSON array."""
+    if output == "json":
+        dump(rows)
+        return
+    table = Table(*(name for name, _ in columns), box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*(cell(row) for _, cell in columns))
+    console().print(table)
+
+
+def console() -> Console:
+    """Standard output; wide enough for guids when nobody looks."""
+    width = None if sys.stdout.isatty() else 200
+    return Console(highlight=False, width=width)
+
+
+def dump(value: Any) -> None:
+    """Readable JSON."""
+    print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+
+
+def text(name: str) -> Column:
+    """A plain member."""
+    return name, lambda row: str(row.get(name, ""))
+
+
+def named(name: str) -> Column:
+    """The name of an enum or a reference."""
+    return name, lambda row: str(row.get(name, {}).get("name", ""))
+
+
+def moment(name: str) -> Column:
+    """Epoch milliseconds in local time."""
+    return name, lambda row: _when(row.get(name))
+
+
+def _when(ms: int | None) -> str:
+    return datetime.fromtimestamp(ms / 1000).strftime("%Y-%m-%d %H:%M:%S") if ms else ""
