@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from haulback.client.api import Api
 
 RUN = "from haulback.cli.main import main; import sys; sys.argv[0] = 'haulback'; main()"
 
@@ -19,10 +23,27 @@ def demo(*options: str, path: str | None = None) -> subprocess.CompletedProcess[
     return subprocess.run(command, capture_output=True, text=True, check=False, env=env)
 
 
-def test_every_byte_comes_back(tmp_path: Path) -> None:
+def end_server(done: subprocess.CompletedProcess[str]) -> str:
+    """Stop what a demo without --once left running; its URL."""
+    found = re.search(r"goes on at (\S+) [^\n]*password (\S+)\)", done.stdout)
+    pid = re.search(r"kill (\d+)", done.stdout)
+    assert found, done.stdout + done.stderr
+    assert pid
+    try:
+        api = Api(found[1])
+        api.log_in("admin", found[2])
+        assert {t["state"]["name"] for t in api.get("/tasks")} == {"FINISHED"}
+        api.close()
+    finally:
+        os.kill(int(pid[1]), signal.SIGTERM)
+    return found[1]
+
+
+def test_every_byte_comes_back_and_the_server_goes_on(tmp_path: Path) -> None:
     done = demo("--data", str(tmp_path / "new"), "--megabytes", "24")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "identical" in done.stdout
+    end_server(done)
 
 
 def test_without_qemu_every_byte_comes_back_too(tmp_path: Path) -> None:
@@ -30,6 +51,7 @@ def test_without_qemu_every_byte_comes_back_too(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "raw disk" in done.stdout
     assert "identical" in done.stdout
+    end_server(done)
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="needs root")
@@ -47,8 +69,9 @@ def test_an_ordinary_user_can_run_it() -> None:
         if "Permission denied" in done.stderr and sys.executable in done.stderr:
             pytest.skip("the interpreter may not be run by other users here")
         assert done.returncode == 0, done.stdout + done.stderr
+        end_server(done)
     finally:
-        shutil.rmtree(folder)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def test_once_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

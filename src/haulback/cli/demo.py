@@ -5,36 +5,31 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import secrets
 import shutil
 import subprocess
+import sys
 import tempfile
-import uuid
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
 from cyclopts import App, Parameter
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from haulback import units
+from haulback.cli.watch import follow
+from haulback.client.api import Api
 from haulback.clock import SystemClock
 from haulback.destinations.folder import Folder
-from haulback.drivers.hypervisor import Disk, DiskView, Machine
+from haulback.drivers.hypervisor import Disk, Machine
 from haulback.drivers.imagefolder.driver import ImageFolder
 from haulback.drivers.source import RawImage
 from haulback.errors import Damaged, Malformed, Unavailable
-from haulback.repository.backup import Meter
-from haulback.repository.keys import Secret, make_keyfile
-from haulback.repository.manifest import Manifest
+from haulback.repository.keys import Secret
 from haulback.repository.repository import Repository
 from haulback.repository.verify import Depth, verify
-from haulback.transfer.bring_back import Target, import_machine
-from haulback.transfer.export import Wanted, export_machine
-from haulback.transfer.store import store_machine
 
 app = App(name="demo", help="Back up, change, destroy and bring back a machine; prove every byte.")
 _ROOMS = ("/usr/lib", "/usr/share", "/usr/bin")
@@ -57,7 +52,10 @@ def demo(
     megabytes: Annotated[int, Parameter(help="How much real data the machine holds.")] = 400,
     once: Annotated[bool, Parameter(negative="", help="Leave nothing behind.")] = False,
 ) -> None:
-    """Exits with 0 only if the machine that came back is identical, byte for byte."""
+    """Exits with 0 only if the machine that came back is identical, byte for byte.
+
+    Without --once the server goes on running, to look around.
+    """
     if megabytes < 1:
         raise Malformed("--megabytes: at least 1")
     if data and once:
@@ -66,52 +64,101 @@ def demo(
         raise Malformed(f"--data: {data} exists already; name a new folder")
     folder = data or Path(tempfile.mkdtemp(prefix="haulback-demo-"))
     folder.mkdir(parents=True, exist_ok=True)
+    server = _Server(folder.absolute())
+    keep = False
     try:
-        _Demo(folder, megabytes).run()
+        _Demo(folder.absolute(), megabytes, server).run()
+        keep = not once
     finally:
+        if not keep:
+            server.stop()
         if once:
             shutil.rmtree(folder)
-    if not once:
-        print(f"Look around: haulback repository ls {folder}/backups --key-file {folder}/key")
+    if keep:
+        server.leave()
+
+
+class _Server:
+    """`haulback up` as a user runs it: a process of its own, with a password of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.data, self.password = folder / "data", secrets.token_urlsafe(9)
+        self._log = folder / "server.log"
+        self._process: subprocess.Popen[bytes] | None = None
+        self.url = ""
+
+    def start(self) -> Api:
+        """Wait until it listens; logged in as admin.  Raises Unavailable with its last words."""
+        command = [sys.executable, "-m", "haulback", "up", "--data", str(self.data), "--port", "0"]
+        environment = {**os.environ, "HAULBACK_ADMIN_PASSWORD": self.password}
+        with open(self._log, "wb") as log:
+            self._process = subprocess.Popen(
+                command,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=environment,
+                start_new_session=True,
+            )
+        assert self._process.stdout
+        line = self._process.stdout.readline().decode()
+        if not line.startswith("Haulback listens at "):
+            raise Unavailable(f"the server did not start: {self._log.read_text()[-500:]}")
+        self.url = line.rpartition(" ")[2].strip()
+        api = Api(self.url)
+        api.log_in("admin", self.password)
+        return api
+
+    def stop(self) -> None:
+        if self._process:
+            self._process.terminate()
+            self._process.wait(30)
+            assert self._process.stdout
+            self._process.stdout.close()
+
+    def leave(self) -> None:
+        """Say how to go on."""
+        assert self._process
+        print(f"The server goes on at {self.url} (admin, password {self.password}).")
+        print(f"  export HAULBACK_SERVER={self.url} HAULBACK_ADMIN_PASSWORD={self.password}")
+        print("  haulback task ls; haulback backup ls")
+        print(f"  kill {self._process.pid}    # ends it; everything is in {self.data.parent}")
 
 
 class _Demo:
     """The story, one method a scene.  `self.twin` is a raw copy that Haulback never sees."""
 
-    def __init__(self, folder: Path, megabytes: int) -> None:
-        self.folder, self.bytes = folder, megabytes * units.MIB
+    def __init__(self, folder: Path, megabytes: int, server: _Server) -> None:
+        self.folder, self.bytes, self.server = folder, megabytes * units.MIB, server
         self.say = Console(highlight=False)
         self.clock, self.rows = SystemClock(), list[_Row]()
         self.twin = folder / "twin.raw"
         self.format = "qcow2" if shutil.which("qemu-img") and shutil.which("qemu-nbd") else "raw"
         (folder / "machines").mkdir()
-        (folder / "backups").mkdir()
         self.machines = ImageFolder(folder / "machines")
 
     def run(self) -> None:
         self.say.print(
             "[bold]Haulback demo[/]: a machine is backed up, changed, lost, brought back"
         )
-        make_keyfile(self.folder / "key")
-        secret = Secret.keyfile(self.folder / "key")
-        self.repository = Repository.init(Folder(self.folder / "backups"), secret)
-        with ThreadPoolExecutor(os.cpu_count()) as self.pool:
-            machine = self.build()
-            first, checkpoint = self.back_up(machine, "full backup", None, None)
-            self.change(machine)
-            expected = self.fingerprint()
-            second, _ = self.back_up(machine, "increment", first.backup, checkpoint)
-            self.machines.remove(machine.uuid)
-            self.say.print(
-                f"  the machine is destroyed: {len(self.machines.inventory().machines)} left"
-            )
-            back = self.bring_back(second)
-            self.check_backups()
+        machine = self.build()
+        self.api = self.server.start()
+        self.say.print(f"  server and node are up at {self.server.url}")
+        hypervisor, entity = self.register()
+        self.back_up(entity, "FULL")
+        self.change(machine)
+        expected = self.fingerprint()
+        backup = self.back_up(entity, "INCREMENTAL")
+        self.machines.remove(machine.uuid)
+        left = len(self.machines.inventory().machines)
+        self.say.print(f"  the machine is destroyed: {left} left")
+        self.bring_back(backup, hypervisor)
+        self.check_backups()
         self.table()
+        [back] = self.machines.inventory().machines
         self.prove(back, expected)
 
     def build(self) -> Machine:
-        """A disk with a file system of real files, imported as a machine."""
+        """A disk with a file system of real files, as a machine."""
         size = _fill(self.twin, self.folder, self.bytes)
         wanted = Machine("", "demo", (Disk("disk0", size, self.format),), {"memory_mib": 512})
         image = RawImage(self.twin)
@@ -129,26 +176,27 @@ class _Demo:
         self.say.print(f"  machine [b]{machine.name}[/]: {units.size(size)} {self.format} disk")
         return machine
 
-    def back_up(
-        self, machine: Machine, what: str, base: str | None, checkpoint: str | None
-    ) -> tuple[Manifest, str | None]:
+    def register(self) -> tuple[str, str]:
+        """The folder of machines becomes a hypervisor; its guid and the machine's."""
+        place = {"name": "demo", "path": str(self.folder / "machines")}
+        added = self.api.post("/hypervisors", place)
+        follow(self.api, added["task"]["guid"], self.say)
+        [machine] = self.api.get("/virtual-machines")
+        return added["guid"], machine["guid"]
+
+    def back_up(self, entity: str, kind: str) -> str:
+        """Through EXPORT and STORE; the backup's guid."""
         started = self.clock.monotonic()
-        staging = self.folder / "staging" / what.replace(" ", "-")
-        staging.mkdir(parents=True)
-        wanted = Wanted(str(uuid.uuid4()), machine.uuid, self.clock.now_ms())
-        with (
-            self.machines.snapshot(machine.uuid, wanted.backup, checkpoint) as snapshot,
-            self.meter(what, _expected(snapshot.views())) as meter,
-        ):
-            mark = snapshot.checkpoint
-            draft = export_machine(
-                snapshot, self.repository, staging, wanted, self.pool, base=base, meter=meter
-            )
-        manifest = store_machine(self.repository, staging, draft)
-        self.machines.drop_checkpoints(machine.uuid, {mark} if mark else set())
+        body = {"protectedEntities": [{"guid": entity}], "backupType": kind}
+        [export] = self.api.post("/tasks/export", body)
+        follow(self.api, export["guid"], self.say)
         took = self.clock.monotonic() - started
-        self.rows.append(_Row(what, manifest.read, manifest.stored, took))
-        return manifest, mark
+        backup = self.api.get(f"/backups/{export['backup']['guid']}")
+        if backup["type"]["name"] != kind:
+            raise Damaged(f"the backup became {backup['type']['name']} instead of {kind}")
+        what = "full backup" if kind == "FULL" else "increment"
+        self.rows.append(_Row(what, backup["transferredSize"], backup["storedSize"], took))
+        return str(backup["guid"])
 
     def change(self, machine: Machine) -> None:
         """Overwrite about 3 % of the disk, in the machine and in its twin."""
@@ -164,32 +212,24 @@ class _Demo:
             _patch_qcow2(image, patches, self.folder / "patch")
         self.say.print(f"  changed {units.size(len(patches) * _CHANGE)} in {len(patches)} places")
 
-    def bring_back(self, manifest: Manifest) -> Machine:
+    def bring_back(self, backup: str, hypervisor: str) -> None:
+        """Through RESTORE and IMPORT."""
         started = self.clock.monotonic()
-        total = sum(disk.map.size for disk in manifest.disks)
-        written = 0
-
-        def count(more: int) -> None:
-            nonlocal written
-            written += more
-            meter(more)
-
-        with self.meter("restore and import", total) as meter:
-            back = import_machine(
-                self.repository,
-                manifest.backup,
-                self.machines,
-                "demo-import",
-                Target(),
-                self.pool,
-                count,
-            )
-        self.rows.append(_Row("restore and import", written, 0, self.clock.monotonic() - started))
-        return back
+        body = {"backup": {"guid": backup}, "hypervisor": {"guid": hypervisor}}
+        head = self.api.post("/tasks/restore-and-import", body)
+        plan = follow(self.api, head["guid"], self.say)
+        moved = plan[-1].get("dataTransferRate", {}).get("transferredBytes", 0)
+        took = self.clock.monotonic() - started
+        self.rows.append(_Row("restore and import", moved, 0, took))
 
     def check_backups(self) -> None:
+        """Read everything stored, with nothing but the folder and its key."""
         started = self.clock.monotonic()
-        report = verify(self.repository, Depth(3), self.pool)
+        [place] = self.api.get("/backup-destinations")
+        key = bytes.fromhex(self.api.get(f"/backup-destinations/{place['guid']}/key")["key"])
+        repository = Repository.open(Folder(Path(place["path"])), Secret("keyfile", key))
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            report = verify(repository, Depth(3), pool)
         if not report.ok:
             raise Damaged(f"verify found damage: {report.findings[0]}")
         self.rows.append(_Row("verify all", report.bytes, 0, self.clock.monotonic() - started))
@@ -221,35 +261,6 @@ class _Demo:
             stored = units.size(row.stored) if row.stored else "-"
             table.add_row(row.what, units.size(row.read), stored, saved, units.duration(row.took))
         self.say.print(table)
-
-    @contextmanager
-    def meter(self, what: str, total: int) -> Iterator[Meter]:
-        """A progress line with rate and ETA."""
-        columns = (
-            TextColumn("  {task.description:20}"),
-            BarColumn(24),
-            DownloadColumn(binary_units=True),
-            TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(),
-        )
-        started = self.clock.monotonic()
-        with Progress(*columns, console=self.say) as progress:
-            bar = progress.add_task(what, total=total, rate="")
-
-            def meter(count: int) -> None:
-                done = progress.tasks[bar].completed + count
-                rate = units.rate(done / max(self.clock.monotonic() - started, 1e-6))
-                progress.update(bar, advance=count, rate=rate)
-
-            yield meter
-            # Only an estimate until here: holes are skipped, changes widened to whole chunks.
-            progress.update(bar, total=progress.tasks[bar].completed)
-
-
-def _expected(views: list[DiskView]) -> int:
-    """Bytes that a backup of these disks has to read, before they are widened to whole chunks."""
-    extents = (v.source.extents() if v.changed is None else v.changed for v in views)
-    return sum(extent.length for one in extents for extent in one)
 
 
 def _fill(image: Path, folder: Path, wanted: int) -> int:

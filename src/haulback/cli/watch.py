@@ -72,8 +72,10 @@ def _draw(progress: Progress, bars: dict[str, TaskID], task: dict[str, Any]) -> 
     if task["guid"] not in bars:
         bars[task["guid"]] = progress.add_task(task["type"]["name"], total=100, rate="")
     sample = task.get("dataTransferRate", {})
-    rate = units.rate(sample["transferRate"]) if "transferRate" in sample else ""
-    shown = rate if state == "RUNNING" else state.lower()
+    moved, rate = sample.get("transferredBytes", 0), sample.get("transferRate", 0)
+    shown = f"{units.size(moved)} at {units.rate(rate)}" if moved else ""
+    if state not in ("RUNNING", "FINISHED"):
+        shown = state.lower()
     progress.update(bars[task["guid"]], completed=task["progress"], rate=shown)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Set
 from concurrent.futures import ThreadPoolExecutor
@@ -61,6 +62,7 @@ class Work:
         self.guid, self.attempt, self.order = guid, f"{guid}-{number}", order
         self.disk = home.disk
         self.total = self.done = 0
+        self._started = time.monotonic()
         self.cancelled, self._over = False, Event()
         self.lines: deque[str] = deque(maxlen=_LOG_AHEAD)
         self._link, self._home, self._locks = link, home, locks
@@ -108,6 +110,15 @@ class Work:
     def meter(self, count: int) -> None:
         self.done += count
         self.stop_if_unwanted()
+
+    def average(self) -> dict[str, Any]:
+        """What was moved in all, bytes, and how fast, bytes per second."""
+        took = max(time.monotonic() - self._started, 1e-3)
+        return {
+            "transferRate": round(self.done / took, 1),
+            "transferredBytes": self.done,
+            "timestamp": self.now_ms(),
+        }
 
     def stop_if_unwanted(self) -> None:
         """Raises Fenced or Cancelled."""

@@ -13,11 +13,11 @@ from haulback.node.job import Work
 from haulback.node.link import Link
 
 log = logging.getLogger(__name__)
-_EVERY, _ALIVE_EVERY = 2.0, 20.0  # seconds
+_EVERY, _ALIVE_EVERY = 1.0, 20.0  # seconds
 
 
 class Reporter(Thread):
-    """Every two seconds, or five times a lease when leases are short."""
+    """Every second, or five times a lease when leases are short."""
 
     def __init__(
         self, link: Link, home: Home, work: Callable[[], list[Work]], fence: Callable[[], None]

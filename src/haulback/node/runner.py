@@ -124,7 +124,7 @@ class Runner:
         try:
             if kind.stages:
                 self._home.check_space()
-            results = kind.run(work)
+            results = {**kind.run(work), "dataTransferRate": work.average()}
             self._home.journal.write(work.attempt, results)
         except Cancelled:
             self._give_up(work, "CANCELLED", "cancelled by a user")
