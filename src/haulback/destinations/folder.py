@@ -6,7 +6,7 @@ import errno
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from pathlib import Path
 
 from haulback.destinations.protocol import Item
@@ -21,10 +21,11 @@ class Folder:
     """Objects are files below `root`.  Half-written ones live in `root/.tmp` only.
 
     `root` must exist: a vanished mount point must never be mistaken for an empty destination.
+    `owner` is the attempt whose name half-written objects bear.
     """
 
-    def __init__(self, root: Path, disk: Disk | None = None) -> None:
-        self.root = root
+    def __init__(self, root: Path, disk: Disk | None = None, owner: str = "by-hand") -> None:
+        self.root, self.owner = root, owner
         self.disk = disk or Disk()
         if not root.is_dir():
             raise Unavailable(f"destination folder {root} is not there; mount or create it")
@@ -79,9 +80,9 @@ class Folder:
     def local_path(self, name: str) -> Path | None:
         return self._path(name)
 
-    def sweep(self) -> int:
-        """Remove temp files that a dead writer left; only call when no writer runs."""
-        leftovers = list((self.root / _TEMP).glob("*"))
+    def sweep(self, alive: Set[str]) -> int:
+        found = sorted((self.root / _TEMP).glob("*"))
+        leftovers = [path for path in found if path.name.rpartition(".")[0] not in alive]
         for path in leftovers:
             self.disk.unlink(path)
         return len(leftovers)
@@ -104,7 +105,7 @@ class Folder:
     def _temp(self) -> Path:
         folder = self.root / _TEMP
         self.disk.make_folder(folder)
-        return folder / os.urandom(12).hex()
+        return folder / f"{self.owner}.{os.urandom(12).hex()}"
 
     def _path(self, name: str) -> Path:
         if not _NAME.fullmatch(name):

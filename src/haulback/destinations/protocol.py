@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -42,6 +42,9 @@ class Destination(Protocol):
 
     def delete(self, name: str) -> None:
         """Remove one object; a missing one is fine."""
+
+    def sweep(self, alive: Set[str]) -> int:
+        """Remove half-written objects of attempts not in `alive`; returns how many."""
 
     def local_path(self, name: str) -> Path | None:
         """Where the object lies on this machine, if it does (to map it into memory)."""

@@ -104,6 +104,8 @@ class Catalogue(Protocol):
 
     def destination(self, guid: str) -> Destination: ...
 
+    def destinations(self) -> list[Destination]: ...
+
     def default_destination(self) -> Destination:
         """The one for requests that name none.  Raises Malformed when that is ambiguous."""
 

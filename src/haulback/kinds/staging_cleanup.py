@@ -6,7 +6,7 @@ import msgspec
 
 from haulback.drivers.hypervisor import Hypervisor as Driver
 from haulback.errors import HaulbackError
-from haulback.inventory.records import Catalogue, Hypervisor
+from haulback.inventory.records import Catalogue, Destination, Hypervisor
 from haulback.kinds import planning
 from haulback.kinds.seam import Ask, Job, Kind, Results
 from haulback.tasks.record import Task
@@ -17,6 +17,7 @@ class Order(msgspec.Struct):
     """Where to look besides the node's own folders."""
 
     hypervisors: list[Hypervisor]
+    destinations: list[Destination]
 
 
 def clean_up(node: Named, ask: Ask) -> Task:
@@ -26,7 +27,10 @@ def clean_up(node: Named, ask: Ask) -> Task:
 
 def prepare(task: Task, catalogue: Catalogue) -> Order:
     node = task.pinned_node
-    return Order([h for h in catalogue.hypervisors() if h.node in (None, node)])
+    return Order(
+        [one for one in catalogue.hypervisors() if one.node == node],
+        [one for one in catalogue.destinations() if one.node == node],
+    )
 
 
 def run(job: Job) -> Results:
@@ -37,7 +41,17 @@ def run(job: Job) -> Results:
     removed = len(left)
     for hypervisor in job.order.hypervisors:
         removed += _sweep(job, hypervisor)
+    for destination in job.order.destinations:
+        removed += _sweep_destination(job, destination)
     return {"removed": removed}
+
+
+def _sweep_destination(job: Job, record: Destination) -> int:
+    try:
+        return job.destination(record).sweep(job.needed())
+    except HaulbackError as error:
+        job.log(f"{record.name}: {error.message}")
+        return 0
 
 
 def _sweep(job: Job, record: Hypervisor) -> int:

@@ -24,7 +24,9 @@ from haulback.repository.keys import Secret
 from haulback.repository.repository import Repository
 
 _HYPERVISORS: dict[str, Callable[[Path], Hypervisor]] = {"image-folder": ImageFolder}
-_DESTINATIONS: dict[str, Callable[[Path], Destination]] = {"folder": Folder}
+_DESTINATIONS: dict[str, Callable[[Path, str], Destination]] = {
+    "folder": lambda path, attempt: Folder(path, owner=attempt)
+}
 _LOG_AHEAD = 500
 _AGAIN = 0.5  # seconds
 T = TypeVar("T")
@@ -93,7 +95,7 @@ class Work:
     def destination(self, record: records.Destination) -> Destination:
         path = _path(record)
         made = _DESTINATIONS[_known(record, _DESTINATIONS)]
-        return made(path)
+        return made(path, self.attempt)
 
     def repository(self, record: records.Destination) -> Repository:
         found = Repository.open(self.destination(record), self.secret(record))

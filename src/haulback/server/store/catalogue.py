@@ -45,6 +45,9 @@ class SqlCatalogue:
     def destination(self, guid: str) -> Destination:
         return _one(self._sql, tables.destination, Destination, guid, "backup destination")
 
+    def destinations(self) -> list[Destination]:
+        return _all(self._sql, sa.select(tables.destination), Destination)
+
     def default_destination(self) -> Destination:
         found = _all(self._sql, sa.select(tables.destination).limit(2), Destination)
         if len(found) != 1:

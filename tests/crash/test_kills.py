@@ -1,0 +1,191 @@
+"""Killing node and server at seeded moments: nothing acknowledged is lost, nothing is left behind.
+
+HAULBACK_KILLS says how often (40), HAULBACK_SEED with which seed (a fresh one, in the output).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import secrets
+import shutil
+import sqlite3
+import subprocess
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from haulback.destinations.folder import Folder
+from haulback.drivers.imagefolder import qemu
+from haulback.repository.keys import Secret
+from haulback.repository.repository import Repository
+from haulback.repository.restore import restore_disk
+from haulback.repository.verify import Depth, verify
+from tests.images import needs_qemu, qcow2_machine, qemu_io
+from tests.programs import Site
+
+KILLS = int(os.environ.get("HAULBACK_KILLS", "40"))
+MACHINES = ("db", "web")
+SIZE = 24 << 20
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    made = Site(tmp_path)
+    made.open()
+    yield made
+    made.close()
+
+
+@needs_qemu
+def test_whatever_is_killed_every_backup_that_counts_comes_back(site: Site, tmp_path: Path):
+    seed = os.environ.get("HAULBACK_SEED") or secrets.token_hex(8)
+    print(f"HAULBACK_SEED={seed}")
+    story = Story(site, tmp_path, random.Random(seed))
+    for number in range(KILLS):
+        story.round(number)
+    story.check_all()
+
+
+class Sink:
+    """A restored disk in memory."""
+
+    def __init__(self, size: int) -> None:
+        self.data = bytearray(size)
+
+    def write_at(self, offset: int, data: bytes | memoryview) -> None:
+        self.data[offset : offset + len(data)] = data
+
+
+class Story:
+    """Machines that change, backups of them, and what each backup must contain."""
+
+    def __init__(self, site: Site, folder: Path, chance: random.Random) -> None:
+        self.site, self.chance, self.folder = site, chance, folder
+        self.content = {name: bytearray(SIZE) for name in MACHINES}
+        self.expected: dict[str, str] = {}
+        for number, name in enumerate(MACHINES):
+            qcow2_machine(
+                site.machines, name, f"{number}" * 8 + "-2222-4333-8444-555555555555", "24M"
+            )
+            self.write(name, 6 << 20)
+        self.entities = site.sync()
+
+    def round(self, number: int) -> None:
+        """Change, submit, kill somewhere in the middle, restart, wait, check."""
+        for name in MACHINES:
+            self.write(name, self.chance.choice((4096, 300_000, 3 << 20)))
+        for name in MACHINES:
+            kind = "FULL" if self.chance.random() < 0.2 else "INCREMENTAL"
+            export = self.site.export(self.entities[name], kind)
+            digest = hashlib.sha256(self.content[name]).hexdigest()
+            self.expected[export["backup"]["guid"]] = digest
+        restored = self.import_some() if self.chance.random() < 0.3 else None
+        time.sleep(self.chance.random() * 1.2)  # the moment is what is being tested
+        self.kill(self.chance.choice(("node", "node", "server", "both")))
+        self.site.all_final()
+        self.check_tidy(restored)
+        self.check_newest()
+
+    def write(self, name: str, count: int) -> None:
+        """What a guest does, through QEMU; the same in our copy."""
+        offset = self.chance.randrange(SIZE - count)
+        data = self.chance.randbytes(count)
+        patch = self.folder / "patch"
+        patch.write_bytes(data)
+        image = self.site.machines / name / "root.qcow2"
+        qemu_io(image, f"write -q -s {patch} {offset} {count}")
+        self.content[name][offset : offset + count] = data
+
+    def import_some(self) -> str | None:
+        done = [b["guid"] for b in self.backups() if b["guid"] in self.expected]
+        if not done:
+            return None
+        guid = self.chance.choice(done)
+        hypervisor = {"guid": self.site.hypervisor["guid"]}
+        body = {"backup": guid, "hypervisor": hypervisor, "restoredPeName": "back"}
+        self.site.api.post("/tasks/restore-and-import", body)
+        return guid
+
+    def kill(self, victim: str) -> None:
+        if victim in ("server", "both"):
+            self.site.server.end()
+        if victim in ("node", "both"):
+            self.site.node.end()
+        if victim in ("server", "both"):
+            self.site.api.close()
+            self.site.start_server()
+        if victim in ("node", "both"):
+            self.site.node.start()
+
+    def backups(self) -> list[dict[str, object]]:
+        found = self.site.api.get("/backups", {"status": "SUCCESS"})
+        return [dict(one) for one in found]
+
+    def check_tidy(self, restored: str | None) -> None:
+        """No folder, temp object, limit or bitmap is left that no one needs."""
+        self.site.wait_for(lambda: not self.leftovers())
+        for path in sorted(self.site.machines.iterdir()):
+            if path.name in MACHINES:
+                continue
+            assert restored, f"{path} came from nowhere"
+            self.check_image(path, self.expected[restored])
+            shutil.rmtree(path)
+        self.site.sync()
+
+    def leftovers(self) -> list[str]:
+        site = self.site
+        found = [*site.home.glob("staging/*"), *site.home.glob("journal/*")]
+        found += [*site.machines.glob(".haulback-?*-?*"), *site.repository.glob(".tmp/*")]
+        return [str(path) for path in found] + self.spare_bitmaps() + self.full_slots()
+
+    def spare_bitmaps(self) -> list[str]:
+        """A machine keeps the bitmap of its base and no other."""
+        spare = []
+        for name in MACHINES:
+            found = qemu.bitmaps(self.site.machines / name / "root.qcow2")
+            spare += [f"{name}: {bitmap.name}" for bitmap in found[1:]]
+        return spare
+
+    def full_slots(self) -> list[str]:
+        with sqlite3.connect(
+            f"file:{self.site.folder}/server/haulback.db?mode=ro", uri=True
+        ) as sql:
+            return [str(row) for row in sql.execute("SELECT key, used FROM slot")]
+
+    def check_image(self, folder: Path, digest: str) -> None:
+        [image] = [path for path in folder.iterdir() if path.suffix != ".json"]
+        raw = self.folder / "back.raw"
+        subprocess.run(["qemu-img", "convert", "-O", "raw", image, raw], check=True)
+        assert hashlib.sha256(raw.read_bytes()).hexdigest() == digest
+
+    def check_newest(self) -> None:
+        for backup in self.backups()[:2]:
+            self.check(str(backup["guid"]))
+
+    def check_all(self) -> None:
+        """Every backup that counts, and the repository as a whole."""
+        backups = self.backups()
+        assert len(backups) > KILLS // 2, "most rounds should have made backups all the same"
+        for backup in backups:
+            self.check(str(backup["guid"]))
+        with ThreadPoolExecutor(2) as pool:
+            report = verify(self.repository(), Depth(3), pool)
+        assert report.findings == []
+
+    def check(self, backup: str) -> None:
+        repository = self.repository()
+        [disk] = repository.manifest(backup).disks
+        sink = Sink(disk.map.size)
+        with ThreadPoolExecutor(2) as pool:
+            restore_disk(disk.map, repository.reader(), sink, pool)
+        assert hashlib.sha256(sink.data).hexdigest() == self.expected[backup], backup
+
+    def repository(self) -> Repository:
+        guid = self.site.destination["guid"]
+        key = self.site.api.get(f"/backup-destinations/{guid}/key")["key"]
+        return Repository.open(Folder(self.site.repository), Secret("keyfile", bytes.fromhex(key)))

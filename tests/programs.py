@@ -1,0 +1,162 @@
+"""Server and node as processes that a test may kill at any moment."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from haulback.client.api import Api
+from haulback.errors import HaulbackError
+
+PASSWORD = "correct horse"
+FINAL = ("FINISHED", "FAILED", "CANCELLED")
+
+
+class Program:
+    """One process with its log."""
+
+    def __init__(self, log: Path, *arguments: str) -> None:
+        self._arguments, self._log = arguments, log
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> str:
+        """The first line it prints, if it prints one."""
+        environment = {**os.environ, "HAULBACK_ADMIN_PASSWORD": PASSWORD}
+        with open(self._log, "ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "haulback", *self._arguments],
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=environment,
+            )
+        assert self.process.stdout
+        return "" if self._arguments[0] == "node" else self.process.stdout.readline().decode()
+
+    def end(self, number: int = signal.SIGKILL) -> int:
+        """Send a signal and wait for the end; its exit code."""
+        if self.process is None:
+            return 0
+        self.process.send_signal(number)
+        code = self.process.wait(30)
+        assert self.process.stdout
+        self.process.stdout.close()
+        self.process = None
+        return code
+
+
+class Site:
+    """A server and a node on one folder, apart; `url` names a database other than SQLite."""
+
+    def __init__(self, folder: Path, *, lease: float = 1.0, database: str = "") -> None:
+        self.folder = folder
+        self.machines, self.repository = folder / "machines", folder / "repository"
+        self.roots, self.log = folder / "restores", folder / "log"
+        for path in (self.machines, self.repository, self.roots):
+            path.mkdir(parents=True)
+        self._options = ["--data", str(folder / "server"), "--lease", str(lease)]
+        self._options += ["--database", database] if database else []
+        self.port = 0
+        self.api = Api("http://127.0.0.1:1")
+        self.server = Program(self.log, "server", *self._options)
+        self.node = Program(self.log, "node")
+
+    def open(self) -> None:
+        """Start both, with a hypervisor and a destination."""
+        try:
+            self._open()
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self) -> None:
+        self.start_server()
+        self.enrol("n1")
+        self.node.start()
+        self.wait_for(lambda: [n for n in self.api.get("/nodes") if "lastSeen" in n])
+        self.destination = self.add("/backup-destinations", "bd", self.repository)
+        self.hypervisor = self.add("/hypervisors", "hv", self.machines)
+
+    def start_server(self) -> None:
+        self.server = Program(self.log, "server", *self._options, "--port", str(self.port))
+        line = self.server.start()
+        assert line.startswith("Haulback listens"), self.log.read_text()
+        url = line.split()[-1]
+        self.port = int(url.rpartition(":")[2])
+        self.api.close()
+        self.api = Api(url)
+        self.api.log_in("admin", PASSWORD)
+
+    def enrol(self, name: str) -> None:
+        token = self.api.post("/nodes/enrolment")["token"]
+        self.home = self.folder / name
+        self.node = Program(
+            self.log,
+            *("node", "--server", self.api.url, "--data", str(self.home), "--name", name),
+            *("--token", token, "--restore-root", str(self.roots)),
+        )
+
+    def add(self, collection: str, name: str, path: Path) -> dict[str, Any]:
+        made: dict[str, Any] = self.api.post(collection, {"name": name, "path": str(path)})
+        self.finished(made["task"]["guid"])
+        return made
+
+    def sync(self) -> dict[str, str]:
+        """Guids of the machines by name, as the hypervisor shows them now."""
+        body = {"hypervisors": [self.hypervisor["guid"]]}
+        [task] = self.api.post("/tasks/inventory-sync", body)
+        self.finished(task["guid"])
+        return {m["name"]: m["guid"] for m in self.api.get("/virtual-machines") if m["present"]}
+
+    def export(self, machine: str, kind: str = "FULL", **more: Any) -> dict[str, Any]:
+        body = {"protectedEntities": [machine], "backupType": kind, **more}
+        [task] = self.api.post("/tasks/export", body)
+        return dict(task)
+
+    def backed_up(self, machine: str, kind: str = "FULL") -> dict[str, Any]:
+        """A backup that went well."""
+        export = self.export(machine, kind)
+        self.all_final()
+        found: dict[str, Any] = self.api.get(f"/backups/{export['backup']['guid']}")
+        assert found["status"]["name"] == "SUCCESS", (found, self.log.read_text())
+        return found
+
+    def finished(self, guid: str) -> dict[str, Any]:
+        """A task's last details; it must have gone well."""
+        found: dict[str, Any] = self.wait_for(lambda: self._final(guid))
+        assert found["state"]["name"] == "FINISHED", (found, self.log.read_text())
+        return found
+
+    def final(self, guid: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.wait_for(lambda: self._final(guid))
+        return found
+
+    def all_final(self) -> None:
+        query = {"states": ["QUEUED", "RUNNING"]}
+        self.wait_for(lambda: not self.api.get("/tasks", query))
+
+    def wait_for(self, what: Any, seconds: float = 60.0) -> Any:
+        """Ask until the answer is true; a server that is away is asked again."""
+        end = time.monotonic() + seconds
+        while True:
+            try:
+                if found := what():
+                    return found
+            except HaulbackError as error:
+                found = error.message
+            if time.monotonic() > end:
+                raise AssertionError(f"waited {seconds} s: {found}\n{self.log.read_text()[-5000:]}")
+            time.sleep(0.05)
+
+    def _final(self, guid: str) -> Any:
+        found = self.api.get(f"/tasks/{guid}")
+        return found if found["state"]["name"] in FINAL else None
+
+    def close(self) -> None:
+        self.api.close()
+        for program in (self.node, self.server):
+            program.end(signal.SIGTERM)
