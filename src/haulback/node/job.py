@@ -65,7 +65,8 @@ class Work:
         self.disk = home.disk
         self.total = self.done = 0
         self._started = time.monotonic()
-        self.cancelled, self._over = False, Event()
+        self.cancelled = self.is_done = False
+        self._over = Event()
         self.lines: deque[str] = deque(maxlen=_LOG_AHEAD)
         self._link, self._home, self._locks = link, home, locks
         self.folder = home.stage(self.attempt)

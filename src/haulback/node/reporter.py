@@ -62,7 +62,8 @@ class Reporter(Thread):
             if lines:
                 self._link.log(work.guid, lines)
         except (Conflict, NotFound):
-            work.fence()
+            if not work.is_done:  # else it is only that the server has heard so
+                work.fence()
 
     def _tell_rate(self, work: Work) -> None:
         now, done = time.monotonic(), work.done

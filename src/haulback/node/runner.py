@@ -55,14 +55,17 @@ class Runner:
         self._stop.set()
 
     def work(self) -> list[Work]:
-        """What runs now."""
-        with self._lock:
-            return list(self._running.values())
+        """What runs now, what is only tidying up not included."""
+        return [work for work in self._all() if not work.is_done]
 
     def fence(self) -> None:
         """Nothing that runs here counts any more."""
-        for work in self.work():
+        for work in self._all():
             work.fence()
+
+    def _all(self) -> list[Work]:
+        with self._lock:
+            return list(self._running.values())
 
     def _open(self) -> None:
         while not self._stop.is_set():
@@ -148,6 +151,7 @@ class Runner:
     def _finish(self, work: Work, kind: Kind, results: Results) -> None:
         """The work is done: it must become known, however long the server is silent."""
         self._say(work)
+        work.is_done = True
         try:
             patiently(lambda: self._link.results(work.guid, results), self._stop)
             patiently(lambda: self._link.set_state(work.guid, "FINISHED"), self._stop)
