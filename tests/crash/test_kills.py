@@ -21,6 +21,7 @@ import pytest
 
 from haulback.destinations.folder import Folder
 from haulback.drivers.imagefolder import qemu
+from haulback.errors import HaulbackError
 from haulback.repository.keys import Secret
 from haulback.repository.repository import Repository
 from haulback.repository.restore import restore_disk
@@ -128,7 +129,7 @@ class Story:
 
     def check_tidy(self, restored: str | None) -> None:
         """No folder, temp object, limit or bitmap is left that no one needs."""
-        self.site.wait_for(lambda: not self.leftovers())
+        self.site.wait_for(self.nothing_left)
         for path in sorted(self.site.machines.iterdir()):
             if path.name in MACHINES:
                 continue
@@ -136,6 +137,11 @@ class Story:
             self.check_image(path, self.expected[restored])
             shutil.rmtree(path)
         self.site.sync()
+
+    def nothing_left(self) -> bool:
+        if found := self.leftovers():
+            raise HaulbackError(f"left behind: {found}")
+        return True
 
     def leftovers(self) -> list[str]:
         site = self.site

@@ -39,9 +39,10 @@ class Runner:
         self._open()
         reporter = Reporter(self._link, self._home, self.work, self.fence)
         reporter.start()
+        # Not in this thread: asking takes long, and being told to stop must not wait for it.
+        Thread(target=self._ask, name="asker", daemon=True).start()
         try:
-            while not self._stop.is_set():
-                self._round()
+            self._stop.wait()
         finally:
             reporter.stop()
             self.fence()
@@ -49,6 +50,10 @@ class Runner:
                 thread.join()
         if self._over:
             raise Fenced("another process uses this node's identity, or the server forgot it")
+
+    def _ask(self) -> None:
+        while not self._stop.is_set():
+            self._round()
 
     def stop(self) -> None:
         """End soon; what runs is given up and will be run again."""

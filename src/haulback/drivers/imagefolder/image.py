@@ -7,8 +7,10 @@ import fcntl
 import os
 import stat
 import struct
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import NamedTuple, Self, TypeVar
 
 from haulback.drivers.imagefolder.definition import ImageFile
 from haulback.errors import Malformed, SourceChanged, Unavailable, Unsupported
@@ -21,6 +23,8 @@ _LOCK = struct.Struct("hhqqi4x")
 _HEADER = struct.Struct(">4sIQIIQIIQQIIQ")
 _V3 = struct.Struct(">QQQII")
 _EXTERNAL_DATA = 1 << 2
+_MOMENT = 2.0  # seconds
+T = TypeVar("T")
 
 
 class Qcow2(NamedTuple):
@@ -64,6 +68,9 @@ class Image:
 
     def refuse_if_written(self) -> None:
         """Raises SourceChanged when a running QEMU may write the image."""
+        in_a_moment(self._refuse_now)
+
+    def _refuse_now(self) -> None:
         if any(self._is_locked(_DOES + number) for number in (_WRITE, _RESIZE)):
             raise in_use(self.path)
 
@@ -105,6 +112,21 @@ class Image:
         request = _LOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, byte, 1, 0)
         kind = _LOCK.unpack(fcntl.fcntl(self.handle, fcntl.F_OFD_GETLK, request))[0]
         return bool(kind != fcntl.F_UNLCK)
+
+
+def in_a_moment(call: Callable[[], T]) -> T:
+    """Try again while an image is in use, for two seconds.
+
+    A tool that a killed process had started ends by itself, a little after it.
+    """
+    end = time.monotonic() + _MOMENT
+    while True:
+        try:
+            return call()
+        except SourceChanged:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.1)
 
 
 def in_use(path: Path) -> SourceChanged:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from haulback.drivers.imagefolder.image import in_use
+from haulback.drivers.imagefolder.image import in_a_moment, in_use
 from haulback.drivers.nbd import ALLOCATION, Export, dirty_bitmap
 from haulback.errors import Malformed, Unavailable, Unsupported
 
@@ -63,12 +63,12 @@ def bitmaps(path: Path) -> tuple[Bitmap, ...]:
 
 def add_bitmap(path: Path, name: str) -> None:
     """Begin to record what is written.  Raises SourceChanged when the image is in use."""
-    _qemu_img(path, "bitmap", "--add", "-f", "qcow2", str(path), name)
+    in_a_moment(lambda: _qemu_img(path, "bitmap", "--add", "-f", "qcow2", str(path), name))
 
 
 def remove_bitmap(path: Path, name: str) -> None:
     """Forget a record.  Raises SourceChanged when the image is in use."""
-    _qemu_img(path, "bitmap", "--remove", "-f", "qcow2", str(path), name)
+    in_a_moment(lambda: _qemu_img(path, "bitmap", "--remove", "-f", "qcow2", str(path), name))
 
 
 def make_qcow2(path: Path, size: int) -> None:

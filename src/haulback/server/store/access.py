@@ -94,7 +94,7 @@ def account_of(sql: sa.Connection, token: str, now: int) -> Account | None:
 
 def invite(sql: sa.Connection, now: int, valid_ms: int = 3_600_000) -> str:
     """A token with which one node enrols, once."""
-    token = secrets.token_urlsafe(24)
+    token = secrets.token_hex(24)  # may stand in a command line: no leading dash
     sql.execute(sa.insert(enrolment).values(token=_hash(token), expires=now + valid_ms))
     return token
 

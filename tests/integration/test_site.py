@@ -1,0 +1,252 @@
+"""Server and node as processes, on real images: what an administrator does and what goes wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from haulback.errors import Malformed
+from haulback.server.serve import Server, Settings
+from tests import databases
+from tests.images import needs_qemu, qcow2_machine, qemu_img, qemu_io, raw_machine
+from tests.programs import PASSWORD, Program, Site
+
+HAULBACK = (sys.executable, "-m", "haulback")
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[str]:
+    with databases.cluster() as found:
+        yield found
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    made = Site(tmp_path, lease=5.0)
+    made.open()
+    yield made
+    made.close()
+
+
+def add_raw(site: Site, name: str = "web") -> str:
+    """A machine with one raw image of 1 MiB; its guid."""
+    raw_machine(site.machines, name, str(uuid.uuid4()))
+    return site.sync()[name]
+
+
+def fails(site: Site, task: dict[str, Any], why: str) -> None:
+    found = site.final(task["guid"])
+    assert found["state"]["name"] == "FAILED"
+    assert why in found["statusInfo"]
+    site.all_final()
+
+
+def restore(site: Site, backup: dict[str, Any], path: str) -> dict[str, Any]:
+    node = site.api.get("/nodes")[0]["guid"]
+    body = {"backup": backup["guid"], "node": node, "restorePath": path}
+    return dict(site.api.post("/tasks/restore", body))
+
+
+def test_a_raw_machine_comes_back_as_files_and_as_a_machine(site: Site):
+    backup = site.backed_up(add_raw(site))
+    target = site.roots / "deep" / "web"
+    site.finished(restore(site, backup, str(target))["guid"])
+    assert (target / "disk0.raw").read_bytes() == b"r" * (1 << 20)
+    shutil.rmtree(site.machines / "web")
+    body = {"backup": backup["guid"], "hypervisor": {"guid": site.hypervisor["guid"]}}
+    head = site.api.post("/tasks/restore-and-import", body)
+    site.finished(head["guid"])
+    site.all_final()
+    assert (site.machines / "web" / "root.raw").read_bytes() == b"r" * (1 << 20)
+    assert list(site.sync()) == ["web"]
+
+
+@needs_qemu
+def test_an_increment_reads_only_what_changed(site: Site):
+    image = qcow2_machine(site.machines, "db", str(uuid.uuid4()), "64M")
+    qemu_io(image, "write -P 1 0 32M")
+    machine = site.sync()["db"]
+    full = site.backed_up(machine)
+    qemu_io(image, "write -P 2 5M 64k")
+    increment = site.backed_up(machine, "INCREMENTAL")
+    assert full["transferredSize"] >= 32 << 20
+    assert increment["transferredSize"] <= 1 << 20
+    assert increment["parentBackup"]["guid"] == full["guid"]
+
+
+@needs_qemu
+@pytest.mark.parametrize("size", ["16M", "96M"])
+def test_an_image_that_shrank_or_grew_is_backed_up_whole(site: Site, size: str):
+    image = qcow2_machine(site.machines, "db", str(uuid.uuid4()), "64M")
+    qemu_io(image, "write -P 1 0 8M")
+    machine = site.sync()["db"]
+    site.backed_up(machine)
+    qemu_img("resize", "-q", "--shrink", "-f", "qcow2", image, size)
+    qemu_io(image, "write -P 3 1M 1M")
+    backup = site.backed_up(machine, "INCREMENTAL")
+    site.finished(restore(site, backup, str(site.roots / "x"))["guid"])
+    qemu_img("compare", "-q", "-f", "qcow2", "-F", "raw", image, site.roots / "x" / "disk0.raw")
+
+
+def test_a_missing_image_fails_with_its_name_and_leaves_nothing(site: Site):
+    machine = add_raw(site)
+    (site.machines / "web" / "root.raw").unlink()
+    export = site.export(machine)
+    fails(site, export, "root.raw")
+    assert site.api.get(f"/backups/{export['backup']['guid']}")["status"]["name"] == "FAILED"
+    assert not list(site.home.glob("staging/*"))
+
+
+def test_a_destination_that_is_gone_fails_and_works_again_when_it_is_back(site: Site):
+    machine = add_raw(site)
+    away = site.repository.with_name("away")
+    site.repository.rename(away)
+    fails(site, site.export(machine), "is not there; mount or create it")
+    [test] = site.api.post(
+        "/tasks/connectivity-test", {"backupDestinations": [site.destination["guid"]]}
+    )
+    fails(site, test, "not there")
+    away.rename(site.repository)
+    assert site.backed_up(machine)
+
+
+def test_a_repository_that_was_exchanged_is_refused(site: Site):
+    machine = add_raw(site)
+    other = site.repository.with_name("other")
+    other.mkdir()
+    site.add("/backup-destinations", "other", other)
+    shutil.copy(other / "haulback.json", site.repository / "haulback.json")
+    more = {"backupDestination": {"guid": site.destination["guid"]}}
+    fails(site, site.export(machine, **more), "does not open the repository")
+
+
+def test_a_damaged_pack_is_not_restored(site: Site):
+    backup = site.backed_up(add_raw(site))
+    for pack in (site.repository / "packs").rglob("*"):
+        if pack.is_file():
+            pack.chmod(0o600)
+            pack.write_bytes(pack.read_bytes()[:-100])
+    target = site.roots / "x"
+    task = restore(site, backup, str(target))
+    assert site.final(task["guid"])["state"]["name"] == "FAILED"
+    site.all_final()
+    assert not target.exists()
+    assert not list(site.roots.glob(".haulback*"))
+
+
+@pytest.mark.parametrize("path", ["/etc/haulback", "{roots}/../x", "{roots}", "{roots}/link/x"])
+def test_files_are_restored_below_the_roots_only(site: Site, path: str):
+    backup = site.backed_up(add_raw(site))
+    (site.roots / "link").symlink_to("/tmp")
+    fails(site, restore(site, backup, path.format(roots=site.roots)), "not below a restore root")
+
+
+def test_files_that_are_there_are_not_overwritten(site: Site):
+    backup = site.backed_up(add_raw(site))
+    (site.roots / "full").mkdir()
+    (site.roots / "full" / "precious").write_text("mine")
+    fails(site, restore(site, backup, str(site.roots / "full")), "not empty")
+    assert (site.roots / "full" / "precious").read_text() == "mine"
+
+
+def test_a_second_process_on_a_nodes_folder_is_refused(site: Site):
+    twin = subprocess.run(
+        [*HAULBACK, "node", "--server", site.api.url, "--data", str(site.home)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert twin.returncode == 6
+    assert "another node process" in twin.stderr
+
+
+def test_a_copy_of_a_node_takes_over_and_the_first_one_ends(site: Site):
+    copy = site.folder / "copy"
+    shutil.copytree(site.home, copy)
+    twin = Program(site.log, "node", "--server", site.api.url, "--data", str(copy))
+    twin.start()
+    try:
+        assert site.node.process
+        assert site.node.process.wait(60) == 6
+        site.sync()
+    finally:
+        twin.end(signal.SIGTERM)
+
+
+def test_a_second_server_on_the_same_file_is_refused(site: Site):
+    twin = subprocess.run(
+        [*HAULBACK, "server", "--port", "0", "--data", str(site.folder / "server")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert twin.returncode == 6
+    assert "another server" in twin.stderr
+
+
+def test_without_tls_nobody_beyond_this_machine_is_served(tmp_path: Path):
+    for host in ("0.0.0.0", "::", "192.0.2.1", "example.org"):
+        with pytest.raises(Malformed, match="--tls-cert"):
+            Server(Settings(data=tmp_path, host=host, port=0))
+
+
+def test_a_job_runs_on_postgresql_and_outlives_a_server(tmp_path: Path, cluster: str):
+    url = databases.new_database(cluster, uuid.uuid4().hex)
+    site = Site(tmp_path, lease=5.0, database=url)
+    site.open()
+    try:
+        machine = add_raw(site)
+        site.backed_up(machine)
+        site.server.end()
+        site.start_server()
+        assert site.backed_up(machine, "INCREMENTAL")["type"]["name"] == "INCREMENTAL"
+    finally:
+        site.close()
+
+
+def test_the_commands_do_what_the_api_does(site: Site):
+    add_raw(site)
+    environment = {
+        **os.environ,
+        "HAULBACK_SERVER": site.api.url,
+        "HAULBACK_ADMIN_PASSWORD": PASSWORD,
+        "XDG_CONFIG_HOME": str(site.folder / "config"),
+    }
+
+    def call(*arguments: str, code: int = 0) -> str:
+        command = [*HAULBACK, *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    assert "logged in" in call("login")
+    assert "web" in call("machine", "ls")
+    assert "STORE" in call("backup", "create", "web", "--watch")
+    [backup] = json.loads(call("backup", "ls", "web", "-o", "json"))
+    target = site.roots / "by-command"
+    assert "RESTORE" in call("restore", "disks", backup["guid"], str(target), "--watch")
+    assert (target / "disk0.raw").exists()
+    made = call("restore", "machine", backup["guid"], "--hypervisor", "hv", "--name", "two")
+    call("task", "watch", made.strip())
+    assert json.loads(call("task", "show", made.strip()))["state"]["name"] == "FINISHED"
+    assert "two" in call("machine", "ls")
+    key = site.folder / "key"
+    key.write_text(call("destination", "key", "bd"))
+    assert "ok" in call("repository", "verify", str(site.repository), "--key-file", str(key))
+    assert "n1" in call("node", "ls")
+    assert "ONLINE" in call("api", "GET", "/nodes")
+    assert "no backup" in call("backup", "show", str(uuid.uuid4()), code=5)
+    failed = call("restore", "disks", backup["guid"], "/etc/x", "--watch", code=8)
+    assert "not below a restore root" in failed
+    call("task", "rm", made.strip())
+    call("task", "show", made.strip(), code=5)
