@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import subprocess
@@ -19,7 +20,8 @@ from haulback.errors import Malformed, Unavailable, Unsupported
 _PATIENCE = 120
 _REMEDY = "install qemu-utils (`apt-get install qemu-utils`)"
 # qemu-nbd takes its listening socket as descriptor 3 from whom it believes to be systemd.
-_ACTIVATE = 'exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec "$@"'
+# $0 is our process: a shell that starts under another parent has been orphaned already.
+_ACTIVATE = '[ "$PPID" = "$0" ] || exit 1; exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec "$@"'
 
 
 class Bitmap(msgspec.Struct, frozen=True):
@@ -79,8 +81,9 @@ def make_qcow2(path: Path, size: int) -> None:
 class Served:
     """An image behind a qemu-nbd that lives exactly as long as its one connection.
 
-    The connection is made before the child starts and the child ends with it, so no child outlives
-    this process however it dies, and nothing is left in the file system.
+    The connection is made before the child starts and the child ends with it, and nothing is left
+    in the file system.  A child whose connection ended before it was accepted would wait for ever:
+    so the kernel ends it with the thread that started it.
     """
 
     def __init__(self, path: Path, *, bitmap: str | None = None, writable: bool = False) -> None:
@@ -123,7 +126,7 @@ def _spawn(path: Path, options: Sequence[str]) -> tuple[socket.socket, subproces
         try:
             link.connect(f"{room}/nbd")
             return link, subprocess.Popen(
-                ["/bin/sh", "-c", _ACTIVATE, "sh", *command],
+                [*_mortal(), "/bin/sh", "-c", _ACTIVATE, str(os.getpid()), *command],
                 stdin=listener.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
@@ -131,6 +134,12 @@ def _spawn(path: Path, options: Sequence[str]) -> tuple[socket.socket, subproces
         except BaseException:
             link.close()
             raise
+
+
+def _mortal() -> list[str]:
+    """What makes the kernel kill a command when who started it dies, where it can be had."""
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", "KILL"] if setpriv else []
 
 
 def _socket() -> socket.socket:
