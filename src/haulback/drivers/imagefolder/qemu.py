@@ -21,7 +21,9 @@ _PATIENCE = 120
 _REMEDY = "install qemu-utils (`apt-get install qemu-utils`)"
 # qemu-nbd takes its listening socket as descriptor 3 from whom it believes to be systemd.
 # $0 is our process: a shell that starts under another parent has been orphaned already.
-_ACTIVATE = '[ "$PPID" = "$0" ] || exit 1; exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec "$@"'
+_ACTIVATE = """[ "$PPID" = "$0" ] || exit 1
+exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec "$@"
+"""
 
 
 class Bitmap(msgspec.Struct, frozen=True):

@@ -1,0 +1,79 @@
+"""What the docs show works as shown."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+import shlex
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from haulback.cli.main import app as commands
+from haulback.destinations.folder import Folder
+from haulback.drivers.imagefolder import definition
+from haulback.inventory.records import Destination
+from haulback.kinds.seam import Ask, Kind
+from haulback.kinds.table import KINDS
+from haulback.node.home import Home
+from haulback.node.job import Locks, Work
+from haulback.server.store import catalogue, tables
+from haulback.server.store.catalogue import SqlCatalogue
+from haulback.server.store.engine import open_store
+from haulback.wire import request
+
+DOCS = Path(__file__).parents[2] / "docs"
+README = DOCS.parent / "README.md"
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", page.read_text(), re.DOTALL)
+
+
+def test_the_kind_in_the_how_to_is_planned_prepared_and_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    [source] = blocks(DOCS / "how-to" / "add-a-kind.md", "python")
+    (tmp_path / "ping_of_the_how_to.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    kind: Kind = importlib.import_module("ping_of_the_how_to").KIND
+    assert kind.type not in KINDS
+    store = open_store(f"sqlite:///{tmp_path}/a.db")
+    (tmp_path / "bd").mkdir()
+    place = {"path": str(tmp_path / "bd")}
+    guid = "5f1d3c1e-7a57-4b5b-9e9b-0b1a4a6a2f10"
+    with store.write() as sql:
+        record = Destination(guid=guid, name="bd", driver="folder", config=place)
+        catalogue.add(sql, tables.destination, record, sealed_key="")
+        known = SqlCatalogue(sql)
+        [way] = kind.submissions
+        body = request(json.dumps({"backupDestination": guid}).encode(), way.request)
+        [task] = way.plan(body, known, Ask(1)).tasks
+        order = msgspec.to_builtins(kind.prepare(task, known))
+    store.close()
+    home = Home(tmp_path / "node", [])
+    decoded = msgspec.convert(order, kind.order)
+    work = Work(task.guid, 1, decoded, None, home, Locks())  # type: ignore[arg-type]
+    Folder(tmp_path / "bd").store("manifests/a", b"x")
+    assert kind.run(work) == {"manifests": 1}
+    work.close()
+    home.close()
+
+
+def test_the_machine_in_the_quickstart_is_a_machine():
+    [text] = blocks(DOCS / "quickstart.md", "json")
+    assert definition.decode(text.encode()).name == "web"
+
+
+def shown() -> list[str]:
+    lines = [line for block in blocks(DOCS / "quickstart.md", "sh") for line in block.splitlines()]
+    lines += [line.strip() for line in README.read_text().splitlines()]
+    return [line for line in lines if line.startswith("haulback ")]
+
+
+@pytest.mark.parametrize("line", shown())
+def test_every_command_shown_is_understood(line: str):
+    words = shlex.split(line.partition(" > ")[0], comments=True)[1:]
+    commands.parse_args(words, exit_on_error=False, print_error=False)
