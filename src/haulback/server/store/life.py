@@ -183,10 +183,18 @@ def shift_leases(connection: sa.Connection, until: int) -> None:
 
 
 def plan_of(connection: sa.Connection, workflow: str) -> list[Task]:
-    """All tasks of a workflow, planned ones too, in order of creation."""
+    """All tasks of a workflow, planned ones too: what goes before stands before."""
     query = sa.select(table).where(table.c.workflow == workflow)
-    rows = connection.execute(query.order_by(table.c.created, table.c.guid))
-    return [tasks.task_of(row) for row in rows]
+    found = [tasks.task_of(row) for row in connection.execute(query)]
+    before = {task.guid: task.follows for task in found}
+
+    def place(task: Task) -> tuple[int, int, str]:
+        depth, guid = 0, before[task.guid]
+        while guid is not None:
+            depth, guid = depth + 1, before.get(guid)
+        return depth, task.created, task.guid
+
+    return sorted(found, key=place)
 
 
 def _is_inherited(key: str, task: Task) -> bool:
