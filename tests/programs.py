@@ -52,7 +52,14 @@ class Program:
 class Site:
     """A server and a node on one folder, apart; `url` names a database other than SQLite."""
 
-    def __init__(self, folder: Path, *, lease: float = 1.0, database: str = "") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        lease: float = 1.0,
+        database: str = "",
+        tls: tuple[Path, Path] | None = None,
+    ) -> None:
         self.folder = folder
         self.machines, self.repository = folder / "machines", folder / "repository"
         self.roots, self.log = folder / "restores", folder / "log"
@@ -60,6 +67,9 @@ class Site:
             path.mkdir(parents=True)
         self._options = ["--data", str(folder / "server"), "--lease", str(lease)]
         self._options += ["--database", database] if database else []
+        self.trust = str(tls[0]) if tls else None
+        if tls:
+            self._options += ["--tls-cert", str(tls[0]), "--tls-key", str(tls[1])]
         self.port = 0
         self.api = Api("http://127.0.0.1:1")
         self.server = Program(self.log, "server", *self._options)
@@ -88,7 +98,7 @@ class Site:
         url = line.split()[-1]
         self.port = int(url.rpartition(":")[2])
         self.api.close()
-        self.api = Api(url)
+        self.api = Api(url, trust=self.trust)
         self.api.log_in("admin", PASSWORD)
 
     def enrol(self, name: str) -> None:
@@ -98,6 +108,7 @@ class Site:
             self.log,
             *("node", "--server", self.api.url, "--data", str(self.home), "--name", name),
             *("--token", token, "--restore-root", str(self.roots)),
+            *(("--trust", self.trust) if self.trust else ()),
         )
 
     def add(self, collection: str, name: str, path: Path) -> dict[str, Any]:

@@ -32,7 +32,6 @@ PEOPLE = [
     ("POST", "/hypervisors"),
     ("GET", "/backup-destinations"),
     ("POST", "/backup-destinations"),
-    ("GET", f"/backup-destinations/{GUID}/key"),
     ("GET", "/virtual-machines"),
     ("GET", f"/virtual-machines/{GUID}"),
     ("GET", "/backups"),

@@ -26,6 +26,7 @@ from haulback.repository.keys import Secret
 from haulback.repository.repository import Repository
 from haulback.repository.restore import restore_disk
 from haulback.repository.verify import Depth, verify
+from haulback.server.serve import key_of
 from tests.images import needs_qemu, qcow2_machine, qemu_io
 from tests.programs import Site
 
@@ -192,6 +193,5 @@ class Story:
         assert hashlib.sha256(sink.data).hexdigest() == self.expected[backup], backup
 
     def repository(self) -> Repository:
-        guid = self.site.destination["guid"]
-        key = self.site.api.get(f"/backup-destinations/{guid}/key")["key"]
+        key = key_of(self.site.folder / "server", "", "bd")
         return Repository.open(Folder(self.site.repository), Secret("keyfile", bytes.fromhex(key)))

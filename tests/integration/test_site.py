@@ -15,9 +15,11 @@ from typing import Any
 
 import pytest
 
-from haulback.errors import Malformed
+from haulback.client.api import Api
+from haulback.errors import Malformed, Unavailable
 from haulback.server.serve import Server, Settings
 from tests import databases
+from tests.certificates import self_signed
 from tests.images import needs_qemu, qcow2_machine, qemu_img, qemu_io, raw_machine
 from tests.programs import PASSWORD, Program, Site
 
@@ -241,7 +243,7 @@ def test_the_commands_do_what_the_api_does(site: Site):
     assert json.loads(call("task", "show", made.strip()))["state"]["name"] == "FINISHED"
     assert "two" in call("machine", "ls")
     key = site.folder / "key"
-    key.write_text(call("destination", "key", "bd"))
+    key.write_text(call("destination", "key", "bd", "--data", str(site.folder / "server")))
     assert "ok" in call("repository", "verify", str(site.repository), "--key-file", str(key))
     assert "n1" in call("node", "ls")
     assert "ONLINE" in call("api", "GET", "/nodes")
@@ -250,3 +252,15 @@ def test_the_commands_do_what_the_api_does(site: Site):
     assert "not below a restore root" in failed
     call("task", "rm", made.strip())
     call("task", "show", made.strip(), code=5)
+
+
+def test_over_tls_a_node_trusts_the_certificate_it_was_given(tmp_path: Path):
+    site = Site(tmp_path / "site", lease=5.0, tls=self_signed(tmp_path))
+    site.open()
+    try:
+        assert site.api.url.startswith("https://")
+        assert site.backed_up(add_raw(site))
+        with pytest.raises(Unavailable, match="certificate"):
+            Api(site.api.url).get("/nodes")
+    finally:
+        site.close()

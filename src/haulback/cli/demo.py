@@ -30,6 +30,7 @@ from haulback.errors import Damaged, Malformed, Unavailable
 from haulback.repository.keys import Secret
 from haulback.repository.repository import Repository
 from haulback.repository.verify import Depth, verify
+from haulback.server.serve import key_of
 
 app = App(name="demo", help="Back up, change, destroy and bring back a machine; prove every byte.")
 _ROOMS = ("/usr/lib", "/usr/share", "/usr/bin")
@@ -226,7 +227,7 @@ class _Demo:
         """Read everything stored, with nothing but the folder and its key."""
         started = self.clock.monotonic()
         [place] = self.api.get("/backup-destinations")
-        key = bytes.fromhex(self.api.get(f"/backup-destinations/{place['guid']}/key")["key"])
+        key = bytes.fromhex(key_of(self.server.data, "", place["name"]))
         repository = Repository.open(Folder(Path(place["path"])), Secret("keyfile", key))
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             report = verify(repository, Depth(3), pool)

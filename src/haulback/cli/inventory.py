@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
 from haulback.cli.connection import connect, find
 from haulback.cli.output import Output, console, show, text
@@ -66,11 +66,19 @@ def add_destination(name: str, path: Path, *, node: str = "") -> None:
 
 
 @destination.command
-def key(name: str) -> None:
-    """Print the key file of a destination's repository: keep it where the server is not."""
-    api = connect()
-    guid = find(api, "/backup-destinations", name)["guid"]
-    print(api.get(f"/backup-destinations/{guid}/key")["key"])
+def key(
+    name: str,
+    *,
+    data: Path = Path("haulback-data"),
+    database: Annotated[str, Parameter(env_var="HAULBACK_DATABASE")] = "",
+) -> None:
+    """Print the key file of a destination's repository: keep it where the server is not.
+
+    Works on the server's machine only, for who may read its --data.
+    """
+    from haulback.server.serve import key_of
+
+    print(key_of(data, database, name))
 
 
 @destination.command(name="test")

@@ -12,13 +12,14 @@ from pathlib import Path
 import msgspec
 import uvicorn
 
-from haulback.errors import Malformed, Unavailable
+from haulback.errors import Malformed, NotFound, Unavailable
+from haulback.inventory.records import Destination
 from haulback.kinds.table import KINDS
 from haulback.server import upkeep
 from haulback.server.app import LEASE_MS, App
 from haulback.server.http.site import site
-from haulback.server.store import access
-from haulback.server.store.engine import open_store
+from haulback.server.store import access, catalogue, shelves
+from haulback.server.store.engine import open_store, peek
 from haulback.server.vault import Vault
 
 
@@ -43,8 +44,7 @@ class Server:
     def __init__(self, settings: Settings) -> None:
         _check_reach(settings)
         settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
-        database = settings.database or f"sqlite:///{settings.data.absolute()}/haulback.db"
-        store = open_store(database)
+        store = open_store(settings.database or _embedded(settings.data))
         try:
             vault = Vault.open(settings.data / "server.key")
             self.app = App(store, KINDS, vault, lease_ms=settings.lease_ms, limits=settings.limits)
@@ -73,6 +73,28 @@ class Server:
 
     def stop(self) -> None:
         self._uvicorn.should_exit = True
+
+
+def key_of(data: Path, database: str, destination: str) -> str:
+    """The key file of a destination's repository, by its name: 64 hex digits, to be locked away.
+
+    Read on the server's own machine: no call to the API gives it away.  Raises NotFound, WrongKey.
+    """
+    vault = Vault.open(data / "server.key", make=False)
+    store = peek(database or _embedded(data))
+    try:
+        with store.read() as sql:
+            for record in shelves.places(sql, Destination):
+                if record.name == destination:
+                    sealed = catalogue.sealed_key(sql, record.guid)
+                    return vault.unseal(record.guid, sealed).hex()
+    finally:
+        store.close()
+    raise NotFound(f"there is no backup destination {destination!r}")
+
+
+def _embedded(data: Path) -> str:
+    return f"sqlite:///{data.absolute()}/haulback.db"
 
 
 def _config(app: App, settings: Settings) -> uvicorn.Config:

@@ -59,12 +59,6 @@ def add_destination(app: App, wanted: NewPlace) -> tuple[Destination, Task]:
     return record, task
 
 
-def key_of(app: App, destination: str) -> str:
-    """The key file of a destination's repository: 64 hex digits, to be locked away."""
-    with app.store.read() as sql:
-        return app.vault.unseal(destination, catalogue.sealed_key(sql, destination)).hex()
-
-
 def hypervisors(app: App) -> list[Hypervisor]:
     with app.store.read() as sql:
         return shelves.places(sql, Hypervisor)

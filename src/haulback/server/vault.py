@@ -9,7 +9,7 @@ from pathlib import Path
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from haulback.errors import WrongKey
+from haulback.errors import NotFound, WrongKey
 
 _KEY_BYTES, _NONCE_BYTES = 32, 12
 
@@ -21,9 +21,14 @@ class Vault:
         self._cipher = AESGCM(key)
 
     @classmethod
-    def open(cls, path: Path) -> Vault:
-        """The vault of a key file, which is made, durably, if it is not there."""
+    def open(cls, path: Path, *, make: bool = True) -> Vault:
+        """The vault of a key file; with `make` a missing one is made, durably.
+
+        Raises NotFound, or WrongKey when the file holds something else.
+        """
         if not path.exists():
+            if not make:
+                raise NotFound(f"there is no server key {path}")
             _make(path)
         key = path.read_bytes()
         if len(key) != _KEY_BYTES:

@@ -50,14 +50,6 @@ def add_destination(request: Call, body: RawBody) -> Response[bytes]:
     return answer({**_destination(record), "task": views.details(task)}, 201)
 
 
-@get("/backup-destinations/{guid:str}/key")
-@threaded
-def destination_key(request: Call, guid: FromPath[str]) -> Response[bytes]:
-    """The key file that opens the repository without this server."""
-    key = stock.key_of(app_of(request), guid_of(guid, "guid"))
-    return answer({"key": key}, headers={"Cache-Control": "no-store"})
-
-
 @get("/virtual-machines")
 @threaded
 def list_machines(request: Call) -> Response[bytes]:
@@ -175,7 +167,6 @@ ROUTES: list[Any] = [
     add_hypervisor,
     list_destinations,
     add_destination,
-    destination_key,
     list_machines,
     one_machine,
     list_backups,

@@ -17,7 +17,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from haulback.errors import Conflict, Malformed, Unavailable
+from haulback.errors import Conflict, Malformed, NotFound, Unavailable
 
 _WAIT_MS = 30_000
 
@@ -75,6 +75,17 @@ def open_store(url: str) -> Store:
             raise Conflict(f"the database cannot be used: {_first_line(error.orig)}") from None
         raise
     return store
+
+
+def peek(url: str) -> Store:
+    """A database that is there, to read only, also while a server uses it.  Raises NotFound."""
+    parsed = _parse(url)
+    if parsed.get_backend_name() != "sqlite":
+        return Store(sa.create_engine(parsed.set(drivername="postgresql+psycopg")))
+    path = Path(str(parsed.database)).absolute()
+    if not path.exists():
+        raise NotFound(f"there is no database {path}")
+    return Store(sa.create_engine(f"sqlite:///file:{path}?mode=ro&uri=true"))
 
 
 def _parse(url: str) -> sa.URL:
