@@ -47,7 +47,8 @@ class Machine:
     """A machine as the product's caller knows it: its disk, its last backup, what waits."""
 
     def __init__(self, size: int, staging: Path) -> None:
-        self.disk, self.staging = MemoryDisk(noise(size, size)[:MIB].ljust(size, b"\0")), staging
+        self.disk = MemoryDisk(noise(min(size, MIB), size).ljust(size, b"\0"))
+        self.staging = staging
         self.base, self.since = None, []  # the last stored manifest, the writes after it
         self.waiting, self.later = None, []  # (backup, data) exported, the writes after that
 
