@@ -29,14 +29,18 @@ class Index:
     def find(self, chunks: Sequence[bytes]) -> list[bytes | None]:
         """The group of each chunk, None where it is not stored.  Ask in batches."""
         result: list[bytes | None] = [None] * len(chunks)
-        missing = np.arange(len(chunks))
         ids = np.frombuffer(b"".join(chunks), ID)
+        heads = ids["head"].astype("<u8")
+        missing = np.argsort(heads)  # ascending, so that neighbours share the search's cache lines
+        heads, rests = heads[missing], ids["rest"].astype("<u8")[missing]
         for segment in self.segments:
-            found, rows = segment.find(ids[missing])
+            found, rows = segment.find(heads, rests)
+            if not found.any():
+                continue
             groups = segment.group_ids(rows[found])
             for i, group in zip(missing[found].tolist(), groups, strict=True):
                 result[i] = group
-            missing = missing[~found]
+            missing, heads, rests = missing[~found], heads[~found], rests[~found]
             if not len(missing):
                 break
         return result

@@ -80,6 +80,7 @@ class PackWriter:
         self._disk.sync(self._file)
         self._file.close()
         self._disk.sync_folder(self.path.parent)
+        self.entries.clear()  # a session of a tebibyte seals packs with 16 million chunk ids
 
     def abandon(self) -> None:
         self._file.close()

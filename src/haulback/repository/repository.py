@@ -177,9 +177,13 @@ class Repository:
         Safe to repeat from the start after a crash at any point.
         """
         for file in draft.packs:
-            self._publish_file(folder / file, packs.name_of(bytes.fromhex(Path(file).stem)))
-        for file in draft.segments:
-            self._publish_file(folder / file, f"index/{Path(file).stem}")
+            if not self._publish_file(folder / file, packs.name_of(_pack_of(file))):
+                raise Damaged(f"{folder / file} vanished from staging before it was published")
+        stored = [
+            self._publish_file(folder / file, f"index/{Path(file).stem}") for file in draft.segments
+        ]
+        if not all(stored) and not self._places(draft):
+            raise Damaged(f"an index segment vanished from {folder} before it was published")
         name = manifests.name_of(draft.manifest.backup)
         try:
             self.destination.store(name, manifests.encode(draft.manifest, self.keys))
@@ -188,14 +192,32 @@ class Repository:
                 raise
         return draft.manifest
 
-    def _publish_file(self, path: Path, name: str) -> None:
+    def _publish_file(self, path: Path, name: str) -> bool:
+        """Whether the object is stored: adopted now, or by an earlier try."""
         if path.exists():
             self.destination.adopt(name, path)
-            return
+            return True
         try:
             self.destination.info(name)
         except NotFound:
-            raise Damaged(f"{path} vanished from staging before it was published") from None
+            return False
+        return True
+
+    def _places(self, draft: Draft) -> bool:
+        """Whether the index knows every group of the draft's stored packs.
+
+        It does where an earlier try stored the segments, and they were merged and swept since.
+        """
+        index = self.index()
+        directories = (
+            packs.read_directory(self.destination, _pack_of(file), self.keys)
+            for file in draft.packs
+        )
+        return all(index.place(entry.group) for entries in directories for entry in entries)
+
+
+def _pack_of(file: str) -> bytes:
+    return bytes.fromhex(Path(file).stem)
 
 
 def leaf_of(name: str) -> str:

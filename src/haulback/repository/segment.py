@@ -118,14 +118,15 @@ class Segment:
         if self._file:
             self._file.madvise(mmap.MADV_DONTNEED)
 
-    def find(self, ids: Array) -> tuple[Array, Array]:
-        """(found mask, group row) for an array of chunk ids; one binary search for the batch."""
-        heads, rests = ids["head"].astype("<u8"), ids["rest"].astype("<u8")
-        at = np.searchsorted(self.columns.heads, heads)
+    def find(self, heads: Array, rests: Array) -> tuple[Array, Array]:
+        """(found mask, group row) for chunk ids, best ascending; one binary search for all."""
+        at = self.columns.heads.searchsorted(heads)
         if not len(self):
-            return np.zeros(len(ids), bool), at
+            return np.zeros(len(heads), bool), at
         row = np.minimum(at, len(self) - 1)
         found = self.columns.heads[row] == heads
+        if not found.any():
+            return found, row
         equal = found & (self.columns.rests[row] == rests)
         for i in np.flatnonzero(found & ~equal):  # ids that share 64 bits: practically never
             row[i], equal[i] = self._scan(int(at[i]), int(heads[i]), int(rests[i]))

@@ -15,7 +15,7 @@ from haulback.repository.backup import back_up_disk
 from haulback.repository.manifest import Manifest, StoredDisk
 from haulback.repository.mapping import MapReader
 from haulback.repository.pages import DiskMap
-from haulback.repository.repository import Repository
+from haulback.repository.repository import Draft, Repository
 from haulback.repository.restore import restore_disk
 
 
@@ -33,7 +33,7 @@ class MemoryDisk:
     def extents(self) -> Iterator[Extent]:
         for at in range(0, self.size, 65536):
             block = self.data[at : at + 65536]
-            if any(block):
+            if block.count(0) < len(block):
                 yield Extent(at, len(block))
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
@@ -55,7 +55,7 @@ def noise(size: int, seed: int = 0) -> bytes:
     return random.Random(seed).randbytes(size)
 
 
-def back_up(
+def export(
     repository: Repository,
     disk: MemoryDisk,
     staging: Path,
@@ -64,8 +64,8 @@ def back_up(
     changed: list[Extent] | None = None,
     io: Disk | None = None,
     backup: str | None = None,
-) -> Manifest:
-    """Export and store in one go."""
+) -> Draft:
+    """Leave a finished export in `staging`."""
     io = io or Disk()
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir()
@@ -86,7 +86,21 @@ def back_up(
         (StoredDisk("disk0", found),),
         stored=staged.stored,
     )
-    draft = repository.draft(staging, staged, manifest, io)
+    return repository.draft(staging, staged, manifest, io)
+
+
+def back_up(
+    repository: Repository,
+    disk: MemoryDisk,
+    staging: Path,
+    pool: ThreadPoolExecutor,
+    base: DiskMap | None = None,
+    changed: list[Extent] | None = None,
+    io: Disk | None = None,
+    backup: str | None = None,
+) -> Manifest:
+    """Export and store in one go."""
+    draft = export(repository, disk, staging, pool, base, changed, io, backup)
     return repository.publish(staging, draft)
 
 

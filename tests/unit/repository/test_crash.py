@@ -1,17 +1,18 @@
 """Power may fail at every write, fsync, link and rename of a backup."""
 
 import random
+from unittest.mock import Mock
 
 import pytest
 
 from haulback.destinations.folder import Folder
-from haulback.errors import NotFound
+from haulback.errors import Damaged, NotFound
 from haulback.repository.repository import Repository
 from haulback.repository.verify import Depth, verify
 from haulback.testing.crash import CrashingDisk, PowerLost
 from haulback.units import MIB
 from tests.conftest import SECRET
-from tests.unit.repository.scene import MemoryDisk, back_up, noise, restored
+from tests.unit.repository.scene import MemoryDisk, back_up, export, noise, restored
 
 BACKUP = "00000000-0000-4000-8000-000000000001"
 
@@ -93,3 +94,36 @@ def test_merging_and_sweeping_the_index_lose_no_entry_wherever_power_fails(
             assert restored(found, manifest, pool) == data, f"seed {seed}, operation {failed}"
     assert len(list(found.destination.list("index"))) == 1
     assert failed >= 8
+
+
+@pytest.fixture
+def half_stored(folder, repository, tmp_path, pool, monkeypatch):
+    """A store that died right before its manifest; what it was to store, and the disk."""
+    monkeypatch.setattr("haulback.repository.merge.FAN_IN", 2)
+    disk = MemoryDisk(noise(MIB))
+    draft = export(repository, disk, tmp_path / "dead", pool, backup=BACKUP)
+    with monkeypatch.context() as patch:
+        patch.setattr(folder, "store", Mock(side_effect=PowerLost))
+        with pytest.raises(PowerLost):
+            repository.publish(tmp_path / "dead", draft)
+    return draft, disk
+
+
+def test_a_store_is_repeated_after_others_merged_and_swept_what_it_had_stored(
+    half_stored, repository, tmp_path, pool
+):
+    draft, disk = half_stored
+    for seed in (1, 2):  # after the second sweep no segment names the first one any more
+        back_up(repository, MemoryDisk(noise(MIB, seed)), tmp_path / "s", pool)
+        assert (repository.merge_index(tmp_path), repository.sweep_index()) == (1, 2)
+    assert restored(repository, repository.publish(tmp_path / "dead", draft), pool) == disk.data
+    assert verify(repository, Depth.DATA, pool).ok
+
+
+def test_a_store_whose_index_is_lost_is_not_repeated(half_stored, folder, repository, tmp_path):
+    for item in list(folder.list("index")):
+        folder.delete(item.name)
+    with pytest.raises(Damaged, match="vanished"):
+        repository.publish(tmp_path / "dead", half_stored[0])
+    with pytest.raises(NotFound):
+        repository.manifest(BACKUP)

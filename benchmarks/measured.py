@@ -1,0 +1,83 @@
+"""What one process takes: its memory, and what it loads from a destination."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+from haulback.destinations.folder import Folder
+from haulback.disk import Disk
+from haulback.repository.keys import Secret
+from haulback.repository.manifest import Manifest, StoredDisk
+from haulback.repository.pages import DiskMap
+from haulback.repository.repository import Repository
+from haulback.repository.writer import Staged, Writer
+from haulback.units import KIB
+
+Figures = dict[str, float]
+SECRET = Secret("keyfile", bytes(32))
+
+
+def resident() -> int:
+    """Bytes of memory this process occupies now."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+
+def peak() -> int:
+    """The most it ever occupied, in bytes."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * KIB for line in lines if line.startswith("VmHWM"))
+
+
+def repository(folder: Path) -> Repository:
+    """That below `folder`, made when there is none."""
+    root = folder / "store"
+    if root.exists():
+        return Repository.open(Folder(root), SECRET)
+    root.mkdir(parents=True)
+    return Repository.init(Folder(root), SECRET)
+
+
+@contextmanager
+def staged_writer(store: Repository, folder: Path) -> Iterator[tuple[Writer, ThreadPoolExecutor]]:
+    """A writer into `folder`/staging, and its pool; the folder goes with the block."""
+    staging = folder / "staging"
+    staging.mkdir()
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        yield store.writer(staging, pool), pool
+    shutil.rmtree(staging)
+
+
+def publish(store: Repository, folder: Path, found: DiskMap, staged: Staged) -> Manifest:
+    """Store what a staged writer left, as a machine of one disk."""
+    staging, disks = folder / "staging", (StoredDisk("disk0", found),)
+    record = Manifest(str(uuid.uuid4()), "e", "scale", "FULL", 1, disks, stored=staged.stored)
+    store.publish(staging, store.draft(staging, staged, record, Disk()))
+    store.merge_index(staging)
+    return record
+
+
+class Loads:
+    """Counts what is loaded from a repository's destination, by the kind of object."""
+
+    def __init__(self, store: Repository) -> None:
+        self.count, self.bytes = Counter[str](), Counter[str]()
+        self._load = store.destination.load
+        store.destination.load = self.load  # type: ignore[method-assign]
+
+    def load(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
+        data = self._load(name, offset, length)
+        kind = name.partition("/")[0]
+        self.count[kind] += 1
+        self.bytes[kind] += len(data)
+        return data
+
+    def forget(self) -> None:
+        self.count.clear()
+        self.bytes.clear()
