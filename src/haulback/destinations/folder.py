@@ -64,11 +64,18 @@ class Folder:
     def list(self, prefix: str) -> Iterator[Item]:
         if not self.root.is_dir():
             raise Unavailable(f"destination folder {self.root} is gone")
-        top = self._path(prefix)
-        for folder, _, files in os.walk(top):
-            for file in files:
-                path = Path(folder) / file
-                yield Item(path.relative_to(self.root).as_posix(), path.stat().st_size)
+        todo, skip = [str(self._path(prefix))], len(str(self.root)) + 1
+        while todo:
+            try:
+                entries = os.scandir(todo.pop())
+            except FileNotFoundError:
+                continue
+            with entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        todo.append(entry.path)
+                    elif (size := _size(entry)) is not None:
+                        yield Item(entry.path[skip:], size)
 
     def delete(self, name: str) -> None:
         path = self._path(name)
@@ -121,6 +128,14 @@ class Folder:
         """(total, free) bytes of the file system below."""
         total, _, free = shutil.disk_usage(self.root)
         return total, free
+
+
+def _size(entry: os.DirEntry[str]) -> int | None:
+    """Of a regular file; None for what is none, or went away since it was listed."""
+    try:
+        return entry.stat(follow_symlinks=False).st_size if entry.is_file() else None
+    except FileNotFoundError:
+        return None
 
 
 def _read(handle: int, name: str, offset: int, length: int | None) -> bytes:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
 from haulback.disk import translate
+from haulback.units import MIB
+
+_SYNC_EVERY = 64 * MIB
 
 
 class Sink(Protocol):
@@ -17,23 +21,46 @@ class Sink(Protocol):
 
 
 class RawFile:
-    """A new sparse raw image.  Raises FileExistsError when the path is taken."""
+    """A new sparse raw image.  Raises FileExistsError when the path is taken.
+
+    What was written is synced behind the writer, so that closing has little left to wait for.
+    """
 
     def __init__(self, path: Path, size: int) -> None:
         self.path = path
         self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         os.truncate(self._handle, size)
+        self._unsynced = 0
+        self._syncer = ThreadPoolExecutor(1, thread_name_prefix="sync")
+        self._syncing: Future[None] | None = None
 
     def write_at(self, offset: int, data: bytes | memoryview) -> None:
         view = memoryview(data)
+        self._unsynced += len(view)
         try:
             while view:
                 count = os.pwrite(self._handle, view, offset)
                 view, offset = view[count:], offset + count
+            if self._unsynced >= _SYNC_EVERY and (self._syncing is None or self._syncing.done()):
+                self._settle()
+                self._syncing = self._syncer.submit(os.fdatasync, self._handle)
         except OSError as error:
             raise translate(error, self.path) from error
 
     def close(self, *, sync: bool = True) -> None:
-        if sync:
-            os.fsync(self._handle)
-        os.close(self._handle)
+        """Twice is an error; with `sync` it raises when anything written may be lost."""
+        self._syncer.shutdown()
+        try:
+            if sync:
+                self._settle()
+                os.fsync(self._handle)
+        except OSError as error:
+            raise translate(error, self.path) from error
+        finally:
+            os.close(self._handle)
+
+    def _settle(self) -> None:
+        """The kernel tells of a failed write once: it must not get lost in the other thread."""
+        self._unsynced = 0
+        if self._syncing:
+            self._syncing.result()

@@ -22,10 +22,10 @@ GROUP_ID_BYTES = 12
 _ENTRY = struct.Struct(f"<{ID_BYTES}sI")
 _COUNT = struct.Struct("<I")
 _RAW_BYTES_MAX = 2 * GROUP_BYTES
-# Parameters zstd uses for 128 KiB inputs at level 3, with a 1 MiB window: 21 % faster than what
-# level 3 takes for 1 MiB and 0.5 % larger.
+# Parameters zstd uses for 128 KiB inputs at level 2, with a 1 MiB window.  Measured on an image
+# of programs: level 3 is 4 % smaller and a full backup 15 % slower, level 1 5 % larger, 9 % faster.
 _PARAMETERS = zstandard.ZstdCompressionParameters.from_level(
-    3, source_size=128 * KIB, window_log=20, write_content_size=True
+    2, source_size=128 * KIB, window_log=20, write_content_size=True
 )
 _threads = threading.local()
 

@@ -28,7 +28,7 @@ def restore_disk(
 
     Raises Damaged before any byte of a bad chunk is written.  `meter` is told the bytes covered.
     """
-    queue: deque[tuple[int, Future[list[tuple[int, memoryview]]], int]] = deque()
+    queue: deque[tuple[int, Future[list[tuple[int, bytes]]], int]] = deque()
     for number, pieces in segments(disk, reader):
         covered = min(SEGMENT_BYTES, disk.size - number * SEGMENT_BYTES)
         queue.append((number, pool.submit(_fetch, pieces, covered, reader), covered))
@@ -47,20 +47,25 @@ def segments(disk: DiskMap, reader: Reader) -> Iterator[tuple[int, Pieces]]:
                 yield number, pieces
 
 
-def _fetch(pieces: Pieces, covered: int, reader: Reader) -> list[tuple[int, memoryview]]:
-    runs, at = [], 0
+def _fetch(pieces: Pieces, covered: int, reader: Reader) -> list[tuple[int, bytes]]:
+    """The segment's data between its holes, each stretch as one piece."""
+    runs: list[tuple[int, list[memoryview]]] = []
+    at = end = 0
     for length, ref in pieces:
         if ref != HOLE:
             data = reader.chunk(ref)
             if len(data) != length or at + length > covered:
                 raise Damaged(f"chunk {ref.id.hex()} does not fit its place in the map")
-            runs.append((at, data))
+            if not runs or at != end:
+                runs.append((at, []))
+            runs[-1][1].append(data)
+            end = at + length
         at += length
-    return runs
+    return [(start, b"".join(parts)) for start, parts in runs]
 
 
 def _write(
-    item: tuple[int, Future[list[tuple[int, memoryview]]], int], sink: Sink, meter: Meter
+    item: tuple[int, Future[list[tuple[int, bytes]]], int], sink: Sink, meter: Meter
 ) -> None:
     number, future, covered = item
     for at, data in future.result():

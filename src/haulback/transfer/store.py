@@ -19,6 +19,7 @@ def store_machine(
     stored the backup exists, whatever happens to the rest.
     """
     manifest = repository.publish(folder, draft)
-    repository.merge_index(folder, disk)
+    if repository.merge_index(folder, disk):
+        repository.sweep_index()
     shutil.rmtree(folder)
     return manifest
