@@ -22,6 +22,7 @@ from haulback.ids import guid_of
 
 T = TypeVar("T")
 _NUMBER = re.compile(r"-?[0-9]{1,16}(\.[0-9]{1,16})?")
+_DEEPEST = 100
 _LIMIT = 1 << 53  # beyond it JSON numbers lose digits in browsers
 
 
@@ -56,9 +57,22 @@ def parse(body: bytes) -> Any:
     if not body.strip():
         raise Malformed("the request body is empty; send JSON")
     try:
-        return msgspec.json.decode(body)
+        found = msgspec.json.decode(body)
+        if _depth(found) > _DEEPEST:
+            raise Malformed(f"the request body is nested more than {_DEEPEST} deep")
+        return found
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Malformed(f"the request body is not JSON: {error}") from None
+
+
+def _depth(value: Any) -> int:
+    """How deep arrays and objects lie in each other, counted level by level."""
+    level, depth = [value], 0
+    while level and depth <= _DEEPEST:
+        nested = [v for v in level if isinstance(v, dict | list)]
+        level = [x for v in nested for x in (v.values() if isinstance(v, dict) else v)]
+        depth += bool(nested)
+    return depth
 
 
 def request(body: bytes, kind: type[T]) -> T:

@@ -61,7 +61,7 @@ class Served:
                 Entity(guid=new_guid(), uuid=new_guid(), name=name, hypervisor=guid)
                 for name in ("db", "web")
             ]
-            SqlLedger(sql, 0).inventory(guid, machines, complete=True)
+            SqlLedger(sql, 0).inventory(guid, machines, complete_since=None)
         self.machines = [m.guid for m in machines]
 
     def new_session(self) -> str:

@@ -13,6 +13,8 @@ from haulback import errors
 from haulback.errors import HaulbackError, Unavailable
 
 _TIMEOUT = 30.0  # seconds for the server to begin an answer, beside what it was asked to wait
+_PROXY = (429, 502, 503, 504)
+Query = dict[str, Any] | None
 
 
 class Api:
@@ -35,40 +37,42 @@ class Api:
     def log_in(self, login: str, password: str) -> str:
         """Use a person's name from now on; the token, for later.  Raises Unauthenticated."""
         body = {"login": login, "password": password}
-        answer = self._send("POST", "/session/login", body, None, 0.0)
+        answer = self._send("POST", "/session/login", body, None, 0.0, _TIMEOUT)
         self.token = str(answer.headers["x-session-token"])
         return self.token
 
-    def get(self, path: str, query: dict[str, Any] | None = None, wait: float = 0.0) -> Any:
+    def get(self, path: str, query: Query = None, *, wait: float = 0.0, **more: float) -> Any:
         """`wait`: seconds the server may take to have something to say."""
-        return self._call("GET", path, None, query, wait)
+        return self.call("GET", path, None, query, wait=wait, **more)
 
-    def post(self, path: str, body: Any = None) -> Any:
-        return self._call("POST", path, body)
+    def post(self, path: str, body: Any = None, query: Query = None, **more: float) -> Any:
+        return self.call("POST", path, body, query, **more)
 
-    def put(self, path: str, body: Any = None) -> Any:
-        return self._call("PUT", path, body)
+    def put(self, path: str, body: Any = None, query: Query = None, **more: float) -> Any:
+        return self.call("PUT", path, body, query, **more)
 
     def delete(self, path: str) -> Any:
-        return self._call("DELETE", path)
+        return self.call("DELETE", path)
 
-    def call(self, method: str, path: str, body: Any = None) -> Any:
-        """Any call.  Raises the error the server named, Unavailable when there is no answer."""
-        return self._call(method, path, body)
-
-    def _call(
+    def call(
         self,
         method: str,
         path: str,
         body: Any = None,
-        query: dict[str, Any] | None = None,
+        query: Query = None,
+        *,
         wait: float = 0.0,
+        patience: float = _TIMEOUT,
     ) -> Any:
-        answer = self._send(method, path, body, query, wait)
+        """Any call; `patience` in seconds beside what the server was asked to `wait`.
+
+        Raises the error the server named, Unavailable when there is no answer.
+        """
+        answer = self._send(method, path, body, query, wait, patience)
         return _decode(answer.content) if answer.content else None
 
     def _send(
-        self, method: str, path: str, body: Any, query: dict[str, Any] | None, wait: float
+        self, method: str, path: str, body: Any, query: Query, wait: float, patience: float
     ) -> httpx2.Response:
         headers = {"authorization": f"Bearer {self.token}"} if self.token else {}
         if wait:
@@ -83,7 +87,7 @@ class Api:
                 content=content,
                 params=query,
                 headers=headers,
-                timeout=_TIMEOUT + wait,
+                timeout=patience + wait,
             )
         except httpx2.TransportError as error:
             raise Unavailable(f"{self.url} does not answer: {error}") from None
@@ -104,7 +108,10 @@ def _error(answer: httpx2.Response) -> HaulbackError:
         found = msgspec.json.decode(answer.content, type=dict[str, Any])
     except msgspec.DecodeError:
         return Unavailable(f"the server answered {answer.status_code} without saying why")
-    kind = _KINDS.get(str(found.get("code")), HaulbackError)
+    code = str(found.get("code"))
+    if code not in _KINDS and answer.status_code in _PROXY:
+        return Unavailable(f"something before the server answered {answer.status_code}")
+    kind = _KINDS.get(code, HaulbackError)
     details = found.get("details")
     return kind(str(found.get("message")), **(details if isinstance(details, dict) else {}))
 

@@ -138,5 +138,11 @@ class Ledger(Protocol):
 
     def initialised(self, destination: str, repository: str) -> None: ...
 
-    def inventory(self, hypervisor: str, machines: Iterable[Entity], *, complete: bool) -> None:
-        """Upsert by platform uuid; with `complete` the others are no longer present."""
+    def inventory(
+        self, hypervisor: str, machines: Iterable[Entity], *, complete_since: int | None
+    ) -> None:
+        """Upsert by platform uuid.
+
+        `complete_since`: when the look began that saw all there are; those that nobody has seen
+        since then are no longer present.
+        """

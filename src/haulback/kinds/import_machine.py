@@ -163,7 +163,7 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
         hypervisor=task.ref("hypervisor") or "",
         disks=found.disks,
     )
-    ledger.inventory(entity.hypervisor, [entity], complete=False)
+    ledger.inventory(entity.hypervisor, [entity], complete_since=None)
 
 
 KIND = Kind(

@@ -82,7 +82,8 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
         for m in seen.machines
     ]
     # A machine that could not be read is still there: it must not vanish from the catalogue.
-    ledger.inventory(hypervisor, machines, complete=not task.results.get("problems"))
+    since = None if task.results.get("problems") else task.started
+    ledger.inventory(hypervisor, machines, complete_since=since)
 
 
 KIND = Kind(

@@ -112,24 +112,23 @@ def run(job: Job) -> Results:
         check_backup(repository, order.backup, job.meter)
         return {"checked": True}
     target = job.target(order.path)
-    names = [
+    if target.made:
+        job.log("an earlier attempt restored everything already")
+        return {"path": str(target.made)}
+    for number in range(len(manifest.disks)):
         _write(job, repository, order.backup, number, target.folder)
-        for number in range(len(manifest.disks))
-    ]
     job.confirm()
-    return {"path": str(target.commit()), "files": names}
+    return {"path": str(target.commit())}
 
 
-def _write(job: Job, repository: Repository, backup: str, number: int, folder: Path) -> str:
+def _write(job: Job, repository: Repository, backup: str, number: int, folder: Path) -> None:
     """One disk as a raw file.  Its name on the platform is not trusted to be a file's."""
     stored = repository.manifest(backup).disks[number]
-    name = f"disk{number}.raw"
-    sink = RawFile(folder / name, stored.map.size)
+    sink = RawFile(folder / f"disk{number}.raw", stored.map.size)
     try:
         restore_disk(stored.map, repository.reader(), sink, job.pool, job.meter)
     finally:
         sink.close()
-    return name
 
 
 KIND = Kind(

@@ -58,6 +58,9 @@ class Job(Protocol):
     def meter(self, count: int) -> None:
         """So many more bytes are done.  Raises Cancelled or Fenced when the work must stop."""
 
+    def count(self, count: int) -> None:
+        """The same where it is too late to stop."""
+
     def confirm(self) -> None:
         """Ask the server whether this attempt still counts.  Raises Cancelled or Fenced."""
 
@@ -89,9 +92,13 @@ class Job(Protocol):
 
 
 class Target(Protocol):
-    """A folder in the making: `folder` takes the files, `commit` gives it the wanted name."""
+    """A folder in the making: `folder` takes the files, `commit` gives it the wanted name.
+
+    `made` is the wanted folder if an earlier attempt of the same task has completed it.
+    """
 
     folder: Path
+    made: Path | None
 
     def commit(self) -> Path:
         """Make it appear, durable and complete.  Raises Conflict when the name is taken."""

@@ -47,7 +47,7 @@ def run(job: Job) -> Results:
     except NotFound:
         manifest = _stored_before(repository, order)
         job.discard(order.staging)
-    job.meter(manifest.stored)
+    job.count(manifest.stored)
     return {"stored": manifest.stored, "parent": manifest.parent}
 
 

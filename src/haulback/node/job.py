@@ -15,7 +15,7 @@ from haulback.destinations.folder import Folder
 from haulback.destinations.protocol import Destination
 from haulback.drivers.hypervisor import Hypervisor
 from haulback.drivers.imagefolder.driver import ImageFolder
-from haulback.errors import Cancelled, Conflict, Fenced, Malformed, Unavailable
+from haulback.errors import Cancelled, Conflict, Fenced, HaulbackError, Malformed, Unavailable
 from haulback.inventory import records
 from haulback.node.home import Home
 from haulback.node.link import Link
@@ -29,18 +29,32 @@ _DESTINATIONS: dict[str, Callable[[Path, str], Destination]] = {
 }
 _LOG_AHEAD = 500
 _AGAIN = 0.5  # seconds
+_STUMBLES = 5
 T = TypeVar("T")
 S = TypeVar("S")
 
 
 def patiently(call: Callable[[], T], stop: Event) -> T:
-    """Ask until the server answers.  Raises Unavailable only once told to stop."""
+    """Ask until the server answers.  Raises Unavailable only once told to stop.
+
+    A server that stumbles over a question is asked a few times more.
+    """
+    stumbles = 0
     while True:
         try:
             return call()
-        except Unavailable:
-            if stop.wait(_AGAIN):
+        except HaulbackError as error:
+            stumbles += error.code == "internal"
+            stumbled = error.code == "internal" and stumbles <= _STUMBLES
+            if not stumbled and not isinstance(error, Unavailable):
                 raise
+            if stop.wait(_AGAIN):
+                raise Unavailable(error.message) from None
+
+
+def printable(text: str) -> str:
+    """`text` in letters that can be sent: names in a file system need not be."""
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
 
 
 class Locks:
@@ -110,6 +124,9 @@ class Work:
     def expect(self, total: int) -> None:
         self.total = total
 
+    def count(self, count: int) -> None:
+        self.done += count
+
     def meter(self, count: int) -> None:
         self.done += count
         self.stop_if_unwanted()
@@ -131,14 +148,14 @@ class Work:
             raise Cancelled("cancelled")
 
     def confirm(self) -> None:
-        self.cancelled |= self.ask(lambda: self._link.is_cancelled(self.guid))
+        self.cancelled |= self.ask(lambda: self._link.is_cancelled(self.attempt))
         self.stop_if_unwanted()
 
     def log(self, text: str) -> None:
-        self.lines.append(text)
+        self.lines.append(printable(text))
 
     def target(self, path: str) -> FolderTarget:
-        return FolderTarget(self._home, path, self.attempt)
+        return FolderTarget(self._home, path, self.guid, self.attempt)
 
     def staging(self, attempt: str) -> Path:
         return self._home.staging(attempt)

@@ -10,6 +10,7 @@ import msgspec
 
 import haulback
 from haulback.client.api import Api
+from haulback.errors import Fenced
 from haulback.node.home import Home
 
 _POLL = 20.0  # seconds
@@ -57,33 +58,47 @@ class Link:
         return msgspec.convert(found, list[Offer])
 
     def take(self, guid: str) -> None:
-        self.set_state(guid, "RUNNING")
-
-    def set_state(self, guid: str, state: str, info: str | None = None) -> None:
-        body = {"state": state} | ({"statusInfo": info} if info else {})
-        self._api.put(f"/tasks/{guid}/state", body)
+        self._api.put(f"/tasks/{guid}/state", {"state": "RUNNING"})
 
     def order(self, guid: str, kind: type[msgspec.Struct]) -> tuple[int, Any]:
         """The attempt's number and what it has to do."""
         found = self._api.get(f"/nodes/self/orders/{guid}")
         return int(found["attempt"]), msgspec.convert(found["order"], kind)
 
-    def is_cancelled(self, guid: str) -> bool:
-        found = self._api.get(f"/tasks/{guid}/state/v2")
-        return bool(found["state"]["name"] == "CANCELLED")
+    def set_state(self, attempt: str, state: str, info: str | None = None) -> None:
+        body = {"state": state} | ({"statusInfo": info} if info else {})
+        self._put(attempt, "state", body)
 
-    def progress(self, guid: str, percent: float) -> None:
-        self._api.put(f"/tasks/{guid}/progress", {"value": percent})
+    def is_cancelled(self, attempt: str) -> bool:
+        """Raises Fenced when the attempt is over."""
+        path, query = _of(attempt, "state/v2")
+        name = self._api.get(path, query, patience=self._brief)["state"]["name"]
+        if name not in ("RUNNING", "CANCELLED"):
+            raise Fenced(f"the task is {name}; this attempt is over")
+        return bool(name == "CANCELLED")
 
-    def rate(self, guid: str, per_second: float, done: int) -> None:
+    def progress(self, attempt: str, percent: float) -> None:
+        self._put(attempt, "progress", {"value": percent})
+
+    def rate(self, attempt: str, per_second: float, done: int) -> None:
         sample = {"transferRate": per_second, "transferredBytes": done, "timestamp": self.now_ms()}
-        self._api.put(f"/tasks/{guid}/transfer-rate", sample)
+        self._put(attempt, "transfer-rate", sample)
 
-    def log(self, guid: str, lines: list[str]) -> None:
-        self._api.post(f"/tasks/{guid}/log", lines)
+    def log(self, attempt: str, lines: list[str]) -> None:
+        path, query = _of(attempt, "log")
+        self._api.post(path, lines, query, patience=self._brief)
 
-    def results(self, guid: str, results: dict[str, Any]) -> None:
-        self._api.put(f"/tasks/{guid}/transfer-info", results)
+    def results(self, attempt: str, results: dict[str, Any]) -> None:
+        self._put(attempt, "transfer-info", results)
+
+    def _put(self, attempt: str, what: str, body: Any) -> None:
+        path, query = _of(attempt, what)
+        self._api.put(path, body, query, patience=self._brief)
+
+    @property
+    def _brief(self) -> float:
+        """Seconds to wait for an answer about a task: one that hangs must not cost other leases."""
+        return max(2.0, self.lease / 3)
 
     def key(self, destination: str) -> bytes:
         return base64.b64decode(self._api.get(f"/nodes/self/keys/{destination}")["key"])
@@ -98,3 +113,9 @@ class Link:
 
     def close(self) -> None:
         self._api.close()
+
+
+def _of(attempt: str, what: str) -> tuple[str, dict[str, str]]:
+    """The path for an attempt, and the query by which the server knows it from an earlier one."""
+    guid, _, number = attempt.rpartition("-")
+    return f"/tasks/{guid}/{what}", {"attempt": number}

@@ -32,6 +32,8 @@ class Reporter(Thread):
         while not self._stop_now.wait(min(_EVERY, self._link.lease / 5)):
             running = self._work()
             for work in running:
+                if self._stop_now.is_set():
+                    return
                 self._guarded(lambda work=work: self._report(work))  # type: ignore[misc]
             attempts = {work.attempt for work in running}
             self._last = {k: v for k, v in self._last.items() if k in attempts}
@@ -53,14 +55,14 @@ class Reporter(Thread):
 
     def _report(self, work: Work) -> None:
         try:
-            if self._link.is_cancelled(work.guid):
+            if self._link.is_cancelled(work.attempt):
                 work.cancelled = True
             percent = 100.0 * work.done / work.total if work.total else 0.0
-            self._link.progress(work.guid, min(percent, 99.0))
+            self._link.progress(work.attempt, min(percent, 99.0))
             self._tell_rate(work)
             lines = [work.lines.popleft() for _ in range(len(work.lines))]
             if lines:
-                self._link.log(work.guid, lines)
+                self._link.log(work.attempt, lines)
         except (Conflict, NotFound):
             if not work.is_done:  # else it is only that the server has heard so
                 work.fence()
@@ -70,7 +72,7 @@ class Reporter(Thread):
         before, count = self._last.get(work.attempt, (now, 0))
         self._last[work.attempt] = (now, done)
         if done != count and now > before:
-            self._link.rate(work.guid, round((done - count) / (now - before), 1), done)
+            self._link.rate(work.attempt, round((done - count) / (now - before), 1), done)
 
     def _show_life(self) -> None:
         if time.monotonic() >= self._alive_at:

@@ -7,7 +7,6 @@ from threading import Event, Lock, Thread
 
 from haulback.errors import (
     Cancelled,
-    Conflict,
     Fenced,
     HaulbackError,
     Unauthenticated,
@@ -15,7 +14,7 @@ from haulback.errors import (
 )
 from haulback.kinds.seam import Kind, Kinds, Results
 from haulback.node.home import Home
-from haulback.node.job import Locks, Work, patiently
+from haulback.node.job import Locks, Work, patiently, printable
 from haulback.node.link import Link, Offer
 from haulback.node.reporter import Reporter
 
@@ -30,6 +29,7 @@ class Runner:
     def __init__(self, link: Link, home: Home, kinds: Kinds) -> None:
         self._link, self._home, self._kinds = link, home, kinds
         self._locks, self._stop = Locks(), Event()
+        self._taken: set[str] = set()
         self._running: dict[str, Work] = {}
         self._threads: list[Thread] = []
         self._lock = Lock()
@@ -95,37 +95,67 @@ class Runner:
             self._over = True
             self._stop.set()
             return
+        except Exception:
+            log.exception("asking for work; trying again")
+            self._stop.wait(_AGAIN)
+            return
         if offers and not taken:
             self._stop.wait(_AGAIN)
 
     def _take(self, offer: Offer) -> bool:
         kind = self._kinds.get(offer.type["name"])
-        if kind is None or self._stop.is_set():
+        if kind is None or self._stop.is_set() or not self._claim(offer.guid):
             return False
         try:
             self._link.take(offer.guid)
-        except Conflict:
+        except HaulbackError as error:
+            self._release(offer.guid)
+            if isinstance(error, Unavailable | Unauthenticated):
+                raise
             return False  # somebody was faster, or a limit was reached
         thread = Thread(target=self._attempt, args=(offer.guid, kind), name=f"task-{offer.guid}")
         self._threads = [old for old in self._threads if old.is_alive()] + [thread]
         thread.start()
         return True
 
+    def _claim(self, guid: str) -> bool:
+        """An attempt that lost its lease while we still work on it ends before the next begins."""
+        with self._lock:
+            if guid not in self._taken:
+                self._taken.add(guid)
+                return True
+            if old := self._running.get(guid):
+                old.fence()
+        return False
+
+    def _release(self, guid: str) -> None:
+        with self._lock:
+            self._taken.discard(guid)
+            self._running.pop(guid, None)
+
     def _attempt(self, guid: str, kind: Kind) -> None:
         try:
-            number, order = patiently(lambda: self._link.order(guid, kind.order), self._stop)
+            self._begin(guid, kind)
+        except Exception:
+            log.exception("task %s", guid)
+        finally:
+            self._release(guid)
+
+    def _begin(self, guid: str, kind: Kind) -> None:
+        number, order = patiently(lambda: self._link.order(guid, kind.order), self._stop)
+        try:
             work = Work(guid, number, order, self._link, self._home, self._locks)
         except Exception as error:
             log.warning("task %s cannot begin", guid, exc_info=error)
-            self._tell(guid, "FAILED", _reason(error))
+            self._tell(f"{guid}-{number}", "FAILED", reason(error))
             return
         with self._lock:
             self._running[guid] = work
+        if self._stop.is_set():
+            work.fence()  # told to stop before there was anything to fence
         try:
             self._run(work, kind)
         finally:
-            with self._lock:
-                del self._running[guid]
             work.close()
 
     def _run(self, work: Work, kind: Kind) -> None:
@@ -133,16 +163,23 @@ class Runner:
             if kind.stages:
                 self._home.check_space()
             results = {**kind.run(work), "dataTransferRate": work.average()}
-            self._home.journal.write(work.attempt, results)
         except Cancelled:
             self._give_up(work, "CANCELLED", "cancelled by a user")
         except (Fenced, Unauthenticated):
             self._give_up(work)
         except Exception as error:
             log.warning("task %s failed", work.guid, exc_info=error)
-            self._give_up(work, "FAILED", _reason(error))
+            self._give_up(work, "FAILED", reason(error))
         else:
+            self._write_down(work, results)
             self._finish(work, kind, results)
+
+    def _write_down(self, work: Work, results: Results) -> None:
+        """The work is done: without a journal it only has to be told before this process ends."""
+        try:
+            self._home.journal.write(work.attempt, results)
+        except (OSError, HaulbackError) as error:
+            log.warning("task %s: the journal cannot be written: %s", work.guid, error)
 
     def _give_up(self, work: Work, state: str | None = None, why: str = "") -> None:
         """Clean up first, so that who reads the state finds nothing left."""
@@ -151,20 +188,22 @@ class Runner:
             log.warning("task %s: this attempt is over", work.guid)
         else:
             self._say(work)
-            self._tell(work.guid, state, why)
+            self._tell(work.attempt, state, why)
 
     def _finish(self, work: Work, kind: Kind, results: Results) -> None:
         """The work is done: it must become known, however long the server is silent."""
         self._say(work)
         work.is_done = True
         try:
-            patiently(lambda: self._link.results(work.guid, results), self._stop)
-            patiently(lambda: self._link.set_state(work.guid, "FINISHED"), self._stop)
+            patiently(lambda: self._link.results(work.attempt, results), self._stop)
+            patiently(lambda: self._link.set_state(work.attempt, "FINISHED"), self._stop)
         except Unavailable:
             return  # told to stop first: the journal keeps it for the next session
         except (Fenced, Unauthenticated):
             log.warning("task %s: this attempt is over", work.guid)
         except HaulbackError as error:
+            if error.code == "internal":
+                return  # the server's defect, not the work's: the lease decides, the journal stays
             self._give_up(work, "FAILED", error.message)
         else:
             self._tidy(work, kind)
@@ -183,24 +222,25 @@ class Runner:
         lines = [work.lines.popleft() for _ in range(len(work.lines))]
         try:
             if lines:
-                self._link.log(work.guid, lines)
+                self._link.log(work.attempt, lines)
         except HaulbackError as error:
             log.warning("task %s: log: %s", work.guid, error.message)
 
-    def _tell(self, guid: str, state: str, info: str) -> None:
+    def _tell(self, attempt: str, state: str, info: str) -> None:
         """A sad end.  If it cannot be told, the lease runs out."""
         while not self._stop.is_set():
             try:
-                self._link.set_state(guid, state, info[:2000])
+                self._link.set_state(attempt, state, info[:2000])
                 return
             except Unavailable:
                 self._stop.wait(_AGAIN)
             except HaulbackError as error:
-                log.warning("task %s: %s: %s", guid, state, error.message)
+                log.warning("%s: %s: %s", attempt, state, error.message)
                 return
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
+    """What to tell people, in letters that can be sent."""
     if isinstance(error, HaulbackError):
-        return error.message
-    return f"internal error: {type(error).__name__}: {error}"
+        return printable(error.message)
+    return printable(f"internal error: {type(error).__name__}: {error}")

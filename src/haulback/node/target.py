@@ -5,33 +5,68 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from haulback.disk import translate
 from haulback.errors import Conflict, Forbidden, Malformed
 from haulback.node.home import Home
 
+MARK = ".haulback"  # holds the guid of the task that restored the folder
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+
 
 class FolderTarget:
-    """A hidden folder in the root that becomes the wanted one.  Raises Forbidden or Conflict."""
+    """A hidden folder in the root that becomes the wanted one.
 
-    def __init__(self, home: Home, path: str, attempt: str) -> None:
-        self.final, root = _checked(home, Path(path))
+    `made` is the wanted folder when an earlier attempt of the same task completed it.  Raises
+    Forbidden outside the roots, Conflict when something else is there.
+    """
+
+    def __init__(self, home: Home, path: str, task: str, attempt: str) -> None:
+        self.final, self._root = _checked(home, Path(path))
         self._disk = home.disk
+        self.folder = home.room(self._root, attempt)
+        self.made = self.final if _mark_of(self.final) == task else None
+        if self.made:
+            return
         if _is_taken(self.final):
             raise Conflict(f"restorePath: {path} exists and is not empty", field="restorePath")
-        self.folder = home.room(root, attempt)
         self._disk.make_folder(self.folder)
+        self._disk.write_file(self.folder / MARK, task.encode())
 
     def commit(self) -> Path:
+        """Step by step from the root, following no link that came into being meanwhile."""
         self._disk.sync_folder(self.folder)
-        self.final.parent.mkdir(parents=True, exist_ok=True)
+        root = os.open(self._root, _FOLDER)
         try:
-            os.rename(self.folder, self.final)
+            parent = _walk(root, self.final.parent.relative_to(self._root).parts)
+            try:
+                os.rename(self.folder.name, self.final.name, src_dir_fd=root, dst_dir_fd=parent)
+                os.fsync(parent)
+            finally:
+                if parent != root:
+                    os.close(parent)
+            os.fsync(root)
+        except NotADirectoryError:
+            raise Forbidden(f"{self.final} is no longer below {self._root}") from None
         except OSError as error:
-            if _is_taken(self.final):
-                raise Conflict(f"{self.final} came into being meanwhile") from None
-            raise translate(error, self.final) from error
-        self._disk.sync_folder(self.final.parent)
+            raise Conflict(f"{self.final} cannot be made: {error.strerror}") from None
+        finally:
+            os.close(root)
         return self.final
+
+
+def _walk(root: int, parts: tuple[str, ...]) -> int:
+    """The folder that `parts` lead to, made where it is missing; durable in its parents."""
+    at = root
+    for part in parts:
+        try:
+            os.mkdir(part, dir_fd=at)
+            os.fsync(at)
+        except FileExistsError:
+            pass
+        below = os.open(part, _FOLDER, dir_fd=at)
+        if at != root:
+            os.close(at)
+        at = below
+    return at
 
 
 def _checked(home: Home, path: Path) -> tuple[Path, Path]:
@@ -45,6 +80,13 @@ def _checked(home: Home, path: Path) -> tuple[Path, Path]:
             return resolved, root
     allowed = ", ".join(map(str, home.roots)) or "none is configured"
     raise Forbidden(f"restorePath: {path} is not below a restore root of this node ({allowed})")
+
+
+def _mark_of(path: Path) -> str | None:
+    try:
+        return (path / MARK).read_text()[:100]
+    except (OSError, UnicodeDecodeError):
+        return None
 
 
 def _is_taken(path: Path) -> bool:

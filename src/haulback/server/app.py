@@ -16,6 +16,7 @@ from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import Store
 from haulback.server.store.life import Life
 from haulback.server.vault import Vault
+from haulback.tasks.record import Task
 
 LEASE_MS = 30_000
 
@@ -34,6 +35,10 @@ class App:
 
     def life(self, sql: sa.Connection) -> Life:
         return Life(sql, self.kinds, self.clock.now_ms())
+
+    def tidy_after(self, sql: sa.Connection, task: Task) -> None:
+        """Have what an ended task may have left removed: on its node, or where its staging is."""
+        self.tidy_node(sql, task.node or (task.pinned_node if "staging" in task.params else None))
 
     def tidy_node(self, sql: sa.Connection, node: str | None) -> None:
         """Have a node look for leftovers, unless it is about to."""

@@ -7,11 +7,12 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from haulback.errors import Conflict, Fenced, Forbidden, Malformed
+from haulback.errors import Conflict, Fenced, Forbidden, HaulbackError, Malformed
 from haulback.server.app import App
 from haulback.server.store import access, catalogue, life, queue, reports, tasks
 from haulback.server.store.access import Enrolled, Node
 from haulback.server.store.catalogue import SqlCatalogue, with_names
+from haulback.server.store.engine import mapped
 from haulback.tasks.record import Task
 from haulback.tasks.states import PLANNED, State
 
@@ -54,10 +55,10 @@ def open_session(
 def _adopt(moves: life.Life, task: Task, results: dict[str, Any]) -> bool:
     """End a task as FINISHED with what its dead process had written down, if that can be read."""
     try:
-        with moves.sql.begin_nested():
+        with mapped(), moves.sql.begin_nested():
             tasks.change(moves.sql, task, moves.now, results=results)
             _end(moves, task, State.FINISHED, None)
-    except Malformed:
+    except HaulbackError:
         return False
     return True
 
@@ -77,7 +78,7 @@ def set_state(app: App, who: Node, guid: str, state: State, info: str | None) ->
     """
     with app.store.write() as sql:
         task = tasks.get(sql, guid, lock=True)
-        if task.state == state.value and task.session == who.session:
+        if task.state == state.value and _is_mine(task, who):
             return
         if state is State.RUNNING:
             _take(app, sql, task, who)
@@ -87,7 +88,7 @@ def set_state(app: App, who: Node, guid: str, state: State, info: str | None) ->
         _check_mine(task, who)
         moves = app.life(sql)
         _end(moves, task, state, info)
-        if state is not State.FINISHED:
+        if task.state != State.FINISHED.value:
             app.tidy_node(sql, who.guid)
     app.bell.ring()
 
@@ -187,5 +188,9 @@ def _mine(sql: sa.Connection, who: Node, guid: str, *, lock: bool = False) -> Ta
 def _check_mine(task: Task, who: Node) -> None:
     if task.state != State.RUNNING.value:
         raise Fenced(f"the task is {task.state}; this attempt is over", state=task.state)
-    if task.session != who.session:
-        raise Fenced("another session runs this task; this attempt is over")
+    if not _is_mine(task, who):
+        raise Fenced("another attempt runs this task; this one is over")
+
+
+def _is_mine(task: Task, who: Node) -> bool:
+    return task.session == who.session and who.attempt in (None, task.attempt)

@@ -82,8 +82,8 @@ def remove_some(app: App, guids: Iterable[str], states: Collection[State]) -> No
     """Remove, or cancel if running, those of the tasks that are in one of `states`."""
     for guid in guids:
         with app.store.write() as sql:
-            task = tasks.get(sql, guid, lock=True)
-            if task.archived or task.state not in {state.value for state in states}:
+            task = tasks.find(sql, guid, lock=True)
+            if task is None or task.archived or task.state not in {s.value for s in states}:
                 continue
             moves = app.life(sql)
             if task.state == State.RUNNING.value:
@@ -91,24 +91,20 @@ def remove_some(app: App, guids: Iterable[str], states: Collection[State]) -> No
                     moves.cancel(task, "cancelled by a user")
                 continue
             if task.state == State.QUEUED.value:
-                moves.cancel(task, "cancelled by a user")
+                _cancel(app, moves, task, None)
             moves.hide(task)
 
 
 def remove_all(app: App, states: Collection[State], project: str | None) -> None:
     """The same for every task, a page at a time."""
-    wanted = Filter(states=[s.value for s in states], project=project, size=500)
-    while True:
-        found, _ = page(app, wanted)
-        todo = [task.guid for task in found if not task.cancel_wanted]
-        if not todo:
-            return
-        remove_some(app, todo, states)
+    names = [state.value for state in states]
+    wanted = Filter(states=names, project=project, unwished=True, size=500)
+    while found := page(app, wanted)[0]:
+        remove_some(app, [task.guid for task in found], states)
 
 
 def _cancel(app: App, moves: life.Life, task: Task, info: str | None) -> None:
-    forced = task.state == State.RUNNING.value and task.cancel_wanted
     moves.cancel(task, info or "cancelled by a user")
-    if forced:
-        app.tidy_node(moves.sql, task.node)
+    if task.state == State.CANCELLED.value:
+        app.tidy_after(moves.sql, task)
     app.bell.ring()

@@ -57,6 +57,7 @@ def _end_late(app: App) -> None:
         moves = app.life(sql)
         for task in queue.closed_windows(sql, moves.now):
             moves.end(task, State.FAILED, "WINDOW_EXPIRED: no node started it in its window")
+            app.tidy_after(sql, task)
 
 
 class Upkeep(Thread):

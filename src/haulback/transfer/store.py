@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from pathlib import Path
 
 from haulback.disk import Disk
+from haulback.errors import HaulbackError
 from haulback.repository.manifest import Manifest
 from haulback.repository.repository import Draft, Repository
+
+log = logging.getLogger(__name__)
 
 
 def store_machine(
@@ -19,7 +23,10 @@ def store_machine(
     stored the backup exists, whatever happens to the rest.
     """
     manifest = repository.publish(folder, draft)
-    if repository.merge_index(folder, disk):
-        repository.sweep_index()
-    shutil.rmtree(folder)
+    try:
+        if repository.merge_index(folder, disk):
+            repository.sweep_index()
+    except HaulbackError as error:
+        log.warning("the index is merged another time: %s", error.message)
+    shutil.rmtree(folder, ignore_errors=True)
     return manifest

@@ -66,19 +66,32 @@ def test_only_attempts_have_staging_folders(home: Home, name: str):
 def test_a_target_appears_complete_or_not_at_all(home: Home):
     attempt = f"{new_guid()}-1"
     root = home.roots[0]
-    target = FolderTarget(home, str(root / "a" / "b"), attempt)
+    target = FolderTarget(home, str(root / "a" / "b"), "task", attempt)
     (target.folder / "disk").write_bytes(b"x")
     assert home.leftovers() == [attempt]
     assert not (root / "a").exists()
     assert target.commit() == root / "a" / "b"
     assert home.leftovers() == []
     with pytest.raises(Conflict, match="not empty"):
-        FolderTarget(home, str(root / "a" / "b"), attempt)
+        FolderTarget(home, str(root / "a" / "b"), "other", attempt)
+    assert FolderTarget(home, str(root / "a" / "b"), "task", attempt).made == root / "a" / "b"
+
+
+def test_a_link_that_came_meanwhile_is_not_followed(home: Home, tmp_path: Path):
+    root = home.roots[0]
+    (root / "a").mkdir(parents=True)
+    target = FolderTarget(home, str(root / "a" / "b" / "c"), "task", f"{new_guid()}-1")
+    (root / "a").rmdir()
+    (tmp_path / "outside").mkdir()
+    (root / "a").symlink_to(tmp_path / "outside")
+    with pytest.raises((Forbidden, Conflict)):
+        target.commit()
+    assert list((tmp_path / "outside").iterdir()) == []
 
 
 def test_a_given_up_target_leaves_nothing(home: Home):
     attempt = f"{new_guid()}-1"
-    FolderTarget(home, str(home.roots[0] / "x"), attempt)
+    FolderTarget(home, str(home.roots[0] / "x"), "task", attempt)
     home.discard(attempt)
     assert home.leftovers() == []
     assert list(home.roots[0].iterdir()) == []
@@ -89,7 +102,7 @@ def test_a_target_lies_below_a_root(home: Home, path: str, tmp_path: Path):
     home.roots[0].mkdir()
     os.symlink(tmp_path, home.roots[0] / "up")
     with pytest.raises(Forbidden, match="not below a restore root"):
-        FolderTarget(home, path.format(root=home.roots[0]), f"{new_guid()}-1")
+        FolderTarget(home, path.format(root=home.roots[0]), "task", f"{new_guid()}-1")
 
 
 def test_one_process_at_a_time(home: Home):

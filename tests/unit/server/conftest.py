@@ -58,7 +58,7 @@ class House:
                 Entity(guid=_guid(), uuid=_guid(), name=name, hypervisor=self.hypervisor.guid)
                 for name in ("db", "mail", "web")
             ]
-            SqlLedger(sql, START).inventory(self.hypervisor.guid, machines, complete=True)
+            SqlLedger(sql, START).inventory(self.hypervisor.guid, machines, complete_since=None)
             self.entities = SqlCatalogue(sql).entities(self.hypervisor.guid)
         self.secrets: dict[str, Enrolled] = {}
 

@@ -1,5 +1,6 @@
 """The life of tasks, on SQLite and on PostgreSQL."""
 
+import contextlib
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -8,7 +9,7 @@ from haulback.errors import Conflict, Fenced, Forbidden, HaulbackError, Malforme
 from haulback.server import movers, people, upkeep
 from haulback.server.movers import Done
 from haulback.server.store import catalogue, tables
-from haulback.server.store.catalogue import SqlCatalogue
+from haulback.server.store.catalogue import SqlCatalogue, SqlLedger
 from haulback.server.store.reports import Filter
 from haulback.tasks.states import State
 from tests.unit.server.conftest import EXPORTED, START, House
@@ -329,6 +330,7 @@ def test_without_a_destination_named_there_must_be_only_one(house: House):
 def test_a_machine_that_vanished_is_kept_but_not_present(house: House):
     node = house.node()
     [sync] = house.submit("inventory-sync", {"hypervisors": [house.hypervisor.guid]})
+    house.clock.now += 1
     house.take(node, sync)
     house.finish(node, sync, machines=[{"uuid": house.entities[0].uuid, "name": "db2"}])
     with house.app.store.read() as sql:
@@ -362,3 +364,89 @@ def test_all_finished_are_removed_and_nothing_else(house: House):
     left = {t.guid: t.state for t in people.page(house.app, Filter(types=["EXPORT"]))[0]}
     assert one.guid not in left
     assert sorted(left.values()) == ["QUEUED", "RUNNING"]
+
+
+def test_a_machine_imported_while_a_sync_looked_stays_present(house: House):
+    node = house.node()
+    [sync] = house.submit("inventory-sync", {"hypervisors": [house.hypervisor.guid]})
+    house.clock.now += 1
+    house.take(node, sync)
+    with house.app.store.write() as sql:
+        made = type(house.entities[0])(
+            guid=house.user.guid, uuid="new", name="new", hypervisor=house.hypervisor.guid
+        )
+        SqlLedger(sql, house.clock.now).inventory(
+            house.hypervisor.guid, [made, made], complete_since=None
+        )
+    house.finish(node, sync, machines=[])
+    with house.app.store.read() as sql:
+        found = SqlCatalogue(sql).entities(house.hypervisor.guid)
+    assert [e.name for e in found if e.present] == ["new"]
+
+
+def test_late_words_of_an_earlier_attempt_of_the_same_process_do_not_count(house: House):
+    node = house.node()
+    [export] = house.export()
+    house.take(node, export)
+    house.clock.now += house.app.lease_ms + 1
+    upkeep.tick(house.app)
+    house.take(node, export)
+    node.attempt = 1
+    house.refuses(Fenced, house.fail, node, export)
+    house.refuses(Fenced, movers.add_results, house.app, node, export.guid, {})
+    node.attempt = 2
+    house.finish(node, export, **EXPORTED)
+    assert house.follower(export).params["staging"] == f"{export.guid}-2"
+
+
+@pytest.mark.parametrize("how", ["cancel", "remove", "window", "wish"])
+def test_an_export_that_nobody_wants_any_more_is_tidied_away(house: House, how: str):
+    node = house.node()
+    if how == "wish":
+        [export] = house.export()
+        house.take(node, export)
+        people.set_state(house.app, export.guid, State.CANCELLED, None)
+        house.finish(node, export, **EXPORTED)
+    else:
+        store = house.exported(node)
+        if how == "cancel":
+            people.set_state(house.app, store.guid, State.CANCELLED, None)
+        if how == "remove":
+            people.remove_some(house.app, [store.guid], [State.QUEUED])
+        house.clock.now += 6 * 3_600_000 if how == "window" else 0
+        upkeep.tick(house.app)
+    assert [task.type for task in movers.offer(house.app, node)] == ["STAGING_CLEANUP"]
+
+
+def test_bulk_operations_pass_over_what_is_not_there(house: House):
+    one, two, _ = house.export(*house.entities)
+    people.remove_some(house.app, [one.guid, house.user.guid, two.guid], [State.QUEUED])
+    assert (house.state(one), house.state(two)) == ("CANCELLED", "CANCELLED")
+
+
+@pytest.mark.parametrize(
+    "machine",
+    [
+        {"uuid": "u" * 81, "name": "a"},
+        {"uuid": "u", "name": "n" * 401},
+        {"uuid": "u", "name": "a\0b"},
+        {"uuid": "u", "name": "a", "disks": [{"name": "d", "size": "big"}]},
+    ],
+)
+def test_results_that_the_database_cannot_hold_are_no_success(house: House, machine: object):
+    node = house.node()
+    [sync] = house.submit("inventory-sync", {"hypervisors": [house.hypervisor.guid]})
+    house.take(node, sync)
+    done = Done(sync.guid, 1, {"machines": [machine]})
+    with contextlib.suppress(Malformed):  # SQLite holds some of them
+        house.finish(node, sync, machines=[machine])
+    house.node(done=[done])
+    with house.app.store.read() as sql:
+        assert SqlCatalogue(sql).entities(house.hypervisor.guid)
+
+
+def test_a_limit_of_nothing_admits_nothing(house: House):
+    node = house.node()
+    house.app.limits = {"export.source": 0}
+    [export] = house.export()
+    house.refuses(Conflict, house.take, node, export)

@@ -154,6 +154,7 @@ class ImageFolder:
     def _place(self, room: Path, wanted: Machine, attempt: str, overwrite: bool) -> Machine:
         """Give a complete machine its uuid, name and folder."""
         with self._alone():
+            self._undo_exchanges()
             found, _ = self._scan()
             old = _replaced(found, wanted) if overwrite else None
             made = _settled(wanted, old, [other for other in found if other != old])
@@ -166,6 +167,11 @@ class ImageFolder:
             self._rename(room, self.root / name)
             self._files.sync_folder(self.root)
             return complete
+
+    def _undo_exchanges(self) -> None:
+        """While we are alone, a machine set aside is one whose exchanger died."""
+        for path in self.root.glob(".haulback-*.old.*"):
+            self._undo(path)
 
     def _exchange(self, room: Path, old: tuple[Path, Definition], attempt: str) -> None:
         """Put `room` in the place of a machine; `sweep` can undo it up to the second rename."""

@@ -47,6 +47,8 @@ async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRou
         raise Forbidden("a node may not do this; it is for people")
     if allowed == "nodes" and isinstance(caller, Account):
         raise Forbidden("only the node that runs a task may do this")
+    if isinstance(caller, Node):
+        caller.attempt = _attempt(connection)
     connection.scope["haulback"] = caller  # type: ignore[typeddict-unknown-key]
 
 
@@ -58,6 +60,12 @@ def _identify(connection: ASGIConnection[Any, Any, Any, Any]) -> Account | Node:
         if found:
             return found
     raise Unauthenticated("log in first (POST /api/session/login)")
+
+
+def _attempt(connection: ASGIConnection[Any, Any, Any, Any]) -> int | None:
+    """A node's process may run a task twice: late words of the first attempt must not count."""
+    said = str(connection.query_params.get("attempt", ""))
+    return int(said) if said.isascii() and said.isdigit() and len(said) < 10 else None
 
 
 def caller(request: Call) -> Account | Node:

@@ -71,7 +71,7 @@ def one_machine(request: Call, guid: FromPath[str]) -> Response[bytes]:
 @threaded
 def list_backups(request: Call) -> Response[bytes]:
     """A page of backups, the newest first."""
-    found, total = _backups(request, request.query_params.getall("status", []))
+    found, total = _backups(request, queries.several(request, "status"))
     return answer([_backup(one) for one in found], headers={"X-Total-Count": str(total)})
 
 

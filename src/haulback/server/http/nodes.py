@@ -87,9 +87,12 @@ def open_session(request: Call, body: RawBody) -> Response[bytes]:
         wanted = msgspec.convert(parse(body), Session)
     except msgspec.ValidationError as error:
         raise Malformed(f"the body: {error}") from None
+    for text in (wanted.guid, wanted.secret, wanted.version, *wanted.restoreRoots):
+        if "\0" in text or len(text) > 1000:
+            raise Malformed("the body: a text is too long or holds a NUL character")
     who = Enrolled(wanted.guid, wanted.secret)
     opened = movers.open_session(
-        app_of(request), who, wanted.version, wanted.restoreRoots, wanted.done
+        app_of(request), who, wanted.version[:40], wanted.restoreRoots, wanted.done
     )
     return answer(opened, 201)
 

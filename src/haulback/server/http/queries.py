@@ -9,6 +9,7 @@ from haulback.server.store.reports import MOST, Filter
 from haulback.tasks.record import CONTRACT_TYPES
 from haulback.tasks.states import State
 
+_LONGEST = 200
 _REFS = {
     "backup": "backup",
     "backup-destination": "backupDestination",
@@ -31,7 +32,7 @@ def task_filter(request: Call) -> Filter:
         refs={role: _guid(v, name) for name, role in _REFS.items() if (v := one(request, name))},
         parent=_optional_guid(request, "parent-task"),
         workflow=_optional_guid(request, "workflow-execution"),
-        project=one(request, "project-uuid"),
+        project=project(request),
         text=one(request, "filter"),
         name=one(request, "nameLike"),
         mounted=flag(request, "mounted-backup-assigned"),
@@ -43,9 +44,27 @@ def task_filter(request: Call) -> Filter:
 
 
 def one(request: Call, name: str) -> str | None:
-    """A parameter's value; None when it is absent or empty."""
-    value = request.query_params.get(name)
-    return str(value) if value else None
+    """A parameter's value; None when it is absent or empty.  Raises Malformed."""
+    value = str(request.query_params.get(name) or "")
+    if "\0" in value or len(value) > _LONGEST:
+        raise Malformed(f"{name}: at most {_LONGEST} characters, none of them NUL", field=name)
+    return value or None
+
+
+def several(request: Call, name: str) -> list[str]:
+    """All values of a parameter that are not empty.  Raises Malformed."""
+    found = [str(value) for value in request.query_params.getall(name, []) if value]
+    if any("\0" in value or len(value) > _LONGEST for value in found):
+        raise Malformed(f"{name}: at most {_LONGEST} characters, none of them NUL", field=name)
+    return found
+
+
+def project(request: Call) -> str | None:
+    """The tenant a portal adds to every call.  Raises Malformed."""
+    value = one(request, "project-uuid")
+    if value and len(value) > 80:
+        raise Malformed("project-uuid: at most 80 characters", field="project-uuid")
+    return value
 
 
 def flag(request: Call, name: str) -> bool | None:

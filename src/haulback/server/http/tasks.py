@@ -153,7 +153,7 @@ def _all(path: str, states: list[State]) -> HTTPRouteHandler:
     @delete(path, status_code=204, name=path)
     @threaded
     def handler(request: Call) -> None:
-        people.remove_all(app_of(request), states, queries.one(request, "project-uuid"))
+        people.remove_all(app_of(request), states, queries.project(request))
 
     return handler
 
@@ -162,7 +162,7 @@ def _submission(way: Submission) -> HTTPRouteHandler:
     @post(f"/tasks/{way.path}", name=f"submit-{way.path}")
     @threaded
     def handler(request: Call, body: RawBody) -> Response[bytes]:
-        project = queries.one(request, "project-uuid")
+        project = queries.project(request)
         account = person(request)
         who = Named(account.guid, account.login)
         heads = people.submit(app_of(request), way, body, who, project)

@@ -37,6 +37,7 @@ class Node(msgspec.Struct):
     staging_total: int
     staging_used: int
     restore_roots: list[str]
+    attempt: int | None = None  # for which it speaks in the call at hand, if it says so
 
 
 class Enrolled(msgspec.Struct):

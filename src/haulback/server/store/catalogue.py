@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import msgspec
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
 from haulback.errors import Malformed, NotFound
 from haulback.ids import new_guid
@@ -149,26 +150,20 @@ class SqlLedger:
         where = tables.destination.c.guid == destination
         self._sql.execute(sa.update(tables.destination).where(where).values(repository=repository))
 
-    def inventory(self, hypervisor: str, machines: Iterable[Entity], *, complete: bool) -> None:
-        known = {e.uuid: e for e in SqlCatalogue(self._sql).entities(hypervisor)}
-        seen = set()
-        for machine in machines:
-            seen.add(machine.uuid)
-            self._upsert(known.get(machine.uuid), machine)
-        if complete:
-            gone = [e.guid for uuid, e in known.items() if uuid not in seen and e.present]
-            for guid in gone:
-                where = tables.entity.c.guid == guid
-                self._sql.execute(sa.update(tables.entity).where(where).values(present=False))
-
-    def _upsert(self, old: Entity | None, new: Entity) -> None:
-        if old is None:
-            self._sql.execute(sa.insert(tables.entity).values(_row(new)))
-            return
-        new = msgspec.structs.replace(new, guid=old.guid)
-        if new != old:
-            where = tables.entity.c.guid == old.guid
-            self._sql.execute(sa.update(tables.entity).where(where).values(_row(new)))
+    def inventory(
+        self, hypervisor: str, machines: Iterable[Entity], *, complete_since: int | None
+    ) -> None:
+        rows = {m.uuid: {**_row(m), "seen": self._now} for m in machines}
+        insert = postgresql.insert if self._sql.dialect.name == "postgresql" else sqlite.insert
+        new = insert(tables.entity)
+        fresh = {name: new.excluded[name] for name in ("name", "type", "present", "disks", "seen")}
+        if rows:
+            upsert = new.on_conflict_do_update(index_elements=["hypervisor", "uuid"], set_=fresh)
+            self._sql.execute(upsert, list(rows.values()))
+        if complete_since is not None:
+            table = tables.entity.c
+            gone = (table.hypervisor == hypervisor, table.present, table.seen < complete_since)
+            self._sql.execute(sa.update(tables.entity).where(*gone).values(present=False))
 
 
 def add(connection: sa.Connection, table: sa.Table, record: msgspec.Struct, **more: Any) -> None:

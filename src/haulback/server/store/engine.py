@@ -33,18 +33,18 @@ class Store:
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """A transaction that only reads."""
-        with _reachable(), self.engine.begin() as connection:
+        with mapped(), self.engine.begin() as connection:
             yield connection
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
         """A transaction; everything in it happens, durably, or nothing does."""
         if not self.is_sqlite:
-            with _reachable(), self.engine.begin() as connection:
+            with mapped(), self.engine.begin() as connection:
                 yield connection
             return
         # SQLite has one writer: threads queue here instead of polling the file's lock.
-        with self._writer, _reachable(), self.engine.connect() as plain:
+        with self._writer, mapped(), self.engine.connect() as plain:
             connection = plain.execution_options(immediate=True)
             with connection.begin():
                 yield connection
@@ -67,7 +67,7 @@ def open_store(url: str) -> Store:
     else:
         store = Store(sa.create_engine(parsed.set(drivername="postgresql+psycopg"), pool_size=16))
     try:
-        with _reachable():
+        with mapped():
             _migrate(store.engine)
     except BaseException as error:
         store.close()
@@ -137,11 +137,16 @@ def _begin(connection: sa.Connection) -> None:
 
 
 @contextmanager
-def _reachable() -> Iterator[None]:
+def mapped() -> Iterator[None]:
+    """The database's refusals as ours: away, a value it cannot hold, a clash with another row."""
     try:
         yield
     except sa.exc.OperationalError as error:
         raise Unavailable(f"the database does not answer: {_first_line(error.orig)}") from error
+    except (sa.exc.DataError, OverflowError) as error:
+        raise Malformed("a value is too long, too large or holds a NUL character") from error
+    except sa.exc.IntegrityError as error:
+        raise Conflict("something else came first: read again and try again") from error
 
 
 def _first_line(error: BaseException | None) -> str:

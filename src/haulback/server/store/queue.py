@@ -130,7 +130,7 @@ def take(
 
 def fill(connection: sa.Connection, key: str, most: int) -> None:
     """Occupy a place in a limit row.  Raises Conflict when there is none left."""
-    if connection.execute(_FILL, {"key": key, "most": most}).rowcount != 1:
+    if most < 1 or connection.execute(_FILL, {"key": key, "most": most}).rowcount != 1:
         raise Conflict(f"the task has to wait: {queue.waiting_for(key)}", slot=key)
 
 

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from haulback.errors import Malformed
 from haulback.server.store import tasks
-from haulback.server.store.tables import log_line, task_ref
+from haulback.server.store.tables import log_line, node, task_ref
 from haulback.server.store.tables import task as table
 from haulback.tasks.record import Task
 from haulback.tasks.states import PLANNED
@@ -42,6 +42,7 @@ class Filter(msgspec.Struct, kw_only=True):
     text: str | None = None
     name: str | None = None
     mounted: bool | None = None
+    unwished: bool = False  # only those that nobody has wished to cancel yet
     order: str | None = None
     descending: bool = False
     page: int | None = None
@@ -105,11 +106,16 @@ def _where(wanted: Filter) -> list[sa.ColumnElement[bool]]:
     ):
         if value:
             where.append(column == value)
+    if wanted.unwished:
+        where.append(~table.c.cancel_wanted)
     where += [_refers(role, guid) for role, guid in wanted.refs.items()]
     if wanted.mounted is not None:
         mounted = sa.exists().where(task_ref.c.task == table.c.guid, _role("mountedBackup"))
         where.append(mounted if wanted.mounted else ~mounted)
-    where += [_contains(text) for text in (wanted.text, wanted.name) if text]
+    if wanted.text:
+        where.append(_contains(wanted.text))
+    if wanted.name:
+        where.append(_named(wanted.name))
     return where
 
 
@@ -124,10 +130,18 @@ def _role(role: str) -> sa.ColumnElement[bool]:
     return task_ref.c.role == role
 
 
+def _named(text: str) -> sa.ColumnElement[bool]:
+    """The name of something the task is about."""
+    like = task_ref.c.name.icontains(text, autoescape=True)
+    return sa.exists().where(task_ref.c.task == table.c.guid, like)
+
+
 def _contains(text: str) -> sa.ColumnElement[bool]:
-    """Free text over type, state, guid and the names of what the task is about."""
-    columns = (table.c.type, table.c.state, table.c.guid, table.c.refs)
-    return sa.or_(*(column.icontains(text, autoescape=True) for column in columns))
+    """Free text over type, state and guid, and the names of what the task is about."""
+    columns = (table.c.type, table.c.state, table.c.guid)
+    on_node = sa.select(node.c.guid).where(node.c.name.icontains(text, autoescape=True))
+    found = (column.icontains(text, autoescape=True) for column in columns)
+    return sa.or_(*found, table.c.node.in_(on_node), _named(text))
 
 
 def _order(wanted: Filter) -> list[sa.ColumnElement[Any]]:

@@ -84,6 +84,7 @@ task_ref = Table(
     Column("task", ForeignKey("task.guid", ondelete="CASCADE"), primary_key=True),
     Column("role", String(40), primary_key=True),
     Column("guid", _GUID, nullable=False),
+    Column("name", String(400), nullable=False),
     Index("task_ref_guid", "role", "guid"),
 )
 
@@ -178,6 +179,7 @@ entity = Table(
     Column("hypervisor", ForeignKey("hypervisor.guid"), nullable=False),
     Column("present", Boolean, nullable=False),
     Column("disks", Text, nullable=False),
+    Column("seen", BigInteger, nullable=False),
     Index("entity_uuid", "hypervisor", "uuid", unique=True),
     Index("entity_name", "name", "guid"),
 )

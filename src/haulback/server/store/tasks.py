@@ -24,7 +24,7 @@ def insert(connection: sa.Connection, tasks: Iterable[Task]) -> None:
         return
     connection.execute(sa.insert(table), [_encode(msgspec.structs.asdict(t)) for t in found])
     refs = [
-        {"task": t.guid, "role": role, "guid": ref.guid}
+        {"task": t.guid, "role": role, "guid": ref.guid, "name": ref.name}
         for t in found
         for role, ref in t.refs.items()
     ]
@@ -37,11 +37,17 @@ def get(connection: sa.Connection, guid: str, *, lock: bool = False) -> Task:
 
     Raises NotFound.
     """
+    found = find(connection, guid, lock=lock)
+    if found is None:
+        raise NotFound(f"there is no task {guid}", guid=guid)
+    return found
+
+
+def find(connection: sa.Connection, guid: str, *, lock: bool = False) -> Task | None:
+    """The same, None for an unknown guid."""
     query = sa.select(table).where(table.c.guid == guid)
     row = connection.execute(query.with_for_update() if lock else query).one_or_none()
-    if row is None:
-        raise NotFound(f"there is no task {guid}", guid=guid)
-    return task_of(row)
+    return task_of(row) if row else None
 
 
 def visible(connection: sa.Connection, guid: str, *, lock: bool = False) -> Task:

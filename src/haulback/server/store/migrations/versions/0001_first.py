@@ -210,6 +210,7 @@ def _entity() -> None:
         sa.Column("hypervisor", sa.String(length=36), nullable=False),
         sa.Column("present", sa.Boolean(), nullable=False),
         sa.Column("disks", sa.Text(), nullable=False),
+        sa.Column("seen", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(
             ["hypervisor"],
             ["hypervisor.guid"],
@@ -250,6 +251,7 @@ def _task_ref() -> None:
         sa.Column("task", sa.String(length=36), nullable=False),
         sa.Column("role", sa.String(length=40), nullable=False),
         sa.Column("guid", sa.String(length=36), nullable=False),
+        sa.Column("name", sa.String(length=400), nullable=False),
         sa.ForeignKeyConstraint(["task"], ["task.guid"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("task", "role"),
     )
