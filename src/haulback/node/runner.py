@@ -200,7 +200,7 @@ class Runner:
         except Unavailable:
             return  # told to stop first: the journal keeps it for the next session
         except (Fenced, Unauthenticated):
-            log.warning("task %s: this attempt is over", work.guid)
+            self._discard_unless_needed(work)
         except HaulbackError as error:
             if error.code == "internal":
                 return  # the server's defect, not the work's: the lease decides, the journal stays
@@ -208,6 +208,15 @@ class Runner:
         else:
             self._tidy(work, kind)
         self._home.journal.remove(work.attempt)
+
+    def _discard_unless_needed(self, work: Work) -> None:
+        """Too late, or only a repeated FINISHED whose first was heard?  The server knows."""
+        log.warning("task %s: this attempt is over", work.guid)
+        try:
+            if work.attempt not in work.needed():
+                self._home.discard(work.attempt)
+        except HaulbackError as error:
+            log.warning("task %s: %s; left to a later clean-up", work.guid, error.message)
 
     def _tidy(self, work: Work, kind: Kind) -> None:
         if not kind.stages:
