@@ -1,0 +1,263 @@
+"""The node's main loop against a server that answers as a test wants."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from haulback.errors import (
+    Cancelled,
+    Conflict,
+    Fenced,
+    HaulbackError,
+    OutOfSpace,
+    Unauthenticated,
+    Unavailable,
+)
+from haulback.ids import new_guid
+from haulback.kinds.seam import Kind
+from haulback.node import job as jobs
+from haulback.node import runner as runners
+from haulback.node.home import Home, Identity, write_identity
+from haulback.node.job import Work
+from haulback.node.link import Offer
+from haulback.node.runner import Runner
+
+
+class Order(msgspec.Struct):
+    """Nothing to know."""
+
+
+class Server:
+    """Stands for the link: what is offered, what goes wrong, what it was told."""
+
+    lease = 5.0
+
+    def __init__(self) -> None:
+        self.guid = new_guid()
+        self.told: list[str] = []
+        self.errors: dict[str, list[Exception]] = {}
+        self.news, self.ended = threading.Event(), threading.Event()
+        self.offered = [self.guid]
+        self.number = 0
+        self.on_order: Callable[[], None] = lambda: None
+
+    def _answer(self, what: str) -> None:
+        if self.errors.get(what):
+            raise self.errors[what].pop(0)
+
+    def open(self) -> None:
+        self._answer("open")
+
+    def now_ms(self) -> int:
+        return 0
+
+    def offers(self) -> list[Offer]:
+        self._answer("offers")
+        if not self.offered:
+            self.news.wait(0.05)
+            return []
+        return [Offer(self.offered.pop(), {"name": "TEST"})]
+
+    def take(self, guid: str) -> None:
+        self._answer("take")
+        self.number += 1
+
+    def order(self, guid: str, kind: type[msgspec.Struct]) -> tuple[int, Any]:
+        self._answer("order")
+        self.on_order()
+        return self.number, Order()
+
+    def results(self, attempt: str, results: dict[str, Any]) -> None:
+        self._answer("results")
+
+    def set_state(self, attempt: str, state: str, info: str | None = None) -> None:
+        self._answer("state")
+        (info or "").encode()
+        self.told.append(state)
+        self.ended.set()
+
+    def log(self, attempt: str, lines: list[str]) -> None:
+        "".join(lines).encode()
+
+    def is_cancelled(self, attempt: str) -> bool:
+        return False
+
+    def needed(self, names: list[str]) -> list[str]:
+        return []
+
+    def progress(self, attempt: str, percent: float) -> None:
+        self._answer("progress")
+
+    def rate(self, attempt: str, per_second: float, done: int) -> None:
+        """Heard."""
+
+    def alive(self, total: int, used: int) -> None:
+        """Heard."""
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
+    monkeypatch.setattr(jobs, "_AGAIN", 0.01)
+    monkeypatch.setattr(runners, "_AGAIN", 0.01)
+    write_identity(tmp_path, Identity(new_guid(), "s"))
+    made = Home(tmp_path, [])
+    yield made
+    made.close()
+
+
+def runs(server: Server, home: Home, run: Callable[[Work], dict[str, Any]]) -> Runner:
+    """A node at work until `stop`; on another thread."""
+    kind = Kind(
+        type="TEST", lane="upkeep", order=Order, prepare=lambda task, known: Order(), run=run
+    )
+    runner = Runner(server, home, {"TEST": kind})  # type: ignore[arg-type]
+    runner.thread = threading.Thread(target=runner.run)  # type: ignore[attr-defined]
+    runner.thread.start()  # type: ignore[attr-defined]
+    return runner
+
+
+def ends(runner: Runner) -> None:
+    runner.stop()
+    runner.thread.join(20)  # type: ignore[attr-defined]
+    assert not runner.thread.is_alive()  # type: ignore[attr-defined]
+
+
+def told(server: Server, home: Home, run: Callable[[Work], dict[str, Any]]) -> list[str]:
+    """What the server was told when the work was over."""
+    runner = runs(server, home, run)
+    assert server.ended.wait(20)
+    ends(runner)
+    assert home.leftovers() == []
+    return server.told
+
+
+def test_work_is_taken_done_and_told(home: Home):
+    assert told(Server(), home, lambda work: {"done": 1}) == ["FINISHED"]
+    assert home.journal.entries() == []
+
+
+def test_an_unexpected_answer_does_not_end_the_asking(home: Home):
+    server = Server()
+    server.errors = {"offers": [HaulbackError("a defect"), ValueError("?"), Unavailable("away")]}
+    assert told(server, home, lambda work: {}) == ["FINISHED"]
+
+
+def test_a_server_that_is_away_or_stumbles_is_asked_again(home: Home):
+    server = Server()
+    server.errors = {
+        "open": [Unavailable("away")],
+        "order": [Unavailable("away"), HaulbackError("a defect")],
+        "results": [HaulbackError("a defect"), Unavailable("away")],
+        "state": [Unavailable("away")],
+    }
+    assert told(server, home, lambda work: {}) == ["FINISHED"]
+
+
+def test_finished_work_is_kept_for_the_next_session_when_nobody_hears_of_it(home: Home):
+    server, heard = Server(), threading.Event()
+    server.errors = {"results": [HaulbackError("a defect")] * 50}
+
+    def run(work: Work) -> dict[str, Any]:
+        heard.set()
+        return {"stored": 7}
+
+    runner = runs(server, home, run)
+    assert heard.wait(20)
+    while len(server.errors["results"]) > 44:
+        heard.wait(0.01)
+    ends(runner)
+    assert server.told == []
+    [entry] = home.journal.entries()
+    assert entry["results"]["stored"] == 7
+
+
+def test_a_journal_that_cannot_be_written_loses_no_work(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+):
+    def full(*_: object) -> None:
+        raise OutOfSpace("full")
+
+    monkeypatch.setattr(home.journal, "write", full)
+    assert told(Server(), home, lambda work: {}) == ["FINISHED"]
+
+
+def test_names_that_cannot_be_sent_are_sent_escaped(home: Home):
+    def run(work: Work) -> dict[str, Any]:
+        work.log("bad\udcff")
+        raise Conflict("bad\udcff\0")
+
+    server = Server()
+    assert told(server, home, run) == ["FAILED"]
+
+
+@pytest.mark.parametrize(
+    ("error", "state"),
+    [(Cancelled("x"), ["CANCELLED"]), (Conflict("x"), ["FAILED"]), (ValueError("x"), ["FAILED"])],
+)
+def test_what_went_wrong_is_told_after_cleaning_up(home: Home, error: Exception, state: list[str]):
+    def run(work: Work) -> dict[str, Any]:
+        (work.folder / "half").write_bytes(b"x")
+        raise error
+
+    assert told(Server(), home, run) == state
+
+
+def test_a_task_that_is_still_worked_on_is_not_taken_again(home: Home):
+    server, begun, over = Server(), threading.Event(), threading.Event()
+
+    def run(work: Work) -> dict[str, Any]:
+        if work.attempt.endswith("-2"):
+            return {}
+        begun.set()
+        try:
+            while True:
+                work.meter(1)
+                over.wait(0.01)
+        except Fenced:
+            server.offered = [server.guid]
+            raise
+
+    runner = runs(server, home, run)
+    assert begun.wait(20)
+    server.offered = [server.guid]
+    assert server.ended.wait(20)
+    ends(runner)
+    assert server.told == ["FINISHED"]
+    assert server.number == 2
+
+
+def test_stopping_ends_work_that_has_hardly_begun(home: Home):
+    server = Server()
+    runner: list[Runner] = []
+    begun = threading.Event()
+
+    def stop() -> None:
+        begun.set()
+        runner[0].stop()
+
+    server.on_order = stop
+
+    def run(work: Work) -> dict[str, Any]:
+        while True:
+            work.meter(1)
+
+    server.offered = []
+    runner.append(runs(server, home, run))
+    server.offered = [server.guid]
+    assert begun.wait(20)
+    ends(runner[0])
+    assert server.told == []
+
+
+def test_a_node_whose_session_is_over_says_so(home: Home):
+    server = Server()
+    server.errors = {"offers": [Unauthenticated("newer")]}
+    runner = Runner(server, home, {})  # type: ignore[arg-type]
+    with pytest.raises(Fenced, match="another process"):
+        runner.run()
