@@ -450,3 +450,16 @@ def test_a_limit_of_nothing_admits_nothing(house: House):
     house.app.limits = {"export.source": 0}
     [export] = house.export()
     house.refuses(Conflict, house.take, node, export)
+
+
+def test_what_a_restore_left_is_not_needed_by_the_import_that_follows(house: House):
+    node = house.node()
+    store = house.exported(node)
+    house.take(node, store)
+    house.finish(node, store, stored=5)
+    body = {"backup": store.ref("backup"), "hypervisor": {"guid": house.hypervisor.guid}}
+    [restore] = house.submit("restore-and-import", body)
+    house.take(node, restore)
+    house.finish(node, restore, checked=True)
+    assert house.follower(restore).state == "QUEUED"
+    assert movers.needed(house.app, [f"{restore.guid}-1"]) == []

@@ -15,7 +15,6 @@ from haulback.ids import new_guid
 from haulback.inventory.records import Backup, Base, Destination, Entity, Hypervisor
 from haulback.server.store import tables
 from haulback.tasks.record import NewBackup, Task
-from haulback.tasks.states import PLANNED
 from haulback.wire import Named
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -99,8 +98,9 @@ class SqlCatalogue:
             return False
         if row.state == "RUNNING":
             return True
-        waiting = (task.follows == guid, task.state.in_((PLANNED, "QUEUED", "RUNNING")))
-        return self._sql.scalar(sa.select(task.guid).where(*waiting).limit(1)) is not None
+        waiting = (task.follows == guid, task.state.in_(("QUEUED", "RUNNING")))
+        params = self._sql.scalars(sa.select(task.params).where(*waiting))
+        return any("staging" in msgspec.json.decode(text) for text in params)
 
 
 class SqlLedger:

@@ -141,7 +141,8 @@ class Life:
 
     def _queue(self, follower: Task, task: Task, slots: list[str]) -> None:
         start = max(self.now, follower.window_start)
-        pinned = task.node if self.kinds[task.type].stages else None
+        stages = self.kinds[task.type].stages
+        staging = {"staging": task.attempt_name} if stages else {}
         tasks.change(
             self.sql,
             follower,
@@ -151,8 +152,8 @@ class Life:
             window_end=start + follower.window_length,
             rank=rank(start, follower.priority),
             ready=start <= self.now,
-            pinned_node=pinned or follower.pinned_node,
-            params={**follower.params, "staging": task.attempt_name, "before": task.results},
+            pinned_node=(task.node if stages else None) or follower.pinned_node,
+            params={**follower.params, **staging, "before": task.results},
             slots=slots,
         )
 
