@@ -264,3 +264,9 @@ def test_over_tls_a_node_trusts_the_certificate_it_was_given(tmp_path: Path):
             Api(site.api.url).get("/nodes")
     finally:
         site.close()
+
+
+def test_server_and_node_stop_quietly(site: Site):
+    assert site.server.end(signal.SIGTERM) == 0
+    assert site.node.end(signal.SIGTERM) == 0
+    assert "Traceback" not in site.log.read_text()

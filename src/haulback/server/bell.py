@@ -12,6 +12,7 @@ class Bell:
     def __init__(self) -> None:
         self._lock = Lock()
         self._waiting: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
+        self.is_over = False
 
     def ring(self) -> None:
         """Wake everybody who listens now."""
@@ -20,6 +21,11 @@ class Bell:
         for loop, event in waiting:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(event.set)
+
+    def end(self) -> None:
+        """Send everybody home: the server stops."""
+        self.is_over = True
+        self.ring()
 
     def listen(self) -> asyncio.Event:
         """An event that the next ring sets; listen first, look then, wait last."""

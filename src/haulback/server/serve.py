@@ -5,8 +5,11 @@ from __future__ import annotations
 import ipaddress
 import logging
 import secrets
+import signal
 import socket
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -38,6 +41,34 @@ class Settings(msgspec.Struct, kw_only=True):
     limits: Mapping[str, int] = {}
 
 
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class _Uvicorn(uvicorn.Server):
+    """Sends waiting nodes home before it waits for open requests."""
+
+    def __init__(self, config: uvicorn.Config, app: App) -> None:
+        super().__init__(config)
+        self._app = app
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """As the original, but a signal that ended us well does not kill us afterwards."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self.handle_exit) for number in _SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._app.bell.end()
+        await super().shutdown(sockets)
+
+
 class Server:
     """Listens from the moment it is made; `run` answers.  `password` is one that was made up."""
 
@@ -57,7 +88,7 @@ class Server:
         host, port = self._socket.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
         self.url = f"{scheme}://{shown}:{port}"
-        self._uvicorn = uvicorn.Server(_config(self.app, settings))
+        self._uvicorn = _Uvicorn(_config(self.app, settings), self.app)
         self._upkeep = upkeep.Upkeep(self.app, min(1.0, settings.lease_ms / 5000))
 
     def run(self) -> None:
@@ -104,7 +135,7 @@ def _config(app: App, settings: Settings) -> uvicorn.Config:
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=1,
+        timeout_graceful_shutdown=5,
         ssl_certfile=settings.tls_cert,
         ssl_keyfile=settings.tls_key,
     )

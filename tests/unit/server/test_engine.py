@@ -10,6 +10,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from haulback.errors import Conflict, Malformed, Unavailable
+from haulback.server.store import queue
 from haulback.server.store.engine import open_store
 from haulback.server.store.tables import metadata
 
@@ -76,3 +77,14 @@ def test_other_databases_are_refused(url: str):
 def test_a_database_that_does_not_answer_is_said_so():
     with pytest.raises(Unavailable):
         open_store("postgresql://nobody@127.0.0.1:1/none?connect_timeout=2")
+
+
+def test_an_offer_reads_the_index_of_ready_tasks_and_sorts_nothing(tmp_path: Path):
+    store = open_store(f"sqlite:///{tmp_path}/a.db")
+    with store.read() as sql:
+        literal = {"literal_binds": True}
+        text = queue.ready("export", "", 1).compile(sql.engine, compile_kwargs=literal)
+        plan = [str(row[3]) for row in sql.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}")]
+    store.close()
+    assert any("USING INDEX task_ready (lane=? AND pinned_node=?)" in step for step in plan), plan
+    assert not any("SCAN" in step or "TEMP B-TREE" in step for step in plan), plan

@@ -58,7 +58,7 @@ async def queued(request: Call) -> Response[bytes]:
         try:
             found = await asyncio.to_thread(_offer, request, asking)
             left = end - asyncio.get_running_loop().time()
-            if found or left <= 0:
+            if found or left <= 0 or app.bell.is_over:
                 return answer([views.details(task) for task in found])
             await asyncio.wait_for(event.wait(), min(left, _LOOK_AGAIN))
         except TimeoutError:

@@ -64,14 +64,7 @@ def _lane(connection: sa.Connection, lane: str, node: str, now: int, room: int) 
     """The first tasks of a lane; one source or entity may not get more than it has room for."""
     found = []
     for pinned in ("", node):
-        query = (
-            sa.select(table)
-            .where(_READY, table.c.lane == lane, table.c.pinned_node == pinned)
-            .where(table.c.window_end > now, ~_full(table.c.source_slot))
-            .where(~_full(table.c.entity_slot))
-            .order_by(table.c.rank)
-            .limit(room * 4)
-        )
+        query = ready(lane, pinned, now).limit(room * 4)
         found += [tasks.task_of(row) for row in connection.execute(query)]
     chosen: list[Task] = []
     entities: set[str] = set()
@@ -82,6 +75,16 @@ def _lane(connection: sa.Connection, lane: str, node: str, now: int, room: int) 
         if task.entity_slot:
             entities.add(task.entity_slot)
     return chosen[:room]
+
+
+def ready(lane: str, pinned: str, now: int) -> sa.Select[Any]:
+    """The ready tasks of a lane in their order, read from the index of ready tasks alone."""
+    return (
+        sa.select(table)
+        .where(_READY, table.c.lane == lane, table.c.pinned_node == pinned)
+        .where(table.c.window_end > now, ~_full(table.c.source_slot), ~_full(table.c.entity_slot))
+        .order_by(table.c.rank)
+    )
 
 
 def _full(key: sa.ColumnElement[Any]) -> sa.Exists:
