@@ -7,10 +7,11 @@ from threading import Event, Thread
 
 from haulback.errors import HaulbackError
 from haulback.server.app import App
-from haulback.server.store import life, queue
+from haulback.server.store import life, queue, tasks
 from haulback.tasks.states import State
 
 _JUMP_MS = 1_000
+KEEP_MS = 30 * 86_400_000  # how long a removed task can still be asked for its log and rate
 log = logging.getLogger(__name__)
 
 
@@ -27,6 +28,8 @@ def tick(app: App) -> None:
         opened = queue.open_windows(sql, app.clock.now_ms())
     lost = _end_lost(app)
     _end_late(app)
+    with app.store.write() as sql:
+        tasks.forget(sql, app.clock.now_ms() - KEEP_MS)
     if opened or lost:
         app.bell.ring()
 

@@ -463,3 +463,16 @@ def test_what_a_restore_left_is_not_needed_by_the_import_that_follows(house: Hou
     house.finish(node, restore, checked=True)
     assert house.follower(restore).state == "QUEUED"
     assert movers.needed(house.app, [f"{restore.guid}-1"]) == []
+
+
+def test_a_removed_task_is_remembered_for_a_month_and_no_longer(house: House):
+    [export] = house.export()
+    people.remove(house.app, export.guid)
+    house.clock.now += upkeep.KEEP_MS
+    upkeep.tick(house.app)
+    assert house.state(export) == "CANCELLED"
+    house.clock.now += 1
+    upkeep.tick(house.app)
+    house.refuses(NotFound, house.row, export)
+    with house.app.store.read() as sql:
+        assert sql.execute(tables.task_ref.select()).all() == []

@@ -71,6 +71,7 @@ for name, columns, where in (
     ("task_leased", ("lease_until",), _RUNNING),
     ("task_session", ("session",), _RUNNING),
     ("task_newest", ("created", "guid"), text("NOT archived")),
+    ("task_archived", ("finished",), text("archived")),
 ):
     Index(name, *(task.c[c] for c in columns), sqlite_where=where, postgresql_where=where)
 Index("task_follows", task.c.follows)

@@ -58,6 +58,13 @@ def visible(connection: sa.Connection, guid: str, *, lock: bool = False) -> Task
     return found
 
 
+def forget(connection: sa.Connection, before: int, limit: int = 200) -> int:
+    """Delete some of the tasks that were removed from the lists and ended before a time."""
+    archived = sa.select(table.c.guid).where(sa.text("archived"), table.c.finished < before)
+    done = connection.execute(sa.delete(table).where(table.c.guid.in_(archived.limit(limit))))
+    return done.rowcount
+
+
 def followers(connection: sa.Connection, guid: str) -> list[Task]:
     """What waits for a task."""
     query = sa.select(table).where(table.c.follows == guid, table.c.state == PLANNED)

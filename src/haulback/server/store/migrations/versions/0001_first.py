@@ -154,6 +154,14 @@ def _task_indexes() -> None:
         sqlite_where=sa.text("state = 'QUEUED'"),
         postgresql_where=sa.text("state = 'QUEUED'"),
     )
+    op.create_index(
+        "task_archived",
+        "task",
+        ["finished"],
+        unique=False,
+        sqlite_where=sa.text("archived"),
+        postgresql_where=sa.text("archived"),
+    )
     op.create_index("task_follows", "task", ["follows"], unique=False)
     op.create_index(
         "task_leased",
