@@ -146,66 +146,22 @@ def _task() -> None:
 
 
 def _task_indexes() -> None:
-    op.create_index(
-        "task_closes",
-        "task",
-        ["window_end"],
-        unique=False,
-        sqlite_where=sa.text("state = 'QUEUED'"),
-        postgresql_where=sa.text("state = 'QUEUED'"),
-    )
-    op.create_index(
-        "task_archived",
-        "task",
-        ["finished"],
-        unique=False,
-        sqlite_where=sa.text("archived"),
-        postgresql_where=sa.text("archived"),
-    )
+    _partial_index("task_closes", ["window_end"], "state = 'QUEUED'")
+    _partial_index("task_archived", ["finished"], "archived")
     op.create_index("task_follows", "task", ["follows"], unique=False)
-    op.create_index(
-        "task_leased",
-        "task",
-        ["lease_until"],
-        unique=False,
-        sqlite_where=sa.text("state = 'RUNNING'"),
-        postgresql_where=sa.text("state = 'RUNNING'"),
-    )
+    _partial_index("task_leased", ["lease_until"], "state = 'RUNNING'")
     op.create_index("task_modified", "task", ["modified"], unique=False)
-    op.create_index(
-        "task_newest",
-        "task",
-        ["created", "guid"],
-        unique=False,
-        sqlite_where=sa.text("NOT archived"),
-        postgresql_where=sa.text("NOT archived"),
-    )
-    op.create_index(
-        "task_opens",
-        "task",
-        ["window_start"],
-        unique=False,
-        sqlite_where=sa.text("state = 'QUEUED' AND NOT ready"),
-        postgresql_where=sa.text("state = 'QUEUED' AND NOT ready"),
-    )
-    op.create_index(
-        "task_ready",
-        "task",
-        ["lane", "pinned_node", "rank"],
-        unique=False,
-        sqlite_where=sa.text("ready"),
-        postgresql_where=sa.text("ready"),
-    )
-    op.create_index(
-        "task_session",
-        "task",
-        ["session"],
-        unique=False,
-        sqlite_where=sa.text("state = 'RUNNING'"),
-        postgresql_where=sa.text("state = 'RUNNING'"),
-    )
+    _partial_index("task_newest", ["created", "guid"], "NOT archived")
+    _partial_index("task_opens", ["window_start"], "state = 'QUEUED' AND NOT ready")
+    _partial_index("task_ready", ["lane", "pinned_node", "rank"], "ready")
+    _partial_index("task_session", ["session"], "state = 'RUNNING'")
     op.create_index("task_state", "task", ["state", "created"], unique=False)
     op.create_index("task_workflow", "task", ["workflow"], unique=False)
+
+
+def _partial_index(name: str, columns: list[str], where: str) -> None:
+    condition = sa.text(where)
+    op.create_index(name, "task", columns, sqlite_where=condition, postgresql_where=condition)
 
 
 def _entity() -> None:
