@@ -137,9 +137,9 @@ class Kind:
     lane: str
     order: Struct
     prepare: Callable[[Task, records.Catalogue], msgspec.Struct]
-    run: Callable[[Any], Results]
+    run: Callable[[Job], Results]
     settle: Callable[[Task, State, records.Ledger], None] = _no_record
-    tidy: Callable[[Any], None] = _no_tidying
+    tidy: Callable[[Job], None] = _no_tidying
     submissions: tuple[Submission, ...] = ()
     window: int = HOUR_MS
     locks_entity: bool = False
