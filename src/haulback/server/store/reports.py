@@ -9,10 +9,9 @@ import sqlalchemy as sa
 
 from haulback.errors import Malformed
 from haulback.server.store import tasks
-from haulback.server.store.tables import log_line, node, task_ref
+from haulback.server.store.tables import VISIBLE, log_line, node, task_ref
 from haulback.server.store.tables import task as table
 from haulback.tasks.record import Task
-from haulback.tasks.states import PLANNED
 
 LOG_LINES = 1000
 MOST = 10_000
@@ -94,7 +93,7 @@ def log(sql: sa.Connection, task: str) -> list[LogLine]:
 
 
 def _where(wanted: Filter) -> list[sa.ColumnElement[bool]]:
-    where: list[sa.ColumnElement[bool]] = [sa.text("NOT archived"), table.c.state != PLANNED]  # type: ignore[list-item]
+    where: list[sa.ColumnElement[bool]] = [VISIBLE]  # type: ignore[list-item]
     if wanted.states:
         where.append(table.c.state.in_(wanted.states))
     if wanted.types:

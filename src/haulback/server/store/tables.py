@@ -62,6 +62,7 @@ task = Table(
 )
 
 _READY = text("ready")
+VISIBLE = text("NOT archived AND state <> 'PLANNED'")  # what lists show
 _QUEUED = text("state = 'QUEUED'")
 _RUNNING = text("state = 'RUNNING'")
 for name, columns, where in (
@@ -70,14 +71,16 @@ for name, columns, where in (
     ("task_closes", ("window_end",), _QUEUED),
     ("task_leased", ("lease_until",), _RUNNING),
     ("task_session", ("session",), _RUNNING),
-    ("task_newest", ("created", "guid"), text("NOT archived")),
+    # state and archived: so that counting a list need not look at the rows
+    ("task_newest", ("created", "guid", "state", "archived"), VISIBLE),
+    # not of all rows: SQLite would take it for every question that begins with a state
+    ("task_state", ("state", "created"), VISIBLE),
     ("task_archived", ("finished",), text("archived")),
 ):
     Index(name, *(task.c[c] for c in columns), sqlite_where=where, postgresql_where=where)
 Index("task_follows", task.c.follows)
 Index("task_workflow", task.c.workflow)
 Index("task_modified", task.c.modified)
-Index("task_state", task.c.state, task.c.created)
 
 task_ref = Table(
     "task_ref",

@@ -151,11 +151,15 @@ def _task_indexes() -> None:
     op.create_index("task_follows", "task", ["follows"], unique=False)
     _partial_index("task_leased", ["lease_until"], "state = 'RUNNING'")
     op.create_index("task_modified", "task", ["modified"], unique=False)
-    _partial_index("task_newest", ["created", "guid"], "NOT archived")
+    _partial_index(
+        "task_newest",
+        ["created", "guid", "state", "archived"],
+        "NOT archived AND state <> 'PLANNED'",
+    )
     _partial_index("task_opens", ["window_start"], "state = 'QUEUED' AND NOT ready")
     _partial_index("task_ready", ["lane", "pinned_node", "rank"], "ready")
     _partial_index("task_session", ["session"], "state = 'RUNNING'")
-    op.create_index("task_state", "task", ["state", "created"], unique=False)
+    _partial_index("task_state", ["state", "created"], "NOT archived AND state <> 'PLANNED'")
     op.create_index("task_workflow", "task", ["workflow"], unique=False)
 
 
