@@ -145,7 +145,7 @@ def _contains(text: str) -> sa.ColumnElement[bool]:
 
 def _order(wanted: Filter) -> list[sa.ColumnElement[Any]]:
     if wanted.order is None:
-        return [table.c.created.desc(), table.c.guid]
+        return [table.c.created.desc(), table.c.guid.desc()]
     if wanted.order not in _SORTS:
         known = ", ".join(_SORTS)
         raise Malformed(f"orderBy: {wanted.order!r} is not one of {known}", field="orderBy")
