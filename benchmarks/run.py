@@ -60,6 +60,7 @@ class Bench:
 
     def time(self, name: str, store: str, *command: str, cwd: str = ".") -> None:
         """Run one command, measured.  Raises SystemExit with its output when it fails."""
+        os.sync()  # nobody pays for what the step before left unwritten
         before, started = _usage(self.folder / store), time.monotonic()
         with open(self.folder / "output", "wb") as output:
             process = subprocess.Popen(
