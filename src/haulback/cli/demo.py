@@ -121,7 +121,8 @@ class _Server:
         assert self._process
         print(f"The server goes on at {self.url} (admin, password {self.password}).")
         print(f"  export HAULBACK_SERVER={self.url} HAULBACK_ADMIN_PASSWORD={self.password}")
-        print("  haulback task ls; haulback backup ls")
+        command = Path(sys.executable).with_name("haulback")
+        print(f"  {command} task ls; {command} backup ls")
         print(f"  kill {self._process.pid}    # ends it; everything is in {self.data.parent}")
 
 
