@@ -65,6 +65,11 @@ class Link:
         found = self._api.get(f"/nodes/self/orders/{guid}")
         return int(found["attempt"]), msgspec.convert(found["order"], kind)
 
+    def refuse(self, guid: str, why: str) -> None:
+        """Give back a task that cannot even begin."""
+        body = {"state": "FAILED", "statusInfo": why[:2000]}
+        self._api.put(f"/tasks/{guid}/state", body, patience=self._brief)
+
     def set_state(self, attempt: str, state: str, info: str | None = None) -> None:
         body = {"state": state} | ({"statusInfo": info} if info else {})
         self._put(attempt, "state", body)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from threading import Event, Lock, Thread
 
+import msgspec
+
 from haulback.errors import (
     Cancelled,
     Fenced,
@@ -142,7 +144,15 @@ class Runner:
             self._release(guid)
 
     def _begin(self, guid: str, kind: Kind) -> None:
-        number, order = patiently(lambda: self._link.order(guid, kind.order), self._stop)
+        try:
+            number, order = patiently(lambda: self._link.order(guid, kind.order), self._stop)
+        except (Unavailable, Fenced):
+            return  # told to stop, or no longer ours
+        except (HaulbackError, msgspec.ValidationError) as error:
+            why = reason(error)
+            log.warning("task %s has no order: %s", guid, why)
+            patiently(lambda: self._link.refuse(guid, why), self._stop)
+            return
         try:
             work = Work(guid, number, order, self._link, self._home, self._locks)
         except Exception as error:

@@ -74,6 +74,9 @@ class Server:
         self.on_order()
         return self.number, Order()
 
+    def refuse(self, guid: str, why: str) -> None:
+        self.set_state(guid, "FAILED", why)
+
     def results(self, attempt: str, results: dict[str, Any]) -> None:
         self._answer("results")
 
@@ -158,6 +161,12 @@ def test_a_server_that_is_away_or_stumbles_is_asked_again(home: Home):
         "state": [Unavailable("away")],
     }
     assert told(server, home, lambda work: {}) == ["FINISHED"]
+
+
+def test_a_task_whose_order_cannot_be_made_fails_at_once(home: Home):
+    server = Server()
+    server.errors = {"order": [Conflict("its hypervisor is gone")]}
+    assert told(server, home, lambda work: {}) == ["FAILED"]
 
 
 def test_finished_work_is_kept_for_the_next_session_when_nobody_hears_of_it(home: Home):
