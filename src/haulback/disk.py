@@ -7,6 +7,7 @@ synced (`haulback.testing.crash`), so the order of the calls below *is* the dura
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 from pathlib import Path
 from typing import IO
@@ -75,6 +76,33 @@ class Disk:
             self.write(file, data)
             self.sync(file)
         self.sync_folder(path.parent)
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """A file for this user only, replaced as a whole; durable, name included."""
+    temp = path.with_name(path.name + ".new")
+    temp.unlink(missing_ok=True)
+    handle = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with open(handle, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.rename(temp, path)
+    Disk().sync_folder(path.parent)
+
+
+def hold(path: Path, taken: str) -> IO[bytes]:
+    """A lock that the kernel drops when this process dies or closes it.
+
+    Raises Conflict, saying `taken`, when another process holds it.
+    """
+    lock = open(path, "ab")  # noqa: SIM115 - held as long as its owner lives
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        raise Conflict(taken) from None
+    return lock
 
 
 def translate(error: OSError, path: Path) -> Exception:

@@ -53,12 +53,11 @@ def up(
     _first_destination(server, data.absolute() / "repository")
     keeper = _Keeper(server, home, roots, tls_cert)
     keeper.start()
-    _announce(server, data)
+    _announce(server)
     try:
         server.run()
     finally:
         keeper.stop()
-        (data / "server.json").unlink(missing_ok=True)
 
 
 def server(
@@ -75,7 +74,7 @@ def server(
     """Run the server alone.  --database is sqlite:///file.db or postgresql://user@host/name."""
     _log()
     made = Server(_settings(data, database, host, port, tls_cert, tls_key, lease, limit))
-    _announce(made, data)
+    _announce(made)
     made.run()
 
 
@@ -204,11 +203,8 @@ def _limit(text: str) -> tuple[str, int]:
     return name, int(count)
 
 
-def _announce(server: Server, data: Path) -> None:
+def _announce(server: Server) -> None:
     """For people and for programs that wait for it: the URL, and the password if it is new."""
-    temp = data / "server.json.new"
-    temp.write_text(json.dumps({"url": server.url, "pid": os.getpid()}))
-    temp.rename(data / "server.json")
     print(f"Haulback listens at {server.url}", flush=True)
     if server.password:
         print(f"log in as admin with the password {server.password}", flush=True)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import msgspec
 
-from haulback.disk import Disk
-from haulback.errors import Conflict, Malformed, NotFound, OutOfSpace
+from haulback.disk import Disk, hold, write_private
+from haulback.errors import Malformed, NotFound, OutOfSpace
 
 _ATTEMPT = re.compile(r"(?P<task>[0-9a-f-]{36})-(?P<number>[0-9]{1,9})")
 RESERVE = 64 * 1024 * 1024  # bytes that staging leaves free
@@ -34,7 +32,7 @@ class Home:
         self.roots = [root.resolve() for root in roots]
         for path in (folder, folder / "staging", folder / "journal"):
             path.mkdir(parents=True, exist_ok=True)
-        self._lock = _own(folder)
+        self._lock = hold(folder / "lock", f"another node process uses {folder}")
         self.journal = Journal(folder / "journal", self.disk)
 
     def close(self) -> None:
@@ -121,25 +119,7 @@ class Journal:
             path.unlink()
 
 
-def write_identity(folder: Path, identity: Identity, disk: Disk | None = None) -> None:
+def write_identity(folder: Path, identity: Identity) -> None:
     """Keep who this node is, for its user only."""
     folder.mkdir(parents=True, exist_ok=True)
-    temp = folder / "identity.new"
-    temp.unlink(missing_ok=True)
-    handle = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with open(handle, "wb") as file:
-        file.write(msgspec.json.encode(identity))
-        file.flush()
-        os.fsync(file.fileno())
-    os.rename(temp, folder / "identity.json")
-    (disk or Disk()).sync_folder(folder)
-
-
-def _own(folder: Path) -> IO[bytes]:
-    lock = open(folder / "lock", "ab")  # noqa: SIM115 - held as long as the node runs
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        lock.close()
-        raise Conflict(f"another node process uses {folder}") from None
-    return lock
+    write_private(folder / "identity.json", msgspec.json.encode(identity))

@@ -9,6 +9,7 @@ from pathlib import Path
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from haulback.disk import write_private
 from haulback.errors import NotFound, WrongKey
 
 _KEY_BYTES, _NONCE_BYTES = 32, 12
@@ -29,7 +30,8 @@ class Vault:
         if not path.exists():
             if not make:
                 raise NotFound(f"there is no server key {path}")
-            _make(path)
+            # Losing it loses every key in the database: durable before anything is sealed.
+            write_private(path, os.urandom(_KEY_BYTES))
         key = path.read_bytes()
         if len(key) != _KEY_BYTES:
             raise WrongKey(f"{path} is not a server key of {_KEY_BYTES} bytes; restore it")
@@ -48,14 +50,3 @@ class Vault:
             return self._cipher.decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], owner.encode())
         except InvalidTag:
             raise WrongKey("the server's key file does not belong to this database") from None
-
-
-def _make(path: Path) -> None:
-    temp = path.with_name(path.name + ".new")
-    temp.unlink(missing_ok=True)
-    handle = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with open(handle, "wb") as file:
-        file.write(os.urandom(_KEY_BYTES))
-        file.flush()
-        os.fsync(file.fileno())
-    os.rename(temp, path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sqlite3
 import threading
@@ -17,6 +16,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
+from haulback.disk import hold
 from haulback.errors import Conflict, Malformed, NotFound, Unavailable
 
 _WAIT_MS = 30_000
@@ -105,13 +105,8 @@ def _own(path: Path) -> IO[bytes]:
     """The lock beside the file; the kernel drops it when this process dies."""
     path.parent.mkdir(parents=True, exist_ok=True)
     os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
-    lock = open(f"{path}.lock", "ab")  # noqa: SIM115 - held as long as the store is open
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        lock.close()
-        raise Conflict(f"another server uses {path}; SQLite serves one, PostgreSQL many") from None
-    return lock
+    taken = f"another server uses {path}; SQLite serves one, PostgreSQL many"
+    return hold(Path(f"{path}.lock"), taken)
 
 
 def _sqlite(path: Path) -> Store:

@@ -37,13 +37,6 @@ def closed_windows(connection: sa.Connection, now: int, limit: int = 100) -> lis
     return [tasks.task_of(row) for row in rows]
 
 
-def next_event(connection: sa.Connection) -> int | None:
-    """When the next start window opens."""
-    query = sa.select(sa.func.min(table.c.window_start))
-    found: int | None = connection.scalar(query.where(sa.text("state = 'QUEUED' AND NOT ready")))
-    return found
-
-
 def offer(connection: sa.Connection, node: str, now: int, limits: Mapping[str, int]) -> list[Task]:
     """What `node` may start now, the first first: never more than its limits leave room for."""
     found: list[Task] = []
