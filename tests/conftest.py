@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, settings
 from haulback.destinations.folder import Folder
 from haulback.repository.keys import Secret
 from haulback.repository.repository import Repository
+from tests import databases
 
 # Timing is no property of the product: a loaded machine must not fail a test.
 settings.register_profile(
@@ -41,3 +42,10 @@ def repository(folder: Folder) -> Repository:
 def pool_of_two() -> Iterator[ThreadPoolExecutor]:
     with ThreadPoolExecutor(2) as pool:
         yield pool
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[str]:
+    """A PostgreSQL for all tests of this process."""
+    with databases.cluster() as found:
+        yield found

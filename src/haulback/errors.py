@@ -37,6 +37,12 @@ class Forbidden(HaulbackError):
     code, status, exit_code = "forbidden", 403, 4
 
 
+class TooMany(HaulbackError):
+    """Asked too often; `retryAfter` in the details says when to ask again, seconds."""
+
+    code, status, exit_code, retryable = "too_many", 429, 7, True
+
+
 class NotFound(HaulbackError):
     """The named object does not exist (or is not visible to the caller)."""
 

@@ -93,6 +93,11 @@ def read(value: Any, kind: Any, field: str) -> Any:
         return None if value is None else read(value, inner, field)
     if get_origin(kind) is list:
         return _list(value, get_args(kind)[0], field)
+    if get_origin(kind) is dict and not isinstance(value, dict):
+        raise _wrong(field, value, "an object")
+    if get_origin(kind) is dict:
+        inner = get_args(kind)[1]
+        return {_text(k, field): read(v, inner, f"{field}.{k}") for k, v in value.items()}
     if kind in _SCALARS:
         return _SCALARS[kind](value, field)
     if isinstance(kind, type) and issubclass(kind, Enum):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,17 +15,30 @@ import pytest
 from haulback.ids import new_guid
 from haulback.inventory.records import Entity
 from haulback.server.serve import Server, Settings
-from haulback.server.store.catalogue import SqlLedger
+from haulback.server.store.ledger import SqlLedger
+from tests import databases
 
 PASSWORD = "correct horse"
+EXPORTED = {
+    "type": "FULL",
+    "snapshotTime": 1_800_000_000_000,
+    "size": 10,
+    "read": 10,
+    "stored": 5,
+    "files": [{"name": "root", "size": 10, "format": "raw"}],
+}
+PORTAL = "https://portal.example"
 Answer = httpx2.Response
 
 
 class Served:
     """A server with one node, a hypervisor with two machines, and a destination."""
 
-    def __init__(self, folder: Path) -> None:
-        self.server = Server(Settings(data=folder, port=0, password=PASSWORD))
+    def __init__(self, folder: Path, database: str = "") -> None:
+        settings = Settings(
+            data=folder, port=0, password=PASSWORD, database=database, origins=[PORTAL]
+        )
+        self.server = Server(settings)
         self.app = self.server.app
         self.http = httpx2.Client(base_url=self.server.url, timeout=30)
         self.thread = threading.Thread(target=self.server.run)
@@ -38,10 +52,18 @@ class Served:
         body = {"login": "admin", "password": password}
         return self.http.post("/api/session/login", json=body)
 
-    def call(self, method: str, path: str, body: Any = None, *, token: str | None = "") -> Answer:
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        token: str | None = "",
+        headers: dict[str, str] | None = None,
+    ) -> Answer:
         """As a person; as nobody with None; `body` may be raw bytes."""
         token = self.person if token == "" else token
-        headers = {"authorization": f"Bearer {token}"} if token else {}
+        headers = {**({"authorization": f"Bearer {token}"} if token else {}), **(headers or {})}
         sent: dict[str, Any] = {"json": body} if body is not None else {}
         if isinstance(body, bytes):
             sent = {"content": body}
@@ -63,6 +85,8 @@ class Served:
             ]
             SqlLedger(sql, 0).inventory(guid, machines, complete_since=None)
         self.machines = [m.guid for m in machines]
+        init = self.destination["task"]["guid"]
+        self.run(init, {"repository": new_guid()})
 
     def new_session(self) -> str:
         body = {**self.identity, "version": "1"}
@@ -82,6 +106,40 @@ class Served:
         assert self.as_node("PUT", f"/api/tasks/{guid}/state", "RUNNING").status_code == 204
         return guid
 
+    def run(self, guid: str, results: dict[str, Any] | None = None) -> None:
+        """Take a task and finish it, as the node."""
+        assert self.state(guid, "RUNNING").status_code == 204
+        if results is not None:
+            answer = self.as_node("PUT", f"/api/tasks/{guid}/transfer-info", results)
+            assert answer.status_code == 204, answer.text
+        answer = self.state(guid, "FINISHED")
+        assert answer.status_code == 204, answer.text
+
+    def state(self, guid: str, state: Any) -> Answer:
+        return self.as_node("PUT", f"/api/tasks/{guid}/state", state)
+
+    def task(self, guid: str, query: str = "") -> dict[str, Any]:
+        answer = self.call("GET", f"/api/tasks/{guid}{query}")
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json())
+
+    def stored(self, machine: int = 0, **more: Any) -> str:
+        """The guid of a backup that was exported and stored."""
+        body = {"protectedEntities": [self.machines[machine]], **more}
+        [task] = self.call("POST", "/api/tasks/export", body).json()
+        self.run(task["guid"], EXPORTED)
+        [store] = self.task(task["guid"], "?extended=true")["followers"]
+        self.run(store["guid"], {"stored": 5})
+        return str(task["backup"]["guid"])
+
+    def rest(self) -> None:
+        """Nothing runs, nothing waits, nothing is listed."""
+        for path in ("all-finished-and-queued", "all-running"):
+            assert self.call("DELETE", f"/api/tasks/{path}").status_code == 204
+        for task in self.call("GET", "/api/tasks?state=RUNNING").json():
+            self.call("DELETE", f"/api/tasks/{task['guid']}")
+        self.call("DELETE", "/api/tasks/all-finished-and-queued")
+
     def as_node(self, method: str, path: str, body: Any = None) -> Answer:
         return self.call(method, path, body, token=self.mover)
 
@@ -91,10 +149,15 @@ class Served:
         self.thread.join()
 
 
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def served(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Served]:
     os.environ.pop("HAULBACK_ADMIN_PASSWORD", None)
-    made = Served(tmp_path_factory.mktemp("served"))
+    database = ""
+    if request.param == "postgresql":
+        database = databases.new_database(request.getfixturevalue("cluster"), uuid.uuid4().hex)
+    made = Served(tmp_path_factory.mktemp("served"), database)
     try:
         made.furnish()
         yield made

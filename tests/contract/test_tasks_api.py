@@ -47,7 +47,7 @@ def test_an_export_as_older_clients_send_it(served: Served):
 def test_a_backup_entry_exists_as_soon_as_it_is_asked_for(served: Served):
     task = served.export()
     backup = served.call("GET", f"/api/backups/{task['backup']['guid']}").json()
-    assert backup["status"]["name"] == "RUNNING"
+    assert backup["status"]["name"] == "QUEUED"
     assert backup["warnings"] == []
 
 
@@ -158,10 +158,12 @@ def test_people_cancel_in_any_of_three_spellings(served: Served, body: Any):
     assert served.call("GET", f"/api/tasks/{guid}/state").json()["state"]["name"] == "CANCELLED"
 
 
-@pytest.mark.parametrize(("state", "status"), [("RUNNING", 403), ("QUEUED", 409), ("NEW", 400)])
+@pytest.mark.parametrize(("state", "status"), [("RUNNING", 403), ("QUEUED", 204), ("NEW", 400)])
 def test_people_cannot_move_a_task_otherwise(served: Served, state: str, status: int):
     guid = served.export()["guid"]
-    assert is_error(served.call("PUT", f"/api/tasks/{guid}/state", state), status)
+    answer = served.call("PUT", f"/api/tasks/{guid}/state", state)
+    assert answer.status_code == status
+    assert status == 204 or is_error(answer, status)
 
 
 def test_a_node_takes_reports_and_finishes(served: Served):
@@ -178,9 +180,9 @@ def test_a_node_takes_reports_and_finishes(served: Served):
     last = served.call("GET", f"{path}/transfer-rate/last").json()
     assert (last["transferRate"], last["transferredBytes"]) == (10.5, 200)
     answer = served.as_node("PUT", f"{path}/backup-type", {"name": "INCREMENTAL"})
-    assert answer.json()["backupType"]["name"] == "INCREMENTAL"
+    assert (answer.status_code, answer.content) == (204, b"")
     info = {"type": "FULL", "snapshotTime": 1, "size": 1, "read": 1, "stored": 1}
-    assert served.as_node("PUT", f"{path}/transfer-info", info).json()["guid"] == guid
+    assert served.as_node("PUT", f"{path}/transfer-info", info).status_code == 204
     mark = {"task": guid, "cbtId": "c"}
     assert served.as_node("PUT", "/api/tasks/cbt-id", mark).status_code == 204
     assert served.as_node("POST", f"{path}/log", ["one", "two"]).status_code == 201

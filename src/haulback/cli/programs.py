@@ -24,9 +24,12 @@ from haulback.node.home import Identity, write_identity
 from haulback.server import stock
 from haulback.server.app import LEASE_MS
 from haulback.server.serve import Server, Settings
-from haulback.server.store import access
+from haulback.server.store import nodes as known_nodes
 
 Limit = Annotated[list[str], Parameter(help="How many at once, like export=3 or export.source=2.")]
+Origin = Annotated[
+    list[str], Parameter(help="A site whose pages may use the API, like https://portal.example.")
+]
 
 
 def up(
@@ -38,6 +41,7 @@ def up(
     tls_key: Path | None = None,
     lease: float = LEASE_MS / 1000,
     limit: Limit = [],  # noqa: B006 - read only
+    origin: Origin = [],  # noqa: B006
     restore_root: list[Path] = [],  # noqa: B006
 ) -> None:
     """Run everything on this machine: server, node and a destination in --data.
@@ -46,7 +50,7 @@ def up(
     printed once.  --lease is the number of seconds after which a silent node is given up.
     """
     _log()
-    server = Server(_settings(data, "", host, port, tls_cert, tls_key, lease, limit))
+    server = Server(_settings(data, "", host, port, tls_cert, tls_key, lease, limit, origin))
     home = data / "node"
     roots = restore_root or [data.absolute() / "restores"]
     _enrol_embedded(server, home)
@@ -70,10 +74,11 @@ def server(
     tls_key: Path | None = None,
     lease: float = LEASE_MS / 1000,
     limit: Limit = [],  # noqa: B006
+    origin: Origin = [],  # noqa: B006
 ) -> None:
     """Run the server alone.  --database is sqlite:///file.db or postgresql://user@host/name."""
     _log()
-    made = Server(_settings(data, database, host, port, tls_cert, tls_key, lease, limit))
+    made = Server(_settings(data, database, host, port, tls_cert, tls_key, lease, limit, origin))
     _announce(made)
     made.run()
 
@@ -159,14 +164,14 @@ def _enrol_embedded(server: Server, home: Path) -> None:
         write_identity(home, Identity(new_guid(), secrets.token_urlsafe(32)))
     identity = json.loads(file.read_bytes())
     with server.app.store.write() as sql:
-        who = access.Enrolled(identity["guid"], identity["secret"])
-        access.admit(sql, who, "local", server.app.clock.now_ms())
+        who = known_nodes.Enrolled(identity["guid"], identity["secret"])
+        known_nodes.admit(sql, who, "local", server.app.clock.now_ms())
 
 
 def _first_destination(server: Server, folder: Path) -> None:
     if not stock.destinations(server.app):
         folder.mkdir(parents=True, exist_ok=True)
-        stock.add_destination(server.app, stock.NewPlace("local", str(folder)))
+        stock.add_destination(server.app, stock.NewDestination(name="local", path=str(folder)))
 
 
 def _settings(
@@ -178,6 +183,7 @@ def _settings(
     tls_key: Path | None,
     lease: float,
     limit: list[str],
+    origin: list[str],
 ) -> Settings:
     if not 0.2 <= lease <= 3600:
         raise Malformed("--lease is between 0.2 and 3600 seconds")
@@ -191,14 +197,15 @@ def _settings(
         password=os.environ.get("HAULBACK_ADMIN_PASSWORD"),
         lease_ms=int(lease * 1000),
         limits=dict(map(_limit, limit)),
+        origins=origin,
     )
 
 
 def _limit(text: str) -> tuple[str, int]:
-    from haulback.tasks.queue import LANES
+    from haulback.tasks.queue import LANES, is_limit
 
     name, _, count = text.partition("=")
-    if name.removesuffix(".source") not in LANES or not count.isdigit() or int(count) < 1:
+    if not is_limit(name) or not count.isdigit() or int(count) < 1:
         raise Malformed(f"--limit {text}: write LANE=COUNT with one of {', '.join(LANES)}")
     return name, int(count)
 

@@ -13,12 +13,14 @@ from haulback.drivers.source import Extent, Source
 class Disk(NamedTuple):
     """A disk of a machine: `name` is unique in it, `size` in bytes as the guest sees it.
 
-    `format` is the platform's word for how it is stored ("raw", "qcow2", ...).
+    `format` is the platform's word for how it is stored ("raw", "qcow2", ...).  `allocate` asks a
+    new disk to reserve all of its space.
     """
 
     name: str
     size: int
     format: str
+    allocate: bool = False
 
 
 class Machine(NamedTuple):

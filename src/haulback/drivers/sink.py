@@ -21,15 +21,22 @@ class Sink(Protocol):
 
 
 class RawFile:
-    """A new sparse raw image.  Raises FileExistsError when the path is taken.
+    """A new raw image, sparse unless its space is to be allocated.
 
-    What was written is synced behind the writer, so that closing has little left to wait for.
+    Raises FileExistsError when the path is taken, OutOfSpace when it cannot be allocated.  What was
+    written is synced behind the writer, so that closing has little left to wait for.
     """
 
-    def __init__(self, path: Path, size: int) -> None:
+    def __init__(self, path: Path, size: int, *, allocate: bool = False) -> None:
         self.path = path
         self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-        os.truncate(self._handle, size)
+        try:
+            os.truncate(self._handle, size)
+            if allocate and size:
+                os.posix_fallocate(self._handle, 0, size)
+        except OSError as error:
+            os.close(self._handle)
+            raise translate(error, path) from error
         self._unsynced = 0
         self._syncer = ThreadPoolExecutor(1, thread_name_prefix="sync")
         self._syncing: Future[None] | None = None

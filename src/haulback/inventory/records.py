@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 import msgspec
 
 from haulback.wire import Named, label
 
+NOT_DECIDED = ("QUEUED", "INPROGRESS")  # a backup whose tasks are still under way
+REMOVED = "SUCCESS_REMOVED"
+
 
 class Hypervisor(msgspec.Struct, kw_only=True):
     """A place where machines live; `driver` names the product, `config` is its own.
 
-    `node` is the only node that can reach it, None when any can.
+    `node` is the only node that can reach it, None when any can.  `settings` is what people set
+    that no driver needs: manager, cluster, node configuration.
     """
 
     guid: str
@@ -21,10 +25,15 @@ class Hypervisor(msgspec.Struct, kw_only=True):
     driver: str
     config: dict[str, Any]
     node: str | None = None
+    settings: dict[str, Any] = {}
 
 
 class Destination(msgspec.Struct, kw_only=True):
-    """Where backups go.  `repository` is the repository's guid once it is initialised."""
+    """Where backups go.  `repository` is the repository's guid once it is initialised.
+
+    `settings` holds retention and limits; spaces are bytes, as a node last saw them.
+    `may_delete` is a grant for one order: other work can only add.
+    """
 
     guid: str
     name: str
@@ -32,6 +41,10 @@ class Destination(msgspec.Struct, kw_only=True):
     config: dict[str, Any]
     repository: str | None = None
     node: str | None = None
+    settings: dict[str, Any] = {}
+    total_space: int | None = None
+    used_space: int | None = None
+    may_delete: bool = False
 
 
 class Disk(msgspec.Struct):
@@ -43,7 +56,10 @@ class Disk(msgspec.Struct):
 
 
 class Entity(msgspec.Struct, kw_only=True):
-    """What is protected.  `present` is false when the platform no longer shows it."""
+    """What is protected.  `present` is false when the platform no longer shows it.
+
+    `settings` is what people set (`excludedDisks`), `facts` what its last backups were.
+    """
 
     guid: str
     uuid: str
@@ -52,6 +68,9 @@ class Entity(msgspec.Struct, kw_only=True):
     hypervisor: str
     present: bool = True
     disks: list[Disk] = []
+    project: str | None = None
+    settings: dict[str, Any] = {}
+    facts: dict[str, Any] = {}
 
     def named(self) -> Named:
         """As a typed reference."""
@@ -61,7 +80,8 @@ class Entity(msgspec.Struct, kw_only=True):
 class Backup(msgspec.Struct, kw_only=True):
     """A point in time of an entity.  Times in epoch milliseconds, sizes in bytes.
 
-    `status` is RUNNING until its bytes are stored, then SUCCESS, or FAILED.
+    `status`: QUEUED, INPROGRESS, then SUCCESS, PARTIAL_SUCCESS or FAILED; SUCCESS_REMOVED once
+    its removal is decided; `gone` once a node has carried that out.  `keep_until` locks it.
     """
 
     guid: str
@@ -70,7 +90,7 @@ class Backup(msgspec.Struct, kw_only=True):
     destination: str
     location: str
     type: str
-    status: str = "RUNNING"
+    status: str = "QUEUED"
     status_info: str | None = None
     created: int = 0
     snapshot_time: int | None = None
@@ -79,6 +99,22 @@ class Backup(msgspec.Struct, kw_only=True):
     read: int = 0
     stored: int = 0
     parent: str | None = None
+    project: str | None = None
+    origin: dict[str, Any] = {}
+    rule: str | None = None
+    description: str | None = None
+    warnings: list[str] = []
+    acknowledged: bool = False
+    hint: str = "STANDARD_RETENTION"
+    keep_until: int | None = None
+    files: list[dict[str, Any]] = []
+    definition: dict[str, Any] = {}
+    times: dict[str, int] = {}
+    gone: bool = False
+
+    def locked(self, now: int) -> bool:
+        """Whether it may not be removed yet, whoever asks."""
+        return self.keep_until is not None and now < self.keep_until
 
 
 class Base(msgspec.Struct):
@@ -90,13 +126,29 @@ class Base(msgspec.Struct):
     checkpoint: str | None = None
 
 
+class Record(msgspec.Struct, kw_only=True):
+    """Something people keep that the queue does not depend on: a policy, a rule, a network."""
+
+    guid: str
+    kind: str
+    name: str
+    parent: str = ""
+    project: str | None = None
+    body: dict[str, Any] = {}
+    created: int = 0
+    modified: int = 0
+
+
 class Catalogue(Protocol):
-    """What planning and preparing may read.  All raise NotFound for an unknown guid."""
+    """What planning and preparing may read.  All raise NotFound for an unknown guid.
+
+    What lies outside the caller's projects is unknown to it.
+    """
 
     def entity(self, guid: str) -> Entity: ...
 
-    def entities(self, hypervisor: str) -> list[Entity]:
-        """The machines of one hypervisor."""
+    def entities_of(self, guids: Sequence[str]) -> list[Entity]:
+        """Those machines, in the order asked, in one question."""
 
     def hypervisor(self, guid: str) -> Hypervisor: ...
 
@@ -111,6 +163,15 @@ class Catalogue(Protocol):
 
     def backup(self, guid: str) -> Backup: ...
 
+    def backups_of(self, entity: str, *statuses: str) -> list[Backup]:
+        """Backups of an entity, the newest first."""
+
+    def stored_on(self, destination: str) -> list[Backup]:
+        """What is stored on a destination and not being removed."""
+
+    def going(self, destination: str, entity: str | None = None) -> list[str]:
+        """Backups on a destination whose removal is decided but not carried out."""
+
     def location(self, guid: str) -> Backup:
         """The backup that a backup location belongs to."""
 
@@ -121,22 +182,72 @@ class Catalogue(Protocol):
 
     def node(self, guid: str) -> Named: ...
 
+    def record(self, kind: str, guid: str) -> Record:
+        """A record of one kind, like `rule` or `recovery-plan`."""
+
+    def records(self, kind: str, parent: str | None = None) -> list[Record]: ...
+
+    def only_node(self, field: str) -> str:
+        """The one node there is.  Raises Malformed, naming `field`, when it must be said."""
+
+    def is_busy(self, entity: str) -> bool:
+        """Whether a task is under way or waits that must not lose the entity's backups."""
+
+    def is_scheduled(self, entity: str) -> bool:
+        """Whether an active incremental schedule applies to an entity."""
+
 
 class Ledger(Protocol):
-    """What finishing a task may change, all in the finishing transaction."""
+    """What starting and finishing a task may change, all in that very transaction."""
+
+    now: int
+
+    def backup_started(self, backup: str) -> None:
+        """An export of it runs."""
 
     def exported(self, backup: str, kind: str, snapshot_time: int, size: int, read: int) -> None:
         """An export is complete in staging."""
 
+    def described(
+        self, backup: str, files: list[dict[str, Any]], definition: dict[str, Any]
+    ) -> None:
+        """What a backup holds: its disks, and the machine around them."""
+
+    def warned(self, backup: str, warnings: list[str]) -> None: ...
+
     def stored(self, backup: str, stored: int, parent: str | None) -> None:
         """A backup exists on its destination."""
 
+    def backup_partial(self, backup: str, reason: str) -> None:
+        """It may be there, but nothing proves that it can be restored."""
+
     def backup_failed(self, backup: str, reason: str) -> None: ...
+
+    def timed(self, task: Any) -> None:
+        """How long a task of a backup waited and ran."""
 
     def promote(self, base: Base) -> None:
         """From now on increments build on `base`."""
 
     def initialised(self, destination: str, repository: str) -> None: ...
+
+    def space(self, destination: str, total: int, free: int) -> None:
+        """Bytes of a destination, as a node saw them."""
+
+    def remove(self, backups: Iterable[str], why: str) -> None:
+        """Decide that backups go: from now on nobody may restore them or build on them."""
+
+    def gone(self, backups: Iterable[str]) -> None:
+        """A node has removed them."""
+
+    def forget_entity(self, entity: str) -> None:
+        """The record of an entity that has no data left, and its history."""
+
+    def save_hypervisor(self, record: Hypervisor) -> None:
+        """Keep a hypervisor that has answered for the first time.  Raises Conflict."""
+
+    def restore_moved(self, job: str, status: str, info: str | None, task: Any) -> None:
+        """A restore job begins, goes on or ends."""
 
     def inventory(
         self, hypervisor: str, machines: Iterable[Entity], *, complete_since: int | None

@@ -17,9 +17,12 @@ class Request(msgspec.Struct):
     """ConnectivityTestTaskRequest: at least one of anything."""
 
     hypervisors: list[Ref] | None = None
-    hypervisorManagers: list[Ref] | None = None  # noqa: N815 - the contract's spelling
-    backupDestinations: list[Ref] | None = None  # noqa: N815
-    storageProviders: list[Ref] | None = None  # noqa: N815
+    hypervisorManagers: list[Ref] | None = None
+    backupDestinations: list[Ref] | None = None
+    storageProviders: list[Ref] | None = None
+    priority: int | None = None
+    windowStart: int | None = None
+    windowEnd: int | None = None
 
 
 class Order(msgspec.Struct):
@@ -30,22 +33,30 @@ class Order(msgspec.Struct):
 
 
 def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
-    """One task for each target.  Raises Malformed or NotFound."""
-    for field in ("hypervisorManagers", "storageProviders"):
-        for ref in getattr(request, field) or []:
-            raise NotFound(f"{field}: there is no {ref.guid}", guid=ref.guid)
+    """One task for each target, the hypervisors of managers included.
+
+    Raises Malformed or NotFound.
+    """
+    planning.no_such(request, "storageProviders")
     hypervisors = {r.guid: catalogue.hypervisor(r.guid) for r in request.hypervisors or []}
+    for ref in request.hypervisorManagers or []:
+        manager = catalogue.record("hypervisor-manager", ref.guid)
+        for one in catalogue.hypervisors():
+            if one.settings.get("hypervisorManager") == manager.guid:
+                hypervisors[one.guid] = one
     stores = {r.guid: catalogue.destination(r.guid) for r in request.backupDestinations or []}
-    tests = [_test("hypervisor", found, ask) for found in hypervisors.values()]
-    tests += [_test("backupDestination", found, ask) for found in stores.values()]
+    tests = [_test("hypervisor", found, request, ask) for found in hypervisors.values()]
+    tests += [_test("backupDestination", found, request, ask) for found in stores.values()]
     if not tests:
         raise Malformed("hypervisors: name at least one hypervisor or destination to test")
     return Plan(tests)
 
 
-def _test(role: str, target: Hypervisor | Destination, ask: Ask) -> Task:
+def _test(role: str, target: Hypervisor | Destination, request: Request, ask: Ask) -> Task:
     refs = {role: planning.named(target)}
-    return planning.task("CONNECTIVITY_TEST", "inventory", ask, refs=refs, pinned=target.node)
+    return planning.task(
+        "CONNECTIVITY_TEST", "inventory", ask, request, refs=refs, pinned=target.node
+    )
 
 
 def prepare(task: Task, catalogue: Catalogue) -> Order:
@@ -78,5 +89,12 @@ KIND = Kind(
     order=Order,
     prepare=prepare,
     run=run,
-    submissions=(Submission("connectivity-test", Request, plan),),
+    submissions=(
+        Submission(
+            "connectivity-test",
+            Request,
+            plan,
+            summary="Create connectivity test tasks to check connection with target entities.",
+        ),
+    ),
 )

@@ -9,11 +9,19 @@ import msgspec
 from haulback.drivers.hypervisor import DiskView
 from haulback.errors import Malformed
 from haulback.ids import new_guid
-from haulback.inventory.records import Base, Catalogue, Destination, Entity, Hypervisor, Ledger
+from haulback.inventory.records import (
+    Base,
+    Catalogue,
+    Destination,
+    Entity,
+    Hypervisor,
+    Ledger,
+    Record,
+)
 from haulback.kinds import planning
 from haulback.kinds.seam import Ask, Job, Kind, Results, Submission
 from haulback.tasks.record import HOUR_MS, NewBackup, Plan, Task
-from haulback.tasks.states import BackupType, State
+from haulback.tasks.states import BackupType, EntityType, State
 from haulback.transfer.export import Wanted, export_machine
 from haulback.wire import Named, Ref
 
@@ -23,17 +31,21 @@ WINDOW = 5 * HOUR_MS
 class Request(msgspec.Struct):
     """ExportTaskRequest; rules without destinations leave the choice to the server."""
 
-    protectedEntities: list[Ref] | None = None  # noqa: N815 - the contract's spelling
-    backupType: BackupType | None = None  # noqa: N815
-    backupDestination: Ref | None = None  # noqa: N815
+    protectedEntities: list[Ref]
+    backupType: BackupType | None = None
+    backupDestination: Ref | None = None
+    rules: list[Ref] | None = None
     priority: int | None = None
-    windowStart: int | None = None  # noqa: N815
-    windowEnd: int | None = None  # noqa: N815
-    retryCount: int | None = None  # noqa: N815
+    windowStart: int | None = None
+    windowEnd: int | None = None
+    retryCount: int | None = None
+    protectedEntityType: EntityType | None = None
+    async_: bool | None = msgspec.field(default=None, name="async")
+    tenantId: str | None = None
 
 
 class Order(msgspec.Struct):
-    """What to read, and what the increment builds on."""
+    """What to read, and what the increment builds on; `excluded` are names of disks."""
 
     backup: str
     uuid: str
@@ -41,73 +53,161 @@ class Order(msgspec.Struct):
     hypervisor: Hypervisor
     destination: Destination
     base: Base | None
+    excluded: list[str] = []
 
 
 class Exported(msgspec.Struct):
     """What the node reports: sizes in bytes, the checkpoint that the next increment may use."""
 
     type: str
-    snapshotTime: int  # noqa: N815
+    snapshotTime: int
     size: int
     read: int
     stored: int
     parent: str | None = None
     checkpoint: str | None = None
+    cbtId: str | None = None
+    files: list[dict[str, Any]] = []
+    definition: dict[str, Any] = {}
+    warnings: list[str] = []
+
+
+class _Goal(msgspec.Struct):
+    """Where one backup of each entity goes, and by which rule of which policy."""
+
+    to: Destination
+    rule: Record | None = None
+    thresholds: dict[str, float] = {}
 
 
 def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
-    """One EXPORT and its STORE for each entity.  Raises Malformed or NotFound for the first bad."""
-    entities = planning.some("protectedEntities", request.protectedEntities)
+    """One EXPORT and its STORE for each entity and rule.
+
+    Raises Malformed or NotFound for the first bad.
+    """
     if request.backupType not in (None, BackupType.FULL, BackupType.INCREMENTAL):
-        raise Malformed("backupType: an export is FULL or INCREMENTAL", field="backupType")
-    chosen = request.backupDestination
-    to = catalogue.destination(chosen.guid) if chosen else catalogue.default_destination()
-    whole = Plan()
-    for ref in entities:
-        _plan_one(whole, catalogue.entity(ref.guid), to, request, catalogue, ask)
+        why = {
+            BackupType.SYNTHETIC: "every backup here is complete in itself, none is synthesised",
+            BackupType.SYNCHRONIZATION: "copies between destinations are made by their own tasks",
+        }[request.backupType]
+        raise Malformed(f"backupType: an export is FULL or INCREMENTAL; {why}", field="backupType")
+    if request.tenantId and not ask.project:
+        ask = msgspec.structs.replace(ask, project=request.tenantId[:80])
+    refs = planning.some("protectedEntities", request.protectedEntities)
+    goals, run, whole = _goals(request, catalogue), new_guid(), Plan()
+    for entity in catalogue.entities_of([ref.guid for ref in refs]):
+        _check(entity, request)
+        for goal in goals:
+            _plan_one(whole, entity, goal, request, catalogue, ask, run)
     return whole
+
+
+def _check(entity: Entity, request: Request) -> None:
+    if not entity.present:
+        raise Malformed(f"protectedEntities: {entity.name} is no longer on its hypervisor")
+    wanted = request.protectedEntityType
+    if wanted and wanted.value != entity.type:
+        raise Malformed(
+            f"protectedEntityType: {entity.name} is a {entity.type}, not a {wanted.value}",
+            field="protectedEntityType",
+        )
+
+
+def _goals(request: Request, catalogue: Catalogue) -> list[_Goal]:
+    """One for each rule, else the destination named, else the only one there is."""
+    chosen = request.backupDestination
+    named = catalogue.destination(chosen.guid) if chosen else None
+    rules = [catalogue.record("rule", ref.guid) for ref in request.rules or []]
+    if not rules:
+        return [_Goal(named or catalogue.default_destination())]
+    return [_by_rule(rule, named, catalogue) for rule in rules]
+
+
+def _by_rule(rule: Record, named: Destination | None, catalogue: Catalogue) -> _Goal:
+    if rule.body.get("active") is False:
+        raise Malformed(f"rules: {rule.name} is not active", field="rules")
+    policy = catalogue.record("vm-backup", rule.parent).body if rule.parent else {}
+    thresholds = {
+        kind: float(policy[name])
+        for kind, name in (
+            ("EXPORT", "failRemainingBackupTasksExportThreshold"),
+            ("STORE", "failRemainingBackupTasksStoreThreshold"),
+        )
+        if policy.get(name) is not None
+    }
+    return _Goal(named or _primary(rule, catalogue), rule, thresholds)
+
+
+def _primary(rule: Record, catalogue: Catalogue) -> Destination:
+    for one in rule.body.get("ruleBackupDestinations", []):
+        if one["roleType"] == "PRIMARY":
+            return catalogue.destination(one["backupDestination"]["guid"])
+    return catalogue.default_destination()
 
 
 def _plan_one(
     whole: Plan,
     entity: Entity,
-    to: Destination,
+    goal: _Goal,
     request: Request,
     catalogue: Catalogue,
     ask: Ask,
+    run: str,
 ) -> None:
-    if not entity.present:
-        raise Malformed(f"protectedEntities: {entity.name} is no longer on its hypervisor")
     source = catalogue.hypervisor(entity.hypervisor)
     kind = request.backupType or BackupType.FULL
+    project = entity.project or ask.project
     backup = NewBackup(
         guid=new_guid(),
         entity=entity.guid,
         entity_name=entity.name,
-        destination=to.guid,
+        destination=goal.to.guid,
         type=kind.value,
+        project=project,
+        rule=goal.rule.guid if goal.rule else None,
     )
     refs: dict[str, Named | None] = {
         "protectedEntity": entity.named(),
         "hypervisor": planning.named(source),
-        "backupDestination": planning.named(to),
+        "backupDestination": planning.named(goal.to),
         "backup": Named(backup.guid, entity.name),
+        "rule": planning.named(goal.rule) if goal.rule else None,
     }
+    ask = msgspec.structs.replace(ask, project=project)
+    params = {"incSnapRequired": catalogue.is_scheduled(entity.guid)}
+    if goal.thresholds:
+        params["thresholds"] = goal.thresholds  # type: ignore[assignment]
     export = planning.task(
         "EXPORT",
         "export",
         ask,
         request,
         refs=refs,
+        params=params,
         window=WINDOW,
         locked=entity.guid,
         source=source.guid,
-        pinned=planning.pinned(source, to),
+        pinned=planning.pinned(source, goal.to),
+        run=run,
     )
-    store = planning.task("STORE", "store", ask, request, refs=refs, window=WINDOW, follows=export)
+    store = planning.task(
+        "STORE",
+        "store",
+        ask,
+        request,
+        refs=refs,
+        params=dict(params),
+        window=WINDOW,
+        follows=export,
+        run=run,
+    )
     export.backup_type = store.backup_type = kind.value
     whole.tasks += [export, store]
     whole.backups.append(backup)
+
+
+def start(task: Task, ledger: Ledger, catalogue: Catalogue) -> None:
+    ledger.backup_started(task.ref("backup") or "")
 
 
 def prepare(task: Task, catalogue: Catalogue) -> Order:
@@ -121,6 +221,7 @@ def prepare(task: Task, catalogue: Catalogue) -> Order:
         hypervisor=catalogue.hypervisor(entity.hypervisor),
         destination=destination,
         base=catalogue.base(entity.guid, destination.guid) if wanted else None,
+        excluded=entity.settings.get("excludedDisks", []),
     )
 
 
@@ -139,15 +240,16 @@ def _run(job: Job, order: Order) -> Results:
     checkpoint = base.checkpoint if base else None
     with machines.snapshot(order.uuid, job.attempt, checkpoint) as snapshot:
         taken = job.now_ms()
-        views = snapshot.views()
-        for reason in _reasons(views) if base else []:
+        views = [v for v in snapshot.views() if v.disk.name not in order.excluded]
+        reasons = _reasons(views) if base else []
+        for reason in reasons:
             job.log(reason)
         job.expect(_expected(views))
         draft = export_machine(
             snapshot,
             repository,
             job.folder,
-            Wanted(order.backup, order.entity, taken),
+            Wanted(order.backup, order.entity, taken, frozenset(order.excluded)),
             job.pool,
             base=base.backup if base else None,
             disk=job.disk,
@@ -155,6 +257,7 @@ def _run(job: Job, order: Order) -> Results:
         )
         mark = snapshot.checkpoint
     manifest = draft.manifest
+    disks = [{"name": d.name, "size": d.map.size, "format": d.format} for d in manifest.disks]
     return {
         "type": manifest.type,
         "snapshotTime": taken,
@@ -163,6 +266,9 @@ def _run(job: Job, order: Order) -> Results:
         "stored": manifest.stored,
         "parent": manifest.parent,
         "checkpoint": mark,
+        "files": disks,
+        "definition": manifest.definition,
+        "warnings": reasons,
     }
 
 
@@ -178,19 +284,33 @@ def _expected(views: list[DiskView]) -> int:
 
 def settle(task: Task, state: State, ledger: Ledger) -> None:
     backup = task.ref("backup") or ""
+    ledger.timed(task)
     if state is not State.FINISHED:
         ledger.backup_failed(backup, task.status_info or state.value)
         return
     found = read_results(task.results)
+    if found is None:
+        ledger.backup_partial(backup, "the node did not report what a restore needs")
+        return
     ledger.exported(backup, found.type, found.snapshotTime, found.size, found.read)
+    ledger.described(backup, found.files, found.definition)
+    ledger.warned(backup, found.warnings)
 
 
-def read_results(results: dict[str, Any]) -> Exported:
-    """What a node says about an export.  Raises Malformed when it left something out."""
+def read_results(results: dict[str, Any]) -> Exported | None:
+    """What a node says about an export; None when it left out what a restore needs.
+
+    Raises Malformed for what is not of the right type.
+    """
+    if not {"type", "snapshotTime", "size", "read", "stored"} <= results.keys():
+        return None
     try:
-        return msgspec.convert(results, Exported)
+        found = msgspec.convert(results, Exported)
     except msgspec.ValidationError as error:
         raise Malformed(f"transfer-info of an EXPORT: {error}") from None
+    if found.type not in ("FULL", "INCREMENTAL"):
+        raise Malformed(f"transfer-info of an EXPORT: type {found.type[:20]!r} is no backup type")
+    return found
 
 
 KIND = Kind(
@@ -199,10 +319,10 @@ KIND = Kind(
     order=Order,
     prepare=prepare,
     run=run,
+    start=start,
     settle=settle,
-    submissions=(Submission("export", Request, plan),),
+    submissions=(Submission("export", Request, plan, summary="Create list of export tasks."),),
     window=WINDOW,
-    locks_entity=True,
     retries=True,
     stages=True,
 )

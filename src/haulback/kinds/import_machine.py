@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from enum import Enum
+from typing import Any
 
 import msgspec
 
-from haulback.errors import Malformed, Unsupported
+from haulback.errors import Malformed, NotFound
 from haulback.ids import new_guid
-from haulback.inventory.records import Catalogue, Destination, Disk, Entity, Hypervisor, Ledger
+from haulback.inventory.disks import file_guid
+from haulback.inventory.records import (
+    Backup,
+    Catalogue,
+    Destination,
+    Disk,
+    Entity,
+    Hypervisor,
+    Ledger,
+)
 from haulback.kinds import planning
-from haulback.kinds.restore import LocationRef, chosen, references
+from haulback.kinds.restore import LocationRef, chosen, new_job, references
 from haulback.kinds.seam import Ask, Job, Kind, Results, Submission
 from haulback.tasks.record import Plan, Task
 from haulback.tasks.states import State
@@ -18,6 +28,7 @@ from haulback.transfer.bring_back import Target, import_machine
 from haulback.wire import Named, Ref, label
 
 MARK = "haulbackTask"  # in the definition of what an IMPORT made, so that it is made once
+_PLATFORM = "a folder of images"
 
 
 class Allocation(Enum):
@@ -27,50 +38,112 @@ class Allocation(Enum):
     SPARSE = "SPARSE"
 
 
+class DataCenter(msgspec.Struct):
+    """Where to restore to, by name."""
+
+    name: str | None = None
+
+
+class BaseImage(msgspec.Struct):
+    """The image a machine is made from; portals send an empty one."""
+
+    uuid: str | None = None
+
+
+class TaskFile(msgspec.Struct):
+    """What to do with one file of the backup."""
+
+    backupFile: Ref
+    path: str | None = None
+    diskName: str | None = None
+    storageId: str | None = None
+    excludedFromRestore: bool | None = None
+    originalDiskGuid: str | None = None
+    config: str | None = None
+    markedForRestore: bool | None = None
+
+
+class RestoredNetwork(msgspec.Struct):
+    """Where one network card of the backup goes."""
+
+    networkInterfaceCard: Ref
+    network: Ref | None = None
+    securityGroups: list[str] | None = None
+    macAddress: str | None = None
+    macAddressSpecified: bool | None = None
+
+
 class Request(msgspec.Struct):
     """RestoreAndImportTaskRequest."""
 
     backup: Ref | None = None
-    backupLocation: LocationRef | None = None  # noqa: N815 - the contract's spelling
+    backupLocation: LocationRef | None = None
     hypervisor: Ref | None = None
-    hypervisorManager: Ref | None = None  # noqa: N815
-    restoredPeName: str | None = None  # noqa: N815
+    hypervisorManager: Ref | None = None
+    restoreClusterId: str | None = None
+    restoreStorageId: str | None = None
+    restoreProject: str | None = None
+    restoredPeName: str | None = None
+    dataCenter: DataCenter | None = None
+    baseImage: BaseImage | None = None
+    restoredDiskAllocationFormat: Allocation | None = None
     overwrite: bool | None = None
-    restoredDiskAllocationFormat: Allocation | None = None  # noqa: N815
-    dstProtectedEntity: Ref | None = None  # noqa: N815
+    restoreToOriginalVolumeType: bool | None = None
+    restoreVmFlavor: Ref | None = None
+    taskFiles: list[TaskFile] | None = None
+    restoredNetworks: list[RestoredNetwork] | None = None
+    dstProtectedEntity: Ref | None = None
+    tenantId: str | None = None
+    powerOnAfterRestore: bool | None = None
     priority: int | None = None
-    windowStart: int | None = None  # noqa: N815
-    windowEnd: int | None = None  # noqa: N815
+    windowStart: int | None = None
+    windowEnd: int | None = None
 
 
 class Order(msgspec.Struct):
-    """What to make of which backup; an empty `name` keeps its own."""
+    """What to make of which backup; an empty `name` keeps its own.
+
+    `skip` are names of disks to leave out, `rename` new names of disks by their old ones.
+    """
 
     backup: str
     destination: Destination
     hypervisor: Hypervisor
     name: str
     overwrite: bool
+    allocate: bool = False
+    skip: list[str] = []
+    rename: dict[str, str] = {}
 
 
 def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
     """A RESTORE that checks and the IMPORT that follows.  Raises Malformed, NotFound, Conflict."""
     backup = chosen(request.backup, request.backupLocation, catalogue)
     to = _hypervisor(request, catalogue)
-    name = request.restoredPeName or _wanted_name(request, catalogue) or ""
-    if len(name) > 200 or any(ord(letter) < 32 for letter in name):
-        raise Malformed("restoredPeName: at most 200 printable characters", field="restoredPeName")
+    _honoured(request, to)
+    name = _name(request, catalogue)
     destination = catalogue.destination(backup.destination)
     node = planning.pinned(to, destination)
-    refs = {**references(backup, catalogue), "hypervisor": planning.named(to)}
-    refs["dstProtectedEntity"] = _target(request, catalogue, backup.entity, name)
+    target = _target(request, catalogue, backup.entity, name)
+    job = new_job(
+        "RESTORE_AND_IMPORT", backup, ask, {"hypervisor": planning.named(to), "name": name}
+    )
+    refs = {
+        **references(backup, catalogue),
+        "hypervisor": planning.named(to),
+        "dstProtectedEntity": target,
+        "restoreJob": Named(job.guid),
+    }
     form = request.restoredDiskAllocationFormat or Allocation.PREALLOCATED
     common = {
         "restoreType": "RESTORE_AND_IMPORT",
         "restoredPeName": name,
         "overwrite": bool(request.overwrite),
+        "powerOnAfterRestore": bool(request.powerOnAfterRestore),
         "restoredDiskAllocationFormat": form.value,
+        **_disks(request, backup),
     }
+    ask = msgspec.structs.replace(ask, project=job.project or request.tenantId)
     first = planning.task("RESTORE", "restore", ask, request, refs=refs, params=common, pinned=node)
     second = planning.task(
         "IMPORT",
@@ -80,23 +153,71 @@ def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
         refs=refs,
         params=common,
         pinned=node,
+        locked=target.guid if request.overwrite else None,
         follows=first,
     )
-    return Plan([first, second])
+    return Plan([first, second], restores=[job])
 
 
 def _hypervisor(request: Request, catalogue: Catalogue) -> Hypervisor:
     if request.hypervisor:
         return catalogue.hypervisor(request.hypervisor.guid)
-    if request.hypervisorManager:
-        raise Unsupported("hypervisorManager: no manager is known here; name a hypervisor")
-    raise Malformed("hypervisor: name the one to import to", field="hypervisor")
+    if not request.hypervisorManager:
+        raise Malformed("hypervisor: name the one to import to", field="hypervisor")
+    manager = catalogue.record("hypervisor-manager", request.hypervisorManager.guid)
+    for one in catalogue.hypervisors():
+        if one.settings.get("hypervisorManager") == manager.guid:
+            return one
+    raise NotFound(f"hypervisorManager: {manager.name} has no hypervisor", guid=manager.guid)
 
 
-def _wanted_name(request: Request, catalogue: Catalogue) -> str | None:
-    """The machine a client wants to have replaced, by name."""
+def _honoured(request: Request, to: Hypervisor) -> None:
+    """Raises Malformed for what the platform cannot do; nothing that matters is passed over."""
+    fields = ("restoreProject", "restoreVmFlavor", "restoredNetworks", "powerOnAfterRestore")
+    planning.refuse(request, _PLATFORM, *fields)
+    planning.refuse(request.dataCenter, _PLATFORM, "name", within="dataCenter.")
+    planning.refuse(request.baseImage, _PLATFORM, "uuid", within="baseImage.")
+    cluster, storage = to.settings.get("cluster"), to.settings.get("storage")
+    if request.restoreClusterId not in (None, "", cluster):
+        raise Malformed(f"restoreClusterId: {to.name} is not in it", field="restoreClusterId")
+    if request.restoreStorageId not in (None, "", storage):
+        raise Malformed(f"restoreStorageId: {to.name} does not have it", field="restoreStorageId")
+    for i, file in enumerate(request.taskFiles or []):
+        if file.storageId not in (None, "", storage):
+            field = f"taskFiles[{i}].storageId"
+            raise Malformed(f"{field}: {to.name} does not have it", field=field)
+        planning.refuse(file, _PLATFORM, "config", within=f"taskFiles[{i}].")
+
+
+def _disks(request: Request, backup: Backup) -> dict[str, Any]:
+    """Which disks to leave out and how to call the others, by `taskFiles`."""
+    known = {file_guid(backup.guid, one["name"]): str(one["name"]) for one in backup.files}
+    skip, rename = [], {}
+    for i, file in enumerate(request.taskFiles or []):
+        field = f"taskFiles[{i}].backupFile"
+        disk = known.get(file.backupFile.guid)
+        if disk is None:
+            raise NotFound(f"{field}: the backup has no file {file.backupFile.guid}", field=field)
+        if file.excludedFromRestore or file.markedForRestore is False:
+            skip.append(disk)
+        elif file.diskName and file.diskName != disk:
+            rename[disk] = file.diskName
+    if known and len(set(skip)) == len(known):
+        raise Malformed("taskFiles: every disk is excluded; leave one", field="taskFiles")
+    names = [rename.get(disk, disk) for disk in known.values() if disk not in skip]
+    if len(set(names)) != len(names) or any(len(n) > 200 or not n.isprintable() for n in names):
+        raise Malformed("taskFiles: each disk needs a printable name of its own", field="taskFiles")
+    files = msgspec.to_builtins(request.taskFiles or [])
+    return {"skip": skip, "rename": rename} | ({"taskFiles": files} if files else {})
+
+
+def _name(request: Request, catalogue: Catalogue) -> str:
+    """The name wanted, or that of the machine a client wants to have replaced."""
     target = request.dstProtectedEntity
-    return catalogue.entity(target.guid).name if target else None
+    name = request.restoredPeName or (catalogue.entity(target.guid).name if target else "")
+    if len(name) > 200 or any(ord(letter) < 32 for letter in name):
+        raise Malformed("restoredPeName: at most 200 printable characters", field="restoredPeName")
+    return name
 
 
 def _target(request: Request, catalogue: Catalogue, source: str, name: str) -> Named:
@@ -109,12 +230,16 @@ def _target(request: Request, catalogue: Catalogue, source: str, name: str) -> N
 
 def prepare(task: Task, catalogue: Catalogue) -> Order:
     backup = catalogue.backup(task.ref("backup") or "")
+    params = task.params
     return Order(
         backup.guid,
         catalogue.destination(backup.destination),
         catalogue.hypervisor(task.ref("hypervisor") or ""),
-        str(task.params["restoredPeName"]),
-        bool(task.params["overwrite"]),
+        str(params["restoredPeName"]),
+        bool(params["overwrite"]),
+        params.get("restoredDiskAllocationFormat") == Allocation.PREALLOCATED.value,
+        params.get("skip", []),
+        params.get("rename", {}),
     )
 
 
@@ -127,20 +252,33 @@ def run(job: Job) -> Results:
             break
     else:
         repository = job.repository(order.destination)
-        job.expect(sum(disk.map.size for disk in repository.manifest(order.backup).disks))
+        wanted = repository.manifest(order.backup).disks
+        job.expect(sum(disk.map.size for disk in wanted if disk.name not in order.skip))
         machine = import_machine(
             repository,
             order.backup,
             machines,
             job.attempt,
-            Target(name=order.name, overwrite=order.overwrite),
+            Target(
+                name=order.name,
+                overwrite=order.overwrite,
+                allocate=order.allocate,
+                skip=frozenset(order.skip),
+                rename=order.rename,
+            ),
             job.pool,
             job.meter,
             marks={MARK: job.guid},
             confirm=job.confirm,
         )
     disks = [{"name": d.name, "size": d.size, "format": d.format} for d in machine.disks]
-    return {"uuid": machine.uuid, "name": machine.name, "disks": disks}
+    return {
+        "uuid": machine.uuid,
+        "name": machine.name,
+        "disks": disks,
+        "restoreHostId": order.hypervisor.guid,
+        "restoreStorageId": str(order.hypervisor.config.get("path", "")),
+    }
 
 
 class Imported(msgspec.Struct):
@@ -148,13 +286,19 @@ class Imported(msgspec.Struct):
 
     uuid: str
     name: str
-    disks: list[Disk]
+    disks: list[Disk] = []
+
+
+def start(task: Task, ledger: Ledger, catalogue: Catalogue) -> None:
+    ledger.restore_moved(task.ref("restoreJob") or "", "INPROGRESS", None, task)
 
 
 def settle(task: Task, state: State, ledger: Ledger) -> None:
     """A machine that came back is in the inventory at once."""
-    if state is not State.FINISHED:
-        return
+    status = {State.FINISHED: "SUCCESS", State.CANCELLED: "CANCELLED"}.get(state, "FAILED")
+    ledger.restore_moved(task.ref("restoreJob") or "", status, task.status_info, task)
+    if state is not State.FINISHED or "uuid" not in task.results:
+        return  # a node that does not say what it made: the next inventory will
     found = msgspec.convert(task.results, Imported)
     entity = Entity(
         guid=new_guid(),
@@ -162,6 +306,7 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
         name=found.name,
         hypervisor=task.ref("hypervisor") or "",
         disks=found.disks,
+        project=task.project,
     )
     ledger.inventory(entity.hypervisor, [entity], complete_since=None)
 
@@ -172,6 +317,15 @@ KIND = Kind(
     order=Order,
     prepare=prepare,
     run=run,
+    start=start,
     settle=settle,
-    submissions=(Submission("restore-and-import", Request, plan, many=False),),
+    submissions=(
+        Submission(
+            "restore-and-import",
+            Request,
+            plan,
+            many=False,
+            summary="Create restore and import task.",
+        ),
+    ),
 )

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
-from haulback.ids import new_guid
+from haulback.errors import Conflict, Malformed
+from haulback.ids import guid_of, new_guid
 from haulback.inventory.records import Catalogue, Disk, Entity, Hypervisor, Ledger
 from haulback.kinds import planning
 from haulback.kinds.seam import Ask, Job, Kind, Results, Submission
@@ -17,7 +20,36 @@ class Request(msgspec.Struct):
     """InventorySyncTaskRequest; clients without anything to sync send empty arrays."""
 
     hypervisors: list[Ref] | None = None
-    hypervisorManagers: list[Ref] | None = None  # noqa: N815 - the contract's spelling
+    hypervisorManagers: list[Ref] | None = None
+    storageProviders: list[Ref] | None = None
+    cloudServiceProviders: list[Ref] | None = None
+    osAgents: list[Ref] | None = None
+    priority: int | None = None
+    windowStart: int | None = None
+    windowEnd: int | None = None
+
+
+class Candidate(msgspec.Struct):
+    """A hypervisor of the wizard: one that is known, or one that is to be saved if it answers."""
+
+    guid: str | None = None
+    name: str | None = None
+    path: str | None = None
+    driver: str | None = None
+    node: Ref | None = None
+
+
+class WizardRequest(msgspec.Struct):
+    """InventorySyncTaskRequest whose hypervisors need not be saved yet."""
+
+    hypervisors: list[Candidate] | None = None
+    hypervisorManagers: list[Ref] | None = None
+    storageProviders: list[Ref] | None = None
+    cloudServiceProviders: list[Ref] | None = None
+    osAgents: list[Ref] | None = None
+    priority: int | None = None
+    windowStart: int | None = None
+    windowEnd: int | None = None
 
 
 class Order(msgspec.Struct):
@@ -32,6 +64,7 @@ class Found(msgspec.Struct):
     uuid: str
     name: str
     disks: list[Disk] = []
+    project: str | None = None
 
 
 class Seen(msgspec.Struct):
@@ -41,19 +74,67 @@ class Seen(msgspec.Struct):
 
 
 def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
-    """One task for each hypervisor.  Raises NotFound."""
-    named = (request.hypervisors or []) + (request.hypervisorManagers or [])
-    wanted = {ref.guid: catalogue.hypervisor(ref.guid) for ref in named}
-    return Plan([sync(hypervisor, ask) for hypervisor in wanted.values()])
+    """One task for each hypervisor, those of named managers included.  Raises NotFound."""
+    planning.no_such(request, "storageProviders", "cloudServiceProviders", "osAgents")
+    wanted = {ref.guid: catalogue.hypervisor(ref.guid) for ref in request.hypervisors or []}
+    for one in _of_managers(request.hypervisorManagers or [], catalogue):
+        wanted[one.guid] = one
+    return Plan([sync(hypervisor, ask, request) for hypervisor in wanted.values()])
 
 
-def sync(hypervisor: Hypervisor, ask: Ask) -> Task:
+def _of_managers(managers: list[Ref], catalogue: Catalogue) -> list[Hypervisor]:
+    for ref in managers:
+        catalogue.record("hypervisor-manager", ref.guid)
+    guids = {ref.guid for ref in managers}
+    known = catalogue.hypervisors() if guids else []
+    return [one for one in known if one.settings.get("hypervisorManager") in guids]
+
+
+def plan_wizard(request: WizardRequest, catalogue: Catalogue, ask: Ask) -> Plan:
+    """The same; a hypervisor without a guid is saved only if the sync succeeds."""
+    candidates = request.hypervisors or []
+    known = [Ref(guid_of(one.guid, "hypervisors.guid")) for one in candidates if one.guid]
+    rest = {
+        name: getattr(request, name) for name in Request.__struct_fields__ if name != "hypervisors"
+    }
+    whole = plan(Request(hypervisors=known, **rest), catalogue, ask)
+    for i, one in enumerate(candidates):
+        if not one.guid:
+            whole.tasks.append(_try(one, f"hypervisors[{i}]", request, catalogue, ask))
+    return whole
+
+
+def _try(
+    one: Candidate, field: str, request: WizardRequest, catalogue: Catalogue, ask: Ask
+) -> Task:
+    if not one.name or len(one.name) > 200:
+        raise Malformed(f"{field}.name: 1 to 200 characters", field=f"{field}.name")
+    if not one.path or not one.path.startswith("/"):
+        raise Malformed(f"{field}.path: name a folder by its absolute path", field=f"{field}.path")
+    if one.driver not in (None, "image-folder"):
+        raise Malformed(f"{field}.driver: only 'image-folder' is known", field=f"{field}.driver")
+    if any(known.name == one.name for known in catalogue.hypervisors()):
+        raise Conflict(f"{field}.name: {one.name!r} is taken", field=f"{field}.name")
+    node = catalogue.node(one.node.guid).guid if one.node else catalogue.only_node(f"{field}.node")
+    record = Hypervisor(
+        guid=new_guid(), name=one.name, driver="image-folder", config={"path": one.path}, node=node
+    )
+    task = sync(record, ask, request)
+    task.params["unsaved"] = msgspec.to_builtins(record)
+    return task
+
+
+def sync(hypervisor: Hypervisor, ask: Ask, request: Any = None) -> Task:
     """The task that looks at one hypervisor."""
     refs = {"hypervisor": planning.named(hypervisor)}
-    return planning.task("INVENTORY_SYNC", "inventory", ask, refs=refs, pinned=hypervisor.node)
+    return planning.task(
+        "INVENTORY_SYNC", "inventory", ask, request, refs=refs, pinned=hypervisor.node
+    )
 
 
 def prepare(task: Task, catalogue: Catalogue) -> Order:
+    if unsaved := task.params.get("unsaved"):
+        return Order(msgspec.convert(unsaved, Hypervisor))
     return Order(catalogue.hypervisor(task.ref("hypervisor") or ""))
 
 
@@ -73,17 +154,33 @@ def run(job: Job) -> Results:
 
 
 def settle(task: Task, state: State, ledger: Ledger) -> None:
+    """What was seen; a node may have delivered it by POST /tasks/inventory before."""
     if state is not State.FINISHED:
         return
+    if unsaved := task.params.get("unsaved"):
+        ledger.save_hypervisor(msgspec.convert(unsaved, Hypervisor))
+    if "machines" not in task.results:
+        return
     seen = msgspec.convert(task.results, Seen)
-    hypervisor = task.ref("hypervisor") or ""
-    machines = [
-        Entity(guid=new_guid(), uuid=m.uuid, name=m.name, hypervisor=hypervisor, disks=m.disks)
-        for m in seen.machines
-    ]
     # A machine that could not be read is still there: it must not vanish from the catalogue.
     since = None if task.results.get("problems") else task.started
-    ledger.inventory(hypervisor, machines, complete_since=since)
+    deliver(task.ref("hypervisor") or "", seen.machines, since, ledger)
+
+
+def deliver(hypervisor: str, machines: list[Found], since: int | None, ledger: Ledger) -> None:
+    """Put what a node saw into the inventory; `since` as in `Ledger.inventory`."""
+    entities = [
+        Entity(
+            guid=new_guid(),
+            uuid=m.uuid,
+            name=m.name,
+            hypervisor=hypervisor,
+            disks=m.disks,
+            project=m.project,
+        )
+        for m in machines
+    ]
+    ledger.inventory(hypervisor, entities, complete_since=since)
 
 
 KIND = Kind(
@@ -94,7 +191,14 @@ KIND = Kind(
     run=run,
     settle=settle,
     submissions=(
-        Submission("inventory-sync", Request, plan),
-        Submission("wizard/inventory-sync", Request, plan),
+        Submission(
+            "inventory-sync", Request, plan, summary="Create inventory synchronization task."
+        ),
+        Submission(
+            "wizard/inventory-sync",
+            WizardRequest,
+            plan_wizard,
+            summary="Create inventory synchronization task from configuration wizard.",
+        ),
     ),
 )

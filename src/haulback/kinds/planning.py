@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from haulback.errors import Malformed
+from haulback.errors import Malformed, NotFound
 from haulback.inventory.records import Destination, Hypervisor
 from haulback.kinds.seam import Ask
-from haulback.tasks.queue import entity_slot, rank, source_slot
+from haulback.tasks.queue import destination_slot, entity_slot, rank, source_slot
 from haulback.tasks.record import DEFAULT_PRIORITY, HOUR_MS, Task
 from haulback.wire import Named
 
@@ -30,13 +30,17 @@ def task(
     source: str | None = None,
     pinned: str | None = None,
     follows: Task | None = None,
+    run: str = "",
 ) -> Task:
     """A task as planned at `ask.now`; `request` may bring priority, window and retries.
 
     `locked` is the entity that no other mutating task may touch meanwhile, `source` what it reads
-    from, `pinned` the only node that can do it.  A follower opens its window when its turn comes.
-    Raises Malformed.
+    from, `pinned` the only node that can do it, `run` what a threshold counts over.  `window` is
+    the length in ms where no node configuration sets one.  A follower opens its window when its
+    turn comes.  Raises Malformed.
     """
+    window = ask.windows.get(pinned or "", {}).get(kind, window)
+    to = refs.get("backupDestination")
     priority = _within(request, "priority", PRIORITIES, DEFAULT_PRIORITY)
     start, end = _window(request, ask.now, window)
     made = Task(
@@ -56,6 +60,8 @@ def task(
         pinned_node=pinned or "",
         source_slot=source_slot(lane, source),
         entity_slot=entity_slot(locked) if locked else None,
+        destination_slot=destination_slot(lane, to.guid if to else None),
+        run=run,
         follows=follows.guid if follows else None,
         ready=not follows and start <= ask.now,
     )
@@ -83,6 +89,21 @@ def some(field: str, found: list[Any] | None) -> list[Any]:
     if not found:
         raise Malformed(f"{field}: name at least one", field=field)
     return list({ref.guid: ref for ref in found}.values())
+
+
+def no_such(request: Any, *fields: str) -> None:
+    """Raises NotFound for the first reference in lists of things that nothing here can hold."""
+    for field in fields:
+        for ref in getattr(request, field) or []:
+            raise NotFound(f"{field}: there is no {ref.guid}", guid=ref.guid, field=field)
+
+
+def refuse(request: Any, platform: str, *fields: str, within: str = "") -> None:
+    """Raises Malformed for the first of `fields` that asks for what a platform cannot do."""
+    for field in fields:
+        if getattr(request, field, None) not in (None, "", False, []):
+            path = f"{within}{field}"
+            raise Malformed(f"{path}: {platform} cannot do this; leave it out", field=path)
 
 
 def _within(request: Any, field: str, allowed: range, default: int) -> int:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from haulback.drivers.sink import RawFile
 from haulback.errors import Conflict, Malformed, NotFound
-from haulback.inventory.records import Backup, Catalogue, Destination
+from haulback.inventory.records import Backup, Catalogue, Destination, Ledger
 from haulback.kinds import planning
 from haulback.kinds.seam import Ask, Job, Kind, Results, Submission
 from haulback.repository.repository import Repository
 from haulback.repository.restore import restore_disk
 from haulback.repository.verify import check_backup
-from haulback.tasks.record import Plan, Task
+from haulback.tasks.record import NewRestoreJob, Plan, Task
+from haulback.tasks.states import State
 from haulback.wire import Named, Ref
 
 
@@ -29,37 +31,64 @@ class Request(msgspec.Struct):
     """RestoreTaskRequest."""
 
     node: Ref
-    restorePath: str  # noqa: N815 - the contract's spelling
+    restorePath: str
     backup: Ref | None = None
-    backupLocation: LocationRef | None = None  # noqa: N815
+    backupLocation: LocationRef | None = None
+    hypervisor: Ref | None = None
+    hypervisorManager: Ref | None = None
+    storage: Ref | None = None
     priority: int | None = None
-    windowStart: int | None = None  # noqa: N815
-    windowEnd: int | None = None  # noqa: N815
+    windowStart: int | None = None
+    windowEnd: int | None = None
 
 
 class Order(msgspec.Struct):
-    """What to read; without a `path` only whether it can be read."""
+    """What to read; without a `path` only whether it can be read.  `skip` are names of disks."""
 
     backup: str
     destination: Destination
     path: str | None = None
+    skip: list[str] = []
 
 
 def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
     """One RESTORE on the wanted node.  Raises Malformed, NotFound or Conflict."""
     if not request.restorePath.startswith("/"):
         raise Malformed("restorePath: name a folder by its absolute path", field="restorePath")
+    where = "a restore to a node's file system has none; it"
+    planning.refuse(request, where, "hypervisor", "hypervisorManager", "storage")
     backup = chosen(request.backup, request.backupLocation, catalogue)
     node = catalogue.node(request.node.guid)
     destination = catalogue.destination(backup.destination)
     if destination.node not in (None, node.guid):
         raise Malformed(f"node: {node.name} does not reach {destination.name}", field="node")
-    refs = {**references(backup, catalogue), "node": node}
+    job = new_job("RESTORE", backup, ask, {"node": node, "restorePath": request.restorePath})
+    refs = {**references(backup, catalogue), "node": node, "restoreJob": Named(job.guid)}
     params = {"restorePath": request.restorePath, "restoreType": "RESTORE"}
     made = planning.task(
-        "RESTORE", "restore", ask, request, refs=refs, params=params, pinned=node.guid
+        "RESTORE",
+        "restore",
+        msgspec.structs.replace(ask, project=job.project),
+        request,
+        refs=refs,
+        params=params,
+        pinned=node.guid,
     )
-    return Plan([made])
+    return Plan([made], restores=[job])
+
+
+def new_job(kind: str, backup: Backup, ask: Ask, target: dict[str, Any]) -> NewRestoreJob:
+    """The record of a request to bring a backup back."""
+    return NewRestoreJob(
+        type=kind,
+        entity=backup.entity,
+        entity_name=backup.entity_name,
+        backup=backup.guid,
+        snapshot_time=backup.snapshot_time,
+        size=backup.size,
+        project=backup.project or ask.project,
+        target=target,
+    )
 
 
 def chosen(backup: Ref | None, location: LocationRef | None, catalogue: Catalogue) -> Backup:
@@ -100,7 +129,22 @@ def references(backup: Backup, catalogue: Catalogue) -> dict[str, Named | None]:
 def prepare(task: Task, catalogue: Catalogue) -> Order:
     backup = catalogue.backup(task.ref("backup") or "")
     destination = catalogue.destination(backup.destination)
-    return Order(backup.guid, destination, task.params.get("restorePath"))
+    skip = task.params.get("skip", [])
+    return Order(backup.guid, destination, task.params.get("restorePath"), skip)
+
+
+def start(task: Task, ledger: Ledger, catalogue: Catalogue) -> None:
+    ledger.restore_moved(task.ref("restoreJob") or "", "INPROGRESS", None, task)
+
+
+def settle(task: Task, state: State, ledger: Ledger) -> None:
+    """A job that goes on with an IMPORT is not over yet."""
+    only = task.params.get("restoreType") == "RESTORE"
+    status = {
+        State.FINISHED: "SUCCESS" if only else "INPROGRESS",
+        State.CANCELLED: "CANCELLED",
+    }.get(state, "FAILED")
+    ledger.restore_moved(task.ref("restoreJob") or "", status, task.status_info, task)
 
 
 def run(job: Job) -> Results:
@@ -109,7 +153,7 @@ def run(job: Job) -> Results:
     manifest = repository.manifest(order.backup)
     job.expect(sum(stored.map.size for stored in manifest.disks))
     if order.path is None:
-        check_backup(repository, order.backup, job.meter)
+        check_backup(repository, order.backup, job.meter)  # the whole: skipped disks too
         return {"checked": True}
     target = job.target(order.path)
     if target.made:
@@ -137,5 +181,7 @@ KIND = Kind(
     order=Order,
     prepare=prepare,
     run=run,
-    submissions=(Submission("restore", Request, plan, many=False),),
+    start=start,
+    settle=settle,
+    submissions=(Submission("restore", Request, plan, many=False, summary="Create restore task."),),
 )

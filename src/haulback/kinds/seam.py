@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Set
+from collections.abc import Callable, Mapping, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -25,10 +25,14 @@ Struct = type[msgspec.Struct]
 
 
 class Ask(msgspec.Struct):
-    """The circumstances of a submission; `now` in epoch milliseconds."""
+    """The circumstances of a submission; `now` in epoch milliseconds.
+
+    `windows` are start-window lengths in ms, by node ("" for work that any may do) and kind.
+    """
 
     now: int
     project: str | None = None
+    windows: Mapping[str, Mapping[str, int]] = {}
 
 
 class Job(Protocol):
@@ -85,6 +89,12 @@ class Job(Protocol):
         listed before the asking, and is not needed at the asking, is nobody's.
         """
 
+    def space(self, record: records.Destination) -> dict[str, int]:
+        """`totalSpace` and `freeSpace` of a destination in bytes, where it has such a thing."""
+
+    def pins(self, destination: str) -> Set[str]:
+        """Attempts that export to a destination or wait to be stored there, right now."""
+
     def alone(
         self, record: records.Hypervisor, uuid: str, *, wait: bool = True
     ) -> AbstractContextManager[bool]:
@@ -112,10 +122,16 @@ class Submission:
     request: Struct
     plan: Callable[[Any, records.Catalogue, Ask], Plan]
     many: bool = True
+    summary: str = ""
+    batch: bool = False  # answers what was accepted and what refused, beside the tasks
 
 
 def _no_record(task: Task, state: State, ledger: records.Ledger) -> None:
     """A kind that changes no record."""
+
+
+def _no_start(task: Task, ledger: records.Ledger, catalogue: records.Catalogue) -> None:
+    """A kind whose start changes no record."""
 
 
 def _no_tidying(job: Job) -> None:
@@ -126,11 +142,12 @@ def _no_tidying(job: Job) -> None:
 class Kind:
     """A kind of task: one file declares one.
 
-    `prepare` (server) makes the order from what is true when the task is taken; `run` (node) does
-    the work and returns results; `settle` (server) moves records in the transaction that finishes
-    the task, whatever its final state; `tidy` (node) runs once FINISHED is acknowledged.  What an
-    attempt leaves in any other case is STAGING_CLEANUP's to find.  `stages`: its followers need
-    the node that ran it.  `repeatable`: after a node died it may simply run again.
+    `start` (server) moves records in the transaction that takes the task; `prepare` (server) makes
+    the order from what is true after that; `run` (node) does the work and returns results; `settle`
+    (server) moves records in the transaction that finishes the task, whatever its final state;
+    `tidy` (node) runs once FINISHED is acknowledged.  What an attempt leaves in any other case is
+    STAGING_CLEANUP's to find.  `stages`: its followers need the node that ran it.  `repeatable`:
+    after a node died it may simply run again.
     """
 
     type: str
@@ -138,11 +155,11 @@ class Kind:
     order: Struct
     prepare: Callable[[Task, records.Catalogue], msgspec.Struct]
     run: Callable[[Job], Results]
+    start: Callable[[Task, records.Ledger, records.Catalogue], None] = _no_start
     settle: Callable[[Task, State, records.Ledger], None] = _no_record
     tidy: Callable[[Job], None] = _no_tidying
     submissions: tuple[Submission, ...] = ()
     window: int = HOUR_MS
-    locks_entity: bool = False
     retries: bool = False
     repeatable: bool = True
     stages: bool = False

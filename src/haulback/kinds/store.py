@@ -48,7 +48,8 @@ def run(job: Job) -> Results:
         manifest = _stored_before(repository, order)
         job.discard(order.staging)
     job.count(manifest.stored)
-    return {"stored": manifest.stored, "parent": manifest.parent}
+    found = {"stored": manifest.stored, "parent": manifest.parent}
+    return found | job.space(order.destination)
 
 
 def _stored_before(repository: Repository, order: Order) -> Manifest:
@@ -60,22 +61,31 @@ def _stored_before(repository: Repository, order: Order) -> Manifest:
 
 
 class Stored(msgspec.Struct):
-    """What the node reports; `stored` in bytes."""
+    """What the node reports; bytes."""
 
     stored: int
     parent: str | None = None
+    totalSpace: int | None = None
+    freeSpace: int | None = None
 
 
 def settle(task: Task, state: State, ledger: Ledger) -> None:
     backup = task.ref("backup") or ""
+    ledger.timed(task)
     if state is not State.FINISHED:
         ledger.backup_failed(backup, task.status_info or state.value)
         return
+    exported = read_results(task.params.get("before", {}))
+    if exported is None or "stored" not in task.results:
+        ledger.backup_partial(backup, "the node did not report what a restore needs")
+        return
     found = msgspec.convert(task.results, Stored)
+    entity, destination = task.ref("protectedEntity") or "", task.ref("backupDestination") or ""
     ledger.stored(backup, found.stored, found.parent)
-    exported = read_results(task.params["before"])
-    entity, destination = task.ref("protectedEntity"), task.ref("backupDestination")
-    ledger.promote(Base(entity or "", destination or "", backup, exported.checkpoint))
+    mark = exported.cbtId or exported.checkpoint
+    ledger.promote(Base(entity, destination, backup, mark))
+    if found.totalSpace is not None and found.freeSpace is not None:
+        ledger.space(destination, found.totalSpace, found.freeSpace)
 
 
 def tidy(job: Job) -> None:

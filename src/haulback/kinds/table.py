@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from haulback.kinds import (
+    backup_cleanup,
     connectivity_test,
+    delete,
     destination_init,
     export,
     import_machine,
@@ -11,11 +13,14 @@ from haulback.kinds import (
     restore,
     staging_cleanup,
     store,
+    to_come,
 )
 from haulback.kinds.seam import Kinds
 
 _ALL = (
+    backup_cleanup.KIND,
     connectivity_test.KIND,
+    delete.KIND,
     destination_init.KIND,
     export.KIND,
     import_machine.KIND,
@@ -25,3 +30,4 @@ _ALL = (
     store.KIND,
 )
 KINDS: Kinds = {kind.type: kind for kind in _ALL}
+WAYS = [way for kind in _ALL for way in kind.submissions] + list(to_come.WAYS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Set
@@ -11,6 +12,7 @@ from pathlib import Path
 from threading import Event, Lock
 from typing import Any, TypeVar
 
+from haulback.destinations.add_only import AddOnly
 from haulback.destinations.folder import Folder
 from haulback.destinations.protocol import Destination
 from haulback.drivers.hypervisor import Hypervisor
@@ -109,8 +111,21 @@ class Work:
 
     def destination(self, record: records.Destination) -> Destination:
         path = _path(record)
-        made = _DESTINATIONS[_known(record, _DESTINATIONS)]
-        return made(path, self.attempt)
+        made = _DESTINATIONS[_known(record, _DESTINATIONS)](path, self.attempt)
+        # The server grants deleting to the tasks that are there for it; others can only add.
+        return made if record.may_delete else AddOnly(made)
+
+    def space(self, record: records.Destination) -> dict[str, int]:
+        path = _path(record)
+        try:
+            found = shutil.disk_usage(path)
+        except OSError as error:
+            self.log(f"{record.name}: its space is not known: {error}")
+            return {}
+        return {"totalSpace": found.total, "freeSpace": found.free}
+
+    def pins(self, destination: str) -> Set[str]:
+        return frozenset(self.ask(lambda: self._link.pins(destination)))
 
     def repository(self, record: records.Destination) -> Repository:
         found = Repository.open(self.destination(record), self.secret(record))

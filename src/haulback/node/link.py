@@ -13,6 +13,7 @@ from haulback.client.api import Api
 from haulback.errors import Fenced
 from haulback.node.home import Home
 
+PROTOCOL = 1  # of this channel; the server says whether it speaks it
 _POLL = 20.0  # seconds
 
 
@@ -107,6 +108,10 @@ class Link:
 
     def key(self, destination: str) -> bytes:
         return base64.b64decode(self._api.get(f"/nodes/self/keys/{destination}")["key"])
+
+    def pins(self, destination: str) -> list[str]:
+        found: list[str] = self._api.get(f"/nodes/self/pins/{destination}")
+        return found
 
     def needed(self, names: list[str]) -> list[str]:
         found: list[str] = self._api.post("/nodes/self/needed", names)

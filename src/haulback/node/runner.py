@@ -179,6 +179,7 @@ class Runner:
             self._give_up(work)
         except Exception as error:
             log.warning("task %s failed", work.guid, exc_info=error)
+            self._say_why(work, error)
             self._give_up(work, "FAILED", reason(error))
         else:
             self._write_down(work, results)
@@ -244,6 +245,14 @@ class Runner:
                 self._link.log(work.attempt, lines)
         except HaulbackError as error:
             log.warning("task %s: log: %s", work.guid, error.message)
+
+    def _say_why(self, work: Work, error: Exception) -> None:
+        """The code of an error by which the server decides how to go on."""
+        if isinstance(error, HaulbackError) and error.retryable:
+            try:
+                self._link.results(work.attempt, {"failure": error.code})
+            except HaulbackError as other:
+                log.warning("task %s: %s", work.guid, other.message)
 
     def _tell(self, attempt: str, state: str, info: str) -> None:
         """A sad end.  If it cannot be told, the lease runs out."""

@@ -12,7 +12,7 @@ import msgspec
 from haulback.client.api import Api
 from haulback.kinds.table import KINDS
 from haulback.node.home import Home, Identity, write_identity
-from haulback.node.link import Link
+from haulback.node.link import PROTOCOL, Link
 from haulback.node.runner import Runner
 
 
@@ -38,7 +38,7 @@ def run(settings: Settings) -> None:
     link = Link(api, home)
     try:
         if settings.token and not (settings.data / "identity.json").exists():
-            body = {"token": settings.token, "name": settings.name}
+            body = {"token": settings.token, "name": settings.name, "protocol": PROTOCOL}
             write_identity(settings.data, msgspec.convert(api.post("/nodes/enrol", body), Identity))
         runner = Runner(link, home, KINDS)
         for number in (signal.SIGTERM, signal.SIGINT):

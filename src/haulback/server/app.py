@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import sqlalchemy as sa
 
 from haulback.clock import SteadyClock
-from haulback.kinds.seam import Ask, Kinds
+from haulback.kinds.seam import Ask, Kinds, Submission
 from haulback.kinds.staging_cleanup import clean_up
+from haulback.kinds.table import WAYS
 from haulback.server.bell import Bell
-from haulback.server.store import queue, tasks
+from haulback.server.caller import Caller
+from haulback.server.door import Door
+from haulback.server.store import nodes, queue, tasks, trail
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import Store
 from haulback.server.store.life import Life
@@ -19,6 +24,18 @@ from haulback.server.vault import Vault
 from haulback.tasks.record import Task
 
 LEASE_MS = 30_000
+
+
+@dataclass
+class Change:
+    """A write by somebody, under way: its transaction, and what the audit trail will say."""
+
+    sql: sa.Connection
+    now: int
+    before: Any = None
+    after: Any = None
+    subject: str | None = None
+    silent: bool = False  # nothing came of it
 
 
 @dataclass
@@ -30,11 +47,28 @@ class App:
     vault: Vault
     clock: SteadyClock = field(default_factory=SteadyClock)
     bell: Bell = field(default_factory=Bell)
+    door: Door = field(default_factory=Door)
     lease_ms: int = LEASE_MS
     limits: Mapping[str, int] = field(default_factory=dict)
+    ways: list[Submission] = field(default_factory=lambda: list(WAYS))
+
+    @contextmanager
+    def change(self, who: Caller, operation: str, subject: str | None = None) -> Iterator[Change]:
+        """A transaction that is audited: both happen, or neither."""
+        with self.store.write() as sql:
+            change = Change(sql, self.clock.now_ms(), subject=subject)
+            yield change
+            if not change.silent:
+                entry = (change.subject, change.before, change.after)
+                trail.write(sql, change.now, (who.guid, who.name), operation, *entry)
 
     def life(self, sql: sa.Connection) -> Life:
         return Life(sql, self.kinds, self.clock.now_ms())
+
+    def limits_of(self, sql: sa.Connection, node: str) -> Mapping[str, int]:
+        """What a node may run at once: its configuration's word before the server's."""
+        own = nodes.limits(sql, node)
+        return {**self.limits, **own} if own else self.limits
 
     def tidy_after(self, sql: sa.Connection, task: Task) -> None:
         """Have what an ended task may have left removed: on its node, or where its staging is."""

@@ -8,13 +8,21 @@ import msgspec
 import sqlalchemy as sa
 
 from haulback.errors import Conflict, Fenced, Forbidden, HaulbackError, Malformed
+from haulback.kinds.inventory_sync import Found, deliver
 from haulback.server.app import App
-from haulback.server.store import access, catalogue, life, queue, reports, tasks
-from haulback.server.store.access import Enrolled, Node
+from haulback.server.people import one_by_one
+from haulback.server.store import catalogue, life, nodes, queue, reports, tasks
 from haulback.server.store.catalogue import SqlCatalogue, with_names
 from haulback.server.store.engine import mapped
+from haulback.server.store.ledger import SqlLedger
+from haulback.server.store.nodes import Enrolled, Node
 from haulback.tasks.record import Task
 from haulback.tasks.states import PLANNED, State
+from haulback.wire import Ref
+
+_REQUEUED = "its node gave it back"
+_HEARD_MS = 20_000
+_SAMPLES = 120  # of the transfer rate that a task keeps
 
 
 class Done(msgspec.Struct):
@@ -30,8 +38,9 @@ class Opened(msgspec.Struct):
 
     session: str
     token: str
-    leaseMs: int  # noqa: N815
+    leaseMs: int
     now: int
+    protocol: int = nodes.PROTOCOL
 
 
 def open_session(
@@ -41,7 +50,7 @@ def open_session(
     finished = {(one.task, one.attempt): one for one in done}
     with app.store.write() as sql:
         now = app.clock.now_ms()
-        session, token, old = access.open_session(sql, who, version, roots, now)
+        session, token, old = nodes.open_session(sql, who, version, roots, now)
         moves = app.life(sql)
         for task in life.of_session(sql, old) if old else []:
             one = finished.get((task.guid, task.attempt))
@@ -50,6 +59,13 @@ def open_session(
         app.tidy_node(sql, who.guid)
     app.bell.ring()
     return Opened(session, token, app.lease_ms, app.clock.now_ms())
+
+
+def give_up(app: App, sql: sa.Connection, session: str | None, why: str) -> None:
+    """What a session ran is over without a word of it."""
+    moves = app.life(sql)
+    for task in life.of_session(sql, session) if session else []:
+        moves.lost(task, why)
 
 
 def _adopt(moves: life.Life, task: Task, results: dict[str, Any]) -> bool:
@@ -67,38 +83,82 @@ def offer(app: App, who: Node) -> list[Task]:
     """What the node may start now, the first first."""
     with app.store.read() as sql:
         now = app.clock.now_ms()
-        found = queue.offer(sql, who.guid, now, app.limits)
+        found = queue.offer(sql, who.guid, now, app.limits_of(sql, who.guid))
         return [with_names(sql, task) for task in found]
 
 
-def set_state(app: App, who: Node, guid: str, state: State, info: str | None) -> None:
-    """Take a task, or end it.  Repeating what is true already changes nothing.
+def heard(app: App, who: Node) -> None:
+    """A node that asks for work lives, whatever else it does not say of itself."""
+    now = app.clock.now_ms()
+    if who.seen is None or now - who.seen > _HEARD_MS:
+        with app.store.write() as sql:
+            nodes.seen(sql, who.guid, now, who.staging_total, who.staging_used)
 
-    Raises Conflict, Fenced, or Malformed for results that cannot be read.
+
+def set_state(app: App, who: Node, guid: str, state: State, info: str | None) -> None:
+    """Take a task, end it, or give it back.  Repeating what is true already changes nothing.
+
+    Raises Conflict, Forbidden, Fenced, or Malformed for results that cannot be read.
     """
     with app.store.write() as sql:
-        task = tasks.get(sql, guid, lock=True)
-        if task.state == state.value and _is_mine(task, who):
-            return
-        if state is State.RUNNING:
-            _take(app, sql, task, who)
-            return
-        if not state.final:
-            raise Conflict("a node cannot put a task back into the queue")
-        _check_mine(task, who)
-        moves = app.life(sql)
-        _end(moves, task, state, info)
-        if task.state != State.FINISHED.value:
-            app.tidy_node(sql, who.guid)
+        _move(app, sql, tasks.get(sql, guid, lock=True), who, state, info)
     app.bell.ring()
 
 
-def _take(app: App, sql: sa.Connection, task: Task, who: Node) -> None:
+def set_states(app: App, who: Node, guids: list[str], state: State, info: str | None) -> None:
+    """The same for many in one transaction, each by itself.
+
+    Raises Conflict, with `refused` in its details, when some could not move; the others have.
+    """
+    refused: Conflict | None = None
+    with app.store.write() as sql:
+        found = tasks.get_many(sql, guids)
+
+        def move(guid: str) -> None:
+            task = found.get(guid) or tasks.get(sql, guid)
+            with sql.begin_nested():
+                _move(app, sql, task, who, state, info)
+
+        try:
+            one_by_one(dict.fromkeys(guids), move)
+        except Conflict as error:
+            refused = error
+    app.bell.ring()
+    if refused:
+        raise refused
+
+
+def _move(
+    app: App, sql: sa.Connection, task: Task, who: Node, state: State, info: str | None
+) -> None:
+    if task.state == state.value and (state is State.QUEUED or _is_mine(task, who)):
+        return
+    moves = app.life(sql)
+    if state is State.RUNNING:
+        _take(app, moves, task, who)
+        return
+    _check_mine(task, who)
+    if state is State.QUEUED:
+        _give_back(moves, task)
+    else:
+        _end(moves, task, state, info)
+    if task.state != State.FINISHED.value:
+        app.tidy_node(sql, who.guid)
+
+
+def _take(app: App, moves: life.Life, task: Task, who: Node) -> None:
     if task.state == PLANNED:
         raise Conflict("the task before this one has not finished")
-    now = app.clock.now_ms()
-    session = who.session or ""
-    queue.take(sql, task, who.guid, session, now, now + app.lease_ms, app.limits)
+    limits = app.limits_of(moves.sql, who.guid)
+    moves.take(task, who.guid, who.session or "", app.lease_ms, limits)
+
+
+def _give_back(moves: life.Life, task: Task) -> None:
+    if not moves.kinds[task.type].repeatable:
+        raise Conflict(f"a task of type {task.type} cannot simply run again; FAIL it instead")
+    if task.cancel_wanted:
+        raise Conflict("the task is to be cancelled; say CANCELLED once it is cleaned up")
+    moves.requeue(task, _REQUEUED)
 
 
 def _end(moves: life.Life, task: Task, state: State, info: str | None) -> None:
@@ -128,21 +188,152 @@ def report(app: App, who: Node, guid: str, **values: Any) -> Task:
     """Write members of a running task and renew its lease.  Progress never goes back."""
     with app.store.write() as sql:
         task = _mine(sql, who, guid, lock=True)
-        if "progress" in values:
-            values["progress"] = max(task.progress, min(100.0, values["progress"]))
-        now = app.clock.now_ms()
-        tasks.change(sql, task, now, lease_until=now + app.lease_ms, **values)
+        _change(app, sql, task, values)
         return with_names(sql, task)
 
 
-def add_results(app: App, who: Node, guid: str, more: dict[str, Any]) -> Task:
+def add_results(app: App, who: Node, guid: str, more: dict[str, Any], **values: Any) -> Task:
     """Add to what a running task reported so far, and renew its lease."""
     with app.store.write() as sql:
         task = _mine(sql, who, guid, lock=True)
-        now = app.clock.now_ms()
-        results = {**task.results, **more}
-        tasks.change(sql, task, now, lease_until=now + app.lease_ms, results=results)
+        _change(app, sql, task, {"results": {**task.results, **more}, **values})
         return with_names(sql, task)
+
+
+def check_mine(app: App, who: Node, guid: str) -> None:
+    """Raises Forbidden or Fenced unless the node runs the task."""
+    with app.store.read() as sql:
+        _mine(sql, who, guid)
+
+
+def _change(app: App, sql: sa.Connection, task: Task, values: dict[str, Any]) -> None:
+    if "progress" in values:
+        values["progress"] = max(task.progress, min(100.0, values["progress"]))
+    now = app.clock.now_ms()
+    tasks.change(sql, task, now, lease_until=now + app.lease_ms, **values)
+
+
+def add_bytes(app: App, who: Node, guid: str, sample: dict[str, Any], more: int) -> None:
+    """A sample of the transfer rate whose bytes come on top of those before."""
+    with app.store.write() as sql:
+        task = _mine(sql, who, guid, lock=True)
+        before = task.results.get("dataTransferRate", {}).get("transferredBytes", 0)
+        _add_sample(app, sql, task, {**sample, "transferredBytes": before + more})
+
+
+def add_sample(app: App, who: Node, guid: str, sample: dict[str, Any]) -> None:
+    """A sample of the transfer rate; the task keeps the last ones as its history."""
+    with app.store.write() as sql:
+        _add_sample(app, sql, _mine(sql, who, guid, lock=True), sample)
+
+
+def _add_sample(app: App, sql: sa.Connection, task: Task, sample: dict[str, Any]) -> None:
+    history = [*task.results.get("transferHistory", []), sample][-_SAMPLES:]
+    results = {**task.results, "dataTransferRate": sample, "transferHistory": history}
+    _change(app, sql, task, {"results": results})
+
+
+def inc_snap_required(app: App, who: Node, guid: str, wanted: bool) -> None:
+    """Whether the export must leave a snapshot: only if an incremental schedule will use it."""
+    with app.store.write() as sql:
+        task = _mine(sql, who, guid, lock=True)
+        entity = task.ref("protectedEntity")
+        held = wanted and bool(entity) and SqlCatalogue(sql).is_scheduled(entity or "")
+        if wanted and not held:
+            line = "no active incremental schedule applies: no snapshot has to be kept"
+            reports.append_log(sql, task, app.clock.now_ms(), [line])
+        _change(app, sql, task, {"results": {**task.results, "incSnapRequired": held}})
+
+
+class FullInventory(msgspec.Struct):
+    """FullInventoryRequest, what of it this server keeps."""
+
+    type: str
+    task: Ref | None = None
+    hypervisor: Ref | None = None
+    virtualMachines: list[dict[str, Any]] | None = None
+
+
+def take_inventory(app: App, who: Node, wanted: FullInventory) -> None:
+    """What a node saw of a whole hypervisor whose INVENTORY_SYNC it runs.
+
+    Raises Conflict when it runs none, Forbidden for another's, Malformed.
+    """
+    with app.store.write() as sql:
+        task = _sync_of(sql, who, wanted)
+        hypervisor = task.ref("hypervisor") or ""
+        machines = _machines(wanted.virtualMachines or [])
+        if unsaved := task.params.get("unsaved"):
+            seen = msgspec.to_builtins(machines)
+            values = {**task.results, "machines": seen, "unsaved": bool(unsaved)}
+            tasks.change(sql, task, app.clock.now_ms(), results=values)
+            return  # kept until the task is FINISHED: only then the hypervisor is saved
+        since = task.started if wanted.virtualMachines is not None else None
+        deliver(hypervisor, machines, since, SqlLedger(sql, app.clock.now_ms()))
+
+
+def _sync_of(sql: sa.Connection, who: Node, wanted: FullInventory) -> Task:
+    if wanted.task:
+        task = _mine(sql, who, wanted.task.guid, lock=True)
+        if task.type != "INVENTORY_SYNC":
+            raise Conflict(f"task: is a {task.type}, not an INVENTORY_SYNC")
+        return task
+    for task in life.of_session(sql, who.session or ""):
+        same = wanted.hypervisor in (None, Ref(task.ref("hypervisor") or ""))
+        if task.type == "INVENTORY_SYNC" and same:
+            return task
+    raise Conflict("this node runs no INVENTORY_SYNC of that hypervisor; take one first")
+
+
+def _machines(found: list[dict[str, Any]]) -> list[Found]:
+    """Machines from whatever a node calls them.  Raises Malformed."""
+    try:
+        present = [one for one in found if one.get("present", True)]
+        return msgspec.convert(present, list[Found])
+    except (msgspec.ValidationError, AttributeError) as error:
+        raise Malformed(f"virtualMachines: {error}", field="virtualMachines") from None
+
+
+class OneInventory(msgspec.Struct):
+    """InstanceScopedInventoryRequest."""
+
+    protectedEntity: Ref | None = None
+    task: Ref | None = None
+    instance: dict[str, Any] | None = None
+
+
+def take_instance(app: App, who: Node, wanted: OneInventory) -> None:
+    """What a node saw of one machine, while it runs a task about it.
+
+    Raises Conflict when it runs none, Forbidden for another's, Malformed.
+    """
+    if wanted.instance is None:
+        raise Malformed("instance: say what was seen", field="instance")
+    with app.store.write() as sql:
+        task = _task_about(sql, who, wanted)
+        entity = SqlCatalogue(sql).entity(
+            wanted.protectedEntity.guid
+            if wanted.protectedEntity
+            else task.ref("protectedEntity") or ""
+        )
+        [found] = _machines([{"uuid": entity.uuid, "name": entity.name, **wanted.instance}])
+        if found.uuid != entity.uuid:
+            raise Malformed(f"instance.uuid: {entity.name} has another one", field="instance.uuid")
+        deliver(entity.hypervisor, [found], None, SqlLedger(sql, app.clock.now_ms()))
+
+
+def _task_about(sql: sa.Connection, who: Node, wanted: OneInventory) -> Task:
+    if wanted.task:
+        return _mine(sql, who, wanted.task.guid, lock=True)
+    if wanted.protectedEntity is None:
+        raise Malformed("protectedEntity: name the machine or the task", field="protectedEntity")
+    entity = SqlCatalogue(sql).entity(wanted.protectedEntity.guid)
+    for task in life.of_session(sql, who.session or ""):
+        if entity.guid == task.ref("protectedEntity") or (
+            task.type == "INVENTORY_SYNC" and task.ref("hypervisor") == entity.hypervisor
+        ):
+            return task
+    raise Conflict(f"this node runs no task about {entity.name}; take one first")
 
 
 def add_log(app: App, who: Node, guid: str, lines: list[str]) -> None:
@@ -179,6 +370,12 @@ def needed(app: App, names: list[str]) -> list[str]:
         return [name for name in names if known.is_needed(name)]
 
 
+def pins(app: App, destination: str) -> list[str]:
+    """Attempts that must not lose what they found on a destination."""
+    with app.store.read() as sql:
+        return SqlCatalogue(sql).pins(destination)
+
+
 def _mine(sql: sa.Connection, who: Node, guid: str, *, lock: bool = False) -> Task:
     task = tasks.get(sql, guid, lock=lock)
     _check_mine(task, who)
@@ -186,6 +383,9 @@ def _mine(sql: sa.Connection, who: Node, guid: str, *, lock: bool = False) -> Ta
 
 
 def _check_mine(task: Task, who: Node) -> None:
+    """Raises Forbidden for another node's task, Fenced for an attempt that is over."""
+    if task.node not in (None, who.guid):
+        raise Forbidden("another node runs this task")
     if task.state != State.RUNNING.value:
         raise Fenced(f"the task is {task.state}; this attempt is over", state=task.state)
     if not _is_mine(task, who):

@@ -2,47 +2,134 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
+from typing import Any
 
+import msgspec
+import sqlalchemy as sa
+
+from haulback.errors import Conflict, HaulbackError
+from haulback.kinds.recovery import plan_recovery
 from haulback.kinds.seam import Ask, Submission
 from haulback.server.app import App
-from haulback.server.store import life, queue, reports, tasks
-from haulback.server.store.catalogue import SqlCatalogue, SqlLedger, with_names
+from haulback.server.caller import Caller
+from haulback.server.scope import EVERYTHING, Scope
+from haulback.server.store import life, nodes, queue, reports, tasks, trail
+from haulback.server.store.catalogue import SqlCatalogue, with_names
+from haulback.server.store.ledger import SqlLedger
 from haulback.server.store.reports import Filter, LogLine
-from haulback.tasks.record import Task
+from haulback.tasks.record import Plan, Task
 from haulback.tasks.states import FINAL, State, check_move
-from haulback.wire import Named, label, request
+from haulback.wire import Named, request
 
-_USER = "USER"
+_SHOWN = 100  # tasks named in one audit entry
 
 
-def submit(app: App, way: Submission, body: bytes, who: Named, project: str | None) -> list[Task]:
-    """Plan and queue, all of it or nothing; the head tasks in request order."""
+class Waiting(msgspec.Struct):
+    """Why a queued task waits, and how many go before it in its lane."""
+
+    reason: str
+    position: int | None
+
+
+def submit(app: App, way: Submission, body: bytes, who: Caller, key: str | None = None) -> Plan:
+    """Plan and queue, all of it or nothing.  The same `key` gives the same tasks again."""
     wanted = request(body, way.request)
-    ask = Ask(app.clock.now_ms(), project)
-    with app.store.write() as sql:
-        plan = way.plan(wanted, SqlCatalogue(sql), ask)
+    marked = way.path.encode() + b"\0" + body
+
+    def make(sql: sa.Connection, ask: Ask) -> Plan:
+        return way.plan(wanted, SqlCatalogue(sql, who.scope), ask)
+
+    return _queued(app, make, f"submit {way.path}", marked, who, key)
+
+
+def recover(app: App, guid: str, who: Caller, key: str | None = None) -> Plan:
+    """Run a recovery plan.  Raises NotFound, Malformed or Conflict."""
+
+    def make(sql: sa.Connection, ask: Ask) -> Plan:
+        return plan_recovery(guid, SqlCatalogue(sql, who.scope), ask)
+
+    return _queued(app, make, "run recovery plan", guid.encode(), who, key)
+
+
+def _queued(app: App, make: Any, what: str, marked: bytes, who: Caller, key: str | None) -> Plan:
+    try:
+        return _queue_once(app, make, what, marked, who, key)
+    except Conflict:
+        # Perhaps the same request, sent twice at the same time: the other one has made them.
+        before = key and _recalled(app, key, marked, who)
+        if not before:
+            raise
+        return before
+
+
+def _queue_once(
+    app: App, make: Any, what: str, marked: bytes, who: Caller, key: str | None
+) -> Plan:
+    if key and (before := _recalled(app, key, marked, who)):
+        return before
+    with app.change(who, what) as change:
+        sql = change.sql
+        ask = Ask(change.now, who.scope.project, nodes.windows(sql))
+        plan: Plan = make(sql, ask)
         for task in plan.tasks:
-            task.refs["originEntity"] = Named(who.guid, who.name, label(_USER))
-        SqlLedger(sql, ask.now).begun(plan.backups)
+            task.refs["originEntity"] = who.origin
+        ledger = SqlLedger(sql, ask.now)
+        ledger.begun(plan.backups, msgspec.to_builtins(who.origin))
+        ledger.restores_begun(plan.restores)
         tasks.insert(sql, plan.tasks)
+        for entity in plan.gone:
+            ledger.forget_entity(entity)
+        heads = [task.guid for task in plan.heads]
+        if key:
+            trail.remember(sql, who.guid, key, marked, heads, ask.now)
+        change.subject = heads[0] if heads else None
+        change.after = {"tasks": heads[:_SHOWN], "count": len(heads)}
     app.bell.ring()
-    return plan.heads
+    return plan
+
+
+def _recalled(app: App, key: str, marked: bytes, who: Caller) -> Plan | None:
+    with app.store.read() as sql:
+        guids = trail.recall(sql, who.guid, key, marked)
+        if guids is None:
+            return None
+        return Plan([task for guid in guids if (task := tasks.find(sql, guid))])
 
 
 def page(app: App, wanted: Filter) -> tuple[list[Task], int]:
     """A page of tasks and how many there are."""
     with app.store.read() as sql:
-        found, total = reports.page(sql, wanted)
+        found, total = reports.page(sql, wanted), reports.count(sql, wanted)
         return [with_names(sql, task) for task in found], total
 
 
-def look(app: App, guid: str) -> tuple[Task, str | None]:
+def whole(app: App, wanted: Filter) -> Iterator[Task]:
+    """All that a filter finds, a few at a time."""
+    with app.store.read() as sql:
+        names = {node.guid: node.name for node in nodes.nodes(sql)}
+        for task in reports.stream(sql, wanted):
+            yield _on(task, names)
+
+
+def _on(task: Task, names: dict[str, str]) -> Task:
+    """The task with its node as a reference."""
+    if task.node and "node" not in task.refs:
+        task.refs["node"] = Named(task.node, names.get(task.node, ""))
+    return task
+
+
+def look(app: App, guid: str, scope: Scope = EVERYTHING) -> tuple[Task, Waiting | None]:
     """A task, and why it waits if it does."""
     with app.store.read() as sql:
-        task = tasks.visible(sql, guid)
-        why = queue.why_waiting(sql, task, app.clock.now_ms())
-        return with_names(sql, task), why
+        task = tasks.visible(sql, guid, scope)
+        return with_names(sql, task), waiting(app, sql, task)
+
+
+def waiting(app: App, sql: sa.Connection, task: Task) -> Waiting | None:
+    """What a queued task waits for, None for others."""
+    why = queue.why_waiting(sql, task, app.clock.now_ms())
+    return Waiting(why, queue.position(sql, task)) if why else None
 
 
 def workflow(app: App, task: Task) -> list[Task]:
@@ -51,60 +138,116 @@ def workflow(app: App, task: Task) -> list[Task]:
         return life.plan_of(sql, task.workflow)
 
 
-def log(app: App, guid: str) -> list[LogLine]:
+def log(app: App, guid: str, scope: Scope = EVERYTHING) -> list[LogLine]:
     """What the node said while it worked, also after the task was removed from the lists."""
     with app.store.read() as sql:
-        return reports.log(sql, tasks.get(sql, guid).guid)
+        return reports.log(sql, tasks.get(sql, guid, scope).guid)
 
 
-def set_state(app: App, guid: str, state: State, info: str | None) -> None:
-    """What a person may set: CANCELLED.  Raises Forbidden or Conflict for anything else."""
-    with app.store.write() as sql:
-        task = tasks.visible(sql, guid, lock=True)
+def set_state(app: App, who: Caller, guid: str, state: State, info: str | None) -> None:
+    """What a person may set: CANCELLED, or QUEUED on what is queued already.
+
+    Raises Forbidden or Conflict for anything else.
+    """
+    with app.change(who, f"set state {state.value}", guid) as change:
+        task = tasks.visible(change.sql, guid, who.scope, lock=True)
         check_move(State[task.state], state, by_node=False)
-        _cancel(app, app.life(sql), task, info)
+        change.before = task.state
+        if state is State.CANCELLED:
+            _cancel(app, app.life(change.sql), task, info)
+        change.after = task.state
 
 
-def remove(app: App, guid: str) -> None:
+def set_states(app: App, who: Caller, guids: list[str], state: State, info: str | None) -> None:
+    """The same for many, each by itself.  Raises Conflict that names those it was refused for."""
+    one_by_one(guids, lambda guid: set_state(app, who, guid, state, info))
+
+
+def one_by_one(guids: Iterable[str], move: Any) -> None:
+    """Move each of many; what is refused keeps no other from moving.
+
+    Raises Conflict at the end, with `refused` in its details.
+    """
+    refused = []
+    for guid in guids:
+        try:
+            move(guid)
+        except HaulbackError as error:
+            refused.append({"guid": guid, "code": error.code, "message": error.message})
+    if refused:
+        many = f"{len(refused)} of the tasks did not move: {refused[0]['message']}"
+        raise Conflict(many, refused=refused[:1000])
+
+
+def remove(app: App, who: Caller, guid: str) -> None:
     """Take a task off the lists; one that runs is cancelled, at the second asking by force."""
-    with app.store.write() as sql:
-        task = tasks.visible(sql, guid, lock=True)
-        moves = app.life(sql)
+    with app.change(who, "remove task", guid) as change:
+        task = tasks.visible(change.sql, guid, who.scope, lock=True)
+        change.before = task.state
+        moves = app.life(change.sql)
         if State[task.state] not in FINAL:
-            was_queued = task.state == State.QUEUED.value
+            left = _left_behind(task)
             _cancel(app, moves, task, "cancelled by a user")
-            if not was_queued:
+            change.after = {"state": task.state, **({"leftBehind": left} if left else {})}
+            if task.state == State.RUNNING.value:
                 return
         moves.hide(task)
+        change.after = {"state": task.state, "removed": True}
 
 
-def remove_some(app: App, guids: Iterable[str], states: Collection[State]) -> None:
+def _left_behind(task: Task) -> str | None:
+    """What a task that is forced out may leave, for whoever has to look."""
+    if task.state != State.RUNNING.value or not task.cancel_wanted:
+        return None
+    return f"attempt {task.attempt_name} on node {task.node}: STAGING_CLEANUP looks for it"
+
+
+def remove_some(app: App, who: Caller, guids: Iterable[str], states: Collection[State]) -> None:
     """Remove, or cancel if running, those of the tasks that are in one of `states`."""
     for guid in guids:
-        with app.store.write() as sql:
-            task = tasks.find(sql, guid, lock=True)
-            if task is None or task.archived or task.state not in {s.value for s in states}:
-                continue
-            moves = app.life(sql)
-            if task.state == State.RUNNING.value:
-                if not task.cancel_wanted:
-                    moves.cancel(task, "cancelled by a user")
-                continue
-            if task.state == State.QUEUED.value:
-                _cancel(app, moves, task, None)
-            moves.hide(task)
+        _remove_one(app, who, guid, {state.value for state in states})
 
 
-def remove_all(app: App, states: Collection[State], project: str | None) -> None:
-    """The same for every task, a page at a time."""
+def _remove_one(app: App, who: Caller, guid: str, states: set[str]) -> None:
+    with app.store.read() as sql:
+        task = tasks.find(sql, guid)
+        if task is None or not who.scope.allows(task.project):
+            return
+    with app.change(who, "remove selected task", guid) as change:
+        task = tasks.find(change.sql, guid, lock=True)
+        if task is None or task.archived or task.state not in states:
+            change.silent = True
+            return
+        change.before, moves = task.state, app.life(change.sql)
+        if task.state == State.RUNNING.value:
+            if not task.cancel_wanted:
+                moves.cancel(task, "cancelled by a user")
+            change.after = "cancelling"
+            return
+        if task.state == State.QUEUED.value:
+            _cancel(app, moves, task, None)
+        moves.hide(task)
+        change.after = {"state": task.state, "removed": True}
+
+
+def remove_all(app: App, who: Caller, states: Collection[State]) -> None:
+    """The same for every task that the caller sees, a page at a time."""
     names = [state.value for state in states]
-    wanted = Filter(states=names, project=project, unwished=True, size=500)
-    while found := page(app, wanted)[0]:
-        remove_some(app, [task.guid for task in found], states)
+    wanted = Filter(states=names, scope=who.scope, unwished=True, size=500)
+    while True:
+        with app.store.read() as sql:
+            found = reports.page(sql, wanted)
+        if not found:
+            return
+        remove_some(app, who, [task.guid for task in found], states)
 
 
 def _cancel(app: App, moves: life.Life, task: Task, info: str | None) -> None:
-    moves.cancel(task, info or "cancelled by a user")
+    if task.state == State.RUNNING.value and task.cancel_wanted:
+        left = _left_behind(task)
+        moves.cancel(task, f"{info or 'cancelled by a user'}; forced; left behind: {left}")
+    else:
+        moves.cancel(task, info or "cancelled by a user")
     if task.state == State.CANCELLED.value:
         app.tidy_after(moves.sql, task)
     app.bell.ring()

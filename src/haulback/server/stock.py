@@ -1,4 +1,4 @@
-"""The inventory and the catalogue as people see and fill them."""
+"""The places people add: hypervisors and destinations."""
 
 from __future__ import annotations
 
@@ -6,25 +6,30 @@ import os
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection
+import sqlalchemy as sa
 
 from haulback.errors import Conflict, Malformed
 from haulback.ids import new_guid
-from haulback.inventory.records import Backup, Destination, Entity, Hypervisor
+from haulback.inventory import retention
+from haulback.inventory.records import Destination, Entity, Hypervisor
+from haulback.inventory.retention import Retention
 from haulback.kinds.destination_init import init
 from haulback.kinds.inventory_sync import sync
 from haulback.kinds.seam import Ask
 from haulback.server.app import App
+from haulback.server.caller import SYSTEM, Caller
 from haulback.server.store import catalogue, shelves, tables, tasks
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.tasks.record import Task
 from haulback.wire import Ref
 
 _KEY_BYTES = 32
+_LONGEST_AGE = 100 * 365 * retention.DAY_MS
+AnyRef = Ref
 
 
-class NewPlace(msgspec.Struct):
-    """A hypervisor or a destination to be added; `path` is a folder on its node."""
+class NewPlace(msgspec.Struct, kw_only=True):
+    """What hypervisors and destinations share; `path` is a folder on its node."""
 
     name: str
     path: str
@@ -32,70 +37,202 @@ class NewPlace(msgspec.Struct):
     node: Ref | None = None
 
 
-def add_hypervisor(app: App, wanted: NewPlace) -> tuple[Hypervisor, Task]:
+class NewHypervisor(NewPlace, kw_only=True):
+    """A hypervisor to be added."""
+
+    hypervisorManager: Ref | None = None
+    cluster: Ref | None = None
+
+
+class ChangedHypervisor(msgspec.Struct, kw_only=True):
+    """What of a hypervisor is to change; absent members stay."""
+
+    name: str | None = None
+    hypervisorManager: Ref | None = None
+    cluster: Ref | None = None
+
+
+class NewDestination(NewPlace, kw_only=True):
+    """A destination to be added."""
+
+    retention: Retention | None = None
+
+
+class ChangedDestination(msgspec.Struct, kw_only=True):
+    """What of a destination is to change; absent members stay."""
+
+    name: str | None = None
+    retention: Retention | None = None
+
+
+def add_hypervisor(
+    app: App, wanted: NewHypervisor, who: Caller = SYSTEM
+) -> tuple[Hypervisor, Task]:
     """Add a hypervisor; the task lists its machines.  Raises Malformed, NotFound, Conflict."""
     config = _config(wanted, "image-folder")
-    with app.store.write() as sql:
-        node = _node(sql, wanted, Hypervisor)
-        record = Hypervisor(guid=new_guid(), name=wanted.name, node=node, **config)
+    with app.change(who, "add hypervisor") as change:
+        sql = change.sql
+        node = _node(sql, wanted)
+        settings = _under(sql, wanted, {})
+        record = Hypervisor(
+            guid=new_guid(), name=wanted.name, node=node, settings=settings, **config
+        )
         catalogue.add(sql, tables.hypervisor, record)
-        task = sync(record, Ask(app.clock.now_ms()))
+        task = sync(record, Ask(change.now))
         tasks.insert(sql, [task])
+        change.subject, change.after = record.guid, record
     app.bell.ring()
     return record, task
 
 
-def add_destination(app: App, wanted: NewPlace) -> tuple[Destination, Task]:
+def change_hypervisor(app: App, guid: str, wanted: ChangedHypervisor, who: Caller) -> Hypervisor:
+    """Raises NotFound, Malformed, Conflict."""
+    with app.change(who, "change hypervisor", guid) as change:
+        before = SqlCatalogue(change.sql).hypervisor(guid)
+        settings = _under(change.sql, wanted, before.settings)
+        name = before.name if wanted.name is None else _name(wanted.name)
+        after = msgspec.structs.replace(before, name=name, settings=settings)
+        catalogue.change(change.sql, tables.hypervisor, after)
+        change.before, change.after = before, after
+    return after
+
+
+def remove_hypervisor(app: App, guid: str, who: Caller) -> None:
+    """Raises NotFound, or Conflict while its machines have backups or tasks."""
+    with app.change(who, "remove hypervisor", guid) as change:
+        sql, known = change.sql, SqlCatalogue(change.sql)
+        change.before = known.hypervisor(guid)
+        machines = known.entities(guid)
+        for one in machines:
+            if _has_backups(sql, one) or known.is_busy(one.guid):
+                raise Conflict(f"{one.name} has backups or tasks; delete those first")
+        sql.execute(sa.delete(tables.entity).where(tables.entity.c.hypervisor == guid))
+        sql.execute(sa.delete(tables.hypervisor).where(tables.hypervisor.c.guid == guid))
+
+
+def _has_backups(sql: sa.Connection, one: Entity) -> bool:
+    table = tables.backup.c
+    query = sa.select(table.guid).where(table.entity == one.guid).limit(1)
+    return sql.scalar(query) is not None
+
+
+def add_destination(
+    app: App, wanted: NewDestination, who: Caller = SYSTEM
+) -> tuple[Destination, Task]:
     """Add a destination; the task makes its repository.  Raises Malformed, NotFound, Conflict."""
     config = _config(wanted, "folder")
-    with app.store.write() as sql:
-        node = _node(sql, wanted, Destination)
-        record = Destination(guid=new_guid(), name=wanted.name, node=node, **config)
+    with app.change(who, "add destination") as change:
+        sql = change.sql
+        node = _node(sql, wanted)
+        settings = _keeping(wanted.retention, {})
+        record = Destination(
+            guid=new_guid(), name=wanted.name, node=node, settings=settings, **config
+        )
         sealed = app.vault.seal(record.guid, os.urandom(_KEY_BYTES))
         catalogue.add(sql, tables.destination, record, sealed_key=sealed)
-        task = init(record, Ask(app.clock.now_ms()))
+        task = init(record, Ask(change.now))
         tasks.insert(sql, [task])
+        change.subject, change.after = record.guid, record
     app.bell.ring()
     return record, task
 
 
-def hypervisors(app: App) -> list[Hypervisor]:
+def change_destination(app: App, guid: str, wanted: ChangedDestination, who: Caller) -> Destination:
+    """Raises NotFound, Malformed, Conflict.  A lock is never shortened for what is stored."""
+    with app.change(who, "change destination", guid) as change:
+        before = SqlCatalogue(change.sql).destination(guid)
+        name = before.name if wanted.name is None else _name(wanted.name)
+        settings = _keeping(wanted.retention, before.settings)
+        after = msgspec.structs.replace(before, name=name, settings=settings)
+        catalogue.change(change.sql, tables.destination, after)
+        change.before, change.after = before, after
+    return after
+
+
+def remove_destination(app: App, guid: str, who: Caller) -> None:
+    """Raises NotFound, or Conflict while it holds backups: their keys would go with it."""
+    with app.change(who, "remove destination", guid) as change:
+        sql = change.sql
+        change.before = SqlCatalogue(sql).destination(guid)
+        table = tables.backup.c
+        held = sa.select(table.guid).where(table.destination == guid, ~table.gone).limit(1)
+        if sql.scalar(held):
+            raise Conflict("the destination holds backups; delete those first")
+        sql.execute(sa.delete(tables.base).where(tables.base.c.destination == guid))
+        sql.execute(sa.delete(tables.backup).where(table.destination == guid))
+        sql.execute(sa.delete(tables.destination).where(tables.destination.c.guid == guid))
+
+
+def usable_for(app: App, machines: list[str], who: Caller) -> list[Destination]:
+    """Destinations that the node of each machine reaches.  Raises NotFound."""
     with app.store.read() as sql:
-        return shelves.places(sql, Hypervisor)
+        known = SqlCatalogue(sql, who.scope)
+        found = known.entities_of(machines)
+        nodes = {known.hypervisor(one.hypervisor).node for one in found} - {None}
+        return [
+            one
+            for one in shelves.places(sql, Destination)
+            if one.node is None or not nodes or nodes == {one.node}
+        ]
 
 
 def destinations(app: App) -> list[Destination]:
+    """All of them, by name."""
     with app.store.read() as sql:
         return shelves.places(sql, Destination)
 
 
-def machine(app: App, guid: str) -> Entity:
-    with app.store.read() as sql:
-        return SqlCatalogue(sql).entity(guid)
+def retention_of(one: Destination) -> Retention:
+    """What a destination keeps."""
+    return retention.of(one.settings)
 
 
-def backup(app: App, guid: str) -> Backup:
-    with app.store.read() as sql:
-        return SqlCatalogue(sql).backup(guid)
+def _under(
+    sql: sa.Connection, wanted: NewHypervisor | ChangedHypervisor, before: dict[str, Any]
+) -> dict[str, Any]:
+    """Settings with the manager and the cluster that are wanted."""
+    known, settings = SqlCatalogue(sql), dict(before)
+    for field, kind, name in (
+        ("hypervisorManager", "hypervisor-manager", "hypervisorManager"),
+        ("cluster", "hypervisor-cluster", "cluster"),
+    ):
+        if ref := getattr(wanted, field):
+            settings[name] = known.record(kind, ref.guid).guid
+    return settings
+
+
+def _keeping(wanted: Retention | None, before: dict[str, Any]) -> dict[str, Any]:
+    if wanted is None:
+        return before
+    for name in ("keepLastNFull", "keepLastNIncremental"):
+        if (count := getattr(wanted, name)) is not None and not 1 <= count <= 1_000_000:
+            raise Malformed(f"retention.{name}: at least 1", field=f"retention.{name}")
+    for name in ("keepFullNewerThan", "keepIncrementalNewerThan"):
+        if (age := getattr(wanted, name)) is not None and not 0 < age <= _LONGEST_AGE:
+            raise Malformed(f"retention.{name}: an age in ms", field=f"retention.{name}")
+    days = wanted.daysToKeepRetentionLock
+    if days is not None and not 0 <= days <= 36_500:
+        field = "retention.daysToKeepRetentionLock"
+        raise Malformed(f"{field}: days, at most 36500", field=field)
+    return {**before, "retention": msgspec.to_builtins(wanted)}
+
+
+def _name(name: str) -> str:
+    if not 0 < len(name.strip()) <= 200 or not name.isprintable():
+        raise Malformed("name: 1 to 200 printable characters", field="name")
+    return name
 
 
 def _config(wanted: NewPlace, driver: str) -> dict[str, Any]:
-    if not 0 < len(wanted.name.strip()) <= 200:
-        raise Malformed("name: 1 to 200 characters", field="name")
+    _name(wanted.name)
     if wanted.driver not in (None, driver):
         raise Malformed(f"driver: only {driver!r} is known", field="driver")
-    if not wanted.path.startswith("/"):
+    if not wanted.path.startswith("/") or len(wanted.path) > 4096:
         raise Malformed("path: name a folder by its absolute path", field="path")
     return {"driver": driver, "config": {"path": os.path.normpath(wanted.path)}}
 
 
-def _node(sql: Connection, wanted: NewPlace, kind: type[msgspec.Struct]) -> str:
+def _node(sql: sa.Connection, wanted: NewPlace) -> str:
     """The node it lies on.  A folder is on one machine: with several nodes it must be said."""
-    if shelves.is_taken(sql, kind, wanted.name):
-        raise Conflict(f"name: {wanted.name!r} is taken", field="name")
-    if wanted.node:
-        return SqlCatalogue(sql).node(wanted.node.guid).guid
-    only = shelves.only_node(sql)
-    if only is None:
-        raise Malformed("node: name the node on which the folder lies", field="node")
-    return only
+    known = SqlCatalogue(sql)
+    return known.node(wanted.node.guid).guid if wanted.node else known.only_node("node")

@@ -7,7 +7,7 @@ from threading import Event, Thread
 
 from haulback.errors import HaulbackError
 from haulback.server.app import App
-from haulback.server.store import life, queue, tasks
+from haulback.server.store import life, queue, tasks, trail
 from haulback.tasks.states import State
 
 _JUMP_MS = 1_000
@@ -28,8 +28,10 @@ def tick(app: App) -> None:
         opened = queue.open_windows(sql, app.clock.now_ms())
     lost = _end_lost(app)
     _end_late(app)
+    _end_stubborn(app)
     with app.store.write() as sql:
         tasks.forget(sql, app.clock.now_ms() - KEEP_MS)
+        trail.forget(sql, app.clock.now_ms())
     if opened or lost:
         app.bell.ring()
 
@@ -60,6 +62,17 @@ def _end_late(app: App) -> None:
         moves = app.life(sql)
         for task in queue.closed_windows(sql, moves.now):
             moves.end(task, State.FAILED, "WINDOW_EXPIRED: no node started it in its window")
+            app.tidy_after(sql, task)
+
+
+def _end_stubborn(app: App) -> None:
+    """A node that lives but does not heed a cancel has had its time: the task is forced out."""
+    with app.store.write() as sql:
+        moves = app.life(sql)
+        for task in life.overdue(sql, moves.now):
+            left = f"attempt {task.attempt_name} on node {task.node}"
+            why = f"{task.status_info}; its node did not confirm in time; left behind: {left}"
+            moves.end(task, State.CANCELLED, why)
             app.tidy_after(sql, task)
 
 

@@ -14,8 +14,10 @@ LANES = {
     "import": 3,
     "snapshot": 5,
     "upkeep": 2,
+    "cleanup": 1,
 }
 PER_SOURCE = {"export": 2, "snapshot": 2}
+PER_DESTINATION = {"store": 8, "cleanup": 1}  # two clean-ups of a repository would collide
 MAX_ATTEMPTS = 5
 _FIRST_RETRY_MS = 5_000
 _LAST_RETRY_MS = 900_000
@@ -31,18 +33,37 @@ def source_slot(lane: str, source: str | None) -> str | None:
     return f"source:{source}:{lane}" if source and lane in PER_SOURCE else None
 
 
+def destination_slot(lane: str, destination: str | None) -> str | None:
+    """The row that limits how many tasks of a lane one destination bears, if any does."""
+    return f"destination:{destination}:{lane}" if destination and lane in PER_DESTINATION else None
+
+
 def node_slot(node: str, lane: str) -> str:
     """The row that limits how many tasks of a lane one node runs."""
     return f"node:{node}:{lane}"
 
 
 def most(slot: str, limits: Mapping[str, int]) -> int:
-    """How many tasks fit in a limit row; `limits` overrides by lane or `<lane>.source`."""
+    """How many tasks fit in a limit row.
+
+    `limits` overrides by lane, `<lane>.source` or `<lane>.destination`.
+    """
     what, _, rest = slot.partition(":")
     lane = rest.rpartition(":")[2]
     if what == "node":
         return limits.get(lane, LANES[lane])
-    return limits.get(f"{lane}.source", PER_SOURCE[lane]) if what == "source" else 1
+    if what == "source":
+        return limits.get(f"{lane}.source", PER_SOURCE[lane])
+    if what == "destination":
+        return limits.get(f"{lane}.destination", PER_DESTINATION[lane])
+    return 1
+
+
+def is_limit(name: str) -> bool:
+    """Whether `name` is one that limits can be set by."""
+    lane, _, what = name.partition(".")
+    known = {"": LANES, "source": PER_SOURCE, "destination": PER_DESTINATION}
+    return lane in known.get(what, ())
 
 
 def entity_slot(entity: str) -> str:
@@ -63,6 +84,6 @@ def waiting_for(slot: str) -> str:
     lane = rest.rpartition(":")[2]
     if what == "entity":
         return "another task works on the same entity"
-    if what == "source":
-        return f"the source runs as many {lane} tasks as it may"
+    if what in ("source", "destination"):
+        return f"the {what} bears as many {lane} tasks as it may"
     return f"the node runs as many {lane} tasks as it may"

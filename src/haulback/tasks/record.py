@@ -44,7 +44,8 @@ class Task(msgspec.Struct, kw_only=True):
     """One unit of work.  Times in epoch milliseconds by the server's clock.
 
     `refs` are the objects it is about, by the contract's member name; `params` the kind's own
-    input; `results` what the node reported; `follows` the guid of its predecessor.
+    input; `results` what the node reported; `follows` the guid of its predecessor; `run` the
+    submission that a threshold counts over.
     `window_length` sets the start window of a follower when its predecessor finishes.  `tries` is
     the retry count it was submitted with.  `slots` are the limit rows it occupies now.
     """
@@ -72,10 +73,12 @@ class Task(msgspec.Struct, kw_only=True):
     results: dict[str, Any] = msgspec.field(default_factory=dict)
     follows: str | None = None
     workflow: str = ""
+    run: str = ""
     project: str | None = None
     pinned_node: str = ""
     source_slot: str | None = None
     entity_slot: str | None = None
+    destination_slot: str | None = None
     slots: list[str] = msgspec.field(default_factory=list)
     attempt: int = 0
     node: str | None = None
@@ -91,6 +94,11 @@ class Task(msgspec.Struct, kw_only=True):
         return found.guid if found else None
 
     @property
+    def names(self) -> str:
+        """What it is about in words, lower case, to be searched."""
+        return "\n".join(ref.name for ref in self.refs.values()).lower()
+
+    @property
     def attempt_name(self) -> str:
         """The name that everything this attempt creates outside the database bears."""
         return f"{self.guid}-{self.attempt}"
@@ -104,15 +112,54 @@ class NewBackup(msgspec.Struct, kw_only=True):
     entity_name: str
     destination: str
     type: str
+    project: str | None = None
+    rule: str | None = None
+
+
+class NewRestoreJob(msgspec.Struct, kw_only=True):
+    """The record of a request to bring something back; `target` says where to."""
+
+    guid: str = msgspec.field(default_factory=new_guid)
+    type: str
+    entity: str
+    entity_name: str
+    backup: str
+    snapshot_time: int | None
+    size: int
+    project: str | None = None
+    target: dict[str, Any] = {}
+
+
+class Refused(msgspec.Struct):
+    """What a submission that may succeed in part refused, and why."""
+
+    guid: str
+    name: str
+    message: str
 
 
 class Plan(msgspec.Struct):
-    """The tasks one submission makes; a task that `follows` another waits for it, PLANNED."""
+    """The tasks one submission makes; a task that `follows` another waits for it, PLANNED.
+
+    `gone` are entities without any data: their records go at once.  `accepted` and `refused` are
+    for submissions that may succeed in part.
+    """
 
     tasks: list[Task] = msgspec.field(default_factory=list)
     backups: list[NewBackup] = msgspec.field(default_factory=list)
+    restores: list[NewRestoreJob] = msgspec.field(default_factory=list)
+    gone: list[str] = msgspec.field(default_factory=list)
+    accepted: list[Named] = msgspec.field(default_factory=list)
+    refused: list[Refused] = msgspec.field(default_factory=list)
 
     @property
     def heads(self) -> list[Task]:
         """What the creator answers, in request order."""
         return [task for task in self.tasks if task.follows is None]
+
+    def add(self, other: Plan) -> None:
+        """Everything of another plan too."""
+        self.tasks += other.tasks
+        self.backups += other.backups
+        self.restores += other.restores
+        self.gone += other.gone

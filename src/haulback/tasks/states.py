@@ -30,6 +30,33 @@ class BackupType(Enum):
     SYNTHETIC = "SYNTHETIC"
 
 
+class EntityType(Enum):
+    """What can be protected."""
+
+    APP = "APP"
+    CLOUD = "CLOUD"
+    CLOUD_GROUP = "CLOUD_GROUP"
+    CLOUD_SITE = "CLOUD_SITE"
+    CLOUD_TEAMS = "CLOUD_TEAMS"
+    CLOUD_USER = "CLOUD_USER"
+    OS = "OS"
+    OS_AGENT = "OS_AGENT"
+    STORAGE = "STORAGE"
+    VM = "VM"
+
+
+class MountMode(Enum):
+    """How a backup is mounted."""
+
+    AUTO = "AUTO"
+    CLOUD_DOWNLOAD = "CLOUD_DOWNLOAD"
+    CLOUD_PST_DOWNLOAD = "CLOUD_PST_DOWNLOAD"
+    INSTANT_RESTORE = "INSTANT_RESTORE"
+    ISCSI = "ISCSI"
+    MANUAL = "MANUAL"
+    OS_DOWNLOAD = "OS_DOWNLOAD"
+
+
 class Origin(Enum):
     """Who caused a task.  Portals know no others."""
 
@@ -41,7 +68,7 @@ class Origin(Enum):
 PLANNED = "PLANNED"
 FINAL = frozenset({State.FINISHED, State.FAILED, State.CANCELLED})
 _BY_NODE = {State.QUEUED: {State.RUNNING}, State.RUNNING: set(FINAL)}
-_BY_USER = {State.QUEUED: {State.CANCELLED}, State.RUNNING: {State.CANCELLED}}
+_BY_USER = {State.QUEUED: {State.CANCELLED, State.QUEUED}, State.RUNNING: {State.CANCELLED}}
 
 
 def check_move(now: State, to: State, *, by_node: bool) -> None:

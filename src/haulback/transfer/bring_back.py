@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -16,12 +16,17 @@ class Target(NamedTuple):
     """How the machine is to be made; empty `uuid` and `name` keep the backup's own.
 
     `format` is the platform's word for how to store every disk; None keeps each disk's own.
+    `allocate` reserves the space of every disk; `skip` are names of disks to leave out, `rename`
+    gives others a new name.
     """
 
     uuid: str = ""
     name: str = ""
     format: str | None = None
     overwrite: bool = False
+    allocate: bool = False
+    skip: Set[str] = frozenset()
+    rename: Mapping[str, str] = {}
 
 
 def import_machine(
@@ -42,16 +47,18 @@ def import_machine(
     may raise.  Raises NotFound, Damaged or what the hypervisor raises; no half machine stays.
     """
     manifest = repository.manifest(backup)
+    chosen = [stored for stored in manifest.disks if stored.name not in target.skip]
+    names = {stored.name: target.rename.get(stored.name, stored.name) for stored in chosen}
     disks = tuple(
-        Disk(stored.name, stored.map.size, target.format or stored.format)
-        for stored in manifest.disks
+        Disk(names[one.name], one.map.size, target.format or one.format, target.allocate)
+        for one in chosen
     )
     uuid = target.uuid or str(manifest.definition.get("uuid", ""))
     definition = {**manifest.definition, **(marks or {})}
     wanted = Machine(uuid, target.name or manifest.entity_name, disks, definition)
     reader = repository.reader()
     with hypervisor.create(wanted, attempt, overwrite=target.overwrite) as new:
-        for stored in manifest.disks:
-            restore_disk(stored.map, reader, new.sink(stored.name), pool, meter)
+        for stored in chosen:
+            restore_disk(stored.map, reader, new.sink(names[stored.name]), pool, meter)
         confirm()
         return new.commit()

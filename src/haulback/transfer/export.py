@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -17,11 +18,15 @@ from haulback.repository.writer import Writer
 
 
 class Wanted(NamedTuple):
-    """What the backup is to be called; `snapshot_time` in epoch milliseconds."""
+    """What the backup is to be called; `snapshot_time` in epoch milliseconds.
+
+    `excluded` are names of disks that are not wanted in it.
+    """
 
     backup: str
     entity: str
     snapshot_time: int
+    excluded: Set[str] = frozenset()
 
 
 def export_machine(
@@ -52,6 +57,7 @@ def export_machine(
         stored = tuple(
             _store(view, maps.get(view.disk.name), repository, writer, pool, read)
             for view in snapshot.views()
+            if view.disk.name not in wanted.excluded
         )
         machine = snapshot.machine
         snapshot.close()

@@ -12,14 +12,16 @@ from haulback.inventory.records import Destination, Entity, Hypervisor
 from haulback.kinds.table import KINDS
 from haulback.server import movers, people
 from haulback.server.app import App
-from haulback.server.store import access, catalogue, tables, tasks
-from haulback.server.store.access import Enrolled, Node
-from haulback.server.store.catalogue import SqlCatalogue, SqlLedger
+from haulback.server.caller import Caller, person
+from haulback.server.store import catalogue, nodes, tables, tasks
+from haulback.server.store.access import Account
+from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import open_store
+from haulback.server.store.ledger import SqlLedger
+from haulback.server.store.nodes import PROTOCOL, Enrolled, Node
 from haulback.server.vault import Vault
 from haulback.tasks.record import Task
 from haulback.tasks.states import State
-from haulback.wire import Named
 from tests import databases
 
 START = 1_800_000_000_000
@@ -47,9 +49,11 @@ class House:
 
     def __init__(self, app: App, clock: Clock) -> None:
         self.app, self.clock = app, clock
-        self.user = Named(str(uuid.uuid4()), "admin")
+        self.user: Caller = person(Account(str(uuid.uuid4()), "admin"))
         self.hypervisor = Hypervisor(guid=_guid(), name="hv", driver="image-folder", config={})
-        self.destination = Destination(guid=_guid(), name="bd", driver="folder", config={})
+        self.destination = Destination(
+            guid=_guid(), name="bd", driver="folder", config={}, repository=_guid()
+        )
         with app.store.write() as sql:
             catalogue.add(sql, tables.hypervisor, self.hypervisor)
             sealed = app.vault.seal(self.destination.guid, b"k" * 32)
@@ -66,11 +70,11 @@ class House:
         """A node whose process has just started; its start-up tidying is done."""
         with self.app.store.write() as sql:
             if name not in self.secrets:
-                token = access.invite(sql, self.clock.now)
-                self.secrets[name] = access.enrol(sql, token, name, self.clock.now)
+                token = nodes.invite(sql, self.clock.now)
+                self.secrets[name] = nodes.enrol(sql, token, name, PROTOCOL, self.clock.now)
         opened = movers.open_session(self.app, self.secrets[name], "1", [], done or [])
         with self.app.store.read() as sql:
-            found = access.node_of(sql, opened.token)
+            found = nodes.node_of(sql, opened.token)
         assert found
         for task in movers.offer(self.app, found):
             if task.type == "STAGING_CLEANUP":
@@ -82,10 +86,10 @@ class House:
         body = {"protectedEntities": [{"guid": e.guid} for e in entities or self.entities[:1]]}
         return self.submit("export", {**body, **more})
 
-    def submit(self, path: str, body: object) -> list[Task]:
-        ways = {way.path: way for kind in self.app.kinds.values() for way in kind.submissions}
+    def submit(self, path: str, body: object, who: Caller | None = None) -> list[Task]:
+        ways = {way.path: way for way in self.app.ways}
         encoded = msgspec.json.encode(body)
-        return people.submit(self.app, ways[path], encoded, self.user, None)
+        return people.submit(self.app, ways[path], encoded, who or self.user).heads
 
     def offered(self, node: Node) -> list[str]:
         return [task.guid for task in movers.offer(self.app, node)]
@@ -131,12 +135,6 @@ def _of(task: Task | str) -> str:
 
 def _guid() -> str:
     return str(uuid.uuid4())
-
-
-@pytest.fixture(scope="session")
-def cluster() -> Iterator[str]:
-    with databases.cluster() as found:
-        yield found
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

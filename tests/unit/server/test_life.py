@@ -9,7 +9,8 @@ from haulback.errors import Conflict, Fenced, Forbidden, HaulbackError, Malforme
 from haulback.server import movers, people, upkeep
 from haulback.server.movers import Done
 from haulback.server.store import catalogue, tables
-from haulback.server.store.catalogue import SqlCatalogue, SqlLedger
+from haulback.server.store.catalogue import SqlCatalogue
+from haulback.server.store.ledger import SqlLedger
 from haulback.server.store.reports import Filter
 from haulback.tasks.states import State
 from tests.unit.server.conftest import EXPORTED, START, House
@@ -76,7 +77,7 @@ def test_a_source_bears_two_exports_at_once(house: House):
     house.take(node, second)
     assert house.offered(node) == []
     assert "source" in house.refuses(Conflict, house.take, node, third)
-    assert "source" in (people.look(house.app, third.guid)[1] or "")
+    assert "source" in people.look(house.app, third.guid)[1].reason  # type: ignore[union-attr]
     house.fail(node, first)
     assert third.guid in house.offered(node)
 
@@ -154,8 +155,8 @@ def test_an_attempt_whose_lease_was_lost_is_fenced(house: House):
     house.clock.now += house.app.lease_ms + 1
     upkeep.tick(house.app)
     house.take(new, export)
-    house.refuses(Fenced, movers.report, house.app, old, export.guid)
-    house.refuses(Fenced, house.finish, old, export)
+    house.refuses(Forbidden, movers.report, house.app, old, export.guid)
+    house.refuses(Forbidden, house.finish, old, export)
     assert house.state(export) == "RUNNING"
 
 
@@ -193,14 +194,33 @@ def test_results_that_cannot_be_read_do_not_count(house: House):
     node = house.node()
     [export] = house.export()
     house.take(node, export)
+    bad = {**EXPORTED, "size": "big"}
+    movers.add_results(house.app, node, export.guid, bad)
     house.refuses(Malformed, house.finish, node, export)
-    house.node(done=[Done(export.guid, 1, {"type": 7})])
+    house.node(done=[Done(export.guid, 1, bad)])
     assert house.state(export) == "QUEUED"
+
+
+def test_a_backup_whose_nodes_said_too_little_is_never_restorable_and_never_a_base(house: House):
+    node = house.node()
+    for said, more in (({}, {"stored": 5}), (EXPORTED, {})):
+        [export] = house.export()
+        house.take(node, export)
+        house.finish(node, export, **said)
+        store = house.follower(export)
+        house.take(node, store)
+        house.finish(node, store, **more)
+        with house.app.store.read() as sql:
+            known = SqlCatalogue(sql)
+            assert known.backup(export.ref("backup") or "").status == "PARTIAL_SUCCESS"
+            assert known.base(house.entities[0].guid, house.destination.guid) is None
+        body = {"backup": export.ref("backup"), "hypervisor": house.hypervisor.guid}
+        house.refuses(Conflict, house.submit, "restore-and-import", body)
 
 
 def test_a_queued_task_is_cancelled_at_once_and_its_followers_with_it(house: House):
     [export] = house.export()
-    people.set_state(house.app, export.guid, State.CANCELLED, None)
+    people.set_state(house.app, house.user, export.guid, State.CANCELLED, None)
     assert house.state(export) == "CANCELLED"
     assert house.follower(export).state == "CANCELLED"
 
@@ -209,12 +229,12 @@ def test_a_running_task_is_cancelled_when_its_node_has_cleaned_up(house: House):
     node = house.node()
     [export] = house.export()
     house.take(node, export)
-    people.set_state(house.app, export.guid, State.CANCELLED, "enough")
+    people.set_state(house.app, house.user, export.guid, State.CANCELLED, "enough")
     assert house.state(export) == "RUNNING"
     assert movers.state_for(house.app, node, export.guid).state == "CANCELLED"
     movers.set_state(house.app, node, export.guid, State.CANCELLED, "enough")
     assert house.state(export) == "CANCELLED"
-    people.remove(house.app, export.guid)
+    people.remove(house.app, house.user, export.guid)
     house.refuses(NotFound, people.look, house.app, export.guid)
 
 
@@ -222,8 +242,8 @@ def test_asking_twice_cancels_by_force(house: House):
     node = house.node()
     [export] = house.export()
     house.take(node, export)
-    people.remove(house.app, export.guid)
-    people.set_state(house.app, export.guid, State.CANCELLED, None)
+    people.remove(house.app, house.user, export.guid)
+    people.set_state(house.app, house.user, export.guid, State.CANCELLED, None)
     assert house.state(export) == "CANCELLED"
     house.refuses(Fenced, movers.report, house.app, node, export.guid)
 
@@ -232,7 +252,7 @@ def test_an_export_that_finishes_although_cancelled_is_not_stored(house: House):
     node = house.node()
     [export] = house.export()
     house.take(node, export)
-    people.set_state(house.app, export.guid, State.CANCELLED, "enough")
+    people.set_state(house.app, house.user, export.guid, State.CANCELLED, "enough")
     house.finish(node, export, **EXPORTED)
     assert (house.state(export), house.follower(export).state) == ("CANCELLED", "CANCELLED")
 
@@ -242,7 +262,9 @@ def test_a_final_state_never_changes(house: House):
     [export] = house.export()
     house.take(node, export)
     house.fail(node, export)
-    house.refuses(Conflict, people.set_state, house.app, export.guid, State.CANCELLED, None)
+    house.refuses(
+        Conflict, people.set_state, house.app, house.user, export.guid, State.CANCELLED, None
+    )
     house.refuses(Conflict, house.take, node, export)
     house.fail(node, export)  # said twice: a reply may get lost
     assert house.row(export).status_info == "it broke"
@@ -250,7 +272,9 @@ def test_a_final_state_never_changes(house: House):
 
 def test_people_do_not_finish_tasks(house: House):
     [export] = house.export()
-    house.refuses(Forbidden, people.set_state, house.app, export.guid, State.FINISHED, None)
+    house.refuses(
+        Forbidden, people.set_state, house.app, house.user, export.guid, State.FINISHED, None
+    )
 
 
 def test_a_clock_that_jumps_ends_no_lease(house: House):
@@ -360,7 +384,7 @@ def test_all_finished_are_removed_and_nothing_else(house: House):
     house.take(node, one)
     house.fail(node, one)
     house.take(node, two)
-    people.remove_all(house.app, [State.FINISHED, State.FAILED, State.CANCELLED], None)
+    people.remove_all(house.app, house.user, [State.FINISHED, State.FAILED, State.CANCELLED])
     left = {t.guid: t.state for t in people.page(house.app, Filter(types=["EXPORT"]))[0]}
     assert one.guid not in left
     assert sorted(left.values()) == ["QUEUED", "RUNNING"]
@@ -405,14 +429,14 @@ def test_an_export_that_nobody_wants_any_more_is_tidied_away(house: House, how: 
     if how == "wish":
         [export] = house.export()
         house.take(node, export)
-        people.set_state(house.app, export.guid, State.CANCELLED, None)
+        people.set_state(house.app, house.user, export.guid, State.CANCELLED, None)
         house.finish(node, export, **EXPORTED)
     else:
         store = house.exported(node)
         if how == "cancel":
-            people.set_state(house.app, store.guid, State.CANCELLED, None)
+            people.set_state(house.app, house.user, store.guid, State.CANCELLED, None)
         if how == "remove":
-            people.remove_some(house.app, [store.guid], [State.QUEUED])
+            people.remove_some(house.app, house.user, [store.guid], [State.QUEUED])
         house.clock.now += 6 * 3_600_000 if how == "window" else 0
         upkeep.tick(house.app)
     assert [task.type for task in movers.offer(house.app, node)] == ["STAGING_CLEANUP"]
@@ -420,7 +444,7 @@ def test_an_export_that_nobody_wants_any_more_is_tidied_away(house: House, how: 
 
 def test_bulk_operations_pass_over_what_is_not_there(house: House):
     one, two, _ = house.export(*house.entities)
-    people.remove_some(house.app, [one.guid, house.user.guid, two.guid], [State.QUEUED])
+    people.remove_some(house.app, house.user, [one.guid, house.user.guid, two.guid], [State.QUEUED])
     assert (house.state(one), house.state(two)) == ("CANCELLED", "CANCELLED")
 
 
@@ -467,12 +491,10 @@ def test_what_a_restore_left_is_not_needed_by_the_import_that_follows(house: Hou
 
 def test_a_removed_task_is_remembered_for_a_month_and_no_longer(house: House):
     [export] = house.export()
-    people.remove(house.app, export.guid)
+    people.remove(house.app, house.user, export.guid)
     house.clock.now += upkeep.KEEP_MS
     upkeep.tick(house.app)
     assert house.state(export) == "CANCELLED"
     house.clock.now += 1
     upkeep.tick(house.app)
     house.refuses(NotFound, house.row, export)
-    with house.app.store.read() as sql:
-        assert sql.execute(tables.task_ref.select()).all() == []

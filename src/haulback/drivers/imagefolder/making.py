@@ -30,9 +30,9 @@ class ImageSink(Sink, Protocol):
 class Qcow2File:
     """A new qcow2 image, written through qemu-nbd."""
 
-    def __init__(self, path: Path, size: int) -> None:
+    def __init__(self, path: Path, size: int, *, allocate: bool = False) -> None:
         self.path = path
-        qemu.make_qcow2(path, size)
+        qemu.make_qcow2(path, size, allocate=allocate)
         self._served = qemu.Served(path, writable=True)
 
     def write_at(self, offset: int, data: bytes | memoryview) -> None:
@@ -154,7 +154,8 @@ def free_name(taken: Callable[[str], bool], name: str) -> str:
 
 
 def _image(path: Path, disk: Disk) -> ImageSink:
-    return Qcow2File(path, disk.size) if disk.format == "qcow2" else RawFile(path, disk.size)
+    kind: type[Qcow2File | RawFile] = Qcow2File if disk.format == "qcow2" else RawFile
+    return kind(path, disk.size, allocate=disk.allocate)
 
 
 def _sync(path: Path) -> None:

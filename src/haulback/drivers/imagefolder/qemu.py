@@ -75,9 +75,10 @@ def remove_bitmap(path: Path, name: str) -> None:
     in_a_moment(lambda: _qemu_img(path, "bitmap", "--remove", "-f", "qcow2", str(path), name))
 
 
-def make_qcow2(path: Path, size: int) -> None:
-    """Create an empty image of `size` bytes."""
-    _qemu_img(path, "create", "-q", "-f", "qcow2", str(path), str(size))
+def make_qcow2(path: Path, size: int, *, allocate: bool = False) -> None:
+    """Create an empty image of `size` bytes, its space reserved if asked for."""
+    options = ["-o", "preallocation=falloc"] if allocate else []
+    _qemu_img(path, "create", "-q", "-f", "qcow2", *options, str(path), str(size))
 
 
 class Served:

@@ -1,88 +1,98 @@
-"""Who is calling: people by cookie or bearer token, nodes by the bearer token of their session."""
+"""Who is calling: people by cookie or bearer token, programs and nodes by bearer token."""
 
 from __future__ import annotations
 
-import asyncio
-from typing import Any
-
-from litestar import Request
-from litestar.connection import ASGIConnection
-from litestar.handlers import BaseRouteHandler
+from collections.abc import Mapping, Sequence
+from http.cookies import CookieError, SimpleCookie
 
 from haulback.errors import Forbidden, Unauthenticated
+from haulback.server import caller
 from haulback.server.app import App
-from haulback.server.store import access
-from haulback.server.store.access import Account, Node
+from haulback.server.caller import Caller
+from haulback.server.http.access import PUBLIC, TABLE
+from haulback.server.http.operation import Operation
+from haulback.server.http.queries import project
+from haulback.server.store import access, nodes
 
 COOKIE = "haulback"
-Call = Request[Any, Any, Any]
-PUBLIC: dict[str, Any] = {"for": "public"}
-ANYBODY: dict[str, Any] = {"for": "both"}
-NODES: dict[str, Any] = {"for": "nodes"}
+NOBODY = Caller("", "nobody", frozenset())
 
 
-def token_of(request: ASGIConnection[Any, Any, Any, Any]) -> str | None:
-    """The token a request carries."""
-    kind, _, token = request.headers.get("authorization", "").partition(" ")
+def token_of(headers: Mapping[str, str]) -> str | None:
+    """The token a request carries; a bare token in Authorization will do."""
+    said = headers.get("authorization", "").strip()
+    kind, _, token = said.partition(" ")
     if kind.lower() == "bearer" and token:
         return token.strip()
-    return request.cookies.get(COOKIE)
+    if said and " " not in said:
+        return said
+    try:
+        cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+    except CookieError:
+        return None
+    return cookie.value if cookie else None
 
 
-def app_of(request: ASGIConnection[Any, Any, Any, Any]) -> App:
-    found: App = request.app.state["haulback"]
-    return found
+def check_origin(operation: Operation, headers: Mapping[str, str], origins: Sequence[str]) -> None:
+    """A page of a site that nobody allowed must not write with a visitor's cookie.
 
-
-async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """Before every handler: people only, unless the handler's `opt` says otherwise.
-
-    Raises Unauthenticated or Forbidden.
+    Raises Forbidden.
     """
-    allowed = handler.opt.get("for", "people")
-    if allowed == "public" or connection.scope.get("method") == "OPTIONS":
+    origin = headers.get("origin")
+    if operation.method == "GET" or origin is None or "authorization" in headers:
         return
-    caller = await asyncio.to_thread(_identify, connection)
-    if allowed == "people" and isinstance(caller, Node):
-        raise Forbidden("a node may not do this; it is for people")
-    if allowed == "nodes" and isinstance(caller, Account):
-        raise Forbidden("only the node that runs a task may do this")
-    if isinstance(caller, Node):
-        caller.attempt = _attempt(connection)
-    connection.scope["haulback"] = caller  # type: ignore[typeddict-unknown-key]
+    own = origin.partition("://")[2] == headers.get("host")
+    if not own and origin not in origins:
+        raise Forbidden(f"pages of {origin[:100]} may not use this server (--origin allows them)")
 
 
-def _identify(connection: ASGIConnection[Any, Any, Any, Any]) -> Account | Node:
-    token, app = token_of(connection), app_of(connection)
-    if token:
-        with app.store.read() as sql:
-            found = access.account_of(sql, token, app.clock.now_ms()) or access.node_of(sql, token)
-        if found:
-            return found
-    raise Unauthenticated("log in first (POST /api/session/login)")
+def admit(
+    app: App,
+    operation: Operation,
+    headers: Mapping[str, str],
+    query: list[tuple[str, str]],
+    token: str | None,
+) -> Caller:
+    """Who asks, if the access table lets them.  Raises Unauthenticated or Forbidden."""
+    allowed = TABLE[operation.key]
+    if allowed == PUBLIC:
+        return NOBODY
+    who = _identify(app, token, project(query, headers.get("3rd-party-project")))
+    if not who.roles & allowed:
+        raise Forbidden(_why(who, allowed))
+    if who.node:
+        who.node.attempt = _attempt(query)
+    return who
 
 
-def _attempt(connection: ASGIConnection[Any, Any, Any, Any]) -> int | None:
+def _identify(app: App, token: str | None, wanted: str | None) -> Caller:
+    if not token:
+        raise Unauthenticated("log in first (POST /api/session/login)")
+    with app.store.read() as sql:
+        if token.startswith(access.NODE):
+            found = nodes.node_of(sql, token)
+            if found:
+                return caller.mover(found)
+        else:
+            now = app.clock.now_ms()
+            find = access.account_of
+            if token.startswith(access.TOKEN):
+                find = access.account_of_api_token
+            if account := find(sql, token, now):
+                return caller.person(account, wanted)
+    raise Unauthenticated("the token is unknown or expired; log in again (POST /session/login)")
+
+
+def _why(who: Caller, allowed: frozenset[str]) -> str:
+    if who.node:
+        return "a node may not do this; it is for people"
+    if allowed == {caller.NODE}:
+        return "only the node that runs a task may do this"
+    people = sorted(allowed - {caller.NODE})
+    return f"this takes one of the roles {', '.join(people)}; ask an administrator"
+
+
+def _attempt(query: list[tuple[str, str]]) -> int | None:
     """A node's process may run a task twice: late words of the first attempt must not count."""
-    said = str(connection.query_params.get("attempt", ""))
+    said = next((value for name, value in query if name == "attempt"), "")
     return int(said) if said.isascii() and said.isdigit() and len(said) < 10 else None
-
-
-def caller(request: Call) -> Account | Node:
-    """Who the guard let in."""
-    found: Account | Node = request.scope["haulback"]  # type: ignore[typeddict-item]
-    return found
-
-
-def person(request: Call) -> Account:
-    """The person, in a handler for people."""
-    found = caller(request)
-    assert isinstance(found, Account)
-    return found
-
-
-def node(request: Call) -> Node:
-    """The node, in a handler for nodes."""
-    found = caller(request)
-    assert isinstance(found, Node)
-    return found

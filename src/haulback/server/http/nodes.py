@@ -6,28 +6,27 @@ import base64
 from typing import Any
 
 import msgspec
-from litestar import Response, get, post, put
-from litestar.params import FromPath, RawBody
 
-from haulback.errors import Malformed
-from haulback.ids import guid_of
+from haulback.errors import Conflict, Malformed
+from haulback.ids import new_guid
 from haulback.server import movers
-from haulback.server.http.answers import answer, nothing
-from haulback.server.http.callers import NODES, PUBLIC, Call, app_of, node
-from haulback.server.http.threads import threaded
-from haulback.server.store import access
-from haulback.server.store.access import Enrolled, Node
-from haulback.wire import label, parse, read
-from haulback.wire import request as decode
+from haulback.server.http.operation import Call, Reply, Room
+from haulback.server.store import life, nodes
+from haulback.server.store.catalogue import SqlCatalogue
+from haulback.server.store.nodes import Enrolled, Node
+from haulback.tasks.states import State
+from haulback.wire import Label, Named, Ref, label, parse
 
 _SILENT_MS = 90_000
+room = Room()
 
 
 class Enrol(msgspec.Struct):
-    """What a new node brings."""
+    """What a new node brings; `protocol` is the version of the channel that it speaks."""
 
     token: str
     name: str
+    protocol: int = nodes.PROTOCOL
 
 
 class Session(msgspec.Struct):
@@ -36,112 +35,221 @@ class Session(msgspec.Struct):
     guid: str
     secret: str
     version: str
-    restoreRoots: list[str] = []  # noqa: N815 - as the contract spells
+    restoreRoots: list[str] = []
     done: list[movers.Done] = []
 
 
 class Space(msgspec.Struct):
     """Bytes of the staging area."""
 
-    totalSpace: int  # noqa: N815 - as the contract spells
-    usedSpace: int  # noqa: N815
+    totalSpace: int
+    usedSpace: int
 
 
-@get("/nodes")
-@threaded
-def list_nodes(request: Call) -> Response[bytes]:
+class NewNode(msgspec.Struct):
+    """A node that speaks the task operations and nothing else."""
+
+    name: str
+
+
+class ChangedNode(msgspec.Struct):
+    """What of a node is to change; absent members stay."""
+
+    name: str | None = None
+    nodeConfig: Ref | None = None
+
+
+class NodeRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """A node; `token` is shown once, when it is made."""
+
+    guid: str
+    name: str
+    version: str
+    state: Label
+    stagingSpace: Space
+    restoreRoots: list[str]
+    protocol: int
+    lastSeen: int | None = None
+    nodeConfig: Named | None = None
+    token: str | None = None
+
+
+class Invitation(msgspec.Struct):
+    """A token."""
+
+    token: str
+
+
+@room("GET", "/nodes", "All nodes.", answer=NodeRecord, many=True)
+def list_nodes(call: Call) -> Reply:
     """All nodes."""
-    app = app_of(request)
-    with app.store.read() as sql:
-        found = access.nodes(sql)
-    return answer([_record(one, app.clock.now_ms()) for one in found])
+    with call.app.store.read() as sql:
+        found = nodes.nodes(sql)
+    shown = [_record(one, call.app.clock.now_ms()) for one in found]
+    return Reply(shown, headers={"X-Total-Count": str(len(shown))})
 
 
-@post("/nodes/enrolment")
-@threaded
-def invite(request: Call) -> Response[bytes]:
+@room("GET", "/nodes/{guid}", "One node.", answer=NodeRecord)
+def one_node(call: Call) -> NodeRecord:
+    """One node."""
+    with call.app.store.read() as sql:
+        return _record(nodes.one_node(sql, call.guid), call.app.clock.now_ms())
+
+
+@room("POST", "/nodes", "Add a node.", request=NewNode, answer=NodeRecord, status=201)
+def add_node(call: Call) -> NodeRecord:
+    """A node of somebody's own making: its token is all it needs for the task operations."""
+    wanted: NewNode = call.read(NewNode)
+    _check_name(wanted.name)
+    who = Enrolled(new_guid(), new_guid())
+    with call.app.change(call.who, "add node", who.guid) as change:
+        nodes.admit(change.sql, who, wanted.name, change.now)
+        token, _ = nodes.renew(change.sql, who.guid)
+        made = _record(nodes.one_node(change.sql, who.guid), change.now)
+        change.after = msgspec.structs.replace(made)
+    made.token = token
+    return made
+
+
+@room("POST", "/nodes/{guid}/token", "A new token.", answer=NodeRecord, status=201)
+def renew_token(call: Call) -> NodeRecord:
+    """Another token for a node; what it ran under the old one is over."""
+    with call.app.change(call.who, "renew node token", call.guid) as change:
+        nodes.one_node(change.sql, call.guid)
+        token, old = nodes.renew(change.sql, call.guid)
+        movers.give_up(call.app, change.sql, old, "its node got another token")
+        made = _record(nodes.one_node(change.sql, call.guid), change.now)
+    made.token = token
+    return made
+
+
+@room("PUT", "/nodes/{guid}", "Change a node.", request=ChangedNode, answer=NodeRecord)
+def change_node(call: Call) -> NodeRecord:
+    """Rename a node, or give it another configuration."""
+    wanted: ChangedNode = call.read(ChangedNode)
+    if wanted.name is not None:
+        _check_name(wanted.name)
+    with call.app.change(call.who, "change node", call.guid) as change:
+        before = nodes.one_node(change.sql, call.guid)
+        config = before.config
+        if wanted.nodeConfig:
+            known = SqlCatalogue(change.sql, call.who.scope)
+            config = known.record("node-config", wanted.nodeConfig.guid).guid
+        nodes.change_node(change.sql, call.guid, wanted.name or before.name, config)
+        after = nodes.one_node(change.sql, call.guid)
+        change.before, change.after = (
+            {"name": one.name, "config": one.config} for one in (before, after)
+        )
+    return _record(after, call.app.clock.now_ms())
+
+
+@room("DELETE", "/nodes/{guid}", "Remove a node.", status=204)
+def remove_node(call: Call) -> None:
+    """Its token is worth nothing any more.  409 while it runs tasks or something lies on it."""
+    with call.app.change(call.who, "remove node", call.guid) as change:
+        node = nodes.one_node(change.sql, call.guid)
+        if node.session and life.of_session(change.sql, node.session):
+            raise Conflict(f"{node.name} runs tasks; stop it or cancel them first")
+        known = SqlCatalogue(change.sql)
+        bound: list[Any] = [*known.hypervisors(), *known.destinations()]
+        if names := [one.name for one in bound if one.node == node.guid]:
+            raise Conflict(f"{', '.join(names[:5])} can be reached from {node.name} only")
+        life.end_pinned(change.sql, call.app.life(change.sql), node.guid, State.FAILED)
+        nodes.remove_node(change.sql, call.guid)
+        change.before = {"name": node.name}
+
+
+@room("POST", "/nodes/enrolment", "Invite a node.", answer=Invitation, status=201)
+def invite(call: Call) -> Invitation:
     """A token with which one node may enrol within the hour."""
-    app = app_of(request)
-    with app.store.write() as sql:
-        token = access.invite(sql, app.clock.now_ms())
-    return answer({"token": token}, 201)
+    with call.app.change(call.who, "invite node") as change:
+        return Invitation(nodes.invite(change.sql, change.now))
 
 
-@post("/nodes/enrol", opt=PUBLIC)
-@threaded
-def enrol(request: Call, body: RawBody) -> Response[bytes]:
+@room("POST", "/nodes/enrol", "Enrol.", request=Enrol, answer=Enrolled, status=201)
+def enrol(call: Call) -> Enrolled:
     """Use up an enrolment token."""
-    wanted, app = decode(body, Enrol), app_of(request)
-    if not 0 < len(wanted.name) <= 200:
-        raise Malformed("name: 1 to 200 characters", field="name")
-    with app.store.write() as sql:
-        made = access.enrol(sql, wanted.token, wanted.name, app.clock.now_ms())
-    return answer(made, 201)
+    wanted: Enrol = call.read(Enrol)
+    _check_name(wanted.name)
+    with call.app.store.write() as sql:
+        now = call.app.clock.now_ms()
+        return nodes.enrol(sql, wanted.token, wanted.name, wanted.protocol, now)
 
 
-@post("/nodes/session", opt=PUBLIC)
-@threaded
-def open_session(request: Call, body: RawBody) -> Response[bytes]:
+@room(
+    "POST", "/nodes/session", "Begin a session.", request=Session, answer=movers.Opened, status=201
+)
+def open_session(call: Call) -> movers.Opened:
     """A node's process has started."""
     try:
-        wanted = msgspec.convert(parse(body), Session)
+        wanted = msgspec.convert(parse(call.body), Session)
     except msgspec.ValidationError as error:
         raise Malformed(f"the body: {error}") from None
     for text in (wanted.guid, wanted.secret, wanted.version, *wanted.restoreRoots):
         if "\0" in text or len(text) > 1000:
             raise Malformed("the body: a text is too long or holds a NUL character")
     who = Enrolled(wanted.guid, wanted.secret)
-    opened = movers.open_session(
-        app_of(request), who, wanted.version[:40], wanted.restoreRoots, wanted.done
-    )
-    return answer(opened, 201)
+    roots, version = wanted.restoreRoots, wanted.version[:40]
+    return movers.open_session(call.app, who, version, roots, wanted.done)
 
 
-@get("/nodes/self/orders/{guid:str}", opt=NODES)
-@threaded
-def order(request: Call, guid: FromPath[str]) -> Response[bytes]:
+@room("GET", "/nodes/self/orders/{guid}", "What a taken task asks for.", answer=movers.Order)
+def order(call: Call) -> movers.Order:
     """What a task that the node took asks for exactly."""
-    return answer(movers.order(app_of(request), node(request), guid_of(guid, "guid")))
+    return movers.order(call.app, call.node, call.guid)
 
 
-@get("/nodes/self/keys/{guid:str}", opt=NODES)
-@threaded
-def key(request: Call, guid: FromPath[str]) -> Response[bytes]:
+@room("GET", "/nodes/self/keys/{guid}", "The key of a repository.", answer=dict[str, str])
+def key(call: Call) -> Reply:
     """The key of a destination's repository."""
-    found = movers.repository_key(app_of(request), node(request), guid_of(guid, "guid"))
-    return answer({"key": base64.b64encode(found).decode()}, headers={"Cache-Control": "no-store"})
+    found = movers.repository_key(call.app, call.node, call.guid)
+    return Reply({"key": base64.b64encode(found).decode()}, headers={"Cache-Control": "no-store"})
 
 
-@post("/nodes/self/needed", opt=NODES)
-@threaded
-def needed(request: Call, body: RawBody) -> Response[bytes]:
+@room(
+    "GET", "/nodes/self/pins/{guid}", "Attempts a destination must wait for.", answer=str, many=True
+)
+def pins(call: Call) -> list[str]:
+    """Attempts that must not lose what they found on a destination."""
+    return movers.pins(call.app, call.guid)
+
+
+@room(
+    "POST", "/nodes/self/needed", "Which names are needed.", request=list[str], answer=str,
+    many=True,
+)  # fmt: skip
+def needed(call: Call) -> list[str]:
     """Which of these names of attempts and checkpoints are still needed."""
-    names: list[str] = read(parse(body), list[str], "")
-    return answer(movers.needed(app_of(request), names))
+    names: list[str] = call.read(list[str])
+    return movers.needed(call.app, names)
 
 
-@put("/nodes/self/staging", opt=NODES)
-@threaded
-def staging(request: Call, body: RawBody) -> Response[bytes]:
+@room("PUT", "/nodes/self/staging", "A sign of life.", request=Space, status=204)
+def staging(call: Call) -> None:
     """A sign of life, and how full the staging area is."""
-    space, app = decode(body, Space), app_of(request)
-    with app.store.write() as sql:
-        now = app.clock.now_ms()
-        access.seen(sql, node(request).guid, now, space.totalSpace, space.usedSpace)
-    return nothing(204)
+    space: Space = call.read(Space)
+    if not 0 <= space.usedSpace <= space.totalSpace:
+        raise Malformed("usedSpace: is between 0 and totalSpace", field="usedSpace")
+    with call.app.store.write() as sql:
+        now = call.app.clock.now_ms()
+        nodes.seen(sql, call.node.guid, now, space.totalSpace, space.usedSpace)
 
 
-def _record(one: Node, now: int) -> dict[str, Any]:
+def _check_name(name: str) -> None:
+    if not 0 < len(name.strip()) <= 200 or not name.isprintable():
+        raise Malformed("name: 1 to 200 printable characters", field="name")
+
+
+def _record(one: Node, now: int) -> NodeRecord:
     lives = one.seen is not None and now - one.seen < _SILENT_MS
-    shown: dict[str, Any] = {
-        "guid": one.guid,
-        "name": one.name,
-        "version": one.version,
-        "state": label("ONLINE" if lives else "OFFLINE"),
-        "stagingSpace": {"totalSpace": one.staging_total, "usedSpace": one.staging_used},
-        "restoreRoots": one.restore_roots,
-    }
-    return shown | ({"lastSeen": one.seen} if one.seen is not None else {})
-
-
-ROUTES: list[Any] = [list_nodes, invite, enrol, open_session, order, key, needed, staging]
+    return NodeRecord(
+        guid=one.guid,
+        name=one.name,
+        version=one.version,
+        state=label("ONLINE" if lives else "OFFLINE"),
+        stagingSpace=Space(one.staging_total, one.staging_used),
+        restoreRoots=one.restore_roots,
+        protocol=one.protocol,
+        lastSeen=one.seen,
+        nodeConfig=Named(one.config) if one.config else None,
+    )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from haulback.errors import Malformed
 from haulback.ids import guid_of
-from haulback.server.http.callers import Call
-from haulback.server.store.reports import MOST, Filter
+from haulback.server.http.operation import FLAG, GUID, PAGING, PROJECT, TEXT, Call, Param
+from haulback.server.store.reports import MOST, SORTS, Filter
 from haulback.tasks.record import CONTRACT_TYPES
 from haulback.tasks.states import State
 
 _LONGEST = 200
+_DEEPEST = 10_000_000
 _REFS = {
     "backup": "backup",
     "backup-destination": "backupDestination",
@@ -17,59 +18,92 @@ _REFS = {
     "hypervisor-manager": "hypervisorManager",
     "node": "node",
     "protected-entity": "protectedEntity",
-    "protectedEntity": "protectedEntity",
     "restore-job": "restoreJob",
     "schedule": "schedule",
     "storage-provider": "storageProvider",
 }
+_OLDER = {"protectedEntity": "protected-entity"}  # as older clients say
+_PROJECTS = ("project-uuid", "project-id", "tenantId", "tenant-id")
+TASKS = (
+    *(Param(name, f"Tasks of this {name.replace('-', ' ')}.", GUID) for name in _REFS),
+    Param("parent-task", "Tasks that follow this one.", GUID),
+    Param("workflow-execution", "Tasks of this workflow.", GUID),
+    Param("mounted-backup-assigned", "With, or without, a mounted backup; absent: both.", FLAG),
+    Param("nameLike", "Part of the name of what a task is about.", TEXT),
+    Param("state", "Tasks in this state.", {"enum": sorted(State.__members__)}),
+    Param("states", "Tasks in these states.", {"enum": sorted(State.__members__)}, many=True),
+    Param("type", "Tasks of this type.", {"enum": sorted(CONTRACT_TYPES)}),
+    *(param for param in PAGING if param.name != "orderBy"),
+    Param("orderBy", "The member to sort by.", {"enum": sorted(SORTS)}),
+    PROJECT,
+    Param(
+        "cursor",
+        "Where the page before ended (its X-Next-Cursor); costs the same at any depth.",
+        TEXT,
+    ),
+    Param(
+        "modified-since",
+        "Tasks that changed at or after this time, epoch ms.",
+        {"type": "integer", "minimum": 0},
+    ),
+)
 
 
-def task_filter(request: Call) -> Filter:
+def task_filter(call: Call) -> Filter:
     """The 22 parameters of a list of tasks.  Empty values count as absent.  Raises Malformed."""
     return Filter(
-        states=_names(request, ("state", "states"), set(State.__members__)),
-        types=_names(request, ("type",), set(CONTRACT_TYPES)),
-        refs={role: _guid(v, name) for name, role in _REFS.items() if (v := one(request, name))},
-        parent=_optional_guid(request, "parent-task"),
-        workflow=_optional_guid(request, "workflow-execution"),
-        project=project(request),
-        text=one(request, "filter"),
-        name=one(request, "nameLike"),
-        mounted=flag(request, "mounted-backup-assigned"),
-        order=one(request, "orderBy"),
-        descending=_direction(request),
-        page=number(request, "page", 10_000_000),
-        size=number(request, "size", MOST),
+        states=_names(call, ("state", "states"), set(State.__members__)),
+        types=_names(call, ("type",), set(CONTRACT_TYPES)),
+        refs={role: found for name, role in _REFS.items() if (found := guid(call, name))},
+        parent=guid(call, "parent-task"),
+        workflow=guid(call, "workflow-execution"),
+        scope=call.who.scope,
+        text=one(call, "filter"),
+        name=one(call, "nameLike"),
+        mounted=flag(call, "mounted-backup-assigned"),
+        since=number(call, "modified-since", 1 << 53),
+        order=one(call, "orderBy"),
+        descending=descending(call),
+        page=number(call, "page", _DEEPEST),
+        size=number(call, "size", MOST),
+        cursor=one(call, "cursor"),
     )
 
 
-def one(request: Call, name: str) -> str | None:
+def one(call: Call, name: str) -> str | None:
     """A parameter's value; None when it is absent or empty.  Raises Malformed."""
-    value = str(request.query_params.get(name) or "")
+    found = several(call, name)
+    return found[-1] if found else None
+
+
+def several(call: Call, name: str) -> list[str]:
+    """All values of a parameter that are not empty.  Raises Malformed."""
+    found = [value for key, value in call.query if _OLDER.get(key, key) == name and value]
+    return [checked(name, value) for value in found]
+
+
+def checked(name: str, value: str) -> str:
+    """Raises Malformed for a value that no parameter has."""
     if "\0" in value or len(value) > _LONGEST:
         raise Malformed(f"{name}: at most {_LONGEST} characters, none of them NUL", field=name)
-    return value or None
-
-
-def several(request: Call, name: str) -> list[str]:
-    """All values of a parameter that are not empty.  Raises Malformed."""
-    found = [str(value) for value in request.query_params.getall(name, []) if value]
-    if any("\0" in value or len(value) > _LONGEST for value in found):
-        raise Malformed(f"{name}: at most {_LONGEST} characters, none of them NUL", field=name)
-    return found
-
-
-def project(request: Call) -> str | None:
-    """The tenant a portal adds to every call.  Raises Malformed."""
-    value = one(request, "project-uuid")
-    if value and len(value) > 80:
-        raise Malformed("project-uuid: at most 80 characters", field="project-uuid")
     return value
 
 
-def flag(request: Call, name: str) -> bool | None:
+def project(query: list[tuple[str, str]], header: str | None) -> str | None:
+    """The tenant a portal adds to every call, by query or header.  Raises Malformed."""
+    said = {value for name, value in query if name in _PROJECTS and value}
+    said |= {header} if header else set()
+    for value in said:
+        if "\0" in value or len(value) > 80:
+            raise Malformed("project-uuid: at most 80 characters", field="project-uuid")
+    if len(said) > 1:
+        raise Malformed("project-uuid: query and header name different projects")
+    return next(iter(said), None)
+
+
+def flag(call: Call, name: str) -> bool | None:
     """true, false or absent.  Raises Malformed."""
-    value = one(request, name)
+    value = one(call, name)
     if value is None:
         return None
     if value.lower() not in ("true", "false"):
@@ -77,36 +111,46 @@ def flag(request: Call, name: str) -> bool | None:
     return value.lower() == "true"
 
 
-def number(request: Call, name: str, most: int) -> int | None:
+def number(call: Call, name: str, most: int) -> int | None:
     """A whole number from 0; larger ones than `most` count as `most`.  Raises Malformed."""
-    value = one(request, name)
+    value = one(call, name)
     if value is None:
         return None
-    if not value.isascii() or not value.isdigit() or len(value) > 15:
+    if not value.isascii() or not value.isdigit() or len(value) > 16:
         raise Malformed(f"{name}: {value[:40]!r} is not a whole number", field=name)
     return min(int(value), most)
 
 
-def _names(request: Call, parameters: tuple[str, ...], allowed: set[str]) -> list[str]:
-    found = [v for p in parameters for v in request.query_params.getall(p, []) if v]
+def names(call: Call, name: str, allowed: set[str]) -> list[str]:
+    """Enum values.  Raises Malformed that lists them."""
+    return _names(call, (name,), allowed)
+
+
+def _names(call: Call, parameters: tuple[str, ...], allowed: set[str]) -> list[str]:
+    found = [value for name in parameters for value in several(call, name)]
     for value in found:
         if value not in allowed:
             known = ", ".join(sorted(allowed))
-            raise Malformed(f"{parameters[0]}: {value[:40]!r} is not one of {known}")
+            raise Malformed(
+                f"{parameters[0]}: {value[:40]!r} is not one of {known}", field=parameters[0]
+            )
     return found
 
 
-def _direction(request: Call) -> bool:
-    value = (one(request, "direction") or "asc").lower()
+def descending(call: Call) -> bool:
+    """Whether `direction` asks for it.  Raises Malformed."""
+    value = (one(call, "direction") or "asc").lower()
     if value not in ("asc", "desc"):
         raise Malformed(f"direction: {value[:40]!r} is not asc or desc", field="direction")
     return value == "desc"
 
 
-def _optional_guid(request: Call, name: str) -> str | None:
-    value = one(request, name)
-    return _guid(value, name) if value else None
+def guid(call: Call, name: str) -> str | None:
+    """A guid, or None.  Raises Malformed."""
+    value = one(call, name)
+    return guid_of(value, name) if value else None
 
 
-def _guid(value: str, name: str) -> str:
-    return guid_of(value, name)
+def paging(call: Call) -> tuple[int, int]:
+    """(page, size) of a list; without a size the largest page there is.  Raises Malformed."""
+    return number(call, "page", _DEEPEST) or 0, number(call, "size", MOST) or MOST

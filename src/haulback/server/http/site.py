@@ -2,79 +2,163 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from litestar import Litestar, Response, get
+from litestar import Litestar, Request
 from litestar.config.cors import CORSConfig
-from litestar.datastructures import State
 from litestar.exceptions import HTTPException
+from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from haulback.errors import HaulbackError
+from haulback.errors import Malformed
 from haulback.server.app import App
-from haulback.server.http import inventory, nodes, reports, session, tasks
-from haulback.server.http.answers import answer, crashed, failed, refused
-from haulback.server.http.callers import PUBLIC, Call, app_of, guard
-from haulback.server.http.threads import threaded
+from haulback.server.http import (
+    about,
+    catalogue,
+    dashboard,
+    hypervisors,
+    machines,
+    node_tasks,
+    nodes,
+    records,
+    tasks,
+    users,
+    workflows,
+)
+from haulback.server.http.access import TABLE
+from haulback.server.http.answers import Answer, answered, crashed, failed, refused
+from haulback.server.http.callers import admit, check_origin, token_of
+from haulback.server.http.operation import Call, Operation, path_guid
 
 _BODY_LIMIT = 64 * 1024 * 1024  # a full inventory of a large site
+_LONGEST_WAIT, _LOOK_AGAIN = 60.0, 2.0  # seconds; other servers' work is found by looking
+_POOL = ThreadPoolExecutor(max_workers=16, thread_name_prefix="http")
+_ROOMS = (
+    tasks,
+    node_tasks,
+    users,
+    nodes,
+    hypervisors,
+    machines,
+    catalogue,
+    workflows,
+    records,
+    dashboard,
+    about,
+)
 
 
-@get("/livez", opt=PUBLIC, sync_to_thread=False)
-def alive() -> Response[bytes]:
-    """The process answers."""
-    return answer({"status": "ok"})
-
-
-@get("/readyz", opt=PUBLIC)
-@threaded
-def ready(request: Call) -> Response[bytes]:
-    """The database answers too."""
-    with app_of(request).store.read() as sql:
-        sql.exec_driver_sql("SELECT 1")
-    return answer({"status": "ok"})
+def operations(app: App) -> list[Operation]:
+    """Everything the API can do.  Raises ValueError when the access table says otherwise."""
+    found = [one for room in _ROOMS for one in room.room.operations]
+    found += tasks.submissions(app.ways)
+    keys = {one.key for one in found}
+    if keys != TABLE.keys():
+        raise ValueError(f"operations and access table differ: {sorted(keys ^ TABLE.keys())}")
+    return found
 
 
 def site(app: App, origins: Sequence[str] = ()) -> ASGIApp:
     """The web application; `origins` are other sites whose pages may use it."""
+    by_path: dict[str, dict[str, Operation]] = defaultdict(dict)
+    for operation in operations(app):
+        by_path[operation.path][operation.method] = operation
     made = Litestar(
-        [alive, ready, *_routes(app)],
-        state=State({"haulback": app}),
-        guards=[guard],
+        [_route(app, path, found, origins) for path, found in by_path.items()],
         cors_config=_cors(origins),
-        exception_handlers={
-            HaulbackError: failed,
-            HTTPException: refused,
-            Exception: crashed,
-        },
+        exception_handlers={HTTPException: refused, Exception: crashed},
         request_max_body_size=_BODY_LIMIT,
         openapi_config=None,
         logging_config=None,
     )
 
     async def below_api_too(scope: Scope, receive: Receive, send: Send) -> None:
-        path = scope.get("path", "")
-        if path.startswith("/api/"):
-            scope["path"] = path.removeprefix("/api")
+        if "path" in scope:
+            path = scope["path"]
+            path = path.removeprefix("/api") if path.startswith("/api/") else path
+            scope["path"] = path.rstrip("/") or "/"
             scope["raw_path"] = scope["path"].encode()
         await made(scope, receive, send)
 
     return below_api_too
 
 
-def _routes(app: App) -> list[Any]:
-    rooms = (session.ROUTES, nodes.ROUTES, inventory.ROUTES, reports.ROUTES)
-    return [*(route for room in rooms for route in room), *tasks.routes(app.kinds)]
+def _route(
+    app: App, path: str, found: Mapping[str, Operation], origins: Sequence[str]
+) -> HTTPRouteHandler:
+    async def answer(request: Request[Any, Any, Any]) -> Answer:
+        operation = found[str(request.method)]
+        try:
+            return await _answer(app, operation, request, origins)
+        except Exception as error:  # noqa: BLE001 - the one place where all of them end
+            return failed(error, request.method, request.url.path)
+
+    methods: Any = list(found)
+    wrapped = path.replace("{guid}", "{guid:str}")
+    return HTTPRouteHandler(wrapped, http_method=methods, status_code=200, name=path)(answer)
+
+
+async def _answer(
+    app: App, operation: Operation, request: Request[Any, Any, Any], origins: Sequence[str]
+) -> Answer:
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    query = list(request.query_params.multi_items())
+    named = request.path_params.get("guid")
+    guid = path_guid(named, operation.path) if named is not None else ""
+    token = token_of(headers)
+    check_origin(operation, headers, origins)
+    body = await request.body()
+    place = request.client.host if request.client else ""
+    loop = asyncio.get_running_loop()
+
+    def first() -> tuple[Call, Any]:
+        who = admit(app, operation, headers, query, token)
+        call = Call(app, who, guid, query, headers, body, place, token)
+        return call, None if operation.waits else operation.handle(call)
+
+    call, reply = await loop.run_in_executor(_POOL, first)
+    if operation.waits:
+        reply = await _wait(app, operation, call)
+    return answered(operation, reply, request.url.scheme == "https", bool(origins))
+
+
+async def _wait(app: App, operation: Operation, call: Call) -> Any:
+    """Ask, and ask again whenever something happens, for as long as the caller likes to wait."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + _wanted_wait(call.headers)
+    while True:
+        event = app.bell.listen()
+        try:
+            found = await loop.run_in_executor(_POOL, operation.handle, call)
+            left = end - loop.time()
+            if found or left <= 0 or app.bell.is_over:
+                return found
+            await asyncio.wait_for(event.wait(), min(left, _LOOK_AGAIN))
+        except TimeoutError:
+            continue
+        finally:
+            app.bell.leave(event)
+
+
+def _wanted_wait(headers: Mapping[str, str]) -> float:
+    found = re.search(r"\bwait=([0-9]{1,4})\b", headers.get("prefer", ""))
+    return min(float(found[1]), _LONGEST_WAIT) if found else 0.0
 
 
 def _cors(origins: Sequence[str]) -> CORSConfig | None:
     if not origins:
         return None
+    if "*" in origins:
+        raise Malformed("--origin: name the sites one by one; * would let every page in")
     return CORSConfig(
         allow_origins=list(origins),
         allow_credentials=True,
         allow_methods=["GET", "POST", "PUT", "DELETE"],
-        allow_headers=["content-type", "x-csrftoken", "authorization"],
-        expose_headers=["X-Total-Count", "Content-Disposition"],
+        allow_headers=["content-type", "x-csrftoken", "authorization", "prefer", "idempotency-key"],
+        expose_headers=["X-Total-Count", "X-Next-Cursor", "Content-Disposition"],
     )

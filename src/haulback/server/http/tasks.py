@@ -2,132 +2,206 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import msgspec
-from litestar import Response, delete, get, post, put
-from litestar.handlers import HTTPRouteHandler
-from litestar.params import FromPath, RawBody
 
-from haulback.ids import guid_of
-from haulback.kinds.seam import Kinds, Submission
+from haulback.errors import Malformed
+from haulback.kinds.seam import Submission
 from haulback.server import movers, people
 from haulback.server.http import queries, views
-from haulback.server.http.answers import answer, nothing
-from haulback.server.http.callers import ANYBODY, Call, app_of, caller, person
-from haulback.server.http.threads import threaded
+from haulback.server.http.operation import PROJECT, Call, Operation, Param, Reply, Room
 from haulback.server.store import reports, tasks
-from haulback.server.store.access import Node
-from haulback.tasks.record import Task
+from haulback.server.store.catalogue import with_names
+from haulback.tasks.record import Plan, Task
+from haulback.tasks.shapes import (
+    DataTransferRateDetails,
+    LogLine,
+    TaskBatchResponse,
+    TaskDetails,
+    TaskListRecord,
+    TaskStatus,
+    TimestampDTO,
+    Unsuccessful,
+)
 from haulback.tasks.states import FINAL, State
-from haulback.wire import Named, Ref, parse, read
+from haulback.wire import Ref, dump, parse, read
 
 _FINISHED = sorted(FINAL, key=lambda state: state.value)
+_STREAMED = 500  # rows in one piece of a streamed list
+_KEY_LENGTH = 200
+_EXTENDED = Param("extended", "With followers, workflow, files and history.", {"type": "boolean"})
+room = Room()
+View = Callable[[Task], Any]
 
 
 class NewState(msgspec.Struct):
     """The object form of a new state."""
 
     state: State
-    statusInfo: str | None = None  # noqa: N815 - the contract's spelling
+    statusInfo: str | None = None
 
 
-@get("/tasks", opt=ANYBODY)
-@threaded
-def list_tasks(request: Call) -> Response[bytes]:
-    """A page of tasks, or all of them; the total in X-Total-Count."""
-    return _list(request, views.list_record)
+class NewStates(msgspec.Struct):
+    """UpdateTasksStateRequest."""
+
+    state: State
+    tasks: list[Ref]
+    statusInfo: str | None = None
 
 
-@get("/tasks/detailed", opt=ANYBODY)
-@threaded
-def list_detailed(request: Call) -> Response[bytes]:
+@room("GET", "/tasks", "List of tasks.", answer=TaskListRecord, many=True, query=queries.TASKS)
+def list_tasks(call: Call) -> Reply:
+    """A page of tasks, or all of them, streamed; the total in X-Total-Count."""
+    return _list(call, views.list_record)
+
+
+@room(
+    "GET", "/tasks/detailed", "The same, in full.", answer=TaskDetails, many=True,
+    query=queries.TASKS,
+)  # fmt: skip
+def list_detailed(call: Call) -> Reply:
     """The same with every member."""
-    return _list(request, views.details)
+    wanted = queries.task_filter(call)
+    if wanted.size is None and not wanted.cursor:
+        return _streamed(call, wanted, views.details)
+    with call.app.store.read() as sql:
+        found, total = reports.page(sql, wanted), reports.count(sql, wanted)
+        shown = [
+            views.details(with_names(sql, task), people.waiting(call.app, sql, task))
+            for task in found
+        ]
+    return Reply(shown, headers=_headers(wanted, found, total))
 
 
-def _list(request: Call, view: Callable[[Task], dict[str, Any]]) -> Response[bytes]:
-    found, total = people.page(app_of(request), queries.task_filter(request))
-    return answer([view(task) for task in found], headers={"X-Total-Count": str(total)})
+def _list(call: Call, view: View) -> Reply:
+    wanted = queries.task_filter(call)
+    if wanted.size is None and not wanted.cursor:
+        return _streamed(call, wanted, view)
+    found, total = people.page(call.app, wanted)
+    return Reply([view(task) for task in found], headers=_headers(wanted, found, total))
 
 
-@get("/tasks/modification-timestamps", opt=ANYBODY)
-@threaded
-def last_change(request: Call) -> Response[bytes]:
-    """When any task last changed."""
-    with app_of(request).store.read() as sql:
+def _headers(wanted: reports.Filter, found: list[Task], total: int) -> dict[str, str]:
+    cursor = reports.next_cursor(wanted, found)
+    return {"X-Total-Count": str(total)} | ({"X-Next-Cursor": cursor} if cursor else {})
+
+
+def _streamed(call: Call, wanted: reports.Filter, view: View) -> Reply:
+    """The whole list as one array, whatever its length.  A page number means nothing here."""
+    if wanted.page:
+        return Reply([], headers={"X-Total-Count": str(_count(call, wanted))})
+    total = _count(call, wanted)
+    source = people.whole(call.app, wanted)
+    if total <= _STREAMED:
+        return Reply([view(task) for task in source], headers={"X-Total-Count": str(total)})
+    return Reply(stream=_pieces(map(view, source)), headers={"X-Total-Count": str(total)})
+
+
+def _count(call: Call, wanted: reports.Filter) -> int:
+    with call.app.store.read() as sql:
+        return reports.count(sql, wanted)
+
+
+def _pieces(rows: Iterable[Any]) -> Iterator[bytes]:
+    """JSON of a long array, some rows at a time."""
+    start, piece = b"[", bytearray()
+    for number, row in enumerate(rows, 1):
+        piece += start + dump(row)
+        start = b","
+        if number % _STREAMED == 0:
+            yield bytes(piece)
+            piece.clear()
+    yield bytes(piece) + (b"[]" if start == b"[" else b"]")
+
+
+@room("GET", "/tasks/modification-timestamps", "When any task last changed.", answer=TimestampDTO)
+def last_change(call: Call) -> TimestampDTO:
+    """When any task last changed; GET /tasks?modified-since= takes it."""
+    with call.app.store.read() as sql:
         value = reports.last_change(sql)
-    return answer({"value": value, "timestamp": value})
+    return TimestampDTO(value, value)
 
 
-@get("/tasks/{guid:str}", opt=ANYBODY)
-@threaded
-def one_task(request: Call, guid: FromPath[str]) -> Response[bytes]:
+@room("GET", "/tasks/{guid}", "One task.", answer=TaskDetails, query=(_EXTENDED,))
+def one_task(call: Call) -> TaskDetails:
     """One task; `extended=true` adds the plan and what the node reported."""
-    app = app_of(request)
-    task, why = people.look(app, guid_of(guid, "guid"))
-    if queries.flag(request, "extended"):
-        return answer(views.extended(task, people.workflow(app, task), why))
-    return answer(views.details(task, why))
+    task, why = people.look(call.app, call.guid, call.who.scope)
+    if queries.flag(call, "extended"):
+        return views.extended(task, people.workflow(call.app, task), why)
+    return views.details(task, why)
 
 
-@get("/tasks/{guid:str}/state", opt=ANYBODY)
-@threaded
-def state(request: Call, guid: FromPath[str]) -> Response[bytes]:
+@room("GET", "/tasks/{guid}/state", "The state of a task.", answer=TaskStatus)
+def state(call: Call) -> TaskStatus:
     """The state; a node that runs the task learns here that it is to be cancelled."""
-    return answer(views.status(_seen(request, guid)))
+    return views.status(_seen(call))
 
 
-@get("/tasks/{guid:str}/state/v2", opt=ANYBODY)
-@threaded
-def state_v2(request: Call, guid: FromPath[str]) -> Response[bytes]:
+@room("GET", "/tasks/{guid}/state/v2", "The state, guid and progress.", answer=TaskStatus)
+def state_v2(call: Call) -> TaskStatus:
     """The same with guid and progress."""
-    return answer(views.status_v2(_seen(request, guid)))
+    return views.status_v2(_seen(call))
 
 
-def _seen(request: Call, guid: str) -> Task:
-    app, task_guid, who = app_of(request), guid_of(guid, "guid"), caller(request)
-    if isinstance(who, Node):
-        return movers.state_for(app, who, task_guid)
-    return people.look(app, task_guid)[0]
+def _seen(call: Call) -> Task:
+    if call.who.node:
+        return movers.state_for(call.app, call.who.node, call.guid)
+    return people.look(call.app, call.guid, call.who.scope)[0]
 
 
-@get("/tasks/{guid:str}/transfer-rate/last", opt=ANYBODY)
-@threaded
-def last_rate(request: Call, guid: FromPath[str]) -> Response[bytes]:
+@room(
+    "GET", "/tasks/{guid}/transfer-rate/last", "The last sample of the transfer rate.",
+    answer=DataTransferRateDetails,
+)  # fmt: skip
+def last_rate(call: Call) -> DataTransferRateDetails:
     """The last sample of how fast it went, also for tasks that left the lists."""
-    with app_of(request).store.read() as sql:
-        task = tasks.get(sql, guid_of(guid, "guid"))
-    return answer(task.results.get("dataTransferRate", {}))
+    with call.app.store.read() as sql:
+        task = tasks.get(sql, call.guid, call.who.scope)
+    sample = task.results.get("dataTransferRate")
+    return views.rate(sample, task) if sample else DataTransferRateDetails()
 
 
-@get("/tasks/{guid:str}/log", opt=ANYBODY)
-@threaded
-def read_log(request: Call, guid: FromPath[str]) -> Response[bytes]:
+@room("GET", "/tasks/{guid}/log", "What the node said.", answer=LogLine, many=True)
+def read_log(call: Call) -> list[LogLine]:
     """What the node said while it worked."""
-    lines = people.log(app_of(request), guid_of(guid, "guid"))
-    return answer([views.log_line(line) for line in lines])
+    return [views.log_line(line) for line in people.log(call.app, call.guid, call.who.scope)]
 
 
-@put("/tasks/{guid:str}/state", opt=ANYBODY)
-@threaded
-def set_state(request: Call, body: RawBody, guid: FromPath[str]) -> Response[bytes]:
+@room("PUT", "/tasks/{guid}/state", "Move a task on.", request=NewState, status=204)
+def set_state(call: Call) -> None:
     """People cancel; the node that takes or runs the task moves it on."""
-    app, task_guid, wanted = app_of(request), guid_of(guid, "guid"), read_state(parse(body))
-    who = caller(request)
-    if isinstance(who, Node):
-        movers.set_state(app, who, task_guid, wanted.state, wanted.statusInfo)
+    wanted = read_state(parse(call.body))
+    app, info = call.app, wanted.statusInfo
+    if call.who.node:
+        movers.set_state(app, call.who.node, call.guid, wanted.state, info)
     else:
-        people.set_state(app, task_guid, wanted.state, wanted.statusInfo)
-    return nothing(204)
+        people.set_state(app, call.who, call.guid, wanted.state, info)
 
 
-@delete("/tasks/{guid:str}", status_code=204)
-@threaded
-def remove(request: Call, guid: FromPath[str]) -> None:
-    """Remove a task; cancel it if it runs."""
-    people.remove(app_of(request), guid_of(guid, "guid"))
+@room("PUT", "/tasks/state", "Move several tasks on.", request=NewStates, status=204)
+def set_states(call: Call) -> None:
+    """The same for many, each by itself; 409 names those that did not move."""
+    wanted: NewStates = call.read(NewStates)
+    guids = [ref.guid for ref in wanted.tasks]
+    if call.who.node:
+        movers.set_states(call.app, call.who.node, guids, wanted.state, wanted.statusInfo)
+    else:
+        people.set_states(call.app, call.who, guids, wanted.state, wanted.statusInfo)
+
+
+@room("DELETE", "/tasks/{guid}", "Remove a task; cancel it if it runs.", status=204)
+def remove(call: Call) -> None:
+    """Remove a task; cancel it if it runs, by force if asked twice."""
+    people.remove(call.app, call.who, call.guid)
+
+
+@room("POST", "/tasks/{guid}", "Run a recovery plan.", answer=TaskListRecord, many=True, status=201)
+def recover(call: Call) -> list[TaskListRecord]:
+    """The guid is a recovery plan's: a restore for each machine of its active rules."""
+    plan = people.recover(call.app, call.guid, call.who, _key(call))
+    return [views.list_record(task) for task in plan.heads]
 
 
 def read_state(value: Any) -> NewState:
@@ -138,60 +212,67 @@ def read_state(value: Any) -> NewState:
     return NewState(read(value, State, "state"))
 
 
-def _some(path: str, states: list[State]) -> HTTPRouteHandler:
-    @post(path, name=path)
-    @threaded
-    def handler(request: Call, body: RawBody) -> Response[bytes]:
-        refs: list[Ref] = read(parse(body), list[Ref], "")
-        people.remove_some(app_of(request), [ref.guid for ref in refs], states)
-        return nothing(201)
+def _some(path: str, states: list[State], summary: str) -> None:
+    def handle(call: Call) -> None:
+        refs: list[Ref] = call.read(list[Ref])
+        people.remove_some(call.app, call.who, [ref.guid for ref in refs], states)
 
-    return handler
+    room("POST", path, summary, request=list[Ref], status=201)(handle)
 
 
-def _all(path: str, states: list[State]) -> HTTPRouteHandler:
-    @delete(path, status_code=204, name=path)
-    @threaded
-    def handler(request: Call) -> None:
-        people.remove_all(app_of(request), states, queries.project(request))
+def _all(path: str, states: list[State], summary: str) -> None:
+    def handle(call: Call) -> None:
+        people.remove_all(call.app, call.who, states)
 
-    return handler
+    room("DELETE", path, summary, status=204, query=(PROJECT,))(handle)
 
 
-def _submission(way: Submission) -> HTTPRouteHandler:
-    @post(f"/tasks/{way.path}", name=f"submit-{way.path}")
-    @threaded
-    def handler(request: Call, body: RawBody) -> Response[bytes]:
-        project = queries.project(request)
-        account = person(request)
-        who = Named(account.guid, account.login)
-        heads = people.submit(app_of(request), way, body, who, project)
-        shown = [views.details(task) for task in heads]
-        return answer(shown if way.many else shown[0], 201)
-
-    return handler
+_OLD = [*_FINISHED, State.QUEUED]
+_all("/tasks/all-finished", _FINISHED, "Remove all finished tasks.")
+_all("/tasks/all-finished-and-queued", _OLD, "Remove all finished and queued tasks.")
+_all("/tasks/all-running", [State.RUNNING], "Cancel all running tasks.")
+_some("/tasks/cancel-running", [State.RUNNING], "Cancel selected running tasks.")
+_some("/tasks/delete-finished", _FINISHED, "Remove selected finished tasks.")
+_some("/tasks/delete-finished-and-queued", _OLD, "Remove selected finished and queued tasks.")
 
 
-def routes(kinds: Kinds) -> list[Any]:
-    """All of them; one for each way to submit work."""
-    ways = [way for kind in kinds.values() for way in kind.submissions]
-    queued = [*_FINISHED, State.QUEUED]
-    return [
-        list_tasks,
-        list_detailed,
-        last_change,
-        one_task,
-        state,
-        state_v2,
-        last_rate,
-        read_log,
-        set_state,
-        remove,
-        _all("/tasks/all-finished", _FINISHED),
-        _all("/tasks/all-finished-and-queued", queued),
-        _all("/tasks/all-running", [State.RUNNING]),
-        _some("/tasks/cancel-running", [State.RUNNING]),
-        _some("/tasks/delete-finished", _FINISHED),
-        _some("/tasks/delete-finished-and-queued", queued),
-        *map(_submission, ways),
-    ]
+def submissions(ways: Iterable[Submission]) -> list[Operation]:
+    """One operation for each way to ask for work."""
+    return [_submission(way) for way in ways]
+
+
+def _submission(way: Submission) -> Operation:
+    def handle(call: Call) -> Any:
+        plan = people.submit(call.app, way, call.body, call.who, _key(call))
+        if way.batch:
+            return _batch(plan)
+        shown = [views.details(task) for task in plan.heads]
+        return shown if way.many else shown[0]
+
+    return Operation(
+        "POST",
+        f"/tasks/{way.path}",
+        way.summary,
+        handle,
+        request=way.request,
+        answer=TaskBatchResponse if way.batch else TaskDetails,
+        many=way.many and not way.batch,
+        status=201,
+        query=(PROJECT,),
+    )
+
+
+def _batch(plan: Plan) -> TaskBatchResponse:
+    return TaskBatchResponse(
+        successful=plan.accepted,
+        unsuccessful=[Unsuccessful(one.guid, one.name, one.message) for one in plan.refused],
+        tasks=[views.details(task) for task in plan.heads],
+    )
+
+
+def _key(call: Call) -> str | None:
+    """The Idempotency-Key of a request, if it brings one.  Raises Malformed."""
+    key = call.headers.get("idempotency-key")
+    if key is not None and not (0 < len(key) <= _KEY_LENGTH and key.isprintable()):
+        raise Malformed(f"Idempotency-Key: 1 to {_KEY_LENGTH} printable characters")
+    return key

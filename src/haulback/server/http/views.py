@@ -1,12 +1,21 @@
-"""Tasks as the contract shows them.  Absent members are left out, never null."""
+"""Tasks as the contract shows them."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from haulback.server.store.reports import LogLine
+from haulback.server.people import Waiting
+from haulback.server.store import reports
+from haulback.tasks import shapes
 from haulback.tasks.record import Task
-from haulback.wire import Named, label
+from haulback.tasks.shapes import (
+    DataTransferRateDetails,
+    TaskDetails,
+    TaskListRecord,
+    TaskStatus,
+    Workflow,
+)
+from haulback.wire import Label, Named, label
 
 _LISTED = (
     "protectedEntity",
@@ -16,81 +25,132 @@ _LISTED = (
     "backupDestination",
     "originEntity",
 )
+_REFS = (
+    *_LISTED,
+    "backup",
+    "mountedBackup",
+    "restoreJob",
+    "schedule",
+    "rule",
+    "dstProtectedEntity",
+    "storageProvider",
+)
 _LABELLED = ("restoreType", "restoredDiskAllocationFormat", "mode")
-_PLAIN = ("restorePath", "restoredPeName", "overwrite", "taskFiles")
-_REPORTED = ("cbtId", "incSnapRequired", "taskFiles", "restoreHostId", "restoreStorageId")
+_PLAIN = ("restorePath", "restoredPeName", "overwrite", "powerOnAfterRestore", "taskFiles")
+_REPORTED = (
+    "cbtId",
+    "incSnapRequired",
+    "taskFiles",
+    "restoreHostId",
+    "restoreStorageId",
+    "processedObjectCount",
+    "totalObjectCount",
+)
+_NOTHING: dict[str, Any] = {}
 
 
-def list_record(task: Task) -> dict[str, Any]:
+def list_record(task: Task) -> TaskListRecord:
     """TaskListRecord."""
-    return _present(
-        {
-            "guid": task.guid,
-            "type": label(task.type),
-            "state": label(task.state),
-            "windowStart": task.window_start,
-            "windowEnd": task.window_end,
-            "progress": round(task.progress, 2),
-            "priority": task.priority,
-            "startTime": task.started,
-            "finishTime": task.finished,
-            "backupType": label(task.backup_type) if task.backup_type else None,
-            "statusInfo": task.status_info,
-            "protectedEntityDisplayName": _name(task.refs.get("protectedEntity")),
-            "workflowExecution": {"guid": task.workflow, "commonContext": {}},
-            **{role: task.refs.get(role) for role in _LISTED},
-        }
-    )
+    return TaskListRecord(**_listed(task))
 
 
-def details(task: Task, queue_reason: str | None = None) -> dict[str, Any]:
-    """TaskDetails; `queueReason` says why a queued task waits."""
-    params, results = task.params, task.results
+def _listed(task: Task) -> dict[str, Any]:
+    refs = task.refs
+    entity = refs.get("protectedEntity")
     return {
-        **list_record(task),
-        **_present(
-            {
-                "creationTime": task.created,
-                "retryCount": task.retry_count,
-                "progressChange": task.modified,
-                "parentTask": Named(task.follows, "") if task.follows else None,
-                **task.refs,
-                **{name: label(params[name]) for name in _LABELLED if params.get(name)},
-                **{name: params[name] for name in _PLAIN if params.get(name) is not None},
-                **{name: results[name] for name in _REPORTED if name in results},
-                "dataTransferRate": results.get("dataTransferRate"),
-                "cancelling": True if task.cancel_wanted else None,
-                "queueReason": queue_reason,
-            }
-        ),
+        "guid": task.guid,
+        "type": label(task.type),
+        "state": label(task.state),
+        "windowStart": task.window_start,
+        "windowEnd": task.window_end,
+        "progress": round(task.progress, 2),
+        "priority": task.priority,
+        "startTime": task.started,
+        "finishTime": task.finished,
+        "backupType": _label(task.backup_type),
+        "statusInfo": task.status_info,
+        "protectedEntityDisplayName": entity.name if entity else None,
+        "workflowExecution": Workflow(guid=task.workflow, commonContext=_NOTHING),
+        "powerOnAfterRestore": task.params.get("powerOnAfterRestore"),
+        **{role: refs.get(role) for role in _LISTED},
     }
 
 
-def extended(task: Task, plan: list[Task], why: str | None) -> dict[str, Any]:
+def details(task: Task, why: Waiting | None = None) -> TaskDetails:
+    """TaskDetails; `why` it waits, if it is queued."""
+    return TaskDetails(**_details(task, why))
+
+
+def _details(task: Task, why: Waiting | None) -> dict[str, Any]:
+    params, results = task.params, task.results
+    found = _listed(task)
+    for role in _REFS:
+        found[role] = task.refs.get(role)
+    for name in _LABELLED:
+        found[name] = _label(params.get(name))
+    for name in _PLAIN:
+        found[name] = params.get(name)
+    found["incSnapRequired"] = params.get("incSnapRequired")
+    found |= {name: results[name] for name in _REPORTED if name in results}
+    return found | {
+        "creationTime": task.created,
+        "retryCount": task.retry_count,
+        "progressChange": task.modified,
+        "parentTask": Named(task.follows, "") if task.follows else None,
+        "dataTransferRate": rate(results["dataTransferRate"], task)
+        if "dataTransferRate" in results
+        else None,
+        "cancelling": True if task.cancel_wanted else None,
+        "queueReason": why.reason if why else None,
+        "queuePosition": why.position if why else None,
+    }
+
+
+def extended(task: Task, plan: list[Task], why: Waiting | None) -> TaskDetails:
     """TaskDetails with what the kind was asked and reported, and the plan it belongs to."""
-    steps = [{"guid": t.guid, "type": label(t.type), "state": label(t.state)} for t in plan]
-    workflow = {"guid": task.workflow, "commonContext": task.params, "tasks": steps}
-    return {**details(task, why), "workflowExecution": workflow, "transferInfo": task.results}
+    steps = [shapes.Step(t.guid, label(t.type), label(t.state)) for t in plan]
+    asked = {k: v for k, v in task.params.items() if k not in ("before", "staging")}
+    history = [rate(one, task) for one in task.results.get("transferHistory", [])]
+    reported = {k: v for k, v in task.results.items() if k != "transferHistory"}
+    more = {
+        "workflowExecution": Workflow(guid=task.workflow, commonContext=asked, tasks=steps),
+        "followers": [list_record(t) for t in plan if t.follows == task.guid],
+        "taskFiles": task.results.get("taskFiles", task.params.get("taskFiles", [])),
+        "transferInfo": reported,
+        "transferHistory": history,
+    }
+    return TaskDetails(**{**_details(task, why), **more})
 
 
-def status(task: Task) -> dict[str, Any]:
+def rate(sample: dict[str, Any], task: Task) -> DataTransferRateDetails:
+    """A sample of the transfer rate."""
+    return DataTransferRateDetails(
+        transferRate=sample.get("transferRate"),
+        transferredBytes=sample.get("transferredBytes"),
+        timestamp=sample.get("timestamp"),
+        task=Named(task.guid),
+    )
+
+
+def status(task: Task) -> TaskStatus:
     """TaskStatus."""
-    return _present({"state": label(task.state), "statusInfo": task.status_info})
+    return TaskStatus(state=label(task.state), statusInfo=task.status_info)
 
 
-def status_v2(task: Task) -> dict[str, Any]:
+def status_v2(task: Task) -> TaskStatus:
     """TaskStatus with guid and progress."""
-    return {**status(task), "guid": task.guid, "progress": round(task.progress, 2)}
+    return TaskStatus(
+        state=label(task.state),
+        statusInfo=task.status_info,
+        guid=task.guid,
+        progress=round(task.progress, 2),
+    )
 
 
-def log_line(line: LogLine) -> dict[str, Any]:
+def log_line(line: reports.LogLine) -> shapes.LogLine:
     """A line of a task's log."""
-    return {"time": line.time, "attempt": line.attempt, "text": line.text}
+    return shapes.LogLine(line.time, line.attempt, line.text)
 
 
-def _present(members: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in members.items() if value is not None}
-
-
-def _name(ref: Named | None) -> str | None:
-    return ref.name if ref else None
+def _label(name: str | None) -> Label | None:
+    return label(name) if name else None

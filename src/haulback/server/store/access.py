@@ -1,182 +1,193 @@
-"""Who may ask: accounts and logins, nodes and sessions.  Of tokens only hashes are stored."""
+"""Who may ask: accounts, logins and API tokens.  Of tokens only hashes are stored."""
 
 from __future__ import annotations
 
 import hashlib
 import secrets
+from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 from argon2 import PasswordHasher
 from argon2.exceptions import Argon2Error, InvalidHashError
 
-from haulback.errors import Conflict, Unauthenticated
+from haulback.errors import Conflict, NotFound
 from haulback.ids import new_guid
-from haulback.server.store.tables import account, enrolment, login, node
+from haulback.server.store.tables import account, api_token, login
 
 LOGIN_MS = 12 * 3_600_000
+USER, TOKEN, NODE = "hbu_", "hbt_", "hbn_"  # what a token begins with says whose it is
 _HASHER = PasswordHasher()
 _NOBODY = _HASHER.hash("nobody has this password")
 
 
 class Account(msgspec.Struct):
-    """Somebody with a password."""
+    """Somebody with a password.  `projects` None: all of them."""
 
     guid: str
     login: str
+    roles: list[str] = msgspec.field(default_factory=lambda: ["administrator"])
+    projects: list[str] | None = None
+    time_zone: str = "UTC"
 
 
-class Node(msgspec.Struct):
-    """A data mover as the server knows it; `session` is that of its present process."""
+class ApiToken(msgspec.Struct):
+    """A token for programs, with at most the roles of its account; times in epoch ms."""
 
     guid: str
     name: str
-    session: str | None
-    version: str
-    seen: int | None
-    staging_total: int
-    staging_used: int
-    restore_roots: list[str]
-    attempt: int | None = None  # for which it speaks in the call at hand, if it says so
-
-
-class Enrolled(msgspec.Struct):
-    """What a node keeps to open sessions with."""
-
-    guid: str
-    secret: str
+    account: str
+    roles: list[str]
+    created: int
+    expires: int | None = None
 
 
 def set_password(sql: sa.Connection, name: str, password: str) -> None:
-    """Make the account, or give it another password."""
-    hashed = _HASHER.hash(password)
-    done = sql.execute(sa.update(account).where(account.c.login == name).values(password=hashed))
+    """Give an account another password, or make it, an administrator."""
+    done = sql.execute(
+        sa.update(account).where(account.c.login == name).values(password=hashed(password))
+    )
     if done.rowcount == 0:
-        row = {"guid": new_guid(), "login": name, "password": hashed}
-        sql.execute(sa.insert(account).values(row))
+        add_account(sql, Account(new_guid(), name), password)
+
+
+def hashed(password: str) -> str:
+    """A password as it is stored.  Slow on purpose."""
+    return _HASHER.hash(password)
+
+
+def add_account(sql: sa.Connection, who: Account, password: str) -> None:
+    """Raises Conflict for a login that is taken."""
+    if sql.scalar(sa.select(account.c.guid).where(account.c.login == who.login)):
+        raise Conflict(f"login: {who.login!r} is taken", field="login")
+    sql.execute(sa.insert(account).values(**_account_row(who), password=hashed(password)))
+
+
+def change_account(sql: sa.Connection, who: Account, password: str | None) -> None:
+    """Write an account; a new password, or less to do, ends its logins."""
+    values = _account_row(who)
+    values |= {"password": hashed(password)} if password else {}
+    sql.execute(sa.update(account).where(account.c.guid == who.guid).values(values))
+    sql.execute(sa.delete(login).where(login.c.account == who.guid))
+
+
+def remove_account(sql: sa.Connection, guid: str) -> None:
+    """Logins and API tokens go with it."""
+    sql.execute(sa.delete(account).where(account.c.guid == guid))
+
+
+def accounts(sql: sa.Connection) -> list[Account]:
+    """All of them, by login."""
+    return [_account(row) for row in sql.execute(sa.select(account).order_by(account.c.login))]
+
+
+def one_account(sql: sa.Connection, guid: str) -> Account:
+    """Raises NotFound."""
+    row = sql.execute(sa.select(account).where(account.c.guid == guid)).one_or_none()
+    if row is None:
+        raise NotFound(f"there is no user {guid}", guid=guid)
+    return _account(row)
 
 
 def has_accounts(sql: sa.Connection) -> bool:
     return sql.scalar(sa.select(account.c.guid).limit(1)) is not None
 
 
-def check_password(sql: sa.Connection, name: str, password: str) -> Account:
-    """Raises Unauthenticated, after the same time whether the name is known or not."""
+def stored_password(sql: sa.Connection, name: str) -> tuple[Account | None, str]:
+    """An account by its login, and what its password is compared with."""
     row = sql.execute(sa.select(account).where(account.c.login == name)).one_or_none()
+    return (_account(row), row.password) if row else (None, _NOBODY)
+
+
+def check_password(stored: str, password: str) -> bool:
+    """Takes the same time whether the login is known or not."""
     try:
-        _HASHER.verify(row.password if row else _NOBODY, password)
+        return _HASHER.verify(stored, password)
     except (Argon2Error, InvalidHashError):
-        row = None
-    if row is None:
-        raise Unauthenticated("login or password is wrong")
-    return Account(row.guid, row.login)
+        return False
 
 
 def log_in(sql: sa.Connection, who: Account, now: int) -> str:
     """A token for further calls."""
-    token = secrets.token_urlsafe(32)
+    token = USER + secrets.token_urlsafe(32)
     sql.execute(sa.delete(login).where(login.c.expires < now))
-    row = {"token": _hash(token), "account": who.guid, "expires": now + LOGIN_MS}
+    row = {"token": digest(token), "account": who.guid, "expires": now + LOGIN_MS}
     sql.execute(sa.insert(login).values(row))
     return token
 
 
 def log_out(sql: sa.Connection, token: str) -> None:
-    sql.execute(sa.delete(login).where(login.c.token == _hash(token)))
+    sql.execute(sa.delete(login).where(login.c.token == digest(token)))
 
 
 def account_of(sql: sa.Connection, token: str, now: int) -> Account | None:
-    """Whose token it is, if anybody's."""
-    query = sa.select(account.c.guid, account.c.login).join(login)
-    query = query.where(login.c.token == _hash(token), login.c.expires > now)
+    """Whose login it is, if anybody's."""
+    query = sa.select(account).join(login)
+    query = query.where(login.c.token == digest(token), login.c.expires > now)
     row = sql.execute(query).one_or_none()
-    return Account(row.guid, row.login) if row else None
+    return _account(row) if row else None
 
 
-def invite(sql: sa.Connection, now: int, valid_ms: int = 3_600_000) -> str:
-    """A token with which one node enrols, once."""
-    token = secrets.token_hex(24)  # may stand in a command line: no leading dash
-    sql.execute(sa.insert(enrolment).values(token=_hash(token), expires=now + valid_ms))
-    return token
+def add_api_token(
+    sql: sa.Connection, who: Account, name: str, roles: list[str], now: int, expires: int | None
+) -> tuple[ApiToken, str]:
+    """A token for a program of `who`, shown this once."""
+    token = TOKEN + secrets.token_urlsafe(32)
+    made = ApiToken(new_guid(), name, who.guid, roles, now, expires)
+    row = {**msgspec.structs.asdict(made), "roles": _json(roles), "token": digest(token)}
+    sql.execute(sa.insert(api_token).values(row))
+    return made, token
 
 
-def enrol(sql: sa.Connection, token: str, name: str, now: int) -> Enrolled:
-    """Use up an invitation.  Raises Unauthenticated, or Conflict for a taken name."""
-    where = (enrolment.c.token == _hash(token), enrolment.c.expires > now)
-    if sql.execute(sa.delete(enrolment).where(*where)).rowcount != 1:
-        raise Unauthenticated("the enrolment token is unknown, used or expired; ask for a new one")
-    made = Enrolled(new_guid(), secrets.token_urlsafe(32))
-    admit(sql, made, name, now)
-    return made
+def api_tokens(sql: sa.Connection, owner: str | None) -> list[ApiToken]:
+    """Those of an account, or all."""
+    query = sa.select(api_token).order_by(api_token.c.name, api_token.c.guid)
+    if owner:
+        query = query.where(api_token.c.account == owner)
+    return [_api_token(row) for row in sql.execute(query)]
 
 
-def admit(sql: sa.Connection, who: Enrolled, name: str, now: int) -> None:
-    """Make a node known that brings its own identity; twice is fine.
+def remove_api_token(sql: sa.Connection, guid: str, owner: str | None) -> None:
+    """Raises NotFound, also for somebody else's when `owner` is given."""
+    where = [api_token.c.guid == guid] + ([api_token.c.account == owner] if owner else [])
+    if sql.execute(sa.delete(api_token).where(*where)).rowcount != 1:
+        raise NotFound(f"there is no API token {guid}", guid=guid)
 
-    Raises Conflict when another node has the name.
-    """
-    if sql.scalar(sa.select(node.c.guid).where(node.c.guid == who.guid)):
-        return
-    if sql.scalar(sa.select(node.c.guid).where(node.c.name == name)):
-        raise Conflict(f"a node named {name!r} is enrolled already; choose another name")
-    sql.execute(
-        sa.insert(node).values(
-            guid=who.guid,
-            name=name,
-            secret=_hash(who.secret),
-            version="",
-            created=now,
-            staging_total=0,
-            staging_used=0,
-            restore_roots="[]",
-        )
+
+def account_of_api_token(sql: sa.Connection, token: str, now: int) -> Account | None:
+    """The account of an API token, with no more roles than both have."""
+    query = sa.select(account, api_token.c.roles.label("granted"), api_token.c.expires).join(
+        api_token
     )
+    row = sql.execute(query.where(api_token.c.token == digest(token))).one_or_none()
+    if row is None or (row.expires is not None and row.expires <= now):
+        return None
+    found = _account(row)
+    granted = msgspec.json.decode(row.granted)
+    found.roles = [role for role in found.roles if role in granted]
+    return found
 
 
-def open_session(
-    sql: sa.Connection, who: Enrolled, version: str, restore_roots: list[str], now: int
-) -> tuple[str, str, str | None]:
-    """A new process of a node speaks: its session, its token, and the session this one fences.
-
-    Raises Unauthenticated.
-    """
-    row = sql.execute(sa.select(node).where(node.c.guid == who.guid).with_for_update()).first()
-    if row is None or not secrets.compare_digest(row.secret, _hash(who.secret)):
-        raise Unauthenticated("the node is not enrolled here, or its secret is wrong")
-    session, token = new_guid(), secrets.token_urlsafe(32)
-    values = {
-        "session": session,
-        "token": _hash(token),
-        "version": version,
-        "seen": now,
-        "restore_roots": msgspec.json.encode(restore_roots).decode(),
-    }
-    sql.execute(sa.update(node).where(node.c.guid == who.guid).values(values))
-    return session, token, row.session
-
-
-def node_of(sql: sa.Connection, token: str) -> Node | None:
-    """Whose session token it is, if anybody's: a newer session's token replaces the old one."""
-    row = sql.execute(sa.select(node).where(node.c.token == _hash(token))).one_or_none()
-    return _node(row) if row else None
-
-
-def seen(sql: sa.Connection, guid: str, now: int, total: int, used: int) -> None:
-    """A node says that it lives and how full its staging area is, bytes."""
-    values = {"seen": now, "staging_total": total, "staging_used": used}
-    sql.execute(sa.update(node).where(node.c.guid == guid).values(values))
-
-
-def nodes(sql: sa.Connection) -> list[Node]:
-    """All of them, by name; there are never many."""
-    return [_node(row) for row in sql.execute(sa.select(node).order_by(node.c.name))]
-
-
-def _node(row: sa.Row[tuple[object, ...]]) -> Node:
-    values = {str(k): v for k, v in row._mapping.items() if k in Node.__struct_fields__}
-    roots = msgspec.json.decode(values["restore_roots"])
-    return msgspec.convert({**values, "restore_roots": roots}, Node)
-
-
-def _hash(token: str) -> str:
+def digest(token: str) -> str:
+    """A token as it is stored."""
     return hashlib.sha256(token.encode()).hexdigest()
+
+
+def _account_row(who: Account) -> dict[str, Any]:
+    projects = None if who.projects is None else _json(who.projects)
+    return {**msgspec.structs.asdict(who), "roles": _json(who.roles), "projects": projects}
+
+
+def _account(row: sa.Row[Any]) -> Account:
+    projects = msgspec.json.decode(row.projects) if row.projects is not None else None
+    roles = msgspec.json.decode(row.roles)
+    return Account(row.guid, row.login, roles, projects, row.time_zone)
+
+
+def _api_token(row: sa.Row[Any]) -> ApiToken:
+    roles = msgspec.json.decode(row.roles)
+    return ApiToken(row.guid, row.name, row.account, roles, row.created, row.expires)
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()

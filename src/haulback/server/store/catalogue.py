@@ -1,74 +1,129 @@
-"""The catalogue in the database: what planning and preparing read, and what finishing writes."""
+"""The catalogue in the database: what planning and preparing read, within a caller's projects."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
-from haulback.errors import Malformed, NotFound
-from haulback.ids import new_guid
-from haulback.inventory.records import Backup, Base, Destination, Entity, Hypervisor
+from haulback.errors import Conflict, Malformed, NotFound
+from haulback.inventory.records import Backup, Base, Destination, Entity, Hypervisor, Record
+from haulback.server.scope import EVERYTHING, Scope
 from haulback.server.store import tables
-from haulback.tasks.record import NewBackup, Task
+from haulback.tasks.record import Task
 from haulback.wire import Named
 
 T = TypeVar("T", bound=msgspec.Struct)
 _ATTEMPT = re.compile(
     r"(?P<task>[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})-(?P<number>[0-9]{1,9})$"
 )
+_JSON = frozenset(
+    [
+        "config",
+        "settings",
+        "disks",
+        "facts",
+        "origin",
+        "warnings",
+        "files",
+        "definition",
+        "times",
+        "target",
+        "body",
+    ]
+)
+_LIVE = sa.text("state IN ('QUEUED', 'RUNNING', 'PLANNED')")
+_MANY = 500
+_BUSY = ("EXPORT", "STORE", "RESTORE", "IMPORT", "MOUNT")
 
 
 class SqlCatalogue:
-    """`records.Catalogue` on a connection."""
+    """`records.Catalogue` on a connection; what was read once in it is not read again."""
 
-    def __init__(self, connection: sa.Connection) -> None:
-        self._sql = connection
+    def __init__(self, connection: sa.Connection, scope: Scope = EVERYTHING) -> None:
+        self._sql, self._scope = connection, scope
+        self._seen: dict[str, Any] = {}
 
     def entity(self, guid: str) -> Entity:
-        return _one(self._sql, tables.entity, Entity, guid, "protected entity")
+        return self.entities_of([guid])[0]
+
+    def entities_of(self, guids: Sequence[str]) -> list[Entity]:
+        found: dict[str, Entity] = {}
+        for at in range(0, len(guids), _MANY):
+            query = sa.select(tables.entity).where(tables.entity.c.guid.in_(guids[at : at + _MANY]))
+            found |= {one.guid: one for one in records(self._sql, query, Entity)}
+        for guid in guids:
+            if guid not in found or not self._scope.allows(found[guid].project):
+                raise NotFound(f"there is no protected entity {guid}", guid=guid)
+        return [found[guid] for guid in guids]
 
     def entities(self, hypervisor: str) -> list[Entity]:
+        """The machines of one hypervisor."""
         query = sa.select(tables.entity).where(tables.entity.c.hypervisor == hypervisor)
-        return _all(self._sql, query.order_by(tables.entity.c.name), Entity)
+        return records(self._sql, query.order_by(tables.entity.c.name), Entity)
 
     def hypervisor(self, guid: str) -> Hypervisor:
-        return _one(self._sql, tables.hypervisor, Hypervisor, guid, "hypervisor")
+        return self._once(tables.hypervisor, Hypervisor, guid, "hypervisor")
 
     def hypervisors(self) -> list[Hypervisor]:
-        return _all(self._sql, sa.select(tables.hypervisor), Hypervisor)
+        query = sa.select(tables.hypervisor).order_by(tables.hypervisor.c.name)
+        return records(self._sql, query, Hypervisor)
 
     def destination(self, guid: str) -> Destination:
-        return _one(self._sql, tables.destination, Destination, guid, "backup destination")
+        return self._once(tables.destination, Destination, guid, "backup destination")
 
     def destinations(self) -> list[Destination]:
-        return _all(self._sql, sa.select(tables.destination), Destination)
+        return records(self._sql, sa.select(tables.destination), Destination)
 
     def default_destination(self) -> Destination:
-        found = _all(self._sql, sa.select(tables.destination).limit(2), Destination)
+        found = records(self._sql, sa.select(tables.destination).limit(2), Destination)
         if len(found) != 1:
             why = "there is none yet; create one" if not found else "there are several; name one"
             raise Malformed(f"backupDestination: {why}", field="backupDestination")
         return found[0]
 
     def backup(self, guid: str) -> Backup:
-        return _one(self._sql, tables.backup, Backup, guid, "backup")
+        return self._in_scope(one(self._sql, tables.backup, Backup, guid, "backup"), guid)
+
+    def _in_scope(self, found: Backup, guid: str) -> Backup:
+        if not self._scope.allows(found.project):
+            raise NotFound(f"there is no backup {guid}", guid=guid)
+        return found
+
+    def backups_of(self, entity: str, *statuses: str) -> list[Backup]:
+        table = tables.backup.c
+        query = sa.select(tables.backup).where(table.entity == entity, table.status.in_(statuses))
+        return records(self._sql, query.order_by(table.created.desc()), Backup)
+
+    def stored_on(self, destination: str) -> list[Backup]:
+        table = tables.backup.c
+        where = (table.destination == destination, table.status == "SUCCESS")
+        return records(self._sql, sa.select(tables.backup).where(*where), Backup)
+
+    def going(self, destination: str, entity: str | None = None) -> list[str]:
+        table = tables.backup.c
+        decided = sa.text("status IN ('SUCCESS_REMOVED', 'FAILED') AND NOT gone")
+        query = sa.select(table.guid).where(decided, table.destination == destination)
+        if entity:
+            query = query.where(table.entity == entity)
+        return list(self._sql.scalars(query.order_by(table.created)))
 
     def location(self, guid: str) -> Backup:
         query = sa.select(tables.backup).where(tables.backup.c.location == guid)
-        for found in _all(self._sql, query, Backup):
-            return found
+        for found in records(self._sql, query, Backup):
+            if self._scope.allows(found.project):
+                return found
         raise NotFound(f"there is no backup location {guid}", guid=guid)
 
     def base(self, entity: str, destination: str) -> Base | None:
         return next((b for b in self.bases(entity) if b.destination == destination), None)
 
     def bases(self, entity: str) -> list[Base]:
-        return _all(self._sql, sa.select(tables.base).where(tables.base.c.entity == entity), Base)
+        query = sa.select(tables.base).where(tables.base.c.entity == entity)
+        return records(self._sql, query, Base)
 
     def node(self, guid: str) -> Named:
         query = sa.select(tables.node.c.name).where(tables.node.c.guid == guid)
@@ -76,6 +131,65 @@ class SqlCatalogue:
         if name is None:
             raise NotFound(f"there is no node {guid}", guid=guid)
         return Named(guid, name)
+
+    def only_node(self, field: str) -> str:
+        found = list(self._sql.scalars(sa.select(tables.node.c.guid).limit(2)))
+        if len(found) != 1:
+            raise Malformed(f"{field}: name the node on which it lies", field=field)
+        return str(found[0])
+
+    def record(self, kind: str, guid: str) -> Record:
+        query = sa.select(tables.record).where(tables.record.c.guid == guid)
+        for found in records(self._sql, query, Record):
+            if found.kind == kind and self._scope.allows(found.project):
+                return found
+        raise NotFound(f"there is no {kind.replace('-', ' ')} {guid}", guid=guid)
+
+    def records(self, kind: str, parent: str | None = None) -> list[Record]:
+        query = sa.select(tables.record).where(tables.record.c.kind == kind)
+        if parent is not None:
+            query = query.where(tables.record.c.parent == parent)
+        return records(self._sql, query.order_by(tables.record.c.name), Record)
+
+    def is_busy(self, entity: str) -> bool:
+        table = tables.task.c
+        where = (_LIVE, table.entity == entity, table.type.in_(_BUSY))
+        return self._sql.scalar(sa.select(table.guid).where(*where).limit(1)) is not None
+
+    def is_scheduled(self, entity: str) -> bool:
+        """By way of the policy that the entity has, its rules, and their schedules."""
+        schedules = self._incremental_rules()
+        if not schedules:
+            return False
+        policy = self.entity(entity).settings.get("backupPolicy")
+        return any(rule.guid in schedules for rule in self.records("rule", str(policy)))
+
+    def _incremental_rules(self) -> set[str]:
+        """The rules that an active incremental schedule fires."""
+        if "schedules" not in self._seen:
+            bodies = [one.body for one in self.records("schedule")]
+            self._seen["schedules"] = {
+                rule["guid"]
+                for body in bodies
+                if body.get("active", True) and body.get("backupType") == "INCREMENTAL"
+                for rule in body.get("rules", [])
+            }
+        found: set[str] = self._seen["schedules"]
+        return found
+
+    def pins(self, destination: str) -> list[str]:
+        """Attempts that export to a destination, or whose export waits to be stored there."""
+        task = tables.task.c
+        query = sa.select(task.guid, task.type, task.state, task.attempt, task.params)
+        query = query.where(_LIVE, task.destination == destination)
+        found = []
+        for row in self._sql.execute(query.where(task.type.in_(("EXPORT", "STORE")))):
+            if row.state == "RUNNING":
+                found.append(f"{row.guid}-{row.attempt}")
+            staging = msgspec.json.decode(row.params).get("staging")
+            if row.type == "STORE" and staging:
+                found.append(str(staging))
+        return found
 
     def is_needed(self, name: str) -> bool:
         """Whether an attempt runs or its export waits to be stored, or an increment builds on it.
@@ -102,73 +216,33 @@ class SqlCatalogue:
         params = self._sql.scalars(sa.select(task.params).where(*waiting))
         return any("staging" in msgspec.json.decode(text) for text in params)
 
-
-class SqlLedger:
-    """`records.Ledger` on a connection, at the server's time `now`."""
-
-    def __init__(self, connection: sa.Connection, now: int) -> None:
-        self._sql, self._now = connection, now
-
-    def begun(self, new: Iterable[NewBackup]) -> None:
-        """Backup entries of a plan."""
-        rows = [
-            {
-                **msgspec.structs.asdict(entry),
-                "location": new_guid(),
-                "status": "RUNNING",
-                "created": self._now,
-                **dict.fromkeys(("size", "read", "stored"), 0),
-            }
-            for entry in new
-        ]
-        if rows:
-            self._sql.execute(sa.insert(tables.backup), rows)
-
-    def exported(self, backup: str, kind: str, snapshot_time: int, size: int, read: int) -> None:
-        self._change(backup, type=kind, snapshot_time=snapshot_time, size=size, read=read)
-
-    def stored(self, backup: str, stored: int, parent: str | None) -> None:
-        self._change(backup, status="SUCCESS", stored=stored, parent=parent, stored_time=self._now)
-
-    def backup_failed(self, backup: str, reason: str) -> None:
-        self._change(backup, status="FAILED", status_info=reason)
-
-    def _change(self, backup: str, **values: Any) -> None:
-        # A stored backup stays what it is, whatever a late task says.
-        where = (tables.backup.c.guid == backup, tables.backup.c.status == "RUNNING")
-        self._sql.execute(sa.update(tables.backup).where(*where).values(**values))
-
-    def promote(self, base: Base) -> None:
-        keys = (
-            tables.base.c.entity == base.entity,
-            tables.base.c.destination == base.destination,
-        )
-        self._sql.execute(sa.delete(tables.base).where(*keys))
-        self._sql.execute(sa.insert(tables.base).values(msgspec.structs.asdict(base)))
-
-    def initialised(self, destination: str, repository: str) -> None:
-        where = tables.destination.c.guid == destination
-        self._sql.execute(sa.update(tables.destination).where(where).values(repository=repository))
-
-    def inventory(
-        self, hypervisor: str, machines: Iterable[Entity], *, complete_since: int | None
-    ) -> None:
-        rows = {m.uuid: {**_row(m), "seen": self._now} for m in machines}
-        insert = postgresql.insert if self._sql.dialect.name == "postgresql" else sqlite.insert
-        new = insert(tables.entity)
-        fresh = {name: new.excluded[name] for name in ("name", "type", "present", "disks", "seen")}
-        if rows:
-            upsert = new.on_conflict_do_update(index_elements=["hypervisor", "uuid"], set_=fresh)
-            self._sql.execute(upsert, list(rows.values()))
-        if complete_since is not None:
-            table = tables.entity.c
-            gone = (table.hypervisor == hypervisor, table.present, table.seen < complete_since)
-            self._sql.execute(sa.update(tables.entity).where(*gone).values(present=False))
+    def _once(self, table: sa.Table, kind: type[T], guid: str, what: str) -> T:
+        if guid not in self._seen:
+            self._seen[guid] = one(self._sql, table, kind, guid, what)
+        found: T = self._seen[guid]
+        return found
 
 
 def add(connection: sa.Connection, table: sa.Table, record: msgspec.Struct, **more: Any) -> None:
-    """Insert a hypervisor or destination."""
-    connection.execute(sa.insert(table).values({**_row(record), **more}))
+    """Insert a hypervisor, a destination or a record.  Raises Conflict for a taken name."""
+    try:
+        with connection.begin_nested():
+            connection.execute(sa.insert(table).values({**row_of(record, table), **more}))
+    except sa.exc.IntegrityError:
+        name = getattr(record, "name", "")
+        raise Conflict(f"name: {name!r} is taken", field="name") from None
+
+
+def change(connection: sa.Connection, table: sa.Table, record: msgspec.Struct) -> None:
+    """Write a record that was read in this transaction.  Raises Conflict for a taken name."""
+    values = row_of(record, table)
+    guid = values.pop("guid")
+    try:
+        with connection.begin_nested():
+            connection.execute(sa.update(table).where(table.c.guid == guid).values(values))
+    except sa.exc.IntegrityError:
+        name = getattr(record, "name", "")
+        raise Conflict(f"name: {name!r} is taken", field="name") from None
 
 
 def sealed_key(connection: sa.Connection, destination: str) -> str:
@@ -180,39 +254,36 @@ def sealed_key(connection: sa.Connection, destination: str) -> str:
     return found
 
 
-def records(connection: sa.Connection, query: sa.Select[Any], kind: type[T]) -> list[T]:
-    """What `query` finds, as records."""
-    return _all(connection, query, kind)
-
-
 def with_names(connection: sa.Connection, task: Task) -> Task:
     """The task with its node as a reference."""
     if task.node and "node" not in task.refs:
-        task.refs["node"] = SqlCatalogue(connection).node(task.node)
+        query = sa.select(tables.node.c.name).where(tables.node.c.guid == task.node)
+        task.refs["node"] = Named(task.node, connection.scalar(query) or "a node that is gone")
     return task
 
 
-def _one(sql: sa.Connection, table: sa.Table, kind: type[T], guid: str, what: str) -> T:
-    for found in _all(sql, sa.select(table).where(table.c.guid == guid), kind):
+def one(sql: sa.Connection, table: sa.Table, kind: type[T], guid: str, what: str) -> T:
+    """A record by its guid.  Raises NotFound."""
+    for found in records(sql, sa.select(table).where(table.c.guid == guid), kind):
         return found
     raise NotFound(f"there is no {what} {guid}", guid=guid)
 
 
-def _all(sql: sa.Connection, query: sa.Select[Any], kind: type[T]) -> list[T]:
+def records(sql: sa.Connection, query: sa.Select[Any], kind: type[T]) -> list[T]:
+    """What `query` finds, as records."""
     wanted = kind.__struct_fields__
     found = []
     for row in sql.execute(query):
         values = {str(k): v for k, v in row._mapping.items() if k in wanted}
-        for name in ("config", "disks"):
-            if name in values:
-                values[name] = msgspec.json.decode(values[name])
+        for name in _JSON & values.keys():
+            values[name] = msgspec.json.decode(values[name])
         found.append(msgspec.convert(values, kind))
     return found
 
 
-def _row(record: msgspec.Struct) -> dict[str, Any]:
-    values = msgspec.structs.asdict(record)
-    for name in ("config", "disks"):
-        if name in values:
-            values[name] = msgspec.json.encode(values[name]).decode()
+def row_of(record: msgspec.Struct, table: sa.Table) -> dict[str, Any]:
+    """A record as the columns of a row."""
+    values = {k: v for k, v in msgspec.structs.asdict(record).items() if k in table.c}
+    for name in _JSON & values.keys():
+        values[name] = msgspec.json.encode(values[name]).decode()
     return values

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 
+from haulback.errors import BaseGone
 from haulback.ids import new_guid
 from haulback.kinds.seam import Kind
 from haulback.server.store import queue, tasks
-from haulback.server.store.catalogue import SqlLedger
+from haulback.server.store.catalogue import SqlCatalogue
+from haulback.server.store.ledger import SqlLedger
 from haulback.server.store.tables import task as table
 from haulback.tasks.queue import MAX_ATTEMPTS, back_off, rank
 from haulback.tasks.record import Task
 from haulback.tasks.states import State
 
+Limits = Mapping[str, int]
+CANCEL_MS = 600_000  # a node that has not cleaned up by then is no longer waited for
+_CANCEL_BY = "cancelBy"
 _CHANCE = random.Random()
 
 
@@ -27,11 +33,17 @@ class Life:
         self.sql, self.kinds, self.now = connection, kinds, now
         self.ledger = SqlLedger(connection, now)
 
+    def take(self, task: Task, node: str, session: str, lease: int, limits: Limits) -> None:
+        """Give a queued task to a session.  Raises Conflict when it cannot start."""
+        queue.take(self.sql, task, node, session, self.now, self.now + lease, limits)
+        self.kinds[task.type].start(task, self.ledger, SqlCatalogue(self.sql))
+
     def end(self, task: Task, state: State, info: str | None) -> None:
         """Final state, backup record, followers, retry copy and limits, all or nothing."""
         waiting = tasks.followers(self.sql, task.guid)
         held = task.slots
         before = msgspec.structs.replace(task)
+        again = self._again(before) if state is State.FAILED else None
         tasks.change(
             self.sql,
             task,
@@ -44,18 +56,30 @@ class Life:
             lease_until=None,
             cancel_wanted=False,
             slots=[],
+            run="" if again else task.run,  # its copy counts instead
         )
-        if state is State.FAILED and self._may_retry(before):
-            kept = self._retry(before, waiting)
+        if again:
+            kept = again(before, waiting)
         else:
             self.kinds[task.type].settle(task, state, self.ledger)
             kept = self._release_followers(task, waiting, held, state)
         queue.release(self.sql, [key for key in held if key not in kept])
+        if state is State.FAILED and not again:
+            self._fail_the_rest(task)
+
+    def _again(self, task: Task) -> Callable[[Task, list[Task]], list[str]] | None:
+        """How a failed task is tried again, if it is."""
+        if self._may_repeat(task):
+            return self._repeat
+        return self._retry if self._may_retry(task) else None
 
     def cancel(self, task: Task, info: str | None) -> None:
         """Queued: at once.  Running: a wish to its node, granted at the second asking."""
         if task.state == "RUNNING" and not task.cancel_wanted:
-            tasks.change(self.sql, task, self.now, cancel_wanted=True, status_info=info)
+            params = {**task.params, _CANCEL_BY: self.now + CANCEL_MS}
+            tasks.change(
+                self.sql, task, self.now, cancel_wanted=True, status_info=info, params=params
+            )
         else:
             self.end(task, State.CANCELLED, info)
 
@@ -95,30 +119,49 @@ class Life:
     def _may_retry(self, task: Task) -> bool:
         return self.kinds[task.type].retries and task.retry_count > 0 and not task.cancel_wanted
 
+    def _may_repeat(self, task: Task) -> bool:
+        """Whether the plan can begin anew: what a STORE was to build on is gone."""
+        gone = task.results.get("failure") == BaseGone.code
+        return gone and bool(task.follows) and not task.params.get("repeated")
+
+    def _repeat(self, task: Task, waiting: list[Task]) -> list[str]:
+        """Export again, once, and store that: copies of the task before this one and of this."""
+        first = tasks.get(self.sql, task.follows or "")
+        window = {"window_start": self.now, "window_end": self.now + first.window_length}
+        head = _copy(first, self.now, ready=True, rank=rank(self.now, first.priority), **window)
+        params = {k: v for k, v in task.params.items() if k not in ("staging", "before")}
+        params["repeated"] = True
+        again = _copy(task, self.now, state="PLANNED", follows=head.guid, params=params)
+        tasks.insert(self.sql, [head, again])
+        for follower in waiting:
+            tasks.change(self.sql, follower, self.now, follows=again.guid)
+        return []
+
+    def _fail_the_rest(self, task: Task) -> None:
+        """Where too much of a run has failed already, what still waits of it fails too."""
+        most = task.params.get("thresholds", {}).get(task.type)
+        if most is None or not task.run:
+            return
+        failed, total = queue.share_failed(self.sql, task.run, task.type)
+        if 100 * failed <= most * total:
+            return
+        why = f"THRESHOLD: {failed} of {total} {task.type} tasks of this run failed"
+        for other in queue.waiting_of_run(self.sql, task.run, task.type):
+            other.params.pop("thresholds")  # the rest fails at once, not one by one
+            other.retry_count = 0
+            self.end(other, State.FAILED, why)
+
     def _retry(self, task: Task, waiting: list[Task]) -> list[str]:
         """A copy that starts later inherits the followers; returns the limits it keeps."""
         start = self.now + back_off(task.retry_count, task.tries, _CHANCE)
         inherited = [key for key in task.slots if _is_inherited(key, task)]
-        copy = msgspec.structs.replace(
+        copy = _copy(
             task,
-            guid=new_guid(),
-            state="QUEUED",
+            self.now,
             retry_count=task.retry_count - 1,
             window_start=start,
             window_end=start + task.window_length,
             rank=rank(start, task.priority),
-            created=self.now,
-            modified=self.now,
-            started=None,
-            finished=None,
-            progress=0.0,
-            status_info=None,
-            results={},
-            attempt=0,
-            node=None,
-            session=None,
-            lease_until=None,
-            ready=False,
             slots=inherited,
         )
         tasks.insert(self.sql, [copy])
@@ -165,15 +208,32 @@ class Life:
 
 def expired(connection: sa.Connection, now: int, limit: int = 100) -> list[Task]:
     """Running tasks whose lease has run out, locked."""
-    query = sa.select(table).where(sa.text("state = 'RUNNING'"), table.c.lease_until < now)
+    query = sa.select(*tasks.COLUMNS).where(sa.text("state = 'RUNNING'"), table.c.lease_until < now)
     rows = connection.execute(query.limit(limit).with_for_update())
     return [tasks.task_of(row) for row in rows]
 
 
+def overdue(connection: sa.Connection, now: int) -> list[Task]:
+    """Running tasks whose node was asked to stop and has not, locked."""
+    query = sa.select(*tasks.COLUMNS).where(sa.text("state = 'RUNNING'"), table.c.cancel_wanted)
+    rows = connection.execute(query.with_for_update())
+    found = [tasks.task_of(row) for row in rows]
+    return [task for task in found if task.params.get(_CANCEL_BY, now + 1) <= now]
+
+
 def of_session(connection: sa.Connection, session: str) -> list[Task]:
     """Running tasks of a node's session, locked."""
-    query = sa.select(table).where(sa.text("state = 'RUNNING'"), table.c.session == session)
+    query = sa.select(*tasks.COLUMNS).where(
+        sa.text("state = 'RUNNING'"), table.c.session == session
+    )
     return [tasks.task_of(row) for row in connection.execute(query.with_for_update())]
+
+
+def end_pinned(connection: sa.Connection, moves: Life, node: str, state: State) -> None:
+    """End what only one node could have done."""
+    query = sa.select(*tasks.COLUMNS).where(table.c.state == "QUEUED", table.c.pinned_node == node)
+    for row in connection.execute(query.with_for_update()).all():
+        moves.end(tasks.task_of(row), state, "its node was removed")
 
 
 def shift_leases(connection: sa.Connection, until: int) -> None:
@@ -185,7 +245,7 @@ def shift_leases(connection: sa.Connection, until: int) -> None:
 
 def plan_of(connection: sa.Connection, workflow: str) -> list[Task]:
     """All tasks of a workflow, planned ones too: what goes before stands before."""
-    query = sa.select(table).where(table.c.workflow == workflow)
+    query = sa.select(*tasks.COLUMNS).where(table.c.workflow == workflow)
     found = [tasks.task_of(row) for row in connection.execute(query)]
     before = {task.guid: task.follows for task in found}
 
@@ -196,6 +256,28 @@ def plan_of(connection: sa.Connection, workflow: str) -> list[Task]:
         return depth, task.created, task.guid
 
     return sorted(found, key=place)
+
+
+def _copy(task: Task, now: int, **values: Any) -> Task:
+    """A task like another, as if it had never been taken."""
+    fresh: dict[str, Any] = {
+        "guid": new_guid(),
+        "state": "QUEUED",
+        "created": now,
+        "modified": now,
+        "started": None,
+        "finished": None,
+        "progress": 0.0,
+        "status_info": None,
+        "results": {},
+        "attempt": 0,
+        "node": None,
+        "session": None,
+        "lease_until": None,
+        "ready": False,
+        "slots": [],
+    }
+    return msgspec.structs.replace(task, **(fresh | values))
 
 
 def _is_inherited(key: str, task: Task) -> bool:

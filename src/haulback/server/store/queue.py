@@ -15,6 +15,7 @@ from haulback.tasks import queue
 from haulback.tasks.record import Task
 
 _READY = sa.text("ready")  # as the partial index says it
+_COUNTED = 1000  # a longer queue is long enough to say so
 _FILL = sa.text(
     "INSERT INTO slot (key, used, most) VALUES (:key, 1, :most) ON CONFLICT (key) "
     "DO UPDATE SET used = slot.used + 1, most = excluded.most WHERE slot.used < excluded.most"
@@ -32,7 +33,7 @@ def open_windows(connection: sa.Connection, now: int) -> int:
 
 def closed_windows(connection: sa.Connection, now: int, limit: int = 100) -> list[Task]:
     """Queued tasks that can no longer start, locked."""
-    query = sa.select(table).where(sa.text("state = 'QUEUED'"), table.c.window_end <= now)
+    query = sa.select(*tasks.COLUMNS).where(sa.text("state = 'QUEUED'"), table.c.window_end <= now)
     rows = connection.execute(query.order_by(table.c.window_end).limit(limit).with_for_update())
     return [tasks.task_of(row) for row in rows]
 
@@ -73,11 +74,16 @@ def _lane(connection: sa.Connection, lane: str, node: str, now: int, room: int) 
 def ready(lane: str, pinned: str, now: int) -> sa.Select[Any]:
     """The ready tasks of a lane in their order, read from the index of ready tasks alone."""
     return (
-        sa.select(table)
+        sa.select(*tasks.COLUMNS)
         .where(_READY, table.c.lane == lane, table.c.pinned_node == pinned)
-        .where(table.c.window_end > now, ~_full(table.c.source_slot), ~_full(table.c.entity_slot))
+        .where(table.c.window_end > now, *_room())
         .order_by(table.c.rank)
     )
+
+
+def _room() -> list[sa.ColumnElement[bool]]:
+    keys = (table.c.source_slot, table.c.entity_slot, table.c.destination_slot)
+    return [~_full(key) for key in keys]
 
 
 def _full(key: sa.ColumnElement[Any]) -> sa.Exists:
@@ -103,7 +109,7 @@ def take(
         raise Conflict("the task's start window is not open")
     if task.pinned_node not in ("", node):
         raise Conflict("the task needs what is on another node")
-    wanted = [queue.node_slot(node, task.lane), task.source_slot, task.entity_slot]
+    wanted = (queue.node_slot(node, task.lane), *_own_slots(task))
     taken = sorted(key for key in wanted if key)  # one order for everybody: no deadlock
     for key in taken:
         fill(connection, key, queue.most(key, limits))
@@ -122,6 +128,10 @@ def take(
         slots=task.slots + taken,
         results={},
     )
+
+
+def _own_slots(task: Task) -> tuple[str | None, ...]:
+    return task.source_slot, task.entity_slot, task.destination_slot
 
 
 def fill(connection: sa.Connection, key: str, most: int) -> None:
@@ -143,10 +153,39 @@ def why_waiting(connection: sa.Connection, task: Task, now: int) -> str | None:
         return None
     if now < task.window_start:
         return "its start window is not open yet"
-    for key in (task.entity_slot, task.source_slot):
+    for key in _own_slots(task):
         if key and connection.scalar(sa.select(sa.literal(1)).where(_full(sa.literal(key)))):
             return queue.waiting_for(key)
     return "a node to take it"
+
+
+def position(connection: sa.Connection, task: Task) -> int | None:
+    """How many ready tasks of its lane go before a queued one, up to a thousand."""
+    if task.state != "QUEUED":
+        return None
+    before = sa.select(sa.literal(1)).where(
+        _READY, table.c.lane == task.lane, table.c.rank < task.rank
+    )
+    # What is pinned to one node does not wait behind what is pinned to another.
+    if task.pinned_node:
+        before = before.where(table.c.pinned_node.in_(("", task.pinned_node)))
+    counted = before.limit(_COUNTED).subquery()
+    return connection.scalar(sa.select(sa.func.count()).select_from(counted)) or 0
+
+
+def share_failed(connection: sa.Connection, run: str, kind: str) -> tuple[int, int]:
+    """(failed, all) tasks of a kind in a run."""
+    where = (sa.text("run <> ''"), table.c.run == run, table.c.type == kind)
+    query = sa.select(table.c.state, sa.func.count()).where(*where).group_by(table.c.state)
+    counts = {row[0]: row[1] for row in connection.execute(query)}
+    return counts.get("FAILED", 0), sum(counts.values())
+
+
+def waiting_of_run(connection: sa.Connection, run: str, kind: str) -> list[Task]:
+    """Queued tasks of a kind in a run, locked."""
+    where = (sa.text("run <> ''"), table.c.run == run, table.c.type == kind)
+    query = sa.select(*tasks.COLUMNS).where(*where, table.c.state == "QUEUED")
+    return [tasks.task_of(row) for row in connection.execute(query.with_for_update())]
 
 
 def is_waiting(connection: sa.Connection, kind: str, lane: str, node: str) -> bool:

@@ -1,15 +1,17 @@
-"""Lists of hypervisors, destinations, machines and backups, and names that are taken."""
+"""Lists of machines, backups, restore jobs, workflows and records, a page at a time; figures."""
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 import sqlalchemy as sa
 
-from haulback.inventory.records import Backup, Destination, Entity, Hypervisor
-from haulback.server.store import tables
+from haulback.inventory.records import Backup, Destination, Entity, Hypervisor, Record
+from haulback.server.scope import Scope
+from haulback.server.store import tables, tasks
 from haulback.server.store.catalogue import records
+from haulback.tasks.record import Task
 
 T = TypeVar("T", bound=msgspec.Struct)
 PLACES: dict[type[msgspec.Struct], sa.Table] = {
@@ -18,50 +20,198 @@ PLACES: dict[type[msgspec.Struct], sa.Table] = {
 }
 
 
+class RestoreJob(msgspec.Struct, kw_only=True):
+    """A restore as it was asked for and what came of it; times in epoch ms, sizes in bytes."""
+
+    guid: str
+    type: str
+    status: str
+    status_info: str | None
+    entity: str
+    entity_name: str
+    backup: str
+    snapshot_time: int | None
+    size: int
+    created: int
+    finished: int | None
+    target: dict[str, Any]
+    times: dict[str, int]
+
+
+class Wanted(msgspec.Struct, kw_only=True):
+    """What of a list to show.  `order` is a member's name; `page` counts from 0."""
+
+    scope: Scope
+    page: int = 0
+    size: int = 10_000
+    text: str | None = None
+    order: str | None = None
+    descending: bool = False
+    entity: str | None = None
+    hypervisor: str | None = None
+    destination: str | None = None
+    rule: str | None = None
+    parent: str | None = None
+    statuses: list[str] = []
+    types: list[str] = []
+    since: int | None = None
+    until: int | None = None
+    name: str | None = None
+    min_size: int | None = None
+
+
 def places(sql: sa.Connection, kind: type[T]) -> list[T]:
     """All hypervisors, or all destinations, by name."""
     table = PLACES[kind]
     return records(sql, sa.select(table).order_by(table.c.name), kind)
 
 
-def is_taken(sql: sa.Connection, kind: type[msgspec.Struct], name: str) -> bool:
-    """Whether a hypervisor or destination has that name."""
-    table = PLACES[kind]
-    return sql.scalar(sa.select(table.c.guid).where(table.c.name == name)) is not None
+def machine_counts(sql: sa.Connection) -> dict[str, int]:
+    """How many present machines each hypervisor holds."""
+    table = tables.entity.c
+    query = sa.select(table.hypervisor, sa.func.count()).where(table.present)
+    return {row[0]: row[1] for row in sql.execute(query.group_by(table.hypervisor))}
 
 
-def only_node(sql: sa.Connection) -> str | None:
-    """The one node there is; None when there are none or several."""
-    found = list(sql.scalars(sa.select(tables.node.c.guid).limit(2)))
-    return str(found[0]) if len(found) == 1 else None
-
-
-def machines(
-    sql: sa.Connection, text: str | None, page: int, size: int
-) -> tuple[list[Entity], int]:
+def machines(sql: sa.Connection, wanted: Wanted) -> tuple[list[Entity], int]:
     """A page of machines by name, and how many there are."""
     table = tables.entity
-    where = table.c.name.icontains(text, autoescape=True) if text else sa.true()
-    query = sa.select(table).where(where).order_by(table.c.name, table.c.guid)
-    return _page(sql, query, page, size, Entity)
+    where = _scoped(table.c.project, wanted.scope)
+    where += _text(table.c.name, wanted)
+    if wanted.hypervisor:
+        where.append(table.c.hypervisor == wanted.hypervisor)
+    sorts = {"name": table.c.name, "present": table.c.present, "uuid": table.c.uuid}
+    return _page(sql, table, where, _order(sorts, "name", wanted, table.c.guid), wanted, Entity)
 
 
-def backups(
-    sql: sa.Connection, entity: str | None, statuses: list[str], page: int, size: int
-) -> tuple[list[Backup], int]:
+def backups(sql: sa.Connection, wanted: Wanted) -> tuple[list[Backup], int]:
     """A page of backups, the newest first, and how many there are."""
     table = tables.backup
-    query = sa.select(table).order_by(table.c.created.desc(), table.c.guid)
-    if entity:
-        query = query.where(table.c.entity == entity)
-    if statuses:
-        query = query.where(table.c.status.in_(statuses))
-    return _page(sql, query, page, size, Backup)
+    when = sa.func.coalesce(table.c.snapshot_time, table.c.created)
+    where = _scoped(table.c.project, wanted.scope)
+    where += _text(table.c.entity_name, wanted)
+    for column, value in (
+        (table.c.entity, wanted.entity),
+        (table.c.destination, wanted.destination),
+        (table.c.rule, wanted.rule),
+        (table.c.parent, wanted.parent),
+    ):
+        if value:
+            where.append(column == value)
+    if wanted.hypervisor:
+        on = sa.select(tables.entity.c.guid)
+        on = on.where(tables.entity.c.hypervisor == wanted.hypervisor)
+        where.append(table.c.entity.in_(on))
+    where += [table.c.status.in_(wanted.statuses)] if wanted.statuses else []
+    where += [table.c.type.in_(wanted.types)] if wanted.types else []
+    where += [when >= wanted.since] if wanted.since is not None else []
+    where += [when <= wanted.until] if wanted.until is not None else []
+    where += [table.c.size >= wanted.min_size] if wanted.min_size is not None else []
+    sorts = {
+        "backupTime": table.c.created,
+        "snapshotTime": table.c.snapshot_time,
+        "size": table.c.size,
+        "status": table.c.status,
+        "type": table.c.type,
+        "protectedEntity": table.c.entity_name,
+    }
+    order = _order(sorts, "backupTime", wanted, table.c.guid)
+    return _page(sql, table, where, order, wanted, Backup)
+
+
+def restore_jobs(sql: sa.Connection, wanted: Wanted) -> tuple[list[RestoreJob], int]:
+    """A page of restore jobs, the newest first, and how many there are."""
+    table = tables.restore_job
+    where = _scoped(table.c.project, wanted.scope)
+    where += _text(table.c.entity_name, wanted)
+    where += [table.c.entity == wanted.entity] if wanted.entity else []
+    where += [table.c.created >= wanted.since] if wanted.since is not None else []
+    where += [table.c.created <= wanted.until] if wanted.until is not None else []
+    sorts = {"restoreTime": table.c.created, "status": table.c.status}
+    order = _order(sorts, "restoreTime", wanted, table.c.guid)
+    return _page(sql, table, where, order, wanted, RestoreJob)
+
+
+def restore_job(sql: sa.Connection, guid: str, scope: Scope) -> RestoreJob | None:
+    """One restore job, None for one that is not there for the caller."""
+    table = tables.restore_job
+    row = sql.execute(sa.select(table).where(table.c.guid == guid)).one_or_none()
+    if row is None or not scope.allows(row.project):
+        return None
+    return records(sql, sa.select(table).where(table.c.guid == guid), RestoreJob)[0]
+
+
+def heads(sql: sa.Connection, wanted: Wanted) -> tuple[list[Task], int]:
+    """A page of the first tasks of workflows, the newest first, and how many there are."""
+    table = tables.task
+    where: list[Any] = [sa.text("guid = workflow AND NOT archived")]
+    where += _scoped(table.c.project, wanted.scope)
+    if wanted.text:
+        where.append(table.c.names.contains(wanted.text.lower(), autoescape=True))
+    sorts = {
+        "state": table.c.state,
+        "type": table.c.type,
+        "step": table.c.type,
+        "instance": table.c.names,
+        "originEntity": table.c.names,
+        "priority": table.c.priority,
+        "startTime": table.c.created,
+    }
+    order = _order(sorts, "startTime", wanted, table.c.guid)
+    query = sa.select(*tasks.COLUMNS).where(*where).order_by(*order)
+    query = query.limit(wanted.size).offset(wanted.page * wanted.size)
+    total = sql.scalar(sa.select(sa.func.count()).select_from(table).where(*where)) or 0
+    return [tasks.task_of(row) for row in sql.execute(query)], total
+
+
+def of_workflows(sql: sa.Connection, guids: list[str]) -> dict[str, list[Task]]:
+    """All tasks of those workflows, removed and planned ones too."""
+    found: dict[str, list[Task]] = {guid: [] for guid in guids}
+    for at in range(0, len(guids), 500):
+        query = sa.select(*tasks.COLUMNS).where(tables.task.c.workflow.in_(guids[at : at + 500]))
+        for row in sql.execute(query.order_by(tables.task.c.created, tables.task.c.guid)):
+            task = tasks.task_of(row)
+            found[task.workflow].append(task)
+    return found
+
+
+def kept(sql: sa.Connection, kind: str, wanted: Wanted) -> tuple[list[Record], int]:
+    """A page of records of one kind by name, and how many there are."""
+    table = tables.record
+    where = [table.c.kind == kind, *_text(table.c.name, wanted)]
+    where += [table.c.parent == wanted.parent] if wanted.parent else []
+    if wanted.scope.own is not None:
+        where.append(sa.or_(table.c.project.is_(None), table.c.project.in_(wanted.scope.own)))
+    sorts = {"name": table.c.name}
+    return _page(sql, table, where, _order(sorts, "name", wanted, table.c.guid), wanted, Record)
+
+
+def _scoped(column: sa.Column[Any], scope: Scope) -> list[Any]:
+    return [] if scope.listed is None else [column.in_(scope.listed)]
+
+
+def _text(column: sa.Column[Any], wanted: Wanted) -> list[Any]:
+    found = [wanted.text, wanted.name]
+    return [column.icontains(text, autoescape=True) for text in found if text]
+
+
+def _order(sorts: dict[str, Any], usual: str, wanted: Wanted, last: Any) -> list[Any]:
+    """By the wanted member; one that cannot be sorted by falls back to the usual order."""
+    name = wanted.order if wanted.order in sorts else usual
+    newest = name == usual and wanted.order is None and usual.endswith("Time")
+    columns = (sorts[name], last)
+    return [c.desc() if wanted.descending or newest else c.asc() for c in columns]
 
 
 def _page(
-    sql: sa.Connection, query: sa.Select[tuple[object, ...]], page: int, size: int, kind: type[T]
+    sql: sa.Connection,
+    table: sa.Table,
+    where: list[Any],
+    order: list[Any],
+    wanted: Wanted,
+    kind: type[T],
 ) -> tuple[list[T], int]:
-    count = sa.select(sa.func.count()).select_from(query.order_by(None).subquery())
-    found = records(sql, query.limit(size).offset(page * size), kind)
-    return found, sql.scalar(count) or 0
+    query = sa.select(table).where(*where).order_by(*order)
+    query = query.limit(wanted.size).offset(wanted.page * wanted.size)
+    total = sql.scalar(sa.select(sa.func.count()).select_from(table).where(*where)) or 0
+    return records(sql, query, kind), total

@@ -19,6 +19,17 @@ from sqlalchemy import (
 
 metadata = MetaData()
 _GUID = String(36)
+REF_COLUMNS = {
+    "protectedEntity": "entity",
+    "backup": "backup",
+    "backupDestination": "destination",
+    "hypervisor": "hypervisor",
+    "hypervisorManager": "manager",
+    "storageProvider": "storage_provider",
+    "mountedBackup": "mounted_backup",
+    "restoreJob": "restore_job",
+    "schedule": "schedule",
+}
 
 task = Table(
     "task",
@@ -46,11 +57,16 @@ task = Table(
     Column("results", Text, nullable=False),
     Column("follows", _GUID),
     Column("workflow", _GUID, nullable=False),
+    Column("run", _GUID, nullable=False),
     Column("project", String(80)),
+    # What it is about, from `refs`, so that lists filter without a join; `names`: all in words.
+    *(Column(name, _GUID) for name in REF_COLUMNS.values()),
+    Column("names", Text, nullable=False),
     # '' and not NULL, so that both databases can use it in the middle of an index.
     Column("pinned_node", _GUID, nullable=False),
     Column("source_slot", String(80)),
     Column("entity_slot", String(80)),
+    Column("destination_slot", String(80)),
     Column("slots", Text, nullable=False),
     Column("attempt", Integer, nullable=False),
     Column("node", _GUID),
@@ -76,21 +92,20 @@ for name, columns, where in (
     # not of all rows: SQLite would take it for every question that begins with a state
     ("task_state", ("state", "created"), VISIBLE),
     ("task_archived", ("finished",), text("archived")),
+    ("task_type", ("type", "created"), VISIBLE),
+    ("task_node", ("node", "created"), VISIBLE),
+    ("task_entity", ("entity", "created"), VISIBLE),
+    ("task_project", ("project", "created"), VISIBLE),
+    ("task_priority", ("priority", "guid"), VISIBLE),
+    ("task_window", ("window_start", "guid"), VISIBLE),
+    ("task_heads", ("created", "guid"), text("guid = workflow AND NOT archived")),
+    ("task_live", ("entity", "backup"), text("state IN ('QUEUED', 'RUNNING', 'PLANNED')")),
+    ("task_run", ("run", "type", "state"), text("run <> ''")),
 ):
     Index(name, *(task.c[c] for c in columns), sqlite_where=where, postgresql_where=where)
 Index("task_follows", task.c.follows)
 Index("task_workflow", task.c.workflow)
 Index("task_modified", task.c.modified)
-
-task_ref = Table(
-    "task_ref",
-    metadata,
-    Column("task", ForeignKey("task.guid", ondelete="CASCADE"), primary_key=True),
-    Column("role", String(40), primary_key=True),
-    Column("guid", _GUID, nullable=False),
-    Column("name", String(400), nullable=False),
-    Index("task_ref_guid", "role", "guid"),
-)
 
 slot = Table(
     "slot",
@@ -124,6 +139,8 @@ node = Table(
     Column("staging_total", BigInteger, nullable=False),
     Column("staging_used", BigInteger, nullable=False),
     Column("restore_roots", Text, nullable=False),
+    Column("config", _GUID),
+    Column("protocol", Integer, nullable=False),
     Index("node_token", "token"),
 )
 
@@ -140,6 +157,21 @@ account = Table(
     Column("guid", _GUID, primary_key=True),
     Column("login", String(200), nullable=False, unique=True),
     Column("password", Text, nullable=False),
+    Column("roles", Text, nullable=False),
+    Column("projects", Text),  # NULL: all of them
+    Column("time_zone", String(64), nullable=False),
+)
+
+api_token = Table(
+    "api_token",
+    metadata,
+    Column("guid", _GUID, primary_key=True),
+    Column("name", String(200), nullable=False),
+    Column("token", String(64), nullable=False, unique=True),
+    Column("account", ForeignKey("account.guid", ondelete="CASCADE"), nullable=False),
+    Column("roles", Text, nullable=False),
+    Column("created", BigInteger, nullable=False),
+    Column("expires", BigInteger),
 )
 
 login = Table(
@@ -158,6 +190,7 @@ hypervisor = Table(
     Column("driver", String(40), nullable=False),
     Column("config", Text, nullable=False),
     Column("node", _GUID),
+    Column("settings", Text, nullable=False),
 )
 
 destination = Table(
@@ -171,6 +204,9 @@ destination = Table(
     Column("repository", _GUID),
     # The key that opens the repository, sealed by the server's own key, which is not stored here.
     Column("sealed_key", Text, nullable=False),
+    Column("settings", Text, nullable=False),
+    Column("total_space", BigInteger),
+    Column("used_space", BigInteger),
 )
 
 entity = Table(
@@ -184,8 +220,12 @@ entity = Table(
     Column("present", Boolean, nullable=False),
     Column("disks", Text, nullable=False),
     Column("seen", BigInteger, nullable=False),
+    Column("project", String(80)),
+    Column("settings", Text, nullable=False),
+    Column("facts", Text, nullable=False),
     Index("entity_uuid", "hypervisor", "uuid", unique=True),
     Index("entity_name", "name", "guid"),
+    Index("entity_project", "project", "name"),
 )
 
 backup = Table(
@@ -206,8 +246,88 @@ backup = Table(
     Column("read", BigInteger, nullable=False),
     Column("stored", BigInteger, nullable=False),
     Column("parent", _GUID),
+    Column("project", String(80)),
+    Column("origin", Text, nullable=False),
+    Column("rule", _GUID),
+    Column("description", Text),
+    Column("warnings", Text, nullable=False),
+    Column("acknowledged", Boolean, nullable=False),
+    Column("hint", String(20), nullable=False),
+    Column("keep_until", BigInteger),
+    Column("files", Text, nullable=False),
+    Column("definition", Text, nullable=False),
+    Column("times", Text, nullable=False),
+    Column("gone", Boolean, nullable=False),
     Index("backup_entity", "entity", "created"),
     Index("backup_newest", "created", "guid"),
+    Index("backup_project", "project", "created"),
+    Index(
+        "backup_going",
+        "destination",
+        sqlite_where=text("status IN ('SUCCESS_REMOVED', 'FAILED') AND NOT gone"),
+        postgresql_where=text("status IN ('SUCCESS_REMOVED', 'FAILED') AND NOT gone"),
+    ),
+)
+
+restore_job = Table(
+    "restore_job",
+    metadata,
+    Column("guid", _GUID, primary_key=True),
+    Column("type", String(24), nullable=False),
+    Column("status", String(20), nullable=False),
+    Column("status_info", Text),
+    Column("entity", _GUID, nullable=False),
+    Column("entity_name", String(400), nullable=False),
+    Column("backup", _GUID, nullable=False),
+    Column("snapshot_time", BigInteger),
+    Column("size", BigInteger, nullable=False),
+    Column("project", String(80)),
+    Column("created", BigInteger, nullable=False),
+    Column("finished", BigInteger),
+    Column("target", Text, nullable=False),
+    Column("times", Text, nullable=False),
+    Index("restore_job_newest", "created", "guid"),
+    Index("restore_job_entity", "entity", "created"),
+)
+
+record = Table(
+    "record",
+    metadata,
+    Column("guid", _GUID, primary_key=True),
+    Column("kind", String(40), nullable=False),
+    Column("name", String(400), nullable=False),
+    Column("parent", _GUID, nullable=False),
+    Column("project", String(80)),
+    Column("body", Text, nullable=False),
+    Column("created", BigInteger, nullable=False),
+    Column("modified", BigInteger, nullable=False),
+    Index("record_name", "kind", "parent", "name", unique=True),
+    Index("record_kind", "kind", "name"),
+)
+
+idempotency = Table(
+    "idempotency",
+    metadata,
+    Column("caller", _GUID, primary_key=True),
+    Column("key", String(200), primary_key=True),
+    Column("request", String(64), nullable=False),
+    Column("tasks", Text, nullable=False),
+    Column("created", BigInteger, nullable=False),
+    Index("idempotency_created", "created"),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("time", BigInteger, nullable=False),
+    Column("caller", _GUID, nullable=False),
+    Column("login", String(200), nullable=False),
+    Column("operation", String(200), nullable=False),
+    Column("subject", String(80)),
+    Column("before", Text),
+    Column("after", Text),
+    Index("audit_subject", "subject", "number"),
 )
 
 base = Table(

@@ -2,57 +2,70 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 
 from haulback.errors import Conflict, NotFound
+from haulback.server.scope import EVERYTHING, Scope
+from haulback.server.store.tables import REF_COLUMNS
 from haulback.server.store.tables import task as table
-from haulback.server.store.tables import task_ref
 from haulback.tasks.record import Task
 from haulback.tasks.states import PLANNED
 
 _JSON = ("refs", "params", "results", "slots")
+_MANY = 500
+COLUMNS = [table.c[name] for name in Task.__struct_fields__]
 
 
 def insert(connection: sa.Connection, tasks: Iterable[Task]) -> None:
-    """Add tasks and what they refer to."""
-    found = list(tasks)
-    if not found:
-        return
-    connection.execute(sa.insert(table), [_encode(msgspec.structs.asdict(t)) for t in found])
-    refs = [
-        {"task": t.guid, "role": role, "guid": ref.guid, "name": ref.name}
-        for t in found
-        for role, ref in t.refs.items()
-    ]
-    if refs:
-        connection.execute(sa.insert(task_ref), refs)
+    """Add tasks, and what they refer to as columns."""
+    rows = [_encode({**msgspec.structs.asdict(t), **_about(t)}) for t in tasks]
+    if rows:
+        connection.execute(sa.insert(table), rows)
 
 
-def get(connection: sa.Connection, guid: str, *, lock: bool = False) -> Task:
+def _about(task: Task) -> dict[str, Any]:
+    return {column: task.ref(role) for role, column in REF_COLUMNS.items()} | {"names": task.names}
+
+
+def get(
+    connection: sa.Connection, guid: str, scope: Scope = EVERYTHING, *, lock: bool = False
+) -> Task:
     """One task, archived ones and planned ones included; with `lock` until the transaction ends.
 
     Raises NotFound.
     """
     found = find(connection, guid, lock=lock)
-    if found is None:
+    if found is None or not scope.allows(found.project):
         raise NotFound(f"there is no task {guid}", guid=guid)
     return found
 
 
 def find(connection: sa.Connection, guid: str, *, lock: bool = False) -> Task | None:
     """The same, None for an unknown guid."""
-    query = sa.select(table).where(table.c.guid == guid)
+    query = sa.select(*COLUMNS).where(table.c.guid == guid)
     row = connection.execute(query.with_for_update() if lock else query).one_or_none()
     return task_of(row) if row else None
 
 
-def visible(connection: sa.Connection, guid: str, *, lock: bool = False) -> Task:
-    """One task that people may see.  Raises NotFound for planned and removed ones."""
-    found = get(connection, guid, lock=lock)
+def get_many(connection: sa.Connection, guids: Sequence[str]) -> dict[str, Task]:
+    """Those that exist, locked, in one order for everybody."""
+    found: dict[str, Task] = {}
+    for at in range(0, len(guids), _MANY):
+        query = sa.select(*COLUMNS).where(table.c.guid.in_(guids[at : at + _MANY]))
+        rows = connection.execute(query.order_by(table.c.guid).with_for_update())
+        found |= {row.guid: task_of(row) for row in rows}
+    return found
+
+
+def visible(
+    connection: sa.Connection, guid: str, scope: Scope = EVERYTHING, *, lock: bool = False
+) -> Task:
+    """One task that a caller may see.  Raises NotFound for planned and removed ones."""
+    found = get(connection, guid, scope, lock=lock)
     if found.state == PLANNED or found.archived:
         raise NotFound(f"there is no task {guid}", guid=guid)
     return found
@@ -67,7 +80,7 @@ def forget(connection: sa.Connection, before: int, limit: int = 200) -> int:
 
 def followers(connection: sa.Connection, guid: str) -> list[Task]:
     """What waits for a task."""
-    query = sa.select(table).where(table.c.follows == guid, table.c.state == PLANNED)
+    query = sa.select(*COLUMNS).where(table.c.follows == guid, table.c.state == PLANNED)
     return [task_of(row) for row in connection.execute(query.order_by(table.c.guid))]
 
 

@@ -1,0 +1,77 @@
+"""Which backups of one destination have had their time: pure decisions, erring to keep."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable
+from typing import Any
+
+import msgspec
+
+from haulback.inventory.records import Backup
+
+DAY_MS = 86_400_000
+
+
+class Retention(msgspec.Struct, kw_only=True, forbid_unknown_fields=False):
+    """What a destination keeps; absent counts and ages keep everything.  Ages in ms.
+
+    Whichever limit is met first removes a backup, as the field is used to.
+    """
+
+    keepLastNFull: int | None = None
+    keepFullNewerThan: int | None = None
+    keepLastNIncremental: int | None = None
+    keepIncrementalNewerThan: int | None = None
+    keepLastBackupWhenSourceStillExists: bool = True
+    daysToKeepRetentionLock: int | None = None
+
+    @property
+    def lock_ms(self) -> int:
+        """How long a stored backup is locked."""
+        return (self.daysToKeepRetentionLock or 0) * DAY_MS
+
+
+def of(settings: dict[str, Any]) -> Retention:
+    """The retention in a destination's settings."""
+    return msgspec.convert(settings.get("retention") or {}, Retention)
+
+
+def surplus(
+    stored: Iterable[Backup], rules: Retention, now: int, present: Collection[str]
+) -> list[str]:
+    """Guids of backups to remove.  `present` are the entities that the platform still shows.
+
+    Every backup is complete in itself, so each is judged alone.  Never removed: one that is locked,
+    one kept by its ARCHIVE hint, and the last good one of an entity that still exists.
+    """
+    by_entity: dict[str, list[Backup]] = defaultdict(list)
+    for one in stored:
+        by_entity[one.entity].append(one)
+    found: list[str] = []
+    for entity, backups in by_entity.items():
+        backups.sort(
+            key=lambda one: (one.snapshot_time or one.created, one.created, one.guid), reverse=True
+        )
+        kept = rules.keepLastBackupWhenSourceStillExists and entity in present
+        last = backups[0].guid if kept else None
+        found += [one.guid for one in _expired(backups, rules, now) if one.guid != last]
+    return found
+
+
+def _expired(backups: list[Backup], rules: Retention, now: int) -> Iterable[Backup]:
+    seen = {"FULL": 0, "INCREMENTAL": 0}
+    limits = {
+        "FULL": (rules.keepLastNFull, rules.keepFullNewerThan),
+        "INCREMENTAL": (rules.keepLastNIncremental, rules.keepIncrementalNewerThan),
+    }
+    for one in backups:
+        sort = "FULL" if one.type == "FULL" else "INCREMENTAL"
+        seen[sort] += 1
+        count, age = limits[sort]
+        too_many = count is not None and seen[sort] > count
+        too_old = age is not None and now - (one.snapshot_time or one.created) > age
+        wanted = one.hint == "TO_REMOVE" or too_many or too_old
+        archived = one.hint == "ARCHIVE" and one.keep_until is None
+        if wanted and not archived and not one.locked(now):
+            yield one

@@ -1,0 +1,177 @@
+"""DELETE: removes an entity: its backups on every destination, its checkpoints, then its record."""
+
+from __future__ import annotations
+
+import msgspec
+
+from haulback.errors import Conflict, Malformed, NotFound
+from haulback.ids import guid_of
+from haulback.inventory.records import Backup, Catalogue, Destination, Entity, Hypervisor, Ledger
+from haulback.kinds import planning
+from haulback.kinds.backup_cleanup import Removed, remove
+from haulback.kinds.seam import Ask, Job, Kind, Results, Submission
+from haulback.tasks.record import Plan, Refused, Task
+from haulback.tasks.states import State
+from haulback.wire import Named
+
+_MOST = 10_000
+
+
+class Request(msgspec.Struct):
+    """StringDTO: the guid of an entity."""
+
+    value: str
+
+
+class Order(msgspec.Struct):
+    """What to remove where; without a destination only the platform's checkpoints."""
+
+    uuid: str
+    hypervisor: Hypervisor
+    destination: Destination | None
+    backups: list[str]
+
+
+def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
+    """One task for each destination that holds data of the entity; none if it is gone already.
+
+    Raises Malformed, or Conflict while something of it is locked or in use.
+    """
+    guid = guid_of(request.value, "value")
+    try:
+        entity = catalogue.entity(guid)
+    except NotFound:
+        return Plan()
+    _check(entity, catalogue, ask)
+    holding = {one.destination for one in _data(entity.guid, catalogue)}
+    if not holding and not entity.present:
+        return Plan(gone=[entity.guid])
+    targets: list[Destination | None] = [catalogue.destination(one) for one in sorted(holding)]
+    return Plan([_task(entity, to, catalogue, ask) for to in targets or [None]])
+
+
+def plan_many(request: list[Request], catalogue: Catalogue, ask: Ask) -> Plan:
+    """The same for many, each by itself: what is refused keeps no other from going."""
+    if len(request) > _MOST:
+        raise Malformed(f"the body: at most {_MOST} entities at once")
+    whole = Plan()
+    for value in dict.fromkeys(one.value for one in request):
+        try:
+            name = _name(value, catalogue)
+            whole.add(plan(Request(value), catalogue, ask))
+            whole.accepted.append(name)
+        except (Conflict, Malformed, NotFound) as error:
+            whole.refused.append(Refused(value, _known_name(value, catalogue), error.message))
+    return whole
+
+
+def _name(value: str, catalogue: Catalogue) -> Named:
+    entity = catalogue.entity(guid_of(value, "value"))
+    return Named(entity.guid, entity.name)
+
+
+def _known_name(value: str, catalogue: Catalogue) -> str:
+    try:
+        return _name(value, catalogue).name
+    except (Malformed, NotFound):
+        return ""
+
+
+def _check(entity: Entity, catalogue: Catalogue, ask: Ask) -> None:
+    for backup in _data(entity.guid, catalogue):
+        if backup.locked(ask.now):
+            raise Conflict(
+                f"{entity.name} has the backup {backup.guid}, which is locked until "
+                f"{backup.keep_until} (epoch ms); it cannot be deleted before",
+                backup=backup.guid,
+            )
+    if catalogue.is_busy(entity.guid):
+        raise Conflict(f"{entity.name} is being backed up or restored; cancel that or wait")
+
+
+def _data(entity: str, catalogue: Catalogue) -> list[Backup]:
+    """Backups that have, or may have, bytes on a destination."""
+    statuses = ("SUCCESS", "PARTIAL_SUCCESS", "FAILED", "SUCCESS_REMOVED")
+    return [one for one in catalogue.backups_of(entity, *statuses) if not one.gone]
+
+
+def _task(entity: Entity, to: Destination | None, catalogue: Catalogue, ask: Ask) -> Task:
+    source = catalogue.hypervisor(entity.hypervisor)
+    refs = {
+        "protectedEntity": entity.named(),
+        "hypervisor": planning.named(source),
+        "backupDestination": planning.named(to) if to else None,
+    }
+    return planning.task(
+        "DELETE",
+        "cleanup",
+        msgspec.structs.replace(ask, project=entity.project or ask.project),
+        refs=refs,
+        locked=entity.guid,
+        pinned=planning.pinned(source, to),
+    )
+
+
+def start(task: Task, ledger: Ledger, catalogue: Catalogue) -> None:
+    """From now on nobody restores what is about to go.  Raises Conflict when it may not go."""
+    entity, to = task.ref("protectedEntity") or "", task.ref("backupDestination")
+    found = [one for one in _data(entity, catalogue) if one.destination == to]
+    if any(one.locked(ledger.now) for one in found):
+        raise Conflict("a backup of the entity was locked meanwhile")
+    ledger.remove([one.guid for one in found], "the entity was deleted")
+
+
+def prepare(task: Task, catalogue: Catalogue) -> Order:
+    entity = catalogue.entity(task.ref("protectedEntity") or "")
+    named = task.ref("backupDestination")
+    to = catalogue.destination(named) if named else None
+    return Order(
+        entity.uuid,
+        catalogue.hypervisor(entity.hypervisor),
+        msgspec.structs.replace(to, may_delete=True) if to else None,
+        catalogue.going(to.guid, entity.guid) if to else [],
+    )
+
+
+def run(job: Job) -> Results:
+    order: Order = job.order
+    found: Results = {"removed": order.backups}
+    if order.destination and order.destination.repository:
+        found = remove(job, order.destination, order.backups)
+    with job.alone(order.hypervisor, order.uuid):
+        try:
+            job.hypervisor(order.hypervisor).drop_checkpoints(order.uuid, frozenset())
+        except NotFound:
+            job.log("the machine is no longer on its hypervisor")
+    return found
+
+
+def settle(task: Task, state: State, ledger: Ledger) -> None:
+    if state is not State.FINISHED:
+        return
+    found = msgspec.convert(task.results, Removed)
+    ledger.gone(found.removed)
+    ledger.forget_entity(task.ref("protectedEntity") or "")
+
+
+KIND = Kind(
+    type="DELETE",
+    lane="cleanup",
+    order=Order,
+    prepare=prepare,
+    run=run,
+    start=start,
+    settle=settle,
+    submissions=(
+        Submission(
+            "delete", Request, plan, summary="Create delete tasks to remove protected entity."
+        ),
+        Submission(
+            "batch-delete",
+            list[Request],  # type: ignore[arg-type]
+            plan_many,
+            batch=True,
+            summary="Create delete tasks to remove protected entities.",
+        ),
+    ),
+)

@@ -1,0 +1,329 @@
+"""Ways to ask for kinds that are not built yet: requests are validated in full, then refused.
+
+When a kind is built its request moves into the kind's own file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from haulback.errors import KindUnavailable, Malformed
+from haulback.inventory.records import Catalogue
+from haulback.kinds import planning
+from haulback.kinds.import_machine import RestoredNetwork, TaskFile
+from haulback.kinds.restore import LocationRef, chosen
+from haulback.kinds.seam import Ask, Submission
+from haulback.tasks.record import Plan
+from haulback.tasks.states import EntityType, MountMode
+from haulback.wire import Ref
+
+
+class Timed(msgspec.Struct, kw_only=True):
+    """What every request may bring."""
+
+    priority: int | None = None
+    windowStart: int | None = None
+    windowEnd: int | None = None
+
+
+class MountedFileSystem(msgspec.Struct):
+    """MountedFileSystemRequest."""
+
+    fileSystem: Ref | None = None
+    mountPath: str | None = None
+
+
+class MountedDisk(msgspec.Struct):
+    """A disk to share."""
+
+    backupFile: Ref
+
+
+class TypedRef(msgspec.Struct):
+    """NameGuidAndType."""
+
+    guid: str
+    type: EntityType | None = None
+
+
+class RestoreAndMount(Timed, kw_only=True):
+    """RestoreAndMountTaskRequest."""
+
+    mode: MountMode
+    backup: Ref | None = None
+    backupLocation: LocationRef | None = None
+    mountedFileSystems: list[MountedFileSystem] | None = None
+    mountedDisks: list[MountedDisk] | None = None
+    allowedClients: list[str] | None = None
+    unmountTime: int | None = None
+    node: Ref | None = None
+
+
+class InstantRestore(RestoreAndMount, kw_only=True):
+    """InstantRestoreTaskRequest."""
+
+    hypervisor: Ref | None = None
+    hypervisorManager: Ref | None = None
+    restoreClusterId: str | None = None
+    restoreStorageId: str | None = None
+    restoredPeName: str | None = None
+    restoreVmFlavor: Ref | None = None
+    restoredNetworks: list[RestoredNetwork] | None = None
+    taskFiles: list[TaskFile] | None = None
+    overwrite: bool | None = None
+
+
+class Mounted(Timed, kw_only=True):
+    """MountTaskRequest and UnmountTaskRequest."""
+
+    mountedBackup: Ref
+
+
+class LiveMigration(Timed, kw_only=True):
+    """LiveMigrationTaskRequest."""
+
+    mountedBackup: Ref | None = None
+    protectedEntity: Ref | None = None
+    hypervisor: Ref | None = None
+    hypervisorManager: Ref | None = None
+    restoreClusterId: str | None = None
+    restoreStorageId: str | None = None
+
+
+class Snapshot(Timed, kw_only=True):
+    """SnapshotTaskRequest."""
+
+    protectedEntities: list[Ref]
+    rule: Ref | None = None
+
+
+class Reversion(Timed, kw_only=True):
+    """SnapshotReversionTaskRequest."""
+
+    snapshot: Ref | None = None
+    protectedEntitySnapshot: Ref | None = None
+
+
+class SnapshotsCleanup(Timed, kw_only=True):
+    """SnapshotsCleanupTaskRequest."""
+
+    protectedEntities: list[Ref]
+
+
+class Tapes(Timed, kw_only=True):
+    """EjectTapeTaskRequest and ImportTapeTaskRequest."""
+
+    tapes: list[Ref]
+    tapeLocation: Ref | None = None
+    backupDestination: Ref | None = None
+
+
+class TapeManagers(Timed, kw_only=True):
+    """TapeManagerInventorySyncTaskRequest."""
+
+    tapeManagers: list[Ref]
+
+
+class ForCloud(Timed, kw_only=True):
+    """ImportForCloudTaskRequest."""
+
+    backup: Ref | None = None
+    backupLocation: LocationRef | None = None
+    cloudServiceProvider: Ref | None = None
+    dstProtectedEntity: TypedRef | None = None
+    restorePath: str | None = None
+    overwrite: bool | None = None
+    taskFiles: list[TaskFile] | None = None
+    paths: list[str] | None = None
+    restoreOptions: dict[str, Any] | None = None
+
+
+class FeatureOptions(msgspec.Struct):
+    """What to do with one feature of a cloud account."""
+
+    feature: str
+    options: dict[str, Any] | None = None
+
+
+class PerFeature(ForCloud, kw_only=True):
+    """CloudTaskWithOptionsPerFeatureRequest."""
+
+    optionsPerFeature: list[FeatureOptions] | None = None
+
+
+class ForAgent(Timed, kw_only=True):
+    """ImportForAgentTaskRequest."""
+
+    backup: Ref | None = None
+    backupLocation: LocationRef | None = None
+    osAgent: Ref | None = None
+    restorePath: str | None = None
+    paths: list[str] | None = None
+    overwrite: bool | None = None
+
+
+class Upload(Timed, kw_only=True):
+    """UploadFilesRequest."""
+
+    mountedBackup: Ref
+    paths: list[str]
+    destinationPath: str | None = None
+    node: Ref | None = None
+
+
+def _plan(kind: str, check: Callable[[Any, Catalogue], None]) -> Callable[..., Plan]:
+    """A planner that finds every fault of a request before it says that the kind is to come."""
+
+    def plan(request: Any, catalogue: Catalogue, ask: Ask) -> Plan:
+        planning.task(kind, "upkeep", ask, request, refs={})
+        check(request, catalogue)
+        raise KindUnavailable(
+            f"tasks of type {kind} are not available yet in this version; nothing was started",
+            type=kind,
+        )
+
+    return plan
+
+
+def _backup(request: Any, catalogue: Catalogue) -> None:
+    chosen(request.backup, request.backupLocation, catalogue)
+    _known(request, catalogue)
+
+
+def _mount(request: Any, catalogue: Catalogue) -> None:
+    if request.mode is MountMode.MANUAL and not request.mountedFileSystems:
+        raise Malformed("mountedFileSystems: name at least one", field="mountedFileSystems")
+    if request.mode is MountMode.ISCSI and not request.mountedDisks:
+        raise Malformed("mountedDisks: name at least one", field="mountedDisks")
+    if request.unmountTime is not None and request.unmountTime < 0:
+        raise Malformed("unmountTime: a duration in ms, from 0", field="unmountTime")
+    _backup(request, catalogue)
+
+
+def _known(request: Any, catalogue: Catalogue) -> None:
+    """References to what this server knows must lead somewhere.  Raises NotFound."""
+    if ref := getattr(request, "node", None):
+        catalogue.node(ref.guid)
+    if ref := getattr(request, "hypervisor", None):
+        catalogue.hypervisor(ref.guid)
+    if ref := getattr(request, "hypervisorManager", None):
+        catalogue.record("hypervisor-manager", ref.guid)
+    if ref := getattr(request, "backupDestination", None):
+        catalogue.destination(ref.guid)
+    if ref := getattr(request, "rule", None):
+        catalogue.record("rule", ref.guid)
+
+
+def _entities(request: Any, catalogue: Catalogue) -> None:
+    refs = planning.some("protectedEntities", request.protectedEntities)
+    catalogue.entities_of([ref.guid for ref in refs])
+    _known(request, catalogue)
+
+
+def _list_of(field: str) -> Callable[[Any, Catalogue], None]:
+    def check(request: Any, catalogue: Catalogue) -> None:
+        planning.some(field, getattr(request, field))
+        _known(request, catalogue)
+
+    return check
+
+
+def _reversion(request: Any, catalogue: Catalogue) -> None:
+    if not request.snapshot and not request.protectedEntitySnapshot:
+        raise Malformed("snapshot: name the one to go back to", field="snapshot")
+
+
+def _migration(request: Any, catalogue: Catalogue) -> None:
+    if not request.mountedBackup and not request.protectedEntity:
+        raise Malformed("mountedBackup: name what is to move", field="mountedBackup")
+    if request.protectedEntity:
+        catalogue.entity(request.protectedEntity.guid)
+    _known(request, catalogue)
+
+
+def _upload(request: Any, catalogue: Catalogue) -> None:
+    if not request.paths:
+        raise Malformed("paths: name at least one", field="paths")
+    _known(request, catalogue)
+
+
+def _way(
+    path: str,
+    kind: str,
+    request: type[msgspec.Struct],
+    check: Callable[[Any, Catalogue], None],
+    summary: str,
+    *,
+    many: bool = True,
+) -> Submission:
+    return Submission(path, request, _plan(kind, check), many=many, summary=summary)
+
+
+_SNAPSHOT = "Create snapshot task."
+WAYS = (
+    _way(
+        "restore-and-mount",
+        "MOUNT",
+        RestoreAndMount,
+        _mount,
+        "Create restore and mount task.",
+        many=False,
+    ),
+    _way(
+        "instant-restore",
+        "MOUNT",
+        InstantRestore,
+        _mount,
+        "Create restore and mount task for handling instant restore.",
+        many=False,
+    ),
+    _way(
+        "live-migration",
+        "LIVE_MIGRATION",
+        LiveMigration,
+        _migration,
+        "Create live migration task.",
+        many=False,
+    ),
+    _way("mount", "MOUNT", Mounted, _known, "Create mount task.", many=False),
+    _way("unmount", "UNMOUNT", Mounted, _known, "Create unmount task.", many=False),
+    _way("snapshot", "SNAPSHOT", Snapshot, _entities, _SNAPSHOT),
+    _way("vm-snapshot", "SNAPSHOT", Snapshot, _entities, _SNAPSHOT),
+    _way(
+        "revert",
+        "SNAPSHOT_REVERSION",
+        Reversion,
+        _reversion,
+        "Create snapshot reversion task.",
+        many=False,
+    ),
+    _way(
+        "remove-old-snapshots",
+        "SNAPSHOT_CLEANUP",
+        SnapshotsCleanup,
+        _entities,
+        "Create tasks to remove old snapshots.",
+    ),
+    _way("eject-tape", "EJECT_TAPE", Tapes, _list_of("tapes"), "Create eject tape task."),
+    _way("import-tape", "IMPORT_TAPE", Tapes, _list_of("tapes"), "Create import tape task."),
+    _way(
+        "tape-manager-inventory-sync",
+        "TAPE_MANAGER_INVENTORY_SYNC",
+        TapeManagers,
+        _list_of("tapeManagers"),
+        "Create tape manager inventory synchronization task.",
+    ),
+    _way("import-for-cloud", "IMPORT", ForCloud, _backup, "Create import task for cloud."),
+    _way(
+        "import-for-cloud/per-feature",
+        "IMPORT",
+        PerFeature,
+        _backup,
+        "Create import task for cloud, with options per feature.",
+    ),
+    _way("import-for-os-agent", "IMPORT", ForAgent, _backup, "Create import task for agent."),
+    _way("upload", "UPLOAD", Upload, _upload, "Create upload task.", many=False),
+)

@@ -1,0 +1,81 @@
+"""Logging in: guesses are slowed down, portals that log in on every request are not.
+
+A login that was right a moment ago is recognised without the slow hash, and is let in whatever
+strangers try meanwhile.  What is kept for that is a keyed digest that dies with the process.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import time
+from collections import OrderedDict, deque
+from threading import Lock
+
+from haulback.errors import TooMany, Unauthenticated
+from haulback.server.store import access
+from haulback.server.store.access import Account
+from haulback.server.store.engine import Store
+
+_FRESH = 300.0  # seconds for which a right login is recognised
+_WINDOW, _GUESSES = 60.0, 10  # wrong ones from one place for one login
+_KEPT = 10_000
+
+
+class Door:
+    """Recognises and slows down, per server process."""
+
+    def __init__(self) -> None:
+        self._key = os.urandom(32)
+        self._lock = Lock()
+        self._right: OrderedDict[bytes, float] = OrderedDict()
+        self._wrong: OrderedDict[tuple[str, str], deque[float]] = OrderedDict()
+
+    def enter(self, store: Store, login: str, password: str, place: str) -> Account:
+        """The account, for the right password.  Raises Unauthenticated or TooMany."""
+        with store.read() as sql:
+            who, stored = access.stored_password(sql, login)
+        # With the stored hash in it, a changed password makes the old mark worthless.
+        said = "\0".join((login, password, stored)).encode("utf-8", "surrogatepass")
+        mark = hmac.digest(self._key, said, hashlib.sha256)
+        if who is not None and self._is_fresh(mark):
+            return who
+        self._slow_down((login, place))
+        # Slow on purpose: not inside a transaction that others wait for.
+        if not access.check_password(stored, password) or who is None:
+            self._missed((login, place))
+            raise Unauthenticated("login or password is wrong")
+        with self._lock:
+            self._wrong.pop((login, place), None)
+            self._right[mark] = time.monotonic() + _FRESH
+            while len(self._right) > _KEPT:
+                self._right.popitem(last=False)
+        return who
+
+    def _is_fresh(self, mark: bytes) -> bool:
+        with self._lock:
+            until = self._right.get(mark, 0.0)
+            if until <= time.monotonic():
+                self._right.pop(mark, None)
+                return False
+            return True
+
+    def _slow_down(self, who: tuple[str, str]) -> None:
+        with self._lock:
+            misses = self._wrong.get(who, deque())
+            while misses and misses[0] < time.monotonic() - _WINDOW:
+                misses.popleft()
+            if len(misses) >= _GUESSES:
+                wait = int(misses[0] + _WINDOW - time.monotonic()) + 1
+                raise TooMany(
+                    f"too many wrong passwords for {who[0][:60]!r}; try again in {wait} seconds",
+                    retryAfter=wait,
+                )
+
+    def _missed(self, who: tuple[str, str]) -> None:
+        with self._lock:
+            self._wrong.setdefault(who, deque(maxlen=_GUESSES)).append(time.monotonic())
+            self._wrong.move_to_end(who)
+            while len(self._wrong) > _KEPT:
+                self._wrong.popitem(last=False)

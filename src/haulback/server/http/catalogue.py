@@ -1,0 +1,396 @@
+"""What is stored and what was brought back: backups, their locations and files, restore jobs."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from haulback.errors import Conflict, Malformed, NotFound
+from haulback.inventory.disks import disk_guid, file_guid
+from haulback.inventory.records import Backup
+from haulback.server.http import lists, queries
+from haulback.server.http.operation import FLAG, GUID, TEXT, Call, Param, Reply, Room
+from haulback.server.store import shelves, tables
+from haulback.server.store.catalogue import SqlCatalogue, change
+from haulback.server.store.shelves import RestoreJob, Wanted
+from haulback.wire import Label, Named, Ref, label
+
+_STATUSES = {"FAILED", "INPROGRESS", "PARTIAL_SUCCESS", "QUEUED", "SUCCESS", "SUCCESS_REMOVED"}
+_PLACES = {"PRESENT", "REMOVED", "FAILED", "IN_PROGRESS"}
+_BY_STATUS = {
+    "SUCCESS": "PRESENT",
+    "PARTIAL_SUCCESS": "FAILED",
+    "FAILED": "FAILED",
+    "SUCCESS_REMOVED": "REMOVED",
+    "QUEUED": "IN_PROGRESS",
+    "INPROGRESS": "IN_PROGRESS",
+}
+_TYPES = {"FULL", "INCREMENTAL", "SYNCHRONIZATION", "SYNTHETIC"}
+room = Room()
+
+
+class Hint(Enum):
+    """What retention is to do with a backup whatever its age."""
+
+    STANDARD_RETENTION = "STANDARD_RETENTION"
+    TO_REMOVE = "TO_REMOVE"
+    ARCHIVE = "ARCHIVE"
+
+
+class Location(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """Where a copy of a backup lies."""
+
+    guid: str
+    backup: Named
+    backupDestination: Named
+    roleType: Label
+    status: Label
+    retentionHint: Label
+    type: Label
+    snapshotTime: int | None = None
+    archiveExpire: int | None = None
+
+
+class BackupRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """A backup; times in epoch ms, sizes in bytes."""
+
+    guid: str
+    name: str
+    protectedEntity: Named
+    type: Label
+    status: Label
+    backupTime: int
+    size: int
+    transferredSize: int
+    storedSize: int
+    hidden: bool = False
+    warnings: list[str]
+    warningsPresent: bool
+    warningsAcknowledged: bool
+    backupLocations: list[Location]
+    taskTimeStats: dict[str, int]
+    iscsiMountable: bool
+    networkInterfaceCards: list[dict[str, Any]]
+    statusInfo: str | None = None
+    snapshotTime: int | None = None
+    taskDurationTime: int | None = None
+    description: str | None = None
+    parentBackup: Named | None = None
+    originEntity: dict[str, Any] | None = None
+    backupRule: Named | None = None
+    archiveExpire: int | None = None
+
+
+class File(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """A disk of a backup, as a file to restore."""
+
+    guid: str
+    path: str
+    originalPath: str
+    objectName: str
+    size: int
+    mountable: bool
+    iscsiMountable: bool
+    encryption: int
+    backup: Named
+    backupFileType: Label
+    format: Label
+    locations: list[Named]
+    vmDisk: dict[str, Any]
+    backupTime: int | None = None
+    storageId: str | None = None
+
+
+class Job(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """A restore job; times in epoch ms."""
+
+    guid: str
+    restoreTime: int
+    restoreType: Label
+    status: Label
+    protectedEntity: Named
+    backup: dict[str, Any]
+    taskTimeStats: dict[str, int]
+    statusInfo: str | None = None
+    finishTime: int | None = None
+    target: dict[str, Any] | None = None
+
+
+class TextValue(msgspec.Struct):
+    """StringDTO."""
+
+    value: str
+
+
+class FlagValue(msgspec.Struct):
+    """A yes or a no."""
+
+    value: bool
+
+
+class Marks(msgspec.Struct):
+    """Which locations to mark, and how; an ARCHIVE may have an end."""
+
+    backupLocations: list[Ref]
+    retentionHint: Hint
+    archiveExpire: int | None = None
+
+
+_FILTERS = (
+    *lists.COMMON,
+    *lists.SPAN,
+    lists.ENTITY,
+    *(Param(name, f"Of this {name.replace('-', ' ')}.", GUID) for name in (
+        "backup-destination", "backup-rule", "hypervisor", "parent-backup",
+    )),
+    Param("nameLike", "Part of the machine's name.", TEXT),
+    Param("only-mountable", "Only those that can be restored.", FLAG),
+    Param("min-size", "At least so many bytes.", lists.TIME),
+    Param("status", "With these statuses.", {"enum": sorted(_STATUSES)}, many=True),
+    Param("type", "Of this type.", {"enum": sorted(_TYPES)}),
+)  # fmt: skip
+
+
+@room("GET", "/backups", "Backups.", answer=BackupRecord, many=True, query=_FILTERS)
+def list_backups(call: Call) -> Reply:
+    """A page of backups, the newest first."""
+    return _list(call, _wanted(call), _backup)
+
+
+@room("GET", "/backups/{guid}", "One backup.", answer=BackupRecord)
+def one_backup(call: Call) -> BackupRecord:
+    """One backup."""
+    with call.app.store.read() as sql:
+        known = SqlCatalogue(sql, call.who.scope)
+        return _backup(known.backup(call.guid), known)
+
+
+@room("PUT", "/backups/{guid}/description", "Describe a backup.", request=TextValue, status=204)
+def describe(call: Call) -> None:
+    """Words about a backup."""
+    wanted: TextValue = call.read(TextValue)
+    _set(call, "describe backup", description=wanted.value[:4000])
+
+
+@room("PUT", "/backups/{guid}/warnings-acknowledged", "Acknowledge warnings.", request=FlagValue,
+      status=204)  # fmt: skip
+def acknowledge(call: Call) -> None:
+    """Somebody has read the warnings."""
+    wanted: FlagValue = call.read(FlagValue)
+    _set(call, "acknowledge warnings", acknowledged=wanted.value)
+
+
+def _set(call: Call, what: str, **values: Any) -> None:
+    with call.app.change(call.who, what, call.guid) as done:
+        before = SqlCatalogue(done.sql, call.who.scope).backup(call.guid)
+        change(done.sql, tables.backup, msgspec.structs.replace(before, **values))
+        done.before = {name: getattr(before, name) for name in values}
+        done.after = values
+
+
+@room("GET", "/backup-locations", "Where backups lie.", answer=Location, many=True, query=(
+    *_FILTERS,
+    Param("location-status", "With these statuses.", {"enum": sorted(_PLACES)}, many=True),
+    Param("backup", "Of this backup.", GUID),
+))  # fmt: skip
+def list_locations(call: Call) -> Reply:
+    """Where backups lie, the newest first."""
+    if backup := queries.guid(call, "backup"):
+        with call.app.store.read() as sql:
+            known = SqlCatalogue(sql, call.who.scope)
+            return Reply([_location(known.backup(backup), known)], headers={"X-Total-Count": "1"})
+    wanted = _wanted(call)
+    if places := queries.names(call, "location-status", _PLACES):
+        wanted.statuses = [s for s, place in _BY_STATUS.items() if place in places]
+    elif not wanted.statuses:
+        wanted.statuses = ["SUCCESS"]
+    return _list(call, wanted, _location)
+
+
+@room("GET", "/backup-locations/{guid}", "One location.", answer=Location)
+def one_location(call: Call) -> Location:
+    """One location."""
+    with call.app.store.read() as sql:
+        known = SqlCatalogue(sql, call.who.scope)
+        return _location(known.location(call.guid), known)
+
+
+@room("POST", "/retention/mark-backups", "Mark backups for retention.", request=Marks, status=204)
+def mark(call: Call) -> None:
+    """Have backups removed at the next clean-up, kept as an archive, or treated as usual."""
+    wanted: Marks = call.read(Marks)
+    if wanted.archiveExpire is not None and wanted.retentionHint is not Hint.ARCHIVE:
+        raise Malformed("archiveExpire: goes with ARCHIVE", field="archiveExpire")
+    with call.app.change(call.who, "mark backups") as done:
+        known = SqlCatalogue(done.sql, call.who.scope)
+        found = [known.location(ref.guid) for ref in wanted.backupLocations]
+        for one in found:
+            _mark(done.sql, one, wanted, done.now)
+        done.before = {one.guid: one.hint for one in found}
+        done.after = wanted
+
+
+def _mark(sql: sa.Connection, one: Backup, wanted: Marks, now: int) -> None:
+    if wanted.retentionHint is Hint.TO_REMOVE and one.locked(now):
+        raise Conflict(f"backup {one.guid} is locked until {one.keep_until} (epoch ms)")
+    until = one.keep_until
+    if wanted.retentionHint is Hint.ARCHIVE:
+        # A lock is never shortened.
+        until = max(until or 0, wanted.archiveExpire) if wanted.archiveExpire else None
+        until = one.keep_until if until is None and one.locked(now) else until
+    after = msgspec.structs.replace(one, hint=wanted.retentionHint.value, keep_until=until)
+    change(sql, tables.backup, after)
+
+
+@room("GET", "/backup-files", "Files of a backup.", answer=File, many=True,
+      query=(Param("backup", "Whose files.", GUID),))  # fmt: skip
+def list_files(call: Call) -> list[File]:
+    """The disks of a backup."""
+    return _files(call)
+
+
+@room("GET", "/backup-files/detailed/for-restore", "Files to restore.", answer=File, many=True,
+      query=(Param("backup", "Whose files.", GUID),
+             Param("with-modified-configs", "Accepted, there are none.", FLAG)))  # fmt: skip
+def files_to_restore(call: Call) -> list[File]:
+    """The disks of a backup, as a restore takes them in `taskFiles`."""
+    return _files(call)
+
+
+def _files(call: Call) -> list[File]:
+    guid = queries.guid(call, "backup")
+    if guid is None:
+        raise Malformed("backup: name one", field="backup")
+    with call.app.store.read() as sql:
+        one = SqlCatalogue(sql, call.who.scope).backup(guid)
+    return [_file(one, disk) for disk in one.files]
+
+
+@room("GET", "/restore-jobs", "Restore jobs.", answer=Job, many=True,
+      query=(*lists.COMMON, *lists.SPAN, lists.ENTITY))  # fmt: skip
+def list_jobs(call: Call) -> Reply:
+    """A page of restore jobs, the newest first."""
+    with call.app.store.read() as sql:
+        found, total = shelves.restore_jobs(sql, lists.wanted(call))
+    return lists.page(found, total, _job)
+
+
+@room("GET", "/restore-jobs/{guid}", "One restore job.", answer=Job)
+def one_job(call: Call) -> Job:
+    """One restore job."""
+    with call.app.store.read() as sql:
+        found = shelves.restore_job(sql, call.guid, call.who.scope)
+    if found is None:
+        raise NotFound(f"there is no restore job {call.guid}", guid=call.guid)
+    return _job(found)
+
+
+def _wanted(call: Call) -> Wanted:
+    statuses = queries.names(call, "status", _STATUSES)
+    if queries.flag(call, "only-mountable"):
+        statuses = ["SUCCESS"]
+    return lists.wanted(
+        call,
+        destination=queries.guid(call, "backup-destination"),
+        rule=queries.guid(call, "backup-rule"),
+        hypervisor=queries.guid(call, "hypervisor"),
+        parent=queries.guid(call, "parent-backup"),
+        statuses=statuses,
+        types=queries.names(call, "type", _TYPES),
+        name=queries.one(call, "nameLike"),
+        min_size=queries.number(call, "min-size", 1 << 53),
+    )
+
+
+def _list(call: Call, wanted: Wanted, view: Any) -> Reply:
+    with call.app.store.read() as sql:
+        found, total = shelves.backups(sql, wanted)
+        known = SqlCatalogue(sql)
+        return lists.page(found, total, lambda one: view(one, known))
+
+
+def _backup(one: Backup, known: SqlCatalogue) -> BackupRecord:
+    ran = sum(one.times.get(name, 0) for name in ("exportTime", "storeTime"))
+    return BackupRecord(
+        guid=one.guid,
+        name=one.entity_name,
+        protectedEntity=Named(one.entity, one.entity_name, label("VM")),
+        type=label(one.type),
+        status=label(one.status),
+        statusInfo=one.status_info,
+        backupTime=one.created,
+        snapshotTime=one.snapshot_time,
+        size=one.size,
+        transferredSize=one.read,
+        storedSize=one.stored,
+        warnings=one.warnings,
+        warningsPresent=bool(one.warnings),
+        warningsAcknowledged=one.acknowledged,
+        description=one.description,
+        parentBackup=Named(one.parent) if one.parent else None,
+        backupLocations=[_location(one, known)],
+        originEntity=one.origin or None,
+        backupRule=Named(one.rule) if one.rule else None,
+        taskTimeStats=one.times,
+        taskDurationTime=ran or None,
+        iscsiMountable=False,
+        networkInterfaceCards=[],
+        archiveExpire=one.keep_until,
+    )
+
+
+def _location(one: Backup, known: SqlCatalogue) -> Location:
+    to = known.destination(one.destination)
+    return Location(
+        guid=one.location,
+        backup=Named(one.guid, one.entity_name),
+        snapshotTime=one.snapshot_time,
+        backupDestination=Named(to.guid, to.name),
+        roleType=label("PRIMARY"),
+        status=label(_BY_STATUS[one.status]),
+        retentionHint=label(one.hint),
+        archiveExpire=one.keep_until,
+        type=label(one.type),
+    )
+
+
+def _file(one: Backup, disk: dict[str, Any]) -> File:
+    name = str(disk["name"])
+    shown = {"guid": disk_guid(one.entity, name), "name": name, "excludedFromBackup": False}
+    return File(
+        guid=file_guid(one.guid, name),
+        path=name,
+        originalPath=name,
+        objectName=name,
+        size=int(disk["size"]),
+        backupTime=one.snapshot_time,
+        mountable=False,
+        iscsiMountable=False,
+        encryption=1,
+        backup=Named(one.guid, one.entity_name),
+        backupFileType=label("DISK" if one.type == "FULL" else "DISK_INC"),
+        format=label(str(disk.get("format", "raw")).upper()),
+        locations=[Named(one.location)],
+        vmDisk=shown,
+    )
+
+
+def _job(one: RestoreJob) -> Job:
+    backup = {"guid": one.backup, "name": one.entity_name, "size": one.size}
+    if one.snapshot_time is not None:
+        backup["snapshotTime"] = one.snapshot_time
+    return Job(
+        guid=one.guid,
+        restoreTime=one.created,
+        restoreType=label(one.type),
+        status=label(one.status),
+        statusInfo=one.status_info,
+        protectedEntity=Named(one.entity, one.entity_name, label("VM")),
+        backup=backup,
+        taskTimeStats=one.times,
+        finishTime=one.finished,
+        target=one.target,
+    )

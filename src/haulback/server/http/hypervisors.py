@@ -1,0 +1,203 @@
+"""Hypervisors and destinations: where machines live and where backups go."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from haulback.inventory.records import Destination, Hypervisor
+from haulback.inventory.retention import Retention
+from haulback.server import stock
+from haulback.server.http import lists, queries, views
+from haulback.server.http.operation import GUID, Call, Param, Reply, Room
+from haulback.server.store import shelves
+from haulback.server.store.catalogue import SqlCatalogue
+from haulback.tasks.shapes import TaskDetails
+from haulback.wire import Label, Named, label
+
+room = Room()
+
+
+class HypervisorRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """A hypervisor."""
+
+    guid: str
+    name: str
+    host: str
+    type: Label
+    driver: str
+    path: str
+    licenseCovered: bool
+    vmCount: int
+    user: str
+    node: Named | None = None
+    cluster: Named | None = None
+    hypervisorManager: Named | None = None
+    storageId: str | None = None
+    task: TaskDetails | None = None
+
+
+class DestinationRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """A backup destination; spaces in bytes."""
+
+    guid: str
+    name: str
+    type: Label
+    driver: str
+    path: str
+    initialized: bool
+    retention: Retention
+    node: Named | None = None
+    totalUsedSpace: int | None = None
+    totalAvailableSpace: int | None = None
+    task: TaskDetails | None = None
+
+
+@room("GET", "/hypervisors", "All hypervisors.", answer=HypervisorRecord, many=True,
+      query=(Param("hypervisor-manager", "Of this manager.", GUID), *lists.COMMON))  # fmt: skip
+def list_hypervisors(call: Call) -> Reply:
+    """All hypervisors, or those of a manager."""
+    manager, text = queries.guid(call, "hypervisor-manager"), queries.one(call, "filter")
+    with call.app.store.read() as sql:
+        found = [
+            one
+            for one in shelves.places(sql, Hypervisor)
+            if (not manager or one.settings.get("hypervisorManager") == manager)
+            and (not text or text.lower() in one.name.lower())
+        ]
+        shown = [_hypervisor(one, *_around(sql)) for one in _paged(call, found)]
+    return Reply(shown, headers={"X-Total-Count": str(len(found))})
+
+
+def _around(sql: Any) -> tuple[dict[str, int], SqlCatalogue]:
+    return shelves.machine_counts(sql), SqlCatalogue(sql)
+
+
+def _paged(call: Call, found: list[Any]) -> list[Any]:
+    page, size = queries.paging(call)
+    return found[page * size : (page + 1) * size]
+
+
+@room("GET", "/hypervisors/{guid}", "One hypervisor.", answer=HypervisorRecord)
+def one_hypervisor(call: Call) -> HypervisorRecord:
+    """One hypervisor."""
+    with call.app.store.read() as sql:
+        counts, known = _around(sql)
+        return _hypervisor(known.hypervisor(call.guid), counts, known)
+
+
+@room("POST", "/hypervisors", "Add a hypervisor.", request=stock.NewHypervisor,
+      answer=HypervisorRecord, status=201)  # fmt: skip
+def add_hypervisor(call: Call) -> HypervisorRecord:
+    """Add one; its machines are listed by the task in the answer."""
+    record, task = stock.add_hypervisor(call.app, call.read(stock.NewHypervisor), call.who)
+    with call.app.store.read() as sql:
+        shown = _hypervisor(record, *_around(sql))
+    shown.task = views.details(task)
+    return shown
+
+
+@room("PUT", "/hypervisors/{guid}", "Change a hypervisor.", request=stock.ChangedHypervisor,
+      answer=HypervisorRecord)  # fmt: skip
+def change_hypervisor(call: Call) -> HypervisorRecord:
+    """Rename it, or put it under a manager."""
+    wanted = call.read(stock.ChangedHypervisor)
+    record = stock.change_hypervisor(call.app, call.guid, wanted, call.who)
+    with call.app.store.read() as sql:
+        return _hypervisor(record, *_around(sql))
+
+
+@room("DELETE", "/hypervisors/{guid}", "Remove a hypervisor.", status=204)
+def remove_hypervisor(call: Call) -> None:
+    """Remove one whose machines have no backups."""
+    stock.remove_hypervisor(call.app, call.guid, call.who)
+
+
+@room("GET", "/backup-destinations", "All destinations.", answer=DestinationRecord, many=True,
+      query=lists.COMMON)  # fmt: skip
+def list_destinations(call: Call) -> Reply:
+    """All destinations."""
+    text = queries.one(call, "filter")
+    with call.app.store.read() as sql:
+        found = shelves.places(sql, Destination)
+    found = [one for one in found if not text or text.lower() in one.name.lower()]
+    shown = [_destination(one) for one in _paged(call, found)]
+    return Reply(shown, headers={"X-Total-Count": str(len(found))})
+
+
+@room("POST", "/backup-destinations/usable-for-vms", "Destinations that machines can go to.",
+      request=list[dict[str, Any]], answer=DestinationRecord, many=True)  # fmt: skip
+def usable(call: Call) -> list[DestinationRecord]:
+    """Those that the nodes of all the machines named can reach."""
+    machines: list[stock.AnyRef] = call.read(list[stock.AnyRef])
+    found = stock.usable_for(call.app, [one.guid for one in machines], call.who)
+    return [_destination(one) for one in found]
+
+
+@room("GET", "/backup-destinations/{guid}", "One destination.", answer=DestinationRecord)
+def one_destination(call: Call) -> DestinationRecord:
+    """One destination."""
+    with call.app.store.read() as sql:
+        return _destination(SqlCatalogue(sql).destination(call.guid))
+
+
+@room("POST", "/backup-destinations", "Add a destination.", request=stock.NewDestination,
+      answer=DestinationRecord, status=201)  # fmt: skip
+def add_destination(call: Call) -> DestinationRecord:
+    """Add one; its repository is made by the task in the answer."""
+    record, task = stock.add_destination(call.app, call.read(stock.NewDestination), call.who)
+    shown = _destination(record)
+    shown.task = views.details(task)
+    return shown
+
+
+@room("PUT", "/backup-destinations/{guid}", "Change a destination.",
+      request=stock.ChangedDestination, answer=DestinationRecord)  # fmt: skip
+def change_destination(call: Call) -> DestinationRecord:
+    """Rename it, or set what it keeps."""
+    wanted = call.read(stock.ChangedDestination)
+    return _destination(stock.change_destination(call.app, call.guid, wanted, call.who))
+
+
+@room("DELETE", "/backup-destinations/{guid}", "Remove a destination.", status=204)
+def remove_destination(call: Call) -> None:
+    """Remove one that holds no backup; its files stay."""
+    stock.remove_destination(call.app, call.guid, call.who)
+
+
+def _hypervisor(one: Hypervisor, counts: dict[str, int], known: SqlCatalogue) -> HypervisorRecord:
+    settings = one.settings
+    return HypervisorRecord(
+        guid=one.guid,
+        name=one.name,
+        host=one.name,
+        type=label("IMAGE_FOLDER"),
+        driver=one.driver,
+        path=str(one.config.get("path", "")),
+        licenseCovered=True,
+        vmCount=counts.get(one.guid, 0),
+        user="",
+        node=known.node(one.node) if one.node else None,
+        cluster=Named(settings["cluster"]) if settings.get("cluster") else None,
+        hypervisorManager=Named(manager)
+        if (manager := settings.get("hypervisorManager"))
+        else None,
+        storageId=settings.get("storage"),
+    )
+
+
+def _destination(one: Destination) -> DestinationRecord:
+    known = one.total_space is not None and one.used_space is not None
+    return DestinationRecord(
+        guid=one.guid,
+        name=one.name,
+        type=label("FILESYSTEM"),
+        driver=one.driver,
+        path=str(one.config.get("path", "")),
+        initialized=one.repository is not None,
+        retention=stock.retention_of(one),
+        node=Named(one.node) if one.node else None,
+        totalUsedSpace=one.used_space,
+        totalAvailableSpace=(one.total_space or 0) - (one.used_space or 0) if known else None,
+    )

@@ -1,0 +1,308 @@
+"""Virtual machines and their disks, as portals read and set them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from haulback.errors import Conflict, Malformed, NotFound
+from haulback.inventory.disks import disk_guid
+from haulback.inventory.records import Disk, Entity
+from haulback.server.http import lists, queries
+from haulback.server.http.operation import GUID, Call, Param, Reply, Room
+from haulback.server.store import shelves, tables
+from haulback.server.store.catalogue import SqlCatalogue, change
+from haulback.server.store.ledger import SqlLedger
+from haulback.wire import Label, Named, Ref, label
+
+_DAY_MS = 86_400_000
+room = Room()
+
+
+class Machine(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """A virtual machine.  `backupUpToDate` is absent where no schedule applies."""
+
+    guid: str
+    name: str
+    uuid: str
+    present: bool
+    type: Label
+    hypervisor: Named
+    hvType: Label
+    restoreStatus: str
+    restorable: bool
+    tags: list[str]
+    disks: list[Disk]
+    hvManager: Named | None = None
+    hvCluster: Named | None = None
+    project: str | None = None
+    vmBackupPolicy: Named | None = None
+    snapshotMgmtPolicy: Named | None = None
+    backupUpToDate: bool | None = None
+    lastBackup: int | None = None
+    lastSuccessfulBackupSize: int | None = None
+    lastSuccessfulFullBackup: Named | None = None
+    lastSuccessfulFullBackupSize: int | None = None
+    lastSuccessfulIncBackup: Named | None = None
+    lastSuccessfulIncBackupSize: int | None = None
+    settings: dict[str, Any] | None = None
+
+
+class MachineSettings(msgspec.Struct):
+    """What people may set of a machine: portals send the whole record back."""
+
+    vmBackupPolicy: Ref | None = None
+    snapshotMgmtPolicy: Ref | None = None
+    project: str | None = None
+
+
+class DiskRecord(msgspec.Struct, kw_only=True):
+    """A disk, size in bytes."""
+
+    guid: str
+    name: str
+    uuid: str
+    size: int
+    present: bool
+    supported: bool
+    type: Label
+    excludedFromBackup: bool
+
+
+class DiskSettings(msgspec.Struct):
+    """What people may set of a disk."""
+
+    excludedFromBackup: bool
+
+
+class Entities(msgspec.Struct):
+    """Machines a portal asks about."""
+
+    entities: list[Ref]
+
+
+class Reason(msgspec.Struct):
+    """Why no increment can be made."""
+
+    name: str
+    description: str
+
+
+class NotIncremental(msgspec.Struct):
+    """A machine that can only be backed up in full, and why."""
+
+    virtualMachine: Machine
+    reasons: list[Reason]
+
+
+@room("GET", "/virtual-machines", "Machines.", answer=Machine, many=True, query=(
+    Param("hypervisor", "On this hypervisor.", GUID), *lists.COMMON,
+))  # fmt: skip
+def list_machines(call: Call) -> Reply:
+    """A page of machines, or all."""
+    wanted = lists.wanted(call, hypervisor=queries.guid(call, "hypervisor"))
+    with call.app.store.read() as sql:
+        found, total = shelves.machines(sql, wanted)
+        known = SqlCatalogue(sql)
+        return lists.page(found, total, lambda one: _machine(one, known, call.app.clock.now_ms()))
+
+
+@room("GET", "/virtual-machines/{guid}", "One machine.", answer=Machine)
+def one_machine(call: Call) -> Machine:
+    """One machine."""
+    with call.app.store.read() as sql:
+        known = SqlCatalogue(sql, call.who.scope)
+        return _machine(known.entity(call.guid), known, call.app.clock.now_ms())
+
+
+@room("PUT", "/virtual-machines/{guid}/settings", "Change a machine's settings.",
+      request=MachineSettings, status=204)  # fmt: skip
+def set_machine(call: Call) -> None:
+    """Policies and project; what is absent stays."""
+    wanted: MachineSettings = call.read(MachineSettings)
+    if wanted.project is not None and not 0 < len(wanted.project) <= 80:
+        raise Malformed("project: 1 to 80 characters", field="project")
+    with call.app.change(call.who, "set machine", call.guid) as done:
+        known = SqlCatalogue(done.sql, call.who.scope)
+        before = known.entity(call.guid)
+        settings = dict(before.settings)
+        for kind, name, ref in (
+            ("vm-backup", "backupPolicy", wanted.vmBackupPolicy),
+            ("vm-snapshot", "snapshotPolicy", wanted.snapshotMgmtPolicy),
+        ):
+            if ref:
+                settings[name] = known.record(kind, ref.guid).guid
+        project = wanted.project or before.project
+        after = msgspec.structs.replace(before, settings=settings, project=project)
+        _write(done.sql, after)
+        if project != before.project:
+            table = tables.backup
+            moved = sa.update(table).where(table.c.entity == after.guid).values(project=project)
+            done.sql.execute(moved)
+        done.before, done.after = before, after
+
+
+def _write(sql: sa.Connection, one: Entity) -> None:
+    change(sql, tables.entity, one)
+
+
+@room("DELETE", "/virtual-machines/{guid}", "Forget a machine.", status=204)
+def remove_machine(call: Call) -> None:
+    """Forget one that is not present and has no backups; POST /tasks/delete does more."""
+    with call.app.change(call.who, "remove machine", call.guid) as done:
+        one = SqlCatalogue(done.sql, call.who.scope).entity(call.guid)
+        done.before = one
+        if one.present:
+            raise Conflict(f"{one.name} is present; it would come back with the next inventory")
+        if not _forget(done.sql, one):
+            raise Conflict(f"{one.name} has backups or tasks; use POST /tasks/delete")
+
+
+@room("DELETE", "/virtual-machines/all-non-present", "Forget machines that are gone.", status=204)
+def remove_absent(call: Call) -> None:
+    """Forget those that are not present and have no backups."""
+    with call.app.change(call.who, "remove machines that are not present") as done:
+        found, _ = shelves.machines(done.sql, shelves.Wanted(scope=call.who.scope))
+        gone = [one.guid for one in found if not one.present and _forget(done.sql, one)]
+        done.before = gone
+
+
+def _forget(sql: sa.Connection, one: Entity) -> bool:
+    SqlLedger(sql, 0).forget_entity(one.guid)
+    query = sa.select(tables.entity.c.guid).where(tables.entity.c.guid == one.guid)
+    return sql.scalar(query) is None
+
+
+@room("POST", "/virtual-machines/incremental-not-possible", "Which cannot be incremental.",
+      request=Entities, answer=NotIncremental, many=True)  # fmt: skip
+def not_incremental(call: Call) -> list[NotIncremental]:
+    """Those of the machines whose next backup will be full whatever is asked, and why."""
+    wanted: Entities = call.read(Entities)
+    with call.app.store.read() as sql:
+        known = SqlCatalogue(sql, call.who.scope)
+        found = []
+        for one in known.entities_of([ref.guid for ref in wanted.entities]):
+            if reasons := _reasons(one, known):
+                shown = _machine(one, known, call.app.clock.now_ms())
+                found.append(NotIncremental(shown, reasons))
+    return found
+
+
+def _reasons(one: Entity, known: SqlCatalogue) -> list[Reason]:
+    if not known.backups_of(one.guid, "SUCCESS"):
+        return [Reason("MISSING_FULL_BACKUP", "There is no backup to build on")]
+    if not known.bases(one.guid):
+        return [Reason("MISSING_BASE", "What the last backup was built on is gone")]
+    return []
+
+
+@room("GET", "/virtual-machine-disks", "Disks of a machine.", answer=DiskRecord, many=True,
+      query=(Param("virtual-machine", "Whose disks.", GUID),))  # fmt: skip
+def list_disks(call: Call) -> list[DiskRecord]:
+    """The disks of a machine."""
+    guid = queries.guid(call, "virtual-machine")
+    if guid is None:
+        raise Malformed("virtual-machine: name a machine", field="virtual-machine")
+    with call.app.store.read() as sql:
+        one = SqlCatalogue(sql, call.who.scope).entity(guid)
+    return [_disk(one, disk) for disk in one.disks]
+
+
+@room("PUT", "/virtual-machine-disks/{guid}/settings", "Change a disk's settings.",
+      request=DiskSettings, status=204)  # fmt: skip
+def set_disk(call: Call) -> None:
+    """Whether backups leave a disk out.  409 when none would be left."""
+    wanted: DiskSettings = call.read(DiskSettings)
+    with call.app.change(call.who, "set disk", call.guid) as done:
+        before, name = _with_disk(done.sql, call)
+        excluded = set(before.settings.get("excludedDisks", []))
+        excluded = excluded | {name} if wanted.excludedFromBackup else excluded - {name}
+        if all(disk.name in excluded for disk in before.disks):
+            raise Conflict(f"{before.name} would have no disk left to back up")
+        settings = {**before.settings, "excludedDisks": sorted(excluded)}
+        after = msgspec.structs.replace(before, settings=settings)
+        _write(done.sql, after)
+        done.before, done.after = before, after
+
+
+def _with_disk(sql: sa.Connection, call: Call) -> tuple[Entity, str]:
+    """The machine of a disk: disks have no rows, their guids follow from what they belong to."""
+    page = 0
+    while True:
+        wanted = shelves.Wanted(scope=call.who.scope, page=page, size=1000)
+        found, _ = shelves.machines(sql, wanted)
+        for one in found:
+            for disk in one.disks:
+                if disk_guid(one.guid, disk.name) == call.guid:
+                    return one, disk.name
+        if len(found) < 1000:
+            raise NotFound(f"there is no disk {call.guid}", guid=call.guid)
+        page += 1
+
+
+def _disk(one: Entity, disk: Disk) -> DiskRecord:
+    return DiskRecord(
+        guid=disk_guid(one.guid, disk.name),
+        name=disk.name,
+        uuid=disk_guid(one.guid, disk.name),
+        size=disk.size,
+        present=one.present,
+        supported=True,
+        type=label(disk.format.upper()),
+        excludedFromBackup=disk.name in one.settings.get("excludedDisks", []),
+    )
+
+
+def _machine(one: Entity, known: SqlCatalogue, now: int) -> Machine:
+    facts, settings = one.facts, one.settings
+    source = known.hypervisor(one.hypervisor)
+    full, inc = (facts.get(f"lastSuccessful{sort}Backup") for sort in ("Full", "Inc"))
+    return Machine(
+        guid=one.guid,
+        name=one.name,
+        uuid=one.uuid,
+        present=one.present,
+        type=label(one.type),
+        hypervisor=Named(source.guid, source.name),
+        hvType=label("IMAGE_FOLDER"),
+        restoreStatus="RESTORABLE" if facts else "NOT_RESTORABLE",
+        restorable=bool(facts),
+        tags=[],
+        disks=one.disks,
+        hvManager=_named(known, "hypervisor-manager", source.settings.get("hypervisorManager")),
+        hvCluster=_named(known, "hypervisor-cluster", source.settings.get("cluster")),
+        project=one.project,
+        vmBackupPolicy=_named(known, "vm-backup", settings.get("backupPolicy")),
+        snapshotMgmtPolicy=_named(known, "vm-snapshot", settings.get("snapshotPolicy")),
+        backupUpToDate=_up_to_date(one, now),
+        lastBackup=facts.get("lastBackup"),
+        lastSuccessfulBackupSize=facts.get("lastSuccessfulBackupSize"),
+        lastSuccessfulFullBackup=_backup(one, full),
+        lastSuccessfulFullBackupSize=facts.get("lastSuccessfulFullBackupSize"),
+        lastSuccessfulIncBackup=_backup(one, inc),
+        lastSuccessfulIncBackupSize=facts.get("lastSuccessfulIncBackupSize"),
+        settings=settings or None,
+    )
+
+
+def _up_to_date(one: Entity, now: int) -> bool | None:
+    """None where no policy applies; else whether the last backup is of the last day."""
+    if not one.settings.get("backupPolicy"):
+        return None
+    return now - int(one.facts.get("lastBackup") or 0) < _DAY_MS
+
+
+def _named(known: SqlCatalogue, kind: str, guid: str | None) -> Named | None:
+    if not guid:
+        return None
+    try:
+        return Named(guid, known.record(kind, guid).name)
+    except NotFound:
+        return None
+
+
+def _backup(one: Entity, fact: dict[str, Any] | None) -> Named | None:
+    """Exporters read the time after " - "."""
+    return Named(fact["guid"], f"{one.name} - {fact['time']}") if fact else None

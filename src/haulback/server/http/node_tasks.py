@@ -1,0 +1,355 @@
+"""The task operations that only the node running a task may use."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from haulback.errors import Forbidden, KindUnavailable, Malformed
+from haulback.ids import guid_of
+from haulback.server import movers, people
+from haulback.server.http import queries, views
+from haulback.server.http.operation import GUID, Call, Param, Reply, Room
+from haulback.server.movers import FullInventory, OneInventory
+from haulback.server.store import nodes, reports
+from haulback.server.store.nodes import Node
+from haulback.tasks.record import Task
+from haulback.tasks.shapes import TaskDetails
+from haulback.tasks.states import BackupType
+from haulback.wire import Ref, parse, read
+
+_MOST_QUEUED = 1000
+_LONGEST_INFO = 1 << 22  # bytes of what a node may report of one task
+room = Room()
+
+
+class DoubleDTO(msgspec.Struct):
+    """Percent done."""
+
+    value: float
+
+
+class StringDTO(msgspec.Struct):
+    """A text."""
+
+    value: str
+
+
+class DataTransferRateRequest(msgspec.Struct):
+    """Bytes per second, bytes, epoch ms."""
+
+    transferRate: float
+    transferredBytes: int | None = None
+    timestamp: int | None = None
+
+
+class UpdateTaskProgressRequest(msgspec.Struct):
+    """Progress counted in objects."""
+
+    processedObjectCount: int
+    totalObjectCount: int
+    progress: float | None = None
+
+
+class UpdateCbtTaskRequest(msgspec.Struct):
+    """The checkpoint of a task; `guid` and `taskGuid` name the task too."""
+
+    cbtId: str
+    task: Ref | None = None
+    guid: str | None = None
+    taskGuid: str | None = None
+
+
+class UpdateIncSnapRequired(msgspec.Struct):
+    """Whether the export has to leave a snapshot."""
+
+    incSnapRequired: bool
+    task: Ref | None = None
+    guid: str | None = None
+    taskGuid: str | None = None
+
+
+class TaskFileDTO(msgspec.Struct):
+    """A file of a task, as the node sees it."""
+
+    backupFile: Ref
+    path: str | None = None
+    diskName: str | None = None
+    storageId: str | None = None
+    excludedFromRestore: bool | None = None
+    originalDiskGuid: str | None = None
+    config: str | None = None
+    markedForRestore: bool | None = None
+
+
+class TaskFilesListRequest(msgspec.Struct):
+    """The files of a task; they replace those it had."""
+
+    taskFiles: list[TaskFileDTO]
+
+
+class TapeManagerInventoryRequest(msgspec.Struct):
+    """What a tape manager holds."""
+
+    tapeManager: Ref | None = None
+    task: Ref | None = None
+    tapeLibraries: list[dict[str, Any]] | None = None
+    tapes: list[dict[str, Any]] | None = None
+
+
+class TransferInfoRequest(msgspec.Struct, omit_defaults=True):
+    """What came of the work: an open object, of which these members are known."""
+
+    transferredBytes: int | None = None
+    totalBytes: int | None = None
+    transferRate: float | None = None
+    files: list[Any] | None = None
+
+
+@room(
+    "GET", "/tasks/queued", "Tasks to be executed by a node.", answer=TaskDetails, many=True,
+    query=(Param("node", "The node that asks.", GUID),), waits=True,
+)  # fmt: skip
+def queued(call: Call) -> list[TaskDetails]:
+    """What a node may start now; waits for it when asked to (`Prefer: wait=30`)."""
+    return [views.details(task) for task in _offer(call, _asking(call))]
+
+
+def _asking(call: Call) -> Node | None:
+    """The node whose offer is asked for; None for everything queued.  Raises Forbidden."""
+    guid = queries.guid(call, "node")
+    if call.who.node:
+        if guid not in (None, call.who.node.guid):
+            raise Forbidden("a node asks for itself only")
+        return call.who.node
+    if guid is None:
+        return None
+    with call.app.store.read() as sql:
+        return nodes.one_node(sql, guid)
+
+
+def _offer(call: Call, asking: Node | None) -> list[Task]:
+    if call.who.node:
+        movers.heard(call.app, call.who.node)
+    if asking and (call.who.node or call.who.scope.listed is None):
+        return movers.offer(call.app, asking)
+    wanted = reports.Filter(states=["QUEUED"], scope=call.who.scope, size=_MOST_QUEUED)
+    return people.page(call.app, wanted)[0]
+
+
+@room("PUT", "/tasks/{guid}/progress", "Percent done.", request=DoubleDTO, status=204)
+def progress(call: Call) -> None:
+    """Percent done."""
+    value = parse(call.body)
+    percent = read(value, DoubleDTO, "").value if isinstance(value, dict) else None
+    _report(call, progress=_percent(read(value, float, "value") if percent is None else percent))
+
+
+def _percent(value: float) -> float:
+    if not 0 <= value <= 100:
+        raise Malformed("value: progress is between 0 and 100", field="value")
+    return value
+
+
+def _objects(call: Call) -> None:
+    wanted: UpdateTaskProgressRequest = call.read(UpdateTaskProgressRequest)
+    done, total = wanted.processedObjectCount, wanted.totalObjectCount
+    if not 0 <= done <= total:
+        raise Malformed(
+            "processedObjectCount: is between 0 and totalObjectCount", field="processedObjectCount"
+        )
+    said = wanted.progress
+    percent = (100.0 * done / total if total else 0.0) if said is None else _percent(said)
+    counts = {"processedObjectCount": done, "totalObjectCount": total}
+    movers.add_results(call.app, call.node, call.guid, counts, progress=percent)
+
+
+for _what in ("cloud", "os"):
+    room(
+        "PUT",
+        f"/tasks/{{guid}}/{_what}-progress",
+        f"Progress of {_what} work, in objects.",
+        request=UpdateTaskProgressRequest,
+        status=204,
+    )(_objects)
+
+
+@room(
+    "PUT", "/tasks/{guid}/backup-type", "Full or incremental.", request=BackupType,
+    answer=TaskDetails, status=204,
+)  # fmt: skip
+def backup_type(call: Call) -> Reply:
+    """An increment that had to become a full backup."""
+    kind: BackupType = read(parse(call.body), BackupType, "backupType")
+    return _represented(call, _report(call, backup_type=kind.value))
+
+
+@room(
+    "PUT", "/tasks/{guid}/transfer-info", "What came of the work.", request=TransferInfoRequest,
+    answer=TaskDetails, status=204,
+)  # fmt: skip
+def transfer_info(call: Call) -> Reply:
+    """What came of the work; it counts once the task is FINISHED."""
+    info: Any = parse(call.body)
+    if not isinstance(info, dict):
+        raise Malformed("the body: transfer info is an object")
+    if len(call.body) > _LONGEST_INFO:
+        raise Malformed(f"the body: at most {_LONGEST_INFO} bytes")
+    read(info, TransferInfoRequest, "")
+    return _represented(call, movers.add_results(call.app, call.node, call.guid, info))
+
+
+def _represented(call: Call, task: Task) -> Reply:
+    """204 without a body, as the page says; 200 with one for who asks to see it (RFC 7240)."""
+    if not call.wants_representation:
+        return Reply()
+    applied = {"Preference-Applied": "return=representation"}
+    return Reply(views.details(task), status=200, headers=applied)
+
+
+@room(
+    "PUT", "/tasks/{guid}/transfer-rate", "A sample of the transfer rate.",
+    request=DataTransferRateRequest, status=204,
+)  # fmt: skip
+def transfer_rate(call: Call) -> None:
+    """A sample of how fast it goes; its bytes are all so far."""
+    sample, total = _sample(call)
+    if total is not None:
+        sample["transferredBytes"] = total
+    movers.add_sample(call.app, call.node, call.guid, sample)
+
+
+@room(
+    "PUT", "/tasks/{guid}/transfer-rate/incremental", "A sample whose bytes come on top.",
+    request=DataTransferRateRequest, status=204,
+)  # fmt: skip
+def more_transferred(call: Call) -> None:
+    """A sample of how fast it goes; its bytes come on top of those before."""
+    sample, more = _sample(call)
+    movers.add_bytes(call.app, call.node, call.guid, sample, more or 0)
+
+
+def _sample(call: Call) -> tuple[dict[str, Any], int | None]:
+    rate: DataTransferRateRequest = call.read(DataTransferRateRequest)
+    for name in ("transferRate", "transferredBytes", "timestamp"):
+        if (getattr(rate, name) or 0) < 0:
+            raise Malformed(f"{name}: is not negative", field=name)
+    when = call.app.clock.now_ms() if rate.timestamp is None else rate.timestamp
+    return {"transferRate": rate.transferRate, "timestamp": when}, rate.transferredBytes
+
+
+def _task_of(wanted: UpdateCbtTaskRequest | UpdateIncSnapRequired) -> str:
+    if wanted.task:
+        return wanted.task.guid
+    named = wanted.guid or wanted.taskGuid
+    if not named:
+        raise Malformed("task: is required", field="task")
+    return guid_of(named, "guid")
+
+
+@room("PUT", "/tasks/cbt-id", "The checkpoint.", request=UpdateCbtTaskRequest, status=204)
+def cbt_id(call: Call) -> None:
+    """The checkpoint that the next increment may build on once the backup is stored."""
+    wanted: UpdateCbtTaskRequest = call.read(UpdateCbtTaskRequest)
+    if not 0 < len(wanted.cbtId) <= 120:
+        raise Malformed("cbtId: 1 to 120 characters", field="cbtId")
+    movers.add_results(call.app, call.node, _task_of(wanted), {"cbtId": wanted.cbtId})
+
+
+@room(
+    "PUT", "/tasks/inc-snap-required", "Keep a snapshot?", request=UpdateIncSnapRequired, status=204
+)
+def inc_snap_required(call: Call) -> None:
+    """Whether the export must leave a snapshot; only where a schedule will use it."""
+    wanted: UpdateIncSnapRequired = call.read(UpdateIncSnapRequired)
+    movers.inc_snap_required(call.app, call.node, _task_of(wanted), wanted.incSnapRequired)
+
+
+@room(
+    "POST", "/tasks/{guid}/task-files", "The files of a task.", request=TaskFilesListRequest,
+    status=201,
+)  # fmt: skip
+def task_files(call: Call) -> None:
+    """The files of a task; they replace those it had."""
+    wanted: TaskFilesListRequest = call.read(TaskFilesListRequest)
+    files = [
+        {k: v for k, v in msgspec.to_builtins(file).items() if v is not None}
+        for file in wanted.taskFiles
+    ]
+    movers.add_results(call.app, call.node, call.guid, {"taskFiles": files})
+
+
+def _place(name: str) -> Any:
+    def handle(call: Call) -> None:
+        wanted: StringDTO = call.read(StringDTO)
+        if not 0 < len(wanted.value) <= 400:
+            raise Malformed("value: 1 to 400 characters", field="value")
+        movers.add_results(call.app, call.node, call.guid, {name: wanted.value})
+
+    return handle
+
+
+for _path, _name in (
+    ("restore-host-id", "restoreHostId"),
+    ("restore-storage-id", "restoreStorageId"),
+):
+    room(
+        "PUT",
+        f"/tasks/{{guid}}/{_path}",
+        f"Where it is restored to: {_name}.",
+        request=StringDTO,
+        status=204,
+    )(_place(_name))
+
+
+@room("POST", "/tasks/inventory", "A full inventory.", request=FullInventory, status=201)
+def inventory(call: Call) -> None:
+    """What a node saw of a whole hypervisor."""
+    movers.take_inventory(call.app, call.node, _inventory(call))
+
+
+def _inventory(call: Call) -> FullInventory:
+    """Its type is an enum whose values nobody knows: any name will do."""
+    value = parse(call.body)
+    if isinstance(value, dict) and isinstance(value.get("type"), dict):
+        value = {**value, "type": value["type"].get("name")}
+    found: FullInventory = read(value, FullInventory, "")
+    return found
+
+
+@room(
+    "POST", "/tasks/instance-inventory", "What one machine is like.", request=OneInventory,
+    status=201,
+)  # fmt: skip
+def instance_inventory(call: Call) -> None:
+    """What a node saw of one machine."""
+    movers.take_instance(call.app, call.node, call.read(OneInventory))
+
+
+@room(
+    "POST", "/tasks/tape-manager-inventory", "What a tape manager holds.",
+    request=TapeManagerInventoryRequest, status=201,
+)  # fmt: skip
+def tape_inventory(call: Call) -> None:
+    """Nobody can run the task that this is a result of, yet."""
+    wanted: TapeManagerInventoryRequest = call.read(TapeManagerInventoryRequest)
+    if wanted.tapeManager is None and wanted.task is None:
+        raise Malformed("tapeManager: name it, or the task", field="tapeManager")
+    if wanted.task:
+        movers.check_mine(call.app, call.node, wanted.task.guid)
+    raise KindUnavailable(
+        "tasks of type TAPE_MANAGER_INVENTORY_SYNC are not available yet: nothing was changed",
+        type="TAPE_MANAGER_INVENTORY_SYNC",
+    )
+
+
+@room("POST", "/tasks/{guid}/log", "Lines for the task's log.", request=list[str], status=201)
+def write_log(call: Call) -> None:
+    """Lines for the task's log."""
+    lines: list[str] = call.read(list[str])
+    movers.add_log(call.app, call.node, call.guid, lines)
+
+
+def _report(call: Call, **values: Any) -> Task:
+    return movers.report(call.app, call.node, call.guid, **values)

@@ -1,0 +1,208 @@
+"""The OpenAPI 3.1 document, made from the operations, and a page that shows it offline."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import haulback
+from haulback.server.caller import ROLES
+from haulback.server.http.access import PUBLIC, TABLE
+from haulback.server.http.examples import REQUESTS
+from haulback.server.http.operation import Operation
+from haulback.server.http.schemas import Schemas
+
+_ERROR = {
+    "type": "object",
+    "required": ["message", "code", "status"],
+    "properties": {
+        "message": {"type": "string"},
+        "code": {"type": "string"},
+        "status": {"type": "integer"},
+        "details": {"type": "object"},
+    },
+}
+_ERRORS = {
+    "400": "Malformed; `message` names the field and the remedy.",
+    "401": "Nobody is logged in, or the token is no longer good.",
+    "403": "The caller's roles do not allow it.",
+    "404": "There is no such object for the caller.",
+    "409": "The object is not in a state that allows it.",
+    "413": "The body is larger than 64 MiB.",
+    "429": "Asked too often; Retry-After says when to ask again.",
+    "503": "Something behind the server does not answer; try again.",
+}
+
+
+def document(operations: Iterable[Operation]) -> dict[str, Any]:
+    """The whole document."""
+    schemas = Schemas()
+    paths: dict[str, dict[str, Any]] = {}
+    for one in sorted(operations, key=lambda one: (one.path, one.method)):
+        paths.setdefault(one.path, {})[one.method.lower()] = _operation(one, schemas)
+    schemas.components["Error"] = _ERROR
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Haulback",
+            "version": haulback.__version__,
+            "description": "Open backup and recovery. The Tasks Controller and its neighbours.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": "/api"}],
+        "paths": paths,
+        "components": {
+            "schemas": dict(sorted(schemas.components.items())),
+            "securitySchemes": {
+                "token": {"type": "http", "scheme": "bearer"},
+                "session": {"type": "apiKey", "in": "cookie", "name": "haulback"},
+            },
+        },
+        "security": [{"token": []}, {"session": []}],
+    }
+
+
+def _operation(one: Operation, schemas: Schemas) -> dict[str, Any]:
+    roles = TABLE[one.key]
+    made: dict[str, Any] = {
+        "operationId": _id(one),
+        "summary": one.summary,
+        "description": _describe(one, roles),
+        "tags": [one.path.split("/")[1]],
+        "parameters": _parameters(one),
+        "responses": _responses(one, schemas),
+    }
+    if one.request is not None:
+        made["requestBody"] = {"required": True, "content": _json(_request(one, schemas), one)}
+    if roles == PUBLIC:
+        made["security"] = []
+    return made
+
+
+def _id(one: Operation) -> str:
+    words = re.sub(r"[^a-zA-Z0-9]+", " ", one.path).split()
+    return one.method.lower() + "".join(word.capitalize() for word in words)
+
+
+def _describe(one: Operation, roles: frozenset[str]) -> str:
+    about = " ".join((one.handle.__doc__ or one.summary).split())
+    if roles == PUBLIC:
+        return f"{about} Anybody may."
+    return f"{about} Roles: {', '.join(role for role in ROLES if role in roles)}."
+
+
+def _parameters(one: Operation) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    if "{guid}" in one.path:
+        schema = {"type": "string", "format": "uuid"}
+        found.append({"name": "guid", "in": "path", "required": True, "schema": schema})
+    for param in one.query:
+        schema = dict(param.sort)
+        shown: dict[str, Any] = {"type": "array", "items": schema} if param.many else schema
+        made = {"name": param.name, "in": "query", "description": param.about, "schema": shown}
+        found.append(made | ({"style": "form", "explode": True} if param.many else {}))
+    if one.path.startswith("/tasks/") and one.method == "POST" and one.status == 201 and one.answer:
+        about = "The same key gives the same tasks."
+        key = {"type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[!-~]+$"}
+        found.append(
+            {"name": "Idempotency-Key", "in": "header", "description": about, "schema": key}
+        )
+    return found
+
+
+def _request(one: Operation, schemas: Schemas) -> dict[str, Any]:
+    schema = schemas.of(one.request, incoming=True)
+    if one.key == "PUT /tasks/{guid}/state":
+        # A string, {name}, or {state, statusInfo}: the page and real clients disagree.
+        from haulback.tasks.states import State
+
+        return {"anyOf": [schemas.of(State, incoming=True), schema]}
+    if one.key == "PUT /tasks/{guid}/progress":
+        return {"anyOf": [schema, {"type": "number", "minimum": 0, "maximum": 100}]}
+    return schema
+
+
+def _json(schema: dict[str, Any], one: Operation) -> dict[str, Any]:
+    found: dict[str, Any] = {"schema": schema}
+    if one.key in REQUESTS:
+        found["examples"] = {
+            f"example{i}": {"value": value} for i, value in enumerate(REQUESTS[one.key], 1)
+        }
+    return {"application/json": found}
+
+
+def _responses(one: Operation, schemas: Schemas) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    if one.answer is None:
+        found[str(one.status)] = {"description": "Done; no body."}
+    elif one.status == 204:
+        found["204"] = {"description": "Done; no body."}
+        found["200"] = _body(one, schemas, "Done; with `Prefer: return=representation`.")
+    else:
+        found[str(one.status)] = _body(one, schemas, "Done.")
+    for status, about in _ERRORS.items():
+        content = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
+        found[status] = {"description": about, "content": content}
+    return found
+
+
+def _body(one: Operation, schemas: Schemas, about: str) -> dict[str, Any]:
+    schema = schemas.of(one.answer, incoming=False)
+    schema = {"type": "array", "items": schema} if one.many else schema
+    made: dict[str, Any] = {
+        "description": about,
+        "content": {"application/json": {"schema": schema}},
+    }
+    if one.many and one.method == "GET":
+        total = {"schema": {"type": "integer"}, "description": "How many rows there are in all."}
+        made["headers"] = {"X-Total-Count": total}
+    return made
+
+
+def page(operations: Iterable[Operation]) -> str:
+    """The document as one page that needs nothing from anywhere."""
+    found = document(operations)
+    rows = []
+    for path, methods in found["paths"].items():
+        for method, one in methods.items():
+            rows.append(_row(method.upper(), path, one))
+    title = f"Haulback {found['info']['version']}: the API"
+    return _PAGE.replace("{title}", html.escape(title)).replace("{rows}", "\n".join(rows))
+
+
+def _row(method: str, path: str, one: dict[str, Any]) -> str:
+    import json
+
+    shown = {k: one[k] for k in ("parameters", "requestBody") if one.get(k)}
+    good = {k: v for k, v in one["responses"].items() if k.startswith("2")}
+    text = html.escape(json.dumps({**shown, "responses": good}, indent=1))
+    return (
+        f'<details id="{one["operationId"]}"><summary><b class="{method}">{method}</b> '
+        f"<code>{html.escape(path)}</code> {html.escape(one['summary'])}</summary>"
+        f"<p>{html.escape(one['description'])}</p><pre>{text}</pre></details>"
+    )
+
+
+_PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>
+<meta name="viewport" content="width=device-width"><style>
+body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;
+color:#1b1f24;background:#fff}
+summary{cursor:pointer;padding:.35rem 0;border-bottom:1px solid #e3e6ea}
+b{display:inline-block;width:4.5rem;font-size:.8rem;letter-spacing:.04em}
+.GET{color:#0a6}.POST{color:#06c}.PUT{color:#a60}.DELETE{color:#c22}
+pre{background:#f5f7f9;padding:1rem;overflow:auto;font-size:.8rem}
+input{width:100%;padding:.6rem;font:inherit;margin:1rem 0;box-sizing:border-box}
+@media(prefers-color-scheme:dark){body{color:#dde;background:#14171b}pre{background:#1d2126}
+summary{border-color:#2c323a}}
+</style></head><body><h1>{title}</h1>
+<p>The machine's form is <a href="openapi.json">openapi.json</a>. Log in with
+<code>POST /session/login</code>, or send an API token as <code>Authorization: Bearer</code>.</p>
+<input id="find" placeholder="Find an operation" aria-label="Find an operation">
+{rows}
+<script>
+const find=document.getElementById("find");
+find.oninput=()=>document.querySelectorAll("details").forEach(d=>{
+d.hidden=!d.querySelector("summary").textContent.toLowerCase().includes(find.value.toLowerCase())});
+</script></body></html>"""

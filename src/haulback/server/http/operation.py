@@ -1,0 +1,128 @@
+"""What an operation of the API is: one declaration gives route, access, schema and documents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from haulback.errors import NotFound
+from haulback.ids import is_guid
+from haulback.server.app import App
+from haulback.server.caller import Caller
+from haulback.server.store.nodes import Node
+from haulback.wire import parse, read
+
+
+class Param(NamedTuple):
+    """A query parameter; `sort` is a JSON schema, `many`: it may be repeated."""
+
+    name: str
+    about: str
+    sort: Mapping[str, Any]
+    many: bool = False
+
+
+TEXT: Mapping[str, Any] = {"type": "string", "maxLength": 200}
+GUID: Mapping[str, Any] = {"type": "string", "format": "uuid"}
+NUMBER: Mapping[str, Any] = {"type": "integer", "minimum": 0, "maximum": 10_000_000}
+FLAG: Mapping[str, Any] = {"type": "boolean"}
+PAGING = (
+    Param("page", "Which page, from 0.", NUMBER),
+    Param("size", "How many rows a page has; without it, all.", NUMBER),
+    Param("filter", "Text to look for, without regard to case.", TEXT),
+    Param("orderBy", "The member to sort by.", TEXT),
+    Param("direction", "Which way to sort.", {"enum": ["asc", "desc"]}),
+)
+PROJECT = Param("project-uuid", "Narrows what is seen to one project.", TEXT)
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer with headers or a status of its own.  `stream` yields bytes of a long body."""
+
+    value: Any = None
+    status: int | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    stream: Iterator[bytes] | None = None
+    cookie: str | None = None  # a session to begin; "" ends it
+    raw: tuple[bytes, str] | None = None  # a body that is not JSON, and its media type
+
+
+@dataclass
+class Call:
+    """A request that has been let in."""
+
+    app: App
+    who: Caller
+    guid: str
+    query: list[tuple[str, str]]
+    headers: Mapping[str, str]
+    body: bytes
+    place: str
+    token: str | None
+
+    def read(self, kind: Any) -> Any:
+        """The body as `kind`.  Raises Malformed."""
+        return read(parse(self.body), kind, "")
+
+    @property
+    def node(self) -> Node:
+        """The node that asks, in an operation for nodes."""
+        assert self.who.node
+        return self.who.node
+
+    @property
+    def wants_representation(self) -> bool:
+        """Whether the caller asked to see the outcome (RFC 7240)."""
+        return "return=representation" in self.headers.get("prefer", "").replace(" ", "").lower()
+
+
+Handle = Callable[[Call], Any]
+
+
+@dataclass(frozen=True)
+class Operation:
+    """`request` and `answer` are types that schemas are made of; no `answer`: no body.
+
+    `many`: the answer is an array of `answer`.  `waits`: asked again when something happens, as
+    long as the handler answers None and the caller wants to wait.
+    """
+
+    method: str
+    path: str
+    summary: str
+    handle: Handle
+    request: Any = None
+    answer: Any = None
+    many: bool = False
+    status: int = 200
+    query: tuple[Param, ...] = ()
+    waits: bool = False
+    examples: tuple[Any, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """As the access table names it."""
+        return f"{self.method} {self.path}"
+
+
+class Room:
+    """Collects the operations that a module declares."""
+
+    def __init__(self) -> None:
+        self.operations: list[Operation] = []
+
+    def __call__(self, method: str, path: str, summary: str, **more: Any) -> Callable[..., Handle]:
+        def declare(handle: Handle) -> Handle:
+            self.operations.append(Operation(method, path, summary, handle, **more))
+            return handle
+
+        return declare
+
+
+def path_guid(text: str, path: str) -> str:
+    """The guid in a path.  Raises NotFound: nothing else is ever there."""
+    if not is_guid(text.lower()):
+        raise NotFound(f"there is no {path.replace('{guid}', text[:60])}; a guid is a UUID")
+    return text.lower()

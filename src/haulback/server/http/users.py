@@ -1,0 +1,338 @@
+"""Who is who: logging in and out, users, roles, API tokens, and the audit trail."""
+
+from __future__ import annotations
+
+import zoneinfo
+from typing import Any
+
+import msgspec
+
+from haulback.errors import Conflict, Forbidden, Malformed, Unauthenticated
+from haulback.ids import new_guid
+from haulback.server.caller import ADMINISTRATOR, NODE, OPERATOR, RESTORER, ROLES
+from haulback.server.http import queries
+from haulback.server.http.operation import GUID, NUMBER, Call, Param, Reply, Room
+from haulback.server.store import access, trail
+from haulback.server.store.access import Account
+from haulback.server.store.trail import Entry
+
+_DAY_MS = 86_400_000
+_SHORTEST = 8
+_MOST_ENTRIES = 1000
+# What portals look for before they show a page, by role.
+_READ = (
+    "NODE_READ",
+    "VE_BACKUP_SLA_READ",
+    "APP_BACKUP_SLA_READ",
+    "STORAGE_BACKUP_SLA_READ",
+    "CLOUD_BACKUP_SLA_READ",
+    "TASK_READ",
+)
+_MORE = {
+    OPERATOR: ("TASK_WRITE", "VE_BACKUP"),
+    RESTORER: ("TASK_WRITE", "VE_RESTORE"),
+    ADMINISTRATOR: (
+        "TASK_WRITE",
+        "VE_BACKUP",
+        "VE_RESTORE",
+        "VE_BACKUP_SLA_WRITE",
+        "MGMT_RBAC_ACCESS_READ",
+    ),
+}
+room = Room()
+
+
+class Login(msgspec.Struct):
+    """Credentials."""
+
+    login: str
+    password: str
+
+
+class NewUser(msgspec.Struct):
+    """A user; `projects` absent: all of them."""
+
+    login: str
+    password: str
+    roles: list[str]
+    projects: list[str] | None = None
+    uiTimeZone: str = "UTC"
+
+
+class ChangedUser(msgspec.Struct):
+    """What of a user is to change; absent members stay.  `allProjects` lifts a confinement."""
+
+    password: str | None = None
+    roles: list[str] | None = None
+    projects: list[str] | None = None
+    allProjects: bool | None = None
+    uiTimeZone: str | None = None
+
+
+class Privilege(msgspec.Struct):
+    """One thing that portals ask for by name."""
+
+    name: str
+
+
+class Settings(msgspec.Struct):
+    """What portals want to know of a user."""
+
+    unmountPeriodForMountedBackups: int
+
+
+class User(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """A user."""
+
+    guid: str
+    login: str
+    name: str
+    roles: list[str]
+    privileges: list[Privilege]
+    uiTimeZone: str
+    appUserSettings: Settings
+    projects: list[str] | None = None
+
+
+class Role(msgspec.Struct):
+    """A role and what it is for."""
+
+    name: str
+    description: str
+
+
+class NewToken(msgspec.Struct):
+    """An API token: a name, roles (those of its user if absent), ms until it ends."""
+
+    name: str
+    roles: list[str] | None = None
+    validFor: int | None = None
+
+
+class Token(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """An API token; `token` itself is shown once."""
+
+    guid: str
+    name: str
+    user: str
+    roles: list[str]
+    created: int
+    expires: int | None = None
+    token: str | None = None
+
+
+@room("POST", "/session/login", "Log in.", request=Login, answer=User)
+def log_in(call: Call) -> Reply:
+    """The user; the session is in the cookie, and in X-Session-Token for programs."""
+    wanted: Login = call.read(Login)
+    app = call.app
+    who = app.door.enter(app.store, wanted.login, wanted.password, call.place)
+    with app.store.write() as sql:
+        token = access.log_in(sql, who, app.clock.now_ms())
+    return Reply(_user(who), headers={"X-Session-Token": token}, cookie=token)
+
+
+@room("POST", "/session/logout", "Log out.", status=201)
+def log_out(call: Call) -> Reply:
+    """The token is worth nothing any more."""
+    if call.token is None:
+        raise Unauthenticated("nobody is logged in")
+    with call.app.store.write() as sql:
+        access.log_out(sql, call.token)
+    return Reply(cookie="")
+
+
+@room("GET", "/user-info", "Who is logged in.", answer=User)
+def user_info(call: Call) -> User:
+    """Who is logged in."""
+    assert call.who.account
+    return _user(call.who.account)
+
+
+@room("GET", "/roles", "All roles.", answer=Role, many=True)
+def roles(call: Call) -> list[Role]:
+    """All roles; people have any but `node`."""
+    return [Role(name, about) for name, about in ROLES.items()]
+
+
+@room("GET", "/users", "All users.", answer=User, many=True)
+def list_users(call: Call) -> list[User]:
+    """All users, by login."""
+    with call.app.store.read() as sql:
+        return [_user(one) for one in access.accounts(sql)]
+
+
+@room("GET", "/users/{guid}", "One user.", answer=User)
+def one_user(call: Call) -> User:
+    """One user."""
+    with call.app.store.read() as sql:
+        return _user(access.one_account(sql, call.guid))
+
+
+@room("POST", "/users", "Add a user.", request=NewUser, answer=User, status=201)
+def add_user(call: Call) -> User:
+    """Add a user."""
+    wanted: NewUser = call.read(NewUser)
+    if not 0 < len(wanted.login.strip()) <= 200 or not wanted.login.isprintable():
+        raise Malformed("login: 1 to 200 printable characters", field="login")
+    who = Account(
+        new_guid(),
+        wanted.login,
+        _roles(wanted.roles),
+        _projects(wanted.projects),
+        _zone(wanted.uiTimeZone),
+    )
+    _check_password(wanted.password)
+    with call.app.change(call.who, "add user", who.guid) as change:
+        access.add_account(change.sql, who, wanted.password)
+        change.after = who
+    return _user(who)
+
+
+@room("PUT", "/users/{guid}", "Change a user.", request=ChangedUser, answer=User)
+def change_user(call: Call) -> User:
+    """Change a user, whose logins end."""
+    wanted: ChangedUser = call.read(ChangedUser)
+    if wanted.password is not None:
+        _check_password(wanted.password)
+    with call.app.change(call.who, "change user", call.guid) as change:
+        who = access.one_account(change.sql, call.guid)
+        change.before = msgspec.structs.replace(who)
+        if wanted.roles is not None:
+            who.roles = _roles(wanted.roles)
+        if wanted.projects is not None or wanted.allProjects:
+            who.projects = None if wanted.allProjects else _projects(wanted.projects)
+        if wanted.uiTimeZone is not None:
+            who.time_zone = _zone(wanted.uiTimeZone)
+        access.change_account(change.sql, who, wanted.password)
+        _check_an_administrator_is_left(change.sql)
+        change.after = who
+    return _user(who)
+
+
+@room("DELETE", "/users/{guid}", "Remove a user.", status=204)
+def remove_user(call: Call) -> None:
+    """Remove a user, with logins and tokens."""
+    with call.app.change(call.who, "remove user", call.guid) as change:
+        change.before = access.one_account(change.sql, call.guid)
+        access.remove_account(change.sql, call.guid)
+        _check_an_administrator_is_left(change.sql)
+
+
+def _check_an_administrator_is_left(sql: Any) -> None:
+    everything = [a for a in access.accounts(sql) if ADMINISTRATOR in a.roles]
+    if not any(one.projects is None for one in everything):
+        raise Conflict("one administrator of all projects must be left")
+
+
+@room("GET", "/api-tokens", "API tokens.", answer=Token, many=True)
+def list_tokens(call: Call) -> list[Token]:
+    """One's own; administrators see all."""
+    with call.app.store.read() as sql:
+        return [_token(one) for one in access.api_tokens(sql, _owner(call))]
+
+
+@room("POST", "/api-tokens", "Make an API token.", request=NewToken, answer=Token, status=201)
+def add_token(call: Call) -> Token:
+    """A token for programs, shown this once."""
+    wanted: NewToken = call.read(NewToken)
+    if not 0 < len(wanted.name) <= 200:
+        raise Malformed("name: 1 to 200 characters", field="name")
+    if wanted.validFor is not None and not 0 < wanted.validFor <= 10 * 365 * _DAY_MS:
+        raise Malformed("validFor: a time in ms, at most ten years", field="validFor")
+    who = call.who.account
+    assert who
+    granted = _roles(who.roles if wanted.roles is None else wanted.roles)
+    if not set(granted) <= set(who.roles):
+        raise Forbidden("roles: a token has no role that its user does not have")
+    with call.app.change(call.who, "add API token") as change:
+        expires = change.now + wanted.validFor if wanted.validFor else None
+        made, token = access.add_api_token(
+            change.sql, who, wanted.name, granted, change.now, expires
+        )
+        change.subject, change.after = made.guid, made
+    shown = _token(made)
+    shown.token = token
+    return shown
+
+
+@room("DELETE", "/api-tokens/{guid}", "Revoke an API token.", status=204)
+def remove_token(call: Call) -> None:
+    """It is worth nothing from now on."""
+    with call.app.change(call.who, "remove API token", call.guid) as change:
+        access.remove_api_token(change.sql, call.guid, _owner(call))
+
+
+@room(
+    "GET", "/audit-log", "Who changed what, when.", answer=Entry, many=True,
+    query=(
+        Param("subject", "The object that was changed.", GUID),
+        Param("before", "Entries older than this number.", NUMBER),
+        Param("size", "How many, at most 1000.", NUMBER),
+    ),
+)  # fmt: skip
+def audit_log(call: Call) -> list[Entry]:
+    """The newest entries first."""
+    size = queries.number(call, "size", _MOST_ENTRIES) or 100
+    with call.app.store.read() as sql:
+        subject = queries.guid(call, "subject")
+        return trail.read(sql, subject, queries.number(call, "before", 1 << 53), size)
+
+
+def _owner(call: Call) -> str | None:
+    return None if ADMINISTRATOR in call.who.roles else call.who.guid
+
+
+def _roles(wanted: list[str]) -> list[str]:
+    people = sorted(set(ROLES) - {NODE})
+    for role in wanted:
+        if role not in people:
+            raise Malformed(f"roles: {role[:40]!r} is not one of {', '.join(people)}")
+    if not wanted:
+        raise Malformed("roles: name at least one", field="roles")
+    return list(dict.fromkeys(wanted))
+
+
+def _projects(wanted: list[str] | None) -> list[str] | None:
+    for project in wanted or []:
+        if not 0 < len(project) <= 80:
+            raise Malformed("projects: each of 1 to 80 characters", field="projects")
+    return wanted
+
+
+def _zone(name: str) -> str:
+    try:
+        zoneinfo.ZoneInfo(name)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        raise Malformed(f"uiTimeZone: {name[:40]!r} is not an IANA time zone") from None
+    return name
+
+
+def _check_password(password: str) -> None:
+    if not _SHORTEST <= len(password) <= 1000:
+        raise Malformed(f"password: {_SHORTEST} to 1000 characters", field="password")
+
+
+def _user(who: Account) -> User:
+    names = dict.fromkeys((*_READ, *(n for role in who.roles for n in _MORE.get(role, ()))))
+    return User(
+        guid=who.guid,
+        login=who.login,
+        name=who.login,
+        roles=who.roles,
+        privileges=[Privilege(name) for name in names],
+        uiTimeZone=who.time_zone,
+        appUserSettings=Settings(_DAY_MS),
+        projects=who.projects,
+    )
+
+
+def _token(one: access.ApiToken) -> Token:
+    return Token(
+        guid=one.guid,
+        name=one.name,
+        user=one.account,
+        roles=one.roles,
+        created=one.created,
+        expires=one.expires,
+    )

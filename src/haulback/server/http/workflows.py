@@ -1,0 +1,123 @@
+"""Workflow executions: one row over the tasks of one plan, like EXPORT and STORE."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from haulback.errors import NotFound
+from haulback.server import people
+from haulback.server.http import lists, views
+from haulback.server.http.operation import Call, Reply, Room
+from haulback.server.store import shelves, tasks
+from haulback.tasks.record import Task
+from haulback.tasks.shapes import TaskListRecord
+from haulback.tasks.states import FINAL, PLANNED
+from haulback.wire import Label, Named, label
+
+_NAMES = {
+    "EXPORT": "BACKUP",
+    "RESTORE": "RESTORE",
+    "DELETE": "DELETE",
+    "BACKUP_CLEANUP": "CLEANUP",
+    "INVENTORY_SYNC": "INVENTORY",
+}
+_FINAL = {state.value for state in FINAL}
+_WARNED = "FINISHED_WITH_WARNINGS"
+room = Room()
+
+
+class Execution(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """A plan and how far it is; progress in percent, times in epoch ms."""
+
+    guid: str
+    state: Label
+    definitionName: Label
+    averageProgress: float
+    currentStep: Label
+    priority: int
+    backupDestinations: list[Named]
+    creationTime: int
+    protectedEntity: Named | None = None
+    originEntity: Named | None = None
+    startTime: int | None = None
+    finishTime: int | None = None
+    statusInfo: str | None = None
+    tasks: list[TaskListRecord] | None = None
+
+
+@room("GET", "/workflow-executions", "Workflows.", answer=Execution, many=True,
+      query=lists.COMMON)  # fmt: skip
+def list_executions(call: Call) -> Reply:
+    """A page of workflows, the newest first."""
+    with call.app.store.read() as sql:
+        found, total = shelves.heads(sql, lists.wanted(call))
+        steps = shelves.of_workflows(sql, [one.guid for one in found])
+    return lists.page(found, total, lambda one: _execution(one, steps[one.guid]))
+
+
+@room("GET", "/workflow-executions/{guid}", "One workflow.", answer=Execution)
+def one_execution(call: Call) -> Execution:
+    """One workflow with its tasks."""
+    head, steps = _plan(call)
+    shown = _execution(head, steps)
+    shown.tasks = [views.list_record(task) for task in steps]
+    return shown
+
+
+@room("DELETE", "/workflow-executions/{guid}", "Remove a workflow's finished tasks.", status=204)
+def remove_execution(call: Call) -> None:
+    """Take its finished tasks off the lists."""
+    _, steps = _plan(call)
+    finished = [task.guid for task in steps if task.state in _FINAL]
+    people.remove_some(call.app, call.who, finished, FINAL)
+
+
+def _plan(call: Call) -> tuple[Task, list[Task]]:
+    with call.app.store.read() as sql:
+        head = tasks.get(sql, call.guid, call.who.scope)
+        if head.workflow != head.guid:
+            raise NotFound(f"there is no workflow {call.guid}", guid=call.guid)
+        return head, shelves.of_workflows(sql, [head.guid])[head.guid]
+
+
+def _execution(head: Task, steps: list[Task]) -> Execution:
+    live = [task for task in steps if task.state not in _FINAL]
+    now = next((t for t in live if t.state != PLANNED), (live or steps)[-1])
+    refs = head.refs
+    to = refs.get("backupDestination")
+    return Execution(
+        guid=head.guid,
+        state=label(_state(head, steps)),
+        definitionName=label(_NAMES.get(head.type, head.type)),
+        averageProgress=round(sum(t.progress for t in steps) / len(steps), 2),
+        currentStep=label(now.type),
+        protectedEntity=refs.get("protectedEntity"),
+        backupDestinations=[to] if to else [],
+        originEntity=refs.get("originEntity"),
+        priority=head.priority,
+        creationTime=head.created,
+        startTime=head.started,
+        finishTime=None if live else max(t.finished or 0 for t in steps),
+        statusInfo=_first(t.status_info for t in reversed(steps)),
+    )
+
+
+def _first(texts: Any) -> str | None:
+    return next((text for text in texts if text), None)
+
+
+def _state(head: Task, steps: list[Task]) -> str:
+    """RUNNING until nothing is left to do; a failure that a retry made good is a warning."""
+    if any(task.state not in _FINAL for task in steps):
+        return "RUNNING"
+    last: dict[str, Task] = {task.type: task for task in steps}
+    ends = {task.state for task in last.values()}
+    if "FAILED" in ends:
+        stored = any(t.state == "FINISHED" and t.type == "STORE" for t in steps)
+        return "PARTIALLY_FINISHED" if stored else "FAILED"
+    if "CANCELLED" in ends:
+        return "CANCELLED"
+    retried = any(task.state == "FAILED" for task in steps)
+    return _WARNED if retried or head.results.get("warnings") else "FINISHED"

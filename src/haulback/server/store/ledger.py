@@ -1,0 +1,205 @@
+"""What starting and finishing tasks writes into inventory and catalogue, in their transactions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from haulback.ids import new_guid
+from haulback.inventory import retention
+from haulback.inventory.records import NOT_DECIDED, REMOVED, Backup, Base, Entity, Hypervisor
+from haulback.server.store import catalogue, tables
+from haulback.server.store.catalogue import row_of
+from haulback.tasks.record import NewBackup, NewRestoreJob, Task
+
+_QUEUED = {"EXPORT": "queuedExportTime", "STORE": "queuedStoreTime", "RESTORE": "queuedRestoreTime"}
+_RAN = {"EXPORT": "exportTime", "STORE": "storeTime", "RESTORE": "restoreTime"}
+_QUEUED |= {"IMPORT": "queuedImportTime", "MOUNT": "queuedMountTime"}
+_RAN |= {"IMPORT": "importTime", "MOUNT": "mountTime"}
+_UPSERTED = ("name", "type", "present", "disks", "seen")
+
+
+class SqlLedger:
+    """`records.Ledger` on a connection, at the server's time `now`."""
+
+    def __init__(self, connection: sa.Connection, now: int) -> None:
+        self._sql, self.now = connection, now
+
+    def begun(self, new: Iterable[NewBackup], origin: dict[str, Any]) -> None:
+        """Backup entries of a plan."""
+        rows = [
+            row_of(
+                Backup(
+                    **msgspec.structs.asdict(entry),
+                    location=new_guid(),
+                    created=self.now,
+                    origin=origin,
+                ),
+                tables.backup,
+            )
+            for entry in new
+        ]
+        if rows:
+            self._sql.execute(sa.insert(tables.backup), rows)
+
+    def restores_begun(self, new: Iterable[NewRestoreJob]) -> None:
+        """Restore jobs of a plan."""
+        for job in new:
+            row = {**row_of(job, tables.restore_job), "status": "QUEUED", "times": "{}"}
+            row["created"] = self.now
+            self._sql.execute(sa.insert(tables.restore_job).values(row))
+
+    def backup_started(self, backup: str) -> None:
+        self._change(backup, ("QUEUED",), status="INPROGRESS")
+
+    def exported(self, backup: str, kind: str, snapshot_time: int, size: int, read: int) -> None:
+        self._change(backup, type=kind, snapshot_time=snapshot_time, size=size, read=read)
+
+    def described(
+        self, backup: str, files: list[dict[str, Any]], definition: dict[str, Any]
+    ) -> None:
+        self._change(backup, files=_json(files), definition=_json(definition))
+
+    def warned(self, backup: str, warnings: list[str]) -> None:
+        if warnings:
+            self._change(backup, warnings=_json([text[:2000] for text in warnings[:100]]))
+
+    def stored(self, backup: str, stored: int, parent: str | None) -> None:
+        query = sa.select(tables.destination.c.settings).join(
+            tables.backup, tables.backup.c.destination == tables.destination.c.guid
+        )
+        text = self._sql.scalar(query.where(tables.backup.c.guid == backup))
+        lock = retention.of(msgspec.json.decode(text or "{}")).lock_ms
+        values: dict[str, Any] = {"keep_until": self.now + lock} if lock else {}
+        values |= {"stored": stored, "parent": parent, "stored_time": self.now}
+        self._change(backup, status="SUCCESS", **values)
+        self._remember(backup)
+
+    def _remember(self, backup: str) -> None:
+        """What portals ask of each machine's last backup stands with the machine."""
+        found = catalogue.one(self._sql, tables.backup, Backup, backup, "backup")
+        entity = catalogue.one(self._sql, tables.entity, Entity, found.entity, "protected entity")
+        sort = "Full" if found.type == "FULL" else "Inc"
+        entity.facts |= {
+            "lastBackup": found.snapshot_time,
+            "lastSuccessfulBackupSize": found.size,
+            f"lastSuccessful{sort}Backup": {"guid": backup, "time": found.snapshot_time},
+            f"lastSuccessful{sort}BackupSize": found.size,
+        }
+        where = tables.entity.c.guid == entity.guid
+        self._sql.execute(sa.update(tables.entity).where(where).values(facts=_json(entity.facts)))
+
+    def backup_partial(self, backup: str, reason: str) -> None:
+        self._change(backup, status="PARTIAL_SUCCESS", status_info=reason)
+
+    def backup_failed(self, backup: str, reason: str) -> None:
+        states = (*NOT_DECIDED, "PARTIAL_SUCCESS")
+        self._change(backup, states, status="FAILED", status_info=reason)
+
+    def timed(self, task: Task) -> None:
+        backup = task.ref("backup")
+        if backup is None or task.started is None:
+            return
+        table = tables.backup
+        text = self._sql.scalar(sa.select(table.c.times).where(table.c.guid == backup))
+        times = _with_times(text, task)
+        self._sql.execute(sa.update(table).where(table.c.guid == backup).values(times=times))
+
+    def _change(self, backup: str, states: tuple[str, ...] = NOT_DECIDED, **values: Any) -> None:
+        # A stored backup stays what it is, whatever a late task says.
+        where = (tables.backup.c.guid == backup, tables.backup.c.status.in_(states))
+        self._sql.execute(sa.update(tables.backup).where(*where).values(**values))
+
+    def promote(self, base: Base) -> None:
+        stored = sa.select(tables.backup.c.status).where(tables.backup.c.guid == base.backup)
+        if self._sql.scalar(stored) != "SUCCESS":
+            return  # decided otherwise before: never a base
+        keys = (
+            tables.base.c.entity == base.entity,
+            tables.base.c.destination == base.destination,
+        )
+        self._sql.execute(sa.delete(tables.base).where(*keys))
+        self._sql.execute(sa.insert(tables.base).values(msgspec.structs.asdict(base)))
+
+    def initialised(self, destination: str, repository: str) -> None:
+        where = tables.destination.c.guid == destination
+        self._sql.execute(sa.update(tables.destination).where(where).values(repository=repository))
+
+    def space(self, destination: str, total: int, free: int) -> None:
+        where = tables.destination.c.guid == destination
+        values = {"total_space": total, "used_space": max(0, total - free)}
+        self._sql.execute(sa.update(tables.destination).where(where).values(**values))
+
+    def remove(self, backups: Iterable[str], why: str) -> None:
+        for guid in backups:
+            states = ("SUCCESS", "PARTIAL_SUCCESS")
+            self._change(guid, states, status=REMOVED, status_info=why)
+            # An increment must not build on what may vanish at any moment.
+            self._sql.execute(sa.delete(tables.base).where(tables.base.c.backup == guid))
+
+    def gone(self, backups: Iterable[str]) -> None:
+        for guid in backups:
+            decided = tables.backup.c.status.in_((REMOVED, "FAILED"))
+            where = (tables.backup.c.guid == guid, decided)
+            self._sql.execute(sa.update(tables.backup).where(*where).values(gone=True))
+
+    def forget_entity(self, entity: str) -> None:
+        """Only once nothing of it is left anywhere, and nobody works on it."""
+        backup, task = tables.backup.c, tables.task.c
+        left = sa.select(backup.guid).where(backup.entity == entity, ~backup.gone)
+        live = sa.text("state IN ('QUEUED', 'RUNNING', 'PLANNED')")
+        busy = sa.select(task.guid).where(live, task.entity == entity)
+        if any(self._sql.scalar(query.limit(1)) for query in (left, busy)):
+            return
+        self._sql.execute(sa.delete(tables.base).where(tables.base.c.entity == entity))
+        self._sql.execute(sa.delete(tables.backup).where(backup.entity == entity))
+        self._sql.execute(sa.delete(tables.entity).where(tables.entity.c.guid == entity))
+
+    def save_hypervisor(self, record: Hypervisor) -> None:
+        catalogue.add(self._sql, tables.hypervisor, record)
+
+    def restore_moved(self, job: str, status: str, info: str | None, task: Task) -> None:
+        table = tables.restore_job
+        found = self._sql.execute(sa.select(table).where(table.c.guid == job)).one_or_none()
+        if found is None or found.status not in NOT_DECIDED:
+            return
+        over = status not in NOT_DECIDED
+        values = {"status": status, "status_info": info, "finished": self.now if over else None}
+        times = _with_times(found.times, task)
+        where = table.c.guid == job
+        self._sql.execute(sa.update(table).where(where).values(**values, times=times))
+
+    def inventory(
+        self, hypervisor: str, machines: Iterable[Entity], *, complete_since: int | None
+    ) -> None:
+        rows = {m.uuid: {**row_of(m, tables.entity), "seen": self.now} for m in machines}
+        insert = postgresql.insert if self._sql.dialect.name == "postgresql" else sqlite.insert
+        new = insert(tables.entity)
+        fresh: dict[str, Any] = {name: new.excluded[name] for name in _UPSERTED}
+        # A platform that knows no projects must not take away the one that people gave.
+        fresh["project"] = sa.func.coalesce(new.excluded.project, tables.entity.c.project)
+        if rows:
+            upsert = new.on_conflict_do_update(index_elements=["hypervisor", "uuid"], set_=fresh)
+            self._sql.execute(upsert, list(rows.values()))
+        if complete_since is not None:
+            table = tables.entity.c
+            gone = (table.hypervisor == hypervisor, table.present, table.seen < complete_since)
+            self._sql.execute(sa.update(tables.entity).where(*gone).values(present=False))
+
+
+def _with_times(text: str | None, task: Task) -> str:
+    """How long a task waited and ran, beside what is known already."""
+    times: dict[str, int] = msgspec.json.decode(text or "{}")
+    if task.started is not None:
+        times[_QUEUED[task.type]] = max(0, task.started - max(task.created, task.window_start))
+        if task.finished is not None:
+            times[_RAN[task.type]] = max(0, task.finished - task.started)
+    return _json(times)
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()

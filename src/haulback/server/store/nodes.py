@@ -1,0 +1,182 @@
+"""Nodes and their sessions.  A session's token names the node and the process that speaks."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from haulback.errors import Conflict, NotFound, Unauthenticated
+from haulback.ids import new_guid
+from haulback.server.store.access import NODE, digest
+from haulback.server.store.tables import enrolment, node, record
+
+PROTOCOL = 1  # of the channel between node and server; nodes say theirs when they enrol
+
+
+class Node(msgspec.Struct):
+    """A data mover as the server knows it; `session` is that of its present process."""
+
+    guid: str
+    name: str
+    session: str | None
+    version: str
+    seen: int | None
+    staging_total: int
+    staging_used: int
+    restore_roots: list[str]
+    config: str | None = None
+    protocol: int = PROTOCOL
+    attempt: int | None = None  # for which it speaks in the call at hand, if it says so
+
+
+class Enrolled(msgspec.Struct):
+    """What a node keeps to open sessions with."""
+
+    guid: str
+    secret: str
+
+
+def invite(sql: sa.Connection, now: int, valid_ms: int = 3_600_000) -> str:
+    """A token with which one node enrols, once."""
+    token = secrets.token_hex(24)  # may stand in a command line: no leading dash
+    sql.execute(sa.insert(enrolment).values(token=digest(token), expires=now + valid_ms))
+    return token
+
+
+def enrol(sql: sa.Connection, token: str, name: str, protocol: int, now: int) -> Enrolled:
+    """Use up an invitation.
+
+    Raises Unauthenticated, or Conflict for a taken name or a protocol that is not spoken here.
+    """
+    if protocol != PROTOCOL:
+        raise Conflict(
+            f"protocol: the node speaks version {protocol}, this server {PROTOCOL}; "
+            "install the same Haulback on both",
+            field="protocol",
+        )
+    where = (enrolment.c.token == digest(token), enrolment.c.expires > now)
+    if sql.execute(sa.delete(enrolment).where(*where)).rowcount != 1:
+        raise Unauthenticated("the enrolment token is unknown, used or expired; ask for a new one")
+    made = Enrolled(new_guid(), secrets.token_urlsafe(32))
+    admit(sql, made, name, now)
+    return made
+
+
+def admit(sql: sa.Connection, who: Enrolled, name: str, now: int) -> None:
+    """Make a node known that brings its own identity; twice is fine.
+
+    Raises Conflict when another node has the name.
+    """
+    if sql.scalar(sa.select(node.c.guid).where(node.c.guid == who.guid)):
+        return
+    if sql.scalar(sa.select(node.c.guid).where(node.c.name == name)):
+        raise Conflict(f"a node named {name!r} is enrolled already; choose another name")
+    sql.execute(
+        sa.insert(node).values(
+            guid=who.guid,
+            name=name,
+            secret=digest(who.secret),
+            version="",
+            created=now,
+            staging_total=0,
+            staging_used=0,
+            restore_roots="[]",
+            protocol=PROTOCOL,
+        )
+    )
+
+
+def open_session(
+    sql: sa.Connection, who: Enrolled, version: str, restore_roots: list[str], now: int
+) -> tuple[str, str, str | None]:
+    """A new process of a node speaks: its session, its token, and the session this one fences.
+
+    Raises Unauthenticated.
+    """
+    row = sql.execute(sa.select(node).where(node.c.guid == who.guid).with_for_update()).first()
+    if row is None or not secrets.compare_digest(row.secret, digest(who.secret)):
+        raise Unauthenticated("the node is not enrolled here, or its secret is wrong")
+    roots = msgspec.json.encode(restore_roots).decode()
+    session, token = _renew(sql, who.guid, version=version, seen=now, restore_roots=roots)
+    return session, token, row.session
+
+
+def renew(sql: sa.Connection, guid: str) -> tuple[str, str | None]:
+    """A token for a node that opens no session of its own, and the session it fences."""
+    old = sql.scalar(sa.select(node.c.session).where(node.c.guid == guid).with_for_update())
+    return _renew(sql, guid)[1], old
+
+
+def _renew(sql: sa.Connection, guid: str, **values: Any) -> tuple[str, str]:
+    session, token = new_guid(), NODE + secrets.token_urlsafe(32)
+    values |= {"session": session, "token": digest(token)}
+    sql.execute(sa.update(node).where(node.c.guid == guid).values(values))
+    return session, token
+
+
+def node_of(sql: sa.Connection, token: str) -> Node | None:
+    """Whose session token it is, if anybody's: a newer session's token replaces the old one."""
+    row = sql.execute(sa.select(node).where(node.c.token == digest(token))).one_or_none()
+    return _node(row) if row else None
+
+
+def one_node(sql: sa.Connection, guid: str) -> Node:
+    """Raises NotFound."""
+    row = sql.execute(sa.select(node).where(node.c.guid == guid)).one_or_none()
+    if row is None:
+        raise NotFound(f"there is no node {guid}", guid=guid)
+    return _node(row)
+
+
+def change_node(sql: sa.Connection, guid: str, name: str, config: str | None) -> None:
+    """Raises Conflict for a taken name."""
+    taken = sa.select(node.c.guid).where(node.c.name == name, node.c.guid != guid)
+    if sql.scalar(taken):
+        raise Conflict(f"name: {name!r} is taken", field="name")
+    sql.execute(sa.update(node).where(node.c.guid == guid).values(name=name, config=config))
+
+
+def remove_node(sql: sa.Connection, guid: str) -> None:
+    """From now on its token and its secret are worth nothing."""
+    sql.execute(sa.delete(node).where(node.c.guid == guid))
+
+
+def seen(sql: sa.Connection, guid: str, now: int, total: int, used: int) -> None:
+    """A node says that it lives and how full its staging area is, bytes."""
+    values = {"seen": now, "staging_total": total, "staging_used": used}
+    sql.execute(sa.update(node).where(node.c.guid == guid).values(values))
+
+
+def nodes(sql: sa.Connection) -> list[Node]:
+    """All of them, by name; there are never many."""
+    return [_node(row) for row in sql.execute(sa.select(node).order_by(node.c.name))]
+
+
+def limits(sql: sa.Connection, guid: str) -> dict[str, int]:
+    """The limits that a node's configuration sets."""
+    query = sa.select(record.c.body).join(node, node.c.config == record.c.guid)
+    text = sql.scalar(query.where(node.c.guid == guid))
+    return dict(msgspec.json.decode(text).get("limits", {})) if text else {}
+
+
+def windows(sql: sa.Connection) -> dict[str, dict[str, int]]:
+    """Start windows in ms by node and kind; under "" those of the `default` configuration."""
+    joined = sa.select(record.c.body, record.c.name, node.c.guid)
+    query = joined.outerjoin(node, node.c.config == record.c.guid)
+    found: dict[str, dict[str, int]] = {}
+    for body, name, guid in sql.execute(query.where(record.c.kind == "node-config")):
+        lengths = dict(msgspec.json.decode(body).get("windows", {}))
+        if guid:
+            found[guid] = lengths
+        if name == "default":
+            found[""] = lengths
+    return found
+
+
+def _node(row: sa.Row[Any]) -> Node:
+    values = {str(k): v for k, v in row._mapping.items() if k in Node.__struct_fields__}
+    roots = msgspec.json.decode(values["restore_roots"])
+    return msgspec.convert({**values, "restore_roots": roots}, Node)

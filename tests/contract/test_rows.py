@@ -1,0 +1,750 @@
+"""Each of the 57 operations, one test named after each: it changes or reads real state."""
+
+from __future__ import annotations
+
+import csv
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from haulback.ids import new_guid
+from haulback.inventory.disks import file_guid
+from haulback.server.http import openapi
+from haulback.server.http.site import operations
+from tests.contract.conftest import EXPORTED, Answer, Served
+from tests.contract.test_transport import is_error
+
+ROWS = list(csv.DictReader((Path(__file__).parent / "operations.csv").read_text().splitlines()))
+REQUIRED = {"guid", "type", "state", "windowStart", "windowEnd", "progress", "priority"}
+DETAILED = REQUIRED | {"creationTime"}
+
+
+@pytest.fixture(autouse=True)
+def at_rest(served: Served) -> None:
+    served.rest()
+
+
+def name_of(row: dict[str, str]) -> str:
+    return "test_" + re.sub(r"[^a-z0-9]+", "_", f"{row['method']} {row['path']}".lower()).strip("_")
+
+
+def test_every_row_has_its_test_and_its_operation(served: Served):
+    assert len(ROWS) == 57
+    missing = [name_of(row) for row in ROWS if name_of(row) not in globals()]
+    assert missing == []
+    paths = openapi.document(operations(served.app))["paths"]
+    for row in ROWS:
+        found = paths[row["path"]][row["method"].lower()]
+        assert row["status"] in found["responses"], row
+        named = {p["name"] for p in found["parameters"] if p["in"] == "query"}
+        assert set(row["query"].split()) <= named, row
+        assert bool(row["request"]) == ("requestBody" in found), row
+
+
+def guids(answer: Answer) -> list[str]:
+    assert answer.status_code == 200, answer.text
+    return [task["guid"] for task in answer.json()]
+
+
+def created(answer: Answer) -> dict[str, Any]:
+    """The one task of an answer that creates one."""
+    assert answer.status_code == 201, answer.text
+    [task] = answer.json() if isinstance(answer.json(), list) else [answer.json()]
+    assert set(task) >= DETAILED
+    assert None not in task.values()
+    return dict(task)
+
+
+def unavailable(served: Served, path: str, body: Any, *bad: Any) -> None:
+    """A kind that is to come: every fault is found first, then it is said, and nothing is made."""
+    for wrong in (*bad, [], "x", {**body, "priority": 101}, {**body, "windowEnd": 5}):
+        assert served.call("POST", f"/api/tasks/{path}", wrong).status_code in (400, 404), wrong
+    answer = served.call("POST", f"/api/tasks/{path}", body)
+    assert is_error(answer, 409), answer.text
+    assert answer.json()["code"] == "kind_unavailable"
+    assert served.call("GET", "/api/tasks").json() == []
+
+
+def taken(served: Served, **more: Any) -> str:
+    guid = str(served.export(**more)["guid"])
+    assert served.state(guid, "RUNNING").status_code == 204
+    return guid
+
+
+def test_get_tasks(served: Served):
+    one = served.export()["guid"]
+    answer = served.call("GET", "/api/tasks")
+    assert (guids(answer), answer.headers["x-total-count"]) == ([one], "1")
+    assert set(answer.json()[0]) >= REQUIRED | {"protectedEntity", "originEntity"}
+    assert guids(served.call("GET", "/tasks?state=RUNNING")) == []
+
+
+def test_get_tasks_detailed(served: Served):
+    one = served.export()["guid"]
+    [task] = served.call("GET", "/api/tasks/detailed").json()
+    assert task["guid"] == one
+    assert set(task) >= DETAILED | {"backup"}
+    [paged] = served.call("GET", "/api/tasks/detailed?page=0&size=5").json()
+    assert paged["queueReason"] == "a node to take it"
+    assert paged["queuePosition"] == 0
+
+
+def test_get_tasks_queued(served: Served):
+    one, two = served.export()["guid"], served.export()["guid"]
+    offered = guids(served.as_node("GET", "/api/tasks/queued"))
+    assert offered == [one]  # one plan of a machine at a time
+    assert set(guids(served.call("GET", "/api/tasks/queued"))) == {one, two}
+    mine = f"/api/tasks/queued?node={served.identity['guid']}"
+    assert guids(served.as_node("GET", mine)) == [one]
+    assert is_error(served.as_node("GET", f"/api/tasks/queued?node={new_guid()}"), 403)
+
+
+def test_get_tasks_guid(served: Served):
+    task = served.export()
+    assert served.task(task["guid"])["guid"] == task["guid"]
+    more = served.task(task["guid"], "?extended=true")
+    assert {"followers", "taskFiles", "transferInfo", "transferHistory"} <= set(more)
+    assert [one["type"]["name"] for one in more["workflowExecution"]["tasks"]] == [
+        "EXPORT",
+        "STORE",
+    ]
+    assert is_error(served.call("GET", f"/api/tasks/{new_guid()}"), 404)
+    assert is_error(served.call("GET", "/api/tasks/nonsense"), 404)
+
+
+def test_get_tasks_guid_state(served: Served):
+    guid = served.export()["guid"]
+    path = f"/api/tasks/{guid}/state"
+    assert served.call("GET", path).json() == {"state": {"name": "QUEUED", "description": "Queued"}}
+    served.state(guid, "RUNNING")
+    served.call("PUT", path, {"state": {"name": "CANCELLED"}, "statusInfo": "enough"})
+    assert served.call("GET", path).json()["state"]["name"] == "RUNNING"
+    assert served.as_node("GET", path).json()["state"]["name"] == "CANCELLED"
+
+
+def test_get_tasks_guid_state_v2(served: Served):
+    guid = taken(served)
+    served.as_node("PUT", f"/api/tasks/{guid}/progress", {"value": 12.345})
+    found = served.call("GET", f"/api/tasks/{guid}/state/v2").json()
+    assert (found["guid"], found["progress"], found["state"]["name"]) == (guid, 12.35, "RUNNING")
+
+
+def test_get_tasks_modification_timestamps(served: Served):
+    before = served.call("GET", "/api/tasks/modification-timestamps").json()
+    assert before["value"] == before["timestamp"]
+    guid = served.export()["guid"]
+    after = served.call("GET", "/api/tasks/modification-timestamps").json()["value"]
+    assert after >= before["value"]
+    assert guids(served.call("GET", f"/api/tasks?modified-since={after}")) == [guid]
+    assert guids(served.call("GET", f"/api/tasks?modified-since={after + 1}")) == []
+
+
+def test_get_tasks_guid_transfer_rate_last(served: Served):
+    guid = taken(served)
+    path = f"/api/tasks/{guid}"
+    assert served.call("GET", f"{path}/transfer-rate/last").json() == {}
+    served.as_node("PUT", f"{path}/transfer-rate", {"transferRate": 7.5, "transferredBytes": 9})
+    served.state(guid, {"name": "FAILED"})
+    served.call("DELETE", path)
+    found = served.call("GET", f"{path}/transfer-rate/last").json()
+    assert (found["transferRate"], found["transferredBytes"]) == (7.5, 9)
+    assert is_error(served.call("GET", path), 404)
+
+
+def test_post_tasks_export(served: Served):
+    body = {"protectedEntities": served.machines, "backupType": {"name": "FULL"}}
+    answer = served.call("POST", "/api/tasks/export", body)
+    assert answer.status_code == 201
+    assert [t["protectedEntity"]["guid"] for t in answer.json()] == served.machines
+    for kind in ("SYNTHETIC", "SYNCHRONIZATION"):
+        refused = served.call("POST", "/api/tasks/export", {**body, "backupType": kind})
+        assert is_error(refused, 400)
+        assert "backupType" in refused.json()["message"]
+
+
+def test_post_tasks_restore(served: Served):
+    body = {
+        "backup": {"guid": served.stored()},
+        "node": {"guid": served.identity["guid"]},
+        "restorePath": "/srv/r",
+        "hypervisor": None,
+    }
+    task = created(served.call("POST", "/api/tasks/restore", body))
+    assert (task["type"]["name"], task["restorePath"]) == ("RESTORE", "/srv/r")
+    job = served.call("GET", f"/api/restore-jobs/{task['restoreJob']['guid']}").json()
+    assert (job["status"]["name"], job["restoreType"]["name"]) == ("QUEUED", "RESTORE")
+    assert guids(served.call("GET", f"/api/tasks?restore-job={job['guid']}")) == [task["guid"]]
+    served.run(task["guid"], {"path": "/srv/r"})
+    job = served.call("GET", f"/api/restore-jobs/{job['guid']}").json()
+    assert (job["status"]["name"], "restoreTime" in job["taskTimeStats"]) == ("SUCCESS", True)
+
+
+def test_post_tasks_restore_and_import(served: Served):
+    backup = served.stored()
+    file = {"backupFile": {"guid": file_guid(backup, "root")}, "diskName": "boot", "storageId": ""}
+    body = {
+        "backup": None,
+        "backupLocation": served.call("GET", f"/api/backup-locations?backup={backup}").json()[0],
+        "hypervisor": {"guid": served.hypervisor["guid"]},
+        "restoredPeName": "",
+        "restoreStorageId": "",
+        "baseImage": {},
+        "restoredDiskAllocationFormat": {"name": "SPARSE"},
+        "overwrite": False,
+        "taskFiles": [file],
+    }
+    path = "/api/tasks/restore-and-import"
+    task = created(served.call("POST", f"{path}?project-uuid=p9", body))
+    assert task["restoredDiskAllocationFormat"]["name"] == "SPARSE"
+    assert task["taskFiles"][0]["diskName"] == "boot"
+    assert "name" in task["dstProtectedEntity"]
+    assert guids(served.call("GET", "/api/tasks?project-uuid=p9")) == [task["guid"]]
+    served.run(task["guid"], {"checked": True})
+    [follower] = served.task(task["guid"], "?extended=true")["followers"]
+    order = served.as_node
+    assert served.state(follower["guid"], "RUNNING").status_code == 204
+    found = order("GET", f"/api/nodes/self/orders/{follower['guid']}").json()["order"]
+    assert (found["rename"], found["allocate"]) == ({"root": "boot"}, False)
+    for name, value in (
+        ("restoreVmFlavor", {"guid": new_guid()}),
+        ("powerOnAfterRestore", True),
+        ("restoreClusterId", "clu"),
+        ("restoredNetworks", [{"networkInterfaceCard": new_guid()}]),
+        ("dataCenter", {"name": "dc"}),
+    ):
+        refused = served.call("POST", path, {**body, name: value})
+        assert is_error(refused, 400)
+        assert name in refused.json()["message"]
+
+
+def test_post_tasks_restore_and_mount(served: Served):
+    backup = served.stored()
+    served.rest()
+    body = {
+        "mountedFileSystems": [{"mountPath": "/mnt/a"}],
+        "allowedClients": [],
+        "unmountTime": 86400000,
+        "backupLocation": {"guid": new_guid(), "backup": {"guid": backup}},
+        "mode": {"name": "AUTO"},
+    }
+    unavailable(
+        served, "restore-and-mount", body, {**body, "mode": "FLY"}, {"mode": "AUTO"},
+        {**body, "mode": "MANUAL", "mountedFileSystems": []}, {**body, "mode": "ISCSI"},
+    )  # fmt: skip
+
+
+def test_post_tasks_instant_restore(served: Served):
+    body = {"mode": "INSTANT_RESTORE", "backup": served.stored()}
+    served.rest()
+    unavailable(served, "instant-restore", body, {"mode": "INSTANT_RESTORE", "backup": new_guid()})
+
+
+def test_post_tasks_live_migration(served: Served):
+    unavailable(served, "live-migration", {"mountedBackup": new_guid()}, {})
+
+
+def test_post_tasks_mount(served: Served):
+    unavailable(served, "mount", {"mountedBackup": {"guid": new_guid()}}, {})
+
+
+def test_post_tasks_unmount(served: Served):
+    unavailable(served, "unmount", {"mountedBackup": {"guid": new_guid(), "name": ""}}, {})
+
+
+def test_post_tasks_snapshot(served: Served):
+    body = {"protectedEntities": [{"guid": served.machines[0]}], "priority": 50}
+    for path in ("snapshot", "vm-snapshot"):
+        bad = {"protectedEntities": [new_guid()]}
+        unavailable(served, path, body, {}, {"protectedEntities": []}, bad)
+
+
+def test_post_tasks_revert(served: Served):
+    unavailable(served, "revert", {"snapshot": {"guid": new_guid()}}, {})
+
+
+def test_post_tasks_remove_old_snapshots(served: Served):
+    body = {"protectedEntities": [{"guid": served.machines[0]}]}
+    unavailable(served, "remove-old-snapshots", body, {}, {"protectedEntities": [new_guid()]})
+
+
+def test_post_tasks_remove_old_backups(served: Served):
+    keep = {"retention": {"keepLastNFull": 1}}
+    place = f"/api/backup-destinations/{served.destination['guid']}"
+    assert served.call("PUT", place, keep).status_code == 200
+    old, new = served.stored(), served.stored()
+    body = {"backupDestinations": [{"guid": served.destination["guid"]}]}
+    task = created(served.call("POST", "/api/tasks/remove-old-backups", body))
+    assert served.state(task["guid"], "RUNNING").status_code == 204
+    order = served.as_node("GET", f"/api/nodes/self/orders/{task['guid']}").json()["order"]
+    assert old in order["backups"]
+    assert new not in order["backups"]
+    assert order["destination"]["may_delete"] is True
+    status = served.call("GET", f"/api/backups/{old}").json()["status"]["name"]
+    assert status == "SUCCESS_REMOVED"  # before a byte of it is touched
+    info = {"removed": order["backups"], "totalSpace": 100, "freeSpace": 60}
+    served.as_node("PUT", f"/api/tasks/{task['guid']}/transfer-info", info)
+    assert served.state(task["guid"], "FINISHED").status_code == 204
+    assert served.call("GET", place).json()["totalUsedSpace"] == 40
+    assert served.call("GET", f"/api/backups/{new}").json()["status"]["name"] == "SUCCESS"
+
+
+def machine_to_delete(served: Served, name: str) -> str:
+    """A machine of its own, that a sync has seen."""
+    [sync] = served.call(
+        "POST", "/api/tasks/inventory-sync", {"hypervisors": [served.hypervisor["guid"]]}
+    ).json()
+    machines = [{"uuid": new_guid(), "name": name}]
+    served.run(sync["guid"], {"machines": machines, "problems": 1})
+    [found] = served.call("GET", f"/api/virtual-machines?filter={name}").json()
+    return str(found["guid"])
+
+
+def delete_all(served: Served, tasks: list[dict[str, Any]]) -> None:
+    for task in tasks:
+        assert task["type"]["name"] == "DELETE"
+        assert served.state(task["guid"], "RUNNING").status_code == 204
+        order = served.as_node("GET", f"/api/nodes/self/orders/{task['guid']}").json()["order"]
+        served.as_node(
+            "PUT", f"/api/tasks/{task['guid']}/transfer-info", {"removed": order["backups"]}
+        )
+        assert served.state(task["guid"], "FINISHED").status_code == 204
+
+
+def test_post_tasks_delete(served: Served):
+    guid = machine_to_delete(served, "doomed")
+    served.machines.append(guid)
+    backup = served.stored(machine=-1)
+    served.machines.pop()
+    answer = served.call("POST", "/api/tasks/delete?project-uuid=", {"value": guid})
+    assert answer.status_code == 201
+    assert len(answer.json()) == 1
+    delete_all(served, answer.json())
+    assert is_error(served.call("GET", f"/api/virtual-machines/{guid}"), 404)
+    assert is_error(served.call("GET", f"/api/backups/{backup}"), 404)
+    shown = served.task(answer.json()[0]["guid"])
+    assert shown["protectedEntityDisplayName"] == "doomed"
+    again = served.call("POST", "/api/tasks/delete", {"value": guid})
+    assert (again.status_code, again.json()) == (201, [])
+    assert is_error(served.call("POST", "/api/tasks/delete", {}), 400)
+
+
+def test_post_tasks_batch_delete(served: Served):
+    guid = machine_to_delete(served, "batched")
+    served.machines.append(guid)
+    location = f"/api/backup-locations?backup={served.stored(machine=-1)}"
+    served.machines.pop()
+    mark = {
+        "backupLocations": served.call("GET", location).json(),
+        "retentionHint": {"name": "ARCHIVE"},
+        "archiveExpire": 1 << 45,
+    }
+    assert served.call("POST", "/api/retention/mark-backups", mark).status_code == 204
+    other, gone = machine_to_delete(served, "second"), new_guid()
+    body = [{"value": guid}, {"value": other}, {"value": gone}, None]
+    answer = served.call("POST", "/api/tasks/batch-delete", body)
+    assert answer.status_code == 201
+    found = answer.json()
+    assert [one["guid"] for one in found["successful"]] == [other]
+    assert [one["guid"] for one in found["unsuccessful"]] == [guid, gone]
+    assert "locked" in found["unsuccessful"][0]["message"]
+    assert [task["protectedEntity"]["guid"] for task in found["tasks"]] == [other]
+    assert is_error(served.call("POST", "/api/tasks/delete", {"value": guid}), 409)
+
+
+def test_post_tasks_inventory_sync(served: Served):
+    body = {"hypervisors": [{"guid": served.hypervisor["guid"]}], "hypervisorManagers": []}
+    task = created(served.call("POST", "/api/tasks/inventory-sync", body))
+    assert task["type"]["name"] == "INVENTORY_SYNC"
+    nothing = served.call("POST", "/api/tasks/inventory-sync", {"hypervisorManagers": []})
+    assert (nothing.status_code, nothing.json()) == (201, [])
+
+
+def test_post_tasks_wizard_inventory_sync(served: Served):
+    name = f"wizard {new_guid()}"
+    new = {"name": name, "path": "/srv/new", "node": served.identity["guid"]}
+    path = "/api/tasks/wizard/inventory-sync"
+
+    def known() -> bool:
+        return name in [one["name"] for one in served.call("GET", "/api/hypervisors").json()]
+
+    failing = created(served.call("POST", path, {"hypervisors": [new]}))
+    assert served.state(failing["guid"], "RUNNING").status_code == 204
+    served.state(failing["guid"], {"state": "FAILED", "statusInfo": "no such folder"})
+    assert not known()
+    going = created(served.call("POST", path, {"hypervisors": [new]}))
+    served.run(going["guid"], {"machines": [{"uuid": new_guid(), "name": f"on {name}"}]})
+    assert known()
+    assert served.call("GET", "/api/virtual-machines", None).json()
+    assert is_error(served.call("POST", path, {"hypervisors": [new]}), 409)
+    assert is_error(served.call("POST", path, {"hypervisors": [{"name": "x"}]}), 400)
+
+
+def test_post_tasks_connectivity_test(served: Served):
+    body = {
+        "hypervisors": [served.hypervisor["guid"]],
+        "backupDestinations": [{"guid": served.destination["guid"]}],
+        "storageProviders": [],
+    }
+    answer = served.call("POST", "/api/tasks/connectivity-test", body)
+    assert [t["type"]["name"] for t in answer.json()] == ["CONNECTIVITY_TEST"] * 2
+    served.run(answer.json()[0]["guid"], {"reachable": True})
+    assert is_error(served.call("POST", "/api/tasks/connectivity-test", {}), 400)
+
+
+def test_post_tasks_eject_tape(served: Served):
+    unavailable(served, "eject-tape", {"tapes": [new_guid()]}, {}, {"tapes": []})
+
+
+def test_post_tasks_import_tape(served: Served):
+    unavailable(served, "import-tape", {"tapes": [new_guid()]}, {}, {"tapes": ["x"]})
+
+
+def test_post_tasks_tape_manager_inventory_sync(served: Served):
+    unavailable(served, "tape-manager-inventory-sync", {"tapeManagers": [new_guid()]}, {})
+
+
+def test_post_tasks_import_for_cloud(served: Served):
+    body = {"backup": served.stored(), "restorePath": "/"}
+    served.rest()
+    unavailable(served, "import-for-cloud", body, {}, {"backup": new_guid()})
+
+
+def test_post_tasks_import_for_cloud_per_feature(served: Served):
+    body = {"backup": served.stored(), "optionsPerFeature": [{"feature": "MAIL"}]}
+    served.rest()
+    unavailable(served, "import-for-cloud/per-feature", body, {})
+
+
+def test_post_tasks_import_for_os_agent(served: Served):
+    body = {"backup": served.stored(), "paths": ["/etc"]}
+    served.rest()
+    unavailable(served, "import-for-os-agent", body, {}, {"backup": new_guid()})
+
+
+def test_post_tasks_upload(served: Served):
+    body = {"mountedBackup": new_guid(), "paths": ["/etc/hosts"]}
+    unavailable(served, "upload", body, {}, {"mountedBackup": new_guid(), "paths": []})
+
+
+def test_post_tasks_guid(served: Served):
+    backup = served.stored()
+    rule = {"name": "web", "protectedEntities": [served.machines[0]], "suffix": "-drill"}
+    off = {"name": "off", "protectedEntities": [served.machines[1]], "active": False}
+    body = {"name": f"plan {new_guid()}", "rules": [rule, off]}
+    plan = served.call("POST", "/api/policies/recovery-plan", body)
+    assert plan.status_code == 201, plan.text
+    answer = served.call("POST", f"/api/tasks/{plan.json()['guid']}")
+    assert answer.status_code == 201, answer.text
+    [task] = answer.json()
+    details = served.task(task["guid"])
+    assert details["backup"]["guid"] == backup
+    assert details["restoredPeName"] == "db-drill"
+    assert is_error(served.call("POST", f"/api/tasks/{new_guid()}"), 404)
+
+
+def test_delete_tasks_guid(served: Served):
+    guid = served.export()["guid"]
+    answer = served.call("DELETE", f"/api/tasks/{guid}")
+    assert (answer.status_code, answer.content) == (204, b"")
+    assert is_error(served.call("GET", f"/api/tasks/{guid}"), 404)
+    running = taken(served)
+    served.call("DELETE", f"/api/tasks/{running}")
+    assert served.task(running)["cancelling"] is True
+    served.call("DELETE", f"/api/tasks/{running}")  # by force
+    assert is_error(served.call("GET", f"/api/tasks/{running}"), 404)
+    assert is_error(served.as_node("PUT", f"/api/tasks/{running}/progress", {"value": 5}), 409)
+
+
+def three(served: Served, project: str = "") -> tuple[str, str, str]:
+    """A finished, a queued and a running task, each in a project if one is named."""
+    body = {"backupDestinations": [served.destination["guid"]]}
+    path = f"/api/tasks/connectivity-test?project-uuid={project}"
+    made = [str(served.call("POST", path, body).json()[0]["guid"]) for _ in range(3)]
+    served.run(made[0], {"reachable": True})
+    assert served.state(made[2], "RUNNING").status_code == 204
+    return made[0], made[1], made[2]
+
+
+def test_delete_tasks_all_finished(served: Served):
+    (one, *rest), other = three(served, "pa"), served.export()["guid"]
+    assert served.call("DELETE", "/api/tasks/all-finished?project-uuid=pb").status_code == 204
+    assert one in guids(served.call("GET", "/api/tasks"))
+    assert served.call("DELETE", "/api/tasks/all-finished?project-uuid=pa").status_code == 204
+    assert set(guids(served.call("GET", "/api/tasks"))) == {*rest, other}
+
+
+def test_delete_tasks_all_finished_and_queued(served: Served):
+    _, _, running = three(served, "pa")
+    other = served.export()["guid"]
+    path = "/api/tasks/all-finished-and-queued"
+    assert served.call("DELETE", f"{path}?project-uuid=pa").status_code == 204
+    assert set(guids(served.call("GET", "/api/tasks"))) == {running, other}
+
+
+def test_delete_tasks_all_running(served: Served):
+    finished, queued, running = three(served)
+    assert served.call("DELETE", "/api/tasks/all-running").status_code == 204
+    assert set(guids(served.call("GET", "/api/tasks"))) == {finished, queued, running}
+    assert served.task(running)["cancelling"] is True
+    assert served.state(running, "CANCELLED").status_code == 204
+    assert served.task(running)["state"]["name"] == "CANCELLED"
+
+
+def listed(served: Served, *wanted: str) -> list[dict[str, Any]]:
+    """Rows as a portal sends them back: with a state that must not be believed."""
+    rows = served.call("GET", "/api/tasks").json()
+    lie = {"name": "RUNNING", "description": "Running"}
+    return [{**row, "state": lie} for row in rows if row["guid"] in wanted]
+
+
+def test_post_tasks_cancel_running(served: Served):
+    finished, queued, running = three(served)
+    answer = served.call("POST", "/api/tasks/cancel-running", listed(served, queued, running))
+    assert (answer.status_code, answer.content) == (201, b"")
+    assert "json" not in answer.headers.get("content-type", "")
+    assert served.task(running)["cancelling"] is True
+    assert served.task(queued)["state"]["name"] == "QUEUED"
+    assert served.task(finished)["state"]["name"] == "FINISHED"
+
+
+def test_post_tasks_delete_finished(served: Served):
+    finished, queued, running = three(served)
+    rows = listed(served, finished, queued, running)
+    assert served.call("POST", "/api/tasks/delete-finished", rows).status_code == 201
+    assert set(guids(served.call("GET", "/api/tasks"))) == {queued, running}
+
+
+def test_post_tasks_delete_finished_and_queued(served: Served):
+    finished, queued, running = three(served)
+    path = "/api/tasks/delete-finished-and-queued"
+    assert served.call("POST", path, listed(served, queued, running)).status_code == 201
+    assert set(guids(served.call("GET", "/api/tasks"))) == {finished, running}
+
+
+def test_put_tasks_guid_state(served: Served):
+    guid = served.export()["guid"]
+    path = f"/api/tasks/{guid}/state"
+    assert served.as_node("PUT", path, "QUEUED").status_code == 204
+    assert served.as_node("PUT", path, {"name": "RUNNING"}).status_code == 204
+    assert is_error(served.call("PUT", path, "QUEUED"), 409)
+    assert served.as_node("PUT", path, "QUEUED").status_code == 204  # given back
+    assert served.task(guid)["state"]["name"] == "QUEUED"
+    assert served.as_node("PUT", path, {"state": "RUNNING"}).status_code == 204
+    done = {"state": {"name": "FAILED"}, "statusInfo": "broke"}
+    assert served.as_node("PUT", path, done).status_code == 204
+    assert served.task(guid)["statusInfo"] == "broke"
+    assert is_error(served.as_node("PUT", path, "QUEUED"), 409)
+    assert is_error(served.call("PUT", path, "NONSENSE"), 400)
+
+
+def test_put_tasks_state(served: Served):
+    one, two, running = three(served)
+    body = {"state": {"name": "CANCELLED"}, "tasks": [{"guid": two}, {"guid": running}]}
+    assert served.call("PUT", "/api/tasks/state", body).status_code == 204
+    assert served.task(two)["state"]["name"] == "CANCELLED"
+    assert served.task(running)["cancelling"] is True
+    more = served.call("PUT", "/api/tasks/state", {"state": "CANCELLED", "tasks": [one]})
+    assert is_error(more, 409)
+    assert [one] == [refused["guid"] for refused in more.json()["details"]["refused"]]
+    ended = {"state": "CANCELLED", "tasks": [running]}
+    assert served.as_node("PUT", "/api/tasks/state", ended).status_code == 204
+    assert served.task(running)["state"]["name"] == "CANCELLED"
+
+
+def test_put_tasks_guid_backup_type(served: Served):
+    guid = taken(served)
+    path = f"/api/tasks/{guid}/backup-type"
+    answer = served.as_node("PUT", path, "INCREMENTAL")
+    assert (answer.status_code, answer.content) == (204, b"")
+    headers = {"prefer": "return=representation"}
+    shown = served.call("PUT", path, {"name": "FULL"}, token=served.mover, headers=headers)
+    assert (shown.status_code, shown.json()["backupType"]["name"]) == (200, "FULL")
+    assert is_error(served.as_node("PUT", path, "HALF"), 400)
+
+
+def test_put_tasks_guid_progress(served: Served):
+    guid = taken(served)
+    path = f"/api/tasks/{guid}/progress"
+    for body in ({"value": 66.5}, 70, {"value": "71.5"}):
+        assert served.as_node("PUT", path, body).status_code == 204
+    assert served.task(guid)["progress"] == 71.5
+    assert served.as_node("PUT", path, {"value": 1}).status_code == 204
+    assert served.task(guid)["progress"] == 71.5  # it never goes back
+
+
+def objects(served: Served, what: str) -> None:
+    guid = taken(served)
+    path = f"/api/tasks/{guid}/{what}"
+    body = {"processedObjectCount": 3, "totalObjectCount": "12"}
+    assert served.as_node("PUT", path, body).status_code == 204
+    shown = served.task(guid)
+    assert (shown["progress"], shown["processedObjectCount"], shown["totalObjectCount"]) == (
+        25,
+        3,
+        12,
+    )
+    more = {"processedObjectCount": 13, "totalObjectCount": 12}
+    assert is_error(served.as_node("PUT", path, more), 400)
+
+
+def test_put_tasks_guid_cloud_progress(served: Served):
+    objects(served, "cloud-progress")
+
+
+def test_put_tasks_guid_os_progress(served: Served):
+    objects(served, "os-progress")
+
+
+def test_put_tasks_guid_restore_host_id(served: Served):
+    guid = taken(served)
+    path = f"/api/tasks/{guid}"
+    assert served.as_node("PUT", f"{path}/restore-host-id", {"value": "h1"}).status_code == 204
+    assert served.task(guid)["restoreHostId"] == "h1"
+
+
+def test_put_tasks_guid_restore_storage_id(served: Served):
+    guid = taken(served)
+    path = f"/api/tasks/{guid}"
+    assert served.as_node("PUT", f"{path}/restore-storage-id", {"value": "s1"}).status_code == 204
+    assert served.task(guid)["restoreStorageId"] == "s1"
+    assert is_error(served.as_node("PUT", f"{path}/restore-storage-id", {"value": ""}), 400)
+
+
+def test_put_tasks_guid_transfer_info(served: Served):
+    guid = taken(served)
+    path = f"/api/tasks/{guid}/transfer-info"
+    headers = {"prefer": "respond-async, return=representation"}
+    answer = served.as_node("PUT", path, EXPORTED)
+    assert (answer.status_code, answer.content) == (204, b"")
+    more = {"transferredBytes": 7, "anything": {"x": 1}}
+    shown = served.call("PUT", path, more, token=served.mover, headers=headers)
+    assert (shown.status_code, shown.json()["guid"]) == (200, guid)
+    kept = served.task(guid, "?extended=true")["transferInfo"]
+    assert (kept["transferredBytes"], kept["anything"], kept["size"]) == (7, {"x": 1}, 10)
+
+
+def test_put_tasks_guid_transfer_rate(served: Served):
+    guid = taken(served)
+    path = f"/api/tasks/{guid}/transfer-rate"
+    for done in (5, 9):
+        body = {"transferRate": 2.5, "transferredBytes": done, "timestamp": 1_800_000_000_000}
+        assert served.as_node("PUT", path, body).status_code == 204
+    shown = served.task(guid, "?extended=true")
+    assert shown["dataTransferRate"]["transferredBytes"] == 9
+    assert [one["transferredBytes"] for one in shown["transferHistory"]] == [5, 9]
+
+
+def test_put_tasks_guid_transfer_rate_incremental(served: Served):
+    guid = taken(served)
+    path = f"/api/tasks/{guid}/transfer-rate/incremental"
+    for _ in range(3):
+        body = {"transferRate": 1, "transferredBytes": 10}
+        assert served.as_node("PUT", path, body).status_code == 204
+    assert served.task(guid)["dataTransferRate"]["transferredBytes"] == 30
+    assert is_error(served.as_node("PUT", path, {"transferRate": -1}), 400)
+
+
+def test_post_tasks_guid_task_files(served: Served):
+    guid = taken(served)
+    path = f"/api/tasks/{guid}/task-files"
+    for name in ("one", "two"):
+        body = {"taskFiles": [{"backupFile": {"guid": new_guid()}, "diskName": name}, None]}
+        answer = served.as_node("POST", path, body)
+        assert (answer.status_code, answer.content) == (201, b"")
+    assert [one["diskName"] for one in served.task(guid)["taskFiles"]] == ["two"]
+
+
+def test_put_tasks_cbt_id(served: Served):
+    guid = taken(served)
+    body = {"task": {"guid": guid}, "cbtId": "mark-1"}
+    assert served.as_node("PUT", "/api/tasks/cbt-id", body).status_code == 204
+    assert served.task(guid)["cbtId"] == "mark-1"
+    served.as_node("PUT", f"/api/tasks/{guid}/transfer-info", EXPORTED)
+    served.state(guid, "FINISHED")
+    assert served.as_node("POST", "/api/nodes/self/needed", ["mark-1"]).json() == []
+    [store] = served.task(guid, "?extended=true")["followers"]
+    served.run(store["guid"], {"stored": 1})  # only now increments build on it
+    assert served.as_node("POST", "/api/nodes/self/needed", ["mark-1"]).json() == ["mark-1"]
+    assert is_error(served.as_node("PUT", "/api/tasks/cbt-id", {"cbtId": "x"}), 400)
+
+
+def schedule(served: Served, machine: str) -> str:
+    """An incremental schedule that applies to a machine; its guid."""
+    policy = served.call("POST", "/api/policies/vm-backup", {"name": new_guid()}).json()
+    rule = {"name": new_guid(), "policy": policy["guid"]}
+    rule = served.call("POST", "/api/rules/vm-backup", rule).json()
+    body = {"name": new_guid(), "backupType": "INCREMENTAL", "rules": [rule["guid"]]}
+    made = served.call("POST", "/api/schedules", body).json()
+    path = f"/api/virtual-machines/{machine}/settings"
+    assert served.call("PUT", path, {"vmBackupPolicy": policy["guid"]}).status_code == 204
+    return str(made["guid"])
+
+
+def test_put_tasks_inc_snap_required(served: Served):
+    guid = taken(served)
+    body = {"task": guid, "incSnapRequired": True}
+    assert served.as_node("PUT", "/api/tasks/inc-snap-required", body).status_code == 204
+    assert served.task(guid)["incSnapRequired"] is False  # no schedule would use it
+    made = schedule(served, served.machines[0])
+    assert served.as_node("PUT", "/api/tasks/inc-snap-required", body).status_code == 204
+    assert served.task(guid)["incSnapRequired"] is True
+    assert served.call("DELETE", f"/api/schedules/{made}").status_code == 204
+    number = {"task": guid, "incSnapRequired": "1"}
+    assert is_error(served.as_node("PUT", "/api/tasks/inc-snap-required", number), 400)
+
+
+def syncing(served: Served) -> str:
+    body = {"hypervisors": [{"guid": served.hypervisor["guid"]}]}
+    guid = created(served.call("POST", "/api/tasks/inventory-sync", body))["guid"]
+    assert served.state(guid, "RUNNING").status_code == 204
+    return str(guid)
+
+
+def test_post_tasks_inventory(served: Served):
+    body: dict[str, Any] = {
+        "type": {"name": "KVM", "description": "Kvm"},
+        "hypervisor": {"guid": served.hypervisor["guid"]},
+    }
+    assert is_error(served.as_node("POST", "/api/tasks/inventory", body), 409)
+    known = {
+        one["name"]: one["uuid"]
+        for one in served.call("GET", "/api/virtual-machines").json()
+        if one["hypervisor"]["guid"] == served.hypervisor["guid"]
+    }
+    guid = syncing(served)
+    seen = [{"uuid": uuid, "name": name} for name, uuid in known.items() if name != "web"]
+    body["virtualMachines"] = [*seen, {"uuid": new_guid(), "name": "fresh", "present": True}]
+    answer = served.as_node("POST", "/api/tasks/inventory", body)
+    assert (answer.status_code, answer.content) == (201, b"")
+    assert served.state(guid, "FINISHED").status_code == 204
+    found = {m["name"]: m["present"] for m in served.call("GET", "/api/virtual-machines").json()}
+    assert (found["db"], found["web"], found["fresh"]) == (True, False, True)
+    again = syncing(served)
+    body["virtualMachines"].append({"uuid": known["web"], "name": "web"})
+    assert served.as_node("POST", "/api/tasks/inventory", body).status_code == 201
+    served.state(again, "FINISHED")
+
+
+def test_post_tasks_instance_inventory(served: Served):
+    guid = taken(served)
+    body = {
+        "task": {"guid": guid},
+        "protectedEntity": {"guid": served.machines[0]},
+        "instance": {"name": "db", "disks": [{"name": "root", "size": 77}]},
+    }
+    assert served.as_node("POST", "/api/tasks/instance-inventory", body).status_code == 201
+    shown = served.call("GET", f"/api/virtual-machines/{served.machines[0]}").json()
+    assert shown["disks"][0]["size"] == 77
+    assert is_error(served.as_node("POST", "/api/tasks/instance-inventory", {}), 400)
+    served.state(guid, "FAILED")
+    assert is_error(served.as_node("POST", "/api/tasks/instance-inventory", body), 409)
+
+
+def test_post_tasks_tape_manager_inventory(served: Served):
+    body = {"tapeManager": {"guid": new_guid()}, "tapes": [{"serialNumber": "A1"}]}
+    answer = served.as_node("POST", "/api/tasks/tape-manager-inventory", body)
+    assert is_error(answer, 409)
+    assert answer.json()["code"] == "kind_unavailable"
+    assert is_error(served.as_node("POST", "/api/tasks/tape-manager-inventory", {}), 400)
