@@ -242,7 +242,8 @@ class Repository:
         lost = self._dropped(draft, index, own & going)
         if lost:
             reuse.place_again(lost, folder, self.keys, disk, self.destination)
-        index = self.index(going - own)
+            index = self.index()
+        index = Index(index.segments, going - own)
         load = Reader(self.destination, index, self.keys).chunk
         reuse.check(draft.manifest, self._parent(draft.manifest), index, load, self.destination)
 

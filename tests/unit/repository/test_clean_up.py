@@ -83,7 +83,7 @@ class Site:
         look = look_around(self.repository, self.root / "clean", Disk(), lambda: None)
         assert look.packs.keys() == look.index.packs()
         assert not weigh(look.mark).dead.any()
-        assert len(self.names("index")) <= 1
+        assert len(self.names("index")) == len(look.index.segments)
         assert self.names("graves") == set()
 
 
@@ -210,16 +210,17 @@ def test_a_store_that_reuses_what_was_dropped_has_to_export_again(site, tmp_path
 
 
 class Meddled(Folder):
-    """A folder that does something else before its n-th call."""
+    """A folder that does something else before its n-th call, and then watches every call."""
 
-    def __init__(self, root, at, what):
+    def __init__(self, root, at, what, watch=lambda: None):
         super().__init__(root)
-        self.calls, self.at, self.what = 0, at, what
+        self.calls, self.at, self.what, self.watch = 0, at, what, watch
 
     def meddle(self):
         self.calls += 1
         if self.calls == self.at:
             self.what()
+        self.watch()
 
     def store(self, name, data):
         self.meddle()
@@ -252,6 +253,14 @@ def reusing(site, name):
     return disk, draft
 
 
+def reusing_nothing(site, name):
+    gone = site.back_up(MemoryDisk(noise(MIB, 1)))
+    disk = MemoryDisk(noise(MIB, 2))
+    draft = export(site.repository, disk, site.root / name, site.pool)
+    site.forget(gone)
+    return disk, draft
+
+
 def publish(site, folder, name, disk, draft):
     """Whether it succeeded; BaseGone is the only other answer."""
     opened = Repository.open(folder, SECRET)
@@ -262,17 +271,27 @@ def publish(site, folder, name, disk, draft):
     return True
 
 
-def test_a_clean_up_at_any_moment_of_a_store_costs_at_most_another_export(tmp_path, pool):
-    outcomes, at = set(), 0
-    while at < 40:
-        at += 1
+def sites(tmp_path, pool):
+    """A new site for each moment, until told that there are no more."""
+    for at in range(2, 100):
         root = tmp_path / str(at)
         root.mkdir()
-        site = Site(root, pool)
-        disk, draft = reusing(site, "x")
-        meddled = Meddled(root / "d", at + 1, lambda site=site: site.clean(lambda: {"x"}))
-        outcomes.add(publish(site, meddled, "x", disk, draft))
-        if meddled.calls < meddled.at:
+        yield at, Site(root, pool)
+
+
+@pytest.mark.parametrize(
+    ("story", "outcomes"), [(reusing, {True, False}), (reusing_nothing, {True})]
+)
+def test_a_clean_up_at_any_moment_of_a_store_costs_at_most_another_export(
+    tmp_path, pool, story, outcomes
+):
+    """And that only where something dead was reused."""
+    found = set()
+    for at, site in sites(tmp_path, pool):
+        disk, draft = story(site, "x")
+        meddled = Meddled(site.root / "d", at, lambda site=site: site.clean(lambda: {"x"}))
+        found.add(publish(site, meddled, "x", disk, draft))
+        if meddled.calls < at:
             break
         site.assert_whole()
         site.clean()
@@ -280,35 +299,42 @@ def test_a_clean_up_at_any_moment_of_a_store_costs_at_most_another_export(tmp_pa
         assert site.clean().damaged == []
         site.assert_tight()
     assert at > 8
-    assert outcomes == {True, False}
+    assert found == outcomes
 
 
-def test_a_store_at_any_moment_of_a_clean_up_stays_restorable_or_is_told(tmp_path, pool):
-    outcomes, at = set(), 0
-    while at < 80:
-        at += 1
-        root = tmp_path / str(at)
-        root.mkdir()
-        site, done = Site(root, pool), []
-        disk, draft = reusing(site, "x")
+@pytest.mark.parametrize("story", [reusing, reusing_nothing])
+@pytest.mark.parametrize("pin", ["x", "another's"])
+def test_a_store_at_any_moment_of_a_clean_up_stays_restorable_from_then_on_or_is_told(
+    tmp_path, pool, story, pin
+):
+    """Even one that the server took for dead, and that therefore pins nothing."""
+    found = set()
+    for at, site in sites(tmp_path, pool):
+        done = []
+        disk, draft = story(site, "x")
+        reader = Repository.open(Folder(site.root / "d"), SECRET)
 
         def store(site=site, disk=disk, draft=draft, done=done):
             done.append(publish(site, Folder(site.root / "d"), "x", disk, draft))
 
-        meddled = Meddled(root / "d", at + 1, store)
-        (root / "c").mkdir()
-        opened = Repository.open(meddled, SECRET)
-        clean_up(opened, root / "c", lambda done=done: {"x"} - {"x" for _ in done}, pool)
+        def watch(site=site, reader=reader):
+            for backup in site.present:
+                check_backup(reader, backup)
+
+        (site.root / "c").mkdir()
+        opened = Repository.open(Meddled(site.root / "d", at, store, watch), SECRET)
+        clean_up(opened, site.root / "c", lambda done=done: set() if done else {pin}, pool)
         if not done:
             break
-        outcomes.update(done)
+        found.update(done)
         site.assert_whole()
         site.clean()
         site.assert_whole()
         site.clean()
         site.assert_tight()
     assert at > 10
-    assert outcomes == {True, False}
+    assert True in found
+    assert (False in found) == (story is reusing)
 
 
 def test_a_backup_that_came_between_the_looks_makes_the_clean_up_look_again(site, tmp_path):

@@ -45,14 +45,16 @@ meanwhile = st.lists(
 class Shared(Folder):
     """A destination that others use between one call and the next."""
 
-    def __init__(self, root, disk=None, plan=()):
+    def __init__(self, root, disk=None, plan=(), watch=None):
         super().__init__(root, disk)
-        self.calls, self.plan = 0, dict(plan)
+        self.calls, self.plan, self.watch = 0, dict(plan), watch
 
     def next(self):
         self.calls += 1
         if what := self.plan.pop(self.calls, None):
             what()
+        if self.watch:
+            self.watch()
 
     def store(self, name, data):
         self.next()
@@ -98,8 +100,8 @@ class Cleaning(RuleBasedStateMachine):
         self.at_work = set()  # machines in the middle of an export, a store or a merge
         self.merged = None
 
-    def open(self, io=None, plan=(), add_only=True):
-        shared = Shared(self.root / "d", io, plan)
+    def open(self, io=None, plan=(), add_only=True, watch=None):
+        shared = Shared(self.root / "d", io, plan, watch)
         return Repository.open(AddOnly(shared) if add_only else shared, SECRET)
 
     def pins(self):
@@ -216,10 +218,11 @@ class Cleaning(RuleBasedStateMachine):
         if io:
             io.drop_unsynced()
 
-    def clean(self, io=None, plan=()):
+    def clean(self, io=None, plan=(), watched=False):
         shutil.rmtree(self.root / "c")
         (self.root / "c").mkdir()
-        repository = self.open(io, plan, add_only=False)
+        watch = self.what_is_present_restores if watched else None
+        repository = self.open(io, plan, False, watch)
         with self.power(io):
             return clean_up(repository, self.root / "c", self.pins, self.pool, io)
 
@@ -260,9 +263,9 @@ class Cleaning(RuleBasedStateMachine):
     def merging(self):
         self.merge()
 
-    @rule(fail_at=failing, seed=seeds, plan=meanwhile)
-    def cleaning(self, fail_at, seed, plan):
-        self.clean(CrashingDisk(fail_at, seed), self.others(plan))
+    @rule(fail_at=failing, seed=seeds, plan=meanwhile, watched=st.booleans())
+    def cleaning(self, fail_at, seed, plan, watched):
+        self.clean(CrashingDisk(fail_at, seed), self.others(plan), watched)
 
     @precondition(lambda self: not self.unfinished)
     @rule()
@@ -295,7 +298,7 @@ class Cleaning(RuleBasedStateMachine):
         worth = weigh(look.mark)
         assert not (worth.dead | worth.thin).any()
         assert not list(self.open().destination.list("graves"))
-        assert len(list(self.open().destination.list("index"))) <= 1
+        assert len(list(self.open().destination.list("index"))) == len(look.index.segments)
 
     def teardown(self):
         if hasattr(self, "temp"):
