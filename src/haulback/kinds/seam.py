@@ -45,7 +45,8 @@ class Job(Protocol):
 
     def hypervisor(self, record: records.Hypervisor) -> Hypervisor: ...
 
-    def destination(self, record: records.Destination) -> Destination: ...
+    def destination(self, record: records.Destination) -> Destination:
+        """A destination to add to and read from: its `delete` raises Forbidden."""
 
     def repository(self, record: records.Destination) -> Repository: ...
 

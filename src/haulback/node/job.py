@@ -11,6 +11,7 @@ from pathlib import Path
 from threading import Event, Lock
 from typing import Any, TypeVar
 
+from haulback.destinations.add_only import AddOnly
 from haulback.destinations.folder import Folder
 from haulback.destinations.protocol import Destination
 from haulback.drivers.hypervisor import Hypervisor
@@ -110,7 +111,7 @@ class Work:
     def destination(self, record: records.Destination) -> Destination:
         path = _path(record)
         made = _DESTINATIONS[_known(record, _DESTINATIONS)]
-        return made(path, self.attempt)
+        return AddOnly(made(path, self.attempt))
 
     def repository(self, record: records.Destination) -> Repository:
         found = Repository.open(self.destination(record), self.secret(record))

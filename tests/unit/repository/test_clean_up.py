@@ -13,6 +13,7 @@ from haulback.errors import BaseGone, Damaged, Fenced, Forbidden, NotFound, Unav
 from haulback.repository.clean_up import clean_up
 from haulback.repository.compact import weigh
 from haulback.repository.look import look_around
+from haulback.repository.merge import due, merge
 from haulback.repository.repository import Repository
 from haulback.repository.verify import Depth, check_backup, verify
 from haulback.testing.crash import CrashingDisk, PowerLost
@@ -352,6 +353,40 @@ def test_a_backup_that_came_between_the_looks_makes_the_clean_up_look_again(site
     assert looks[0].backups == []
     assert looks[1].backups == [draft.manifest.backup]
     site.assert_whole()
+    site.assert_tight()
+
+
+def test_a_backup_whose_store_did_not_look_gets_its_dropped_packs_back(site):
+    """As an older program would do it."""
+    disk, draft = reusing(site, "x")
+    with patch.object(Repository, "_uphold"):
+        site.clean(lambda: {"x"})
+        site.repository.publish(site.root / "x", draft)
+    with pytest.raises(BaseGone):
+        check_backup(site.repository, draft.manifest.backup)
+    site.keep(draft.manifest, disk)
+    assert site.clean().damaged == []
+    site.assert_whole()
+    site.clean()
+    site.assert_tight()
+
+
+def test_a_merge_that_outlasts_a_clean_up_only_delays_it(site, monkeypatch):
+    monkeypatch.setattr("haulback.repository.merge.FAN_IN", 2)
+    gone = site.back_up(MemoryDisk(noise(MIB, 1)))
+    site.back_up(MemoryDisk(noise(MIB, 2)))
+    site.forget(gone)
+    segments = due(site.repository.index().segments)
+    names = [segment.name for segment in segments]
+    path = merge(segments, names, site.root, site.repository.keys, Disk())
+    assert site.clean(lambda: {"store"}).packs_waiting == 2
+    site.repository.destination.adopt(f"index/{path.stem}", path)
+    site.assert_whole()
+    site.back_up(MemoryDisk(noise(MIB, 1)))
+    site.assert_whole()
+    site.clean()
+    site.assert_whole()
+    site.clean()
     site.assert_tight()
 
 
