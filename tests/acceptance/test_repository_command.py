@@ -38,3 +38,23 @@ def test_sweep_deletes_what_a_merge_replaced_and_nothing_that_is_needed(
     assert len(list(repository.destination.list("index"))) == 1
     found = Repository.open(Folder(tmp_path / "d"), Secret.keyfile(tmp_path / "key"))
     assert restored(found, last, pool) == disk.data
+
+
+def test_clean_gives_space_back_and_keeps_what_is_needed(
+    tmp_path: Path, pool: ThreadPoolExecutor
+) -> None:
+    make_keyfile(tmp_path / "key")
+    (tmp_path / "d").mkdir()
+    repository = Repository.init(Folder(tmp_path / "d"), Secret.keyfile(tmp_path / "key"))
+    gone = back_up(repository, MemoryDisk(noise(2 * MIB, 1)), tmp_path / "s", pool)
+    disk = MemoryDisk(noise(MIB, 2))
+    kept = back_up(repository, disk, tmp_path / "s", pool)
+    repository.forget(gone.backup)
+
+    command = [sys.executable, "-c", RUN, "repository", "clean", str(tmp_path / "d")]
+    command += ["--key-file", str(tmp_path / "key")]
+    for expected in ("1 backups kept, 2 packs deleted, 2", "1 backups kept, 0 packs deleted, 0 B"):
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith(expected)
+    assert restored(repository, kept, pool) == disk.data

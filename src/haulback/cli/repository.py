@@ -6,6 +6,7 @@ import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import msgspec
@@ -14,6 +15,7 @@ from cyclopts import App, Parameter
 from haulback import units
 from haulback.destinations.folder import Folder
 from haulback.errors import Malformed, NotFound
+from haulback.repository.clean_up import clean_up
 from haulback.repository.keys import Keys, Secret, make_keyfile
 from haulback.repository.manifest import Manifest, StoredDisk
 from haulback.repository.repository import Repository
@@ -103,6 +105,32 @@ def sweep(folder: Path, *, key_file: KeyFile = None, kit: Kit = None) -> None:
     Safe at any time, also while others read and write.
     """
     print(f"{_open(folder, key_file, kit).sweep_index()} replaced index segments deleted")
+
+
+@app.command
+def clean(
+    folder: Path,
+    *,
+    work: Annotated[Path | None, Parameter(help="Where to put new files for a while.")] = None,
+    key_file: KeyFile = None,
+    kit: Kit = None,
+) -> None:
+    """Delete from FOLDER what no backup needs any more.
+
+    NOTHING ELSE MAY BE USING THE REPOSITORY: no server with tasks on it, no node, no other command.
+    Nobody is asked who else is at work, and nothing waits for them.
+    """
+    repository = _open(folder, key_file, kit)
+    with TemporaryDirectory(dir=work) as temp, ThreadPoolExecutor(os.cpu_count()) as pool:
+        cleaned = clean_up(repository, Path(temp), frozenset, pool)
+    for backup in cleaned.damaged:
+        print(f"DAMAGED  backup {backup} refers to data that is not stored")
+    print(
+        f"{cleaned.backups} backups kept, {cleaned.packs_deleted} packs deleted, "
+        f"{units.size(cleaned.bytes_freed)} freed, {cleaned.groups_rewritten} groups rewritten"
+    )
+    if cleaned.damaged:
+        sys.exit(1)
 
 
 def restore_to(

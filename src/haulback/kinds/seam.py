@@ -49,7 +49,8 @@ class Job(Protocol):
 
     def hypervisor(self, record: records.Hypervisor) -> Hypervisor: ...
 
-    def destination(self, record: records.Destination) -> Destination: ...
+    def destination(self, record: records.Destination) -> Destination:
+        """A destination to add to and read from; its `delete` raises Forbidden without a grant."""
 
     def repository(self, record: records.Destination) -> Repository: ...
 
@@ -93,7 +94,7 @@ class Job(Protocol):
         """`totalSpace` and `freeSpace` of a destination in bytes, where it has such a thing."""
 
     def pins(self, destination: str) -> Set[str]:
-        """Attempts that export to a destination or wait to be stored there, right now."""
+        """Other attempts that read or write a destination, or wait to store there, right now."""
 
     def alone(
         self, record: records.Hypervisor, uuid: str, *, wait: bool = True

@@ -125,7 +125,8 @@ class Work:
         return {"totalSpace": found.total, "freeSpace": found.free}
 
     def pins(self, destination: str) -> Set[str]:
-        return frozenset(self.ask(lambda: self._link.pins(destination)))
+        found = self.ask(lambda: self._link.pins(destination))
+        return frozenset(found) - {self.attempt}
 
     def repository(self, record: records.Destination) -> Repository:
         found = Repository.open(self.destination(record), self.secret(record))

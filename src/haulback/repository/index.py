@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence, Set
 
 import numpy as np
 
 from haulback.repository.pack import Place
-from haulback.repository.segment import ID, Segment
+from haulback.repository.segment import ID, Array, Segment
 
 
 class Index:
     """The segments of a repository that no other replaces, and those of a running session."""
 
-    def __init__(self, segments: Iterable[Segment] = ()) -> None:
+    def __init__(self, segments: Iterable[Segment] = (), without: Set[bytes] = frozenset()) -> None:
+        """Chunks in the packs `without` count as not stored: those packs may be about to go."""
         self.segments = list(segments)
+        masks = ((s.name, inside(s, without)) for s in self.segments if without)
+        self._hidden = {name: mask for name, mask in masks if mask.any()}
 
     def __len__(self) -> int:
         return sum(len(segment) for segment in self.segments)
@@ -29,23 +32,51 @@ class Index:
     def find(self, chunks: Sequence[bytes]) -> list[bytes | None]:
         """The group of each chunk, None where it is not stored.  Ask in batches."""
         result: list[bytes | None] = [None] * len(chunks)
+        for segment, which, rows in self._matches(chunks):
+            for i, group in zip(which.tolist(), segment.group_ids(rows), strict=True):
+                result[i] = group
+        return result
+
+    def packs_of(self, chunks: Sequence[bytes]) -> tuple[set[bytes], list[bytes]]:
+        """The packs that hold the chunks, and those chunks that are not stored."""
+        packs, missing = set[bytes](), np.ones(len(chunks), bool)
+        for segment, which, rows in self._matches(chunks):
+            missing[which] = False
+            packs |= segment.packs_at(rows)
+        return packs, [chunks[i] for i in np.flatnonzero(missing).tolist()]
+
+    def _matches(self, chunks: Sequence[bytes]) -> Iterator[tuple[Segment, Array, Array]]:
+        """(segment, which of the chunks it holds, their group rows); each chunk at most once."""
         ids = np.frombuffer(b"".join(chunks), ID)
         heads = ids["head"].astype("<u8")
         missing = np.argsort(heads)  # ascending, so that neighbours share the search's cache lines
         heads, rests = heads[missing], ids["rest"].astype("<u8")[missing]
         for segment in self.segments:
             found, rows = segment.find(heads, rests)
+            if segment.name in self._hidden and found.any():
+                found &= ~self._hidden[segment.name][rows]
             if not found.any():
                 continue
-            groups = segment.group_ids(rows[found])
-            for i, group in zip(missing[found].tolist(), groups, strict=True):
-                result[i] = group
+            yield segment, missing[found], rows[found]
             missing, heads, rests = missing[~found], heads[~found], rests[~found]
             if not len(missing):
                 break
-        return result
+
+    def packs(self) -> set[bytes]:
+        """Every pack that some segment places a group in."""
+        return {pack.tobytes() for segment in self.segments for pack in segment.columns.packs}
 
     def place(self, group: bytes) -> Place | None:
         """Where a group lies, or None."""
+        return next(self.places(group), None)
+
+    def places(self, group: bytes) -> Iterator[Place]:
+        """Everywhere a group lies: it was copied by a clean-up, and its old pack still stands."""
         places = (segment.place(group) for segment in self.segments)
-        return next((place for place in places if place), None)
+        return (place for place in places if place)
+
+
+def inside(segment: Segment, packs: Container[bytes]) -> Array:
+    """A mask over the segment's groups: which lie in one of `packs`."""
+    c = segment.columns
+    return np.array([pack.tobytes() in packs for pack in c.packs], bool)[c.packs_of]

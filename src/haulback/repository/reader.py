@@ -6,7 +6,7 @@ from collections import OrderedDict
 from threading import Lock
 
 from haulback.destinations.protocol import Destination
-from haulback.errors import BaseGone, Damaged, NotFound
+from haulback.errors import BaseGone, Damaged, HaulbackError, NotFound
 from haulback.repository.group import Group, decode
 from haulback.repository.index import Index
 from haulback.repository.keys import Keys
@@ -38,18 +38,31 @@ class Reader:
         return fetched
 
     def fetch(self, group: bytes) -> Group:
-        place = self._index.place(group)
-        if place is None:
-            raise BaseGone(f"group {group.hex()} is in no index segment", group=group.hex())
-        name = name_of(place.pack)
-        try:
-            record = self._destination.load(name, place.offset, place.length)
-        except NotFound:
-            raise Damaged(f"{name} is missing", name=name) from None
-        return decode(record, group, self._keys)
+        missing: HaulbackError = BaseGone(
+            f"group {group.hex()} is in no index segment", group=group.hex()
+        )
+        for place in self._index.places(group):
+            name = name_of(place.pack)
+            try:
+                record = self._destination.load(name, place.offset, place.length)
+            except NotFound:
+                missing = Damaged(f"{name} is missing", name=name)
+            else:
+                return decode(record, group, self._keys)
+        raise missing
 
     def chunk(self, ref: Ref) -> memoryview:
-        """The bytes of a chunk, checked against its id.  Raises Damaged."""
+        """The bytes of a chunk, checked against its id.  Raises BaseGone or Damaged."""
+        try:
+            return self._checked(ref)
+        except (BaseGone, Damaged):
+            # A clean-up moves chunks into other groups; the map's hint is then out of date.
+            group = self._index.find([ref.id])[0]
+            if group in (None, ref.group):
+                raise
+            return self._checked(Ref(ref.id, group or b""))
+
+    def _checked(self, ref: Ref) -> memoryview:
         data = self.group(ref.group).chunk(ref.id)
         if self._keys.chunk_id(data) != ref.id:
             raise Damaged(f"chunk {ref.id.hex()} is not what was stored")

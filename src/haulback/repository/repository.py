@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
 from haulback.destinations.protocol import Destination
 from haulback.disk import Disk
-from haulback.errors import Conflict, Damaged, NotFound, RepositoryError, Unavailable
+from haulback.errors import (
+    BaseGone,
+    Conflict,
+    Damaged,
+    Forbidden,
+    NotFound,
+    RepositoryError,
+    Unavailable,
+)
+from haulback.repository import graves, reuse
 from haulback.repository import manifest as manifests
 from haulback.repository import merge as merging
 from haulback.repository import pack as packs
@@ -79,11 +89,14 @@ class Repository:
             raise Damaged(f"{CONFIG} names another repository than its key does")
         return cls(destination, guid, keys)
 
-    def index(self) -> Index:
-        """What is stored now.  Segments seen before stay mapped.  Raises Damaged."""
+    def index(self, without: Set[bytes] = frozenset()) -> Index:
+        """What is stored now, except in the packs `without`.  Raises Damaged.
+
+        Segments seen before stay mapped.
+        """
         for _ in range(_LISTINGS):
             try:
-                return Index(self._live())
+                return Index(self._live(), without)
             except NotFound:
                 continue  # swept since it was listed; what replaces it is in the next listing
         raise Unavailable("the index changes faster than it can be read; try again")
@@ -136,8 +149,12 @@ class Repository:
         return Reader(self.destination, self.index(), self.keys)
 
     def writer(self, folder: Path, pool: ThreadPoolExecutor, disk: Disk | None = None) -> Writer:
-        """A writer that stages into `folder` (empty, owned by the caller)."""
-        return Writer(self.keys, self.index(), folder, disk or Disk(), pool)
+        """A writer that stages into `folder` (empty, owned by the caller).
+
+        It reuses nothing from packs that a clean-up is about to drop.
+        """
+        index = self.index(graves.announced(graves.read(self.destination, self.keys)))
+        return Writer(self.keys, index, folder, disk or Disk(), pool)
 
     def backups(self) -> Iterator[Manifest]:
         """Every backup's manifest; reads no map."""
@@ -151,6 +168,13 @@ class Repository:
         except NotFound:
             raise NotFound(f"backup {backup} is not in this repository", backup=backup) from None
         return manifests.decode(sealed, backup, self.keys)
+
+    def forget(self, backup: str) -> None:
+        """Delete a backup: from now on it does not exist.  A missing one is fine.
+
+        Its space comes back with the next clean-up.  Needs the right to delete.
+        """
+        self.destination.delete(manifests.name_of(backup))
 
     def draft(self, folder: Path, staged: Staged, manifest: Manifest, disk: Disk) -> Draft:
         """Record durably in staging what is to be published; the export is complete after it."""
@@ -171,26 +195,75 @@ class Repository:
             raise Damaged(f"the draft of backup {backup} in {folder} is damaged") from error
         return msgspec.json.decode(plain, type=Draft)
 
-    def publish(self, folder: Path, draft: Draft) -> Manifest:
+    def publish(self, folder: Path, draft: Draft, disk: Disk | None = None) -> Manifest:
         """Make a staged backup exist: packs, then index, then the manifest.
 
-        Safe to repeat from the start after a crash at any point.
+        Safe to repeat from the start after a crash at any point.  Raises BaseGone when something
+        that the backup reuses was cleaned up meanwhile: then it has to be exported again.
         """
         for file in draft.packs:
             if not self._publish_file(folder / file, packs.name_of(_pack_of(file))):
                 raise Damaged(f"{folder / file} vanished from staging before it was published")
-        stored = [
-            self._publish_file(folder / file, f"index/{Path(file).stem}") for file in draft.segments
-        ]
-        if not all(stored) and not self._places(draft):
-            raise Damaged(f"an index segment vanished from {folder} before it was published")
-        name = manifests.name_of(draft.manifest.backup)
+        for file in draft.segments:
+            self._publish_file(folder / file, f"index/{Path(file).stem}")
+        # Before, so that a broken backup rarely appears; after, because only a clean-up that lists
+        # manifests from then on sees this one.
+        self._uphold(folder, draft, disk or Disk())
+        is_new = self._store_manifest(draft.manifest)
         try:
-            self.destination.store(name, manifests.encode(draft.manifest, self.keys))
-        except Conflict:
-            if self.manifest(draft.manifest.backup) != draft.manifest:
-                raise
+            self._uphold(folder, draft, disk or Disk())
+        except BaseGone:
+            if is_new:
+                with suppress(Forbidden):
+                    self.forget(draft.manifest.backup)
+            raise
         return draft.manifest
+
+    def _store_manifest(self, manifest: Manifest) -> bool:
+        """Whether it was not there yet.  Raises Conflict when another stands in its place."""
+        name = manifests.name_of(manifest.backup)
+        try:
+            self.destination.store(name, manifests.encode(manifest, self.keys))
+        except Conflict:
+            if self.manifest(manifest.backup) != manifest:
+                raise
+            return False
+        return True
+
+    def _uphold(self, folder: Path, draft: Draft, disk: Disk) -> None:
+        """See that everything a backup refers to is stored, and will stay.  Raises BaseGone.
+
+        Without its manifest a backup's own packs look dead to a clean-up.  They wait for the end of
+        this STORE (docs/design/locking.md), and are put back into the index here.
+        """
+        own = {_pack_of(file) for file in draft.packs}
+        going = graves.announced(graves.read(self.destination, self.keys))
+        index = self.index()
+        lost = self._dropped(draft, index, own & going)
+        if lost:
+            reuse.place_again(lost, folder, self.keys, disk, self.destination)
+            index = self.index()
+        index = Index(index.segments, going - own)
+        load = Reader(self.destination, index, self.keys).chunk
+        reuse.check(draft.manifest, self._parent(draft.manifest), index, load, self.destination)
+
+    def _dropped(self, draft: Draft, index: Index, going: Set[bytes]) -> list[packs.Entry]:
+        """Groups of the draft's packs that the index lost, or loses with the packs `going`."""
+        live = {segment.name for segment in index.segments}
+        if not going and live.issuperset(Path(file).stem for file in draft.segments):
+            return []
+        return [
+            entry
+            for pack in map(_pack_of, draft.packs)
+            for entry in packs.read_directory(self.destination, pack, self.keys)
+            if pack in going or not index.place(entry.group)
+        ]
+
+    def _parent(self, manifest: Manifest) -> Manifest | None:
+        try:
+            return self.manifest(manifest.parent) if manifest.parent else None
+        except (NotFound, Damaged):
+            return None  # then nothing is taken for granted
 
     def _publish_file(self, path: Path, name: str) -> bool:
         """Whether the object is stored: adopted now, or by an earlier try."""
@@ -202,18 +275,6 @@ class Repository:
         except NotFound:
             return False
         return True
-
-    def _places(self, draft: Draft) -> bool:
-        """Whether the index knows every group of the draft's stored packs.
-
-        It does where an earlier try stored the segments, and they were merged and swept since.
-        """
-        index = self.index()
-        directories = (
-            packs.read_directory(self.destination, _pack_of(file), self.keys)
-            for file in draft.packs
-        )
-        return all(index.place(entry.group) for entries in directories for entry in entries)
 
 
 def _pack_of(file: str) -> bytes:

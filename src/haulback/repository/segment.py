@@ -120,6 +120,11 @@ class Segment:
 
     def find(self, heads: Array, rests: Array) -> tuple[Array, Array]:
         """(found mask, group row) for chunk ids, best ascending; one binary search for all."""
+        found, row = self.rows(heads, rests)
+        return found, self.columns.groups_of[row] if found.any() else row
+
+    def rows(self, heads: Array, rests: Array) -> tuple[Array, Array]:
+        """(found mask, chunk row) for chunk ids."""
         at = self.columns.heads.searchsorted(heads)
         if not len(self):
             return np.zeros(len(heads), bool), at
@@ -130,7 +135,7 @@ class Segment:
         equal = found & (self.columns.rests[row] == rests)
         for i in np.flatnonzero(found & ~equal):  # ids that share 64 bits: practically never
             row[i], equal[i] = self._scan(int(at[i]), int(heads[i]), int(rests[i]))
-        return equal, self.columns.groups_of[row]
+        return equal, row
 
     def _scan(self, at: int, head: int, rest: int) -> tuple[int, bool]:
         while at < len(self) and int(self.columns.heads[at]) == head:
@@ -138,6 +143,11 @@ class Segment:
                 return at, True
             at += 1
         return 0, False
+
+    def packs_at(self, rows: Array) -> set[bytes]:
+        """The packs of the groups in `rows`."""
+        c = self.columns
+        return {pack.tobytes() for pack in c.packs[np.unique(c.packs_of[rows])]}
 
     def group_ids(self, rows: Array) -> list[bytes]:
         """The group ids in `rows`."""

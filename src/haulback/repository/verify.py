@@ -17,7 +17,7 @@ from haulback.repository.index import Index
 from haulback.repository.keys import Keys
 from haulback.repository.manifest import Manifest
 from haulback.repository.pack import Entry
-from haulback.repository.pages import HOLE
+from haulback.repository.pages import HOLE, Ref
 from haulback.repository.reader import Reader
 from haulback.repository.repository import Repository
 from haulback.repository.restore import segments
@@ -65,7 +65,7 @@ def verify(
         reader = Reader(repository.destination, index, repository.keys)
         held = {entry.group: set(entry.chunks) for entries in directories for entry in entries}
         for manifest in manifests:
-            _check_maps(manifest, reader, held, report)
+            _check_maps(manifest, reader, index, held, report)
     if depth >= Depth.DATA:
         for entries in directories:
             _check_data(repository, entries, pool, report, meter)
@@ -85,17 +85,26 @@ def check_backup(repository: Repository, backup: str, meter: Meter = unmetered) 
         for number, pieces in segments(disk.map, reader):
             for _, ref in pieces:
                 if ref != HOLE:
-                    _check_place(index, ref.group, sizes)
+                    _check_place(index, ref, sizes)
             meter(min(SEGMENT_BYTES, disk.map.size - number * SEGMENT_BYTES))
 
 
-def _check_place(index: Index, group: bytes, sizes: Mapping[str, int]) -> None:
-    place = index.place(group)
-    if place is None:
-        raise BaseGone(f"group {group.hex()} is in no index segment", group=group.hex())
-    name = packs.name_of(place.pack)
-    if place.offset + place.length > sizes.get(name, -1):
-        raise Damaged(f"{name} is missing or too short", name=name)
+def _check_place(index: Index, ref: Ref, sizes: Mapping[str, int]) -> None:
+    """The group that the map names, or, after a clean-up, the one that holds the chunk now."""
+    if _is_whole(index, ref.group, sizes):
+        return
+    group = index.find([ref.id])[0]
+    if group is None:
+        raise BaseGone(f"chunk {ref.id.hex()} is in no index segment", chunk=ref.id.hex())
+    if not _is_whole(index, group, sizes):
+        raise Damaged(f"the pack of group {group.hex()} is missing or too short")
+
+
+def _is_whole(index: Index, group: bytes, sizes: Mapping[str, int]) -> bool:
+    """Whether a group lies somewhere in a pack that is there and long enough."""
+    return any(
+        p.offset + p.length <= sizes.get(packs.name_of(p.pack), -1) for p in index.places(group)
+    )
 
 
 def _packs(repository: Repository, report: Report) -> Iterator[list[Entry]]:
@@ -118,16 +127,27 @@ def _manifests(repository: Repository, report: Report) -> Iterator[Manifest]:
 
 
 def _check_maps(
-    manifest: Manifest, reader: Reader, held: dict[bytes, set[bytes]], report: Report
+    manifest: Manifest,
+    reader: Reader,
+    index: Index,
+    held: Mapping[bytes, set[bytes]],
+    report: Report,
 ) -> None:
     for disk in manifest.disks:
         try:
             for _, pieces in segments(disk.map, reader):
                 for _, ref in pieces:
-                    if ref != HOLE and ref.id not in held.get(ref.group, ()):
+                    if ref != HOLE and not _is_held(ref, index, held):
                         raise HaulbackError(f"chunk {ref.id.hex()} is not stored")
         except HaulbackError as error:
             report.findings.append(f"backup {manifest.backup}, {disk.name}: {error.message}")
+
+
+def _is_held(ref: Ref, index: Index, held: Mapping[bytes, set[bytes]]) -> bool:
+    """Whether the index leads to a group with the chunk: the one named, or another."""
+    if ref.id in held.get(ref.group, ()) and index.place(ref.group):
+        return True
+    return ref.id in held.get(index.find([ref.id])[0] or b"", ())
 
 
 def _check_data(
@@ -171,8 +191,8 @@ def _check_group(entry: Entry, record: bytes, keys: Keys) -> list[str]:
 
 def _check_index(index: Index, directories: Iterable[list[Entry]], report: Report) -> None:
     """Every group of the index lies in a pack, where the index says."""
-    places = {entry.group: entry.place for entries in directories for entry in entries}
+    places = {(entry.group, entry.place) for entries in directories for entry in entries}
     for segment in index.segments:
         for group, place in segment.groups():
-            if places.get(group) != place:
+            if (group, place) not in places:
                 report.findings.append(f"the index places group {group.hex()} wrongly")

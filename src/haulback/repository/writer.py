@@ -28,6 +28,7 @@ from haulback.units import KIB
 _PAGE_GROUP_BYTES = 128 * KIB  # small: a random reader decodes a whole group for one page
 _QUEUED_GROUPS = 6
 _NEW_CHUNKS_IN_MEMORY = 1 << 16  # beyond that they move into a local index segment
+_COPIED_GROUPS_IN_MEMORY = 1 << 12
 
 
 class Staged(NamedTuple):
@@ -69,6 +70,12 @@ class Writer:
 
     def add_page(self, page: bytes) -> Ref:
         return self._add([(self._keys.chunk_id(page), memoryview(page))], self._pages)[0]
+
+    def copy(self, group: Group, record: bytes, page: bool) -> None:
+        """Take over a sealed group as it is, under its own id."""
+        self._place(group, record, self._pages if page else self._data)
+        if len(self._entries) > _COPIED_GROUPS_IN_MEMORY:
+            self._flush()
 
     def finish(self) -> Staged:
         """Seal everything durably.  After this the folder holds what `Staged` names."""
@@ -120,14 +127,16 @@ class Writer:
     def _drain(self, stream: _Stream, keep: int) -> None:
         while len(stream.queue) > keep:
             group, future = stream.queue.popleft()
-            record = future.result()
-            if stream.pack and stream.pack.size + len(record) > PACK_BYTES:
-                stream.pack.seal(self._keys)
-                stream.pack = None
-            if not stream.pack:
-                stream.pack = PackWriter(self._folder, self._disk)
-                self._packs.append(stream.pack)
-            self._entries.append(stream.pack.add(group, record))
+            self._place(group, future.result(), stream)
+
+    def _place(self, group: Group, record: bytes, stream: _Stream) -> None:
+        if stream.pack and stream.pack.size + len(record) > PACK_BYTES:
+            stream.pack.seal(self._keys)
+            stream.pack = None
+        if not stream.pack:
+            stream.pack = PackWriter(self._folder, self._disk)
+            self._packs.append(stream.pack)
+        self._entries.append(stream.pack.add(group, record))
 
     def _flush(self) -> None:
         for stream in (self._data, self._pages):

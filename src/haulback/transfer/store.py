@@ -19,13 +19,13 @@ def store_machine(
 ) -> Manifest:
     """Publish the draft in `folder`, merge index segments when due, and remove the folder.
 
-    Safe to repeat after a crash at any point as long as the folder is there; once the manifest is
-    stored the backup exists, whatever happens to the rest.
+    Only adds: what a merge replaces is the clean-up's to delete.  Safe to repeat after a crash at
+    any point as long as the folder is there.  Raises BaseGone when the backup has to be exported
+    again, because something it reuses was cleaned up meanwhile.
     """
-    manifest = repository.publish(folder, draft)
+    manifest = repository.publish(folder, draft, disk)
     try:
-        if repository.merge_index(folder, disk):
-            repository.sweep_index()
+        repository.merge_index(folder, disk)
     except HaulbackError as error:
         log.warning("the index is merged another time: %s", error.message)
     shutil.rmtree(folder, ignore_errors=True)

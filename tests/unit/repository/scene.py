@@ -64,6 +64,7 @@ def export(
     changed: list[Extent] | None = None,
     io: Disk | None = None,
     backup: str | None = None,
+    parent: str | None = None,
 ) -> Draft:
     """Leave a finished export in `staging`."""
     io = io or Disk()
@@ -84,6 +85,7 @@ def export(
         "INCREMENTAL" if base else "FULL",
         1,
         (StoredDisk("disk0", found),),
+        parent,
         stored=staged.stored,
     )
     return repository.draft(staging, staged, manifest, io)
@@ -98,9 +100,10 @@ def back_up(
     changed: list[Extent] | None = None,
     io: Disk | None = None,
     backup: str | None = None,
+    parent: str | None = None,
 ) -> Manifest:
     """Export and store in one go."""
-    draft = export(repository, disk, staging, pool, base, changed, io, backup)
+    draft = export(repository, disk, staging, pool, base, changed, io, backup, parent)
     return repository.publish(staging, draft)
 
 

@@ -120,8 +120,18 @@ def test_a_store_is_repeated_after_others_merged_and_swept_what_it_had_stored(
     assert verify(repository, Depth.DATA, pool).ok
 
 
-def test_a_store_whose_index_is_lost_is_not_repeated(half_stored, folder, repository, tmp_path):
+def test_a_repeated_store_whose_index_is_lost_makes_it_anew_from_its_packs(
+    half_stored, folder, repository, tmp_path, pool
+):
+    draft, disk = half_stored
     for item in list(folder.list("index")):
+        folder.delete(item.name)
+    assert restored(repository, repository.publish(tmp_path / "dead", draft), pool) == disk.data
+    assert verify(repository, Depth.DATA, pool).ok
+
+
+def test_a_repeated_store_whose_packs_are_lost_fails(half_stored, folder, repository, tmp_path):
+    for item in list(folder.list("packs")):
         folder.delete(item.name)
     with pytest.raises(Damaged, match="vanished"):
         repository.publish(tmp_path / "dead", half_stored[0])

@@ -21,20 +21,8 @@ _ATTEMPT = re.compile(
     r"(?P<task>[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})-(?P<number>[0-9]{1,9})$"
 )
 _JSON = frozenset(
-    [
-        "config",
-        "settings",
-        "disks",
-        "facts",
-        "origin",
-        "warnings",
-        "files",
-        "definition",
-        "times",
-        "target",
-        "body",
-    ]
-)
+    ("config", "settings", "disks", "facts", "origin", "warnings", "files", "definition", "times")
+) | {"target", "body"}
 _LIVE = sa.text("state IN ('QUEUED', 'RUNNING', 'PLANNED')")
 _MANY = 500
 _BUSY = ("EXPORT", "STORE", "RESTORE", "IMPORT", "MOUNT")
@@ -178,16 +166,14 @@ class SqlCatalogue:
         return found
 
     def pins(self, destination: str) -> list[str]:
-        """Attempts that export to a destination, or whose export waits to be stored there."""
+        """Attempts that use a destination now, or whose export waits to be stored there."""
         task = tables.task.c
-        query = sa.select(task.guid, task.type, task.state, task.attempt, task.params)
-        query = query.where(_LIVE, task.destination == destination)
+        query = sa.select(task.guid, task.state, task.attempt, task.params)
         found = []
-        for row in self._sql.execute(query.where(task.type.in_(("EXPORT", "STORE")))):
+        for row in self._sql.execute(query.where(_LIVE, task.destination == destination)):
             if row.state == "RUNNING":
                 found.append(f"{row.guid}-{row.attempt}")
-            staging = msgspec.json.decode(row.params).get("staging")
-            if row.type == "STORE" and staging:
+            if staging := msgspec.json.decode(row.params).get("staging"):
                 found.append(str(staging))
         return found
 

@@ -1,0 +1,41 @@
+"""A destination for whoever may add but not delete: nothing stored can be taken back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Set
+from pathlib import Path
+
+from haulback.destinations.protocol import Destination, Item
+from haulback.errors import Forbidden
+
+
+class AddOnly:
+    """Passes everything on but `delete`.  Half-written objects are nobody's and may be swept."""
+
+    def __init__(self, destination: Destination) -> None:
+        self._destination = destination
+
+    def store(self, name: str, data: bytes) -> None:
+        self._destination.store(name, data)
+
+    def adopt(self, name: str, path: Path) -> None:
+        self._destination.adopt(name, path)
+
+    def load(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
+        return self._destination.load(name, offset, length)
+
+    def info(self, name: str) -> Item:
+        return self._destination.info(name)
+
+    def list(self, prefix: str) -> Iterator[Item]:
+        return self._destination.list(prefix)
+
+    def delete(self, name: str) -> None:
+        """Raises Forbidden."""
+        raise Forbidden(f"{name} stays: this task was not granted deletion", name=name)
+
+    def sweep(self, alive: Set[str]) -> int:
+        return self._destination.sweep(alive)
+
+    def local_path(self, name: str) -> Path | None:
+        return self._destination.local_path(name)

@@ -1,0 +1,98 @@
+"""What a STORE proves before it calls a backup stored: everything the backup reuses is there.
+
+Between an EXPORT's look into the index and the manifest hours may pass, and a clean-up may have
+dropped what was dead when it looked.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from haulback.destinations.protocol import Destination
+from haulback.disk import Disk
+from haulback.errors import BaseGone, NotFound
+from haulback.repository import pack as packs
+from haulback.repository.index import Index
+from haulback.repository.keys import Keys
+from haulback.repository.manifest import Manifest
+from haulback.repository.mapping import LoadPage
+from haulback.repository.pack import Entry
+from haulback.repository.pages import HOLE, DiskMap, Ref, unpack_inner, unpack_leaf
+from haulback.repository.segment import NAME_BYTES, Segment
+
+
+def check(
+    manifest: Manifest,
+    parent: Manifest | None,
+    index: Index,
+    load: LoadPage,
+    destination: Destination,
+) -> None:
+    """Find every chunk of a backup that its parent does not have at the same place.
+
+    Raises BaseGone when the index does not lead to one, or to a pack that is not there.
+    """
+    known = set[bytes]()
+    for chunks in _new(manifest, parent, load):
+        found, missing = index.packs_of(chunks)
+        if missing:
+            raise BaseGone(f"chunk {missing[0].hex()} is no longer stored; back up again")
+        for pack in found - known:
+            _check_pack(destination, pack)
+        known |= found
+
+
+def place_again(
+    entries: Iterable[Entry], folder: Path, keys: Keys, disk: Disk, destination: Destination
+) -> None:
+    """Publish an index segment for groups that are stored and that the index lost.
+
+    It names a random segment as replaced: its own name must be a new one, for the name it would
+    have otherwise may be among those that a generation replaces.
+    """
+    salt = np.frombuffer(os.urandom(NAME_BYTES), f"V{NAME_BYTES}")
+    segment = Segment.build(entries)
+    path = Segment(segment.columns._replace(replaces=salt)).write(folder, keys, disk)
+    destination.adopt(f"index/{path.stem}", path)
+
+
+def _check_pack(destination: Destination, pack: bytes) -> None:
+    name = packs.name_of(pack)
+    try:
+        destination.info(name)
+    except NotFound:
+        raise BaseGone(f"{name} is no longer stored; back up again") from None
+
+
+def _new(manifest: Manifest, parent: Manifest | None, load: LoadPage) -> Iterator[list[bytes]]:
+    """Ids of chunks and pages, in batches, parents before what lies below them."""
+    old = {disk.name: disk.map for disk in parent.disks} if parent else {}
+    for disk in manifest.disks:
+        yield from _differing(disk.map, old.get(disk.name), load)
+
+
+def _differing(new: DiskMap, old: DiskMap | None, load: LoadPage) -> Iterator[list[bytes]]:
+    before = old.root if old and old.depth == new.depth else HOLE
+    yield from _pages([new.root], [before], new.depth, load)
+
+
+def _pages(new: list[Ref], old: list[Ref], depth: int, load: LoadPage) -> Iterator[list[bytes]]:
+    old = old + [HOLE] * (len(new) - len(old))
+    pairs = [(a, b) for a, b in zip(new, old, strict=False) if a != HOLE and a.id != b.id]
+    if pairs:
+        yield [ref.id for ref, _ in pairs]
+    for ref, before in pairs:
+        page, base = load(ref), None if before == HOLE else load(before)
+        if depth:
+            children = unpack_inner(base) if base is not None else []
+            yield from _pages(unpack_inner(page), children, depth - 1, load)
+        elif chunks := _chunks(page) - (_chunks(base) if base is not None else set()):
+            yield list(chunks)
+
+
+def _chunks(leaf: memoryview) -> set[bytes]:
+    return {p.ref.id for segment in unpack_leaf(leaf) for p in segment} - {HOLE.id}
