@@ -63,9 +63,10 @@ class Server:
         if not self.offered:
             self.news.wait(0.05)
             return []
-        return [Offer(self.offered.pop(), {"name": "TEST"})]
+        return [Offer(self.offered[0], {"name": "TEST"})]  # again and again, as a server does
 
     def take(self, guid: str) -> None:
+        self.offered = []
         self._answer("take")
         self.number += 1
 

@@ -5,7 +5,7 @@ An operation without a row here does not start; a row without an operation neith
 
 from __future__ import annotations
 
-from haulback.server.caller import ADMINISTRATOR, NODE, OPERATOR, RESTORER, VIEWER
+from haulback.server.caller import ADMINISTRATOR, NODE, OPERATOR, RESTORER, ROLES, VIEWER
 
 PUBLIC: frozenset[str] = frozenset()
 ADMINS = frozenset({ADMINISTRATOR})
@@ -184,3 +184,24 @@ for path in _RECORDS:
         f"DELETE {path}/{{guid}}": ADMINS,
     }
 TABLE["GET /network/shared"] = PEOPLE
+
+
+def as_markdown() -> str:
+    """The table as the page docs/reference/access.md."""
+    roles = list(ROLES)
+    lines = [
+        "# Who may do what",
+        "",
+        "Made from the table that the server enforces (`server/http/access.py`).  A dot: this role "
+        "may; *all*: nobody has to log in.  A user may have several roles.  What a user sees is "
+        "confined to the user's projects besides; another project's object is 404.",
+        "",
+        *(f"- **{role}**: {about}." for role, about in ROLES.items()),
+        "",
+        "| operation | " + " | ".join(roles) + " |",
+        "|---|" + ":-:|" * len(roles),
+    ]
+    for key, allowed in TABLE.items():
+        cells = ["*all*" if allowed == PUBLIC else "•" if r in allowed else "" for r in roles]
+        lines.append(f"| `{key}` | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
