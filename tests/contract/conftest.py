@@ -95,10 +95,15 @@ class Served:
         return str(answer.json()["token"])
 
     def export(self, **more: Any) -> dict[str, Any]:
-        body = {"protectedEntities": [self.machines[0]], **more}
+        body = {"protectedEntities": [self.machines[0]], **self.there, **more}
         answer = self.call("POST", "/api/tasks/export", body)
         assert answer.status_code == 201, answer.text
         return dict(answer.json()[0])
+
+    @property
+    def there(self) -> dict[str, Any]:
+        """Where backups go: a test may have added other destinations."""
+        return {"backupDestination": {"guid": self.destination["guid"]}}
 
     def taken(self) -> str:
         """The guid of an export that the node runs."""
@@ -125,7 +130,7 @@ class Served:
 
     def stored(self, machine: int = 0, **more: Any) -> str:
         """The guid of a backup that was exported and stored."""
-        body = {"protectedEntities": [self.machines[machine]], **more}
+        body = {"protectedEntities": [self.machines[machine]], **self.there, **more}
         [task] = self.call("POST", "/api/tasks/export", body).json()
         self.run(task["guid"], EXPORTED)
         [store] = self.task(task["guid"], "?extended=true")["followers"]
