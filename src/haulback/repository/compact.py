@@ -19,7 +19,7 @@ from haulback.repository.segment import Array
 from haulback.repository.writer import Writer
 
 # What at least must live of a pack that is kept, and of a group that is copied as it is.  One share
-# for both: a pack made of kept groups is kept next time.  It bounds what is stored to 1.5 times what
+# for both: a pack made of kept groups is kept next time.  What is stored is at most 1.5 times what
 # lives; at worst two bytes are written for one that comes back.
 _SHARE = 2 / 3
 _ROUNDING = 1e-9
