@@ -1,7 +1,7 @@
 """Whatever people, nodes and the clock do in whatever order, the queue's rules hold.
 
 The rules bear the numbers by which docs/design/server.md names them.  Both databases; the number of
-histories is HAULBACK_HISTORIES.
+histories is HAULBACK_QUEUE_HISTORIES.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from haulback.tasks.states import State
 from tests import databases
 from tests.unit.server.conftest import EXPORTED, Clock, House
 
-HISTORIES = int(os.environ.get("HAULBACK_HISTORIES", "500"))
+HISTORIES = int(os.environ.get("HAULBACK_QUEUE_HISTORIES", "500"))
 FINAL = ("FINISHED", "FAILED", "CANCELLED")
 PICK = st.integers(0, 30)
 ENDS = [State.FINISHED, State.FAILED, State.CANCELLED]
@@ -124,6 +124,15 @@ class History(RuleBasedStateMachine):
             done = self.attempt(movers.set_state, self.app, who, one.guid, state, "it broke")
             self.finished[one.guid] += done and state is State.FINISHED
             assert self.finished[one.guid] <= 1, "I1: two attempts published"
+
+    @rule(node=PICK, task=PICK)
+    def what_a_store_builds_on_is_gone(self, node: int, task: int) -> None:
+        who = self.nodes[node % len(self.nodes)]
+        one = self.pick(task, "RUNNING")
+        if one and one.type == "STORE":
+            gone = {"failure": "base_gone"}
+            self.attempt(movers.add_results, self.app, who, one.guid, gone)
+            self.attempt(movers.set_state, self.app, who, one.guid, State.FAILED, "gone")
 
     @rule(node=PICK, task=PICK)
     def give_back(self, node: int, task: int) -> None:

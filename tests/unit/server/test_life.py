@@ -498,3 +498,23 @@ def test_a_removed_task_is_remembered_for_a_month_and_no_longer(house: House):
     house.clock.now += 1
     upkeep.tick(house.app)
     house.refuses(NotFound, house.row, export)
+
+
+def test_a_store_whose_base_is_gone_begins_the_backup_anew_once(house: House):
+    node = house.node()
+    store = house.exported(node)
+    house.take(node, store)
+    movers.add_results(house.app, node, store.guid, {"failure": "base_gone"})
+    house.fail(node, store)
+    with house.app.store.read() as sql:
+        assert SqlCatalogue(sql).backup(store.ref("backup") or "").status == "FAILED"
+    [again] = people.page(house.app, Filter(states=["QUEUED"], types=["EXPORT"]))[0]
+    assert again.workflow == store.workflow
+    assert again.ref("backup") != store.ref("backup")
+    house.take(node, again)
+    house.finish(node, again, **EXPORTED)
+    second = house.follower(again)
+    house.take(node, second)
+    movers.add_results(house.app, node, second.guid, {"failure": "base_gone"})
+    house.fail(node, second)
+    assert people.page(house.app, Filter(states=["QUEUED"], types=["EXPORT", "STORE"]))[1] == 0

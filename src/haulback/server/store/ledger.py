@@ -15,6 +15,7 @@ from haulback.inventory.records import NOT_DECIDED, REMOVED, Backup, Base, Entit
 from haulback.server.store import catalogue, tables
 from haulback.server.store.catalogue import row_of
 from haulback.tasks.record import NewBackup, NewRestoreJob, Task
+from haulback.wire import Named
 
 _QUEUED = {"EXPORT": "queuedExportTime", "STORE": "queuedStoreTime", "RESTORE": "queuedRestoreTime"}
 _RAN = {"EXPORT": "exportTime", "STORE": "storeTime", "RESTORE": "restoreTime"}
@@ -45,6 +46,22 @@ class SqlLedger:
         ]
         if rows:
             self._sql.execute(sa.insert(tables.backup), rows)
+
+    def begun_again(self, backup: str, why: str) -> Named:
+        """A new entry in place of a backup that cannot be completed, which has failed."""
+        old = catalogue.one(self._sql, tables.backup, Backup, backup, "backup")
+        self.backup_failed(backup, why)
+        new = NewBackup(
+            guid=new_guid(),
+            entity=old.entity,
+            entity_name=old.entity_name,
+            destination=old.destination,
+            type=old.type,
+            project=old.project,
+            rule=old.rule,
+        )
+        self.begun([new], old.origin)
+        return Named(new.guid, old.entity_name)
 
     def restores_begun(self, new: Iterable[NewRestoreJob]) -> None:
         """Restore jobs of a plan."""

@@ -127,11 +127,16 @@ class Life:
     def _repeat(self, task: Task, waiting: list[Task]) -> list[str]:
         """Export again, once, and store that: copies of the task before this one and of this."""
         first = tasks.get(self.sql, task.follows or "")
+        why = "what it built on was removed meanwhile; another backup was begun in its place"
+        backup = self.ledger.begun_again(task.ref("backup") or "", why)
         window = {"window_start": self.now, "window_end": self.now + first.window_length}
-        head = _copy(first, self.now, ready=True, rank=rank(self.now, first.priority), **window)
+        refs = {**first.refs, "backup": backup}
+        head = _copy(first, self.now, rank=rank(self.now, first.priority), refs=refs, **window)
+        head.ready = True
         params = {k: v for k, v in task.params.items() if k not in ("staging", "before")}
         params["repeated"] = True
-        again = _copy(task, self.now, state="PLANNED", follows=head.guid, params=params)
+        refs = {**task.refs, "backup": backup}
+        again = _copy(task, self.now, state="PLANNED", follows=head.guid, params=params, refs=refs)
         tasks.insert(self.sql, [head, again])
         for follower in waiting:
             tasks.change(self.sql, follower, self.now, follows=again.guid)
