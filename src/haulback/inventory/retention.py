@@ -13,7 +13,7 @@ from haulback.inventory.records import Backup
 DAY_MS = 86_400_000
 
 
-class Retention(msgspec.Struct, kw_only=True, forbid_unknown_fields=False):
+class Retention(msgspec.Struct, kw_only=True, omit_defaults=True):
     """What a destination keeps; absent counts and ages keep everything.  Ages in ms.
 
     Whichever limit is met first removes a backup, as the field is used to.

@@ -14,7 +14,7 @@ from haulback.server.store.tables import audit, idempotency
 KEPT_MS = 86_400_000  # how long a key gives the same answer
 
 
-class Entry(msgspec.Struct):
+class Entry(msgspec.Struct, omit_defaults=True):
     """One write: who (`caller`, `login`), what, when (epoch ms), and what it changed."""
 
     number: int
@@ -22,7 +22,7 @@ class Entry(msgspec.Struct):
     caller: str
     login: str
     operation: str
-    subject: str | None
+    subject: str | None = None
     before: Any = None
     after: Any = None
 

@@ -1,0 +1,141 @@
+"""The OpenAPI document is whole, and the server does what it says whatever is sent."""
+
+from __future__ import annotations
+
+import warnings
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from haulback.kinds.table import KINDS
+from haulback.server.app import App
+from haulback.server.http import openapi
+from haulback.server.http.access import NODES, TABLE
+from haulback.server.http.examples import REQUESTS
+from haulback.server.http.site import operations
+from haulback.server.store.engine import open_store
+from haulback.server.vault import Vault
+from tests.contract.conftest import Served
+from tests.contract.schema_exceptions import EXCEPTIONS, LEFT_OUT
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    import schemathesis
+    from schemathesis.checks import CHECKS, load_all_checks
+    from schemathesis.generation import GenerationMode
+
+load_all_checks()
+_SKIPPED = [name for (name, operation) in EXCEPTIONS if operation == "*"]
+_PATHS = sorted(key for key in TABLE if key not in LEFT_OUT)
+_PLAIN = ("GET /docs", "GET /livez", "GET /readyz", "GET /openapi.json")
+
+
+@cache
+def document() -> dict[str, Any]:
+    import tempfile
+
+    folder = tempfile.mkdtemp()
+    store = open_store(f"sqlite:///{folder}/a.db")
+    found = openapi.document(operations(App(store, KINDS, Vault(bytes(32)))))
+    store.close()
+    return found
+
+
+@cache
+def schema() -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return schemathesis.openapi.from_dict(document())
+
+
+@pytest.fixture(scope="module", params=["sqlite"])
+def served(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    made = Served(tmp_path_factory.mktemp("served"))
+    try:
+        made.furnish()
+        yield made
+    finally:
+        made.close()
+
+
+def test_the_document_describes_every_operation(served: Served):
+    found = served.call("GET", "/api/openapi.json", token=None).json()
+    described = {
+        f"{method.upper()} {path}" for path, methods in found["paths"].items() for method in methods
+    }
+    assert described == TABLE.keys()
+    assert found["openapi"] == "3.1.0"
+    identifiers = [one["operationId"] for m in found["paths"].values() for one in m.values()]
+    assert len(set(identifiers)) == len(identifiers)
+    for path, methods in found["paths"].items():
+        for method, one in methods.items():
+            assert one["summary"], path
+            assert {"400", "401", "403", "404", "409"} <= one["responses"].keys()
+            if method == "get" and path not in ("/docs",):
+                assert any("content" in r for s, r in one["responses"].items() if s == "200")
+
+
+def test_every_task_operation_with_a_body_shows_an_example():
+    for path, methods in document()["paths"].items():
+        for method, one in methods.items():
+            if path.startswith("/tasks") and "requestBody" in one and not path.endswith("/log"):
+                media = one["requestBody"]["content"]["application/json"]
+                assert media["examples"], path
+                assert REQUESTS[f"{method.upper()} {path}"]
+
+
+def test_every_example_of_a_request_is_understood(served: Served):
+    """It may name what is not there, or a kind that is to come; it is never malformed."""
+    for key, examples in REQUESTS.items():
+        method, _, path = key.partition(" ")
+        if key in LEFT_OUT or key == "POST /session/login":
+            continue
+        token = served.mover if TABLE[key] == NODES else served.person
+        for body in examples:
+            filled = path.replace("{guid}", "f8f73bf9-2445-4bce-a7dd-753be3b40a67")
+            answer = served.call(method, f"/api{filled}", body, token=token)
+            assert answer.status_code in (200, 201, 204, 404, 409), (key, answer.text)
+
+
+def test_the_page_for_people_needs_nothing_from_elsewhere(served: Served):
+    answer = served.call("GET", "/api/docs", token=None)
+    assert answer.headers["content-type"].startswith("text/html")
+    assert "/tasks/export" in answer.text
+    assert "http://" not in answer.text
+    assert "https://" not in answer.text
+
+
+@pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
+@pytest.mark.parametrize("key", _PATHS)
+def test_the_server_does_what_the_document_says(served: Served, key: str, mode: GenerationMode):
+    method, _, path = key.partition(" ")
+    if mode is GenerationMode.NEGATIVE and key in _PLAIN:
+        pytest.skip("it takes nothing that could be wrong")
+    operation = schema()[path][method]
+    token = served.mover if TABLE[key] == NODES else served.person
+    headers = {"authorization": f"Bearer {token}"}
+    checks = [check for check in CHECKS.get_all() if check.__name__ not in _SKIPPED]
+    cases = operation.as_strategy(generation_mode=mode)
+
+    @given(case=cases)
+    @settings(
+        max_examples=12, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+    )
+    def run(case: Any) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            case.call_and_validate(
+                base_url=f"{served.server.url}/api", headers=headers, checks=checks
+            )
+
+    run()
+
+
+def test_every_exception_names_a_check_that_exists():
+    known = {check.__name__ for check in CHECKS.get_all()}
+    assert {name for name, _ in EXCEPTIONS} <= known
+    assert all(reason for reason in EXCEPTIONS.values())
+    assert Path(__file__).with_name("schema_exceptions.py").exists()
