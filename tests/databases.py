@@ -19,8 +19,8 @@ def _programs() -> Path | None:
 
 
 @contextmanager
-def cluster() -> Iterator[str]:
-    """A running server without durability; yields the URL of its socket, without a database."""
+def cluster(*, durable: bool = False) -> Iterator[str]:
+    """A running server, without durability unless asked for; yields the URL of its socket."""
     programs = _programs()
     if programs is None:
         pytest.skip("PostgreSQL is not installed")
@@ -34,7 +34,8 @@ def cluster() -> Iterator[str]:
         subprocess.run(command, user=user, check=True, capture_output=True, cwd=folder)
 
     call("initdb", "-A", "trust", "-U", "haulback", "--no-sync")
-    options = f"-k {folder} -c listen_addresses= -c fsync=off -c max_connections=60"
+    options = f"-k {folder} -c listen_addresses= -c max_connections=60"
+    options += " -c shared_buffers=512MB" if durable else " -c fsync=off"
     call("pg_ctl", "start", "-w", "-l", str(folder / "log"), "-o", options)
     try:
         yield f"postgresql://haulback@/{{database}}?host={folder}"

@@ -207,8 +207,11 @@ def test_a_running_task_is_cancelled_by_wish_and_by_force(served: Served):
     for version in ("state", "state/v2"):
         seen = served.as_node("GET", f"/api/tasks/{guid}/{version}").json()
         assert seen["state"]["name"] == "CANCELLED"
-    assert served.call("DELETE", f"/api/tasks/{guid}").status_code == 204
-    assert served.call("GET", f"/api/tasks/{guid}").json()["state"]["name"] == "CANCELLED"
+    forced = served.call("DELETE", f"/api/tasks/{guid}")
+    assert forced.status_code == 204
+    assert guid in forced.headers["x-left-behind"]
+    assert is_error(served.call("GET", f"/api/tasks/{guid}"), 404)
+    assert "left behind" in served.call("GET", f"/api/tasks/{guid}/log").json()[-1]["text"]
     assert is_error(served.as_node("PUT", f"/api/tasks/{guid}/progress", {"value": 1}), 409)
     assert served.call("DELETE", f"/api/tasks/{guid}").status_code == 204
     assert served.call("GET", f"/api/tasks/{guid}").status_code == 404

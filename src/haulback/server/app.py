@@ -16,10 +16,11 @@ from haulback.kinds.table import WAYS
 from haulback.server.bell import Bell
 from haulback.server.caller import Caller
 from haulback.server.door import Door
-from haulback.server.store import nodes, queue, tasks, trail
+from haulback.server.store import queue, tasks, trail
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import Store
 from haulback.server.store.life import Life
+from haulback.server.store.nodes import Node
 from haulback.server.vault import Vault
 from haulback.tasks.record import Task
 
@@ -65,10 +66,9 @@ class App:
     def life(self, sql: sa.Connection) -> Life:
         return Life(sql, self.kinds, self.clock.now_ms())
 
-    def limits_of(self, sql: sa.Connection, node: str) -> Mapping[str, int]:
+    def limits_of(self, node: Node) -> Mapping[str, int]:
         """What a node may run at once: its configuration's word before the server's."""
-        own = nodes.limits(sql, node)
-        return {**self.limits, **own} if own else self.limits
+        return {**self.limits, **node.limits} if node.limits else self.limits
 
     def tidy_after(self, sql: sa.Connection, task: Task) -> None:
         """Have what an ended task may have left removed: on its node, or where its staging is."""

@@ -12,8 +12,9 @@ from haulback.kinds.inventory_sync import Found, deliver
 from haulback.server.app import App
 from haulback.server.people import one_by_one
 from haulback.server.store import catalogue, life, nodes, queue, reports, tasks
-from haulback.server.store.catalogue import SqlCatalogue, with_names
+from haulback.server.store.catalogue import SqlCatalogue, all_named
 from haulback.server.store.engine import mapped
+from haulback.server.store.hot import Hot
 from haulback.server.store.ledger import SqlLedger
 from haulback.server.store.nodes import Enrolled, Node
 from haulback.tasks.record import Task
@@ -21,6 +22,12 @@ from haulback.tasks.states import PLANNED, State
 from haulback.wire import Ref
 
 _REQUEUED = "its node gave it back"
+_FURTHER = (
+    "UPDATE task SET modified = :now, lease_until = :lease, progress = CASE WHEN progress > "
+    ":percent THEN progress ELSE :percent END "
+    "WHERE guid = :guid AND state = 'RUNNING' AND session = :session"
+)
+_PROGRESS, _PROGRESS_OF = Hot(_FURTHER), Hot(f"{_FURTHER} AND attempt = :attempt")
 _HEARD_MS = 20_000
 _SAMPLES = 120  # of the transfer rate that a task keeps
 
@@ -79,12 +86,11 @@ def _adopt(moves: life.Life, task: Task, results: dict[str, Any]) -> bool:
     return True
 
 
-def offer(app: App, who: Node) -> list[Task]:
-    """What the node may start now, the first first."""
+def offer(app: App, who: Node, most: int = queue.OFFERED) -> list[Task]:
+    """What the node may start now, the first first, at most so many."""
     with app.store.read() as sql:
         now = app.clock.now_ms()
-        found = queue.offer(sql, who.guid, now, app.limits_of(sql, who.guid))
-        return [with_names(sql, task) for task in found]
+        return all_named(sql, queue.offer(sql, who.guid, now, app.limits_of(who), most))
 
 
 def heard(app: App, who: Node) -> None:
@@ -149,8 +155,7 @@ def _move(
 def _take(app: App, moves: life.Life, task: Task, who: Node) -> None:
     if task.state == PLANNED:
         raise Conflict("the task before this one has not finished")
-    limits = app.limits_of(moves.sql, who.guid)
-    moves.take(task, who.guid, who.session or "", app.lease_ms, limits)
+    moves.take(task, who.guid, who.session or "", app.lease_ms, app.limits_of(who))
 
 
 def _give_back(moves: life.Life, task: Task) -> None:
@@ -184,12 +189,26 @@ def order(app: App, who: Node, guid: str) -> Order:
         return Order(task.attempt, app.kinds[task.type].prepare(task, SqlCatalogue(sql)))
 
 
+def progress(app: App, who: Node, guid: str, percent: float) -> None:
+    """How far a running task is, which never goes back, and a longer lease; one statement."""
+    now, session = app.clock.now_ms(), who.session
+    lease = now + app.lease_ms
+    values = {"guid": guid, "percent": percent, "now": now, "lease": lease, "session": session}
+    with app.store.write() as sql:
+        attempt = who.attempt
+        statement = _PROGRESS if attempt is None else _PROGRESS_OF
+        values |= {} if attempt is None else {"attempt": attempt}
+        if statement.run(sql, **values) != 1:
+            _mine(sql, who, guid)
+            raise Fenced("this attempt is over")
+
+
 def report(app: App, who: Node, guid: str, **values: Any) -> Task:
     """Write members of a running task and renew its lease.  Progress never goes back."""
     with app.store.write() as sql:
         task = _mine(sql, who, guid, lock=True)
         _change(app, sql, task, values)
-        return with_names(sql, task)
+        return task
 
 
 def add_results(app: App, who: Node, guid: str, more: dict[str, Any], **values: Any) -> Task:
@@ -197,7 +216,7 @@ def add_results(app: App, who: Node, guid: str, more: dict[str, Any], **values: 
     with app.store.write() as sql:
         task = _mine(sql, who, guid, lock=True)
         _change(app, sql, task, {"results": {**task.results, **more}, **values})
-        return with_names(sql, task)
+        return task
 
 
 def check_mine(app: App, who: Node, guid: str) -> None:

@@ -15,7 +15,7 @@ from haulback.server.app import App
 from haulback.server.caller import Caller
 from haulback.server.scope import EVERYTHING, Scope
 from haulback.server.store import life, nodes, queue, reports, tasks, trail
-from haulback.server.store.catalogue import SqlCatalogue, with_names
+from haulback.server.store.catalogue import SqlCatalogue, all_named, with_names
 from haulback.server.store.ledger import SqlLedger
 from haulback.server.store.reports import Filter, LogLine
 from haulback.tasks.record import Plan, Task
@@ -101,12 +101,12 @@ def page(app: App, wanted: Filter) -> tuple[list[Task], int]:
     """A page of tasks and how many there are."""
     with app.store.read() as sql:
         found, total = reports.page(sql, wanted), reports.count(sql, wanted)
-        return [with_names(sql, task) for task in found], total
+        return all_named(sql, found), total
 
 
 def whole(app: App, wanted: Filter) -> Iterator[Task]:
     """All that a filter finds, a few at a time."""
-    with app.store.read() as sql:
+    with app.store.snapshot() as sql:
         names = {node.guid: node.name for node in nodes.nodes(sql)}
         for task in reports.stream(sql, wanted):
             yield _on(task, names)
@@ -179,8 +179,12 @@ def one_by_one(guids: Iterable[str], move: Any) -> None:
         raise Conflict(many, refused=refused[:1000])
 
 
-def remove(app: App, who: Caller, guid: str) -> None:
-    """Take a task off the lists; one that runs is cancelled, at the second asking by force."""
+def remove(app: App, who: Caller, guid: str) -> str | None:
+    """Take a task off the lists; one that runs is cancelled, at the second asking by force.
+
+    What a task that was forced out may have left behind, in words.
+    """
+    left = None
     with app.change(who, "remove task", guid) as change:
         task = tasks.visible(change.sql, guid, who.scope, lock=True)
         change.before = task.state
@@ -188,11 +192,13 @@ def remove(app: App, who: Caller, guid: str) -> None:
         if State[task.state] not in FINAL:
             left = _left_behind(task)
             _cancel(app, moves, task, "cancelled by a user")
-            change.after = {"state": task.state, **({"leftBehind": left} if left else {})}
+            change.after = task.state
             if task.state == State.RUNNING.value:
-                return
+                return None
         moves.hide(task)
         change.after = {"state": task.state, "removed": True}
+        change.after |= {"leftBehind": left} if left else {}
+    return left
 
 
 def _left_behind(task: Task) -> str | None:
@@ -244,8 +250,9 @@ def remove_all(app: App, who: Caller, states: Collection[State]) -> None:
 
 def _cancel(app: App, moves: life.Life, task: Task, info: str | None) -> None:
     if task.state == State.RUNNING.value and task.cancel_wanted:
-        left = _left_behind(task)
-        moves.cancel(task, f"{info or 'cancelled by a user'}; forced; left behind: {left}")
+        line = f"forced out; left behind: {_left_behind(task)}"
+        reports.append_log(moves.sql, task, moves.now, [line])
+        moves.cancel(task, f"{info or 'cancelled by a user'}; {line}")
     else:
         moves.cancel(task, info or "cancelled by a user")
     if task.state == State.CANCELLED.value:

@@ -82,9 +82,9 @@ def test_a_database_that_does_not_answer_is_said_so():
 def test_an_offer_reads_the_index_of_ready_tasks_and_sorts_nothing(tmp_path: Path):
     store = open_store(f"sqlite:///{tmp_path}/a.db")
     with store.read() as sql:
-        literal = {"literal_binds": True}
-        text = queue.ready("export", "", 1).compile(sql.engine, compile_kwargs=literal)
-        plan = [str(row[3]) for row in sql.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}")]
+        values = {"lane": "export", "pinned": "", "now": 1, "most": 5}
+        text = f"EXPLAIN QUERY PLAN {queue.READY._sqlite}"
+        plan = [str(row[3]) for row in sql.exec_driver_sql(text, values)]
     store.close()
     assert any("USING INDEX task_ready (lane=? AND pinned_node=?)" in step for step in plan), plan
     assert not any("SCAN" in step or "TEMP B-TREE" in step for step in plan), plan

@@ -10,14 +10,14 @@ from haulback.errors import Forbidden, KindUnavailable, Malformed
 from haulback.ids import guid_of
 from haulback.server import movers, people
 from haulback.server.http import queries, views
-from haulback.server.http.operation import GUID, Call, Param, Reply, Room
+from haulback.server.http.operation import GUID, NUMBER, Call, Param, Reply, Room
 from haulback.server.movers import FullInventory, OneInventory
-from haulback.server.store import nodes, reports
+from haulback.server.store import nodes, queue, reports
 from haulback.server.store.nodes import Node
 from haulback.tasks.record import Task
 from haulback.tasks.shapes import TaskDetails
 from haulback.tasks.states import BackupType
-from haulback.wire import Ref, parse, read
+from haulback.wire import Named, Ref, parse, read
 
 _MOST_QUEUED = 1000
 _LONGEST_INFO = 1 << 22  # bytes of what a node may report of one task
@@ -109,7 +109,10 @@ class TransferInfoRequest(msgspec.Struct, omit_defaults=True):
 
 @room(
     "GET", "/tasks/queued", "Tasks to be executed by a node.", answer=TaskDetails, many=True,
-    query=(Param("node", "The node that asks.", GUID),), waits=True,
+    query=(
+        Param("node", "The node that asks.", GUID),
+        Param("size", "How many at most, usually 100.", NUMBER),
+    ), waits=True,
 )  # fmt: skip
 def queued(call: Call) -> list[TaskDetails]:
     """What a node may start now; waits for it when asked to (`Prefer: wait=30`)."""
@@ -133,9 +136,14 @@ def _offer(call: Call, asking: Node | None) -> list[Task]:
     if call.who.node:
         movers.heard(call.app, call.who.node)
     if asking and (call.who.node or call.who.scope.listed is None):
-        return movers.offer(call.app, asking)
-    wanted = reports.Filter(states=["QUEUED"], scope=call.who.scope, size=_MOST_QUEUED)
+        return movers.offer(call.app, asking, _size(call))
+    wanted = reports.Filter(states=["QUEUED"], scope=call.who.scope, size=_size(call))
     return people.page(call.app, wanted)[0]
+
+
+def _size(call: Call) -> int:
+    """How many tasks to offer at most."""
+    return queries.number(call, "size", _MOST_QUEUED) or queue.OFFERED
 
 
 @room("PUT", "/tasks/{guid}/progress", "Percent done.", request=DoubleDTO, status=204)
@@ -143,7 +151,8 @@ def progress(call: Call) -> None:
     """Percent done."""
     value = parse(call.body)
     percent = read(value, DoubleDTO, "").value if isinstance(value, dict) else None
-    _report(call, progress=_percent(read(value, float, "value") if percent is None else percent))
+    said = read(value, float, "value") if percent is None else percent
+    movers.progress(call.app, call.node, call.guid, _percent(said))
 
 
 def _percent(value: float) -> float:
@@ -204,6 +213,7 @@ def _represented(call: Call, task: Task) -> Reply:
     """204 without a body, as the page says; 200 with one for who asks to see it (RFC 7240)."""
     if not call.wants_representation:
         return Reply()
+    task.refs["node"] = Named(call.who.guid, call.who.name)
     applied = {"Preference-Applied": "return=representation"}
     return Reply(views.details(task), status=200, headers=applied)
 

@@ -192,9 +192,10 @@ def set_states(call: Call) -> None:
 
 
 @room("DELETE", "/tasks/{guid}", "Remove a task; cancel it if it runs.", status=204)
-def remove(call: Call) -> None:
-    """Remove a task; cancel it if it runs, by force if asked twice."""
-    people.remove(call.app, call.who, call.guid)
+def remove(call: Call) -> Reply:
+    """Remove a task; cancel it if it runs, by force if asked twice: X-Left-Behind says what of."""
+    left = people.remove(call.app, call.who, call.guid)
+    return Reply(headers={"X-Left-Behind": left} if left else {})
 
 
 @room("POST", "/tasks/{guid}", "Run a recovery plan.", answer=TaskListRecord, many=True, status=201)

@@ -13,11 +13,17 @@ from argon2.exceptions import Argon2Error, InvalidHashError
 
 from haulback.errors import Conflict, NotFound
 from haulback.ids import new_guid
+from haulback.server.store.hot import Hot
 from haulback.server.store.tables import account, api_token, login
 
 LOGIN_MS = 12 * 3_600_000
 USER, TOKEN, NODE = "hbu_", "hbt_", "hbn_"  # what a token begins with says whose it is
 _EVERYTHING = "administrator"  # has what every other person's role has
+_BY_LOGIN = Hot(
+    "SELECT account.guid, account.login, account.roles, account.projects, account.time_zone "
+    "FROM login JOIN account ON account.guid = login.account "
+    "WHERE login.token = :token AND login.expires > :now"
+)
 _HASHER = PasswordHasher()
 _NOBODY = _HASHER.hash("nobody has this password")
 
@@ -123,10 +129,12 @@ def log_out(sql: sa.Connection, token: str) -> None:
 
 def account_of(sql: sa.Connection, token: str, now: int) -> Account | None:
     """Whose login it is, if anybody's."""
-    query = sa.select(account).join(login)
-    query = query.where(login.c.token == digest(token), login.c.expires > now)
-    row = sql.execute(query).one_or_none()
-    return _account(row) if row else None
+    row = _BY_LOGIN.row(sql, token=digest(token), now=now)
+    if row is None:
+        return None
+    guid, name, roles, projects, zone = row
+    mine = msgspec.json.decode(projects) if projects is not None else None
+    return Account(guid, name, msgspec.json.decode(roles), mine, zone)
 
 
 def add_api_token(

@@ -248,6 +248,19 @@ def with_names(connection: sa.Connection, task: Task) -> Task:
     return task
 
 
+def all_named(connection: sa.Connection, found: list[Task]) -> list[Task]:
+    """The same for many, in one question."""
+    missing = {task.node for task in found if task.node and "node" not in task.refs}
+    if missing:
+        query = sa.select(tables.node.c.guid, tables.node.c.name)
+        rows = connection.execute(query.where(tables.node.c.guid.in_(missing)))
+        names = {row.guid: row.name for row in rows}
+        for task in found:
+            if task.node and "node" not in task.refs:
+                task.refs["node"] = Named(task.node, names.get(task.node) or "a node that is gone")
+    return found
+
+
 def one(sql: sa.Connection, table: sa.Table, kind: type[T], guid: str, what: str) -> T:
     """A record by its guid.  Raises NotFound."""
     for found in records(sql, sa.select(table).where(table.c.guid == guid), kind):

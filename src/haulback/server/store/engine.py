@@ -6,7 +6,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,6 +20,7 @@ from haulback.disk import hold
 from haulback.errors import Conflict, Malformed, NotFound, Unavailable
 
 _WAIT_MS = 30_000
+_CONNECTIONS = 16  # as many as threads answer requests
 
 
 class Store:
@@ -27,12 +28,25 @@ class Store:
 
     def __init__(self, engine: sa.Engine, lock: IO[bytes] | None = None) -> None:
         self.engine, self._lock = engine, lock
+        self._reader = engine
+        if engine.dialect.name == "postgresql":
+            # Every statement sees what is committed when it begins, with or without a transaction
+            # around it: reading without one saves two trips to the database.
+            self._reader = sa.create_engine(
+                engine.url, pool_size=_CONNECTIONS, isolation_level="AUTOCOMMIT"
+            )
         self.is_sqlite = engine.dialect.name == "sqlite"
         self._writer = threading.Lock()
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
-        """A transaction that only reads."""
+        """To read: on SQLite one moment, on PostgreSQL what is committed at each statement."""
+        with mapped(), self._reader.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def snapshot(self) -> Iterator[sa.Connection]:
+        """A transaction that reads for long, some rows at a time."""
         with mapped(), self.engine.begin() as connection:
             yield connection
 
@@ -51,6 +65,7 @@ class Store:
 
     def close(self) -> None:
         self.engine.dispose()
+        self._reader.dispose()
         if self._lock:
             self._lock.close()
 
@@ -65,7 +80,9 @@ def open_store(url: str) -> Store:
     if parsed.get_backend_name() == "sqlite":
         store = _sqlite(Path(str(parsed.database)).absolute())
     else:
-        store = Store(sa.create_engine(parsed.set(drivername="postgresql+psycopg"), pool_size=16))
+        store = Store(
+            sa.create_engine(parsed.set(drivername="postgresql+psycopg"), pool_size=_CONNECTIONS)
+        )
     try:
         with mapped():
             _migrate(store.engine)
@@ -131,16 +148,32 @@ def _begin(connection: sa.Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
 
 
+def _drivers(name: str) -> tuple[type[Exception], ...]:
+    """An error as SQLAlchemy has it, and as the drivers do: hot statements meet it unwrapped."""
+    found: list[type[Exception]] = [getattr(sa.exc, name), getattr(sqlite3, name)]
+    with suppress(ImportError):
+        import psycopg
+
+        found.append(getattr(psycopg, name))
+    return tuple(found)
+
+
+_OPERATIONAL = _drivers("OperationalError")
+_DATA: tuple[type[Exception], ...] = (OverflowError, *_drivers("DataError"))
+_INTEGRITY = _drivers("IntegrityError")
+
+
 @contextmanager
 def mapped() -> Iterator[None]:
     """The database's refusals as ours: away, a value it cannot hold, a clash with another row."""
     try:
         yield
-    except sa.exc.OperationalError as error:
-        raise Unavailable(f"the database does not answer: {_first_line(error.orig)}") from error
-    except (sa.exc.DataError, OverflowError) as error:
+    except _OPERATIONAL as error:
+        cause = getattr(error, "orig", error)
+        raise Unavailable(f"the database does not answer: {_first_line(cause)}") from error
+    except _DATA as error:
         raise Malformed("a value is too long, too large or holds a NUL character") from error
-    except sa.exc.IntegrityError as error:
+    except _INTEGRITY as error:
         raise Conflict("something else came first: read again and try again") from error
 
 

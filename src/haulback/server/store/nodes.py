@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -11,6 +12,7 @@ import sqlalchemy as sa
 from haulback.errors import Conflict, NotFound, Unauthenticated
 from haulback.ids import new_guid
 from haulback.server.store.access import NODE, digest
+from haulback.server.store.hot import Hot
 from haulback.server.store.tables import enrolment, node, record
 
 PROTOCOL = 1  # of the channel between node and server; nodes say theirs when they enrol
@@ -29,7 +31,15 @@ class Node(msgspec.Struct):
     restore_roots: list[str]
     config: str | None = None
     protocol: int = PROTOCOL
+    limits: Mapping[str, int] = {}  # what its configuration lets it run at once
     attempt: int | None = None  # for which it speaks in the call at hand, if it says so
+
+
+_COLUMNS = [n for n in Node.__struct_fields__ if n not in ("limits", "attempt")]
+_BY_TOKEN = Hot(
+    f"SELECT {', '.join(f'node.{name}' for name in _COLUMNS)}, record.body FROM node "
+    "LEFT JOIN record ON record.guid = node.config WHERE node.token = :token"
+)
 
 
 class Enrolled(msgspec.Struct):
@@ -119,8 +129,14 @@ def _renew(sql: sa.Connection, guid: str, **values: Any) -> tuple[str, str]:
 
 def node_of(sql: sa.Connection, token: str) -> Node | None:
     """Whose session token it is, if anybody's: a newer session's token replaces the old one."""
-    row = sql.execute(sa.select(node).where(node.c.token == digest(token))).one_or_none()
-    return _node(row) if row else None
+    row = _BY_TOKEN.row(sql, token=digest(token))
+    if row is None:
+        return None
+    *values, body = row
+    found = dict(zip(_COLUMNS, values, strict=True))
+    found["restore_roots"] = msgspec.json.decode(found["restore_roots"])
+    limits = msgspec.json.decode(body).get("limits", {}) if body else {}
+    return Node(**found, limits=limits)
 
 
 def one_node(sql: sa.Connection, guid: str) -> Node:
@@ -153,13 +169,6 @@ def seen(sql: sa.Connection, guid: str, now: int, total: int, used: int) -> None
 def nodes(sql: sa.Connection) -> list[Node]:
     """All of them, by name; there are never many."""
     return [_node(row) for row in sql.execute(sa.select(node).order_by(node.c.name))]
-
-
-def limits(sql: sa.Connection, guid: str) -> dict[str, int]:
-    """The limits that a node's configuration sets."""
-    query = sa.select(record.c.body).join(node, node.c.config == record.c.guid)
-    text = sql.scalar(query.where(node.c.guid == guid))
-    return dict(msgspec.json.decode(text).get("limits", {})) if text else {}
 
 
 def windows(sql: sa.Connection) -> dict[str, dict[str, int]]:

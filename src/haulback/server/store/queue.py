@@ -9,17 +9,38 @@ import sqlalchemy as sa
 
 from haulback.errors import Conflict
 from haulback.server.store import tasks
+from haulback.server.store.hot import Hot
 from haulback.server.store.tables import slot as slots
 from haulback.server.store.tables import task as table
 from haulback.tasks import queue
 from haulback.tasks.record import Task
 
 _READY = sa.text("ready")  # as the partial index says it
+OFFERED = 100  # tasks at most in one offer
+_SPARE = 20  # more are looked at: of one entity only the first may start
+_NOT_FULL = "NOT EXISTS (SELECT 1 FROM slot WHERE slot.key = task.{} AND slot.used >= slot.most)"
+# The ready tasks of a lane in their order, read from the index of ready tasks alone.
+READY = Hot(
+    f"SELECT {tasks.LIST} FROM task WHERE ready AND lane = :lane AND pinned_node = :pinned "
+    "AND window_end > :now AND "
+    + " AND ".join(_NOT_FULL.format(f"{what}_slot") for what in ("source", "entity", "destination"))
+    + " ORDER BY rank LIMIT :most"
+)
+_USED = Hot("SELECT key, used FROM slot WHERE key >= :low AND key < :high")
+# For each lane one look into the index: a list of lanes is short, the queue may be long.
+_LANES = Hot(
+    "SELECT lane FROM ("
+    + " UNION ALL ".join(f"SELECT '{lane}' AS lane" for lane in queue.LANES)
+    + ") AS lanes WHERE EXISTS (SELECT 1 FROM task WHERE task.ready AND task.lane = lanes.lane "
+    "AND task.pinned_node IN ('', :node))"
+)
 _COUNTED = 1000  # a longer queue is long enough to say so
-_FILL = sa.text(
+_FILL = Hot(
     "INSERT INTO slot (key, used, most) VALUES (:key, 1, :most) ON CONFLICT (key) "
     "DO UPDATE SET used = slot.used + 1, most = excluded.most WHERE slot.used < excluded.most"
 )
+_EMPTY = Hot("UPDATE slot SET used = used - 1 WHERE key = :key")
+_DROP = Hot("DELETE FROM slot WHERE key = :key AND used <= 0")
 
 
 def open_windows(connection: sa.Connection, now: int) -> int:
@@ -38,28 +59,39 @@ def closed_windows(connection: sa.Connection, now: int, limit: int = 100) -> lis
     return [tasks.task_of(row) for row in rows]
 
 
-def offer(connection: sa.Connection, node: str, now: int, limits: Mapping[str, int]) -> list[Task]:
+def offer(
+    connection: sa.Connection,
+    node: str,
+    now: int,
+    limits: Mapping[str, int],
+    most: int = OFFERED,
+) -> list[Task]:
     """What `node` may start now, the first first: never more than its limits leave room for."""
     found: list[Task] = []
     for lane, used in _occupied(connection, node).items():
-        room = queue.most(queue.node_slot(node, lane), limits) - used
+        room = min(queue.most(queue.node_slot(node, lane), limits) - used, most)
         if room > 0:
             found += _lane(connection, lane, node, now, room)
-    return sorted(found, key=lambda task: (task.rank, task.created, task.guid))
+    return sorted(found, key=lambda task: (task.rank, task.created, task.guid))[:most]
 
 
 def _occupied(connection: sa.Connection, node: str) -> dict[str, int]:
-    keys = {queue.node_slot(node, lane): lane for lane in queue.LANES}
-    rows = connection.execute(sa.select(slots.c.key, slots.c.used).where(slots.c.key.in_(keys)))
-    return dict.fromkeys(queue.LANES, 0) | {keys[row.key]: row.used for row in rows}
+    """How many tasks of each lane a node runs, of the lanes in which something is ready."""
+    found = dict.fromkeys((row[0] for row in _LANES.rows(connection, node=node)), 0)
+    if not found:
+        return {}
+    keys = {queue.node_slot(node, lane): lane for lane in found}
+    rows = _USED.rows(connection, low=f"node:{node}:", high=f"node:{node};")
+    return found | {keys[key]: used for key, used in rows if key in keys}
 
 
 def _lane(connection: sa.Connection, lane: str, node: str, now: int, room: int) -> list[Task]:
     """The first tasks of a lane; one source or entity may not get more than it has room for."""
-    found = []
-    for pinned in ("", node):
-        query = ready(lane, pinned, now).limit(room * 4)
-        found += [tasks.task_of(row) for row in connection.execute(query)]
+    found = [
+        tasks.task_of(row)
+        for pinned in ("", node)
+        for row in READY.rows(connection, lane=lane, pinned=pinned, now=now, most=room + _SPARE)
+    ]
     chosen: list[Task] = []
     entities: set[str] = set()
     for task in sorted(found, key=lambda task: task.rank):
@@ -69,21 +101,6 @@ def _lane(connection: sa.Connection, lane: str, node: str, now: int, room: int) 
         if task.entity_slot:
             entities.add(task.entity_slot)
     return chosen[:room]
-
-
-def ready(lane: str, pinned: str, now: int) -> sa.Select[Any]:
-    """The ready tasks of a lane in their order, read from the index of ready tasks alone."""
-    return (
-        sa.select(*tasks.COLUMNS)
-        .where(_READY, table.c.lane == lane, table.c.pinned_node == pinned)
-        .where(table.c.window_end > now, *_room())
-        .order_by(table.c.rank)
-    )
-
-
-def _room() -> list[sa.ColumnElement[bool]]:
-    keys = (table.c.source_slot, table.c.entity_slot, table.c.destination_slot)
-    return [~_full(key) for key in keys]
 
 
 def _full(key: sa.ColumnElement[Any]) -> sa.Exists:
@@ -136,15 +153,15 @@ def _own_slots(task: Task) -> tuple[str | None, ...]:
 
 def fill(connection: sa.Connection, key: str, most: int) -> None:
     """Occupy a place in a limit row.  Raises Conflict when there is none left."""
-    if most < 1 or connection.execute(_FILL, {"key": key, "most": most}).rowcount != 1:
+    if most < 1 or _FILL.run(connection, key=key, most=most) != 1:
         raise Conflict(f"the task has to wait: {queue.waiting_for(key)}", slot=key)
 
 
 def release(connection: sa.Connection, keys: list[str]) -> None:
     """Give places back."""
     for key in sorted(keys):
-        connection.execute(sa.update(slots).where(slots.c.key == key).values(used=slots.c.used - 1))
-        connection.execute(sa.delete(slots).where(slots.c.key == key, slots.c.used <= 0))
+        _EMPTY.run(connection, key=key)
+        _DROP.run(connection, key=key)
 
 
 def why_waiting(connection: sa.Connection, task: Task, now: int) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -10,21 +11,35 @@ import sqlalchemy as sa
 
 from haulback.errors import Conflict, NotFound
 from haulback.server.scope import EVERYTHING, Scope
+from haulback.server.store.hot import Hot
 from haulback.server.store.tables import REF_COLUMNS
 from haulback.server.store.tables import task as table
 from haulback.tasks.record import Task
 from haulback.tasks.states import PLANNED
+from haulback.wire import Named
 
 _JSON = ("refs", "params", "results", "slots")
+_FLAGS = ("ready", "cancel_wanted", "archived")
 _MANY = 500
-COLUMNS = [table.c[name] for name in Task.__struct_fields__]
+_NAMES = Task.__struct_fields__
+COLUMNS = [table.c[name] for name in _NAMES]
+LIST = ", ".join(f"task.{name}" for name in _NAMES)  # the same, in a statement's text
+_ALL = (*_NAMES, *REF_COLUMNS.values(), "names")
+_INSERT = Hot(
+    f"INSERT INTO task ({', '.join(_ALL)}) VALUES ({', '.join(f':{name}' for name in _ALL)})"
+)
+_ONE = Hot(f"SELECT {LIST} FROM task WHERE guid = :guid")
+_ONE_LOCKED = Hot(f"SELECT {LIST} FROM task WHERE guid = :guid", " FOR UPDATE")
+_FOLLOWERS = Hot(
+    f"SELECT {LIST} FROM task WHERE follows = :guid AND state = 'PLANNED' ORDER BY guid"
+)
 
 
 def insert(connection: sa.Connection, tasks: Iterable[Task]) -> None:
     """Add tasks, and what they refer to as columns."""
     rows = [_encode({**msgspec.structs.asdict(t), **_about(t)}) for t in tasks]
     if rows:
-        connection.execute(sa.insert(table), rows)
+        _INSERT.many(connection, rows)
 
 
 def _about(task: Task) -> dict[str, Any]:
@@ -46,8 +61,7 @@ def get(
 
 def find(connection: sa.Connection, guid: str, *, lock: bool = False) -> Task | None:
     """The same, None for an unknown guid."""
-    query = sa.select(*COLUMNS).where(table.c.guid == guid)
-    row = connection.execute(query.with_for_update() if lock else query).one_or_none()
+    row = (_ONE_LOCKED if lock else _ONE).row(connection, guid=guid)
     return task_of(row) if row else None
 
 
@@ -80,8 +94,7 @@ def forget(connection: sa.Connection, before: int, limit: int = 200) -> int:
 
 def followers(connection: sa.Connection, guid: str) -> list[Task]:
     """What waits for a task."""
-    query = sa.select(*COLUMNS).where(table.c.follows == guid, table.c.state == PLANNED)
-    return [task_of(row) for row in connection.execute(query.order_by(table.c.guid))]
+    return [task_of(row) for row in _FOLLOWERS.rows(connection, guid=guid)]
 
 
 def change(connection: sa.Connection, task: Task, now: int, **values: Any) -> None:
@@ -89,24 +102,38 @@ def change(connection: sa.Connection, task: Task, now: int, **values: Any) -> No
 
     Raises Conflict when it left its state meanwhile.
     """
-    done = connection.execute(
-        sa.update(table)
-        .where(table.c.guid == task.guid, table.c.state == task.state)
-        .values(**_encode(values), modified=now)
-    )
-    if done.rowcount != 1:
+    statement = _update(tuple(values))
+    encoded = _encode(values)
+    if statement.run(connection, guid_=task.guid, was_=task.state, now_=now, **encoded) != 1:
         raise Conflict(f"task {task.guid} is no longer {task.state}", state=task.state)
     for name, value in values.items():
         setattr(task, name, value)
 
 
-def task_of(row: sa.Row[Any]) -> Task:
-    """The record of a row."""
-    values = {str(name): value for name, value in row._mapping.items()}
-    for name in _JSON:
-        values[name] = msgspec.json.decode(values[name])
-    return msgspec.convert(values, Task)
+@cache
+def _update(names: tuple[str, ...]) -> Hot:
+    assert set(names) <= set(_NAMES)
+    values = ", ".join(f"{name} = :{name}" for name in names)
+    return Hot(f"UPDATE task SET {values}, modified = :now_ WHERE guid = :guid_ AND state = :was_")
+
+
+def task_of(row: Sequence[Any]) -> Task:
+    """The record of a row of COLUMNS."""
+    values = dict(zip(_NAMES, row, strict=True))
+    for name in _FLAGS:
+        values[name] = bool(values[name])
+    values["refs"] = _REFS.decode(values["refs"])
+    for name in ("params", "results"):
+        values[name] = {} if values[name] == "{}" else msgspec.json.decode(values[name])
+    values["slots"] = [] if values["slots"] == "[]" else msgspec.json.decode(values["slots"])
+    return Task(**values)
 
 
 def _encode(values: dict[str, Any]) -> dict[str, Any]:
-    return {k: msgspec.json.encode(v).decode() if k in _JSON else v for k, v in values.items()}
+    for name in _JSON:
+        if name in values:
+            values = {**values, name: msgspec.json.encode(values[name]).decode()}
+    return values
+
+
+_REFS = msgspec.json.Decoder(dict[str, Named])

@@ -9,8 +9,13 @@ import msgspec
 import sqlalchemy as sa
 
 from haulback.errors import Conflict
+from haulback.server.store.hot import Hot
 from haulback.server.store.tables import audit, idempotency
 
+_WRITE = Hot(
+    "INSERT INTO audit (time, caller, login, operation, subject, before, after) "
+    "VALUES (:time, :caller, :login, :operation, :subject, :before, :after)"
+)
 KEPT_MS = 86_400_000  # how long a key gives the same answer
 
 
@@ -37,9 +42,16 @@ def write(
     after: Any,
 ) -> None:
     """Add to the trail; `caller` is guid and login."""
-    row = {"time": now, "caller": caller[0], "login": caller[1], "operation": operation}
-    row |= {"subject": subject, "before": _text(before), "after": _text(after)}
-    sql.execute(sa.insert(audit).values(row))
+    _WRITE.run(
+        sql,
+        time=now,
+        caller=caller[0],
+        login=caller[1],
+        operation=operation,
+        subject=subject,
+        before=_text(before),
+        after=_text(after),
+    )
 
 
 def read(sql: sa.Connection, subject: str | None, before: int | None, size: int) -> list[Entry]:

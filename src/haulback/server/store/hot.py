@@ -1,0 +1,50 @@
+"""Statements that run thousands of times a second, on the driver itself: tuned by hand, tested on
+both databases.  Everything else goes through SQLAlchemy.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import sqlalchemy as sa
+
+_NAMED = re.compile(r"(?<![:\w]):([a-z_]+)")
+
+
+class Hot:
+    """One statement with `:name` parameters; `lock` is added where rows can be locked."""
+
+    __slots__ = ("_postgresql", "_sqlite")
+
+    def __init__(self, text: str, lock: str = "") -> None:
+        self._sqlite = text
+        self._postgresql = _NAMED.sub(r"%(\1)s", text.replace("%", "%%")) + lock
+
+    def _text(self, sql: sa.Connection) -> str:
+        return self._sqlite if sql.dialect.name == "sqlite" else self._postgresql
+
+    def rows(self, sql: sa.Connection, **params: Any) -> list[tuple[Any, ...]]:
+        """All rows."""
+        cursor: Any = sql.connection.cursor()
+        cursor.execute(self._text(sql), params)
+        found: list[tuple[Any, ...]] = cursor.fetchall()
+        return found
+
+    def row(self, sql: sa.Connection, **params: Any) -> tuple[Any, ...] | None:
+        """The first row, if there is one."""
+        found = self.rows(sql, **params)
+        return found[0] if found else None
+
+    def run(self, sql: sa.Connection, **params: Any) -> int:
+        """How many rows it changed."""
+        cursor: Any = sql.connection.cursor()
+        cursor.execute(self._text(sql), params)
+        count: int = cursor.rowcount
+        return count
+
+    def many(self, sql: sa.Connection, params: Iterable[Mapping[str, Any]]) -> None:
+        """The same for many rows."""
+        cursor: Any = sql.connection.cursor()
+        cursor.executemany(self._text(sql), list(params))
