@@ -13,6 +13,7 @@ import re
 import types
 from collections.abc import Callable
 from enum import Enum
+from functools import cache
 from typing import Any, TypeVar, Union, get_args, get_origin
 
 import msgspec
@@ -119,7 +120,7 @@ def _struct(value: Any, kind: type[msgspec.Struct], field: str) -> msgspec.Struc
     if not isinstance(value, dict):
         raise _wrong(field, value, "an object")
     found: dict[str, Any] = {}
-    for member in msgspec.structs.fields(kind):
+    for member in _members(kind):
         path = f"{field}.{member.encode_name}" if field else member.encode_name
         given = value.get(member.encode_name)
         if given is None and not member.required:
@@ -128,6 +129,11 @@ def _struct(value: Any, kind: type[msgspec.Struct], field: str) -> msgspec.Struc
             raise Malformed(f"{path}: is required", field=path)
         found[member.name] = read(given, member.type, path)
     return kind(**found)
+
+
+@cache
+def _members(kind: type[msgspec.Struct]) -> tuple[msgspec.structs.FieldInfo, ...]:
+    return msgspec.structs.fields(kind)
 
 
 def _list(value: Any, kind: Any, field: str) -> list[Any]:

@@ -13,7 +13,7 @@ from haulback.errors import Conflict, NotFound, Unauthenticated
 from haulback.ids import new_guid
 from haulback.server.store.access import NODE, digest
 from haulback.server.store.hot import Hot
-from haulback.server.store.tables import enrolment, node, record
+from haulback.server.store.tables import enrolment, node
 
 PROTOCOL = 1  # of the channel between node and server; nodes say theirs when they enrol
 
@@ -39,6 +39,11 @@ _COLUMNS = [n for n in Node.__struct_fields__ if n not in ("limits", "attempt")]
 _BY_TOKEN = Hot(
     f"SELECT {', '.join(f'node.{name}' for name in _COLUMNS)}, record.body FROM node "
     "LEFT JOIN record ON record.guid = node.config WHERE node.token = :token"
+)
+
+_CONFIGS = Hot(
+    "SELECT record.body, record.name, node.guid FROM record "
+    "LEFT JOIN node ON node.config = record.guid WHERE record.kind = 'node-config'"
 )
 
 
@@ -173,10 +178,8 @@ def nodes(sql: sa.Connection) -> list[Node]:
 
 def windows(sql: sa.Connection) -> dict[str, dict[str, int]]:
     """Start windows in ms by node and kind; under "" those of the `default` configuration."""
-    joined = sa.select(record.c.body, record.c.name, node.c.guid)
-    query = joined.outerjoin(node, node.c.config == record.c.guid)
     found: dict[str, dict[str, int]] = {}
-    for body, name, guid in sql.execute(query.where(record.c.kind == "node-config")):
+    for body, name, guid in _CONFIGS.rows(sql):
         lengths = dict(msgspec.json.decode(body).get("windows", {}))
         if guid:
             found[guid] = lengths
