@@ -98,9 +98,10 @@ def _recalled(app: App, key: str, marked: bytes, who: Caller) -> Plan | None:
 
 
 def page(app: App, wanted: Filter) -> tuple[list[Task], int]:
-    """A page of tasks and how many there are."""
+    """A page of tasks and how many there are; -1 for a page by cursor, whose first said it."""
     with app.store.read() as sql:
-        found, total = reports.page(sql, wanted), reports.count(sql, wanted)
+        found = reports.page(sql, wanted)
+        total = -1 if wanted.cursor else reports.count(sql, wanted)
         return all_named(sql, found), total
 
 

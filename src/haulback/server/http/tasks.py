@@ -67,7 +67,8 @@ def list_detailed(call: Call) -> Reply:
     if wanted.size is None and not wanted.cursor:
         return _streamed(call, wanted, views.details)
     with call.app.store.read() as sql:
-        found, total = reports.page(sql, wanted), reports.count(sql, wanted)
+        found = reports.page(sql, wanted)
+        total = -1 if wanted.cursor else reports.count(sql, wanted)
         shown = [
             views.details(with_names(sql, task), people.waiting(call.app, sql, task))
             for task in found
@@ -85,7 +86,8 @@ def _list(call: Call, view: View) -> Reply:
 
 def _headers(wanted: reports.Filter, found: list[Task], total: int) -> dict[str, str]:
     cursor = reports.next_cursor(wanted, found)
-    return {"X-Total-Count": str(total)} | ({"X-Next-Cursor": cursor} if cursor else {})
+    headers = {"X-Total-Count": str(total)} if total >= 0 else {}
+    return headers | ({"X-Next-Cursor": cursor} if cursor else {})
 
 
 def _streamed(call: Call, wanted: reports.Filter, view: View) -> Reply:

@@ -1,0 +1,79 @@
+"""Procrastinate on the same PostgreSQL: `queue_peer.py URL QUEUED`; figures as JSON.
+
+Runs in an environment that has procrastinate; knows nothing of Haulback.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from typing import Any
+
+import procrastinate
+
+url, queued = sys.argv[1], int(sys.argv[2])
+app = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=url))
+started: dict[int, float] = {}
+
+
+@app.task(queue="asked")
+async def nothing(number: int) -> None:
+    started[number] = time.perf_counter()
+
+
+async def cycles(count: int) -> float:
+    """Defer one and run it, one after the other; seconds each."""
+    begun = time.perf_counter()
+    for number in range(count):
+        await nothing.configure(priority=100).defer_async(number=number)
+        worker: dict[str, Any] = {"queues": ["asked"], "wait": False, "listen_notify": False}
+        await app.run_worker_async(**worker, install_signal_handlers=False)
+    return (time.perf_counter() - begun) / count
+
+
+async def drain(count: int) -> float:
+    """Tasks a second with one worker that finds `count` waiting."""
+    await nothing.batch_defer_async(*({"number": i} for i in range(count)))
+    begun = time.perf_counter()
+    await app.run_worker_async(
+        queues=["asked"], wait=False, concurrency=10, install_signal_handlers=False
+    )
+    return count / (time.perf_counter() - begun)
+
+
+async def latency(count: int, every: float) -> list[float]:
+    """Seconds from asking to starting, with a worker that listens."""
+    worker = asyncio.create_task(
+        app.run_worker_async(queues=["asked"], concurrency=10, install_signal_handlers=False)
+    )
+    await asyncio.sleep(1)
+    started.clear()
+    asked = {}
+    for number in range(count):
+        asked[number] = time.perf_counter()
+        await nothing.defer_async(number=number)
+        await asyncio.sleep(every)
+    await asyncio.sleep(1)
+    worker.cancel()
+    await asyncio.gather(worker, return_exceptions=True)
+    return sorted(started[number] - asked[number] for number in started)
+
+
+async def main() -> None:
+    async with app.open_async():
+        await app.schema_manager.apply_schema_async()
+        await app.connector.execute_query_async(
+            "INSERT INTO procrastinate_jobs (queue_name, task_name, priority, args) "
+            f"SELECT 'other', 'nothing', 0, '{{}}' FROM generate_series(1, {queued})"
+        )
+        await app.connector.execute_query_async("ANALYZE procrastinate_jobs")
+        await cycles(5)
+        found: dict[str, float] = {"cycle": await cycles(100), "drain": await drain(2000)}
+        waits = await latency(300, 0.02)
+        found |= {"p50": waits[len(waits) // 2], "p99": waits[int(len(waits) * 0.99)]}
+        print(json.dumps(found))
+
+
+asyncio.run(main())
