@@ -1,4 +1,4 @@
-"""A server on a PostgreSQL with many tasks, and clients that ask it, for benchmarks/queue.py."""
+"""A server on a PostgreSQL with many tasks, and clients that ask it, for benchmarks/control.py."""
 
 from __future__ import annotations
 
@@ -26,18 +26,23 @@ class Client:
     def __init__(self, port: int, token: str | None = None) -> None:
         self._http = http.client.HTTPConnection("127.0.0.1", port)
         self._headers = dict(HEADERS)
+        self.headers: Any = {}
+        self.prefer = ""
         if token:
             self._headers["authorization"] = f"Bearer {token}"
 
     def __call__(self, method: str, path: str, body: Any = None) -> Any:
         content = None if body is None else json.dumps(body)
+        headers = self._headers | ({"prefer": self.prefer} if self.prefer else {})
         try:
-            self._http.request(method, path, content, self._headers)
-        except OSError:  # a server hangs up on who was silent for a while
+            self._http.request(method, path, content, headers)
+            answer = self._http.getresponse()
+        except (OSError, http.client.HTTPException):  # a server hangs up on who is silent
             self._http.close()
-            self._http.request(method, path, content, self._headers)
-        answer = self._http.getresponse()
+            self._http.request(method, path, content, headers)
+            answer = self._http.getresponse()
         data = answer.read()
+        self.headers = answer.headers
         if answer.status >= 400:
             raise RuntimeError(f"{method} {path}: {answer.status} {data[:300]!r}")
         return json.loads(data) if data else None

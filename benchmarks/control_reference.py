@@ -1,6 +1,6 @@
 """The yardstick: the same framework and the same statements on the raw driver, and nothing else.
 
-`python -m benchmarks.queue_reference DATABASE-URL PORT HYPERVISOR NODE SESSION`
+`python -m benchmarks.control_reference DATABASE-URL PORT HYPERVISOR NODE SESSION`
 """
 
 from __future__ import annotations

@@ -1,0 +1,246 @@
+"""The task queue beside a yardstick and a peer, on one PostgreSQL in one run.
+
+`python -m benchmarks.control [--tasks N] [--peer PYTHON]`; PYTHON has procrastinate.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from tests import databases
+
+from benchmarks.control_site import Client, Site, fill, site
+
+_SCRIPT = """
+local guids = {%s}
+local i = 0
+request = function()
+  i = i + 1
+  local guid = guids[(i %% #guids) + 1]
+  local body = string.format('{"value": %%d}', i %% 100)
+  return wrk.format("PUT", "/api/tasks/" .. guid .. "/progress", nil, body)
+end
+"""
+Figures = dict[str, float]
+
+
+def wrk(port: int, token: str, path: str, script: str = "", seconds: int = 4) -> float:
+    """Requests a second of 16 connections."""
+    command = ["wrk", "-t1", "-c16", f"-d{seconds}s", "-H", f"authorization: Bearer {token}"]
+    with tempfile.NamedTemporaryFile("w", suffix=".lua") as file:
+        file.write(script)
+        file.flush()
+        command += ["-s", file.name] if script else []
+        url = f"http://127.0.0.1:{port}{path}"
+        text = subprocess.run([*command, url], capture_output=True, text=True, check=True).stdout
+    if "Non-2xx" in text:
+        raise RuntimeError(text)
+    return float(text.partition("Requests/sec:")[2].split()[0])
+
+
+def each(call: Callable[[], Any], count: int) -> float:
+    """Median seconds of one call."""
+    for _ in range(5):
+        call()
+    took = []
+    for _ in range(count):
+        begun = time.perf_counter()
+        call()
+        took.append(time.perf_counter() - begun)
+    return statistics.median(took)
+
+
+def cycle(people: Client, mover: Client, body: Any) -> None:
+    """Ask for a task, see it offered, take it, finish it."""
+    [task] = people("POST", "/api/tasks/connectivity-test", body)
+    [_offer] = mover("GET", "/api/tasks/queued?size=1")
+    path = f"/api/tasks/{task['guid']}/state"
+    mover("PUT", path, "RUNNING")
+    mover("PUT", path, "FINISHED")
+
+
+def running(one: Site, count: int = 16) -> list[str]:
+    """Tasks that the node runs."""
+    made = [one.people("POST", "/api/tasks/connectivity-test", one.body)[0] for _ in range(count)]
+    for task in made:
+        one.mover("PUT", f"/api/tasks/{task['guid']}/state", "RUNNING")
+    return [str(task["guid"]) for task in made]
+
+
+def hot(port: int, one: Site, guids: list[str]) -> Figures:
+    """List, cycle and progress of a server at `port` that shares the site's database."""
+    people, mover = Client(port, one.person), Client(port, one.node)
+    quoted = ",".join(f'"{guid}"' for guid in guids)
+    listed = "/api/tasks?size=50&page=0"
+    found = {"list": wrk(port, one.person, listed)}
+    found["cycle"] = 1 / each(lambda: cycle(people, mover, one.body), 60)
+    found["progress"] = wrk(port, one.node, "/", _SCRIPT % quoted)
+    return found
+
+
+def reference(url: str, one: Site, guids: list[str]) -> Figures:
+    """The yardstick's figures."""
+    with psycopg.connect(url) as sql:
+        row = sql.execute("SELECT session FROM node WHERE guid = %s", [one.node_guid]).fetchone()
+    assert row
+    port = one.port + 1
+    arguments = [url, str(port), one.hypervisor, one.node_guid, str(row[0])]
+    process = subprocess.Popen([sys.executable, "-m", "benchmarks.control_reference", *arguments])
+    try:
+        _wait(port)
+        return hot(port, one, guids)
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def _wait(port: int) -> None:
+    for _ in range(200):
+        try:
+            Client(port)("GET", "/nothing")
+        except OSError:
+            time.sleep(0.05)
+        except RuntimeError:
+            return
+
+
+def batches(one: Site, count: int = 2000) -> float:
+    """Tasks a second, offered, taken and finished a hundred at a time."""
+    with psycopg.connect(one.url) as sql:
+        sql.execute("UPDATE task SET priority = 100 WHERE false")
+    begun, done = time.perf_counter(), 0
+    while done < count:
+        offers = one.mover("GET", "/api/tasks/queued?size=100")
+        chosen = [{"guid": offer["guid"]} for offer in offers]
+        for state in ("RUNNING", "FINISHED"):
+            one.mover("PUT", "/api/tasks/state", {"state": state, "tasks": chosen})
+        done += len(chosen)
+    return done / (time.perf_counter() - begun)
+
+
+def latency(one: Site, pollers: int = 1000, count: int = 100) -> list[float]:
+    """Seconds from asking for a task to a node's having taken it, with many nodes polling.
+
+    The pollers are raw connections that wait; one node, which takes, is asked for by name.
+    """
+    import socket
+
+    sockets = []
+    name = uuid.uuid4().hex
+    other = one.people("POST", "/api/nodes", {"name": name})
+    text = (
+        "GET /api/tasks/queued?size=1 HTTP/1.1\r\nhost: x\r\nprefer: wait=60\r\n"
+        f"authorization: Bearer {other['token']}\r\n\r\n"
+    )
+    for _ in range(pollers):
+        made = socket.create_connection(("127.0.0.1", one.port))
+        made.sendall(text.encode())
+        sockets.append(made)
+    time.sleep(2)
+    taken: dict[str, float] = {}
+    mover, stop = Client(one.port, one.node), threading.Event()
+    mover.prefer = "wait=5"
+
+    def take() -> None:
+        while not stop.is_set():
+            for offer in mover("GET", "/api/tasks/queued?size=1"):
+                path = f"/api/tasks/{offer['guid']}/state"
+                mover("PUT", path, "RUNNING")
+                taken[offer["guid"]] = time.perf_counter()
+                mover("PUT", path, "FINISHED")
+
+    thread = threading.Thread(target=take)
+    thread.start()
+    asked = {}
+    for _ in range(count):
+        now = time.perf_counter()
+        [task] = one.people("POST", "/api/tasks/connectivity-test", one.body)
+        asked[task["guid"]] = now
+        time.sleep(0.05)
+    time.sleep(1)
+    stop.set()
+    thread.join()
+    for made in sockets:
+        made.close()
+    return sorted(taken[guid] - asked[guid] for guid in asked)
+
+
+def depth(one: Site, pages: int) -> Figures:
+    """A page far down by cursor against the first one, in ms: `pages` are turned to get there."""
+    path, cursor = "/api/tasks?orderBy=priority&direction=asc&size=1000", ""
+    first = each(lambda: one.people("GET", f"{path[:-4]}50"), 10)
+    for _ in range(pages):
+        one.people("GET", path + cursor)
+        cursor = f"&cursor={one.people.headers['x-next-cursor']}"
+    begin = one.people.headers["x-next-cursor"]
+    # The cursor of a page of any size leads on: what matters is where it stands.
+    deep = each(lambda: one.people("GET", f"{path[:-4]}50&cursor={begin}"), 10)
+    early = each(lambda: one.people("GET", f"{path[:-4]}50&cursor={_first(one, path)}"), 10)
+    return {"first page ms": first * 1000, "early cursor ms": early * 1000, "deep ms": deep * 1000}
+
+
+def _first(one: Site, path: str) -> str:
+    if not hasattr(one, "_first_cursor"):
+        one.people("GET", f"{path[:-4]}50")
+        one._first_cursor = one.people.headers["x-next-cursor"]  # type: ignore[attr-defined]
+    return str(one._first_cursor)  # type: ignore[attr-defined]
+
+
+def peer(python: str, cluster: str, count: int) -> Figures:
+    """Procrastinate's figures on the same PostgreSQL."""
+    url = databases.new_database(cluster, "peer")
+    command = [python, str(Path(__file__).with_name("control_peer.py")), url, str(count)]
+    text = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=900)
+    found: Figures = json.loads(text.stdout)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tasks", type=int, default=1_000_000)
+    parser.add_argument("--peer", default="")
+    wanted = parser.parse_args()
+    found: dict[str, Any] = {}
+    with databases.cluster(durable=True) as cluster, tempfile.TemporaryDirectory() as folder:
+        if wanted.peer:
+            found["procrastinate"] = peer(wanted.peer, cluster, wanted.tasks)
+            print(json.dumps(found), flush=True)
+        url = databases.new_database(cluster, "bench")
+        with site(url, Path(folder)) as one:
+            fill(url, min(10_000, wanted.tasks))
+            wrk(one.port, one.person, "/api/tasks?size=50&page=0", seconds=2)
+            found["memory at 10,000 MiB"] = one.memory_mib()
+            fill(url, wanted.tasks)
+            guids = running(one)
+            found["haulback"] = hot(one.port, one, guids)
+            print(json.dumps(found), flush=True)
+            found["reference"] = reference(url, one, guids)
+            found["memory at all MiB"] = one.memory_mib()
+            print(json.dumps(found), flush=True)
+            waits = latency(one)
+            found["dispatch"] = {
+                "p50": waits[len(waits) // 2],
+                "p99": waits[int(len(waits) * 0.99)],
+            }
+            found["batches"] = batches(one)
+            found["depth"] = depth(one, min(100, wanted.tasks // 1000 - 1))
+            fill(url, 100_000, opened=False)
+            offer = each(lambda: one.mover("GET", "/api/tasks/queued?size=1"), 20)
+            found["offer with 100,000 unopened ms"] = offer * 1000
+    print(json.dumps(found, indent=2))
+
+
+if __name__ == "__main__":
+    main()
