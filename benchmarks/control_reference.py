@@ -100,7 +100,7 @@ async def move(request: Call, guid: FromPath[str]) -> None:
         await who(sql, request)
         await (await sql.execute(tasks._ONE_LOCKED._postgresql, {"guid": guid})).fetchone()
         if state == "RUNNING":
-            await sql.execute(queue._FILL._postgresql, slot)
+            await sql.execute(queue._FILL._postgresql, {**slot, "count": 1})
             text = "UPDATE task SET state = %s, ready = false, started = %s, attempt = 1, node = %s"
             text += ", session = %s, lease_until = %s, modified = %s WHERE guid = %s"
             await sql.execute(text, [state, now, node, session, now + 30_000, now, guid])
@@ -108,7 +108,7 @@ async def move(request: Call, guid: FromPath[str]) -> None:
         await (await sql.execute(tasks._FOLLOWERS._postgresql, {"guid": guid})).fetchall()
         text = "UPDATE task SET state = %s, finished = %s, progress = 100, lease_until = NULL"
         await sql.execute(f"{text}, modified = %s WHERE guid = %s", [state, now, now, guid])
-        await sql.execute(queue._EMPTY._postgresql, slot)
+        await sql.execute(queue._EMPTY._postgresql, {**slot, "count": 1})
         await sql.execute(queue._DROP._postgresql, slot)
 
 

@@ -18,7 +18,7 @@ from haulback.server.store.hot import Hot
 from haulback.server.store.ledger import SqlLedger
 from haulback.server.store.nodes import Enrolled, Node
 from haulback.tasks.record import Task
-from haulback.tasks.states import PLANNED, State
+from haulback.tasks.states import State
 from haulback.wire import Ref
 
 _REQUEUED = "its node gave it back"
@@ -112,26 +112,59 @@ def set_state(app: App, who: Node, guid: str, state: State, info: str | None) ->
 
 
 def set_states(app: App, who: Node, guids: list[str], state: State, info: str | None) -> None:
-    """The same for many in one transaction, each by itself.
+    """The same for many in one transaction: all at once, or, where that fails, each by itself.
 
     Raises Conflict, with `refused` in its details, when some could not move; the others have.
     """
     refused: Conflict | None = None
+    wanted = list(dict.fromkeys(guids))
     with app.store.write() as sql:
-        found = tasks.get_many(sql, guids)
-
-        def move(guid: str) -> None:
-            task = found.get(guid) or tasks.get(sql, guid)
-            with sql.begin_nested():
-                _move(app, sql, task, who, state, info)
-
-        try:
-            one_by_one(dict.fromkeys(guids), move)
-        except Conflict as error:
-            refused = error
+        if not _move_all(app, sql, wanted, who, state):
+            refused = _move_each(app, sql, wanted, who, state, info)
     app.bell.ring()
     if refused:
         raise refused
+
+
+def _move_all(app: App, sql: sa.Connection, guids: list[str], who: Node, state: State) -> bool:
+    """Take, or finish, many together; False when that cannot be and nothing was changed."""
+    if state not in (State.RUNNING, State.FINISHED):
+        return False
+    found = tasks.get_many(sql, guids)
+    if len(found) != len(guids):
+        return False
+    try:
+        with mapped(), sql.begin_nested():
+            moves, chosen = app.life(sql), list(found.values())
+            if state is State.RUNNING:
+                limits = app.limits_of(who)
+                moves.take(chosen, who.guid, who.session or "", app.lease_ms, limits)
+                return True
+            for task in chosen:
+                _check_mine(task, who)
+                if task.cancel_wanted:
+                    raise Conflict("one of them is to be cancelled")
+            moves.finish(chosen)
+    except (HaulbackError, msgspec.ValidationError):
+        return False
+    return True
+
+
+def _move_each(
+    app: App, sql: sa.Connection, guids: list[str], who: Node, state: State, info: str | None
+) -> Conflict | None:
+    found = tasks.get_many(sql, guids)
+
+    def move(guid: str) -> None:
+        task = found.get(guid) or tasks.get(sql, guid)
+        with sql.begin_nested():
+            _move(app, sql, task, who, state, info)
+
+    try:
+        one_by_one(guids, move)
+    except Conflict as error:
+        return error
+    return None
 
 
 def _move(
@@ -141,7 +174,7 @@ def _move(
         return
     moves = app.life(sql)
     if state is State.RUNNING:
-        _take(app, moves, task, who)
+        moves.take([task], who.guid, who.session or "", app.lease_ms, app.limits_of(who))
         return
     _check_mine(task, who)
     if state is State.QUEUED:
@@ -150,12 +183,6 @@ def _move(
         _end(moves, task, state, info)
     if task.state != State.FINISHED.value:
         app.tidy_node(sql, who.guid)
-
-
-def _take(app: App, moves: life.Life, task: Task, who: Node) -> None:
-    if task.state == PLANNED:
-        raise Conflict("the task before this one has not finished")
-    moves.take(task, who.guid, who.session or "", app.lease_ms, app.limits_of(who))
 
 
 def _give_back(moves: life.Life, task: Task) -> None:

@@ -44,7 +44,9 @@ class Hot:
         count: int = cursor.rowcount
         return count
 
-    def many(self, sql: sa.Connection, params: Iterable[Mapping[str, Any]]) -> None:
-        """The same for many rows."""
+    def many(self, sql: sa.Connection, params: Iterable[Mapping[str, Any]]) -> int:
+        """The same for many parameters; how many rows all of them changed."""
         cursor: Any = sql.connection.cursor()
         cursor.executemany(self._text(sql), list(params))
+        count: int = cursor.rowcount
+        return count

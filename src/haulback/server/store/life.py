@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -33,10 +33,35 @@ class Life:
         self.sql, self.kinds, self.now = connection, kinds, now
         self.ledger = SqlLedger(connection, now)
 
-    def take(self, task: Task, node: str, session: str, lease: int, limits: Limits) -> None:
-        """Give a queued task to a session.  Raises Conflict when it cannot start."""
-        queue.take(self.sql, task, node, session, self.now, self.now + lease, limits)
-        self.kinds[task.type].start(task, self.ledger, SqlCatalogue(self.sql))
+    def take(
+        self, wanted: Sequence[Task], node: str, session: str, lease: int, limits: Limits
+    ) -> None:
+        """Give queued tasks to a session.  Raises Conflict when one of them cannot start."""
+        queue.take(self.sql, wanted, node, session, self.now, self.now + lease, limits)
+        for task in wanted:
+            self.kinds[task.type].start(task, self.ledger, SqlCatalogue(self.sql))
+
+    def finish(self, done: Sequence[Task]) -> None:
+        """End many that went well, in as few statements as there can be."""
+        if tasks.have_followers(self.sql, [task.guid for task in done]):
+            for task in done:
+                self.end(task, State.FINISHED, None)
+            return
+        held = [key for task in done for key in task.slots]
+        ended = {
+            "state": State.FINISHED.value,
+            "finished": self.now,
+            "status_info": None,
+            "progress": 100.0,
+            "ready": False,
+            "lease_until": None,
+            "cancel_wanted": False,
+            "slots": [],
+        }
+        tasks.change_many(self.sql, done, self.now, [ended] * len(done))
+        for task in done:
+            self.kinds[task.type].settle(task, State.FINISHED, self.ledger)
+        queue.release(self.sql, held)
 
     def end(self, task: Task, state: State, info: str | None) -> None:
         """Final state, backup record, followers, retry copy and limits, all or nothing."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -14,6 +15,7 @@ from haulback.server.store.tables import slot as slots
 from haulback.server.store.tables import task as table
 from haulback.tasks import queue
 from haulback.tasks.record import Task
+from haulback.tasks.states import PLANNED
 
 _READY = sa.text("ready")  # as the partial index says it
 OFFERED = 100  # tasks at most in one offer
@@ -36,10 +38,11 @@ _LANES = Hot(
 )
 _COUNTED = 1000  # a longer queue is long enough to say so
 _FILL = Hot(
-    "INSERT INTO slot (key, used, most) VALUES (:key, 1, :most) ON CONFLICT (key) "
-    "DO UPDATE SET used = slot.used + 1, most = excluded.most WHERE slot.used < excluded.most"
+    "INSERT INTO slot (key, used, most) VALUES (:key, :count, :most) ON CONFLICT (key) DO UPDATE "
+    "SET used = slot.used + excluded.used, most = excluded.most "
+    "WHERE slot.used + excluded.used <= excluded.most"
 )
-_EMPTY = Hot("UPDATE slot SET used = used - 1 WHERE key = :key")
+_EMPTY = Hot("UPDATE slot SET used = used - :count WHERE key = :key")
 _DROP = Hot("DELETE FROM slot WHERE key = :key AND used <= 0")
 
 
@@ -109,17 +112,43 @@ def _full(key: sa.ColumnElement[Any]) -> sa.Exists:
 
 def take(
     connection: sa.Connection,
-    task: Task,
+    wanted: Sequence[Task],
     node: str,
     session: str,
     now: int,
     lease_until: int,
     limits: Mapping[str, int],
 ) -> None:
-    """Give a queued task to a session, as its next attempt.
+    """Give queued tasks to a session, each as its next attempt.
 
-    Raises Conflict, changing nothing once the transaction is rolled back, when it cannot start.
+    Raises Conflict, changing nothing once the transaction is rolled back, when one cannot start.
     """
+    places: Counter[str] = Counter()
+    for task in wanted:
+        places.update(_places(task, node, now))
+    for key, count in sorted(places.items()):  # one order for everybody: no deadlock
+        fill(connection, key, queue.most(key, limits), count)
+    taken = {
+        "state": "RUNNING",
+        "ready": False,
+        "started": now,
+        "progress": 0.0,
+        "node": node,
+        "session": session,
+        "lease_until": lease_until,
+        "results": {},
+    }
+    own = [
+        {"attempt": task.attempt + 1, "slots": task.slots + _places(task, node, now)}
+        for task in wanted
+    ]
+    tasks.change_many(connection, wanted, now, [taken | more for more in own])
+
+
+def _places(task: Task, node: str, now: int) -> list[str]:
+    """The limit rows that a task occupies on a node.  Raises Conflict when it cannot start."""
+    if task.state == PLANNED:
+        raise Conflict("the task before this one has not finished")
     if task.state != "QUEUED":
         raise Conflict(f"the task is {task.state}; only a QUEUED one can be taken")
     if not task.window_start <= now < task.window_end:
@@ -127,40 +156,23 @@ def take(
     if task.pinned_node not in ("", node):
         raise Conflict("the task needs what is on another node")
     wanted = (queue.node_slot(node, task.lane), *_own_slots(task))
-    taken = sorted(key for key in wanted if key)  # one order for everybody: no deadlock
-    for key in taken:
-        fill(connection, key, queue.most(key, limits))
-    tasks.change(
-        connection,
-        task,
-        now,
-        state="RUNNING",
-        ready=False,
-        started=now,
-        progress=0.0,
-        attempt=task.attempt + 1,
-        node=node,
-        session=session,
-        lease_until=lease_until,
-        slots=task.slots + taken,
-        results={},
-    )
+    return sorted(key for key in wanted if key)
 
 
 def _own_slots(task: Task) -> tuple[str | None, ...]:
     return task.source_slot, task.entity_slot, task.destination_slot
 
 
-def fill(connection: sa.Connection, key: str, most: int) -> None:
-    """Occupy a place in a limit row.  Raises Conflict when there is none left."""
-    if most < 1 or _FILL.run(connection, key=key, most=most) != 1:
+def fill(connection: sa.Connection, key: str, most: int, count: int = 1) -> None:
+    """Occupy places in a limit row.  Raises Conflict when there are not so many left."""
+    if most < count or _FILL.run(connection, key=key, most=most, count=count) != 1:
         raise Conflict(f"the task has to wait: {queue.waiting_for(key)}", slot=key)
 
 
-def release(connection: sa.Connection, keys: list[str]) -> None:
+def release(connection: sa.Connection, keys: Iterable[str]) -> None:
     """Give places back."""
-    for key in sorted(keys):
-        _EMPTY.run(connection, key=key)
+    for key, count in sorted(Counter(keys).items()):
+        _EMPTY.run(connection, key=key, count=count)
         _DROP.run(connection, key=key)
 
 

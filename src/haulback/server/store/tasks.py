@@ -110,6 +110,33 @@ def change(connection: sa.Connection, task: Task, now: int, **values: Any) -> No
         setattr(task, name, value)
 
 
+def change_many(
+    connection: sa.Connection, tasks: Sequence[Task], now: int, values: Sequence[dict[str, Any]]
+) -> None:
+    """The same for many, in one go: every task the same members, each its own values.
+
+    Raises Conflict when one of them left its state meanwhile.
+    """
+    if len(tasks) == 1:
+        change(connection, tasks[0], now, **values[0])
+        return
+    rows = [
+        {"guid_": task.guid, "was_": task.state, "now_": now, **_encode(new)}
+        for task, new in zip(tasks, values, strict=True)
+    ]
+    if rows and _update(tuple(values[0])).many(connection, rows) != len(rows):
+        raise Conflict("one of the tasks changed its state meanwhile")
+    for task, new in zip(tasks, values, strict=True):
+        for name, value in new.items():
+            setattr(task, name, value)
+
+
+def have_followers(connection: sa.Connection, guids: Sequence[str]) -> bool:
+    """Whether anything waits for one of these tasks."""
+    waiting = (table.c.follows.in_(guids), table.c.state == PLANNED)
+    return connection.scalar(sa.select(table.c.guid).where(*waiting).limit(1)) is not None
+
+
 @cache
 def _update(names: tuple[str, ...]) -> Hot:
     assert set(names) <= set(_NAMES)
