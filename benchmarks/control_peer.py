@@ -73,11 +73,11 @@ async def main() -> None:
         await app.connector.execute_query_async("ANALYZE procrastinate_jobs")
         print("filled", file=sys.stderr)
         await cycles(5)
-        found: dict[str, float] = {"cycle": await cycles(50)}
+        found: dict[str, float] = {"cycle": await cycles(30)}
         print(found, file=sys.stderr)
-        found["drain"] = await drain(1000)
+        found["drain"] = await drain(300)
         print(found, file=sys.stderr)
-        waits = await latency(300, 0.02)
+        waits = await latency(60, 0.3)
         found |= {"p50": waits[len(waits) // 2], "p99": waits[int(len(waits) * 0.99)]}
         print(json.dumps(found))
 
