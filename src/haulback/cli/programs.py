@@ -19,6 +19,7 @@ from haulback.cli.connection import connect
 from haulback.cli.output import Output, moment, named, show, text
 from haulback.errors import Malformed
 from haulback.ids import new_guid
+from haulback.inventory.requests import NewDestination
 from haulback.node import serve as nodes
 from haulback.node.home import Identity, write_identity
 from haulback.server import stock
@@ -171,7 +172,7 @@ def _enrol_embedded(server: Server, home: Path) -> None:
 def _first_destination(server: Server, folder: Path) -> None:
     if not stock.destinations(server.app):
         folder.mkdir(parents=True, exist_ok=True)
-        stock.add_destination(server.app, stock.NewDestination(name="local", path=str(folder)))
+        stock.add_destination(server.app, NewDestination(name="local", path=str(folder)))
 
 
 def _settings(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from haulback.errors import Conflict, Malformed
+from haulback.inventory.kept import Base
 from haulback.inventory.records import Backup, Catalogue, Record
 from haulback.kinds import import_machine
 from haulback.kinds.import_machine import Allocation
@@ -34,6 +35,14 @@ class RecoveryRule(msgspec.Struct, kw_only=True):
     powerOnAfterRestore: bool = False
     prefix: str = ""
     suffix: str = ""
+
+
+class RecoveryPlan(Base, kw_only=True):
+    """What to bring back, where to and in which order."""
+
+    active: bool = True
+    priority: int = 50
+    rules: list[RecoveryRule] = msgspec.field(default_factory=list)
 
 
 def plan_recovery(guid: str, catalogue: Catalogue, ask: Ask) -> Plan:
