@@ -6,7 +6,7 @@ from enum import Enum
 
 import msgspec
 
-from haulback.tasks.states import BackupType
+from haulback.tasks.states import Allocation, BackupType
 from haulback.wire import Ref
 
 
@@ -69,6 +69,37 @@ class Policy(Base, kw_only=True):
     autoAssignMode: AutoAssign = AutoAssign.DISABLED
     failRemainingBackupTasksExportThreshold: float | None = None
     failRemainingBackupTasksStoreThreshold: float | None = None
+
+
+class RecoveryRule(msgspec.Struct, kw_only=True):
+    """Which machines a plan brings back, where to, in which order, and how.
+
+    Rules of a lower `order` start first.  `prefix` and `suffix` make the new names.
+    """
+
+    name: str
+    protectedEntities: list[Ref]
+    active: bool = True
+    order: int = 0
+    backupSelection: str = "LAST_SUCCESSFUL"
+    hypervisor: Ref | None = None
+    hypervisorManager: Ref | None = None
+    restoreStorageId: str | None = None
+    restoreClusterId: str | None = None
+    restoreProject: str | None = None
+    restoredDiskAllocationFormat: Allocation | None = None
+    overwrite: bool = False
+    powerOnAfterRestore: bool = False
+    prefix: str = ""
+    suffix: str = ""
+
+
+class RecoveryPlan(Base, kw_only=True):
+    """What to bring back, where to and in which order."""
+
+    active: bool = True
+    priority: int = 50
+    rules: list[RecoveryRule] = []
 
 
 class Role(Enum):

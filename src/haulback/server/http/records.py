@@ -21,13 +21,13 @@ from haulback.inventory.kept import (
     NodeConfig,
     Policy,
     Project,
+    RecoveryPlan,
     Role,
     Rule,
     Schedule,
     Storage,
 )
 from haulback.inventory.records import Record
-from haulback.kinds.recovery import RecoveryPlan
 from haulback.kinds.table import KINDS
 from haulback.server.http import lists, queries
 from haulback.server.http.operation import GUID, Call, Param, Reply, Room
