@@ -10,18 +10,46 @@ import haulback
 from haulback.errors import HaulbackError
 
 app = App(name="haulback", help="Open backup and recovery.", version=haulback.__version__)
-app.command("haulback.cli.repository:app", name="repository")
-app.command("haulback.cli.demo:app", name="demo")
-app.command("haulback.cli.programs:up", name="up")
-app.command("haulback.cli.programs:server", name="server")
-app.command("haulback.cli.programs:node", name="node")
-app.command("haulback.cli.connection:login", name="login")
-app.command("haulback.cli.tasks:app", name="task")
-app.command("haulback.cli.backups:backup", name="backup")
-app.command("haulback.cli.backups:restore", name="restore")
-app.command("haulback.cli.inventory:machine", name="machine")
-app.command("haulback.cli.inventory:hypervisor", name="hypervisor")
-app.command("haulback.cli.inventory:destination", name="destination")
+_NOUNS = {
+    "repository": "repository:app",
+    "demo": "demo:app",
+    "up": "programs:up",
+    "server": "programs:server",
+    "node": "nodes:app",
+    "login": "connection:login",
+    "logout": "connection:logout",
+    "dashboard": "overview:dashboard",
+    "workflow": "overview:workflow",
+    "task": "tasks:app",
+    "backup": "backups:app",
+    "restore": "restores:restore",
+    "mount": "restores:mount",
+    "migrate": "restores:migrate",
+    "cloud": "restores:cloud",
+    "agent": "restores:agent",
+    "machine": "machines:app",
+    "snapshot": "machines:snapshot",
+    "hypervisor": "places:hypervisor",
+    "destination": "places:destination",
+    "tape": "places:tape",
+    "user": "people:user",
+    "token": "people:token",
+    "audit": "people:audit",
+    "plan": "records:plan",
+    "policy": "records:policy",
+    "snapshot-policy": "records:snapshot_policy",
+    "rule": "records:rule",
+    "schedule": "records:schedule",
+    "project": "records:project",
+    "node-config": "records:node_config",
+    "manager": "records:manager",
+    "cluster": "records:cluster",
+    "storage": "records:storage",
+    "flavor": "records:flavor",
+    "network": "records:network",
+}
+for _name, _where in _NOUNS.items():
+    app.command(f"haulback.cli.{_where}", name=_name)
 
 
 @app.command
@@ -32,7 +60,7 @@ def api(method: str, path: str, body: str = "") -> None:
     from haulback.wire import parse
 
     wanted = parse(body.encode()) if body else None
-    answer = connect().call(method.upper(), path.removeprefix("/api"), wanted)
+    answer = connect().api.call(method.upper(), path.removeprefix("/api"), wanted)
     if answer is not None:
         dump(answer)
 

@@ -17,8 +17,9 @@ _PAGE = 500
 
 
 class Listed(TypedDict, total=False):
-    """What every list may be narrowed by; `filter` is text, `direction` asc or desc."""
+    """What every list takes: `filter` is text, `direction` asc or desc, `size` rows at a time."""
 
+    size: int
     filter: str
     orderBy: str
     direction: str
@@ -137,7 +138,7 @@ class Readable(Generic[T]):
         if is_guid(wanted):
             return self.get(wanted)
         found = [one for one in self.all(filter=wanted) if getattr(one, self.title) == wanted]
-        what = self.path.strip("/").replace("-", " ").removesuffix("s")
+        what = self.path.rpartition("/")[2].replace("-", " ").removesuffix("s")
         if len(found) > 1:
             guids = ", ".join(str(getattr(one, "guid", "")) for one in found)
             raise Malformed(f"there are several {what}s named {wanted!r}; use a guid: {guids}")

@@ -39,7 +39,7 @@ class Kind(Collection[Kept[T]]):
 
     def __init__(self, calls: Calls, path: str, struct: type[T]) -> None:
         super().__init__(calls)
-        self.path, self._struct = path, struct
+        self.path, self.struct = path, struct
 
     def page(self, page: int = 0, size: int = 50, **query: Any) -> Page[Kept[T]]:
         """One page, from 0, with the total."""
@@ -66,7 +66,7 @@ class Kind(Collection[Kept[T]]):
         return self._kept(self._calls.one(dict[str, Any], method, path, body))
 
     def _kept(self, shown: dict[str, Any]) -> Kept[T]:
-        return Kept(shown["guid"], shown["name"], read(shown, self._struct, ""), shown)
+        return Kept(shown["guid"], shown["name"], read(shown, self.struct, ""), shown)
 
 
 class Networks(Kind[Managed]):

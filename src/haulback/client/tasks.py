@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Iterator
 from typing import Any, Unpack
 
@@ -53,11 +54,9 @@ class Tasks(Asking):
         super().__init__(calls)
         self.node = NodeTasks(calls)
 
-    def page(
-        self, page: int = 0, size: int = 50, **query: Unpack[TaskQuery]
-    ) -> Page[TaskListRecord]:
+    def page(self, page: int = 0, **query: Unpack[TaskQuery]) -> Page[TaskListRecord]:
         """One page, with the total and the cursor of the next (`cursor=` in place of `page`)."""
-        sent: dict[str, Any] = {"page": page or None, "size": size, **query}
+        sent: dict[str, Any] = {"page": page or None, "size": 50, **query}
         return self._calls.page(TaskListRecord, "/tasks", sent)
 
     def all(self, **query: Unpack[TaskQuery]) -> Iterator[TaskListRecord]:
@@ -148,7 +147,7 @@ class Tasks(Asking):
 
         Raises TaskFailed or Cancelled for the first that did not finish.
         """
-        *_, plan = self.follow(guid, every)
+        [plan] = deque(self.follow(guid, every), maxlen=1)
         check(plan)
         return plan
 
