@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import App, Parameter
+from cyclopts.types import ExistingFile
 
 from haulback.cli.connection import connect
 from haulback.cli.output import dump
@@ -52,7 +53,7 @@ def backup_type(guid: str, kind: BackupType) -> None:
 
 
 @app.command
-def transfer_info(guid: str, file: Path) -> None:
+def transfer_info(guid: str, file: ExistingFile) -> None:
     """What came of the work: a FILE with a JSON object."""
     dump(_said().transfer_info(guid, _read(file)))
 
@@ -95,7 +96,7 @@ def restore_storage_id(guid: str, storage: str) -> None:
 
 
 @app.command
-def files(guid: str, file: Path) -> None:
+def files(guid: str, file: ExistingFile) -> None:
     """The files of a task: a FILE with a JSON array of TaskFileDTO."""
     _said().files(guid, _read(file))
 
@@ -107,18 +108,18 @@ def log(guid: str, *line: str) -> None:
 
 
 @app.command
-def inventory(file: Path) -> None:
+def inventory(file: ExistingFile) -> None:
     """What a node saw of a hypervisor: a FILE with a FullInventoryRequest."""
     _said().inventory(_read(file))
 
 
 @app.command
-def instance_inventory(file: Path) -> None:
+def instance_inventory(file: ExistingFile) -> None:
     """What a node saw of a machine: a FILE with an InstanceScopedInventoryRequest."""
     _said().instance_inventory(_read(file))
 
 
 @app.command
-def tape_inventory(file: Path) -> None:
+def tape_inventory(file: ExistingFile) -> None:
     """What a tape manager holds: a FILE with a TapeManagerInventoryRequest."""
     _said().tape_inventory(_read(file))

@@ -42,18 +42,28 @@ def dump(value: Any) -> None:
 
 
 def text(name: str) -> Column:
-    """A plain member."""
-    return name, lambda row: str(row.get(name, ""))
+    """A plain member, or several."""
+    return name, lambda row: _plain(row.get(name))
 
 
 def named(name: str) -> Column:
-    """The name of an enum or a reference."""
-    return name, lambda row: str(row.get(name, {}).get("name", ""))
+    """The name of an enum or a reference, or the guid of one that comes without."""
+    return name, lambda row: _name(row.get(name) or {})
 
 
 def moment(name: str) -> Column:
     """Epoch milliseconds in local time."""
     return name, lambda row: _when(row.get(name))
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_plain, value))
+    return "" if value is None else str(value)
+
+
+def _name(value: dict[str, Any]) -> str:
+    return str(value.get("name") or value.get("guid", ""))
 
 
 def size(name: str) -> Column:

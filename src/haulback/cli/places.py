@@ -83,6 +83,8 @@ def sync(*name: str, manager: list[str] = []) -> None:  # noqa: B006 - read only
     """Look again what machines hypervisors hold, those of a --manager too."""
     from haulback.kinds.inventory_sync import Request
 
+    if not name and not manager:
+        raise Malformed("name at least one hypervisor, or a --manager")
     client = connect()
     request = Request(
         hypervisors=refs(client.hypervisors.find(one).guid for one in name),

@@ -5,10 +5,10 @@ A record is written as `member=value` words, where a value is JSON or plain text
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
-from cyclopts import App
+from cyclopts import App, Parameter
 
 from haulback.cli.connection import connect
 from haulback.cli.how import USUAL, How, ref, refs, report
@@ -19,6 +19,7 @@ from haulback.errors import Malformed
 from haulback.inventory.kept import Base, RecoveryPlan, RecoveryRule
 from haulback.wire import read
 
+Affix = Annotated[str, Parameter(allow_leading_hyphen=True, help="Of the new names.")]
 _ROW = (text("guid"), text("name"))
 
 
@@ -109,8 +110,8 @@ def add_plan(
     name: str,
     *machine: str,
     hypervisor: str = "",
-    prefix: str = "",
-    suffix: str = "",
+    prefix: Affix = "",
+    suffix: Affix = "",
     overwrite: bool = False,
 ) -> None:
     """Add a plan that brings these machines back, in this order, from their last good backups."""
