@@ -14,7 +14,7 @@ from haulback.errors import Malformed
 from haulback.inventory.requests import Hint
 from haulback.tasks.states import BackupType
 
-app = App(name="backup", help="Back up machines, list and look after what is stored.")
+app = App(name="backup")
 _COLUMNS = (
     text("guid"),
     text("name"),

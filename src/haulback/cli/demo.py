@@ -36,7 +36,7 @@ from haulback.server.serve import key_of
 from haulback.tasks.states import BackupType
 from haulback.wire import Ref
 
-app = App(name="demo", help="Back up, change, destroy and bring back a machine; prove every byte.")
+app = App(name="demo")
 _ROOMS = ("/usr/lib", "/usr/share", "/usr/bin")
 _CHANGE = 512 * units.KIB
 

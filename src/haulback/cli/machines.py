@@ -12,10 +12,10 @@ from haulback.errors import Malformed, NotFound
 from haulback.inventory.requests import MachineSettings
 from haulback.wire import Ref
 
-app = App(name="machine", help="What there is to protect.")
+app = App(name="machine")
 disk = App(name="disk", help="Disks of a machine, and which of them backups leave out.")
 app.command(disk)
-snapshot = App(name="snapshot", help="Snapshots that stay on the platform.")
+snapshot = App(name="snapshot")
 _COLUMNS = (
     text("guid"),
     text("name"),

@@ -10,7 +10,7 @@ import haulback
 from haulback.errors import HaulbackError
 
 app = App(name="haulback", help="Open backup and recovery.", version=haulback.__version__)
-# (name, where it is, what its help says before it is loaded)
+# (name, where it is, its help); help stands here since nouns are loaded only when they are used
 _NOUNS = (
     ("up", "programs:up", "Run everything on this machine: server, node and a destination."),
     ("server", "programs:server", "Run the server alone."),

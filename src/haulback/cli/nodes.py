@@ -15,7 +15,7 @@ from haulback.cli.output import Output, dump, moment, named, show, text
 from haulback.inventory.requests import ChangedNode
 from haulback.wire import Ref
 
-app = App(name="node", help="Run a node, list nodes, let another one enrol.")
+app = App(name="node")
 _COLUMNS = (
     text("guid"),
     text("name"),

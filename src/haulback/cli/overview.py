@@ -9,7 +9,7 @@ from haulback import units
 from haulback.cli.connection import connect
 from haulback.cli.output import Output, console, dump, moment, named, show, text
 
-workflow = App(name="workflow", help="Plans of tasks, like a backup's EXPORT and STORE.")
+workflow = App(name="workflow")
 _COLUMNS = (
     text("guid"),
     named("definitionName"),

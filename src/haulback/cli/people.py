@@ -13,8 +13,8 @@ from haulback.cli.output import Output, dump, moment, show, text
 from haulback.inventory.requests import ChangedUser, NewToken, NewUser
 from haulback.inventory.retention import DAY_MS
 
-user = App(name="user", help="Users and their roles.")
-token = App(name="token", help="API tokens for programs.")
+user = App(name="user")
+token = App(name="token")
 Roles = Annotated[list[str], Parameter(help="As `haulback user roles` lists them.")]
 Projects = Annotated[list[str], Parameter(help="What they see; without one, everything.")]
 _USERS = (text("guid"), text("login"), text("roles"), text("projects"), text("uiTimeZone"))

@@ -20,9 +20,9 @@ from haulback.inventory.requests import (
 )
 from haulback.inventory.retention import DAY_MS, Retention
 
-hypervisor = App(name="hypervisor", help="Where machines live.")
-destination = App(name="destination", help="Where backups go.")
-tape = App(name="tape", help="Tapes and the managers that hold them.")
+hypervisor = App(name="hypervisor")
+destination = App(name="destination")
+tape = App(name="tape")
 _PLACE = (text("guid"), text("name"), text("driver"), text("path"), named("node"))
 _STORE = (*_PLACE, text("initialized"), size("totalUsedSpace"), size("totalAvailableSpace"))
 

@@ -23,12 +23,12 @@ Affix = Annotated[str, Parameter(allow_leading_hyphen=True, help="Of the new nam
 _ROW = (text("guid"), text("name"))
 
 
-def _noun(name: str, topic: str, about: str, *members: str, adds: bool = True) -> App:
+def _noun(name: str, topic: str, *members: str, adds: bool = True) -> App:
     """The commands of one sort of record; `members` are columns of its list.
 
     `adds`: a record of this sort can be written in words.
     """
-    app = App(name=name, help=about)
+    app = App(name=name)
 
     def kind(client: Client) -> Kind[Base]:
         found: Kind[Base] = getattr(client.records, topic)
@@ -83,26 +83,18 @@ def _members(words: tuple[str, ...]) -> dict[str, Any]:
     return found
 
 
-policy = _noun("policy", "backup_policies", "How machines are to be backed up.", "priority")
-snapshot_policy = _noun(
-    "snapshot-policy", "snapshot_policies", "How snapshots are to be taken.", "priority"
-)
-rule = _noun("rule", "rules", "Where the backups of a policy go.", "active")
-schedule = _noun("schedule", "schedules", "When to back up.", "active", "hour")
-project = _noun("project", "projects", "Tenants.", "uuid")
-node_config = _noun("node-config", "node_configs", "Limits and windows of nodes.", "limits")
-manager = _noun("manager", "managers", "Managers of hypervisors.", "url")
-cluster = _noun("cluster", "clusters", "Clusters of hypervisors.", "uuid")
-storage = _noun("storage", "storages", "Storages of hypervisors.", "uuid")
-flavor = _noun("flavor", "flavors", "Sizes of machines.", "uuid")
-network = _noun("network", "networks", "Networks of hypervisors.", "uuid")
-plan = _noun(
-    "plan",
-    "recovery_plans",
-    "What to bring back together, and in which order.",
-    "active",
-    adds=False,
-)
+policy = _noun("policy", "backup_policies", "priority")
+snapshot_policy = _noun("snapshot-policy", "snapshot_policies", "priority")
+rule = _noun("rule", "rules", "active")
+schedule = _noun("schedule", "schedules", "active", "hour")
+project = _noun("project", "projects", "uuid")
+node_config = _noun("node-config", "node_configs", "limits")
+manager = _noun("manager", "managers", "url")
+cluster = _noun("cluster", "clusters", "uuid")
+storage = _noun("storage", "storages", "uuid")
+flavor = _noun("flavor", "flavors", "uuid")
+network = _noun("network", "networks", "uuid")
+plan = _noun("plan", "recovery_plans", "active", adds=False)
 
 
 @plan.command(name="add")

@@ -14,10 +14,10 @@ from haulback.errors import Malformed
 from haulback.tasks.states import MountMode
 from haulback.wire import Ref
 
-restore = App(name="restore", help="Bring machines or their disks back.")
-mount = App(name="mount", help="What is done with a mounted backup.")
-cloud = App(name="cloud", help="Bring things back to a cloud account.")
-agent = App(name="agent", help="Bring files back to a machine with an agent.")
+restore = App(name="restore")
+mount = App(name="mount")
+cloud = App(name="cloud")
+agent = App(name="agent")
 _JOBS = (
     text("guid"),
     named("restoreType"),

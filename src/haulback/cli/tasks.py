@@ -14,7 +14,7 @@ from haulback.client.tasks import TaskQuery
 from haulback.errors import Malformed
 from haulback.tasks.states import State
 
-app = App(name="task", help="List, follow, cancel and remove tasks.")
+app = App(name="task")
 app.command("haulback.cli.node_tasks:app", name="node", show=False)
 _COLUMNS = (
     text("guid"),
