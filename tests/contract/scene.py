@@ -1,0 +1,73 @@
+"""What calls of the client and of the command line have in common: a furnished server, watched."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+import pytest
+
+from haulback.client.api import Api
+from haulback.client.client import Client
+from haulback.ids import new_guid
+from tests.contract.conftest import Served
+
+_GUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+
+
+def watch(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Keys of the operations that are asked for from now on, as the access table names them."""
+    seen: list[str] = []
+    ask: Callable[..., Any] = Api.ask
+
+    def watched(self: Api, method: str, path: str, *rest: Any, **more: Any) -> Any:
+        seen.append(f"{method} {_GUID.sub('{guid}', path)}")
+        return ask(self, method, path, *rest, **more)
+
+    monkeypatch.setattr(Api, "ask", watched)
+    return seen
+
+
+class Scene:
+    """A person, a node, and one of everything; what changes is made anew."""
+
+    def __init__(self, served: Served) -> None:
+        self.served = served
+        self.client = Client(served.server.url, served.person)
+        self.mover = Client(served.server.url, served.mover)
+        self.tasks, self.node = self.client.tasks, self.mover.tasks.node
+        self.machine = served.machines[0]
+        self.hypervisor = str(served.hypervisor["guid"])
+        self.destination = str(served.destination["guid"])
+        self.guid = new_guid()
+
+    @cached_property
+    def backup(self) -> str:
+        return self.served.stored()
+
+    @cached_property
+    def location(self) -> str:
+        return self.client.backups.get(self.backup).backupLocations[0].guid
+
+    @cached_property
+    def task(self) -> str:
+        return str(self.served.export()["guid"])
+
+    @cached_property
+    def running(self) -> str:
+        return self.served.taken()
+
+    @property
+    def other_node(self) -> str:
+        return self.client.nodes.add(f"node-{new_guid()}").guid
+
+    @cached_property
+    def worker(self) -> str:
+        return self.client.nodes.find("n1").guid
+
+    def close(self) -> None:
+        self.client.close()
+        self.mover.close()
+        self.served.rest()
