@@ -12,18 +12,35 @@ import pytest
 from haulback.client.api import Api
 from haulback.client.client import Client
 from haulback.ids import new_guid
+from haulback.inventory.records import Disk
+from haulback.server.store.catalogue import SqlCatalogue
+from haulback.server.store.ledger import SqlLedger
 from tests.contract.conftest import Served
 
 _GUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
-def watch(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Keys of the operations that are asked for from now on, as the access table names them."""
-    seen: list[str] = []
+class Asked(list[str]):
+    """Keys of the operations that were asked for, as the access table names them, and by whom."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.by: list[Api] = []
+
+    def close(self) -> None:
+        """Commands leave their connections to the end of their process."""
+        for api in self.by:
+            api.close()
+
+
+def watch(monkeypatch: pytest.MonkeyPatch) -> Asked:
+    """What is asked for from now on."""
+    seen = Asked()
     ask: Callable[..., Any] = Api.ask
 
     def watched(self: Api, method: str, path: str, *rest: Any, **more: Any) -> Any:
         seen.append(f"{method} {_GUID.sub('{guid}', path)}")
+        seen.by.append(self)
         return ask(self, method, path, *rest, **more)
 
     monkeypatch.setattr(Api, "ask", watched)
@@ -42,6 +59,14 @@ class Scene:
         self.hypervisor = str(served.hypervisor["guid"])
         self.destination = str(served.destination["guid"])
         self.guid = new_guid()
+
+    def with_disks(self) -> str:
+        """The machine, with two disks."""
+        with self.served.app.store.write() as sql:
+            found = SqlCatalogue(sql).entity(self.machine)
+            found.disks = [Disk("root", 10), Disk("data", 10)]
+            SqlLedger(sql, 0).inventory(self.hypervisor, [found], complete_since=None)
+        return self.machine
 
     @cached_property
     def backup(self) -> str:

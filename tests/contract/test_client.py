@@ -115,6 +115,14 @@ def entities(s: Scene) -> list[Ref]:
     return [Ref(s.machine)]
 
 
+def a_backup(s: Scene) -> export.Request:
+    return export.Request(
+        protectedEntities=entities(s),
+        backupType=BackupType.FULL,
+        backupDestination=Ref(s.destination),
+    )
+
+
 def mounted(s: Scene) -> to_come.Mounted:
     return to_come.Mounted(mountedBackup=Ref(s.guid))
 
@@ -129,9 +137,7 @@ TASKS: dict[str, Way] = {
     "GET /tasks/{guid}/state/v2": lambda s: s.tasks.state_v2(s.task),
     "GET /tasks/{guid}/transfer-rate/last": lambda s: s.tasks.last_rate(s.task),
     "GET /tasks/{guid}/log": lambda s: s.tasks.log(s.task),
-    "POST /tasks/export": lambda s: s.tasks.export(
-        export.Request(protectedEntities=entities(s), backupType=BackupType.FULL), key=s.guid
-    ),
+    "POST /tasks/export": lambda s: s.tasks.export(a_backup(s), key=s.guid),
     "POST /tasks/restore": lambda s: s.tasks.restore(
         restore.Request(Ref(s.worker), "/srv/r", backup=Ref(s.backup))
     ),
@@ -403,7 +409,7 @@ def test_a_list_is_read_page_by_page_by_its_cursor(scene: Scene, monkeypatch: py
 
 
 def test_the_same_key_makes_the_same_tasks(scene: Scene):
-    request = export.Request(protectedEntities=entities(scene))
+    request = a_backup(scene)
     [one] = scene.tasks.export(request, key=scene.guid)
     [two] = scene.tasks.export(request, key=scene.guid)
     [three] = scene.tasks.export(request)

@@ -48,7 +48,9 @@ def _noun(name: str, topic: str, *members: str, adds: bool = True) -> App:
     def add(name: str, *member: str) -> None:
         """Add one: a name, then words like priority=80; values are JSON or text."""
         known = kind(connect())
-        print(known.add(read({**_members(member), "name": name}, known.struct, "")).guid)
+        print(
+            known.add(read({**_members(member, known.struct), "name": name}, known.struct, "")).guid
+        )
 
     if adds:
         app.command(add)
@@ -58,7 +60,7 @@ def _noun(name: str, topic: str, *members: str, adds: bool = True) -> App:
         """Change members of one; those not named stay."""
         known = kind(connect())
         one = known.find(name)
-        body = {**msgspec.to_builtins(one.what), **_members(member)}
+        body = {**msgspec.to_builtins(one.what), **_members(member, known.struct)}
         known.change(one.guid, read(body, known.struct, ""))
 
     @app.command
@@ -70,17 +72,22 @@ def _noun(name: str, topic: str, *members: str, adds: bool = True) -> App:
     return app
 
 
-def _members(words: tuple[str, ...]) -> dict[str, Any]:
-    found = {}
+def _members(words: tuple[str, ...], struct: type[Base]) -> dict[str, Any]:
+    plain = {field.name for field in msgspec.structs.fields(struct) if field.type is str}
+    found: dict[str, Any] = {}
     for word in words:
         name, sign, value = word.partition("=")
         if not sign:
             raise Malformed(f"{word!r}: write member=value")
-        try:
-            found[name] = msgspec.json.decode(value)
-        except msgspec.DecodeError:
-            found[name] = value
+        found[name] = value if name in plain else _json_or_text(value)
     return found
+
+
+def _json_or_text(value: str) -> Any:
+    try:
+        return msgspec.json.decode(value)
+    except msgspec.DecodeError:
+        return value
 
 
 policy = _noun("policy", "backup_policies", "priority")
