@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from cyclopts import App
 
@@ -72,10 +72,8 @@ def create(
 def ls(machine: str = "", *, size: int = 50, output: Output = "table") -> None:
     """The newest backups, of one machine or of all."""
     client = connect()
-    query: dict[str, Any] = {}
-    if machine:
-        query["protected_entity"] = client.machines.find(machine).guid
-    show(client.backups.page(size=size, **query).rows, _COLUMNS, output)
+    of = client.machines.find(machine).guid if machine else ""
+    show(client.backups.page(size=size, protected_entity=of).rows, _COLUMNS, output)
 
 
 @app.command(name="show")
@@ -112,10 +110,8 @@ def mark(
 def locations(machine: str = "", *, size: int = 50, output: Output = "table") -> None:
     """Where the newest backups lie, and how long they are kept."""
     client = connect()
-    query: dict[str, Any] = {}
-    if machine:
-        query["protected_entity"] = client.machines.find(machine).guid
-    show(client.backups.locations(size=size, **query).rows, _PLACES, output)
+    of = client.machines.find(machine).guid if machine else ""
+    show(client.backups.locations(size=size, protected_entity=of).rows, _PLACES, output)
 
 
 @app.command

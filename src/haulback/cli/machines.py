@@ -45,7 +45,8 @@ def set_machine(
     machine: str, *, policy: str = "", snapshot_policy: str = "", project: str = ""
 ) -> None:
     """Give a machine its policies and its project; what is not said stays."""
-    client, records = (found := connect()), found.records
+    client = connect()
+    records = client.records
     snapshots = snapshot_policy and records.snapshot_policies.find(snapshot_policy).guid
     wanted = MachineSettings(
         vmBackupPolicy=ref(policy and records.backup_policies.find(policy).guid),

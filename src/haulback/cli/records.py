@@ -48,9 +48,8 @@ def _noun(name: str, topic: str, *members: str, adds: bool = True) -> App:
     def add(name: str, *member: str) -> None:
         """Add one: a name, then words like priority=80; values are JSON or text."""
         known = kind(connect())
-        print(
-            known.add(read({**_members(member, known.struct), "name": name}, known.struct, "")).guid
-        )
+        body = {**_members(member, known.struct), "name": name}
+        print(known.add(read(body, known.struct, "")).guid)
 
     if adds:
         app.command(add)

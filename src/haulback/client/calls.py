@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, TypedDict, TypeVar
+from typing import Any, ClassVar, Generic, TypedDict, TypeVar, Unpack
 
 import msgspec
 
@@ -24,6 +24,27 @@ class Listed(TypedDict, total=False):
     orderBy: str
     direction: str
     project_uuid: str
+
+
+class Narrowed(Listed, total=False):
+    """What some lists other than that of tasks take: guids, names, statuses, epoch ms, bytes."""
+
+    hypervisor: str
+    hypervisor_manager: str
+    vm_backup: str
+    protected_entity: str
+    backup: str
+    backup_destination: str
+    backup_rule: str
+    parent_backup: str
+    nameLike: str
+    only_mountable: bool
+    min_size: int
+    status: list[str]
+    location_status: list[str]
+    type: str
+    from_: int
+    to: int
 
 
 @dataclass(frozen=True)
@@ -117,13 +138,13 @@ class Readable(Generic[T]):
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
 
-    def page(self, page: int = 0, size: int = 50, **query: Any) -> Page[T]:
+    def page(self, page: int = 0, **query: Unpack[Narrowed]) -> Page[T]:
         """One page, from 0, with the total."""
-        return self._calls.page(self.kind, self.path, {"page": page, "size": size, **query})
+        return self._calls.page(self.kind, self.path, {"page": page, "size": 50, **query})
 
-    def all(self, **query: Any) -> Iterator[T]:
+    def all(self, **query: Unpack[Narrowed]) -> Iterator[T]:
         """Every record, read page by page."""
-        return self._calls.each(self.kind, self.path, query)
+        return self._calls.each(self.kind, self.path, {**query})
 
     def get(self, guid: str) -> T:
         """One record.  Raises NotFound."""

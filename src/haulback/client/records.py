@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, Unpack
 
-from haulback.client.calls import Calls, Collection, Page
+from haulback.client.calls import Calls, Collection, Narrowed, Page
 from haulback.inventory.kept import (
     Base,
     Managed,
@@ -41,14 +41,15 @@ class Kind(Collection[Kept[T]]):
         super().__init__(calls)
         self.path, self.struct = path, struct
 
-    def page(self, page: int = 0, size: int = 50, **query: Any) -> Page[Kept[T]]:
+    def page(self, page: int = 0, **query: Unpack[Narrowed]) -> Page[Kept[T]]:
         """One page, from 0, with the total."""
-        found = self._calls.page(dict[str, Any], self.path, {"page": page, "size": size, **query})
+        sent = {"page": page, "size": 50, **query}
+        found = self._calls.page(dict[str, Any], self.path, sent)
         return Page([self._kept(one) for one in found.rows], found.total)
 
-    def all(self, **query: Any) -> Iterator[Kept[T]]:
+    def all(self, **query: Unpack[Narrowed]) -> Iterator[Kept[T]]:
         """Every record, read page by page."""
-        return map(self._kept, self._calls.each(dict[str, Any], self.path, query))
+        return map(self._kept, self._calls.each(dict[str, Any], self.path, {**query}))
 
     def get(self, guid: str) -> Kept[T]:
         """One record.  Raises NotFound."""

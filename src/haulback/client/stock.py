@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Unpack
 
-from haulback.client.calls import Collection, Page, Readable
+from haulback.client.calls import Collection, Narrowed, Page, Readable
 from haulback.inventory.requests import (
     ChangedDestination,
     ChangedHypervisor,
@@ -113,15 +113,14 @@ class Backups(Readable[BackupRecord]):
         body = {"backupLocations": _refs(locations), "retentionHint": hint, "archiveExpire": until}
         self._calls.done("POST", "/retention/mark-backups", body)
 
-    def locations(self, page: int = 0, size: int = 50, **query: Any) -> Page[Location]:
-        """Where backups lie."""
-        return self._calls.page(
-            Location, "/backup-locations", {"page": page, "size": size, **query}
-        )
+    def locations(self, page: int = 0, **query: Unpack[Narrowed]) -> Page[Location]:
+        """A page of where backups lie."""
+        sent = {"page": page, "size": 50, **query}
+        return self._calls.page(Location, "/backup-locations", sent)
 
-    def all_locations(self, **query: Any) -> Iterator[Location]:
+    def all_locations(self, **query: Unpack[Narrowed]) -> Iterator[Location]:
         """The same, every one."""
-        return self._calls.each(Location, "/backup-locations", query)
+        return self._calls.each(Location, "/backup-locations", {**query})
 
     def location(self, guid: str) -> Location:
         """One location."""
