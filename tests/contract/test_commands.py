@@ -6,6 +6,8 @@ import contextlib
 import json
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -98,6 +100,15 @@ def _token(scene: Scene) -> str:
     answer = scene.served.login()
     scene.served.http.cookies.clear()
     return str(answer.headers["x-session-token"])
+
+
+def test_a_command_that_only_asks_loads_neither_server_nor_kinds():
+    nouns = ("tasks", "backups", "restores", "machines", "places", "people", "records", "nodes")
+    names = ", ".join(f"haulback.cli.{noun}" for noun in nouns)
+    heavy = ("haulback.server", "haulback.kinds", "haulback.node.", "numpy", "litestar")
+    code = f"import sys, {names}\nprint([m for m in sys.modules if m.startswith({heavy})])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
 
 
 @pytest.mark.parametrize("noun", ["policy", "project", "network"])
