@@ -73,6 +73,12 @@ class Cancelled(HaulbackError):
     code, status, exit_code = "cancelled", 409, 10
 
 
+class TaskFailed(HaulbackError):
+    """A task that was followed to its end did not finish."""
+
+    code, exit_code = "task_failed", 8
+
+
 class Unavailable(HaulbackError):
     """Something outside (destination, hypervisor) does not answer; trying again may help."""
 

@@ -1,112 +1,125 @@
-"""`haulback backup` and `haulback restore`."""
+"""`haulback backup`: back up machines, and look after what is stored."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Literal
 
 from cyclopts import App
 
-from haulback import units
-from haulback.cli.connection import connect, find
-from haulback.cli.output import Column, Output, console, dump, moment, named, show, text
-from haulback.cli.watch import follow
-from haulback.client.api import Api
+from haulback.cli import places
+from haulback.cli.connection import connect
+from haulback.cli.how import USUAL, How, ref, refs, report
+from haulback.cli.output import Output, dump, moment, named, show, size, text
+from haulback.errors import Malformed
+from haulback.inventory.requests import Hint
+from haulback.tasks.states import BackupType
 
-backup = App(name="backup", help="Back up machines and list what is stored.")
-restore = App(name="restore", help="Bring machines or their disks back.")
-
-
-def _bytes(name: str) -> Column:
-    return name, lambda row: units.size(row.get(name, 0))
-
-
+app = App(name="backup")
 _COLUMNS = (
     text("guid"),
     text("name"),
     named("type"),
     named("status"),
     moment("snapshotTime"),
-    _bytes("size"),
-    _bytes("transferredSize"),
-    _bytes("storedSize"),
+    size("size"),
+    size("transferredSize"),
+    size("storedSize"),
     text("statusInfo"),
 )
+_PLACES = (
+    text("guid"),
+    named("backup"),
+    named("backupDestination"),
+    named("status"),
+    named("retentionHint"),
+    moment("snapshotTime"),
+    moment("archiveExpire"),
+)
+_FILES = (text("guid"), text("path"), size("size"), named("format"), named("backupFileType"))
+_HINTS = {
+    "remove": Hint.TO_REMOVE,
+    "archive": Hint.ARCHIVE,
+    "standard": Hint.STANDARD_RETENTION,
+}
 
 
-@backup.command
+@app.command
 def create(
     *machine: str,
     incremental: bool = False,
     destination: str = "",
-    priority: int = 50,
+    rule: list[str] = [],  # noqa: B006 - read only
     retries: int = 0,
-    watch: bool = False,
+    how: How = USUAL,
 ) -> None:
     """Back up machines, named or by guid; prints the guids of the tasks, or follows them."""
-    api = connect()
-    body: dict[str, Any] = {
-        "protectedEntities": [{"guid": find(api, "/virtual-machines", m)["guid"]} for m in machine],
-        "backupType": "INCREMENTAL" if incremental else "FULL",
-        "priority": priority,
-        "retryCount": retries,
-    }
-    if destination:
-        body["backupDestination"] = {"guid": find(api, "/backup-destinations", destination)["guid"]}
-    _follow(api, api.post("/tasks/export", body), watch)
+    from haulback.kinds.export import Request
+
+    client = connect()
+    kind = BackupType.INCREMENTAL if incremental else BackupType.FULL
+    request = Request(
+        protectedEntities=refs(client.machines.find(one).guid for one in machine),
+        backupType=kind,
+        backupDestination=ref(client.destinations.find(destination).guid if destination else ""),
+        rules=refs(client.records.rules.find(one).guid for one in rule),
+        retryCount=retries,
+        **how.timed,
+    )
+    report(client, client.tasks.export(request, **how.asked), how)
 
 
-@backup.command
+@app.command
 def ls(machine: str = "", *, size: int = 50, output: Output = "table") -> None:
     """The newest backups, of one machine or of all."""
-    api = connect()
-    query: dict[str, Any] = {"page": 0, "size": size}
-    if machine:
-        query["protected-entity"] = find(api, "/virtual-machines", machine)["guid"]
-    show(api.get("/backups", query), _COLUMNS, output)
+    client = connect()
+    of = client.machines.find(machine).guid if machine else ""
+    show(client.backups.page(size=size, protected_entity=of).rows, _COLUMNS, output)
 
 
-@backup.command(name="show")
+@app.command(name="show")
 def show_backup(guid: str) -> None:
     """Everything about a backup."""
-    dump(connect().get(f"/backups/{guid}"))
+    dump(connect().backups.get(guid))
 
 
-@restore.command(name="machine")
-def restore_machine(
-    backup: str,
-    *,
-    hypervisor: str,
-    name: str = "",
-    overwrite: bool = False,
-    watch: bool = False,
+@app.command
+def describe(guid: str, words: str) -> None:
+    """Say something about a backup."""
+    connect().backups.describe(guid, words)
+
+
+@app.command
+def acknowledge(guid: str, *, read: bool = True) -> None:
+    """Note that somebody has read a backup's warnings."""
+    connect().backups.acknowledge(guid, read)
+
+
+@app.command
+def mark(
+    hint: Literal["remove", "archive", "standard"], *guid: str, until: int | None = None
 ) -> None:
-    """Make the machine of BACKUP (a guid) on a hypervisor, under its own name or --name.
-
-    --overwrite replaces the machine that is there.
-    """
-    api = connect()
-    body = {
-        "backup": {"guid": backup},
-        "hypervisor": {"guid": find(api, "/hypervisors", hypervisor)["guid"]},
-        "restoredPeName": name,
-        "overwrite": overwrite,
-    }
-    _follow(api, [api.post("/tasks/restore-and-import", body)], watch)
+    """Have backups removed at the next clean-up, kept (--until, epoch ms), or treated as usual."""
+    if not guid:
+        raise Malformed("name at least one backup by its guid")
+    backups = connect().backups
+    places = [place.guid for one in guid for place in backups.get(one).backupLocations]
+    backups.mark(places, _HINTS[hint], until)
 
 
-@restore.command
-def disks(backup: str, path: str, *, node: str = "", watch: bool = False) -> None:
-    """Write the disks of BACKUP (a guid) as raw files to a new folder PATH on a node."""
-    api = connect()
-    nodes = api.get("/nodes")
-    where = find(api, "/nodes", node) if node or len(nodes) != 1 else nodes[0]
-    body = {"backup": {"guid": backup}, "node": {"guid": where["guid"]}, "restorePath": path}
-    _follow(api, [api.post("/tasks/restore", body)], watch)
+@app.command
+def locations(machine: str = "", *, size: int = 50, output: Output = "table") -> None:
+    """Where the newest backups lie, and how long they are kept."""
+    client = connect()
+    of = client.machines.find(machine).guid if machine else ""
+    show(client.backups.locations(size=size, protected_entity=of).rows, _PLACES, output)
 
 
-def _follow(api: Api, heads: list[dict[str, Any]], watch: bool) -> None:
-    for task in heads:
-        print(task["guid"])
-    if watch:
-        for task in heads:
-            follow(api, task["guid"], console())
+@app.command
+def files(guid: str, *, to_restore: bool = False, output: Output = "table") -> None:
+    """The disks of a backup, as restores name them."""
+    backups = connect().backups
+    found = backups.files_to_restore(guid) if to_restore else backups.files(guid)
+    show(found, _FILES, output)
+
+
+app.command(places.clean, name="rm-old")

@@ -20,19 +20,23 @@ from rich.table import Table
 
 from haulback import units
 from haulback.cli.watch import follow
-from haulback.client.api import Api
+from haulback.client.client import Client
 from haulback.clock import SystemClock
 from haulback.destinations.folder import Folder
 from haulback.drivers.hypervisor import Disk, Machine
 from haulback.drivers.imagefolder.driver import ImageFolder
 from haulback.drivers.source import RawImage
 from haulback.errors import Damaged, Malformed, Unavailable
+from haulback.inventory.requests import NewHypervisor
+from haulback.kinds import export, import_machine
 from haulback.repository.keys import Secret
 from haulback.repository.repository import Repository
 from haulback.repository.verify import Depth, verify
 from haulback.server.serve import key_of
+from haulback.tasks.states import BackupType
+from haulback.wire import Ref
 
-app = App(name="demo", help="Back up, change, destroy and bring back a machine; prove every byte.")
+app = App(name="demo")
 _ROOMS = ("/usr/lib", "/usr/share", "/usr/bin")
 _CHANGE = 512 * units.KIB
 
@@ -88,7 +92,7 @@ class _Server:
         self._process: subprocess.Popen[bytes] | None = None
         self.url = ""
 
-    def start(self) -> Api:
+    def start(self) -> Client:
         """Wait until it listens; logged in as admin.  Raises Unavailable with its last words."""
         command = [sys.executable, "-m", "haulback", "up", "--data", str(self.data), "--port", "0"]
         environment = {**os.environ, "HAULBACK_ADMIN_PASSWORD": self.password}
@@ -105,9 +109,9 @@ class _Server:
         if not line.startswith("Haulback listens at "):
             raise Unavailable(f"the server did not start: {self._log.read_text()[-500:]}")
         self.url = line.rpartition(" ")[2].strip()
-        api = Api(self.url)
-        api.log_in("admin", self.password)
-        return api
+        client = Client(self.url)
+        client.log_in("admin", self.password)
+        return client
 
     def stop(self) -> None:
         if self._process:
@@ -143,13 +147,13 @@ class _Demo:
             "[bold]Haulback demo[/]: a machine is backed up, changed, lost, brought back"
         )
         machine = self.build()
-        self.api = self.server.start()
+        self.client = self.server.start()
         self.say.print(f"  server and node are up at {self.server.url}")
         hypervisor, entity = self.register()
-        self.back_up(entity, "FULL")
+        self.back_up(entity, BackupType.FULL)
         self.change(machine)
         expected = self.fingerprint()
-        backup = self.back_up(entity, "INCREMENTAL")
+        backup = self.back_up(entity, BackupType.INCREMENTAL)
         self.machines.remove(machine.uuid)
         left = len(self.machines.inventory().machines)
         self.say.print(f"  the machine is destroyed: {left} left")
@@ -180,25 +184,27 @@ class _Demo:
 
     def register(self) -> tuple[str, str]:
         """The folder of machines becomes a hypervisor; its guid and the machine's."""
-        place = {"name": "demo", "path": str(self.folder / "machines")}
-        added = self.api.post("/hypervisors", place)
-        follow(self.api, added["task"]["guid"], self.say)
-        [machine] = self.api.get("/virtual-machines")
-        return added["guid"], machine["guid"]
+        place = NewHypervisor(name="demo", path=str(self.folder / "machines"))
+        added = self.client.hypervisors.add(place)
+        assert added.task
+        follow(self.client, added.task.guid, self.say)
+        [machine] = self.client.machines.all()
+        return added.guid, machine.guid
 
-    def back_up(self, entity: str, kind: str) -> str:
+    def back_up(self, entity: str, kind: BackupType) -> str:
         """Through EXPORT and STORE; the backup's guid."""
         started = self.clock.monotonic()
-        body = {"protectedEntities": [{"guid": entity}], "backupType": kind}
-        [export] = self.api.post("/tasks/export", body)
-        follow(self.api, export["guid"], self.say)
+        request = export.Request(protectedEntities=[Ref(entity)], backupType=kind)
+        [task] = self.client.tasks.export(request)
+        follow(self.client, task.guid, self.say)
         took = self.clock.monotonic() - started
-        backup = self.api.get(f"/backups/{export['backup']['guid']}")
-        if backup["type"]["name"] != kind:
-            raise Damaged(f"the backup became {backup['type']['name']} instead of {kind}")
-        what = "full backup" if kind == "FULL" else "increment"
-        self.rows.append(_Row(what, backup["transferredSize"], backup["storedSize"], took))
-        return str(backup["guid"])
+        assert task.backup
+        backup = self.client.backups.get(task.backup.guid)
+        if backup.type.name != kind.value:
+            raise Damaged(f"the backup became {backup.type.name} instead of {kind.value}")
+        what = "full backup" if kind is BackupType.FULL else "increment"
+        self.rows.append(_Row(what, backup.transferredSize, backup.storedSize, took))
+        return backup.guid
 
     def change(self, machine: Machine) -> None:
         """Overwrite about 3 % of the disk, in the machine and in its twin."""
@@ -217,19 +223,19 @@ class _Demo:
     def bring_back(self, backup: str, hypervisor: str) -> None:
         """Through RESTORE and IMPORT."""
         started = self.clock.monotonic()
-        body = {"backup": {"guid": backup}, "hypervisor": {"guid": hypervisor}}
-        head = self.api.post("/tasks/restore-and-import", body)
-        plan = follow(self.api, head["guid"], self.say)
-        moved = plan[-1].get("dataTransferRate", {}).get("transferredBytes", 0)
+        request = import_machine.Request(backup=Ref(backup), hypervisor=Ref(hypervisor))
+        head = self.client.tasks.restore_and_import(request)
+        sample = follow(self.client, head.guid, self.say)[-1].dataTransferRate
+        moved = (sample.transferredBytes if sample else None) or 0
         took = self.clock.monotonic() - started
         self.rows.append(_Row("restore and import", moved, 0, took))
 
     def check_backups(self) -> None:
         """Read everything stored, with nothing but the folder and its key."""
         started = self.clock.monotonic()
-        [place] = self.api.get("/backup-destinations")
-        key = bytes.fromhex(key_of(self.server.data, "", place["name"]))
-        repository = Repository.open(Folder(Path(place["path"])), Secret("keyfile", key))
+        [place] = self.client.destinations.all()
+        key = bytes.fromhex(key_of(self.server.data, "", place.name))
+        repository = Repository.open(Folder(Path(place.path)), Secret("keyfile", key))
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             report = verify(repository, Depth(3), pool)
         if not report.ok:

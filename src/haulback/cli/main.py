@@ -10,18 +10,55 @@ import haulback
 from haulback.errors import HaulbackError
 
 app = App(name="haulback", help="Open backup and recovery.", version=haulback.__version__)
-app.command("haulback.cli.repository:app", name="repository")
-app.command("haulback.cli.demo:app", name="demo")
-app.command("haulback.cli.programs:up", name="up")
-app.command("haulback.cli.programs:server", name="server")
-app.command("haulback.cli.programs:node", name="node")
-app.command("haulback.cli.connection:login", name="login")
-app.command("haulback.cli.tasks:app", name="task")
-app.command("haulback.cli.backups:backup", name="backup")
-app.command("haulback.cli.backups:restore", name="restore")
-app.command("haulback.cli.inventory:machine", name="machine")
-app.command("haulback.cli.inventory:hypervisor", name="hypervisor")
-app.command("haulback.cli.inventory:destination", name="destination")
+# (name, where it is, its help); help stands here since nouns are loaded only when they are used
+_NOUNS = (
+    ("up", "programs:up", "Run everything on this machine: server, node and a destination."),
+    ("server", "programs:server", "Run the server alone."),
+    ("node", "nodes:app", "Run a node, list nodes, let another one enrol."),
+    ("demo", "demo:app", "Back up, change, destroy and bring back a machine; prove every byte."),
+    (
+        "repository",
+        "repository:app",
+        "Read and verify a repository, without any server.",
+    ),
+    ("login", "connection:login", "Log in and remember it."),
+    ("logout", "connection:logout", "End the login."),
+    (
+        "dashboard",
+        "overview:dashboard",
+        "What is protected, what was done, how full it is.",
+    ),
+    ("task", "tasks:app", "List, follow, cancel and remove tasks."),
+    ("workflow", "overview:workflow", "Plans of tasks, like a backup's EXPORT and STORE."),
+    ("backup", "backups:app", "Back up machines, list and look after what is stored."),
+    ("restore", "restores:restore", "Bring machines or their disks back."),
+    ("mount", "restores:mount", "What is done with a mounted backup."),
+    ("migrate", "restores:migrate", "Move what runs from a backup to where it is to stay."),
+    ("cloud", "restores:cloud", "Bring things back to a cloud account."),
+    ("agent", "restores:agent", "Bring files back to a machine with an agent."),
+    ("machine", "machines:app", "What there is to protect."),
+    ("snapshot", "machines:snapshot", "Snapshots that stay on the platform."),
+    ("hypervisor", "places:hypervisor", "Where machines live."),
+    ("destination", "places:destination", "Where backups go."),
+    ("tape", "places:tape", "Tapes and the managers that hold them."),
+    ("user", "people:user", "Users and their roles."),
+    ("token", "people:token", "API tokens for programs."),
+    ("audit", "people:audit", "Who changed what."),
+    ("plan", "records:plan", "Recovery plans: what to bring back together, and in which order."),
+    ("policy", "records:policy", "How machines are to be backed up."),
+    ("snapshot-policy", "records:snapshot_policy", "How snapshots are to be taken."),
+    ("rule", "records:rule", "Where the backups of a policy go."),
+    ("schedule", "records:schedule", "When to back up."),
+    ("project", "records:project", "Tenants."),
+    ("node-config", "records:node_config", "Limits and windows of nodes."),
+    ("manager", "records:manager", "Managers of hypervisors."),
+    ("cluster", "records:cluster", "Clusters of hypervisors."),
+    ("storage", "records:storage", "Storages of hypervisors."),
+    ("flavor", "records:flavor", "Sizes of machines."),
+    ("network", "records:network", "Networks of hypervisors."),
+)
+for _name, _where, _about in _NOUNS:
+    app.command(f"haulback.cli.{_where}", name=_name, help=_about)
 
 
 @app.command
@@ -32,7 +69,7 @@ def api(method: str, path: str, body: str = "") -> None:
     from haulback.wire import parse
 
     wanted = parse(body.encode()) if body else None
-    answer = connect().call(method.upper(), path.removeprefix("/api"), wanted)
+    answer = connect().api.call(method.upper(), path.removeprefix("/api"), wanted)
     if answer is not None:
         dump(answer)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -12,17 +12,20 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
+from haulback import units
+
 Output = Annotated[Literal["table", "json"], Parameter(name=["-o", "--output"])]
 Column = tuple[str, Callable[[dict[str, Any]], str]]
 
 
-def show(rows: Sequence[dict[str, Any]], columns: Sequence[Column], output: Output) -> None:
+def show(rows: Iterable[Any], columns: Sequence[Column], output: Output) -> None:
     """Rows under headings, or one JSON array."""
+    found = msgspec.to_builtins(list(rows))
     if output == "json":
-        dump(rows)
+        dump(found)
         return
     table = Table(*(name for name, _ in columns), box=None, pad_edge=False)
-    for row in rows:
+    for row in found:
         table.add_row(*(cell(row) for _, cell in columns))
     console().print(table)
 
@@ -39,18 +42,33 @@ def dump(value: Any) -> None:
 
 
 def text(name: str) -> Column:
-    """A plain member."""
-    return name, lambda row: str(row.get(name, ""))
+    """A plain member, or several."""
+    return name, lambda row: _plain(row.get(name))
 
 
 def named(name: str) -> Column:
-    """The name of an enum or a reference."""
-    return name, lambda row: str(row.get(name, {}).get("name", ""))
+    """The name of an enum or a reference, or the guid of one that comes without."""
+    return name, lambda row: _name(row.get(name) or {})
 
 
 def moment(name: str) -> Column:
     """Epoch milliseconds in local time."""
     return name, lambda row: _when(row.get(name))
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_plain, value))
+    return "" if value is None else str(value)
+
+
+def _name(value: dict[str, Any]) -> str:
+    return str(value.get("name") or value.get("guid", ""))
+
+
+def size(name: str) -> Column:
+    """Bytes."""
+    return name, lambda row: units.size(row[name]) if name in row else ""
 
 
 def _when(ms: int | None) -> str:

@@ -1,4 +1,4 @@
-"""`haulback up`, `server` and `node`: the programs that stay."""
+"""`haulback up` and `server`: programs that stay."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
-from haulback.cli.connection import connect
-from haulback.cli.output import Output, moment, named, show, text
+from haulback.cli.nodes import start_log
 from haulback.errors import Malformed
 from haulback.ids import new_guid
-from haulback.node import serve as nodes
+from haulback.inventory.requests import NewDestination
 from haulback.node.home import Identity, write_identity
 from haulback.server import stock
 from haulback.server.app import LEASE_MS
@@ -49,7 +48,7 @@ def up(
     The first user is admin; the password comes from HAULBACK_ADMIN_PASSWORD or is made and
     printed once.  --lease is the number of seconds after which a silent node is given up.
     """
-    _log()
+    start_log()
     server = Server(_settings(data, "", host, port, tls_cert, tls_key, lease, limit, origin))
     home = data / "node"
     roots = restore_root or [data.absolute() / "restores"]
@@ -77,55 +76,10 @@ def server(
     origin: Origin = [],  # noqa: B006
 ) -> None:
     """Run the server alone.  --database is sqlite:///file.db or postgresql://user@host/name."""
-    _log()
+    start_log()
     made = Server(_settings(data, database, host, port, tls_cert, tls_key, lease, limit, origin))
     _announce(made)
     made.run()
-
-
-node = App(name="node", help="Run a node, list nodes, let another one enrol.")
-
-
-@node.default
-def run_node(
-    *,
-    server: str,
-    data: Path = Path("haulback-node"),
-    name: str = "",
-    token: Annotated[str | None, Parameter(env_var="HAULBACK_ENROLMENT_TOKEN")] = None,
-    restore_root: list[Path] = [],  # noqa: B006
-    trust: Path | None = None,
-    leash: Annotated[bool, Parameter(show=False)] = False,
-) -> None:
-    """Run a node of --server.  The first time it needs a --token (`haulback node token`).
-
-    Files are restored only below a --restore-root; --trust is the server's own certificate.
-    """
-    _log()
-    nodes.run(
-        nodes.Settings(
-            data=data,
-            server=server,
-            name=name or os.uname().nodename,
-            token=token,
-            roots=restore_root,
-            trust=str(trust) if trust else None,
-            leash=leash,
-        )
-    )
-
-
-@node.command(name="ls")
-def list_nodes(*, output: Output = "table") -> None:
-    """All nodes."""
-    columns = (text("guid"), text("name"), named("state"), moment("lastSeen"), text("version"))
-    show(connect().get("/nodes"), columns, output)
-
-
-@node.command
-def token() -> None:
-    """A token with which one node may enrol within the hour."""
-    print(connect().post("/nodes/enrolment")["token"])
 
 
 class _Keeper(Thread):
@@ -171,7 +125,7 @@ def _enrol_embedded(server: Server, home: Path) -> None:
 def _first_destination(server: Server, folder: Path) -> None:
     if not stock.destinations(server.app):
         folder.mkdir(parents=True, exist_ok=True)
-        stock.add_destination(server.app, stock.NewDestination(name="local", path=str(folder)))
+        stock.add_destination(server.app, NewDestination(name="local", path=str(folder)))
 
 
 def _settings(
@@ -215,12 +169,3 @@ def _announce(server: Server) -> None:
     print(f"Haulback listens at {server.url}", flush=True)
     if server.password:
         print(f"log in as admin with the password {server.password}", flush=True)
-
-
-def _log() -> None:
-    logging.basicConfig(
-        level=os.environ.get("HAULBACK_LOG", "WARNING").upper(),
-        format="%(asctime)s %(levelname)s %(message)s",
-        stream=sys.stderr,
-    )
-    logging.getLogger("httpx2").setLevel(logging.WARNING)

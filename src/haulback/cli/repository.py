@@ -22,7 +22,7 @@ from haulback.repository.repository import Repository
 from haulback.repository.restore import restore_disk
 from haulback.repository.verify import Depth, verify
 
-app = App(name="repository", help="Init, list, read and verify a repository, without any server.")
+app = App(name="repository")
 
 KeyFile = Annotated[Path | None, Parameter(name="--key-file", help="File with the repository key.")]
 Kit = Annotated[Path | None, Parameter(name="--kit", help="Recovery kit, typed into a file.")]

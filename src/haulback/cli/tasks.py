@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from itertools import islice
+from typing import Annotated
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
 from haulback.cli.connection import connect
 from haulback.cli.output import Output, console, dump, moment, named, show, text
 from haulback.cli.watch import follow
+from haulback.client.tasks import TaskQuery
+from haulback.errors import Malformed
+from haulback.tasks.states import State
 
-app = App(name="task", help="List, follow, cancel and remove tasks.")
+app = App(name="task")
+app.command("haulback.cli.node_tasks:app", name="node", show=False)
 _COLUMNS = (
     text("guid"),
     named("type"),
@@ -20,6 +25,11 @@ _COLUMNS = (
     moment("startTime"),
     text("statusInfo"),
 )
+_AT_ONCE = 500  # rows asked for in one call
+_WAITING = (*_COLUMNS[:4], text("priority"), text("queueReason"))
+_SAMPLE = (text("transferRate"), text("transferredBytes"), moment("timestamp"))
+Queued = Annotated[bool, Parameter(negative="", help="Those that wait, too.")]
+Running = Annotated[bool, Parameter(negative="", help="Those that run, instead.")]
 
 
 @app.command
@@ -27,25 +37,84 @@ def ls(
     *,
     state: list[str] = [],  # noqa: B006 - read only
     type: str = "",  # noqa: A002 - the option's name
+    machine: str = "",
+    node: str = "",
+    hypervisor: str = "",
+    destination: str = "",
+    project: str = "",
+    search: str = "",
     size: int = 50,
+    detailed: Annotated[bool, Parameter(negative="", help="Every member, with -o json.")] = False,
     output: Output = "table",
 ) -> None:
     """The newest tasks; --state FAILED shows what went wrong."""
-    query: dict[str, Any] = {"states": state, "type": type, "size": size, "page": 0}
-    show(connect().get("/tasks", query), _COLUMNS, output)
+    client = connect()
+    query = TaskQuery(states=state, type=type, filter=search, project_uuid=project)
+    query["size"] = min(size, _AT_ONCE)
+    query |= {
+        "protected_entity": client.machines.find(machine).guid if machine else "",
+        "node": client.nodes.find(node).guid if node else "",
+        "hypervisor": client.hypervisors.find(hypervisor).guid if hypervisor else "",
+        "backup_destination": client.destinations.find(destination).guid if destination else "",
+    }
+    if detailed:
+        show(islice(client.tasks.all_detailed(**query), size), _COLUMNS, output)
+    else:
+        show(islice(client.tasks.all(**query), size), _COLUMNS, output)
+
+
+@app.command
+def queued(node: str = "", *, output: Output = "table") -> None:
+    """What waits and why; of a node, what it may start now."""
+    client = connect()
+    guid = client.nodes.find(node).guid if node else ""
+    show(client.tasks.queued(guid), _WAITING, output)
 
 
 @app.command(name="show")
 def show_task(guid: str) -> None:
     """Everything about a task, its plan and why it waits."""
-    dump(connect().get(f"/tasks/{guid}", {"extended": "true"}))
+    dump(connect().tasks.get(guid, extended=True))
 
 
 @app.command
-def log(guid: str) -> None:
+def state(
+    guid: str, *, full: Annotated[bool, Parameter(negative="", help="Progress too.")] = False
+) -> None:
+    """The state of a task and why."""
+    tasks = connect().tasks
+    found = tasks.state_v2(guid) if full else tasks.state(guid)
+    progress = "" if found.progress is None else f"{found.progress:g}%"
+    print("  ".join(part for part in (found.state.name, progress, found.statusInfo) if part))
+
+
+@app.command
+def move(guid: str, state: State, *, info: str = "") -> None:
+    """Set a state, as the node does that takes a task (RUNNING) or ends it."""
+    connect().tasks.set_state(guid, state, info or None)
+
+
+@app.command
+def modified() -> None:
+    """When any task last changed, epoch ms."""
+    print(connect().tasks.last_change())
+
+
+@app.command
+def rate(guid: str, *, output: Output = "table") -> None:
+    """How fast it went when the node last said so: bytes per second, bytes."""
+    show([connect().tasks.last_rate(guid)], _SAMPLE, output)
+
+
+@app.command
+def log(guid: str, *, output: Output = "table") -> None:
     """What the node said while it worked."""
-    for line in connect().get(f"/tasks/{guid}/log"):
-        print(f"{moment('time')[1](line)}  {line['text']}")
+    lines = connect().tasks.log(guid)
+    if output == "json":
+        dump(lines)
+        return
+    for line in lines:
+        print(f"{moment('time')[1]({'time': line.time})}  {line.text}")
 
 
 @app.command
@@ -55,12 +124,38 @@ def watch(guid: str) -> None:
 
 
 @app.command
-def cancel(guid: str) -> None:
-    """Cancel a task; the second time without waiting for its node."""
-    connect().put(f"/tasks/{guid}/state", {"state": "CANCELLED", "statusInfo": "Cancelled by user"})
+def cancel(*guid: str, info: str = "Cancelled by user") -> None:
+    """Cancel tasks; the second time without waiting for their node."""
+    tasks = connect().tasks
+    if len(guid) == 1:
+        tasks.cancel(guid[0], info)
+    else:
+        tasks.set_states(list(_some(guid)), State.CANCELLED, info)
 
 
 @app.command
-def rm(guid: str) -> None:
-    """Take a task off the list; one that runs is cancelled."""
-    connect().delete(f"/tasks/{guid}")
+def rm(*guid: str) -> None:
+    """Take tasks off the list; one that runs is cancelled."""
+    tasks = connect().tasks
+    for one in _some(guid):
+        tasks.remove(one)
+
+
+@app.command
+def clear(*guid: str, queued: Queued = False, running: Running = False) -> None:
+    """Take what is finished off the list: all, or of these tasks those that are."""
+    tasks = connect().tasks
+    if running and queued:
+        raise Malformed("--running cancels; give it without --queued")
+    if running:
+        tasks.cancel_running(*guid)
+    elif queued:
+        tasks.remove_finished_and_queued(*guid)
+    else:
+        tasks.remove_finished(*guid)
+
+
+def _some(guids: tuple[str, ...]) -> tuple[str, ...]:
+    if not guids:
+        raise Malformed("name at least one task by its guid")
+    return guids

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 import httpx2
 import msgspec
@@ -15,6 +15,13 @@ from haulback.errors import HaulbackError, Unavailable
 _TIMEOUT = 30.0  # seconds for the server to begin an answer, beside what it was asked to wait
 _PROXY = (429, 502, 503, 504)
 Query = dict[str, Any] | None
+
+
+class Answer(NamedTuple):
+    """What a server said; the names of `headers` are in lower case."""
+
+    content: bytes
+    headers: Mapping[str, str]
 
 
 class Api:
@@ -37,8 +44,8 @@ class Api:
     def log_in(self, login: str, password: str) -> str:
         """Use a person's name from now on; the token, for later.  Raises Unauthenticated."""
         body = {"login": login, "password": password}
-        answer = self._send("POST", "/session/login", body, None, 0.0, _TIMEOUT)
-        self.token = str(answer.headers["x-session-token"])
+        answer = self.ask("POST", "/session/login", body)
+        self.token = answer.headers["x-session-token"]
         return self.token
 
     def get(self, path: str, query: Query = None, *, wait: float = 0.0, **more: float) -> Any:
@@ -64,36 +71,42 @@ class Api:
         wait: float = 0.0,
         patience: float = _TIMEOUT,
     ) -> Any:
+        """Any call, and the JSON it answers; None for an answer without a body."""
+        answer = self.ask(method, path, body, query, wait=wait, patience=patience)
+        return _decode(answer.content) if answer.content else None
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        query: Query = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        wait: float = 0.0,
+        patience: float = _TIMEOUT,
+    ) -> Answer:
         """Any call; `patience` in seconds beside what the server was asked to `wait`.
 
         Raises the error the server named, Unavailable when there is no answer.
         """
-        answer = self._send(method, path, body, query, wait, patience)
-        return _decode(answer.content) if answer.content else None
-
-    def _send(
-        self, method: str, path: str, body: Any, query: Query, wait: float, patience: float
-    ) -> httpx2.Response:
-        headers = {"authorization": f"Bearer {self.token}"} if self.token else {}
-        if wait:
-            headers["prefer"] = f"wait={max(1, round(wait))}"
+        sent = {**self._headers(wait), **(headers or {})}
         content = None if body is None else msgspec.json.encode(body)
         if content is not None:
-            headers["content-type"] = "application/json"
+            sent["content-type"] = "application/json"
         try:
             answer = self._http.request(
-                method,
-                path,
-                content=content,
-                params=query,
-                headers=headers,
-                timeout=patience + wait,
+                method, path, content=content, params=query, headers=sent, timeout=patience + wait
             )
         except httpx2.TransportError as error:
             raise Unavailable(f"{self.url} does not answer: {error}") from None
         if answer.status_code >= 400:
             raise _error(answer)
-        return answer
+        return Answer(answer.content, answer.headers)
+
+    def _headers(self, wait: float) -> dict[str, str]:
+        found = {"authorization": f"Bearer {self.token}"} if self.token else {}
+        return found | ({"prefer": f"wait={max(1, round(wait))}"} if wait else {})
 
 
 def _decode(content: bytes) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from typing import Any
 
 import msgspec
@@ -23,19 +22,12 @@ from haulback.kinds import planning
 from haulback.kinds.restore import LocationRef, chosen, new_job, references
 from haulback.kinds.seam import Ask, Job, Kind, Results, Submission
 from haulback.tasks.record import Plan, Task
-from haulback.tasks.states import State
+from haulback.tasks.states import Allocation, State
 from haulback.transfer.bring_back import Target, import_machine
 from haulback.wire import Named, Ref, label
 
 MARK = "haulbackTask"  # in the definition of what an IMPORT made, so that it is made once
 _PLATFORM = "a folder of images"
-
-
-class Allocation(Enum):
-    """How restored disks are laid out."""
-
-    PREALLOCATED = "PREALLOCATED"
-    SPARSE = "SPARSE"
 
 
 class DataCenter(msgspec.Struct):

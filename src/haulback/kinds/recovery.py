@@ -5,35 +5,12 @@ from __future__ import annotations
 import msgspec
 
 from haulback.errors import Conflict, Malformed
+from haulback.inventory.kept import RecoveryRule
 from haulback.inventory.records import Backup, Catalogue, Record
 from haulback.kinds import import_machine
-from haulback.kinds.import_machine import Allocation
 from haulback.kinds.seam import Ask
 from haulback.tasks.record import Plan
 from haulback.wire import Ref
-
-
-class RecoveryRule(msgspec.Struct, kw_only=True):
-    """Which machines a plan brings back, where to, in which order, and how.
-
-    Rules of a lower `order` start first.  `prefix` and `suffix` make the new names.
-    """
-
-    name: str
-    protectedEntities: list[Ref]
-    active: bool = True
-    order: int = 0
-    backupSelection: str = "LAST_SUCCESSFUL"
-    hypervisor: Ref | None = None
-    hypervisorManager: Ref | None = None
-    restoreStorageId: str | None = None
-    restoreClusterId: str | None = None
-    restoreProject: str | None = None
-    restoredDiskAllocationFormat: Allocation | None = None
-    overwrite: bool = False
-    powerOnAfterRestore: bool = False
-    prefix: str = ""
-    suffix: str = ""
 
 
 def plan_recovery(guid: str, catalogue: Catalogue, ask: Ask) -> Plan:

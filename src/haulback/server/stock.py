@@ -12,6 +12,13 @@ from haulback.errors import Conflict, Malformed
 from haulback.ids import new_guid
 from haulback.inventory import retention
 from haulback.inventory.records import Destination, Entity, Hypervisor
+from haulback.inventory.requests import (
+    ChangedDestination,
+    ChangedHypervisor,
+    NewDestination,
+    NewHypervisor,
+    NewPlace,
+)
 from haulback.inventory.retention import Retention
 from haulback.kinds.destination_init import init
 from haulback.kinds.inventory_sync import sync
@@ -21,48 +28,9 @@ from haulback.server.caller import SYSTEM, Caller
 from haulback.server.store import catalogue, shelves, tables, tasks
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.tasks.record import Task
-from haulback.wire import Ref
 
 _KEY_BYTES = 32
 _LONGEST_AGE = 100 * 365 * retention.DAY_MS
-AnyRef = Ref
-
-
-class NewPlace(msgspec.Struct, kw_only=True):
-    """What hypervisors and destinations share; `path` is a folder on its node."""
-
-    name: str
-    path: str
-    driver: str | None = None
-    node: Ref | None = None
-
-
-class NewHypervisor(NewPlace, kw_only=True):
-    """A hypervisor to be added."""
-
-    hypervisorManager: Ref | None = None
-    cluster: Ref | None = None
-
-
-class ChangedHypervisor(msgspec.Struct, kw_only=True):
-    """What of a hypervisor is to change; absent members stay."""
-
-    name: str | None = None
-    hypervisorManager: Ref | None = None
-    cluster: Ref | None = None
-
-
-class NewDestination(NewPlace, kw_only=True):
-    """A destination to be added."""
-
-    retention: Retention | None = None
-
-
-class ChangedDestination(msgspec.Struct, kw_only=True):
-    """What of a destination is to change; absent members stay."""
-
-    name: str | None = None
-    retention: Retention | None = None
 
 
 def add_hypervisor(

@@ -57,6 +57,13 @@ class MountMode(Enum):
     OS_DOWNLOAD = "OS_DOWNLOAD"
 
 
+class Allocation(Enum):
+    """How restored disks are laid out."""
+
+    PREALLOCATED = "PREALLOCATED"
+    SPARSE = "SPARSE"
+
+
 class Origin(Enum):
     """Who caused a task.  Portals know no others."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from typing import Any
 
 import msgspec
@@ -11,12 +10,14 @@ import sqlalchemy as sa
 from haulback.errors import Conflict, Malformed, NotFound
 from haulback.inventory.disks import disk_guid, file_guid
 from haulback.inventory.records import Backup
+from haulback.inventory.requests import FlagValue, Hint, Marks, TextValue
+from haulback.inventory.shapes import BackupRecord, File, Job, Location
 from haulback.server.http import lists, queries
 from haulback.server.http.operation import FLAG, GUID, TEXT, Call, Param, Reply, Room
 from haulback.server.store import shelves, tables
 from haulback.server.store.catalogue import SqlCatalogue, change
 from haulback.server.store.shelves import RestoreJob, Wanted
-from haulback.wire import Label, Named, Ref, label
+from haulback.wire import Named, label
 
 _STATUSES = {"FAILED", "INPROGRESS", "PARTIAL_SUCCESS", "QUEUED", "SUCCESS", "SUCCESS_REMOVED"}
 _PLACES = {"PRESENT", "REMOVED", "FAILED", "IN_PROGRESS"}
@@ -30,113 +31,6 @@ _BY_STATUS = {
 }
 _TYPES = {"FULL", "INCREMENTAL", "SYNCHRONIZATION", "SYNTHETIC"}
 room = Room()
-
-
-class Hint(Enum):
-    """What retention is to do with a backup whatever its age."""
-
-    STANDARD_RETENTION = "STANDARD_RETENTION"
-    TO_REMOVE = "TO_REMOVE"
-    ARCHIVE = "ARCHIVE"
-
-
-class Location(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """Where a copy of a backup lies."""
-
-    guid: str
-    backup: Named
-    backupDestination: Named
-    roleType: Label
-    status: Label
-    retentionHint: Label
-    type: Label
-    snapshotTime: int | None = None
-    archiveExpire: int | None = None
-
-
-class BackupRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """A backup; times in epoch ms, sizes in bytes."""
-
-    guid: str
-    name: str
-    protectedEntity: Named
-    type: Label
-    status: Label
-    backupTime: int
-    size: int
-    transferredSize: int
-    storedSize: int
-    hidden: bool = False
-    warnings: list[str]
-    warningsPresent: bool
-    warningsAcknowledged: bool
-    backupLocations: list[Location]
-    taskTimeStats: dict[str, int]
-    iscsiMountable: bool
-    networkInterfaceCards: list[dict[str, Any]]
-    statusInfo: str | None = None
-    snapshotTime: int | None = None
-    taskDurationTime: int | None = None
-    description: str | None = None
-    parentBackup: Named | None = None
-    originEntity: dict[str, Any] | None = None
-    backupRule: Named | None = None
-    archiveExpire: int | None = None
-
-
-class File(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """A disk of a backup, as a file to restore."""
-
-    guid: str
-    path: str
-    originalPath: str
-    objectName: str
-    size: int
-    mountable: bool
-    iscsiMountable: bool
-    encryption: int
-    backup: Named
-    backupFileType: Label
-    format: Label
-    locations: list[Named]
-    vmDisk: dict[str, Any]
-    backupTime: int | None = None
-    storageId: str | None = None
-
-
-class Job(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """A restore job; times in epoch ms."""
-
-    guid: str
-    restoreTime: int
-    restoreType: Label
-    status: Label
-    protectedEntity: Named
-    backup: dict[str, Any]
-    taskTimeStats: dict[str, int]
-    statusInfo: str | None = None
-    finishTime: int | None = None
-    target: dict[str, Any] | None = None
-
-
-class TextValue(msgspec.Struct):
-    """StringDTO."""
-
-    value: str
-
-
-class FlagValue(msgspec.Struct):
-    """A yes or a no."""
-
-    value: bool
-
-
-class Marks(msgspec.Struct):
-    """Which locations to mark, and how; an ARCHIVE may have an end."""
-
-    backupLocations: list[Ref]
-    retentionHint: Hint
-    archiveExpire: int | None = None
 
 
 _FILTERS = (

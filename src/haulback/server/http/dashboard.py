@@ -4,77 +4,28 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
 import sqlalchemy as sa
 
 from haulback.inventory.records import Destination
+from haulback.inventory.requests import ProtectedEntities
+from haulback.inventory.shapes import (
+    BackupStats,
+    DestinationSpace,
+    DestinationStats,
+    Protection,
+    SizeStats,
+    StagingSpace,
+)
 from haulback.server.http import lists, queries
 from haulback.server.http.operation import Call, Room
 from haulback.server.scope import Scope
 from haulback.server.store import nodes, shelves, tables
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.units import size
-from haulback.wire import Named, Ref
+from haulback.wire import Named
 
 _DAY_MS = 86_400_000
 room = Room()
-
-
-class Protection(msgspec.Struct):
-    """How many machines are protected, are not, and have no policy."""
-
-    protectedNo: int
-    notProtected: int
-    noSchedule: int
-
-
-class BackupStats(msgspec.Struct):
-    """Backups of the last day, and bytes stored in words."""
-
-    successful: int
-    failed: int
-    inProgress: int
-    queued: int
-    totalData: str
-
-
-class StagingSpace(msgspec.Struct):
-    """Bytes of a node's staging area."""
-
-    node: Named
-    totalSpace: int
-    availableSpace: int
-    usedSpace: int
-
-
-class DestinationSpace(msgspec.Struct, kw_only=True):
-    """Bytes of one destination."""
-
-    guid: str
-    name: str
-    totalUsedSpace: int
-    totalAvailableSpace: int
-
-
-class DestinationStats(msgspec.Struct, kw_only=True):
-    """Bytes of all destinations."""
-
-    totalUsedSpace: int
-    totalAvailableSpace: int
-    backupDestinations: list[DestinationSpace]
-
-
-class SizeStats(msgspec.Struct, kw_only=True):
-    """Bytes by day (epoch ms of its beginning, UTC)."""
-
-    backupSizeStatsResponses: dict[str, int]
-    restoreSizeStatsResponses: dict[str, int]
-
-
-class Entities(msgspec.Struct):
-    """Guids of machines."""
-
-    protectedEntities: list[Ref]
 
 
 @room("GET", "/dashboard/protection", "What is protected.", answer=dict[str, Protection])
@@ -176,11 +127,11 @@ def global_settings(call: Call) -> dict[str, Any]:
     return {"leaseMs": call.app.lease_ms, "timeZone": "UTC"}
 
 
-@room("POST", "/policies/vm-backup/list-by-entities", "Policies of machines.", request=Entities,
-      answer=dict[str, Any], many=True)  # fmt: skip
+@room("POST", "/policies/vm-backup/list-by-entities", "Policies of machines.",
+      request=ProtectedEntities, answer=dict[str, Any], many=True)  # fmt: skip
 def policies_of(call: Call) -> list[dict[str, Any]]:
     """The backup policies of machines, each once, with their rules."""
-    wanted: Entities = call.read(Entities)
+    wanted: ProtectedEntities = call.read(ProtectedEntities)
     with call.app.store.read() as sql:
         known = SqlCatalogue(sql, call.who.scope)
         machines = known.entities_of([ref.guid for ref in wanted.protectedEntities])

@@ -4,54 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-
 from haulback.inventory.records import Destination, Hypervisor
-from haulback.inventory.retention import Retention
+from haulback.inventory.requests import (
+    ChangedDestination,
+    ChangedHypervisor,
+    NewDestination,
+    NewHypervisor,
+)
+from haulback.inventory.shapes import DestinationRecord, HypervisorRecord
 from haulback.server import stock
 from haulback.server.http import lists, queries, views
 from haulback.server.http.operation import GUID, Call, Param, Reply, Room
 from haulback.server.store import shelves
 from haulback.server.store.catalogue import SqlCatalogue
-from haulback.tasks.shapes import TaskDetails
-from haulback.wire import Label, Named, label
+from haulback.wire import Named, Ref, label
 
 room = Room()
-
-
-class HypervisorRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """A hypervisor."""
-
-    guid: str
-    name: str
-    host: str
-    type: Label
-    driver: str
-    path: str
-    licenseCovered: bool
-    vmCount: int
-    user: str
-    node: Named | None = None
-    cluster: Named | None = None
-    hypervisorManager: Named | None = None
-    storageId: str | None = None
-    task: TaskDetails | None = None
-
-
-class DestinationRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """A backup destination; spaces in bytes."""
-
-    guid: str
-    name: str
-    type: Label
-    driver: str
-    path: str
-    initialized: bool
-    retention: Retention
-    node: Named | None = None
-    totalUsedSpace: int | None = None
-    totalAvailableSpace: int | None = None
-    task: TaskDetails | None = None
 
 
 @room("GET", "/hypervisors", "All hypervisors.", answer=HypervisorRecord, many=True,
@@ -87,22 +55,22 @@ def one_hypervisor(call: Call) -> HypervisorRecord:
         return _hypervisor(known.hypervisor(call.guid), counts, known)
 
 
-@room("POST", "/hypervisors", "Add a hypervisor.", request=stock.NewHypervisor,
+@room("POST", "/hypervisors", "Add a hypervisor.", request=NewHypervisor,
       answer=HypervisorRecord, status=201)  # fmt: skip
 def add_hypervisor(call: Call) -> HypervisorRecord:
     """Add one; its machines are listed by the task in the answer."""
-    record, task = stock.add_hypervisor(call.app, call.read(stock.NewHypervisor), call.who)
+    record, task = stock.add_hypervisor(call.app, call.read(NewHypervisor), call.who)
     with call.app.store.read() as sql:
         shown = _hypervisor(record, *_around(sql))
     shown.task = views.details(task)
     return shown
 
 
-@room("PUT", "/hypervisors/{guid}", "Change a hypervisor.", request=stock.ChangedHypervisor,
+@room("PUT", "/hypervisors/{guid}", "Change a hypervisor.", request=ChangedHypervisor,
       answer=HypervisorRecord)  # fmt: skip
 def change_hypervisor(call: Call) -> HypervisorRecord:
     """Rename it, or put it under a manager."""
-    wanted = call.read(stock.ChangedHypervisor)
+    wanted = call.read(ChangedHypervisor)
     record = stock.change_hypervisor(call.app, call.guid, wanted, call.who)
     with call.app.store.read() as sql:
         return _hypervisor(record, *_around(sql))
@@ -130,7 +98,7 @@ def list_destinations(call: Call) -> Reply:
       request=list[dict[str, Any]], answer=DestinationRecord, many=True)  # fmt: skip
 def usable(call: Call) -> list[DestinationRecord]:
     """Those that the nodes of all the machines named can reach."""
-    machines: list[stock.AnyRef] = call.read(list[stock.AnyRef])
+    machines: list[Ref] = call.read(list[Ref])
     found = stock.usable_for(call.app, [one.guid for one in machines], call.who)
     return [_destination(one) for one in found]
 
@@ -142,21 +110,21 @@ def one_destination(call: Call) -> DestinationRecord:
         return _destination(SqlCatalogue(sql).destination(call.guid))
 
 
-@room("POST", "/backup-destinations", "Add a destination.", request=stock.NewDestination,
+@room("POST", "/backup-destinations", "Add a destination.", request=NewDestination,
       answer=DestinationRecord, status=201)  # fmt: skip
 def add_destination(call: Call) -> DestinationRecord:
     """Add one; its repository is made by the task in the answer."""
-    record, task = stock.add_destination(call.app, call.read(stock.NewDestination), call.who)
+    record, task = stock.add_destination(call.app, call.read(NewDestination), call.who)
     shown = _destination(record)
     shown.task = views.details(task)
     return shown
 
 
 @room("PUT", "/backup-destinations/{guid}", "Change a destination.",
-      request=stock.ChangedDestination, answer=DestinationRecord)  # fmt: skip
+      request=ChangedDestination, answer=DestinationRecord)  # fmt: skip
 def change_destination(call: Call) -> DestinationRecord:
     """Rename it, or set what it keeps."""
-    wanted = call.read(stock.ChangedDestination)
+    wanted = call.read(ChangedDestination)
     return _destination(stock.change_destination(call.app, call.guid, wanted, call.who))
 
 

@@ -10,91 +10,17 @@ import sqlalchemy as sa
 from haulback.errors import Conflict, Malformed, NotFound
 from haulback.inventory.disks import disk_guid
 from haulback.inventory.records import Disk, Entity
+from haulback.inventory.requests import DiskSettings, Entities, MachineSettings
+from haulback.inventory.shapes import DiskRecord, Machine, NotIncremental, Reason
 from haulback.server.http import lists, queries
 from haulback.server.http.operation import GUID, Call, Param, Reply, Room
 from haulback.server.store import shelves, tables
 from haulback.server.store.catalogue import SqlCatalogue, change
 from haulback.server.store.ledger import SqlLedger
-from haulback.wire import Label, Named, Ref, label
+from haulback.wire import Named, label
 
 _DAY_MS = 86_400_000
 room = Room()
-
-
-class Machine(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """A virtual machine.  `backupUpToDate` is absent where no schedule applies."""
-
-    guid: str
-    name: str
-    uuid: str
-    present: bool
-    type: Label
-    hypervisor: Named
-    hvType: Label
-    restoreStatus: str
-    restorable: bool
-    tags: list[str]
-    disks: list[Disk]
-    hvManager: Named | None = None
-    hvCluster: Named | None = None
-    project: str | None = None
-    vmBackupPolicy: Named | None = None
-    snapshotMgmtPolicy: Named | None = None
-    backupUpToDate: bool | None = None
-    lastBackup: int | None = None
-    lastSuccessfulBackupSize: int | None = None
-    lastSuccessfulFullBackup: Named | None = None
-    lastSuccessfulFullBackupSize: int | None = None
-    lastSuccessfulIncBackup: Named | None = None
-    lastSuccessfulIncBackupSize: int | None = None
-    settings: dict[str, Any] | None = None
-
-
-class MachineSettings(msgspec.Struct):
-    """What people may set of a machine: portals send the whole record back."""
-
-    vmBackupPolicy: Ref | None = None
-    snapshotMgmtPolicy: Ref | None = None
-    project: str | None = None
-
-
-class DiskRecord(msgspec.Struct, kw_only=True):
-    """A disk, size in bytes."""
-
-    guid: str
-    name: str
-    uuid: str
-    size: int
-    present: bool
-    supported: bool
-    type: Label
-    excludedFromBackup: bool
-
-
-class DiskSettings(msgspec.Struct):
-    """What people may set of a disk."""
-
-    excludedFromBackup: bool
-
-
-class Entities(msgspec.Struct):
-    """Machines a portal asks about."""
-
-    entities: list[Ref]
-
-
-class Reason(msgspec.Struct):
-    """Why no increment can be made."""
-
-    name: str
-    description: str
-
-
-class NotIncremental(msgspec.Struct):
-    """A machine that can only be backed up in full, and why."""
-
-    virtualMachine: Machine
-    reasons: list[Reason]
 
 
 @room("GET", "/virtual-machines", "Machines.", answer=Machine, many=True, query=(

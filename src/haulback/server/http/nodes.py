@@ -9,13 +9,15 @@ import msgspec
 
 from haulback.errors import Conflict, Malformed
 from haulback.ids import new_guid
+from haulback.inventory.requests import ChangedNode, NewNode
+from haulback.inventory.shapes import Invitation, NodeRecord, Space
 from haulback.server import movers
 from haulback.server.http.operation import Call, Reply, Room
 from haulback.server.store import life, nodes
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.nodes import Enrolled, Node
 from haulback.tasks.states import State
-from haulback.wire import Label, Named, Ref, label, parse
+from haulback.wire import Named, label, parse
 
 _SILENT_MS = 90_000
 room = Room()
@@ -37,47 +39,6 @@ class Session(msgspec.Struct):
     version: str
     restoreRoots: list[str] = []
     done: list[movers.Done] = []
-
-
-class Space(msgspec.Struct):
-    """Bytes of the staging area."""
-
-    totalSpace: int
-    usedSpace: int
-
-
-class NewNode(msgspec.Struct):
-    """A node that speaks the task operations and nothing else."""
-
-    name: str
-
-
-class ChangedNode(msgspec.Struct):
-    """What of a node is to change; absent members stay."""
-
-    name: str | None = None
-    nodeConfig: Ref | None = None
-
-
-class NodeRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """A node; `token` is shown once, when it is made."""
-
-    guid: str
-    name: str
-    version: str
-    state: Label
-    stagingSpace: Space
-    restoreRoots: list[str]
-    protocol: int
-    lastSeen: int | None = None
-    nodeConfig: Named | None = None
-    token: str | None = None
-
-
-class Invitation(msgspec.Struct):
-    """A token."""
-
-    token: str
 
 
 @room("GET", "/nodes", "All nodes.", answer=NodeRecord, many=True)

@@ -14,157 +14,29 @@ import sqlalchemy as sa
 
 from haulback.errors import Conflict, Malformed
 from haulback.ids import new_guid
+from haulback.inventory.kept import (
+    Base,
+    Managed,
+    Manager,
+    NodeConfig,
+    Policy,
+    Project,
+    RecoveryPlan,
+    Role,
+    Rule,
+    Schedule,
+    Storage,
+)
 from haulback.inventory.records import Record
-from haulback.kinds.recovery import RecoveryRule
 from haulback.kinds.table import KINDS
 from haulback.server.http import lists, queries
 from haulback.server.http.operation import GUID, Call, Param, Reply, Room
 from haulback.server.store import shelves, tables
 from haulback.server.store.catalogue import SqlCatalogue, add, change
 from haulback.tasks.queue import is_limit
-from haulback.tasks.states import BackupType
-from haulback.wire import Ref
 
 _LONGEST_WINDOW = 31 * 86_400_000
 room = Room()
-
-
-class Base(msgspec.Struct, kw_only=True):
-    """What every record has."""
-
-    name: str
-
-
-class NodeConfig(Base, kw_only=True):
-    """Limits by lane (`export`, `export.source`, `store.destination`), windows in ms by kind."""
-
-    limits: dict[str, int] = {}
-    windows: dict[str, int] = {}
-
-
-class Manager(Base, kw_only=True):
-    """A hypervisor manager."""
-
-    url: str = ""
-    type: str = ""
-
-
-class Managed(Base, kw_only=True):
-    """Something of a hypervisor manager."""
-
-    uuid: str = ""
-    hypervisorManager: Ref | None = None
-
-
-class Storage(Managed, kw_only=True):
-    """A hypervisor storage, bytes."""
-
-    clusters: list[Ref] = []
-    totalAvailableSpace: int | None = None
-    totalUsedSpace: int | None = None
-
-
-class Project(Base, kw_only=True):
-    """A tenant; its uuid is what `project-uuid` names."""
-
-    uuid: str
-
-
-class AutoAssign(Enum):
-    """Whether a policy takes machines by itself."""
-
-    DISABLED = "DISABLED"
-    ASSIGN_ONLY = "ASSIGN_ONLY"
-    ASSIGN_AND_REMOVE = "ASSIGN_AND_REMOVE"
-
-
-class Policy(Base, kw_only=True):
-    """How machines are to be backed up; thresholds in percent of a run's tasks."""
-
-    active: bool = True
-    priority: int = 50
-    description: str = ""
-    backupRetryCount: int = 0
-    autoAssignMode: AutoAssign = AutoAssign.DISABLED
-    failRemainingBackupTasksExportThreshold: float | None = None
-    failRemainingBackupTasksStoreThreshold: float | None = None
-
-
-class RecoveryPlan(Base, kw_only=True):
-    """What to bring back, where to and in which order."""
-
-    active: bool = True
-    priority: int = 50
-    rules: list[RecoveryRule] = []
-
-
-class Role(Enum):
-    """What a destination is to a rule."""
-
-    PRIMARY = "PRIMARY"
-    SECONDARY = "SECONDARY"
-    ARCHIVE = "ARCHIVE"
-
-
-class RuleDestination(msgspec.Struct, kw_only=True):
-    """Where a rule's backups go."""
-
-    backupDestination: Ref
-    roleType: Role = Role.PRIMARY
-
-
-class Rule(Base, kw_only=True):
-    """A rule of a backup policy."""
-
-    policy: Ref | None = None
-    active: bool = True
-    ruleBackupDestinations: list[RuleDestination] = []
-
-
-class Execution(Enum):
-    """When a schedule fires."""
-
-    TIME = "TIME"
-    INTERVAL = "INTERVAL"
-
-
-class Day(Enum):
-    """A day of the week."""
-
-    MONDAY = "MONDAY"
-    TUESDAY = "TUESDAY"
-    WEDNESDAY = "WEDNESDAY"
-    THURSDAY = "THURSDAY"
-    FRIDAY = "FRIDAY"
-    SATURDAY = "SATURDAY"
-    SUNDAY = "SUNDAY"
-
-
-class Sort(Enum):
-    """What a schedule is for."""
-
-    APP_BACKUP = "APP_BACKUP"
-    CLOUD_BACKUP = "CLOUD_BACKUP"
-    OS_BACKUP = "OS_BACKUP"
-    STORAGE_BACKUP = "STORAGE_BACKUP"
-    STORAGE_SNAPSHOT = "STORAGE_SNAPSHOT"
-    VM_BACKUP = "VM_BACKUP"
-    VM_RESTORE = "VM_RESTORE"
-    VM_SNAPSHOT = "VM_SNAPSHOT"
-
-
-class Schedule(Base, kw_only=True):
-    """When to back up; hours are ms from midnight UTC, the window's length in ms."""
-
-    type: Sort = Sort.VM_BACKUP
-    active: bool = True
-    backupType: BackupType = BackupType.FULL
-    executionType: Execution = Execution.TIME
-    hour: int | None = None
-    daysOfWeek: list[Day] = []
-    interval: dict[str, int] | None = None
-    startWindowLength: int | None = None
-    rules: list[Ref] = []
 
 
 Check = Callable[[Any, SqlCatalogue], None]

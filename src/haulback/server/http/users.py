@@ -9,12 +9,13 @@ import msgspec
 
 from haulback.errors import Conflict, Forbidden, Malformed, Unauthenticated
 from haulback.ids import new_guid
+from haulback.inventory.requests import ChangedUser, NewToken, NewUser
+from haulback.inventory.shapes import AuditEntry, Privilege, Role, Token, User, UserSettings
 from haulback.server.caller import ADMINISTRATOR, NODE, OPERATOR, RESTORER, ROLES
 from haulback.server.http import queries
 from haulback.server.http.operation import GUID, NUMBER, Call, Param, Reply, Room
 from haulback.server.store import access, trail
 from haulback.server.store.access import Account
-from haulback.server.store.trail import Entry
 
 _DAY_MS = 86_400_000
 _SHORTEST = 8
@@ -47,78 +48,6 @@ class Login(msgspec.Struct):
 
     login: str
     password: str
-
-
-class NewUser(msgspec.Struct):
-    """A user; `projects` absent: all of them."""
-
-    login: str
-    password: str
-    roles: list[str]
-    projects: list[str] | None = None
-    uiTimeZone: str = "UTC"
-
-
-class ChangedUser(msgspec.Struct):
-    """What of a user is to change; absent members stay.  `allProjects` lifts a confinement."""
-
-    password: str | None = None
-    roles: list[str] | None = None
-    projects: list[str] | None = None
-    allProjects: bool | None = None
-    uiTimeZone: str | None = None
-
-
-class Privilege(msgspec.Struct):
-    """One thing that portals ask for by name."""
-
-    name: str
-
-
-class Settings(msgspec.Struct):
-    """What portals want to know of a user."""
-
-    unmountPeriodForMountedBackups: int
-
-
-class User(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """A user."""
-
-    guid: str
-    login: str
-    name: str
-    roles: list[str]
-    privileges: list[Privilege]
-    uiTimeZone: str
-    appUserSettings: Settings
-    projects: list[str] | None = None
-
-
-class Role(msgspec.Struct):
-    """A role and what it is for."""
-
-    name: str
-    description: str
-
-
-class NewToken(msgspec.Struct):
-    """An API token: a name, roles (those of its user if absent), ms until it ends."""
-
-    name: str
-    roles: list[str] | None = None
-    validFor: int | None = None
-
-
-class Token(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """An API token; `token` itself is shown once."""
-
-    guid: str
-    name: str
-    user: str
-    roles: list[str]
-    created: int
-    expires: int | None = None
-    token: str | None = None
 
 
 @room("POST", "/session/login", "Log in.", request=Login, answer=User)
@@ -265,19 +194,20 @@ def remove_token(call: Call) -> None:
 
 
 @room(
-    "GET", "/audit-log", "Who changed what, when.", answer=Entry, many=True,
+    "GET", "/audit-log", "Who changed what, when.", answer=AuditEntry, many=True,
     query=(
         Param("subject", "The object that was changed.", GUID),
         Param("before", "Entries older than this number.", NUMBER),
         Param("size", "How many, at most 1000.", NUMBER),
     ),
 )  # fmt: skip
-def audit_log(call: Call) -> list[Entry]:
+def audit_log(call: Call) -> list[AuditEntry]:
     """The newest entries first."""
     size = queries.number(call, "size", _MOST_ENTRIES) or 100
     with call.app.store.read() as sql:
         subject = queries.guid(call, "subject")
-        return trail.read(sql, subject, queries.number(call, "before", 1 << 53), size)
+        found = trail.read(sql, subject, queries.number(call, "before", 1 << 53), size)
+    return [AuditEntry(**msgspec.structs.asdict(one)) for one in found]
 
 
 def _owner(call: Call) -> str | None:
@@ -323,7 +253,7 @@ def _user(who: Account) -> User:
         roles=who.roles,
         privileges=[Privilege(name) for name in names],
         uiTimeZone=who.time_zone,
-        appUserSettings=Settings(_DAY_MS),
+        appUserSettings=UserSettings(_DAY_MS),
         projects=who.projects,
     )
 

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-
 from haulback.errors import NotFound
+from haulback.inventory.shapes import Execution
 from haulback.server import people
 from haulback.server.http import lists, views
 from haulback.server.http.operation import Call, Reply, Room
 from haulback.server.store import shelves, tasks
 from haulback.tasks.record import Task
-from haulback.tasks.shapes import TaskListRecord
 from haulback.tasks.states import FINAL, PLANNED
-from haulback.wire import Label, Named, label
+from haulback.wire import label
 
 _NAMES = {
     "EXPORT": "BACKUP",
@@ -26,25 +24,6 @@ _NAMES = {
 _FINAL = {state.value for state in FINAL}
 _WARNED = "FINISHED_WITH_WARNINGS"
 room = Room()
-
-
-class Execution(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """A plan and how far it is; progress in percent, times in epoch ms."""
-
-    guid: str
-    state: Label
-    definitionName: Label
-    averageProgress: float
-    currentStep: Label
-    priority: int
-    backupDestinations: list[Named]
-    creationTime: int
-    protectedEntity: Named | None = None
-    originEntity: Named | None = None
-    startTime: int | None = None
-    finishTime: int | None = None
-    statusInfo: str | None = None
-    tasks: list[TaskListRecord] | None = None
 
 
 @room("GET", "/workflow-executions", "Workflows.", answer=Execution, many=True,

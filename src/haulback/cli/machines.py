@@ -1,0 +1,172 @@
+"""`haulback machine` and `haulback snapshot`."""
+
+from __future__ import annotations
+
+from cyclopts import App
+
+from haulback.cli.connection import connect
+from haulback.cli.how import USUAL, How, ref, refs, report
+from haulback.cli.output import Output, dump, moment, named, show, size, text
+from haulback.client.client import Client
+from haulback.errors import Malformed, NotFound
+from haulback.inventory.requests import MachineSettings
+from haulback.wire import Ref
+
+app = App(name="machine")
+disk = App(name="disk", help="Disks of a machine, and which of them backups leave out.")
+app.command(disk)
+snapshot = App(name="snapshot")
+_COLUMNS = (
+    text("guid"),
+    text("name"),
+    text("uuid"),
+    text("present"),
+    named("hypervisor"),
+    named("vmBackupPolicy"),
+    moment("lastBackup"),
+)
+_DISKS = (text("guid"), text("name"), size("size"), named("type"), text("excludedFromBackup"))
+
+
+@app.command
+def ls(search: str = "", *, size: int = 200, output: Output = "table") -> None:
+    """Machines, by name."""
+    show(connect().machines.page(size=size, filter=search).rows, _COLUMNS, output)
+
+
+@app.command(name="show")
+def show_machine(machine: str) -> None:
+    """Everything about a machine, named or by guid."""
+    dump(connect().machines.find(machine))
+
+
+@app.command(name="set")
+def set_machine(
+    machine: str, *, policy: str = "", snapshot_policy: str = "", project: str = ""
+) -> None:
+    """Give a machine its policies and its project; what is not said stays."""
+    client = connect()
+    records = client.records
+    snapshots = snapshot_policy and records.snapshot_policies.find(snapshot_policy).guid
+    wanted = MachineSettings(
+        vmBackupPolicy=ref(policy and records.backup_policies.find(policy).guid),
+        snapshotMgmtPolicy=ref(snapshots),
+        project=project or None,
+    )
+    client.machines.set(client.machines.find(machine).guid, wanted)
+
+
+@app.command
+def rm(*machine: str, how: How = USUAL) -> None:
+    """Delete all backups of machines, then their records; the platform keeps the machines."""
+    client = connect()
+    guids = _found(client, machine)
+    if len(guids) == 1:
+        report(client, client.tasks.delete(guids[0], **how.asked), how)
+        return
+    answer = client.tasks.batch_delete(guids, **how.asked)
+    for one in answer.unsuccessful:
+        print(f"refused  {one.guid}  {one.name}: {one.message}")
+    report(client, answer.tasks, how)
+
+
+@app.command
+def forget(*machine: str) -> None:
+    """Forget machines that are not present and have no backups; without names, all such."""
+    client = connect()
+    if not machine:
+        client.machines.remove_absent()
+    for one in machine:
+        client.machines.remove(client.machines.find(one).guid)
+
+
+@app.command
+def check(*machine: str, output: Output = "table") -> None:
+    """Which machines cannot be backed up as an increment now, and why."""
+    client = connect()
+    found = client.machines.not_incremental(_found(client, machine))
+    rows = [
+        {"machine": one.virtualMachine.name, "why": why.description}
+        for one in found
+        for why in one.reasons
+    ]
+    show(rows, (text("machine"), text("why")), output)
+
+
+@app.command
+def policies(*machine: str, output: Output = "table") -> None:
+    """The backup policies of machines."""
+    client = connect()
+    found = client.machines.policies(_found(client, machine))
+    show(found, (text("guid"), text("name")), output)
+
+
+@disk.command(name="ls")
+def disks(machine: str, *, output: Output = "table") -> None:
+    """The disks of a machine."""
+    machines = connect().machines
+    show(machines.disks(machines.find(machine).guid), _DISKS, output)
+
+
+@disk.command
+def exclude(machine: str, disk: str) -> None:
+    """Leave a disk out of backups from now on."""
+    _exclude(machine, disk, True)
+
+
+@disk.command
+def include(machine: str, disk: str) -> None:
+    """Back a disk up again."""
+    _exclude(machine, disk, False)
+
+
+def _exclude(machine: str, disk: str, excluded: bool) -> None:
+    machines = connect().machines
+    found = machines.disks(machines.find(machine).guid)
+    for one in found:
+        if disk in (one.name, one.guid):
+            machines.set_disk(one.guid, excluded=excluded)
+            return
+    raise NotFound(f"{machine} has no disk {disk!r}: {', '.join(one.name for one in found)}")
+
+
+@snapshot.command
+def create(*machine: str, rule: str = "", vm: bool = False, how: How = USUAL) -> None:
+    """Take snapshots of machines; --vm asks by the operation's other name."""
+    from haulback.kinds.to_come import Snapshot
+
+    client = connect()
+    request = Snapshot(
+        protectedEntities=refs(_found(client, machine)),
+        rule=ref(rule and client.records.rules.find(rule).guid),
+        **how.timed,
+    )
+    take = client.tasks.vm_snapshot if vm else client.tasks.snapshot
+    report(client, take(request, **how.asked), how)
+
+
+@snapshot.command
+def revert(guid: str, *, how: How = USUAL) -> None:
+    """Put a machine back to a snapshot."""
+    from haulback.kinds.to_come import Reversion
+
+    client = connect()
+    request = Reversion(snapshot=Ref(guid), **how.timed)
+    report(client, [client.tasks.revert(request, **how.asked)], how)
+
+
+@snapshot.command
+def clean(*machine: str, how: How = USUAL) -> None:
+    """Remove snapshots of machines that had their time."""
+    from haulback.kinds.to_come import SnapshotsCleanup
+
+    client = connect()
+    request = SnapshotsCleanup(protectedEntities=refs(_found(client, machine)), **how.timed)
+    report(client, client.tasks.remove_old_snapshots(request, **how.asked), how)
+
+
+def _found(client: Client, names: tuple[str, ...]) -> list[str]:
+    """Guids of machines.  Raises Malformed when none is named."""
+    if not names:
+        raise Malformed("name at least one machine")
+    return [client.machines.find(name).guid for name in names]

@@ -1,0 +1,113 @@
+"""`haulback node`: run one, and look after all of them."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from haulback.cli.connection import connect
+from haulback.cli.output import Output, dump, moment, named, show, text
+from haulback.inventory.requests import ChangedNode
+from haulback.wire import Ref
+
+app = App(name="node")
+_COLUMNS = (
+    text("guid"),
+    text("name"),
+    named("state"),
+    moment("lastSeen"),
+    text("version"),
+    named("nodeConfig"),
+)
+
+
+@app.default
+def run_node(
+    *,
+    server: str,
+    data: Path = Path("haulback-node"),
+    name: str = "",
+    token: Annotated[str | None, Parameter(env_var="HAULBACK_ENROLMENT_TOKEN")] = None,
+    restore_root: list[Path] = [],  # noqa: B006 - read only
+    trust: Path | None = None,
+    leash: Annotated[bool, Parameter(show=False)] = False,
+) -> None:
+    """Run a node of --server.  The first time it needs a --token (`haulback node token`).
+
+    Files are restored only below a --restore-root; --trust is the server's own certificate.
+    """
+    from haulback.node import serve
+
+    start_log()
+    serve.run(
+        serve.Settings(
+            data=data,
+            server=server,
+            name=name or os.uname().nodename,
+            token=token,
+            roots=restore_root,
+            trust=str(trust) if trust else None,
+            leash=leash,
+        )
+    )
+
+
+@app.command
+def ls(*, output: Output = "table") -> None:
+    """All nodes."""
+    show(connect().nodes.all(), _COLUMNS, output)
+
+
+@app.command(name="show")
+def show_node(name: str) -> None:
+    """Everything about a node."""
+    dump(connect().nodes.find(name))
+
+
+@app.command
+def token(node: str = "") -> None:
+    """A token with which one node may enrol within the hour; of a NODE, another one of its own."""
+    nodes = connect().nodes
+    print(nodes.renew_token(nodes.find(node).guid).token if node else nodes.invite())
+
+
+@app.command
+def add(name: str) -> None:
+    """Make a node of one's own making known, and print its token, this once."""
+    print(connect().nodes.add(name).token)
+
+
+@app.command
+def rename(node: str, name: str) -> None:
+    """Give a node another name."""
+    nodes = connect().nodes
+    nodes.change(nodes.find(node).guid, ChangedNode(name=name))
+
+
+@app.command
+def config(node: str, config: str) -> None:
+    """Give a node another configuration (`haulback node-config`)."""
+    client = connect()
+    found = Ref(client.records.node_configs.find(config).guid)
+    client.nodes.change(client.nodes.find(node).guid, ChangedNode(nodeConfig=found))
+
+
+@app.command
+def rm(node: str) -> None:
+    """Remove a node that runs nothing and that nothing lies on."""
+    nodes = connect().nodes
+    nodes.remove(nodes.find(node).guid)
+
+
+def start_log() -> None:
+    logging.basicConfig(
+        level=os.environ.get("HAULBACK_LOG", "WARNING").upper(),
+        format="%(asctime)s %(levelname)s %(message)s",
+        stream=sys.stderr,
+    )
+    logging.getLogger("httpx2").setLevel(logging.WARNING)

@@ -1,0 +1,75 @@
+"""`haulback dashboard` and `workflow`: how things are."""
+
+from __future__ import annotations
+
+from cyclopts import App
+from rich.table import Table
+
+from haulback import units
+from haulback.cli.connection import connect
+from haulback.cli.output import Output, console, dump, moment, named, show, text
+
+workflow = App(name="workflow")
+_COLUMNS = (
+    text("guid"),
+    named("definitionName"),
+    named("state"),
+    named("protectedEntity"),
+    named("currentStep"),
+    text("averageProgress"),
+    moment("creationTime"),
+    text("statusInfo"),
+)
+
+
+@workflow.command
+def ls(*, size: int = 50, output: Output = "table") -> None:
+    """The newest workflows."""
+    show(connect().workflows.page(size=size).rows, _COLUMNS, output)
+
+
+@workflow.command(name="show")
+def show_workflow(guid: str) -> None:
+    """A workflow with its tasks."""
+    dump(connect().workflows.get(guid))
+
+
+@workflow.command
+def rm(guid: str) -> None:
+    """Take a workflow's finished tasks off the lists."""
+    connect().workflows.remove(guid)
+
+
+def dashboard(*, output: Output = "table") -> None:
+    """What is protected, what the last day brought, and how full it is."""
+    board = connect().dashboard
+    protection, backups = board.protection(), board.backups()
+    destinations, staging = board.destinations(), board.staging()
+    if output == "json":
+        dump(
+            {
+                "protection": protection,
+                "backups": backups,
+                "destinations": destinations,
+                "staging": staging,
+                "sizes": board.sizes(),
+            }
+        )
+        return
+    table = Table("what", "how much", box=None, pad_edge=False)
+    for what, counts in protection.items():
+        table.add_row(f"{what} protected", f"{counts.protectedNo}, not {counts.notProtected}")
+    done = f"{backups.successful} good, {backups.failed} failed, {backups.inProgress} under way"
+    table.add_row("backups of the last day", f"{done}, {backups.queued} waiting")
+    table.add_row("stored in the last day", backups.totalData)
+    for place in destinations.backupDestinations:
+        table.add_row(
+            f"destination {place.name}", _space(place.totalUsedSpace, place.totalAvailableSpace)
+        )
+    for area in staging:
+        table.add_row(f"staging of {area.node.name}", _space(area.usedSpace, area.availableSpace))
+    console().print(table)
+
+
+def _space(used: int, free: int) -> str:
+    return f"{units.size(used)} used, {units.size(free)} free"

@@ -1,0 +1,118 @@
+"""`haulback user`, `token` and `audit`: who may do what, and who did."""
+
+from __future__ import annotations
+
+import getpass
+import os
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from haulback.cli.connection import connect
+from haulback.cli.output import Output, dump, moment, show, text
+from haulback.inventory.requests import ChangedUser, NewToken, NewUser
+from haulback.inventory.retention import DAY_MS
+
+user = App(name="user")
+token = App(name="token")
+Roles = Annotated[list[str], Parameter(help="As `haulback user roles` lists them.")]
+Projects = Annotated[list[str], Parameter(help="What they see; without one, everything.")]
+_USERS = (text("guid"), text("login"), text("roles"), text("projects"), text("uiTimeZone"))
+_TOKENS = (text("guid"), text("name"), text("roles"), moment("created"), moment("expires"))
+_TRAIL = (text("number"), moment("time"), text("login"), text("operation"), text("subject"))
+
+
+@user.command(name="ls")
+def users(*, output: Output = "table") -> None:
+    """All users."""
+    show(connect().users.all(), _USERS, output)
+
+
+@user.command(name="show")
+def show_user(login: str = "") -> None:
+    """A user, or who is logged in."""
+    users = connect().users
+    dump(users.find(login) if login else users.me())
+
+
+@user.command
+def roles(*, output: Output = "table") -> None:
+    """All roles and what they are for."""
+    show(connect().users.roles(), (text("name"), text("description")), output)
+
+
+@user.command(name="add")
+def add_user(
+    login: str,
+    *,
+    role: Roles,
+    project: Projects = [],  # noqa: B006 - read only
+    time_zone: str = "UTC",
+) -> None:
+    """Add a user; the password is asked for, or comes from HAULBACK_NEW_PASSWORD."""
+    new = NewUser(login, _password(login), role, project or None, time_zone)
+    print(connect().users.add(new).guid)
+
+
+@user.command(name="set")
+def set_user(
+    login: str,
+    *,
+    role: Roles = [],  # noqa: B006
+    project: Projects = [],  # noqa: B006
+    all_projects: Annotated[bool, Parameter(negative="")] = False,
+    time_zone: str = "",
+    password: Annotated[bool, Parameter(negative="", help="Ask for a new one.")] = False,
+) -> None:
+    """Change a user, whose logins end; what is not said stays."""
+    users = connect().users
+    wanted = ChangedUser(
+        password=_password(login) if password else None,
+        roles=role or None,
+        projects=project or None,
+        allProjects=all_projects or None,
+        uiTimeZone=time_zone or None,
+    )
+    users.change(users.find(login).guid, wanted)
+
+
+@user.command(name="rm")
+def remove_user(login: str) -> None:
+    """Remove a user, with logins and tokens."""
+    users = connect().users
+    users.remove(users.find(login).guid)
+
+
+@token.command(name="ls")
+def tokens(*, output: Output = "table") -> None:
+    """One's own tokens; administrators see all."""
+    show(connect().users.tokens.all(), _TOKENS, output)
+
+
+@token.command(name="add")
+def add_token(
+    name: str,
+    *,
+    role: Roles = [],  # noqa: B006
+    days: float | None = None,
+) -> None:
+    """Make a token and print it, this once; with one's own roles unless --role says fewer."""
+    valid = None if days is None else round(days * DAY_MS)
+    print(connect().users.tokens.add(NewToken(name, role or None, valid)).token)
+
+
+@token.command(name="rm")
+def remove_token(guid: str) -> None:
+    """Revoke a token."""
+    connect().users.tokens.remove(guid)
+
+
+def audit(
+    subject: str = "", *, before: int | None = None, size: int = 100, output: Output = "table"
+) -> None:
+    """Who changed what: the newest entries, about one object (a guid) or all."""
+    show(connect().users.audit(subject, before=before, size=size), _TRAIL, output)
+
+
+def _password(login: str) -> str:
+    return os.environ.get("HAULBACK_NEW_PASSWORD") or getpass.getpass(f"{login}'s new password: ")

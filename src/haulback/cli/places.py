@@ -1,0 +1,260 @@
+"""`haulback hypervisor`, `destination` and `tape`: where machines live and where backups go."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from cyclopts import App, Parameter
+
+from haulback.cli.connection import connect
+from haulback.cli.how import USUAL, How, ref, refs, report, watch
+from haulback.cli.output import Output, dump, named, show, size, text
+from haulback.errors import Malformed
+from haulback.inventory.requests import (
+    ChangedDestination,
+    ChangedHypervisor,
+    NewDestination,
+    NewHypervisor,
+)
+from haulback.inventory.retention import DAY_MS, Retention
+
+hypervisor = App(name="hypervisor")
+destination = App(name="destination")
+tape = App(name="tape")
+_PLACE = (text("guid"), text("name"), text("driver"), text("path"), named("node"))
+_STORE = (*_PLACE, text("initialized"), size("totalUsedSpace"), size("totalAvailableSpace"))
+
+
+@hypervisor.command(name="ls")
+def hypervisors(*, output: Output = "table") -> None:
+    """All hypervisors."""
+    show(connect().hypervisors.all(), (*_PLACE, text("vmCount")), output)
+
+
+@hypervisor.command(name="show")
+def show_hypervisor(name: str) -> None:
+    """Everything about a hypervisor."""
+    dump(connect().hypervisors.find(name))
+
+
+@hypervisor.command(name="add")
+def add_hypervisor(
+    name: str, path: Path, *, node: str = "", manager: str = "", cluster: str = ""
+) -> None:
+    """Add a folder of machines, one sub-folder each, and list what it holds."""
+    client = connect()
+    records = client.records
+    new = NewHypervisor(
+        name=name,
+        path=str(path.absolute()),
+        node=ref(node and client.nodes.find(node).guid),
+        hypervisorManager=ref(manager and records.managers.find(manager).guid),
+        cluster=ref(cluster and records.clusters.find(cluster).guid),
+    )
+    made = client.hypervisors.add(new)
+    print(made.guid)
+    watch(client, [made.task.guid] if made.task else [])
+
+
+@hypervisor.command(name="set")
+def set_hypervisor(name: str, *, rename: str = "", manager: str = "", cluster: str = "") -> None:
+    """Rename a hypervisor, or put it under a manager; what is not said stays."""
+    client = connect()
+    records = client.records
+    wanted = ChangedHypervisor(
+        name=rename or None,
+        hypervisorManager=ref(manager and records.managers.find(manager).guid),
+        cluster=ref(cluster and records.clusters.find(cluster).guid),
+    )
+    client.hypervisors.change(client.hypervisors.find(name).guid, wanted)
+
+
+@hypervisor.command(name="rm")
+def remove_hypervisor(name: str) -> None:
+    """Remove a hypervisor whose machines have no backups."""
+    client = connect()
+    client.hypervisors.remove(client.hypervisors.find(name).guid)
+
+
+@hypervisor.command
+def sync(*name: str, manager: list[str] = []) -> None:  # noqa: B006 - read only
+    """Look again what machines hypervisors hold, those of a --manager too."""
+    from haulback.kinds.inventory_sync import Request
+
+    if not name and not manager:
+        raise Malformed("name at least one hypervisor, or a --manager")
+    client = connect()
+    request = Request(
+        hypervisors=refs(client.hypervisors.find(one).guid for one in name),
+        hypervisorManagers=refs(client.records.managers.find(one).guid for one in manager),
+    )
+    watch(client, [task.guid for task in client.tasks.inventory_sync(request)])
+
+
+@hypervisor.command(name="try")
+def try_hypervisor(name: str, path: Path, *, node: str = "") -> None:
+    """Look what a folder holds, and add it as a hypervisor only if that works."""
+    from haulback.kinds.inventory_sync import Candidate, WizardRequest
+
+    client = connect()
+    where = ref(node and client.nodes.find(node).guid)
+    one = Candidate(name=name, path=str(path.absolute()), node=where)
+    tasks = client.tasks.try_hypervisors(WizardRequest(hypervisors=[one]))
+    watch(client, [task.guid for task in tasks])
+
+
+@hypervisor.command(name="test")
+def test_hypervisor(*name: str) -> None:
+    """Whether nodes reach hypervisors."""
+    from haulback.kinds.connectivity_test import Request
+
+    client = connect()
+    found = refs(client.hypervisors.find(one).guid for one in name)
+    tasks = client.tasks.connectivity_test(Request(hypervisors=found))
+    watch(client, [task.guid for task in tasks])
+
+
+@destination.command(name="ls")
+def destinations(*machine: str, output: Output = "table") -> None:
+    """All destinations, or those that all these machines can go to."""
+    client = connect()
+    guids = [client.machines.find(one).guid for one in machine]
+    found = client.destinations.usable_for(guids) if guids else client.destinations.all()
+    show(found, _STORE, output)
+
+
+@destination.command(name="show")
+def show_destination(name: str) -> None:
+    """Everything about a destination, and what it keeps."""
+    dump(connect().destinations.find(name))
+
+
+@destination.command(name="add")
+def add_destination(name: str, path: Path, *, node: str = "") -> None:
+    """Add a folder, which must exist, and make a repository in it."""
+    client = connect()
+    where = ref(node and client.nodes.find(node).guid)
+    new = NewDestination(name=name, path=str(path.absolute()), node=where)
+    made = client.destinations.add(new)
+    print(made.guid)
+    watch(client, [made.task.guid] if made.task else [])
+
+
+@destination.command(name="set")
+def set_destination(
+    name: str,
+    *,
+    rename: str = "",
+    keep_full: int | None = None,
+    keep_full_days: float | None = None,
+    keep_incremental: int | None = None,
+    keep_incremental_days: float | None = None,
+    lock_days: int | None = None,
+    keep_last: bool | None = None,
+    keep_all: Annotated[bool, Parameter(negative="", help="Begin with no limit.")] = False,
+) -> None:
+    """Rename a destination, or set what it keeps; what is not said stays.
+
+    Whichever limit is met first removes a backup: how many, or how many days.  --lock-days: nobody
+    removes a new backup before.  --keep-last: the last of a machine that still exists, always.
+    """
+    client = connect()
+    found = client.destinations.find(name)
+    said = {
+        "keepLastNFull": keep_full,
+        "keepFullNewerThan": _age(keep_full_days),
+        "keepLastNIncremental": keep_incremental,
+        "keepIncrementalNewerThan": _age(keep_incremental_days),
+        "daysToKeepRetentionLock": lock_days,
+        "keepLastBackupWhenSourceStillExists": keep_last,
+    }
+    said = {name: value for name, value in said.items() if value is not None}
+    rules = msgspec.structs.replace(Retention() if keep_all else found.retention, **said)
+    client.destinations.change(found.guid, ChangedDestination(name=rename or None, retention=rules))
+
+
+def _age(days: float | None) -> int | None:
+    return None if days is None else round(days * DAY_MS)
+
+
+@destination.command(name="rm")
+def remove_destination(name: str) -> None:
+    """Remove a destination that holds no backup; its files stay."""
+    client = connect()
+    client.destinations.remove(client.destinations.find(name).guid)
+
+
+@destination.command
+def clean(*name: str, how: How = USUAL) -> None:
+    """Remove backups from destinations that had their time, and bring the space back."""
+    from haulback.kinds.backup_cleanup import Request
+
+    client = connect()
+    request = Request(refs(client.destinations.find(one).guid for one in name), **how.timed)
+    report(client, client.tasks.remove_old_backups(request, **how.asked), how)
+
+
+@destination.command
+def key(
+    name: str,
+    *,
+    data: Path = Path("haulback-data"),
+    database: Annotated[str, Parameter(env_var="HAULBACK_DATABASE")] = "",
+) -> None:
+    """Print the key file of a destination's repository: keep it where the server is not.
+
+    Works on the server's machine only, for who may read its --data.
+    """
+    from haulback.server.serve import key_of
+
+    print(key_of(data, database, name))
+
+
+@destination.command(name="test")
+def test_destination(*name: str) -> None:
+    """Whether nodes can use destinations."""
+    from haulback.kinds.connectivity_test import Request
+
+    client = connect()
+    found = refs(client.destinations.find(one).guid for one in name)
+    tasks = client.tasks.connectivity_test(Request(backupDestinations=found))
+    watch(client, [task.guid for task in tasks])
+
+
+@tape.command
+def eject(*guid: str, to: str = "", how: How = USUAL) -> None:
+    """Eject tapes, --to a location of this guid."""
+    from haulback.kinds.to_come import Tapes
+
+    client = connect()
+    request = Tapes(tapes=refs(_some(guid)), tapeLocation=ref(to), **how.timed)
+    report(client, client.tasks.eject_tape(request, **how.asked), how)
+
+
+@tape.command(name="import")
+def import_tape(*guid: str, destination: str = "", how: How = USUAL) -> None:
+    """Take tapes in."""
+    from haulback.kinds.to_come import Tapes
+
+    client = connect()
+    to = ref(destination and client.destinations.find(destination).guid)
+    request = Tapes(tapes=refs(_some(guid)), backupDestination=to, **how.timed)
+    report(client, client.tasks.import_tape(request, **how.asked), how)
+
+
+@tape.command(name="sync")
+def sync_tapes(*manager: str, how: How = USUAL) -> None:
+    """Look what tapes managers (guids) hold."""
+    from haulback.kinds.to_come import TapeManagers
+
+    client = connect()
+    request = TapeManagers(tapeManagers=refs(_some(manager)), **how.timed)
+    report(client, client.tasks.tape_inventory_sync(request, **how.asked), how)
+
+
+def _some(guids: tuple[str, ...]) -> tuple[str, ...]:
+    if not guids:
+        raise Malformed("name at least one by its guid")
+    return guids

@@ -1,0 +1,144 @@
+"""Things people keep, all in the same way: `haulback policy`, `rule`, `schedule` and the like.
+
+A record is written as `member=value` words, where a value is JSON or plain text.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from cyclopts import App, Parameter
+
+from haulback.cli.connection import connect
+from haulback.cli.how import USUAL, How, ref, refs, report
+from haulback.cli.output import Output, dump, show, text
+from haulback.client.client import Client
+from haulback.client.records import Kind
+from haulback.errors import Malformed
+from haulback.inventory.kept import Base, RecoveryPlan, RecoveryRule
+from haulback.wire import read
+
+Affix = Annotated[str, Parameter(allow_leading_hyphen=True, help="Of the new names.")]
+_ROW = (text("guid"), text("name"))
+
+
+def _noun(name: str, topic: str, *members: str, adds: bool = True) -> App:
+    """The commands of one sort of record; `members` are columns of its list.
+
+    `adds`: a record of this sort can be written in words.
+    """
+    app = App(name=name)
+
+    def kind(client: Client) -> Kind[Base]:
+        found: Kind[Base] = getattr(client.records, topic)
+        return found
+
+    @app.command
+    def ls(*, output: Output = "table") -> None:
+        """All of them."""
+        rows = [one.shown for one in kind(connect()).all()]
+        show(rows, (*_ROW, *(text(member) for member in members)), output)
+
+    @app.command(name="show")
+    def show_one(name: str) -> None:
+        """Everything about one, named or by guid."""
+        dump(kind(connect()).find(name).shown)
+
+    def add(name: str, *member: str) -> None:
+        """Add one: a name, then words like priority=80; values are JSON or text."""
+        known = kind(connect())
+        body = {**_members(member, known.struct), "name": name}
+        print(known.add(read(body, known.struct, "")).guid)
+
+    if adds:
+        app.command(add)
+
+    @app.command(name="set")
+    def change(name: str, *member: str) -> None:
+        """Change members of one; those not named stay."""
+        known = kind(connect())
+        one = known.find(name)
+        body = {**msgspec.to_builtins(one.what), **_members(member, known.struct)}
+        known.change(one.guid, read(body, known.struct, ""))
+
+    @app.command
+    def rm(name: str) -> None:
+        """Remove one that nothing needs."""
+        known = kind(connect())
+        known.remove(known.find(name).guid)
+
+    return app
+
+
+def _members(words: tuple[str, ...], struct: type[Base]) -> dict[str, Any]:
+    plain = {field.name for field in msgspec.structs.fields(struct) if field.type is str}
+    found: dict[str, Any] = {}
+    for word in words:
+        name, sign, value = word.partition("=")
+        if not sign:
+            raise Malformed(f"{word!r}: write member=value")
+        found[name] = value if name in plain else _json_or_text(value)
+    return found
+
+
+def _json_or_text(value: str) -> Any:
+    try:
+        return msgspec.json.decode(value)
+    except msgspec.DecodeError:
+        return value
+
+
+policy = _noun("policy", "backup_policies", "priority")
+snapshot_policy = _noun("snapshot-policy", "snapshot_policies", "priority")
+rule = _noun("rule", "rules", "active")
+schedule = _noun("schedule", "schedules", "active", "hour")
+project = _noun("project", "projects", "uuid")
+node_config = _noun("node-config", "node_configs", "limits")
+manager = _noun("manager", "managers", "url")
+cluster = _noun("cluster", "clusters", "uuid")
+storage = _noun("storage", "storages", "uuid")
+flavor = _noun("flavor", "flavors", "uuid")
+network = _noun("network", "networks", "uuid")
+plan = _noun("plan", "recovery_plans", "active", adds=False)
+
+
+@plan.command(name="add")
+def add_plan(
+    name: str,
+    *machine: str,
+    hypervisor: str = "",
+    prefix: Affix = "",
+    suffix: Affix = "",
+    overwrite: bool = False,
+) -> None:
+    """Add a plan that brings these machines back, in this order, from their last good backups."""
+    client = connect()
+    where = ref(hypervisor and client.hypervisors.find(hypervisor).guid)
+    rules = [
+        RecoveryRule(
+            name=one,
+            protectedEntities=refs([client.machines.find(one).guid]),
+            order=place,
+            hypervisor=where,
+            prefix=prefix,
+            suffix=suffix,
+            overwrite=overwrite,
+        )
+        for place, one in enumerate(machine)
+    ]
+    print(client.records.recovery_plans.add(RecoveryPlan(name=name, rules=rules)).guid)
+
+
+@plan.command
+def run(name: str, *, how: How = USUAL) -> None:
+    """Bring back what a plan names."""
+    client = connect()
+    guid = client.records.recovery_plans.find(name).guid
+    report(client, client.tasks.recover(guid, **how.asked), how)
+
+
+@network.command
+def shared(*, output: Output = "table") -> None:
+    """Networks that belong to no manager."""
+    show([one.shown for one in connect().records.networks.shared()], _ROW, output)

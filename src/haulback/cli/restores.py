@@ -1,0 +1,252 @@
+"""`haulback restore`, and what can be done with what is mounted, in a cloud or behind an agent."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from haulback.cli.connection import connect
+from haulback.cli.how import USUAL, How, ref, report
+from haulback.cli.output import Output, dump, moment, named, show, text
+from haulback.client.client import Client
+from haulback.errors import Malformed
+from haulback.tasks.states import MountMode
+from haulback.wire import Ref
+
+restore = App(name="restore")
+mount = App(name="mount")
+cloud = App(name="cloud")
+agent = App(name="agent")
+_JOBS = (
+    text("guid"),
+    named("restoreType"),
+    named("status"),
+    named("protectedEntity"),
+    moment("restoreTime"),
+    moment("finishTime"),
+    text("statusInfo"),
+)
+Paths = Annotated[list[str], Parameter(help="What of it; may be given again.")]
+
+
+@restore.command(name="machine")
+def restore_machine(
+    backup: str,
+    *,
+    hypervisor: str,
+    name: str = "",
+    overwrite: bool = False,
+    how: How = USUAL,
+) -> None:
+    """Make the machine of BACKUP (a guid) on a hypervisor, under its own name or --name.
+
+    --overwrite replaces the machine that is there.
+    """
+    from haulback.kinds.import_machine import Request
+
+    client = connect()
+    request = Request(
+        backup=Ref(backup),
+        hypervisor=Ref(client.hypervisors.find(hypervisor).guid),
+        restoredPeName=name,
+        overwrite=overwrite,
+        **how.timed,
+    )
+    report(client, [client.tasks.restore_and_import(request, **how.asked)], how)
+
+
+@restore.command
+def disks(backup: str, path: str, *, node: str = "", how: How = USUAL) -> None:
+    """Write the disks of BACKUP (a guid) as raw files to a new folder PATH on a node."""
+    from haulback.kinds.restore import Request
+
+    client = connect()
+    request = Request(Ref(_node(client, node)), path, backup=Ref(backup), **how.timed)
+    report(client, [client.tasks.restore(request, **how.asked)], how)
+
+
+@restore.command(name="mount")
+def restore_mount(
+    backup: str,
+    *,
+    mode: MountMode = MountMode.AUTO,
+    path: Paths = [],  # noqa: B006 - read only
+    file: Paths = [],  # noqa: B006
+    client_address: Paths = [],  # noqa: B006
+    unmount_after: int | None = None,
+    node: str = "",
+    how: How = USUAL,
+) -> None:
+    """Share BACKUP: --path to mount file systems at, --file (guids) as disks.
+
+    --unmount-after is in ms.
+    """
+    from haulback.kinds.to_come import MountedDisk, MountedFileSystem, RestoreAndMount
+
+    client = connect()
+    request = RestoreAndMount(
+        mode=mode,
+        backup=Ref(backup),
+        mountedFileSystems=[MountedFileSystem(mountPath=one) for one in path],
+        mountedDisks=[MountedDisk(Ref(one)) for one in file],
+        allowedClients=client_address,
+        unmountTime=unmount_after,
+        node=ref(client.nodes.find(node).guid if node else ""),
+        **how.timed,
+    )
+    report(client, [client.tasks.restore_and_mount(request, **how.asked)], how)
+
+
+@restore.command
+def instant(
+    backup: str, *, hypervisor: str, name: str = "", overwrite: bool = False, how: How = USUAL
+) -> None:
+    """Run the machine of BACKUP from where the backup lies."""
+    from haulback.kinds.to_come import InstantRestore
+
+    client = connect()
+    request = InstantRestore(
+        mode=MountMode.INSTANT_RESTORE,
+        backup=Ref(backup),
+        hypervisor=Ref(client.hypervisors.find(hypervisor).guid),
+        restoredPeName=name or None,
+        overwrite=overwrite,
+        **how.timed,
+    )
+    report(client, [client.tasks.instant_restore(request, **how.asked)], how)
+
+
+@restore.command
+def ls(*, size: int = 50, output: Output = "table") -> None:
+    """The newest restores and what became of them."""
+    show(connect().restores.page(size=size).rows, _JOBS, output)
+
+
+@restore.command(name="show")
+def show_restore(guid: str) -> None:
+    """Everything about a restore."""
+    dump(connect().restores.get(guid))
+
+
+@mount.command
+def again(mounted: str, *, how: How = USUAL) -> None:
+    """Mount again what was unmounted."""
+    from haulback.kinds.to_come import Mounted
+
+    client = connect()
+    request = Mounted(mountedBackup=Ref(mounted), **how.timed)
+    report(client, [client.tasks.mount(request, **how.asked)], how)
+
+
+@mount.command
+def unmount(mounted: str, *, how: How = USUAL) -> None:
+    """Unmount."""
+    from haulback.kinds.to_come import Mounted
+
+    client = connect()
+    request = Mounted(mountedBackup=Ref(mounted), **how.timed)
+    report(client, [client.tasks.unmount(request, **how.asked)], how)
+
+
+@mount.command
+def upload(mounted: str, *path: str, to: str = "", node: str = "", how: How = USUAL) -> None:
+    """Upload files of a mounted backup."""
+    from haulback.kinds.to_come import Upload
+
+    client = connect()
+    request = Upload(
+        mountedBackup=Ref(mounted),
+        paths=list(path),
+        destinationPath=to or None,
+        node=ref(client.nodes.find(node).guid if node else ""),
+        **how.timed,
+    )
+    report(client, [client.tasks.upload(request, **how.asked)], how)
+
+
+def migrate(
+    mounted: str = "", *, machine: str = "", hypervisor: str = "", how: How = USUAL
+) -> None:
+    """Move what runs from a MOUNTED backup, or a --machine, to where it is to stay."""
+    from haulback.kinds.to_come import LiveMigration
+
+    client = connect()
+    request = LiveMigration(
+        mountedBackup=ref(mounted),
+        protectedEntity=ref(client.machines.find(machine).guid if machine else ""),
+        hypervisor=ref(client.hypervisors.find(hypervisor).guid if hypervisor else ""),
+        **how.timed,
+    )
+    report(client, [client.tasks.live_migration(request, **how.asked)], how)
+
+
+@cloud.command(name="import")
+def cloud_import(
+    backup: str,
+    *path: str,
+    provider: str = "",
+    to: str = "",
+    overwrite: bool = False,
+    per_feature: Annotated[list[str], Parameter(help="A feature of the account.")] = [],  # noqa: B006
+    how: How = USUAL,
+) -> None:
+    """Bring what is in BACKUP, or these paths of it, back to a cloud account."""
+    from haulback.kinds.to_come import FeatureOptions, ForCloud, PerFeature
+
+    client = connect()
+    whole = ForCloud(
+        backup=Ref(backup),
+        cloudServiceProvider=ref(provider),
+        restorePath=to or None,
+        overwrite=overwrite,
+        paths=list(path) or None,
+        **how.timed,
+    )
+    if not per_feature:
+        report(client, client.tasks.import_for_cloud(whole, **how.asked), how)
+        return
+    request = PerFeature(
+        backup=whole.backup,
+        cloudServiceProvider=whole.cloudServiceProvider,
+        restorePath=whole.restorePath,
+        overwrite=overwrite,
+        paths=whole.paths,
+        optionsPerFeature=[FeatureOptions(name) for name in per_feature],
+        **how.timed,
+    )
+    report(client, client.tasks.import_for_cloud_per_feature(request, **how.asked), how)
+
+
+@agent.command(name="import")
+def agent_import(
+    backup: str,
+    *path: str,
+    to: str = "",
+    agent_guid: Annotated[str, Parameter(name="--agent")] = "",
+    overwrite: bool = False,
+    how: How = USUAL,
+) -> None:
+    """Bring what is in BACKUP, or these paths of it, back to a machine with an agent."""
+    from haulback.kinds.to_come import ForAgent
+
+    client = connect()
+    request = ForAgent(
+        backup=Ref(backup),
+        osAgent=ref(agent_guid),
+        restorePath=to or None,
+        paths=list(path) or None,
+        overwrite=overwrite,
+        **how.timed,
+    )
+    report(client, client.tasks.import_for_agent(request, **how.asked), how)
+
+
+def _node(client: Client, wanted: str) -> str:
+    """The node named, else the only one there is."""
+    if wanted:
+        return client.nodes.find(wanted).guid
+    found = list(client.nodes.all())
+    if len(found) != 1:
+        raise Malformed("--node: name a node, there is not exactly one")
+    return found[0].guid

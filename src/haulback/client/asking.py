@@ -1,0 +1,168 @@
+"""Asking for work: a method for every way to make tasks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack
+
+from haulback.client.calls import Calls
+from haulback.tasks.shapes import TaskBatchResponse, TaskDetails, TaskListRecord
+
+if TYPE_CHECKING:  # what the kinds work with takes a while to load, and is not needed to ask
+    from haulback.kinds import to_come
+    from haulback.kinds.backup_cleanup import Request as Cleanup
+    from haulback.kinds.connectivity_test import Request as Test
+    from haulback.kinds.export import Request as Export
+    from haulback.kinds.import_machine import Request as Import
+    from haulback.kinds.inventory_sync import Request as Sync
+    from haulback.kinds.inventory_sync import WizardRequest
+    from haulback.kinds.restore import Request as Restore
+
+T = TypeVar("T")
+
+
+class Asked(TypedDict, total=False):
+    """`key`: the same request with the same key makes the same tasks again, and no others.
+
+    `project`: for whom.
+    """
+
+    key: str
+    project: str
+
+
+class Asking:
+    """Requests are the kinds' own structs.
+
+    All raise Malformed, NotFound, Conflict, and KindUnavailable for kinds that are not built yet.
+    """
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+
+    def export(self, request: Export, **how: Unpack[Asked]) -> list[TaskDetails]:
+        """Back up; one task for each machine and rule."""
+        return self._many("export", request, how)
+
+    def restore(self, request: Restore, **how: Unpack[Asked]) -> TaskDetails:
+        """Write the disks of a backup as files on a node."""
+        return self._one("restore", request, how)
+
+    def restore_and_import(self, request: Import, **how: Unpack[Asked]) -> TaskDetails:
+        """Make the machine of a backup; the IMPORT follows the task."""
+        return self._one("restore-and-import", request, how)
+
+    def restore_and_mount(
+        self, request: to_come.RestoreAndMount, **how: Unpack[Asked]
+    ) -> TaskDetails:
+        """Share the disks or file systems of a backup."""
+        return self._one("restore-and-mount", request, how)
+
+    def instant_restore(self, request: to_come.InstantRestore, **how: Unpack[Asked]) -> TaskDetails:
+        """Run a machine from its backup."""
+        return self._one("instant-restore", request, how)
+
+    def live_migration(self, request: to_come.LiveMigration, **how: Unpack[Asked]) -> TaskDetails:
+        """Move what runs from a backup to where it is to stay."""
+        return self._one("live-migration", request, how)
+
+    def mount(self, request: to_come.Mounted, **how: Unpack[Asked]) -> TaskDetails:
+        """Mount again what was unmounted."""
+        return self._one("mount", request, how)
+
+    def unmount(self, request: to_come.Mounted, **how: Unpack[Asked]) -> TaskDetails:
+        """Unmount."""
+        return self._one("unmount", request, how)
+
+    def upload(self, request: to_come.Upload, **how: Unpack[Asked]) -> TaskDetails:
+        """Upload files of a mounted backup."""
+        return self._one("upload", request, how)
+
+    def snapshot(self, request: to_come.Snapshot, **how: Unpack[Asked]) -> list[TaskDetails]:
+        """Snapshots that stay on the platform."""
+        return self._many("snapshot", request, how)
+
+    def vm_snapshot(self, request: to_come.Snapshot, **how: Unpack[Asked]) -> list[TaskDetails]:
+        """The same under its other name."""
+        return self._many("vm-snapshot", request, how)
+
+    def revert(self, request: to_come.Reversion, **how: Unpack[Asked]) -> TaskDetails:
+        """Put a machine back to a snapshot."""
+        return self._one("revert", request, how)
+
+    def remove_old_snapshots(
+        self, request: to_come.SnapshotsCleanup, **how: Unpack[Asked]
+    ) -> list[TaskDetails]:
+        """Remove snapshots that had their time."""
+        return self._many("remove-old-snapshots", request, how)
+
+    def remove_old_backups(self, request: Cleanup, **how: Unpack[Asked]) -> list[TaskDetails]:
+        """Remove backups that had their time, and bring the space back."""
+        return self._many("remove-old-backups", request, how)
+
+    def delete(self, machine: str, **how: Unpack[Asked]) -> list[TaskDetails]:
+        """Delete a machine's backups, then its record; nothing is asked of the platform."""
+        return self._many("delete", {"value": machine}, how)
+
+    def batch_delete(self, machines: list[str], **how: Unpack[Asked]) -> TaskBatchResponse:
+        """The same for many; the answer says which were refused and why."""
+        body = [{"value": guid} for guid in machines]
+        return self._post(TaskBatchResponse, "batch-delete", body, how)
+
+    def inventory_sync(self, request: Sync, **how: Unpack[Asked]) -> list[TaskDetails]:
+        """Look what machines hypervisors hold."""
+        return self._many("inventory-sync", request, how)
+
+    def try_hypervisors(self, request: WizardRequest, **how: Unpack[Asked]) -> list[TaskDetails]:
+        """The same for hypervisors that are saved only if they answer."""
+        return self._many("wizard/inventory-sync", request, how)
+
+    def connectivity_test(self, request: Test, **how: Unpack[Asked]) -> list[TaskDetails]:
+        """Whether nodes reach hypervisors and can use destinations."""
+        return self._many("connectivity-test", request, how)
+
+    def eject_tape(self, request: to_come.Tapes, **how: Unpack[Asked]) -> list[TaskDetails]:
+        """Eject tapes."""
+        return self._many("eject-tape", request, how)
+
+    def import_tape(self, request: to_come.Tapes, **how: Unpack[Asked]) -> list[TaskDetails]:
+        """Take tapes in."""
+        return self._many("import-tape", request, how)
+
+    def tape_inventory_sync(
+        self, request: to_come.TapeManagers, **how: Unpack[Asked]
+    ) -> list[TaskDetails]:
+        """Look what tapes there are."""
+        return self._many("tape-manager-inventory-sync", request, how)
+
+    def import_for_cloud(
+        self, request: to_come.ForCloud, **how: Unpack[Asked]
+    ) -> list[TaskDetails]:
+        """Bring things back to a cloud account."""
+        return self._many("import-for-cloud", request, how)
+
+    def import_for_cloud_per_feature(
+        self, request: to_come.PerFeature, **how: Unpack[Asked]
+    ) -> list[TaskDetails]:
+        """The same with options for each feature of the account."""
+        return self._many("import-for-cloud/per-feature", request, how)
+
+    def import_for_agent(
+        self, request: to_come.ForAgent, **how: Unpack[Asked]
+    ) -> list[TaskDetails]:
+        """Bring files back to a machine with an agent."""
+        return self._many("import-for-os-agent", request, how)
+
+    def recover(self, plan: str, **how: Unpack[Asked]) -> list[TaskListRecord]:
+        """Run the recovery plan of this guid: a restore for each machine of its active rules."""
+        return self._post(list[TaskListRecord], plan, None, how)
+
+    def _one(self, way: str, request: Any, how: Asked) -> TaskDetails:
+        return self._post(TaskDetails, way, request, how)
+
+    def _many(self, way: str, request: Any, how: Asked) -> list[TaskDetails]:
+        return self._post(list[TaskDetails], way, request, how)
+
+    def _post(self, kind: type[T], way: str, request: Any, how: Asked) -> T:
+        headers = {"idempotency-key": key} if (key := how.get("key")) else {}
+        query = {"project_uuid": how.get("project")}
+        return self._calls.one(kind, "POST", f"/tasks/{way}", request, query, headers)

@@ -1,0 +1,101 @@
+"""What a node says of the task it runs; the token must be that node's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from haulback.client.calls import Calls
+from haulback.tasks.shapes import TaskDetails
+from haulback.tasks.states import BackupType
+
+_SHOW = {"prefer": "return=representation"}
+
+
+class NodeTasks:
+    """All raise Forbidden for another's task, Fenced when the attempt is over, and Malformed."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+
+    def progress(self, guid: str, percent: float) -> None:
+        """Percent done."""
+        self._put(guid, "progress", {"value": percent})
+
+    def cloud_progress(self, guid: str, done: int, total: int) -> None:
+        """Progress of cloud work, in objects."""
+        self._objects(guid, "cloud-progress", done, total)
+
+    def os_progress(self, guid: str, done: int, total: int) -> None:
+        """Progress of work by an agent, in objects."""
+        self._objects(guid, "os-progress", done, total)
+
+    def backup_type(self, guid: str, kind: BackupType) -> TaskDetails:
+        """An increment that had to become a full backup, or the reverse."""
+        return self._shown(guid, "backup-type", kind.value)
+
+    def transfer_info(self, guid: str, info: dict[str, Any]) -> TaskDetails:
+        """What came of the work, an open object; it counts once the task is FINISHED."""
+        return self._shown(guid, "transfer-info", info)
+
+    def transfer_rate(
+        self, guid: str, per_second: float, done: int | None = None, at: int | None = None
+    ) -> None:
+        """A sample: bytes per second, all bytes so far, epoch ms."""
+        self._put(guid, "transfer-rate", _sample(per_second, done, at))
+
+    def transfer_more(
+        self, guid: str, per_second: float, more: int | None = None, at: int | None = None
+    ) -> None:
+        """A sample whose bytes come on top of those before."""
+        self._put(guid, "transfer-rate/incremental", _sample(per_second, more, at))
+
+    def cbt_id(self, guid: str, checkpoint: str) -> None:
+        """The checkpoint that the next increment may build on."""
+        self._calls.done("PUT", "/tasks/cbt-id", {"task": {"guid": guid}, "cbtId": checkpoint})
+
+    def inc_snap_required(self, guid: str, required: bool) -> None:
+        """Whether the export must leave a snapshot."""
+        body = {"task": {"guid": guid}, "incSnapRequired": required}
+        self._calls.done("PUT", "/tasks/inc-snap-required", body)
+
+    def restore_host_id(self, guid: str, host: str) -> None:
+        """The host it is restored to."""
+        self._put(guid, "restore-host-id", {"value": host})
+
+    def restore_storage_id(self, guid: str, storage: str) -> None:
+        """The storage it is restored to."""
+        self._put(guid, "restore-storage-id", {"value": storage})
+
+    def files(self, guid: str, files: list[dict[str, Any]]) -> None:
+        """The files of a task (TaskFileDTO); they replace those it had."""
+        self._calls.done("POST", f"/tasks/{guid}/task-files", {"taskFiles": files})
+
+    def log(self, guid: str, *lines: str) -> None:
+        """Lines for the task's log."""
+        self._calls.done("POST", f"/tasks/{guid}/log", list(lines))
+
+    def inventory(self, seen: dict[str, Any]) -> None:
+        """What a node saw of a whole hypervisor (FullInventoryRequest)."""
+        self._calls.done("POST", "/tasks/inventory", seen)
+
+    def instance_inventory(self, seen: dict[str, Any]) -> None:
+        """What a node saw of one machine (InstanceScopedInventoryRequest)."""
+        self._calls.done("POST", "/tasks/instance-inventory", seen)
+
+    def tape_inventory(self, seen: dict[str, Any]) -> None:
+        """What a tape manager holds (TapeManagerInventoryRequest)."""
+        self._calls.done("POST", "/tasks/tape-manager-inventory", seen)
+
+    def _put(self, guid: str, what: str, body: Any) -> None:
+        self._calls.done("PUT", f"/tasks/{guid}/{what}", body)
+
+    def _objects(self, guid: str, what: str, done: int, total: int) -> None:
+        self._put(guid, what, {"processedObjectCount": done, "totalObjectCount": total})
+
+    def _shown(self, guid: str, what: str, body: Any) -> TaskDetails:
+        path = f"/tasks/{guid}/{what}"
+        return self._calls.one(TaskDetails, "PUT", path, body, headers=_SHOW)
+
+
+def _sample(rate: float, count: int | None, at: int | None) -> dict[str, Any]:
+    return {"transferRate": rate, "transferredBytes": count, "timestamp": at}

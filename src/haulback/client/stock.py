@@ -1,0 +1,152 @@
+"""What there is to protect, where backups go, and what is stored there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Unpack
+
+from haulback.client.calls import Collection, Narrowed, Page, Readable
+from haulback.inventory.requests import (
+    ChangedDestination,
+    ChangedHypervisor,
+    Hint,
+    MachineSettings,
+    NewDestination,
+    NewHypervisor,
+)
+from haulback.inventory.shapes import (
+    BackupRecord,
+    DestinationRecord,
+    DiskRecord,
+    Execution,
+    File,
+    HypervisorRecord,
+    Job,
+    Location,
+    Machine,
+    NotIncremental,
+)
+
+
+class Hypervisors(Collection[HypervisorRecord]):
+    """Where machines live."""
+
+    path, kind = "/hypervisors", HypervisorRecord
+
+    def add(self, new: NewHypervisor) -> HypervisorRecord:
+        """Add one; its machines are listed by the task in the answer."""
+        return self._calls.one(HypervisorRecord, "POST", self.path, new)
+
+    def change(self, guid: str, wanted: ChangedHypervisor) -> HypervisorRecord:
+        """Rename it, or put it under a manager."""
+        return self._calls.one(HypervisorRecord, "PUT", f"{self.path}/{guid}", wanted)
+
+
+class Destinations(Collection[DestinationRecord]):
+    """Where backups go."""
+
+    path, kind = "/backup-destinations", DestinationRecord
+
+    def add(self, new: NewDestination) -> DestinationRecord:
+        """Add one; its repository is made by the task in the answer."""
+        return self._calls.one(DestinationRecord, "POST", self.path, new)
+
+    def change(self, guid: str, wanted: ChangedDestination) -> DestinationRecord:
+        """Rename it, or set what it keeps."""
+        return self._calls.one(DestinationRecord, "PUT", f"{self.path}/{guid}", wanted)
+
+    def usable_for(self, machines: Iterable[str]) -> list[DestinationRecord]:
+        """Those that the nodes of all these machines reach."""
+        path = f"{self.path}/usable-for-vms"
+        return self._calls.one(list[DestinationRecord], "POST", path, _refs(machines))
+
+
+class Machines(Collection[Machine]):
+    """Virtual machines and their disks."""
+
+    path, kind = "/virtual-machines", Machine
+
+    def set(self, guid: str, wanted: MachineSettings) -> None:
+        """Policies and project; what is absent stays."""
+        self._calls.done("PUT", f"{self.path}/{guid}/settings", wanted)
+
+    def remove_absent(self) -> None:
+        """Forget those that are not present and have no backups."""
+        self._calls.done("DELETE", f"{self.path}/all-non-present")
+
+    def not_incremental(self, machines: Iterable[str]) -> list[NotIncremental]:
+        """Those whose next backup will be full whatever is asked, and why."""
+        path, body = f"{self.path}/incremental-not-possible", {"entities": _refs(machines)}
+        return self._calls.one(list[NotIncremental], "POST", path, body)
+
+    def disks(self, guid: str) -> list[DiskRecord]:
+        """The disks of a machine."""
+        query = {"virtual_machine": guid}
+        return self._calls.one(list[DiskRecord], "GET", "/virtual-machine-disks", query=query)
+
+    def set_disk(self, disk: str, *, excluded: bool) -> None:
+        """Whether backups leave a disk out.  Raises Conflict when none would be left."""
+        path, body = f"/virtual-machine-disks/{disk}/settings", {"excludedFromBackup": excluded}
+        self._calls.done("PUT", path, body)
+
+    def policies(self, machines: Iterable[str]) -> list[dict[str, Any]]:
+        """The backup policies of machines, each once, with their rules."""
+        path, body = "/policies/vm-backup/list-by-entities", {"protectedEntities": _refs(machines)}
+        return self._calls.one(list[dict[str, Any]], "POST", path, body)
+
+
+class Backups(Readable[BackupRecord]):
+    """Backups, the newest first; their locations and files."""
+
+    path, kind = "/backups", BackupRecord
+
+    def describe(self, guid: str, words: str) -> None:
+        """Words about a backup."""
+        self._calls.done("PUT", f"{self.path}/{guid}/description", {"value": words})
+
+    def acknowledge(self, guid: str, read: bool = True) -> None:
+        """Somebody has read the warnings."""
+        self._calls.done("PUT", f"{self.path}/{guid}/warnings-acknowledged", {"value": read})
+
+    def mark(self, locations: Iterable[str], hint: Hint, until: int | None = None) -> None:
+        """What retention is to do with these locations; an ARCHIVE may end (epoch ms)."""
+        body = {"backupLocations": _refs(locations), "retentionHint": hint, "archiveExpire": until}
+        self._calls.done("POST", "/retention/mark-backups", body)
+
+    def locations(self, page: int = 0, **query: Unpack[Narrowed]) -> Page[Location]:
+        """A page of where backups lie."""
+        sent = {"page": page, "size": 50, **query}
+        return self._calls.page(Location, "/backup-locations", sent)
+
+    def all_locations(self, **query: Unpack[Narrowed]) -> Iterator[Location]:
+        """The same, every one."""
+        return self._calls.each(Location, "/backup-locations", {**query})
+
+    def location(self, guid: str) -> Location:
+        """One location."""
+        return self._calls.one(Location, "GET", f"/backup-locations/{guid}")
+
+    def files(self, backup: str) -> list[File]:
+        """The disks of a backup."""
+        return self._calls.one(list[File], "GET", "/backup-files", query={"backup": backup})
+
+    def files_to_restore(self, backup: str) -> list[File]:
+        """The same, as a restore takes them in `taskFiles`."""
+        path = "/backup-files/detailed/for-restore"
+        return self._calls.one(list[File], "GET", path, query={"backup": backup})
+
+
+class Restores(Readable[Job]):
+    """Restore jobs, the newest first."""
+
+    path, kind = "/restore-jobs", Job
+
+
+class Workflows(Collection[Execution]):
+    """Plans of tasks.  Removing one takes its finished tasks off the lists."""
+
+    path, kind = "/workflow-executions", Execution
+
+
+def _refs(guids: Iterable[str]) -> list[dict[str, str]]:
+    return [{"guid": guid} for guid in guids]

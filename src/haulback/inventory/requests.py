@@ -1,0 +1,142 @@
+"""What people ask the API to add or change, other than tasks and kept records."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import msgspec
+
+from haulback.inventory.retention import Retention
+from haulback.wire import Ref
+
+
+class NewNode(msgspec.Struct):
+    """A node that speaks the task operations and nothing else."""
+
+    name: str
+
+
+class ChangedNode(msgspec.Struct):
+    """What of a node is to change; absent members stay."""
+
+    name: str | None = None
+    nodeConfig: Ref | None = None
+
+
+class NewPlace(msgspec.Struct, kw_only=True):
+    """What hypervisors and destinations share; `path` is a folder on its node."""
+
+    name: str
+    path: str
+    driver: str | None = None
+    node: Ref | None = None
+
+
+class NewHypervisor(NewPlace, kw_only=True):
+    """A hypervisor to be added."""
+
+    hypervisorManager: Ref | None = None
+    cluster: Ref | None = None
+
+
+class ChangedHypervisor(msgspec.Struct, kw_only=True):
+    """What of a hypervisor is to change; absent members stay."""
+
+    name: str | None = None
+    hypervisorManager: Ref | None = None
+    cluster: Ref | None = None
+
+
+class NewDestination(NewPlace, kw_only=True):
+    """A destination to be added."""
+
+    retention: Retention | None = None
+
+
+class ChangedDestination(msgspec.Struct, kw_only=True):
+    """What of a destination is to change; absent members stay."""
+
+    name: str | None = None
+    retention: Retention | None = None
+
+
+class MachineSettings(msgspec.Struct):
+    """What people may set of a machine: portals send the whole record back."""
+
+    vmBackupPolicy: Ref | None = None
+    snapshotMgmtPolicy: Ref | None = None
+    project: str | None = None
+
+
+class DiskSettings(msgspec.Struct):
+    """What people may set of a disk."""
+
+    excludedFromBackup: bool
+
+
+class Entities(msgspec.Struct):
+    """Machines a portal asks about."""
+
+    entities: list[Ref]
+
+
+class Hint(Enum):
+    """What retention is to do with a backup whatever its age."""
+
+    STANDARD_RETENTION = "STANDARD_RETENTION"
+    TO_REMOVE = "TO_REMOVE"
+    ARCHIVE = "ARCHIVE"
+
+
+class TextValue(msgspec.Struct):
+    """StringDTO."""
+
+    value: str
+
+
+class FlagValue(msgspec.Struct):
+    """A yes or a no."""
+
+    value: bool
+
+
+class Marks(msgspec.Struct):
+    """Which locations to mark, and how; an ARCHIVE may have an end."""
+
+    backupLocations: list[Ref]
+    retentionHint: Hint
+    archiveExpire: int | None = None
+
+
+class NewUser(msgspec.Struct):
+    """A user; `projects` absent: all of them."""
+
+    login: str
+    password: str
+    roles: list[str]
+    projects: list[str] | None = None
+    uiTimeZone: str = "UTC"
+
+
+class ChangedUser(msgspec.Struct):
+    """What of a user is to change; absent members stay.  `allProjects` lifts a confinement."""
+
+    password: str | None = None
+    roles: list[str] | None = None
+    projects: list[str] | None = None
+    allProjects: bool | None = None
+    uiTimeZone: str | None = None
+
+
+class NewToken(msgspec.Struct):
+    """An API token: a name, roles (those of its user if absent), ms until it ends."""
+
+    name: str
+    roles: list[str] | None = None
+    validFor: int | None = None
+
+
+class ProtectedEntities(msgspec.Struct):
+    """Guids of machines."""
+
+    protectedEntities: list[Ref]

@@ -1,0 +1,98 @@
+"""What calls of the client and of the command line have in common: a furnished server, watched."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+import pytest
+
+from haulback.client.api import Api
+from haulback.client.client import Client
+from haulback.ids import new_guid
+from haulback.inventory.records import Disk
+from haulback.server.store.catalogue import SqlCatalogue
+from haulback.server.store.ledger import SqlLedger
+from tests.contract.conftest import Served
+
+_GUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+
+
+class Asked(list[str]):
+    """Keys of the operations that were asked for, as the access table names them, and by whom."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.by: list[Api] = []
+
+    def close(self) -> None:
+        """Commands leave their connections to the end of their process."""
+        for api in self.by:
+            api.close()
+
+
+def watch(monkeypatch: pytest.MonkeyPatch) -> Asked:
+    """What is asked for from now on."""
+    seen = Asked()
+    ask: Callable[..., Any] = Api.ask
+
+    def watched(self: Api, method: str, path: str, *rest: Any, **more: Any) -> Any:
+        seen.append(f"{method} {_GUID.sub('{guid}', path)}")
+        seen.by.append(self)
+        return ask(self, method, path, *rest, **more)
+
+    monkeypatch.setattr(Api, "ask", watched)
+    return seen
+
+
+class Scene:
+    """A person, a node, and one of everything; what changes is made anew."""
+
+    def __init__(self, served: Served) -> None:
+        self.served = served
+        self.client = Client(served.server.url, served.person)
+        self.mover = Client(served.server.url, served.mover)
+        self.tasks, self.node = self.client.tasks, self.mover.tasks.node
+        self.machine = served.machines[0]
+        self.hypervisor = str(served.hypervisor["guid"])
+        self.destination = str(served.destination["guid"])
+        self.guid = new_guid()
+
+    def with_disks(self) -> str:
+        """The machine, with two disks."""
+        with self.served.app.store.write() as sql:
+            found = SqlCatalogue(sql).entity(self.machine)
+            found.disks = [Disk("root", 10), Disk("data", 10)]
+            SqlLedger(sql, 0).inventory(self.hypervisor, [found], complete_since=None)
+        return self.machine
+
+    @cached_property
+    def backup(self) -> str:
+        return self.served.stored()
+
+    @cached_property
+    def location(self) -> str:
+        return self.client.backups.get(self.backup).backupLocations[0].guid
+
+    @cached_property
+    def task(self) -> str:
+        return str(self.served.export()["guid"])
+
+    @cached_property
+    def running(self) -> str:
+        return self.served.taken()
+
+    @property
+    def other_node(self) -> str:
+        return self.client.nodes.add(f"node-{new_guid()}").guid
+
+    @cached_property
+    def worker(self) -> str:
+        return self.client.nodes.find("n1").guid
+
+    def close(self) -> None:
+        self.client.close()
+        self.mover.close()
+        self.served.rest()

@@ -1,0 +1,473 @@
+"""The client covers the API: every operation is a method whose answer it understands."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from haulback import errors
+from haulback.client.client import Client
+from haulback.client.records import Kind
+from haulback.errors import (
+    Cancelled,
+    Conflict,
+    Forbidden,
+    KindUnavailable,
+    Malformed,
+    NotFound,
+    TaskFailed,
+    Unauthenticated,
+    Unavailable,
+)
+from haulback.ids import new_guid
+from haulback.inventory.kept import Policy, RecoveryPlan, RecoveryRule
+from haulback.inventory.requests import (
+    ChangedDestination,
+    ChangedHypervisor,
+    ChangedNode,
+    ChangedUser,
+    Hint,
+    MachineSettings,
+    NewDestination,
+    NewHypervisor,
+    NewToken,
+    NewUser,
+)
+from haulback.inventory.retention import Retention
+from haulback.kinds import (
+    backup_cleanup,
+    connectivity_test,
+    export,
+    import_machine,
+    inventory_sync,
+    restore,
+    to_come,
+)
+from haulback.server.http.access import TABLE
+from haulback.tasks.states import BackupType, MountMode, State
+from haulback.wire import Ref
+from tests.contract.conftest import PASSWORD, Served
+from tests.contract.scene import Scene, watch
+
+CSV = Path(__file__).with_name("operations.csv")
+CONTRACT = [
+    f"{row['method']} {row['path']}" for row in csv.DictReader(CSV.read_text().splitlines())
+]
+# A node's process speaks these itself (node/link.py); /docs is a page for people.
+OTHERS = {
+    key
+    for key in TABLE
+    if "/nodes/self/" in key or key in ("POST /nodes/session", "POST /nodes/enrol", "GET /docs")
+}
+Way = Callable[[Scene], Any]
+
+
+def machine_seen(s: Scene) -> dict[str, Any]:
+    assert s.running  # a task about it
+    return {"protectedEntity": {"guid": s.machine}, "instance": {"name": "db", "disks": []}}
+
+
+def hypervisor_seen(s: Scene) -> dict[str, Any]:
+    [task] = s.tasks.inventory_sync(inventory_sync.Request(hypervisors=[Ref(s.hypervisor)]))
+    s.mover.tasks.set_state(task.guid, State.RUNNING)
+    return {"type": "KVM", "hypervisor": {"guid": s.hypervisor}, "task": {"guid": task.guid}}
+
+
+def a_plan(s: Scene) -> str:
+    s.served.stored()
+    where, machines = Ref(s.hypervisor), [Ref(s.machine)]
+    rule = RecoveryRule(name="r", protectedEntities=machines, hypervisor=where, suffix="-again")
+    plan = RecoveryPlan(name=new_guid(), rules=[rule])
+    return s.client.records.recovery_plans.add(plan).guid
+
+
+def a_user(s: Scene) -> str:
+    return s.client.users.add(NewUser(f"u-{new_guid()}", PASSWORD, ["viewer"])).guid
+
+
+def a_token(s: Scene) -> str:
+    return s.client.users.tokens.add(NewToken("t", ["administrator"], 1000)).guid
+
+
+def a_destination(s: Scene) -> str:
+    new = NewDestination(name=new_guid(), path=f"/{new_guid()}", node=Ref(s.worker))
+    return s.client.destinations.add(new).guid
+
+
+def a_hypervisor(s: Scene) -> str:
+    new = NewHypervisor(name=new_guid(), path=f"/{new_guid()}", node=Ref(s.worker))
+    return s.client.hypervisors.add(new).guid
+
+
+def restored(s: Scene) -> str:
+    s.tasks.restore_and_import(
+        import_machine.Request(backup=Ref(s.backup), hypervisor=Ref(s.hypervisor))
+    )
+    return next(iter(s.client.restores.all())).guid
+
+
+def entities(s: Scene) -> list[Ref]:
+    return [Ref(s.machine)]
+
+
+def a_backup(s: Scene) -> export.Request:
+    return export.Request(
+        protectedEntities=entities(s),
+        backupType=BackupType.FULL,
+        backupDestination=Ref(s.destination),
+    )
+
+
+def mounted(s: Scene) -> to_come.Mounted:
+    return to_come.Mounted(mountedBackup=Ref(s.guid))
+
+
+TASKS: dict[str, Way] = {
+    "GET /tasks": lambda s: list(s.tasks.all(states=["QUEUED"])),
+    "GET /tasks/detailed": lambda s: list(s.tasks.all_detailed(protected_entity=s.machine)),
+    "GET /tasks/queued": lambda s: s.tasks.queued(s.worker),
+    "GET /tasks/modification-timestamps": lambda s: s.tasks.last_change(),
+    "GET /tasks/{guid}": lambda s: s.tasks.get(s.task, extended=True),
+    "GET /tasks/{guid}/state": lambda s: s.tasks.state(s.task),
+    "GET /tasks/{guid}/state/v2": lambda s: s.tasks.state_v2(s.task),
+    "GET /tasks/{guid}/transfer-rate/last": lambda s: s.tasks.last_rate(s.task),
+    "GET /tasks/{guid}/log": lambda s: s.tasks.log(s.task),
+    "POST /tasks/export": lambda s: s.tasks.export(a_backup(s), key=s.guid),
+    "POST /tasks/restore": lambda s: s.tasks.restore(
+        restore.Request(Ref(s.worker), "/srv/r", backup=Ref(s.backup))
+    ),
+    "POST /tasks/restore-and-import": restored,
+    "POST /tasks/restore-and-mount": lambda s: s.tasks.restore_and_mount(
+        to_come.RestoreAndMount(mode=MountMode.AUTO, backup=Ref(s.backup))
+    ),
+    "POST /tasks/instant-restore": lambda s: s.tasks.instant_restore(
+        to_come.InstantRestore(mode=MountMode.INSTANT_RESTORE, backup=Ref(s.backup))
+    ),
+    "POST /tasks/live-migration": lambda s: s.tasks.live_migration(
+        to_come.LiveMigration(protectedEntity=Ref(s.machine))
+    ),
+    "POST /tasks/mount": lambda s: s.tasks.mount(mounted(s)),
+    "POST /tasks/unmount": lambda s: s.tasks.unmount(mounted(s)),
+    "POST /tasks/upload": lambda s: s.tasks.upload(
+        to_come.Upload(mountedBackup=Ref(s.guid), paths=["/etc/hosts"])
+    ),
+    "POST /tasks/snapshot": lambda s: s.tasks.snapshot(
+        to_come.Snapshot(protectedEntities=entities(s))
+    ),
+    "POST /tasks/vm-snapshot": lambda s: s.tasks.vm_snapshot(
+        to_come.Snapshot(protectedEntities=entities(s))
+    ),
+    "POST /tasks/revert": lambda s: s.tasks.revert(to_come.Reversion(snapshot=Ref(s.guid))),
+    "POST /tasks/remove-old-snapshots": lambda s: s.tasks.remove_old_snapshots(
+        to_come.SnapshotsCleanup(protectedEntities=entities(s))
+    ),
+    "POST /tasks/remove-old-backups": lambda s: s.tasks.remove_old_backups(
+        backup_cleanup.Request([Ref(s.destination)])
+    ),
+    "POST /tasks/delete": lambda s: s.tasks.delete(s.guid),
+    "POST /tasks/batch-delete": lambda s: s.tasks.batch_delete([s.guid]),
+    "POST /tasks/inventory-sync": lambda s: s.tasks.inventory_sync(
+        inventory_sync.Request(hypervisors=[Ref(s.hypervisor)])
+    ),
+    "POST /tasks/wizard/inventory-sync": lambda s: s.tasks.try_hypervisors(
+        inventory_sync.WizardRequest(
+            hypervisors=[inventory_sync.Candidate(name=s.guid, path="/m", node=Ref(s.worker))]
+        )
+    ),
+    "POST /tasks/connectivity-test": lambda s: s.tasks.connectivity_test(
+        connectivity_test.Request(backupDestinations=[Ref(s.destination)])
+    ),
+    "POST /tasks/eject-tape": lambda s: s.tasks.eject_tape(to_come.Tapes(tapes=[Ref(s.guid)])),
+    "POST /tasks/import-tape": lambda s: s.tasks.import_tape(to_come.Tapes(tapes=[Ref(s.guid)])),
+    "POST /tasks/tape-manager-inventory-sync": lambda s: s.tasks.tape_inventory_sync(
+        to_come.TapeManagers(tapeManagers=[Ref(s.guid)])
+    ),
+    "POST /tasks/import-for-cloud": lambda s: s.tasks.import_for_cloud(
+        to_come.ForCloud(backup=Ref(s.backup))
+    ),
+    "POST /tasks/import-for-cloud/per-feature": lambda s: s.tasks.import_for_cloud_per_feature(
+        to_come.PerFeature(backup=Ref(s.backup), optionsPerFeature=[to_come.FeatureOptions("MAIL")])
+    ),
+    "POST /tasks/import-for-os-agent": lambda s: s.tasks.import_for_agent(
+        to_come.ForAgent(backup=Ref(s.backup))
+    ),
+    "POST /tasks/{guid}": lambda s: s.tasks.recover(a_plan(s)),
+    "DELETE /tasks/{guid}": lambda s: s.tasks.remove(s.task),
+    "DELETE /tasks/all-finished": lambda s: s.tasks.remove_finished(),
+    "DELETE /tasks/all-finished-and-queued": lambda s: s.tasks.remove_finished_and_queued(),
+    "DELETE /tasks/all-running": lambda s: s.tasks.cancel_running(),
+    "POST /tasks/cancel-running": lambda s: s.tasks.cancel_running(s.running),
+    "POST /tasks/delete-finished": lambda s: s.tasks.remove_finished(s.task),
+    "POST /tasks/delete-finished-and-queued": lambda s: s.tasks.remove_finished_and_queued(s.task),
+    "PUT /tasks/{guid}/state": lambda s: s.tasks.cancel(s.task),
+    "PUT /tasks/state": lambda s: s.tasks.set_states([s.task], State.CANCELLED, "no longer needed"),
+    "PUT /tasks/{guid}/backup-type": lambda s: s.node.backup_type(s.running, BackupType.FULL),
+    "PUT /tasks/{guid}/progress": lambda s: s.node.progress(s.running, 66.5),
+    "PUT /tasks/{guid}/cloud-progress": lambda s: s.node.cloud_progress(s.running, 3, 10),
+    "PUT /tasks/{guid}/os-progress": lambda s: s.node.os_progress(s.running, 3, 10),
+    "PUT /tasks/{guid}/restore-host-id": lambda s: s.node.restore_host_id(s.running, "host-1"),
+    "PUT /tasks/{guid}/restore-storage-id": lambda s: s.node.restore_storage_id(s.running, "st-1"),
+    "PUT /tasks/{guid}/transfer-info": lambda s: s.node.transfer_info(
+        s.running, {"transferredBytes": 1}
+    ),
+    "PUT /tasks/{guid}/transfer-rate": lambda s: s.node.transfer_rate(s.running, 1.5, 4),
+    "PUT /tasks/{guid}/transfer-rate/incremental": lambda s: s.node.transfer_more(
+        s.running, 1.5, 4, 1
+    ),
+    "POST /tasks/{guid}/task-files": lambda s: s.node.files(
+        s.running, [{"backupFile": {"guid": s.guid}}]
+    ),
+    "PUT /tasks/cbt-id": lambda s: s.node.cbt_id(s.running, "checkpoint-1"),
+    "PUT /tasks/inc-snap-required": lambda s: s.node.inc_snap_required(s.running, False),
+    "POST /tasks/inventory": lambda s: s.node.inventory(hypervisor_seen(s)),
+    "POST /tasks/instance-inventory": lambda s: s.node.instance_inventory(machine_seen(s)),
+    "POST /tasks/tape-manager-inventory": lambda s: s.node.tape_inventory(
+        {"tapeManager": {"guid": s.guid}, "tapes": []}
+    ),
+    "POST /tasks/{guid}/log": lambda s: s.node.log(s.running, "a line", "another"),
+}
+
+
+def log_in_and_out(s: Scene) -> None:
+    with Client(s.client.url) as made:
+        made.log_in("admin", PASSWORD)
+        made.log_out()
+
+
+REST: dict[str, Way] = {
+    "POST /session/login": log_in_and_out,
+    "POST /session/logout": log_in_and_out,
+    "GET /user-info": lambda s: s.client.users.me(),
+    "GET /roles": lambda s: s.client.users.roles(),
+    "GET /users": lambda s: list(s.client.users.all()),
+    "POST /users": a_user,
+    "GET /users/{guid}": lambda s: s.client.users.get(a_user(s)),
+    "PUT /users/{guid}": lambda s: s.client.users.change(a_user(s), ChangedUser(roles=["viewer"])),
+    "DELETE /users/{guid}": lambda s: s.client.users.remove(a_user(s)),
+    "GET /api-tokens": lambda s: list(s.client.users.tokens.all()),
+    "POST /api-tokens": a_token,
+    "DELETE /api-tokens/{guid}": lambda s: s.client.users.tokens.remove(a_token(s)),
+    "GET /audit-log": lambda s: s.client.users.audit(size=5),
+    "GET /nodes": lambda s: list(s.client.nodes.all()),
+    "POST /nodes": lambda s: s.other_node,
+    "GET /nodes/{guid}": lambda s: s.client.nodes.get(s.worker),
+    "PUT /nodes/{guid}": lambda s: s.client.nodes.change(s.worker, ChangedNode(name="n1")),
+    "DELETE /nodes/{guid}": lambda s: s.client.nodes.remove(s.other_node),
+    "POST /nodes/{guid}/token": lambda s: s.client.nodes.renew_token(s.other_node),
+    "POST /nodes/enrolment": lambda s: s.client.nodes.invite(),
+    "GET /hypervisors": lambda s: list(s.client.hypervisors.all()),
+    "POST /hypervisors": a_hypervisor,
+    "GET /hypervisors/{guid}": lambda s: s.client.hypervisors.get(s.hypervisor),
+    "PUT /hypervisors/{guid}": lambda s: s.client.hypervisors.change(
+        s.hypervisor, ChangedHypervisor(name="hv")
+    ),
+    "DELETE /hypervisors/{guid}": lambda s: s.client.hypervisors.remove(a_hypervisor(s)),
+    "GET /virtual-machines": lambda s: list(s.client.machines.all()),
+    "GET /virtual-machines/{guid}": lambda s: s.client.machines.get(s.machine),
+    "DELETE /virtual-machines/{guid}": lambda s: s.client.machines.remove(s.machine),
+    "DELETE /virtual-machines/all-non-present": lambda s: s.client.machines.remove_absent(),
+    "PUT /virtual-machines/{guid}/settings": lambda s: s.client.machines.set(
+        s.machine, MachineSettings()
+    ),
+    "POST /virtual-machines/incremental-not-possible": lambda s: s.client.machines.not_incremental(
+        s.served.machines
+    ),
+    "GET /virtual-machine-disks": lambda s: s.client.machines.disks(s.machine),
+    "PUT /virtual-machine-disks/{guid}/settings": lambda s: s.client.machines.set_disk(
+        s.guid, excluded=True
+    ),
+    "GET /backup-destinations": lambda s: list(s.client.destinations.all()),
+    "POST /backup-destinations": a_destination,
+    "POST /backup-destinations/usable-for-vms": lambda s: s.client.destinations.usable_for(
+        [s.machine]
+    ),
+    "GET /backup-destinations/{guid}": lambda s: s.client.destinations.get(s.destination),
+    "PUT /backup-destinations/{guid}": lambda s: s.client.destinations.change(
+        s.destination, ChangedDestination(retention=Retention(keepLastNFull=4))
+    ),
+    "DELETE /backup-destinations/{guid}": lambda s: s.client.destinations.remove(a_destination(s)),
+    "GET /backups": lambda s: list(s.client.backups.all(protected_entity=s.machine)),
+    "GET /backups/{guid}": lambda s: s.client.backups.get(s.backup),
+    "PUT /backups/{guid}/description": lambda s: s.client.backups.describe(s.backup, "good"),
+    "PUT /backups/{guid}/warnings-acknowledged": lambda s: s.client.backups.acknowledge(s.backup),
+    "GET /backup-locations": lambda s: (
+        s.client.backups.locations(),
+        list(s.client.backups.all_locations()),
+    ),
+    "GET /backup-locations/{guid}": lambda s: s.client.backups.location(s.location),
+    "GET /backup-files": lambda s: s.client.backups.files(s.backup),
+    "GET /backup-files/detailed/for-restore": lambda s: s.client.backups.files_to_restore(s.backup),
+    "POST /retention/mark-backups": lambda s: s.client.backups.mark([s.location], Hint.ARCHIVE),
+    "GET /restore-jobs": lambda s: list(s.client.restores.all()),
+    "GET /restore-jobs/{guid}": lambda s: s.client.restores.get(restored(s)),
+    "GET /workflow-executions": lambda s: s.client.workflows.page(),
+    "GET /workflow-executions/{guid}": lambda s: s.client.workflows.get(s.task),
+    "DELETE /workflow-executions/{guid}": lambda s: s.client.workflows.remove(s.task),
+    "GET /dashboard/protection": lambda s: s.client.dashboard.protection(),
+    "GET /dashboard/backup-stats": lambda s: s.client.dashboard.backups(since=0),
+    "GET /dashboard/staging-space": lambda s: s.client.dashboard.staging(),
+    "GET /dashboard/backup-destination-stats": lambda s: s.client.dashboard.destinations(),
+    "GET /dashboard/vm-backup-size-stats": lambda s: s.client.dashboard.sizes(),
+    "GET /global-settings": lambda s: s.client.dashboard.settings(),
+    "POST /policies/vm-backup/list-by-entities": lambda s: s.client.machines.policies([s.machine]),
+    "GET /network/shared": lambda s: list(s.client.records.networks.shared()),
+    "GET /livez": lambda s: s.client.dashboard.alive(),
+    "GET /readyz": lambda s: s.client.dashboard.ready(),
+    "GET /openapi.json": lambda s: s.client.dashboard.openapi(),
+}
+
+
+def a_record(kind: Kind[Any]) -> Any:
+    extra = {"uuid": "u-1"} if "uuid" in kind.struct.__struct_fields__ else {}
+    return kind.add(kind.struct(name=new_guid(), **extra))
+
+
+def _of(kind: str) -> dict[str, Way]:
+    def known(s: Scene) -> Kind[Any]:
+        found: Kind[Any] = getattr(s.client.records, kind)
+        return found
+
+    path = known_paths[kind]
+    return {
+        f"GET {path}": lambda s: list(known(s).all()),
+        f"POST {path}": lambda s: a_record(known(s)),
+        f"GET {path}/{{guid}}": lambda s: known(s).get(a_record(known(s)).guid),
+        f"PUT {path}/{{guid}}": lambda s: known(s).change(
+            (one := a_record(known(s))).guid, one.what
+        ),
+        f"DELETE {path}/{{guid}}": lambda s: known(s).remove(a_record(known(s)).guid),
+    }
+
+
+_nowhere = Client("http://127.0.0.1:1")
+known_paths = {
+    name: kind.path for name, kind in vars(_nowhere.records).items() if isinstance(kind, Kind)
+}
+_nowhere.close()
+RECORDS = {key: way for kind in known_paths for key, way in _of(kind).items()}
+
+
+@pytest.fixture
+def scene(served: Served) -> Iterator[Scene]:
+    made = Scene(served)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def test_every_operation_of_the_contract_and_of_the_server_has_a_method():
+    assert set(CONTRACT) <= set(TASKS)
+    assert set(TABLE) - OTHERS == set(TASKS) | set(REST) | set(RECORDS)
+
+
+@pytest.mark.parametrize("key", TASKS)
+def test_a_task_operation_is_asked_for_and_its_answer_understood(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, key: str
+):
+    check(scene, monkeypatch, key, TASKS[key])
+
+
+def test_every_other_operation_is_asked_for_and_its_answer_understood(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+):
+    for key, way in (REST | RECORDS).items():
+        check(scene, monkeypatch, key, way)
+
+
+def check(scene: Scene, monkeypatch: pytest.MonkeyPatch, key: str, way: Way) -> None:
+    refused = (KindUnavailable,)
+    if key in ("DELETE /virtual-machines/{guid}", "PUT /virtual-machine-disks/{guid}/settings"):
+        refused += (Conflict, NotFound)  # type: ignore[assignment]
+    with monkeypatch.context() as patch:
+        seen = watch(patch)
+        with contextlib.suppress(*refused):
+            way(scene)
+    assert key in seen, seen
+
+
+def test_a_list_is_read_page_by_page_by_its_cursor(scene: Scene, monkeypatch: pytest.MonkeyPatch):
+    scene.served.rest()
+    asked = [str(scene.served.export()["guid"]) for _ in range(7)]
+    calls = watch(monkeypatch)
+    found = [task.guid for task in scene.tasks.all(size=3)]
+    assert sorted(found) == sorted(asked)
+    assert len(calls) == 3
+    calls.clear()
+    assert sorted(t.guid for t in scene.tasks.all(size=3, orderBy="startTime")) == sorted(asked)
+    page = scene.tasks.page(size=3)
+    assert (page.total, len(page.rows)) == (7, 3)
+    after = scene.tasks.page(size=3, cursor=page.cursor or "")
+    assert not {t.guid for t in page.rows} & {t.guid for t in after.rows}
+    machines = [one.name for one in scene.client.machines.all(size=1)]
+    assert len(machines) == len(set(machines)) >= 2
+
+
+def test_the_same_key_makes_the_same_tasks(scene: Scene):
+    request = a_backup(scene)
+    [one] = scene.tasks.export(request, key=scene.guid)
+    [two] = scene.tasks.export(request, key=scene.guid)
+    [three] = scene.tasks.export(request)
+    assert one.guid == two.guid != three.guid
+
+
+def test_a_task_is_followed_through_those_that_follow_it(scene: Scene):
+    scene.served.rest()
+    plans = scene.tasks.follow(scene.running, every=0.0)
+    assert [task.type.name for task in next(plans)] == ["EXPORT"]
+    scene.served.state(scene.running, "FINISHED")
+    states = [[task.state.name for task in next(plans)]]
+    [store] = scene.tasks.get(scene.running, extended=True).followers or []
+    scene.served.run(store.guid, {"stored": 5})
+    states += [[task.state.name for task in plan] for plan in plans]
+    assert states == [["FINISHED", "QUEUED"], ["FINISHED", "FINISHED"]]
+    assert [task.guid for task in scene.tasks.wait(scene.running)] == [scene.running, store.guid]
+
+
+def test_waiting_for_what_went_wrong_says_so(scene: Scene):
+    scene.mover.tasks.set_state(scene.running, State.FAILED, "the disk is on fire")
+    with pytest.raises(TaskFailed, match="the disk is on fire"):
+        scene.tasks.wait(scene.running)
+    scene.tasks.cancel(scene.task)
+    with pytest.raises(Cancelled, match="Cancelled by user"):
+        scene.tasks.wait(scene.task)
+
+
+def test_names_stand_for_guids_where_they_are_unique(scene: Scene):
+    machines = scene.client.machines
+    assert machines.find("db").guid == machines.find(scene.machine).guid == scene.machine
+    scene.served.stored()
+    scene.served.stored()
+    with pytest.raises(Malformed, match="several"):
+        scene.client.backups.find("db")  # a backup bears the name of its machine
+    with pytest.raises(NotFound, match="there is no virtual machine 'nobody'"):
+        machines.find("nobody")
+
+
+def test_a_record_can_be_changed_and_sent_back(scene: Scene):
+    policies = scene.client.records.backup_policies
+    made = policies.add(Policy(name=new_guid(), priority=80))
+    made.what.active = False
+    changed = policies.change(made.guid, made.what)
+    assert (changed.what.active, changed.what.priority) == (False, 80)
+    assert changed.shown["autoAssignMode"]["name"] == "DISABLED"
+
+
+def test_errors_are_those_of_the_server(scene: Scene):
+    with pytest.raises(NotFound):
+        scene.tasks.get(new_guid())
+    with pytest.raises(Forbidden):
+        scene.client.tasks.node.progress(scene.running, 1)
+    with pytest.raises(Malformed) as caught:
+        scene.tasks.export(export.Request(protectedEntities=[]))
+    assert caught.value.details["field"] == "protectedEntities"
+    with pytest.raises(Unauthenticated), Client(scene.client.url, "nobody") as stranger:
+        stranger.users.me()
+    with pytest.raises(Unavailable), Client("http://127.0.0.1:1") as nowhere:
+        nowhere.users.me()
+    assert issubclass(KindUnavailable, errors.Conflict)

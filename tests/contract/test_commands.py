@@ -1,0 +1,138 @@
+"""Every action has its command: the page on the command line is carried out row by row."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from haulback.cli.main import app as commands
+from haulback.errors import HaulbackError
+from haulback.ids import new_guid
+from haulback.inventory.requests import NewToken, NewUser
+from haulback.server.http.access import TABLE
+from tests.contract.conftest import PASSWORD, Served
+from tests.contract.scene import Scene, watch
+from tests.contract.test_client import CONTRACT, OTHERS, a_plan, hypervisor_seen, known_paths
+
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "cli.md"
+ROWS = re.findall(r"^\| `([A-Z]+ /[^`]*)` \| `([^`]+)` \|$", PAGE.read_text(), re.MULTILINE)
+ABOUT_ITSELF = {"GET /livez", "GET /readyz", "GET /openapi.json", "GET /global-settings"}
+LISTED = ("GET /backup-locations/{guid}", "GET /users/{guid}")  # a command that lists shows them
+
+
+@pytest.fixture
+def scene(served: Served) -> Iterator[Scene]:
+    made = Scene(served)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def words(s: Scene, line: str, folder: Path) -> list[str]:
+    """A line of the page with real things in place of its capital words."""
+    return [_real(s, word, folder) if word.isupper() else word for word in shlex.split(line)]
+
+
+def _real(s: Scene, word: str, folder: Path) -> str:
+    found: dict[str, Any] = {
+        "TASK": lambda: s.task,
+        "MACHINE": lambda: s.with_disks(),
+        "NODE": lambda: s.worker,
+        "OTHER": lambda: s.other_node,
+        "HYPERVISOR": lambda: s.hypervisor,
+        "DESTINATION": lambda: s.destination,
+        "BACKUP": lambda: s.backup,
+        "PLAN": lambda: a_plan(s),
+        "WORKFLOW": lambda: s.task,
+        "USER": lambda: s.client.users.add(NewUser(f"u-{new_guid()}", PASSWORD, ["viewer"])).login,
+        "TOKEN": lambda: s.client.users.tokens.add(NewToken("t")).guid,
+        "FILE": lambda: str(folder / "file"),
+        "FILES": lambda: str(folder / "files"),
+    }
+    return str(found.get(word, lambda: s.guid)())
+
+
+def test_every_operation_is_on_the_page():
+    shown = {key for key, _ in ROWS}
+    assert set(CONTRACT) <= shown
+    records = {key for key in TABLE if key.partition(" ")[2].removesuffix("/{guid}") in RECORDS}
+    sessions = {"POST /session/login", "POST /tasks/{guid}/log"}
+    assert set(TABLE) - OTHERS - records - ABOUT_ITSELF - sessions - set(LISTED) == shown
+
+
+RECORDS = set(known_paths.values())
+
+
+@pytest.mark.parametrize(("key", "line"), ROWS)
+def test_a_command_asks_for_its_operation(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, key: str, line: str
+):
+    as_node = line.startswith("task node")
+    if as_node:
+        scene.task = scene.running  # type: ignore[misc]
+    (tmp_path / "file").write_text(json.dumps(hypervisor_seen(scene) if as_node else {}))
+    (tmp_path / "files").write_text(json.dumps([{"backupFile": scene.guid}]))
+    monkeypatch.setenv("HAULBACK_SERVER", scene.client.url)
+    monkeypatch.setenv("HAULBACK_TOKEN", scene.served.mover if as_node else _token(scene))
+    monkeypatch.setenv("HAULBACK_NEW_PASSWORD", PASSWORD)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.setattr("haulback.cli.places.watch", lambda client, heads: None)
+    given = words(scene, line, tmp_path)
+    asked = watch(monkeypatch)
+    with contextlib.suppress(HaulbackError):
+        commands(given, exit_on_error=False, result_action="return_value")
+    asked.close()
+    assert key in asked
+
+
+def _token(scene: Scene) -> str:
+    """A login of its own: one of the commands ends it."""
+    answer = scene.served.login()
+    scene.served.http.cookies.clear()
+    return str(answer.headers["x-session-token"])
+
+
+def test_a_command_that_only_asks_loads_neither_server_nor_kinds():
+    nouns = ("tasks", "backups", "restores", "machines", "places", "people", "records", "nodes")
+    names = ", ".join(f"haulback.cli.{noun}" for noun in nouns)
+    heavy = ("haulback.server", "haulback.kinds", "haulback.node.", "numpy", "litestar")
+    code = f"import sys, {names}\nprint([m for m in sys.modules if m.startswith({heavy})])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("noun", ["policy", "project", "network"])
+def test_a_record_is_written_changed_and_removed_in_words(
+    scene: Scene,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    noun: str,
+):
+    monkeypatch.setenv("HAULBACK_SERVER", scene.client.url)
+    monkeypatch.setenv("HAULBACK_TOKEN", scene.served.person)
+
+    asked = watch(monkeypatch)
+
+    def said(*given: str) -> str:
+        commands([noun, *given], exit_on_error=False, result_action="return_value")
+        return capsys.readouterr().out
+
+    name = f"record {new_guid()}"
+    member = {"policy": "priority", "project": "uuid", "network": "uuid"}[noun]
+    guid = said("add", name, f"{member}=70").strip()
+    assert name in said("ls")
+    said("set", name, f"{member}=80")
+    assert str(json.loads(said("show", guid))[member]) == "80"
+    said("rm", name)
+    assert name not in said("ls", "-o", "json")
+    asked.close()
