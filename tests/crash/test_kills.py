@@ -76,6 +76,8 @@ class Story:
             )
             self.write(name, 6 << 20)
         self.entities = site.sync()
+        keep = {"retention": {"keepLastNFull": 3, "keepLastNIncremental": 5}}
+        site.api.put(f"/backup-destinations/{site.destination['guid']}", keep)
 
     def round(self, number: int) -> None:
         """Change, submit, kill somewhere in the middle, restart, wait, check."""
@@ -87,6 +89,8 @@ class Story:
             digest = hashlib.sha256(self.content[name]).hexdigest()
             self.expected[export["backup"]["guid"]] = digest
         restored = self.import_some() if self.chance.random() < 0.3 else None
+        if self.chance.random() < 0.4:
+            self.clean_up()
         time.sleep(self.chance.random() * 1.2)  # the moment is what is being tested
         self.kill(self.chance.choice(("node", "node", "server", "both")))
         self.site.all_final()
@@ -112,6 +116,10 @@ class Story:
         body = {"backup": guid, "hypervisor": hypervisor, "restoredPeName": "back"}
         self.site.api.post("/tasks/restore-and-import", body)
         return guid
+
+    def clean_up(self) -> None:
+        body = {"backupDestinations": [self.site.destination["guid"]]}
+        self.site.api.post("/tasks/remove-old-backups", body)
 
     def kill(self, victim: str) -> None:
         if victim in ("server", "both"):
@@ -176,10 +184,18 @@ class Story:
 
     def check_all(self) -> None:
         """Every backup that counts, and the repository as a whole."""
+        removed = self.site.api.get("/backups", {"status": "SUCCESS_REMOVED"})
+        made = len(self.backups()) + len(removed)
+        assert made > KILLS // 2, "most rounds should have made backups all the same"
+        for _ in range(2):  # what the first leaves for fear of somebody, the second takes
+            self.clean_up()
+            self.site.all_final()
         backups = self.backups()
-        assert len(backups) > KILLS // 2, "most rounds should have made backups all the same"
         for backup in backups:
             self.check(str(backup["guid"]))
+        stored = {path.name for path in self.site.repository.glob("manifests/*")}
+        assert stored == {backup["guid"] for backup in backups}, "removed, and nothing else"
+        assert list(self.site.repository.glob("graves/*")) == []
         with ThreadPoolExecutor(2) as pool:
             report = verify(self.repository(), Depth(3), pool)
         assert report.findings == []

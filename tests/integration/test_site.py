@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from haulback.client.api import Api
-from haulback.errors import Malformed, Unavailable
+from haulback.errors import Conflict, Malformed, Unavailable
 from haulback.server.serve import Server, Settings
 from tests import databases
 from tests.certificates import self_signed
@@ -24,12 +24,6 @@ from tests.images import needs_qemu, qcow2_machine, qemu_img, qemu_io, raw_machi
 from tests.programs import PASSWORD, Program, Site
 
 HAULBACK = (sys.executable, "-m", "haulback")
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[str]:
-    with databases.cluster() as found:
-        yield found
 
 
 @pytest.fixture
@@ -270,3 +264,58 @@ def test_server_and_node_stop_quietly(site: Site):
     assert site.server.end(signal.SIGTERM) == 0
     assert site.node.end(signal.SIGTERM) == 0
     assert "Traceback" not in site.log.read_text()
+
+
+@needs_qemu
+def test_space_comes_back_and_what_is_kept_is_restored(site: Site):
+    image = qcow2_machine(site.machines, "db", str(uuid.uuid4()), "64M")
+    place = f"/backup-destinations/{site.destination['guid']}"
+    kept: dict[str, Any] = {}
+    for number in range(3):
+        source = site.folder / "patch"
+        source.write_bytes(os.urandom(8 << 20))
+        qemu_io(image, f"write -q -s {source} 0 8M")
+        kept = site.backed_up(site.sync()["db"], "INCREMENTAL" if number else "FULL")
+    stored = sum(path.stat().st_size for path in site.repository.rglob("*") if path.is_file())
+    keep = {"retention": {"keepLastNFull": 1, "keepLastNIncremental": 1}}
+    site.api.put(place, keep)
+    locations = [b["backupLocations"][0]["guid"] for b in site.api.get("/backups")]
+    full = site.api.get("/backups", {"type": "FULL"})[0]["backupLocations"][0]["guid"]
+    mark = {"backupLocations": [full], "retentionHint": "TO_REMOVE"}
+    site.api.post("/retention/mark-backups", mark)
+    for _ in range(2):
+        body = {"backupDestinations": [site.destination["guid"]]}
+        [task] = site.api.post("/tasks/remove-old-backups", body)
+        site.finished(task["guid"])
+    statuses = [b["status"]["name"] for b in site.api.get("/backups")]
+    assert statuses == ["SUCCESS", "SUCCESS_REMOVED", "SUCCESS_REMOVED"]
+    assert len(locations) == 3
+    left = sum(path.stat().st_size for path in site.repository.rglob("*") if path.is_file())
+    assert left < stored * 0.6
+    target = site.roots / "db"
+    site.finished(restore(site, kept, str(target))["guid"])
+    raw = (target / "disk0.raw").read_bytes()
+    assert raw[: 8 << 20] == (site.folder / "patch").read_bytes()
+
+
+def test_deleting_a_machine_removes_its_backups_and_then_its_record(site: Site):
+    machine = add_raw(site)
+    site.backed_up(machine)
+    shutil.rmtree(site.machines / "web")
+    site.sync()
+    [task] = site.api.post("/tasks/delete", {"value": machine})
+    site.finished(task["guid"])
+    assert site.api.get("/virtual-machines") == []
+    assert site.api.get("/backups") == []
+    assert not list(site.repository.glob("manifests/*"))
+    assert not list(site.repository.glob("packs/*/*"))
+    assert site.api.post("/tasks/delete", {"value": machine}) == []
+
+
+def test_a_disk_that_is_excluded_is_not_backed_up(site: Site):
+    machine = add_raw(site)
+    [disk] = site.api.get("/virtual-machine-disks", {"virtual-machine": machine})
+    with pytest.raises(Conflict):
+        site.api.put(
+            f"/virtual-machine-disks/{disk['guid']}/settings", {"excludedFromBackup": True}
+        )

@@ -193,6 +193,9 @@ class Catalogue(Protocol):
     def is_busy(self, entity: str) -> bool:
         """Whether a task is under way or waits that must not lose the entity's backups."""
 
+    def is_in_use(self, backup: Backup) -> bool:
+        """Whether a task reads a backup, or is making an increment that builds on it."""
+
     def is_scheduled(self, entity: str) -> bool:
         """Whether an active incremental schedule applies to an entity."""
 

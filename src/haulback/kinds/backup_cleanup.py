@@ -59,8 +59,7 @@ def start(task: Task, ledger: Ledger, catalogue: Catalogue) -> None:
     entities = {one.entity: catalogue.entity(one.entity) for one in stored}
     present = {guid for guid, entity in entities.items() if entity.present}
     for guid in retention.surplus(stored, retention.of(to.settings), ledger.now, present):
-        one = catalogue.backup(guid)
-        if not catalogue.is_busy(one.entity):
+        if not catalogue.is_in_use(catalogue.backup(guid)):
             ledger.remove([guid], "removed by retention")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import ipaddress
 import logging
 import secrets
@@ -95,6 +96,8 @@ class Server:
         """Answer until `stop`, SIGTERM or SIGINT."""
         upkeep.start(self.app)
         self._upkeep.start()
+        gc.collect()
+        gc.freeze()  # what was loaded stays: a collection need not look at it again
         try:
             self._uvicorn.run(sockets=[self._socket])
         finally:

@@ -144,6 +144,13 @@ class SqlCatalogue:
         where = (_LIVE, table.entity == entity, table.type.in_(_BUSY))
         return self._sql.scalar(sa.select(table.guid).where(*where).limit(1)) is not None
 
+    def is_in_use(self, backup: Backup) -> bool:
+        table = tables.task.c
+        where = (_LIVE, table.entity == backup.entity, table.type.in_(_BUSY))
+        live = set(self._sql.scalars(sa.select(table.backup).where(*where)))
+        bases = {base.backup for base in self.bases(backup.entity)}
+        return backup.guid in live or (backup.guid in bases and bool(live))
+
     def is_scheduled(self, entity: str) -> bool:
         """By way of the policy that the entity has, its rules, and their schedules."""
         schedules = self._incremental_rules()

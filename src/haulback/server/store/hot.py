@@ -5,11 +5,12 @@ both databases.  Everything else goes through SQLAlchemy.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
+_FEW = 20
 _NAMED = re.compile(r"(?<![:\w]):([a-z_]+)")
 
 
@@ -50,3 +51,24 @@ class Hot:
         cursor.executemany(self._text(sql), list(params))
         count: int = cursor.rowcount
         return count
+
+
+class Insert:
+    """Adding rows of some columns to a table; many at once are copied in where that is faster."""
+
+    def __init__(self, table: str, columns: Sequence[str]) -> None:
+        self._columns = tuple(columns)
+        names = ", ".join(self._columns)
+        places = ", ".join(f":{name}" for name in self._columns)
+        self._one = Hot(f"INSERT INTO {table} ({names}) VALUES ({places})")
+        self._copy = f"COPY {table} ({names}) FROM STDIN"
+
+    def __call__(self, sql: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+        if len(rows) <= _FEW or sql.dialect.name == "sqlite":
+            if rows:
+                self._one.many(sql, rows)
+            return
+        cursor: Any = sql.connection.cursor()
+        with cursor.copy(self._copy) as copy:
+            for row in rows:
+                copy.write_row([row[name] for name in self._columns])

@@ -14,9 +14,11 @@ from haulback.inventory import retention
 from haulback.inventory.records import NOT_DECIDED, REMOVED, Backup, Base, Entity, Hypervisor
 from haulback.server.store import catalogue, tables
 from haulback.server.store.catalogue import row_of
+from haulback.server.store.hot import Insert
 from haulback.tasks.record import NewBackup, NewRestoreJob, Task
 from haulback.wire import Named
 
+_BACKUPS = Insert("backup", Backup.__struct_fields__)
 _QUEUED = {"EXPORT": "queuedExportTime", "STORE": "queuedStoreTime", "RESTORE": "queuedRestoreTime"}
 _RAN = {"EXPORT": "exportTime", "STORE": "storeTime", "RESTORE": "restoreTime"}
 _QUEUED |= {"IMPORT": "queuedImportTime", "MOUNT": "queuedMountTime"}
@@ -44,8 +46,7 @@ class SqlLedger:
             )
             for entry in new
         ]
-        if rows:
-            self._sql.execute(sa.insert(tables.backup), rows)
+        _BACKUPS(self._sql, rows)
 
     def begun_again(self, backup: str, why: str) -> Named:
         """A new entry in place of a backup that cannot be completed, which has failed."""

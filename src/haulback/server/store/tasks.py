@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from haulback.errors import Conflict, NotFound
 from haulback.server.scope import EVERYTHING, Scope
-from haulback.server.store.hot import Hot
+from haulback.server.store.hot import Hot, Insert
 from haulback.server.store.tables import REF_COLUMNS
 from haulback.server.store.tables import task as table
 from haulback.tasks.record import Task
@@ -25,9 +25,7 @@ _NAMES = Task.__struct_fields__
 COLUMNS = [table.c[name] for name in _NAMES]
 LIST = ", ".join(f"task.{name}" for name in _NAMES)  # the same, in a statement's text
 _ALL = (*_NAMES, *REF_COLUMNS.values(), "names")
-_INSERT = Hot(
-    f"INSERT INTO task ({', '.join(_ALL)}) VALUES ({', '.join(f':{name}' for name in _ALL)})"
-)
+_INSERT = Insert("task", _ALL)
 _ONE = Hot(f"SELECT {LIST} FROM task WHERE guid = :guid")
 _ONE_LOCKED = Hot(f"SELECT {LIST} FROM task WHERE guid = :guid", " FOR UPDATE")
 _FOLLOWERS = Hot(
@@ -38,8 +36,7 @@ _FOLLOWERS = Hot(
 def insert(connection: sa.Connection, tasks: Iterable[Task]) -> None:
     """Add tasks, and what they refer to as columns."""
     rows = [_encode({**msgspec.structs.asdict(t), **_about(t)}) for t in tasks]
-    if rows:
-        _INSERT.many(connection, rows)
+    _INSERT(connection, rows)
 
 
 def _about(task: Task) -> dict[str, Any]:
