@@ -118,8 +118,6 @@ def _wait(port: int) -> None:
 
 def batches(one: Site, count: int = 2000) -> float:
     """Tasks a second, offered, taken and finished a hundred at a time."""
-    with psycopg.connect(one.url) as sql:
-        sql.execute("UPDATE task SET priority = 100 WHERE false")
     begun, done = time.perf_counter(), 0
     while done < count:
         offers = one.mover("GET", "/api/tasks/queued?size=100")
@@ -198,6 +196,24 @@ def _first(one: Site, path: str) -> str:
     return str(one._first_cursor)  # type: ignore[attr-defined]
 
 
+def thousand(one: Site) -> float:
+    """Seconds of one request for a thousand backups: a thousand EXPORTs and STOREs."""
+    seen = [{"uuid": str(uuid.uuid4()), "name": f"m{i}"} for i in range(1000)]
+    body = {"hypervisors": [{"guid": one.hypervisor}], "priority": 100}
+    [sync] = one.people("POST", "/api/tasks/inventory-sync", body)
+    path = f"/api/tasks/{sync['guid']}/state"
+    one.mover("PUT", path, "RUNNING")
+    found = {"type": "x", "task": sync["guid"], "virtualMachines": seen}
+    one.mover("POST", "/api/tasks/inventory", found)
+    one.mover("PUT", path, "FINISHED")
+    place = {"name": uuid.uuid4().hex, "path": "/d", "node": {"guid": one.node_guid}}
+    to = one.people("POST", "/api/backup-destinations", place)["guid"]
+    machines = one.people("GET", "/api/virtual-machines")
+    wanted = [{"guid": machine["guid"]} for machine in machines]
+    export = {"protectedEntities": wanted, "backupDestination": to}
+    return each(lambda: one.people("POST", "/api/tasks/export", export), 5)
+
+
 def peer(python: str, cluster: str, count: int) -> Figures:
     """Procrastinate's figures on the same PostgreSQL."""
     url = databases.new_database(cluster, "peer")
@@ -235,6 +251,7 @@ def main() -> None:
                 "p99": waits[int(len(waits) * 0.99)],
             }
             found["batches"] = batches(one)
+            found["a thousand in one request"] = thousand(one)
             found["depth"] = depth(one, min(100, wanted.tasks // 1000 - 1))
             fill(url, 100_000, opened=False)
             offer = each(lambda: one.mover("GET", "/api/tasks/queued?size=1"), 20)
