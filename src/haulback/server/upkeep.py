@@ -11,7 +11,8 @@ from haulback.server.store import life, queue, tasks, trail
 from haulback.tasks.states import State
 
 _JUMP_MS = 1_000
-KEEP_MS = 30 * 86_400_000  # how long a removed task can still be asked for its log and rate
+LISTED_MS = 14 * 86_400_000  # how long a task that ended stays on the lists
+KEEP_MS = 30 * 86_400_000  # how long one off the lists can still be asked for its log and rate
 log = logging.getLogger(__name__)
 
 
@@ -30,7 +31,9 @@ def tick(app: App) -> None:
     _end_late(app)
     _end_stubborn(app)
     with app.store.write() as sql:
-        tasks.forget(sql, app.clock.now_ms() - KEEP_MS)
+        now = app.clock.now_ms()
+        tasks.archive(sql, now, now - LISTED_MS)
+        tasks.forget(sql, now - KEEP_MS)
         trail.forget(sql, app.clock.now_ms())
     if opened or lost:
         app.bell.ring()

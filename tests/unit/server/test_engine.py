@@ -88,3 +88,17 @@ def test_an_offer_reads_the_index_of_ready_tasks_and_sorts_nothing(tmp_path: Pat
     store.close()
     assert any("USING INDEX task_ready (lane=? AND pinned_node=?)" in step for step in plan), plan
     assert not any("SCAN" in step or "TEMP B-TREE" in step for step in plan), plan
+
+
+def test_a_question_that_takes_too_long_is_given_up(url: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("haulback.server.store.engine.LONGEST_READ_MS", 200)
+    monkeypatch.setattr("haulback.server.store.engine._STEPS", 1000)
+    store = open_store(url)
+    endless = (
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(i) FROM n"
+    )
+    with pytest.raises(Unavailable), store.read() as sql:
+        sql.exec_driver_sql(endless)
+    with store.read() as sql:
+        assert sql.scalar(sa.text("SELECT 1")) == 1
+    store.close()

@@ -518,3 +518,17 @@ def test_a_store_whose_base_is_gone_begins_the_backup_anew_once(house: House):
     movers.add_results(house.app, node, second.guid, {"failure": "base_gone"})
     house.fail(node, second)
     assert people.page(house.app, Filter(states=["QUEUED"], types=["EXPORT", "STORE"]))[1] == 0
+
+
+def test_a_task_that_ended_leaves_the_lists_after_a_while(house: House):
+    node = house.node()
+    [export] = house.export()
+    house.take(node, export)
+    house.fail(node, export)
+    house.clock.now += upkeep.LISTED_MS
+    upkeep.tick(house.app)
+    assert house.row(export).archived is False
+    house.clock.now += 1
+    upkeep.tick(house.app)
+    house.refuses(NotFound, people.look, house.app, export.guid)
+    assert people.log(house.app, export.guid) == []

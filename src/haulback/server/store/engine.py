@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,6 +21,8 @@ from haulback.disk import hold
 from haulback.errors import Conflict, Malformed, NotFound, Unavailable
 
 _WAIT_MS = 30_000
+LONGEST_READ_MS = 30_000  # a list that no index serves ends with 503 after so long
+_STEPS = 100_000  # of SQLite's machine, between two looks at the time
 _CONNECTIONS = 16  # as many as threads answer requests
 
 
@@ -33,7 +36,10 @@ class Store:
             # Every statement sees what is committed when it begins, with or without a transaction
             # around it: reading without one saves two trips to the database.
             self._reader = sa.create_engine(
-                engine.url, pool_size=_CONNECTIONS, isolation_level="AUTOCOMMIT"
+                engine.url,
+                pool_size=_CONNECTIONS,
+                isolation_level="AUTOCOMMIT",
+                connect_args={"options": f"-c statement_timeout={LONGEST_READ_MS}"},
             )
         self.is_sqlite = engine.dialect.name == "sqlite"
         self._writer = threading.Lock()
@@ -42,7 +48,16 @@ class Store:
     def read(self) -> Iterator[sa.Connection]:
         """To read: on SQLite one moment, on PostgreSQL what is committed at each statement."""
         with mapped(), self._reader.begin() as connection:
-            yield connection
+            if not self.is_sqlite:
+                yield connection
+                return
+            plain: Any = connection.connection.driver_connection
+            end = time.monotonic() + LONGEST_READ_MS / 1000
+            plain.set_progress_handler(lambda: time.monotonic() > end, _STEPS)
+            try:
+                yield connection
+            finally:
+                plain.set_progress_handler(None, 0)
 
     @contextmanager
     def snapshot(self) -> Iterator[sa.Connection]:

@@ -79,6 +79,7 @@ task = Table(
 
 _READY = text("ready")
 VISIBLE = text("NOT archived AND state <> 'PLANNED'")  # what lists show
+ENDED = text("NOT archived AND state IN ('FINISHED', 'FAILED', 'CANCELLED')")
 _QUEUED = text("state = 'QUEUED'")
 _RUNNING = text("state = 'RUNNING'")
 for name, columns, where in (
@@ -92,6 +93,7 @@ for name, columns, where in (
     # not of all rows: SQLite would take it for every question that begins with a state
     ("task_state", ("state", "created"), VISIBLE),
     ("task_archived", ("finished",), text("archived")),
+    ("task_ended", ("finished",), ENDED),
     ("task_type", ("type", "created"), VISIBLE),
     ("task_node", ("node", "created"), VISIBLE),
     ("task_entity", ("entity", "created"), VISIBLE),

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from haulback.errors import Conflict, NotFound
 from haulback.server.scope import EVERYTHING, Scope
 from haulback.server.store.hot import Hot, Insert
-from haulback.server.store.tables import REF_COLUMNS
+from haulback.server.store.tables import ENDED, REF_COLUMNS
 from haulback.server.store.tables import task as table
 from haulback.tasks.record import Task
 from haulback.tasks.states import PLANNED
@@ -87,6 +87,13 @@ def forget(connection: sa.Connection, before: int, limit: int = 200) -> int:
     archived = sa.select(table.c.guid).where(sa.text("archived"), table.c.finished < before)
     done = connection.execute(sa.delete(table).where(table.c.guid.in_(archived.limit(limit))))
     return done.rowcount
+
+
+def archive(connection: sa.Connection, now: int, before: int, limit: int = 500) -> int:
+    """Take some tasks that ended before a time off the lists; they still answer by guid."""
+    ended = sa.select(table.c.guid).where(ENDED, table.c.finished < before).limit(limit)
+    change = sa.update(table).where(table.c.guid.in_(ended)).values(archived=True, modified=now)
+    return connection.execute(change).rowcount
 
 
 def followers(connection: sa.Connection, guid: str) -> list[Task]:

@@ -13,6 +13,7 @@ down_revision = "0001"
 
 _GUID = sa.String(36)
 _VISIBLE = "NOT archived AND state <> 'PLANNED'"
+_ENDED = "NOT archived AND state IN ('FINISHED', 'FAILED', 'CANCELLED')"
 _REFS = {
     "protectedEntity": "entity",
     "backup": "backup",
@@ -180,6 +181,7 @@ def _audit() -> None:
 
 def _indexes() -> None:
     for name, columns, where in (
+        ("task_ended", ["finished"], _ENDED),
         ("task_type", ["type", "created"], _VISIBLE),
         ("task_node", ["node", "created"], _VISIBLE),
         ("task_entity", ["entity", "created"], _VISIBLE),
