@@ -15,13 +15,20 @@ from typing import Any
 import pytest
 
 from haulback.cli.main import app as commands
-from haulback.errors import HaulbackError
+from haulback.errors import Conflict, NotFound
 from haulback.ids import new_guid
 from haulback.inventory.requests import NewToken, NewUser
 from haulback.server.http.access import TABLE
 from tests.contract.conftest import PASSWORD, Served
 from tests.contract.scene import Scene, watch
-from tests.contract.test_client import CONTRACT, OTHERS, a_plan, hypervisor_seen, known_paths
+from tests.contract.test_client import (
+    CONTRACT,
+    OTHERS,
+    a_plan,
+    hypervisor_seen,
+    known_paths,
+    machine_seen,
+)
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "cli.md"
 ROWS = re.findall(r"^\| `([A-Z]+ /[^`]*)` \| `([^`]+)` \|$", PAGE.read_text(), re.MULTILINE)
@@ -80,7 +87,8 @@ def test_a_command_asks_for_its_operation(
     as_node = line.startswith("task node")
     if as_node:
         scene.task = scene.running  # type: ignore[misc]
-    (tmp_path / "file").write_text(json.dumps(hypervisor_seen(scene) if as_node else {}))
+        seen = machine_seen(scene) if "instance" in line else hypervisor_seen(scene)
+        (tmp_path / "file").write_text(json.dumps(seen))
     (tmp_path / "files").write_text(json.dumps([{"backupFile": scene.guid}]))
     monkeypatch.setenv("HAULBACK_SERVER", scene.client.url)
     monkeypatch.setenv("HAULBACK_TOKEN", scene.served.mover if as_node else _token(scene))
@@ -89,7 +97,7 @@ def test_a_command_asks_for_its_operation(
     monkeypatch.setattr("haulback.cli.places.watch", lambda client, heads: None)
     given = words(scene, line, tmp_path)
     asked = watch(monkeypatch)
-    with contextlib.suppress(HaulbackError):
+    with contextlib.suppress(Conflict, NotFound):
         commands(given, exit_on_error=False, result_action="return_value")
     asked.close()
     assert key in asked
