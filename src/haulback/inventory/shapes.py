@@ -327,7 +327,7 @@ class SizeStats(msgspec.Struct, kw_only=True):
     restoreSizeStatsResponses: dict[str, int]
 
 
-class AuditEntry(msgspec.Struct):
+class AuditEntry(msgspec.Struct, omit_defaults=True):
     """One write: who (`caller`, `login`), what, when (epoch ms), and what it changed."""
 
     number: int
@@ -335,6 +335,6 @@ class AuditEntry(msgspec.Struct):
     caller: str
     login: str
     operation: str
-    subject: str | None
+    subject: str | None = None
     before: Any = None
     after: Any = None

@@ -8,18 +8,15 @@ import msgspec
 import sqlalchemy as sa
 
 from haulback.errors import Conflict, Fenced, Forbidden, HaulbackError, Malformed
-from haulback.kinds.inventory_sync import Found, deliver
 from haulback.server.app import App
 from haulback.server.people import one_by_one
 from haulback.server.store import catalogue, life, nodes, queue, reports, tasks
 from haulback.server.store.catalogue import SqlCatalogue, all_named
 from haulback.server.store.engine import mapped
 from haulback.server.store.hot import Hot
-from haulback.server.store.ledger import SqlLedger
 from haulback.server.store.nodes import Enrolled, Node
 from haulback.tasks.record import Task
 from haulback.tasks.states import State
-from haulback.wire import Ref
 
 _REQUEUED = "its node gave it back"
 _FURTHER = (
@@ -212,7 +209,7 @@ class Order(msgspec.Struct):
 def order(app: App, who: Node, guid: str) -> Order:
     """What to do exactly, as true now; only for the node that took the task."""
     with app.store.read() as sql:
-        task = _mine(sql, who, guid)
+        task = mine(sql, who, guid)
         return Order(task.attempt, app.kinds[task.type].prepare(task, SqlCatalogue(sql)))
 
 
@@ -226,14 +223,14 @@ def progress(app: App, who: Node, guid: str, percent: float) -> None:
         statement = _PROGRESS if attempt is None else _PROGRESS_OF
         values |= {} if attempt is None else {"attempt": attempt}
         if statement.run(sql, **values) != 1:
-            _mine(sql, who, guid)
+            mine(sql, who, guid)
             raise Fenced("this attempt is over")
 
 
 def report(app: App, who: Node, guid: str, **values: Any) -> Task:
     """Write members of a running task and renew its lease.  Progress never goes back."""
     with app.store.write() as sql:
-        task = _mine(sql, who, guid, lock=True)
+        task = mine(sql, who, guid, lock=True)
         _change(app, sql, task, values)
         return task
 
@@ -241,7 +238,7 @@ def report(app: App, who: Node, guid: str, **values: Any) -> Task:
 def add_results(app: App, who: Node, guid: str, more: dict[str, Any], **values: Any) -> Task:
     """Add to what a running task reported so far, and renew its lease."""
     with app.store.write() as sql:
-        task = _mine(sql, who, guid, lock=True)
+        task = mine(sql, who, guid, lock=True)
         _change(app, sql, task, {"results": {**task.results, **more}, **values})
         return task
 
@@ -249,7 +246,7 @@ def add_results(app: App, who: Node, guid: str, more: dict[str, Any], **values: 
 def check_mine(app: App, who: Node, guid: str) -> None:
     """Raises Forbidden or Fenced unless the node runs the task."""
     with app.store.read() as sql:
-        _mine(sql, who, guid)
+        mine(sql, who, guid)
 
 
 def _change(app: App, sql: sa.Connection, task: Task, values: dict[str, Any]) -> None:
@@ -262,7 +259,7 @@ def _change(app: App, sql: sa.Connection, task: Task, values: dict[str, Any]) ->
 def add_bytes(app: App, who: Node, guid: str, sample: dict[str, Any], more: int) -> None:
     """A sample of the transfer rate whose bytes come on top of those before."""
     with app.store.write() as sql:
-        task = _mine(sql, who, guid, lock=True)
+        task = mine(sql, who, guid, lock=True)
         before = task.results.get("dataTransferRate", {}).get("transferredBytes", 0)
         _add_sample(app, sql, task, {**sample, "transferredBytes": before + more})
 
@@ -270,7 +267,7 @@ def add_bytes(app: App, who: Node, guid: str, sample: dict[str, Any], more: int)
 def add_sample(app: App, who: Node, guid: str, sample: dict[str, Any]) -> None:
     """A sample of the transfer rate; the task keeps the last ones as its history."""
     with app.store.write() as sql:
-        _add_sample(app, sql, _mine(sql, who, guid, lock=True), sample)
+        _add_sample(app, sql, mine(sql, who, guid, lock=True), sample)
 
 
 def _add_sample(app: App, sql: sa.Connection, task: Task, sample: dict[str, Any]) -> None:
@@ -282,7 +279,7 @@ def _add_sample(app: App, sql: sa.Connection, task: Task, sample: dict[str, Any]
 def inc_snap_required(app: App, who: Node, guid: str, wanted: bool) -> None:
     """Whether the export must leave a snapshot: only if an incremental schedule will use it."""
     with app.store.write() as sql:
-        task = _mine(sql, who, guid, lock=True)
+        task = mine(sql, who, guid, lock=True)
         entity = task.ref("protectedEntity")
         held = wanted and bool(entity) and SqlCatalogue(sql).is_scheduled(entity or "")
         if wanted and not held:
@@ -291,101 +288,10 @@ def inc_snap_required(app: App, who: Node, guid: str, wanted: bool) -> None:
         _change(app, sql, task, {"results": {**task.results, "incSnapRequired": held}})
 
 
-class FullInventory(msgspec.Struct):
-    """FullInventoryRequest, what of it this server keeps."""
-
-    type: str
-    task: Ref | None = None
-    hypervisor: Ref | None = None
-    virtualMachines: list[dict[str, Any]] | None = None
-
-
-def take_inventory(app: App, who: Node, wanted: FullInventory) -> None:
-    """What a node saw of a whole hypervisor whose INVENTORY_SYNC it runs.
-
-    Raises Conflict when it runs none, Forbidden for another's, Malformed.
-    """
-    with app.store.write() as sql:
-        task = _sync_of(sql, who, wanted)
-        hypervisor = task.ref("hypervisor") or ""
-        machines = _machines(wanted.virtualMachines or [])
-        if unsaved := task.params.get("unsaved"):
-            seen = msgspec.to_builtins(machines)
-            values = {**task.results, "machines": seen, "unsaved": bool(unsaved)}
-            tasks.change(sql, task, app.clock.now_ms(), results=values)
-            return  # kept until the task is FINISHED: only then the hypervisor is saved
-        since = task.started if wanted.virtualMachines is not None else None
-        deliver(hypervisor, machines, since, SqlLedger(sql, app.clock.now_ms()))
-
-
-def _sync_of(sql: sa.Connection, who: Node, wanted: FullInventory) -> Task:
-    if wanted.task:
-        task = _mine(sql, who, wanted.task.guid, lock=True)
-        if task.type != "INVENTORY_SYNC":
-            raise Conflict(f"task: is a {task.type}, not an INVENTORY_SYNC")
-        return task
-    for task in life.of_session(sql, who.session or ""):
-        same = wanted.hypervisor in (None, Ref(task.ref("hypervisor") or ""))
-        if task.type == "INVENTORY_SYNC" and same:
-            return task
-    raise Conflict("this node runs no INVENTORY_SYNC of that hypervisor; take one first")
-
-
-def _machines(found: list[dict[str, Any]]) -> list[Found]:
-    """Machines from whatever a node calls them.  Raises Malformed."""
-    try:
-        present = [one for one in found if one.get("present", True)]
-        return msgspec.convert(present, list[Found])
-    except (msgspec.ValidationError, AttributeError) as error:
-        raise Malformed(f"virtualMachines: {error}", field="virtualMachines") from None
-
-
-class OneInventory(msgspec.Struct):
-    """InstanceScopedInventoryRequest."""
-
-    protectedEntity: Ref | None = None
-    task: Ref | None = None
-    instance: dict[str, Any] | None = None
-
-
-def take_instance(app: App, who: Node, wanted: OneInventory) -> None:
-    """What a node saw of one machine, while it runs a task about it.
-
-    Raises Conflict when it runs none, Forbidden for another's, Malformed.
-    """
-    if wanted.instance is None:
-        raise Malformed("instance: say what was seen", field="instance")
-    with app.store.write() as sql:
-        task = _task_about(sql, who, wanted)
-        entity = SqlCatalogue(sql).entity(
-            wanted.protectedEntity.guid
-            if wanted.protectedEntity
-            else task.ref("protectedEntity") or ""
-        )
-        [found] = _machines([{"uuid": entity.uuid, "name": entity.name, **wanted.instance}])
-        if found.uuid != entity.uuid:
-            raise Malformed(f"instance.uuid: {entity.name} has another one", field="instance.uuid")
-        deliver(entity.hypervisor, [found], None, SqlLedger(sql, app.clock.now_ms()))
-
-
-def _task_about(sql: sa.Connection, who: Node, wanted: OneInventory) -> Task:
-    if wanted.task:
-        return _mine(sql, who, wanted.task.guid, lock=True)
-    if wanted.protectedEntity is None:
-        raise Malformed("protectedEntity: name the machine or the task", field="protectedEntity")
-    entity = SqlCatalogue(sql).entity(wanted.protectedEntity.guid)
-    for task in life.of_session(sql, who.session or ""):
-        if entity.guid == task.ref("protectedEntity") or (
-            task.type == "INVENTORY_SYNC" and task.ref("hypervisor") == entity.hypervisor
-        ):
-            return task
-    raise Conflict(f"this node runs no task about {entity.name}; take one first")
-
-
 def add_log(app: App, who: Node, guid: str, lines: list[str]) -> None:
     """Add lines to the log of a running task."""
     with app.store.write() as sql:
-        task = _mine(sql, who, guid, lock=True)
+        task = mine(sql, who, guid, lock=True)
         reports.append_log(sql, task, app.clock.now_ms(), [line[:2000] for line in lines])
 
 
@@ -422,7 +328,7 @@ def pins(app: App, destination: str) -> list[str]:
         return SqlCatalogue(sql).pins(destination)
 
 
-def _mine(sql: sa.Connection, who: Node, guid: str, *, lock: bool = False) -> Task:
+def mine(sql: sa.Connection, who: Node, guid: str, *, lock: bool = False) -> Task:
     task = tasks.get(sql, guid, lock=lock)
     _check_mine(task, who)
     return task

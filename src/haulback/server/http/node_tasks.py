@@ -8,10 +8,10 @@ import msgspec
 
 from haulback.errors import Forbidden, KindUnavailable, Malformed
 from haulback.ids import guid_of
-from haulback.server import movers, people
+from haulback.server import deliveries, movers, people
+from haulback.server.deliveries import FullInventory, OneInventory
 from haulback.server.http import queries, views
 from haulback.server.http.operation import GUID, NUMBER, Call, Param, Reply, Room
-from haulback.server.movers import FullInventory, OneInventory
 from haulback.server.store import nodes, queue, reports
 from haulback.server.store.nodes import Node
 from haulback.tasks.record import Task
@@ -316,7 +316,7 @@ for _path, _name in (
 @room("POST", "/tasks/inventory", "A full inventory.", request=FullInventory, status=201)
 def inventory(call: Call) -> None:
     """What a node saw of a whole hypervisor."""
-    movers.take_inventory(call.app, call.node, _inventory(call))
+    deliveries.take_inventory(call.app, call.node, _inventory(call))
 
 
 def _inventory(call: Call) -> FullInventory:
@@ -334,7 +334,7 @@ def _inventory(call: Call) -> FullInventory:
 )  # fmt: skip
 def instance_inventory(call: Call) -> None:
     """What a node saw of one machine."""
-    movers.take_instance(call.app, call.node, call.read(OneInventory))
+    deliveries.take_instance(call.app, call.node, call.read(OneInventory))
 
 
 @room(

@@ -206,8 +206,7 @@ def audit_log(call: Call) -> list[AuditEntry]:
     size = queries.number(call, "size", _MOST_ENTRIES) or 100
     with call.app.store.read() as sql:
         subject = queries.guid(call, "subject")
-        found = trail.read(sql, subject, queries.number(call, "before", 1 << 53), size)
-    return [AuditEntry(**msgspec.structs.asdict(one)) for one in found]
+        return trail.read(sql, subject, queries.number(call, "before", 1 << 53), size)
 
 
 def _owner(call: Call) -> str | None:

@@ -9,6 +9,7 @@ import msgspec
 import sqlalchemy as sa
 
 from haulback.errors import Conflict
+from haulback.inventory.shapes import AuditEntry
 from haulback.server.store.hot import Hot
 from haulback.server.store.tables import audit, idempotency
 
@@ -17,19 +18,6 @@ _WRITE = Hot(
     "VALUES (:time, :caller, :login, :operation, :subject, :before, :after)"
 )
 KEPT_MS = 86_400_000  # how long a key gives the same answer
-
-
-class Entry(msgspec.Struct, omit_defaults=True):
-    """One write: who (`caller`, `login`), what, when (epoch ms), and what it changed."""
-
-    number: int
-    time: int
-    caller: str
-    login: str
-    operation: str
-    subject: str | None = None
-    before: Any = None
-    after: Any = None
 
 
 def write(
@@ -54,7 +42,9 @@ def write(
     )
 
 
-def read(sql: sa.Connection, subject: str | None, before: int | None, size: int) -> list[Entry]:
+def read(
+    sql: sa.Connection, subject: str | None, before: int | None, size: int
+) -> list[AuditEntry]:
     """The newest entries, about one object or all, older than entry `before`."""
     query = sa.select(audit).order_by(audit.c.number.desc()).limit(size)
     if subject:
@@ -98,11 +88,11 @@ def _digest(request: bytes) -> str:
     return hashlib.sha256(request).hexdigest()
 
 
-def _entry(row: sa.Row[Any]) -> Entry:
+def _entry(row: sa.Row[Any]) -> AuditEntry:
     values = {str(k): v for k, v in row._mapping.items()}
     for name in ("before", "after"):
         values[name] = msgspec.json.decode(values[name]) if values[name] else None
-    return msgspec.convert(values, Entry)
+    return msgspec.convert(values, AuditEntry)
 
 
 def _text(value: Any) -> str | None:
