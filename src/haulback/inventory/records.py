@@ -234,8 +234,8 @@ class Ledger(Protocol):
 
     def initialised(self, destination: str, repository: str) -> None: ...
 
-    def space(self, destination: str, total: int, free: int) -> None:
-        """Bytes of a destination, as a node saw them."""
+    def space(self, destination: str, total: int | None, free: int | None) -> None:
+        """Bytes of a destination, as a node saw them; nothing where it did not say."""
 
     def remove(self, backups: Iterable[str], why: str) -> None:
         """Decide that backups go: from now on nobody may restore them or build on them."""

@@ -105,8 +105,7 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
         return
     found = msgspec.convert(task.results, Removed)
     ledger.gone(found.removed)
-    if found.totalSpace is not None and found.freeSpace is not None:
-        ledger.space(task.ref("backupDestination") or "", found.totalSpace, found.freeSpace)
+    ledger.space(task.ref("backupDestination") or "", found.totalSpace, found.freeSpace)
 
 
 KIND = Kind(

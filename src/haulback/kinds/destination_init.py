@@ -39,19 +39,23 @@ def run(job: Job) -> Results:
     except Conflict:
         # Made by an attempt that died; a stranger's does not open with our key.
         repository = Repository.open(place, secret)
-    return {"repository": repository.guid}
+    return {"repository": repository.guid} | job.space(record)
 
 
 class Made(msgspec.Struct):
     """What the node reports."""
 
     repository: str
+    totalSpace: int | None = None
+    freeSpace: int | None = None
 
 
 def settle(task: Task, state: State, ledger: Ledger) -> None:
     if state is State.FINISHED:
         found = msgspec.convert(task.results, Made)
-        ledger.initialised(task.ref("backupDestination") or "", found.repository)
+        destination = task.ref("backupDestination") or ""
+        ledger.initialised(destination, found.repository)
+        ledger.space(destination, found.totalSpace, found.freeSpace)
 
 
 KIND = Kind(

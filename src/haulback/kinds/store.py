@@ -84,8 +84,7 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     ledger.stored(backup, found.stored, found.parent)
     mark = exported.cbtId or exported.checkpoint
     ledger.promote(Base(entity, destination, backup, mark))
-    if found.totalSpace is not None and found.freeSpace is not None:
-        ledger.space(destination, found.totalSpace, found.freeSpace)
+    ledger.space(destination, found.totalSpace, found.freeSpace)
 
 
 def tidy(job: Job) -> None:

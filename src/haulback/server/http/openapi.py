@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -162,27 +163,44 @@ def _body(one: Operation, schemas: Schemas, about: str) -> dict[str, Any]:
 
 
 def page(operations: Iterable[Operation]) -> str:
-    """The document as one page that needs nothing from anywhere."""
+    """The document as one page that needs nothing from anywhere; tasks come first."""
     found = document(operations)
-    rows = []
+    by_topic: dict[str, list[str]] = {"tasks": []}
     for path, methods in found["paths"].items():
         for method, one in methods.items():
-            rows.append(_row(method.upper(), path, one))
+            by_topic.setdefault(one["tags"][0], []).append(_row(method.upper(), path, one))
+    topics = [f"<h2>{topic}</h2>" + "\n".join(rows) for topic, rows in by_topic.items()]
     title = f"Haulback {found['info']['version']}: the API"
-    return _PAGE.replace("{title}", html.escape(title)).replace("{rows}", "\n".join(rows))
+    return _PAGE.replace("{title}", html.escape(title)).replace("{rows}", "\n".join(topics))
 
 
 def _row(method: str, path: str, one: dict[str, Any]) -> str:
-    import json
-
-    shown = {k: one[k] for k in ("parameters", "requestBody") if one.get(k)}
     good = {k: v for k, v in one["responses"].items() if k.startswith("2")}
-    text = html.escape(json.dumps({**shown, "responses": good}, indent=1))
+    rows = [_parameter(param) for param in one["parameters"]]
+    params = f"<table>{''.join(rows)}</table>" if rows else ""
+    media = one.get("requestBody", {}).get("content", {}).get("application/json", {})
+    asked = [example["value"] for example in media.get("examples", {}).values()]
+    shown = "".join(f"<pre>{_text(value)}</pre>" for value in asked)
+    schemas = _text({"request": media.get("schema"), "responses": good})
     return (
         f'<details id="{one["operationId"]}"><summary><b class="{method}">{method}</b> '
         f"<code>{html.escape(path)}</code> {html.escape(one['summary'])}</summary>"
-        f"<p>{html.escape(one['description'])}</p><pre>{text}</pre></details>"
+        f"<p>{html.escape(one['description'])}</p>{params}{shown}"
+        f"<details><summary>Schemas</summary><pre>{schemas}</pre></details></details>"
     )
+
+
+def _parameter(param: dict[str, Any]) -> str:
+    schema = param["schema"]
+    values = schema.get("enum") or schema.get("items", {}).get("enum") or []
+    sort = schema.get("format") or schema.get("type") or "one of"
+    about = f"{param.get('description', '')} {', '.join(values)}"
+    cells = (param["name"], f"{param['in']}, {sort}", about)
+    return "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>"
+
+
+def _text(value: Any) -> str:
+    return html.escape(json.dumps(value, indent=1))
 
 
 _PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>
@@ -192,6 +210,8 @@ color:#1b1f24;background:#fff}
 summary{cursor:pointer;padding:.35rem 0;border-bottom:1px solid #e3e6ea}
 b{display:inline-block;width:4.5rem;font-size:.8rem;letter-spacing:.04em}
 .GET{color:#0a6}.POST{color:#06c}.PUT{color:#a60}.DELETE{color:#c22}
+table{border-collapse:collapse}td{padding:.15rem .8rem .15rem 0;vertical-align:top}
+h2{margin:2rem 0 .5rem;text-transform:capitalize}details details{margin:.5rem 0}
 pre{background:#f5f7f9;padding:1rem;overflow:auto;font-size:.8rem}
 input{width:100%;padding:.6rem;font:inherit;margin:1rem 0;box-sizing:border-box}
 @media(prefers-color-scheme:dark){body{color:#dde;background:#14171b}pre{background:#1d2126}
@@ -202,7 +222,9 @@ summary{border-color:#2c323a}}
 <input id="find" placeholder="Find an operation" aria-label="Find an operation">
 {rows}
 <script>
+const wanted=document.getElementById(location.hash.slice(1));
+if(wanted)wanted.open=true;
 const find=document.getElementById("find");
-find.oninput=()=>document.querySelectorAll("details").forEach(d=>{
+find.oninput=()=>document.querySelectorAll("body>details").forEach(d=>{
 d.hidden=!d.querySelector("summary").textContent.toLowerCase().includes(find.value.toLowerCase())});
 </script></body></html>"""

@@ -147,7 +147,9 @@ class SqlLedger:
         where = tables.destination.c.guid == destination
         self._sql.execute(sa.update(tables.destination).where(where).values(repository=repository))
 
-    def space(self, destination: str, total: int, free: int) -> None:
+    def space(self, destination: str, total: int | None, free: int | None) -> None:
+        if total is None or free is None:
+            return
         where = tables.destination.c.guid == destination
         values = {"total_space": total, "used_space": max(0, total - free)}
         self._sql.execute(sa.update(tables.destination).where(where).values(**values))
