@@ -16,10 +16,9 @@ from haulback.tasks.states import State
 from haulback.wire import Ref
 
 
-class Request(msgspec.Struct):
-    """InventorySyncTaskRequest; clients without anything to sync send empty arrays."""
+class Sources(msgspec.Struct, kw_only=True):
+    """What both requests may name besides hypervisors."""
 
-    hypervisors: list[Ref] | None = None
     hypervisorManagers: list[Ref] | None = None
     storageProviders: list[Ref] | None = None
     cloudServiceProviders: list[Ref] | None = None
@@ -27,6 +26,12 @@ class Request(msgspec.Struct):
     priority: int | None = None
     windowStart: int | None = None
     windowEnd: int | None = None
+
+
+class Request(Sources, kw_only=True):
+    """InventorySyncTaskRequest; clients without anything to sync send empty arrays."""
+
+    hypervisors: list[Ref] | None = None
 
 
 class Candidate(msgspec.Struct):
@@ -39,17 +44,10 @@ class Candidate(msgspec.Struct):
     node: Ref | None = None
 
 
-class WizardRequest(msgspec.Struct):
+class WizardRequest(Sources, kw_only=True):
     """InventorySyncTaskRequest whose hypervisors need not be saved yet."""
 
     hypervisors: list[Candidate] | None = None
-    hypervisorManagers: list[Ref] | None = None
-    storageProviders: list[Ref] | None = None
-    cloudServiceProviders: list[Ref] | None = None
-    osAgents: list[Ref] | None = None
-    priority: int | None = None
-    windowStart: int | None = None
-    windowEnd: int | None = None
 
 
 class Order(msgspec.Struct):
@@ -94,9 +92,7 @@ def plan_wizard(request: WizardRequest, catalogue: Catalogue, ask: Ask) -> Plan:
     """The same; a hypervisor without a guid is saved only if the sync succeeds."""
     candidates = request.hypervisors or []
     known = [Ref(guid_of(one.guid, "hypervisors.guid")) for one in candidates if one.guid]
-    rest = {
-        name: getattr(request, name) for name in Request.__struct_fields__ if name != "hypervisors"
-    }
+    rest = {name: getattr(request, name) for name in Sources.__struct_fields__}
     whole = plan(Request(hypervisors=known, **rest), catalogue, ask)
     for i, one in enumerate(candidates):
         if not one.guid:

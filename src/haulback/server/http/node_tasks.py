@@ -8,6 +8,7 @@ import msgspec
 
 from haulback.errors import Forbidden, KindUnavailable, Malformed
 from haulback.ids import guid_of
+from haulback.kinds.import_machine import TaskFile
 from haulback.server import deliveries, movers, people
 from haulback.server.deliveries import FullInventory, OneInventory
 from haulback.server.http import queries, views
@@ -70,23 +71,10 @@ class UpdateIncSnapRequired(msgspec.Struct):
     taskGuid: str | None = None
 
 
-class TaskFileDTO(msgspec.Struct):
-    """A file of a task, as the node sees it."""
-
-    backupFile: Ref
-    path: str | None = None
-    diskName: str | None = None
-    storageId: str | None = None
-    excludedFromRestore: bool | None = None
-    originalDiskGuid: str | None = None
-    config: str | None = None
-    markedForRestore: bool | None = None
-
-
 class TaskFilesListRequest(msgspec.Struct):
     """The files of a task; they replace those it had."""
 
-    taskFiles: list[TaskFileDTO]
+    taskFiles: list[TaskFile]
 
 
 class TapeManagerInventoryRequest(msgspec.Struct):
