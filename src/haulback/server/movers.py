@@ -104,8 +104,19 @@ def set_state(app: App, who: Node, guid: str, state: State, info: str | None) ->
     Raises Conflict, Forbidden, Fenced, or Malformed for results that cannot be read.
     """
     with app.store.write() as sql:
-        _move(app, sql, tasks.get(sql, guid, lock=True), who, state, info)
-    app.bell.ring()
+        task = tasks.get(sql, guid, lock=True)
+        held = task.slots
+        _move(app, sql, task, who, state, info)
+    if state is not State.RUNNING:
+        _ring(app, who, held)
+
+
+def _ring(app: App, who: Node, freed: list[str]) -> None:
+    """Somebody may start what waited for these limits: the node itself, or any other."""
+    if all(key.startswith("node:") for key in freed):
+        app.bell.ring_for([who.guid])
+    else:
+        app.bell.ring()
 
 
 def set_states(app: App, who: Node, guids: list[str], state: State, info: str | None) -> None:

@@ -85,7 +85,7 @@ def _queue_once(
             trail.remember(sql, who.guid, key, marked, heads, ask.now)
         change.subject = heads[0] if heads else None
         change.after = {"tasks": heads[:_SHOWN], "count": len(heads)}
-    app.bell.ring()
+    app.bell.ring_for(task.pinned_node for task in plan.heads)
     return plan
 
 

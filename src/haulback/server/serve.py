@@ -21,6 +21,7 @@ from haulback.inventory.records import Destination
 from haulback.kinds.table import KINDS
 from haulback.server import upkeep
 from haulback.server.app import LEASE_MS, App
+from haulback.server.herald import Herald
 from haulback.server.http.site import site
 from haulback.server.store import access, catalogue, shelves
 from haulback.server.store.engine import open_store, peek
@@ -90,18 +91,21 @@ class Server:
         shown = f"[{host}]" if ":" in host else host
         self.url = f"{scheme}://{shown}:{port}"
         self._uvicorn = _Uvicorn(_config(self.app, settings), self.app)
+        self._herald = Herald(self.app)
         self._upkeep = upkeep.Upkeep(self.app, min(1.0, settings.lease_ms / 5000))
 
     def run(self) -> None:
         """Answer until `stop`, SIGTERM or SIGINT."""
         upkeep.start(self.app)
         self._upkeep.start()
+        self._herald.start()
         gc.collect()
         gc.freeze()  # what was loaded stays: a collection need not look at it again
         try:
             self._uvicorn.run(sockets=[self._socket])
         finally:
             self._upkeep.stop()
+            self._herald.stop()
             self._socket.close()
             self.app.store.close()
 

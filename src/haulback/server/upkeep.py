@@ -37,6 +37,7 @@ def tick(app: App) -> None:
         trail.forget(sql, app.clock.now_ms())
     if opened or lost:
         app.bell.ring()
+    app.bell.ring_rest()
 
 
 def follow_the_clock(app: App) -> None:

@@ -36,7 +36,7 @@ from haulback.server.http.callers import admit, check_origin, token_of
 from haulback.server.http.operation import Call, Operation, path_guid
 
 _BODY_LIMIT = 64 * 1024 * 1024  # a full inventory of a large site
-_LONGEST_WAIT, _LOOK_AGAIN = 60.0, 2.0  # seconds; other servers' work is found by looking
+_LONGEST_WAIT, _LOOK_AGAIN = 60.0, 20.0  # seconds; whatever was not told is found by looking
 _POOL = ThreadPoolExecutor(max_workers=16, thread_name_prefix="http")
 _ROOMS = (
     tasks,
@@ -132,17 +132,17 @@ async def _wait(app: App, operation: Operation, call: Call) -> Any:
     loop = asyncio.get_running_loop()
     end = loop.time() + _wanted_wait(call.headers)
     while True:
-        event = app.bell.listen()
+        waiter = app.bell.listen(call.who.guid if call.who.node else "")
         try:
             found = await loop.run_in_executor(_POOL, operation.handle, call)
             left = end - loop.time()
             if found or left <= 0 or app.bell.is_over:
                 return found
-            await asyncio.wait_for(event.wait(), min(left, _LOOK_AGAIN))
+            await asyncio.wait_for(waiter.event.wait(), min(left, _LOOK_AGAIN))
         except TimeoutError:
             continue
         finally:
-            app.bell.leave(event)
+            app.bell.leave(waiter)
 
 
 def _wanted_wait(headers: Mapping[str, str]) -> float:

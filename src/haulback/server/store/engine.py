@@ -6,6 +6,7 @@ import os
 import sqlite3
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -31,6 +32,7 @@ class Store:
 
     def __init__(self, engine: sa.Engine, lock: IO[bytes] | None = None) -> None:
         self.engine, self._lock = engine, lock
+        self._name = uuid.uuid4().hex
         self._reader = engine
         if engine.dialect.name == "postgresql":
             # Every statement sees what is committed when it begins, with or without a transaction
@@ -77,6 +79,20 @@ class Store:
             connection = plain.execution_options(immediate=True)
             with connection.begin():
                 yield connection
+
+    def notify(self) -> None:
+        """Tell the other servers on this PostgreSQL that there is something new."""
+        with mapped(), self._reader.begin() as connection:
+            connection.exec_driver_sql("SELECT pg_notify('haulback', %(by)s)", {"by": self._name})
+
+    def heard(self) -> Iterator[bool]:
+        """True for news of another server, False at least once a second.  Raises Unavailable."""
+        with mapped(), self._reader.connect() as connection:
+            connection.exec_driver_sql("LISTEN haulback")
+            plain: Any = connection.connection.driver_connection
+            while True:
+                found = list(plain.notifies(timeout=1.0, stop_after=1))
+                yield any(one.payload != self._name for one in found)
 
     def close(self) -> None:
         self.engine.dispose()

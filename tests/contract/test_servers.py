@@ -1,0 +1,49 @@
+"""Two servers on one PostgreSQL: what one is told, the other's nodes hear of."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from haulback.server.serve import Server, Settings
+from tests import databases
+from tests.contract.conftest import PASSWORD, Served
+
+
+def test_a_node_that_waits_at_one_server_hears_of_work_asked_for_at_another(
+    tmp_path: Path, cluster: str
+):
+    url = databases.new_database(cluster, uuid.uuid4().hex)
+    one = Served(tmp_path, url)
+    other = Server(Settings(data=tmp_path, port=0, password=PASSWORD, database=url))
+    thread = threading.Thread(target=other.run)
+    thread.start()
+    try:
+        one.furnish()
+        one.rest()
+        while one.as_node("GET", "/api/tasks/queued").json():
+            one.rest()
+        heard: list[Any] = []
+
+        def wait() -> None:
+            headers = {"authorization": f"Bearer {one.mover}", "prefer": "wait=19"}
+            answer = httpx2.get(f"{other.url}/api/tasks/queued", headers=headers, timeout=30)
+            heard.extend(answer.json())
+
+        waiter = threading.Thread(target=wait)
+        begun = time.monotonic()
+        waiter.start()
+        while not any(w.node for w in other.app.bell._waiting):
+            assert time.monotonic() - begun < 15
+        guid = one.export()["guid"]
+        waiter.join(15)  # sooner than it would look by itself
+        assert [task["guid"] for task in heard] == [guid]
+    finally:
+        other.stop()
+        thread.join()
+        one.close()
