@@ -14,7 +14,7 @@ import types
 from collections.abc import Callable
 from enum import Enum
 from functools import cache
-from typing import Any, TypeVar, Union, get_args, get_origin
+from typing import Any, NewType, TypeVar, Union, get_args, get_origin
 
 import msgspec
 
@@ -31,6 +31,10 @@ class Ref(msgspec.Struct, frozen=True):
     """A reference in a request: only the guid counts."""
 
     guid: str
+
+
+Word = NewType("Word", str)
+"""An enum value in a request whose values nobody has written down: any name will do."""
 
 
 class Named(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -192,6 +196,10 @@ def _text(value: Any, field: str) -> str:
     return value
 
 
+def _word(value: Any, field: str) -> Word:
+    return Word(_text(value.get("name") if isinstance(value, dict) else value, field))
+
+
 def _wrong(field: str, value: Any, wanted: str) -> Malformed:
     return Malformed(f"{field or 'the body'}: {_show(value)} is not {wanted}", field=field)
 
@@ -207,4 +215,5 @@ _SCALARS: dict[Any, Callable[[Any, str], Any]] = {
     float: _number,
     bool: _boolean,
     str: _text,
+    Word: _word,
 }

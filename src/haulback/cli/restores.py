@@ -12,7 +12,7 @@ from haulback.cli.output import Output, dump, moment, named, show, text
 from haulback.client.client import Client
 from haulback.errors import Malformed
 from haulback.tasks.states import MountMode
-from haulback.wire import Ref
+from haulback.wire import Ref, Word
 
 restore = App(name="restore")
 mount = App(name="mount")
@@ -212,7 +212,7 @@ def cloud_import(
         restorePath=whole.restorePath,
         overwrite=overwrite,
         paths=whole.paths,
-        optionsPerFeature=[FeatureOptions(name) for name in per_feature],
+        optionsPerFeature=[FeatureOptions(Word(name)) for name in per_feature],
         **how.timed,
     )
     report(client, client.tasks.import_for_cloud_per_feature(request, **how.asked), how)

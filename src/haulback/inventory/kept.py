@@ -71,6 +71,13 @@ class Policy(Base, kw_only=True):
     failRemainingBackupTasksStoreThreshold: float | None = None
 
 
+class Selection(Enum):
+    """Which backup of a machine a plan brings back."""
+
+    LAST_SUCCESSFUL = "LAST_SUCCESSFUL"
+    ANY = "ANY"
+
+
 class RecoveryRule(msgspec.Struct, kw_only=True):
     """Which machines a plan brings back, where to, in which order, and how.
 
@@ -81,7 +88,7 @@ class RecoveryRule(msgspec.Struct, kw_only=True):
     protectedEntities: list[Ref]
     active: bool = True
     order: int = 0
-    backupSelection: str = "LAST_SUCCESSFUL"
+    backupSelection: Selection = Selection.LAST_SUCCESSFUL
     hypervisor: Ref | None = None
     hypervisorManager: Ref | None = None
     restoreStorageId: str | None = None

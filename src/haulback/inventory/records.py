@@ -113,8 +113,10 @@ class Backup(msgspec.Struct, kw_only=True):
     gone: bool = False
 
     def locked(self, now: int) -> bool:
-        """Whether it may not be removed yet, whoever asks."""
-        return self.keep_until is not None and now < self.keep_until
+        """Whether it may not be removed yet, whoever asks: an archive without an end never."""
+        if self.keep_until is None:
+            return self.hint == "ARCHIVE"
+        return now < self.keep_until
 
 
 class Base(msgspec.Struct):
@@ -149,6 +151,12 @@ class Catalogue(Protocol):
 
     def entities_of(self, guids: Sequence[str]) -> list[Entity]:
         """Those machines, in the order asked, in one question."""
+
+    def machine_named(self, hypervisor: str, name: str) -> Entity | None:
+        """The present machine of that name there, None if there is none.
+
+        Raises NotFound when it is not the caller's: its name is all that may become known.
+        """
 
     def hypervisor(self, guid: str) -> Hypervisor: ...
 
@@ -247,7 +255,7 @@ class Ledger(Protocol):
         """The record of an entity that has no data left, and its history."""
 
     def save_hypervisor(self, record: Hypervisor) -> None:
-        """Keep a hypervisor that has answered for the first time.  Raises Conflict."""
+        """Keep a hypervisor that has answered for the first time; a taken name gets a number."""
 
     def restore_moved(self, job: str, status: str, info: str | None, task: Any) -> None:
         """A restore job begins, goes on or ends."""

@@ -72,6 +72,5 @@ def _expired(backups: list[Backup], rules: Retention, now: int) -> Iterable[Back
         too_many = count is not None and seen[sort] > count
         too_old = age is not None and now - (one.snapshot_time or one.created) > age
         wanted = one.hint == "TO_REMOVE" or too_many or too_old
-        archived = one.hint == "ARCHIVE" and one.keep_until is None
-        if wanted and not archived and not one.locked(now):
+        if wanted and not one.locked(now):
             yield one

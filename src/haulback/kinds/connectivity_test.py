@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 from haulback.errors import Malformed, NotFound
@@ -10,7 +12,7 @@ from haulback.kinds import planning
 from haulback.kinds.seam import Ask, Job, Kind, Results, Submission
 from haulback.repository.repository import read_config
 from haulback.tasks.record import Plan, Task
-from haulback.wire import Ref
+from haulback.wire import Named, Ref
 
 
 class Request(msgspec.Struct):
@@ -45,15 +47,22 @@ def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
             if one.settings.get("hypervisorManager") == manager.guid:
                 hypervisors[one.guid] = one
     stores = {r.guid: catalogue.destination(r.guid) for r in request.backupDestinations or []}
-    tests = [_test("hypervisor", found, request, ask) for found in hypervisors.values()]
-    tests += [_test("backupDestination", found, request, ask) for found in stores.values()]
+    tests = [
+        _test(planning.platform(found, catalogue), found, request, ask)
+        for found in hypervisors.values()
+    ]
+    tests += [
+        _test({"backupDestination": planning.named(found)}, found, request, ask)
+        for found in stores.values()
+    ]
     if not tests:
         raise Malformed("hypervisors: name at least one hypervisor or destination to test")
     return Plan(tests)
 
 
-def _test(role: str, target: Hypervisor | Destination, request: Request, ask: Ask) -> Task:
-    refs = {role: planning.named(target)}
+def _test(
+    refs: Mapping[str, Named | None], target: Hypervisor | Destination, request: Request, ask: Ask
+) -> Task:
     return planning.task(
         "CONNECTIVITY_TEST", "inventory", ask, request, refs=refs, pinned=target.node
     )

@@ -15,6 +15,7 @@ from haulback.tasks.states import State
 from haulback.wire import Named
 
 _MOST = 10_000
+_STORED = ("SUCCESS", "PARTIAL_SUCCESS")  # the rest is decided already
 
 
 class Request(msgspec.Struct):
@@ -79,10 +80,13 @@ def _known_name(value: str, catalogue: Catalogue) -> str:
 
 def _check(entity: Entity, catalogue: Catalogue, ask: Ask) -> None:
     for backup in _data(entity.guid, catalogue):
-        if backup.locked(ask.now):
+        if backup.status in _STORED and backup.locked(ask.now):
+            until = (
+                f"until {backup.keep_until} (epoch ms)" if backup.keep_until else "as an archive"
+            )
             raise Conflict(
-                f"{entity.name} has the backup {backup.guid}, which is locked until "
-                f"{backup.keep_until} (epoch ms); it cannot be deleted before",
+                f"{entity.name} has the backup {backup.guid}, which is locked {until}; "
+                "it cannot be deleted before",
                 backup=backup.guid,
             )
     if catalogue.is_busy(entity.guid):
@@ -99,7 +103,7 @@ def _task(entity: Entity, to: Destination | None, catalogue: Catalogue, ask: Ask
     source = catalogue.hypervisor(entity.hypervisor)
     refs = {
         "protectedEntity": entity.named(),
-        "hypervisor": planning.named(source),
+        **planning.platform(source, catalogue),
         "backupDestination": planning.named(to) if to else None,
     }
     return planning.task(
@@ -116,9 +120,12 @@ def start(task: Task, ledger: Ledger, catalogue: Catalogue) -> None:
     """From now on nobody restores what is about to go.  Raises Conflict when it may not go."""
     entity, to = task.ref("protectedEntity") or "", task.ref("backupDestination")
     found = [one for one in _data(entity, catalogue) if one.destination == to]
-    if any(one.locked(ledger.now) for one in found):
+    stored = [one for one in found if one.status in _STORED]
+    if any(one.locked(ledger.now) for one in stored):
         raise Conflict("a backup of the entity was locked meanwhile")
-    ledger.remove([one.guid for one in found], "the entity was deleted")
+    if any(catalogue.is_in_use(one) for one in stored):
+        raise Conflict("a task uses a backup of the entity; it has to end first")
+    ledger.remove([one.guid for one in stored], "the entity was deleted")
 
 
 def prepare(task: Task, catalogue: Catalogue) -> Order:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -19,7 +19,17 @@ from haulback.inventory.records import (
     Record,
 )
 from haulback.kinds import planning
-from haulback.kinds.seam import Ask, Job, Kind, Results, Submission
+from haulback.kinds.seam import (
+    Amount,
+    Ask,
+    Guid,
+    Job,
+    Kind,
+    Mark,
+    Name,
+    Results,
+    Submission,
+)
 from haulback.tasks.record import HOUR_MS, NewBackup, Plan, Task
 from haulback.tasks.states import BackupType, EntityType, State
 from haulback.transfer.export import Wanted, export_machine
@@ -56,18 +66,26 @@ class Order(msgspec.Struct):
     excluded: list[str] = []
 
 
+class FileSeen(msgspec.Struct):
+    """A disk in an export, size in bytes."""
+
+    name: Name
+    size: Amount
+    format: Name = "raw"
+
+
 class Exported(msgspec.Struct):
     """What the node reports: sizes in bytes, the checkpoint that the next increment may use."""
 
-    type: str
-    snapshotTime: int
-    size: int
-    read: int
-    stored: int
-    parent: str | None = None
-    checkpoint: str | None = None
-    cbtId: str | None = None
-    files: list[dict[str, Any]] = []
+    type: Literal["FULL", "INCREMENTAL"]
+    snapshotTime: Amount
+    size: Amount
+    read: Amount
+    stored: Amount
+    parent: Guid | None = None
+    checkpoint: Mark | None = None
+    cbtId: Mark | None = None
+    files: list[FileSeen] = []
     definition: dict[str, Any] = {}
     warnings: list[str] = []
 
@@ -78,6 +96,7 @@ class _Goal(msgspec.Struct):
     to: Destination
     rule: Record | None = None
     thresholds: dict[str, float] = {}
+    run: str = msgspec.field(default_factory=new_guid)  # what the thresholds count over
 
 
 def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
@@ -94,11 +113,11 @@ def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
     if request.tenantId and not ask.project:
         ask = msgspec.structs.replace(ask, project=request.tenantId[:80])
     refs = planning.some("protectedEntities", request.protectedEntities)
-    goals, run, whole = _goals(request, catalogue), new_guid(), Plan()
+    goals, whole = _goals(request, catalogue), Plan()
     for entity in catalogue.entities_of([ref.guid for ref in refs]):
         _check(entity, request)
         for goal in goals:
-            _plan_one(whole, entity, goal, request, catalogue, ask, run)
+            _plan_one(whole, entity, goal, request, catalogue, ask)
     return whole
 
 
@@ -117,7 +136,8 @@ def _goals(request: Request, catalogue: Catalogue) -> list[_Goal]:
     """One for each rule, else the destination named, else the only one there is."""
     chosen = request.backupDestination
     named = catalogue.destination(chosen.guid) if chosen else None
-    rules = [catalogue.record("rule", ref.guid) for ref in request.rules or []]
+    guids = dict.fromkeys(ref.guid for ref in request.rules or [])
+    rules = [catalogue.record("rule", guid) for guid in guids]
     if not rules:
         return [_Goal(named or catalogue.default_destination())]
     return [_by_rule(rule, named, catalogue) for rule in rules]
@@ -152,7 +172,6 @@ def _plan_one(
     request: Request,
     catalogue: Catalogue,
     ask: Ask,
-    run: str,
 ) -> None:
     source = catalogue.hypervisor(entity.hypervisor)
     kind = request.backupType or BackupType.FULL
@@ -168,7 +187,7 @@ def _plan_one(
     )
     refs: dict[str, Named | None] = {
         "protectedEntity": entity.named(),
-        "hypervisor": planning.named(source),
+        **planning.platform(source, catalogue),
         "backupDestination": planning.named(goal.to),
         "backup": Named(backup.guid, entity.name),
         "rule": planning.named(goal.rule) if goal.rule else None,
@@ -188,7 +207,7 @@ def _plan_one(
         locked=entity.guid,
         source=source.guid,
         pinned=planning.pinned(source, goal.to),
-        run=run,
+        run=goal.run,
     )
     store = planning.task(
         "STORE",
@@ -199,7 +218,7 @@ def _plan_one(
         params=dict(params),
         window=WINDOW,
         follows=export,
-        run=run,
+        run=goal.run,
     )
     export.backup_type = store.backup_type = kind.value
     whole.tasks += [export, store]
@@ -293,7 +312,7 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
         ledger.backup_partial(backup, "the node did not report what a restore needs")
         return
     ledger.exported(backup, found.type, found.snapshotTime, found.size, found.read)
-    ledger.described(backup, found.files, found.definition)
+    ledger.described(backup, msgspec.to_builtins(found.files), found.definition)
     ledger.warned(backup, found.warnings)
 
 
@@ -308,8 +327,8 @@ def read_results(results: dict[str, Any]) -> Exported | None:
         found = msgspec.convert(results, Exported)
     except msgspec.ValidationError as error:
         raise Malformed(f"transfer-info of an EXPORT: {error}") from None
-    if found.type not in ("FULL", "INCREMENTAL"):
-        raise Malformed(f"transfer-info of an EXPORT: type {found.type[:20]!r} is no backup type")
+    if any("\0" in text for text in (*found.warnings, *(file.name for file in found.files))):
+        raise Malformed("transfer-info of an EXPORT: a text holds a NUL")
     return found
 
 

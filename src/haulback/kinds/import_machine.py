@@ -95,14 +95,15 @@ class Request(msgspec.Struct):
 class Order(msgspec.Struct):
     """What to make of which backup; an empty `name` keeps its own.
 
-    `skip` are names of disks to leave out, `rename` new names of disks by their old ones.
+    `replaces` is the platform uuid of the one machine that is overwritten, "" for none; `skip` are
+    names of disks to leave out, `rename` new names of disks by their old ones.
     """
 
     backup: str
     destination: Destination
     hypervisor: Hypervisor
     name: str
-    overwrite: bool
+    replaces: str = ""
     allocate: bool = False
     skip: list[str] = []
     rename: dict[str, str] = {}
@@ -112,17 +113,18 @@ def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
     """A RESTORE that checks and the IMPORT that follows.  Raises Malformed, NotFound, Conflict."""
     backup = chosen(request.backup, request.backupLocation, catalogue)
     to = _hypervisor(request, catalogue)
-    _honoured(request, to)
+    _honoured(request, to, catalogue)
     name = _name(request, catalogue)
     destination = catalogue.destination(backup.destination)
     node = planning.pinned(to, destination)
-    target = _target(request, catalogue, backup.entity, name)
+    replaced = _replaced(request, catalogue, to, backup, name)
+    target = replaced.named() if replaced else _target(request, catalogue, backup.entity, name)
     job = new_job(
         "RESTORE_AND_IMPORT", backup, ask, {"hypervisor": planning.named(to), "name": name}
     )
     refs = {
         **references(backup, catalogue),
-        "hypervisor": planning.named(to),
+        **planning.platform(to, catalogue),
         "dstProtectedEntity": target,
         "restoreJob": Named(job.guid),
     }
@@ -131,11 +133,14 @@ def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
         "restoreType": "RESTORE_AND_IMPORT",
         "restoredPeName": name,
         "overwrite": bool(request.overwrite),
+        "replaces": replaced.uuid if replaced else "",
+        "restoreClusterId": request.restoreClusterId or None,
+        "restoreStorageId": request.restoreStorageId or None,
         "powerOnAfterRestore": bool(request.powerOnAfterRestore),
         "restoredDiskAllocationFormat": form.value,
         **_disks(request, backup),
     }
-    ask = msgspec.structs.replace(ask, project=job.project or request.tenantId)
+    ask = msgspec.structs.replace(ask, project=job.project or (request.tenantId or "")[:80] or None)
     first = planning.task("RESTORE", "restore", ask, request, refs=refs, params=common, pinned=node)
     second = planning.task(
         "IMPORT",
@@ -145,32 +150,38 @@ def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
         refs=refs,
         params=common,
         pinned=node,
-        locked=target.guid if request.overwrite else None,
+        locked=replaced.guid if replaced else None,
         follows=first,
     )
     return Plan([first, second], restores=[job])
 
 
 def _hypervisor(request: Request, catalogue: Catalogue) -> Hypervisor:
-    if request.hypervisor:
+    if request.hypervisor and not request.hypervisorManager:
         return catalogue.hypervisor(request.hypervisor.guid)
     if not request.hypervisorManager:
         raise Malformed("hypervisor: name the one to import to", field="hypervisor")
     manager = catalogue.record("hypervisor-manager", request.hypervisorManager.guid)
+    if request.hypervisor:
+        named = catalogue.hypervisor(request.hypervisor.guid)
+        if named.settings.get("hypervisorManager") != manager.guid:
+            field = "hypervisorManager"
+            raise Malformed(f"{field}: {named.name} does not belong to it", field=field)
+        return named
     for one in catalogue.hypervisors():
         if one.settings.get("hypervisorManager") == manager.guid:
             return one
     raise NotFound(f"hypervisorManager: {manager.name} has no hypervisor", guid=manager.guid)
 
 
-def _honoured(request: Request, to: Hypervisor) -> None:
+def _honoured(request: Request, to: Hypervisor, catalogue: Catalogue) -> None:
     """Raises Malformed for what the platform cannot do; nothing that matters is passed over."""
     fields = ("restoreProject", "restoreVmFlavor", "restoredNetworks", "powerOnAfterRestore")
     planning.refuse(request, _PLATFORM, *fields)
     planning.refuse(request.dataCenter, _PLATFORM, "name", within="dataCenter.")
     planning.refuse(request.baseImage, _PLATFORM, "uuid", within="baseImage.")
-    cluster, storage = to.settings.get("cluster"), to.settings.get("storage")
-    if request.restoreClusterId not in (None, "", cluster):
+    storage = str(to.config.get("path", ""))  # the one there is: its folder
+    if request.restoreClusterId not in (None, "", _cluster(to, catalogue)):
         raise Malformed(f"restoreClusterId: {to.name} is not in it", field="restoreClusterId")
     if request.restoreStorageId not in (None, "", storage):
         raise Malformed(f"restoreStorageId: {to.name} does not have it", field="restoreStorageId")
@@ -179,6 +190,33 @@ def _honoured(request: Request, to: Hypervisor) -> None:
             field = f"taskFiles[{i}].storageId"
             raise Malformed(f"{field}: {to.name} does not have it", field=field)
         planning.refuse(file, _PLATFORM, "config", within=f"taskFiles[{i}].")
+
+
+def _cluster(to: Hypervisor, catalogue: Catalogue) -> str | None:
+    """The uuid of the cluster that a hypervisor is in."""
+    guid = to.settings.get("cluster")
+    return catalogue.record("hypervisor-cluster", guid).body.get("uuid") if guid else None
+
+
+def _replaced(
+    request: Request, catalogue: Catalogue, to: Hypervisor, backup: Backup, name: str
+) -> Entity | None:
+    """The one machine that is overwritten: the one named, else the backup's own.
+
+    Raises NotFound for one that is not the caller's, Malformed for one elsewhere.
+    """
+    if not request.overwrite:
+        return None
+    if target := request.dstProtectedEntity:
+        found = catalogue.entity(target.guid)
+        if found.hypervisor != to.guid:
+            field = "dstProtectedEntity"
+            raise Malformed(f"{field}: {found.name} is not on {to.name}", field=field)
+        return found
+    own = catalogue.entity(backup.entity)
+    if not name and own.hypervisor == to.guid and own.present:
+        return own
+    return catalogue.machine_named(to.guid, name or own.name)
 
 
 def _disks(request: Request, backup: Backup) -> dict[str, Any]:
@@ -228,7 +266,7 @@ def prepare(task: Task, catalogue: Catalogue) -> Order:
         catalogue.destination(backup.destination),
         catalogue.hypervisor(task.ref("hypervisor") or ""),
         str(params["restoredPeName"]),
-        bool(params["overwrite"]),
+        str(params.get("replaces", "")),
         params.get("restoredDiskAllocationFormat") == Allocation.PREALLOCATED.value,
         params.get("skip", []),
         params.get("rename", {}),
@@ -252,8 +290,9 @@ def run(job: Job) -> Results:
             machines,
             job.attempt,
             Target(
+                uuid=order.replaces,
                 name=order.name,
-                overwrite=order.overwrite,
+                overwrite=bool(order.replaces),
                 allocate=order.allocate,
                 skip=frozenset(order.skip),
                 rename=order.rename,

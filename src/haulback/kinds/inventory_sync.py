@@ -63,6 +63,7 @@ class Found(msgspec.Struct):
     name: str
     disks: list[Disk] = []
     project: str | None = None
+    present: bool = True
 
 
 class Seen(msgspec.Struct):
@@ -77,7 +78,7 @@ def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
     wanted = {ref.guid: catalogue.hypervisor(ref.guid) for ref in request.hypervisors or []}
     for one in _of_managers(request.hypervisorManagers or [], catalogue):
         wanted[one.guid] = one
-    return Plan([sync(hypervisor, ask, request) for hypervisor in wanted.values()])
+    return Plan([sync(one, ask, catalogue, request) for one in wanted.values()])
 
 
 def _of_managers(managers: list[Ref], catalogue: Catalogue) -> list[Hypervisor]:
@@ -94,6 +95,9 @@ def plan_wizard(request: WizardRequest, catalogue: Catalogue, ask: Ask) -> Plan:
     known = [Ref(guid_of(one.guid, "hypervisors.guid")) for one in candidates if one.guid]
     rest = {name: getattr(request, name) for name in Sources.__struct_fields__}
     whole = plan(Request(hypervisors=known, **rest), catalogue, ask)
+    new = [one.name for one in candidates if not one.guid]
+    if len(set(new)) != len(new):
+        raise Malformed("hypervisors: each needs a name of its own", field="hypervisors")
     for i, one in enumerate(candidates):
         if not one.guid:
             whole.tasks.append(_try(one, f"hypervisors[{i}]", request, catalogue, ask))
@@ -103,26 +107,23 @@ def plan_wizard(request: WizardRequest, catalogue: Catalogue, ask: Ask) -> Plan:
 def _try(
     one: Candidate, field: str, request: WizardRequest, catalogue: Catalogue, ask: Ask
 ) -> Task:
-    if not one.name or len(one.name) > 200:
-        raise Malformed(f"{field}.name: 1 to 200 characters", field=f"{field}.name")
-    if not one.path or not one.path.startswith("/"):
-        raise Malformed(f"{field}.path: name a folder by its absolute path", field=f"{field}.path")
+    name, path = planning.place(one.name, one.path, f"{field}.")
     if one.driver not in (None, "image-folder"):
         raise Malformed(f"{field}.driver: only 'image-folder' is known", field=f"{field}.driver")
-    if any(known.name == one.name for known in catalogue.hypervisors()):
-        raise Conflict(f"{field}.name: {one.name!r} is taken", field=f"{field}.name")
+    if any(known.name == name for known in catalogue.hypervisors()):
+        raise Conflict(f"{field}.name: {name!r} is taken", field=f"{field}.name")
     node = catalogue.node(one.node.guid).guid if one.node else catalogue.only_node(f"{field}.node")
     record = Hypervisor(
-        guid=new_guid(), name=one.name, driver="image-folder", config={"path": one.path}, node=node
+        guid=new_guid(), name=name, driver="image-folder", config={"path": path}, node=node
     )
-    task = sync(record, ask, request)
+    task = sync(record, ask, catalogue, request)
     task.params["unsaved"] = msgspec.to_builtins(record)
     return task
 
 
-def sync(hypervisor: Hypervisor, ask: Ask, request: Any = None) -> Task:
+def sync(hypervisor: Hypervisor, ask: Ask, catalogue: Catalogue, request: Any = None) -> Task:
     """The task that looks at one hypervisor."""
-    refs = {"hypervisor": planning.named(hypervisor)}
+    refs = planning.platform(hypervisor, catalogue)
     return planning.task(
         "INVENTORY_SYNC", "inventory", ask, request, refs=refs, pinned=hypervisor.node
     )
@@ -173,6 +174,7 @@ def deliver(hypervisor: str, machines: list[Found], since: int | None, ledger: L
             hypervisor=hypervisor,
             disks=m.disks,
             project=m.project,
+            present=m.present,
         )
         for m in machines
     ]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
 from haulback.errors import Malformed, NotFound
-from haulback.inventory.records import Destination, Hypervisor
+from haulback.inventory.records import Catalogue, Destination, Hypervisor
 from haulback.kinds.seam import Ask
 from haulback.tasks.queue import destination_slot, entity_slot, rank, source_slot
 from haulback.tasks.record import DEFAULT_PRIORITY, HOUR_MS, Task
@@ -77,6 +78,24 @@ def pinned(*records: Hypervisor | Destination | None) -> str | None:
         names = " and ".join(record.name for record in records if record and record.node)
         raise Malformed(f"no node reaches both {names}: they are bound to different nodes")
     return next(iter(nodes), None)
+
+
+def platform(hypervisor: Hypervisor, catalogue: Catalogue) -> dict[str, Named | None]:
+    """A hypervisor as a task refers to it, with its manager if it has one."""
+    refs: dict[str, Named | None] = {"hypervisor": named(hypervisor)}
+    if manager := hypervisor.settings.get("hypervisorManager"):
+        refs["hypervisorManager"] = named(catalogue.record("hypervisor-manager", manager))
+    return refs
+
+
+def place(name: str | None, path: str | None, within: str = "") -> tuple[str, str]:
+    """Name and folder of a new hypervisor or destination.  Raises Malformed."""
+    if name is None or not 0 < len(name.strip()) <= 200 or not name.isprintable():
+        raise Malformed(f"{within}name: 1 to 200 printable characters", field=f"{within}name")
+    if path is None or not path.startswith("/") or len(path) > 4096 or not path.isprintable():
+        field = f"{within}path"
+        raise Malformed(f"{field}: name a folder by its absolute path", field=field)
+    return name, os.path.normpath(path)
 
 
 def named(record: Any) -> Named:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from haulback.errors import Conflict, Malformed
+from haulback.errors import Conflict
 from haulback.inventory.kept import RecoveryRule
 from haulback.inventory.records import Backup, Catalogue, Record
 from haulback.kinds import import_machine
@@ -42,7 +42,7 @@ def _rules(record: Record) -> list[RecoveryRule]:
 def _plan_rule(rule: RecoveryRule, plan: Record, catalogue: Catalogue, ask: Ask) -> Plan:
     whole = Plan()
     for entity in catalogue.entities_of([ref.guid for ref in rule.protectedEntities]):
-        backup = _selected(rule, entity.guid, entity.name, catalogue)
+        backup = _selected(entity.guid, entity.name, catalogue)
         name = f"{rule.prefix}{entity.name}{rule.suffix}"
         request = import_machine.Request(
             backup=Ref(backup.guid),
@@ -62,10 +62,8 @@ def _plan_rule(rule: RecoveryRule, plan: Record, catalogue: Catalogue, ask: Ask)
     return whole
 
 
-def _selected(rule: RecoveryRule, entity: str, name: str, catalogue: Catalogue) -> Backup:
+def _selected(entity: str, name: str, catalogue: Catalogue) -> Backup:
     """The newest that can be restored; ANY names no better one."""
-    if rule.backupSelection not in ("LAST_SUCCESSFUL", "ANY"):
-        raise Malformed(f"backupSelection: {rule.backupSelection!r} is no way to select")
     for backup in catalogue.backups_of(entity, "SUCCESS"):
         return backup
     raise Conflict(f"{name} has no backup that can be restored")

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import msgspec
 
@@ -21,6 +21,11 @@ from haulback.tasks.record import HOUR_MS, Plan, Task
 from haulback.tasks.states import State
 
 Results = dict[str, Any]
+# What nodes report is input from outside.
+Amount = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
+Guid = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
+Mark = Annotated[str, msgspec.Meta(min_length=1, max_length=120)]
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=400)]
 Struct = type[msgspec.Struct]
 
 

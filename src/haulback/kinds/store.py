@@ -7,7 +7,7 @@ import msgspec
 from haulback.errors import BaseGone, NotFound
 from haulback.inventory.records import Base, Catalogue, Destination, Hypervisor, Ledger
 from haulback.kinds.export import WINDOW, read_results
-from haulback.kinds.seam import Job, Kind, Results
+from haulback.kinds.seam import Amount, Guid, Job, Kind, Results
 from haulback.repository.manifest import Manifest
 from haulback.repository.repository import Repository
 from haulback.tasks.record import Task
@@ -63,10 +63,10 @@ def _stored_before(repository: Repository, order: Order) -> Manifest:
 class Stored(msgspec.Struct):
     """What the node reports; bytes."""
 
-    stored: int
-    parent: str | None = None
-    totalSpace: int | None = None
-    freeSpace: int | None = None
+    stored: Amount
+    parent: Guid | None = None
+    totalSpace: Amount | None = None
+    freeSpace: Amount | None = None
 
 
 def settle(task: Task, state: State, ledger: Ledger) -> None:

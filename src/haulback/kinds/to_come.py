@@ -18,7 +18,7 @@ from haulback.kinds.restore import LocationRef, chosen
 from haulback.kinds.seam import Ask, Submission
 from haulback.tasks.record import Plan
 from haulback.tasks.states import EntityType, MountMode
-from haulback.wire import Ref
+from haulback.wire import Ref, Word
 
 
 class Timed(msgspec.Struct, kw_only=True):
@@ -144,7 +144,7 @@ class ForCloud(Timed, kw_only=True):
 class FeatureOptions(msgspec.Struct):
     """What to do with one feature of a cloud account."""
 
-    feature: str
+    feature: Word
     options: dict[str, Any] | None = None
 
 
@@ -193,7 +193,15 @@ def _backup(request: Any, catalogue: Catalogue) -> None:
     _known(request, catalogue)
 
 
+def _instant(request: Any, catalogue: Catalogue) -> None:
+    if request.mode is not MountMode.INSTANT_RESTORE:
+        raise Malformed("mode: an instant restore is INSTANT_RESTORE", field="mode")
+    _backup(request, catalogue)
+
+
 def _mount(request: Any, catalogue: Catalogue) -> None:
+    if request.mode is MountMode.INSTANT_RESTORE:
+        raise Malformed("mode: POST /tasks/instant-restore does this", field="mode")
     if request.mode is MountMode.MANUAL and not request.mountedFileSystems:
         raise Malformed("mountedFileSystems: name at least one", field="mountedFileSystems")
     if request.mode is MountMode.ISCSI and not request.mountedDisks:
@@ -276,7 +284,7 @@ WAYS = (
         "instant-restore",
         "MOUNT",
         InstantRestore,
-        _mount,
+        _instant,
         "Create restore and mount task for handling instant restore.",
         many=False,
     ),

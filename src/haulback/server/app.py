@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
 
 from haulback.clock import SteadyClock
+from haulback.errors import NotFound
 from haulback.kinds.seam import Ask, Kinds, Submission
 from haulback.kinds.staging_cleanup import clean_up
 from haulback.kinds.table import WAYS
@@ -78,5 +79,6 @@ class App:
         """Have a node look for leftovers, unless it is about to."""
         if node is None or queue.is_waiting(sql, "STAGING_CLEANUP", "upkeep", node):
             return
-        ask = Ask(self.clock.now_ms())
-        tasks.insert(sql, [clean_up(SqlCatalogue(sql).node(node), ask)])
+        with suppress(NotFound):  # a node that was removed tidies up no more
+            named = SqlCatalogue(sql).node(node)
+            tasks.insert(sql, [clean_up(named, Ask(self.clock.now_ms()))])

@@ -29,6 +29,7 @@ class Caller(msgspec.Struct):
     scope: Scope = EVERYTHING
     account: Account | None = None
     node: Node | None = None
+    by_program: bool = False  # with an API token
 
     @property
     def origin(self) -> Named:
@@ -36,11 +37,11 @@ class Caller(msgspec.Struct):
         return Named(self.guid, self.name, label("USER"))
 
 
-def person(account: Account, wanted: str | None = None) -> Caller:
+def person(account: Account, wanted: str | None = None, *, by_program: bool = False) -> Caller:
     """An account in a request that names the project `wanted`, or none."""
     own = None if account.projects is None else frozenset(account.projects)
     scope, roles = Scope(own, wanted), frozenset(account.roles)
-    return Caller(account.guid, account.login, roles, scope, account)
+    return Caller(account.guid, account.login, roles, scope, account, None, by_program)
 
 
 def mover(node: Node) -> Caller:

@@ -16,13 +16,13 @@ from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.ledger import SqlLedger
 from haulback.server.store.nodes import Node
 from haulback.tasks.record import Task
-from haulback.wire import Ref
+from haulback.wire import Ref, Word
 
 
 class FullInventory(msgspec.Struct):
     """FullInventoryRequest, what of it this server keeps."""
 
-    type: str
+    type: Word
     task: Ref | None = None
     hypervisor: Ref | None = None
     virtualMachines: list[dict[str, Any]] | None = None
@@ -62,8 +62,7 @@ def _sync_of(sql: sa.Connection, who: Node, wanted: FullInventory) -> Task:
 def _machines(found: list[dict[str, Any]]) -> list[Found]:
     """Machines from whatever a node calls them.  Raises Malformed."""
     try:
-        present = [one for one in found if one.get("present", True)]
-        return msgspec.convert(present, list[Found])
+        return msgspec.convert(found, list[Found])
     except (msgspec.ValidationError, AttributeError) as error:
         raise Malformed(f"virtualMachines: {error}", field="virtualMachines") from None
 

@@ -41,13 +41,12 @@ class Door:
         mark = hmac.digest(self._key, said, hashlib.sha256)
         if who is not None and self._is_fresh(mark):
             return who
-        self._slow_down((login, place))
+        guess = self._guess((login, place))
         # Slow on purpose: not inside a transaction that others wait for.
         if not access.check_password(stored, password) or who is None:
-            self._missed((login, place))
             raise Unauthenticated("login or password is wrong")
         with self._lock:
-            self._wrong.pop((login, place), None)
+            guess.clear()
             self._right[mark] = time.monotonic() + _FRESH
             while len(self._right) > _KEPT:
                 self._right.popitem(last=False)
@@ -61,21 +60,24 @@ class Door:
                 return False
             return True
 
-    def _slow_down(self, who: tuple[str, str]) -> None:
+    def _guess(self, who: tuple[str, str]) -> deque[float]:
+        """Count this as a wrong one until it is known to be right, so that none slips by beside.
+
+        Raises TooMany.
+        """
+        now = time.monotonic()
         with self._lock:
-            misses = self._wrong.get(who, deque())
-            while misses and misses[0] < time.monotonic() - _WINDOW:
-                misses.popleft()
-            if len(misses) >= _GUESSES:
-                wait = int(misses[0] + _WINDOW - time.monotonic()) + 1
+            guesses = self._wrong.setdefault(who, deque())
+            self._wrong.move_to_end(who)
+            while len(self._wrong) > _KEPT:
+                self._wrong.popitem(last=False)
+            while guesses and guesses[0] < now - _WINDOW:
+                guesses.popleft()
+            if len(guesses) >= _GUESSES:
+                wait = int(guesses[0] + _WINDOW - now) + 1
                 raise TooMany(
                     f"too many wrong passwords for {who[0][:60]!r}; try again in {wait} seconds",
                     retryAfter=wait,
                 )
-
-    def _missed(self, who: tuple[str, str]) -> None:
-        with self._lock:
-            self._wrong.setdefault(who, deque(maxlen=_GUESSES)).append(time.monotonic())
-            self._wrong.move_to_end(who)
-            while len(self._wrong) > _KEPT:
-                self._wrong.popitem(last=False)
+            guesses.append(now)
+            return guesses

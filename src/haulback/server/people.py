@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from haulback.errors import Conflict, HaulbackError
+from haulback.errors import Conflict, HaulbackError, Malformed
 from haulback.kinds.recovery import plan_recovery
 from haulback.kinds.seam import Ask, Submission
 from haulback.server.app import App
@@ -18,11 +18,19 @@ from haulback.server.store import life, nodes, queue, reports, tasks, trail
 from haulback.server.store.catalogue import SqlCatalogue, all_named, with_names
 from haulback.server.store.ledger import SqlLedger
 from haulback.server.store.reports import Filter, LogLine
-from haulback.tasks.record import Plan, Task
+from haulback.tasks.record import Plan, Refused, Task
 from haulback.tasks.states import FINAL, State, check_move
 from haulback.wire import Named, request
 
 _SHOWN = 100  # tasks named in one audit entry
+
+
+class Remembered(msgspec.Struct):
+    """What a request made, to be answered again."""
+
+    tasks: list[str]
+    accepted: list[Named]
+    refused: list[Refused]
 
 
 class Waiting(msgspec.Struct):
@@ -35,7 +43,7 @@ class Waiting(msgspec.Struct):
 def submit(app: App, way: Submission, body: bytes, who: Caller, key: str | None = None) -> Plan:
     """Plan and queue, all of it or nothing.  The same `key` gives the same tasks again."""
     wanted = request(body, way.request)
-    marked = way.path.encode() + b"\0" + body
+    marked = f"{way.path}\0{who.scope.wanted}\0".encode() + body
 
     def make(sql: sa.Connection, ask: Ask) -> Plan:
         return way.plan(wanted, SqlCatalogue(sql, who.scope), ask)
@@ -49,7 +57,8 @@ def recover(app: App, guid: str, who: Caller, key: str | None = None) -> Plan:
     def make(sql: sa.Connection, ask: Ask) -> Plan:
         return plan_recovery(guid, SqlCatalogue(sql, who.scope), ask)
 
-    return _queued(app, make, "run recovery plan", guid.encode(), who, key)
+    marked = f"{guid}\0{who.scope.wanted}".encode()
+    return _queued(app, make, "run recovery plan", marked, who, key)
 
 
 def _queued(app: App, make: Any, what: str, marked: bytes, who: Caller, key: str | None) -> Plan:
@@ -74,6 +83,11 @@ def _queue_once(
         plan: Plan = make(sql, ask)
         for task in plan.tasks:
             task.refs["originEntity"] = who.origin
+            if not who.scope.allows(task.project):
+                raise Malformed(
+                    "project-uuid: name the one of your projects that the work is for",
+                    field="project-uuid",
+                )
         ledger = SqlLedger(sql, ask.now)
         ledger.begun(plan.backups, msgspec.to_builtins(who.origin))
         ledger.restores_begun(plan.restores)
@@ -82,7 +96,8 @@ def _queue_once(
             ledger.forget_entity(entity)
         heads = [task.guid for task in plan.heads]
         if key:
-            trail.remember(sql, who.guid, key, marked, heads, ask.now)
+            made = Remembered(heads, plan.accepted, plan.refused)
+            trail.remember(sql, who.guid, key, marked, msgspec.to_builtins(made), ask.now)
         change.subject = heads[0] if heads else None
         change.after = {"tasks": heads[:_SHOWN], "count": len(heads)}
     app.bell.ring_for(task.pinned_node for task in plan.heads)
@@ -91,10 +106,12 @@ def _queue_once(
 
 def _recalled(app: App, key: str, marked: bytes, who: Caller) -> Plan | None:
     with app.store.read() as sql:
-        guids = trail.recall(sql, who.guid, key, marked)
-        if guids is None:
+        before = trail.recall(sql, who.guid, key, marked)
+        if before is None:
             return None
-        return Plan([task for guid in guids if (task := tasks.find(sql, guid))])
+        made = msgspec.convert(before, Remembered)
+        found = [task for guid in made.tasks if (task := tasks.find(sql, guid))]
+        return Plan(found, accepted=made.accepted, refused=made.refused)
 
 
 def page(app: App, wanted: Filter) -> tuple[list[Task], int]:
@@ -152,16 +169,17 @@ def set_state(app: App, who: Caller, guid: str, state: State, info: str | None) 
     """
     with app.change(who, f"set state {state.value}", guid) as change:
         task = tasks.visible(change.sql, guid, who.scope, lock=True)
-        check_move(State[task.state], state, by_node=False)
+        check_move(State[task.state], state)
         change.before = task.state
         if state is State.CANCELLED:
             _cancel(app, app.life(change.sql), task, info)
         change.after = task.state
+        change.silent = state is State.QUEUED
 
 
 def set_states(app: App, who: Caller, guids: list[str], state: State, info: str | None) -> None:
     """The same for many, each by itself.  Raises Conflict that names those it was refused for."""
-    one_by_one(guids, lambda guid: set_state(app, who, guid, state, info))
+    one_by_one(dict.fromkeys(guids), lambda guid: set_state(app, who, guid, state, info))
 
 
 def one_by_one(guids: Iterable[str], move: Any) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from haulback.errors import NotFound
+
 
 class Scope(NamedTuple):
     """`own`: the account's projects, None for all.  `wanted`: the one that a request names.
@@ -29,7 +31,12 @@ class Scope(NamedTuple):
 
     @property
     def project(self) -> str | None:
-        """The project of something new that belongs to nothing else."""
+        """The project of something new that belongs to nothing else.
+
+        Raises NotFound for one that is not the account's.
+        """
+        if self.wanted is not None and self.own is not None and self.wanted not in self.own:
+            raise NotFound(f"there is no project {self.wanted}")
         if self.wanted is None and self.own is not None and len(self.own) == 1:
             return next(iter(self.own))
         return self.wanted

@@ -20,6 +20,7 @@ from haulback.inventory.requests import (
     NewPlace,
 )
 from haulback.inventory.retention import Retention
+from haulback.kinds import planning
 from haulback.kinds.destination_init import init
 from haulback.kinds.inventory_sync import sync
 from haulback.kinds.seam import Ask
@@ -46,7 +47,7 @@ def add_hypervisor(
             guid=new_guid(), name=wanted.name, node=node, settings=settings, **config
         )
         catalogue.add(sql, tables.hypervisor, record)
-        task = sync(record, Ask(change.now))
+        task = sync(record, Ask(change.now), SqlCatalogue(sql))
         tasks.insert(sql, [task])
         change.subject, change.after = record.guid, record
     app.bell.ring()
@@ -192,12 +193,10 @@ def _name(name: str) -> str:
 
 
 def _config(wanted: NewPlace, driver: str) -> dict[str, Any]:
-    _name(wanted.name)
+    _, path = planning.place(wanted.name, wanted.path)
     if wanted.driver not in (None, driver):
         raise Malformed(f"driver: only {driver!r} is known", field="driver")
-    if not wanted.path.startswith("/") or len(wanted.path) > 4096:
-        raise Malformed("path: name a folder by its absolute path", field="path")
-    return {"driver": driver, "config": {"path": os.path.normpath(wanted.path)}}
+    return {"driver": driver, "config": {"path": path}}
 
 
 def _node(sql: sa.Connection, wanted: NewPlace) -> str:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from threading import Event, Thread
+from typing import Any
 
 from haulback.errors import HaulbackError
 from haulback.server.app import App
 from haulback.server.store import life, queue, tasks, trail
+from haulback.tasks.record import Task
 from haulback.tasks.states import State
 
 _JUMP_MS = 1_000
@@ -55,9 +59,10 @@ def _end_lost(app: App) -> int:
         moves = app.life(sql)
         found = life.expired(sql, moves.now)
         for task in found:
-            node = task.node
-            moves.lost(task, "its node fell silent")
-            app.tidy_node(sql, node)
+            with _alone(app, sql, task):
+                node = task.node
+                moves.lost(task, "its node fell silent")
+                app.tidy_node(sql, node)
     return len(found)
 
 
@@ -65,8 +70,9 @@ def _end_late(app: App) -> None:
     with app.store.write() as sql:
         moves = app.life(sql)
         for task in queue.closed_windows(sql, moves.now):
-            moves.end(task, State.FAILED, "WINDOW_EXPIRED: no node started it in its window")
-            app.tidy_after(sql, task)
+            with _alone(app, sql, task):
+                moves.end(task, State.FAILED, "WINDOW_EXPIRED: no node started it in its window")
+                app.tidy_after(sql, task)
 
 
 def _end_stubborn(app: App) -> None:
@@ -76,8 +82,19 @@ def _end_stubborn(app: App) -> None:
         for task in life.overdue(sql, moves.now):
             left = f"attempt {task.attempt_name} on node {task.node}"
             why = f"{task.status_info}; its node did not confirm in time; left behind: {left}"
-            moves.end(task, State.CANCELLED, why)
-            app.tidy_after(sql, task)
+            with _alone(app, sql, task):
+                moves.end(task, State.CANCELLED, why)
+                app.tidy_after(sql, task)
+
+
+@contextmanager
+def _alone(app: App, sql: Any, task: Task) -> Iterator[None]:
+    """A task that cannot be ended must not keep the others from it."""
+    try:
+        with app.store.savepoint(sql):
+            yield
+    except Exception:
+        log.exception("task %s cannot be ended", task.guid)
 
 
 class Upkeep(Thread):

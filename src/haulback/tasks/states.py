@@ -64,29 +64,19 @@ class Allocation(Enum):
     SPARSE = "SPARSE"
 
 
-class Origin(Enum):
-    """Who caused a task.  Portals know no others."""
-
-    USER = "USER"
-    SCHEDULE = "SCHEDULE"
-    SYSTEM_SCHEDULE = "SYSTEM_SCHEDULE"
-
-
 PLANNED = "PLANNED"
 FINAL = frozenset({State.FINISHED, State.FAILED, State.CANCELLED})
-_BY_NODE = {State.QUEUED: {State.RUNNING}, State.RUNNING: set(FINAL)}
 _BY_USER = {State.QUEUED: {State.CANCELLED, State.QUEUED}, State.RUNNING: {State.CANCELLED}}
 
 
-def check_move(now: State, to: State, *, by_node: bool) -> None:
-    """Whether a node or a user may move a task.
+def check_move(now: State, to: State) -> None:
+    """Whether a person may move a task.
 
-    Raises Conflict when the state forbids it, Forbidden when only the other party may.
+    Raises Conflict when the state forbids it, Forbidden when only its node may.
     """
-    allowed = (_BY_NODE if by_node else _BY_USER).get(now, set())
-    if to in allowed:
+    if to in _BY_USER.get(now, set()):
         return
-    if not by_node and to in (State.RUNNING, State.FINISHED, State.FAILED):
+    if to in (State.RUNNING, State.FINISHED, State.FAILED):
         raise Forbidden(f"only the node that runs a task may set it {to.value}")
     if now.final:
         raise Conflict(f"the task is {now.value}, which is final", state=now.value)

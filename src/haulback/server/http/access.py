@@ -161,6 +161,18 @@ TABLE: dict[str, frozenset[str]] = {
     "GET /openapi.json": PUBLIC,
     "GET /docs": PUBLIC,
 }
+# What administrators who are confined to projects may do too: it touches only what they see.
+WITHIN_PROJECTS = frozenset(
+    {
+        "POST /tasks/delete",
+        "POST /tasks/batch-delete",
+        "PUT /virtual-machines/{guid}/settings",
+        "DELETE /virtual-machines/{guid}",
+        "DELETE /virtual-machines/all-non-present",
+        "PUT /virtual-machine-disks/{guid}/settings",
+        "POST /retention/mark-backups",
+    }
+)
 _RECORDS = (
     "/node-configs",
     "/hypervisor-managers",
@@ -194,7 +206,9 @@ def as_markdown() -> str:
         "",
         "Made from the table that the server enforces (`server/http/access.py`).  A dot: this role "
         "may; *all*: nobody has to log in.  A user may have several roles.  What a user sees is "
-        "confined to the user's projects besides; another project's object is 404.",
+        "confined to the user's projects besides; another project's object is 404.  An "
+        "administrator who is confined may do what is marked with a ring, and nothing that "
+        "concerns others.",
         "",
         *(f"- **{role}**: {about}." for role, about in ROLES.items()),
         "",
@@ -202,6 +216,7 @@ def as_markdown() -> str:
         "|---|" + ":-:|" * len(roles),
     ]
     for key, allowed in TABLE.items():
-        cells = ["*all*" if allowed == PUBLIC else "•" if r in allowed else "" for r in roles]
+        mark = "◦" if key in WITHIN_PROJECTS else "•"
+        cells = ["*all*" if allowed == PUBLIC else mark if r in allowed else "" for r in roles]
         lines.append(f"| `{key}` | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"

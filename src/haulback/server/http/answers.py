@@ -47,13 +47,19 @@ def answered(operation: Operation, found: Any, secure: bool, embedded: bool) -> 
 
 
 def _set_cookie(made: Answer, token: str, secure: bool, embedded: bool) -> None:
-    if not token:
-        made.delete_cookie(COOKIE)
-        return
     # Pages of another site may embed a console only over TLS, and only with these words.
     rule: Any = "none" if secure and embedded else "strict"
+    age = None if token else 0
     made.set_cookie(
-        Cookie(key=COOKIE, value=token, path="/", httponly=True, samesite=rule, secure=secure)
+        Cookie(
+            key=COOKIE,
+            value=token,
+            path="/",
+            httponly=True,
+            samesite=rule,
+            secure=secure,
+            max_age=age,
+        )
     )
 
 

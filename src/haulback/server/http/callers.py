@@ -9,7 +9,7 @@ from haulback.errors import Forbidden, Unauthenticated
 from haulback.server import caller
 from haulback.server.app import App
 from haulback.server.caller import Caller
-from haulback.server.http.access import PUBLIC, TABLE
+from haulback.server.http.access import ADMINS, PUBLIC, TABLE, WITHIN_PROJECTS
 from haulback.server.http.operation import Operation
 from haulback.server.http.queries import project
 from haulback.server.store import access, nodes
@@ -39,7 +39,7 @@ def check_origin(operation: Operation, headers: Mapping[str, str], origins: Sequ
     Raises Forbidden.
     """
     origin = headers.get("origin")
-    if operation.method == "GET" or origin is None or "authorization" in headers:
+    if operation.method == "GET" or origin is None or headers.get("authorization", "").strip():
         return
     own = origin.partition("://")[2] == headers.get("host")
     if not own and origin not in origins:
@@ -60,6 +60,8 @@ def admit(
     who = _identify(app, token, project(query, headers.get("3rd-party-project")))
     if not who.roles & allowed:
         raise Forbidden(_why(who, allowed))
+    if allowed == ADMINS and who.scope.own is not None and operation.key not in WITHIN_PROJECTS:
+        raise Forbidden("this concerns all projects; it takes an administrator of all of them")
     if who.node:
         who.node.attempt = _attempt(query)
     return who
@@ -75,11 +77,10 @@ def _identify(app: App, token: str | None, wanted: str | None) -> Caller:
                 return caller.mover(found)
         else:
             now = app.clock.now_ms()
-            find = access.account_of
-            if token.startswith(access.TOKEN):
-                find = access.account_of_api_token
+            by_program = token.startswith(access.TOKEN)
+            find = access.account_of_api_token if by_program else access.account_of
             if account := find(sql, token, now):
-                return caller.person(account, wanted)
+                return caller.person(account, wanted, by_program=by_program)
     raise Unauthenticated("the token is unknown or expired; log in again (POST /session/login)")
 
 

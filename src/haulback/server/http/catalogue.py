@@ -128,13 +128,14 @@ def mark(call: Call) -> None:
 
 
 def _mark(sql: sa.Connection, one: Backup, wanted: Marks, now: int) -> None:
-    if wanted.retentionHint is Hint.TO_REMOVE and one.locked(now):
+    if one.status not in ("SUCCESS", "PARTIAL_SUCCESS"):
+        raise Conflict(f"backup {one.guid} is {one.status}; only what is stored can be marked")
+    held = one.keep_until is not None and now < one.keep_until
+    if wanted.retentionHint is Hint.TO_REMOVE and held:
         raise Conflict(f"backup {one.guid} is locked until {one.keep_until} (epoch ms)")
-    until = one.keep_until
-    if wanted.retentionHint is Hint.ARCHIVE:
-        # A lock is never shortened.
-        until = max(until or 0, wanted.archiveExpire) if wanted.archiveExpire else None
-        until = one.keep_until if until is None and one.locked(now) else until
+    until = one.keep_until if held else None  # a lock is never shortened
+    if wanted.retentionHint is Hint.ARCHIVE and wanted.archiveExpire:
+        until = max(until or 0, wanted.archiveExpire)
     after = msgspec.structs.replace(one, hint=wanted.retentionHint.value, keep_until=until)
     change(sql, tables.backup, after)
 

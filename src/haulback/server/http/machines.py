@@ -61,12 +61,12 @@ def set_machine(call: Call) -> None:
             if ref:
                 settings[name] = known.record(kind, ref.guid).guid
         project = wanted.project or before.project
+        if not call.who.scope.allows(project):
+            raise NotFound(f"there is no project {project}")
         after = msgspec.structs.replace(before, settings=settings, project=project)
         _write(done.sql, after)
         if project != before.project:
-            table = tables.backup
-            moved = sa.update(table).where(table.c.entity == after.guid).values(project=project)
-            done.sql.execute(moved)
+            SqlLedger(done.sql, done.now).moved(after.guid, project)
         done.before, done.after = before, after
 
 
@@ -90,9 +90,9 @@ def remove_machine(call: Call) -> None:
 def remove_absent(call: Call) -> None:
     """Forget those that are not present and have no backups."""
     with call.app.change(call.who, "remove machines that are not present") as done:
-        found, _ = shelves.machines(done.sql, shelves.Wanted(scope=call.who.scope))
-        gone = [one.guid for one in found if not one.present and _forget(done.sql, one)]
-        done.before = gone
+        found = shelves.absent_machines(done.sql, call.who.scope)
+        done.before = [one.guid for one in found if _forget(done.sql, one)]
+        done.silent = not done.before
 
 
 def _forget(sql: sa.Connection, one: Entity) -> bool:

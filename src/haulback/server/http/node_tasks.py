@@ -9,11 +9,12 @@ import msgspec
 from haulback.errors import Forbidden, KindUnavailable, Malformed
 from haulback.ids import guid_of
 from haulback.kinds.import_machine import TaskFile
-from haulback.server import deliveries, movers, people
+from haulback.server import deliveries, movers
 from haulback.server.deliveries import FullInventory, OneInventory
 from haulback.server.http import queries, views
 from haulback.server.http.operation import GUID, NUMBER, Call, Param, Reply, Room
 from haulback.server.store import nodes, queue, reports
+from haulback.server.store.catalogue import all_named
 from haulback.server.store.nodes import Node
 from haulback.tasks.record import Task
 from haulback.tasks.shapes import TaskDetails
@@ -93,6 +94,14 @@ class TransferInfoRequest(msgspec.Struct, omit_defaults=True):
     totalBytes: int | None = None
     transferRate: float | None = None
     files: list[Any] | None = None
+    dataTransferRate: DataTransferRateRequest | None = None
+    taskFiles: list[TaskFile] | None = None
+    cbtId: str | None = None
+    incSnapRequired: bool | None = None
+    restoreHostId: str | None = None
+    restoreStorageId: str | None = None
+    processedObjectCount: int | None = None
+    totalObjectCount: int | None = None
 
 
 @room(
@@ -125,8 +134,10 @@ def _offer(call: Call, asking: Node | None) -> list[Task]:
         movers.heard(call.app, call.who.node)
     if asking and (call.who.node or call.who.scope.listed is None):
         return movers.offer(call.app, asking, _size(call))
-    wanted = reports.Filter(states=["QUEUED"], scope=call.who.scope, size=_size(call))
-    return people.page(call.app, wanted)[0]
+    most = queries.number(call, "size", reports.MOST) or reports.MOST
+    with call.app.store.read() as sql:
+        guid = asking.guid if asking else None
+        return all_named(sql, queue.waiting(sql, call.who.scope.listed, guid, most))
 
 
 def _size(call: Call) -> int:
@@ -179,6 +190,8 @@ for _what in ("cloud", "os"):
 def backup_type(call: Call) -> Reply:
     """An increment that had to become a full backup."""
     kind: BackupType = read(parse(call.body), BackupType, "backupType")
+    if kind not in (BackupType.FULL, BackupType.INCREMENTAL):
+        raise Malformed("backupType: an export is FULL or INCREMENTAL", field="backupType")
     return _represented(call, _report(call, backup_type=kind.value))
 
 
@@ -193,8 +206,19 @@ def transfer_info(call: Call) -> Reply:
         raise Malformed("the body: transfer info is an object")
     if len(call.body) > _LONGEST_INFO:
         raise Malformed(f"the body: at most {_LONGEST_INFO} bytes")
-    read(info, TransferInfoRequest, "")
-    return _represented(call, movers.add_results(call.app, call.node, call.guid, info))
+    known = msgspec.to_builtins(read(info, TransferInfoRequest, ""))
+    kept = _without_nulls({**info, **known})
+    kept.pop("transferHistory", None)  # made of samples here, not said
+    return _represented(call, movers.add_results(call.app, call.node, call.guid, kept))
+
+
+def _without_nulls(value: Any) -> Any:
+    """What is absent is left out, at every depth."""
+    if isinstance(value, dict):
+        return {k: _without_nulls(v) for k, v in value.items() if v is not None}
+    if isinstance(value, list):
+        return [_without_nulls(one) for one in value if one is not None]
+    return value
 
 
 def _represented(call: Call, task: Task) -> Reply:
@@ -304,16 +328,7 @@ for _path, _name in (
 @room("POST", "/tasks/inventory", "A full inventory.", request=FullInventory, status=201)
 def inventory(call: Call) -> None:
     """What a node saw of a whole hypervisor."""
-    deliveries.take_inventory(call.app, call.node, _inventory(call))
-
-
-def _inventory(call: Call) -> FullInventory:
-    """Its type is an enum whose values nobody knows: any name will do."""
-    value = parse(call.body)
-    if isinstance(value, dict) and isinstance(value.get("type"), dict):
-        value = {**value, "type": value["type"].get("name")}
-    found: FullInventory = read(value, FullInventory, "")
-    return found
+    deliveries.take_inventory(call.app, call.node, call.read(FullInventory))
 
 
 @room(

@@ -52,8 +52,8 @@ TASKS = (
 def task_filter(call: Call) -> Filter:
     """The 22 parameters of a list of tasks.  Empty values count as absent.  Raises Malformed."""
     return Filter(
-        states=_names(call, ("state", "states"), set(State.__members__)),
-        types=_names(call, ("type",), set(CONTRACT_TYPES)),
+        states=_states(call),
+        types=names(call, "type", set(CONTRACT_TYPES)),
         refs={role: found for name, role in _REFS.items() if (found := guid(call, name))},
         parent=guid(call, "parent-task"),
         workflow=guid(call, "workflow-execution"),
@@ -68,6 +68,14 @@ def task_filter(call: Call) -> Filter:
         size=number(call, "size", MOST),
         cursor=one(call, "cursor"),
     )
+
+
+def _states(call: Call) -> list[str]:
+    """Both `state` and `states` hold where both are given; a state that none has finds nothing."""
+    single, many = (names(call, name, set(State.__members__)) for name in ("state", "states"))
+    if single and many:
+        return [state for state in many if state in single] or ["NONE"]
+    return single or many
 
 
 def one(call: Call, name: str) -> str | None:
@@ -123,17 +131,11 @@ def number(call: Call, name: str, most: int) -> int | None:
 
 def names(call: Call, name: str, allowed: set[str]) -> list[str]:
     """Enum values.  Raises Malformed that lists them."""
-    return _names(call, (name,), allowed)
-
-
-def _names(call: Call, parameters: tuple[str, ...], allowed: set[str]) -> list[str]:
-    found = [value for name in parameters for value in several(call, name)]
+    found = several(call, name)
     for value in found:
         if value not in allowed:
             known = ", ".join(sorted(allowed))
-            raise Malformed(
-                f"{parameters[0]}: {value[:40]!r} is not one of {known}", field=parameters[0]
-            )
+            raise Malformed(f"{name}: {value[:40]!r} is not one of {known}", field=name)
     return found
 
 

@@ -98,13 +98,10 @@ def _check_priority(wanted: Policy | RecoveryPlan, known: SqlCatalogue) -> None:
 
 def _check_plan(wanted: RecoveryPlan, known: SqlCatalogue) -> None:
     _check_priority(wanted, known)
-    for i, rule in enumerate(wanted.rules):
+    for rule in wanted.rules:
         known.entities_of([ref.guid for ref in rule.protectedEntities])
         if rule.hypervisor:
             known.hypervisor(rule.hypervisor.guid)
-        if rule.backupSelection not in ("LAST_SUCCESSFUL", "ANY"):
-            field = f"rules[{i}].backupSelection"
-            raise Malformed(f"{field}: is LAST_SUCCESSFUL or ANY", field=field)
 
 
 _MANAGER = ("hypervisorManager", "hypervisor-manager")

@@ -8,7 +8,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from haulback.wire import Label, Named, Ref
+from haulback.wire import Label, Named, Ref, Word
 
 Schema = dict[str, Any]
 _NUMERIC = {"type": "string", "pattern": r"^-?[0-9]{1,16}(\.[0-9]{1,16})?$"}
@@ -47,6 +47,10 @@ class Schemas:
         if get_origin(kind) is dict or kind is dict:
             values = get_args(kind)[1] if get_args(kind) else Any
             return {"type": "object", "additionalProperties": self.of(values, incoming=incoming)}
+        if kind is Word:
+            bare = {"type": "string"}
+            named = {"type": "object", "required": ["name"], "properties": {"name": bare}}
+            return {"anyOf": [bare, named]}
         scalars = _SCALARS_IN if incoming else _SCALARS_OUT
         if kind in scalars:
             return scalars[kind]

@@ -83,9 +83,23 @@ def site(app: App, origins: Sequence[str] = ()) -> ASGIApp:
             path = path.removeprefix("/api") if path.startswith("/api/") else path
             scope["path"] = path.rstrip("/") or "/"
             scope["raw_path"] = scope["path"].encode()
+            send = _without_type(send)
         await made(scope, receive, send)
 
     return below_api_too
+
+
+def _without_type(send: Send) -> Send:
+    """An answer without a body promises no type of one: proxies believe what they read."""
+
+    async def sent(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            headers = message["headers"]
+            if (b"content-length", b"0") in headers:
+                message["headers"] = [one for one in headers if one[0] != b"content-type"]
+        await send(message)
+
+    return sent
 
 
 def _route(
@@ -160,5 +174,12 @@ def _cors(origins: Sequence[str]) -> CORSConfig | None:
         allow_credentials=True,
         allow_methods=["GET", "POST", "PUT", "DELETE"],
         allow_headers=["content-type", "x-csrftoken", "authorization", "prefer", "idempotency-key"],
-        expose_headers=["X-Total-Count", "X-Next-Cursor", "Content-Disposition"],
+        expose_headers=[
+            "X-Total-Count",
+            "X-Next-Cursor",
+            "X-Left-Behind",
+            "Content-Disposition",
+            "Preference-Applied",
+            "Retry-After",
+        ],
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from haulback.errors import Conflict, Forbidden, Malformed, Unauthenticated
+from haulback.errors import Conflict, Forbidden, Malformed
 from haulback.ids import new_guid
 from haulback.inventory.requests import ChangedUser, NewToken, NewUser
 from haulback.inventory.shapes import AuditEntry, Privilege, Role, Token, User, UserSettings
@@ -64,10 +64,10 @@ def log_in(call: Call) -> Reply:
 @room("POST", "/session/logout", "Log out.", status=201)
 def log_out(call: Call) -> Reply:
     """The token is worth nothing any more."""
-    if call.token is None:
-        raise Unauthenticated("nobody is logged in")
-    with call.app.store.write() as sql:
-        access.log_out(sql, call.token)
+    if call.who.by_program or call.token is None:
+        raise Malformed("an API token is not logged out; revoke it (DELETE /api-tokens/{guid})")
+    with call.app.change(call.who, "log out") as change:
+        access.log_out(change.sql, call.token)
     return Reply(cookie="")
 
 
@@ -171,6 +171,8 @@ def add_token(call: Call) -> Token:
         raise Malformed("validFor: a time in ms, at most ten years", field="validFor")
     who = call.who.account
     assert who
+    if call.who.by_program:
+        raise Forbidden("a token makes no other token, which could outlive it; log in")
     granted = _roles(who.roles if wanted.roles is None else wanted.roles)
     # An administrator may do what any other person may, so may give less of it.
     if ADMINISTRATOR not in who.roles and not set(granted) <= set(who.roles):
@@ -210,7 +212,8 @@ def audit_log(call: Call) -> list[AuditEntry]:
 
 
 def _owner(call: Call) -> str | None:
-    return None if ADMINISTRATOR in call.who.roles else call.who.guid
+    everything = ADMINISTRATOR in call.who.roles and call.who.scope.own is None
+    return None if everything else call.who.guid
 
 
 def _roles(wanted: list[str]) -> list[str]:

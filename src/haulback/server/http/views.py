@@ -36,7 +36,15 @@ _REFS = (
     "storageProvider",
 )
 _LABELLED = ("restoreType", "restoredDiskAllocationFormat", "mode")
-_PLAIN = ("restorePath", "restoredPeName", "overwrite", "powerOnAfterRestore", "taskFiles")
+_PLAIN = (
+    "restorePath",
+    "restoredPeName",
+    "restoreClusterId",
+    "restoreStorageId",
+    "overwrite",
+    "powerOnAfterRestore",
+    "taskFiles",
+)
 _REPORTED = (
     "cbtId",
     "incSnapRequired",

@@ -53,6 +53,15 @@ class SqlCatalogue:
         query = sa.select(tables.entity).where(tables.entity.c.hypervisor == hypervisor)
         return records(self._sql, query.order_by(tables.entity.c.name), Entity)
 
+    def machine_named(self, hypervisor: str, name: str) -> Entity | None:
+        table = tables.entity.c
+        where = (table.hypervisor == hypervisor, table.name == name, table.present)
+        for found in records(self._sql, sa.select(tables.entity).where(*where), Entity):
+            if not self._scope.allows(found.project):
+                raise NotFound(f"there is no machine {name} that you could replace")
+            return found
+        return None
+
     def hypervisor(self, guid: str) -> Hypervisor:
         return self._once(tables.hypervisor, Hypervisor, guid, "hypervisor")
 
@@ -129,7 +138,8 @@ class SqlCatalogue:
     def record(self, kind: str, guid: str) -> Record:
         query = sa.select(tables.record).where(tables.record.c.guid == guid)
         for found in records(self._sql, query, Record):
-            if found.kind == kind and self._scope.allows(found.project):
+            # What belongs to no project is there for all to use.
+            if found.kind == kind and (found.project is None or self._scope.allows(found.project)):
                 return found
         raise NotFound(f"there is no {kind.replace('-', ' ')} {guid}", guid=guid)
 

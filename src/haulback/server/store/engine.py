@@ -62,6 +62,12 @@ class Store:
                 plain.set_progress_handler(None, 0)
 
     @contextmanager
+    def savepoint(self, connection: sa.Connection) -> Iterator[None]:
+        """Part of a transaction that may fail by itself."""
+        with connection.begin_nested():
+            yield
+
+    @contextmanager
     def snapshot(self) -> Iterator[sa.Connection]:
         """A transaction that reads for long, some rows at a time."""
         with mapped(), self.engine.begin() as connection:

@@ -100,16 +100,23 @@ class SqlLedger:
     def _remember(self, backup: str) -> None:
         """What portals ask of each machine's last backup stands with the machine."""
         found = catalogue.one(self._sql, tables.backup, Backup, backup, "backup")
-        entity = catalogue.one(self._sql, tables.entity, Entity, found.entity, "protected entity")
-        sort = "Full" if found.type == "FULL" else "Inc"
-        entity.facts |= {
-            "lastBackup": found.snapshot_time,
-            "lastSuccessfulBackupSize": found.size,
-            f"lastSuccessful{sort}Backup": {"guid": backup, "time": found.snapshot_time},
-            f"lastSuccessful{sort}BackupSize": found.size,
-        }
-        where = tables.entity.c.guid == entity.guid
-        self._sql.execute(sa.update(tables.entity).where(where).values(facts=_json(entity.facts)))
+        self._recall(found.entity)
+
+    def _recall(self, entity: str) -> None:
+        """The newest backup, the newest full and the newest increment that are stored."""
+        facts: dict[str, Any] = {}
+        table = tables.backup.c
+        stored = sa.select(tables.backup).where(table.entity == entity, table.status == "SUCCESS")
+        newest = stored.order_by(table.snapshot_time.desc(), table.created.desc()).limit(1)
+        for sort, where in (("Full", table.type == "FULL"), ("Inc", table.type != "FULL")):
+            for one in catalogue.records(self._sql, newest.where(where), Backup):
+                named = {"guid": one.guid, "time": one.snapshot_time}
+                facts[f"lastSuccessful{sort}Backup"] = named
+                facts[f"lastSuccessful{sort}BackupSize"] = one.size
+        for one in catalogue.records(self._sql, newest, Backup):
+            facts |= {"lastBackup": one.snapshot_time, "lastSuccessfulBackupSize": one.size}
+        where_entity = tables.entity.c.guid == entity
+        self._sql.execute(sa.update(tables.entity).where(where_entity).values(facts=_json(facts)))
 
     def backup_partial(self, backup: str, reason: str) -> None:
         self._change(backup, status="PARTIAL_SUCCESS", status_info=reason)
@@ -156,8 +163,10 @@ class SqlLedger:
 
     def remove(self, backups: Iterable[str], why: str) -> None:
         for guid in backups:
+            found = catalogue.one(self._sql, tables.backup, Backup, guid, "backup")
             states = ("SUCCESS", "PARTIAL_SUCCESS")
             self._change(guid, states, status=REMOVED, status_info=why)
+            self._recall(found.entity)
             # An increment must not build on what may vanish at any moment.
             self._sql.execute(sa.delete(tables.base).where(tables.base.c.backup == guid))
 
@@ -180,7 +189,13 @@ class SqlLedger:
         self._sql.execute(sa.delete(tables.entity).where(tables.entity.c.guid == entity))
 
     def save_hypervisor(self, record: Hypervisor) -> None:
-        catalogue.add(self._sql, tables.hypervisor, record)
+        taken = set(self._sql.scalars(sa.select(tables.hypervisor.c.name)))
+        name, number = record.name, 1
+        while name in taken:  # somebody was faster; what was seen is worth keeping all the same
+            number += 1
+            name = f"{record.name} ({number})"
+        named = msgspec.structs.replace(record, name=name)
+        catalogue.add(self._sql, tables.hypervisor, named)
 
     def restore_moved(self, job: str, status: str, info: str | None, task: Task) -> None:
         table = tables.restore_job
@@ -192,6 +207,13 @@ class SqlLedger:
         times = _with_times(found.times, task)
         where = table.c.guid == job
         self._sql.execute(sa.update(table).where(where).values(**values, times=times))
+
+    def moved(self, entity: str, project: str | None) -> None:
+        """An entity belongs to another project, and with it all that was done with it."""
+        for table in (tables.backup, tables.restore_job, tables.task):
+            self._sql.execute(
+                sa.update(table).where(table.c.entity == entity).values(project=project)
+            )
 
     def inventory(
         self, hypervisor: str, machines: Iterable[Entity], *, complete_since: int | None

@@ -147,7 +147,8 @@ class Life:
     def _may_repeat(self, task: Task) -> bool:
         """Whether the plan can begin anew: what a STORE was to build on is gone."""
         gone = task.results.get("failure") == BaseGone.code
-        return gone and bool(task.follows) and not task.params.get("repeated")
+        first = bool(task.follows) and not task.params.get("repeated")
+        return gone and first and not task.cancel_wanted
 
     def _repeat(self, task: Task, waiting: list[Task]) -> list[str]:
         """Export again, once, and store that: copies of the task before this one and of this."""
@@ -177,7 +178,7 @@ class Life:
             return
         why = f"THRESHOLD: {failed} of {total} {task.type} tasks of this run failed"
         for other in queue.waiting_of_run(self.sql, task.run, task.type):
-            other.params.pop("thresholds")  # the rest fails at once, not one by one
+            other.params.pop("thresholds", None)  # the rest fails at once, not one by one
             other.retry_count = 0
             self.end(other, State.FAILED, why)
 
@@ -263,7 +264,9 @@ def end_pinned(connection: sa.Connection, moves: Life, node: str, state: State) 
     """End what only one node could have done."""
     query = sa.select(*tasks.COLUMNS).where(table.c.state == "QUEUED", table.c.pinned_node == node)
     for row in connection.execute(query.with_for_update()).all():
-        moves.end(tasks.task_of(row), state, "its node was removed")
+        task = tasks.task_of(row)
+        task.retry_count = 0  # there is nobody left to try again
+        moves.end(task, state, "its node was removed")
 
 
 def shift_leases(connection: sa.Connection, until: int) -> None:
@@ -306,6 +309,8 @@ def _copy(task: Task, now: int, **values: Any) -> Task:
         "lease_until": None,
         "ready": False,
         "slots": [],
+        "cancel_wanted": False,
+        "params": {k: v for k, v in task.params.items() if k != _CANCEL_BY},
     }
     return msgspec.structs.replace(task, **(fresh | values))
 

@@ -84,6 +84,13 @@ def machines(sql: sa.Connection, wanted: Wanted) -> tuple[list[Entity], int]:
     return _page(sql, table, where, _order(sorts, "name", wanted, table.c.guid), wanted, Entity)
 
 
+def absent_machines(sql: sa.Connection, scope: Scope) -> list[Entity]:
+    """Machines that their platform no longer shows."""
+    table = tables.entity
+    where = [~table.c.present, *_scoped(table.c.project, scope)]
+    return records(sql, sa.select(table).where(*where), Entity)
+
+
 def backups(sql: sa.Connection, wanted: Wanted) -> tuple[list[Backup], int]:
     """A page of backups, the newest first, and how many there are."""
     table = tables.backup

@@ -55,15 +55,15 @@ def read(
 
 
 def remember(
-    sql: sa.Connection, caller: str, key: str, request: bytes, tasks: list[str], now: int
+    sql: sa.Connection, caller: str, key: str, request: bytes, made: Any, now: int
 ) -> None:
     """What a request with this key made; a second one at the same time clashes with it."""
     row = {"caller": caller, "key": key, "request": _digest(request), "created": now}
-    row["tasks"] = msgspec.json.encode(tasks).decode()
+    row["tasks"] = msgspec.json.encode(made).decode()
     sql.execute(sa.insert(idempotency).values(row))
 
 
-def recall(sql: sa.Connection, caller: str, key: str, request: bytes) -> list[str] | None:
+def recall(sql: sa.Connection, caller: str, key: str, request: bytes) -> Any:
     """What that request made before.  Raises Conflict when the key was used for another one."""
     where = (idempotency.c.caller == caller, idempotency.c.key == key)
     row = sql.execute(sa.select(idempotency).where(*where)).one_or_none()
@@ -71,8 +71,7 @@ def recall(sql: sa.Connection, caller: str, key: str, request: bytes) -> list[st
         return None
     if row.request != _digest(request):
         raise Conflict("Idempotency-Key: was used for another request; use a new one")
-    found: list[str] = msgspec.json.decode(row.tasks)
-    return found
+    return msgspec.json.decode(row.tasks)
 
 
 def forget(sql: sa.Connection, now: int) -> None:

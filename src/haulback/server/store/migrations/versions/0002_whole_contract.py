@@ -105,6 +105,31 @@ def _fill_tasks() -> None:
 def _fill_backups() -> None:
     """RUNNING is not a status that the contract knows."""
     op.execute("UPDATE backup SET status = 'INPROGRESS' WHERE status = 'RUNNING'")
+    connection = op.get_bind()
+    query = sa.text("SELECT guid, disks FROM entity")
+    for guid, disks in connection.execute(query).all():
+        # What old backups hold was not noted: the disks that their machine has come closest.
+        change = sa.text("UPDATE backup SET files = :files WHERE entity = :guid")
+        connection.execute(change, {"files": disks, "guid": guid})
+        _fill_facts(guid)
+
+
+def _fill_facts(entity: str) -> None:
+    connection, facts = op.get_bind(), {}
+    rows = connection.execute(
+        sa.text(
+            "SELECT guid, type, snapshot_time, size FROM backup WHERE entity = :guid "
+            "AND status = 'SUCCESS' ORDER BY snapshot_time, created"
+        ),
+        {"guid": entity},
+    )
+    for guid, kind, time, size in rows.all():
+        sort = "Full" if kind == "FULL" else "Inc"
+        facts[f"lastSuccessful{sort}Backup"] = {"guid": guid, "time": time}
+        facts[f"lastSuccessful{sort}BackupSize"] = size
+        facts |= {"lastBackup": time, "lastSuccessfulBackupSize": size}
+    change = sa.text("UPDATE entity SET facts = :facts WHERE guid = :guid")
+    connection.execute(change, {"facts": json.dumps(facts), "guid": entity})
 
 
 def _access_tables() -> None:
