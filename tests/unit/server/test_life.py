@@ -520,6 +520,16 @@ def test_a_store_whose_base_is_gone_begins_the_backup_anew_once(house: House):
     assert people.page(house.app, Filter(states=["QUEUED"], types=["EXPORT", "STORE"]))[1] == 0
 
 
+def test_a_cancelled_store_does_not_begin_anew_though_its_base_is_gone(house: House):
+    node = house.node()
+    store = house.exported(node)
+    house.take(node, store)
+    people.set_state(house.app, house.user, store.guid, State.CANCELLED, None)
+    movers.add_results(house.app, node, store.guid, {"failure": "base_gone"})
+    house.fail(node, store)
+    assert people.page(house.app, Filter(states=["QUEUED"], types=["EXPORT", "STORE"]))[1] == 0
+
+
 def test_a_task_that_ended_leaves_the_lists_after_a_while(house: House):
     node = house.node()
     [export] = house.export()
