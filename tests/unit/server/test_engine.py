@@ -5,12 +5,14 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from haulback.errors import Conflict, Malformed, Unavailable
 from haulback.server.store import queue
+from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import open_store
 from haulback.server.store.tables import metadata
 
@@ -40,6 +42,44 @@ def test_what_is_open_is_reopened_with_its_rows(url: str):
             assert sql.scalar(sa.text("SELECT count(*) FROM slot")) == expected
             sql.execute(sa.text("INSERT INTO slot VALUES ('x', 1, 1) ON CONFLICT DO NOTHING"))
         store.close()
+
+
+def test_what_an_older_version_wrote_is_read_by_this_one(url: str, monkeypatch: pytest.MonkeyPatch):
+    head = ScriptDirectory.get_current_head
+    monkeypatch.setattr(ScriptDirectory, "get_current_head", lambda self: "0001")
+    upgrade = command.upgrade
+    with monkeypatch.context() as old:
+        old.setattr(command, "upgrade", lambda config, to: upgrade(config, "0001"))
+        store = open_store(url)
+    disks = '[{"name": "root", "size": 10, "format": "qcow2"}]'
+    with store.write() as sql:
+        for text in (
+            "INSERT INTO hypervisor VALUES ('h', 'hv', 'image-folder', '{}', NULL)",
+            "INSERT INTO destination VALUES ('d', 'bd', 'folder', '{}', NULL, 'r', 'k')",
+            f"INSERT INTO entity VALUES ('e', 'u', 'db', 'VM', 'h', true, '{disks}', 1)",
+            "INSERT INTO backup VALUES"
+            " ('b1', 'e', 'db', 'd', 'l1', 'FULL', 'SUCCESS', NULL, 1, 5, 6, 10, 10, 4, NULL),"
+            " ('b2', 'e', 'db', 'd', 'l2', 'INCREMENTAL', 'SUCCESS', NULL, 2, 7, 8, 3, 3, 1, 'b1'),"
+            " ('b3', 'e', 'db', 'd', 'l3', 'FULL', 'RUNNING', NULL, 3, NULL, NULL, 0, 0, 0, NULL)",
+        ):
+            sql.exec_driver_sql(text)
+    store.close()
+    monkeypatch.setattr(ScriptDirectory, "get_current_head", head)
+    store = open_store(url)
+    with store.read() as sql:
+        known = SqlCatalogue(sql)
+        machine, backups = known.entity("e"), [known.backup(f"b{i}") for i in (1, 2, 3)]
+    store.close()
+    assert machine.facts == {
+        "lastSuccessfulFullBackup": {"guid": "b1", "time": 5},
+        "lastSuccessfulFullBackupSize": 10,
+        "lastSuccessfulIncBackup": {"guid": "b2", "time": 7},
+        "lastSuccessfulIncBackupSize": 3,
+        "lastBackup": 7,
+        "lastSuccessfulBackupSize": 3,
+    }
+    assert [one.status for one in backups] == ["SUCCESS", "SUCCESS", "INPROGRESS"]
+    assert backups[0].files == [{"name": "root", "size": 10, "format": "qcow2"}]
 
 
 def test_two_servers_on_one_sqlite_file_are_refused(tmp_path: Path):
