@@ -204,6 +204,15 @@ def test_errors_say_it_where_pages_look(portal: Portal):
     assert "protectedEntities" in answer.json()["message"]
 
 
+def test_a_manager_is_kept_with_a_type_in_either_shape(portal: Portal):
+    for kind in ({"name": "OVIRT", "description": "oVirt"}, "OVIRT"):
+        body = {"name": new_guid(), "url": "https://manager.example", "type": kind}
+        made = portal("POST", "/hypervisor-managers", body)
+        assert made["type"] == {"name": "OVIRT", "description": "Ovirt"}
+        shown = portal("GET", f"/hypervisor-managers/{made['guid']}")
+        assert shown == made
+
+
 def test_policies_rules_and_schedules_are_kept(served: Served, portal: Portal):
     name = new_guid()
     policy = portal("POST", "/policies/vm-backup", {

@@ -7,7 +7,7 @@ from enum import Enum
 import msgspec
 
 from haulback.tasks.states import Allocation, BackupType
-from haulback.wire import Ref
+from haulback.wire import Ref, Word
 
 
 class Base(msgspec.Struct, kw_only=True):
@@ -27,7 +27,7 @@ class Manager(Base, kw_only=True):
     """A hypervisor manager."""
 
     url: str = ""
-    type: str = ""
+    type: Word = Word("")
 
 
 class Managed(Base, kw_only=True):

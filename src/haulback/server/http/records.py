@@ -34,6 +34,7 @@ from haulback.server.http.operation import GUID, Call, Param, Reply, Room
 from haulback.server.store import shelves, tables
 from haulback.server.store.catalogue import SqlCatalogue, add, change
 from haulback.tasks.queue import is_limit
+from haulback.wire import Word
 
 _LONGEST_WINDOW = 31 * 86_400_000
 room = Room()
@@ -230,7 +231,7 @@ def _shown(record: Record, sort: _Kept, known: SqlCatalogue) -> dict[str, Any]:
 
 def _member(value: Any, kind: Any) -> Any:
     """Enums leave as objects, whatever they lie in."""
-    if isinstance(kind, type) and issubclass(kind, Enum):
+    if kind is Word or (isinstance(kind, type) and issubclass(kind, Enum)):
         return {"name": value, "description": str(value).replace("_", " ").capitalize()}
     if isinstance(value, list):
         inner = getattr(kind, "__args__", (Any,))[0]
