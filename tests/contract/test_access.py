@@ -234,6 +234,9 @@ def test_every_write_is_in_the_audit_trail(served: Served):
     ]
     assert trail[1]["before"]["body"] == {"uuid": "p1"}
     assert trail[1]["after"]["body"] == {"uuid": "p2"}
+    node = served.identity["guid"]
+    [enrolled] = served.call("GET", f"/api/audit-log?subject={node}&size=1000").json()[-1:]
+    assert (enrolled["operation"], enrolled["after"]) == ("enrol node", {"name": "n1"})
     newest = served.call("GET", "/api/audit-log?size=1").json()
     older = served.call("GET", f"/api/audit-log?size=1&before={newest[0]['number']}").json()
     assert older[0]["number"] < newest[0]["number"]

@@ -12,6 +12,7 @@ from haulback.ids import new_guid
 from haulback.inventory.requests import ChangedNode, NewNode
 from haulback.inventory.shapes import Invitation, NodeRecord, Space
 from haulback.server import movers
+from haulback.server.caller import SYSTEM
 from haulback.server.http.operation import Call, Reply, Room
 from haulback.server.store import life, nodes
 from haulback.server.store.catalogue import SqlCatalogue
@@ -132,9 +133,10 @@ def enrol(call: Call) -> Enrolled:
     """Use up an enrolment token."""
     wanted: Enrol = call.read(Enrol)
     _check_name(wanted.name)
-    with call.app.store.write() as sql:
-        now = call.app.clock.now_ms()
-        return nodes.enrol(sql, wanted.token, wanted.name, wanted.protocol, now)
+    with call.app.change(SYSTEM, "enrol node") as change:
+        made = nodes.enrol(change.sql, wanted.token, wanted.name, wanted.protocol, change.now)
+        change.subject, change.after = made.guid, {"name": wanted.name}
+        return made
 
 
 @room(
