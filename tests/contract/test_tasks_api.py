@@ -263,3 +263,14 @@ def test_a_place_that_cannot_be_is_refused(served: Served, body: Any):
 def test_a_taken_name_is_a_conflict(served: Served):
     body = {"name": "hv", "path": "/x"}
     assert is_error(served.call("POST", "/api/hypervisors", body), 409)
+
+
+def test_every_queued_task_says_why_it_waits_and_how_many_go_before_it(served: Served):
+    served.rest()
+    guids = {served.export()["guid"] for _ in range(3)}
+    for path in ("/api/tasks/detailed", "/api/tasks/detailed?size=2"):
+        found = served.call("GET", path).json()
+        assert {one["guid"] for one in found} <= guids
+        assert all(one["queueReason"] for one in found), path
+    places = served.call("GET", "/api/tasks/detailed").json()
+    assert sorted(one["queuePosition"] for one in places) == [0, 1, 2]

@@ -62,12 +62,14 @@ def list_tasks(call: Call) -> Reply:
     query=queries.TASKS,
 )  # fmt: skip
 def list_detailed(call: Call) -> Reply:
-    """The same with every member."""
+    """The same with every member; of a long list, why a task waits is on its pages only."""
     wanted = queries.task_filter(call)
-    if wanted.size is None and not wanted.cursor:
-        return _streamed(call, wanted, views.details)
+    whole = wanted.size is None and not wanted.cursor
+    asked = msgspec.structs.replace(wanted, size=_STREAMED + 1) if whole else wanted
     with call.app.store.read() as sql:
-        found = reports.page(sql, wanted)
+        found = reports.page(sql, asked)
+        if whole and (wanted.page or len(found) > _STREAMED):
+            return _streamed(call, wanted, views.details)
         total = -1 if wanted.cursor else reports.count(sql, wanted)
         shown = [
             views.details(with_names(sql, task), people.waiting(call.app, sql, task))
