@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from haulback.ids import new_guid
+from haulback.inventory.records import Entity
 from haulback.server.store import tasks
+from haulback.server.store.ledger import SqlLedger
 from tests.contract.conftest import EXPORTED, Served
 from tests.contract.test_access import in_project, user
 from tests.contract.test_transport import is_error
@@ -108,3 +110,20 @@ def test_an_overwrite_does_not_reach_into_another_project(served: Served):
             "POST", "/api/tasks/restore-and-import", {**wanted, **more}, token=token
         )
         assert is_error(answer, 404), (more, answer.text)
+
+
+def test_of_two_machines_with_one_name_none_is_overwritten_by_guess(served: Served):
+    served.rest()
+    backup, hypervisor = served.stored(), str(served.hypervisor["guid"])
+    twins = [
+        Entity(guid=new_guid(), uuid=new_guid(), name="twin", hypervisor=hypervisor)
+        for _ in range(2)
+    ]
+    with served.app.store.write() as sql:
+        SqlLedger(sql, 0).inventory(hypervisor, twins, complete_since=None)
+    wanted = {"backup": backup, "hypervisor": hypervisor, "overwrite": True}
+    answer = served.call(
+        "POST", "/api/tasks/restore-and-import", {**wanted, "restoredPeName": "twin"}
+    )
+    assert is_error(answer, 409)
+    assert "dstProtectedEntity" in answer.json()["message"]

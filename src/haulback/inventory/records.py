@@ -155,7 +155,8 @@ class Catalogue(Protocol):
     def machine_named(self, hypervisor: str, name: str) -> Entity | None:
         """The present machine of that name there, None if there is none.
 
-        Raises NotFound when it is not the caller's: its name is all that may become known.
+        Raises NotFound when it is not the caller's: its name is all that may become known;
+        Conflict when several have that name.
         """
 
     def hypervisor(self, guid: str) -> Hypervisor: ...

@@ -56,11 +56,13 @@ class SqlCatalogue:
     def machine_named(self, hypervisor: str, name: str) -> Entity | None:
         table = tables.entity.c
         where = (table.hypervisor == hypervisor, table.name == name, table.present)
-        for found in records(self._sql, sa.select(tables.entity).where(*where), Entity):
-            if not self._scope.allows(found.project):
-                raise NotFound(f"there is no machine {name} that you could replace")
-            return found
-        return None
+        query = sa.select(tables.entity).where(*where).limit(2)
+        found = list(records(self._sql, query, Entity))
+        if any(not self._scope.allows(one.project) for one in found):
+            raise NotFound(f"there is no machine {name} that you could replace")
+        if len(found) > 1:
+            raise Conflict(f"several machines are called {name}: say which, as dstProtectedEntity")
+        return found[0] if found else None
 
     def hypervisor(self, guid: str) -> Hypervisor:
         return self._once(tables.hypervisor, Hypervisor, guid, "hypervisor")
