@@ -9,6 +9,7 @@ import pytest
 from haulback.ids import new_guid
 from haulback.inventory.records import Entity
 from haulback.server.store import tasks
+from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.ledger import SqlLedger
 from tests.contract.conftest import EXPORTED, Served
 from tests.contract.test_access import in_project, user
@@ -127,3 +128,12 @@ def test_of_two_machines_with_one_name_none_is_overwritten_by_guess(served: Serv
     )
     assert is_error(answer, 409)
     assert "dstProtectedEntity" in answer.json()["message"]
+    with served.app.store.write() as sql:
+        own = SqlCatalogue(sql).entity(served.machines[0])
+        double = Entity(guid=new_guid(), uuid=new_guid(), name=own.name, hypervisor=hypervisor)
+        SqlLedger(sql, 0).inventory(hypervisor, [double], complete_since=None)
+    answer = served.call(
+        "POST", "/api/tasks/restore-and-import", {**wanted, "restoredPeName": own.name}
+    )
+    assert answer.status_code == 201, answer.text
+    assert answer.json()["dstProtectedEntity"]["guid"] == own.guid

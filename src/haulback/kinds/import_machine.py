@@ -214,7 +214,7 @@ def _replaced(
             raise Malformed(f"{field}: {found.name} is not on {to.name}", field=field)
         return found
     own = catalogue.entity(backup.entity)
-    if not name and own.hypervisor == to.guid and own.present:
+    if name in ("", own.name) and own.hypervisor == to.guid and own.present:
         return own
     return catalogue.machine_named(to.guid, name or own.name)
 
