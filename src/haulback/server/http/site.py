@@ -83,7 +83,8 @@ def site(app: App, origins: Sequence[str] = ()) -> ASGIApp:
             path = path.removeprefix("/api") if path.startswith("/api/") else path
             scope["path"] = path.rstrip("/") or "/"
             scope["raw_path"] = scope["path"].encode()
-            send = _without_type(send) if scope["method"] == "POST" else send
+            if scope.get("method") == "POST":
+                send = _without_type(send)
         await made(scope, receive, send)
 
     return below_api_too
