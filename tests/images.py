@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+import time
 
 import pytest
 
@@ -50,8 +51,13 @@ def qemu_img(*arguments):
 
 
 def qemu_io(image, command):
-    subprocess.run(
-        ["qemu-io", "-f", "qcow2", "-c", command, str(image)],
-        check=True,
-        stdout=subprocess.DEVNULL,
-    )
+    """Once the image is free: a node drops old checkpoints for a moment after a backup."""
+    end = time.monotonic() + 10
+    while True:
+        done = subprocess.run(
+            ["qemu-io", "-f", "qcow2", "-c", command, str(image)], capture_output=True, check=False
+        )
+        if not done.returncode or b"lock" not in done.stderr or time.monotonic() > end:
+            assert not done.returncode, done.stderr
+            return
+        time.sleep(0.05)

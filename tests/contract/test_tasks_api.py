@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from haulback.ids import new_guid
+from haulback.server.store import tasks
 from tests.contract.conftest import Served
 from tests.contract.test_transport import is_error
 
@@ -268,9 +270,32 @@ def test_a_taken_name_is_a_conflict(served: Served):
 def test_every_queued_task_says_why_it_waits_and_how_many_go_before_it(served: Served):
     served.rest()
     guids = {served.export()["guid"] for _ in range(3)}
-    for path in ("/api/tasks/detailed", "/api/tasks/detailed?size=2"):
-        found = served.call("GET", path).json()
+    for path in (
+        "tasks",
+        "tasks?size=2",
+        "tasks/detailed",
+        "tasks/detailed?size=2",
+        "tasks/queued",
+    ):
+        found = served.call("GET", f"/api/{path}").json()
         assert {one["guid"] for one in found} <= guids
         assert all(one["queueReason"] for one in found), path
-    places = served.call("GET", "/api/tasks/detailed").json()
-    assert sorted(one["queuePosition"] for one in places) == [0, 1, 2]
+        places = sorted(one["queuePosition"] for one in found)
+        assert places in ([0, 1, 2], [1, 2]), path  # the newest come first
+    assert served.export()["queuePosition"] == 3
+
+
+def test_a_long_list_says_of_every_queued_task_why_it_waits(served: Served):
+    served.rest()
+    first = served.export()["guid"]
+    with served.app.store.write() as sql:
+        one = tasks.get(sql, first)
+        guids = [new_guid() for _ in range(600)]
+        copies = [replace(one, guid=guid, rank=one.rank + 1, workflow=guid) for guid in guids]
+        tasks.insert(sql, copies)
+    for path in ("/api/tasks", "/api/tasks/detailed"):
+        found = served.call("GET", path).json()
+        assert len(found) == 601
+        assert {one["queueReason"] for one in found} == {"a node to take it"}
+        assert {one["queuePosition"] for one in found} == {0, 1}
+    served.call("DELETE", "/api/tasks/all-finished-and-queued")

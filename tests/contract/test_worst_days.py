@@ -137,3 +137,26 @@ def test_of_two_machines_with_one_name_none_is_overwritten_by_guess(served: Serv
     )
     assert answer.status_code == 201, answer.text
     assert answer.json()["dstProtectedEntity"]["guid"] == own.guid
+
+
+def test_a_recovery_plan_with_a_machine_of_another_project_is_not_there(served: Served):
+    mine, theirs = served.machines
+    in_project(served, mine, "pa")
+    in_project(served, theirs, "pb")
+    token = user(served, "viewer", projects=["pa"])
+    guids = []
+    for name, machines in (("ours", [mine]), ("both", [mine, theirs]), ("theirs", [theirs])):
+        rules = [{"name": "r", "protectedEntities": [{"guid": one}]} for one in machines]
+        body = {"name": name, "rules": rules}
+        guids.append(served.call("POST", "/api/policies/recovery-plan", body).json()["guid"])
+    path = "/api/policies/recovery-plan"
+    seen = served.call("GET", path, token=token)
+    assert [one["name"] for one in seen.json()] == ["ours"]
+    assert seen.headers["x-total-count"] == "1"
+    codes = [served.call("GET", f"{path}/{one}", token=token).status_code for one in guids]
+    assert codes == [200, 404, 404]
+    assert len(served.call("GET", path).json()) == 3
+    narrowed = served.call("GET", f"{path}?project-uuid=pb").json()
+    assert [one["name"] for one in narrowed] == ["theirs"]
+    runs = user(served, "restore_operator", projects=["pa"])
+    assert is_error(served.call("POST", f"/api/tasks/{guids[2]}", token=runs), 404)

@@ -24,9 +24,10 @@ from haulback.inventory.records import NOT_DECIDED, Backup
 from haulback.kinds.table import KINDS
 from haulback.server import movers, people, upkeep
 from haulback.server.app import App
-from haulback.server.store import life, queue, tables, tasks
+from haulback.server.store import life, tables, tasks
 from haulback.server.store.catalogue import records
 from haulback.server.store.engine import Store, open_store
+from haulback.server.store.line import NOTHING_ELSE, Line
 from haulback.server.store.nodes import Node
 from haulback.server.vault import Vault
 from haulback.tasks.record import Task
@@ -213,8 +214,8 @@ class History(RuleBasedStateMachine):
                 if rank is None or task.guid in chosen or not free or task.entity_slot in taken:
                     continue
                 if task.rank < rank:
-                    why = queue.why_waiting(sql, task, self.house.clock.now)
-                    assert why != "a node to take it", "I7: passed over"
+                    stands = Line(sql, self.house.clock.now).stand([task])[task.guid]
+                    assert stands.reason != NOTHING_ELSE, "I7: passed over"
 
     def i8_an_export_that_finished_has_one_store(self, found: dict[str, Task]) -> None:
         stores = Counter(t.follows for t in found.values() if t.type == "STORE")

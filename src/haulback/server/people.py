@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -14,15 +15,18 @@ from haulback.kinds.seam import Ask, Submission
 from haulback.server.app import App
 from haulback.server.caller import Caller
 from haulback.server.scope import EVERYTHING, Scope
-from haulback.server.store import life, nodes, queue, reports, tasks, trail
+from haulback.server.store import life, nodes, reports, tasks, trail
 from haulback.server.store.catalogue import SqlCatalogue, all_named, with_names
 from haulback.server.store.ledger import SqlLedger
+from haulback.server.store.line import Line, Waiting
 from haulback.server.store.reports import Filter, LogLine
 from haulback.tasks.record import Plan, Refused, Task
 from haulback.tasks.states import FINAL, State, check_move
 from haulback.wire import Named, request
 
 _SHOWN = 100  # tasks named in one audit entry
+_PIECE = 500  # tasks of a long list that are looked at together
+Seen = tuple[Task, Waiting | None]  # why it waits, if it is queued
 
 
 class Remembered(msgspec.Struct):
@@ -31,13 +35,6 @@ class Remembered(msgspec.Struct):
     tasks: list[str]
     accepted: list[Named]
     refused: list[Refused]
-
-
-class Waiting(msgspec.Struct):
-    """Why a queued task waits, and how many go before it in its lane."""
-
-    reason: str
-    position: int | None
 
 
 def submit(app: App, way: Submission, body: bytes, who: Caller, key: str | None = None) -> Plan:
@@ -114,40 +111,38 @@ def _recalled(app: App, key: str, marked: bytes, who: Caller) -> Plan | None:
         return Plan(found, accepted=made.accepted, refused=made.refused)
 
 
-def page(app: App, wanted: Filter) -> tuple[list[Task], int]:
+def page(app: App, wanted: Filter) -> tuple[list[Seen], int]:
     """A page of tasks and how many there are; -1 for a page by cursor, whose first said it."""
     with app.store.read() as sql:
-        found = reports.page(sql, wanted)
+        found = all_named(sql, reports.page(sql, wanted))
         total = -1 if wanted.cursor else reports.count(sql, wanted)
-        return all_named(sql, found), total
+        return _seen(found, Line(sql, app.clock.now_ms())), total
 
 
-def whole(app: App, wanted: Filter) -> Iterator[Task]:
+def whole(app: App, wanted: Filter) -> Iterator[Seen]:
     """All that a filter finds, a few at a time."""
     with app.store.snapshot() as sql:
-        names = {node.guid: node.name for node in nodes.nodes(sql)}
-        for task in reports.stream(sql, wanted):
-            yield _on(task, names)
+        line = Line(sql, app.clock.now_ms())
+        source = reports.stream(sql, wanted)
+        while found := list(islice(source, _PIECE)):
+            yield from _seen(all_named(sql, found), line)
 
 
-def _on(task: Task, names: dict[str, str]) -> Task:
-    """The task with its node as a reference."""
-    if task.node and "node" not in task.refs:
-        task.refs["node"] = Named(task.node, names.get(task.node, ""))
-    return task
+def _seen(found: Sequence[Task], line: Line) -> list[Seen]:
+    waits = line.stand(found)
+    return [(task, waits.get(task.guid)) for task in found]
 
 
-def look(app: App, guid: str, scope: Scope = EVERYTHING) -> tuple[Task, Waiting | None]:
+def look(app: App, guid: str, scope: Scope = EVERYTHING) -> Seen:
     """A task, and why it waits if it does."""
     with app.store.read() as sql:
         task = tasks.visible(sql, guid, scope)
-        return with_names(sql, task), waiting(app, sql, task)
+        return with_names(sql, task), waiting(app, sql, [task]).get(guid)
 
 
-def waiting(app: App, sql: sa.Connection, task: Task) -> Waiting | None:
-    """What a queued task waits for, None for others."""
-    why = queue.why_waiting(sql, task, app.clock.now_ms())
-    return Waiting(why, queue.position(sql, task)) if why else None
+def waiting(app: App, sql: sa.Connection, found: Sequence[Task]) -> dict[str, Waiting]:
+    """What those that are queued wait for, by guid."""
+    return Line(sql, app.clock.now_ms()).stand(found)
 
 
 def workflow(app: App, task: Task) -> list[Task]:

@@ -29,7 +29,10 @@ class Step(msgspec.Struct, omit_defaults=True):
 
 
 class TaskListRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """A row of GET /tasks."""
+    """A row of GET /tasks.
+
+    `queueReason` and `queuePosition` say why a queued task waits and how many go before it.
+    """
 
     guid: str
     type: Label
@@ -51,6 +54,8 @@ class TaskListRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
     powerOnAfterRestore: bool | None = None
     statusInfo: str | None = None
     workflowExecution: Workflow | None = None
+    queueReason: str | None = None
+    queuePosition: int | None = None
 
 
 class DataTransferRateDetails(msgspec.Struct, omit_defaults=True, kw_only=True):
@@ -65,8 +70,8 @@ class DataTransferRateDetails(msgspec.Struct, omit_defaults=True, kw_only=True):
 class TaskDetails(TaskListRecord, omit_defaults=True, kw_only=True):
     """Everything about a task.
 
-    `queueReason` and `queuePosition` say why a queued task waits and how many go before it;
-    `cancelling` that its node has still to clean up.  The last three come with `extended=true`.
+    `cancelling` says that its node has still to clean up.  The last three come with
+    `extended=true`.
     """
 
     creationTime: int
@@ -101,8 +106,6 @@ class TaskDetails(TaskListRecord, omit_defaults=True, kw_only=True):
     incSnapRequired: bool | None = None
     dataTransferRate: DataTransferRateDetails | None = None
     cancelling: bool | None = None
-    queueReason: str | None = None
-    queuePosition: int | None = None
     followers: list[TaskListRecord] | None = None
     transferInfo: dict[str, Any] | None = None
     transferHistory: list[DataTransferRateDetails] | None = None

@@ -54,7 +54,7 @@ def test_of_many_who_take_a_task_one_gets_it(house: House):
 def test_followers_are_unseen_until_their_turn(house: House):
     node = house.node()
     [export] = house.export()
-    assert [t.guid for t in people.page(house.app, Filter(types=["STORE", "EXPORT"]))[0]] == [
+    assert [t.guid for t, _ in people.page(house.app, Filter(types=["STORE", "EXPORT"]))[0]] == [
         export.guid
     ]
     store = house.follower(export)
@@ -128,7 +128,7 @@ def test_a_failed_export_is_tried_again_by_a_copy_that_inherits_its_store(house:
     [export] = house.export(retryCount=1)
     house.take(node, export)
     house.fail(node, export)
-    [copy] = people.page(house.app, Filter(states=["QUEUED"], types=["EXPORT"]))[0]
+    [(copy, _)] = people.page(house.app, Filter(states=["QUEUED"], types=["EXPORT"]))[0]
     assert (copy.retry_count, copy.window_start > START) == (0, True)
     assert house.follower(copy).state == "PLANNED"
     house.clock.now = copy.window_start
@@ -372,7 +372,7 @@ def test_lists_are_paged_filtered_and_counted(house: House):
     found, total = people.page(house.app, Filter(size=2, page=1, order="priority"))
     assert (len(found), total) == (1, 3)
     entity = house.entities[1].guid
-    [one] = people.page(house.app, Filter(refs={"protectedEntity": entity}))[0]
+    [(one, _)] = people.page(house.app, Filter(refs={"protectedEntity": entity}))[0]
     assert one.ref("protectedEntity") == entity
     assert people.page(house.app, Filter(text="%"))[1] == 0
     assert people.page(house.app, Filter(name="MAIL"))[1] == 1
@@ -385,7 +385,7 @@ def test_all_finished_are_removed_and_nothing_else(house: House):
     house.fail(node, one)
     house.take(node, two)
     people.remove_all(house.app, house.user, [State.FINISHED, State.FAILED, State.CANCELLED])
-    left = {t.guid: t.state for t in people.page(house.app, Filter(types=["EXPORT"]))[0]}
+    left = {t.guid: t.state for t, _ in people.page(house.app, Filter(types=["EXPORT"]))[0]}
     assert one.guid not in left
     assert sorted(left.values()) == ["QUEUED", "RUNNING"]
 
@@ -508,7 +508,7 @@ def test_a_store_whose_base_is_gone_begins_the_backup_anew_once(house: House):
     house.fail(node, store)
     with house.app.store.read() as sql:
         assert SqlCatalogue(sql).backup(store.ref("backup") or "").status == "FAILED"
-    [again] = people.page(house.app, Filter(states=["QUEUED"], types=["EXPORT"]))[0]
+    [(again, _)] = people.page(house.app, Filter(states=["QUEUED"], types=["EXPORT"]))[0]
     assert again.workflow == store.workflow
     assert again.ref("backup") != store.ref("backup")
     house.take(node, again)

@@ -9,7 +9,7 @@ import msgspec
 from haulback.errors import Forbidden, KindUnavailable, Malformed
 from haulback.ids import guid_of
 from haulback.kinds.import_machine import TaskFile
-from haulback.server import deliveries, movers
+from haulback.server import deliveries, movers, people
 from haulback.server.deliveries import FullInventory, OneInventory
 from haulback.server.http import queries, views
 from haulback.server.http.operation import GUID, NUMBER, Call, Param, Reply, Room
@@ -113,7 +113,12 @@ class TransferInfoRequest(msgspec.Struct, omit_defaults=True):
 )  # fmt: skip
 def queued(call: Call) -> list[TaskDetails]:
     """What a node may start now; waits for it when asked to (`Prefer: wait=30`)."""
-    return [views.details(task) for task in _offer(call, _asking(call))]
+    found = _offer(call, _asking(call))
+    if call.who.node:
+        return [views.details(task) for task in found]  # nothing is in their way
+    with call.app.store.read() as sql:
+        waits = people.waiting(call.app, sql, found)
+    return [views.details(task, waits.get(task.guid)) for task in found]
 
 
 def _asking(call: Call) -> Node | None:

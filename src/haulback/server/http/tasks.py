@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from itertools import starmap
 from typing import Any
 
 import msgspec
@@ -13,7 +14,7 @@ from haulback.server import movers, people
 from haulback.server.http import queries, views
 from haulback.server.http.operation import PROJECT, Call, Operation, Param, Reply, Room
 from haulback.server.store import reports, tasks
-from haulback.server.store.catalogue import with_names
+from haulback.server.store.line import Waiting
 from haulback.tasks.record import Plan, Task
 from haulback.tasks.shapes import (
     DataTransferRateDetails,
@@ -33,7 +34,7 @@ _STREAMED = 500  # rows in one piece of a streamed list
 _KEY_LENGTH = 200
 _EXTENDED = Param("extended", "With followers, workflow, files and history.", {"type": "boolean"})
 room = Room()
-View = Callable[[Task], Any]
+View = Callable[[Task, Waiting | None], Any]
 
 
 class NewState(msgspec.Struct):
@@ -62,20 +63,8 @@ def list_tasks(call: Call) -> Reply:
     query=queries.TASKS,
 )  # fmt: skip
 def list_detailed(call: Call) -> Reply:
-    """The same with every member; of a long list, why a task waits is on its pages only."""
-    wanted = queries.task_filter(call)
-    whole = wanted.size is None and not wanted.cursor
-    asked = msgspec.structs.replace(wanted, size=_STREAMED + 1) if whole else wanted
-    with call.app.store.read() as sql:
-        found = reports.page(sql, asked)
-        if whole and (wanted.page or len(found) > _STREAMED):
-            return _streamed(call, wanted, views.details)
-        total = -1 if wanted.cursor else reports.count(sql, wanted)
-        shown = [
-            views.details(with_names(sql, task), people.waiting(call.app, sql, task))
-            for task in found
-        ]
-    return Reply(shown, headers=_headers(wanted, found, total))
+    """The same with every member."""
+    return _list(call, views.details)
 
 
 def _list(call: Call, view: View) -> Reply:
@@ -83,7 +72,8 @@ def _list(call: Call, view: View) -> Reply:
     if wanted.size is None and not wanted.cursor:
         return _streamed(call, wanted, view)
     found, total = people.page(call.app, wanted)
-    return Reply([view(task) for task in found], headers=_headers(wanted, found, total))
+    headers = _headers(wanted, [task for task, _ in found], total)
+    return Reply([view(*seen) for seen in found], headers=headers)
 
 
 def _headers(wanted: reports.Filter, found: list[Task], total: int) -> dict[str, str]:
@@ -99,8 +89,8 @@ def _streamed(call: Call, wanted: reports.Filter, view: View) -> Reply:
     total = _count(call, wanted)
     source = people.whole(call.app, wanted)
     if total <= _STREAMED:
-        return Reply([view(task) for task in source], headers={"X-Total-Count": str(total)})
-    return Reply(stream=_pieces(map(view, source)), headers={"X-Total-Count": str(total)})
+        return Reply([view(*seen) for seen in source], headers={"X-Total-Count": str(total)})
+    return Reply(stream=_pieces(starmap(view, source)), headers={"X-Total-Count": str(total)})
 
 
 def _count(call: Call, wanted: reports.Filter) -> int:
@@ -206,7 +196,9 @@ def remove(call: Call) -> Reply:
 def recover(call: Call) -> list[TaskListRecord]:
     """The guid is a recovery plan's: a restore for each machine of its active rules."""
     plan = people.recover(call.app, call.guid, call.who, _key(call))
-    return [views.list_record(task) for task in plan.heads]
+    with call.app.store.read() as sql:
+        waits = people.waiting(call.app, sql, plan.heads)
+    return [views.list_record(task, waits.get(task.guid)) for task in plan.heads]
 
 
 def read_state(value: Any) -> NewState:
@@ -250,8 +242,8 @@ def _submission(way: Submission) -> Operation:
     def handle(call: Call) -> Any:
         plan = people.submit(call.app, way, call.body, call.who, _key(call))
         if way.batch:
-            return _batch(plan)
-        shown = [views.details(task) for task in plan.heads]
+            return _batch(call, plan)
+        shown = _shown(call, plan.heads)
         return shown if way.many else shown[0]
 
     return Operation(
@@ -267,11 +259,17 @@ def _submission(way: Submission) -> Operation:
     )
 
 
-def _batch(plan: Plan) -> TaskBatchResponse:
+def _shown(call: Call, found: list[Task]) -> list[TaskDetails]:
+    with call.app.store.read() as sql:
+        waits = people.waiting(call.app, sql, found)
+    return [views.details(task, waits.get(task.guid)) for task in found]
+
+
+def _batch(call: Call, plan: Plan) -> TaskBatchResponse:
     return TaskBatchResponse(
         successful=plan.accepted,
         unsuccessful=[Unsuccessful(one.guid, one.name, one.message) for one in plan.refused],
-        tasks=[views.details(task) for task in plan.heads],
+        tasks=_shown(call, plan.heads),
     )
 
 

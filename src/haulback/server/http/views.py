@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from haulback.server.people import Waiting
 from haulback.server.store import reports
+from haulback.server.store.line import Waiting
 from haulback.tasks import shapes
 from haulback.tasks.record import Task
 from haulback.tasks.shapes import (
@@ -57,12 +57,12 @@ _REPORTED = (
 _NOTHING: dict[str, Any] = {}
 
 
-def list_record(task: Task) -> TaskListRecord:
-    """TaskListRecord."""
-    return TaskListRecord(**_listed(task))
+def list_record(task: Task, why: Waiting | None = None) -> TaskListRecord:
+    """TaskListRecord; `why` it waits, if it is queued."""
+    return TaskListRecord(**_listed(task, why))
 
 
-def _listed(task: Task) -> dict[str, Any]:
+def _listed(task: Task, why: Waiting | None) -> dict[str, Any]:
     refs = task.refs
     entity = refs.get("protectedEntity")
     return {
@@ -80,6 +80,8 @@ def _listed(task: Task) -> dict[str, Any]:
         "protectedEntityDisplayName": entity.name if entity else None,
         "workflowExecution": Workflow(guid=task.workflow, commonContext=_NOTHING),
         "powerOnAfterRestore": task.params.get("powerOnAfterRestore"),
+        "queueReason": why.reason if why else None,
+        "queuePosition": why.position if why else None,
         **{role: refs.get(role) for role in _LISTED},
     }
 
@@ -91,7 +93,7 @@ def details(task: Task, why: Waiting | None = None) -> TaskDetails:
 
 def _details(task: Task, why: Waiting | None) -> dict[str, Any]:
     params, results = task.params, task.results
-    found = _listed(task)
+    found = _listed(task, why)
     for role in _REFS:
         found[role] = task.refs.get(role)
     for name in _LABELLED:
@@ -109,8 +111,6 @@ def _details(task: Task, why: Waiting | None) -> dict[str, Any]:
         if "dataTransferRate" in results
         else None,
         "cancelling": True if task.cancel_wanted else None,
-        "queueReason": why.reason if why else None,
-        "queuePosition": why.position if why else None,
     }
 
 

@@ -41,7 +41,9 @@ def one_execution(call: Call) -> Execution:
     """One workflow with its tasks."""
     head, steps = _plan(call)
     shown = _execution(head, steps)
-    shown.tasks = [views.list_record(task) for task in steps]
+    with call.app.store.read() as sql:
+        waits = people.waiting(call.app, sql, steps)
+    shown.tasks = [views.list_record(task, waits.get(task.guid)) for task in steps]
     return shown
 
 

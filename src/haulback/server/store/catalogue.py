@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from haulback.errors import Conflict, Malformed, NotFound
 from haulback.inventory.records import Backup, Base, Destination, Entity, Hypervisor, Record
 from haulback.server.scope import EVERYTHING, Scope
-from haulback.server.store import tables
+from haulback.server.store import plans, tables
 from haulback.tasks.record import Task
 from haulback.wire import Named
 
@@ -140,10 +140,16 @@ class SqlCatalogue:
     def record(self, kind: str, guid: str) -> Record:
         query = sa.select(tables.record).where(tables.record.c.guid == guid)
         for found in records(self._sql, query, Record):
-            # What belongs to no project is there for all to use.
-            if found.kind == kind and (found.project is None or self._scope.allows(found.project)):
+            if found.kind == kind and self._sees(found):
                 return found
         raise NotFound(f"there is no {kind.replace('-', ' ')} {guid}", guid=guid)
+
+    def _sees(self, record: Record) -> bool:
+        """What belongs to no project is there for all to use, a plan for who sees its machines."""
+        if record.project is not None and not self._scope.allows(record.project):
+            return False
+        is_plan = record.kind == plans.RECOVERY_PLAN
+        return not (is_plan and plans.hidden(self._sql, self._scope, record.guid))
 
     def records(self, kind: str, parent: str | None = None) -> list[Record]:
         query = sa.select(tables.record).where(tables.record.c.kind == kind)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import sqlalchemy as sa
 
 from haulback.errors import Conflict
 from haulback.server.store import tasks
 from haulback.server.store.hot import Hot
-from haulback.server.store.tables import slot as slots
 from haulback.server.store.tables import task as table
 from haulback.tasks import queue
 from haulback.tasks.record import Task
@@ -36,7 +34,6 @@ _LANES = Hot(
     + ") AS lanes WHERE EXISTS (SELECT 1 FROM task WHERE task.ready AND task.lane = lanes.lane "
     "AND task.pinned_node IN ('', :node))"
 )
-_COUNTED = 1000  # a longer queue is long enough to say so
 _FILL = Hot(
     "INSERT INTO slot (key, used, most) VALUES (:key, :count, :most) ON CONFLICT (key) DO UPDATE "
     "SET used = slot.used + excluded.used, most = excluded.most "
@@ -106,10 +103,6 @@ def _lane(connection: sa.Connection, lane: str, node: str, now: int, room: int) 
     return chosen[:room]
 
 
-def _full(key: sa.ColumnElement[Any]) -> sa.Exists:
-    return sa.exists().where(slots.c.key == key, slots.c.used >= slots.c.most)
-
-
 def take(
     connection: sa.Connection,
     wanted: Sequence[Task],
@@ -174,32 +167,6 @@ def release(connection: sa.Connection, keys: Iterable[str]) -> None:
     for key, count in sorted(Counter(keys).items()):
         _EMPTY.run(connection, key=key, count=count)
         _DROP.run(connection, key=key)
-
-
-def why_waiting(connection: sa.Connection, task: Task, now: int) -> str | None:
-    """In words, what a queued task waits for; None when nothing is in its way but its turn."""
-    if task.state != "QUEUED":
-        return None
-    if now < task.window_start:
-        return "its start window is not open yet"
-    for key in _own_slots(task):
-        if key and connection.scalar(sa.select(sa.literal(1)).where(_full(sa.literal(key)))):
-            return queue.waiting_for(key)
-    return "a node to take it"
-
-
-def position(connection: sa.Connection, task: Task) -> int | None:
-    """How many ready tasks of its lane go before a queued one, up to a thousand."""
-    if task.state != "QUEUED":
-        return None
-    before = sa.select(sa.literal(1)).where(
-        _READY, table.c.lane == task.lane, table.c.rank < task.rank
-    )
-    # What is pinned to one node does not wait behind what is pinned to another.
-    if task.pinned_node:
-        before = before.where(table.c.pinned_node.in_(("", task.pinned_node)))
-    counted = before.limit(_COUNTED).subquery()
-    return connection.scalar(sa.select(sa.func.count()).select_from(counted)) or 0
 
 
 def share_failed(connection: sa.Connection, run: str, kind: str) -> tuple[int, int]:

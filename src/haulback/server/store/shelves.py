@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from haulback.inventory.records import Backup, Destination, Entity, Hypervisor, Record
 from haulback.server.scope import Scope
-from haulback.server.store import tables, tasks
+from haulback.server.store import plans, tables, tasks
 from haulback.server.store.catalogue import records
 from haulback.tasks.record import Task
 
@@ -189,6 +189,8 @@ def kept(sql: sa.Connection, kind: str, wanted: Wanted) -> tuple[list[Record], i
     where += [table.c.parent == wanted.parent] if wanted.parent else []
     if wanted.scope.own is not None:
         where.append(sa.or_(table.c.project.is_(None), table.c.project.in_(wanted.scope.own)))
+    if kind == plans.RECOVERY_PLAN and (unseen := plans.hidden(sql, wanted.scope)):
+        where.append(table.c.guid.not_in(unseen))
     sorts = {"name": table.c.name}
     return _page(sql, table, where, _order(sorts, "name", wanted, table.c.guid), wanted, Record)
 
