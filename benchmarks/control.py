@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ request = function()
 end
 """
 Figures = dict[str, float]
+ROUNDS = 3
 
 
 def wrk(port: int, token: str, path: str, script: str = "", seconds: int = 4) -> float:
@@ -90,8 +91,8 @@ def hot(port: int, one: Site, guids: list[str]) -> Figures:
     return found
 
 
-def reference(url: str, one: Site, guids: list[str]) -> Figures:
-    """The yardstick's figures."""
+def beside(url: str, one: Site, guids: list[str]) -> tuple[Figures, Figures]:
+    """Our figures and the yardstick's: in turn, so that both meet the same machine; medians."""
     with psycopg.connect(url) as sql:
         row = sql.execute("SELECT session FROM node WHERE guid = %s", [one.node_guid]).fetchone()
     assert row
@@ -100,10 +101,16 @@ def reference(url: str, one: Site, guids: list[str]) -> Figures:
     process = subprocess.Popen([sys.executable, "-m", "benchmarks.control_reference", *arguments])
     try:
         _wait(port)
-        return hot(port, one, guids)
+        rounds = [(hot(one.port, one, guids), hot(port, one, guids)) for _ in range(ROUNDS)]
     finally:
         process.terminate()
         process.wait(20)
+    ours, theirs = zip(*rounds, strict=True)
+    return _median(ours), _median(theirs)
+
+
+def _median(rounds: Sequence[Figures]) -> Figures:
+    return {name: statistics.median(one[name] for one in rounds) for name in rounds[0]}
 
 
 def _wait(port: int) -> None:
@@ -240,9 +247,8 @@ def main() -> None:
             found["memory at 10,000 MiB"] = one.memory_mib()
             fill(url, wanted.tasks)
             guids = running(one)
-            found["haulback"] = hot(one.port, one, guids)
-            print(json.dumps(found), flush=True)
-            found["reference"] = reference(url, one, guids)
+            found["haulback"], found["reference"] = beside(url, one, guids)
+            found["ratio"] = {k: v / found["reference"][k] for k, v in found["haulback"].items()}
             found["memory at all MiB"] = one.memory_mib()
             print(json.dumps(found), flush=True)
             waits = latency(one)

@@ -229,7 +229,7 @@ def progress(app: App, who: Node, guid: str, percent: float) -> None:
     now, session = app.clock.now_ms(), who.session
     lease = now + app.lease_ms
     values = {"guid": guid, "percent": percent, "now": now, "lease": lease, "session": session}
-    with app.store.write() as sql:
+    with app.store.once() as sql:
         attempt = who.attempt
         statement = _PROGRESS if attempt is None else _PROGRESS_OF
         values |= {} if attempt is None else {"attempt": attempt}

@@ -4,70 +4,80 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
 
 from litestar import MediaType, Request, Response
 from litestar.datastructures import Cookie
 from litestar.exceptions import HTTPException
 from litestar.response import Stream
+from litestar.types import ASGIApp, Receive, Scope, Send
 
 from haulback.errors import HaulbackError, Malformed
 from haulback.server.http.callers import COOKIE
 from haulback.server.http.operation import Operation, Reply
 from haulback.wire import dump
 
+_JSON, _NO_CONTENT = "application/json", 204
 log = logging.getLogger(__name__)
-Answer = Response[Any]
 
 
-def answered(operation: Operation, found: Any, secure: bool, embedded: bool) -> Answer:
+class Answer:
+    """Status, headers and a body that is at hand, as an ASGI application.
+
+    An answer without a body promises no type of one: proxies believe what they read.
+    """
+
+    def __init__(
+        self, status: int, body: bytes = b"", kind: str = _JSON, headers: Mapping[str, str] = {}
+    ) -> None:
+        self.status, self.body = status, body
+        self.headers = [(k.lower().encode(), v.encode()) for k, v in headers.items()]
+        if body:
+            self.headers.append((b"content-type", kind.encode()))
+        if status != _NO_CONTENT:
+            self.headers.append((b"content-length", str(len(body)).encode()))
+
+    async def __call__(self, _: Scope, __: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
+        await send({"type": "http.response.body", "body": self.body, "more_body": False})
+
+
+def answered(operation: Operation, found: Any, secure: bool, embedded: bool) -> ASGIApp:
     """What a handler returned, as the operation declares it.
 
     `secure`: it goes over TLS; `embedded`: pages of other sites may use the API.
     """
     reply = found if isinstance(found, Reply) else Reply(found)
     status = reply.status or operation.status
-    headers = dict(reply.headers)
     if reply.stream is not None:
-        return Stream(
-            _chunks(reply.stream), status_code=status, media_type=MediaType.JSON, headers=headers
+        return Stream(  # type: ignore[return-value]  # the framework makes an application of it
+            _chunks(reply.stream),
+            status_code=status,
+            media_type=MediaType.JSON,
+            headers=dict(reply.headers),
         )
-    if reply.raw is not None:
-        body, kind = reply.raw
-        made: Answer = Response(body, status_code=status, media_type=kind, headers=headers)
-    elif reply.value is None:
-        made = _nothing(status, headers)
-    else:
-        body = dump(reply.value)
-        made = Response(body, status_code=status, media_type=MediaType.JSON, headers=headers)
+    body, kind = reply.raw or (b"" if reply.value is None else dump(reply.value), _JSON)
+    answer = Answer(status, body, kind, reply.headers)
     if reply.cookie is not None:
-        _set_cookie(made, reply.cookie, secure, embedded)
-    return made
+        answer.headers.append(_cookie(reply.cookie, secure, embedded))
+    return answer
 
 
-def _set_cookie(made: Answer, token: str, secure: bool, embedded: bool) -> None:
+def _cookie(token: str, secure: bool, embedded: bool) -> tuple[bytes, bytes]:
     # Pages of another site may embed a console only over TLS, and only with these words.
     rule: Any = "none" if secure and embedded else "strict"
     age = None if token else 0
-    made.set_cookie(
-        Cookie(
-            key=COOKIE,
-            value=token,
-            path="/",
-            httponly=True,
-            samesite=rule,
-            secure=secure,
-            max_age=age,
-        )
+    made = Cookie(
+        key=COOKIE,
+        value=token,
+        path="/",
+        httponly=True,
+        samesite=rule,
+        secure=secure,
+        max_age=age,
     )
-
-
-def _nothing(status: int, headers: dict[str, str]) -> Answer:
-    """No body, and no content type that promises one."""
-    made: Answer = Response(b"", status_code=status, media_type=MediaType.TEXT, headers=headers)
-    made.headers["content-length"] = "0"
-    return made
+    return made.to_encoded_header()
 
 
 async def _chunks(source: Iterator[bytes]) -> AsyncIterator[bytes]:
@@ -92,20 +102,28 @@ def failed(error: Exception, method: str, path: str) -> Answer:
     return _error(500, "internal error; the server's log has the details", "internal", {}, {})
 
 
-def refused(_: Request[Any, Any, Any], error: HTTPException) -> Answer:
+def refused(_: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
     """What the framework refuses: no such path, method or size."""
     codes = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
     code = codes.get(error.status_code, Malformed.code)
-    return _error(error.status_code, error.detail, code, {}, dict(error.headers or {}))
+    answer = _error(error.status_code, error.detail, code, {}, dict(error.headers or {}))
+    return _framed(answer)
 
 
-def crashed(request: Request[Any, Any, Any], error: Exception) -> Answer:
+def crashed(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
     """A defect outside every handler: the log gets everything, the caller nothing of it."""
-    return failed(error, request.method, request.url.path)
+    return _framed(failed(error, request.method, request.url.path))
+
+
+def _framed(answer: Answer) -> Response[Any]:
+    """As the framework wants it from who handles its exceptions."""
+    headers = {name.decode(): value.decode() for name, value in answer.headers}
+    headers.pop("content-length", None)
+    return Response(answer.body, status_code=answer.status, headers=headers)
 
 
 def _error(
     status: int, message: str, code: str, details: dict[str, Any], headers: dict[str, str]
 ) -> Answer:
     body = {"message": message, "code": code, "details": details, "status": status}
-    return Response(dump(body), status_code=status, media_type=MediaType.JSON, headers=headers)
+    return Answer(status, dump(body), headers=headers)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, TypeVar
 
 import msgspec
@@ -295,19 +296,30 @@ def one(sql: sa.Connection, table: sa.Table, kind: type[T], guid: str, what: str
 
 def records(sql: sa.Connection, query: sa.Select[Any], kind: type[T]) -> list[T]:
     """What `query` finds, as records."""
-    wanted = kind.__struct_fields__
-    found = []
-    for row in sql.execute(query):
-        values = {str(k): v for k, v in row._mapping.items() if k in wanted}
-        for name in _JSON & values.keys():
-            values[name] = msgspec.json.decode(values[name])
-        found.append(msgspec.convert(values, kind))
-    return found
+    rows = sql.execute(query)
+    members = [(i, str(k), k in _JSON) for i, k in enumerate(rows.keys()) if k in _fields(kind)]
+    decode = msgspec.json.decode
+    return [
+        msgspec.convert({k: decode(row[i]) if json else row[i] for i, k, json in members}, kind)
+        for row in rows
+    ]
+
+
+@cache
+def _fields(kind: type[msgspec.Struct]) -> frozenset[str]:
+    return frozenset(kind.__struct_fields__)
 
 
 def row_of(record: msgspec.Struct, table: sa.Table) -> dict[str, Any]:
     """A record as the columns of a row."""
-    values = {k: v for k, v in msgspec.structs.asdict(record).items() if k in table.c}
-    for name in _JSON & values.keys():
-        values[name] = msgspec.json.encode(values[name]).decode()
-    return values
+    encode = msgspec.json.encode
+    return {
+        name: encode(value).decode() if name in _JSON else value
+        for name, value in msgspec.structs.asdict(record).items()
+        if name in _columns(table)
+    }
+
+
+@cache
+def _columns(table: sa.Table) -> frozenset[str]:
+    return frozenset(table.c.keys())

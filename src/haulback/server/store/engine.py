@@ -49,10 +49,11 @@ class Store:
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """To read: on SQLite one moment, on PostgreSQL what is committed at each statement."""
-        with mapped(), self._reader.begin() as connection:
-            if not self.is_sqlite:
+        if not self.is_sqlite:
+            with mapped(), self._reader.connect() as connection:
                 yield connection
-                return
+            return
+        with mapped(), self._reader.begin() as connection:
             plain: Any = connection.connection.driver_connection
             end = time.monotonic() + LONGEST_READ_MS / 1000
             plain.set_progress_handler(lambda: time.monotonic() > end, _STEPS)
@@ -85,6 +86,12 @@ class Store:
             connection = plain.execution_options(immediate=True)
             with connection.begin():
                 yield connection
+
+    @contextmanager
+    def once(self) -> Iterator[sa.Connection]:
+        """For one statement that changes something: a transaction of its own, in one trip."""
+        with self.write() if self.is_sqlite else self.read() as connection:
+            yield connection
 
     def notify(self) -> None:
         """Tell the other servers on this PostgreSQL that there is something new."""

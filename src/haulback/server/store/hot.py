@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain, islice
 from typing import Any
 
 import sqlalchemy as sa
@@ -47,8 +48,11 @@ class Hot:
 
     def many(self, sql: sa.Connection, params: Iterable[Mapping[str, Any]]) -> int:
         """The same for many parameters; how many rows all of them changed."""
+        params = list(params)
+        if len(params) == 1:
+            return self.run(sql, **params[0])
         cursor: Any = sql.connection.cursor()
-        cursor.executemany(self._text(sql), list(params))
+        cursor.executemany(self._text(sql), params)
         count: int = cursor.rowcount
         return count
 
@@ -63,12 +67,15 @@ class Insert:
         self._one = Hot(f"INSERT INTO {table} ({names}) VALUES ({places})")
         self._copy = f"COPY {table} ({names}) FROM STDIN"
 
-    def __call__(self, sql: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-        if len(rows) <= _FEW or sql.dialect.name == "sqlite":
-            if rows:
-                self._one.many(sql, rows)
+    def __call__(self, sql: sa.Connection, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Add rows; the database works on the first while the others are still being made."""
+        source = iter(rows)
+        few = list(islice(source, _FEW + 1))
+        if len(few) <= _FEW or sql.dialect.name == "sqlite":
+            if few:
+                self._one.many(sql, chain(few, source))
             return
         cursor: Any = sql.connection.cursor()
         with cursor.copy(self._copy) as copy:
-            for row in rows:
+            for row in chain(few, source):
                 copy.write_row([row[name] for name in self._columns])

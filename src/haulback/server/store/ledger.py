@@ -34,7 +34,7 @@ class SqlLedger:
 
     def begun(self, new: Iterable[NewBackup], origin: dict[str, Any]) -> None:
         """Backup entries of a plan."""
-        rows = [
+        rows = (
             row_of(
                 Backup(
                     **msgspec.structs.asdict(entry),
@@ -45,7 +45,7 @@ class SqlLedger:
                 tables.backup,
             )
             for entry in new
-        ]
+        )
         _BACKUPS(self._sql, rows)
 
     def begun_again(self, backup: str, why: str) -> Named:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 import sqlalchemy as sa
@@ -17,9 +16,13 @@ from haulback.tasks.record import Task
 COUNTED = 1000  # a longer queue is long enough to say so
 NOTHING_ELSE = "a node to take it"
 _MANY = 500
-_READY = "FROM task WHERE ready AND lane = :lane AND pinned_node = :pinned ORDER BY rank "
-_LAST = Hot(f"SELECT rank {_READY} LIMIT 1 OFFSET {COUNTED - 1}")
-_FIRST = Hot(f"SELECT rank {_READY} LIMIT {COUNTED}")
+_READY = "FROM task WHERE ready AND lane = :lane AND pinned_node"
+_BEFORE = Hot(
+    f"SELECT count(*) FROM (SELECT 1 {_READY} IN ('', :pinned) AND rank < :rank LIMIT {COUNTED}) "
+    "AS before"
+)
+_FIRST = Hot(f"SELECT rank {_READY} = :pinned ORDER BY rank LIMIT {COUNTED}")
+_Lane = tuple[str, str]  # its name, and the node that its tasks are pinned to
 
 
 class Waiting(msgspec.Struct):
@@ -29,36 +32,27 @@ class Waiting(msgspec.Struct):
     position: int
 
 
-class _Head:
-    """The first thousand ready tasks of a lane that the same nodes may take."""
-
-    def __init__(self, sql: sa.Connection, lane: str, pinned: str) -> None:
-        self._sql, self._lane = sql, {"lane": lane, "pinned": pinned}
-        last = _LAST.row(sql, **self._lane)
-        self._last = last[0] if last else None
-        self._ranks: list[Any] | None = None
-
-    def before(self, rank: int) -> int:
-        """How many of them go before a rank."""
-        if self._last is not None and rank > self._last:
-            return COUNTED
-        if self._ranks is None:
-            self._ranks = [row[0] for row in _FIRST.rows(self._sql, **self._lane)]
-        return bisect_left(self._ranks, rank)
-
-
 class Line:
     """The queue at one moment.  However many tasks are asked about, a lane is read once."""
 
     def __init__(self, sql: sa.Connection, now: int) -> None:
         self._sql, self._now = sql, now
-        self._heads: dict[tuple[str, str], _Head] = {}
+        self._firsts: dict[_Lane, list[int]] = {}
 
     def stand(self, tasks: Sequence[Task]) -> dict[str, Waiting]:
         """What each of those that are queued waits for, by guid."""
-        queued = [task for task in tasks if task.state == "QUEUED"]
-        full = self._full(list({key for task in queued for key in _own(task)}))
-        return {task.guid: Waiting(self._why(task, full), self._place(task)) for task in queued}
+        lanes: dict[_Lane, list[Task]] = {}
+        for task in tasks:
+            if task.state == "QUEUED":
+                lanes.setdefault((task.lane, task.pinned_node), []).append(task)
+        keys = {key for queued in lanes.values() for task in queued for key in _own(task)}
+        full = self._full(list(keys))
+        found = {}
+        for lane, queued in lanes.items():
+            places = self._places(lane, {task.rank for task in queued})
+            for task in queued:
+                found[task.guid] = Waiting(self._why(task, full), places[task.rank])
+        return found
 
     def _why(self, task: Task, full: set[str]) -> str:
         if self._now < task.window_start:
@@ -66,24 +60,39 @@ class Line:
         key = next((key for key in _own(task) if key in full), None)
         return queue.waiting_for(key) if key else NOTHING_ELSE
 
-    def _place(self, task: Task) -> int:
-        """What is pinned to one node does not wait behind what is pinned to another."""
-        lines = dict.fromkeys(("", task.pinned_node))
-        found = sum(self._head(task.lane, pinned).before(task.rank) for pinned in lines)
-        return min(found, COUNTED)
+    def _places(self, lane: _Lane, ranks: set[int]) -> dict[int, int]:
+        """How many ready tasks go before each rank.
 
-    def _head(self, lane: str, pinned: str) -> _Head:
-        if (lane, pinned) not in self._heads:
-            self._heads[lane, pinned] = _Head(self._sql, lane, pinned)
-        return self._heads[lane, pinned]
+        What is pinned to one node does not wait behind what is pinned to another.
+        """
+        if lane not in self._firsts:
+            lowest = self._before(lane, min(ranks))
+            if lowest >= COUNTED or len(ranks) == 1:
+                return dict.fromkeys(ranks, lowest)
+            self._firsts[lane] = self._first(lane)
+        firsts = self._firsts[lane]
+        return {rank: min(bisect_left(firsts, rank), COUNTED) for rank in ranks}
+
+    def _before(self, lane: _Lane, rank: int) -> int:
+        row = _BEFORE.row(self._sql, lane=lane[0], pinned=lane[1], rank=rank)
+        return int(row[0]) if row else 0
+
+    def _first(self, lane: _Lane) -> list[int]:
+        """The ranks of those that go first, in order."""
+        return sorted(
+            row[0]
+            for pinned in dict.fromkeys(("", lane[1]))
+            for row in _FIRST.rows(self._sql, lane=lane[0], pinned=pinned)
+        )
 
     def _full(self, keys: list[str]) -> set[str]:
-        """Those of the limit rows that have no place left."""
-        found: set[str] = set()
-        for at in range(0, len(keys), _MANY):
-            query = sa.select(slots.c.key).where(slots.c.used >= slots.c.most)
-            found |= set(self._sql.scalars(query.where(slots.c.key.in_(keys[at : at + _MANY]))))
-        return found
+        """Those of the limit rows, and for many keys perhaps others, that have no place left."""
+        if not keys:
+            return set()
+        query = sa.select(slots.c.key).where(slots.c.used >= slots.c.most)
+        # There are no more full rows than tasks that run.
+        asked = query.where(slots.c.key.in_(keys)) if len(keys) <= _MANY else query
+        return set(self._sql.scalars(asked))
 
 
 def _own(task: Task) -> list[str]:

@@ -35,8 +35,7 @@ _FOLLOWERS = Hot(
 
 def insert(connection: sa.Connection, tasks: Iterable[Task]) -> None:
     """Add tasks, and what they refer to as columns."""
-    rows = [_encode({**msgspec.structs.asdict(t), **_about(t)}) for t in tasks]
-    _INSERT(connection, rows)
+    _INSERT(connection, (_encode(msgspec.structs.asdict(t) | _about(t)) for t in tasks))
 
 
 def _about(task: Task) -> dict[str, Any]:
@@ -161,10 +160,9 @@ def task_of(row: Sequence[Any]) -> Task:
 
 
 def _encode(values: dict[str, Any]) -> dict[str, Any]:
-    for name in _JSON:
-        if name in values:
-            values = {**values, name: msgspec.json.encode(values[name]).decode()}
-    return values
+    """`values` with those that are kept as text as text."""
+    texts = {k: msgspec.json.encode(values[k]).decode() for k in _JSON if k in values}
+    return values | texts
 
 
 _REFS = msgspec.json.Decoder(dict[str, Named])
