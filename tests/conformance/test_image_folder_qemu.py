@@ -10,7 +10,7 @@ import pytest
 
 from haulback.drivers.hypervisor import Disk, Machine
 from haulback.drivers.imagefolder.driver import ImageFolder
-from haulback.drivers.imagefolder.qemu import Served, bitmaps
+from haulback.drivers.images.qemu import Served, bitmaps
 from haulback.drivers.source import Extent
 from haulback.errors import SourceChanged, Unavailable
 from haulback.testing.hypervisors import read
@@ -163,7 +163,7 @@ def test_the_image_server_ends_with_the_process_that_asked_for_it(folder):
     image = qcow2_machine(folder.root)
     script = (
         "import sys; from pathlib import Path\n"
-        "from haulback.drivers.imagefolder.qemu import Served\n"
+        "from haulback.drivers.images.qemu import Served\n"
         "served = Served(Path(sys.argv[1]), writable=True)\n"
         "print(served._child.pid, flush=True); sys.stdin.read()"
     )

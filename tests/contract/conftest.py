@@ -88,6 +88,16 @@ class Served:
         init = self.destination["task"]["guid"]
         self.run(init, {"repository": new_guid()})
 
+    def new_machine(self) -> int:
+        """The number of a machine that no other test has touched."""
+        one = Entity(
+            guid=new_guid(), uuid=new_guid(), name=new_guid(), hypervisor=self.hypervisor["guid"]
+        )
+        with self.app.store.write() as sql:
+            SqlLedger(sql, 0).inventory(one.hypervisor, [one], complete_since=None)
+        self.machines.append(one.guid)
+        return len(self.machines) - 1
+
     def new_session(self) -> str:
         body = {**self.identity, "version": "1"}
         answer = self.call("POST", "/api/nodes/session", body, token=None)

@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from haulback.destinations.folder import Folder
-from haulback.drivers.imagefolder import qemu
+from haulback.drivers.images import qemu
 from haulback.errors import HaulbackError
 from haulback.repository.keys import Secret
 from haulback.repository.repository import Repository

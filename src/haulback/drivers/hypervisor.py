@@ -14,13 +14,14 @@ class Disk(NamedTuple):
     """A disk of a machine: `name` is unique in it, `size` in bytes as the guest sees it.
 
     `format` is the platform's word for how it is stored ("raw", "qcow2", ...).  `allocate` asks a
-    new disk to reserve all of its space.
+    new disk to reserve all of its space; `was` is its name in the definition where that is another.
     """
 
     name: str
     size: int
     format: str
     allocate: bool = False
+    was: str = ""
 
 
 class Machine(NamedTuple):

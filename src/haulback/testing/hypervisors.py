@@ -116,6 +116,7 @@ def a_taken_uuid_and_a_taken_name_are_exchanged(bench: Bench) -> None:
 def overwriting_keeps_the_old_machine_until_the_new_one_is_complete(bench: Bench) -> None:
     old = make(bench, data=b"old!" * 1024)
     for identity in (old.uuid, ""):  # found by its uuid, then by its name
+        old = bench.hypervisor.machine(old.uuid)
         new = bench.hypervisor.create(wanted(bench, uuid=identity), "a2", overwrite=True)
         new.sink("root").write_at(0, b"new!" * 128)
         assert bench.hypervisor.machine(old.uuid) == old

@@ -50,7 +50,7 @@ def import_machine(
     chosen = [stored for stored in manifest.disks if stored.name not in target.skip]
     names = {stored.name: target.rename.get(stored.name, stored.name) for stored in chosen}
     disks = tuple(
-        Disk(names[one.name], one.map.size, target.format or one.format, target.allocate)
+        Disk(names[one.name], one.map.size, target.format or one.format, target.allocate, one.name)
         for one in chosen
     )
     uuid = target.uuid or str(manifest.definition.get("uuid", ""))

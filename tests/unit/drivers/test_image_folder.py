@@ -9,9 +9,10 @@ from contextlib import suppress
 import pytest
 
 from haulback.drivers.hypervisor import Disk, Machine
-from haulback.drivers.imagefolder import making, qemu
+from haulback.drivers.imagefolder import making
 from haulback.drivers.imagefolder.definition import folder_name, image_names
 from haulback.drivers.imagefolder.driver import ImageFolder
+from haulback.drivers.images import qemu
 from haulback.errors import (
     Conflict,
     HaulbackError,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 import uuid
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
+from haulback.drivers.images.image import ImageFile
 from haulback.errors import Malformed
 
 FILE = "machine.json"
@@ -15,14 +16,6 @@ LARGEST = 1024 * 1024
 
 _FILE_NAME = re.compile(r"[^/\0\x01-\x1f]{1,255}")
 _UNSAFE = re.compile(r"[^\w .()+-]")
-
-
-class ImageFile(msgspec.Struct, frozen=True):
-    """A disk as machine.json names it; `file` is a plain name in the machine's folder."""
-
-    name: str
-    file: str
-    format: Literal["raw", "qcow2"]
 
 
 class Definition(msgspec.Struct, frozen=True):

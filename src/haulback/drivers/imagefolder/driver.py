@@ -14,7 +14,7 @@ from pathlib import Path
 from haulback.disk import Disk as Files
 from haulback.disk import translate
 from haulback.drivers.hypervisor import Inventory, Machine, Problem
-from haulback.drivers.imagefolder import making, snapshot
+from haulback.drivers.imagefolder import making
 from haulback.drivers.imagefolder.definition import (
     FILE,
     LARGEST,
@@ -24,7 +24,9 @@ from haulback.drivers.imagefolder.definition import (
     folder_name,
     new_uuid,
 )
-from haulback.drivers.imagefolder.image import Image, read_regular
+from haulback.drivers.images import snapshot
+from haulback.drivers.images.image import Image, read_regular
+from haulback.drivers.images.new import free_name
 from haulback.errors import HaulbackError, Malformed, NotFound, Unavailable, Unsupported
 
 _ATTEMPT = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -163,7 +165,7 @@ class ImageFolder:
             if old:
                 self._exchange(room, old, attempt)
                 return complete
-            name = making.free_name(self._is_taken, folder_name(made.name))
+            name = free_name(self._is_taken, folder_name(made.name))
             self._rename(room, self.root / name)
             self._files.sync_folder(self.root)
             return complete
@@ -282,7 +284,7 @@ def _settled(
     uuid = wanted.uuid or (old[1].uuid if old else "")
     return wanted._replace(
         uuid=new_uuid() if not uuid or uuid in uuids else uuid,
-        name=making.free_name(names.__contains__, wanted.name),
+        name=free_name(names.__contains__, wanted.name),
     )
 
 

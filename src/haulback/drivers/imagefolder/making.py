@@ -2,50 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Self
 
 from haulback.disk import Disk as Files
 from haulback.disk import translate
-from haulback.drivers.hypervisor import Disk, Machine
-from haulback.drivers.imagefolder import qemu
+from haulback.drivers.hypervisor import Machine
 from haulback.drivers.imagefolder.definition import FILE, encode, image_names
-from haulback.drivers.sink import RawFile, Sink
+from haulback.drivers.images import qemu
+from haulback.drivers.images.new import FORMATS, ImageSink, new_image
+from haulback.drivers.sink import Sink
 from haulback.errors import Conflict, HaulbackError, Malformed, Unsupported
-
-FORMATS = ("raw", "qcow2")
-
-
-class ImageSink(Sink, Protocol):
-    """A Sink over an image of our own."""
-
-    def close(self, *, sync: bool = True) -> None:
-        """Finish the image, durable when `sync`."""
-
-
-class Qcow2File:
-    """A new qcow2 image, written through qemu-nbd."""
-
-    def __init__(self, path: Path, size: int, *, allocate: bool = False) -> None:
-        self.path = path
-        qemu.make_qcow2(path, size, allocate=allocate)
-        self._served = qemu.Served(path, writable=True)
-
-    def write_at(self, offset: int, data: bytes | memoryview) -> None:
-        self._served.export.write_at(offset, data)
-
-    def close(self, *, sync: bool = True) -> None:
-        try:
-            if sync:
-                self._served.export.flush()
-        finally:
-            self._served.close()
-        if sync:
-            _sync(self.path)
 
 
 class FolderMachine:
@@ -70,7 +40,7 @@ class FolderMachine:
             raise translate(error, room) from error
         try:
             for disk, name in zip(wanted.disks, self._names, strict=True):
-                self._sinks[disk.name] = _image(room / name, disk)
+                self._sinks[disk.name] = new_image(room / name, disk)
         except BaseException:
             self.abandon()
             raise
@@ -142,25 +112,3 @@ def check_wanted(wanted: Machine) -> None:
         if disk.format == "qcow2":
             qemu.require()
     encode(wanted.definition)
-
-
-def free_name(taken: Callable[[str], bool], name: str) -> str:
-    """`name`, or the first of "name (2)", "name (3)" ... that is not taken."""
-    candidate, number = name, 1
-    while taken(candidate):
-        number += 1
-        candidate = f"{name} ({number})"
-    return candidate
-
-
-def _image(path: Path, disk: Disk) -> ImageSink:
-    kind: type[Qcow2File | RawFile] = Qcow2File if disk.format == "qcow2" else RawFile
-    return kind(path, disk.size, allocate=disk.allocate)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -10,9 +10,10 @@ import struct
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple, Self, TypeVar
+from typing import Literal, NamedTuple, Self, TypeVar
 
-from haulback.drivers.imagefolder.definition import ImageFile
+import msgspec
+
 from haulback.errors import Malformed, SourceChanged, Unavailable, Unsupported
 
 # QEMU locks single bytes of an image: 100 + n says "I do n", 200 + n says "nobody else may do n".
@@ -25,6 +26,14 @@ _V3 = struct.Struct(">QQQII")
 _EXTERNAL_DATA = 1 << 2
 _MOMENT = 2.0  # seconds
 T = TypeVar("T")
+
+
+class ImageFile(msgspec.Struct, frozen=True):
+    """A disk and where it lies; `file` is a plain name in a folder."""
+
+    name: str
+    file: str
+    format: Literal["raw", "qcow2"]
 
 
 class Qcow2(NamedTuple):

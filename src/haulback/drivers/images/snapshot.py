@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import ExitStack, suppress
 from typing import NamedTuple, Self
 
 from haulback.drivers.hypervisor import Disk, DiskView, Machine
-from haulback.drivers.imagefolder import qemu
-from haulback.drivers.imagefolder.image import Image
+from haulback.drivers.images import qemu
+from haulback.drivers.images.image import Image
 from haulback.drivers.nbd import Export
 from haulback.drivers.source import Extent, RawImage
 from haulback.errors import HaulbackError
@@ -18,21 +18,27 @@ PREFIX = "haulback-"
 
 
 class Mark(NamedTuple):
-    """A bitmap of ours: the checkpoint it records since, and the disk's size in bytes then."""
+    """A bitmap of ours: the checkpoint it records since, and the disk's size in bytes then.
+
+    `size` is None where the platform wants the bitmap to be called as the checkpoint, and keeps
+    the size elsewhere.
+    """
 
     checkpoint: str
-    size: int
+    size: int | None
 
     @property
     def bitmap(self) -> str:
-        return f"{self.checkpoint}.{self.size}"
+        return self.checkpoint if self.size is None else f"{self.checkpoint}.{self.size}"
 
     @classmethod
-    def parse(cls, bitmap: str) -> Mark | None:
+    def parse(cls, bitmap: str, *, sized: bool) -> Mark | None:
         """None for a bitmap that is not ours."""
-        checkpoint, _, size = bitmap.rpartition(".")
-        ours = checkpoint.startswith(PREFIX) and size.isdecimal() and size.isascii()
-        return cls(checkpoint, int(size)) if ours else None
+        checkpoint, dot, size = bitmap.partition(".")
+        ours = bool(dot) == sized and (not dot or (size.isdecimal() and size.isascii()))
+        if not ours or not checkpoint.startswith(PREFIX):
+            return None
+        return cls(checkpoint, int(size) if sized else None)
 
 
 class Dirty:
@@ -48,25 +54,31 @@ class Dirty:
 class FolderSnapshot:
     """A Snapshot: each image held open and locked, so that no QEMU writes it meanwhile.
 
-    Takes over `images`.
+    Takes over `images`.  `sizes` are those of the disks, by name, when `base` was begun, where
+    the platform keeps them; without it they stand in the names of the bitmaps.
     """
 
     def __init__(
-        self, machine: Machine, images: Sequence[Image], checkpoint: str, base: str | None
+        self,
+        machine: Machine,
+        images: Sequence[Image],
+        checkpoint: str,
+        base: str | None,
+        sizes: Mapping[str, int] | None = None,
     ) -> None:
-        self.machine, self._images = machine, images
+        self.machine, self._images, self._sizes = machine, images, sizes
         self._open = ExitStack()
         for image in images:
             self._open.callback(image.close)
         try:
-            self.checkpoint = checkpoint if begin(images, checkpoint) else None
+            self.checkpoint = checkpoint if begin(images, checkpoint, sized=sizes is None) else None
             self._views = [self._view(image, base) for image in images]
             for image in images:
                 image.begin()
         except BaseException:
             self._open.close()
             with suppress(HaulbackError):
-                drop(images, {checkpoint})
+                drop(images, {checkpoint}, sized=sizes is None)
             raise
 
     def views(self) -> list[DiskView]:
@@ -94,7 +106,7 @@ class FolderSnapshot:
             raw = RawImage(image.path, os.dup(image.handle))
             self._open.callback(raw.close)
             return DiskView(disk_of(image), raw, None, "raw images have no changed-block tracking")
-        bitmap, reason = _usable(image, base)
+        bitmap, reason = _usable(image, base, self._sizes)
         served = qemu.Served(image.path, bitmap=bitmap)
         self._open.callback(served.close)
         changed = Dirty(served.export, bitmap) if bitmap else None
@@ -106,7 +118,7 @@ def disk_of(image: Image) -> Disk:
     return Disk(image.disk.name, image.size, image.disk.format)
 
 
-def begin(images: Sequence[Image], checkpoint: str) -> bool:
+def begin(images: Sequence[Image], checkpoint: str, *, sized: bool) -> bool:
     """Add the bitmaps of a checkpoint; whether any image took one.
 
     Raises SourceChanged when an image is in use, Unsupported for qcow2 without QEMU's tools.
@@ -117,28 +129,30 @@ def begin(images: Sequence[Image], checkpoint: str) -> bool:
         qemu.require()
     able = [image for image in images if not _unable(image)]
     for image in able:
-        qemu.add_bitmap(image.path, Mark(checkpoint, image.size).bitmap)
+        qemu.add_bitmap(image.path, Mark(checkpoint, image.size if sized else None).bitmap)
     return bool(able)
 
 
-def checkpoints(images: Sequence[Image]) -> set[str]:
+def checkpoints(images: Sequence[Image], *, sized: bool = True) -> set[str]:
     """All our checkpoints that any of the images still records for."""
-    return {mark.checkpoint for image in images for mark in _marks(image)}
+    return {mark.checkpoint for image in images for mark in _marks(image, sized=sized)}
 
 
-def drop(images: Sequence[Image], unwanted: Set[str]) -> None:
+def drop(images: Sequence[Image], unwanted: Set[str], *, sized: bool = True) -> None:
     """Remove the bitmaps of checkpoints.  Raises SourceChanged when an image is in use."""
     for image in images:
-        for mark in _marks(image):
+        for mark in _marks(image, sized=sized):
             if mark.checkpoint in unwanted:
                 qemu.remove_bitmap(image.path, mark.bitmap)
 
 
-def _marks(image: Image) -> dict[Mark, tuple[str, ...]]:
+def _marks(image: Image, *, sized: bool) -> dict[Mark, tuple[str, ...]]:
     """Our bitmaps of an image, and their flags."""
     if _unable(image):
         return {}
-    found = ((Mark.parse(bitmap.name), bitmap.flags) for bitmap in qemu.bitmaps(image.path))
+    found = (
+        (Mark.parse(bitmap.name, sized=sized), bitmap.flags) for bitmap in qemu.bitmaps(image.path)
+    )
     return {mark: flags for mark, flags in found if mark}
 
 
@@ -151,16 +165,19 @@ def _unable(image: Image) -> str | None:
     return None if image.writable else f"{image.path.name} may not be written by this user"
 
 
-def _usable(image: Image, base: str | None) -> tuple[str | None, str | None]:
+def _usable(
+    image: Image, base: str | None, sizes: Mapping[str, int] | None
+) -> tuple[str | None, str | None]:
     """The bitmap that says what changed since `base`; or None and why there is none."""
     if base is None:
         return None, "there is no earlier checkpoint to build on"
     if why := _unable(image):
         return None, why
-    for mark, flags in _marks(image).items():
+    for mark, flags in _marks(image, sized=sizes is None).items():
         if mark.checkpoint != base:
             continue
-        if mark.size != image.size:
+        then = mark.size if sizes is None else sizes.get(image.disk.name)
+        if then != image.size:
             return None, f"{image.path.name} was resized since {base}"
         if "in-use" in flags:
             return None, f"the record of changes since {base} was cut off and is inconsistent"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from haulback.drivers.imagefolder.image import in_a_moment, in_use
+from haulback.drivers.images.image import in_a_moment, in_use
 from haulback.drivers.nbd import ALLOCATION, Export, dirty_bitmap
 from haulback.errors import Malformed, Unavailable, Unsupported
 

@@ -1,0 +1,1 @@
+"""Machines of QEMU under libvirt, running or stopped."""

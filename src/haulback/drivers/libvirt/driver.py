@@ -1,0 +1,337 @@
+"""libvirt as a Hypervisor: machines of one host, their images on this machine's file systems."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping, Set
+from contextlib import contextmanager, nullcontext
+from functools import cached_property
+from pathlib import Path
+
+import msgspec
+
+from haulback.disk import Disk as Files
+from haulback.disk import translate
+from haulback.drivers.hypervisor import Inventory, Machine, Problem, Snapshot
+from haulback.drivers.images.image import Image, ImageFile
+from haulback.drivers.images.new import free_name
+from haulback.drivers.images.snapshot import PREFIX, FolderSnapshot, checkpoints, drop
+from haulback.drivers.libvirt import domain as xml
+from haulback.drivers.libvirt import making, running
+from haulback.drivers.libvirt.domain import Volume
+from haulback.drivers.libvirt.edge import Domain, Host
+from haulback.drivers.libvirt.thaw import Frozen
+from haulback.errors import (
+    HaulbackError,
+    Malformed,
+    NotFound,
+    SourceChanged,
+    Unavailable,
+    Unsupported,
+)
+from haulback.ids import new_guid
+
+WORK = Path("/var/tmp")  # where QEMU may write beside its images
+_ATTEMPT = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_ROOM = re.compile(r".+\.haulback-(?P<attempt>[A-Za-z0-9_-]{1,64})")
+_WORK = re.compile(r"haulback-(?P<attempt>[A-Za-z0-9_-]{1,64})")
+_SOCKET = re.compile(r"/haulback-(?P<attempt>[A-Za-z0-9_-]{1,64})/nbd")
+_GONE = re.compile(r"\.haulback-(?P<attempt>[A-Za-z0-9_-]{1,64})\.gone")
+_UNSAFE = re.compile(r"[^\w.()+-]")
+
+
+class LibvirtHost:
+    """A Hypervisor over the libvirt at `uri`; new images go to `storage`.
+
+    The images must be on file systems of the machine that runs this: the node runs on the host.
+    """
+
+    def __init__(
+        self, uri: str, storage: Path, work: Path = WORK, files: Files | None = None
+    ) -> None:
+        self.uri, self.storage, self.work = uri, storage, work
+        self._files = files or Files()
+
+    @cached_property
+    def _host(self) -> Host:
+        return Host(self.uri)
+
+    def check(self) -> None:
+        self._host.domains()
+        if not self.storage.is_dir():
+            raise Unavailable(f"the storage {self.storage} is missing; create or mount it")
+
+    def inventory(self) -> Inventory:
+        machines, problems = [], []
+        for domain in self._host.domains():
+            try:
+                machines.append(self._measure(domain))
+            except HaulbackError as error:
+                problems.append(Problem(domain.uuid, error.message))
+        machines.sort(key=lambda machine: (machine.name, machine.uuid))
+        return Inventory(machines, sorted(problems))
+
+    def machine(self, uuid: str) -> Machine:
+        return self._measure(self._host.domain(uuid))
+
+    def _measure(self, domain: Domain) -> Machine:
+        text = domain.definition()
+        return xml.machine(text, {v.device: domain.size(v.device) for v in self._volumes(text)})
+
+    def _volumes(self, text: str) -> list[Volume]:
+        """The disks, those in storage pools with their paths."""
+        found = xml.volumes(xml.parse(text))
+        return [v._replace(path=Path(self._host.volume(*v.pool))) if v.pool else v for v in found]
+
+    def snapshot(self, uuid: str, attempt: str, base: str | None = None) -> Snapshot:
+        checkpoint = PREFIX + _checked(attempt)
+        domain = self._host.domain(uuid)
+        if domain.is_active:
+            return self._read_running(domain, attempt, checkpoint, base)
+        return self._read_stopped(domain, checkpoint, base)
+
+    def _read_running(
+        self, domain: Domain, attempt: str, checkpoint: str, base: str | None
+    ) -> Snapshot:
+        self._end_abandoned(domain)
+        live = domain.live()
+        machine = self._measure(domain)
+        volumes = self._volumes(live)
+        sized = [(volume, domain.size(volume.device)) for volume in volumes]
+        room = self.work / f"haulback-{attempt}"
+        running.make_room(room, next((v.path for v in volumes if v.path), None))
+        try:
+            reads = running.plan(domain, sized, base)
+            with Frozen(self.uri, domain) if running.has_agent(live) else nullcontext():
+                reads = running.begin(domain, reads, checkpoint, room)
+        except BaseException:
+            shutil.rmtree(room, ignore_errors=True)
+            raise
+        return running.RunningSnapshot(domain, machine, reads, checkpoint, room)
+
+    def _end_abandoned(self, domain: Domain) -> None:
+        """A job of ours that goes on is a dead attempt's: one node works on a machine at a time."""
+        if (found := domain.backup()) is None:
+            return
+        if not _SOCKET.search(found):
+            raise SourceChanged(f"{domain.name}: somebody else backs it up now")
+        domain.end_backup()
+
+    def _read_stopped(self, domain: Domain, checkpoint: str, base: str | None) -> Snapshot:
+        text = domain.definition()
+        volumes = self._volumes(text)
+        images = _open(volumes)
+        sizes = {v.device: image.size for v, image in zip(volumes, images, strict=True)}
+        then = running.recorded_sizes(domain, base) if base else {}
+        before = {v.name: then[v.device] for v in volumes if v.device in then}
+        made = FolderSnapshot(xml.machine(text, sizes), images, checkpoint, base, before)
+        if made.checkpoint is None:
+            return made
+        try:
+            sized = [(volume, sizes[volume.device]) for volume in volumes]
+            if told := running.checkpoint_xml(checkpoint, sized, text):
+                domain.adopt_checkpoint(told)
+        except BaseException:
+            made.close()
+            self._drop(domain, {checkpoint})
+            raise
+        return made
+
+    def drop_checkpoints(self, uuid: str, keep: Set[str]) -> list[str]:
+        domain = self._host.domain(uuid)
+        known = {name for name in domain.checkpoints() if name.startswith(PREFIX)}
+        if not domain.is_active:
+            with self._images(domain) as images:
+                known |= checkpoints(images, sized=False)
+        unwanted = known - keep
+        self._drop(domain, unwanted)
+        return sorted(unwanted)
+
+    def _drop(self, domain: Domain, unwanted: Set[str]) -> None:
+        if not domain.is_active:
+            with self._images(domain) as images:
+                drop(images, unwanted, sized=False)
+        for name in unwanted & set(domain.checkpoints()):
+            running.forget(domain, name)
+
+    @contextmanager
+    def _images(self, domain: Domain) -> Iterator[list[Image]]:
+        images = _open(self._volumes(domain.definition()))
+        try:
+            yield images
+        finally:
+            for image in images:
+                image.close()
+
+    def create(self, wanted: Machine, attempt: str, *, overwrite: bool = False) -> making.NewDomain:
+        self.check()
+        making.check_wanted(wanted)
+        name = f"{_UNSAFE.sub('_', wanted.name)[:100]}-{new_guid()[:8]}"
+        room = self.storage / f"{name}.haulback-{_checked(attempt)}"
+
+        def place(machine: Machine, paths: Mapping[str, Path]) -> Machine:
+            return self._place(machine, paths, attempt, overwrite)
+
+        return making.NewDomain(room, wanted, place)
+
+    def _place(
+        self, wanted: Machine, paths: Mapping[str, Path], attempt: str, overwrite: bool
+    ) -> Machine:
+        """Define the machine: libvirt does that at once or not at all."""
+        with self._alone():
+            self._sync(paths)
+            domains = self._host.domains()
+            if overwrite and (old := _replaced(domains, wanted)):
+                return self._replace(old, wanted, paths, attempt)
+            taken = {one.uuid for one in domains}
+            fresh = not wanted.uuid or wanted.uuid.lower() in taken
+            names = {one.name for one in domains}
+            made = wanted._replace(
+                uuid=new_guid() if fresh else wanted.uuid.lower(),
+                name=free_name(names.__contains__, wanted.name),
+            )
+            return self._define(made, paths, fresh=fresh)
+
+    def _define(self, wanted: Machine, paths: Mapping[str, Path], *, fresh: bool) -> Machine:
+        return self._measure(self._host.define(xml.compose(wanted, paths, "qemu", fresh=fresh)))
+
+    def _replace(
+        self, old: Domain, wanted: Machine, paths: Mapping[str, Path], attempt: str
+    ) -> Machine:
+        """The same machine on new disks; the old ones go once nothing refers to them."""
+        if old.is_active:
+            raise SourceChanged(f"{old.name} runs; stop it, and it can be replaced")
+        note = self._note(attempt, old)
+        for name in old.checkpoints():
+            old.delete_checkpoint(name, only_forget=True)
+        name = old.name
+        made = self._define(wanted._replace(uuid=old.uuid, name=name), paths, fresh=False)
+        self._carry_out(note)
+        if wanted.name != name:
+            self._host.domain(old.uuid).rename(wanted.name)
+            return self.machine(old.uuid)
+        return made
+
+    def remove(self, uuid: str) -> None:
+        with self._alone():
+            try:
+                domain = self._host.domain(uuid)
+            except NotFound:
+                return
+            if domain.is_active:
+                raise SourceChanged(f"{domain.name} runs; stop it, and it can be removed")
+            note = self._note(new_guid(), domain)
+            domain.undefine()
+            self._carry_out(note)
+
+    def _note(self, attempt: str, domain: Domain) -> Path:
+        """Write down which images go with a machine, so that whoever comes next can finish it."""
+        paths = [str(v.path) for v in self._volumes(domain.definition()) if v.path]
+        note = self.storage / f".haulback-{attempt}.gone"
+        self._files.write_file(note, msgspec.json.encode(paths))
+        return note
+
+    def _carry_out(self, note: Path) -> None:
+        """Delete the images of a note that no machine uses any more."""
+        used = self._used()
+        for text in msgspec.json.decode(note.read_bytes(), type=list[str]):
+            path = Path(text)
+            if path not in used:
+                path.unlink(missing_ok=True)
+                if _ROOM.fullmatch(path.parent.name) and not any(path.parent.iterdir()):
+                    path.parent.rmdir()
+        note.unlink()
+
+    def _used(self) -> set[Path]:
+        """All images that any machine refers to.  Raises what keeps it from being known."""
+        texts = [text for one in self._host.domains() for text in (one.definition(), one.live())]
+        return {v.path for text in texts for v in self._volumes(text) if v.path}
+
+    def sweep(self, alive: Set[str]) -> list[str]:
+        self.check()
+        with self._alone():
+            jobs = self._sweep_jobs(alive)
+            rooms = [self.work / one for one in _dead(self.work, _WORK, alive)]
+            for note in _dead(self.storage, _GONE, alive):
+                self._carry_out(self.storage / note)
+            used = {path.parent for path in self._used()}
+            halves = [self.storage / one for one in _dead(self.storage, _ROOM, alive)]
+            swept = [path for path in (*rooms, *halves) if path not in used]
+            for path in swept:
+                shutil.rmtree(path, ignore_errors=True)
+        return sorted({*jobs, *(path.name for path in swept)})
+
+    def _sweep_jobs(self, alive: Set[str]) -> list[str]:
+        """Backup jobs whose reader died."""
+        swept = []
+        for domain in self._host.domains():
+            found = _SOCKET.search(domain.backup() or "") if domain.is_active else None
+            if found and found["attempt"] not in alive:
+                domain.end_backup()
+                swept.append(f"haulback-{found['attempt']}")
+        return swept
+
+    def _sync(self, paths: Mapping[str, Path]) -> None:
+        for folder in {path.parent for path in paths.values()}:
+            self._files.sync_folder(folder)
+        self._files.sync_folder(self.storage)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """No other process of ours changes which machines there are."""
+        try:
+            handle = os.open(self.storage, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError as error:
+            raise translate(error, self.storage) from error
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)
+
+
+def _dead(folder: Path, pattern: re.Pattern[str], alive: Set[str]) -> list[str]:
+    """Names in a folder that bear an attempt which is over."""
+    found = ((name, pattern.fullmatch(name)) for name in sorted(os.listdir(folder)))
+    return [name for name, match in found if match and match["attempt"] not in alive]
+
+
+def _replaced(domains: list[Domain], wanted: Machine) -> Domain | None:
+    """What an overwriting import replaces: the machine of that uuid, or else of that name."""
+    same = [one for one in domains if wanted.uuid and one.uuid == wanted.uuid.lower()]
+    same = same or [one for one in domains if one.name == wanted.name]
+    return same[0] if same else None
+
+
+def _open(volumes: list[Volume]) -> list[Image]:
+    """The images of a stopped machine, or none of them."""
+    images: list[Image] = []
+    try:
+        for volume in volumes:
+            images.append(_image(volume))
+    except BaseException:
+        for image in images:
+            image.close()
+        raise
+    return images
+
+
+def _image(volume: Volume) -> Image:
+    if volume.path is None:
+        raise Unsupported(
+            f"{volume.name} lies on {volume.where or 'no file'}: it can be read while the machine "
+            "runs, not while it is stopped"
+        )
+    if volume.format not in ("raw", "qcow2"):
+        raise Unsupported(f"{volume.name}: {volume.format!r} images are not read")
+    file = ImageFile(volume.name, volume.path.name, volume.format)  # type: ignore[arg-type]
+    return Image(volume.path.parent, file)
+
+
+def _checked(attempt: str) -> str:
+    if not _ATTEMPT.fullmatch(attempt):
+        raise Malformed(f"{attempt[:80]!r} cannot name an attempt")
+    return attempt

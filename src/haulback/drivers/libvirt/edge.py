@@ -1,0 +1,215 @@
+"""The one file that knows libvirt's own types: XML and plain values go in and out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from haulback.errors import (
+    Conflict,
+    Malformed,
+    NotFound,
+    SourceChanged,
+    Unavailable,
+    Unsupported,
+)
+
+try:
+    import libvirt
+except ImportError:
+    libvirt = None
+
+_AGENT_SECONDS = 10
+_JOB_SECONDS = 30
+_REMEDY = "install libvirt's binding (`pip install 'haulback[libvirt]'`; it needs libvirt-dev)"
+
+
+class BrokenCheckpoint(Unavailable):
+    """The record of changes since a checkpoint is missing or cannot be trusted."""
+
+
+class Domain:
+    """A machine as libvirt knows it."""
+
+    def __init__(self, domain: Any) -> None:
+        self._domain = domain
+        self.uuid: str = domain.UUIDString()
+
+    @property
+    def name(self) -> str:
+        with _mapped():
+            return str(self._domain.name())
+
+    @property
+    def is_active(self) -> bool:
+        """Whether it runs, or is paused."""
+        with _mapped():
+            return bool(self._domain.isActive())
+
+    def definition(self) -> str:
+        """Its XML as it will be at the next start."""
+        with _mapped():
+            return str(self._domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
+
+    def live(self) -> str:
+        """Its XML as it is now."""
+        with _mapped():
+            return str(self._domain.XMLDesc(0))
+
+    def size(self, device: str) -> int:
+        """A disk's size as the guest sees it, bytes."""
+        with _mapped():
+            return int(self._domain.blockInfo(device)[0])
+
+    def start(self) -> None:
+        with _mapped():
+            self._domain.create()
+
+    def rename(self, name: str) -> None:
+        """Only while it is stopped and has neither snapshots nor checkpoints."""
+        with _mapped():
+            self._domain.rename(name)
+
+    def undefine(self) -> None:
+        """Forget it and what libvirt keeps of it; its disks stay."""
+        flags = (
+            libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
+            | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
+            | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
+            | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
+        )
+        with _mapped():
+            self._domain.undefineFlags(flags)
+
+    def checkpoints(self) -> list[str]:
+        """The names of those that libvirt knows."""
+        with _mapped():
+            return sorted(str(one.getName()) for one in self._domain.listAllCheckpoints())
+
+    def checkpoint(self, name: str) -> str:
+        """A checkpoint's XML.  Raises BrokenCheckpoint when libvirt does not know it."""
+        flags = libvirt.VIR_DOMAIN_CHECKPOINT_XML_NO_DOMAIN
+        with _mapped():
+            return str(self._domain.checkpointLookupByName(name).getXMLDesc(flags))
+
+    def adopt_checkpoint(self, xml: str) -> None:
+        """Tell libvirt of bitmaps that are there already."""
+        with _mapped():
+            self._domain.checkpointCreateXML(xml, libvirt.VIR_DOMAIN_CHECKPOINT_CREATE_REDEFINE)
+
+    def delete_checkpoint(self, name: str, *, only_forget: bool) -> None:
+        """With its bitmaps; or, with `only_forget`, libvirt's knowledge of it alone."""
+        flags = libvirt.VIR_DOMAIN_CHECKPOINT_DELETE_METADATA_ONLY if only_forget else 0
+        with _mapped():
+            self._domain.checkpointLookupByName(name).delete(flags)
+
+    def begin_backup(self, backup: str, checkpoint: str | None) -> None:
+        """Freeze the disks at one moment and export them.  Raises BrokenCheckpoint."""
+        with _mapped():
+            self._domain.backupBegin(backup, checkpoint)
+
+    def backup(self) -> str | None:
+        """The XML of the backup that goes on, if one does."""
+        try:
+            with _mapped():
+                return str(self._domain.backupGetXMLDesc())
+        except (NotFound, Conflict, Unavailable, SourceChanged):
+            return None
+
+    def end_backup(self) -> None:
+        """Stop the export and wait until it is gone; fine when there is none."""
+        if self.backup() is None:
+            return
+        with _mapped():
+            self._domain.abortJob()
+        end = time.monotonic() + _JOB_SECONDS
+        while self.backup() is not None:
+            if time.monotonic() > end:
+                raise Unavailable(f"{self.name}: its backup job does not end")
+            time.sleep(0.02)
+
+    def freeze(self) -> int:
+        """Ask the guest's agent to flush and hold its file systems; how many there are."""
+        with _mapped():
+            self._domain.agentSetResponseTimeout(_AGENT_SECONDS, 0)
+            return int(self._domain.fsFreeze())
+
+    def thaw(self) -> int:
+        """Let them go on; how many were held."""
+        with _mapped():
+            return int(self._domain.fsThaw())
+
+
+class Host:
+    """A connection to one libvirt.  Raises Unavailable, or Unsupported without the binding."""
+
+    def __init__(self, uri: str) -> None:
+        if libvirt is None:
+            raise Unsupported(f"{uri}: {_REMEDY}")
+        libvirt.registerErrorHandler(_silent, None)
+        with _mapped():
+            self._connection = libvirt.open(uri)
+
+    def domains(self) -> list[Domain]:
+        with _mapped():
+            return [Domain(one) for one in self._connection.listAllDomains()]
+
+    def domain(self, uuid: str) -> Domain:
+        """Raises NotFound."""
+        with _mapped():
+            return Domain(self._connection.lookupByUUIDString(uuid))
+
+    def define(self, xml: str) -> Domain:
+        """Make a machine exist, or change the one of that uuid, in one step."""
+        with _mapped():
+            return Domain(self._connection.defineXML(xml))
+
+    def volume(self, pool: str, name: str) -> str:
+        """Where a volume of a pool lies.  Raises NotFound."""
+        with _mapped():
+            found = self._connection.storagePoolLookupByName(pool).storageVolLookupByName(name)
+            return str(found.path())
+
+    def pools(self) -> list[str]:
+        """The XML of every active storage pool."""
+        with _mapped():
+            found = self._connection.listAllStoragePools(
+                libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE
+            )
+            return [str(one.XMLDesc(0)) for one in found]
+
+
+@contextmanager
+def _mapped() -> Iterator[None]:
+    """libvirt's errors in our words."""
+    try:
+        yield
+    except libvirt.libvirtError as error:
+        raise _error(error) from None
+
+
+def _error(error: Any) -> Exception:
+    text = f"libvirt: {error}"
+    code = error.get_error_code()
+    kinds: dict[int, Callable[[str], Exception]] = {
+        libvirt.VIR_ERR_NO_DOMAIN: NotFound,
+        libvirt.VIR_ERR_NO_STORAGE_POOL: NotFound,
+        libvirt.VIR_ERR_NO_STORAGE_VOL: NotFound,
+        libvirt.VIR_ERR_NO_DOMAIN_BACKUP: NotFound,
+        libvirt.VIR_ERR_NO_DOMAIN_CHECKPOINT: BrokenCheckpoint,
+        libvirt.VIR_ERR_CHECKPOINT_INCONSISTENT: BrokenCheckpoint,
+        libvirt.VIR_ERR_OPERATION_INVALID: SourceChanged,
+        libvirt.VIR_ERR_OPERATION_UNSUPPORTED: Unsupported,
+        libvirt.VIR_ERR_CONFIG_UNSUPPORTED: Unsupported,
+        libvirt.VIR_ERR_NO_SUPPORT: Unsupported,
+        libvirt.VIR_ERR_XML_ERROR: Malformed,
+        libvirt.VIR_ERR_XML_DETAIL: Malformed,
+        libvirt.VIR_ERR_DOM_EXIST: Conflict,
+    }
+    return kinds.get(code, Unavailable)(text)
+
+
+def _silent(_: object, __: object) -> None:
+    """libvirt would print every error besides raising it."""

@@ -1,0 +1,94 @@
+"""Making a machine under libvirt: its images first, then the one step that defines it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Self
+
+from haulback.disk import translate
+from haulback.drivers.hypervisor import Machine
+from haulback.drivers.images import qemu
+from haulback.drivers.images.new import FORMATS, ImageSink, new_image
+from haulback.drivers.sink import Sink
+from haulback.errors import Conflict, HaulbackError, Malformed, Unsupported
+
+Place = Callable[[Machine, Mapping[str, Path]], Machine]
+
+
+class NewDomain:
+    """A NewMachine in `room`, the folder where its images stay; `place` makes libvirt know it."""
+
+    def __init__(self, room: Path, wanted: Machine, place: Place) -> None:
+        self._room, self._wanted, self._place = room, wanted, place
+        self._paths = {
+            disk.name: room / f"disk{number}.{disk.format}"
+            for number, disk in enumerate(wanted.disks)
+        }
+        self._sinks: dict[str, ImageSink] = {}
+        self._over = False
+        try:
+            room.mkdir(mode=0o711)  # QEMU, as whatever user it runs, passes through
+        except FileExistsError:
+            raise Conflict(f"{room} exists already; is the attempt running twice?") from None
+        except OSError as error:
+            raise translate(error, room) from error
+        try:
+            for disk in wanted.disks:
+                self._sinks[disk.name] = new_image(self._paths[disk.name], disk)
+        except BaseException:
+            self.abandon()
+            raise
+
+    def sink(self, disk: str) -> Sink:
+        return self._sinks[disk]
+
+    def commit(self) -> Machine:
+        if self._over:
+            raise Conflict("the new machine was committed or abandoned already")
+        try:
+            self._close(sync=True)
+            made = self._place(self._wanted, self._paths)
+        except BaseException:
+            self.abandon()
+            raise
+        self._over = True
+        return made
+
+    def abandon(self) -> None:
+        if self._over:
+            return
+        self._over = True
+        with suppress(HaulbackError):
+            self._close(sync=False)
+        shutil.rmtree(self._room, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        self.abandon()
+
+    def _close(self, *, sync: bool) -> None:
+        with ExitStack() as closing:
+            for sink in self._sinks.values():
+                closing.callback(sink.close, sync=sync)
+            self._sinks = {}
+
+
+def check_wanted(wanted: Machine) -> None:
+    """Raises Malformed or Unsupported for what cannot become a machine here."""
+    name = wanted.name
+    if not name or len(name) > 200 or not name.isprintable() or "/" in name:
+        raise Malformed("a machine's name is 1 to 200 printable characters without a slash")
+    if len({disk.name for disk in wanted.disks}) != len(wanted.disks):
+        raise Malformed("each disk of a machine needs a name of its own")
+    for disk in wanted.disks:
+        if not disk.name or disk.size < 0:
+            raise Malformed(f"disk {disk.name!r} needs a name and a size")
+        if disk.format not in FORMATS:
+            raise Unsupported(f"disk {disk.name!r}: {disk.format!r} is not one of {FORMATS}")
+    if any(disk.format == "qcow2" for disk in wanted.disks):
+        qemu.require()

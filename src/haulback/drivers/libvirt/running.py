@@ -1,0 +1,212 @@
+"""Reading a machine that runs: a backup job of QEMU, each disk behind NBD, and a checkpoint."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import NamedTuple, Self
+from xml.etree import ElementTree as ET
+
+import msgspec
+
+from haulback.drivers.hypervisor import DiskView, Machine
+from haulback.drivers.images.snapshot import Dirty, Mark
+from haulback.drivers.libvirt.domain import Volume, parse
+from haulback.drivers.libvirt.edge import BrokenCheckpoint, Domain
+from haulback.drivers.nbd import ALLOCATION, connect, dirty_bitmap
+from haulback.errors import HaulbackError, Unavailable
+
+_BITMAP = "changed"  # the name under which QEMU exports what changed
+_AGENT = "devices/channel/target[@name='org.qemu.guest_agent.0'][@state='connected']"
+
+
+class Read(NamedTuple):
+    """How one disk is read: all of it, for `reason`, or what changed since `base`."""
+
+    volume: Volume
+    size: int
+    base: str | None
+    reason: str | None
+
+
+class RunningSnapshot:
+    """A Snapshot of a running machine.  `room` holds the socket and what QEMU sets aside."""
+
+    def __init__(
+        self, domain: Domain, machine: Machine, reads: Sequence[Read], checkpoint: str, room: Path
+    ) -> None:
+        self.machine, self._domain, self._room = machine, domain, room
+        self.checkpoint = checkpoint if any(tracked(read.volume) for read in reads) else None
+        self._open = ExitStack()
+        self._open.callback(shutil.rmtree, room, ignore_errors=True)
+        self._open.callback(domain.end_backup)
+        try:
+            self._views = [self._view(read) for read in reads]
+        except BaseException:
+            with suppress(HaulbackError):
+                self._open.close()
+            if self.checkpoint:
+                forget(domain, self.checkpoint)
+            raise
+
+    def views(self) -> list[DiskView]:
+        return self._views
+
+    def close(self) -> None:
+        self._open.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if error is None:
+            self.close()
+        else:
+            with suppress(HaulbackError):
+                self.close()
+
+    def _view(self, read: Read) -> DiskView:
+        device = read.volume.device
+        contexts = [ALLOCATION, *([dirty_bitmap(_BITMAP)] if read.base else [])]
+        export = connect(str(self._room / "nbd"), device, contexts)
+        self._open.callback(export.close)
+        if export.size != read.size or (read.base and not export.offers(contexts[-1])):
+            raise Unavailable(f"{self.machine.name}: {device} is exported otherwise than asked for")
+        disk = next(disk for disk in self.machine.disks if disk.name == read.volume.name)
+        changed = Dirty(export, _BITMAP) if read.base else None
+        return DiskView(disk, export, changed, read.reason)
+
+
+def tracked(volume: Volume) -> bool:
+    """Whether its image can hold a record of changes."""
+    return volume.format == "qcow2"
+
+
+def has_agent(live: str) -> bool:
+    """Whether the guest's agent answers, by the machine's XML as it is now."""
+    return parse(live).find(_AGENT) is not None
+
+
+def plan(domain: Domain, sized: Sequence[tuple[Volume, int]], base: str | None) -> list[Read]:
+    """How to read each disk, as far as libvirt's own record of the base says."""
+    recorded = recorded_sizes(domain, base) if base else {}
+    return [_read(volume, size, base, recorded) for volume, size in sized]
+
+
+def recorded_sizes(domain: Domain, checkpoint: str) -> dict[str, int]:
+    """The disks of a checkpoint by device, and their sizes then; none when it is not known."""
+    try:
+        said = parse(domain.checkpoint(checkpoint)).findtext("description", "")
+        return msgspec.json.decode(said, type=dict[str, int])
+    except (BrokenCheckpoint, msgspec.MsgspecError):
+        return {}
+
+
+def _read(volume: Volume, size: int, base: str | None, recorded: dict[str, int]) -> Read:
+    if base is None:
+        return Read(volume, size, None, "there is no earlier checkpoint to build on")
+    if not tracked(volume):
+        return Read(volume, size, None, f"{volume.format} images have no changed-block tracking")
+    if volume.device not in recorded:
+        why = f"{volume.name} has no record of changes since {base}"
+        return Read(volume, size, None, why)
+    if recorded[volume.device] != size:
+        return Read(volume, size, None, f"{volume.name} was resized since {base}")
+    return Read(volume, size, base, None)
+
+
+def begin(domain: Domain, reads: Sequence[Read], checkpoint: str, room: Path) -> list[Read]:
+    """Begin the backup job; how each disk is read in the end.
+
+    A record that QEMU finds missing or broken makes that disk a full one, and no other.
+    """
+    wanted = list(reads)
+    try:
+        _begin(domain, wanted, checkpoint, room)
+    except BrokenCheckpoint:
+        wanted = [_proved(domain, read, room) for read in wanted]
+        _begin(domain, wanted, checkpoint, room)
+    return wanted
+
+
+def _proved(domain: Domain, read: Read, room: Path) -> Read:
+    """The same if QEMU can read what changed on this one disk, else all of it."""
+    if read.base is None:
+        return read
+    try:
+        _begin(domain, [read], None, room)
+    except BrokenCheckpoint:
+        why = f"the record of changes of {read.volume.name} since {read.base} is lost or broken"
+        return read._replace(base=None, reason=why)
+    domain.end_backup()
+    return read
+
+
+def _begin(domain: Domain, reads: Sequence[Read], checkpoint: str | None, room: Path) -> None:
+    with suppress(FileNotFoundError):
+        (room / "nbd").unlink()
+    marks = checkpoint_xml(checkpoint, [(r.volume, r.size) for r in reads]) if checkpoint else None
+    domain.begin_backup(_backup_xml(reads, room), marks)
+
+
+def _backup_xml(reads: Sequence[Read], room: Path) -> str:
+    root = ET.Element("domainbackup", {"mode": "pull"})
+    ET.SubElement(root, "server", {"transport": "unix", "socket": str(room / "nbd")})
+    disks = ET.SubElement(root, "disks")
+    for read in reads:
+        device = read.volume.device
+        how = {"backupmode": "full"}
+        if read.base:
+            how = {"backupmode": "incremental", "incremental": read.base, "exportbitmap": _BITMAP}
+        more = {"name": device, "backup": "yes", "type": "file", "exportname": device, **how}
+        disk = ET.SubElement(disks, "disk", more)
+        ET.SubElement(disk, "driver", {"type": "qcow2"})
+        ET.SubElement(disk, "scratch", {"file": str(room / f"{device}.scratch")})
+    return ET.tostring(root, encoding="unicode")
+
+
+def checkpoint_xml(
+    name: str, sized: Sequence[tuple[Volume, int]], definition: str | None = None
+) -> str | None:
+    """A checkpoint over the disks that can track; None if there is none.
+
+    With `definition`, the machine's XML, it can be told to libvirt afterwards.
+    """
+    able = {volume.device: size for volume, size in sized if tracked(volume)}
+    if not able:
+        return None
+    root = ET.Element("domaincheckpoint")
+    ET.SubElement(root, "name").text = name
+    ET.SubElement(root, "description").text = msgspec.json.encode(able).decode()
+    disks = ET.SubElement(root, "disks")
+    for volume, _ in sized:
+        how = {"checkpoint": "bitmap", "bitmap": Mark(name, None).bitmap}
+        more = how if volume.device in able else {"checkpoint": "no"}
+        ET.SubElement(disks, "disk", {"name": volume.device, **more})
+    if definition is not None:
+        ET.SubElement(root, "creationTime").text = str(int(time.time()))
+        root.append(parse(definition))
+    return ET.tostring(root, encoding="unicode")
+
+
+def forget(domain: Domain, checkpoint: str) -> None:
+    """Remove a checkpoint with its bitmaps, or, when those are gone, what libvirt knows of it."""
+    try:
+        domain.delete_checkpoint(checkpoint, only_forget=not domain.is_active)
+    except HaulbackError:
+        with suppress(BrokenCheckpoint):
+            domain.delete_checkpoint(checkpoint, only_forget=True)
+
+
+def make_room(room: Path, like: Path | None) -> None:
+    """A folder that QEMU, which owns the images while it runs, can write, and nobody else."""
+    shutil.rmtree(room, ignore_errors=True)
+    room.mkdir(mode=0o700, parents=True)
+    if like is not None:
+        owner = os.stat(like)
+        if owner.st_uid != os.geteuid():
+            os.chown(room, owner.st_uid, owner.st_gid)
