@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
-import libvirt_qemu
 import pytest
 
 from haulback.drivers.libvirt.driver import LibvirtHost
@@ -12,6 +12,7 @@ from haulback.testing.hypervisors import CHECKS
 from tests.hosts import LibvirtLab, lab, needs_libvirt
 from tests.images import qemu_io
 
+libvirt_qemu: Any = pytest.importorskip("libvirt_qemu")
 pytestmark = needs_libvirt
 
 
