@@ -41,14 +41,24 @@ def show_hypervisor(name: str) -> None:
 
 @hypervisor.command(name="add")
 def add_hypervisor(
-    name: str, path: Path, *, node: str = "", manager: str = "", cluster: str = ""
+    name: str,
+    path: Path | None = None,
+    *,
+    libvirt: str = "",
+    node: str = "",
+    manager: str = "",
+    cluster: str = "",
 ) -> None:
-    """Add a folder of machines, one sub-folder each, and list what it holds."""
+    """Add a folder of machines, or the libvirt of a node, and list what it holds.
+
+    PATH is the folder, one sub-folder each; with --libvirt qemu:///system where new images go.
+    """
     client = connect()
     records = client.records
     new = NewHypervisor(
         name=name,
-        path=str(path.absolute()),
+        path=str(path.absolute()) if path else None,
+        url=libvirt or None,
         node=ref(node and client.nodes.find(node).guid),
         hypervisorManager=ref(manager and records.managers.find(manager).guid),
         cluster=ref(cluster and records.clusters.find(cluster).guid),

@@ -135,6 +135,9 @@ class Hypervisor(Protocol):
         for a disk format this platform cannot write.
         """
 
+    def start(self, uuid: str) -> None:
+        """Power a machine on; one that runs is fine.  Raises Unsupported where nothing can run."""
+
     def remove(self, uuid: str) -> None:
         """Delete a machine and its disks; a missing one is fine."""
 

@@ -27,14 +27,18 @@ class NewPlace(msgspec.Struct, kw_only=True):
     """What hypervisors and destinations share; `path` is a folder on its node."""
 
     name: str
-    path: str
+    path: str | None = None
     driver: str | None = None
     node: Ref | None = None
 
 
 class NewHypervisor(NewPlace, kw_only=True):
-    """A hypervisor to be added."""
+    """A hypervisor to be added: a folder of machines, or with `url` the libvirt of the node.
 
+    With libvirt `path` is where new images go.
+    """
+
+    url: str | None = None
     hypervisorManager: Ref | None = None
     cluster: Ref | None = None
 

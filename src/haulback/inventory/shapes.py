@@ -55,6 +55,7 @@ class HypervisorRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
     licenseCovered: bool
     vmCount: int
     user: str
+    url: str | None = None
     node: Named | None = None
     cluster: Named | None = None
     hypervisorManager: Named | None = None

@@ -9,6 +9,7 @@ import msgspec
 from haulback.errors import Malformed, NotFound
 from haulback.ids import new_guid
 from haulback.inventory.disks import file_guid
+from haulback.inventory.platforms import PLATFORMS
 from haulback.inventory.records import (
     Backup,
     Catalogue,
@@ -27,7 +28,6 @@ from haulback.transfer.bring_back import Target, import_machine
 from haulback.wire import Named, Ref, label
 
 MARK = "haulbackTask"  # in the definition of what an IMPORT made, so that it is made once
-_PLATFORM = "a folder of images"
 
 
 class DataCenter(msgspec.Struct):
@@ -107,6 +107,7 @@ class Order(msgspec.Struct):
     allocate: bool = False
     skip: list[str] = []
     rename: dict[str, str] = {}
+    power_on: bool = False
 
 
 def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
@@ -176,10 +177,12 @@ def _hypervisor(request: Request, catalogue: Catalogue) -> Hypervisor:
 
 def _honoured(request: Request, to: Hypervisor, catalogue: Catalogue) -> None:
     """Raises Malformed for what the platform cannot do; nothing that matters is passed over."""
-    fields = ("restoreProject", "restoreVmFlavor", "restoredNetworks", "powerOnAfterRestore")
-    planning.refuse(request, _PLATFORM, *fields)
-    planning.refuse(request.dataCenter, _PLATFORM, "name", within="dataCenter.")
-    planning.refuse(request.baseImage, _PLATFORM, "uuid", within="baseImage.")
+    platform = PLATFORMS[to.driver]
+    fields = ["restoreProject", "restoreVmFlavor", "restoredNetworks"]
+    fields += [] if platform.power_on else ["powerOnAfterRestore"]
+    planning.refuse(request, platform.words, *fields)
+    planning.refuse(request.dataCenter, platform.words, "name", within="dataCenter.")
+    planning.refuse(request.baseImage, platform.words, "uuid", within="baseImage.")
     storage = str(to.config.get("path", ""))  # the one there is: its folder
     if request.restoreClusterId not in (None, "", _cluster(to, catalogue)):
         raise Malformed(f"restoreClusterId: {to.name} is not in it", field="restoreClusterId")
@@ -189,7 +192,7 @@ def _honoured(request: Request, to: Hypervisor, catalogue: Catalogue) -> None:
         if file.storageId not in (None, "", storage):
             field = f"taskFiles[{i}].storageId"
             raise Malformed(f"{field}: {to.name} does not have it", field=field)
-        planning.refuse(file, _PLATFORM, "config", within=f"taskFiles[{i}].")
+        planning.refuse(file, platform.words, "config", within=f"taskFiles[{i}].")
 
 
 def _cluster(to: Hypervisor, catalogue: Catalogue) -> str | None:
@@ -270,6 +273,7 @@ def prepare(task: Task, catalogue: Catalogue) -> Order:
         params.get("restoredDiskAllocationFormat") == Allocation.PREALLOCATED.value,
         params.get("skip", []),
         params.get("rename", {}),
+        bool(params.get("powerOnAfterRestore")),
     )
 
 
@@ -302,6 +306,8 @@ def run(job: Job) -> Results:
             marks={MARK: job.guid},
             confirm=job.confirm,
         )
+    if order.power_on:
+        machines.start(machine.uuid)
     disks = [{"name": d.name, "size": d.size, "format": d.format} for d in machine.disks]
     return {
         "uuid": machine.uuid,

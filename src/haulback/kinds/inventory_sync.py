@@ -8,6 +8,7 @@ import msgspec
 
 from haulback.errors import Conflict, Malformed
 from haulback.ids import guid_of, new_guid
+from haulback.inventory import platforms
 from haulback.inventory.records import Catalogue, Disk, Entity, Hypervisor, Ledger
 from haulback.kinds import planning
 from haulback.kinds.seam import Ask, Job, Kind, Results, Submission
@@ -40,6 +41,7 @@ class Candidate(msgspec.Struct):
     guid: str | None = None
     name: str | None = None
     path: str | None = None
+    url: str | None = None
     driver: str | None = None
     node: Ref | None = None
 
@@ -107,14 +109,13 @@ def plan_wizard(request: WizardRequest, catalogue: Catalogue, ask: Ask) -> Plan:
 def _try(
     one: Candidate, field: str, request: WizardRequest, catalogue: Catalogue, ask: Ask
 ) -> Task:
-    name, path = planning.place(one.name, one.path, f"{field}.")
-    if one.driver not in (None, "image-folder"):
-        raise Malformed(f"{field}.driver: only 'image-folder' is known", field=f"{field}.driver")
+    driver, path, more = platforms.config(one.driver, one.path, one.url, f"{field}.")
+    name, path = planning.place(one.name, path, f"{field}.")
     if any(known.name == name for known in catalogue.hypervisors()):
         raise Conflict(f"{field}.name: {name!r} is taken", field=f"{field}.name")
     node = catalogue.node(one.node.guid).guid if one.node else catalogue.only_node(f"{field}.node")
     record = Hypervisor(
-        guid=new_guid(), name=name, driver="image-folder", config={"path": path}, node=node
+        guid=new_guid(), name=name, driver=driver, config={"path": path, **more}, node=node
     )
     task = sync(record, ask, catalogue, request)
     task.params["unsaved"] = msgspec.to_builtins(record)

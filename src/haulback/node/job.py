@@ -17,6 +17,7 @@ from haulback.destinations.folder import Folder
 from haulback.destinations.protocol import Destination
 from haulback.drivers.hypervisor import Hypervisor
 from haulback.drivers.imagefolder.driver import ImageFolder
+from haulback.drivers.libvirt.driver import LibvirtHost
 from haulback.errors import Cancelled, Conflict, Fenced, HaulbackError, Malformed, Unavailable
 from haulback.inventory import records
 from haulback.node.home import Home
@@ -25,7 +26,10 @@ from haulback.node.target import FolderTarget
 from haulback.repository.keys import Secret
 from haulback.repository.repository import Repository
 
-_HYPERVISORS: dict[str, Callable[[Path], Hypervisor]] = {"image-folder": ImageFolder}
+_HYPERVISORS: dict[str, Callable[[records.Hypervisor], Hypervisor]] = {
+    "image-folder": lambda record: ImageFolder(_path(record)),
+    "libvirt": lambda record: LibvirtHost(str(record.config.get("url")), _path(record)),
+}
 _DESTINATIONS: dict[str, Callable[[Path, str], Destination]] = {
     "folder": lambda path, attempt: Folder(path, owner=attempt)
 }
@@ -107,7 +111,7 @@ class Work:
         return self._link.now_ms()
 
     def hypervisor(self, record: records.Hypervisor) -> Hypervisor:
-        return _HYPERVISORS[_known(record, _HYPERVISORS)](_path(record))
+        return _HYPERVISORS[_known(record, _HYPERVISORS)](record)
 
     def destination(self, record: records.Destination) -> Destination:
         path = _path(record)

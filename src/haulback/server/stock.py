@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from haulback.errors import Conflict, Malformed
 from haulback.ids import new_guid
-from haulback.inventory import retention
+from haulback.inventory import platforms, retention
 from haulback.inventory.records import Destination, Entity, Hypervisor
 from haulback.inventory.requests import (
     ChangedDestination,
@@ -38,13 +38,19 @@ def add_hypervisor(
     app: App, wanted: NewHypervisor, who: Caller = SYSTEM
 ) -> tuple[Hypervisor, Task]:
     """Add a hypervisor; the task lists its machines.  Raises Malformed, NotFound, Conflict."""
-    config = _config(wanted, "image-folder")
+    driver, path, more = platforms.config(wanted.driver, wanted.path, wanted.url)
+    name, path = planning.place(wanted.name, path)
     with app.change(who, "add hypervisor") as change:
         sql = change.sql
         node = _node(sql, wanted)
         settings = _under(sql, wanted, {})
         record = Hypervisor(
-            guid=new_guid(), name=wanted.name, node=node, settings=settings, **config
+            guid=new_guid(),
+            name=name,
+            driver=driver,
+            config={"path": path, **more},
+            node=node,
+            settings=settings,
         )
         catalogue.add(sql, tables.hypervisor, record)
         task = sync(record, Ask(change.now), SqlCatalogue(sql))

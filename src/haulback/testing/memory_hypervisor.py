@@ -17,7 +17,7 @@ from haulback.drivers.hypervisor import (
 )
 from haulback.drivers.sink import Sink
 from haulback.drivers.source import Extent
-from haulback.errors import Conflict, Malformed, NotFound, SourceChanged, Unavailable
+from haulback.errors import Conflict, Malformed, NotFound, SourceChanged, Unavailable, Unsupported
 from haulback.units import KIB
 
 _GRAIN = 64 * KIB
@@ -161,6 +161,9 @@ class MemoryHypervisor:
             raise Conflict(f"attempt {attempt} makes a machine already")
         self.making[attempt] = MemoryNewMachine(self, wanted, attempt, overwrite)
         return self.making[attempt]
+
+    def start(self, uuid: str) -> None:
+        raise Unsupported(f"{self.machine(uuid).name} is in memory only and does not run")
 
     def remove(self, uuid: str) -> None:
         self.check()

@@ -95,6 +95,10 @@ class ImageFolder:
         room = self.root / f".haulback-{_checked(attempt)}"
         return making.FolderMachine(room, wanted, self._files, place)
 
+    def start(self, uuid: str) -> None:
+        self._find(uuid)
+        raise Unsupported("a folder of images starts no machines")
+
     def remove(self, uuid: str) -> None:
         with self._alone():
             try:

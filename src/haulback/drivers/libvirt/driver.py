@@ -215,6 +215,11 @@ class LibvirtHost:
             return self.machine(old.uuid)
         return made
 
+    def start(self, uuid: str) -> None:
+        domain = self._host.domain(uuid)
+        if not domain.is_active:
+            domain.start()
+
     def remove(self, uuid: str) -> None:
         with self._alone():
             try:

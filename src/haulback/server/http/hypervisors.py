@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from haulback.inventory.platforms import PLATFORMS
 from haulback.inventory.records import Destination, Hypervisor
 from haulback.inventory.requests import (
     ChangedDestination,
@@ -140,12 +141,13 @@ def _hypervisor(one: Hypervisor, counts: dict[str, int], known: SqlCatalogue) ->
         guid=one.guid,
         name=one.name,
         host=one.name,
-        type=label("IMAGE_FOLDER"),
+        type=label(PLATFORMS[one.driver].label),
         driver=one.driver,
         path=str(one.config.get("path", "")),
         licenseCovered=True,
         vmCount=counts.get(one.guid, 0),
         user="",
+        url=one.config.get("url"),
         node=known.node(one.node) if one.node else None,
         cluster=Named(settings["cluster"]) if settings.get("cluster") else None,
         hypervisorManager=Named(manager)

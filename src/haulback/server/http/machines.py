@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from haulback.errors import Conflict, Malformed, NotFound
 from haulback.inventory.disks import disk_guid
+from haulback.inventory.platforms import PLATFORMS
 from haulback.inventory.records import Disk, Entity
 from haulback.inventory.requests import DiskSettings, Entities, MachineSettings
 from haulback.inventory.shapes import DiskRecord, Machine, NotIncremental, Reason
@@ -192,7 +193,7 @@ def _machine(one: Entity, known: SqlCatalogue, now: int) -> Machine:
         present=one.present,
         type=label(one.type),
         hypervisor=Named(source.guid, source.name),
-        hvType=label("IMAGE_FOLDER"),
+        hvType=label(PLATFORMS[source.driver].label),
         restoreStatus="RESTORABLE" if facts else "NOT_RESTORABLE",
         restorable=bool(facts),
         tags=[],

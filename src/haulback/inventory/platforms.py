@@ -1,0 +1,48 @@
+"""What kinds of hypervisor there are, what each of them needs to be told, and what it can do."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NamedTuple
+
+from haulback.errors import Malformed
+
+_LIBVIRT = "libvirt"
+_POOL = "/var/lib/libvirt/images"  # where libvirt itself puts images
+_LOCAL = re.compile(r"qemu(\+unix)?:///(system|session)(\?socket=/[^?&#\s]{1,200})?")
+
+
+class Platform(NamedTuple):
+    """`label` is what portals read, `words` what people do; the rest is what it can do."""
+
+    label: str
+    words: str
+    power_on: bool = False
+
+
+PLATFORMS = {
+    "image-folder": Platform("IMAGE_FOLDER", "a folder of images"),
+    _LIBVIRT: Platform("KVM", "libvirt", power_on=True),
+}
+
+
+def config(
+    driver: str | None, path: str | None, url: str | None, within: str = ""
+) -> tuple[str, str | None, dict[str, Any]]:
+    """(driver, folder, rest of the configuration) of a new hypervisor.  Raises Malformed."""
+    chosen = driver or (_LIBVIRT if url else "image-folder")
+    if chosen not in PLATFORMS:
+        known = ", ".join(PLATFORMS)
+        raise Malformed(f"{within}driver: {chosen[:40]!r} is not one of {known}", field="driver")
+    if chosen != _LIBVIRT:
+        if url:
+            raise Malformed(f"{within}url: {PLATFORMS[chosen].words} has none", field="url")
+        return chosen, path, {}
+    url = url or "qemu:///system"
+    if not _LOCAL.fullmatch(url):
+        raise Malformed(
+            f"{within}url: a node works with the libvirt of its own machine, so qemu:///system or "
+            "qemu+unix:///system?socket=/…; for another host, run a node there and name it",
+            field=f"{within}url",
+        )
+    return chosen, path or _POOL, {"url": url}

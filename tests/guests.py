@@ -1,0 +1,124 @@
+"""A real guest: it boots, mounts its disk, and does what it is told through its agent."""
+
+from __future__ import annotations
+
+import base64
+import json
+import subprocess
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.hosts import LibvirtLab
+
+libvirt_qemu: Any = pytest.importorskip("libvirt_qemu")
+_PARTS = Path(__file__).parent.parent / ".guest"
+needs_guest = pytest.mark.skipif(
+    not (_PARTS / "initrd").exists(), reason="no guest to boot; scripts/guest builds it"
+)
+_XML = """<domain type='qemu'><name>{name}</name><uuid>{uuid}</uuid>
+<memory unit='MiB'>192</memory><vcpu>1</vcpu>
+<os><type arch='x86_64' machine='q35'>hvm</type><kernel>{parts}/vmlinuz</kernel>
+<initrd>{parts}/initrd</initrd><cmdline>console=ttyS0 quiet panic=-1 mitigations=off</cmdline></os>
+<features><acpi/></features><cpu mode='custom' match='exact'><model>qemu64</model></cpu>
+<on_reboot>destroy</on_reboot><devices>{disks}
+<serial type='pty'><log file='{log}' append='off'/></serial>
+<channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>
+<memballoon model='none'/></devices></domain>"""
+_DISK = """<disk type='file' device='disk'><driver name='qemu' type='{format}'/>
+<source file='{path}'/><target dev='{device}' bus='virtio'/></disk>"""
+
+
+class Guest:
+    """A machine on a libvirt host, by its uuid."""
+
+    def __init__(self, host: LibvirtLab, name: str, machine: str = "") -> None:
+        self.host, self.name, self.uuid = host, name, machine or str(uuid.uuid4())
+        self.log = host.folder / "log" / f"{name}.serial"
+
+    @property
+    def domain(self) -> Any:
+        return self.host.connection.lookupByUUIDString(self.uuid)
+
+    def make(self, size: str = "64M", *, extra: int = 0, hello: str = "world") -> None:
+        """Define it with a file system on its first disk, and `extra` empty disks."""
+        images = [self._image("vda", size, hello)]
+        images += [self._image(f"vd{'bcdef'[number]}", "16M") for number in range(extra)]
+        self.host.connection.defineXML(
+            _XML.format(
+                name=self.name, uuid=self.uuid, parts=_PARTS, log=self.log, disks="".join(images)
+            )
+        )
+
+    def _image(self, device: str, size: str, hello: str = "") -> str:
+        path = self.host.storage / f"{self.name}-{device}.qcow2"
+        raw = path.with_suffix(".raw")
+        subprocess.run(["truncate", "-s", size, raw], check=True)
+        if hello:
+            seed = self.host.folder / "seed"
+            seed.mkdir(exist_ok=True)
+            (seed / "hello").write_text(f"{hello}\n")
+            subprocess.run(["mke2fs", "-q", "-t", "ext4", "-d", seed, raw], check=True)
+        convert = ["qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, path]
+        subprocess.run(convert, check=True)
+        raw.unlink()
+        return _DISK.format(format="qcow2", path=path, device=device)
+
+    def start(self) -> None:
+        """Power it on and wait until it is there."""
+        if not self.domain.isActive():
+            self.domain.create()
+        self.wait_ready()
+
+    def wait_ready(self) -> str:
+        """What its console said, once it and its agent are there."""
+        self._until(lambda: "GUEST-READY" in self.console())
+        self._until(lambda: self._agent({"execute": "guest-ping"}) is not None)
+        return self.console()
+
+    def console(self) -> str:
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
+
+    def run(self, command: str) -> str:
+        """What a command of its shell prints; it must succeed."""
+        path = {"path": "/bin/sh", "arg": ["-c", command], "capture-output": True}
+        begun = self._agent({"execute": "guest-exec", "arguments": path})
+        assert begun is not None
+        wanted = {"execute": "guest-exec-status", "arguments": begun}
+        found: dict[str, Any] = {}
+
+        def ended() -> bool:
+            found.update(self._agent(wanted) or {})
+            return bool(found.get("exited"))
+
+        self._until(ended)
+        said = base64.b64decode(found.get("out-data", "")).decode()
+        assert found["exitcode"] == 0, (command, said, base64.b64decode(found.get("err-data", "")))
+        return said
+
+    def _agent(self, command: dict[str, Any]) -> dict[str, Any] | None:
+        import libvirt
+
+        try:
+            text = libvirt_qemu.qemuAgentCommand(self.domain, json.dumps(command), 10, 0)
+        except libvirt.libvirtError:
+            return None
+        return dict(json.loads(text)["return"])
+
+    def _until(self, what: Any, seconds: float = 120) -> None:
+        end = time.monotonic() + seconds
+        while not what():
+            assert time.monotonic() < end, self.console()
+            time.sleep(0.1)
+
+    def dies(self) -> None:
+        """Gone, with its disks."""
+        domain = self.domain
+        if domain.isActive():
+            domain.destroy()
+        domain.undefineFlags(1 | 2 | 16)
+        for path in self.host.storage.glob(f"{self.name}-*"):
+            path.unlink()

@@ -1,0 +1,67 @@
+"""Machines that run: backed up while they write, dead, and booted again from the backup."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.guests import Guest, needs_guest
+from tests.hosts import LibvirtLab, lab, needs_libvirt
+from tests.programs import Site
+
+pytestmark = [needs_libvirt, needs_guest]
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LibvirtLab]:
+    with lab(tmp_path_factory.mktemp("lab") / "h1") as made:
+        yield made
+
+
+@pytest.fixture
+def site(tmp_path: Path, host: LibvirtLab) -> Iterator[Site]:
+    made = Site(tmp_path, lease=5.0)
+    made.open()
+    body = {"name": "kvm", "url": host.uri, "path": str(host.storage)}
+    made.hypervisor = made.api.post("/hypervisors", body)
+    made.finished(made.hypervisor["task"]["guid"])
+    yield made
+    made.close()
+    host.clear()
+
+
+def restored(site: Site, backup: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """What an IMPORT of a backup made."""
+    body = {"backup": backup["guid"], "hypervisor": {"guid": site.hypervisor["guid"]}, **more}
+    head = site.api.post("/tasks/restore-and-import", body)
+    site.finished(head["guid"])
+    site.all_final()
+    steps = site.api.get("/tasks", {"workflow-execution": head["guid"]})
+    assert {step["state"]["name"] for step in steps} == {"FINISHED"}, (steps, site.log.read_text())
+    return site.sync()
+
+
+def test_a_guest_is_backed_up_while_it_writes_dies_and_boots_again(site: Site, host: LibvirtLab):
+    guest = Guest(host, "db")
+    guest.make(hello="from the backup")
+    guest.start()
+    machine = site.sync()["db"]
+    guest.run("dd if=/dev/urandom of=/mnt/a bs=1M count=8 2>/dev/null; sync")
+    full = site.backed_up(machine)
+    assert full["type"]["name"] == "FULL"
+    guest.run("dd if=/dev/urandom of=/mnt/b bs=64k count=4 2>/dev/null; sync")
+    guest.run(
+        "while :; do dd if=/dev/urandom of=/mnt/busy bs=64k count=8; sync; done >/dev/null 2>&1 &"
+    )
+    sums = guest.run("sha256sum /mnt/a /mnt/b")
+    increment = site.backed_up(machine, "INCREMENTAL")
+    assert increment["type"]["name"] == "INCREMENTAL"
+    assert increment["transferredSize"] < full["transferredSize"] / 2
+    guest.dies()
+    assert restored(site, increment, powerOnAfterRestore=True)["db"]
+    again = Guest(host, "db", guest.uuid)
+    assert "MOUNTED from the backup" in again.wait_ready()
+    assert again.run("sha256sum /mnt/a /mnt/b") == sums
