@@ -263,6 +263,11 @@ def _run(job: Job, order: Order) -> Results:
         reasons = _reasons(views) if base else []
         for reason in reasons:
             job.log(reason)
+
+        def warn(text: str) -> None:
+            reasons.append(text)
+            job.log(text)
+
         job.expect(_expected(views))
         draft = export_machine(
             snapshot,
@@ -273,6 +278,7 @@ def _run(job: Job, order: Order) -> Results:
             base=base.backup if base else None,
             disk=job.disk,
             meter=job.meter,
+            warn=warn,
         )
         mark = snapshot.checkpoint
     manifest = draft.manifest

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Callable, Set
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -10,6 +10,7 @@ from typing import NamedTuple
 from haulback.disk import Disk
 from haulback.drivers.hypervisor import DiskView, Snapshot
 from haulback.errors import NotFound
+from haulback.repository import sample
 from haulback.repository.backup import Meter, back_up_disk, unmetered
 from haulback.repository.manifest import Manifest, StoredDisk
 from haulback.repository.mapping import MapReader
@@ -39,11 +40,13 @@ def export_machine(
     base: str | None = None,
     disk: Disk | None = None,
     meter: Meter = unmetered,
+    warn: Callable[[str], None] = lambda _: None,
 ) -> Draft:
     """Read what changed since the backup `base` (all without one) into `folder`, durably.
 
     `base` must be the backup that was made with the checkpoint the snapshot builds on; what the
-    snapshot calls unchanged is taken from it.  After any error the caller removes what is in
+    snapshot calls unchanged is taken from it, once a sample has shown that this is true; else the
+    disk is read whole, and `warn` is told.  After any error the caller removes what is in
     `folder`, and the snapshot's checkpoint.
     The snapshot is closed before the draft is written: an image that moved while it was read
     raises SourceChanged and leaves no draft.  A base that is gone makes the backup a full one.
@@ -55,7 +58,7 @@ def export_machine(
     writer = repository.writer(folder, pool, disk)
     try:
         stored = tuple(
-            _store(view, maps.get(view.disk.name), repository, writer, pool, read)
+            _store(view, maps.get(view.disk.name), repository, writer, pool, read, warn)
             for view in snapshot.views()
             if view.disk.name not in wanted.excluded
         )
@@ -107,8 +110,16 @@ def _store(
     writer: Writer,
     pool: ThreadPoolExecutor,
     meter: Meter,
+    warn: Callable[[str], None],
 ) -> StoredDisk:
-    changed = view.changed if old else None
+    changed = view.changed if old and old.root.size == view.source.size else None
+    if (
+        old
+        and changed is not None
+        and not sample.is_true(view.source, old, changed, repository.keys)
+    ):
+        warn(f"{view.disk.name} is read whole: what the platform calls unchanged has changed")
+        changed = None
     found = back_up_disk(view.source, writer, repository.keys, pool, old, changed, meter)
     return StoredDisk(view.disk.name, found, view.disk.format)
 
