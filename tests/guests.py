@@ -75,8 +75,8 @@ class Guest:
 
     def wait_ready(self) -> str:
         """What its console said, once it and its agent are there."""
-        self._until(lambda: "GUEST-READY" in self.console())
-        self._until(lambda: self._agent({"execute": "guest-ping"}) is not None)
+        self.until(lambda: "GUEST-READY" in self.console())
+        self.until(lambda: self._agent({"execute": "guest-ping"}) is not None)
         return self.console()
 
     def console(self) -> str:
@@ -94,7 +94,7 @@ class Guest:
             found.update(self._agent(wanted) or {})
             return bool(found.get("exited"))
 
-        self._until(ended)
+        self.until(ended)
         said = base64.b64decode(found.get("out-data", "")).decode()
         assert found["exitcode"] == 0, (command, said, base64.b64decode(found.get("err-data", "")))
         return said
@@ -108,7 +108,7 @@ class Guest:
             return None
         return dict(json.loads(text)["return"])
 
-    def _until(self, what: Any, seconds: float = 120) -> None:
+    def until(self, what: Any, seconds: float = 120) -> None:
         end = time.monotonic() + seconds
         while not what():
             assert time.monotonic() < end, self.console()

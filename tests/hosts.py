@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
@@ -97,6 +98,20 @@ class LibvirtLab:
     def pid(self, name: str) -> int:
         """The process of a machine."""
         return int((self.folder / "run" / "qemu" / f"{name}.pid").read_text())
+
+    def node(self, machine: str, device: str) -> str:
+        """QEMU's name of what lies behind a disk."""
+        root = ElementTree.fromstring(self.connection.lookupByUUIDString(machine).XMLDesc(0))
+        source = root.find(f"devices/disk/target[@dev='{device}']/../source")
+        assert source is not None
+        return f"libvirt-{source.get('index')}-format"
+
+    def until(self, what: Any, seconds: float = 30) -> None:
+        """Wait until something is true."""
+        end = time.monotonic() + seconds
+        while not what():
+            assert time.monotonic() < end
+            time.sleep(0.02)
 
     def clear(self) -> None:
         """No machine and no image is left."""

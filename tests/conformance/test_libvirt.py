@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
+from haulback.drivers.hypervisor import Disk, Machine
 from haulback.drivers.libvirt.driver import LibvirtHost
-from haulback.testing.hypervisors import CHECKS
+from haulback.drivers.source import Extent
+from haulback.errors import HaulbackError, SourceChanged
+from haulback.testing.hypervisors import CHECKS, read
+from haulback.units import MIB
 from tests.hosts import LibvirtLab, lab, needs_libvirt
-from tests.images import qemu_io
+from tests.images import qemu_img, qemu_io
 
 libvirt_qemu: Any = pytest.importorskip("libvirt_qemu")
 pytestmark = needs_libvirt
@@ -40,10 +48,10 @@ class Awake:
     """A hypervisor whose machines are started before they are read."""
 
     def __init__(self, host: LibvirtLab, inner) -> None:
-        self._host, self._inner = host, inner
+        self._host, self.inner = host, inner
 
     def __getattr__(self, name: str):
-        return getattr(self._inner, name)
+        return getattr(self.inner, name)
 
     def wake(self, uuid: str):
         domain = self._host.connection.lookupByUUIDString(uuid)
@@ -57,17 +65,17 @@ class Awake:
                 domain.destroy()
 
     def snapshot(self, uuid: str, attempt: str, base: str | None = None):
-        if any(one.uuid == uuid for one in self._inner.inventory().machines):
+        if any(one.uuid == uuid for one in self.inner.inventory().machines):
             self.wake(uuid)
-        return self._inner.snapshot(uuid, attempt, base)
+        return self.inner.snapshot(uuid, attempt, base)
 
     def create(self, *arguments, **more):
         self.asleep()
-        return self._inner.create(*arguments, **more)
+        return self.inner.create(*arguments, **more)
 
     def remove(self, uuid: str) -> None:
         self.asleep()
-        self._inner.remove(uuid)
+        self.inner.remove(uuid)
 
 
 class RunningBench(StoppedBench):
@@ -99,3 +107,159 @@ def test_libvirt_keeps_the_promises_of_a_hypervisor(bench, host: LibvirtLab, che
     assert not list((host.folder / "work").iterdir())
     assert not [p for p in host.storage.iterdir() if p.name.startswith(".")]
     assert bench.hypervisor.sweep(set()) == []
+
+
+@pytest.fixture
+def running(host: LibvirtLab) -> Iterator[RunningBench]:
+    yield RunningBench(host)
+    host.clear()
+
+
+def two_disks(bench: RunningBench) -> str:
+    """The uuid of a running machine with two disks."""
+    disks = (Disk("vda", 8 * MIB, "qcow2"), Disk("vdb", 4 * MIB, "qcow2"))
+    with bench.hypervisor.create(Machine("", "web", disks, {"memory": 64}), "make") as new:
+        new.sink("vda").write_at(MIB, b"a" * 4096)
+        made = new.commit()
+    bench.hypervisor.wake(made.uuid)
+    return made.uuid
+
+
+def reasons(
+    bench: RunningBench, uuid: str, attempt: str, base: str | None
+) -> dict[str, str | None]:
+    """Why each disk is read whole, by its name; None for what is not."""
+    with bench.hypervisor.snapshot(uuid, attempt, base) as snapshot:
+        for view in snapshot.views():
+            assert (view.changed is None) == bool(view.reason)
+            assert len(read(view)) == view.disk.size
+        return {view.disk.name: view.reason for view in snapshot.views()}
+
+
+def monitor(bench: RunningBench, uuid: str, command: str) -> None:
+    answer = libvirt_qemu.qemuMonitorCommand(bench.hypervisor.wake(uuid), command, 0)
+    assert "error" not in answer, answer
+
+
+def test_a_killed_qemu_loses_its_records_and_every_disk_is_read_whole(running: RunningBench):
+    uuid = two_disks(running)
+    reasons(running, uuid, "b1", None)
+    os.kill(running.host.pid("web"), signal.SIGKILL)
+    running.host.until(lambda: not running.host.connection.lookupByUUIDString(uuid).isActive())
+    found = reasons(running, uuid, "b2", "haulback-b1")
+    assert all("lost or broken" in (why or "") for why in found.values()), found
+    assert running.hypervisor.drop_checkpoints(uuid, {"haulback-b2"}) == ["haulback-b1"]
+    assert reasons(running, uuid, "b3", "haulback-b2") == {"vda": None, "vdb": None}
+
+
+def test_only_the_disk_whose_record_is_lost_is_read_whole(running: RunningBench):
+    uuid = two_disks(running)
+    reasons(running, uuid, "b1", None)
+    node = running.host.node(uuid, "vdb")
+    monitor(running, uuid, json.dumps({
+        "execute": "block-dirty-bitmap-remove",
+        "arguments": {"node": node, "name": "haulback-b1"},
+    }))  # fmt: skip
+    found = reasons(running, uuid, "b2", "haulback-b1")
+    assert found["vda"] is None
+    assert "lost or broken" in (found["vdb"] or "")
+
+
+def test_only_the_disk_that_was_resized_is_read_whole(running: RunningBench):
+    uuid = two_disks(running)
+    reasons(running, uuid, "b1", None)
+    running.hypervisor.wake(uuid).blockResize("vdb", 6 * MIB, 1)
+    found = reasons(running, uuid, "b2", "haulback-b1")
+    assert found["vda"] is None
+    assert "resized" in (found["vdb"] or "")
+
+
+def test_only_the_disk_that_was_added_is_read_whole(running: RunningBench):
+    uuid = two_disks(running)
+    reasons(running, uuid, "b1", None)
+    image = running.host.storage / "more.qcow2"
+    qemu_img("create", "-q", "-f", "qcow2", image, "2M")
+    running.hypervisor.wake(uuid).attachDevice(
+        "<disk type='file' device='disk'><driver name='qemu' type='qcow2'/>"
+        f"<source file='{image}'/><target dev='vdc' bus='virtio'/></disk>"
+    )
+    found = reasons(running, uuid, "b2", "haulback-b1")
+    assert (found["vda"], found["vdb"]) == (None, None)
+    assert "no record" in (found["vdc"] or "")
+
+
+def test_an_increment_crosses_a_stop_and_a_start(running: RunningBench):
+    uuid = two_disks(running)
+    reasons(running, uuid, "b1", None)
+    running.guest_writes(uuid, "vda", 3 * MIB, b"\x11" * 65536)
+    running.hypervisor.asleep()
+    inner = running.hypervisor.inner
+    with inner.snapshot(uuid, "b2", "haulback-b1") as snapshot:
+        changed = [list(view.changed or []) for view in snapshot.views()]
+    assert changed == [[Extent(3 * MIB, 65536)], []]
+    running.guest_writes(uuid, "vda", 5 * MIB, b"\x22" * 65536)
+    with running.hypervisor.snapshot(uuid, "b3", "haulback-b2") as snapshot:
+        changed = [list(view.changed or []) for view in snapshot.views()]
+    assert changed == [[Extent(5 * MIB, 65536)], []]
+
+
+def test_what_a_dead_reader_left_is_swept_and_hinders_nobody(running: RunningBench):
+    uuid = two_disks(running)
+    left = running.hypervisor.snapshot(uuid, "dead")
+    assert running.hypervisor.sweep({"dead"}) == []
+    assert running.hypervisor.sweep(set()) == ["haulback-dead"]
+    assert not list((running.host.folder / "work").iterdir())
+    with suppress(HaulbackError):
+        left.close()
+    another = running.hypervisor.snapshot(uuid, "dead2")
+    assert reasons(running, uuid, "b1", None).keys() == {"vda", "vdb"}
+    assert running.hypervisor.drop_checkpoints(uuid, set()) == [
+        "haulback-b1", "haulback-dead", "haulback-dead2",
+    ]  # fmt: skip
+    with suppress(HaulbackError):
+        another.close()
+
+
+def test_a_backup_of_somebody_else_is_left_alone(running: RunningBench):
+    uuid = two_disks(running)
+    socket = running.host.folder / "work" / "other"
+    domain = running.hypervisor.wake(uuid)
+    domain.backupBegin(
+        "<domainbackup mode='pull'><server transport='unix' "
+        f"socket='{socket}'/></domainbackup>", None
+    )  # fmt: skip
+    with pytest.raises(SourceChanged, match="somebody else"):
+        running.hypervisor.snapshot(uuid, "b1")
+    assert running.hypervisor.sweep(set()) == []
+    assert domain.jobInfo()[0]
+    domain.abortJob()
+    running.host.until(lambda: not socket.exists() or not domain.jobInfo()[0])
+    for left in (running.host.folder / "work").iterdir():
+        left.unlink()
+
+
+def test_a_running_machine_is_neither_replaced_nor_removed(running: RunningBench):
+    uuid = two_disks(running)
+    inner, wanted = running.hypervisor.inner, running.hypervisor.machine(uuid)
+    with pytest.raises(SourceChanged, match="stop it"):
+        inner.remove(uuid)
+    with inner.create(wanted, "a1", overwrite=True) as new:
+        new.sink("vda").write_at(0, b"new")
+        with pytest.raises(SourceChanged, match="stop it"):
+            new.commit()
+    assert running.hypervisor.machine(uuid) == wanted
+    assert inner.sweep(set()) == []
+
+
+def test_a_replacement_that_died_before_or_after_its_one_step_is_finished(running: RunningBench):
+    uuid = two_disks(running)
+    running.hypervisor.asleep()
+    inner = running.hypervisor.inner
+    old = set(running.host.storage.rglob("*.qcow2"))
+    new = inner.create(inner.machine(uuid), "a1", overwrite=True)
+    inner._note("a1", inner._host.domain(uuid))  # died right before the exchange
+    new._close(sync=False)
+    assert inner.sweep({"a1"}) == []
+    assert any("haulback-a1" in name for name in inner.sweep(set()))
+    assert set(running.host.storage.rglob("*.qcow2")) == old
+    assert inner.machine(uuid)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from haulback.drivers.libvirt.edge import Host
+from haulback.drivers.libvirt.thaw import Frozen
 from tests.guests import Guest, needs_guest
 from tests.hosts import LibvirtLab, lab, needs_libvirt
 from tests.programs import Site
@@ -65,3 +70,37 @@ def test_a_guest_is_backed_up_while_it_writes_dies_and_boots_again(site: Site, h
     again = Guest(host, "db", guest.uuid)
     assert "MOUNTED from the backup" in again.wait_ready()
     assert again.run("sha256sum /mnt/a /mnt/b") == sums
+
+
+def test_a_frozen_guest_is_let_go_when_whoever_froze_it_dies(host: LibvirtLab):
+    guest = Guest(host, "frozen")
+    guest.make()
+    guest.start()
+    program = (
+        "import os, signal\n"
+        "from haulback.drivers.libvirt.edge import Host\n"
+        "from haulback.drivers.libvirt.thaw import Frozen\n"
+        f"domain = Host({host.uri!r}).domain({guest.uuid!r})\n"
+        f"with Frozen({host.uri!r}, domain):\n"
+        "    print('frozen', flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, check=False)
+    assert (done.returncode, done.stdout) == (-signal.SIGKILL, b"frozen\n")
+    guest.until(lambda: guest.run("echo it goes on > /mnt/written && sync && cat /mnt/written"))
+    host.clear()
+
+
+def test_a_guest_is_let_go_after_its_time_though_nobody_dies(host: LibvirtLab):
+    guest = Guest(host, "slow")
+    guest.make()
+    guest.start()
+    domain = Host(host.uri).domain(guest.uuid)
+    with Frozen(host.uri, domain, deadline=1) as frozen:
+        guest.until(lambda: frozen._guard.poll() is not None)
+        guest.run("echo it goes on > /mnt/written && sync")
+    assert not frozen.held
+    with Frozen(host.uri, domain) as frozen:
+        pass
+    assert frozen.held
+    host.clear()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree import ElementTree as ET
@@ -93,11 +93,11 @@ def _volume(element: ET.Element, names: Mapping[str, str]) -> Volume:
     return Volume(name, device, form, Path(place) if place else None, kind, pool)
 
 
-def machine(text: str, sizes: Mapping[str, int]) -> Machine:
-    """A machine from its XML; `sizes` in bytes by device."""
+def machine(text: str, sized: Iterable[tuple[Volume, int]]) -> Machine:
+    """A machine from its XML, its disks and their sizes in bytes."""
     root = parse(text)
     uuid, name, ours = root.findtext("uuid", ""), root.findtext("name", ""), kept(root)
-    disks = tuple(Disk(one.name, sizes[one.device], one.format) for one in volumes(root))
+    disks = tuple(Disk(volume.name, size, volume.format) for volume, size in sized)
     return Machine(uuid, name, disks, {**ours.more, "uuid": uuid, XML: text})
 
 

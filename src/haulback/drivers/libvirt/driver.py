@@ -78,8 +78,12 @@ class LibvirtHost:
         return self._measure(self._host.domain(uuid))
 
     def _measure(self, domain: Domain) -> Machine:
-        text = domain.definition()
-        return xml.machine(text, {v.device: domain.size(v.device) for v in self._volumes(text)})
+        """As it will be at its next start, with the disks that it has now."""
+        return xml.machine(domain.definition(), self._sized(domain))
+
+    def _sized(self, domain: Domain) -> list[tuple[Volume, int]]:
+        text = domain.live() if domain.is_active else domain.definition()
+        return [(volume, domain.size(volume.device)) for volume in self._volumes(text)]
 
     def _volumes(self, text: str) -> list[Volume]:
         """The disks, those in storage pools with their paths."""
@@ -97,15 +101,14 @@ class LibvirtHost:
         self, domain: Domain, attempt: str, checkpoint: str, base: str | None
     ) -> Snapshot:
         self._end_abandoned(domain)
-        live = domain.live()
-        machine = self._measure(domain)
-        volumes = self._volumes(live)
-        sized = [(volume, domain.size(volume.device)) for volume in volumes]
+        sized = self._sized(domain)
+        machine = xml.machine(domain.definition(), sized)
         room = self.work / f"haulback-{attempt}"
-        running.make_room(room, next((v.path for v in volumes if v.path), None))
+        running.make_room(room, next((v.path for v, _ in sized if v.path), None))
         try:
             reads = running.plan(domain, sized, base)
-            with Frozen(self.uri, domain) if running.has_agent(live) else nullcontext():
+            agent = running.has_agent(domain.live())
+            with Frozen(self.uri, domain) if agent else nullcontext():
                 reads = running.begin(domain, reads, checkpoint, room)
         except BaseException:
             shutil.rmtree(room, ignore_errors=True)
@@ -124,14 +127,13 @@ class LibvirtHost:
         text = domain.definition()
         volumes = self._volumes(text)
         images = _open(volumes)
-        sizes = {v.device: image.size for v, image in zip(volumes, images, strict=True)}
+        sized = [(v, image.size) for v, image in zip(volumes, images, strict=True)]
         then = running.recorded_sizes(domain, base) if base else {}
         before = {v.name: then[v.device] for v in volumes if v.device in then}
-        made = FolderSnapshot(xml.machine(text, sizes), images, checkpoint, base, before)
+        made = FolderSnapshot(xml.machine(text, sized), images, checkpoint, base, before)
         if made.checkpoint is None:
             return made
         try:
-            sized = [(volume, sizes[volume.device]) for volume in volumes]
             if told := running.checkpoint_xml(checkpoint, sized, text):
                 domain.adopt_checkpoint(told)
         except BaseException:
