@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Mapping, Set
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol
 
@@ -97,6 +97,27 @@ class NewMachine(AbstractContextManager["NewMachine"], Protocol):
         """Remove everything made so far; fine after `commit` (does nothing) and twice."""
 
 
+class Booted(AbstractContextManager["Booted"], Protocol):
+    """A machine that runs in isolation, for a look; closing it leaves nothing of it."""
+
+    def is_running(self) -> bool: ...
+
+    def console(self) -> str:
+        """The end of what its serial console has said."""
+
+    def agent_answers(self) -> bool:
+        """Whether the agent inside is there."""
+
+    def run(self, script: str, seconds: int) -> tuple[int, str]:
+        """Exit code and output of a shell script inside.  Raises Unavailable when it hangs."""
+
+    def screen(self) -> bytes | None:
+        """What its screen shows, as PNG; None where there is no screen."""
+
+    def close(self) -> None:
+        """End it; twice is fine."""
+
+
 class Hypervisor(Protocol):
     """A place where machines live.
 
@@ -133,6 +154,13 @@ class Hypervisor(Protocol):
         then the old one stays.  Otherwise a taken uuid is exchanged for a fresh one, and a taken
         name gets a number.  Raises Malformed for a definition no machine can have, Unsupported
         for a disk format this platform cannot write.
+        """
+
+    def boot(self, wanted: Machine, sources: Mapping[str, Source], attempt: str) -> Booted:
+        """Run a machine like `wanted` on read-only disks (by name), what it writes set aside.
+
+        It has no network and nothing of this host, and nobody else's tools see it as a machine of
+        theirs.  Raises Unsupported where nothing can run.
         """
 
     def start(self, uuid: str) -> None:

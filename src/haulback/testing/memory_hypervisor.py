@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import uuid as uuids
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Mapping, Set
 from typing import NamedTuple, Self
 
 from haulback.drivers.hypervisor import (
+    Booted,
     Disk,
     DiskView,
     Hypervisor,
@@ -16,7 +17,7 @@ from haulback.drivers.hypervisor import (
     Snapshot,
 )
 from haulback.drivers.sink import Sink
-from haulback.drivers.source import Extent
+from haulback.drivers.source import Extent, Source
 from haulback.errors import Conflict, Malformed, NotFound, SourceChanged, Unavailable, Unsupported
 from haulback.units import KIB
 
@@ -161,6 +162,14 @@ class MemoryHypervisor:
             raise Conflict(f"attempt {attempt} makes a machine already")
         self.making[attempt] = MemoryNewMachine(self, wanted, attempt, overwrite)
         return self.making[attempt]
+
+    def boot(  # the Protocol's shape
+        self,
+        wanted: Machine,
+        sources: Mapping[str, Source],  # noqa: ARG002
+        attempt: str,  # noqa: ARG002
+    ) -> Booted:
+        raise Unsupported(f"{wanted.name} cannot run in memory only")
 
     def start(self, uuid: str) -> None:
         raise Unsupported(f"{self.machine(uuid).name} is in memory only and does not run")

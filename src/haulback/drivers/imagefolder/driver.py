@@ -7,13 +7,13 @@ import os
 import re
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from haulback.disk import Disk as Files
 from haulback.disk import translate
-from haulback.drivers.hypervisor import Inventory, Machine, Problem
+from haulback.drivers.hypervisor import Booted, Inventory, Machine, Problem
 from haulback.drivers.imagefolder import making
 from haulback.drivers.imagefolder.definition import (
     FILE,
@@ -27,6 +27,7 @@ from haulback.drivers.imagefolder.definition import (
 from haulback.drivers.images import snapshot
 from haulback.drivers.images.image import Image, read_regular
 from haulback.drivers.images.new import free_name
+from haulback.drivers.source import Source
 from haulback.errors import HaulbackError, Malformed, NotFound, Unavailable, Unsupported
 
 _ATTEMPT = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -94,6 +95,14 @@ class ImageFolder:
 
         room = self.root / f".haulback-{_checked(attempt)}"
         return making.FolderMachine(room, wanted, self._files, place)
+
+    def boot(  # the Protocol's shape
+        self,
+        wanted: Machine,
+        sources: Mapping[str, Source],  # noqa: ARG002
+        attempt: str,  # noqa: ARG002
+    ) -> Booted:
+        raise Unsupported(f"a folder of images cannot boot {wanted.name}")
 
     def start(self, uuid: str) -> None:
         self._find(uuid)

@@ -81,6 +81,11 @@ def make_qcow2(path: Path, size: int, *, allocate: bool = False) -> None:
     _qemu_img(path, "create", "-q", "-f", "qcow2", *options, str(path), str(size))
 
 
+def make_overlay(path: Path, backing: str) -> None:
+    """Create an image that holds what is written over the raw disk at `backing`, a path or URL."""
+    _qemu_img(path, "create", "-q", "-f", "qcow2", "-b", backing, "-F", "raw", str(path))
+
+
 class Served:
     """An image behind a qemu-nbd that lives exactly as long as its one connection.
 

@@ -15,15 +15,17 @@ import msgspec
 
 from haulback.disk import Disk as Files
 from haulback.disk import translate
-from haulback.drivers.hypervisor import Inventory, Machine, Problem, Snapshot
+from haulback.drivers.hypervisor import Booted, Inventory, Machine, Problem, Snapshot
 from haulback.drivers.images.image import Image, ImageFile
 from haulback.drivers.images.new import free_name
 from haulback.drivers.images.snapshot import PREFIX, FolderSnapshot, checkpoints, drop
 from haulback.drivers.libvirt import domain as xml
 from haulback.drivers.libvirt import making, running
+from haulback.drivers.libvirt.boot import IsolatedMachine
 from haulback.drivers.libvirt.domain import Volume
 from haulback.drivers.libvirt.edge import Domain, Host
 from haulback.drivers.libvirt.thaw import Frozen
+from haulback.drivers.source import Source
 from haulback.errors import (
     HaulbackError,
     Malformed,
@@ -67,6 +69,8 @@ class LibvirtHost:
     def inventory(self) -> Inventory:
         machines, problems = [], []
         for domain in self._host.domains():
+            if _WORK.fullmatch(domain.name):
+                continue  # a copy that is looked at
             try:
                 machines.append(self._measure(domain))
             except HaulbackError as error:
@@ -217,6 +221,10 @@ class LibvirtHost:
             return self.machine(old.uuid)
         return made
 
+    def boot(self, wanted: Machine, sources: Mapping[str, Source], attempt: str) -> Booted:
+        room = self.work / f"haulback-{_checked(attempt)}"
+        return IsolatedMachine(self._host, wanted, sources, room)
+
     def start(self, uuid: str) -> None:
         domain = self._host.domain(uuid)
         if not domain.is_active:
@@ -260,7 +268,7 @@ class LibvirtHost:
     def sweep(self, alive: Set[str]) -> list[str]:
         self.check()
         with self._alone():
-            jobs = self._sweep_jobs(alive)
+            jobs = self._sweep_copies(alive) + self._sweep_jobs(alive)
             rooms = [self.work / one for one in _dead(self.work, _WORK, alive)]
             for note in _dead(self.storage, _GONE, alive):
                 self._carry_out(self.storage / note)
@@ -270,6 +278,16 @@ class LibvirtHost:
             for path in swept:
                 shutil.rmtree(path, ignore_errors=True)
         return sorted({*jobs, *(path.name for path in swept)})
+
+    def _sweep_copies(self, alive: Set[str]) -> list[str]:
+        """Machines that were booted for a look, whose looker died."""
+        swept = []
+        for domain in self._host.domains():
+            found = _WORK.fullmatch(domain.name)
+            if found and found["attempt"] not in alive:
+                domain.stop()
+                swept.append(domain.name)
+        return swept
 
     def _sweep_jobs(self, alive: Set[str]) -> list[str]:
         """Backup jobs whose reader died."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from haulback.errors import (
@@ -18,6 +18,7 @@ from haulback.errors import (
 
 try:
     import libvirt
+    import libvirt_qemu
 except ImportError:
     libvirt = None
 
@@ -66,6 +67,29 @@ class Domain:
     def start(self) -> None:
         with _mapped():
             self._domain.create()
+
+    def stop(self) -> None:
+        """Pull the plug; fine when it is off or gone."""
+        with suppress(NotFound, SourceChanged), _mapped():
+            self._domain.destroy()
+
+    def ask_agent(self, command: str, seconds: int = _AGENT_SECONDS) -> str:
+        """The answer of the guest's agent, JSON in and out.  Raises Unavailable without one."""
+        with _mapped():
+            return str(libvirt_qemu.qemuAgentCommand(self._domain, command, seconds, 0))
+
+    def screenshot(self) -> tuple[bytes, str] | None:
+        """What its screen shows and the media type of that; None without a screen."""
+        found = bytearray()
+        try:
+            with _mapped():
+                stream = self._domain.connect().newStream()
+                kind = self._domain.screenshot(stream, 0)
+                stream.recvAll(lambda _, data, into: into.extend(data), found)
+                stream.finish()
+        except (Unavailable, Unsupported, SourceChanged, NotFound):
+            return None
+        return bytes(found), str(kind)
 
     def rename(self, name: str) -> None:
         """Only while it is stopped and has neither snapshots nor checkpoints."""
@@ -160,6 +184,11 @@ class Host:
         """Raises NotFound."""
         with _mapped():
             return Domain(self._connection.lookupByUUIDString(uuid))
+
+    def run_once(self, xml: str) -> Domain:
+        """Start a machine that is forgotten when it stops."""
+        with _mapped():
+            return Domain(self._connection.createXML(xml, 0))
 
     def define(self, xml: str) -> Domain:
         """Make a machine exist, or change the one of that uuid, in one step."""

@@ -1,0 +1,173 @@
+"""Booting a copy where nobody sees it: on disks that are only read, without network or host."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import pwd
+import shutil
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any, Self
+from xml.etree import ElementTree as ET
+
+from haulback.drivers.hypervisor import Machine
+from haulback.drivers.images import qemu
+from haulback.drivers.libvirt import domain as xml
+from haulback.drivers.libvirt.edge import Host
+from haulback.drivers.libvirt.picture import png
+from haulback.drivers.nbd_server import NbdServer
+from haulback.drivers.source import Source
+from haulback.errors import HaulbackError, Unavailable
+from haulback.ids import new_guid
+from haulback.units import KIB
+
+# What reaches out of the machine, or into the host, has no place in a copy.
+_OUTSIDE = frozenset(
+    (
+        "interface",
+        "hostdev",
+        "redirdev",
+        "filesystem",
+        "graphics",
+        "channel",
+        "serial",
+        "parallel",
+        "console",
+        "shmem",
+        "vsock",
+        "tpm",
+        "rng",
+        "smartcard",
+        "watchdog",
+        "sound",
+        "audio",
+        "panic",
+        "lease",
+    )
+)
+_CONSOLE_BYTES = 64 * KIB
+_USERS = ("libvirt-qemu", "qemu")  # as whom distributions run QEMU
+
+
+class IsolatedMachine:
+    """A Booted machine; everything it needs lies in `room`, whose name is its name."""
+
+    def __init__(
+        self, host: Host, wanted: Machine, sources: Mapping[str, Source], room: Path
+    ) -> None:
+        self._room = room
+        self._open = ExitStack()
+        shutil.rmtree(room, ignore_errors=True)
+        room.mkdir(mode=0o700, parents=True)
+        self._open.callback(shutil.rmtree, room, ignore_errors=True)
+        try:
+            self._open.enter_context(NbdServer(room / "nbd", sources))
+            overlays = {name: self._overlay(name, n) for n, name in enumerate(sources)}
+            _hand_over(room)
+            self._domain = host.run_once(_isolated(wanted, overlays, room))
+            self._open.callback(self._domain.stop)
+        except BaseException:
+            self._open.close()
+            raise
+
+    def _overlay(self, name: str, number: int) -> Path:
+        path = self._room / f"disk{number}.qcow2"
+        qemu.make_overlay(path, f"nbd+unix:///{name}?socket={self._room / 'nbd'}")
+        return path
+
+    def is_running(self) -> bool:
+        try:
+            return self._domain.is_active
+        except HaulbackError:
+            return False
+
+    def console(self) -> str:
+        try:
+            with open(self._room / "console", "rb") as file:
+                file.seek(max(0, os.fstat(file.fileno()).st_size - _CONSOLE_BYTES))
+                return file.read().decode(errors="replace").replace("\0", "")
+        except FileNotFoundError:
+            return ""
+
+    def agent_answers(self) -> bool:
+        try:
+            self._ask({"execute": "guest-ping"}, 2)
+        except HaulbackError:
+            return False
+        return True
+
+    def run(self, script: str, seconds: int) -> tuple[int, str]:
+        shell = {"path": "/bin/sh", "arg": ["-c", script], "capture-output": True}
+        begun = self._ask({"execute": "guest-exec", "arguments": shell}, 10)
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            found = self._ask({"execute": "guest-exec-status", "arguments": begun}, 10)
+            if found.get("exited"):
+                said = base64.b64decode(found.get("out-data", ""))
+                said += base64.b64decode(found.get("err-data", ""))
+                text = said[:_CONSOLE_BYTES].decode(errors="replace").replace("\0", "")
+                return int(found.get("exitcode", -1)), text
+            time.sleep(0.1)
+        raise Unavailable(f"the script did not end in {seconds} s")
+
+    def _ask(self, command: dict[str, Any], seconds: int) -> dict[str, Any]:
+        try:
+            answer = json.loads(self._domain.ask_agent(json.dumps(command), seconds))
+            return dict(answer["return"])
+        except (ValueError, KeyError, TypeError):
+            raise Unavailable("the guest's agent answers nonsense") from None
+
+    def screen(self) -> bytes | None:
+        found = self._domain.screenshot()
+        return png(*found) if found else None
+
+    def close(self) -> None:
+        self._open.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(HaulbackError):
+            self.close()
+
+
+def _hand_over(room: Path) -> None:
+    """QEMU, as whom it runs here, may use the room, and nobody else."""
+    if os.geteuid() != 0:
+        return
+    for name in _USERS:
+        with suppress(KeyError):
+            user = pwd.getpwnam(name)
+            for path in (room, *room.iterdir()):
+                os.chown(path, user.pw_uid, user.pw_gid)
+            return
+
+
+def _isolated(wanted: Machine, overlays: Mapping[str, Path], room: Path) -> str:
+    disks = tuple(disk._replace(format="qcow2", allocate=False) for disk in wanted.disks)
+    copy = wanted._replace(uuid=new_guid(), name=room.name, disks=disks)
+    root = xml.parse(xml.compose(copy, overlays, "qemu", fresh=True))
+    devices = root.find("devices")
+    assert devices is not None
+    for element in list(devices):
+        if element.tag in _OUTSIDE:
+            devices.remove(element)
+    for name in ("on_poweroff", "on_reboot", "on_crash"):
+        for element in root.findall(name):
+            root.remove(element)
+        ET.SubElement(root, name).text = "destroy"
+    for disk in devices.findall("disk"):
+        if disk.get("device", "disk") != "disk":
+            devices.remove(disk)
+    serial = ET.SubElement(devices, "serial", {"type": "pty"})
+    ET.SubElement(serial, "log", {"file": str(room / "console"), "append": "off"})
+    channel = ET.SubElement(devices, "channel", {"type": "unix"})
+    ET.SubElement(channel, "target", {"type": "virtio", "name": "org.qemu.guest_agent.0"})
+    if devices.find("video") is None:
+        ET.SubElement(ET.SubElement(devices, "video"), "model", {"type": "vga"})
+    return ET.tostring(root, encoding="unicode")

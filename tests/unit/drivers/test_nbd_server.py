@@ -1,0 +1,88 @@
+"""What the server offers is what QEMU's own tools read."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import struct
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from haulback.drivers.nbd_server import NbdServer
+from haulback.errors import Damaged
+from haulback.repository.repository import Repository
+from haulback.repository.stored_disk import StoredDisk
+from haulback.units import KIB, MIB
+from tests.unit.repository.scene import MemoryDisk, back_up, noise
+
+DATA = noise(3 * MIB) + bytes(2 * MIB) + noise(MIB // 2 + 512, 5)
+needs_qemu_img = pytest.mark.skipif(not shutil.which("qemu-img"), reason="needs qemu-img")
+
+
+@pytest.fixture
+def stored(repository: Repository, tmp_path: Path, pool: ThreadPoolExecutor) -> StoredDisk:
+    made = back_up(repository, MemoryDisk(DATA), tmp_path / "staging", pool)
+    return StoredDisk(made.disks[0].map, repository.reader())
+
+
+def test_a_stored_disk_reads_as_it_was(stored: StoredDisk):
+    for offset, length in ((0, 1), (MIB - 7, 14), (3 * MIB - 5, 3 * KIB), (0, len(DATA))):
+        buffer = bytearray(b"?" * length)
+        stored.read_into(offset, memoryview(buffer))
+        assert bytes(buffer) == DATA[offset : offset + length]
+    with pytest.raises(ValueError, match="not within"):
+        stored.read_into(len(DATA) - 1, memoryview(bytearray(2)))
+    covered = bytearray(DATA)
+    for extent in stored.extents():
+        covered[extent.offset : extent.offset + extent.length] = bytes(extent.length)
+    assert not any(covered)
+
+
+@needs_qemu_img
+def test_qemu_reads_a_stored_disk_over_the_socket(stored: StoredDisk, tmp_path: Path):
+    raw = tmp_path / "out.raw"
+    with NbdServer(tmp_path / "nbd", {"vda": stored, "vdb": MemoryDisk(b"x" * 512)}):
+        for name, expected in (("vda", DATA), ("vdb", b"x" * 512)):
+            url = f"nbd+unix:///{name}?socket={tmp_path}/nbd"
+            command = ["qemu-img", "convert", "-f", "raw", "-O", "raw", url, raw]
+            subprocess.run(command, check=True)
+            assert raw.read_bytes() == expected
+        wrong = ["qemu-img", "info", f"nbd+unix:///vdc?socket={tmp_path}/nbd"]
+        assert subprocess.run(wrong, capture_output=True, check=False).returncode
+    assert not (tmp_path / "nbd").exists()
+
+
+@needs_qemu_img
+def test_what_cannot_be_read_is_an_error_of_that_block_only(tmp_path: Path):
+    class Broken(MemoryDisk):
+        def read_into(self, offset: int, buffer: memoryview) -> None:
+            if offset >= 64 * KIB:
+                raise Damaged("a chunk is not what was stored")
+            super().read_into(offset, buffer)
+
+    url = f"nbd+unix:///vda?socket={tmp_path}/nbd"
+    with NbdServer(tmp_path / "nbd", {"vda": Broken(b"z" * MIB)}):
+        commands = ["-c", "read 512k 4k", "-c", "read -P 122 0 4k"]
+        done = subprocess.run(
+            ["qemu-io", "-r", "-f", "raw", *commands, url], capture_output=True, check=False
+        )
+    assert b"Input/output error" in done.stdout + done.stderr
+    assert b"read 4096/4096 bytes at offset 0" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "nonsense", [b"", b"\0" * 28, struct.pack(">IHHQQI", 0x25609513, 0, 0, 7, 1 << 62, 9)]
+)
+def test_nonsense_of_a_client_hurts_nobody_else(tmp_path: Path, nonsense: bytes):
+    with NbdServer(tmp_path / "nbd", {"vda": MemoryDisk(b"z" * 512)}):
+        link = socket.socket(socket.AF_UNIX)
+        link.connect(str(tmp_path / "nbd"))
+        link.sendall(struct.pack(">I", 3) + nonsense)
+        link.close()
+        another = socket.socket(socket.AF_UNIX)
+        another.connect(str(tmp_path / "nbd"))
+        assert another.recv(18, socket.MSG_WAITALL)[:8] == b"NBDMAGIC"
+        another.close()
