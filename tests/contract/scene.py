@@ -73,6 +73,21 @@ class Scene:
         return self.served.stored()
 
     @cached_property
+    def kvm(self) -> str:
+        """A hypervisor that runs machines."""
+        body = {"name": new_guid(), "url": "qemu:///system", "node": {"guid": self.worker}}
+        return str(self.served.call("POST", "/api/hypervisors", body).json()["guid"])
+
+    @cached_property
+    def proven(self) -> str:
+        """A backup that has been booted, by the word of its node."""
+        body = {"backup": self.backup, "hypervisor": self.kvm}
+        task = self.served.call("POST", "/api/tasks/prove", body).json()
+        evidence = {"sign": "AGENT", "took": 5, "disks": {"root": "00"}, "console": "hello"}
+        self.served.run(task["guid"], {"evidence": evidence})
+        return self.backup
+
+    @cached_property
     def location(self) -> str:
         return self.client.backups.get(self.backup).backupLocations[0].guid
 

@@ -45,6 +45,7 @@ from haulback.kinds import (
     export,
     import_machine,
     inventory_sync,
+    prove,
     restore,
     to_come,
 )
@@ -142,6 +143,9 @@ TASKS: dict[str, Way] = {
         restore.Request(Ref(s.worker), "/srv/r", backup=Ref(s.backup))
     ),
     "POST /tasks/restore-and-import": restored,
+    "POST /tasks/prove": lambda s: s.tasks.prove(
+        prove.Request(Ref(s.backup), hypervisor=Ref(s.kvm), script="true")
+    ),
     "POST /tasks/restore-and-mount": lambda s: s.tasks.restore_and_mount(
         to_come.RestoreAndMount(mode=MountMode.AUTO, backup=Ref(s.backup))
     ),
@@ -293,6 +297,7 @@ REST: dict[str, Way] = {
     "DELETE /backup-destinations/{guid}": lambda s: s.client.destinations.remove(a_destination(s)),
     "GET /backups": lambda s: list(s.client.backups.all(protected_entity=s.machine)),
     "GET /backups/{guid}": lambda s: s.client.backups.get(s.backup),
+    "GET /backups/{guid}/proof": lambda s: s.client.backups.proof(s.proven),
     "PUT /backups/{guid}/description": lambda s: s.client.backups.describe(s.backup, "good"),
     "PUT /backups/{guid}/warnings-acknowledged": lambda s: s.client.backups.acknowledge(s.backup),
     "GET /backup-locations": lambda s: (

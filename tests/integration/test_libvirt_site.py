@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import signal
 import subprocess
 import sys
@@ -104,3 +106,31 @@ def test_a_guest_is_let_go_after_its_time_though_nobody_dies(host: LibvirtLab):
         pass
     assert frozen.held
     host.clear()
+
+
+def test_a_backup_is_proved_by_booting_it(site: Site, host: LibvirtLab):
+    guest = Guest(host, "db")
+    guest.make(hello="proof")
+    guest.start()
+    machine = site.sync()["db"]
+    guest.run("echo precious > /mnt/kept; sync")
+    backup = site.backed_up(machine)
+    assert (backup["level"]["name"], backup["consistency"]["name"]) == ("STORED", "APPLICATION")
+    guest.dies()  # the proof needs the repository only
+    script = "grep precious /mnt/kept && ls /sys/class/net | grep -vx lo && exit 3; true"
+    head = site.api.post("/tasks/prove", {"backup": backup["guid"], "script": script})
+    site.finished(head["guid"])
+    found = site.api.get(f"/backups/{backup['guid']}/proof")
+    evidence = json.loads(found["evidence"])
+    assert found["valid"]
+    assert evidence["script"] == {"exitCode": 0, "output": "precious\n"}
+    assert "MOUNTED proof" in evidence["console"]
+    assert base64.b64decode(evidence["screenshot"]).startswith(b"\x89PNG")
+    assert site.api.get(f"/backups/{backup['guid']}")["level"]["name"] == "BOOTED"
+    assert host.connection.listAllDomains() == []
+    assert not list(Path("/var/tmp").glob("haulback-*"))
+    head = site.api.post("/tasks/prove", {"backup": backup["guid"], "script": "exit 7"})
+    failed = site.final(head["guid"])
+    assert failed["state"]["name"] == "FAILED"
+    assert "ended with 7" in failed["statusInfo"]
+    assert host.connection.listAllDomains() == []

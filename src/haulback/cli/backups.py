@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import base64
+from pathlib import Path
+from typing import Annotated, Literal
 
-from cyclopts import App
+import msgspec
+from cyclopts import App, Parameter
 
 from haulback.cli import places
 from haulback.cli.connection import connect
 from haulback.cli.how import USUAL, How, ref, refs, report
 from haulback.cli.output import Output, dump, moment, named, show, size, text
-from haulback.errors import Malformed
+from haulback.errors import Damaged, Malformed, NotFound
 from haulback.inventory.requests import Hint
 from haulback.tasks.states import BackupType
+from haulback.wire import Ref
 
 app = App(name="backup")
 _COLUMNS = (
@@ -20,6 +24,7 @@ _COLUMNS = (
     text("name"),
     named("type"),
     named("status"),
+    named("level"),
     moment("snapshotTime"),
     size("size"),
     size("transferredSize"),
@@ -80,6 +85,53 @@ def ls(machine: str = "", *, size: int = 50, output: Output = "table") -> None:
 def show_backup(guid: str) -> None:
     """Everything about a backup."""
     dump(connect().backups.get(guid))
+
+
+@app.command
+def prove(
+    guid: str,
+    *,
+    hypervisor: str = "",
+    text: str = "",
+    screen: Annotated[bool, Parameter(negative="")] = False,
+    script: Path | None = None,
+    timeout: int = 600,
+    how: How = USUAL,
+) -> None:
+    """Boot a backup where nobody sees it and wait until it is up, for --timeout seconds.
+
+    It is up when its guest agent answers, its console says --text, or its --screen changes.
+    --script is a file for its shell, run by the agent; it has to end with 0.
+    """
+    from haulback.kinds.prove import Request, Sign
+
+    client = connect()
+    request = Request(
+        backup=Ref(guid),
+        hypervisor=ref(hypervisor and client.hypervisors.find(hypervisor).guid),
+        sign=Sign.SCREEN if screen else Sign.TEXT if text else Sign.AGENT,
+        text=text or None,
+        script=script.read_text() if script else None,
+        timeout=timeout * 1000,
+        **how.timed,
+    )
+    report(client, [client.tasks.prove(request, **how.asked)], how)
+
+
+@app.command
+def proof(guid: str, *, screenshot: Path | None = None) -> None:
+    """What proves a backup, and whether the server signed it; --screenshot is a file to write."""
+    found = connect().backups.proof(guid)
+    evidence = msgspec.json.decode(found.evidence)
+    picture = evidence.pop("screenshot", None)
+    if screenshot:
+        if picture is None:
+            raise NotFound("the proof has no screenshot")
+        screenshot.write_bytes(base64.b64decode(picture))
+    signed = {"signature": found.signature, "publicKey": found.publicKey, "valid": found.valid}
+    dump({"level": found.level.name, "evidence": evidence, **signed})
+    if not found.valid:
+        raise Damaged("this server did not sign what it shows: somebody has changed it")
 
 
 @app.command

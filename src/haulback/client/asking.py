@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # what the kinds work with takes a while to load, and is not 
     from haulback.kinds.import_machine import Request as Import
     from haulback.kinds.inventory_sync import Request as Sync
     from haulback.kinds.inventory_sync import WizardRequest
+    from haulback.kinds.prove import Request as Prove
     from haulback.kinds.restore import Request as Restore
 
 T = TypeVar("T")
@@ -50,6 +51,10 @@ class Asking:
     def restore_and_import(self, request: Import, **how: Unpack[Asked]) -> TaskDetails:
         """Make the machine of a backup; the IMPORT follows the task."""
         return self._one("restore-and-import", request, how)
+
+    def prove(self, request: Prove, **how: Unpack[Asked]) -> TaskDetails:
+        """Boot a backup in isolation and wait for a sign of life."""
+        return self._one("prove", request, how)
 
     def restore_and_mount(
         self, request: to_come.RestoreAndMount, **how: Unpack[Asked]

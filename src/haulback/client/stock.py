@@ -25,6 +25,7 @@ from haulback.inventory.shapes import (
     Location,
     Machine,
     NotIncremental,
+    Proof,
 )
 
 
@@ -107,6 +108,10 @@ class Backups(Readable[BackupRecord]):
     def acknowledge(self, guid: str, read: bool = True) -> None:
         """Somebody has read the warnings."""
         self._calls.done("PUT", f"{self.path}/{guid}/warnings-acknowledged", {"value": read})
+
+    def proof(self, guid: str) -> Proof:
+        """What proves a backup.  Raises NotFound while nothing does."""
+        return self._calls.one(Proof, "GET", f"{self.path}/{guid}/proof")
 
     def mark(self, locations: Iterable[str], hint: Hint, until: int | None = None) -> None:
         """What retention is to do with these locations; an ARCHIVE may end (epoch ms)."""

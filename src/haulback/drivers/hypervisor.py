@@ -71,6 +71,10 @@ class Snapshot(AbstractContextManager["Snapshot"], Protocol):
     def checkpoint(self) -> str | None:
         """What a later `Hypervisor.snapshot` may build on; None: nothing tracks changes here."""
 
+    @property
+    def consistency(self) -> str:
+        """STOPPED, APPLICATION (its file systems were frozen) or CRASH (as after a power cut)."""
+
     def views(self) -> list[DiskView]:
         """The disks, in the machine's order; valid until the snapshot is closed."""
 

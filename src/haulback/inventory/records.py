@@ -82,6 +82,8 @@ class Backup(msgspec.Struct, kw_only=True):
 
     `status`: QUEUED, INPROGRESS, then SUCCESS, PARTIAL_SUCCESS or FAILED; SUCCESS_REMOVED once
     its removal is decided; `gone` once a node has carried that out.  `keep_until` locks it.
+    `level` is the most that was proved of it: STORED, VERIFIED, BOOTED; `consistency` how its
+    machine stood at the snapshot: STOPPED, APPLICATION, CRASH.
     """
 
     guid: str
@@ -111,6 +113,8 @@ class Backup(msgspec.Struct, kw_only=True):
     definition: dict[str, Any] = {}
     times: dict[str, int] = {}
     gone: bool = False
+    level: str = "STORED"
+    consistency: str | None = None
 
     def locked(self, now: int) -> bool:
         """Whether it may not be removed yet, whoever asks: an archive without an end never."""
@@ -226,6 +230,15 @@ class Ledger(Protocol):
         """What a backup holds: its disks, and the machine around them."""
 
     def warned(self, backup: str, warnings: list[str]) -> None: ...
+
+    def consistent(self, backup: str, how: str | None) -> None:
+        """How the machine stood at the moment of the snapshot."""
+
+    def verified(self, backup: str) -> None:
+        """All of it was read back and is what was stored."""
+
+    def proved(self, backup: str, evidence: dict[str, Any], task: Any) -> None:
+        """It came up; the evidence is signed and kept."""
 
     def stored(self, backup: str, stored: int, parent: str | None) -> None:
         """A backup exists on its destination."""

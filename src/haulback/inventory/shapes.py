@@ -177,6 +177,23 @@ class BackupRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
     originEntity: dict[str, Any] | None = None
     backupRule: Named | None = None
     archiveExpire: int | None = None
+    level: Label
+    consistency: Label | None = None
+
+
+class Proof(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """What has proved that a backup comes up.
+
+    `evidence` is the very text that is signed (JSON); `signature` and `publicKey` are Ed25519 in
+    base64, `valid` says whether this server signed it.
+    """
+
+    level: Label
+    time: int
+    evidence: str
+    signature: str
+    publicKey: str
+    valid: bool
 
 
 class File(msgspec.Struct, omit_defaults=True, kw_only=True):

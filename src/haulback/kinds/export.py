@@ -88,6 +88,7 @@ class Exported(msgspec.Struct):
     files: list[FileSeen] = []
     definition: dict[str, Any] = {}
     warnings: list[str] = []
+    consistency: Literal["STOPPED", "APPLICATION", "CRASH"] | None = None
 
 
 class _Goal(msgspec.Struct):
@@ -294,6 +295,7 @@ def _run(job: Job, order: Order) -> Results:
         "files": disks,
         "definition": manifest.definition,
         "warnings": reasons,
+        "consistency": snapshot.consistency,
     }
 
 
@@ -320,6 +322,7 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     ledger.exported(backup, found.type, found.snapshotTime, found.size, found.read)
     ledger.described(backup, msgspec.to_builtins(found.files), found.definition)
     ledger.warned(backup, found.warnings)
+    ledger.consistent(backup, found.consistency)
 
 
 def read_results(results: dict[str, Any]) -> Exported | None:

@@ -65,7 +65,7 @@ class App:
                 trail.write(sql, change.now, (who.guid, who.name), operation, *entry)
 
     def life(self, sql: sa.Connection) -> Life:
-        return Life(sql, self.kinds, self.clock.now_ms())
+        return Life(sql, self.kinds, self.clock.now_ms(), self.vault.sign)
 
     def limits_of(self, node: Node) -> Mapping[str, int]:
         """What a node may run at once: its configuration's word before the server's."""

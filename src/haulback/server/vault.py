@@ -6,8 +6,11 @@ import base64
 import os
 from pathlib import Path
 
-from cryptography.exceptions import InvalidTag
+from cryptography.exceptions import InvalidSignature, InvalidTag
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from haulback.disk import write_private
 from haulback.errors import NotFound, WrongKey
@@ -20,6 +23,24 @@ class Vault:
 
     def __init__(self, key: bytes) -> None:
         self._cipher = AESGCM(key)
+        # Another use, another key: what signs opens no backup.
+        seed = HKDF(SHA256(), _KEY_BYTES, None, b"haulback proof of restore").derive(key)
+        self._signer = Ed25519PrivateKey.from_private_bytes(seed)
+        public = self._signer.public_key()
+        self.public_key = base64.b64encode(public.public_bytes_raw()).decode()
+
+    def sign(self, text: bytes) -> str:
+        """An Ed25519 signature in base64."""
+        return base64.b64encode(self._signer.sign(text)).decode()
+
+    def is_signed(self, text: bytes, signature: str) -> bool:
+        """Whether this server signed exactly that."""
+        try:
+            raw = base64.b64decode(signature, validate=True)
+            self._signer.public_key().verify(raw, text)
+        except (InvalidSignature, ValueError):
+            return False
+        return True
 
     @classmethod
     def open(cls, path: Path, *, make: bool = True) -> Vault:

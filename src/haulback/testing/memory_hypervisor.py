@@ -62,6 +62,8 @@ class MemoryMachine(NamedTuple):
 class MemorySnapshot:
     """A Snapshot of copies."""
 
+    consistency = "CRASH"
+
     def __init__(self, source: MemoryMachine, checkpoint: str, base: str | None) -> None:
         self.machine, self.checkpoint = source.machine, checkpoint
         self._views = [

@@ -95,9 +95,9 @@ def test_sqlite_is_copied_before_it_is_migrated(tmp_path: Path, monkeypatch: pyt
     open_store(f"sqlite:///{file}").close()
     with sqlite3.connect(file) as old:
         old.execute("INSERT INTO slot VALUES ('kept', 1, 1)")
-    monkeypatch.setattr(ScriptDirectory, "get_current_head", lambda self: "0003")
+    monkeypatch.setattr(ScriptDirectory, "get_current_head", lambda self: "9000")
     open_store(f"sqlite:///{file}").close()
-    [copy] = tmp_path.glob("*.before-0003")
+    [copy] = tmp_path.glob("*.before-9000")
     with sqlite3.connect(copy) as kept:
         assert kept.execute("SELECT key FROM slot").fetchall() == [("kept",)]
 

@@ -54,9 +54,12 @@ class Dirty:
 class FolderSnapshot:
     """A Snapshot: each image held open and locked, so that no QEMU writes it meanwhile.
 
+    The machine is off: its images would be held otherwise.
     Takes over `images`.  `sizes` are those of the disks, by name, when `base` was begun, where
     the platform keeps them; without it they stand in the names of the bitmaps.
     """
+
+    consistency = "STOPPED"
 
     def __init__(
         self,

@@ -112,12 +112,13 @@ class LibvirtHost:
         try:
             reads = running.plan(domain, sized, base)
             agent = running.has_agent(domain.live())
-            with Frozen(self.uri, domain) if agent else nullcontext():
+            with Frozen(self.uri, domain) if agent else nullcontext() as held:
                 reads = running.begin(domain, reads, checkpoint, room)
         except BaseException:
             shutil.rmtree(room, ignore_errors=True)
             raise
-        return running.RunningSnapshot(domain, machine, reads, checkpoint, room)
+        frozen = held is not None and held.held
+        return running.RunningSnapshot(domain, machine, reads, checkpoint, room, frozen=frozen)
 
     def _end_abandoned(self, domain: Domain) -> None:
         """A job of ours that goes on is a dead attempt's: one node works on a machine at a time."""

@@ -37,8 +37,16 @@ class RunningSnapshot:
     """A Snapshot of a running machine.  `room` holds the socket and what QEMU sets aside."""
 
     def __init__(
-        self, domain: Domain, machine: Machine, reads: Sequence[Read], checkpoint: str, room: Path
+        self,
+        domain: Domain,
+        machine: Machine,
+        reads: Sequence[Read],
+        checkpoint: str,
+        room: Path,
+        *,
+        frozen: bool,
     ) -> None:
+        self.consistency = "APPLICATION" if frozen else "CRASH"
         self.machine, self._domain, self._room = machine, domain, room
         self.checkpoint = checkpoint if any(tracked(read.volume) for read in reads) else None
         self._open = ExitStack()

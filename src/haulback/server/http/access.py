@@ -41,6 +41,7 @@ TABLE: dict[str, frozenset[str]] = {
     "POST /tasks/tape-manager-inventory-sync": OPERATORS,
     "POST /tasks/restore": RESTORERS,
     "POST /tasks/restore-and-import": RESTORERS,
+    "POST /tasks/prove": RESTORERS,
     "POST /tasks/restore-and-mount": RESTORERS,
     "POST /tasks/instant-restore": RESTORERS,
     "POST /tasks/live-migration": RESTORERS,
@@ -135,6 +136,7 @@ TABLE: dict[str, frozenset[str]] = {
     # what is stored, and what was brought back
     "GET /backups": PEOPLE,
     "GET /backups/{guid}": PEOPLE,
+    "GET /backups/{guid}/proof": PEOPLE,
     "PUT /backups/{guid}/description": OPERATORS,
     "PUT /backups/{guid}/warnings-acknowledged": OPERATORS,
     "GET /backup-locations": PEOPLE,

@@ -11,7 +11,7 @@ from haulback.errors import Conflict, Malformed, NotFound
 from haulback.inventory.disks import disk_guid, file_guid
 from haulback.inventory.records import Backup
 from haulback.inventory.requests import FlagValue, Hint, Marks, TextValue
-from haulback.inventory.shapes import BackupRecord, File, Job, Location
+from haulback.inventory.shapes import BackupRecord, File, Job, Location, Proof
 from haulback.server.http import lists, queries
 from haulback.server.http.operation import FLAG, GUID, TEXT, Call, Param, Reply, Room
 from haulback.server.store import shelves, tables
@@ -75,6 +75,26 @@ def acknowledge(call: Call) -> None:
     """Somebody has read the warnings."""
     wanted: FlagValue = call.read(FlagValue)
     _set(call, "acknowledge warnings", acknowledged=wanted.value)
+
+
+@room("GET", "/backups/{guid}/proof", "What proves a backup.", answer=Proof)
+def proof(call: Call) -> Proof:
+    """The evidence of the last boot that succeeded, as it was signed."""
+    with call.app.store.read() as sql:
+        backup = SqlCatalogue(sql, call.who.scope).backup(call.guid)
+        table = tables.proof
+        row = sql.execute(sa.select(table).where(table.c.backup == backup.guid)).one_or_none()
+    if row is None:
+        raise NotFound("nothing has proved this backup yet; POST /tasks/prove does")
+    vault = call.app.vault
+    return Proof(
+        level=label(backup.level),
+        time=row.time,
+        evidence=row.evidence,
+        signature=row.signature,
+        publicKey=vault.public_key,
+        valid=vault.is_signed(row.evidence.encode(), row.signature),
+    )
 
 
 def _set(call: Call, what: str, **values: Any) -> None:
@@ -234,6 +254,8 @@ def _backup(one: Backup, known: SqlCatalogue) -> BackupRecord:
         iscsiMountable=False,
         networkInterfaceCards=[],
         archiveExpire=one.keep_until,
+        level=label(one.level),
+        consistency=label(one.consistency) if one.consistency else None,
     )
 
 

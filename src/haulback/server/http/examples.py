@@ -34,6 +34,10 @@ REQUESTS: dict[str, list[Any]] = {
             "overwrite": False,
         }
     ],
+    "POST /tasks/prove": [
+        {"backup": {"guid": _GUID}, "sign": "AGENT", "script": "systemctl is-active nginx"},
+        {"backup": _GUID, "hypervisor": {"guid": _GUID}, "text": "login:", "timeout": 300000},
+    ],
     "POST /tasks/restore-and-mount": [
         {
             "mode": {"name": "AUTO"},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -26,11 +26,14 @@ _RAN |= {"IMPORT": "importTime", "MOUNT": "mountTime"}
 _UPSERTED = ("name", "type", "present", "disks", "seen")
 
 
+Sign = Callable[[bytes], str]
+
+
 class SqlLedger:
     """`records.Ledger` on a connection, at the server's time `now`."""
 
-    def __init__(self, connection: sa.Connection, now: int) -> None:
-        self._sql, self.now = connection, now
+    def __init__(self, connection: sa.Connection, now: int, sign: Sign | None = None) -> None:
+        self._sql, self.now, self._sign = connection, now, sign
 
     def begun(self, new: Iterable[NewBackup], origin: dict[str, Any]) -> None:
         """Backup entries of a plan."""
@@ -139,6 +142,30 @@ class SqlLedger:
         where = (tables.backup.c.guid == backup, tables.backup.c.status.in_(states))
         self._sql.execute(sa.update(tables.backup).where(*where).values(**values))
 
+    def consistent(self, backup: str, how: str | None) -> None:
+        self._change(backup, consistency=how)
+
+    def verified(self, backup: str) -> None:
+        table = tables.backup.c
+        where = (table.guid == backup, table.level == "STORED", table.status == "SUCCESS")
+        self._sql.execute(sa.update(tables.backup).where(*where).values(level="VERIFIED"))
+
+    def proved(self, backup: str, evidence: dict[str, Any], task: Any) -> None:
+        assert self._sign
+        where = (tables.backup.c.guid == backup, tables.backup.c.status == "SUCCESS")
+        raised = sa.update(tables.backup).where(*where).values(level="BOOTED")
+        if self._sql.execute(raised).rowcount != 1:
+            return  # decided to go meanwhile: there is nothing to prove any more
+        whole = {**evidence, "backup": backup, "time": self.now, "task": task.guid}
+        text = _json(whole | {"node": task.node, "hypervisor": task.ref("hypervisor")})
+        # What is kept with the backup need not lie in every list of tasks.
+        slim = _json({k: v for k, v in task.results.items() if k != "evidence"})
+        here = tables.task.c.guid == task.guid
+        self._sql.execute(sa.update(tables.task).where(here).values(results=slim))
+        self._sql.execute(sa.delete(tables.proof).where(tables.proof.c.backup == backup))
+        values = {"evidence": text, "signature": self._sign(text.encode())}
+        self._sql.execute(sa.insert(tables.proof).values(backup=backup, time=self.now, **values))
+
     def promote(self, base: Base) -> None:
         stored = sa.select(tables.backup.c.status).where(tables.backup.c.guid == base.backup)
         if self._sql.scalar(stored) != "SUCCESS":
@@ -185,6 +212,8 @@ class SqlLedger:
         if any(self._sql.scalar(query.limit(1)) for query in (left, busy)):
             return
         self._sql.execute(sa.delete(tables.base).where(tables.base.c.entity == entity))
+        of_entity = sa.select(backup.guid).where(backup.entity == entity)
+        self._sql.execute(sa.delete(tables.proof).where(tables.proof.c.backup.in_(of_entity)))
         self._sql.execute(sa.delete(tables.backup).where(backup.entity == entity))
         self._sql.execute(sa.delete(tables.entity).where(tables.entity.c.guid == entity))
 

@@ -14,7 +14,7 @@ from haulback.ids import new_guid
 from haulback.kinds.seam import Kind
 from haulback.server.store import queue, tasks
 from haulback.server.store.catalogue import SqlCatalogue
-from haulback.server.store.ledger import SqlLedger
+from haulback.server.store.ledger import Sign, SqlLedger
 from haulback.server.store.tables import task as table
 from haulback.tasks.queue import MAX_ATTEMPTS, back_off, rank
 from haulback.tasks.record import Task
@@ -29,9 +29,11 @@ _CHANCE = random.Random()
 class Life:
     """The moves of tasks on one connection at the server's time `now`."""
 
-    def __init__(self, connection: sa.Connection, kinds: Mapping[str, Kind], now: int) -> None:
+    def __init__(
+        self, connection: sa.Connection, kinds: Mapping[str, Kind], now: int, sign: Sign
+    ) -> None:
         self.sql, self.kinds, self.now = connection, kinds, now
-        self.ledger = SqlLedger(connection, now)
+        self.ledger = SqlLedger(connection, now, sign)
 
     def take(
         self, wanted: Sequence[Task], node: str, session: str, lease: int, limits: Limits

@@ -260,6 +260,8 @@ backup = Table(
     Column("definition", Text, nullable=False),
     Column("times", Text, nullable=False),
     Column("gone", Boolean, nullable=False),
+    Column("level", String(20), nullable=False, server_default="STORED"),
+    Column("consistency", String(20)),
     Index("backup_entity", "entity", "created"),
     Index("backup_newest", "created", "guid"),
     Index("backup_project", "project", "created"),
@@ -269,6 +271,15 @@ backup = Table(
         sqlite_where=text("status IN ('SUCCESS_REMOVED', 'FAILED') AND NOT gone"),
         postgresql_where=text("status IN ('SUCCESS_REMOVED', 'FAILED') AND NOT gone"),
     ),
+)
+
+proof = Table(
+    "proof",
+    metadata,
+    Column("backup", ForeignKey("backup.guid"), primary_key=True),
+    Column("time", BigInteger, nullable=False),
+    Column("evidence", Text, nullable=False),
+    Column("signature", Text, nullable=False),
 )
 
 restore_job = Table(
