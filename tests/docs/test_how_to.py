@@ -35,7 +35,7 @@ def blocks(page: Path, language: str) -> list[str]:
 def test_the_kind_in_the_how_to_is_planned_prepared_and_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    [source] = blocks(DOCS / "how-to" / "add-a-kind.md", "python")
+    [source] = blocks(DOCS / "howto" / "add-a-kind.md", "python")
     (tmp_path / "ping_of_the_how_to.py").write_text(source)
     monkeypatch.syspath_prepend(tmp_path)
     kind: Kind = importlib.import_module("ping_of_the_how_to").KIND
@@ -68,7 +68,8 @@ def test_the_machine_in_the_quickstart_is_a_machine():
 
 
 def shown() -> list[str]:
-    lines = [line for block in blocks(DOCS / "quickstart.md", "sh") for line in block.splitlines()]
+    pages = [DOCS / "quickstart.md", *sorted((DOCS / "howto").glob("*.md"))]
+    lines = [line for page in pages for block in blocks(page, "sh") for line in block.splitlines()]
     lines += [line.strip() for line in README.read_text().splitlines()]
     return [line for line in lines if line.startswith("haulback ")]
 

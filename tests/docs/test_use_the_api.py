@@ -16,7 +16,7 @@ from tests.docs.test_how_to import DOCS, blocks
 from tests.images import raw_machine
 from tests.programs import PASSWORD, Site
 
-PAGE = DOCS / "how-to" / "use-the-api.md"
+PAGE = DOCS / "howto" / "use-the-api.md"
 
 
 @pytest.fixture(scope="module")

@@ -37,11 +37,12 @@ def restore_machine(
     hypervisor: str,
     name: str = "",
     overwrite: bool = False,
+    power_on: bool = False,
     how: How = USUAL,
 ) -> None:
     """Make the machine of BACKUP (a guid) on a hypervisor, under its own name or --name.
 
-    --overwrite replaces the machine that is there.
+    --overwrite replaces the machine that is there; --power-on starts the new one.
     """
     from haulback.kinds.import_machine import Request
 
@@ -51,6 +52,7 @@ def restore_machine(
         hypervisor=Ref(client.hypervisors.find(hypervisor).guid),
         restoredPeName=name,
         overwrite=overwrite,
+        powerOnAfterRestore=power_on,
         **how.timed,
     )
     report(client, [client.tasks.restore_and_import(request, **how.asked)], how)
