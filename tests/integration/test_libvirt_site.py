@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from haulback.drivers.libvirt.driver import LibvirtHost
 from haulback.drivers.libvirt.edge import Host
 from haulback.drivers.libvirt.thaw import Frozen
 from tests.guests import Guest, needs_guest
@@ -128,7 +129,8 @@ def test_a_backup_is_proved_by_booting_it(site: Site, host: LibvirtLab):
     assert base64.b64decode(evidence["screenshot"]).startswith(b"\x89PNG")
     assert site.api.get(f"/backups/{backup['guid']}")["level"]["name"] == "BOOTED"
     assert host.connection.listAllDomains() == []
-    assert not list(Path("/var/tmp").glob("haulback-*"))
+    work = LibvirtHost(host.uri, host.storage).work
+    assert not list(work.iterdir())
     head = site.api.post("/tasks/prove", {"backup": backup["guid"], "script": "exit 7"})
     failed = site.final(head["guid"])
     assert failed["state"]["name"] == "FAILED"

@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager, nullcontext
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 
 import msgspec
@@ -52,9 +53,12 @@ class LibvirtHost:
     """
 
     def __init__(
-        self, uri: str, storage: Path, work: Path = WORK, files: Files | None = None
+        self, uri: str, storage: Path, work: Path | None = None, files: Files | None = None
     ) -> None:
-        self.uri, self.storage, self.work = uri, storage, work
+        self.uri, self.storage = uri, storage
+        # A folder for each host and storage: who sweeps one must not meet the work of another.
+        mark = sha256(f"{uri}\0{storage}".encode()).hexdigest()[:12]
+        self.work = work or WORK / f"haulback-{mark}"
         self._files = files or Files()
 
     @cached_property
@@ -107,7 +111,7 @@ class LibvirtHost:
         self._end_abandoned(domain)
         sized = self._sized(domain)
         machine = xml.machine(domain.definition(), sized)
-        room = self.work / f"haulback-{attempt}"
+        room = self._room(attempt)
         running.make_room(room, next((v.path for v, _ in sized if v.path), None))
         try:
             reads = running.plan(domain, sized, base)
@@ -223,8 +227,12 @@ class LibvirtHost:
         return made
 
     def boot(self, wanted: Machine, sources: Mapping[str, Source], attempt: str) -> Booted:
-        room = self.work / f"haulback-{_checked(attempt)}"
+        room = self._room(_checked(attempt))
         return IsolatedMachine(self._host, wanted, sources, room)
+
+    def _room(self, attempt: str) -> Path:
+        self.work.mkdir(mode=0o711, parents=True, exist_ok=True)
+        return self.work / f"haulback-{attempt}"
 
     def start(self, uuid: str) -> None:
         domain = self._host.domain(uuid)
@@ -321,7 +329,8 @@ class LibvirtHost:
 
 def _dead(folder: Path, pattern: re.Pattern[str], alive: Set[str]) -> list[str]:
     """Names in a folder that bear an attempt which is over."""
-    found = ((name, pattern.fullmatch(name)) for name in sorted(os.listdir(folder)))
+    names = sorted(os.listdir(folder)) if folder.is_dir() else []
+    found = ((name, pattern.fullmatch(name)) for name in names)
     return [name for name, match in found if match and match["attempt"] not in alive]
 
 
