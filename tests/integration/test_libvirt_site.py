@@ -16,7 +16,7 @@ import pytest
 from haulback.drivers.libvirt.driver import LibvirtHost
 from haulback.drivers.libvirt.edge import Host
 from haulback.drivers.libvirt.thaw import Frozen
-from tests.guests import Guest, needs_guest
+from tests.guests import Guest, libvirt_qemu, needs_guest
 from tests.hosts import LibvirtLab, lab, needs_libvirt
 from tests.programs import Site
 
@@ -136,3 +136,78 @@ def test_a_backup_is_proved_by_booting_it(site: Site, host: LibvirtLab):
     assert failed["state"]["name"] == "FAILED"
     assert "ended with 7" in failed["statusInfo"]
     assert host.connection.listAllDomains() == []
+
+
+def test_a_machine_comes_back_on_another_host(
+    site: Site, host: LibvirtLab, tmp_path_factory: pytest.TempPathFactory
+):
+    guest = Guest(host, "db")
+    guest.make(hello="moved", extra=1)
+    guest.start()
+    guest.run("echo raw | dd of=/dev/vdb bs=512 seek=9 conv=notrunc,fsync 2>/dev/null")
+    machine = site.sync()["db"]
+    backup = site.backed_up(machine)
+    with lab(tmp_path_factory.mktemp("lab") / "h2") as other:
+        body = {"name": "kvm2", "url": other.uri, "path": str(other.storage)}
+        there = site.api.post("/hypervisors", body)
+        site.finished(there["task"]["guid"])
+        body = {
+            "backup": backup["guid"],
+            "hypervisor": {"guid": there["guid"]},
+            "restoredPeName": "db-again",
+            "restoredDiskAllocationFormat": "SPARSE",
+            "powerOnAfterRestore": True,
+        }
+        head = site.api.post("/tasks/restore-and-import", body)
+        site.finished(head["guid"])
+        site.all_final()
+        [again] = other.connection.listAllDomains()
+        assert (again.name(), again.isActive()) == ("db-again", True)
+        moved = Guest(other, "db", again.UUIDString())
+        moved.log = guest.log  # its definition still says where the console's text goes
+        assert "MOUNTED moved" in moved.wait_ready()
+        assert moved.run("dd if=/dev/vdb bs=512 skip=9 count=1 2>/dev/null | head -c 4") == "raw\n"
+        assert guest.domain.isActive()
+
+
+def test_a_cancelled_backup_leaves_nothing(site: Site, host: LibvirtLab):
+    guest = Guest(host, "db")
+    guest.make("512M")
+    guest.start()
+    guest.run("dd if=/dev/urandom of=/mnt/a bs=1M count=200 2>/dev/null; sync")
+    machine = site.sync()["db"]
+    export = site.export(machine)
+    site.wait_for(lambda: site.api.get(f"/tasks/{export['guid']}")["progress"] > 0)
+    site.api.put(f"/tasks/{export['guid']}/state", "CANCELLED")
+    assert site.final(export["guid"])["state"]["name"] == "CANCELLED"
+    site.all_final()
+    assert Host(host.uri).domain(guest.uuid).backup() is None
+    site.wait_for(lambda: not guest.domain.listAllCheckpoints())
+    assert not list(LibvirtHost(host.uri, host.storage).work.iterdir())
+    assert not list(site.home.glob("staging/*"))
+
+
+def test_a_record_that_lies_is_found_out(site: Site, host: LibvirtLab):
+    guest = Guest(host, "db")
+    guest.make()
+    guest.start()
+    machine = site.sync()["db"]
+    site.backed_up(machine)
+    [mark] = [one.getName() for one in guest.domain.listAllCheckpoints()]
+    where = {"node": host.node(guest.uuid, "vda"), "name": mark}
+    for command in ("block-dirty-bitmap-disable", "block-dirty-bitmap-enable"):
+        order = json.dumps({"execute": command, "arguments": where})
+        libvirt_qemu.qemuMonitorCommand(guest.domain, order, 0)
+        if command.endswith("disable"):  # what is written now is not recorded
+            guest.run("dd if=/dev/urandom of=/dev/vda bs=1M seek=1 count=60 2>/dev/null; sync")
+    guest.domain.suspend()  # nothing moves any more, and no agent answers
+    backup = site.backed_up(machine, "INCREMENTAL")
+    assert backup["consistency"]["name"] == "CRASH"
+    assert any("has changed" in warning for warning in backup["warnings"])
+    target = site.roots / "db"
+    node = site.api.get("/nodes")[0]["guid"]
+    body = {"backup": backup["guid"], "node": node, "restorePath": str(target)}
+    site.finished(site.api.post("/tasks/restore", body)["guid"])
+    image = host.storage / "db-vda.qcow2"
+    compare = ["qemu-img", "compare", "-U", "-f", "qcow2", "-F", "raw"]
+    subprocess.run([*compare, image, target / "disk0.raw"], check=True)

@@ -6,6 +6,7 @@ input ends it; the end of the input, or of the seconds, makes it thaw the guest 
 
 from __future__ import annotations
 
+import logging
 import select
 import signal
 import subprocess
@@ -16,13 +17,15 @@ from typing import Self
 from haulback.drivers.libvirt.edge import Domain, Host
 from haulback.errors import HaulbackError, Unavailable
 
+log = logging.getLogger(__name__)
 DEADLINE = 30  # seconds; longer than any freeze for a snapshot takes
 
 
 class Frozen:
     """A guest whose file systems are held for as long as the block lasts.
 
-    `held`: it could be frozen, and was not let go on before the end.
+    `held`: it could be frozen, and was not let go on before the end.  A guest that cannot be
+    frozen is no reason to do without a backup.
     """
 
     def __init__(self, uri: str, domain: Domain, deadline: int = DEADLINE) -> None:
@@ -42,12 +45,17 @@ class Frozen:
                 raise Unavailable("the guard of a frozen guest did not start")
             self._domain.freeze()
             self.held = True
+        except HaulbackError as error:
+            log.warning("%s cannot be frozen: %s", self._domain.name, error.message)
+            self._dismiss(b"")  # half of it may be frozen
         except BaseException:
             self._dismiss(b"")
             raise
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if not self.held:
+            return
         try:
             self.held = self._domain.thaw() > 0 and self._guard.poll() is None
         except HaulbackError:
