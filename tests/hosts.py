@@ -89,6 +89,12 @@ class LibvirtLab:
                     raise
                 time.sleep(0.05)
 
+    @property
+    def process_id(self) -> int:
+        """libvirtd's; its namespaces are the host's."""
+        assert self._process
+        return self._process.pid
+
     def kill(self) -> None:
         """libvirtd dies; machines go on."""
         assert self._process

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from haulback.ids import new_guid
 from haulback.server.store import tables
 from tests.contract.conftest import Served
 from tests.contract.test_access import user
@@ -59,6 +60,9 @@ def test_a_restore_that_read_everything_verifies(served: Served):
     body = {"backup": backup, "hypervisor": served.hypervisor["guid"]}
     task = served.call("POST", "/api/tasks/restore-and-import", body).json()
     served.run(task["guid"], {"checked": True})
+    assert level(served, backup) == "STORED"  # that looked at the maps only
+    [follower] = served.task(task["guid"], "?extended=true")["followers"]
+    served.run(follower["guid"], {"uuid": new_guid(), "name": "again"})
     assert level(served, backup) == "VERIFIED"
 
 

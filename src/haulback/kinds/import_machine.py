@@ -334,6 +334,8 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     """A machine that came back is in the inventory at once."""
     status = {State.FINISHED: "SUCCESS", State.CANCELLED: "CANCELLED"}.get(state, "FAILED")
     ledger.restore_moved(task.ref("restoreJob") or "", status, task.status_info, task)
+    if state is State.FINISHED and not task.params.get("skip"):
+        ledger.verified(task.ref("backup") or "")  # every disk was read, each chunk checked
     if state is not State.FINISHED or "uuid" not in task.results:
         return  # a node that does not say what it made: the next inventory will
     found = msgspec.convert(task.results, Imported)

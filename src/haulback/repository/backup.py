@@ -11,7 +11,7 @@ from typing import NamedTuple
 from haulback.drivers.source import Extent, Source
 from haulback.repository.cut import SEGMENT_BYTES, cut
 from haulback.repository.keys import Keys
-from haulback.repository.mapping import MapReader, rewrite
+from haulback.repository.mapping import LoadPage, MapReader, rewrite
 from haulback.repository.pages import EMPTY_LEAF, HOLE, LEAF_SEGMENTS, DiskMap, Piece, Pieces, Ref
 from haulback.repository.writer import Writer
 
@@ -34,12 +34,22 @@ class _Found(NamedTuple):
 
 
 class _Work(NamedTuple):
-    """A segment to look at: the old pieces, and which of its bytes may have changed."""
+    """A segment to look at: the old pieces, and the spans of it that may have changed."""
 
     number: int
     old: Pieces | None
+    spans: list[tuple[int, int]]
+
+
+class _Run(NamedTuple):
+    """A stretch of whole old pieces that spans touch, from `low` of its segment.
+
+    `gaps` of `data` were not read: they are what they were, and come from the base.
+    """
+
     low: int
-    high: int
+    data: memoryview
+    gaps: list[tuple[int, int]]
 
 
 def back_up_disk(
@@ -53,14 +63,15 @@ def back_up_disk(
 ) -> DiskMap:
     """Store a disk and return its map.
 
-    With `base` and `changed` only what encloses the changed extents is read.  With `base` alone the
-    disk is read and compared with the base's chunk ids.  A base of another size is only a hint for
-    deduplication.  `meter` is told the bytes read.
+    With `base` and `changed` only the changed extents are read from the source, or little more:
+    what else a chunk needs comes from the base.  With `base` alone the disk is read and compared
+    with the base's chunk ids.  A base of another size is only a hint for deduplication.  `meter`
+    is told the bytes read.
     """
     if base and base.root.size != source.size:
         base, changed = None, None
     work = _changed(source, base, changed) if base and changed is not None else _all(source, base)
-    looked = _look(source, work, keys, pool, meter)
+    looked = _look(source, work, base, keys, pool, meter)
     segments = ((number, _store(found, writer)) for number, found in looked)
     return rewrite(source.size, base, segments, writer.add_page)
 
@@ -76,13 +87,13 @@ def _all(source: Source, base: MapReader | None) -> Iterator[_Work]:
         old = leaf[number % LEAF_SEGMENTS] if base else None
         if upcoming == number:
             upcoming = next(data, None)
-            yield _Work(number, old, 0, _length(number, source.size))
+            yield _Work(number, old, [(0, _length(number, source.size))])
         elif old and any(piece.ref != HOLE for piece in old):
-            yield _Work(number, old, 0, 0)
+            yield _Work(number, old, [])
 
 
 def _changed(source: Source, base: MapReader, changed: Iterable[Extent]) -> Iterator[_Work]:
-    """The segments that changed extents touch, narrowed to the pieces that enclose them."""
+    """The segments that changed extents touch."""
     leaf_number, leaf = -1, EMPTY_LEAF
     for number, ranges in groupby(_per_segment(changed, source.size), lambda item: item[0]):
         spans = [(low, high) for _, low, high in ranges]
@@ -90,7 +101,7 @@ def _changed(source: Source, base: MapReader, changed: Iterable[Extent]) -> Iter
             leaf_number = number // LEAF_SEGMENTS
             leaf = base.leaf(leaf_number)
         old = leaf[number % LEAF_SEGMENTS]
-        yield _Work(number, old, spans[0][0], spans[-1][1])
+        yield _Work(number, old, spans)
 
 
 def _segments(extents: Iterable[Extent], size: int) -> Iterator[int]:
@@ -113,18 +124,23 @@ def _per_segment(extents: Iterable[Extent], size: int) -> Iterator[tuple[int, in
 
 
 def _look(
-    source: Source, work: Iterable[_Work], keys: Keys, pool: ThreadPoolExecutor, meter: Meter
+    source: Source,
+    work: Iterable[_Work],
+    base: MapReader | None,
+    keys: Keys,
+    pool: ThreadPoolExecutor,
+    meter: Meter,
 ) -> Iterator[tuple[int, list[_Found]]]:
     """Read segments ahead and examine them in the pool; results come in order."""
     queue: deque[tuple[int, Future[list[_Found]]]] = deque()
+    load, allowance = base.load if base else None, _Allowance()
     for item in work:
         length = _length(item.number, source.size)
-        low, high = _enclosing(item)
-        data = memoryview(bytearray(min(high, length) - low))
-        if data:
-            source.read_into(item.number * SEGMENT_BYTES + low, data)
-            meter(len(data))
-        queue.append((item.number, pool.submit(_examine, item, low, data, length, keys)))
+        runs = [
+            _read(source, item, low, high, allowance, meter)
+            for low, high in _enclosing(item, length)
+        ]
+        queue.append((item.number, pool.submit(_examine, item.old, runs, length, keys, load)))
         if len(queue) > _SEGMENTS_AHEAD:
             number, future = queue.popleft()
             yield number, future.result()
@@ -132,39 +148,125 @@ def _look(
         yield number, future.result()
 
 
-def _enclosing(item: _Work) -> tuple[int, int]:
-    """The bytes to read: the changed ones, widened to the old pieces' cuts."""
-    if item.old is None or item.high == 0:
-        return item.low, item.high
-    low, high, at = item.low, item.high, 0
-    for length, _ in item.old:
+def _enclosing(item: _Work, length: int) -> list[tuple[int, int]]:
+    """The spans widened to the cuts of the old pieces, those that meet made one."""
+    found: list[tuple[int, int]] = []
+    for low, high in item.spans:
+        if item.old is not None:
+            low, high = _widened(item.old, low, high)
+        high = min(high, length)
+        if found and low <= found[-1][1]:
+            found[-1] = (found[-1][0], max(high, found[-1][1]))
+        else:
+            found.append((low, high))
+    return found
+
+
+def _widened(old: Pieces, low: int, high: int) -> tuple[int, int]:
+    at, first, last = 0, low, high
+    for length, _ in old:
         end = at + length
-        if at <= item.low < end:
-            low = at
-        if at < item.high <= end:
-            high = end
+        if at <= low < end:
+            first = at
+        if at < high <= end:
+            last = end
         at = end
-    return low, max(high, item.high)
+    return first, last
 
 
-def _examine(item: _Work, low: int, data: memoryview, length: int, keys: Keys) -> list[_Found]:
-    """What a segment consists of now; only `data`, from `low`, was read anew."""
-    if not data:
+class _Allowance:
+    """How much may be read beside what changed: three quarters as much, over the whole disk.
+
+    To read a little more is cheaper than to unpack the group of a chunk.
+    """
+
+    def __init__(self) -> None:
+        self._left = 0
+
+    def covers(self, changed: int, more: int) -> bool:
+        """Whether `more` bytes may be read beside `changed` ones."""
+        self._left += changed * 3 // 4
+        if more > self._left:
+            return False
+        self._left -= more
+        return True
+
+
+def _read(
+    source: Source, item: _Work, low: int, high: int, allowance: _Allowance, meter: Meter
+) -> _Run:
+    """The spans within a run; all of it at once where that is allowed."""
+    data = memoryview(bytearray(high - low))
+    spans = [(max(a, low), min(b, high)) for a, b in item.spans if a < high and b > low]
+    changed = sum(b - a for a, b in spans)
+    if item.old is None or allowance.covers(changed, high - low - changed):
+        spans = [(low, high)]
+    gaps, at = [], low
+    for start, end in spans:
+        if start > at:
+            gaps.append((at - low, start - low))
+        if end > start:
+            source.read_into(item.number * SEGMENT_BYTES + start, data[start - low : end - low])
+            meter(end - start)
+        at = end
+    return _Run(low, data, gaps + ([(at - low, high - low)] if at < high else []))
+
+
+def _examine(
+    old: Pieces | None, runs: list[_Run], length: int, keys: Keys, load: LoadPage | None
+) -> list[_Found]:
+    """What a segment consists of now; outside of the runs it is what it was."""
+    if not runs:
         return [_Found(length, HOLE)]
-    if item.old is None:
-        return list(_cut(data, keys))
+    if old is None:
+        return list(_cut(runs[0].data, keys))
     found: list[_Found] = []
-    at, fresh = 0, low
-    for piece in item.old:
-        end = min(at + piece.length, length)
-        inside = low <= at and end <= low + len(data)
-        if not inside or _same(data[at - low : end - low], piece.ref, keys):
-            found.extend(_cut(data[fresh - low : max(at - low, fresh - low)], keys))
-            found.append(_Found(end - at, piece.ref))
-            fresh = max(end, low)
+    at = 0
+    for run in runs:
+        found += _kept(old, at, run.low)
+        if load:
+            _fill(run, old, load)
+        found += _anew(old, run, keys)
+        at = run.low + len(run.data)
+    found += _kept(old, at, length)
+    return [one for one in found if one.length]
+
+
+def _places(old: Pieces, low: int, high: int) -> Iterator[tuple[int, int, Ref]]:
+    """(from, to, ref) of each old piece that lies within a stretch, cut off at its end."""
+    at = 0
+    for piece in old:
+        end = at + piece.length
+        if low <= at < high:
+            yield at, min(end, high), piece.ref
         at = end
-    found.extend(_cut(data[fresh - low :], keys))
-    return [run for run in found if run.length]
+
+
+def _kept(old: Pieces, low: int, high: int) -> list[_Found]:
+    return [_Found(end - at, ref) for at, end, ref in _places(old, low, high)]
+
+
+def _fill(run: _Run, old: Pieces, load: LoadPage) -> None:
+    """What was not read because it has not changed, from the chunks that hold it."""
+    for at, end, ref in _places(old, run.low, run.low + len(run.data)):
+        start, stop = at - run.low, end - run.low
+        for low, high in run.gaps:
+            first, last = max(low, start), min(high, stop)
+            if first < last and ref != HOLE:
+                run.data[first:last] = load(ref)[first - start : last - start]
+
+
+def _anew(old: Pieces, run: _Run, keys: Keys) -> list[_Found]:
+    """A run: pieces that are the same after all are kept, what lies between is cut anew."""
+    found: list[_Found] = []
+    fresh = 0
+    for at, end, ref in _places(old, run.low, run.low + len(run.data)):
+        start, stop = at - run.low, end - run.low
+        if _same(run.data[start:stop], ref, keys):
+            found.extend(_cut(run.data[fresh:start], keys))
+            found.append(_Found(stop - start, ref))
+            fresh = stop
+    return found + list(_cut(run.data[fresh:], keys))
 
 
 def _same(data: memoryview, ref: Ref, keys: Keys) -> bool:

@@ -23,14 +23,19 @@ from haulback.repository.pages import (
 
 LoadPage = Callable[[Ref], memoryview]
 AddPage = Callable[[bytes], Ref]
+_LEAVES_KEPT = 4
 
 
 class MapReader:
-    """Pages of a stored map, one path kept in memory: flat however large the disk."""
+    """Pages of a stored map, one path kept in memory: flat however large the disk.
+
+    `load` brings any stored chunk or page; threads may share it, not the map.
+    """
 
     def __init__(self, root: DiskMap, load: LoadPage) -> None:
-        self.root, self._load = root, load
+        self.root, self.load = root, load
         self._path: dict[int, tuple[int, list[Ref]]] = {}
+        self._leaves: dict[int, list[Pieces]] = {}
 
     def page(self, depth: int, number: int) -> Ref:
         """The reference of the `number`-th page at `depth` (0 are leaves)."""
@@ -45,16 +50,21 @@ class MapReader:
         if known and known[0] == number:
             return known[1]
         ref = self.page(depth, number)
-        found = [] if ref == HOLE else unpack_inner(self._load(ref))
+        found = [] if ref == HOLE else unpack_inner(self.load(ref))
         children = found + [HOLE] * (FAN_OUT - len(found))
         self._path[depth] = (number, children)
         return children
 
     def leaf(self, number: int) -> list[Pieces]:
-        """The segments of a leaf, padded with EMPTY."""
+        """The segments of a leaf, padded with EMPTY; not to be changed."""
+        if number in self._leaves:
+            return self._leaves[number]
         ref = self.page(0, number)
-        found = [] if ref == HOLE else unpack_leaf(self._load(ref))
-        return found + [EMPTY] * (LEAF_SEGMENTS - len(found))
+        found = [] if ref == HOLE else unpack_leaf(self.load(ref))
+        while len(self._leaves) >= _LEAVES_KEPT:
+            del self._leaves[next(iter(self._leaves))]
+        self._leaves[number] = found + [EMPTY] * (LEAF_SEGMENTS - len(found))
+        return self._leaves[number]
 
     def leaves(self) -> Iterator[tuple[int, list[Pieces]]]:
         """Leaves that are not all zeros, in order; holes are passed over at every level."""

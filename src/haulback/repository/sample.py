@@ -9,26 +9,27 @@ from typing import NamedTuple
 from haulback.drivers.source import Extent, Source
 from haulback.repository.backup import is_zero
 from haulback.repository.cut import SEGMENT_BYTES
-from haulback.repository.keys import Keys
 from haulback.repository.mapping import MapReader
 from haulback.repository.pages import FAN_OUT, HOLE, LEAF_SEGMENTS, Ref
 from haulback.units import KIB
 
 STORED, ANYWHERE = 12, 4  # how many pieces are looked at
-_HOLE_BYTES = 64 * KIB
+_WINDOW = 64 * KIB  # what is read of a piece at most
 
 
 class _Pick(NamedTuple):
+    """A window of a stored piece: where on the disk, and from where in the chunk."""
+
     offset: int
     length: int
     ref: Ref
+    within: int
 
 
 def is_true(
     source: Source,
     base: MapReader,
     changed: Iterable[Extent],
-    keys: Keys,
     random: Random | None = None,
     *,
     stored: int = STORED,
@@ -41,7 +42,7 @@ def is_true(
     chance = random or SystemRandom()
     picks = [pick for _ in range(stored) if (pick := _some_stored(base, chance))]
     picks += [_anything(base, chance) for _ in range(anywhere) if base.root.size]
-    return all(_holds(source, pick, keys) for pick in _untouched(sorted(set(picks)), changed))
+    return all(_holds(source, pick, base) for pick in _untouched(sorted(set(picks)), changed))
 
 
 def _some_stored(base: MapReader, chance: Random) -> _Pick | None:
@@ -53,27 +54,27 @@ def _some_stored(base: MapReader, chance: Random) -> _Pick | None:
         if not full:
             return None
         number = number * FAN_OUT + chance.choice(full)
-    pieces = [
-        pick
-        for i, _ in enumerate(base.leaf(number))
-        for pick in _pieces(base, number * LEAF_SEGMENTS + i)
-        if pick.ref != HOLE
-    ]
-    return chance.choice(pieces) if pieces else None
+    full = [i for i, one in enumerate(base.leaf(number)) if any(p.ref != HOLE for p in one)]
+    if not full:
+        return None
+    segment = number * LEAF_SEGMENTS + chance.choice(full)
+    stored = [pick for pick in _pieces(base, segment, chance) if pick.ref != HOLE]
+    return chance.choice(stored) if stored else None
 
 
 def _anything(base: MapReader, chance: Random) -> _Pick:
     segments = -(-base.root.size // SEGMENT_BYTES)
-    return chance.choice(list(_pieces(base, chance.randrange(segments))))
+    return chance.choice(list(_pieces(base, chance.randrange(segments), chance)))
 
 
-def _pieces(base: MapReader, segment: int) -> Iterator[_Pick]:
-    """The pieces of a segment; of a hole as much as is worth reading."""
+def _pieces(base: MapReader, segment: int, chance: Random) -> Iterator[_Pick]:
+    """A window of each piece of a segment."""
     at = segment * SEGMENT_BYTES
     for length, ref in base.leaf(segment // LEAF_SEGMENTS)[segment % LEAF_SEGMENTS]:
-        within = min(length, base.root.size - at)
-        if within > 0:
-            yield _Pick(at, min(within, _HOLE_BYTES) if ref == HOLE else within, ref)
+        held = min(length, base.root.size - at)
+        if held > 0:
+            within = chance.randrange(-(-held // _WINDOW)) * _WINDOW
+            yield _Pick(at + within, min(held - within, _WINDOW), ref, within)
         at += length
 
 
@@ -88,7 +89,9 @@ def _untouched(picks: list[_Pick], changed: Iterable[Extent]) -> Iterator[_Pick]
             yield pick
 
 
-def _holds(source: Source, pick: _Pick, keys: Keys) -> bool:
+def _holds(source: Source, pick: _Pick, base: MapReader) -> bool:
     data = memoryview(bytearray(pick.length))
     source.read_into(pick.offset, data)
-    return is_zero(data) if pick.ref == HOLE else keys.chunk_id(data) == pick.ref.id
+    if pick.ref == HOLE:
+        return is_zero(data)
+    return data == base.load(pick.ref)[pick.within : pick.within + pick.length]

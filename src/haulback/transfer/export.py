@@ -113,11 +113,7 @@ def _store(
     warn: Callable[[str], None],
 ) -> StoredDisk:
     changed = view.changed if old and old.root.size == view.source.size else None
-    if (
-        old
-        and changed is not None
-        and not sample.is_true(view.source, old, changed, repository.keys)
-    ):
+    if old and changed is not None and not sample.is_true(view.source, old, changed):
         warn(f"{view.disk.name} is read whole: what the platform calls unchanged has changed")
         changed = None
     found = back_up_disk(view.source, writer, repository.keys, pool, old, changed, meter)
