@@ -157,6 +157,11 @@ def _isolated(wanted: Machine, overlays: Mapping[str, Path], room: Path) -> str:
     for element in list(devices):
         if element.tag in _OUTSIDE:
             devices.remove(element)
+    for element in list(root):
+        if element.tag.startswith("{"):  # arguments for QEMU itself could reach anything
+            root.remove(element)
+    for nvram in root.findall("os/nvram"):
+        nvram.text = None  # a fresh one, from the firmware's own template
     for name in ("on_poweroff", "on_reboot", "on_crash"):
         for element in root.findall(name):
             root.remove(element)

@@ -293,17 +293,19 @@ class LibvirtHost:
         swept = []
         for domain in self._host.domains():
             found = _WORK.fullmatch(domain.name)
-            if found and found["attempt"] not in alive:
+            ours = found and f"{self.work}/{domain.name}/" in domain.live()
+            if found and ours and found["attempt"] not in alive:
                 domain.stop()
                 swept.append(domain.name)
         return swept
 
     def _sweep_jobs(self, alive: Set[str]) -> list[str]:
-        """Backup jobs whose reader died."""
+        """Backup jobs whose reader died; those of another installation are none of ours."""
         swept = []
         for domain in self._host.domains():
-            found = _SOCKET.search(domain.backup() or "") if domain.is_active else None
-            if found and found["attempt"] not in alive:
+            text = domain.backup() or "" if domain.is_active else ""
+            found = _SOCKET.search(text)
+            if found and f"{self.work}{found[0]}" in text and found["attempt"] not in alive:
                 domain.end_backup()
                 swept.append(f"haulback-{found['attempt']}")
         return swept
