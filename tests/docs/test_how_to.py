@@ -62,6 +62,11 @@ def test_the_kind_in_the_how_to_is_planned_prepared_and_run(
     home.close()
 
 
+def test_the_bench_in_the_how_to_passes_the_suite():
+    [source] = blocks(DOCS / "howto" / "add-a-driver.md", "python")
+    exec(source, {})
+
+
 def test_the_machine_in_the_quickstart_is_a_machine():
     [text] = blocks(DOCS / "quickstart.md", "json")
     assert definition.decode(text.encode()).name == "web"
