@@ -243,10 +243,15 @@ def test_a_running_machine_is_neither_replaced_nor_removed(running: RunningBench
     inner, wanted = running.hypervisor.inner, running.hypervisor.machine(uuid)
     with pytest.raises(SourceChanged, match="stop it"):
         inner.remove(uuid)
+    with pytest.raises(SourceChanged, match="stop it"):
+        inner.create(wanted, "a1", overwrite=True)
+    running.hypervisor.asleep()
     with inner.create(wanted, "a1", overwrite=True) as new:
         new.sink("vda").write_at(0, b"new")
+        running.hypervisor.wake(uuid)  # somebody starts it meanwhile
         with pytest.raises(SourceChanged, match="stop it"):
             new.commit()
+    wanted = running.hypervisor.machine(uuid)
     assert running.hypervisor.machine(uuid) == wanted
     assert inner.sweep(set()) == []
 

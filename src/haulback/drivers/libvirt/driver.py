@@ -180,6 +180,8 @@ class LibvirtHost:
     def create(self, wanted: Machine, attempt: str, *, overwrite: bool = False) -> making.NewDomain:
         self.check()
         making.check_wanted(wanted)
+        if overwrite and (old := _replaced(self._host.domains(), wanted)):
+            _refuse_if_running(old)  # now, and not only once everything is copied
         name = f"{_UNSAFE.sub('_', wanted.name)[:100]}-{new_guid()[:8]}"
         room = self.storage / f"{name}.haulback-{_checked(attempt)}"
 
@@ -213,8 +215,7 @@ class LibvirtHost:
         self, old: Domain, wanted: Machine, paths: Mapping[str, Path], attempt: str
     ) -> Machine:
         """The same machine on new disks; the old ones go once nothing refers to them."""
-        if old.is_active:
-            raise SourceChanged(f"{old.name} runs; stop it, and it can be replaced")
+        _refuse_if_running(old)
         note = self._note(attempt, old)
         for name in old.checkpoints():
             old.delete_checkpoint(name, only_forget=True)
@@ -245,8 +246,7 @@ class LibvirtHost:
                 domain = self._host.domain(uuid)
             except NotFound:
                 return
-            if domain.is_active:
-                raise SourceChanged(f"{domain.name} runs; stop it, and it can be removed")
+            _refuse_if_running(domain)
             note = self._note(new_guid(), domain)
             domain.undefine()
             self._carry_out(note)
@@ -341,6 +341,11 @@ def _replaced(domains: list[Domain], wanted: Machine) -> Domain | None:
     same = [one for one in domains if wanted.uuid and one.uuid == wanted.uuid.lower()]
     same = same or [one for one in domains if one.name == wanted.name]
     return same[0] if same else None
+
+
+def _refuse_if_running(domain: Domain) -> None:
+    if domain.is_active:
+        raise SourceChanged(f"{domain.name} runs; stop it, and it can be replaced or removed")
 
 
 def _open(volumes: list[Volume]) -> list[Image]:
