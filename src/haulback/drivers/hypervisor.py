@@ -24,13 +24,25 @@ class Disk(NamedTuple):
     was: str = ""
 
 
+class Card(NamedTuple):
+    """How the `number`-th network card (from 0) of a new machine is to be; "" as it was."""
+
+    number: int
+    network: str = ""
+    mac: str = ""
+
+
 class Machine(NamedTuple):
-    """A virtual machine; `definition` is the platform's own, JSON-like, kept with the backup."""
+    """A virtual machine; `definition` is the platform's own, JSON-like, kept with the backup.
+
+    `cards` are what a new machine's network cards are to be like.
+    """
 
     uuid: str
     name: str
     disks: tuple[Disk, ...]
     definition: dict[str, Any]
+    cards: tuple[Card, ...] = ()
 
 
 class Problem(NamedTuple):

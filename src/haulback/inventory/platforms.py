@@ -18,11 +18,12 @@ class Platform(NamedTuple):
     label: str
     words: str
     power_on: bool = False
+    networks: bool = False
 
 
 PLATFORMS = {
     "image-folder": Platform("IMAGE_FOLDER", "a folder of images"),
-    _LIBVIRT: Platform("KVM", "libvirt", power_on=True),
+    _LIBVIRT: Platform("KVM", "libvirt", power_on=True, networks=True),
 }
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
 
+from haulback.drivers.hypervisor import Card
 from haulback.errors import Malformed, NotFound
 from haulback.ids import new_guid
+from haulback.inventory.cards import cards_of
 from haulback.inventory.disks import file_guid
 from haulback.inventory.platforms import PLATFORMS
 from haulback.inventory.records import (
@@ -27,6 +30,7 @@ from haulback.tasks.states import Allocation, State
 from haulback.transfer.bring_back import Target, import_machine
 from haulback.wire import Named, Ref, label
 
+_MAC = re.compile(r"[0-9a-f][02468ace](:[0-9a-f]{2}){5}")  # of one card, not of a group
 MARK = "haulbackTask"  # in the definition of what an IMPORT made, so that it is made once
 
 
@@ -92,6 +96,14 @@ class Request(msgspec.Struct):
     windowEnd: int | None = None
 
 
+class CardWish(msgspec.Struct):
+    """How a network card, by its number, is to be; "" as it was."""
+
+    number: int
+    network: str = ""
+    mac: str = ""
+
+
 class Order(msgspec.Struct):
     """What to make of which backup; an empty `name` keeps its own.
 
@@ -108,6 +120,7 @@ class Order(msgspec.Struct):
     skip: list[str] = []
     rename: dict[str, str] = {}
     power_on: bool = False
+    cards: list[CardWish] = []
 
 
 def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
@@ -140,6 +153,7 @@ def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
         "powerOnAfterRestore": bool(request.powerOnAfterRestore),
         "restoredDiskAllocationFormat": form.value,
         **_disks(request, backup),
+        **_cards(request, backup, catalogue),
     }
     ask = msgspec.structs.replace(ask, project=job.project or (request.tenantId or "")[:80] or None)
     first = planning.task("RESTORE", "restore", ask, request, refs=refs, params=common, pinned=node)
@@ -178,7 +192,8 @@ def _hypervisor(request: Request, catalogue: Catalogue) -> Hypervisor:
 def _honoured(request: Request, to: Hypervisor, catalogue: Catalogue) -> None:
     """Raises Malformed for what the platform cannot do; nothing that matters is passed over."""
     platform = PLATFORMS[to.driver]
-    fields = ["restoreProject", "restoreVmFlavor", "restoredNetworks"]
+    fields = ["restoreProject", "restoreVmFlavor"]
+    fields += [] if platform.networks else ["restoredNetworks"]
     fields += [] if platform.power_on else ["powerOnAfterRestore"]
     planning.refuse(request, platform.words, *fields)
     planning.refuse(request.dataCenter, platform.words, "name", within="dataCenter.")
@@ -244,6 +259,26 @@ def _disks(request: Request, backup: Backup) -> dict[str, Any]:
     return {"skip": skip, "rename": rename} | ({"taskFiles": files} if files else {})
 
 
+def _cards(request: Request, backup: Backup, catalogue: Catalogue) -> dict[str, Any]:
+    """Which network each card is put into, and under which address, by `restoredNetworks`."""
+    known = {card.guid: card.number for card in cards_of(backup.guid, backup.definition)}
+    found = []
+    for i, one in enumerate(request.restoredNetworks or []):
+        field = f"restoredNetworks[{i}]"
+        number = known.get(one.networkInterfaceCard.guid)
+        if number is None:
+            guid = one.networkInterfaceCard.guid
+            raise NotFound(f"{field}.networkInterfaceCard: the backup has none {guid}", field=field)
+        if one.securityGroups:
+            raise Malformed(f"{field}.securityGroups: there are none here", field=field)
+        network = catalogue.record("network", one.network.guid).name if one.network else ""
+        mac = (one.macAddress or "").lower() if one.macAddressSpecified else ""
+        if one.macAddressSpecified and not _MAC.fullmatch(mac):
+            raise Malformed(f"{field}.macAddress: like 52:54:00:12:34:56", field=field)
+        found.append({"number": number, "network": network, "mac": mac})
+    return {"cards": found} if found else {}
+
+
 def _name(request: Request, catalogue: Catalogue) -> str:
     """The name wanted, or that of the machine a client wants to have replaced."""
     target = request.dstProtectedEntity
@@ -274,6 +309,7 @@ def prepare(task: Task, catalogue: Catalogue) -> Order:
         params.get("skip", []),
         params.get("rename", {}),
         bool(params.get("powerOnAfterRestore")),
+        msgspec.convert(params.get("cards", []), list[CardWish]),
     )
 
 
@@ -300,6 +336,7 @@ def run(job: Job) -> Results:
                 allocate=order.allocate,
                 skip=frozenset(order.skip),
                 rename=order.rename,
+                cards=tuple(Card(one.number, one.network, one.mac) for one in order.cards),
             ),
             job.pool,
             job.meter,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Set
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-from haulback.drivers.hypervisor import Disk, Hypervisor, Machine
+from haulback.drivers.hypervisor import Card, Disk, Hypervisor, Machine
 from haulback.repository.backup import Meter, unmetered
 from haulback.repository.repository import Repository
 from haulback.repository.restore import restore_disk
@@ -17,7 +17,7 @@ class Target(NamedTuple):
 
     `format` is the platform's word for how to store every disk; None keeps each disk's own.
     `allocate` reserves the space of every disk; `skip` are names of disks to leave out, `rename`
-    gives others a new name.
+    gives others a new name; `cards` say how network cards are to be.
     """
 
     uuid: str = ""
@@ -27,6 +27,7 @@ class Target(NamedTuple):
     allocate: bool = False
     skip: Set[str] = frozenset()
     rename: Mapping[str, str] = {}
+    cards: tuple[Card, ...] = ()
 
 
 def import_machine(
@@ -55,7 +56,8 @@ def import_machine(
     )
     uuid = target.uuid or str(manifest.definition.get("uuid", ""))
     definition = {**manifest.definition, **(marks or {})}
-    wanted = Machine(uuid, target.name or manifest.entity_name, disks, definition)
+    name = target.name or manifest.entity_name
+    wanted = Machine(uuid, name, disks, definition, target.cards)
     reader = repository.reader()
     with hypervisor.create(wanted, attempt, overwrite=target.overwrite) as new:
         for stored in chosen:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from haulback.drivers.hypervisor import Disk, Machine
+from haulback.drivers.hypervisor import Card, Disk, Machine
 from haulback.drivers.libvirt import domain as xml
 from haulback.drivers.libvirt.boot import _isolated
 from haulback.drivers.libvirt.picture import png
@@ -53,6 +53,17 @@ def test_a_copy_has_its_own_name_disks_and_addresses(fresh: bool):
     assert root.find("devices/emulator") is None
     assert root.find("devices/disk[@device='cdrom']/source") is None
     assert (root.find("devices/interface/mac") is None) == fresh
+
+
+def test_a_network_card_goes_where_it_is_wanted():
+    cards = (Card(0, "lab", "52:54:00:aa:bb:cc"),)
+    root = xml.parse(xml.compose(wanted()._replace(cards=cards), PLACES, "qemu", fresh=True))
+    [card] = root.findall("devices/interface")
+    assert card.get("type") == "network"
+    assert [one.get("network") for one in card.findall("source")] == ["lab"]
+    assert [one.get("address") for one in card.findall("mac")] == ["52:54:00:aa:bb:cc"]
+    with pytest.raises(Malformed, match="no network card 1"):
+        xml.compose(wanted()._replace(cards=(Card(1, "lab"),)), PLACES, "qemu", fresh=True)
 
 
 def test_a_disk_that_is_left_out_is_gone_and_one_that_is_renamed_keeps_its_device():

@@ -9,7 +9,7 @@ from xml.etree import ElementTree as ET
 
 import msgspec
 
-from haulback.drivers.hypervisor import Disk, Machine
+from haulback.drivers.hypervisor import Card, Disk, Machine
 from haulback.errors import Malformed, Unsupported
 
 LARGEST = 4 * 1024 * 1024
@@ -119,6 +119,8 @@ def compose(wanted: Machine, places: Mapping[str, Path], kind: str, *, fresh: bo
     if fresh:
         for interface in devices.findall("interface"):
             _drop(interface, "mac")
+    for card in wanted.cards:
+        _connect(devices, card)
     _empty_drives(devices)
     names = _place(root, devices, wanted, places)
     more = {k: v for k, v in wanted.definition.items() if k not in (XML, "uuid", "name", "disks")}
@@ -166,6 +168,22 @@ def _lies(element: ET.Element, disk: Disk, path: Path) -> None:
         element.insert(0, driver)
     driver.set("type", disk.format)
     element.insert(1, ET.Element("source", {"file": str(path)}))
+
+
+def _connect(devices: ET.Element, card: Card) -> None:
+    """Put a network card where it is wanted, and under which address."""
+    interfaces = devices.findall("interface")
+    if card.number >= len(interfaces):
+        raise Malformed(f"the machine has no network card {card.number}")
+    interface = interfaces[card.number]
+    if card.network:
+        for name in ("source", "virtualport", "portForwarding", "backend"):
+            _drop(interface, name)
+        interface.set("type", "network")
+        ET.SubElement(interface, "source", {"network": card.network})
+    if card.mac:
+        _drop(interface, "mac")
+        ET.SubElement(interface, "mac", {"address": card.mac})
 
 
 def _empty_drives(devices: ET.Element) -> None:

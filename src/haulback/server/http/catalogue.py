@@ -8,6 +8,7 @@ import msgspec
 import sqlalchemy as sa
 
 from haulback.errors import Conflict, Malformed, NotFound
+from haulback.inventory.cards import cards_of
 from haulback.inventory.disks import disk_guid, file_guid
 from haulback.inventory.records import Backup
 from haulback.inventory.requests import FlagValue, Hint, Marks, TextValue
@@ -252,7 +253,15 @@ def _backup(one: Backup, known: SqlCatalogue) -> BackupRecord:
         taskTimeStats=one.times,
         taskDurationTime=ran or None,
         iscsiMountable=False,
-        networkInterfaceCards=[],
+        networkInterfaceCards=[
+            {
+                "guid": card.guid,
+                "name": f"card {card.number}",
+                "macAddress": card.mac,
+                "network": card.network,
+            }
+            for card in cards_of(one.guid, one.definition)
+        ],
         archiveExpire=one.keep_until,
         level=label(one.level),
         consistency=label(one.consistency) if one.consistency else None,
