@@ -20,10 +20,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.guests import libvirt_qemu
-from tests.hosts import LibvirtLab, lab
+from tests.hosts import libvirt_qemu
 from tests.programs import Site
 
+from haulback.testing.libvirt_lab import LibvirtLab, lab
 from haulback.units import GIB, KIB, MIB
 
 XML = """<domain type='qemu'><name>{name}</name><uuid>{uuid}</uuid><memory unit='MiB'>64</memory>

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from haulback.client.api import Api
+from tests.hosts import needs_guest, needs_libvirt
 
 RUN = "from haulback.cli.main import main; import sys; sys.argv[0] = 'haulback'; main()"
 
@@ -86,3 +87,13 @@ def test_a_folder_that_exists_is_refused(tmp_path: Path) -> None:
     done = demo("--data", str(tmp_path))
     assert done.returncode == 2
     assert "exists already" in done.stderr
+
+
+@needs_libvirt
+@needs_guest
+def test_a_guest_that_dies_boots_again(tmp_path: Path) -> None:
+    done = demo("--running", "--data", str(tmp_path / "new"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "identical" in done.stdout
+    assert "consistency APPLICATION" in done.stdout
+    assert "proved: BOOTED, signed well" in done.stdout

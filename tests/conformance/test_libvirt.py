@@ -7,7 +7,6 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any
 
 import pytest
 
@@ -16,11 +15,11 @@ from haulback.drivers.libvirt.driver import LibvirtHost
 from haulback.drivers.source import Extent
 from haulback.errors import HaulbackError, SourceChanged
 from haulback.testing.hypervisors import CHECKS, read
+from haulback.testing.libvirt_lab import LibvirtLab, lab
 from haulback.units import MIB
-from tests.hosts import LibvirtLab, lab, needs_libvirt
+from tests.hosts import libvirt_qemu, needs_libvirt
 from tests.images import qemu_img, qemu_io
 
-libvirt_qemu: Any = pytest.importorskip("libvirt_qemu")
 pytestmark = needs_libvirt
 
 

@@ -27,11 +27,11 @@ from haulback.repository.keys import Secret
 from haulback.repository.repository import Repository
 from haulback.repository.restore import restore_disk
 from haulback.server.serve import key_of
-from tests.hosts import LibvirtLab, lab, needs_libvirt
+from haulback.testing.libvirt_lab import LibvirtLab, lab
+from tests.hosts import libvirt_qemu, needs_libvirt
 from tests.images import qemu_img
 from tests.programs import Site
 
-libvirt_qemu: Any = pytest.importorskip("libvirt_qemu")
 pytestmark = needs_libvirt
 KILLS = int(os.environ.get("HAULBACK_KILLS_RUNNING", "8"))
 SIZE = 16 << 20

@@ -16,8 +16,9 @@ import pytest
 from haulback.drivers.libvirt.driver import LibvirtHost
 from haulback.drivers.libvirt.edge import Host
 from haulback.drivers.libvirt.thaw import Frozen
-from tests.guests import Guest, libvirt_qemu, needs_guest
-from tests.hosts import LibvirtLab, lab, needs_libvirt
+from haulback.testing.guest import Guest
+from haulback.testing.libvirt_lab import LibvirtLab, lab
+from tests.hosts import libvirt_qemu, needs_guest, needs_libvirt
 from tests.programs import Site
 
 pytestmark = [needs_libvirt, needs_guest]

@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from haulback import units
+from haulback.cli import demo_running
 from haulback.cli.watch import follow
 from haulback.client.client import Client
 from haulback.clock import SystemClock
@@ -56,11 +57,15 @@ def demo(
     data: Annotated[Path | None, Parameter(help="Keep everything below this new folder.")] = None,
     megabytes: Annotated[int, Parameter(help="How much real data the machine holds.")] = 400,
     once: Annotated[bool, Parameter(negative="", help="Leave nothing behind.")] = False,
+    running: Annotated[bool, Parameter(negative="", help="With a guest that runs.")] = False,
 ) -> None:
     """Exits with 0 only if the machine that came back is identical, byte for byte.
 
-    Without --once the server goes on running, to look around.
+    Without --once the server goes on running, to look around.  --running boots a guest under a
+    libvirt of its own, as root, and leaves nothing behind.
     """
+    if running:
+        demo_running.check()
     if megabytes < 1:
         raise Malformed("--megabytes: at least 1")
     if data and once:
@@ -72,12 +77,15 @@ def demo(
     server = _Server(folder.absolute())
     keep = False
     try:
-        _Demo(folder.absolute(), megabytes, server).run()
-        keep = not once
+        if running:
+            demo_running.run(folder.absolute(), server.start())
+        else:
+            _Demo(folder.absolute(), megabytes, server).run()
+        keep = not once and not running
     finally:
         if not keep:
             server.stop()
-        if once:
+        if once or (running and not data):
             shutil.rmtree(folder)
     if keep:
         server.leave()

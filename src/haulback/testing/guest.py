@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import subprocess
 import time
 import uuid
 from pathlib import Path
 from typing import Any
 
-import pytest
+from haulback.testing.libvirt_lab import LibvirtLab
 
-from tests.hosts import LibvirtLab
-
-libvirt_qemu: Any = pytest.importorskip("libvirt_qemu")
-_PARTS = Path(__file__).parent.parent / ".guest"
-needs_guest = pytest.mark.skipif(
-    not (_PARTS / "initrd").exists(), reason="no guest to boot; scripts/guest builds it"
-)
+try:
+    import libvirt
+    import libvirt_qemu
+except ImportError:
+    libvirt = libvirt_qemu = None
+PARTS = Path(os.environ.get("HAULBACK_GUEST", ".guest")).absolute()
 _XML = """<domain type='qemu'><name>{name}</name><uuid>{uuid}</uuid>
 <memory unit='MiB'>192</memory><vcpu>1</vcpu>
 <os><type arch='x86_64' machine='q35'>hvm</type><kernel>{parts}/vmlinuz</kernel>
@@ -30,6 +30,12 @@ _XML = """<domain type='qemu'><name>{name}</name><uuid>{uuid}</uuid>
 <memballoon model='none'/></devices></domain>"""
 _DISK = """<disk type='file' device='disk'><driver name='qemu' type='{format}'/>
 <source file='{path}'/><target dev='{device}' bus='virtio'/></disk>"""
+
+
+def missing() -> str | None:
+    """What is not there of the guest; None when it can be booted."""
+    there = (PARTS / "vmlinuz").exists() and (PARTS / "initrd").exists()
+    return None if there else f"a guest in {PARTS} (scripts/guest builds it)"
 
 
 class Guest:
@@ -49,20 +55,20 @@ class Guest:
         images += [self._image(f"vd{'bcdef'[number]}", "16M") for number in range(extra)]
         self.host.connection.defineXML(
             _XML.format(
-                name=self.name, uuid=self.uuid, parts=_PARTS, log=self.log, disks="".join(images)
+                name=self.name, uuid=self.uuid, parts=PARTS, log=self.log, disks="".join(images)
             )
         )
 
     def _image(self, device: str, size: str, hello: str = "") -> str:
         path = self.host.storage / f"{self.name}-{device}.qcow2"
         raw = path.with_suffix(".raw")
-        subprocess.run(["truncate", "-s", size, raw], check=True)
+        subprocess.run(["truncate", "-s", size, str(raw)], check=True)
         if hello:
             seed = self.host.folder / "seed"
             seed.mkdir(exist_ok=True)
             (seed / "hello").write_text(f"{hello}\n")
             subprocess.run(["mke2fs", "-q", "-t", "ext4", "-d", seed, raw], check=True)
-        convert = ["qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, path]
+        convert = ["qemu-img", "convert", "-f", "raw", "-O", "qcow2", str(raw), str(path)]
         subprocess.run(convert, check=True)
         raw.unlink()
         return _DISK.format(format="qcow2", path=path, device=device)
@@ -100,8 +106,6 @@ class Guest:
         return said
 
     def _agent(self, command: dict[str, Any]) -> dict[str, Any] | None:
-        import libvirt
-
         try:
             text = libvirt_qemu.qemuAgentCommand(self.domain, json.dumps(command), 10, 0)
         except libvirt.libvirtError:

@@ -1,0 +1,94 @@
+"""`haulback demo --running`: a guest is backed up while it writes, dies, and boots again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from rich.console import Console
+
+from haulback.cli.watch import follow
+from haulback.client.client import Client
+from haulback.errors import Damaged, Unsupported
+from haulback.inventory.requests import NewHypervisor
+from haulback.kinds import export, import_machine, prove
+from haulback.tasks.states import BackupType
+from haulback.testing import guest as guests
+from haulback.testing import libvirt_lab
+from haulback.testing.guest import Guest
+from haulback.wire import Ref
+
+_WRITES = "while :; do dd if=/dev/urandom of=/mnt/busy bs=64k count=16; sync; done >/dev/null 2>&1"
+
+
+class _Known(NamedTuple):
+    """Guids of what the server knows."""
+
+    hypervisor: str
+    machine: str
+
+
+def check() -> None:
+    """Raises Unsupported, naming what this machine lacks."""
+    if lack := libvirt_lab.missing() or guests.missing():
+        raise Unsupported(f"--running boots a guest under a libvirt of its own: it needs {lack}")
+
+
+def run(folder: Path, client: Client) -> None:
+    """The story.  Raises Damaged when the guest that came back is another one."""
+    say = Console(highlight=False)
+    say.print("[bold]Haulback demo[/]: a guest is backed up while it writes, dies, boots again")
+    with libvirt_lab.lab(folder / "libvirt") as host:
+        guest = Guest(host, "demo")
+        guest.make(hello="I am the guest of the demo")
+        guest.start()
+        say.print(f"  the guest is up: {guest.console().split('GUEST-READY')[0].strip()}")
+        known = _register(host, client, say)
+        guest.run("dd if=/dev/urandom of=/mnt/a bs=1M count=12 2>/dev/null; sync")
+        _back_up(known, BackupType.FULL, client, say)
+        guest.run("dd if=/dev/urandom of=/mnt/b bs=64k count=8 2>/dev/null; sync")
+        guest.run(f"{_WRITES} &")
+        lost = guest.run("sha256sum /mnt/a /mnt/b")
+        backup = _back_up(known, BackupType.INCREMENTAL, client, say)
+        _prove(backup, client, say)
+        guest.dies()
+        say.print("  the guest is dead, and its disks with it")
+        request = import_machine.Request(
+            backup=Ref(backup), hypervisor=Ref(known.hypervisor), powerOnAfterRestore=True
+        )
+        follow(client, client.tasks.restore_and_import(request).guid, say)
+        again = Guest(host, "demo", guest.uuid)
+        words = again.wait_ready().split("GUEST-READY")[0].strip()
+        say.print(f"  it boots again: {words}")
+        back = again.run("sha256sum /mnt/a /mnt/b")
+    say.print(f"  lost\n{lost}  came back\n{back}", end="")
+    if back != lost:
+        raise Damaged("the guest that came back differs from the one that died")
+    say.print("[bold green]identical[/]: every byte came back, and it runs")
+
+
+def _register(host: libvirt_lab.LibvirtLab, client: Client, say: Console) -> _Known:
+    place = NewHypervisor(name="libvirt", url=host.uri, path=str(host.storage))
+    added = client.hypervisors.add(place)
+    assert added.task
+    follow(client, added.task.guid, say)
+    [machine] = client.machines.all()
+    return _Known(added.guid, machine.guid)
+
+
+def _back_up(known: _Known, kind: BackupType, client: Client, say: Console) -> str:
+    request = export.Request(protectedEntities=[Ref(known.machine)], backupType=kind)
+    [task] = client.tasks.export(request)
+    follow(client, task.guid, say)
+    assert task.backup
+    found = client.backups.get(task.backup.guid)
+    how = found.consistency.name if found.consistency else "unknown"
+    say.print(f"  {found.type.name.lower()} backup of the running guest, consistency {how}")
+    return found.guid
+
+
+def _prove(backup: str, client: Client, say: Console) -> None:
+    task = client.tasks.prove(prove.Request(Ref(backup), script="ls /mnt/a /mnt/b"))
+    follow(client, task.guid, say)
+    proof = client.backups.proof(backup)
+    say.print(f"  proved: {proof.level.name}, signed {'well' if proof.valid else 'BADLY'}")
