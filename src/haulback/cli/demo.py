@@ -78,7 +78,7 @@ def demo(
     keep = False
     try:
         if running:
-            demo_running.run(folder.absolute(), server.start())
+            demo_running.run(server.start())
         else:
             _Demo(folder.absolute(), megabytes, server).run()
         keep = not once and not running

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,11 +35,16 @@ def check() -> None:
         raise Unsupported(f"--running boots a guest under a libvirt of its own: it needs {lack}")
 
 
-def run(folder: Path, client: Client) -> None:
+def run(client: Client) -> None:
     """The story.  Raises Damaged when the guest that came back is another one."""
-    say = Console(highlight=False)
+    # Not below --data: sockets have to have short paths.
+    with tempfile.TemporaryDirectory(prefix="haulback-lab-") as folder:
+        _run(Path(folder), client, Console(highlight=False))
+
+
+def _run(folder: Path, client: Client, say: Console) -> None:
     say.print("[bold]Haulback demo[/]: a guest is backed up while it writes, dies, boots again")
-    with libvirt_lab.lab(folder / "libvirt") as host:
+    with libvirt_lab.lab(folder / "host") as host:
         guest = Guest(host, "demo")
         guest.make(hello="I am the guest of the demo")
         guest.start()

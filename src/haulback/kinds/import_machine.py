@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import re
-from typing import Any
-
 import msgspec
 
 from haulback.drivers.hypervisor import Card
 from haulback.errors import Malformed, NotFound
 from haulback.ids import new_guid
-from haulback.inventory.cards import cards_of
-from haulback.inventory.disks import file_guid
 from haulback.inventory.platforms import PLATFORMS
 from haulback.inventory.records import (
     Backup,
@@ -23,6 +18,7 @@ from haulback.inventory.records import (
     Ledger,
 )
 from haulback.kinds import planning
+from haulback.kinds.parts import RestoredNetwork, TaskFile, cards_wanted, disks_of
 from haulback.kinds.restore import LocationRef, chosen, new_job, references
 from haulback.kinds.seam import Ask, Job, Kind, Results, Submission
 from haulback.tasks.record import Plan, Task
@@ -30,7 +26,6 @@ from haulback.tasks.states import Allocation, State
 from haulback.transfer.bring_back import Target, import_machine
 from haulback.wire import Named, Ref, label
 
-_MAC = re.compile(r"[0-9a-f][02468ace](:[0-9a-f]{2}){5}")  # of one card, not of a group
 MARK = "haulbackTask"  # in the definition of what an IMPORT made, so that it is made once
 
 
@@ -44,29 +39,6 @@ class BaseImage(msgspec.Struct):
     """The image a machine is made from; portals send an empty one."""
 
     uuid: str | None = None
-
-
-class TaskFile(msgspec.Struct):
-    """What to do with one file of the backup."""
-
-    backupFile: Ref
-    path: str | None = None
-    diskName: str | None = None
-    storageId: str | None = None
-    excludedFromRestore: bool | None = None
-    originalDiskGuid: str | None = None
-    config: str | None = None
-    markedForRestore: bool | None = None
-
-
-class RestoredNetwork(msgspec.Struct):
-    """Where one network card of the backup goes."""
-
-    networkInterfaceCard: Ref
-    network: Ref | None = None
-    securityGroups: list[str] | None = None
-    macAddress: str | None = None
-    macAddressSpecified: bool | None = None
 
 
 class Request(msgspec.Struct):
@@ -152,8 +124,8 @@ def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
         "restoreStorageId": request.restoreStorageId or None,
         "powerOnAfterRestore": bool(request.powerOnAfterRestore),
         "restoredDiskAllocationFormat": form.value,
-        **_disks(request, backup),
-        **_cards(request, backup, catalogue),
+        **disks_of(request.taskFiles, backup),
+        **cards_wanted(request.restoredNetworks, backup, catalogue),
     }
     ask = msgspec.structs.replace(ask, project=job.project or (request.tenantId or "")[:80] or None)
     first = planning.task("RESTORE", "restore", ask, request, refs=refs, params=common, pinned=node)
@@ -235,48 +207,6 @@ def _replaced(
     if name in ("", own.name) and own.hypervisor == to.guid and own.present:
         return own
     return catalogue.machine_named(to.guid, name or own.name)
-
-
-def _disks(request: Request, backup: Backup) -> dict[str, Any]:
-    """Which disks to leave out and how to call the others, by `taskFiles`."""
-    known = {file_guid(backup.guid, one["name"]): str(one["name"]) for one in backup.files}
-    skip, rename = [], {}
-    for i, file in enumerate(request.taskFiles or []):
-        field = f"taskFiles[{i}].backupFile"
-        disk = known.get(file.backupFile.guid)
-        if disk is None:
-            raise NotFound(f"{field}: the backup has no file {file.backupFile.guid}", field=field)
-        if file.excludedFromRestore or file.markedForRestore is False:
-            skip.append(disk)
-        elif file.diskName and file.diskName != disk:
-            rename[disk] = file.diskName
-    if known and len(set(skip)) == len(known):
-        raise Malformed("taskFiles: every disk is excluded; leave one", field="taskFiles")
-    names = [rename.get(disk, disk) for disk in known.values() if disk not in skip]
-    if len(set(names)) != len(names) or any(len(n) > 200 or not n.isprintable() for n in names):
-        raise Malformed("taskFiles: each disk needs a printable name of its own", field="taskFiles")
-    files = msgspec.to_builtins(request.taskFiles or [])
-    return {"skip": skip, "rename": rename} | ({"taskFiles": files} if files else {})
-
-
-def _cards(request: Request, backup: Backup, catalogue: Catalogue) -> dict[str, Any]:
-    """Which network each card is put into, and under which address, by `restoredNetworks`."""
-    known = {card.guid: card.number for card in cards_of(backup.guid, backup.definition)}
-    found = []
-    for i, one in enumerate(request.restoredNetworks or []):
-        field = f"restoredNetworks[{i}]"
-        number = known.get(one.networkInterfaceCard.guid)
-        if number is None:
-            guid = one.networkInterfaceCard.guid
-            raise NotFound(f"{field}.networkInterfaceCard: the backup has none {guid}", field=field)
-        if one.securityGroups:
-            raise Malformed(f"{field}.securityGroups: there are none here", field=field)
-        network = catalogue.record("network", one.network.guid).name if one.network else ""
-        mac = (one.macAddress or "").lower() if one.macAddressSpecified else ""
-        if one.macAddressSpecified and not _MAC.fullmatch(mac):
-            raise Malformed(f"{field}.macAddress: like 52:54:00:12:34:56", field=field)
-        found.append({"number": number, "network": network, "mac": mac})
-    return {"cards": found} if found else {}
 
 
 def _name(request: Request, catalogue: Catalogue) -> str:

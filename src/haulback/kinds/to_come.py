@@ -13,7 +13,7 @@ import msgspec
 from haulback.errors import KindUnavailable, Malformed
 from haulback.inventory.records import Catalogue
 from haulback.kinds import planning
-from haulback.kinds.import_machine import RestoredNetwork, TaskFile
+from haulback.kinds.parts import RestoredNetwork, TaskFile
 from haulback.kinds.restore import LocationRef, chosen
 from haulback.kinds.seam import Ask, Submission
 from haulback.tasks.record import Plan

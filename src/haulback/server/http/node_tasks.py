@@ -8,7 +8,7 @@ import msgspec
 
 from haulback.errors import Forbidden, KindUnavailable, Malformed
 from haulback.ids import guid_of
-from haulback.kinds.import_machine import TaskFile
+from haulback.kinds.parts import TaskFile
 from haulback.server import deliveries, movers, people
 from haulback.server.deliveries import FullInventory, OneInventory
 from haulback.server.http import queries, views
