@@ -24,6 +24,8 @@ from tests.contract.scene import Scene, watch
 from tests.contract.test_client import (
     CONTRACT,
     OTHERS,
+    a_destination,
+    a_hypervisor,
     a_plan,
     hypervisor_seen,
     known_paths,
@@ -46,8 +48,15 @@ def scene(served: Served) -> Iterator[Scene]:
 
 
 def words(s: Scene, line: str, folder: Path) -> list[str]:
-    """A line of the page with real things in place of its capital words."""
-    return [_real(s, word, folder) if word.isupper() else word for word in shlex.split(line)]
+    """A line of the page with real things in place of its capital words.
+
+    What a command removes is made for it: the others still need theirs.
+    """
+    spare = {"destination rm": a_destination, "hypervisor rm": a_hypervisor}
+    said = shlex.split(line)
+    if make := spare.get(" ".join(said[:2])):
+        return [*said[:2], make(s)]
+    return [_real(s, word, folder) if word.isupper() else word for word in said]
 
 
 def _real(s: Scene, word: str, folder: Path) -> str:
