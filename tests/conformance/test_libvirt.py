@@ -12,6 +12,7 @@ import pytest
 
 from haulback.drivers.hypervisor import Disk, Machine
 from haulback.drivers.libvirt.driver import LibvirtHost
+from haulback.drivers.libvirt.making import UNFINISHED
 from haulback.drivers.source import Extent
 from haulback.errors import HaulbackError, SourceChanged
 from haulback.testing.hypervisors import CHECKS, read
@@ -267,3 +268,23 @@ def test_a_replacement_that_died_before_or_after_its_one_step_is_finished(runnin
     assert any("haulback-a1" in name for name in inner.sweep(set()))
     assert set(running.host.storage.rglob("*.qcow2")) == old
     assert inner.machine(uuid)
+
+
+def test_images_of_a_machine_that_was_undefined_are_the_users(running: RunningBench):
+    uuid = two_disks(running)
+    running.hypervisor.asleep()
+    images = set(running.host.storage.rglob("*.qcow2"))
+    assert len(images) == 2
+    running.host.connection.lookupByUUIDString(uuid).undefine()
+    assert running.hypervisor.sweep(set()) == []
+    assert set(running.host.storage.rglob("*.qcow2")) == images
+
+
+def test_a_maker_that_died_right_after_the_one_step_has_made_a_machine(running: RunningBench):
+    uuid = two_disks(running)
+    running.hypervisor.asleep()
+    [room] = {path.parent for path in running.host.storage.rglob("*.qcow2")}
+    (room / UNFINISHED).touch()
+    assert running.hypervisor.sweep(set()) == []
+    assert not (room / UNFINISHED).exists()
+    assert running.hypervisor.machine(uuid)

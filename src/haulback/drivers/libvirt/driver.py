@@ -281,12 +281,23 @@ class LibvirtHost:
             rooms = [self.work / one for one in _dead(self.work, _WORK, alive)]
             for note in _dead(self.storage, _GONE, alive):
                 self._carry_out(self.storage / note)
-            used = {path.parent for path in self._used()}
-            halves = [self.storage / one for one in _dead(self.storage, _ROOM, alive)]
-            swept = [path for path in (*rooms, *halves) if path not in used]
+            swept = rooms + self._halves(alive)
             for path in swept:
                 shutil.rmtree(path, ignore_errors=True)
         return sorted({*jobs, *(path.name for path in swept)})
+
+    def _halves(self, alive: Set[str]) -> list[Path]:
+        """Rooms of machines that never came to be.
+
+        A finished one is its machine's: who undefines a machine may want to keep its images.
+        """
+        rooms = [self.storage / one for one in _dead(self.storage, _ROOM, alive)]
+        marked = [room for room in rooms if (room / making.UNFINISHED).exists()]
+        used = {path.parent for path in self._used()} if marked else set[Path]()
+        for room in marked:
+            if room in used:  # its maker died right after the one step
+                (room / making.UNFINISHED).unlink()
+        return [room for room in marked if room not in used]
 
     def _sweep_copies(self, alive: Set[str]) -> list[str]:
         """Machines that were booted for a look, whose looker died."""

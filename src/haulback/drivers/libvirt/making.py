@@ -16,6 +16,7 @@ from haulback.drivers.sink import Sink
 from haulback.errors import Conflict, HaulbackError, Malformed, Unsupported
 
 Place = Callable[[Machine, Mapping[str, Path]], Machine]
+UNFINISHED = "unfinished"  # in the room of a machine until libvirt knows it
 
 
 class NewDomain:
@@ -36,6 +37,7 @@ class NewDomain:
         except OSError as error:
             raise translate(error, room) from error
         try:
+            (room / UNFINISHED).touch()
             for disk in wanted.disks:
                 self._sinks[disk.name] = new_image(self._paths[disk.name], disk)
         except BaseException:
@@ -55,6 +57,8 @@ class NewDomain:
             self.abandon()
             raise
         self._over = True
+        # From now on the images are their machine's, whatever becomes of that.
+        (self._room / UNFINISHED).unlink(missing_ok=True)
         return made
 
     def abandon(self) -> None:
