@@ -14,7 +14,7 @@ from haulback.drivers.hypervisor import Disk, Machine
 from haulback.drivers.libvirt.driver import LibvirtHost
 from haulback.drivers.libvirt.making import UNFINISHED
 from haulback.drivers.source import Extent
-from haulback.errors import HaulbackError, SourceChanged
+from haulback.errors import HaulbackError, SourceChanged, Unavailable
 from haulback.testing.hypervisors import CHECKS, read
 from haulback.testing.libvirt_lab import LibvirtLab, lab
 from haulback.units import MIB
@@ -288,3 +288,29 @@ def test_a_maker_that_died_right_after_the_one_step_has_made_a_machine(running: 
     assert running.hypervisor.sweep(set()) == []
     assert not (room / UNFINISHED).exists()
     assert running.hypervisor.machine(uuid)
+
+
+@pytest.mark.parametrize("overwrite", [True, False])
+def test_a_machine_that_was_made_unheard_keeps_its_images(
+    running: RunningBench, monkeypatch: pytest.MonkeyPatch, overwrite: bool
+):
+    uuid = two_disks(running)
+    running.hypervisor.asleep()
+    inner = running.hypervisor.inner
+    with inner.create(inner.machine(uuid), "a1", overwrite=overwrite) as new:
+        new.sink("vda").write_at(0, b"new" + bytes(509))
+        with monkeypatch.context() as patch:
+            patch.setattr(inner, "_measure", _does_not_answer)
+            with pytest.raises(Unavailable):
+                new.commit()
+    machines = inner.inventory().machines
+    assert len(machines) == (1 if overwrite else 2)
+    inner.sweep(set())
+    made = uuid if overwrite else next(one.uuid for one in machines if one.uuid != uuid)
+    with inner.snapshot(made, "look") as snapshot:
+        assert read(snapshot.views()[0])[:3] == b"new"
+    assert not list(running.host.storage.rglob(UNFINISHED))
+
+
+def _does_not_answer(*_: object) -> None:
+    raise Unavailable("libvirt died")

@@ -188,7 +188,10 @@ class LibvirtHost:
         def place(machine: Machine, paths: Mapping[str, Path]) -> Machine:
             return self._place(machine, paths, attempt, overwrite)
 
-        return making.NewDomain(room, wanted, place)
+        def is_used(room: Path) -> bool:
+            return room in {path.parent for path in self._used()}
+
+        return making.NewDomain(room, wanted, place, is_used)
 
     def _place(
         self, wanted: Machine, paths: Mapping[str, Path], attempt: str, overwrite: bool

@@ -22,8 +22,11 @@ UNFINISHED = "unfinished"  # in the room of a machine until libvirt knows it
 class NewDomain:
     """A NewMachine in `room`, the folder where its images stay; `place` makes libvirt know it."""
 
-    def __init__(self, room: Path, wanted: Machine, place: Place) -> None:
+    def __init__(
+        self, room: Path, wanted: Machine, place: Place, is_used: Callable[[Path], bool]
+    ) -> None:
         self._room, self._wanted, self._place = room, wanted, place
+        self._is_used = is_used
         self._paths = {
             disk.name: room / f"disk{number}.{disk.format}"
             for number, disk in enumerate(wanted.disks)
@@ -52,14 +55,26 @@ class NewDomain:
             raise Conflict("the new machine was committed or abandoned already")
         try:
             self._close(sync=True)
+        except BaseException:
+            self.abandon()
+            raise
+        try:
             made = self._place(self._wanted, self._paths)
         except BaseException:
+            self._over = self._may_be_used()
             self.abandon()
             raise
         self._over = True
         # From now on the images are their machine's, whatever becomes of that.
         (self._room / UNFINISHED).unlink(missing_ok=True)
         return made
+
+    def _may_be_used(self) -> bool:
+        """Libvirt may have heard us although we did not hear it: a sweep decides then."""
+        try:
+            return self._is_used(self._room)
+        except HaulbackError:
+            return True
 
     def abandon(self) -> None:
         if self._over:
