@@ -8,6 +8,7 @@ import time
 import pytest
 
 from haulback.drivers.imagefolder.driver import ImageFolder
+from haulback.drivers.images import qemu
 
 needs_qemu = pytest.mark.skipif(
     not (shutil.which("qemu-img") and shutil.which("qemu-nbd") and shutil.which("qemu-io")),
@@ -61,3 +62,24 @@ def qemu_io(image, command):
             assert not done.returncode, done.stderr
             return
         time.sleep(0.05)
+
+
+class Dying:
+    """A process that changes so many snapshots in images, then dies."""
+
+    class Died(BaseException):
+        pass
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, last: int) -> None:
+        self.count, self.last, self.real = 0, last, qemu.change_inner
+        self._patch = monkeypatch
+        monkeypatch.setattr(qemu, "change_inner", self)
+
+    def __call__(self, path, how, name) -> None:
+        if self.count >= self.last:
+            raise self.Died
+        self.count += 1
+        self.real(path, how, name)
+
+    def over(self) -> None:
+        self._patch.setattr(qemu, "change_inner", self.real)

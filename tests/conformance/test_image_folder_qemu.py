@@ -12,10 +12,10 @@ from haulback.drivers.hypervisor import Disk, Machine
 from haulback.drivers.imagefolder.driver import ImageFolder
 from haulback.drivers.images.qemu import Served, bitmaps
 from haulback.drivers.source import Extent
-from haulback.errors import SourceChanged, Unavailable
+from haulback.errors import SourceChanged, Unavailable, Unsupported
 from haulback.testing.hypervisors import read
 from haulback.units import KIB, MIB
-from tests.images import UUID, needs_qemu, qcow2_machine, qemu_img, qemu_io, raw_machine
+from tests.images import UUID, Dying, needs_qemu, qcow2_machine, qemu_img, qemu_io, raw_machine
 
 pytestmark = needs_qemu
 
@@ -189,3 +189,25 @@ def test_an_imported_qcow2_image_is_sound_and_sparse(folder):
     served = Served(image)
     assert list(served.export.extents()) == [Extent(1 << 33, MIB)]
     served.close()
+
+
+@pytest.mark.parametrize("last", range(2))
+def test_going_back_that_dies_leaves_the_disks_as_they_were(folder, monkeypatch, last):
+    image = qcow2_machine(folder.root)
+    folder.take_snapshot(UUID, "good")
+    qemu_io(image, "write -P 0x55 1M 64k")
+    dying = Dying(monkeypatch, last)
+    with pytest.raises(Dying.Died):
+        folder.revert(UUID, "good", "before", "a1")
+    dying.over()
+    assert folder.sweep({"a1"}) == []
+    assert folder.sweep(set()) == [".haulback-a1.back"]
+    assert [one.name for one in folder.machine(UUID).snapshots] == ["good"]
+    assert backed_up(folder)[2][MIB : MIB + 64 * KIB] == b"\x55" * 64 * KIB
+
+
+def test_a_snapshot_that_fails_halfway_is_in_no_image(folder):
+    raw_machine(folder.root)
+    with pytest.raises(Unsupported, match="keeps no snapshots"):
+        folder.take_snapshot(UUID, "one")
+    assert folder.machine(UUID).snapshots == ()

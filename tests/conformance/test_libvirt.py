@@ -14,12 +14,12 @@ from haulback.drivers.hypervisor import Disk, Machine
 from haulback.drivers.libvirt.driver import LibvirtHost
 from haulback.drivers.libvirt.making import UNFINISHED
 from haulback.drivers.source import Extent
-from haulback.errors import HaulbackError, SourceChanged, Unavailable
+from haulback.errors import Conflict, HaulbackError, SourceChanged, Unavailable, Unsupported
 from haulback.testing.hypervisors import CHECKS, read
 from haulback.testing.libvirt_lab import LibvirtLab, lab
 from haulback.units import MIB
 from tests.hosts import libvirt_qemu, needs_libvirt
-from tests.images import qemu_img, qemu_io
+from tests.images import Dying, qemu_img, qemu_io
 
 pytestmark = needs_libvirt
 
@@ -262,7 +262,7 @@ def test_a_replacement_that_died_before_or_after_its_one_step_is_finished(runnin
     inner = running.hypervisor.inner
     old = set(running.host.storage.rglob("*.qcow2"))
     new = inner.create(inner.machine(uuid), "a1", overwrite=True)
-    inner._note("a1", inner._host.domain(uuid))  # died right before the exchange
+    inner._left.note_gone("a1", inner._host.domain(uuid))  # died right before the exchange
     new._close(sync=False)
     assert inner.sweep({"a1"}) == []
     assert any("haulback-a1" in name for name in inner.sweep(set()))
@@ -310,6 +310,63 @@ def test_a_machine_that_was_made_unheard_keeps_its_images(
     with inner.snapshot(made, "look") as snapshot:
         assert read(snapshot.views()[0])[:3] == b"new"
     assert not list(running.host.storage.rglob(UNFINISHED))
+
+
+@pytest.mark.parametrize("last", range(4))
+def test_a_revert_that_dies_at_any_step_is_undone_and_the_machine_runs_again(
+    running: RunningBench, monkeypatch: pytest.MonkeyPatch, last: int
+):
+    uuid = two_disks(running)
+    inner = running.hypervisor.inner
+    inner.take_snapshot(uuid, "good")
+    running.guest_writes(uuid, "vda", MIB, b"\x77" * 4096)
+    dying = Dying(monkeypatch, last)
+    with pytest.raises(Dying.Died):
+        inner.revert(uuid, "good", "before", "a1")
+    dying.over()
+    assert inner.sweep({"a1"}) == []
+    inner.sweep(set())
+    assert inner._host.domain(uuid).is_active
+    assert [one.name for one in inner.machine(uuid).snapshots] == ["good"]
+    with inner.snapshot(uuid, "look") as snapshot:
+        assert read(snapshot.views()[0])[MIB : MIB + 4096] == b"\x77" * 4096
+
+
+def test_a_guest_goes_on_while_a_snapshot_is_taken_and_one_by_hand_is_let_be(
+    running: RunningBench,
+):
+    uuid = two_disks(running)
+    domain = running.hypervisor.wake(uuid)
+    assert running.hypervisor.take_snapshot(uuid, "mine") == "CRASH"
+    assert domain.state()[0] == 1
+    running.hypervisor.asleep()
+    for image in running.host.storage.rglob("*.qcow2"):
+        qemu_img("snapshot", "-c", "theirs", image)
+    assert running.hypervisor.inner.remove_snapshots(uuid, {"mine"}) == ["mine"]
+    [left] = running.hypervisor.machine(uuid).snapshots
+    assert (left.name, left.whole) == ("theirs", True)
+
+
+def test_a_disk_that_was_added_since_keeps_a_machine_from_going_back(running: RunningBench):
+    uuid = two_disks(running)
+    running.hypervisor.asleep()
+    inner = running.hypervisor.inner
+    inner.take_snapshot(uuid, "good")
+    late = next(p for p in running.host.storage.rglob("*.qcow2") if p.name.startswith("disk1"))
+    qemu_img("snapshot", "-d", "good", late)
+    with pytest.raises(Conflict, match="disk1"):
+        inner.revert(uuid, "good", "before", "a1")
+    assert inner.sweep(set()) == []
+    assert [one.whole for one in inner.machine(uuid).snapshots] == [False]
+
+
+def test_a_raw_disk_keeps_no_snapshot_and_says_what_would(running: RunningBench):
+    disks = (Disk("vda", MIB, "qcow2"), Disk("vdb", MIB, "raw"))
+    with running.hypervisor.create(Machine("", "web", disks, {"memory": 64}), "make") as new:
+        made = new.commit()
+    with pytest.raises(Unsupported, match=r"vdb is a raw image.*qcow2"):
+        running.hypervisor.take_snapshot(made.uuid, "one")
+    assert running.hypervisor.machine(made.uuid).snapshots == ()
 
 
 def _does_not_answer(*_: object) -> None:

@@ -32,10 +32,19 @@ class Card(NamedTuple):
     mac: str = ""
 
 
+class Taken(NamedTuple):
+    """A snapshot that stays on the platform; `time` in epoch ms, `whole`: every disk has it."""
+
+    name: str
+    time: int
+    whole: bool = True
+
+
 class Machine(NamedTuple):
     """A virtual machine; `definition` is the platform's own, JSON-like, kept with the backup.
 
-    `cards` are what a new machine's network cards are to be like.
+    `cards` are what a new machine's network cards are to be like; `snapshots` stay with the
+    machine and are in no backup.
     """
 
     uuid: str
@@ -43,6 +52,7 @@ class Machine(NamedTuple):
     disks: tuple[Disk, ...]
     definition: dict[str, Any]
     cards: tuple[Card, ...] = ()
+    snapshots: tuple[Taken, ...] = ()
 
 
 class Problem(NamedTuple):
@@ -162,6 +172,25 @@ class Hypervisor(Protocol):
 
     def drop_checkpoints(self, uuid: str, keep: Set[str]) -> list[str]:
         """Remove all our checkpoints of a machine but `keep`; returns the removed ones, sorted."""
+
+    def take_snapshot(self, uuid: str, name: str) -> str:
+        """Keep the disks as they are at one moment, and say how consistent (see `Snapshot`).
+
+        An older one of that name is replaced.  Raises Unsupported when a disk cannot keep one.
+        Nothing is left behind on any error.
+        """
+
+    def revert(self, uuid: str, name: str, before: str, attempt: str) -> None:
+        """Put all disks back to a snapshot, keep what they were as the snapshot `before`.
+
+        All checkpoints go first: what they recorded no longer tells what changed.  A machine that
+        runs is switched off, and on again afterwards.  Raises NotFound for a snapshot that no disk
+        has, Conflict for one that only some have; the disks are unchanged then, and so they are,
+        at the latest once `sweep` was here, whenever it does not return.
+        """
+
+    def remove_snapshots(self, uuid: str, names: Set[str]) -> list[str]:
+        """Remove snapshots from whatever disks have them; returns the removed ones, sorted."""
 
     def create(self, wanted: Machine, attempt: str, *, overwrite: bool = False) -> NewMachine:
         """Begin a machine like `wanted` (an empty uuid asks for a fresh one).

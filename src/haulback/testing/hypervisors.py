@@ -186,6 +186,47 @@ def without_its_base_a_disk_is_read_whole_and_says_why(bench: Bench) -> None:
         assert view.reason
 
 
+def a_snapshot_stays_until_it_is_removed_and_nothing_else_goes_with_it(bench: Bench) -> None:
+    if not bench.tracks:
+        return
+    uuid = make(bench).uuid
+    with bench.hypervisor.snapshot(uuid, "b1") as first:
+        before, base = read(first.views()[0]), first.checkpoint
+    bench.hypervisor.take_snapshot(uuid, "one")
+    bench.guest_writes(uuid, "root", 2 * MIB, b"\x11" * 65536)
+    bench.hypervisor.take_snapshot(uuid, "two")
+    bench.hypervisor.take_snapshot(uuid, "two")
+    assert [one.name for one in bench.hypervisor.machine(uuid).snapshots] == ["one", "two"]
+    assert bench.hypervisor.remove_snapshots(uuid, {"one", "three"}) == ["one"]
+    assert [one.name for one in bench.hypervisor.machine(uuid).snapshots] == ["two"]
+    with bench.hypervisor.snapshot(uuid, "b2", base) as second:
+        _assert_changes(second.views()[0], before, read(second.views()[0]))
+
+
+def going_back_brings_the_bytes_keeps_what_was_and_voids_every_base(bench: Bench) -> None:
+    if not bench.tracks:
+        return
+    uuid = make(bench).uuid
+    old = contents(bench.hypervisor, uuid)
+    bench.hypervisor.take_snapshot(uuid, "old")
+    with bench.hypervisor.snapshot(uuid, "b1") as first:
+        base = first.checkpoint
+    bench.guest_writes(uuid, "root", 2 * MIB, b"\x11" * 65536)
+    with bench.hypervisor.snapshot(uuid, "look") as look:
+        new = [read(view) for view in look.views()]
+    bench.hypervisor.revert(uuid, "old", "before", "a1")
+    assert [one.name for one in bench.hypervisor.machine(uuid).snapshots] == ["old", "before"]
+    with bench.hypervisor.snapshot(uuid, "b2", base) as snapshot:
+        (view,) = snapshot.views()
+        assert (view.changed, bool(view.reason)) == (None, True)
+        assert [read(view)] == old
+    bench.hypervisor.revert(uuid, "before", "again", "a2")
+    assert contents(bench.hypervisor, uuid) == new
+    _refuses(NotFound, lambda: bench.hypervisor.revert(uuid, "never", "before", "a3"))
+    assert contents(bench.hypervisor, uuid) == new
+    assert bench.hypervisor.sweep(set()) == []
+
+
 def a_removed_machine_is_gone_and_removing_it_again_is_fine(bench: Bench) -> None:
     made, other = make(bench), make(bench, name="other")
     bench.hypervisor.remove(made.uuid)
@@ -226,6 +267,8 @@ CHECKS: list[Callable[[Bench], None]] = [
     after_a_failed_increment_the_next_one_reads_the_union,
     two_repositories_build_on_their_own_bases,
     without_its_base_a_disk_is_read_whole_and_says_why,
+    a_snapshot_stays_until_it_is_removed_and_nothing_else_goes_with_it,
+    going_back_brings_the_bytes_keeps_what_was_and_voids_every_base,
     a_removed_machine_is_gone_and_removing_it_again_is_fine,
     sweeping_spares_the_living_and_names_what_it_removed,
 ]

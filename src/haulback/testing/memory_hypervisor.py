@@ -15,6 +15,7 @@ from haulback.drivers.hypervisor import (
     Machine,
     Problem,
     Snapshot,
+    Taken,
 )
 from haulback.drivers.sink import Sink
 from haulback.drivers.source import Extent, Source
@@ -53,10 +54,15 @@ class MemoryDisk:
 
 
 class MemoryMachine(NamedTuple):
-    """A machine of the fake and its disks' bytes."""
+    """A machine of the fake, its disks' bytes, and those of its snapshots."""
 
     machine: Machine
     disks: dict[str, MemoryDisk]
+    taken: dict[str, dict[str, bytes]]
+
+    def keep(self, name: str) -> None:
+        """Take a snapshot."""
+        self.taken[name] = {disk: bytes(one.data) for disk, one in self.disks.items()}
 
 
 class MemorySnapshot:
@@ -133,11 +139,13 @@ class MemoryHypervisor:
 
     def inventory(self) -> Inventory:
         self.check()
-        machines = [found.machine for found in self.machines.values()]
+        machines = [self.machine(uuid) for uuid in self.machines]
         return Inventory(sorted(machines, key=lambda machine: machine.name), list(self.problems))
 
     def machine(self, uuid: str) -> Machine:
-        return self._find(uuid).machine
+        found = self._find(uuid)
+        kept = tuple(Taken(name, 0) for name in found.taken)
+        return found.machine._replace(snapshots=kept)
 
     def snapshot(self, uuid: str, attempt: str, base: str | None = None) -> MemorySnapshot:
         found = self._find(uuid)
@@ -155,6 +163,23 @@ class MemoryHypervisor:
             for checkpoint in unwanted:
                 disk.dirty.pop(checkpoint, None)
         return sorted(unwanted)
+
+    def take_snapshot(self, uuid: str, name: str) -> str:
+        self._find(uuid).keep(name)
+        return "CRASH"
+
+    def revert(self, uuid: str, name: str, before: str, attempt: str) -> None:  # noqa: ARG002
+        found = self._find(uuid)
+        if name not in found.taken:
+            raise NotFound(f"the machine has no snapshot {name}")
+        found.keep(before)
+        for disk, one in found.disks.items():
+            one.data[:] = found.taken[name][disk]
+            one.dirty.clear()
+
+    def remove_snapshots(self, uuid: str, names: Set[str]) -> list[str]:
+        taken = self._find(uuid).taken
+        return sorted(name for name in names if taken.pop(name, None) is not None)
 
     def create(self, wanted: Machine, attempt: str, *, overwrite: bool = False) -> MemoryNewMachine:
         self.check()
@@ -203,7 +228,7 @@ class MemoryHypervisor:
             number += 1
             name = f"{wanted.name} ({number})"
         made = wanted._replace(name=name)
-        self.machines[made.uuid] = MemoryMachine(made, disks)
+        self.machines[made.uuid] = MemoryMachine(made, disks, {})
         return made
 
     def _find(self, uuid: str) -> MemoryMachine:

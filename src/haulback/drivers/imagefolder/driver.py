@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import msgspec
+
 from haulback.disk import Disk as Files
 from haulback.disk import translate
 from haulback.drivers.hypervisor import Booted, Inventory, Machine, Problem
@@ -24,9 +26,10 @@ from haulback.drivers.imagefolder.definition import (
     folder_name,
     new_uuid,
 )
-from haulback.drivers.images import snapshot
+from haulback.drivers.images import snapshot, taken
 from haulback.drivers.images.image import Image, read_regular
 from haulback.drivers.images.new import free_name
+from haulback.drivers.images.taken import Reverting
 from haulback.drivers.source import Source
 from haulback.errors import HaulbackError, Malformed, NotFound, Unavailable, Unsupported
 
@@ -35,6 +38,8 @@ _ATTEMPT = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _HIDDEN = re.compile(
     r"\.haulback-(?P<attempt>[A-Za-z0-9_-]{1,64})(?:\.(?P<state>old|gone)\.(?P<name>.+))?"
 )
+# Says whose disks are being put back to a snapshot.
+_BACK = re.compile(r"\.haulback-(?P<attempt>[A-Za-z0-9_-]{1,64})\.back")
 _IMAGES = {".raw", ".img", ".qcow2"}
 
 
@@ -74,13 +79,28 @@ class ImageFolder:
         return snapshot.FolderSnapshot(_machine(definition, images), images, checkpoint, base)
 
     def drop_checkpoints(self, uuid: str, keep: Set[str]) -> list[str]:
-        images = _open(*self._find(uuid))
-        try:
+        with _opened(*self._find(uuid)) as images:
             unwanted = snapshot.checkpoints(images) - keep
             snapshot.drop(images, unwanted)
-        finally:
-            _close(images)
         return sorted(unwanted)
+
+    def take_snapshot(self, uuid: str, name: str) -> str:
+        with _opened(*self._find(uuid)) as images:
+            taken.take(taken.able(images), name)
+        return "STOPPED"
+
+    def revert(self, uuid: str, name: str, before: str, attempt: str) -> None:
+        note = self.root / f".haulback-{_checked(attempt)}.back"
+        with self._alone(), _opened(*self._find(uuid)) as images:
+            paths = taken.able(images)
+            taken.check(paths, name)
+            self._files.write_file(note, msgspec.json.encode(Reverting(canonical(uuid), before)))
+            taken.revert(paths, name, before)
+            note.unlink()
+
+    def remove_snapshots(self, uuid: str, names: Set[str]) -> list[str]:
+        with _opened(*self._find(uuid)) as images:
+            return taken.remove([image.path for image in images if image.qcow2], names)
 
     def create(
         self, wanted: Machine, attempt: str, *, overwrite: bool = False
@@ -125,13 +145,22 @@ class ImageFolder:
         with self._alone():
             swept = [path for path in self.root.iterdir() if self._is_leftover(path, alive)]
             for path in swept:
-                self._undo(path)
+                if _BACK.fullmatch(path.name):
+                    self._undo_revert(path)
+                else:
+                    self._undo(path)
             self._files.sync_folder(self.root)
         return sorted(path.name for path in swept)
 
     def _is_leftover(self, path: Path, alive: Set[str]) -> bool:
-        hidden = _HIDDEN.fullmatch(path.name)
+        hidden = _HIDDEN.fullmatch(path.name) or _BACK.fullmatch(path.name)
         return hidden is not None and hidden["attempt"] not in alive
+
+    def _undo_revert(self, note: Path) -> None:
+        wanted = msgspec.json.decode(read_regular(note, LARGEST), type=Reverting)
+        with suppress(NotFound), _opened(*self._find(wanted.uuid)) as images:
+            taken.undo(taken.able(images), wanted.before)
+        note.unlink()
 
     def _undo(self, path: Path) -> None:
         """Bring back a machine whose replacement did not get its place; delete anything else."""
@@ -241,14 +270,23 @@ def _define(folder: Path) -> Definition | None:
 
 
 def _measure(folder: Path, definition: Definition) -> Machine:
-    images = _open(folder, definition)
-    _close(images)
-    return _machine(definition, images)
+    with _opened(folder, definition) as images:
+        return _machine(definition, images)._replace(snapshots=taken.listed(images))
 
 
 def _machine(definition: Definition, images: Sequence[Image]) -> Machine:
     disks = tuple(snapshot.disk_of(image) for image in images)
     return Machine(definition.uuid, definition.name, disks, definition.whole)
+
+
+@contextmanager
+def _opened(folder: Path, definition: Definition) -> Iterator[list[Image]]:
+    """The images of a machine for as long as the block lasts."""
+    images = _open(folder, definition)
+    try:
+        yield images
+    finally:
+        _close(images)
 
 
 def _open(folder: Path, definition: Definition) -> list[Image]:

@@ -37,10 +37,11 @@ class ImageFile(msgspec.Struct, frozen=True):
 
 
 class Qcow2(NamedTuple):
-    """What the header of a qcow2 image says: virtual size in bytes, format version."""
+    """What the header of a qcow2 image says: virtual size in bytes, version, how many snapshots."""
 
     size: int
     version: int
+    snapshots: int = 0
 
 
 class Image:
@@ -153,7 +154,7 @@ def read_header(handle: int, path: Path) -> Qcow2:
     head = os.pread(handle, _HEADER.size, 0)
     if len(head) < _HEADER.size or head[:4] != b"QFI\xfb":
         raise Malformed(f"{path} is not a qcow2 image")
-    _, version, backing, _, _, size, crypt, *_ = _HEADER.unpack(head)
+    _, version, backing, _, _, size, crypt, *_, snapshots, _ = _HEADER.unpack(head)
     if version not in (2, 3) or size >= 1 << 62:
         raise Malformed(f"{path} has a damaged qcow2 header")
     if backing:
@@ -166,7 +167,7 @@ def read_header(handle: int, path: Path) -> Qcow2:
         raise Unsupported(
             f"{path} keeps its data in another file; convert it by `qemu-img convert`"
         )
-    return Qcow2(size, version)
+    return Qcow2(size, version, snapshots)
 
 
 def _incompatible(handle: int, path: Path) -> int:

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -33,6 +34,14 @@ class Bitmap(msgspec.Struct, frozen=True):
     flags: tuple[str, ...] = ()
 
 
+class Inner(msgspec.Struct, frozen=True, rename="kebab"):
+    """A snapshot inside an image; `date_sec` in seconds since the epoch."""
+
+    name: str
+    date_sec: int
+    date_nsec: int = 0
+
+
 class _Data(msgspec.Struct):
     bitmaps: tuple[Bitmap, ...] = ()
 
@@ -43,6 +52,7 @@ class _Specific(msgspec.Struct):
 
 class _Info(msgspec.Struct):
     specific: _Specific = msgspec.field(name="format-specific")
+    snapshots: tuple[Inner, ...] = ()
 
 
 def installed() -> bool:
@@ -58,11 +68,28 @@ def require() -> None:
 
 def bitmaps(path: Path) -> tuple[Bitmap, ...]:
     """The bitmaps of a qcow2 image, also of one that is in use."""
+    return _info(path).specific.data.bitmaps
+
+
+def inner(path: Path) -> tuple[Inner, ...]:
+    """The snapshots inside a qcow2 image, also of one that is in use."""
+    return _info(path).snapshots
+
+
+def _info(path: Path) -> _Info:
     text = _qemu_img(path, "info", "-U", "--output=json", "-f", "qcow2", str(path))
     try:
-        return msgspec.json.decode(text, type=_Info).specific.data.bitmaps
+        return msgspec.json.decode(text, type=_Info)
     except msgspec.MsgspecError as error:
         raise Malformed(f"qemu-img says of {path} what is not understood: {error}") from None
+
+
+def change_inner(path: Path, how: Literal["-c", "-a", "-d"], name: str) -> None:
+    """Create, apply or delete a snapshot inside an image.
+
+    Raises SourceChanged when the image is in use.
+    """
+    in_a_moment(lambda: _qemu_img(path, "snapshot", how, name, str(path)))
 
 
 def add_bitmap(path: Path, name: str) -> None:

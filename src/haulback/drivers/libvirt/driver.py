@@ -7,25 +7,25 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Set
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 
-import msgspec
-
 from haulback.disk import Disk as Files
 from haulback.disk import translate
 from haulback.drivers.hypervisor import Booted, Inventory, Machine, Problem, Snapshot
-from haulback.drivers.images.image import Image, ImageFile
+from haulback.drivers.images.image import Image
 from haulback.drivers.images.new import free_name
 from haulback.drivers.images.snapshot import PREFIX, FolderSnapshot, checkpoints, drop
 from haulback.drivers.libvirt import domain as xml
-from haulback.drivers.libvirt import making, running
+from haulback.drivers.libvirt import making, running, taken
 from haulback.drivers.libvirt.boot import IsolatedMachine
 from haulback.drivers.libvirt.domain import Volume
 from haulback.drivers.libvirt.edge import Domain, Host
+from haulback.drivers.libvirt.leftovers import SOCKET, WORKING, Leftovers
 from haulback.drivers.libvirt.thaw import Frozen
+from haulback.drivers.libvirt.volumes import located, open_all, opened
 from haulback.drivers.source import Source
 from haulback.errors import (
     HaulbackError,
@@ -33,16 +33,11 @@ from haulback.errors import (
     NotFound,
     SourceChanged,
     Unavailable,
-    Unsupported,
 )
 from haulback.ids import new_guid
 
 WORK = Path("/var/tmp")  # where QEMU may write beside its images
 _ATTEMPT = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_ROOM = re.compile(r".+\.haulback-(?P<attempt>[A-Za-z0-9_-]{1,64})")
-_WORK = re.compile(r"haulback-(?P<attempt>[A-Za-z0-9_-]{1,64})")
-_SOCKET = re.compile(r"/haulback-(?P<attempt>[A-Za-z0-9_-]{1,64})/nbd")
-_GONE = re.compile(r"\.haulback-(?P<attempt>[A-Za-z0-9_-]{1,64})\.gone")
 _UNSAFE = re.compile(r"[^\w.()+-]")
 
 
@@ -65,6 +60,13 @@ class LibvirtHost:
     def _host(self) -> Host:
         return Host(self.uri)
 
+    @cached_property
+    def _left(self) -> Leftovers:
+        return Leftovers(self._host, self.storage, self.work, self._files)
+
+    def _images(self, domain: Domain) -> AbstractContextManager[list[Image]]:
+        return opened(located(self._host, domain.definition()))
+
     def check(self) -> None:
         self._host.domains()
         if not self.storage.is_dir():
@@ -73,7 +75,7 @@ class LibvirtHost:
     def inventory(self) -> Inventory:
         machines, problems = [], []
         for domain in self._host.domains():
-            if _WORK.fullmatch(domain.name):
+            if WORKING.fullmatch(domain.name):
                 continue  # a copy that is looked at
             try:
                 machines.append(self._measure(domain))
@@ -87,16 +89,12 @@ class LibvirtHost:
 
     def _measure(self, domain: Domain) -> Machine:
         """As it will be at its next start, with the disks that it has now."""
-        return xml.machine(domain.definition(), self._sized(domain))
+        made = xml.machine(domain.definition(), self._sized(domain))
+        return made._replace(snapshots=taken.held(self._host, domain))
 
     def _sized(self, domain: Domain) -> list[tuple[Volume, int]]:
         text = domain.live() if domain.is_active else domain.definition()
-        return [(volume, domain.size(volume.device)) for volume in self._volumes(text)]
-
-    def _volumes(self, text: str) -> list[Volume]:
-        """The disks, those in storage pools with their paths."""
-        found = xml.volumes(xml.parse(text))
-        return [v._replace(path=Path(self._host.volume(*v.pool))) if v.pool else v for v in found]
+        return [(volume, domain.size(volume.device)) for volume in located(self._host, text)]
 
     def snapshot(self, uuid: str, attempt: str, base: str | None = None) -> Snapshot:
         checkpoint = PREFIX + _checked(attempt)
@@ -128,14 +126,14 @@ class LibvirtHost:
         """A job of ours that goes on is a dead attempt's: one node works on a machine at a time."""
         if (found := domain.backup()) is None:
             return
-        if not _SOCKET.search(found):
+        if not SOCKET.search(found):
             raise SourceChanged(f"{domain.name}: somebody else backs it up now")
         domain.end_backup()
 
     def _read_stopped(self, domain: Domain, checkpoint: str, base: str | None) -> Snapshot:
         text = domain.definition()
-        volumes = self._volumes(text)
-        images = _open(volumes)
+        volumes = located(self._host, text)
+        images = open_all(volumes)
         sized = [(v, image.size) for v, image in zip(volumes, images, strict=True)]
         then = running.recorded_sizes(domain, base) if base else {}
         before = {v.name: then[v.device] for v in volumes if v.device in then}
@@ -168,14 +166,16 @@ class LibvirtHost:
         for name in unwanted & set(domain.checkpoints()):
             running.forget(domain, name)
 
-    @contextmanager
-    def _images(self, domain: Domain) -> Iterator[list[Image]]:
-        images = _open(self._volumes(domain.definition()))
-        try:
-            yield images
-        finally:
-            for image in images:
-                image.close()
+    def take_snapshot(self, uuid: str, name: str) -> str:
+        return taken.take(self.uri, self._host, self._host.domain(uuid), name)
+
+    def revert(self, uuid: str, name: str, before: str, attempt: str) -> None:
+        domain = self._host.domain(uuid)
+        with self._alone():
+            taken.revert(self._host, self._left, domain, name, before, _checked(attempt))
+
+    def remove_snapshots(self, uuid: str, names: Set[str]) -> list[str]:
+        return taken.remove(self._host, self._host.domain(uuid), names)
 
     def create(self, wanted: Machine, attempt: str, *, overwrite: bool = False) -> making.NewDomain:
         self.check()
@@ -189,7 +189,7 @@ class LibvirtHost:
             return self._place(machine, paths, attempt, overwrite)
 
         def is_used(room: Path) -> bool:
-            return room in {path.parent for path in self._used()}
+            return room in {path.parent for path in self._left.used()}
 
         return making.NewDomain(room, wanted, place, is_used)
 
@@ -219,12 +219,12 @@ class LibvirtHost:
     ) -> Machine:
         """The same machine on new disks; the old ones go once nothing refers to them."""
         _refuse_if_running(old)
-        note = self._note(attempt, old)
+        note = self._left.note_gone(attempt, old)
         for name in old.checkpoints():
             old.delete_checkpoint(name, only_forget=True)
         name = old.name
         made = self._define(wanted._replace(uuid=old.uuid, name=name), paths, fresh=False)
-        self._carry_out(note)
+        self._left.carry_out(note)
         if wanted.name != name:
             self._host.domain(old.uuid).rename(wanted.name)
             return self.machine(old.uuid)
@@ -250,79 +250,14 @@ class LibvirtHost:
             except NotFound:
                 return
             _refuse_if_running(domain)
-            note = self._note(new_guid(), domain)
+            note = self._left.note_gone(new_guid(), domain)
             domain.undefine()
-            self._carry_out(note)
-
-    def _note(self, attempt: str, domain: Domain) -> Path:
-        """Write down which images go with a machine, so that whoever comes next can finish it."""
-        paths = [str(v.path) for v in self._volumes(domain.definition()) if v.path]
-        note = self.storage / f".haulback-{attempt}.gone"
-        self._files.write_file(note, msgspec.json.encode(paths))
-        return note
-
-    def _carry_out(self, note: Path) -> None:
-        """Delete the images of a note that no machine uses any more."""
-        used = self._used()
-        for text in msgspec.json.decode(note.read_bytes(), type=list[str]):
-            path = Path(text)
-            if path not in used:
-                path.unlink(missing_ok=True)
-                if _ROOM.fullmatch(path.parent.name) and not any(path.parent.iterdir()):
-                    path.parent.rmdir()
-        note.unlink()
-
-    def _used(self) -> set[Path]:
-        """All images that any machine refers to.  Raises what keeps it from being known."""
-        texts = [text for one in self._host.domains() for text in (one.definition(), one.live())]
-        return {v.path for text in texts for v in self._volumes(text) if v.path}
+            self._left.carry_out(note)
 
     def sweep(self, alive: Set[str]) -> list[str]:
         self.check()
         with self._alone():
-            jobs = self._sweep_copies(alive) + self._sweep_jobs(alive)
-            rooms = [self.work / one for one in _dead(self.work, _WORK, alive)]
-            for note in _dead(self.storage, _GONE, alive):
-                self._carry_out(self.storage / note)
-            swept = rooms + self._halves(alive)
-            for path in swept:
-                shutil.rmtree(path, ignore_errors=True)
-        return sorted({*jobs, *(path.name for path in swept)})
-
-    def _halves(self, alive: Set[str]) -> list[Path]:
-        """Rooms of machines that never came to be.
-
-        A finished one is its machine's: who undefines a machine may want to keep its images.
-        """
-        rooms = [self.storage / one for one in _dead(self.storage, _ROOM, alive)]
-        marked = [room for room in rooms if (room / making.UNFINISHED).exists()]
-        used = {path.parent for path in self._used()} if marked else set[Path]()
-        for room in marked:
-            if room in used:  # its maker died right after the one step
-                (room / making.UNFINISHED).unlink()
-        return [room for room in marked if room not in used]
-
-    def _sweep_copies(self, alive: Set[str]) -> list[str]:
-        """Machines that were booted for a look, whose looker died."""
-        swept = []
-        for domain in self._host.domains():
-            found = _WORK.fullmatch(domain.name)
-            ours = found and f"{self.work}/{domain.name}/" in domain.live()
-            if found and ours and found["attempt"] not in alive:
-                domain.stop()
-                swept.append(domain.name)
-        return swept
-
-    def _sweep_jobs(self, alive: Set[str]) -> list[str]:
-        """Backup jobs whose reader died; those of another installation are none of ours."""
-        swept = []
-        for domain in self._host.domains():
-            text = domain.backup() or "" if domain.is_active else ""
-            found = _SOCKET.search(text)
-            if found and f"{self.work}{found[0]}" in text and found["attempt"] not in alive:
-                domain.end_backup()
-                swept.append(f"haulback-{found['attempt']}")
-        return swept
+            return self._left.sweep(alive)
 
     def _sync(self, paths: Mapping[str, Path]) -> None:
         for folder in {path.parent for path in paths.values()}:
@@ -343,13 +278,6 @@ class LibvirtHost:
             os.close(handle)
 
 
-def _dead(folder: Path, pattern: re.Pattern[str], alive: Set[str]) -> list[str]:
-    """Names in a folder that bear an attempt which is over."""
-    names = sorted(os.listdir(folder)) if folder.is_dir() else []
-    found = ((name, pattern.fullmatch(name)) for name in names)
-    return [name for name, match in found if match and match["attempt"] not in alive]
-
-
 def _replaced(domains: list[Domain], wanted: Machine) -> Domain | None:
     """What an overwriting import replaces: the machine of that uuid, or else of that name."""
     same = [one for one in domains if wanted.uuid and one.uuid == wanted.uuid.lower()]
@@ -360,31 +288,6 @@ def _replaced(domains: list[Domain], wanted: Machine) -> Domain | None:
 def _refuse_if_running(domain: Domain) -> None:
     if domain.is_active:
         raise SourceChanged(f"{domain.name} runs; stop it, and it can be replaced or removed")
-
-
-def _open(volumes: list[Volume]) -> list[Image]:
-    """The images of a stopped machine, or none of them."""
-    images: list[Image] = []
-    try:
-        for volume in volumes:
-            images.append(_image(volume))
-    except BaseException:
-        for image in images:
-            image.close()
-        raise
-    return images
-
-
-def _image(volume: Volume) -> Image:
-    if volume.path is None:
-        raise Unsupported(
-            f"{volume.name} lies on {volume.where or 'no file'}: it can be read while the machine "
-            "runs, not while it is stopped"
-        )
-    if volume.format not in ("raw", "qcow2"):
-        raise Unsupported(f"{volume.name}: {volume.format!r} images are not read")
-    file = ImageFile(volume.name, volume.path.name, volume.format)  # type: ignore[arg-type]
-    return Image(volume.path.parent, file)
 
 
 def _checked(attempt: str) -> str:

@@ -78,6 +78,11 @@ class Domain:
         with _mapped():
             return str(libvirt_qemu.qemuAgentCommand(self._domain, command, seconds, 0))
 
+    def ask_qemu(self, command: str) -> str:
+        """The answer of the QEMU that runs it, JSON in and out."""
+        with _mapped():
+            return str(libvirt_qemu.qemuMonitorCommand(self._domain, command, 0))
+
     def screenshot(self) -> tuple[bytes, str] | None:
         """What its screen shows and the media type of that; None without a screen."""
         found = bytearray()

@@ -1,0 +1,136 @@
+"""What dead attempts left on a host: notes of what goes, half made machines, copies, jobs."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Set
+from pathlib import Path
+
+import msgspec
+
+from haulback.disk import Disk as Files
+from haulback.drivers.images import taken
+from haulback.drivers.images.taken import Reverting
+from haulback.drivers.libvirt import making
+from haulback.drivers.libvirt.edge import Domain, Host
+from haulback.drivers.libvirt.volumes import located, opened
+from haulback.errors import NotFound
+
+_ATTEMPT = r"(?P<attempt>[A-Za-z0-9_-]{1,64})"
+_ROOM = re.compile(rf".+\.haulback-{_ATTEMPT}")
+WORKING = re.compile(rf"haulback-{_ATTEMPT}")
+SOCKET = re.compile(rf"/haulback-{_ATTEMPT}/nbd")
+_GONE = re.compile(rf"\.haulback-{_ATTEMPT}\.gone")
+_BACK = re.compile(rf"\.haulback-{_ATTEMPT}\.back")
+
+
+class Leftovers:
+    """Notes in the `storage` of a host, and whatever else bears the name of an attempt there.
+
+    Who calls is alone on the storage.
+    """
+
+    def __init__(self, host: Host, storage: Path, work: Path, files: Files) -> None:
+        self._host, self._storage, self._work, self._files = host, storage, work, files
+
+    def note_gone(self, attempt: str, domain: Domain) -> Path:
+        """Write down which images go with a machine, so that whoever comes next can finish it."""
+        paths = [str(v.path) for v in located(self._host, domain.definition()) if v.path]
+        note = self._storage / f".haulback-{attempt}.gone"
+        self._files.write_file(note, msgspec.json.encode(paths))
+        return note
+
+    def carry_out(self, note: Path) -> None:
+        """Delete the images of a note that no machine uses any more."""
+        used = self.used()
+        for text in msgspec.json.decode(note.read_bytes(), type=list[str]):
+            path = Path(text)
+            if path not in used:
+                path.unlink(missing_ok=True)
+                if _ROOM.fullmatch(path.parent.name) and not any(path.parent.iterdir()):
+                    path.parent.rmdir()
+        note.unlink()
+
+    def note_back(self, attempt: str, reverting: Reverting) -> Path:
+        """Write down that disks are put back, so that whoever comes next can undo it."""
+        note = self._storage / f".haulback-{attempt}.back"
+        self._files.write_file(note, msgspec.json.encode(reverting))
+        return note
+
+    def undo(self, note: Path) -> None:
+        """The disks are what they were; a machine that somebody has started since is let be."""
+        wanted = msgspec.json.decode(note.read_bytes(), type=Reverting)
+        try:
+            domain = self._host.domain(wanted.uuid)
+        except NotFound:
+            note.unlink()
+            return
+        if not domain.is_active:
+            with opened(located(self._host, domain.definition())) as images:
+                taken.undo(taken.able(images), wanted.before)
+            if wanted.ran:
+                domain.start()
+        note.unlink()
+
+    def used(self) -> set[Path]:
+        """All images that any machine refers to.  Raises what keeps it from being known."""
+        texts = [text for one in self._host.domains() for text in (one.definition(), one.live())]
+        return {v.path for text in texts for v in located(self._host, text) if v.path}
+
+    def sweep(self, alive: Set[str]) -> list[str]:
+        """Remove or undo all that is left of attempts not in `alive`; the names."""
+        ended = self._copies(alive) + self._jobs(alive)
+        rooms = [self._work / one for one in _dead(self._work, WORKING, alive)]
+        back = [self._storage / one for one in _dead(self._storage, _BACK, alive)]
+        for note in back:
+            self.undo(note)
+        for name in _dead(self._storage, _GONE, alive):
+            self.carry_out(self._storage / name)
+        swept = rooms + self._halves(alive)
+        for path in swept:
+            shutil.rmtree(path, ignore_errors=True)
+        return sorted({*ended, *(path.name for path in [*swept, *back])})
+
+    def _halves(self, alive: Set[str]) -> list[Path]:
+        """Rooms of machines that never came to be.
+
+        A finished one is its machine's: who undefines a machine may want to keep its images.
+        """
+        rooms = [self._storage / one for one in _dead(self._storage, _ROOM, alive)]
+        marked = [room for room in rooms if (room / making.UNFINISHED).exists()]
+        used = {path.parent for path in self.used()} if marked else set[Path]()
+        for room in marked:
+            if room in used:  # its maker died right after the one step
+                (room / making.UNFINISHED).unlink()
+        return [room for room in marked if room not in used]
+
+    def _copies(self, alive: Set[str]) -> list[str]:
+        """Machines that were booted for a look, whose looker died."""
+        swept = []
+        for domain in self._host.domains():
+            found = WORKING.fullmatch(domain.name)
+            ours = found and f"{self._work}/{domain.name}/" in domain.live()
+            if found and ours and found["attempt"] not in alive:
+                domain.stop()
+                swept.append(domain.name)
+        return swept
+
+    def _jobs(self, alive: Set[str]) -> list[str]:
+        """Backup jobs whose reader died; those of another installation are none of ours."""
+        swept = []
+        for domain in self._host.domains():
+            text = domain.backup() or "" if domain.is_active else ""
+            found = SOCKET.search(text)
+            if found and f"{self._work}{found[0]}" in text and found["attempt"] not in alive:
+                domain.end_backup()
+                swept.append(f"haulback-{found['attempt']}")
+        return swept
+
+
+def _dead(folder: Path, pattern: re.Pattern[str], alive: Set[str]) -> list[str]:
+    """Names in a folder that bear an attempt which is over."""
+    names = sorted(os.listdir(folder)) if folder.is_dir() else []
+    found = ((name, pattern.fullmatch(name)) for name in names)
+    return [name for name, match in found if match and match["attempt"] not in alive]

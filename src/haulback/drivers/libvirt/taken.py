@@ -1,0 +1,128 @@
+"""Snapshots that stay, inside the images of a machine under libvirt, also while it runs.
+
+libvirt itself would put a new image over each disk of a machine that runs.  QEMU can keep the
+snapshot inside the image, all disks in one transaction, and no chain of images comes of it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence, Set
+from contextlib import nullcontext, suppress
+from typing import Any
+
+from haulback.drivers.hypervisor import Taken
+from haulback.drivers.images import taken
+from haulback.drivers.images.taken import Reverting
+from haulback.drivers.libvirt import running
+from haulback.drivers.libvirt.domain import Volume, parse
+from haulback.drivers.libvirt.edge import Domain, Host
+from haulback.drivers.libvirt.leftovers import Leftovers
+from haulback.drivers.libvirt.thaw import Frozen
+from haulback.drivers.libvirt.volumes import located, opened
+from haulback.errors import HaulbackError, Unavailable, Unsupported
+
+
+def held(host: Host, domain: Domain) -> tuple[Taken, ...]:
+    """The snapshots of a machine; none where its images cannot be looked into."""
+    try:
+        with opened(_volumes(host, domain)) as images:
+            return taken.listed(images)
+    except HaulbackError:
+        return ()
+
+
+def take(uri: str, host: Host, domain: Domain, name: str) -> str:
+    """Keep the disks of a machine as they are; how consistent they were."""
+    volumes = _volumes(host, domain)
+    with opened(volumes) as images:
+        paths = taken.able(images)
+        if not paths:
+            raise Unsupported(f"{domain.name} has no disk that could keep a snapshot")
+        if not domain.is_active:
+            taken.take(paths, name)
+            return "STOPPED"
+        _remove_live(domain, volumes, {name}, taken.listed(images))
+    live = domain.live()
+    nodes = [_node(live, volume) for volume in volumes]
+    agent = running.has_agent(live)
+    with Frozen(uri, domain) if agent else nullcontext() as frozen:
+        _ask(domain, "transaction", actions=[_action(node, name) for node in nodes])
+    return "APPLICATION" if frozen and frozen.held else "CRASH"
+
+
+def remove(host: Host, domain: Domain, names: Set[str]) -> list[str]:
+    """Remove snapshots from whatever disks have them; the removed ones."""
+    volumes = _volumes(host, domain)
+    with opened(volumes) as images:
+        if not domain.is_active:
+            paths = [image.path for image in images if image.qcow2]
+            return taken.remove(paths, names)
+        return _remove_live(domain, volumes, names, taken.listed(images))
+
+
+def revert(  # what is put back, to what, and where that is written down
+    host: Host, left: Leftovers, domain: Domain, name: str, before: str, attempt: str
+) -> None:
+    """Put the disks of a machine back; see `Hypervisor.revert`."""
+    with opened(located(host, domain.definition())) as images:
+        paths = taken.able(images)
+    taken.check(paths, name)
+    ran = domain.is_active
+    note = left.note_back(attempt, Reverting(domain.uuid, before, ran))
+    try:
+        domain.stop()
+        for checkpoint in domain.checkpoints():
+            domain.delete_checkpoint(checkpoint, only_forget=True)
+        taken.revert(paths, name, before)
+    except BaseException:
+        with suppress(HaulbackError):
+            left.undo(note)
+        raise
+    note.unlink()
+    if ran:
+        domain.start()
+
+
+def _volumes(host: Host, domain: Domain) -> list[Volume]:
+    """The disks that a machine has now."""
+    return located(host, domain.live() if domain.is_active else domain.definition())
+
+
+def _remove_live(
+    domain: Domain, volumes: Sequence[Volume], names: Set[str], known: Sequence[Taken]
+) -> list[str]:
+    unwanted = {one.name: one for one in known if one.name in names}
+    live = domain.live()
+    for name, one in unwanted.items():
+        for volume in volumes:
+            # On a disk that lacks it QEMU says so; where all have it, that is an error.
+            with suppress(Unavailable) if not one.whole else nullcontext():
+                node = _node(live, volume)
+                _ask(domain, "blockdev-snapshot-delete-internal-sync", device=node, name=name)
+    return sorted(unwanted)
+
+
+def _action(node: str, name: str) -> dict[str, Any]:
+    return {"type": "blockdev-snapshot-internal-sync", "data": {"device": node, "name": name}}
+
+
+def _node(live: str, volume: Volume) -> str:
+    """QEMU's name of what lies behind a disk.  Raises Unsupported when libvirt gave it none."""
+    disks = parse(live).findall("devices/disk")
+    ours = (disk for disk in disks if disk.find(f"target[@dev='{volume.device}']") is not None)
+    index = next((disk.find("source[@index]") for disk in ours), None)
+    if index is not None:
+        return f"libvirt-{index.get('index')}-format"
+    raise Unsupported(f"{volume.name}: this libvirt does not say what QEMU calls it")
+
+
+def _ask(domain: Domain, command: str, **arguments: Any) -> None:
+    """Raises Unavailable, with QEMU's words, when it refuses."""
+    answer = domain.ask_qemu(json.dumps({"execute": command, "arguments": arguments}))
+    try:
+        error = json.loads(answer).get("error")
+    except (ValueError, AttributeError):
+        raise Unavailable(f"{domain.name}: QEMU answers nonsense") from None
+    if error is not None:
+        raise Unavailable(f"{domain.name}: QEMU refuses {command}: {str(error)[:300]}")

@@ -1,0 +1,55 @@
+"""The images of a machine under libvirt: where they lie, and those of a stopped one, open."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from haulback.drivers.images.image import Image, ImageFile
+from haulback.drivers.libvirt import domain as xml
+from haulback.drivers.libvirt.domain import Volume
+from haulback.drivers.libvirt.edge import Host
+from haulback.errors import Unsupported
+
+
+def located(host: Host, text: str) -> list[Volume]:
+    """The disks of a machine's XML, those in storage pools with their paths."""
+    found = xml.volumes(xml.parse(text))
+    return [v._replace(path=Path(host.volume(*v.pool))) if v.pool else v for v in found]
+
+
+@contextmanager
+def opened(volumes: Sequence[Volume]) -> Iterator[list[Image]]:
+    """The images for as long as the block lasts."""
+    images = open_all(volumes)
+    try:
+        yield images
+    finally:
+        for image in images:
+            image.close()
+
+
+def open_all(volumes: Sequence[Volume]) -> list[Image]:
+    """The images of a stopped machine, or none of them."""
+    images: list[Image] = []
+    try:
+        for volume in volumes:
+            images.append(_image(volume))
+    except BaseException:
+        for image in images:
+            image.close()
+        raise
+    return images
+
+
+def _image(volume: Volume) -> Image:
+    if volume.path is None:
+        raise Unsupported(
+            f"{volume.name} lies on {volume.where or 'no file'}: it can be read while the machine "
+            "runs, not while it is stopped"
+        )
+    if volume.format not in ("raw", "qcow2"):
+        raise Unsupported(f"{volume.name}: {volume.format!r} images are not read")
+    file = ImageFile(volume.name, volume.path.name, volume.format)  # type: ignore[arg-type]
+    return Image(volume.path.parent, file)
