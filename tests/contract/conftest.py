@@ -13,7 +13,7 @@ import httpx2
 import pytest
 
 from haulback.ids import new_guid
-from haulback.inventory.records import Entity
+from haulback.inventory.records import Disk, Entity
 from haulback.server.serve import Server, Settings
 from haulback.server.store.ledger import SqlLedger
 from tests import databases
@@ -88,10 +88,14 @@ class Served:
         init = self.destination["task"]["guid"]
         self.run(init, {"repository": new_guid()})
 
-    def new_machine(self) -> int:
+    def new_machine(self, *disks: Disk) -> int:
         """The number of a machine that no other test has touched."""
         one = Entity(
-            guid=new_guid(), uuid=new_guid(), name=new_guid(), hypervisor=self.hypervisor["guid"]
+            guid=new_guid(),
+            uuid=new_guid(),
+            name=new_guid(),
+            hypervisor=self.hypervisor["guid"],
+            disks=list(disks),
         )
         with self.app.store.write() as sql:
             SqlLedger(sql, 0).inventory(one.hypervisor, [one], complete_since=None)
@@ -123,7 +127,8 @@ class Served:
 
     def run(self, guid: str, results: dict[str, Any] | None = None) -> None:
         """Take a task and finish it, as the node."""
-        assert self.state(guid, "RUNNING").status_code == 204
+        taken = self.state(guid, "RUNNING")
+        assert taken.status_code == 204, taken.text
         if results is not None:
             answer = self.as_node("PUT", f"/api/tasks/{guid}/transfer-info", results)
             assert answer.status_code == 204, answer.text
@@ -146,6 +151,25 @@ class Served:
         [store] = self.task(task["guid"], "?extended=true")["followers"]
         self.run(store["guid"], {"stored": 5})
         return str(task["backup"]["guid"])
+
+    def snapped(self, entity: str = "", **more: Any) -> dict[str, Any]:
+        """A snapshot by the word of its node, as the API shows it."""
+        entity = entity or self.machines[self.new_machine(Disk("root", 10, "qcow2"))]
+        body = {"protectedEntities": [entity], **more}
+        answer = self.call("POST", "/api/tasks/snapshot", body)
+        assert answer.status_code == 201, answer.text
+        guid = answer.json()[0]["guid"]
+        name = f"haulback-{guid}-1"
+        now = self.app.clock.now_ms()
+        self.run(guid, {"uuid": name, "snapshotTime": now, "consistency": "CRASH"})
+        rows = self.call("GET", f"/api/snapshots?protected-entity={entity}").json()
+        return dict(next(row for row in rows if row["uuid"] == name))
+
+    def order(self, guid: str) -> dict[str, Any]:
+        """Take a task as the node; what it is to do."""
+        taken = self.state(guid, "RUNNING")
+        assert taken.status_code == 204, taken.text
+        return dict(self.as_node("GET", f"/api/nodes/self/orders/{guid}").json()["order"])
 
     def rest(self) -> None:
         """Nothing runs, nothing waits, nothing is listed."""

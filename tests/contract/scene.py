@@ -64,13 +64,23 @@ class Scene:
         """The machine, with two disks."""
         with self.served.app.store.write() as sql:
             found = SqlCatalogue(sql).entity(self.machine)
-            found.disks = [Disk("root", 10), Disk("data", 10)]
+            found.disks = [Disk("root", 10, "qcow2"), Disk("data", 10, "qcow2")]
             SqlLedger(sql, 0).inventory(self.hypervisor, [found], complete_since=None)
         return self.machine
 
     @cached_property
     def backup(self) -> str:
         return self.served.stored()
+
+    @property
+    def qcow2(self) -> str:
+        """A machine whose disks keep snapshots."""
+        return self.served.machines[self.served.new_machine(Disk("root", 10, "qcow2"))]
+
+    @cached_property
+    def held(self) -> str:
+        """A snapshot, by the word of its node."""
+        return str(self.served.snapped()["guid"])
 
     @cached_property
     def kvm(self) -> str:

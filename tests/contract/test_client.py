@@ -47,6 +47,9 @@ from haulback.kinds import (
     inventory_sync,
     prove,
     restore,
+    snapshot,
+    snapshot_cleanup,
+    snapshot_reversion,
     to_come,
 )
 from haulback.server.http.access import TABLE
@@ -161,14 +164,16 @@ TASKS: dict[str, Way] = {
         to_come.Upload(mountedBackup=Ref(s.guid), paths=["/etc/hosts"])
     ),
     "POST /tasks/snapshot": lambda s: s.tasks.snapshot(
-        to_come.Snapshot(protectedEntities=entities(s))
+        snapshot.Request(protectedEntities=[Ref(s.qcow2)])
     ),
     "POST /tasks/vm-snapshot": lambda s: s.tasks.vm_snapshot(
-        to_come.Snapshot(protectedEntities=entities(s))
+        snapshot.Request(protectedEntities=[Ref(s.qcow2)])
     ),
-    "POST /tasks/revert": lambda s: s.tasks.revert(to_come.Reversion(snapshot=Ref(s.guid))),
+    "POST /tasks/revert": lambda s: s.tasks.revert(
+        snapshot_reversion.Request(snapshot=Ref(s.held))
+    ),
     "POST /tasks/remove-old-snapshots": lambda s: s.tasks.remove_old_snapshots(
-        to_come.SnapshotsCleanup(protectedEntities=entities(s))
+        snapshot_cleanup.Request(protectedEntities=entities(s))
     ),
     "POST /tasks/remove-old-backups": lambda s: s.tasks.remove_old_backups(
         backup_cleanup.Request([Ref(s.destination)])
@@ -308,6 +313,8 @@ REST: dict[str, Way] = {
     "GET /backup-files": lambda s: s.client.backups.files(s.backup),
     "GET /backup-files/detailed/for-restore": lambda s: s.client.backups.files_to_restore(s.backup),
     "POST /retention/mark-backups": lambda s: s.client.backups.mark([s.location], Hint.ARCHIVE),
+    "GET /snapshots": lambda s: list(s.client.snapshots.all(protected_entity=s.machine)),
+    "GET /snapshots/{guid}": lambda s: s.client.snapshots.get(s.held),
     "GET /restore-jobs": lambda s: list(s.client.restores.all()),
     "GET /restore-jobs/{guid}": lambda s: s.client.restores.get(restored(s)),
     "GET /workflow-executions": lambda s: s.client.workflows.page(),

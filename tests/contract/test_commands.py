@@ -69,6 +69,7 @@ def _real(s: Scene, word: str, folder: Path) -> str:
         "KVM": lambda: s.kvm,
         "DESTINATION": lambda: s.destination,
         "BACKUP": lambda: s.backup,
+        "SNAPSHOT": lambda: s.held,
         "PLAN": lambda: a_plan(s),
         "PROVEN": lambda: s.proven,
         "WORKFLOW": lambda: s.task,

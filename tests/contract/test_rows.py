@@ -11,6 +11,7 @@ import pytest
 
 from haulback.ids import new_guid
 from haulback.inventory.disks import file_guid
+from haulback.inventory.records import Disk
 from haulback.server.http import openapi
 from haulback.server.http.site import operations
 from tests.contract.conftest import EXPORTED, Answer, Served
@@ -254,19 +255,37 @@ def test_post_tasks_unmount(served: Served):
 
 
 def test_post_tasks_snapshot(served: Served):
-    body = {"protectedEntities": [{"guid": served.machines[0]}], "priority": 50}
+    able = served.machines[served.new_machine(Disk("root", 10, "qcow2"))]
+    raw = served.machines[served.new_machine(Disk("root", 10, "raw"))]
     for path in ("snapshot", "vm-snapshot"):
-        bad = {"protectedEntities": [new_guid()]}
-        unavailable(served, path, body, {}, {"protectedEntities": []}, bad)
+        for bad in ({}, {"protectedEntities": []}, {"protectedEntities": [raw]}):
+            assert is_error(served.call("POST", f"/api/tasks/{path}", bad), 400)
+        nobody = {"protectedEntities": [new_guid()]}
+        assert is_error(served.call("POST", f"/api/tasks/{path}", nobody), 404)
+        body = {"protectedEntities": [{"guid": able}], "priority": 50}
+        task = created(served.call("POST", f"/api/tasks/{path}", body))
+        assert (task["type"]["name"], task["protectedEntity"]["guid"]) == ("SNAPSHOT", able)
 
 
 def test_post_tasks_revert(served: Served):
-    unavailable(served, "revert", {"snapshot": {"guid": new_guid()}}, {})
+    held = served.snapped()
+    for bad, status in (({}, 400), ({"snapshot": {"guid": new_guid()}}, 404)):
+        assert is_error(served.call("POST", "/api/tasks/revert", bad), status)
+    for member in ("snapshot", "protectedEntitySnapshot"):
+        body = {member: {"guid": held["guid"]}}
+        task = created(served.call("POST", "/api/tasks/revert", body))
+        assert task["protectedEntitySnapshot"]["guid"] == held["guid"]
+    assert served.order(task["guid"])["name"] == held["uuid"]
 
 
 def test_post_tasks_remove_old_snapshots(served: Served):
-    body = {"protectedEntities": [{"guid": served.machines[0]}]}
-    unavailable(served, "remove-old-snapshots", body, {}, {"protectedEntities": [new_guid()]})
+    held = served.snapped()
+    bad = {"protectedEntities": [new_guid()]}
+    assert is_error(served.call("POST", "/api/tasks/remove-old-snapshots", {}), 400)
+    assert is_error(served.call("POST", "/api/tasks/remove-old-snapshots", bad), 404)
+    body = {"protectedEntities": [held["protectedEntity"]]}
+    task = created(served.call("POST", "/api/tasks/remove-old-snapshots", body))
+    assert served.order(task["guid"])["names"] == []  # it has no rule: it stays
 
 
 def test_post_tasks_remove_old_backups(served: Served):

@@ -212,3 +212,41 @@ def test_a_record_that_lies_is_found_out(site: Site, host: LibvirtLab):
     image = host.storage / "db-vda.qcow2"
     compare = ["qemu-img", "compare", "-U", "-f", "qcow2", "-F", "raw"]
     subprocess.run([*compare, image, target / "disk0.raw"], check=True)
+
+
+def test_a_guest_goes_back_to_a_snapshot_and_the_next_backup_is_full(site: Site, host: LibvirtLab):
+    guest = Guest(host, "db")
+    guest.make(hello="snapshots", extra=1)
+    guest.start()
+    machine = site.sync()["db"]
+    guest.run("echo good > /mnt/state; sync; echo raw | dd of=/dev/vdb conv=notrunc,fsync")
+    site.backed_up(machine)
+    body = {"protectedEntities": [machine]}
+    [task] = site.api.post("/tasks/snapshot", body)
+    site.finished(task["guid"])
+    guest.run("echo bad > /mnt/state; sync")
+    increment = site.backed_up(machine, "INCREMENTAL")
+    assert increment["type"]["name"] == "INCREMENTAL"  # a snapshot does not disturb it
+    [taken] = site.api.get("/snapshots", {"protected-entity": machine})
+    assert taken["consistency"]["name"] == "APPLICATION"
+    assert guest.run("cat /mnt/state").strip() == "bad"
+    head = site.api.post("/tasks/revert", {"snapshot": {"guid": taken["guid"]}})
+    site.finished(head["guid"])
+    again = Guest(host, "db", guest.uuid)
+    again.wait_ready()
+    assert again.run("cat /mnt/state").strip() == "good"
+    backup = site.backed_up(machine, "INCREMENTAL")
+    assert backup["type"]["name"] == "FULL"
+    [before, same] = site.api.get("/snapshots", {"protected-entity": machine})
+    assert same["guid"] == taken["guid"]
+    head = site.api.post("/tasks/revert", {"snapshot": {"guid": before["guid"]}})
+    site.finished(head["guid"])
+    again.wait_ready()
+    assert again.run("cat /mnt/state").strip() == "bad"
+    site.sync()
+    known = site.api.get("/snapshots", {"protected-entity": machine})
+    assert len(known) == 3
+    [task] = site.api.post("/tasks/remove-old-snapshots", {"snapshots": known})
+    site.finished(task["guid"])
+    inner = LibvirtHost(host.uri, host.storage)
+    assert inner.machine(guest.uuid).snapshots == ()

@@ -1,21 +1,19 @@
-"""`haulback machine` and `haulback snapshot`."""
+"""`haulback machine`: what there is to protect."""
 
 from __future__ import annotations
 
 from cyclopts import App
 
 from haulback.cli.connection import connect
-from haulback.cli.how import USUAL, How, ref, refs, report
+from haulback.cli.how import USUAL, How, ref, report
 from haulback.cli.output import Output, dump, moment, named, show, size, text
 from haulback.client.client import Client
 from haulback.errors import Malformed, NotFound
 from haulback.inventory.requests import MachineSettings
-from haulback.wire import Ref
 
 app = App(name="machine")
 disk = App(name="disk", help="Disks of a machine, and which of them backups leave out.")
 app.command(disk)
-snapshot = App(name="snapshot")
 _COLUMNS = (
     text("guid"),
     text("name"),
@@ -128,41 +126,6 @@ def _exclude(machine: str, disk: str, excluded: bool) -> None:
             machines.set_disk(one.guid, excluded=excluded)
             return
     raise NotFound(f"{machine} has no disk {disk!r}: {', '.join(one.name for one in found)}")
-
-
-@snapshot.command
-def create(*machine: str, rule: str = "", vm: bool = False, how: How = USUAL) -> None:
-    """Take snapshots of machines; --vm asks by the operation's other name."""
-    from haulback.kinds.to_come import Snapshot
-
-    client = connect()
-    request = Snapshot(
-        protectedEntities=refs(_found(client, machine)),
-        rule=ref(rule and client.records.rules.find(rule).guid),
-        **how.timed,
-    )
-    take = client.tasks.vm_snapshot if vm else client.tasks.snapshot
-    report(client, take(request, **how.asked), how)
-
-
-@snapshot.command
-def revert(guid: str, *, how: How = USUAL) -> None:
-    """Put a machine back to a snapshot."""
-    from haulback.kinds.to_come import Reversion
-
-    client = connect()
-    request = Reversion(snapshot=Ref(guid), **how.timed)
-    report(client, [client.tasks.revert(request, **how.asked)], how)
-
-
-@snapshot.command
-def clean(*machine: str, how: How = USUAL) -> None:
-    """Remove snapshots of machines that had their time."""
-    from haulback.kinds.to_come import SnapshotsCleanup
-
-    client = connect()
-    request = SnapshotsCleanup(protectedEntities=refs(_found(client, machine)), **how.timed)
-    report(client, client.tasks.remove_old_snapshots(request, **how.asked), how)
 
 
 def _found(client: Client, names: tuple[str, ...]) -> list[str]:

@@ -92,6 +92,7 @@ def _json_or_text(value: str) -> Any:
 policy = _noun("policy", "backup_policies", "priority")
 snapshot_policy = _noun("snapshot-policy", "snapshot_policies", "priority")
 rule = _noun("rule", "rules", "active")
+snapshot_rule = _noun("snapshot-rule", "snapshot_rules", "retentionVersions", "retentionDays")
 schedule = _noun("schedule", "schedules", "active", "hour")
 project = _noun("project", "projects", "uuid")
 node_config = _noun("node-config", "node_configs", "limits")

@@ -17,6 +17,9 @@ if TYPE_CHECKING:  # what the kinds work with takes a while to load, and is not 
     from haulback.kinds.inventory_sync import WizardRequest
     from haulback.kinds.prove import Request as Prove
     from haulback.kinds.restore import Request as Restore
+    from haulback.kinds.snapshot import Request as Snapshot
+    from haulback.kinds.snapshot_cleanup import Request as SnapshotCleanup
+    from haulback.kinds.snapshot_reversion import Request as Reversion
 
 T = TypeVar("T")
 
@@ -82,20 +85,20 @@ class Asking:
         """Upload files of a mounted backup."""
         return self._one("upload", request, how)
 
-    def snapshot(self, request: to_come.Snapshot, **how: Unpack[Asked]) -> list[TaskDetails]:
+    def snapshot(self, request: Snapshot, **how: Unpack[Asked]) -> list[TaskDetails]:
         """Snapshots that stay on the platform."""
         return self._many("snapshot", request, how)
 
-    def vm_snapshot(self, request: to_come.Snapshot, **how: Unpack[Asked]) -> list[TaskDetails]:
+    def vm_snapshot(self, request: Snapshot, **how: Unpack[Asked]) -> list[TaskDetails]:
         """The same under its other name."""
         return self._many("vm-snapshot", request, how)
 
-    def revert(self, request: to_come.Reversion, **how: Unpack[Asked]) -> TaskDetails:
+    def revert(self, request: Reversion, **how: Unpack[Asked]) -> TaskDetails:
         """Put a machine back to a snapshot."""
         return self._one("revert", request, how)
 
     def remove_old_snapshots(
-        self, request: to_come.SnapshotsCleanup, **how: Unpack[Asked]
+        self, request: SnapshotCleanup, **how: Unpack[Asked]
     ) -> list[TaskDetails]:
         """Remove snapshots that had their time."""
         return self._many("remove-old-snapshots", request, how)

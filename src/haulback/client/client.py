@@ -15,6 +15,7 @@ from haulback.client.stock import (
     Hypervisors,
     Machines,
     Restores,
+    Snapshots,
     Workflows,
 )
 from haulback.client.tasks import Tasks
@@ -33,6 +34,7 @@ class Client:
         self.tasks = Tasks(calls)
         self.hypervisors, self.machines = Hypervisors(calls), Machines(calls)
         self.destinations, self.backups = Destinations(calls), Backups(calls)
+        self.snapshots = Snapshots(calls)
         self.restores, self.workflows = Restores(calls), Workflows(calls)
         self.nodes, self.users = Nodes(calls), Users(calls)
         self.records, self.dashboard = Records(calls), Dashboard(calls)

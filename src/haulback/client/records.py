@@ -17,6 +17,7 @@ from haulback.inventory.kept import (
     RecoveryPlan,
     Rule,
     Schedule,
+    SnapshotRule,
     Storage,
 )
 from haulback.wire import read
@@ -86,6 +87,7 @@ class Records:
         self.snapshot_policies = Kind(calls, "/policies/vm-snapshot", Policy)
         self.recovery_plans = Kind(calls, "/policies/recovery-plan", RecoveryPlan)
         self.rules = Kind(calls, "/rules/vm-backup", Rule)
+        self.snapshot_rules = Kind(calls, "/rules/vm-snapshot", SnapshotRule)
         self.schedules = Kind(calls, "/schedules", Schedule)
         self.node_configs = Kind(calls, "/node-configs", NodeConfig)
         self.projects = Kind(calls, "/projects", Project)

@@ -26,6 +26,7 @@ from haulback.inventory.shapes import (
     Machine,
     NotIncremental,
     Proof,
+    SnapshotRecord,
 )
 
 
@@ -139,6 +140,12 @@ class Backups(Readable[BackupRecord]):
         """The same, as a restore takes them in `taskFiles`."""
         path = "/backup-files/detailed/for-restore"
         return self._calls.one(list[File], "GET", path, query={"backup": backup})
+
+
+class Snapshots(Readable[SnapshotRecord]):
+    """Snapshots that stay on their platforms, the newest first."""
+
+    path, kind = "/snapshots", SnapshotRecord
 
 
 class Restores(Readable[Job]):

@@ -44,7 +44,7 @@ class Machine(NamedTuple):
     """A virtual machine; `definition` is the platform's own, JSON-like, kept with the backup.
 
     `cards` are what a new machine's network cards are to be like; `snapshots` stay with the
-    machine and are in no backup.
+    machine and are in no backup; None: they cannot be told.
     """
 
     uuid: str
@@ -52,7 +52,7 @@ class Machine(NamedTuple):
     disks: tuple[Disk, ...]
     definition: dict[str, Any]
     cards: tuple[Card, ...] = ()
-    snapshots: tuple[Taken, ...] = ()
+    snapshots: tuple[Taken, ...] | None = None
 
 
 class Problem(NamedTuple):

@@ -132,6 +132,15 @@ class Rule(Base, kw_only=True):
     ruleBackupDestinations: list[RuleDestination] = []
 
 
+class SnapshotRule(Base, kw_only=True):
+    """A rule of a snapshot policy: what is over the number, or older, goes; absent: nothing."""
+
+    policy: Ref | None = None
+    active: bool = True
+    retentionVersions: int | None = None
+    retentionDays: int | None = None
+
+
 class Execution(Enum):
     """When a schedule fires."""
 

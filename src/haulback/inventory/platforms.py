@@ -19,6 +19,7 @@ class Platform(NamedTuple):
     words: str
     power_on: bool = False
     networks: bool = False
+    snapshots: tuple[str, ...] = ("qcow2",)  # formats of disks that keep them
 
 
 PLATFORMS = {

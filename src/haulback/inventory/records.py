@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -123,6 +123,25 @@ class Backup(msgspec.Struct, kw_only=True):
         return now < self.keep_until
 
 
+class Snapshot(msgspec.Struct, kw_only=True):
+    """A snapshot that stays on the platform, `uuid` its name there.  Times in epoch ms.
+
+    `managed`: we took it, and may remove it.  `rule` and `policy` say how long it stays.
+    """
+
+    guid: str
+    entity: str
+    uuid: str
+    created: int
+    snapshot_time: int
+    managed: bool = True
+    consistency: str | None = None
+    description: str | None = None
+    rule: str | None = None
+    policy: str | None = None
+    project: str | None = None
+
+
 class Base(msgspec.Struct):
     """What the next increment of an entity builds on in one repository."""
 
@@ -192,6 +211,11 @@ class Catalogue(Protocol):
 
     def bases(self, entity: str) -> list[Base]:
         """What increments of an entity still build on, in any repository."""
+
+    def snapshot(self, guid: str) -> Snapshot: ...
+
+    def snapshots_of(self, entity: str) -> list[Snapshot]:
+        """Snapshots of an entity, the newest first."""
 
     def node(self, guid: str) -> Named: ...
 
@@ -264,6 +288,23 @@ class Ledger(Protocol):
 
     def gone(self, backups: Iterable[str]) -> None:
         """A node has removed them."""
+
+    def snapshot_taken(self, taken: Snapshot) -> None:
+        """The platform holds it; the same again changes nothing."""
+
+    def snapshots_gone(self, entity: str, names: Iterable[str]) -> None:
+        """The platform no longer holds them."""
+
+    def snapshots_seen(
+        self, hypervisor: str, machines: Mapping[str, Mapping[str, int]], *, since: int, ours: str
+    ) -> None:
+        """All that a look begun at `since` found on machines: by uuid, times (epoch ms) by name.
+
+        A name that begins with `ours` and is not known is a leftover and not recorded.
+        """
+
+    def void_bases(self, entity: str) -> None:
+        """What was recorded of an entity's changes is no longer true: the next backup is full."""
 
     def forget_entity(self, entity: str) -> None:
         """The record of an entity that has no data left, and its history."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import msgspec
 
-from haulback.inventory.records import Backup
+from haulback.inventory.kept import SnapshotRule
+from haulback.inventory.records import Backup, Snapshot
 
 DAY_MS = 86_400_000
 
@@ -56,6 +57,30 @@ def surplus(
         kept = rules.keepLastBackupWhenSourceStillExists and entity in present
         last = backups[0].guid if kept else None
         found += [one.guid for one in _expired(backups, rules, now) if one.guid != last]
+    return found
+
+
+def surplus_snapshots(
+    held: Iterable[Snapshot], rules: Mapping[str, SnapshotRule | None], now: int
+) -> list[str]:
+    """Guids of an entity's snapshots to remove, each judged among those of its own rule.
+
+    What has no rule stays, and so does the newest of each rule, whatever its age.
+    """
+    by_rule: dict[str, list[Snapshot]] = defaultdict(list)
+    for one in held:
+        by_rule[one.rule or ""].append(one)
+    found: list[str] = []
+    for guid, snapshots in by_rule.items():
+        if (rule := rules.get(guid)) is None:
+            continue
+        snapshots.sort(key=lambda one: (one.snapshot_time, one.guid), reverse=True)
+        for place, one in enumerate(snapshots):
+            many = rule.retentionVersions is not None and place >= rule.retentionVersions
+            age = now - one.snapshot_time
+            old = rule.retentionDays is not None and age > rule.retentionDays * DAY_MS
+            if place and (many or old):
+                found.append(one.guid)
     return found
 
 

@@ -1,4 +1,4 @@
-"""DELETE: removes an entity: its backups on every destination, its checkpoints, then its record."""
+"""DELETE: removes an entity: its backups everywhere, our checkpoints and snapshots, its record."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from haulback.ids import guid_of
 from haulback.inventory.records import Backup, Catalogue, Destination, Entity, Hypervisor, Ledger
 from haulback.kinds import planning
 from haulback.kinds.backup_cleanup import Removed, remove
-from haulback.kinds.seam import Ask, Job, Kind, Results, Submission
+from haulback.kinds.seam import PREFIX, Ask, Job, Kind, Results, Submission
 from haulback.tasks.record import Plan, Refused, Task
 from haulback.tasks.states import State
 from haulback.wire import Named
@@ -147,7 +147,11 @@ def run(job: Job) -> Results:
         found = remove(job, order.destination, order.backups)
     with job.alone(order.hypervisor, order.uuid):
         try:
-            job.hypervisor(order.hypervisor).drop_checkpoints(order.uuid, frozenset())
+            machines = job.hypervisor(order.hypervisor)
+            machines.drop_checkpoints(order.uuid, frozenset())
+            held = machines.machine(order.uuid).snapshots or ()
+            ours = {one.name for one in held if one.name.startswith(PREFIX)}
+            machines.remove_snapshots(order.uuid, ours)
         except NotFound:
             job.log("the machine is no longer on its hypervisor")
     return found

@@ -11,7 +11,7 @@ from haulback.ids import guid_of, new_guid
 from haulback.inventory import platforms
 from haulback.inventory.records import Catalogue, Disk, Entity, Hypervisor, Ledger
 from haulback.kinds import planning
-from haulback.kinds.seam import Ask, Job, Kind, Results, Submission
+from haulback.kinds.seam import PREFIX, Amount, Ask, Job, Kind, Name, Results, Submission
 from haulback.tasks.record import Plan, Task
 from haulback.tasks.states import State
 from haulback.wire import Ref
@@ -58,14 +58,22 @@ class Order(msgspec.Struct):
     hypervisor: Hypervisor
 
 
+class SnapshotSeen(msgspec.Struct):
+    """A snapshot of a machine, epoch ms."""
+
+    name: Name
+    time: Amount
+
+
 class Found(msgspec.Struct):
-    """A machine as a node reports it."""
+    """A machine as a node reports it; without `snapshots` it could not tell."""
 
     uuid: str
     name: str
     disks: list[Disk] = []
     project: str | None = None
     present: bool = True
+    snapshots: list[SnapshotSeen] | None = None
 
 
 class Seen(msgspec.Struct):
@@ -145,6 +153,9 @@ def run(job: Job) -> Results:
             "uuid": machine.uuid,
             "name": machine.name,
             "disks": [{"name": d.name, "size": d.size, "format": d.format} for d in machine.disks],
+            "snapshots": None
+            if machine.snapshots is None
+            else [{"name": one.name, "time": one.time} for one in machine.snapshots],
         }
         for machine in found.machines
     ]
@@ -162,7 +173,14 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     seen = msgspec.convert(task.results, Seen)
     # A machine that could not be read is still there: it must not vanish from the catalogue.
     since = None if task.results.get("problems") else task.started
-    deliver(task.ref("hypervisor") or "", seen.machines, since, ledger)
+    hypervisor = task.ref("hypervisor") or ""
+    deliver(hypervisor, seen.machines, since, ledger)
+    held = {
+        one.uuid: {snapshot.name: snapshot.time for snapshot in one.snapshots}
+        for one in seen.machines
+        if one.snapshots is not None
+    }
+    ledger.snapshots_seen(hypervisor, held, since=task.started or 0, ours=PREFIX)
 
 
 def deliver(hypervisor: str, machines: list[Found], since: int | None, ledger: Ledger) -> None:

@@ -21,6 +21,7 @@ from haulback.tasks.record import HOUR_MS, Plan, Task
 from haulback.tasks.states import State
 
 Results = dict[str, Any]
+PREFIX = "haulback-"  # of checkpoints and snapshots that we make; an attempt's name follows
 # What nodes report is input from outside.
 Amount = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
 Guid = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]

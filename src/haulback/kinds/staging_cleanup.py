@@ -5,10 +5,11 @@ from __future__ import annotations
 import msgspec
 
 from haulback.drivers.hypervisor import Hypervisor as Driver
+from haulback.drivers.hypervisor import Machine
 from haulback.errors import HaulbackError
 from haulback.inventory.records import Catalogue, Destination, Hypervisor
 from haulback.kinds import planning
-from haulback.kinds.seam import Ask, Job, Kind, Results
+from haulback.kinds.seam import PREFIX, Ask, Job, Kind, Results
 from haulback.tasks.record import Task
 from haulback.wire import Named
 
@@ -65,19 +66,28 @@ def _sweep(job: Job, record: Hypervisor) -> int:
         return 0
     for machine in found:
         job.confirm()
-        removed += _drop(job, record, machines, machine.uuid)
+        removed += _drop(job, record, machines, machine)
     return removed
 
 
-def _drop(job: Job, record: Hypervisor, machines: Driver, uuid: str) -> int:
-    with job.alone(record, uuid, wait=False) as mine:
+def _drop(job: Job, record: Hypervisor, machines: Driver, machine: Machine) -> int:
+    with job.alone(record, machine.uuid, wait=False) as mine:
         if not mine:
             return 0  # an EXPORT is at work; it begins by doing the same
         try:
-            return len(machines.drop_checkpoints(uuid, job.needed()))
+            dropped = machines.drop_checkpoints(machine.uuid, job.needed())
+            return len(dropped) + len(_drop_snapshots(job, machines, machine))
         except HaulbackError as error:
-            job.log(f"{record.name}, {uuid}: {error.message}")
+            job.log(f"{record.name}, {machine.uuid}: {error.message}")
             return 0
+
+
+def _drop_snapshots(job: Job, machines: Driver, machine: Machine) -> list[str]:
+    """Those that attempts took which ended without saying so."""
+    needed = job.needed()
+    ours = [one.name for one in machine.snapshots or () if one.name.startswith(PREFIX)]
+    unwanted = {name for name in ours if name not in needed}
+    return machines.remove_snapshots(machine.uuid, unwanted) if unwanted else []
 
 
 KIND = Kind(type="STAGING_CLEANUP", lane="upkeep", order=Order, prepare=prepare, run=run)

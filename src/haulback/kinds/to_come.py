@@ -93,26 +93,6 @@ class LiveMigration(Timed, kw_only=True):
     restoreStorageId: str | None = None
 
 
-class Snapshot(Timed, kw_only=True):
-    """SnapshotTaskRequest."""
-
-    protectedEntities: list[Ref]
-    rule: Ref | None = None
-
-
-class Reversion(Timed, kw_only=True):
-    """SnapshotReversionTaskRequest."""
-
-    snapshot: Ref | None = None
-    protectedEntitySnapshot: Ref | None = None
-
-
-class SnapshotsCleanup(Timed, kw_only=True):
-    """SnapshotsCleanupTaskRequest."""
-
-    protectedEntities: list[Ref]
-
-
 class Tapes(Timed, kw_only=True):
     """EjectTapeTaskRequest and ImportTapeTaskRequest."""
 
@@ -225,23 +205,12 @@ def _known(request: Any, catalogue: Catalogue) -> None:
         catalogue.record("rule", ref.guid)
 
 
-def _entities(request: Any, catalogue: Catalogue) -> None:
-    refs = planning.some("protectedEntities", request.protectedEntities)
-    catalogue.entities_of([ref.guid for ref in refs])
-    _known(request, catalogue)
-
-
 def _list_of(field: str) -> Callable[[Any, Catalogue], None]:
     def check(request: Any, catalogue: Catalogue) -> None:
         planning.some(field, getattr(request, field))
         _known(request, catalogue)
 
     return check
-
-
-def _reversion(request: Any, catalogue: Catalogue) -> None:
-    if not request.snapshot and not request.protectedEntitySnapshot:
-        raise Malformed("snapshot: name the one to go back to", field="snapshot")
 
 
 def _migration(request: Any, catalogue: Catalogue) -> None:
@@ -270,7 +239,6 @@ def _way(
     return Submission(path, request, _plan(kind, check), many=many, summary=summary)
 
 
-_SNAPSHOT = "Create snapshot task."
 WAYS = (
     _way(
         "restore-and-mount",
@@ -298,23 +266,6 @@ WAYS = (
     ),
     _way("mount", "MOUNT", Mounted, _known, "Create mount task.", many=False),
     _way("unmount", "UNMOUNT", Mounted, _known, "Create unmount task.", many=False),
-    _way("snapshot", "SNAPSHOT", Snapshot, _entities, _SNAPSHOT),
-    _way("vm-snapshot", "SNAPSHOT", Snapshot, _entities, _SNAPSHOT),
-    _way(
-        "revert",
-        "SNAPSHOT_REVERSION",
-        Reversion,
-        _reversion,
-        "Create snapshot reversion task.",
-        many=False,
-    ),
-    _way(
-        "remove-old-snapshots",
-        "SNAPSHOT_CLEANUP",
-        SnapshotsCleanup,
-        _entities,
-        "Create tasks to remove old snapshots.",
-    ),
     _way("eject-tape", "EJECT_TAPE", Tapes, _list_of("tapes"), "Create eject tape task."),
     _way("import-tape", "IMPORT_TAPE", Tapes, _list_of("tapes"), "Create import tape task."),
     _way(

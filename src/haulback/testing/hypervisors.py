@@ -64,6 +64,11 @@ def wanted(bench: Bench, name: str = "web", uuid: str = "") -> Machine:
     return Machine(uuid, name, (Disk("root", 8 * MIB, bench.format),), {"memory": 512})
 
 
+def held(bench: Bench, uuid: str) -> list[str]:
+    """The names of a machine's snapshots, the oldest first."""
+    return [one.name for one in bench.hypervisor.machine(uuid).snapshots or ()]
+
+
 def _refuses(kind: type[HaulbackError], call: Callable[[], object]) -> None:
     try:
         call()
@@ -196,9 +201,9 @@ def a_snapshot_stays_until_it_is_removed_and_nothing_else_goes_with_it(bench: Be
     bench.guest_writes(uuid, "root", 2 * MIB, b"\x11" * 65536)
     bench.hypervisor.take_snapshot(uuid, "two")
     bench.hypervisor.take_snapshot(uuid, "two")
-    assert [one.name for one in bench.hypervisor.machine(uuid).snapshots] == ["one", "two"]
+    assert held(bench, uuid) == ["one", "two"]
     assert bench.hypervisor.remove_snapshots(uuid, {"one", "three"}) == ["one"]
-    assert [one.name for one in bench.hypervisor.machine(uuid).snapshots] == ["two"]
+    assert held(bench, uuid) == ["two"]
     with bench.hypervisor.snapshot(uuid, "b2", base) as second:
         _assert_changes(second.views()[0], before, read(second.views()[0]))
 
@@ -215,7 +220,7 @@ def going_back_brings_the_bytes_keeps_what_was_and_voids_every_base(bench: Bench
     with bench.hypervisor.snapshot(uuid, "look") as look:
         new = [read(view) for view in look.views()]
     bench.hypervisor.revert(uuid, "old", "before", "a1")
-    assert [one.name for one in bench.hypervisor.machine(uuid).snapshots] == ["old", "before"]
+    assert held(bench, uuid) == ["old", "before"]
     with bench.hypervisor.snapshot(uuid, "b2", base) as snapshot:
         (view,) = snapshot.views()
         assert (view.changed, bool(view.reason)) == (None, True)

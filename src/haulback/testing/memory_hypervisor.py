@@ -229,7 +229,7 @@ class MemoryHypervisor:
             name = f"{wanted.name} ({number})"
         made = wanted._replace(name=name)
         self.machines[made.uuid] = MemoryMachine(made, disks, {})
-        return made
+        return self.machine(made.uuid)
 
     def _find(self, uuid: str) -> MemoryMachine:
         self.check()

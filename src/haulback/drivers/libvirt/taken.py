@@ -23,13 +23,13 @@ from haulback.drivers.libvirt.volumes import located, opened
 from haulback.errors import HaulbackError, Unavailable, Unsupported
 
 
-def held(host: Host, domain: Domain) -> tuple[Taken, ...]:
-    """The snapshots of a machine; none where its images cannot be looked into."""
+def held(host: Host, domain: Domain) -> tuple[Taken, ...] | None:
+    """The snapshots of a machine; None where its images cannot be looked into."""
     try:
         with opened(_volumes(host, domain)) as images:
             return taken.listed(images)
     except HaulbackError:
-        return ()
+        return None
 
 
 def take(uri: str, host: Host, domain: Domain, name: str) -> str:

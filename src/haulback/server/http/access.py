@@ -144,6 +144,8 @@ TABLE: dict[str, frozenset[str]] = {
     "GET /backup-files": PEOPLE,
     "GET /backup-files/detailed/for-restore": PEOPLE,
     "POST /retention/mark-backups": ADMINS,
+    "GET /snapshots": PEOPLE,
+    "GET /snapshots/{guid}": PEOPLE,
     "GET /restore-jobs": PEOPLE,
     "GET /restore-jobs/{guid}": PEOPLE,
     "GET /workflow-executions": PEOPLE,
@@ -187,6 +189,7 @@ _RECORDS = (
     "/policies/vm-snapshot",
     "/policies/recovery-plan",
     "/rules/vm-backup",
+    "/rules/vm-snapshot",
     "/schedules",
 )
 for path in _RECORDS:

@@ -25,6 +25,8 @@ from haulback.inventory.kept import (
     Role,
     Rule,
     Schedule,
+    SnapshotRule,
+    Sort,
     Storage,
 )
 from haulback.inventory.records import Record
@@ -73,9 +75,17 @@ def _check_rule(wanted: Rule, known: SqlCatalogue) -> None:
         raise Malformed("ruleBackupDestinations: one PRIMARY only", field="ruleBackupDestinations")
 
 
+def _check_snapshot_rule(wanted: SnapshotRule, known: SqlCatalogue) -> None:
+    for name, most in (("retentionVersions", 1000), ("retentionDays", 36_500)):
+        value = getattr(wanted, name)
+        if value is not None and not 1 <= value <= most:
+            raise Malformed(f"{name}: 1 to {most}", field=name)
+
+
 def _check_schedule(wanted: Schedule, known: SqlCatalogue) -> None:
+    kind = "snapshot-rule" if wanted.type is Sort.VM_SNAPSHOT else "rule"
     for ref in wanted.rules:
-        known.record("rule", ref.guid)
+        known.record(kind, ref.guid)
     day = range(86_400_000)
     if wanted.hour is not None and wanted.hour not in day:
         raise Malformed("hour: ms from midnight UTC", field="hour")
@@ -118,13 +128,22 @@ _SORTS = (
     _Kept("/policies/vm-snapshot", "vm-snapshot", Policy, check=_check_policy),
     _Kept("/policies/recovery-plan", "recovery-plan", RecoveryPlan, check=_check_plan),
     _Kept("/rules/vm-backup", "rule", Rule, ("policy", "vm-backup"), _check_rule),
+    _Kept(
+        "/rules/vm-snapshot",
+        "snapshot-rule",
+        SnapshotRule,
+        ("policy", "vm-snapshot"),
+        _check_snapshot_rule,
+    ),
     _Kept("/schedules", "schedule", Schedule, check=_check_schedule),
 )
 # What holds on to a record: it cannot be removed while one of these names it.
 _HELD = {
     "hypervisor-manager": ("hypervisor-cluster", "hypervisor-storage", "network", "flavor"),
     "vm-backup": ("rule",),
+    "vm-snapshot": ("snapshot-rule",),
 }
+_RULES = {kind: rules[0] for kind, rules in _HELD.items() if kind.startswith("vm-")}
 
 
 class Kept(msgspec.Struct):
@@ -222,8 +241,8 @@ def _shown(record: Record, sort: _Kept, known: SqlCatalogue) -> dict[str, Any]:
     if sort.parent and record.parent:
         above = known.record(sort.parent[1], record.parent)
         shown[sort.parent[0]] = {"guid": above.guid, "name": above.name}
-    if sort.kind in ("vm-backup", "vm-snapshot"):
-        rules = known.records("rule", record.guid)
+    if kind := _RULES.get(sort.kind):
+        rules = known.records(kind, record.guid)
         shown["rules"] = [{"guid": one.guid, "name": one.name} for one in rules]
         shown["rules"] = [{**one, "markedForDeletion": False} for one in shown["rules"]]
     return shown

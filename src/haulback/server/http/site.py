@@ -26,6 +26,7 @@ from haulback.server.http import (
     node_tasks,
     nodes,
     records,
+    snapshots,
     tasks,
     users,
     workflows,
@@ -48,6 +49,7 @@ _ROOMS = (
     catalogue,
     workflows,
     records,
+    snapshots,
     dashboard,
     about,
 )

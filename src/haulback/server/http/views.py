@@ -29,6 +29,7 @@ _REFS = (
     *_LISTED,
     "backup",
     "mountedBackup",
+    "protectedEntitySnapshot",
     "restoreJob",
     "schedule",
     "rule",

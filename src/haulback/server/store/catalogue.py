@@ -11,7 +11,15 @@ import msgspec
 import sqlalchemy as sa
 
 from haulback.errors import Conflict, Malformed, NotFound
-from haulback.inventory.records import Backup, Base, Destination, Entity, Hypervisor, Record
+from haulback.inventory.records import (
+    Backup,
+    Base,
+    Destination,
+    Entity,
+    Hypervisor,
+    Record,
+    Snapshot,
+)
 from haulback.server.scope import EVERYTHING, Scope
 from haulback.server.store import plans, tables
 from haulback.tasks.record import Task
@@ -26,7 +34,7 @@ _JSON = frozenset(
 ) | {"target", "body"}
 _LIVE = sa.text("state IN ('QUEUED', 'RUNNING', 'PLANNED')")
 _MANY = 500
-_BUSY = ("EXPORT", "STORE", "RESTORE", "IMPORT", "MOUNT")
+_BUSY = ("EXPORT", "STORE", "RESTORE", "IMPORT", "MOUNT", "SNAPSHOT", "SNAPSHOT_REVERSION")
 
 
 class SqlCatalogue:
@@ -125,6 +133,17 @@ class SqlCatalogue:
         query = sa.select(tables.base).where(tables.base.c.entity == entity)
         return records(self._sql, query, Base)
 
+    def snapshot(self, guid: str) -> Snapshot:
+        found = one(self._sql, tables.snapshot, Snapshot, guid, "snapshot")
+        if not self._scope.allows(found.project):
+            raise NotFound(f"there is no snapshot {guid}", guid=guid)
+        return found
+
+    def snapshots_of(self, entity: str) -> list[Snapshot]:
+        table = tables.snapshot.c
+        query = sa.select(tables.snapshot).where(table.entity == entity)
+        return records(self._sql, query.order_by(table.snapshot_time.desc()), Snapshot)
+
     def node(self, guid: str) -> Named:
         query = sa.select(tables.node.c.name).where(tables.node.c.guid == guid)
         name = self._sql.scalar(query)
@@ -204,13 +223,18 @@ class SqlCatalogue:
         return found
 
     def is_needed(self, name: str) -> bool:
-        """Whether an attempt runs or its export waits to be stored, or an increment builds on it.
+        """Whether an attempt runs or its export waits to be stored, or something builds on it.
 
-        `name` is an attempt's, or a checkpoint's that ends with it.
+        `name` is an attempt's, or that of a checkpoint or snapshot that ends with it.
         """
         where = tables.base.c.checkpoint == name
-        if self._sql.scalar(sa.select(tables.base.c.entity).where(where).limit(1)):
-            return True
+        kept = tables.snapshot.c.uuid == name
+        for query in (
+            sa.select(tables.base.c.entity).where(where),
+            sa.select(tables.snapshot.c.guid).where(kept),
+        ):
+            if self._sql.scalar(query.limit(1)):
+                return True
         found = _ATTEMPT.search(name)
         if found is None:
             return False

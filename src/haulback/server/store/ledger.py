@@ -14,6 +14,7 @@ from haulback.inventory import retention
 from haulback.inventory.records import NOT_DECIDED, REMOVED, Backup, Base, Entity, Hypervisor
 from haulback.server.store import catalogue, tables
 from haulback.server.store.catalogue import row_of
+from haulback.server.store.held import SnapshotLedger
 from haulback.server.store.hot import Insert
 from haulback.tasks.record import NewBackup, NewRestoreJob, Task
 from haulback.wire import Named
@@ -29,7 +30,7 @@ _UPSERTED = ("name", "type", "present", "disks", "seen")
 Sign = Callable[[bytes], str]
 
 
-class SqlLedger:
+class SqlLedger(SnapshotLedger):
     """`records.Ledger` on a connection, at the server's time `now`."""
 
     def __init__(self, connection: sa.Connection, now: int, sign: Sign | None = None) -> None:
@@ -211,7 +212,8 @@ class SqlLedger:
         busy = sa.select(task.guid).where(live, task.entity == entity)
         if any(self._sql.scalar(query.limit(1)) for query in (left, busy)):
             return
-        self._sql.execute(sa.delete(tables.base).where(tables.base.c.entity == entity))
+        self.void_bases(entity)
+        self._sql.execute(sa.delete(tables.snapshot).where(tables.snapshot.c.entity == entity))
         of_entity = sa.select(backup.guid).where(backup.entity == entity)
         self._sql.execute(sa.delete(tables.proof).where(tables.proof.c.backup.in_(of_entity)))
         self._sql.execute(sa.delete(tables.backup).where(backup.entity == entity))
@@ -239,7 +241,7 @@ class SqlLedger:
 
     def moved(self, entity: str, project: str | None) -> None:
         """An entity belongs to another project, and with it all that was done with it."""
-        for table in (tables.backup, tables.restore_job, tables.task):
+        for table in (tables.backup, tables.restore_job, tables.snapshot, tables.task):
             self._sql.execute(
                 sa.update(table).where(table.c.entity == entity).values(project=project)
             )

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import msgspec
 import sqlalchemy as sa
 
-from haulback.inventory.records import Backup, Destination, Entity, Hypervisor, Record
+from haulback.inventory.records import Backup, Destination, Entity, Hypervisor, Record, Snapshot
 from haulback.server.scope import Scope
 from haulback.server.store import plans, tables, tasks
 from haulback.server.store.catalogue import records
@@ -124,6 +124,22 @@ def backups(sql: sa.Connection, wanted: Wanted) -> tuple[list[Backup], int]:
     }
     order = _order(sorts, "backupTime", wanted, table.c.guid)
     return _page(sql, table, where, order, wanted, Backup)
+
+
+def snapshots(
+    sql: sa.Connection, wanted: Wanted, *, alone: bool | None = None
+) -> tuple[list[Snapshot], int]:
+    """A page of snapshots, the newest first, and how many; `alone`: those of no policy, or not."""
+    table = tables.snapshot
+    where = _scoped(table.c.project, wanted.scope)
+    where += _text(table.c.uuid, wanted)
+    where += [table.c.entity == wanted.entity] if wanted.entity else []
+    where += [] if alone is None else [table.c.policy.is_(None) == alone]
+    where += [table.c.snapshot_time >= wanted.since] if wanted.since is not None else []
+    where += [table.c.snapshot_time <= wanted.until] if wanted.until is not None else []
+    sorts = {"snapshotTime": table.c.snapshot_time, "uuid": table.c.uuid}
+    order = _order(sorts, "snapshotTime", wanted, table.c.guid)
+    return _page(sql, table, where, order, wanted, Snapshot)
 
 
 def restore_jobs(sql: sa.Connection, wanted: Wanted) -> tuple[list[RestoreJob], int]:

@@ -273,6 +273,26 @@ backup = Table(
     ),
 )
 
+snapshot = Table(
+    "snapshot",
+    metadata,
+    Column("guid", _GUID, primary_key=True),
+    Column("entity", ForeignKey("entity.guid"), nullable=False),
+    Column("uuid", String(200), nullable=False),
+    Column("created", BigInteger, nullable=False),
+    Column("snapshot_time", BigInteger, nullable=False),
+    Column("managed", Boolean, nullable=False),
+    Column("consistency", String(20)),
+    Column("description", Text),
+    Column("rule", _GUID),
+    Column("policy", _GUID),
+    Column("project", String(80)),
+    Index("snapshot_entity", "entity", "uuid", unique=True),
+    Index("snapshot_uuid", "uuid"),
+    Index("snapshot_newest", "snapshot_time", "guid"),
+    Index("snapshot_project", "project", "snapshot_time"),
+)
+
 proof = Table(
     "proof",
     metadata,

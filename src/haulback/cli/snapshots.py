@@ -1,0 +1,98 @@
+"""`haulback snapshot`: snapshots that stay on the platform."""
+
+from __future__ import annotations
+
+from cyclopts import App
+
+from haulback.cli.connection import connect
+from haulback.cli.how import USUAL, How, ref, refs, report
+from haulback.cli.output import Output, dump, moment, named, show, text
+from haulback.client.calls import Narrowed
+from haulback.client.client import Client
+from haulback.errors import Malformed
+from haulback.wire import Ref
+
+app = App(name="snapshot")
+_SNAPSHOTS = (
+    text("guid"),
+    named("protectedEntity"),
+    moment("snapshotTime"),
+    named("consistency"),
+    named("policy"),
+    text("managed"),
+    text("description"),
+)
+
+
+@app.command
+def create(
+    *machine: str, rule: str = "", description: str = "", vm: bool = False, how: How = USUAL
+) -> None:
+    """Take snapshots of machines; --rule says how long they stay.
+
+    --vm asks by the operation's other name.
+    """
+    from haulback.kinds.snapshot import Request
+
+    client = connect()
+    request = Request(
+        protectedEntities=refs(_found(client, machine)),
+        rule=ref(rule and client.records.snapshot_rules.find(rule).guid),
+        description=description or None,
+        **how.timed,
+    )
+    take = client.tasks.vm_snapshot if vm else client.tasks.snapshot
+    report(client, take(request, **how.asked), how)
+
+
+@app.command(name="ls")
+def list_snapshots(machine: str = "", *, size: int = 50, output: Output = "table") -> None:
+    """The newest snapshots, of all machines or of one."""
+    client = connect()
+    query: Narrowed = {"size": size}
+    if machine:
+        query["protected_entity"] = client.machines.find(machine).guid
+    show(client.snapshots.page(**query).rows, _SNAPSHOTS, output)
+
+
+@app.command(name="show")
+def show_snapshot(guid: str) -> None:
+    """Everything about a snapshot."""
+    dump(connect().snapshots.get(guid))
+
+
+@app.command
+def revert(guid: str, *, how: How = USUAL) -> None:
+    """Put a machine's disks back to a snapshot; what they are now is kept as another one."""
+    from haulback.kinds.snapshot_reversion import Request
+
+    client = connect()
+    request = Request(snapshot=Ref(guid), **how.timed)
+    report(client, [client.tasks.revert(request, **how.asked)], how)
+
+
+@app.command
+def clean(*machine: str, how: How = USUAL) -> None:
+    """Remove snapshots of machines that had their time."""
+    from haulback.kinds.snapshot_cleanup import Request
+
+    client = connect()
+    request = Request(protectedEntities=refs(_found(client, machine)), **how.timed)
+    report(client, client.tasks.remove_old_snapshots(request, **how.asked), how)
+
+
+@app.command
+def rm(*guid: str, how: How = USUAL) -> None:
+    """Remove these snapshots, whatever their rule says."""
+    from haulback.kinds.snapshot_cleanup import Request
+
+    client = connect()
+    request = Request(snapshots=refs(guid), **how.timed)
+    report(client, client.tasks.remove_old_snapshots(request, **how.asked), how)
+
+
+def _found(client: Client, names: tuple[str, ...]) -> list[str]:
+    """Guids of machines.  Raises Malformed when none is named."""
+    if not names:
+        raise Malformed("name at least one machine")
+    return [client.machines.find(name).guid for name in names]

@@ -1,0 +1,169 @@
+"""SNAPSHOT: keeps a machine's disks as they are, on the platform; nothing is copied."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from haulback.errors import Malformed
+from haulback.ids import new_guid
+from haulback.inventory.platforms import PLATFORMS
+from haulback.inventory.records import Catalogue, Entity, Hypervisor, Ledger, Record, Snapshot
+from haulback.kinds import planning, snapshot_cleanup
+from haulback.kinds.seam import PREFIX, Amount, Ask, Job, Kind, Mark, Results, Submission
+from haulback.tasks.record import Plan, Task
+from haulback.tasks.states import State
+from haulback.wire import Ref
+
+
+class Request(msgspec.Struct, kw_only=True):
+    """SnapshotTaskRequest; the rule says how long it stays, without one until it is removed."""
+
+    protectedEntities: list[Ref]
+    rule: Ref | None = None
+    description: str | None = None
+    priority: int | None = None
+    windowStart: int | None = None
+    windowEnd: int | None = None
+
+
+class Order(msgspec.Struct):
+    """Of which machine."""
+
+    uuid: str
+    hypervisor: Hypervisor
+
+
+class Kept(msgspec.Struct):
+    """What the node reports: the name on the platform, and how consistent it is."""
+
+    uuid: Mark
+    snapshotTime: Amount
+    consistency: Literal["STOPPED", "APPLICATION", "CRASH"] | None = None
+
+
+def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
+    """One task for each machine, and with a rule the clean-up after it.
+
+    Raises NotFound, or Malformed for what a platform cannot do.
+    """
+    refs = planning.some("protectedEntities", request.protectedEntities)
+    rule = _rule(request, catalogue)
+    if len(request.description or "") > 400:
+        raise Malformed("description: at most 400 characters", field="description")
+    whole = Plan()
+    for entity in catalogue.entities_of([ref.guid for ref in refs]):
+        hypervisor = catalogue.hypervisor(entity.hypervisor)
+        refuse_unable(entity, hypervisor, "protectedEntities")
+        taken = _task(entity, hypervisor, rule, request, catalogue, ask)
+        whole.tasks.append(taken)
+        if rule:
+            whole.tasks.append(
+                snapshot_cleanup.task(entity, hypervisor, catalogue, ask, follows=taken)
+            )
+    return whole
+
+
+def _rule(request: Request, catalogue: Catalogue) -> Record | None:
+    if request.rule is None:
+        return None
+    rule = catalogue.record("snapshot-rule", request.rule.guid)
+    if rule.body.get("active") is False:
+        raise Malformed(f"rule: {rule.name} is not active", field="rule")
+    return rule
+
+
+def refuse_unable(entity: Entity, hypervisor: Hypervisor, field: str) -> None:
+    """Raises Malformed for a machine that can have no snapshots."""
+    if not entity.present:
+        raise Malformed(f"{field}: {entity.name} is no longer on its hypervisor", field=field)
+    able = PLATFORMS[hypervisor.driver].snapshots
+    for disk in entity.disks:
+        if disk.format not in able:
+            raise Malformed(
+                f"{field}: {entity.name} has a {disk.format} disk ({disk.name}), which keeps no "
+                f"snapshots; only {', '.join(able)} does",
+                field=field,
+            )
+
+
+def _task(
+    entity: Entity,
+    hypervisor: Hypervisor,
+    rule: Record | None,
+    request: Request,
+    catalogue: Catalogue,
+    ask: Ask,
+) -> Task:
+    return planning.task(
+        "SNAPSHOT",
+        "snapshot",
+        msgspec.structs.replace(ask, project=entity.project or ask.project),
+        request,
+        refs={"protectedEntity": entity.named(), **planning.platform(hypervisor, catalogue)},
+        params={
+            "snapshot": new_guid(),
+            "rule": rule.guid if rule else None,
+            "policy": rule.parent if rule else None,
+            "description": request.description,
+        },
+        locked=entity.guid,
+        source=hypervisor.guid,
+        pinned=hypervisor.node,
+    )
+
+
+def prepare(task: Task, catalogue: Catalogue) -> Order:
+    entity = catalogue.entity(task.ref("protectedEntity") or "")
+    return Order(entity.uuid, catalogue.hypervisor(entity.hypervisor))
+
+
+def run(job: Job) -> Results:
+    order: Order = job.order
+    machines, name = job.hypervisor(order.hypervisor), PREFIX + job.attempt
+    with job.alone(order.hypervisor, order.uuid):
+        job.confirm()
+        now = job.now_ms()
+        how = machines.take_snapshot(order.uuid, name)
+        try:
+            job.confirm()
+        except BaseException:
+            machines.remove_snapshots(order.uuid, {name})
+            raise
+    return {"uuid": name, "snapshotTime": now, "consistency": how}
+
+
+def settle(task: Task, state: State, ledger: Ledger) -> None:
+    if state is not State.FINISHED:
+        return
+    found, params = msgspec.convert(task.results, Kept), task.params
+    ledger.snapshot_taken(
+        Snapshot(
+            guid=params["snapshot"],
+            entity=task.ref("protectedEntity") or "",
+            uuid=found.uuid,
+            created=ledger.now,
+            snapshot_time=found.snapshotTime,
+            consistency=found.consistency,
+            description=params["description"],
+            rule=params["rule"],
+            policy=params["policy"] or None,
+            project=task.project,
+        )
+    )
+
+
+_SUMMARY = "Create snapshot task."
+KIND = Kind(
+    type="SNAPSHOT",
+    lane="snapshot",
+    order=Order,
+    prepare=prepare,
+    run=run,
+    settle=settle,
+    submissions=(
+        Submission("snapshot", Request, plan, summary=_SUMMARY),
+        Submission("vm-snapshot", Request, plan, summary=_SUMMARY),
+    ),
+)

@@ -1,0 +1,150 @@
+"""SNAPSHOT_CLEANUP: removes snapshots that had their time, and those that are named."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+import msgspec
+
+from haulback.errors import Malformed, NotFound
+from haulback.inventory import retention
+from haulback.inventory.kept import SnapshotRule
+from haulback.inventory.records import Catalogue, Entity, Hypervisor, Ledger
+from haulback.kinds import planning
+from haulback.kinds.seam import Ask, Job, Kind, Mark, Results, Submission
+from haulback.tasks.record import Plan, Task
+from haulback.tasks.states import State
+from haulback.wire import Ref
+
+
+class Request(msgspec.Struct, kw_only=True):
+    """SnapshotsCleanupTaskRequest; `snapshots` go whatever their rule says."""
+
+    protectedEntities: list[Ref] | None = None
+    snapshots: list[Ref] | None = None
+    priority: int | None = None
+    windowStart: int | None = None
+    windowEnd: int | None = None
+
+
+class Order(msgspec.Struct):
+    """Which snapshots of which machine, by their names there."""
+
+    uuid: str
+    hypervisor: Hypervisor
+    names: list[str]
+
+
+class Removed(msgspec.Struct):
+    """What the node reports: names that are no longer there."""
+
+    removed: list[Mark] = []
+
+
+def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
+    """One task for each machine.  Raises NotFound, or Malformed when nothing is named."""
+    chosen = _chosen(request, catalogue)
+    for ref in request.protectedEntities or []:
+        chosen[ref.guid] += []
+    if not chosen:
+        field = "protectedEntities"
+        raise Malformed(f"{field}: name at least one, or snapshots", field=field)
+    whole = Plan()
+    for entity in catalogue.entities_of(list(chosen)):
+        hypervisor = catalogue.hypervisor(entity.hypervisor)
+        more = {"chosen": chosen[entity.guid]}
+        whole.tasks.append(task(entity, hypervisor, catalogue, ask, request, params=more))
+    return whole
+
+
+def _chosen(request: Request, catalogue: Catalogue) -> dict[str, list[str]]:
+    """The snapshots named, by their machines."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for ref in request.snapshots or []:
+        one = catalogue.snapshot(ref.guid)
+        if not one.managed:
+            raise Malformed(
+                f"snapshots: {one.uuid} was not taken here; remove it where it was",
+                field="snapshots",
+            )
+        found[one.entity].append(one.guid)
+    return found
+
+
+def task(  # the parts of a task
+    entity: Entity,
+    hypervisor: Hypervisor,
+    catalogue: Catalogue,
+    ask: Ask,
+    request: Request | None = None,
+    *,
+    params: dict[str, Any] | None = None,
+    follows: Task | None = None,
+) -> Task:
+    """The task that cleans up after one machine."""
+    return planning.task(
+        "SNAPSHOT_CLEANUP",
+        "snapshot",
+        msgspec.structs.replace(ask, project=entity.project or ask.project),
+        request,
+        refs={"protectedEntity": entity.named(), **planning.platform(hypervisor, catalogue)},
+        params=params,
+        locked=None if follows else entity.guid,  # a follower takes over what it follows holds
+        source=hypervisor.guid,
+        pinned=hypervisor.node,
+        follows=follows,
+    )
+
+
+def prepare(task: Task, catalogue: Catalogue) -> Order:
+    """What goes is decided now, by the rules as they are now."""
+    entity = catalogue.entity(task.ref("protectedEntity") or "")
+    ours = [one for one in catalogue.snapshots_of(entity.guid) if one.managed]
+    rules = {one.rule: _rule(one.rule, catalogue) for one in ours if one.rule}
+    surplus = retention.surplus_snapshots(ours, rules, task.started or 0)
+    going = {*surplus, *task.params.get("chosen", [])}
+    names = [one.uuid for one in ours if one.guid in going]
+    return Order(entity.uuid, catalogue.hypervisor(entity.hypervisor), names)
+
+
+def _rule(guid: str, catalogue: Catalogue) -> SnapshotRule | None:
+    """None for a rule that is gone: what it took stays."""
+    try:
+        found = catalogue.record("snapshot-rule", guid)
+    except NotFound:
+        return None
+    return msgspec.convert({**found.body, "name": found.name}, SnapshotRule)
+
+
+def run(job: Job) -> Results:
+    order: Order = job.order
+    with job.alone(order.hypervisor, order.uuid):
+        job.confirm()
+        try:
+            job.hypervisor(order.hypervisor).remove_snapshots(order.uuid, set(order.names))
+        except NotFound:
+            job.log("the machine is no longer on its hypervisor")
+    return {"removed": order.names}
+
+
+def settle(task: Task, state: State, ledger: Ledger) -> None:
+    if state is not State.FINISHED:
+        return
+    found = msgspec.convert(task.results, Removed)
+    ledger.snapshots_gone(task.ref("protectedEntity") or "", found.removed)
+
+
+KIND = Kind(
+    type="SNAPSHOT_CLEANUP",
+    lane="snapshot",
+    order=Order,
+    prepare=prepare,
+    run=run,
+    settle=settle,
+    submissions=(
+        Submission(
+            "remove-old-snapshots", Request, plan, summary="Create tasks to remove old snapshots."
+        ),
+    ),
+)

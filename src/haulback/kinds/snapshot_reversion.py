@@ -1,0 +1,131 @@
+"""SNAPSHOT_REVERSION: puts a machine's disks back to a snapshot, and keeps what they were."""
+
+from __future__ import annotations
+
+import msgspec
+
+from haulback.errors import Malformed
+from haulback.ids import new_guid
+from haulback.inventory.records import Catalogue, Hypervisor, Ledger, Snapshot
+from haulback.kinds import planning
+from haulback.kinds.seam import PREFIX, Amount, Ask, Job, Kind, Mark, Results, Submission
+from haulback.kinds.snapshot import refuse_unable
+from haulback.tasks.record import Plan, Task
+from haulback.tasks.states import State
+from haulback.wire import Named, Ref
+
+
+class Request(msgspec.Struct, kw_only=True):
+    """SnapshotReversionTaskRequest; either member names the snapshot."""
+
+    snapshot: Ref | None = None
+    protectedEntitySnapshot: Ref | None = None
+    priority: int | None = None
+    windowStart: int | None = None
+    windowEnd: int | None = None
+
+
+class Order(msgspec.Struct):
+    """Which machine, and the name of the snapshot there."""
+
+    uuid: str
+    hypervisor: Hypervisor
+    name: str
+
+
+class Reverted(msgspec.Struct):
+    """What the node reports: what the disks were before is the snapshot `before`."""
+
+    before: Mark
+    snapshotTime: Amount
+
+
+def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
+    """One task.  Raises NotFound, or Malformed for a snapshot that was not taken here."""
+    named = request.snapshot or request.protectedEntitySnapshot
+    if named is None:
+        raise Malformed("snapshot: name the one to go back to", field="snapshot")
+    found = catalogue.snapshot(named.guid)
+    if not found.managed:
+        raise Malformed(
+            f"snapshot: {found.uuid} was not taken here; go back to it where it was",
+            field="snapshot",
+        )
+    entity = catalogue.entity(found.entity)
+    hypervisor = catalogue.hypervisor(entity.hypervisor)
+    refuse_unable(entity, hypervisor, "snapshot")
+    refs = {
+        "protectedEntity": entity.named(),
+        "protectedEntitySnapshot": Named(found.guid, found.uuid),
+        **planning.platform(hypervisor, catalogue),
+    }
+    return Plan(
+        [
+            planning.task(
+                "SNAPSHOT_REVERSION",
+                "snapshot",
+                msgspec.structs.replace(ask, project=entity.project or ask.project),
+                request,
+                refs=refs,
+                params={"before": new_guid()},
+                locked=entity.guid,
+                source=hypervisor.guid,
+                pinned=hypervisor.node,
+            )
+        ]
+    )
+
+
+def prepare(task: Task, catalogue: Catalogue) -> Order:
+    """Raises NotFound when the snapshot was removed meanwhile."""
+    found = catalogue.snapshot(task.ref("protectedEntitySnapshot") or "")
+    entity = catalogue.entity(found.entity)
+    return Order(entity.uuid, catalogue.hypervisor(entity.hypervisor), found.uuid)
+
+
+def run(job: Job) -> Results:
+    order: Order = job.order
+    before = PREFIX + job.attempt
+    with job.alone(order.hypervisor, order.uuid):
+        job.confirm()
+        now = job.now_ms()
+        job.hypervisor(order.hypervisor).revert(order.uuid, order.name, before, job.attempt)
+    job.log(f"what the machine was is kept as the snapshot {before}")
+    return {"before": before, "snapshotTime": now}
+
+
+def settle(task: Task, state: State, ledger: Ledger) -> None:
+    """Whatever came of it, no increment builds on what was recorded before."""
+    if task.started is None:
+        return
+    entity = task.ref("protectedEntity") or ""
+    ledger.void_bases(entity)
+    if state is not State.FINISHED:
+        return
+    found = msgspec.convert(task.results, Reverted)
+    to = task.refs["protectedEntitySnapshot"].name
+    ledger.snapshot_taken(
+        Snapshot(
+            guid=task.params["before"],
+            entity=entity,
+            uuid=found.before,
+            created=ledger.now,
+            snapshot_time=found.snapshotTime,
+            description=f"before going back to {to}",
+            project=task.project,
+        )
+    )
+
+
+KIND = Kind(
+    type="SNAPSHOT_REVERSION",
+    lane="snapshot",
+    order=Order,
+    prepare=prepare,
+    run=run,
+    settle=settle,
+    repeatable=False,
+    submissions=(
+        Submission("revert", Request, plan, many=False, summary="Create snapshot reversion task."),
+    ),
+)

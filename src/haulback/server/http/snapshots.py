@@ -1,0 +1,72 @@
+"""Snapshots that stay on their platforms."""
+
+from __future__ import annotations
+
+from collections.abc import Set
+
+from haulback.errors import NotFound
+from haulback.inventory.records import Snapshot
+from haulback.inventory.shapes import SnapshotRecord
+from haulback.server.http import lists, queries
+from haulback.server.http.operation import FLAG, Call, Param, Reply, Room
+from haulback.server.store import shelves
+from haulback.server.store.catalogue import SqlCatalogue
+from haulback.wire import Named, label
+
+room = Room()
+
+
+@room("GET", "/snapshots", "Snapshots.", answer=SnapshotRecord, many=True, query=(
+    *lists.COMMON, *lists.SPAN, lists.ENTITY, Param("stand-alone", "Only those of no policy.", FLAG)
+))  # fmt: skip
+def list_snapshots(call: Call) -> Reply:
+    """A page of snapshots, the newest first."""
+    alone = queries.flag(call, "stand-alone")
+    with call.app.store.read() as sql:
+        found, total = shelves.snapshots(sql, lists.wanted(call), alone=alone)
+        known = _Names(SqlCatalogue(sql), {one.entity for one in found})
+        return lists.page(found, total, lambda one: _shown(one, known))
+
+
+@room("GET", "/snapshots/{guid}", "One snapshot.", answer=SnapshotRecord)
+def one_snapshot(call: Call) -> SnapshotRecord:
+    """One snapshot."""
+    with call.app.store.read() as sql:
+        known = SqlCatalogue(sql, call.who.scope)
+        one = known.snapshot(call.guid)
+        return _shown(one, _Names(known, {one.entity}))
+
+
+class _Names:
+    """What snapshots belong to, each looked up once."""
+
+    def __init__(self, known: SqlCatalogue, entities: Set[str]) -> None:
+        self._known = known
+        self.entities = {one.guid: one.named() for one in known.entities_of(list(entities))}
+        self._records: dict[str, Named | None] = {}
+
+    def record(self, kind: str, guid: str | None) -> Named | None:
+        """None for one that is gone."""
+        if guid and guid not in self._records:
+            try:
+                self._records[guid] = Named(guid, self._known.record(kind, guid).name)
+            except NotFound:
+                self._records[guid] = None
+        return self._records[guid] if guid else None
+
+
+def _shown(one: Snapshot, known: _Names) -> SnapshotRecord:
+    return SnapshotRecord(
+        guid=one.guid,
+        name=one.uuid,
+        uuid=one.uuid,
+        snapshotTime=one.snapshot_time,
+        status=label("PRESENT"),
+        protectedEntity=known.entities[one.entity],
+        managed=one.managed,
+        standAlone=one.policy is None,
+        policy=known.record("vm-snapshot", one.policy),
+        rule=known.record("snapshot-rule", one.rule),
+        consistency=label(one.consistency) if one.consistency else None,
+        description=one.description,
+    )

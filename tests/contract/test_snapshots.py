@@ -1,0 +1,135 @@
+"""Snapshots as portals see them: taken by a rule, gone back to, removed after their time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from haulback.ids import new_guid
+from haulback.inventory.records import Base, Disk
+from haulback.server.store.catalogue import SqlCatalogue
+from haulback.server.store.ledger import SqlLedger
+from tests.contract.conftest import Served
+
+
+@pytest.fixture(autouse=True)
+def _rested(served: Served):
+    yield
+    served.rest()
+
+
+def machine(served: Served) -> str:
+    return served.machines[served.new_machine(Disk("root", 10, "qcow2"))]
+
+
+def rule(served: Served, **keeps: int) -> dict[str, Any]:
+    policy = served.call("POST", "/api/policies/vm-snapshot", {"name": new_guid()}).json()
+    body = {"name": new_guid(), "policy": {"guid": policy["guid"]}, **keeps}
+    answer = served.call("POST", "/api/rules/vm-snapshot", body)
+    assert answer.status_code == 201, answer.text
+    return dict(answer.json())
+
+
+def names(served: Served, entity: str, query: str = "") -> list[str]:
+    answer = served.call("GET", f"/api/snapshots?protected-entity={entity}{query}")
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["x-total-count"] == str(len(answer.json()))
+    return [row["uuid"] for row in answer.json()]
+
+
+def test_a_snapshot_is_shown_with_its_policy_and_kept_by_its_rule(served: Served):
+    entity, keeping = machine(served), rule(served, retentionVersions=2)
+    taken = []
+    for _ in range(3):
+        taken.append(served.snapped(entity, rule=keeping))
+        waiting = served.call("GET", f"/api/tasks?protected-entity={entity}&state=QUEUED").json()
+        [cleanup] = [task["guid"] for task in waiting]
+        order = served.order(cleanup)
+        info = {"removed": order["names"]}
+        served.as_node("PUT", f"/api/tasks/{cleanup}/transfer-info", info)
+        assert served.state(cleanup, "FINISHED").status_code == 204
+    [first, second, third] = taken
+    assert order["names"] == [first["uuid"]]
+    assert set(names(served, entity)) == {second["uuid"], third["uuid"]}
+    assert first["policy"] == {**keeping["policy"]}
+    assert (first["status"]["name"], first["consistency"]["name"]) == ("PRESENT", "CRASH")
+    assert (first["managed"], first["standAlone"]) == (True, False)
+    assert names(served, entity, "&stand-alone=true") == []
+    shown = served.call("GET", f"/api/policies/vm-snapshot/{keeping['policy']['guid']}").json()
+    assert [one["guid"] for one in shown["rules"]] == [keeping["guid"]]
+
+
+def test_a_snapshot_is_removed_by_name_and_what_others_took_is_not(served: Served):
+    held = served.snapped(description="before the update")
+    entity = held["protectedEntity"]["guid"]
+    assert held["description"] == "before the update"
+    body = {"snapshots": [held["guid"]]}
+    [task] = served.call("POST", "/api/tasks/remove-old-snapshots", body).json()
+    assert served.order(task["guid"])["names"] == [held["uuid"]]
+    with served.app.store.write() as sql:
+        uuid = SqlCatalogue(sql).entity(entity).uuid
+        seen = {uuid: {held["uuid"]: 5, "by hand": 7, "haulback-left-over": 8}}
+        ledger = SqlLedger(sql, 10)
+        for _ in range(2):
+            ledger.snapshots_seen(served.hypervisor["guid"], seen, since=0, ours="haulback-")
+    rows = served.call("GET", f"/api/snapshots?protected-entity={entity}").json()
+    [theirs] = [row for row in rows if not row["managed"]]
+    assert (theirs["uuid"], theirs["snapshotTime"], len(rows)) == ("by hand", 7, 2)
+    for path, wrong in (
+        ("remove-old-snapshots", {"snapshots": [theirs["guid"]]}),
+        ("revert", {"snapshot": theirs["guid"]}),
+    ):
+        answer = served.call("POST", f"/api/tasks/{path}", wrong)
+        assert answer.status_code == 400
+        assert "not taken here" in answer.json()["message"]
+
+
+def test_going_back_voids_every_base_and_keeps_what_was(served: Served):
+    held = served.snapped()
+    entity = held["protectedEntity"]["guid"]
+    backup = served.stored(served.machines.index(entity))
+    with served.app.store.write() as sql:
+        SqlLedger(sql, 0).promote(Base(entity, served.destination["guid"], backup, "haulback-c"))
+        assert SqlCatalogue(sql).bases(entity)
+    task = served.call("POST", "/api/tasks/revert", {"snapshot": held["guid"]}).json()
+    before = f"haulback-{task['guid']}-1"
+    served.run(task["guid"], {"before": before, "snapshotTime": 9})
+    with served.app.store.read() as sql:
+        assert SqlCatalogue(sql).bases(entity) == []
+    assert names(served, entity) == [held["uuid"], before]
+    [kept] = [
+        row
+        for row in served.call("GET", f"/api/snapshots?protected-entity={entity}").json()
+        if row["uuid"] == before
+    ]
+    assert held["uuid"] in kept["description"]
+
+
+def test_what_an_inventory_no_longer_finds_is_no_longer_listed(served: Served):
+    held = served.snapped()
+    entity = held["protectedEntity"]["guid"]
+    with served.app.store.write() as sql:
+        found = SqlCatalogue(sql).entity(entity)
+        one = SqlCatalogue(sql).snapshot(held["guid"])
+        ledger, where = SqlLedger(sql, 0), served.hypervisor["guid"]
+        empty: dict[str, dict[str, int]] = {found.uuid: {}}
+        ledger.snapshots_seen(where, empty, since=one.created, ours="haulback-")
+        assert SqlCatalogue(sql).snapshots_of(entity)  # it was taken while the look went on
+        ledger.snapshots_seen(where, empty, since=one.created + 1, ours="haulback-")
+        assert not SqlCatalogue(sql).snapshots_of(entity)
+
+
+def test_what_a_snapshot_is_called_is_needed_until_it_is_gone(served: Served):
+    held = served.snapped()
+    both = [held["uuid"], f"haulback-{new_guid()}-1"]
+    assert served.as_node("POST", "/api/nodes/self/needed", both).json() == both[:1]
+
+
+@pytest.mark.parametrize(
+    "keeps", [{"retentionVersions": 0}, {"retentionDays": 0}, {"retentionDays": 99_999}]
+)
+def test_a_rule_that_would_keep_nothing_is_refused(served: Served, keeps: dict[str, int]):
+    answer = served.call("POST", "/api/rules/vm-snapshot", {"name": new_guid(), **keeps})
+    assert answer.status_code == 400
+    assert next(iter(keeps)) in answer.json()["message"]
