@@ -1,4 +1,4 @@
-"""The parent's side of the confined process: started when needed, asked, ended when it misbehaves."""
+"""The parent's side of the confined process: started when needed, asked, ended when it errs."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import struct
 import uuid
 from typing import NamedTuple
@@ -9,6 +10,7 @@ from typing import NamedTuple
 from haulback.filesystems.reading.blocks import Blocks
 from haulback.units import KIB
 
+_decode = codecs.getdecoder("cp850")  # found now: later there are no files
 _HEAD = 68 * KIB
 _SECTOR = 512
 
@@ -84,7 +86,7 @@ def _fat(head: bytes) -> Recognised | None:
     clusters = data // cluster
     type_ = "fat32" if not short else "fat12" if clusters < 4085 else "fat16"
     at = 67 if type_ == "fat32" else 39
-    label = head[at + 4 : at + 15].rstrip().decode("cp850", "replace")
+    label = _decode(head[at + 4 : at + 15].rstrip(), "replace")[0]
     return Recognised(type_, "" if label == "NO NAME" else label, _serial(head[at : at + 4]))
 
 

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import struct
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from haulback.errors import Unsupported
-from haulback.filesystems.reading.blocks import Blocks, Disk
+from haulback.filesystems.reading import lvm
+from haulback.filesystems.reading.blocks import Blocks, Part, Span
 from haulback.filesystems.reading.ext import Ext
 from haulback.filesystems.reading.filesystem import FileSystem
-from haulback.filesystems.reading.recognise import recognise
-from haulback.filesystems.records import Volume
+from haulback.filesystems.reading.partitions import partitions
+from haulback.filesystems.reading.recognise import Recognised, is_boot_sector, recognise
+from haulback.filesystems.reading.sleuthkit import SleuthKit
+from haulback.filesystems.reading.xfs import Xfs
+from haulback.filesystems.records import Volume, printable
+
+_READERS: dict[str, Callable[[Blocks], FileSystem]] = {
+    **dict.fromkeys(("ext2", "ext3", "ext4"), Ext),
+    **dict.fromkeys(("fat12", "fat16", "fat32", "exfat", "ntfs"), SleuthKit),
+    "xfs": Xfs,
+}
+_DAMAGE = (ArithmeticError, LookupError, ValueError, OSError, TypeError, struct.error)
+_MOST = 4096
 
 
 class Lying(NamedTuple):
@@ -20,20 +33,120 @@ class Lying(NamedTuple):
     blocks: Blocks
 
 
-def find(disks: Mapping[str, Disk]) -> dict[str, Lying]:
-    found = {}
-    for name, disk in disks.items():
-        r = recognise(disk)
-        if r:
-            found[name] = Lying(
-                Volume(name, r.type, disk.size, (name,), r.label, r.uuid, r.readable, r.reason),
-                disk,
-            )
+def find(disks: Mapping[str, Blocks]) -> dict[str, Lying]:
+    """All volumes by name, those of a disk in order, logical ones last."""
+    found: dict[str, Lying] = {}
+    members: list[lvm.Physical] = []
+    for disk, all_of_it in disks.items():
+        for name, blocks in _parts(disk, all_of_it):
+            if member := _member(blocks, disk):
+                members.append(member)
+            elif one := _volume(name, blocks, (disk,)):
+                _add(found, one)
+    for one in _logical(members):
+        _add(found, one)
     return found
 
 
 def opened(lying: Lying) -> FileSystem:
     """The file system of a volume.  Raises Unsupported, or what hostile bytes make of it."""
-    if lying.volume.type.startswith("ext"):
-        return Ext(lying.blocks)
-    raise Unsupported(f"{lying.volume.type} cannot be read")
+    return _READERS[lying.volume.type](lying.blocks)
+
+
+def _parts(disk: str, blocks: Blocks) -> Iterator[tuple[str, Blocks]]:
+    """The partitions of a disk, or the disk itself."""
+    found = []
+    if not is_boot_sector(blocks.read(0, min(512, blocks.size))):
+        try:
+            found = partitions(blocks)
+        except _DAMAGE:
+            found = []
+    if not found:
+        yield disk, blocks
+    # As Linux names them: vda1, nvme0n1p1.
+    joint = "p" if disk[-1:].isdigit() else ""
+    for one in found:
+        yield f"{disk}{joint}{one.number}", Span([Part(blocks, one.offset, one.length)])
+
+
+def _member(blocks: Blocks, disk: str) -> lvm.Physical | None:
+    try:
+        return lvm.physical(blocks, disk)
+    except _DAMAGE:
+        return None
+
+
+def _volume(name: str, blocks: Blocks, disks: tuple[str, ...]) -> Lying | None:
+    """The volume that lies there; None for an empty disk."""
+    try:
+        known = recognise(blocks)
+    except _DAMAGE:
+        known = None
+    if known is None:
+        if name in disks:
+            return None
+        known = Recognised("unknown", reason="nothing known lies on it", readable=False)
+    return Lying(
+        Volume(
+            name,
+            known.type,
+            blocks.size,
+            disks,
+            _clean(known.label),
+            known.uuid,
+            known.readable,
+            known.reason,
+        ),
+        blocks,
+    )
+
+
+def _logical(members: list[lvm.Physical]) -> Iterator[Lying]:
+    """Logical volumes; members whose metadata is damaged are listed as they are."""
+    try:
+        found = list(lvm.groups(members))
+    except (*_DAMAGE, RecursionError):
+        for number, member in enumerate(members):
+            name = f"{member.disk}-lvm{number}"
+            reason = "its LVM metadata is damaged"
+            size = member.blocks.size
+            volume = Volume(name, "lvm", size, (member.disk,), readable=False, reason=reason)
+            yield Lying(volume, member.blocks)
+        return
+    for logical in found:
+        name = _clean(logical.name)
+        if logical.blocks is None:
+            reason = _clean(logical.reason)
+            volume = Volume(
+                name, "lvm", logical.size, logical.disks, "", logical.uuid, False, reason
+            )
+            yield Lying(volume, Span([]))
+        elif one := _volume(name, logical.blocks, logical.disks):
+            yield one
+
+
+def _add(found: dict[str, Lying], one: Lying) -> None:
+    """Under its name, made unique: two groups may be copies of each other."""
+    name, number = one.volume.name, 2
+    while name in found:
+        name, number = f"{one.volume.name}~{number}", number + 1
+    if len(found) >= _MOST:
+        raise Unsupported(f"more than {_MOST} volumes")
+    kept = one.volume
+    found[name] = Lying(
+        Volume(
+            name,
+            kept.type,
+            kept.size,
+            kept.disks,
+            kept.label,
+            kept.uuid,
+            kept.readable,
+            kept.reason,
+        ),
+        one.blocks,
+    )
+
+
+def _clean(label: str) -> str:
+    return printable(label)[:250]
