@@ -136,10 +136,11 @@ class Ext:
         per_block = self._size // self._descriptor
         number, index = divmod(group, per_block)
         if number < self._meta:
-            block = self._first + 1 + number
+            block = SUPERBLOCK // self._size + 1 + number
         else:
             start = self._first + number * per_block * self._blocks_per_group
             block = start + self._has_superblock(number * per_block)
+            block = max(block, SUPERBLOCK // self._size + 1)  # with clusters of 1 KiB blocks
         raw = self._blocks.read(block * self._size + index * self._descriptor, self._descriptor)
         high = _u32(raw, 40) if self._descriptor >= 64 else 0
         return _u32(raw, 8) | high << 32

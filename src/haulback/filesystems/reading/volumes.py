@@ -6,6 +6,8 @@ import struct
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
+import msgspec
+
 from haulback.errors import Unsupported
 from haulback.filesystems.reading import lvm
 from haulback.filesystems.reading.blocks import Blocks, Part, Span
@@ -86,19 +88,24 @@ def _volume(name: str, blocks: Blocks, disks: tuple[str, ...]) -> Lying | None:
         if name in disks:
             return None
         known = Recognised("unknown", reason="nothing known lies on it", readable=False)
-    return Lying(
-        Volume(
-            name,
-            known.type,
-            blocks.size,
-            disks,
-            _clean(known.label),
-            known.uuid,
-            known.readable,
-            known.reason,
-        ),
-        blocks,
-    )
+    label = known.label or _label_within(known.type, blocks)
+    kept = known._replace(label=_clean(label))
+    return Lying(_record(name, kept, blocks.size, disks), blocks)
+
+
+def _record(name: str, known: Recognised, size: int, disks: tuple[str, ...]) -> Volume:
+    type_, label, uuid, reason, readable = known
+    return Volume(name, type_, size, disks, label, uuid, readable, reason)
+
+
+def _label_within(type_: str, blocks: Blocks) -> str:
+    """The label of a file system that keeps it among its files."""
+    if type_ not in ("exfat", "ntfs"):
+        return ""
+    try:
+        return SleuthKit(blocks).label
+    except _DAMAGE:
+        return ""
 
 
 def _logical(members: list[lvm.Physical]) -> Iterator[Lying]:
@@ -106,23 +113,18 @@ def _logical(members: list[lvm.Physical]) -> Iterator[Lying]:
     try:
         found = list(lvm.groups(members))
     except (*_DAMAGE, RecursionError):
-        for number, member in enumerate(members):
-            name = f"{member.disk}-lvm{number}"
-            reason = "its LVM metadata is damaged"
-            size = member.blocks.size
-            volume = Volume(name, "lvm", size, (member.disk,), readable=False, reason=reason)
-            yield Lying(volume, member.blocks)
+        damaged = Recognised("lvm", reason="its LVM metadata is damaged", readable=False)
+        for number, one in enumerate(members):
+            name = f"{one.disk}-lvm{number}"
+            yield Lying(_record(name, damaged, one.blocks.size, (one.disk,)), one.blocks)
         return
-    for logical in found:
-        name = _clean(logical.name)
-        if logical.blocks is None:
-            reason = _clean(logical.reason)
-            volume = Volume(
-                name, "lvm", logical.size, logical.disks, "", logical.uuid, False, reason
-            )
-            yield Lying(volume, Span([]))
-        elif one := _volume(name, logical.blocks, logical.disks):
-            yield one
+    for volume in found:
+        name = _clean(volume.name)
+        if volume.blocks is None:
+            known = Recognised("lvm", "", volume.uuid, _clean(volume.reason), readable=False)
+            yield Lying(_record(name, known, volume.size, volume.disks), Span([]))
+        elif lying := _volume(name, volume.blocks, volume.disks):
+            yield lying
 
 
 def _add(found: dict[str, Lying], one: Lying) -> None:
@@ -132,20 +134,7 @@ def _add(found: dict[str, Lying], one: Lying) -> None:
         name, number = f"{one.volume.name}~{number}", number + 1
     if len(found) >= _MOST:
         raise Unsupported(f"more than {_MOST} volumes")
-    kept = one.volume
-    found[name] = Lying(
-        Volume(
-            name,
-            kept.type,
-            kept.size,
-            kept.disks,
-            kept.label,
-            kept.uuid,
-            kept.readable,
-            kept.reason,
-        ),
-        one.blocks,
-    )
+    found[name] = one._replace(volume=msgspec.structs.replace(one.volume, name=name))
 
 
 def _clean(label: str) -> str:
