@@ -1,0 +1,158 @@
+"""File systems of a stored backup: the first listing, and a download beside `cp`.
+
+`python -m benchmarks.browse [--size MIB] [--rounds N]`; as root, with e2fsprogs and a loop device.
+Each round is a new process of ours on a freshly opened repository.
+"""
+
+from __future__ import annotations
+
+import argparse
+import filecmp
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from subprocess import PIPE
+
+from benchmarks.measured import Figures, publish, repository, resident, staged_writer
+from haulback.drivers.source import RawImage
+from haulback.filesystems.browser import Browser
+from haulback.repository.backup import back_up_disk
+from haulback.repository.stored_disk import StoredDisk
+from haulback.units import GIB, MIB
+
+_FILES, _FOLDERS, _CROWD = 50_000, 450, 5_000
+_DISK = 2 * GIB
+
+
+def image(folder: Path, size: int) -> Path:
+    """An ext4 of 2 GiB: 5,000 files in one directory, 45,000 in others, one of `size`."""
+    path, mount, chance = folder / "disk.raw", folder / "mount", random.Random(1)
+    with open(path, "wb") as file:
+        file.truncate(_DISK)
+    subprocess.run(["mkfs.ext4", "-q", "-F", path], check=True)
+    with mounted(path, mount):
+        for number in range(_FOLDERS + 1):
+            below = mount / f"folder{number}" if number else mount / "crowd"
+            below.mkdir()
+            for one in range((_FILES - _CROWD) // _FOLDERS if number else _CROWD):
+                (below / f"file{one}").write_bytes(chance.randbytes(500))
+        with open(mount / "large", "wb") as file:
+            for _ in range(size // MIB):
+                file.write(chance.randbytes(MIB))
+    return path
+
+
+@contextmanager
+def mounted(path: Path, mount: Path, *options: str) -> Iterator[None]:
+    mount.mkdir(exist_ok=True)
+    subprocess.run(["mount", "-o", ",".join(["loop", *options]), path, mount], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", mount], check=True)
+
+
+def store(folder: Path, path: Path) -> None:
+    """Back the image up, by the repository's own writer."""
+    kept, source = repository(folder), RawImage(path)
+    with staged_writer(kept, folder) as (writer, pool):
+        found = back_up_disk(source, writer, kept.keys, pool)
+        publish(kept, folder, found, writer.finish())
+    source.close()
+
+
+@contextmanager
+def browser(folder: Path) -> Iterator[Browser]:
+    kept = repository(folder)
+    disk = next(kept.backups()).disks[0]
+    with Browser({"vda": StoredDisk(disk.map, kept.reader())}) as found:
+        yield found
+
+
+def first_listing(folder: Path) -> Figures:
+    """Seconds from a closed repository to the entries of `/`, then of a crowded directory."""
+    begun = time.perf_counter()
+    with browser(folder) as found:
+        found.volumes()
+        assert len(found.listing("vda", "/", most=10_000)) == _FOLDERS + 3
+        root = time.perf_counter() - begun
+        assert len(found.listing("vda", "/crowd", most=10_000)) == _CROWD
+    return {"listing s": root, "both listings s": time.perf_counter() - begun}
+
+
+def download(folder: Path) -> Figures:
+    """Seconds for the large file, and the memory that came on top while it was read."""
+    begun, most = time.perf_counter(), 0
+    with browser(folder) as found, open(folder / "ours", "wb") as file:
+        found.volumes()
+        before = resident()
+        for chunk in found.stream("vda", "/large"):
+            file.write(chunk)
+            most = max(most, resident())
+    return {"s": time.perf_counter() - begun, "bytes": most - before}
+
+
+def copy(folder: Path) -> float:
+    """Seconds `cp` takes out of the original."""
+    with mounted(folder / "disk.raw", folder / "mount", "ro"):
+        begun = time.perf_counter()
+        subprocess.run(["cp", folder / "mount" / "large", folder / "theirs"], check=True)
+        return time.perf_counter() - begun
+
+
+def cold() -> None:
+    """Nothing is in memory any more, and nothing waits to be written."""
+    os.sync()
+    Path("/proc/sys/vm/drop_caches").write_text("3")
+
+
+def apart(part: str, folder: Path) -> Figures:
+    """One part in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.browse", "--part", part, str(folder)]
+    found: Figures = json.loads(subprocess.run(command, check=True, stdout=PIPE).stdout)
+    return found
+
+
+def measure(folder: Path, size: int, rounds: int) -> Figures:
+    store(folder, image(folder, size))
+    found: dict[str, list[float]] = {}
+    for _ in range(rounds):
+        cold()
+        figures = apart("first_listing", folder)
+        cold()
+        ours = apart("download", folder)
+        cold()
+        theirs = copy(folder)
+        same = filecmp.cmp(folder / "ours", folder / "theirs", shallow=False)
+        assert same, "a download differs from the original"
+        figures |= {"download s": ours["s"], "cp s": theirs, "memory bytes": ours["bytes"]}
+        figures |= {"cp / download": theirs / ours["s"], "download bytes/s": size / ours["s"]}
+        for name, figure in figures.items():
+            found.setdefault(name, []).append(figure)
+    return {name: statistics.median(one) for name, one in found.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--size", type=int, default=500, help="MiB of the large file")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--part", nargs=2, help=argparse.SUPPRESS)
+    wanted = parser.parse_args()
+    if wanted.part:
+        part = {"first_listing": first_listing, "download": download}[wanted.part[0]]
+        print(json.dumps(part(Path(wanted.part[1]))))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        print(json.dumps(measure(Path(folder), wanted.size * MIB, wanted.rounds), indent=2))
+
+
+if __name__ == "__main__":
+    main()

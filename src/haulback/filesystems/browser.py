@@ -1,0 +1,161 @@
+"""The way into the file systems of a machine's disks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Self
+
+from haulback.drivers.source import Source
+from haulback.errors import Malformed, Unavailable
+from haulback.filesystems.archive import packed
+from haulback.filesystems.confined import COMMAND, Confined
+from haulback.filesystems.paths import checked, sound
+from haulback.filesystems.records import (
+    MOST_BYTES,
+    MOST_ENTRIES,
+    Content,
+    Disks,
+    Entries,
+    Entry,
+    Found,
+    Listing,
+    Look,
+    Piece,
+    Read,
+    Volume,
+    Volumes,
+    raw,
+)
+
+
+class Browser:
+    """Reads files of disks that nobody has mounted; threads may share one.
+
+    `sources` are the disks by name; they are read, not closed.  Parsing happens in a process
+    without rights, started at the first question; `deadline` is how many seconds a question may
+    take.  Any method may raise Unavailable (the process died, or was too slow; the next question
+    starts another), Unsupported (a volume that cannot be read), Malformed (a damaged file system,
+    or a bad path) and what the sources raise.  Paths are absolute within their volume.  Links on
+    the way are followed within the volume, never out of it.
+    """
+
+    def __init__(
+        self,
+        sources: Mapping[str, Source],
+        *,
+        deadline: float = 60,
+        command: Sequence[str] = COMMAND,
+    ) -> None:
+        self._sources = list(sources.values())
+        self._confined = Confined(sources, deadline, command)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the process; twice is fine."""
+        self._confined.close()
+
+    def volumes(self) -> list[Volume]:
+        """Everything recognised on the disks, readable or not."""
+        return self._confined.ask(Volumes(), Disks).volumes
+
+    def entry(self, volume: str, path: str) -> Entry:
+        """What a path names; a link at its end is not followed.  Raises NotFound."""
+        found = self._confined.ask(Look(volume, checked(path)), Entries).entries
+        return _sound(found, 1)[0]
+
+    def listing(self, volume: str, path: str, *, after: str = "", most: int = 1000) -> list[Entry]:
+        """At most `most` entries of a directory by name (in bytes), behind the name `after`.
+
+        Fewer than `most` (of at most 10,000) are the last ones.  Raises NotFound.
+        """
+        if not 0 < most <= MOST_ENTRIES:
+            raise Malformed(f"most: must be between 1 and {MOST_ENTRIES}", field="most")
+        question = Listing(volume, checked(path), raw(after), most)
+        return _sound(self._confined.ask(question, Entries).entries, most)
+
+    def read(self, volume: str, path: str, offset: int, count: int) -> bytes:
+        """Bytes of a file; fewer where it ends.  Raises NotFound."""
+        if offset < 0 or count < 0:
+            raise Malformed("offset, count: must not be negative", field="offset")
+        place, parts = checked(path), []
+        while count:
+            part = self._part(volume, place, offset, min(count, MOST_BYTES))
+            if not part:
+                break
+            parts.append(part)
+            offset, count = offset + len(part), count - len(part)
+        return b"".join(parts)
+
+    def stream(self, volume: str, path: str) -> Iterator[bytes]:
+        """A file from its beginning, in chunks of up to 4 MiB; the next is read ahead.
+
+        Raises NotFound before the first chunk.
+        """
+        place = checked(path)
+        return self._stream(volume, place, self._content(volume, place, 0, MOST_BYTES))
+
+    def archive(self, volume: str, paths: Sequence[str]) -> Iterator[bytes]:
+        """A tar of files and whole directories, each below its own name.
+
+        Links stay links; what is neither file, directory nor link is left out.  Raises NotFound
+        before the first chunk.
+        """
+        return packed(self, volume, paths)
+
+    def _stream(self, volume: str, place: bytes, first: Content) -> Iterator[bytes]:
+        part, size = self._filled(first), first.size
+        at = len(part)
+        if at == size:
+            yield part
+            return
+        with ThreadPoolExecutor(1, "read-ahead") as pool:
+            while part:
+                coming = pool.submit(self._part, volume, place, at, min(size - at, MOST_BYTES))
+                yield part
+                part = coming.result()
+                at += len(part)
+        if at != size:
+            raise Unavailable("the file ended before its end")
+
+    def _part(self, volume: str, place: bytes, offset: int, count: int) -> bytes:
+        """Some of the bytes; none only at the end of the file."""
+        return self._filled(self._content(volume, place, offset, count)) if count else b""
+
+    def _filled(self, content: Content) -> bytes:
+        buffer, at = bytearray(sum(piece.length for piece in content.pieces)), 0
+        for piece in content.pieces:
+            view = memoryview(buffer)[at : at + piece.length]
+            if piece.data:
+                view[:] = piece.data
+            elif piece.disk >= 0:
+                self._sources[piece.disk].read_into(piece.offset, view)
+            at += piece.length
+        return bytes(buffer)
+
+    def _content(self, volume: str, place: bytes, offset: int, count: int) -> Content:
+        content = self._confined.ask(Read(volume, place, offset, count), Content)
+        total = sum(piece.length for piece in content.pieces)
+        due = min(count, content.size - offset)
+        if not all(map(self._lies, content.pieces)) or not min(due, 1) <= total <= max(due, 0):
+            raise Unavailable("the reader of file systems talks nonsense")
+        return content
+
+    def _lies(self, piece: Piece) -> bool:
+        """Whether a piece is what it says, or lies within a disk."""
+        if piece.data or piece.disk < 0:
+            return len(piece.data) in (0, piece.length)
+        if piece.disk >= len(self._sources):
+            return False
+        return piece.offset + piece.length <= self._sources[piece.disk].size
+
+
+def _sound(found: list[Found], most: int) -> list[Entry]:
+    if len(found) > most or not all(one.name == b"/" or sound(one.name) for one in found):
+        raise Unavailable("the reader of file systems talks nonsense")
+    return [one.entry() for one in found]

@@ -1,0 +1,170 @@
+"""The parent's side of the confined process: started when needed, asked, ended when it errs."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from pathlib import Path
+from threading import Lock, Thread
+from typing import TypeVar
+
+import msgspec
+
+import haulback
+from haulback.drivers.source import Source
+from haulback.errors import HaulbackError, Malformed, NotFound, Unavailable, Unsupported
+from haulback.filesystems.feeding import Feeder
+from haulback.filesystems.framing import receive, send
+from haulback.filesystems.records import Answer, Ask, Begin, Failed, printable
+
+COMMAND = (sys.executable, "-P", "-m", "haulback.filesystems.child")
+_ERRORS: dict[str, type[HaulbackError]] = {
+    one.code: one for one in (Malformed, NotFound, Unsupported)
+}
+_answers: msgspec.msgpack.Decoder[Answer] = msgspec.msgpack.Decoder(Answer)
+_Wanted = TypeVar("_Wanted")
+
+
+class Confined:
+    """One process after the other: one that is gone is replaced when the next question comes.
+
+    `deadline` is how many seconds a question may take.  `command` is what is run; it gets the
+    descriptors of two sockets as its last arguments: questions, and blocks of the disks.
+    """
+
+    def __init__(
+        self, sources: Mapping[str, Source], deadline: float, command: Sequence[str] = COMMAND
+    ) -> None:
+        self._sources, self._deadline, self._command = dict(sources), deadline, command
+        self._lock = Lock()
+        self._running: _Running | None = None
+
+    def ask(self, question: Ask, wanted: type[_Wanted]) -> _Wanted:
+        """The answer, of the type `wanted`.
+
+        Raises what the process says (NotFound, Malformed, Unsupported), what a Source raises, and
+        Unavailable when the process dies, is too slow or talks nonsense.
+        """
+        with self._lock:
+            running = self._alive()
+            try:
+                answer = running.ask(question, time.monotonic() + self._deadline)
+                if not isinstance(answer, wanted | Failed):
+                    raise ValueError(f"{type(answer).__name__} is no answer to that")
+            except (TimeoutError, EOFError, OSError, ValueError) as error:
+                self._end()
+                raise running.feeder.failure or _unavailable(error, self._deadline) from None
+            if isinstance(answer, Failed):
+                raise running.feeder.failure or _failed(answer)
+            return answer
+
+    def close(self) -> None:
+        """End the process."""
+        with self._lock:
+            self._end()
+
+    def _alive(self) -> _Running:
+        if self._running and self._running.process.poll() is not None:
+            self._end()
+        if not self._running:
+            self._running = _Running(self._sources, self._command)
+        self._running.feeder.failure = None
+        return self._running
+
+    def _end(self) -> None:
+        if self._running:
+            self._running.close()
+            self._running = None
+
+
+class _Running:
+    """A process that runs.  The thread that feeds it starts it: it dies with its thread."""
+
+    def __init__(self, sources: Mapping[str, Source], command: Sequence[str]) -> None:
+        self.feeder = Feeder(list(sources.values()))
+        self._control, theirs = socket.socketpair()
+        started: Future[subprocess.Popen[bytes]] = Future()
+        self._thread = Thread(
+            target=self._run, args=(command, theirs, started), name="feeder", daemon=True
+        )
+        self._thread.start()
+        try:
+            self.process = started.result()
+        except OSError as error:
+            self._control.close()
+            raise Unavailable(f"the reader of file systems does not start: {error}") from None
+        names = [(name, source.size) for name, source in sources.items()]
+        with suppress(OSError):  # the first question finds out
+            send(self._control, Begin(names))
+
+    def _run(
+        self,
+        command: Sequence[str],
+        control: socket.socket,
+        started: Future[subprocess.Popen[bytes]],
+    ) -> None:
+        feed, disks = socket.socketpair()
+        with control, disks:
+            try:
+                started.set_result(_spawn(command, control, disks))
+            except OSError as error:
+                feed.close()
+                started.set_exception(error)
+                return
+        self.feeder.serve(feed)
+        # It has hung up; where it did not, killing it is what ends this wait.
+        started.result().wait()
+
+    def ask(self, question: Ask, until: float) -> Answer:
+        self._control.settimeout(max(0.001, until - time.monotonic()))
+        send(self._control, question)
+        return receive(self._control, _answers, until)
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self._control.close()
+        self._thread.join()
+
+
+def _spawn(
+    command: Sequence[str], control: socket.socket, disks: socket.socket
+) -> subprocess.Popen[bytes]:
+    ends = control.fileno(), disks.fileno()
+    return subprocess.Popen(
+        [*command, *map(str, ends)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        pass_fds=ends,
+        start_new_session=True,
+        cwd="/",
+        env={
+            "PATH": os.defpath,
+            "PYTHONPATH": str(Path(haulback.__file__).parents[1]),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONUTF8": "1",
+            "TZ": "UTC",
+        },
+    )
+
+
+def _unavailable(error: Exception, deadline: float) -> HaulbackError:
+    if isinstance(error, TimeoutError):
+        return Unavailable(
+            f"reading the file system took longer than {deadline:g} seconds and was given up;"
+            " it may be damaged"
+        )
+    if isinstance(error, ValueError):
+        return Unavailable("the reader of file systems talks nonsense and was ended")
+    return Unavailable("the reader of file systems died; the file system may be damaged")
+
+
+def _failed(answer: Failed) -> HaulbackError:
+    return _ERRORS.get(answer.code, Malformed)(printable(answer.message))

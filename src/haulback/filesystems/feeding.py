@@ -1,0 +1,52 @@
+"""Serving blocks of Sources to the confined process, which asks for them as it needs them.
+
+A request is the number of a disk, an offset and a length; the answer one byte (0 is good) and,
+when good, the bytes.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import struct
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Final
+
+from haulback.drivers.source import Source
+from haulback.errors import HaulbackError
+from haulback.filesystems.framing import take
+from haulback.units import MIB
+
+log = logging.getLogger(__name__)
+REQUEST: Final = struct.Struct(">HQI")
+LARGEST: Final = MIB
+
+
+class Feeder:
+    """Answers until the other side hangs up; `failure` is the last error of a Source."""
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self._sources = sources
+        self.failure: HaulbackError | None = None
+
+    def serve(self, link: socket.socket) -> None:
+        with link, suppress(OSError, EOFError):
+            while self._answer(link, *REQUEST.unpack(take(link, REQUEST.size))):
+                pass
+
+    def _answer(self, link: socket.socket, disk: int, offset: int, length: int) -> bool:
+        """Whether to go on: who asks for what cannot be has lost its mind."""
+        if disk >= len(self._sources) or not 0 < length <= LARGEST:
+            return False
+        source, buffer = self._sources[disk], bytearray(1 + length)
+        if offset + length > source.size:
+            return False
+        try:
+            source.read_into(offset, memoryview(buffer)[1:])
+        except HaulbackError as error:
+            log.error("%d bytes at %d cannot be read: %s", length, offset, error.message)
+            self.failure = error
+            buffer = bytearray(b"\1")
+        link.sendall(buffer)
+        return True

@@ -1,0 +1,197 @@
+"""Answers to the parent's questions: paths are walked, links followed, directories sorted."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from itertools import islice
+
+from haulback.errors import HaulbackError, Malformed, NotFound, Unsupported
+from haulback.filesystems.paths import parts, sound
+from haulback.filesystems.reading.blocks import Disk
+from haulback.filesystems.reading.filesystem import FileSystem, Status
+from haulback.filesystems.reading.volumes import Lying, find, opened
+from haulback.filesystems.records import (
+    MOST_BYTES,
+    MOST_ENTRIES,
+    MOST_PIECES,
+    Answer,
+    Ask,
+    Content,
+    Disks,
+    Entries,
+    EntryType,
+    Found,
+    Listing,
+    Look,
+    Piece,
+    Read,
+    Volumes,
+    printable,
+    text,
+)
+
+_MOST_LINKS = 40
+_MOST_NAMES = 2_000_000
+
+
+class Answers:
+    """Knows the volumes of the disks, and the directories asked for last."""
+
+    def __init__(self, disks: Mapping[str, Disk]) -> None:
+        self._disks = disks
+        self._lying: dict[str, Lying] | None = None
+        self._trees: dict[str, Tree] = {}
+
+    def to(self, question: Ask) -> Answer:
+        match question:
+            case Volumes():
+                return Disks([one.volume for one in self._volumes().values()])
+            case Look(volume, path):
+                return self._tree(volume).look(path)
+            case Listing(volume, path, after, most):
+                return self._tree(volume).listing(path, after, min(most, MOST_ENTRIES))
+            case Read(volume, path, offset, count):
+                return self._tree(volume).read(path, offset, min(count, MOST_BYTES))
+        raise Malformed("nothing is asked")
+
+    def _volumes(self) -> dict[str, Lying]:
+        if self._lying is None:
+            self._lying = find(self._disks)
+        return self._lying
+
+    def _tree(self, name: str) -> Tree:
+        if name not in self._trees:
+            if (lying := self._volumes().get(name)) is None:
+                raise NotFound(f"there is no volume {name}", volume=name)
+            if not lying.volume.readable:
+                raise Unsupported(f"{name} ({lying.volume.type}): {lying.volume.reason}")
+            self._trees[name] = Tree(opened(lying))
+        return self._trees[name]
+
+
+class Tree:
+    """The paths of a file system."""
+
+    def __init__(self, system: FileSystem) -> None:
+        self._system = system
+        self._directory = lru_cache(8)(self._load)
+        self._place = lru_cache(64)(self._walked)
+
+    def look(self, path: bytes) -> Entries:
+        node = self._place(path, False)
+        name = parts(path)[-1:] or [b"/"]
+        return Entries([self._found(name[0], node, path.rpartition(b"/")[0])])
+
+    def listing(self, path: bytes, after: bytes, most: int) -> Entries:
+        node = self._place(path, True)
+        if not self._system.status(node).is_directory:
+            raise Malformed(f"path: {_shown(path)} is not a directory", field="path")
+        directory = self._directory(node)
+        names = list(directory)
+        low = bisect_right(names, after) if after else 0
+        page = names[low : low + most]
+        return Entries([self._found(name, directory[name], path) for name in page])
+
+    def read(self, path: bytes, offset: int, count: int) -> Content:
+        node = self._place(path, True)
+        status = self._system.status(node)
+        if not status.is_file:
+            raise Malformed(f"path: {_shown(path)} is not a file", field="path")
+        count = max(0, min(count, status.size - offset))
+        pieces = self._system.pieces(node, offset, count) if count else iter(())
+        return Content(status.size, list(_bounded(pieces)))
+
+    def _load(self, node: int) -> dict[bytes, int]:
+        names = islice(self._system.names(node), _MOST_NAMES)
+        return dict(sorted((name, child) for name, child in names if sound(name)))
+
+    def _walked(self, path: bytes, follow: bool) -> int:
+        """The node of a path; links on the way, and with `follow` at its end, lead on."""
+        left, walked, links = parts(path)[::-1], [self._system.root], 0
+        while left:
+            name = left.pop()
+            if name == b"..":
+                del walked[max(1, len(walked) - 1) :]
+                continue
+            if name == b".":
+                continue
+            node = self._child(walked[-1], name, path)
+            if not self._system.status(node).is_link or not (left or follow):
+                walked.append(node)
+                continue
+            links += 1
+            if links > _MOST_LINKS:
+                raise NotFound(f"{_shown(path)} goes round in links", path=text(path))
+            target = self._system.target(node)
+            if target.startswith(b"/"):
+                del walked[1:]
+            left += parts(target)[::-1]
+        return walked[-1]
+
+    def _child(self, node: int, name: bytes, path: bytes) -> int:
+        if self._system.status(node).is_directory:
+            child = self._directory(node).get(name)
+            if child is not None:
+                return child
+        raise NotFound(f"there is no {_shown(path)}", path=text(path))
+
+    def _found(self, name: bytes, node: int, folder: bytes) -> Found:
+        try:
+            status = self._system.status(node)
+        except (ArithmeticError, LookupError, ValueError, OSError):
+            return Found(name, EntryType.OTHER, 0, 0, 0, 0, 0)  # one bad inode is not the end
+        target = self._target(node) if status.is_link else None
+        type_ = _type(status)
+        if status.is_link and not self._leads(folder + b"/" + name):
+            type_ = EntryType.BROKEN_SYMLINK
+        mode = status.mode & 0o7777
+        return Found(
+            name, type_, status.size, status.modified, mode, status.uid, status.gid, target
+        )
+
+    def _target(self, node: int) -> bytes | None:
+        try:
+            return self._system.target(node)
+        except (HaulbackError, ArithmeticError, LookupError, ValueError, OSError):
+            return None
+
+    def _leads(self, path: bytes) -> bool:
+        try:
+            self._walked(path, True)
+        except (HaulbackError, ArithmeticError, LookupError, ValueError, OSError):
+            return False
+        return True
+
+
+def _type(status: Status) -> EntryType:
+    if status.is_directory:
+        return EntryType.DIRECTORY
+    if status.is_file:
+        return EntryType.REGULAR_FILE
+    return EntryType.SYMLINK if status.is_link else EntryType.OTHER
+
+
+def _bounded(pieces: Iterator[Piece]) -> Iterator[Piece]:
+    """As many as fit into an answer; neighbours on a disk are made one."""
+    last: Piece | None = None
+    for piece in islice(pieces, MOST_PIECES):
+        if last and _continues(last, piece):
+            last = Piece(last.length + piece.length, last.disk, last.offset)
+            continue
+        if last:
+            yield last
+        last = piece
+    if last:
+        yield last
+
+
+def _continues(one: Piece, two: Piece) -> bool:
+    if one.data or two.data or one.disk != two.disk or one.length + two.length > MOST_BYTES:
+        return False
+    return one.disk < 0 or one.offset + one.length == two.offset
+
+
+def _shown(path: bytes) -> str:
+    return printable(text(path))[:200]

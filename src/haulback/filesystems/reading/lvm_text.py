@@ -1,0 +1,70 @@
+"""The text in which LVM keeps its metadata: sections, and keys with numbers, strings and lists."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+_TOKEN = re.compile(
+    rb"""\s+|\#[^\n]*|(?P<name>[A-Za-z_][\w.+-]*)|(?P<number>-?\d+(?:\.\d+)?)"""
+    rb"""|"(?P<string>(?:[^"\\]|\\.)*)"|(?P<sign>[{}\[\]=,])"""
+)
+_DEEPEST = 16
+
+
+def parse(data: bytes) -> dict[str, Any]:
+    """Nested dictionaries; numbers as int.  Raises ValueError for anything else."""
+    tokens = _tokens(data)
+    found = _section(tokens, 0)
+    if next(tokens, None) is not None:
+        raise ValueError("LVM metadata with a } too many")
+    return found
+
+
+def _section(tokens: Iterator[tuple[str, str]], depth: int) -> dict[str, Any]:
+    """Up to the closing brace, or the end at depth 0."""
+    found: dict[str, Any] = {}
+    for kind, name in tokens:
+        if (kind, name) == ("sign", "}") and depth:
+            return found
+        if kind not in ("name", "number") or depth > _DEEPEST:
+            raise ValueError(f"LVM metadata with {name[:20]!r} where a name should be")
+        sign = next(tokens, ("", ""))[1]
+        if sign == "{":
+            found[name] = _section(tokens, depth + 1)
+        elif sign == "=":
+            found[name] = _value(tokens)
+        else:
+            raise ValueError("LVM metadata with a name alone")
+    if depth:
+        raise ValueError("LVM metadata that ends too early")
+    return found
+
+
+def _value(tokens: Iterator[tuple[str, str]]) -> Any:
+    kind, word = next(tokens, ("", ""))
+    if kind == "number":
+        return int(float(word)) if "." in word else int(word)
+    if kind == "string":
+        return word
+    if word != "[":
+        raise ValueError("LVM metadata with a key that has no value")
+    found: list[int | str] = []
+    for kind, word in tokens:
+        if word == "]" and kind == "sign":
+            return found
+        if kind != "sign":
+            found.append(int(word) if kind == "number" else word)
+    raise ValueError("LVM metadata with a list that has no end")
+
+
+def _tokens(data: bytes) -> Iterator[tuple[str, str]]:
+    at = 0
+    while at < len(data):
+        found = _TOKEN.match(data, at)
+        if not found:
+            raise ValueError("LVM metadata that is no text of LVM's")
+        at = found.end()
+        if found.lastgroup:
+            yield found.lastgroup, found[found.lastgroup].decode(errors="replace")

@@ -1,0 +1,141 @@
+"""The volumes of a machine's disks: whole disks, partitions, logical volumes."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
+
+import msgspec
+
+from haulback.errors import Unsupported
+from haulback.filesystems.reading import lvm
+from haulback.filesystems.reading.blocks import Blocks, Part, Span
+from haulback.filesystems.reading.ext import Ext
+from haulback.filesystems.reading.filesystem import FileSystem
+from haulback.filesystems.reading.partitions import partitions
+from haulback.filesystems.reading.recognise import Recognised, is_boot_sector, recognise
+from haulback.filesystems.reading.sleuthkit import SleuthKit
+from haulback.filesystems.reading.xfs import Xfs
+from haulback.filesystems.records import Volume, printable
+
+_READERS: dict[str, Callable[[Blocks], FileSystem]] = {
+    **dict.fromkeys(("ext2", "ext3", "ext4"), Ext),
+    **dict.fromkeys(("fat12", "fat16", "fat32", "exfat", "ntfs"), SleuthKit),
+    "xfs": Xfs,
+}
+_DAMAGE = (ArithmeticError, LookupError, ValueError, OSError, TypeError, struct.error)
+_MOST = 4096
+
+
+class Lying(NamedTuple):
+    """A volume, and where it lies."""
+
+    volume: Volume
+    blocks: Blocks
+
+
+def find(disks: Mapping[str, Blocks]) -> dict[str, Lying]:
+    """All volumes by name, those of a disk in order, logical ones last."""
+    found: dict[str, Lying] = {}
+    members: list[lvm.Physical] = []
+    for disk, all_of_it in disks.items():
+        for name, blocks in _parts(disk, all_of_it):
+            if member := _member(blocks, disk):
+                members.append(member)
+            elif one := _volume(name, blocks, (disk,)):
+                _add(found, one)
+    for one in _logical(members):
+        _add(found, one)
+    return found
+
+
+def opened(lying: Lying) -> FileSystem:
+    """The file system of a volume.  Raises Unsupported, or what hostile bytes make of it."""
+    return _READERS[lying.volume.type](lying.blocks)
+
+
+def _parts(disk: str, blocks: Blocks) -> Iterator[tuple[str, Blocks]]:
+    """The partitions of a disk, or the disk itself."""
+    found = []
+    if not is_boot_sector(blocks.read(0, min(512, blocks.size))):
+        try:
+            found = partitions(blocks)
+        except _DAMAGE:
+            found = []
+    if not found:
+        yield disk, blocks
+    # As Linux names them: vda1, nvme0n1p1.
+    joint = "p" if disk[-1:].isdigit() else ""
+    for one in found:
+        yield f"{disk}{joint}{one.number}", Span([Part(blocks, one.offset, one.length)])
+
+
+def _member(blocks: Blocks, disk: str) -> lvm.Physical | None:
+    try:
+        return lvm.physical(blocks, disk)
+    except _DAMAGE:
+        return None
+
+
+def _volume(name: str, blocks: Blocks, disks: tuple[str, ...]) -> Lying | None:
+    """The volume that lies there; None for an empty disk."""
+    try:
+        known = recognise(blocks)
+    except _DAMAGE:
+        known = None
+    if known is None:
+        if name in disks:
+            return None
+        known = Recognised("unknown", reason="nothing known lies on it", readable=False)
+    label = known.label or _label_within(known.type, blocks)
+    kept = known._replace(label=_clean(label))
+    return Lying(_record(name, kept, blocks.size, disks), blocks)
+
+
+def _record(name: str, known: Recognised, size: int, disks: tuple[str, ...]) -> Volume:
+    type_, label, uuid, reason, readable = known
+    return Volume(name, type_, size, disks, label, uuid, readable, reason)
+
+
+def _label_within(type_: str, blocks: Blocks) -> str:
+    """The label of a file system that keeps it among its files."""
+    if type_ not in ("exfat", "ntfs"):
+        return ""
+    try:
+        return SleuthKit(blocks).label
+    except _DAMAGE:
+        return ""
+
+
+def _logical(members: list[lvm.Physical]) -> Iterator[Lying]:
+    """Logical volumes; members whose metadata is damaged are listed as they are."""
+    try:
+        found = list(lvm.groups(members))
+    except (*_DAMAGE, RecursionError):
+        damaged = Recognised("lvm", reason="its LVM metadata is damaged", readable=False)
+        for number, one in enumerate(members):
+            name = f"{one.disk}-lvm{number}"
+            yield Lying(_record(name, damaged, one.blocks.size, (one.disk,)), one.blocks)
+        return
+    for volume in found:
+        name = _clean(volume.name)
+        if volume.blocks is None:
+            known = Recognised("lvm", "", volume.uuid, _clean(volume.reason), readable=False)
+            yield Lying(_record(name, known, volume.size, volume.disks), Span([]))
+        elif lying := _volume(name, volume.blocks, volume.disks):
+            yield lying
+
+
+def _add(found: dict[str, Lying], one: Lying) -> None:
+    """Under its name, made unique: two groups may be copies of each other."""
+    name, number = one.volume.name, 2
+    while name in found:
+        name, number = f"{one.volume.name}~{number}", number + 1
+    if len(found) >= _MOST:
+        raise Unsupported(f"more than {_MOST} volumes")
+    found[name] = one._replace(volume=msgspec.structs.replace(one.volume, name=name))
+
+
+def _clean(label: str) -> str:
+    return printable(label)[:250]

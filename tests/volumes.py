@@ -1,0 +1,181 @@
+"""Disks with file systems in them, made by the tools and the kernel that own the formats."""
+
+import os
+import random
+import shutil
+import stat
+import subprocess
+from contextlib import contextmanager
+
+import pytest
+
+from haulback.drivers.source import RawImage
+from haulback.filesystems.browser import Browser
+from haulback.units import GIB, MIB
+
+needs_ext = pytest.mark.skipif(not shutil.which("mke2fs"), reason="e2fsprogs is not installed")
+
+
+def tool(name):
+    """Skips the test where a tool is missing."""
+    if not shutil.which(name, path=os.environ["PATH"] + ":/usr/sbin:/sbin"):
+        pytest.skip(f"{name} is not installed")
+    return name
+
+
+def run(*command, **more):
+    environment = {**os.environ, "PATH": os.environ["PATH"] + ":/usr/sbin:/sbin"}
+    words = [os.fspath(word) if not isinstance(word, int) else str(word) for word in command]
+    done = subprocess.run(words, capture_output=True, env=environment, check=False, **more)
+    assert not done.returncode, done.stderr
+    return done.stdout.decode()
+
+
+def empty(path, size=64 * MIB):
+    with open(path, "wb") as file:
+        file.truncate(size)
+    return path
+
+
+def browser(*images, **more):
+    """The images as disks vda, vdb, ..."""
+    disks = {f"vd{chr(97 + number)}": RawImage(image) for number, image in enumerate(images)}
+    return Browser(disks, **more)
+
+
+def plain_tree(root):
+    """Files and directories that any file system can hold."""
+    chance = random.Random(5)
+    root.mkdir(parents=True)
+    (root / "empty").touch()
+    (root / "small").write_bytes(b"hello\n")
+    (root / "of 60").write_bytes(b"i" * 60)
+    (root / "of 140").write_bytes(b"j" * 140)
+    (root / "of 700").write_bytes(b"k" * 700)
+    (root / "big").write_bytes(chance.randbytes(5_000_001))
+    (root / "grün 日本.txt").write_bytes(b"unicode")
+    (root / "many").mkdir()
+    for number in range(300):
+        (root / "many" / f"file-{number:05d} with a longish name").write_bytes(b"%d" % number)
+    deep = root
+    for number in range(40):
+        deep = deep / f"d{number}"
+    deep.mkdir(parents=True)
+    (deep / "leaf").write_bytes(b"leaf")
+    os.utime(root / "small", (1_700_000_000, 1_700_000_000.25))
+    return root
+
+
+def unix_tree(root):
+    """That, and what only file systems of UNIX hold."""
+    plain_tree(root)
+    for number in range(300, 5000):
+        (root / "many" / f"file-{number:05d} with a longish name").touch()
+    with open(root / "sparse", "wb") as file:
+        file.seek(3_000_000)
+        file.write(b"x" * 5000)
+        file.truncate(9_000_000)
+    with open(root / "huge", "wb") as file:
+        file.seek(5 * GIB)
+        file.write(b"the end of it")
+    with open(root / "fragments", "wb") as file:
+        for number in range(1500):
+            file.seek(number * 3 * 4096)
+            file.write(bytes([number % 251]) * 4096)
+    (root / "fast").symlink_to("small")
+    (root / "slow").symlink_to("d0/../" * 40 + "small")
+    (root / "broken").symlink_to("nowhere")
+    (root / "way").symlink_to("/d0/d1")
+    (root / os.fsdecode(b"caf\xe9")).write_bytes(b"latin")
+    (root / "old").touch()
+    os.utime(root / "old", (-86_400, -86_400))
+    (root / "future").touch()
+    os.utime(root / "future", (4_000_000_000, 4_000_000_000))
+    os.mkfifo(root / "fifo")
+    os.chmod(root / "small", 0o4641)
+    if os.getuid() == 0:
+        os.chown(root / "small", 1234, 70_000)
+    return root
+
+
+@contextmanager
+def mounted(image, folder):
+    """An image mounted by the kernel; skips where that may not be."""
+    folder.mkdir(exist_ok=True)
+    if (
+        os.getuid()
+        or subprocess.run(["mount", "-o", "loop", image, folder], check=False).returncode
+    ):
+        pytest.skip("images cannot be mounted here")
+    try:
+        yield folder
+    finally:
+        run("umount", folder)
+
+
+def filled(image, tree, folder):
+    """A tree copied into an image by the kernel, and some of it deleted again."""
+    with mounted(image, folder) as root:
+        run("cp", "-a", "--sparse=always", f"{tree}/.", root)
+        (root / "deleted").write_bytes(b"deleted" * 1000)
+        os.sync()
+        (root / "deleted").unlink()
+    return image
+
+
+def ext(path, tree, *options, size=64 * MIB):
+    """An ext file system filled by mke2fs."""
+    tool("mke2fs")
+    run("mke2fs", "-q", "-F", "-d", tree, *options, empty(path, size))
+    return path
+
+
+def fat(path, tree, *options, size=64 * MIB):
+    tool("mkfs.vfat"), tool("mcopy")
+    run("mkfs.vfat", "-n", "LABEL", *options, empty(path, size))
+    environment = {**os.environ, "LC_ALL": "C.UTF-8"}
+    files = sorted(tree.iterdir())
+    subprocess.run(["mcopy", "-s", "-m", "-i", path, *files, "::"], env=environment, check=True)
+    return path
+
+
+def described(tree, unix=True):
+    """What lies below a folder, by path: type bits, size of files, time, mode and ids, target."""
+    found = {}
+    for folder, folders, files in os.walk(tree):
+        for name in folders + files:
+            path = os.path.join(folder, name)
+            seen = os.lstat(path)
+            kind = stat.S_IFMT(seen.st_mode)
+            target = os.readlink(path) if kind == stat.S_IFLNK else None
+            size = seen.st_size if kind in (stat.S_IFREG, stat.S_IFLNK) else None
+            rights = (seen.st_mode & 0o7777, seen.st_uid, seen.st_gid) if unix else None
+            time = seen.st_mtime_ns // 1_000_000 if kind == stat.S_IFREG else None
+            found["/" + os.path.relpath(path, tree)] = kind, size, time, rights, target
+    return found
+
+
+_KINDS = {
+    "DIRECTORY": stat.S_IFDIR,
+    "REGULAR_FILE": stat.S_IFREG,
+    "SYMLINK": stat.S_IFLNK,
+    "BROKEN_SYMLINK": stat.S_IFLNK,
+    "OTHER": stat.S_IFIFO,
+}
+
+
+def listed(browser, volume, path="/", unix=True):
+    """The same as `described`, of a volume; without what mkfs leaves there."""
+    found = {}
+    for entry in browser.listing(volume, path, most=10_000):
+        place = path.rstrip("/") + "/" + entry.name
+        kind = _KINDS[entry.type]
+        size = entry.size if kind in (stat.S_IFREG, stat.S_IFLNK) else None
+        rights = (entry.mode, entry.uid, entry.gid) if unix else None
+        time = entry.modified if kind == stat.S_IFREG else None
+        if place == "/lost+found":
+            continue
+        found[place] = kind, size, time, rights, entry.target
+        if kind == stat.S_IFDIR:
+            found |= listed(browser, volume, place, unix)
+    return found
