@@ -46,7 +46,10 @@ class Confined:
         self._running: _Running | None = None
 
     def ask(
-        self, question: Ask, wanted: type[_Wanted], sound: Callable[[_Wanted], bool] = lambda _: True
+        self,
+        question: Ask,
+        wanted: type[_Wanted],
+        sound: Callable[[_Wanted], bool] = lambda _: True,
     ) -> _Wanted:
         """The answer, of the type `wanted` and such that it is `sound`.
 
