@@ -18,7 +18,6 @@ from haulback.filesystems.records import (
     Disks,
     Entries,
     Entry,
-    Found,
     Listing,
     Look,
     Piece,
@@ -66,8 +65,7 @@ class Browser:
 
     def entry(self, volume: str, path: str) -> Entry:
         """What a path names; a link at its end is not followed.  Raises NotFound."""
-        found = self._confined.ask(Look(volume, checked(path)), Entries).entries
-        return _sound(found, 1)[0]
+        return self._entries(Look(volume, checked(path)), 1)[0]
 
     def listing(self, volume: str, path: str, *, after: str = "", most: int = 1000) -> list[Entry]:
         """At most `most` entries of a directory by name (in bytes), behind the name `after`.
@@ -76,8 +74,7 @@ class Browser:
         """
         if not 0 < most <= MOST_ENTRIES:
             raise Malformed(f"most: must be between 1 and {MOST_ENTRIES}", field="most")
-        question = Listing(volume, checked(path), raw(after), most)
-        return _sound(self._confined.ask(question, Entries).entries, most)
+        return self._entries(Listing(volume, checked(path), raw(after), most), most)
 
     def read(self, volume: str, path: str, offset: int, count: int) -> bytes:
         """Bytes of a file; fewer where it ends.  Raises NotFound."""
@@ -139,14 +136,14 @@ class Browser:
         return bytes(buffer)
 
     def _content(self, volume: str, place: bytes, offset: int, count: int) -> Content:
-        content = self._confined.ask(Read(volume, place, offset, count), Content)
-        total = sum(piece.length for piece in content.pieces)
-        due = min(count, content.size - offset)
-        if not all(map(self._lies, content.pieces)) or not min(due, 1) <= total <= max(due, 0):
-            raise Unavailable("the reader of file systems talks nonsense")
-        return content
+        def sound(content: Content) -> bool:
+            total = sum(piece.length for piece in content.pieces)
+            due = max(0, min(count, content.size - offset))
+            return min(due, 1) <= total <= due and all(map(self._possible, content.pieces))
 
-    def _lies(self, piece: Piece) -> bool:
+        return self._confined.ask(Read(volume, place, offset, count), Content, sound)
+
+    def _possible(self, piece: Piece) -> bool:
         """Whether a piece is what it says, or lies within a disk."""
         if piece.data or piece.disk < 0:
             return len(piece.data) in (0, piece.length)
@@ -154,8 +151,12 @@ class Browser:
             return False
         return piece.offset + piece.length <= self._sources[piece.disk].size
 
+    def _entries(self, question: Look | Listing, most: int) -> list[Entry]:
+        def could_be(answer: Entries) -> bool:
+            names = [one.name for one in answer.entries]
+            if isinstance(question, Look):
+                return len(names) == 1
+            return len(names) <= most and all(map(sound, names))
 
-def _sound(found: list[Found], most: int) -> list[Entry]:
-    if len(found) > most or not all(one.name == b"/" or sound(one.name) for one in found):
-        raise Unavailable("the reader of file systems talks nonsense")
-    return [one.entry() for one in found]
+        found = self._confined.ask(question, Entries, could_be).entries
+        return [one.entry() for one in found]

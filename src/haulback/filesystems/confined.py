@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
@@ -45,8 +45,13 @@ class Confined:
         self._lock = Lock()
         self._running: _Running | None = None
 
-    def ask(self, question: Ask, wanted: type[_Wanted]) -> _Wanted:
-        """The answer, of the type `wanted`.
+    def ask(
+        self,
+        question: Ask,
+        wanted: type[_Wanted],
+        sound: Callable[[_Wanted], bool] = lambda _: True,
+    ) -> _Wanted:
+        """The answer, of the type `wanted` and such that it is `sound`.
 
         Raises what the process says (NotFound, Malformed, Unsupported), what a Source raises, and
         Unavailable when the process dies, is too slow or talks nonsense.
@@ -55,9 +60,11 @@ class Confined:
             running = self._alive()
             try:
                 answer = running.ask(question, time.monotonic() + self._deadline)
+                if isinstance(answer, wanted) and not sound(answer):
+                    raise ValueError("an answer that cannot be true")
                 if not isinstance(answer, wanted | Failed):
-                    raise ValueError(f"{type(answer).__name__} is no answer to that")
-            except (TimeoutError, EOFError, OSError, ValueError) as error:
+                    raise ValueError("an answer to something else")
+            except (EOFError, OSError, ValueError) as error:
                 self._end()
                 raise running.feeder.failure or _unavailable(error, self._deadline) from None
             if isinstance(answer, Failed):

@@ -11,7 +11,8 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from haulback.errors import Unsupported
-from haulback.filesystems.reading.blocks import Blocks
+from haulback.filesystems.reading.blocks import Blocks, Part, Span
+from haulback.filesystems.reading.ext_journal import Journal, Replayed
 from haulback.filesystems.reading.ext_maps import extents, pointers
 from haulback.filesystems.reading.filesystem import (
     MOST_DIRECTORY,
@@ -25,11 +26,11 @@ from haulback.filesystems.records import Piece
 
 SUPERBLOCK = 1024
 MAGIC = b"\x53\xef"
-_META_BG, _EXTENTS, _64BIT, _INLINE = 0x10, 0x40, 0x80, 0x8000
-# file types, recovery, multi-mount protection, flexible groups, inodes for attributes and their
+_RECOVER, _META_BG, _EXTENTS, _64BIT, _INLINE = 0x4, 0x10, 0x40, 0x80, 0x8000
+# file types, multi-mount protection, flexible groups, inodes for attributes and their
 # data, seeds, large directories, encryption, case folding
-_HARMLESS = 0x2 | 0x4 | 0x100 | 0x200 | 0x400 | 0x1000 | 0x2000 | 0x4000 | 0x10000 | 0x20000
-_KNOWN = _META_BG | _EXTENTS | _64BIT | _INLINE | _HARMLESS
+_HARMLESS = 0x2 | 0x100 | 0x200 | 0x400 | 0x1000 | 0x2000 | 0x4000 | 0x10000 | 0x20000
+_KNOWN = _RECOVER | _META_BG | _EXTENTS | _64BIT | _INLINE | _HARMLESS
 _COMPRESSED, _ENCRYPTED, _IN_EXTENTS, _IN_INODE = 0x4, 0x800, 0x80000, 0x10000000
 _INODE = struct.Struct("<HHI8xI4xH6xI4x60s8xI8xHH")
 _ATTRIBUTE = struct.Struct("<BBHIII")
@@ -63,6 +64,7 @@ class Ext:
         if incompatible & ~_KNOWN:
             raise Unsupported(f"ext4 with features {incompatible & ~_KNOWN:#x} cannot be read")
         self._size = SUPERBLOCK << shift
+        self._journal = _u32(raw, 224) if incompatible & _RECOVER else 0
         self._inode_size = int.from_bytes(raw[88:90], "little") if revision else 128
         descriptor = int.from_bytes(raw[254:256], "little") if incompatible & _64BIT else 32
         if self._inode_size < 128 or descriptor < 32:
@@ -73,6 +75,20 @@ class Ext:
         self._sparse = bool(_u32(raw, 100) & 1)
         self._table = lru_cache(64)(self._find_table)
         self._inode = lru_cache(4096)(self._load)
+
+    @classmethod
+    def opened(cls, blocks: Blocks) -> Ext:
+        """With what its journal has to add, when it was in use."""
+        found = cls(blocks)
+        if not found._journal:
+            return found
+        inode, parts, end = found._inode(found._journal), [], 0
+        for run in found._runs(inode, 0, inode.size):
+            if run.offset is None or run.at != end:
+                raise ValueError("a journal with holes")
+            parts.append(Part(blocks, run.offset, run.length))
+            end += run.length
+        return cls(Replayed(blocks, Journal.read(Span(parts))))
 
     def status(self, node: int) -> Status:
         inode = self._inode(node)

@@ -105,7 +105,8 @@ def _ext(head: bytes) -> Recognised | None:
         return Recognised("jbd", reason="it is another file system's journal", readable=False)
     newer = incompatible & ~0x16 or read_only & ~0x7
     type_ = "ext4" if newer else "ext3" if compatible & 4 else "ext2"
-    reason = "it was in use: the newest changes may be missing" if incompatible & 4 else ""
+    apart = incompatible & 4 and not any(raw[224:228])
+    reason = "its journal lies elsewhere: the newest changes are missing" if apart else ""
     return Recognised(type_, _label(raw[120:136]), str(uuid.UUID(bytes=raw[104:120])), reason)
 
 

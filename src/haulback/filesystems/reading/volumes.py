@@ -20,7 +20,7 @@ from haulback.filesystems.reading.xfs import Xfs
 from haulback.filesystems.records import Volume, printable
 
 _READERS: dict[str, Callable[[Blocks], FileSystem]] = {
-    **dict.fromkeys(("ext2", "ext3", "ext4"), Ext),
+    **dict.fromkeys(("ext2", "ext3", "ext4"), Ext.opened),
     **dict.fromkeys(("fat12", "fat16", "fat32", "exfat", "ntfs"), SleuthKit),
     "xfs": Xfs,
 }

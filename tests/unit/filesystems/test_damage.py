@@ -1,0 +1,187 @@
+"""Whatever a disk holds: data, an error of ours, in time."""
+
+import os
+import struct
+import time
+from contextlib import suppress
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from haulback.errors import HaulbackError
+from haulback.filesystems.child import answer
+from haulback.filesystems.reading.answers import Answers
+from haulback.filesystems.reading.blocks import Place, within
+from haulback.filesystems.reading.lvm_text import parse
+from haulback.filesystems.records import (
+    Content,
+    Disks,
+    Entries,
+    Failed,
+    Listing,
+    Look,
+    Read,
+    Volumes,
+)
+from haulback.units import KIB, MIB
+from tests import volumes
+from tests.volumes import browser, ext, needs_ext
+
+
+class Memory:
+    """A disk that needs no parent."""
+
+    def __init__(self, data):
+        self.data, self.size = data, len(data)
+
+    def read(self, offset, count):
+        within(self, offset, count)
+        return bytes(self.data[offset : offset + count])
+
+    def places(self, offset, count):
+        within(self, offset, count)
+        yield Place(0, offset, count)
+
+
+def explored(data):
+    """Everything that can be asked about a disk; fails for anything but answers."""
+    asked, begun = Answers({"vda": Memory(data)}), time.monotonic()
+    told = answer(asked, Volumes())
+    assert isinstance(told, Disks | Failed)
+    for volume in told.volumes if isinstance(told, Disks) else ():
+        left = [b"/"]
+        while left and len(left) < 200:
+            path = left.pop()
+            entries = answer(asked, Listing(volume.name, path, b"", 100))
+            assert isinstance(entries, Entries | Failed)
+            for one in entries.entries if isinstance(entries, Entries) else ():
+                below = path.rstrip(b"/") + b"/" + one.name
+                assert isinstance(answer(asked, Look(volume.name, below)), Entries | Failed)
+                if one.type == "DIRECTORY" and below.count(b"/") < 5:
+                    left.append(below)
+                if one.type == "REGULAR_FILE":
+                    for offset in (0, max(0, one.size - 5000)):
+                        content = answer(asked, Read(volume.name, below, offset, 1 * MIB))
+                        assert isinstance(content, Content | Failed)
+    assert time.monotonic() - begun < 60
+
+
+def tree(folder):
+    (folder / "sub" / "deep").mkdir(parents=True)
+    (folder / "file").write_bytes(os.urandom(20_000))
+    (folder / "tiny").write_bytes(b"tiny")
+    (folder / "link").symlink_to("sub/deep")
+    (folder / "long").symlink_to("sub/../" * 30 + "file")
+    for number in range(40):
+        (folder / "sub" / f"name{number}").write_bytes(b"%d" % number)
+    with open(folder / "holes", "wb") as file:
+        for number in range(30):
+            file.seek(number * 20_000)
+            file.write(b"data")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """Small file systems of each family that can be made here."""
+    folder = tmp_path_factory.mktemp("images")
+    files = tree(folder / "tree")
+    made = {
+        "ext4": ext(folder / "ext4", files, "-t", "ext4", "-O", "inline_data", size=2 * MIB),
+        "ext2": ext(folder / "ext2", files, "-t", "ext2", size=2 * MIB),
+    }
+    return {name: path.read_bytes() for name, path in made.items()}
+
+
+changes = st.lists(st.tuples(st.integers(0, 1 << 30), st.integers(0, 255)), min_size=1, max_size=60)
+
+
+def spoiled(data, where, low=0):
+    """Bytes changed, most of them where a file system keeps its own."""
+    changed = bytearray(data)
+    used = [at for at in range(low, len(data), 64) if any(data[at : at + 64])]
+    for place, byte in where:
+        at = used[place % len(used)] + place // len(used) % 64
+        changed[at] = byte
+    return changed
+
+
+fuzzed = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@needs_ext
+@pytest.mark.parametrize("kind", ["ext4", "ext2"])
+@given(where=changes)
+@fuzzed
+def test_a_damaged_ext_gives_data_or_errors(kind, images, where):
+    explored(spoiled(images[kind], where))
+
+
+@needs_ext
+def test_every_byte_of_a_superblock_may_be_wrong(images):
+    for at in range(1024, 1024 + 264, 3):
+        changed = bytearray(images["ext4"])
+        changed[at] ^= 0xFF
+        explored(changed)
+
+
+@pytest.fixture(scope="module")
+def fat(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("fat")
+    (folder / "tree" / "sub").mkdir(parents=True)
+    (folder / "tree" / "file").write_bytes(os.urandom(20_000))
+    (folder / "tree" / "sub" / "a long name.txt").write_bytes(b"text")
+    return volumes.fat(folder / "fat", folder / "tree", size=2 * MIB).read_bytes()
+
+
+@given(where=changes)
+@settings(fuzzed, max_examples=8)
+def test_a_damaged_fat_gives_data_or_errors_in_time(fat, where, tmp_path_factory):
+    """The library may fall with it; the process that holds it is what falls."""
+    image = tmp_path_factory.mktemp("spoiled") / "image"
+    image.write_bytes(spoiled(fat, where))
+    with browser(image, deadline=5) as found:
+        for path in ("/", "/sub"):
+            with suppress(HaulbackError):
+                for one in found.listing("vda", path, most=50):
+                    found.read("vda", f"/{one.name}", 0, 1000)
+
+
+@given(data=st.binary(max_size=4 * KIB))
+def test_noise_is_no_disk_to_fall_over(data):
+    explored(data)
+
+
+@given(data=st.binary(max_size=600))
+def test_noise_in_a_partition_table_is_no_disk_to_fall_over(data):
+    disk = bytearray(64 * KIB)
+    disk[446 : 446 + len(data)] = data
+    disk[510:520] = b"\x55\xaaEFI PART"
+    explored(disk)
+
+
+def test_logical_partitions_that_chain_to_themselves_end():
+    disk = bytearray(64 * KIB)
+    disk[446:462] = struct.pack("<B3xB3xII", 0, 5, 1, 100)
+    disk[512 + 462 : 512 + 478] = struct.pack("<B3xB3xII", 0, 5, 0, 100)
+    disk[510:512] = disk[1022:1024] = b"\x55\xaa"
+    explored(disk)
+
+
+def test_metadata_of_lvm_is_parsed_with_its_comments_and_lists():
+    text = b'vg { # a comment\nid = "a-b"\nseqno = 3\nlist = ["x", 0,\n"y", 1]\nin { n = -1 } }'
+    section = {"id": "a-b", "seqno": 3, "list": ["x", 0, "y", 1], "in": {"n": -1}}
+    assert parse(text) == {"vg": section}
+
+
+@pytest.mark.parametrize("text", [b"a {", b"}", b"a", b"a = ", b"a = [1", b'"', b"a { " * 99])
+def test_metadata_of_lvm_that_is_none_is_refused(text):
+    with pytest.raises(ValueError, match="LVM"):
+        parse(text)
+
+
+@given(st.binary(max_size=200))
+def test_any_metadata_of_lvm_is_parsed_or_refused(data):
+    with suppress(ValueError):
+        parse(data)
