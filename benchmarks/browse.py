@@ -133,6 +133,8 @@ def measure(folder: Path, size: int, rounds: int) -> Figures:
         theirs = copy(folder)
         same = filecmp.cmp(folder / "ours", folder / "theirs", shallow=False)
         assert same, "a download differs from the original"
+        for name in ("ours", "theirs"):
+            (folder / name).unlink()
         figures |= {"download s": ours["s"], "cp s": theirs, "memory bytes": ours["bytes"]}
         figures |= {"cp / download": theirs / ours["s"], "download bytes/s": size / ours["s"]}
         for name, figure in figures.items():
@@ -143,7 +145,7 @@ def measure(folder: Path, size: int, rounds: int) -> Figures:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", type=int, default=500, help="MiB of the large file")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--part", nargs=2, help=argparse.SUPPRESS)
     wanted = parser.parse_args()
     if wanted.part:

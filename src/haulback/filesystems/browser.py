@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Self
 
 from haulback.drivers.source import Source
-from haulback.errors import Malformed, Unavailable
+from haulback.errors import Malformed
 from haulback.filesystems.archive import packed
 from haulback.filesystems.confined import COMMAND, Confined
 from haulback.filesystems.paths import checked, sound
@@ -26,6 +27,8 @@ from haulback.filesystems.records import (
     Volumes,
     raw,
 )
+
+_AHEAD = 1  # chunks read while one is used; more gain nothing beside the store's decoding
 
 
 class Browser:
@@ -80,17 +83,10 @@ class Browser:
         """Bytes of a file; fewer where it ends.  Raises NotFound."""
         if offset < 0 or count < 0:
             raise Malformed("offset, count: must not be negative", field="offset")
-        place, parts = checked(path), []
-        while count:
-            part = self._part(volume, place, offset, min(count, MOST_BYTES))
-            if not part:
-                break
-            parts.append(part)
-            offset, count = offset + len(part), count - len(part)
-        return b"".join(parts)
+        return self._whole(volume, checked(path), offset, count)
 
     def stream(self, volume: str, path: str) -> Iterator[bytes]:
-        """A file from its beginning, in chunks of up to 4 MiB; the next is read ahead.
+        """A file from its beginning, in chunks of up to 4 MiB; the next ones are read ahead.
 
         Raises NotFound before the first chunk.
         """
@@ -107,22 +103,29 @@ class Browser:
 
     def _stream(self, volume: str, place: bytes, first: Content) -> Iterator[bytes]:
         part, size = self._filled(first), first.size
-        at = len(part)
-        if at == size:
-            yield part
+        yield part
+        if len(part) == size:
             return
-        with ThreadPoolExecutor(1, "read-ahead") as pool:
-            while part:
-                coming = pool.submit(self._part, volume, place, at, min(size - at, MOST_BYTES))
-                yield part
-                part = coming.result()
-                at += len(part)
-        if at != size:
-            raise Unavailable("the file ended before its end")
+        with ThreadPoolExecutor(_AHEAD, "read-ahead") as pool:
+            coming = deque[Future[bytes]]()
+            for at in range(len(part), size, MOST_BYTES):
+                count = min(MOST_BYTES, size - at)
+                coming.append(pool.submit(self._whole, volume, place, at, count))
+                if len(coming) > _AHEAD:
+                    yield coming.popleft().result()
+            for one in coming:
+                yield one.result()
 
-    def _part(self, volume: str, place: bytes, offset: int, count: int) -> bytes:
-        """Some of the bytes; none only at the end of the file."""
-        return self._filled(self._content(volume, place, offset, count)) if count else b""
+    def _whole(self, volume: str, place: bytes, offset: int, count: int) -> bytes:
+        """Bytes of a file; fewer only where it ends."""
+        parts: list[bytes] = []
+        while count:
+            part = self._filled(self._content(volume, place, offset, min(count, MOST_BYTES)))
+            if not part:
+                break
+            parts.append(part)
+            offset, count = offset + len(part), count - len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _filled(self, content: Content) -> bytes:
         buffer, at = bytearray(sum(piece.length for piece in content.pieces)), 0
