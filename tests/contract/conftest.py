@@ -165,6 +165,46 @@ class Served:
         rows = self.call("GET", f"/api/snapshots?protected-entity={entity}").json()
         return dict(next(row for row in rows if row["uuid"] == name))
 
+    def mounted(self, **more: Any) -> dict[str, Any]:
+        """A mounted backup by the word of its node, as the API shows it."""
+        body = {"mode": "AUTO", "backup": more.pop("backup", None) or self.stored(), **more}
+        answer = self.call("POST", "/api/tasks/restore-and-mount", body)
+        assert answer.status_code == 201, answer.text
+        head = answer.json()["guid"]
+        self.run(head, {"disks": 1})
+        [task] = self.task(head, "?extended=true")["followers"]
+        volumes = [{"name": "root1", "type": "ext4", "size": 5, "path": "/mnt/a/root1"}]
+        self.run(task["guid"], {"disks": {"root": 10}, "volumes": volumes})
+        mount = answer.json()["mountedBackup"]["guid"]
+        return dict(self.call("GET", f"/api/mounted-backups/{mount}").json())
+
+    def file_system(self, mount: str) -> str:
+        rows = self.call("GET", f"/api/mounted-file-systems/detailed?mounted-backup={mount}").json()
+        return str(rows[0]["guid"])
+
+    def answers(self, *pieces: bytes, failed: bool = False) -> threading.Thread:
+        """The node answers the next question, whatever it is, with these pieces."""
+
+        def work() -> None:
+            with httpx2.Client(base_url=self.server.url, timeout=30) as http:
+                sent = {"authorization": f"Bearer {self.mover}"}
+                found: list[dict[str, Any]] = []
+                while not found:
+                    poll = http.get(
+                        "/api/nodes/self/questions", headers={**sent, "prefer": "wait=5"}
+                    )
+                    found = poll.json() or []
+                self.asked = found[0]["body"]
+                for number, piece in enumerate(pieces):
+                    last = number == len(pieces) - 1
+                    query = {"part": number, "last": last, "failed": failed and last}
+                    path = f"/api/nodes/self/answers/{found[0]['guid']}"
+                    http.post(path, content=piece, params=query, headers=sent)
+
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        return thread
+
     def order(self, guid: str) -> dict[str, Any]:
         """Take a task as the node; what it is to do."""
         taken = self.state(guid, "RUNNING")

@@ -37,13 +37,19 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> Asked:
     """What is asked for from now on."""
     seen = Asked()
     ask: Callable[..., Any] = Api.ask
+    stream: Callable[..., Any] = Api.stream
 
     def watched(self: Api, method: str, path: str, *rest: Any, **more: Any) -> Any:
         seen.append(f"{method} {_GUID.sub('{guid}', path)}")
         seen.by.append(self)
         return ask(self, method, path, *rest, **more)
 
+    def streamed(self: Api, path: str, *rest: Any) -> Any:
+        seen.append(f"POST {_GUID.sub('{guid}', path)}")
+        return stream(self, path, *rest)
+
     monkeypatch.setattr(Api, "ask", watched)
+    monkeypatch.setattr(Api, "stream", streamed)
     return seen
 
 
@@ -81,6 +87,26 @@ class Scene:
     def held(self) -> str:
         """A snapshot, by the word of its node."""
         return str(self.served.snapped()["guid"])
+
+    @cached_property
+    def mount(self) -> str:
+        """A mounted backup, by the word of its node."""
+        return str(self.served.mounted()["guid"])
+
+    @property
+    def unmounted(self) -> str:
+        """One that was unmounted."""
+        guid = str(self.served.mounted()["guid"])
+        task = self.served.call("POST", "/api/tasks/unmount", {"mountedBackup": guid}).json()
+        self.served.run(task["guid"], {})
+        return guid
+
+    @property
+    def file_system(self) -> str:
+        """A mounted file system whose node answers the next question."""
+        found = self.served.file_system(self.mount)
+        self.served.answers(b'{"entries":[],"more":false}')
+        return found
 
     @cached_property
     def kvm(self) -> str:

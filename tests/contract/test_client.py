@@ -45,12 +45,14 @@ from haulback.kinds import (
     export,
     import_machine,
     inventory_sync,
+    mount,
     prove,
     restore,
     snapshot,
     snapshot_cleanup,
     snapshot_reversion,
     to_come,
+    unmount,
 )
 from haulback.server.http.access import TABLE
 from haulback.tasks.states import BackupType, MountMode, State
@@ -127,10 +129,6 @@ def a_backup(s: Scene) -> export.Request:
     )
 
 
-def mounted(s: Scene) -> to_come.Mounted:
-    return to_come.Mounted(mountedBackup=Ref(s.guid))
-
-
 TASKS: dict[str, Way] = {
     "GET /tasks": lambda s: list(s.tasks.all(states=["QUEUED"])),
     "GET /tasks/detailed": lambda s: list(s.tasks.all_detailed(protected_entity=s.machine)),
@@ -150,7 +148,7 @@ TASKS: dict[str, Way] = {
         prove.Request(Ref(s.backup), hypervisor=Ref(s.kvm), script="true")
     ),
     "POST /tasks/restore-and-mount": lambda s: s.tasks.restore_and_mount(
-        to_come.RestoreAndMount(mode=MountMode.AUTO, backup=Ref(s.backup))
+        mount.Request(mode=MountMode.AUTO, backup=Ref(s.backup))
     ),
     "POST /tasks/instant-restore": lambda s: s.tasks.instant_restore(
         to_come.InstantRestore(mode=MountMode.INSTANT_RESTORE, backup=Ref(s.backup))
@@ -158,8 +156,8 @@ TASKS: dict[str, Way] = {
     "POST /tasks/live-migration": lambda s: s.tasks.live_migration(
         to_come.LiveMigration(protectedEntity=Ref(s.machine))
     ),
-    "POST /tasks/mount": lambda s: s.tasks.mount(mounted(s)),
-    "POST /tasks/unmount": lambda s: s.tasks.unmount(mounted(s)),
+    "POST /tasks/mount": lambda s: s.tasks.mount(mount.Again(mountedBackup=Ref(s.unmounted))),
+    "POST /tasks/unmount": lambda s: s.tasks.unmount(unmount.Request(mountedBackup=Ref(s.mount))),
     "POST /tasks/upload": lambda s: s.tasks.upload(
         to_come.Upload(mountedBackup=Ref(s.guid), paths=["/etc/hosts"])
     ),
@@ -313,6 +311,17 @@ REST: dict[str, Way] = {
     "GET /backup-files": lambda s: s.client.backups.files(s.backup),
     "GET /backup-files/detailed/for-restore": lambda s: s.client.backups.files_to_restore(s.backup),
     "POST /retention/mark-backups": lambda s: s.client.backups.mark([s.location], Hint.ARCHIVE),
+    "GET /mounted-backups": lambda s: list(s.client.mounts.all(finished_mount=False)),
+    "GET /mounted-backups/{guid}": lambda s: s.client.mounts.get(s.mount),
+    "GET /file-systems": lambda s: s.client.mounts.file_systems_of(s.backup),
+    "GET /mounted-file-systems/detailed": lambda s: s.client.mounts.file_systems(s.mount),
+    "GET /mounted-files": lambda s: s.client.mounts.disks(s.mount),
+    "POST /mounted-file-systems/{guid}/listing": lambda s: list(
+        s.client.mounts.listing(s.file_system)
+    ),
+    "POST /mounted-file-systems/{guid}/download": lambda s: b"".join(
+        s.client.mounts.download(s.file_system, ["/etc"], archive=True)
+    ),
     "GET /snapshots": lambda s: list(s.client.snapshots.all(protected_entity=s.machine)),
     "GET /snapshots/{guid}": lambda s: s.client.snapshots.get(s.held),
     "GET /restore-jobs": lambda s: list(s.client.restores.all()),

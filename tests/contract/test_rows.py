@@ -230,10 +230,29 @@ def test_post_tasks_restore_and_mount(served: Served):
         "backupLocation": {"guid": new_guid(), "backup": {"guid": backup}},
         "mode": {"name": "AUTO"},
     }
-    unavailable(
-        served, "restore-and-mount", body, {**body, "mode": "FLY"}, {"mode": "AUTO"},
-        {**body, "mode": "MANUAL", "mountedFileSystems": []}, {**body, "mode": "ISCSI"},
-    )  # fmt: skip
+    for bad in (
+        {**body, "mode": "FLY"}, {"mode": "AUTO"}, {**body, "mode": "INSTANT_RESTORE"},
+        {**body, "mode": "MANUAL", "mountedFileSystems": []},
+        {**body, "mountedFileSystems": [{"mountPath": "here"}]},
+        {**body, "mountedFileSystems": [{"mountPath": "/mnt/../etc"}]},
+        {**body, "mountedFileSystems": [{"fileSystem": {"guid": new_guid()}}]},
+        {**body, "unmountTime": -1}, {**body, "allowedClients": ["iqn.2020-01.org:x"]},
+    ):  # fmt: skip
+        assert is_error(served.call("POST", "/api/tasks/restore-and-mount", bad), 400), bad
+    nobody = {"mode": "AUTO", "backup": new_guid()}
+    assert is_error(served.call("POST", "/api/tasks/restore-and-mount", nobody), 404)
+    iscsi = {"mode": "ISCSI", "backup": backup, "mountedDisks": []}
+    answer = served.call("POST", "/api/tasks/restore-and-mount", iscsi)
+    assert answer.json()["code"] == "kind_unavailable"
+    task = created(served.call("POST", "/api/tasks/restore-and-mount", body))
+    assert (task["type"]["name"], task["backup"]["guid"]) == ("RESTORE", backup)
+    assert served.order(task["guid"])["pointer"] is True
+    served.as_node("PUT", f"/api/tasks/{task['guid']}/transfer-info", {"disks": 1})
+    assert served.state(task["guid"], "FINISHED").status_code == 204
+    [mount] = served.task(task["guid"], "?extended=true")["followers"]
+    order = served.order(mount["guid"])
+    assert order["visible"] == [{"path": "/mnt/a", "volume": ""}]
+    assert order["mount"] == task["mountedBackup"]["guid"]
 
 
 def test_post_tasks_instant_restore(served: Served):
@@ -247,11 +266,26 @@ def test_post_tasks_live_migration(served: Served):
 
 
 def test_post_tasks_mount(served: Served):
-    unavailable(served, "mount", {"mountedBackup": {"guid": new_guid()}}, {})
+    mount = served.mounted()
+    body = {"mountedBackup": {"guid": mount["guid"]}}
+    assert is_error(served.call("POST", "/api/tasks/mount", {}), 400)
+    assert is_error(served.call("POST", "/api/tasks/mount", {"mountedBackup": new_guid()}), 404)
+    assert is_error(served.call("POST", "/api/tasks/mount", body), 409)  # it is mounted
+    served.run(served.call("POST", "/api/tasks/unmount", body).json()["guid"], {})
+    task = created(served.call("POST", "/api/tasks/mount", body))
+    assert (task["type"]["name"], task["mountedBackup"]["guid"]) == ("MOUNT", mount["guid"])
 
 
 def test_post_tasks_unmount(served: Served):
-    unavailable(served, "unmount", {"mountedBackup": {"guid": new_guid(), "name": ""}}, {})
+    mount = served.mounted()
+    body = {"mountedBackup": {"guid": mount["guid"], "name": ""}}
+    assert is_error(served.call("POST", "/api/tasks/unmount", {}), 400)
+    assert is_error(served.call("POST", "/api/tasks/unmount", {"mountedBackup": new_guid()}), 404)
+    task = created(served.call("POST", "/api/tasks/unmount", body))
+    served.run(task["guid"], {})
+    shown = served.call("GET", f"/api/mounted-backups/{mount['guid']}").json()
+    assert shown["state"]["name"] == "UNMOUNTED"
+    assert is_error(served.call("POST", "/api/tasks/unmount", body), 409)
 
 
 def test_post_tasks_snapshot(served: Served):

@@ -32,7 +32,7 @@ _NOUNS = (
     ("workflow", "overview:workflow", "Plans of tasks, like a backup's EXPORT and STORE."),
     ("backup", "backups:app", "Back up machines, list and look after what is stored."),
     ("restore", "restores:restore", "Bring machines or their disks back."),
-    ("mount", "restores:mount", "What is done with a mounted backup."),
+    ("mount", "mounts:app", "What is done with a mounted backup."),
     ("migrate", "restores:migrate", "Move what runs from a backup to where it is to stay."),
     ("cloud", "restores:cloud", "Bring things back to a cloud account."),
     ("agent", "restores:agent", "Bring files back to a machine with an agent."),

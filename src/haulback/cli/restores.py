@@ -15,7 +15,6 @@ from haulback.tasks.states import MountMode
 from haulback.wire import Ref, Word
 
 restore = App(name="restore")
-mount = App(name="mount")
 cloud = App(name="cloud")
 agent = App(name="agent")
 _JOBS = (
@@ -74,25 +73,33 @@ def restore_mount(
     *,
     mode: MountMode = MountMode.AUTO,
     path: Paths = [],  # noqa: B006 - read only
-    file: Paths = [],  # noqa: B006
-    client_address: Paths = [],  # noqa: B006
+    file_system: Paths = [],  # noqa: B006
+    disk: Paths = [],  # noqa: B006
+    initiator: Paths = [],  # noqa: B006
     unmount_after: int | None = None,
     node: str = "",
     how: How = USUAL,
 ) -> None:
-    """Share BACKUP: --path to mount file systems at, --file (guids) as disks.
+    """Share the files and disks of BACKUP (a guid), without copying anything first.
 
-    --unmount-after is in ms.
+    --path is where its node shows them; with --file-system (guids, mode MANUAL) one each.  --disk
+    (guids of backup files) and --initiator go with mode ISCSI.  --unmount-after is in ms.
     """
-    from haulback.kinds.to_come import MountedDisk, MountedFileSystem, RestoreAndMount
+    from haulback.kinds.mount import MountedDisk, MountedFileSystem, Request
 
     client = connect()
-    request = RestoreAndMount(
+    places = path + [""] * (len(file_system) - len(path))
+    systems = file_system + [""] * (len(path) - len(file_system))
+    shown = [
+        MountedFileSystem(fileSystem=ref(one), mountPath=place or None)
+        for one, place in zip(systems, places, strict=True)
+    ]
+    request = Request(
         mode=mode,
         backup=Ref(backup),
-        mountedFileSystems=[MountedFileSystem(mountPath=one) for one in path],
-        mountedDisks=[MountedDisk(Ref(one)) for one in file],
-        allowedClients=client_address,
+        mountedFileSystems=shown,
+        mountedDisks=[MountedDisk(Ref(one)) for one in disk],
+        allowedClients=initiator,
         unmountTime=unmount_after,
         node=ref(client.nodes.find(node).guid if node else ""),
         **how.timed,
@@ -129,42 +136,6 @@ def ls(*, size: int = 50, output: Output = "table") -> None:
 def show_restore(guid: str) -> None:
     """Everything about a restore."""
     dump(connect().restores.get(guid))
-
-
-@mount.command
-def again(mounted: str, *, how: How = USUAL) -> None:
-    """Mount again what was unmounted."""
-    from haulback.kinds.to_come import Mounted
-
-    client = connect()
-    request = Mounted(mountedBackup=Ref(mounted), **how.timed)
-    report(client, [client.tasks.mount(request, **how.asked)], how)
-
-
-@mount.command
-def unmount(mounted: str, *, how: How = USUAL) -> None:
-    """Unmount."""
-    from haulback.kinds.to_come import Mounted
-
-    client = connect()
-    request = Mounted(mountedBackup=Ref(mounted), **how.timed)
-    report(client, [client.tasks.unmount(request, **how.asked)], how)
-
-
-@mount.command
-def upload(mounted: str, *path: str, to: str = "", node: str = "", how: How = USUAL) -> None:
-    """Upload files of a mounted backup."""
-    from haulback.kinds.to_come import Upload
-
-    client = connect()
-    request = Upload(
-        mountedBackup=Ref(mounted),
-        paths=list(path),
-        destinationPath=to or None,
-        node=ref(client.nodes.find(node).guid if node else ""),
-        **how.timed,
-    )
-    report(client, [client.tasks.upload(request, **how.asked)], how)
 
 
 def migrate(

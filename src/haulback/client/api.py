@@ -75,6 +75,30 @@ class Api:
         answer = self.ask(method, path, body, query, wait=wait, patience=patience)
         return _decode(answer.content) if answer.content else None
 
+    def send(self, path: str, data: bytes, query: Query = None) -> Any:
+        """POST bytes that are no JSON, and the JSON it answers."""
+        headers = {**self._headers(0), "content-type": "application/octet-stream"}
+        try:
+            answer = self._http.post(path, content=data, params=query, headers=headers)
+        except httpx2.TransportError as error:
+            raise Unavailable(f"{self.url} does not answer: {error}") from None
+        if answer.status_code >= 400:
+            raise _error(answer)
+        return _decode(answer.content)
+
+    def stream(self, path: str, body: Any) -> Iterator[bytes]:
+        """What a POST answers, piece by piece.  Raises before the first what the server says."""
+        sent = {**self._headers(0), "content-type": "application/json"}
+        content = msgspec.json.encode(body)
+        try:
+            with self._http.stream("POST", path, content=content, headers=sent) as answer:
+                if answer.status_code >= 400:
+                    answer.read()
+                    raise _error(answer)
+                yield from answer.iter_bytes()
+        except httpx2.TransportError as error:
+            raise Unavailable(f"{self.url} stopped answering: {error}") from None
+
     def ask(
         self,
         method: str,

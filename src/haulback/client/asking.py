@@ -15,11 +15,14 @@ if TYPE_CHECKING:  # what the kinds work with takes a while to load, and is not 
     from haulback.kinds.import_machine import Request as Import
     from haulback.kinds.inventory_sync import Request as Sync
     from haulback.kinds.inventory_sync import WizardRequest
+    from haulback.kinds.mount import Again
+    from haulback.kinds.mount import Request as Share
     from haulback.kinds.prove import Request as Prove
     from haulback.kinds.restore import Request as Restore
     from haulback.kinds.snapshot import Request as Snapshot
     from haulback.kinds.snapshot_cleanup import Request as SnapshotCleanup
     from haulback.kinds.snapshot_reversion import Request as Reversion
+    from haulback.kinds.unmount import Request as Unmount
 
 T = TypeVar("T")
 
@@ -59,9 +62,7 @@ class Asking:
         """Boot a backup in isolation and wait for a sign of life."""
         return self._one("prove", request, how)
 
-    def restore_and_mount(
-        self, request: to_come.RestoreAndMount, **how: Unpack[Asked]
-    ) -> TaskDetails:
+    def restore_and_mount(self, request: Share, **how: Unpack[Asked]) -> TaskDetails:
         """Share the disks or file systems of a backup."""
         return self._one("restore-and-mount", request, how)
 
@@ -73,11 +74,11 @@ class Asking:
         """Move what runs from a backup to where it is to stay."""
         return self._one("live-migration", request, how)
 
-    def mount(self, request: to_come.Mounted, **how: Unpack[Asked]) -> TaskDetails:
+    def mount(self, request: Again, **how: Unpack[Asked]) -> TaskDetails:
         """Mount again what was unmounted."""
         return self._one("mount", request, how)
 
-    def unmount(self, request: to_come.Mounted, **how: Unpack[Asked]) -> TaskDetails:
+    def unmount(self, request: Unmount, **how: Unpack[Asked]) -> TaskDetails:
         """Unmount."""
         return self._one("unmount", request, how)
 

@@ -39,6 +39,9 @@ class Narrowed(Listed, total=False):
     parent_backup: str
     nameLike: str
     only_mountable: bool
+    finished_mount: bool
+    node: str
+    mode: str
     min_size: int
     status: list[str]
     location_status: list[str]

@@ -14,6 +14,7 @@ from haulback.client.stock import (
     Destinations,
     Hypervisors,
     Machines,
+    Mounts,
     Restores,
     Snapshots,
     Workflows,
@@ -34,7 +35,7 @@ class Client:
         self.tasks = Tasks(calls)
         self.hypervisors, self.machines = Hypervisors(calls), Machines(calls)
         self.destinations, self.backups = Destinations(calls), Backups(calls)
-        self.snapshots = Snapshots(calls)
+        self.snapshots, self.mounts = Snapshots(calls), Mounts(calls)
         self.restores, self.workflows = Restores(calls), Workflows(calls)
         self.nodes, self.users = Nodes(calls), Users(calls)
         self.records, self.dashboard = Records(calls), Dashboard(calls)

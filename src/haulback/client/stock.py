@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from typing import Any, Unpack
+from urllib.parse import unquote
+
+import msgspec
 
 from haulback.client.calls import Collection, Narrowed, Page, Readable
 from haulback.inventory.requests import (
@@ -26,6 +29,13 @@ from haulback.inventory.shapes import (
     Machine,
     NotIncremental,
     Proof,
+)
+from haulback.inventory.shared import (
+    FileRow,
+    FileSystem,
+    MountedBackup,
+    MountedFile,
+    MountedFileSystem,
     SnapshotRecord,
 )
 
@@ -146,6 +156,45 @@ class Snapshots(Readable[SnapshotRecord]):
     """Snapshots that stay on their platforms, the newest first."""
 
     path, kind = "/snapshots", SnapshotRecord
+
+
+class Mounts(Readable[MountedBackup]):
+    """Mounted backups, the newest first; their file systems, files and disks."""
+
+    path, kind = "/mounted-backups", MountedBackup
+
+    def file_systems_of(self, backup: str) -> list[FileSystem]:
+        """The file systems of a backup, as a MANUAL mount names them."""
+        return self._calls.one(list[FileSystem], "GET", "/file-systems", query={"backup": backup})
+
+    def file_systems(self, mount: str) -> list[MountedFileSystem]:
+        """The file systems that a mounted backup shows."""
+        path, query = "/mounted-file-systems/detailed", {"mounted_backup": mount}
+        return self._calls.one(list[MountedFileSystem], "GET", path, query=query)
+
+    def disks(self, mount: str) -> list[MountedFile]:
+        """The disks that a mounted backup offers."""
+        query = {"mounted_backup": mount}
+        return self._calls.one(list[MountedFile], "GET", "/mounted-files", query=query)
+
+    def listing(self, file_system: str, path: str = "/") -> Iterator[FileRow]:
+        """What lies in a folder, by name, read a page at a time."""
+        where, after = f"/mounted-file-systems/{file_system}/listing", ""
+        while True:
+            query = {"after": after} if after else {}
+            answer = self._calls.api.ask("POST", where, {"path": path}, query)
+            yield from msgspec.json.decode(answer.content, type=list[FileRow])
+            after = unquote(answer.headers.get("x-next-name", ""))
+            if not after:
+                return
+
+    def download(
+        self, file_system: str, paths: Iterable[str], *, archive: bool = False
+    ) -> Iterator[bytes]:
+        """A file as it is, or a tar of several, of a folder, or if `archive` is wanted."""
+        body = {"paths": list(paths), "archive": archive}
+        path = f"/mounted-file-systems/{file_system}/download"
+        return self._calls.api.stream(path, body)
 
 
 class Restores(Readable[Job]):

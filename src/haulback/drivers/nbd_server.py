@@ -1,7 +1,7 @@
 """A small NBD server: Sources as read-only exports on a UNIX socket.
 
-Speaks fixed newstyle with simple replies.  Clients are not trusted: what they ask is checked
-against the export before anything is read.
+Speaks fixed newstyle, with structured replies where they are asked for.  Clients are not trusted:
+what they ask is checked against the export before anything is read.
 (The words of the protocol: https://github.com/NetworkBlockDevice/nbd/blob/master/doc/proto.md)
 """
 
@@ -25,9 +25,11 @@ log = logging.getLogger(__name__)
 _GREETING = struct.pack(">QQH", 0x4E42444D41474943, 0x49484156454F5054, 1 | 2)
 _OPTION, _OPTION_REPLY = struct.Struct(">QII"), struct.Struct(">QIII")
 _REQUEST, _REPLY = struct.Struct(">IHHQQI"), struct.Struct(">IIQ")
+_CHUNK, _DATA, _ERROR = struct.Struct(">IHHQI"), struct.Struct(">IHHQIQ"), struct.Struct(">IH")
 _I_HAVE_OPT, _OPTION_REPLY_MAGIC = 0x49484156454F5054, 0x3E889045565A9
-_REQUEST_MAGIC, _REPLY_MAGIC = 0x25609513, 0x67446698
-_ABORT, _LIST, _INFO, _GO = 2, 3, 6, 7
+_REQUEST_MAGIC, _REPLY_MAGIC, _CHUNK_MAGIC = 0x25609513, 0x67446698, 0x668E33EF
+_ABORT, _LIST, _INFO, _GO, _STRUCTURED = 2, 3, 6, 7, 8
+_DONE, _OFFSET_DATA, _FAILED = 1, 1, (1 << 15) + 1
 _ACK, _SERVER, _INFORMATION, _UNSUPPORTED, _UNKNOWN = 1, 2, 3, (1 << 31) + 1, (1 << 31) + 6
 _READ, _WRITE, _DISCONNECT, _FLUSH = 0, 1, 2, 3
 _EXPORT_FLAGS = 1 | 2 | 4 | 1 << 8  # has flags, read-only, can flush, many connections
@@ -88,16 +90,18 @@ class NbdServer:
     def _serve(self, link: socket.socket) -> None:
         try:
             with suppress(OSError, EOFError):
-                if source := self._negotiate(link):
-                    self._transmit(link, source)
+                if agreed := self._negotiate(link):
+                    self._transmit(link, *agreed)
         finally:
             with self._lock:
                 self._links.discard(link)
             link.close()
 
-    def _negotiate(self, link: socket.socket) -> Source | None:
+    def _negotiate(self, link: socket.socket) -> tuple[Source, bool] | None:
+        """The export, and whether replies are structured."""
         link.sendall(_GREETING)
         _take(link, 4)
+        structured = False
         while True:
             magic, option, length = _OPTION.unpack(_take(link, _OPTION.size))
             if magic != _I_HAVE_OPT or length > 65536:
@@ -111,7 +115,10 @@ class NbdServer:
             elif option in (_INFO, _GO):
                 source = self._inform(link, option, data)
                 if source and option == _GO:
-                    return source
+                    return source, structured
+            elif option == _STRUCTURED and not data:
+                structured = True
+                _answer(link, option, _ACK)
             else:
                 _answer(link, option, _UNSUPPORTED)
 
@@ -130,7 +137,8 @@ class NbdServer:
         _answer(link, option, _ACK)
         return source
 
-    def _transmit(self, link: socket.socket, source: Source) -> None:
+    def _transmit(self, link: socket.socket, source: Source, structured: bool) -> None:
+        read, refuse = (_read_chunk, _refuse_chunk) if structured else (_read, _refuse)
         while True:
             magic, _, kind, cookie, offset, length = _REQUEST.unpack(_take(link, _REQUEST.size))
             if magic != _REQUEST_MAGIC or kind == _DISCONNECT:
@@ -139,25 +147,42 @@ class NbdServer:
                 if length > _LARGEST:
                     return
                 _take(link, length)
-                link.sendall(_REPLY.pack(_REPLY_MAGIC, _EPERM, cookie))
+                _refuse(link, _EPERM, cookie)
             elif kind == _FLUSH:
                 link.sendall(_REPLY.pack(_REPLY_MAGIC, 0, cookie))
-            elif kind != _READ or length > _LARGEST or offset + length > source.size:
-                link.sendall(_REPLY.pack(_REPLY_MAGIC, _EINVAL, cookie))
+            elif kind != _READ:
+                _refuse(link, _EINVAL, cookie)
+            elif not 0 < length <= _LARGEST or offset + length > source.size:
+                refuse(link, _EINVAL, cookie)
             else:
-                _read(link, source, offset, length, cookie)
+                try:
+                    read(link, source, offset, length, cookie)
+                except HaulbackError as error:
+                    log.error("%d bytes at %d cannot be read: %s", length, offset, error.message)
+                    refuse(link, _EIO, cookie)
 
 
 def _read(link: socket.socket, source: Source, offset: int, length: int, cookie: int) -> None:
     buffer = bytearray(_REPLY.size + length)
-    try:
-        source.read_into(offset, memoryview(buffer)[_REPLY.size :])
-    except HaulbackError as error:
-        log.error("%d bytes at %d cannot be read: %s", length, offset, error.message)
-        link.sendall(_REPLY.pack(_REPLY_MAGIC, _EIO, cookie))
-        return
+    source.read_into(offset, memoryview(buffer)[_REPLY.size :])
     _REPLY.pack_into(buffer, 0, _REPLY_MAGIC, 0, cookie)
     link.sendall(buffer)
+
+
+def _read_chunk(link: socket.socket, source: Source, offset: int, length: int, cookie: int) -> None:
+    buffer = bytearray(_DATA.size + length)
+    source.read_into(offset, memoryview(buffer)[_DATA.size :])
+    _DATA.pack_into(buffer, 0, _CHUNK_MAGIC, _DONE, _OFFSET_DATA, cookie, 8 + length, offset)
+    link.sendall(buffer)
+
+
+def _refuse(link: socket.socket, error: int, cookie: int) -> None:
+    link.sendall(_REPLY.pack(_REPLY_MAGIC, error, cookie))
+
+
+def _refuse_chunk(link: socket.socket, error: int, cookie: int) -> None:
+    head = _CHUNK.pack(_CHUNK_MAGIC, _DONE, _FAILED, cookie, _ERROR.size)
+    link.sendall(head + _ERROR.pack(error, 0))
 
 
 def _answer(link: socket.socket, option: int, kind: int, data: bytes = b"") -> None:

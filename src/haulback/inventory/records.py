@@ -82,8 +82,8 @@ class Backup(msgspec.Struct, kw_only=True):
 
     `status`: QUEUED, INPROGRESS, then SUCCESS, PARTIAL_SUCCESS or FAILED; SUCCESS_REMOVED once
     its removal is decided; `gone` once a node has carried that out.  `keep_until` locks it.
-    `level` is the most that was proved of it: STORED, VERIFIED, BOOTED; `consistency` how its
-    machine stood at the snapshot: STOPPED, APPLICATION, CRASH.
+    `level` is the most that was proved of it: STORED, VERIFIED, MOUNTED, BOOTED; `consistency` how
+    its machine stood at the snapshot: STOPPED, APPLICATION, CRASH; `volumes` its file systems.
     """
 
     guid: str
@@ -111,6 +111,7 @@ class Backup(msgspec.Struct, kw_only=True):
     keep_until: int | None = None
     files: list[dict[str, Any]] = []
     definition: dict[str, Any] = {}
+    volumes: list[dict[str, Any]] = []
     times: dict[str, int] = {}
     gone: bool = False
     level: str = "STORED"
@@ -140,6 +141,46 @@ class Snapshot(msgspec.Struct, kw_only=True):
     rule: str | None = None
     policy: str | None = None
     project: str | None = None
+
+
+class Volume(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """A file system of a backup; bytes.  `reason` says why it cannot be read."""
+
+    name: str
+    type: str
+    size: int = 0
+    label: str = ""
+    uuid: str = ""
+    readable: bool = True
+    reason: str = ""
+    path: str = ""  # where a node shows it
+
+
+class Mount(msgspec.Struct, kw_only=True):
+    """A backup that a node shares, or shared.  Times in epoch ms, `keep` in ms (0: for good).
+
+    `state`: QUEUED, MOUNTED, UNMOUNTED, FAILED.  `wanted` is what was asked for, `found` what the
+    node shows.  `hypervisor` and `machine` (its uuid there) are of one that runs from it.
+    """
+
+    guid: str
+    backup: str
+    entity: str
+    entity_name: str
+    node: str
+    mode: str
+    state: str = "QUEUED"
+    created: int = 0
+    mounted: int | None = None
+    unmount_at: int | None = None
+    keep: int = 0
+    wanted: dict[str, Any] = {}
+    found: dict[str, Any] = {}
+    snapshot_time: int | None = None
+    size: int = 0
+    project: str | None = None
+    hypervisor: str | None = None
+    machine: str | None = None
 
 
 class Base(msgspec.Struct):
@@ -217,6 +258,8 @@ class Catalogue(Protocol):
     def snapshots_of(self, entity: str) -> list[Snapshot]:
         """Snapshots of an entity, the newest first."""
 
+    def mount(self, guid: str) -> Mount: ...
+
     def node(self, guid: str) -> Named: ...
 
     def record(self, kind: str, guid: str) -> Record:
@@ -257,6 +300,15 @@ class Ledger(Protocol):
 
     def consistent(self, backup: str, how: str | None) -> None:
         """How the machine stood at the moment of the snapshot."""
+
+    def contains(self, backup: str, volumes: list[Volume]) -> None:
+        """The file systems of a backup."""
+
+    def mounted(self, mount: str, found: dict[str, Any], volumes: list[Volume]) -> None:
+        """A node shares a backup: it has been read, and shows these file systems."""
+
+    def mount_moved(self, mount: str, state: str) -> None:
+        """A share is wanted, is over, or never came to be."""
 
     def verified(self, backup: str) -> None:
         """All of it was read back and is what was stored."""

@@ -98,6 +98,19 @@ class TextValue(msgspec.Struct):
     value: str
 
 
+class PathRequest(msgspec.Struct):
+    """A folder of a file system, by its absolute path."""
+
+    path: str = "/"
+
+
+class PathsRequest(msgspec.Struct):
+    """Files and folders to fetch; `archive`: as a tar, even if it is one file."""
+
+    paths: list[str]
+    archive: bool = False
+
+
 class FlagValue(msgspec.Struct):
     """A yes or a no."""
 

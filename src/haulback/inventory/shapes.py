@@ -294,26 +294,6 @@ class Token(msgspec.Struct, omit_defaults=True, kw_only=True):
     token: str | None = None
 
 
-class SnapshotRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """A snapshot that stays on its platform, where it is called `uuid`; epoch ms.
-
-    `managed`: it was taken here, and can be gone back to.
-    """
-
-    guid: str
-    name: str
-    uuid: str
-    snapshotTime: int
-    status: Label
-    protectedEntity: Named
-    managed: bool
-    standAlone: bool
-    policy: Named | None = None
-    rule: Named | None = None
-    consistency: Label | None = None
-    description: str | None = None
-
-
 class Protection(msgspec.Struct):
     """How many machines are protected, are not, and have no policy."""
 

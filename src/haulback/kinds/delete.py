@@ -89,6 +89,9 @@ def _check(entity: Entity, catalogue: Catalogue, ask: Ask) -> None:
                 "it cannot be deleted before",
                 backup=backup.guid,
             )
+    stored = [one for one in _data(entity.guid, catalogue) if one.status in _STORED]
+    if any(catalogue.is_in_use(one) for one in stored) and not catalogue.is_busy(entity.guid):
+        raise Conflict(f"a backup of {entity.name} is mounted; unmount it first")
     if catalogue.is_busy(entity.guid):
         raise Conflict(f"{entity.name} is being backed up or restored; cancel that or wait")
 

@@ -8,9 +8,10 @@ from typing import Any
 import msgspec
 
 from haulback.errors import Malformed, NotFound
+from haulback.filesystems.records import Volume as Found
 from haulback.inventory.cards import cards_of
 from haulback.inventory.disks import file_guid
-from haulback.inventory.records import Backup, Catalogue
+from haulback.inventory.records import Backup, Catalogue, Volume
 from haulback.wire import Ref
 
 _MAC = re.compile(r"[0-9a-f][02468ace](:[0-9a-f]{2}){5}")  # of one card, not of a group
@@ -81,3 +82,17 @@ def cards_wanted(
             raise Malformed(f"{field}.macAddress: like 52:54:00:12:34:56", field=field)
         found.append({"number": number, "network": network, "mac": mac})
     return {"cards": found} if found else {}
+
+
+def as_volume(found: Found, path: str = "") -> Volume:
+    """A file system as the inventory keeps it; `path` is where a node shows it."""
+    return Volume(
+        name=found.name,
+        type=found.type,
+        size=found.size,
+        label=found.label,
+        uuid=found.uuid,
+        readable=found.readable,
+        reason=found.reason,
+        path=path,
+    )

@@ -43,12 +43,16 @@ class Request(msgspec.Struct):
 
 
 class Order(msgspec.Struct):
-    """What to read; without a `path` only whether it can be read.  `skip` are names of disks."""
+    """What to read; without a `path` only whether it can be read.  `skip` are names of disks.
+
+    `pointer`: what follows reads straight from the repository, so only whether it is there.
+    """
 
     backup: str
     destination: Destination
     path: str | None = None
     skip: list[str] = []
+    pointer: bool = False
 
 
 def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
@@ -130,7 +134,8 @@ def prepare(task: Task, catalogue: Catalogue) -> Order:
     backup = catalogue.backup(task.ref("backup") or "")
     destination = catalogue.destination(backup.destination)
     skip = task.params.get("skip", [])
-    return Order(backup.guid, destination, task.params.get("restorePath"), skip)
+    path, pointer = task.params.get("restorePath"), bool(task.params.get("pointer"))
+    return Order(backup.guid, destination, path, skip, pointer)
 
 
 def start(task: Task, ledger: Ledger, catalogue: Catalogue) -> None:
@@ -153,6 +158,8 @@ def run(job: Job) -> Results:
     order: Order = job.order
     repository = job.repository(order.destination)
     manifest = repository.manifest(order.backup)
+    if order.pointer:
+        return {"disks": len(manifest.disks)}
     job.expect(sum(stored.map.size for stored in manifest.disks))
     if order.path is None:
         check_backup(repository, order.backup, job.meter)  # the whole: skipped disks too

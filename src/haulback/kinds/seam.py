@@ -7,16 +7,18 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, NamedTuple, Protocol
 
 import msgspec
 
 from haulback.destinations.protocol import Destination
 from haulback.disk import Disk
 from haulback.drivers.hypervisor import Hypervisor
+from haulback.filesystems.records import Volume
 from haulback.inventory import records
 from haulback.repository.keys import Secret
 from haulback.repository.repository import Repository
+from haulback.shares.order import Shared, Visible
 from haulback.tasks.record import HOUR_MS, Plan, Task
 from haulback.tasks.states import State
 
@@ -39,6 +41,15 @@ class Ask(msgspec.Struct):
     now: int
     project: str | None = None
     windows: Mapping[str, Mapping[str, int]] = {}
+
+
+class Sharing(NamedTuple):
+    """What a node is to share, under which guid; see `shares.order`."""
+
+    guid: str
+    backup: str
+    destination: records.Destination
+    visible: list[Visible]
 
 
 class Job(Protocol):
@@ -95,6 +106,18 @@ class Job(Protocol):
         The server is asked when a name is looked up, so list first what may have to go: what was
         listed before the asking, and is not needed at the asking, is nobody's.
         """
+
+    def share(self, wanted: Sharing) -> Shared:
+        """Share a backup, from now on and whatever becomes of this process.
+
+        One of that guid is exchanged.  Raises what keeps it from being shared.
+        """
+
+    def unshare(self, guid: str) -> None:
+        """Stop sharing; fine when it is over."""
+
+    def volumes(self, guid: str) -> list[Volume]:
+        """The file systems of what is shared."""
 
     def space(self, record: records.Destination) -> dict[str, int]:
         """`totalSpace` and `freeSpace` of a destination in bytes, where it has such a thing."""

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import msgspec
 
-from haulback.errors import BaseGone, NotFound
-from haulback.inventory.records import Base, Catalogue, Destination, Hypervisor, Ledger
+from haulback.errors import BaseGone, HaulbackError, NotFound
+from haulback.filesystems.browser import Browser
+from haulback.inventory.records import Base, Catalogue, Destination, Hypervisor, Ledger, Volume
 from haulback.kinds.export import WINDOW, read_results
+from haulback.kinds.parts import as_volume
 from haulback.kinds.seam import Amount, Guid, Job, Kind, Results
 from haulback.repository.manifest import Manifest
 from haulback.repository.repository import Repository
+from haulback.repository.stored_disk import StoredDisk
 from haulback.tasks.record import Task
 from haulback.tasks.states import State
 from haulback.transfer.store import store_machine
+
+_LOOK_SECONDS = 20.0  # for finding file systems
 
 
 class Order(msgspec.Struct):
@@ -49,7 +54,19 @@ def run(job: Job) -> Results:
         job.discard(order.staging)
     job.count(manifest.stored)
     found = {"stored": manifest.stored, "parent": manifest.parent}
-    return found | job.space(order.destination)
+    return found | _volumes(job, repository, manifest) | job.space(order.destination)
+
+
+def _volumes(job: Job, repository: Repository, manifest: Manifest) -> Results:
+    """The file systems in it, for who mounts some of them later; a backup is good without."""
+    reader = repository.reader()
+    disks = {disk.name: StoredDisk(disk.map, reader) for disk in manifest.disks}
+    try:
+        with Browser(disks, deadline=_LOOK_SECONDS) as browser:
+            return {"volumes": [msgspec.to_builtins(as_volume(one)) for one in browser.volumes()]}
+    except HaulbackError as error:
+        job.log(f"what file systems it holds is not known: {error.message}")
+        return {}
 
 
 def _stored_before(repository: Repository, order: Order) -> Manifest:
@@ -67,6 +84,7 @@ class Stored(msgspec.Struct):
     parent: Guid | None = None
     totalSpace: Amount | None = None
     freeSpace: Amount | None = None
+    volumes: list[Volume] | None = None
 
 
 def settle(task: Task, state: State, ledger: Ledger) -> None:
@@ -84,6 +102,8 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     ledger.stored(backup, found.stored, found.parent)
     mark = exported.cbtId or exported.checkpoint
     ledger.promote(Base(entity, destination, backup, mark))
+    if found.volumes is not None:
+        ledger.contains(backup, found.volumes)
     ledger.space(destination, found.totalSpace, found.freeSpace)
 
 

@@ -10,6 +10,7 @@ from haulback.kinds import (
     export,
     import_machine,
     inventory_sync,
+    mount,
     prove,
     restore,
     snapshot,
@@ -18,6 +19,7 @@ from haulback.kinds import (
     staging_cleanup,
     store,
     to_come,
+    unmount,
 )
 from haulback.kinds.seam import Kinds
 
@@ -29,6 +31,7 @@ _ALL = (
     export.KIND,
     import_machine.KIND,
     inventory_sync.KIND,
+    mount.KIND,
     prove.KIND,
     restore.KIND,
     snapshot.KIND,
@@ -36,6 +39,7 @@ _ALL = (
     snapshot_reversion.KIND,
     staging_cleanup.KIND,
     store.KIND,
+    unmount.KIND,
 )
 KINDS: Kinds = {kind.type: kind for kind in _ALL}
 WAYS = [way for kind in _ALL for way in kind.submissions] + list(to_come.WAYS)

@@ -13,6 +13,7 @@ import msgspec
 from haulback.errors import KindUnavailable, Malformed
 from haulback.inventory.records import Catalogue
 from haulback.kinds import planning
+from haulback.kinds.mount import Request as Share
 from haulback.kinds.parts import RestoredNetwork, TaskFile
 from haulback.kinds.restore import LocationRef, chosen
 from haulback.kinds.seam import Ask, Submission
@@ -29,19 +30,6 @@ class Timed(msgspec.Struct, kw_only=True):
     windowEnd: int | None = None
 
 
-class MountedFileSystem(msgspec.Struct):
-    """MountedFileSystemRequest."""
-
-    fileSystem: Ref | None = None
-    mountPath: str | None = None
-
-
-class MountedDisk(msgspec.Struct):
-    """A disk to share."""
-
-    backupFile: Ref
-
-
 class TypedRef(msgspec.Struct):
     """NameGuidAndType."""
 
@@ -49,20 +37,7 @@ class TypedRef(msgspec.Struct):
     type: EntityType | None = None
 
 
-class RestoreAndMount(Timed, kw_only=True):
-    """RestoreAndMountTaskRequest."""
-
-    mode: MountMode
-    backup: Ref | None = None
-    backupLocation: LocationRef | None = None
-    mountedFileSystems: list[MountedFileSystem] | None = None
-    mountedDisks: list[MountedDisk] | None = None
-    allowedClients: list[str] | None = None
-    unmountTime: int | None = None
-    node: Ref | None = None
-
-
-class InstantRestore(RestoreAndMount, kw_only=True):
+class InstantRestore(Share, kw_only=True):
     """InstantRestoreTaskRequest."""
 
     hypervisor: Ref | None = None
@@ -74,12 +49,6 @@ class InstantRestore(RestoreAndMount, kw_only=True):
     restoredNetworks: list[RestoredNetwork] | None = None
     taskFiles: list[TaskFile] | None = None
     overwrite: bool | None = None
-
-
-class Mounted(Timed, kw_only=True):
-    """MountTaskRequest and UnmountTaskRequest."""
-
-    mountedBackup: Ref
 
 
 class LiveMigration(Timed, kw_only=True):
@@ -179,18 +148,6 @@ def _instant(request: Any, catalogue: Catalogue) -> None:
     _backup(request, catalogue)
 
 
-def _mount(request: Any, catalogue: Catalogue) -> None:
-    if request.mode is MountMode.INSTANT_RESTORE:
-        raise Malformed("mode: POST /tasks/instant-restore does this", field="mode")
-    if request.mode is MountMode.MANUAL and not request.mountedFileSystems:
-        raise Malformed("mountedFileSystems: name at least one", field="mountedFileSystems")
-    if request.mode is MountMode.ISCSI and not request.mountedDisks:
-        raise Malformed("mountedDisks: name at least one", field="mountedDisks")
-    if request.unmountTime is not None and request.unmountTime < 0:
-        raise Malformed("unmountTime: a duration in ms, from 0", field="unmountTime")
-    _backup(request, catalogue)
-
-
 def _known(request: Any, catalogue: Catalogue) -> None:
     """References to what this server knows must lead somewhere.  Raises NotFound."""
     if ref := getattr(request, "node", None):
@@ -241,14 +198,6 @@ def _way(
 
 WAYS = (
     _way(
-        "restore-and-mount",
-        "MOUNT",
-        RestoreAndMount,
-        _mount,
-        "Create restore and mount task.",
-        many=False,
-    ),
-    _way(
         "instant-restore",
         "MOUNT",
         InstantRestore,
@@ -264,8 +213,6 @@ WAYS = (
         "Create live migration task.",
         many=False,
     ),
-    _way("mount", "MOUNT", Mounted, _known, "Create mount task.", many=False),
-    _way("unmount", "UNMOUNT", Mounted, _known, "Create unmount task.", many=False),
     _way("eject-tape", "EJECT_TAPE", Tapes, _list_of("tapes"), "Create eject tape task."),
     _way("import-tape", "IMPORT_TAPE", Tapes, _list_of("tapes"), "Create import tape task."),
     _way(

@@ -12,6 +12,7 @@ import msgspec
 
 from haulback.disk import Disk, hold, write_private
 from haulback.errors import Malformed, NotFound, OutOfSpace
+from haulback.shares.keeper import Keeper
 
 _ATTEMPT = re.compile(r"(?P<task>[0-9a-f-]{36})-(?P<number>[0-9]{1,9})")
 RESERVE = 64 * 1024 * 1024  # bytes that staging leaves free
@@ -34,8 +35,10 @@ class Home:
             path.mkdir(parents=True, exist_ok=True)
         self._lock = hold(folder / "lock", f"another node process uses {folder}")
         self.journal = Journal(folder / "journal", self.disk)
+        self.shares = Keeper(folder / "shares", self.roots)
 
     def close(self) -> None:
+        self.shares.close()
         self._lock.close()
 
     def identity(self) -> Identity:

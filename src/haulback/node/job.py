@@ -13,25 +13,25 @@ from threading import Event, Lock
 from typing import Any, TypeVar
 
 from haulback.destinations.add_only import AddOnly
-from haulback.destinations.folder import Folder
+from haulback.destinations.known import open_destination
 from haulback.destinations.protocol import Destination
 from haulback.drivers.hypervisor import Hypervisor
 from haulback.drivers.imagefolder.driver import ImageFolder
 from haulback.drivers.libvirt.driver import LibvirtHost
 from haulback.errors import Cancelled, Conflict, Fenced, HaulbackError, Malformed, Unavailable
+from haulback.filesystems.records import Volume
 from haulback.inventory import records
+from haulback.kinds.seam import Sharing
 from haulback.node.home import Home
 from haulback.node.link import Link
 from haulback.node.target import FolderTarget
 from haulback.repository.keys import Secret
 from haulback.repository.repository import Repository
+from haulback.shares.order import Shared, ShareOrder
 
 _HYPERVISORS: dict[str, Callable[[records.Hypervisor], Hypervisor]] = {
     "image-folder": lambda record: ImageFolder(_path(record)),
     "libvirt": lambda record: LibvirtHost(str(record.config.get("url")), _path(record)),
-}
-_DESTINATIONS: dict[str, Callable[[Path, str], Destination]] = {
-    "folder": lambda path, attempt: Folder(path, owner=attempt)
 }
 _LOG_AHEAD = 500
 _AGAIN = 0.5  # seconds
@@ -114,8 +114,7 @@ class Work:
         return _HYPERVISORS[_known(record, _HYPERVISORS)](record)
 
     def destination(self, record: records.Destination) -> Destination:
-        path = _path(record)
-        made = _DESTINATIONS[_known(record, _DESTINATIONS)](path, self.attempt)
+        made = open_destination(record.driver, record.config, self.attempt)
         # The server grants deleting to the tasks that are there for it; others can only add.
         return made if record.may_delete else AddOnly(made)
 
@@ -140,6 +139,17 @@ class Work:
 
     def secret(self, record: records.Destination) -> Secret:
         return Secret("keyfile", self.ask(lambda: self._link.key(record.guid)))
+
+    def share(self, wanted: Sharing) -> Shared:
+        key = self.ask(lambda: self._link.key(wanted.destination.guid))
+        return self._home.shares.begin(share_order(wanted, key))
+
+    def unshare(self, guid: str) -> None:
+        self._home.shares.end(guid)
+
+    def volumes(self, guid: str) -> list[Volume]:
+        with self._home.shares.browser(guid) as browser:
+            return browser.volumes()
 
     def expect(self, total: int) -> None:
         self.total = total
@@ -201,6 +211,19 @@ class Work:
 
     def close(self) -> None:
         self.pool.shutdown(cancel_futures=True)
+
+
+def share_order(wanted: Sharing, key: bytes) -> ShareOrder:
+    """What the process of a share is told."""
+    return ShareOrder(
+        guid=wanted.guid,
+        driver=wanted.destination.driver,
+        config=wanted.destination.config,
+        repository=wanted.destination.repository,
+        key=key,
+        backup=wanted.backup,
+        visible=wanted.visible,
+    )
 
 
 class _Needed(Set[str]):

@@ -24,6 +24,13 @@ class Offer(msgspec.Struct):
     type: dict[str, str]
 
 
+class Question(msgspec.Struct):
+    """What somebody wants to know who waits for it."""
+
+    guid: str
+    body: dict[str, Any]
+
+
 class Link:
     """Calls of one node process.  Raises what the server says, Unavailable when it is silent."""
 
@@ -112,6 +119,26 @@ class Link:
     def pins(self, destination: str) -> list[str]:
         found: list[str] = self._api.get(f"/nodes/self/pins/{destination}")
         return found
+
+    def shares(self) -> list[str]:
+        """The guids of what this node has to share."""
+        found: list[str] = self._api.get("/nodes/self/shares")
+        return found
+
+    def share(self, guid: str, kind: type[msgspec.Struct]) -> Any:
+        """What one of them is to offer.  Raises NotFound when it is not to be there."""
+        return msgspec.convert(self._api.get(f"/nodes/self/shares/{guid}")["order"], kind)
+
+    def questions(self) -> list[Question]:
+        """What somebody waits for; waits a while for something to come."""
+        found = self._api.get("/nodes/self/questions", wait=_POLL)
+        return msgspec.convert(found or [], list[Question])
+
+    def answer(self, guid: str, part: int, body: bytes, *, last: bool, failed: bool) -> bool:
+        """Bring a piece of an answer; False when there was no room for it."""
+        query = {"part": part, "last": last, "failed": failed}
+        found = self._api.send(f"/nodes/self/answers/{guid}", body, query)
+        return bool(found["taken"])
 
     def needed(self, names: list[str]) -> list[str]:
         found: list[str] = self._api.post("/nodes/self/needed", names)

@@ -15,10 +15,12 @@ from haulback.errors import (
     Unavailable,
 )
 from haulback.kinds.seam import Kind, Kinds, Results
+from haulback.node.desk import Desk
 from haulback.node.home import Home
 from haulback.node.job import Locks, Work, patiently, printable
 from haulback.node.link import Link, Offer
 from haulback.node.reporter import Reporter
+from haulback.node.shares import Sharer
 
 log = logging.getLogger(__name__)
 _AGAIN = 1.0  # seconds before a silent server is asked again
@@ -40,13 +42,16 @@ class Runner:
     def run(self) -> None:
         self._open()
         reporter = Reporter(self._link, self._home, self.work, self.fence)
-        reporter.start()
+        helpers = (reporter, Desk(self._link, self._home), Sharer(self._link, self._home))
+        for helper in helpers:
+            helper.start()
         # Not in this thread: asking takes long, and being told to stop must not wait for it.
         Thread(target=self._ask, name="asker", daemon=True).start()
         try:
             self._stop.wait()
         finally:
-            reporter.stop()
+            for helper in helpers:
+                helper.stop()
             self.fence()
             for thread in self._threads:
                 thread.join()

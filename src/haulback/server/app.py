@@ -16,6 +16,7 @@ from haulback.kinds.staging_cleanup import clean_up
 from haulback.kinds.table import WAYS
 from haulback.server.bell import Bell
 from haulback.server.caller import Caller
+from haulback.server.desk import Desk
 from haulback.server.door import Door
 from haulback.server.store import queue, tasks, trail
 from haulback.server.store.catalogue import SqlCatalogue
@@ -52,7 +53,11 @@ class App:
     door: Door = field(default_factory=Door)
     lease_ms: int = LEASE_MS
     limits: Mapping[str, int] = field(default_factory=dict)
+    desk: Desk = field(init=False)
     ways: list[Submission] = field(default_factory=lambda: list(WAYS))
+
+    def __post_init__(self) -> None:
+        self.desk = Desk(self.store, self.bell, self.clock.now_ms)
 
     @contextmanager
     def change(self, who: Caller, operation: str, subject: str | None = None) -> Iterator[Change]:

@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from haulback.errors import Conflict, Fenced, Forbidden, HaulbackError, Malformed
+from haulback.errors import Conflict, Fenced, Forbidden, HaulbackError, Malformed, NotFound
+from haulback.kinds import mount
 from haulback.server.app import App
 from haulback.server.people import one_by_one
 from haulback.server.store import catalogue, life, nodes, queue, reports, tasks
@@ -222,6 +223,16 @@ def order(app: App, who: Node, guid: str) -> Order:
     with app.store.read() as sql:
         task = mine(sql, who, guid)
         return Order(task.attempt, app.kinds[task.type].prepare(task, SqlCatalogue(sql)))
+
+
+def share(app: App, who: Node, guid: str) -> Order:
+    """What a share of a node is to offer.  Raises NotFound for one that is not to be there."""
+    with app.store.read() as sql:
+        known = SqlCatalogue(sql)
+        found = known.mount(guid)
+        if found.node != who.guid or found.state != "MOUNTED":
+            raise NotFound(f"nothing is mounted as {guid} here", guid=guid)
+        return Order(0, mount.order_of(found, known))
 
 
 def progress(app: App, who: Node, guid: str, percent: float) -> None:

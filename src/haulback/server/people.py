@@ -88,6 +88,7 @@ def _queue_once(
         ledger = SqlLedger(sql, ask.now)
         ledger.begun(plan.backups, msgspec.to_builtins(who.origin))
         ledger.restores_begun(plan.restores)
+        ledger.mounts_wanted(plan.mounts)
         tasks.insert(sql, plan.tasks)
         for entity in plan.gone:
             ledger.forget_entity(entity)

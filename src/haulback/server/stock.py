@@ -26,7 +26,7 @@ from haulback.kinds.inventory_sync import sync
 from haulback.kinds.seam import Ask
 from haulback.server.app import App
 from haulback.server.caller import SYSTEM, Caller
-from haulback.server.store import catalogue, shelves, tables, tasks
+from haulback.server.store import catalogue, share_tables, shelves, tables, tasks
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.tasks.record import Task
 
@@ -130,10 +130,13 @@ def remove_destination(app: App, guid: str, who: Caller) -> None:
         sql = change.sql
         change.before = SqlCatalogue(sql).destination(guid)
         table = tables.backup.c
-        held = sa.select(table.guid).where(table.destination == guid, ~table.gone).limit(1)
-        if sql.scalar(held):
+        kept = sa.select(table.guid).where(table.destination == guid, ~table.gone).limit(1)
+        if sql.scalar(kept):
             raise Conflict("the destination holds backups; delete those first")
         sql.execute(sa.delete(tables.base).where(tables.base.c.destination == guid))
+        theirs = sa.select(table.guid).where(table.destination == guid)
+        for held in (tables.proof, share_tables.mounted_backup):
+            sql.execute(sa.delete(held).where(held.c.backup.in_(theirs)))
         sql.execute(sa.delete(tables.backup).where(table.destination == guid))
         sql.execute(sa.delete(tables.destination).where(tables.destination.c.guid == guid))
 

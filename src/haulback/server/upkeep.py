@@ -9,8 +9,11 @@ from threading import Event, Thread
 from typing import Any
 
 from haulback.errors import HaulbackError
+from haulback.kinds import unmount
+from haulback.kinds.seam import Ask
 from haulback.server.app import App
-from haulback.server.store import life, queue, tasks, trail
+from haulback.server.store import life, mounts, queue, tasks, trail
+from haulback.server.store.catalogue import SqlCatalogue
 from haulback.tasks.record import Task
 from haulback.tasks.states import State
 
@@ -39,7 +42,9 @@ def tick(app: App) -> None:
         tasks.archive(sql, now, now - LISTED_MS)
         tasks.forget(sql, now - KEEP_MS)
         trail.forget(sql, app.clock.now_ms())
-    if opened or lost:
+    if mounts_due := _unmount(app):
+        log.info("%d mounted backups had their time", mounts_due)
+    if opened or lost or mounts_due:
         app.bell.ring()
     app.bell.ring_rest()
 
@@ -85,6 +90,18 @@ def _end_stubborn(app: App) -> None:
             with _alone(app, sql, task):
                 moves.end(task, State.CANCELLED, why)
                 app.tidy_after(sql, task)
+
+
+def _unmount(app: App) -> int:
+    """Have what was mounted for a time unmounted after it."""
+    with app.store.read() as sql:
+        if not mounts.due(sql, app.clock.now_ms()):
+            return 0
+    with app.store.write() as sql:
+        now, known = app.clock.now_ms(), SqlCatalogue(sql)
+        due = [known.mount(guid) for guid in mounts.due(sql, now)]
+        tasks.insert(sql, [unmount.task(one, known, Ask(now)) for one in due])
+    return len(due)
 
 
 @contextmanager

@@ -130,6 +130,23 @@ class NewRestoreJob(msgspec.Struct, kw_only=True):
     target: dict[str, Any] = {}
 
 
+class NewMount(msgspec.Struct, kw_only=True):
+    """A share that a plan wants; see the inventory's `Mount`."""
+
+    guid: str = msgspec.field(default_factory=new_guid)
+    backup: str
+    entity: str
+    entity_name: str
+    node: str
+    mode: str
+    keep: int
+    wanted: dict[str, Any]
+    snapshot_time: int | None
+    size: int
+    project: str | None
+    hypervisor: str | None = None
+
+
 class Refused(msgspec.Struct):
     """What a submission that may succeed in part refused, and why."""
 
@@ -148,6 +165,7 @@ class Plan(msgspec.Struct):
     tasks: list[Task] = msgspec.field(default_factory=list)
     backups: list[NewBackup] = msgspec.field(default_factory=list)
     restores: list[NewRestoreJob] = msgspec.field(default_factory=list)
+    mounts: list[NewMount] = msgspec.field(default_factory=list)
     gone: list[str] = msgspec.field(default_factory=list)
     accepted: list[Named] = msgspec.field(default_factory=list)
     refused: list[Refused] = msgspec.field(default_factory=list)
@@ -162,4 +180,5 @@ class Plan(msgspec.Struct):
         self.tasks += other.tasks
         self.backups += other.backups
         self.restores += other.restores
+        self.mounts += other.mounts
         self.gone += other.gone

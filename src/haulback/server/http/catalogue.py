@@ -293,7 +293,7 @@ def _file(one: Backup, disk: dict[str, Any]) -> File:
         objectName=name,
         size=int(disk["size"]),
         backupTime=one.snapshot_time,
-        mountable=False,
+        mountable=one.status == "SUCCESS",
         iscsiMountable=False,
         encryption=1,
         backup=Named(one.guid, one.entity_name),

@@ -13,10 +13,12 @@ from haulback.inventory.requests import ChangedNode, NewNode
 from haulback.inventory.shapes import Invitation, NodeRecord, Space
 from haulback.server import movers
 from haulback.server.caller import SYSTEM
-from haulback.server.http.operation import Call, Reply, Room
-from haulback.server.store import life, nodes
+from haulback.server.http import queries
+from haulback.server.http.operation import FLAG, NUMBER, Call, Param, Reply, Room
+from haulback.server.store import life, mounts, nodes
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.nodes import Enrolled, Node
+from haulback.server.store.questions import Part, Question
 from haulback.tasks.states import State
 from haulback.wire import Named, label, parse
 
@@ -40,6 +42,12 @@ class Session(msgspec.Struct):
     version: str
     restoreRoots: list[str] = []
     done: list[movers.Done] = []
+
+
+class Brought(msgspec.Struct):
+    """Whether a piece of an answer was taken."""
+
+    taken: bool
 
 
 @room("GET", "/nodes", "All nodes.", answer=NodeRecord, many=True)
@@ -185,6 +193,40 @@ def needed(call: Call) -> list[str]:
     """Which of these names of attempts and checkpoints are still needed."""
     names: list[str] = call.read(list[str])
     return movers.needed(call.app, names)
+
+
+@room("GET", "/nodes/self/shares", "What a node has to share.", answer=str, many=True)
+def shares(call: Call) -> list[str]:
+    """The guids of the mounted backups of this node."""
+    with call.app.store.read() as sql:
+        return mounts.shared_by(sql, call.node.guid)
+
+
+@room("GET", "/nodes/self/shares/{guid}", "What one share is to show.", answer=movers.Order)
+def share(call: Call) -> movers.Order:
+    """What a share that should be there is to offer, as for the task that began it."""
+    return movers.share(call.app, call.node, call.guid)
+
+
+@room("GET", "/nodes/self/questions", "What a node is asked.", answer=Question, many=True,
+      waits=True)  # fmt: skip
+def asked(call: Call) -> list[Question]:
+    """What somebody waits for; handed out again until the first piece of an answer comes."""
+    return call.app.desk.fetch(call.node.guid)
+
+
+@room("POST", "/nodes/self/answers/{guid}", "A piece of an answer.", answer=Brought, query=(
+    Param("part", "Which piece, from 0.", NUMBER),
+    Param("last", "Whether it is the last.", FLAG),
+    Param("failed", "Whether it is an error, in JSON.", FLAG),
+))  # fmt: skip
+def answer(call: Call) -> Brought:
+    """The bytes in the body; without room for them they have to be brought again."""
+    number = queries.number(call, "part", 1 << 31) or 0
+    last, failed = queries.flag(call, "last"), queries.flag(call, "failed")
+    error = call.body.decode(errors="replace") if failed else None
+    part = Part(number, b"" if failed else call.body, bool(last or failed), error)
+    return Brought(call.app.desk.bring(call.node.guid, call.guid, part))
 
 
 @room("PUT", "/nodes/self/staging", "A sign of life.", request=Space, status=204)

@@ -86,7 +86,8 @@ class Operation:
     """`request` and `answer` are types that schemas are made of; no `answer`: no body.
 
     `many`: the answer is an array of `answer`.  `waits`: asked again when something happens, as
-    long as the handler answers None and the caller wants to wait.
+    long as the handler answers None and the caller wants to wait.  `slow`: somebody else is asked
+    meanwhile, and others must not have to wait for that.
     """
 
     method: str
@@ -99,6 +100,7 @@ class Operation:
     status: int = 200
     query: tuple[Param, ...] = ()
     waits: bool = False
+    slow: bool = False
     examples: tuple[Any, ...] = ()
 
     @property

@@ -23,6 +23,7 @@ from haulback.server.http import (
     dashboard,
     hypervisors,
     machines,
+    mounts,
     node_tasks,
     nodes,
     records,
@@ -39,6 +40,7 @@ from haulback.server.http.operation import Call, Operation, path_guid
 _BODY_LIMIT = 64 * 1024 * 1024  # a full inventory of a large site
 _LONGEST_WAIT, _LOOK_AGAIN = 60.0, 20.0  # seconds; whatever was not told is found by looking
 _POOL = ThreadPoolExecutor(max_workers=16, thread_name_prefix="http")
+_SLOW = ThreadPoolExecutor(max_workers=16, thread_name_prefix="slow")
 _ROOMS = (
     tasks,
     node_tasks,
@@ -50,6 +52,7 @@ _ROOMS = (
     workflows,
     records,
     snapshots,
+    mounts,
     dashboard,
     about,
 )
@@ -125,7 +128,8 @@ async def _answer(
         call = Call(app, who, guid, query, headers, body, place, token)
         return call, None if operation.waits else operation.handle(call)
 
-    call, reply = await loop.run_in_executor(_POOL, first)
+    pool = _SLOW if operation.slow else _POOL
+    call, reply = await loop.run_in_executor(pool, first)
     if operation.waits:
         reply = await _wait(app, operation, call)
     return answered(operation, reply, scope["scheme"] == "https", bool(origins))

@@ -6,7 +6,7 @@ from collections.abc import Set
 
 from haulback.errors import NotFound
 from haulback.inventory.records import Snapshot
-from haulback.inventory.shapes import SnapshotRecord
+from haulback.inventory.shared import SnapshotRecord
 from haulback.server.http import lists, queries
 from haulback.server.http.operation import FLAG, Call, Param, Reply, Room
 from haulback.server.store import shelves

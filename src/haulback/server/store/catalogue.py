@@ -17,11 +17,12 @@ from haulback.inventory.records import (
     Destination,
     Entity,
     Hypervisor,
+    Mount,
     Record,
     Snapshot,
 )
 from haulback.server.scope import EVERYTHING, Scope
-from haulback.server.store import plans, tables
+from haulback.server.store import mounts, plans, share_tables, tables
 from haulback.tasks.record import Task
 from haulback.wire import Named
 
@@ -31,7 +32,7 @@ _ATTEMPT = re.compile(
 )
 _JSON = frozenset(
     ("config", "settings", "disks", "facts", "origin", "warnings", "files", "definition", "times")
-) | {"target", "body"}
+) | {"target", "body", "wanted", "found", "volumes"}
 _LIVE = sa.text("state IN ('QUEUED', 'RUNNING', 'PLANNED')")
 _MANY = 500
 _BUSY = ("EXPORT", "STORE", "RESTORE", "IMPORT", "MOUNT", "SNAPSHOT", "SNAPSHOT_REVERSION")
@@ -133,6 +134,12 @@ class SqlCatalogue:
         query = sa.select(tables.base).where(tables.base.c.entity == entity)
         return records(self._sql, query, Base)
 
+    def mount(self, guid: str) -> Mount:
+        found = one(self._sql, share_tables.mounted_backup, Mount, guid, "mounted backup")
+        if not self._scope.allows(found.project):
+            raise NotFound(f"there is no mounted backup {guid}", guid=guid)
+        return found
+
     def snapshot(self, guid: str) -> Snapshot:
         found = one(self._sql, tables.snapshot, Snapshot, guid, "snapshot")
         if not self._scope.allows(found.project):
@@ -186,6 +193,8 @@ class SqlCatalogue:
         table = tables.task.c
         where = (_LIVE, table.entity == backup.entity, table.type.in_(_BUSY))
         live = set(self._sql.scalars(sa.select(table.backup).where(*where)))
+        if mounts.is_mounted(self._sql, backup.guid):
+            return True
         bases = {base.backup for base in self.bases(backup.entity)}
         return backup.guid in live or (backup.guid in bases and bool(live))
 
@@ -237,7 +246,7 @@ class SqlCatalogue:
                 return True
         found = _ATTEMPT.search(name)
         if found is None:
-            return False
+            return mounts.is_wanted(self._sql, name)
         return self._attempt_lives(found["task"], int(found["number"]))
 
     def _attempt_lives(self, guid: str, number: int) -> bool:

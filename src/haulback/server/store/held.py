@@ -1,15 +1,19 @@
-"""Snapshots that stay on the platform, as tasks and inventories change what is known of them."""
+"""Snapshots and shares, as tasks and inventories change what is known of them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 
 from haulback.ids import new_guid
-from haulback.inventory.records import Snapshot
-from haulback.server.store import tables
-from haulback.server.store.catalogue import records, row_of
+from haulback.inventory.disks import volume_guid
+from haulback.inventory.records import Mount, Snapshot, Volume
+from haulback.server.store import share_tables, tables
+from haulback.server.store.catalogue import one, records, row_of
+from haulback.tasks.record import NewMount
 
 Held = Mapping[str, int]  # times in epoch ms by the platform's name
 
@@ -43,7 +47,7 @@ class SnapshotLedger:
         known = self._known(hypervisor)
         for uuid, row in entities.items():
             held, before = machines[uuid], known.get(row.guid, {})
-            gone = [n for n, one in before.items() if n not in held and one.created < since]
+            gone = [n for n, kept in before.items() if n not in held and kept.created < since]
             if gone:
                 self.snapshots_gone(row.guid, gone)
             for name, time in held.items():
@@ -65,9 +69,65 @@ class SnapshotLedger:
         on = sa.select(tables.entity.c.guid).where(tables.entity.c.hypervisor == hypervisor)
         query = sa.select(tables.snapshot).where(tables.snapshot.c.entity.in_(on))
         found: dict[str, dict[str, Snapshot]] = {}
-        for one in records(self._sql, query, Snapshot):
-            found.setdefault(one.entity, {})[one.uuid] = one
+        for kept in records(self._sql, query, Snapshot):
+            found.setdefault(kept.entity, {})[kept.uuid] = kept
         return found
 
     def void_bases(self, entity: str) -> None:
         self._sql.execute(sa.delete(tables.base).where(tables.base.c.entity == entity))
+
+
+class MountLedger:
+    """The part of a ledger that knows what nodes share."""
+
+    _sql: sa.Connection
+    now: int
+
+    def mounts_wanted(self, new: Iterable[NewMount]) -> None:
+        """Shares of a plan."""
+        for wanted in new:
+            made = Mount(**msgspec.structs.asdict(wanted), created=self.now)
+            self._sql.execute(
+                sa.insert(share_tables.mounted_backup).values(
+                    row_of(made, share_tables.mounted_backup)
+                )
+            )
+
+    def contains(self, backup: str, volumes: list[Volume]) -> None:
+        found = msgspec.json.encode(volumes[:1000]).decode()
+        here = tables.backup.c.guid == backup
+        self._sql.execute(sa.update(tables.backup).where(here).values(volumes=found))
+
+    def mounted(self, mount: str, found: dict[str, Any], volumes: list[Volume]) -> None:
+        table = share_tables.mounted_backup
+        known = one(self._sql, table, Mount, mount, "mounted backup")
+        values: dict[str, Any] = {"state": "MOUNTED", "mounted": self.now}
+        values["found"] = msgspec.json.encode(found).decode()
+        values["unmount_at"] = self.now + known.keep if known.keep else None
+        self._sql.execute(sa.update(table).where(table.c.guid == mount).values(values))
+        shown = share_tables.mounted_volume
+        self._sql.execute(sa.delete(shown).where(shown.c.mount == mount))
+        rows = [
+            {
+                "guid": volume_guid(mount, volume.name),
+                "mount": mount,
+                "number": number,
+                "body": msgspec.json.encode(volume).decode(),
+            }
+            for number, volume in enumerate(volumes)
+        ]
+        if rows:
+            self._sql.execute(sa.insert(shown), rows)
+            self._raise_level(known.backup)
+
+    def _raise_level(self, backup: str) -> None:
+        """Its file systems have been read: more than that it is stored."""
+        table = tables.backup.c
+        lower = (table.level.in_(("STORED", "VERIFIED")), table.status == "SUCCESS")
+        here = sa.update(tables.backup).where(table.guid == backup, *lower)
+        self._sql.execute(here.values(level="MOUNTED"))
+
+    def mount_moved(self, mount: str, state: str) -> None:
+        table = share_tables.mounted_backup
+        values = {"state": state, "unmount_at": None}
+        self._sql.execute(sa.update(table).where(table.c.guid == mount).values(values))

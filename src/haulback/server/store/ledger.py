@@ -12,9 +12,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 from haulback.ids import new_guid
 from haulback.inventory import retention
 from haulback.inventory.records import NOT_DECIDED, REMOVED, Backup, Base, Entity, Hypervisor
-from haulback.server.store import catalogue, tables
+from haulback.server.store import catalogue, share_tables, tables
 from haulback.server.store.catalogue import row_of
-from haulback.server.store.held import SnapshotLedger
+from haulback.server.store.held import MountLedger, SnapshotLedger
 from haulback.server.store.hot import Insert
 from haulback.tasks.record import NewBackup, NewRestoreJob, Task
 from haulback.wire import Named
@@ -30,7 +30,7 @@ _UPSERTED = ("name", "type", "present", "disks", "seen")
 Sign = Callable[[bytes], str]
 
 
-class SqlLedger(SnapshotLedger):
+class SqlLedger(SnapshotLedger, MountLedger):
     """`records.Ledger` on a connection, at the server's time `now`."""
 
     def __init__(self, connection: sa.Connection, now: int, sign: Sign | None = None) -> None:
@@ -215,9 +215,16 @@ class SqlLedger(SnapshotLedger):
         self.void_bases(entity)
         self._sql.execute(sa.delete(tables.snapshot).where(tables.snapshot.c.entity == entity))
         of_entity = sa.select(backup.guid).where(backup.entity == entity)
+        self._forget_mounts(entity)
         self._sql.execute(sa.delete(tables.proof).where(tables.proof.c.backup.in_(of_entity)))
         self._sql.execute(sa.delete(tables.backup).where(backup.entity == entity))
         self._sql.execute(sa.delete(tables.entity).where(tables.entity.c.guid == entity))
+
+    def _forget_mounts(self, entity: str) -> None:
+        mount, volume = share_tables.mounted_backup, share_tables.mounted_volume
+        ours = sa.select(mount.c.guid).where(mount.c.entity == entity)
+        self._sql.execute(sa.delete(volume).where(volume.c.mount.in_(ours)))
+        self._sql.execute(sa.delete(mount).where(mount.c.entity == entity))
 
     def save_hypervisor(self, record: Hypervisor) -> None:
         taken = set(self._sql.scalars(sa.select(tables.hypervisor.c.name)))
@@ -241,7 +248,13 @@ class SqlLedger(SnapshotLedger):
 
     def moved(self, entity: str, project: str | None) -> None:
         """An entity belongs to another project, and with it all that was done with it."""
-        for table in (tables.backup, tables.restore_job, tables.snapshot, tables.task):
+        for table in (
+            tables.backup,
+            tables.restore_job,
+            tables.snapshot,
+            share_tables.mounted_backup,
+            tables.task,
+        ):
             self._sql.execute(
                 sa.update(table).where(table.c.entity == entity).values(project=project)
             )

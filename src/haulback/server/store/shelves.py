@@ -7,9 +7,17 @@ from typing import Any, TypeVar
 import msgspec
 import sqlalchemy as sa
 
-from haulback.inventory.records import Backup, Destination, Entity, Hypervisor, Record, Snapshot
+from haulback.inventory.records import (
+    Backup,
+    Destination,
+    Entity,
+    Hypervisor,
+    Mount,
+    Record,
+    Snapshot,
+)
 from haulback.server.scope import Scope
-from haulback.server.store import plans, tables, tasks
+from haulback.server.store import plans, share_tables, tables, tasks
 from haulback.server.store.catalogue import records
 from haulback.tasks.record import Task
 
@@ -48,6 +56,8 @@ class Wanted(msgspec.Struct, kw_only=True):
     order: str | None = None
     descending: bool = False
     entity: str | None = None
+    backup: str | None = None
+    node: str | None = None
     hypervisor: str | None = None
     destination: str | None = None
     rule: str | None = None
@@ -140,6 +150,29 @@ def snapshots(
     sorts = {"snapshotTime": table.c.snapshot_time, "uuid": table.c.uuid}
     order = _order(sorts, "snapshotTime", wanted, table.c.guid)
     return _page(sql, table, where, order, wanted, Snapshot)
+
+
+def mounts(
+    sql: sa.Connection, wanted: Wanted, *, over: bool | None = None
+) -> tuple[list[Mount], int]:
+    """A page of mounted backups, the newest first, and how many; `over`: those that are, or not."""
+    table = share_tables.mounted_backup
+    where = _scoped(table.c.project, wanted.scope)
+    where += _text(table.c.entity_name, wanted)
+    for column, value in (
+        (table.c.entity, wanted.entity),
+        (table.c.backup, wanted.backup),
+        (table.c.node, wanted.node),
+    ):
+        if value:
+            where.append(column == value)
+    where += [table.c.mode.in_(wanted.types)] if wanted.types else []
+    where += [] if over is None else [table.c.state.in_(("UNMOUNTED", "FAILED")) == over]
+    where += [table.c.created >= wanted.since] if wanted.since is not None else []
+    where += [table.c.created <= wanted.until] if wanted.until is not None else []
+    sorts = {"creationTime": table.c.created, "mode": table.c.mode, "state": table.c.state}
+    order = _order(sorts, "creationTime", wanted, table.c.guid)
+    return _page(sql, table, where, order, wanted, Mount)
 
 
 def restore_jobs(sql: sa.Connection, wanted: Wanted) -> tuple[list[RestoreJob], int]:

@@ -258,6 +258,7 @@ backup = Table(
     Column("keep_until", BigInteger),
     Column("files", Text, nullable=False),
     Column("definition", Text, nullable=False),
+    Column("volumes", Text, nullable=False, server_default="[]"),
     Column("times", Text, nullable=False),
     Column("gone", Boolean, nullable=False),
     Column("level", String(20), nullable=False, server_default="STORED"),

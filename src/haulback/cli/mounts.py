@@ -1,0 +1,148 @@
+"""`haulback mount`: mounted backups, what lies in them, and files out of them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+from cyclopts import App
+
+from haulback.cli.connection import connect
+from haulback.cli.how import USUAL, How, ref, report
+from haulback.cli.output import Output, dump, moment, named, show, size, text
+from haulback.client.calls import Narrowed
+from haulback.errors import Conflict, Malformed
+from haulback.wire import Ref
+
+app = App(name="mount")
+_MOUNTS = (
+    text("guid"),
+    named("protectedEntity"),
+    named("mode"),
+    named("state"),
+    named("node"),
+    moment("mountTime"),
+    moment("unmountTime"),
+)
+_SYSTEMS = (
+    text("guid"),
+    text("volume"),
+    text("type"),
+    text("label"),
+    size("size"),
+    text("mountPath"),
+    text("reason"),
+)
+_ROWS = (text("fileType"), size("size"), moment("modified"), text("name"), text("target"))
+
+
+@app.command(name="ls")
+def list_mounts(*, all: bool = False, output: Output = "table") -> None:  # noqa: A002
+    """What is mounted; --all: what was, too."""
+    query: Narrowed = {} if all else {"finished_mount": False}
+    show(list(connect().mounts.all(**query)), _MOUNTS, output)
+
+
+@app.command(name="show")
+def show_mount(mounted: str) -> None:
+    """Everything about a mounted backup, by its guid."""
+    dump(connect().mounts.get(mounted))
+
+
+@app.command
+def disks(mounted: str, *, output: Output = "table") -> None:
+    """The disks that a mounted backup offers."""
+    show(connect().mounts.disks(mounted), (text("path"), size("size")), output)
+
+
+@app.command
+def volumes(mounted: str, *, output: Output = "table") -> None:
+    """The file systems that a mounted backup shows."""
+    rows = [
+        {**msgspec.to_builtins(one.fileSystem), "guid": one.guid, "mountPath": one.mountPath}
+        for one in connect().mounts.file_systems(mounted)
+    ]
+    show(rows, _SYSTEMS, output)
+
+
+@app.command
+def found(backup: str, *, output: Output = "table") -> None:
+    """The file systems of a BACKUP (a guid) that need not be mounted."""
+    show(connect().mounts.file_systems_of(backup), _SYSTEMS, output)
+
+
+@app.command(name="dir")
+def list_folder(file_system: str, path: str = "/", *, output: Output = "table") -> None:
+    """What lies in a folder of a mounted file system (a guid)."""
+    show(list(connect().mounts.listing(file_system, path)), _ROWS, output)
+
+
+@app.command
+def get(file_system: str, *path: str, to: str = "", archive: bool = False) -> None:
+    """Fetch files of a mounted file system (a guid): one as it is, several or a folder as a tar.
+
+    --to is where; - is standard output; without it the name it has.
+    """
+    if not path:
+        raise Malformed("name at least one path")
+    parts = connect().mounts.download(file_system, path, archive=archive or len(path) > 1)
+    if to == "-":
+        for part in parts:
+            sys.stdout.buffer.write(part)
+        return
+    name = path[0].rstrip("/").rpartition("/")[2] or "files"
+    target = Path(to or (f"{name}.tar" if archive or len(path) > 1 else name))
+    if target.exists():
+        raise Conflict(f"{target} exists already; name another by --to")
+    _write(target, parts)
+    print(target)
+
+
+def _write(target: Path, parts: Iterable[bytes]) -> None:
+    """Whole, or not at all under its name."""
+    half = target.with_name(f".{target.name}.part")
+    try:
+        with half.open("wb") as file:
+            for part in parts:
+                file.write(part)
+        half.rename(target)
+    finally:
+        half.unlink(missing_ok=True)
+
+
+@app.command
+def again(mounted: str, *, how: How = USUAL) -> None:
+    """Mount again what was unmounted."""
+    from haulback.kinds.mount import Again
+
+    client = connect()
+    request = Again(mountedBackup=Ref(mounted), **how.timed)
+    report(client, [client.tasks.mount(request, **how.asked)], how)
+
+
+@app.command
+def unmount(mounted: str, *, how: How = USUAL) -> None:
+    """Unmount."""
+    from haulback.kinds.unmount import Request
+
+    client = connect()
+    request = Request(mountedBackup=Ref(mounted), **how.timed)
+    report(client, [client.tasks.unmount(request, **how.asked)], how)
+
+
+@app.command
+def upload(mounted: str, *path: str, to: str = "", node: str = "", how: How = USUAL) -> None:
+    """Upload files of a mounted backup."""
+    from haulback.kinds.to_come import Upload
+
+    client = connect()
+    request = Upload(
+        mountedBackup=Ref(mounted),
+        paths=list(path),
+        destinationPath=to or None,
+        node=ref(client.nodes.find(node).guid if node else ""),
+        **how.timed,
+    )
+    report(client, [client.tasks.upload(request, **how.asked)], how)

@@ -1,0 +1,98 @@
+"""What nodes share and what platforms keep, as the API answers it; see `shapes`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from haulback.wire import Label, Named
+
+
+class MountedBackup(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """A backup that a node shares or shared; epoch ms, sizes in bytes.
+
+    `machine` is the uuid of one that runs from it.
+    """
+
+    guid: str
+    name: str
+    backup: dict[str, Any]
+    protectedEntity: Named
+    mode: Label
+    state: Label
+    node: Named
+    mountedFileSystemCount: int
+    mountedFileCount: int
+    creationTime: int
+    mountTime: int | None = None
+    unmountTime: int | None = None
+    hypervisor: Named | None = None
+    machine: str | None = None
+
+
+class FileSystem(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """A file system of a backup, bytes."""
+
+    guid: str
+    volume: str
+    type: str
+    label: str
+    size: int
+    uuid: str | None = None
+    readable: bool = True
+    reason: str | None = None
+
+
+class MountedFileSystem(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """A file system as a mounted backup shows it; `mountPath` is on the node."""
+
+    guid: str
+    mountedBackup: Named
+    fileSystem: FileSystem
+    mountPath: str | None = None
+
+
+class MountedFile(msgspec.Struct, kw_only=True):
+    """A disk of a mounted backup; `path` is its name, size in bytes."""
+
+    guid: str
+    path: str
+    size: int
+    randomAccess: bool
+
+
+class FileRow(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """A name in a directory; `modified` in epoch ms, `permissions` the nine of ls, if granted.
+
+    `fileType`: DIRECTORY, REGULAR_FILE, SYMLINK, BROKEN_SYMLINK or OTHER.
+    """
+
+    name: str
+    fileType: str
+    size: int
+    modified: int
+    owner: str
+    group: str
+    permissions: list[str]
+    target: str | None = None
+
+
+class SnapshotRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """A snapshot that stays on its platform, where it is called `uuid`; epoch ms.
+
+    `managed`: it was taken here, and can be gone back to.
+    """
+
+    guid: str
+    name: str
+    uuid: str
+    snapshotTime: int
+    status: Label
+    protectedEntity: Named
+    managed: bool
+    standAlone: bool
+    policy: Named | None = None
+    rule: Named | None = None
+    consistency: Label | None = None
+    description: str | None = None

@@ -1,0 +1,296 @@
+"""MOUNT: a node shares a backup, its files and disks, straight from the repository."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from haulback.errors import Conflict, KindUnavailable, Malformed
+from haulback.filesystems.records import Volume as Found
+from haulback.inventory.disks import volume_guid
+from haulback.inventory.records import Backup, Catalogue, Destination, Ledger, Mount, Volume
+from haulback.kinds import planning
+from haulback.kinds.parts import as_volume
+from haulback.kinds.restore import LocationRef, chosen, new_job, references
+from haulback.kinds.seam import Ask, Job, Kind, Name, Results, Sharing, Submission
+from haulback.shares.order import Visible
+from haulback.tasks.record import NewMount, Plan, Task
+from haulback.tasks.states import MountMode, State
+from haulback.wire import Named, Ref
+
+_USUAL_MS = 86_400_000
+_MOMENT_MS = 1_000_000_000_000  # what is later is no duration but a time, as old clients send it
+_LONGEST_MS = 366 * _USUAL_MS
+_HERE = (MountMode.AUTO, MountMode.MANUAL)
+
+
+class MountedFileSystem(msgspec.Struct):
+    """MountedFileSystemRequest."""
+
+    fileSystem: Ref | None = None
+    mountPath: str | None = None
+
+
+class MountedDisk(msgspec.Struct):
+    """A disk to share."""
+
+    backupFile: Ref
+
+
+class Request(msgspec.Struct, kw_only=True):
+    """RestoreAndMountTaskRequest; `unmountTime` in ms, 0 for good."""
+
+    mode: MountMode
+    backup: Ref | None = None
+    backupLocation: LocationRef | None = None
+    mountedFileSystems: list[MountedFileSystem] | None = None
+    mountedDisks: list[MountedDisk] | None = None
+    allowedClients: list[str] | None = None
+    unmountTime: int | None = None
+    node: Ref | None = None
+    priority: int | None = None
+    windowStart: int | None = None
+    windowEnd: int | None = None
+
+
+class Again(msgspec.Struct, kw_only=True):
+    """MountTaskRequest."""
+
+    mountedBackup: Ref
+    priority: int | None = None
+    windowStart: int | None = None
+    windowEnd: int | None = None
+
+
+class Order(msgspec.Struct, kw_only=True):
+    """What to share, and where it is to be seen; see `shares.order`."""
+
+    mount: str
+    backup: str
+    destination: Destination
+    visible: list[Visible] = []
+
+
+class Shown(msgspec.Struct):
+    """What the node reports: file systems and disks, sizes in bytes."""
+
+    disks: dict[Name, int] = {}
+    volumes: list[Volume] = []
+
+
+def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
+    """A RESTORE that only points at what is stored, and the MOUNT.  Raises Malformed, NotFound."""
+    if request.mode is MountMode.ISCSI:
+        chosen(request.backup, request.backupLocation, catalogue)
+        raise KindUnavailable("mode: sharing disks by iSCSI is not available yet", type="MOUNT")
+    if request.mode not in _HERE:
+        also = " (POST /tasks/instant-restore does this)"
+        instant = request.mode is MountMode.INSTANT_RESTORE
+        raise Malformed(
+            f"mode: {request.mode.value} is not for machines{also if instant else ''}", field="mode"
+        )
+    backup = chosen(request.backup, request.backupLocation, catalogue)
+    wanted = _wanted(request, backup)
+    mount = new_mount(request, backup, wanted, catalogue, ask)
+    return tasks_of(mount, backup, request, catalogue, ask)
+
+
+def new_mount(
+    request: Any, backup: Backup, wanted: dict[str, Any], catalogue: Catalogue, ask: Ask
+) -> NewMount:
+    """The record of a share, on the node that is named or can be only one."""
+    return NewMount(
+        backup=backup.guid,
+        entity=backup.entity,
+        entity_name=backup.entity_name,
+        node=_node(request.node, backup, catalogue),
+        mode=request.mode.value,
+        keep=_keep(request.unmountTime, ask.now),
+        wanted=wanted,
+        snapshot_time=backup.snapshot_time,
+        size=backup.size,
+        project=backup.project or ask.project,
+    )
+
+
+def tasks_of(mount: NewMount, backup: Backup, request: Any, catalogue: Catalogue, ask: Ask) -> Plan:
+    """The tasks that make a share."""
+    job = new_job("RESTORE_AND_MOUNT", backup, ask, {"mode": mount.mode, "mount": mount.guid})
+    refs = {
+        **references(backup, catalogue),
+        "restoreJob": Named(job.guid),
+        "mountedBackup": Named(mount.guid, backup.entity_name),
+    }
+    params = {"restoreType": "RESTORE_AND_MOUNT", "mode": mount.mode, "pointer": True}
+    ask = msgspec.structs.replace(ask, project=mount.project)
+    common: dict[str, Any] = {"refs": refs, "params": params, "pinned": mount.node}
+    first = planning.task("RESTORE", "restore", ask, request, **common)
+    second = planning.task("MOUNT", "restore", ask, request, **common, follows=first)
+    return Plan([first, second], restores=[job], mounts=[mount])
+
+
+def _keep(wanted: int | None, now: int) -> int:
+    keep = _USUAL_MS if wanted is None else wanted
+    keep = keep - now if keep >= _MOMENT_MS else keep
+    if not 0 <= keep <= _LONGEST_MS:
+        raise Malformed(
+            "unmountTime: a duration in ms, 0 (for good) to a year", field="unmountTime"
+        )
+    return keep
+
+
+def _node(wanted: Ref | None, backup: Backup, catalogue: Catalogue) -> str:
+    """The node that shares it: the one that reaches the backup, or the one that is named."""
+    to = catalogue.destination(backup.destination)
+    if wanted is None:
+        return to.node or catalogue.only_node("node")
+    node = catalogue.node(wanted.guid)
+    if to.node not in (None, node.guid):
+        raise Malformed(f"node: {node.name} does not reach {to.name}", field="node")
+    return node.guid
+
+
+def _wanted(request: Request, backup: Backup) -> dict[str, Any]:
+    """What is to be seen where.  Raises Malformed for what goes with another mode."""
+    for field in ("mountedDisks", "allowedClients"):
+        if getattr(request, field):
+            raise Malformed(f"{field}: goes with mode ISCSI", field=field)
+    return {"visible": msgspec.to_builtins(_visible(request, backup))}
+
+
+def _visible(request: Request, backup: Backup) -> list[Visible]:
+    field, known = "mountedFileSystems", _volumes(backup)
+    wanted = request.mountedFileSystems or []
+    if request.mode is MountMode.MANUAL and not wanted:
+        raise Malformed(f"{field}: name at least one", field=field)
+    if request.mode is MountMode.AUTO and (len(wanted) > 1 or any(w.fileSystem for w in wanted)):
+        raise Malformed(f"{field}: AUTO finds them by itself; at most a mountPath", field=field)
+    found = []
+    for i, one in enumerate(wanted):
+        volume = ""
+        if request.mode is MountMode.MANUAL:
+            guid = one.fileSystem.guid if one.fileSystem else ""
+            if guid not in known:
+                path = f"{field}[{i}].fileSystem"
+                raise Malformed(f"{path}: the backup has no file system {guid or ''}", field=path)
+            volume = known[guid]
+        path = _path(one.mountPath, f"{field}[{i}].mountPath")
+        if path or volume:
+            found.append(Visible(path, volume))
+    return found
+
+
+def _volumes(backup: Backup) -> dict[str, str]:
+    return {volume_guid(backup.guid, one["name"]): one["name"] for one in backup.volumes}
+
+
+def _path(path: str | None, field: str) -> str:
+    if not path:
+        return ""
+    parts = path.split("/")
+    if not path.startswith("/") or ".." in parts or len(path) > 1000 or not path.isprintable():
+        raise Malformed(f"{field}: name a folder by its absolute path", field=field)
+    return path
+
+
+def plan_again(request: Again, catalogue: Catalogue, ask: Ask) -> Plan:
+    """One MOUNT.  Raises NotFound, or Conflict for what is mounted or can be no more."""
+    mount = catalogue.mount(request.mountedBackup.guid)
+    if mount.state in ("QUEUED", "MOUNTED"):
+        raise Conflict(f"the backup of {mount.entity_name} is {mount.state} already")
+    if mount.mode == MountMode.INSTANT_RESTORE.value:
+        raise Conflict("an instant restore is not mounted again; POST /tasks/instant-restore")
+    backup = chosen(Ref(mount.backup), None, catalogue)
+    refs = {
+        **references(backup, catalogue),
+        "mountedBackup": Named(mount.guid, mount.entity_name),
+    }
+    ask = msgspec.structs.replace(ask, project=mount.project)
+    params = {"mode": mount.mode, "again": True}
+    made = planning.task(
+        "MOUNT", "restore", ask, request, refs=refs, params=params, pinned=mount.node
+    )
+    return Plan([made])
+
+
+def start(task: Task, ledger: Ledger, catalogue: Catalogue) -> None:
+    ledger.restore_moved(task.ref("restoreJob") or "", "INPROGRESS", None, task)
+
+
+def prepare(task: Task, catalogue: Catalogue) -> Order:
+    return order_of(catalogue.mount(task.ref("mountedBackup") or ""), catalogue)
+
+
+def order_of(mount: Mount, catalogue: Catalogue) -> Order:
+    """What a node does to share it, now or again."""
+    backup = chosen(Ref(mount.backup), None, catalogue)
+    visible = msgspec.convert(mount.wanted.get("visible", []), list[Visible])
+    return Order(
+        mount=mount.guid,
+        backup=backup.guid,
+        destination=catalogue.destination(backup.destination),
+        visible=[msgspec.structs.replace(v, path=v.path or _usual_path(mount, v)) for v in visible],
+    )
+
+
+def _usual_path(mount: Mount, shown: Visible) -> str:
+    name = "".join(c if c.isalnum() or c in "._- " else "_" for c in mount.entity_name).strip(". ")
+    moment = time.gmtime((mount.snapshot_time or mount.created) / 1000)
+    place = f"/mnt/haulback/{name or 'machine'}/{time.strftime('%Y%m%d_%H%M%S', moment)}"
+    return f"{place}/{shown.volume.replace('/', '-')}"
+
+
+def run(job: Job) -> Results:
+    order: Order = job.order
+    sharing = Sharing(order.mount, order.backup, order.destination, order.visible)
+    shared = job.share(sharing)
+    try:
+        volumes = job.volumes(order.mount)
+        for one in volumes:
+            job.log(f"{one.name}: {one.type}{'' if one.readable else ': ' + one.reason}")
+        job.confirm()
+    except BaseException:
+        job.unshare(order.mount)
+        raise
+    shown = [as_volume(one, _path_of(one, shared.paths)) for one in volumes]
+    found = Shown(shared.disks, shown)
+    return dict(msgspec.to_builtins(found))
+
+
+def _path_of(found: Found, paths: Mapping[str, str]) -> str:
+    """The folder of its own, or the one below the folder of all."""
+    if found.name in paths or not found.readable or "" not in paths:
+        return paths.get(found.name, "")
+    return f"{paths['']}/{found.name.replace('/', '-')}"
+
+
+def settle(task: Task, state: State, ledger: Ledger) -> None:
+    """What is not shared in the end is not mounted; the node ends a share that nobody wants."""
+    status = {State.FINISHED: "SUCCESS", State.CANCELLED: "CANCELLED"}.get(state, "FAILED")
+    ledger.restore_moved(task.ref("restoreJob") or "", status, task.status_info, task)
+    mount = task.ref("mountedBackup") or ""
+    if state is not State.FINISHED:
+        ledger.mount_moved(mount, "UNMOUNTED" if task.params.get("again") else "FAILED")
+        return
+    found = msgspec.convert(task.results, Shown)
+    ledger.mounted(mount, {"disks": found.disks}, found.volumes)
+
+
+KIND = Kind(
+    type="MOUNT",
+    lane="restore",
+    order=Order,
+    prepare=prepare,
+    run=run,
+    start=start,
+    settle=settle,
+    submissions=(
+        Submission(
+            "restore-and-mount", Request, plan, many=False, summary="Create restore and mount task."
+        ),
+        Submission("mount", Again, plan_again, many=False, summary="Create mount task."),
+    ),
+)

@@ -1,0 +1,181 @@
+"""Answering what somebody waits for: what lies in a mounted backup, and its files."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event, Thread
+from typing import Annotated
+
+import msgspec
+
+from haulback.errors import HaulbackError, NotFound, Unauthenticated, Unavailable
+from haulback.filesystems.browser import Browser
+from haulback.filesystems.records import Entry, EntryType
+from haulback.node.home import Home
+from haulback.node.job import printable
+from haulback.node.link import Link, Question
+
+log = logging.getLogger(__name__)
+_AGAIN = 1.0  # seconds
+_ANSWERS_AT_ONCE = 8
+_MOST = 10_000  # entries of one page of a listing
+_Paths = Annotated[list[str], msgspec.Meta(min_length=1, max_length=10_000)]
+
+
+class Listing(msgspec.Struct, tag="listing"):
+    """A page of a directory, by name, behind the name `after`."""
+
+    mount: str
+    volume: str
+    path: str
+    after: str = ""
+    most: int = _MOST
+
+
+class Download(msgspec.Struct, tag="download"):
+    """A file as it is, or several and whole directories as a tar."""
+
+    mount: str
+    volume: str
+    paths: _Paths
+    archive: bool
+
+
+class Look(msgspec.Struct, tag="look"):
+    """What a path names, followed to its end."""
+
+    mount: str
+    volume: str
+    path: str
+
+
+class Desk(Thread):
+    """Fetches questions and brings answers until it is told to stop."""
+
+    def __init__(self, link: Link, home: Home) -> None:
+        super().__init__(name="desk", daemon=True)
+        self._link, self._home, self._over = link, home, Event()
+        self._pool = ThreadPoolExecutor(_ANSWERS_AT_ONCE, "answer")
+        self._answering: set[str] = set()
+
+    def run(self) -> None:
+        while not self._over.is_set():
+            try:
+                for question in self._link.questions():
+                    if question.guid not in self._answering:
+                        self._answering.add(question.guid)
+                        self._pool.submit(self._answer, question)
+            except Unauthenticated:
+                return  # the runner says so
+            except HaulbackError as error:
+                log.debug("%s; trying again", error.message)
+                self._over.wait(_AGAIN)
+            except Exception:
+                log.exception("asking what is wanted")
+                self._over.wait(_AGAIN)
+
+    def stop(self) -> None:
+        self._over.set()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _answer(self, question: Question) -> None:
+        try:
+            self._bring(question.guid, self._parts(question))
+        except NotFound:
+            log.debug("nobody waits any more for %s", question.guid)
+        except HaulbackError as error:
+            log.warning("an answer could not be brought: %s", error.message)
+        except Exception:
+            log.exception("question %s", question.guid)
+        finally:
+            self._answering.discard(question.guid)
+
+    def _bring(self, guid: str, parts: Iterator[bytes]) -> None:
+        """Each piece once there is room for it; how it ended comes with the last."""
+        number, before = 0, None
+        try:
+            for part in parts:
+                if before is not None:
+                    self._piece(guid, number, before)
+                    number += 1
+                before = part
+        except Exception as error:  # noqa: BLE001 - whoever waits has to hear of it
+            text = error.message if isinstance(error, HaulbackError) else repr(error)
+            code = error.code if isinstance(error, HaulbackError) else Unavailable.code
+            told = {"code": code, "message": printable(text)}
+            self._piece(guid, number, msgspec.json.encode(told), failed=True)
+        else:
+            self._piece(guid, number, before or b"", last=True)
+
+    def _piece(
+        self, guid: str, number: int, body: bytes, *, last: bool = False, failed: bool = False
+    ) -> None:
+        while not self._link.answer(guid, number, body, last=last, failed=failed):
+            if self._over.is_set():
+                raise Unavailable("the node stops")
+
+    def _parts(self, question: Question) -> Iterator[bytes]:
+        wanted = msgspec.convert(question.body, Listing | Download | Look)
+        with self._home.shares.browser(wanted.mount) as browser:
+            if isinstance(wanted, Listing):
+                yield msgspec.json.encode(_listing(browser, wanted))
+            elif isinstance(wanted, Look):
+                path = _found(browser, wanted.volume, wanted.path)
+                yield browser.entry(wanted.volume, path).type.value.encode()
+            elif wanted.archive:
+                paths = [_found(browser, wanted.volume, path) for path in wanted.paths]
+                yield from browser.archive(wanted.volume, paths)
+            else:
+                [path] = wanted.paths
+                path = _found(browser, wanted.volume, path)
+                yield from browser.stream(wanted.volume, path)
+
+
+def _listing(browser: Browser, wanted: Listing) -> dict[str, object]:
+    most = max(1, min(wanted.most, _MOST))
+    path = _found(browser, wanted.volume, wanted.path)
+    entry = browser.entry(wanted.volume, path)
+    if entry.type is EntryType.REGULAR_FILE:
+        return {"entries": [_shown(entry)], "more": False}
+    found = browser.listing(wanted.volume, path, after=wanted.after, most=most)
+    return {"entries": [_shown(one) for one in found], "more": len(found) == most}
+
+
+def _shown(entry: Entry) -> dict[str, object]:
+    return {
+        "name": entry.shown,
+        "type": entry.type.value,
+        "size": entry.size,
+        "modified": entry.modified,
+        "mode": entry.mode,
+        "uid": entry.uid,
+        "gid": entry.gid,
+        "target": printable(entry.target) if entry.target is not None else None,
+    }
+
+
+def _found(browser: Browser, volume: str, path: str) -> str:
+    """The path with names as they are: those that cannot be printed are shown otherwise."""
+    try:
+        browser.entry(volume, path)
+    except NotFound:
+        if "\\" not in path:
+            raise
+        return _by_shown(browser, volume, path.strip("/").split("/"))
+    return path
+
+
+def _by_shown(browser: Browser, volume: str, parts: Iterable[str]) -> str:
+    at = ""
+    for part in parts:
+        after = ""
+        while found := browser.listing(volume, at or "/", after=after, most=_MOST):
+            if same := [one.name for one in found if part in (one.name, one.shown)]:
+                at = f"{at}/{same[0]}"
+                break
+            after = found[-1].name
+        else:
+            raise NotFound(f"there is no {part} in {printable(at or '/')}")
+    return at

@@ -1,0 +1,290 @@
+"""What nodes share of backups: mounted backups, their file systems and files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+
+from haulback.errors import Conflict, Malformed, NotFound, Unavailable
+from haulback.inventory.disks import file_guid, volume_guid
+from haulback.inventory.records import Mount, Volume
+from haulback.inventory.requests import PathRequest, PathsRequest
+from haulback.inventory.shared import (
+    FileRow,
+    FileSystem,
+    MountedBackup,
+    MountedFile,
+    MountedFileSystem,
+)
+from haulback.server.http import lists, queries
+from haulback.server.http.operation import FLAG, GUID, NUMBER, TEXT, Call, Param, Reply, Room
+from haulback.server.store import mounts, shelves
+from haulback.server.store.catalogue import SqlCatalogue
+from haulback.server.store.mounts import Shown
+from haulback.tasks.states import MountMode
+from haulback.wire import Named, label
+
+_PAGE = 1000  # rows of a listing, unless more are asked for
+_RIGHTS = [f"{who}_{what}" for who in ("OWNER", "GROUP", "OTHERS")
+           for what in ("READ", "WRITE", "EXECUTE")]  # fmt: skip
+room = Room()
+
+
+@room("GET", "/mounted-backups", "Mounted backups.", answer=MountedBackup, many=True, query=(
+    *lists.COMMON, *lists.SPAN, lists.ENTITY,
+    Param("backup", "Of this backup.", GUID),
+    Param("node", "On this node.", GUID),
+    Param("mode", "Mounted in this way.", {"enum": [mode.value for mode in MountMode]}),
+    Param("finished-mount", "Those that are over, or only those that are not.", FLAG),
+    Param("protected-entity-type", "Of this type.", TEXT),
+))  # fmt: skip
+def list_mounts(call: Call) -> Reply:
+    """A page of mounted backups, the newest first."""
+    wanted = lists.wanted(
+        call,
+        backup=queries.guid(call, "backup"),
+        node=queries.guid(call, "node"),
+        types=queries.names(call, "mode", {mode.value for mode in MountMode}),
+    )
+    over = queries.flag(call, "finished-mount")
+    with call.app.store.read() as sql:
+        found, total = shelves.mounts(sql, wanted, over=over)
+        counts = mounts.counts(sql, [one.guid for one in found])
+        known = SqlCatalogue(sql)
+        return lists.page(found, total, lambda one: _mounted(one, counts, known))
+
+
+@room("GET", "/mounted-backups/{guid}", "One mounted backup.", answer=MountedBackup)
+def one_mount(call: Call) -> MountedBackup:
+    """One mounted backup."""
+    with call.app.store.read() as sql:
+        known = SqlCatalogue(sql, call.who.scope)
+        one = known.mount(call.guid)
+        return _mounted(one, mounts.counts(sql, [one.guid]), known)
+
+
+@room("GET", "/file-systems", "File systems of a backup.", answer=FileSystem, many=True,
+      query=(Param("backup", "Whose.", GUID),))  # fmt: skip
+def file_systems(call: Call) -> list[FileSystem]:
+    """What a MANUAL mount chooses from; found when the backup was stored."""
+    guid = queries.guid(call, "backup")
+    if guid is None:
+        raise Malformed("backup: name one", field="backup")
+    with call.app.store.read() as sql:
+        one = SqlCatalogue(sql, call.who.scope).backup(guid)
+    volumes = msgspec.convert(one.volumes, list[Volume])
+    return [_file_system(volume_guid(one.guid, volume.name), volume) for volume in volumes]
+
+
+@room("GET", "/mounted-file-systems/detailed", "File systems of a mounted backup.",
+      answer=MountedFileSystem, many=True,
+      query=(Param("mounted-backup", "Whose.", GUID),))  # fmt: skip
+def mounted_file_systems(call: Call) -> list[MountedFileSystem]:
+    """The file systems that a mounted backup shows."""
+    one = _named(call)
+    with call.app.store.read() as sql:
+        return [_shown(shown, one) for shown in mounts.volumes(sql, one.guid)]
+
+
+@room("GET", "/mounted-files", "Disks of a mounted backup.", answer=MountedFile, many=True,
+      query=(Param("mounted-backup", "Whose.", GUID),))  # fmt: skip
+def mounted_files(call: Call) -> list[MountedFile]:
+    """The disks that a mounted backup offers."""
+    one = _named(call)
+    disks: dict[str, int] = one.found.get("disks", {}) if one.state == "MOUNTED" else {}
+    return [
+        MountedFile(guid=file_guid(one.backup, name), path=name, size=size, randomAccess=True)
+        for name, size in disks.items()
+    ]
+
+
+@room("POST", "/mounted-file-systems/{guid}/listing", "What lies in a folder.",
+      request=PathRequest, answer=FileRow, many=True, slow=True, query=(
+          Param("after", "Only names behind this one.", TEXT),
+          Param("size", "How many at most.", NUMBER),
+      ))  # fmt: skip
+def listing(call: Call) -> Reply:
+    """By name; `X-Next-Name` is what the next page comes `after`, if there is one."""
+    wanted: PathRequest = call.read(PathRequest)
+    mount, shown = _open(call)
+    asked = {
+        "type": "listing",
+        "mount": mount.guid,
+        "volume": shown.volume.name,
+        "path": wanted.path or "/",
+        "after": queries.one(call, "after") or "",
+        "most": max(1, queries.number(call, "size", 10_000) or _PAGE),
+    }
+    said = b"".join(call.app.desk.ask(mount.node, asked))
+    try:
+        found = msgspec.json.decode(said, type=_Listing)
+    except msgspec.MsgspecError:
+        raise Unavailable("the node answers nonsense") from None
+    rows = [_row(one) for one in found.entries]
+    more = {"X-Next-Name": quote(rows[-1].name)} if found.more and rows else {}
+    return Reply(rows, headers=more)
+
+
+@room("POST", "/mounted-file-systems/{guid}/download", "Fetch files.", request=PathsRequest,
+      slow=True)  # fmt: skip
+def download(call: Call) -> Reply:
+    """One file as it is; several, or a folder, as a tar."""
+    wanted: PathsRequest = call.read(PathsRequest)
+    if not wanted.paths or len(wanted.paths) > 10_000:
+        raise Malformed("paths: name at least one", field="paths")
+    mount, shown = _open(call)
+    archive = wanted.archive or len(wanted.paths) > 1 or _is_folder(call, mount, shown, wanted)
+    asked = {
+        "type": "download",
+        "mount": mount.guid,
+        "volume": shown.volume.name,
+        "paths": wanted.paths,
+        "archive": archive,
+    }
+    parts = call.app.desk.ask(mount.node, asked)
+    first = next(parts)  # what cannot be read is said before anything is sent
+    with call.app.change(call.who, "download", mount.guid) as done:
+        done.after = {"volume": shown.volume.name, "paths": wanted.paths[:20]}
+    last = wanted.paths[0].rstrip("/").rpartition("/")[2] or mount.entity_name
+    name = f"{last}.tar" if archive else last
+    headers = {
+        "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name)}",
+        "Content-Type": "application/x-tar" if archive else "application/octet-stream",
+        "X-Content-Type-Options": "nosniff",
+    }
+    return Reply(headers=headers, stream=_closing(first, parts))
+
+
+def _is_folder(call: Call, mount: Mount, shown: Shown, wanted: PathsRequest) -> bool:
+    """Whether the one path names a folder: its listing then has other names than its own."""
+    path = wanted.paths[0]
+    asked = {"type": "look", "mount": mount.guid, "volume": shown.volume.name, "path": path}
+    return b"".join(call.app.desk.ask(mount.node, asked)) == b"DIRECTORY"
+
+
+def _closing(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
+    """The node is told when whoever fetches goes away."""
+    try:
+        yield from chain([first], rest)
+    finally:
+        close = getattr(rest, "close", None)
+        if close:
+            close()
+
+
+class _Entry(msgspec.Struct):
+    """A name as a node reports it."""
+
+    name: str
+    type: str
+    size: int
+    modified: int
+    mode: int
+    uid: int
+    gid: int
+    target: str | None = None
+
+
+class _Listing(msgspec.Struct):
+    """A page of a folder."""
+
+    entries: list[_Entry]
+    more: bool
+
+
+def _named(call: Call) -> Mount:
+    guid = queries.guid(call, "mounted-backup")
+    if guid is None:
+        raise Malformed("mounted-backup: name one", field="mounted-backup")
+    with call.app.store.read() as sql:
+        return SqlCatalogue(sql, call.who.scope).mount(guid)
+
+
+def _open(call: Call) -> tuple[Mount, Shown]:
+    """The mounted backup that a file system belongs to.  Raises NotFound, Conflict when over."""
+    with call.app.store.read() as sql:
+        shown = mounts.volume(sql, call.guid)
+        if shown is None:
+            raise NotFound(f"there is no mounted file system {call.guid}", guid=call.guid)
+        mount = SqlCatalogue(sql, call.who.scope).mount(shown.mount)
+    if mount.state != "MOUNTED":
+        raise Conflict(f"the backup of {mount.entity_name} is no longer mounted; mount it again")
+    return mount, shown
+
+
+def _mounted(one: Mount, counts: dict[str, int], known: SqlCatalogue) -> MountedBackup:
+    shows = one.state == "MOUNTED"
+    backup: dict[str, Any] = {"guid": one.backup, "name": one.entity_name, "size": one.size}
+    backup["protectedEntity"] = {"guid": one.entity, "name": one.entity_name}
+    backup |= {"snapshotTime": one.snapshot_time, "iscsiMountable": True}
+    return MountedBackup(
+        guid=one.guid,
+        name=one.entity_name,
+        backup=backup,
+        protectedEntity=Named(one.entity, one.entity_name, label("VM")),
+        mode=label(one.mode),
+        state=label(one.state),
+        node=_node(one, known),
+        mountedFileSystemCount=counts.get(one.guid, 0) if shows else 0,
+        mountedFileCount=len(one.found.get("disks", {})) if shows else 0,
+        creationTime=one.created,
+        mountTime=one.mounted,
+        unmountTime=one.unmount_at,
+        hypervisor=_hypervisor(one, known),
+        machine=one.machine,
+    )
+
+
+def _node(one: Mount, known: SqlCatalogue) -> Named:
+    try:
+        return known.node(one.node)
+    except NotFound:
+        return Named(one.node, "a node that is gone")
+
+
+def _hypervisor(one: Mount, known: SqlCatalogue) -> Named | None:
+    try:
+        found = known.hypervisor(one.hypervisor) if one.hypervisor else None
+        return Named(found.guid, found.name) if found else None
+    except NotFound:
+        return None
+
+
+def _shown(shown: Shown, one: Mount) -> MountedFileSystem:
+    return MountedFileSystem(
+        guid=shown.guid,
+        mountedBackup=Named(one.guid, one.entity_name),
+        fileSystem=_file_system(volume_guid(one.backup, shown.volume.name), shown.volume),
+        mountPath=shown.volume.path or None,
+    )
+
+
+def _file_system(guid: str, volume: Volume) -> FileSystem:
+    return FileSystem(
+        guid=guid,
+        volume=volume.name,
+        type=volume.type,
+        label=volume.label,
+        size=volume.size,
+        uuid=volume.uuid or None,
+        readable=volume.readable,
+        reason=volume.reason or None,
+    )
+
+
+def _row(one: _Entry) -> FileRow:
+    bits = [bool(one.mode >> shift & 1) for shift in range(8, -1, -1)]
+    return FileRow(
+        name=one.name,
+        fileType=one.type,
+        size=one.size,
+        modified=one.modified,
+        owner=str(one.uid),
+        group=str(one.gid),
+        permissions=[right for right, granted in zip(_RIGHTS, bits, strict=True) if granted],
+        target=one.target,
+    )

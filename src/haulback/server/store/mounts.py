@@ -1,0 +1,74 @@
+"""Which backups nodes share: looked up, without anything of the catalogue around them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+import sqlalchemy as sa
+
+from haulback.inventory.records import Volume
+from haulback.server.store import share_tables, tables
+
+WANTED = ("QUEUED", "MOUNTED")
+table = share_tables.mounted_backup.c
+_volume = share_tables.mounted_volume.c
+
+
+class Shown(NamedTuple):
+    """A file system that a share shows."""
+
+    guid: str
+    mount: str
+    volume: Volume
+
+
+def volumes(sql: sa.Connection, mount: str) -> list[Shown]:
+    """The file systems of a share."""
+    query = sa.select(share_tables.mounted_volume).where(_volume.mount == mount)
+    return [_shown(row) for row in sql.execute(query.order_by(_volume.number))]
+
+
+def volume(sql: sa.Connection, guid: str) -> Shown | None:
+    """One of them."""
+    query = sa.select(share_tables.mounted_volume).where(_volume.guid == guid)
+    row = sql.execute(query).one_or_none()
+    return _shown(row) if row else None
+
+
+def _shown(row: Any) -> Shown:
+    return Shown(row.guid, row.mount, msgspec.json.decode(row.body, type=Volume))
+
+
+def counts(sql: sa.Connection, guids: Sequence[str]) -> dict[str, int]:
+    """How many file systems each of these shares shows."""
+    query = sa.select(_volume.mount, sa.func.count()).where(_volume.mount.in_(guids))
+    return {row[0]: row[1] for row in sql.execute(query.group_by(_volume.mount))}
+
+
+def is_mounted(sql: sa.Connection, backup: str) -> bool:
+    """Whether some node shares a backup, or is about to."""
+    query = sa.select(table.guid).where(table.backup == backup, table.state.in_(WANTED))
+    return sql.scalar(query.limit(1)) is not None
+
+
+def is_wanted(sql: sa.Connection, guid: str) -> bool:
+    """Whether a share is to go on."""
+    query = sa.select(table.guid).where(table.guid == guid, table.state.in_(WANTED))
+    return sql.scalar(query) is not None
+
+
+def shared_by(sql: sa.Connection, node: str) -> list[str]:
+    """The guids of what a node has to share."""
+    query = sa.select(table.guid).where(table.node == node, table.state == "MOUNTED")
+    return list(sql.scalars(query))
+
+
+def due(sql: sa.Connection, now: int) -> list[str]:
+    """Shares whose time is over, and that no task ends yet."""
+    task = tables.task.c
+    live = sa.text("task.state IN ('QUEUED', 'RUNNING', 'PLANNED')")
+    ended = sa.select(task.guid).where(live, task.mounted_backup == table.guid)
+    query = sa.select(table.guid).where(table.state == "MOUNTED", table.unmount_at <= now)
+    return list(sql.scalars(query.where(~ended.exists()).limit(100)))

@@ -1,0 +1,149 @@
+"""Volumes as folders: `python -m haulback.shares.fuse SOCKET DISKS FOLDER [VOLUME]`, read-only.
+
+Without a VOLUME each one has a folder of its own.  DISKS are their names in JSON.  It ends, and
+the folder with it, when standard input ends.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from threading import Thread
+from typing import Any, TypeVar
+
+import mfusepy
+import msgspec
+
+from haulback.drivers.nbd import connect
+from haulback.errors import HaulbackError, NotFound
+from haulback.filesystems.browser import Browser
+from haulback.filesystems.records import Entry, EntryType
+from haulback.shares.visible import unmount
+
+_KINDS = {
+    EntryType.DIRECTORY: stat.S_IFDIR,
+    EntryType.REGULAR_FILE: stat.S_IFREG,
+    EntryType.SYMLINK: stat.S_IFLNK,
+    EntryType.BROKEN_SYMLINK: stat.S_IFLNK,
+    EntryType.OTHER: stat.S_IFIFO,  # nothing of this host answers to it
+}
+_RIGHTS = 0o777
+_PAGE = 10_000
+T = TypeVar("T")
+
+
+class Folders(mfusepy.Operations):  # type: ignore[misc]  # the library is not typed
+    """The kernel's calls, answered by a browser; `volumes` by their folders, "" for the root."""
+
+    use_ns = True
+
+    def __init__(self, browser: Browser, volumes: dict[str, str]) -> None:
+        self._browser, self._volumes = browser, volumes
+
+    def getattr(self, path: str, fh: int | None = None) -> dict[str, Any]:  # noqa: ARG002
+        volume, inner = self._place(path)
+        if volume is None:
+            return {"st_mode": stat.S_IFDIR | 0o555, "st_nlink": 2}
+        return _attributes(_told(lambda: self._browser.entry(volume, inner)))
+
+    def readdir(self, path: str, fh: int) -> list[str]:  # noqa: ARG002
+        volume, inner = self._place(path)
+        names = [".", ".."]
+        if volume is None:
+            return names + list(self._volumes)
+        after = ""
+        while True:
+            page = partial(self._browser.listing, volume, inner, after=after, most=_PAGE)
+            found = _told(page)
+            names += [one.name for one in found]
+            if len(found) < _PAGE:
+                return names
+            after = found[-1].name
+
+    def read(self, path: str, size: int, offset: int, fh: int) -> bytes:  # noqa: ARG002
+        volume, inner = self._place(path)
+        if volume is None:
+            raise mfusepy.FuseOSError(errno.EISDIR)
+        return _told(lambda: self._browser.read(volume, inner, offset, size))
+
+    def readlink(self, path: str) -> str:
+        volume, inner = self._place(path)
+        target = _told(lambda: self._browser.entry(volume or "", inner)).target
+        if target is None:
+            raise mfusepy.FuseOSError(errno.EINVAL)
+        return target
+
+    def _place(self, path: str) -> tuple[str | None, str]:
+        """The volume and the path in it; no volume for the folder of all."""
+        if "" in self._volumes:
+            return self._volumes[""], path
+        head, _, rest = path.strip("/").partition("/")
+        if not head:
+            return None, "/"
+        if head not in self._volumes:
+            raise mfusepy.FuseOSError(errno.ENOENT)
+        return self._volumes[head], f"/{rest}"
+
+
+def _attributes(entry: Entry) -> dict[str, Any]:
+    moment = entry.modified * 1_000_000
+    return {
+        "st_mode": _KINDS[entry.type] | entry.mode & _RIGHTS,
+        "st_size": entry.size,
+        "st_uid": entry.uid,
+        "st_gid": entry.gid,
+        "st_nlink": 1,
+        "st_mtime": moment,
+        "st_ctime": moment,
+        "st_atime": moment,
+    }
+
+
+def _told(call: Callable[[], T]) -> T:
+    """What the browser says, its errors as the kernel knows them."""
+    try:
+        return call()
+    except NotFound:
+        raise mfusepy.FuseOSError(errno.ENOENT) from None
+    except HaulbackError:
+        raise mfusepy.FuseOSError(errno.EIO) from None
+
+
+def main(socket: str, disks: str, folder: str, volume: str = "") -> None:
+    """Serve until standard input ends."""
+    names = msgspec.json.decode(disks, type=list[str])
+    exports = {name: connect(socket, name) for name in names}
+    with Browser(exports) as browser:
+        if volume:
+            shown = {"": volume}
+        else:
+            found = [one for one in browser.volumes() if one.readable]
+            shown = {one.name.replace("/", "-"): one.name for one in found}
+        Thread(target=_follow, args=(folder,), daemon=True).start()
+        mfusepy.FUSE(
+            Folders(browser, shown),
+            folder,
+            foreground=True,
+            ro=True,
+            nosuid=True,
+            nodev=True,
+            noexec=True,
+            allow_other=os.geteuid() == 0,
+            default_permissions=True,
+            fsname="haulback",
+        )
+
+
+def _follow(folder: str) -> None:
+    with suppress(OSError):
+        sys.stdin.buffer.read()
+    unmount(folder)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

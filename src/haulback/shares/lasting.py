@@ -1,0 +1,51 @@
+"""A stored disk that stays readable for as long as its share lasts, whatever is tidied up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from threading import Lock
+
+from haulback.drivers.source import Extent
+from haulback.errors import BaseGone, Damaged
+from haulback.repository.pages import DiskMap
+from haulback.repository.reader import Reader
+from haulback.repository.repository import Repository
+from haulback.repository.stored_disk import StoredDisk
+
+
+class Readers:
+    """The reader of a repository; a clean-up may move groups under it, then there is a new one."""
+
+    def __init__(self, repository: Repository) -> None:
+        self._repository, self._lock = repository, Lock()
+        self.current = repository.reader()
+
+    def after(self, old: Reader) -> Reader:
+        """One that is newer than `old`."""
+        with self._lock:
+            if self.current is old:
+                self.current = self._repository.reader()
+            return self.current
+
+
+class LastingDisk:
+    """A Source over a disk of a backup."""
+
+    def __init__(self, disk: DiskMap, readers: Readers) -> None:
+        self.size, self._disk, self._readers = disk.size, disk, readers
+        self._reader = readers.current
+        self._stored = StoredDisk(disk, self._reader)
+
+    def extents(self) -> Iterator[Extent]:
+        return self._stored.extents()
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        """Raises Damaged or BaseGone when the repository as it is now does not hold it."""
+        reader, stored = self._reader, self._stored
+        try:
+            stored.read_into(offset, buffer)
+        except (BaseGone, Damaged):
+            newer = self._readers.after(reader)
+            self._stored = StoredDisk(self._disk, newer)
+            self._reader = newer
+            self._stored.read_into(offset, buffer)

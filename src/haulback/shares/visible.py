@@ -1,0 +1,109 @@
+"""Folders on a node that show what lies in a backup, each served by a process of its own."""
+
+from __future__ import annotations
+
+import ctypes.util
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+import msgspec
+
+from haulback.errors import Conflict, Forbidden, Unavailable, Unsupported
+from haulback.shares.order import Shared, Visible
+
+ROOTS = (Path("/mnt/haulback"), Path("/mnt/vprotect"))
+_SECONDS = 30.0
+_REMEDY = "install fuse3 (`apt-get install fuse3`), or mount it without a path and browse it"
+
+
+def check(wanted: Iterable[Visible], roots: Sequence[Path]) -> None:
+    """Raises Forbidden for a folder outside of `roots`, Conflict for one that is in use."""
+    for one in wanted:
+        path = Path(one.path).resolve()
+        if not any(path != root and path.is_relative_to(root) for root in roots):
+            places = ", ".join(map(str, roots))
+            raise Forbidden(f"mountPath: {path} is not below {places}; name one there")
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise Conflict(f"mountPath: {path} exists and is not an empty folder")
+
+
+def show(
+    socket: Path, disks: Iterable[str], wanted: Iterable[Visible], held: ExitStack
+) -> list[str]:
+    """Show volumes until `held` is left or this process dies; which folders were made for it.
+
+    Raises Unsupported without FUSE, Unavailable when a folder cannot be shown.
+    """
+    made: list[Path] = []
+    for one in wanted:
+        if not ctypes.util.find_library("fuse3") or not shutil.which("umount"):
+            raise Unsupported(f"{one.path} cannot be shown without FUSE: {_REMEDY}")
+        made += _make(Path(one.path))
+        names = msgspec.json.encode(list(disks)).decode()
+        told = (str(socket), names, one.path, one.volume)
+        child = subprocess.Popen(
+            [sys.executable, "-m", "haulback.shares.fuse", *told],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+        held.callback(_end, child)
+        _wait(child, one.path)
+    return sorted(map(str, made), key=len, reverse=True)
+
+
+def _make(folder: Path) -> list[Path]:
+    """Create a folder with its parents; those that were made."""
+    missing = []
+    while not folder.exists():
+        missing.append(folder)
+        folder = folder.parent
+    for path in reversed(missing):
+        path.mkdir(mode=0o755)
+    return missing
+
+
+def _wait(child: subprocess.Popen[bytes], folder: str) -> None:
+    end = time.monotonic() + _SECONDS
+    while not os.path.ismount(folder):
+        if child.poll() is not None:
+            said = child.stderr.read() if child.stderr else b""
+            lines = said.decode(errors="replace").strip().splitlines()
+            raise Unavailable(f"{folder} cannot be shown: {lines[-1] if lines else 'no reason'}")
+        if time.monotonic() > end:
+            raise Unavailable(f"{folder} did not appear in {_SECONDS:.0f} s")
+        time.sleep(0.02)
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    """Its input ends, so it takes its folder away."""
+    if child.stdin:
+        child.stdin.close()
+    try:
+        child.wait(_SECONDS)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+    if child.stderr:
+        child.stderr.close()
+
+
+def hide(shared: Shared) -> None:
+    """Nothing of it is left to be seen, however its process ended."""
+    for path in shared.paths.values():
+        if os.path.ismount(path):
+            unmount(path)
+    for path in shared.made:
+        with suppress(OSError):  # somebody else uses it now
+            os.rmdir(path)
+
+
+def unmount(folder: str) -> None:
+    """Take a folder away, also from who still looks into it; fine when it is none."""
+    subprocess.run(["umount", "--lazy", folder], stderr=subprocess.DEVNULL, check=False)

@@ -1,0 +1,160 @@
+"""Mounted backups as portals read them, and files by way of a node that only ever asks."""
+
+from __future__ import annotations
+
+import json
+import threading
+import uuid
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from haulback.ids import new_guid
+from haulback.server.serve import Server, Settings
+from haulback.server.store.catalogue import SqlCatalogue
+from tests import databases
+from tests.contract.conftest import PASSWORD, Served
+from tests.contract.test_transport import is_error
+
+ENTRY = {"name": "hosts", "type": "REGULAR_FILE", "size": 9, "modified": 5, "mode": 0o640}
+ENTRY |= {"uid": 0, "gid": 0}
+PAGE = json.dumps({"entries": [ENTRY], "more": True}).encode()
+
+
+@pytest.fixture(autouse=True)
+def _rested(served: Served):
+    yield
+    served.rest()
+
+
+def test_a_folder_is_listed_by_its_node(served: Served):
+    system = served.file_system(served.mounted()["guid"])
+    node = served.answers(PAGE)
+    path = f"/api/mounted-file-systems/{system}/listing?after=a&size=7"
+    answer = served.call("POST", path, {"path": "/etc"})
+    node.join()
+    assert answer.status_code == 200, answer.text
+    [row] = answer.json()
+    assert (row["name"], row["fileType"], row["size"], row["modified"]) == (
+        "hosts", "REGULAR_FILE", 9, 5,
+    )  # fmt: skip
+    assert row["permissions"] == ["OWNER_READ", "OWNER_WRITE", "GROUP_READ"]
+    assert answer.headers["x-next-name"] == "hosts"
+    asked = {"type": "listing", "volume": "root1", "path": "/etc", "after": "a", "most": 7}
+    assert served.asked.items() >= asked.items()
+
+
+def test_a_file_is_fetched_piece_by_piece_and_that_is_audited(served: Served):
+    mount = served.mounted()
+    system = served.file_system(mount["guid"])
+    pieces = [b"a" * 100_000 for _ in range(9)] + [b"end"]
+    node = served.answers(*pieces)
+    body = {"paths": ["/etc"], "archive": True}
+    answer = served.call("POST", f"/api/mounted-file-systems/{system}/download", body)
+    node.join()
+    assert answer.content == b"".join(pieces)
+    assert answer.headers["content-type"] == "application/x-tar"
+    assert "etc.tar" in answer.headers["content-disposition"]
+    entries = served.call("GET", "/api/audit-log?size=20").json()
+    assert any((e["operation"], e["subject"]) == ("download", mount["guid"]) for e in entries)
+
+
+@pytest.mark.parametrize(("code", "status"), [("not_found", 404), ("malformed", 400), ("x", 503)])
+def test_what_a_node_refuses_is_told(served: Served, code: str, status: int):
+    system = served.file_system(served.mounted()["guid"])
+    told = json.dumps({"code": code, "message": "there is no /nowhere"}).encode()
+    for what, body in (("listing", {"path": "/nowhere"}), ("download", {"paths": ["/nowhere"]})):
+        node = served.answers(told, failed=True)
+        answer = served.call("POST", f"/api/mounted-file-systems/{system}/{what}", body)
+        node.join()
+        assert is_error(answer, status), answer.text
+        assert "/nowhere" in answer.json()["message"]
+
+
+def test_nonsense_of_a_node_is_no_internal_error(served: Served):
+    system = served.file_system(served.mounted()["guid"])
+    for nonsense in (b"", b"[]", b"\xff", b'{"entries":[{"name":5}],"more":0}'):
+        node = served.answers(nonsense)
+        answer = served.call("POST", f"/api/mounted-file-systems/{system}/listing", {"path": "/"})
+        node.join()
+        assert is_error(answer, 503), answer.text
+
+
+def test_an_answer_that_nobody_waits_for_is_refused(served: Served):
+    answer = served.as_node("POST", f"/api/nodes/self/answers/{new_guid()}?part=0&last=true", b"x")
+    assert is_error(answer, 404)
+
+
+def test_mounted_backups_are_narrowed_and_what_is_over_shows_nothing(served: Served):
+    mount = served.mounted()
+    backup = mount["backup"]["guid"]
+    for query, there in (
+        (f"backup={backup}", True),
+        ("finished-mount=false", True),
+        ("finished-mount=true", False),
+        ("mode=MANUAL", False),
+        (f"node={mount['node']['guid']}", True),
+        (f"protected-entity={new_guid()}", False),
+    ):
+        rows = served.call("GET", f"/api/mounted-backups?{query}").json()
+        assert (mount["guid"] in [row["guid"] for row in rows]) == there, query
+    [disk] = served.call("GET", f"/api/mounted-files?mounted-backup={mount['guid']}").json()
+    assert (disk["path"], disk["size"], disk["randomAccess"]) == ("root", 10, True)
+    task = served.call("POST", "/api/tasks/unmount", {"mountedBackup": mount["guid"]}).json()
+    served.run(task["guid"], {})
+    system = served.file_system(mount["guid"])
+    assert served.call("GET", f"/api/mounted-files?mounted-backup={mount['guid']}").json() == []
+    answer = served.call("POST", f"/api/mounted-file-systems/{system}/listing", {"path": "/"})
+    assert is_error(answer, 409)
+
+
+def test_a_mounted_backup_is_kept_and_its_share_is_needed(served: Served):
+    mount = served.mounted()
+    with served.app.store.read() as sql:
+        known = SqlCatalogue(sql)
+        assert known.is_in_use(known.backup(mount["backup"]["guid"]))
+    names = [mount["guid"], new_guid()]
+    assert served.as_node("POST", "/api/nodes/self/needed", names).json() == names[:1]
+    assert mount["guid"] in served.as_node("GET", "/api/nodes/self/shares").json()
+    order = served.as_node("GET", f"/api/nodes/self/shares/{mount['guid']}").json()["order"]
+    assert order["backup"] == mount["backup"]["guid"]
+    assert is_error(served.as_node("GET", f"/api/nodes/self/shares/{new_guid()}"), 404)
+
+
+def test_a_node_may_bring_its_answer_to_another_server(tmp_path: Path, cluster: str):
+    url = databases.new_database(cluster, uuid.uuid4().hex)
+    one = Served(tmp_path, url)
+    other = Server(Settings(data=tmp_path, port=0, password=PASSWORD, database=url))
+    thread = threading.Thread(target=other.run)
+    thread.start()
+    try:
+        one.furnish()
+        system = one.file_system(one.mounted()["guid"])
+        asked_at, one.http = one.http, httpx2.Client(base_url=one.server.url, timeout=30)
+        pieces = [bytes([65 + n]) * 1000 for n in range(9)]
+        node = threading.Thread(target=_answer, args=(other.url, one.mover, pieces))
+        node.start()
+        body = {"paths": ["/a", "/b"]}
+        answer = one.call("POST", f"/api/mounted-file-systems/{system}/download", body)
+        node.join()
+        assert answer.content == b"".join(pieces)
+        asked_at.close()
+    finally:
+        other.stop()
+        thread.join()
+        one.close()
+
+
+def _answer(url: str, token: str, pieces: list[bytes]) -> None:
+    sent = {"authorization": f"Bearer {token}"}
+    with httpx2.Client(base_url=url, timeout=30, headers=sent) as http:
+        found: list[dict[str, Any]] = []
+        while not found:
+            found = http.get("/api/nodes/self/questions", headers={"prefer": "wait=5"}).json() or []
+        for number, piece in enumerate(pieces):
+            query = {"part": number, "last": number == len(pieces) - 1}
+            path = f"/api/nodes/self/answers/{found[0]['guid']}"
+            while not http.post(path, content=piece, params=query).json()["taken"]:
+                pass

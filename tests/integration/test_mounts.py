@@ -1,0 +1,204 @@
+"""A backup is mounted: its files are found, listed and fetched, and nothing is copied first."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import tarfile
+import uuid
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from haulback.client.client import Client
+from haulback.errors import Conflict, NotFound
+from haulback.shares.keeper import Keeper
+from tests.images import raw_machine
+from tests.programs import Site
+
+needs_fuse = pytest.mark.skipif(
+    os.geteuid() != 0 or not shutil.which("fusermount3"), reason="needs root and fuse3"
+)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    made = Site(tmp_path, lease=5.0)
+    made.open()
+    yield made
+    made.close()
+    keeper = Keeper(made.home / "shares")
+    for guid in keeper.all():
+        keeper.end(guid)
+
+
+def files_of(folder: Path) -> Path:
+    """What lies in the guest's file system."""
+    seed = folder / "seed"
+    (seed / "etc").mkdir(parents=True)
+    (seed / "etc" / "hostname").write_text("web\n")
+    (seed / "etc" / "link").symlink_to("hostname")
+    (seed / "data").mkdir()
+    for number in range(1500):
+        (seed / "data" / f"f{number:05}").write_text(str(number))
+    (seed / "big").write_bytes(random.Random(1).randbytes(9_000_000))
+    (seed / os.fsdecode(b"caf\xe9")).write_text("latin")
+    return seed
+
+
+def a_machine(site: Site, folder: Path) -> str:
+    """A machine with a partitioned disk that holds an ext4 file system; its guid."""
+    part, seed = folder / "part", files_of(folder)
+    subprocess.run(["truncate", "-s", "48M", str(part)], check=True)
+    subprocess.run(["mke2fs", "-q", "-t", "ext4", "-L", "root", "-d", seed, part], check=True)
+    machine = str(uuid.uuid4())
+    raw_machine(site.machines, "web", machine)
+    [image] = (site.machines / "web").glob("*.raw")
+    table = "label: dos\nstart=2048, type=83\n"
+    image.write_bytes(bytes(50 << 20))
+    subprocess.run(["sfdisk", "-q", image], input=table, text=True, check=True)
+    with image.open("r+b") as disk:
+        disk.seek(1 << 20)
+        disk.write(part.read_bytes())
+    return site.sync()["web"]
+
+
+def mounted(site: Site, backup: str, **more: Any) -> dict[str, Any]:
+    body = {"mode": {"name": "AUTO"}, "backup": backup, **more}
+    head = site.api.post("/tasks/restore-and-mount", body)
+    site.finished(head["guid"])
+    site.all_final()
+    steps = site.api.get("/tasks", {"workflow-execution": head["guid"]})
+    assert {step["state"]["name"] for step in steps} == {"FINISHED"}, (steps, site.log.read_text())
+    rows = site.api.get("/mounted-backups", {"backup": backup, "finished-mount": "false"})
+    return dict(rows[0])
+
+
+def share(site: Site) -> Keeper:
+    return Keeper(site.home / "shares")
+
+
+def test_a_backup_is_browsed_and_files_are_fetched(site: Site, tmp_path: Path):
+    backup = site.backed_up(a_machine(site, tmp_path))
+    known = site.api.get("/file-systems", {"backup": backup["guid"]})
+    assert [(one["volume"], one["type"], one["label"]) for one in known] == [
+        ("root1", "ext4", "root")
+    ]
+    mount = mounted(site, backup["guid"])
+    assert (mount["state"]["name"], mount["mode"]["name"]) == ("MOUNTED", "AUTO")
+    assert (mount["mountedFileSystemCount"], mount["mountedFileCount"]) == (1, 1)
+    assert site.api.get(f"/backups/{backup['guid']}")["level"]["name"] == "MOUNTED"
+    client = Client(site.api.url, site.api.token)
+    [system] = client.mounts.file_systems(mount["guid"])
+    rows = {row.name: row for row in client.mounts.listing(system.guid)}
+    assert {"etc", "data", "big", "lost+found", "caf\\xe9"} == set(rows)
+    assert (rows["etc"].fileType, rows["big"].size) == ("DIRECTORY", 9_000_000)
+    assert "OWNER_READ" in rows["big"].permissions
+    assert len(list(client.mounts.listing(system.guid, "/data"))) == 1500
+    [link, _] = sorted(client.mounts.listing(system.guid, "/etc"), key=lambda r: r.fileType)[::-1]
+    assert (link.name, link.fileType, link.target) == ("link", "SYMLINK", "hostname")
+    big = b"".join(client.mounts.download(system.guid, ["/big"]))
+    assert big == (tmp_path / "seed" / "big").read_bytes()
+    assert b"".join(client.mounts.download(system.guid, ["/caf\\xe9"])) == b"latin"
+    packed = b"".join(client.mounts.download(system.guid, ["/etc", "/data/f00001"]))
+    with tarfile.open(fileobj=BytesIO(packed)) as tar:
+        assert "etc/hostname" in {name.removeprefix("./") for name in tar.getnames()}
+    for wrong in ("/nowhere", "/etc/hostname/deeper"):
+        with pytest.raises(NotFound):
+            list(client.mounts.listing(system.guid, wrong))
+    with pytest.raises(NotFound):
+        b"".join(client.mounts.download(system.guid, ["/nowhere"]))
+    client.close()
+
+
+def test_what_was_unmounted_can_be_mounted_again_and_nothing_is_left(site: Site, tmp_path: Path):
+    backup = site.backed_up(a_machine(site, tmp_path))
+    mount = mounted(site, backup["guid"])
+    [system] = site.api.get("/mounted-file-systems/detailed", {"mounted-backup": mount["guid"]})
+    body = {"mountedBackup": {"guid": mount["guid"], "name": ""}}
+    site.finished(site.api.post("/tasks/unmount", body)["guid"])
+    assert not share(site).lives(mount["guid"])
+    assert not share(site).room(mount["guid"]).exists()
+    with pytest.raises(Conflict):
+        site.api.post(f"/mounted-file-systems/{system['guid']}/listing", {"path": "/"})
+    with pytest.raises(Conflict):
+        site.api.post("/tasks/unmount", body)
+    site.finished(site.api.post("/tasks/mount", body)["guid"])
+    rows = site.api.post(f"/mounted-file-systems/{system['guid']}/listing", {"path": "/etc"})
+    assert [row["name"] for row in rows] == ["hostname", "link"]
+
+
+def test_a_mounted_backup_is_not_removed_and_outlives_its_node(site: Site, tmp_path: Path):
+    machine = a_machine(site, tmp_path)
+    backup = site.backed_up(machine)
+    mount = mounted(site, backup["guid"])
+    [system] = site.api.get("/mounted-file-systems/detailed", {"mounted-backup": mount["guid"]})
+    site.node.end()
+    assert share(site).lives(mount["guid"])
+    os.kill(int((share(site).room(mount["guid"]) / "pid").read_text()), signal.SIGKILL)
+    site.wait_for(lambda: not share(site).lives(mount["guid"]))
+    site.node.start()
+    site.wait_for(lambda: share(site).lives(mount["guid"]))
+    rows = site.api.post(f"/mounted-file-systems/{system['guid']}/listing", {"path": "/etc"})
+    assert [row["name"] for row in rows] == ["hostname", "link"]
+    with pytest.raises(Conflict, match="is mounted"):
+        site.api.post("/tasks/delete", {"value": machine})
+
+
+def test_what_is_mounted_for_a_time_is_unmounted_after_it(site: Site, tmp_path: Path):
+    backup = site.backed_up(a_machine(site, tmp_path))
+    body = {"mode": {"name": "AUTO"}, "backup": backup["guid"], "unmountTime": 1}
+    site.finished(site.api.post("/tasks/restore-and-mount", body)["guid"])
+    site.wait_for(
+        lambda: [m["state"]["name"] for m in site.api.get("/mounted-backups")] == ["UNMOUNTED"]
+    )
+    assert share(site).all() == []
+
+
+@needs_fuse
+def test_its_files_are_seen_on_the_node_and_the_folder_goes_with_it(site: Site, tmp_path: Path):
+    backup = site.backed_up(a_machine(site, tmp_path))
+    place = site.roots / "seen" / "web"
+    mount = mounted(site, backup["guid"], mountedFileSystems=[{"mountPath": str(place)}])
+    [system] = site.api.get("/mounted-file-systems/detailed", {"mounted-backup": mount["guid"]})
+    assert system["mountPath"] == str(place / "root1")
+    seen = Path(system["mountPath"])
+    assert (seen / "big").read_bytes() == (tmp_path / "seed" / "big").read_bytes()
+    assert (seen / "etc" / "link").read_text() == "web\n"
+    assert len(list((seen / "data").iterdir())) == 1500
+    assert (seen / os.fsdecode(b"caf\xe9")).read_text() == "latin"
+    with pytest.raises(OSError, match="ead-only"):
+        (seen / "new").write_text("x")
+    os.kill(int((share(site).room(mount["guid"]) / "pid").read_text()), signal.SIGKILL)
+    site.wait_for(lambda: not share(site).lives(mount["guid"]))
+    site.wait_for(lambda: share(site).lives(mount["guid"]))
+    site.wait_for((seen / "etc" / "hostname").exists)
+    body = {"mountedBackup": {"guid": mount["guid"]}}
+    site.finished(site.api.post("/tasks/unmount", body)["guid"])
+    assert not place.exists()
+
+
+@needs_fuse
+def test_chosen_file_systems_are_seen_where_they_are_wanted_and_nowhere_else(
+    site: Site, tmp_path: Path
+):
+    backup = site.backed_up(a_machine(site, tmp_path))
+    [known] = site.api.get("/file-systems", {"backup": backup["guid"]})
+    place = site.roots / "root"
+    wanted = [{"fileSystem": {"guid": known["guid"]}, "mountPath": str(place), "selected": True}]
+    mounted(site, backup["guid"], mode={"name": "MANUAL"}, mountedFileSystems=wanted)
+    assert (place / "etc" / "hostname").read_text() == "web\n"
+    outside = [{"fileSystem": {"guid": known["guid"]}, "mountPath": "/etc/haulback-no"}]
+    body = {"mode": {"name": "MANUAL"}, "backup": backup["guid"], "mountedFileSystems": outside}
+    head = site.api.post("/tasks/restore-and-mount", body)
+    site.all_final()
+    steps = site.api.get("/tasks", {"workflow-execution": head["guid"]})
+    [failed] = [step for step in steps if step["state"]["name"] == "FAILED"]
+    assert "is not below" in failed["statusInfo"]
+    assert not Path("/etc/haulback-no").exists()
