@@ -159,3 +159,22 @@ def test_a_record_is_written_changed_and_removed_in_words(
     said("rm", name)
     assert name not in said("ls", "-o", "json")
     asked.close()
+
+
+@pytest.mark.parametrize("archive", [True, False])
+def test_what_is_fetched_is_called_a_tar_when_it_is_one(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, archive: bool
+):
+    monkeypatch.setenv("HAULBACK_SERVER", scene.client.url)
+    monkeypatch.setenv("HAULBACK_TOKEN", scene.served.person)
+    monkeypatch.chdir(tmp_path)
+    found = scene.served.file_system(scene.mount)
+    node = scene.served.answers(b"bytes")
+    asked = watch(monkeypatch)
+    more = ["/b"] if archive else []
+    monkeypatch.setattr("haulback.server.http.mounts._is_folder", lambda *_: archive)
+    given = ["mount", "get", found, "/etc", *more]
+    commands(given, exit_on_error=False, result_action="return_value")
+    node.join()
+    asked.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["etc.tar" if archive else "etc"]

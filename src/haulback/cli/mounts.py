@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 
 import msgspec
@@ -87,16 +88,19 @@ def get(file_system: str, *path: str, to: str = "", archive: bool = False) -> No
     """
     if not path:
         raise Malformed("name at least one path")
-    parts = connect().mounts.download(file_system, path, archive=archive or len(path) > 1)
+    headers: dict[str, str] = {}
+    parts = connect().mounts.download(file_system, path, archive=archive, told=headers.update)
+    first = next(parts, b"")
     if to == "-":
-        for part in parts:
+        for part in chain([first], parts):
             sys.stdout.buffer.write(part)
         return
     name = path[0].rstrip("/").rpartition("/")[2] or "files"
-    target = Path(to or (f"{name}.tar" if archive or len(path) > 1 else name))
+    is_tar = headers.get("content-type") == "application/x-tar"
+    target = Path(to or (f"{name}.tar" if is_tar else name))
     if target.exists():
         raise Conflict(f"{target} exists already; name another by --to")
-    _write(target, parts)
+    _write(target, chain([first], parts))
     print(target)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import httpx2
@@ -86,8 +86,13 @@ class Api:
             raise _error(answer)
         return _decode(answer.content)
 
-    def stream(self, path: str, body: Any) -> Iterator[bytes]:
-        """What a POST answers, piece by piece.  Raises before the first what the server says."""
+    def stream(
+        self, path: str, body: Any, told: Callable[[Mapping[str, str]], object] = len
+    ) -> Iterator[bytes]:
+        """What a POST answers, piece by piece; `told` hears the headers before the first.
+
+        Raises what the server says.
+        """
         sent = {**self._headers(0), "content-type": "application/json"}
         content = msgspec.json.encode(body)
         try:
@@ -95,6 +100,7 @@ class Api:
                 if answer.status_code >= 400:
                     answer.read()
                     raise _error(answer)
+                told(answer.headers)
                 yield from answer.iter_bytes()
         except httpx2.TransportError as error:
             raise Unavailable(f"{self.url} stopped answering: {error}") from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Unpack
 from urllib.parse import unquote
 
@@ -189,12 +189,20 @@ class Mounts(Readable[MountedBackup]):
                 return
 
     def download(
-        self, file_system: str, paths: Iterable[str], *, archive: bool = False
+        self,
+        file_system: str,
+        paths: Iterable[str],
+        *,
+        archive: bool = False,
+        told: Callable[[Mapping[str, str]], object] = len,
     ) -> Iterator[bytes]:
-        """A file as it is, or a tar of several, of a folder, or if `archive` is wanted."""
+        """A file as it is, or a tar of several, of a folder, or if `archive` is wanted.
+
+        `told` hears the headers, whose content-type says which it is.
+        """
         body = {"paths": list(paths), "archive": archive}
         path = f"/mounted-file-systems/{file_system}/download"
-        return self._calls.api.stream(path, body)
+        return self._calls.api.stream(path, body, told)
 
 
 class Restores(Readable[Job]):
