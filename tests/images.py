@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import time
+from functools import partial
 
 import pytest
 
@@ -65,21 +66,24 @@ def qemu_io(image, command):
 
 
 class Dying:
-    """A process that changes so many snapshots in images, then dies."""
+    """A process that changes images so many times by qemu-img, then dies."""
 
     class Died(BaseException):
         pass
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, last: int) -> None:
-        self.count, self.last, self.real = 0, last, qemu.change_inner
+        self.count, self.last = 0, last
         self._patch = monkeypatch
-        monkeypatch.setattr(qemu, "change_inner", self)
+        self._real = {name: getattr(qemu, name) for name in ("change_inner", "remove_bitmap")}
+        for name in self._real:
+            monkeypatch.setattr(qemu, name, partial(self._call, name))
 
-    def __call__(self, path, how, name) -> None:
+    def _call(self, name, *arguments) -> None:
         if self.count >= self.last:
             raise self.Died
         self.count += 1
-        self.real(path, how, name)
+        self._real[name](*arguments)
 
     def over(self) -> None:
-        self._patch.setattr(qemu, "change_inner", self.real)
+        for name, real in self._real.items():
+            self._patch.setattr(qemu, name, real)

@@ -312,13 +312,15 @@ def test_a_machine_that_was_made_unheard_keeps_its_images(
     assert not list(running.host.storage.rglob(UNFINISHED))
 
 
-@pytest.mark.parametrize("last", range(4))
+@pytest.mark.parametrize("last", range(6))
 def test_a_revert_that_dies_at_any_step_is_undone_and_the_machine_runs_again(
     running: RunningBench, monkeypatch: pytest.MonkeyPatch, last: int
 ):
     uuid = two_disks(running)
     inner = running.hypervisor.inner
     inner.take_snapshot(uuid, "good")
+    with inner.snapshot(uuid, "b1") as first:
+        base = first.checkpoint
     running.guest_writes(uuid, "vda", MIB, b"\x77" * 4096)
     dying = Dying(monkeypatch, last)
     with pytest.raises(Dying.Died):
@@ -328,8 +330,10 @@ def test_a_revert_that_dies_at_any_step_is_undone_and_the_machine_runs_again(
     inner.sweep(set())
     assert inner._host.domain(uuid).is_active
     assert [one.name for one in inner.machine(uuid).snapshots] == ["good"]
-    with inner.snapshot(uuid, "look") as snapshot:
-        assert read(snapshot.views()[0])[MIB : MIB + 4096] == b"\x77" * 4096
+    with inner.snapshot(uuid, "b2", base) as snapshot:
+        (view, _) = snapshot.views()
+        assert (view.changed, bool(view.reason)) == (None, True)
+        assert read(view)[MIB : MIB + 4096] == b"\x77" * 4096
 
 
 def test_a_guest_goes_on_while_a_snapshot_is_taken_and_one_by_hand_is_let_be(

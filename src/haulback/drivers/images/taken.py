@@ -84,17 +84,10 @@ def check(paths: Sequence[Path], name: str) -> None:
 
 
 def revert(paths: Sequence[Path], name: str, before: str) -> None:
-    """Put all images back, or none; what they were is the snapshot `before` afterwards.
-
-    Their bitmaps go first: QEMU would refuse, and what they recorded is not true any more.
-    """
+    """Put all images back, or none; what they were is the snapshot `before` afterwards."""
     take(paths, before)
     try:
-        for path in paths:
-            for bitmap in qemu.bitmaps(path):
-                qemu.remove_bitmap(path, bitmap.name)
-        for path in paths:
-            qemu.change_inner(path, "-a", name)
+        _apply(paths, name)
     except BaseException:
         undo(paths, before)
         raise
@@ -104,6 +97,14 @@ def undo(paths: Sequence[Path], before: str) -> None:
     """What `revert` began is as if it had not: where it took no snapshot, it changed nothing."""
     held = [path for path in paths if before in {one.name for one in qemu.inner(path)}]
     if len(held) == len(paths):
-        for path in paths:
-            qemu.change_inner(path, "-a", before)
+        _apply(paths, before)
     remove(paths, {before})
+
+
+def _apply(paths: Sequence[Path], name: str) -> None:
+    """The bitmaps go first: QEMU would refuse, and what they recorded is not true any more."""
+    for path in paths:
+        for bitmap in qemu.bitmaps(path):
+            qemu.remove_bitmap(path, bitmap.name)
+    for path in paths:
+        qemu.change_inner(path, "-a", name)

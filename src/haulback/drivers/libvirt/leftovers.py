@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import shutil
@@ -16,8 +17,9 @@ from haulback.drivers.images.taken import Reverting
 from haulback.drivers.libvirt import making
 from haulback.drivers.libvirt.edge import Domain, Host
 from haulback.drivers.libvirt.volumes import located, opened
-from haulback.errors import NotFound
+from haulback.errors import HaulbackError, NotFound
 
+log = logging.getLogger(__name__)
 _ATTEMPT = r"(?P<attempt>[A-Za-z0-9_-]{1,64})"
 _ROOM = re.compile(rf".+\.haulback-{_ATTEMPT}")
 WORKING = re.compile(rf"haulback-{_ATTEMPT}")
@@ -74,6 +76,15 @@ class Leftovers:
                 domain.start()
         note.unlink()
 
+    def _undone(self, note: Path) -> bool:
+        """One that cannot be undone now must not keep the rest from being swept."""
+        try:
+            self.undo(note)
+        except HaulbackError as error:
+            log.warning("%s stays: %s", note, error.message)
+            return False
+        return True
+
     def used(self) -> set[Path]:
         """All images that any machine refers to.  Raises what keeps it from being known."""
         texts = [text for one in self._host.domains() for text in (one.definition(), one.live())]
@@ -83,9 +94,8 @@ class Leftovers:
         """Remove or undo all that is left of attempts not in `alive`; the names."""
         ended = self._copies(alive) + self._jobs(alive)
         rooms = [self._work / one for one in _dead(self._work, WORKING, alive)]
-        back = [self._storage / one for one in _dead(self._storage, _BACK, alive)]
-        for note in back:
-            self.undo(note)
+        notes = [self._storage / one for one in _dead(self._storage, _BACK, alive)]
+        back = [note for note in notes if self._undone(note)]
         for name in _dead(self._storage, _GONE, alive):
             self.carry_out(self._storage / name)
         swept = rooms + self._halves(alive)
