@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import random
 import shutil
@@ -202,3 +203,37 @@ def test_chosen_file_systems_are_seen_where_they_are_wanted_and_nowhere_else(
     [failed] = [step for step in steps if step["state"]["name"] == "FAILED"]
     assert "is not below" in failed["statusInfo"]
     assert not Path("/etc/haulback-no").exists()
+
+
+@needs_fuse
+def test_a_share_that_cannot_begin_leaves_neither_folder_nor_process(site: Site, tmp_path: Path):
+    backup = site.backed_up(a_machine(site, tmp_path))
+    [known] = site.api.get("/file-systems", {"backup": backup["guid"]})
+    (site.roots / "full").mkdir()
+    (site.roots / "full" / "file").write_text("kept")
+    places = (site.roots / "a" / "b", site.roots / "full" / "file" / "deeper")
+    wanted = [{"fileSystem": {"guid": known["guid"]}, "mountPath": str(one)} for one in places]
+    body = {"mode": {"name": "MANUAL"}, "backup": backup["guid"], "mountedFileSystems": wanted}
+    head = site.api.post("/tasks/restore-and-mount", body)
+    site.all_final()
+    steps = site.api.get("/tasks", {"workflow-execution": head["guid"]})
+    assert "FAILED" in {step["state"]["name"] for step in steps}
+    assert [path.name for path in site.roots.iterdir()] == ["full"]
+    assert share(site).all() == []
+    [mount] = site.api.get("/mounted-backups")
+    assert mount["state"]["name"] == "FAILED"
+
+
+def test_a_room_that_somebody_else_made_is_neither_believed_nor_used(tmp_path: Path):
+    keeper = Keeper(tmp_path / "shares", rooms=tmp_path)
+    guid = str(uuid.uuid4())
+    room = keeper.room(guid)
+    room.mkdir()
+    if os.geteuid() == 0:
+        os.chown(room, 65534, 65534)
+        with open(room / "lock", "wb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            (room / "pid").write_text("1")
+            assert not keeper.lives(guid)
+            keeper.end(guid)
+    assert not keeper.all()

@@ -44,7 +44,7 @@ class Download(msgspec.Struct, tag="download"):
 
 
 class Look(msgspec.Struct, tag="look"):
-    """What a path names, followed to its end."""
+    """What a path names; a link at its end is one."""
 
     mount: str
     volume: str

@@ -62,6 +62,8 @@ class Desk:
                 with self._store.write() as sql:
                     if part := questions.pick_up(sql, guid, number):
                         return part
+            if self._bell.is_over:
+                raise Unavailable("the server stops; ask again")
             if not number and time.monotonic() > again + _ASK_AGAIN:
                 again = time.monotonic()
                 self._bell.ring_for([node])

@@ -7,7 +7,6 @@ the folder with it, when standard input ends.
 from __future__ import annotations
 
 import errno
-import os
 import stat
 import sys
 from collections.abc import Callable
@@ -133,7 +132,6 @@ def main(socket: str, disks: str, folder: str, volume: str = "") -> None:
             nosuid=True,
             nodev=True,
             noexec=True,
-            allow_other=os.geteuid() == 0,
             default_permissions=True,
             fsname="haulback",
         )

@@ -17,7 +17,7 @@ from threading import Lock
 import msgspec
 
 from haulback.drivers.nbd import Export, connect
-from haulback.errors import NotFound, Unavailable
+from haulback.errors import Conflict, NotFound, Unavailable
 from haulback.filesystems.browser import Browser
 from haulback.ids import is_guid
 from haulback.shares import visible
@@ -57,31 +57,44 @@ class Keeper:
         self.end(order.guid)
         visible.check(order.visible, self._roots)
         room = self.room(order.guid)
-        (self._folder / order.guid).touch()
-        room.mkdir(mode=0o711, exist_ok=True)
+        paths = {one.volume: one.path for one in order.visible}
+        planned = Shared(paths=paths, made=visible.to_make(order.visible))
+        self._write(order.guid, planned)
         try:
-            ready = self._start(order, room)
-            (self._folder / order.guid).write_bytes(msgspec.json.encode(ready))
+            room.mkdir(mode=0o711)  # nobody else's, who could tell us which process to end
+            ready = msgspec.structs.replace(planned, disks=self._start(order, room).disks)
+            self._write(order.guid, ready)
             return ready
+        except FileExistsError:
+            raise Conflict(f"{room} is there already and cannot be removed") from None
         except BaseException:
             self.end(order.guid)
             raise
 
     def _start(self, order: ShareOrder, room: Path) -> Shared:
-        done = subprocess.run(
-            [sys.executable, "-m", "haulback.shares.process", str(room)],
-            input=msgspec.json.encode(order),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-            cwd="/",
-            check=False,
-            timeout=_SECONDS,
-        )
+        try:
+            done = subprocess.run(
+                [sys.executable, "-m", "haulback.shares.process", str(room)],
+                input=msgspec.json.encode(order),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+                cwd="/",
+                check=False,
+                timeout=_SECONDS,
+            )
+        except subprocess.TimeoutExpired:
+            raise Unavailable(f"the share did not begin in {_SECONDS:.0f} s") from None
         ready = msgspec.json.decode(done.stdout or b'{"error":"its process died"}', type=Shared)
         if ready.error:
             raise Unavailable(f"the backup cannot be shared: {ready.error}")
         return ready
+
+    def _write(self, guid: str, shared: Shared) -> None:
+        """Whole or not at all; a power cut ends the process too, and then a folder may stay."""
+        half = self._folder / f".{guid}"
+        half.write_bytes(msgspec.json.encode(shared))
+        half.replace(self._folder / guid)
 
     def _shared(self, guid: str) -> Shared:
         """What a share offers; nothing when it is not known."""
@@ -92,8 +105,11 @@ class Keeper:
 
     def lives(self, guid: str) -> bool:
         """Whether its process serves."""
+        room = self.room(guid)
         try:
-            handle = os.open(self.room(guid) / LOCK, os.O_RDONLY)
+            if os.lstat(room).st_uid != os.geteuid():
+                return False  # somebody else put it there
+            handle = os.open(room / LOCK, os.O_RDONLY | os.O_NOFOLLOW)
         except FileNotFoundError:
             return False
         try:

@@ -29,7 +29,7 @@ class ShareOrder(msgspec.Struct, kw_only=True):
 class Shared(msgspec.Struct, omit_defaults=True):
     """What is offered: sizes of disks in bytes by name, folders by volume ("": of all).
 
-    `made` are folders that were created for it, the deepest first.  The answer on standard output:
+    `made` are folders that are created for it, the deepest first.  The answer on standard output:
     with an `error` there is no share.
     """
 

@@ -65,9 +65,8 @@ def _open(order: ShareOrder, room: Path, held: ExitStack) -> Shared:
     disks = {disk.name: LastingDisk(disk.map, readers) for disk in manifest.disks}
     (room / NBD).unlink(missing_ok=True)  # of one that died
     held.enter_context(NbdServer(room / NBD, disks))
-    made = show(room / NBD, disks, order.visible, held)
-    paths = {one.volume: one.path for one in order.visible}
-    return Shared({name: disk.size for name, disk in disks.items()}, paths, made)
+    show(room / NBD, disks, order.visible, held)
+    return Shared({name: disk.size for name, disk in disks.items()})
 
 
 def _say(ready: Shared) -> None:

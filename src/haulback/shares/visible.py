@@ -33,18 +33,26 @@ def check(wanted: Iterable[Visible], roots: Sequence[Path]) -> None:
             raise Conflict(f"mountPath: {path} exists and is not an empty folder")
 
 
-def show(
-    socket: Path, disks: Iterable[str], wanted: Iterable[Visible], held: ExitStack
-) -> list[str]:
-    """Show volumes until `held` is left or this process dies; which folders were made for it.
+def to_make(wanted: Iterable[Visible]) -> list[str]:
+    """Folders that are not there yet, the deepest first: written down before they are made."""
+    missing = set()
+    for one in wanted:
+        folder = Path(one.path)
+        while not folder.exists():
+            missing.add(str(folder))
+            folder = folder.parent
+    return sorted(missing, key=len, reverse=True)
+
+
+def show(socket: Path, disks: Iterable[str], wanted: Iterable[Visible], held: ExitStack) -> None:
+    """Show volumes until `held` is left or this process dies.
 
     Raises Unsupported without FUSE, Unavailable when a folder cannot be shown.
     """
-    made: list[Path] = []
     for one in wanted:
         if not ctypes.util.find_library("fuse3") or not shutil.which("umount"):
             raise Unsupported(f"{one.path} cannot be shown without FUSE: {_REMEDY}")
-        made += _make(Path(one.path))
+        Path(one.path).mkdir(mode=0o755, parents=True, exist_ok=True)
         names = msgspec.json.encode(list(disks)).decode()
         told = (str(socket), names, one.path, one.volume)
         child = subprocess.Popen(
@@ -55,18 +63,6 @@ def show(
         )
         held.callback(_end, child)
         _wait(child, one.path)
-    return sorted(map(str, made), key=len, reverse=True)
-
-
-def _make(folder: Path) -> list[Path]:
-    """Create a folder with its parents; those that were made."""
-    missing = []
-    while not folder.exists():
-        missing.append(folder)
-        folder = folder.parent
-    for path in reversed(missing):
-        path.mkdir(mode=0o755)
-    return missing
 
 
 def _wait(child: subprocess.Popen[bytes], folder: str) -> None:
