@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from haulback.ids import new_guid
-from haulback.inventory.records import Base, Disk
+from haulback.inventory.records import Base, Disk, Entity
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.ledger import SqlLedger
 from tests.contract.conftest import Served
@@ -69,10 +69,10 @@ def test_a_snapshot_is_removed_by_name_and_what_others_took_is_not(served: Serve
     assert served.order(task["guid"])["names"] == [held["uuid"]]
     with served.app.store.write() as sql:
         uuid = SqlCatalogue(sql).entity(entity).uuid
-        seen = {uuid: {held["uuid"]: 5, "by hand": 7, "haulback-left-over": 8}}
+        found = {uuid: {held["uuid"]: 5, "by hand": 7}}
         ledger = SqlLedger(sql, 10)
         for _ in range(2):
-            ledger.snapshots_seen(served.hypervisor["guid"], seen, since=0, ours="haulback-")
+            ledger.snapshots_seen(served.hypervisor["guid"], found, since=0)
     rows = served.call("GET", f"/api/snapshots?protected-entity={entity}").json()
     [theirs] = [row for row in rows if not row["managed"]]
     assert (theirs["uuid"], theirs["snapshotTime"], len(rows)) == ("by hand", 7, 2)
@@ -114,16 +114,94 @@ def test_what_an_inventory_no_longer_finds_is_no_longer_listed(served: Served):
         one = SqlCatalogue(sql).snapshot(held["guid"])
         ledger, where = SqlLedger(sql, 0), served.hypervisor["guid"]
         empty: dict[str, dict[str, int]] = {found.uuid: {}}
-        ledger.snapshots_seen(where, empty, since=one.created, ours="haulback-")
+        ledger.snapshots_seen(where, empty, since=one.created)
         assert SqlCatalogue(sql).snapshots_of(entity)  # it was taken while the look went on
-        ledger.snapshots_seen(where, empty, since=one.created + 1, ours="haulback-")
+        ledger.snapshots_seen(where, empty, since=one.created + 1)
         assert not SqlCatalogue(sql).snapshots_of(entity)
 
 
-def test_what_a_snapshot_is_called_is_needed_until_it_is_gone(served: Served):
+def abandoned(served: Served, *names: str) -> list[str]:
+    return list(served.as_node("POST", "/api/nodes/self/abandoned", list(names)).json())
+
+
+def seen(served: Served, entity: str, *names: str) -> dict[str, dict[str, Any]]:
+    """What is listed, by name, once an inventory has found these."""
+    with served.app.store.write() as sql:
+        uuid = SqlCatalogue(sql).entity(entity).uuid
+        found = {uuid: dict.fromkeys(names, 5)}
+        SqlLedger(sql, 10).snapshots_seen(served.hypervisor["guid"], found, since=0)
+    rows = served.call("GET", f"/api/snapshots?protected-entity={entity}").json()
+    return {row["uuid"]: row for row in rows}
+
+
+def ended(served: Served, path: str, body: dict[str, Any], state: str) -> str:
+    """The snapshot that the attempt of a task took which ended so."""
+    answer = served.call("POST", f"/api/tasks/{path}", body)
+    assert answer.status_code == 201, answer.text
+    task = answer.json()[0] if isinstance(answer.json(), list) else answer.json()
+    assert served.state(task["guid"], "RUNNING").status_code == 204
+    if state != "RUNNING":
+        assert served.state(task["guid"], state).status_code == 204
+    return f"haulback-{task['guid']}-1"
+
+
+def test_only_what_our_own_attempts_left_is_abandoned(served: Served):
     held = served.snapped()
-    both = [held["uuid"], f"haulback-{new_guid()}-1"]
-    assert served.as_node("POST", "/api/nodes/self/needed", both).json() == both[:1]
+    entity = held["protectedEntity"]["guid"]
+    failed = ended(served, "snapshot", {"protectedEntities": [entity]}, "FAILED")
+    other = f"haulback-{new_guid()}-1"  # of another server, or from before ours lost its records
+    assert abandoned(served, held["uuid"], failed, other, "by hand") == [failed]
+    running = ended(served, "snapshot", {"protectedEntities": [entity]}, "RUNNING")
+    assert abandoned(served, running) == []
+    rows = seen(served, entity, held["uuid"], failed, running, other, "by hand")
+    assert {name: row["managed"] for name, row in rows.items()} == {
+        held["uuid"]: True, other: False, "by hand": False,
+    }  # fmt: skip
+
+
+def test_what_a_machine_was_before_a_revert_that_failed_is_kept_and_can_be_gone_back_to(
+    served: Served,
+):
+    held = served.snapped()
+    entity = held["protectedEntity"]["guid"]
+    before = ended(served, "revert", {"snapshot": held["guid"]}, "FAILED")
+    assert abandoned(served, before) == []
+    rows = seen(served, entity, held["uuid"], before)
+    assert rows[before]["managed"]
+    answer = served.call("POST", "/api/tasks/revert", {"snapshot": rows[before]["guid"]})
+    assert answer.status_code == 201, answer.text
+
+
+def test_a_name_of_any_length_is_found_again(served: Served):
+    entity = machine(served)
+    for _ in range(2):
+        [row] = seen(served, entity, "x" * 390).values()
+        assert row["uuid"] == "x" * 200
+
+
+def test_a_hypervisor_with_snapshots_can_be_removed(served: Served):
+    where = served.call("POST", "/api/hypervisors", {"name": new_guid(), "path": "/x"}).json()
+    one = Entity(guid=new_guid(), uuid=new_guid(), name="m", hypervisor=where["guid"])
+    with served.app.store.write() as sql:
+        ledger = SqlLedger(sql, 1)
+        ledger.inventory(where["guid"], [one], complete_since=None)
+        ledger.snapshots_seen(where["guid"], {one.uuid: {"by hand": 5}}, since=0)
+    assert served.call("DELETE", f"/api/hypervisors/{where['guid']}").status_code == 204
+
+
+def test_who_deletes_a_machine_s_backups_removes_the_snapshots_that_we_took_only(served: Served):
+    held = served.snapped()
+    entity = held["protectedEntity"]["guid"]
+    seen(served, entity, held["uuid"], "by hand")
+    [task] = served.call("POST", "/api/tasks/delete", {"value": entity}).json()
+    assert served.order(task["guid"])["snapshots"] == [held["uuid"]]
+
+
+def test_a_machine_without_disks_has_no_snapshots(served: Served):
+    body = {"protectedEntities": [served.machines[served.new_machine()]]}
+    answer = served.call("POST", "/api/tasks/snapshot", body)
+    assert answer.status_code == 400
+    assert "no disk" in answer.json()["message"]
 
 
 @pytest.mark.parametrize(

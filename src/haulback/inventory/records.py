@@ -348,11 +348,11 @@ class Ledger(Protocol):
         """The platform no longer holds them."""
 
     def snapshots_seen(
-        self, hypervisor: str, machines: Mapping[str, Mapping[str, int]], *, since: int, ours: str
+        self, hypervisor: str, machines: Mapping[str, Mapping[str, int]], *, since: int
     ) -> None:
         """All that a look begun at `since` found on machines: by uuid, times (epoch ms) by name.
 
-        A name that begins with `ours` and is not known is a leftover and not recorded.
+        What an attempt of ours left is not recorded; it goes with the next clean-up.
         """
 
     def void_bases(self, entity: str) -> None:

@@ -9,7 +9,7 @@ from haulback.ids import guid_of
 from haulback.inventory.records import Backup, Catalogue, Destination, Entity, Hypervisor, Ledger
 from haulback.kinds import planning
 from haulback.kinds.backup_cleanup import Removed, remove
-from haulback.kinds.seam import PREFIX, Ask, Job, Kind, Results, Submission
+from haulback.kinds.seam import Ask, Job, Kind, Results, Submission
 from haulback.tasks.record import Plan, Refused, Task
 from haulback.tasks.states import State
 from haulback.wire import Named
@@ -25,12 +25,13 @@ class Request(msgspec.Struct):
 
 
 class Order(msgspec.Struct):
-    """What to remove where; without a destination only the platform's checkpoints."""
+    """What to remove where; without a destination only what lies on the platform."""
 
     uuid: str
     hypervisor: Hypervisor
     destination: Destination | None
     backups: list[str]
+    snapshots: list[str] = []
 
 
 def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
@@ -140,6 +141,7 @@ def prepare(task: Task, catalogue: Catalogue) -> Order:
         catalogue.hypervisor(entity.hypervisor),
         msgspec.structs.replace(to, may_delete=True) if to else None,
         catalogue.going(to.guid, entity.guid) if to else [],
+        [one.uuid for one in catalogue.snapshots_of(entity.guid) if one.managed],
     )
 
 
@@ -152,9 +154,8 @@ def run(job: Job) -> Results:
         try:
             machines = job.hypervisor(order.hypervisor)
             machines.drop_checkpoints(order.uuid, frozenset())
-            held = machines.machine(order.uuid).snapshots or ()
-            ours = {one.name for one in held if one.name.startswith(PREFIX)}
-            machines.remove_snapshots(order.uuid, ours)
+            if order.snapshots:
+                machines.remove_snapshots(order.uuid, set(order.snapshots))
         except NotFound:
             job.log("the machine is no longer on its hypervisor")
     return found

@@ -11,7 +11,7 @@ from haulback.ids import guid_of, new_guid
 from haulback.inventory import platforms
 from haulback.inventory.records import Catalogue, Disk, Entity, Hypervisor, Ledger
 from haulback.kinds import planning
-from haulback.kinds.seam import PREFIX, Amount, Ask, Job, Kind, Name, Results, Submission
+from haulback.kinds.seam import Amount, Ask, Job, Kind, Name, Results, Submission
 from haulback.tasks.record import Plan, Task
 from haulback.tasks.states import State
 from haulback.wire import Ref
@@ -180,7 +180,7 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
         for one in seen.machines
         if one.snapshots is not None
     }
-    ledger.snapshots_seen(hypervisor, held, since=task.started or 0, ours=PREFIX)
+    ledger.snapshots_seen(hypervisor, held, since=task.started or 0)
 
 
 def deliver(hypervisor: str, machines: list[Found], since: int | None, ledger: Ledger) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Collection, Mapping, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -118,6 +118,9 @@ class Job(Protocol):
 
     def volumes(self, guid: str) -> list[Volume]:
         """The file systems of what is shared."""
+
+    def abandoned(self, names: Collection[str]) -> Set[str]:
+        """Those snapshots that attempts of this server took which ended badly; nobody else's."""
 
     def space(self, record: records.Destination) -> dict[str, int]:
         """`totalSpace` and `freeSpace` of a destination in bytes, where it has such a thing."""

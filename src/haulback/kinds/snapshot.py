@@ -78,6 +78,8 @@ def refuse_unable(entity: Entity, hypervisor: Hypervisor, field: str) -> None:
     """Raises Malformed for a machine that can have no snapshots."""
     if not entity.present:
         raise Malformed(f"{field}: {entity.name} is no longer on its hypervisor", field=field)
+    if not entity.disks:
+        raise Malformed(f"{field}: {entity.name} has no disk that could keep one", field=field)
     able = PLATFORMS[hypervisor.driver].snapshots
     for disk in entity.disks:
         if disk.format not in able:

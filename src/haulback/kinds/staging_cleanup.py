@@ -83,10 +83,12 @@ def _drop(job: Job, record: Hypervisor, machines: Driver, machine: Machine) -> i
 
 
 def _drop_snapshots(job: Job, machines: Driver, machine: Machine) -> list[str]:
-    """Those that attempts took which ended without saying so."""
-    needed = job.needed()
+    """Those that attempts took which ended badly.
+
+    A snapshot may be somebody's only copy: one whose story is not known here is let be.
+    """
     ours = [one.name for one in machine.snapshots or () if one.name.startswith(PREFIX)]
-    unwanted = {name for name in ours if name not in needed}
+    unwanted = job.abandoned(ours) if ours else frozenset()
     return machines.remove_snapshots(machine.uuid, unwanted) if unwanted else []
 
 

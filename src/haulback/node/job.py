@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Set
+from collections.abc import Callable, Collection, Iterable, Iterator, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -139,6 +139,9 @@ class Work:
 
     def secret(self, record: records.Destination) -> Secret:
         return Secret("keyfile", self.ask(lambda: self._link.key(record.guid)))
+
+    def abandoned(self, names: Collection[str]) -> Set[str]:
+        return frozenset(self.ask(lambda: self._link.abandoned(list(names))))
 
     def share(self, wanted: Sharing) -> Shared:
         key = self.ask(lambda: self._link.key(wanted.destination.guid))

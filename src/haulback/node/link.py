@@ -148,6 +148,10 @@ class Link:
         """A sign of life, and the staging area's bytes."""
         self._api.put("/nodes/self/staging", {"totalSpace": total, "usedSpace": used})
 
+    def abandoned(self, names: list[str]) -> list[str]:
+        found: list[str] = self._api.post("/nodes/self/abandoned", names)
+        return found
+
     def close(self) -> None:
         self._api.close()
 

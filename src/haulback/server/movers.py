@@ -344,6 +344,13 @@ def needed(app: App, names: list[str]) -> list[str]:
         return [name for name in names if known.is_needed(name)]
 
 
+def abandoned(app: App, names: list[str]) -> list[str]:
+    """Those of these snapshots that attempts of ours took which ended badly."""
+    with app.store.read() as sql:
+        known = SqlCatalogue(sql)
+        return [name for name in names if known.is_abandoned(name)]
+
+
 def pins(app: App, destination: str) -> list[str]:
     """Attempts that must not lose what they found on a destination."""
     with app.store.read() as sql:

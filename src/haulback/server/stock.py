@@ -81,6 +81,8 @@ def remove_hypervisor(app: App, guid: str, who: Caller) -> None:
         for one in machines:
             if _has_backups(sql, one) or known.is_busy(one.guid):
                 raise Conflict(f"{one.name} has backups or tasks; delete those first")
+        on = sa.select(tables.entity.c.guid).where(tables.entity.c.hypervisor == guid)
+        sql.execute(sa.delete(tables.snapshot).where(tables.snapshot.c.entity.in_(on)))
         sql.execute(sa.delete(tables.entity).where(tables.entity.c.hypervisor == guid))
         sql.execute(sa.delete(tables.hypervisor).where(tables.hypervisor.c.guid == guid))
 

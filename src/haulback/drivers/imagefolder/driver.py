@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import re
 import shutil
@@ -33,6 +34,7 @@ from haulback.drivers.images.taken import Reverting
 from haulback.drivers.source import Source
 from haulback.errors import HaulbackError, Malformed, NotFound, Unavailable, Unsupported
 
+log = logging.getLogger(__name__)
 _ATTEMPT = re.compile(r"[A-Za-z0-9_-]{1,64}")
 # .haulback-ATTEMPT is being made; .old.NAME was NAME until replaced; .gone is being removed.
 _HIDDEN = re.compile(
@@ -143,18 +145,26 @@ class ImageFolder:
     def sweep(self, alive: Set[str]) -> list[str]:
         self.check()
         with self._alone():
-            swept = [path for path in self.root.iterdir() if self._is_leftover(path, alive)]
-            for path in swept:
-                if _BACK.fullmatch(path.name):
-                    self._undo_revert(path)
-                else:
-                    self._undo(path)
+            found = [path for path in self.root.iterdir() if self._is_leftover(path, alive)]
+            swept = [path for path in found if self._is_undone(path)]
             self._files.sync_folder(self.root)
         return sorted(path.name for path in swept)
 
     def _is_leftover(self, path: Path, alive: Set[str]) -> bool:
         hidden = _HIDDEN.fullmatch(path.name) or _BACK.fullmatch(path.name)
         return hidden is not None and hidden["attempt"] not in alive
+
+    def _is_undone(self, path: Path) -> bool:
+        """A revert that cannot be undone now must not keep the rest from being swept."""
+        if not _BACK.fullmatch(path.name):
+            self._undo(path)
+            return True
+        try:
+            self._undo_revert(path)
+        except HaulbackError as error:
+            log.warning("%s stays: %s", path, error.message)
+            return False
+        return True
 
     def _undo_revert(self, note: Path) -> None:
         wanted = msgspec.json.decode(read_regular(note, LARGEST), type=Reverting)

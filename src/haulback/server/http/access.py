@@ -112,6 +112,7 @@ TABLE: dict[str, frozenset[str]] = {
     "GET /nodes/self/keys/{guid}": NODES,
     "GET /nodes/self/pins/{guid}": NODES,
     "POST /nodes/self/needed": NODES,
+    "POST /nodes/self/abandoned": NODES,
     "GET /nodes/self/shares": NODES,
     "GET /nodes/self/shares/{guid}": NODES,
     "GET /nodes/self/questions": NODES,

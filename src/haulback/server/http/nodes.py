@@ -229,6 +229,14 @@ def answer(call: Call) -> Brought:
     return Brought(call.app.desk.bring(call.node.guid, call.guid, part))
 
 
+@room("POST", "/nodes/self/abandoned", "Which snapshots nobody wants.", request=list[str],
+      answer=str, many=True)  # fmt: skip
+def abandoned(call: Call) -> list[str]:
+    """Which of these snapshots were taken by attempts of ours that ended badly."""
+    names: list[str] = call.read(list[str])
+    return movers.abandoned(call.app, names)
+
+
 @room("PUT", "/nodes/self/staging", "A sign of life.", request=Space, status=204)
 def staging(call: Call) -> None:
     """A sign of life, and how full the staging area is."""

@@ -23,6 +23,7 @@ from haulback.inventory.records import (
 )
 from haulback.server.scope import EVERYTHING, Scope
 from haulback.server.store import mounts, plans, share_tables, tables
+from haulback.server.store.origins import Origin, origin
 from haulback.tasks.record import Task
 from haulback.wire import Named
 
@@ -232,22 +233,24 @@ class SqlCatalogue:
         return found
 
     def is_needed(self, name: str) -> bool:
-        """Whether an attempt runs or its export waits to be stored, or something builds on it.
+        """Whether an attempt runs or its export waits to be stored, or an increment builds on it.
 
-        `name` is an attempt's, or that of a checkpoint or snapshot that ends with it.
+        `name` is an attempt's, or a checkpoint's that ends with it, or a share's guid.
         """
         where = tables.base.c.checkpoint == name
-        kept = tables.snapshot.c.uuid == name
-        for query in (
-            sa.select(tables.base.c.entity).where(where),
-            sa.select(tables.snapshot.c.guid).where(kept),
-        ):
-            if self._sql.scalar(query.limit(1)):
-                return True
+        if self._sql.scalar(sa.select(tables.base.c.entity).where(where).limit(1)):
+            return True
         found = _ATTEMPT.search(name)
         if found is None:
             return mounts.is_wanted(self._sql, name)
         return self._attempt_lives(found["task"], int(found["number"]))
+
+    def is_abandoned(self, snapshot: str) -> bool:
+        """Whether an attempt of ours took it and ended badly, and no record names it."""
+        column = tables.snapshot.c.uuid
+        if self._sql.scalar(sa.select(column).where(column == snapshot).limit(1)):
+            return False
+        return origin(self._sql, snapshot) is Origin.ABANDONED
 
     def _attempt_lives(self, guid: str, number: int) -> bool:
         task = tables.task.c

@@ -13,8 +13,10 @@ from haulback.inventory.disks import volume_guid
 from haulback.inventory.records import Mount, Snapshot, Volume
 from haulback.server.store import share_tables, tables
 from haulback.server.store.catalogue import one, records, row_of
+from haulback.server.store.origins import Origin, origin
 from haulback.tasks.record import NewMount
 
+_NAME = 200  # letters that are kept of a platform's name
 Held = Mapping[str, int]  # times in epoch ms by the platform's name
 
 
@@ -35,34 +37,41 @@ class SnapshotLedger:
         gone = (table.c.entity == entity, table.c.uuid.in_(list(names)))
         self._sql.execute(sa.delete(table).where(*gone))
 
-    def snapshots_seen(
-        self, hypervisor: str, machines: Mapping[str, Held], *, since: int, ours: str
-    ) -> None:
+    def snapshots_seen(self, hypervisor: str, machines: Mapping[str, Held], *, since: int) -> None:
         if not machines:
             return
-        entity, table = tables.entity.c, tables.snapshot
+        entity = tables.entity.c
         here = sa.select(entity.guid, entity.uuid, entity.project)
-        found = self._sql.execute(here.where(entity.hypervisor == hypervisor))
-        entities = {row.uuid: row for row in found if row.uuid in machines}
+        found = self._sql.execute(here.where(entity.hypervisor == hypervisor)).all()
         known = self._known(hypervisor)
-        for uuid, row in entities.items():
-            held, before = machines[uuid], known.get(row.guid, {})
+        for row in found:
+            if row.uuid not in machines:
+                continue
+            held = {name[:_NAME]: time for name, time in machines[row.uuid].items()}
+            before = known.get(row.guid, {})
             gone = [n for n, kept in before.items() if n not in held and kept.created < since]
-            if gone:
-                self.snapshots_gone(row.guid, gone)
-            for name, time in held.items():
-                if name in before or name.startswith(ours):
-                    continue  # what we took and do not know is a leftover
-                theirs = Snapshot(
-                    guid=new_guid(),
-                    entity=row.guid,
-                    uuid=name[:200],
-                    created=self.now,
-                    snapshot_time=time,
-                    managed=False,
-                    project=row.project,
-                )
-                self._sql.execute(sa.insert(table).values(row_of(theirs, table)))
+            self.snapshots_gone(row.guid, gone)
+            for name in held.keys() - before.keys():
+                self._found(row.guid, row.project, name, held[name])
+
+    def _found(self, entity: str, project: str | None, name: str, time: int) -> None:
+        """A snapshot that no record names."""
+        whose = origin(self._sql, name)
+        if whose in (Origin.ABANDONED, Origin.UNDER_WAY):
+            return
+        ours = whose is Origin.BEFORE
+        self.snapshot_taken(
+            Snapshot(
+                guid=new_guid(),
+                entity=entity,
+                uuid=name,
+                created=self.now,
+                snapshot_time=time,
+                managed=ours,
+                description="before going back, which did not end well" if ours else None,
+                project=project,
+            )
+        )
 
     def _known(self, hypervisor: str) -> dict[str, dict[str, Snapshot]]:
         """What is known of a hypervisor's machines, by entity and name."""
