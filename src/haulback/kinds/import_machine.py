@@ -19,7 +19,14 @@ from haulback.inventory.records import (
 )
 from haulback.kinds import planning
 from haulback.kinds.parts import RestoredNetwork, TaskFile, cards_wanted, disks_of
-from haulback.kinds.restore import LocationRef, chosen, new_job, references
+from haulback.kinds.restore import (
+    LocationRef,
+    chosen,
+    job_begun,
+    job_ended,
+    new_job,
+    references,
+)
 from haulback.kinds.seam import Ask, Job, Kind, Results, Submission
 from haulback.tasks.record import Plan, Task
 from haulback.tasks.states import Allocation, State
@@ -293,14 +300,9 @@ class Imported(msgspec.Struct):
     disks: list[Disk] = []
 
 
-def start(task: Task, ledger: Ledger, catalogue: Catalogue) -> None:
-    ledger.restore_moved(task.ref("restoreJob") or "", "INPROGRESS", None, task)
-
-
 def settle(task: Task, state: State, ledger: Ledger) -> None:
     """A machine that came back is in the inventory at once."""
-    status = {State.FINISHED: "SUCCESS", State.CANCELLED: "CANCELLED"}.get(state, "FAILED")
-    ledger.restore_moved(task.ref("restoreJob") or "", status, task.status_info, task)
+    job_ended(task, state, ledger)
     if state is State.FINISHED and not task.params.get("skip"):
         ledger.verified(task.ref("backup") or "")  # every disk was read, each chunk checked
     if state is not State.FINISHED or "uuid" not in task.results:
@@ -323,7 +325,7 @@ KIND = Kind(
     order=Order,
     prepare=prepare,
     run=run,
-    start=start,
+    start=job_begun,
     settle=settle,
     submissions=(
         Submission(

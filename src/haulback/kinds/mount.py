@@ -14,7 +14,14 @@ from haulback.inventory.disks import volume_guid
 from haulback.inventory.records import Backup, Catalogue, Destination, Ledger, Mount, Volume
 from haulback.kinds import planning
 from haulback.kinds.parts import as_volume
-from haulback.kinds.restore import LocationRef, chosen, new_job, references
+from haulback.kinds.restore import (
+    LocationRef,
+    chosen,
+    job_begun,
+    job_ended,
+    new_job,
+    references,
+)
 from haulback.kinds.seam import Ask, Job, Kind, Name, Results, Sharing, Submission
 from haulback.shares.order import Visible
 from haulback.tasks.record import NewMount, Plan, Task
@@ -216,10 +223,6 @@ def plan_again(request: Again, catalogue: Catalogue, ask: Ask) -> Plan:
     return Plan([made])
 
 
-def start(task: Task, ledger: Ledger, catalogue: Catalogue) -> None:
-    ledger.restore_moved(task.ref("restoreJob") or "", "INPROGRESS", None, task)
-
-
 def prepare(task: Task, catalogue: Catalogue) -> Order:
     return order_of(catalogue.mount(task.ref("mountedBackup") or ""), catalogue)
 
@@ -269,8 +272,7 @@ def _path_of(found: Found, paths: Mapping[str, str]) -> str:
 
 def settle(task: Task, state: State, ledger: Ledger) -> None:
     """What is not shared in the end is not mounted; the node ends a share that nobody wants."""
-    status = {State.FINISHED: "SUCCESS", State.CANCELLED: "CANCELLED"}.get(state, "FAILED")
-    ledger.restore_moved(task.ref("restoreJob") or "", status, task.status_info, task)
+    job_ended(task, state, ledger)
     mount = task.ref("mountedBackup") or ""
     if state is not State.FINISHED:
         ledger.mount_moved(mount, "UNMOUNTED" if task.params.get("again") else "FAILED")
@@ -285,7 +287,7 @@ KIND = Kind(
     order=Order,
     prepare=prepare,
     run=run,
-    start=start,
+    start=job_begun,
     settle=settle,
     submissions=(
         Submission(

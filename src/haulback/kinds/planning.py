@@ -6,8 +6,10 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from haulback.errors import Malformed, NotFound
-from haulback.inventory.records import Catalogue, Destination, Hypervisor
+from haulback.inventory.records import Catalogue, Destination, Entity, Hypervisor
 from haulback.kinds.seam import Ask
 from haulback.tasks.queue import destination_slot, entity_slot, rank, source_slot
 from haulback.tasks.record import DEFAULT_PRIORITY, HOUR_MS, Task
@@ -69,6 +71,34 @@ def task(
     made.retry_count = made.tries = _within(request, "retryCount", RETRIES, 0)
     made.workflow = follows.workflow if follows else made.guid
     return made
+
+
+def on_machine(  # what tasks on a platform's machine have in common
+    kind: str,
+    lane: str,
+    entity: Entity,
+    hypervisor: Hypervisor,
+    catalogue: Catalogue,
+    ask: Ask,
+    request: Any = None,
+    *,
+    refs: Mapping[str, Named | None] = {},
+    params: dict[str, Any] | None = None,
+    follows: Task | None = None,
+) -> Task:
+    """A task that changes a machine where it lives, on the node that reaches it."""
+    return task(
+        kind,
+        lane,
+        msgspec.structs.replace(ask, project=entity.project or ask.project),
+        request,
+        refs={"protectedEntity": entity.named(), **refs, **platform(hypervisor, catalogue)},
+        params=params,
+        locked=None if follows else entity.guid,  # a follower takes over what it follows holds
+        source=hypervisor.guid,
+        pinned=hypervisor.node,
+        follows=follows,
+    )
 
 
 def pinned(*records: Hypervisor | Destination | None) -> str | None:

@@ -138,18 +138,24 @@ def prepare(task: Task, catalogue: Catalogue) -> Order:
     return Order(backup.guid, destination, path, skip, pointer)
 
 
-def start(task: Task, ledger: Ledger, catalogue: Catalogue) -> None:
+def job_begun(task: Task, ledger: Ledger, catalogue: Catalogue) -> None:
+    """A restore job goes on with this task."""
     ledger.restore_moved(task.ref("restoreJob") or "", "INPROGRESS", None, task)
+
+
+def job_ended(task: Task, state: State, ledger: Ledger) -> None:
+    """The last task of a restore job is over, and so is the job."""
+    status = {State.FINISHED: "SUCCESS", State.CANCELLED: "CANCELLED"}.get(state, "FAILED")
+    ledger.restore_moved(task.ref("restoreJob") or "", status, task.status_info, task)
 
 
 def settle(task: Task, state: State, ledger: Ledger) -> None:
     """A job that goes on with an IMPORT is not over yet."""
     only = task.params.get("restoreType") == "RESTORE"
-    status = {
-        State.FINISHED: "SUCCESS" if only else "INPROGRESS",
-        State.CANCELLED: "CANCELLED",
-    }.get(state, "FAILED")
-    ledger.restore_moved(task.ref("restoreJob") or "", status, task.status_info, task)
+    if state is State.FINISHED and not only:
+        ledger.restore_moved(task.ref("restoreJob") or "", "INPROGRESS", task.status_info, task)
+    else:
+        job_ended(task, state, ledger)
     if state is State.FINISHED and only and "path" in task.results:
         ledger.verified(task.ref("backup") or "")  # every disk was read, each chunk checked
 
@@ -190,7 +196,7 @@ KIND = Kind(
     order=Order,
     prepare=prepare,
     run=run,
-    start=start,
+    start=job_begun,
     settle=settle,
     submissions=(Submission("restore", Request, plan, many=False, summary="Create restore task."),),
 )

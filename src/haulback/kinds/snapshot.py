@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -56,13 +56,22 @@ def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
     for entity in catalogue.entities_of([ref.guid for ref in refs]):
         hypervisor = catalogue.hypervisor(entity.hypervisor)
         refuse_unable(entity, hypervisor, "protectedEntities")
-        taken = _task(entity, hypervisor, rule, request, catalogue, ask)
+        where = (entity, hypervisor, catalogue, ask)
+        params = _params(request, rule)
+        taken = planning.on_machine("SNAPSHOT", "snapshot", *where, request, params=params)
         whole.tasks.append(taken)
         if rule:
-            whole.tasks.append(
-                snapshot_cleanup.task(entity, hypervisor, catalogue, ask, follows=taken)
-            )
+            whole.tasks.append(snapshot_cleanup.task(*where, follows=taken))
     return whole
+
+
+def _params(request: Request, rule: Record | None) -> dict[str, Any]:
+    return {
+        "snapshot": new_guid(),
+        "rule": rule.guid if rule else None,
+        "policy": rule.parent if rule else None,
+        "description": request.description,
+    }
 
 
 def _rule(request: Request, catalogue: Catalogue) -> Record | None:
@@ -88,32 +97,6 @@ def refuse_unable(entity: Entity, hypervisor: Hypervisor, field: str) -> None:
                 f"snapshots; only {', '.join(able)} does",
                 field=field,
             )
-
-
-def _task(
-    entity: Entity,
-    hypervisor: Hypervisor,
-    rule: Record | None,
-    request: Request,
-    catalogue: Catalogue,
-    ask: Ask,
-) -> Task:
-    return planning.task(
-        "SNAPSHOT",
-        "snapshot",
-        msgspec.structs.replace(ask, project=entity.project or ask.project),
-        request,
-        refs={"protectedEntity": entity.named(), **planning.platform(hypervisor, catalogue)},
-        params={
-            "snapshot": new_guid(),
-            "rule": rule.guid if rule else None,
-            "policy": rule.parent if rule else None,
-            "description": request.description,
-        },
-        locked=entity.guid,
-        source=hypervisor.guid,
-        pinned=hypervisor.node,
-    )
 
 
 def prepare(task: Task, catalogue: Catalogue) -> Order:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import Any
+from functools import partial
 
 import msgspec
 
 from haulback.errors import Malformed, NotFound
 from haulback.inventory import retention
 from haulback.inventory.kept import SnapshotRule
-from haulback.inventory.records import Catalogue, Entity, Hypervisor, Ledger
+from haulback.inventory.records import Catalogue, Hypervisor, Ledger
 from haulback.kinds import planning
 from haulback.kinds.seam import Ask, Job, Kind, Mark, Results, Submission
 from haulback.tasks.record import Plan, Task
@@ -72,29 +72,8 @@ def _chosen(request: Request, catalogue: Catalogue) -> dict[str, list[str]]:
     return found
 
 
-def task(  # the parts of a task
-    entity: Entity,
-    hypervisor: Hypervisor,
-    catalogue: Catalogue,
-    ask: Ask,
-    request: Request | None = None,
-    *,
-    params: dict[str, Any] | None = None,
-    follows: Task | None = None,
-) -> Task:
-    """The task that cleans up after one machine."""
-    return planning.task(
-        "SNAPSHOT_CLEANUP",
-        "snapshot",
-        msgspec.structs.replace(ask, project=entity.project or ask.project),
-        request,
-        refs={"protectedEntity": entity.named(), **planning.platform(hypervisor, catalogue)},
-        params=params,
-        locked=None if follows else entity.guid,  # a follower takes over what it follows holds
-        source=hypervisor.guid,
-        pinned=hypervisor.node,
-        follows=follows,
-    )
+# The task that cleans up after one machine.
+task = partial(planning.on_machine, "SNAPSHOT_CLEANUP", "snapshot")
 
 
 def prepare(task: Task, catalogue: Catalogue) -> Order:

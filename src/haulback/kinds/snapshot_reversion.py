@@ -54,26 +54,18 @@ def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
     entity = catalogue.entity(found.entity)
     hypervisor = catalogue.hypervisor(entity.hypervisor)
     refuse_unable(entity, hypervisor, "snapshot")
-    refs = {
-        "protectedEntity": entity.named(),
-        "protectedEntitySnapshot": Named(found.guid, found.uuid),
-        **planning.platform(hypervisor, catalogue),
-    }
-    return Plan(
-        [
-            planning.task(
-                "SNAPSHOT_REVERSION",
-                "snapshot",
-                msgspec.structs.replace(ask, project=entity.project or ask.project),
-                request,
-                refs=refs,
-                params={"before": new_guid()},
-                locked=entity.guid,
-                source=hypervisor.guid,
-                pinned=hypervisor.node,
-            )
-        ]
+    made = planning.on_machine(
+        "SNAPSHOT_REVERSION",
+        "snapshot",
+        entity,
+        hypervisor,
+        catalogue,
+        ask,
+        request,
+        refs={"protectedEntitySnapshot": Named(found.guid, found.uuid)},
+        params={"before": new_guid()},
     )
+    return Plan([made])
 
 
 def prepare(task: Task, catalogue: Catalogue) -> Order:

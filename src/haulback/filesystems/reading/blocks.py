@@ -90,15 +90,8 @@ class Part(NamedTuple):
     length: int
 
 
-class Span:
-    """Parts, one after the other."""
-
-    def __init__(self, parts: Sequence[Part]) -> None:
-        self._parts, self._starts, self.size = parts, [0], 0
-        for part in parts:
-            within(part.blocks, part.offset, part.length)
-            self.size += part.length
-            self._starts.append(self.size)
+class _Parted:
+    """Blocks that are put together of parts of others."""
 
     def read(self, offset: int, count: int) -> bytes:
         return b"".join(
@@ -110,6 +103,21 @@ class Span:
             yield from part.blocks.places(part.offset, part.length)
 
     def _cut(self, offset: int, count: int) -> Iterator[Part]:
+        """The parts that lie there, in order."""
+        raise NotImplementedError
+
+
+class Span(_Parted):
+    """Parts, one after the other."""
+
+    def __init__(self, parts: Sequence[Part]) -> None:
+        self._parts, self._starts, self.size = parts, [0], 0
+        for part in parts:
+            within(part.blocks, part.offset, part.length)
+            self.size += part.length
+            self._starts.append(self.size)
+
+    def _cut(self, offset: int, count: int) -> Iterator[Part]:
         within(self, offset, count)
         number = bisect_right(self._starts, offset) - 1
         while count:
@@ -119,7 +127,7 @@ class Span:
             number, offset, count = number + 1, offset + length, count - length
 
 
-class Stripes:
+class Stripes(_Parted):
     """Equal columns, `stripe` bytes from each in turn."""
 
     def __init__(self, columns: Sequence[Part], stripe: int) -> None:
@@ -129,15 +137,6 @@ class Stripes:
             raise ValueError("stripes of different sizes")
         self._columns, self._stripe = columns, stripe
         self.size = len(columns) * columns[0].length
-
-    def read(self, offset: int, count: int) -> bytes:
-        return b"".join(
-            part.blocks.read(part.offset, part.length) for part in self._cut(offset, count)
-        )
-
-    def places(self, offset: int, count: int) -> Iterator[Place]:
-        for part in self._cut(offset, count):
-            yield from part.blocks.places(part.offset, part.length)
 
     def _cut(self, offset: int, count: int) -> Iterator[Part]:
         within(self, offset, count)
