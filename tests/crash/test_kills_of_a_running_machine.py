@@ -1,4 +1,6 @@
-"""Killing node, server, QEMU and libvirtd while a running machine is backed up, proved, restored.
+"""Killing node, server, QEMU, libvirtd and shares while a running machine is worked on.
+
+It is backed up, proved, restored, mounted, put under snapshots and back to them.
 
 HAULBACK_KILLS_RUNNING says how often (8), HAULBACK_SEED with which seed (a fresh one, in the
 output).
@@ -14,6 +16,7 @@ import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +30,7 @@ from haulback.repository.keys import Secret
 from haulback.repository.repository import Repository
 from haulback.repository.restore import restore_disk
 from haulback.server.serve import key_of
+from haulback.shares.keeper import Keeper
 from haulback.testing.libvirt_lab import LibvirtLab, lab
 from tests.hosts import libvirt_qemu, needs_libvirt
 from tests.images import qemu_img
@@ -54,6 +58,9 @@ def site(tmp_path: Path, host: LibvirtLab) -> Iterator[Site]:
     made.open()
     yield made
     made.close()
+    keeper = Keeper(made.home / "shares")
+    for guid in keeper.all():
+        keeper.end(guid)
 
 
 def test_whatever_is_killed_a_running_machine_loses_nothing(
@@ -83,6 +90,8 @@ class Story:
     def __init__(self, site: Site, host: LibvirtLab, chance: random.Random) -> None:
         self.site, self.host, self.chance = site, host, chance
         self.content, self.expected = bytearray(SIZE), dict[str, str]()
+        self.held: dict[str, bytes] = {}  # what snapshots must contain, by their names
+        self.shares = Keeper(site.home / "shares")
         image = host.storage / "db.qcow2"
         qemu_img("create", "-q", "-f", "qcow2", image, str(SIZE))
         host.connection.defineXML(XML.format(uuid=UUID, image=image)).create()
@@ -90,7 +99,11 @@ class Story:
         site.hypervisor = site.api.post("/hypervisors", body)
         site.finished(site.hypervisor["task"]["guid"])
         self.machine = site.sync()["db"]
-        self.hypervisor = LibvirtHost(host.uri, host.storage)
+
+    @property
+    def hypervisor(self) -> LibvirtHost:
+        """Connected anew: the one before may have been killed."""
+        return LibvirtHost(self.host.uri, self.host.storage)
 
     def domain(self) -> Any:
         return self.host.connection.lookupByUUIDString(UUID)
@@ -111,34 +124,90 @@ class Story:
         """Change, submit, kill somewhere in the middle, restart, wait, check."""
         for count in (4096, 262_144):
             self.write(count)
+        if self.held and self.chance.random() < 0.3:
+            self.revert()
+            return
         kind = "FULL" if self.chance.random() < 0.2 else "INCREMENTAL"
         export = self.site.export(self.machine, kind)
         digest = hashlib.sha256(self.content).hexdigest()
         self.expected[export["backup"]["guid"]] = digest
         self.something_else()
-        time.sleep(self.chance.random() * 1.5)  # the moment is what is being tested
-        self.kill(self.chance.choice(("node", "server", "qemu", "libvirtd")))
-        self.site.all_final()
-        self.site.wait_for(self.nothing_left)
+        self.kill_soon("node", "server", "qemu", "libvirtd", *(["share"] if self.mounted() else []))
+        for row in self.site.api.get("/snapshots"):
+            self.held.setdefault(row["uuid"], bytes(self.content))
         for backup in self.backups()[:1]:
             self.check(str(backup["guid"]))
 
+    def kill_soon(self, *victims: str) -> None:
+        time.sleep(self.chance.random() * 1.5)  # the moment is what is being tested
+        self.kill(self.chance.choice(victims))
+        self.site.all_final()
+        self.site.wait_for(self.nothing_left)
+
     def something_else(self) -> None:
+        """Work beside the export, on what is there already."""
         done = [b["guid"] for b in self.backups()]
-        if not done or self.chance.random() < 0.5:
-            return
-        guid = self.chance.choice(done)
-        if self.chance.random() < 0.5:
-            body = {"backup": guid, "text": "never", "timeout": 1000}
-            self.site.api.post("/tasks/prove", body)
-            return
+        others = (self.snapshot, self.prove, self.bring_back, self.mount)
+        if done and self.chance.random() < 0.7:
+            self.chance.choice(others)(str(self.chance.choice(done)))
+
+    def snapshot(self, _: str) -> None:
+        self.site.api.post("/tasks/snapshot", {"protectedEntities": [self.machine]})
+
+    def prove(self, backup: str) -> None:
+        body = {"backup": backup, "text": "never", "timeout": 1000}
+        self.site.api.post("/tasks/prove", body)
+
+    def bring_back(self, backup: str) -> None:
         hypervisor = {"guid": self.site.hypervisor["guid"]}
-        body = {"backup": guid, "hypervisor": hypervisor, "restoredPeName": "back"}
+        body = {"backup": backup, "hypervisor": hypervisor, "restoredPeName": "back"}
         self.site.api.post("/tasks/restore-and-import", body)
+
+    def mount(self, backup: str) -> None:
+        """Mount one, or unmount what is mounted."""
+        if mounted := self.mounted():
+            self.site.api.post("/tasks/unmount", {"mountedBackup": mounted[0]})
+        else:
+            self.site.api.post("/tasks/restore-and-mount", {"mode": "AUTO", "backup": backup})
+
+    def mounted(self) -> list[str]:
+        rows = self.site.api.get("/mounted-backups", {"finished-mount": "false"})
+        return [row["guid"] for row in rows if row["state"]["name"] == "MOUNTED"]
+
+    def revert(self) -> None:
+        """Go back to a snapshot: it is what it was then, or what it is now, and it runs."""
+        row = self.chance.choice(
+            self.site.api.get("/snapshots", {"protected-entity": self.machine})
+        )
+        head = self.site.api.post("/tasks/revert", {"snapshot": {"guid": row["guid"]}})
+        now = bytes(self.content)
+        self.kill_soon("node", "server", "libvirtd")
+        self.site.wait_for(lambda: bool(self.domain().isActive()))
+        self.held = {name: data for name, data in self.held.items() if name in self.names()}
+        for name in self.names() - self.held.keys():
+            self.held[name] = now  # what it was before
+        done = self.site.final(head["guid"])["state"]["name"] == "FINISHED"
+        self.content[:] = self.held[row["uuid"]] if done else now
+        with self.hypervisor.snapshot(UUID, "look") as snapshot:
+            [view] = snapshot.views()
+            data = bytearray(view.disk.size)
+            view.source.read_into(0, memoryview(data))
+        self.hypervisor.drop_checkpoints(UUID, set())
+        assert data == self.content, f"the revert {'was done' if done else 'failed'}"
+
+    def names(self) -> set[str]:
+        """The snapshots that are known."""
+        return {row["uuid"] for row in self.site.api.get("/snapshots")}
 
     def kill(self, victim: str) -> None:
         print(victim)
-        if victim == "node":
+        if victim == "share":
+            for guid in self.mounted():
+                # Somebody may be unmounting it: then there is nothing to kill any more.
+                with suppress(FileNotFoundError, ProcessLookupError):
+                    pid = (self.shares.room(guid) / "pid").read_text()
+                    os.kill(int(pid), signal.SIGKILL)
+        elif victim == "node":
             self.site.node.end()
             self.site.node.start()
         elif victim == "server":
@@ -157,7 +226,7 @@ class Story:
         return [dict(one) for one in self.site.api.get("/backups", {"status": "SUCCESS"})]
 
     def nothing_left(self) -> bool:
-        """No job, machine, room, folder or checkpoint that no one needs."""
+        """No job, machine, room, folder, checkpoint, snapshot or share that no one needs."""
         found = [domain.name() for domain in self.host.connection.listAllDomains()]
         found = [name for name in found if name.startswith("haulback-")]
         found += ["a backup job"] if Host(self.host.uri).domain(UUID).backup() else []
@@ -170,6 +239,11 @@ class Story:
         used = {Path(v).parent for v in self._images()}
         rooms = self.host.storage.glob("*.haulback-*")
         found += [str(room) for room in rooms if room not in used]
+        held = {one.name for one in self.hypervisor.machine(UUID).snapshots or ()}
+        found += sorted(held - self.names())
+        shared, wanted = set(self.shares.all()), set(self.mounted())
+        found += [f"the share {one}" for one in shared ^ wanted]
+        found += [f"a dead share {one}" for one in wanted if not self.shares.lives(one)]
         marks = [c.getName() for c in self.domain().listAllCheckpoints()]
         found += marks[1:]
         if found:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import msgspec
 
 from haulback.drivers.hypervisor import Hypervisor as Driver
 from haulback.drivers.hypervisor import Machine
-from haulback.errors import HaulbackError
+from haulback.errors import HaulbackError, NotFound
 from haulback.inventory.records import Catalogue, Destination, Hypervisor
 from haulback.kinds import planning
 from haulback.kinds.seam import PREFIX, Ask, Job, Kind, Results
@@ -68,6 +70,18 @@ def _sweep(job: Job, record: Hypervisor) -> int:
         job.confirm()
         removed += _drop(job, record, machines, machine)
     return removed
+
+
+def sweep_after(job: Job, record: Hypervisor) -> None:
+    """Remove what an attempt may have left on a platform, of the one machine it was about.
+
+    Raises Unavailable when the platform does not answer.
+    """
+    machines = job.hypervisor(record)
+    machines.sweep(job.needed())
+    if uuid := getattr(job.order, "uuid", ""):
+        with suppress(NotFound):
+            _drop(job, record, machines, machines.machine(uuid))
 
 
 def _drop(job: Job, record: Hypervisor, machines: Driver, machine: Machine) -> int:

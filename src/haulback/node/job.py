@@ -86,6 +86,7 @@ class Work:
         self.total = self.done = 0
         self._started = time.monotonic()
         self.cancelled = self.is_done = False
+        self.platforms: dict[str, records.Hypervisor] = {}  # what it has worked on
         self._over = Event()
         self.lines: deque[str] = deque(maxlen=_LOG_AHEAD)
         self._link, self._home, self._locks = link, home, locks
@@ -111,7 +112,9 @@ class Work:
         return self._link.now_ms()
 
     def hypervisor(self, record: records.Hypervisor) -> Hypervisor:
-        return _HYPERVISORS[_known(record, _HYPERVISORS)](record)
+        made = _HYPERVISORS[_known(record, _HYPERVISORS)](record)
+        self.platforms[record.guid] = record
+        return made
 
     def destination(self, record: records.Destination) -> Destination:
         made = open_destination(record.driver, record.config, self.attempt)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import time
+from collections.abc import Callable
+from functools import partial
 from threading import Event, Lock, Thread
 
 import msgspec
@@ -15,6 +18,7 @@ from haulback.errors import (
     Unavailable,
 )
 from haulback.kinds.seam import Kind, Kinds, Results
+from haulback.kinds.staging_cleanup import sweep_after
 from haulback.node.desk import Desk
 from haulback.node.home import Home
 from haulback.node.job import Locks, Work, patiently, printable
@@ -23,7 +27,8 @@ from haulback.node.reporter import Reporter
 from haulback.node.shares import Sharer
 
 log = logging.getLogger(__name__)
-_AGAIN = 1.0  # seconds before a silent server is asked again
+_AGAIN = 1.0  # seconds before a silent server, or platform, is asked again
+_TIDYING = 30.0  # seconds
 
 
 class Runner:
@@ -186,9 +191,29 @@ class Runner:
             log.warning("task %s failed", work.guid, exc_info=error)
             self._say_why(work, error)
             self._give_up(work, "FAILED", reason(error))
+            if isinstance(error, Unavailable):
+                self._sweep(work)
         else:
             self._write_down(work, results)
             self._finish(work, kind, results)
+
+    def _sweep(self, work: Work) -> None:
+        """A platform that fell silent kept the work from cleaning up; it may be back soon."""
+        for record in list(work.platforms.values()):
+            self._patiently_tidy(work, partial(sweep_after, work, record))
+
+    def _patiently_tidy(self, work: Work, call: Callable[[], object]) -> None:
+        """What stays all the same is found within the hour."""
+        end = time.monotonic() + _TIDYING
+        while True:
+            try:
+                call()
+            except HaulbackError as error:
+                again = isinstance(error, Unavailable) and time.monotonic() < end
+                if again and not self._stop.wait(_AGAIN):
+                    continue
+                log.warning("task %s: tidying up: %s", work.guid, error.message)
+            return
 
     def _write_down(self, work: Work, results: Results) -> None:
         """The work is done: without a journal it only has to be told before this process ends."""
@@ -237,10 +262,7 @@ class Runner:
     def _tidy(self, work: Work, kind: Kind) -> None:
         if not kind.stages:
             self._home.discard(work.attempt)
-        try:
-            kind.tidy(work)
-        except HaulbackError as error:
-            log.warning("task %s: tidying up: %s", work.guid, error.message)
+        self._patiently_tidy(work, partial(kind.tidy, work))
 
     def _say(self, work: Work) -> None:
         """The last lines of the log, as far as the server hears them."""

@@ -53,6 +53,7 @@ class App:
     door: Door = field(default_factory=Door)
     lease_ms: int = LEASE_MS
     limits: Mapping[str, int] = field(default_factory=dict)
+    tidy_at: int = 0  # when nodes are next asked to look for leftovers, epoch ms
     desk: Desk = field(init=False)
     ways: list[Submission] = field(default_factory=lambda: list(WAYS))
 

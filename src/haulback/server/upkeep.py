@@ -12,9 +12,9 @@ from haulback.errors import HaulbackError
 from haulback.kinds import unmount
 from haulback.kinds.seam import Ask
 from haulback.server.app import App
-from haulback.server.store import life, mounts, queue, tasks, trail
+from haulback.server.store import life, mounts, nodes, queue, tasks, trail
 from haulback.server.store.catalogue import SqlCatalogue
-from haulback.tasks.record import Task
+from haulback.tasks.record import HOUR_MS, Task
 from haulback.tasks.states import State
 
 _JUMP_MS = 1_000
@@ -42,6 +42,7 @@ def tick(app: App) -> None:
         tasks.archive(sql, now, now - LISTED_MS)
         tasks.forget(sql, now - KEEP_MS)
         trail.forget(sql, app.clock.now_ms())
+    _tidy_hourly(app)
     if mounts_due := _unmount(app):
         log.info("%d mounted backups had their time", mounts_due)
     if opened or lost or mounts_due:
@@ -90,6 +91,20 @@ def _end_stubborn(app: App) -> None:
             with _alone(app, sql, task):
                 moves.end(task, State.CANCELLED, why)
                 app.tidy_after(sql, task)
+
+
+def _tidy_hourly(app: App) -> None:
+    """What a platform that was away kept from being swept is found within the hour."""
+    now = app.clock.now_ms()
+    if now < app.tidy_at:
+        return
+    begun, app.tidy_at = app.tidy_at, now + HOUR_MS
+    if not begun:
+        return  # a node tidies up when its session begins
+    with app.store.write() as sql:
+        for node in nodes.nodes(sql):
+            if node.seen is not None and now - node.seen < HOUR_MS:
+                app.tidy_node(sql, node.guid)
 
 
 def _unmount(app: App) -> int:

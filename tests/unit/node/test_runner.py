@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from haulback.errors import (
     Unavailable,
 )
 from haulback.ids import new_guid
+from haulback.inventory.records import Hypervisor
 from haulback.kinds.seam import Kind
 from haulback.node import job as jobs
 from haulback.node import runner as runners
@@ -28,6 +29,7 @@ from haulback.node.home import Home, Identity, write_identity
 from haulback.node.job import Work
 from haulback.node.link import Offer
 from haulback.node.runner import Runner
+from haulback.testing.memory_hypervisor import MemoryHypervisor
 
 
 class Order(msgspec.Struct):
@@ -94,6 +96,13 @@ class Server:
         return False
 
     def needed(self, names: list[str]) -> list[str]:
+        return []
+
+    def shares(self) -> list[str]:
+        return []
+
+    def questions(self) -> list[Any]:
+        self.news.wait(0.05)
         return []
 
     def progress(self, attempt: str, percent: float) -> None:
@@ -274,3 +283,36 @@ def test_a_node_whose_session_is_over_says_so(home: Home):
     runner = Runner(server, home, {})  # type: ignore[arg-type]
     with pytest.raises(Fenced, match="another process"):
         runner.run()
+
+
+class Silent(MemoryHypervisor):
+    """A platform that is away for so many sweeps."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__()
+        self.times, self.swept = times, threading.Event()
+
+    def sweep(self, alive: Set[str]) -> list[str]:
+        if self.times:
+            self.times -= 1
+            raise Unavailable("away")
+        self.swept.set()
+        return super().sweep(alive)
+
+
+def test_a_platform_that_fell_silent_is_swept_once_it_is_back(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+):
+    platform = Silent(3)
+    monkeypatch.setitem(jobs._HYPERVISORS, "image-folder", lambda _: platform)
+    record = Hypervisor(guid=new_guid(), name="hv", driver="image-folder", config={})
+
+    def run(work: Work) -> dict[str, Any]:
+        work.hypervisor(record)
+        raise Unavailable("away")
+
+    server = Server()
+    runner = runs(server, home, run)
+    assert platform.swept.wait(20)
+    ends(runner)
+    assert server.told == ["FAILED"]

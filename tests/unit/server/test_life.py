@@ -4,11 +4,12 @@ import contextlib
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import sqlalchemy as sa
 
 from haulback.errors import Conflict, Fenced, Forbidden, HaulbackError, Malformed, NotFound
 from haulback.server import movers, people, upkeep
 from haulback.server.movers import Done
-from haulback.server.store import catalogue, tables
+from haulback.server.store import catalogue, nodes, tables
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.ledger import SqlLedger
 from haulback.server.store.reports import Filter
@@ -542,3 +543,26 @@ def test_a_task_that_ended_leaves_the_lists_after_a_while(house: House):
     upkeep.tick(house.app)
     house.refuses(NotFound, people.look, house.app, export.guid)
     assert people.log(house.app, export.guid) == []
+
+
+def test_a_node_that_lives_looks_for_leftovers_every_hour_and_one_that_is_silent_does_not(
+    house: House,
+):
+    node = house.node()
+    upkeep.tick(house.app)
+
+    def made() -> int:
+        with house.app.store.read() as sql:
+            query = sa.select(sa.func.count()).where(tables.task.c.type == "STAGING_CLEANUP")
+            return int(sql.scalar(query) or 0)
+
+    before = made()
+    for minutes, more in ((30, 0), (31, 1)):
+        house.clock.now += minutes * 60_000
+        with house.app.store.write() as sql:
+            nodes.seen(sql, node.guid, house.clock.now, 0, 0)
+        upkeep.tick(house.app)
+        assert made() - before == more
+    house.clock.now += 2 * 3_600_000
+    upkeep.tick(house.app)
+    assert made() - before == 1

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterator, Mapping, Set
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property
@@ -36,6 +38,8 @@ from haulback.errors import (
 )
 from haulback.ids import new_guid
 
+log = logging.getLogger(__name__)
+_PATIENCE, _AGAIN = 60.0, 0.5  # seconds
 WORK = Path("/var/tmp")  # where QEMU may write beside its images
 _ATTEMPT = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _UNSAFE = re.compile(r"[^\w.()+-]")
@@ -172,7 +176,23 @@ class LibvirtHost:
     def revert(self, uuid: str, name: str, before: str, attempt: str) -> None:
         domain = self._host.domain(uuid)
         with self._alone():
-            taken.revert(self._host, self._left, domain, name, before, _checked(attempt))
+            try:
+                taken.revert(self._host, self._left, domain, name, before, _checked(attempt))
+            except BaseException:
+                self._undo_revert(attempt)
+                raise
+
+    def _undo_revert(self, attempt: str) -> None:
+        """A machine that is off waits for it: a libvirt that died may be back in a moment."""
+        note, end = self._left.back_note(attempt), time.monotonic() + _PATIENCE
+        while note.exists():
+            try:
+                Leftovers(Host(self.uri), self.storage, self.work, self._files).undo(note)
+            except HaulbackError as error:
+                if time.monotonic() > end:
+                    log.error("%s is left to the next sweep: %s", note, error.message)
+                    return
+                time.sleep(_AGAIN)
 
     def remove_snapshots(self, uuid: str, names: Set[str]) -> list[str]:
         return taken.remove(self._host, self._host.domain(uuid), names)

@@ -57,9 +57,13 @@ class Leftovers:
 
     def note_back(self, attempt: str, reverting: Reverting) -> Path:
         """Write down that disks are put back, so that whoever comes next can undo it."""
-        note = self._storage / f".haulback-{attempt}.back"
+        note = self.back_note(attempt)
         self._files.write_file(note, msgspec.json.encode(reverting))
         return note
+
+    def back_note(self, attempt: str) -> Path:
+        """Where that is written down."""
+        return self._storage / f".haulback-{attempt}.back"
 
     def undo(self, note: Path) -> None:
         """The disks are what they were; a machine that somebody has started since is let be."""

@@ -64,24 +64,22 @@ def remove(host: Host, domain: Domain, names: Set[str]) -> list[str]:
 def revert(  # what is put back, to what, and where that is written down
     host: Host, left: Leftovers, domain: Domain, name: str, before: str, attempt: str
 ) -> None:
-    """Put the disks of a machine back; see `Hypervisor.revert`."""
+    """Put the disks of a machine back; see `Hypervisor.revert`.
+
+    Until its note is gone whoever finds that undoes it, unless the machine runs again.
+    """
     with opened(located(host, domain.definition())) as images:
         paths = taken.able(images)
     taken.check(paths, name)
     ran = domain.is_active
     note = left.note_back(attempt, Reverting(domain.uuid, before, ran))
-    try:
-        domain.stop()
-        for checkpoint in domain.checkpoints():
-            domain.delete_checkpoint(checkpoint, only_forget=True)
-        taken.revert(paths, name, before)
-    except BaseException:
-        with suppress(HaulbackError):
-            left.undo(note)
-        raise
-    note.unlink()
+    domain.stop()
+    for checkpoint in domain.checkpoints():
+        domain.delete_checkpoint(checkpoint, only_forget=True)
+    taken.revert(paths, name, before)
     if ran:
         domain.start()
+    note.unlink()
 
 
 def _volumes(host: Host, domain: Domain) -> list[Volume]:
