@@ -120,11 +120,11 @@ class Export:
         """Whether the server has this metadata context."""
         return context in self._contexts
 
-    def extents(self) -> Iterator[Extent]:
+    def extents(self, start: int = 0) -> Iterator[Extent]:
         """Where the export may hold data; the rest is known to be zeros."""
         if not self.offers(ALLOCATION):
-            return iter([Extent(0, self.size)] if self.size else [])
-        found = self.status(ALLOCATION)
+            return iter([Extent(start, self.size - start)] if start < self.size else [])
+        found = self.status(ALLOCATION, start)
         return join(Extent(s.offset, s.length) for s in found if not s.flags & _IS_ZERO)
 
     def dirty(self, bitmap: str) -> Iterator[Extent]:
@@ -132,11 +132,11 @@ class Export:
         found = self.status(dirty_bitmap(bitmap))
         return join(Extent(s.offset, s.length) for s in found if s.flags & _IS_DIRTY)
 
-    def status(self, context: str) -> Iterator[Status]:
-        """A metadata context over the whole export.  Raises Unsupported when not offered."""
+    def status(self, context: str, start: int = 0) -> Iterator[Status]:
+        """A metadata context from `start` to the end.  Raises Unsupported when not offered."""
         if context not in self._contexts:
             raise Unsupported(f"the NBD server does not offer {context}")
-        at = 0
+        at = start
         while at < self.size:
             for found in self._status(context, at, min(_STATUS_SPAN, self.size - at)):
                 yield found

@@ -1,7 +1,7 @@
 """A small NBD server: Sources as read-only exports on a UNIX socket.
 
-Speaks fixed newstyle, with structured replies where they are asked for.  Clients are not trusted:
-what they ask is checked against the export before anything is read.
+Speaks fixed newstyle, with structured replies and base:allocation where they are asked for.
+Clients are not trusted: what they ask is checked against the export before anything is read.
 (The words of the protocol: https://github.com/NetworkBlockDevice/nbd/blob/master/doc/proto.md)
 """
 
@@ -11,11 +11,12 @@ import logging
 import os
 import socket
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from threading import Lock, Thread
-from typing import Self
+from typing import NamedTuple, Self
 
 from haulback.drivers.source import Source
 from haulback.errors import HaulbackError
@@ -26,12 +27,18 @@ _GREETING = struct.pack(">QQH", 0x4E42444D41474943, 0x49484156454F5054, 1 | 2)
 _OPTION, _OPTION_REPLY = struct.Struct(">QII"), struct.Struct(">QIII")
 _REQUEST, _REPLY = struct.Struct(">IHHQQI"), struct.Struct(">IIQ")
 _CHUNK, _DATA, _ERROR = struct.Struct(">IHHQI"), struct.Struct(">IHHQIQ"), struct.Struct(">IH")
+_ZEROS, _RUN = struct.Struct(">QI"), struct.Struct(">II")
 _I_HAVE_OPT, _OPTION_REPLY_MAGIC = 0x49484156454F5054, 0x3E889045565A9
 _REQUEST_MAGIC, _REPLY_MAGIC, _CHUNK_MAGIC = 0x25609513, 0x67446698, 0x668E33EF
-_ABORT, _LIST, _INFO, _GO, _STRUCTURED = 2, 3, 6, 7, 8
-_DONE, _OFFSET_DATA, _FAILED = 1, 1, (1 << 15) + 1
-_ACK, _SERVER, _INFORMATION, _UNSUPPORTED, _UNKNOWN = 1, 2, 3, (1 << 31) + 1, (1 << 31) + 6
-_READ, _WRITE, _DISCONNECT, _FLUSH = 0, 1, 2, 3
+_ABORT, _LIST, _INFO, _GO, _STRUCTURED, _LIST_META, _SET_META = 2, 3, 6, 7, 8, 9, 10
+_DONE, _OFFSET_DATA, _OFFSET_HOLE, _STATUS_OF, _FAILED = 1, 1, 2, 5, (1 << 15) + 1
+_ACK, _SERVER, _INFORMATION, _CONTEXT = 1, 2, 3, 4
+_UNSUPPORTED, _INVALID, _UNKNOWN = (1 << 31) + 1, (1 << 31) + 3, (1 << 31) + 6
+_READ, _WRITE, _DISCONNECT, _FLUSH, _STATUS = 0, 1, 2, 3, 7
+_HOLE = 1 | 2  # a hole, and it reads as zeros
+_ALLOCATION, _ALLOCATION_ID = b"base:allocation", 1
+_REQ_ONE = 1 << 3
+_MOST_RUNS = 1024  # of one answer
 _EXPORT_FLAGS = 1 | 2 | 4 | 1 << 8  # has flags, read-only, can flush, many connections
 _EPERM, _EIO, _EINVAL = 1, 5, 22
 _LARGEST = 32 * MIB
@@ -91,17 +98,16 @@ class NbdServer:
         try:
             with suppress(OSError, EOFError):
                 if agreed := self._negotiate(link):
-                    self._transmit(link, *agreed)
+                    _transmit(link, agreed)
         finally:
             with self._lock:
                 self._links.discard(link)
             link.close()
 
-    def _negotiate(self, link: socket.socket) -> tuple[Source, bool] | None:
-        """The export, and whether replies are structured."""
+    def _negotiate(self, link: socket.socket) -> _Agreed | None:
         link.sendall(_GREETING)
         _take(link, 4)
-        structured = False
+        structured, status_of = False, None
         while True:
             magic, option, length = _OPTION.unpack(_take(link, _OPTION.size))
             if magic != _I_HAVE_OPT or length > 65536:
@@ -113,9 +119,11 @@ class NbdServer:
             if option == _LIST:
                 self._list(link)
             elif option in (_INFO, _GO):
-                source = self._inform(link, option, data)
-                if source and option == _GO:
-                    return source, structured
+                name = _text(data)
+                if self._inform(link, option, name) and option == _GO:
+                    return _Agreed(self._exports[name], structured, status_of == name)
+            elif option in (_LIST_META, _SET_META):
+                status_of = self._contexts(link, option, data, structured)
             elif option == _STRUCTURED and not data:
                 structured = True
                 _answer(link, option, _ACK)
@@ -127,39 +135,96 @@ class NbdServer:
             _answer(link, _LIST, _SERVER, struct.pack(">I", len(name.encode())) + name.encode())
         _answer(link, _LIST, _ACK)
 
-    def _inform(self, link: socket.socket, option: int, data: bytes) -> Source | None:
-        length = int.from_bytes(data[:4], "big")
-        source = self._exports.get(data[4 : 4 + length].decode(errors="replace"))
+    def _inform(self, link: socket.socket, option: int, name: str) -> bool:
+        source = self._exports.get(name)
         if source is None:
             _answer(link, option, _UNKNOWN)
-            return None
+            return False
         _answer(link, option, _INFORMATION, struct.pack(">HQH", 0, source.size, _EXPORT_FLAGS))
         _answer(link, option, _ACK)
-        return source
+        return True
 
-    def _transmit(self, link: socket.socket, source: Source, structured: bool) -> None:
-        read, refuse = (_read_chunk, _refuse_chunk) if structured else (_read, _refuse)
-        while True:
-            magic, _, kind, cookie, offset, length = _REQUEST.unpack(_take(link, _REQUEST.size))
-            if magic != _REQUEST_MAGIC or kind == _DISCONNECT:
+    def _contexts(
+        self, link: socket.socket, option: int, data: bytes, structured: bool
+    ) -> str | None:
+        """The export whose allocation the client may ask for from now on."""
+        name = _text(data)
+        asked = _queries(data[4 + len(name.encode()) :])
+        if asked is None or (option == _SET_META and not structured):
+            _answer(link, option, _INVALID)
+            return None
+        if name not in self._exports:
+            _answer(link, option, _UNKNOWN)
+            return None
+        wanted = {_ALLOCATION, b"base:"} if option == _LIST_META else {_ALLOCATION}
+        found = bool(wanted & set(asked)) or (option == _LIST_META and not asked)
+        if found:
+            number = _ALLOCATION_ID if option == _SET_META else 0
+            _answer(link, option, _CONTEXT, struct.pack(">I", number) + _ALLOCATION)
+        _answer(link, option, _ACK)
+        return name if found and option == _SET_META else None
+
+
+class _Agreed(NamedTuple):
+    """What a client reads, whether replies are structured, and whether it may ask for status."""
+
+    source: Source
+    structured: bool
+    status: bool
+
+
+def _text(data: bytes) -> str:
+    """A string that its length goes before."""
+    length = int.from_bytes(data[:4], "big")
+    return data[4 : 4 + length].decode(errors="replace")
+
+
+def _queries(data: bytes) -> list[bytes] | None:
+    """The metadata contexts asked for; None for nonsense."""
+    count, at = int.from_bytes(data[:4], "big"), 4
+    found: list[bytes] = []
+    while len(found) < count:
+        length = int.from_bytes(data[at : at + 4], "big")
+        if len(data) < at + 4 + length or len(data) < 4:
+            return None
+        found.append(data[at + 4 : at + 4 + length])
+        at += 4 + length
+    return found if at == len(data) else None
+
+
+def _transmit(link: socket.socket, agreed: _Agreed) -> None:
+    source, structured = agreed.source, agreed.structured
+    read, refuse = (_read_chunk, _refuse_chunk) if structured else (_read, _refuse)
+    while True:
+        magic, flags, kind, cookie, offset, length = _REQUEST.unpack(_take(link, _REQUEST.size))
+        if magic != _REQUEST_MAGIC or kind == _DISCONNECT:
+            return
+        if kind == _WRITE:
+            if length > _LARGEST:
                 return
-            if kind == _WRITE:
-                if length > _LARGEST:
-                    return
-                _take(link, length)
-                _refuse(link, _EPERM, cookie)
-            elif kind == _FLUSH:
-                link.sendall(_REPLY.pack(_REPLY_MAGIC, 0, cookie))
-            elif kind != _READ:
-                _refuse(link, _EINVAL, cookie)
-            elif not 0 < length <= _LARGEST or offset + length > source.size:
-                refuse(link, _EINVAL, cookie)
-            else:
-                try:
+            _take(link, length)
+            _refuse(link, _EPERM, cookie)
+        elif kind == _FLUSH:
+            link.sendall(_REPLY.pack(_REPLY_MAGIC, 0, cookie))
+        elif not _may(agreed, kind, offset, length):
+            refuse(link, _EINVAL, cookie)
+        else:
+            try:
+                if kind == _READ:
                     read(link, source, offset, length, cookie)
-                except HaulbackError as error:
-                    log.error("%d bytes at %d cannot be read: %s", length, offset, error.message)
-                    refuse(link, _EIO, cookie)
+                else:
+                    most = 1 if flags & _REQ_ONE else _MOST_RUNS
+                    _status(link, source, offset, length, cookie, most)
+            except HaulbackError as error:
+                log.error("%d bytes at %d cannot be read: %s", length, offset, error.message)
+                refuse(link, _EIO, cookie)
+
+
+def _may(agreed: _Agreed, kind: int, offset: int, length: int) -> bool:
+    """Whether it can be asked at all."""
+    if not length or offset + length > agreed.source.size:
+        return False
+    return length <= _LARGEST if kind == _READ else kind == _STATUS and agreed.status
 
 
 def _read(link: socket.socket, source: Source, offset: int, length: int, cookie: int) -> None:
@@ -172,8 +237,40 @@ def _read(link: socket.socket, source: Source, offset: int, length: int, cookie:
 def _read_chunk(link: socket.socket, source: Source, offset: int, length: int, cookie: int) -> None:
     buffer = bytearray(_DATA.size + length)
     source.read_into(offset, memoryview(buffer)[_DATA.size :])
+    if buffer == bytes(len(buffer)):
+        head = _CHUNK.pack(_CHUNK_MAGIC, _DONE, _OFFSET_HOLE, cookie, _ZEROS.size)
+        link.sendall(head + _ZEROS.pack(offset, length))  # not a byte of them needs to travel
+        return
     _DATA.pack_into(buffer, 0, _CHUNK_MAGIC, _DONE, _OFFSET_DATA, cookie, 8 + length, offset)
     link.sendall(buffer)
+
+
+def _status(  # everything that the request says
+    link: socket.socket, source: Source, offset: int, length: int, cookie: int, most: int
+) -> None:
+    runs = b"".join(_RUN.pack(*run) for run in islice(_runs(source, offset, length), most))
+    size = 4 + len(runs)
+    head = _CHUNK.pack(_CHUNK_MAGIC, _DONE, _STATUS_OF, cookie, size)
+    link.sendall(head + struct.pack(">I", _ALLOCATION_ID) + runs)
+
+
+def _runs(source: Source, offset: int, length: int) -> Iterator[tuple[int, int]]:
+    """Lengths and flags from `offset` on: data and holes."""
+    at, end, data = offset, offset + length, 0
+    for extent in source.extents(offset):
+        low, high = max(extent.offset, at), min(extent.offset + extent.length, end)
+        if low >= end:
+            break
+        if low > at + data:
+            if data:
+                yield data, 0
+            yield low - at - data, _HOLE
+            at, data = low, 0
+        data = high - at
+    if data:
+        yield data, 0
+    if at + data < end:
+        yield end - at - data, _HOLE
 
 
 def _refuse(link: socket.socket, error: int, cookie: int) -> None:

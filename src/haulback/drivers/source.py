@@ -25,8 +25,11 @@ class Source(Protocol):
     def size(self) -> int:
         """Bytes of the disk as the guest sees it."""
 
-    def extents(self) -> Iterator[Extent]:
-        """Where there may be data, ascending and disjoint; everything else is zeros."""
+    def extents(self, start: int = 0) -> Iterator[Extent]:
+        """Where there may be data, ascending and disjoint; everything else is zeros.
+
+        From `start` on: what ends before it is left out.
+        """
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
         """Fill `buffer` from `offset`.  Raises SourceChanged when the disk ends before."""
@@ -46,18 +49,18 @@ class RawImage:
             raise Unavailable(f"cannot open image {path}: {error.strerror}") from None
         self.size = os.fstat(self._handle).st_size
 
-    def extents(self) -> Iterator[Extent]:
-        at = 0
+    def extents(self, start: int = 0) -> Iterator[Extent]:
+        at = start
         while at < self.size:
             try:
-                start = os.lseek(self._handle, at, os.SEEK_DATA)
+                low = os.lseek(self._handle, at, os.SEEK_DATA)
             except OSError as error:
                 if error.errno == errno.ENXIO:
                     return
                 raise
-            at = min(os.lseek(self._handle, start, os.SEEK_HOLE), self.size)
-            if start < at:
-                yield Extent(start, at - start)
+            at = min(os.lseek(self._handle, low, os.SEEK_HOLE), self.size)
+            if low < at:
+                yield Extent(low, at - low)
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
         while buffer:

@@ -66,19 +66,19 @@ class MapReader:
         self._leaves[number] = found + [EMPTY] * (LEAF_SEGMENTS - len(found))
         return self._leaves[number]
 
-    def leaves(self) -> Iterator[tuple[int, list[Pieces]]]:
-        """Leaves that are not all zeros, in order; holes are passed over at every level."""
-        for number in self._below(self.root.depth, 0):
+    def leaves(self, first: int = 0) -> Iterator[tuple[int, list[Pieces]]]:
+        """Leaves from `first` on that are not all zeros; holes are passed over at every level."""
+        for number in self._below(self.root.depth, 0, first):
             yield number, self.leaf(number)
 
-    def _below(self, depth: int, number: int) -> Iterator[int]:
-        if self.page(depth, number) == HOLE:
+    def _below(self, depth: int, number: int, first: int) -> Iterator[int]:
+        if (number + 1) * FAN_OUT**depth <= first or self.page(depth, number) == HOLE:
             return
         if depth == 0:
             yield number
             return
         for i in range(FAN_OUT):
-            yield from self._below(depth - 1, number * FAN_OUT + i)
+            yield from self._below(depth - 1, number * FAN_OUT + i, first)
 
 
 def rewrite(

@@ -22,12 +22,15 @@ class StoredDisk:
         self.size, self._reader = disk.size, reader
         self._map, self._lock = MapReader(disk, reader.chunk), Lock()
 
-    def extents(self) -> Iterator[Extent]:
+    def extents(self, start: int = 0) -> Iterator[Extent]:
         """Segments that are not all zeros."""
-        for number, pieces in MapReader(self._map.root, self._reader.chunk).leaves():
+        first = start // SEGMENT_BYTES
+        fresh = MapReader(self._map.root, self._reader.chunk)
+        for number, pieces in fresh.leaves(first // LEAF_SEGMENTS):
             for i, segment in enumerate(pieces):
                 at = (number * LEAF_SEGMENTS + i) * SEGMENT_BYTES
-                if at < self.size and any(piece.ref != HOLE for piece in segment):
+                wanted = first * SEGMENT_BYTES <= at < self.size
+                if wanted and any(piece.ref != HOLE for piece in segment):
                     yield Extent(at, min(SEGMENT_BYTES, self.size - at))
 
     def read_into(self, offset: int, buffer: memoryview) -> None:

@@ -36,8 +36,8 @@ class LastingDisk:
         self._reader = readers.current
         self._stored = StoredDisk(disk, self._reader)
 
-    def extents(self) -> Iterator[Extent]:
-        return self._stored.extents()
+    def extents(self, start: int = 0) -> Iterator[Extent]:
+        return self._stored.extents(start)
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
         """Raises Damaged or BaseGone when the repository as it is now does not hold it."""

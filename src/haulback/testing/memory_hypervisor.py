@@ -32,8 +32,8 @@ class MemoryDisk:
         self.size, self.data = size, bytearray(data).ljust(size, b"\0")
         self.dirty: dict[str, set[int]] = {}
 
-    def extents(self) -> Iterator[Extent]:
-        for at in range(0, self.size, _GRAIN):
+    def extents(self, start: int = 0) -> Iterator[Extent]:
+        for at in range(start // _GRAIN * _GRAIN, self.size, _GRAIN):
             grain = self.data[at : at + _GRAIN]
             if grain.count(0) != len(grain):
                 yield Extent(at, len(grain))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import socket
 import struct
@@ -10,8 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from haulback.drivers.nbd_server import NbdServer
+from haulback.drivers.nbd import ALLOCATION, connect
+from haulback.drivers.nbd_server import NbdServer, _runs
+from haulback.drivers.source import Extent
 from haulback.errors import Damaged
 from haulback.repository.repository import Repository
 from haulback.repository.stored_disk import StoredDisk
@@ -53,6 +58,42 @@ def test_qemu_reads_a_stored_disk_over_the_socket(stored: StoredDisk, tmp_path: 
         wrong = ["qemu-img", "info", f"nbd+unix:///vdc?socket={tmp_path}/nbd"]
         assert subprocess.run(wrong, capture_output=True, check=False).returncode
     assert not (tmp_path / "nbd").exists()
+
+
+@needs_qemu_img
+def test_a_client_sees_where_nothing_is_and_no_zeros_travel(stored: StoredDisk, tmp_path: Path):
+    with NbdServer(tmp_path / "nbd", {"vda": stored}):
+        url = f"nbd+unix:///vda?socket={tmp_path}/nbd"
+        done = subprocess.run(["qemu-img", "map", "--output=json", url], capture_output=True)
+        rows = json.loads(done.stdout)
+        export = connect(str(tmp_path / "nbd"), "vda", [ALLOCATION])
+        assert list(export.extents(4 * MIB)) == [Extent(5 * MIB, len(DATA) - 5 * MIB)]
+        read = bytearray(b"?" * MIB)
+        export.read_into(3 * MIB, memoryview(read))
+        assert not any(read)
+        export.close()
+    assert [(row["start"], row["length"], row["zero"]) for row in rows] == [
+        (0, 3 * MIB, False),
+        (3 * MIB, 2 * MIB, True),
+        (5 * MIB, len(DATA) - 5 * MIB, False),
+    ]
+
+
+@given(
+    segments=st.lists(st.booleans(), min_size=1, max_size=20),
+    offset=st.integers(0, 20 * 65536 - 1),
+    length=st.integers(1, 20 * 65536),
+)
+def test_what_a_client_is_told_covers_what_it_asked(segments: list[bool], offset: int, length: int):
+    disk = MemoryDisk(b"".join((b"x" if data else b"\0") * 65536 for data in segments))
+    offset, length = offset % disk.size, length
+    length = min(length, disk.size - offset)
+    at = offset
+    for count, flags in _runs(disk, offset, length):
+        assert count
+        assert any(disk.data[at : at + count]) == (not flags)
+        at += count
+    assert at == offset + length
 
 
 @needs_qemu_img

@@ -30,8 +30,8 @@ class MemoryDisk:
     def size(self) -> int:
         return len(self.data)
 
-    def extents(self) -> Iterator[Extent]:
-        for at in range(0, self.size, 65536):
+    def extents(self, start: int = 0) -> Iterator[Extent]:
+        for at in range(start // 65536 * 65536, self.size, 65536):
             block = self.data[at : at + 65536]
             if block.count(0) < len(block):
                 yield Extent(at, len(block))
