@@ -7,16 +7,19 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
 from haulback.drivers.hypervisor import Disk, Machine
 from haulback.drivers.libvirt.driver import LibvirtHost
 from haulback.drivers.libvirt.making import UNFINISHED
+from haulback.drivers.nbd_server import NbdServer
 from haulback.drivers.source import Extent
 from haulback.errors import Conflict, HaulbackError, SourceChanged, Unavailable, Unsupported
-from haulback.testing.hypervisors import CHECKS, read
+from haulback.testing.hypervisors import CHECKS, contents, read
 from haulback.testing.libvirt_lab import LibvirtLab, lab
+from haulback.testing.memory_hypervisor import MemoryDisk
 from haulback.units import MIB
 from tests.hosts import libvirt_qemu, needs_libvirt
 from tests.images import Dying, qemu_img, qemu_io
@@ -139,6 +142,92 @@ def reasons(
 def monitor(bench: RunningBench, uuid: str, command: str) -> None:
     answer = libvirt_qemu.qemuMonitorCommand(bench.hypervisor.wake(uuid), command, 0)
     assert "error" not in answer, answer
+
+
+def test_a_machine_takes_what_it_needs_from_its_share_and_then_needs_it_no_more(
+    running: RunningBench, tmp_path: Path
+):
+    data = (b"x" * MIB).ljust(7 * MIB, b"\0") + b"end!" * (MIB // 4)
+    socket = tmp_path / "nbd"
+    with NbdServer(socket, {"root": MemoryDisk(8 * MIB, data)}):
+        machine = Machine("", "web", (Disk("vda", 8 * MIB, "raw", was="root"),), {"memory": 64})
+        uuid = running.hypervisor.create_over(machine, socket, "a1").commit().uuid
+        running.hypervisor.wake(uuid)
+        running.guest_writes(uuid, "vda", 4 * MIB, b"\x55" * 4096)
+        with pytest.raises(KeyError):
+            running.hypervisor.make_own(uuid, _fail)
+        assert [one.uuid for one in running.hypervisor.on_share(socket)] == [uuid]
+        done: list[int] = []
+        running.hypervisor.make_own(uuid, done.append)
+        assert running.hypervisor.on_share(socket) == []
+    expected = data[: 4 * MIB] + b"\x55" * 4096 + data[4 * MIB + 4096 :]
+    assert contents(running.hypervisor, uuid) == [expected]
+    [image] = running.host.storage.rglob("*.qcow2")
+    assert image.stat().st_blocks * 512 < 4 * MIB  # what is empty took no space
+    running.hypervisor.asleep()
+    assert contents(running.hypervisor, uuid) == [expected]
+    running.hypervisor.asleep()
+    with pytest.raises(SourceChanged, match="is off"):
+        running.hypervisor.make_own(uuid, done.append)
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LibvirtLab]:
+    with lab(tmp_path_factory.mktemp("lab") / "h2") as made:
+        yield made
+
+
+def moved_to(bench: RunningBench, other: LibvirtLab) -> LibvirtHost:
+    return LibvirtHost(other.uri, other.storage, other.folder / "work")
+
+
+def test_a_machine_moves_to_another_host_while_it_runs(running: RunningBench, other: LibvirtLab):
+    there, uuid = moved_to(running, other), two_disks(running)
+    running.hypervisor.snapshot(uuid, "b1").close()
+    told: list[int] = []
+    made = running.hypervisor.move(uuid, there, "m1", told.append, told.append)
+    assert (made.uuid, made.name, [d.name for d in made.disks]) == (uuid, "web", ["vda", "vdb"])
+    assert other.connection.lookupByUUIDString(uuid).isActive()
+    assert running.hypervisor.inventory().machines == []
+    assert not list(running.host.storage.iterdir())
+    assert not list((running.host.folder / "work").iterdir())
+    assert contents(there, uuid)[0][MIB : MIB + 4096] == b"a" * 4096
+    assert there.sweep(set()) == []
+    assert running.hypervisor.move(uuid, there, "m2", told.append, told.append).uuid == uuid
+    back = running.hypervisor.inner
+    assert there.move(uuid, back, "m3", told.append, told.append).uuid == uuid
+    assert there.inventory().machines == []
+    other.clear()
+
+
+def test_a_move_that_fails_leaves_the_machine_where_it_was(
+    running: RunningBench, other: LibvirtLab
+):
+    there, uuid = moved_to(running, other), two_disks(running)
+    with pytest.raises(KeyError):
+        running.hypervisor.move(uuid, there, "m1", print, _fail)
+    assert running.hypervisor.wake(uuid).state()[0] == 1
+    assert there.inventory().machines == []
+    assert not list(other.storage.iterdir())
+    running.guest_writes(uuid, "vda", 0, b"\x66" * 512)
+    assert contents(running.hypervisor, uuid)[0][:512] == b"\x66" * 512
+    with running.hypervisor.inner.create(Machine("", "web", (Disk("vda", MIB, "qcow2"),), {}), "x"):
+        pass
+    with there.create(Machine("", "web", (Disk("vda", MIB, "qcow2"),), {"memory": 64}), "x") as n:
+        n.commit()
+    with pytest.raises(Conflict, match="there is a machine web"):
+        running.hypervisor.move(uuid, there, "m2", print, print)
+    other.clear()
+    running.hypervisor.inner.take_snapshot(uuid, "haulback-s1")
+    with pytest.raises(Conflict, match="snapshots"):
+        running.hypervisor.move(uuid, there, "m2", print, print)
+    running.hypervisor.asleep()
+    with pytest.raises(SourceChanged, match="is off"):
+        running.hypervisor.move(uuid, there, "m2", print, print)
+
+
+def _fail(_: int) -> None:
+    raise KeyError
 
 
 def test_a_killed_qemu_loses_its_records_and_every_disk_is_read_whole(running: RunningBench):

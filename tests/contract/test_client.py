@@ -44,7 +44,9 @@ from haulback.kinds import (
     connectivity_test,
     export,
     import_machine,
+    instant,
     inventory_sync,
+    live_migration,
     mount,
     prove,
     restore,
@@ -151,10 +153,10 @@ TASKS: dict[str, Way] = {
         mount.Request(mode=MountMode.AUTO, backup=Ref(s.backup))
     ),
     "POST /tasks/instant-restore": lambda s: s.tasks.instant_restore(
-        to_come.InstantRestore(mode=MountMode.INSTANT_RESTORE, backup=Ref(s.backup))
+        instant.Request(mode=MountMode.INSTANT_RESTORE, backup=Ref(s.backup))
     ),
     "POST /tasks/live-migration": lambda s: s.tasks.live_migration(
-        to_come.LiveMigration(protectedEntity=Ref(s.machine))
+        live_migration.Request(protectedEntity=Ref(s.machine))
     ),
     "POST /tasks/mount": lambda s: s.tasks.mount(mount.Again(mountedBackup=Ref(s.unmounted))),
     "POST /tasks/unmount": lambda s: s.tasks.unmount(unmount.Request(mountedBackup=Ref(s.mount))),

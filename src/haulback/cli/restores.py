@@ -109,18 +109,26 @@ def restore_mount(
 
 @restore.command
 def instant(
-    backup: str, *, hypervisor: str, name: str = "", overwrite: bool = False, how: How = USUAL
+    backup: str,
+    *,
+    hypervisor: str,
+    name: str = "",
+    unmount_after: int = 0,
+    how: How = USUAL,
 ) -> None:
-    """Run the machine of BACKUP from where the backup lies."""
-    from haulback.kinds.to_come import InstantRestore
+    """Run the machine of BACKUP from where the backup lies.
+
+    --name is what to call it; --unmount-after is ms, 0 for good.
+    """
+    from haulback.kinds.instant import Request
 
     client = connect()
-    request = InstantRestore(
+    request = Request(
         mode=MountMode.INSTANT_RESTORE,
         backup=Ref(backup),
         hypervisor=Ref(client.hypervisors.find(hypervisor).guid),
         restoredPeName=name or None,
-        overwrite=overwrite,
+        unmountTime=unmount_after or None,
         **how.timed,
     )
     report(client, [client.tasks.instant_restore(request, **how.asked)], how)
@@ -142,10 +150,10 @@ def migrate(
     mounted: str = "", *, machine: str = "", hypervisor: str = "", how: How = USUAL
 ) -> None:
     """Move what runs from a MOUNTED backup, or a --machine, to where it is to stay."""
-    from haulback.kinds.to_come import LiveMigration
+    from haulback.kinds.live_migration import Request
 
     client = connect()
-    request = LiveMigration(
+    request = Request(
         mountedBackup=ref(mounted),
         protectedEntity=ref(client.machines.find(machine).guid if machine else ""),
         hypervisor=ref(client.hypervisors.find(hypervisor).guid if hypervisor else ""),

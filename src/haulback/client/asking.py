@@ -13,8 +13,10 @@ if TYPE_CHECKING:  # what the kinds work with takes a while to load, and is not 
     from haulback.kinds.connectivity_test import Request as Test
     from haulback.kinds.export import Request as Export
     from haulback.kinds.import_machine import Request as Import
+    from haulback.kinds.instant import Request as Instant
     from haulback.kinds.inventory_sync import Request as Sync
     from haulback.kinds.inventory_sync import WizardRequest
+    from haulback.kinds.live_migration import Request as Migration
     from haulback.kinds.mount import Again
     from haulback.kinds.mount import Request as Share
     from haulback.kinds.prove import Request as Prove
@@ -66,11 +68,11 @@ class Asking:
         """Share the disks or file systems of a backup."""
         return self._one("restore-and-mount", request, how)
 
-    def instant_restore(self, request: to_come.InstantRestore, **how: Unpack[Asked]) -> TaskDetails:
+    def instant_restore(self, request: Instant, **how: Unpack[Asked]) -> TaskDetails:
         """Run a machine from its backup."""
         return self._one("instant-restore", request, how)
 
-    def live_migration(self, request: to_come.LiveMigration, **how: Unpack[Asked]) -> TaskDetails:
+    def live_migration(self, request: Migration, **how: Unpack[Asked]) -> TaskDetails:
         """Move what runs from a backup to where it is to stay."""
         return self._one("live-migration", request, how)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from haulback.drivers.sink import Sink
@@ -199,6 +200,46 @@ class Hypervisor(Protocol):
         then the old one stays.  Otherwise a taken uuid is exchanged for a fresh one, and a taken
         name gets a number.  Raises Malformed for a definition no machine can have, Unsupported
         for a disk format this platform cannot write.
+        """
+
+    def create_over(self, wanted: Machine, share: Path, attempt: str) -> NewMachine:
+        """Begin a machine whose disks are layers over what an NBD server at a socket offers.
+
+        The exports are called like the disks (like their `was`, where they have one).  Nothing is
+        written to the sinks; the machine needs the share until `make_own`.  Raises Unsupported
+        where that cannot be, else as `create`.
+        """
+
+    def on_share(self, socket: Path) -> list[Machine]:
+        """The machines that need what is offered at a socket, running or not."""
+
+    def go_on(self, socket: Path) -> list[str]:
+        """Let machines run on that stopped because what is offered there was away; their names.
+
+        Raises Unavailable when one stops again.
+        """
+
+    def make_own(self, uuid: str, count: Callable[[int], None]) -> None:
+        """Copy what the disks of a running machine still take from a share; it goes on running.
+
+        `count` hears of bytes done, and may raise: what is copied until then stays, and the
+        machine still needs its share.  Raises SourceChanged for one that is off.
+        """
+
+    def move(  # which, where to, by whom, and who hears of it
+        self,
+        uuid: str,
+        there: Hypervisor,
+        attempt: str,
+        expect: Callable[[int], None],
+        count: Callable[[int], None],
+    ) -> Machine:
+        """Move a machine that runs to another hypervisor of its kind, with its disks.
+
+        It goes on here if that does not come to an end; what was moved once is moved.  `expect`
+        hears of bytes to be copied, `count` of bytes copied, and may raise.  Checkpoints are
+        dropped.  Raises SourceChanged for one that is off, Conflict for what would be left behind
+        or is in the way, Unsupported where nothing can run.
         """
 
     def boot(self, wanted: Machine, sources: Mapping[str, Source], attempt: str) -> Booted:

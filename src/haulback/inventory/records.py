@@ -223,6 +223,9 @@ class Catalogue(Protocol):
         Conflict when several have that name.
         """
 
+    def machine_at(self, hypervisor: str, uuid: str) -> Entity | None:
+        """The machine of that uuid there, None if none is known."""
+
     def hypervisor(self, guid: str) -> Hypervisor: ...
 
     def hypervisors(self) -> list[Hypervisor]: ...
@@ -259,6 +262,9 @@ class Catalogue(Protocol):
         """Snapshots of an entity, the newest first."""
 
     def mount(self, guid: str) -> Mount: ...
+
+    def mount_under(self, entity: Entity) -> Mount | None:
+        """The mounted backup that a machine runs from, if it does."""
 
     def node(self, guid: str) -> Named: ...
 
@@ -310,6 +316,12 @@ class Ledger(Protocol):
     def mount_moved(self, mount: str, state: str) -> None:
         """A share is wanted, is over, or never came to be."""
 
+    def mount_until(self, mount: str, moment: int, *, if_due: bool = False) -> None:
+        """What is shared is to be over at a moment (epoch ms); `if_due`: if its time was over."""
+
+    def runs_from(self, mount: str, hypervisor: str, machine: str) -> None:
+        """A machine, by its uuid on its platform, needs what is shared."""
+
     def verified(self, backup: str) -> None:
         """All of it was read back and is what was stored."""
 
@@ -340,6 +352,9 @@ class Ledger(Protocol):
 
     def gone(self, backups: Iterable[str]) -> None:
         """A node has removed them."""
+
+    def lives_on(self, entity: str, hypervisor: str) -> None:
+        """A machine is somewhere else now, and still the same."""
 
     def snapshot_taken(self, taken: Snapshot) -> None:
         """The platform holds it; the same again changes nothing."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
-from haulback.drivers.hypervisor import Card
-from haulback.errors import Malformed, NotFound
+from haulback.drivers.hypervisor import Card, Machine
+from haulback.drivers.hypervisor import Hypervisor as Driver
+from haulback.errors import HaulbackError, Malformed
 from haulback.ids import new_guid
-from haulback.inventory.platforms import PLATFORMS
 from haulback.inventory.records import (
     Backup,
     Catalogue,
@@ -17,8 +17,8 @@ from haulback.inventory.records import (
     Hypervisor,
     Ledger,
 )
-from haulback.kinds import planning
-from haulback.kinds.parts import RestoredNetwork, TaskFile, cards_wanted, disks_of
+from haulback.kinds import instant, place, planning
+from haulback.kinds.parts import RestoredNetwork, TaskFile
 from haulback.kinds.restore import (
     LocationRef,
     chosen,
@@ -30,8 +30,8 @@ from haulback.kinds.restore import (
 from haulback.kinds.seam import Ask, Job, Kind, Results, Submission
 from haulback.tasks.record import Plan, Task
 from haulback.tasks.states import Allocation, State
-from haulback.transfer.bring_back import Target, import_machine
-from haulback.wire import Named, Ref, label
+from haulback.transfer.bring_back import Target, import_machine, wanted_of
+from haulback.wire import Named, Ref
 
 MARK = "haulbackTask"  # in the definition of what an IMPORT made, so that it is made once
 
@@ -87,7 +87,8 @@ class Order(msgspec.Struct):
     """What to make of which backup; an empty `name` keeps its own.
 
     `replaces` is the platform uuid of the one machine that is overwritten, "" for none; `skip` are
-    names of disks to leave out, `rename` new names of disks by their old ones.
+    names of disks to leave out, `rename` new names of disks by their old ones.  With a `share` the
+    machine runs from that, at once.
     """
 
     backup: str
@@ -100,18 +101,19 @@ class Order(msgspec.Struct):
     rename: dict[str, str] = {}
     power_on: bool = False
     cards: list[CardWish] = []
+    share: str = ""
 
 
 def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
     """A RESTORE that checks and the IMPORT that follows.  Raises Malformed, NotFound, Conflict."""
     backup = chosen(request.backup, request.backupLocation, catalogue)
-    to = _hypervisor(request, catalogue)
-    _honoured(request, to, catalogue)
-    name = _name(request, catalogue)
+    to = place.hypervisor(request, catalogue)
+    place.honoured(request, to, catalogue)
+    name = place.name_of(request, catalogue)
     destination = catalogue.destination(backup.destination)
     node = planning.pinned(to, destination)
     replaced = _replaced(request, catalogue, to, backup, name)
-    target = replaced.named() if replaced else _target(request, catalogue, backup.entity, name)
+    target = replaced.named() if replaced else place.target(request, catalogue, backup.entity, name)
     job = new_job(
         "RESTORE_AND_IMPORT", backup, ask, {"hypervisor": planning.named(to), "name": name}
     )
@@ -124,15 +126,11 @@ def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
     form = request.restoredDiskAllocationFormat or Allocation.PREALLOCATED
     common = {
         "restoreType": "RESTORE_AND_IMPORT",
-        "restoredPeName": name,
         "overwrite": bool(request.overwrite),
         "replaces": replaced.uuid if replaced else "",
-        "restoreClusterId": request.restoreClusterId or None,
-        "restoreStorageId": request.restoreStorageId or None,
         "powerOnAfterRestore": bool(request.powerOnAfterRestore),
         "restoredDiskAllocationFormat": form.value,
-        **disks_of(request.taskFiles, backup),
-        **cards_wanted(request.restoredNetworks, backup, catalogue),
+        **place.wishes(request, name, backup, catalogue),
     }
     ask = msgspec.structs.replace(ask, project=job.project or (request.tenantId or "")[:80] or None)
     first = planning.task("RESTORE", "restore", ask, request, refs=refs, params=common, pinned=node)
@@ -148,51 +146,6 @@ def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
         follows=first,
     )
     return Plan([first, second], restores=[job])
-
-
-def _hypervisor(request: Request, catalogue: Catalogue) -> Hypervisor:
-    if request.hypervisor and not request.hypervisorManager:
-        return catalogue.hypervisor(request.hypervisor.guid)
-    if not request.hypervisorManager:
-        raise Malformed("hypervisor: name the one to import to", field="hypervisor")
-    manager = catalogue.record("hypervisor-manager", request.hypervisorManager.guid)
-    if request.hypervisor:
-        named = catalogue.hypervisor(request.hypervisor.guid)
-        if named.settings.get("hypervisorManager") != manager.guid:
-            field = "hypervisorManager"
-            raise Malformed(f"{field}: {named.name} does not belong to it", field=field)
-        return named
-    for one in catalogue.hypervisors():
-        if one.settings.get("hypervisorManager") == manager.guid:
-            return one
-    raise NotFound(f"hypervisorManager: {manager.name} has no hypervisor", guid=manager.guid)
-
-
-def _honoured(request: Request, to: Hypervisor, catalogue: Catalogue) -> None:
-    """Raises Malformed for what the platform cannot do; nothing that matters is passed over."""
-    platform = PLATFORMS[to.driver]
-    fields = ["restoreProject", "restoreVmFlavor"]
-    fields += [] if platform.networks else ["restoredNetworks"]
-    fields += [] if platform.power_on else ["powerOnAfterRestore"]
-    planning.refuse(request, platform.words, *fields)
-    planning.refuse(request.dataCenter, platform.words, "name", within="dataCenter.")
-    planning.refuse(request.baseImage, platform.words, "uuid", within="baseImage.")
-    storage = str(to.config.get("path", ""))  # the one there is: its folder
-    if request.restoreClusterId not in (None, "", _cluster(to, catalogue)):
-        raise Malformed(f"restoreClusterId: {to.name} is not in it", field="restoreClusterId")
-    if request.restoreStorageId not in (None, "", storage):
-        raise Malformed(f"restoreStorageId: {to.name} does not have it", field="restoreStorageId")
-    for i, file in enumerate(request.taskFiles or []):
-        if file.storageId not in (None, "", storage):
-            field = f"taskFiles[{i}].storageId"
-            raise Malformed(f"{field}: {to.name} does not have it", field=field)
-        planning.refuse(file, platform.words, "config", within=f"taskFiles[{i}].")
-
-
-def _cluster(to: Hypervisor, catalogue: Catalogue) -> str | None:
-    """The uuid of the cluster that a hypervisor is in."""
-    guid = to.settings.get("cluster")
-    return catalogue.record("hypervisor-cluster", guid).body.get("uuid") if guid else None
 
 
 def _replaced(
@@ -216,23 +169,6 @@ def _replaced(
     return catalogue.machine_named(to.guid, name or own.name)
 
 
-def _name(request: Request, catalogue: Catalogue) -> str:
-    """The name wanted, or that of the machine a client wants to have replaced."""
-    target = request.dstProtectedEntity
-    name = request.restoredPeName or (catalogue.entity(target.guid).name if target else "")
-    if len(name) > 200 or any(ord(letter) < 32 for letter in name):
-        raise Malformed("restoredPeName: at most 200 printable characters", field="restoredPeName")
-    return name
-
-
-def _target(request: Request, catalogue: Catalogue, source: str, name: str) -> Named:
-    """Portals read `dstProtectedEntity.name` in the answer."""
-    if request.dstProtectedEntity:
-        return catalogue.entity(request.dstProtectedEntity.guid).named()
-    entity = catalogue.entity(source)
-    return Named(entity.guid, name or entity.name, label(entity.type))
-
-
 def prepare(task: Task, catalogue: Catalogue) -> Order:
     backup = catalogue.backup(task.ref("backup") or "")
     params = task.params
@@ -247,41 +183,16 @@ def prepare(task: Task, catalogue: Catalogue) -> Order:
         params.get("rename", {}),
         bool(params.get("powerOnAfterRestore")),
         msgspec.convert(params.get("cards", []), list[CardWish]),
+        task.ref("mountedBackup") or "",
     )
 
 
 def run(job: Job) -> Results:
     order: Order = job.order
     machines = job.hypervisor(order.hypervisor)
-    for machine in machines.inventory().machines:
-        if machine.definition.get(MARK) == job.guid:
-            job.log("an earlier attempt made the machine already")
-            break
-    else:
-        repository = job.repository(order.destination)
-        wanted = repository.manifest(order.backup).disks
-        job.expect(sum(disk.map.size for disk in wanted if disk.name not in order.skip))
-        machine = import_machine(
-            repository,
-            order.backup,
-            machines,
-            job.attempt,
-            Target(
-                uuid=order.replaces,
-                name=order.name,
-                overwrite=bool(order.replaces),
-                allocate=order.allocate,
-                skip=frozenset(order.skip),
-                rename=order.rename,
-                cards=tuple(Card(one.number, one.network, one.mac) for one in order.cards),
-            ),
-            job.pool,
-            job.meter,
-            marks={MARK: job.guid},
-            confirm=job.confirm,
-        )
+    machine = _made_before(job, machines) or _make(job, machines)
     if order.power_on:
-        machines.start(machine.uuid)
+        _start(machines, machine, order)
     disks = [{"name": d.name, "size": d.size, "format": d.format} for d in machine.disks]
     return {
         "uuid": machine.uuid,
@@ -290,6 +201,49 @@ def run(job: Job) -> Results:
         "restoreHostId": order.hypervisor.guid,
         "restoreStorageId": str(order.hypervisor.config.get("path", "")),
     }
+
+
+def _made_before(job: Job, machines: Driver) -> Machine | None:
+    for machine in machines.inventory().machines:
+        if machine.definition.get(MARK) == job.guid:
+            job.log("an earlier attempt made the machine already")
+            return machine
+    return None
+
+
+def _make(job: Job, machines: Driver) -> Machine:
+    order: Order = job.order
+    repository = job.repository(order.destination)
+    manifest = repository.manifest(order.backup)
+    target = Target(
+        uuid=order.replaces,
+        name=order.name,
+        overwrite=bool(order.replaces),
+        allocate=order.allocate,
+        skip=frozenset(order.skip),
+        rename=order.rename,
+        cards=tuple(Card(one.number, one.network, one.mac) for one in order.cards),
+        marks={MARK: job.guid},
+    )
+    if order.share:
+        wanted = wanted_of(manifest, target)
+        with machines.create_over(wanted, job.share_socket(order.share), job.attempt) as new:
+            job.confirm()
+            return new.commit()
+    job.expect(sum(disk.map.size for disk in manifest.disks if disk.name not in order.skip))
+    return import_machine(
+        repository, manifest, machines, job.attempt, target, job.pool, job.meter, job.confirm
+    )
+
+
+def _start(machines: Driver, machine: Machine, order: Order) -> None:
+    """One that runs from a share and cannot start is nothing to keep: its backup is all it has."""
+    try:
+        machines.start(machine.uuid)
+    except HaulbackError:
+        if order.share:
+            machines.remove(machine.uuid)
+        raise
 
 
 class Imported(msgspec.Struct):
@@ -303,7 +257,10 @@ class Imported(msgspec.Struct):
 def settle(task: Task, state: State, ledger: Ledger) -> None:
     """A machine that came back is in the inventory at once."""
     job_ended(task, state, ledger)
-    if state is State.FINISHED and not task.params.get("skip"):
+    share = task.ref("mountedBackup")
+    if share and state is not State.FINISHED:
+        ledger.mount_until(share, ledger.now)
+    if state is State.FINISHED and not task.params.get("skip") and not share:
         ledger.verified(task.ref("backup") or "")  # every disk was read, each chunk checked
     if state is not State.FINISHED or "uuid" not in task.results:
         return  # a node that does not say what it made: the next inventory will
@@ -317,6 +274,8 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
         project=task.project,
     )
     ledger.inventory(entity.hypervisor, [entity], complete_since=None)
+    if share:
+        ledger.runs_from(share, entity.hypervisor, found.uuid)
 
 
 KIND = Kind(
@@ -335,5 +294,6 @@ KIND = Kind(
             many=False,
             summary="Create restore and import task.",
         ),
+        instant.SUBMISSION,
     ),
 )

@@ -11,7 +11,15 @@ import msgspec
 from haulback.errors import Conflict, KindUnavailable, Malformed
 from haulback.filesystems.records import Volume as Found
 from haulback.inventory.disks import volume_guid
-from haulback.inventory.records import Backup, Catalogue, Destination, Ledger, Mount, Volume
+from haulback.inventory.records import (
+    Backup,
+    Catalogue,
+    Destination,
+    Hypervisor,
+    Ledger,
+    Mount,
+    Volume,
+)
 from haulback.kinds import planning
 from haulback.kinds.parts import as_volume
 from haulback.kinds.restore import (
@@ -19,6 +27,7 @@ from haulback.kinds.restore import (
     chosen,
     job_begun,
     job_ended,
+    job_goes_on,
     new_job,
     references,
 )
@@ -73,12 +82,13 @@ class Again(msgspec.Struct, kw_only=True):
 
 
 class Order(msgspec.Struct, kw_only=True):
-    """What to share, and where it is to be seen; see `shares.order`."""
+    """What to share, and where it is to be seen, or where a machine runs from it."""
 
     mount: str
     backup: str
     destination: Destination
     visible: list[Visible] = []
+    hypervisor: Hypervisor | None = None
 
 
 class Shown(msgspec.Struct):
@@ -236,6 +246,7 @@ def order_of(mount: Mount, catalogue: Catalogue) -> Order:
         backup=backup.guid,
         destination=catalogue.destination(backup.destination),
         visible=[msgspec.structs.replace(v, path=v.path or _usual_path(mount, v)) for v in visible],
+        hypervisor=catalogue.hypervisor(mount.hypervisor) if mount.hypervisor else None,
     )
 
 
@@ -248,10 +259,10 @@ def _usual_path(mount: Mount, shown: Visible) -> str:
 
 def run(job: Job) -> Results:
     order: Order = job.order
-    sharing = Sharing(order.mount, order.backup, order.destination, order.visible)
-    shared = job.share(sharing)
+    shared = job.share(sharing_of(order))
     try:
-        volumes = job.volumes(order.mount)
+        # Whoever waits for a machine to run does not wait for its files to be looked at.
+        volumes = [] if order.hypervisor else job.volumes(order.mount)
         for one in volumes:
             job.log(f"{one.name}: {one.type}{'' if one.readable else ': ' + one.reason}")
         job.confirm()
@@ -263,6 +274,12 @@ def run(job: Job) -> Results:
     return dict(msgspec.to_builtins(found))
 
 
+def sharing_of(order: Order) -> Sharing:
+    """The same as the node's own shares know it."""
+    for_machine = order.hypervisor is not None
+    return Sharing(order.mount, order.backup, order.destination, order.visible, for_machine)
+
+
 def _path_of(found: Found, paths: Mapping[str, str]) -> str:
     """The folder of its own, or the one below the folder of all."""
     if found.name in paths or not found.readable or "" not in paths:
@@ -272,7 +289,10 @@ def _path_of(found: Found, paths: Mapping[str, str]) -> str:
 
 def settle(task: Task, state: State, ledger: Ledger) -> None:
     """What is not shared in the end is not mounted; the node ends a share that nobody wants."""
-    job_ended(task, state, ledger)
+    if task.params["mode"] == MountMode.INSTANT_RESTORE.value and state is State.FINISHED:
+        job_goes_on(task, ledger)
+    else:
+        job_ended(task, state, ledger)
     mount = task.ref("mountedBackup") or ""
     if state is not State.FINISHED:
         ledger.mount_moved(mount, "UNMOUNTED" if task.params.get("again") else "FAILED")

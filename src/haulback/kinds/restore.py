@@ -143,6 +143,11 @@ def job_begun(task: Task, ledger: Ledger, catalogue: Catalogue) -> None:
     ledger.restore_moved(task.ref("restoreJob") or "", "INPROGRESS", None, task)
 
 
+def job_goes_on(task: Task, ledger: Ledger) -> None:
+    """One of its tasks is over, and there is another."""
+    ledger.restore_moved(task.ref("restoreJob") or "", "INPROGRESS", task.status_info, task)
+
+
 def job_ended(task: Task, state: State, ledger: Ledger) -> None:
     """The last task of a restore job is over, and so is the job."""
     status = {State.FINISHED: "SUCCESS", State.CANCELLED: "CANCELLED"}.get(state, "FAILED")
@@ -153,7 +158,7 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     """A job that goes on with an IMPORT is not over yet."""
     only = task.params.get("restoreType") == "RESTORE"
     if state is State.FINISHED and not only:
-        ledger.restore_moved(task.ref("restoreJob") or "", "INPROGRESS", task.status_info, task)
+        job_goes_on(task, ledger)
     else:
         job_ended(task, state, ledger)
     if state is State.FINISHED and only and "path" in task.results:

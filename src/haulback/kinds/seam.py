@@ -50,6 +50,7 @@ class Sharing(NamedTuple):
     backup: str
     destination: records.Destination
     visible: list[Visible]
+    for_machine: bool = False
 
 
 class Job(Protocol):
@@ -115,6 +116,12 @@ class Job(Protocol):
 
     def unshare(self, guid: str) -> None:
         """Stop sharing; fine when it is over."""
+
+    def share_place(self, guid: str) -> Path:
+        """The socket at which a share serves its disks over NBD, when it does."""
+
+    def share_socket(self, guid: str) -> Path:
+        """The same.  Raises Unavailable while it does not serve."""
 
     def volumes(self, guid: str) -> list[Volume]:
         """The file systems of what is shared."""

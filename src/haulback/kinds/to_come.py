@@ -13,12 +13,11 @@ import msgspec
 from haulback.errors import KindUnavailable, Malformed
 from haulback.inventory.records import Catalogue
 from haulback.kinds import planning
-from haulback.kinds.mount import Request as Share
-from haulback.kinds.parts import RestoredNetwork, TaskFile
+from haulback.kinds.parts import TaskFile
 from haulback.kinds.restore import LocationRef, chosen
 from haulback.kinds.seam import Ask, Submission
 from haulback.tasks.record import Plan
-from haulback.tasks.states import EntityType, MountMode
+from haulback.tasks.states import EntityType
 from haulback.wire import Ref, Word
 
 
@@ -35,31 +34,6 @@ class TypedRef(msgspec.Struct):
 
     guid: str
     type: EntityType | None = None
-
-
-class InstantRestore(Share, kw_only=True):
-    """InstantRestoreTaskRequest."""
-
-    hypervisor: Ref | None = None
-    hypervisorManager: Ref | None = None
-    restoreClusterId: str | None = None
-    restoreStorageId: str | None = None
-    restoredPeName: str | None = None
-    restoreVmFlavor: Ref | None = None
-    restoredNetworks: list[RestoredNetwork] | None = None
-    taskFiles: list[TaskFile] | None = None
-    overwrite: bool | None = None
-
-
-class LiveMigration(Timed, kw_only=True):
-    """LiveMigrationTaskRequest."""
-
-    mountedBackup: Ref | None = None
-    protectedEntity: Ref | None = None
-    hypervisor: Ref | None = None
-    hypervisorManager: Ref | None = None
-    restoreClusterId: str | None = None
-    restoreStorageId: str | None = None
 
 
 class Tapes(Timed, kw_only=True):
@@ -142,12 +116,6 @@ def _backup(request: Any, catalogue: Catalogue) -> None:
     _known(request, catalogue)
 
 
-def _instant(request: Any, catalogue: Catalogue) -> None:
-    if request.mode is not MountMode.INSTANT_RESTORE:
-        raise Malformed("mode: an instant restore is INSTANT_RESTORE", field="mode")
-    _backup(request, catalogue)
-
-
 def _known(request: Any, catalogue: Catalogue) -> None:
     """References to what this server knows must lead somewhere.  Raises NotFound."""
     if ref := getattr(request, "node", None):
@@ -170,14 +138,6 @@ def _list_of(field: str) -> Callable[[Any, Catalogue], None]:
     return check
 
 
-def _migration(request: Any, catalogue: Catalogue) -> None:
-    if not request.mountedBackup and not request.protectedEntity:
-        raise Malformed("mountedBackup: name what is to move", field="mountedBackup")
-    if request.protectedEntity:
-        catalogue.entity(request.protectedEntity.guid)
-    _known(request, catalogue)
-
-
 def _upload(request: Any, catalogue: Catalogue) -> None:
     if not request.paths:
         raise Malformed("paths: name at least one", field="paths")
@@ -197,22 +157,6 @@ def _way(
 
 
 WAYS = (
-    _way(
-        "instant-restore",
-        "MOUNT",
-        InstantRestore,
-        _instant,
-        "Create restore and mount task for handling instant restore.",
-        many=False,
-    ),
-    _way(
-        "live-migration",
-        "LIVE_MIGRATION",
-        LiveMigration,
-        _migration,
-        "Create live migration task.",
-        many=False,
-    ),
     _way("eject-tape", "EJECT_TAPE", Tapes, _list_of("tapes"), "Create eject tape task."),
     _way("import-tape", "IMPORT_TAPE", Tapes, _list_of("tapes"), "Create import tape task."),
     _way(

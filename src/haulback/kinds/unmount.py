@@ -1,4 +1,4 @@
-"""UNMOUNT: a node stops sharing a backup; it can be mounted again."""
+"""UNMOUNT: a node stops sharing a backup; what is no machine's can be mounted again."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from typing import Any
 
 import msgspec
 
+from haulback.drivers.hypervisor import Hypervisor as Driver
 from haulback.errors import Conflict
-from haulback.inventory.records import Catalogue, Ledger, Mount
+from haulback.inventory.records import Catalogue, Hypervisor, Ledger, Mount
 from haulback.kinds import planning
 from haulback.kinds.seam import Ask, Job, Kind, Results, Submission
-from haulback.tasks.record import Plan, Task
+from haulback.tasks.record import HOUR_MS, Plan, Task
 from haulback.tasks.states import State
 from haulback.wire import Named, Ref
 
@@ -25,9 +26,10 @@ class Request(msgspec.Struct, kw_only=True):
 
 
 class Order(msgspec.Struct):
-    """Which share ends."""
+    """Which share ends, and where a machine may run from it."""
 
     mount: str
+    hypervisor: Hypervisor | None = None
 
 
 def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
@@ -38,7 +40,14 @@ def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
     return Plan([task(mount, catalogue, ask, request)])
 
 
-def task(mount: Mount, catalogue: Catalogue, ask: Ask, request: Any = None) -> Task:
+def task(
+    mount: Mount,
+    catalogue: Catalogue,
+    ask: Ask,
+    request: Any = None,
+    *,
+    follows: Task | None = None,
+) -> Task:
     """The task that ends a share."""
     backup = catalogue.backup(mount.backup)
     refs = {
@@ -54,22 +63,39 @@ def task(mount: Mount, catalogue: Catalogue, ask: Ask, request: Any = None) -> T
         refs=refs,
         params={"mode": mount.mode},
         pinned=mount.node,
+        follows=follows,
     )
 
 
 def prepare(task: Task, catalogue: Catalogue) -> Order:
-    return Order(task.ref("mountedBackup") or "")
+    mount = catalogue.mount(task.ref("mountedBackup") or "")
+    where = mount.hypervisor
+    return Order(mount.guid, catalogue.hypervisor(where) if where else None)
 
 
 def run(job: Job) -> Results:
+    order: Order = job.order
     job.confirm()
-    job.unshare(job.order.mount)
+    if order.hypervisor:
+        _end_machines(job, job.hypervisor(order.hypervisor), order)
+    job.unshare(order.mount)
     return {"unmounted": True}
 
 
+def _end_machines(job: Job, machines: Driver, order: Order) -> None:
+    """One that needs the share goes with it.  Raises SourceChanged while it runs."""
+    for machine in machines.on_share(job.share_place(order.mount)):
+        machines.remove(machine.uuid)
+        job.log(f"{machine.name} lived off this backup, and was removed with what it had written")
+
+
 def settle(task: Task, state: State, ledger: Ledger) -> None:
+    """What cannot be unmounted at its time is tried again, but not all the time."""
+    mount = task.ref("mountedBackup") or ""
     if state is State.FINISHED:
-        ledger.mount_moved(task.ref("mountedBackup") or "", "UNMOUNTED")
+        ledger.mount_moved(mount, "UNMOUNTED")
+    else:
+        ledger.mount_until(mount, ledger.now + HOUR_MS, if_due=True)
 
 
 KIND = Kind(

@@ -33,6 +33,13 @@ _HYPERVISORS: dict[str, Callable[[records.Hypervisor], Hypervisor]] = {
     "image-folder": lambda record: ImageFolder(_path(record)),
     "libvirt": lambda record: LibvirtHost(str(record.config.get("url")), _path(record)),
 }
+
+
+def open_hypervisor(record: records.Hypervisor) -> Hypervisor:
+    """The driver for a hypervisor.  Raises Malformed for one that this node has none for."""
+    return _HYPERVISORS[_known(record, _HYPERVISORS)](record)
+
+
 _LOG_AHEAD = 500
 _AGAIN = 0.5  # seconds
 _STUMBLES = 5
@@ -112,7 +119,7 @@ class Work:
         return self._link.now_ms()
 
     def hypervisor(self, record: records.Hypervisor) -> Hypervisor:
-        made = _HYPERVISORS[_known(record, _HYPERVISORS)](record)
+        made = open_hypervisor(record)
         self.platforms[record.guid] = record
         return made
 
@@ -152,6 +159,12 @@ class Work:
 
     def unshare(self, guid: str) -> None:
         self._home.shares.end(guid)
+
+    def share_place(self, guid: str) -> Path:
+        return self._home.shares.place(guid)
+
+    def share_socket(self, guid: str) -> Path:
+        return self._home.shares.socket(guid)
 
     def volumes(self, guid: str) -> list[Volume]:
         with self._home.shares.browser(guid) as browser:
@@ -229,6 +242,7 @@ def share_order(wanted: Sharing, key: bytes) -> ShareOrder:
         key=key,
         backup=wanted.backup,
         visible=wanted.visible,
+        for_machine=wanted.for_machine,
     )
 
 

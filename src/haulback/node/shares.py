@@ -6,10 +6,9 @@ import logging
 from threading import Event, Thread
 
 from haulback.errors import HaulbackError, NotFound
-from haulback.kinds.mount import Order
-from haulback.kinds.seam import Sharing
+from haulback.kinds.mount import Order, sharing_of
 from haulback.node.home import Home
-from haulback.node.job import share_order
+from haulback.node.job import open_hypervisor, share_order
 from haulback.node.link import Link
 
 log = logging.getLogger(__name__)
@@ -22,6 +21,7 @@ class Sharer(Thread):
     def __init__(self, link: Link, home: Home) -> None:
         super().__init__(name="shares", daemon=True)
         self._link, self._home, self._over = link, home, Event()
+        self._well = set[str]()  # those that were seen to, as far as this process knows
 
     def run(self) -> None:
         while not self._over.is_set():
@@ -44,19 +44,32 @@ class Sharer(Thread):
                 log.info("nobody wants the share %s any more", guid)
                 shares.end(guid)
         for guid in self._link.shares():
-            if not shares.lives(guid) and not self._over.is_set():
-                self._begin(guid)
+            if self._over.is_set():
+                return
+            if not shares.lives(guid) or guid not in self._well:
+                self._see_to(guid)
 
-    def _begin(self, guid: str) -> None:
+    def _see_to(self, guid: str) -> None:
+        """It is served, and what needs it goes on."""
+        self._well.discard(guid)
         try:
             order: Order = self._link.share(guid, Order)
-            to = order.destination
-            wanted = Sharing(guid, order.backup, to, order.visible)
-            self._home.shares.begin(share_order(wanted, self._link.key(to.guid)))
-            log.info("shared again: %s", guid)
-            if guid not in self._link.needed([guid]):
-                self._home.shares.end(guid)  # it was unmounted meanwhile
+            if not self._home.shares.lives(guid):
+                self._begin(order)
+            if order.hypervisor:
+                machines = open_hypervisor(order.hypervisor)
+                for name in machines.go_on(self._home.shares.place(guid)):
+                    log.info("%s goes on", name)
+            self._well.add(guid)
         except NotFound:
             pass  # unmounted since it was listed
         except HaulbackError as error:
             log.warning("the share %s cannot be begun again: %s", guid, error.message)
+
+    def _begin(self, order: Order) -> None:
+        guid, key = order.mount, self._link.key(order.destination.guid)
+        self._home.shares.begin(share_order(sharing_of(order), key))
+        log.info("shared again: %s", guid)
+        if guid not in self._link.needed([guid]):
+            self._home.shares.end(guid)  # it was unmounted meanwhile
+            raise NotFound(guid)

@@ -15,7 +15,10 @@ class Visible(msgspec.Struct):
 
 
 class ShareOrder(msgspec.Struct, kw_only=True):
-    """One backup from one destination; `key` opens its repository and is never written down."""
+    """One backup from one destination; `key` opens its repository and is never written down.
+
+    `for_machine`: a machine is to run from it, so QEMU, as whom it runs here, may read it.
+    """
 
     guid: str
     driver: str
@@ -24,6 +27,7 @@ class ShareOrder(msgspec.Struct, kw_only=True):
     key: bytes
     backup: str
     visible: list[Visible] = []
+    for_machine: bool = False
 
 
 class Shared(msgspec.Struct, omit_defaults=True):

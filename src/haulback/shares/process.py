@@ -18,6 +18,7 @@ import msgspec
 
 from haulback.destinations.add_only import AddOnly
 from haulback.destinations.known import open_destination
+from haulback.drivers.images.qemu import hand_over
 from haulback.drivers.nbd_server import NbdServer
 from haulback.errors import Conflict, HaulbackError
 from haulback.repository.keys import Secret
@@ -65,6 +66,8 @@ def _open(order: ShareOrder, room: Path, held: ExitStack) -> Shared:
     disks = {disk.name: LastingDisk(disk.map, readers) for disk in manifest.disks}
     (room / NBD).unlink(missing_ok=True)  # of one that died
     held.enter_context(NbdServer(room / NBD, disks))
+    if order.for_machine:
+        hand_over(room / NBD)
     show(room / NBD, disks, order.visible, held)
     return Shared({name: disk.size for name, disk in disks.items()})
 

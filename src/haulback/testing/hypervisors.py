@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import uuid as uuids
 from collections.abc import Callable, Iterable
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Protocol
 
 from haulback.drivers.hypervisor import (
@@ -17,8 +19,10 @@ from haulback.drivers.hypervisor import (
     Machine,
     NewMachine,
 )
+from haulback.drivers.nbd_server import NbdServer
 from haulback.drivers.source import Extent
-from haulback.errors import Conflict, HaulbackError, NotFound
+from haulback.errors import Conflict, HaulbackError, NotFound, Unsupported
+from haulback.testing.memory_hypervisor import MemoryDisk
 from haulback.units import MIB
 
 
@@ -130,6 +134,24 @@ def overwriting_keeps_the_old_machine_until_the_new_one_is_complete(bench: Bench
         assert bench.hypervisor.inventory().machines == [made]
         assert contents(bench.hypervisor, old.uuid) == [(b"new!" * 128).ljust(8 * MIB, b"\0")]
     assert bench.hypervisor.sweep(set()) == []
+
+
+def a_machine_over_a_share_needs_it_as_long_as_it_is_there(bench: Bench) -> None:
+    with TemporaryDirectory(prefix="haulback-") as folder:
+        share, machine = Path(folder) / "nbd", wanted(bench, "over it")
+        with NbdServer(share, {"root": MemoryDisk(8 * MIB, b"abcd" * 1024)}):
+            try:
+                new = bench.hypervisor.create_over(machine, share, "a1")
+            except Unsupported:
+                assert bench.hypervisor.sweep(set()) == []
+                return
+            assert bench.hypervisor.on_share(share) == []
+            made = new.commit()
+            bench.guest_writes(made.uuid, "root", 4 * MIB, b"\x77" * 512)
+            assert [one.uuid for one in bench.hypervisor.on_share(share)] == [made.uuid]
+            assert bench.hypervisor.on_share(share.with_name("other")) == []
+            bench.hypervisor.remove(made.uuid)
+            assert bench.hypervisor.on_share(share) == []
 
 
 def an_increment_finds_every_change_since_its_base(bench: Bench) -> None:
@@ -268,6 +290,7 @@ CHECKS: list[Callable[[Bench], None]] = [
     a_block_that_fails_leaves_no_machine,
     a_taken_uuid_and_a_taken_name_are_exchanged,
     overwriting_keeps_the_old_machine_until_the_new_one_is_complete,
+    a_machine_over_a_share_needs_it_as_long_as_it_is_there,
     an_increment_finds_every_change_since_its_base,
     after_a_failed_increment_the_next_one_reads_the_union,
     two_repositories_build_on_their_own_bases,

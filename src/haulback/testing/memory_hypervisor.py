@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid as uuids
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Set
+from pathlib import Path
 from typing import NamedTuple, Self
 
 from haulback.drivers.hypervisor import (
@@ -13,6 +14,7 @@ from haulback.drivers.hypervisor import (
     Hypervisor,
     Inventory,
     Machine,
+    NewMachine,
     Problem,
     Snapshot,
     Taken,
@@ -189,6 +191,28 @@ class MemoryHypervisor:
             raise Conflict(f"attempt {attempt} makes a machine already")
         self.making[attempt] = MemoryNewMachine(self, wanted, attempt, overwrite)
         return self.making[attempt]
+
+    def create_over(self, wanted: Machine, share: Path, attempt: str) -> NewMachine:  # noqa: ARG002
+        raise Unsupported(f"{wanted.name} is in memory only")
+
+    def on_share(self, socket: Path) -> list[Machine]:  # noqa: ARG002
+        return []
+
+    def go_on(self, socket: Path) -> list[str]:  # noqa: ARG002
+        return []
+
+    def make_own(self, uuid: str, count: Callable[[int], None]) -> None:  # noqa: ARG002
+        raise SourceChanged(f"{self.machine(uuid).name} does not run")
+
+    def move(  # the Protocol's shape
+        self,
+        uuid: str,
+        there: Hypervisor,  # noqa: ARG002
+        attempt: str,  # noqa: ARG002
+        expect: Callable[[int], None],  # noqa: ARG002
+        count: Callable[[int], None],  # noqa: ARG002
+    ) -> Machine:
+        raise SourceChanged(f"{self.machine(uuid).name} does not run")
 
     def boot(  # the Protocol's shape
         self,

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from haulback.drivers.hypervisor import Card, Disk, Hypervisor, Machine
 from haulback.repository.backup import Meter, unmetered
+from haulback.repository.manifest import Manifest
 from haulback.repository.repository import Repository
 from haulback.repository.restore import restore_disk
 
@@ -17,7 +18,8 @@ class Target(NamedTuple):
 
     `format` is the platform's word for how to store every disk; None keeps each disk's own.
     `allocate` reserves the space of every disk; `skip` are names of disks to leave out, `rename`
-    gives others a new name; `cards` say how network cards are to be.
+    gives others a new name; `cards` say how network cards are to be; `marks` are added to its
+    definition.
     """
 
     uuid: str = ""
@@ -28,39 +30,46 @@ class Target(NamedTuple):
     skip: Set[str] = frozenset()
     rename: Mapping[str, str] = {}
     cards: tuple[Card, ...] = ()
+    marks: Mapping[str, str] = {}
 
 
-def import_machine(
+def wanted_of(manifest: Manifest, target: Target) -> Machine:
+    """The machine of a backup, as it is wanted."""
+    disks = tuple(
+        Disk(
+            target.rename.get(one.name, one.name),
+            one.map.size,
+            target.format or one.format,
+            target.allocate,
+            one.name,
+        )
+        for one in manifest.disks
+        if one.name not in target.skip
+    )
+    uuid = target.uuid or str(manifest.definition.get("uuid", ""))
+    definition = {**manifest.definition, **target.marks}
+    return Machine(uuid, target.name or manifest.entity_name, disks, definition, target.cards)
+
+
+def import_machine(  # from what, to what, by whom, and who hears of it
     repository: Repository,
-    backup: str,
+    manifest: Manifest,
     hypervisor: Hypervisor,
     attempt: str,
     target: Target,
     pool: ThreadPoolExecutor,
     meter: Meter = unmetered,
-    *,
-    marks: Mapping[str, str] | None = None,
     confirm: Callable[[], None] = lambda: None,
 ) -> Machine:
     """Make the machine of a backup; nothing is seen of it before the last byte is durable.
 
-    `marks` are added to its definition; `confirm` is asked right before it comes into being and
-    may raise.  Raises NotFound, Damaged or what the hypervisor raises; no half machine stays.
+    `confirm` is asked right before it comes into being and may raise.  Raises NotFound, Damaged or
+    what the hypervisor raises; no half machine stays.
     """
-    manifest = repository.manifest(backup)
-    chosen = [stored for stored in manifest.disks if stored.name not in target.skip]
-    names = {stored.name: target.rename.get(stored.name, stored.name) for stored in chosen}
-    disks = tuple(
-        Disk(names[one.name], one.map.size, target.format or one.format, target.allocate, one.name)
-        for one in chosen
-    )
-    uuid = target.uuid or str(manifest.definition.get("uuid", ""))
-    definition = {**manifest.definition, **(marks or {})}
-    name = target.name or manifest.entity_name
-    wanted = Machine(uuid, name, disks, definition, target.cards)
-    reader = repository.reader()
+    wanted, reader = wanted_of(manifest, target), repository.reader()
+    maps = {stored.name: stored.map for stored in manifest.disks}
     with hypervisor.create(wanted, attempt, overwrite=target.overwrite) as new:
-        for stored in chosen:
-            restore_disk(stored.map, reader, new.sink(names[stored.name]), pool, meter)
+        for disk in wanted.disks:
+            restore_disk(maps[disk.was], reader, new.sink(disk.name), pool, meter)
         confirm()
         return new.commit()

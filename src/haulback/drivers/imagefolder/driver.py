@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import msgspec
 
 from haulback.disk import Disk as Files
 from haulback.disk import translate
-from haulback.drivers.hypervisor import Booted, Inventory, Machine, Problem
+from haulback.drivers.hypervisor import Booted, Hypervisor, Inventory, Machine, Problem
 from haulback.drivers.imagefolder import making
 from haulback.drivers.imagefolder.definition import (
     FILE,
@@ -32,7 +32,14 @@ from haulback.drivers.images.image import Image, read_regular
 from haulback.drivers.images.new import free_name
 from haulback.drivers.images.taken import Reverting
 from haulback.drivers.source import Source
-from haulback.errors import HaulbackError, Malformed, NotFound, Unavailable, Unsupported
+from haulback.errors import (
+    HaulbackError,
+    Malformed,
+    NotFound,
+    SourceChanged,
+    Unavailable,
+    Unsupported,
+)
 
 log = logging.getLogger(__name__)
 _ATTEMPT = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -117,6 +124,28 @@ class ImageFolder:
 
         room = self.root / f".haulback-{_checked(attempt)}"
         return making.FolderMachine(room, wanted, self._files, place)
+
+    def create_over(self, wanted: Machine, share: Path, attempt: str) -> making.FolderMachine:  # noqa: ARG002
+        raise Unsupported("a folder of images runs no machines")
+
+    def on_share(self, socket: Path) -> list[Machine]:  # noqa: ARG002
+        return []
+
+    def go_on(self, socket: Path) -> list[str]:  # noqa: ARG002
+        return []
+
+    def make_own(self, uuid: str, count: Callable[[int], None]) -> None:  # noqa: ARG002
+        raise SourceChanged(f"{self.machine(uuid).name} does not run")
+
+    def move(  # the Protocol's shape
+        self,
+        uuid: str,
+        there: Hypervisor,  # noqa: ARG002
+        attempt: str,  # noqa: ARG002
+        expect: Callable[[int], None],  # noqa: ARG002
+        count: Callable[[int], None],  # noqa: ARG002
+    ) -> Machine:
+        raise SourceChanged(f"{self.machine(uuid).name} does not run")
 
     def boot(  # the Protocol's shape
         self,

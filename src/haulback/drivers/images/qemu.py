@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import socket
 import subprocess
 import tempfile
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Literal
 
@@ -19,6 +20,7 @@ from haulback.drivers.nbd import ALLOCATION, Export, dirty_bitmap
 from haulback.errors import Malformed, Unavailable, Unsupported
 
 _PATIENCE = 120
+_USERS = ("libvirt-qemu", "qemu")  # as whom distributions run QEMU
 _REMEDY = "install qemu-utils (`apt-get install qemu-utils`)"
 # qemu-nbd takes its listening socket as descriptor 3 from whom it believes to be systemd.
 # $0 is our process: a shell that starts under another parent has been orphaned already.
@@ -108,9 +110,21 @@ def make_qcow2(path: Path, size: int, *, allocate: bool = False) -> None:
     _qemu_img(path, "create", "-q", "-f", "qcow2", *options, str(path), str(size))
 
 
-def make_overlay(path: Path, backing: str) -> None:
-    """Create an image that holds what is written over the raw disk at `backing`, a path or URL."""
+def make_over(path: Path, backing: str) -> None:
+    """Create an image that holds what is written over the raw disk at `backing`, QEMU's name."""
     _qemu_img(path, "create", "-q", "-f", "qcow2", "-b", backing, "-F", "raw", str(path))
+
+
+def hand_over(*paths: Path) -> None:
+    """QEMU, as whom it runs here, may use these files, and nobody else."""
+    if os.geteuid() != 0:
+        return
+    for name in _USERS:
+        with suppress(KeyError):
+            user = pwd.getpwnam(name)
+            for path in paths:
+                os.chown(path, user.pw_uid, user.pw_gid)
+            return
 
 
 class Served:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import os
-import pwd
 import shutil
 import time
 from collections.abc import Mapping
@@ -15,7 +14,7 @@ from typing import Any, Self
 from xml.etree import ElementTree as ET
 
 from haulback.drivers.hypervisor import Machine
-from haulback.drivers.images import qemu
+from haulback.drivers.images import layer, qemu
 from haulback.drivers.libvirt import domain as xml
 from haulback.drivers.libvirt.edge import Host
 from haulback.drivers.libvirt.picture import png
@@ -50,7 +49,6 @@ _OUTSIDE = frozenset(
     )
 )
 _CONSOLE_BYTES = 64 * KIB
-_USERS = ("libvirt-qemu", "qemu")  # as whom distributions run QEMU
 
 
 class IsolatedMachine:
@@ -67,7 +65,7 @@ class IsolatedMachine:
         try:
             self._open.enter_context(NbdServer(room / "nbd", sources))
             overlays = {name: self._overlay(name, n) for n, name in enumerate(sources)}
-            _hand_over(room)
+            qemu.hand_over(room, *room.iterdir())
             self._domain = host.run_once(_isolated(wanted, overlays, room))
             self._open.callback(self._domain.stop)
         except BaseException:
@@ -76,7 +74,7 @@ class IsolatedMachine:
 
     def _overlay(self, name: str, number: int) -> Path:
         path = self._room / f"disk{number}.qcow2"
-        qemu.make_overlay(path, f"nbd+unix:///{name}?socket={self._room / 'nbd'}")
+        layer.make(path, layer.Exported(str(self._room / "nbd"), name))
         return path
 
     def is_running(self) -> bool:
@@ -134,18 +132,6 @@ class IsolatedMachine:
     def __exit__(self, *_: object) -> None:
         with suppress(HaulbackError):
             self.close()
-
-
-def _hand_over(room: Path) -> None:
-    """QEMU, as whom it runs here, may use the room, and nobody else."""
-    if os.geteuid() != 0:
-        return
-    for name in _USERS:
-        with suppress(KeyError):
-            user = pwd.getpwnam(name)
-            for path in (room, *room.iterdir()):
-                os.chown(path, user.pw_uid, user.pw_gid)
-            return
 
 
 def _isolated(wanted: Machine, overlays: Mapping[str, Path], room: Path) -> str:

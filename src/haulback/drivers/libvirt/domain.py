@@ -101,11 +101,29 @@ def machine(text: str, sized: Iterable[tuple[Volume, int]]) -> Machine:
     return Machine(uuid, name, disks, {**ours.more, "uuid": uuid, XML: text})
 
 
-def compose(wanted: Machine, places: Mapping[str, Path], kind: str, *, fresh: bool) -> str:
+def moved(text: str, places: Mapping[str, Path]) -> str:
+    """The same machine with its disks, by name, at other places."""
+    root = parse(text)
+    names = kept(root).names
+    for element in _elements(root):
+        volume = _volume(element, names)
+        _lies(element, Disk(volume.name, 0, volume.format), places[volume.name])
+    return ET.tostring(root, encoding="unicode")
+
+
+def compose(
+    wanted: Machine,
+    places: Mapping[str, Path],
+    kind: str,
+    *,
+    fresh: bool,
+    share: Path | None = None,
+) -> str:
     """The XML of a new machine whose disks lie at `places`, by name.
 
     Made of the XML in its definition, or without one of what every machine needs, as a domain of
     `kind`.  `fresh`: it stands beside the one it is a copy of, and gets addresses of its own.
+    `share`: its disks are layers over what is offered at that socket.
     """
     text = wanted.definition.get(XML)
     root = parse(text) if isinstance(text, str) else _plain(wanted.definition, kind)
@@ -122,14 +140,18 @@ def compose(wanted: Machine, places: Mapping[str, Path], kind: str, *, fresh: bo
     for card in wanted.cards:
         _connect(devices, card)
     _empty_drives(devices)
-    names = _place(root, devices, wanted, places)
+    names = _place(root, devices, wanted, places, share)
     more = {k: v for k, v in wanted.definition.items() if k not in (XML, "uuid", "name", "disks")}
     _keep(root, Kept(names, more))
     return ET.tostring(root, encoding="unicode")
 
 
 def _place(
-    root: ET.Element, devices: ET.Element, wanted: Machine, places: Mapping[str, Path]
+    root: ET.Element,
+    devices: ET.Element,
+    wanted: Machine,
+    places: Mapping[str, Path],
+    share: Path | None,
 ) -> dict[str, str]:
     """Put the disks where they are now; the names of those not called after their device."""
     old = kept(root).names
@@ -142,6 +164,8 @@ def _place(
         known = elements.get(disk.was or disk.name)
         element = _new_disk(devices) if known is None else known
         _lies(element, disk, places[disk.name])
+        if share:
+            _lies_over(element, share, disk.was or disk.name)
         device = _volume(element, {}).device
         if device != disk.name:
             names[device] = disk.name
@@ -168,6 +192,22 @@ def _lies(element: ET.Element, disk: Disk, path: Path) -> None:
         element.insert(0, driver)
     driver.set("type", disk.format)
     element.insert(1, ET.Element("source", {"file": str(path)}))
+
+
+def _lies_over(element: ET.Element, share: Path, name: str) -> None:
+    """What a layer does not hold comes from a share.
+
+    While that is away the machine stops, rather than being told of bad blocks; see `go_on`.
+    """
+    driver = element.find("driver")
+    assert driver is not None
+    driver.attrib |= {"error_policy": "stop", "rerror_policy": "stop"}
+    below = ET.Element("backingStore", {"type": "network"})
+    ET.SubElement(below, "format", {"type": "raw"})
+    source = ET.SubElement(below, "source", {"protocol": "nbd", "name": name})
+    ET.SubElement(source, "host", {"transport": "unix", "socket": str(share)})
+    ET.SubElement(below, "backingStore")
+    element.insert(2, below)
 
 
 def _connect(devices: ET.Element, card: Card) -> None:

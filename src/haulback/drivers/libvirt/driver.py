@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property
 from hashlib import sha256
@@ -16,12 +16,13 @@ from pathlib import Path
 
 from haulback.disk import Disk as Files
 from haulback.disk import translate
-from haulback.drivers.hypervisor import Booted, Inventory, Machine, Problem, Snapshot
+from haulback.drivers.hypervisor import Booted, Hypervisor, Inventory, Machine, Problem, Snapshot
+from haulback.drivers.images import qemu
 from haulback.drivers.images.image import Image
 from haulback.drivers.images.new import free_name
 from haulback.drivers.images.snapshot import PREFIX, FolderSnapshot, checkpoints, drop
 from haulback.drivers.libvirt import domain as xml
-from haulback.drivers.libvirt import making, running, taken
+from haulback.drivers.libvirt import making, moving, running, shared, taken
 from haulback.drivers.libvirt.boot import IsolatedMachine
 from haulback.drivers.libvirt.domain import Volume
 from haulback.drivers.libvirt.edge import Domain, Host
@@ -35,6 +36,7 @@ from haulback.errors import (
     NotFound,
     SourceChanged,
     Unavailable,
+    Unsupported,
 )
 from haulback.ids import new_guid
 
@@ -197,24 +199,45 @@ class LibvirtHost:
     def remove_snapshots(self, uuid: str, names: Set[str]) -> list[str]:
         return taken.remove(self._host, self._host.domain(uuid), names)
 
-    def create(self, wanted: Machine, attempt: str, *, overwrite: bool = False) -> making.NewDomain:
-        self.check()
-        making.check_wanted(wanted)
-        if overwrite and (old := _replaced(self._host.domains(), wanted)):
-            _refuse_if_running(old)  # now, and not only once everything is copied
-        name = f"{_UNSAFE.sub('_', wanted.name)[:100]}-{new_guid()[:8]}"
-        room = self.storage / f"{name}.haulback-{_checked(attempt)}"
+    def create_over(self, wanted: Machine, share: Path, attempt: str) -> making.NewDomain:
+        layers = (disk._replace(format="qcow2", allocate=False) for disk in wanted.disks)
+        wanted = wanted._replace(disks=tuple(layers))
 
         def place(machine: Machine, paths: Mapping[str, Path]) -> Machine:
-            return self._place(machine, paths, attempt, overwrite)
+            return self._place(machine, paths, attempt, overwrite=False, share=share)
+
+        return self._begin(wanted, attempt, place, share)
+
+    def create(self, wanted: Machine, attempt: str, *, overwrite: bool = False) -> making.NewDomain:
+        if overwrite and (old := _replaced(self._host.domains(), wanted)):
+            _refuse_if_running(old)  # now, and not only once everything is copied
+
+        def place(machine: Machine, paths: Mapping[str, Path]) -> Machine:
+            return self._place(machine, paths, attempt, overwrite=overwrite)
+
+        return self._begin(wanted, attempt, place)
+
+    def _begin(
+        self, wanted: Machine, attempt: str, place: making.Place, share: Path | None = None
+    ) -> making.NewDomain:
+        self.check()
+        making.check_wanted(wanted)
+        name = f"{_UNSAFE.sub('_', wanted.name)[:100]}-{new_guid()[:8]}"
+        room = self.storage / f"{name}.haulback-{_checked(attempt)}"
 
         def is_used(room: Path) -> bool:
             return room in {path.parent for path in self._left.used()}
 
-        return making.NewDomain(room, wanted, place, is_used)
+        return making.NewDomain(room, wanted, place, is_used, share)
 
-    def _place(
-        self, wanted: Machine, paths: Mapping[str, Path], attempt: str, overwrite: bool
+    def _place(  # what, where, and over what
+        self,
+        wanted: Machine,
+        paths: Mapping[str, Path],
+        attempt: str,
+        *,
+        overwrite: bool,
+        share: Path | None = None,
     ) -> Machine:
         """Define the machine: libvirt does that at once or not at all."""
         with self._alone():
@@ -229,10 +252,13 @@ class LibvirtHost:
                 uuid=new_guid() if fresh else wanted.uuid.lower(),
                 name=free_name(names.__contains__, wanted.name),
             )
-            return self._define(made, paths, fresh=fresh)
+            return self._define(made, paths, fresh=fresh, share=share)
 
-    def _define(self, wanted: Machine, paths: Mapping[str, Path], *, fresh: bool) -> Machine:
-        return self._measure(self._host.define(xml.compose(wanted, paths, "qemu", fresh=fresh)))
+    def _define(
+        self, wanted: Machine, paths: Mapping[str, Path], *, fresh: bool, share: Path | None = None
+    ) -> Machine:
+        text = xml.compose(wanted, paths, "qemu", fresh=fresh, share=share)
+        return self._measure(self._host.define(text))
 
     def _replace(
         self, old: Domain, wanted: Machine, paths: Mapping[str, Path], attempt: str
@@ -250,6 +276,41 @@ class LibvirtHost:
             return self.machine(old.uuid)
         return made
 
+    def move(  # the Protocol's shape
+        self,
+        uuid: str,
+        there: Hypervisor,
+        attempt: str,
+        expect: Callable[[int], None],
+        count: Callable[[int], None],
+    ) -> Machine:
+        if not isinstance(there, LibvirtHost):
+            raise Unsupported("a machine can be moved to another libvirt only")
+        try:
+            domain = self._host.domain(uuid)
+        except NotFound:
+            return there.machine(uuid)  # an earlier attempt did it
+        moving.check(self._host, domain, there._host)
+        self._drop(domain, set(domain.checkpoints()))
+        room = self._room(_checked(attempt))
+        running.make_room(room, None)
+        qemu.hand_over(room)
+
+        def place(_: Machine, paths: Mapping[str, Path]) -> Machine:
+            moving.carry(domain, there._host, paths, room, expect, count)
+            return there.machine(uuid)
+
+        try:
+            with self._alone():
+                note = self._left.note_gone(attempt, domain)
+            with there._begin(self._measure(domain), attempt, place) as new:
+                made = new.commit()
+            with self._alone():
+                self._left.carry_out(note)
+        finally:
+            shutil.rmtree(room, ignore_errors=True)
+        return made
+
     def boot(self, wanted: Machine, sources: Mapping[str, Source], attempt: str) -> Booted:
         room = self._room(_checked(attempt))
         return IsolatedMachine(self._host, wanted, sources, room)
@@ -262,6 +323,24 @@ class LibvirtHost:
         domain = self._host.domain(uuid)
         if not domain.is_active:
             domain.start()
+
+    def on_share(self, socket: Path) -> list[Machine]:
+        return [self._measure(domain) for domain in shared.domains_on(self._host, socket)]
+
+    def go_on(self, socket: Path) -> list[str]:
+        waiting = [one for one in shared.domains_on(self._host, socket) if one.waits()]
+        for domain in waiting:
+            shared.go_on(domain)
+        return [domain.name for domain in waiting]
+
+    def make_own(self, uuid: str, count: Callable[[int], None]) -> None:
+        domain = self._host.domain(uuid)
+        if not domain.is_active:
+            raise SourceChanged(f"{domain.name} is off; start it, and its disks can be copied")
+        for volume in shared.lies_on(located(self._host, domain.live())):
+            shared.copy_in(domain, volume, count)
+        if left := shared.lies_on(located(self._host, domain.live())):
+            raise Unavailable(f"{domain.name}: {left[0].name} still takes from its share")
 
     def remove(self, uuid: str) -> None:
         with self._alone():

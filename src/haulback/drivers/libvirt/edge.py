@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 from haulback.errors import (
     Conflict,
+    HaulbackError,
     Malformed,
     NotFound,
     SourceChanged,
@@ -67,6 +69,17 @@ class Domain:
     def start(self) -> None:
         with _mapped():
             self._domain.create()
+
+    def waits(self) -> bool:
+        """Whether it was stopped because a disk could not be read or written."""
+        with _mapped():
+            state, reason = self._domain.state()[:2]
+        errors = (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_IOERROR)
+        return (state, reason) == errors
+
+    def resume(self) -> None:
+        with _mapped():
+            self._domain.resume()
 
     def stop(self) -> None:
         """Pull the plug; fine when it is off or gone."""
@@ -159,6 +172,66 @@ class Domain:
                 raise Unavailable(f"{self.name}: its backup job does not end")
             time.sleep(0.02)
 
+    def pull(self, device: str) -> None:
+        """Begin to copy into a disk's image what lies under it; fine when that goes on."""
+        if self.job(device) is None:
+            with _mapped():
+                self._domain.blockPull(device)
+
+    def job(self, device: str) -> int | None:
+        """How many bytes a disk's block job has done; None when none goes on."""
+        with _mapped():
+            found = self._domain.blockJobInfo(device)
+        return int(found["cur"]) if found else None
+
+    def end_job(self, device: str) -> None:
+        """End a disk's block job where it is."""
+        with _mapped():
+            self._domain.blockJobAbort(device)
+
+    def migratable(self) -> str:
+        """Its XML as another host would take it over."""
+        with _mapped():
+            return str(self._domain.XMLDesc(libvirt.VIR_DOMAIN_XML_MIGRATABLE))
+
+    def migrate(self, to: Host, live: str, definition: str, sockets: tuple[Path, Path]) -> None:
+        """Go on at another libvirt of this machine, disks and all, as these XMLs say.
+
+        Memory and disks go through sockets.  It is gone here afterwards; else it goes on here.
+        """
+        memory, disks = sockets
+        wanted = {
+            libvirt.VIR_MIGRATE_PARAM_DEST_XML: live,
+            libvirt.VIR_MIGRATE_PARAM_PERSIST_XML: definition,
+            libvirt.VIR_MIGRATE_PARAM_URI: f"unix://{memory}",
+            libvirt.VIR_MIGRATE_PARAM_DISKS_URI: f"unix://{disks}",
+        }
+        flags = (
+            libvirt.VIR_MIGRATE_LIVE
+            | libvirt.VIR_MIGRATE_PERSIST_DEST
+            | libvirt.VIR_MIGRATE_UNDEFINE_SOURCE
+            | libvirt.VIR_MIGRATE_NON_SHARED_DISK
+            | libvirt.VIR_MIGRATE_ABORT_ON_ERROR
+        )
+        with _mapped():
+            self._domain.migrate3(to.connection, wanted, flags)
+
+    def moved(self) -> tuple[int, int]:
+        """Bytes of the job that goes on: all there are, and done; zeros when none does."""
+        try:
+            with _mapped():
+                found = self._domain.jobStats()
+        except HaulbackError:
+            return 0, 0
+        parts = ("memory", "disk")
+        total = sum(int(found.get(f"{part}_total", 0)) for part in parts)
+        return total, sum(int(found.get(f"{part}_processed", 0)) for part in parts)
+
+    def end_move(self) -> None:
+        """Give the job that goes on up."""
+        with _mapped():
+            self._domain.abortJob()
+
     def freeze(self) -> int:
         """Ask the guest's agent to flush and hold its file systems; how many there are."""
         with _mapped():
@@ -179,37 +252,37 @@ class Host:
             raise Unsupported(f"{uri}: {_REMEDY}")
         libvirt.registerErrorHandler(_silent, None)
         with _mapped():
-            self._connection = libvirt.open(uri)
+            self.connection = libvirt.open(uri)
 
     def domains(self) -> list[Domain]:
         with _mapped():
-            return [Domain(one) for one in self._connection.listAllDomains()]
+            return [Domain(one) for one in self.connection.listAllDomains()]
 
     def domain(self, uuid: str) -> Domain:
         """Raises NotFound."""
         with _mapped():
-            return Domain(self._connection.lookupByUUIDString(uuid))
+            return Domain(self.connection.lookupByUUIDString(uuid))
 
     def run_once(self, xml: str) -> Domain:
         """Start a machine that is forgotten when it stops."""
         with _mapped():
-            return Domain(self._connection.createXML(xml, 0))
+            return Domain(self.connection.createXML(xml, 0))
 
     def define(self, xml: str) -> Domain:
         """Make a machine exist, or change the one of that uuid, in one step."""
         with _mapped():
-            return Domain(self._connection.defineXML(xml))
+            return Domain(self.connection.defineXML(xml))
 
     def volume(self, pool: str, name: str) -> str:
         """Where a volume of a pool lies.  Raises NotFound."""
         with _mapped():
-            found = self._connection.storagePoolLookupByName(pool).storageVolLookupByName(name)
+            found = self.connection.storagePoolLookupByName(pool).storageVolLookupByName(name)
             return str(found.path())
 
     def pools(self) -> list[str]:
         """The XML of every active storage pool."""
         with _mapped():
-            found = self._connection.listAllStoragePools(
+            found = self.connection.listAllStoragePools(
                 libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE
             )
             return [str(one.XMLDesc(0)) for one in found]

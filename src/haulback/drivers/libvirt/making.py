@@ -10,7 +10,7 @@ from typing import Self
 
 from haulback.disk import translate
 from haulback.drivers.hypervisor import Machine
-from haulback.drivers.images import qemu
+from haulback.drivers.images import layer, qemu
 from haulback.drivers.images.new import FORMATS, ImageSink, new_image
 from haulback.drivers.sink import Sink
 from haulback.errors import Conflict, HaulbackError, Malformed, Unsupported
@@ -20,10 +20,18 @@ UNFINISHED = "unfinished"  # in the room of a machine until libvirt knows it
 
 
 class NewDomain:
-    """A NewMachine in `room`, the folder where its images stay; `place` makes libvirt know it."""
+    """A NewMachine in `room`, the folder where its images stay; `place` makes libvirt know it.
 
-    def __init__(
-        self, room: Path, wanted: Machine, place: Place, is_used: Callable[[Path], bool]
+    With `share` they are layers over what it offers, and nothing is written to them before.
+    """
+
+    def __init__(  # what it is made of and into, and by whom
+        self,
+        room: Path,
+        wanted: Machine,
+        place: Place,
+        is_used: Callable[[Path], bool],
+        share: Path | None = None,
     ) -> None:
         self._room, self._wanted, self._place = room, wanted, place
         self._is_used = is_used
@@ -42,7 +50,11 @@ class NewDomain:
         try:
             (room / UNFINISHED).touch()
             for disk in wanted.disks:
-                self._sinks[disk.name] = new_image(self._paths[disk.name], disk)
+                path = self._paths[disk.name]
+                if share:
+                    layer.make(path, layer.Exported(str(share), disk.was or disk.name))
+                else:
+                    self._sinks[disk.name] = new_image(path, disk)
         except BaseException:
             self.abandon()
             raise

@@ -75,6 +75,12 @@ class SqlCatalogue:
             raise Conflict(f"several machines are called {name}: say which, as dstProtectedEntity")
         return found[0] if found else None
 
+    def machine_at(self, hypervisor: str, uuid: str) -> Entity | None:
+        table = tables.entity.c
+        query = sa.select(tables.entity).where(table.hypervisor == hypervisor, table.uuid == uuid)
+        found = records(self._sql, query, Entity)
+        return next((one for one in found if self._scope.allows(one.project)), None)
+
     def hypervisor(self, guid: str) -> Hypervisor:
         return self._once(tables.hypervisor, Hypervisor, guid, "hypervisor")
 
@@ -140,6 +146,12 @@ class SqlCatalogue:
         if not self._scope.allows(found.project):
             raise NotFound(f"there is no mounted backup {guid}", guid=guid)
         return found
+
+    def mount_under(self, entity: Entity) -> Mount | None:
+        table = share_tables.mounted_backup
+        here = (table.c.machine == entity.uuid, table.c.hypervisor == entity.hypervisor)
+        query = sa.select(table).where(table.c.state == "MOUNTED", *here)
+        return next(iter(records(self._sql, query, Mount)), None)
 
     def snapshot(self, guid: str) -> Snapshot:
         found = one(self._sql, tables.snapshot, Snapshot, guid, "snapshot")

@@ -140,3 +140,15 @@ class MountLedger:
         table = share_tables.mounted_backup
         values = {"state": state, "unmount_at": None}
         self._sql.execute(sa.update(table).where(table.c.guid == mount).values(values))
+
+    def mount_until(self, mount: str, moment: int, *, if_due: bool = False) -> None:
+        table = share_tables.mounted_backup
+        here = sa.update(table).where(table.c.guid == mount, table.c.state == "MOUNTED")
+        if if_due:
+            here = here.where(table.c.unmount_at <= self.now)
+        self._sql.execute(here.values(unmount_at=moment))
+
+    def runs_from(self, mount: str, hypervisor: str, machine: str) -> None:
+        table = share_tables.mounted_backup
+        here = sa.update(table).where(table.c.guid == mount)
+        self._sql.execute(here.values(hypervisor=hypervisor, machine=machine))

@@ -276,6 +276,24 @@ class SqlLedger(SnapshotLedger, MountLedger):
             gone = (table.hypervisor == hypervisor, table.present, table.seen < complete_since)
             self._sql.execute(sa.update(tables.entity).where(*gone).values(present=False))
 
+    def lives_on(self, entity: str, hypervisor: str) -> None:
+        """What is known of an earlier machine of that uuid there trades places with it."""
+        table = tables.entity.c
+        found = self._sql.execute(
+            sa.select(table.uuid, table.hypervisor).where(table.guid == entity)
+        ).one()
+        other = (table.hypervisor == hypervisor, table.uuid == found.uuid)
+        earlier = self._sql.scalar(sa.select(table.guid).where(*other))
+        if earlier:  # no two of one place may bear the same uuid, not even for a moment
+            self._place(earlier, uuid=earlier, present=False)
+        self._place(entity, hypervisor=hypervisor, present=True, seen=self.now)
+        if earlier:
+            self._place(earlier, uuid=found.uuid, hypervisor=found.hypervisor)
+
+    def _place(self, entity: str, **values: Any) -> None:
+        here = tables.entity.c.guid == entity
+        self._sql.execute(sa.update(tables.entity).where(here).values(**values))
+
 
 def _with_times(text: str | None, task: Task) -> str:
     """How long a task waited and ran, beside what is known already."""

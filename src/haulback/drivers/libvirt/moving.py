@@ -1,0 +1,75 @@
+"""Moving a machine that runs, with its disks, from one libvirt of this machine to another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from threading import Thread
+
+from haulback.drivers.images.snapshot import PREFIX
+from haulback.drivers.libvirt import domain as xml
+from haulback.drivers.libvirt import shared, taken
+from haulback.drivers.libvirt.edge import Domain, Host
+from haulback.drivers.libvirt.volumes import located
+from haulback.errors import Conflict, HaulbackError, SourceChanged
+
+_LOOK_EVERY = 0.2  # seconds
+Tell = Callable[[int], None]
+
+
+def check(here: Host, domain: Domain, there: Host) -> None:
+    """Raises SourceChanged or Conflict for what cannot be moved as it is."""
+    if not domain.is_active:
+        raise SourceChanged(f"{domain.name} is off; start it, or restore it there from a backup")
+    if shared.lies_on(located(here, domain.live())):
+        raise Conflict(f"{domain.name} lives off a share; move its disks to this host first")
+    if taken.held(here, domain):
+        raise Conflict(f"{domain.name} has snapshots, which would stay behind; remove them first")
+    if any(not name.startswith(PREFIX) for name in domain.checkpoints()):
+        raise Conflict(f"{domain.name} has checkpoints that others made; remove them first")
+    for other in there.domains():
+        if domain.uuid == other.uuid or domain.name == other.name:
+            raise Conflict(f"there is a machine {other.name} ({other.uuid}) already")
+
+
+def carry(  # what, where to, as what, by which way, and who hears of it
+    domain: Domain, there: Host, places: Mapping[str, Path], room: Path, expect: Tell, count: Tell
+) -> None:
+    """Move a machine to disks that are there already, by name, empty.
+
+    What `count` raises gives it up, unless it has arrived meanwhile.
+    """
+    texts = xml.moved(domain.migratable(), places), xml.moved(domain.definition(), places)
+    failed: list[HaulbackError] = []
+
+    def go() -> None:
+        try:
+            domain.migrate(there, *texts, (room / "memory", room / "disks"))
+        except HaulbackError as error:
+            failed.append(error)
+
+    going = Thread(target=go, name="migration")
+    going.start()
+    try:
+        _follow(domain, going, expect, count)
+    except BaseException:
+        while going.is_alive():  # it may not have begun yet
+            with suppress(HaulbackError):
+                domain.end_move()
+            going.join(_LOOK_EVERY / 4)
+        if failed:
+            raise
+    if failed:
+        raise failed[0]
+
+
+def _follow(domain: Domain, going: Thread, expect: Tell, count: Tell) -> None:
+    before = 0
+    while going.is_alive():
+        total, done = domain.moved()
+        if total:
+            expect(total)
+        count(max(0, done - before))
+        before = max(before, done)
+        going.join(_LOOK_EVERY)

@@ -1,0 +1,117 @@
+"""Instant restore: a backup is shared, and its machine runs from the share; nothing is copied."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from haulback.errors import Malformed
+from haulback.inventory.platforms import PLATFORMS
+from haulback.inventory.records import Backup, Catalogue, Hypervisor
+from haulback.kinds import mount, place, planning
+from haulback.kinds.mount import Request as Share
+from haulback.kinds.parts import RestoredNetwork, TaskFile
+from haulback.kinds.restore import chosen, new_job, references
+from haulback.kinds.seam import Ask, Submission
+from haulback.tasks.record import NewMount, Plan
+from haulback.tasks.states import MountMode
+from haulback.wire import Named, Ref
+
+
+class Request(Share, kw_only=True):
+    """InstantRestoreTaskRequest; without an `unmountTime` the share is for good."""
+
+    hypervisor: Ref | None = None
+    hypervisorManager: Ref | None = None
+    restoreClusterId: str | None = None
+    restoreStorageId: str | None = None
+    restoredPeName: str | None = None
+    restoreVmFlavor: Ref | None = None
+    restoredNetworks: list[RestoredNetwork] | None = None
+    taskFiles: list[TaskFile] | None = None
+    overwrite: bool | None = None
+
+
+def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
+    """A RESTORE that only points, the MOUNT that shares, the IMPORT that starts the machine.
+
+    Raises Malformed, NotFound or Conflict.
+    """
+    backup = chosen(request.backup, request.backupLocation, catalogue)
+    to = place.hypervisor(request, catalogue)
+    _possible(request, to)
+    place.honoured(request, to, catalogue)
+    name = place.name_of(request, catalogue)
+    shared = _share(request, backup, to, catalogue, ask)
+    where = {"hypervisor": planning.named(to), "name": name}
+    job = new_job("INSTANT_RESTORE", backup, ask, {**where, "mount": shared.guid})
+    common: dict[str, Any] = {
+        "refs": {
+            **references(backup, catalogue),
+            **planning.platform(to, catalogue),
+            "dstProtectedEntity": place.target(request, catalogue, backup.entity, name),
+            "restoreJob": Named(job.guid),
+            "mountedBackup": Named(shared.guid, backup.entity_name),
+        },
+        "params": {
+            "restoreType": job.type,
+            "mode": shared.mode,
+            "pointer": True,
+            "powerOnAfterRestore": True,
+            **place.wishes(request, name, backup, catalogue),
+        },
+        "pinned": shared.node,
+    }
+    ask = msgspec.structs.replace(ask, project=job.project)
+    first = planning.task("RESTORE", "restore", ask, request, **common)
+    second = planning.task("MOUNT", "restore", ask, request, **common, follows=first)
+    third = planning.task("IMPORT", "import", ask, request, **common, follows=second)
+    return Plan([first, second, third], restores=[job], mounts=[shared])
+
+
+def _possible(request: Request, to: Hypervisor) -> None:
+    if request.mode is not MountMode.INSTANT_RESTORE:
+        raise Malformed("mode: an instant restore is INSTANT_RESTORE", field="mode")
+    platform = PLATFORMS[to.driver]
+    if not platform.power_on:
+        raise Malformed(
+            f"hypervisor: {platform.words} runs no machines; name one that does",
+            field="hypervisor",
+        )
+    for field in ("mountedFileSystems", "mountedDisks", "allowedClients"):
+        if getattr(request, field):
+            raise Malformed(f"{field}: a machine gets whole disks; leave it out", field=field)
+    if request.overwrite:
+        raise Malformed(
+            "overwrite: nothing is replaced by a machine that lives off its backup; restore under "
+            "another name, move it (POST /tasks/live-migration), then remove the old one",
+            field="overwrite",
+        )
+
+
+def _share(
+    request: Request, backup: Backup, to: Hypervisor, catalogue: Catalogue, ask: Ask
+) -> NewMount:
+    """The share, on the node that reaches both the backup and the hypervisor."""
+    node = planning.pinned(to, catalogue.destination(backup.destination))
+    if request.node and node not in (None, request.node.guid):
+        known = catalogue.node(request.node.guid)
+        raise Malformed(f"node: {known.name} does not reach {to.name}", field="node")
+    told = msgspec.structs.replace(
+        request,
+        node=Ref(node) if node else request.node,
+        unmountTime=request.unmountTime or 0,
+    )
+    made = mount.new_mount(told, backup, {}, catalogue, ask)
+    made.hypervisor = to.guid
+    return made
+
+
+SUBMISSION = Submission(
+    "instant-restore",
+    Request,
+    plan,
+    many=False,
+    summary="Create restore and mount task for handling instant restore.",
+)

@@ -1,0 +1,160 @@
+"""LIVE_MIGRATION: moves a machine that runs: off the backup it lives off, or to another host."""
+
+from __future__ import annotations
+
+import msgspec
+
+from haulback.errors import Conflict, Malformed
+from haulback.inventory.platforms import PLATFORMS
+from haulback.inventory.records import Catalogue, Entity, Hypervisor, Ledger, Mount
+from haulback.kinds import place, planning, unmount
+from haulback.kinds.seam import Ask, Job, Kind, Results, Submission
+from haulback.tasks.record import Plan, Task
+from haulback.tasks.states import MountMode, State
+from haulback.wire import Named, Ref
+
+
+class Request(msgspec.Struct, kw_only=True):
+    """LiveMigrationTaskRequest."""
+
+    mountedBackup: Ref | None = None
+    protectedEntity: Ref | None = None
+    hypervisor: Ref | None = None
+    hypervisorManager: Ref | None = None
+    restoreClusterId: str | None = None
+    restoreStorageId: str | None = None
+    priority: int | None = None
+    windowStart: int | None = None
+    windowEnd: int | None = None
+
+
+class Order(msgspec.Struct):
+    """Which machine, where it runs, and where to: the same place moves it off its backup."""
+
+    uuid: str
+    hypervisor: Hypervisor
+    to: Hypervisor
+
+
+def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
+    """One task, and an UNMOUNT of what is needed no more.
+
+    Raises Malformed, NotFound, or Conflict for a mounted backup that no machine lives off.
+    """
+    mount, entity = _meant(request, catalogue)
+    here = catalogue.hypervisor(entity.hypervisor)
+    to = _target(request, entity, here, mount, catalogue)
+    place.honoured(request, to, catalogue)
+    refs: dict[str, Named | None] = {
+        "protectedEntity": entity.named(),
+        **planning.platform(to, catalogue),
+    }
+    if mount:
+        refs["mountedBackup"] = Named(mount.guid, mount.entity_name)
+    ask = msgspec.structs.replace(ask, project=entity.project or ask.project)
+    made = planning.task(
+        "LIVE_MIGRATION",
+        "import",
+        ask,
+        request,
+        refs=refs,
+        params={"from": here.guid},
+        locked=entity.guid,
+        pinned=planning.pinned(here, to),
+    )
+    rest = [unmount.task(mount, catalogue, ask, request, follows=made)] if mount else []
+    return Plan([made, *rest])
+
+
+def _meant(request: Request, catalogue: Catalogue) -> tuple[Mount | None, Entity]:
+    """What a machine lives off, if it does, and the machine."""
+    if request.mountedBackup:
+        mount = catalogue.mount(request.mountedBackup.guid)
+        if mount.state != "MOUNTED" or mount.mode != MountMode.INSTANT_RESTORE.value:
+            raise Conflict(f"mountedBackup: no machine runs from it; it is {mount.state}")
+        entity = catalogue.machine_at(mount.hypervisor or "", mount.machine or "")
+        if entity is None:
+            raise Conflict("mountedBackup: the machine that is to run from it is not there yet")
+        if request.protectedEntity and request.protectedEntity.guid != entity.guid:
+            raise Malformed(
+                f"protectedEntity: it is {entity.name} that runs from it", field="protectedEntity"
+            )
+        return mount, entity
+    if request.protectedEntity:
+        entity = catalogue.entity(request.protectedEntity.guid)
+        return catalogue.mount_under(entity), entity
+    raise Malformed("mountedBackup: name it, or a protectedEntity", field="mountedBackup")
+
+
+def _target(
+    request: Request, entity: Entity, here: Hypervisor, mount: Mount | None, catalogue: Catalogue
+) -> Hypervisor:
+    named = request.hypervisor or request.hypervisorManager
+    to = place.hypervisor(request, catalogue) if named else here
+    platform = PLATFORMS[here.driver]
+    if not platform.power_on:
+        raise Malformed(
+            f"protectedEntity: {platform.words} runs no machines", field="protectedEntity"
+        )
+    if mount and to.guid != here.guid:
+        raise Malformed(
+            f"hypervisor: {entity.name} lives off a backup; move its disks to {here.name} first",
+            field="hypervisor",
+        )
+    if not mount and to.guid == here.guid:
+        raise Malformed(
+            f"hypervisor: {entity.name} lives on {here.name}; name another one", field="hypervisor"
+        )
+    if to.driver != here.driver:
+        raise Malformed(
+            f"hypervisor: what runs on {platform.words} cannot go on elsewhere; restore it there",
+            field="hypervisor",
+        )
+    return to
+
+
+def prepare(task: Task, catalogue: Catalogue) -> Order:
+    entity = catalogue.entity(task.ref("protectedEntity") or "")
+    return Order(
+        entity.uuid,
+        catalogue.hypervisor(str(task.params["from"])),
+        catalogue.hypervisor(task.ref("hypervisor") or ""),
+    )
+
+
+def run(job: Job) -> Results:
+    order: Order = job.order
+    here = job.hypervisor(order.hypervisor)
+    with job.alone(order.hypervisor, order.uuid):
+        job.confirm()
+        if order.to.guid == order.hypervisor.guid:
+            job.expect(sum(disk.size for disk in here.machine(order.uuid).disks))
+            here.make_own(order.uuid, job.meter)
+            return {"uuid": order.uuid}
+        there = job.hypervisor(order.to)
+        moved = here.move(order.uuid, there, job.attempt, job.expect, job.meter)
+    return {"uuid": moved.uuid}
+
+
+def settle(task: Task, state: State, ledger: Ledger) -> None:
+    """A machine that moved is the same: its backups stay with it."""
+    to, entity = task.ref("hypervisor") or "", task.ref("protectedEntity") or ""
+    if task.started is not None and to != task.params["from"]:
+        ledger.void_bases(entity)  # what was recorded of its changes has not come along
+        if state is State.FINISHED:
+            ledger.lives_on(entity, to)
+
+
+KIND = Kind(
+    type="LIVE_MIGRATION",
+    lane="import",
+    order=Order,
+    prepare=prepare,
+    run=run,
+    settle=settle,
+    submissions=(
+        Submission(
+            "live-migration", Request, plan, many=False, summary="Create live migration task."
+        ),
+    ),
+)

@@ -1,0 +1,183 @@
+"""A machine runs from its backup within seconds, and moves to disks of its own while it does."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from haulback.drivers.libvirt.driver import LibvirtHost
+from haulback.shares.keeper import Keeper
+from haulback.testing.guest import Guest
+from haulback.testing.libvirt_lab import LibvirtLab, lab
+from tests.hosts import needs_guest, needs_libvirt
+from tests.programs import Site
+
+pytestmark = [needs_libvirt, needs_guest]
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LibvirtLab]:
+    with lab(tmp_path_factory.mktemp("lab") / "h1") as made:
+        yield made
+
+
+@pytest.fixture
+def site(tmp_path: Path, host: LibvirtLab) -> Iterator[Site]:
+    made = Site(tmp_path, lease=5.0)
+    made.open()
+    made.hypervisor = hypervisor(made, "kvm", host)
+    yield made
+    made.close()
+    host.clear()
+    keeper = Keeper(made.home / "shares")
+    for guid in keeper.all():
+        keeper.end(guid)
+
+
+def hypervisor(site: Site, name: str, host: LibvirtLab) -> dict[str, Any]:
+    body = {"name": name, "url": host.uri, "path": str(host.storage)}
+    made: dict[str, Any] = site.api.post("/hypervisors", body)
+    site.finished(made["task"]["guid"])
+    return made
+
+
+def lost(site: Site, host: LibvirtLab) -> tuple[Guest, dict[str, Any], str]:
+    """A guest that is gone, its backup, and what a sum of its file was."""
+    guest = Guest(host, "db")
+    guest.make(hello="instant")
+    guest.start()
+    machine = site.sync()["db"]
+    guest.run("dd if=/dev/urandom of=/mnt/a bs=1M count=8 2>/dev/null; sync")
+    sums = guest.run("sha256sum /mnt/a")
+    backup = site.backed_up(machine)
+    guest.dies()
+    guest.log.unlink()
+    return guest, backup, sums
+
+
+def begun(site: Site, backup: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """The mounted backup that a machine runs from."""
+    body = {"mode": {"name": "INSTANT_RESTORE"}, "backup": backup["guid"]}
+    body |= {"hypervisor": {"guid": site.hypervisor["guid"]}, **more}
+    head = site.api.post("/tasks/instant-restore", body)
+    site.finished(head["guid"])
+    site.all_final()
+    steps = site.api.get("/tasks", {"workflow-execution": head["guid"]})
+    assert {step["state"]["name"] for step in steps} == {"FINISHED"}, (steps, site.log.read_text())
+    assert {step["type"]["name"] for step in steps} == {"RESTORE", "MOUNT", "IMPORT"}
+    return dict(site.api.get(f"/mounted-backups/{head['mountedBackup']['guid']}"))
+
+
+def test_a_machine_runs_from_its_backup_and_moves_off_it(site: Site, host: LibvirtLab):
+    guest, backup, sums = lost(site, host)
+    mount = begun(site, backup)
+    assert (mount["state"]["name"], mount["machine"]) == ("MOUNTED", guest.uuid)
+    assert mount["hypervisor"]["guid"] == site.hypervisor["guid"]
+    assert "unmountTime" not in mount
+    again = Guest(host, "db", guest.uuid)
+    again.wait_ready()
+    assert again.run("sha256sum /mnt/a") == sums
+    [job] = site.api.get("/restore-jobs")
+    assert (job["status"]["name"], job["restoreType"]["name"]) == ("SUCCESS", "INSTANT_RESTORE")
+    again.run("echo new > /mnt/written; sync")
+    body = {"mountedBackup": {"guid": mount["guid"]}}
+    refused = site.final(site.api.post("/tasks/unmount", body)["guid"])
+    assert refused["state"]["name"] == "FAILED"
+    assert "runs; stop it" in refused["statusInfo"]
+    keeper = Keeper(site.home / "shares")
+    os.kill(int((keeper.room(mount["guid"]) / "pid").read_text()), signal.SIGKILL)
+    read = "echo 3 > /proc/sys/vm/drop_caches; sha256sum /mnt/a"
+    assert again.run(read) == sums  # it waits until the share is there again
+    assert again.domain.state()[0] == 1
+    increments = site.backed_up(site.sync()["db"])  # it is a machine like any other
+    assert increments["type"]["name"] == "FULL"
+    head = site.api.post("/tasks/live-migration", body)
+    site.finished(head["guid"])
+    site.all_final()
+    steps = site.api.get("/tasks", {"workflow-execution": head["guid"]})
+    assert {step["type"]["name"] for step in steps} == {"LIVE_MIGRATION", "UNMOUNT"}
+    assert {step["state"]["name"] for step in steps} == {"FINISHED"}
+    assert not keeper.room(mount["guid"]).exists()
+    again.run("echo 3 > /proc/sys/vm/drop_caches")
+    assert again.run("sha256sum /mnt/a; cat /mnt/written") == f"{sums}new\n"
+    again.domain.destroy()
+    again.log.unlink()
+    again.start()
+    assert again.run("sha256sum /mnt/a; cat /mnt/written") == f"{sums}new\n"
+
+
+def test_a_machine_that_is_off_goes_with_the_share_it_lived_off(site: Site, host: LibvirtLab):
+    guest, backup, _ = lost(site, host)
+    mount = begun(site, backup, restoredPeName="look", unmountTime=3_600_000)
+    assert mount["unmountTime"] > mount["mountTime"]
+    [domain] = host.connection.listAllDomains()
+    assert (domain.name(), bool(domain.isActive())) == ("look", True)
+    second = begun(site, backup)
+    assert {one.name() for one in host.connection.listAllDomains()} == {"look", "db"}
+    domain.destroy()
+    body = {"mountedBackup": {"guid": mount["guid"]}}
+    site.finished(site.api.post("/tasks/unmount", body)["guid"])
+    [other] = host.connection.listAllDomains()
+    assert (other.name(), bool(other.isActive())) == ("db", True)
+    [room] = host.storage.iterdir()
+    assert room.name.startswith("db-")
+    assert Keeper(site.home / "shares").lives(second["guid"])
+    assert guest.uuid
+
+
+def test_what_cannot_run_leaves_no_machine_and_no_share(site: Site, host: LibvirtLab):
+    _, backup, _ = lost(site, host)
+    kernel = Path(os.environ.get("HAULBACK_GUEST", ".guest")).absolute() / "vmlinuz"
+    kernel.rename(kernel.with_suffix(".away"))
+    try:
+        body = {"mode": "INSTANT_RESTORE", "backup": backup["guid"]}
+        body |= {"hypervisor": {"guid": site.hypervisor["guid"]}}
+        head = site.api.post("/tasks/instant-restore", body)
+        mount = head["mountedBackup"]["guid"]
+        site.wait_for(lambda: _state(site, mount) == "UNMOUNTED")
+    finally:
+        kernel.with_suffix(".away").rename(kernel)
+    [job] = site.api.get("/restore-jobs")
+    assert job["status"]["name"] == "FAILED"
+    assert host.connection.listAllDomains() == []
+    assert not list(host.storage.iterdir())
+    assert not Keeper(site.home / "shares").room(mount).exists()
+
+
+def test_a_running_machine_moves_to_another_host_with_its_disks_and_its_backups(
+    site: Site, host: LibvirtLab, tmp_path_factory: pytest.TempPathFactory
+):
+    guest = Guest(host, "db")
+    guest.make(hello="moved", extra=1)
+    guest.start()
+    machine = site.sync()["db"]
+    guest.run("echo here > /mnt/where; sync")
+    backup = site.backed_up(machine)
+    with lab(tmp_path_factory.mktemp("lab") / "h2") as other:
+        there = hypervisor(site, "kvm2", other)
+        body = {"protectedEntity": {"guid": machine}, "hypervisor": {"guid": there["guid"]}}
+        site.finished(site.api.post("/tasks/live-migration", body)["guid"])
+        moved = Guest(other, "db", guest.uuid)
+        assert moved.run("cat /mnt/where").strip() == "here"  # it never went down
+        assert host.connection.listAllDomains() == []
+        assert not list(host.storage.glob("*.qcow2"))
+        shown = site.api.get(f"/virtual-machines/{machine}")
+        assert shown["hypervisor"]["guid"] == there["guid"]
+        moved.run("echo there >> /mnt/where; sync")
+        again = site.backed_up(machine, "INCREMENTAL")
+        assert (again["type"]["name"], again["protectedEntity"]["guid"]) == ("FULL", machine)
+        assert backup["protectedEntity"]["guid"] == machine
+        body["hypervisor"] = {"guid": site.hypervisor["guid"]}
+        site.finished(site.api.post("/tasks/live-migration", body)["guid"])
+        assert Guest(host, "db", guest.uuid).run("cat /mnt/where") == "here\nthere\n"
+        assert other.connection.listAllDomains() == []
+        assert LibvirtHost(other.uri, other.storage).sweep(set()) == []
+
+
+def _state(site: Site, mount: str) -> str:
+    return str(site.api.get(f"/mounted-backups/{mount}")["state"]["name"])
