@@ -111,8 +111,12 @@ class Scene:
     @cached_property
     def kvm(self) -> str:
         """A hypervisor that runs machines."""
-        body = {"name": new_guid(), "url": "qemu:///system", "node": {"guid": self.worker}}
-        return str(self.served.call("POST", "/api/hypervisors", body).json()["guid"])
+        return self.served.kvm()
+
+    @cached_property
+    def living(self) -> str:
+        """A mounted backup that a machine runs from."""
+        return str(self.served.living_off(self.kvm)["guid"])
 
     @cached_property
     def proven(self) -> str:

@@ -153,10 +153,10 @@ TASKS: dict[str, Way] = {
         mount.Request(mode=MountMode.AUTO, backup=Ref(s.backup))
     ),
     "POST /tasks/instant-restore": lambda s: s.tasks.instant_restore(
-        instant.Request(mode=MountMode.INSTANT_RESTORE, backup=Ref(s.backup))
+        instant.Request(mode=MountMode.INSTANT_RESTORE, backup=Ref(s.backup), hypervisor=Ref(s.kvm))
     ),
     "POST /tasks/live-migration": lambda s: s.tasks.live_migration(
-        live_migration.Request(protectedEntity=Ref(s.machine))
+        live_migration.Request(mountedBackup=Ref(s.living))
     ),
     "POST /tasks/mount": lambda s: s.tasks.mount(mount.Again(mountedBackup=Ref(s.unmounted))),
     "POST /tasks/unmount": lambda s: s.tasks.unmount(unmount.Request(mountedBackup=Ref(s.mount))),

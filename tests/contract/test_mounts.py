@@ -14,6 +14,7 @@ import pytest
 from haulback.ids import new_guid
 from haulback.server.serve import Server, Settings
 from haulback.server.store.catalogue import SqlCatalogue
+from haulback.server.upkeep import tick
 from tests import databases
 from tests.contract.conftest import PASSWORD, Served
 from tests.contract.test_transport import is_error
@@ -158,3 +159,26 @@ def _answer(url: str, token: str, pieces: list[bytes]) -> None:
             path = f"/api/nodes/self/answers/{found[0]['guid']}"
             while not http.post(path, content=piece, params=query).json()["taken"]:
                 pass
+
+
+def test_what_an_instant_restore_shared_in_vain_is_unmounted(served: Served):
+    body = {"mode": "INSTANT_RESTORE", "backup": served.stored(), "hypervisor": served.kvm()}
+    head = served.call("POST", "/api/tasks/instant-restore", body).json()
+    guid, mount = head["guid"], head["mountedBackup"]["guid"]
+    for results in ({"disks": 1}, {"disks": {"root": 10}, "volumes": []}):
+        served.run(guid, results)
+        [after] = served.task(guid, "?extended=true")["followers"]
+        guid = after["guid"]
+    assert served.state(guid, "RUNNING").status_code == 204
+    assert served.state(guid, "FAILED").status_code == 204
+    shown = served.call("GET", f"/api/mounted-backups/{mount}").json()
+    assert shown["unmountTime"] <= served.app.clock.now_ms()
+    tick(served.app)
+    waiting = served.call("GET", "/api/tasks/detailed?type=UNMOUNT&state=QUEUED").json()
+    [task] = [one for one in waiting if one.get("mountedBackup", {}).get("guid") == mount]
+    order = served.order(task["guid"])
+    assert order["hypervisor"]["guid"] == body["hypervisor"]  # where a machine may live off it
+    assert served.state(task["guid"], "FAILED").status_code == 204
+    shown = served.call("GET", f"/api/mounted-backups/{mount}").json()
+    assert shown["state"]["name"] == "MOUNTED"
+    assert shown["unmountTime"] > served.app.clock.now_ms() + 3_000_000  # not again at once

@@ -256,13 +256,72 @@ def test_post_tasks_restore_and_mount(served: Served):
 
 
 def test_post_tasks_instant_restore(served: Served):
-    body = {"mode": "INSTANT_RESTORE", "backup": served.stored()}
-    served.rest()
-    unavailable(served, "instant-restore", body, {"mode": "INSTANT_RESTORE", "backup": new_guid()})
+    backup, kvm = served.stored(), served.kvm()
+    body = {
+        "mode": {"name": "INSTANT_RESTORE"},
+        "backup": backup,
+        "hypervisor": {"guid": kvm},
+        "restoredPeName": "db-now",
+        "mountedFileSystems": [],
+        "mountedDisks": [],
+    }
+    for bad in (
+        {}, {**body, "mode": "AUTO"}, {**body, "hypervisor": None},
+        {**body, "hypervisor": served.hypervisor["guid"]},  # it runs nothing
+        {**body, "overwrite": True}, {**body, "restoreStorageId": "/elsewhere"},
+        {**body, "mountedFileSystems": [{"mountPath": "/mnt/a"}]}, {**body, "unmountTime": -1},
+        {**body, "allowedClients": ["iqn.2020-01.org:x"]}, {**body, "restoreVmFlavor": kvm},
+        {**body, "restoredPeName": "a\nb"}, {**body, "priority": 101},
+    ):  # fmt: skip
+        assert is_error(served.call("POST", "/api/tasks/instant-restore", bad), 400), bad
+    for nobody in ({**body, "backup": new_guid()}, {**body, "hypervisor": new_guid()}):
+        assert is_error(served.call("POST", "/api/tasks/instant-restore", nobody), 404)
+    task = created(served.call("POST", "/api/tasks/instant-restore", body))
+    assert (task["type"]["name"], task["mode"]["name"]) == ("RESTORE", "INSTANT_RESTORE")
+    assert served.order(task["guid"])["pointer"] is True
+    served.as_node("PUT", f"/api/tasks/{task['guid']}/transfer-info", {"disks": 1})
+    assert served.state(task["guid"], "FINISHED").status_code == 204
+    [mount] = served.task(task["guid"], "?extended=true")["followers"]
+    assert served.order(mount["guid"])["hypervisor"]["guid"] == kvm
+    served.as_node("PUT", f"/api/tasks/{mount['guid']}/transfer-info", {"disks": {"root": 10}})
+    assert served.state(mount["guid"], "FINISHED").status_code == 204
+    [last] = served.task(mount["guid"], "?extended=true")["followers"]
+    order = served.order(last["guid"])
+    assert (order["share"], order["name"]) == (task["mountedBackup"]["guid"], "db-now")
+    made = {"uuid": new_guid(), "name": new_guid(), "disks": []}
+    served.as_node("PUT", f"/api/tasks/{last['guid']}/transfer-info", made)
+    assert served.state(last["guid"], "FINISHED").status_code == 204
+    shown = served.call("GET", f"/api/mounted-backups/{order['share']}").json()
+    assert (shown["machine"], shown["hypervisor"]["guid"]) == (made["uuid"], kvm)
 
 
 def test_post_tasks_live_migration(served: Served):
-    unavailable(served, "live-migration", {"mountedBackup": new_guid()}, {})
+    kvm, other = served.kvm(), served.kvm()
+    mount = served.living_off(kvm)
+    off = {"mountedBackup": mount["guid"]}
+    stays = {"protectedEntity": served.machines[0]}  # it is in a folder of images
+    for bad in ({}, stays, {**off, "hypervisor": other}, {**off, "priority": -1}):
+        assert is_error(served.call("POST", "/api/tasks/live-migration", bad), 400), bad
+    for nobody in ({"mountedBackup": new_guid()}, {"protectedEntity": new_guid()}):
+        assert is_error(served.call("POST", "/api/tasks/live-migration", nobody), 404)
+    plain = {"mountedBackup": served.mounted()["guid"]}
+    assert is_error(served.call("POST", "/api/tasks/live-migration", plain), 409)
+    body = {"mountedBackup": {"guid": mount["guid"]}}
+    task = created(served.call("POST", "/api/tasks/live-migration", body))
+    assert (task["type"]["name"], task["hypervisor"]["guid"]) == ("LIVE_MIGRATION", kvm)
+    order = served.order(task["guid"])
+    assert order["uuid"] == mount["machine"]
+    assert order["to"]["guid"] == order["hypervisor"]["guid"] == kvm
+    served.as_node("PUT", f"/api/tasks/{task['guid']}/transfer-info", {"uuid": order["uuid"]})
+    assert served.state(task["guid"], "FINISHED").status_code == 204
+    [last] = served.task(task["guid"], "?extended=true")["followers"]
+    assert last["type"]["name"] == "UNMOUNT"
+    served.run(last["guid"], {})
+    moving = {"protectedEntity": task["protectedEntity"], "hypervisor": {"guid": other}}
+    moved = created(served.call("POST", "/api/tasks/live-migration", moving))
+    served.run(moved["guid"], {"uuid": order["uuid"]})
+    entity = served.call("GET", f"/api/virtual-machines/{moved['protectedEntity']['guid']}").json()
+    assert entity["hypervisor"]["guid"] == other
 
 
 def test_post_tasks_mount(served: Served):
