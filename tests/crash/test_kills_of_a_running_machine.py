@@ -1,6 +1,7 @@
 """Killing node, server, QEMU, libvirtd and shares while a running machine is worked on.
 
-It is backed up, proved, restored, mounted, put under snapshots and back to them.
+It is backed up, proved, restored, run from its backup and moved off it, mounted, put under
+snapshots and back to them.
 
 HAULBACK_KILLS_RUNNING says how often (8), HAULBACK_SEED with which seed (a fresh one, in the
 output).
@@ -25,6 +26,8 @@ import pytest
 from haulback.destinations.folder import Folder
 from haulback.drivers.libvirt.driver import LibvirtHost
 from haulback.drivers.libvirt.edge import Host
+from haulback.drivers.libvirt.shared import lies_on
+from haulback.drivers.libvirt.volumes import located
 from haulback.errors import HaulbackError
 from haulback.repository.keys import Secret
 from haulback.repository.repository import Repository
@@ -147,7 +150,7 @@ class Story:
     def something_else(self) -> None:
         """Work beside the export, on what is there already."""
         done = [b["guid"] for b in self.backups()]
-        others = (self.snapshot, self.prove, self.bring_back, self.mount)
+        others = (self.snapshot, self.prove, self.bring_back, self.mount, self.run, self.run)
         if done and self.chance.random() < 0.7:
             self.chance.choice(others)(str(self.chance.choice(done)))
 
@@ -170,9 +173,29 @@ class Story:
         else:
             self.site.api.post("/tasks/restore-and-mount", {"mode": "AUTO", "backup": backup})
 
-    def mounted(self) -> list[str]:
+    def run(self, backup: str) -> None:
+        """Run a machine from one; move one that runs off it, or end it."""
+        running = [row for row in self.mounts() if row.get("machine")]
+        if not running:
+            body = {"mode": "INSTANT_RESTORE", "backup": backup, "restoredPeName": "now"}
+            body["hypervisor"] = self.site.hypervisor["guid"]
+            self.site.api.post("/tasks/instant-restore", body)
+            return
+        domain = self.host.connection.lookupByUUIDString(running[0]["machine"])
+        ours = {"mountedBackup": running[0]["guid"]}
+        if domain.isActive() and self.chance.random() < 0.6:
+            self.site.api.post("/tasks/live-migration", ours)
+        else:
+            if domain.isActive():
+                domain.destroy()
+            self.site.api.post("/tasks/unmount", ours)
+
+    def mounts(self) -> list[dict[str, Any]]:
         rows = self.site.api.get("/mounted-backups", {"finished-mount": "false"})
-        return [row["guid"] for row in rows if row["state"]["name"] == "MOUNTED"]
+        return [row for row in rows if row["state"]["name"] == "MOUNTED"]
+
+    def mounted(self) -> list[str]:
+        return [row["guid"] for row in self.mounts()]
 
     def revert(self) -> None:
         """Go back to a snapshot: it is what it was then, or what it is now, and it runs."""
@@ -244,11 +267,20 @@ class Story:
         shared, wanted = set(self.shares.all()), set(self.mounted())
         found += [f"the share {one}" for one in shared ^ wanted]
         found += [f"a dead share {one}" for one in wanted if not self.shares.lives(one)]
+        found += self._orphans(wanted)
         marks = [c.getName() for c in self.domain().listAllCheckpoints()]
         found += marks[1:]
         if found:
             raise HaulbackError(f"left behind: {found}")
         return True
+
+    def _orphans(self, shares: set[str]) -> list[str]:
+        """Machines that live off a share which is no more."""
+        host, hypervisor = Host(self.host.uri), self.hypervisor
+        living = {one.uuid for one in host.domains() if lies_on(located(host, one.definition()))}
+        for guid in shares:
+            living -= {one.uuid for one in hypervisor.on_share(self.shares.place(guid))}
+        return [f"the machine {uuid} lives off nothing" for uuid in living]
 
     def _images(self) -> list[str]:
         texts = [domain.XMLDesc(0) for domain in self.host.connection.listAllDomains()]
@@ -263,6 +295,8 @@ class Story:
         for domain in self.host.connection.listAllDomains():
             if domain.name() == "db":
                 continue
+            if not domain.isActive() and domain.name().startswith("now"):
+                domain.create()  # one that lives off a share is read while it runs
             with LibvirtHost(self.host.uri, self.host.storage).snapshot(
                 domain.UUIDString(), "look"
             ) as snapshot:

@@ -27,7 +27,7 @@ from haulback.drivers.imagefolder.definition import (
     folder_name,
     new_uuid,
 )
-from haulback.drivers.images import snapshot, taken
+from haulback.drivers.images import qemu, snapshot, taken
 from haulback.drivers.images.image import Image, read_regular
 from haulback.drivers.images.new import free_name
 from haulback.drivers.images.taken import Reverting
@@ -94,7 +94,7 @@ class ImageFolder:
         return sorted(unwanted)
 
     def take_snapshot(self, uuid: str, name: str) -> str:
-        with _opened(*self._find(uuid)) as images:
+        with self._alone(), _opened(*self._find(uuid)) as images:
             taken.take(taken.able(images), name)
         return "STOPPED"
 
@@ -287,7 +287,8 @@ class ImageFolder:
         handle = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
-            yield
+            with qemu.holding(handle):
+                yield
         finally:
             os.close(handle)
 

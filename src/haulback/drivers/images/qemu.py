@@ -8,8 +8,9 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Sequence
-from contextlib import closing, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Literal
 
@@ -22,6 +23,7 @@ from haulback.errors import Malformed, Unavailable, Unsupported
 _PATIENCE = 120
 _USERS = ("libvirt-qemu", "qemu")  # as whom distributions run QEMU
 _REMEDY = "install qemu-utils (`apt-get install qemu-utils`)"
+_held: ContextVar[tuple[int, ...]] = ContextVar("held", default=())
 # qemu-nbd takes its listening socket as descriptor 3 from whom it believes to be systemd.
 # $0 is our process: a shell that starts under another parent has been orphaned already.
 _ACTIVATE = """[ "$PPID" = "$0" ] || exit 1
@@ -60,6 +62,19 @@ class _Info(msgspec.Struct):
 def installed() -> bool:
     """Whether qemu-img and qemu-nbd are there."""
     return bool(shutil.which("qemu-img") and shutil.which("qemu-nbd"))
+
+
+@contextmanager
+def holding(lock: int) -> Iterator[None]:
+    """What changes images meanwhile holds this locked descriptor too.
+
+    It outlives us when we are killed, and whoever takes the lock then waits for it to end.
+    """
+    before = _held.set((*_held.get(), lock))
+    try:
+        yield
+    finally:
+        _held.reset(before)
 
 
 def require() -> None:
@@ -203,6 +218,7 @@ def _qemu_img(path: Path, *arguments: str) -> bytes:
             timeout=_PATIENCE,
             check=False,
             stdin=subprocess.DEVNULL,
+            pass_fds=_held.get(),
         )
     except FileNotFoundError:
         raise Unsupported(f"{path} needs QEMU's tools: {_REMEDY}") from None

@@ -173,7 +173,9 @@ class LibvirtHost:
             running.forget(domain, name)
 
     def take_snapshot(self, uuid: str, name: str) -> str:
-        return taken.take(self.uri, self._host, self._host.domain(uuid), name)
+        domain = self._host.domain(uuid)
+        with nullcontext() if domain.is_active else self._alone():
+            return taken.take(self.uri, self._host, domain, name)
 
     def revert(self, uuid: str, name: str, before: str, attempt: str) -> None:
         domain = self._host.domain(uuid)
@@ -372,7 +374,8 @@ class LibvirtHost:
             raise translate(error, self.storage) from error
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
-            yield
+            with qemu.holding(handle):
+                yield
         finally:
             os.close(handle)
 

@@ -157,7 +157,7 @@ class Domain:
         try:
             with _mapped():
                 return str(self._domain.backupGetXMLDesc())
-        except (NotFound, Conflict, Unavailable, SourceChanged):
+        except (NotFound, SourceChanged):
             return None
 
     def end_backup(self) -> None:
