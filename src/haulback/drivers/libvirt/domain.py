@@ -117,13 +117,15 @@ def compose(
     kind: str,
     *,
     fresh: bool,
-    share: Path | None = None,
+    layers: bool = False,
 ) -> str:
     """The XML of a new machine whose disks lie at `places`, by name.
 
     Made of the XML in its definition, or without one of what every machine needs, as a domain of
     `kind`.  `fresh`: it stands beside the one it is a copy of, and gets addresses of its own.
-    `share`: its disks are layers over what is offered at that socket.
+    `layers`: its disks need what is under them; while that is away the machine stops, rather than
+    being told of bad blocks.  What that is stands in the images only: when they need it no more,
+    nothing else has to be changed.
     """
     text = wanted.definition.get(XML)
     root = parse(text) if isinstance(text, str) else _plain(wanted.definition, kind)
@@ -140,7 +142,7 @@ def compose(
     for card in wanted.cards:
         _connect(devices, card)
     _empty_drives(devices)
-    names = _place(root, devices, wanted, places, share)
+    names = _place(root, devices, wanted, places, layers=layers)
     more = {k: v for k, v in wanted.definition.items() if k not in (XML, "uuid", "name", "disks")}
     _keep(root, Kept(names, more))
     return ET.tostring(root, encoding="unicode")
@@ -151,7 +153,8 @@ def _place(
     devices: ET.Element,
     wanted: Machine,
     places: Mapping[str, Path],
-    share: Path | None,
+    *,
+    layers: bool,
 ) -> dict[str, str]:
     """Put the disks where they are now; the names of those not called after their device."""
     old = kept(root).names
@@ -164,8 +167,8 @@ def _place(
         known = elements.get(disk.was or disk.name)
         element = _new_disk(devices) if known is None else known
         _lies(element, disk, places[disk.name])
-        if share:
-            _lies_over(element, share, disk.was or disk.name)
+        if layers and (driver := element.find("driver")) is not None:
+            driver.attrib |= {"error_policy": "stop", "rerror_policy": "stop"}
         device = _volume(element, {}).device
         if device != disk.name:
             names[device] = disk.name
@@ -192,22 +195,6 @@ def _lies(element: ET.Element, disk: Disk, path: Path) -> None:
         element.insert(0, driver)
     driver.set("type", disk.format)
     element.insert(1, ET.Element("source", {"file": str(path)}))
-
-
-def _lies_over(element: ET.Element, share: Path, name: str) -> None:
-    """What a layer does not hold comes from a share.
-
-    While that is away the machine stops, rather than being told of bad blocks; see `go_on`.
-    """
-    driver = element.find("driver")
-    assert driver is not None
-    driver.attrib |= {"error_policy": "stop", "rerror_policy": "stop"}
-    below = ET.Element("backingStore", {"type": "network"})
-    ET.SubElement(below, "format", {"type": "raw"})
-    source = ET.SubElement(below, "source", {"protocol": "nbd", "name": name})
-    ET.SubElement(source, "host", {"transport": "unix", "socket": str(share)})
-    ET.SubElement(below, "backingStore")
-    element.insert(2, below)
 
 
 def _connect(devices: ET.Element, card: Card) -> None:

@@ -206,7 +206,7 @@ class LibvirtHost:
         wanted = wanted._replace(disks=tuple(layers))
 
         def place(machine: Machine, paths: Mapping[str, Path]) -> Machine:
-            return self._place(machine, paths, attempt, overwrite=False, share=share)
+            return self._place(machine, paths, attempt, overwrite=False, layers=True)
 
         return self._begin(wanted, attempt, place, share)
 
@@ -239,7 +239,7 @@ class LibvirtHost:
         attempt: str,
         *,
         overwrite: bool,
-        share: Path | None = None,
+        layers: bool = False,
     ) -> Machine:
         """Define the machine: libvirt does that at once or not at all."""
         with self._alone():
@@ -254,12 +254,12 @@ class LibvirtHost:
                 uuid=new_guid() if fresh else wanted.uuid.lower(),
                 name=free_name(names.__contains__, wanted.name),
             )
-            return self._define(made, paths, fresh=fresh, share=share)
+            return self._define(made, paths, fresh=fresh, layers=layers)
 
     def _define(
-        self, wanted: Machine, paths: Mapping[str, Path], *, fresh: bool, share: Path | None = None
+        self, wanted: Machine, paths: Mapping[str, Path], *, fresh: bool, layers: bool = False
     ) -> Machine:
-        text = xml.compose(wanted, paths, "qemu", fresh=fresh, share=share)
+        text = xml.compose(wanted, paths, "qemu", fresh=fresh, layers=layers)
         return self._measure(self._host.define(text))
 
     def _replace(
