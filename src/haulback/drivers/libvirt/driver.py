@@ -26,7 +26,7 @@ from haulback.drivers.libvirt import making, moving, running, shared, taken
 from haulback.drivers.libvirt.boot import IsolatedMachine
 from haulback.drivers.libvirt.domain import Volume
 from haulback.drivers.libvirt.edge import Domain, Host
-from haulback.drivers.libvirt.leftovers import SOCKET, WORKING, Leftovers
+from haulback.drivers.libvirt.leftovers import WORKING, Leftovers
 from haulback.drivers.libvirt.thaw import Frozen
 from haulback.drivers.libvirt.volumes import located, open_all, opened
 from haulback.drivers.source import Source
@@ -112,7 +112,7 @@ class LibvirtHost:
     def _read_running(
         self, domain: Domain, attempt: str, checkpoint: str, base: str | None
     ) -> Snapshot:
-        self._end_abandoned(domain)
+        running.end_abandoned(domain)
         sized = self._sized(domain)
         machine = xml.machine(domain.definition(), sized)
         room = self._room(attempt)
@@ -127,14 +127,6 @@ class LibvirtHost:
             raise
         frozen = held is not None and held.held
         return running.RunningSnapshot(domain, machine, reads, checkpoint, room, frozen=frozen)
-
-    def _end_abandoned(self, domain: Domain) -> None:
-        """A job of ours that goes on is a dead attempt's: one node works on a machine at a time."""
-        if (found := domain.backup()) is None:
-            return
-        if not SOCKET.search(found):
-            raise SourceChanged(f"{domain.name}: somebody else backs it up now")
-        domain.end_backup()
 
     def _read_stopped(self, domain: Domain, checkpoint: str, base: str | None) -> Snapshot:
         text = domain.definition()

@@ -160,6 +160,17 @@ class Domain:
         except (NotFound, SourceChanged):
             return None
 
+    def is_stuck(self) -> bool:
+        """Whether libvirt believes in a backup that nobody does: it died while that began.
+
+        Until the machine is off and libvirt begins anew, nothing can be done with it (9.0).
+        """
+        try:
+            self._domain.jobInfo()
+        except libvirt.libvirtError as error:
+            return "backup job data missing" in str(error)
+        return False
+
     def end_backup(self) -> None:
         """Stop the export and wait until it is gone; fine when there is none."""
         if self.backup() is None:

@@ -17,8 +17,9 @@ from haulback.drivers.hypervisor import DiskView, Machine
 from haulback.drivers.images.snapshot import Dirty, Mark
 from haulback.drivers.libvirt.domain import Volume, parse
 from haulback.drivers.libvirt.edge import BrokenCheckpoint, Domain
+from haulback.drivers.libvirt.leftovers import SOCKET
 from haulback.drivers.nbd import ALLOCATION, connect, dirty_bitmap
-from haulback.errors import HaulbackError, Unavailable
+from haulback.errors import HaulbackError, SourceChanged, Unavailable
 
 _BITMAP = "changed"  # the name under which QEMU exports what changed
 _AGENT = "devices/channel/target[@name='org.qemu.guest_agent.0'][@state='connected']"
@@ -87,6 +88,20 @@ class RunningSnapshot:
         disk = next(disk for disk in self.machine.disks if disk.name == read.volume.name)
         changed = Dirty(export, _BITMAP) if read.base else None
         return DiskView(disk, export, changed, read.reason)
+
+
+def end_abandoned(domain: Domain) -> None:
+    """A job of ours that goes on is a dead attempt's: one node works on a machine at a time."""
+    found = domain.backup()
+    if found is None and domain.is_stuck():
+        raise Unavailable(
+            f"{domain.name}: libvirt died while a backup began, and waits for that for ever; shut "
+            "the machine down, restart libvirtd, and start it again"
+        )
+    if found and not SOCKET.search(found):
+        raise SourceChanged(f"{domain.name}: somebody else backs it up now")
+    if found:
+        domain.end_backup()
 
 
 def tracked(volume: Volume) -> bool:

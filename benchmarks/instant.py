@@ -1,0 +1,113 @@
+"""A machine that runs from its backup beside the same machine on its own image.
+
+`python -m benchmarks.instant [--size GIB] [--rounds N]`; as root, with libvirtd, QEMU and the guest
+that `scripts/guest` builds.  Seconds until the first line of its serial console: of the original
+from `virsh start` on, of ours from the request on, and from the start of the machine on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from tests.programs import Site
+
+from haulback.shares.keeper import Keeper
+from haulback.testing.guest import Guest
+from haulback.testing.libvirt_lab import LibvirtLab, lab
+
+
+def first_line(guest: Guest) -> float:
+    """When it comes."""
+    while "\n" not in guest.console():
+        time.sleep(0.005)
+    return time.perf_counter()
+
+
+def original(guest: Guest) -> float:
+    guest.log.unlink(missing_ok=True)
+    begun = time.perf_counter()
+    guest.domain.create()
+    took = first_line(guest) - begun
+    guest.wait_ready()
+    guest.domain.destroy()
+    return took
+
+
+def instant(site: Site, host: LibvirtLab, guest: Guest, backup: str) -> tuple[float, float, float]:
+    """From the request on, from the start on, and to move it off the backup."""
+    guest.log.unlink(missing_ok=True)
+    body = {"mode": "INSTANT_RESTORE", "backup": backup, "restoredPeName": "now"}
+    body["hypervisor"] = site.hypervisor["guid"]
+    begun = time.perf_counter()
+    head = site.api.post("/tasks/instant-restore", body)
+    while not (running := list(host.connection.listAllDomains(1))):
+        time.sleep(0.005)
+    started, line = time.perf_counter(), first_line(guest)
+    site.all_final()
+    moving = time.perf_counter()
+    site.api.post("/tasks/live-migration", {"mountedBackup": head["mountedBackup"]["guid"]})
+    site.all_final()
+    moved = time.perf_counter() - moving
+    running[0].destroy()
+    running[0].undefine()
+    return line - begun, line - started, moved
+
+
+def measure(folder: Path, size: int, rounds: int) -> dict[str, Any]:
+    with lab(folder / "h1") as host:
+        site = Site(folder / "site", lease=30.0)
+        site.open()
+        try:
+            return _measure(site, host, size, rounds)
+        finally:
+            site.close()
+            keeper = Keeper(site.home / "shares")
+            for guid in keeper.all():
+                keeper.end(guid)
+
+
+def _measure(site: Site, host: LibvirtLab, size: int, rounds: int) -> dict[str, Any]:
+    body = {"name": "kvm", "url": host.uri, "path": str(host.storage)}
+    site.hypervisor = site.api.post("/hypervisors", body)
+    site.finished(site.hypervisor["task"]["guid"])
+    guest = Guest(host, "db")
+    guest.make(f"{size}G", hello="first")
+    guest.start()
+    guest.run(f"dd if=/dev/urandom of=/mnt/a bs=1M count={size * 200} 2>/dev/null; sync")
+    backup = site.backed_up(site.sync()["db"])["guid"]
+    guest.domain.destroy()
+    theirs, ours = [], []
+    for _ in range(rounds):  # in turn, so that both meet the same machine
+        theirs.append(original(guest))
+        ours.append(instant(site, host, guest, backup))
+    asked, started, moved = (statistics.median(column) for column in zip(*ours, strict=True))
+    usual = statistics.median(theirs)
+    return {
+        "original, first line s": usual,
+        "instant restore, from the request on, first line s": asked,
+        "instant restore, from its start on, first line s": started,
+        "from the request on / original": asked / usual,
+        "from its start on / original": started / usual,
+        "moved off the backup s": moved,
+    }
+
+
+def main() -> None:
+    """Print what was measured, as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--size", type=int, default=2, help="GiB")
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="haulback-instant-") as folder:
+        found = measure(Path(folder), options.size, options.rounds)
+    print(json.dumps({key: round(value, 3) for key, value in found.items()}, indent=2))
+
+
+if __name__ == "__main__":
+    main()
