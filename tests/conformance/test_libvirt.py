@@ -171,6 +171,23 @@ def test_a_machine_takes_what_it_needs_from_its_share_and_then_needs_it_no_more(
         running.hypervisor.make_own(uuid, done.append)
 
 
+def test_a_machine_without_its_image_is_in_nobodys_way(running: RunningBench, tmp_path: Path):
+    broken = (
+        "<domain type='qemu'><name>broken</name><memory>65536</memory><os><type>hvm</type></os>"
+        "<devices><disk type='file' device='disk'><driver name='qemu' type='qcow2'/>"
+        "<source file='/nowhere/at/all'/><target dev='vda'/></disk></devices></domain>"
+    )
+    running.host.connection.defineXML(broken)
+    socket = tmp_path / "nbd"
+    with NbdServer(socket, {"vda": MemoryDisk(8 * MIB, b"x" * MIB)}):
+        machine = Machine("", "web", (Disk("vda", 8 * MIB, "qcow2"),), {"memory": 64})
+        uuid = running.hypervisor.create_over(machine, socket, "a1").commit().uuid
+        running.hypervisor.wake(uuid)
+        assert [one.uuid for one in running.hypervisor.on_share(socket)] == [uuid]
+        assert running.hypervisor.go_on(socket) == []  # it does not wait
+        running.hypervisor.asleep()
+
+
 @pytest.fixture(scope="module")
 def other(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LibvirtLab]:
     with lab(tmp_path_factory.mktemp("lab") / "h2") as made:

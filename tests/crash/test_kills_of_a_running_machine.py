@@ -294,7 +294,7 @@ class Story:
         host, hypervisor = Host(self.host.uri), self.hypervisor
         living = {one.uuid for one in host.domains() if lies_on(located(host, one.definition()))}
         for guid in shares:
-            living -= {one.uuid for one in hypervisor.on_share(self.shares.place(guid))}
+            living -= {one.uuid for one in hypervisor.on_share(self.shares.socket(guid))}
         return [f"the machine {uuid} lives off nothing" for uuid in living]
 
     def _images(self) -> list[str]:

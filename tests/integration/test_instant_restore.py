@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -121,6 +122,15 @@ def test_a_machine_that_is_off_goes_with_the_share_it_lived_off(site: Site, host
     assert {one.name() for one in host.connection.listAllDomains()} == {"look", "db"}
     domain.destroy()
     body = {"mountedBackup": {"guid": mount["guid"]}}
+    # Somebody else's machine on the same images was not made by an instant restore.
+    text, ours = domain.XMLDesc(2), domain.UUIDString()
+    foreign, count = re.subn(r"<metadata.*</metadata>", "", text, flags=re.DOTALL)
+    assert count == 1, text
+    foreign = foreign.replace(ours, guest.uuid[:-4] + "beef").replace(">look<", ">foreign<")
+    host.connection.defineXML(foreign)
+    refused = site.final(site.api.post("/tasks/unmount", body)["guid"])
+    assert (refused["state"]["name"], "not made here" in refused["statusInfo"]) == ("FAILED", True)
+    host.connection.lookupByName("foreign").undefine()
     site.finished(site.api.post("/tasks/unmount", body)["guid"])
     [other] = host.connection.listAllDomains()
     assert (other.name(), bool(other.isActive())) == ("db", True)

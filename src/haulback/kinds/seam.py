@@ -117,11 +117,8 @@ class Job(Protocol):
     def unshare(self, guid: str) -> None:
         """Stop sharing; fine when it is over."""
 
-    def share_place(self, guid: str) -> Path:
-        """The socket at which a share serves its disks over NBD, when it does."""
-
     def share_socket(self, guid: str) -> Path:
-        """The same.  Raises Unavailable while it does not serve."""
+        """Where a share serves its disks over NBD, when it does."""
 
     def volumes(self, guid: str) -> list[Volume]:
         """The file systems of what is shared."""

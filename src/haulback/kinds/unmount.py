@@ -10,6 +10,7 @@ from haulback.drivers.hypervisor import Hypervisor as Driver
 from haulback.errors import Conflict
 from haulback.inventory.records import Catalogue, Hypervisor, Ledger, Mount
 from haulback.kinds import planning
+from haulback.kinds.import_machine import MARK
 from haulback.kinds.seam import Ask, Job, Kind, Results, Submission
 from haulback.tasks.record import HOUR_MS, Plan, Task
 from haulback.tasks.states import State
@@ -83,8 +84,14 @@ def run(job: Job) -> Results:
 
 
 def _end_machines(job: Job, machines: Driver, order: Order) -> None:
-    """One that needs the share goes with it.  Raises SourceChanged while it runs."""
-    for machine in machines.on_share(job.share_place(order.mount)):
+    """One that an instant restore made goes with its share.
+
+    Raises SourceChanged while it runs, Conflict for one that somebody else put on the share.
+    """
+    found = machines.on_share(job.share_socket(order.mount))
+    if foreign := [one.name for one in found if MARK not in one.definition]:
+        raise Conflict(f"{', '.join(foreign)}: lives off this backup too, but was not made here")
+    for machine in found:
         machines.remove(machine.uuid)
         job.log(f"{machine.name} lived off this backup, and was removed with what it had written")
 

@@ -33,13 +33,6 @@ _HYPERVISORS: dict[str, Callable[[records.Hypervisor], Hypervisor]] = {
     "image-folder": lambda record: ImageFolder(_path(record)),
     "libvirt": lambda record: LibvirtHost(str(record.config.get("url")), _path(record)),
 }
-
-
-def open_hypervisor(record: records.Hypervisor) -> Hypervisor:
-    """The driver for a hypervisor.  Raises Malformed for one that this node has none for."""
-    return _HYPERVISORS[_known(record, _HYPERVISORS)](record)
-
-
 _LOG_AHEAD = 500
 _AGAIN = 0.5  # seconds
 _STUMBLES = 5
@@ -68,6 +61,11 @@ def patiently(call: Callable[[], T], stop: Event) -> T:
 def printable(text: str) -> str:
     """`text` in letters that can be sent: names in a file system need not be."""
     return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
+
+
+def open_hypervisor(record: records.Hypervisor) -> Hypervisor:
+    """The driver for a hypervisor.  Raises Malformed for one that this node has none for."""
+    return _HYPERVISORS[_known(record, _HYPERVISORS)](record)
 
 
 class Locks:
@@ -159,9 +157,6 @@ class Work:
 
     def unshare(self, guid: str) -> None:
         self._home.shares.end(guid)
-
-    def share_place(self, guid: str) -> Path:
-        return self._home.shares.place(guid)
 
     def share_socket(self, guid: str) -> Path:
         return self._home.shares.socket(guid)

@@ -43,7 +43,9 @@ class Sharer(Thread):
             for guid in set(held) - set(self._link.needed(held)):
                 log.info("nobody wants the share %s any more", guid)
                 shares.end(guid)
-        for guid in self._link.shares():
+        wanted = self._link.shares()
+        self._well.intersection_update(wanted)
+        for guid in wanted:
             if self._over.is_set():
                 return
             if not shares.lives(guid) or guid not in self._well:
@@ -58,7 +60,7 @@ class Sharer(Thread):
                 self._begin(order)
             if order.hypervisor:
                 machines = open_hypervisor(order.hypervisor)
-                for name in machines.go_on(self._home.shares.place(guid)):
+                for name in machines.go_on(self._home.shares.socket(guid)):
                     log.info("%s goes on", name)
             self._well.add(guid)
         except NotFound:

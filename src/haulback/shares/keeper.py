@@ -45,15 +45,9 @@ class Keeper:
             raise NotFound(f"{guid[:60]!r} is no share")
         return self._rooms / f"haulback-share-{guid}"
 
-    def place(self, guid: str) -> Path:
-        """The socket at which its process serves the disks, when it does."""
-        return self.room(guid) / NBD
-
     def socket(self, guid: str) -> Path:
-        """The same.  Raises Unavailable while it does not serve."""
-        if not self.lives(guid):
-            raise Unavailable(f"the share {guid} is not served now")
-        return self.place(guid)
+        """Where its process serves the disks, when it does."""
+        return self.room(guid) / NBD
 
     def all(self) -> list[str]:
         """The guids of all that were begun here and not ended."""

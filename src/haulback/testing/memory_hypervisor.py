@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import uuid as uuids
-from collections.abc import Callable, Iterator, Mapping, Set
-from pathlib import Path
+from collections.abc import Iterator, Set
 from typing import NamedTuple, Self
 
 from haulback.drivers.hypervisor import (
-    Booted,
     Disk,
     DiskView,
     Hypervisor,
     Inventory,
     Machine,
-    NewMachine,
     Problem,
     Snapshot,
     Taken,
 )
 from haulback.drivers.sink import Sink
-from haulback.drivers.source import Extent, Source
-from haulback.errors import Conflict, Malformed, NotFound, SourceChanged, Unavailable, Unsupported
+from haulback.drivers.source import Extent
+from haulback.drivers.still import Still
+from haulback.errors import Conflict, Malformed, NotFound, SourceChanged, Unavailable
 from haulback.units import KIB
 
 _GRAIN = 64 * KIB
@@ -122,7 +120,7 @@ class MemoryNewMachine:
         self.abandon()
 
 
-class MemoryHypervisor:
+class MemoryHypervisor(Still):
     """A Hypervisor whose machines live in this process.
 
     For tests: `held` machines are in use, `down` makes it unavailable, `problems` are reported.
@@ -191,39 +189,6 @@ class MemoryHypervisor:
             raise Conflict(f"attempt {attempt} makes a machine already")
         self.making[attempt] = MemoryNewMachine(self, wanted, attempt, overwrite)
         return self.making[attempt]
-
-    def create_over(self, wanted: Machine, share: Path, attempt: str) -> NewMachine:  # noqa: ARG002
-        raise Unsupported(f"{wanted.name} is in memory only")
-
-    def on_share(self, socket: Path) -> list[Machine]:  # noqa: ARG002
-        return []
-
-    def go_on(self, socket: Path) -> list[str]:  # noqa: ARG002
-        return []
-
-    def make_own(self, uuid: str, count: Callable[[int], None]) -> None:  # noqa: ARG002
-        raise SourceChanged(f"{self.machine(uuid).name} does not run")
-
-    def move(  # the Protocol's shape
-        self,
-        uuid: str,
-        there: Hypervisor,  # noqa: ARG002
-        attempt: str,  # noqa: ARG002
-        expect: Callable[[int], None],  # noqa: ARG002
-        count: Callable[[int], None],  # noqa: ARG002
-    ) -> Machine:
-        raise SourceChanged(f"{self.machine(uuid).name} does not run")
-
-    def boot(  # the Protocol's shape
-        self,
-        wanted: Machine,
-        sources: Mapping[str, Source],  # noqa: ARG002
-        attempt: str,  # noqa: ARG002
-    ) -> Booted:
-        raise Unsupported(f"{wanted.name} cannot run in memory only")
-
-    def start(self, uuid: str) -> None:
-        raise Unsupported(f"{self.machine(uuid).name} is in memory only and does not run")
 
     def remove(self, uuid: str) -> None:
         self.check()

@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import msgspec
 
 from haulback.disk import Disk as Files
 from haulback.disk import translate
-from haulback.drivers.hypervisor import Booted, Hypervisor, Inventory, Machine, Problem
+from haulback.drivers.hypervisor import Inventory, Machine, Problem
 from haulback.drivers.imagefolder import making
 from haulback.drivers.imagefolder.definition import (
     FILE,
@@ -31,12 +31,11 @@ from haulback.drivers.images import qemu, snapshot, taken
 from haulback.drivers.images.image import Image, read_regular
 from haulback.drivers.images.new import free_name
 from haulback.drivers.images.taken import Reverting
-from haulback.drivers.source import Source
+from haulback.drivers.still import Still
 from haulback.errors import (
     HaulbackError,
     Malformed,
     NotFound,
-    SourceChanged,
     Unavailable,
     Unsupported,
 )
@@ -52,7 +51,7 @@ _BACK = re.compile(r"\.haulback-(?P<attempt>[A-Za-z0-9_-]{1,64})\.back")
 _IMAGES = {".raw", ".img", ".qcow2"}
 
 
-class ImageFolder:
+class ImageFolder(Still):
     """A Hypervisor over the machines in `root`; `files` makes the changes that must be durable."""
 
     def __init__(self, root: Path, files: Files | None = None) -> None:
@@ -124,40 +123,6 @@ class ImageFolder:
 
         room = self.root / f".haulback-{_checked(attempt)}"
         return making.FolderMachine(room, wanted, self._files, place)
-
-    def create_over(self, wanted: Machine, share: Path, attempt: str) -> making.FolderMachine:  # noqa: ARG002
-        raise Unsupported("a folder of images runs no machines")
-
-    def on_share(self, socket: Path) -> list[Machine]:  # noqa: ARG002
-        return []
-
-    def go_on(self, socket: Path) -> list[str]:  # noqa: ARG002
-        return []
-
-    def make_own(self, uuid: str, count: Callable[[int], None]) -> None:  # noqa: ARG002
-        raise SourceChanged(f"{self.machine(uuid).name} does not run")
-
-    def move(  # the Protocol's shape
-        self,
-        uuid: str,
-        there: Hypervisor,  # noqa: ARG002
-        attempt: str,  # noqa: ARG002
-        expect: Callable[[int], None],  # noqa: ARG002
-        count: Callable[[int], None],  # noqa: ARG002
-    ) -> Machine:
-        raise SourceChanged(f"{self.machine(uuid).name} does not run")
-
-    def boot(  # the Protocol's shape
-        self,
-        wanted: Machine,
-        sources: Mapping[str, Source],  # noqa: ARG002
-        attempt: str,  # noqa: ARG002
-    ) -> Booted:
-        raise Unsupported(f"a folder of images cannot boot {wanted.name}")
-
-    def start(self, uuid: str) -> None:
-        self._find(uuid)
-        raise Unsupported("a folder of images starts no machines")
 
     def remove(self, uuid: str) -> None:
         with self._alone():

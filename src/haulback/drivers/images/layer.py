@@ -11,11 +11,11 @@ from typing import NamedTuple
 import msgspec
 
 from haulback.drivers.images import qemu
-from haulback.drivers.images.image import open_regular
-from haulback.errors import Malformed
+from haulback.errors import Unavailable
 
 _HEAD = struct.Struct(">4sIQI")
 _LONGEST = 1023  # as the format has it
+_READ_ONLY = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC  # nobody waits for a pipe's other end
 
 
 class Exported(NamedTuple):
@@ -46,16 +46,25 @@ def make(path: Path, below: Exported) -> None:
 
 
 def below(path: Path) -> Path | Exported | str | None:
-    """What a qcow2 image lies on, also of one that is in use; its own words when not understood."""
-    with closing(os.fdopen(open_regular(path), "rb")) as file:
-        head = file.read(_HEAD.size)
-        if len(head) < _HEAD.size or head[:4] != b"QFI\xfb":
-            raise Malformed(f"{path} is not a qcow2 image")
-        _, _, offset, length = _HEAD.unpack(head)
-        if not offset:
-            return None
-        file.seek(offset)
-        said = file.read(min(length, _LONGEST)).decode(errors="replace")
+    """What a qcow2 image lies on, also of one that is in use; its own words when not understood.
+
+    One that is missing or no qcow2 image lies on nothing.  Raises Unavailable when it cannot be
+    looked into.
+    """
+    try:
+        with closing(os.fdopen(os.open(path, _READ_ONLY), "rb")) as file:
+            head = file.read(_HEAD.size)
+            if len(head) < _HEAD.size or head[:4] != b"QFI\xfb":
+                return None
+            _, _, offset, length = _HEAD.unpack(head)
+            if not offset:
+                return None
+            file.seek(offset)
+            said = file.read(min(length, _LONGEST)).decode(errors="replace")
+    except FileNotFoundError:
+        return None
+    except (OSError, OverflowError) as error:
+        raise Unavailable(f"cannot look into {path}: {error}") from None
     if not said.startswith("json:"):
         return said if ":" in said.partition("/")[0] else path.parent / said
     with suppress(msgspec.MsgspecError):

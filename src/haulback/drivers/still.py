@@ -1,0 +1,50 @@
+"""Platforms that only keep machines: whatever needs one that runs is refused in one way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from haulback.drivers.hypervisor import Booted, Hypervisor, Machine, NewMachine
+from haulback.drivers.source import Source
+from haulback.errors import SourceChanged, Unsupported
+
+
+class Still:
+    """The part of a Hypervisor that runs machines, for one that runs none."""
+
+    def machine(self, uuid: str) -> Machine:
+        raise NotImplementedError
+
+    def create_over(self, wanted: Machine, share: Path, attempt: str) -> NewMachine:  # noqa: ARG002
+        raise Unsupported(f"nothing runs here, so {wanted.name} cannot live off a share")
+
+    def on_share(self, socket: Path) -> list[Machine]:  # noqa: ARG002
+        return []
+
+    def go_on(self, socket: Path) -> list[str]:  # noqa: ARG002
+        return []
+
+    def make_own(self, uuid: str, count: Callable[[int], None]) -> None:  # noqa: ARG002
+        raise SourceChanged(f"{self.machine(uuid).name} does not run")
+
+    def move(  # the Protocol's shape
+        self,
+        uuid: str,
+        there: Hypervisor,  # noqa: ARG002
+        attempt: str,  # noqa: ARG002
+        expect: Callable[[int], None],  # noqa: ARG002
+        count: Callable[[int], None],  # noqa: ARG002
+    ) -> Machine:
+        raise SourceChanged(f"{self.machine(uuid).name} does not run")
+
+    def boot(  # the Protocol's shape
+        self,
+        wanted: Machine,
+        sources: Mapping[str, Source],  # noqa: ARG002
+        attempt: str,  # noqa: ARG002
+    ) -> Booted:
+        raise Unsupported(f"nothing runs here, so {wanted.name} cannot boot")
+
+    def start(self, uuid: str) -> None:
+        raise Unsupported(f"nothing runs here, so {self.machine(uuid).name} cannot start")
