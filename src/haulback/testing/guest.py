@@ -91,8 +91,13 @@ class Guest:
     def run(self, command: str) -> str:
         """What a command of its shell prints; it must succeed."""
         path = {"path": "/bin/sh", "arg": ["-c", command], "capture-output": True}
-        begun = self._agent({"execute": "guest-exec", "arguments": path})
-        assert begun is not None
+        begun: dict[str, Any] = {}
+
+        def taken() -> bool:  # while its file systems are frozen the agent refuses
+            begun.update(self._agent({"execute": "guest-exec", "arguments": path}) or {})
+            return bool(begun)
+
+        self.until(taken)
         wanted = {"execute": "guest-exec-status", "arguments": begun}
         found: dict[str, Any] = {}
 
