@@ -90,6 +90,7 @@ def test_a_machine_runs_from_its_backup_and_moves_off_it(site: Site, host: Libvi
     refused = site.final(site.api.post("/tasks/unmount", body)["guid"])
     assert refused["state"]["name"] == "FAILED"
     assert "runs; stop it" in refused["statusInfo"]
+    assert "live-migration" in refused["statusInfo"]
     keeper = Keeper(site.home / "shares")
     os.kill(int((keeper.room(mount["guid"]) / "pid").read_text()), signal.SIGKILL)
     read = "echo 3 > /proc/sys/vm/drop_caches; sha256sum /mnt/a"

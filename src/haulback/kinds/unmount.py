@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from haulback.drivers.hypervisor import Hypervisor as Driver
-from haulback.errors import Conflict
+from haulback.errors import Conflict, SourceChanged
 from haulback.inventory.records import Catalogue, Hypervisor, Ledger, Mount
 from haulback.kinds import planning
 from haulback.kinds.import_machine import MARK
@@ -92,7 +92,11 @@ def _end_machines(job: Job, machines: Driver, order: Order) -> None:
     if foreign := [one.name for one in found if MARK not in one.definition]:
         raise Conflict(f"{', '.join(foreign)}: lives off this backup too, but was not made here")
     for machine in found:
-        machines.remove(machine.uuid)
+        try:
+            machines.remove(machine.uuid)
+        except SourceChanged as error:
+            remedy = "or move it off its backup (POST /tasks/live-migration)"
+            raise SourceChanged(f"{error.message}; {remedy}") from None
         job.log(f"{machine.name} lived off this backup, and was removed with what it had written")
 
 
