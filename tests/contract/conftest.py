@@ -88,13 +88,13 @@ class Served:
         init = self.destination["task"]["guid"]
         self.run(init, {"repository": new_guid()})
 
-    def new_machine(self, *disks: Disk) -> int:
+    def new_machine(self, *disks: Disk, hypervisor: str = "") -> int:
         """The number of a machine that no other test has touched."""
         one = Entity(
             guid=new_guid(),
             uuid=new_guid(),
             name=new_guid(),
-            hypervisor=self.hypervisor["guid"],
+            hypervisor=hypervisor or self.hypervisor["guid"],
             disks=list(disks),
         )
         with self.app.store.write() as sql:
@@ -167,13 +167,14 @@ class Served:
 
     def mounted(self, **more: Any) -> dict[str, Any]:
         """A mounted backup by the word of its node, as the API shows it."""
+        others = more.pop("volumes", [])
         body = {"mode": "AUTO", "backup": more.pop("backup", None) or self.stored(), **more}
         answer = self.call("POST", "/api/tasks/restore-and-mount", body)
         assert answer.status_code == 201, answer.text
         head = answer.json()["guid"]
         self.run(head, {"disks": 1})
         [task] = self.task(head, "?extended=true")["followers"]
-        volumes = [{"name": "root1", "type": "ext4", "size": 5, "path": "/mnt/a/root1"}]
+        volumes = [{"name": "root1", "type": "ext4", "size": 5, "path": "/mnt/a/root1"}, *others]
         self.run(task["guid"], {"disks": {"root": 10}, "volumes": volumes})
         mount = answer.json()["mountedBackup"]["guid"]
         return dict(self.call("GET", f"/api/mounted-backups/{mount}").json())

@@ -113,6 +113,11 @@ class Scene:
         """A hypervisor that runs machines."""
         return self.served.kvm()
 
+    @property
+    def guest(self) -> str:
+        """A machine there."""
+        return self.served.machines[self.served.new_machine(hypervisor=self.kvm)]
+
     @cached_property
     def living(self) -> str:
         """A mounted backup that a machine runs from."""

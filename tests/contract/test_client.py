@@ -55,6 +55,7 @@ from haulback.kinds import (
     snapshot_reversion,
     to_come,
     unmount,
+    upload,
 )
 from haulback.server.http.access import TABLE
 from haulback.tasks.states import BackupType, MountMode, State
@@ -161,7 +162,7 @@ TASKS: dict[str, Way] = {
     "POST /tasks/mount": lambda s: s.tasks.mount(mount.Again(mountedBackup=Ref(s.unmounted))),
     "POST /tasks/unmount": lambda s: s.tasks.unmount(unmount.Request(mountedBackup=Ref(s.mount))),
     "POST /tasks/upload": lambda s: s.tasks.upload(
-        to_come.Upload(mountedBackup=Ref(s.guid), paths=["/etc/hosts"])
+        upload.Request(mountedBackup=Ref(s.mount), paths=["/a"], protectedEntity=Ref(s.guest))
     ),
     "POST /tasks/snapshot": lambda s: s.tasks.snapshot(
         snapshot.Request(protectedEntities=[Ref(s.qcow2)])

@@ -536,8 +536,51 @@ def test_post_tasks_import_for_os_agent(served: Served):
 
 
 def test_post_tasks_upload(served: Served):
-    body = {"mountedBackup": new_guid(), "paths": ["/etc/hosts"]}
-    unavailable(served, "upload", body, {}, {"mountedBackup": new_guid(), "paths": []})
+    mount, kvm = served.mounted()["guid"], served.kvm()
+    guest = served.machines[served.new_machine(hypervisor=kvm)]
+    body = {"mountedBackup": mount, "protectedEntity": guest, "paths": ["/etc/hosts", "/srv"]}
+    answer = served.call("POST", "/api/tasks/upload", body)
+    assert (answer.status_code, answer.json()["type"]["name"]) == (201, "UPLOAD")
+    assert answer.json()["protectedEntity"]["guid"] == guest
+    assert served.order(answer.json()["guid"])["folder"] == "/"
+    served.run(answer.json()["guid"], {"uploaded": 2})
+    off = {k: v for k, v in body.items() if k != "protectedEntity"}
+    refuse_upload(served, off, "protectedEntity")  # it is of a folder of images
+    for field, wrong in (
+        ("paths", []),
+        ("paths[0]", ["etc"]),
+        ("paths[1]", ["/etc", "/../x"]),
+        ("destinationPath", "srv"),
+        ("mountedFileSystem", new_guid()),
+        ("node", served.call("POST", "/api/nodes", {"name": new_guid()}).json()["guid"]),
+        ("priority", 101),
+    ):
+        refuse_upload(served, {**body, field.partition("[")[0]: wrong}, field)
+    for gone in ({"mountedBackup": new_guid()}, {"protectedEntity": new_guid()}):
+        assert is_error(served.call("POST", "/api/tasks/upload", {**body, **gone}), 404)
+    end = served.call("POST", "/api/tasks/unmount", {"mountedBackup": mount}).json()
+    served.run(end["guid"], {})
+    assert is_error(served.call("POST", "/api/tasks/upload", body), 409)
+
+
+def refuse_upload(served: Served, body: dict[str, Any], field: str) -> None:
+    before = len(served.call("GET", "/api/tasks").json())
+    answer = served.call("POST", "/api/tasks/upload", body)
+    assert is_error(answer, 400), answer.text
+    assert answer.json()["details"]["field"] == field, answer.text
+    assert len(served.call("GET", "/api/tasks").json()) == before
+
+
+def test_which_of_several_file_systems_is_meant_has_to_be_said(served: Served):
+    guest = served.machines[served.new_machine(hypervisor=served.kvm())]
+    more = {"name": "root2", "type": "xfs", "size": 5, "path": "/mnt/a/root2"}
+    mount = served.mounted(volumes=[more])["guid"]
+    body: dict[str, Any] = {"mountedBackup": mount, "protectedEntity": guest, "paths": ["/x"]}
+    refuse_upload(served, body, "destinationPath")
+    body["destinationPath"] = "/srv"
+    refuse_upload(served, body, "mountedFileSystem")
+    body["mountedFileSystem"] = served.file_system(mount)
+    assert served.call("POST", "/api/tasks/upload", body).status_code == 201
 
 
 def test_post_tasks_guid(served: Served):

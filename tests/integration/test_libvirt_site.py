@@ -143,6 +143,47 @@ def test_a_backup_is_proved_by_booting_it(site: Site, host: LibvirtLab):
     assert host.connection.listAllDomains() == []
 
 
+def mounted(site: Site, backup: dict[str, Any]) -> str:
+    head = site.api.post("/tasks/restore-and-mount", {"mode": "AUTO", "backup": backup["guid"]})
+    site.all_final()
+    found = site.api.get(f"/mounted-backups/{head['mountedBackup']['guid']}")
+    assert found["state"]["name"] == "MOUNTED", site.log.read_text()
+    return str(found["guid"])
+
+
+def test_lost_files_are_put_back_into_a_guest_that_runs(site: Site, host: LibvirtLab):
+    guest = Guest(host, "db")
+    guest.make()
+    guest.start()
+    machine = site.sync()["db"]
+    guest.run("mkdir -p '/mnt/it is/deep'; dd if=/dev/urandom of='/mnt/it is/deep/a' bs=1M count=3")
+    guest.run("cd '/mnt/it is'; ln -s deep/a link; chmod 640 deep/a; chown 7:8 deep/a; sync")
+    sums = guest.run("cd '/mnt/it is'; sha256sum deep/a link; stat -c '%a %u %g' deep/a")
+    mount = mounted(site, site.backed_up(machine))
+    guest.run("rm -r '/mnt/it is'; echo wrong > /mnt/hello; sync")
+    body = {"mountedBackup": mount, "paths": ["/it is", "/hello"], "destinationPath": "/mnt"}
+    site.finished(site.api.post("/tasks/upload", body)["guid"])
+    look = "cd '/mnt/it is'; sha256sum deep/a link; stat -c '%a %u %g' deep/a"
+    assert guest.run(look) == sums
+    assert guest.run("cat /mnt/hello") == "world\n"
+    assert guest.run("ls -a /mnt | grep haulback; true") == ""
+    guest.run("echo mine > /mnt/hello; touch -d '2020-01-01 00:00' /mnt/.haulback-old.tar")
+    for wrong, said in (
+        ({"paths": ["/hello", "/missing"]}, "/missing"),
+        ({"destinationPath": "/mnt/hello"}, "the guest says: mkdir"),
+    ):
+        failed = site.final(site.api.post("/tasks/upload", {**body, **wrong})["guid"])
+        assert (failed["state"]["name"], said in failed["statusInfo"]) == ("FAILED", True), failed
+    assert guest.run("cat /mnt/hello") == "mine\n"
+    site.finished(site.api.post("/tasks/upload", {**body, "destinationPath": "/mnt/new"})["guid"])
+    assert guest.run("cat /mnt/new/hello; ls -a /mnt /mnt/new | grep haulback") == (
+        "world\n.haulback-old.tar\n"
+    )
+    guest.domain.destroy()
+    off = site.final(site.api.post("/tasks/upload", body)["guid"])
+    assert "is off; start it" in off["statusInfo"]
+
+
 def test_a_machine_comes_back_on_another_host(
     site: Site, host: LibvirtLab, tmp_path_factory: pytest.TempPathFactory
 ):

@@ -137,16 +137,28 @@ def unmount(mounted: str, *, how: How = USUAL) -> None:
 
 
 @app.command
-def upload(mounted: str, *path: str, to: str = "", node: str = "", how: How = USUAL) -> None:
-    """Upload files of a mounted backup."""
-    from haulback.kinds.to_come import Upload
+def upload(
+    mounted: str,
+    *path: str,
+    to: str = "",
+    file_system: str = "",
+    machine: str = "",
+    how: How = USUAL,
+) -> None:
+    """Put files of a mounted backup into a machine that runs, by its guest agent.
+
+    --to is the folder they go below, with their paths (/: where they were); --file-system (a guid)
+    is needed where several are shown; --machine is another one than the backup's own.
+    """
+    from haulback.kinds.upload import Request
 
     client = connect()
-    request = Upload(
+    request = Request(
         mountedBackup=Ref(mounted),
         paths=list(path),
         destinationPath=to or None,
-        node=ref(client.nodes.find(node).guid if node else ""),
+        mountedFileSystem=ref(file_system),
+        protectedEntity=ref(client.machines.find(machine).guid if machine else ""),
         **how.timed,
     )
     report(client, [client.tasks.upload(request, **how.asked)], how)

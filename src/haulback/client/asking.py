@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # what the kinds work with takes a while to load, and is not 
     from haulback.kinds.snapshot_cleanup import Request as SnapshotCleanup
     from haulback.kinds.snapshot_reversion import Request as Reversion
     from haulback.kinds.unmount import Request as Unmount
+    from haulback.kinds.upload import Request as Upload
 
 T = TypeVar("T")
 
@@ -84,7 +85,7 @@ class Asking:
         """Unmount."""
         return self._one("unmount", request, how)
 
-    def upload(self, request: to_come.Upload, **how: Unpack[Asked]) -> TaskDetails:
+    def upload(self, request: Upload, **how: Unpack[Asked]) -> TaskDetails:
         """Upload files of a mounted backup."""
         return self._one("upload", request, how)
 

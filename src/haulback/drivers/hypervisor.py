@@ -249,6 +249,13 @@ class Hypervisor(Protocol):
         theirs.  Raises Unsupported where nothing can run.
         """
 
+    def unpack(self, uuid: str, parts: Iterable[bytes], folder: str, name: str) -> None:
+        """Unpack a tar in a folder of a guest that runs; it lies there as `name` meanwhile.
+
+        Raises SourceChanged for one that is off, Unavailable when it has no agent that answers,
+        Malformed with what the guest says when it cannot.
+        """
+
     def start(self, uuid: str) -> None:
         """Power a machine on; one that runs is fine.  Raises Unsupported where nothing can run."""
 

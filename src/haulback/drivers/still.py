@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from haulback.drivers.hypervisor import Booted, Hypervisor, Machine, NewMachine
@@ -45,6 +45,9 @@ class Still:
         attempt: str,  # noqa: ARG002
     ) -> Booted:
         raise Unsupported(f"nothing runs here, so {wanted.name} cannot boot")
+
+    def unpack(self, uuid: str, parts: Iterable[bytes], folder: str, name: str) -> None:  # noqa: ARG002
+        raise SourceChanged(f"{self.machine(uuid).name} does not run")
 
     def start(self, uuid: str) -> None:
         raise Unsupported(f"nothing runs here, so {self.machine(uuid).name} cannot start")

@@ -263,6 +263,9 @@ class Catalogue(Protocol):
 
     def mount(self, guid: str) -> Mount: ...
 
+    def mounted_volumes(self, mount: str) -> list[tuple[str, Volume]]:
+        """The file systems that a mounted backup shows, with their guids."""
+
     def mount_under(self, entity: Entity) -> Mount | None:
         """The mounted backup that a machine runs from, if it does."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Set
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -122,6 +122,9 @@ class Job(Protocol):
 
     def volumes(self, guid: str) -> list[Volume]:
         """The file systems of what is shared."""
+
+    def archive(self, guid: str, volume: str, paths: Sequence[str]) -> Iterator[bytes]:
+        """A tar of files of what is shared.  Raises NotFound before the first part."""
 
     def abandoned(self, names: Collection[str]) -> Set[str]:
         """Those snapshots that attempts of this server took which ended badly; nobody else's."""

@@ -21,6 +21,7 @@ from haulback.kinds import (
     store,
     to_come,
     unmount,
+    upload,
 )
 from haulback.kinds.seam import Kinds
 
@@ -42,6 +43,7 @@ _ALL = (
     staging_cleanup.KIND,
     store.KIND,
     unmount.KIND,
+    upload.KIND,
 )
 KINDS: Kinds = {kind.type: kind for kind in _ALL}
 WAYS = [way for kind in _ALL for way in kind.submissions] + list(to_come.WAYS)

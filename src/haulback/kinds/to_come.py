@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from haulback.errors import KindUnavailable, Malformed
+from haulback.errors import KindUnavailable
 from haulback.inventory.records import Catalogue
 from haulback.kinds import planning
 from haulback.kinds.parts import TaskFile
@@ -88,15 +88,6 @@ class ForAgent(Timed, kw_only=True):
     overwrite: bool | None = None
 
 
-class Upload(Timed, kw_only=True):
-    """UploadFilesRequest."""
-
-    mountedBackup: Ref
-    paths: list[str]
-    destinationPath: str | None = None
-    node: Ref | None = None
-
-
 def _plan(kind: str, check: Callable[[Any, Catalogue], None]) -> Callable[..., Plan]:
     """A planner that finds every fault of a request before it says that the kind is to come."""
 
@@ -138,12 +129,6 @@ def _list_of(field: str) -> Callable[[Any, Catalogue], None]:
     return check
 
 
-def _upload(request: Any, catalogue: Catalogue) -> None:
-    if not request.paths:
-        raise Malformed("paths: name at least one", field="paths")
-    _known(request, catalogue)
-
-
 def _way(
     path: str,
     kind: str,
@@ -175,5 +160,4 @@ WAYS = (
         "Create import task for cloud, with options per feature.",
     ),
     _way("import-for-os-agent", "IMPORT", ForAgent, _backup, "Create import task for agent."),
-    _way("upload", "UPLOAD", Upload, _upload, "Create upload task.", many=False),
 )

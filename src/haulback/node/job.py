@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Set
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -164,6 +164,10 @@ class Work:
     def volumes(self, guid: str) -> list[Volume]:
         with self._home.shares.browser(guid) as browser:
             return browser.volumes()
+
+    def archive(self, guid: str, volume: str, paths: Sequence[str]) -> Iterator[bytes]:
+        with self._home.shares.browser(guid) as browser:
+            yield from browser.archive(volume, paths)
 
     def expect(self, total: int) -> None:
         self.total = total

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import os
 import shutil
-import time
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 from xml.etree import ElementTree as ET
 
 from haulback.drivers.hypervisor import Machine
 from haulback.drivers.images import layer, qemu
 from haulback.drivers.libvirt import domain as xml
+from haulback.drivers.libvirt.agent import Agent
 from haulback.drivers.libvirt.edge import Host
 from haulback.drivers.libvirt.picture import png
 from haulback.drivers.nbd_server import NbdServer
 from haulback.drivers.source import Source
-from haulback.errors import HaulbackError, Unavailable
+from haulback.errors import HaulbackError
 from haulback.ids import new_guid
 from haulback.units import KIB
 
@@ -92,32 +90,10 @@ class IsolatedMachine:
             return ""
 
     def agent_answers(self) -> bool:
-        try:
-            self._ask({"execute": "guest-ping"}, 2)
-        except HaulbackError:
-            return False
-        return True
+        return Agent(self._domain).answers()
 
     def run(self, script: str, seconds: int) -> tuple[int, str]:
-        shell = {"path": "/bin/sh", "arg": ["-c", script], "capture-output": True}
-        begun = self._ask({"execute": "guest-exec", "arguments": shell}, 10)
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            found = self._ask({"execute": "guest-exec-status", "arguments": begun}, 10)
-            if found.get("exited"):
-                said = base64.b64decode(found.get("out-data", ""))
-                said += base64.b64decode(found.get("err-data", ""))
-                text = said[:_CONSOLE_BYTES].decode(errors="replace").replace("\0", "")
-                return int(found.get("exitcode", -1)), text
-            time.sleep(0.1)
-        raise Unavailable(f"the script did not end in {seconds} s")
-
-    def _ask(self, command: dict[str, Any], seconds: int) -> dict[str, Any]:
-        try:
-            answer = json.loads(self._domain.ask_agent(json.dumps(command), seconds))
-            return dict(answer["return"])
-        except (ValueError, KeyError, TypeError):
-            raise Unavailable("the guest's agent answers nonsense") from None
+        return Agent(self._domain).run(script, seconds)
 
     def screen(self) -> bytes | None:
         found = self._domain.screenshot()

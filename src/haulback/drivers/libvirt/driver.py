@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property
 from hashlib import sha256
@@ -23,6 +23,7 @@ from haulback.drivers.images.new import free_name
 from haulback.drivers.images.snapshot import PREFIX, FolderSnapshot, checkpoints, drop
 from haulback.drivers.libvirt import domain as xml
 from haulback.drivers.libvirt import making, moving, running, shared, taken
+from haulback.drivers.libvirt.agent import Agent
 from haulback.drivers.libvirt.boot import IsolatedMachine
 from haulback.drivers.libvirt.domain import Volume
 from haulback.drivers.libvirt.edge import Domain, Host
@@ -312,6 +313,12 @@ class LibvirtHost:
     def _room(self, attempt: str) -> Path:
         self.work.mkdir(mode=0o711, parents=True, exist_ok=True)
         return self.work / f"haulback-{attempt}"
+
+    def unpack(self, uuid: str, parts: Iterable[bytes], folder: str, name: str) -> None:
+        domain = self._host.domain(uuid)
+        if not domain.is_active:
+            raise SourceChanged(f"{domain.name} is off; start it, so that its agent can take files")
+        Agent(domain).unpack(parts, folder, name)
 
     def start(self, uuid: str) -> None:
         domain = self._host.domain(uuid)

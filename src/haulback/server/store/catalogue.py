@@ -20,6 +20,7 @@ from haulback.inventory.records import (
     Mount,
     Record,
     Snapshot,
+    Volume,
 )
 from haulback.server.scope import EVERYTHING, Scope
 from haulback.server.store import mounts, plans, share_tables, tables
@@ -146,6 +147,9 @@ class SqlCatalogue:
         if not self._scope.allows(found.project):
             raise NotFound(f"there is no mounted backup {guid}", guid=guid)
         return found
+
+    def mounted_volumes(self, mount: str) -> list[tuple[str, Volume]]:
+        return [(one.guid, one.volume) for one in mounts.volumes(self._sql, mount)]
 
     def mount_under(self, entity: Entity) -> Mount | None:
         table = share_tables.mounted_backup

@@ -1,0 +1,99 @@
+"""What the agent inside a guest does for us: scripts, and files put into it."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any
+
+from haulback.drivers.libvirt.edge import Domain
+from haulback.errors import HaulbackError, Malformed, Unavailable
+from haulback.units import KIB
+
+_PIECE = 48 * KIB  # agents stop to answer when asked more in one piece (256 KiB did)
+_SAID = 64 * KIB
+_UNPACK = 'tar -xpf "$1" -C "$2"'
+_UNPACK_SECONDS = 3600
+# What an attempt that never came back left goes with a later one.
+_CLEAN = 'rm -f "$1"; find "$2" -maxdepth 1 -name ".haulback-*.tar" -mtime +0 -exec rm -f {} +'
+
+
+class Agent:
+    """The agent of a machine that runs.  Any call raises Unavailable when it does not answer."""
+
+    def __init__(self, domain: Domain) -> None:
+        self._domain = domain
+
+    def answers(self) -> bool:
+        """Whether it is there."""
+        with suppress(HaulbackError):
+            self._ask("guest-ping", seconds=2)
+            return True
+        return False
+
+    def run(self, script: str, seconds: int, *words: str) -> tuple[int, str]:
+        """Exit code and output of a shell script with its arguments."""
+        shell: dict[str, Any] = {"path": "/bin/sh", "arg": ["-c", script, "sh", *words]}
+        begun = self._ask("guest-exec", **shell, **{"capture-output": True})
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            found = self._ask("guest-exec-status", **begun)
+            if found.get("exited"):
+                said = base64.b64decode(found.get("out-data", ""))
+                said += base64.b64decode(found.get("err-data", ""))
+                text = said[:_SAID].decode(errors="replace").replace("\0", "")
+                return int(found.get("exitcode", -1)), text
+            time.sleep(0.1)
+        raise Unavailable(f"the script did not end in {seconds} s")
+
+    def unpack(self, parts: Iterable[bytes], folder: str, name: str) -> None:
+        """Unpack a tar in a folder, which is made if need be.
+
+        It lies there as `name` meanwhile; one that an attempt left there is overwritten.  Raises
+        Malformed with what the guest says when it cannot be unpacked.
+        """
+        place = f"{folder.rstrip('/')}/{name}"
+        self._must('mkdir -p "$1"', 60, folder)
+        try:
+            self._write(place, parts)
+            self._must(_UNPACK, _UNPACK_SECONDS, place, folder)
+        finally:
+            with suppress(HaulbackError):
+                self.run(_CLEAN, 60, place, folder)
+
+    def _write(self, place: str, parts: Iterable[bytes]) -> None:
+        handle = self._asked("guest-file-open", path=place, mode="w")
+        try:
+            for part in parts:
+                for low in range(0, len(part), _PIECE):
+                    self._put(handle, part[low : low + _PIECE])
+        finally:
+            self._asked("guest-file-close", handle=handle)
+
+    def _put(self, handle: Any, piece: bytes) -> None:
+        """All of it, or Unavailable: a full disk writes less."""
+        text = base64.b64encode(piece).decode()
+        done = self._ask("guest-file-write", **{"handle": handle, "buf-b64": text})
+        if done.get("count") != len(piece):
+            raise Unavailable("the guest could not write all of it; is its disk full?")
+
+    def _must(self, script: str, seconds: int, *words: str) -> None:
+        code, said = self.run(script, seconds, *words)
+        if code:
+            raise Malformed(f"the guest says: {said.strip()[-500:] or f'it ended with {code}'}")
+
+    def _ask(self, command: str, seconds: int = 10, **arguments: Any) -> dict[str, Any]:
+        found = self._asked(command, seconds, **arguments)
+        if not isinstance(found, dict):
+            raise Unavailable("the guest's agent answers nonsense")
+        return found
+
+    def _asked(self, command: str, seconds: int = 10, **arguments: Any) -> Any:
+        asked = {"execute": command, **({"arguments": arguments} if arguments else {})}
+        try:
+            return json.loads(self._domain.ask_agent(json.dumps(asked), seconds))["return"]
+        except (ValueError, KeyError, TypeError):
+            raise Unavailable("the guest's agent answers nonsense") from None

@@ -1,0 +1,167 @@
+"""UPLOAD: puts files of a mounted backup into a guest that runs, by its agent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import chain
+
+import msgspec
+
+from haulback.errors import Conflict, Malformed
+from haulback.inventory.platforms import PLATFORMS
+from haulback.inventory.records import Catalogue, Entity, Hypervisor, Mount
+from haulback.kinds import planning
+from haulback.kinds.seam import Ask, Job, Kind, Results, Submission
+from haulback.tasks.record import Plan, Task
+from haulback.wire import Named, Ref
+
+_MOST = 10_000
+
+
+class Request(msgspec.Struct, kw_only=True):
+    """UploadFilesRequest; besides, of which file system (of several), and into which machine.
+
+    They keep their paths below `destinationPath`; without one they come back to where they were.
+    """
+
+    mountedBackup: Ref
+    paths: list[str]
+    destinationPath: str | None = None
+    mountedFileSystem: Ref | None = None
+    protectedEntity: Ref | None = None
+    node: Ref | None = None
+    priority: int | None = None
+    windowStart: int | None = None
+    windowEnd: int | None = None
+
+
+class Order(msgspec.Struct):
+    """Which files of what is shared, and into which folder of which machine."""
+
+    mount: str
+    volume: str
+    paths: list[str]
+    folder: str
+    uuid: str
+    hypervisor: Hypervisor
+
+
+def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
+    """One task.  Raises Malformed, NotFound, or Conflict for what is not mounted."""
+    mount = catalogue.mount(request.mountedBackup.guid)
+    paths = _paths(request)
+    if mount.state != "MOUNTED":
+        raise Conflict(f"the backup of {mount.entity_name} is {mount.state}, not mounted")
+    volume = _volume(request, mount, catalogue)
+    target = request.protectedEntity
+    entity = catalogue.entity(target.guid if target else mount.entity)
+    hypervisor = _reached(entity, mount, catalogue)
+    if request.node and request.node.guid != mount.node:
+        known = catalogue.node(request.node.guid)
+        raise Malformed(f"node: {known.name} does not share this backup", field="node")
+    refs = {
+        "backup": Named(mount.backup, mount.entity_name),
+        "mountedBackup": Named(mount.guid, mount.entity_name),
+        "protectedEntity": entity.named(),
+        **planning.platform(hypervisor, catalogue),
+    }
+    params = {"paths": paths, "volume": volume, "destinationPath": request.destinationPath or "/"}
+    ask = msgspec.structs.replace(ask, project=mount.project)
+    return Plan(
+        [
+            planning.task(
+                "UPLOAD", "restore", ask, request, refs=refs, params=params, pinned=mount.node
+            )
+        ]
+    )
+
+
+def _paths(request: Request) -> list[str]:
+    if not request.paths or len(request.paths) > _MOST:
+        raise Malformed(f"paths: name at least one, and at most {_MOST}", field="paths")
+    for field, path in (
+        *((f"paths[{i}]", path) for i, path in enumerate(request.paths)),
+        ("destinationPath", request.destinationPath or "/"),
+    ):
+        if not path.startswith("/") or ".." in path.split("/") or "\0" in path or len(path) > 4096:
+            raise Malformed(f"{field}: an absolute path, without ..", field=field)
+    return request.paths
+
+
+def _volume(request: Request, mount: Mount, catalogue: Catalogue) -> str:
+    """The name of the file system that is meant: the one named, or the only one.
+
+    Nobody knows where the guest mounts which of several, so the folder has to be said then.
+    """
+    field = "mountedFileSystem"
+    shown = {guid: one for guid, one in catalogue.mounted_volumes(mount.guid) if one.readable}
+    if len(shown) > 1 and not request.destinationPath:
+        raise Malformed(
+            f"destinationPath: name the folder; {len(shown)} file systems are shown, and where the"
+            " guest mounts which is not known (/ for its root)",
+            field="destinationPath",
+        )
+    if request.mountedFileSystem:
+        found = shown.get(request.mountedFileSystem.guid)
+        if found is None:
+            raise Malformed(f"{field}: this backup shows none of that guid", field=field)
+        return found.name
+    if len(shown) != 1:
+        raise Malformed(f"{field}: name one of the {len(shown)} that are shown", field=field)
+    return next(iter(shown.values())).name
+
+
+def _reached(entity: Entity, mount: Mount, catalogue: Catalogue) -> Hypervisor:
+    hypervisor = catalogue.hypervisor(entity.hypervisor)
+    platform = PLATFORMS[hypervisor.driver]
+    if not platform.power_on:
+        raise Malformed(
+            f"protectedEntity: {platform.words} runs no machines; name one that runs",
+            field="protectedEntity",
+        )
+    if hypervisor.node not in (None, mount.node):
+        raise Malformed(
+            f"protectedEntity: the node that shares the backup does not reach {hypervisor.name}",
+            field="protectedEntity",
+        )
+    return hypervisor
+
+
+def prepare(task: Task, catalogue: Catalogue) -> Order:
+    entity = catalogue.entity(task.ref("protectedEntity") or "")
+    params = task.params
+    return Order(
+        mount=task.ref("mountedBackup") or "",
+        volume=params["volume"],
+        paths=params["paths"],
+        folder=params["destinationPath"],
+        uuid=entity.uuid,
+        hypervisor=catalogue.hypervisor(entity.hypervisor),
+    )
+
+
+def run(job: Job) -> Results:
+    order: Order = job.order
+    machines = job.hypervisor(order.hypervisor)
+    job.confirm()
+    parts = job.archive(order.mount, order.volume, order.paths)
+    first = next(parts)  # what is missing is found out before the guest is touched
+    whole = _metered(job, chain((first,), parts))
+    machines.unpack(order.uuid, whole, order.folder, f".haulback-{job.guid}.tar")
+    return {"uploaded": len(order.paths)}
+
+
+def _metered(job: Job, parts: Iterable[bytes]) -> Iterator[bytes]:
+    for part in parts:
+        job.meter(len(part))
+        yield part
+
+
+KIND = Kind(
+    type="UPLOAD",
+    lane="restore",
+    order=Order,
+    prepare=prepare,
+    run=run,
+    submissions=(Submission("upload", Request, plan, many=False, summary="Create upload task."),),
+)
