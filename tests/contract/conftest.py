@@ -175,7 +175,8 @@ class Served:
         self.run(head, {"disks": 1})
         [task] = self.task(head, "?extended=true")["followers"]
         volumes = [{"name": "root1", "type": "ext4", "size": 5, "path": "/mnt/a/root1"}, *others]
-        self.run(task["guid"], {"disks": {"root": 10}, "volumes": volumes})
+        found: dict[str, Any] = {"disks": {"root": 10}, "volumes": volumes}
+        self.run(task["guid"], found | ({"portal": "n1:3260"} if body["mode"] == "ISCSI" else {}))
         mount = answer.json()["mountedBackup"]["guid"]
         return dict(self.call("GET", f"/api/mounted-backups/{mount}").json())
 

@@ -93,6 +93,12 @@ class Scene:
         """A mounted backup, by the word of its node."""
         return str(self.served.mounted()["guid"])
 
+    @cached_property
+    def iscsi(self) -> str:
+        """One whose disks initiators see, by the word of its node."""
+        more = {"mode": "ISCSI", "allowedClients": ["iqn.2020-01.org.example:host"]}
+        return str(self.served.mounted(**more)["guid"])
+
     @property
     def unmounted(self) -> str:
         """One that was unmounted."""

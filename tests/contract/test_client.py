@@ -316,6 +316,7 @@ REST: dict[str, Way] = {
     "POST /retention/mark-backups": lambda s: s.client.backups.mark([s.location], Hint.ARCHIVE),
     "GET /mounted-backups": lambda s: list(s.client.mounts.all(finished_mount=False)),
     "GET /mounted-backups/{guid}": lambda s: s.client.mounts.get(s.mount),
+    "GET /mounted-backups/{guid}/iscsi": lambda s: s.client.mounts.iscsi(s.iscsi),
     "GET /file-systems": lambda s: s.client.mounts.file_systems_of(s.backup),
     "GET /mounted-file-systems/detailed": lambda s: s.client.mounts.file_systems(s.mount),
     "GET /mounted-files": lambda s: s.client.mounts.disks(s.mount),

@@ -71,6 +71,7 @@ def _real(s: Scene, word: str, folder: Path) -> str:
         "BACKUP": lambda: s.backup,
         "MOUNT": lambda: s.mount,
         "UNMOUNTED": lambda: s.unmounted,
+        "ISCSI": lambda: s.iscsi,
         "GUEST": lambda: s.guest,
         "LIVING": lambda: s.living,
         "FILESYSTEM": lambda: s.file_system,

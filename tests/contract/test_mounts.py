@@ -47,6 +47,73 @@ def test_a_folder_is_listed_by_its_node(served: Served):
     assert served.asked.items() >= asked.items()
 
 
+INITIATOR = "iqn.2020-01.org.example:host"
+
+
+def test_disks_are_shared_with_initiators_that_are_named(served: Served):
+    backup = served.stored()
+    [file] = served.call("GET", f"/api/backup-files?backup={backup}").json()
+    assert file["iscsiMountable"]
+    chosen = [{"backupFile": {"guid": file["guid"]}}]
+    body = {"mode": {"name": "ISCSI"}, "backup": backup, "mountedDisks": chosen}
+    body["allowedClients"] = [INITIATOR, INITIATOR, "eui.0123456789abcdef"]
+    head = served.call("POST", "/api/tasks/restore-and-mount", body)
+    assert head.status_code == 201, head.text
+    guid = head.json()["mountedBackup"]["guid"]
+    assert is_error(served.call("GET", f"/api/mounted-backups/{guid}/iscsi"), 409)
+    served.run(head.json()["guid"], {"disks": 1})
+    [task] = served.task(head.json()["guid"], "?extended=true")["followers"]
+    wanted = {"disks": ["root"], "clients": [INITIATOR, "eui.0123456789abcdef"]}
+    assert served.order(task["guid"])["target"].items() >= {**wanted, "port": 0}.items()
+    found = {"disks": {"root": 10}, "volumes": [], "portal": "n1.example:3262"}
+    served.as_node("PUT", f"/api/tasks/{task['guid']}/transfer-info", found)
+    assert served.state(task["guid"], "FINISHED").status_code == 204
+    told = served.call("GET", f"/api/mounted-backups/{guid}/iscsi").json()
+    assert (told["portal"], told["user"], len(told["secret"])) == (
+        "n1.example:3262",
+        "haulback",
+        16,
+    )
+    assert told["target"].endswith(guid)
+    assert told["disks"] == [{"lun": 1, "disk": "root", "size": 10}]
+    again = served.as_node("GET", f"/api/nodes/self/shares/{guid}").json()["order"]
+    assert again["target"]["port"] == 3262  # whoever relies on it finds it again
+
+
+@pytest.mark.parametrize(
+    ("more", "field"),
+    [
+        ({"allowedClients": []}, "allowedClients"),
+        ({"allowedClients": None}, "allowedClients"),
+        ({"allowedClients": ["host"]}, "allowedClients[0]"),
+        ({"allowedClients": [INITIATOR, "iqn.2020-13.org.example:x"]}, "allowedClients[1]"),
+        ({"allowedClients": [f"{INITIATOR} --op delete"]}, "allowedClients[0]"),
+        ({"allowedClients": [INITIATOR + "x" * 223]}, "allowedClients[0]"),
+        ({"mountedFileSystems": [{"mountPath": "/mnt/a"}]}, "mountedFileSystems"),
+        ({"mode": "AUTO", "allowedClients": [INITIATOR]}, "allowedClients"),
+        ({"mode": "AUTO", "allowedClients": None, "mountedDisks": ["FILE"]}, "mountedDisks"),
+        ({"mode": "MANUAL", "allowedClients": None}, "mountedFileSystems"),
+        ({"mountedDisks": ["FILE", "FILE"]}, "mountedDisks[1].backupFile"),
+    ],
+)
+def test_who_may_see_disks_has_to_be_said_and_nothing_else_is_taken(
+    served: Served, more: dict[str, Any], field: str
+):
+    backup = served.stored()
+    [file] = served.call("GET", f"/api/backup-files?backup={backup}").json()
+    if named := more.get("mountedDisks"):
+        more = {**more, "mountedDisks": [{"backupFile": file["guid"]} for _ in named]}
+    body = {"mode": "ISCSI", "backup": backup, "allowedClients": [INITIATOR], **more}
+    before = len(served.call("GET", "/api/tasks").json())
+    answer = served.call("POST", "/api/tasks/restore-and-mount", body)
+    assert is_error(answer, 400), answer.text
+    assert answer.json()["details"]["field"] == field
+    unknown = {**body, "mode": "ISCSI", "mountedDisks": [{"backupFile": new_guid()}]}
+    unknown |= {"allowedClients": [INITIATOR], "mountedFileSystems": None}
+    assert is_error(served.call("POST", "/api/tasks/restore-and-mount", unknown), 404)
+    assert len(served.call("GET", "/api/tasks").json()) == before
+
+
 def test_a_file_is_fetched_piece_by_piece_and_that_is_audited(served: Served):
     mount = served.mounted()
     system = served.file_system(mount["guid"])

@@ -7,10 +7,12 @@ import os
 import random
 import shutil
 import signal
+import socket
 import subprocess
 import tarfile
 import uuid
 from collections.abc import Iterator
+from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -20,11 +22,18 @@ import pytest
 from haulback.client.client import Client
 from haulback.errors import Conflict, NotFound
 from haulback.shares.keeper import Keeper
+from haulback.shares.order import IscsiOrder
+from haulback.shares.target import serve
 from tests.images import raw_machine
 from tests.programs import Site
 
 needs_fuse = pytest.mark.skipif(
     os.geteuid() != 0 or not shutil.which("fusermount3"), reason="needs root and fuse3"
+)
+
+needs_iscsi = pytest.mark.skipif(
+    not shutil.which("tgtd") or not list(Path("/usr/lib").glob("*/qemu/block-iscsi.so")),
+    reason="needs tgt and qemu-block-extra",
 )
 
 
@@ -206,6 +215,97 @@ def test_chosen_file_systems_are_seen_where_they_are_wanted_and_nowhere_else(
 
 
 @needs_fuse
+@needs_fuse
+def test_chosen_disks_are_seen_as_files(site: Site, tmp_path: Path):
+    machine = a_machine(site, tmp_path)
+    backup = site.backed_up(machine)["guid"]
+    [image] = (site.machines / "web").glob("*.raw")
+    [disk] = site.api.get("/backup-files", {"backup": backup})
+    mount = mounted(site, backup, mode="MANUAL", mountedDisks=[{"backupFile": disk["guid"]}])
+    [shown] = site.api.get("/mounted-files", {"mounted-backup": mount["guid"]})
+    file = Path(shown["path"])
+    assert file.parent.parent.is_relative_to("/mnt/haulback/web")
+    assert sha256(file.read_bytes()).digest() == sha256(image.read_bytes()).digest()
+    with pytest.raises(OSError, match="Read-only"):
+        file.open("r+b")
+    site.finished(site.api.post("/tasks/unmount", {"mountedBackup": mount["guid"]})["guid"])
+    assert not file.parent.exists()
+
+
+def initiator(told: dict[str, Any], name: str, **wrong: str) -> subprocess.CompletedProcess[str]:
+    """What an initiator of that name reads of the first disk, as a raw file."""
+    told = {**told, **wrong}
+    options = {
+        "driver": "iscsi",
+        "transport": "tcp",
+        "portal": told["portal"].replace(os.uname().nodename, "127.0.0.1"),
+        "target": told["target"],
+        "lun": "1",
+        "user": told["user"],
+        "password-secret": "chap",
+        "initiator-name": name,
+    }
+    image = ",".join(f"{key}={value}" for key, value in options.items())
+    secret = f"secret,id=chap,data={told['secret']}"
+    command = ["qemu-img", "convert", "--object", secret, "--image-opts", image, "-O", "raw"]
+    out = str(told["out"])
+    return subprocess.run([*command, out], capture_output=True, text=True, check=False, timeout=60)
+
+
+@needs_fuse
+@needs_iscsi
+def test_disks_are_read_by_initiators_that_are_named_and_know_the_secret(
+    site: Site, tmp_path: Path
+):
+    machine = a_machine(site, tmp_path)
+    backup = site.backed_up(machine)["guid"]
+    [image] = (site.machines / "web").glob("*.raw")
+    name = "iqn.2020-01.org.example:host"
+    mount = mounted(site, backup, mode={"name": "ISCSI"}, allowedClients=[name])
+    told = site.api.get(f"/mounted-backups/{mount['guid']}/iscsi")
+    assert [one["size"] for one in told["disks"]] == [image.stat().st_size]
+    told["out"] = tmp_path / "out"
+    read = initiator(told, name)
+    assert read.returncode == 0, read.stderr
+    assert told["out"].read_bytes() == image.read_bytes()
+    assert initiator(told, "iqn.2020-01.org.example:other").returncode != 0
+    assert "uthentication" in initiator(told, name, secret="A" * 16).stderr
+    room = share(site).room(mount["guid"])
+    os.kill(int((room / "pid").read_text()), signal.SIGKILL)
+    told["out"].unlink()
+    site.wait_for(
+        lambda: share(site).lives(mount["guid"]) and initiator(told, name).returncode == 0
+    )
+    assert told["out"].read_bytes() == image.read_bytes()  # at the same port, with the same secret
+    site.finished(site.api.post("/tasks/unmount", {"mountedBackup": mount["guid"]})["guid"])
+    assert not room.exists()
+    assert initiator(told, name).returncode != 0
+    again = site.api.post("/tasks/mount", {"mountedBackup": mount["guid"]})
+    site.finished(again["guid"])
+    told |= site.api.get(f"/mounted-backups/{mount['guid']}/iscsi")
+    assert initiator(told, name).returncode == 0
+
+
+@needs_fuse
+@needs_iscsi
+def test_several_are_shared_by_iscsi_at_ports_of_their_own(site: Site, tmp_path: Path):
+    machine = a_machine(site, tmp_path)
+    backup = site.backed_up(machine)["guid"]
+    name = "iqn.2020-01.org.example:host"
+    with socket.socket() as taken:
+        taken.bind(("0.0.0.0", 0))
+        port = taken.getsockname()[1]
+        order = IscsiOrder(disks=["x"], clients=[name], port=port, portal="0.0.0.0:3260")
+        begun = serve(tmp_path, tmp_path, order, backup, b"key")
+        with pytest.raises(Conflict, match=f"no port of 0.0.0.0 is free, of {port}"):
+            begun.__enter__()
+    mounts = [mounted(site, backup, mode="ISCSI", allowedClients=[name])["guid"] for _ in range(2)]
+    told = [site.api.get(f"/mounted-backups/{guid}/iscsi") for guid in mounts]
+    assert len({one["portal"] for one in told}) == len({one["secret"] for one in told}) == 2
+    for one in told:
+        assert initiator({**one, "out": tmp_path / "out"}, name).returncode == 0
+
+
 def test_a_share_that_cannot_begin_leaves_neither_folder_nor_process(site: Site, tmp_path: Path):
     backup = site.backed_up(a_machine(site, tmp_path))
     [known] = site.api.get("/file-systems", {"backup": backup["guid"]})

@@ -58,6 +58,12 @@ def disks(mounted: str, *, output: Output = "table") -> None:
     show(connect().mounts.disks(mounted), (text("path"), size("size")), output)
 
 
+@app.command(name="iscsi")
+def show_target(mounted: str) -> None:
+    """How initiators reach the disks of what is mounted in mode ISCSI, with the CHAP secret."""
+    dump(connect().mounts.iscsi(mounted))
+
+
 @app.command
 def volumes(mounted: str, *, output: Output = "table") -> None:
     """The file systems that a mounted backup shows."""

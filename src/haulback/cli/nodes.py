@@ -12,6 +12,7 @@ from cyclopts import App, Parameter
 
 from haulback.cli.connection import connect
 from haulback.cli.output import Output, dump, moment, named, show, text
+from haulback.errors import Malformed
 from haulback.inventory.requests import ChangedNode
 from haulback.wire import Ref
 
@@ -35,11 +36,13 @@ def run_node(
     token: Annotated[str | None, Parameter(env_var="HAULBACK_ENROLMENT_TOKEN")] = None,
     restore_root: list[Path] = [],  # noqa: B006 - read only
     trust: Path | None = None,
+    iscsi: str = "0.0.0.0:3260",
     leash: Annotated[bool, Parameter(show=False)] = False,
 ) -> None:
     """Run a node of --server.  The first time it needs a --token (`haulback node token`).
 
-    Files are restored only below a --restore-root; --trust is the server's own certificate.
+    Files are restored only below a --restore-root; --trust is the server's own certificate.  Disks
+    shared by iSCSI are reached at --iscsi (ADDRESS:PORT, the next free port), and only then.
     """
     from haulback.node import serve
 
@@ -52,9 +55,17 @@ def run_node(
             token=token,
             roots=restore_root,
             trust=str(trust) if trust else None,
+            portal=_portal(iscsi),
             leash=leash,
         )
     )
+
+
+def _portal(text: str) -> str:
+    address, _, port = text.rpartition(":")
+    if not address or not port.isdigit() or not 0 < int(port) < 65536:
+        raise Malformed(f"--iscsi: {text!r} is not like 10.0.0.5:3260")
+    return text
 
 
 @app.command

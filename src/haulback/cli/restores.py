@@ -83,7 +83,8 @@ def restore_mount(
     """Share the files and disks of BACKUP (a guid), without copying anything first.
 
     --path is where its node shows them; with --file-system (guids, mode MANUAL) one each.  --disk
-    (guids of backup files) and --initiator go with mode ISCSI.  --unmount-after is in ms.
+    (guids of backup files) are shown as files by mode MANUAL, and offered by mode ISCSI to each
+    --initiator (IQN; see `haulback mount iscsi`).  --unmount-after is in ms.
     """
     from haulback.kinds.mount import MountedDisk, MountedFileSystem, Request
 

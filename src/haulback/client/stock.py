@@ -33,6 +33,7 @@ from haulback.inventory.shapes import (
 from haulback.inventory.shared import (
     FileRow,
     FileSystem,
+    IscsiTarget,
     MountedBackup,
     MountedFile,
     MountedFileSystem,
@@ -176,6 +177,10 @@ class Mounts(Readable[MountedBackup]):
         """The disks that a mounted backup offers."""
         query = {"mounted_backup": mount}
         return self._calls.one(list[MountedFile], "GET", "/mounted-files", query=query)
+
+    def iscsi(self, mount: str) -> IscsiTarget:
+        """How initiators reach the disks of what is mounted in mode ISCSI."""
+        return self._calls.one(IscsiTarget, "GET", f"{self.path}/{mount}/iscsi")
 
     def listing(self, file_system: str, path: str = "/") -> Iterator[FileRow]:
         """What lies in a folder, by name, read a page at a time."""

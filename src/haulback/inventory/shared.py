@@ -53,8 +53,27 @@ class MountedFileSystem(msgspec.Struct, omit_defaults=True, kw_only=True):
     mountPath: str | None = None
 
 
+class Lun(msgspec.Struct):
+    """A disk as initiators see it, size in bytes."""
+
+    lun: int
+    disk: str
+    size: int
+
+
+class IscsiTarget(msgspec.Struct, kw_only=True):
+    """What initiators are told: `portal` is HOST:PORT, user and secret are for CHAP."""
+
+    target: str
+    portal: str
+    user: str
+    secret: str
+    allowedClients: list[str]
+    disks: list[Lun]
+
+
 class MountedFile(msgspec.Struct, kw_only=True):
-    """A disk of a mounted backup; `path` is its name, size in bytes."""
+    """A disk of a mounted backup; `path` is its file on the node, or its name; size in bytes."""
 
     guid: str
     path: str

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from haulback.errors import Conflict, KindUnavailable, Malformed
+from haulback.errors import Conflict, Malformed
 from haulback.filesystems.records import Volume as Found
 from haulback.inventory.disks import volume_guid
 from haulback.inventory.records import (
@@ -20,7 +20,7 @@ from haulback.inventory.records import (
     Mount,
     Volume,
 )
-from haulback.kinds import planning
+from haulback.kinds import iscsi, planning
 from haulback.kinds.parts import as_volume
 from haulback.kinds.restore import (
     LocationRef,
@@ -32,7 +32,7 @@ from haulback.kinds.restore import (
     references,
 )
 from haulback.kinds.seam import Ask, Job, Kind, Name, Results, Sharing, Submission
-from haulback.shares.order import Visible
+from haulback.shares.order import IscsiOrder, Visible
 from haulback.tasks.record import NewMount, Plan, Task
 from haulback.tasks.states import MountMode, State
 from haulback.wire import Named, Ref
@@ -40,7 +40,7 @@ from haulback.wire import Named, Ref
 _USUAL_MS = 86_400_000
 _MOMENT_MS = 1_000_000_000_000  # what is later is no duration but a time, as old clients send it
 _LONGEST_MS = 366 * _USUAL_MS
-_HERE = (MountMode.AUTO, MountMode.MANUAL)
+_HERE = (MountMode.AUTO, MountMode.MANUAL, MountMode.ISCSI)
 
 
 class MountedFileSystem(msgspec.Struct):
@@ -88,21 +88,21 @@ class Order(msgspec.Struct, kw_only=True):
     backup: str
     destination: Destination
     visible: list[Visible] = []
+    target: IscsiOrder | None = None
     hypervisor: Hypervisor | None = None
 
 
 class Shown(msgspec.Struct):
-    """What the node reports: file systems and disks, sizes in bytes."""
+    """What the node reports: file systems and disks, sizes in bytes; see `shares.order.Shared`."""
 
     disks: dict[Name, int] = {}
+    raw: str = ""
+    portal: str = ""
     volumes: list[Volume] = []
 
 
 def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
     """A RESTORE that only points at what is stored, and the MOUNT.  Raises Malformed, NotFound."""
-    if request.mode is MountMode.ISCSI:
-        chosen(request.backup, request.backupLocation, catalogue)
-        raise KindUnavailable("mode: sharing disks by iSCSI is not available yet", type="MOUNT")
     if request.mode not in _HERE:
         also = " (POST /tasks/instant-restore does this)"
         instant = request.mode is MountMode.INSTANT_RESTORE
@@ -172,17 +172,26 @@ def _node(wanted: Ref | None, backup: Backup, catalogue: Catalogue) -> str:
 
 def _wanted(request: Request, backup: Backup) -> dict[str, Any]:
     """What is to be seen where.  Raises Malformed for what goes with another mode."""
-    for field in ("mountedDisks", "allowedClients"):
-        if getattr(request, field):
-            raise Malformed(f"{field}: goes with mode ISCSI", field=field)
-    return {"visible": msgspec.to_builtins(_visible(request, backup))}
+    files = [one.backupFile.guid for one in request.mountedDisks or []]
+    if request.mode is MountMode.ISCSI:
+        if request.mountedFileSystems:
+            raise Malformed("mountedFileSystems: not with ISCSI", field="mountedFileSystems")
+        return iscsi.wanted(files, request.allowedClients or [], backup)
+    if request.allowedClients:
+        raise Malformed("allowedClients: goes with mode ISCSI", field="allowedClients")
+    if files and request.mode is MountMode.AUTO:
+        raise Malformed("mountedDisks: goes with modes MANUAL and ISCSI", field="mountedDisks")
+    shown = _visible(request, backup)
+    if files:
+        shown.append(Visible("", disks=iscsi.disks_of(files, backup)))
+    return {"visible": msgspec.to_builtins(shown)}
 
 
 def _visible(request: Request, backup: Backup) -> list[Visible]:
     field, known = "mountedFileSystems", _volumes(backup)
     wanted = request.mountedFileSystems or []
-    if request.mode is MountMode.MANUAL and not wanted:
-        raise Malformed(f"{field}: name at least one", field=field)
+    if request.mode is MountMode.MANUAL and not (wanted or request.mountedDisks):
+        raise Malformed(f"{field}: name at least one, or one of mountedDisks", field=field)
     if request.mode is MountMode.AUTO and (len(wanted) > 1 or any(w.fileSystem for w in wanted)):
         raise Malformed(f"{field}: AUTO finds them by itself; at most a mountPath", field=field)
     found = []
@@ -245,6 +254,7 @@ def order_of(mount: Mount, catalogue: Catalogue) -> Order:
         mount=mount.guid,
         backup=backup.guid,
         destination=catalogue.destination(backup.destination),
+        target=iscsi.target_of(mount),
         visible=[msgspec.structs.replace(v, path=v.path or _usual_path(mount, v)) for v in visible],
         hypervisor=catalogue.hypervisor(mount.hypervisor) if mount.hypervisor else None,
     )
@@ -254,7 +264,7 @@ def _usual_path(mount: Mount, shown: Visible) -> str:
     name = "".join(c if c.isalnum() or c in "._- " else "_" for c in mount.entity_name).strip(". ")
     moment = time.gmtime((mount.snapshot_time or mount.created) / 1000)
     place = f"/mnt/haulback/{name or 'machine'}/{time.strftime('%Y%m%d_%H%M%S', moment)}"
-    return f"{place}/{shown.volume.replace('/', '-')}"
+    return f"{place}/{'disks' if shown.disks else shown.volume.replace('/', '-')}"
 
 
 def run(job: Job) -> Results:
@@ -270,14 +280,16 @@ def run(job: Job) -> Results:
         job.unshare(order.mount)
         raise
     shown = [as_volume(one, _path_of(one, shared.paths)) for one in volumes]
-    found = Shown(shared.disks, shown)
+    found = Shown(shared.disks, "" if order.target else shared.raw, shared.portal, shown)
     return dict(msgspec.to_builtins(found))
 
 
 def sharing_of(order: Order) -> Sharing:
     """The same as the node's own shares know it."""
     for_machine = order.hypervisor is not None
-    return Sharing(order.mount, order.backup, order.destination, order.visible, for_machine)
+    return Sharing(
+        order.mount, order.backup, order.destination, order.visible, order.target, for_machine
+    )
 
 
 def _path_of(found: Found, paths: Mapping[str, str]) -> str:
@@ -298,7 +310,8 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
         ledger.mount_moved(mount, "UNMOUNTED" if task.params.get("again") else "FAILED")
         return
     found = msgspec.convert(task.results, Shown)
-    ledger.mounted(mount, {"disks": found.disks}, found.volumes)
+    kept = {"disks": found.disks, "raw": found.raw, "portal": found.portal}
+    ledger.mounted(mount, kept, found.volumes)
 
 
 KIND = Kind(

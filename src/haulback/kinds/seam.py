@@ -18,7 +18,7 @@ from haulback.filesystems.records import Volume
 from haulback.inventory import records
 from haulback.repository.keys import Secret
 from haulback.repository.repository import Repository
-from haulback.shares.order import Shared, Visible
+from haulback.shares.order import IscsiOrder, Shared, Visible
 from haulback.tasks.record import HOUR_MS, Plan, Task
 from haulback.tasks.states import State
 
@@ -50,6 +50,7 @@ class Sharing(NamedTuple):
     backup: str
     destination: records.Destination
     visible: list[Visible]
+    target: IscsiOrder | None = None
     for_machine: bool = False
 
 

@@ -12,7 +12,7 @@ import msgspec
 
 from haulback.disk import Disk, hold, write_private
 from haulback.errors import Malformed, NotFound, OutOfSpace
-from haulback.shares.keeper import Keeper
+from haulback.shares.keeper import PORTAL, Keeper
 
 _ATTEMPT = re.compile(r"(?P<task>[0-9a-f-]{36})-(?P<number>[0-9]{1,9})")
 RESERVE = 64 * 1024 * 1024  # bytes that staging leaves free
@@ -26,16 +26,25 @@ class Identity(msgspec.Struct):
 
 
 class Home:
-    """The folder, held by one process.  `roots` are where files may be restored to."""
+    """The folder, held by one process.
 
-    def __init__(self, folder: Path, roots: Sequence[Path], disk: Disk | None = None) -> None:
+    `roots` are where files may be restored to; `portal` is where iSCSI listens, ADDRESS:PORT.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        roots: Sequence[Path],
+        disk: Disk | None = None,
+        portal: str = PORTAL,
+    ) -> None:
         self.folder, self.disk = folder, disk or Disk()
         self.roots = [root.resolve() for root in roots]
         for path in (folder, folder / "staging", folder / "journal"):
             path.mkdir(parents=True, exist_ok=True)
         self._lock = hold(folder / "lock", f"another node process uses {folder}")
         self.journal = Journal(folder / "journal", self.disk)
-        self.shares = Keeper(folder / "shares", self.roots)
+        self.shares = Keeper(folder / "shares", self.roots, portal=portal)
 
     def close(self) -> None:
         self.shares.close()

@@ -241,6 +241,7 @@ def share_order(wanted: Sharing, key: bytes) -> ShareOrder:
         key=key,
         backup=wanted.backup,
         visible=wanted.visible,
+        target=wanted.target,
         for_machine=wanted.for_machine,
     )
 

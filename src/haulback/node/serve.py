@@ -14,10 +14,15 @@ from haulback.kinds.table import KINDS
 from haulback.node.home import Home, Identity, write_identity
 from haulback.node.link import PROTOCOL, Link
 from haulback.node.runner import Runner
+from haulback.shares.keeper import PORTAL
 
 
 class Settings(msgspec.Struct, kw_only=True):
-    """How a node runs.  `token` enrols it the first time; `trust` is the server's certificate."""
+    """How a node runs.
+
+    `token` enrols it the first time; `trust` is the server's certificate; `portal` is where it
+    listens while something is shared by iSCSI.
+    """
 
     data: Path
     server: str
@@ -25,6 +30,7 @@ class Settings(msgspec.Struct, kw_only=True):
     token: str | None = None
     roots: list[Path] = []
     trust: str | None = None
+    portal: str = PORTAL
     leash: bool = False
 
 
@@ -33,7 +39,7 @@ def run(settings: Settings) -> None:
 
     Raises Conflict, Unauthenticated, Fenced or NotFound with the reason it cannot go on.
     """
-    home = Home(settings.data, settings.roots)
+    home = Home(settings.data, settings.roots, portal=settings.portal)
     api = Api(settings.server, trust=settings.trust)
     link = Link(api, home)
     try:

@@ -48,7 +48,7 @@ class Folders(mfusepy.Operations):  # type: ignore[misc]  # the library is not t
         volume, inner = self._place(path)
         if volume is None:
             return {"st_mode": stat.S_IFDIR | 0o555, "st_nlink": 2}
-        return _attributes(_told(lambda: self._browser.entry(volume, inner)))
+        return _attributes(told(lambda: self._browser.entry(volume, inner)))
 
     def readdir(self, path: str, fh: int) -> list[str]:  # noqa: ARG002
         volume, inner = self._place(path)
@@ -58,7 +58,7 @@ class Folders(mfusepy.Operations):  # type: ignore[misc]  # the library is not t
         after = ""
         while True:
             page = partial(self._browser.listing, volume, inner, after=after, most=_PAGE)
-            found = _told(page)
+            found = told(page)
             names += [one.name for one in found]
             if len(found) < _PAGE:
                 return names
@@ -68,11 +68,11 @@ class Folders(mfusepy.Operations):  # type: ignore[misc]  # the library is not t
         volume, inner = self._place(path)
         if volume is None:
             raise mfusepy.FuseOSError(errno.EISDIR)
-        return _told(lambda: self._browser.read(volume, inner, offset, size))
+        return told(lambda: self._browser.read(volume, inner, offset, size))
 
     def readlink(self, path: str) -> str:
         volume, inner = self._place(path)
-        target = _told(lambda: self._browser.entry(volume or "", inner)).target
+        target = told(lambda: self._browser.entry(volume or "", inner)).target
         if target is None:
             raise mfusepy.FuseOSError(errno.EINVAL)
         return target
@@ -103,7 +103,7 @@ def _attributes(entry: Entry) -> dict[str, Any]:
     }
 
 
-def _told(call: Callable[[], T]) -> T:
+def told(call: Callable[[], T]) -> T:
     """What the browser says, its errors as the kernel knows them."""
     try:
         return call()
@@ -123,18 +123,23 @@ def main(socket: str, disks: str, folder: str, volume: str = "") -> None:
         else:
             found = [one for one in browser.volumes() if one.readable]
             shown = {one.name.replace("/", "-"): one.name for one in found}
-        Thread(target=_follow, args=(folder,), daemon=True).start()
-        mfusepy.FUSE(
-            Folders(browser, shown),
-            folder,
-            foreground=True,
-            ro=True,
-            nosuid=True,
-            nodev=True,
-            noexec=True,
-            default_permissions=True,
-            fsname="haulback",
-        )
+        serve(Folders(browser, shown), folder)
+
+
+def serve(shown: mfusepy.Operations, folder: str) -> None:
+    """Show it there until standard input ends."""
+    Thread(target=_follow, args=(folder,), daemon=True).start()
+    mfusepy.FUSE(
+        shown,
+        folder,
+        foreground=True,
+        ro=True,
+        nosuid=True,
+        nodev=True,
+        noexec=True,
+        default_permissions=True,
+        fsname="haulback",
+    )
 
 
 def _follow(folder: str) -> None:

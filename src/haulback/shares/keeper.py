@@ -21,19 +21,26 @@ from haulback.errors import Conflict, NotFound, Unavailable
 from haulback.filesystems.browser import Browser
 from haulback.ids import is_guid
 from haulback.shares import visible
-from haulback.shares.order import Shared, ShareOrder
-from haulback.shares.process import LOCK, NBD, PID
+from haulback.shares.order import Shared, ShareOrder, Visible
+from haulback.shares.process import LOCK, NBD, PID, RAW
 
 ROOMS = Path("/var/tmp")  # where QEMU, as whatever user, reaches a socket by a short path
+PORTAL = "0.0.0.0:3260"  # where iSCSI listens, while something is shared by it
 _SECONDS = 60.0
 
 
 class Keeper:
     """Knows its shares by a file each in `folder`, which says what they offer, without any key."""
 
-    def __init__(self, folder: Path, roots: Sequence[Path] = (), rooms: Path = ROOMS) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        roots: Sequence[Path] = (),
+        rooms: Path = ROOMS,
+        portal: str = PORTAL,
+    ) -> None:
         """`roots` are where backups may be shown, besides the usual places."""
-        self._folder, self._rooms = folder, rooms
+        self._folder, self._rooms, self._portal = folder, rooms, portal
         self._roots = (*visible.ROOTS, *roots)
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = Lock()
@@ -61,12 +68,17 @@ class Keeper:
         self.end(order.guid)
         visible.check(order.visible, self._roots)
         room = self.room(order.guid)
-        paths = {one.volume: one.path for one in order.visible}
-        planned = Shared(paths=paths, made=visible.to_make(order.visible))
+        if order.target:
+            target = msgspec.structs.replace(order.target, portal=self._portal)
+            raw = Visible(str(room / RAW), disks=target.disks)
+            shown = [*order.visible, raw]
+            order = msgspec.structs.replace(order, target=target, visible=shown)
+        planned = _planned(order.visible)
         self._write(order.guid, planned)
         try:
             room.mkdir(mode=0o711)  # nobody else's, who could tell us which process to end
-            ready = msgspec.structs.replace(planned, disks=self._start(order, room).disks)
+            found = self._start(order, room)
+            ready = msgspec.structs.replace(planned, disks=found.disks, portal=found.portal)
             self._write(order.guid, ready)
             return ready
         except FileExistsError:
@@ -168,6 +180,13 @@ class Keeper:
             opened, self._browsers = list(self._browsers.values()), {}
         for one in opened:
             one.close()
+
+
+def _planned(shown: Sequence[Visible]) -> Shared:
+    """What will be seen where."""
+    paths = {one.volume: one.path for one in shown if not one.disks}
+    raw = next((one.path for one in shown if one.disks), "")
+    return Shared(paths=paths, raw=raw, made=visible.to_make(shown))
 
 
 class _Open:

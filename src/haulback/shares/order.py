@@ -7,11 +7,32 @@ from typing import Any
 import msgspec
 
 
+def file_of(disk: str) -> str:
+    """The file that shows a disk."""
+    return disk.replace("/", "-")
+
+
 class Visible(msgspec.Struct):
-    """A volume to be seen at `path`; without a volume all of them, each below its name."""
+    """A volume to be seen at `path`; without a volume all of them, each below its name.
+
+    With `disks` they are seen there instead, each a file of its bytes.
+    """
 
     path: str
     volume: str = ""
+    disks: list[str] = []
+
+
+class IscsiOrder(msgspec.Struct, kw_only=True):
+    """Disks to offer by iSCSI, the first as LUN 1, to initiators of these names (IQN).
+
+    `port` is the one it had; 0 for a free one, from that of `portal` (ADDRESS:PORT) on.
+    """
+
+    disks: list[str]
+    clients: list[str]
+    port: int = 0
+    portal: str = ""
 
 
 class ShareOrder(msgspec.Struct, kw_only=True):
@@ -27,11 +48,14 @@ class ShareOrder(msgspec.Struct, kw_only=True):
     key: bytes
     backup: str
     visible: list[Visible] = []
+    target: IscsiOrder | None = None
     for_machine: bool = False
 
 
 class Shared(msgspec.Struct, omit_defaults=True):
     """What is offered: sizes of disks in bytes by name, folders by volume ("": of all).
+
+    `raw` is the folder that shows disks as files, `portal` where iSCSI listens (HOST:PORT).
 
     `made` are folders that are created for it, the deepest first.  The answer on standard output:
     with an `error` there is no share.
@@ -39,5 +63,7 @@ class Shared(msgspec.Struct, omit_defaults=True):
 
     disks: dict[str, int] = {}
     paths: dict[str, str] = {}
+    raw: str = ""
+    portal: str = ""
     made: list[str] = []
     error: str = ""

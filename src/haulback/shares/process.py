@@ -23,11 +23,12 @@ from haulback.drivers.nbd_server import NbdServer
 from haulback.errors import Conflict, HaulbackError
 from haulback.repository.keys import Secret
 from haulback.repository.repository import Repository
+from haulback.shares import target
 from haulback.shares.lasting import LastingDisk, Readers
 from haulback.shares.order import Shared, ShareOrder
 from haulback.shares.visible import show
 
-NBD, LOCK, PID = "nbd", "lock", "pid"
+NBD, LOCK, PID, RAW = "nbd", "lock", "pid", "disks"
 
 
 def main(room: Path) -> None:
@@ -69,7 +70,11 @@ def _open(order: ShareOrder, room: Path, held: ExitStack) -> Shared:
     if order.for_machine:
         hand_over(room / NBD)
     show(room / NBD, disks, order.visible, held)
-    return Shared({name: disk.size for name, disk in disks.items()})
+    ready = Shared({name: disk.size for name, disk in disks.items()})
+    if order.target:
+        offered = target.serve(room, room / RAW, order.target, order.guid, order.key)
+        ready.portal = held.enter_context(offered)
+    return ready
 
 
 def _say(ready: Shared) -> None:

@@ -45,7 +45,7 @@ def to_make(wanted: Iterable[Visible]) -> list[str]:
 
 
 def show(socket: Path, disks: Iterable[str], wanted: Iterable[Visible], held: ExitStack) -> None:
-    """Show volumes until `held` is left or this process dies.
+    """Show volumes, or disks, until `held` is left or this process dies.
 
     Raises Unsupported without FUSE, Unavailable when a folder cannot be shown.
     """
@@ -53,10 +53,11 @@ def show(socket: Path, disks: Iterable[str], wanted: Iterable[Visible], held: Ex
         if not ctypes.util.find_library("fuse3") or not shutil.which("umount"):
             raise Unsupported(f"{one.path} cannot be shown without FUSE: {_REMEDY}")
         Path(one.path).mkdir(mode=0o755, parents=True, exist_ok=True)
-        names = msgspec.json.encode(list(disks)).decode()
-        told = (str(socket), names, one.path, one.volume)
+        names = msgspec.json.encode(one.disks or list(disks)).decode()
+        program = "haulback.shares.raw" if one.disks else "haulback.shares.fuse"
+        told = (str(socket), names, one.path, *([one.volume] if one.volume else []))
         child = subprocess.Popen(
-            [sys.executable, "-m", "haulback.shares.fuse", *told],
+            [sys.executable, "-m", program, *told],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -92,7 +93,7 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 
 def hide(shared: Shared) -> None:
     """Nothing of it is left to be seen, however its process ended."""
-    for path in shared.paths.values():
+    for path in filter(None, (*shared.paths.values(), shared.raw)):
         if os.path.ismount(path):
             unmount(path)
     for path in shared.made:

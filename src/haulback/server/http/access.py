@@ -151,6 +151,7 @@ TABLE: dict[str, frozenset[str]] = {
     "POST /retention/mark-backups": ADMINS,
     "GET /mounted-backups": PEOPLE,
     "GET /mounted-backups/{guid}": PEOPLE,
+    "GET /mounted-backups/{guid}/iscsi": RESTORERS,
     "GET /file-systems": PEOPLE,
     "GET /mounted-file-systems/detailed": PEOPLE,
     "GET /mounted-files": PEOPLE,

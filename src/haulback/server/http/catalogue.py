@@ -252,7 +252,7 @@ def _backup(one: Backup, known: SqlCatalogue) -> BackupRecord:
         backupRule=Named(one.rule) if one.rule else None,
         taskTimeStats=one.times,
         taskDurationTime=ran or None,
-        iscsiMountable=False,
+        iscsiMountable=one.status == "SUCCESS",
         networkInterfaceCards=[
             {
                 "guid": card.guid,
@@ -294,7 +294,7 @@ def _file(one: Backup, disk: dict[str, Any]) -> File:
         size=int(disk["size"]),
         backupTime=one.snapshot_time,
         mountable=one.status == "SUCCESS",
-        iscsiMountable=False,
+        iscsiMountable=one.status == "SUCCESS",
         encryption=1,
         backup=Named(one.guid, one.entity_name),
         backupFileType=label("DISK" if one.type == "FULL" else "DISK_INC"),

@@ -16,15 +16,19 @@ from haulback.inventory.requests import PathRequest, PathsRequest
 from haulback.inventory.shared import (
     FileRow,
     FileSystem,
+    IscsiTarget,
+    Lun,
     MountedBackup,
     MountedFile,
     MountedFileSystem,
 )
 from haulback.server.http import lists, queries
 from haulback.server.http.operation import FLAG, GUID, NUMBER, TEXT, Call, Param, Reply, Room
-from haulback.server.store import mounts, shelves
+from haulback.server.store import catalogue, mounts, shelves
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.mounts import Shown
+from haulback.shares import target
+from haulback.shares.order import file_of
 from haulback.tasks.states import MountMode
 from haulback.wire import Named, label
 
@@ -96,10 +100,44 @@ def mounted_files(call: Call) -> list[MountedFile]:
     """The disks that a mounted backup offers."""
     one = _named(call)
     disks: dict[str, int] = one.found.get("disks", {}) if one.state == "MOUNTED" else {}
+    raw = one.found.get("raw") or ""
+    chosen: list[str] = next(
+        (v["disks"] for v in one.wanted.get("visible", []) if v.get("disks")), []
+    )
     return [
-        MountedFile(guid=file_guid(one.backup, name), path=name, size=size, randomAccess=True)
+        MountedFile(
+            guid=file_guid(one.backup, name),
+            path=f"{raw}/{file_of(name)}" if raw and name in chosen else name,
+            size=size,
+            randomAccess=True,
+        )
         for name, size in disks.items()
     ]
+
+
+@room("GET", "/mounted-backups/{guid}/iscsi", "How initiators reach its disks, with the secret.",
+      answer=IscsiTarget)  # fmt: skip
+def iscsi(call: Call) -> IscsiTarget:
+    """The target of a backup mounted in mode ISCSI."""
+    with call.app.store.read() as sql:
+        known = SqlCatalogue(sql, call.who.scope)
+        one = known.mount(call.guid)
+        if one.mode != MountMode.ISCSI.value or one.state != "MOUNTED":
+            raise Conflict(f"the backup of {one.entity_name} is not mounted by iSCSI now")
+        destination = known.backup(one.backup).destination
+        sealed = catalogue.sealed_key(sql, destination)
+    key = call.app.vault.unseal(destination, sealed)
+    sizes: dict[str, int] = one.found["disks"]
+    return IscsiTarget(
+        target=target.name_of(one.guid),
+        portal=one.found["portal"],
+        user=target.USER,
+        secret=target.secret_of(key, one.guid),
+        allowedClients=one.wanted["clients"],
+        disks=[
+            Lun(lun, name, sizes.get(name, 0)) for lun, name in enumerate(one.wanted["disks"], 1)
+        ],
+    )
 
 
 @room("POST", "/mounted-file-systems/{guid}/listing", "What lies in a folder.",
