@@ -17,6 +17,7 @@ from haulback.drivers.libvirt.making import UNFINISHED
 from haulback.drivers.nbd_server import NbdServer
 from haulback.drivers.source import Extent
 from haulback.errors import Conflict, HaulbackError, SourceChanged, Unavailable, Unsupported
+from haulback.inventory.hardware import hardware_of
 from haulback.testing.hypervisors import CHECKS, contents, read
 from haulback.testing.libvirt_lab import LibvirtLab, lab
 from haulback.testing.memory_hypervisor import MemoryDisk
@@ -477,6 +478,39 @@ def test_a_raw_disk_keeps_no_snapshot_and_says_what_would(running: RunningBench)
     with pytest.raises(Unsupported, match=r"vdb is a raw image.*qcow2"):
         running.hypervisor.take_snapshot(made.uuid, "one")
     assert running.hypervisor.machine(made.uuid).snapshots == ()
+
+
+CARD = "<interface type='network'><mac address='52:54:00:11:22:33'/><source network='lan'/></interface>"
+
+
+def test_what_is_around_machines_is_told_and_what_they_are_tagged_with(running: RunningBench):
+    host, inner = running.host, running.hypervisor.inner
+    host.connection.networkDefineXML("<network><name>lan</name><bridge name='hb9'/></network>")
+    place = host.folder / "more-images"
+    place.mkdir()
+    target = f"<target><path>{place}</path></target>"
+    pool = f"<pool type='dir'><name>more</name>{target}</pool>"
+    made = host.connection.storagePoolDefineXML(pool)
+    made.create()
+    uuid = two_disks(running)
+    domain = host.connection.lookupByUUIDString(uuid)
+    domain.attachDeviceFlags(CARD, 2)
+    tags = "<tags> db, prod,,db</tags>"
+    domain.setMetadata(2, tags, "haulback", "urn:haulback:tags:1", 2)
+    try:
+        found = inner.inventory()
+        [network] = found.networks or []
+        assert (network.name, len(network.uuid)) == ("lan", 36)
+        [space] = found.pools or []
+        assert space.name == "more"
+        assert 0 < (space.free or 0) < (space.total or 0)
+        hardware = hardware_of(found.machines[0].definition)
+        assert hardware.tags == ["db", "prod"]
+        assert [(one.mac, one.network) for one in hardware.cards] == [("52:54:00:11:22:33", "lan")]
+    finally:
+        made.destroy()
+        made.undefine()
+        host.connection.networkLookupByName("lan").undefine()
 
 
 def _does_not_answer(*_: object) -> None:

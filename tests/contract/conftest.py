@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx2
 import pytest
+import sqlalchemy as sa
 
 from haulback.ids import new_guid
 from haulback.inventory.records import Disk, Entity
@@ -83,10 +84,14 @@ class Served:
                 Entity(guid=new_guid(), uuid=new_guid(), name=name, hypervisor=guid)
                 for name in ("db", "web")
             ]
-            SqlLedger(sql, 0).inventory(guid, machines, complete_since=None)
+            self.seen(sql).inventory(guid, machines, complete_since=None)
         self.machines = [m.guid for m in machines]
         init = self.destination["task"]["guid"]
         self.run(init, {"repository": new_guid()})
+
+    def seen(self, sql: sa.Connection) -> SqlLedger:
+        """What is found now."""
+        return SqlLedger(sql, self.app.clock.now_ms())
 
     def new_machine(self, *disks: Disk, hypervisor: str = "") -> int:
         """The number of a machine that no other test has touched."""
@@ -98,7 +103,7 @@ class Served:
             disks=list(disks),
         )
         with self.app.store.write() as sql:
-            SqlLedger(sql, 0).inventory(one.hypervisor, [one], complete_since=None)
+            self.seen(sql).inventory(one.hypervisor, [one], complete_since=None)
         self.machines.append(one.guid)
         return len(self.machines) - 1
 
@@ -129,6 +134,10 @@ class Served:
         """Take a task and finish it, as the node."""
         taken = self.state(guid, "RUNNING")
         assert taken.status_code == 204, taken.text
+        self.finish(guid, results)
+
+    def finish(self, guid: str, results: dict[str, Any] | None = None) -> None:
+        """Finish a task that was taken."""
         if results is not None:
             answer = self.as_node("PUT", f"/api/tasks/{guid}/transfer-info", results)
             assert answer.status_code == 204, answer.text

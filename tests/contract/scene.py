@@ -14,7 +14,6 @@ from haulback.client.client import Client
 from haulback.ids import new_guid
 from haulback.inventory.records import Disk
 from haulback.server.store.catalogue import SqlCatalogue
-from haulback.server.store.ledger import SqlLedger
 from tests.contract.conftest import Served
 
 _GUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
@@ -71,7 +70,7 @@ class Scene:
         with self.served.app.store.write() as sql:
             found = SqlCatalogue(sql).entity(self.machine)
             found.disks = [Disk("root", 10, "qcow2"), Disk("data", 10, "qcow2")]
-            SqlLedger(sql, 0).inventory(self.hypervisor, [found], complete_since=None)
+            self.served.seen(sql).inventory(self.hypervisor, [found], complete_since=None)
         return self.machine
 
     @cached_property

@@ -10,7 +10,6 @@ from haulback.ids import new_guid
 from haulback.inventory.records import Entity
 from haulback.server.store import tasks
 from haulback.server.store.catalogue import SqlCatalogue
-from haulback.server.store.ledger import SqlLedger
 from tests.contract.conftest import EXPORTED, Served
 from tests.contract.test_access import in_project, user
 from tests.contract.test_transport import is_error
@@ -121,7 +120,7 @@ def test_of_two_machines_with_one_name_none_is_overwritten_by_guess(served: Serv
         for _ in range(2)
     ]
     with served.app.store.write() as sql:
-        SqlLedger(sql, 0).inventory(hypervisor, twins, complete_since=None)
+        served.seen(sql).inventory(hypervisor, twins, complete_since=None)
     wanted = {"backup": backup, "hypervisor": hypervisor, "overwrite": True}
     answer = served.call(
         "POST", "/api/tasks/restore-and-import", {**wanted, "restoredPeName": "twin"}
@@ -131,7 +130,7 @@ def test_of_two_machines_with_one_name_none_is_overwritten_by_guess(served: Serv
     with served.app.store.write() as sql:
         own = SqlCatalogue(sql).entity(served.machines[0])
         double = Entity(guid=new_guid(), uuid=new_guid(), name=own.name, hypervisor=hypervisor)
-        SqlLedger(sql, 0).inventory(hypervisor, [double], complete_since=None)
+        served.seen(sql).inventory(hypervisor, [double], complete_since=None)
     answer = served.call(
         "POST", "/api/tasks/restore-and-import", {**wanted, "restoredPeName": own.name}
     )

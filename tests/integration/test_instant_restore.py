@@ -70,7 +70,8 @@ def begun(site: Site, backup: dict[str, Any], **more: Any) -> dict[str, Any]:
     site.all_final()
     steps = site.api.get("/tasks", {"workflow-execution": head["guid"]})
     assert {step["state"]["name"] for step in steps} == {"FINISHED"}, (steps, site.log.read_text())
-    assert {step["type"]["name"] for step in steps} == {"RESTORE", "MOUNT", "IMPORT"}
+    made = {"RESTORE", "MOUNT", "IMPORT", "SCOPED_INVENTORY_SYNC"}
+    assert {step["type"]["name"] for step in steps} == made
     return dict(site.api.get(f"/mounted-backups/{head['mountedBackup']['guid']}"))
 
 

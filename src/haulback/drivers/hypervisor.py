@@ -63,11 +63,25 @@ class Problem(NamedTuple):
     message: str
 
 
+class Place(NamedTuple):
+    """A network, or a storage pool with its bytes."""
+
+    name: str
+    uuid: str = ""
+    total: int | None = None
+    free: int | None = None
+
+
 class Inventory(NamedTuple):
-    """What a hypervisor holds.  A broken machine is a problem and hides none of the others."""
+    """What a hypervisor holds.  A broken machine is a problem and hides none of the others.
+
+    `networks` and `pools` are None where the platform knows of none.
+    """
 
     machines: list[Machine]
     problems: list[Problem]
+    networks: list[Place] | None = None
+    pools: list[Place] | None = None
 
 
 class DiskView(NamedTuple):

@@ -93,6 +93,7 @@ class Machine(msgspec.Struct, omit_defaults=True, kw_only=True):
     restorable: bool
     tags: list[str]
     disks: list[Disk]
+    networkInterfaceCards: list[dict[str, Any]] = []
     hvManager: Named | None = None
     hvCluster: Named | None = None
     project: str | None = None

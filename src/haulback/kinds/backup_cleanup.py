@@ -6,7 +6,8 @@ import msgspec
 
 from haulback.errors import Malformed
 from haulback.inventory import retention
-from haulback.inventory.records import Catalogue, Destination, Ledger
+from haulback.inventory.ledger import Ledger
+from haulback.inventory.records import Catalogue, Destination
 from haulback.kinds import planning
 from haulback.kinds.seam import Ask, Job, Kind, Results, Submission
 from haulback.repository.clean_up import clean_up

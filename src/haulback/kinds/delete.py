@@ -6,7 +6,8 @@ import msgspec
 
 from haulback.errors import Conflict, Malformed, NotFound
 from haulback.ids import guid_of
-from haulback.inventory.records import Backup, Catalogue, Destination, Entity, Hypervisor, Ledger
+from haulback.inventory.ledger import Ledger
+from haulback.inventory.records import Backup, Catalogue, Destination, Entity, Hypervisor
 from haulback.kinds import planning
 from haulback.kinds.backup_cleanup import Removed, remove
 from haulback.kinds.seam import Ask, Job, Kind, Results, Submission
@@ -113,7 +114,7 @@ def _task(entity: Entity, to: Destination | None, catalogue: Catalogue, ask: Ask
     return planning.task(
         "DELETE",
         "cleanup",
-        msgspec.structs.replace(ask, project=entity.project or ask.project),
+        ask.of(entity.project or ask.project),
         refs=refs,
         locked=entity.guid,
         pinned=planning.pinned(source, to),

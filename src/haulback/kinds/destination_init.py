@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from haulback.errors import Conflict
-from haulback.inventory.records import Catalogue, Destination, Ledger
+from haulback.inventory.ledger import Ledger
+from haulback.inventory.records import Catalogue, Destination
 from haulback.kinds import planning
 from haulback.kinds.seam import Ask, Job, Kind, Results
 from haulback.repository.repository import Repository

@@ -9,16 +9,16 @@ import msgspec
 from haulback.drivers.hypervisor import DiskView
 from haulback.errors import Malformed
 from haulback.ids import new_guid
+from haulback.inventory.ledger import Ledger
 from haulback.inventory.records import (
     Base,
     Catalogue,
     Destination,
     Entity,
     Hypervisor,
-    Ledger,
     Record,
 )
-from haulback.kinds import planning
+from haulback.kinds import planning, scoped_inventory_sync
 from haulback.kinds.seam import (
     Amount,
     Ask,
@@ -112,13 +112,15 @@ def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
         }[request.backupType]
         raise Malformed(f"backupType: an export is FULL or INCREMENTAL; {why}", field="backupType")
     if request.tenantId and not ask.project:
-        ask = msgspec.structs.replace(ask, project=request.tenantId[:80])
+        ask = ask.of(request.tenantId[:80])
     refs = planning.some("protectedEntities", request.protectedEntities)
     goals, whole = _goals(request, catalogue), Plan()
-    for entity in catalogue.entities_of([ref.guid for ref in refs]):
+    entities = catalogue.entities_of([ref.guid for ref in refs])
+    for entity in entities:
         _check(entity, request)
         for goal in goals:
             _plan_one(whole, entity, goal, request, catalogue, ask)
+    whole.besides = scoped_inventory_sync.before(entities, catalogue, ask, request)
     return whole
 
 
@@ -193,7 +195,7 @@ def _plan_one(
         "backup": Named(backup.guid, entity.name),
         "rule": planning.named(goal.rule) if goal.rule else None,
     }
-    ask = msgspec.structs.replace(ask, project=project)
+    ask = ask.of(project)
     params = {"incSnapRequired": catalogue.is_scheduled(entity.guid)}
     if goal.thresholds:
         params["thresholds"] = goal.thresholds  # type: ignore[assignment]

@@ -8,6 +8,7 @@ from haulback.drivers.hypervisor import Card, Machine
 from haulback.drivers.hypervisor import Hypervisor as Driver
 from haulback.errors import HaulbackError, Malformed
 from haulback.ids import new_guid
+from haulback.inventory.ledger import Ledger
 from haulback.inventory.records import (
     Backup,
     Catalogue,
@@ -15,9 +16,8 @@ from haulback.inventory.records import (
     Disk,
     Entity,
     Hypervisor,
-    Ledger,
 )
-from haulback.kinds import instant, place, planning
+from haulback.kinds import instant, place, planning, scoped_inventory_sync
 from haulback.kinds.parts import RestoredNetwork, TaskFile
 from haulback.kinds.restore import (
     LocationRef,
@@ -132,7 +132,7 @@ def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
         "restoredDiskAllocationFormat": form.value,
         **place.wishes(request, name, backup, catalogue),
     }
-    ask = msgspec.structs.replace(ask, project=job.project or (request.tenantId or "")[:80] or None)
+    ask = ask.of(job.project or (request.tenantId or "")[:80] or None)
     first = planning.task("RESTORE", "restore", ask, request, refs=refs, params=common, pinned=node)
     second = planning.task(
         "IMPORT",
@@ -145,7 +145,8 @@ def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
         locked=replaced.guid if replaced else None,
         follows=first,
     )
-    return Plan([first, second], restores=[job])
+    whole = Plan([first, second], restores=[job])
+    return scoped_inventory_sync.followed(whole, to, ask)
 
 
 def _replaced(

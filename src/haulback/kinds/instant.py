@@ -9,7 +9,7 @@ import msgspec
 from haulback.errors import Malformed
 from haulback.inventory.platforms import PLATFORMS
 from haulback.inventory.records import Backup, Catalogue, Hypervisor
-from haulback.kinds import mount, place, planning
+from haulback.kinds import mount, place, planning, scoped_inventory_sync
 from haulback.kinds.mount import Request as Share
 from haulback.kinds.parts import RestoredNetwork, TaskFile
 from haulback.kinds.restore import chosen, new_job, references
@@ -63,11 +63,12 @@ def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
         },
         "pinned": shared.node,
     }
-    ask = msgspec.structs.replace(ask, project=job.project)
+    ask = ask.of(job.project)
     first = planning.task("RESTORE", "restore", ask, request, **common)
     second = planning.task("MOUNT", "restore", ask, request, **common, follows=first)
     third = planning.task("IMPORT", "import", ask, request, **common, follows=second)
-    return Plan([first, second, third], restores=[job], mounts=[shared])
+    whole = Plan([first, second, third], restores=[job], mounts=[shared])
+    return scoped_inventory_sync.followed(whole, to, ask)
 
 
 def _possible(request: Request, to: Hypervisor) -> None:

@@ -6,10 +6,14 @@ from typing import Any
 
 import msgspec
 
+from haulback.drivers.hypervisor import Machine
+from haulback.drivers.hypervisor import Place as Seat
 from haulback.errors import Conflict, Malformed
 from haulback.ids import guid_of, new_guid
 from haulback.inventory import platforms
-from haulback.inventory.records import Catalogue, Disk, Entity, Hypervisor, Ledger
+from haulback.inventory.hardware import Hardware, hardware_of
+from haulback.inventory.ledger import Ledger
+from haulback.inventory.records import Catalogue, Disk, Entity, Hypervisor, Place
 from haulback.kinds import planning
 from haulback.kinds.seam import Amount, Ask, Job, Kind, Name, Results, Submission
 from haulback.tasks.record import Plan, Task
@@ -74,12 +78,19 @@ class Found(msgspec.Struct):
     project: str | None = None
     present: bool = True
     snapshots: list[SnapshotSeen] | None = None
+    hardware: Hardware | None = None
 
 
 class Seen(msgspec.Struct):
-    """Everything a node saw."""
+    """Everything a node saw; without `networks` or `storages` it could not tell.
+
+    `gone` are uuids that were asked for, and are not there.
+    """
 
     machines: list[Found]
+    networks: list[Place] | None = None
+    storages: list[Place] | None = None
+    gone: list[str] = []
 
 
 def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
@@ -148,18 +159,28 @@ def run(job: Job) -> Results:
     found = job.hypervisor(job.order.hypervisor).inventory()
     for problem in found.problems:
         job.log(f"{problem.where}: {problem.message}")
-    machines = [
-        {
-            "uuid": machine.uuid,
-            "name": machine.name,
-            "disks": [{"name": d.name, "size": d.size, "format": d.format} for d in machine.disks],
-            "snapshots": None
-            if machine.snapshots is None
-            else [{"name": one.name, "time": one.time} for one in machine.snapshots],
-        }
-        for machine in found.machines
-    ]
-    return {"machines": machines, "problems": len(found.problems)}
+    return {
+        "machines": [told(machine) for machine in found.machines],
+        "problems": len(found.problems),
+        "networks": _places(found.networks),
+        "storages": _places(found.pools),
+    }
+
+
+def told(machine: Machine) -> dict[str, Any]:
+    """A machine as a node reports it."""
+    held = machine.snapshots
+    return {
+        "uuid": machine.uuid,
+        "name": machine.name,
+        "disks": [{"name": d.name, "size": d.size, "format": d.format} for d in machine.disks],
+        "snapshots": held and [{"name": one.name, "time": one.time} for one in held],
+        "hardware": msgspec.to_builtins(hardware_of(machine.definition)),
+    }
+
+
+def _places(found: list[Seat] | None) -> list[dict[str, Any]] | None:
+    return None if found is None else [one._asdict() for one in found]
 
 
 def settle(task: Task, state: State, ledger: Ledger) -> None:
@@ -174,6 +195,12 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     # A machine that could not be read is still there: it must not vanish from the catalogue.
     since = None if task.results.get("problems") else task.started
     hypervisor = task.ref("hypervisor") or ""
+    take_in(task, hypervisor, seen, since, ledger)
+    ledger.surrounded(hypervisor, seen.networks, seen.storages)
+
+
+def take_in(task: Task, hypervisor: str, seen: Seen, since: int | None, ledger: Ledger) -> None:
+    """What a look at machines found; `since` as in `Ledger.inventory`."""
     deliver(hypervisor, seen.machines, since, ledger)
     held = {
         one.uuid: {snapshot.name: snapshot.time for snapshot in one.snapshots}
@@ -194,10 +221,12 @@ def deliver(hypervisor: str, machines: list[Found], since: int | None, ledger: L
             disks=m.disks,
             project=m.project,
             present=m.present,
+            hardware=msgspec.to_builtins(m.hardware) if m.hardware else {},
         )
         for m in machines
     ]
     ledger.inventory(hypervisor, entities, complete_since=since)
+    ledger.reunited(hypervisor)
 
 
 KIND = Kind(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import msgspec
 
 from haulback.errors import Conflict, Malformed
+from haulback.inventory.ledger import Ledger
 from haulback.inventory.platforms import PLATFORMS
-from haulback.inventory.records import Catalogue, Entity, Hypervisor, Ledger, Mount
+from haulback.inventory.records import Catalogue, Entity, Hypervisor, Mount
 from haulback.kinds import place, planning, unmount
 from haulback.kinds.seam import Ask, Job, Kind, Results, Submission
 from haulback.tasks.record import Plan, Task
@@ -51,7 +52,7 @@ def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
     }
     if mount:
         refs["mountedBackup"] = Named(mount.guid, mount.entity_name)
-    ask = msgspec.structs.replace(ask, project=entity.project or ask.project)
+    ask = ask.of(entity.project or ask.project)
     made = planning.task(
         "LIVE_MIGRATION",
         "import",

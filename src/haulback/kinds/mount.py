@@ -11,12 +11,12 @@ import msgspec
 from haulback.errors import Conflict, Malformed
 from haulback.filesystems.records import Volume as Found
 from haulback.inventory.disks import volume_guid
+from haulback.inventory.ledger import Ledger
 from haulback.inventory.records import (
     Backup,
     Catalogue,
     Destination,
     Hypervisor,
-    Ledger,
     Mount,
     Volume,
 )
@@ -142,7 +142,7 @@ def tasks_of(mount: NewMount, backup: Backup, request: Any, catalogue: Catalogue
         "mountedBackup": Named(mount.guid, backup.entity_name),
     }
     params = {"restoreType": "RESTORE_AND_MOUNT", "mode": mount.mode, "pointer": True}
-    ask = msgspec.structs.replace(ask, project=mount.project)
+    ask = ask.of(mount.project)
     common: dict[str, Any] = {"refs": refs, "params": params, "pinned": mount.node}
     first = planning.task("RESTORE", "restore", ask, request, **common)
     second = planning.task("MOUNT", "restore", ask, request, **common, follows=first)
@@ -234,7 +234,7 @@ def plan_again(request: Again, catalogue: Catalogue, ask: Ask) -> Plan:
         **references(backup, catalogue),
         "mountedBackup": Named(mount.guid, mount.entity_name),
     }
-    ask = msgspec.structs.replace(ask, project=mount.project)
+    ask = ask.of(mount.project)
     params = {"mode": mount.mode, "again": True}
     made = planning.task(
         "MOUNT", "restore", ask, request, refs=refs, params=params, pinned=mount.node

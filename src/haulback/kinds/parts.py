@@ -9,8 +9,8 @@ import msgspec
 
 from haulback.errors import Malformed, NotFound
 from haulback.filesystems.records import Volume as Found
-from haulback.inventory.cards import cards_of
 from haulback.inventory.disks import file_guid
+from haulback.inventory.hardware import cards_of
 from haulback.inventory.records import Backup, Catalogue, Volume
 from haulback.wire import Ref
 

@@ -6,8 +6,6 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-
 from haulback.errors import Malformed, NotFound
 from haulback.inventory.records import Catalogue, Destination, Entity, Hypervisor
 from haulback.kinds.seam import Ask
@@ -90,7 +88,7 @@ def on_machine(  # what tasks on a platform's machine have in common
     return task(
         kind,
         lane,
-        msgspec.structs.replace(ask, project=entity.project or ask.project),
+        ask.of(entity.project or ask.project),
         request,
         refs={"protectedEntity": entity.named(), **refs, **platform(hypervisor, catalogue)},
         params=params,

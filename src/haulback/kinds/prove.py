@@ -11,8 +11,9 @@ import msgspec
 
 from haulback.drivers.hypervisor import Booted, Disk, Machine
 from haulback.errors import Malformed, Unavailable
+from haulback.inventory.ledger import Ledger
 from haulback.inventory.platforms import PLATFORMS
-from haulback.inventory.records import Catalogue, Destination, Hypervisor, Ledger
+from haulback.inventory.records import Catalogue, Destination, Hypervisor
 from haulback.kinds import planning
 from haulback.kinds.restore import chosen, references
 from haulback.kinds.seam import Ask, Job, Kind, Results, Submission
@@ -112,7 +113,7 @@ def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
             planning.task(
                 "PROVE",
                 "restore",
-                msgspec.structs.replace(ask, project=backup.project or ask.project),
+                ask.of(backup.project or ask.project),
                 request,
                 refs=refs,
                 params=params,

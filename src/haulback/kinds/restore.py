@@ -9,7 +9,8 @@ import msgspec
 
 from haulback.drivers.sink import RawFile
 from haulback.errors import Conflict, Malformed, NotFound
-from haulback.inventory.records import Backup, Catalogue, Destination, Ledger
+from haulback.inventory.ledger import Ledger
+from haulback.inventory.records import Backup, Catalogue, Destination
 from haulback.kinds import planning
 from haulback.kinds.seam import Ask, Job, Kind, Results, Submission
 from haulback.repository.repository import Repository
@@ -72,7 +73,7 @@ def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
     made = planning.task(
         "RESTORE",
         "restore",
-        msgspec.structs.replace(ask, project=job.project),
+        ask.of(job.project),
         request,
         refs=refs,
         params=params,

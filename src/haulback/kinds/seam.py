@@ -16,6 +16,7 @@ from haulback.disk import Disk
 from haulback.drivers.hypervisor import Hypervisor
 from haulback.filesystems.records import Volume
 from haulback.inventory import records
+from haulback.inventory.ledger import Ledger
 from haulback.repository.keys import Secret
 from haulback.repository.repository import Repository
 from haulback.shares.order import IscsiOrder, Shared, Visible
@@ -41,6 +42,10 @@ class Ask(msgspec.Struct):
     now: int
     project: str | None = None
     windows: Mapping[str, Mapping[str, int]] = {}
+
+    def of(self, project: str | None) -> Ask:
+        """The same for another project."""
+        return msgspec.structs.replace(self, project=project)
 
 
 class Sharing(NamedTuple):
@@ -167,11 +172,11 @@ class Submission:
     batch: bool = False  # answers what was accepted and what refused, beside the tasks
 
 
-def _no_record(task: Task, state: State, ledger: records.Ledger) -> None:
+def _no_record(task: Task, state: State, ledger: Ledger) -> None:
     """A kind that changes no record."""
 
 
-def _no_start(task: Task, ledger: records.Ledger, catalogue: records.Catalogue) -> None:
+def _no_start(task: Task, ledger: Ledger, catalogue: records.Catalogue) -> None:
     """A kind whose start changes no record."""
 
 
@@ -196,8 +201,8 @@ class Kind:
     order: Struct
     prepare: Callable[[Task, records.Catalogue], msgspec.Struct]
     run: Callable[[Job], Results]
-    start: Callable[[Task, records.Ledger, records.Catalogue], None] = _no_start
-    settle: Callable[[Task, State, records.Ledger], None] = _no_record
+    start: Callable[[Task, Ledger, records.Catalogue], None] = _no_start
+    settle: Callable[[Task, State, Ledger], None] = _no_record
     tidy: Callable[[Job], None] = _no_tidying
     submissions: tuple[Submission, ...] = ()
     window: int = HOUR_MS

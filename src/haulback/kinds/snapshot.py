@@ -8,8 +8,9 @@ import msgspec
 
 from haulback.errors import Malformed
 from haulback.ids import new_guid
+from haulback.inventory.ledger import Ledger
 from haulback.inventory.platforms import PLATFORMS
-from haulback.inventory.records import Catalogue, Entity, Hypervisor, Ledger, Record, Snapshot
+from haulback.inventory.records import Catalogue, Entity, Hypervisor, Record, Snapshot
 from haulback.kinds import planning, snapshot_cleanup
 from haulback.kinds.seam import PREFIX, Amount, Ask, Job, Kind, Mark, Results, Submission
 from haulback.tasks.record import Plan, Task

@@ -10,7 +10,8 @@ import msgspec
 from haulback.errors import Malformed, NotFound
 from haulback.inventory import retention
 from haulback.inventory.kept import SnapshotRule
-from haulback.inventory.records import Catalogue, Hypervisor, Ledger
+from haulback.inventory.ledger import Ledger
+from haulback.inventory.records import Catalogue, Hypervisor
 from haulback.kinds import planning
 from haulback.kinds.seam import Ask, Job, Kind, Mark, Results, Submission
 from haulback.tasks.record import Plan, Task

@@ -6,7 +6,8 @@ import msgspec
 
 from haulback.errors import Malformed
 from haulback.ids import new_guid
-from haulback.inventory.records import Catalogue, Hypervisor, Ledger, Snapshot
+from haulback.inventory.ledger import Ledger
+from haulback.inventory.records import Catalogue, Hypervisor, Snapshot
 from haulback.kinds import planning
 from haulback.kinds.seam import PREFIX, Amount, Ask, Job, Kind, Mark, Results, Submission
 from haulback.kinds.snapshot import refuse_unable

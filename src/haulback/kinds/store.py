@@ -6,7 +6,8 @@ import msgspec
 
 from haulback.errors import BaseGone, HaulbackError, NotFound
 from haulback.filesystems.browser import Browser
-from haulback.inventory.records import Base, Catalogue, Destination, Hypervisor, Ledger, Volume
+from haulback.inventory.ledger import Ledger
+from haulback.inventory.records import Base, Catalogue, Destination, Hypervisor, Volume
 from haulback.kinds.export import WINDOW, read_results
 from haulback.kinds.parts import as_volume
 from haulback.kinds.seam import Amount, Guid, Job, Kind, Results

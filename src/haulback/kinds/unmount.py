@@ -8,7 +8,8 @@ import msgspec
 
 from haulback.drivers.hypervisor import Hypervisor as Driver
 from haulback.errors import Conflict, SourceChanged
-from haulback.inventory.records import Catalogue, Hypervisor, Ledger, Mount
+from haulback.inventory.ledger import Ledger
+from haulback.inventory.records import Catalogue, Hypervisor, Mount
 from haulback.kinds import planning
 from haulback.kinds.import_machine import MARK
 from haulback.kinds.seam import Ask, Job, Kind, Results, Submission
@@ -59,7 +60,7 @@ def task(
     return planning.task(
         "UNMOUNT",
         "restore",
-        msgspec.structs.replace(ask, project=mount.project),
+        ask.of(mount.project),
         request,
         refs=refs,
         params={"mode": mount.mode},

@@ -66,7 +66,7 @@ def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
         **planning.platform(hypervisor, catalogue),
     }
     params = {"paths": paths, "volume": volume, "destinationPath": request.destinationPath or "/"}
-    ask = msgspec.structs.replace(ask, project=mount.project)
+    ask = ask.of(mount.project)
     return Plan(
         [
             planning.task(

@@ -78,7 +78,8 @@ def _queue_once(
         sql = change.sql
         ask = Ask(change.now, who.scope.project, nodes.windows(sql))
         plan: Plan = make(sql, ask)
-        for task in plan.tasks:
+        made_here = [*plan.besides, *plan.tasks]
+        for task in made_here:
             task.refs["originEntity"] = who.origin
             if not who.scope.allows(task.project):
                 raise Malformed(
@@ -89,7 +90,7 @@ def _queue_once(
         ledger.begun(plan.backups, msgspec.to_builtins(who.origin))
         ledger.restores_begun(plan.restores)
         ledger.mounts_wanted(plan.mounts)
-        tasks.insert(sql, plan.tasks)
+        tasks.insert(sql, made_here)
         for entity in plan.gone:
             ledger.forget_entity(entity)
         heads = [task.guid for task in plan.heads]
@@ -98,7 +99,7 @@ def _queue_once(
             trail.remember(sql, who.guid, key, marked, msgspec.to_builtins(made), ask.now)
         change.subject = heads[0] if heads else None
         change.after = {"tasks": heads[:_SHOWN], "count": len(heads)}
-    app.bell.ring_for(task.pinned_node for task in plan.heads)
+    app.bell.ring_for(task.pinned_node for task in (*plan.besides, *plan.heads))
     return plan
 
 

@@ -158,11 +158,13 @@ class Refused(msgspec.Struct):
 class Plan(msgspec.Struct):
     """The tasks one submission makes; a task that `follows` another waits for it, PLANNED.
 
+    `besides` are what the system adds of its own, and no part of the answer.
     `gone` are entities without any data: their records go at once.  `accepted` and `refused` are
     for submissions that may succeed in part.
     """
 
     tasks: list[Task] = msgspec.field(default_factory=list)
+    besides: list[Task] = msgspec.field(default_factory=list)
     backups: list[NewBackup] = msgspec.field(default_factory=list)
     restores: list[NewRestoreJob] = msgspec.field(default_factory=list)
     mounts: list[NewMount] = msgspec.field(default_factory=list)
@@ -178,6 +180,7 @@ class Plan(msgspec.Struct):
     def add(self, other: Plan) -> None:
         """Everything of another plan too."""
         self.tasks += other.tasks
+        self.besides += other.besides
         self.backups += other.backups
         self.restores += other.restores
         self.mounts += other.mounts

@@ -89,7 +89,7 @@ class LibvirtHost:
             except HaulbackError as error:
                 problems.append(Problem(domain.uuid, error.message))
         machines.sort(key=lambda machine: (machine.name, machine.uuid))
-        return Inventory(machines, sorted(problems))
+        return Inventory(machines, sorted(problems), self._host.networks(), self._host.spaces())
 
     def machine(self, uuid: str) -> Machine:
         return self._measure(self._host.domain(uuid))

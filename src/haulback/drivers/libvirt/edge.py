@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from haulback.drivers.hypervisor import Place
 from haulback.errors import (
     Conflict,
     HaulbackError,
@@ -289,6 +290,27 @@ class Host:
         with _mapped():
             found = self.connection.storagePoolLookupByName(pool).storageVolLookupByName(name)
             return str(found.path())
+
+    def networks(self) -> list[Place] | None:
+        """None from a libvirt that was built without."""
+        try:
+            with _mapped():
+                found = self.connection.listAllNetworks()
+                return [Place(str(one.name()), str(one.UUIDString())) for one in found]
+        except HaulbackError:
+            return None
+
+    def spaces(self) -> list[Place] | None:
+        """The active storage pools; None as above."""
+        try:
+            with _mapped():
+                found = self.connection.listAllStoragePools(
+                    libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE
+                )
+                told = ((str(one.name()), str(one.UUIDString()), one.info()) for one in found)
+                return [Place(name, uuid, int(info[1]), int(info[3])) for name, uuid, info in told]
+        except HaulbackError:
+            return None
 
     def pools(self) -> list[str]:
         """The XML of every active storage pool."""

@@ -8,8 +8,8 @@ import msgspec
 import sqlalchemy as sa
 
 from haulback.errors import Conflict, Malformed, NotFound
-from haulback.inventory.cards import cards_of
 from haulback.inventory.disks import disk_guid, file_guid
+from haulback.inventory.hardware import cards_of
 from haulback.inventory.records import Backup
 from haulback.inventory.requests import FlagValue, Hint, Marks, TextValue
 from haulback.inventory.shapes import BackupRecord, File, Job, Location, Proof

@@ -196,7 +196,11 @@ def _machine(one: Entity, known: SqlCatalogue, now: int) -> Machine:
         hvType=label(PLATFORMS[source.driver].label),
         restoreStatus="RESTORABLE" if facts else "NOT_RESTORABLE",
         restorable=bool(facts),
-        tags=[],
+        tags=one.hardware.get("tags", []),
+        networkInterfaceCards=[
+            {"name": f"card {number}", "macAddress": card["mac"], "network": card["network"]}
+            for number, card in enumerate(one.hardware.get("cards", []))
+        ],
         disks=one.disks,
         hvManager=_named(known, "hypervisor-manager", source.settings.get("hypervisorManager")),
         hvCluster=_named(known, "hypervisor-cluster", source.settings.get("cluster")),

@@ -34,7 +34,7 @@ _ATTEMPT = re.compile(
 )
 _JSON = frozenset(
     ("config", "settings", "disks", "facts", "origin", "warnings", "files", "definition", "times")
-) | {"target", "body", "wanted", "found", "volumes"}
+) | {"target", "body", "wanted", "found", "volumes", "hardware"}
 _LIVE = sa.text("state IN ('QUEUED', 'RUNNING', 'PLANNED')")
 _MANY = 500
 _BUSY = ("EXPORT", "STORE", "RESTORE", "IMPORT", "MOUNT", "SNAPSHOT", "SNAPSHOT_REVERSION")
@@ -75,6 +75,10 @@ class SqlCatalogue:
         if len(found) > 1:
             raise Conflict(f"several machines are called {name}: say which, as dstProtectedEntity")
         return found[0] if found else None
+
+    def results_of(self, task: str) -> dict[str, Any]:
+        found = self._sql.scalar(sa.select(tables.task.c.results).where(tables.task.c.guid == task))
+        return dict(msgspec.json.decode(found)) if found else {}
 
     def machine_at(self, hypervisor: str, uuid: str) -> Entity | None:
         table = tables.entity.c

@@ -7,15 +7,15 @@ from typing import Any
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from haulback.ids import new_guid
 from haulback.inventory import retention
-from haulback.inventory.records import NOT_DECIDED, REMOVED, Backup, Base, Entity, Hypervisor
+from haulback.inventory.records import NOT_DECIDED, REMOVED, Backup, Base, Hypervisor
 from haulback.server.store import catalogue, share_tables, tables
 from haulback.server.store.catalogue import row_of
 from haulback.server.store.held import MountLedger, SnapshotLedger
 from haulback.server.store.hot import Insert
+from haulback.server.store.stock import InventoryLedger
 from haulback.tasks.record import NewBackup, NewRestoreJob, Task
 from haulback.wire import Named
 
@@ -24,13 +24,12 @@ _QUEUED = {"EXPORT": "queuedExportTime", "STORE": "queuedStoreTime", "RESTORE": 
 _RAN = {"EXPORT": "exportTime", "STORE": "storeTime", "RESTORE": "restoreTime"}
 _QUEUED |= {"IMPORT": "queuedImportTime", "MOUNT": "queuedMountTime"}
 _RAN |= {"IMPORT": "importTime", "MOUNT": "mountTime"}
-_UPSERTED = ("name", "type", "present", "disks", "seen")
 
 
 Sign = Callable[[bytes], str]
 
 
-class SqlLedger(SnapshotLedger, MountLedger):
+class SqlLedger(SnapshotLedger, MountLedger, InventoryLedger):
     """`records.Ledger` on a connection, at the server's time `now`."""
 
     def __init__(self, connection: sa.Connection, now: int, sign: Sign | None = None) -> None:
@@ -258,41 +257,6 @@ class SqlLedger(SnapshotLedger, MountLedger):
             self._sql.execute(
                 sa.update(table).where(table.c.entity == entity).values(project=project)
             )
-
-    def inventory(
-        self, hypervisor: str, machines: Iterable[Entity], *, complete_since: int | None
-    ) -> None:
-        rows = {m.uuid: {**row_of(m, tables.entity), "seen": self.now} for m in machines}
-        insert = postgresql.insert if self._sql.dialect.name == "postgresql" else sqlite.insert
-        new = insert(tables.entity)
-        fresh: dict[str, Any] = {name: new.excluded[name] for name in _UPSERTED}
-        # A platform that knows no projects must not take away the one that people gave.
-        fresh["project"] = sa.func.coalesce(new.excluded.project, tables.entity.c.project)
-        if rows:
-            upsert = new.on_conflict_do_update(index_elements=["hypervisor", "uuid"], set_=fresh)
-            self._sql.execute(upsert, list(rows.values()))
-        if complete_since is not None:
-            table = tables.entity.c
-            gone = (table.hypervisor == hypervisor, table.present, table.seen < complete_since)
-            self._sql.execute(sa.update(tables.entity).where(*gone).values(present=False))
-
-    def lives_on(self, entity: str, hypervisor: str) -> None:
-        """What is known of an earlier machine of that uuid there trades places with it."""
-        table = tables.entity.c
-        found = self._sql.execute(
-            sa.select(table.uuid, table.hypervisor).where(table.guid == entity)
-        ).one()
-        other = (table.hypervisor == hypervisor, table.uuid == found.uuid)
-        earlier = self._sql.scalar(sa.select(table.guid).where(*other))
-        if earlier:  # no two of one place may bear the same uuid, not even for a moment
-            self._place(earlier, uuid=earlier, present=False)
-        self._place(entity, hypervisor=hypervisor, present=True, seen=self.now)
-        if earlier:
-            self._place(earlier, uuid=found.uuid, hypervisor=found.hypervisor)
-
-    def _place(self, entity: str, **values: Any) -> None:
-        here = tables.entity.c.guid == entity
-        self._sql.execute(sa.update(tables.entity).where(here).values(**values))
 
 
 def _with_times(text: str | None, task: Task) -> str:

@@ -225,6 +225,7 @@ entity = Table(
     Column("project", String(80)),
     Column("settings", Text, nullable=False),
     Column("facts", Text, nullable=False),
+    Column("hardware", Text, nullable=False),
     Index("entity_uuid", "hypervisor", "uuid", unique=True),
     Index("entity_name", "name", "guid"),
     Index("entity_project", "project", "name"),

@@ -1,0 +1,120 @@
+"""SCOPED_INVENTORY_SYNC: what a few machines are like; the system asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from haulback.errors import HaulbackError, NotFound
+from haulback.inventory.ledger import Ledger
+from haulback.inventory.records import Catalogue, Entity, Hypervisor
+from haulback.kinds import planning
+from haulback.kinds.inventory_sync import Seen, take_in, told
+from haulback.kinds.seam import Ask, Job, Kind, Results
+from haulback.tasks.record import Plan, Task
+from haulback.tasks.states import State
+
+FRESH_MS = 15 * 60_000  # what was seen since then is not looked at again before a backup
+
+
+class Order(msgspec.Struct):
+    """Which machines to look at, by their uuids there."""
+
+    hypervisor: Hypervisor
+    uuids: list[str]
+
+
+def before(
+    entities: Sequence[Entity], catalogue: Catalogue, ask: Ask, request: Any = None
+) -> list[Task]:
+    """Looks at those that nobody has seen for a while, one for each hypervisor and project.
+
+    No backup waits for them: it reads the machine as it is then, and a look that fails is no
+    reason to have no backup.
+    """
+    stale: dict[tuple[str, str | None], list[Entity]] = {}
+    for one in entities:
+        if one.seen < ask.now - FRESH_MS:
+            stale.setdefault((one.hypervisor, one.project or ask.project), []).append(one)
+    return [
+        _look(catalogue.hypervisor(host), found, catalogue, ask.of(project), request)
+        for (host, project), found in stale.items()
+    ]
+
+
+def _look(
+    host: Hypervisor, entities: list[Entity], catalogue: Catalogue, ask: Ask, request: Any
+) -> Task:
+    refs = planning.platform(host, catalogue)
+    if len(entities) == 1:
+        refs["protectedEntity"] = entities[0].named()
+    return planning.task(
+        "SCOPED_INVENTORY_SYNC",
+        "inventory",
+        ask,
+        request,
+        refs=refs,
+        params={"uuids": [one.uuid for one in entities]},
+        pinned=host.node,
+    )
+
+
+def followed(plan: Plan, hypervisor: Hypervisor, ask: Ask) -> Plan:
+    """The same, and at its end a look at the machine that its last task makes."""
+    last = plan.tasks[-1]
+    look = planning.task(
+        "SCOPED_INVENTORY_SYNC",
+        "inventory",
+        ask.of(last.project),
+        refs={name: last.refs.get(name) for name in ("hypervisor", "hypervisorManager")},
+        params={"of": last.guid},
+        pinned=last.pinned_node or hypervisor.node,
+        follows=last,
+    )
+    plan.tasks.append(look)
+    return plan
+
+
+def prepare(task: Task, catalogue: Catalogue) -> Order:
+    uuids = task.params.get("uuids", [])
+    if made := task.params.get("of"):
+        found = catalogue.results_of(made).get("uuid")
+        uuids = [found] if isinstance(found, str) else []
+    return Order(catalogue.hypervisor(task.ref("hypervisor") or ""), uuids)
+
+
+def run(job: Job) -> Results:
+    order: Order = job.order
+    machines = job.hypervisor(order.hypervisor)
+    found, gone = [], []
+    for uuid in order.uuids:
+        try:
+            found.append(told(machines.machine(uuid)))
+        except NotFound:
+            machines.check()  # it is missing in a place that is there
+            gone.append(uuid)
+            job.log(f"{uuid} is no longer there")
+        except HaulbackError as error:
+            job.log(f"{uuid}: {error.message}")
+    return {"machines": found, "gone": gone}
+
+
+def settle(task: Task, state: State, ledger: Ledger) -> None:
+    if state is State.FINISHED and "machines" in task.results:
+        seen = msgspec.convert(task.results, Seen)
+        hypervisor = task.ref("hypervisor") or ""
+        ledger.machines_gone(hypervisor, seen.gone)
+        take_in(task, hypervisor, seen, None, ledger)
+
+
+KIND = Kind(
+    type="SCOPED_INVENTORY_SYNC",
+    lane="inventory",
+    order=Order,
+    prepare=prepare,
+    run=run,
+    settle=settle,
+    submissions=(),
+)

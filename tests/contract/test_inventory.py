@@ -1,0 +1,174 @@
+"""What nodes see of platforms: machines, what is around them, and looks at only a few."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from haulback.ids import new_guid
+from haulback.server.store.catalogue import SqlCatalogue
+from haulback.server.store.ledger import SqlLedger
+from tests.contract.conftest import Served
+
+HOUR_MS = 3_600_000
+
+
+@pytest.fixture(autouse=True)
+def _rested(served: Served):
+    yield
+    served.rest()
+
+
+def old_machine(served: Served) -> dict[str, Any]:
+    """One that nobody has seen for an hour, as the API shows it."""
+    guid = served.machines[served.new_machine()]
+    with served.app.store.write() as sql:
+        ledger = SqlLedger(sql, served.app.clock.now_ms() - HOUR_MS)
+        ledger.inventory(
+            served.hypervisor["guid"], [SqlCatalogue(sql).entity(guid)], complete_since=None
+        )
+    return shown(served, guid)
+
+
+def shown(served: Served, guid: str) -> dict[str, Any]:
+    return dict(served.call("GET", f"/api/virtual-machines/{guid}").json())
+
+
+def looks(served: Served) -> list[dict[str, Any]]:
+    """Scoped looks that wait."""
+    query = "type=SCOPED_INVENTORY_SYNC&state=QUEUED"
+    return list(served.call("GET", f"/api/tasks/detailed?{query}").json())
+
+
+def seen(machine: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"uuid": machine["uuid"], "name": machine["name"], "disks": [], **more}
+
+
+def synced(served: Served, hypervisor: str, machines: list[dict[str, Any]], **more: Any) -> None:
+    body = {"hypervisors": [{"guid": hypervisor}]}
+    [task] = served.call("POST", "/api/tasks/inventory-sync", body).json()
+    served.run(task["guid"], {"machines": machines, "problems": 0, **more})
+
+
+def test_what_nobody_has_seen_for_a_while_is_looked_at_before_its_backup(served: Served):
+    machine = old_machine(served)
+    answer = served.call(
+        "POST", "/api/tasks/export", {"protectedEntities": [machine["guid"]], **served.there}
+    )
+    assert [task["type"]["name"] for task in answer.json()] == ["EXPORT"]
+    [look] = looks(served)
+    assert look["protectedEntity"]["guid"] == machine["guid"]
+    assert served.order(look["guid"])["uuids"] == [machine["uuid"]]
+    hardware = {"cards": [{"mac": "52:54:00:00:00:01", "network": "lan"}], "tags": ["db", "prod"]}
+    disks = [{"name": "new", "size": 5}]
+    served.finish(look["guid"], {"machines": [seen(machine, disks=disks, hardware=hardware)]})
+    found = shown(served, machine["guid"])
+    assert (found["tags"], [d["name"] for d in found["disks"]]) == (["db", "prod"], ["new"])
+    [card] = found["networkInterfaceCards"]
+    assert (card["macAddress"], card["network"]) == ("52:54:00:00:00:01", "lan")
+    served.rest()
+    served.export(protectedEntities=[machine["guid"]])
+    assert looks(served) == []  # it has just been seen
+
+
+def test_what_a_look_does_not_find_is_gone_and_nothing_else_is(served: Served):
+    machine, other = old_machine(served), shown(served, served.machines[0])
+    served.export(protectedEntities=[machine["guid"]])
+    [look] = looks(served)
+    served.run(look["guid"], {"machines": [], "gone": [machine["uuid"]]})
+    assert not shown(served, machine["guid"])["present"]
+    assert shown(served, other["guid"])["present"]
+
+
+def test_a_look_that_fails_keeps_no_backup_from_being_made(served: Served):
+    machine = old_machine(served)
+    export = served.export(protectedEntities=[machine["guid"]])
+    [look] = looks(served)
+    served.state(look["guid"], "RUNNING")
+    assert served.state(look["guid"], "FAILED").status_code == 204
+    assert served.state(export["guid"], "RUNNING").status_code == 204
+
+
+def test_machines_of_one_host_are_looked_at_at_once(served: Served):
+    machines = [old_machine(served) for _ in range(3)]
+    served.export(protectedEntities=[one["guid"] for one in machines])
+    [look] = looks(served)
+    assert set(served.order(look["guid"])["uuids"]) == {one["uuid"] for one in machines}
+    served.finish(look["guid"], {"machines": []})
+
+
+def test_a_machine_that_was_made_is_looked_at(served: Served):
+    body = {"backup": served.stored(), "hypervisor": served.hypervisor["guid"]}
+    head = served.call("POST", "/api/tasks/restore-and-import", body).json()
+    served.run(head["guid"], {"disks": 1})
+    [made] = served.task(head["guid"], "?extended=true")["followers"]
+    machine = {"uuid": new_guid(), "name": new_guid(), "disks": []}
+    served.run(made["guid"], machine)
+    [look] = served.task(made["guid"], "?extended=true")["followers"]
+    assert look["type"]["name"] == "SCOPED_INVENTORY_SYNC"
+    assert served.order(look["guid"])["uuids"] == [machine["uuid"]]
+    served.finish(look["guid"], {"machines": [seen(machine, hardware={"tags": ["again"]})]})
+    rows = served.call("GET", f"/api/virtual-machines?filter={machine['name']}").json()
+    assert [row["tags"] for row in rows] == [["again"]]
+
+
+def names(served: Served, path: str) -> set[str]:
+    return {one["name"] for one in served.call("GET", f"/api/{path}?size=100").json()}
+
+
+def test_networks_and_storages_of_a_platform_come_and_go_with_it(served: Served):
+    first, second = served.kvm(), served.kvm()
+    theirs = f"mine-{new_guid()}"
+    assert served.call("POST", "/api/network", {"name": theirs}).status_code == 201
+    lan, dmz = f"lan-{new_guid()}", f"dmz-{new_guid()}"
+    networks = [{"name": lan, "uuid": "u1"}, {"name": dmz}, {"name": theirs}]
+    pool = {"name": "images", "uuid": "u2", "total": 100, "free": 40}
+    synced(served, first, [], networks=networks, storages=[pool])
+    synced(served, second, [], networks=[{"name": lan}], storages=None)
+    assert {lan, dmz, theirs} <= names(served, "network")
+    storages = served.call("GET", "/api/hypervisor-storages?size=100").json()
+    [mine] = [one for one in storages if one["name"].endswith(": images")]
+    assert (mine["totalAvailableSpace"], mine["totalUsedSpace"]) == (100, 60)
+    synced(served, first, [], networks=[], storages=[])
+    assert names(served, "network") & {lan, dmz, theirs} == {lan, theirs}
+    assert mine["name"] not in names(served, "hypervisor-storages")
+    synced(served, second, [], networks=None)  # it could not tell
+    assert lan in names(served, "network")
+    synced(served, second, [], networks=[])
+    assert lan not in names(served, "network")
+
+
+@pytest.mark.parametrize("order", ["left first", "arrived first"])
+def test_a_machine_that_moves_between_hosts_of_a_manager_stays_the_same(served: Served, order: str):
+    manager = served.call("POST", "/api/hypervisor-managers", {"name": new_guid()}).json()["guid"]
+    hosts = [served.kvm(), served.kvm()]
+    for host in hosts:
+        body = {"hypervisorManager": {"guid": manager}}
+        assert served.call("PUT", f"/api/hypervisors/{host}", body).status_code == 200
+    machine = {"uuid": new_guid(), "name": f"m-{new_guid()}"}
+    synced(served, hosts[0], [seen(machine)])
+    [before] = served.call("GET", f"/api/virtual-machines?filter={machine['name']}").json()
+    served.machines.append(before["guid"])
+    backup = served.stored(len(served.machines) - 1)
+    if order == "left first":
+        synced(served, hosts[0], [])
+        synced(served, hosts[1], [seen(machine)])
+    else:
+        synced(served, hosts[1], [seen(machine)])
+        synced(served, hosts[0], [])
+    now = shown(served, before["guid"])
+    assert (now["present"], now["hypervisor"]["guid"]) == (True, hosts[1])
+    [kept] = served.call("GET", f"/api/backups?protected-entity={before['guid']}").json()
+    assert kept["guid"] == backup
+    served.machines.pop()
+
+
+def test_hosts_of_no_manager_keep_machines_of_one_uuid_apart(served: Served):
+    hosts = [served.kvm(), served.kvm()]
+    machine = {"uuid": new_guid(), "name": f"m-{new_guid()}"}
+    synced(served, hosts[0], [seen(machine)])
+    synced(served, hosts[0], [])
+    synced(served, hosts[1], [seen(machine)])
+    rows = served.call("GET", f"/api/virtual-machines?filter={machine['name']}").json()
+    assert sorted(row["present"] for row in rows) == [False, True]
