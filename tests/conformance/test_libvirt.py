@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import signal
+import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pytest
 
 from haulback.drivers.hypervisor import Disk, Machine
+from haulback.drivers.libvirt.domain import XML
 from haulback.drivers.libvirt.driver import LibvirtHost
 from haulback.drivers.libvirt.making import UNFINISHED
 from haulback.drivers.nbd_server import NbdServer
 from haulback.drivers.source import Extent
-from haulback.errors import Conflict, HaulbackError, SourceChanged, Unavailable, Unsupported
+from haulback.errors import (
+    Conflict,
+    HaulbackError,
+    Malformed,
+    SourceChanged,
+    Unavailable,
+    Unsupported,
+)
 from haulback.inventory.hardware import hardware_of
 from haulback.testing.hypervisors import CHECKS, contents, read
 from haulback.testing.libvirt_lab import LibvirtLab, lab
@@ -480,7 +491,8 @@ def test_a_raw_disk_keeps_no_snapshot_and_says_what_would(running: RunningBench)
     assert running.hypervisor.machine(made.uuid).snapshots == ()
 
 
-CARD = "<interface type='network'><mac address='52:54:00:11:22:33'/><source network='lan'/></interface>"
+_MAC = "52:54:00:11:22:33"
+CARD = f"<interface type='network'><mac address='{_MAC}'/><source network='lan'/></interface>"
 
 
 def test_what_is_around_machines_is_told_and_what_they_are_tagged_with(running: RunningBench):
@@ -506,11 +518,81 @@ def test_what_is_around_machines_is_told_and_what_they_are_tagged_with(running: 
         assert 0 < (space.free or 0) < (space.total or 0)
         hardware = hardware_of(found.machines[0].definition)
         assert hardware.tags == ["db", "prod"]
-        assert [(one.mac, one.network) for one in hardware.cards] == [("52:54:00:11:22:33", "lan")]
+        assert [(one.mac, one.network) for one in hardware.cards] == [(_MAC, "lan")]
     finally:
         made.destroy()
         made.undefine()
         host.connection.networkLookupByName("lan").undefine()
+
+
+def with_variables(running: RunningBench, template: str) -> tuple[str, Path, bytes]:
+    """A machine that boots by UEFI, where its variables lie, and what they are."""
+    uuid = two_disks(running)
+    running.hypervisor.asleep()
+    domain = running.host.connection.lookupByUUIDString(uuid)
+    root = ET.fromstring(domain.XMLDesc())
+    path, raw = running.host.folder / "own_VARS.fd", os.urandom(2000) * 100
+    path.write_bytes(raw)
+    system = root.find("os")
+    assert system is not None
+    loader = {"readonly": "yes", "type": "pflash"}
+    ET.SubElement(system, "loader", loader).text = str(running.host.folder / "CODE.fd")
+    ET.SubElement(system, "nvram", {"template": template} if template else {}).text = str(path)
+    running.host.connection.defineXML(ET.tostring(root, encoding="unicode"))
+    return uuid, path, raw
+
+
+def variables_of(running: RunningBench, uuid: str) -> str | None:
+    domain = running.host.connection.lookupByUUIDString(uuid)
+    return ET.fromstring(domain.XMLDesc()).findtext("os/nvram")
+
+
+def test_the_variables_of_a_firmware_come_back_with_their_machine(running: RunningBench):
+    inner = running.hypervisor.inner
+    uuid, path, raw = with_variables(running, "/usr/share/VARS.fd")
+    with inner.snapshot(uuid, "one") as snapshot:
+        then = snapshot.machine
+    path.write_bytes(b"later")
+    with inner.create(then, "make") as new:
+        copy = new.commit()
+    its = Path(variables_of(running, copy.uuid) or "")
+    assert its.read_bytes() == raw
+    assert (its.parent.parent, path.read_bytes()) == (running.host.storage, b"later")
+    assert len(copy.definition[XML]) < 10_000  # they are not kept twice
+    with inner.create(then, "over", overwrite=True) as new:
+        new.commit()
+    assert not path.exists()
+    assert Path(variables_of(running, uuid) or "").read_bytes() == raw
+    for one in (uuid, copy.uuid):
+        inner.remove(one)
+    assert not list(running.host.storage.iterdir())
+
+
+@pytest.mark.parametrize("template", ["", "/usr/share/VARS.fd"])
+def test_a_copy_without_variables_gets_fresh_ones_and_never_those_of_another(
+    running: RunningBench, template: str
+):
+    inner = running.hypervisor.inner
+    uuid, path, _ = with_variables(running, template)
+    machine = inner.machine(uuid)
+    with inner.create(machine, "make") as new:
+        copy = new.commit()
+    assert variables_of(running, copy.uuid) != str(path)
+    inner.remove(copy.uuid)
+    assert path.exists()
+
+
+@pytest.mark.parametrize(
+    "packed", ["???", "eA==", base64.b64encode(zlib.compress(bytes(5 << 20))).decode(), 7]
+)
+def test_variables_that_are_none_are_refused_and_nothing_is_left(
+    running: RunningBench, packed: object
+):
+    inner = running.hypervisor.inner
+    machine = Machine("", "web", (), {"memory": 64, "nvram": packed})
+    with pytest.raises(Malformed, match="variables"):
+        inner.create(machine, "make")
+    assert not list(running.host.storage.iterdir())
 
 
 def _does_not_answer(*_: object) -> None:

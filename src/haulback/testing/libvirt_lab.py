@@ -135,6 +135,7 @@ class LibvirtLab:
                 libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
                 | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
                 | libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
+                | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
             )
         for folder in (self.storage, self.folder / "work"):
             shutil.rmtree(folder)

@@ -13,6 +13,7 @@ from xml.etree import ElementTree as ET
 from haulback.drivers.hypervisor import Machine
 from haulback.drivers.images import layer, qemu
 from haulback.drivers.libvirt import domain as xml
+from haulback.drivers.libvirt import firmware
 from haulback.drivers.libvirt.agent import Agent
 from haulback.drivers.libvirt.edge import Host
 from haulback.drivers.libvirt.picture import png
@@ -62,6 +63,7 @@ class IsolatedMachine:
         self._open.callback(shutil.rmtree, room, ignore_errors=True)
         try:
             self._open.enter_context(NbdServer(room / "nbd", sources))
+            firmware.write(wanted.definition, room)
             overlays = {name: self._overlay(name, n) for n, name in enumerate(sources)}
             qemu.hand_over(room, *room.iterdir())
             self._domain = host.run_once(_isolated(wanted, overlays, room))
@@ -122,8 +124,6 @@ def _isolated(wanted: Machine, overlays: Mapping[str, Path], room: Path) -> str:
     for element in list(root):
         if element.tag.startswith("{"):  # arguments for QEMU itself could reach anything
             root.remove(element)
-    for nvram in root.findall("os/nvram"):
-        nvram.text = None  # a fresh one, from the firmware's own template
     for name in ("on_poweroff", "on_reboot", "on_crash"):
         for element in root.findall(name):
             root.remove(element)

@@ -10,12 +10,14 @@ from xml.etree import ElementTree as ET
 import msgspec
 
 from haulback.drivers.hypervisor import Card, Disk, Machine
+from haulback.drivers.libvirt import firmware
 from haulback.errors import Malformed, Unsupported
 
 LARGEST = 4 * 1024 * 1024
 XML = "domain"  # the member of a definition that holds the platform's own XML
 _SPACE = "urn:haulback:machine:1"
 _OURS = f"{{{_SPACE}}}machine"
+_OWN = (XML, firmware.NVRAM, "uuid", "name", "disks")  # members with a place of their own
 _MEMORY = 1024  # MiB, for a machine that comes from a platform without memory
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 ET.register_namespace("haulback", _SPACE)
@@ -142,8 +144,9 @@ def compose(
     for card in wanted.cards:
         _connect(devices, card)
     _empty_drives(devices)
+    firmware.placed(root, next((path.parent for path in places.values()), None))
     names = _place(root, devices, wanted, places, layers=layers)
-    more = {k: v for k, v in wanted.definition.items() if k not in (XML, "uuid", "name", "disks")}
+    more = {k: v for k, v in wanted.definition.items() if k not in _OWN}
     _keep(root, Kept(names, more))
     return ET.tostring(root, encoding="unicode")
 

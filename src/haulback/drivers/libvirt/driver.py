@@ -22,7 +22,7 @@ from haulback.drivers.images.image import Image
 from haulback.drivers.images.new import free_name
 from haulback.drivers.images.snapshot import PREFIX, FolderSnapshot, checkpoints, drop
 from haulback.drivers.libvirt import domain as xml
-from haulback.drivers.libvirt import making, moving, running, shared, taken
+from haulback.drivers.libvirt import firmware, making, moving, running, shared, taken
 from haulback.drivers.libvirt.agent import Agent
 from haulback.drivers.libvirt.boot import IsolatedMachine
 from haulback.drivers.libvirt.domain import Volume
@@ -116,6 +116,7 @@ class LibvirtHost:
         running.end_abandoned(domain)
         sized = self._sized(domain)
         machine = xml.machine(domain.definition(), sized)
+        machine = firmware.kept(machine, xml.parse(domain.live()))
         room = self._room(attempt)
         running.make_room(room, next((v.path for v, _ in sized if v.path), None))
         try:
@@ -136,7 +137,8 @@ class LibvirtHost:
         sized = [(v, image.size) for v, image in zip(volumes, images, strict=True)]
         then = running.recorded_sizes(domain, base) if base else {}
         before = {v.name: then[v.device] for v in volumes if v.device in then}
-        made = FolderSnapshot(xml.machine(text, sized), images, checkpoint, base, before)
+        machine = firmware.kept(xml.machine(text, sized), xml.parse(text))
+        made = FolderSnapshot(machine, images, checkpoint, base, before)
         if made.checkpoint is None:
             return made
         try:
@@ -297,7 +299,7 @@ class LibvirtHost:
 
         try:
             with self._alone():
-                note = self._left.note_gone(attempt, domain)
+                note = self._left.note_gone(attempt, domain, moves=True)
             with there._begin(self._measure(domain), attempt, place) as new:
                 made = new.commit()
             with self._alone():

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 from collections.abc import Set
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -14,7 +15,8 @@ import msgspec
 from haulback.disk import Disk as Files
 from haulback.drivers.images import taken
 from haulback.drivers.images.taken import Reverting
-from haulback.drivers.libvirt import making
+from haulback.drivers.libvirt import domain as xml
+from haulback.drivers.libvirt import firmware, making
 from haulback.drivers.libvirt.edge import Domain, Host
 from haulback.drivers.libvirt.volumes import located, opened
 from haulback.errors import HaulbackError, NotFound
@@ -37,9 +39,13 @@ class Leftovers:
     def __init__(self, host: Host, storage: Path, work: Path, files: Files) -> None:
         self._host, self._storage, self._work, self._files = host, storage, work, files
 
-    def note_gone(self, attempt: str, domain: Domain) -> Path:
-        """Write down which images go with a machine, so that whoever comes next can finish it."""
-        paths = [str(v.path) for v in located(self._host, domain.definition()) if v.path]
+    def note_gone(self, attempt: str, domain: Domain, *, moves: bool = False) -> Path:
+        """Write down which files go with a machine, so that whoever comes next can finish it.
+
+        One that `moves` may have its firmware's variables at the same place there.
+        """
+        text = domain.definition()
+        paths = [str(path) for path in (self._images(text) if moves else self._files_of(text))]
         note = self._storage / f".haulback-{attempt}.gone"
         self._files.write_file(note, msgspec.json.encode(paths))
         return note
@@ -51,8 +57,9 @@ class Leftovers:
             path = Path(text)
             if path not in used:
                 path.unlink(missing_ok=True)
-                if _ROOM.fullmatch(path.parent.name) and not any(path.parent.iterdir()):
-                    path.parent.rmdir()
+                with suppress(OSError):  # gone already, or something else lies there
+                    if _ROOM.fullmatch(path.parent.name):
+                        path.parent.rmdir()
         note.unlink()
 
     def note_back(self, attempt: str, reverting: Reverting) -> Path:
@@ -92,7 +99,15 @@ class Leftovers:
     def used(self) -> set[Path]:
         """All images that any machine refers to.  Raises what keeps it from being known."""
         texts = [text for one in self._host.domains() for text in (one.definition(), one.live())]
-        return {v.path for text in texts for v in located(self._host, text) if v.path}
+        return {path for text in texts for path in self._files_of(text)}
+
+    def _files_of(self, text: str) -> list[Path]:
+        """All that a machine needs of the host's files."""
+        variables = firmware.path_of(xml.parse(text))
+        return self._images(text) + ([variables] if variables else [])
+
+    def _images(self, text: str) -> list[Path]:
+        return [volume.path for volume in located(self._host, text) if volume.path]
 
     def sweep(self, alive: Set[str]) -> list[str]:
         """Remove or undo all that is left of attempts not in `alive`; the names."""

@@ -12,6 +12,7 @@ from haulback.disk import translate
 from haulback.drivers.hypervisor import Machine
 from haulback.drivers.images import layer, qemu
 from haulback.drivers.images.new import FORMATS, ImageSink, new_image
+from haulback.drivers.libvirt import firmware
 from haulback.drivers.sink import Sink
 from haulback.errors import Conflict, HaulbackError, Malformed, Unsupported
 
@@ -49,6 +50,7 @@ class NewDomain:
             raise translate(error, room) from error
         try:
             (room / UNFINISHED).touch()
+            firmware.write(wanted.definition, room)
             for disk in wanted.disks:
                 path = self._paths[disk.name]
                 if share:

@@ -1,0 +1,83 @@
+"""The variables of a UEFI firmware: a machine that boots by them needs them as much as its disks.
+
+They are a small file beside the images, kept with the machine's definition.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import logging
+import zlib
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+from haulback.disk import write_private
+from haulback.drivers.hypervisor import Machine
+from haulback.errors import Malformed
+
+log = logging.getLogger(__name__)
+NVRAM = "nvram"  # the member of a definition that holds them, packed
+_FILE = "nvram.fd"
+_LARGEST = 4 * 1024 * 1024
+
+
+def path_of(root: ET.Element) -> Path | None:
+    """Where they lie, for a machine that has some of its own already."""
+    found = root.find("os/nvram")
+    if found is None:
+        return None
+    source = found.find("source")
+    text = (found.text or "").strip() or (source.get("file", "") if source is not None else "")
+    return Path(text) if text.startswith("/") else None
+
+
+def kept(machine: Machine, root: ET.Element) -> Machine:
+    """The machine with its variables as they are now, if it has some."""
+    path = path_of(root)
+    try:
+        raw = _read(path) if path else None
+    except OSError as error:
+        log.warning("%s: the variables of its firmware cannot be read: %s", machine.name, error)
+        raw = None
+    if raw is None:
+        return machine
+    packed = base64.b64encode(zlib.compress(raw)).decode()
+    return machine._replace(definition={**machine.definition, NVRAM: packed})
+
+
+def _read(path: Path) -> bytes | None:
+    with path.open("rb") as file:
+        raw = file.read(_LARGEST + 1)
+    return raw if len(raw) <= _LARGEST else None
+
+
+def write(definition: dict[str, Any], room: Path) -> None:
+    """Put those of a backup into a room.  Raises Malformed for what was never written by us."""
+    packed = definition.get(NVRAM)
+    if packed is None:
+        return
+    try:
+        unpack = zlib.decompressobj()
+        raw = unpack.decompress(base64.b64decode(str(packed), validate=True), _LARGEST)
+        if not unpack.eof:
+            raise Malformed("the firmware's variables are larger than 4 MiB")
+    except (binascii.Error, zlib.error):
+        raise Malformed("the firmware's variables cannot be read") from None
+    write_private(room / _FILE, raw)
+
+
+def placed(root: ET.Element, room: Path | None) -> None:
+    """Those in the room, or fresh ones of the firmware's template; never another machine's."""
+    found = root.find("os/nvram")
+    if found is None:
+        return
+    for source in found.findall("source"):
+        found.remove(source)
+    found.attrib.pop("type", None)
+    there = room is not None and (room / _FILE).exists()
+    found.text = str(room / _FILE) if room and there else None
+    os_element = root.find("os")
+    if os_element is not None and not there and "template" not in found.attrib:
+        os_element.remove(found)
