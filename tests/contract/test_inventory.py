@@ -113,6 +113,24 @@ def test_a_machine_that_was_made_is_looked_at(served: Served):
     assert [row["tags"] for row in rows] == [["again"]]
 
 
+def test_commands_are_for_machines_that_run(served: Served):
+    guest = served.machines[served.new_machine(hypervisor=served.kvm())]
+    path = f"/api/virtual-machines/{guest}/settings"
+    both = {"preCommand": "lock", "postCommand": "unlock"}
+    assert served.call("PUT", path, both).status_code == 204
+    assert shown(served, guest)["settings"] == both
+    export = served.export(protectedEntities=[guest])
+    order = served.order(export["guid"])
+    assert (order["before"], order["after"]) == ("lock", "unlock")
+    assert served.call("PUT", path, {"preCommand": ""}).status_code == 204
+    assert shown(served, guest)["settings"] == {"postCommand": "unlock"}
+    still = f"/api/virtual-machines/{served.machines[0]}/settings"
+    for where, wrong in ((still, "x"), (path, "x" * 4001), (path, "a\0b")):
+        answer = served.call("PUT", where, {"preCommand": wrong})
+        assert answer.status_code == 400, answer.text
+        assert answer.json()["details"]["field"] == "preCommand"
+
+
 def names(served: Served, path: str) -> set[str]:
     return {one["name"] for one in served.call("GET", f"/api/{path}?size=100").json()}
 

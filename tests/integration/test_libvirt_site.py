@@ -15,6 +15,7 @@ import pytest
 
 from haulback.drivers.libvirt.driver import LibvirtHost
 from haulback.drivers.libvirt.edge import Host
+from haulback.drivers.libvirt.hooks import around
 from haulback.drivers.libvirt.thaw import Frozen
 from haulback.testing.guest import Guest
 from haulback.testing.libvirt_lab import LibvirtLab, lab
@@ -141,6 +142,63 @@ def test_a_backup_is_proved_by_booting_it(site: Site, host: LibvirtLab):
     assert failed["state"]["name"] == "FAILED"
     assert "ended with 7" in failed["statusInfo"]
     assert host.connection.listAllDomains() == []
+
+
+def commands(site: Site, machine: str, **wanted: str) -> None:
+    site.api.put(f"/virtual-machines/{machine}/settings", wanted)
+
+
+def test_commands_in_the_guest_are_run_around_the_moment_of_a_backup(site: Site, host: LibvirtLab):
+    guest = Guest(host, "db")
+    guest.make()
+    guest.start()
+    machine = site.sync()["db"]
+    commands(
+        site, machine, preCommand="echo held > /mnt/state; sync", postCommand="rm /mnt/state; sync"
+    )
+    backup = site.backed_up(machine)
+    assert backup["warnings"] == []
+    assert guest.run("cat /mnt/state 2>&1; true").endswith("No such file or directory\n")
+    mount = mounted(site, backup)
+    body = {"mountedBackup": mount, "paths": ["/state"], "destinationPath": "/tmp"}
+    site.finished(site.api.post("/tasks/upload", body)["guid"])
+    assert guest.run("cat /tmp/state") == "held\n"  # it was there at the moment
+    commands(site, machine, preCommand="echo no database; exit 3", postCommand="touch /tmp/undone")
+    failed = site.final(site.export(machine)["guid"])
+    assert failed["statusInfo"] == "the command before the backup ended with 3: no database"
+    assert guest.run("ls /tmp/undone") == "/tmp/undone\n"
+    commands(site, machine, preCommand="", postCommand="echo still held; exit 4")
+    warned = site.backed_up(machine)
+    assert warned["warnings"] == ["the command after the backup ended with 4: still held"]
+    guest.domain.destroy()
+    assert site.backed_up(machine)["warnings"] == []  # nothing runs in it
+
+
+def test_the_command_after_is_run_though_whoever_should_died(host: LibvirtLab):
+    guest = Guest(host, "held")
+    guest.make()
+    guest.start()
+    program = (
+        "import os, signal\n"
+        "from haulback.drivers.libvirt.driver import LibvirtHost\n"
+        "from pathlib import Path\n"
+        f"machines = LibvirtHost({host.uri!r}, Path({str(host.storage)!r}))\n"
+        f"with machines.around({guest.uuid!r}, 'touch /tmp/held', 'rm /tmp/held', print):\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], check=False)
+    assert done.returncode == -signal.SIGKILL
+    guest.until(lambda: guest.run("ls /tmp/held 2>/dev/null; true") == "")
+
+
+def test_what_is_held_in_a_guest_is_let_go_after_its_time(host: LibvirtLab):
+    guest = Guest(host, "late")
+    guest.make()
+    guest.start()
+    domain, said = Host(host.uri).domain(guest.uuid), list[str]()
+    with around(host.uri, domain, "touch /tmp/held", "rm /tmp/held", said.append, deadline=1):
+        guest.until(lambda: guest.run("ls /tmp/held 2>/dev/null; true") == "")
+    assert said == ["the command after the backup had to be run before its moment"]
 
 
 def mounted(site: Site, backup: dict[str, Any]) -> str:

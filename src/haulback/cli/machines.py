@@ -40,9 +40,19 @@ def show_machine(machine: str) -> None:
 
 @app.command(name="set")
 def set_machine(
-    machine: str, *, policy: str = "", snapshot_policy: str = "", project: str = ""
+    machine: str,
+    *,
+    policy: str = "",
+    snapshot_policy: str = "",
+    project: str = "",
+    before: str | None = None,
+    after: str | None = None,
 ) -> None:
-    """Give a machine its policies and its project; what is not said stays."""
+    """Give a machine its policies, its project and its commands; what is not said stays.
+
+    --before and --after are commands for a shell in the guest, around the moment of each backup;
+    '' takes one off.
+    """
     client = connect()
     records = client.records
     snapshots = snapshot_policy and records.snapshot_policies.find(snapshot_policy).guid
@@ -50,6 +60,8 @@ def set_machine(
         vmBackupPolicy=ref(policy and records.backup_policies.find(policy).guid),
         snapshotMgmtPolicy=ref(snapshots),
         project=project or None,
+        preCommand=before,
+        postCommand=after,
     )
     client.machines.set(client.machines.find(machine).guid, wanted)
 

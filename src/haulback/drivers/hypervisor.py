@@ -263,6 +263,16 @@ class Hypervisor(Protocol):
         theirs.  Raises Unsupported where nothing can run.
         """
 
+    def around(
+        self, uuid: str, before: str, after: str, warn: Callable[[str], None]
+    ) -> AbstractContextManager[None]:
+        """Run shell commands in a guest that runs, when a block begins and when it ends.
+
+        Nothing of one that is off.  `after` is run whatever happens to the block or to this
+        process; `warn` hears what went wrong with it.  Raises Unavailable without an agent that
+        answers, Conflict when `before` fails.
+        """
+
     def unpack(self, uuid: str, parts: Iterable[bytes], folder: str, name: str) -> None:
         """Unpack a tar in a folder of a guest that runs; it lies there as `name` meanwhile.
 

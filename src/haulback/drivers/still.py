@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from haulback.drivers.hypervisor import Booted, Hypervisor, Machine, NewMachine
@@ -45,6 +46,15 @@ class Still:
         attempt: str,  # noqa: ARG002
     ) -> Booted:
         raise Unsupported(f"nothing runs here, so {wanted.name} cannot boot")
+
+    def around(
+        self,
+        uuid: str,  # noqa: ARG002
+        before: str,  # noqa: ARG002
+        after: str,  # noqa: ARG002
+        warn: Callable[[str], None],  # noqa: ARG002
+    ) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def unpack(self, uuid: str, parts: Iterable[bytes], folder: str, name: str) -> None:  # noqa: ARG002
         raise SourceChanged(f"{self.machine(uuid).name} does not run")

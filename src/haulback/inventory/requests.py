@@ -65,11 +65,17 @@ class ChangedDestination(msgspec.Struct, kw_only=True):
 
 
 class MachineSettings(msgspec.Struct):
-    """What people may set of a machine: portals send the whole record back."""
+    """What people may set of a machine: portals send the whole record back.
+
+    The commands are for a shell inside it, before and after the moment of a backup; "" takes one
+    off.
+    """
 
     vmBackupPolicy: Ref | None = None
     snapshotMgmtPolicy: Ref | None = None
     project: str | None = None
+    preCommand: str | None = None
+    postCommand: str | None = None
 
 
 class DiskSettings(msgspec.Struct):

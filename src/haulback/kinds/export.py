@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import Any, Literal
 
 import msgspec
@@ -55,7 +56,10 @@ class Request(msgspec.Struct):
 
 
 class Order(msgspec.Struct):
-    """What to read, and what the increment builds on; `excluded` are names of disks."""
+    """What to read, and what the increment builds on; `excluded` are names of disks.
+
+    `before` and `after` are commands for the guest, around the moment of the snapshot.
+    """
 
     backup: str
     uuid: str
@@ -64,6 +68,8 @@ class Order(msgspec.Struct):
     destination: Destination
     base: Base | None
     excluded: list[str] = []
+    before: str = ""
+    after: str = ""
 
 
 class FileSeen(msgspec.Struct):
@@ -244,6 +250,8 @@ def prepare(task: Task, catalogue: Catalogue) -> Order:
         destination=destination,
         base=catalogue.base(entity.guid, destination.guid) if wanted else None,
         excluded=entity.settings.get("excludedDisks", []),
+        before=entity.settings.get("preCommand", ""),
+        after=entity.settings.get("postCommand", ""),
     )
 
 
@@ -260,17 +268,19 @@ def _run(job: Job, order: Order) -> Results:
     # Attempts that died may have left some; the image must not collect them.
     machines.drop_checkpoints(order.uuid, job.needed())
     checkpoint = base.checkpoint if base else None
-    with machines.snapshot(order.uuid, job.attempt, checkpoint) as snapshot:
+    reasons: list[str] = []
+
+    def warn(text: str) -> None:
+        reasons.append(text)
+        job.log(text)
+
+    with ExitStack() as held:
+        with machines.around(order.uuid, order.before, order.after, warn):
+            snapshot = held.enter_context(machines.snapshot(order.uuid, job.attempt, checkpoint))
         taken = job.now_ms()
         views = [v for v in snapshot.views() if v.disk.name not in order.excluded]
-        reasons = _reasons(views) if base else []
-        for reason in reasons:
-            job.log(reason)
-
-        def warn(text: str) -> None:
-            reasons.append(text)
-            job.log(text)
-
+        for reason in _reasons(views) if base else []:
+            warn(reason)
         job.expect(_expected(views))
         draft = export_machine(
             snapshot,

@@ -22,7 +22,7 @@ from haulback.drivers.images.image import Image
 from haulback.drivers.images.new import free_name
 from haulback.drivers.images.snapshot import PREFIX, FolderSnapshot, checkpoints, drop
 from haulback.drivers.libvirt import domain as xml
-from haulback.drivers.libvirt import firmware, making, moving, running, shared, taken
+from haulback.drivers.libvirt import firmware, hooks, making, moving, running, shared, taken
 from haulback.drivers.libvirt.agent import Agent
 from haulback.drivers.libvirt.boot import IsolatedMachine
 from haulback.drivers.libvirt.domain import Volume
@@ -206,8 +206,8 @@ class LibvirtHost:
         return self._begin(wanted, attempt, place, share)
 
     def create(self, wanted: Machine, attempt: str, *, overwrite: bool = False) -> making.NewDomain:
-        if overwrite and (old := _replaced(self._host.domains(), wanted)):
-            _refuse_if_running(old)  # now, and not only once everything is copied
+        if overwrite and (old := making.replaced(self._host.domains(), wanted)):
+            making.refuse_if_running(old)  # now, and not only once everything is copied
 
         def place(machine: Machine, paths: Mapping[str, Path]) -> Machine:
             return self._place(machine, paths, attempt, overwrite=overwrite)
@@ -240,7 +240,7 @@ class LibvirtHost:
         with self._alone():
             self._sync(paths)
             domains = self._host.domains()
-            if overwrite and (old := _replaced(domains, wanted)):
+            if overwrite and (old := making.replaced(domains, wanted)):
                 return self._replace(old, wanted, paths, attempt)
             taken = {one.uuid for one in domains}
             fresh = not wanted.uuid or wanted.uuid.lower() in taken
@@ -261,7 +261,7 @@ class LibvirtHost:
         self, old: Domain, wanted: Machine, paths: Mapping[str, Path], attempt: str
     ) -> Machine:
         """The same machine on new disks; the old ones go once nothing refers to them."""
-        _refuse_if_running(old)
+        making.refuse_if_running(old)
         note = self._left.note_gone(attempt, old)
         for name in old.checkpoints():
             old.delete_checkpoint(name, only_forget=True)
@@ -316,6 +316,14 @@ class LibvirtHost:
         self.work.mkdir(mode=0o711, parents=True, exist_ok=True)
         return self.work / f"haulback-{attempt}"
 
+    def around(
+        self, uuid: str, before: str, after: str, warn: Callable[[str], None]
+    ) -> AbstractContextManager[None]:
+        domain = self._host.domain(uuid)
+        if not domain.is_active or not before + after:
+            return nullcontext()
+        return hooks.around(self.uri, domain, before, after, warn)
+
     def unpack(self, uuid: str, parts: Iterable[bytes], folder: str, name: str) -> None:
         domain = self._host.domain(uuid)
         if not domain.is_active:
@@ -351,7 +359,7 @@ class LibvirtHost:
                 domain = self._host.domain(uuid)
             except NotFound:
                 return
-            _refuse_if_running(domain)
+            making.refuse_if_running(domain)
             note = self._left.note_gone(new_guid(), domain)
             domain.undefine()
             self._left.carry_out(note)
@@ -379,18 +387,6 @@ class LibvirtHost:
                 yield
         finally:
             os.close(handle)
-
-
-def _replaced(domains: list[Domain], wanted: Machine) -> Domain | None:
-    """What an overwriting import replaces: the machine of that uuid, or else of that name."""
-    same = [one for one in domains if wanted.uuid and one.uuid == wanted.uuid.lower()]
-    same = same or [one for one in domains if one.name == wanted.name]
-    return same[0] if same else None
-
-
-def _refuse_if_running(domain: Domain) -> None:
-    if domain.is_active:
-        raise SourceChanged(f"{domain.name} runs; stop it, and it can be replaced or removed")
 
 
 def _checked(attempt: str) -> str:

@@ -13,8 +13,9 @@ from haulback.drivers.hypervisor import Machine
 from haulback.drivers.images import layer, qemu
 from haulback.drivers.images.new import FORMATS, ImageSink, new_image
 from haulback.drivers.libvirt import firmware
+from haulback.drivers.libvirt.edge import Domain
 from haulback.drivers.sink import Sink
-from haulback.errors import Conflict, HaulbackError, Malformed, Unsupported
+from haulback.errors import Conflict, HaulbackError, Malformed, SourceChanged, Unsupported
 
 Place = Callable[[Machine, Mapping[str, Path]], Machine]
 UNFINISHED = "unfinished"  # in the room of a machine until libvirt knows it
@@ -125,3 +126,16 @@ def check_wanted(wanted: Machine) -> None:
             raise Unsupported(f"disk {disk.name!r}: {disk.format!r} is not one of {FORMATS}")
     if any(disk.format == "qcow2" for disk in wanted.disks):
         qemu.require()
+
+
+def replaced(domains: list[Domain], wanted: Machine) -> Domain | None:
+    """What an overwriting import replaces: the machine of that uuid, or else of that name."""
+    same = [one for one in domains if wanted.uuid and one.uuid == wanted.uuid.lower()]
+    same = same or [one for one in domains if one.name == wanted.name]
+    return same[0] if same else None
+
+
+def refuse_if_running(domain: Domain) -> None:
+    """Raises SourceChanged."""
+    if domain.is_active:
+        raise SourceChanged(f"{domain.name} runs; stop it, and it can be replaced or removed")

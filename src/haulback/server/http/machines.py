@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from haulback.errors import Conflict, Malformed, NotFound
 from haulback.inventory.disks import disk_guid
 from haulback.inventory.platforms import PLATFORMS
-from haulback.inventory.records import Disk, Entity
+from haulback.inventory.records import Disk, Entity, Hypervisor
 from haulback.inventory.requests import DiskSettings, Entities, MachineSettings
 from haulback.inventory.shapes import DiskRecord, Machine, NotIncremental, Reason
 from haulback.server.http import lists, queries
@@ -21,6 +21,7 @@ from haulback.server.store.ledger import SqlLedger
 from haulback.wire import Named, label
 
 _DAY_MS = 86_400_000
+_COMMAND = 4000  # characters of a command
 room = Room()
 
 
@@ -61,6 +62,7 @@ def set_machine(call: Call) -> None:
         ):
             if ref:
                 settings[name] = known.record(kind, ref.guid).guid
+        _set_commands(settings, wanted, known.hypervisor(before.hypervisor))
         project = wanted.project or before.project
         if not call.who.scope.allows(project):
             raise NotFound(f"there is no project {project}")
@@ -69,6 +71,22 @@ def set_machine(call: Call) -> None:
         if project != before.project:
             SqlLedger(done.sql, done.now).moved(after.guid, project)
         done.before, done.after = before, after
+
+
+def _set_commands(settings: dict[str, Any], wanted: MachineSettings, host: Hypervisor) -> None:
+    """Raises Malformed where nothing can run them."""
+    for name in ("preCommand", "postCommand"):
+        command: str | None = getattr(wanted, name)
+        if command is None:
+            continue
+        if not command:
+            settings.pop(name, None)
+            continue
+        if len(command) > _COMMAND or "\0" in command:
+            raise Malformed(f"{name}: at most {_COMMAND} characters, without NUL", field=name)
+        if not PLATFORMS[host.driver].power_on:
+            raise Malformed(f"{name}: {PLATFORMS[host.driver].words} runs no machines", field=name)
+        settings[name] = command
 
 
 def _write(sql: sa.Connection, one: Entity) -> None:
