@@ -5,10 +5,11 @@ from __future__ import annotations
 import base64
 import json
 import os
+import shutil
 import signal
 import zlib
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -24,6 +25,7 @@ from haulback.errors import (
     Conflict,
     HaulbackError,
     Malformed,
+    NotFound,
     SourceChanged,
     Unavailable,
     Unsupported,
@@ -498,18 +500,12 @@ CARD = f"<interface type='network'><mac address='{_MAC}'/><source network='lan'/
 def test_what_is_around_machines_is_told_and_what_they_are_tagged_with(running: RunningBench):
     host, inner = running.host, running.hypervisor.inner
     host.connection.networkDefineXML("<network><name>lan</name><bridge name='hb9'/></network>")
-    place = host.folder / "more-images"
-    place.mkdir()
-    target = f"<target><path>{place}</path></target>"
-    pool = f"<pool type='dir'><name>more</name>{target}</pool>"
-    made = host.connection.storagePoolDefineXML(pool)
-    made.create()
     uuid = two_disks(running)
     domain = host.connection.lookupByUUIDString(uuid)
     domain.attachDeviceFlags(CARD, 2)
     tags = "<tags> db, prod,,db</tags>"
     domain.setMetadata(2, tags, "haulback", "urn:haulback:tags:1", 2)
-    try:
+    with a_pool(host, "more"):
         found = inner.inventory()
         [network] = found.networks or []
         assert (network.name, len(network.uuid)) == ("lan", 36)
@@ -519,10 +515,55 @@ def test_what_is_around_machines_is_told_and_what_they_are_tagged_with(running: 
         hardware = hardware_of(found.machines[0].definition)
         assert hardware.tags == ["db", "prod"]
         assert [(one.mac, one.network) for one in hardware.cards] == [(_MAC, "lan")]
+    host.connection.networkLookupByName("lan").undefine()
+
+
+@contextmanager
+def a_pool(host: LibvirtLab, name: str) -> Iterator[Path]:
+    """A storage pool that is a folder."""
+    place = host.folder / f"pool-{name}"
+    place.mkdir()
+    target = f"<target><path>{place}</path></target>"
+    pool = f"<pool type='dir'><name>{name}</name>{target}</pool>"
+    made = host.connection.storagePoolDefineXML(pool)
+    made.create()
+    try:
+        yield place
     finally:
         made.destroy()
         made.undefine()
-        host.connection.networkLookupByName("lan").undefine()
+        shutil.rmtree(place)
+
+
+def test_disks_go_into_the_pools_that_are_named_and_leave_them_with_their_machine(
+    running: RunningBench,
+):
+    inner = running.hypervisor.inner
+    disks = (Disk("vda", MIB, "qcow2", store="fast"), Disk("vdb", MIB, "raw"))
+    wanted = Machine("", "web", disks, {"memory": 64})
+    with a_pool(running.host, "fast") as fast:
+        with inner.create(wanted, "make") as new:
+            new.sink("vda").write_at(0, b"a" * 4096)
+            made = new.commit()
+        [room], [other] = list(fast.iterdir()), list(running.host.storage.iterdir())
+        assert [path.name for path in room.iterdir()] == ["disk0.qcow2"]
+        assert [path.name for path in other.iterdir()] == ["disk1.raw"]
+        with inner.snapshot(made.uuid, "one") as snapshot:
+            source = snapshot.views()[0].source
+            assert read(source)[:4096] == b"a" * 4096
+        inner.remove(made.uuid)
+        assert not [*fast.iterdir(), *running.host.storage.iterdir()]
+        with suppress(RuntimeError), inner.create(wanted, "give-up"):
+            raise RuntimeError
+        assert not [*fast.iterdir(), *running.host.storage.iterdir()]
+        left = inner.create(wanted, "dead")
+        assert len(inner.sweep(set())) == 1
+        assert not [*fast.iterdir(), *running.host.storage.iterdir()]
+        left.abandon()
+        slow = wanted._replace(disks=(Disk("vda", MIB, "qcow2", store="slow"),))
+        with pytest.raises(NotFound, match="slow"):
+            inner.create(slow, "make")
+        assert not [*fast.iterdir(), *running.host.storage.iterdir()]
 
 
 def with_variables(running: RunningBench, template: str) -> tuple[str, Path, bytes]:

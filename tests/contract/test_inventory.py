@@ -157,6 +157,32 @@ def test_networks_and_storages_of_a_platform_come_and_go_with_it(served: Served)
     assert lan not in names(served, "network")
 
 
+def test_disks_are_restored_into_the_storages_of_their_host(served: Served):
+    kvm, other, backup = served.kvm(), served.kvm(), served.stored()
+    pools = [{"name": name, "uuid": f"{name}-uuid"} for name in ("fast", "slow")]
+    synced(served, kvm, [], storages=pools)
+    found = served.call("GET", "/api/hypervisor-storages?size=100").json()
+    fast = next(one for one in found if one["name"].endswith(": fast"))
+    [file] = served.call("GET", f"/api/backup-files?backup={backup}").json()
+    body = {"backup": backup, "hypervisor": kvm, "restoreStorageId": fast["guid"]}
+    path = "/api/tasks/restore-and-import"
+    for mine, pool in (("", "fast"), ("slow-uuid", "slow")):
+        files = [{"backupFile": file["guid"], "storageId": mine}] if mine else None
+        head = served.call("POST", path, {**body, "taskFiles": files}).json()
+        served.run(head["guid"], {"disks": 1})
+        [made] = served.task(head["guid"], "?extended=true")["followers"]
+        assert served.order(made["guid"])["stores"] == {"root": pool}
+        served.rest()
+    for wrong, field in (
+        ({"restoreStorageId": "tape"}, "restoreStorageId"),
+        ({"hypervisor": other}, "restoreStorageId"),
+        ({"taskFiles": [{"backupFile": file["guid"], "storageId": "x"}]}, "taskFiles[0].storageId"),
+    ):
+        answer = served.call("POST", path, {**body, **wrong})
+        assert answer.status_code == 400, answer.text
+        assert answer.json()["details"]["field"] == field
+
+
 @pytest.mark.parametrize("order", ["left first", "arrived first"])
 def test_a_machine_that_moves_between_hosts_of_a_manager_stays_the_same(served: Served, order: str):
     manager = served.call("POST", "/api/hypervisor-managers", {"name": new_guid()}).json()["guid"]

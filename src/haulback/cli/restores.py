@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
@@ -10,9 +10,12 @@ from haulback.cli.connection import connect
 from haulback.cli.how import USUAL, How, ref, report
 from haulback.cli.output import Output, dump, moment, named, show, text
 from haulback.client.client import Client
-from haulback.errors import Malformed
+from haulback.errors import Malformed, NotFound
 from haulback.tasks.states import MountMode
 from haulback.wire import Ref, Word
+
+if TYPE_CHECKING:  # what the kinds work with takes a while to load
+    from haulback.kinds.parts import TaskFile
 
 restore = App(name="restore")
 cloud = App(name="cloud")
@@ -37,11 +40,14 @@ def restore_machine(
     name: str = "",
     overwrite: bool = False,
     power_on: bool = False,
+    storage: str = "",
+    disk_storage: Paths = [],  # noqa: B006 - read only
     how: How = USUAL,
 ) -> None:
     """Make the machine of BACKUP (a guid) on a hypervisor, under its own name or --name.
 
-    --overwrite replaces the machine that is there; --power-on starts the new one.
+    --overwrite replaces the machine that is there; --power-on starts the new one.  --storage is a
+    storage pool for all disks, --disk-storage DISK=POOL for one (see `haulback storage ls`).
     """
     from haulback.kinds.import_machine import Request
 
@@ -52,9 +58,29 @@ def restore_machine(
         restoredPeName=name,
         overwrite=overwrite,
         powerOnAfterRestore=power_on,
+        restoreStorageId=storage or None,
+        taskFiles=_stored(client, backup, disk_storage),
         **how.timed,
     )
     report(client, [client.tasks.restore_and_import(request, **how.asked)], how)
+
+
+def _stored(client: Client, backup: str, wanted: list[str]) -> list[TaskFile] | None:
+    """Which disk goes into which storage.  Raises Malformed, NotFound."""
+    from haulback.kinds.parts import TaskFile
+
+    if not wanted:
+        return None
+    known = {one.path: one.guid for one in client.backups.files(backup)}
+    found = []
+    for pair in wanted:
+        disk, _, storage = pair.partition("=")
+        if not storage:
+            raise Malformed(f"--disk-storage: {pair!r} is not like DISK=POOL")
+        if disk not in known:
+            raise NotFound(f"--disk-storage: the backup has no disk {disk}; {', '.join(known)}")
+        found.append(TaskFile(Ref(known[disk]), storageId=storage))
+    return found
 
 
 @restore.command

@@ -15,7 +15,8 @@ class Disk(NamedTuple):
     """A disk of a machine: `name` is unique in it, `size` in bytes as the guest sees it.
 
     `format` is the platform's word for how it is stored ("raw", "qcow2", ...).  `allocate` asks a
-    new disk to reserve all of its space; `was` is its name in the definition where that is another.
+    new disk to reserve all of its space; `was` is its name in the definition where that is another;
+    `store` is the storage pool that a new one is put into, "" the usual place.
     """
 
     name: str
@@ -23,6 +24,7 @@ class Disk(NamedTuple):
     format: str
     allocate: bool = False
     was: str = ""
+    store: str = ""
 
 
 class Card(NamedTuple):

@@ -87,8 +87,8 @@ class Order(msgspec.Struct):
     """What to make of which backup; an empty `name` keeps its own.
 
     `replaces` is the platform uuid of the one machine that is overwritten, "" for none; `skip` are
-    names of disks to leave out, `rename` new names of disks by their old ones.  With a `share` the
-    machine runs from that, at once.
+    names of disks to leave out, `rename` new names of disks by their old ones, `stores` storage
+    pools by the same.  With a `share` the machine runs from that, at once.
     """
 
     backup: str
@@ -99,6 +99,7 @@ class Order(msgspec.Struct):
     allocate: bool = False
     skip: list[str] = []
     rename: dict[str, str] = {}
+    stores: dict[str, str] = {}
     power_on: bool = False
     cards: list[CardWish] = []
     share: str = ""
@@ -130,7 +131,7 @@ def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
         "replaces": replaced.uuid if replaced else "",
         "powerOnAfterRestore": bool(request.powerOnAfterRestore),
         "restoredDiskAllocationFormat": form.value,
-        **place.wishes(request, name, backup, catalogue),
+        **place.wishes(request, name, to, backup, catalogue),
     }
     ask = ask.of(job.project or (request.tenantId or "")[:80] or None)
     first = planning.task("RESTORE", "restore", ask, request, refs=refs, params=common, pinned=node)
@@ -182,6 +183,7 @@ def prepare(task: Task, catalogue: Catalogue) -> Order:
         params.get("restoredDiskAllocationFormat") == Allocation.PREALLOCATED.value,
         params.get("skip", []),
         params.get("rename", {}),
+        params.get("stores", {}),
         bool(params.get("powerOnAfterRestore")),
         msgspec.convert(params.get("cards", []), list[CardWish]),
         task.ref("mountedBackup") or "",
@@ -223,6 +225,7 @@ def _make(job: Job, machines: Driver) -> Machine:
         allocate=order.allocate,
         skip=frozenset(order.skip),
         rename=order.rename,
+        stores=order.stores,
         cards=tuple(Card(one.number, one.network, one.mac) for one in order.cards),
         marks={MARK: job.guid},
     )

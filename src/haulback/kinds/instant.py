@@ -59,7 +59,7 @@ def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
             "mode": shared.mode,
             "pointer": True,
             "powerOnAfterRestore": True,
-            **place.wishes(request, name, backup, catalogue),
+            **place.wishes(request, name, to, backup, catalogue),
         },
         "pinned": shared.node,
     }

@@ -46,6 +46,7 @@ def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
     here = catalogue.hypervisor(entity.hypervisor)
     to = _target(request, entity, here, mount, catalogue)
     place.honoured(request, to, catalogue)
+    place.no_store(request, to, catalogue)
     refs: dict[str, Named | None] = {
         "protectedEntity": entity.named(),
         **planning.platform(to, catalogue),

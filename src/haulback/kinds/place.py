@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from haulback.errors import Malformed, NotFound
+from haulback.inventory.disks import file_guid
 from haulback.inventory.platforms import PLATFORMS
 from haulback.inventory.records import Backup, Catalogue, Hypervisor
 from haulback.kinds import planning
@@ -41,16 +42,41 @@ def honoured(request: Any, to: Hypervisor, catalogue: Catalogue) -> None:
     for member, inner in (("dataCenter", "name"), ("baseImage", "uuid")):
         part = getattr(request, member, None)
         planning.refuse(part, platform.words, inner, within=f"{member}.")
-    storage = str(to.config.get("path", ""))  # the one there is: its folder
     if request.restoreClusterId not in (None, "", _cluster(to, catalogue)):
         raise Malformed(f"restoreClusterId: {to.name} is not in it", field="restoreClusterId")
-    if request.restoreStorageId not in (None, "", storage):
-        raise Malformed(f"restoreStorageId: {to.name} does not have it", field="restoreStorageId")
     for i, file in enumerate(getattr(request, "taskFiles", None) or []):
-        if file.storageId not in (None, "", storage):
-            field = f"taskFiles[{i}].storageId"
-            raise Malformed(f"{field}: {to.name} does not have it", field=field)
         planning.refuse(file, platform.words, "config", within=f"taskFiles[{i}].")
+
+
+def _stores(request: Any, to: Hypervisor, backup: Backup, catalogue: Catalogue) -> dict[str, str]:
+    """The storage pools of disks that do not go to the usual folder.  Raises Malformed."""
+    usual = _pool(request.restoreStorageId, "restoreStorageId", to, catalogue)
+    known = {file_guid(backup.guid, one["name"]): str(one["name"]) for one in backup.files}
+    found = dict.fromkeys(known.values(), usual)
+    for i, file in enumerate(getattr(request, "taskFiles", None) or []):
+        if file.storageId and file.backupFile.guid in known:
+            field = f"taskFiles[{i}].storageId"
+            found[known[file.backupFile.guid]] = _pool(file.storageId, field, to, catalogue)
+    return {disk: pool for disk, pool in found.items() if pool}
+
+
+def no_store(request: Any, to: Hypervisor, catalogue: Catalogue) -> None:
+    """Raises Malformed where disks lie in the usual folder and nowhere else."""
+    field = "restoreStorageId"
+    if _pool(request.restoreStorageId, field, to, catalogue):
+        raise Malformed(f"{field}: disks are moved to {to.config.get('path')} only", field=field)
+
+
+def _pool(wanted: str | None, field: str, to: Hypervisor, catalogue: Catalogue) -> str:
+    """The name of a storage by its guid, its uuid or its name; "" for the usual folder."""
+    if wanted in (None, "", str(to.config.get("path", ""))):
+        return ""
+    for one in catalogue.records("hypervisor-storage"):
+        pool = one.body.get("pool", "")
+        seen = pool and to.guid in one.body.get("seenOn", ())
+        if seen and wanted in (one.guid, one.name, one.body.get("uuid"), pool):
+            return str(pool)
+    raise Malformed(f"{field}: {to.name} has no storage {wanted}", field=field)
 
 
 def _cluster(to: Hypervisor, catalogue: Catalogue) -> str | None:
@@ -76,12 +102,16 @@ def target(request: Any, catalogue: Catalogue, source: str, name: str) -> Named:
     return Named(entity.guid, name or entity.name, label(entity.type))
 
 
-def wishes(request: Any, name: str, backup: Backup, catalogue: Catalogue) -> dict[str, Any]:
+def wishes(
+    request: Any, name: str, to: Hypervisor, backup: Backup, catalogue: Catalogue
+) -> dict[str, Any]:
     """What a task says of the machine to be made."""
+    stores = _stores(request, to, backup, catalogue)
     return {
         "restoredPeName": name,
         "restoreClusterId": request.restoreClusterId or None,
         "restoreStorageId": request.restoreStorageId or None,
+        **({"stores": stores} if stores else {}),
         **disks_of(request.taskFiles, backup),
         **cards_wanted(request.restoredNetworks, backup, catalogue),
     }

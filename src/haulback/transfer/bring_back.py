@@ -18,8 +18,8 @@ class Target(NamedTuple):
 
     `format` is the platform's word for how to store every disk; None keeps each disk's own.
     `allocate` reserves the space of every disk; `skip` are names of disks to leave out, `rename`
-    gives others a new name; `cards` say how network cards are to be; `marks` are added to its
-    definition.
+    gives others a new name, `stores` says into which storage pool one goes; `cards` say how network
+    cards are to be; `marks` are added to its definition.
     """
 
     uuid: str = ""
@@ -29,6 +29,7 @@ class Target(NamedTuple):
     allocate: bool = False
     skip: Set[str] = frozenset()
     rename: Mapping[str, str] = {}
+    stores: Mapping[str, str] = {}
     cards: tuple[Card, ...] = ()
     marks: Mapping[str, str] = {}
 
@@ -42,6 +43,7 @@ def wanted_of(manifest: Manifest, target: Target) -> Machine:
             target.format or one.format,
             target.allocate,
             one.name,
+            target.stores.get(one.name, ""),
         )
         for one in manifest.disks
         if one.name not in target.skip

@@ -144,7 +144,7 @@ def compose(
     for card in wanted.cards:
         _connect(devices, card)
     _empty_drives(devices)
-    firmware.placed(root, next((path.parent for path in places.values()), None))
+    firmware.placed(root, (path.parent for path in places.values()))
     names = _place(root, devices, wanted, places, layers=layers)
     more = {k: v for k, v in wanted.definition.items() if k not in _OWN}
     _keep(root, Kept(names, more))

@@ -220,7 +220,7 @@ class LibvirtHost:
         self.check()
         making.check_wanted(wanted)
         name = f"{_UNSAFE.sub('_', wanted.name)[:100]}-{new_guid()[:8]}"
-        room = self.storage / f"{name}.haulback-{_checked(attempt)}"
+        room = making.rooms(self._host, self.storage, f"{name}.haulback-{_checked(attempt)}")
 
         def is_used(room: Path) -> bool:
             return room in {path.parent for path in self._left.used()}
@@ -370,9 +370,9 @@ class LibvirtHost:
             return self._left.sweep(alive)
 
     def _sync(self, paths: Mapping[str, Path]) -> None:
-        for folder in {path.parent for path in paths.values()}:
+        rooms = {path.parent for path in paths.values()}
+        for folder in rooms | {room.parent for room in rooms}:
             self._files.sync_folder(folder)
-        self._files.sync_folder(self.storage)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

@@ -9,6 +9,7 @@ import base64
 import binascii
 import logging
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -68,16 +69,16 @@ def write(definition: dict[str, Any], room: Path) -> None:
     write_private(room / _FILE, raw)
 
 
-def placed(root: ET.Element, room: Path | None) -> None:
-    """Those in the room, or fresh ones of the firmware's template; never another machine's."""
+def placed(root: ET.Element, rooms: Iterable[Path]) -> None:
+    """Those in one of the rooms, or fresh ones of the firmware's template; never another's."""
     found = root.find("os/nvram")
     if found is None:
         return
     for source in found.findall("source"):
         found.remove(source)
     found.attrib.pop("type", None)
-    there = room is not None and (room / _FILE).exists()
-    found.text = str(room / _FILE) if room and there else None
+    there = next((room / _FILE for room in rooms if (room / _FILE).exists()), None)
+    found.text = str(there) if there else None
     os_element = root.find("os")
     if os_element is not None and not there and "template" not in found.attrib:
         os_element.remove(found)

@@ -18,7 +18,7 @@ from haulback.drivers.images.taken import Reverting
 from haulback.drivers.libvirt import domain as xml
 from haulback.drivers.libvirt import firmware, making
 from haulback.drivers.libvirt.edge import Domain, Host
-from haulback.drivers.libvirt.volumes import located, opened
+from haulback.drivers.libvirt.volumes import folders, located, opened
 from haulback.errors import HaulbackError, NotFound
 
 log = logging.getLogger(__name__)
@@ -127,7 +127,8 @@ class Leftovers:
 
         A finished one is its machine's: who undefines a machine may want to keep its images.
         """
-        rooms = [self._storage / one for one in _dead(self._storage, _ROOM, alive)]
+        places = {self._storage, *folders(self._host).values()}
+        rooms = [place / one for place in places for one in _dead(place, _ROOM, alive)]
         marked = [room for room in rooms if (room / making.UNFINISHED).exists()]
         used = {path.parent for path in self.used()} if marked else set[Path]()
         for room in marked:

@@ -9,49 +9,47 @@ from pathlib import Path
 from typing import Self
 
 from haulback.disk import translate
-from haulback.drivers.hypervisor import Machine
+from haulback.drivers.hypervisor import Disk, Machine
 from haulback.drivers.images import layer, qemu
 from haulback.drivers.images.new import FORMATS, ImageSink, new_image
 from haulback.drivers.libvirt import firmware
-from haulback.drivers.libvirt.edge import Domain
+from haulback.drivers.libvirt.edge import Domain, Host
+from haulback.drivers.libvirt.volumes import folders
 from haulback.drivers.sink import Sink
-from haulback.errors import Conflict, HaulbackError, Malformed, SourceChanged, Unsupported
+from haulback.errors import Conflict, HaulbackError, Malformed, NotFound, SourceChanged, Unsupported
 
 Place = Callable[[Machine, Mapping[str, Path]], Machine]
 UNFINISHED = "unfinished"  # in the room of a machine until libvirt knows it
 
 
 class NewDomain:
-    """A NewMachine in `room`, the folder where its images stay; `place` makes libvirt know it.
+    """A NewMachine in rooms, folders where its images stay; `place` makes libvirt know it.
 
-    With `share` they are layers over what it offers, and nothing is written to them before.
+    `room` says where that of a disk is, or of a machine without any (None).  With `share` they are
+    layers over what it offers, and nothing is written to them before.
     """
 
     def __init__(  # what it is made of and into, and by whom
         self,
-        room: Path,
+        room: Callable[[Disk | None], Path],
         wanted: Machine,
         place: Place,
         is_used: Callable[[Path], bool],
         share: Path | None = None,
     ) -> None:
-        self._room, self._wanted, self._place = room, wanted, place
-        self._is_used = is_used
+        self._wanted, self._place, self._is_used = wanted, place, is_used
         self._paths = {
-            disk.name: room / f"disk{number}.{disk.format}"
+            disk.name: room(disk) / f"disk{number}.{disk.format}"
             for number, disk in enumerate(wanted.disks)
         }
+        rooms = list(dict.fromkeys(path.parent for path in self._paths.values())) or [room(None)]
+        self._rooms: list[Path] = []  # those that are made, and ours
         self._sinks: dict[str, ImageSink] = {}
         self._over = False
         try:
-            room.mkdir(mode=0o711)  # QEMU, as whatever user it runs, passes through
-        except FileExistsError:
-            raise Conflict(f"{room} exists already; is the attempt running twice?") from None
-        except OSError as error:
-            raise translate(error, room) from error
-        try:
-            (room / UNFINISHED).touch()
-            firmware.write(wanted.definition, room)
+            for one in rooms:
+                self._enter(one)
+            firmware.write(wanted.definition, rooms[0])
             for disk in wanted.disks:
                 path = self._paths[disk.name]
                 if share:
@@ -61,6 +59,16 @@ class NewDomain:
         except BaseException:
             self.abandon()
             raise
+
+    def _enter(self, room: Path) -> None:
+        try:
+            room.mkdir(mode=0o711)  # QEMU, as whatever user it runs, passes through
+        except FileExistsError:
+            raise Conflict(f"{room} exists already; is the attempt running twice?") from None
+        except OSError as error:
+            raise translate(error, room) from error
+        self._rooms.append(room)
+        (room / UNFINISHED).touch()
 
     def sink(self, disk: str) -> Sink:
         return self._sinks[disk]
@@ -81,13 +89,14 @@ class NewDomain:
             raise
         self._over = True
         # From now on the images are their machine's, whatever becomes of that.
-        (self._room / UNFINISHED).unlink(missing_ok=True)
+        for room in self._rooms:
+            (room / UNFINISHED).unlink(missing_ok=True)
         return made
 
     def _may_be_used(self) -> bool:
         """Libvirt may have heard us although we did not hear it: a sweep decides then."""
         try:
-            return self._is_used(self._room)
+            return any(self._is_used(room) for room in self._rooms)
         except HaulbackError:
             return True
 
@@ -97,7 +106,8 @@ class NewDomain:
         self._over = True
         with suppress(HaulbackError):
             self._close(sync=False)
-        shutil.rmtree(self._room, ignore_errors=True)
+        for room in self._rooms:
+            shutil.rmtree(room, ignore_errors=True)
 
     def __enter__(self) -> Self:
         return self
@@ -110,6 +120,20 @@ class NewDomain:
             for sink in self._sinks.values():
                 closing.callback(sink.close, sync=sync)
             self._sinks = {}
+
+
+def rooms(host: Host, storage: Path, leaf: str) -> Callable[[Disk | None], Path]:
+    """Where the images of disks go: a folder in the storage, or in the pool that one names."""
+
+    def room(disk: Disk | None) -> Path:
+        if not disk or not disk.store:
+            return storage / leaf
+        pools = folders(host)
+        if disk.store not in pools:
+            raise NotFound(f"{disk.name}: no folder is a storage pool called {disk.store}")
+        return pools[disk.store] / leaf
+
+    return room
 
 
 def check_wanted(wanted: Machine) -> None:

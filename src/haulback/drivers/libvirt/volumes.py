@@ -12,11 +12,24 @@ from haulback.drivers.libvirt.domain import Volume
 from haulback.drivers.libvirt.edge import Host
 from haulback.errors import Unsupported
 
+_FOLDERS = ("dir", "fs", "netfs")
+
 
 def located(host: Host, text: str) -> list[Volume]:
     """The disks of a machine's XML, those in storage pools with their paths."""
     found = xml.volumes(xml.parse(text))
     return [v._replace(path=Path(host.volume(*v.pool))) if v.pool else v for v in found]
+
+
+def folders(host: Host) -> dict[str, Path]:
+    """The storage pools that are folders, by name: images can be made there."""
+    found = {}
+    for text in host.pools():
+        root = xml.parse(text)
+        path = root.findtext("target/path") or ""
+        if root.get("type") in _FOLDERS and path.startswith("/"):
+            found[root.findtext("name") or ""] = Path(path)
+    return found
 
 
 @contextmanager

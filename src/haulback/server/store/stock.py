@@ -133,5 +133,10 @@ def _fits(name: str) -> bool:
 
 def _space(one: Place) -> dict[str, Any]:
     used = None if one.total is None or one.free is None else one.total - one.free
-    told = {"uuid": one.uuid, "totalAvailableSpace": one.total, "totalUsedSpace": used}
+    told = {
+        "uuid": one.uuid,
+        "pool": one.name,
+        "totalAvailableSpace": one.total,
+        "totalUsedSpace": used,
+    }
     return {name: value for name, value in told.items() if value is not None}
