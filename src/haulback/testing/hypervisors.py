@@ -15,7 +15,6 @@ from haulback.drivers.hypervisor import (
     Disk,
     DiskView,
     Hypervisor,
-    Inventory,
     Machine,
     NewMachine,
 )
@@ -94,10 +93,10 @@ def what_was_written_comes_back_and_the_rest_is_zeros(bench: Bench) -> None:
 def a_machine_is_not_seen_before_its_commit_nor_after_it_was_abandoned(bench: Bench) -> None:
     new = bench.hypervisor.create(wanted(bench), "a1")
     new.sink("root").write_at(0, b"half")
-    assert bench.hypervisor.inventory() == Inventory([], [])
+    assert bench.hypervisor.inventory()[:2] == ([], [])
     new.abandon()
     new.abandon()
-    assert bench.hypervisor.inventory() == Inventory([], [])
+    assert bench.hypervisor.inventory()[:2] == ([], [])
     assert bench.hypervisor.sweep(set()) == []
     _refuses(Conflict, new.commit)
 

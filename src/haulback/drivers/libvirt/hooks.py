@@ -96,6 +96,7 @@ def _trouble(guard: subprocess.Popen[bytes]) -> str:
         ended = _Ended(**json.loads(told))
     except (subprocess.TimeoutExpired, ValueError, TypeError):
         guard.kill()
+        guard.wait()
         return "nobody knows whether the command after the backup was run: its guard died"
     if ended.code:
         return f"the command after the backup ended with {ended.code}: {_short(ended.said)}"
