@@ -172,6 +172,23 @@ def test_what_a_machine_was_before_a_revert_that_failed_is_kept_and_can_be_gone_
     assert answer.status_code == 201, answer.text
 
 
+def test_what_a_machine_was_is_known_though_nobody_lived_to_tell(served: Served):
+    held = served.snapped()
+    entity = held["protectedEntity"]["guid"]
+    before = ended(served, "revert", {"snapshot": held["guid"]}, "FAILED")
+    with served.app.store.write() as sql:
+        served.app.tidy_node(sql, served.identity["guid"])
+    [clean] = served.call("GET", "/api/tasks?type=STAGING_CLEANUP&state=QUEUED").json()
+    with served.app.store.read() as sql:
+        uuid = SqlCatalogue(sql).entity(entity).uuid
+    found = {uuid: {held["uuid"]: 5, before: 6}}
+    elsewhere = served.call("POST", "/api/hypervisors", {"name": new_guid(), "path": "/y"}).json()
+    both = {served.hypervisor["guid"]: found, elsewhere["guid"]: found, new_guid(): found}
+    served.run(clean["guid"], {"removed": 0, "held": both})
+    rows = served.call("GET", f"/api/snapshots?protected-entity={entity}").json()
+    assert {row["uuid"] for row in rows} == {held["uuid"], before}
+
+
 def test_a_name_of_any_length_is_found_again(served: Served):
     entity = machine(served)
     for _ in range(2):

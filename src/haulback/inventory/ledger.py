@@ -103,6 +103,11 @@ class Ledger(Protocol):
         What an attempt of ours left is not recorded; it goes with the next clean-up.
         """
 
+    def snapshots_left(
+        self, node: str, found: Mapping[str, Mapping[str, Mapping[str, int]]], *, since: int
+    ) -> None:
+        """The same of a node's hypervisors, by their guids."""
+
     def void_bases(self, entity: str) -> None:
         """What was recorded of an entity's changes is no longer true: the next backup is full."""
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from typing import Any
 
 import msgspec
 
 from haulback.drivers.hypervisor import Hypervisor as Driver
 from haulback.drivers.hypervisor import Machine
 from haulback.errors import HaulbackError, NotFound
+from haulback.inventory.ledger import Ledger
 from haulback.inventory.records import Catalogue, Destination, Hypervisor
 from haulback.kinds import planning
-from haulback.kinds.seam import PREFIX, Ask, Job, Kind, Results
+from haulback.kinds.seam import PREFIX, Amount, Ask, Guid, Job, Kind, Name, Results
 from haulback.tasks.record import Task
+from haulback.tasks.states import State
 from haulback.wire import Named
 
 
@@ -41,12 +44,12 @@ def run(job: Job) -> Results:
     left = [attempt for attempt in job.leftovers() if attempt not in needed]
     for attempt in left:
         job.discard(attempt)
-    removed = len(left)
+    removed, held = len(left), dict[str, Any]()
     for hypervisor in job.order.hypervisors:
-        removed += _sweep(job, hypervisor)
+        removed += _sweep(job, hypervisor, held.setdefault(hypervisor.guid, {}))
     for destination in job.order.destinations:
         removed += _sweep_destination(job, destination)
-    return {"removed": removed}
+    return {"removed": removed, "held": {guid: found for guid, found in held.items() if found}}
 
 
 def _sweep_destination(job: Job, record: Destination) -> int:
@@ -57,8 +60,12 @@ def _sweep_destination(job: Job, record: Destination) -> int:
         return 0
 
 
-def _sweep(job: Job, record: Hypervisor) -> int:
-    """One that does not answer must not keep the others from being swept."""
+def _sweep(job: Job, record: Hypervisor, held: dict[str, Any]) -> int:
+    """One that does not answer must not keep the others from being swept.
+
+    `held` takes the snapshots that stay, with their times: an attempt may have died before it said
+    that it had taken one.
+    """
     try:
         machines = job.hypervisor(record)
         removed = len(machines.sweep(job.needed()))
@@ -68,7 +75,10 @@ def _sweep(job: Job, record: Hypervisor) -> int:
         return 0
     for machine in found:
         job.confirm()
-        removed += _drop(job, record, machines, machine)
+        dropped = _drop(job, record, machines, machine)
+        removed += len(dropped)
+        if stay := {s.name: s.time for s in machine.snapshots or () if s.name not in dropped}:
+            held[machine.uuid] = stay
     return removed
 
 
@@ -84,16 +94,17 @@ def sweep_after(job: Job, record: Hypervisor) -> None:
             _drop(job, record, machines, machines.machine(uuid))
 
 
-def _drop(job: Job, record: Hypervisor, machines: Driver, machine: Machine) -> int:
+def _drop(job: Job, record: Hypervisor, machines: Driver, machine: Machine) -> list[str]:
+    """The names of checkpoints and snapshots that were removed."""
     with job.alone(record, machine.uuid, wait=False) as mine:
         if not mine:
-            return 0  # an EXPORT is at work; it begins by doing the same
+            return []  # an EXPORT is at work; it begins by doing the same
         try:
             dropped = machines.drop_checkpoints(machine.uuid, job.needed())
-            return len(dropped) + len(_drop_snapshots(job, machines, machine))
+            return [*dropped, *_drop_snapshots(job, machines, machine)]
         except HaulbackError as error:
             job.log(f"{record.name}, {machine.uuid}: {error.message}")
-            return 0
+            return []
 
 
 def _drop_snapshots(job: Job, machines: Driver, machine: Machine) -> list[str]:
@@ -106,4 +117,24 @@ def _drop_snapshots(job: Job, machines: Driver, machine: Machine) -> list[str]:
     return machines.remove_snapshots(machine.uuid, unwanted) if unwanted else []
 
 
-KIND = Kind(type="STAGING_CLEANUP", lane="upkeep", order=Order, prepare=prepare, run=run)
+class Swept(msgspec.Struct):
+    """What a node reports: times (epoch ms) of snapshots by hypervisor, machine and name."""
+
+    held: dict[Guid, dict[Name, dict[Name, Amount]]] = {}
+
+
+def settle(task: Task, state: State, ledger: Ledger) -> None:
+    """What a machine was before it was put back is known, though nobody lived to tell."""
+    if state is State.FINISHED:
+        held = msgspec.convert(task.results, Swept).held
+        ledger.snapshots_left(task.pinned_node, held, since=task.started or 0)
+
+
+KIND = Kind(
+    type="STAGING_CLEANUP",
+    lane="upkeep",
+    order=Order,
+    prepare=prepare,
+    run=run,
+    settle=settle,
+)

@@ -54,6 +54,13 @@ class SnapshotLedger:
             for name in held.keys() - before.keys():
                 self._found(row.guid, row.project, name, held[name])
 
+    def snapshots_left(
+        self, node: str, found: Mapping[str, Mapping[str, Held]], *, since: int
+    ) -> None:
+        hypervisor = tables.hypervisor.c
+        for guid in self._sql.scalars(sa.select(hypervisor.guid).where(hypervisor.node == node)):
+            self.snapshots_seen(guid, found.get(guid, {}), since=since)
+
     def _found(self, entity: str, project: str | None, name: str, time: int) -> None:
         """A snapshot that no record names."""
         whose = origin(self._sql, name)
