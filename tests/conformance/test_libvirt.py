@@ -16,8 +16,9 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from haulback.drivers.hypervisor import Disk, Machine
-from haulback.drivers.libvirt.domain import XML
+from haulback.drivers.libvirt.domain import XML, compose
 from haulback.drivers.libvirt.driver import LibvirtHost
+from haulback.drivers.libvirt.firmware import write
 from haulback.drivers.libvirt.making import UNFINISHED
 from haulback.drivers.nbd_server import NbdServer
 from haulback.drivers.source import Extent
@@ -565,6 +566,20 @@ def test_disks_go_into_the_pools_that_are_named_and_leave_them_with_their_machin
         assert not [*fast.iterdir(), *running.host.storage.iterdir()]
 
 
+def test_what_others_have_not_finished_in_a_pool_is_theirs(running: RunningBench):
+    inner = running.hypervisor.inner
+    wanted = Machine("", "web", (Disk("vda", MIB, "qcow2", store="shared"),), {"memory": 64})
+    with a_pool(running.host, "shared") as pool:
+        theirs = inner.create(wanted, "theirs")
+        [room] = pool.iterdir()
+        (room / UNFINISHED).write_text("another-host /var/tmp/haulback-1")
+        ours = inner.create(wanted, "ours")
+        assert len(inner.sweep(set())) == 1
+        assert list(pool.iterdir()) == [room]
+        for one in (theirs, ours):
+            one.abandon()
+
+
 def with_variables(running: RunningBench, template: str) -> tuple[str, Path, bytes]:
     """A machine that boots by UEFI, where its variables lie, and what they are."""
     uuid = two_disks(running)
@@ -580,6 +595,22 @@ def with_variables(running: RunningBench, template: str) -> tuple[str, Path, byt
     ET.SubElement(system, "nvram", {"template": template} if template else {}).text = str(path)
     running.host.connection.defineXML(ET.tostring(root, encoding="unicode"))
     return uuid, path, raw
+
+
+def test_variables_of_a_firmware_that_libvirt_chooses_come_back_too(running: RunningBench):
+    uuid = two_disks(running)
+    running.hypervisor.asleep()
+    machine = running.hypervisor.inner.machine(uuid)
+    text = machine.definition[XML].replace("<os>", "<os firmware='efi'>")
+    packed = base64.b64encode(zlib.compress(b"mine")).decode()
+    room = running.host.folder / "room"
+    room.mkdir()
+    write({"nvram": packed}, room)
+    wanted = machine._replace(definition={XML: text})
+    places = {disk.name: room / disk.name for disk in machine.disks}
+    told = ET.fromstring(compose(wanted, places, "qemu", fresh=True))
+    path = told.findtext("os/nvram")
+    assert Path(path or "").read_bytes() == b"mine"
 
 
 def variables_of(running: RunningBench, uuid: str) -> str | None:
@@ -623,7 +654,7 @@ def test_a_copy_without_variables_gets_fresh_ones_and_never_those_of_another(
 
 
 @pytest.mark.parametrize(
-    "packed", ["???", "eA==", base64.b64encode(zlib.compress(bytes(5 << 20))).decode(), 7]
+    "packed", ["???", "eA==", base64.b64encode(zlib.compress(bytes(65 << 20))).decode(), 7]
 )
 def test_variables_that_are_none_are_refused_and_nothing_is_left(
     running: RunningBench, packed: object

@@ -131,6 +131,39 @@ def test_commands_are_for_machines_that_run(served: Served):
         assert answer.json()["details"]["field"] == "preCommand"
 
 
+def test_commands_are_shown_to_administrators_only(served: Served):
+    guest = served.machines[served.new_machine(hypervisor=served.kvm())]
+    path = f"/api/virtual-machines/{guest}"
+    assert served.call("PUT", f"{path}/settings", {"preCommand": "secret"}).status_code == 204
+    token = served.call("POST", "/api/api-tokens", {"name": new_guid(), "roles": ["viewer"]})
+    seen = served.call("GET", path, token=token.json()["token"])
+    assert (seen.status_code, "secret" in seen.text) == (200, False)
+    assert "secret" in served.call("GET", path).text
+
+
+def test_what_is_seen_of_a_hypervisor_goes_with_it(served: Served):
+    manager = served.call("POST", "/api/hypervisor-managers", {"name": new_guid()}).json()["guid"]
+    kvm, lan = served.kvm(), f"lan-{new_guid()}"
+    body = {"hypervisorManager": {"guid": manager}}
+    assert served.call("PUT", f"/api/hypervisors/{kvm}", body).status_code == 200
+    pools = [{"name": "fast", "uuid": "u", "total": 10, "free": 5}]
+    synced(served, kvm, [], networks=[{"name": lan}], storages=pools)
+    rows = served.call("GET", "/api/hypervisor-storages?size=100").json()
+    mine = next(one for one in rows if one.get("hypervisorManager", {}).get("guid") == manager)
+    renamed = {"name": f"quick-{new_guid()}", "hypervisorManager": {"guid": manager}}
+    path = f"/api/hypervisor-storages/{mine['guid']}"
+    assert served.call("PUT", path, renamed).status_code == 200
+    synced(served, kvm, [], networks=[{"name": lan}], storages=pools)
+    again = served.call("GET", path).json()
+    assert (again["name"], again["totalUsedSpace"]) == (renamed["name"], 5)
+    restore = {"backup": served.stored(), "hypervisor": kvm, "restoreStorageId": renamed["name"]}
+    assert served.call("POST", "/api/tasks/restore-and-import", restore).status_code == 201
+    served.rest()
+    assert served.call("DELETE", f"/api/hypervisors/{kvm}").status_code == 204
+    assert lan not in names(served, "network")
+    assert served.call("DELETE", f"/api/hypervisor-managers/{manager}").status_code == 204
+
+
 def names(served: Served, path: str) -> set[str]:
     return {one["name"] for one in served.call("GET", f"/api/{path}?size=100").json()}
 

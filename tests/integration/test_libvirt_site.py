@@ -17,6 +17,7 @@ from haulback.drivers.libvirt.driver import LibvirtHost
 from haulback.drivers.libvirt.edge import Host
 from haulback.drivers.libvirt.hooks import around
 from haulback.drivers.libvirt.thaw import Frozen
+from haulback.shares.keeper import Keeper
 from haulback.testing.guest import Guest
 from haulback.testing.libvirt_lab import LibvirtLab, lab
 from tests.hosts import libvirt_qemu, needs_guest, needs_libvirt
@@ -47,6 +48,9 @@ def site(tmp_path: Path, host: LibvirtLab) -> Iterator[Site]:
     made.finished(made.hypervisor["task"]["guid"])
     yield made
     made.close()
+    keeper = Keeper(made.home / "shares")
+    for guid in keeper.all():
+        keeper.end(guid)
 
 
 def restored(site: Site, backup: dict[str, Any], **more: Any) -> dict[str, Any]:
@@ -189,6 +193,20 @@ def test_the_command_after_is_run_though_whoever_should_died(host: LibvirtLab):
     done = subprocess.run([sys.executable, "-c", program], check=False)
     assert done.returncode == -signal.SIGKILL
     guest.until(lambda: guest.run("ls /tmp/held 2>/dev/null; true") == "")
+
+
+def test_the_command_after_is_run_though_its_guard_died(host: LibvirtLab):
+    guest = Guest(host, "unguarded")
+    guest.make()
+    guest.start()
+    domain, said = Host(host.uri).domain(guest.uuid), list[str]()
+    with around(host.uri, domain, "", "rm /tmp/held; echo gone", said.append):
+        guest.run("touch /tmp/held")
+        killed = subprocess.run(["pkill", "-9", "-f", f"hooks .*{guest.uuid}"], check=False)
+        assert killed.returncode == 0
+    assert said == [
+        "the guard of the command after the backup died; run again, it ended with 0: gone"
+    ]
 
 
 def test_what_is_held_in_a_guest_is_let_go_after_its_time(host: LibvirtLab):

@@ -275,9 +275,6 @@ class Catalogue(Protocol):
 
     def mount(self, guid: str) -> Mount: ...
 
-    def results_of(self, task: str) -> dict[str, Any]:
-        """What a task that is over found; nothing of one that is not known."""
-
     def mounted_volumes(self, mount: str) -> list[tuple[str, Volume]]:
         """The file systems that a mounted backup shows, with their guids."""
 

@@ -79,8 +79,8 @@ def followed(plan: Plan, hypervisor: Hypervisor, ask: Ask) -> Plan:
 
 def prepare(task: Task, catalogue: Catalogue) -> Order:
     uuids = task.params.get("uuids", [])
-    if made := task.params.get("of"):
-        found = catalogue.results_of(made).get("uuid")
+    if task.params.get("of"):
+        found = task.params.get("before", {}).get("uuid")
         uuids = [found] if isinstance(found, str) else []
     return Order(catalogue.hypervisor(task.ref("hypervisor") or ""), uuids)
 

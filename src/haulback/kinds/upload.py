@@ -147,7 +147,8 @@ def run(job: Job) -> Results:
     parts = job.archive(order.mount, order.volume, order.paths)
     first = next(parts)  # what is missing is found out before the guest is touched
     whole = _metered(job, chain((first,), parts))
-    machines.unpack(order.uuid, whole, order.folder, f".haulback-{job.guid}.tar")
+    with job.alone(order.hypervisor, order.uuid):  # one that is frozen takes nothing
+        machines.unpack(order.uuid, whole, order.folder, f".haulback-{job.guid}.tar")
     return {"uploaded": len(order.paths)}
 
 

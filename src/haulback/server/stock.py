@@ -28,6 +28,7 @@ from haulback.server.app import App
 from haulback.server.caller import SYSTEM, Caller
 from haulback.server.store import catalogue, share_tables, shelves, tables, tasks
 from haulback.server.store.catalogue import SqlCatalogue
+from haulback.server.store.ledger import SqlLedger
 from haulback.tasks.record import Task
 
 _KEY_BYTES = 32
@@ -68,6 +69,8 @@ def change_hypervisor(app: App, guid: str, wanted: ChangedHypervisor, who: Calle
         name = before.name if wanted.name is None else _name(wanted.name)
         after = msgspec.structs.replace(before, name=name, settings=settings)
         catalogue.change(change.sql, tables.hypervisor, after)
+        if settings.get("hypervisorManager") != before.settings.get("hypervisorManager"):
+            SqlLedger(change.sql, change.now).unseen(guid)
         change.before, change.after = before, after
     return after
 
@@ -81,6 +84,7 @@ def remove_hypervisor(app: App, guid: str, who: Caller) -> None:
         for one in machines:
             if _has_backups(sql, one) or known.is_busy(one.guid):
                 raise Conflict(f"{one.name} has backups or tasks; delete those first")
+        SqlLedger(sql, change.now).unseen(guid)
         on = sa.select(tables.entity.c.guid).where(tables.entity.c.hypervisor == guid)
         sql.execute(sa.delete(tables.snapshot).where(tables.snapshot.c.entity.in_(on)))
         sql.execute(sa.delete(tables.entity).where(tables.entity.c.hypervisor == guid))

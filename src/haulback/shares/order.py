@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 
-def file_of(disk: str) -> str:
-    """The file that shows a disk."""
-    return disk.replace("/", "-")
+def files_of(disks: Sequence[str]) -> dict[str, str]:
+    """The files that show disks, by their names: as they are where that can be, else numbered."""
+    plain = {disk: disk.replace("/", "-") for disk in disks}
+    fits = len(set(plain.values())) == len(plain)
+    if fits and all(len(os.fsencode(name)) < _LONGEST for name in plain.values()):
+        return plain
+    return {disk: f"disk{number}" for number, disk in enumerate(disks)}
+
+
+_LONGEST = 200  # bytes
 
 
 class Visible(msgspec.Struct):

@@ -12,6 +12,7 @@ import signal
 import sys
 from contextlib import ExitStack
 from pathlib import Path
+from subprocess import Popen
 from threading import Event
 
 import msgspec
@@ -28,6 +29,7 @@ from haulback.shares.lasting import LastingDisk, Readers
 from haulback.shares.order import Shared, ShareOrder
 from haulback.shares.visible import show
 
+_LOOK_EVERY = 2.0  # seconds
 NBD, LOCK, PID, RAW = "nbd", "lock", "pid", "disks"
 
 
@@ -40,17 +42,27 @@ def main(room: Path) -> None:
     if os.fork():
         os._exit(0)  # nobody has to wait for the one that serves
     with ExitStack() as held:
+        children: list[Popen[bytes]] = []
         try:
-            ready = _open(order, room, held)
+            ready = _open(order, room, held, children)
         except Exception as error:  # noqa: BLE001 - whoever waits has to hear of it
-            _say(Shared(error=error.message if isinstance(error, HaulbackError) else repr(error)))
+            _say(Shared(error=_told(error)))
             return
         _say(ready)
         _let_go()
-        over.wait()
+        # When a part of it dies all of it ends, and the node begins it again.
+        while not over.wait(_LOOK_EVERY) and all(child.poll() is None for child in children):
+            pass
 
 
-def _open(order: ShareOrder, room: Path, held: ExitStack) -> Shared:
+def _told(error: Exception) -> str:
+    """Why it cannot be shared; the words of errors that nobody foresaw may hold a secret."""
+    if isinstance(error, HaulbackError):
+        return error.message
+    return str(error) if isinstance(error, OSError) else type(error).__name__
+
+
+def _open(order: ShareOrder, room: Path, held: ExitStack, children: list[Popen[bytes]]) -> Shared:
     lock = open(room / LOCK, "wb")  # noqa: SIM115 - held until the end
     held.callback(lock.close)
     try:
@@ -69,11 +81,12 @@ def _open(order: ShareOrder, room: Path, held: ExitStack) -> Shared:
     held.enter_context(NbdServer(room / NBD, disks))
     if order.for_machine:
         hand_over(room / NBD)
-    show(room / NBD, disks, order.visible, held)
+    children += show(room / NBD, disks, order.visible, held)
     ready = Shared({name: disk.size for name, disk in disks.items()})
     if order.target:
         offered = target.serve(room, room / RAW, order.target, order.guid, order.key)
-        ready.portal = held.enter_context(offered)
+        ready.portal, child = held.enter_context(offered)
+        children.append(child)
     return ready
 
 

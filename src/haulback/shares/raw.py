@@ -13,7 +13,7 @@ import msgspec
 
 from haulback.drivers.nbd import Export, connect
 from haulback.shares.fuse import serve, told
-from haulback.shares.order import file_of
+from haulback.shares.order import files_of
 
 
 class Disks(mfusepy.Operations):  # type: ignore[misc]  # the library is not typed
@@ -50,7 +50,7 @@ class Disks(mfusepy.Operations):  # type: ignore[misc]  # the library is not typ
 def main(socket: str, disks: str, folder: str) -> None:
     """Serve until standard input ends."""
     names = msgspec.json.decode(disks, type=list[str])
-    serve(Disks({file_of(name): connect(socket, name) for name in names}), folder)
+    serve(Disks({file: connect(socket, name) for name, file in files_of(names).items()}), folder)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from haulback.errors import Conflict, HaulbackError, Unavailable, Unsupported
-from haulback.shares.order import IscsiOrder, file_of
+from haulback.shares.order import IscsiOrder, files_of
 
 USER = "haulback"
 _PORTS = 100  # that are tried, from the node's own on
@@ -36,8 +36,12 @@ def secret_of(key: bytes, guid: str) -> str:
 
 
 @contextmanager
-def serve(room: Path, folder: Path, wanted: IscsiOrder, guid: str, key: bytes) -> Iterator[str]:
-    """Offer the files in `folder` that are named as the disks; the portal, as initiators reach it.
+def serve(
+    room: Path, folder: Path, wanted: IscsiOrder, guid: str, key: bytes
+) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """Offer the files in `folder` that are named as the disks.
+
+    The portal, as initiators reach it, and the process that listens there.
 
     Raises Unsupported without tgt, Conflict when no port is free.
     """
@@ -46,9 +50,10 @@ def serve(room: Path, folder: Path, wanted: IscsiOrder, guid: str, key: bytes) -
             raise Unsupported(f"disks cannot be shared by iSCSI without {tool}: {_REMEDY}")
     daemon = _begun(room, wanted)
     try:
-        daemon.offer(guid, [folder / file_of(disk) for disk in wanted.disks], wanted.clients, key)
+        files = [folder / name for name in files_of(wanted.disks).values()]
+        daemon.offer(guid, files, wanted.clients, key)
         host = socket.gethostname() if daemon.address in ("0.0.0.0", "[::]") else daemon.address
-        yield f"{host}:{daemon.port}"
+        yield f"{host}:{daemon.port}", daemon.child
     finally:
         daemon.close()
 
@@ -88,7 +93,7 @@ class _Daemon:
         # By default it would listen for everybody's commands, and outlive us.
         self._env = {**os.environ, "TGT_IPC_SOCKET": str(room / "tgt")}
         command = ["setpriv", "--pdeathsig", "KILL", "tgtd", "-f", "-C", "0"]
-        self._child = subprocess.Popen(
+        self.child = subprocess.Popen(
             [*command, "--iscsi", f"portal={address}:{port}"],
             env=self._env,
             stdin=subprocess.DEVNULL,
@@ -99,7 +104,7 @@ class _Daemon:
     def listens(self) -> bool:
         """Once it is there: it goes on without a port that it did not get, and takes another."""
         end = time.monotonic() + _SECONDS
-        while time.monotonic() < end and self._child.poll() is None:
+        while time.monotonic() < end and self.child.poll() is None:
             try:
                 return f"Portal: {self.address}:{self.port}," in self._ask("portal", "show")
             except HaulbackError:
@@ -126,20 +131,23 @@ class _Daemon:
             self._ask("target", "bind", "--tid", "1", "--initiator-name", client)
 
     def _ask(self, mode: str, op: str, *words: str) -> str:
-        done = subprocess.run(
-            ["tgtadm", "-C", "0", "--lld", "iscsi", "--mode", mode, "--op", op, *words],
-            env=self._env,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=_SECONDS,
-        )
+        try:
+            done = subprocess.run(
+                ["tgtadm", "-C", "0", "--lld", "iscsi", "--mode", mode, "--op", op, *words],
+                env=self._env,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=_SECONDS,
+            )
+        except subprocess.TimeoutExpired:  # it holds all arguments, a secret among them
+            raise Unavailable(f"iSCSI: {mode} {op} took more than {_SECONDS:.0f} s") from None
         if done.returncode:
             raise Unavailable(f"iSCSI: {mode} {op}: {done.stderr.strip()[-300:]}")
         return done.stdout
 
     def close(self) -> None:
         """It does not end by SIGTERM while it has targets."""
-        self._child.kill()
-        self._child.wait()
+        self.child.kill()
+        self.child.wait()

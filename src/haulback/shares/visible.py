@@ -29,8 +29,15 @@ def check(wanted: Iterable[Visible], roots: Sequence[Path]) -> None:
         if not any(path != root and path.is_relative_to(root) for root in roots):
             places = ", ".join(map(str, roots))
             raise Forbidden(f"mountPath: {path} is not below {places}; name one there")
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        if _is_used(path):
             raise Conflict(f"mountPath: {path} exists and is not an empty folder")
+
+
+def _is_used(path: Path) -> bool:
+    try:
+        return path.exists() and (not path.is_dir() or any(path.iterdir()))
+    except OSError:
+        return True  # what was shown there has died
 
 
 def to_make(wanted: Iterable[Visible]) -> list[str]:
@@ -44,11 +51,14 @@ def to_make(wanted: Iterable[Visible]) -> list[str]:
     return sorted(missing, key=len, reverse=True)
 
 
-def show(socket: Path, disks: Iterable[str], wanted: Iterable[Visible], held: ExitStack) -> None:
-    """Show volumes, or disks, until `held` is left or this process dies.
+def show(
+    socket: Path, disks: Iterable[str], wanted: Iterable[Visible], held: ExitStack
+) -> list[subprocess.Popen[bytes]]:
+    """Show volumes, or disks, until `held` is left or this process dies; who does that.
 
     Raises Unsupported without FUSE, Unavailable when a folder cannot be shown.
     """
+    children = []
     for one in wanted:
         if not ctypes.util.find_library("fuse3") or not shutil.which("umount"):
             raise Unsupported(f"{one.path} cannot be shown without FUSE: {_REMEDY}")
@@ -64,6 +74,8 @@ def show(socket: Path, disks: Iterable[str], wanted: Iterable[Visible], held: Ex
         )
         held.callback(_end, child)
         _wait(child, one.path)
+        children.append(child)
+    return children
 
 
 def _wait(child: subprocess.Popen[bytes], folder: str) -> None:
@@ -94,8 +106,7 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 def hide(shared: Shared) -> None:
     """Nothing of it is left to be seen, however its process ended."""
     for path in filter(None, (*shared.paths.values(), shared.raw)):
-        if os.path.ismount(path):
-            unmount(path)
+        unmount(path)  # one whose process was killed does not even look like a mount
     for path in shared.made:
         with suppress(OSError):  # somebody else uses it now
             os.rmdir(path)

@@ -36,16 +36,15 @@ class Agent:
 
     def run(self, script: str, seconds: int, *words: str) -> tuple[int, str]:
         """Exit code and output of a shell script with its arguments."""
-        shell: dict[str, Any] = {"path": "/bin/sh", "arg": ["-c", script, "sh", *words]}
-        begun = self._ask("guest-exec", **shell, **{"capture-output": True})
+        shell = {"path": "/bin/sh", "arg": ["-c", script, "sh", *words], "capture-output": True}
+        begun = self._ask("guest-exec", shell)
+        if not isinstance(process := begun.get("pid"), int):
+            raise _nonsense()
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            found = self._ask("guest-exec-status", **begun)
+            found = self._ask("guest-exec-status", {"pid": process})
             if found.get("exited"):
-                said = base64.b64decode(found.get("out-data", ""))
-                said += base64.b64decode(found.get("err-data", ""))
-                text = said[:_SAID].decode(errors="replace").replace("\0", "")
-                return int(found.get("exitcode", -1)), text
+                return _ended(found)
             time.sleep(0.1)
         raise Unavailable(f"the script did not end in {seconds} s")
 
@@ -65,18 +64,20 @@ class Agent:
                 self.run(_CLEAN, 60, place, folder)
 
     def _write(self, place: str, parts: Iterable[bytes]) -> None:
-        handle = self._asked("guest-file-open", path=place, mode="w")
+        # The agent makes files that everybody may read and write; one that is there keeps its mode.
+        self._must('umask 077; rm -f "$1"; set -C; : > "$1"', 60, place)
+        handle = self._asked("guest-file-open", {"path": place, "mode": "w"})
         try:
             for part in parts:
                 for low in range(0, len(part), _PIECE):
                     self._put(handle, part[low : low + _PIECE])
         finally:
-            self._asked("guest-file-close", handle=handle)
+            self._asked("guest-file-close", {"handle": handle})
 
     def _put(self, handle: Any, piece: bytes) -> None:
         """All of it, or Unavailable: a full disk writes less."""
         text = base64.b64encode(piece).decode()
-        done = self._ask("guest-file-write", **{"handle": handle, "buf-b64": text})
+        done = self._ask("guest-file-write", {"handle": handle, "buf-b64": text})
         if done.get("count") != len(piece):
             raise Unavailable("the guest could not write all of it; is its disk full?")
 
@@ -85,15 +86,34 @@ class Agent:
         if code:
             raise Malformed(f"the guest says: {said.strip()[-500:] or f'it ended with {code}'}")
 
-    def _ask(self, command: str, seconds: int = 10, **arguments: Any) -> dict[str, Any]:
-        found = self._asked(command, seconds, **arguments)
+    def _ask(
+        self, command: str, arguments: dict[str, Any] | None = None, seconds: int = 10
+    ) -> dict[str, Any]:
+        found = self._asked(command, arguments, seconds)
         if not isinstance(found, dict):
-            raise Unavailable("the guest's agent answers nonsense")
+            raise _nonsense()
         return found
 
-    def _asked(self, command: str, seconds: int = 10, **arguments: Any) -> Any:
+    def _asked(
+        self, command: str, arguments: dict[str, Any] | None = None, seconds: int = 10
+    ) -> Any:
         asked = {"execute": command, **({"arguments": arguments} if arguments else {})}
         try:
             return json.loads(self._domain.ask_agent(json.dumps(asked), seconds))["return"]
-        except (ValueError, KeyError, TypeError):
-            raise Unavailable("the guest's agent answers nonsense") from None
+        except (ValueError, KeyError, TypeError, RecursionError):
+            raise _nonsense() from None
+
+
+def _ended(found: dict[str, Any]) -> tuple[int, str]:
+    """What the guest says of a process that is over, whatever it says."""
+    try:
+        said = b"".join(base64.b64decode(found.get(name, "")) for name in ("out-data", "err-data"))
+        return int(found.get("exitcode", -1)), said[:_SAID].decode(errors="replace").replace(
+            "\0", ""
+        )
+    except (ValueError, TypeError):
+        raise _nonsense() from None
+
+
+def _nonsense() -> Unavailable:
+    return Unavailable("the guest's agent answers nonsense")

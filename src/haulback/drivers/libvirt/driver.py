@@ -225,7 +225,7 @@ class LibvirtHost:
         def is_used(room: Path) -> bool:
             return room in {path.parent for path in self._left.used()}
 
-        return making.NewDomain(room, wanted, place, is_used, share)
+        return making.NewDomain(room, wanted, place, is_used, making.mark_of(self.work), share)
 
     def _place(  # what, where, and over what
         self,

@@ -64,7 +64,7 @@ def around(  # which machine, what to run in it, and who hears of it
                 raise Conflict(f"the command before the backup ended with {code}: {_short(said)}")
         yield
     finally:
-        if guard and (text := _trouble(guard)):
+        if guard and (text := _trouble(guard, agent, after)):
             warn(text)
 
 
@@ -89,18 +89,28 @@ def _guard(uri: str, domain: Domain, after: str, deadline: int) -> subprocess.Po
     raise Unavailable("the guard of the command after the backup did not start")
 
 
-def _trouble(guard: subprocess.Popen[bytes]) -> str:
-    """Have it run the command; what went wrong with it, if anything did."""
+def _trouble(guard: subprocess.Popen[bytes], agent: Agent, after: str) -> str:
+    """Have it run the command, or do that ourselves; what went wrong, if anything did."""
     try:
         told, _ = guard.communicate(timeout=_SECONDS + 60)
         ended = _Ended(**json.loads(told))
     except (subprocess.TimeoutExpired, ValueError, TypeError):
         guard.kill()
         guard.wait()
-        return "nobody knows whether the command after the backup was run: its guard died"
+        return _without_guard(agent, after)
     if ended.code:
         return f"the command after the backup ended with {ended.code}: {_short(ended.said)}"
     return "the command after the backup had to be run before its moment" if ended.early else ""
+
+
+def _without_guard(agent: Agent, after: str) -> str:
+    try:
+        code, said = agent.run(after, _SECONDS)
+    except HaulbackError as error:
+        return f"nobody knows whether the command after the backup was run: {error.message}"
+    return f"the guard of the command after the backup died; run again, it ended with {code}: " + (
+        _short(said)
+    )
 
 
 def _short(said: str) -> str:
@@ -109,7 +119,8 @@ def _short(said: str) -> str:
 
 def main(uri: str, uuid: str, seconds: str) -> None:
     """Wait, run it, and say what became of it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # of whoever ends the node
+        signal.signal(number, signal.SIG_IGN)
     agent = Agent(Host(uri).domain(uuid))
     command = json.loads(sys.stdin.buffer.readline())
     _say("ready")

@@ -129,12 +129,20 @@ class Leftovers:
         """
         places = {self._storage, *folders(self._host).values()}
         rooms = [place / one for place in places for one in _dead(place, _ROOM, alive)]
-        marked = [room for room in rooms if (room / making.UNFINISHED).exists()]
+        marked = [room for room in rooms if self._is_half(room)]
         used = {path.parent for path in self.used()} if marked else set[Path]()
         for room in marked:
             if room in used:  # its maker died right after the one step
                 (room / making.UNFINISHED).unlink()
         return [room for room in marked if room not in used]
+
+    def _is_half(self, room: Path) -> bool:
+        """Whether it is one of ours that never came to be: a pool may be others' too."""
+        try:
+            mark = (room / making.UNFINISHED).read_text()
+        except OSError:
+            return False
+        return mark == making.mark_of(self._work) or (not mark and room.parent == self._storage)
 
     def _copies(self, alive: Set[str]) -> list[str]:
         """Machines that were booted for a look, whose looker died."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -25,8 +26,9 @@ UNFINISHED = "unfinished"  # in the room of a machine until libvirt knows it
 class NewDomain:
     """A NewMachine in rooms, folders where its images stay; `place` makes libvirt know it.
 
-    `room` says where that of a disk is, or of a machine without any (None).  With `share` they are
-    layers over what it offers, and nothing is written to them before.
+    `mark` says in rooms that are unfinished whose they are.  `room` says where that of a disk is,
+    or of a machine without any (None).  With `share` they are layers over what it offers, and
+    nothing is written to them before.
     """
 
     def __init__(  # what it is made of and into, and by whom
@@ -35,9 +37,10 @@ class NewDomain:
         wanted: Machine,
         place: Place,
         is_used: Callable[[Path], bool],
+        mark: str,
         share: Path | None = None,
     ) -> None:
-        self._wanted, self._place, self._is_used = wanted, place, is_used
+        self._wanted, self._place, self._is_used, self._mark = wanted, place, is_used, mark
         self._paths = {
             disk.name: room(disk) / f"disk{number}.{disk.format}"
             for number, disk in enumerate(wanted.disks)
@@ -68,7 +71,7 @@ class NewDomain:
         except OSError as error:
             raise translate(error, room) from error
         self._rooms.append(room)
-        (room / UNFINISHED).touch()
+        (room / UNFINISHED).write_text(self._mark)
 
     def sink(self, disk: str) -> Sink:
         return self._sinks[disk]
@@ -120,6 +123,15 @@ class NewDomain:
             for sink in self._sinks.values():
                 closing.callback(sink.close, sync=sync)
             self._sinks = {}
+
+
+def mark_of(work: Path) -> str:
+    """Whose an unfinished room is: hosts may share a pool, and so may installations on one host."""
+    try:
+        host = Path("/etc/machine-id").read_text().strip()
+    except OSError:
+        host = socket.gethostname()
+    return f"{host} {work}"
 
 
 def rooms(host: Host, storage: Path, leaf: str) -> Callable[[Disk | None], Path]:

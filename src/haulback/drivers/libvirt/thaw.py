@@ -71,7 +71,8 @@ class Frozen:
 
 def main(uri: str, uuid: str, seconds: str) -> None:
     """Wait, and thaw unless told that it is done."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # of whoever ends the node
+        signal.signal(number, signal.SIG_IGN)
     domain = Host(uri).domain(uuid)
     sys.stdout.write("ready\n")
     sys.stdout.flush()

@@ -14,6 +14,7 @@ from haulback.inventory.records import Disk, Entity, Hypervisor
 from haulback.inventory.requests import DiskSettings, Entities, MachineSettings
 from haulback.inventory.shapes import DiskRecord, Machine, NotIncremental, Reason
 from haulback.server.http import lists, queries
+from haulback.server.http.access import ADMINS
 from haulback.server.http.operation import GUID, Call, Param, Reply, Room
 from haulback.server.store import shelves, tables
 from haulback.server.store.catalogue import SqlCatalogue, change
@@ -22,6 +23,7 @@ from haulback.wire import Named, label
 
 _DAY_MS = 86_400_000
 _COMMAND = 4000  # characters of a command
+_COMMANDS = ("preCommand", "postCommand")
 room = Room()
 
 
@@ -34,7 +36,7 @@ def list_machines(call: Call) -> Reply:
     with call.app.store.read() as sql:
         found, total = shelves.machines(sql, wanted)
         known = SqlCatalogue(sql)
-        return lists.page(found, total, lambda one: _machine(one, known, call.app.clock.now_ms()))
+        return lists.page(found, total, lambda one: _machine(one, known, call))
 
 
 @room("GET", "/virtual-machines/{guid}", "One machine.", answer=Machine)
@@ -42,7 +44,7 @@ def one_machine(call: Call) -> Machine:
     """One machine."""
     with call.app.store.read() as sql:
         known = SqlCatalogue(sql, call.who.scope)
-        return _machine(known.entity(call.guid), known, call.app.clock.now_ms())
+        return _machine(known.entity(call.guid), known, call)
 
 
 @room("PUT", "/virtual-machines/{guid}/settings", "Change a machine's settings.",
@@ -75,7 +77,7 @@ def set_machine(call: Call) -> None:
 
 def _set_commands(settings: dict[str, Any], wanted: MachineSettings, host: Hypervisor) -> None:
     """Raises Malformed where nothing can run them."""
-    for name in ("preCommand", "postCommand"):
+    for name in _COMMANDS:
         command: str | None = getattr(wanted, name)
         if command is None:
             continue
@@ -130,7 +132,7 @@ def not_incremental(call: Call) -> list[NotIncremental]:
         found = []
         for one in known.entities_of([ref.guid for ref in wanted.entities]):
             if reasons := _reasons(one, known):
-                shown = _machine(one, known, call.app.clock.now_ms())
+                shown = _machine(one, known, call)
                 found.append(NotIncremental(shown, reasons))
     return found
 
@@ -200,8 +202,10 @@ def _disk(one: Entity, disk: Disk) -> DiskRecord:
     )
 
 
-def _machine(one: Entity, known: SqlCatalogue, now: int) -> Machine:
-    facts, settings = one.facts, one.settings
+def _machine(one: Entity, known: SqlCatalogue, call: Call) -> Machine:
+    facts, settings, now = one.facts, one.settings, call.app.clock.now_ms()
+    if not call.who.roles & ADMINS:  # commands may hold passwords
+        settings = {name: value for name, value in settings.items() if name not in _COMMANDS}
     source = known.hypervisor(one.hypervisor)
     full, inc = (facts.get(f"lastSuccessful{sort}Backup") for sort in ("Full", "Inc"))
     return Machine(

@@ -28,7 +28,7 @@ from haulback.server.store import catalogue, mounts, shelves
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.mounts import Shown
 from haulback.shares import target
-from haulback.shares.order import file_of
+from haulback.shares.order import files_of
 from haulback.tasks.states import MountMode
 from haulback.wire import Named, label
 
@@ -104,10 +104,11 @@ def mounted_files(call: Call) -> list[MountedFile]:
     chosen: list[str] = next(
         (v["disks"] for v in one.wanted.get("visible", []) if v.get("disks")), []
     )
+    files = files_of(chosen) if raw else {}
     return [
         MountedFile(
             guid=file_guid(one.backup, name),
-            path=f"{raw}/{file_of(name)}" if raw and name in chosen else name,
+            path=f"{raw}/{files[name]}" if name in files else name,
             size=size,
             randomAccess=True,
         )
@@ -117,9 +118,10 @@ def mounted_files(call: Call) -> list[MountedFile]:
 
 @room("GET", "/mounted-backups/{guid}/iscsi", "How initiators reach its disks, with the secret.",
       answer=IscsiTarget)  # fmt: skip
-def iscsi(call: Call) -> IscsiTarget:
-    """The target of a backup mounted in mode ISCSI."""
-    with call.app.store.read() as sql:
+def iscsi(call: Call) -> Reply:
+    """The target of a backup mounted in mode ISCSI; who asked for its secret is written down."""
+    with call.app.change(call.who, "iscsi secret", call.guid) as done:
+        sql = done.sql
         known = SqlCatalogue(sql, call.who.scope)
         one = known.mount(call.guid)
         if one.mode != MountMode.ISCSI.value or one.state != "MOUNTED":
@@ -128,7 +130,7 @@ def iscsi(call: Call) -> IscsiTarget:
         sealed = catalogue.sealed_key(sql, destination)
     key = call.app.vault.unseal(destination, sealed)
     sizes: dict[str, int] = one.found["disks"]
-    return IscsiTarget(
+    told = IscsiTarget(
         target=target.name_of(one.guid),
         portal=one.found["portal"],
         user=target.USER,
@@ -138,6 +140,7 @@ def iscsi(call: Call) -> IscsiTarget:
             Lun(lun, name, sizes.get(name, 0)) for lun, name in enumerate(one.wanted["disks"], 1)
         ],
     )
+    return Reply(told, headers={"Cache-Control": "no-store"})
 
 
 @room("POST", "/mounted-file-systems/{guid}/listing", "What lies in a folder.",

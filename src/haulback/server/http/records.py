@@ -35,6 +35,7 @@ from haulback.server.http import lists, queries
 from haulback.server.http.operation import GUID, Call, Param, Reply, Room
 from haulback.server.store import shelves, tables
 from haulback.server.store.catalogue import SqlCatalogue, add, change
+from haulback.server.store.stock import SEEN
 from haulback.tasks.queue import is_limit
 from haulback.wire import Word
 
@@ -190,6 +191,7 @@ def _declare(sort: _Kept) -> None:
             before = known.record(sort.kind, call.guid)
             record = _record(call, sort, known, call.guid)
             record.created, record.modified = before.created, done.now
+            record.body |= {k: before.body[k] for k in SEEN if k in before.body}
             change(done.sql, tables.record, record)
             done.before, done.after = before, record
             return _shown(record, sort, known)

@@ -22,6 +22,7 @@ _NAMES = {
     "INVENTORY_SYNC": "INVENTORY",
 }
 _FINAL = {state.value for state in FINAL}
+_BESIDES = ("SCOPED_INVENTORY_SYNC",)  # looks at what was done; they undo none of it
 _WARNED = "FINISHED_WITH_WARNINGS"
 room = Room()
 
@@ -64,6 +65,7 @@ def _plan(call: Call) -> tuple[Task, list[Task]]:
 
 
 def _execution(head: Task, steps: list[Task]) -> Execution:
+    steps = [task for task in steps if task.type not in _BESIDES] or steps
     live = [task for task in steps if task.state not in _FINAL]
     now = next((t for t in live if t.state != PLANNED), (live or steps)[-1])
     refs = head.refs

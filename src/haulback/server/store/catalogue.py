@@ -76,10 +76,6 @@ class SqlCatalogue:
             raise Conflict(f"several machines are called {name}: say which, as dstProtectedEntity")
         return found[0] if found else None
 
-    def results_of(self, task: str) -> dict[str, Any]:
-        found = self._sql.scalar(sa.select(tables.task.c.results).where(tables.task.c.guid == task))
-        return dict(msgspec.json.decode(found)) if found else {}
-
     def machine_at(self, hypervisor: str, uuid: str) -> Entity | None:
         table = tables.entity.c
         query = sa.select(tables.entity).where(table.hypervisor == hypervisor, table.uuid == uuid)

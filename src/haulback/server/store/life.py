@@ -205,8 +205,12 @@ class Life:
     def _release_followers(
         self, task: Task, waiting: list[Task], held: list[str], state: State
     ) -> list[str]:
-        """Queue or cancel what waited; returns the limits that the first follower takes over."""
-        kept = [key for key in held if key.startswith("entity:")] if waiting else []
+        """Queue or cancel what waited; returns the limits that the first follower takes over.
+
+        A look at what was made keeps nobody from the machine.
+        """
+        goes_on = waiting and waiting[0].lane != "inventory"
+        kept = [key for key in held if key.startswith("entity:")] if goes_on else []
         if state is not State.FINISHED:
             for follower in waiting:
                 self._drop(follower, task)

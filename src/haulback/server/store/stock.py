@@ -12,11 +12,13 @@ from sqlalchemy.dialects import postgresql, sqlite
 from haulback.ids import new_guid
 from haulback.inventory.records import Entity, Place, Record
 from haulback.server.store import tables
-from haulback.server.store.catalogue import SqlCatalogue, row_of
+from haulback.server.store.catalogue import SqlCatalogue, records, row_of
 
 _UPSERTED = ("name", "type", "present", "disks", "seen")
 _NONE = "{}"
+_SEEN_AS = "seenAs"
 _SEEN_ON = "seenOn"  # hypervisors that have it; only what nobody has written by hand says so
+SEEN = (_SEEN_ON, _SEEN_AS, "pool")  # what looks write, and people do not take away
 
 
 class InventoryLedger:
@@ -100,22 +102,44 @@ class InventoryLedger:
     def _around(
         self, kind: str, hypervisor: str, parent: str, found: dict[str, dict[str, Any]]
     ) -> None:
-        """What people wrote themselves is theirs; what nobody sees any more goes."""
-        known = {one.name: one for one in SqlCatalogue(self._sql).records(kind, parent)}
+        """What people wrote themselves is theirs; what nobody sees any more goes.
+
+        One that was seen is known by the name it had then, whatever people call it now.
+        """
+        table = tables.record
+        here = (table.c.kind == kind, table.c.parent == parent)
+        query = sa.select(table).where(*here).with_for_update()
+        kept = records(self._sql, query, Record)
+        taken = {one.name for one in kept}
+        known = {str(one.body.get(_SEEN_AS, one.name)): one for one in kept}
         for name, body in found.items():
             before = known.get(name)
-            if before is None:
-                whole = {**body, _SEEN_ON: [hypervisor]}
+            if before is None and name not in taken:
+                whole = {**body, _SEEN_AS: name, _SEEN_ON: [hypervisor]}
                 made = Record(guid=new_guid(), kind=kind, name=name, parent=parent, body=whole)
-                row = {**row_of(made, tables.record), "created": self.now, "modified": self.now}
-                self._sql.execute(sa.insert(tables.record).values(row))
-            elif _SEEN_ON in before.body:
+                self._add(made)
+            elif before is not None and _SEEN_ON in before.body:
                 hosts = sorted({*before.body[_SEEN_ON], hypervisor})
                 self._write(before, {**before.body, **body, _SEEN_ON: hosts})
         for name, before in known.items():
             if name not in found and hypervisor in before.body.get(_SEEN_ON, ()):
                 hosts = [one for one in before.body[_SEEN_ON] if one != hypervisor]
                 self._write(before, {**before.body, _SEEN_ON: hosts})
+
+    def _add(self, made: Record) -> None:
+        row = {**row_of(made, tables.record), "created": self.now, "modified": self.now}
+        try:
+            with self._sql.begin_nested():
+                self._sql.execute(sa.insert(tables.record).values(row))
+        except sa.exc.IntegrityError:
+            pass  # another host brought it in this moment; the next look adds this one
+
+    def unseen(self, hypervisor: str) -> None:
+        """A hypervisor that goes, or goes elsewhere, sees nothing here any more."""
+        for kind in ("network", "hypervisor-storage"):
+            for one in SqlCatalogue(self._sql).records(kind):
+                if hypervisor in (hosts := one.body.get(_SEEN_ON, [])):
+                    self._write(one, {**one.body, _SEEN_ON: [h for h in hosts if h != hypervisor]})
 
     def _write(self, before: Record, body: dict[str, Any]) -> None:
         table = tables.record
