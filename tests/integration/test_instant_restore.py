@@ -13,7 +13,7 @@ import pytest
 
 from haulback.drivers.libvirt.driver import LibvirtHost
 from haulback.shares.keeper import Keeper
-from haulback.testing.guest import Guest
+from haulback.testing.guest import PARTS, Guest
 from haulback.testing.libvirt_lab import LibvirtLab, lab
 from tests.hosts import needs_guest, needs_libvirt
 from tests.programs import Site
@@ -47,10 +47,15 @@ def hypervisor(site: Site, name: str, host: LibvirtLab) -> dict[str, Any]:
     return made
 
 
-def lost(site: Site, host: LibvirtLab) -> tuple[Guest, dict[str, Any], str]:
+def lost(
+    site: Site, host: LibvirtLab, kernel: Path | None = None
+) -> tuple[Guest, dict[str, Any], str]:
     """A guest that is gone, its backup, and what a sum of its file was."""
     guest = Guest(host, "db")
     guest.make(hello="instant")
+    if kernel:
+        text = guest.domain.XMLDesc().replace(str(PARTS / "vmlinuz"), str(kernel))
+        host.connection.defineXML(text)
     guest.start()
     machine = site.sync()["db"]
     guest.run("dd if=/dev/urandom of=/mnt/a bs=1M count=8 2>/dev/null; sync")
@@ -143,17 +148,15 @@ def test_a_machine_that_is_off_goes_with_the_share_it_lived_off(site: Site, host
 
 
 def test_what_cannot_run_leaves_no_machine_and_no_share(site: Site, host: LibvirtLab):
-    _, backup, _ = lost(site, host)
-    kernel = Path(os.environ.get("HAULBACK_GUEST", ".guest")).absolute() / "vmlinuz"
-    kernel.rename(kernel.with_suffix(".away"))
-    try:
-        body = {"mode": "INSTANT_RESTORE", "backup": backup["guid"]}
-        body |= {"hypervisor": {"guid": site.hypervisor["guid"]}}
-        head = site.api.post("/tasks/instant-restore", body)
-        mount = head["mountedBackup"]["guid"]
-        site.wait_for(lambda: _state(site, mount) == "UNMOUNTED")
-    finally:
-        kernel.with_suffix(".away").rename(kernel)
+    kernel = host.folder / "kernel"
+    kernel.symlink_to(PARTS / "vmlinuz")
+    _, backup, _ = lost(site, host, kernel)
+    kernel.unlink()
+    body = {"mode": "INSTANT_RESTORE", "backup": backup["guid"]}
+    body |= {"hypervisor": {"guid": site.hypervisor["guid"]}}
+    head = site.api.post("/tasks/instant-restore", body)
+    mount = head["mountedBackup"]["guid"]
+    site.wait_for(lambda: _state(site, mount) == "UNMOUNTED")
     [job] = site.api.get("/restore-jobs")
     assert job["status"]["name"] == "FAILED"
     assert host.connection.listAllDomains() == []
