@@ -155,6 +155,36 @@ def test_an_xfs_filled_by_the_kernel_is_read_as_it_is(options, tmp_path, unix):
         same_bytes(found, "vda", unix)
 
 
+def test_an_xfs_says_when_its_log_holds_what_stands_nowhere_else(tmp_path):
+    tool("mkfs.xfs")
+    image, caught = empty(tmp_path / "image", 330 * MIB), tmp_path / "caught"
+    run("mkfs.xfs", "-q", image)
+    said = [reason(image)]
+    with volumes.mounted(image, tmp_path / "mount") as root:
+        for round_ in range(2):
+            for number in range(50):
+                (root / f"file{round_}-{number}").write_bytes(b"x" * 100)
+            committed(root)
+            run("cp", "--sparse=always", image, caught)
+            said.append(reason(caught))
+            run("xfs_freeze", "-f", root)
+            run("cp", "--sparse=always", image, caught)
+            run("xfs_freeze", "-u", root)
+            said.append(reason(caught))
+    said.append(reason(image))
+    assert [bool(one) for one in said] == [False, True, False, True, False, False]
+    assert "what was changed last may be missing" in said[1]
+
+
+def reason(image):
+    """What is said of the one volume of an image, which can be read all the same."""
+    with browser(image) as found:
+        (volume,) = found.volumes()
+        assert volume.readable
+        found.listing("vda", "/")
+    return volume.reason
+
+
 def test_an_xfs_of_version_4_is_read_as_mkfs_fills_it(tmp_path):
     tool("mkfs.xfs")
     big = tmp_path / "big"
@@ -212,7 +242,7 @@ def test_an_ntfs_is_read_as_it_is(tmp_path, plain):
         (root / "deleted").unlink()
     with browser(image) as found:
         (volume,) = found.volumes()
-        assert (volume.type, volume.label) == ("ntfs", "Daten")
+        assert (volume.type, volume.label, volume.reason) == ("ntfs", "Daten", "")
         assert listed(found, "vda", unix=False) == described(plain, unix=False)
         same_bytes(found, "vda", plain)
 

@@ -274,7 +274,7 @@ def run(job: Job) -> Results:
         # Whoever waits for a machine to run does not wait for its files to be looked at.
         volumes = [] if order.hypervisor else job.volumes(order.mount)
         for one in volumes:
-            job.log(f"{one.name}: {one.type}{'' if one.readable else ': ' + one.reason}")
+            job.log(f"{one.name}: {one.type}{': ' + one.reason if one.reason else ''}")
         job.confirm()
     except BaseException:
         job.unshare(order.mount)

@@ -22,6 +22,7 @@ _TYPES = {
     int(pytsk3.TSK_FS_META_TYPE_LNK): stat.S_IFLNK,
 }
 _NTFS_OWN = 16  # the first records of an NTFS describe itself
+_NTFS_LOG = 2
 _NTFS_VOLUME, _NTFS_NAME, _NTFS_REPARSE = 3, 96, 192
 _SYMLINK, _JUNCTION, _UNIX_LINK = 0xA000000C, 0xA0000003, 0xA000001D
 _ENCRYPTED = int(pytsk3.TSK_FS_ATTR_ENC)
@@ -67,6 +68,11 @@ class SleuthKit:
         entries = (one.info.name.name for one in self._system.open_dir(inode=self.root))
         names = [name.removesuffix(_LABEL) for name in entries if name.endswith(_LABEL)]
         return b"".join(names).decode(errors="replace")
+
+    def log(self, count: int) -> bytes:
+        """The first bytes of the log of an NTFS."""
+        found: bytes = self._file(_NTFS_LOG).read_random(0, count)
+        return found
 
     def status(self, node: int) -> Status:
         file = self._file(node)

@@ -13,6 +13,7 @@ from haulback.filesystems.reading import lvm
 from haulback.filesystems.reading.blocks import Blocks, Part, Span
 from haulback.filesystems.reading.ext import Ext
 from haulback.filesystems.reading.filesystem import FileSystem
+from haulback.filesystems.reading.logs import STALE, ntfs_is_stale, xfs_is_stale
 from haulback.filesystems.reading.partitions import partitions
 from haulback.filesystems.reading.recognise import Recognised, is_boot_sector, recognise
 from haulback.filesystems.reading.sleuthkit import SleuthKit
@@ -90,7 +91,19 @@ def _volume(name: str, blocks: Blocks, disks: tuple[str, ...]) -> Lying | None:
         known = Recognised("unknown", reason="nothing known lies on it", readable=False)
     label = known.label or _label_within(known.type, blocks)
     kept = known._replace(label=_clean(label))
+    if not kept.reason and _is_stale(known.type, blocks):
+        kept = kept._replace(reason=STALE)
     return Lying(_record(name, kept, blocks.size, disks), blocks)
+
+
+def _is_stale(type_: str, blocks: Blocks) -> bool:
+    """Whether changes that were made last are in a log only, as far as can be told."""
+    try:
+        if type_ == "xfs":
+            return xfs_is_stale(blocks)
+        return type_ == "ntfs" and ntfs_is_stale(SleuthKit(blocks).log(8192))
+    except _DAMAGE:
+        return False
 
 
 def _record(name: str, known: Recognised, size: int, disks: tuple[str, ...]) -> Volume:
