@@ -217,6 +217,23 @@ def test_chosen_file_systems_are_seen_where_they_are_wanted_and_nowhere_else(
 
 @needs_fuse
 @needs_fuse
+def test_nothing_is_shown_inside_of_what_is_shown(site: Site, tmp_path: Path):
+    machine = a_machine(site, tmp_path)
+    backup = site.backed_up(machine)["guid"]
+    shown = site.roots / "shown"
+    mounted(site, backup, mountedFileSystems=[{"mountPath": str(shown)}])
+    body = {"mode": "AUTO", "backup": backup}
+    body["mountedFileSystems"] = [{"mountPath": str(shown / "more")}]
+    head = site.api.post("/tasks/restore-and-mount", body)
+    site.all_final()
+    steps = site.api.get("/tasks/detailed", {"workflow-execution": head["guid"]})
+    [failed] = [one for one in steps if one["state"]["name"] == "FAILED"]
+    assert (
+        f"nothing can be made in {shown}, perhaps a backup is shown there" in failed["statusInfo"]
+    )
+
+
+@needs_fuse
 def test_chosen_disks_are_seen_as_files(site: Site, tmp_path: Path):
     machine = a_machine(site, tmp_path)
     backup = site.backed_up(machine)["guid"]

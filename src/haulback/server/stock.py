@@ -70,8 +70,12 @@ def change_hypervisor(app: App, guid: str, wanted: ChangedHypervisor, who: Calle
         after = msgspec.structs.replace(before, name=name, settings=settings)
         catalogue.change(change.sql, tables.hypervisor, after)
         if settings.get("hypervisorManager") != before.settings.get("hypervisorManager"):
+            # What it has around it belongs to another manager now; a look brings it there.
             SqlLedger(change.sql, change.now).unseen(guid)
+            look = sync(after, Ask(change.now), SqlCatalogue(change.sql))
+            tasks.insert(change.sql, [look])
         change.before, change.after = before, after
+    app.bell.ring()
     return after
 
 

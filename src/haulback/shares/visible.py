@@ -29,6 +29,12 @@ def check(wanted: Iterable[Visible], roots: Sequence[Path]) -> None:
         if not any(path != root and path.is_relative_to(root) for root in roots):
             places = ", ".join(map(str, roots))
             raise Forbidden(f"mountPath: {path} is not below {places}; name one there")
+        above = next(one for one in path.parents if os.path.lexists(one))
+        if not os.path.lexists(path) and not os.access(above, os.W_OK):
+            raise Conflict(
+                f"mountPath: nothing can be made in {above}, perhaps a backup is shown there; "
+                "name another folder, or unmount that"
+            )
         if _is_used(path):
             raise Conflict(f"mountPath: {path} exists and is not an empty folder")
 
