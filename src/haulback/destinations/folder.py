@@ -33,7 +33,7 @@ class Folder:
     def store(self, name: str, data: bytes) -> None:
         temp = self._temp()
         self.disk.write_file(temp, data)
-        self._publish(temp, self._path(name))
+        self._publish_or_drop(temp, self._path(name))
 
     def adopt(self, name: str, path: Path) -> None:
         target = self._path(name)
@@ -94,6 +94,14 @@ class Folder:
             self.disk.unlink(path)
         return len(leftovers)
 
+    def _publish_or_drop(self, temp: Path, target: Path) -> None:
+        """What another attempt has stored meanwhile is no reason to leave ours lying about."""
+        try:
+            self._publish(temp, target)
+        except Conflict:
+            self.disk.unlink(temp)
+            raise
+
     def _publish(self, source: Path, target: Path) -> None:
         self.disk.make_folder(target.parent)
         self.disk.link(source, target)
@@ -106,7 +114,7 @@ class Folder:
             while block := source.read(1 << 20):
                 self.disk.write(file, block)
             self.disk.sync(file)
-        self._publish(temp, self._path(name))
+        self._publish_or_drop(temp, self._path(name))
         self.disk.unlink(path)
 
     def _temp(self) -> Path:
