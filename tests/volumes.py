@@ -110,6 +110,8 @@ def mounted(image, folder):
     try:
         yield folder
     finally:
+        # Whoever has a look at its mounts (QEMU under libvirt has its own) may hold it for longer.
+        run("sync", "-f", folder)
         run("umount", folder)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from typing import Any
 
@@ -17,6 +18,8 @@ from haulback.kinds.seam import PREFIX, Amount, Ask, Guid, Job, Kind, Name, Resu
 from haulback.tasks.record import Task
 from haulback.tasks.states import State
 from haulback.wire import Named
+
+_TRIES, _AGAIN = 4, 2.0  # seconds between them: a platform that was begun anew is back by then
 
 
 class Order(msgspec.Struct):
@@ -61,18 +64,23 @@ def _sweep_destination(job: Job, record: Destination) -> int:
 
 
 def _sweep(job: Job, record: Hypervisor, held: dict[str, Any]) -> int:
-    """One that does not answer must not keep the others from being swept.
+    """One that does not answer, a few times, must not keep the others from being swept.
 
     `held` takes the snapshots that stay, with their times: an attempt may have died before it said
     that it had taken one.
     """
-    try:
-        machines = job.hypervisor(record)
-        removed = len(machines.sweep(job.needed()))
-        found = machines.inventory().machines
-    except HaulbackError as error:
-        job.log(f"{record.name}: {error.message}")
-        return 0
+    for left in reversed(range(_TRIES)):
+        try:
+            machines = job.hypervisor(record)
+            removed = len(machines.sweep(job.needed()))
+            found = machines.inventory().machines
+            break
+        except HaulbackError as error:
+            job.log(f"{record.name}: {error.message}")
+            if not left:
+                return 0
+            time.sleep(_AGAIN)
+            job.confirm()
     for machine in found:
         job.confirm()
         dropped = _drop(job, record, machines, machine)

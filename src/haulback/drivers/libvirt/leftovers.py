@@ -98,8 +98,12 @@ class Leftovers:
 
     def used(self) -> set[Path]:
         """All images that any machine refers to.  Raises what keeps it from being known."""
-        texts = [text for one in self._host.domains() for text in (one.definition(), one.live())]
-        return {path for text in texts for path in self._files_of(text)}
+        found: set[Path] = set()
+        for domain in self._host.domains():
+            with suppress(NotFound):  # it went away since it was listed
+                for text in (domain.definition(), domain.live()):
+                    found |= set(self._files_of(text))
+        return found
 
     def _files_of(self, text: str) -> list[Path]:
         """All that a machine needs of the host's files."""
@@ -148,22 +152,24 @@ class Leftovers:
         """Machines that were booted for a look, whose looker died."""
         swept = []
         for domain in self._host.domains():
-            found = WORKING.fullmatch(domain.name)
-            ours = found and f"{self._work}/{domain.name}/" in domain.live()
-            if found and ours and found["attempt"] not in alive:
-                domain.stop()
-                swept.append(domain.name)
+            with suppress(NotFound):
+                found = WORKING.fullmatch(domain.name)
+                ours = found and f"{self._work}/{domain.name}/" in domain.live()
+                if found and ours and found["attempt"] not in alive:
+                    domain.stop()
+                    swept.append(domain.name)
         return swept
 
     def _jobs(self, alive: Set[str]) -> list[str]:
         """Backup jobs whose reader died; those of another installation are none of ours."""
         swept = []
         for domain in self._host.domains():
-            text = domain.backup() or "" if domain.is_active else ""
-            found = SOCKET.search(text)
-            if found and f"{self._work}{found[0]}" in text and found["attempt"] not in alive:
-                domain.end_backup()
-                swept.append(f"haulback-{found['attempt']}")
+            with suppress(NotFound):
+                text = domain.backup() or "" if domain.is_active else ""
+                found = SOCKET.search(text)
+                if found and f"{self._work}{found[0]}" in text and found["attempt"] not in alive:
+                    domain.end_backup()
+                    swept.append(f"haulback-{found['attempt']}")
         return swept
 
 
