@@ -28,6 +28,7 @@ from haulback.node.shares import Sharer
 
 log = logging.getLogger(__name__)
 _AGAIN = 1.0  # seconds before a silent server, or platform, is asked again
+_HEAR = 1.0  # seconds
 _TIDYING = 30.0  # seconds
 
 
@@ -53,7 +54,9 @@ class Runner:
         # Not in this thread: asking takes long, and being told to stop must not wait for it.
         Thread(target=self._ask, name="asker", daemon=True).start()
         try:
-            self._stop.wait()
+            # A signal may be given to another thread, and is heard when this one next wakes up.
+            while not self._stop.wait(_HEAR):
+                pass
         finally:
             for helper in helpers:
                 helper.stop()
