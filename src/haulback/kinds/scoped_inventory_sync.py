@@ -69,7 +69,7 @@ def followed(plan: Plan, hypervisor: Hypervisor, ask: Ask) -> Plan:
         "inventory",
         ask.of(last.project),
         refs={name: last.refs.get(name) for name in ("hypervisor", "hypervisorManager")},
-        params={"of": last.guid},
+        params={"uuids": None},
         pinned=last.pinned_node or hypervisor.node,
         follows=last,
     )
@@ -78,10 +78,10 @@ def followed(plan: Plan, hypervisor: Hypervisor, ask: Ask) -> Plan:
 
 
 def prepare(task: Task, catalogue: Catalogue) -> Order:
-    uuids = task.params.get("uuids", [])
-    if task.params.get("of"):
-        found = task.params.get("before", {}).get("uuid")
-        uuids = [found] if isinstance(found, str) else []
+    uuids = task.params["uuids"]
+    if uuids is None:  # it follows what made the machine, and is told what that reported
+        made = task.params.get("before", {}).get("uuid")
+        uuids = [made] if isinstance(made, str) else []
     return Order(catalogue.hypervisor(task.ref("hypervisor") or ""), uuids)
 
 
