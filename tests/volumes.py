@@ -6,6 +6,7 @@ import shutil
 import stat
 import subprocess
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -98,21 +99,34 @@ def unix_tree(root):
     return root
 
 
+# In a name space of its own: one made meanwhile (a libvirt host has one) would hold a copy of the
+# mount, and the file system would not be finished when it is unmounted here.
+_BY_KERNEL = 'mount -o loop "$0" "$1" || exit 1; echo; read _; sync -f "$1"; umount "$1"'
+_BY_NTFS = """ntfs-3g -o compression,special_files=wsl,no_detach "$0" "$1" &
+until mountpoint -q "$1"; do kill -0 $! || exit 1; sleep 0.05; done
+echo; read _; umount "$1"; wait"""
+
+
 @contextmanager
-def mounted(image, folder):
-    """An image mounted by the kernel; skips where that may not be."""
+def mounted(image, folder, how=_BY_KERNEL):
+    """An image mounted, where nobody else sees it; skips where that may not be."""
     folder.mkdir(exist_ok=True)
-    if (
-        os.getuid()
-        or subprocess.run(["mount", "-o", "loop", image, folder], check=False).returncode
-    ):
-        pytest.skip("images cannot be mounted here")
-    try:
-        yield folder
-    finally:
-        # Whoever has a look at its mounts (QEMU under libvirt has its own) may hold it for longer.
-        run("sync", "-f", folder)
-        run("umount", folder)
+    apart = ["unshare", "-m", "--propagation", "private", "sh", "-c", how, str(image), str(folder)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(apart, **pipes) as holder:
+        if os.getuid() or not holder.stdout.readline():
+            holder.kill()
+            pytest.skip("images cannot be mounted here")
+        try:
+            yield Path(f"/proc/{holder.pid}/root{folder}")
+        finally:
+            holder.stdin.close()
+            assert holder.wait(120) == 0
+
+
+def ntfs(image, folder):
+    """An NTFS mounted in user space, so that files can be put into it."""
+    return mounted(image, folder, _BY_NTFS)
 
 
 def filled(image, tree, folder):

@@ -9,7 +9,6 @@ import stat
 import struct
 import subprocess
 import tarfile
-from contextlib import contextmanager
 
 import pytest
 
@@ -236,7 +235,7 @@ def test_an_ntfs_is_read_as_it_is(tmp_path, plain):
     tool("ntfs-3g")
     image = empty(tmp_path / "image", 64 * MIB)
     run("mkntfs", "-q", "-F", "-f", "-L", "Daten", image)
-    with ntfs(image, tmp_path / "mount") as root:
+    with volumes.ntfs(image, tmp_path / "mount") as root:
         run("cp", "-a", f"{plain}/.", root)
         (root / "deleted").write_bytes(b"x" * 10_000)
         (root / "deleted").unlink()
@@ -245,19 +244,6 @@ def test_an_ntfs_is_read_as_it_is(tmp_path, plain):
         assert (volume.type, volume.label, volume.reason) == ("ntfs", "Daten", "")
         assert listed(found, "vda", unix=False) == described(plain, unix=False)
         same_bytes(found, "vda", plain)
-
-
-@contextmanager
-def ntfs(image, mount):
-    """An NTFS mounted in user space, so that files can be put into it."""
-    mount.mkdir()
-    command = ["ntfs-3g", "-o", "compression,special_files=wsl", image, mount]
-    if subprocess.run(command, check=False, capture_output=True).returncode:
-        pytest.skip("there is no FUSE to fill an NTFS with")
-    try:
-        yield mount
-    finally:
-        run("umount", mount)
 
 
 def reparse(path, tag, data):
@@ -270,7 +256,7 @@ def test_what_only_windows_does_is_read_or_refused(tmp_path):
     image = empty(tmp_path / "image", 64 * MIB)
     run("mkntfs", "-q", "-F", "-f", image)
     words = b"line of text, again and again\n" * 40_000
-    with ntfs(image, tmp_path / "mount") as root:
+    with volumes.ntfs(image, tmp_path / "mount") as root:
         (root / "folder" / "inner").mkdir(parents=True)
         (root / "packed").mkdir()
         os.setxattr(root / "packed", "system.ntfs_attrib_be", struct.pack(">I", 0x800))
