@@ -126,7 +126,9 @@ def test_proofs_of_others_are_not_there(served: Served, kvm: str):
 @pytest.mark.parametrize(
     ("body", "field"),
     [
-        ({"url": "qemu+ssh://root@host/system"}, "url"),
+        ({"url": "qemu+tls://host/system"}, "url"),
+        ({"url": "qemu+ssh://root@host/system?netcat=nc"}, "url"),
+        ({"url": "qemu+ssh://-oProxyCommand=x/system"}, "url"),
         ({"url": "qemu:///system", "driver": "image-folder", "path": "/m"}, "url"),
         ({"driver": "vmware"}, "driver"),
         ({}, "path"),

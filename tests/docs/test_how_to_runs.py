@@ -15,21 +15,29 @@ from typing import Any
 import pytest
 
 from haulback.shares.keeper import Keeper
+from haulback.testing.far import Reached, reached
 from haulback.testing.guest import Guest
 from haulback.testing.libvirt_lab import LibvirtLab, lab
 from tests.docs.test_how_to import DOCS, blocks
-from tests.hosts import needs_guest, needs_libvirt
+from tests.hosts import needs_guest, needs_libvirt, needs_sshd
 from tests.programs import Site
 
 pytestmark = [needs_libvirt, needs_guest]
 # What sets a host up, and what a person would see to, is done by the tests themselves.
 _ELSEWHERE = ("apt-get ", "pip ", "haulback node ")
+_BY_SSH = re.compile(r"'qemu\+ssh://[^']*'")
 _GUID = re.compile(r"\b(BACKUP|MOUNT|FILESYSTEM|FILE|SNAPSHOT|POLICY|HYPERVISOR|MACHINE)\b")
 
 
 @pytest.fixture(scope="module")
 def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LibvirtLab]:
     with lab(tmp_path_factory.mktemp("lab") / "h1") as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def way(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reached]:
+    with reached(tmp_path_factory.mktemp("ssh")) as made:
         yield made
 
 
@@ -141,7 +149,8 @@ def off(guest: Guest) -> None:
         guest.domain.destroy()
 
 
-def test_a_libvirt_host_is_protected_as_shown(reader: Reader):
+@needs_sshd
+def test_a_libvirt_host_is_protected_as_shown(reader: Reader, way: Reached):
     for name in ("fast", "archive"):
         pool(reader.host, name)
     web = reader.guest("web")
@@ -154,11 +163,13 @@ def test_a_libvirt_host_is_protected_as_shown(reader: Reader):
     reader.before = {
         "haulback restore machine BACKUP --hypervisor kvm1 --overwrite": lambda: off(web),
         "haulback snapshot revert": lambda: off(web),
+        "haulback hypervisor add kvm7": lambda: reader.guest("db"),
     }
     for block in page:
         for line in block.splitlines():
             if not line.startswith(_ELSEWHERE) and line != shown:
-                reader.type(line)
+                there = line.replace("/srv/images", str(reader.host.storage))
+                reader.type(_BY_SSH.sub(f"'{way.url(reader.host.uri)}'", there))
     names = {domain.name() for domain in reader.host.connection.listAllDomains()}
     assert {"web", "web-again"} <= names
     assert list((reader.host.folder / "pool-fast").iterdir())

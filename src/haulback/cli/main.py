@@ -15,6 +15,7 @@ _NOUNS = (
     ("up", "programs:up", "Run everything on this machine: server, node and a destination."),
     ("server", "programs:server", "Run the server alone."),
     ("node", "nodes:app", "Run a node, list nodes, let another one enrol."),
+    ("far-end", "far:far_end", "What a node starts by SSH on the machine of a libvirt."),
     ("demo", "demo:app", "Back up, change, destroy and bring back a machine; prove every byte."),
     (
         "repository",

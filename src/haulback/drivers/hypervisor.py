@@ -294,3 +294,6 @@ class Hypervisor(Protocol):
         Returns the names of the leftovers.  Checkpoints are not swept here: which of them is the
         base of a backup only the caller knows, see `drop_checkpoints`.
         """
+
+    def close(self) -> None:
+        """Let go of the platform; what was opened on it is closed before.  Twice is fine."""

@@ -61,3 +61,6 @@ class Still:
 
     def start(self, uuid: str) -> None:
         raise Unsupported(f"nothing runs here, so {self.machine(uuid).name} cannot start")
+
+    def close(self) -> None:
+        """Nothing is held."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from haulback.drivers.far.address import SCHEME, Address
 from haulback.errors import Malformed
 
 _LIBVIRT = "libvirt"
@@ -41,10 +43,24 @@ def config(
             raise Malformed(f"{within}url: {PLATFORMS[chosen].words} has none", field="url")
         return chosen, path, {}
     url = url or "qemu:///system"
-    if not _LOCAL.fullmatch(url):
-        raise Malformed(
-            f"{within}url: a node works with the libvirt of its own machine, so qemu:///system or "
-            "qemu+unix:///system?socket=/…; for another host, run a node there and name it",
-            field=f"{within}url",
-        )
+    _check(url, f"{within}url")
     return chosen, path or _POOL, {"url": url}
+
+
+def _check(url: str, field: str) -> None:
+    if is_far({"url": url}):
+        try:
+            Address.parse(url)
+        except Malformed as error:
+            raise Malformed(f"{field}: {error.message}", field=field) from None
+    elif not _LOCAL.fullmatch(url):
+        raise Malformed(
+            f"{field}: qemu:///system and qemu+unix:///system?socket=/… are the node's own machine,"
+            " qemu+ssh://user@host/system is another one; nothing else is known",
+            field=field,
+        )
+
+
+def is_far(config: Mapping[str, Any]) -> bool:
+    """Whether a hypervisor is not on its node's machine, so that nothing there can be shared."""
+    return str(config.get("url")).startswith(f"{SCHEME}:")

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from haulback.errors import Malformed
-from haulback.inventory.platforms import PLATFORMS
+from haulback.inventory.platforms import PLATFORMS, is_far
 from haulback.inventory.records import Backup, Catalogue, Hypervisor
 from haulback.kinds import mount, place, planning, scoped_inventory_sync
 from haulback.kinds.mount import Request as Share
@@ -78,6 +78,12 @@ def _possible(request: Request, to: Hypervisor) -> None:
     if not platform.power_on:
         raise Malformed(
             f"hypervisor: {platform.words} runs no machines; name one that does",
+            field="hypervisor",
+        )
+    if is_far(to.config):
+        raise Malformed(
+            f"hypervisor: {to.name} is reached by SSH, and a share is on the node; run a node on "
+            "that host, or restore a copy",
             field="hypervisor",
         )
     for field in ("mountedFileSystems", "mountedDisks", "allowedClients"):

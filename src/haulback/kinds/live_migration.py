@@ -6,7 +6,7 @@ import msgspec
 
 from haulback.errors import Conflict, Malformed
 from haulback.inventory.ledger import Ledger
-from haulback.inventory.platforms import PLATFORMS
+from haulback.inventory.platforms import PLATFORMS, is_far
 from haulback.inventory.records import Catalogue, Entity, Hypervisor, Mount
 from haulback.kinds import place, planning, unmount
 from haulback.kinds.seam import Ask, Job, Kind, Results, Submission
@@ -112,6 +112,13 @@ def _target(
             f"hypervisor: what runs on {platform.words} cannot go on elsewhere; restore it there",
             field="hypervisor",
         )
+    for one in (here, to):
+        if is_far(one.config):
+            raise Malformed(
+                f"hypervisor: {one.name} is reached by SSH; machines move between libvirts of a "
+                "node's own machine only, or restore it there",
+                field="hypervisor",
+            )
     return to
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Collection, Iterator, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +15,9 @@ from typing import Any, TypeVar
 from haulback.destinations.add_only import AddOnly
 from haulback.destinations.known import open_destination
 from haulback.destinations.protocol import Destination
+from haulback.drivers.asked import AskedNames
+from haulback.drivers.far.address import SCHEME
+from haulback.drivers.far.ssh import far_libvirt
 from haulback.drivers.hypervisor import Hypervisor
 from haulback.drivers.imagefolder.driver import ImageFolder
 from haulback.drivers.libvirt.driver import LibvirtHost
@@ -31,13 +34,12 @@ from haulback.shares.order import Shared, ShareOrder
 
 _HYPERVISORS: dict[str, Callable[[records.Hypervisor], Hypervisor]] = {
     "image-folder": lambda record: ImageFolder(_path(record)),
-    "libvirt": lambda record: LibvirtHost(str(record.config.get("url")), _path(record)),
+    "libvirt": lambda record: _libvirt(str(record.config.get("url")), _path(record)),
 }
 _LOG_AHEAD = 500
 _AGAIN = 0.5  # seconds
 _STUMBLES = 5
 T = TypeVar("T")
-S = TypeVar("S")
 
 
 def patiently(call: Callable[[], T], stop: Event) -> T:
@@ -61,6 +63,11 @@ def patiently(call: Callable[[], T], stop: Event) -> T:
 def printable(text: str) -> str:
     """`text` in letters that can be sent: names in a file system need not be."""
     return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
+
+
+def _libvirt(url: str, storage: Path) -> Hypervisor:
+    far = url.startswith(f"{SCHEME}:")
+    return far_libvirt(url, storage) if far else LibvirtHost(url, storage)
 
 
 def open_hypervisor(record: records.Hypervisor) -> Hypervisor:
@@ -92,6 +99,7 @@ class Work:
         self._started = time.monotonic()
         self.cancelled = self.is_done = False
         self.platforms: dict[str, records.Hypervisor] = {}  # what it has worked on
+        self._opened: list[Hypervisor] = []
         self._over = Event()
         self.lines: deque[str] = deque(maxlen=_LOG_AHEAD)
         self._link, self._home, self._locks = link, home, locks
@@ -119,6 +127,7 @@ class Work:
     def hypervisor(self, record: records.Hypervisor) -> Hypervisor:
         made = open_hypervisor(record)
         self.platforms[record.guid] = record
+        self._opened.append(made)
         return made
 
     def destination(self, record: records.Destination) -> Destination:
@@ -215,7 +224,7 @@ class Work:
         return self._home.leftovers()
 
     def needed(self) -> Set[str]:
-        return _Needed(lambda name: self.ask(lambda: bool(self._link.needed([name]))))
+        return AskedNames(lambda name: self.ask(lambda: bool(self._link.needed([name]))))
 
     @contextmanager
     def alone(self, record: records.Hypervisor, uuid: str, *, wait: bool = True) -> Iterator[bool]:
@@ -229,6 +238,8 @@ class Work:
 
     def close(self) -> None:
         self.pool.shutdown(cancel_futures=True)
+        for platform in self._opened:
+            platform.close()
 
 
 def share_order(wanted: Sharing, key: bytes) -> ShareOrder:
@@ -244,27 +255,6 @@ def share_order(wanted: Sharing, key: bytes) -> ShareOrder:
         target=wanted.target,
         for_machine=wanted.for_machine,
     )
-
-
-class _Needed(Set[str]):
-    """Names that the server, asked now, calls needed.  It has no end that could be listed."""
-
-    def __init__(self, ask: Callable[[str], bool]) -> None:
-        self._ask = ask
-
-    @classmethod
-    def _from_iterable(cls, it: Iterable[S]) -> Set[S]:
-        """What `names - needed` makes."""
-        return frozenset(it)
-
-    def __contains__(self, name: object) -> bool:
-        return self._ask(str(name))
-
-    def __iter__(self) -> Iterator[str]:
-        raise NotImplementedError("only the server knows them all")
-
-    def __len__(self) -> int:
-        raise NotImplementedError("only the server knows them all")
 
 
 def _known(record: records.Hypervisor | records.Destination, known: dict[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import closing
 from threading import Event, Thread
 
 from haulback.errors import HaulbackError, NotFound
@@ -59,9 +60,9 @@ class Sharer(Thread):
             if not self._home.shares.lives(guid):
                 self._begin(order)
             if order.hypervisor:
-                machines = open_hypervisor(order.hypervisor)
-                for name in machines.go_on(self._home.shares.socket(guid)):
-                    log.info("%s goes on", name)
+                with closing(open_hypervisor(order.hypervisor)) as machines:
+                    for name in machines.go_on(self._home.shares.socket(guid)):
+                        log.info("%s goes on", name)
             self._well.add(guid)
         except NotFound:
             pass  # unmounted since it was listed

@@ -196,7 +196,7 @@ class MemoryHypervisor(Still):
 
     def sweep(self, alive: Set[str]) -> list[str]:
         self.check()
-        dead = sorted(self.making.keys() - alive)
+        dead = sorted(attempt for attempt in self.making if attempt not in alive)
         for attempt in dead:
             del self.making[attempt]
         return dead

@@ -369,6 +369,9 @@ class LibvirtHost:
         with self._alone():
             return self._left.sweep(alive)
 
+    def close(self) -> None:
+        self.__dict__.pop("_host", None)
+
     def _sync(self, paths: Mapping[str, Path]) -> None:
         rooms = {path.parent for path in paths.values()}
         for folder in rooms | {room.parent for room in rooms}:

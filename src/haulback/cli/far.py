@@ -1,0 +1,15 @@
+"""`haulback far-end`: what a node starts on the machine of a libvirt that it reaches by SSH."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from haulback.drivers.far import end
+
+
+def far_end(url: str, storage: Path) -> None:
+    """Offer the libvirt at URL, new images in STORAGE, over standard input and output.
+
+    Nodes start it for hypervisors at qemu+ssh://…; nobody else needs to.
+    """
+    end.main(url, storage)

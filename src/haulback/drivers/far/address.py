@@ -1,0 +1,67 @@
+"""`qemu+ssh://[user@]host[:port]/system[?…]`: which machine, as whom, and which libvirt there."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+from urllib.parse import unquote
+
+from haulback.errors import Malformed
+
+SCHEME = "qemu+ssh"
+_USER, _HOST = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}", r"[A-Za-z0-9][A-Za-z0-9._-]{0,253}"
+_V6 = r"\[[0-9A-Fa-f:.]{2,45}(?:%[A-Za-z0-9._-]{1,20})?\]"
+_URL = re.compile(
+    rf"qemu\+ssh://(?:(?P<user>{_USER})@)?(?P<host>{_HOST}|{_V6})(?::(?P<port>[0-9]{{1,5}}))?"
+    r"/(?P<path>system|session)(?:\?(?P<more>[^#\s]{1,1000}))?"
+)
+_PATH = r"/[^?&#\s\0]{1,400}"
+_KNOWN = {
+    "socket": _PATH,
+    "keyfile": _PATH,
+    "known_hosts": _PATH,
+    "haulback": _PATH,
+    "no_verify": "[01]",
+}
+
+
+class Address(NamedTuple):
+    """A libvirt that is reached by SSH; "" and 0 leave it to SSH and its configuration.
+
+    `uri` is what it is called there.  `keyfile` and `known_hosts` lie on the node, `haulback` is
+    the program there.
+    """
+
+    host: str
+    uri: str
+    user: str = ""
+    port: int = 0
+    keyfile: str = ""
+    known_hosts: str = ""
+    verify: bool = True
+    haulback: str = ""
+
+    @classmethod
+    def parse(cls, url: str) -> Address:
+        """Raises Malformed."""
+        found = _URL.fullmatch(url)
+        if not found or int(found["port"] or 1) not in range(1, 65536):
+            raise Malformed(f"{url[:200]!r} is not qemu+ssh://[user@]host[:port]/system[?…]")
+        more = _parameters(found["more"] or "")
+        socket = more.pop("socket", "")
+        path = f"/{found['path']}"
+        way = f"qemu+unix://{path}?socket={socket}" if socket else f"qemu://{path}"
+        verify = more.pop("no_verify", "0") == "0"
+        port, host = int(found["port"] or 0), found["host"].strip("[]")
+        return cls(host, way, found["user"] or "", port, verify=verify, **more)
+
+
+def _parameters(text: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for part in text.split("&") if text else []:
+        name, _, raw = part.partition("=")
+        found[name] = value = unquote(raw)
+        if not re.fullmatch(_KNOWN.get(name, ""), value) or not value:
+            known = ", ".join(f"{one}=/…" for one in _KNOWN if one != "no_verify")
+            raise Malformed(f"{part[:80]!r} is not understood; known are {known}, no_verify=1")
+    return found

@@ -1,0 +1,283 @@
+"""Calls between two processes over a pair of pipes: either side asks, many things at a time.
+
+A message is its length, four bytes, and MessagePack.  What the other side says is not trusted: it
+can call the public methods of objects that were offered to it, with arguments of the types that
+these declare, and nothing else.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import struct
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from functools import cache
+from itertools import count
+from threading import Event, Lock, Thread
+from typing import Any, TypeVar, get_type_hints
+
+import msgspec
+
+from haulback.errors import Conflict, HaulbackError, Malformed, Unavailable
+from haulback.units import MIB
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+_HEAD = struct.Struct(">I")
+_LARGEST = 64 * MIB
+_AT_ONCE = 16  # calls of the other side that are worked on
+_BEAT_EVERY, _SILENCE = 20.0, 120.0  # seconds
+
+
+class _Ask(msgspec.Struct, array_like=True, tag="ask"):
+    number: int
+    target: int
+    method: str
+    arguments: msgspec.Raw
+
+
+class _Answer(msgspec.Struct, array_like=True, tag="answer"):
+    number: int
+    value: msgspec.Raw
+
+
+class _Refusal(msgspec.Struct, array_like=True, tag="refusal"):
+    number: int
+    code: str
+    message: str
+    details: dict[str, Any]
+
+
+class _Beat(msgspec.Struct, array_like=True, tag="beat"):
+    """Somebody is there."""
+
+
+_Message = _Ask | _Answer | _Refusal | _Beat
+_decode = msgspec.msgpack.Decoder(_Message).decode
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class Exchange:
+    """One side.  `incoming` and `outgoing` are descriptors, which it takes over.
+
+    Offered objects that have a `close` are closed when the other side is gone, the youngest first.
+    `ended` is called when it is, and `why` is asked for the reason.
+    """
+
+    def __init__(
+        self,
+        incoming: int,
+        outgoing: int,
+        why: Callable[[], str] = str,
+        ended: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._incoming, self._outgoing, self._why = incoming, outgoing, why
+        self._ended = ended
+        self._objects: dict[int, Any] = {}
+        self._waiting: dict[int, Future[msgspec.Raw]] = {}
+        self._numbers, self._lock, self._writing = count(), Lock(), Lock()
+        self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="far")
+        self.over = Event()
+        self._poll = select.poll()
+        self._poll.register(incoming, select.POLLIN)
+        self._reader = Thread(target=self._listen, name="far-listen", daemon=True)
+        Thread(target=self._beat, name="far-beat", daemon=True).start()
+
+    def start(self) -> None:
+        """Begin to listen; what the other side may call first is offered already."""
+        self._reader.start()
+
+    def offer(self, what: object) -> int:
+        """Let the other side call the public methods of an object; by which number."""
+        with self._lock:
+            number = next(self._numbers)
+            self._objects[number] = what
+        return number
+
+    def withdraw(self, what: object) -> bool:
+        """Take an offer back; whether it stood."""
+        with self._lock:
+            found = [number for number, one in self._objects.items() if one is what]
+            for number in found:
+                del self._objects[number]
+        return bool(found)
+
+    def call(self, target: int, method: str, *arguments: object, kind: type[T]) -> T:
+        """Call a method of what the other side offered.
+
+        Raises what that raises, and Unavailable when the other side is gone or makes no sense.
+        """
+        return self.result(self.begin(target, method, *arguments), kind)
+
+    def begin(self, target: int, method: str, *arguments: object) -> Future[msgspec.Raw]:
+        """Like `call`, without waiting; see `result`."""
+        future: Future[msgspec.Raw] = Future()
+        with self._lock:
+            if self.over.is_set():
+                raise self._gone()
+            number = next(self._numbers)
+            self._waiting[number] = future
+        self._send(_Ask(number, target, method, msgspec.Raw(_encode(arguments))))
+        return future
+
+    def result(self, future: Future[msgspec.Raw], kind: type[T]) -> T:
+        """What a call that was begun came to."""
+        try:
+            return msgspec.msgpack.decode(future.result(), type=kind)
+        except msgspec.MsgspecError as error:
+            raise Unavailable(f"the far end's answer is not understood: {error}") from None
+
+    def close(self) -> None:
+        """Hang up; twice is fine.  Whoever waits is told that nobody is there."""
+        with self._writing:
+            outgoing, self._outgoing = self._outgoing, -1
+            if outgoing >= 0:
+                os.close(outgoing)
+
+    def wait(self) -> None:
+        """Until the other side is gone and all is closed."""
+        self._reader.join()
+
+    def _gone(self) -> Unavailable:
+        return Unavailable(self._why() or "the connection to the far end is broken")
+
+    def _send(self, message: _Message) -> None:
+        data = _encode(message)
+        view = memoryview(_HEAD.pack(len(data)) + data)
+        try:
+            with self._writing:
+                while view:
+                    view = view[os.write(self._outgoing, view) :]
+        except OSError:
+            raise self._gone() from None
+
+    def _beat(self) -> None:
+        while not self.over.wait(_BEAT_EVERY):
+            with suppress(Unavailable):
+                self._send(_Beat())
+
+    def _listen(self) -> None:
+        try:
+            while (message := self._receive()) is not None:
+                if isinstance(message, _Ask):
+                    self._pool.submit(self._work, message)
+                elif not isinstance(message, _Beat):
+                    self._settle(message)
+        except (OSError, msgspec.MsgspecError, Malformed) as error:
+            log.warning("the other side is not understood: %s", error)
+        finally:
+            self._end()
+
+    def _receive(self) -> _Message | None:
+        head = self._take(_HEAD.size)
+        if head is None:
+            return None
+        [length] = _HEAD.unpack(head)
+        if length > _LARGEST:
+            raise Malformed(f"a message of {length} bytes")
+        body = self._take(length)
+        return None if body is None else _decode(body)
+
+    def _take(self, length: int) -> bytearray | None:
+        """None at the end, or when there was no word for two minutes."""
+        data = bytearray(length)
+        view, end = memoryview(data), time.monotonic() + _SILENCE
+        while view:
+            ready = self._poll.poll(max(0, end - time.monotonic()) * 1000)
+            got = os.readv(self._incoming, [view]) if ready else 0
+            if not got:
+                return None
+            view, end = view[got:], time.monotonic() + _SILENCE
+        return data
+
+    def _settle(self, message: _Answer | _Refusal) -> None:
+        with self._lock:
+            future = self._waiting.pop(message.number, None)
+        if future is None:
+            raise Malformed("an answer to what nobody asked")
+        if isinstance(message, _Answer):
+            future.set_result(message.value)
+        else:
+            kind = _errors().get(message.code, HaulbackError)
+            future.set_exception(kind(message.message, **_plain(message.details)))
+
+    def _work(self, ask: _Ask) -> None:
+        answer: _Answer | _Refusal
+        try:
+            value = _encode(self._invoke(ask))
+            answer = _Answer(ask.number, msgspec.Raw(value))
+        except HaulbackError as error:
+            answer = _Refusal(ask.number, error.code, error.message, _plain(error.details))
+        except Exception as error:
+            log.exception("%s failed", ask.method)
+            answer = _Refusal(ask.number, "internal", f"{type(error).__name__}: {error}", {})
+        with suppress(Unavailable):
+            self._send(answer)
+
+    def _invoke(self, ask: _Ask) -> object:
+        with self._lock:
+            target: Any = self._objects.get(ask.target)
+        if target is None:
+            raise Conflict(f"{ask.method[:80]}: what is asked is closed already")
+        try:
+            wanted = msgspec.msgpack.decode(
+                ask.arguments, type=_takes(target.__class__, ask.method)
+            )
+        except msgspec.MsgspecError as error:
+            raise Malformed(f"{ask.method}: {error}") from None
+        return getattr(target, ask.method)(*wanted)
+
+    def _end(self) -> None:
+        with self._lock:
+            self.over.set()
+            waiting, self._waiting = list(self._waiting.values()), {}
+        self.close()
+        os.close(self._incoming)
+        self._ended()
+        for future in waiting:
+            future.set_exception(self._gone())
+        self._pool.shutdown()
+        for one in reversed(list(self._objects.values())):
+            close = getattr(one, "close", None)
+            try:
+                if close:
+                    close()
+            except Exception:
+                log.exception("%s could not be closed", type(one).__name__)
+        self._objects.clear()
+
+
+@cache
+def _takes(kind: Any, method: str) -> Any:
+    """The types of what a method takes.  Raises Malformed for one that is not public."""
+    function = vars(kind).get(method)
+    if method.startswith("_") or not callable(function):
+        raise Malformed(f"{kind.__name__} has no {method[:80]!r}")
+    hints = get_type_hints(function)
+    hints.pop("return", None)
+    return tuple.__class_getitem__(tuple(hints.values()))
+
+
+@cache
+def _errors() -> dict[str, type[HaulbackError]]:
+    """The errors of the tree by their codes; those that have one of their own."""
+    found: dict[str, type[HaulbackError]] = {}
+    left = [HaulbackError]
+    while left:
+        kind = left.pop(0)
+        found.setdefault(kind.code, kind)
+        left += kind.__subclasses__()
+    return found
+
+
+def _plain(details: dict[str, Any]) -> dict[str, Any]:
+    """What can be said of an error in either direction."""
+    return {
+        name: value
+        for name, value in details.items()
+        if isinstance(value, str | int | float | bool | None) and name != "message"
+    }

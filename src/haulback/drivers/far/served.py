@@ -1,0 +1,316 @@
+"""What one side offers the other: a platform and what it opens; disks, names and parts to read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from contextlib import AbstractContextManager
+from itertools import islice
+from typing import NamedTuple
+
+from haulback.drivers.asked import AskedNames
+from haulback.drivers.far.exchange import Exchange
+from haulback.drivers.hypervisor import (
+    Booted,
+    Disk,
+    DiskView,
+    Hypervisor,
+    Inventory,
+    Machine,
+    NewMachine,
+    Snapshot,
+)
+from haulback.drivers.source import Extent, Source
+from haulback.errors import Malformed, Unavailable
+from haulback.units import MIB
+
+MOST_BYTES = 8 * MIB  # of one reading
+_MOST_EXTENTS = 4096  # of one answer
+_PIECE = MIB
+
+
+class Offered(NamedTuple):
+    """A disk that can be read: its object, its size in bytes."""
+
+    number: int
+    size: int
+
+
+class View(NamedTuple):
+    """A `DiskView`; `tracks`: what changed can be asked for."""
+
+    disk: Disk
+    source: Offered
+    tracks: bool
+    reason: str | None
+
+
+class Opened(NamedTuple):
+    """A `Snapshot`."""
+
+    number: int
+    machine: Machine
+    checkpoint: str | None
+    consistency: str
+    views: list[View]
+
+
+class Begun(NamedTuple):
+    """A block of `Hypervisor.around` that has begun."""
+
+    number: int
+    warnings: list[str]
+
+
+class Readable:
+    """A Source.  Its extents come in pages, by a number that the first one brings."""
+
+    def __init__(self, source: Source, changed: Iterable[Extent] | None = None) -> None:
+        self._source, self._changed = source, changed
+        self._pages: list[Iterator[Extent]] = []
+
+    def read(self, offset: int, length: int) -> bytes:
+        if not 0 < length <= MOST_BYTES or offset < 0:
+            raise Malformed(f"{length} bytes at {offset} cannot be read at once")
+        data = bytearray(length)
+        self._source.read_into(offset, memoryview(data))
+        return bytes(data)
+
+    def extents(self, start: int) -> int:
+        return self._begin(self._source.extents(start))
+
+    def changed(self) -> int:
+        return self._begin(iter(self._changed or ()))
+
+    def more(self, number: int) -> list[Extent]:
+        """The next of them; none at the end."""
+        return list(islice(self._pages[number], _MOST_EXTENTS))
+
+    def _begin(self, pages: Iterator[Extent]) -> int:
+        self._pages.append(pages)
+        return len(self._pages) - 1
+
+
+class Names:
+    """A set that is only asked."""
+
+    def __init__(self, names: Set[str]) -> None:
+        self._names = names
+
+    def has(self, name: str) -> bool:
+        return name in self._names
+
+
+class Parts:
+    """Bytes, one after the other."""
+
+    def __init__(self, parts: Iterable[bytes]) -> None:
+        self._parts = iter(parts)
+
+    def more(self) -> list[bytes]:
+        """The next one; none at the end."""
+        return list(islice(self._parts, 1))
+
+
+class Reading:
+    """An open `Snapshot`."""
+
+    def __init__(self, link: Exchange, snapshot: Snapshot) -> None:
+        self._link, self._snapshot = link, snapshot
+        self._disks: list[Readable] = []
+
+    def opened(self) -> Opened:
+        found = self._snapshot
+        views = [self._view(view) for view in found.views()]
+        number = self._link.offer(self)
+        return Opened(number, found.machine, found.checkpoint, found.consistency, views)
+
+    def close(self) -> None:
+        if self._link.withdraw(self):
+            for disk in self._disks:
+                self._link.withdraw(disk)
+            self._snapshot.close()
+
+    def _view(self, view: DiskView) -> View:
+        disk = Readable(view.source, view.changed)
+        self._disks.append(disk)
+        offered = Offered(self._link.offer(disk), view.source.size)
+        return View(view.disk, offered, view.changed is not None, view.reason)
+
+
+class Making:
+    """A `NewMachine` that is being made."""
+
+    def __init__(self, link: Exchange, new: NewMachine) -> None:
+        self._link, self._new = link, new
+
+    def write(self, disk: str, offset: int, data: bytes) -> None:
+        self._new.sink(disk).write_at(offset, data)
+
+    def commit(self) -> Machine:
+        return self._new.commit()
+
+    def abandon(self) -> None:
+        self._new.abandon()
+
+    def close(self) -> None:
+        if self._link.withdraw(self):
+            self._new.abandon()
+
+
+class Looking:
+    """A `Booted` machine."""
+
+    def __init__(self, link: Exchange, booted: Booted) -> None:
+        self._link, self._booted = link, booted
+
+    def is_running(self) -> bool:
+        return self._booted.is_running()
+
+    def console(self) -> str:
+        return self._booted.console()
+
+    def agent_answers(self) -> bool:
+        return self._booted.agent_answers()
+
+    def run(self, script: str, seconds: int) -> tuple[int, str]:
+        return self._booted.run(script, seconds)
+
+    def screen(self) -> list[bytes]:
+        found = self._booted.screen()
+        return [] if found is None else [found]
+
+    def close(self) -> None:
+        if self._link.withdraw(self):
+            self._booted.close()
+
+
+class Block:
+    """A block of `Hypervisor.around`."""
+
+    def __init__(self, link: Exchange, around: Callable[..., AbstractContextManager[None]]) -> None:
+        self._link, self._warnings = link, list[str]()
+        self._block = around(self._warnings.append)
+
+    def begin(self) -> Begun:
+        self._block.__enter__()
+        return Begun(self._link.offer(self), self._told())
+
+    def end(self) -> list[str]:
+        if self._link.withdraw(self):
+            self._block.__exit__(None, None, None)
+        return self._told()
+
+    def close(self) -> None:
+        self.end()
+
+    def _told(self) -> list[str]:
+        told, self._warnings[:] = list(self._warnings), []
+        return told
+
+
+class Platform:
+    """A `Hypervisor`; the first object that its side offers."""
+
+    def __init__(self, link: Exchange, inner: Hypervisor) -> None:
+        self._link, self._inner = link, inner
+
+    def check(self) -> None:
+        self._inner.check()
+
+    def inventory(self) -> Inventory:
+        return self._inner.inventory()
+
+    def machine(self, uuid: str) -> Machine:
+        return self._inner.machine(uuid)
+
+    def snapshot(self, uuid: str, attempt: str, base: str | None) -> Opened:
+        snapshot = self._inner.snapshot(uuid, attempt, base)
+        try:
+            return Reading(self._link, snapshot).opened()
+        except BaseException:
+            snapshot.close()
+            raise
+
+    def drop_checkpoints(self, uuid: str, keep: int) -> list[str]:
+        return self._inner.drop_checkpoints(uuid, self._asked(keep))
+
+    def take_snapshot(self, uuid: str, name: str) -> str:
+        return self._inner.take_snapshot(uuid, name)
+
+    def revert(self, uuid: str, name: str, before: str, attempt: str) -> None:
+        self._inner.revert(uuid, name, before, attempt)
+
+    def remove_snapshots(self, uuid: str, names: set[str]) -> list[str]:
+        return self._inner.remove_snapshots(uuid, names)
+
+    def create(self, wanted: Machine, attempt: str, overwrite: bool) -> int:
+        new = self._inner.create(wanted, attempt, overwrite=overwrite)
+        return self._link.offer(Making(self._link, new))
+
+    def boot(self, wanted: Machine, sources: dict[str, Offered], attempt: str) -> int:
+        disks: Mapping[str, Source] = {
+            name: FarSource(self._link, one) for name, one in sources.items()
+        }
+        return self._link.offer(Looking(self._link, self._inner.boot(wanted, disks, attempt)))
+
+    def around(self, uuid: str, before: str, after: str) -> Begun:
+        def around(warn: Callable[[str], None]) -> AbstractContextManager[None]:
+            return self._inner.around(uuid, before, after, warn)
+
+        return Block(self._link, around).begin()
+
+    def unpack(self, uuid: str, parts: int, folder: str, name: str) -> None:
+        def given() -> Iterator[bytes]:
+            while some := self._link.call(parts, "more", kind=list[bytes]):
+                yield from some
+
+        self._inner.unpack(uuid, given(), folder, name)
+
+    def start(self, uuid: str) -> None:
+        self._inner.start(uuid)
+
+    def remove(self, uuid: str) -> None:
+        self._inner.remove(uuid)
+
+    def sweep(self, alive: int) -> list[str]:
+        return self._inner.sweep(self._asked(alive))
+
+    def _asked(self, names: int) -> AskedNames:
+        return AskedNames(lambda name: self._link.call(names, "has", name, kind=bool))
+
+
+class FarSource:
+    """A Source that the other side offers."""
+
+    def __init__(self, link: Exchange, offered: Offered) -> None:
+        self._link, self._number, self.size = link, offered.number, offered.size
+
+    def extents(self, start: int = 0) -> Iterator[Extent]:
+        return self._paged("extents", start)
+
+    def changed(self) -> Iterator[Extent]:
+        return self._paged("changed")
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        """All pieces are asked for before the first one comes."""
+        lows = range(0, len(buffer), _PIECE)
+        pieces = [buffer[low : low + _PIECE] for low in lows]
+        asked = [
+            self._link.begin(self._number, "read", offset + low, len(piece))
+            for low, piece in zip(lows, pieces, strict=True)
+        ]
+        for piece, future in zip(pieces, asked, strict=True):
+            data = self._link.result(future, bytes)
+            if len(data) != len(piece):
+                raise Unavailable(f"{len(data)} bytes came from the far end for {len(piece)}")
+            piece[:] = data
+
+    def _paged(self, how: str, *arguments: int) -> Iterator[Extent]:
+        pages = self._link.call(self._number, how, *arguments, kind=int)
+        last = 0
+        while page := self._link.call(self._number, "more", pages, kind=list[Extent]):
+            for extent in page:
+                if extent.offset < last or extent.length <= 0:
+                    raise Unavailable(f"the far end names an extent at {extent.offset} too late")
+                last = extent.offset + extent.length
+                yield extent

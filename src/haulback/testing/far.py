@@ -1,0 +1,100 @@
+"""Far ends for tests: one in this process, and this machine as one that is reached by SSH."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Thread
+
+from haulback.drivers.far.end import serve
+from haulback.drivers.far.exchange import Exchange
+from haulback.drivers.far.near import FarHypervisor
+from haulback.drivers.hypervisor import Hypervisor
+
+_SSHD = """Port {port}
+ListenAddress 127.0.0.1
+HostKey {folder}/host
+AuthorizedKeysFile {folder}/key.pub
+PidFile none
+StrictModes no
+UsePAM no
+PermitRootLogin prohibit-password
+PasswordAuthentication no
+"""
+
+
+def in_this_process(inner: Hypervisor) -> FarHypervisor:
+    """A hypervisor through a far end that is a thread."""
+
+    def connect() -> Exchange:
+        to_far, from_near = os.pipe()
+        to_near, from_far = os.pipe()
+        Thread(target=serve, args=(inner, to_far, from_far), daemon=True).start()
+        while os.read(to_near, 1) != b"\n":
+            pass
+        link = Exchange(to_near, from_near)
+        link.start()
+        return link
+
+    return FarHypervisor("far", connect)
+
+
+def sshd() -> str | None:
+    """OpenSSH's server, where it is installed."""
+    return shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+
+
+class Reached:
+    """This machine, reached by SSH as `root` with a key in `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = int(free.getsockname()[1])
+        for name in ("host", "key"):
+            make = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)]
+            subprocess.run(make, check=True)
+        key = (folder / "host.pub").read_text()
+        (folder / "known").write_text(f"[127.0.0.1]:{self.port} {key}")
+        (folder / "sshd_config").write_text(_SSHD.format(port=self.port, folder=folder))
+
+    def url(self, local: str = "", **more: str) -> str:
+        """Where the libvirt is that is called `local` (qemu+unix:///system?socket=…) there."""
+        socket = local.partition("?socket=")[2]
+        given = {"keyfile": f"{self.folder}/key", "known_hosts": f"{self.folder}/known"}
+        given |= {"socket": socket} if socket else {}
+        words = "&".join(f"{name}={value}" for name, value in (given | more).items())
+        return f"qemu+ssh://root@127.0.0.1:{self.port}/system?{words}"
+
+
+@contextmanager
+def reached(folder: Path) -> Iterator[Reached]:
+    """As long as the block lasts."""
+    made = Reached(folder)
+    Path("/run/sshd").mkdir(exist_ok=True)
+    command = [str(sshd()), "-D", "-e", "-f", str(folder / "sshd_config")]
+    with open(folder / "log", "wb") as log, subprocess.Popen(command, stderr=log) as server:
+        try:
+            _wait(made.port, server)
+            yield made
+        finally:
+            server.terminate()
+
+
+def _wait(port: int, server: subprocess.Popen[bytes]) -> None:
+    end = time.monotonic() + 30
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), 5).close()
+            return
+        except OSError:
+            assert time.monotonic() < end
+            assert server.poll() is None
+            time.sleep(0.02)
