@@ -83,19 +83,19 @@ def test_what_needs_the_nodes_own_machine_is_refused_before_there_is_a_task(
     site: Site, host: LibvirtLab
 ):
     Guest(host, "web").make()
-    near = added(site, "near", host.uri, host)
     machine = site.sync()["web"]
     backup = site.backed_up(machine)["guid"]
-    before = len(site.api.get("/tasks"))
+    near = added(site, "near", host.uri, host)
+    rows = site.api.get("/virtual-machines")
+    [other] = [row["guid"] for row in rows if row["guid"] != machine]
+    far, before = site.hypervisor["guid"], len(site.api.get("/tasks"))
     for path, body in (
-        (
-            "/tasks/instant-restore",
-            {"backup": backup, "mode": "INSTANT_RESTORE", "hypervisor": site.hypervisor["guid"]},
-        ),
-        ("/tasks/live-migration", {"protectedEntity": machine, "hypervisor": near["guid"]}),
+        ("instant-restore", {"backup": backup, "mode": "INSTANT_RESTORE", "hypervisor": far}),
+        ("live-migration", {"protectedEntity": machine, "hypervisor": near["guid"]}),
+        ("live-migration", {"protectedEntity": other, "hypervisor": far}),
     ):
         with pytest.raises(Malformed, match="reached by SSH") as caught:
-            site.api.post(path, body)
+            site.api.post(f"/tasks/{path}", body)
         assert caught.value.details["field"] == "hypervisor"
     assert len(site.api.get("/tasks")) == before
 
