@@ -157,6 +157,37 @@ def test_a_disk_is_read_as_it_is_by_either_end(pieces: list[tuple[int, int]]):
             far.read_into(disk.size - 1, memoryview(bytearray(2)))
 
 
+class Counted(MemoryDisk):
+    """Knows what was read of it."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self.reads: list[tuple[int, int]] = []
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        self.reads.append((offset, len(buffer)))
+        super().read_into(offset, buffer)
+
+
+def test_who_reads_what_was_told_finds_it_on_its_way_and_nothing_is_read_twice_or_besides():
+    disk = Counted(16 * MIB)
+    data = os.urandom(5 * MIB + 65536)
+    disk.write_at(65536, data)
+    disk.write_at(12 * MIB, data[:65536])
+    with two_ends() as (one, other):
+        far = FarSource(other, Offered(one.offer(Readable(disk)), disk.size))
+        told = list(far.extents())
+        found = bytearray(disk.size)
+        for start, length in told:
+            low, end = start, start + length
+            while low < end:
+                high = min(end, low // MIB * MIB + MIB)
+                far.read_into(low, memoryview(found)[low:high])
+                low = high
+        assert found == disk.data
+    assert sum(length for _, length in disk.reads) == sum(length for _, length in told)
+
+
 class Answers:
     """What is asked is public and takes what it says."""
 

@@ -7,6 +7,7 @@ these declare, and nothing else.
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import select
@@ -82,6 +83,9 @@ class Exchange:
         self._numbers, self._lock, self._writing = count(), Lock(), Lock()
         self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="far")
         self.over = Event()
+        for pipe in (incoming, outgoing):
+            with suppress(OSError):  # it may be a socket, or more than the system allows
+                fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, MIB)
         self._poll = select.poll()
         self._poll.register(incoming, select.POLLIN)
         self._reader = Thread(target=self._listen, name="far-listen", daemon=True)

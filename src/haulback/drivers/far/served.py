@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from itertools import islice
 from typing import NamedTuple
+
+import msgspec
 
 from haulback.drivers.asked import AskedNames
 from haulback.drivers.far.exchange import Exchange
@@ -25,7 +30,7 @@ from haulback.units import MIB
 
 MOST_BYTES = 8 * MIB  # of one reading
 _MOST_EXTENTS = 4096  # of one answer
-_PIECE = MIB
+_PIECE, _AHEAD = MIB, 2
 
 
 class Offered(NamedTuple):
@@ -279,11 +284,25 @@ class Platform:
         return AskedNames(lambda name: self._link.call(names, "has", name, kind=bool))
 
 
+class _Coming(NamedTuple):
+    """A piece of a disk that is on its way."""
+
+    offset: int
+    length: int
+    data: Future[msgspec.Raw]
+
+
 class FarSource:
-    """A Source that the other side offers."""
+    """A Source that the other side offers.
+
+    Who reads on from where he was, in what the extents that were told last cover, finds the next
+    pieces on their way.
+    """
 
     def __init__(self, link: Exchange, offered: Offered) -> None:
         self._link, self._number, self.size = link, offered.number, offered.size
+        self._told: list[Extent] = []
+        self._ahead: deque[_Coming] = deque()
 
     def extents(self, start: int = 0) -> Iterator[Extent]:
         return self._paged("extents", start)
@@ -292,18 +311,43 @@ class FarSource:
         return self._paged("changed")
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
-        """All pieces are asked for before the first one comes."""
-        lows = range(0, len(buffer), _PIECE)
-        pieces = [buffer[low : low + _PIECE] for low in lows]
-        asked = [
-            self._link.begin(self._number, "read", offset + low, len(piece))
-            for low, piece in zip(lows, pieces, strict=True)
-        ]
-        for piece, future in zip(pieces, asked, strict=True):
-            data = self._link.result(future, bytes)
-            if len(data) != len(piece):
-                raise Unavailable(f"{len(data)} bytes came from the far end for {len(piece)}")
-            piece[:] = data
+        at, end, coming = offset, offset + len(buffer), list[_Coming]()
+        ahead, self._ahead = self._ahead, deque()
+        while ahead and ahead[0].offset == at and at + ahead[0].length <= end:
+            coming.append(ahead.popleft())
+            at += coming[-1].length
+        if at == offset:
+            ahead.clear()  # he went elsewhere
+        while at < end:
+            coming.append(self._ask(at, min(_PIECE, end - at)))
+            at += coming[-1].length
+        self._go_on(ahead[-1].offset + ahead[-1].length if ahead else at, ahead)
+        for one in coming:
+            low = one.offset - offset
+            self._take(one, buffer[low : low + one.length])
+
+    def _go_on(self, at: int, ahead: deque[_Coming]) -> None:
+        while len(ahead) < _AHEAD and (length := self._sure(at)):
+            ahead.append(self._ask(at, length))
+            at += length
+        self._ahead = ahead
+
+    def _sure(self, at: int) -> int:
+        """How much from `at` to the end of its MiB is in what was told."""
+        index = bisect_right(self._told, at, key=lambda extent: extent.offset) - 1
+        if index < 0:
+            return 0
+        told = self._told[index]
+        return max(0, min(told.offset + told.length, at // _PIECE * _PIECE + _PIECE) - at)
+
+    def _ask(self, offset: int, length: int) -> _Coming:
+        return _Coming(offset, length, self._link.begin(self._number, "read", offset, length))
+
+    def _take(self, one: _Coming, into: memoryview) -> None:
+        data = self._link.result(one.data, bytes)
+        if len(data) != one.length:
+            raise Unavailable(f"{len(data)} bytes came from the far end for {one.length}")
+        into[:] = data
 
     def _paged(self, how: str, *arguments: int) -> Iterator[Extent]:
         pages = self._link.call(self._number, how, *arguments, kind=int)
@@ -313,4 +357,5 @@ class FarSource:
                 if extent.offset < last or extent.length <= 0:
                     raise Unavailable(f"the far end names an extent at {extent.offset} too late")
                 last = extent.offset + extent.length
-                yield extent
+            self._told = page
+            yield from page
