@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,11 @@ from haulback.drivers.far.ssh import far_libvirt
 from haulback.drivers.hypervisor import Disk, Machine
 from haulback.errors import HaulbackError, Unavailable, Unsupported
 from haulback.testing.far import Reached, reached
-from haulback.testing.hypervisors import CHECKS, contents
+from haulback.testing.hypervisors import (
+    CHECKS,
+    an_increment_finds_every_change_since_its_base,
+    contents,
+)
 from haulback.testing.libvirt_lab import LibvirtLab, lab
 from haulback.units import MIB
 from tests.conformance.test_libvirt import Awake, RunningBench, StoppedBench
@@ -36,12 +40,6 @@ def way(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reached]:
         yield made
 
 
-class FarStoppedBench(StoppedBench):
-    def __init__(self, host: LibvirtLab, way: Reached) -> None:
-        super().__init__(host)
-        self.far = self.hypervisor = far_libvirt(way.url(host.uri), host.storage)
-
-
 class FarRunningBench(RunningBench):
     def __init__(self, host: LibvirtLab, way: Reached) -> None:
         super().__init__(host)
@@ -49,9 +47,9 @@ class FarRunningBench(RunningBench):
         self.hypervisor = Awake(host, self.far)
 
 
-@pytest.fixture(params=[FarStoppedBench, FarRunningBench])
-def bench(request: pytest.FixtureRequest, host: LibvirtLab, way: Reached):
-    made = request.param(host, way)
+@pytest.fixture
+def running(host: LibvirtLab, way: Reached) -> Iterator[FarRunningBench]:
+    made = FarRunningBench(host, way)
     yield made
     made.far.close()
     host.clear()
@@ -59,18 +57,18 @@ def bench(request: pytest.FixtureRequest, host: LibvirtLab, way: Reached):
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 def test_a_libvirt_reached_by_ssh_keeps_the_promises_of_a_hypervisor(
-    bench, host: LibvirtLab, check
+    running: FarRunningBench, host: LibvirtLab, check
 ):
-    check(bench)
+    check(running)
     assert not [p for p in host.storage.iterdir() if p.name.startswith(".")]
-    assert bench.hypervisor.sweep(set()) == []
+    assert running.hypervisor.sweep(set()) == []
 
 
-@pytest.fixture
-def running(host: LibvirtLab, way: Reached) -> Iterator[FarRunningBench]:
-    made = FarRunningBench(host, way)
-    yield made
-    made.far.close()
+def test_a_machine_that_is_off_is_read_by_its_changes_too(host: LibvirtLab, way: Reached):
+    bench = StoppedBench(host)
+    with closing(far_libvirt(way.url(host.uri), host.storage)) as far:
+        bench.hypervisor = far
+        an_increment_finds_every_change_since_its_base(bench)
     host.clear()
 
 

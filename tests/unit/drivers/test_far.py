@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from haulback.drivers.far import exchange
 from haulback.drivers.far.address import Address
 from haulback.drivers.far.exchange import Exchange
 from haulback.drivers.far.served import FarSource, Offered, Readable
@@ -250,6 +251,27 @@ def test_a_far_end_that_makes_no_sense_is_gone(said: bytes):
         near.result(waiting, str)
     with pytest.raises(Unavailable, match="the wire was cut"):
         near.call(0, "check", kind=str)
+    os.close(c)
+
+
+@pytest.mark.parametrize("listens", [True, False])
+def test_a_side_that_says_nothing_or_takes_nothing_is_gone(
+    monkeypatch: pytest.MonkeyPatch, listens: bool
+):
+    monkeypatch.setattr(exchange, "_SILENCE", 0.1)
+    monkeypatch.setattr(exchange, "_LOOK_EVERY", 0.02)
+    (a, b), (c, d) = os.pipe(), os.pipe()
+    near = Exchange(a, d, lambda: "nobody is there")
+    if listens:
+        near.start()
+    with pytest.raises(Unavailable, match="nobody is there"):
+        near.call(0, "write", bytes(0 if listens else 8 * MIB), kind=str)
+    if not listens:
+        near.start()
+    near.wait()
+    with pytest.raises(Unavailable, match="nobody is there"):
+        near.call(0, "check", kind=str)
+    os.close(b)
     os.close(c)
 
 

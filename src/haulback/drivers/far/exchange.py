@@ -31,7 +31,7 @@ T = TypeVar("T")
 _HEAD = struct.Struct(">I")
 _LARGEST = 64 * MIB
 _AT_ONCE = 16  # calls of the other side that are worked on
-_BEAT_EVERY, _SILENCE = 20.0, 120.0  # seconds
+_BEAT_EVERY, _SILENCE, _LOOK_EVERY = 20.0, 120.0, 1.0  # seconds
 
 
 class _Ask(msgspec.Struct, array_like=True, tag="ask"):
@@ -86,6 +86,7 @@ class Exchange:
         for pipe in (incoming, outgoing):
             with suppress(OSError):  # it may be a socket, or more than the system allows
                 fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, MIB)
+        os.set_blocking(outgoing, False)  # who closes must not wait for who writes
         self._poll = select.poll()
         self._poll.register(incoming, select.POLLIN)
         self._reader = Thread(target=self._listen, name="far-listen", daemon=True)
@@ -151,13 +152,27 @@ class Exchange:
 
     def _send(self, message: _Message) -> None:
         data = _encode(message)
-        view = memoryview(_HEAD.pack(len(data)) + data)
         try:
             with self._writing:
-                while view:
-                    view = view[os.write(self._outgoing, view) :]
+                if self._outgoing < 0:
+                    raise self._gone()
+                self._write(memoryview(_HEAD.pack(len(data)) + data))
         except OSError:
+            self.close()  # half a message may be out
             raise self._gone() from None
+
+    def _write(self, view: memoryview) -> None:
+        """Raises OSError when nothing was taken for two minutes, or nobody is there to take it."""
+        free, end = select.poll(), time.monotonic() + _SILENCE
+        free.register(self._outgoing, select.POLLOUT)
+        while view:
+            try:
+                view = view[os.write(self._outgoing, view) :]
+                end = time.monotonic() + _SILENCE
+            except BlockingIOError:
+                if self.over.is_set() or time.monotonic() > end:
+                    raise
+                free.poll(_LOOK_EVERY * 1000)
 
     def _beat(self) -> None:
         while not self.over.wait(_BEAT_EVERY):

@@ -75,6 +75,7 @@ class _Connection:
         try:
             version = _greeting(stream)
             if version is None:
+                stream.close()  # who goes on talking ends by that
                 self._end()
                 raise Unavailable(self._why("it cannot be reached by SSH"))
             if version != haulback.__version__:
