@@ -189,6 +189,19 @@ def test_who_reads_what_was_told_finds_it_on_its_way_and_nothing_is_read_twice_o
     assert sum(length for _, length in disk.reads) == sum(length for _, length in told)
 
 
+def test_extents_that_nobody_follows_to_their_end_are_forgotten():
+    disk = MemoryDisk(8 * MIB, b"x" * 8 * MIB)
+    with two_ends() as (one, other):
+        number = one.offer(Readable(disk))
+        first = other.call(number, "extents", 0, kind=int)
+        far = FarSource(other, Offered(number, disk.size))
+        for start in range(100):
+            assert next(far.extents(start * 65536)) == Extent(start * 65536, 65536)
+        with pytest.raises(Conflict, match="too long ago"):
+            other.call(number, "more", first, 10, kind=list[Extent])
+        assert list(far.extents()) == list(disk.extents())
+
+
 class Answers:
     """What is asked is public and takes what it says."""
 
@@ -281,7 +294,7 @@ class Disorder:
     def extents(self, start: int) -> int:
         return start
 
-    def more(self, number: int) -> list[Extent]:
+    def more(self, number: int, most: int) -> list[Extent]:
         return [Extent(number + 65536, 10), Extent(number, 10)]
 
     def read(self, offset: int, length: int) -> bytes:

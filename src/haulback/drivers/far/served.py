@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
-from itertools import islice
+from itertools import count, islice
+from threading import Lock
 from typing import NamedTuple
 
 import msgspec
@@ -25,11 +26,12 @@ from haulback.drivers.hypervisor import (
     Snapshot,
 )
 from haulback.drivers.source import Extent, Source
-from haulback.errors import Malformed, Unavailable
+from haulback.errors import Conflict, Malformed, Unavailable
 from haulback.units import MIB
 
 MOST_BYTES = 8 * MIB  # of one reading
-_MOST_EXTENTS = 4096  # of one answer
+_FEW_EXTENTS, _MOST_EXTENTS = 64, 4096  # of one answer
+_MOST_BEGUN = 64
 _PIECE, _AHEAD = MIB, 2
 
 
@@ -67,11 +69,15 @@ class Begun(NamedTuple):
 
 
 class Readable:
-    """A Source.  Its extents come in pages, by a number that the first one brings."""
+    """A Source.  Its extents come in pages, by a number that the first one brings.
+
+    Whoever stops in the middle does not say so: of many that were begun the oldest are forgotten.
+    """
 
     def __init__(self, source: Source, changed: Iterable[Extent] | None = None) -> None:
         self._source, self._changed = source, changed
-        self._pages: list[Iterator[Extent]] = []
+        self._begun: OrderedDict[int, Iterator[Extent]] = OrderedDict()
+        self._numbers, self._lock = count(), Lock()
 
     def read(self, offset: int, length: int) -> bytes:
         if not 0 < length <= MOST_BYTES or offset < 0:
@@ -86,13 +92,25 @@ class Readable:
     def changed(self) -> int:
         return self._begin(iter(self._changed or ()))
 
-    def more(self, number: int) -> list[Extent]:
+    def more(self, number: int, most: int) -> list[Extent]:
         """The next of them; none at the end."""
-        return list(islice(self._pages[number], _MOST_EXTENTS))
+        with self._lock:
+            pages = self._begun.get(number)
+        if pages is None:
+            raise Conflict("the extents that are asked for were begun too long ago")
+        found = list(islice(pages, max(1, min(most, _MOST_EXTENTS))))
+        if not found:
+            with self._lock:
+                self._begun.pop(number, None)
+        return found
 
     def _begin(self, pages: Iterator[Extent]) -> int:
-        self._pages.append(pages)
-        return len(self._pages) - 1
+        with self._lock:
+            number = next(self._numbers)
+            self._begun[number] = pages
+            while len(self._begun) > _MOST_BEGUN:
+                self._begun.popitem(last=False)
+        return number
 
 
 class Names:
@@ -350,9 +368,11 @@ class FarSource:
         into[:] = data
 
     def _paged(self, how: str, *arguments: int) -> Iterator[Extent]:
+        """A few at first: who looks for one place needs no more."""
         pages = self._link.call(self._number, how, *arguments, kind=int)
-        last = 0
-        while page := self._link.call(self._number, "more", pages, kind=list[Extent]):
+        last, most = 0, _FEW_EXTENTS
+        while page := self._link.call(self._number, "more", pages, most, kind=list[Extent]):
+            most = min(most * 4, _MOST_EXTENTS)
             for extent in page:
                 if extent.offset < last or extent.length <= 0:
                     raise Unavailable(f"the far end names an extent at {extent.offset} too late")
