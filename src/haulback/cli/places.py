@@ -49,9 +49,10 @@ def add_hypervisor(
     manager: str = "",
     cluster: str = "",
 ) -> None:
-    """Add a folder of machines, or the libvirt of a node, and list what it holds.
+    """Add a folder of machines, or a libvirt, and list what it holds.
 
-    PATH is the folder, one sub-folder each; with --libvirt qemu:///system where new images go.
+    PATH is the folder, one sub-folder each; with --libvirt where new images go.  That is the
+    node's own by qemu:///system, another host's by qemu+ssh://root@host/system.
     """
     client = connect()
     records = client.records

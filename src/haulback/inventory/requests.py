@@ -33,9 +33,10 @@ class NewPlace(msgspec.Struct, kw_only=True):
 
 
 class NewHypervisor(NewPlace, kw_only=True):
-    """A hypervisor to be added: a folder of machines, or with `url` the libvirt of the node.
+    """A hypervisor to be added: a folder of machines, or with `url` a libvirt.
 
-    With libvirt `path` is where new images go.
+    The node's own by qemu:///system, another host's by qemu+ssh://user@host/system; `path` is
+    where new images go then.
     """
 
     url: str | None = None

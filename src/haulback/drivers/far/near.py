@@ -75,8 +75,9 @@ class FarHypervisor:
         return _Snapshot(link, link.call(PLATFORM, "snapshot", uuid, attempt, base, kind=Opened))
 
     def drop_checkpoints(self, uuid: str, keep: Set[str]) -> list[str]:
-        with _offered(self._link, Names(keep)) as names:
-            return self._call("drop_checkpoints", uuid, names, kind=list[str])
+        link = self._link  # a number means something on its own line only
+        with _offered(link, Names(keep)) as names:
+            return link.call(PLATFORM, "drop_checkpoints", uuid, names, kind=list[str])
 
     def take_snapshot(self, uuid: str, name: str) -> str:
         return self._call("take_snapshot", uuid, name, kind=str)
@@ -142,8 +143,9 @@ class FarHypervisor:
 
     def unpack(self, uuid: str, parts: Iterable[bytes], folder: str, name: str) -> None:
         pieces = (part[low : low + _PIECE] for part in parts for low in range(0, len(part), _PIECE))
-        with _offered(self._link, Parts(pieces)) as number:
-            self._call("unpack", uuid, number, folder, name, kind=type(None))
+        link = self._link
+        with _offered(link, Parts(pieces)) as number:
+            link.call(PLATFORM, "unpack", uuid, number, folder, name, kind=type(None))
 
     def start(self, uuid: str) -> None:
         self._call("start", uuid, kind=type(None))
@@ -152,8 +154,9 @@ class FarHypervisor:
         self._call("remove", uuid, kind=type(None))
 
     def sweep(self, alive: Set[str]) -> list[str]:
-        with _offered(self._link, Names(alive)) as names:
-            return self._call("sweep", names, kind=list[str])
+        link = self._link
+        with _offered(link, Names(alive)) as names:
+            return link.call(PLATFORM, "sweep", names, kind=list[str])
 
     def close(self) -> None:
         with self._lock:
