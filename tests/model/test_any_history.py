@@ -1,7 +1,7 @@
 """Whatever people, nodes and the clock do in whatever order, the queue's rules hold.
 
 The rules bear the numbers by which docs/design/server.md names them.  Both databases; the number of
-histories is HAULBACK_QUEUE_HISTORIES (500, and 200 on PostgreSQL, where each takes longer).
+histories is HAULBACK_QUEUE_HISTORIES (400, and 100 on PostgreSQL, where each takes longer).
 """
 
 from __future__ import annotations
@@ -311,7 +311,7 @@ def store(request: pytest.FixtureRequest) -> Iterator[Store]:
 
 def test_any_history_keeps_the_rules(store: Store):
     History.store = store
-    usual = 500 if store.is_sqlite else 200
+    usual = 400 if store.is_sqlite else 100
     few = settings(
         max_examples=int(HISTORIES or usual),
         stateful_step_count=30,
