@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -82,17 +82,6 @@ def wanted() -> Machine:
     return Machine("", "web", (Disk("vda", 8 * MIB, "qcow2"),), {"memory": 64})
 
 
-def clients(way: Reached) -> list[int]:
-    """The SSH clients that are on their way there, by process."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        with suppress(OSError):
-            words = path.read_bytes().split(b"\0")
-            if words[0] == b"ssh" and f"Port={way.port}".encode() in words:
-                found.append(int(path.parent.name))
-    return found
-
-
 def test_a_backup_whose_line_is_cut_leaves_nothing_at_the_host_and_the_next_one_is_right(
     running: FarRunningBench, host: LibvirtLab, way: Reached
 ):
@@ -100,7 +89,7 @@ def test_a_backup_whose_line_is_cut_leaves_nothing_at_the_host_and_the_next_one_
     snapshot = running.hypervisor.snapshot(uuid, "cut")
     domain = host.connection.lookupByUUIDString(uuid)
     assert domain.backupGetXMLDesc()
-    [client] = clients(way)
+    [client] = way.clients()
     os.kill(client, signal.SIGKILL)
     with pytest.raises(Unavailable, match=r"127\.0\.0\.1"):
         snapshot.views()[0].source.read_into(0, memoryview(bytearray(4096)))
@@ -124,7 +113,7 @@ def test_a_machine_whose_line_is_cut_while_it_is_made_is_none(
     running: FarRunningBench, host: LibvirtLab, way: Reached
 ):
     new = running.hypervisor.create(wanted(), "cut")
-    [client] = clients(way)
+    [client] = way.clients()
     os.kill(client, signal.SIGKILL)
     with pytest.raises(Unavailable):
         new.sink("vda").write_at(0, os.urandom(100 * MIB))  # more than any pipe holds

@@ -48,7 +48,9 @@ def added(site: Site, name: str, url: str, host: LibvirtLab) -> dict[str, Any]:
     return found
 
 
-def test_a_guest_of_a_far_host_is_backed_up_proved_and_boots_again(site: Site, host: LibvirtLab):
+def test_a_guest_of_a_far_host_is_backed_up_proved_and_boots_again(
+    site: Site, host: LibvirtLab, way: Reached
+):
     guest = Guest(host, "db")
     guest.make(hello="from far away")
     guest.start()
@@ -77,6 +79,7 @@ def test_a_guest_of_a_far_host_is_backed_up_proved_and_boots_again(site: Site, h
     again = Guest(host, "db", guest.uuid)
     assert "MOUNTED from far away" in again.wait_ready()
     assert again.run("sha256sum /mnt/a /mnt/b") == sums
+    site.wait_for(lambda: not way.clients())  # nobody holds a line that nobody needs
 
 
 def test_what_needs_the_nodes_own_machine_is_refused_before_there_is_a_task(

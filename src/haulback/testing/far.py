@@ -8,7 +8,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Thread
 
@@ -72,6 +72,16 @@ class Reached:
         given |= {"socket": socket} if socket else {}
         words = "&".join(f"{name}={value}" for name, value in (given | more).items())
         return f"qemu+ssh://root@127.0.0.1:{self.port}/system?{words}"
+
+    def clients(self) -> list[int]:
+        """The SSH clients that are on their way there, by process."""
+        found = []
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            with suppress(OSError):
+                words = path.read_bytes().split(b"\0")
+                if words[0] == b"ssh" and f"Port={self.port}".encode() in words:
+                    found.append(int(path.parent.name))
+        return found
 
 
 @contextmanager
