@@ -10,6 +10,8 @@ from hypothesis import HealthCheck, settings
 from haulback.destinations.folder import Folder
 from haulback.repository.keys import Secret
 from haulback.repository.repository import Repository
+from haulback.testing.far import Reached, reached
+from haulback.testing.libvirt_lab import LibvirtLab, lab
 from tests import databases
 
 # Timing is no property of the product: a loaded machine must not fail a test.
@@ -55,3 +57,17 @@ def cluster() -> Iterator[str]:
     """A PostgreSQL for all tests of this process."""
     with databases.cluster() as found:
         yield found
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LibvirtLab]:
+    """A real libvirt for the tests of a module."""
+    with lab(tmp_path_factory.mktemp("lab") / "h1") as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def way(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reached]:
+    """This machine, reached by SSH."""
+    with reached(tmp_path_factory.mktemp("ssh")) as made:
+        yield made

@@ -14,30 +14,18 @@ import pytest
 from haulback.drivers.far.ssh import far_libvirt
 from haulback.drivers.hypervisor import Disk, Machine
 from haulback.errors import HaulbackError, Unavailable, Unsupported
-from haulback.testing.far import Reached, reached
+from haulback.testing.far import Reached
 from haulback.testing.hypervisors import (
     CHECKS,
     an_increment_finds_every_change_since_its_base,
     contents,
 )
-from haulback.testing.libvirt_lab import LibvirtLab, lab
+from haulback.testing.libvirt_lab import LibvirtLab
 from haulback.units import MIB
 from tests.conformance.test_libvirt import Awake, RunningBench, StoppedBench
 from tests.hosts import needs_libvirt, needs_sshd
 
 pytestmark = [needs_libvirt, needs_sshd]
-
-
-@pytest.fixture(scope="module")
-def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LibvirtLab]:
-    with lab(tmp_path_factory.mktemp("lab") / "h1") as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def way(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reached]:
-    with reached(tmp_path_factory.mktemp("ssh")) as made:
-        yield made
 
 
 class FarRunningBench(RunningBench):

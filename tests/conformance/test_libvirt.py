@@ -42,12 +42,6 @@ from tests.images import Dying, qemu_img, qemu_io
 pytestmark = needs_libvirt
 
 
-@pytest.fixture(scope="module")
-def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LibvirtLab]:
-    with lab(tmp_path_factory.mktemp("lab") / "h1") as made:
-        yield made
-
-
 class StoppedBench:
     """Its guests write while they are stopped: their images change."""
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from haulback.shares.keeper import Keeper
-from haulback.testing.far import Reached, reached
+from haulback.testing.far import Reached
 from haulback.testing.guest import Guest
 from haulback.testing.libvirt_lab import LibvirtLab, lab
 from tests.docs.test_how_to import DOCS, blocks
@@ -27,18 +27,6 @@ pytestmark = [needs_libvirt, needs_guest]
 _ELSEWHERE = ("apt-get ", "pip ", "haulback node ")
 _BY_SSH = re.compile(r"'qemu\+ssh://[^']*'")
 _GUID = re.compile(r"\b(BACKUP|MOUNT|FILESYSTEM|FILE|SNAPSHOT|POLICY|HYPERVISOR|MACHINE)\b")
-
-
-@pytest.fixture(scope="module")
-def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LibvirtLab]:
-    with lab(tmp_path_factory.mktemp("lab") / "h1") as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def way(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reached]:
-    with reached(tmp_path_factory.mktemp("ssh")) as made:
-        yield made
 
 
 @pytest.fixture

@@ -10,25 +10,13 @@ from typing import Any
 import pytest
 
 from haulback.errors import Malformed
-from haulback.testing.far import Reached, reached
+from haulback.testing.far import Reached
 from haulback.testing.guest import Guest
-from haulback.testing.libvirt_lab import LibvirtLab, lab
+from haulback.testing.libvirt_lab import LibvirtLab
 from tests.hosts import needs_guest, needs_libvirt, needs_sshd
 from tests.programs import Site
 
 pytestmark = [needs_libvirt, needs_guest, needs_sshd]
-
-
-@pytest.fixture(scope="module")
-def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LibvirtLab]:
-    with lab(tmp_path_factory.mktemp("lab") / "h1") as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def way(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reached]:
-    with reached(tmp_path_factory.mktemp("ssh")) as made:
-        yield made
 
 
 @pytest.fixture

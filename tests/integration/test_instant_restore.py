@@ -21,12 +21,6 @@ from tests.programs import Site
 pytestmark = [needs_libvirt, needs_guest]
 
 
-@pytest.fixture(scope="module")
-def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LibvirtLab]:
-    with lab(tmp_path_factory.mktemp("lab") / "h1") as made:
-        yield made
-
-
 @pytest.fixture
 def site(tmp_path: Path, host: LibvirtLab) -> Iterator[Site]:
     made = Site(tmp_path, lease=5.0)

@@ -26,12 +26,6 @@ from tests.programs import Site
 pytestmark = [needs_libvirt, needs_guest]
 
 
-@pytest.fixture(scope="module")
-def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LibvirtLab]:
-    with lab(tmp_path_factory.mktemp("lab") / "h1") as made:
-        yield made
-
-
 @pytest.fixture(autouse=True)
 def _cleared(host: LibvirtLab) -> Iterator[None]:
     """What one test leaves, whatever became of it, is none of the next one's."""
