@@ -73,6 +73,10 @@ class Damage:
             return False
         return place.pack in self._whole or Spot(place.pack, group) in self.spots
 
+    def plus(self, spots: Iterable[Spot]) -> Damage:
+        """The same and more spots, seen but not recorded."""
+        return Damage({**dict.fromkeys(spots, Sighting("", 0)), **self.spots})
+
     def mask(self, columns: Columns) -> Array:
         """Which groups of index columns lie at a damaged place."""
         known = [pack.tobytes() for pack in columns.packs]

@@ -31,18 +31,20 @@ class Recorded(NamedTuple):
 
 
 def record_findings(
-    repository: Repository, by: str, now: int, looked: int | None = None
+    repository: Repository, by: str, now: int, looked: int | None = None, *, believe: bool = False
 ) -> Recorded:
     """Record what the repository's readers could not read, and forget those findings.
 
     `by` is who found the damage, `now` epoch milliseconds, `looked` how many packs were looked at
-    (all of them unless said).  Raises Unavailable when the destination does not answer.
+    (all of them unless said).  `believe`: a person has seen that so many places really are damaged.
+    Raises Unavailable when the destination does not answer.
     """
     found = repository.findings.all()
     repository.findings.clear()
     if not found:
         return Recorded({}, set())
-    if why := _doubt(repository, {spot.pack for spot in found}, looked):
+    packs = {spot.pack for spot in found}
+    if not believe and (why := doubt(repository, packs, looked)):
         return Recorded({}, set(), why)
     damaged, readable = _read_again(repository, found)
     if not repository.is_itself():
@@ -54,7 +56,8 @@ def record_findings(
     return Recorded(damaged, readable)
 
 
-def _doubt(repository: Repository, packs: set[bytes], looked: int | None) -> str:
+def doubt(repository: Repository, packs: set[bytes], looked: int | None) -> str:
+    """The reason not to believe that these packs are damaged; "" to believe it."""
     if not repository.is_itself():
         return "the identity of the repository cannot be read"
     if len(packs) < MANY:

@@ -72,16 +72,28 @@ def look_around(
             return look
 
 
-def scan(repository: Repository, folder: Path, disk: Disk, before: Look | None = None) -> Look:
-    """Manifests first, packs last: what an object refers to was stored before it."""
+def scan(
+    repository: Repository,
+    folder: Path,
+    disk: Disk,
+    before: Look | None = None,
+    *,
+    noted: bool = False,
+) -> Look:
+    """One look.  Manifests come first, packs last: an object is stored before its references.
+
+    `noted`: places that the repository's readers could not read count as damaged, too.
+    Raises Unavailable when the identity of the repository cannot be read.
+    """
     if not repository.is_itself():  # a destination that lost everything is no empty repository
         raise Unavailable("the identity of the repository cannot be read; try again")
     backups = sorted(repository.objects.leaves("manifests"))
     index = repository.index()
     packs = repository.objects.packs()
     whole, is_short = _whole(index, packs, folder, repository.keys, disk)
-    mark = Mark(whole, before.mark.pages if before else None, index.damage)
-    known = Index([whole], damage=index.damage)
+    damage = index.damage.plus(repository.findings.all()) if noted else index.damage
+    mark = Mark(whole, before.mark.pages if before else None, damage)
+    known = Index([whole], damage=damage)
     load = Reader(repository.destination, known, repository.keys, repository.findings).chunk
     damaged, unreadable = [], []
     for backup in backups:

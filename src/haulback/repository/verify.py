@@ -88,15 +88,19 @@ def verify(
     share: Share | None = None,
     folder: Path | None = None,
     record: Callable[[], tuple[str, int]] | None = None,
+    believe: bool = False,
 ) -> Report:
     """Check a repository, or the share of its packs that is named.
 
     Damage becomes a finding, never an exception.  `meter` is told the stored bytes read.  `folder`
     takes a merged index for a while.  With `record`, who records (a name and epoch ms), damage is
-    written down, and so is damage that can be read again; else nothing is written.
+    written down, and so is damage that can be read again; else nothing is written.  `believe` as in
+    `record_findings`.
     Raises Unavailable when the destination does not answer.
     """
-    return _Verify(repository, depth, pool, meter, share or Share(), record).run(folder)
+    run = _Verify(repository, depth, pool, meter, share or Share(), record)
+    run.believe = believe
+    return run.run(folder)
 
 
 class _Verify:
@@ -113,6 +117,7 @@ class _Verify:
     ) -> None:
         self._repository, self._depth, self._pool = repository, depth, pool
         self._meter, self._share, self._record = meter, share, record
+        self.believe = False
         self._report = Report()
         self._readable: set[Spot] = set()
         self._until = None if share.seconds is None else time.monotonic() + share.seconds
@@ -254,7 +259,7 @@ class _Verify:
             return
         by, now = self._record()
         looked = self._report.packs
-        found = record_findings(self._repository, by, now, looked)
+        found = record_findings(self._repository, by, now, looked, believe=self.believe)
         if found.unreliable:
             self._find(found.unreliable)
         self._report.recorded = found
@@ -281,7 +286,7 @@ class _Verify:
         if self._depth < Depth.MAPS:
             self._manifests()
             return
-        look = scan(repository, folder, Disk())
+        look = scan(repository, folder, Disk(), noted=self._record is None)
         self._report.listed = [b for b in look.backups if b not in look.unreadable]
         self._report.backups = len(look.backups)
         self._report.unreadable = look.unreadable

@@ -26,7 +26,7 @@ from haulback.repository.reuse_proof import ReuseProof
 from haulback.repository.segment import Segment
 from haulback.units import KIB
 
-_PAGE_GROUP_BYTES = 128 * KIB  # small: a random reader decodes a whole group for one page
+PAGE_GROUP_BYTES = 128 * KIB  # small: a random reader decodes a whole group for one page
 _QUEUED_GROUPS = 6
 _NEW_CHUNKS_IN_MEMORY = 1 << 16  # beyond that they move into a local index segment
 _COPIED_GROUPS_IN_MEMORY = 1 << 12
@@ -65,7 +65,7 @@ class Writer:
         self._keys, self._index, self._folder, self._disk = keys, index, folder, disk
         self._pool, self._proof = pool, proof
         self._session, self._counter = os.urandom(8), 0
-        self._data, self._pages = _Stream(GROUP_BYTES), _Stream(_PAGE_GROUP_BYTES)
+        self._data, self._pages = _Stream(GROUP_BYTES), _Stream(PAGE_GROUP_BYTES)
         self._new: dict[bytes, bytes] = {}
         self._entries: list[Entry] = []
         self._packs: list[PackWriter] = []
