@@ -26,9 +26,12 @@ def rate(bytes_per_second: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """`duration(75) == '1m 15s'`; below a minute one decimal."""
+    """`duration(75) == '1m 15s'`; below a minute one decimal, from a day on days and hours."""
     if seconds < 60:
         return f"{seconds:.1f}s"
-    minutes, rest = divmod(round(seconds), 60)
+    minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}h {minutes:02d}m" if hours else f"{minutes}m {rest:02d}s"
+    days, rest = divmod(hours, 24)
+    if days:
+        return f"{days}d {rest:02d}h"
+    return f"{hours}h {minutes:02d}m" if hours else f"{minutes}m {seconds:02d}s"

@@ -12,8 +12,10 @@ import pytest
 from haulback.client.api import Api
 from haulback.client.client import Client
 from haulback.ids import new_guid
+from haulback.inventory.alarms import AlarmKind
 from haulback.inventory.records import Disk
 from haulback.server.store.catalogue import SqlCatalogue
+from haulback.wire import Named
 from tests.contract.conftest import Served
 
 _GUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
@@ -136,6 +138,14 @@ class Scene:
         evidence = {"sign": "AGENT", "took": 5, "disks": {"root": "00"}, "console": "hello"}
         self.served.run(task["guid"], {"evidence": evidence})
         return self.backup
+
+    @property
+    def alarm(self) -> str:
+        """An alarm about the backup."""
+        subject = Named(self.backup, "db")
+        with self.served.app.store.write() as sql:
+            self.served.seen(sql).alarm(AlarmKind.BACKUP_DAMAGED, subject, "one pack is torn", {})
+        return next(iter(self.client.alarms.all(subject=self.backup))).guid
 
     @cached_property
     def location(self) -> str:

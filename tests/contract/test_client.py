@@ -328,6 +328,8 @@ REST: dict[str, Way] = {
     ),
     "GET /snapshots": lambda s: list(s.client.snapshots.all(protected_entity=s.machine)),
     "GET /snapshots/{guid}": lambda s: s.client.snapshots.get(s.held),
+    "GET /alarms": lambda s: list(s.client.alarms.all(kind=["BACKUP_DAMAGED"])),
+    "GET /alarms/{guid}": lambda s: s.client.alarms.get(s.alarm),
     "GET /restore-jobs": lambda s: list(s.client.restores.all()),
     "GET /restore-jobs/{guid}": lambda s: s.client.restores.get(restored(s)),
     "GET /workflow-executions": lambda s: s.client.workflows.page(),

@@ -75,6 +75,7 @@ def _real(s: Scene, word: str, folder: Path) -> str:
         "GUEST": lambda: s.guest,
         "LIVING": lambda: s.living,
         "FILESYSTEM": lambda: s.file_system,
+        "ALARM": lambda: s.alarm,
         "SNAPSHOT": lambda: s.held,
         "PLAN": lambda: a_plan(s),
         "PROVEN": lambda: s.proven,

@@ -29,6 +29,7 @@ _NOUNS = (
         "overview:dashboard",
         "What is protected, what was done, how full it is.",
     ),
+    ("alarm", "alarms:app", "Alarms: states that a person must know, and their age."),
     ("task", "tasks:app", "List, follow, cancel and remove tasks."),
     ("workflow", "overview:workflow", "Plans of tasks, like a backup's EXPORT and STORE."),
     ("backup", "backups:app", "Back up machines, list and look after what is stored."),

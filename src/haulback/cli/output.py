@@ -31,9 +31,12 @@ def show(rows: Iterable[Any], columns: Sequence[Column], output: Output) -> None
 
 
 def console() -> Console:
-    """Standard output; wide enough for guids when nobody looks."""
+    """Standard output; wide enough for guids when nobody looks.
+
+    Names of machines are printed as they are: brackets in them are no markup.
+    """
     width = None if sys.stdout.isatty() else 200
-    return Console(highlight=False, width=width)
+    return Console(highlight=False, markup=False, width=width)
 
 
 def dump(value: Any) -> None:

@@ -42,9 +42,11 @@ def rm(guid: str) -> None:
 
 def dashboard(*, output: Output = "table") -> None:
     """What is protected, what the last day brought, and how full it is."""
-    board = connect().dashboard
+    client = connect()
+    board = client.dashboard
     protection, backups = board.protection(), board.backups()
     destinations, staging = board.destinations(), board.staging()
+    alarms = client.alarms.page(size=100)
     if output == "json":
         dump(
             {
@@ -53,10 +55,12 @@ def dashboard(*, output: Output = "table") -> None:
                 "destinations": destinations,
                 "staging": staging,
                 "sizes": board.sizes(),
+                "alarms": alarms.rows,
             }
         )
         return
     table = Table("what", "how much", box=None, pad_edge=False)
+    table.add_row("alarms", f"{alarms.total}: haulback alarm ls" if alarms.total else "none")
     for what, counts in protection.items():
         table.add_row(f"{what} protected", f"{counts.protectedNo}, not {counts.notProtected}")
     done = f"{backups.successful} good, {backups.failed} failed, {backups.inProgress} under way"

@@ -46,6 +46,8 @@ class Narrowed(Listed, total=False):
     status: list[str]
     location_status: list[str]
     type: str
+    kind: list[str]
+    subject: str
     from_: int
     to: int
 

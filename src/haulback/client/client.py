@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import TracebackType
 
+from haulback.client.alarms import Alarms
 from haulback.client.api import Api
 from haulback.client.calls import Calls
 from haulback.client.dashboard import Dashboard
@@ -39,6 +40,7 @@ class Client:
         self.restores, self.workflows = Restores(calls), Workflows(calls)
         self.nodes, self.users = Nodes(calls), Users(calls)
         self.records, self.dashboard = Records(calls), Dashboard(calls)
+        self.alarms = Alarms(calls)
 
     @property
     def url(self) -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
+from haulback.inventory.alarms import AlarmKind
 from haulback.inventory.records import Base, Entity, Hypervisor, Place, Snapshot, Volume
+from haulback.wire import Named
 
 
 class Ledger(Protocol):
@@ -119,6 +121,15 @@ class Ledger(Protocol):
 
     def restore_moved(self, job: str, status: str, info: str | None, task: Any) -> None:
         """A restore job begins, goes on or ends."""
+
+    def alarm(self, kind: AlarmKind, subject: Named, text: str, details: dict[str, Any]) -> None:
+        """Raise an alarm, or see it again: then it keeps its age, and takes text and details.
+
+        An alarm about a subject that is gone is not raised.
+        """
+
+    def all_clear(self, kind: AlarmKind, subject: str) -> None:
+        """End the alarm of this kind about a subject's guid, if there is one."""
 
     def inventory(
         self, hypervisor: str, machines: Iterable[Entity], *, complete_since: int | None

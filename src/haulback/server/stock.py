@@ -88,7 +88,9 @@ def remove_hypervisor(app: App, guid: str, who: Caller) -> None:
         for one in machines:
             if _has_backups(sql, one) or known.is_busy(one.guid):
                 raise Conflict(f"{one.name} has backups or tasks; delete those first")
-        SqlLedger(sql, change.now).unseen(guid)
+        ledger = SqlLedger(sql, change.now)
+        ledger.unseen(guid)
+        ledger.unalarmed([guid, *(one.guid for one in machines)])
         on = sa.select(tables.entity.c.guid).where(tables.entity.c.hypervisor == guid)
         sql.execute(sa.delete(tables.snapshot).where(tables.snapshot.c.entity.in_(on)))
         sql.execute(sa.delete(tables.entity).where(tables.entity.c.hypervisor == guid))
@@ -145,6 +147,7 @@ def remove_destination(app: App, guid: str, who: Caller) -> None:
             raise Conflict("the destination holds backups; delete those first")
         sql.execute(sa.delete(tables.base).where(tables.base.c.destination == guid))
         theirs = sa.select(table.guid).where(table.destination == guid)
+        SqlLedger(sql, change.now).unalarmed([guid, *sql.scalars(theirs)])
         for held in (tables.proof, share_tables.mounted_backup):
             sql.execute(sa.delete(held).where(held.c.backup.in_(theirs)))
         sql.execute(sa.delete(tables.backup).where(table.destination == guid))

@@ -159,6 +159,8 @@ TABLE: dict[str, frozenset[str]] = {
     "POST /mounted-file-systems/{guid}/download": RESTORERS,
     "GET /snapshots": PEOPLE,
     "GET /snapshots/{guid}": PEOPLE,
+    "GET /alarms": PEOPLE,
+    "GET /alarms/{guid}": PEOPLE,
     "GET /restore-jobs": PEOPLE,
     "GET /restore-jobs/{guid}": PEOPLE,
     "GET /workflow-executions": PEOPLE,

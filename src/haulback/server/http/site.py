@@ -19,6 +19,7 @@ from haulback.errors import Malformed
 from haulback.server.app import App
 from haulback.server.http import (
     about,
+    alarms,
     catalogue,
     dashboard,
     hypervisors,
@@ -53,6 +54,7 @@ _ROOMS = (
     records,
     snapshots,
     mounts,
+    alarms,
     dashboard,
     about,
 )

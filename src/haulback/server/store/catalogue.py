@@ -34,7 +34,7 @@ _ATTEMPT = re.compile(
 )
 _JSON = frozenset(
     ("config", "settings", "disks", "facts", "origin", "warnings", "files", "definition", "times")
-) | {"target", "body", "wanted", "found", "volumes", "hardware"}
+) | {"target", "body", "wanted", "found", "volumes", "hardware", "details"}
 _LIVE = sa.text("state IN ('QUEUED', 'RUNNING', 'PLANNED')")
 _MANY = 500
 _BUSY = ("EXPORT", "STORE", "RESTORE", "IMPORT", "MOUNT", "SNAPSHOT", "SNAPSHOT_REVERSION")
@@ -346,7 +346,7 @@ def one(sql: sa.Connection, table: sa.Table, kind: type[T], guid: str, what: str
     raise NotFound(f"there is no {what} {guid}", guid=guid)
 
 
-def records(sql: sa.Connection, query: sa.Select[Any], kind: type[T]) -> list[T]:
+def records(sql: sa.Connection, query: sa.Executable, kind: type[T]) -> list[T]:
     """What `query` finds, as records."""
     rows = sql.execute(query)
     members = [(i, str(k), k in _JSON) for i, k in enumerate(rows.keys()) if k in _fields(kind)]

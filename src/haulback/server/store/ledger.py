@@ -11,7 +11,8 @@ import sqlalchemy as sa
 from haulback.ids import new_guid
 from haulback.inventory import retention
 from haulback.inventory.records import NOT_DECIDED, REMOVED, Backup, Base, Hypervisor
-from haulback.server.store import catalogue, share_tables, tables
+from haulback.server.store import alarms, catalogue, share_tables, tables
+from haulback.server.store.alarms import AlarmLedger
 from haulback.server.store.catalogue import row_of
 from haulback.server.store.held import MountLedger, SnapshotLedger
 from haulback.server.store.hot import Insert
@@ -29,7 +30,7 @@ _RAN |= {"IMPORT": "importTime", "MOUNT": "mountTime"}
 Sign = Callable[[bytes], str]
 
 
-class SqlLedger(SnapshotLedger, MountLedger, InventoryLedger):
+class SqlLedger(SnapshotLedger, MountLedger, InventoryLedger, AlarmLedger):
     """`records.Ledger` on a connection, at the server's time `now`."""
 
     def __init__(self, connection: sa.Connection, now: int, sign: Sign | None = None) -> None:
@@ -189,19 +190,21 @@ class SqlLedger(SnapshotLedger, MountLedger, InventoryLedger):
         self._sql.execute(sa.update(tables.destination).where(where).values(**values))
 
     def remove(self, backups: Iterable[str], why: str) -> None:
-        for guid in backups:
+        for guid in (going := list(backups)):
             found = catalogue.one(self._sql, tables.backup, Backup, guid, "backup")
             states = ("SUCCESS", "PARTIAL_SUCCESS")
             self._change(guid, states, status=REMOVED, status_info=why)
             self._recall(found.entity)
             # An increment must not build on what may vanish at any moment.
             self._sql.execute(sa.delete(tables.base).where(tables.base.c.backup == guid))
+        self.unalarmed(going)
 
     def gone(self, backups: Iterable[str]) -> None:
+        table = tables.backup.c
         for guid in backups:
-            decided = tables.backup.c.status.in_((REMOVED, "FAILED"))
-            where = (tables.backup.c.guid == guid, decided)
-            self._sql.execute(sa.update(tables.backup).where(*where).values(gone=True))
+            decided = (table.guid == guid, table.status.in_((REMOVED, "FAILED")))
+            went = sa.update(tables.backup).where(*decided).values(gone=True)
+            self.unalarmed(self._sql.scalars(went.returning(table.guid)))
 
     def forget_entity(self, entity: str) -> None:
         """Only once nothing of it is left anywhere, and nobody works on it."""
@@ -214,6 +217,7 @@ class SqlLedger(SnapshotLedger, MountLedger, InventoryLedger):
         self.void_bases(entity)
         self._sql.execute(sa.delete(tables.snapshot).where(tables.snapshot.c.entity == entity))
         of_entity = sa.select(backup.guid).where(backup.entity == entity)
+        self.unalarmed([entity, *self._sql.scalars(of_entity)])
         self._forget_mounts(entity)
         self._sql.execute(sa.delete(tables.proof).where(tables.proof.c.backup.in_(of_entity)))
         self._sql.execute(sa.delete(tables.backup).where(backup.entity == entity))
@@ -257,6 +261,7 @@ class SqlLedger(SnapshotLedger, MountLedger, InventoryLedger):
             self._sql.execute(
                 sa.update(table).where(table.c.entity == entity).values(project=project)
             )
+        alarms.moved(self._sql, entity, project)
 
 
 def _with_times(text: str | None, task: Task) -> str:

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import msgspec
 import sqlalchemy as sa
 
+from haulback.inventory.alarms import Alarm
 from haulback.inventory.records import (
     Backup,
     Destination,
@@ -17,7 +18,7 @@ from haulback.inventory.records import (
     Snapshot,
 )
 from haulback.server.scope import Scope
-from haulback.server.store import plans, share_tables, tables, tasks
+from haulback.server.store import alarm_tables, plans, share_tables, tables, tasks
 from haulback.server.store.catalogue import records
 from haulback.tasks.record import Task
 
@@ -62,6 +63,7 @@ class Wanted(msgspec.Struct, kw_only=True):
     destination: str | None = None
     rule: str | None = None
     parent: str | None = None
+    subject: str | None = None
     statuses: list[str] = []
     types: list[str] = []
     since: int | None = None
@@ -175,6 +177,21 @@ def mounts(
     return _page(sql, table, where, order, wanted, Mount)
 
 
+def alarms(sql: sa.Connection, wanted: Wanted) -> tuple[list[Alarm], int]:
+    """A page of alarms, the newest first, and how many there are."""
+    table = alarm_tables.alarm
+    where = _scoped(table.c.project, wanted.scope)
+    where += _text(table.c.subject_name, wanted)
+    where += [table.c.subject == wanted.subject] if wanted.subject else []
+    where += [table.c.kind.in_(wanted.types)] if wanted.types else []
+    where += [table.c.since >= wanted.since] if wanted.since is not None else []
+    where += [table.c.since <= wanted.until] if wanted.until is not None else []
+    columns = (table.c.since, table.c.seen, table.c.kind, table.c.text)
+    sorts = {column.name: column for column in columns}
+    sorts["subject"] = table.c.subject_name
+    return _page(sql, table, where, _order(sorts, "since", wanted, table.c.guid), wanted, Alarm)
+
+
 def restore_jobs(sql: sa.Connection, wanted: Wanted) -> tuple[list[RestoreJob], int]:
     """A page of restore jobs, the newest first, and how many there are."""
     table = tables.restore_job
@@ -256,7 +273,7 @@ def _text(column: sa.Column[Any], wanted: Wanted) -> list[Any]:
 def _order(sorts: dict[str, Any], usual: str, wanted: Wanted, last: Any) -> list[Any]:
     """By the wanted member; one that cannot be sorted by falls back to the usual order."""
     name = wanted.order if wanted.order in sorts else usual
-    newest = name == usual and wanted.order is None and usual.endswith("Time")
+    newest = name == usual and wanted.order is None and usual.endswith(("Time", "since"))
     columns = (sorts[name], last)
     return [c.desc() if wanted.descending or newest else c.asc() for c in columns]
 

@@ -1,0 +1,47 @@
+"""`haulback alarm`: states of affairs that a person must know."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from haulback import units
+from haulback.cli.connection import connect
+from haulback.cli.output import Column, Output, dump, moment, named, show, text
+from haulback.client.calls import Narrowed
+
+app = App(name="alarm")
+Kinds = Annotated[list[str], Parameter(help="Alarms of this kind; may be repeated.")]
+
+
+def _age() -> Column:
+    """How long a state lasts, by this machine's clock."""
+    now = time.time()
+    return "age", lambda row: units.duration(max(0.0, now - row["since"] / 1000))
+
+
+@app.command(name="ls")
+def list_alarms(
+    *,
+    kind: Kinds = [],  # noqa: B006 - read only
+    subject: str = "",
+    size: int = 50,
+    output: Output = "table",
+) -> None:
+    """The newest alarms, of all kinds or of some, about everything or about one guid."""
+    query: Narrowed = {"size": size}
+    if kind:
+        query["kind"] = [one.upper() for one in kind]
+    if subject:
+        query["subject"] = subject
+    state = (named("kind"), named("subject"), text("text"))
+    columns = (text("guid"), moment("since"), _age(), *state)
+    show(connect().alarms.page(**query).rows, columns, output)
+
+
+@app.command(name="show")
+def show_alarm(guid: str) -> None:
+    """Everything about an alarm."""
+    dump(connect().alarms.get(guid))

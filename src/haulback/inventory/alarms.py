@@ -1,0 +1,54 @@
+"""Alarms: states of affairs that a person must know, each with its age."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any
+
+import msgspec
+
+from haulback.wire import Label, Named
+
+
+class AlarmKind(Enum):
+    """The state that an alarm reports; the comment names its subjects."""
+
+    SOURCE_NOT_BELIEVED = "SOURCE_NOT_BELIEVED"  # a hypervisor
+    MACHINE_UNREADABLE = "MACHINE_UNREADABLE"  # a machine; a hypervisor where none is known
+    BACKUP_DAMAGED = "BACKUP_DAMAGED"  # a backup
+    BACKUP_MISSING = "BACKUP_MISSING"  # a backup
+    CLEANUP_BLOCKED = "CLEANUP_BLOCKED"  # a destination; details: bytes that wait
+    REPOSITORY_DAMAGED = "REPOSITORY_DAMAGED"  # a destination
+    DESTINATION_UNRELIABLE = "DESTINATION_UNRELIABLE"  # a destination; no backup was marked
+
+
+class Alarm(msgspec.Struct, kw_only=True):
+    """An alarm about one subject; a subject has at most one alarm of a kind.
+
+    `since` (epoch ms) is the first report of the state, `seen` (epoch ms) the last one.
+    `project` is the subject's: None for hypervisors and destinations.
+    """
+
+    guid: str
+    kind: str
+    subject: str
+    subject_name: str
+    subject_type: str
+    since: int
+    seen: int
+    text: str
+    details: dict[str, Any] = {}
+    project: str | None = None
+
+
+class AlarmRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """An alarm as the API shows it; `since` and `seen` in epoch ms, `details` as its kind says."""
+
+    guid: str
+    kind: Label
+    subject: Named
+    since: int
+    seen: int
+    text: str
+    details: dict[str, Any]
+    project: str | None = None

@@ -1,0 +1,45 @@
+"""Alarms: states of affairs that a person must know, the newest first."""
+
+from __future__ import annotations
+
+from haulback.inventory.alarms import Alarm, AlarmKind, AlarmRecord
+from haulback.server.http import lists, queries
+from haulback.server.http.operation import GUID, Call, Param, Reply, Room
+from haulback.server.store import alarms, shelves
+from haulback.wire import Named, label
+
+_KINDS = {"enum": sorted(AlarmKind.__members__)}
+room = Room()
+
+
+@room("GET", "/alarms", "Alarms.", answer=AlarmRecord, many=True, query=(
+    *lists.COMMON, *lists.SPAN, Param("kind", "Of these kinds.", _KINDS, many=True),
+    Param("subject", "About this machine, backup, hypervisor or destination.", GUID),
+))  # fmt: skip
+def list_alarms(call: Call) -> Reply:
+    """A page of alarms, the newest first; `from` and `to` bound `since`."""
+    kinds = queries.names(call, "kind", set(AlarmKind.__members__))
+    wanted = lists.wanted(call, types=kinds, subject=queries.guid(call, "subject"))
+    with call.app.store.read() as sql:
+        found, total = shelves.alarms(sql, wanted)
+    return lists.page(found, total, _shown)
+
+
+@room("GET", "/alarms/{guid}", "One alarm.", answer=AlarmRecord)
+def one_alarm(call: Call) -> AlarmRecord:
+    """One alarm; 404 once it is cleared."""
+    with call.app.store.read() as sql:
+        return _shown(alarms.alarm(sql, call.guid, call.who.scope))
+
+
+def _shown(one: Alarm) -> AlarmRecord:
+    return AlarmRecord(
+        guid=one.guid,
+        kind=label(one.kind),
+        subject=Named(one.subject, one.subject_name, label(one.subject_type)),
+        since=one.since,
+        seen=one.seen,
+        text=one.text,
+        details=one.details,
+        project=one.project,
+    )

@@ -1,0 +1,129 @@
+"""Alarms in the database: raised, seen again and cleared in the transaction that knows why."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from haulback.errors import NotFound
+from haulback.ids import new_guid
+from haulback.inventory.alarms import Alarm, AlarmKind
+from haulback.server.scope import Scope
+from haulback.server.store import tables, trail
+from haulback.server.store.alarm_tables import alarm as table
+from haulback.server.store.catalogue import records, row_of
+from haulback.wire import Named
+
+log = logging.getLogger(__name__)
+_TEXT, _NAME = 2000, 400  # characters that are kept
+_MANY = 500  # guids in one statement
+_SYSTEM = ("00000000-0000-0000-0000-000000000000", "system")
+
+
+class AlarmLedger:
+    """The part of a ledger that raises and clears alarms."""
+
+    _sql: sa.Connection
+    now: int
+
+    def alarm(self, kind: AlarmKind, subject: Named, text: str, details: dict[str, Any]) -> None:
+        found = _subject(self._sql, subject.guid)
+        if found is None:
+            return
+        sort, project = found
+        same = sa.select(table.c.guid).where(_about(kind, subject.guid))
+        is_new = self._sql.scalar(same) is None
+        raised = Alarm(
+            guid=new_guid(),
+            kind=kind.value,
+            subject=subject.guid,
+            subject_name=_plain(subject.name, _NAME),
+            subject_type=sort,
+            since=self.now,
+            seen=self.now,
+            text=_plain(text, _TEXT),
+            details=details,
+            project=project,
+        )
+        _upsert(self._sql, raised)
+        if is_new:
+            log.info("alarm %s: %s: %s", raised.kind, raised.subject_name, raised.text)
+            operation = f"alarm {raised.kind}"
+            trail.write(self._sql, self.now, _SYSTEM, operation, raised.subject, None, raised)
+
+    def all_clear(self, kind: AlarmKind, subject: str) -> None:
+        _clear(self._sql, self.now, _about(kind, subject))
+
+    def unalarmed(self, subjects: Iterable[str]) -> None:
+        """Clear all alarms about subjects that go, by their guids."""
+        guids = list(subjects)
+        for at in range(0, len(guids), _MANY):
+            _clear(self._sql, self.now, table.c.subject.in_(guids[at : at + _MANY]))
+
+
+def alarm(sql: sa.Connection, guid: str, scope: Scope) -> Alarm:
+    """One alarm.  Raises NotFound, also for one outside the caller's projects."""
+    for found in records(sql, sa.select(table).where(table.c.guid == guid), Alarm):
+        if scope.allows(found.project):
+            return found
+    raise NotFound(f"there is no alarm {guid}; it may have been cleared", guid=guid)
+
+
+def moved(sql: sa.Connection, entity: str, project: str | None) -> None:
+    """A machine belongs to another project, and with it the alarms about it and its backups."""
+    of_it = sa.select(tables.backup.c.guid).where(tables.backup.c.entity == entity)
+    about = sa.or_(table.c.subject == entity, table.c.subject.in_(of_it))
+    sql.execute(sa.update(table).where(about).values(project=project))
+
+
+def _about(kind: AlarmKind, subject: str) -> sa.ColumnElement[bool]:
+    return sa.and_(table.c.kind == kind.value, table.c.subject == subject)
+
+
+def _subject(sql: sa.Connection, guid: str) -> tuple[str, str | None] | None:
+    """Type and project of an alarm's subject, None when it is gone.
+
+    The row is locked against its removal: no alarm may outlive the transaction that removes
+    its subject, for none would ever clear it.
+    """
+    entity, backup = tables.entity, tables.backup
+    none = sa.null().label("project")
+    for query in (
+        sa.select(entity.c.type, entity.c.project).where(entity.c.guid == guid),
+        sa.select(sa.literal("BACKUP"), backup.c.project).where(backup.c.guid == guid),
+        *(
+            sa.select(sa.literal(sort), none).where(place.c.guid == guid)
+            for sort, place in (
+                ("HYPERVISOR", tables.hypervisor),
+                ("BACKUP_DESTINATION", tables.destination),
+            )
+        ),
+    ):
+        row = sql.execute(query.with_for_update(read=True, key_share=True)).one_or_none()
+        if row is not None:
+            return str(row[0]), row[1]
+    return None
+
+
+def _upsert(sql: sa.Connection, raised: Alarm) -> None:
+    insert = postgresql.insert if sql.dialect.name == "postgresql" else sqlite.insert
+    new = insert(table).values(row_of(raised, table))
+    fresh = {name: new.excluded[name] for name in ("seen", "text", "details", "project")}
+    fresh["subject_name"] = new.excluded.subject_name
+    sql.execute(new.on_conflict_do_update(index_elements=["kind", "subject"], set_=fresh))
+
+
+def _clear(sql: sa.Connection, now: int, which: sa.ColumnElement[bool]) -> None:
+    gone = sa.delete(table).where(which).returning(table)
+    for one in records(sql, gone, Alarm):
+        log.info("alarm %s is over: %s", one.kind, one.subject_name)
+        trail.write(sql, now, _SYSTEM, f"clear alarm {one.kind}", one.subject, one, None)
+
+
+def _plain(text: str, most: int) -> str:
+    """Printable text: what platforms and nodes say may hold control characters."""
+    return "".join(c if c.isprintable() else " " for c in text)[:most]

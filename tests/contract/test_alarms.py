@@ -1,0 +1,99 @@
+"""Alarms over HTTP: who sees them, how they are listed, and what commands print of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from haulback.cli.main import app as commands
+from haulback.client.client import Client
+from haulback.errors import NotFound
+from haulback.inventory.alarms import AlarmKind
+from haulback.wire import Named
+from tests.contract.conftest import Served
+from tests.contract.scene import watch
+from tests.contract.test_access import in_project, user
+from tests.contract.test_transport import is_error
+
+
+def raised(served: Served, kind: AlarmKind, subject: str, name: str, text: str = "why") -> None:
+    with served.app.store.write() as sql:
+        served.seen(sql).alarm(kind, Named(subject, name), text, {"bytes": 5})
+
+
+def rows(served: Served, query: str = "", token: str | None = "") -> list[dict[str, Any]]:
+    answer = served.call("GET", f"/api/alarms{query}", token=token)
+    assert answer.status_code == 200, answer.text
+    assert int(answer.headers["x-total-count"]) >= len(answer.json())
+    return list(answer.json())
+
+
+def test_an_alarm_is_shown_with_its_subject_and_its_age(served: Served):
+    machine = served.machines[served.new_machine()]
+    raised(served, AlarmKind.MACHINE_UNREADABLE, machine, "db")
+    [found] = rows(served, f"?subject={machine}")
+    assert found["kind"] == {"name": "MACHINE_UNREADABLE", "description": "Machine unreadable"}
+    assert (found["subject"]["guid"], found["subject"]["name"]) == (machine, "db")
+    assert found["subject"]["type"]["name"] == "VM"
+    assert (found["text"], found["details"]) == ("why", {"bytes": 5})
+    assert found["since"] == found["seen"]
+    assert "project" not in found
+    assert served.call("GET", f"/api/alarms/{found['guid']}").json() == found
+    with served.app.store.write() as sql:
+        served.seen(sql).all_clear(AlarmKind.MACHINE_UNREADABLE, machine)
+    assert rows(served, f"?subject={machine}") == []
+    assert is_error(served.call("GET", f"/api/alarms/{found['guid']}"), 404)
+
+
+def test_alarms_are_listed_by_kind_and_in_pages(served: Served):
+    machine = served.machines[served.new_machine()]
+    for kind in (AlarmKind.MACHINE_UNREADABLE, AlarmKind.BACKUP_DAMAGED, AlarmKind.BACKUP_MISSING):
+        raised(served, kind, machine, "db")
+    both = rows(served, f"?subject={machine}&kind=BACKUP_DAMAGED&kind=BACKUP_MISSING")
+    assert [one["kind"]["name"] for one in both] == ["BACKUP_MISSING", "BACKUP_DAMAGED"]
+    assert len(rows(served, f"?subject={machine}&size=2&page=1")) == 1
+    by_kind = rows(served, f"?subject={machine}&orderBy=kind&direction=asc")
+    assert by_kind[0]["kind"]["name"] == "BACKUP_DAMAGED"
+    for wrong in ("kind=NO_SUCH", "subject=no-guid"):
+        assert is_error(served.call("GET", f"/api/alarms?{wrong}"), 400), wrong
+
+
+def test_a_tenant_sees_alarms_of_the_own_projects_only(served: Served):
+    mine, theirs = (served.machines[served.new_machine()] for _ in range(2))
+    for machine, project in ((mine, "alarm-a"), (theirs, "alarm-b")):
+        in_project(served, machine, project)
+        raised(served, AlarmKind.MACHINE_UNREADABLE, machine, "db")
+    raised(served, AlarmKind.CLEANUP_BLOCKED, served.destination["guid"], "bd")
+    tenant = user(served, "viewer", projects=["alarm-a"])
+    assert [one["subject"]["guid"] for one in rows(served, token=tenant)] == [mine]
+    [hidden] = rows(served, f"?subject={theirs}")
+    assert is_error(served.call("GET", f"/api/alarms/{hidden['guid']}", token=tenant), 404)
+    [narrowed] = rows(served, "?project-uuid=alarm-b")
+    assert narrowed["subject"]["guid"] == theirs
+
+
+def test_commands_list_alarms_whatever_their_names_hold(
+    served: Served, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setenv("HAULBACK_SERVER", served.server.url)
+    monkeypatch.setenv("HAULBACK_TOKEN", served.person)
+    asked = watch(monkeypatch)
+    machine = served.machines[served.new_machine()]
+    raised(served, AlarmKind.MACHINE_UNREADABLE, machine, "[/red]db[bold]", "[/] torn")
+
+    def said(*given: str) -> str:
+        commands(list(given), exit_on_error=False, result_action="return_value")
+        return capsys.readouterr().out
+
+    told = said("alarm", "ls", "--subject", machine)
+    assert all(word in told for word in ("since", "age", "[/red]db[bold]", "[/] torn", "0."))
+    assert "haulback alarm ls" in said("dashboard")
+    with Client(served.server.url, served.person) as client:
+        [one] = client.alarms.all(subject=machine)
+        assert '"bytes": 5' in said("alarm", "show", one.guid)
+        with served.app.store.write() as sql:
+            served.seen(sql).all_clear(AlarmKind.MACHINE_UNREADABLE, machine)
+        with pytest.raises(NotFound, match="cleared"):
+            client.alarms.get(one.guid)
+    asked.close()
