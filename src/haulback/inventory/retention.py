@@ -44,7 +44,8 @@ def surplus(
     """Guids of backups to remove.  `present` are the entities that the platform still shows.
 
     Every backup is complete in itself, so each is judged alone.  Never removed: one that is locked,
-    one kept by its ARCHIVE hint, and the last good one of an entity that still exists.
+    one kept by its ARCHIVE hint, and the last good one of an entity that still exists.  A damaged
+    backup is not counted as a good one; a missing one is not removed: a person decides.
     """
     by_entity: dict[str, list[Backup]] = defaultdict(list)
     for one in stored:
@@ -55,7 +56,8 @@ def surplus(
             key=lambda one: (one.snapshot_time or one.created, one.created, one.guid), reverse=True
         )
         kept = rules.keepLastBackupWhenSourceStillExists and entity in present
-        last = backups[0].guid if kept else None
+        whole = (one.guid for one in backups if one.is_whole)
+        last = next(whole, backups[0].guid) if kept else None
         found += [one.guid for one in _expired(backups, rules, now) if one.guid != last]
     return found
 
@@ -92,9 +94,11 @@ def _expired(backups: list[Backup], rules: Retention, now: int) -> Iterable[Back
     }
     for one in backups:
         sort = "FULL" if one.type == "FULL" else "INCREMENTAL"
-        seen[sort] += 1
         count, age = limits[sort]
-        too_many = count is not None and seen[sort] > count
+        too_many = count is not None and seen[sort] >= count
+        seen[sort] += one.is_whole
+        if one.location_status in ("MISSING", "GIVEN_UP"):
+            continue
         too_old = age is not None and now - (one.snapshot_time or one.created) > age
         wanted = one.hint == "TO_REMOVE" or too_many or too_old
         if wanted and not one.locked(now):

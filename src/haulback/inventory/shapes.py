@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from haulback.inventory.damage import Verification
 from haulback.inventory.records import Disk
 from haulback.inventory.retention import Retention
 from haulback.tasks.shapes import TaskDetails, TaskListRecord
@@ -64,7 +65,10 @@ class HypervisorRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
 
 
 class DestinationRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """A backup destination; spaces in bytes."""
+    """A backup destination; spaces in bytes.
+
+    `verifiedTime` (epoch ms) is the end of the last round in which every stored byte was read.
+    """
 
     guid: str
     name: str
@@ -73,6 +77,8 @@ class DestinationRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
     path: str
     initialized: bool
     retention: Retention
+    verification: Verification = msgspec.field(default_factory=Verification)
+    verifiedTime: int | None = None
     node: Named | None = None
     totalUsedSpace: int | None = None
     totalAvailableSpace: int | None = None
@@ -137,7 +143,7 @@ class NotIncremental(msgspec.Struct):
 
 
 class Location(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """Where a copy of a backup lies."""
+    """The place of a copy of a backup; `damage` as the catalogue keeps it (`damage.Damage`)."""
 
     guid: str
     backup: Named
@@ -148,6 +154,8 @@ class Location(msgspec.Struct, omit_defaults=True, kw_only=True):
     type: Label
     snapshotTime: int | None = None
     archiveExpire: int | None = None
+    statusInfo: str | None = None
+    damage: dict[str, Any] | None = None
 
 
 class BackupRecord(msgspec.Struct, omit_defaults=True, kw_only=True):

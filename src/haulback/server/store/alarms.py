@@ -73,6 +73,12 @@ def alarm(sql: sa.Connection, guid: str, scope: Scope) -> Alarm:
     raise NotFound(f"there is no alarm {guid}; it may have been cleared", guid=guid)
 
 
+def seen(sql: sa.Connection, kind: AlarmKind, subject: str) -> int | None:
+    """The moment (epoch ms) at which an alarm was last reported, None where there is none."""
+    found: int | None = sql.scalar(sa.select(table.c.seen).where(_about(kind, subject)))
+    return found
+
+
 def moved(sql: sa.Connection, entity: str, project: str | None) -> None:
     """A machine belongs to another project, and with it the alarms about it and its backups."""
     of_it = sa.select(tables.backup.c.guid).where(tables.backup.c.entity == entity)
