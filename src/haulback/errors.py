@@ -115,6 +115,19 @@ class Damaged(RepositoryError):
     code = "damaged"
 
 
+class Missing(RepositoryError):
+    """Backups that must be in a repository are not, or their manifests cannot be read.
+
+    `missing` are guids, `unreadable` the reason by guid.
+    """
+
+    code = "backups_missing"
+
+    def __init__(self, message: str, missing: list[str], unreadable: dict[str, str]) -> None:
+        super().__init__(message, missing=missing, unreadable=unreadable)
+        self.missing, self.unreadable = missing, unreadable
+
+
 class BaseGone(RepositoryError):
     """What an increment builds on is no longer stored; the backup has to be exported again."""
 

@@ -19,8 +19,8 @@ _NOUNS = (
     ("demo", "demo:app", "Back up, change, destroy and bring back a machine; prove every byte."),
     (
         "repository",
-        "repository:app",
-        "Read and verify a repository, without any server.",
+        "repository_care:app",
+        "Read, verify and repair a repository, without any server.",
     ),
     ("login", "connection:login", "Log in and remember it."),
     ("logout", "connection:logout", "End the login."),

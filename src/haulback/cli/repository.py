@@ -6,7 +6,6 @@ import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import msgspec
@@ -14,17 +13,18 @@ from cyclopts import App, Parameter
 
 from haulback import units
 from haulback.destinations.folder import Folder
-from haulback.errors import Malformed, NotFound
-from haulback.repository.clean_up import clean_up
+from haulback.errors import Conflict, Malformed, NotFound
+from haulback.repository.config import is_repository
 from haulback.repository.keys import Keys, Secret, make_keyfile
 from haulback.repository.manifest import Manifest, StoredDisk
+from haulback.repository.manifest import name_of as manifest_name
 from haulback.repository.repository import Repository
 from haulback.repository.restore import restore_disk
-from haulback.repository.verify import Depth, verify
 
 app = App(name="repository")
 
 KeyFile = Annotated[Path | None, Parameter(name="--key-file", help="File with the repository key.")]
+Yes = Annotated[bool, Parameter(name=["-y", "--yes"], negative="", help="Do not ask.")]
 Kit = Annotated[Path | None, Parameter(name="--kit", help="Recovery kit, typed into a file.")]
 
 
@@ -35,17 +35,25 @@ def init(folder: Path, *, key_file: KeyFile = None) -> None:
     The key is wrapped by --key-file (made if it is not there) or by the passphrase in
     HAULBACK_PASSPHRASE.
     """
-    if key_file and not key_file.exists():
-        make_keyfile(key_file)
+    made = key_file if key_file and not key_file.exists() else None
     folder.mkdir(parents=True, exist_ok=True)
-    repository = Repository.init(Folder(folder), _secret(key_file))
+    if is_repository(Folder(folder)):
+        raise Conflict(f"{folder} holds a repository already; its key stays what it is")
+    if made:
+        make_keyfile(made)
+    try:
+        repository = Repository.init(Folder(folder), _secret(key_file))
+    except BaseException:
+        if made:
+            made.unlink()  # a key that opens nothing must not look like one that does
+        raise
     print(repository.keys.kit(repository.guid))
 
 
 @app.command
 def ls(folder: Path, *, key_file: KeyFile = None, kit: Kit = None, json: bool = False) -> None:
     """List the backups in FOLDER, oldest first."""
-    found = sorted(_open(folder, key_file, kit).backups(), key=lambda m: m.snapshot_time)
+    found = sorted(open_repository(folder, key_file, kit).backups(), key=lambda m: m.snapshot_time)
     for manifest in found:
         if json:
             print(msgspec.json.encode(manifest).decode())
@@ -64,7 +72,7 @@ def cat(
     kit: Kit = None,
 ) -> None:
     """Write one disk of BACKUP as a raw image, to --output (sparse) or to standard output."""
-    repository = _open(folder, key_file, kit)
+    repository = open_repository(folder, key_file, kit)
     stored = _disk(repository.manifest(backup), disk)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         if output:
@@ -75,62 +83,35 @@ def cat(
             sink.zeros_to(stored.map.size)
 
 
-@app.command(name="verify")
-def verify_command(
-    folder: Path, *, depth: int = 3, key_file: KeyFile = None, kit: Kit = None
-) -> None:
-    """Check everything stored in FOLDER; exits with 1 when anything is damaged.
+@app.command(name="kit")
+def print_kit(folder: Path, *, key_file: KeyFile = None) -> None:
+    """Print the recovery kit of the repository in FOLDER: it opens the repository by itself.
 
-    Depth 1: every object is there.  2: maps lead to stored chunks.  3: every byte is right.
+    Print it on paper and lock it away: it is needed when haulback.json and its copy are both gone.
     """
-    if depth not in tuple(Depth):
-        raise Malformed("--depth is 1, 2 or 3")
-    repository = _open(folder, key_file, kit)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        report = verify(repository, Depth(depth), pool)
-    for finding in report.findings:
-        print(f"DAMAGED  {finding}")
-    print(
-        f"{report.backups} backups, {report.packs} packs, {report.groups} groups, "
-        f"{units.size(report.bytes)} read: {'ok' if report.ok else 'DAMAGED'}"
-    )
-    if not report.ok:
-        sys.exit(1)
+    repository = open_repository(folder, key_file, None)
+    print(repository.keys.kit(repository.guid))
 
 
 @app.command
-def sweep(folder: Path, *, key_file: KeyFile = None, kit: Kit = None) -> None:
-    """Delete the index segments in FOLDER that a merged one replaces.
-
-    Safe at any time, also while others read and write.
-    """
-    print(f"{_open(folder, key_file, kit).sweep_index()} replaced index segments deleted")
-
-
-@app.command
-def clean(
-    folder: Path,
-    *,
-    work: Annotated[Path | None, Parameter(help="Where to put new files for a while.")] = None,
-    key_file: KeyFile = None,
-    kit: Kit = None,
+def forget(
+    folder: Path, *backup: str, key_file: KeyFile = None, kit: Kit = None, yes: Yes = False
 ) -> None:
-    """Delete from FOLDER what no backup needs any more.
+    """Forget backups in FOLDER for good, or confirm that missing ones are lost.
 
-    NOTHING ELSE MAY BE USING THE REPOSITORY: no server with tasks on it, no node, no other command.
-    Nobody is asked who else is at work, and nothing waits for them.
+    The space of a forgotten backup comes back with the next `repository clean`.
     """
-    repository = _open(folder, key_file, kit)
-    with TemporaryDirectory(dir=work) as temp, ThreadPoolExecutor(os.cpu_count()) as pool:
-        cleaned = clean_up(repository, Path(temp), frozenset, pool)
-    for backup in cleaned.damaged:
-        print(f"DAMAGED  backup {backup} refers to data that is not stored")
-    print(
-        f"{cleaned.backups} backups kept, {cleaned.packs_deleted} packs deleted, "
-        f"{units.size(cleaned.bytes_freed)} freed, {cleaned.groups_rewritten} groups rewritten"
-    )
-    if cleaned.damaged:
-        sys.exit(1)
+    if not backup:
+        raise Malformed("name at least one backup by its guid")
+    repository = open_repository(folder, key_file, kit)
+    listed = repository.objects.leaves("manifests")
+    for guid in backup:
+        manifest_name(guid)
+        print(f"{guid} {'is deleted' if guid in listed else 'is missing, and is given up'}")
+    agree_to(yes)
+    repository.begin_writing()
+    for guid in backup:
+        repository.forget(guid)
 
 
 def restore_to(
@@ -169,10 +150,33 @@ class _Stream:
             self._at += count
 
 
-def _open(folder: Path, key_file: Path | None, kit: Path | None) -> Repository:
+def open_repository(folder: Path, key_file: Path | None, kit: Path | None) -> Repository:
+    """The repository in a folder, by its recovery kit, a key file or the passphrase."""
     if kit:
-        return Repository.open(Folder(folder), Keys.from_kit(kit.read_text()))
+        return Repository.open(Folder(folder), _kit(kit))
     return Repository.open(Folder(folder), _secret(key_file))
+
+
+def _kit(path: Path) -> Keys:
+    try:
+        return Keys.from_kit(path.read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        raise Malformed(f"--kit {path} cannot be read: {error}") from None
+
+
+def secret_of(key_file: Path | None) -> Secret | None:
+    """The key file or the passphrase, where one is named."""
+    return _secret(key_file) if key_file or "HAULBACK_PASSPHRASE" in os.environ else None
+
+
+def agree_to(yes: bool) -> None:
+    """Ask on a terminal whether to go on.  Raises Malformed without a terminal, or for a no."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise Malformed("nothing was done: there is no terminal to ask on; say --yes")
+    if input("Go on? [y/N] ").strip().lower() not in ("y", "yes"):
+        raise Malformed("nothing was done")
 
 
 def _secret(key_file: Path | None) -> Secret:

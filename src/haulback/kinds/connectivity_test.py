@@ -10,7 +10,7 @@ from haulback.errors import Malformed, NotFound
 from haulback.inventory.records import Catalogue, Destination, Hypervisor
 from haulback.kinds import planning
 from haulback.kinds.seam import Ask, Job, Kind, Results, Submission
-from haulback.repository.repository import read_config
+from haulback.repository.config import read_config
 from haulback.tasks.record import Plan, Task
 from haulback.wire import Named, Ref
 

@@ -13,9 +13,9 @@ from haulback.inventory.ledger import Ledger
 from haulback.inventory.records import Backup, Catalogue, Destination
 from haulback.kinds import planning
 from haulback.kinds.seam import Ask, Job, Kind, Results, Submission
+from haulback.repository.assess import check_backup
 from haulback.repository.repository import Repository
 from haulback.repository.restore import restore_disk
-from haulback.repository.verify import check_backup
 from haulback.tasks.record import NewRestoreJob, Plan, Task
 from haulback.tasks.states import State
 from haulback.wire import Named, Ref
@@ -174,7 +174,7 @@ def run(job: Job) -> Results:
         return {"disks": len(manifest.disks)}
     job.expect(sum(stored.map.size for stored in manifest.disks))
     if order.path is None:
-        check_backup(repository, order.backup, job.meter)  # the whole: skipped disks too
+        check_backup(repository, order.backup, job.meter, order.skip)
         return {"checked": True}
     target = job.target(order.path)
     if target.made:

@@ -1,42 +1,49 @@
-"""Giving space back: what no present backup refers to leaves the index, then the destination.
+"""Giving space back: unreferenced data leaves the index, then the destination.
 
-docs/design/locking.md says why no backup is lost to it, whatever runs or dies beside it.
+docs/design/locking.md says why no backup is lost to it, whatever runs or dies beside it, and
+whatever part of the repository cannot be seen.
 """
 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Set
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 import numpy as np
 
 from haulback.disk import Disk
-from haulback.errors import NotFound
+from haulback.errors import Damaged, NotFound, Unavailable
 from haulback.repository import graves
+from haulback.repository.agreement import Agreement, Expected, agree
 from haulback.repository.backup import Meter, unmetered
 from haulback.repository.compact import Copier, Worth, weigh
+from haulback.repository.damage_report import record_findings
 from haulback.repository.index import Index
 from haulback.repository.look import Look, look_around
 from haulback.repository.mark import Mark
 from haulback.repository.merge import merge
 from haulback.repository.pack import name_of
 from haulback.repository.reader import Reader
-from haulback.repository.repository import Repository, leaf_of
+from haulback.repository.repository import Repository
 from haulback.repository.segment import Array, Segment
 from haulback.repository.writer import Staged, Writer
 
 _TRIES = 3
+_MANY_GONE, _SHARE_GONE = 8, 1 / 4  # packs that vanished at once: a mount is away
 log = logging.getLogger(__name__)
 
 
 class Cleaned(msgspec.Struct):
     """What a clean-up found and did; `bytes_freed` in bytes.
 
-    `backups` are those it kept, `damaged` the guids of those that refer to something not stored.
-    `packs_waiting` are dead packs that something alive may still be using.
+    `backups` are those it kept, `unknown` how many of them the catalogue does not know, `damaged`
+    the guids of those that lack something.  `packs_waiting` are dead packs that something alive may
+    still be using.  `held`: nothing could be called dead, for a part of some map cannot be read.
     """
 
     backups: int = 0
@@ -45,10 +52,33 @@ class Cleaned(msgspec.Struct):
     bytes_freed: int = 0
     groups_rewritten: int = 0
     packs_waiting: int = 0
+    unknown: int = 0
+    unreadable: list[str] = []
+    held: bool = False
 
 
 def _unasked() -> None:
     """Where no attempt can be over."""
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+@dataclass
+class Orders:
+    """What a clean-up is told.
+
+    `forget` are guids of backups that go, `expected` those that must be found (None: only the last
+    roll is asked), `given_up` those whose loss a person has confirmed.  `by` and `now` (epoch ms)
+    sign damage records.
+    """
+
+    forget: list[str] = field(default_factory=list)
+    expected: Expected | None = None
+    given_up: list[str] = field(default_factory=list)
+    by: str = "a clean-up"
+    now: Callable[[], int] = _now_ms
 
 
 def clean_up(
@@ -59,6 +89,7 @@ def clean_up(
     disk: Disk | None = None,
     meter: Meter = unmetered,
     confirm: Callable[[], None] = _unasked,
+    orders: Orders | None = None,
 ) -> Cleaned:
     """Delete what no present backup needs; needs the right to delete.
 
@@ -68,10 +99,11 @@ def clean_up(
     this attempt is over; it is called before every step that others see.  `meter` is told the bytes
     that are copied.
 
-    Safe to repeat after it ended anywhere.  Raises Damaged, having deleted nothing more, when a
-    manifest or a page of a map cannot be read.
+    Safe to repeat after it ended anywhere.  Raises Missing, having deleted nothing, when a backup
+    that must be there is not, and Unavailable when the destination does not show what it holds.
     """
-    return _CleanUp(repository, folder, pins, pool, disk or Disk(), meter, confirm).run()
+    told = orders or Orders()
+    return _CleanUp(repository, folder, pins, pool, disk or Disk(), meter, confirm, told).run()
 
 
 class _CleanUp:
@@ -86,26 +118,74 @@ class _CleanUp:
         disk: Disk,
         meter: Meter,
         confirm: Callable[[], None],
+        orders: Orders,
     ) -> None:
         self._repository, self._folder, self._disk = repository, folder, disk
         self._destination, self._keys = repository.destination, repository.keys
         self._pins, self._pool, self._meter, self._confirm = pins, pool, meter, confirm
+        self._orders = orders
         self._cleaned = Cleaned()
 
     def run(self) -> Cleaned:
-        dug = graves.read(self._destination, self._keys)
+        self._confirm()
+        self._repository.begin_writing()
+        self._forget(agree(self._repository, self._orders.expected, self._orders.given_up))
+        rotten: dict[str, str] = {}
+        dug = graves.read(self._repository.objects, self._keys, rotten)
+        self._repository.index_folder.mend(self._folder, self._disk)
         for _ in range(_TRIES):
-            look = self._look()
+            look = self._look_twice()
             if self._renew(look):
                 break
-            log.info("a backup appeared that needs what was to go; the clean-up looks again")
-        self._cleaned.backups, self._cleaned.damaged = len(look.backups), look.damaged
-        self._dig(look.packs.keys() - look.index.packs() - graves.waiting(dug))
+            log.info("a new backup needs what was to go; the clean-up looks again")
+        self._report(look)
+        self._dig(self._unplaced(look) - graves.waiting(dug))
         self._close(name for name, grave in dug.items() if grave.pins is None)
+        self._close(rotten)
         self._bury(look)
         self._confirm()
         self._repository.sweep_index()
+        self._repository.rolls.sweep()
         return self._cleaned
+
+    def _forget(self, agreed: Agreement) -> None:
+        """Forget what the order names; the roll then lists what is to be found next time."""
+        for backup in (*self._orders.given_up, *self._orders.forget):
+            self._confirm()
+            self._repository.forget(backup)
+        gone = {*self._orders.given_up, *self._orders.forget}
+        self._cleaned.unknown = len(agreed.unknown - gone)
+        self._confirm()
+        self._repository.rolls.write(agreed.listed - gone)
+
+    def _report(self, look: Look) -> None:
+        self._cleaned.backups, self._cleaned.damaged = len(look.backups), look.damaged
+        self._cleaned.unreadable, self._cleaned.held = look.unreadable, look.is_blind
+        if look.is_blind:
+            log.warning("a part of some map cannot be read: nothing is called dead until it can")
+
+    def _unplaced(self, look: Look) -> set[bytes]:
+        """Packs that the index does not name.
+
+        One whose directory cannot be read may hold what a damaged index segment listed: it stays.
+        """
+        return look.packs.keys() - look.index.packs() - look.closed
+
+    def _look_twice(self) -> Look:
+        """A look; once more when it met damage, which the second one then takes into account."""
+        look = self._look()
+        gone = len(look.index.packs() - look.packs.keys())
+        if gone >= _MANY_GONE and gone > len(look.index.packs()) * _SHARE_GONE:
+            raise Unavailable(
+                f"{gone} of {len(look.index.packs())} packs are not there: is a part of the "
+                "destination not mounted?  Nothing was deleted"
+            )
+        if not self._repository.findings:
+            return look
+        found = record_findings(self._repository, self._orders.by, self._orders.now())
+        if found.unreliable:
+            raise Unavailable(f"{found.unreliable}; nothing was deleted")
+        return self._look() if found.damaged else look
 
     def _look(self, before: Look | None = None) -> Look:
         return look_around(self._repository, self._folder, self._disk, self._confirm, before)
@@ -115,6 +195,8 @@ class _CleanUp:
 
         False when a backup came meanwhile that needs some of it: then all is as it was.
         """
+        if look.is_blind:
+            look.mark.live[:] = True
         worth = weigh(look.mark)
         superseded = look.superseded()
         if not (worth.dead.any() or worth.thin.any() or superseded or look.is_short):
@@ -158,18 +240,19 @@ class _CleanUp:
     def _revived(self, look: Look, worth: Worth, lost: Array) -> bool:
         """Whether a backup that appeared since the look refers to what will be gone."""
         mark, c = look.mark, look.mark.segment.columns
-        known = mark.live.copy()
-        load = Reader(self._destination, self._repository.index(), self._keys).chunk
-        for backup in self._backups() - set(look.backups):
+        known, unread = mark.live.copy(), mark.unread
+        index = self._repository.index()
+        load = Reader(self._destination, index, self._keys, self._repository.findings).chunk
+        for backup in self._repository.objects.leaves("manifests") - set(look.backups):
             try:
                 mark.add(self._repository.manifest(backup), load)
             except NotFound:
                 continue
+            except Damaged:
+                return True
         gone = lost[c.packs_of] & (~worth.alive | worth.sparse)
-        return bool(gone[c.groups_of[np.flatnonzero(mark.live & ~known)]].any())
-
-    def _backups(self) -> set[str]:
-        return {leaf_of(item.name) for item in self._destination.list("manifests")}
+        revived = gone[c.groups_of[np.flatnonzero(mark.live & ~known)]].any()
+        return bool(revived) or mark.unread > unread
 
     def _publish_generation(self, look: Look, added: list[Segment], lost: Array) -> None:
         """One segment in the place of all that the look saw, and of those `added` since."""
@@ -177,12 +260,13 @@ class _CleanUp:
         segments = [*look.index.segments, *added]
         names = {segment.name for segment in segments}
         names.update(name for segment in segments for name in segment.replaces)
-        stored = names & {leaf_of(item.name) for item in self._destination.list("index")}
+        stored = sorted(names & self._repository.index_folder.names())
         kept = [np.ones(len(s.columns.sessions), bool) for s in added]
         kept.append(~lost[whole.columns.packs_of])
-        path = merge([*added, whole], sorted(stored), self._folder, self._keys, self._disk, kept)
+        damage = look.index.damage
+        path = merge([*added, whole], stored, self._folder, self._keys, self._disk, kept, damage)
         self._confirm()
-        self._destination.adopt(f"index/{path.stem}", path)
+        self._repository.index_folder.store(path)
 
     def _announce(self, packs: Iterable[bytes]) -> str:
         self._confirm()
@@ -202,7 +286,7 @@ class _CleanUp:
     def _bury(self, before: Look) -> None:
         """Delete the packs of graves that wait for nothing any more, after one more look."""
         alive = self._pins()
-        dug = graves.read(self._destination, self._keys)
+        dug = graves.read(self._repository.objects, self._keys)
         over = graves.ended(dug, alive)
         waiting = graves.waiting({name: dug[name] for name in dug.keys() - over.keys()})
         self._cleaned.packs_waiting = len(waiting)
@@ -210,7 +294,12 @@ class _CleanUp:
         if going:
             notice = self._announce(going)
             look = self._look(before)
-            self._delete(going - look.index.packs(), look)
+            # A rotten announcement warns no STORE: only one that reads is followed by a deletion.
+            if look.is_blind or notice not in graves.read(self._repository.objects, self._keys):
+                self._cleaned.packs_waiting += len(going)
+                self._close([notice])
+                return
+            self._delete(going - look.index.packs() - look.closed, look)
             self._close(over)
             self._close([notice])
         else:

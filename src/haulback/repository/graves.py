@@ -7,6 +7,7 @@ of the two sees the other (docs/design/locking.md).
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Mapping, Set
 
@@ -15,10 +16,13 @@ from cryptography.exceptions import InvalidTag
 
 from haulback.destinations.protocol import Destination
 from haulback.errors import Damaged, NotFound
+from haulback.repository.config import check_revision
 from haulback.repository.keys import Keys
+from haulback.repository.names import Objects
 
 _FOLDER = "graves"
 _NAME_BYTES = 16
+log = logging.getLogger(__name__)
 
 
 class Grave(msgspec.Struct, frozen=True):
@@ -39,19 +43,28 @@ def dig(
     return f"{_FOLDER}/{leaf}"
 
 
-def read(destination: Destination, keys: Keys) -> dict[str, Grave]:
-    """Every grave by its object name.  Raises Damaged.
+def read(objects: Objects, keys: Keys, problems: dict[str, str] | None = None) -> dict[str, Grave]:
+    """Every grave by its object name.  Raises RepositoryError for a newer revision.
+
+    A damaged one is put into `problems`, and else ignored: its packs get another grave in the next
+    clean-up, which confirms its own announcements before it deletes.
 
     An announcement goes only after the grave that follows it was stored: a listing that is
     overtaken by both may miss both, a second one cannot.
     """
-    names = [item.name for _ in range(2) for item in destination.list(_FOLDER)]
+    names = [item.name for _ in range(2) for item in objects.list(_FOLDER)]
     found = {}
     for name in dict.fromkeys(names):
+        if check_revision(name):
+            continue
         try:
-            found[name] = _open(name, destination.load(name), keys)
+            found[name] = _open(name, objects.destination.load(name), keys)
         except NotFound:
             continue  # closed since it was listed
+        except Damaged as error:
+            log.warning("%s", error.message)
+            if problems is not None:
+                problems[name] = error.message
     return found
 
 
@@ -80,4 +93,4 @@ def _open(name: str, sealed: bytes, keys: Keys) -> Grave:
         plain = keys.unseal("grave", leaf.encode(), sealed)
         return msgspec.json.decode(plain, type=Grave)
     except (InvalidTag, msgspec.DecodeError) as error:
-        raise Damaged(f"{name} is damaged; delete it, the next clean-up digs anew") from error
+        raise Damaged(f"{name} is damaged; the next clean-up replaces it", name=name) from error

@@ -6,6 +6,7 @@ from collections.abc import Container, Iterable, Iterator, Sequence, Set
 
 import numpy as np
 
+from haulback.repository.damage import NO_DAMAGE, Damage
 from haulback.repository.pack import Place
 from haulback.repository.segment import ID, Array, Segment
 
@@ -13,11 +14,30 @@ from haulback.repository.segment import ID, Array, Segment
 class Index:
     """The segments of a repository that no other replaces, and those of a running session."""
 
-    def __init__(self, segments: Iterable[Segment] = (), without: Set[bytes] = frozenset()) -> None:
-        """Chunks in the packs `without` count as not stored: those packs may be about to go."""
+    def __init__(
+        self,
+        segments: Iterable[Segment] = (),
+        without: Set[bytes] = frozenset(),
+        damage: Damage = NO_DAMAGE,
+    ) -> None:
+        """Chunks in the packs `without`, or at damaged places, count as not stored.
+
+        The packs `without` may be about to go; a damaged place is read where there is no other.
+        """
         self.segments = list(segments)
-        masks = ((s.name, inside(s, without)) for s in self.segments if without)
-        self._hidden = {name: mask for name, mask in masks if mask.any()}
+        self.without, self.damage = without, damage
+        self._hidden = {id(s): mask for s in self.segments if (mask := self._mask(s)).any()}
+        self.is_damaged = bool(damage) and any(
+            damage.mask(segment.columns).any() for segment in self.segments
+        )
+
+    def _mask(self, segment: Segment) -> Array:
+        hidden = np.zeros(len(segment.columns.sessions), bool)
+        if self.without:
+            hidden |= inside(segment, self.without)
+        if self.damage:
+            hidden |= self.damage.mask(segment.columns)
+        return hidden
 
     def __len__(self) -> int:
         return sum(len(segment) for segment in self.segments)
@@ -37,6 +57,19 @@ class Index:
                 result[i] = group
         return result
 
+    def groups_of(self, chunk: bytes) -> list[bytes]:
+        """Every group that holds a chunk, those at damaged places last."""
+        ids = np.frombuffer(chunk, ID)
+        heads, rests = ids["head"].astype("<u8"), ids["rest"].astype("<u8")
+        sound: list[bytes] = []
+        damaged: list[bytes] = []
+        for segment in self.segments:
+            found, rows = segment.find(heads, rests)
+            if found[0]:
+                is_hidden = id(segment) in self._hidden and self._hidden[id(segment)][rows[0]]
+                (damaged if is_hidden else sound).append(segment.group_ids(rows)[0])
+        return list(dict.fromkeys(sound + damaged))
+
     def packs_of(self, chunks: Sequence[bytes]) -> tuple[set[bytes], list[bytes]]:
         """The packs that hold the chunks, and those chunks that are not stored."""
         packs, missing = set[bytes](), np.ones(len(chunks), bool)
@@ -53,8 +86,8 @@ class Index:
         heads, rests = heads[missing], ids["rest"].astype("<u8")[missing]
         for segment in self.segments:
             found, rows = segment.find(heads, rests)
-            if segment.name in self._hidden and found.any():
-                found &= ~self._hidden[segment.name][rows]
+            if id(segment) in self._hidden and found.any():
+                found &= ~self._hidden[id(segment)][rows]
             if not found.any():
                 continue
             yield segment, missing[found], rows[found]
@@ -71,9 +104,18 @@ class Index:
         return next(self.places(group), None)
 
     def places(self, group: bytes) -> Iterator[Place]:
-        """Everywhere a group lies: it was copied by a clean-up, and its old pack still stands."""
-        places = (segment.place(group) for segment in self.segments)
-        return (place for place in places if place)
+        """Everywhere a group lies, damaged places last.
+
+        A group has two places when a clean-up copied it and its old pack still stands.
+        """
+        damaged: list[Place] = []
+        for segment in self.segments:
+            if place := segment.place(group):
+                if self.damage.covers(group, place):
+                    damaged.append(place)
+                else:
+                    yield place
+        yield from damaged
 
 
 def inside(segment: Segment, packs: Container[bytes]) -> Array:

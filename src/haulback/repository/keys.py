@@ -23,6 +23,7 @@ _NONCE_BYTES = 12
 # OWASP's 2023 minimum for Argon2id with one lane, rounded up; bounds stop a hostile config file
 # from asking for all memory.
 _MEMORY_KIB, _ITERATIONS, _MEMORY_MAX_KIB, _ITERATIONS_MAX = 65536, 3, 1 << 20, 64
+_KIT_REPOSITORY = re.compile(r"repository ([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
 
 
 class Slot(msgspec.Struct, frozen=True):
@@ -70,12 +71,15 @@ def make_keyfile(path: Path) -> None:
 
 
 class Keys:
-    """Everything derived from the 32-byte master key of one repository."""
+    """Everything derived from the 32-byte master key of one repository.
 
-    def __init__(self, master: bytes) -> None:
+    `repository` is its guid where a recovery kit named it.
+    """
+
+    def __init__(self, master: bytes, repository: str | None = None) -> None:
         if len(master) != KEY_BYTES:
             raise Malformed("a master key has 32 bytes")
-        self.master = master
+        self.master, self.repository = master, repository
         self._chunk = self._derive("chunk id")
         self._index = self._derive("index segment")
 
@@ -118,7 +122,7 @@ class Keys:
             try:
                 key = AESGCM(_wrapping_key(slot, secret))
                 return cls(key.decrypt(slot.wrapped[:12], slot.wrapped[12:], b"slot"))
-            except InvalidTag:
+            except (InvalidTag, ValueError):  # ValueError: a damaged salt or nonce
                 continue
         raise WrongKey(f"this {secret.kind} does not open the repository")
 
@@ -140,7 +144,8 @@ class Keys:
             raise Malformed("the recovery kit's key has a mistyped letter") from None
         if len(body) != KEY_BYTES + 3 or blake3(body[:32]).digest(length=3) != body[32:]:
             raise Malformed("the recovery kit's key has a mistyped letter")
-        return cls(body[:32])
+        named = _KIT_REPOSITORY.search(text)
+        return cls(body[:32], named[1] if named else None)
 
     def _derive(self, purpose: str, name: bytes = b"") -> bytes:
         context = blake3(self.master, derive_key_context=f"haulback 2026 v1 {purpose}")

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from haulback.destinations.protocol import Destination
 from haulback.disk import Disk
-from haulback.errors import Damaged, NotFound
+from haulback.errors import Damaged, NotFound, Unavailable
 from haulback.repository.index import Index, inside
 from haulback.repository.keys import Keys
 from haulback.repository.mark import Mark
 from haulback.repository.merge import merge
 from haulback.repository.pack import Entry, name_of, read_directory
 from haulback.repository.reader import Reader
-from haulback.repository.repository import CONFIG, Repository, leaf_of
+from haulback.repository.repository import Repository
 from haulback.repository.reuse import place_again
 from haulback.repository.segment import Segment
 
@@ -26,9 +25,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Look:
-    """What stood there.  `packs` has sizes in bytes; the mark's segment is the whole index.
+    """The state of a repository at one moment.  `packs` has sizes in bytes.
 
-    `is_short`: the index places groups in packs that are not there.
+    The mark's segment is the whole index.  `damaged` are guids of backups that lack something,
+    `unreadable` those whose manifest does not open.  `is_short`: the index places groups in packs
+    that are not there.  `is_blind`: a manifest or a page of a map could not be read, so that
+    nothing can be called dead.  `closed` are packs whose directory could not be read.
     """
 
     backups: list[str]
@@ -36,7 +38,10 @@ class Look:
     packs: dict[bytes, int]
     mark: Mark
     damaged: list[str]
+    unreadable: list[str]
     is_short: bool
+    is_blind: bool
+    closed: set[bytes]
 
     def superseded(self) -> set[bytes]:
         """Packs that the index names, but every group of which it finds elsewhere too."""
@@ -53,14 +58,13 @@ def look_around(
 ) -> Look:
     """Walk the maps of all backups, or of those that came after the look `before`.
 
-    What a backup misses and a pack outside the index holds is put back into the index first.
-    Raises Damaged when a manifest or a page cannot be read.
+    A pack outside the index, or another group of the index, may hold what a backup misses: the
+    index is completed from the pack's directory first.
     """
     while True:
-        look = _look(repository, folder, disk, before)
-        lost = _lost(look, repository.destination, repository.keys)
+        look = scan(repository, folder, disk, before)
         mended = False
-        for entries in lost:
+        for entries in _lost(look, repository):
             confirm()
             place_again(entries, folder, repository.keys, disk, repository.destination)
             mended = True
@@ -68,17 +72,30 @@ def look_around(
             return look
 
 
-def _look(repository: Repository, folder: Path, disk: Disk, before: Look | None) -> Look:
-    """Manifests first, packs last: what an object refers to was stored before it."""
-    destination = repository.destination
-    destination.info(CONFIG)  # a destination that lost everything is no empty repository
-    backups = [leaf_of(item.name) for item in destination.list("manifests")]
+def scan(
+    repository: Repository,
+    folder: Path,
+    disk: Disk,
+    before: Look | None = None,
+    *,
+    noted: bool = False,
+) -> Look:
+    """One look.  Manifests come first, packs last: an object is stored before its references.
+
+    `noted`: places that the repository's readers could not read count as damaged, too.
+    Raises Unavailable when the identity of the repository cannot be read.
+    """
+    if not repository.is_itself():  # a destination that lost everything is no empty repository
+        raise Unavailable("the identity of the repository cannot be read; try again")
+    backups = sorted(repository.objects.leaves("manifests"))
     index = repository.index()
-    packs = {bytes.fromhex(leaf_of(item.name)): item.size for item in destination.list("packs")}
+    packs = repository.objects.packs()
     whole, is_short = _whole(index, packs, folder, repository.keys, disk)
-    mark = Mark(whole, before.mark.pages if before else None)
-    load = Reader(destination, Index([whole]), repository.keys).chunk
-    damaged = []
+    damage = index.damage.plus(repository.findings.all()) if noted else index.damage
+    mark = Mark(whole, before.mark.pages if before else None, damage)
+    known = Index([whole], damage=damage)
+    load = Reader(repository.destination, known, repository.keys, repository.findings).chunk
+    damaged, unreadable = [], []
     for backup in backups:
         if before and backup in before.backups:
             continue
@@ -87,7 +104,13 @@ def _look(repository: Repository, folder: Path, disk: Disk, before: Look | None)
                 damaged.append(backup)
         except NotFound:
             continue  # deleted since it was listed
-    return Look(backups, index, packs, mark, damaged, is_short)
+        except Damaged as error:
+            log.warning("%s", error.message)
+            unreadable.append(backup)
+    is_blind = bool(mark.unread or unreadable or (before and before.is_blind))
+    return Look(
+        backups, index, packs, mark, damaged, unreadable, is_short, is_blind, repository.closed
+    )
 
 
 def _whole(
@@ -101,20 +124,27 @@ def _whole(
         return Segment.build([]), False
     if len(segments) == 1 and not is_short:
         return segments[0], False
-    path = merge(segments, (), folder, keys, disk, kept)
+    path = merge(segments, (), folder, keys, disk, kept, index.damage)
     whole = Segment.open(path, path.stem, keys)
     disk.unlink(path)
     return whole, is_short
 
 
-def _lost(look: Look, destination: Destination, keys: Keys) -> Iterator[list[Entry]]:
-    """Groups of packs outside the index that hold something a backup misses, some packs a time."""
-    if not look.mark.missing:
+def _lost(look: Look, repository: Repository) -> Iterator[list[Entry]]:
+    """Groups that hold something a backup misses, from pack directories, some packs a time.
+
+    Packs outside the index come first; then those in it: of two copies of a chunk the index keeps
+    one, and the other is of use once that one is damaged.
+    """
+    missing = look.mark.missing
+    if not missing:
         return
     batch: list[Entry] = []
-    needed = {pack.tobytes() for pack in look.mark.segment.columns.packs}
-    for number, pack in enumerate(sorted(look.packs.keys() - needed), 1):
-        batch += _wanted(pack, look.mark.missing, destination, keys)
+    inside_index = {pack.tobytes() for pack in look.mark.segment.columns.packs}
+    outside = sorted(look.packs.keys() - inside_index)
+    order = outside + sorted(look.packs.keys() & inside_index)
+    for number, pack in enumerate(order, 1):
+        batch += _wanted(pack, look, repository)
         if batch and number % _PACKS_AT_ONCE == 0:
             yield batch
             batch = []
@@ -122,11 +152,15 @@ def _lost(look: Look, destination: Destination, keys: Keys) -> Iterator[list[Ent
         yield batch
 
 
-def _wanted(pack: bytes, missing: Set[bytes], destination: Destination, keys: Keys) -> list[Entry]:
+def _wanted(pack: bytes, look: Look, repository: Repository) -> list[Entry]:
+    """The groups of a pack, without damaged ones, where one of them holds a missing chunk."""
     try:
-        entries = read_directory(destination, pack, keys)
+        entries = read_directory(repository.destination, pack, repository.keys)
     except (Damaged, NotFound) as error:
         log.warning("%s cannot be looked into: %s", name_of(pack), error.message)
+        repository.closed.add(pack)
         return []
-    held = any(not missing.isdisjoint(entry.chunks) for entry in entries)
-    return entries if held else []
+    damage = look.index.damage
+    sound = [entry for entry in entries if not damage.covers(entry.group, entry.place)]
+    held = any(not look.mark.missing.isdisjoint(entry.chunks) for entry in sound)
+    return sound if held else []

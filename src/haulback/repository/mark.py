@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from haulback.errors import BaseGone
+from haulback.errors import BaseGone, Damaged
+from haulback.repository.damage import NO_DAMAGE, Damage
 from haulback.repository.manifest import Manifest
 from haulback.repository.pages import HOLE, Ref, unpack_inner, unpack_leaf
 from haulback.repository.segment import ID, Array, Segment
@@ -18,21 +19,23 @@ LoadPage = Callable[[Ref], memoryview]
 class Mark:
     """Liveness as one byte a chunk of `segment`, which holds the whole index.
 
-    `pages` are ids of pages whose whole subtree was found; `missing` are ids that no row has.
+    `pages` are ids of pages whose whole subtree was found; `missing` are ids that no row has at a
+    sound place; `unread` counts pages that could not be read: what lies below them is not known.
     """
 
-    def __init__(self, segment: Segment, pages: set[bytes] | None = None) -> None:
+    def __init__(
+        self, segment: Segment, pages: set[bytes] | None = None, damage: Damage = NO_DAMAGE
+    ) -> None:
         self.segment = segment
+        self.unread = 0
+        self._damaged = damage.mask(segment.columns) if damage else None
         self.live = np.zeros(len(segment), bool)
         self.holds_pages = np.zeros(len(segment.columns.sessions), bool)
         self.pages = set[bytes]() if pages is None else pages
         self.missing = set[bytes]()
 
     def add(self, manifest: Manifest, load: LoadPage) -> bool:
-        """Mark what a backup refers to; False when some of it is not stored.
-
-        Raises Damaged when a page is stored but cannot be read.
-        """
+        """Mark what a backup refers to; False when some of it is not stored, or is damaged."""
         found = [self._walk([d.map.root], d.map.depth, load) for d in manifest.disks]
         return all(found)
 
@@ -58,10 +61,12 @@ class Mark:
         for ref in new:
             try:
                 page = load(ref)
-            except BaseGone:
+                is_whole = self._below(page, depth, load)
+            except (BaseGone, Damaged):
+                self.unread += 1
                 whole = False
                 continue
-            if self._below(page, depth, load):
+            if is_whole:
                 self.pages.add(ref.id)
             else:
                 whole = False
@@ -81,5 +86,8 @@ class Mark:
         self.live[rows] = True
         if are_pages:
             self.holds_pages[self.segment.columns.groups_of[rows]] = True
+        if self._damaged is not None:
+            # A damaged chunk stays live: its place may be read again, or hold the only copy.
+            found[found] = ~self._damaged[self.segment.columns.groups_of[rows]]
         self.missing.update(chunks[i] for i in np.flatnonzero(~found).tolist())
         return bool(found.all())

@@ -86,6 +86,16 @@ class PackWriter:
         self._file.close()
 
 
+def check_magic(destination: Destination, pack: bytes) -> None:
+    """Raises Damaged when a stored object does not begin like a pack, NotFound when it is gone.
+
+    Its groups may be whole all the same: readers need neither magic nor directory.
+    """
+    name = name_of(pack)
+    if destination.load(name, 0, len(_MAGIC)) != _MAGIC:
+        raise Damaged(f"{name} does not begin like a pack", name=name)
+
+
 def read_directory(destination: Destination, pack: bytes, keys: Keys) -> list[Entry]:
     """The groups of a stored pack.  Raises Damaged when it is not that pack, whole."""
     name = name_of(pack)

@@ -1,27 +1,74 @@
-"""Reading chunks: groups are fetched, authenticated and decoded once, and kept for a while."""
+"""Reading chunks: groups are fetched, authenticated and decoded once, and kept for a while.
+
+A chunk is damaged only when no place of any group that holds it can be read.
+"""
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator
 from threading import Lock
 
 from haulback.destinations.protocol import Destination
 from haulback.errors import BaseGone, Damaged, HaulbackError, NotFound
+from haulback.repository.damage import Spot
 from haulback.repository.group import Group, decode
 from haulback.repository.index import Index
 from haulback.repository.keys import Keys
-from haulback.repository.pack import name_of
+from haulback.repository.pack import Place, name_of
 from haulback.repository.pages import Ref
 
 _GROUPS_KEPT = 48  # at most 1 MiB each
 
 
+class Findings:
+    """Places that could not be read, with the reason; threads may share one collection."""
+
+    def __init__(self) -> None:
+        self._found: dict[Spot, tuple[Place, str]] = {}
+        self._lock = Lock()
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def note(self, group: bytes, place: Place, reason: str) -> None:
+        """A group could not be read at this place."""
+        with self._lock:
+            self._found.setdefault(Spot(place.pack, group), (place, reason))
+
+    def note_pack(self, pack: bytes, least: int, reason: str) -> None:
+        """A whole pack is missing, or shorter than the `least` bytes that the index names."""
+        with self._lock:
+            self._found.setdefault(Spot(pack), (Place(pack, 0, least), reason))
+
+    def all(self) -> dict[Spot, tuple[Place, str]]:
+        """A copy of everything noted so far."""
+        with self._lock:
+            return dict(self._found)
+
+    def __contains__(self, spot: object) -> bool:
+        return spot in self._found
+
+    def clear(self) -> None:
+        """Forget everything; it was recorded."""
+        with self._lock:
+            self._found.clear()
+
+
 class Reader:
     """Random access to stored chunks and pages; threads may share one."""
 
-    def __init__(self, destination: Destination, index: Index, keys: Keys) -> None:
+    def __init__(
+        self,
+        destination: Destination,
+        index: Index,
+        keys: Keys,
+        findings: Findings | None = None,
+    ) -> None:
         self._destination, self._index, self._keys = destination, index, keys
+        self.findings = findings or Findings()
         self._kept: OrderedDict[bytes, Group] = OrderedDict()
+        self._failed: dict[bytes, HaulbackError] = {}
         self._lock = Lock()
 
     def group(self, group: bytes) -> Group:
@@ -30,6 +77,8 @@ class Reader:
             if kept := self._kept.get(group):
                 self._kept.move_to_end(group)
                 return kept
+            if failed := self._failed.get(group):
+                raise failed
         fetched = self.fetch(group)
         with self._lock:
             self._kept[group] = fetched
@@ -38,32 +87,49 @@ class Reader:
         return fetched
 
     def fetch(self, group: bytes) -> Group:
-        missing: HaulbackError = BaseGone(
-            f"group {group.hex()} is in no index segment", group=group.hex()
-        )
+        """A group from the first of its places that can be read; the others are noted."""
+        failed: HaulbackError | None = None
         for place in self._index.places(group):
-            name = name_of(place.pack)
             try:
-                record = self._destination.load(name, place.offset, place.length)
-            except NotFound:
-                missing = Damaged(f"{name} is missing", name=name)
-            else:
-                return decode(record, group, self._keys)
-        raise missing
+                return read_group(self._destination, group, place, self._keys)
+            except (NotFound, Damaged) as error:
+                name = name_of(place.pack)
+                gone = isinstance(error, NotFound)
+                failed = Damaged(f"{name} is missing", name=name) if gone else error
+                self.findings.note(group, place, failed.message)
+        if failed is None:
+            raise BaseGone(f"group {group.hex()} is in no index segment", group=group.hex())
+        with self._lock:
+            self._failed[group] = failed
+        raise failed
 
     def chunk(self, ref: Ref) -> memoryview:
         """The bytes of a chunk, checked against its id.  Raises BaseGone or Damaged."""
-        try:
-            return self._checked(ref)
-        except (BaseGone, Damaged):
-            # A clean-up moves chunks into other groups; the map's hint is then out of date.
-            group = self._index.find([ref.id])[0]
-            if group in (None, ref.group):
-                raise
-            return self._checked(Ref(ref.id, group or b""))
+        first: HaulbackError | None = None
+        for group in self._groups(ref):
+            try:
+                return self._checked(ref.id, group)
+            except (BaseGone, Damaged) as error:
+                # The hint of a map may be out of date: a clean-up moves chunks into other groups.
+                first = error if first is None or isinstance(first, BaseGone) else first
+        assert first is not None
+        raise first
 
-    def _checked(self, ref: Ref) -> memoryview:
-        data = self.group(ref.group).chunk(ref.id)
-        if self._keys.chunk_id(data) != ref.id:
-            raise Damaged(f"chunk {ref.id.hex()} is not what was stored")
+    def _groups(self, ref: Ref) -> Iterator[bytes]:
+        """The group that the map names, then every other that holds the chunk."""
+        yield ref.group
+        for group in self._index.groups_of(ref.id):
+            if group != ref.group:
+                yield group
+
+    def _checked(self, chunk: bytes, group: bytes) -> memoryview:
+        data = self.group(group).chunk(chunk)
+        if self._keys.chunk_id(data) != chunk:
+            raise Damaged(f"chunk {chunk.hex()} is not what was stored")
         return data
+
+
+def read_group(destination: Destination, group: bytes, place: Place, keys: Keys) -> Group:
+    """A group as it lies at a place, authenticated.  Raises NotFound or Damaged."""
+    record = destination.load(name_of(place.pack), place.offset, place.length)
+    return decode(record, group, keys)

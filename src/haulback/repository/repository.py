@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from uuid import uuid4
 
 import msgspec
 
@@ -18,35 +18,22 @@ from haulback.errors import (
     Damaged,
     Forbidden,
     NotFound,
-    RepositoryError,
-    Unavailable,
 )
-from haulback.repository import graves, reuse
+from haulback.repository import config, graves, reuse
 from haulback.repository import manifest as manifests
-from haulback.repository import merge as merging
 from haulback.repository import pack as packs
+from haulback.repository.damage import Damage, DamageLog
 from haulback.repository.index import Index
-from haulback.repository.keys import Keys, Secret, Slot
+from haulback.repository.index_folder import IndexFolder
+from haulback.repository.keys import Keys, Secret
 from haulback.repository.manifest import Manifest
-from haulback.repository.reader import Reader
-from haulback.repository.segment import Segment
+from haulback.repository.names import Objects
+from haulback.repository.reader import Findings, Reader
+from haulback.repository.reuse_proof import PackMemory, ReuseProof
+from haulback.repository.roll import Rolls
 from haulback.repository.writer import Staged, Writer
 
-CONFIG = "haulback.json"
 _MANIFEST_FILE = "manifest.json"
-_LISTINGS = 10
-
-
-class Config(msgspec.Struct, frozen=True):
-    """The one object in the clear: which repository this is and how its key is wrapped.
-
-    `check` is a sealed copy of the guid, so that a swapped config is noticed.
-    """
-
-    repository: str
-    slots: list[Slot]
-    check: bytes
-    version: int = manifests.FORMAT_VERSION
 
 
 class Draft(msgspec.Struct, frozen=True):
@@ -58,48 +45,67 @@ class Draft(msgspec.Struct, frozen=True):
 
 
 class Repository:
-    """An open repository.  Threads may share it for reading; a Writer belongs to one thread."""
+    """An open repository.  Threads may share it for reading; a Writer belongs to one thread.
+
+    `findings` collects every place that could not be read through this object; `problems` are
+    damaged or missing copies of the configuration.
+    """
 
     def __init__(self, destination: Destination, guid: str, keys: Keys) -> None:
         self.destination, self.guid, self.keys = destination, guid, keys
-        self._segments: dict[str, Segment] = {}
+        self.objects = Objects(destination)
+        self.problems: dict[str, str] = {}
+        self.findings = Findings()
+        self.damage_log = DamageLog(destination, self.objects, keys)
+        self.rolls = Rolls(destination, self.objects, keys)
+        self.index_folder = IndexFolder(destination, self.objects, keys)
+        self._may_write = False
 
     @classmethod
     def init(cls, destination: Destination, *secrets: Secret) -> Repository:
         """Make a repository.  Raises Conflict when the destination holds one already."""
-        keys, guid = Keys.generate(), str(uuid.uuid4())
-        check = keys.seal("config", b"", guid.encode())
-        config = Config(guid, [keys.wrap(secret) for secret in secrets], check)
-        try:
-            destination.store(CONFIG, msgspec.json.encode(config))
-        except Conflict:
-            raise Conflict("the destination holds a repository already") from None
+        keys, guid = Keys.generate(), str(uuid4())
+        config.create(destination, config.encode(guid, keys, secrets))
         return cls(destination, guid, keys)
 
     @classmethod
     def open(cls, destination: Destination, secret: Secret | Keys) -> Repository:
         """Open a repository.  Raises NotFound, WrongKey or Damaged."""
-        config = read_config(destination)
-        keys = secret if isinstance(secret, Keys) else Keys.unwrap(config.slots, secret)
-        try:
-            guid = keys.unseal("config", b"", config.check).decode()
-        except Exception as error:
-            raise Damaged(f"{CONFIG} is damaged or belongs to another key") from error
-        if guid != config.repository:
-            raise Damaged(f"{CONFIG} names another repository than its key does")
-        return cls(destination, guid, keys)
+        found = config.open_identity(destination, secret)
+        opened = cls(destination, found.guid, found.keys)
+        opened.problems = found.problems
+        return opened
+
+    def is_itself(self) -> bool:
+        """Whether the identity object can be read right now, and is that of this repository."""
+        return config.confirm(self.destination, self.guid, self.keys)
+
+    def begin_writing(self) -> None:
+        """Raise the revision of the repository, so that older versions refuse to write to it.
+
+        Raises RepositoryError when a newer version writes to it.
+        """
+        if not self._may_write:
+            graves.read(self.objects, self.keys)
+            config.raise_revision(self.destination, self.keys)
+            config.complete(self.destination, self.guid, self.keys)
+            self._may_write = True
+
+    def damage(self) -> Damage:
+        """Which places are recorded as damaged now."""
+        return self.damage_log.state()
+
+    @property
+    def closed(self) -> set[bytes]:
+        """Packs whose directory could not be read when the index had to be completed."""
+        return self.index_folder.closed
 
     def index(self, without: Set[bytes] = frozenset()) -> Index:
-        """What is stored now, except in the packs `without`.  Raises Damaged.
+        """What is stored now; what lies in the packs `without`, or damaged, counts as not stored.
 
-        Segments seen before stay mapped.
+        Raises Unavailable.
         """
-        for _ in range(_LISTINGS):
-            try:
-                return Index(self._live(), without)
-            except NotFound:
-                continue  # swept since it was listed; what replaces it is in the next listing
-        raise Unavailable("the index changes faster than it can be read; try again")
+        return Index(self.index_folder.segments(), without, self.damage())
 
     def merge_index(self, folder: Path, disk: Disk | None = None) -> int:
         """Keep the number of segments logarithmic; returns how many merges that took.
@@ -107,59 +113,35 @@ class Repository:
         Only adds to the destination; `folder` holds the merged file for a moment.  Call it after
         `publish`; to leave it out costs speed, never correctness.
         """
-        done = 0
-        while segments := merging.due(self.index().segments):
-            names = {segment.name for segment in segments}
-            replaced = names.union(*(segment.replaces for segment in segments))
-            stored = replaced & {leaf_of(item.name) for item in self.destination.list("index")}
-            path = merging.merge(segments, sorted(stored), folder, self.keys, disk or Disk())
-            self.destination.adopt(f"index/{path.stem}", path)
-            done += 1
-        return done
+        return self.index_folder.merge(folder, disk or Disk(), self.damage())
 
     def sweep_index(self) -> int:
         """Delete segments that an opened one replaces; needs the right to delete."""
-        replaced = {name for segment in self.index().segments for name in segment.replaces}
-        listed = [item.name for item in self.destination.list("index")]
-        gone = [name for name in listed if leaf_of(name) in replaced]
-        for name in gone:
-            self.destination.delete(name)
-        return len(gone)
-
-    def _live(self) -> list[Segment]:
-        """The segments that no other replaces.  One that replaces is larger than each it does."""
-        items = sorted(self.destination.list("index"), key=lambda item: item.size, reverse=True)
-        opened: dict[str, Segment] = {}
-        replaced: set[str] = set()
-        for name in (leaf_of(item.name) for item in items):
-            if name not in replaced:
-                known = self._segments.get(name)
-                opened[name] = self._open_segment(name) if known is None else known
-                replaced.update(opened[name].replaces)
-        self._segments = opened
-        return [segment for name, segment in opened.items() if name not in replaced]
-
-    def _open_segment(self, name: str) -> Segment:
-        path = self.destination.local_path(f"index/{name}")
-        if path is None:
-            raise RepositoryError("this destination has no local index cache")
-        return Segment.open(path, name, self.keys)
+        return self.index_folder.sweep()
 
     def reader(self) -> Reader:
-        return Reader(self.destination, self.index(), self.keys)
+        return Reader(self.destination, self.index(), self.keys, self.findings)
 
-    def writer(self, folder: Path, pool: ThreadPoolExecutor, disk: Disk | None = None) -> Writer:
+    def writer(
+        self,
+        folder: Path,
+        pool: ThreadPoolExecutor,
+        disk: Disk | None = None,
+        memory: PackMemory | None = None,
+    ) -> Writer:
         """A writer that stages into `folder` (empty, owned by the caller).
 
-        It reuses nothing from packs that a clean-up is about to drop.
+        It reuses nothing that is damaged, nor what lies in packs that a clean-up is about to drop;
+        `memory` knows the packs that were checked before.
         """
-        index = self.index(graves.announced(graves.read(self.destination, self.keys)))
-        return Writer(self.keys, index, folder, disk or Disk(), pool)
+        index = self.index(graves.announced(graves.read(self.objects, self.keys)))
+        proof = ReuseProof(self.destination, index, self.keys, self.findings, memory)
+        return Writer(self.keys, index, folder, disk or Disk(), pool, proof)
 
     def backups(self) -> Iterator[Manifest]:
         """Every backup's manifest; reads no map."""
-        for item in self.destination.list("manifests"):
-            yield self.manifest(leaf_of(item.name))
+        for backup in sorted(self.objects.leaves("manifests")):
+            yield self.manifest(backup)
 
     def manifest(self, backup: str) -> Manifest:
         """One backup's record.  Raises NotFound or Damaged."""
@@ -172,9 +154,12 @@ class Repository:
     def forget(self, backup: str) -> None:
         """Delete a backup: from now on it does not exist.  A missing one is fine.
 
-        Its space comes back with the next clean-up.  Needs the right to delete.
+        Its space comes back with the next clean-up.  Needs the right to delete.  The tombstone
+        comes first: without it the missing manifest would look lost.
         """
-        self.destination.delete(manifests.name_of(backup))
+        name = manifests.name_of(backup)
+        self.rolls.bury(backup)
+        self.destination.delete(name)
 
     def draft(self, folder: Path, staged: Staged, manifest: Manifest, disk: Disk) -> Draft:
         """Record durably in staging what is to be published; the export is complete after it."""
@@ -201,6 +186,7 @@ class Repository:
         Safe to repeat from the start after a crash at any point.  Raises BaseGone when something
         that the backup reuses was cleaned up meanwhile: then it has to be exported again.
         """
+        self.begin_writing()
         for file in draft.packs:
             if not self._publish_file(folder / file, packs.name_of(_pack_of(file))):
                 raise Damaged(f"{folder / file} vanished from staging before it was published")
@@ -237,15 +223,17 @@ class Repository:
         this STORE (docs/design/locking.md), and are put back into the index here.
         """
         own = {_pack_of(file) for file in draft.packs}
-        going = graves.announced(graves.read(self.destination, self.keys))
+        going = graves.announced(graves.read(self.objects, self.keys))
         index = self.index()
         lost = self._dropped(draft, index, own & going)
         if lost:
             reuse.place_again(lost, folder, self.keys, disk, self.destination)
             index = self.index()
-        index = Index(index.segments, going - own)
-        load = Reader(self.destination, index, self.keys).chunk
-        reuse.check(draft.manifest, self._parent(draft.manifest), index, load, self.destination)
+        index = Index(index.segments, going - own, index.damage)
+        load = Reader(self.destination, index, self.keys, self.findings).chunk
+        # While places are damaged the parent may touch one: then every chunk is looked at.
+        parent = None if index.is_damaged else self._parent(draft.manifest)
+        reuse.check(draft.manifest, parent, index, load, self.destination)
 
     def _dropped(self, draft: Draft, index: Index, going: Set[bytes]) -> list[packs.Entry]:
         """Groups of the draft's packs that the index lost, or loses with the packs `going`."""
@@ -279,18 +267,3 @@ class Repository:
 
 def _pack_of(file: str) -> bytes:
     return bytes.fromhex(Path(file).stem)
-
-
-def leaf_of(name: str) -> str:
-    """The last part of an object's name."""
-    return name.rpartition("/")[2]
-
-
-def read_config(destination: Destination) -> Config:
-    """The repository's config, not yet authenticated.  Raises NotFound or Damaged."""
-    try:
-        return msgspec.json.decode(destination.load(CONFIG), type=Config)
-    except NotFound:
-        raise NotFound("there is no repository on this destination; init one first") from None
-    except msgspec.DecodeError as error:
-        raise Damaged(f"{CONFIG} is damaged: {error}") from error

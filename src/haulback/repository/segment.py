@@ -107,6 +107,8 @@ class Segment:
                 mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except FileNotFoundError:
             raise NotFound(f"index segment {name} is gone", name=name) from None
+        except OSError as error:
+            raise Damaged(f"index segment {name} cannot be read: {error}", name=name) from None
         return cls(_columns(mapped, name), name, mapped)
 
     def write(self, folder: Path, keys: Keys, disk: Disk) -> Path:
@@ -149,6 +151,26 @@ class Segment:
         c = self.columns
         return {pack.tobytes() for pack in c.packs[np.unique(c.packs_of[rows])]}
 
+    def ends(self) -> dict[bytes, int]:
+        """The length in bytes that each pack has at least: where the last of its groups ends."""
+        c = self.columns
+        last = np.zeros(len(c.packs), "<u8")
+        np.maximum.at(last, c.packs_of, c.offsets.astype("<u8") + c.lengths)
+        ids = (pack.tobytes() for pack in c.packs)
+        return dict(zip(ids, last.tolist(), strict=True))
+
+    def rows_in(self, pack: bytes) -> Array:
+        """The rows of the groups that lie in a pack."""
+        c = self.columns
+        at = np.flatnonzero(c.packs == np.frombuffer(pack, "V16")[0])
+        return np.flatnonzero(c.packs_of == at[0]) if len(at) else at
+
+    def groups_in(self, pack: bytes) -> Iterator[tuple[bytes, Place]]:
+        """Every group that lies in a pack, and its place."""
+        rows = self.rows_in(pack)
+        for row, group in zip(rows.tolist(), self.group_ids(rows), strict=True):
+            yield group, self.place_at(row)
+
     def group_ids(self, rows: Array) -> list[bytes]:
         """The group ids in `rows`."""
         found = np.empty(len(rows), GROUP)
@@ -161,15 +183,21 @@ class Segment:
 
     def place(self, group: bytes) -> Place | None:
         """Where a group lies, if this segment knows."""
+        row = self.row(group)
+        return None if row is None else self.place_at(row)
+
+    def row(self, group: bytes) -> int | None:
+        """The row of a group, if this segment knows the group."""
         session, counter = struct.unpack(">QI", group)
         c = self.columns
         wanted = np.uint64(session)
         low = int(np.searchsorted(c.sessions, wanted, "left"))
         high = int(np.searchsorted(c.sessions, wanted, "right"))
         row = low + int(np.searchsorted(c.counters[low:high], np.uint32(counter)))
-        return self._place(row) if row < high and int(c.counters[row]) == counter else None
+        return row if row < high and int(c.counters[row]) == counter else None
 
-    def _place(self, row: int) -> Place:
+    def place_at(self, row: int) -> Place:
+        """Where the group of a row lies."""
         c = self.columns
         pack = c.packs[int(c.packs_of[row])].tobytes()
         return Place(pack, int(c.offsets[row]), int(c.lengths[row]))
@@ -177,7 +205,7 @@ class Segment:
     def groups(self) -> Iterator[tuple[bytes, Place]]:
         """Every group and where it lies."""
         for row, group in enumerate(self.group_ids(np.arange(len(self.columns.sessions)))):
-            yield group, self._place(row)
+            yield group, self.place_at(row)
 
 
 def footer(columns: Columns, chunks: int | None = None) -> Array:

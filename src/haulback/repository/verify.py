@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import IntEnum
-from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from haulback.errors import BaseGone, Damaged, HaulbackError
-from haulback.repository import pack as packs
+from haulback.disk import Disk
+from haulback.errors import Damaged, HaulbackError, NotFound
+from haulback.repository import graves
+from haulback.repository.assess import BackupLoss, assess
 from haulback.repository.backup import Meter, unmetered
-from haulback.repository.cut import SEGMENT_BYTES
-from haulback.repository.group import decode
+from haulback.repository.damage import Spot
+from haulback.repository.damage_report import Recorded, record_findings
 from haulback.repository.index import Index
-from haulback.repository.keys import Keys
-from haulback.repository.manifest import Manifest
-from haulback.repository.pack import Entry
-from haulback.repository.pages import HOLE, Ref
-from haulback.repository.reader import Reader
+from haulback.repository.look import Look, scan
+from haulback.repository.pack import Place, check_magic, name_of, read_directory
+from haulback.repository.reader import read_group
 from haulback.repository.repository import Repository
-from haulback.repository.restore import segments
+
+_GROUPS_AHEAD = 16
+_FIRST = bytes(16)
+PackId = bytes
 
 
 class Depth(IntEnum):
@@ -32,17 +38,44 @@ class Depth(IntEnum):
 
 
 @dataclass
+class Share:
+    """Which packs to read: those after the id `after`, in order, round to that point again.
+
+    `budget` bounds the bytes read (at least one pack is), `seconds` the time; None is no bound.
+    """
+
+    after: PackId | None = None
+    budget: int | None = None
+    seconds: float | None = None
+
+
+@dataclass
 class Report:
-    """What was looked at (counts, stored bytes read) and what is wrong."""
+    """Counts, stored bytes read, and what is wrong.
+
+    `findings` are sentences that name an object, `losses` what backups lack, `unreadable` guids of
+    backups whose manifest does not open, `listed` the guids of all others.  `recorded` is what was
+    written into the repository, None where nothing was to be.  `cursor` is the last pack read;
+    `is_round`: the whole round was read, so that the next share may begin anywhere.
+    """
 
     backups: int = 0
     packs: int = 0
     groups: int = 0
     bytes: int = 0
+    total: int = 0
     findings: list[str] = field(default_factory=list)
+    losses: list[BackupLoss] = field(default_factory=list)
+    listed: list[str] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
+    strangers: list[str] = field(default_factory=list)
+    recorded: Recorded | None = None
+    cursor: PackId | None = None
+    is_round: bool = False
 
     @property
     def ok(self) -> bool:
+        """Whether nothing is wrong."""
         return not self.findings
 
 
@@ -51,148 +84,257 @@ def verify(
     depth: Depth,
     pool: ThreadPoolExecutor,
     meter: Meter = unmetered,
+    *,
+    share: Share | None = None,
+    folder: Path | None = None,
+    record: Callable[[], tuple[str, int]] | None = None,
+    believe: bool = False,
 ) -> Report:
-    """Check the whole repository.  Damage becomes a finding, never an exception."""
-    report = Report()
-    try:
-        index = repository.index()
-    except HaulbackError as error:
-        report.findings.append(error.message)
-        return report
-    directories = list(_packs(repository, report))
-    manifests = list(_manifests(repository, report))
-    if depth >= Depth.MAPS:
-        reader = Reader(repository.destination, index, repository.keys)
-        held = {entry.group: set(entry.chunks) for entries in directories for entry in entries}
-        for manifest in manifests:
-            _check_maps(manifest, reader, index, held, report)
-    if depth >= Depth.DATA:
-        for entries in directories:
-            _check_data(repository, entries, pool, report, meter)
-    _check_index(index, directories, report)
-    return report
+    """Check a repository, or the share of its packs that is named.
 
-
-def check_backup(repository: Repository, backup: str, meter: Meter = unmetered) -> None:
-    """Whether everything a restore of `backup` needs is stored, without reading its data.
-
-    `meter` is told the bytes of disk covered.  Raises NotFound, BaseGone or Damaged.
+    Damage becomes a finding, never an exception.  `meter` is told the stored bytes read.  `folder`
+    takes a merged index for a while.  With `record`, who records (a name and epoch ms), damage is
+    written down, and so is damage that can be read again; else nothing is written.  `believe` as in
+    `record_findings`.
+    Raises Unavailable when the destination does not answer.
     """
-    manifest, index = repository.manifest(backup), repository.index()
-    reader = Reader(repository.destination, index, repository.keys)
-    sizes = {item.name: item.size for item in repository.destination.list("packs")}
-    for disk in manifest.disks:
-        for number, pieces in segments(disk.map, reader):
-            for _, ref in pieces:
-                if ref != HOLE:
-                    _check_place(index, ref, sizes)
-            meter(min(SEGMENT_BYTES, disk.map.size - number * SEGMENT_BYTES))
+    run = _Verify(repository, depth, pool, meter, share or Share(), record)
+    run.believe = believe
+    return run.run(folder)
 
 
-def _check_place(index: Index, ref: Ref, sizes: Mapping[str, int]) -> None:
-    """The group that the map names, or, after a clean-up, the one that holds the chunk now."""
-    if _is_whole(index, ref.group, sizes):
-        return
-    group = index.find([ref.id])[0]
-    if group is None:
-        raise BaseGone(f"chunk {ref.id.hex()} is in no index segment", chunk=ref.id.hex())
-    if not _is_whole(index, group, sizes):
-        raise Damaged(f"the pack of group {group.hex()} is missing or too short")
+class _Verify:
+    """One run."""
 
+    def __init__(
+        self,
+        repository: Repository,
+        depth: Depth,
+        pool: ThreadPoolExecutor,
+        meter: Meter,
+        share: Share,
+        record: Callable[[], tuple[str, int]] | None,
+    ) -> None:
+        self._repository, self._depth, self._pool = repository, depth, pool
+        self._meter, self._share, self._record = meter, share, record
+        self.believe = False
+        self._report = Report()
+        self._readable: set[Spot] = set()
+        self._until = None if share.seconds is None else time.monotonic() + share.seconds
 
-def _is_whole(index: Index, group: bytes, sizes: Mapping[str, int]) -> bool:
-    """Whether a group lies somewhere in a pack that is there and long enough."""
-    return any(
-        p.offset + p.length <= sizes.get(packs.name_of(p.pack), -1) for p in index.places(group)
-    )
+    def run(self, folder: Path | None) -> Report:
+        self._small_objects()
+        index = self._repository.index()
+        sizes = self._repository.objects.packs()
+        self._report.packs, self._report.total = len(sizes), sum(sizes.values())
+        self._missing_packs(index, sizes)
+        chosen = self._chosen(sizes)
+        read = [self._pack(pack, index) for pack in chosen]
+        self._report.is_round = all(read) and len(read) == len(sizes)
+        self._read_damaged_again(index, set(chosen))
+        self._write_down()
+        if folder:
+            self._backups(folder)
+        else:
+            with TemporaryDirectory() as made:
+                self._backups(Path(made))
+        self._report.strangers = sorted(self._repository.objects.strangers)
+        return self._report
 
+    def _find(self, text: str) -> None:
+        self._report.findings.append(text)
 
-def _packs(repository: Repository, report: Report) -> Iterator[list[Entry]]:
-    for item in repository.destination.list("packs"):
-        report.packs += 1
+    def _small_objects(self) -> None:
+        """Configuration, index segments, graves, rolls and damage records."""
+        repository = self._repository
+        for text in repository.problems.values():
+            self._find(text)
+        rotten: dict[str, str] = {}
+        graves.read(repository.objects, repository.keys, rotten)
+        repository.damage()
+        repository.index_folder.segments()
+        for problems in (
+            repository.index_folder.damaged,
+            rotten,
+            repository.rolls.problems(),
+            repository.damage_log.problems,
+        ):
+            for text in problems.values():
+                self._find(text)
+
+    def _missing_packs(self, index: Index, sizes: dict[bytes, int]) -> None:
+        for segment in index.segments:
+            for pack, end in segment.ends().items():
+                size = sizes.get(pack, -1)
+                if size < end:
+                    what = "is missing" if size < 0 else f"ends at byte {size}, too early"
+                    text = f"{name_of(pack)} {what}"
+                    self._repository.findings.note_pack(pack, end, text)
+                    if text not in self._report.findings:
+                        self._find(text)
+
+    def _chosen(self, sizes: dict[bytes, int]) -> list[bytes]:
+        """The packs to read; each decides when it is reached whether there is still time."""
+        after = self._share.after or _FIRST
+        later = sorted(pack for pack in sizes if pack > after)
+        order = later + sorted(pack for pack in sizes if pack <= after)
+        if self._share.budget is None:
+            return order
+        chosen: list[bytes] = []
+        size = 0
+        for pack in order:
+            if chosen and size + sizes[pack] > self._share.budget:
+                break
+            chosen.append(pack)
+            size += sizes[pack]
+        return chosen
+
+    def _pack(self, pack: bytes, index: Index) -> bool:
+        """One pack: magic, directory, the index about it, and by depth every group.
+
+        False when there was no time left for it.
+        """
+        if self._until is not None and self._report.cursor and time.monotonic() > self._until:
+            return False
+        name, repository = name_of(pack), self._repository
+        placed = {place: group for s in index.segments for group, place in s.groups_in(pack)}
+        held: dict[bytes, list[bytes]] = {}
         try:
-            pack = bytes.fromhex(item.name.rpartition("/")[2])
-            yield packs.read_directory(repository.destination, pack, repository.keys)
-        except (HaulbackError, ValueError) as error:
-            report.findings.append(f"{item.name}: {error}")
-
-
-def _manifests(repository: Repository, report: Report) -> Iterator[Manifest]:
-    for item in repository.destination.list("manifests"):
-        report.backups += 1
-        try:
-            yield repository.manifest(item.name.rpartition("/")[2])
-        except HaulbackError as error:
-            report.findings.append(f"{item.name}: {error.message}")
-
-
-def _check_maps(
-    manifest: Manifest,
-    reader: Reader,
-    index: Index,
-    held: Mapping[bytes, set[bytes]],
-    report: Report,
-) -> None:
-    for disk in manifest.disks:
-        try:
-            for _, pieces in segments(disk.map, reader):
-                for _, ref in pieces:
-                    if ref != HOLE and not _is_held(ref, index, held):
-                        raise HaulbackError(f"chunk {ref.id.hex()} is not stored")
-        except HaulbackError as error:
-            report.findings.append(f"backup {manifest.backup}, {disk.name}: {error.message}")
-
-
-def _is_held(ref: Ref, index: Index, held: Mapping[bytes, set[bytes]]) -> bool:
-    """Whether the index leads to a group with the chunk: the one named, or another."""
-    if ref.id in held.get(ref.group, ()) and index.place(ref.group):
+            check_magic(repository.destination, pack)
+            for entry in read_directory(repository.destination, pack, repository.keys):
+                held[entry.group] = entry.chunks
+                placed[entry.place] = entry.group
+        except NotFound:
+            pass  # deleted by a clean-up since it was listed; the index decides
+        except Damaged as error:
+            self._find(f"{name}: {error.message}")
+        if held:
+            for group in set(placed.values()) - held.keys():
+                self._find(f"the index places group {group.hex()} wrongly in {name}")
+        if self._depth >= Depth.DATA:
+            self._groups(placed, held)
+        self._report.cursor = pack
         return True
-    return ref.id in held.get(index.find([ref.id])[0] or b"", ())
+
+    def _groups(self, placed: dict[Place, bytes], held: dict[bytes, list[bytes]]) -> None:
+        """Read, authenticate, decompress and re-hash groups, some ahead in the pool."""
+        queue: deque[tuple[Place, bytes, Future[str]]] = deque()
+        for place in sorted(placed):
+            group = placed[place]
+            future = self._pool.submit(_check_group, self._repository, group, place, held)
+            queue.append((place, group, future))
+            if len(queue) > _GROUPS_AHEAD:
+                self._judge(*queue.popleft())
+        while queue:
+            self._judge(*queue.popleft())
+
+    def _judge(self, place: Place, group: bytes, future: Future[str]) -> None:
+        problem = future.result()
+        self._report.groups += 1
+        self._report.bytes += place.length
+        self._meter(place.length)
+        if problem:
+            self._find(f"{name_of(place.pack)}: {problem}")
+            self._repository.findings.note(group, place, problem)
+        else:
+            self._readable.add(Spot(place.pack, group))
+
+    def _read_damaged_again(self, index: Index, chosen: set[bytes]) -> None:
+        """Places recorded as damaged are few: each run looks whether they can be read now."""
+        for spot in index.damage.spots:
+            if spot.group is None:
+                continue
+            for place in index.places(spot.group):
+                if place.pack == spot.pack and place.pack not in chosen:
+                    self._judge_now(place, spot.group)
+
+    def _judge_now(self, place: Place, group: bytes) -> None:
+        future: Future[str] = Future()
+        future.set_result(_check_group(self._repository, group, place, {}))
+        self._judge(place, group, future)
+
+    def _write_down(self) -> None:
+        """Record damage, and clear what can be read again or concerns nothing any more."""
+        if self._record is None:
+            return
+        by, now = self._record()
+        looked = self._report.packs
+        found = record_findings(self._repository, by, now, looked, believe=self.believe)
+        if found.unreliable:
+            self._find(found.unreliable)
+        self._report.recorded = found
+        self._clear(by, now, found)
+
+    def _clear(self, by: str, now: int, found: Recorded) -> None:
+        repository = self._repository
+        index, sizes = repository.index(), repository.objects.packs()
+        placed, known = index.packs(), index.damage.spots
+        whole = {pack for pack, end in _ends(index).items() if sizes.get(pack, -1) >= end}
+        over = {
+            spot
+            for spot in known
+            if spot.pack not in placed
+            or (spot.group is None and spot.pack in whole)
+            or spot in self._readable
+        }
+        if over and not found.unreliable:
+            repository.damage_log.add(by, now, (), over - found.damaged.keys())
+
+    def _backups(self, folder: Path) -> None:
+        """Manifests, and by depth the maps of all backups."""
+        repository = self._repository
+        if self._depth < Depth.MAPS:
+            self._manifests()
+            return
+        look = scan(repository, folder, Disk(), noted=self._record is None)
+        self._report.listed = [b for b in look.backups if b not in look.unreadable]
+        self._report.backups = len(look.backups)
+        self._report.unreadable = look.unreadable
+        for backup in look.unreadable:
+            self._find(f"the manifest of backup {backup} is damaged")
+        self._losses(look)
+
+    def _manifests(self) -> None:
+        for backup in sorted(self._repository.objects.leaves("manifests")):
+            self._report.backups += 1
+            try:
+                self._repository.manifest(backup)
+                self._report.listed.append(backup)
+            except HaulbackError as error:
+                self._report.unreadable.append(backup)
+                self._find(error.message)
+
+    def _losses(self, look: Look) -> None:
+        for backup in look.damaged:
+            try:
+                loss = assess(self._repository, self._repository.manifest(backup))
+            except HaulbackError as error:
+                self._find(error.message)
+                continue
+            if loss:
+                self._report.losses.append(loss)
+                self._find(str(loss))
 
 
-def _check_data(
-    repository: Repository,
-    entries: list[Entry],
-    pool: ThreadPoolExecutor,
-    report: Report,
-    meter: Callable[[int], None],
-) -> None:
-    """Read, authenticate, decompress and re-hash groups, a few at a time."""
-    todo = iter(entries)
-    while batch := list(islice(todo, 8)):
-        records = [_load(repository, entry) for entry in batch]
-        checks = pool.map(_check_group, batch, records, [repository.keys] * len(batch))
-        for entry, finding in zip(batch, checks, strict=True):
-            report.groups += 1
-            report.bytes += entry.place.length
-            meter(entry.place.length)
-            report.findings.extend(finding)
-
-
-def _load(repository: Repository, entry: Entry) -> bytes:
-    place = entry.place
-    try:
-        return repository.destination.load(packs.name_of(place.pack), place.offset, place.length)
-    except HaulbackError:
-        return b""
-
-
-def _check_group(entry: Entry, record: bytes, keys: Keys) -> list[str]:
-    name = packs.name_of(entry.place.pack)
-    try:
-        group = decode(record, entry.group, keys)
-    except HaulbackError as error:
-        return [f"{name}: {error.message}"]
-    if list(group.places) != entry.chunks:
-        return [f"{name}: group {entry.group.hex()} differs from the pack's directory"]
-    bad = [chunk for chunk in entry.chunks if keys.chunk_id(group.chunk(chunk)) != chunk]
-    return [f"{name}: chunk {chunk.hex()} is not what was stored" for chunk in bad]
-
-
-def _check_index(index: Index, directories: Iterable[list[Entry]], report: Report) -> None:
-    """Every group of the index lies in a pack, where the index says."""
-    places = {(entry.group, entry.place) for entries in directories for entry in entries}
+def _ends(index: Index) -> dict[bytes, int]:
+    found: dict[bytes, int] = {}
     for segment in index.segments:
-        for group, place in segment.groups():
-            if (group, place) not in places:
-                report.findings.append(f"the index places group {group.hex()} wrongly")
+        for pack, end in segment.ends().items():
+            found[pack] = max(end, found.get(pack, 0))
+    return found
+
+
+def _check_group(
+    repository: Repository, group: bytes, place: Place, held: dict[bytes, list[bytes]]
+) -> str:
+    """The fault of a group as it lies at a place; "" for none."""
+    try:
+        found = read_group(repository.destination, group, place, repository.keys)
+    except HaulbackError as error:
+        return error.message
+    if group in held and list(found.places) != held[group]:
+        return f"group {group.hex()} differs from the pack's directory"
+    for chunk in found.places:
+        if repository.keys.chunk_id(found.chunk(chunk)) != chunk:
+            return f"chunk {chunk.hex()} is not what was stored"
+    return ""

@@ -22,10 +22,11 @@ from haulback.repository.keys import Keys
 from haulback.repository.merge import due, merge
 from haulback.repository.pack import PACK_BYTES, Entry, PackWriter
 from haulback.repository.pages import Ref
+from haulback.repository.reuse_proof import ReuseProof
 from haulback.repository.segment import Segment
 from haulback.units import KIB
 
-_PAGE_GROUP_BYTES = 128 * KIB  # small: a random reader decodes a whole group for one page
+PAGE_GROUP_BYTES = 128 * KIB  # small: a random reader decodes a whole group for one page
 _QUEUED_GROUPS = 6
 _NEW_CHUNKS_IN_MEMORY = 1 << 16  # beyond that they move into a local index segment
 _COPIED_GROUPS_IN_MEMORY = 1 << 12
@@ -53,12 +54,18 @@ class Writer:
     """One backup's new chunks.  `folder` must be empty; `index` is what is already stored."""
 
     def __init__(
-        self, keys: Keys, index: Index, folder: Path, disk: Disk, pool: ThreadPoolExecutor
+        self,
+        keys: Keys,
+        index: Index,
+        folder: Path,
+        disk: Disk,
+        pool: ThreadPoolExecutor,
+        proof: ReuseProof | None = None,
     ) -> None:
         self._keys, self._index, self._folder, self._disk = keys, index, folder, disk
-        self._pool = pool
+        self._pool, self._proof = pool, proof
         self._session, self._counter = os.urandom(8), 0
-        self._data, self._pages = _Stream(GROUP_BYTES), _Stream(_PAGE_GROUP_BYTES)
+        self._data, self._pages = _Stream(GROUP_BYTES), _Stream(PAGE_GROUP_BYTES)
         self._new: dict[bytes, bytes] = {}
         self._entries: list[Entry] = []
         self._packs: list[PackWriter] = []
@@ -99,13 +106,22 @@ class Writer:
     def _add(self, chunks: Sequence[tuple[bytes, memoryview]], stream: _Stream) -> list[Ref]:
         refs = []
         unknown = [chunk for chunk, _ in chunks if chunk not in self._new]
-        stored = dict(zip(unknown, self._index.find(unknown), strict=True)) if unknown else {}
+        stored = self._stored(unknown) if unknown else {}
         for chunk, data in chunks:
             group = self._new.get(chunk) or stored[chunk] or self._append(chunk, data, stream)
             refs.append(Ref(chunk, group))
         if len(self._new) > _NEW_CHUNKS_IN_MEMORY:
             self._flush()
         return refs
+
+    def _stored(self, chunks: list[bytes]) -> dict[bytes, bytes | None]:
+        """The group to reuse for each chunk; None where it is not stored, or not provably so."""
+        found = dict(zip(chunks, self._index.find(chunks), strict=True))
+        foreign = {g for g in found.values() if g and not g.startswith(self._session)}
+        if not foreign or self._proof is None:
+            return found
+        refused = foreign - self._proof.sound(foreign)
+        return {chunk: None if group in refused else group for chunk, group in found.items()}
 
     def _append(self, chunk: bytes, data: memoryview, stream: _Stream) -> bytes:
         if stream.group and len(stream.group.data) + len(data) > stream.group_bytes:

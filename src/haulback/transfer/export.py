@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Set
+from collections.abc import Callable, Iterable, Set
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 from haulback.disk import Disk
 from haulback.drivers.hypervisor import DiskView, Snapshot
-from haulback.errors import NotFound
+from haulback.drivers.source import Extent
+from haulback.errors import BaseGone, Damaged, NotFound
 from haulback.repository import sample
+from haulback.repository.assess import assess
 from haulback.repository.backup import Meter, back_up_disk, unmetered
 from haulback.repository.manifest import Manifest, StoredDisk
 from haulback.repository.mapping import MapReader
 from haulback.repository.repository import Draft, Repository
+from haulback.repository.reuse_proof import PackMemory
 from haulback.repository.writer import Writer
 
 
@@ -41,6 +44,7 @@ def export_machine(
     disk: Disk | None = None,
     meter: Meter = unmetered,
     warn: Callable[[str], None] = lambda _: None,
+    memory: PackMemory | None = None,
 ) -> Draft:
     """Read what changed since the backup `base` (all without one) into `folder`, durably.
 
@@ -49,32 +53,36 @@ def export_machine(
     disk is read whole, and `warn` is told.  After any error the caller removes what is in
     `folder`, and the snapshot's checkpoint.
     The snapshot is closed before the draft is written: an image that moved while it was read
-    raises SourceChanged and leaves no draft.  A base that is gone makes the backup a full one.
+    raises SourceChanged and leaves no draft.  A base that is gone, or whose manifest is damaged,
+    makes the backup a full one; a disk that lacks data in the base is read whole.  `memory` knows
+    the packs whose reuse was checked before.
     """
     disk = disk or Disk()
-    parent = _parent(repository, base)
-    maps = _maps(parent, repository)
+    parent = _parent(repository, base, warn)
+    maps = _maps(parent, repository, warn)
     read = _Counter(meter)
-    writer = repository.writer(folder, pool, disk)
+    writer = repository.writer(folder, pool, disk, memory)
     try:
-        stored = tuple(
+        stored = [
             _store(view, maps.get(view.disk.name), repository, writer, pool, read, warn)
             for view in snapshot.views()
             if view.disk.name not in wanted.excluded
-        )
+        ]
         machine = snapshot.machine
         snapshot.close()
         staged = writer.finish()
     except BaseException:
         writer.abandon()
         raise
+    if parent and stored and not any(builds for _, builds in stored):
+        parent = None
     manifest = Manifest(
         backup=wanted.backup,
         entity=wanted.entity,
         entity_name=machine.name,
         type="INCREMENTAL" if parent else "FULL",
         snapshot_time=wanted.snapshot_time,
-        disks=stored,
+        disks=tuple(disk for disk, _ in stored),
         parent=parent.backup if parent else None,
         definition=machine.definition,
         read=read.total,
@@ -94,12 +102,15 @@ class _Counter:
         self._meter(count)
 
 
-def _parent(repository: Repository, base: str | None) -> Manifest | None:
+def _parent(
+    repository: Repository, base: str | None, warn: Callable[[str], None]
+) -> Manifest | None:
     if base is None:
         return None
     try:
         return repository.manifest(base)
-    except NotFound:
+    except (NotFound, Damaged) as error:
+        warn(f"the backup becomes a full one: {error.message}")
         return None
 
 
@@ -111,18 +122,53 @@ def _store(
     pool: ThreadPoolExecutor,
     meter: Meter,
     warn: Callable[[str], None],
-) -> StoredDisk:
-    changed = view.changed if old and old.root.size == view.source.size else None
-    if old and changed is not None and not sample.is_true(view.source, old, changed):
+) -> tuple[StoredDisk, bool]:
+    """The stored disk, and whether it builds on the parent's."""
+    keys, source, name = repository.keys, view.source, view.disk.name
+    if old is not None:
+        try:
+            changed = _believed(view, old, warn)
+            found = back_up_disk(source, writer, keys, pool, old, changed, meter)
+            return StoredDisk(name, found, view.disk.format), True
+        except (Damaged, BaseGone) as error:
+            warn(f"{name} is read whole: the backup before is damaged: {error.message}")
+    found = back_up_disk(source, writer, keys, pool, meter=meter)
+    return StoredDisk(name, found, view.disk.format), False
+
+
+def _believed(
+    view: DiskView, old: MapReader, warn: Callable[[str], None]
+) -> Iterable[Extent] | None:
+    """The changes that the platform names, once a sample has shown that they are all there are."""
+    changed = view.changed if old.root.size == view.source.size else None
+    if changed is not None and not sample.is_true(view.source, old, changed):
         warn(f"{view.disk.name} is read whole: what the platform calls unchanged has changed")
-        changed = None
-    found = back_up_disk(view.source, writer, repository.keys, pool, old, changed, meter)
-    return StoredDisk(view.disk.name, found, view.disk.format)
+        return None
+    return changed
 
 
-def _maps(parent: Manifest | None, repository: Repository) -> dict[str, MapReader]:
-    """The parent's maps by the name of their disk."""
+def _maps(
+    parent: Manifest | None, repository: Repository, warn: Callable[[str], None]
+) -> dict[str, MapReader]:
+    """The parent's maps by the name of their disk, without disks that lack data."""
     if parent is None:
         return {}
+    lacking = _lacking(parent, repository, warn)
     reader = repository.reader()
-    return {stored.name: MapReader(stored.map, reader.chunk) for stored in parent.disks}
+    return {
+        stored.name: MapReader(stored.map, reader.chunk)
+        for stored in parent.disks
+        if stored.name not in lacking
+    }
+
+
+def _lacking(parent: Manifest, repository: Repository, warn: Callable[[str], None]) -> set[str]:
+    """Disks of the parent that touch damage: nothing of them may be taken for granted."""
+    if not repository.index().is_damaged:
+        return set()
+    loss = assess(repository, parent)
+    if loss is None:
+        return set()
+    for disk in loss.disks:
+        warn(f"{disk.name} is read whole: its data in the backup before is damaged")
+    return {disk.name for disk in loss.disks}

@@ -1,7 +1,6 @@
 """Power may fail at every write, fsync, link and rename of a backup."""
 
 import random
-from unittest.mock import Mock
 
 import pytest
 
@@ -103,7 +102,14 @@ def half_stored(folder, repository, tmp_path, pool, monkeypatch):
     disk = MemoryDisk(noise(MIB))
     draft = export(repository, disk, tmp_path / "dead", pool, backup=BACKUP)
     with monkeypatch.context() as patch:
-        patch.setattr(folder, "store", Mock(side_effect=PowerLost))
+        store = folder.store
+
+        def until_the_manifest(name, data):
+            if name.startswith("manifests/"):
+                raise PowerLost
+            store(name, data)
+
+        patch.setattr(folder, "store", until_the_manifest)
         with pytest.raises(PowerLost):
             repository.publish(tmp_path / "dead", draft)
     return draft, disk

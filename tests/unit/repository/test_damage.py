@@ -7,8 +7,9 @@ import pytest
 
 from haulback.destinations.folder import Folder
 from haulback.errors import Damaged, HaulbackError, NotFound, Unavailable, WrongKey
+from haulback.repository.config import CONFIG
 from haulback.repository.keys import Keys, Secret
-from haulback.repository.repository import CONFIG, Repository
+from haulback.repository.repository import Repository
 from haulback.repository.verify import Depth, verify
 from haulback.units import MIB
 from tests.conftest import SECRET

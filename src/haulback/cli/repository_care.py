@@ -1,0 +1,165 @@
+"""`haulback repository verify`, `repair`, `clean`, `sweep`: a repository without any server."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from haulback import units
+from haulback.cli.repository import (
+    KeyFile,
+    Kit,
+    Yes,
+    agree_to,
+    app,
+    open_repository,
+    secret_of,
+)
+from haulback.errors import Malformed
+from haulback.repository.clean_up import Orders, clean_up
+from haulback.repository.repair import Repaired, Workshop, repair
+from haulback.repository.verify import Depth, Report, verify
+
+Work = Annotated[Path | None, Parameter(help="Where to put new files for a while.")]
+
+
+def _signer() -> tuple[str, int]:
+    """Who records damage, and when (epoch ms)."""
+    return f"haulback repository, by {getpass.getuser()}", time.time_ns() // 1_000_000
+
+
+@app.command(name="verify")
+def verify_command(
+    folder: Path,
+    *,
+    depth: int = 3,
+    record: Annotated[bool, Parameter(help="Write damage into the repository.")] = True,
+    key_file: KeyFile = None,
+    kit: Kit = None,
+) -> None:
+    """Check everything stored in FOLDER; exits with 1 when anything is damaged.
+
+    Depth 1: every object is there.  2: maps lead to stored chunks.  3: every byte is right.
+    Damage is recorded in the repository, so that no later backup builds on it; without damage
+    nothing is written.
+    """
+    if depth not in tuple(Depth):
+        raise Malformed("--depth is 1, 2 or 3")
+    repository = open_repository(folder, key_file, kit)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        report = verify(repository, Depth(depth), pool, record=_signer if record else None)
+    _print(report)
+    if not report.ok:
+        sys.exit(1)
+
+
+def _print(report: Report) -> None:
+    for finding in report.findings:
+        print(f"DAMAGED  {finding}")
+    for name in report.strangers:
+        print(f"STRANGER {_shown(name)} is no object of the repository and is ignored")
+    print(
+        f"{report.backups} backups, {report.packs} packs, {report.groups} groups, "
+        f"{units.size(report.bytes)} read: {'ok' if report.ok else 'DAMAGED'}"
+    )
+    if not report.ok:
+        print("`haulback repository repair` says what can be done about it")
+
+
+@app.command(name="repair")
+def repair_command(
+    folder: Path,
+    *,
+    apply: Annotated[bool, Parameter(negative="", help="Do it; else it is only said.")] = False,
+    believe: Annotated[
+        bool, Parameter(negative="", help="So much damage at once is real: no mount is away.")
+    ] = False,
+    work: Work = None,
+    key_file: KeyFile = None,
+    kit: Kit = None,
+    yes: Yes = False,
+) -> None:
+    """Say what can be repaired in FOLDER, and with --apply repair it; exits with 1 if data is lost.
+
+    The configuration comes from its copy or from --kit (then --key-file, or HAULBACK_PASSPHRASE,
+    is what opens the repository from now on), the index from the packs, whole data out of damaged
+    packs.  Damaged objects move to aside/ in FOLDER; nothing is deleted.
+
+    NOTHING ELSE MAY BE USING THE REPOSITORY with --apply: no server with tasks on it, no node.
+    """
+    repository = open_repository(folder, key_file, kit)
+    if apply:
+        print(f"{folder} is repaired; nothing else may be using it")
+        agree_to(yes)
+    with TemporaryDirectory(dir=work) as temp, ThreadPoolExecutor(os.cpu_count()) as pool:
+        secret = secret_of(key_file)
+        workshop = Workshop(Path(temp), pool, _signer, (secret,) if secret else (), believe=believe)
+        done = repair(repository, workshop, apply=apply)
+    _print_repaired(done)
+    if done.losses:
+        sys.exit(1)
+
+
+def _print_repaired(done: Repaired) -> None:
+    for finding in done.findings:
+        print(f"DAMAGED  {finding}")
+    for action in done.actions:
+        print(f"{'DONE    ' if done.is_applied else 'WOULD DO'} {action}")
+    for name in done.strangers:
+        print(f"STRANGER {_shown(name)} is no object of the repository and is ignored")
+    for loss in done.losses:
+        print(f"LOST     {loss}")
+    if not done.actions:
+        print("nothing to repair")
+    elif not done.is_applied:
+        print("nothing was changed; say --apply to do it")
+
+
+@app.command
+def sweep(folder: Path, *, key_file: KeyFile = None, kit: Kit = None) -> None:
+    """Delete the index segments in FOLDER that a merged one replaces.
+
+    Safe at any time, also while others read and write.
+    """
+    count = open_repository(folder, key_file, kit).sweep_index()
+    print(f"{count} replaced index segments deleted")
+
+
+@app.command
+def clean(folder: Path, *, work: Work = None, key_file: KeyFile = None, kit: Kit = None) -> None:
+    """Delete from FOLDER what no backup needs any more.
+
+    NOTHING ELSE MAY BE USING THE REPOSITORY: no server with tasks on it, no node, no other command.
+    Nobody is asked who else is at work, and nothing waits for them.
+
+    Nothing is deleted when a backup is missing that the last clean-up saw; `repository forget`
+    gives a missing backup up.
+    """
+    repository = open_repository(folder, key_file, kit)
+    with TemporaryDirectory(dir=work) as temp, ThreadPoolExecutor(os.cpu_count()) as pool:
+        orders = Orders(by=_signer()[0])
+        cleaned = clean_up(repository, Path(temp), frozenset, pool, orders=orders)
+    for backup in cleaned.damaged:
+        print(f"DAMAGED  backup {backup} refers to data that is not stored, or is damaged")
+    for backup in cleaned.unreadable:
+        print(f"DAMAGED  the manifest of backup {backup} cannot be read")
+    if cleaned.held:
+        print("nothing could be called dead: a part of some backup's map cannot be read")
+    print(
+        f"{cleaned.backups} backups kept, {cleaned.packs_deleted} packs deleted, "
+        f"{units.size(cleaned.bytes_freed)} freed, {cleaned.groups_rewritten} groups rewritten"
+    )
+    if cleaned.damaged or cleaned.unreadable:
+        sys.exit(1)
+
+
+def _shown(name: str) -> str:
+    return name.encode("utf-8", "backslashreplace").decode()

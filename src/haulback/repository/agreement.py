@@ -1,0 +1,76 @@
+"""The agreement before a clean-up: catalogue, last roll and repository name the same backups."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Set
+from typing import NamedTuple
+
+from haulback.errors import Damaged, Missing, NotFound
+from haulback.repository.repository import Repository
+
+Expected = Callable[[], Iterable[str]]  # guids of the backups that the catalogue calls PRESENT
+_NAMED = 20  # guids that a message lists
+
+
+class Agreement(NamedTuple):
+    """Guids of all manifests that are there, and of those that the catalogue does not expect."""
+
+    listed: Set[str]
+    unknown: Set[str]
+
+
+def agree(
+    repository: Repository, expected: Expected | None, given_up: Iterable[str] = ()
+) -> Agreement:
+    """Find every backup that must be there: it is listed, and its manifest opens.
+
+    Raises Missing, with the guids in its details, and Damaged when the last roll cannot be read.
+    """
+    lost = set(given_up)
+    listed = repository.objects.leaves("manifests")
+    tombstones = repository.rolls.tombstones()
+    missing = set(repository.rolls.last()) - listed - tombstones - lost
+    unreadable: dict[str, str] = {}
+    unknown = set(listed)
+    for backup in expected() if expected else ():
+        if backup in lost:
+            continue
+        unknown.discard(backup)
+        if backup not in listed:
+            missing.add(backup)
+        elif problem := _problem(repository, backup):
+            unreadable[backup] = problem
+    # A manifest that vanished while others were opened was forgotten by its own task, or is lost.
+    missing |= {backup for backup, problem in unreadable.items() if problem == "missing"}
+    unreadable = {backup: p for backup, p in unreadable.items() if backup not in missing}
+    if missing or unreadable:
+        raise Missing(_message(missing, unreadable), sorted(missing), unreadable)
+    return Agreement(listed, unknown if expected else frozenset())
+
+
+def _problem(repository: Repository, backup: str) -> str:
+    try:
+        repository.manifest(backup)
+    except NotFound:
+        return "missing"
+    except Damaged as error:
+        return error.message
+    return ""
+
+
+def _message(missing: set[str], unreadable: dict[str, str]) -> str:
+    parts = []
+    if missing:
+        parts.append(f"{len(missing)} backups are missing from the repository: {_some(missing)}")
+    if unreadable:
+        parts.append(f"{len(unreadable)} manifests cannot be read: {_some(unreadable)}")
+    return (
+        f"{'; '.join(parts)}.  Nothing was deleted.  Bring them back (is a folder not mounted?), "
+        "or confirm that they are lost"
+    )
+
+
+def _some(guids: Iterable[str]) -> str:
+    found = sorted(guids)
+    more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+    return ", ".join(found[:_NAMED]) + more

@@ -1,0 +1,163 @@
+"""The loss of one backup: which disks, how many bytes of each, and which objects are to blame."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+import msgspec
+
+from haulback.errors import BaseGone, Damaged
+from haulback.repository.backup import Meter, unmetered
+from haulback.repository.cut import SEGMENT_BYTES
+from haulback.repository.damage import Spot
+from haulback.repository.index import Index
+from haulback.repository.manifest import Manifest
+from haulback.repository.pack import Place
+from haulback.repository.pages import (
+    FAN_OUT,
+    HOLE,
+    LEAF_SEGMENTS,
+    DiskMap,
+    Pieces,
+    Ref,
+    span,
+    unpack_inner,
+    unpack_leaf,
+)
+from haulback.repository.reader import Reader
+from haulback.repository.repository import Repository
+from haulback.units import MIB
+
+_OBJECTS_NAMED = 50
+_GROUPS_KNOWN = 1 << 16
+
+
+class DiskLoss(msgspec.Struct, frozen=True):
+    """Bytes of one disk that cannot be read."""
+
+    name: str
+    bytes: int
+
+
+class BackupLoss(msgspec.Struct, frozen=True):
+    """The disks of a backup that lack something, and the objects to blame (at most 50)."""
+
+    backup: str
+    disks: list[DiskLoss]
+    objects: list[str]
+
+    @property
+    def bytes(self) -> int:
+        """Bytes that are lost in all."""
+        return sum(disk.bytes for disk in self.disks)
+
+    def __str__(self) -> str:
+        """As people read it."""
+        disks = ", ".join(f"{disk.name} ({disk.bytes / MIB:.1f} MiB)" for disk in self.disks)
+        objects = "; ".join(self.objects[:5])
+        return f"backup {self.backup} lacks data of {disks}: {objects}"
+
+
+def assess(
+    repository: Repository, manifest: Manifest, meter: Meter = unmetered
+) -> BackupLoss | None:
+    """What a backup lacks; None when everything a restore needs is stored.
+
+    Damage recorded, or noted by the repository's readers, counts; no data is read.  `meter` is
+    told the bytes of disk covered.
+    """
+    view = _View(repository)
+    losses = [DiskLoss(d.name, view.lost(d.map, meter)) for d in manifest.disks]
+    lacking = [loss for loss in losses if loss.bytes]
+    objects = sorted(view.objects)[:_OBJECTS_NAMED]
+    return BackupLoss(manifest.backup, lacking, objects) if lacking else None
+
+
+def check_backup(
+    repository: Repository,
+    backup: str,
+    meter: Meter = unmetered,
+    skip: Collection[str] = (),
+) -> None:
+    """Whether everything a restore of `backup` needs is stored, without reading its data.
+
+    `meter` is told the bytes of disk covered; `skip` are names of disks that are not wanted.
+    Raises NotFound or Damaged.
+    """
+    manifest = repository.manifest(backup)
+    wanted = tuple(disk for disk in manifest.disks if disk.name not in skip)
+    loss = assess(repository, msgspec.structs.replace(manifest, disks=wanted), meter)
+    if loss:
+        raise Damaged(f"{loss}; restore it without those disks, or another backup", backup=backup)
+
+
+class _View:
+    """The index with sizes of packs and fresh findings, asked about one map after the other."""
+
+    def __init__(self, repository: Repository) -> None:
+        self._index: Index = repository.index()
+        self._sizes: Mapping[bytes, int] = repository.objects.packs()
+        self._noted = repository.findings
+        self._load = Reader(
+            repository.destination, self._index, repository.keys, repository.findings
+        ).chunk
+        self._known: dict[bytes, bool] = {}
+        self.objects: set[str] = set()
+
+    def lost(self, disk: DiskMap, meter: Meter) -> int:
+        """Bytes of a disk that are lost."""
+        return self._below(disk, disk.root, disk.depth, 0, meter)
+
+    def _below(self, disk: DiskMap, ref: Ref, depth: int, number: int, meter: Meter) -> int:
+        low = number * span(depth)
+        covered = max(0, min(span(depth), disk.size - low))
+        if ref == HOLE or not covered:
+            return 0
+        if not self._is_there(ref):
+            meter(covered)
+            return covered
+        try:
+            page = self._load(ref)
+            if depth == 0:
+                meter(covered)
+                return sum(self._segment(pieces) for pieces in unpack_leaf(page)[:LEAF_SEGMENTS])
+            children = unpack_inner(page)
+        except (BaseGone, Damaged) as error:
+            self.objects.add(error.message)
+            meter(covered)
+            return covered
+        return sum(
+            self._below(disk, child, depth - 1, number * FAN_OUT + i, meter)
+            for i, child in enumerate(children)
+        )
+
+    def _segment(self, pieces: Pieces) -> int:
+        lost = sum(length for length, ref in pieces if ref != HOLE and not self._is_there(ref))
+        return min(lost, SEGMENT_BYTES)
+
+    def _is_there(self, ref: Ref) -> bool:
+        """Whether some group holds the chunk at a sound place; the map names one of them."""
+        if self._holds(ref.group):
+            return True
+        groups = self._index.groups_of(ref.id)
+        if any(self._holds(group) for group in groups):
+            return True
+        named = [str(Spot(p.pack, g)) for g in groups for p in self._index.places(g)]
+        self.objects.update(named or [f"chunk {ref.id.hex()} is in no index segment"])
+        return False
+
+    def _holds(self, group: bytes) -> bool:
+        if len(self._known) > _GROUPS_KNOWN:
+            self._known.clear()
+        if group not in self._known:
+            self._known[group] = any(
+                self._is_sound(group, place) for place in self._index.places(group)
+            )
+        return self._known[group]
+
+    def _is_sound(self, group: bytes, place: Place) -> bool:
+        if self._index.damage.covers(group, place):
+            return False
+        if Spot(place.pack, group) in self._noted or Spot(place.pack) in self._noted:
+            return False
+        return place.offset + place.length <= self._sizes.get(place.pack, -1)

@@ -1,0 +1,155 @@
+"""Damage records: which stored places cannot be read, found by whom and since when.
+
+The records are sealed, numbered and create-only; a later one overrides an earlier one.  Any writer
+may record damage; VERIFY and repair alone record that a place can be read again
+(docs/design/damage.md).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+from cryptography.exceptions import InvalidTag
+
+from haulback.destinations.protocol import Destination
+from haulback.errors import Conflict, Damaged, NotFound
+from haulback.repository.keys import Keys
+from haulback.repository.names import Objects, number_name
+from haulback.repository.pack import Place, name_of
+from haulback.repository.segment import Array, Columns
+
+_FOLDER = "damage"
+_TRIES = 100  # writers that record at the same moment take turns
+log = logging.getLogger(__name__)
+
+
+class Spot(NamedTuple):
+    """A place that may be damaged: a pack, and the group in it; None is the whole pack."""
+
+    pack: bytes
+    group: bytes | None = None
+
+    def __str__(self) -> str:
+        """As people read it: the object's name, and the group in it."""
+        group = f", group {self.group.hex()}" if self.group else ""
+        return f"{name_of(self.pack)}{group}"
+
+
+class Sighting(NamedTuple):
+    """Who found damage, and when in epoch milliseconds."""
+
+    by: str
+    time: int
+
+
+class Record(msgspec.Struct, frozen=True):
+    """One record; packs and groups in base 64, a group of no bytes stands for the whole pack."""
+
+    by: str
+    time: int
+    damaged: list[tuple[bytes, bytes]] = []
+    cleared: list[tuple[bytes, bytes]] = []
+
+
+class Damage:
+    """The state that all records of a repository add up to; falsy without damage."""
+
+    def __init__(self, spots: Mapping[Spot, Sighting] | None = None) -> None:
+        self.spots = dict(spots or {})
+        self._packs = {spot.pack for spot in self.spots}
+        self._whole = {spot.pack for spot in self.spots if spot.group is None}
+
+    def __bool__(self) -> bool:
+        return bool(self.spots)
+
+    def covers(self, group: bytes, place: Place) -> bool:
+        """Whether a group is recorded as damaged at this place."""
+        if place.pack not in self._packs:
+            return False
+        return place.pack in self._whole or Spot(place.pack, group) in self.spots
+
+    def plus(self, spots: Iterable[Spot]) -> Damage:
+        """The same and more spots, seen but not recorded."""
+        return Damage({**dict.fromkeys(spots, Sighting("", 0)), **self.spots})
+
+    def mask(self, columns: Columns) -> Array:
+        """Which groups of index columns lie at a damaged place."""
+        known = [pack.tobytes() for pack in columns.packs]
+        whole = np.array([pack in self._whole for pack in known], bool)
+        found: Array = whole[columns.packs_of] if len(known) else np.zeros(0, bool)
+        rows = {pack: row for row, pack in enumerate(known) if pack in self._packs}
+        for spot in self.spots:
+            if spot.group is not None and spot.pack in rows:
+                at = np.flatnonzero(columns.packs_of == rows[spot.pack])
+                session = np.uint64(int.from_bytes(spot.group[:8], "big"))
+                counter = np.uint32(int.from_bytes(spot.group[8:], "big"))
+                same = (columns.sessions[at] == session) & (columns.counters[at] == counter)
+                found[at[same]] = True
+        return found
+
+
+NO_DAMAGE = Damage()
+
+
+class DamageLog:
+    """The records of one repository; each is read once, for none ever changes."""
+
+    def __init__(self, destination: Destination, objects: Objects, keys: Keys) -> None:
+        self._destination, self._objects, self._keys = destination, objects, keys
+        self._read: dict[int, Record] = {}
+        self.problems: dict[str, str] = {}
+
+    def state(self) -> Damage:
+        """What is damaged now."""
+        for number in self._objects.numbers(_FOLDER):
+            if number not in self._read:
+                self._load(number)
+        spots: dict[Spot, Sighting] = {}
+        for number in sorted(self._read):
+            _apply(self._read[number], spots)
+        return Damage(spots) if spots else NO_DAMAGE
+
+    def add(self, by: str, time: int, damaged: Iterable[Spot], cleared: Iterable[Spot]) -> None:
+        """Store one more record; nothing where there is nothing new to say.
+
+        Raises Unavailable, or Conflict when others were faster a hundred times.
+        """
+        record = Record(by, time, _plain(damaged), _plain(cleared))
+        if not record.damaged and not record.cleared:
+            return
+        for _ in range(_TRIES):
+            number = max(self._objects.numbers(_FOLDER), default=0) + 1
+            name = number_name(_FOLDER, number)
+            sealed = self._keys.seal("damage", name.encode(), msgspec.json.encode(record))
+            with suppress(Conflict):  # another writer took the number: its record counts first
+                self._destination.store(name, sealed)
+                return
+        raise Conflict("damage cannot be recorded: other writers were faster; try again")
+
+    def _load(self, number: int) -> None:
+        name = number_name(_FOLDER, number)
+        try:
+            plain = self._keys.unseal("damage", name.encode(), self._destination.load(name))
+            self._read[number] = msgspec.json.decode(plain, type=Record)
+        except (InvalidTag, msgspec.DecodeError, Damaged):
+            if name not in self.problems:
+                self.problems[name] = f"{name} is damaged; `repository repair` sets it aside"
+                log.warning("%s", self.problems[name])
+        except NotFound:
+            log.warning("%s vanished after it was listed", name)
+
+
+def _apply(record: Record, spots: dict[Spot, Sighting]) -> None:
+    for pack, group in record.damaged:
+        spots.setdefault(Spot(pack, group or None), Sighting(record.by, record.time))
+    for pack, group in record.cleared:
+        spots.pop(Spot(pack, group or None), None)
+
+
+def _plain(spots: Iterable[Spot]) -> list[tuple[bytes, bytes]]:
+    return sorted((spot.pack, spot.group or b"") for spot in set(spots))

@@ -1,0 +1,141 @@
+"""The index segments on a destination: opened, rebuilt where one is damaged, merged, swept."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from haulback.destinations.protocol import Destination
+from haulback.disk import Disk
+from haulback.errors import Damaged, NotFound, RepositoryError, Unavailable
+from haulback.repository.damage import Damage
+from haulback.repository.keys import Keys
+from haulback.repository.merge import due, merge
+from haulback.repository.names import Objects, leaf_of
+from haulback.repository.pack import Entry, name_of, read_directory
+from haulback.repository.segment import Segment
+
+_LISTINGS = 10
+_PACKS_A_SEGMENT = 256  # in a segment rebuilt in memory: 16 GiB of packs
+log = logging.getLogger(__name__)
+
+
+class IndexFolder:
+    """The folder `index/` of one repository; segments seen before stay mapped.
+
+    A segment that fails its hash counts as absent; the groups that no other segment places are read
+    from the directories of the packs.  `damaged` names such segments, `closed` are packs whose
+    directory could not be read then.
+    """
+
+    def __init__(self, destination: Destination, objects: Objects, keys: Keys) -> None:
+        self._destination, self._objects, self._keys = destination, objects, keys
+        self._opened: dict[str, Segment] = {}
+        self._rebuilt: list[Segment] = []
+        self.damaged: dict[str, str] = {}
+        self.closed: set[bytes] = set()
+
+    def segments(self) -> list[Segment]:
+        """What is stored now.  Raises Unavailable."""
+        for _ in range(_LISTINGS):
+            try:
+                live = self._live()
+            except NotFound:
+                continue  # swept since it was listed; what replaces it is in the next listing
+            return live + self._rebuild(live) if self.damaged else live
+        raise Unavailable("the index changes faster than it can be read; try again")
+
+    def names(self) -> set[str]:
+        """The names of all segments that stand in the folder."""
+        return self._objects.leaves("index")
+
+    def store(self, path: Path) -> None:
+        """Take over a local segment file under the name that its content gives it."""
+        self._destination.adopt(f"index/{path.stem}", path)
+
+    def mend(self, folder: Path, disk: Disk) -> int:
+        """Store what was rebuilt because a segment is damaged; returns how many segments.
+
+        `folder` holds the file for a moment.
+        """
+        self.segments()
+        rebuilt, self._rebuilt = self._rebuilt, []
+        for segment in rebuilt:
+            self.store(segment.write(folder, self._keys, disk))
+        return len(rebuilt)
+
+    def merge(self, folder: Path, disk: Disk, damage: Damage) -> int:
+        """Keep the number of segments logarithmic; returns how many merges that took.
+
+        Only adds to the destination; `folder` holds the merged file for a moment.
+        """
+        done = 0
+        self.mend(folder, disk)
+        while segments := due(self.segments()):
+            names = {segment.name for segment in segments}
+            replaced = names.union(*(segment.replaces for segment in segments))
+            stored = sorted(replaced & self.names())
+            self.store(merge(segments, stored, folder, self._keys, disk, damage=damage))
+            done += 1
+        return done
+
+    def sweep(self) -> int:
+        """Delete segments that an opened one replaces; needs the right to delete."""
+        replaced = {name for segment in self.segments() for name in segment.replaces}
+        gone = sorted(self.names() & replaced)
+        for name in gone:
+            self._destination.delete(f"index/{name}")
+        return len(gone)
+
+    def _live(self) -> list[Segment]:
+        """The segments that no other replaces.  One that replaces is larger than each it does."""
+        items = sorted(self._objects.list("index"), key=lambda item: item.size, reverse=True)
+        opened: dict[str, Segment] = {}
+        replaced: set[str] = set()
+        damaged: dict[str, str] = {}
+        for name in (leaf_of(item.name) for item in items):
+            if name in replaced:
+                continue
+            try:
+                opened[name] = self._opened.get(name) or self._open(name)
+            except Damaged as error:
+                damaged[name] = error.message
+            else:
+                replaced.update(opened[name].replaces)
+        self._opened = opened
+        self._remember(damaged.items() - {(n, m) for n, m in damaged.items() if n in replaced})
+        return [segment for name, segment in opened.items() if name not in replaced]
+
+    def _remember(self, damaged: Iterable[tuple[str, str]]) -> None:
+        before, self.damaged = self.damaged, dict(damaged)
+        for name in self.damaged.keys() - before.keys():
+            log.warning("%s; its entries are read from the packs", self.damaged[name])
+
+    def _open(self, name: str) -> Segment:
+        path = self._destination.local_path(f"index/{name}")
+        if path is None:
+            raise RepositoryError("this destination has no local index cache")
+        return Segment.open(path, name, self._keys)
+
+    def _rebuild(self, live: Sequence[Segment]) -> list[Segment]:
+        """Segments in memory for packs that no segment on the destination names."""
+        known = {pack.tobytes() for part in (*live, *self._rebuilt) for pack in part.columns.packs}
+        lost = sorted(self._objects.packs().keys() - known - self.closed)
+        for low in range(0, len(lost), _PACKS_A_SEGMENT):
+            entries: list[Entry] = []
+            for pack in lost[low : low + _PACKS_A_SEGMENT]:
+                entries += self._directory(pack)
+            if entries:
+                self._rebuilt.append(Segment.build(entries))
+        return self._rebuilt
+
+    def _directory(self, pack: bytes) -> list[Entry]:
+        try:
+            return read_directory(self._destination, pack, self._keys)
+        except NotFound:
+            return []  # a clean-up deleted the pack after it was listed
+        except Damaged as error:
+            log.warning("%s: %s", name_of(pack), error.message)
+            self.closed.add(pack)
+            return []

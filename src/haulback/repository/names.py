@@ -1,0 +1,80 @@
+"""Names of the objects in a repository.  Everything else in its folders is a stranger.
+
+Strangers (`.nfs…`, `.DS_Store`, `x.tmp`, `lost+found`) are ignored: a file that no Haulback wrote
+must not stop a repository.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator
+
+from haulback.destinations.protocol import Destination, Item
+
+_GUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+_NUMBER = r"(?:[0-9]{8}|[1-9][0-9]{8,11})"
+REVISION = re.compile(r"needs-haulback-revision-([0-9]{1,6})")
+_LEAVES = {
+    "packs": re.compile(r"([0-9a-f]{2})/\1[0-9a-f]{30}"),
+    "index": re.compile(r"[0-9a-f]{40}"),
+    "manifests": re.compile(_GUID),
+    "tombstones": re.compile(_GUID),
+    "graves": re.compile(rf"[0-9a-f]{{32}}|{REVISION.pattern}"),
+    "damage": re.compile(_NUMBER),
+    "rolls": re.compile(_NUMBER),
+    "rolls-copy": re.compile(_NUMBER),
+}
+FOLDERS = tuple(_LEAVES)
+log = logging.getLogger(__name__)
+
+
+def leaf_of(name: str) -> str:
+    """The last part of an object's name."""
+    return name.rpartition("/")[2]
+
+
+def is_object(name: str) -> bool:
+    """Whether a name below one of the repository's folders is of the format."""
+    folder, _, leaf = name.partition("/")
+    pattern = _LEAVES.get(folder)
+    return bool(pattern and pattern.fullmatch(leaf))
+
+
+def number_name(folder: str, number: int) -> str:
+    """The name of a numbered object, as in `damage/00000001`."""
+    return f"{folder}/{number:08d}"
+
+
+class Objects:
+    """The listings of a destination without strangers, which are reported once each."""
+
+    def __init__(self, destination: Destination) -> None:
+        self.destination = destination
+        self.strangers: set[str] = set()
+
+    def packs(self) -> dict[bytes, int]:
+        """Size in bytes of each pack by its id."""
+        return {bytes.fromhex(leaf_of(item.name)): item.size for item in self.list("packs")}
+
+    def leaves(self, folder: str) -> set[str]:
+        """The last parts of all names in a folder."""
+        return {leaf_of(item.name) for item in self.list(folder)}
+
+    def numbers(self, folder: str) -> list[int]:
+        """The numbers in a folder of numbered objects, ascending."""
+        return sorted(int(leaf) for leaf in self.leaves(folder))
+
+    def list(self, folder: str) -> Iterator[Item]:
+        """Objects of a folder of the repository, in no particular order."""
+        for item in self.destination.list(folder):
+            if is_object(item.name):
+                yield item
+            else:
+                self._report(item.name)
+
+    def _report(self, name: str) -> None:
+        if name not in self.strangers:
+            self.strangers.add(name)
+            shown = name.encode("utf-8", "backslashreplace").decode()
+            log.warning("%r is no object of the repository; the file is ignored", shown)

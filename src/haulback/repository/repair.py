@@ -1,0 +1,328 @@
+"""Repairing a repository: what can be made whole is, what cannot is set aside and reported.
+
+Nothing is deleted: a damaged object moves below `aside/`, where no reader looks.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Set
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from haulback.destinations.protocol import Destination
+from haulback.disk import Disk
+from haulback.errors import Conflict, Damaged, HaulbackError, NotFound
+from haulback.repository import config, graves
+from haulback.repository.assess import BackupLoss
+from haulback.repository.backup import Meter, unmetered
+from haulback.repository.damage_report import doubt
+from haulback.repository.group import Group
+from haulback.repository.index import Index
+from haulback.repository.keys import Secret
+from haulback.repository.merge import merge
+from haulback.repository.pack import Place, check_magic, name_of, read_directory
+from haulback.repository.reader import read_group
+from haulback.repository.repository import Repository
+from haulback.repository.segment import Segment
+from haulback.repository.verify import Depth, Report, verify
+from haulback.repository.writer import PAGE_GROUP_BYTES, Writer
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Workshop:
+    """Where and for whom a repair works.
+
+    `folder` is empty and takes new packs and index files for a while.  `secrets` are wrapped into a
+    new configuration where both copies are gone.  `pins` names everything else that uses the
+    repository now; while there is any, no pack is taken away.  `record` says who repairs (a name
+    and epoch ms).  `believe`: a person has seen that as many packs as there seem to be really are
+    damaged, all at once.
+    """
+
+    folder: Path
+    pool: ThreadPoolExecutor
+    record: Callable[[], tuple[str, int]]
+    secrets: tuple[Secret, ...] = ()
+    pins: Callable[[], Set[str]] = frozenset
+    disk: Disk = field(default_factory=Disk)
+    meter: Meter = unmetered
+    confirm: Callable[[], None] = lambda: None
+    believe: bool = False
+
+
+@dataclass
+class Repaired:
+    """What a repair did, or would do (`is_applied` false): sentences that name objects.
+
+    `losses` are what backups lack for good, `strangers` files that are no objects.
+    """
+
+    is_applied: bool
+    actions: list[str] = field(default_factory=list)
+    findings: list[str] = field(default_factory=list)
+    losses: list[BackupLoss] = field(default_factory=list)
+    strangers: list[str] = field(default_factory=list)
+    aside: list[str] = field(default_factory=list)
+
+
+def repair(repository: Repository, workshop: Workshop, *, apply: bool) -> Repaired:
+    """Verify everything, then repair it; without `apply` only say what would be done.
+
+    With `apply` the right to delete is needed.  Safe to repeat after it ended anywhere.
+    Raises Unavailable when the destination does not answer.
+    """
+    return _Repair(repository, workshop, apply).run()
+
+
+class _Repair:
+    """One run."""
+
+    def __init__(self, repository: Repository, workshop: Workshop, apply: bool) -> None:
+        self._repository, self._workshop, self._apply = repository, workshop, apply
+        self._destination, self._keys = repository.destination, repository.keys
+        self._done = Repaired(apply)
+
+    def run(self) -> Repaired:
+        self._config()
+        if self._apply:
+            self._repository.begin_writing()
+        before = self._verify(Depth.DATA)
+        self._done.findings, self._done.losses = before.findings, before.losses
+        self._done.strangers = before.strangers
+        self._small_objects(before)
+        self._index()
+        self._packs(before)
+        if self._apply:
+            after = self._verify(Depth.MAPS)
+            self._done.losses, self._done.findings = after.losses, after.findings
+        return self._done
+
+    def _verify(self, depth: Depth) -> Report:
+        workshop = self._workshop
+        record = workshop.record if self._apply else None
+        return verify(
+            self._repository,
+            depth,
+            workshop.pool,
+            workshop.meter,
+            record=record,
+            believe=workshop.believe,
+        )
+
+    def _act(self, text: str, action: Callable[[], object]) -> None:
+        """Say what is done, and do it when told to."""
+        self._done.actions.append(text)
+        if self._apply:
+            self._workshop.confirm()
+            action()
+            log.info("repair: %s", text)
+
+    def _set_aside(self, name: str, why: str) -> None:
+        self._act(f"{name} is set aside: {why}", lambda: self._move(name))
+
+    def _move(self, name: str) -> None:
+        try:
+            self._done.aside.append(set_aside(self._destination, name))
+        except HaulbackError as error:
+            self._done.actions.append(f"{name} stays where it is: {error.message}")
+
+    def _config(self) -> None:
+        """Both copies of the configuration, from one of them or from the recovery kit."""
+        repository = self._repository
+        for name, why in sorted(repository.problems.items()):
+            if _is_there(self._destination, name):
+                self._set_aside(name, why)
+        if not repository.problems:
+            return
+        if repository.problems.keys() >= {config.CONFIG, config.CONFIG_COPY}:
+            self._new_config()
+        else:
+            self._act(
+                f"{config.CONFIG} and its copy are completed from each other",
+                lambda: config.complete(self._destination, repository.guid, self._keys),
+            )
+        if self._apply:
+            repository.problems.clear()
+
+    def _new_config(self) -> None:
+        if not self._workshop.secrets:
+            self._done.actions.append(
+                f"{config.CONFIG} cannot be made anew: name the key file, or the passphrase, that "
+                "is to open the repository from now on"
+            )
+            return
+        data = config.encode(self._repository.guid, self._keys, self._workshop.secrets)
+        for name in (config.CONFIG, config.CONFIG_COPY):
+            self._act(f"{name} is made anew", lambda name=name: self._store(name, data))  # type: ignore[misc]
+
+    def _store(self, name: str, data: bytes) -> None:
+        with suppress(Conflict):  # a repair that died stored the object
+            self._destination.store(name, data)
+
+    def _small_objects(self, report: Report) -> None:
+        """Manifests, graves, rolls and damage records that cannot be read."""
+        repository = self._repository
+        for backup in report.unreadable:
+            self._set_aside(f"manifests/{backup}", "the manifest cannot be read")
+        rotten: dict[str, str] = {}
+        graves.read(repository.objects, self._keys, rotten)
+        for name, why in {
+            **rotten,
+            **repository.rolls.problems(),
+            **repository.damage_log.problems,
+        }.items():
+            self._set_aside(name, why)
+
+    def _index(self) -> None:
+        """Damaged segments: their entries come from the packs; first stored, then exchanged."""
+        folder = self._repository.index_folder
+        folder.segments()
+        for name, why in sorted(folder.damaged.items()):
+            self._act(
+                f"the entries of index/{name} are read from the packs",
+                lambda: folder.mend(self._workshop.folder, self._workshop.disk),
+            )
+            self._set_aside(f"index/{name}", why)
+
+    def _packs(self, report: Report) -> None:
+        """Packs with damage: groups that are whole move into new packs, the rest is set aside."""
+        index, stored = self._repository.index(), self._repository.objects.packs()
+        noted = {spot.pack for spot in self._repository.findings.all()}
+        known = {spot.pack for spot in index.damage.spots} & (index.packs() | stored.keys())
+        hurt = known | noted | self._unsound(stored)
+        doubted = report.recorded.unreliable if report.recorded else ""
+        doubted = doubted or doubt(self._repository, hurt, len(stored))
+        if doubted and not self._workshop.believe:
+            self._done.actions.append(
+                f"{doubted}: is a part of the repository not mounted?  The packs are left alone "
+                "unless you say that you believe the damage (--believe)"
+            )
+            return
+        gone = (hurt & index.packs()) - stored.keys()
+        taken = sorted(hurt & stored.keys())
+        for pack in sorted(gone):
+            self._done.actions.append(f"the index forgets {name_of(pack)}, which is missing")
+        for pack in taken:
+            self._done.actions.append(f"the whole groups of {name_of(pack)} move to a new pack")
+        if not taken and not gone:
+            return
+        if self._apply:
+            self._exchange(index, set(taken), gone)
+        if self._workshop.pins():
+            self._done.actions.append(
+                "damaged packs stay until nothing else uses the repository: repair it again then"
+            )
+            return
+        for pack in taken:
+            self._set_aside(name_of(pack), "a part of the pack cannot be read")
+
+    def _unsound(self, stored: Iterable[bytes]) -> set[bytes]:
+        """Packs whose beginning or directory is damaged, whatever their groups are like."""
+        found = set()
+        for pack in stored:
+            try:
+                check_magic(self._destination, pack)
+                read_directory(self._destination, pack, self._keys)
+            except NotFound:
+                continue
+            except Damaged:
+                found.add(pack)
+        return found
+
+    def _exchange(self, index: Index, taken: set[bytes], gone: set[bytes]) -> None:
+        """Store copies of the whole groups, then an index without the packs they came from.
+
+        A group that cannot be read leaves the index; one that a clean-up copied already is in it
+        twice for a while.
+        """
+        workshop = self._workshop
+        writer = Writer(self._keys, Index(), workshop.folder, workshop.disk, workshop.pool)
+        try:
+            for pack in sorted(taken):
+                self._copy(pack, index, writer)
+            staged = writer.finish()
+        except BaseException:
+            writer.abandon()
+            raise
+        for path in staged.packs:
+            workshop.confirm()
+            self._destination.adopt(name_of(bytes.fromhex(path.stem)), path)
+        added = [Segment.open(path, path.stem, self._keys) for path in staged.segments]
+        for path in staged.segments:
+            workshop.confirm()
+            self._repository.index_folder.store(path)
+        self._publish(index, added, taken | gone)
+
+    def _copy(self, pack: bytes, index: Index, writer: Writer) -> None:
+        placed = {place: group for s in index.segments for group, place in s.groups_in(pack)}
+        with suppress(HaulbackError):
+            for entry in read_directory(self._destination, pack, self._keys):
+                placed[entry.place] = entry.group
+        for place in sorted(placed):
+            found = self._whole(placed[place], place)
+            if found:
+                group, record = found
+                writer.copy(group, record, len(group.data) <= PAGE_GROUP_BYTES)
+
+    def _whole(self, group: bytes, place: Place) -> tuple[Group, bytes] | None:
+        """A group and its stored bytes, if every chunk of it is what was stored."""
+        try:
+            found = read_group(self._destination, group, place, self._keys)
+            record = self._destination.load(name_of(place.pack), place.offset, place.length)
+        except HaulbackError:
+            return None
+        keys = self._keys
+        is_whole = all(keys.chunk_id(found.chunk(chunk)) == chunk for chunk in found.places)
+        return (found, record) if is_whole else None
+
+    def _publish(self, index: Index, added: list[Segment], without: set[bytes]) -> None:
+        """One segment in the place of all; what stood in the packs `without` comes from `added`."""
+        workshop, folder = self._workshop, self._repository.index_folder
+        segments = [*added, *index.segments]
+        names = {segment.name for segment in segments if segment.name}
+        names.update(name for segment in segments for name in segment.replaces)
+        kept = [np.ones(len(s.columns.sessions), bool) for s in added]
+        for segment in index.segments:
+            mask = np.ones(len(segment.columns.sessions), bool)
+            for pack in without:
+                mask[segment.rows_in(pack)] = False
+            kept.append(mask)
+        stored = sorted(names & folder.names())
+        path = merge(
+            segments, stored, workshop.folder, self._keys, workshop.disk, kept, index.damage
+        )
+        workshop.confirm()
+        folder.store(path)
+
+
+def set_aside(destination: Destination, name: str) -> str:
+    """Move an object below `aside/`; the new name.  Raises what keeps the object from being read.
+
+    A name that is taken, by another damaged object of that name, gets a number.
+    """
+    data = destination.load(name)
+    for number in range(1, 1000):
+        wanted = f"aside/{name}" if number == 1 else f"aside/{name}.{number}"
+        try:
+            destination.store(wanted, data)
+        except Conflict:
+            if destination.load(wanted) != data:
+                continue
+        destination.delete(name)
+        return wanted
+    raise Conflict(f"aside/{name} is taken a thousand times; make room below aside/")
+
+
+def _is_there(destination: Destination, name: str) -> bool:
+    try:
+        destination.info(name)
+    except NotFound:
+        return False
+    return True
