@@ -140,6 +140,17 @@ class Scene:
         return self.backup
 
     @property
+    def unbelieved(self) -> str:
+        """A hypervisor that no longer shows its only machine."""
+        kvm = self.served.kvm()
+        self.served.new_machine(hypervisor=kvm)
+        self.served.machines.pop()  # it will not be there for others
+        with self.served.app.store.write() as sql:
+            now = self.served.app.clock.now_ms() + 1
+            self.served.seen(sql).inventory(kvm, [], complete_since=now)
+        return kvm
+
+    @property
     def alarm(self) -> str:
         """An alarm about the backup."""
         subject = Named(self.backup, "db")

@@ -276,6 +276,9 @@ REST: dict[str, Way] = {
     "PUT /hypervisors/{guid}": lambda s: s.client.hypervisors.change(
         s.hypervisor, ChangedHypervisor(name="hv")
     ),
+    "POST /hypervisors/{guid}/confirm-absent": lambda s: s.client.hypervisors.confirm_absent(
+        s.unbelieved
+    ),
     "DELETE /hypervisors/{guid}": lambda s: s.client.hypervisors.remove(a_hypervisor(s)),
     "GET /virtual-machines": lambda s: list(s.client.machines.all()),
     "GET /virtual-machines/{guid}": lambda s: s.client.machines.get(s.machine),

@@ -66,6 +66,7 @@ def _real(s: Scene, word: str, folder: Path) -> str:
         "NODE": lambda: s.worker,
         "OTHER": lambda: s.other_node,
         "HYPERVISOR": lambda: s.hypervisor,
+        "UNBELIEVED": lambda: s.unbelieved,
         "KVM": lambda: s.kvm,
         "DESTINATION": lambda: s.destination,
         "BACKUP": lambda: s.backup,

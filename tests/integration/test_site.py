@@ -319,3 +319,69 @@ def test_a_disk_that_is_excluded_is_not_backed_up(site: Site):
         site.api.put(
             f"/virtual-machine-disks/{disk['guid']}/settings", {"excludedFromBackup": True}
         )
+
+
+def vaulted(site: Site, machine: str) -> int:
+    """How many good backups of a machine there are."""
+    found = site.api.get("/backups", {"protected-entity": machine})
+    return sum(one["status"]["name"] == "SUCCESS" for one in found)
+
+
+def cleaned(site: Site) -> None:
+    """Retention that keeps nothing by itself has been carried out."""
+    place = f"/backup-destinations/{site.destination['guid']}"
+    site.api.put(place, {"retention": {"keepFullNewerThan": 1}})
+    body = {"backupDestinations": [site.destination["guid"]]}
+    [task] = site.api.post("/tasks/remove-old-backups", body)
+    site.finished(task["guid"])
+
+
+@pytest.mark.parametrize("looks", [1, 2, 3])
+def test_a_share_that_is_away_costs_no_last_backup(site: Site, looks: int):
+    for name in ("one", "two"):
+        raw_machine(site.machines, name, str(uuid.uuid4()))
+    machines = site.sync()
+    for guid in machines.values():
+        site.backed_up(guid)
+        site.backed_up(guid)
+    away = site.folder / "aside"
+    site.machines.rename(away)
+    site.machines.mkdir()  # the mount point is there, and empty
+    for _ in range(looks):
+        site.sync()
+    alarms = site.api.get("/alarms")
+    assert [one["kind"]["name"] for one in alarms] == ["SOURCE_NOT_BELIEVED"][: 2 - looks]
+    cleaned(site)
+    assert [vaulted(site, guid) for guid in machines.values()] == [1, 1]
+    site.machines.rmdir()
+    away.rename(site.machines)
+    assert site.sync() == machines
+    assert site.api.get("/alarms") == []
+    found = site.api.get("/virtual-machines")
+    assert all(one["present"] and "absentSince" not in one for one in found)
+
+
+def test_one_unreadable_machine_hides_no_deleted_neighbour(site: Site):
+    for name in ("bad", "gone", "good"):
+        raw_machine(site.machines, name, str(uuid.uuid4()))
+    machines = site.sync()
+    text = (site.machines / "bad" / "machine.json").read_text()
+    (site.machines / "bad" / "machine.json").write_text(text[:-5])
+    shutil.rmtree(site.machines / "gone")
+    assert set(site.sync()) == {"bad", "good"}
+    shown = {one["name"]: one for one in site.api.get("/virtual-machines")}
+    assert {name: one["present"] for name, one in shown.items()} == {
+        "bad": True,
+        "gone": False,
+        "good": True,
+    }
+    assert "machine.json" in shown["bad"]["problem"]
+    [alarm] = site.api.get("/alarms")
+    assert (alarm["kind"]["name"], alarm["subject"]["guid"]) == (
+        "MACHINE_UNREADABLE",
+        machines["bad"],
+    )
+    (site.machines / "bad" / "machine.json").write_text(text)
+    site.sync()
+    assert site.api.get("/alarms") == []
+    assert "problem" not in site.api.get(f"/virtual-machines/{machines['bad']}")

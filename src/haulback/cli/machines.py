@@ -19,9 +19,11 @@ _COLUMNS = (
     text("name"),
     text("uuid"),
     text("present"),
+    moment("absentSince"),
     named("hypervisor"),
     named("vmBackupPolicy"),
     moment("lastBackup"),
+    text("problem"),
 )
 _DISKS = (text("guid"), text("name"), size("size"), named("type"), text("excludedFromBackup"))
 

@@ -10,7 +10,7 @@ from cyclopts import App, Parameter
 
 from haulback.cli.connection import connect
 from haulback.cli.how import USUAL, How, ref, refs, report, watch
-from haulback.cli.output import Output, dump, named, show, size, text
+from haulback.cli.output import Output, dump, moment, named, show, size, text
 from haulback.errors import Malformed
 from haulback.inventory.requests import (
     ChangedDestination,
@@ -31,7 +31,8 @@ _STORE = (*_PLACE, text("initialized"), size("totalUsedSpace"), size("totalAvail
 @hypervisor.command(name="ls")
 def hypervisors(*, output: Output = "table") -> None:
     """All hypervisors."""
-    show(connect().hypervisors.all(), (*_PLACE, text("vmCount")), output)
+    shown = (*_PLACE, text("vmCount"), moment("notBelievedSince"))
+    show(connect().hypervisors.all(), shown, output)
 
 
 @hypervisor.command(name="show")
@@ -105,6 +106,17 @@ def sync(*name: str, manager: list[str] = []) -> None:  # noqa: B006 - read only
     watch(client, [task.guid for task in client.tasks.inventory_sync(request)])
 
 
+@hypervisor.command
+def confirm_absent(name: str) -> None:
+    """Say that the machines are gone which a hypervisor no longer shows; their names.
+
+    A hypervisor that suddenly shows none, or less than half, is not believed before its next look.
+    """
+    client = connect()
+    for one in client.hypervisors.confirm_absent(client.hypervisors.find(name).guid):
+        print(f"absent  {one.guid}  {one.name}")
+
+
 @hypervisor.command(name="try")
 def try_hypervisor(name: str, path: Path, *, node: str = "") -> None:
     """Look what a folder holds, and add it as a hypervisor only if that works."""
@@ -168,6 +180,7 @@ def set_destination(
     verify_days: int | None = None,
     verify_hours: float | None = None,
     verify: bool | None = None,
+    keep_absent_days: int | None = None,
     keep_all: Annotated[bool, Parameter(negative="", help="Begin with no limit.")] = False,
 ) -> None:
     """Rename a destination, or set what it keeps; what is not said stays.
@@ -176,6 +189,7 @@ def set_destination(
     removes a new backup before.  --keep-last: the last of a machine that still exists, always.
     --verify-days: a share is read every night, so that everything is read within so many days;
     --verify-hours bounds a night, --no-verify leaves verification to you.
+    --keep-absent-days: the last of a machine that is no longer shown, for so long (30; 0: not).
     """
     client = connect()
     found = client.destinations.find(name)
@@ -186,6 +200,7 @@ def set_destination(
         "keepIncrementalNewerThan": _age(keep_incremental_days),
         "daysToKeepRetentionLock": lock_days,
         "keepLastBackupWhenSourceStillExists": keep_last,
+        "keepLastBackupOfAbsentDays": keep_absent_days,
     }
     said = {name: value for name, value in said.items() if value is not None}
     rules = msgspec.structs.replace(Retention() if keep_all else found.retention, **said)

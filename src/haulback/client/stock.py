@@ -39,6 +39,7 @@ from haulback.inventory.shared import (
     MountedFileSystem,
     SnapshotRecord,
 )
+from haulback.wire import Named
 
 
 class Hypervisors(Collection[HypervisorRecord]):
@@ -53,6 +54,13 @@ class Hypervisors(Collection[HypervisorRecord]):
     def change(self, guid: str, wanted: ChangedHypervisor) -> HypervisorRecord:
         """Rename it, or put it under a manager."""
         return self._calls.one(HypervisorRecord, "PUT", f"{self.path}/{guid}", wanted)
+
+    def confirm_absent(self, guid: str) -> list[Named]:
+        """Hold absent the machines that looks miss; which those are.
+
+        Raises Conflict when no machine is missed.
+        """
+        return self._calls.one(list[Named], "POST", f"{self.path}/{guid}/confirm-absent")
 
 
 class Destinations(Collection[DestinationRecord]):

@@ -59,10 +59,14 @@ class Machine(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """Something that looks like a machine but cannot be used: where it is, and why."""
+    """A machine that cannot be read: where it is, why, and its uuid, "" if that is not known.
+
+    A `where` that is a uuid says the machine's, unless a folder is called so.
+    """
 
     where: str
     message: str
+    uuid: str = ""
 
 
 class Place(NamedTuple):
@@ -77,13 +81,15 @@ class Place(NamedTuple):
 class Inventory(NamedTuple):
     """What a hypervisor holds.  A broken machine is a problem and hides none of the others.
 
-    `networks` and `pools` are None where the platform knows of none.
+    `networks` and `pools` are None where the platform knows of none.  `places` are where machines
+    lie, by uuid, in the words of `Problem.where`; empty where problems always bear uuids.
     """
 
     machines: list[Machine]
     problems: list[Problem]
     networks: list[Place] | None = None
     pools: list[Place] | None = None
+    places: Mapping[str, str] = {}
 
 
 class DiskView(NamedTuple):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from haulback.inventory.alarms import AlarmKind
+from haulback.inventory.presence import Look, Unreadable
 from haulback.inventory.records import Base, Entity, Hypervisor, Place, Snapshot, Volume
 from haulback.wire import Named
 
@@ -77,8 +78,8 @@ class Ledger(Protocol):
     def gone(self, backups: Iterable[str]) -> None:
         """A node has removed them."""
 
-    def machines_gone(self, hypervisor: str, uuids: Iterable[str]) -> None:
-        """The platform no longer has them."""
+    def machines_gone(self, hypervisor: str, uuids: Iterable[str], look: Look) -> None:
+        """A look at a few machines did not find these; see `presence.judge`."""
 
     def reunited(self, hypervisor: str) -> None:
         """A machine that went from one host of a manager to another is still the same."""
@@ -153,10 +154,18 @@ class Ledger(Protocol):
         """A clean-up has given up backups whose loss was confirmed: they are over."""
 
     def inventory(
-        self, hypervisor: str, machines: Iterable[Entity], *, complete_since: int | None
+        self,
+        hypervisor: str,
+        machines: Iterable[Entity],
+        *,
+        complete_since: int | None,
+        by: str = "",
+        unreadable: Sequence[Unreadable] = (),
     ) -> None:
         """Upsert by platform uuid.
 
-        `complete_since`: when the look began that saw all there are; those that nobody has seen
-        since then are no longer present.
+        `complete_since`: when the look began (epoch ms) that was to see all there are, None for
+        one at a few.  Machines that were not seen since then, and those that come with `present`
+        false, are judged by `presence.judge`; `by` is the look's workflow.  `unreadable` ones are
+        there: they stay, and people are told.
         """

@@ -61,6 +61,9 @@ class Entity(msgspec.Struct, kw_only=True):
 
     `settings` is what people set (`excludedDisks`), `facts` what its last backups were,
     `hardware` what else its platform says (see `hardware.Hardware`), `seen` when (epoch ms).
+    `absent_since` (epoch ms): the first look that missed it, None when the last one saw it; while
+    that look is not believed the machine counts as present.  `problem`: why it cannot be read;
+    `place`: where its platform keeps it, "" where nobody has told.
     """
 
     guid: str
@@ -75,6 +78,9 @@ class Entity(msgspec.Struct, kw_only=True):
     facts: dict[str, Any] = {}
     hardware: dict[str, Any] = {}
     seen: int = 0
+    absent_since: int | None = None
+    problem: str | None = None
+    place: str = ""
 
     def named(self) -> Named:
         """As a typed reference."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
 
 from haulback.inventory.kept import SnapshotRule
-from haulback.inventory.records import Backup, Snapshot
+from haulback.inventory.records import Backup, Entity, Snapshot
 
 DAY_MS = 86_400_000
 
@@ -17,7 +17,9 @@ DAY_MS = 86_400_000
 class Retention(msgspec.Struct, kw_only=True, omit_defaults=True):
     """What a destination keeps; absent counts and ages keep everything.  Ages in ms.
 
-    Whichever limit is met first removes a backup, as the field is used to.
+    Whichever limit is met first removes a backup, as the field is used to.  The last backup of a
+    machine that looks no longer show stays for `keepLastBackupOfAbsentDays` after the first look
+    that missed it, whatever the limits; 0 gives it no such time.
     """
 
     keepLastNFull: int | None = None
@@ -25,6 +27,7 @@ class Retention(msgspec.Struct, kw_only=True, omit_defaults=True):
     keepLastNIncremental: int | None = None
     keepIncrementalNewerThan: int | None = None
     keepLastBackupWhenSourceStillExists: bool = True
+    keepLastBackupOfAbsentDays: int = 30
     daysToKeepRetentionLock: int | None = None
 
     @property
@@ -39,13 +42,16 @@ def of(settings: dict[str, Any]) -> Retention:
 
 
 def surplus(
-    stored: Iterable[Backup], rules: Retention, now: int, present: Collection[str]
+    stored: Iterable[Backup], rules: Retention, now: int, sources: Mapping[str, Entity]
 ) -> list[str]:
-    """Guids of backups to remove.  `present` are the entities that the platform still shows.
+    """Guids of backups to remove at `now` (epoch ms); `sources` are their entities by guid.
 
     Every backup is complete in itself, so each is judged alone.  Never removed: one that is locked,
-    one kept by its ARCHIVE hint, and the last good one of an entity that still exists.  A damaged
-    backup is not counted as a good one; a missing one is not removed: a person decides.
+    one kept by its ARCHIVE hint, the last good one of an entity that still exists, and the last
+    good one of an entity that is missed since less than `keepLastBackupOfAbsentDays`.  A backup
+    that a person marked TO_REMOVE is the last one only where no other is left and its source
+    exists.  A damaged backup is not counted as a good one; a missing one is not removed: a person
+    decides.
     """
     by_entity: dict[str, list[Backup]] = defaultdict(list)
     for one in stored:
@@ -55,11 +61,21 @@ def surplus(
         backups.sort(
             key=lambda one: (one.snapshot_time or one.created, one.created, one.guid), reverse=True
         )
-        kept = rules.keepLastBackupWhenSourceStillExists and entity in present
-        whole = (one.guid for one in backups if one.is_whole)
-        last = next(whole, backups[0].guid) if kept else None
+        last = _last(backups, sources[entity], rules, now)
         found += [one.guid for one in _expired(backups, rules, now) if one.guid != last]
     return found
+
+
+def _last(backups: list[Backup], source: Entity, rules: Retention, now: int) -> str | None:
+    """The guid of the backup, of those of one entity from the newest, that must stay."""
+    unmarked = [one for one in backups if one.hint != "TO_REMOVE"]
+    unmarked.sort(key=lambda one: not one.is_whole)  # stable: the newest whole one comes first
+    if source.present and rules.keepLastBackupWhenSourceStillExists:
+        return (unmarked or backups)[0].guid
+    since, spared = source.absent_since, rules.keepLastBackupOfAbsentDays * DAY_MS
+    if since is None or now - since >= spared or not unmarked:
+        return None
+    return unmarked[0].guid
 
 
 def surplus_snapshots(

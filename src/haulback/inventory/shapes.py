@@ -45,7 +45,7 @@ class Invitation(msgspec.Struct):
 
 
 class HypervisorRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """A hypervisor."""
+    """A hypervisor.  `notBelievedSince` (epoch ms): looks miss more machines than is believed."""
 
     guid: str
     name: str
@@ -61,6 +61,7 @@ class HypervisorRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
     cluster: Named | None = None
     hypervisorManager: Named | None = None
     storageId: str | None = None
+    notBelievedSince: int | None = None
     task: TaskDetails | None = None
 
 
@@ -86,7 +87,11 @@ class DestinationRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
 
 
 class Machine(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """A virtual machine.  `backupUpToDate` is absent where no schedule applies."""
+    """A virtual machine.  `backupUpToDate` is absent where no schedule applies.
+
+    `absentSince` (epoch ms) is the first look that missed it; `present` ends when that is
+    believed.  `problem` says why its platform cannot read it.
+    """
 
     guid: str
     name: str
@@ -100,6 +105,8 @@ class Machine(msgspec.Struct, omit_defaults=True, kw_only=True):
     tags: list[str]
     disks: list[Disk]
     networkInterfaceCards: list[dict[str, Any]] = []
+    absentSince: int | None = None
+    problem: str | None = None
     hvManager: Named | None = None
     hvCluster: Named | None = None
     project: str | None = None

@@ -63,8 +63,7 @@ def start(task: Task, ledger: Ledger, catalogue: Catalogue) -> None:
     to = catalogue.destination(task.ref("backupDestination") or "")
     stored = catalogue.stored_on(to.guid)
     entities = {one.entity: catalogue.entity(one.entity) for one in stored}
-    present = {guid for guid, entity in entities.items() if entity.present}
-    for guid in retention.surplus(stored, retention.of(to.settings), ledger.now, present):
+    for guid in retention.surplus(stored, retention.of(to.settings), ledger.now, entities):
         if not catalogue.is_in_use(catalogue.backup(guid)):
             ledger.remove([guid], "removed by retention")
     ledger.expect(task.guid, to.guid, forgotten=False)

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
-from haulback.drivers.hypervisor import Machine
+from haulback.drivers.hypervisor import Inventory, Machine, Problem
 from haulback.drivers.hypervisor import Place as Seat
 from haulback.errors import Conflict, Malformed
-from haulback.ids import guid_of, new_guid
+from haulback.ids import guid_of, is_guid, new_guid
 from haulback.inventory import platforms
 from haulback.inventory.hardware import Hardware, hardware_of
 from haulback.inventory.ledger import Ledger
+from haulback.inventory.presence import Unreadable
 from haulback.inventory.records import Catalogue, Disk, Entity, Hypervisor, Place
 from haulback.kinds import planning
 from haulback.kinds.seam import Amount, Ask, Job, Kind, Name, Results, Submission
 from haulback.tasks.record import Plan, Task
 from haulback.tasks.states import State
 from haulback.wire import Ref
+
+_NAMED = 1000  # machines that cannot be read and are named; a host with more is not judged
+_REASON = 500  # characters of why one cannot be read
 
 
 class Sources(msgspec.Struct, kw_only=True):
@@ -70,7 +74,10 @@ class SnapshotSeen(msgspec.Struct):
 
 
 class Found(msgspec.Struct):
-    """A machine as a node reports it; without `snapshots` it could not tell."""
+    """A machine as a node reports it; without `snapshots` it could not tell.
+
+    `place` is where its platform keeps it, in the words of `Broken.where`.
+    """
 
     uuid: str
     name: str
@@ -79,18 +86,37 @@ class Found(msgspec.Struct):
     present: bool = True
     snapshots: list[SnapshotSeen] | None = None
     hardware: Hardware | None = None
+    place: Annotated[str, msgspec.Meta(max_length=400)] | None = None
+
+
+class Broken(msgspec.Struct):
+    """A machine that a node could not read: where, why, and its uuid if that is known."""
+
+    where: str
+    message: str
+    uuid: str = ""
 
 
 class Seen(msgspec.Struct):
     """Everything a node saw; without `networks` or `storages` it could not tell.
 
-    `gone` are uuids that were asked for, and are not there.
+    `gone` are uuids that were asked for, and are not there.  `problems` counts the machines that
+    could not be read, `unreadable` names them; nodes of earlier versions only count.  `shown` is
+    how many machines there are in all, where only a few were asked for.
     """
 
     machines: list[Found]
     networks: list[Place] | None = None
     storages: list[Place] | None = None
     gone: list[str] = []
+    problems: int = 0
+    unreadable: list[Broken] = []
+    shown: Amount | None = None
+
+    @property
+    def unnamed(self) -> int:
+        """How many could not be read without the node saying which."""
+        return max(0, self.problems - len(self.unreadable))
 
 
 def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
@@ -160,8 +186,9 @@ def run(job: Job) -> Results:
     for problem in found.problems:
         job.log(f"{problem.where}: {problem.message}")
     return {
-        "machines": [told(machine) for machine in found.machines],
+        "machines": [told(one) | placed(one.uuid, found) for one in found.machines],
         "problems": len(found.problems),
+        "unreadable": [broken(one) for one in found.problems[:_NAMED]],
         "networks": _places(found.networks),
         "storages": _places(found.pools),
     }
@@ -179,6 +206,18 @@ def told(machine: Machine) -> dict[str, Any]:
     }
 
 
+def placed(uuid: str, found: Inventory) -> dict[str, Any]:
+    """Where a machine lies, as a node reports it."""
+    return {"place": found.places.get(uuid, "")[:400]}
+
+
+def broken(problem: Problem) -> dict[str, Any]:
+    """A machine that cannot be read, as a node reports it."""
+    where, message = problem.where[:400], problem.message[:_REASON]
+    uuid = problem.uuid or (where if is_guid(where) else "")
+    return {"where": where, "message": message, "uuid": uuid}
+
+
 def _places(found: list[Seat] | None) -> list[dict[str, Any]] | None:
     return None if found is None else [one._asdict() for one in found]
 
@@ -192,41 +231,50 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     if "machines" not in task.results:
         return
     seen = msgspec.convert(task.results, Seen)
-    # A machine that could not be read is still there: it must not vanish from the catalogue.
-    since = None if task.results.get("problems") else task.started
+    # Any machine may be one that the node could not read and did not name: such a look misses none.
+    since = None if seen.unnamed else task.started
     hypervisor = task.ref("hypervisor") or ""
-    take_in(task, hypervisor, seen, since, ledger)
+    take_in(task, seen, since, ledger)
     ledger.surrounded(hypervisor, seen.networks, seen.storages)
 
 
-def take_in(task: Task, hypervisor: str, seen: Seen, since: int | None, ledger: Ledger) -> None:
+def take_in(task: Task, seen: Seen, since: int | None, ledger: Ledger) -> None:
     """What a look at machines found; `since` as in `Ledger.inventory`."""
-    deliver(hypervisor, seen.machines, since, ledger)
+    deliver(task, seen, since, ledger)
     held = {
         one.uuid: {snapshot.name: snapshot.time for snapshot in one.snapshots}
         for one in seen.machines
         if one.snapshots is not None
     }
-    ledger.snapshots_seen(hypervisor, held, since=task.started or 0)
+    ledger.snapshots_seen(task.ref("hypervisor") or "", held, since=task.started or 0)
 
 
-def deliver(hypervisor: str, machines: list[Found], since: int | None, ledger: Ledger) -> None:
+def deliver(task: Task, seen: Seen, since: int | None, ledger: Ledger) -> None:
     """Put what a node saw into the inventory; `since` as in `Ledger.inventory`."""
-    entities = [
-        Entity(
-            guid=new_guid(),
-            uuid=m.uuid,
-            name=m.name,
-            hypervisor=hypervisor,
-            disks=m.disks,
-            project=m.project,
-            present=m.present,
-            hardware=msgspec.to_builtins(m.hardware) if m.hardware else {},
-        )
-        for m in machines
-    ]
-    ledger.inventory(hypervisor, entities, complete_since=since)
+    hypervisor = task.ref("hypervisor") or ""
+    entities = [entity(one, hypervisor) for one in seen.machines]
+    unreadable = [Unreadable(one.where, one.message, one.uuid) for one in seen.unreadable]
+    if seen.unnamed:
+        unreadable.append(Unreadable("", f"{seen.unnamed} that the node did not name"))
+    ledger.inventory(
+        hypervisor, entities, complete_since=since, by=task.workflow, unreadable=unreadable
+    )
     ledger.reunited(hypervisor)
+
+
+def entity(found: Found, hypervisor: str) -> Entity:
+    """A machine that a node saw, as the inventory keeps it."""
+    return Entity(
+        guid=new_guid(),
+        uuid=found.uuid,
+        name=found.name,
+        hypervisor=hypervisor,
+        disks=found.disks,
+        project=found.project,
+        present=found.present,
+        hardware=msgspec.to_builtins(found.hardware) if found.hardware else {},
+        place=found.place or "",
+    )
 
 
 KIND = Kind(

@@ -7,11 +7,14 @@ from typing import Any
 
 import msgspec
 
+from haulback.drivers.hypervisor import Hypervisor as Machines
+from haulback.drivers.hypervisor import Problem
 from haulback.errors import HaulbackError, NotFound
 from haulback.inventory.ledger import Ledger
+from haulback.inventory.presence import Look
 from haulback.inventory.records import Catalogue, Entity, Hypervisor
 from haulback.kinds import planning
-from haulback.kinds.inventory_sync import Seen, take_in, told
+from haulback.kinds.inventory_sync import Seen, broken, take_in, told
 from haulback.kinds.seam import Ask, Job, Kind, Results
 from haulback.tasks.record import Plan, Task
 from haulback.tasks.states import State
@@ -20,10 +23,11 @@ FRESH_MS = 15 * 60_000  # what was seen since then is not looked at again before
 
 
 class Order(msgspec.Struct):
-    """Which machines to look at, by their uuids there."""
+    """Which machines to look at, by their uuids there, and where they lie as far as is known."""
 
     hypervisor: Hypervisor
     uuids: list[str]
+    places: dict[str, str] = {}
 
 
 def before(
@@ -82,31 +86,60 @@ def prepare(task: Task, catalogue: Catalogue) -> Order:
     if uuids is None:  # it follows what made the machine, and is told what that reported
         made = task.params.get("before", {}).get("uuid")
         uuids = [made] if isinstance(made, str) else []
-    return Order(catalogue.hypervisor(task.ref("hypervisor") or ""), uuids)
+    host = catalogue.hypervisor(task.ref("hypervisor") or "")
+    known = [catalogue.machine_at(host.guid, uuid) for uuid in uuids]
+    return Order(host, uuids, {one.uuid: one.place for one in known if one and one.place})
 
 
 def run(job: Job) -> Results:
     order: Order = job.order
     machines = job.hypervisor(order.hypervisor)
-    found, gone = [], []
+    found, unreadable, missing = [], [], []
     for uuid in order.uuids:
         try:
             found.append(told(machines.machine(uuid)))
         except NotFound:
-            machines.check()  # it is missing in a place that is there
-            gone.append(uuid)
-            job.log(f"{uuid} is no longer there")
+            missing.append(uuid)
         except HaulbackError as error:
+            machines.check()  # the machine cannot be read in a place that is there
             job.log(f"{uuid}: {error.message}")
-    return {"machines": found, "gone": gone}
+            unreadable.append(broken(Problem(uuid, error.message, uuid)))
+    results: Results = {"machines": found, "unreadable": unreadable}
+    return results | (_whole_look(job, machines, missing, unreadable) if missing else {})
+
+
+def _whole_look(
+    job: Job, machines: Machines, missing: list[str], unreadable: list[dict[str, Any]]
+) -> Results:
+    """Machines that were not found are gone, unless they are there and cannot be read.
+
+    The whole platform is looked at for that; what it holds besides is not reported but counted,
+    for the task may be a tenant's.
+    """
+    machines.check()
+    whole = machines.inventory()
+    problems = [broken(one) for one in whole.problems]
+    gone = []
+    for uuid in set(missing) - {one.uuid for one in whole.machines}:
+        place = job.order.places.get(uuid)
+        same = [one for one in problems if one["uuid"] == uuid or one["where"] == place]
+        if same:
+            job.log(f"{uuid}: {same[0]['message']}")
+            unreadable.append({**same[0], "uuid": uuid})
+        elif place is None and any(not one["uuid"] for one in problems):
+            job.log(f"{uuid} was not found; it may be one of those that cannot be read")
+        else:
+            job.log(f"{uuid} is no longer there")
+            gone.append(uuid)
+    return {"gone": gone, "shown": len(whole.machines) + len(problems)}
 
 
 def settle(task: Task, state: State, ledger: Ledger) -> None:
     if state is State.FINISHED and "machines" in task.results:
         seen = msgspec.convert(task.results, Seen)
-        hypervisor = task.ref("hypervisor") or ""
-        ledger.machines_gone(hypervisor, seen.gone)
-        take_in(task, hypervisor, seen, None, ledger)
+        look = Look(task.workflow, task.started or 0, seen.shown)
+        ledger.machines_gone(task.ref("hypervisor") or "", seen.gone, look)
+        take_in(task, seen, None, ledger)
 
 
 KIND = Kind(

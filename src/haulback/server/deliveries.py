@@ -8,7 +8,7 @@ import msgspec
 import sqlalchemy as sa
 
 from haulback.errors import Conflict, Malformed
-from haulback.kinds.inventory_sync import Found, deliver
+from haulback.kinds.inventory_sync import Found, Seen, deliver, entity
 from haulback.server.app import App
 from haulback.server.movers import mine
 from haulback.server.store import life, tasks
@@ -35,7 +35,6 @@ def take_inventory(app: App, who: Node, wanted: FullInventory) -> None:
     """
     with app.store.write() as sql:
         task = _sync_of(sql, who, wanted)
-        hypervisor = task.ref("hypervisor") or ""
         machines = _machines(wanted.virtualMachines or [])
         if unsaved := task.params.get("unsaved"):
             seen = msgspec.to_builtins(machines)
@@ -43,7 +42,7 @@ def take_inventory(app: App, who: Node, wanted: FullInventory) -> None:
             tasks.change(sql, task, app.clock.now_ms(), results=values)
             return  # kept until the task is FINISHED: only then the hypervisor is saved
         since = task.started if wanted.virtualMachines is not None else None
-        deliver(hypervisor, machines, since, SqlLedger(sql, app.clock.now_ms()))
+        deliver(task, Seen(machines), since, SqlLedger(sql, app.clock.now_ms()))
 
 
 def _sync_of(sql: sa.Connection, who: Node, wanted: FullInventory) -> Task:
@@ -84,15 +83,18 @@ def take_instance(app: App, who: Node, wanted: OneInventory) -> None:
         raise Malformed("instance: say what was seen", field="instance")
     with app.store.write() as sql:
         task = _task_about(sql, who, wanted)
-        entity = SqlCatalogue(sql).entity(
+        known = SqlCatalogue(sql).entity(
             wanted.protectedEntity.guid
             if wanted.protectedEntity
             else task.ref("protectedEntity") or ""
         )
-        [found] = _machines([{"uuid": entity.uuid, "name": entity.name, **wanted.instance}])
-        if found.uuid != entity.uuid:
-            raise Malformed(f"instance.uuid: {entity.name} has another one", field="instance.uuid")
-        deliver(entity.hypervisor, [found], None, SqlLedger(sql, app.clock.now_ms()))
+        [found] = _machines([{"uuid": known.uuid, "name": known.name, **wanted.instance}])
+        if found.uuid != known.uuid:
+            raise Malformed(f"instance.uuid: {known.name} has another one", field="instance.uuid")
+        ledger = SqlLedger(sql, app.clock.now_ms())
+        seen, host = [entity(found, known.hypervisor)], known.hypervisor
+        ledger.inventory(host, seen, complete_since=None, by=task.workflow)
+        ledger.reunited(host)
 
 
 def _task_about(sql: sa.Connection, who: Node, wanted: OneInventory) -> Task:

@@ -31,6 +31,7 @@ from haulback.server.store import catalogue, share_tables, shelves, tables, task
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.ledger import SqlLedger
 from haulback.tasks.record import Task
+from haulback.wire import Named
 
 _KEY_BYTES = 32
 _LONGEST_AGE = 100 * 365 * retention.DAY_MS
@@ -91,11 +92,22 @@ def remove_hypervisor(app: App, guid: str, who: Caller) -> None:
                 raise Conflict(f"{one.name} has backups or tasks; delete those first")
         ledger = SqlLedger(sql, change.now)
         ledger.unseen(guid)
-        ledger.unalarmed([guid, *(one.guid for one in machines)])
         on = sa.select(tables.entity.c.guid).where(tables.entity.c.hypervisor == guid)
         sql.execute(sa.delete(tables.snapshot).where(tables.snapshot.c.entity.in_(on)))
         sql.execute(sa.delete(tables.entity).where(tables.entity.c.hypervisor == guid))
         sql.execute(sa.delete(tables.hypervisor).where(tables.hypervisor.c.guid == guid))
+        ledger.unalarmed([guid, *(one.guid for one in machines)])
+
+
+def confirm_absent(app: App, guid: str, who: Caller) -> list[Named]:
+    """The machines that looks miss are gone: a person says so.  Raises NotFound, Conflict."""
+    with app.change(who, "confirm absent machines", guid) as change:
+        name = SqlCatalogue(change.sql).hypervisor(guid).name
+        gone = SqlLedger(change.sql, change.now).confirmed_absent(guid)
+        if not gone:
+            raise Conflict(f"{name} shows all of its machines: there is no absence to confirm")
+        change.after = gone
+    return gone
 
 
 def _has_backups(sql: sa.Connection, one: Entity) -> bool:
@@ -148,11 +160,12 @@ def remove_destination(app: App, guid: str, who: Caller) -> None:
             raise Conflict("the destination holds backups; delete those first")
         sql.execute(sa.delete(tables.base).where(tables.base.c.destination == guid))
         theirs = sa.select(table.guid).where(table.destination == guid)
-        SqlLedger(sql, change.now).unalarmed([guid, *sql.scalars(theirs)])
+        subjects = [guid, *sql.scalars(theirs)]
         for held in (tables.proof, share_tables.mounted_backup):
             sql.execute(sa.delete(held).where(held.c.backup.in_(theirs)))
         sql.execute(sa.delete(tables.backup).where(table.destination == guid))
         sql.execute(sa.delete(tables.destination).where(tables.destination.c.guid == guid))
+        SqlLedger(sql, change.now).unalarmed(subjects)
 
 
 def usable_for(app: App, machines: list[str], who: Caller) -> list[Destination]:
@@ -206,6 +219,10 @@ def _keeping(wanted: Retention | None, before: dict[str, Any]) -> dict[str, Any]
     if days is not None and not 0 <= days <= 36_500:
         field = "retention.daysToKeepRetentionLock"
         raise Malformed(f"{field}: days, at most 36500", field=field)
+    days = wanted.keepLastBackupOfAbsentDays
+    if not 0 <= days <= 36_500:
+        field = "retention.keepLastBackupOfAbsentDays"
+        raise Malformed(f"{field}: days, at most 36500; 0 for none", field=field)
     return {**before, "retention": msgspec.to_builtins(wanted)}
 
 

@@ -1,6 +1,7 @@
 """Opening a database: fresh, twice, too new, damaged."""
 
 import sqlite3
+import time
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,7 @@ def test_what_an_older_version_wrote_is_read_by_this_one(url: str, monkeypatch: 
             "INSERT INTO hypervisor VALUES ('h', 'hv', 'image-folder', '{}', NULL)",
             "INSERT INTO destination VALUES ('d', 'bd', 'folder', '{}', NULL, 'r', 'k')",
             f"INSERT INTO entity VALUES ('e', 'u', 'db', 'VM', 'h', true, '{disks}', 1)",
+            "INSERT INTO entity VALUES ('g', 'v', 'old', 'VM', 'h', false, '[]', 1)",
             "INSERT INTO backup VALUES"
             " ('b1', 'e', 'db', 'd', 'l1', 'FULL', 'SUCCESS', NULL, 1, 5, 6, 10, 10, 4, NULL),"
             " ('b2', 'e', 'db', 'd', 'l2', 'INCREMENTAL', 'SUCCESS', NULL, 2, 7, 8, 3, 3, 1, 'b1'),"
@@ -64,11 +66,13 @@ def test_what_an_older_version_wrote_is_read_by_this_one(url: str, monkeypatch: 
         ):
             sql.exec_driver_sql(text)
     store.close()
+    before = time.time_ns() // 1_000_000
     monkeypatch.setattr(ScriptDirectory, "get_current_head", head)
     store = open_store(url)
     with store.read() as sql:
         known = SqlCatalogue(sql)
-        machine, backups = known.entity("e"), [known.backup(f"b{i}") for i in (1, 2, 3)]
+        machine, gone = known.entity("e"), known.entity("g")
+        backups = [known.backup(f"b{i}") for i in (1, 2, 3)]
     store.close()
     assert machine.facts == {
         "lastSuccessfulFullBackup": {"guid": "b1", "time": 5},
@@ -78,6 +82,9 @@ def test_what_an_older_version_wrote_is_read_by_this_one(url: str, monkeypatch: 
         "lastBackup": 7,
         "lastSuccessfulBackupSize": 3,
     }
+    assert machine.absent_since is None
+    assert gone.absent_since is not None
+    assert gone.absent_since >= before  # nobody knows since when: its last backup stays longest so
     assert [one.status for one in backups] == ["SUCCESS", "SUCCESS", "INPROGRESS"]
     assert backups[0].files == [{"name": "root", "size": 10, "format": "qcow2"}]
 

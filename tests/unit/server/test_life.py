@@ -354,10 +354,11 @@ def test_without_a_destination_named_there_must_be_only_one(house: House):
 
 def test_a_machine_that_vanished_is_kept_but_not_present(house: House):
     node = house.node()
-    [sync] = house.submit("inventory-sync", {"hypervisors": [house.hypervisor.guid]})
-    house.clock.now += 1
-    house.take(node, sync)
-    house.finish(node, sync, machines=[{"uuid": house.entities[0].uuid, "name": "db2"}])
+    for _ in range(2):  # two of three at once: the first look is not believed
+        [sync] = house.submit("inventory-sync", {"hypervisors": [house.hypervisor.guid]})
+        house.clock.now += 1
+        house.take(node, sync)
+        house.finish(node, sync, machines=[{"uuid": house.entities[0].uuid, "name": "db2"}])
     with house.app.store.read() as sql:
         found = SqlCatalogue(sql).entities(house.hypervisor.guid)
     assert sorted((e.name, e.present) for e in found) == [
@@ -403,10 +404,11 @@ def test_a_machine_imported_while_a_sync_looked_stays_present(house: House):
         SqlLedger(sql, house.clock.now).inventory(
             house.hypervisor.guid, [made, made], complete_since=None
         )
-    house.finish(node, sync, machines=[])
+    seen = [{"uuid": one.uuid, "name": one.name} for one in house.entities[:2]]
+    house.finish(node, sync, machines=seen)
     with house.app.store.read() as sql:
         found = SqlCatalogue(sql).entities(house.hypervisor.guid)
-    assert [e.name for e in found if e.present] == ["new"]
+    assert [e.name for e in found if e.present] == ["db", "mail", "new"]
 
 
 def test_late_words_of_an_earlier_attempt_of_the_same_process_do_not_count(house: House):

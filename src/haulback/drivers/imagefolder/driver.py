@@ -66,16 +66,18 @@ class ImageFolder(Still):
     def inventory(self) -> Inventory:
         found, problems = self._scan()
         machines: list[Machine] = []
+        places: dict[str, str] = {}
         twice = [one for one, many in Counter(d.uuid for _, d in found).items() if many > 1]
         for folder, definition in found:
             try:
                 if definition.uuid in twice:
                     raise self._ambiguous(definition.uuid)
                 machines.append(_measure(folder, definition))
+                places[definition.uuid] = folder.name
             except HaulbackError as error:
-                problems.append(Problem(folder.name, error.message))
+                problems.append(Problem(folder.name, error.message, definition.uuid))
         machines.sort(key=lambda machine: (machine.name, machine.uuid))
-        return Inventory(machines, sorted(problems))
+        return Inventory(machines, sorted(problems), places=places)
 
     def machine(self, uuid: str) -> Machine:
         return _measure(*self._find(uuid))
@@ -179,13 +181,19 @@ class ImageFolder(Still):
         self.check()
         found: list[tuple[Path, Definition]] = []
         problems: list[Problem] = []
-        for folder in sorted(self.root.iterdir()):
+        for folder in self._folders():
             try:
                 if definition := _define(folder):
                     found.append((folder, definition))
             except HaulbackError as error:
                 problems.append(Problem(folder.name, error.message))
         return found, problems
+
+    def _folders(self) -> list[Path]:
+        try:
+            return sorted(self.root.iterdir())
+        except OSError as error:
+            raise Unavailable(f"the image folder {self.root}: {error.strerror}") from None
 
     def _find(self, uuid: str) -> tuple[Path, Definition]:
         wanted = canonical(uuid)
@@ -260,11 +268,11 @@ class ImageFolder(Still):
 
 def _define(folder: Path) -> Definition | None:
     """The definition in a sub-folder; None for what does not even look like a machine."""
-    if folder.name.startswith(".") or not folder.is_dir():
-        return None
-    if folder.is_symlink():
-        raise Malformed("is a symbolic link, which is never followed; move the machine here")
     try:
+        if folder.name.startswith(".") or not folder.is_dir():
+            return None
+        if folder.is_symlink():
+            raise Malformed("is a symbolic link, which is never followed; move the machine here")
         if os.path.lexists(folder / FILE):
             return decode(read_regular(folder / FILE, LARGEST + 1))
         if any(path.suffix in _IMAGES for path in folder.iterdir()):

@@ -127,6 +127,7 @@ TABLE: dict[str, frozenset[str]] = {
     "GET /hypervisors/{guid}": PEOPLE,
     "PUT /hypervisors/{guid}": ADMINS,
     "DELETE /hypervisors/{guid}": ADMINS,
+    "POST /hypervisors/{guid}/confirm-absent": ADMINS,
     "GET /virtual-machines": PEOPLE,
     "GET /virtual-machines/{guid}": PEOPLE,
     "DELETE /virtual-machines/{guid}": ADMINS,

@@ -27,7 +27,7 @@ def list_alarms(call: Call) -> Reply:
 
 @room("GET", "/alarms/{guid}", "One alarm.", answer=AlarmRecord)
 def one_alarm(call: Call) -> AlarmRecord:
-    """One alarm; 404 once it is cleared."""
+    """An alarm; 404 once the alarm is cleared."""
     with call.app.store.read() as sql:
         return _shown(alarms.alarm(sql, call.guid, call.who.scope))
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from haulback.inventory.platforms import PLATFORMS
 from haulback.inventory.records import Destination, Hypervisor
@@ -16,7 +17,7 @@ from haulback.inventory.shapes import DestinationRecord, HypervisorRecord
 from haulback.server import stock
 from haulback.server.http import lists, queries, views
 from haulback.server.http.operation import GUID, Call, Param, Reply, Room
-from haulback.server.store import shelves
+from haulback.server.store import presence, shelves
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.verification import wish_of
 from haulback.wire import Named, Ref, label
@@ -36,12 +37,21 @@ def list_hypervisors(call: Call) -> Reply:
             if (not manager or one.settings.get("hypervisorManager") == manager)
             and (not text or text.lower() in one.name.lower())
         ]
-        shown = [_hypervisor(one, *_around(sql)) for one in _paged(call, found)]
+        around = _around(sql)
+        shown = [_hypervisor(one, around) for one in _paged(call, found)]
     return Reply(shown, headers={"X-Total-Count": str(len(found))})
 
 
-def _around(sql: Any) -> tuple[dict[str, int], SqlCatalogue]:
-    return shelves.machine_counts(sql), SqlCatalogue(sql)
+class _Around(NamedTuple):
+    """Facts about hypervisors beside their records: numbers of machines, doubts, the catalogue."""
+
+    counts: Mapping[str, int]
+    doubts: Mapping[str, int]
+    known: SqlCatalogue
+
+
+def _around(sql: Any) -> _Around:
+    return _Around(shelves.machine_counts(sql), presence.doubts(sql), SqlCatalogue(sql))
 
 
 def _paged(call: Call, found: list[Any]) -> list[Any]:
@@ -53,8 +63,8 @@ def _paged(call: Call, found: list[Any]) -> list[Any]:
 def one_hypervisor(call: Call) -> HypervisorRecord:
     """One hypervisor."""
     with call.app.store.read() as sql:
-        counts, known = _around(sql)
-        return _hypervisor(known.hypervisor(call.guid), counts, known)
+        around = _around(sql)
+        return _hypervisor(around.known.hypervisor(call.guid), around)
 
 
 @room("POST", "/hypervisors", "Add a hypervisor.", request=NewHypervisor,
@@ -63,7 +73,7 @@ def add_hypervisor(call: Call) -> HypervisorRecord:
     """Add one; its machines are listed by the task in the answer."""
     record, task = stock.add_hypervisor(call.app, call.read(NewHypervisor), call.who)
     with call.app.store.read() as sql:
-        shown = _hypervisor(record, *_around(sql))
+        shown = _hypervisor(record, _around(sql))
     shown.task = views.details(task)
     return shown
 
@@ -75,13 +85,20 @@ def change_hypervisor(call: Call) -> HypervisorRecord:
     wanted = call.read(ChangedHypervisor)
     record = stock.change_hypervisor(call.app, call.guid, wanted, call.who)
     with call.app.store.read() as sql:
-        return _hypervisor(record, *_around(sql))
+        return _hypervisor(record, _around(sql))
 
 
 @room("DELETE", "/hypervisors/{guid}", "Remove a hypervisor.", status=204)
 def remove_hypervisor(call: Call) -> None:
     """Remove one whose machines have no backups."""
     stock.remove_hypervisor(call.app, call.guid, call.who)
+
+
+@room("POST", "/hypervisors/{guid}/confirm-absent", "Confirm that machines are gone.",
+      answer=Named, many=True)  # fmt: skip
+def confirm_absent(call: Call) -> list[Named]:
+    """Hold absent the machines that looks miss and that are not believed gone; answers which."""
+    return stock.confirm_absent(call.app, call.guid, call.who)
 
 
 @room("GET", "/backup-destinations", "All destinations.", answer=DestinationRecord, many=True,
@@ -136,8 +153,8 @@ def remove_destination(call: Call) -> None:
     stock.remove_destination(call.app, call.guid, call.who)
 
 
-def _hypervisor(one: Hypervisor, counts: dict[str, int], known: SqlCatalogue) -> HypervisorRecord:
-    settings = one.settings
+def _hypervisor(one: Hypervisor, around: _Around) -> HypervisorRecord:
+    settings, known = one.settings, around.known
     return HypervisorRecord(
         guid=one.guid,
         name=one.name,
@@ -146,7 +163,8 @@ def _hypervisor(one: Hypervisor, counts: dict[str, int], known: SqlCatalogue) ->
         driver=one.driver,
         path=str(one.config.get("path", "")),
         licenseCovered=True,
-        vmCount=counts.get(one.guid, 0),
+        vmCount=around.counts.get(one.guid, 0),
+        notBelievedSince=around.doubts.get(one.guid),
         user="",
         url=one.config.get("url"),
         node=known.node(one.node) if one.node else None,

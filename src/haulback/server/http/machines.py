@@ -17,7 +17,7 @@ from haulback.server.http import lists, queries
 from haulback.server.http.access import ADMINS
 from haulback.server.http.operation import GUID, Call, Param, Reply, Room
 from haulback.server.store import shelves, tables
-from haulback.server.store.catalogue import SqlCatalogue, change
+from haulback.server.store.catalogue import SqlCatalogue, row_of
 from haulback.server.store.ledger import SqlLedger
 from haulback.wire import Named, label
 
@@ -92,7 +92,10 @@ def _set_commands(settings: dict[str, Any], wanted: MachineSettings, host: Hyper
 
 
 def _write(sql: sa.Connection, one: Entity) -> None:
-    change(sql, tables.entity, one)
+    """No more than people may set: a look may change the rest in the same moment."""
+    row = row_of(one, tables.entity)
+    values = {name: row[name] for name in ("settings", "project")}
+    sql.execute(sa.update(tables.entity).where(tables.entity.c.guid == one.guid).values(values))
 
 
 @room("DELETE", "/virtual-machines/{guid}", "Forget a machine.", status=204)
@@ -213,6 +216,8 @@ def _machine(one: Entity, known: SqlCatalogue, call: Call) -> Machine:
         name=one.name,
         uuid=one.uuid,
         present=one.present,
+        absentSince=one.absent_since,
+        problem=one.problem,
         type=label(one.type),
         hypervisor=Named(source.guid, source.name),
         hvType=label(PLATFORMS[source.driver].label),

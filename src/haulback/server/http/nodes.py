@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import re
 from typing import Any
 
 import msgspec
 
 from haulback.errors import Conflict, Malformed
 from haulback.ids import new_guid
+from haulback.inventory.damage import REVISION
 from haulback.inventory.requests import ChangedNode, NewNode
 from haulback.inventory.shapes import Invitation, NodeRecord, Space
 from haulback.server import movers
@@ -34,6 +36,9 @@ class Enrol(msgspec.Struct):
     protocol: int = nodes.PROTOCOL
 
 
+_FIRST_RELEASES = re.compile(r"0\.1\.[0-9]+$")
+
+
 class Session(msgspec.Struct):
     """What a node's process brings; `revision` of the repository format that it can write."""
 
@@ -42,7 +47,7 @@ class Session(msgspec.Struct):
     version: str
     restoreRoots: list[str] = []
     done: list[movers.Done] = []
-    revision: int = 1
+    revision: int | None = None
 
 
 class Brought(msgspec.Struct):
@@ -162,8 +167,15 @@ def open_session(call: Call) -> movers.Opened:
             raise Malformed("the body: a text is too long or holds a NUL character")
     who = Enrolled(wanted.guid, wanted.secret)
     roots, version = wanted.restoreRoots, wanted.version[:40]
-    process = Process(version, roots, wanted.revision)
+    process = Process(version, roots, _revision(wanted))
     return movers.open_session(call.app, who, process, wanted.done)
+
+
+def _revision(wanted: Session) -> int:
+    """The revision that a process can write: the first releases did not say theirs."""
+    if wanted.revision is None:
+        return 1 if _FIRST_RELEASES.match(wanted.version) else REVISION
+    return wanted.revision
 
 
 @room("GET", "/nodes/self/orders/{guid}", "What a taken task asks for.", answer=movers.Order)

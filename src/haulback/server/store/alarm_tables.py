@@ -26,8 +26,9 @@ alarm = Table(
     Index("alarm_newest", "since", "guid"),
 )
 
-# The last look at a hypervisor that missed too many machines to be believed: which task (`look`),
-# when the doubt began (`since`), when the look was taken in (`seen`), the guids that it missed.
+# The last look at a hypervisor that missed too many machines to be believed: its workflow (`look`),
+# when it was taken in (`seen`), and since when one is not believed.  The machines in doubt are the
+# present ones whose `absent_since` is set.
 doubt = Table(
     "doubt",
     metadata,
@@ -35,5 +36,4 @@ doubt = Table(
     Column("look", _GUID, nullable=False),
     Column("since", BigInteger, nullable=False),
     Column("seen", BigInteger, nullable=False),
-    Column("machines", Text, nullable=False),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,6 +12,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from haulback.errors import NotFound
 from haulback.ids import new_guid
 from haulback.inventory.alarms import Alarm, AlarmKind
+from haulback.inventory.records import REMOVED
 from haulback.server.scope import Scope
 from haulback.server.store import tables, trail
 from haulback.server.store.alarm_tables import alarm as table
@@ -35,17 +36,18 @@ class AlarmLedger:
         if found is None:
             return
         sort, project = found
-        same = sa.select(table.c.guid).where(_about(kind, subject.guid))
+        about = (table.c.kind == kind.value, table.c.subject == subject.guid)
+        same = sa.select(table.c.guid).where(*about)
         is_new = self._sql.scalar(same) is None
         raised = Alarm(
             guid=new_guid(),
             kind=kind.value,
             subject=subject.guid,
-            subject_name=_plain(subject.name, _NAME),
+            subject_name=plain(subject.name, _NAME),
             subject_type=sort,
             since=self.now,
             seen=self.now,
-            text=_plain(text, _TEXT),
+            text=plain(text, _TEXT),
             details=details,
             project=project,
         )
@@ -56,17 +58,25 @@ class AlarmLedger:
             trail.write(self._sql, self.now, _SYSTEM, operation, raised.subject, None, raised)
 
     def all_clear(self, kind: AlarmKind, subject: str) -> None:
-        _clear(self._sql, self.now, _about(kind, subject))
+        self.all_cleared(kind, [subject])
+
+    def all_cleared(self, kind: AlarmKind, subjects: Iterable[str]) -> None:
+        """End the alarms of one kind about many subjects, by their guids."""
+        for about in _parts(subjects):
+            _clear(self._sql, self.now, sa.and_(table.c.kind == kind.value, about))
 
     def unalarmed(self, subjects: Iterable[str]) -> None:
-        """Clear all alarms about subjects that go, by their guids."""
-        guids = list(subjects)
-        for at in range(0, len(guids), _MANY):
-            _clear(self._sql, self.now, table.c.subject.in_(guids[at : at + _MANY]))
+        """Clear all alarms about subjects that have gone, by their guids.
+
+        To be called once their rows are removed or changed: that waits for those who raise an
+        alarm about them, and sees it then.
+        """
+        for about in _parts(subjects):
+            _clear(self._sql, self.now, about)
 
 
 def alarm(sql: sa.Connection, guid: str, scope: Scope) -> Alarm:
-    """One alarm.  Raises NotFound, also for one outside the caller's projects."""
+    """An alarm by its guid.  Raises NotFound, also for an alarm outside the caller's projects."""
     for found in records(sql, sa.select(table).where(table.c.guid == guid), Alarm):
         if scope.allows(found.project):
             return found
@@ -86,30 +96,29 @@ def moved(sql: sa.Connection, entity: str, project: str | None) -> None:
     sql.execute(sa.update(table).where(about).values(project=project))
 
 
-def _about(kind: AlarmKind, subject: str) -> sa.ColumnElement[bool]:
-    return sa.and_(table.c.kind == kind.value, table.c.subject == subject)
+def _parts(subjects: Iterable[str]) -> Iterator[sa.ColumnElement[bool]]:
+    guids = list(subjects)
+    for at in range(0, len(guids), _MANY):
+        yield table.c.subject.in_(guids[at : at + _MANY])
 
 
 def _subject(sql: sa.Connection, guid: str) -> tuple[str, str | None] | None:
     """Type and project of an alarm's subject, None when it is gone.
 
     The row is locked against its removal: no alarm may outlive the transaction that removes
-    its subject, for none would ever clear it.
+    its subject, for none would ever clear it.  A backup is removed by a change of its row.
     """
-    entity, backup = tables.entity, tables.backup
-    none = sa.null().label("project")
-    for query in (
-        sa.select(entity.c.type, entity.c.project).where(entity.c.guid == guid),
-        sa.select(sa.literal("BACKUP"), backup.c.project).where(backup.c.guid == guid),
-        *(
-            sa.select(sa.literal(sort), none).where(place.c.guid == guid)
-            for sort, place in (
-                ("HYPERVISOR", tables.hypervisor),
-                ("BACKUP_DESTINATION", tables.destination),
-            )
-        ),
+    entity, backup, none = tables.entity, tables.backup, sa.null().label("project")
+    stays = (backup.c.status != REMOVED, ~backup.c.gone)
+    places = (("HYPERVISOR", tables.hypervisor), ("BACKUP_DESTINATION", tables.destination))
+    of_backup = sa.select(sa.literal("BACKUP"), backup.c.project)
+    for query, is_changed in (
+        (sa.select(entity.c.type, entity.c.project).where(entity.c.guid == guid), False),
+        (of_backup.where(backup.c.guid == guid, *stays), True),
+        *((sa.select(sa.literal(s), none).where(t.c.guid == guid), False) for s, t in places),
     ):
-        row = sql.execute(query.with_for_update(read=True, key_share=True)).one_or_none()
+        locked = query.with_for_update(read=not is_changed, key_share=True)
+        row = sql.execute(locked).one_or_none()
         if row is not None:
             return str(row[0]), row[1]
     return None
@@ -130,6 +139,6 @@ def _clear(sql: sa.Connection, now: int, which: sa.ColumnElement[bool]) -> None:
         trail.write(sql, now, _SYSTEM, f"clear alarm {one.kind}", one.subject, one, None)
 
 
-def _plain(text: str, most: int) -> str:
+def plain(text: str, most: int) -> str:
     """Printable text: what platforms and nodes say may hold control characters."""
     return "".join(c if c.isprintable() else " " for c in text)[:most]

@@ -31,7 +31,7 @@ _RAN |= {"IMPORT": "importTime", "MOUNT": "mountTime"}
 Sign = Callable[[bytes], str]
 
 
-class SqlLedger(SnapshotLedger, MountLedger, InventoryLedger, DamageLedger):
+class SqlLedger(SnapshotLedger, MountLedger, DamageLedger, InventoryLedger):
     """`records.Ledger` on a connection, at the server's time `now`."""
 
     def __init__(self, connection: sa.Connection, now: int, sign: Sign | None = None) -> None:
@@ -201,11 +201,14 @@ class SqlLedger(SnapshotLedger, MountLedger, InventoryLedger, DamageLedger):
         self.void_bases(entity)
         self._sql.execute(sa.delete(tables.snapshot).where(tables.snapshot.c.entity == entity))
         of_entity = sa.select(backup.guid).where(backup.entity == entity)
-        self.unalarmed([entity, *self._sql.scalars(of_entity)])
+        subjects = [entity, *self._sql.scalars(of_entity)]
         self._forget_mounts(entity)
         self._sql.execute(sa.delete(tables.proof).where(tables.proof.c.backup.in_(of_entity)))
         self._sql.execute(sa.delete(tables.backup).where(backup.entity == entity))
-        self._sql.execute(sa.delete(tables.entity).where(tables.entity.c.guid == entity))
+        here = sa.delete(tables.entity).where(tables.entity.c.guid == entity)
+        for host in self._sql.scalars(here.returning(tables.entity.c.hypervisor)).all():
+            self.settle_doubt(host)
+        self.unalarmed(subjects)
 
     def _forget_mounts(self, entity: str) -> None:
         mount, volume = share_tables.mounted_backup, share_tables.mounted_volume

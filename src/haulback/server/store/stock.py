@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -10,78 +10,101 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from haulback.ids import new_guid
+from haulback.inventory.alarms import AlarmKind
+from haulback.inventory.presence import Look, Unreadable
 from haulback.inventory.records import Entity, Place, Record
 from haulback.server.store import tables
 from haulback.server.store.catalogue import SqlCatalogue, records, row_of
+from haulback.server.store.presence import PresenceLedger
 
-_UPSERTED = ("name", "type", "present", "disks", "seen")
+_UPSERTED = ("name", "type", "disks")
 _NONE = "{}"
 _SEEN_AS = "seenAs"
 _SEEN_ON = "seenOn"  # hypervisors that have it; only what nobody has written by hand says so
 SEEN = (_SEEN_ON, _SEEN_AS, "pool")  # what looks write, and people do not take away
 
 
-class InventoryLedger:
+class InventoryLedger(PresenceLedger):
     """The part of a ledger that knows machines, networks and pools."""
 
-    _sql: sa.Connection
-    now: int
-
     def inventory(
-        self, hypervisor: str, machines: Iterable[Entity], *, complete_since: int | None
+        self,
+        hypervisor: str,
+        machines: Iterable[Entity],
+        *,
+        complete_since: int | None,
+        by: str = "",
+        unreadable: Sequence[Unreadable] = (),
     ) -> None:
-        rows = {m.uuid: {**row_of(m, tables.entity), "seen": self.now} for m in machines}
+        self._lock(hypervisor)
+        found = {one.uuid: one for one in machines}
+        shown = {uuid for uuid, one in found.items() if one.present}
+        self._readable(hypervisor, shown)
+        self._upsert(found.values())
+        complete = complete_since is not None
+        since = self.now if complete_since is None else complete_since
+        unseen = self._unseen(hypervisor, since) if complete else []
+        there = self._unread(hypervisor, unreadable, unseen, complete)
+        absent = found.keys() - shown
+        if absent:
+            unseen += [one for one in self._present(hypervisor) if one.uuid in absent]
+        missed = {one.guid: one for one in unseen if one.guid not in there}
+        self._weigh(hypervisor, list(missed.values()), Look(by, since))
+
+    def _upsert(self, machines: Iterable[Entity]) -> None:
+        """Record machines as seen; a machine reported absent keeps its presence until judged."""
+        rows = [self._row(one) for one in machines]
         insert = postgresql.insert if self._sql.dialect.name == "postgresql" else sqlite.insert
-        new = insert(tables.entity)
+        new, old = insert(tables.entity), tables.entity.c
+        shown = new.excluded.present
         fresh: dict[str, Any] = {name: new.excluded[name] for name in _UPSERTED}
+        fresh["present"] = sa.or_(shown, old.present)
+        for name, value in (("absent_since", None), ("problem", None), ("seen", self.now)):
+            fresh[name] = sa.case((shown, sa.literal(value, old[name].type)), else_=old[name])
         # A platform that knows no projects must not take away the one that people gave.
-        fresh["project"] = sa.func.coalesce(new.excluded.project, tables.entity.c.project)
-        hardware = (new.excluded.hardware, tables.entity.c.hardware)
-        fresh["hardware"] = sa.case((hardware[0] == _NONE, hardware[1]), else_=hardware[0])
+        fresh["project"] = sa.func.coalesce(new.excluded.project, old.project)
+        for name, none in (("hardware", _NONE), ("place", "")):
+            told = new.excluded[name]
+            fresh[name] = sa.case((told == none, old[name]), else_=told)
         if rows:
             upsert = new.on_conflict_do_update(index_elements=["hypervisor", "uuid"], set_=fresh)
-            self._sql.execute(upsert, list(rows.values()))
-        if complete_since is not None:
-            table = tables.entity.c
-            gone = (table.hypervisor == hypervisor, table.present, table.seen < complete_since)
-            self._sql.execute(sa.update(tables.entity).where(*gone).values(present=False))
+            self._sql.execute(upsert, rows)
 
-    def machines_gone(self, hypervisor: str, uuids: Iterable[str]) -> None:
-        table = tables.entity.c
-        gone = (table.hypervisor == hypervisor, table.uuid.in_(list(uuids)))
-        self._sql.execute(sa.update(tables.entity).where(*gone).values(present=False))
+    def _row(self, one: Entity) -> dict[str, Any]:
+        row = {**row_of(one, tables.entity), "seen": self.now, "problem": None}
+        return {**row, "absent_since": None if one.present else self.now}
 
     def reunited(self, hypervisor: str) -> None:
         if not (hosts := self._hosts_beside(hypervisor)):
             return
         old, new = tables.entity.alias("old"), tables.entity.alias("new")
-        went = (~old.c.present, new.c.present, old.c.hypervisor != new.c.hypervisor)
+        left = sa.or_(~old.c.present, old.c.absent_since.is_not(None))
+        arrived = (new.c.present, new.c.absent_since.is_(None))
         known = (old.c.facts != _NONE, new.c.facts == _NONE)
         here = (old.c.hypervisor.in_(hosts), new.c.hypervisor.in_(hosts))
+        went = (left, *arrived, old.c.hypervisor != new.c.hypervisor)
         query = sa.select(old.c.guid, new.c.hypervisor).join(new, old.c.uuid == new.c.uuid)
         for guid, host in self._sql.execute(query.where(*went, *known, *here)).all():
             self.lives_on(guid, host)
 
-    def _hosts_beside(self, hypervisor: str) -> list[str]:
-        """All hosts of its manager, itself included; none without a manager."""
-        known = SqlCatalogue(self._sql)
-        manager = known.hypervisor(hypervisor).settings.get("hypervisorManager")
-        hosts = known.hypervisors() if manager else []
-        return [one.guid for one in hosts if one.settings.get("hypervisorManager") == manager]
-
     def lives_on(self, entity: str, hypervisor: str) -> None:
         """What is known of an earlier machine of that uuid there trades places with it."""
+        self._lock(hypervisor)
         table = tables.entity.c
         found = self._sql.execute(
             sa.select(table.uuid, table.hypervisor).where(table.guid == entity)
         ).one()
-        other = (table.hypervisor == hypervisor, table.uuid == found.uuid)
+        other = (table.hypervisor == hypervisor, table.uuid == found.uuid, table.guid != entity)
         earlier = self._sql.scalar(sa.select(table.guid).where(*other))
         if earlier:  # no two of one place may bear the same uuid, not even for a moment
-            self._place(earlier, uuid=earlier, present=False)
-        self._place(entity, hypervisor=hypervisor, present=True, seen=self.now)
+            self._place(earlier, uuid=earlier, present=False, absent_since=self.now, problem=None)
+        here = {"present": True, "absent_since": None, "problem": None, "place": ""}
+        self._place(entity, hypervisor=hypervisor, seen=self.now, **here)
         if earlier:
             self._place(earlier, uuid=found.uuid, hypervisor=found.hypervisor)
+        self.all_cleared(AlarmKind.MACHINE_UNREADABLE, [entity, *([earlier] if earlier else [])])
+        for host in {found.hypervisor, hypervisor}:
+            self.settle_doubt(host)
 
     def _place(self, entity: str, **values: Any) -> None:
         here = tables.entity.c.guid == entity

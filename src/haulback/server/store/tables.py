@@ -229,7 +229,7 @@ entity = Table(
     Column("settings", Text, nullable=False),
     Column("facts", Text, nullable=False),
     Column("hardware", Text, nullable=False),
-    Column("absent_since", BigInteger),  # NULL while it is present
+    Column("absent_since", BigInteger),  # the first look that missed it; NULL: the last one saw it
     Column("problem", Text),  # why its platform could not read it; NULL when it could
     Column("place", Text, nullable=False, server_default=""),  # as its platform names it
     Index("entity_uuid", "hypervisor", "uuid", unique=True),

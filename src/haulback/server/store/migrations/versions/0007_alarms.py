@@ -28,7 +28,6 @@ def upgrade() -> None:
         sa.Column("look", _GUID, nullable=False),
         sa.Column("since", sa.BigInteger(), nullable=False),
         sa.Column("seen", sa.BigInteger(), nullable=False),
-        sa.Column("machines", sa.Text(), nullable=False),
     )
 
 

@@ -1,0 +1,214 @@
+"""Machines that looks at platforms miss or cannot read; `inventory.presence` decides on them."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Mapping, Sequence, Set
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from haulback.inventory.alarms import AlarmKind
+from haulback.inventory.presence import Look, Unreadable, judge, place, undecided
+from haulback.inventory.records import Entity
+from haulback.server.store import tables
+from haulback.server.store.alarm_tables import doubt
+from haulback.server.store.alarms import AlarmLedger, plain
+from haulback.server.store.catalogue import SqlCatalogue, records
+from haulback.wire import Named
+
+_MANY = 500  # guids in one statement
+_SHOWN = 20  # names or folders in one alarm
+_REASON = 1000  # characters of why a machine cannot be read
+
+
+class PresenceLedger(AlarmLedger):
+    """The part of a ledger that decides which machines are present."""
+
+    def machines_gone(self, hypervisor: str, uuids: Iterable[str], look: Look) -> None:
+        self._lock(hypervisor)
+        missed = set(uuids)
+        found = [one for one in self._present(hypervisor) if one.uuid in missed]
+        self._weigh(hypervisor, found, look)
+
+    def confirmed_absent(self, hypervisor: str) -> list[Named]:
+        """The machines that looks missed are gone: a person says so."""
+        self._lock(hypervisor)
+        missed = [one for one in self._present(hypervisor) if one.absent_since is not None]
+        self._gone([one.guid for one in missed])
+        self.settle_doubt(hypervisor)
+        return [one.named() for one in missed]
+
+    def settle_doubt(self, hypervisor: str) -> None:
+        """Say which machines are missed and not believed gone; without any the doubt is over."""
+        row = self._doubt(hypervisor)
+        if row is None:
+            return
+        machines = self._present(hypervisor)
+        missed = [one for one in machines if one.absent_since is not None]
+        if missed:
+            self._not_believed(hypervisor, missed, len(machines), row.since)
+            return
+        self._sql.execute(sa.delete(doubt).where(doubt.c.hypervisor == hypervisor))
+        self.all_clear(AlarmKind.SOURCE_NOT_BELIEVED, hypervisor)
+
+    def _lock(self, hypervisor: str) -> None:
+        """Take in looks one after the other, at all hosts between which machines may move.
+
+        The lock is none that would hold up a new machine's reference to its hypervisor.
+        """
+        table = tables.hypervisor.c
+        hosts = {hypervisor, *self._hosts_beside(hypervisor)}
+        locked = sa.select(table.guid).where(table.guid.in_(hosts)).order_by(table.guid)
+        self._sql.execute(locked.with_for_update(key_share=True)).all()
+
+    def _hosts_beside(self, hypervisor: str) -> list[str]:
+        """All hosts of its manager, itself included; none without a manager."""
+        hosts = SqlCatalogue(self._sql).hypervisors()
+        managers = {one.guid: one.settings.get("hypervisorManager") for one in hosts}
+        manager = managers.get(hypervisor)
+        return [guid for guid, over in managers.items() if manager and over == manager]
+
+    def _present(self, hypervisor: str) -> list[Entity]:
+        table = tables.entity.c
+        query = sa.select(tables.entity).where(table.hypervisor == hypervisor, table.present)
+        return records(self._sql, query.order_by(table.name, table.guid), Entity)
+
+    def _unseen(self, hypervisor: str, since: int) -> list[Entity]:
+        """The present machines that no look has seen since a moment (epoch ms)."""
+        return [one for one in self._present(hypervisor) if one.seen < since]
+
+    def _weigh(self, hypervisor: str, missed: Sequence[Entity], look: Look) -> None:
+        """Hold machines absent, or doubt the look that missed them."""
+        if missed:
+            moved = self._elsewhere(hypervisor, missed)
+            self._gone(moved)
+            rest = {one.guid for one in missed} - moved
+            self._judge(hypervisor, rest, look)
+        self.settle_doubt(hypervisor)
+
+    def _judge(self, hypervisor: str, missed: Set[str], look: Look) -> None:
+        machines = self._present(hypervisor)
+        row = self._doubt(hypervisor)
+        before = [one.guid for one in machines if row and one.absent_since is not None]
+        agrees = row is None or (look.begun >= row.seen and (not look.by or look.by != row.look))
+        unshown = 0 if look.shown is None else len(machines) - look.shown
+        present = {one.guid for one in machines}
+        found = judge(present, missed, set(before), agrees=agrees, unshown=unshown)
+        self._gone(found.absent)
+        if found.doubted:
+            self._miss(found.doubted)
+            self._begin_doubt(hypervisor, look.by)
+
+    def _elsewhere(self, hypervisor: str, missed: Sequence[Entity]) -> set[str]:
+        """The guids of machines that another host of the manager showed later: they have moved."""
+        hosts = [guid for guid in self._hosts_beside(hypervisor) if guid != hypervisor]
+        if not hosts:
+            return set()
+        table = tables.entity.c
+        shown = (table.hypervisor.in_(hosts), table.present, table.absent_since.is_(None))
+        query = sa.select(table.uuid, sa.func.max(table.seen)).where(*shown).group_by(table.uuid)
+        there = {row[0]: row[1] for row in self._sql.execute(query)}
+        return {one.guid for one in missed if there.get(one.uuid, -1) >= one.seen}
+
+    def _gone(self, guids: Iterable[str]) -> None:
+        """Machines are absent, since the first look that missed them."""
+        table = tables.entity.c
+        since = sa.func.coalesce(table.absent_since, self.now)
+        for some in _parts(guids):
+            here = sa.update(tables.entity).where(table.guid.in_(some))
+            self._sql.execute(here.values(present=False, absent_since=since, problem=None))
+            self.all_cleared(AlarmKind.MACHINE_UNREADABLE, some)
+
+    def _miss(self, guids: Iterable[str]) -> None:
+        """Machines count as present, and a look has missed them."""
+        table = tables.entity.c
+        for some in _parts(guids):
+            first = (table.guid.in_(some), table.absent_since.is_(None))
+            self._sql.execute(sa.update(tables.entity).where(*first).values(absent_since=self.now))
+
+    def _doubt(self, hypervisor: str) -> sa.Row[Any] | None:
+        return self._sql.execute(
+            sa.select(doubt).where(doubt.c.hypervisor == hypervisor)
+        ).one_or_none()
+
+    def _begin_doubt(self, hypervisor: str, by: str) -> None:
+        """A later look has to agree with this one; a doubt that goes on keeps its age."""
+        insert = postgresql.insert if self._sql.dialect.name == "postgresql" else sqlite.insert
+        row = {"hypervisor": hypervisor, "look": by, "since": self.now, "seen": self.now}
+        new = insert(doubt).values(row)
+        fresh = {name: new.excluded[name] for name in ("look", "seen")}
+        self._sql.execute(new.on_conflict_do_update(index_elements=["hypervisor"], set_=fresh))
+
+    def _not_believed(self, hypervisor: str, missed: Sequence[Entity], of: int, since: int) -> None:
+        name = SqlCatalogue(self._sql).hypervisor(hypervisor).name
+        text = (
+            f"{name} no longer shows {len(missed)} of {of} machines; they are not believed to be "
+            "gone before a later look misses them too.  See whether its storage is mounted; if "
+            f"they were deleted: haulback hypervisor confirm-absent {shlex.quote(name)}"
+        )
+        names = [one.name for one in missed[:_SHOWN]]
+        details = {"machines": names, "count": len(missed), "of": of, "since": since}
+        self.alarm(AlarmKind.SOURCE_NOT_BELIEVED, Named(hypervisor, name), text, details)
+
+    def _unread(
+        self, hypervisor: str, found: Sequence[Unreadable], unseen: Sequence[Entity], complete: bool
+    ) -> set[str]:
+        """Record what cannot be read; the guids of those of `unseen` that stay as they are."""
+        table = tables.entity.c
+        here = sa.select(tables.entity).where(table.hypervisor == hypervisor)
+        known = records(self._sql, here, Entity) if found else []
+        placed = place(found, known, {one.guid for one in unseen})
+        names = {one.guid: one for one in known}
+        for guid, problems in placed.known.items():
+            self._unread_machine(names[guid], problems)
+        self._unread_places(hypervisor, placed.unknown, complete)
+        rest = {one.guid: one.place for one in unseen if one.guid not in placed.known}
+        maybe = undecided(placed.unknown, rest)
+        self._miss(maybe)
+        return {*placed.known, *maybe}
+
+    def _unread_machine(self, one: Entity, problems: Sequence[Unreadable]) -> None:
+        """A machine that cannot be read is there, and its platform shows it."""
+        why = "; ".join(dict.fromkeys(broken.message for broken in problems))
+        why = plain(why, _REASON)
+        values = {"present": True, "absent_since": None, "seen": self.now}
+        here = sa.update(tables.entity).where(tables.entity.c.guid == one.guid)
+        self._sql.execute(here.values(problem=why, **values))
+        where = [broken.where for broken in problems[:_SHOWN]]
+        text = f"{one.name} cannot be read: {why}"
+        self.alarm(AlarmKind.MACHINE_UNREADABLE, one.named(), text, {"places": where})
+
+    def _unread_places(
+        self, hypervisor: str, unknown: Sequence[Unreadable], complete: bool
+    ) -> None:
+        """Unreadable machines that are none of the known ones; `complete`: there are no others."""
+        if not unknown:
+            if complete:
+                self.all_clear(AlarmKind.MACHINE_UNREADABLE, hypervisor)
+            return
+        name = SqlCatalogue(self._sql).hypervisor(hypervisor).name
+        places = {one.where or "?": one.message[:_REASON] for one in unknown[:_SHOWN]}
+        told = "; ".join(f"{where}: {why}" for where, why in places.items())
+        text = f"{name} holds {len(unknown)} machines that cannot be read: {told}"
+        details = {"places": places, "count": len(unknown)}
+        self.alarm(AlarmKind.MACHINE_UNREADABLE, Named(hypervisor, name), text, details)
+
+    def _readable(self, hypervisor: str, uuids: Set[str]) -> None:
+        """The machines of these uuids have been read: what was wrong with them is over."""
+        table = tables.entity.c
+        query = sa.select(table.guid, table.uuid)
+        broken = query.where(table.hypervisor == hypervisor, table.problem.is_not(None))
+        found = [row.guid for row in self._sql.execute(broken) if row.uuid in uuids]
+        self.all_cleared(AlarmKind.MACHINE_UNREADABLE, found)
+
+
+def doubts(sql: sa.Connection) -> Mapping[str, int]:
+    """Hypervisors whose last look is not believed, and since when (epoch ms)."""
+    return {row.hypervisor: row.since for row in sql.execute(sa.select(doubt))}
+
+
+def _parts(guids: Iterable[str]) -> Iterable[list[str]]:
+    found = sorted(guids)
+    return (found[at : at + _MANY] for at in range(0, len(found), _MANY))

@@ -1,0 +1,124 @@
+"""Which machines that a look missed are gone: rules that hold whatever is missed."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from haulback.ids import new_guid
+from haulback.inventory.presence import Unreadable, is_credible, judge, place, undecided
+from haulback.inventory.records import Entity
+
+GUIDS = st.frozensets(st.sampled_from("abcdefghijkl"))
+NONE: frozenset[str] = frozenset()
+
+
+@given(GUIDS, GUIDS, GUIDS, st.booleans(), st.integers(-3, 15))
+def test_what_is_missed_is_absent_or_in_doubt_and_nothing_else_is(
+    present: frozenset[str],
+    missed: frozenset[str],
+    doubted: frozenset[str],
+    agrees: bool,
+    unshown: int,
+):
+    found = judge(present, missed, doubted, agrees=agrees, unshown=unshown)
+    assert found.absent | found.doubted == missed & present
+    assert not found.absent or not found.doubted
+
+
+@given(GUIDS, GUIDS)
+def test_no_first_look_takes_all_or_more_than_half(present: frozenset[str], missed: frozenset[str]):
+    gone = judge(present, missed, NONE, agrees=True).absent
+    assert len(gone) <= max(1, len(present) // 2)
+    assert not gone or gone != present
+
+
+@given(GUIDS, GUIDS)
+def test_a_first_look_that_misses_one_of_several_or_up_to_half_is_believed(
+    present: frozenset[str], missed: frozenset[str]
+):
+    missed &= present
+    few = len(missed) < len(present) and (len(missed) == 1 or 2 * len(missed) <= len(present))
+    assert (judge(present, missed, NONE, agrees=True).absent == missed) == (few or not missed)
+
+
+@given(GUIDS, GUIDS, GUIDS)
+def test_two_looks_that_miss_the_same_are_believed(
+    present: frozenset[str], first: frozenset[str], second: frozenset[str]
+):
+    first &= present
+    doubted = judge(present, first, NONE, agrees=True).doubted
+    again = second & doubted
+    assert judge(present, again, doubted, agrees=True).absent == again
+
+
+@given(GUIDS, GUIDS, GUIDS, st.integers(0, 15))
+def test_a_look_that_is_no_other_one_confirms_nothing(
+    present: frozenset[str], missed: frozenset[str], doubted: frozenset[str], unshown: int
+):
+    found = judge(present, missed, doubted, agrees=False, unshown=unshown)
+    assert not found.absent & doubted
+
+
+@given(GUIDS, GUIDS, GUIDS)
+def test_a_later_look_that_misses_far_more_is_in_doubt_again(
+    present: frozenset[str], doubted: frozenset[str], missed: frozenset[str]
+):
+    doubted &= present
+    fresh, rest = (missed & present) - doubted, present - doubted
+    found = judge(present, missed, doubted, agrees=True)
+    if fresh and (fresh == rest or (len(fresh) > 1 and 2 * len(fresh) > len(rest))):
+        assert found.absent == NONE
+
+
+@given(st.sets(st.sampled_from("abcdefghijkl"), min_size=2), st.data())
+def test_one_look_after_the_other_that_shows_nothing_more_takes_nothing_at_first(
+    present: set[str], data: st.DataObject
+):
+    """Looks at single machines of a platform that shows none add up to the loss of all."""
+    one = data.draw(st.sampled_from(sorted(present)))
+    found = judge(present, {one}, NONE, agrees=True, unshown=len(present))
+    assert found.doubted == {one}
+
+
+@given(st.integers(0, 1000), st.integers(0, 1000))
+def test_the_loss_of_fewer_is_at_least_as_credible(lost: int, of: int):
+    if is_credible(lost, of) and lost > 0:
+        assert is_credible(lost - 1, of)
+    if is_credible(lost, of):
+        assert is_credible(lost, of + 1)
+
+
+def machine(name: str, where: str = "") -> Entity:
+    return Entity(guid=new_guid(), uuid=new_guid(), name=name, hypervisor="h", place=where)
+
+
+def test_an_unreadable_machine_is_known_by_its_uuid_or_its_place():
+    one, two, three = machine("one", "a"), machine("two", "b"), machine("three", "c")
+    unseen = {one.guid, two.guid}
+    by_uuid = Unreadable(one.uuid, "torn", one.uuid)
+    by_place = Unreadable("b", "no json")
+    seen_elsewhere = Unreadable("c", "another machine's ruin")
+    found = place([by_uuid, by_place, seen_elsewhere], [one, two, three], unseen)
+    assert found.known == {one.guid: [by_uuid], two.guid: [by_place]}
+    assert found.unknown == [seen_elsewhere]
+
+
+def test_a_stranger_in_the_place_of_a_known_machine_is_not_that_machine():
+    one = machine("one", "a")
+    stranger = Unreadable("a", "torn", new_guid())
+    assert place([stranger], [one], {one.guid}).known == {}
+
+
+def test_a_folder_that_is_called_like_a_uuid_is_found_by_its_place():
+    folder = new_guid()
+    one = machine("one", folder)
+    assert one.guid in place([Unreadable(folder, "torn", folder)], [one], {one.guid}).known
+
+
+def test_only_machines_whose_place_nobody_told_cannot_be_told_apart():
+    ruin, named = Unreadable("x", "torn"), Unreadable("y", "torn", new_guid())
+    unseen = {"known": "a", "older": "", "oldest": ""}
+    assert undecided([ruin], unseen) == {"older", "oldest"}
+    assert undecided([named], unseen) == set()
+    assert undecided([], unseen) == set()
