@@ -85,7 +85,8 @@ def alarm(sql: sa.Connection, guid: str, scope: Scope) -> Alarm:
 
 def seen(sql: sa.Connection, kind: AlarmKind, subject: str) -> int | None:
     """The moment (epoch ms) at which an alarm was last reported, None where there is none."""
-    found: int | None = sql.scalar(sa.select(table.c.seen).where(_about(kind, subject)))
+    where = (table.c.kind == kind.value, table.c.subject == subject)
+    found: int | None = sql.scalar(sa.select(table.c.seen).where(*where))
     return found
 
 
