@@ -78,7 +78,7 @@ class Damage(msgspec.Struct, omit_defaults=True):
         return sum(disk.bytes for disk in self.disks)
 
 
-class Verification(msgspec.Struct, kw_only=True, omit_defaults=True):
+class Verification(msgspec.Struct, kw_only=True):
     """How a destination is verified by itself: every byte within so many `days`.
 
     `active` false: only when asked.  `seconds` bounds a nightly run.
