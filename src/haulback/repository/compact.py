@@ -45,7 +45,11 @@ def weigh(mark: Mark) -> Worth:
     size = np.bincount(c.packs_of, c.lengths, len(c.packs))
     dead, least = worth == 0, _SHARE - _ROUNDING
     sparse = (live > 0) & (share < least)
-    return Worth(live > 0, sparse, dead, ~dead & (worth < size * least))
+    thin = worth < size * least
+    if mark.damaged is not None:
+        # A rotten group that nobody needs any more: the rest of its pack moves, the pack goes.
+        thin[c.packs_of[mark.damaged & (live == 0)]] = True
+    return Worth(live > 0, sparse, dead, ~dead & thin)
 
 
 class Copier:

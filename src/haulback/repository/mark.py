@@ -21,6 +21,7 @@ class Mark:
 
     `pages` are ids of pages whose whole subtree was found; `missing` are ids that no row has at a
     sound place; `unread` counts pages that could not be read: what lies below them is not known.
+    `damaged` is a mask over groups, None where no damage is recorded.
     """
 
     def __init__(
@@ -28,7 +29,7 @@ class Mark:
     ) -> None:
         self.segment = segment
         self.unread = 0
-        self._damaged = damage.mask(segment.columns) if damage else None
+        self.damaged = damage.mask(segment.columns) if damage else None
         self.live = np.zeros(len(segment), bool)
         self.holds_pages = np.zeros(len(segment.columns.sessions), bool)
         self.pages = set[bytes]() if pages is None else pages
@@ -86,8 +87,8 @@ class Mark:
         self.live[rows] = True
         if are_pages:
             self.holds_pages[self.segment.columns.groups_of[rows]] = True
-        if self._damaged is not None:
+        if self.damaged is not None:
             # A damaged chunk stays live: its place may be read again, or hold the only copy.
-            found[found] = ~self._damaged[self.segment.columns.groups_of[rows]]
+            found[found] = ~self.damaged[self.segment.columns.groups_of[rows]]
         self.missing.update(chunks[i] for i in np.flatnonzero(~found).tolist())
         return bool(found.all())

@@ -66,7 +66,7 @@ class Reader:
         findings: Findings | None = None,
     ) -> None:
         self._destination, self._index, self._keys = destination, index, keys
-        self.findings = findings or Findings()
+        self.findings = Findings() if findings is None else findings  # an empty one is falsy
         self._kept: OrderedDict[bytes, Group] = OrderedDict()
         self._failed: dict[bytes, HaulbackError] = {}
         self._lock = Lock()
