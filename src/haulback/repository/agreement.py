@@ -28,8 +28,7 @@ def agree(
     """
     lost = set(given_up)
     listed = repository.objects.leaves("manifests")
-    tombstones = repository.rolls.tombstones()
-    missing = set(repository.rolls.last()) - listed - tombstones - lost
+    missing = repository.rolls.missing(listed | lost)
     unreadable: dict[str, str] = {}
     unknown = set(listed)
     for backup in expected() if expected else ():
