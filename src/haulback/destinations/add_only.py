@@ -30,6 +30,9 @@ class AddOnly:
     def list(self, prefix: str) -> Iterator[Item]:
         return self._destination.list(prefix)
 
+    def entries(self, folder: str) -> Iterator[tuple[str, bool]]:
+        return self._destination.entries(folder)
+
     def delete(self, name: str) -> None:
         """Raises Forbidden."""
         raise Forbidden(f"{name} stays: this task was not granted deletion", name=name)

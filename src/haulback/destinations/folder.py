@@ -1,4 +1,8 @@
-"""A folder on this machine as a destination: temp file, fsync, link, fsync of the folder."""
+"""A folder on this machine as a destination: temp file, fsync, link, fsync of the folder.
+
+A file system may answer with any error, and may hold files that no Haulback wrote: neither leaves
+this module as anything but an error of `haulback.errors`.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +10,31 @@ import errno
 import os
 import re
 import shutil
-from collections.abc import Iterator, Set
+import stat
+from collections.abc import Callable, Iterator, Set
+from contextlib import contextmanager
 from pathlib import Path
 
 from haulback.destinations.protocol import Item
-from haulback.disk import Disk
+from haulback.disk import Disk, translate
 from haulback.errors import Conflict, Damaged, Malformed, NotFound, Unavailable
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*(/[a-z0-9][a-z0-9._-]*)*")
+_PART = r"[a-z0-9][a-z0-9._-]*"
+_NAME = re.compile(rf"{_PART}(/{_PART})*")
+_FOLDER = re.compile(_PART)
 _TEMP = ".tmp"
+_BLOCK = 1 << 20
+Entries = list[os.DirEntry[str]]
+# The object itself cannot be read; other errors say that the way to it is closed.
+_ROTTEN = {
+    errno.EIO,
+    errno.EISDIR,
+    errno.ELOOP,
+    errno.ENXIO,
+    errno.EUCLEAN,
+    errno.EBADMSG,
+    errno.EOVERFLOW,
+}
 
 
 class Folder:
@@ -27,72 +47,117 @@ class Folder:
     def __init__(self, root: Path, disk: Disk | None = None, owner: str = "by-hand") -> None:
         self.root, self.owner = root, owner
         self.disk = disk or Disk()
-        if not root.is_dir():
+        if not _is_folder(root):
             raise Unavailable(f"destination folder {root} is not there; mount or create it")
 
     def store(self, name: str, data: bytes) -> None:
-        temp = self._temp()
-        self.disk.write_file(temp, data)
-        self._publish_or_drop(temp, self._path(name))
+        target = self._path(name)
+        with self._writing(name):
+            temp = self._temp()
+            self.disk.write_file(temp, data)
+            self._publish_or_drop(temp, target)
 
     def adopt(self, name: str, path: Path) -> None:
         target = self._path(name)
-        try:
-            self._publish(path, target)
-        except Conflict:
-            if target.stat().st_size != path.stat().st_size:
-                raise
-            self.disk.unlink(path)
-        except OSError as error:
-            if error.errno != errno.EXDEV:
-                raise
-            self._copy_in(name, path)
+        with self._writing(name):
+            try:
+                self._publish(path, target)
+            except Conflict:
+                if not _same_content(target, path):
+                    raise
+                self.disk.sync_folder(target.parent)  # who linked it may have died before this
+                self.disk.unlink(path)
+            except OSError as error:
+                if error.errno != errno.EXDEV:
+                    raise
+                self._copy_in(name, path)
 
     def load(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
-        try:
-            with open(self._path(name), "rb", buffering=0) as file:
-                return _read(file.fileno(), name, offset, length)
-        except FileNotFoundError:
-            raise self._absent(name) from None
+        with self._reading(name):
+            # A pipe that somebody left under an object's name must not be waited for.
+            handle = os.open(self._path(name), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            try:
+                return _read(handle, name, offset, length)
+            finally:
+                os.close(handle)
 
     def info(self, name: str) -> Item:
-        try:
-            return Item(name, self._path(name).stat().st_size)
-        except FileNotFoundError:
-            raise self._absent(name) from None
+        with self._reading(name):
+            found = self._path(name).stat()
+            if not stat.S_ISREG(found.st_mode):
+                raise Damaged(f"{name} is no file", name=name)
+            return Item(name, found.st_size)
 
     def list(self, prefix: str) -> Iterator[Item]:
-        if not self.root.is_dir():
-            raise Unavailable(f"destination folder {self.root} is gone")
-        todo, skip = [str(self._path(prefix))], len(str(self.root)) + 1
+        todo, skip = [self._path(prefix)], len(str(self.root)) + 1
         while todo:
-            try:
-                entries = os.scandir(todo.pop())
-            except FileNotFoundError:
-                continue
-            with entries:
-                for entry in entries:
-                    if entry.is_dir(follow_symlinks=False):
-                        todo.append(entry.path)
-                    elif (size := _size(entry)) is not None:
-                        yield Item(entry.path[skip:], size)
+            for entry in self._scan(todo.pop()):
+                if _is(entry, stat.S_ISDIR, follow=False):
+                    if _FOLDER.fullmatch(entry.name):
+                        todo.append(Path(entry.path))
+                elif (size := _size(entry)) is not None:
+                    yield Item(entry.path[skip:], size)
+
+    def entries(self, folder: str) -> Iterator[tuple[str, bool]]:
+        path = self._path(folder) if folder else self.root
+        for entry in self._scan(path):
+            yield entry.name, _is(entry, stat.S_ISREG)
 
     def delete(self, name: str) -> None:
         path = self._path(name)
-        if path.exists():
-            # What another process just linked here may be the reason to delete: keep it first.
-            self.disk.sync_folder(path.parent)
-            self.disk.unlink(path)
+        with self._writing(name):
+            if path.exists():
+                # What another process just linked here may be the reason to delete: keep it first.
+                self.disk.sync_folder(path.parent)
+                self.disk.unlink(path)
 
     def local_path(self, name: str) -> Path | None:
         return self._path(name)
 
     def sweep(self, alive: Set[str]) -> int:
-        found = sorted((self.root / _TEMP).glob("*"))
-        leftovers = [path for path in found if path.name.rpartition(".")[0] not in alive]
-        for path in leftovers:
-            self.disk.unlink(path)
-        return len(leftovers)
+        swept = 0
+        for entry in self._scan(self.root / _TEMP):
+            owner, _, part = entry.name.rpartition(".")
+            if owner and part and owner not in alive and _is(entry, stat.S_ISREG, follow=False):
+                with self._writing(f"{_TEMP}/{entry.name}"):
+                    self.disk.unlink(Path(entry.path))
+                swept += 1
+        return swept
+
+    def _scan(self, folder: Path) -> Entries:
+        """What lies in a folder; nothing where the folder is not there.  Raises Unavailable."""
+        if not _is_folder(self.root):
+            raise Unavailable(f"destination folder {self.root} is gone; mount it")
+        try:
+            with os.scandir(folder) as found:
+                return [*found]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            raise _unavailable(f"folder {folder} cannot be listed", error) from error
+
+    @contextmanager
+    def _reading(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except (FileNotFoundError, NotADirectoryError):
+            raise self._absent(name) from None
+        except OSError as error:
+            if error.errno in _ROTTEN:
+                raise Damaged(f"{name} cannot be read: {error.strerror}", name=name) from error
+            raise _unavailable(f"{name} cannot be read", error) from error
+
+    @contextmanager
+    def _writing(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+            raise Unavailable(
+                f"{name} cannot be written: {error.filename} stands in the way; move it out of "
+                f"{self.root}"
+            ) from error
+        except OSError as error:
+            raise translate(error, self.root / name) from error
 
     def _publish_or_drop(self, temp: Path, target: Path) -> None:
         """What another attempt has stored meanwhile is no reason to leave ours lying about."""
@@ -111,7 +176,7 @@ class Folder:
     def _copy_in(self, name: str, path: Path) -> None:
         temp = self._temp()
         with self.disk.create(temp) as file, open(path, "rb") as source:
-            while block := source.read(1 << 20):
+            while block := source.read(_BLOCK):
                 self.disk.write(file, block)
             self.disk.sync(file)
         self._publish_or_drop(temp, self._path(name))
@@ -128,8 +193,8 @@ class Folder:
         return self.root / name
 
     def _absent(self, name: str) -> Exception:
-        if not self.root.is_dir():
-            return Unavailable(f"destination folder {self.root} is gone")
+        if not _is_folder(self.root):
+            return Unavailable(f"destination folder {self.root} is gone; mount it")
         return NotFound(f"{name} is not stored in {self.root}", name=name)
 
     def usage(self) -> tuple[int, int]:
@@ -138,16 +203,59 @@ class Folder:
         return total, free
 
 
+def _unavailable(what: str, error: OSError) -> Unavailable:
+    return Unavailable(
+        f"{what}: {error.strerror}; see that the file system is mounted and that this user may "
+        "read it, then try again"
+    )
+
+
+def _is_folder(path: Path) -> bool:
+    """Whether a folder is there; a mount that does not answer is none."""
+    try:
+        return path.is_dir()
+    except OSError:  # Python 3.11 passes ESTALE and EIO on
+        return False
+
+
+def _mode(entry: os.DirEntry[str], *, follow: bool) -> os.stat_result | None:
+    """None for what went away since it was listed, or leads nowhere."""
+    try:
+        return entry.stat(follow_symlinks=follow)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR) or error.errno in _ROTTEN:
+            return None
+        raise _unavailable(f"{entry.path} cannot be looked at", error) from error
+
+
+def _is(entry: os.DirEntry[str], kind: Callable[[int], bool], *, follow: bool = True) -> bool:
+    found = _mode(entry, follow=follow)
+    return found is not None and kind(found.st_mode)
+
+
 def _size(entry: os.DirEntry[str]) -> int | None:
     """Of a regular file; None for what is none, or went away since it was listed."""
-    try:
-        return entry.stat(follow_symlinks=False).st_size if entry.is_file() else None
-    except FileNotFoundError:
-        return None
+    found = _mode(entry, follow=True)
+    return found.st_size if found and stat.S_ISREG(found.st_mode) else None
+
+
+def _same_content(one: Path, other: Path) -> bool:
+    if one.samefile(other):
+        return True
+    if one.stat().st_size != other.stat().st_size:
+        return False
+    with open(one, "rb") as left, open(other, "rb") as right:
+        while block := left.read(_BLOCK):
+            if block != right.read(_BLOCK):
+                return False
+    return True
 
 
 def _read(handle: int, name: str, offset: int, length: int | None) -> bytes:
-    wanted = os.fstat(handle).st_size - offset if length is None else length
+    found = os.fstat(handle)
+    if not stat.S_ISREG(found.st_mode):
+        raise Damaged(f"{name} is no file", name=name)
+    wanted = found.st_size - offset if length is None else length
     data = os.pread(handle, wanted, offset)
     while len(data) < wanted:
         more = os.pread(handle, wanted - len(data), offset + len(data))

@@ -18,7 +18,8 @@ class Destination(Protocol):
     """A store of named bytes.  Objects never change once stored.
 
     Raises `NotFound` for a missing name, `Conflict` when `store` or `adopt` meets a taken name,
-    `Unavailable` when the store itself does not answer.
+    `Damaged` for an object that the store holds and cannot read, `Unavailable` when the store
+    itself does not answer.
     """
 
     def store(self, name: str, data: bytes) -> None:
@@ -38,7 +39,13 @@ class Destination(Protocol):
         """Size of one object."""
 
     def list(self, prefix: str) -> Iterator[Item]:
-        """Objects whose name starts with the folder `prefix`, in no particular order."""
+        """Objects whose name starts with the folder `prefix`, in no particular order.
+
+        Files that no Haulback wrote may be among them, whatever their name.
+        """
+
+    def entries(self, folder: str) -> Iterator[tuple[str, bool]]:
+        """Everything directly in a folder ("" is the root): its name, and whether it is a file."""
 
     def delete(self, name: str) -> None:
         """Remove one object; a missing one is fine."""

@@ -33,8 +33,7 @@ def agree(
     listed = repository.objects.leaves("manifests")
     # A backup that came back after it was given up is no longer lost.
     lost = {one for one in given_up if one not in listed or _problem(repository, one)}
-    tombstones = repository.rolls.tombstones()
-    missing = set(repository.rolls.last()) - listed - tombstones - lost
+    missing = repository.rolls.missing(listed | lost)
     unreadable: dict[str, str] = {}
     unknown = set(listed)
     for backup in expected() if expected else ():

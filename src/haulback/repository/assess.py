@@ -59,18 +59,18 @@ class BackupLoss(msgspec.Struct, frozen=True):
 
 
 def assess(
-    repository: Repository, manifest: Manifest, meter: Meter = unmetered
+    repository: Repository,
+    manifest: Manifest,
+    meter: Meter = unmetered,
+    *,
+    thorough: bool = True,
 ) -> BackupLoss | None:
     """What a backup lacks; None when everything a restore needs is stored.
 
     Damage recorded, or noted by the repository's readers, counts; no data is read.  `meter` is
-    told the bytes of disk covered.
+    told the bytes of disk covered.  `thorough` as of a reader.
     """
-    view = _View(repository)
-    losses = [DiskLoss(d.name, view.lost(d.map, meter)) for d in manifest.disks]
-    lacking = [loss for loss in losses if loss.bytes]
-    objects = sorted(view.objects)[:_OBJECTS_NAMED]
-    return BackupLoss(manifest.backup, lacking, objects) if lacking else None
+    return Assessor(repository, thorough=thorough).loss(manifest, meter)
 
 
 def check_backup(
@@ -78,33 +78,50 @@ def check_backup(
     backup: str,
     meter: Meter = unmetered,
     skip: Collection[str] = (),
+    *,
+    thorough: bool = True,
 ) -> None:
     """Whether everything a restore of `backup` needs is stored, without reading its data.
 
-    `meter` is told the bytes of disk covered; `skip` are names of disks that are not wanted.
+    `meter` is told the bytes of disk covered; `skip` are names of disks that are not wanted;
+    `thorough` as of a reader.
     Raises NotFound or Damaged.
     """
     manifest = repository.manifest(backup)
     wanted = tuple(disk for disk in manifest.disks if disk.name not in skip)
-    loss = assess(repository, msgspec.structs.replace(manifest, disks=wanted), meter)
+    wanted_part = msgspec.structs.replace(manifest, disks=wanted)
+    loss = assess(repository, wanted_part, meter, thorough=thorough)
     if loss:
         raise Damaged(f"{loss}; restore it without those disks, or another backup", backup=backup)
 
 
-class _View:
-    """The index with sizes of packs and fresh findings, asked about one map after the other."""
+class Assessor:
+    """One look at a repository, asked about any number of backups."""
 
-    def __init__(self, repository: Repository) -> None:
+    def __init__(self, repository: Repository, *, thorough: bool = True) -> None:
         self._index: Index = repository.index()
         self._sizes: Mapping[bytes, int] = repository.objects.packs()
         self._noted = repository.findings
+        self._elsewhere = repository.elsewhere(self._index) if thorough else None
         self._load = Reader(
-            repository.destination, self._index, repository.keys, repository.findings
+            repository.destination,
+            self._index,
+            repository.keys,
+            repository.findings,
+            self._elsewhere,
         ).chunk
         self._known: dict[bytes, bool] = {}
-        self.objects: set[str] = set()
+        self._objects: set[str] = set()
 
-    def lost(self, disk: DiskMap, meter: Meter) -> int:
+    def loss(self, manifest: Manifest, meter: Meter = unmetered) -> BackupLoss | None:
+        """What a backup lacks, as `assess` says."""
+        self._objects = set()
+        losses = [DiskLoss(d.name, self._lost(d.map, meter)) for d in manifest.disks]
+        lacking = [loss for loss in losses if loss.bytes]
+        objects = sorted(self._objects)[:_OBJECTS_NAMED]
+        return BackupLoss(manifest.backup, lacking, objects) if lacking else None
+
+    def _lost(self, disk: DiskMap, meter: Meter) -> int:
         """Bytes of a disk that are lost."""
         return self._below(disk, disk.root, disk.depth, 0, meter)
 
@@ -123,7 +140,7 @@ class _View:
                 return sum(self._segment(pieces) for pieces in unpack_leaf(page)[:LEAF_SEGMENTS])
             children = unpack_inner(page)
         except (BaseGone, Damaged) as error:
-            self.objects.add(error.message)
+            self._objects.add(error.message)
             meter(covered)
             return covered
         return sum(
@@ -142,8 +159,11 @@ class _View:
         groups = self._index.groups_of(ref.id)
         if any(self._holds(group) for group in groups):
             return True
+        others = self._elsewhere.places(ref.id) if self._elsewhere else ()
+        if any(self._is_sound(group, place) for group, place in others):
+            return True
         named = [str(Spot(p.pack, g)) for g in groups for p in self._index.places(g)]
-        self.objects.update(named or [f"chunk {ref.id.hex()} is in no index segment"])
+        self._objects.update(named or [f"chunk {ref.id.hex()} is in no index segment"])
         return False
 
     def _holds(self, group: bytes) -> bool:

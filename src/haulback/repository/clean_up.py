@@ -28,6 +28,7 @@ from haulback.repository.look import Look, look_around
 from haulback.repository.mark import Mark
 from haulback.repository.merge import merge
 from haulback.repository.pack import name_of
+from haulback.repository.proof import unproved
 from haulback.repository.reader import Reader
 from haulback.repository.repository import Repository
 from haulback.repository.segment import Array, Segment
@@ -127,6 +128,7 @@ class _CleanUp:
         self._pins, self._pool, self._meter, self._confirm = pins, pool, meter, confirm
         self._orders = orders
         self._cleaned = Cleaned()
+        self._forgotten: Set[str] = frozenset()
 
     def run(self) -> Cleaned:
         self._confirm()
@@ -159,7 +161,11 @@ class _CleanUp:
         self._cleaned.given_up = sorted(agreed.lost)
         self._cleaned.unknown = len(agreed.unknown - gone)
         self._confirm()
-        self._repository.rolls.write(agreed.listed - gone)
+        rolls = self._repository.rolls
+        rolls.write(agreed.listed - gone)
+        if self._orders.expected:  # a STORE gave up, and a later try of it succeeded
+            rolls.revive(set(agreed.listed - agreed.unknown - gone))
+        self._forgotten = rolls.forgotten(set(agreed.listed - gone))
 
     def _report(self, look: Look) -> None:
         self._cleaned.backups, self._cleaned.damaged = len(look.backups), look.damaged
@@ -191,7 +197,8 @@ class _CleanUp:
         return self._look() if found.damaged else look
 
     def _look(self, before: Look | None = None) -> Look:
-        return look_around(self._repository, self._folder, self._disk, self._confirm, before)
+        repository, folder, disk = self._repository, self._folder, self._disk
+        return look_around(repository, folder, disk, self._confirm, before, self._forgotten)
 
     def _renew(self, look: Look) -> bool:
         """Publish an index without what is dead, if anything is, and dig a grave for its packs.
@@ -302,11 +309,27 @@ class _CleanUp:
                 self._cleaned.packs_waiting += len(going)
                 self._close([notice])
                 return
-            self._delete(going - look.index.packs() - look.closed, look)
-            self._close(over)
+            going -= look.index.packs() | look.closed
+            spared = self._spared(going & look.packs.keys(), (before, look))
+            self._delete(going - spared, look)
+            if not spared:  # they stay in their graves until the next clean-up
+                self._close(over)
             self._close([notice])
         else:
             self._close(over)
+
+    def _spared(self, packs: Set[bytes], looks: tuple[Look, Look]) -> set[bytes]:
+        """Packs with a chunk that lives, and whose place in the index cannot be read.
+
+        The index may lead to a rotten copy that nobody has met yet: then the other is the only
+        good one.
+        """
+        spared = unproved(self._repository, looks, packs, self._pool, self._meter)
+        if spared:
+            log.warning("%d packs stay: they hold the only good copy of something", len(spared))
+            record_findings(self._repository, self._orders.by, self._orders.now())
+            self._cleaned.packs_waiting += len(spared)
+        return spared
 
     def _delete(self, packs: Iterable[bytes], look: Look) -> None:
         for pack in sorted(packs):

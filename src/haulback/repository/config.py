@@ -18,11 +18,12 @@ from haulback.errors import (
     WrongKey,
 )
 from haulback.repository.keys import Keys, Secret, Slot
-from haulback.repository.names import REVISION, Objects, leaf_of
+from haulback.repository.names import FOLDERS, REVISION, Objects, leaf_of
 from haulback.repository.pack import read_directory
 
 CONFIG = "haulback.json"
 CONFIG_COPY = "haulback.copy.json"
+DIFFERENT = f"{CONFIG} and {CONFIG_COPY}"
 FORMAT_VERSION = 1
 # Revision 2 added damage records, rolls, tombstones and the copy of the configuration.  A writer
 # that does not know them could reuse damaged chunks: older versions must refuse to write.
@@ -34,13 +35,15 @@ _HELD = ("manifests", "packs", "index")  # one object in any of them: a reposito
 class Config(msgspec.Struct, frozen=True):
     """The one object in the clear: which repository this is and how its key is wrapped.
 
-    `check` is a sealed copy of the guid, so that a swapped config is noticed.
+    `check` is a sealed copy of the guid, so that a swapped config is noticed.  `seal` is bound to
+    all the rest, so that damage to the slot of another secret is; the first release wrote none.
     """
 
     repository: str
     slots: list[Slot]
     check: bytes
     version: int = FORMAT_VERSION
+    seal: bytes = b""
 
 
 class Identity(NamedTuple):
@@ -54,7 +57,9 @@ class Identity(NamedTuple):
 def encode(guid: str, keys: Keys, secrets: tuple[Secret, ...]) -> bytes:
     """The bytes of a configuration that each of `secrets` opens."""
     check = keys.seal("config", b"", guid.encode())
-    return msgspec.json.encode(Config(guid, [keys.wrap(secret) for secret in secrets], check))
+    bare = Config(guid, [keys.wrap(secret) for secret in secrets], check)
+    sealed = keys.seal("config seal", msgspec.json.encode(bare), b"")
+    return msgspec.json.encode(msgspec.structs.replace(bare, seal=sealed))
 
 
 def create(destination: Destination, data: bytes) -> None:
@@ -93,36 +98,48 @@ def open_identity(destination: Destination, secret: Secret | Keys) -> Identity:
     Raises NotFound, WrongKey or Damaged.
     """
     problems: dict[str, str] = {}
-    errors: list[HaulbackError] = []
-    found: Identity | None = None
+    errors: dict[bytes, RepositoryError] = {}
+    opened: dict[bytes, Identity] = {}
     for name in (CONFIG, CONFIG_COPY):
+        data = b""
         try:
-            guid, keys = _open(destination, name, secret)
+            data = destination.load(name)
+            if data in errors:  # to try a passphrase a second time takes as long as the first
+                raise errors[data]
+            if data not in opened:
+                opened[data] = Identity(*_open(data, name, secret), problems)
         except NotFound:
             if name == CONFIG or _is_raised(destination):
                 problems[name] = f"{name} is missing"
         except RepositoryError as error:
             problems[name] = error.message
-            errors.append(error)
-        else:
-            found = found or Identity(guid, keys, problems)
-    if found and not _is_exchanged(destination, found, errors):
+            errors[data] = error
+    wrong = [error for error in errors.values() if isinstance(error, WrongKey)]
+    if len(opened) > 1:
+        problems[DIFFERENT] = (
+            f"{DIFFERENT} differ: one of them is damaged where this secret does not look.  Open "
+            "the repository with each of its secrets, and move away the one that does not open"
+        )
+    if opened:
+        found = next(iter(opened.values()))
+        if wrong and _is_exchanged(destination, found.guid):
+            raise wrong[0]
         return found
-    if not found and isinstance(secret, Keys) and secret.repository:
+    if isinstance(secret, Keys) and secret.repository:
         return Identity(_by_kit(destination, secret), secret, problems)
-    raise errors[0] if errors else _missing(destination, problems)
+    if not errors:
+        raise _missing(destination, problems)
+    raise [*wrong, *errors.values()][0]
 
 
-def _is_exchanged(destination: Destination, found: Identity, errors: list[HaulbackError]) -> bool:
-    """Whether the other copy is whole, and the identity of another repository with its own key.
+def _is_exchanged(destination: Destination, guid: str) -> bool:
+    """Whether a copy that this key does not open names another repository.
 
     Rot cannot do both: it leaves the guid, or a key slot that opens.
     """
-    if not any(isinstance(error, WrongKey) for error in errors):
-        return False
     for name in (CONFIG, CONFIG_COPY):
         with suppress(NotFound, Damaged):
-            if _decode(destination.load(name), name).repository != found.guid:
+            if _decode(destination.load(name), name).repository != guid:
                 return True
     return False
 
@@ -131,7 +148,7 @@ def confirm(destination: Destination, guid: str, keys: Keys) -> bool:
     """Whether the identity object can be read and is that of this repository, right now."""
     for name in (CONFIG, CONFIG_COPY):
         try:
-            if _open(destination, name, keys)[0] == guid:
+            if _open(destination.load(name), name, keys)[0] == guid:
                 return True
         except (NotFound, RepositoryError):
             continue
@@ -144,7 +161,7 @@ def complete(destination: Destination, guid: str, keys: Keys) -> None:
     for name in (CONFIG, CONFIG_COPY):
         with suppress(NotFound, RepositoryError):
             data = destination.load(name)
-            if _authenticate(_decode(data, name), name, keys) == guid:
+            if _open(data, name, keys)[0] == guid:
                 held[name] = data
     for name in (CONFIG, CONFIG_COPY):
         if held and name not in held:
@@ -161,6 +178,28 @@ def raise_revision(destination: Destination, keys: Keys) -> None:
     sealed = keys.seal("revision", _REVISION.encode(), str(WRITER_REVISION).encode())
     with suppress(Conflict):
         destination.store(_REVISION, sealed)
+
+
+def revision_problems(destination: Destination, keys: Keys) -> dict[str, str]:
+    """The revision object, where it is damaged, or missing although this version has written."""
+    try:
+        keys.unseal("revision", _REVISION.encode(), destination.load(_REVISION))
+    except NotFound:
+        if _has_written(destination):
+            return {_REVISION: f"{_REVISION} is missing: an older Haulback could write here"}
+    except (InvalidTag, Damaged):
+        return {_REVISION: f"{_REVISION} is damaged"}
+    return {}
+
+
+def _has_written(destination: Destination) -> bool:
+    """Whether this revision has written here: it makes the copy, then stores other objects."""
+    try:
+        destination.info(CONFIG_COPY)
+    except NotFound:
+        return False
+    objects = Objects(destination)
+    return any(True for folder in FOLDERS for _ in objects.list(folder))
 
 
 def check_revision(name: str) -> bool:
@@ -184,22 +223,28 @@ def _is_raised(destination: Destination) -> bool:
     return True
 
 
-def _open(destination: Destination, name: str, secret: Secret | Keys) -> tuple[str, Keys]:
-    config = _decode(destination.load(name), name)
+def _open(data: bytes, name: str, secret: Secret | Keys) -> tuple[str, Keys]:
+    config = _decode(data, name)
     keys = secret if isinstance(secret, Keys) else Keys.unwrap(config.slots, secret)
-    return _authenticate(config, name, keys), keys
+    guid = _authenticate(config, name, keys)
+    if config.seal and data != msgspec.json.encode(config):
+        raise Damaged(f"{name} is damaged: it is not spelled as it was written", name=name)
+    return guid, keys
 
 
 def _decode(data: bytes, name: str) -> Config:
     try:
         return msgspec.json.decode(data, type=Config)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Damaged(f"{name} is damaged: {error}", name=name) from error
 
 
 def _authenticate(config: Config, name: str, keys: Keys) -> str:
     try:
         guid = keys.unseal("config", b"", config.check).decode()
+        if config.seal:
+            bare = msgspec.structs.replace(config, seal=b"")
+            keys.unseal("config seal", msgspec.json.encode(bare), config.seal)
     except (InvalidTag, UnicodeDecodeError) as error:
         raise Damaged(f"{name} is damaged or belongs to another key", name=name) from error
     if guid != config.repository:

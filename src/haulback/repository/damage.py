@@ -8,6 +8,7 @@ may record damage; VERIFY and repair alone record that a place can be read again
 from __future__ import annotations
 
 import logging
+import struct
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import NamedTuple
@@ -25,6 +26,7 @@ from haulback.repository.segment import Array, Columns
 
 _FOLDER = "damage"
 _TRIES = 100  # writers that record at the same moment take turns
+_GROUP = struct.Struct(">QI")
 log = logging.getLogger(__name__)
 
 
@@ -80,16 +82,14 @@ class Damage:
     def mask(self, columns: Columns) -> Array:
         """Which groups of index columns lie at a damaged place."""
         known = [pack.tobytes() for pack in columns.packs]
+        if not known or self._packs.isdisjoint(known):
+            return np.zeros(len(columns.sessions), bool)
         whole = np.array([pack in self._whole for pack in known], bool)
-        found: Array = whole[columns.packs_of] if len(known) else np.zeros(0, bool)
-        rows = {pack: row for row, pack in enumerate(known) if pack in self._packs}
-        for spot in self.spots:
-            if spot.group is not None and spot.pack in rows:
-                at = np.flatnonzero(columns.packs_of == rows[spot.pack])
-                session = np.uint64(int.from_bytes(spot.group[:8], "big"))
-                counter = np.uint32(int.from_bytes(spot.group[8:], "big"))
-                same = (columns.sessions[at] == session) & (columns.counters[at] == counter)
-                found[at[same]] = True
+        found: Array = whole[columns.packs_of]
+        hurt = np.array([pack in self._packs for pack in known], bool) & ~whole
+        for row in np.flatnonzero(hurt[columns.packs_of]).tolist():
+            group = _GROUP.pack(int(columns.sessions[row]), int(columns.counters[row]))
+            found[row] = Spot(known[int(columns.packs_of[row])], group) in self.spots
         return found
 
 
@@ -122,8 +122,8 @@ class DamageLog:
         record = Record(by, time, _plain(damaged), _plain(cleared))
         if not record.damaged and not record.cleared:
             return
-        for _ in range(_TRIES):
-            number = max(self._objects.numbers(_FOLDER), default=0) + 1
+        first = max(self._objects.numbers(_FOLDER), default=0) + 1
+        for number in range(first, first + _TRIES):  # what is no file takes a number, too
             name = number_name(_FOLDER, number)
             sealed = self._keys.seal("damage", name.encode(), msgspec.json.encode(record))
             with suppress(Conflict):  # another writer took the number: its record counts first

@@ -47,6 +47,8 @@ def record_findings(
     if not believe and (why := doubt(repository, packs, looked)):
         return Recorded({}, set(), why)
     damaged, readable = _read_again(repository, found)
+    placed = repository.index().packs()  # a clean-up may have dropped a pack while it was read
+    damaged = {spot: why for spot, why in damaged.items() if spot.pack in placed}
     if not repository.is_itself():
         return Recorded({}, set(), "the identity of the repository vanished during the check")
     known = repository.damage().spots

@@ -26,18 +26,18 @@ class Index:
         """
         self.segments = list(segments)
         self.without, self.damage = without, damage
-        self._hidden = {id(s): mask for s in self.segments if (mask := self._mask(s)).any()}
-        self.is_damaged = bool(damage) and any(
-            damage.mask(segment.columns).any() for segment in self.segments
-        )
+        self.is_damaged = False
+        self._hidden: dict[int, Array] = {}
+        if without or damage:
+            for segment in self.segments:
+                self._hide(segment)
 
-    def _mask(self, segment: Segment) -> Array:
-        hidden = np.zeros(len(segment.columns.sessions), bool)
-        if self.without:
-            hidden |= inside(segment, self.without)
-        if self.damage:
-            hidden |= self.damage.mask(segment.columns)
-        return hidden
+    def _hide(self, segment: Segment) -> None:
+        damaged = self.damage.mask(segment.columns)
+        self.is_damaged = self.is_damaged or bool(damaged.any())
+        hidden = damaged | inside(segment, self.without) if self.without else damaged
+        if hidden.any():
+            self._hidden[id(segment)] = hidden
 
     def __len__(self) -> int:
         return sum(len(segment) for segment in self.segments)

@@ -57,10 +57,17 @@ class IndexFolder:
     def mend(self, folder: Path, disk: Disk) -> int:
         """Store what was rebuilt because a segment is damaged; returns how many segments.
 
+        The last of them replaces the damaged ones: what they said is in the index again.  While a
+        pack with groups keeps its directory closed, a damaged segment stays: it may be read again.
         `folder` holds the file for a moment.
         """
         self.segments()
-        rebuilt, self._rebuilt = self._rebuilt, []
+        over = [] if self.closed else sorted(self.damaged)
+        rebuilt = [segment.renamed() for segment in self._rebuilt]
+        if over:
+            last = rebuilt.pop() if rebuilt else Segment.build([])
+            rebuilt.append(last.renamed(*over))
+        self._rebuilt = []
         for segment in rebuilt:
             self.store(segment.write(folder, self._keys, disk))
         return len(rebuilt)
@@ -120,8 +127,11 @@ class IndexFolder:
 
     def _rebuild(self, live: Sequence[Segment]) -> list[Segment]:
         """Segments in memory for packs that no segment on the destination names."""
-        known = {pack.tobytes() for part in (*live, *self._rebuilt) for pack in part.columns.packs}
-        lost = sorted(self._objects.packs().keys() - known - self.closed)
+        stored, known = self._objects.packs().keys(), _packs(live)
+        # Others may have completed the index since, or deleted the packs.
+        self._rebuilt = [one for one in self._rebuilt if (_packs([one]) - known) & stored]
+        self.closed.clear()
+        lost = sorted(stored - known - _packs(self._rebuilt))
         for low in range(0, len(lost), _PACKS_A_SEGMENT):
             entries: list[Entry] = []
             for pack in lost[low : low + _PACKS_A_SEGMENT]:
@@ -139,3 +149,7 @@ class IndexFolder:
             log.warning("%s: %s", name_of(pack), error.message)
             self.closed.add(pack)
             return []
+
+
+def _packs(segments: Iterable[Segment]) -> set[bytes]:
+    return {pack.tobytes() for segment in segments for pack in segment.columns.packs}

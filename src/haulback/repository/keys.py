@@ -23,6 +23,8 @@ _NONCE_BYTES = 12
 # OWASP's 2023 minimum for Argon2id with one lane, rounded up; bounds stop a hostile config file
 # from asking for all memory.
 _MEMORY_KIB, _ITERATIONS, _MEMORY_MAX_KIB, _ITERATIONS_MAX = 65536, 3, 1 << 20, 64
+_SLOTS_MAX = 16
+_KIT_KEY = re.compile(r"^\s*key\s*$", re.MULTILINE | re.IGNORECASE)
 _KIT_REPOSITORY = re.compile(r"repository ([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
 
 
@@ -116,15 +118,20 @@ class Keys:
     @classmethod
     def unwrap(cls, slots: list[Slot], secret: Secret) -> Keys:
         """The keys, if one slot opens.  Raises WrongKey otherwise."""
-        for slot in slots:
+        why = f"this {secret.kind} does not open the repository"
+        for slot in slots[:_SLOTS_MAX]:
             if slot.kind != secret.kind:
                 continue
             try:
                 key = AESGCM(_wrapping_key(slot, secret))
                 return cls(key.decrypt(slot.wrapped[:12], slot.wrapped[12:], b"slot"))
-            except (InvalidTag, ValueError):  # ValueError: a damaged salt or nonce
+            except WrongKey as error:
+                why = error.message
+            except (InvalidTag, ValueError, OverflowError):  # a damaged salt, nonce or number
                 continue
-        raise WrongKey(f"this {secret.kind} does not open the repository")
+            except MemoryError:
+                why = "the key slot asks for more memory than this machine has"
+        raise WrongKey(why)
 
     def kit(self, repository: str) -> str:
         """The recovery kit: text to print and lock away; it opens the repository by itself."""
@@ -136,15 +143,15 @@ class Keys:
 
     @classmethod
     def from_kit(cls, text: str) -> Keys:
-        """Read a recovery kit back.  Raises Malformed when a letter was mistyped."""
-        code = "".join(text.rpartition("key\n")[2].split())
+        """Read a recovery kit back, with any line ends.  Raises Malformed for a mistyped one."""
+        code = "".join(_KIT_KEY.split(text)[-1].replace("\ufeff", "").split()).upper()
         try:
             body = base64.b32decode(code)
         except ValueError:
             raise Malformed("the recovery kit's key has a mistyped letter") from None
         if len(body) != KEY_BYTES + 3 or blake3(body[:32]).digest(length=3) != body[32:]:
             raise Malformed("the recovery kit's key has a mistyped letter")
-        named = _KIT_REPOSITORY.search(text)
+        named = _KIT_REPOSITORY.search(text.lower())
         return cls(body[:32], named[1] if named else None)
 
     def _derive(self, purpose: str, name: bytes = b"") -> bytes:

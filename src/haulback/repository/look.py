@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,16 +55,19 @@ def look_around(
     disk: Disk,
     confirm: Callable[[], None],
     before: Look | None = None,
+    forgotten: Set[str] = frozenset(),
 ) -> Look:
     """Walk the maps of all backups, or of those that came after the look `before`.
 
     A pack outside the index, or another group of the index, may hold what a backup misses: the
-    index is completed from the pack's directory first.
+    index is completed from the pack's directory first.  `forgotten` are guids of backups that were
+    given up and whose manifest still stands: what cannot be read of them hides nothing.
     """
+    repository.closed.clear()
     while True:
-        look = scan(repository, folder, disk, before)
+        look = scan(repository, folder, disk, before, forgotten=forgotten)
         mended = False
-        for entries in _lost(look, repository):
+        for entries in lost_entries(look, repository):
             confirm()
             place_again(entries, folder, repository.keys, disk, repository.destination)
             mended = True
@@ -79,6 +82,7 @@ def scan(
     before: Look | None = None,
     *,
     noted: bool = False,
+    forgotten: Set[str] = frozenset(),
 ) -> Look:
     """One look.  Manifests come first, packs last: an object is stored before its references.
 
@@ -95,10 +99,12 @@ def scan(
     mark = Mark(whole, before.mark.pages if before else None, damage)
     known = Index([whole], damage=damage)
     load = Reader(repository.destination, known, repository.keys, repository.findings).chunk
-    damaged, unreadable = [], []
+    known_before = set(before.backups) if before else frozenset()
+    damaged, unreadable, hidden = [], [], 0
     for backup in backups:
-        if before and backup in before.backups:
+        if backup in known_before:
             continue
+        unread = mark.unread
         try:
             if not mark.add(repository.manifest(backup), load):
                 damaged.append(backup)
@@ -107,7 +113,9 @@ def scan(
         except Damaged as error:
             log.warning("%s", error.message)
             unreadable.append(backup)
-    is_blind = bool(mark.unread or unreadable or (before and before.is_blind))
+        if backup not in forgotten:
+            hidden += mark.unread - unread
+    is_blind = bool(hidden or set(unreadable) - forgotten or (before and before.is_blind))
     return Look(
         backups, index, packs, mark, damaged, unreadable, is_short, is_blind, repository.closed
     )
@@ -130,7 +138,7 @@ def _whole(
     return whole, is_short
 
 
-def _lost(look: Look, repository: Repository) -> Iterator[list[Entry]]:
+def lost_entries(look: Look, repository: Repository) -> Iterator[list[Entry]]:
     """Groups that hold something a backup misses, from pack directories, some packs a time.
 
     Packs outside the index come first; then those in it: of two copies of a chunk the index keeps

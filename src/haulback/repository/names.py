@@ -1,7 +1,7 @@
 """Names of the objects in a repository.  Everything else in its folders is a stranger.
 
-Strangers (`.nfs…`, `.DS_Store`, `x.tmp`, `lost+found`) are ignored: a file that no Haulback wrote
-must not stop a repository.
+Strangers (`.nfs…`, `.DS_Store`, `x.tmp`, `lost+found`) are ignored, and reported once: a file that
+no Haulback wrote must not stop a repository.
 """
 
 from __future__ import annotations
@@ -26,6 +26,9 @@ _LEAVES = {
     "rolls-copy": re.compile(_NUMBER),
 }
 FOLDERS = tuple(_LEAVES)
+_PACKS_OF = re.compile(r"[0-9a-f]{2}")  # the folders below `packs`
+_TOP_FILES = {"haulback.json", "haulback.copy.json"}
+_TOP_FOLDERS = {*FOLDERS, "aside", ".tmp"}
 log = logging.getLogger(__name__)
 
 
@@ -46,8 +49,18 @@ def number_name(folder: str, number: int) -> str:
     return f"{folder}/{number:08d}"
 
 
+def _stranger_of(name: str) -> str:
+    """The stranger that a name is, or the folder that is a stranger as a whole."""
+    parts = name.split("/")
+    most = 3 if parts[0] == "packs" and _PACKS_OF.fullmatch(parts[1]) else 2
+    return name if len(parts) <= most else "/".join(parts[:most]) + "/"
+
+
 class Objects:
-    """The listings of a destination without strangers, which are reported once each."""
+    """The listings of a destination without strangers.
+
+    `strangers` are the names met so far, as people can read them; what is no file ends in a slash.
+    """
 
     def __init__(self, destination: Destination) -> None:
         self.destination = destination
@@ -71,10 +84,31 @@ class Objects:
             if is_object(item.name):
                 yield item
             else:
-                self._report(item.name)
+                self._report(_stranger_of(item.name))
+
+    def survey(self) -> None:
+        """Find every stranger in the root and in the folders of the repository.
+
+        A folder that is none of the repository's is a stranger as a whole, and is not entered.
+        """
+        for name, is_file in self.destination.entries(""):
+            if name not in (_TOP_FILES if is_file else _TOP_FOLDERS):
+                self._report(name if is_file else f"{name}/")
+            elif name in FOLDERS:
+                self._survey(name)
+
+    def _survey(self, folder: str) -> None:
+        for name, is_file in self.destination.entries(folder):
+            path = f"{folder}/{name}"
+            if not is_file and folder == "packs" and _PACKS_OF.fullmatch(name):
+                self._survey(path)
+            elif not is_file:
+                self._report(f"{path}/")
+            elif not is_object(path):
+                self._report(path)
 
     def _report(self, name: str) -> None:
-        if name not in self.strangers:
-            self.strangers.add(name)
-            shown = name.encode("utf-8", "backslashreplace").decode()
+        shown = name.encode("utf-8", "backslashreplace").decode()
+        if shown not in self.strangers:
+            self.strangers.add(shown)
             log.warning("%r is no object of the repository; the file is ignored", shown)

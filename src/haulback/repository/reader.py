@@ -12,6 +12,7 @@ from threading import Lock
 from haulback.destinations.protocol import Destination
 from haulback.errors import BaseGone, Damaged, HaulbackError, NotFound
 from haulback.repository.damage import Spot
+from haulback.repository.elsewhere import Elsewhere
 from haulback.repository.group import Group, decode
 from haulback.repository.index import Index
 from haulback.repository.keys import Keys
@@ -19,6 +20,7 @@ from haulback.repository.pack import Place, name_of
 from haulback.repository.pages import Ref
 
 _GROUPS_KEPT = 48  # at most 1 MiB each
+_FAILED_KEPT = 4096
 
 
 class Findings:
@@ -56,7 +58,10 @@ class Findings:
 
 
 class Reader:
-    """Random access to stored chunks and pages; threads may share one."""
+    """Random access to stored chunks and pages; threads may share one.
+
+    `elsewhere` finds copies that the index does not lead to; without, only the index is asked.
+    """
 
     def __init__(
         self,
@@ -64,11 +69,13 @@ class Reader:
         index: Index,
         keys: Keys,
         findings: Findings | None = None,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         self._destination, self._index, self._keys = destination, index, keys
-        self.findings = Findings() if findings is None else findings  # an empty one is falsy
+        self.findings = Findings() if findings is None else findings
+        self._elsewhere = elsewhere
         self._kept: OrderedDict[bytes, Group] = OrderedDict()
-        self._failed: dict[bytes, HaulbackError] = {}
+        self._failed: OrderedDict[bytes, str] = OrderedDict()
         self._lock = Lock()
 
     def group(self, group: bytes) -> Group:
@@ -78,7 +85,7 @@ class Reader:
                 self._kept.move_to_end(group)
                 return kept
             if failed := self._failed.get(group):
-                raise failed
+                raise Damaged(failed)
         fetched = self.fetch(group)
         with self._lock:
             self._kept[group] = fetched
@@ -100,7 +107,9 @@ class Reader:
         if failed is None:
             raise BaseGone(f"group {group.hex()} is in no index segment", group=group.hex())
         with self._lock:
-            self._failed[group] = failed
+            self._failed[group] = str(failed)
+            while len(self._failed) > _FAILED_KEPT:
+                self._failed.popitem(last=False)
         raise failed
 
     def chunk(self, ref: Ref) -> memoryview:
@@ -113,7 +122,23 @@ class Reader:
                 # The hint of a map may be out of date: a clean-up moves chunks into other groups.
                 first = error if first is None or isinstance(first, BaseGone) else first
         assert first is not None
+        if found := self._found_elsewhere(ref.id):
+            return found
         raise first
+
+    def _found_elsewhere(self, chunk: bytes) -> memoryview | None:
+        """A chunk from a place that the index does not lead to."""
+        for group, place in self._elsewhere.places(chunk) if self._elsewhere else ():
+            try:
+                found = read_group(self._destination, group, place, self._keys)
+                data = found.chunk(chunk)
+            except (NotFound, Damaged):
+                continue
+            if self._keys.chunk_id(data) == chunk:
+                with self._lock:
+                    self._kept[group] = found
+                return data
+        return None
 
     def _groups(self, ref: Ref) -> Iterator[bytes]:
         """The group that the map names, then every other that holds the chunk."""

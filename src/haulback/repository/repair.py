@@ -24,6 +24,7 @@ from haulback.repository.damage_report import doubt
 from haulback.repository.group import Group
 from haulback.repository.index import Index
 from haulback.repository.keys import Secret
+from haulback.repository.look import look_around, lost_entries, scan
 from haulback.repository.merge import merge
 from haulback.repository.pack import Place, check_magic, name_of, read_directory
 from haulback.repository.reader import read_group
@@ -139,9 +140,11 @@ class _Repair:
         """Both copies of the configuration, from one of them or from the recovery kit."""
         repository = self._repository
         for name, why in sorted(repository.problems.items()):
-            if _is_there(self._destination, name):
+            if name == config.DIFFERENT:
+                self._done.actions.append(f"{why}; nothing is done about it")
+            elif _is_there(self._destination, name):
                 self._set_aside(name, why)
-        if not repository.problems:
+        if not repository.problems.keys() & {config.CONFIG, config.CONFIG_COPY}:
             return
         if repository.problems.keys() >= {config.CONFIG, config.CONFIG_COPY}:
             self._new_config()
@@ -151,7 +154,8 @@ class _Repair:
                 lambda: config.complete(self._destination, repository.guid, self._keys),
             )
         if self._apply:
-            repository.problems.clear()
+            for name in (config.CONFIG, config.CONFIG_COPY):
+                repository.problems.pop(name, None)
 
     def _new_config(self) -> None:
         if not self._workshop.secrets:
@@ -177,10 +181,15 @@ class _Repair:
         graves.read(repository.objects, self._keys, rotten)
         for name, why in {
             **rotten,
+            **config.revision_problems(self._destination, self._keys),
             **repository.rolls.problems(),
             **repository.damage_log.problems,
         }.items():
-            self._set_aside(name, why)
+            if _is_there(self._destination, name):
+                self._set_aside(name, why)
+        if self._apply:
+            config.raise_revision(self._destination, self._keys)
+            repository.rolls.complete()
 
     def _index(self) -> None:
         """Damaged segments: their entries come from the packs; first stored, then exchanged."""
@@ -192,6 +201,17 @@ class _Repair:
                 lambda: folder.mend(self._workshop.folder, self._workshop.disk),
             )
             self._set_aside(f"index/{name}", why)
+        self._complete_index()
+
+    def _complete_index(self) -> None:
+        """Where the index does not lead to what backups need, the packs are looked into."""
+        repository, workshop = self._repository, self._workshop
+        look = scan(repository, workshop.folder, workshop.disk)
+        if count := sum(map(len, lost_entries(look, repository))):
+            self._act(
+                f"{count} groups that the index does not lead to return to it",
+                lambda: look_around(repository, workshop.folder, workshop.disk, workshop.confirm),
+            )
 
     def _packs(self, report: Report) -> None:
         """Packs with damage: groups that are whole move into new packs, the rest is set aside."""

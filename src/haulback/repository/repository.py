@@ -23,6 +23,7 @@ from haulback.repository import config, graves, reuse
 from haulback.repository import manifest as manifests
 from haulback.repository import pack as packs
 from haulback.repository.damage import Damage, DamageLog
+from haulback.repository.elsewhere import Elsewhere
 from haulback.repository.index import Index
 from haulback.repository.index_folder import IndexFolder
 from haulback.repository.keys import Keys, Secret
@@ -119,8 +120,19 @@ class Repository:
         """Delete segments that an opened one replaces; needs the right to delete."""
         return self.index_folder.sweep()
 
-    def reader(self) -> Reader:
-        return Reader(self.destination, self.index(), self.keys, self.findings)
+    def reader(self, *, thorough: bool = True) -> Reader:
+        """A reader of what is stored now.
+
+        A `thorough` one looks into the packs for a chunk that the index does not lead to, before it
+        calls the chunk damaged; that may take minutes.
+        """
+        index = self.index()
+        elsewhere = self.elsewhere(index) if thorough else None
+        return Reader(self.destination, index, self.keys, self.findings, elsewhere)
+
+    def elsewhere(self, index: Index) -> Elsewhere:
+        """Places that `index` does not know."""
+        return Elsewhere(self.destination, self.objects, self.keys, index)
 
     def writer(
         self,

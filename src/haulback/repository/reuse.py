@@ -6,11 +6,8 @@ dropped what was dead when it looked.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-
-import numpy as np
 
 from haulback.destinations.protocol import Destination
 from haulback.disk import Disk
@@ -22,7 +19,7 @@ from haulback.repository.manifest import Manifest
 from haulback.repository.mapping import LoadPage
 from haulback.repository.pack import Entry
 from haulback.repository.pages import HOLE, DiskMap, Ref, unpack_inner, unpack_leaf
-from haulback.repository.segment import NAME_BYTES, Segment
+from haulback.repository.segment import Segment
 
 
 def check(
@@ -51,12 +48,9 @@ def place_again(
 ) -> None:
     """Publish an index segment for groups that are stored and that the index lost.
 
-    It names a random segment as replaced: its own name must be a new one, for the name it would
-    have otherwise may be among those that a generation replaces.
+    Its name is a new one.
     """
-    salt = np.frombuffer(os.urandom(NAME_BYTES), f"V{NAME_BYTES}")
-    segment = Segment.build(entries)
-    path = Segment(segment.columns._replace(replaces=salt)).write(folder, keys, disk)
+    path = Segment.build(entries).renamed().write(folder, keys, disk)
     destination.adopt(f"index/{path.stem}", path)
 
 

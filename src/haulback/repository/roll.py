@@ -22,6 +22,7 @@ FOLDERS = ("rolls", "rolls-copy")
 TOMBSTONES = "tombstones"
 _GUID_BYTES = 16
 _KEPT = 2  # a power cut may leave the newest roll in one folder only
+_TRIES = 100  # something that is no roll may stand under the next number
 
 
 class Rolls:
@@ -39,9 +40,23 @@ class Rolls:
         numbers = self._numbers()
         return self._read(numbers[-1]) if numbers else frozenset()
 
+    def missing(self, listed: Set[str]) -> set[str]:
+        """Backups of the last roll that are neither listed nor forgotten.  Raises Damaged."""
+        absent = self.last() - listed
+        return set(absent - self.forgotten(absent))
+
+    def forgotten(self, backups: Set[str]) -> set[str]:
+        """Those of the backups whose tombstone stands and can be read."""
+        return {backup for backup in self.tombstones() & backups if self._is_buried(backup)}
+
     def tombstones(self) -> set[str]:
-        """Guids of backups that were forgotten on purpose."""
+        """Guids of backups that have a tombstone, whole or damaged."""
         return self._objects.leaves(TOMBSTONES)
+
+    def revive(self, backups: Set[str]) -> None:
+        """Delete the tombstones of backups that are there after all; needs the right to delete."""
+        for backup in self.tombstones() & backups:
+            self._destination.delete(f"{TOMBSTONES}/{backup}")
 
     def bury(self, backup: str) -> None:
         """Record that a backup is forgotten on purpose; twice is fine."""
@@ -50,20 +65,26 @@ class Rolls:
             self._destination.store(f"{TOMBSTONES}/{backup}", sealed)
 
     def write(self, backups: Set[str]) -> None:
-        """Store the roll of the backups that are there now, unless the last one says the same."""
+        """Store the roll of the backups that are there now, unless the last one says the same.
+
+        Raises Conflict when others took a hundred numbers meanwhile.
+        """
         numbers = self._numbers()
+        self._complete(numbers[-_KEPT:])
         if numbers and self._is(numbers[-1], backups):
             return
-        name = number_name("roll", numbers[-1] + 1 if numbers else 1)
-        plain = b"".join(uuid.UUID(guid).bytes for guid in sorted(backups))
-        sealed = self._keys.seal("roll", name.encode(), plain)
-        for folder in FOLDERS:
-            self._destination.store(f"{folder}/{name.rpartition('/')[2]}", sealed)
+        first = numbers[-1] + 1 if numbers else 1
+        for number in range(first, first + _TRIES):
+            with suppress(Conflict):
+                self._store(number, backups)
+                return
+        raise Conflict("the roll cannot be stored: a hundred numbers are taken; try again")
 
     def sweep(self) -> None:
-        """Delete rolls before the last two, and tombstones that no roll asks for any more.
+        """Delete rolls before the last two, and tombstones that nothing asks for any more.
 
-        Needs the right to delete.  The roll goes before the tombstones that explain it.
+        Needs the right to delete.  The roll goes before the tombstones that explain it.  A
+        tombstone beside its manifest says that a STORE gave up and could not delete.
         """
         numbers = self._numbers()
         for number in numbers[:-_KEPT]:
@@ -73,20 +94,69 @@ class Rolls:
             asked = {guid for number in numbers[-_KEPT:] for guid in self._read(number)}
         except Damaged:
             return  # the roll that cannot be read may ask for any of them
-        for guid in self.tombstones() - asked:
+        over = self.tombstones() - asked
+        for guid in over - self._objects.leaves("manifests"):
             self._destination.delete(f"{TOMBSTONES}/{guid}")
 
     def problems(self) -> dict[str, str]:
-        """Damaged copies of rolls, by object name."""
+        """Rolls and tombstones that are damaged, or miss their copy, by object name.
+
+        A power cut may leave the newest roll without its copy: that is no damage.
+        """
         found: dict[str, str] = {}
+        kept = self._numbers()[-_KEPT:]
         for folder in FOLDERS:
-            for number in self._objects.numbers(folder):
+            numbers = self._objects.numbers(folder)
+            for number in {*numbers, *(kept if folder == FOLDERS[0] else kept[:-1])}:
                 name = number_name(folder, number)
                 try:
                     self._open(name, number)
-                except (Damaged, NotFound) as error:
+                except NotFound:
+                    if number in self._numbers()[-_KEPT:]:  # else swept since
+                        found[name] = f"{name} is missing; the next clean-up copies it"
+                except Damaged as error:
                     found[name] = error.message
+        for backup in self.tombstones():
+            if not self._is_buried(backup):
+                name = f"{TOMBSTONES}/{backup}"
+                found[name] = f"{name} is damaged"
         return found
+
+    def complete(self) -> None:
+        """Store whichever copy of the last rolls is missing."""
+        self._complete(self._numbers()[-_KEPT:])
+
+    def _complete(self, numbers: Iterable[int]) -> None:
+        for number in numbers:
+            names = [number_name(folder, number) for folder in FOLDERS]
+            held = {name: sealed for name in names if (sealed := self._sealed(name, number))}
+            for name in names:
+                if held and name not in held:
+                    with suppress(Conflict):  # damaged: repair sets it aside
+                        self._destination.store(name, next(iter(held.values())))
+
+    def _sealed(self, name: str, number: int) -> bytes | None:
+        """The bytes of a roll that can be read."""
+        with suppress(Damaged, NotFound):
+            self._open(name, number)
+            return self._destination.load(name)
+        return None
+
+    def _store(self, number: int, backups: Set[str]) -> None:
+        plain = b"".join(uuid.UUID(guid).bytes for guid in sorted(backups))
+        sealed = self._keys.seal("roll", number_name("roll", number).encode(), plain)
+        for folder in FOLDERS:
+            self._destination.store(number_name(folder, number), sealed)
+
+    def _is_buried(self, backup: str) -> bool:
+        name = f"{TOMBSTONES}/{backup}"
+        try:
+            self._keys.unseal("tombstone", backup.encode(), self._destination.load(name))
+        except NotFound:
+            return True  # swept since it was listed
+        except (InvalidTag, Damaged):
+            return False
+        return True
 
     def _numbers(self) -> list[int]:
         return sorted({n for folder in FOLDERS for n in self._objects.numbers(folder)})

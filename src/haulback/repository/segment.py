@@ -8,6 +8,7 @@ would leave a hole in a backup.
 from __future__ import annotations
 
 import mmap
+import os
 import struct
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -55,6 +56,7 @@ class Segment:
     def __init__(self, columns: Columns, name: str = "", file: mmap.mmap | None = None) -> None:
         self.columns, self.name = columns, name
         self._file = file
+        self._by_pack: tuple[dict[bytes, int], Array, Array] | None = None
 
     def __len__(self) -> int:
         return len(self.columns.heads)
@@ -115,6 +117,15 @@ class Segment:
         """Write the segment durably into `folder`, as `<name>.index`."""
         return write((*self.columns, footer(self.columns)), folder, keys, disk)
 
+    def renamed(self, *replaces: str) -> Segment:
+        """The same entries under a name that no segment ever bore; it replaces those named.
+
+        Without that the name may be one that a generation replaces, or that of a damaged object.
+        """
+        names = (*replaces, os.urandom(NAME_BYTES).hex())
+        raw = np.frombuffer(b"".join(map(bytes.fromhex, names)), f"V{NAME_BYTES}")
+        return Segment(self.columns._replace(replaces=raw))
+
     def release(self) -> None:
         """Give the mapped pages back to the system; they return when they are touched."""
         if self._file:
@@ -160,10 +171,21 @@ class Segment:
         return dict(zip(ids, last.tolist(), strict=True))
 
     def rows_in(self, pack: bytes) -> Array:
-        """The rows of the groups that lie in a pack."""
-        c = self.columns
-        at = np.flatnonzero(c.packs == np.frombuffer(pack, "V16")[0])
-        return np.flatnonzero(c.packs_of == at[0]) if len(at) else at
+        """The rows of the groups that lie in a pack, ascending.
+
+        The first call sorts the rows by pack and keeps 4 bytes a group.
+        """
+        if self._by_pack is None:
+            c = self.columns
+            rows = np.argsort(c.packs_of, kind="stable").astype("<u4")
+            ends = np.cumsum(np.bincount(c.packs_of, minlength=len(c.packs)))
+            known = {pack.tobytes(): row for row, pack in enumerate(c.packs)}
+            self._by_pack = known, rows, ends
+        known, rows, ends = self._by_pack
+        if pack not in known:
+            return rows[:0]
+        row = known[pack]
+        return rows[ends[row - 1] if row else 0 : ends[row]]
 
     def groups_in(self, pack: bytes) -> Iterator[tuple[bytes, Place]]:
         """Every group that lies in a pack, and its place."""

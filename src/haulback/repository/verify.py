@@ -13,8 +13,8 @@ from tempfile import TemporaryDirectory
 
 from haulback.disk import Disk
 from haulback.errors import Damaged, HaulbackError, NotFound
-from haulback.repository import graves
-from haulback.repository.assess import BackupLoss, assess
+from haulback.repository import config, graves
+from haulback.repository.assess import Assessor, BackupLoss
 from haulback.repository.backup import Meter, unmetered
 from haulback.repository.damage import Spot
 from haulback.repository.damage_report import Recorded, record_findings
@@ -126,6 +126,7 @@ class _Verify:
 
     def run(self, folder: Path | None) -> Report:
         self._small_objects()
+        self._repository.objects.survey()
         index = self._repository.index()
         sizes = self._repository.objects.packs()
         self._report.packs, self._report.total = len(sizes), sum(sizes.values())
@@ -158,6 +159,7 @@ class _Verify:
         for problems in (
             repository.index_folder.damaged,
             rotten,
+            config.revision_problems(repository.destination, repository.keys),
             repository.rolls.problems(),
             repository.damage_log.problems,
         ):
@@ -165,15 +167,15 @@ class _Verify:
                 self._find(text)
 
     def _missing_packs(self, index: Index, sizes: dict[bytes, int]) -> None:
-        for segment in index.segments:
-            for pack, end in segment.ends().items():
-                size = sizes.get(pack, -1)
-                if size < end:
-                    what = "is missing" if size < 0 else f"ends at byte {size}, too early"
-                    text = f"{name_of(pack)} {what}"
-                    self._repository.findings.note_pack(pack, end, text)
-                    if text not in self._report.findings:
-                        self._find(text)
+        short = [(pack, end) for pack, end in _ends(index).items() if sizes.get(pack, -1) < end]
+        placed = self._repository.index().packs() if short else set()
+        for pack, end in short:
+            size = sizes.get(pack, -1)
+            if pack in placed:  # else a clean-up dropped it between the two listings
+                what = "is missing" if size < 0 else f"ends at byte {size}, too early"
+                text = f"{name_of(pack)} {what}"
+                self._repository.findings.note_pack(pack, end, text)
+                self._find(text)
 
     def _chosen(self, sizes: dict[bytes, int]) -> list[bytes]:
         """The packs to read; each decides when it is reached whether there is still time."""
@@ -207,7 +209,10 @@ class _Verify:
                 held[entry.group] = entry.chunks
                 placed[entry.place] = entry.group
         except NotFound:
-            pass  # deleted by a clean-up since it was listed; the index decides
+            if pack in repository.index().packs():  # else a clean-up deleted it since
+                self._find(f"{name} vanished while it was to be read")
+            self._report.cursor = pack
+            return True
         except Damaged as error:
             self._find(f"{name}: {error.message}")
         if held:
@@ -287,6 +292,7 @@ class _Verify:
     def _backups(self, folder: Path) -> None:
         """Manifests, and by depth the maps of all backups."""
         repository = self._repository
+        self._missing_backups()
         if self._depth < Depth.MAPS:
             self._manifests()
             return
@@ -297,6 +303,14 @@ class _Verify:
         for backup in look.unreadable:
             self._find(f"the manifest of backup {backup} is damaged")
         self._losses(look)
+
+    def _missing_backups(self) -> None:
+        rolls = self._repository.rolls
+        try:
+            for backup in sorted(rolls.missing(self._repository.objects.leaves("manifests"))):
+                self._find(f"backup {backup} is missing: the last clean-up saw its manifest")
+        except Damaged as error:
+            self._find(error.message)
 
     def _manifests(self) -> None:
         for backup in sorted(self._repository.objects.leaves("manifests")):
@@ -309,15 +323,21 @@ class _Verify:
                 self._find(error.message)
 
     def _losses(self, look: Look) -> None:
+        assessor = Assessor(self._repository) if look.damaged else None
         for backup in look.damaged:
             try:
-                loss = assess(self._repository, self._repository.manifest(backup))
+                loss = assessor and assessor.loss(self._repository.manifest(backup))
             except HaulbackError as error:
                 self._find(error.message)
                 continue
             if loss:
                 self._report.losses.append(loss)
                 self._find(str(loss))
+            else:
+                self._find(
+                    f"the index does not lead to all of backup {backup}, which lies in packs: the "
+                    "next clean-up, or `repository repair`, completes the index"
+                )
 
 
 def _ends(index: Index) -> dict[bytes, int]:

@@ -154,7 +154,7 @@ def _maps(
     if parent is None:
         return {}
     lacking = _lacking(parent, repository, warn)
-    reader = repository.reader()
+    reader = repository.reader(thorough=False)  # to read the disk whole is quicker
     return {
         stored.name: MapReader(stored.map, reader.chunk)
         for stored in parent.disks
@@ -166,7 +166,7 @@ def _lacking(parent: Manifest, repository: Repository, warn: Callable[[str], Non
     """Disks of the parent that touch damage: nothing of them may be taken for granted."""
     if not repository.index().is_damaged:
         return set()
-    loss = assess(repository, parent)
+    loss = assess(repository, parent, thorough=False)
     if loss is None:
         return set()
     for disk in loss.disks:

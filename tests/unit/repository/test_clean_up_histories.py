@@ -278,7 +278,7 @@ class Cleaning(RuleBasedStateMachine):
     def what_is_present_restores(self):
         repository = self.open()
         for backup in self.present:
-            check_backup(repository, backup)
+            check_backup(repository, backup, thorough=False)
 
     def everything_restores(self):
         repository = self.open()

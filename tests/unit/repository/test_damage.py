@@ -44,7 +44,16 @@ def test_one_flipped_byte_anywhere_is_found(stored, folder, pool, kind, where):
         assert restored(repository, manifest, pool) == data
 
 
-@pytest.mark.parametrize("kind", ["packs", "index", "manifests"])
+def test_an_index_that_is_missing_is_named_and_its_packs_tell_what_it_said(stored, folder, pool):
+    _, manifest, data = stored
+    for path in objects(folder, "index"):
+        path.unlink()
+    repository = Repository.open(Folder(folder.root), SECRET)
+    assert restored(repository, manifest, pool) == data
+    assert not verify(repository, Depth.MAPS, pool).ok
+
+
+@pytest.mark.parametrize("kind", ["packs", "manifests"])
 def test_a_missing_object_is_named_and_not_restored_around(stored, folder, pool, kind):
     _, manifest, _ = stored
     for path in objects(folder, kind):
