@@ -1,3 +1,3 @@
 """Haulback: an open backup-and-recovery orchestrator."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

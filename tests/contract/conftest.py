@@ -161,6 +161,19 @@ class Served:
         self.run(store["guid"], {"stored": 5})
         return str(task["backup"]["guid"])
 
+    def cleaned(self, damage: dict[str, Any]) -> dict[str, Any]:
+        """A clean-up of the destination that met this damage and deleted nothing."""
+        body = {"backupDestinations": [self.destination["guid"]]}
+        [task] = self.call("POST", "/api/tasks/remove-old-backups", body).json()
+        self.order(task["guid"])
+        report = {"destination": self.destination["guid"], **damage}
+        path = f"/api/tasks/{task['guid']}/transfer-info"
+        assert self.as_node("PUT", path, {"damage": report}).status_code == 204
+        body = {"state": "FAILED", "statusInfo": "backups are missing.  Nothing was deleted"}
+        answer = self.as_node("PUT", f"/api/tasks/{task['guid']}/state", body)
+        assert answer.status_code == 204, answer.text
+        return self.task(task["guid"])
+
     def snapped(self, entity: str = "", **more: Any) -> dict[str, Any]:
         """A snapshot by the word of its node, as the API shows it."""
         entity = entity or self.machines[self.new_machine(Disk("root", 10, "qcow2"))]

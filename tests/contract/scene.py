@@ -151,6 +151,13 @@ class Scene:
         return kvm
 
     @property
+    def missing(self) -> str:
+        """A backup that a clean-up did not find."""
+        backup = self.served.stored()
+        self.served.cleaned({"missing": [backup]})
+        return backup
+
+    @property
     def alarm(self) -> str:
         """An alarm about the backup."""
         subject = Named(self.backup, "db")

@@ -49,6 +49,7 @@ from haulback.kinds import (
     live_migration,
     mount,
     prove,
+    repair,
     restore,
     snapshot,
     snapshot_cleanup,
@@ -56,6 +57,7 @@ from haulback.kinds import (
     to_come,
     unmount,
     upload,
+    verify,
 )
 from haulback.server.http.access import TABLE
 from haulback.tasks.states import BackupType, MountMode, State
@@ -147,6 +149,8 @@ TASKS: dict[str, Way] = {
         restore.Request(Ref(s.worker), "/srv/r", backup=Ref(s.backup))
     ),
     "POST /tasks/restore-and-import": restored,
+    "POST /tasks/verify": lambda s: s.tasks.verify(verify.Request([Ref(s.destination)])),
+    "POST /tasks/repair": lambda s: s.tasks.repair(repair.Request([Ref(s.destination)])),
     "POST /tasks/prove": lambda s: s.tasks.prove(
         prove.Request(Ref(s.backup), hypervisor=Ref(s.kvm), script="true")
     ),
@@ -306,6 +310,7 @@ REST: dict[str, Way] = {
     "DELETE /backup-destinations/{guid}": lambda s: s.client.destinations.remove(a_destination(s)),
     "GET /backups": lambda s: list(s.client.backups.all(protected_entity=s.machine)),
     "GET /backups/{guid}": lambda s: s.client.backups.get(s.backup),
+    "POST /backups/{guid}/confirm-missing": lambda s: s.client.backups.confirm_missing(s.missing),
     "GET /backups/{guid}/proof": lambda s: s.client.backups.proof(s.proven),
     "PUT /backups/{guid}/description": lambda s: s.client.backups.describe(s.backup, "good"),
     "PUT /backups/{guid}/warnings-acknowledged": lambda s: s.client.backups.acknowledge(s.backup),

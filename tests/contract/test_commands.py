@@ -80,6 +80,7 @@ def _real(s: Scene, word: str, folder: Path) -> str:
         "SNAPSHOT": lambda: s.held,
         "PLAN": lambda: a_plan(s),
         "PROVEN": lambda: s.proven,
+        "MISSING": lambda: s.missing,
         "WORKFLOW": lambda: s.task,
         "USER": lambda: s.client.users.add(NewUser(f"u-{new_guid()}", PASSWORD, ["viewer"])).login,
         "TOKEN": lambda: s.client.users.tokens.add(NewToken("t")).guid,

@@ -15,7 +15,7 @@ def test_a_module_is_short_named_for_what_it_does_and_says_so(path):
     tree = ast.parse(text)
     assert ast.get_docstring(tree), "a module opens with a sentence"
     assert path.stem not in FORBIDDEN
-    assert text.count("\n") <= 400, "a module has at most 400 lines"
+    assert text.count("\n") <= 500, "a module has at most 500 lines"
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: "/".join(p.parts[-2:]))

@@ -13,6 +13,7 @@ from haulback.cli import places
 from haulback.cli.connection import connect
 from haulback.cli.how import USUAL, How, ref, refs, report
 from haulback.cli.output import Output, dump, moment, named, show, size, text
+from haulback.cli.questions import agree_to
 from haulback.errors import Damaged, Malformed, NotFound
 from haulback.inventory.requests import Hint
 from haulback.tasks.states import BackupType
@@ -132,6 +133,25 @@ def proof(guid: str, *, screenshot: Path | None = None) -> None:
     dump({"level": found.level.name, "evidence": evidence, **signed})
     if not found.valid:
         raise Damaged("this server did not sign what it shows: somebody has changed it")
+
+
+@app.command(name="confirm-missing")
+def confirm_missing(
+    *guid: str, yes: Annotated[bool, Parameter(name=["-y", "--yes"], negative="")] = False
+) -> None:
+    """Give up backups that are missing from their destination: clean-ups go on without them.
+
+    Data that only they need is deleted then.  Bring their files back instead, if you can.
+    """
+    if not guid:
+        raise Malformed("name at least one backup by its guid")
+    backups = connect().backups
+    for one in guid:
+        found = backups.get(one)
+        print(f"{one} of {found.name} is given up: {found.statusInfo or found.status.name}")
+    agree_to(yes)
+    for one in guid:
+        backups.confirm_missing(one)
 
 
 @app.command

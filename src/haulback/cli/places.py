@@ -20,6 +20,7 @@ from haulback.inventory.requests import (
     NewHypervisor,
 )
 from haulback.inventory.retention import DAY_MS, Retention
+from haulback.units import GIB
 
 hypervisor = App(name="hypervisor")
 destination = App(name="destination")
@@ -177,6 +178,9 @@ def set_destination(
     keep_incremental_days: float | None = None,
     lock_days: int | None = None,
     keep_last: bool | None = None,
+    verify_days: int | None = None,
+    verify_hours: float | None = None,
+    verify: bool | None = None,
     keep_absent_days: int | None = None,
     keep_all: Annotated[bool, Parameter(negative="", help="Begin with no limit.")] = False,
 ) -> None:
@@ -184,6 +188,8 @@ def set_destination(
 
     Whichever limit is met first removes a backup: how many, or how many days.  --lock-days: nobody
     removes a new backup before.  --keep-last: the last of a machine that still exists, always.
+    --verify-days: a share is read every night, so that everything is read within so many days;
+    --verify-hours bounds a night, --no-verify leaves verification to you.
     --keep-absent-days: the last of a machine that is no longer shown, for so long (30; 0: not).
     """
     client = connect()
@@ -199,7 +205,17 @@ def set_destination(
     }
     said = {name: value for name, value in said.items() if value is not None}
     rules = msgspec.structs.replace(Retention() if keep_all else found.retention, **said)
-    client.destinations.change(found.guid, ChangedDestination(name=rename or None, retention=rules))
+    wanted = {
+        "days": verify_days,
+        "seconds": None if verify_hours is None else round(verify_hours * 3600),
+        "active": verify,
+    }
+    wanted = {name: value for name, value in wanted.items() if value is not None}
+    verification = msgspec.structs.replace(found.verification, **wanted)
+    changed = ChangedDestination(
+        name=rename or None, retention=rules, verification=verification if wanted else None
+    )
+    client.destinations.change(found.guid, changed)
 
 
 def _age(days: float | None) -> int | None:
@@ -221,6 +237,47 @@ def clean(*name: str, how: How = USUAL) -> None:
     client = connect()
     request = Request(refs(client.destinations.find(one).guid for one in name), **how.timed)
     report(client, client.tasks.remove_old_backups(request, **how.asked), how)
+
+
+@destination.command
+def verify(
+    *name: str,
+    gib: Annotated[float | None, Parameter(help="Read at most so much.")] = None,
+    hours: Annotated[float | None, Parameter(help="Read no longer.")] = None,
+    how: How = USUAL,
+) -> None:
+    """Read destinations back and say which backups lack something; everything, unless bounded.
+
+    What a bounded run leaves is read by the next one.
+    """
+    from haulback.kinds.verify import Request
+
+    client = connect()
+    request = Request(
+        refs(client.destinations.find(one).guid for one in name),
+        bytes=None if gib is None else max(1, round(gib * GIB)),
+        seconds=None if hours is None else max(1, round(hours * 3600)),
+        **how.timed,
+    )
+    report(client, client.tasks.verify(request, **how.asked), how)
+
+
+@destination.command
+def repair(
+    *name: str,
+    apply: Annotated[bool, Parameter(negative="", help="Do it; else the log says it.")] = False,
+    believe: Annotated[
+        bool, Parameter(negative="", help="So much damage at once is real: no mount is away.")
+    ] = False,
+    how: How = USUAL,
+) -> None:
+    """Say in the task's log what can be repaired in destinations, and with --apply repair it."""
+    from haulback.kinds.repair import Request
+
+    client = connect()
+    found = refs(client.destinations.find(one).guid for one in name)
+    request = Request(found, apply=apply, believe=believe, **how.timed)
+    report(client, client.tasks.repair(request, **how.asked), how)
 
 
 @destination.command

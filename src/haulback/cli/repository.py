@@ -12,6 +12,7 @@ import msgspec
 from cyclopts import App, Parameter
 
 from haulback import units
+from haulback.cli.questions import agree_to
 from haulback.destinations.folder import Folder
 from haulback.errors import Conflict, Malformed, NotFound
 from haulback.repository.config import is_repository
@@ -167,16 +168,6 @@ def _kit(path: Path) -> Keys:
 def secret_of(key_file: Path | None) -> Secret | None:
     """The key file or the passphrase, where one is named."""
     return _secret(key_file) if key_file or "HAULBACK_PASSPHRASE" in os.environ else None
-
-
-def agree_to(yes: bool) -> None:
-    """Ask on a terminal whether to go on.  Raises Malformed without a terminal, or for a no."""
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise Malformed("nothing was done: there is no terminal to ask on; say --yes")
-    if input("Go on? [y/N] ").strip().lower() not in ("y", "yes"):
-        raise Malformed("nothing was done")
 
 
 def _secret(key_file: Path | None) -> Secret:

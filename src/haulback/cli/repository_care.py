@@ -14,11 +14,11 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from haulback import units
+from haulback.cli.questions import agree_to
 from haulback.cli.repository import (
     KeyFile,
     Kit,
     Yes,
-    agree_to,
     app,
     open_repository,
     secret_of,

@@ -20,12 +20,14 @@ if TYPE_CHECKING:  # what the kinds work with takes a while to load, and is not 
     from haulback.kinds.mount import Again
     from haulback.kinds.mount import Request as Share
     from haulback.kinds.prove import Request as Prove
+    from haulback.kinds.repair import Request as Repair
     from haulback.kinds.restore import Request as Restore
     from haulback.kinds.snapshot import Request as Snapshot
     from haulback.kinds.snapshot_cleanup import Request as SnapshotCleanup
     from haulback.kinds.snapshot_reversion import Request as Reversion
     from haulback.kinds.unmount import Request as Unmount
     from haulback.kinds.upload import Request as Upload
+    from haulback.kinds.verify import Request as Verify
 
 T = TypeVar("T")
 
@@ -60,6 +62,14 @@ class Asking:
     def restore_and_import(self, request: Import, **how: Unpack[Asked]) -> TaskDetails:
         """Make the machine of a backup; the IMPORT follows the task."""
         return self._one("restore-and-import", request, how)
+
+    def verify(self, request: Verify, **how: Unpack[Asked]) -> list[TaskDetails]:
+        """Read destinations back; one task for each."""
+        return self._many("verify", request, how)
+
+    def repair(self, request: Repair, **how: Unpack[Asked]) -> list[TaskDetails]:
+        """Say what could be repaired in destinations, or repair it; one task for each."""
+        return self._many("repair", request, how)
 
     def prove(self, request: Prove, **how: Unpack[Asked]) -> TaskDetails:
         """Boot a backup in isolation and wait for a sign of life."""

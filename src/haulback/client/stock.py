@@ -133,6 +133,10 @@ class Backups(Readable[BackupRecord]):
         """What proves a backup.  Raises NotFound while nothing does."""
         return self._calls.one(Proof, "GET", f"{self.path}/{guid}/proof")
 
+    def confirm_missing(self, guid: str) -> None:
+        """Give up a missing backup, so that clean-ups go on.  Raises Conflict for a present one."""
+        self._calls.done("POST", f"{self.path}/{guid}/confirm-missing")
+
     def mark(self, locations: Iterable[str], hint: Hint, until: int | None = None) -> None:
         """What retention is to do with these locations; an ARCHIVE may end (epoch ms)."""
         body = {"backupLocations": _refs(locations), "retentionHint": hint, "archiveExpire": until}

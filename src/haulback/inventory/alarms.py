@@ -19,6 +19,7 @@ class AlarmKind(Enum):
     BACKUP_MISSING = "BACKUP_MISSING"  # a backup
     CLEANUP_BLOCKED = "CLEANUP_BLOCKED"  # a destination; details: bytes that wait
     REPOSITORY_DAMAGED = "REPOSITORY_DAMAGED"  # a destination
+    VERIFY_OVERDUE = "VERIFY_OVERDUE"  # a destination
     DESTINATION_UNRELIABLE = "DESTINATION_UNRELIABLE"  # a destination; no backup was marked
 
 

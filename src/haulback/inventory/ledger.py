@@ -132,6 +132,27 @@ class Ledger(Protocol):
     def all_clear(self, kind: AlarmKind, subject: str) -> None:
         """End the alarm of this kind about a subject's guid, if there is one."""
 
+    def expect(self, task: str, destination: str, *, forgotten: bool = True) -> None:
+        """Fix the backups of a destination that a task must find.
+
+        Without `forgotten`, missing backups that a person has given up are left out.
+        """
+
+    def expected_over(self, task: str) -> None:
+        """Forget what a task had to find: the task is over."""
+
+    def verified_share(self, destination: str, cursor: str, *, is_round: bool) -> None:
+        """Note how far a destination is read: up to the pack `cursor`, or to the last of all."""
+
+    def cleanup_blocked(self, task: Any, why: str) -> None:
+        """A clean-up deleted nothing: an alarm with the bytes that wait for it."""
+
+    def found_again(self, task: Any) -> None:
+        """A clean-up found every backup that it had to: those called missing are there."""
+
+    def lost_for_good(self, backups: Iterable[str]) -> None:
+        """A clean-up has given up backups whose loss was confirmed: they are over."""
+
     def inventory(
         self,
         hypervisor: str,

@@ -45,6 +45,7 @@ class Destination(msgspec.Struct, kw_only=True):
     total_space: int | None = None
     used_space: int | None = None
     may_delete: bool = False
+    verify_state: dict[str, Any] = {}
 
 
 class Disk(msgspec.Struct):
@@ -102,6 +103,7 @@ class Backup(msgspec.Struct, kw_only=True):
     its removal is decided; `gone` once a node has carried that out.  `keep_until` locks it.
     `level` is the most that was proved of it: STORED, VERIFIED, MOUNTED, BOOTED; `consistency` how
     its machine stood at the snapshot: STOPPED, APPLICATION, CRASH; `volumes` its file systems.
+    `location_status` is a `damage.LocationStatus` of a stored one, `damage` a `damage.Damage`.
     """
 
     guid: str
@@ -134,6 +136,13 @@ class Backup(msgspec.Struct, kw_only=True):
     gone: bool = False
     level: str = "STORED"
     consistency: str | None = None
+    location_status: str = "PRESENT"
+    damage: dict[str, Any] = {}
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is stored and nothing is known to be wrong with it."""
+        return self.status == "SUCCESS" and self.location_status == "PRESENT"
 
     def locked(self, now: int) -> bool:
         """Whether it may not be removed yet, whoever asks: an archive without an end never."""
@@ -268,6 +277,9 @@ class Catalogue(Protocol):
 
     def location(self, guid: str) -> Backup:
         """The backup that a backup location belongs to."""
+
+    def given_up(self, destination: str) -> list[str]:
+        """Missing backups of a destination whose loss a person has confirmed."""
 
     def base(self, entity: str, destination: str) -> Base | None: ...
 

@@ -6,6 +6,7 @@ from enum import Enum
 
 import msgspec
 
+from haulback.inventory.damage import Verification
 from haulback.inventory.retention import Retention
 from haulback.wire import Ref
 
@@ -56,6 +57,7 @@ class NewDestination(NewPlace, kw_only=True):
     """A destination to be added."""
 
     retention: Retention | None = None
+    verification: Verification | None = None
 
 
 class ChangedDestination(msgspec.Struct, kw_only=True):
@@ -63,6 +65,7 @@ class ChangedDestination(msgspec.Struct, kw_only=True):
 
     name: str | None = None
     retention: Retention | None = None
+    verification: Verification | None = None
 
 
 class MachineSettings(msgspec.Struct):

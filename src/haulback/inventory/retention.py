@@ -50,7 +50,8 @@ def surplus(
     one kept by its ARCHIVE hint, the last good one of an entity that still exists, and the last
     good one of an entity that is missed since less than `keepLastBackupOfAbsentDays`.  A backup
     that a person marked TO_REMOVE is the last one only where no other is left and its source
-    exists.
+    exists.  A damaged backup is not counted as a good one; a missing one is not removed: a person
+    decides.
     """
     by_entity: dict[str, list[Backup]] = defaultdict(list)
     for one in stored:
@@ -68,6 +69,7 @@ def surplus(
 def _last(backups: list[Backup], source: Entity, rules: Retention, now: int) -> str | None:
     """The guid of the backup, of those of one entity from the newest, that must stay."""
     unmarked = [one for one in backups if one.hint != "TO_REMOVE"]
+    unmarked.sort(key=lambda one: not one.is_whole)  # stable: the newest whole one comes first
     if source.present and rules.keepLastBackupWhenSourceStillExists:
         return (unmarked or backups)[0].guid
     since, spared = source.absent_since, rules.keepLastBackupOfAbsentDays * DAY_MS
@@ -108,9 +110,11 @@ def _expired(backups: list[Backup], rules: Retention, now: int) -> Iterable[Back
     }
     for one in backups:
         sort = "FULL" if one.type == "FULL" else "INCREMENTAL"
-        seen[sort] += 1
         count, age = limits[sort]
-        too_many = count is not None and seen[sort] > count
+        too_many = count is not None and seen[sort] >= count
+        seen[sort] += one.is_whole
+        if one.location_status in ("MISSING", "GIVEN_UP"):
+            continue
         too_old = age is not None and now - (one.snapshot_time or one.created) > age
         wanted = one.hint == "TO_REMOVE" or too_many or too_old
         if wanted and not one.locked(now):

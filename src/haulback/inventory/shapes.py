@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from haulback.inventory.damage import Verification
 from haulback.inventory.records import Disk
 from haulback.inventory.retention import Retention
 from haulback.tasks.shapes import TaskDetails, TaskListRecord
@@ -65,7 +66,10 @@ class HypervisorRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
 
 
 class DestinationRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """A backup destination; spaces in bytes."""
+    """A backup destination; spaces in bytes.
+
+    `verifiedTime` (epoch ms) is the end of the last round in which every stored byte was read.
+    """
 
     guid: str
     name: str
@@ -74,6 +78,8 @@ class DestinationRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
     path: str
     initialized: bool
     retention: Retention
+    verification: Verification = msgspec.field(default_factory=Verification)
+    verifiedTime: int | None = None
     node: Named | None = None
     totalUsedSpace: int | None = None
     totalAvailableSpace: int | None = None
@@ -144,7 +150,7 @@ class NotIncremental(msgspec.Struct):
 
 
 class Location(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """Where a copy of a backup lies."""
+    """The place of a copy of a backup; `damage` as the catalogue keeps it (`damage.Damage`)."""
 
     guid: str
     backup: Named
@@ -155,6 +161,8 @@ class Location(msgspec.Struct, omit_defaults=True, kw_only=True):
     type: Label
     snapshotTime: int | None = None
     archiveExpire: int | None = None
+    statusInfo: str | None = None
+    damage: dict[str, Any] | None = None
 
 
 class BackupRecord(msgspec.Struct, omit_defaults=True, kw_only=True):

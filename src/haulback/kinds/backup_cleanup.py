@@ -10,9 +10,10 @@ from haulback.inventory.ledger import Ledger
 from haulback.inventory.records import Catalogue, Destination
 from haulback.kinds import planning
 from haulback.kinds.seam import Ask, Job, Kind, Results, Submission
-from haulback.repository.clean_up import clean_up
+from haulback.repository.clean_up import Cleaned, Orders, clean_up
 from haulback.tasks.record import Plan, Task
 from haulback.tasks.states import State
+from haulback.units import size
 from haulback.wire import Ref
 
 
@@ -26,10 +27,14 @@ class Request(msgspec.Struct):
 
 
 class Order(msgspec.Struct):
-    """Which backups to remove; the destination bears the right to delete."""
+    """Which backups to remove; the destination bears the right to delete.
+
+    `given_up` are missing backups whose loss a person has confirmed.
+    """
 
     destination: Destination
     backups: list[str]
+    given_up: list[str] = []
 
 
 def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
@@ -61,24 +66,27 @@ def start(task: Task, ledger: Ledger, catalogue: Catalogue) -> None:
     for guid in retention.surplus(stored, retention.of(to.settings), ledger.now, entities):
         if not catalogue.is_in_use(catalogue.backup(guid)):
             ledger.remove([guid], "removed by retention")
+    ledger.expect(task.guid, to.guid, forgotten=False)
 
 
 def prepare(task: Task, catalogue: Catalogue) -> Order:
     to = catalogue.destination(task.ref("backupDestination") or "")
-    return Order(msgspec.structs.replace(to, may_delete=True), catalogue.going(to.guid))
+    granted = msgspec.structs.replace(to, may_delete=True)
+    return Order(granted, catalogue.going(to.guid), catalogue.given_up(to.guid))
 
 
 def run(job: Job) -> Results:
     order: Order = job.order
-    return remove(job, order.destination, order.backups)
+    return remove(job, order.destination, order.backups, order.given_up)
 
 
-def remove(job: Job, destination: Destination, backups: list[str]) -> Results:
-    """Forget backups and clean up after them: what the node reports of it."""
+def remove(job: Job, destination: Destination, backups: list[str], given_up: list[str]) -> Results:
+    """Forget backups and clean up after them: what the node reports of it.
+
+    Raises Missing, with nothing deleted, when a backup that the server expects is not there.
+    """
     repository = job.repository(destination)
-    for backup in backups:
-        job.confirm()
-        repository.forget(backup)
+    orders = Orders(backups, job.expected, given_up, f"clean-up {job.guid}", job.now_ms)
     cleaned = clean_up(
         repository,
         job.folder,
@@ -87,25 +95,57 @@ def remove(job: Job, destination: Destination, backups: list[str]) -> Results:
         disk=job.disk,
         meter=job.meter,
         confirm=job.confirm,
+        orders=orders,
     )
-    found = {**msgspec.to_builtins(cleaned), "removed": backups}
+    _tell(job, cleaned)
+    found = {**msgspec.to_builtins(cleaned), "removed": backups, "givenUp": cleaned.given_up}
     return found | job.space(destination)
 
 
+def _tell(job: Job, cleaned: Cleaned) -> None:
+    """What an operator reads of it."""
+    job.log(
+        f"{cleaned.backups} backups kept, {cleaned.unknown} of them unknown to the catalogue; "
+        f"{cleaned.packs_deleted} packs deleted, {size(cleaned.bytes_freed)} freed, "
+        f"{cleaned.packs_waiting} packs wait for running tasks"
+    )
+    if cleaned.held:
+        job.log("nothing could be called dead: a part of some backup's map cannot be read")
+
+
 class Removed(msgspec.Struct):
-    """What the node reports: which backups are gone, and bytes of the destination."""
+    """What the node reports: which backups are gone, and bytes of the destination.
+
+    `givenUp` are those whose loss was confirmed, and that were not found.
+    """
 
     removed: list[str] = []
+    givenUp: list[str] = []
     totalSpace: int | None = None
     freeSpace: int | None = None
 
 
 def settle(task: Task, state: State, ledger: Ledger) -> None:
-    if state is not State.FINISHED:
-        return
-    found = msgspec.convert(task.results, Removed)
+    if state is State.FAILED and is_blocked(task):
+        ledger.cleanup_blocked(task, task.status_info or "backups are missing")
+    if state is State.FINISHED:
+        found = msgspec.convert(task.results, Removed)
+        settle_removal(task, found, ledger)
+        ledger.space(task.ref("backupDestination") or "", found.totalSpace, found.freeSpace)
+    ledger.expected_over(task.guid)
+
+
+def is_blocked(task: Task) -> bool:
+    """Whether a clean-up deleted nothing because backups were not where they must be."""
+    damage = task.results.get("damage")
+    return isinstance(damage, dict) and bool(damage.get("missing") or damage.get("unreadable"))
+
+
+def settle_removal(task: Task, found: Removed, ledger: Ledger) -> None:
+    """A clean-up went through: all that it had to find was there."""
+    ledger.found_again(task)
+    ledger.lost_for_good(found.givenUp)
     ledger.gone(found.removed)
-    ledger.space(task.ref("backupDestination") or "", found.totalSpace, found.freeSpace)
 
 
 KIND = Kind(

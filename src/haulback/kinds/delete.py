@@ -9,7 +9,7 @@ from haulback.ids import guid_of
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.records import Backup, Catalogue, Destination, Entity, Hypervisor
 from haulback.kinds import planning
-from haulback.kinds.backup_cleanup import Removed, remove
+from haulback.kinds.backup_cleanup import Removed, is_blocked, remove, settle_removal
 from haulback.kinds.seam import Ask, Job, Kind, Results, Submission
 from haulback.tasks.record import Plan, Refused, Task
 from haulback.tasks.states import State
@@ -33,6 +33,7 @@ class Order(msgspec.Struct):
     destination: Destination | None
     backups: list[str]
     snapshots: list[str] = []
+    given_up: list[str] = []
 
 
 def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
@@ -131,6 +132,8 @@ def start(task: Task, ledger: Ledger, catalogue: Catalogue) -> None:
     if any(catalogue.is_in_use(one) for one in stored):
         raise Conflict("a task uses a backup of the entity; it has to end first")
     ledger.remove([one.guid for one in stored], "the entity was deleted")
+    if to:
+        ledger.expect(task.guid, to, forgotten=False)
 
 
 def prepare(task: Task, catalogue: Catalogue) -> Order:
@@ -143,6 +146,7 @@ def prepare(task: Task, catalogue: Catalogue) -> Order:
         msgspec.structs.replace(to, may_delete=True) if to else None,
         catalogue.going(to.guid, entity.guid) if to else [],
         [one.uuid for one in catalogue.snapshots_of(entity.guid) if one.managed],
+        catalogue.given_up(to.guid) if to else [],
     )
 
 
@@ -150,7 +154,7 @@ def run(job: Job) -> Results:
     order: Order = job.order
     found: Results = {"removed": order.backups}
     if order.destination and order.destination.repository:
-        found = remove(job, order.destination, order.backups)
+        found = remove(job, order.destination, order.backups, order.given_up)
     with job.alone(order.hypervisor, order.uuid):
         try:
             machines = job.hypervisor(order.hypervisor)
@@ -163,11 +167,13 @@ def run(job: Job) -> Results:
 
 
 def settle(task: Task, state: State, ledger: Ledger) -> None:
-    if state is not State.FINISHED:
-        return
-    found = msgspec.convert(task.results, Removed)
-    ledger.gone(found.removed)
-    ledger.forget_entity(task.ref("protectedEntity") or "")
+    if state is State.FAILED and is_blocked(task):
+        ledger.cleanup_blocked(task, task.status_info or "backups are missing")
+    if state is State.FINISHED:
+        settle_removal(task, msgspec.convert(task.results, Removed), ledger)
+    ledger.expected_over(task.guid)
+    if state is State.FINISHED:
+        ledger.forget_entity(task.ref("protectedEntity") or "")
 
 
 KIND = Kind(

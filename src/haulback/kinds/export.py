@@ -292,6 +292,7 @@ def _run(job: Job, order: Order) -> Results:
             disk=job.disk,
             meter=job.meter,
             warn=warn,
+            memory=job.pack_memory(repository),
         )
         mark = snapshot.checkpoint
     manifest = draft.manifest

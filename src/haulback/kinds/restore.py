@@ -103,6 +103,12 @@ def chosen(backup: Ref | None, location: LocationRef | None, catalogue: Catalogu
     found = _found(backup or (location.backup if location else None), location, catalogue)
     if found.status != "SUCCESS":
         raise Conflict(f"backup {found.guid} is {found.status}; only a SUCCESS can be restored")
+    if found.location_status in ("MISSING", "GIVEN_UP"):
+        raise Conflict(
+            f"backup {found.guid} is missing from its destination: bring its files back, then "
+            "verify the destination",
+            backup=found.guid,
+        )
     return found
 
 

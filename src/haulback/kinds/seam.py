@@ -19,6 +19,7 @@ from haulback.inventory import records
 from haulback.inventory.ledger import Ledger
 from haulback.repository.keys import Secret
 from haulback.repository.repository import Repository
+from haulback.repository.reuse_proof import PackMemory
 from haulback.shares.order import IscsiOrder, Shared, Visible
 from haulback.tasks.record import HOUR_MS, Plan, Task
 from haulback.tasks.states import State
@@ -134,6 +135,15 @@ class Job(Protocol):
 
     def abandoned(self, names: Collection[str]) -> Set[str]:
         """Those snapshots that attempts of this server took which ended badly; nobody else's."""
+
+    def expected(self) -> Iterator[str]:
+        """The backups that the server fixed for this task when it was taken, a page at a time."""
+
+    def note(self, results: Results) -> None:
+        """Tell the server something before the end: a later attempt goes on from `cursor`."""
+
+    def pack_memory(self, repository: Repository) -> PackMemory:
+        """The packs of a repository that this node has checked lately."""
 
     def space(self, record: records.Destination) -> dict[str, int]:
         """`totalSpace` and `freeSpace` of a destination in bytes, where it has such a thing."""

@@ -13,6 +13,7 @@ from haulback.kinds import (
     live_migration,
     mount,
     prove,
+    repair,
     restore,
     scoped_inventory_sync,
     snapshot,
@@ -23,6 +24,7 @@ from haulback.kinds import (
     to_come,
     unmount,
     upload,
+    verify,
 )
 from haulback.kinds.seam import Kinds
 
@@ -37,6 +39,7 @@ _ALL = (
     live_migration.KIND,
     mount.KIND,
     prove.KIND,
+    repair.KIND,
     restore.KIND,
     scoped_inventory_sync.KIND,
     snapshot.KIND,
@@ -46,6 +49,7 @@ _ALL = (
     store.KIND,
     unmount.KIND,
     upload.KIND,
+    verify.KIND,
 )
 KINDS: Kinds = {kind.type: kind for kind in _ALL}
 WAYS = [way for kind in _ALL for way in kind.submissions] + list(to_come.WAYS)

@@ -12,6 +12,7 @@ import msgspec
 
 from haulback.disk import Disk, hold, write_private
 from haulback.errors import Malformed, NotFound, OutOfSpace
+from haulback.node.pack_memory import PackMemories
 from haulback.shares.keeper import PORTAL, Keeper
 
 _ATTEMPT = re.compile(r"(?P<task>[0-9a-f-]{36})-(?P<number>[0-9]{1,9})")
@@ -44,6 +45,7 @@ class Home:
             path.mkdir(parents=True, exist_ok=True)
         self._lock = hold(folder / "lock", f"another node process uses {folder}")
         self.journal = Journal(folder / "journal", self.disk)
+        self.pack_memories = PackMemories(folder / "checked-packs", self.disk)
         self.shares = Keeper(folder / "shares", self.roots, portal=portal)
 
     def close(self) -> None:

@@ -24,9 +24,12 @@ from haulback.drivers.libvirt.driver import LibvirtHost
 from haulback.errors import Cancelled, Conflict, Fenced, HaulbackError, Malformed, Unavailable
 from haulback.filesystems.records import Volume
 from haulback.inventory import records
-from haulback.kinds.seam import Sharing
+from haulback.inventory.damage import DamageReport
+from haulback.kinds.seam import Results, Sharing
+from haulback.node.damage_check import as_results, report_damage
 from haulback.node.home import Home
 from haulback.node.link import Link
+from haulback.node.pack_memory import FilePackMemory
 from haulback.node.target import FolderTarget
 from haulback.repository.keys import Secret
 from haulback.repository.repository import Repository
@@ -100,6 +103,7 @@ class Work:
         self.cancelled = self.is_done = False
         self.platforms: dict[str, records.Hypervisor] = {}  # what it has worked on
         self._opened: list[Hypervisor] = []
+        self._repositories: list[tuple[str, Repository]] = []
         self._over = Event()
         self.lines: deque[str] = deque(maxlen=_LOG_AHEAD)
         self._link, self._home, self._locks = link, home, locks
@@ -152,7 +156,52 @@ class Work:
         found = Repository.open(self.destination(record), self.secret(record))
         if record.repository not in (None, found.guid):
             raise Conflict(f"{record.name} holds another repository than it used to")
+        self._repositories.append((record.guid, found))
         return found
+
+    def pack_memory(self, repository: Repository) -> FilePackMemory:
+        return self._home.pack_memories.of(repository.guid)
+
+    def expected(self) -> Iterator[str]:
+        after = ""
+        while page := self.ask(lambda after=after: self._link.expected(self.guid, after)):  # type: ignore[misc]
+            yield from page
+            after = page[-1]
+
+    def note(self, results: Results) -> None:
+        self._link.results(self.attempt, results)
+
+    def damage(self, kind: str, error: Exception | None = None) -> Results:
+        """The report of damage that belongs into the results; empty where all is well.
+
+        A report must not change how the attempt ends: what keeps it from being made is logged.
+        """
+        sign = (f"{kind} {self.guid}", self.now_ms())
+        base = getattr(self.order, "base", None)
+        backups = [getattr(self.order, "backup", None), getattr(base, "backup", None)]
+        wanted = [backup for backup in backups if isinstance(backup, str)]
+        found: Results = {}
+        for destination, repository in self._repositories:
+            try:
+                report = report_damage(destination, repository, wanted, lambda: sign, error)
+            except HaulbackError as other:
+                self.log(f"damage cannot be recorded: {other.message}")
+                continue
+            if report:
+                found |= as_results(report)
+                self._tell_damage(report)
+        return found
+
+    def _tell_damage(self, report: DamageReport) -> None:
+        for text in (*report.objects[:20], *report.findings[:20]):
+            self.log(f"damaged: {text}")
+        for loss in report.losses:
+            disks = ", ".join(f"{disk.name} ({disk.bytes} bytes)" for disk in loss.disks)
+            self.log(f"backup {loss.backup} lacks data of {disks}")
+        if report.missing:
+            self.log(f"missing: {', '.join(report.missing[:20])}")
+        if report.unreliable:
+            self.log(f"no damage was recorded: {report.unreliable}")
 
     def secret(self, record: records.Destination) -> Secret:
         return Secret("keyfile", self.ask(lambda: self._link.key(record.guid)))
@@ -237,6 +286,8 @@ class Work:
                 lock.release()
 
     def close(self) -> None:
+        for _, repository in self._repositories:
+            self._home.pack_memories.of(repository.guid).save()
         self.pool.shutdown(cancel_futures=True)
         for platform in self._opened:
             platform.close()

@@ -12,6 +12,7 @@ import haulback
 from haulback.client.api import Api
 from haulback.errors import Fenced
 from haulback.node.home import Home
+from haulback.repository.config import WRITER_REVISION
 
 PROTOCOL = 1  # of this channel; the server says whether it speaks it
 _POLL = 20.0  # seconds
@@ -48,6 +49,7 @@ class Link:
                 "guid": identity.guid,
                 "secret": identity.secret,
                 "version": haulback.__version__,
+                "revision": WRITER_REVISION,
                 "restoreRoots": [str(root) for root in self._home.roots],
                 "done": self._home.journal.entries(),
             },
@@ -118,6 +120,12 @@ class Link:
 
     def pins(self, destination: str) -> list[str]:
         found: list[str] = self._api.get(f"/nodes/self/pins/{destination}")
+        return found
+
+    def expected(self, task: str, after: str) -> list[str]:
+        """The next backups that a task must find, by guid; none after the last."""
+        query = {"after": after} if after else {}
+        found: list[str] = self._api.get(f"/nodes/self/expected/{task}", query)
         return found
 
     def shares(self) -> list[str]:

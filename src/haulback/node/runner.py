@@ -186,13 +186,14 @@ class Runner:
             if kind.stages:
                 self._home.check_space()
             results = {**kind.run(work), "dataTransferRate": work.average()}
+            results = {**work.damage(kind.type), **results}
         except Cancelled:
             self._give_up(work, "CANCELLED", "cancelled by a user")
         except (Fenced, Unauthenticated):
             self._give_up(work)
         except Exception as error:
             log.warning("task %s failed", work.guid, exc_info=error)
-            self._say_why(work, error)
+            self._say_why(work, error, kind)
             self._give_up(work, "FAILED", reason(error))
             if isinstance(error, Unavailable):
                 self._sweep(work)
@@ -276,13 +277,17 @@ class Runner:
         except HaulbackError as error:
             log.warning("task %s: log: %s", work.guid, error.message)
 
-    def _say_why(self, work: Work, error: Exception) -> None:
-        """The code of an error by which the server decides how to go on."""
+    def _say_why(self, work: Work, error: Exception, kind: Kind) -> None:
+        """The code of an error, by which the server decides how to go on, and damage met."""
+        found = work.damage(kind.type, error)
         if isinstance(error, HaulbackError) and error.retryable:
-            try:
-                self._link.results(work.attempt, {"failure": error.code})
-            except HaulbackError as other:
-                log.warning("task %s: %s", work.guid, other.message)
+            found |= {"failure": error.code}
+        if not found:
+            return
+        try:
+            self._link.results(work.attempt, found)
+        except HaulbackError as other:
+            log.warning("task %s: %s", work.guid, other.message)
 
     def _tell(self, attempt: str, state: str, info: str) -> None:
         """A sad end.  If it cannot be told, the lease runs out."""

@@ -13,10 +13,14 @@ _NAMED = 20  # guids that a message lists
 
 
 class Agreement(NamedTuple):
-    """Guids of all manifests that are there, and of those that the catalogue does not expect."""
+    """Guids of all manifests that are there, and of those that the catalogue does not expect.
+
+    `lost` are those given up that really are missing, or whose manifest does not open.
+    """
 
     listed: Set[str]
     unknown: Set[str]
+    lost: Set[str] = frozenset()
 
 
 def agree(
@@ -26,8 +30,9 @@ def agree(
 
     Raises Missing, with the guids in its details, and Damaged when the last roll cannot be read.
     """
-    lost = set(given_up)
     listed = repository.objects.leaves("manifests")
+    # A backup that came back after it was given up is no longer lost.
+    lost = {one for one in given_up if one not in listed or _problem(repository, one)}
     tombstones = repository.rolls.tombstones()
     missing = set(repository.rolls.last()) - listed - tombstones - lost
     unreadable: dict[str, str] = {}
@@ -45,7 +50,7 @@ def agree(
     unreadable = {backup: p for backup, p in unreadable.items() if backup not in missing}
     if missing or unreadable:
         raise Missing(_message(missing, unreadable), sorted(missing), unreadable)
-    return Agreement(listed, unknown if expected else frozenset())
+    return Agreement(listed, unknown if expected else frozenset(), lost)
 
 
 def _problem(repository: Repository, backup: str) -> str:

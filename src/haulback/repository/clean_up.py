@@ -42,8 +42,9 @@ class Cleaned(msgspec.Struct):
     """What a clean-up found and did; `bytes_freed` in bytes.
 
     `backups` are those it kept, `unknown` how many of them the catalogue does not know, `damaged`
-    the guids of those that lack something.  `packs_waiting` are dead packs that something alive may
-    still be using.  `held`: nothing could be called dead, for a part of some map cannot be read.
+    the guids of those that lack something, `given_up` those of lost ones.  `packs_waiting` are dead
+    packs that something alive may still be using.  `held`: nothing could be called dead, for a part
+    of some map cannot be read.
     """
 
     backups: int = 0
@@ -54,6 +55,7 @@ class Cleaned(msgspec.Struct):
     packs_waiting: int = 0
     unknown: int = 0
     unreadable: list[str] = []
+    given_up: list[str] = []
     held: bool = False
 
 
@@ -150,10 +152,11 @@ class _CleanUp:
 
     def _forget(self, agreed: Agreement) -> None:
         """Forget what the order names; the roll then lists what is to be found next time."""
-        for backup in (*self._orders.given_up, *self._orders.forget):
+        gone = {*agreed.lost, *self._orders.forget}
+        for backup in sorted(gone):
             self._confirm()
             self._repository.forget(backup)
-        gone = {*self._orders.given_up, *self._orders.forget}
+        self._cleaned.given_up = sorted(agreed.lost)
         self._cleaned.unknown = len(agreed.unknown - gone)
         self._confirm()
         self._repository.rolls.write(agreed.listed - gone)

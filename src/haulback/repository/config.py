@@ -93,7 +93,7 @@ def open_identity(destination: Destination, secret: Secret | Keys) -> Identity:
     Raises NotFound, WrongKey or Damaged.
     """
     problems: dict[str, str] = {}
-    errors: list[RepositoryError] = []
+    errors: list[HaulbackError] = []
     found: Identity | None = None
     for name in (CONFIG, CONFIG_COPY):
         try:
@@ -106,11 +106,25 @@ def open_identity(destination: Destination, secret: Secret | Keys) -> Identity:
             errors.append(error)
         else:
             found = found or Identity(guid, keys, problems)
-    if found:
+    if found and not _is_exchanged(destination, found, errors):
         return found
-    if isinstance(secret, Keys) and secret.repository:
+    if not found and isinstance(secret, Keys) and secret.repository:
         return Identity(_by_kit(destination, secret), secret, problems)
     raise errors[0] if errors else _missing(destination, problems)
+
+
+def _is_exchanged(destination: Destination, found: Identity, errors: list[HaulbackError]) -> bool:
+    """Whether the other copy is whole, and the identity of another repository with its own key.
+
+    Rot cannot do both: it leaves the guid, or a key slot that opens.
+    """
+    if not any(isinstance(error, WrongKey) for error in errors):
+        return False
+    for name in (CONFIG, CONFIG_COPY):
+        with suppress(NotFound, Damaged):
+            if _decode(destination.load(name), name).repository != found.guid:
+                return True
+    return False
 
 
 def confirm(destination: Destination, guid: str, keys: Keys) -> bool:

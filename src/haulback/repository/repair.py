@@ -61,7 +61,8 @@ class Workshop:
 class Repaired:
     """What a repair did, or would do (`is_applied` false): sentences that name objects.
 
-    `losses` are what backups lack for good, `strangers` files that are no objects.
+    `losses` are what backups lack for good, `strangers` files that are no objects, `after` the
+    check at the end of a repair that was applied.
     """
 
     is_applied: bool
@@ -70,6 +71,7 @@ class Repaired:
     losses: list[BackupLoss] = field(default_factory=list)
     strangers: list[str] = field(default_factory=list)
     aside: list[str] = field(default_factory=list)
+    after: Report | None = None
 
 
 def repair(repository: Repository, workshop: Workshop, *, apply: bool) -> Repaired:
@@ -100,7 +102,7 @@ class _Repair:
         self._index()
         self._packs(before)
         if self._apply:
-            after = self._verify(Depth.MAPS)
+            after = self._done.after = self._verify(Depth.MAPS)
             self._done.losses, self._done.findings = after.losses, after.findings
         return self._done
 

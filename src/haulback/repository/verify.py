@@ -39,14 +39,16 @@ class Depth(IntEnum):
 
 @dataclass
 class Share:
-    """Which packs to read: those after the id `after`, in order, round to that point again.
+    """Which packs to read: those after the id `after` in order, or all where none is after it.
 
     `budget` bounds the bytes read (at least one pack is), `seconds` the time; None is no bound.
+    `done` is told each pack that was read.
     """
 
     after: PackId | None = None
     budget: int | None = None
     seconds: float | None = None
+    done: Callable[[PackId], None] | None = None
 
 
 @dataclass
@@ -56,7 +58,7 @@ class Report:
     `findings` are sentences that name an object, `losses` what backups lack, `unreadable` guids of
     backups whose manifest does not open, `listed` the guids of all others.  `recorded` is what was
     written into the repository, None where nothing was to be.  `cursor` is the last pack read;
-    `is_round`: the whole round was read, so that the next share may begin anywhere.
+    `is_round`: that was the last pack of all, so that the next share begins from the first.
     """
 
     backups: int = 0
@@ -130,7 +132,7 @@ class _Verify:
         self._missing_packs(index, sizes)
         chosen = self._chosen(sizes)
         read = [self._pack(pack, index) for pack in chosen]
-        self._report.is_round = all(read) and len(read) == len(sizes)
+        self._report.is_round = all(read) and (not sizes or chosen[-1] == max(sizes))
         self._read_damaged_again(index, set(chosen))
         self._write_down()
         if folder:
@@ -177,7 +179,7 @@ class _Verify:
         """The packs to read; each decides when it is reached whether there is still time."""
         after = self._share.after or _FIRST
         later = sorted(pack for pack in sizes if pack > after)
-        order = later + sorted(pack for pack in sizes if pack <= after)
+        order = later or sorted(sizes)
         if self._share.budget is None:
             return order
         chosen: list[bytes] = []
@@ -214,6 +216,8 @@ class _Verify:
         if self._depth >= Depth.DATA:
             self._groups(placed, held)
         self._report.cursor = pack
+        if self._share.done:
+            self._share.done(pack)
         return True
 
     def _groups(self, placed: dict[Place, bytes], held: dict[bytes, list[bytes]]) -> None:

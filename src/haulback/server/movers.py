@@ -8,14 +8,15 @@ import msgspec
 import sqlalchemy as sa
 
 from haulback.errors import Conflict, Fenced, Forbidden, HaulbackError, Malformed, NotFound
+from haulback.inventory.damage import REVISION, WRITING
 from haulback.kinds import mount
 from haulback.server.app import App
 from haulback.server.people import one_by_one
-from haulback.server.store import catalogue, life, nodes, queue, reports, tasks
+from haulback.server.store import catalogue, life, nodes, queue, reports, tables, tasks
 from haulback.server.store.catalogue import SqlCatalogue, all_named
 from haulback.server.store.engine import mapped
 from haulback.server.store.hot import Hot
-from haulback.server.store.nodes import Enrolled, Node
+from haulback.server.store.nodes import Enrolled, Node, Process
 from haulback.tasks.record import Task
 from haulback.tasks.states import State
 
@@ -27,6 +28,7 @@ _FURTHER = (
 )
 _PROGRESS, _PROGRESS_OF = Hot(_FURTHER), Hot(f"{_FURTHER} AND attempt = :attempt")
 _HEARD_MS = 20_000
+_EXPECTED = 5_000  # guids in one page: 200 KB
 _SAMPLES = 120  # of the transfer rate that a task keeps
 
 
@@ -48,14 +50,12 @@ class Opened(msgspec.Struct):
     protocol: int = nodes.PROTOCOL
 
 
-def open_session(
-    app: App, who: Enrolled, version: str, roots: list[str], done: list[Done]
-) -> Opened:
+def open_session(app: App, who: Enrolled, process: Process, done: list[Done]) -> Opened:
     """A node's process starts: its predecessor is over, finished work of that one counts."""
     finished = {(one.task, one.attempt): one for one in done}
     with app.store.write() as sql:
         now = app.clock.now_ms()
-        session, token, old = nodes.open_session(sql, who, version, roots, now)
+        session, token, old = nodes.open_session(sql, who, process, now)
         moves = app.life(sql)
         for task in life.of_session(sql, old) if old else []:
             one = finished.get((task.guid, task.attempt))
@@ -88,7 +88,17 @@ def offer(app: App, who: Node, most: int = queue.OFFERED) -> list[Task]:
     """What the node may start now, the first first, at most so many."""
     with app.store.read() as sql:
         now = app.clock.now_ms()
-        return all_named(sql, queue.offer(sql, who.guid, now, app.limits_of(who), most))
+        found = queue.offer(sql, who.guid, now, app.limits_of(who), most)
+        return all_named(sql, [task for task in found if _is_able(who, task)])
+
+
+def _is_able(who: Node, task: Task) -> bool:
+    """Whether a node may write repositories as this version does.
+
+    A node of an earlier Haulback would reuse damaged data, and miss that backups vanished.  A node
+    that opens no session of its own (`version` empty) is another program, with its own format.
+    """
+    return not who.version or who.revision >= REVISION or task.type not in WRITING
 
 
 def heard(app: App, who: Node) -> None:
@@ -146,6 +156,7 @@ def _move_all(app: App, sql: sa.Connection, guids: list[str], who: Node, state: 
         with mapped(), sql.begin_nested():
             moves, chosen = app.life(sql), list(found.values())
             if state is State.RUNNING:
+                _check_able(who, chosen)
                 limits = app.limits_of(who)
                 moves.take(chosen, who.guid, who.session or "", app.lease_ms, limits)
                 return True
@@ -183,6 +194,7 @@ def _move(
         return
     moves = app.life(sql)
     if state is State.RUNNING:
+        _check_able(who, [task])
         moves.take([task], who.guid, who.session or "", app.lease_ms, app.limits_of(who))
         return
     _check_mine(task, who)
@@ -192,6 +204,15 @@ def _move(
         _end(moves, task, state, info)
     if task.state != State.FINISHED.value:
         app.tidy_node(sql, who.guid)
+
+
+def _check_able(who: Node, wanted: list[Task]) -> None:
+    for task in wanted:
+        if not _is_able(who, task):
+            raise Conflict(
+                f"node {who.name} runs Haulback {who.version}, which must not do {task.type} any "
+                "more: update Haulback on it"
+            )
 
 
 def _give_back(moves: life.Life, task: Task) -> None:
@@ -355,6 +376,15 @@ def pins(app: App, destination: str) -> list[str]:
     """Attempts that must not lose what they found on a destination."""
     with app.store.read() as sql:
         return SqlCatalogue(sql).pins(destination)
+
+
+def expected(app: App, who: Node, guid: str, after: str) -> list[str]:
+    """A page of the backups that a task of this node must find.  Raises Forbidden, Fenced."""
+    table = tables.expected_backup.c
+    with app.store.read() as sql:
+        mine(sql, who, guid)
+        query = sa.select(table.backup).where(table.task == guid, table.backup > after)
+        return list(sql.scalars(query.order_by(table.backup).limit(_EXPECTED)))
 
 
 def mine(sql: sa.Connection, who: Node, guid: str, *, lock: bool = False) -> Task:

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from haulback.errors import Conflict, Malformed
 from haulback.ids import new_guid
 from haulback.inventory import platforms, retention
+from haulback.inventory.damage import Verification
 from haulback.inventory.records import Destination, Entity, Hypervisor
 from haulback.inventory.requests import (
     ChangedDestination,
@@ -123,7 +124,7 @@ def add_destination(
     with app.change(who, "add destination") as change:
         sql = change.sql
         node = _node(sql, wanted)
-        settings = _keeping(wanted.retention, {})
+        settings = _verified(wanted.verification, _keeping(wanted.retention, {}))
         record = Destination(
             guid=new_guid(), name=wanted.name, node=node, settings=settings, **config
         )
@@ -141,7 +142,7 @@ def change_destination(app: App, guid: str, wanted: ChangedDestination, who: Cal
     with app.change(who, "change destination", guid) as change:
         before = SqlCatalogue(change.sql).destination(guid)
         name = before.name if wanted.name is None else _name(wanted.name)
-        settings = _keeping(wanted.retention, before.settings)
+        settings = _verified(wanted.verification, _keeping(wanted.retention, before.settings))
         after = msgspec.structs.replace(before, name=name, settings=settings)
         catalogue.change(change.sql, tables.destination, after)
         change.before, change.after = before, after
@@ -223,6 +224,17 @@ def _keeping(wanted: Retention | None, before: dict[str, Any]) -> dict[str, Any]
         field = "retention.keepLastBackupOfAbsentDays"
         raise Malformed(f"{field}: days, at most 36500; 0 for none", field=field)
     return {**before, "retention": msgspec.to_builtins(wanted)}
+
+
+def _verified(wanted: Verification | None, before: dict[str, Any]) -> dict[str, Any]:
+    if wanted is None:
+        return before
+    if not 1 <= wanted.days <= 3650:
+        raise Malformed("verification.days: 1 to 3650", field="verification.days")
+    if not 60 <= wanted.seconds <= 86_400:
+        field = "verification.seconds"
+        raise Malformed(f"{field}: 60 to 86400", field=field)
+    return {**before, "verification": msgspec.to_builtins(wanted)}
 
 
 def _name(name: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from haulback.errors import HaulbackError
 from haulback.kinds import unmount
 from haulback.kinds.seam import Ask
+from haulback.server import verification
 from haulback.server.app import App
 from haulback.server.store import life, mounts, nodes, queue, tasks, trail
 from haulback.server.store.catalogue import SqlCatalogue
@@ -43,6 +44,7 @@ def tick(app: App) -> None:
         tasks.forget(sql, now - KEEP_MS)
         trail.forget(sql, app.clock.now_ms())
     _tidy_hourly(app)
+    opened += verification.plan_due(app)
     if mounts_due := _unmount(app):
         log.info("%d mounted backups had their time", mounts_due)
     if opened or lost or mounts_due:

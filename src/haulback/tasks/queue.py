@@ -15,6 +15,7 @@ LANES = {
     "snapshot": 5,
     "upkeep": 2,
     "cleanup": 1,
+    "verify": 1,
 }
 PER_SOURCE = {"export": 2, "snapshot": 2}
 PER_DESTINATION = {"store": 8, "cleanup": 1}  # two clean-ups of a repository would collide

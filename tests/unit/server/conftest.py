@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from haulback.errors import HaulbackError
+from haulback.inventory.damage import REVISION
 from haulback.inventory.records import Destination, Entity, Hypervisor
 from haulback.kinds.table import KINDS
 from haulback.server import movers, people
@@ -18,7 +19,7 @@ from haulback.server.store.access import Account
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import open_store
 from haulback.server.store.ledger import SqlLedger
-from haulback.server.store.nodes import PROTOCOL, Enrolled, Node
+from haulback.server.store.nodes import PROTOCOL, Enrolled, Node, Process
 from haulback.server.vault import Vault
 from haulback.tasks.record import Task
 from haulback.tasks.states import State
@@ -72,7 +73,9 @@ class House:
             if name not in self.secrets:
                 token = nodes.invite(sql, self.clock.now)
                 self.secrets[name] = nodes.enrol(sql, token, name, PROTOCOL, self.clock.now)
-        opened = movers.open_session(self.app, self.secrets[name], "1", [], done or [])
+        opened = movers.open_session(
+            self.app, self.secrets[name], Process("1", [], REVISION), done or []
+        )
         with self.app.store.read() as sql:
             found = nodes.node_of(sql, opened.token)
         assert found

@@ -8,6 +8,7 @@ import msgspec
 import sqlalchemy as sa
 
 from haulback.errors import Conflict, Malformed, NotFound
+from haulback.inventory.damage import Damage
 from haulback.inventory.disks import disk_guid, file_guid
 from haulback.inventory.hardware import cards_of
 from haulback.inventory.records import Backup
@@ -16,12 +17,14 @@ from haulback.inventory.shapes import BackupRecord, File, Job, Location, Proof
 from haulback.server.http import lists, queries
 from haulback.server.http.operation import FLAG, GUID, TEXT, Call, Param, Reply, Room
 from haulback.server.store import shelves, tables
-from haulback.server.store.catalogue import SqlCatalogue, change
+from haulback.server.store.catalogue import SqlCatalogue
+from haulback.server.store.ledger import SqlLedger
 from haulback.server.store.shelves import RestoreJob, Wanted
+from haulback.units import size
 from haulback.wire import Named, label
 
 _STATUSES = {"FAILED", "INPROGRESS", "PARTIAL_SUCCESS", "QUEUED", "SUCCESS", "SUCCESS_REMOVED"}
-_PLACES = {"PRESENT", "REMOVED", "FAILED", "IN_PROGRESS"}
+_PLACES = {"PRESENT", "DAMAGED", "MISSING", "REMOVED", "FAILED", "IN_PROGRESS"}
 _BY_STATUS = {
     "SUCCESS": "PRESENT",
     "PARTIAL_SUCCESS": "FAILED",
@@ -78,6 +81,25 @@ def acknowledge(call: Call) -> None:
     _set(call, "acknowledge warnings", acknowledged=wanted.value)
 
 
+@room("POST", "/backups/{guid}/confirm-missing", "Confirm that a backup is lost.", status=204)
+def confirm_missing(call: Call) -> None:
+    """Give up a backup that is missing, so that clean-ups of its destination go on without it."""
+    with call.app.change(call.who, "confirm missing backup", call.guid) as done:
+        found = SqlCatalogue(done.sql, call.who.scope).backup(call.guid)
+        if found.location_status == "GIVEN_UP":
+            done.silent = True
+            return
+        lacks_manifest = found.damage.get("objects") == [f"manifests/{found.guid}"]
+        if found.status != "SUCCESS" or not (found.location_status == "MISSING" or lacks_manifest):
+            raise Conflict(
+                f"backup {found.guid} is {_place(found)}; only one that is missing, or whose "
+                "manifest cannot be read, can be given up.  To remove it mark it TO_REMOVE"
+            )
+        done.before = {"locationStatus": found.location_status}
+        done.after = {"locationStatus": "GIVEN_UP"}
+        SqlLedger(done.sql, done.now).give_up(found, call.who.name)
+
+
 @room("GET", "/backups/{guid}/proof", "What proves a backup.", answer=Proof)
 def proof(call: Call) -> Proof:
     """The evidence of the last boot that succeeded, as it was signed."""
@@ -101,7 +123,7 @@ def proof(call: Call) -> Proof:
 def _set(call: Call, what: str, **values: Any) -> None:
     with call.app.change(call.who, what, call.guid) as done:
         before = SqlCatalogue(done.sql, call.who.scope).backup(call.guid)
-        change(done.sql, tables.backup, msgspec.structs.replace(before, **values))
+        _write(done.sql, before, values)
         done.before = {name: getattr(before, name) for name in values}
         done.after = values
 
@@ -119,9 +141,9 @@ def list_locations(call: Call) -> Reply:
             return Reply([_location(known.backup(backup), known)], headers={"X-Total-Count": "1"})
     wanted = _wanted(call)
     if places := queries.names(call, "location-status", _PLACES):
-        wanted.statuses = [s for s, place in _BY_STATUS.items() if place in places]
+        wanted.places = list(places)
     elif not wanted.statuses:
-        wanted.statuses = ["SUCCESS"]
+        wanted.places = ["PRESENT", "DAMAGED"]
     return _list(call, wanted, _location)
 
 
@@ -157,8 +179,13 @@ def _mark(sql: sa.Connection, one: Backup, wanted: Marks, now: int) -> None:
     until = one.keep_until if held else None  # a lock is never shortened
     if wanted.retentionHint is Hint.ARCHIVE and wanted.archiveExpire:
         until = max(until or 0, wanted.archiveExpire)
-    after = msgspec.structs.replace(one, hint=wanted.retentionHint.value, keep_until=until)
-    change(sql, tables.backup, after)
+    _write(sql, one, {"hint": wanted.retentionHint.value, "keep_until": until})
+
+
+def _write(sql: sa.Connection, one: Backup, values: dict[str, Any]) -> None:
+    """Write these columns only: a task may be changing the backup's state at this moment."""
+    table = tables.backup
+    sql.execute(sa.update(table).where(table.c.guid == one.guid).values(**values))
 
 
 @room("GET", "/backup-files", "Files of a backup.", answer=File, many=True,
@@ -206,8 +233,9 @@ def one_job(call: Call) -> Job:
 
 def _wanted(call: Call) -> Wanted:
     statuses = queries.names(call, "status", _STATUSES)
+    places: list[str] = []
     if queries.flag(call, "only-mountable"):
-        statuses = ["SUCCESS"]
+        statuses, places = [], ["PRESENT", "DAMAGED"]
     return lists.wanted(
         call,
         destination=queries.guid(call, "backup-destination"),
@@ -215,6 +243,7 @@ def _wanted(call: Call) -> Wanted:
         hypervisor=queries.guid(call, "hypervisor"),
         parent=queries.guid(call, "parent-backup"),
         statuses=statuses,
+        places=places,
         types=queries.names(call, "type", _TYPES),
         name=queries.one(call, "nameLike"),
         min_size=queries.number(call, "min-size", 1 << 53),
@@ -235,15 +264,15 @@ def _backup(one: Backup, known: SqlCatalogue) -> BackupRecord:
         name=one.entity_name,
         protectedEntity=Named(one.entity, one.entity_name, label("VM")),
         type=label(one.type),
-        status=label(one.status),
-        statusInfo=one.status_info,
+        status=label(shown_status(one)),
+        statusInfo=damage_text(one) or one.status_info,
         backupTime=one.created,
         snapshotTime=one.snapshot_time,
         size=one.size,
         transferredSize=one.read,
         storedSize=one.stored,
-        warnings=one.warnings,
-        warningsPresent=bool(one.warnings),
+        warnings=_warnings(one),
+        warningsPresent=bool(_warnings(one)),
         warningsAcknowledged=one.acknowledged,
         description=one.description,
         parentBackup=Named(one.parent) if one.parent else None,
@@ -252,7 +281,7 @@ def _backup(one: Backup, known: SqlCatalogue) -> BackupRecord:
         backupRule=Named(one.rule) if one.rule else None,
         taskTimeStats=one.times,
         taskDurationTime=ran or None,
-        iscsiMountable=one.status == "SUCCESS",
+        iscsiMountable=_is_mountable(one),
         networkInterfaceCards=[
             {
                 "guid": card.guid,
@@ -263,9 +292,48 @@ def _backup(one: Backup, known: SqlCatalogue) -> BackupRecord:
             for card in cards_of(one.guid, one.definition)
         ],
         archiveExpire=one.keep_until,
-        level=label(one.level),
+        level=label(one.level if one.location_status == "PRESENT" else _place(one)),
         consistency=label(one.consistency) if one.consistency else None,
     )
+
+
+def _place(one: Backup) -> str:
+    """The state of a backup on its destination, as clients read it."""
+    if one.status == "SUCCESS":
+        return "MISSING" if one.location_status == "GIVEN_UP" else one.location_status
+    return _BY_STATUS[one.status]
+
+
+def shown_status(one: Backup) -> str:
+    """The status in the words that portals know: damaged is partial, missing is failed."""
+    if one.status != "SUCCESS":
+        return one.status
+    shown = {"PRESENT": "SUCCESS", "DAMAGED": "PARTIAL_SUCCESS"}
+    return shown.get(one.location_status, "FAILED")
+
+
+def damage_text(one: Backup) -> str:
+    """The damage of a stored backup in a sentence; "" where it is whole."""
+    if one.status != "SUCCESS" or one.location_status == "PRESENT":
+        return ""
+    found = msgspec.convert(one.damage, Damage)
+    objects = "; ".join(found.objects[:3])
+    by = f"found by {found.foundBy}"
+    if one.location_status == "DAMAGED":
+        disks = ", ".join(f"{disk.name} lacks {size(disk.bytes)}" for disk in found.disks)
+        return f"DAMAGED: {disks or 'its manifest cannot be read'}; {objects}; {by}"
+    if one.location_status == "GIVEN_UP":
+        return f"MISSING: given up by {found.confirmedBy}"
+    return f"MISSING from its destination; {by}"
+
+
+def _warnings(one: Backup) -> list[str]:
+    text = damage_text(one)
+    return [text, *one.warnings] if text else one.warnings
+
+
+def _is_mountable(one: Backup) -> bool:
+    return one.status == "SUCCESS" and one.location_status in ("PRESENT", "DAMAGED")
 
 
 def _location(one: Backup, known: SqlCatalogue) -> Location:
@@ -276,7 +344,9 @@ def _location(one: Backup, known: SqlCatalogue) -> Location:
         snapshotTime=one.snapshot_time,
         backupDestination=Named(to.guid, to.name),
         roleType=label("PRIMARY"),
-        status=label(_BY_STATUS[one.status]),
+        status=label(_place(one)),
+        statusInfo=damage_text(one) or None,
+        damage=one.damage or None,
         retentionHint=label(one.hint),
         archiveExpire=one.keep_until,
         type=label(one.type),
@@ -293,8 +363,8 @@ def _file(one: Backup, disk: dict[str, Any]) -> File:
         objectName=name,
         size=int(disk["size"]),
         backupTime=one.snapshot_time,
-        mountable=one.status == "SUCCESS",
-        iscsiMountable=one.status == "SUCCESS",
+        mountable=_is_mountable(one),
+        iscsiMountable=_is_mountable(one),
         encryption=1,
         backup=Named(one.guid, one.entity_name),
         backupFileType=label("DISK" if one.type == "FULL" else "DISK_INC"),

@@ -38,6 +38,14 @@ REQUESTS: dict[str, list[Any]] = {
         {"backup": {"guid": _GUID}, "sign": "AGENT", "script": "systemctl is-active nginx"},
         {"backup": _GUID, "hypervisor": {"guid": _GUID}, "text": "login:", "timeout": 300000},
     ],
+    "POST /tasks/verify": [
+        {"backupDestinations": [{"guid": _GUID}]},
+        {"backupDestinations": [_GUID], "bytes": 107374182400, "seconds": 14400},
+    ],
+    "POST /tasks/repair": [
+        {"backupDestinations": [{"guid": _GUID}]},
+        {"backupDestinations": [{"guid": _GUID}], "apply": True},
+    ],
     "POST /tasks/restore-and-mount": [
         {
             "mode": {"name": "AUTO"},

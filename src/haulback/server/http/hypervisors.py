@@ -19,6 +19,7 @@ from haulback.server.http import lists, queries, views
 from haulback.server.http.operation import GUID, Call, Param, Reply, Room
 from haulback.server.store import presence, shelves
 from haulback.server.store.catalogue import SqlCatalogue
+from haulback.server.verification import wish_of
 from haulback.wire import Named, Ref, label
 
 room = Room()
@@ -185,6 +186,8 @@ def _destination(one: Destination) -> DestinationRecord:
         path=str(one.config.get("path", "")),
         initialized=one.repository is not None,
         retention=stock.retention_of(one),
+        verification=wish_of(one),
+        verifiedTime=one.verify_state.get("completed"),
         node=Named(one.node) if one.node else None,
         totalUsedSpace=one.used_space,
         totalAvailableSpace=(one.total_space or 0) - (one.used_space or 0) if known else None,

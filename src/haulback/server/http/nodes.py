@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import base64
+import re
 from typing import Any
 
 import msgspec
 
 from haulback.errors import Conflict, Malformed
 from haulback.ids import new_guid
+from haulback.inventory.damage import REVISION
 from haulback.inventory.requests import ChangedNode, NewNode
 from haulback.inventory.shapes import Invitation, NodeRecord, Space
 from haulback.server import movers
 from haulback.server.caller import SYSTEM
 from haulback.server.http import queries
-from haulback.server.http.operation import FLAG, NUMBER, Call, Param, Reply, Room
+from haulback.server.http.operation import FLAG, GUID, NUMBER, Call, Param, Reply, Room
 from haulback.server.store import life, mounts, nodes
 from haulback.server.store.catalogue import SqlCatalogue
-from haulback.server.store.nodes import Enrolled, Node
+from haulback.server.store.nodes import Enrolled, Node, Process
 from haulback.server.store.questions import Part, Question
 from haulback.tasks.states import State
 from haulback.wire import Named, label, parse
@@ -34,14 +36,18 @@ class Enrol(msgspec.Struct):
     protocol: int = nodes.PROTOCOL
 
 
+_FIRST_RELEASES = re.compile(r"0\.1\.[0-9]+$")
+
+
 class Session(msgspec.Struct):
-    """What a node's process brings."""
+    """What a node's process brings; `revision` of the repository format that it can write."""
 
     guid: str
     secret: str
     version: str
     restoreRoots: list[str] = []
     done: list[movers.Done] = []
+    revision: int | None = None
 
 
 class Brought(msgspec.Struct):
@@ -161,7 +167,15 @@ def open_session(call: Call) -> movers.Opened:
             raise Malformed("the body: a text is too long or holds a NUL character")
     who = Enrolled(wanted.guid, wanted.secret)
     roots, version = wanted.restoreRoots, wanted.version[:40]
-    return movers.open_session(call.app, who, version, roots, wanted.done)
+    process = Process(version, roots, _revision(wanted))
+    return movers.open_session(call.app, who, process, wanted.done)
+
+
+def _revision(wanted: Session) -> int:
+    """The revision that a process can write: the first releases did not say theirs."""
+    if wanted.revision is None:
+        return 1 if _FIRST_RELEASES.match(wanted.version) else REVISION
+    return wanted.revision
 
 
 @room("GET", "/nodes/self/orders/{guid}", "What a taken task asks for.", answer=movers.Order)
@@ -193,6 +207,13 @@ def needed(call: Call) -> list[str]:
     """Which of these names of attempts and checkpoints are still needed."""
     names: list[str] = call.read(list[str])
     return movers.needed(call.app, names)
+
+
+@room("GET", "/nodes/self/expected/{guid}", "Backups that a task must find.", answer=str,
+      many=True, query=(Param("after", "Those after this guid.", GUID),))  # fmt: skip
+def expected(call: Call) -> list[str]:
+    """A page of the backups that were fixed when the task was taken, by guid."""
+    return movers.expected(call.app, call.node, call.guid, queries.guid(call, "after") or "")
 
 
 @room("GET", "/nodes/self/shares", "What a node has to share.", answer=str, many=True)

@@ -83,6 +83,13 @@ def alarm(sql: sa.Connection, guid: str, scope: Scope) -> Alarm:
     raise NotFound(f"there is no alarm {guid}; it may have been cleared", guid=guid)
 
 
+def seen(sql: sa.Connection, kind: AlarmKind, subject: str) -> int | None:
+    """The moment (epoch ms) at which an alarm was last reported, None where there is none."""
+    where = (table.c.kind == kind.value, table.c.subject == subject)
+    found: int | None = sql.scalar(sa.select(table.c.seen).where(*where))
+    return found
+
+
 def moved(sql: sa.Connection, entity: str, project: str | None) -> None:
     """A machine belongs to another project, and with it the alarms about it and its backups."""
     of_it = sa.select(tables.backup.c.guid).where(tables.backup.c.entity == entity)

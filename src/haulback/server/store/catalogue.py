@@ -11,6 +11,7 @@ import msgspec
 import sqlalchemy as sa
 
 from haulback.errors import Conflict, Malformed, NotFound
+from haulback.inventory.damage import LocationStatus
 from haulback.inventory.records import (
     Backup,
     Base,
@@ -34,7 +35,17 @@ _ATTEMPT = re.compile(
 )
 _JSON = frozenset(
     ("config", "settings", "disks", "facts", "origin", "warnings", "files", "definition", "times")
-) | {"target", "body", "wanted", "found", "volumes", "hardware", "details"}
+) | {
+    "target",
+    "body",
+    "wanted",
+    "found",
+    "volumes",
+    "hardware",
+    "damage",
+    "verify_state",
+    "details",
+}
 _LIVE = sa.text("state IN ('QUEUED', 'RUNNING', 'PLANNED')")
 _MANY = 500
 _BUSY = ("EXPORT", "STORE", "RESTORE", "IMPORT", "MOUNT", "SNAPSHOT", "SNAPSHOT_REVERSION")
@@ -127,6 +138,15 @@ class SqlCatalogue:
         if entity:
             query = query.where(table.entity == entity)
         return list(self._sql.scalars(query.order_by(table.created)))
+
+    def given_up(self, destination: str) -> list[str]:
+        table = tables.backup.c
+        where = (
+            table.destination == destination,
+            table.status == "SUCCESS",
+            table.location_status == LocationStatus.GIVEN_UP.value,
+        )
+        return list(self._sql.scalars(sa.select(table.guid).where(*where)))
 
     def location(self, guid: str) -> Backup:
         query = sa.select(tables.backup).where(tables.backup.c.location == guid)

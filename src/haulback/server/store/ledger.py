@@ -13,8 +13,10 @@ from haulback.inventory import retention
 from haulback.inventory.records import NOT_DECIDED, REMOVED, Backup, Base, Hypervisor
 from haulback.server.store import alarms, catalogue, share_tables, tables
 from haulback.server.store.catalogue import row_of
+from haulback.server.store.damage_ledger import DamageLedger
 from haulback.server.store.held import MountLedger, SnapshotLedger
 from haulback.server.store.hot import Insert
+from haulback.server.store.last_backups import recall
 from haulback.server.store.stock import InventoryLedger
 from haulback.tasks.record import NewBackup, NewRestoreJob, Task
 from haulback.wire import Named
@@ -29,7 +31,7 @@ _RAN |= {"IMPORT": "importTime", "MOUNT": "mountTime"}
 Sign = Callable[[bytes], str]
 
 
-class SqlLedger(SnapshotLedger, MountLedger, InventoryLedger):
+class SqlLedger(SnapshotLedger, MountLedger, DamageLedger, InventoryLedger):
     """`records.Ledger` on a connection, at the server's time `now`."""
 
     def __init__(self, connection: sa.Connection, now: int, sign: Sign | None = None) -> None:
@@ -98,28 +100,8 @@ class SqlLedger(SnapshotLedger, MountLedger, InventoryLedger):
         values: dict[str, Any] = {"keep_until": self.now + lock} if lock else {}
         values |= {"stored": stored, "parent": parent, "stored_time": self.now}
         self._change(backup, status="SUCCESS", **values)
-        self._remember(backup)
-
-    def _remember(self, backup: str) -> None:
-        """What portals ask of each machine's last backup stands with the machine."""
         found = catalogue.one(self._sql, tables.backup, Backup, backup, "backup")
-        self._recall(found.entity)
-
-    def _recall(self, entity: str) -> None:
-        """The newest backup, the newest full and the newest increment that are stored."""
-        facts: dict[str, Any] = {}
-        table = tables.backup.c
-        stored = sa.select(tables.backup).where(table.entity == entity, table.status == "SUCCESS")
-        newest = stored.order_by(table.snapshot_time.desc(), table.created.desc()).limit(1)
-        for sort, where in (("Full", table.type == "FULL"), ("Inc", table.type != "FULL")):
-            for one in catalogue.records(self._sql, newest.where(where), Backup):
-                named = {"guid": one.guid, "time": one.snapshot_time}
-                facts[f"lastSuccessful{sort}Backup"] = named
-                facts[f"lastSuccessful{sort}BackupSize"] = one.size
-        for one in catalogue.records(self._sql, newest, Backup):
-            facts |= {"lastBackup": one.snapshot_time, "lastSuccessfulBackupSize": one.size}
-        where_entity = tables.entity.c.guid == entity
-        self._sql.execute(sa.update(tables.entity).where(where_entity).values(facts=_json(facts)))
+        recall(self._sql, found.entity)  # what portals ask of each machine's last backup
 
     def backup_partial(self, backup: str, reason: str) -> None:
         self._change(backup, status="PARTIAL_SUCCESS", status_info=reason)
@@ -167,9 +149,12 @@ class SqlLedger(SnapshotLedger, MountLedger, InventoryLedger):
         self._sql.execute(sa.insert(tables.proof).values(backup=backup, time=self.now, **values))
 
     def promote(self, base: Base) -> None:
-        stored = sa.select(tables.backup.c.status).where(tables.backup.c.guid == base.backup)
-        if self._sql.scalar(stored) != "SUCCESS":
-            return  # decided otherwise before: never a base
+        table = tables.backup.c
+        whole = sa.select(table.guid).where(
+            table.guid == base.backup, table.status == "SUCCESS", table.location_status == "PRESENT"
+        )
+        if self._sql.scalar(whole) is None:
+            return  # decided otherwise before, or damaged: never a base
         keys = (
             tables.base.c.entity == base.entity,
             tables.base.c.destination == base.destination,
@@ -193,7 +178,7 @@ class SqlLedger(SnapshotLedger, MountLedger, InventoryLedger):
             found = catalogue.one(self._sql, tables.backup, Backup, guid, "backup")
             states = ("SUCCESS", "PARTIAL_SUCCESS")
             self._change(guid, states, status=REMOVED, status_info=why)
-            self._recall(found.entity)
+            recall(self._sql, found.entity)
             # An increment must not build on what may vanish at any moment.
             self._sql.execute(sa.delete(tables.base).where(tables.base.c.backup == guid))
         self.unalarmed(going)

@@ -62,11 +62,13 @@ class Life:
         }
         tasks.change_many(self.sql, done, self.now, [ended] * len(done))
         for task in done:
+            self.ledger.damage_reported(task, State.FINISHED)
             self.kinds[task.type].settle(task, State.FINISHED, self.ledger)
         queue.release(self.sql, held)
 
     def end(self, task: Task, state: State, info: str | None) -> None:
         """Final state, backup record, followers, retry copy and limits, all or nothing."""
+        self.ledger.damage_reported(task, state)  # whether or not the task is tried again
         waiting = tasks.followers(self.sql, task.guid)
         held = task.slots
         before = msgspec.structs.replace(task)
@@ -141,6 +143,7 @@ class Life:
             node=None,
             lease_until=None,
             slots=inherited,
+            params=_resumed(task),
         )
 
     def _may_retry(self, task: Task) -> bool:
@@ -319,6 +322,12 @@ def _copy(task: Task, now: int, **values: Any) -> Task:
         "params": {k: v for k, v in task.params.items() if k != _CANCEL_BY},
     }
     return msgspec.structs.replace(task, **(fresh | values))
+
+
+def _resumed(task: Task) -> dict[str, Any]:
+    """The parameters of the next attempt: it goes on from the point that this one told of."""
+    cursor = task.results.get("cursor")
+    return {**task.params, "cursor": cursor} if isinstance(cursor, str) else task.params
 
 
 def _is_inherited(key: str, task: Task) -> bool:

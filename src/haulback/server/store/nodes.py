@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import sqlalchemy as sa
@@ -31,6 +31,7 @@ class Node(msgspec.Struct):
     restore_roots: list[str]
     config: str | None = None
     protocol: int = PROTOCOL
+    revision: int = 1  # of the repository format that its process can write
     limits: Mapping[str, int] = {}  # what its configuration lets it run at once
     attempt: int | None = None  # for which it speaks in the call at hand, if it says so
 
@@ -45,6 +46,14 @@ _CONFIGS = Hot(
     "SELECT record.body, record.name, node.guid FROM record "
     "LEFT JOIN node ON node.config = record.guid WHERE record.kind = 'node-config'"
 )
+
+
+class Process(NamedTuple):
+    """What a process of a node says of itself."""
+
+    version: str
+    restore_roots: list[str]
+    revision: int = 1
 
 
 class Enrolled(msgspec.Struct):
@@ -105,7 +114,7 @@ def admit(sql: sa.Connection, who: Enrolled, name: str, now: int) -> None:
 
 
 def open_session(
-    sql: sa.Connection, who: Enrolled, version: str, restore_roots: list[str], now: int
+    sql: sa.Connection, who: Enrolled, process: Process, now: int
 ) -> tuple[str, str, str | None]:
     """A new process of a node speaks: its session, its token, and the session this one fences.
 
@@ -114,8 +123,9 @@ def open_session(
     row = sql.execute(sa.select(node).where(node.c.guid == who.guid).with_for_update()).first()
     if row is None or not secrets.compare_digest(row.secret, digest(who.secret)):
         raise Unauthenticated("the node is not enrolled here, or its secret is wrong")
-    roots = msgspec.json.encode(restore_roots).decode()
-    session, token = _renew(sql, who.guid, version=version, seen=now, restore_roots=roots)
+    roots = msgspec.json.encode(process.restore_roots).decode()
+    said = {"version": process.version, "revision": process.revision, "restore_roots": roots}
+    session, token = _renew(sql, who.guid, seen=now, **said)
     return session, token, row.session
 
 

@@ -65,6 +65,7 @@ class Wanted(msgspec.Struct, kw_only=True):
     parent: str | None = None
     subject: str | None = None
     statuses: list[str] = []
+    places: list[str] = []
     types: list[str] = []
     since: int | None = None
     until: int | None = None
@@ -121,7 +122,8 @@ def backups(sql: sa.Connection, wanted: Wanted) -> tuple[list[Backup], int]:
         on = sa.select(tables.entity.c.guid)
         on = on.where(tables.entity.c.hypervisor == wanted.hypervisor)
         where.append(table.c.entity.in_(on))
-    where += [table.c.status.in_(wanted.statuses)] if wanted.statuses else []
+    where += [backup_status(wanted.statuses)] if wanted.statuses else []
+    where += [backup_place(wanted.places)] if wanted.places else []
     where += [table.c.type.in_(wanted.types)] if wanted.types else []
     where += [when >= wanted.since] if wanted.since is not None else []
     where += [when <= wanted.until] if wanted.until is not None else []
@@ -190,6 +192,34 @@ def alarms(sql: sa.Connection, wanted: Wanted) -> tuple[list[Alarm], int]:
     sorts = {column.name: column for column in columns}
     sorts["subject"] = table.c.subject_name
     return _page(sql, table, where, _order(sorts, "since", wanted, table.c.guid), wanted, Alarm)
+
+
+def backup_status(statuses: list[str]) -> sa.ColumnElement[bool]:
+    """Backups with these statuses, as clients read them: a damaged one is PARTIAL_SUCCESS."""
+    table = tables.backup.c
+    stored, place = table.status == "SUCCESS", table.location_status
+    shown = {"SUCCESS": ["PRESENT"], "PARTIAL_SUCCESS": ["DAMAGED"]}
+    shown["FAILED"] = ["MISSING", "GIVEN_UP"]
+    places = [one for status in statuses for one in shown.get(status, [])]
+    others = [one for one in statuses if one != "SUCCESS"]
+    return sa.or_(table.status.in_(others), sa.and_(stored, place.in_(places)))
+
+
+def backup_place(places: list[str]) -> sa.ColumnElement[bool]:
+    """Backups whose location has one of these statuses, as clients read them."""
+    table = tables.backup.c
+    by_status = {
+        "FAILED": ["PARTIAL_SUCCESS", "FAILED"],
+        "REMOVED": ["SUCCESS_REMOVED"],
+        "IN_PROGRESS": ["QUEUED", "INPROGRESS"],
+    }
+    statuses = [one for place in places for one in by_status.get(place, [])]
+    stored = [place for place in places if place not in by_status]
+    stored += ["GIVEN_UP"] if "MISSING" in stored else []
+    return sa.or_(
+        table.status.in_(statuses),
+        sa.and_(table.status == "SUCCESS", table.location_status.in_(stored)),
+    )
 
 
 def restore_jobs(sql: sa.Connection, wanted: Wanted) -> tuple[list[RestoreJob], int]:

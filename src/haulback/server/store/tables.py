@@ -143,6 +143,8 @@ node = Table(
     Column("restore_roots", Text, nullable=False),
     Column("config", _GUID),
     Column("protocol", Integer, nullable=False),
+    # Of the repository format that its process can write.
+    Column("revision", Integer, nullable=False, server_default="1"),
     Index("node_token", "token"),
 )
 
@@ -209,6 +211,7 @@ destination = Table(
     Column("settings", Text, nullable=False),
     Column("total_space", BigInteger),
     Column("used_space", BigInteger),
+    Column("verify_state", Text, nullable=False, server_default="{}"),
 )
 
 entity = Table(
@@ -267,6 +270,8 @@ backup = Table(
     Column("gone", Boolean, nullable=False),
     Column("level", String(20), nullable=False, server_default="STORED"),
     Column("consistency", String(20)),
+    Column("location_status", String(12), nullable=False, server_default="PRESENT"),
+    Column("damage", Text, nullable=False, server_default="{}"),
     Index("backup_entity", "entity", "created"),
     Index("backup_newest", "created", "guid"),
     Index("backup_project", "project", "created"),
@@ -276,6 +281,20 @@ backup = Table(
         sqlite_where=text("status IN ('SUCCESS_REMOVED', 'FAILED') AND NOT gone"),
         postgresql_where=text("status IN ('SUCCESS_REMOVED', 'FAILED') AND NOT gone"),
     ),
+    Index(
+        "backup_not_present",
+        "destination",
+        sqlite_where=text("location_status <> 'PRESENT'"),
+        postgresql_where=text("location_status <> 'PRESENT'"),
+    ),
+)
+
+# The backups that a clean-up or a VERIFY must find, fixed when its task was taken.
+expected_backup = Table(
+    "expected_backup",
+    metadata,
+    Column("task", ForeignKey("task.guid", ondelete="CASCADE"), primary_key=True),
+    Column("backup", _GUID, primary_key=True),
 )
 
 snapshot = Table(

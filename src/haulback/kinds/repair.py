@@ -1,0 +1,138 @@
+"""REPAIR: makes whole what can be made whole in a repository, and sets the rest aside."""
+
+from __future__ import annotations
+
+import msgspec
+
+from haulback.errors import Malformed
+from haulback.inventory.damage import DamageReport
+from haulback.inventory.ledger import Ledger
+from haulback.inventory.records import Catalogue, Destination
+from haulback.kinds import planning
+from haulback.kinds.damage_results import complete_report
+from haulback.kinds.seam import Amount, Ask, Job, Kind, Results, Submission
+from haulback.repository.repair import Workshop, repair
+from haulback.tasks.record import HOUR_MS, Plan, Task
+from haulback.tasks.states import State
+from haulback.wire import Ref
+
+_SAID = 500  # lines of the log
+
+
+class Request(msgspec.Struct):
+    """Which destinations to repair; without `apply` the log says what would be done.
+
+    `believe`: a person has seen that as much as there seems to be really is damaged at once.
+    """
+
+    backupDestinations: list[Ref]
+    apply: bool = False
+    believe: bool = False
+    priority: int | None = None
+    windowStart: int | None = None
+    windowEnd: int | None = None
+
+
+class Order(msgspec.Struct):
+    """The destination, which bears the right to delete when something is to be done."""
+
+    destination: Destination
+    apply: bool
+    believe: bool
+
+
+class Repaired(msgspec.Struct):
+    """What the node reports: what was done, or would be, and objects set aside."""
+
+    actions: list[str] = []
+    aside: list[str] = []
+    losses: Amount = 0
+    damage: DamageReport | None = None
+
+
+def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
+    """One task for each destination.  Raises Malformed or NotFound."""
+    refs = planning.some("backupDestinations", request.backupDestinations)
+    found = [catalogue.destination(ref.guid) for ref in refs]
+    for one in found:
+        if one.repository is None:
+            raise Malformed(
+                f"backupDestinations: {one.name} has no repository yet", field="backupDestinations"
+            )
+    return Plan([_task(one, request, ask) for one in found])
+
+
+def _task(to: Destination, request: Request, ask: Ask) -> Task:
+    return planning.task(
+        "REPAIR",
+        "cleanup",  # one at a time on a destination, and none beside a clean-up
+        ask,
+        request,
+        refs={"backupDestination": planning.named(to)},
+        params={"apply": request.apply, "believe": request.believe},
+        pinned=to.node,
+    )
+
+
+def start(task: Task, ledger: Ledger, catalogue: Catalogue) -> None:
+    """Fix what must be found."""
+    ledger.expect(task.guid, task.ref("backupDestination") or "")
+
+
+def prepare(task: Task, catalogue: Catalogue) -> Order:
+    to = catalogue.destination(task.ref("backupDestination") or "")
+    apply = bool(task.params.get("apply"))
+    granted = msgspec.structs.replace(to, may_delete=apply)
+    return Order(granted, apply, bool(task.params.get("believe")))
+
+
+def run(job: Job) -> Results:
+    order: Order = job.order
+    repository = job.repository(order.destination)
+    job.expect(sum(repository.objects.packs().values()))
+    sign = (f"REPAIR {job.guid}", job.now_ms())
+    workshop = Workshop(
+        job.folder,
+        job.pool,
+        lambda: sign,
+        (job.secret(order.destination),),
+        lambda: job.pins(order.destination.guid),
+        job.disk,
+        job.meter,
+        job.confirm,
+        order.believe,
+    )
+    done = repair(repository, workshop, apply=order.apply)
+    verb = "done" if done.is_applied else "would be done"
+    for action in done.actions[:_SAID]:
+        job.log(f"{verb}: {action}")
+    for loss in done.losses[:_SAID]:
+        job.log(f"lost: {loss}")
+    found: Results = {"actions": done.actions[:_SAID], "aside": done.aside[:_SAID]}
+    found["losses"] = len(done.losses)
+    if done.after:
+        report, _ = complete_report(order.destination.guid, done.after, job.expected())
+        found["damage"] = msgspec.to_builtins(report)
+    return found | job.space(order.destination)
+
+
+def settle(task: Task, state: State, ledger: Ledger) -> None:
+    """Damage was taken in already."""
+    ledger.expected_over(task.guid)
+    if state is State.FINISHED:
+        msgspec.convert(task.results, Repaired)
+
+
+KIND = Kind(
+    type="REPAIR",
+    lane="cleanup",
+    order=Order,
+    prepare=prepare,
+    run=run,
+    start=start,
+    settle=settle,
+    submissions=(
+        Submission("repair", Request, plan, summary="Create tasks to repair repositories."),
+    ),
+    window=HOUR_MS * 24,
+)

@@ -1,0 +1,64 @@
+"""The report of damage at the end of an attempt: what its readers could not read, and who lacks it.
+
+Every kind gets this report, whether the attempt went well or failed.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+
+from haulback.errors import HaulbackError, Missing
+from haulback.inventory.damage import DamageReport, Loss
+from haulback.kinds.damage_results import as_loss
+from haulback.repository.assess import assess
+from haulback.repository.damage_report import record_findings
+from haulback.repository.repository import Repository
+
+log = logging.getLogger(__name__)
+_MOST = 1000  # guids or objects in one report
+_TEXT = 1900  # characters of one entry
+
+
+def report_damage(
+    destination: str,
+    repository: Repository,
+    backups: Iterable[str],
+    sign: Callable[[], tuple[str, int]],
+    error: Exception | None = None,
+) -> DamageReport | None:
+    """Record what could not be read, and say which of `backups` lack something.
+
+    `sign` says who records (a name and epoch ms), `error` is what the attempt failed with.  None
+    where nothing is wrong.
+    """
+    report = DamageReport(destination)
+    if isinstance(error, Missing):
+        report.missing, report.unreadable = error.missing[:_MOST], sorted(error.unreadable)[:_MOST]
+    if repository.findings:
+        by, now = sign()
+        found = record_findings(repository, by, now)
+        report.unreliable = found.unreliable[:_TEXT]
+        report.objects = sorted(str(spot) for spot in found.damaged)[:_MOST]
+    if report.objects:
+        report.losses = [loss for backup in backups for loss in _loss(repository, backup)]
+    report.findings = [text[:_TEXT] for text in repository.index_folder.damaged.values()][:_MOST]
+    empty = report == DamageReport(destination)
+    return None if empty else report
+
+
+def as_results(report: DamageReport) -> dict[str, Any]:
+    """The member of a task's results."""
+    return {"damage": msgspec.to_builtins(report)}
+
+
+def _loss(repository: Repository, backup: str) -> list[Loss]:
+    try:
+        found = assess(repository, repository.manifest(backup))
+    except HaulbackError as error:
+        log.info("backup %s cannot be assessed: %s", backup, error.message)
+        return []
+    return [as_loss(found)] if found else []

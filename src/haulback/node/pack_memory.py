@@ -1,0 +1,83 @@
+"""The packs that this node has checked lately: reuse need not check them again for a week."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from threading import Lock
+
+import msgspec
+
+from haulback.disk import Disk
+
+KEPT_SECONDS = 7 * 86_400
+_SAVED_EVERY = 256  # packs: 16 GiB; to lose some costs a check
+
+
+class FilePackMemory:
+    """Packs by id, with their length in bytes and when they were checked, in one file.
+
+    To lose the file costs checks, never correctness: a damaged one counts as empty.
+    """
+
+    def __init__(self, path: Path, disk: Disk, clock: Callable[[], float] = time.time) -> None:
+        self._path, self._disk, self._clock = path, disk, clock
+        self._lock, self._unsaved = Lock(), 0
+        self._packs = self._load()
+
+    def knows(self, pack: bytes, length: int) -> bool:
+        """Whether a pack of this length was checked in the last seven days."""
+        with self._lock:
+            checked, known = self._packs.get(pack, (0.0, -1))
+            return known == length and 0 <= self._clock() - checked < KEPT_SECONDS
+
+    def learn(self, pack: bytes, length: int) -> None:
+        """A pack was checked and found whole."""
+        with self._lock:
+            self._packs[pack] = (self._clock(), length)
+            self._unsaved += 1
+            if self._unsaved >= _SAVED_EVERY:
+                self._save()
+
+    def save(self) -> None:
+        """Write down what was learnt since the last time."""
+        with self._lock:
+            if self._unsaved:
+                self._save()
+
+    def _save(self) -> None:
+        now = self._clock()
+        self._packs = {
+            pack: found for pack, found in self._packs.items() if now - found[0] < KEPT_SECONDS
+        }
+        temp = self._path.with_name(self._path.name + ".new")
+        self._disk.make_folder(temp.parent)
+        self._disk.unlink(temp)
+        self._disk.write_file(temp, msgspec.msgpack.encode(self._packs))
+        self._disk.replace(temp, self._path)
+        self._unsaved = 0
+
+    def _load(self) -> dict[bytes, tuple[float, int]]:
+        with suppress(OSError, msgspec.DecodeError):
+            kind = dict[bytes, tuple[float, int]]
+            return msgspec.msgpack.decode(self._path.read_bytes(), type=kind)
+        return {}
+
+
+class PackMemories:
+    """One memory for each repository, shared by all attempts of this node."""
+
+    def __init__(self, folder: Path, disk: Disk) -> None:
+        self._folder, self._disk = folder, disk
+        self._lock = Lock()
+        self._known: dict[str, FilePackMemory] = {}
+
+    def of(self, repository: str) -> FilePackMemory:
+        """The memory of a repository, by its guid."""
+        with self._lock:
+            if repository not in self._known:
+                path = self._folder / f"{repository}.packs"
+                self._known[repository] = FilePackMemory(path, self._disk)
+            return self._known[repository]

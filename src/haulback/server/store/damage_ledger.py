@@ -1,0 +1,273 @@
+"""Damage in the catalogue: set and cleared in the transaction that ends the task which found it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+
+import msgspec
+import sqlalchemy as sa
+
+from haulback.errors import Malformed
+from haulback.inventory.alarms import AlarmKind
+from haulback.inventory.damage import (
+    Damage,
+    DamageReport,
+    DiskLoss,
+    LocationStatus,
+    Loss,
+    VerifyState,
+)
+from haulback.inventory.records import Backup
+from haulback.server.store import catalogue, tables
+from haulback.server.store.alarms import AlarmLedger
+from haulback.server.store.last_backups import recall
+from haulback.tasks.record import Task
+from haulback.tasks.states import State
+from haulback.units import size
+from haulback.wire import Named
+
+_ALARMS = 100  # about single backups, of one report: the destination's own alarm gives the count
+_MANY = 500  # guids in one statement
+_CLEARS = ("VERIFY", "REPAIR")
+log = logging.getLogger(__name__)
+
+
+class DamageLedger(AlarmLedger):
+    """The part of a ledger that knows what is damaged."""
+
+    def expect(self, task: str, destination: str, *, forgotten: bool = True) -> None:
+        """Fix the backups of a destination that a task must find.
+
+        Without `forgotten`, missing backups that a person has given up are left out.
+        """
+        backup, expected = tables.backup.c, tables.expected_backup
+        self._sql.execute(sa.delete(expected).where(expected.c.task == task))
+        wanted = sa.select(sa.literal(task), backup.guid).where(
+            backup.destination == destination, backup.status == "SUCCESS"
+        )
+        if not forgotten:
+            wanted = wanted.where(backup.location_status != LocationStatus.GIVEN_UP.value)
+        self._sql.execute(sa.insert(expected).from_select(["task", "backup"], wanted))
+
+    def expected_over(self, task: str) -> None:
+        """Forget what a task had to find: the task is over."""
+        expected = tables.expected_backup
+        self._sql.execute(sa.delete(expected).where(expected.c.task == task))
+
+    def damage_reported(self, task: Task, state: State) -> None:
+        """Take in what a task says of damage, whatever its own end.
+
+        Raises Malformed for a report that cannot be read, when the task is to be FINISHED.
+        """
+        if "damage" not in task.results:
+            return
+        try:
+            report = msgspec.convert(task.results["damage"], DamageReport)
+        except msgspec.ValidationError as error:
+            if state is State.FINISHED:
+                raise Malformed(f"transfer-info of {task.type}: damage: {error}") from None
+            log.warning("task %s: its report of damage cannot be read: %s", task.guid, error)
+            return
+        _Reported(self, self._sql, task, report).apply()
+
+    def verified_share(self, destination: str, cursor: str, *, is_round: bool) -> None:
+        """Note how far a destination is read: up to the pack `cursor`, or to the last of all."""
+        before = verify_state(self._sql, destination)
+        begun = before.begun if before.cursor and before.begun else self.now
+        values = {"cursor": "" if is_round else cursor, "begun": begun, "ran": self.now}
+        values |= {"completed": self.now} if is_round else {}
+        save_verify_state(self._sql, destination, msgspec.structs.replace(before, **values))
+
+    def cleanup_blocked(self, task: Task, why: str) -> None:
+        """A clean-up deleted nothing: an alarm with the bytes that wait for it."""
+        destination = task.ref("backupDestination") or ""
+        backup = tables.backup.c
+        going = sa.text("status IN ('SUCCESS_REMOVED', 'FAILED') AND NOT gone")
+        waiting = sa.select(sa.func.coalesce(sa.func.sum(backup.stored), 0))
+        held = int(self._sql.scalar(waiting.where(going, backup.destination == destination)) or 0)
+        text = f"the clean-up deleted nothing, {size(held)} wait: {why}"
+        subject = task.refs.get("backupDestination") or Named(destination, "")
+        details = {"bytesWaiting": held, "task": task.guid}
+        self.alarm(AlarmKind.CLEANUP_BLOCKED, subject, text, details)
+
+    def found_again(self, task: Task) -> None:
+        """A clean-up found every backup that it had to: those called missing are there."""
+        table, expected = tables.backup.c, tables.expected_backup.c
+        query = (
+            sa.select(tables.backup)
+            .join(tables.expected_backup, expected.backup == table.guid)
+            .where(
+                expected.task == task.guid,
+                table.location_status == LocationStatus.MISSING.value,
+            )
+        )
+        report = DamageReport(task.ref("backupDestination") or "")
+        for backup in catalogue.records(self._sql, query, Backup):
+            _Reported(self, self._sql, task, report).clear(backup)
+        self.all_clear(AlarmKind.CLEANUP_BLOCKED, report.destination)
+
+    def lost_for_good(self, backups: Iterable[str]) -> None:
+        """A clean-up has given up backups whose loss was confirmed: they are over."""
+        table = tables.backup.c
+        for guid in backups:
+            where = (table.guid == guid, table.location_status == LocationStatus.GIVEN_UP.value)
+            values = {"status": "SUCCESS_REMOVED", "gone": True}
+            info = "lost, as a person has confirmed"
+            self._sql.execute(
+                sa.update(tables.backup).where(*where).values(**values, status_info=info)
+            )
+            self.all_clear(AlarmKind.BACKUP_MISSING, guid)
+
+    def give_up(self, backup: Backup, who: str) -> None:
+        """A person confirms that a backup which cannot be found is lost."""
+        damage = msgspec.convert(backup.damage, Damage)
+        confirmed = msgspec.structs.replace(damage, confirmed=self.now, confirmedBy=who)
+        self.set_location(backup, LocationStatus.GIVEN_UP, confirmed)
+        self.all_clear(AlarmKind.BACKUP_MISSING, backup.guid)
+        self.all_clear(AlarmKind.BACKUP_DAMAGED, backup.guid)
+
+    def set_location(self, backup: Backup, status: LocationStatus, damage: Damage | None) -> None:
+        """Write the state of a stored backup; one that is not whole is no base any more."""
+        table = tables.backup
+        values = {
+            "location_status": status.value,
+            "damage": msgspec.json.encode(damage).decode() if damage else "{}",
+        }
+        self._sql.execute(sa.update(table).where(table.c.guid == backup.guid).values(**values))
+        if status is not LocationStatus.PRESENT:
+            # An increment must not build on it.
+            self._sql.execute(sa.delete(tables.base).where(tables.base.c.backup == backup.guid))
+        recall(self._sql, backup.entity)
+
+
+def verify_state(sql: sa.Connection, destination: str) -> VerifyState:
+    """How far a destination is verified; its row is locked until the transaction ends."""
+    query = sa.select(tables.destination.c.verify_state)
+    where = tables.destination.c.guid == destination
+    text = sql.scalar(query.where(where).with_for_update())
+    return msgspec.json.decode(text or "{}", type=VerifyState)
+
+
+def save_verify_state(sql: sa.Connection, destination: str, state: VerifyState) -> None:
+    """Write down how far a destination is verified."""
+    where = tables.destination.c.guid == destination
+    text = msgspec.json.encode(state).decode()
+    sql.execute(sa.update(tables.destination).where(where).values(verify_state=text))
+
+
+class _Reported:
+    """One report, applied."""
+
+    def __init__(
+        self, ledger: DamageLedger, sql: sa.Connection, task: Task, report: DamageReport
+    ) -> None:
+        self._ledger, self._sql, self._task, self._report = ledger, sql, task, report
+        self._by = f"{task.type} {task.guid}"
+        self._named = 0
+
+    def apply(self) -> None:
+        report = self._report
+        if not self._is_its_own():
+            return
+        losses = {loss.backup: loss for loss in report.losses}
+        for guid in report.unreadable:
+            losses.setdefault(guid, Loss(guid, [], [f"manifests/{guid}"]))
+        if not report.unreliable:
+            self._damaged(losses)
+            self._missing(set(report.missing))
+            if report.complete and self._task.type in _CLEARS:
+                self._whole(losses.keys() | set(report.missing))
+        self._repository()
+
+    def _is_its_own(self) -> bool:
+        """Whether the task is about the destination that it reports on."""
+        if self._task.ref("backupDestination") == self._report.destination:
+            return True
+        backup = self._task.ref("backup")
+        found = self._stored([backup] if backup else [])
+        return any(one.destination == self._report.destination for one in found)
+
+    def _stored(self, guids: Iterable[str]) -> list[Backup]:
+        table, wanted = tables.backup.c, list(guids)
+        found: list[Backup] = []
+        for at in range(0, len(wanted), _MANY):
+            query = sa.select(tables.backup).where(table.guid.in_(wanted[at : at + _MANY]))
+            found += catalogue.records(self._sql, query.with_for_update(), Backup)
+        return found
+
+    def _damaged(self, losses: dict[str, Loss]) -> None:
+        for backup in self._ours(losses):
+            loss = losses[backup.guid]
+            damage = self._damage(backup, loss.disks, loss.objects)
+            self._ledger.set_location(backup, LocationStatus.DAMAGED, damage)
+            disks = ", ".join(f"{d.name} lacks {size(d.bytes)}" for d in loss.disks)
+            text = f"{disks or 'the manifest cannot be read'} ({'; '.join(loss.objects[:3])})"
+            self._alarm(AlarmKind.BACKUP_DAMAGED, backup, text, damage)
+
+    def _missing(self, guids: set[str]) -> None:
+        for backup in self._ours(guids):
+            if backup.location_status == LocationStatus.GIVEN_UP.value:
+                continue
+            damage = self._damage(backup, [], [f"manifests/{backup.guid}"])
+            self._ledger.set_location(backup, LocationStatus.MISSING, damage)
+            text = "the manifest is not in the repository; nothing is cleaned up until it is back"
+            self._alarm(AlarmKind.BACKUP_MISSING, backup, text, damage)
+
+    def _ours(self, guids: Iterable[str]) -> list[Backup]:
+        """Stored backups of the destination that the report is about."""
+        here = self._report.destination
+        found = self._stored(guids)
+        return [one for one in found if one.destination == here and one.status == "SUCCESS"]
+
+    def _whole(self, named: set[str]) -> None:
+        """Clear backups that a complete look did not name, and that were not found since."""
+        table = tables.backup.c
+        query = sa.select(tables.backup).where(
+            sa.text("location_status <> 'PRESENT'"),
+            table.destination == self._report.destination,
+            table.status == "SUCCESS",
+        )
+        for backup in catalogue.records(self._sql, query.with_for_update(), Backup):
+            since = int(backup.damage.get("since", 0))
+            if backup.guid not in named and since <= (self._task.started or 0):
+                self.clear(backup)
+
+    def clear(self, backup: Backup) -> None:
+        """The backup is whole again."""
+        self._ledger.set_location(backup, LocationStatus.PRESENT, None)
+        self._ledger.all_clear(AlarmKind.BACKUP_DAMAGED, backup.guid)
+        self._ledger.all_clear(AlarmKind.BACKUP_MISSING, backup.guid)
+        log.info("backup %s is whole again, by %s", backup.guid, self._by)
+
+    def _damage(self, backup: Backup, disks: list[DiskLoss], objects: list[str]) -> Damage:
+        """What is known now, since it was first known."""
+        before = backup.damage
+        same = backup.location_status != LocationStatus.PRESENT.value and "since" in before
+        since = int(before["since"]) if same else self._ledger.now
+        by = str(before["foundBy"]) if same else self._by
+        return Damage(since=since, foundBy=by, disks=disks, objects=objects)
+
+    def _alarm(self, kind: AlarmKind, backup: Backup, text: str, damage: Damage) -> None:
+        self._named += 1
+        if self._named <= _ALARMS:
+            details = msgspec.to_builtins(damage)
+            self._ledger.alarm(kind, Named(backup.guid, backup.entity_name), text, details)
+
+    def _repository(self) -> None:
+        """The alarms about the destination itself."""
+        report, ledger = self._report, self._ledger
+        query = sa.select(tables.destination.c.name)
+        where = tables.destination.c.guid == report.destination
+        to = Named(report.destination, self._sql.scalar(query.where(where)) or "")
+        if report.unreliable:
+            ledger.alarm(AlarmKind.DESTINATION_UNRELIABLE, to, report.unreliable, {"by": self._by})
+        elif report.complete:
+            ledger.all_clear(AlarmKind.DESTINATION_UNRELIABLE, to.guid)
+        wrong = [*report.objects, *report.findings]
+        if wrong and not report.unreliable:
+            text = f"{len(wrong)} objects are damaged: {'; '.join(wrong[:5])}"
+            details = {"objects": wrong[:_ALARMS], "by": self._by}
+            ledger.alarm(AlarmKind.REPOSITORY_DAMAGED, to, text, details)
+        elif report.complete and self._task.type in _CLEARS:
+            ledger.all_clear(AlarmKind.REPOSITORY_DAMAGED, to.guid)

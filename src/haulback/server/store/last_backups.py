@@ -1,0 +1,30 @@
+"""The last good backups of a machine, kept with the machine: portals ask for them in lists."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from haulback.inventory.records import Backup
+from haulback.server.store import catalogue, tables
+
+
+def recall(sql: sa.Connection, entity: str) -> None:
+    """Write down the newest backup, full and increment that are stored and whole."""
+    facts: dict[str, Any] = {}
+    table = tables.backup.c
+    whole = sa.select(tables.backup).where(
+        table.entity == entity, table.status == "SUCCESS", table.location_status == "PRESENT"
+    )
+    newest = whole.order_by(table.snapshot_time.desc(), table.created.desc()).limit(1)
+    for sort, where in (("Full", table.type == "FULL"), ("Inc", table.type != "FULL")):
+        for one in catalogue.records(sql, newest.where(where), Backup):
+            named = {"guid": one.guid, "time": one.snapshot_time}
+            facts[f"lastSuccessful{sort}Backup"] = named
+            facts[f"lastSuccessful{sort}BackupSize"] = one.size
+    for one in catalogue.records(sql, newest, Backup):
+        facts |= {"lastBackup": one.snapshot_time, "lastSuccessfulBackupSize": one.size}
+    text = msgspec.json.encode(facts).decode()
+    sql.execute(sa.update(tables.entity).where(tables.entity.c.guid == entity).values(facts=text))

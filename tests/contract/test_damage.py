@@ -1,0 +1,307 @@
+"""Damage is a state of a backup: set by whichever task finds it, shown everywhere, never a base."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from haulback.ids import new_guid
+from tests.contract.conftest import EXPORTED, Served
+from tests.contract.test_access import user
+from tests.contract.test_transport import is_error
+
+DISK = {"name": "root", "bytes": 1 << 20}
+
+
+def report(served: Served, **damage: Any) -> dict[str, Any]:
+    return {"damage": {"destination": served.destination["guid"], **damage}}
+
+
+def loss(backup: str) -> dict[str, Any]:
+    return {"backup": backup, "disks": [DISK], "objects": ["packs/ab/abcd, group 12"]}
+
+
+def verified(served: Served, damage: dict[str, Any]) -> None:
+    """A VERIFY that looked at everything."""
+    body = {"backupDestinations": [served.destination["guid"]]}
+    [task] = served.call("POST", "/api/tasks/verify", body).json()
+    served.run(task["guid"], {"cursor": "", "isRound": True, **damage})
+
+
+def shown(served: Served, backup: str) -> dict[str, Any]:
+    return dict(served.call("GET", f"/api/backups/{backup}").json())
+
+
+def alarms(served: Served, subject: str) -> list[str]:
+    rows = served.call("GET", f"/api/alarms?subject={subject}").json()
+    return sorted(row["kind"]["name"] for row in rows)
+
+
+def failed_restore(served: Served, backup: str, damage: dict[str, Any]) -> dict[str, Any]:
+    """A RESTORE that met damage."""
+    nodes = served.call("GET", "/api/nodes").json()
+    node = next(one["guid"] for one in nodes if one["name"] == "n1")
+    body = {"backup": backup, "node": {"guid": node}, "restorePath": "/srv/r"}
+    task = served.call("POST", "/api/tasks/restore", body).json()
+    served.order(task["guid"])
+    answer = served.as_node("PUT", f"/api/tasks/{task['guid']}/transfer-info", damage)
+    assert answer.status_code == 204, answer.text
+    state = {"state": "FAILED", "statusInfo": "chunk 12 is not what was stored"}
+    assert served.state(task["guid"], state).status_code == 204
+    return served.task(task["guid"])
+
+
+def test_a_failed_restore_leaves_the_backup_damaged_shown_alarmed_and_no_base(served: Served):
+    backup = served.stored()
+    failed_restore(served, backup, report(served, losses=[loss(backup)], objects=["packs/ab/abcd"]))
+    found = shown(served, backup)
+    [place] = found["backupLocations"]
+    assert place["status"]["name"] == "DAMAGED"
+    assert (found["status"]["name"], found["level"]["name"]) == ("PARTIAL_SUCCESS", "DAMAGED")
+    assert "root lacks 1 MiB" in found["statusInfo"]
+    assert found["warningsPresent"]
+    assert "packs/ab/abcd" in found["warnings"][0]
+    assert place["damage"]["disks"] == [DISK]
+    assert place["damage"]["foundBy"].startswith("RESTORE ")
+    assert place["damage"]["since"]
+    assert alarms(served, backup) == ["BACKUP_DAMAGED"]
+    assert "REPOSITORY_DAMAGED" in alarms(served, served.destination["guid"])
+    where = f"/api/backup-locations?backup-destination={served.destination['guid']}&size=1000"
+    listed = served.call("GET", f"{where}&location-status=DAMAGED").json()
+    assert backup in [one["backup"]["guid"] for one in listed]
+    good = served.call("GET", "/api/backups?status=SUCCESS&size=1000").json()
+    assert backup not in [one["guid"] for one in good]
+    partial = served.call("GET", "/api/backups?status=PARTIAL_SUCCESS&size=1000").json()
+    assert backup in [one["guid"] for one in partial]
+    task = served.export(backupType="INCREMENTAL")
+    assert served.order(task["guid"])["base"] is None
+    verified(served, report(served, complete=True))
+    served.rest()
+
+
+def test_a_complete_look_clears_what_is_whole_again_and_keeps_the_age_of_what_is_not(
+    served: Served,
+):
+    first, second = served.stored(), served.stored()
+    verified(served, report(served, losses=[loss(first), loss(second)], complete=True))
+    since = shown(served, first)["backupLocations"][0]["damage"]["since"]
+    verified(served, report(served, losses=[loss(first)], complete=True))
+    places = [shown(served, one)["backupLocations"][0] for one in (first, second)]
+    assert [place["status"]["name"] for place in places] == ["DAMAGED", "PRESENT"]
+    assert places[0]["damage"]["since"] == since
+    assert alarms(served, second) == []
+    assert shown(served, second)["status"]["name"] == "SUCCESS"
+    verified(served, report(served, complete=True))
+    assert alarms(served, first) == alarms(served, served.destination["guid"]) == []
+
+
+def test_an_incomplete_report_clears_nothing(served: Served):
+    backup = served.stored()
+    verified(served, report(served, losses=[loss(backup)], complete=True))
+    failed_restore(served, served.stored(), report(served, objects=["packs/cd/cdef"]))
+    assert shown(served, backup)["backupLocations"][0]["status"]["name"] == "DAMAGED"
+    verified(served, report(served, complete=True))
+
+
+def test_a_store_that_doubts_marks_nothing_and_raises_an_alarm(served: Served):
+    backup = served.stored()
+    why = "40 of 60 packs cannot be read, all at once"
+    found = report(served, losses=[loss(backup)], missing=[backup], unreliable=why)
+    failed_restore(served, backup, found)
+    assert shown(served, backup)["status"]["name"] == "SUCCESS"
+    assert "DESTINATION_UNRELIABLE" in alarms(served, served.destination["guid"])
+    verified(served, report(served, complete=True))
+    assert alarms(served, served.destination["guid"]) == []
+
+
+def test_a_blocked_clean_up_is_an_alarm_until_a_person_confirms_the_loss(served: Served):
+    backup = served.stored()
+    served.cleaned({"missing": [backup]})
+    found = shown(served, backup)
+    assert found["backupLocations"][0]["status"]["name"] == "MISSING"
+    assert (found["status"]["name"], found["iscsiMountable"]) == ("FAILED", False)
+    assert alarms(served, backup) == ["BACKUP_MISSING"]
+    [blocked] = served.call("GET", "/api/alarms?kind=CLEANUP_BLOCKED").json()
+    assert blocked["details"]["bytesWaiting"] >= 0
+    assert blocked["since"]
+    body = {"mode": "AUTO", "backup": backup}
+    assert is_error(served.call("POST", "/api/tasks/restore-and-mount", body), 409)
+    path = f"/api/backups/{backup}/confirm-missing"
+    assert is_error(served.call("POST", path, token=user(served, "operator")), 403)
+    assert served.call("POST", path).status_code == 204
+    assert served.call("POST", path).status_code == 204, "twice is fine"
+    assert alarms(served, backup) == []
+    body = {"backupDestinations": [served.destination["guid"]]}
+    [task] = served.call("POST", "/api/tasks/remove-old-backups", body).json()
+    order = served.order(task["guid"])
+    assert backup in order["given_up"]
+    expected = served.as_node("GET", f"/api/nodes/self/expected/{task['guid']}").json()
+    assert backup not in expected
+    served.finish(task["guid"], {"removed": [], "givenUp": [backup]})
+    found = shown(served, backup)
+    assert found["status"]["name"] == "SUCCESS_REMOVED"
+    assert found["backupLocations"][0]["status"]["name"] == "REMOVED"
+    assert served.call("GET", "/api/alarms?kind=CLEANUP_BLOCKED").json() == []
+    said = served.call("GET", f"/api/audit-log?subject={backup}").json()
+    assert "confirm missing backup" in [one["operation"] for one in said]
+
+
+def test_a_clean_up_that_finds_everything_again_calls_it_present(served: Served):
+    backup = served.stored()
+    served.cleaned({"missing": [backup]})
+    body = {"backupDestinations": [served.destination["guid"]]}
+    [task] = served.call("POST", "/api/tasks/remove-old-backups", body).json()
+    served.order(task["guid"])
+    expected = served.as_node("GET", f"/api/nodes/self/expected/{task['guid']}").json()
+    assert backup in expected, "what is missing has to be found, until its loss is confirmed"
+    served.finish(task["guid"], {"removed": []})
+    assert shown(served, backup)["status"]["name"] == "SUCCESS"
+    assert alarms(served, backup) == []
+
+
+def test_the_set_to_find_is_fixed_when_the_clean_up_is_taken_and_comes_in_pages(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("haulback.server.movers._EXPECTED", 2)
+    before = {served.stored() for _ in range(3)}
+    body = {"backupDestinations": [served.destination["guid"]]}
+    [task] = served.call("POST", "/api/tasks/remove-old-backups", body).json()
+    served.order(task["guid"])
+    later = served.stored(1)
+    found: list[str] = []
+    path = f"/api/nodes/self/expected/{task['guid']}"
+    while page := served.as_node("GET", f"{path}?after={found[-1]}" if found else path).json():
+        assert len(page) <= 2
+        found += page
+    assert before <= set(found)
+    assert later not in found
+    assert is_error(served.call("GET", path), 403)
+    served.finish(task["guid"], {"removed": []})
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "x",
+        {"destination": "x"},
+        {"losses": 5},
+        {"losses": [{"backup": "x"}]},
+        {"missing": ["x\0"]},
+        {"objects": ["x" * 5000]},
+        {"losses": [{"backup": new_guid(), "disks": [{"name": "a", "bytes": -1}]}]},
+    ],
+)
+def test_a_report_that_cannot_be_read_is_refused(served: Served, damage: Any):
+    body = {"backupDestinations": [served.destination["guid"]]}
+    [task] = served.call("POST", "/api/tasks/verify", body).json()
+    served.order(task["guid"])
+    if isinstance(damage, dict):
+        damage = {"destination": served.destination["guid"], **damage}
+    path = f"/api/tasks/{task['guid']}/transfer-info"
+    served.as_node("PUT", path, {"cursor": "", "isRound": True, "damage": damage})
+    assert is_error(served.state(task["guid"], "FINISHED"), 400)
+    served.rest()
+
+
+def test_a_task_cannot_report_on_a_destination_that_is_not_its_own(served: Served):
+    backup = served.stored()
+    other = {"damage": {"destination": new_guid(), "losses": [loss(backup)], "complete": True}}
+    verified(served, other)
+    assert shown(served, backup)["status"]["name"] == "SUCCESS"
+
+
+def test_nobody_confirms_the_loss_of_what_is_there(served: Served):
+    backup = served.stored()
+    assert is_error(served.call("POST", f"/api/backups/{backup}/confirm-missing"), 409)
+    assert is_error(served.call("POST", f"/api/backups/{new_guid()}/confirm-missing"), 404)
+
+
+def test_a_damaged_backup_is_not_the_last_good_one(served: Served):
+    """Retention by count keeps the last whole ones; the damaged one does not count."""
+    machine = served.new_machine()
+    good, damaged, newest = (served.stored(machine) for _ in range(3))
+    verified(served, report(served, losses=[loss(damaged), loss(newest)], complete=True))
+    path = f"/api/backup-destinations/{served.destination['guid']}"
+    changed = served.call("PUT", path, {"retention": {"keepLastNFull": 1}})
+    assert changed.status_code < 300, changed.text
+    body = {"backupDestinations": [served.destination["guid"]]}
+    [task] = served.call("POST", "/api/tasks/remove-old-backups", body).json()
+    going = served.order(task["guid"])["backups"]
+    assert good not in going
+    served.finish(task["guid"], {"removed": going})
+    served.call("PUT", path, {"retention": {}})
+    verified(served, report(served, complete=True))
+
+
+def test_a_node_of_the_first_release_gets_no_work_that_writes_a_repository(served: Served):
+    token = served.call("POST", "/api/nodes/enrolment").json()["token"]
+    body = {"token": token, "name": f"old-{new_guid()}"}
+    identity = served.call("POST", "/api/nodes/enrol", body, token=None).json()
+    session = {**identity, "version": "0.1.0"}
+    old = served.call("POST", "/api/nodes/session", session, token=None).json()["token"]
+    task = served.export()
+    clean = {"backupDestinations": [served.destination["guid"]]}
+    [clean_up] = served.call("POST", "/api/tasks/remove-old-backups", clean).json()
+    for guid in (task["guid"], clean_up["guid"]):
+        assert is_error(served.call("PUT", f"/api/tasks/{guid}/state", "RUNNING", token=old), 409)
+    offered = served.call("GET", "/api/tasks/queued", token=old).json()
+    assert not {one["type"]["name"] for one in offered} & {"EXPORT", "STORE", "BACKUP_CLEANUP"}
+    new = served.call("POST", "/api/nodes/session", {**session, "revision": 2}, token=None)
+    assert new.status_code == 201
+    served.rest()
+
+
+def test_a_bounded_verify_goes_on_where_the_last_one_stopped(served: Served):
+    pack = "ab" * 16
+    body = {"backupDestinations": [served.destination["guid"]], "bytes": 1}
+    [task] = served.call("POST", "/api/tasks/verify", body).json()
+    assert served.order(task["guid"])["cursor"] == ""
+    served.finish(task["guid"], {"cursor": pack, "isRound": False})
+    [task] = served.call("POST", "/api/tasks/verify", body).json()
+    assert served.order(task["guid"])["cursor"] == pack
+    served.finish(task["guid"], {"cursor": "ff" * 16, "isRound": True})
+    path = f"/api/backup-destinations/{served.destination['guid']}"
+    assert served.call("GET", path).json()["verifiedTime"]
+    [task] = served.call("POST", "/api/tasks/verify", body).json()
+    assert served.order(task["guid"])["cursor"] == ""
+    bad = {"cursor": "zz", "isRound": False}
+    assert served.as_node("PUT", f"/api/tasks/{task['guid']}/transfer-info", bad).status_code == 204
+    assert is_error(served.state(task["guid"], "FINISHED"), 400)
+    served.rest()
+
+
+def test_verification_by_itself_is_a_setting_of_the_destination(served: Served):
+    path = f"/api/backup-destinations/{served.destination['guid']}"
+    usual = {"active": True, "days": 30, "seconds": 14_400}
+    served.call("PUT", path, {"verification": usual})
+    assert served.call("GET", path).json()["verification"] == usual
+    wanted = {"active": False, "days": 7, "seconds": 600}
+    assert served.call("PUT", path, {"verification": wanted}).status_code < 300
+    assert served.call("GET", path).json()["verification"] == wanted
+    for wrong in ({"days": 0}, {"seconds": 1}, {"days": "x"}):
+        assert is_error(served.call("PUT", path, {"verification": wrong}), 400)
+    served.call("PUT", path, {"verification": usual})
+
+
+def test_wrong_bounds_of_a_verify_are_refused_by_name(served: Served):
+    for more, field in (({"bytes": 0}, "bytes"), ({"seconds": 0}, "seconds")):
+        body = {"backupDestinations": [served.destination["guid"]], **more}
+        answer = served.call("POST", "/api/tasks/verify", body)
+        assert is_error(answer, 400)
+        assert answer.json()["details"]["field"] == field
+
+
+def test_exports_report_damage_whatever_becomes_of_them(served: Served):
+    """An export that is tried again is not settled; its word on damage counts all the same."""
+    backup = served.stored()
+    task = served.export(retryCount=2)
+    served.order(task["guid"])
+    found = report(served, losses=[loss(backup)], objects=["packs/ab/abcd"])
+    path = f"/api/tasks/{task['guid']}/transfer-info"
+    assert served.as_node("PUT", path, found).status_code == 204
+    assert served.state(task["guid"], "FAILED").status_code == 204
+    assert shown(served, backup)["backupLocations"][0]["status"]["name"] == "DAMAGED"
+    served.rest()
+    verified(served, report(served, complete=True))
+    assert EXPORTED["type"] == "FULL"
