@@ -1,4 +1,4 @@
-"""Keys of repositories for people who lock them away: none leaves that opens nothing."""
+"""Keys of repositories for people to lock away: a key that opens nothing is never given."""
 
 from __future__ import annotations
 

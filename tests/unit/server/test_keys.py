@@ -1,4 +1,4 @@
-"""Key files for people: none leaves that does not open the repository of its destination."""
+"""Key files for people: each one that is given opens the repository of its destination."""
 
 from __future__ import annotations
 
