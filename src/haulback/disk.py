@@ -91,6 +91,42 @@ def write_private(path: Path, data: bytes) -> None:
     Disk().sync_folder(path.parent)
 
 
+def write_private_once(path: Path, data: bytes) -> None:
+    """A new file for this user only; durable, name included.  The same content may be there.
+
+    The name is taken at once and not by a link: key files go to sticks that know no links.
+    Raises Conflict for a name that is taken by anything else, which stays as it is.
+    """
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        if _holds(path, data):
+            return
+        raise Conflict(f"{path} exists and holds something else: name a new file") from None
+    except OSError as error:
+        raise translate(error, path) from error
+    try:
+        with open(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        path.unlink()
+        raise translate(error, path) from error
+    Disk().sync_folder(path.parent)
+
+
+def _holds(path: Path, data: bytes) -> bool:
+    """Whether a file holds these bytes, white space around them apart."""
+    try:
+        if not path.is_file():
+            return False
+        with open(path, "rb") as file:
+            return file.read(len(data) + 100).strip() == data.strip()
+    except OSError:
+        return False
+
+
 def hold(path: Path, taken: str) -> IO[bytes]:
     """A lock that the kernel drops when this process dies or closes it.
 

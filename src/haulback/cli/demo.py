@@ -33,7 +33,7 @@ from haulback.kinds import export, import_machine
 from haulback.repository.keys import Secret
 from haulback.repository.repository import Repository
 from haulback.repository.verify import Depth, verify
-from haulback.server.serve import key_of
+from haulback.server.keys import key_of
 from haulback.tasks.states import BackupType
 from haulback.wire import Ref
 

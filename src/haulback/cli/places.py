@@ -11,6 +11,7 @@ from cyclopts import App, Parameter
 from haulback.cli.connection import connect
 from haulback.cli.how import USUAL, How, ref, refs, report, watch
 from haulback.cli.output import Output, dump, moment, named, show, size, text
+from haulback.disk import write_private_once
 from haulback.errors import Malformed
 from haulback.inventory.requests import (
     ChangedDestination,
@@ -283,16 +284,29 @@ def repair(
 def key(
     name: str,
     *,
+    output: Annotated[Path | None, Parameter(name="--output")] = None,
+    folder: Path | None = None,
+    unchecked: Annotated[bool, Parameter(negative="")] = False,
     data: Path = Path("haulback-data"),
     database: Annotated[str, Parameter(env_var="HAULBACK_DATABASE")] = "",
 ) -> None:
-    """Print the key file of a destination's repository: keep it where the server is not.
+    """Write the key file of a destination's repository to --output, or print it.
 
-    Works on the server's machine only, for who may read its --data.
+    Keep it where the server is not.  The key is tried on the repository first, in --folder where
+    that is mounted elsewhere on this machine; --unchecked prints one that cannot be tried here.
+    An --output that holds another key is never overwritten.  Works on the server's machine only,
+    for who may read its --data.
     """
-    from haulback.server.serve import key_of
+    from haulback.server.keys import key_of
 
-    print(key_of(data, database, name))
+    if output and unchecked:
+        raise Malformed("--unchecked: a key that was not tried is printed only; leave out --output")
+    text = key_of(data, database, name, folder=folder, unchecked=unchecked)
+    if output is None:
+        print(text)
+        return
+    write_private_once(output, f"{text}\n".encode())
+    print(f"{output} opens the repository of {name}")
 
 
 @destination.command(name="test")

@@ -16,10 +16,13 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from haulback.cli.nodes import start_log
+from haulback.destinations.folder import Folder
 from haulback.errors import Malformed
 from haulback.ids import new_guid
 from haulback.inventory.requests import NewDestination
+from haulback.kinds.destination_init import strangers
 from haulback.node.home import Identity, write_identity
+from haulback.repository.config import is_repository
 from haulback.server import stock
 from haulback.server.app import LEASE_MS
 from haulback.server.serve import Server, Settings
@@ -125,6 +128,8 @@ def _enrol_embedded(server: Server, home: Path) -> None:
 def _first_destination(server: Server, folder: Path) -> None:
     if not stock.destinations(server.app):
         folder.mkdir(parents=True, exist_ok=True)
+        if is_repository(Folder(folder)):
+            logging.warning("the destination local cannot be used: %s", strangers(str(folder)))
         stock.add_destination(server.app, NewDestination(name="local", path=str(folder)))
 
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import shlex
+from contextlib import suppress
+
 import msgspec
 
-from haulback.errors import Conflict
+from haulback.destinations.protocol import Destination as Place
+from haulback.errors import Conflict, WrongKey
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.records import Catalogue, Destination
 from haulback.kinds import planning
 from haulback.kinds.seam import Ask, Job, Kind, Results
+from haulback.repository.config import is_repository
+from haulback.repository.keys import Secret
 from haulback.repository.repository import Repository
 from haulback.tasks.record import Task
 from haulback.tasks.states import State
@@ -34,13 +40,32 @@ def prepare(task: Task, catalogue: Catalogue) -> Order:
 
 def run(job: Job) -> Results:
     record: Destination = job.order.destination
-    place, secret = job.destination(record), job.secret(record)
-    try:
-        repository = Repository.init(place, secret)
-    except Conflict:
-        # Made by an attempt that died; a stranger's does not open with our key.
-        repository = Repository.open(place, secret)
+    repository = _made(job.destination(record), job.secret(record), str(record.config["path"]))
     return {"repository": repository.guid} | job.space(record)
+
+
+def _made(place: Place, secret: Secret, path: str) -> Repository:
+    """A new repository, or the one that an attempt that died has made with this key.
+
+    Raises Conflict for a stranger's, which stays as it is.
+    """
+    if not is_repository(place):
+        with suppress(Conflict):  # another attempt was faster
+            return Repository.init(place, secret)
+    try:
+        return Repository.open(place, secret)
+    except WrongKey:
+        raise Conflict(strangers(path)) from None
+
+
+def strangers(path: str) -> str:
+    """Why a destination cannot use the repository in its folder, and what to do."""
+    return (
+        f"this repository is another one's: attach it with its own key file (haulback repository "
+        f"ls {shlex.quote(path)} --key-file KEY reads it without a server), put back the database "
+        "and the server.key of the server that made it, or give the destination an empty folder; "
+        f"the key that this server has does not open what lies in {path}"
+    )
 
 
 class Made(msgspec.Struct):

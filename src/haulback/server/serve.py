@@ -16,15 +16,15 @@ from pathlib import Path
 import msgspec
 import uvicorn
 
-from haulback.errors import Malformed, NotFound, Unavailable
+from haulback.errors import Conflict, Malformed, Unavailable
 from haulback.inventory.records import Destination
 from haulback.kinds.table import KINDS
 from haulback.server import upkeep
 from haulback.server.app import LEASE_MS, App
 from haulback.server.herald import Herald
 from haulback.server.http.site import site
-from haulback.server.store import access, catalogue, shelves
-from haulback.server.store.engine import open_store, peek
+from haulback.server.store import access, shelves
+from haulback.server.store.engine import Store, open_store
 from haulback.server.vault import Vault
 
 
@@ -77,9 +77,9 @@ class Server:
     def __init__(self, settings: Settings) -> None:
         _check_reach(settings)
         settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
-        store = open_store(settings.database or _embedded(settings.data))
+        store = open_store(settings.database or embedded(settings.data))
         try:
-            vault = Vault.open(settings.data / "server.key")
+            vault = _vault(settings.data / "server.key", store)
             self.app = App(store, KINDS, vault, lease_ms=settings.lease_ms, limits=settings.limits)
             self.password = _admit_admin(self.app, settings.password)
             self._socket = _listen(settings.host, settings.port)
@@ -113,25 +113,23 @@ class Server:
         self._uvicorn.should_exit = True
 
 
-def key_of(data: Path, database: str, destination: str) -> str:
-    """The key file of a destination's repository, by its name: 64 hex digits, to be locked away.
+def _vault(path: Path, store: Store) -> Vault:
+    """The vault of a key file; made anew only for a database that holds no key yet.
 
-    Read on the server's own machine: no call to the API gives it away.  Raises NotFound, WrongKey.
+    A fresh key beside sealed ones would open none of them, and look as if it did.  Raises Conflict.
     """
-    vault = Vault.open(data / "server.key", make=False)
-    store = peek(database or _embedded(data))
-    try:
-        with store.read() as sql:
-            for record in shelves.places(sql, Destination):
-                if record.name == destination:
-                    sealed = catalogue.sealed_key(sql, record.guid)
-                    return vault.unseal(record.guid, sealed).hex()
-    finally:
-        store.close()
-    raise NotFound(f"there is no backup destination {destination!r}")
+    with store.read() as sql:
+        sealed = [one.name for one in shelves.places(sql, Destination)]
+    if sealed and not path.exists():
+        raise Conflict(
+            f"{path} is missing, and the database holds the keys of {', '.join(sealed)} sealed by "
+            "it: put the server's key file back"
+        )
+    return Vault.open(path)
 
 
-def _embedded(data: Path) -> str:
+def embedded(data: Path) -> str:
+    """The URL of the database that a server keeps in its data folder."""
     return f"sqlite:///{data.absolute()}/haulback.db"
 
 
