@@ -42,12 +42,14 @@ def restore_machine(
     power_on: bool = False,
     storage: str = "",
     disk_storage: Paths = [],  # noqa: B006 - read only
+    without: Annotated[list[str], Parameter(help="A disk to leave out; again for more.")] = [],  # noqa: B006
     how: How = USUAL,
 ) -> None:
     """Make the machine of BACKUP (a guid) on a hypervisor, under its own name or --name.
 
     --overwrite replaces the machine that is there; --power-on starts the new one.  --storage is a
     storage pool for all disks, --disk-storage DISK=POOL for one (see `haulback storage ls`).
+    --without DISK leaves a disk out, such as one that is damaged.
     """
     from haulback.kinds.import_machine import Request
 
@@ -59,21 +61,25 @@ def restore_machine(
         overwrite=overwrite,
         powerOnAfterRestore=power_on,
         restoreStorageId=storage or None,
-        taskFiles=_stored(client, backup, disk_storage),
+        taskFiles=_files(client, backup, disk_storage, without),
         **how.timed,
     )
     report(client, [client.tasks.restore_and_import(request, **how.asked)], how)
 
 
-def _stored(client: Client, backup: str, wanted: list[str]) -> list[TaskFile] | None:
-    """Which disk goes into which storage.  Raises Malformed, NotFound."""
+def _files(
+    client: Client, backup: str, stored: list[str], without: list[str]
+) -> list[TaskFile] | None:
+    """Disks that go into a storage of their own, or are left out.  Raises Malformed, NotFound."""
     from haulback.kinds.parts import TaskFile
 
-    if not wanted:
+    if not stored and not without:
         return None
     known = {one.path: one.guid for one in client.backups.files(backup)}
-    found = []
-    for pair in wanted:
+    if unknown := [disk for disk in without if disk not in known]:
+        raise NotFound(f"--without: the backup has no disk {unknown[0]}; {', '.join(known)}")
+    found = [TaskFile(Ref(known[disk]), excludedFromRestore=True) for disk in without]
+    for pair in stored:
         disk, _, storage = pair.partition("=")
         if not storage:
             raise Malformed(f"--disk-storage: {pair!r} is not like DISK=POOL")

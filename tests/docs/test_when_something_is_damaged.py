@@ -1,0 +1,160 @@
+"""The page about damage leads from each alarm to its end, on a site that the test damages."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.docs.test_how_to import DOCS
+from tests.integration.test_damage_site import add_machine, alarms, flip, packs, place, restored
+from tests.programs import PASSWORD, Site
+
+PAGE = DOCS / "howto" / "when-something-is-damaged.md"
+# `repository verify` and `repair` end with 1 when they find, or cannot mend, damage.
+_MAY_FIND = re.compile(r"haulback repository (verify|repair|clean) ")
+
+
+def sections() -> dict[str, list[str]]:
+    """The lines of each section, by its heading; those before the first under ""."""
+    found: dict[str, list[str]] = {}
+    for part in re.split(r"^## ", PAGE.read_text(), flags=re.MULTILINE):
+        heading = "" if part.startswith("# ") else part.partition("\n")[0]
+        blocks = re.findall(r"```sh\n(.*?)```", part, re.DOTALL)
+        found[heading] = [line for block in blocks for line in block.splitlines()]
+    return found
+
+
+class Reader:
+    """Somebody who types what the page shows."""
+
+    def __init__(self, site: Site, folder: Path) -> None:
+        self.site, self.folder, self.is_served = site, folder, True
+        self.words: dict[str, str] = {"FOLDER": str(site.repository), "KEY": str(folder / "key")}
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        self.env = {**os.environ, "PATH": path, "HAULBACK_SERVER": site.api.url}
+        self.env |= {"XDG_CONFIG_HOME": str(folder / "config")}
+        token = site.api.post("/api-tokens", {"name": "reader", "roles": ["administrator"]})
+        self.env |= {"HAULBACK_TOKEN": token["token"], "HAULBACK_ADMIN_PASSWORD": PASSWORD}
+
+    def type(self, lines: list[str]) -> str:
+        """All that they print; each line ends well, or says that it found damage."""
+        said = ""
+        for line in lines:
+            wanted = re.sub(r"\b[A-Z]{3,}\b", lambda m: self.words.get(m[0], m[0]), line)
+            done = subprocess.run(
+                ["bash", "-c", wanted],
+                env=self.env,
+                cwd=self.folder,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=120,
+            )
+            said += done.stdout + done.stderr
+            allowed = (0, 1) if _MAY_FIND.match(line) else (0,)
+            assert done.returncode in allowed, (wanted, said, self.site.log.read_text()[-2000:])
+            if self.is_served:
+                self.site.all_final()
+        return said
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    made = Site(tmp_path / "site", lease=5.0)
+    made.open()
+    yield made
+    made.close()
+
+
+def test_every_alarm_has_a_section_and_every_section_that_types_is_tried():
+    from haulback.inventory.alarms import AlarmKind
+
+    headings = ", ".join(sections())
+    assert all(kind.value in headings for kind in AlarmKind), headings
+    typed = {heading for heading, lines in sections().items() if lines}
+    assert typed == {*CASES, "", "Without a server"}
+
+
+def rotten(site: Site) -> str:
+    backup = str(site.backed_up(add_machine(site, "web", 1))["guid"])
+    flip(packs(site)[-1], 1000)
+    assert restored(site, backup)["state"]["name"] == "FAILED"
+    return backup
+
+
+def lost(site: Site) -> str:
+    backup = str(site.backed_up(add_machine(site, "web", 2))["guid"])
+    (site.repository / "manifests" / backup).rename(site.folder / "away")
+    body = {"backupDestinations": [{"guid": site.destination["guid"]}]}
+    [task] = site.api.post("/tasks/remove-old-backups", body)
+    site.final(task["guid"])
+    return backup
+
+
+def away(site: Site) -> str:
+    """Packs that were not mounted for one look."""
+    backup = ""
+    for seed in range(8):
+        name = f"m{seed}" if seed else "web"
+        backup = str(site.backed_up(add_machine(site, name, 10 + seed, 1 << 20))["guid"])
+    site.repository.joinpath("packs").rename(site.folder / "packs")
+    body = {"backupDestinations": [{"guid": site.destination["guid"]}]}
+    [task] = site.api.post("/tasks/verify", body)
+    site.final(task["guid"])
+    assert alarms(site) == {"DESTINATION_UNRELIABLE"}
+    (site.folder / "packs").rename(site.repository / "packs")
+    return backup
+
+
+def nothing(site: Site) -> str:
+    return str(site.backed_up(add_machine(site, "web", 3))["guid"])
+
+
+CASES: dict[str, Callable[[Site], str]] = {
+    "REPOSITORY_DAMAGED, BACKUP_DAMAGED": rotten,
+    "BACKUP_MISSING, CLEANUP_BLOCKED": lost,
+    "DESTINATION_UNRELIABLE": away,
+    "VERIFY_OVERDUE": nothing,
+}
+
+
+@pytest.mark.parametrize("heading", CASES)
+def test_the_page_leads_from_each_alarm_to_its_end(site: Site, tmp_path: Path, heading: str):
+    reader = Reader(site, tmp_path)
+    reader.words["BACKUP"] = CASES[heading](site)
+    shown = reader.type(sections()[""])
+    assert all(kind in shown for kind in alarms(site))
+    lines = sections()[heading]
+    if heading.startswith("BACKUP_MISSING"):
+        lines = lines[1:]  # the first is for files that came back: here they do not
+    reader.type(lines)
+    assert alarms(site) == set()
+
+
+def test_files_that_come_back_end_the_alarm_by_themselves(site: Site, tmp_path: Path):
+    backup = lost(site)
+    (site.folder / "away").rename(site.repository / "manifests" / backup)
+    Reader(site, tmp_path).type(sections()["BACKUP_MISSING, CLEANUP_BLOCKED"][:1])
+    assert alarms(site) == set()
+    assert place(site, backup) == "PRESENT"
+
+
+def test_a_repository_is_repaired_without_a_server(site: Site, tmp_path: Path):
+    backup = rotten(site)
+    flip(site.repository / "haulback.json", 40)
+    reader = Reader(site, tmp_path)
+    reader.words["BACKUP"] = backup
+    command = f"haulback destination key bd --data {site.folder / 'server'} --output KEY"
+    reader.type([command])
+    site.close()
+    reader.is_served = False
+    said = reader.type(sections()["Without a server"])
+    assert "is set aside" in said
+    assert "lacks data of root" in said
+    assert (site.repository / "aside" / "haulback.json").is_file()
