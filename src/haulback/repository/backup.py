@@ -60,18 +60,21 @@ def back_up_disk(
     base: MapReader | None = None,
     changed: Iterable[Extent] | None = None,
     meter: Meter = unmetered,
+    *,
+    distrust: bool = False,
 ) -> DiskMap:
     """Store a disk and return its map.
 
     With `base` and `changed` only the changed extents are read from the source, or little more:
     what else a chunk needs comes from the base.  With `base` alone the disk is read and compared
     with the base's chunk ids.  A base of another size is only a hint for deduplication.  `meter`
-    is told the bytes read.
+    is told the bytes read.  With `distrust` the disk is cut where the base is, but no chunk is
+    taken from the base: each that is the same is stored anew, unless it is stored soundly.
     """
     if base and base.root.size != source.size:
         base, changed = None, None
     work = _changed(source, base, changed) if base and changed is not None else _all(source, base)
-    looked = _look(source, work, base, keys, pool, meter)
+    looked = _look(source, work, base, keys, pool, meter, keep=not distrust)
     segments = ((number, _store(found, writer)) for number, found in looked)
     return rewrite(source.size, base, segments, writer.add_page)
 
@@ -130,8 +133,13 @@ def _look(
     keys: Keys,
     pool: ThreadPoolExecutor,
     meter: Meter,
+    *,
+    keep: bool,
 ) -> Iterator[tuple[int, list[_Found]]]:
-    """Read segments ahead and examine them in the pool; results come in order."""
+    """Read segments ahead and examine them in the pool; results come in order.
+
+    Without `keep` pieces that are what they were are found like new ones.
+    """
     queue: deque[tuple[int, Future[list[_Found]]]] = deque()
     load, allowance = base.load if base else None, _Allowance()
     for item in work:
@@ -140,7 +148,8 @@ def _look(
             _read(source, item, low, high, allowance, meter)
             for low, high in _enclosing(item, length)
         ]
-        queue.append((item.number, pool.submit(_examine, item.old, runs, length, keys, load)))
+        examined = pool.submit(_examine, item.old, runs, length, keys, load, keep)
+        queue.append((item.number, examined))
         if len(queue) > _SEGMENTS_AHEAD:
             number, future = queue.popleft()
             yield number, future.result()
@@ -213,7 +222,12 @@ def _read(
 
 
 def _examine(
-    old: Pieces | None, runs: list[_Run], length: int, keys: Keys, load: LoadPage | None
+    old: Pieces | None,
+    runs: list[_Run],
+    length: int,
+    keys: Keys,
+    load: LoadPage | None,
+    keep: bool,
 ) -> list[_Found]:
     """What a segment consists of now; outside of the runs it is what it was."""
     if not runs:
@@ -226,7 +240,7 @@ def _examine(
         found += _kept(old, at, run.low)
         if load:
             _fill(run, old, load)
-        found += _anew(old, run, keys)
+        found += _anew(old, run, keys, keep)
         at = run.low + len(run.data)
     found += _kept(old, at, length)
     return [one for one in found if one.length]
@@ -256,7 +270,7 @@ def _fill(run: _Run, old: Pieces, load: LoadPage) -> None:
                 run.data[first:last] = load(ref)[first - start : last - start]
 
 
-def _anew(old: Pieces, run: _Run, keys: Keys) -> list[_Found]:
+def _anew(old: Pieces, run: _Run, keys: Keys, keep: bool) -> list[_Found]:
     """A run: pieces that are the same after all are kept, what lies between is cut anew."""
     found: list[_Found] = []
     fresh = 0
@@ -264,7 +278,10 @@ def _anew(old: Pieces, run: _Run, keys: Keys) -> list[_Found]:
         start, stop = at - run.low, end - run.low
         if _same(run.data[start:stop], ref, keys):
             found.extend(_cut(run.data[fresh:start], keys))
-            found.append(_Found(stop - start, ref))
+            if keep or ref == HOLE:
+                found.append(_Found(stop - start, ref))
+            else:
+                found.append(_Found(stop - start, None, ref.id, run.data[start:stop]))
             fresh = stop
     return found + list(_cut(run.data[fresh:], keys))
 

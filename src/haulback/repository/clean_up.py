@@ -22,8 +22,9 @@ from haulback.repository import graves
 from haulback.repository.agreement import Agreement, Expected, agree
 from haulback.repository.backup import Meter, unmetered
 from haulback.repository.compact import Copier, Worth, weigh
+from haulback.repository.damage import Spot
 from haulback.repository.damage_report import record_findings
-from haulback.repository.index import Index
+from haulback.repository.index import Index, inside
 from haulback.repository.look import Look, look_around
 from haulback.repository.mark import Mark
 from haulback.repository.merge import merge
@@ -189,12 +190,21 @@ class _CleanUp:
                 f"{gone} of {len(look.index.packs())} packs are not there: is a part of the "
                 "destination not mounted?  Nothing was deleted"
             )
+        if look.mark.missing:
+            self._note_absent(look)
         if not self._repository.findings:
             return look
         found = record_findings(self._repository, self._orders.by, self._orders.now())
         if found.unreliable:
             raise Unavailable(f"{found.unreliable}; nothing was deleted")
         return self._look() if found.damaged else look
+
+    def _note_absent(self, look: Look) -> None:
+        """Packs that are away, and that a backup may need, are damage to be recorded."""
+        absent = look.index.packs() - look.packs.keys()
+        for pack in absent:
+            if Spot(pack) not in look.index.damage.spots:
+                self._repository.findings.note_pack(pack, 0, f"{name_of(pack)} is missing")
 
     def _look(self, before: Look | None = None) -> Look:
         repository, folder, disk = self._repository, self._folder, self._disk
@@ -209,7 +219,8 @@ class _CleanUp:
             look.mark.live[:] = True
         worth = weigh(look.mark)
         superseded = look.superseded()
-        if not (worth.dead.any() or worth.thin.any() or superseded or look.is_short):
+        is_short = look.is_short and not look.mark.missing
+        if not (worth.dead.any() or worth.thin.any() or superseded or is_short):
             return True
         copied, staged = self._copy(look.mark, worth)
         added = self._publish(staged)
@@ -265,7 +276,11 @@ class _CleanUp:
         return bool(revived) or mark.unread > unread
 
     def _publish_generation(self, look: Look, added: list[Segment], lost: Array) -> None:
-        """One segment in the place of all that the look saw, and of those `added` since."""
+        """One segment in the place of all that the look saw, and of those `added` since.
+
+        While a backup misses something, what the index says of packs that are away is kept: they
+        may come back, and a new copy of a page takes the place of the old only under its old hint.
+        """
         whole = look.mark.segment
         segments = [*look.index.segments, *added]
         names = {segment.name for segment in segments}
@@ -274,7 +289,11 @@ class _CleanUp:
         kept = [np.ones(len(s.columns.sessions), bool) for s in added]
         kept.append(~lost[whole.columns.packs_of])
         damage = look.index.damage
-        path = merge([*added, whole], stored, self._folder, self._keys, self._disk, kept, damage)
+        sources = [*added, whole]
+        if look.is_short and look.mark.missing:
+            sources += look.index.segments
+            kept += [~inside(segment, look.packs) for segment in look.index.segments]
+        path = merge(sources, stored, self._folder, self._keys, self._disk, kept, damage)
         self._confirm()
         self._repository.index_folder.store(path)
 

@@ -57,6 +57,20 @@ class Index:
                 result[i] = group
         return result
 
+    def hints(self, chunks: Sequence[bytes]) -> dict[bytes, bytes]:
+        """The groups of those chunks that are hidden: at a damaged place, or about to go."""
+        found: dict[bytes, bytes] = {}
+        ids = np.frombuffer(b"".join(chunks), ID)
+        heads, rests = ids["head"].astype("<u8"), ids["rest"].astype("<u8")
+        for segment in self.segments if self._hidden and chunks else ():
+            if id(segment) in self._hidden:
+                which, rows = segment.find(heads, rests)
+                which &= self._hidden[id(segment)][rows] if which.any() else False
+                at = np.flatnonzero(which)
+                for i, group in zip(at.tolist(), segment.group_ids(rows[at]), strict=True):
+                    found[chunks[i]] = group
+        return found
+
     def groups_of(self, chunk: bytes) -> list[bytes]:
         """Every group that holds a chunk, those at damaged places last."""
         ids = np.frombuffer(chunk, ID)

@@ -143,7 +143,7 @@ class Keys:
 
     @classmethod
     def from_kit(cls, text: str) -> Keys:
-        """Read a recovery kit back, with any line ends.  Raises Malformed for a mistyped one."""
+        """Read a recovery kit back, whatever its line ends.  Raises Malformed when mistyped."""
         code = "".join(_KIT_KEY.split(text)[-1].replace("\ufeff", "").split()).upper()
         try:
             body = base64.b32decode(code)

@@ -6,8 +6,10 @@ A chunk is damaged only when no place of any group that holds it can be read.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from threading import Lock
+
+import msgspec
 
 from haulback.destinations.protocol import Destination
 from haulback.errors import BaseGone, Damaged, HaulbackError, NotFound
@@ -21,6 +23,16 @@ from haulback.repository.pages import Ref
 
 _GROUPS_KEPT = 48  # at most 1 MiB each
 _FAILED_KEPT = 4096
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """A place that could not be read; without a group all of the pack."""
+
+    pack: bytes
+    group: bytes | None
+    offset: int
+    length: int
+    reason: str
 
 
 class Findings:
@@ -47,6 +59,21 @@ class Findings:
         """A copy of everything noted so far."""
         with self._lock:
             return dict(self._found)
+
+    def told(self, most: int) -> list[Finding]:
+        """At most so many of the findings, to hand them on to another process."""
+        found = [
+            Finding(spot.pack, spot.group, place.offset, place.length, reason)
+            for spot, (place, reason) in self.all().items()
+        ]
+        return found[:most]
+
+    def hear(self, findings: Iterable[Finding]) -> None:
+        """Note what another process found."""
+        with self._lock:
+            for one in findings:
+                place = Place(one.pack, one.offset, one.length)
+                self._found.setdefault(Spot(one.pack, one.group), (place, one.reason))
 
     def __contains__(self, spot: object) -> bool:
         return spot in self._found
@@ -141,11 +168,22 @@ class Reader:
         return None
 
     def _groups(self, ref: Ref) -> Iterator[bytes]:
-        """The group that the map names, then every other that holds the chunk."""
-        yield ref.group
+        """The group that the map names, then every other that holds the chunk.
+
+        A named group that is recorded as damaged comes last: the chunk was stored anew since.
+        """
+        is_damaged = self._index.is_damaged and not self._is_sound(ref.group)
+        if not is_damaged:
+            yield ref.group
         for group in self._index.groups_of(ref.id):
             if group != ref.group:
                 yield group
+        if is_damaged:
+            yield ref.group
+
+    def _is_sound(self, group: bytes) -> bool:
+        damage = self._index.damage
+        return any(not damage.covers(group, place) for place in self._index.places(group))
 
     def _checked(self, chunk: bytes, group: bytes) -> memoryview:
         data = self.group(group).chunk(chunk)

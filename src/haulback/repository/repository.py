@@ -29,20 +29,25 @@ from haulback.repository.index_folder import IndexFolder
 from haulback.repository.keys import Keys, Secret
 from haulback.repository.manifest import Manifest
 from haulback.repository.names import Objects
-from haulback.repository.reader import Findings, Reader
+from haulback.repository.reader import Finding, Findings, Reader
 from haulback.repository.reuse_proof import PackMemory, ReuseProof
 from haulback.repository.roll import Rolls
 from haulback.repository.writer import Staged, Writer
 
 _MANIFEST_FILE = "manifest.json"
+_FINDINGS_TOLD = 10_000
 
 
 class Draft(msgspec.Struct, frozen=True):
-    """What an export left in staging: the manifest and the files to publish before it."""
+    """What an export left in staging: the manifest and the files to publish before it.
+
+    `findings` are places that the export could not read.
+    """
 
     manifest: Manifest
     packs: list[str]
     segments: list[str]
+    findings: list[Finding] = []
 
 
 class Repository:
@@ -175,7 +180,12 @@ class Repository:
 
     def draft(self, folder: Path, staged: Staged, manifest: Manifest, disk: Disk) -> Draft:
         """Record durably in staging what is to be published; the export is complete after it."""
-        draft = Draft(manifest, [p.name for p in staged.packs], [p.name for p in staged.segments])
+        draft = Draft(
+            manifest,
+            [path.name for path in staged.packs],
+            [path.name for path in staged.segments],
+            self.findings.told(_FINDINGS_TOLD),
+        )
         sealed = self.keys.seal("draft", manifest.backup.encode(), msgspec.json.encode(draft))
         disk.write_file(folder / _MANIFEST_FILE, sealed)
         return draft
@@ -199,6 +209,7 @@ class Repository:
         that the backup reuses was cleaned up meanwhile: then it has to be exported again.
         """
         self.begin_writing()
+        self.findings.hear(draft.findings)
         for file in draft.packs:
             if not self._publish_file(folder / file, packs.name_of(_pack_of(file))):
                 raise Damaged(f"{folder / file} vanished from staging before it was published")

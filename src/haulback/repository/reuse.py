@@ -31,16 +31,20 @@ def check(
 ) -> None:
     """Find every chunk of a backup that its parent does not have at the same place.
 
-    Raises BaseGone when the index does not lead to one, or to a pack that is not there.
+    A chunk may have another place beside one in a pack that is gone.
+    Raises BaseGone when the index leads to none in a pack that is there.
     """
     known = set[bytes]()
     for chunks in _new(manifest, parent, load):
-        found, missing = index.packs_of(chunks)
-        if missing:
-            raise BaseGone(f"chunk {missing[0].hex()} is no longer stored; back up again")
-        for pack in found - known:
-            _check_pack(destination, pack)
-        known |= found
+        while True:
+            found, missing = index.packs_of(chunks)
+            if missing:
+                raise BaseGone(f"chunk {missing[0].hex()} is no longer stored; back up again")
+            gone = {pack for pack in found - known if not _is_there(destination, pack)}
+            known |= found - gone
+            if not gone:
+                break
+            index = Index(index.segments, index.without | gone, index.damage)
 
 
 def place_again(
@@ -54,12 +58,12 @@ def place_again(
     destination.adopt(f"index/{path.stem}", path)
 
 
-def _check_pack(destination: Destination, pack: bytes) -> None:
-    name = packs.name_of(pack)
+def _is_there(destination: Destination, pack: bytes) -> bool:
     try:
-        destination.info(name)
+        destination.info(packs.name_of(pack))
     except NotFound:
-        raise BaseGone(f"{name} is no longer stored; back up again") from None
+        return False
+    return True
 
 
 def _new(manifest: Manifest, parent: Manifest | None, load: LoadPage) -> Iterator[list[bytes]]:

@@ -30,6 +30,7 @@ PAGE_GROUP_BYTES = 128 * KIB  # small: a random reader decodes a whole group for
 _QUEUED_GROUPS = 6
 _NEW_CHUNKS_IN_MEMORY = 1 << 16  # beyond that they move into a local index segment
 _COPIED_GROUPS_IN_MEMORY = 1 << 12
+_HINTS_IN_MEMORY = 1 << 18
 
 
 class Staged(NamedTuple):
@@ -67,6 +68,7 @@ class Writer:
         self._session, self._counter = os.urandom(8), 0
         self._data, self._pages = _Stream(GROUP_BYTES), _Stream(PAGE_GROUP_BYTES)
         self._new: dict[bytes, bytes] = {}
+        self._hints: dict[bytes, bytes] = {}
         self._entries: list[Entry] = []
         self._packs: list[PackWriter] = []
         self._segments: dict[str, Segment] = {}
@@ -109,7 +111,7 @@ class Writer:
         stored = self._stored(unknown) if unknown else {}
         for chunk, data in chunks:
             group = self._new.get(chunk) or stored[chunk] or self._append(chunk, data, stream)
-            refs.append(Ref(chunk, group))
+            refs.append(Ref(chunk, self._hints.get(chunk, group)))
         if len(self._new) > _NEW_CHUNKS_IN_MEMORY:
             self._flush()
         return refs
@@ -118,10 +120,20 @@ class Writer:
         """The group to reuse for each chunk; None where it is not stored, or not provably so."""
         found = dict(zip(chunks, self._index.find(chunks), strict=True))
         foreign = {g for g in found.values() if g and not g.startswith(self._session)}
-        if not foreign or self._proof is None:
-            return found
-        refused = foreign - self._proof.sound(foreign)
+        refused = foreign - self._proof.sound(foreign) if foreign and self._proof else set()
+        self._keep_hints(found, refused)
         return {chunk: None if group in refused else group for chunk, group in found.items()}
+
+    def _keep_hints(self, found: dict[bytes, bytes | None], refused: set[bytes]) -> None:
+        """Let maps name the damaged group of a chunk that is stored anew.
+
+        A hint binds nobody; with the old one the pages of a like map are the old pages, to the
+        byte, and so the old backup finds them again where they were damaged, too.
+        """
+        if len(self._hints) > _HINTS_IN_MEMORY:
+            return
+        self._hints.update({c: g for c, g in found.items() if g is not None and g in refused})
+        self._hints.update(self._index.hints([c for c, group in found.items() if group is None]))
 
     def _append(self, chunk: bytes, data: memoryview, stream: _Stream) -> bytes:
         if stream.group and len(stream.group.data) + len(data) > stream.group_bytes:

@@ -59,12 +59,12 @@ def export_machine(
     """
     disk = disk or Disk()
     parent = _parent(repository, base, warn)
-    maps = _maps(parent, repository, warn)
+    bases = _bases(parent, repository, warn)
     read = _Counter(meter)
     writer = repository.writer(folder, pool, disk, memory)
     try:
         stored = [
-            _store(view, maps.get(view.disk.name), repository, writer, pool, read, warn)
+            _store(view, bases.get(view.disk.name), repository, writer, pool, read, warn)
             for view in snapshot.views()
             if view.disk.name not in wanted.excluded
         ]
@@ -116,7 +116,7 @@ def _parent(
 
 def _store(
     view: DiskView,
-    old: MapReader | None,
+    base: _Base | None,
     repository: Repository,
     writer: Writer,
     pool: ThreadPoolExecutor,
@@ -125,11 +125,12 @@ def _store(
 ) -> tuple[StoredDisk, bool]:
     """The stored disk, and whether it builds on the parent's."""
     keys, source, name = repository.keys, view.source, view.disk.name
-    if old is not None:
+    if base is not None:
+        old, lacks = base
         try:
-            changed = _believed(view, old, warn)
-            found = back_up_disk(source, writer, keys, pool, old, changed, meter)
-            return StoredDisk(name, found, view.disk.format), True
+            changed = None if lacks else _believed(view, old, warn)
+            found = back_up_disk(source, writer, keys, pool, old, changed, meter, distrust=lacks)
+            return StoredDisk(name, found, view.disk.format), not lacks
         except (Damaged, BaseGone) as error:
             warn(f"{name} is read whole: the backup before is damaged: {error.message}")
     found = back_up_disk(source, writer, keys, pool, meter=meter)
@@ -147,18 +148,27 @@ def _believed(
     return changed
 
 
-def _maps(
+class _Base(NamedTuple):
+    """A disk of the parent; `lacks`: it touches damage, and shows only where to cut.
+
+    A disk that is cut where it was is stored in the same chunks: the parent is healed, too.
+    """
+
+    old: MapReader
+    lacks: bool
+
+
+def _bases(
     parent: Manifest | None, repository: Repository, warn: Callable[[str], None]
-) -> dict[str, MapReader]:
-    """The parent's maps by the name of their disk, without disks that lack data."""
+) -> dict[str, _Base]:
+    """The disks of the parent by their name."""
     if parent is None:
         return {}
     lacking = _lacking(parent, repository, warn)
     reader = repository.reader(thorough=False)  # to read the disk whole is quicker
     return {
-        stored.name: MapReader(stored.map, reader.chunk)
+        stored.name: _Base(MapReader(stored.map, reader.chunk), stored.name in lacking)
         for stored in parent.disks
-        if stored.name not in lacking
     }
 
 

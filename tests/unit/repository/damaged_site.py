@@ -14,22 +14,27 @@ from unittest.mock import patch
 from haulback.destinations.folder import Folder
 from haulback.errors import HaulbackError
 from haulback.repository import graves
+from haulback.repository.assess import assess
 from haulback.repository.clean_up import Orders, clean_up
 from haulback.repository.damage import Spot
 from haulback.repository.damage_report import record_findings
 from haulback.repository.manifest import Manifest
-from haulback.repository.mapping import MapReader
-from haulback.repository.pack import read_directory
+from haulback.repository.pack import name_of, read_directory
 from haulback.repository.pages import HOLE, unpack_inner, unpack_leaf
 from haulback.repository.repair import Repaired, Workshop, repair
 from haulback.repository.repository import Repository
 from haulback.repository.verify import Depth, Report, verify
 from haulback.units import KIB, MIB
 from tests.conftest import SECRET
-from tests.unit.repository.scene import MemoryDisk, back_up, noise, restored
+from tests.unit.repository.scene import MemoryDisk, export, noise, restored
 
 SIZE = 17 * MIB + 513  # two leaves below one inner page
-LIMITS = {"writer.PACK_BYTES": 192 * KIB, "merge.FAN_IN": 2}
+LIMITS = {
+    "writer.PACK_BYTES": 192 * KIB,
+    "writer.GROUP_BYTES": 48 * KIB,
+    "writer.PAGE_GROUP_BYTES": 256,
+    "merge.FAN_IN": 2,
+}
 FAULTS = ("flip", "truncate", "zero", "swap", "duplicate", "delete", "append")
 CLASSES = (
     "data pack",
@@ -100,6 +105,7 @@ class Site:
         self.kit = ""
         self.disk = MemoryDisk(b"")
         self.last = ""  # the machine's newest backup
+        self.page_packs: frozenset[str] = frozenset()
 
     def open(self) -> Repository:
         return Repository.open(Folder(self.root / "d"), SECRET)
@@ -123,6 +129,7 @@ class Site:
         made = Site(root, self.pool)
         made.held, made.kit, made.last = dict(self.held), self.kit, self.last
         made.disk = MemoryDisk(self.disk.data)
+        made.page_packs = self.page_packs
         return made
 
     def keep(self, repository: Repository, manifest: Manifest, data: bytes) -> str:
@@ -140,23 +147,35 @@ class Site:
         self.disk.write_at(at, noise(40 * KIB, seed or random.randrange(1 << 30)))
         try:
             base = repository.manifest(self.last)
-            MapReader(base.disks[0].map, repository.reader(thorough=False).chunk)
-            return self._back_up(base)
+            if not (repository.index().is_damaged and assess(repository, base, thorough=False)):
+                return self._back_up(base)
+        except HaulbackError:
+            return self._back_up(None)
+        return self.mend(base)
+
+    def mend(self, base: Manifest) -> str:
+        """A backup that takes from its base only where to cut, if that can be read."""
+        try:
+            return self._back_up(base, distrust=True)
         except HaulbackError:
             return self._back_up(None)
 
-    def _back_up(self, base: Manifest | None) -> str:
-        repository, changed = self.open(), self.disk.changed() if base else None
-        folder = self.room("s")
-        manifest = back_up(
-            repository,
+    def _back_up(self, base: Manifest | None, *, distrust: bool = False) -> str:
+        """Exported by one process, stored by another, like a node does."""
+        changed = self.disk.changed() if base else None
+        draft = export(
+            self.open(),
             self.disk,
-            folder,
+            self.root / "s",
             self.pool,
             base.disks[0].map if base else None,
             changed,
-            parent=base.backup if base else None,
+            parent=base.backup if base and not distrust else None,
+            distrust=distrust,
         )
+        repository = self.open()
+        manifest = repository.publish(self.root / "s", draft)
+        record_findings(repository, "a test", 3)
         repository.merge_index(self.room("m"))
         self.last = self.keep(self.open(), manifest, bytes(self.disk.data))
         return self.last
@@ -173,9 +192,6 @@ class Site:
     def repair(self, *, apply: bool = True) -> Repaired:
         workshop = Workshop(self.room("w"), self.pool, lambda: ("a test", 1), (SECRET,))
         return repair(self.open(), workshop, apply=apply)
-
-    def record(self, repository: Repository) -> None:
-        record_findings(repository, "a test", 3)
 
     def restores(self, backup: str) -> bool:
         """Whether a backup restores; a wrong byte is no answer."""
@@ -195,10 +211,10 @@ class Site:
 def make(root: Path, pool: ThreadPoolExecutor) -> Site:
     """Two machines; clean-ups, a merge, a forgotten backup, a grave, an announcement, a record."""
     (root / "d").mkdir(parents=True)
-    repository = Repository.init(Folder(root / "d"), SECRET)
     site = Site(root, pool)
-    site.kit = repository.keys.kit(repository.guid)
     with limits():
+        repository = Repository.init(Folder(root / "d"), SECRET)
+        site.kit = repository.keys.kit(repository.guid)
         site.disk = MemoryDisk(disk_of(2))
         gone, _ = site.full(), site.full()
         site.clean()
@@ -208,26 +224,43 @@ def make(root: Path, pool: ThreadPoolExecutor) -> Site:
         site.full()
         site.increment(seed=11)
         repository = site.open()
-        pack = next(iter(repository.objects.packs()))
+        pack = min(repository.objects.packs())
         spot = Spot(pack, read_directory(repository.destination, pack, repository.keys)[0].group)
         repository.damage_log.add("a test", 1, [spot], ())
         repository.damage_log.add("a test", 2, (), [spot])
+        machine, site.disk = site.disk, MemoryDisk(noise(64 * KIB, 3))
+        last, forgotten = site.last, site.full()
+        site.disk, site.last = machine, last
         site.clean()
+        site.open().forget(forgotten)
+        del site.held[forgotten]
         with patch("haulback.repository.merge.FAN_IN", 100):
             site.increment(at=16 * MIB - 20 * KIB, seed=12)
             unused = uuid.UUID(int=5).bytes
             graves.dig(repository.destination, repository.keys, [unused], ["a store"])
             graves.dig(repository.destination, repository.keys, [unused], None)
+    index = site.open().index()
     for name, held in site.held.items():
         places = places_of(site.open(), held.manifest)
         site.held[name] = held._replace(places=places)
+        root = index.place(held.manifest.disks[0].map.group)
+        site.page_packs |= {name_of(root.pack)}
     return site
 
 
-def limits() -> ExitStack:
+def limits(seed: int = 0) -> ExitStack:
+    """Small packs and groups, and a random source that replays."""
+
+    def drawn(size: int) -> bytes:  # one a size: the pool's threads only ask for nonces
+        return by_size.setdefault(size, random.Random(f"{size} {seed}")).randbytes(size)
+
+    by_size: dict[int, random.Random] = {}
     stack = ExitStack()
     for name, value in LIMITS.items():
         stack.enter_context(patch(f"haulback.repository.{name}", value))
+    chance = "haulback.repository.reuse_proof.SystemRandom"
+    stack.enter_context(patch(chance, lambda: random.Random(seed)))
+    stack.enter_context(patch("os.urandom", drawn))
     return stack
 
 
@@ -253,13 +286,10 @@ def target(site: Site, kind: str, chance: random.Random) -> Target:
 def _pack(site: Site, kind: str, chance: random.Random) -> Target:
     repository = site.open()
     pages: dict[str, tuple[int, bool]] = {}
-    roots = {held.manifest.disks[0].map.group for held in site.held.values()}
-    index = repository.index()
-    page_packs = {place.pack for root in roots for place in index.places(root)}
     for pack in repository.objects.packs():
         entries = read_directory(repository.destination, pack, repository.keys)
         end = max(entry.place.offset + entry.place.length for entry in entries)
-        pages[f"packs/{pack.hex()[:2]}/{pack.hex()}"] = (end, pack in page_packs)
+        pages[name_of(pack)] = (end, name_of(pack) in site.page_packs)
     is_page = kind == "page pack"
     chosen = [n for n, (_, page) in pages.items() if page == is_page or kind.startswith("pack ")]
     name = chance.choice(sorted(chosen))
@@ -276,14 +306,14 @@ def _named(site: Site, kind: str) -> list[str]:
     graves_read = graves.read(repository.objects, repository.keys)
     fulls = [h.manifest.backup for h in site.held.values() if not h.manifest.parent]
     return {
-        "index segment": lambda: [f"index/{s.name}" for s in live if len(s.replaces) < 2],
-        "merged segment": lambda: [f"index/{s.name}" for s in live if len(s.replaces) >= 2],
+        "index segment": lambda: sorted(f"index/{s.name}" for s in live if len(s.replaces) < 2),
+        "merged segment": lambda: sorted(f"index/{s.name}" for s in live if len(s.replaces) > 1),
         "manifest of a full": lambda: [f"manifests/{b}" for b in fulls if b not in bases],
-        "manifest of a base": lambda: [f"manifests/{b}" for b in bases],
+        "manifest of a base": lambda: sorted(f"manifests/{b}" for b in bases),
         "configuration": lambda: ["haulback.json"],
         "configuration copy": lambda: ["haulback.copy.json"],
-        "grave": lambda: [name for name, one in graves_read.items() if one.pins is not None],
-        "announcement": lambda: [name for name, one in graves_read.items() if one.pins is None],
+        "grave": lambda: sorted(n for n, one in graves_read.items() if one.pins is not None),
+        "announcement": lambda: sorted(n for n, one in graves_read.items() if one.pins is None),
         "damage record": lambda: site.names("damage"),
         "roll": lambda: site.names("rolls"),
         "roll copy": lambda: site.names("rolls-copy"),
@@ -347,7 +377,7 @@ def _duplicate(site: Site, hit: Target, chance: random.Random) -> None:
     elif folder in ("manifests", "tombstones"):
         new = str(uuid.UUID(bytes=chance.randbytes(16)))
     elif folder in ("damage", "rolls", "rolls-copy"):
-        new = f"{int(leaf) + 1 + chance.randrange(3):08d}"
+        new = f"{int(site.names(folder)[-1].rpartition('/')[2]) + 1 + chance.randrange(3):08d}"
     elif leaf.startswith("needs"):
         new = "needs-haulback-revision-1"
     else:

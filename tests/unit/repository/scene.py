@@ -65,6 +65,7 @@ def export(
     io: Disk | None = None,
     backup: str | None = None,
     parent: str | None = None,
+    distrust: bool = False,
 ) -> Draft:
     """Leave a finished export in `staging`."""
     io = io or Disk()
@@ -73,7 +74,7 @@ def export(
     writer = repository.writer(staging, pool, io)
     old = MapReader(base, repository.reader().chunk) if base else None
     try:
-        found = back_up_disk(disk, writer, repository.keys, pool, old, changed)
+        found = back_up_disk(disk, writer, repository.keys, pool, old, changed, distrust=distrust)
         staged = writer.finish()
     except BaseException:
         writer.abandon()
