@@ -85,10 +85,22 @@ class Unavailable(HaulbackError):
     code, status, exit_code, retryable = "unavailable", 503, 7, True
 
 
+class Unreadable(Unavailable):
+    """These bytes, or what they describe, cannot be read; the rest of the same place may be."""
+
+    code = "unreadable"
+
+
 class OutOfSpace(Unavailable):
     """A disk that must be written is full."""
 
     code, status = "out_of_space", 507
+
+
+class Incomplete(HaulbackError):
+    """A part was delivered; `files` in the details names the rest (`path` and `reason` each)."""
+
+    code, status, exit_code = "incomplete", 409, 3
 
 
 class Unsupported(HaulbackError):

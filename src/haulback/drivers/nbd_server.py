@@ -19,7 +19,7 @@ from threading import Lock, Thread
 from typing import NamedTuple, Self
 
 from haulback.drivers.source import Source
-from haulback.errors import HaulbackError
+from haulback.errors import HaulbackError, Unavailable, Unreadable
 from haulback.units import MIB
 
 log = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ _ALLOCATION, _ALLOCATION_ID = b"base:allocation", 1
 _REQ_ONE = 1 << 3
 _MOST_RUNS = 1024  # of one answer
 _EXPORT_FLAGS = 1 | 2 | 4 | 1 << 8  # has flags, read-only, can flush, many connections
-_EPERM, _EIO, _EINVAL = 1, 5, 22
+_EPERM, _EIO, _EINVAL, _ESHUTDOWN = 1, 5, 22, 108
 _LARGEST = 32 * MIB
 
 
@@ -217,7 +217,13 @@ def _transmit(link: socket.socket, agreed: _Agreed) -> None:
                     _status(link, source, offset, length, cookie, most)
             except HaulbackError as error:
                 log.error("%d bytes at %d cannot be read: %s", length, offset, error.message)
-                refuse(link, _EIO, cookie)
+                # EIO is about these bytes, ESHUTDOWN about every byte.
+                refuse(link, _ESHUTDOWN if _is_away(error) else _EIO, cookie)
+
+
+def _is_away(error: HaulbackError) -> bool:
+    """Whether the place that the bytes come from does not answer at all."""
+    return isinstance(error, Unavailable) and not isinstance(error, Unreadable)
 
 
 def _may(agreed: _Agreed, kind: int, offset: int, length: int) -> bool:
