@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeGuard
 
 
 class HaulbackError(Exception):
@@ -137,3 +137,8 @@ class SourceChanged(HaulbackError):
     """An image changed its size, vanished or is in use while it was read."""
 
     code, status, retryable = "source_changed", 409, True
+
+
+def is_away(error: BaseException | None) -> TypeGuard[Unavailable]:
+    """Whether a place does not answer at all, rather than not for some of its bytes."""
+    return isinstance(error, Unavailable) and not isinstance(error, Unreadable)

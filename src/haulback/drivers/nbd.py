@@ -79,7 +79,8 @@ class Export:
         self._pending: dict[int, Pending] = {}
         self.size, self._flags = 0, 0
         self._contexts: dict[str, int] = {}
-        self._open, self._is_unreadable = True, False
+        self._open = True
+        self._unreadable: list[str] = []  # why parts of a read failed, as the server says
         limit = struct.pack("ll", int(wait), int(wait % 1 * 1e6))
         with _Guard(self):
             # Timeouts in the kernel keep the socket blocking, so that MSG_WAITALL works.
@@ -118,14 +119,15 @@ class Export:
     def read_into(self, offset: int, buffer: memoryview) -> None:
         """Fill the buffer.  Raises Unreadable, after all answers have come, for EIO."""
         with self._lock, _Guard(self):
-            self._is_unreadable = False
+            self._unreadable.clear()
             for low in range(0, len(buffer), _PIECE):
                 view = buffer[low : low + _PIECE]
                 self._make_room(_WINDOW)
                 self._send(_READ, offset + low, len(view), Pending(offset + low, view))
             self._make_room(1)
-            if self._is_unreadable:
-                raise Unreadable(f"{len(buffer)} bytes at {offset} of the disk cannot be read")
+            if self._unreadable:
+                what = f"{len(buffer)} bytes at {offset} of the disk cannot be read"
+                raise Unreadable(f"{what}: {self._unreadable[0]}")
 
     def write_at(self, offset: int, data: bytes | memoryview) -> None:
         """Send bytes to be written.  A failure may show only at a later call, at last `flush`."""
@@ -243,7 +245,7 @@ class Export:
     def _simple(self) -> None:
         error, cookie = _SIMPLE.unpack(self._take(_SIMPLE.size))
         if error:
-            self._refused(cookie, error)
+            self._refused(cookie, error, b"")
         self._finish(cookie)
 
     def _chunk(self) -> None:
@@ -260,18 +262,20 @@ class Export:
         elif kind == _STATUS and 4 < length <= _MOST_STATUS:
             self._learn_status(pending, bytes(self._take(length)))
         elif kind & _ERROR and 4 <= length <= _MOST_INFORMATION:
-            self._refused(cookie, int.from_bytes(self._take(length)[:4], "big"))
+            raw = bytes(self._take(length))
+            self._refused(cookie, int.from_bytes(raw[:4], "big"), raw[6:])
         elif kind != _NONE or length or not flags & _DONE:
             raise Surprise(f"a chunk of kind {kind} and {length} bytes")
         if flags & _DONE:
             self._finish(cookie)
 
-    def _refused(self, cookie: int, code: int) -> None:
+    def _refused(self, cookie: int, code: int, reason: bytes) -> None:
         """Keep in mind that a read failed with EIO; raises for every other failure."""
         pending = self._pending.get(cookie)
         if code != _EIO or pending is None or pending.view is None:
             _fail(code)
-        pending.is_refused = self._is_unreadable = True
+        pending.is_refused = True
+        self._unreadable.append(_words(reason))
 
     def _learn_status(self, pending: Pending, raw: bytes) -> None:
         number = int.from_bytes(raw[:4], "big")

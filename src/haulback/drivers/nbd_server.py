@@ -19,7 +19,7 @@ from threading import Lock, Thread
 from typing import NamedTuple, Self
 
 from haulback.drivers.source import Source
-from haulback.errors import HaulbackError, Unavailable, Unreadable
+from haulback.errors import HaulbackError, is_away
 from haulback.units import MIB
 
 log = logging.getLogger(__name__)
@@ -42,6 +42,7 @@ _MOST_RUNS = 1024  # of one answer
 _EXPORT_FLAGS = 1 | 2 | 4 | 1 << 8  # has flags, read-only, can flush, many connections
 _EPERM, _EIO, _EINVAL, _ESHUTDOWN = 1, 5, 22, 108
 _LARGEST = 32 * MIB
+_MOST_WORDS = 200  # bytes of a reason
 
 
 class NbdServer:
@@ -218,12 +219,7 @@ def _transmit(link: socket.socket, agreed: _Agreed) -> None:
             except HaulbackError as error:
                 log.error("%d bytes at %d cannot be read: %s", length, offset, error.message)
                 # EIO is about these bytes, ESHUTDOWN about every byte.
-                refuse(link, _ESHUTDOWN if _is_away(error) else _EIO, cookie)
-
-
-def _is_away(error: HaulbackError) -> bool:
-    """Whether the place that the bytes come from does not answer at all."""
-    return isinstance(error, Unavailable) and not isinstance(error, Unreadable)
+                refuse(link, _ESHUTDOWN if is_away(error) else _EIO, cookie, error.message)
 
 
 def _may(agreed: _Agreed, kind: int, offset: int, length: int) -> bool:
@@ -279,13 +275,15 @@ def _runs(source: Source, offset: int, length: int) -> Iterator[tuple[int, int]]
         yield end - at - data, _HOLE
 
 
-def _refuse(link: socket.socket, error: int, cookie: int) -> None:
+def _refuse(link: socket.socket, error: int, cookie: int, _: str = "") -> None:
     link.sendall(_REPLY.pack(_REPLY_MAGIC, error, cookie))
 
 
-def _refuse_chunk(link: socket.socket, error: int, cookie: int) -> None:
-    head = _CHUNK.pack(_CHUNK_MAGIC, _DONE, _FAILED, cookie, _ERROR.size)
-    link.sendall(head + _ERROR.pack(error, 0))
+def _refuse_chunk(link: socket.socket, error: int, cookie: int, reason: str = "") -> None:
+    words = reason.encode(errors="replace")[:_MOST_WORDS]
+    size = _ERROR.size + len(words)
+    head = _CHUNK.pack(_CHUNK_MAGIC, _DONE, _FAILED, cookie, size)
+    link.sendall(head + _ERROR.pack(error, len(words)) + words)
 
 
 def _answer(link: socket.socket, option: int, kind: int, data: bytes = b"") -> None:

@@ -7,7 +7,6 @@ is imported before it confines itself, for afterwards there are no files.
 from __future__ import annotations
 
 import socket
-import struct
 import sys
 from contextlib import suppress
 
@@ -18,11 +17,10 @@ from haulback.filesystems.confinement import confine
 from haulback.filesystems.framing import receive, send
 from haulback.filesystems.reading.answers import Answers
 from haulback.filesystems.reading.blocks import Disk
+from haulback.filesystems.reading.filesystem import DAMAGE, told
 from haulback.filesystems.records import Answer, Ask, Begin, Failed
 
 _asks: msgspec.msgpack.Decoder[Ask] = msgspec.msgpack.Decoder(Ask)
-# What hostile bytes make of code that takes them for a file system.
-_DAMAGE = (ArithmeticError, LookupError, ValueError, OSError, struct.error, RecursionError)
 
 
 def main(control: str, disks: str) -> None:
@@ -45,9 +43,8 @@ def answer(answers: Answers, question: Ask) -> Answer:
         return answers.to(question)
     except HaulbackError as error:
         return Failed(error.code, error.message[:300])
-    except (*_DAMAGE, MemoryError) as error:
-        what = f"the file system is damaged: {type(error).__name__} {error}"
-        return Failed(Malformed.code, what[:300])
+    except (*DAMAGE, MemoryError) as error:
+        return Failed(Malformed.code, told(error)[:300])
 
 
 if __name__ == "__main__":

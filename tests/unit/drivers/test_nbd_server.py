@@ -131,7 +131,9 @@ def test_an_export_goes_on_after_bytes_that_cannot_be_read(tmp_path: Path):
         buffer = bytearray(4 * MIB)
         for offset in (4 * MIB, 2 * MIB, 8 * MIB - 512):
             part = memoryview(buffer)[: min(4 * MIB, 8 * MIB - offset)]
-            with pytest.raises(Unreadable, match=f"{len(part)} bytes at {offset}"):
+            with pytest.raises(
+                Unreadable, match=f"{len(part)} bytes at {offset} .*: a chunk is not"
+            ):
                 export.read_into(offset, part)
         export.read_into(0, memoryview(buffer))
         assert buffer == b"z" * 4 * MIB

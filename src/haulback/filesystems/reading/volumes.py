@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
@@ -12,7 +11,7 @@ from haulback.errors import Unsupported
 from haulback.filesystems.reading import lvm
 from haulback.filesystems.reading.blocks import Blocks, Part, Span
 from haulback.filesystems.reading.ext import Ext
-from haulback.filesystems.reading.filesystem import FileSystem
+from haulback.filesystems.reading.filesystem import DAMAGE, FileSystem
 from haulback.filesystems.reading.logs import STALE, ntfs_is_stale, xfs_is_stale
 from haulback.filesystems.reading.partitions import partitions
 from haulback.filesystems.reading.recognise import Recognised, is_boot_sector, recognise
@@ -25,7 +24,7 @@ _READERS: dict[str, Callable[[Blocks], FileSystem]] = {
     **dict.fromkeys(("fat12", "fat16", "fat32", "exfat", "ntfs"), SleuthKit),
     "xfs": Xfs,
 }
-_DAMAGE = (ArithmeticError, LookupError, ValueError, OSError, TypeError, struct.error)
+_DAMAGE = (*DAMAGE, TypeError)
 _MOST = 4096
 
 
@@ -125,7 +124,7 @@ def _logical(members: list[lvm.Physical]) -> Iterator[Lying]:
     """Logical volumes; members whose metadata is damaged are listed as they are."""
     try:
         found = list(lvm.groups(members))
-    except (*_DAMAGE, RecursionError):
+    except _DAMAGE:
         damaged = Recognised("lvm", reason="its LVM metadata is damaged", readable=False)
         for number, one in enumerate(members):
             name = f"{one.disk}-lvm{number}"
