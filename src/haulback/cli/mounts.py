@@ -6,10 +6,10 @@ import sys
 from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
-from typing import BinaryIO
+from typing import Annotated, BinaryIO
 
 import msgspec
-from cyclopts import App
+from cyclopts import App, Parameter
 
 from haulback.cli.connection import connect
 from haulback.cli.how import USUAL, How, ref, report
@@ -20,6 +20,7 @@ from haulback.inventory.shared import FileRow
 from haulback.wire import Ref
 
 app = App(name="mount")
+_To = Annotated[str, Parameter(allow_leading_hyphen=True)]  # a lone - is one
 _MOUNTS = (
     text("guid"),
     named("protectedEntity"),
@@ -101,7 +102,7 @@ def list_folder(file_system: str, path: str = "/", *, output: Output = "table") 
 
 
 @app.command
-def get(file_system: str, *path: str, to: str = "", archive: bool = False) -> None:
+def get(file_system: str, *path: str, to: _To = "", archive: bool = False) -> None:
     """Fetch files of a mounted file system (a guid): one as it is, several or a folder as a tar.
 
     --to is where; - is standard output; without it the name it has.  Files of a tar that cannot be
