@@ -17,21 +17,22 @@ from haulback.filesystems.confinement import confine
 from haulback.filesystems.framing import receive, send
 from haulback.filesystems.reading.answers import Answers
 from haulback.filesystems.reading.blocks import Disk
+from haulback.filesystems.reading.fat_names import CodePage
 from haulback.filesystems.reading.filesystem import DAMAGE, told
 from haulback.filesystems.records import Answer, Ask, Begin, Failed
 
 _asks: msgspec.msgpack.Decoder[Ask] = msgspec.msgpack.Decoder(Ask)
 
 
-def main(control: str, disks: str) -> None:
+def main(control: str, blocks: str) -> None:
     """Answer questions until the parent hangs up."""
-    link, feed = socket.socket(fileno=int(control)), socket.socket(fileno=int(disks))
+    link, feed = socket.socket(fileno=int(control)), socket.socket(fileno=int(blocks))
     begin = receive(link, _asks)
     assert isinstance(begin, Begin)
+    page = CodePage(begin.code_page)
     confine()
-    answers = Answers(
-        {name: Disk(feed, number, size) for number, (name, size) in enumerate(begin.disks)}
-    )
+    disks = {name: Disk(feed, number, size) for number, (name, size) in enumerate(begin.disks)}
+    answers = Answers(disks, page)
     with suppress(EOFError):
         while True:
             send(link, answer(answers, receive(link, _asks)))

@@ -27,6 +27,7 @@ from haulback.errors import (
     Unsupported,
     is_away,
 )
+from haulback.filesystems.code_pages import code_page
 from haulback.filesystems.feeding import Feeder
 from haulback.filesystems.framing import receive, send
 from haulback.filesystems.records import Answer, Ask, Begin, Failed, printable
@@ -106,6 +107,7 @@ class _Running:
     """A process that runs.  The thread that feeds it starts it: it dies with its thread."""
 
     def __init__(self, sources: Mapping[str, Source], command: Sequence[str]) -> None:
+        page = code_page()
         self.feeder = Feeder(list(sources.values()))
         self._control, theirs = socket.socketpair()
         started: Future[subprocess.Popen[bytes]] = Future()
@@ -120,7 +122,7 @@ class _Running:
             raise Unavailable(f"the reader of file systems does not start: {error}") from None
         names = [(name, source.size) for name, source in sources.items()]
         with suppress(OSError):  # the first question finds out
-            send(self._control, Begin(names))
+            send(self._control, Begin(names, page))
 
     def _run(
         self,

@@ -95,9 +95,13 @@ def printable(text: str) -> str:
 
 
 class Begin(msgspec.Struct, tag=True):
-    """The first message: the names and sizes of the disks, in the order of their numbers."""
+    """The first message: the names and sizes of the disks, in the order of their numbers.
+
+    `code_page` is the codec of short FAT names.
+    """
 
     disks: list[tuple[str, int]]
+    code_page: str = "cp850"
 
 
 class Volumes(msgspec.Struct, tag=True):

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from haulback.errors import HaulbackError, Malformed, NotFound, Unsupported
 from haulback.filesystems.paths import parts
 from haulback.filesystems.reading.blocks import Disk
+from haulback.filesystems.reading.fat_names import CodePage
 from haulback.filesystems.reading.filesystem import DAMAGE, FileSystem, Status, told
 from haulback.filesystems.reading.names import distinct, is_dots, possible
 from haulback.filesystems.reading.volumes import Lying, find, opened
@@ -44,8 +45,8 @@ _SPECIAL = (stat.S_IFIFO, stat.S_IFSOCK, stat.S_IFCHR, stat.S_IFBLK)
 class Answers:
     """Knows the volumes of the disks, and the directories asked for last."""
 
-    def __init__(self, disks: Mapping[str, Disk]) -> None:
-        self._disks = disks
+    def __init__(self, disks: Mapping[str, Disk], page: CodePage | None = None) -> None:
+        self._disks, self._page = disks, page or CodePage("cp850")
         self._lying: dict[str, Lying] | None = None
         self._trees: dict[str, Tree] = {}
 
@@ -72,7 +73,7 @@ class Answers:
                 raise NotFound(f"there is no volume {name}", volume=name)
             if not lying.volume.readable:
                 raise Unsupported(f"{name} ({lying.volume.type}): {lying.volume.reason}")
-            self._trees[name] = Tree(opened(lying))
+            self._trees[name] = Tree(opened(lying, self._page))
         return self._trees[name]
 
 
