@@ -15,7 +15,7 @@ from haulback.filesystems.reading.names import unlike_dots
 
 SLOT: Final = 32
 DIRECTORY: Final = 0x10
-_LABEL, _LONG, _KINDS = 0x08, 0x0F, 0x3F
+_LABEL, _LONG = 0x08, 0x0F
 _FREE, _END, _E5 = 0xE5, 0x00, 0x05  # first bytes; the last one stands for 0xE5 itself
 _LAST, _MOST_SLOTS = 0x40, 20
 _LOWER_BASE, _LOWER_EXTENSION = 0x08, 0x10
@@ -62,7 +62,7 @@ def names(slots: Iterable[tuple[int, bytes]], page: CodePage) -> Iterator[Named]
             long = _Long()
         elif slot[0] == _END:
             return
-        elif slot[11] & _KINDS == _LONG:
+        elif slot[11] == _LONG:
             long = long.with_part(slot)
         else:
             name = long.name_of(slot[:11])
