@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeGuard
 
 
 class HaulbackError(Exception):
@@ -85,10 +85,22 @@ class Unavailable(HaulbackError):
     code, status, exit_code, retryable = "unavailable", 503, 7, True
 
 
+class Unreadable(Unavailable):
+    """These bytes, or what they describe, cannot be read; the rest of the same place may be."""
+
+    code = "unreadable"
+
+
 class OutOfSpace(Unavailable):
     """A disk that must be written is full."""
 
     code, status = "out_of_space", 507
+
+
+class Incomplete(HaulbackError):
+    """A part was delivered; `files` in the details names the rest (`path` and `reason` each)."""
+
+    code, status, exit_code = "incomplete", 409, 3
 
 
 class Unsupported(HaulbackError):
@@ -138,3 +150,8 @@ class SourceChanged(HaulbackError):
     """An image changed its size, vanished or is in use while it was read."""
 
     code, status, retryable = "source_changed", 409, True
+
+
+def is_away(error: BaseException | None) -> TypeGuard[Unavailable]:
+    """Whether a place does not answer at all, rather than not for some of its bytes."""
+    return isinstance(error, Unavailable) and not isinstance(error, Unreadable)

@@ -227,8 +227,13 @@ class Served:
         rows = self.call("GET", f"/api/mounted-file-systems/detailed?mounted-backup={mount}").json()
         return str(rows[0]["guid"])
 
-    def answers(self, *pieces: bytes, failed: bool = False) -> threading.Thread:
-        """The node answers the next question, whatever it is, with these pieces."""
+    def answers(
+        self, *pieces: bytes, failed: bool = False, tar: bytes | None = None
+    ) -> threading.Thread:
+        """The node answers the next question, whatever it is, with these pieces.
+
+        With `tar`, it brings that where a tar is asked for.
+        """
 
         def work() -> None:
             with httpx2.Client(base_url=self.server.url, timeout=30) as http:
@@ -240,8 +245,9 @@ class Served:
                     )
                     found = poll.json() or []
                 self.asked = found[0]["body"]
-                for number, piece in enumerate(pieces):
-                    last = number == len(pieces) - 1
+                said = (tar,) if tar is not None and self.asked.get("archive") else pieces
+                for number, piece in enumerate(said):
+                    last = number == len(said) - 1
                     query = {"part": number, "last": last, "failed": failed and last}
                     path = f"/api/nodes/self/answers/{found[0]['guid']}"
                     http.post(path, content=piece, params=query, headers=sent)

@@ -112,7 +112,7 @@ class Scene:
     def file_system(self) -> str:
         """A mounted file system whose node answers the next question."""
         found = self.served.file_system(self.mount)
-        self.served.answers(b'{"entries":[],"more":false}')
+        self.served.answers(b'{"entries":[],"more":false}', tar=bytes(1024))
         return found
 
     @cached_property

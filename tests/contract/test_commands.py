@@ -175,7 +175,7 @@ def test_what_is_fetched_is_called_a_tar_when_it_is_one(
     monkeypatch.setenv("HAULBACK_TOKEN", scene.served.person)
     monkeypatch.chdir(tmp_path)
     found = scene.served.file_system(scene.mount)
-    node = scene.served.answers(b"bytes")
+    node = scene.served.answers(b"bytes", tar=bytes(1024))
     asked = watch(monkeypatch)
     more = ["/b"] if archive else []
     monkeypatch.setattr("haulback.server.http.mounts._is_folder", lambda *_: archive)

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+import tarfile
 import threading
 import uuid
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import httpx2
 import pytest
 
+from haulback.client.client import Client
+from haulback.errors import Incomplete, Unavailable
+from haulback.filesystems.report import Report
 from haulback.ids import new_guid
 from haulback.server.serve import Server, Settings
 from haulback.server.store.catalogue import SqlCatalogue
@@ -45,6 +53,126 @@ def test_a_folder_is_listed_by_its_node(served: Served):
     assert answer.headers["x-next-name"] == "hosts"
     asked = {"type": "listing", "volume": "root1", "path": "/etc", "after": "a", "most": 7}
     assert served.asked.items() >= asked.items()
+
+
+def test_rows_that_cannot_be_read_and_folders_that_are_damaged_say_so(served: Served):
+    client, system = client_of(served), served.file_system(served.mounted()["guid"])
+    bad = {**ENTRY, "name": "vm.vhdx", "reason": "the file is encrypted by Windows"}
+    page = {"entries": [ENTRY, bad], "more": False, "reason": "a block of ü cannot be read"}
+    node = served.answers(json.dumps(page).encode())
+    answer = served.call("POST", f"/api/mounted-file-systems/{system}/listing", {"path": "/f"})
+    node.join()
+    good, row = answer.json()
+    assert "readable" not in good
+    assert (row["readable"], row["reason"]) == (False, "the file is encrypted by Windows")
+    assert unquote(answer.headers["x-incomplete"]) == page["reason"]
+    node, rows = served.answers(json.dumps(page).encode()), list[str]()
+    with pytest.raises(Incomplete, match=r"/f does not show all .* a block of ü") as told:
+        rows.extend(row.name for row in client.mounts.listing(system, "/f"))
+    node.join()
+    assert rows == ["hosts", "vm.vhdx"]
+    assert told.value.exit_code == 3
+    client.close()
+
+
+def test_a_page_goes_on_behind_the_mark_that_the_node_gave(served: Served):
+    system = served.file_system(served.mounted()["guid"])
+    page = {"entries": [ENTRY], "more": True, "next": "\\raw-636166e9"}
+    path = f"/api/mounted-file-systems/{system}/listing"
+    node = served.answers(json.dumps(page).encode())
+    mark = served.call("POST", path, {"path": "/"}).headers["x-next-name"]
+    node.join()
+    node = served.answers(PAGE)
+    served.call("POST", f"{path}?after={mark}", {"path": "/"})
+    node.join()
+    assert served.asked["after"] == "\\raw-636166e9"
+
+
+def client_of(served: Served) -> Client:
+    return Client(served.server.url, served.person)
+
+
+def tar_with(*said: tuple[str, str]) -> bytes:
+    """A tar of one file, and what it says that it could not hold."""
+    info = tarfile.TarInfo("f/a")
+    info.size = 1
+    with Report() as report:
+        for path, reason in said:
+            report.add(path, reason)
+        last = b"".join(report.member())
+    return info.tobuf(tarfile.PAX_FORMAT) + b"a".ljust(512, b"\0") + last + bytes(1024)
+
+
+def test_files_that_a_tar_could_not_hold_are_raised_and_end_the_command_with_3(
+    served: Served, tmp_path: Path
+):
+    client, system = client_of(served), served.file_system(served.mounted()["guid"])
+    tar = tar_with(("/f/vm.vhdx", "a sparse file"), ("/f/b.dll", "compacted"))
+    node, parts = served.answers(tar[:700], tar[700:]), list[bytes]()
+    with pytest.raises(Incomplete) as told:
+        parts.extend(client.mounts.download(system, ["/f", "/g"]))
+    node.join()
+    assert b"".join(parts) == tar
+    assert [one["path"] for one in told.value.details["files"]] == ["/f/vm.vhdx", "/f/b.dll"]
+    for to in (str(tmp_path / "f.tar"), "-"):
+        node = served.answers(tar)
+        said = haulback(served, "mount", "get", system, "/f", "/g", "--to", to)
+        node.join()
+        assert said.returncode == 3
+        lines = said.stderr.decode().splitlines()
+        assert lines[:2] == ["/f/vm.vhdx: a sparse file", "/f/b.dll: compacted"]
+        assert said.stdout == (tar if to == "-" else f"{to}\n".encode())
+    assert (tmp_path / "f.tar").read_bytes() == tar
+    client.close()
+
+
+@pytest.mark.parametrize("failed", [True, False])
+def test_a_tar_that_breaks_off_is_an_error_and_leaves_no_file(
+    served: Served, tmp_path: Path, failed: bool
+):
+    """Whether the node says so, or something on the way ends it in good order."""
+    client, system = client_of(served), served.file_system(served.mounted()["guid"])
+    told = json.dumps({"code": "unavailable", "message": "the node stops"}).encode()
+    pieces = [tar_with()[:700], told] if failed else [tar_with()[:512], tar_with()[512:1024]]
+    node = served.answers(*pieces, failed=failed)
+    with pytest.raises(Unavailable):
+        list(client.mounts.download(system, ["/f", "/g"]))
+    node.join()
+    node = served.answers(*pieces, failed=failed)
+    said = haulback(served, "mount", "get", system, "/f", "/g", "--to", str(tmp_path / "f.tar"))
+    node.join()
+    assert said.returncode == 7, said.stderr
+    assert list(tmp_path.iterdir()) == []
+    client.close()
+
+
+def test_a_single_file_that_fails_half_way_is_an_error_that_names_the_way_out(served: Served):
+    client, system = client_of(served), served.file_system(served.mounted()["guid"])
+    bad = json.dumps({"code": "damaged", "message": "packs/07 is missing"}).encode()
+    node = answering(served, [b"REGULAR_FILE"], [b"x" * 1000, bad], failed=True)
+    with pytest.raises(Unavailable, match="an archive has what can be read"):
+        list(client.mounts.download(system, ["/f/a"]))
+    node.join()
+    client.close()
+
+
+def answering(served: Served, *answers: list[bytes], failed: bool) -> threading.Thread:
+    """The node answers several questions in turn; the last one ends badly, or well."""
+
+    def work() -> None:
+        for said in answers:
+            served.answers(*said, failed=failed and said is answers[-1]).join()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    return thread
+
+
+def haulback(served: Served, *words: str) -> subprocess.CompletedProcess[bytes]:
+    """The command, as a person types it."""
+    sent = {"HAULBACK_SERVER": served.server.url, "HAULBACK_TOKEN": served.person}
+    command = [str(Path(sys.executable).parent / "haulback"), *words]
+    return subprocess.run(command, capture_output=True, env={**os.environ, **sent}, check=False)
 
 
 INITIATOR = "iqn.2020-01.org.example:host"

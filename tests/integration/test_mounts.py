@@ -5,13 +5,15 @@ from __future__ import annotations
 import fcntl
 import os
 import random
+import re
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tarfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from hashlib import sha256
 from io import BytesIO
@@ -21,7 +23,7 @@ from typing import Any
 import pytest
 
 from haulback.client.client import Client
-from haulback.errors import Conflict, NotFound
+from haulback.errors import Conflict, HaulbackError, Incomplete, NotFound, Unavailable
 from haulback.shares.keeper import Keeper
 from haulback.shares.order import IscsiOrder
 from haulback.shares.target import serve
@@ -63,11 +65,13 @@ def files_of(folder: Path) -> Path:
     return seed
 
 
-def a_machine(site: Site, folder: Path) -> str:
+def a_machine(site: Site, folder: Path, change: Callable[[Path], None] | None = None) -> str:
     """A machine with a partitioned disk that holds an ext4 file system; its guid."""
     part, seed = folder / "part", files_of(folder)
     subprocess.run(["truncate", "-s", "48M", str(part)], check=True)
     subprocess.run(["mke2fs", "-q", "-t", "ext4", "-L", "root", "-d", seed, part], check=True)
+    if change:
+        change(part)
     machine = str(uuid.uuid4())
     raw_machine(site.machines, "web", machine)
     [image] = (site.machines / "web").glob("*.raw")
@@ -125,6 +129,94 @@ def test_a_backup_is_browsed_and_files_are_fetched(site: Site, tmp_path: Path):
             list(client.mounts.listing(system.guid, wrong))
     with pytest.raises(NotFound):
         b"".join(client.mounts.download(system.guid, ["/nowhere"]))
+    client.close()
+
+
+def encrypted(part: Path) -> None:
+    """Mark a file of a file system as encrypted, as far as its inode tells."""
+    told = subprocess.run(
+        ["debugfs", "-w", "-R", "set_inode_field /data/f00007 flags 0x80800", part],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "not found" not in told.stderr, told.stderr
+
+
+def haulback(site: Site, *words: str) -> subprocess.CompletedProcess[str]:
+    """The command, as a person types it."""
+    sent = {**os.environ, "HAULBACK_SERVER": site.api.url, "HAULBACK_TOKEN": str(site.api.token)}
+    command = [str(Path(sys.executable).parent / "haulback"), *words]
+    return subprocess.run(command, capture_output=True, text=True, env=sent, check=False)
+
+
+def damaged(site: Site) -> None:
+    """One byte of the largest pack of the destination is another one now."""
+    [*_, pack] = sorted(site.repository.glob("packs/**/*"), key=lambda one: one.stat().st_size)
+    os.chmod(pack, 0o600)
+    with pack.open("r+b") as file:
+        file.seek(pack.stat().st_size // 2)
+        [byte] = file.read(1)
+        file.seek(-1, os.SEEK_CUR)
+        file.write(bytes([byte ^ 1]))
+
+
+def test_files_that_cannot_be_read_are_named_beside_those_that_are_fetched(
+    site: Site, tmp_path: Path
+):
+    backup = site.backed_up(a_machine(site, tmp_path, encrypted))
+    damaged(site)
+    mount = mounted(site, backup["guid"])
+    client = Client(site.api.url, site.api.token)
+    [system] = client.mounts.file_systems(mount["guid"])
+    rows = {row.name: row for row in client.mounts.listing(system.guid, "/data")}
+    assert [name for name, row in rows.items() if not row.readable] == ["f00007"]
+    assert "encrypted" in str(rows["f00007"].reason)
+
+    done = haulback(site, "mount", "get", system.guid, "/", "--to", str(tmp_path / "all.tar"))
+    assert done.returncode == 3, done.stderr
+    said = dict(line.split(": ", 1) for line in done.stderr.splitlines()[:-1])
+    assert set(said) == {"/big", "/data/f00007"}
+    assert "2 of what was asked for could not be read" in done.stderr.splitlines()[-1]
+    seed = tmp_path / "seed"
+    with tarfile.open(tmp_path / "all.tar") as tar:
+        files = {one.name.removeprefix("./"): one for one in tar if one.isfile()}
+        *names, last = files
+        assert last == "HAULBACK-UNREADABLE-FILES.txt"
+        assert len([name for name in names if name.startswith("data/")]) == 1499
+        whole = (seed / "big").read_bytes()
+        [at] = re.findall(r"damaged from byte (\d+) of 9000000", said["/big"])
+        assert tar.extractfile(files["big"]).read() == whole[: int(at)].ljust(len(whole), b"\0")
+        for name in ("etc/hostname", "data/f00008"):
+            assert tar.extractfile(files[name]).read() == (seed / name).read_bytes()
+        lines = tar.extractfile(files[last]).read().decode().splitlines()
+        assert dict(line.split("\t") for line in lines) == said
+
+    parts = []
+    with pytest.raises(Incomplete) as told:
+        parts.extend(client.mounts.download(system.guid, ["/data", "/etc"]))
+    assert [one["path"] for one in told.value.details["files"]] == ["/data/f00007"]
+    with tarfile.open(fileobj=BytesIO(b"".join(parts))) as tar:
+        assert "etc/hostname" in tar.getnames()
+    for path, reason in (("/big", "cannot be read"), ("/data/f00007", "encrypt")):
+        with pytest.raises(HaulbackError, match=reason):
+            b"".join(client.mounts.download(system.guid, [path]))
+        done = haulback(site, "mount", "get", system.guid, path, "--to", str(tmp_path / "one"))
+        assert done.returncode
+        assert reason in done.stderr
+        assert not (tmp_path / "one").exists()
+    client.close()
+
+
+def test_a_download_whose_share_dies_is_no_archive(site: Site, tmp_path: Path):
+    mount = mounted(site, site.backed_up(a_machine(site, tmp_path))["guid"])
+    client = Client(site.api.url, site.api.token)
+    [system] = client.mounts.file_systems(mount["guid"])
+    parts = client.mounts.download(system.guid, ["/big", "/data", "/etc"])
+    next(parts)
+    os.kill(int((share(site).room(mount["guid"]) / "pid").read_text()), signal.SIGKILL)
+    with pytest.raises(Unavailable):
+        list(parts)
     client.close()
 
 

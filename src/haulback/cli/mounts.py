@@ -6,18 +6,21 @@ import sys
 from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
+from typing import Annotated, BinaryIO
 
 import msgspec
-from cyclopts import App
+from cyclopts import App, Parameter
 
 from haulback.cli.connection import connect
 from haulback.cli.how import USUAL, How, ref, report
 from haulback.cli.output import Output, dump, moment, named, show, size, text
 from haulback.client.calls import Narrowed
-from haulback.errors import Conflict, Malformed
+from haulback.errors import Conflict, Incomplete, Malformed
+from haulback.inventory.shared import FileRow
 from haulback.wire import Ref
 
 app = App(name="mount")
+_To = Annotated[str, Parameter(allow_leading_hyphen=True)]  # a lone - is one
 _MOUNTS = (
     text("guid"),
     named("protectedEntity"),
@@ -36,7 +39,14 @@ _SYSTEMS = (
     text("mountPath"),
     text("reason"),
 )
-_ROWS = (text("fileType"), size("size"), moment("modified"), text("name"), text("target"))
+_ROWS = (
+    text("fileType"),
+    size("size"),
+    moment("modified"),
+    text("name"),
+    text("target"),
+    text("reason"),
+)
 
 
 @app.command(name="ls")
@@ -83,14 +93,20 @@ def found(backup: str, *, output: Output = "table") -> None:
 @app.command(name="dir")
 def list_folder(file_system: str, path: str = "/", *, output: Output = "table") -> None:
     """What lies in a folder of a mounted file system (a guid)."""
-    show(list(connect().mounts.listing(file_system, path)), _ROWS, output)
+    rows: list[FileRow] = []
+    try:
+        rows.extend(connect().mounts.listing(file_system, path))
+    finally:  # what a damaged folder still shows
+        if rows:
+            show(rows, _ROWS, output)
 
 
 @app.command
-def get(file_system: str, *path: str, to: str = "", archive: bool = False) -> None:
+def get(file_system: str, *path: str, to: _To = "", archive: bool = False) -> None:
     """Fetch files of a mounted file system (a guid): one as it is, several or a folder as a tar.
 
-    --to is where; - is standard output; without it the name it has.
+    --to is where; - is standard output; without it the name it has.  Files of a tar that cannot be
+    read are named on standard error, and the command ends with 3.
     """
     if not path:
         raise Malformed("name at least one path")
@@ -98,28 +114,49 @@ def get(file_system: str, *path: str, to: str = "", archive: bool = False) -> No
     parts = connect().mounts.download(file_system, path, archive=archive, told=headers.update)
     first = next(parts, b"")
     if to == "-":
-        for part in chain([first], parts):
-            sys.stdout.buffer.write(part)
+        _copy(chain([first], parts), sys.stdout.buffer)
         return
     name = path[0].rstrip("/").rpartition("/")[2] or "files"
     is_tar = headers.get("content-type") == "application/x-tar"
     target = Path(to or (f"{name}.tar" if is_tar else name))
     if target.exists():
         raise Conflict(f"{target} exists already; name another by --to")
-    _write(target, chain([first], parts))
-    print(target)
+    try:
+        _write(target, chain([first], parts))
+    finally:
+        if target.exists():
+            print(target)
 
 
 def _write(target: Path, parts: Iterable[bytes]) -> None:
-    """Whole, or not at all under its name."""
+    """To its end, or not at all under its name.  Raises Incomplete behind the end of a tar."""
     half = target.with_name(f".{target.name}.part")
     try:
         with half.open("wb") as file:
-            for part in parts:
-                file.write(part)
+            try:
+                _copy(parts, file)
+            except Incomplete:
+                file.close()
+                half.rename(target)
+                raise
         half.rename(target)
     finally:
         half.unlink(missing_ok=True)
+
+
+def _copy(parts: Iterable[bytes], file: BinaryIO) -> None:
+    """Write everything, and name on standard error what an Incomplete names."""
+    try:
+        for part in parts:
+            file.write(part)
+    except Incomplete as error:
+        file.flush()
+        files = error.details["files"]
+        for one in files:
+            print(f"{one['path']}: {one['reason']}", file=sys.stderr)
+        if error.details["count"] > len(files):
+            print(f"... and {error.details['count'] - len(files)} more", file=sys.stderr)
+        raise
 
 
 @app.command

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Any, Unpack
 from urllib.parse import unquote
 
 import msgspec
 
+from haulback.client.archive import followed
 from haulback.client.calls import Collection, Narrowed, Page, Readable
+from haulback.errors import Incomplete, Unavailable
+from haulback.filesystems.records import printable
 from haulback.inventory.requests import (
     ChangedDestination,
     ChangedHypervisor,
@@ -195,7 +199,10 @@ class Mounts(Readable[MountedBackup]):
         return self._calls.one(IscsiTarget, "GET", f"{self.path}/{mount}/iscsi")
 
     def listing(self, file_system: str, path: str = "/") -> Iterator[FileRow]:
-        """What lies in a folder, by name, read a page at a time."""
+        """What lies in a folder, by name, read a page at a time.
+
+        Raises Incomplete behind the last row of a folder that is damaged.
+        """
         where, after = f"/mounted-file-systems/{file_system}/listing", ""
         while True:
             query = {"after": after} if after else {}
@@ -203,7 +210,13 @@ class Mounts(Readable[MountedBackup]):
             yield from msgspec.json.decode(answer.content, type=list[FileRow])
             after = unquote(answer.headers.get("x-next-name", ""))
             if not after:
-                return
+                break
+        if reason := printable(unquote(answer.headers.get("x-incomplete", ""))):
+            raise Incomplete(
+                f"{path} does not show all that it held: {reason}",
+                count=1,
+                files=[{"path": path, "reason": reason}],
+            )
 
     def download(
         self,
@@ -215,11 +228,19 @@ class Mounts(Readable[MountedBackup]):
     ) -> Iterator[bytes]:
         """A file as it is, or a tar of several, of a folder, or if `archive` is wanted.
 
-        `told` hears the headers, whose content-type says which it is.
+        `told` hears the headers, whose content-type says which it is.  Raises Unavailable where
+        the bytes break off.  A tar is delivered to its end before Incomplete is raised, whose
+        details name the `files` (`path` and `reason` each) that could not be read.
         """
         body = {"paths": list(paths), "archive": archive}
         path = f"/mounted-file-systems/{file_system}/download"
-        return self._calls.api.stream(path, body, told)
+        headers: dict[str, str] = {}
+        parts = self._calls.api.stream(path, body, headers.update)
+        first = next(parts, b"")
+        told(headers)
+        whole = chain([first], parts)
+        is_tar = headers.get("content-type", "").startswith("application/x-tar")
+        yield from followed(whole) if is_tar else _single(whole)
 
 
 class Restores(Readable[Job]):
@@ -232,6 +253,15 @@ class Workflows(Collection[Execution]):
     """Plans of tasks.  Removing one takes its finished tasks off the lists."""
 
     path, kind = "/workflow-executions", Execution
+
+
+def _single(parts: Iterator[bytes]) -> Iterator[bytes]:
+    """A file as it is, which cannot say where it is damaged."""
+    try:
+        yield from parts
+    except Unavailable as error:
+        more = "if the file itself is damaged, an archive has what can be read of it"
+        raise Unavailable(f"{error.message}; {more}") from None
 
 
 def _refs(guids: Iterable[str]) -> list[dict[str, str]]:

@@ -14,11 +14,11 @@ import struct
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from itertools import pairwise
 from typing import NamedTuple, Never
 
+from haulback.drivers.nbd_pending import Pending, Surprise
 from haulback.drivers.source import Extent
-from haulback.errors import OutOfSpace, Unavailable, Unsupported
+from haulback.errors import OutOfSpace, Unavailable, Unreadable, Unsupported
 from haulback.units import GIB, KIB, MIB
 
 ALLOCATION = "base:allocation"
@@ -51,6 +51,7 @@ _STATUS_SPAN = GIB
 _MOST_INFORMATION = 64 * KIB
 _MOST_STATUS = 4 * MIB
 _MOST_REPLIES = 64
+_EIO, _ENOSPC = 5, 28
 
 
 class Status(NamedTuple):
@@ -61,52 +62,25 @@ class Status(NamedTuple):
     flags: int
 
 
-class _Pending:
-    """A request without its answer: where a read's bytes go, and which ones have come."""
-
-    def __init__(self, offset: int, view: memoryview | None = None) -> None:
-        self.offset, self.view = offset, view
-        self.got: list[tuple[int, int]] = []
-        self.left = len(view) if view else 0
-        self.status: dict[int, bytes] = {}
-
-    def place(self, offset: int, length: int) -> memoryview:
-        """The part of a read's buffer for a chunk."""
-        low = offset - self.offset
-        if self.view is None or low < 0 or not 0 < length <= min(self.left, len(self.view) - low):
-            raise _Surprise("an answer outside of what was asked")
-        self.left -= length
-        self.got.append((low, low + length))
-        return self.view[low : low + length]
-
-    def check(self) -> None:
-        """Every byte of a read came, and none twice."""
-        got = sorted(self.got)
-        if self.left or any(one[1] != two[0] for one, two in pairwise(got)):
-            raise _Surprise("an answer with gaps or overlaps")
-
-
-class _Surprise(Exception):
-    """The server does not keep to the protocol."""
-
-
 class Export:
     """One export of an NBD server: a Source, and a Sink when it is writable.
 
     Takes over `link`, a connected stream socket.  `contexts` are the metadata contexts asked for;
     see `offers`.  `wait` is how many seconds the server may be silent.  Any call raises
     Unavailable when the server fails, hangs up, is silent or talks nonsense; the export is closed
-    then.  Calls from several threads are taken one after the other.
+    then.  A read that the server answers with EIO raises Unreadable, and the export stays open.
+    Calls from several threads are taken one after the other.
     """
 
     def __init__(
         self, link: socket.socket, name: str = "", contexts: Sequence[str] = (), wait: float = 120
     ) -> None:
         self._link, self._lock, self._cookie = link, threading.Lock(), 0
-        self._pending: dict[int, _Pending] = {}
+        self._pending: dict[int, Pending] = {}
         self.size, self._flags = 0, 0
         self._contexts: dict[str, int] = {}
         self._open = True
+        self._unreadable: list[str] = []  # why parts of a read failed, as the server says
         limit = struct.pack("ll", int(wait), int(wait % 1 * 1e6))
         with _Guard(self):
             # Timeouts in the kernel keep the socket blocking, so that MSG_WAITALL works.
@@ -143,12 +117,17 @@ class Export:
                 at += found.length
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
+        """Fill the buffer.  Raises Unreadable, after all answers have come, for EIO."""
         with self._lock, _Guard(self):
+            self._unreadable.clear()
             for low in range(0, len(buffer), _PIECE):
                 view = buffer[low : low + _PIECE]
                 self._make_room(_WINDOW)
-                self._send(_READ, offset + low, len(view), _Pending(offset + low, view))
+                self._send(_READ, offset + low, len(view), Pending(offset + low, view))
             self._make_room(1)
+            if self._unreadable:
+                what = f"{len(buffer)} bytes at {offset} of the disk cannot be read"
+                raise Unreadable(f"{what}: {self._unreadable[0]}")
 
     def write_at(self, offset: int, data: bytes | memoryview) -> None:
         """Send bytes to be written.  A failure may show only at a later call, at last `flush`."""
@@ -159,14 +138,14 @@ class Export:
             for low in range(0, len(view), _PIECE):
                 part = view[low : low + _PIECE]
                 self._make_room(_WINDOW)
-                self._send(_WRITE, offset + low, len(part), _Pending(offset + low), part)
+                self._send(_WRITE, offset + low, len(part), Pending(offset + low), part)
 
     def flush(self) -> None:
         """All that was written is durable at the server."""
         with self._lock, _Guard(self):
             self._make_room(1)
             if self._flags & _CAN_FLUSH:
-                self._send(_FLUSH, 0, 0, _Pending(0))
+                self._send(_FLUSH, 0, 0, Pending(0))
                 self._make_room(1)
 
     def close(self) -> None:
@@ -180,7 +159,7 @@ class Export:
     def _greet(self) -> None:
         magic, have, flags = _GREETING.unpack(self._take(_GREETING.size))
         if magic != _MAGIC or have != _I_HAVE_OPT or not flags & _FIXED_NEWSTYLE:
-            raise _Surprise("no fixed newstyle greeting")
+            raise Surprise("no fixed newstyle greeting")
         self._link.sendall(struct.pack(">I", flags & (_FIXED_NEWSTYLE | _NO_ZEROES)))
 
     def _negotiate(self, name: bytes, contexts: Sequence[str]) -> None:
@@ -197,16 +176,16 @@ class Export:
     def _learn_context(self, reply: bytes, contexts: Sequence[str]) -> None:
         number, context = int.from_bytes(reply[:4], "big"), reply[4:].decode(errors="replace")
         if len(reply) < 4 or context not in contexts or number in self._contexts.values():
-            raise _Surprise("a metadata context that was not asked for")
+            raise Surprise("a metadata context that was not asked for")
         self._contexts[context] = number
 
     def _learn_export(self, information: list[bytes]) -> None:
         exports = [data for data in information if data[:2] == b"\0\0" and len(data) == 12]
         if not exports:
-            raise _Surprise("no word about the export's size")
+            raise Surprise("no word about the export's size")
         self.size, self._flags = struct.unpack(">QH", exports[0][2:])
         if self.size >= 1 << 63 or not self._flags & _HAS_FLAGS:
-            raise _Surprise(f"an impossible export ({self.size} bytes, flags {self._flags:#x})")
+            raise Surprise(f"an impossible export ({self.size} bytes, flags {self._flags:#x})")
 
     def _option(self, option: int, data: bytes) -> list[tuple[int, bytes]]:
         """Ask for an option; the replies before its acknowledgement."""
@@ -215,24 +194,24 @@ class Export:
         while len(replies) < _MOST_REPLIES:
             magic, echo, kind, length = _OPTION_REPLY.unpack(self._take(_OPTION_REPLY.size))
             if magic != _OPTION_REPLY_MAGIC or echo != option or length > _MOST_INFORMATION:
-                raise _Surprise("an option reply that answers nothing")
+                raise Surprise("an option reply that answers nothing")
             reply = bytes(self._take(length))
             if kind & _REP_ERROR:
                 raise Unsupported(f"the NBD server refuses option {option}: {_words(reply)}")
             if kind == _REP_ACK:
                 return replies
             replies.append((kind, reply))
-        raise _Surprise("endless option replies")
+        raise Surprise("endless option replies")
 
     def _status(self, context: str, offset: int, length: int) -> list[Status]:
         """What a context says from `offset` on; at least one byte, at most `length`."""
-        pending = _Pending(offset)
+        pending = Pending(offset)
         with self._lock, _Guard(self):
             self._send(_BLOCK_STATUS, offset, length, pending)
             self._make_room(1)
             raw = pending.status.get(self._contexts[context], b"")
             if not raw or len(raw) % _DESCRIPTOR.size:
-                raise _Surprise("a block status without extents")
+                raise Surprise("a block status without extents")
             return list(_descriptors(raw, offset, offset + length))
 
     def _send(
@@ -240,7 +219,7 @@ class Export:
         kind: int,
         offset: int,
         length: int,
-        pending: _Pending | None,
+        pending: Pending | None,
         data: memoryview | None = None,
     ) -> None:
         if offset < 0 or offset + length > self.size:
@@ -261,19 +240,19 @@ class Export:
             elif magic == _SIMPLE_MAGIC:
                 self._simple()
             else:
-                raise _Surprise("an answer of no known kind")
+                raise Surprise("an answer of no known kind")
 
     def _simple(self) -> None:
         error, cookie = _SIMPLE.unpack(self._take(_SIMPLE.size))
         if error:
-            _fail(error)
+            self._refused(cookie, error, b"")
         self._finish(cookie)
 
     def _chunk(self) -> None:
         flags, kind, cookie, length = _CHUNK.unpack(self._take(_CHUNK.size))
         pending = self._pending.get(cookie)
         if pending is None:
-            raise _Surprise("an answer to nothing")
+            raise Surprise("an answer to nothing")
         if kind == _DATA and length > _OFFSET.size:
             (offset,) = _OFFSET.unpack(self._take(_OFFSET.size))
             self._fill(pending.place(offset, length - _OFFSET.size))
@@ -283,22 +262,31 @@ class Export:
         elif kind == _STATUS and 4 < length <= _MOST_STATUS:
             self._learn_status(pending, bytes(self._take(length)))
         elif kind & _ERROR and 4 <= length <= _MOST_INFORMATION:
-            _fail(int.from_bytes(self._take(length)[:4], "big"))
+            raw = bytes(self._take(length))
+            self._refused(cookie, int.from_bytes(raw[:4], "big"), raw[6:])
         elif kind != _NONE or length or not flags & _DONE:
-            raise _Surprise(f"a chunk of kind {kind} and {length} bytes")
+            raise Surprise(f"a chunk of kind {kind} and {length} bytes")
         if flags & _DONE:
             self._finish(cookie)
 
-    def _learn_status(self, pending: _Pending, raw: bytes) -> None:
+    def _refused(self, cookie: int, code: int, reason: bytes) -> None:
+        """Keep in mind that a read failed with EIO; raises for every other failure."""
+        pending = self._pending.get(cookie)
+        if code != _EIO or pending is None or pending.view is None:
+            _fail(code)
+        pending.is_refused = True
+        self._unreadable.append(_words(reason))
+
+    def _learn_status(self, pending: Pending, raw: bytes) -> None:
         number = int.from_bytes(raw[:4], "big")
         if number not in self._contexts.values() or number in pending.status:
-            raise _Surprise("a block status that was not asked for")
+            raise Surprise("a block status that was not asked for")
         pending.status[number] = raw[4:]
 
     def _finish(self, cookie: int) -> None:
         pending = self._pending.pop(cookie, None)
         if pending is None:
-            raise _Surprise("an answer to nothing")
+            raise Surprise("an answer to nothing")
         pending.check()
 
     def _take(self, count: int) -> memoryview:
@@ -330,10 +318,10 @@ class _Guard:
             raise Unavailable("the NBD connection is closed")
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if error is None or isinstance(error, ValueError):
+        if error is None or isinstance(error, ValueError | Unreadable):
             return
         self._export._shut()
-        if isinstance(error, _Surprise):
+        if isinstance(error, Surprise):
             raise Unavailable(f"the NBD server does not keep to the protocol: it sent {error}")
         if isinstance(error, BlockingIOError):
             raise Unavailable("the NBD server is silent") from None
@@ -374,7 +362,7 @@ def join(extents: Iterable[Extent]) -> Iterator[Extent]:
 def _descriptors(raw: bytes, offset: int, end: int) -> Iterator[Status]:
     for length, flags in _DESCRIPTOR.iter_unpack(raw):
         if not length or offset >= end:
-            raise _Surprise("a block status outside of what was asked")
+            raise Surprise("a block status outside of what was asked")
         length = min(length, end - offset)  # the last one may reach further
         yield Status(offset, length, flags)
         offset += length
@@ -389,6 +377,6 @@ def _words(reply: bytes) -> str:
 
 
 def _fail(code: int) -> Never:
-    if code == 28:
+    if code == _ENOSPC:
         raise OutOfSpace("the NBD server has no space left")
     raise Unavailable(f"the NBD server answers: {os.strerror(code % 4096)}")

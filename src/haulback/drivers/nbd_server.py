@@ -19,7 +19,7 @@ from threading import Lock, Thread
 from typing import NamedTuple, Self
 
 from haulback.drivers.source import Source
-from haulback.errors import HaulbackError
+from haulback.errors import HaulbackError, is_away
 from haulback.units import MIB
 
 log = logging.getLogger(__name__)
@@ -40,8 +40,9 @@ _ALLOCATION, _ALLOCATION_ID = b"base:allocation", 1
 _REQ_ONE = 1 << 3
 _MOST_RUNS = 1024  # of one answer
 _EXPORT_FLAGS = 1 | 2 | 4 | 1 << 8  # has flags, read-only, can flush, many connections
-_EPERM, _EIO, _EINVAL = 1, 5, 22
+_EPERM, _EIO, _EINVAL, _ESHUTDOWN = 1, 5, 22, 108
 _LARGEST = 32 * MIB
+_MOST_WORDS = 200  # bytes of a reason
 
 
 class NbdServer:
@@ -217,7 +218,8 @@ def _transmit(link: socket.socket, agreed: _Agreed) -> None:
                     _status(link, source, offset, length, cookie, most)
             except HaulbackError as error:
                 log.error("%d bytes at %d cannot be read: %s", length, offset, error.message)
-                refuse(link, _EIO, cookie)
+                # EIO is about these bytes, ESHUTDOWN about every byte.
+                refuse(link, _ESHUTDOWN if is_away(error) else _EIO, cookie, error.message)
 
 
 def _may(agreed: _Agreed, kind: int, offset: int, length: int) -> bool:
@@ -273,13 +275,15 @@ def _runs(source: Source, offset: int, length: int) -> Iterator[tuple[int, int]]
         yield end - at - data, _HOLE
 
 
-def _refuse(link: socket.socket, error: int, cookie: int) -> None:
+def _refuse(link: socket.socket, error: int, cookie: int, _: str = "") -> None:
     link.sendall(_REPLY.pack(_REPLY_MAGIC, error, cookie))
 
 
-def _refuse_chunk(link: socket.socket, error: int, cookie: int) -> None:
-    head = _CHUNK.pack(_CHUNK_MAGIC, _DONE, _FAILED, cookie, _ERROR.size)
-    link.sendall(head + _ERROR.pack(error, 0))
+def _refuse_chunk(link: socket.socket, error: int, cookie: int, reason: str = "") -> None:
+    words = reason.encode(errors="replace")[:_MOST_WORDS]
+    size = _ERROR.size + len(words)
+    head = _CHUNK.pack(_CHUNK_MAGIC, _DONE, _FAILED, cookie, size)
+    link.sendall(head + _ERROR.pack(error, len(words)) + words)
 
 
 def _answer(link: socket.socket, option: int, kind: int, data: bytes = b"") -> None:

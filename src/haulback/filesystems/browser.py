@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import pairwise
 from typing import Self
 
 from haulback.drivers.source import Source
@@ -21,10 +22,12 @@ from haulback.filesystems.records import (
     Entry,
     Listing,
     Look,
+    Page,
     Piece,
     Read,
     Volume,
     Volumes,
+    printable,
     raw,
 )
 
@@ -36,10 +39,10 @@ class Browser:
 
     `sources` are the disks by name; they are read, not closed.  Parsing happens in a process
     without rights, started at the first question; `deadline` is how many seconds a question may
-    take.  Any method may raise Unavailable (the process died, or was too slow; the next question
-    starts another), Unsupported (a volume that cannot be read), Malformed (a damaged file system,
-    or a bad path) and what the sources raise.  Paths are absolute within their volume.  Links on
-    the way are followed within the volume, never out of it.
+    take.  Any method may raise Unreadable (the process died, or was too slow; the next question
+    starts another), Unsupported (a volume or a file that cannot be read), Malformed (a damaged
+    file system, or a bad path) and what the sources raise.  Paths are absolute within their
+    volume.  Links on the way are followed within the volume, never out of it.
     """
 
     def __init__(
@@ -70,10 +73,11 @@ class Browser:
         """What a path names; a link at its end is not followed.  Raises NotFound."""
         return self._entries(Look(volume, checked(path)), 1)[0]
 
-    def listing(self, volume: str, path: str, *, after: str = "", most: int = 1000) -> list[Entry]:
+    def listing(self, volume: str, path: str, *, after: str = "", most: int = 1000) -> Page:
         """At most `most` entries of a directory by name (in bytes), behind the name `after`.
 
-        Fewer than `most` (of at most 10,000) are the last ones.  Raises NotFound.
+        Fewer than `most` (of at most 10,000) are the last ones.  A directory that is damaged in
+        parts shows the others, with a reason on each page.  Raises NotFound.
         """
         if not 0 < most <= MOST_ENTRIES:
             raise Malformed(f"most: must be between 1 and {MOST_ENTRIES}", field="most")
@@ -93,13 +97,16 @@ class Browser:
         place = checked(path)
         return self._stream(volume, place, self._content(volume, place, 0, MOST_BYTES))
 
-    def archive(self, volume: str, paths: Sequence[str]) -> Iterator[bytes]:
+    def archive(
+        self, volume: str, paths: Sequence[str], *, strict: bool = False
+    ) -> Iterator[bytes]:
         """A tar of files and whole directories, each below its own name.
 
-        Links stay links; what is neither file, directory nor link is left out.  Raises NotFound
-        before the first chunk.
+        Links stay links; devices, pipes and sockets are left out.  What cannot be read is named
+        in the last member (see `report`), or with `strict` raises Incomplete.  Raises NotFound
+        before the first chunk, Unavailable where a disk does not answer any more.
         """
-        return packed(self, volume, paths)
+        return packed(self, volume, paths, strict=strict)
 
     def _stream(self, volume: str, place: bytes, first: Content) -> Iterator[bytes]:
         part, size = self._filled(first), first.size
@@ -154,12 +161,16 @@ class Browser:
             return False
         return piece.offset + piece.length <= self._sources[piece.disk].size
 
-    def _entries(self, question: Look | Listing, most: int) -> list[Entry]:
+    def _entries(self, question: Look | Listing, most: int) -> Page:
+        after = question.after if isinstance(question, Listing) else b""
+
         def could_be(answer: Entries) -> bool:
             names = [one.name for one in answer.entries]
             if isinstance(question, Look):
                 return len(names) == 1
-            return len(names) <= most and all(map(sound, names))
+            if len(names) > most or not all(map(sound, names)):
+                return False
+            return all(one < two for one, two in pairwise([after, *names]))
 
-        found = self._confined.ask(question, Entries, could_be).entries
-        return [one.entry() for one in found]
+        found = self._confined.ask(question, Entries, could_be)
+        return Page((one.entry() for one in found.entries), printable(found.reason))

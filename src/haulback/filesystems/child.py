@@ -7,7 +7,6 @@ is imported before it confines itself, for afterwards there are no files.
 from __future__ import annotations
 
 import socket
-import struct
 import sys
 from contextlib import suppress
 
@@ -18,22 +17,22 @@ from haulback.filesystems.confinement import confine
 from haulback.filesystems.framing import receive, send
 from haulback.filesystems.reading.answers import Answers
 from haulback.filesystems.reading.blocks import Disk
+from haulback.filesystems.reading.fat_names import CodePage
+from haulback.filesystems.reading.filesystem import DAMAGE, told
 from haulback.filesystems.records import Answer, Ask, Begin, Failed
 
 _asks: msgspec.msgpack.Decoder[Ask] = msgspec.msgpack.Decoder(Ask)
-# What hostile bytes make of code that takes them for a file system.
-_DAMAGE = (ArithmeticError, LookupError, ValueError, OSError, struct.error, RecursionError)
 
 
-def main(control: str, disks: str) -> None:
+def main(control: str, blocks: str) -> None:
     """Answer questions until the parent hangs up."""
-    link, feed = socket.socket(fileno=int(control)), socket.socket(fileno=int(disks))
+    link, feed = socket.socket(fileno=int(control)), socket.socket(fileno=int(blocks))
     begin = receive(link, _asks)
     assert isinstance(begin, Begin)
+    page = CodePage(begin.code_page)
     confine()
-    answers = Answers(
-        {name: Disk(feed, number, size) for number, (name, size) in enumerate(begin.disks)}
-    )
+    disks = {name: Disk(feed, number, size) for number, (name, size) in enumerate(begin.disks)}
+    answers = Answers(disks, page)
     with suppress(EOFError):
         while True:
             send(link, answer(answers, receive(link, _asks)))
@@ -45,9 +44,8 @@ def answer(answers: Answers, question: Ask) -> Answer:
         return answers.to(question)
     except HaulbackError as error:
         return Failed(error.code, error.message[:300])
-    except (*_DAMAGE, MemoryError) as error:
-        what = f"the file system is damaged: {type(error).__name__} {error}"
-        return Failed(Malformed.code, what[:300])
+    except (*DAMAGE, MemoryError) as error:
+        return Failed(Malformed.code, told(error)[:300])
 
 
 if __name__ == "__main__":

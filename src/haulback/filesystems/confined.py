@@ -18,7 +18,16 @@ import msgspec
 
 import haulback
 from haulback.drivers.source import Source
-from haulback.errors import HaulbackError, Malformed, NotFound, Unavailable, Unsupported
+from haulback.errors import (
+    HaulbackError,
+    Malformed,
+    NotFound,
+    Unavailable,
+    Unreadable,
+    Unsupported,
+    is_away,
+)
+from haulback.filesystems.code_pages import code_page
 from haulback.filesystems.feeding import Feeder
 from haulback.filesystems.framing import receive, send
 from haulback.filesystems.records import Answer, Ask, Begin, Failed, printable
@@ -54,7 +63,7 @@ class Confined:
         """The answer, of the type `wanted` and such that it is `sound`.
 
         Raises what the process says (NotFound, Malformed, Unsupported), what a Source raises, and
-        Unavailable when the process dies, is too slow or talks nonsense.
+        Unreadable when the process dies, is too slow or talks nonsense.
         """
         with self._lock:
             running = self._alive()
@@ -66,9 +75,13 @@ class Confined:
                     raise ValueError("an answer to something else")
             except (EOFError, OSError, ValueError) as error:
                 self._end()
-                raise running.feeder.failure or _unavailable(error, self._deadline) from None
+                raise running.feeder.failure or _unreadable(error, self._deadline) from None
+            failure = running.feeder.failure
+            if is_away(failure):
+                self._end()  # it may hold for damage what was only out of reach
+                raise failure
             if isinstance(answer, Failed):
-                raise running.feeder.failure or _failed(answer)
+                raise failure or _failed(answer)
             return answer
 
     def close(self) -> None:
@@ -94,6 +107,7 @@ class _Running:
     """A process that runs.  The thread that feeds it starts it: it dies with its thread."""
 
     def __init__(self, sources: Mapping[str, Source], command: Sequence[str]) -> None:
+        page = code_page()
         self.feeder = Feeder(list(sources.values()))
         self._control, theirs = socket.socketpair()
         started: Future[subprocess.Popen[bytes]] = Future()
@@ -108,7 +122,7 @@ class _Running:
             raise Unavailable(f"the reader of file systems does not start: {error}") from None
         names = [(name, source.size) for name, source in sources.items()]
         with suppress(OSError):  # the first question finds out
-            send(self._control, Begin(names))
+            send(self._control, Begin(names, page))
 
     def _run(
         self,
@@ -162,15 +176,15 @@ def _spawn(
     )
 
 
-def _unavailable(error: Exception, deadline: float) -> HaulbackError:
+def _unreadable(error: Exception, deadline: float) -> HaulbackError:
     if isinstance(error, TimeoutError):
-        return Unavailable(
+        return Unreadable(
             f"reading the file system took longer than {deadline:g} seconds and was given up;"
             " it may be damaged"
         )
     if isinstance(error, ValueError):
-        return Unavailable("the reader of file systems talks nonsense and was ended")
-    return Unavailable("the reader of file systems died; the file system may be damaged")
+        return Unreadable("the reader of file systems talks nonsense and was ended")
+    return Unreadable("the reader of file systems died; the file system may be damaged")
 
 
 def _failed(answer: Failed) -> HaulbackError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Annotated, Final
 
@@ -54,7 +55,8 @@ class Volume(msgspec.Struct, frozen=True):
 class Entry(msgspec.Struct, frozen=True):
     """One name in a directory.  `size` in bytes, `modified` in epoch milliseconds.
 
-    Bytes of a name that are not UTF-8 are kept as surrogate escapes; see `shown`.
+    Bytes of a name that are not UTF-8 are kept as surrogate escapes; see `shown`.  `reason` says
+    why the contents cannot be read, as far as the directory and the inode tell; empty for others.
     """
 
     name: str
@@ -65,11 +67,25 @@ class Entry(msgspec.Struct, frozen=True):
     uid: int
     gid: int
     target: str | None = None
+    reason: str = ""
+
+    @property
+    def readable(self) -> bool:
+        """Whether nothing is known that keeps the contents from being read."""
+        return not self.reason
 
     @property
     def shown(self) -> str:
         """The name, fit to be printed anywhere."""
         return printable(self.name)
+
+
+class Page(list[Entry]):
+    """Entries of a directory; `reason` says why the directory does not show all that it held."""
+
+    def __init__(self, entries: Iterable[Entry] = (), reason: str = "") -> None:
+        super().__init__(entries)
+        self.reason = reason
 
 
 def printable(text: str) -> str:
@@ -79,9 +95,13 @@ def printable(text: str) -> str:
 
 
 class Begin(msgspec.Struct, tag=True):
-    """The first message: the names and sizes of the disks, in the order of their numbers."""
+    """The first message: the names and sizes of the disks, in the order of their numbers.
+
+    `code_page` is the codec of short FAT names.
+    """
 
     disks: list[tuple[str, int]]
+    code_page: str = "cp850"
 
 
 class Volumes(msgspec.Struct, tag=True):
@@ -127,12 +147,13 @@ class Found(msgspec.Struct, array_like=True):
     uid: _Word
     gid: _Word
     target: Annotated[bytes, Meta(max_length=MOST_PATH)] | None = None
+    reason: _Text = ""
 
     def entry(self) -> Entry:
         target = None if self.target is None else text(self.target)
         name = text(self.name)
         numbers = self.size, self.modified, self.mode, self.uid, self.gid
-        return Entry(name, self.type, *numbers, target)
+        return Entry(name, self.type, *numbers, target, printable(self.reason))
 
 
 class Piece(msgspec.Struct, array_like=True):
@@ -151,9 +172,10 @@ class Disks(msgspec.Struct, tag=True):
 
 
 class Entries(msgspec.Struct, tag=True):
-    """Answers Look and Listing."""
+    """Answers Look and Listing; `reason` as that of a Page."""
 
     entries: Annotated[list[Found], Meta(max_length=MOST_ENTRIES)]
+    reason: _Text = ""
 
 
 class Content(msgspec.Struct, tag=True):

@@ -84,7 +84,8 @@ class MountedFile(msgspec.Struct, kw_only=True):
 class FileRow(msgspec.Struct, omit_defaults=True, kw_only=True):
     """A name in a directory; `modified` in epoch ms, `permissions` the nine of ls, if granted.
 
-    `fileType`: DIRECTORY, REGULAR_FILE, SYMLINK, BROKEN_SYMLINK or OTHER.
+    `fileType`: DIRECTORY, REGULAR_FILE, SYMLINK, BROKEN_SYMLINK or OTHER.  `reason` says why the
+    contents cannot be read, as far as that is known without reading them.
     """
 
     name: str
@@ -95,6 +96,8 @@ class FileRow(msgspec.Struct, omit_defaults=True, kw_only=True):
     group: str
     permissions: list[str]
     target: str | None = None
+    readable: bool = True
+    reason: str | None = None
 
 
 class SnapshotRecord(msgspec.Struct, omit_defaults=True, kw_only=True):

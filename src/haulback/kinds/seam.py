@@ -131,7 +131,10 @@ class Job(Protocol):
         """The file systems of what is shared."""
 
     def archive(self, guid: str, volume: str, paths: Sequence[str]) -> Iterator[bytes]:
-        """A tar of files of what is shared.  Raises NotFound before the first part."""
+        """A tar of files of what is shared, every one of them whole.
+
+        Raises NotFound before the first part, Incomplete at a file that cannot be read.
+        """
 
     def abandoned(self, names: Collection[str]) -> Set[str]:
         """Those snapshots that attempts of this server took which ended badly; nobody else's."""

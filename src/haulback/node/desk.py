@@ -10,9 +10,9 @@ from typing import Annotated
 
 import msgspec
 
-from haulback.errors import HaulbackError, NotFound, Unauthenticated, Unavailable
+from haulback.errors import HaulbackError, Malformed, NotFound, Unauthenticated, Unavailable
 from haulback.filesystems.browser import Browser
-from haulback.filesystems.records import Entry, EntryType
+from haulback.filesystems.records import Entry, EntryType, raw, text
 from haulback.node.home import Home
 from haulback.node.job import printable
 from haulback.node.link import Link, Question
@@ -20,6 +20,7 @@ from haulback.node.link import Link, Question
 log = logging.getLogger(__name__)
 _AGAIN = 1.0  # seconds
 _ANSWERS_AT_ONCE = 8
+_RAW = "\\raw-"  # before the bytes of a name, in hexadecimal
 _MOST = 10_000  # entries of one page of a listing
 _Paths = Annotated[list[str], msgspec.Meta(min_length=1, max_length=10_000)]
 
@@ -139,8 +140,31 @@ def _listing(browser: Browser, wanted: Listing) -> dict[str, object]:
     entry = browser.entry(wanted.volume, path)
     if entry.type is EntryType.REGULAR_FILE:
         return {"entries": [_shown(entry)], "more": False}
-    found = browser.listing(wanted.volume, path, after=wanted.after, most=most)
-    return {"entries": [_shown(one) for one in found], "more": len(found) == most}
+    found = browser.listing(wanted.volume, path, after=_name_of(wanted.after), most=most)
+    more = len(found) == most
+    return {
+        "entries": [_shown(one) for one in found],
+        "more": more,
+        "next": _mark_of(found[-1].name) if more else "",
+        "reason": found.reason,
+    }
+
+
+def _mark_of(name: str) -> str:
+    """A name as the end of a page: what cannot be printed sorts elsewhere than it is shown."""
+    if printable(name) == name and not name.startswith(_RAW):
+        return name
+    return _RAW + raw(name).hex()
+
+
+def _name_of(mark: str) -> str:
+    """The name that a page ended with.  Raises Malformed."""
+    if not mark.startswith(_RAW):
+        return mark
+    try:
+        return text(bytes.fromhex(mark.removeprefix(_RAW)))
+    except ValueError:
+        raise Malformed("after: give back what X-Next-Name said", field="after") from None
 
 
 def _shown(entry: Entry) -> dict[str, object]:
@@ -153,29 +177,37 @@ def _shown(entry: Entry) -> dict[str, object]:
         "uid": entry.uid,
         "gid": entry.gid,
         "target": printable(entry.target) if entry.target is not None else None,
+        "reason": entry.reason,
     }
 
 
 def _found(browser: Browser, volume: str, path: str) -> str:
-    """The path with names as they are: those that cannot be printed are shown otherwise."""
+    """The path with names as they are: those that cannot be printed are shown otherwise.
+
+    Raises NotFound.  A path that cannot be read is given back as it is; its reader says why.
+    """
     try:
         browser.entry(volume, path)
     except NotFound:
         if "\\" not in path:
             raise
         return _by_shown(browser, volume, path.strip("/").split("/"))
+    except HaulbackError:
+        return path
     return path
 
 
 def _by_shown(browser: Browser, volume: str, parts: Iterable[str]) -> str:
     at = ""
     for part in parts:
-        after = ""
+        after, reason = "", ""
         while found := browser.listing(volume, at or "/", after=after, most=_MOST):
+            reason = found.reason
             if same := [one.name for one in found if part in (one.name, one.shown)]:
                 at = f"{at}/{same[0]}"
                 break
             after = found[-1].name
         else:
-            raise NotFound(f"there is no {part} in {printable(at or '/')}")
+            more = f": {reason}" if reason else ""
+            raise NotFound(f"there is no {part} in {printable(at or '/')}{more}")
     return at

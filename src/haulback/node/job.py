@@ -225,7 +225,7 @@ class Work:
 
     def archive(self, guid: str, volume: str, paths: Sequence[str]) -> Iterator[bytes]:
         with self._home.shares.browser(guid) as browser:
-            yield from browser.archive(volume, paths)
+            yield from browser.archive(volume, paths, strict=True)
 
     def expect(self, total: int) -> None:
         self.total = total

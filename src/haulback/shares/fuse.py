@@ -59,6 +59,8 @@ class Folders(mfusepy.Operations):  # type: ignore[misc]  # the library is not t
         while True:
             page = partial(self._browser.listing, volume, inner, after=after, most=_PAGE)
             found = told(page)
+            if found.reason:  # a folder that shows less than it held must not look whole
+                raise mfusepy.FuseOSError(errno.EIO)
             names += [one.name for one in found]
             if len(found) < _PAGE:
                 return names
@@ -90,6 +92,8 @@ class Folders(mfusepy.Operations):  # type: ignore[misc]  # the library is not t
 
 
 def _attributes(entry: Entry) -> dict[str, Any]:
+    if entry.reason and entry.type is EntryType.OTHER:
+        raise mfusepy.FuseOSError(errno.EIO)  # it is not known to be a pipe
     moment = entry.modified * 1_000_000
     return {
         "st_mode": _KINDS[entry.type] | entry.mode & _RIGHTS,

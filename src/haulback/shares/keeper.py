@@ -17,7 +17,7 @@ from threading import Lock
 import msgspec
 
 from haulback.drivers.nbd import Export, connect
-from haulback.errors import Conflict, NotFound, Unavailable
+from haulback.errors import Conflict, NotFound, Unavailable, is_away
 from haulback.filesystems.browser import Browser
 from haulback.ids import is_guid
 from haulback.shares import visible
@@ -167,7 +167,9 @@ class Keeper:
                 opened = self._browsers[guid] = _Open(self.room(guid), self._shared(guid).disks)
         try:
             yield opened.browser
-        except Unavailable:
+        except Unavailable as error:
+            if not is_away(error):
+                raise
             with self._lock:
                 if self._browsers.get(guid) is opened:
                     del self._browsers[guid]

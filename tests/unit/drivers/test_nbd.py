@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from haulback.drivers.nbd import ALLOCATION, Export, connect, dirty_bitmap
 from haulback.drivers.source import Extent
-from haulback.errors import HaulbackError, OutOfSpace, Unavailable, Unsupported
+from haulback.errors import HaulbackError, OutOfSpace, Unavailable, Unreadable, Unsupported
 from haulback.units import KIB, MIB
 
 GREETING = struct.pack(">QQH", 0x4E42444D41474943, 0x49484156454F5054, 3)
@@ -150,7 +150,9 @@ def test_a_refused_option_names_the_server_s_reason():
         chunk(0, 1, b"full"),
         chunk(99, 1),
         status(1, 1, (8, 0)),
-        chunk((1 << 15) + 1, 1, struct.pack(">IH", 5, 0)),
+        chunk((1 << 15) + 1, 1, struct.pack(">IH", 108, 0)),
+        chunk((1 << 15) + 1, 2, struct.pack(">IH", 5, 0)),
+        simple(2, 5),
         chunk((1 << 15) + 1, 1, struct.pack(">IH", 0xFFFFFFFF, 0)),
         chunk((1 << 15) + 1, 1),
         struct.pack(">IHHQI", 0x668E33EF, 1, 1, 1, 0xFFFFFFFF),
@@ -163,6 +165,19 @@ def test_a_bad_answer_to_a_read_closes_the_connection(answer):
             export.read_into(0, memoryview(bytearray(8)))
         with pytest.raises(Unavailable, match="closed"):
             export.read_into(0, memoryview(bytearray(8)))
+
+
+FAILED = chunk((1 << 15) + 1, 1, struct.pack(">IH", 5, 0))
+
+
+@pytest.mark.parametrize("answer", [FAILED, simple(1, 5), data(1, 0, b"x" * 4, 0) + FAILED])
+def test_bytes_that_the_server_cannot_read_are_no_end_of_the_connection(answer):
+    with Server(hello() + answer + data(2, 0, b"y" * 8)) as server:
+        export, buffer = server.export(), bytearray(8)
+        with pytest.raises(Unreadable, match="8 bytes at 0"):
+            export.read_into(0, memoryview(buffer))
+        export.read_into(0, memoryview(buffer))
+        assert buffer == b"y" * 8
 
 
 @pytest.mark.parametrize(

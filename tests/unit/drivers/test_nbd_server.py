@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from haulback.drivers.nbd import ALLOCATION, connect
 from haulback.drivers.nbd_server import NbdServer, _runs
 from haulback.drivers.source import Extent
-from haulback.errors import Damaged
+from haulback.errors import Damaged, HaulbackError, Unavailable, Unreadable
 from haulback.repository.repository import Repository
 from haulback.repository.stored_disk import StoredDisk
 from haulback.units import KIB, MIB
@@ -112,6 +112,43 @@ def test_what_cannot_be_read_is_an_error_of_that_block_only(tmp_path: Path):
         )
     assert b"Input/output error" in done.stdout + done.stderr
     assert b"read 4096/4096 bytes at offset 0" in done.stdout
+
+
+class Torn(MemoryDisk):
+    """Its second half cannot be read, for the reason that is given."""
+
+    why: HaulbackError = Damaged("a chunk is not what was stored")
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        if offset + len(buffer) > self.size // 2:
+            raise self.why
+        super().read_into(offset, buffer)
+
+
+def test_an_export_goes_on_after_bytes_that_cannot_be_read(tmp_path: Path):
+    with NbdServer(tmp_path / "nbd", {"vda": Torn(b"z" * 8 * MIB)}):
+        export = connect(str(tmp_path / "nbd"), "vda")
+        buffer = bytearray(4 * MIB)
+        for offset in (4 * MIB, 2 * MIB, 8 * MIB - 512):
+            part = memoryview(buffer)[: min(4 * MIB, 8 * MIB - offset)]
+            with pytest.raises(
+                Unreadable, match=f"{len(part)} bytes at {offset} .*: a chunk is not"
+            ):
+                export.read_into(offset, part)
+        export.read_into(0, memoryview(buffer))
+        assert buffer == b"z" * 4 * MIB
+        export.close()
+
+
+def test_an_export_is_over_when_the_place_behind_it_is_away(tmp_path: Path):
+    disk = Torn(b"z" * MIB)
+    disk.why = Unavailable("the destination does not answer")
+    with NbdServer(tmp_path / "nbd", {"vda": disk}):
+        export = connect(str(tmp_path / "nbd"), "vda")
+        for offset in (MIB - 512, 0):
+            with pytest.raises(Unavailable) as told:
+                export.read_into(offset, memoryview(bytearray(512)))
+            assert not isinstance(told.value, Unreadable)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 
 from haulback.errors import Malformed, NotFound, Unsupported
 from haulback.filesystems.browser import Browser
-from haulback.filesystems.records import Entry, EntryType, printable
+from haulback.filesystems.records import EntryType, printable
 from haulback.repository.stored_disk import StoredDisk
 from haulback.units import MIB
 from tests.unit.repository.scene import MemoryDisk, back_up
@@ -146,24 +146,6 @@ def test_a_tar_holds_what_was_asked_for(found):
 def test_a_missing_path_shows_before_a_tar_begins(found):
     with pytest.raises(NotFound, match="/nothing"):
         found.archive("vda", ["/etc", "/nothing"])
-
-
-class Endless:
-    """Directories within directories, without end."""
-
-    def entry(self, volume, path):
-        return Entry("a", EntryType.DIRECTORY, 0, 0, 0o755, 0, 0)
-
-    def listing(self, volume, path, *, after="", most=1000):
-        return [self.entry(volume, path)]
-
-
-def test_a_tree_without_end_ends_a_tar():
-    from haulback.filesystems.archive import packed
-
-    with pytest.raises(Malformed, match="deeper than"):
-        for _ in packed(Endless(), "vda", ["/"]):
-            pass
 
 
 @pytest.mark.parametrize(

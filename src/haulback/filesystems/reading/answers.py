@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import stat
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from itertools import islice
+from typing import NamedTuple
 
 from haulback.errors import HaulbackError, Malformed, NotFound, Unsupported
-from haulback.filesystems.paths import parts, sound
+from haulback.filesystems.paths import parts
 from haulback.filesystems.reading.blocks import Disk
-from haulback.filesystems.reading.filesystem import FileSystem, Status
+from haulback.filesystems.reading.fat_names import CodePage
+from haulback.filesystems.reading.filesystem import DAMAGE, FileSystem, Status, told
+from haulback.filesystems.reading.names import distinct, is_dots, possible
 from haulback.filesystems.reading.volumes import Lying, find, opened
 from haulback.filesystems.records import (
     MOST_BYTES,
     MOST_ENTRIES,
+    MOST_PATH,
     MOST_PIECES,
     Answer,
     Ask,
@@ -34,13 +39,14 @@ from haulback.filesystems.records import (
 
 _MOST_LINKS = 40
 _MOST_NAMES = 2_000_000
+_SPECIAL = (stat.S_IFIFO, stat.S_IFSOCK, stat.S_IFCHR, stat.S_IFBLK)
 
 
 class Answers:
     """Knows the volumes of the disks, and the directories asked for last."""
 
-    def __init__(self, disks: Mapping[str, Disk]) -> None:
-        self._disks = disks
+    def __init__(self, disks: Mapping[str, Disk], page: CodePage | None = None) -> None:
+        self._disks, self._page = disks, page or CodePage("cp850")
         self._lying: dict[str, Lying] | None = None
         self._trees: dict[str, Tree] = {}
 
@@ -67,8 +73,16 @@ class Answers:
                 raise NotFound(f"there is no volume {name}", volume=name)
             if not lying.volume.readable:
                 raise Unsupported(f"{name} ({lying.volume.type}): {lying.volume.reason}")
-            self._trees[name] = Tree(opened(lying))
+            self._trees[name] = Tree(opened(lying, self._page))
         return self._trees[name]
+
+
+class Directory(NamedTuple):
+    """Nodes by name, the names in order, and why there may be more that cannot be shown."""
+
+    nodes: dict[bytes, int]
+    order: list[bytes]
+    reason: str
 
 
 class Tree:
@@ -89,23 +103,38 @@ class Tree:
         if not self._system.status(node).is_directory:
             raise Malformed(f"path: {_shown(path)} is not a directory", field="path")
         directory = self._directory(node)
-        names = list(directory)
-        low = bisect_right(names, after) if after else 0
-        page = names[low : low + most]
-        return Entries([self._found(name, directory[name], path) for name in page])
+        low = bisect_right(directory.order, after) if after else 0
+        page = directory.order[low : low + most]
+        found = [self._found(name, directory.nodes[name], path) for name in page]
+        return Entries(found, directory.reason)
 
     def read(self, path: bytes, offset: int, count: int) -> Content:
         node = self._place(path, True)
         status = self._system.status(node)
+        if status.reason:
+            raise Unsupported(status.reason)
         if not status.is_file:
             raise Malformed(f"path: {_shown(path)} is not a file", field="path")
         count = max(0, min(count, status.size - offset))
         pieces = self._system.pieces(node, offset, count) if count else iter(())
         return Content(status.size, list(_bounded(pieces)))
 
-    def _load(self, node: int) -> dict[bytes, int]:
-        names = islice(self._system.names(node), _MOST_NAMES)
-        return dict(sorted((name, child) for name, child in names if sound(name)))
+    def _load(self, node: int) -> Directory:
+        """What a directory holds; raises only when there is nothing to show."""
+        found: list[tuple[bytes, int]] = []
+        reason = ""
+        try:
+            for name, child in self._system.names(node):
+                if not is_dots(name):
+                    found.append((possible(name), child))
+                if len(found) > _MOST_NAMES:
+                    raise Unsupported(f"more than {_MOST_NAMES} names in one directory")
+        except (HaulbackError, *DAMAGE) as error:
+            if not found:
+                raise
+            reason = told(error)[:300]
+        nodes = distinct(found)
+        return Directory(nodes, list(nodes), reason)
 
     def _walked(self, path: bytes, follow: bool) -> int:
         """The node of a path; links on the way, and with `follow` at its end, lead on."""
@@ -118,6 +147,8 @@ class Tree:
             if name == b".":
                 continue
             node = self._child(walked[-1], name, path)
+            if node in walked:
+                raise Malformed(f"{_shown(path)} is a folder that lies within itself")
             if not self._system.status(node).is_link or not (left or follow):
                 walked.append(node)
                 continue
@@ -132,35 +163,44 @@ class Tree:
 
     def _child(self, node: int, name: bytes, path: bytes) -> int:
         if self._system.status(node).is_directory:
-            child = self._directory(node).get(name)
+            directory = self._directory(node)
+            child = directory.nodes.get(name)
             if child is not None:
                 return child
+            if directory.reason:
+                raise Malformed(f"{_shown(path)} is not among what its folder still shows:"
+                                f" {directory.reason}")  # fmt: skip
         raise NotFound(f"there is no {_shown(path)}", path=text(path))
 
     def _found(self, name: bytes, node: int, folder: bytes) -> Found:
         try:
             status = self._system.status(node)
-        except (ArithmeticError, LookupError, ValueError, OSError):
-            return Found(name, EntryType.OTHER, 0, 0, 0, 0, 0)  # one bad inode is not the end
-        target = self._target(node) if status.is_link else None
-        type_ = _type(status)
-        if status.is_link and not self._leads(folder + b"/" + name):
-            type_ = EntryType.BROKEN_SYMLINK
-        mode = status.mode & 0o7777
-        return Found(
-            name, type_, status.size, status.modified, mode, status.uid, status.gid, target
-        )
+        except (HaulbackError, *DAMAGE) as error:  # one bad inode is not the end
+            return Found(name, EntryType.OTHER, 0, 0, 0, 0, 0, None, told(error)[:300])
+        type_, target, reason = _type(status), None, status.reason
+        if status.is_link:
+            target, reason = self._target(node)
+            if not self._leads(folder + b"/" + name):
+                type_ = EntryType.BROKEN_SYMLINK
+        elif type_ is EntryType.OTHER and stat.S_IFMT(status.mode) not in _SPECIAL:
+            reason = reason or f"the file system is damaged: a file of type {status.mode:#o}"
+        numbers = status.size, status.modified, status.mode & 0o7777, status.uid, status.gid
+        return Found(name, type_, *numbers, target, reason[:300])
 
-    def _target(self, node: int) -> bytes | None:
+    def _target(self, node: int) -> tuple[bytes | None, str]:
+        """Where a link leads, or why that cannot be read."""
         try:
-            return self._system.target(node)
-        except (HaulbackError, ArithmeticError, LookupError, ValueError, OSError):
-            return None
+            target = self._system.target(node)
+        except (HaulbackError, *DAMAGE) as error:
+            return None, told(error)
+        if len(target) > MOST_PATH:
+            return None, f"a link that leads to {len(target)} bytes"
+        return target, ""
 
     def _leads(self, path: bytes) -> bool:
         try:
             self._walked(path, True)
-        except (HaulbackError, ArithmeticError, LookupError, ValueError, OSError):
+        except (HaulbackError, *DAMAGE):
             return False
         return True
 

@@ -39,7 +39,7 @@ class Blocks(Protocol):
 
 
 class Disk:
-    """A disk of the parent's; its last blocks are kept."""
+    """A disk of the parent's; its last blocks are kept.  Raises OSError for unreadable bytes."""
 
     def __init__(self, feed: socket.socket, number: int, size: int) -> None:
         self.size, self._feed, self._number = size, feed, number
@@ -49,16 +49,25 @@ class Disk:
         within(self, offset, count)
         if not count:
             return b""
+        try:
+            return self._by_blocks(offset, count)
+        except OSError:  # the bytes beside them may be what cannot be read
+            return self._fetch_all(offset, count)
+
+    def _by_blocks(self, offset: int, count: int) -> bytes:
         first, last = offset // _BLOCK, (offset + count - 1) // _BLOCK
         low = offset - first * _BLOCK
         if first == last:
             return self._block(first)[low : low + count]
         if count > LARGEST:
-            return b"".join(
-                self._fetch(at, min(LARGEST, offset + count - at))
-                for at in range(offset, offset + count, LARGEST)
-            )
+            return self._fetch_all(offset, count)
         return b"".join(map(self._block, range(first, last + 1)))[low : low + count]
+
+    def _fetch_all(self, offset: int, count: int) -> bytes:
+        return b"".join(
+            self._fetch(at, min(LARGEST, offset + count - at))
+            for at in range(offset, offset + count, LARGEST)
+        )
 
     def places(self, offset: int, count: int) -> Iterator[Place]:
         within(self, offset, count)
@@ -78,7 +87,7 @@ class Disk:
     def _fetch(self, offset: int, count: int) -> bytes:
         self._feed.sendall(REQUEST.pack(self._number, offset, count))
         if take(self._feed, 1) != b"\0":
-            raise OSError("the disk cannot be read")
+            raise OSError(f"{count} bytes at {offset} of the disk cannot be read")
         return bytes(take(self._feed, count))
 
 

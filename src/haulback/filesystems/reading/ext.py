@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import stat
 import struct
 from collections.abc import Iterator
 from functools import lru_cache
@@ -14,14 +15,7 @@ from haulback.errors import Unsupported
 from haulback.filesystems.reading.blocks import Blocks, Part, Span
 from haulback.filesystems.reading.ext_journal import Journal, Replayed
 from haulback.filesystems.reading.ext_maps import extents, pointers
-from haulback.filesystems.reading.filesystem import (
-    MOST_DIRECTORY,
-    Run,
-    Status,
-    gathered,
-    given,
-    laid,
-)
+from haulback.filesystems.reading.filesystem import Run, Status, gathered, given, laid, listed
 from haulback.filesystems.records import Piece
 
 SUPERBLOCK = 1024
@@ -33,6 +27,7 @@ _HARMLESS = 0x2 | 0x100 | 0x200 | 0x400 | 0x1000 | 0x2000 | 0x4000 | 0x10000 | 0
 _KNOWN = _RECOVER | _META_BG | _EXTENTS | _64BIT | _INLINE | _HARMLESS
 _COMPRESSED, _ENCRYPTED, _IN_EXTENTS, _IN_INODE = 0x4, 0x800, 0x80000, 0x10000000
 _INODE = struct.Struct("<HHI8xI4xH6xI4x60s8xI8xHH")
+_KEPT = "the file is encrypted or compressed in its file system"
 _ATTRIBUTE = struct.Struct("<BBHIII")
 _ATTRIBUTES = b"\0\0\2\xea"
 
@@ -95,7 +90,9 @@ class Ext:
         seconds = inode.seconds - (inode.seconds >> 31 << 32)
         seconds += (inode.extra & 3) << 32
         modified = seconds * 1000 + min(inode.extra >> 2, 999_999_999) // 1_000_000
-        return Status(inode.mode, inode.size, modified, inode.uid, inode.gid)
+        kept = inode.flags & (_ENCRYPTED | _COMPRESSED)
+        reason = _KEPT if kept and not stat.S_ISDIR(inode.mode) else ""
+        return Status(inode.mode, inode.size, modified, inode.uid, inode.gid, reason)
 
     def names(self, node: int) -> Iterator[tuple[bytes, int]]:
         inode = self._inode(node)
@@ -104,13 +101,12 @@ class Ext:
             yield from _names(data[4:60])
             yield from _names(data[60:])
             return
-        runs = self._runs(inode, 0, inode.size)
-        data = gathered(self._blocks, runs, inode.size, MOST_DIRECTORY)
-        for low in range(0, len(data), self._size):
-            yield from _names(data[low : low + self._size])
+        yield from listed(self._blocks, self._mapped(inode), self._size, _names)
 
     def target(self, node: int) -> bytes:
-        inode = self._readable(node)
+        inode = self._inode(node)
+        if inode.flags & _ENCRYPTED:
+            raise Unsupported(_KEPT)
         if inode.flags & _IN_INODE:
             return self._inline(inode)[: inode.size]
         if inode.size < 60 and not inode.flags & _IN_EXTENTS:
@@ -118,7 +114,7 @@ class Ext:
         return gathered(self._blocks, self._runs(inode, 0, inode.size), inode.size)
 
     def pieces(self, node: int, offset: int, count: int) -> Iterator[Piece]:
-        inode = self._readable(node)
+        inode = self._inode(node)
         if inode.flags & _IN_INODE:
             return given(self._inline(inode), offset, count)
         return laid(self._blocks, self._runs(inode, offset, count), offset, count)
@@ -128,11 +124,16 @@ class Ext:
         mapped = extents if inode.flags & _IN_EXTENTS else pointers
         return mapped(self._blocks, self._size, inode.block, low, high)
 
-    def _readable(self, node: int) -> _Inode:
-        inode = self._inode(node)
-        if inode.flags & (_ENCRYPTED | _COMPRESSED):
-            raise Unsupported("the file is encrypted or compressed in its file system")
-        return inode
+    def _mapped(self, inode: _Inode) -> Iterator[Run]:
+        """The runs of a directory, which has no holes.  Raises ValueError behind the last."""
+        size = -(-inode.size // self._size) * self._size
+        left = size
+        for run in self._runs(inode, 0, inode.size):
+            length = min(run.length, size - run.at)
+            left -= length if run.offset is not None else 0
+            yield run._replace(length=length)
+        if left:
+            raise ValueError(f"{left} of the {size} bytes of a directory are nowhere")
 
     def _load(self, node: int) -> _Inode:
         if not 0 < node <= self._inodes:
@@ -165,29 +166,39 @@ class Ext:
         return not self._sparse or group < 2 or any(_power(group, base) for base in (3, 5, 7))
 
     def _inline(self, inode: _Inode) -> bytes:
-        """The contents that an inode holds itself: where pointers would be, and an attribute."""
+        """The contents that an inode holds itself: where pointers would be, and an attribute.
+
+        Raises ValueError where they are fewer than the inode says.
+        """
+        data = inode.block + self._attribute(inode, 7, b"data")
+        if len(data) < inode.size:
+            raise ValueError(f"{len(data)} bytes in an inode of {inode.size}")
+        return data
+
+    def _attribute(self, inode: _Inode, wanted: int, called: bytes) -> bytes:
+        """An extended attribute that lies within an inode; empty when there is none."""
         tail = inode.tail
         if tail[:4] != _ATTRIBUTES:
-            return inode.block
+            return b""
         at = 4
         while at + _ATTRIBUTE.size <= len(tail) and tail[at]:
             length, index, offset, _, size, _ = _ATTRIBUTE.unpack_from(tail, at)
             name = tail[at + _ATTRIBUTE.size :][:length]
-            if (index, name) == (7, b"data"):
-                return inode.block + tail[4 + offset : 4 + offset + size]
+            if (index, name) == (wanted, called):
+                return tail[4 + offset : 4 + offset + size]
             at += _ATTRIBUTE.size + (length + 3 & ~3)
-        return inode.block
+        return b""
 
 
 def _names(block: bytes) -> Iterator[tuple[bytes, int]]:
-    """The entries of one block; a length of 0 or 65535 means 64 KiB."""
+    """The entries of one block; a length of 0 or 65535 means 64 KiB.  Raises ValueError."""
     at = 0
     while at + 8 <= len(block):
         node, length, count = struct.unpack_from("<IHB", block, at)
         if length in (0, 0xFFFF) and len(block) == 65536:
             length = 65536
-        if length < 8:
-            raise ValueError("a directory entry without a length")
+        if length < 8 or at + length > len(block) or (node and count > length - 8):
+            raise ValueError(f"a directory entry of {length} bytes")
         if node:
             yield block[at + 8 : at + 8 + count], node
         at += length

@@ -3,24 +3,41 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterable, Iterator
+import struct
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple, Protocol
 
+from haulback.errors import HaulbackError, Unsupported
 from haulback.filesystems.reading.blocks import Blocks
 from haulback.filesystems.records import MOST_BYTES, MOST_PATH, Piece
 from haulback.units import MIB
 
 MOST_DIRECTORY = 256 * MIB  # bytes of one directory
+# What hostile bytes make of code that takes them for a file system.
+DAMAGE = (ArithmeticError, LookupError, ValueError, OSError, struct.error, RecursionError)
+
+
+def told(error: Exception) -> str:
+    """Why something cannot be read, for a person."""
+    if isinstance(error, HaulbackError):
+        return error.message
+    if isinstance(error, OSError):
+        return str(error)
+    return f"the file system is damaged: {type(error).__name__} {error}"
 
 
 class Status(NamedTuple):
-    """`mode` with the bits of the type; `modified` in epoch milliseconds."""
+    """`mode` with the bits of the type; `modified` in epoch milliseconds.
+
+    `reason` says why the contents cannot be read; empty when nothing keeps them from it.
+    """
 
     mode: int
     size: int
     modified: int
     uid: int = 0
     gid: int = 0
+    reason: str = ""
 
     @property
     def is_directory(self) -> bool:
@@ -49,13 +66,19 @@ class FileSystem(Protocol):
         """What a node is."""
 
     def names(self, node: int) -> Iterator[tuple[bytes, int]]:
-        """What a directory holds, in any order; `.` and `..` may be among it."""
+        """What a directory holds, in any order; `.` and `..` may be among it.
+
+        Damage is raised behind the names that are found in spite of it.
+        """
 
     def target(self, node: int) -> bytes:
         """Where a link leads."""
 
     def pieces(self, node: int, offset: int, count: int) -> Iterator[Piece]:
-        """The contents of a file from `offset`; both lie within its size."""
+        """The contents of a file from `offset`; both lie within its size.
+
+        Not asked for a file whose status has a reason.
+        """
 
 
 class Run(NamedTuple):
@@ -93,6 +116,50 @@ def given(data: bytes, offset: int, count: int) -> Iterator[Piece]:
     if data:
         yield Piece(len(data), data=data)
     yield from zeros(count - len(data))
+
+
+def listed(
+    blocks: Blocks,
+    runs: Iterable[Run],
+    unit: int,
+    names: Callable[[bytes], Iterable[tuple[bytes, int]]],
+) -> Iterator[tuple[bytes, int]]:
+    """The `names` in every `unit` bytes of a directory, whose holes are passed over.
+
+    Of a damaged unit, what stands before the damage; the first one is raised behind the last unit.
+    """
+    read, damage = 0, None
+    try:
+        for places in _units(runs, unit):
+            read += unit
+            if read > MOST_DIRECTORY:
+                raise Unsupported(f"a directory of more than {MOST_DIRECTORY} bytes")
+            try:
+                yield from names(b"".join(blocks.read(*place) for place in places))
+            except DAMAGE as error:
+                damage = damage or error
+    except DAMAGE as error:  # of the runs: what follows is not known
+        damage = damage or error
+    if damage:
+        raise damage
+
+
+def _units(runs: Iterable[Run], unit: int) -> Iterator[list[tuple[int, int]]]:
+    """Offsets and lengths of every unit, which may lie in several places."""
+    places: list[tuple[int, int]] = []
+    current = -1
+    for run in runs:
+        at, end = run.at, run.at + run.length
+        while run.offset is not None and at < end:
+            number = at // unit
+            if number != current and places:
+                yield places
+                places = []
+            current, length = number, min((number + 1) * unit, end) - at
+            places.append((run.offset + at - run.at, length))
+            at += length
+    if places:
+        yield places
 
 
 def gathered(blocks: Blocks, runs: Iterable[Run], size: int, most: int = MOST_PATH) -> bytes:

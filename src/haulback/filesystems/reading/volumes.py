@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
@@ -12,7 +11,9 @@ from haulback.errors import Unsupported
 from haulback.filesystems.reading import lvm
 from haulback.filesystems.reading.blocks import Blocks, Part, Span
 from haulback.filesystems.reading.ext import Ext
-from haulback.filesystems.reading.filesystem import FileSystem
+from haulback.filesystems.reading.fat import Fat
+from haulback.filesystems.reading.fat_names import CodePage
+from haulback.filesystems.reading.filesystem import DAMAGE, FileSystem
 from haulback.filesystems.reading.logs import STALE, ntfs_is_stale, xfs_is_stale
 from haulback.filesystems.reading.partitions import partitions
 from haulback.filesystems.reading.recognise import Recognised, is_boot_sector, recognise
@@ -22,10 +23,11 @@ from haulback.filesystems.records import Volume, printable
 
 _READERS: dict[str, Callable[[Blocks], FileSystem]] = {
     **dict.fromkeys(("ext2", "ext3", "ext4"), Ext.opened),
-    **dict.fromkeys(("fat12", "fat16", "fat32", "exfat", "ntfs"), SleuthKit),
+    **dict.fromkeys(("exfat", "ntfs"), SleuthKit),
     "xfs": Xfs,
 }
-_DAMAGE = (ArithmeticError, LookupError, ValueError, OSError, TypeError, struct.error)
+_FATS = ("fat12", "fat16", "fat32")
+_DAMAGE = (*DAMAGE, TypeError)
 _MOST = 4096
 
 
@@ -51,8 +53,13 @@ def find(disks: Mapping[str, Blocks]) -> dict[str, Lying]:
     return found
 
 
-def opened(lying: Lying) -> FileSystem:
-    """The file system of a volume.  Raises Unsupported, or what hostile bytes make of it."""
+def opened(lying: Lying, page: CodePage) -> FileSystem:
+    """The file system of a volume; `page` is for short names of FAT.
+
+    Raises Unsupported, or what hostile bytes make of it.
+    """
+    if lying.volume.type in _FATS:
+        return Fat(lying.blocks, page)
     return _READERS[lying.volume.type](lying.blocks)
 
 
@@ -125,7 +132,7 @@ def _logical(members: list[lvm.Physical]) -> Iterator[Lying]:
     """Logical volumes; members whose metadata is damaged are listed as they are."""
     try:
         found = list(lvm.groups(members))
-    except (*_DAMAGE, RecursionError):
+    except _DAMAGE:
         damaged = Recognised("lvm", reason="its LVM metadata is damaged", readable=False)
         for number, one in enumerate(members):
             name = f"{one.disk}-lvm{number}"

@@ -12,14 +12,7 @@ from typing import NamedTuple
 
 from haulback.errors import Unsupported
 from haulback.filesystems.reading.blocks import Blocks
-from haulback.filesystems.reading.filesystem import (
-    MOST_DIRECTORY,
-    Run,
-    Status,
-    gathered,
-    given,
-    laid,
-)
+from haulback.filesystems.reading.filesystem import Run, Status, gathered, given, laid, listed
 from haulback.filesystems.records import Piece
 
 # file types, sparse inodes, own uuid, big times, repair needed, many extents, exchanged ranges,
@@ -78,18 +71,16 @@ class Xfs:
         else:
             seconds, nanoseconds = struct.unpack(">ii", inode.time.to_bytes(8, "big"))
             modified = seconds * 1000 + nanoseconds // 1_000_000
-        return Status(inode.mode, inode.size, modified, inode.uid, inode.gid)
+        reason = "the file lies on a realtime device" if inode.flags & _REALTIME else ""
+        return Status(inode.mode, inode.size, modified, inode.uid, inode.gid, reason)
 
     def names(self, node: int) -> Iterator[tuple[bytes, int]]:
         inode = self._inode(node)
         if inode.format == _LOCAL:
             yield from self._short(inode.fork[: inode.size])
             return
-        runs = list(self._runs(inode, 0, _DIRECTORY_END))
-        size = max((run.at + run.length for run in runs), default=0)
-        contents = gathered(self._blocks, runs, size, MOST_DIRECTORY)
-        for low in range(0, size, self._directory):
-            yield from self._block(contents[low : low + self._directory])
+        runs = self._runs(inode, 0, _DIRECTORY_END)
+        yield from listed(self._blocks, runs, self._directory, self._block)
 
     def target(self, node: int) -> bytes:
         inode = self._inode(node)
@@ -103,8 +94,6 @@ class Xfs:
 
     def pieces(self, node: int, offset: int, count: int) -> Iterator[Piece]:
         inode = self._inode(node)
-        if inode.flags & _REALTIME:
-            raise Unsupported("the file lies on a realtime device")
         if inode.format == _LOCAL:
             return given(inode.fork, offset, count)
         return laid(self._blocks, self._runs(inode, offset, count), offset, count)
@@ -181,6 +170,8 @@ class Xfs:
         at = 2 + width
         for _ in range(raw[0]):
             end = at + 3 + raw[at]
+            if end + self._typed + width > len(raw):
+                raise ValueError("a directory that is longer than its inode")
             name = raw[at + 3 : end]
             end += self._typed
             yield name, int.from_bytes(raw[end : end + width], "big")
@@ -191,8 +182,10 @@ class Xfs:
         if magic in _SINGLE:
             end -= 8 + 8 * _u32(raw, end - 8)
         elif magic not in _MANY:
-            return  # a hole
+            raise ValueError("a directory block with a wrong magic number")
         at = 64 if self._v5 else 16
+        if end < at:
+            raise ValueError("a directory block whose hashes leave no room")
         while at + 12 <= end:
             if raw[at : at + 2] == b"\xff\xff":
                 length = int.from_bytes(raw[at + 2 : at + 4], "big")
@@ -201,6 +194,8 @@ class Xfs:
                 at += length
                 continue
             count = raw[at + 8]
+            if not count or at + 9 + count > end:
+                raise ValueError(f"a name of {count} bytes in a directory")
             yield raw[at + 9 : at + 9 + count], _u64(raw, at)
             at += 8 + 1 + count + self._typed + 2 + 7 & ~7
 

@@ -149,7 +149,11 @@ def iscsi(call: Call) -> Reply:
           Param("size", "How many at most.", NUMBER),
       ))  # fmt: skip
 def listing(call: Call) -> Reply:
-    """By name; `X-Next-Name` is what the next page comes `after`, if there is one."""
+    """By name; `X-Next-Name` is what the next page comes `after`, if there is one.
+
+    A row whose contents cannot be read has `readable` false and a `reason`.  `X-Incomplete` says
+    why a folder that is damaged shows only a part of what it held.
+    """
     wanted: PathRequest = call.read(PathRequest)
     mount, shown = _open(call)
     asked = {
@@ -166,14 +170,22 @@ def listing(call: Call) -> Reply:
     except msgspec.MsgspecError:
         raise Unavailable("the node answers nonsense") from None
     rows = [_row(one) for one in found.entries]
-    more = {"X-Next-Name": quote(rows[-1].name)} if found.more and rows else {}
+    more = {"X-Next-Name": quote(found.next or rows[-1].name)} if found.more and rows else {}
+    if found.reason:
+        more["X-Incomplete"] = quote(found.reason[:1000])
     return Reply(rows, headers=more)
 
 
 @room("POST", "/mounted-file-systems/{guid}/download", "Fetch files.", request=PathsRequest,
       slow=True)  # fmt: skip
 def download(call: Call) -> Reply:
-    """One file as it is; several, or a folder, as a tar."""
+    """One file as it is; several, or a folder, as a tar.
+
+    A file of a tar that cannot be read does not end it: the last member of the tar is then
+    HAULBACK-UNREADABLE-FILES.txt, with the path, a tab and the reason of each such file.  One that
+    could be read in parts has zeros from the byte on that the reason names.  An answer that breaks
+    off is never whole.
+    """
     wanted: PathsRequest = call.read(PathsRequest)
     if not wanted.paths or len(wanted.paths) > 10_000:
         raise Malformed("paths: name at least one", field="paths")
@@ -228,13 +240,16 @@ class _Entry(msgspec.Struct):
     uid: int
     gid: int
     target: str | None = None
+    reason: str = ""
 
 
 class _Listing(msgspec.Struct):
-    """A page of a folder."""
+    """A page of a folder; `next` is what the following one comes after."""
 
     entries: list[_Entry]
     more: bool
+    next: str = ""
+    reason: str = ""
 
 
 def _named(call: Call) -> Mount:
@@ -328,4 +343,6 @@ def _row(one: _Entry) -> FileRow:
         group=str(one.gid),
         permissions=[right for right, granted in zip(_RIGHTS, bits, strict=True) if granted],
         target=one.target,
+        readable=not one.reason,
+        reason=one.reason or None,
     )

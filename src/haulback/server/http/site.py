@@ -173,6 +173,8 @@ def _cors(origins: Sequence[str]) -> CORSConfig | None:
         expose_headers=[
             "X-Total-Count",
             "X-Next-Cursor",
+            "X-Next-Name",
+            "X-Incomplete",
             "X-Left-Behind",
             "Content-Disposition",
             "Preference-Applied",

@@ -1,0 +1,117 @@
+"""A tar of files on its way from the server: whether it is whole, and what it does not hold."""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Generator, Iterator
+
+from haulback.errors import Incomplete, Unavailable
+from haulback.filesystems.report import LONGEST, RECORD
+from haulback.units import KIB
+
+_BLOCK = tarfile.BLOCKSIZE
+_MOST_NAMED = 10_000  # files in an error; the report in the tar has all of them
+_PIECE = 64 * KIB
+_MARK = RECORD.encode()
+# What a parser asks for: bytes to be given, or, below 0, to be passed over.
+_Parser = Generator[int, bytes, None]
+
+
+def followed(parts: Iterator[bytes]) -> Iterator[bytes]:
+    """The parts of a tar as they are.
+
+    At the end raises Unavailable for a tar that breaks off, and Incomplete for one whose report
+    names files: `count` of them, and the first 10,000 as `files`, are in the details.
+    """
+    tar = _Tar()
+    for part in parts:
+        tar.see(part)
+        yield part
+    tar.end()
+
+
+class _Tar:
+    """Reads the headers of a tar that passes by, and its report."""
+
+    def __init__(self) -> None:
+        self._held = bytearray()
+        self._count = 0
+        self._files: list[dict[str, str]] = []
+        self._parser = self._members()
+        self._wanted = next(self._parser)
+
+    def see(self, part: bytes) -> None:
+        at = 0
+        while at < len(part) and self._wanted:
+            if self._wanted < 0:
+                length = min(-self._wanted, len(part) - at)
+                self._wanted += length
+                if not self._wanted:
+                    self._go_on(b"")
+            else:
+                length = min(self._wanted - len(self._held), len(part) - at)
+                self._held += part[at : at + length]
+                if len(self._held) == self._wanted:
+                    given, self._held = bytes(self._held), bytearray()
+                    self._go_on(given)
+            at += length
+
+    def end(self) -> None:
+        """Raises Unavailable, Incomplete."""
+        if self._wanted:
+            raise Unavailable("the archive breaks off before its end; fetch it again")
+        if self._count:
+            raise Incomplete(
+                f"{self._count} of what was asked for could not be read, or not in full; the last"
+                " file of the archive names them",
+                count=self._count,
+                files=self._files,
+            )
+
+    def _go_on(self, given: bytes) -> None:
+        try:
+            self._wanted = self._parser.send(given)
+        except StopIteration:
+            self._wanted = 0
+        except (tarfile.HeaderError, ValueError):
+            raise Unavailable("what the server sends is no archive") from None
+
+    def _members(self) -> _Parser:
+        extended: dict[bytes, bytes] = {}
+        while any(header := (yield _BLOCK)):
+            size = int(extended.get(b"size") or tarfile.nti(header[124:136]))  # type: ignore[attr-defined]
+            skipped = -size % _BLOCK
+            if size < 0 or (header[156:157] == tarfile.XHDTYPE and size > _PIECE):
+                raise ValueError(f"a header of {size} bytes")
+            if header[156:157] == tarfile.XHDTYPE:
+                extended = _records((yield size))
+            elif mark := extended.get(_MARK):
+                self._count, extended = int(mark), {}
+                yield from self._lines(size)
+            else:
+                skipped, extended = skipped + size, {}
+            if skipped:
+                yield -skipped
+
+    def _lines(self, size: int) -> _Parser:
+        rest = b""
+        for low in range(0, size, _PIECE):
+            *lines, rest = (rest + (yield min(_PIECE, size - low))).split(b"\n")
+            if len(rest) > LONGEST:
+                raise ValueError("a line without an end")
+            for line in lines[: _MOST_NAMED - len(self._files)]:
+                path, _, reason = line.decode(errors="replace").partition("\t")
+                self._files.append({"path": path, "reason": reason})
+
+
+def _records(raw: bytes) -> dict[bytes, bytes]:
+    """The records of an extended header, each `LENGTH KEY=VALUE`.  Raises ValueError."""
+    found: dict[bytes, bytes] = {}
+    while raw:
+        length, _, _ = raw.partition(b" ")
+        record, raw = raw[len(length) + 1 : int(length) - 1], raw[int(length) :]
+        if len(length) + 2 > int(length):
+            raise ValueError("a record without contents")
+        key, _, value = record.partition(b"=")
+        found[key] = value
+    return found

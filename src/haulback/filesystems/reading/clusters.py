@@ -1,0 +1,130 @@
+"""Chains of clusters, as FAT and exFAT keep them in a table of who follows whom."""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Final
+
+from haulback.errors import Unsupported
+from haulback.filesystems.reading.blocks import Blocks
+from haulback.filesystems.reading.filesystem import Run
+from haulback.units import KIB
+
+FIRST: Final = 2  # the number of the first cluster there is
+_PIECE = 16 * KIB  # entries of the table that are read at once
+_PIECES_KEPT = 64
+_MOST_RUNS = 4_000_000  # of one chain
+
+
+class Table:
+    """The table at `offset` of a volume, for `count` clusters, in entries of `bits` (12 to 32).
+
+    Entries from `end` on end a chain; only those of FAT32 have four bits of another meaning.
+    """
+
+    def __init__(self, blocks: Blocks, offset: int, bits: int, count: int, *, end: int) -> None:
+        self._blocks, self._offset, self._bits = blocks, offset, bits
+        self._stop, self._end = FIRST + count, end
+        self._mask = 0x0FFFFFFF if end == 0x0FFFFFF8 else 0xFFFFFFFF
+        self.count = count
+        self._piece = lru_cache(_PIECES_KEPT)(self._load)
+
+    def follower(self, cluster: int) -> int | None:
+        """The cluster after one; None after the last.  Raises ValueError for anything else."""
+        number, index = divmod(cluster, _PIECE)
+        found = self._piece(number)[index] & self._mask
+        if found >= self._end:
+            return None
+        return self.checked(found)
+
+    def checked(self, cluster: int) -> int:
+        """A cluster that there is.  Raises ValueError."""
+        if not FIRST <= cluster < self._stop:
+            raise ValueError(f"a chain of clusters leads to {cluster:#x}, where none is")
+        return cluster
+
+    def _load(self, number: int) -> array[int]:
+        low = number * _PIECE
+        count = min(_PIECE, self._stop - low)
+        if self._bits == 12:
+            return self._load_12(low, count)
+        size = self._bits // 8
+        found = array("H" if size == 2 else "I")
+        found.frombytes(self._blocks.read(self._offset + low * size, count * size))
+        if sys.byteorder == "big":
+            found.byteswap()
+        return found
+
+    def _load_12(self, low: int, count: int) -> array[int]:
+        """Two entries share three bytes; `low` is even."""
+        size = -(-count * 3 // 2)
+        raw = self._blocks.read(self._offset + low * 3 // 2, size) + b"\0"
+        found = array("H", bytes(2 * count))
+        for index in range(count):
+            at, odd = divmod(index * 3, 2)
+            pair = raw[at] | raw[at + 1] << 8
+            found[index] = pair >> 4 if odd else pair & 0xFFF
+        return found
+
+
+class Chain:
+    """The clusters of a file from its first one on, found as far as they are asked for.
+
+    Raises ValueError where the chain leads nowhere or into itself.
+    """
+
+    def __init__(self, table: Table, first: int) -> None:
+        self._table, self._last = table, table.checked(first)
+        self._seen = bytearray((table.count + FIRST) // 8 + 1)
+        self._starts, self._ats = array("Q", [first]), array("Q", [0])
+        self._length = 1
+        self._mark(first)
+
+    def clusters(self) -> Iterator[int]:
+        """All of them, in order; what is raised is raised behind those before."""
+        at = 0
+        while self._reaches(at + 1):
+            run = bisect_right(self._ats, at) - 1
+            yield self._starts[run] + at - self._ats[run]
+            at += 1
+
+    def runs(self, low: int, high: int, size: int, origin: int) -> Iterator[Run]:
+        """The runs from cluster `low` to before `high` of the file, which has to have them.
+
+        `size` is that of a cluster in bytes, `origin` where cluster 0 of the table would lie.
+        """
+        if not self._reaches(high):
+            raise ValueError(f"a chain of {self._length} clusters where {high} have to be")
+        for index in range(bisect_right(self._ats, low) - 1, len(self._ats)):
+            at, end = self._ats[index], self._length
+            if at >= high:
+                return
+            if index + 1 < len(self._ats):
+                end = self._ats[index + 1]
+            yield Run(at * size, (end - at) * size, origin + self._starts[index] * size)
+
+    def _reaches(self, count: int) -> bool:
+        """Whether there are so many clusters."""
+        while self._length < count:
+            following = self._table.follower(self._last)
+            if following is None:
+                return False
+            self._mark(following)
+            if following != self._last + 1:
+                if len(self._ats) == _MOST_RUNS:
+                    raise Unsupported(f"a file in more than {_MOST_RUNS} pieces")
+                self._starts.append(following)
+                self._ats.append(self._length)
+            self._last = following
+            self._length += 1
+        return True
+
+    def _mark(self, cluster: int) -> None:
+        byte, bit = cluster >> 3, 1 << (cluster & 7)
+        if self._seen[byte] & bit:
+            raise ValueError(f"a chain of clusters leads into itself, at {cluster:#x}")
+        self._seen[byte] |= bit

@@ -1,0 +1,120 @@
+"""The names in a directory of FAT12, FAT16 or FAT32, out of its slots of 32 bytes.
+
+A long name is kept in up to 20 slots before the short one, the last part first; every slot has the
+checksum of the short name.  Whatever is not in that order belongs to nothing, and the short name
+is what counts.  (The words of the format: "Microsoft FAT Specification", 2005, section 7.)
+"""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Iterable, Iterator
+from typing import Final, NamedTuple
+
+from haulback.filesystems.reading.names import unlike_dots
+
+SLOT: Final = 32
+DIRECTORY: Final = 0x10
+_LABEL, _LONG = 0x08, 0x0F
+_FREE, _END, _E5 = 0xE5, 0x00, 0x05  # first bytes; the last one stands for 0xE5 itself
+_LAST, _MOST_SLOTS = 0x40, 20
+_LOWER_BASE, _LOWER_EXTENSION = 0x08, 0x10
+_DOTS = (b".          ", b"..         ")
+_utf16 = codecs.getdecoder("utf-16-le")  # found now: later there are no files
+
+
+class CodePage:
+    """The characters of short names, of one or two bytes each."""
+
+    def __init__(self, name: str) -> None:
+        """`name` is one that Python knows, such as cp850.  Raises LookupError."""
+        found = codecs.lookup(name)
+        self._decode, self._encode = found.decode, found.encode
+
+    def text(self, raw: bytes, lower: bool) -> str:
+        r"""Bytes that are no character are written \x81; `lower` where it has such letters."""
+        text = self._decode(raw, "backslashreplace")[0]
+        return "".join(map(self._lowered, text)) if lower else text
+
+    def _lowered(self, letter: str) -> str:
+        try:
+            made = letter.lower()
+            return made if len(self._encode(made, "strict")[0]) == 1 else letter
+        except UnicodeEncodeError:
+            return letter
+
+
+class Named(NamedTuple):
+    """A file or directory, and at which offset its slot with the short name lies."""
+
+    name: bytes
+    offset: int
+
+
+def names(slots: Iterable[tuple[int, bytes]], page: CodePage) -> Iterator[Named]:
+    """What `slots` (offset and 32 bytes each, in order) name, up to their end mark.
+
+    Empty bytes stand for slots that cannot be read.
+    """
+    long = _Long()
+    for offset, slot in slots:
+        if not slot or slot[0] == _FREE:
+            long = _Long()
+        elif slot[0] == _END:
+            return
+        elif slot[11] == _LONG:
+            long = long.with_part(slot)
+        else:
+            name = long.name_of(slot[:11])
+            long = _Long()
+            if slot[11] & _LABEL or _is_dots(name, slot):
+                continue
+            yield Named(unlike_dots(name or _short(slot, page)), offset)
+
+
+def units(raw: bytes) -> bytes:
+    """UTF-16 up to its end mark as UTF-8; half a pair becomes three bytes that UTF-8 has not."""
+    text = _utf16(raw, "surrogatepass")[0].partition("\0")[0]
+    return text.encode(errors="surrogatepass")
+
+
+class _Long(NamedTuple):
+    """A long name as far as it was read: `missing` parts are still to come, the first one last."""
+
+    missing: int = 0
+    checksum: int = 0
+    raw: bytes = b""
+
+    def with_part(self, slot: bytes) -> _Long:
+        number, checksum = slot[0], slot[13]
+        part = slot[1:11] + slot[14:26] + slot[28:32]
+        if number & _LAST:
+            number &= ~_LAST
+            return _Long(number - 1, checksum, part) if 0 < number <= _MOST_SLOTS else _Long()
+        if self.missing and (number, checksum) == (self.missing, self.checksum):
+            return _Long(number - 1, checksum, part + self.raw)
+        return _Long()
+
+    def name_of(self, short: bytes) -> bytes:
+        """The long name of what has this short one; empty when it has none."""
+        if not self.raw or self.missing or self.checksum != _checksum(short):
+            return b""
+        return units(self.raw)
+
+
+def _checksum(short: bytes) -> int:
+    found = 0
+    for byte in short:
+        found = ((found & 1) << 7 | found >> 1) + byte & 0xFF
+    return found
+
+
+def _is_dots(long: bytes, slot: bytes) -> bool:
+    return not long and slot[:11] in _DOTS and bool(slot[11] & DIRECTORY)
+
+
+def _short(slot: bytes, page: CodePage) -> bytes:
+    raw = (b"\xe5" if slot[0] == _E5 else slot[:1]) + slot[1:11]
+    base = page.text(raw[:8].rstrip(b" "), bool(slot[12] & _LOWER_BASE))
+    extension = page.text(raw[8:].rstrip(b" "), bool(slot[12] & _LOWER_EXTENSION))
+    return (f"{base}.{extension}" if extension else base).encode()

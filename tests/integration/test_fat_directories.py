@@ -1,0 +1,93 @@
+"""Directories of FAT are shown as their slots say, and as a Linux kernel and mtools show them.
+
+The directories are generated from seeds; HAULBACK_FAT_DIRECTORIES says how many.
+"""
+
+import os
+import subprocess
+from collections import Counter
+
+import pytest
+
+from tests.fats import generated
+from tests.hosts import needs_guest
+from tests.linux import missing, shown_by_linux
+from tests.volumes import browser, tool
+
+COUNT = int(os.environ.get("HAULBACK_FAT_DIRECTORIES", "80"))
+SEED = int(os.environ.get("HAULBACK_FAT_SEED", "1"))
+KINDS = ((12, "cp850", 1), (16, "cp437", 4), (32, "cp932", 1), (16, "cp866", 2), (32, "cp850", 8))
+IDS = [f"FAT{bits}, code page {page[2:]}" for bits, page, _ in KINDS]
+needs_drivers = pytest.mark.skipif(bool(missing()), reason=str(missing()))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Volumes of each kind, whose directories add up to COUNT, and where they lie."""
+    folder, found = tmp_path_factory.mktemp("fats"), []
+    for number, (bits, page, per_cluster) in enumerate(KINDS):
+        share = COUNT // len(KINDS) + (number < COUNT % len(KINDS))
+        # A FAT12 has no room for more than a hundred, a root of 512 slots none for 400.
+        for part in range(0, share, 100):
+            count = min(100, share - part)
+            seed = SEED * 1000 + number * 10 + part // 100
+            volume, data = generated(bits, count, seed, page, per_cluster)
+            path = folder / f"{number}-{part}"
+            path.write_bytes(data)
+            found.append((volume, path))
+    assert sum(len(volume.folders) for volume, _ in found) == COUNT
+    return found
+
+
+def test_every_name_is_what_its_slots_say_and_every_file_is_its_own(made, monkeypatch):
+    kinds = Counter()
+    for volume, path in made:
+        monkeypatch.setenv("HAULBACK_FAT_CODE_PAGE", volume.page)
+        with browser(path) as found:
+            for folder in volume.folders:
+                entries = found.listing("vda", f"/{folder.name}", most=10_000)
+                assert not entries.reason
+                place = f"/{folder.name}/"
+                shown = {one.name: found.read("vda", place + one.name, 0, 1 << 20)
+                         for one in entries}  # fmt: skip
+                assert shown == {one.name: one.data for one in folder.kept if one.name is not None}
+                assert all(one.size == len(shown[one.name]) for one in entries)
+                kinds.update(one.kind for one in folder.kept)
+    assert kinds["long"] > COUNT
+    assert len(kinds) > 15
+
+
+def test_mtools_shows_the_same_but_where_it_is_known_to_differ(made, tmp_path, monkeypatch):
+    tool("mdir")
+    monkeypatch.setenv("MTOOLSRC", str(tmp_path / "rc"))
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")
+    for volume, path in made:
+        drive = f'drive z: file="{path}" codepage={volume.page[2:]}'
+        (tmp_path / "rc").write_text(f"mtools_skip_check=1\n{drive}\n")
+        for folder in volume.folders:
+            place = f"z:/{folder.name}"
+            done = subprocess.run(["mdir", "-a", "-b", place], capture_output=True, check=False)
+            lines = done.stdout.decode(errors="surrogateescape").splitlines()
+            shown = Counter(line[len(place) + 1 :] for line in lines)
+            theirs = (one.by_mtools for one in folder.kept)
+            assert shown == Counter(one for one in theirs if one is not None), folder.name
+
+
+@needs_guest
+@needs_drivers
+def test_a_linux_kernel_shows_the_same_but_where_it_is_known_to_differ(made, tmp_path):
+    options = "iocharset=utf8,codepage="
+    images = [(path, "vfat", options + volume.page[2:]) for volume, path in made]
+    answers = []
+    for low in range(0, len(images), 8):
+        answers += shown_by_linux(tmp_path, images[low : low + 8])
+    for (volume, _), seen in zip(made, answers, strict=True):
+        theirs = {name.rstrip("/"): data for name, data in seen.items()}
+        for folder in volume.folders:
+            place = f"{folder.name}/"
+            below = {name.removeprefix(place): data for name, data in theirs.items()
+                     if name.startswith(place)}  # fmt: skip
+            assert set(below) == {one.by_kernel for one in folder.kept} - {None}, folder.name
+            for one in folder.kept:
+                if one.kind != "twice":  # a name looked up is that of the first
+                    assert below[one.by_kernel] == [one.data], (folder.name, one)

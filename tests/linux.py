@@ -1,0 +1,90 @@
+"""A Linux kernel in a virtual machine, for file systems that the one here has no driver of."""
+
+import gzip
+import io
+import subprocess
+import tarfile
+from pathlib import Path
+
+from haulback.testing.guest import PARTS
+
+MODULES = PARTS / "modules"
+_INIT = """#!/bin/sh
+export PATH=/bin
+mount -t proc none /proc
+mount -t sysfs none /sys
+mount -t devtmpfs none /dev
+for module in /modules/*; do insmod "$module"; done
+for module in nls_utf8 nls_cp437 nls_cp850 nls_cp866 nls_cp932 fat vfat exfat; do
+  insmod "/drivers/$module.ko"
+done
+tries=0
+while [ ! -b /dev/vdLAST ] && [ "$tries" -lt 200 ]; do sleep 0.1; tries=$((tries + 1)); done
+WORK
+echo ALL-DONE
+poweroff -f
+"""
+_STEP = """mount -t TYPE -o ro,OPTIONS /dev/vdFROM /mnt &&
+  { tar -C /mnt -cf /dev/vdTO . ; umount /mnt; } || echo NOT-MOUNTED"""
+
+
+def missing():
+    """What is not there to ask a kernel; None when it can be asked."""
+    there = (PARTS / "vmlinuz").exists() and list(MODULES.glob("*.ko"))
+    return None if there else f"a guest with drivers in {PARTS} (scripts/guest builds it)"
+
+
+def shown_by_linux(folder, images, seconds=300):
+    """What a kernel in a virtual machine shows of images: for each a dict of names as bytes.
+
+    `images` are (path, type, mount options).  Files have their contents, directories None; a
+    name that is there several times has a list.
+    """
+    letters, steps, disks = "abcdefghijklmnopqrstuvwxyz", [], []
+    for number, (image, type_, options) in enumerate(images):
+        out = Path(folder) / f"shown{number}"
+        with open(out, "wb") as file:
+            file.truncate(2 * Path(image).stat().st_size + (64 << 20))
+        source, target = letters[2 * number], letters[2 * number + 1]
+        step = _STEP.replace("TYPE", type_).replace("OPTIONS", options)
+        steps.append(step.replace("FROM", source).replace("TO", target))
+        disks += [(image, "on"), (out, "off")]
+    init = _INIT.replace("WORK", "\n".join(steps)).replace("LAST", letters[len(disks) - 1])
+    initrd = Path(folder) / "initrd"
+    drivers = {f"drivers/{one.name}": one.read_bytes() for one in MODULES.iterdir()}
+    initrd.write_bytes((PARTS / "initrd").read_bytes() + _packed({"init": init.encode()} | drivers))
+    command = ["qemu-system-x86_64", "-accel", "tcg", "-m", "384", "-nographic", "-no-reboot"]
+    command += ["-kernel", PARTS / "vmlinuz", "-initrd", initrd]
+    command += ["-append", "console=ttyS0 quiet panic=-1 mitigations=off"]
+    for path, read_only in disks:
+        command += ["-drive", f"if=virtio,format=raw,file={path},read-only={read_only}"]
+    done = subprocess.run(
+        command, capture_output=True, timeout=seconds, check=False, stdin=subprocess.DEVNULL
+    )
+    said = done.stdout[-2000:] + done.stderr[-2000:]
+    assert b"ALL-DONE" in done.stdout, said
+    assert b"NOT-MOUNTED" not in done.stdout, said
+    return [_read(path) for path, read_only in disks if read_only == "off"]
+
+
+def _read(path):
+    found = {}
+    with tarfile.open(path, "r:", encoding="utf-8", errors="surrogateescape") as tar:
+        for one in tar:
+            name = one.name.removeprefix("./")
+            data = tar.extractfile(one).read() if one.isfile() else None
+            found.setdefault(name, []).append(data)
+    path.unlink()
+    return found
+
+
+def _packed(files):
+    """An archive that a kernel unpacks over the one before it."""
+    made = io.BytesIO()
+    for name, data in {"drivers": None, **files, "TRAILER!!!": b""}.items():
+        mode = 0o40755 if data is None else 0o100755
+        raw, data = name.encode() + b"\0", data or b""
+        numbers = (0, mode, 0, 0, 1, 0, len(data), 0, 0, 0, 0, len(raw), 0)
+        head = b"070701" + b"".join(b"%08x" % one for one in numbers) + raw
+        made.write(head + bytes(-len(head) % 4) + data + bytes(-len(data) % 4))
+    return gzip.compress(made.getvalue(), 1)

@@ -1,0 +1,336 @@
+"""A tar of a folder holds what can be read, and its last member names the rest."""
+
+import io
+import random
+import struct
+import tarfile
+
+import pytest
+
+from haulback.errors import Damaged, Incomplete, Malformed, NotFound, Unavailable
+from haulback.filesystems.archive import packed
+from haulback.filesystems.browser import Browser
+from haulback.filesystems.records import Entry, EntryType, Page
+from haulback.filesystems.report import NAME, RECORD
+from haulback.units import KIB, MIB
+from tests.unit.repository.scene import MemoryDisk
+from tests.volumes import browser, ext, needs_ext
+
+REPORT = f"{NAME}.txt"
+
+
+def unpacked(blocks):
+    """The members of a tar in order: contents by name; None for what has none."""
+    with tarfile.open(fileobj=io.BytesIO(b"".join(blocks))) as tar:
+        return {one.name: tar.extractfile(one).read() if one.isfile() else None for one in tar}
+
+
+def named(members):
+    """What the report says, reason by path; it has to be the last member."""
+    assert list(members)[-1].startswith(NAME)
+    lines = members[list(members)[-1]].decode().splitlines()
+    return dict(line.split("\t") for line in lines)
+
+
+class Torn(MemoryDisk):
+    """A disk of which some ranges cannot be read."""
+
+    def __init__(self, data, *ranges, error=None):
+        super().__init__(data)
+        self.ranges, self.error = ranges, error or Damaged("packs/07 is missing")
+
+    def read_into(self, offset, buffer):
+        for low, high in self.ranges:
+            if offset < high and offset + len(buffer) > low:
+                raise self.error
+        super().read_into(offset, buffer)
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    tree = tmp_path_factory.mktemp("torn") / "tree"
+    (tree / "f" / "sub").mkdir(parents=True)
+    (tree / "f" / "a").write_bytes(b"A" * 100)
+    (tree / "f" / "big").write_bytes(random.Random(7).randbytes(9 * MIB))
+    (tree / "f" / "link").symlink_to("a")
+    (tree / "f" / "long").symlink_to("x" * 200)
+    (tree / "f" / "sub" / "inner").write_bytes(b"inner" * 100)
+    for number in range(300):
+        (tree / "f" / "sub" / f"{number:03d}{'n' * 60}").touch()
+    (tree / "f" / "zulu").write_bytes(b"Z" * 5000)
+    return tree
+
+
+@pytest.fixture(scope="module", params=[pytest.param("ext4", marks=needs_ext)])
+def image(request, tree, tmp_path_factory):
+    """An ext4 in memory, and the file that it was made of."""
+    path = tmp_path_factory.mktemp("image") / "image"
+    return ext(path, tree, "-t", "ext4", size=40 * MIB).read_bytes()
+
+
+def place(image, data):
+    """Where in an image bytes lie that are there only once."""
+    assert image.count(data) == 1
+    return image.index(data)
+
+
+def reading(disk):
+    return Browser({"vda": disk})
+
+
+def test_nothing_is_reported_of_what_can_be_read(image, tree):
+    with reading(MemoryDisk(image)) as found:
+        members = unpacked(found.archive("vda", ["/f"]))
+    assert not [name for name in members if name.startswith(NAME)]
+    assert members["f/big"] == (tree / "f" / "big").read_bytes()
+    assert len([name for name in members if name.startswith("f/sub/")]) == 301
+
+
+@pytest.mark.parametrize("gone", [5 * MIB + 77, 4 * MIB, 64 * KIB, 9 * MIB - 1])
+def test_a_file_that_ends_half_way_is_filled_with_zeros_and_named_from_which_byte(
+    image, tree, gone
+):
+    whole = (tree / "f" / "big").read_bytes()
+    page = gone // KIB * KIB  # no block is smaller, and a file may lie in several places
+    low = place(image, whole[page : page + 64])
+    with reading(Torn(image, (low, low + KIB))) as found:
+        members = unpacked(found.archive("vda", ["/f"]))
+    said = named(members)
+    assert list(said) == ["/f/big"]
+    first = page // (64 * KIB) * 64 * KIB
+    assert f"damaged from byte {first} of {len(whole)}" in said["/f/big"]
+    assert "packs/07 is missing" in said["/f/big"]
+    assert members["f/big"] == whole[:first] + bytes(len(whole) - first)
+    assert members["f/a"] == b"A" * 100
+    assert members["f/zulu"] == b"Z" * 5000
+
+
+def test_a_file_of_which_nothing_can_be_read_is_named_and_has_no_member(image, tree):
+    start = place(image, b"Z" * 5000)
+    with reading(Torn(image, (start, start + 1))) as found:
+        members = unpacked(found.archive("vda", ["/f"]))
+        assert named(members) == {"/f/zulu": "packs/07 is missing"}
+        assert "f/zulu" not in members
+        assert len(members["f/big"]) == 9 * MIB
+        with pytest.raises(Damaged, match="packs/07"):
+            b"".join(found.stream("vda", "/f/zulu"))
+
+
+def test_a_single_file_that_fails_half_way_fails(image, tree):
+    start = place(image, (tree / "f" / "big").read_bytes()[:64])
+    with reading(Torn(image, (start + 8 * MIB, start + 8 * MIB + 1))) as found:
+        parts = found.stream("vda", "/f/big")
+        assert len(next(parts)) == 4 * MIB
+        with pytest.raises(Damaged, match="packs/07"):
+            list(parts)
+
+
+def test_a_disk_that_is_away_breaks_the_tar_off(image):
+    start = place(image, b"Z" * 5000)
+    away = Unavailable("the NBD server is gone")
+    with reading(Torn(image, (start, start + 1), error=away)) as found:
+        parts = found.archive("vda", ["/f"])
+        with pytest.raises(Unavailable, match="gone"):
+            list(parts)
+
+
+def test_blocks_of_a_folder_that_are_damaged_are_named_and_the_others_delivered(image):
+    size = 1024 << image[1024 + 24]
+    block = place(image, b"299" + b"n" * 60) // size * size
+    assert b"\x05\x01inner" not in image[block : block + size]
+    broken = bytearray(image)
+    broken[block + 4 : block + 6] = b"\3\0"  # the length of its first entry
+    with reading(MemoryDisk(bytes(broken))) as found:
+        page = found.listing("vda", "/f/sub")
+        assert "damaged" in page.reason
+        assert 260 < len(page) < 301
+        members = unpacked(found.archive("vda", ["/f"]))
+        assert "folder does not show all of its files" in named(members)["/f/sub"]
+        assert members["f/sub/inner"] == b"inner" * 100
+        assert members["f/zulu"] == b"Z" * 5000
+        with pytest.raises(Malformed, match="not among what its folder still shows"):
+            found.entry("vda", f"/f/sub/299{'n' * 60}")
+
+
+def test_a_folder_that_shows_nothing_is_named_and_the_rest_delivered(tmp_path):
+    tree = tmp_path / "tree"
+    (tree / "f" / "sub").mkdir(parents=True)
+    (tree / "f" / "sub" / "inner").write_bytes(b"inner")
+    (tree / "f" / "zulu").write_bytes(b"z")
+    raw = bytearray(ext(tmp_path / "image", tree, "-t", "ext4", size=4 * MIB).read_bytes())
+    block = raw.index(b"\x05\x01inner") // 1024 * 1024
+    with reading(Torn(bytes(raw), (block, block + 1))) as found:
+        members = unpacked(found.archive("vda", ["/"]))
+    said = named(members)
+    assert list(said) == ["/f/sub"]
+    assert "the folder does not show its files: " in said["/f/sub"]
+    assert members["./f/zulu"] == b"z"
+    assert members["./f/sub"] is None
+
+
+def inode_of(raw, name):
+    """The number in the directory entry of a name that is there only once."""
+    at = place(raw, bytes([len(name)]) + b"\1" + name)
+    return struct.unpack_from("<I", raw, at - 6)[0]
+
+
+def inode_place(raw, number):
+    table = struct.unpack_from("<I", raw, 4096 + 8 if raw[1024 + 24] else 2048 + 8)[0]
+    size = struct.unpack_from("<H", raw, 1024 + 88)[0]
+    return table * (1024 << raw[1024 + 24]) + (number - 1) * size
+
+
+SPOILED = {
+    "no type": (0, b"\0\0", "a file of type 0o0"),
+    "an unknown type": (0, b"\xa4\xf1", "a file of type"),
+    "an unknown map": (40, b"\0" * 12, "no tree of extents"),
+    "extents beyond the disk": (40 + 12 + 8, b"\xff\xff\xff\x7f", "are not within"),
+    "encryption": (32, b"\x00\x08\x08\x00", "encrypted or compressed"),
+}
+
+
+@pytest.mark.parametrize(("offset", "data", "reason"), SPOILED.values(), ids=SPOILED)
+def test_a_file_whose_inode_is_damaged_is_named(offset, data, reason, image):
+    raw = bytearray(image)
+    at = inode_place(raw, inode_of(raw, b"zulu"))
+    raw[at + offset : at + offset + len(data)] = data
+    with reading(MemoryDisk(bytes(raw))) as found:
+        members = unpacked(found.archive("vda", ["/f"]))
+        said = named(members)
+        assert list(said) == ["/f/zulu"]
+        assert reason in said["/f/zulu"]
+        assert members["f/a"] == b"A" * 100
+        entry = found.entry("vda", "/f/zulu")
+        if entry.reason:
+            assert not entry.readable
+            assert entry.reason == said["/f/zulu"]
+            assert entry in found.listing("vda", "/f")
+
+
+def test_a_link_whose_target_cannot_be_read_is_named(image):
+    start = place(image, b"x" * 200)
+    with reading(Torn(image, (start, start + 1))) as found:
+        members = unpacked(found.archive("vda", ["/f"]))
+        assert list(named(members)) == ["/f/long"]
+        assert "cannot be read" in named(members)["/f/long"]
+        assert not found.entry("vda", "/f/long").readable
+    assert "f/long" not in members
+    assert "f/link" in members
+
+
+def test_paths_that_are_damaged_are_named_beside_those_that_are_delivered(image):
+    raw = bytearray(image)
+    at = inode_place(raw, inode_of_folder(raw, b"sub"))
+    raw[at + 40 : at + 52] = bytes(12)
+    with reading(MemoryDisk(bytes(raw))) as found:
+        members = unpacked(found.archive("vda", ["/f/sub/inner", "/f/a"]))
+        assert list(named(members)) == ["/f/sub/inner"]
+        assert next(iter(members)) == "f/a"
+        with pytest.raises(NotFound, match="/f/nothing"):
+            found.archive("vda", ["/f/sub/inner", "/f/nothing"])
+
+
+def test_a_strict_tar_ends_at_the_first_file_that_cannot_be_read(image):
+    start = place(image, b"Z" * 5000)
+    with reading(Torn(image, (start, start + 1))) as found:
+        assert "f/a" in unpacked(found.archive("vda", ["/f/a"], strict=True))
+        parts = found.archive("vda", ["/f"], strict=True)
+        with pytest.raises(Incomplete, match="/f/zulu cannot be read: packs/07") as told:
+            list(parts)
+    assert told.value.details["files"] == [{"path": "/f/zulu", "reason": "packs/07 is missing"}]
+    assert told.value.exit_code == 3
+
+
+@needs_ext
+@pytest.mark.parametrize("taken", [REPORT, REPORT.lower(), f"{NAME}.TXT"])
+def test_a_report_takes_the_name_of_no_file(tmp_path, taken):
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    (tree / taken).write_bytes(b"the guest's own")
+    (tree / "z").write_bytes(b"Z" * 5000)
+    data = ext(tmp_path / "image", tree, "-t", "ext4", size=4 * MIB).read_bytes()
+    start = place(data, b"Z" * 5000)
+    with reading(Torn(data, (start, start + 1))) as found:
+        for paths in (["/"], ["/z", f"/{taken}"]):
+            members = unpacked(found.archive("vda", paths))
+            assert b"the guest's own" in members.values()
+            assert "/z" in named(members)
+            tops = [name.removeprefix("./").upper() for name in members]
+            assert len(set(tops)) == len(tops)
+
+
+@needs_ext
+def test_only_a_report_bears_the_mark_of_one(tmp_path):
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    (tree / REPORT).write_bytes(b"/etc/passwd\tI am no report\n")
+    with browser(ext(tmp_path / "image", tree, "-t", "ext4", size=4 * MIB)) as found:
+        packed_whole = b"".join(found.archive("vda", ["/"]))
+    with tarfile.open(fileobj=io.BytesIO(packed_whole)) as tar:
+        assert not [one for one in tar if RECORD in one.pax_headers]
+
+
+class Endless:
+    """Directories within directories, without end."""
+
+    def entry(self, volume, path):
+        return Entry("a", EntryType.DIRECTORY, 0, 0, 0o755, 0, 0)
+
+    def listing(self, volume, path, *, after="", most=1000):
+        return Page([self.entry(volume, path)])
+
+
+def test_a_tree_without_end_ends_and_is_named():
+    members = unpacked(packed(Endless(), "vda", ["/"]))
+    [(path, reason)] = named(members).items()
+    assert path == "/a" * 256
+    assert "deeper than 256" in reason
+
+
+@needs_ext
+def test_a_folder_that_lies_within_itself_is_named(tmp_path):
+    tree = tmp_path / "tree"
+    (tree / "f" / "sub" / "loop").mkdir(parents=True)
+    (tree / "f" / "zulu").write_bytes(b"z")
+    raw = bytearray(ext(tmp_path / "image", tree, "-t", "ext4", size=4 * MIB).read_bytes())
+    at = place(raw, b"\4\2loop") - 6
+    raw[at : at + 4] = struct.pack("<I", inode_of_folder(raw, b"f"))
+    with reading(MemoryDisk(bytes(raw))) as found:
+        members = unpacked(found.archive("vda", ["/"]))
+    assert list(named(members)) == ["/f/sub/loop"]
+    assert "within itself" in named(members)["/f/sub/loop"]
+    assert members["./f/zulu"] == b"z"
+
+
+def inode_of_folder(raw, name):
+    at = place(raw, bytes([len(name)]) + b"\2" + name)
+    return struct.unpack_from("<I", raw, at - 6)[0]
+
+
+class Crowd:
+    """A folder of files of which none can be read."""
+
+    count = 200_000
+
+    def entry(self, volume, path):
+        return Entry("f", EntryType.DIRECTORY, 0, 0, 0o755, 0, 0)
+
+    def listing(self, volume, path, *, after="", most=1000):
+        low = int(after or -1) + 1
+        numbers = range(low, min(low + most, self.count))
+        return Page(
+            Entry(f"{one:07d}", EntryType.OTHER, 0, 0, 0, 0, 0, None, "bad") for one in numbers
+        )
+
+
+def test_a_report_of_many_files_does_not_fill_the_memory():
+    import tracemalloc
+
+    tracemalloc.start()
+    try:
+        size = sum(map(len, packed(Crowd(), "vda", ["/f"])))
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert size > Crowd.count * len("/f/0000000\tbad\n")
+    assert most < 6 * MIB
