@@ -16,7 +16,8 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from haulback.drivers.hypervisor import Disk, Machine
-from haulback.drivers.libvirt.domain import XML, compose
+from haulback.drivers.libvirt.composing import Standing, compose
+from haulback.drivers.libvirt.domain import XML
 from haulback.drivers.libvirt.driver import LibvirtHost
 from haulback.drivers.libvirt.firmware import write
 from haulback.drivers.libvirt.making import UNFINISHED
@@ -602,7 +603,7 @@ def test_variables_of_a_firmware_that_libvirt_chooses_come_back_too(running: Run
     write({"nvram": packed}, room)
     wanted = machine._replace(definition={XML: text})
     places = {disk.name: room / disk.name for disk in machine.disks}
-    told = ET.fromstring(compose(wanted, places, "qemu", fresh=True))
+    told = ET.fromstring(compose(wanted, places, "qemu", Standing(fresh=True)))
     path = told.findtext("os/nvram")
     assert Path(path or "").read_bytes() == b"mine"
 

@@ -80,7 +80,10 @@ class DestinationRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
 
 
 class Machine(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """A virtual machine.  `backupUpToDate` is absent where no schedule applies."""
+    """A virtual machine.  `backupUpToDate` is absent where no schedule applies.
+
+    `notBackedUp` names what no backup of its disks holds: `name` and `reason`.
+    """
 
     guid: str
     name: str
@@ -94,6 +97,7 @@ class Machine(msgspec.Struct, omit_defaults=True, kw_only=True):
     tags: list[str]
     disks: list[Disk]
     networkInterfaceCards: list[dict[str, Any]] = []
+    notBackedUp: list[dict[str, str]] = []
     hvManager: Named | None = None
     hvCluster: Named | None = None
     project: str | None = None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from contextlib import ExitStack
 from typing import Any, Literal
 
 import msgspec
 
-from haulback.drivers.hypervisor import DiskView
+from haulback.drivers.hypervisor import DiskView, Machine
 from haulback.errors import Malformed
 from haulback.ids import new_guid
 from haulback.inventory.ledger import Ledger
@@ -278,6 +279,8 @@ def _run(job: Job, order: Order) -> Results:
         with machines.around(order.uuid, order.before, order.after, warn):
             snapshot = held.enter_context(machines.snapshot(order.uuid, job.attempt, checkpoint))
         taken = job.now_ms()
+        for reason in _missing(snapshot.machine, order.excluded):
+            warn(reason)
         views = [v for v in snapshot.views() if v.disk.name not in order.excluded]
         for reason in _reasons(views) if base else []:
             warn(reason)
@@ -309,6 +312,21 @@ def _run(job: Job, order: Order) -> Results:
         "warnings": reasons,
         "consistency": snapshot.consistency,
     }
+
+
+def _missing(machine: Machine, excluded: Collection[str]) -> list[str]:
+    """A sentence about each thing of a machine that its backup does not hold as it should."""
+    apart = [
+        f"{one.name} is in the backup, but {one.why}"
+        if one.held
+        else f"{one.name} is not in the backup: {one.why}"
+        for one in machine.apart
+    ]
+    left = [disk.name for disk in machine.disks if disk.name in excluded]
+    return [
+        *apart,
+        *(f"{name} is not in the backup: the machine's settings exclude it" for name in left),
+    ]
 
 
 def _reasons(views: list[DiskView]) -> list[str]:

@@ -11,7 +11,7 @@ from haulback.drivers.hypervisor import Place as Seat
 from haulback.errors import Conflict, Malformed
 from haulback.ids import guid_of, new_guid
 from haulback.inventory import platforms
-from haulback.inventory.hardware import Hardware, hardware_of
+from haulback.inventory.hardware import ApartSeen, Hardware, hardware_of
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.records import Catalogue, Disk, Entity, Hypervisor, Place
 from haulback.kinds import planning
@@ -175,8 +175,13 @@ def told(machine: Machine) -> dict[str, Any]:
         "name": machine.name,
         "disks": [{"name": d.name, "size": d.size, "format": d.format} for d in machine.disks],
         "snapshots": held and [{"name": one.name, "time": one.time} for one in held],
-        "hardware": msgspec.to_builtins(hardware_of(machine.definition)),
+        "hardware": msgspec.to_builtins(_hardware(machine)),
     }
+
+
+def _hardware(machine: Machine) -> Hardware:
+    apart = [ApartSeen(one.name, one.why) for one in machine.apart if not one.held]
+    return msgspec.structs.replace(hardware_of(machine.definition), apart=apart)
 
 
 def _places(found: list[Seat] | None) -> list[dict[str, Any]] | None:
