@@ -56,6 +56,15 @@ class StoppedBench:
         [image] = self.host.storage.rglob("*.qcow2")
         qemu_io(image, f"write -q -P {data[0]} {offset} {len(data)}")
 
+    def save_memory(self, uuid: str) -> None:
+        domain = self.host.connection.lookupByUUIDString(uuid)
+        if not domain.isActive():
+            domain.create()
+        domain.managedSave()
+
+    def has_memory(self, uuid: str) -> bool:
+        return bool(self.host.connection.lookupByUUIDString(uuid).hasManagedSaveImage())
+
 
 class Awake:
     """A hypervisor whose machines are started before they are read."""

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import msgspec
 
 from haulback.drivers.hypervisor import DiskView, Machine
-from haulback.errors import Malformed
+from haulback.errors import Malformed, Unsupported
 from haulback.ids import new_guid
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.records import (
@@ -279,9 +279,12 @@ def _run(job: Job, order: Order) -> Results:
         with machines.around(order.uuid, order.before, order.after, warn):
             snapshot = held.enter_context(machines.snapshot(order.uuid, job.attempt, checkpoint))
         taken = job.now_ms()
-        for reason in _missing(snapshot.machine, order.excluded):
-            warn(reason)
         views = [v for v in snapshot.views() if v.disk.name not in order.excluded]
+        missing = _missing(snapshot.machine, order.excluded)
+        if missing and not views:
+            raise Unsupported(f"{snapshot.machine.name} has no disk to back up: {missing[0]}")
+        for reason in missing:
+            warn(reason)
         for reason in _reasons(views) if base else []:
             warn(reason)
         job.expect(_expected(views))

@@ -200,6 +200,7 @@ class MemoryHypervisor(Still):
     def remove(self, uuid: str) -> None:
         self.check()
         self.machines.pop(uuid, None)
+        self.saved.discard(uuid)
 
     def sweep(self, alive: Set[str]) -> list[str]:
         self.check()

@@ -11,6 +11,7 @@ from haulback.drivers.hypervisor import Apart
 _READ = frozenset(("file", "block", "network", "volume", "nvme", "vhostvdpa"))
 DRIVES = {"cdrom": "CD", "floppy": "floppy"}
 _FILES = ("nvdimm", "virtio-pmem")  # models of memory whose bytes lie in a file
+_PLACES = ("file", "dev", "dir", "path", "socket", "volume", "name")
 _LONGEST = 160
 _SHARED = "other machines write it too: what they write meanwhile is in the backup in part"
 
@@ -166,7 +167,7 @@ def _place(element: ET.Element) -> str:
     source = element.find("source")
     if source is None:
         return ""
-    named = (source.get(name) for name in ("file", "dev", "dir", "path", "volume", "name"))
+    named = (source.get(name) for name in _PLACES)
     place = next((one for one in named if one), "")
     kind = source.get("protocol") or source.get("pool") or ""
     text = _short(f"{kind} {place}".strip())

@@ -56,7 +56,7 @@ def compose(wanted: Machine, places: Mapping[str, Path], kind: str, standing: St
     for card in wanted.cards:
         _connect(devices, card)
     old = xml.kept(root).names
-    names = _place(root, old, wanted, places, layers=standing.layers)
+    names = _place(root, old, wanted, places, standing)
     _without_the_rest(root, set(names), frozenset(map(str, places.values())), standing)
     own = parse(standing.now) if standing.now is not None else None
     if lost := firmware.placed(root, [path.parent for path in places.values()], own):
@@ -100,8 +100,7 @@ def _place(
     old: Mapping[str, str],
     wanted: Machine,
     places: Mapping[str, Path],
-    *,
-    layers: bool,
+    standing: Standing,
 ) -> dict[str, str]:
     """Put the disks where they are now; their names by their devices."""
     devices = _only(root, "devices")
@@ -110,8 +109,12 @@ def _place(
     for disk in wanted.disks:
         known = elements.get(disk.was or disk.name)
         element = _new_disk(devices) if known is None else known
+        if element.find("shareable") is not None:
+            standing.tell(
+                f"{disk.name} is an image of its own, which is shared with no other machine"
+            )
         xml.lies(element, disk, places[disk.name])
-        if layers and (driver := element.find("driver")) is not None:
+        if standing.layers and (driver := element.find("driver")) is not None:
             driver.attrib |= {"error_policy": "stop", "rerror_policy": "stop"}
         names[apart.device_of(element)] = disk.name
     return names

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree import ElementTree as ET
@@ -17,6 +17,8 @@ LARGEST = 4 * 1024 * 1024
 XML = "domain"  # the member of a definition that holds the platform's own XML
 _SPACE = "urn:haulback:machine:1"
 _OURS = f"{{{_SPACE}}}machine"
+_NEXT = "the machine gets it at its next start"
+_RUNS = "which is read only while the machine runs"
 _ELSEWHERE = ("source", "backingStore", "mirror", "auth", "encryption", "shareable")
 ET.register_namespace("haulback", _SPACE)
 
@@ -118,15 +120,19 @@ def machine(text: str, sized: Iterable[tuple[Volume, int]], live: str = "") -> M
     root = parse(text)
     uuid, name, ours = root.findtext("uuid", ""), root.findtext("name", ""), kept(root)
     disks = tuple(Disk(volume.name, size, volume.format) for volume, size in sized)
-    definition = {**ours.more, "uuid": uuid, XML: text}
-    return Machine(uuid, name, disks, definition, apart=_apart(root, live, ours.names))
+    now = apart.found(parse(live), ours.names) if live else []
+    told = [*_unread(root, {disk.name for disk in disks}), *apart.found(root, ours.names), *now]
+    lacks = tuple({one.name: one for one in told}.values())
+    return Machine(uuid, name, disks, {**ours.more, "uuid": uuid, XML: text}, apart=lacks)
 
 
-def _apart(root: ET.Element, live: str, names: Mapping[str, str]) -> tuple[Apart, ...]:
-    """What no backup holds of a machine as it is now, and as it will be."""
-    now = apart.found(parse(live), names) if live else []
-    later = apart.found(root, names)
-    return tuple({one.name: one for one in [*later, *now]}.values())
+def _unread(root: ET.Element, read: Set[str]) -> list[Apart]:
+    """The data disks of a machine that cannot be read as the machine is now."""
+    return [
+        Apart(one.name, _NEXT if one.path or one.pool else f"it is a {one.where} disk, {_RUNS}")
+        for one in volumes(root)
+        if one.name not in read
+    ]
 
 
 def moved(text: str, places: Mapping[str, Path]) -> str:

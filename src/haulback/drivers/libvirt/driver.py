@@ -30,7 +30,7 @@ from haulback.drivers.libvirt.leftovers import WORKING, Leftovers
 from haulback.drivers.libvirt.making import Made
 from haulback.drivers.libvirt.placing import Placing
 from haulback.drivers.libvirt.thaw import Frozen
-from haulback.drivers.libvirt.volumes import located, open_all, opened
+from haulback.drivers.libvirt.volumes import located, open_all, opened, readable
 from haulback.drivers.source import Source
 from haulback.errors import (
     HaulbackError,
@@ -73,7 +73,7 @@ class LibvirtHost:
         return Leftovers(self._host, self.storage, self.work, self._files)
 
     def _images(self, domain: Domain) -> AbstractContextManager[list[Image]]:
-        return opened(located(self._host, domain.definition()))
+        return opened(readable(self._host, domain))
 
     def check(self) -> None:
         self._host.domains()
@@ -102,8 +102,7 @@ class LibvirtHost:
         return made._replace(snapshots=taken.held(self._host, domain))
 
     def _sized(self, domain: Domain) -> list[tuple[Volume, int]]:
-        text = domain.live() if domain.is_active else domain.definition()
-        return [(volume, domain.size(volume.device)) for volume in located(self._host, text)]
+        return [(one, domain.size(one.device)) for one in readable(self._host, domain)]
 
     def snapshot(self, uuid: str, attempt: str, base: str | None = None) -> Snapshot:
         checkpoint = PREFIX + _checked(attempt)
@@ -133,7 +132,7 @@ class LibvirtHost:
 
     def _read_stopped(self, domain: Domain, checkpoint: str, base: str | None) -> Snapshot:
         text = domain.definition()
-        volumes = located(self._host, text)
+        volumes = readable(self._host, domain)
         images = open_all(volumes)
         sized = [(v, image.size) for v, image in zip(volumes, images, strict=True)]
         then = running.recorded_sizes(domain, base) if base else {}

@@ -40,6 +40,7 @@ def limit(root: ET.Element, copy: Copy) -> None:
     only(root, _DOMAIN, copy.tell)
     for devices in root.findall("devices"):
         devices.attrib.clear()
+        devices.text = None
         seen: dict[str, int] = {}
         for element in list(devices):
             number = seen[element.tag] = seen.get(element.tag, -1) + 1
@@ -66,6 +67,7 @@ def only(
     element: ET.Element, table: Table, tell: Callable[[str], None] = lambda _: None, path: str = ""
 ) -> None:
     """Remove what a table does not name, and tell about elements."""
+    element.text = None  # where a table looks into an element, only its members mean something
     for name in [one for one in element.attrib if f"@{one}" not in table]:
         del element.attrib[name]
     for child in list(element):
@@ -132,6 +134,28 @@ _FRESH_CARD = {
     ),
 }
 _LINE = _names("@type target address alias acpi", source=_names("@channel clipboard mouse"))
+_SCREEN = _names(
+    "@type @port @tlsPort @autoport @websocket @socket @listen @keymap @passwd @passwdValidTo "
+    "@connected @defaultMode @sharePolicy @powerControl @replaceUser @multiUser @username listen "
+    "channel image jpeg zlib playback streaming clipboard mouse filetransfer audio",
+    gl=_names("@enable"),
+)
+_FRESH_SCREEN = {
+    name: below for name, below in _SCREEN.items() if name not in ("@port", "@tlsPort", "@socket")
+} | {"listen": _names("@type @address @network")}
+_PICTURE = _names(
+    f"driver {_FRAME}",
+    model=_names(
+        "@type @ram @vram @vram64 @vgamem @heads @primary @blob @edid resolution",
+        acceleration=_names("@accel2d @accel3d"),
+    ),
+)
+_INPUT = _names(f"@type @bus @model driver {_FRAME}")
+_RNG = _names(f"@model backend rate driver {_FRAME}")
+_CHIP = _names(f"@model backend {_FRAME}")
+_MEMORY = _names(f"@model @access @discard uuid {_FRAME}", source=_names("pagesize nodemask nodes"))
+_STORE = _names(f"@backend size path {_FRAME}")
+_VSOCK = _names(f"@model driver {_FRAME}", cid=_names("@auto @address"))
 _TPM = _names("@type @version @persistent_state @debug encryption active_pcr_banks profile")
 
 
@@ -204,8 +228,7 @@ def _line(element: ET.Element, copy: Copy) -> str | None:
 def _screen(element: ET.Element, copy: Copy) -> str | None:
     if element.get("type") not in ("vnc", "spice", "rdp", "egl-headless"):
         return "it shows itself on a screen of the host"
-    for gl in element.findall("gl"):
-        gl.attrib.pop("rendernode", None)
+    only(element, _FRESH_SCREEN if copy.fresh else _SCREEN)
     if copy.fresh:
         _own_address(element)
     return None
@@ -213,10 +236,6 @@ def _screen(element: ET.Element, copy: Copy) -> str | None:
 
 def _own_address(screen: ET.Element) -> None:
     """libvirt chooses sockets and ports that nobody has."""
-    for one in (screen, *screen.findall("listen")):
-        one.attrib.pop("socket", None)
-    for name in ("port", "tlsPort"):
-        screen.attrib.pop(name, None)
     if "websocket" in screen.attrib:
         screen.set("websocket", "-1")
     if screen.get("type") != "egl-headless":
@@ -224,21 +243,22 @@ def _own_address(screen: ET.Element) -> None:
 
 
 def _video(element: ET.Element, copy: Copy) -> str | None:
-    for acceleration in element.findall("model/acceleration"):
-        acceleration.attrib.pop("rendernode", None)
+    only(element, _PICTURE)
     return None
 
 
 def _audio(element: ET.Element, copy: Copy) -> str | None:
-    if element.get("type") not in ("none", "spice"):
+    only(element, _names("@id @type"))
+    if element.get("type") != "spice":
         element.set("type", "none")
-        only(element, _names("@id @type"))
     return None
 
 
 def _input(element: ET.Element, copy: Copy) -> str | None:
-    own = element.get("type") in ("mouse", "keyboard", "tablet") and element.find("source") is None
-    return None if own else "it is a device of the host"
+    if element.get("type") not in ("mouse", "keyboard", "tablet") or element.findall("source"):
+        return "it is a device of the host"
+    only(element, _INPUT)
+    return None
 
 
 def _by_spice(element: ET.Element, copy: Copy) -> str | None:
@@ -255,12 +275,13 @@ _RANDOM = ("/dev/random", "/dev/urandom", "/dev/hwrng")
 
 def _rng(element: ET.Element, copy: Copy) -> str | None:
     """Sources of random numbers that all can read."""
+    only(element, _RNG)
     for backend in element.findall("backend"):
-        model, path = backend.get("model"), (backend.text or "").strip()
-        if model != "builtin" and (model != "random" or path not in _RANDOM):
-            backend.clear()
-            backend.set("model", "random")
-            backend.text = "/dev/urandom"
+        path, model = (backend.text or "").strip(), backend.get("model")
+        own = model == "builtin" or (model == "random" and path in _RANDOM)
+        backend.clear()
+        backend.set("model", model if own and model else "random")
+        backend.text = None if model == "builtin" else path if own else "/dev/urandom"
     return None
 
 
@@ -269,6 +290,7 @@ def _tpm(element: ET.Element, copy: Copy) -> str | None:
     backends = element.findall("backend")
     if [one.get("type") for one in backends] != ["emulator"]:
         return "it belongs to the host or to another process"
+    only(element, _CHIP)
     only(backends[0], _TPM)
     copy.tell("its TPM is an empty one: no backup holds what the original's keeps")
     return None
@@ -277,18 +299,19 @@ def _tpm(element: ET.Element, copy: Copy) -> str | None:
 def _memory(element: ET.Element, copy: Copy) -> str | None:
     if element.get("model") not in ("dimm", "virtio-mem", "sgx-epc"):
         return "its bytes lie in a file of the original"
-    for source in element.findall("source"):
-        only(source, _names("pagesize nodemask nodes"))
+    only(element, _MEMORY)
     return None
 
 
 def _pstore(element: ET.Element, copy: Copy) -> str | None:
+    only(element, _STORE)
     for path in element.findall("path") if copy.fresh else ():
         element.remove(path)
     return None
 
 
 def _vsock(element: ET.Element, copy: Copy) -> str | None:
+    only(element, _VSOCK)
     for cid in element.findall("cid") if copy.fresh else ():
         if cid.get("auto") != "yes":
             copy.tell("its vsock gets another address: one host has each only once")
