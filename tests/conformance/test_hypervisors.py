@@ -19,6 +19,12 @@ class MemoryBench:
     def guest_writes(self, uuid, disk, offset, data):
         self.hypervisor.machines[uuid].disks[disk].write_at(offset, data)
 
+    def save_memory(self, uuid):
+        self.hypervisor.saved.add(uuid)
+
+    def has_memory(self, uuid):
+        return uuid in self.hypervisor.saved
+
 
 class RawBench:
     format, tracks = "raw", False

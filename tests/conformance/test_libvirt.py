@@ -16,7 +16,8 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from haulback.drivers.hypervisor import Disk, Machine
-from haulback.drivers.libvirt.domain import XML, compose
+from haulback.drivers.libvirt.composing import Standing, compose
+from haulback.drivers.libvirt.domain import XML
 from haulback.drivers.libvirt.driver import LibvirtHost
 from haulback.drivers.libvirt.firmware import write
 from haulback.drivers.libvirt.making import UNFINISHED
@@ -54,6 +55,15 @@ class StoppedBench:
     def guest_writes(self, uuid: str, disk: str, offset: int, data: bytes) -> None:
         [image] = self.host.storage.rglob("*.qcow2")
         qemu_io(image, f"write -q -P {data[0]} {offset} {len(data)}")
+
+    def save_memory(self, uuid: str) -> None:
+        domain = self.host.connection.lookupByUUIDString(uuid)
+        if not domain.isActive():
+            domain.create()
+        domain.managedSave()
+
+    def has_memory(self, uuid: str) -> bool:
+        return bool(self.host.connection.lookupByUUIDString(uuid).hasManagedSaveImage())
 
 
 class Awake:
@@ -602,7 +612,7 @@ def test_variables_of_a_firmware_that_libvirt_chooses_come_back_too(running: Run
     write({"nvram": packed}, room)
     wanted = machine._replace(definition={XML: text})
     places = {disk.name: room / disk.name for disk in machine.disks}
-    told = ET.fromstring(compose(wanted, places, "qemu", fresh=True))
+    told = ET.fromstring(compose(wanted, places, "qemu", Standing(fresh=True)))
     path = told.findtext("os/nvram")
     assert Path(path or "").read_bytes() == b"mine"
 

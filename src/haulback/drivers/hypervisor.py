@@ -43,11 +43,19 @@ class Taken(NamedTuple):
     whole: bool = True
 
 
+class Apart(NamedTuple):
+    """What a backup of a machine does not hold, and why; `held`: the backup has it, but torn."""
+
+    name: str
+    why: str
+    held: bool = False
+
+
 class Machine(NamedTuple):
     """A virtual machine; `definition` is the platform's own, JSON-like, kept with the backup.
 
     `cards` are what a new machine's network cards are to be like; `snapshots` stay with the
-    machine and are in no backup; None: they cannot be told.
+    machine and are in no backup; None: they cannot be told.  `apart` is what else no backup holds.
     """
 
     uuid: str
@@ -56,6 +64,7 @@ class Machine(NamedTuple):
     definition: dict[str, Any]
     cards: tuple[Card, ...] = ()
     snapshots: tuple[Taken, ...] | None = None
+    apart: tuple[Apart, ...] = ()
 
 
 class Problem(NamedTuple):
@@ -118,7 +127,10 @@ class Snapshot(AbstractContextManager["Snapshot"], Protocol):
 
     @property
     def consistency(self) -> str:
-        """STOPPED, APPLICATION (its file systems were frozen) or CRASH (as after a power cut)."""
+        """STOPPED, APPLICATION (its file systems were frozen) or CRASH (as after a power cut).
+
+        A machine that is off while its memory is kept for the next start is as after a power cut.
+        """
 
     def views(self) -> list[DiskView]:
         """The disks, in the machine's order; valid until the snapshot is closed."""
@@ -142,12 +154,18 @@ class NewMachine(AbstractContextManager["NewMachine"], Protocol):
         Its uuid and name may differ from the wanted ones when those were taken.
         """
 
+    def left_out(self) -> list[str]:
+        """What the new machine goes without and why, a sentence each; known after `commit`."""
+
     def abandon(self) -> None:
         """Remove everything made so far; fine after `commit` (does nothing) and twice."""
 
 
 class Booted(AbstractContextManager["Booted"], Protocol):
     """A machine that runs in isolation, for a look; closing it leaves nothing of it."""
+
+    def left_out(self) -> list[str]:
+        """What of the wanted machine it goes without and why, a sentence each."""
 
     def is_running(self) -> bool: ...
 
@@ -208,8 +226,10 @@ class Hypervisor(Protocol):
 
         All checkpoints go first: what they recorded no longer tells what changed.  A machine that
         runs is switched off, and on again afterwards.  Raises NotFound for a snapshot that no disk
-        has, Conflict for one that only some have; the disks are unchanged then, and so they are,
-        at the latest once `sweep` was here, whenever it does not return.
+        has, Conflict for one that only some have, and for a machine that is off while its memory
+        is kept for the next start: the memory belongs to the disks as they are.  The disks are
+        unchanged then, and so they are, at the latest once `sweep` was here, whenever it does not
+        return.
         """
 
     def remove_snapshots(self, uuid: str, names: Set[str]) -> list[str]:
@@ -219,9 +239,12 @@ class Hypervisor(Protocol):
         """Begin a machine like `wanted` (an empty uuid asks for a fresh one).
 
         With `overwrite` the commit replaces the machine of that uuid, or else of that name; until
-        then the old one stays.  Otherwise a taken uuid is exchanged for a fresh one, and a taken
-        name gets a number.  Raises Malformed for a definition no machine can have, Unsupported
-        for a disk format this platform cannot write.
+        then the old one stays.  Memory that was kept for its next start goes with its old disks.
+        Where the new one is the same machine (by the uuid in `wanted.definition`), what belongs
+        to it and lies on no disk of `wanted` stays; any other machine gets nothing that belongs to
+        the one that it is a copy of.  Without `overwrite` a taken uuid is exchanged for a fresh
+        one, and a taken name gets a number.  Raises Malformed for a definition no machine can
+        have, Unsupported for a disk format this platform cannot write.
         """
 
     def create_over(self, wanted: Machine, share: Path, attempt: str) -> NewMachine:

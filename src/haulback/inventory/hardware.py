@@ -27,11 +27,19 @@ class CardSeen(msgspec.Struct):
     network: str = ""
 
 
+class ApartSeen(msgspec.Struct):
+    """What no backup of a machine holds, and why."""
+
+    name: str
+    reason: str
+
+
 class Hardware(msgspec.Struct):
     """What a platform says of a machine besides its disks."""
 
     cards: list[CardSeen] = []
     tags: list[str] = []
+    apart: list[ApartSeen] = []
 
 
 _TAGS = "{urn:haulback:tags:1}tags"

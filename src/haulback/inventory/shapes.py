@@ -91,6 +91,7 @@ class Machine(msgspec.Struct, omit_defaults=True, kw_only=True):
 
     `absentSince` (epoch ms) is the first look that missed it; `present` ends when that is
     believed.  `problem` says why its platform cannot read it.
+    `notBackedUp` names what no backup of its disks holds: `name` and `reason`.
     """
 
     guid: str
@@ -107,6 +108,7 @@ class Machine(msgspec.Struct, omit_defaults=True, kw_only=True):
     networkInterfaceCards: list[dict[str, Any]] = []
     absentSince: int | None = None
     problem: str | None = None
+    notBackedUp: list[dict[str, str]] = []
     hvManager: Named | None = None
     hvCluster: Named | None = None
     project: str | None = None

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from contextlib import ExitStack
 from typing import Any, Literal
 
 import msgspec
 
-from haulback.drivers.hypervisor import DiskView
-from haulback.errors import Malformed
+from haulback.drivers.hypervisor import DiskView, Machine
+from haulback.errors import Malformed, Unsupported
 from haulback.ids import new_guid
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.records import (
@@ -279,6 +280,11 @@ def _run(job: Job, order: Order) -> Results:
             snapshot = held.enter_context(machines.snapshot(order.uuid, job.attempt, checkpoint))
         taken = job.now_ms()
         views = [v for v in snapshot.views() if v.disk.name not in order.excluded]
+        missing = _missing(snapshot.machine, order.excluded)
+        if missing and not views:
+            raise Unsupported(f"{snapshot.machine.name} has no disk to back up: {missing[0]}")
+        for reason in missing:
+            warn(reason)
         for reason in _reasons(views) if base else []:
             warn(reason)
         job.expect(_expected(views))
@@ -310,6 +316,21 @@ def _run(job: Job, order: Order) -> Results:
         "warnings": reasons,
         "consistency": snapshot.consistency,
     }
+
+
+def _missing(machine: Machine, excluded: Collection[str]) -> list[str]:
+    """A sentence about each thing of a machine that its backup does not hold as it should."""
+    apart = [
+        f"{one.name} is in the backup, but {one.why}"
+        if one.held
+        else f"{one.name} is not in the backup: {one.why}"
+        for one in machine.apart
+    ]
+    left = [disk.name for disk in machine.disks if disk.name in excluded]
+    return [
+        *apart,
+        *(f"{name} is not in the backup: the machine's settings exclude it" for name in left),
+    ]
 
 
 def _reasons(views: list[DiskView]) -> list[str]:

@@ -30,7 +30,7 @@ from haulback.kinds.restore import (
 from haulback.kinds.seam import Ask, Job, Kind, Results, Submission
 from haulback.tasks.record import Plan, Task
 from haulback.tasks.states import Allocation, State
-from haulback.transfer.bring_back import Target, import_machine, wanted_of
+from haulback.transfer.bring_back import Brought, Target, import_machine, wanted_of
 from haulback.wire import Named, Ref
 
 MARK = "haulbackTask"  # in the definition of what an IMPORT made, so that it is made once
@@ -193,7 +193,9 @@ def prepare(task: Task, catalogue: Catalogue) -> Order:
 def run(job: Job) -> Results:
     order: Order = job.order
     machines = job.hypervisor(order.hypervisor)
-    machine = _made_before(job, machines) or _make(job, machines)
+    machine, left = _made_before(job, machines) or _make(job, machines)
+    for sentence in left:
+        job.log(sentence)
     if order.power_on:
         _start(machines, machine, order)
     disks = [{"name": d.name, "size": d.size, "format": d.format} for d in machine.disks]
@@ -203,18 +205,19 @@ def run(job: Job) -> Results:
         "disks": disks,
         "restoreHostId": order.hypervisor.guid,
         "restoreStorageId": str(order.hypervisor.config.get("path", "")),
+        "warnings": left,
     }
 
 
-def _made_before(job: Job, machines: Driver) -> Machine | None:
+def _made_before(job: Job, machines: Driver) -> Brought | None:
     for machine in machines.inventory().machines:
         if machine.definition.get(MARK) == job.guid:
             job.log("an earlier attempt made the machine already")
-            return machine
+            return Brought(machine, [])
     return None
 
 
-def _make(job: Job, machines: Driver) -> Machine:
+def _make(job: Job, machines: Driver) -> Brought:
     order: Order = job.order
     repository = job.repository(order.destination)
     manifest = repository.manifest(order.backup)
@@ -233,7 +236,7 @@ def _make(job: Job, machines: Driver) -> Machine:
         wanted = wanted_of(manifest, target)
         with machines.create_over(wanted, job.share_socket(order.share), job.attempt) as new:
             job.confirm()
-            return new.commit()
+            return Brought(new.commit(), new.left_out())
     job.expect(sum(disk.map.size for disk in manifest.disks if disk.name not in order.skip))
     return import_machine(
         repository, manifest, machines, job.attempt, target, job.pool, job.meter, job.confirm

@@ -11,7 +11,7 @@ from haulback.drivers.hypervisor import Place as Seat
 from haulback.errors import Conflict, Malformed
 from haulback.ids import guid_of, is_guid, new_guid
 from haulback.inventory import platforms
-from haulback.inventory.hardware import Hardware, hardware_of
+from haulback.inventory.hardware import ApartSeen, Hardware, hardware_of
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.presence import Unreadable
 from haulback.inventory.records import Catalogue, Disk, Entity, Hypervisor, Place
@@ -202,7 +202,7 @@ def told(machine: Machine) -> dict[str, Any]:
         "name": machine.name,
         "disks": [{"name": d.name, "size": d.size, "format": d.format} for d in machine.disks],
         "snapshots": held and [{"name": one.name, "time": one.time} for one in held],
-        "hardware": msgspec.to_builtins(hardware_of(machine.definition)),
+        "hardware": msgspec.to_builtins(_hardware(machine)),
     }
 
 
@@ -216,6 +216,11 @@ def broken(problem: Problem) -> dict[str, Any]:
     where, message = problem.where[:400], problem.message[:_REASON]
     uuid = problem.uuid or (where if is_guid(where) else "")
     return {"where": where, "message": message, "uuid": uuid}
+
+
+def _hardware(machine: Machine) -> Hardware:
+    apart = [ApartSeen(one.name, one.why) for one in machine.apart if not one.held]
+    return msgspec.structs.replace(hardware_of(machine.definition), apart=apart)
 
 
 def _places(found: list[Seat] | None) -> list[dict[str, Any]] | None:

@@ -163,6 +163,9 @@ def run(job: Job) -> Results:
     begun = time.monotonic()
     hypervisor = job.hypervisor(order.hypervisor)
     with hypervisor.boot(_machine(manifest), sources, job.attempt) as booted:
+        left = booted.left_out()
+        for sentence in left:
+            job.log(sentence)
         _wait(job, booted, order, begun + order.timeout / 1000)
         took = round((time.monotonic() - begun) * 1000)
         job.log(f"{order.sign.value} after {took} ms")
@@ -179,7 +182,7 @@ def run(job: Job) -> Results:
             if picture and len(picture) <= _SCREEN_BYTES
             else None,
         )
-    return {"evidence": msgspec.to_builtins(found)}
+    return {"evidence": msgspec.to_builtins(found), "warnings": left}
 
 
 def _machine(manifest: Manifest) -> Machine:

@@ -20,6 +20,8 @@ from haulback.tasks.record import NewRestoreJob, Plan, Task
 from haulback.tasks.states import State
 from haulback.wire import Named, Ref
 
+_LONGEST = 2000  # letters of what is said of a restore job
+
 
 class LocationRef(msgspec.Struct):
     """A backup location in a request; some clients name only the backup in it."""
@@ -158,7 +160,14 @@ def job_goes_on(task: Task, ledger: Ledger) -> None:
 def job_ended(task: Task, state: State, ledger: Ledger) -> None:
     """The last task of a restore job is over, and so is the job."""
     status = {State.FINISHED: "SUCCESS", State.CANCELLED: "CANCELLED"}.get(state, "FAILED")
-    ledger.restore_moved(task.ref("restoreJob") or "", status, task.status_info, task)
+    info = task.status_info or (_warnings(task) if state is State.FINISHED else None)
+    ledger.restore_moved(task.ref("restoreJob") or "", status, info, task)
+
+
+def _warnings(task: Task) -> str | None:
+    """What the restored machine goes without, as a node reports it."""
+    said = msgspec.convert(task.results.get("warnings", []), list[str])
+    return "; ".join(said).replace("\0", "")[:_LONGEST] or None
 
 
 def settle(task: Task, state: State, ledger: Ledger) -> None:

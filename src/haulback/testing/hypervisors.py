@@ -9,7 +9,7 @@ import uuid as uuids
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from haulback.drivers.hypervisor import (
     Disk,
@@ -29,6 +29,7 @@ class Bench(Protocol):
     """A fresh hypervisor under test.
 
     `format` is a disk format it can write, `tracks` whether it knows what changed in such a disk.
+    One whose machines can be off with their memory kept for the next start is a `Sleeping` too.
     """
 
     hypervisor: Hypervisor
@@ -37,6 +38,17 @@ class Bench(Protocol):
 
     def guest_writes(self, uuid: str, disk: str, offset: int, data: bytes) -> None:
         """Change a disk as the machine itself would; offset and length are multiples of 512."""
+
+
+@runtime_checkable
+class Sleeping(Protocol):
+    """What a bench offers besides where the memory of a machine can be kept while it is off."""
+
+    def save_memory(self, uuid: str) -> None:
+        """Have a machine go to sleep; one that is off is started before."""
+
+    def has_memory(self, uuid: str) -> bool:
+        """Whether its next start goes on from saved memory."""
 
 
 def read(view: DiskView, extents: Iterable[Extent] | None = None) -> bytes:
@@ -253,6 +265,28 @@ def going_back_brings_the_bytes_keeps_what_was_and_voids_every_base(bench: Bench
     assert bench.hypervisor.sweep(set()) == []
 
 
+def saved_memory_and_its_disks_do_not_come_apart(bench: Bench) -> None:
+    if not isinstance(bench, Sleeping):
+        return
+    made = make(bench)
+    bench.hypervisor.take_snapshot(made.uuid, "old")
+    bench.guest_writes(made.uuid, "root", 2 * MIB, b"\x11" * 65536)
+    bench.save_memory(made.uuid)
+    _refuses(Conflict, lambda: bench.hypervisor.revert(made.uuid, "old", "before", "a1"))
+    assert bench.has_memory(made.uuid)
+    assert held(bench, made.uuid) == ["old"]
+    assert bench.hypervisor.take_snapshot(made.uuid, "asleep") == "CRASH"
+    assert bench.hypervisor.sweep(set()) == []
+    assert bench.has_memory(made.uuid)
+    with bench.hypervisor.create(made, "a2", overwrite=True) as new:
+        assert bench.has_memory(made.uuid)
+        new.sink("root").write_at(0, b"new!" * 128)
+        new.commit()
+    assert not bench.has_memory(made.uuid)
+    [now] = contents(bench.hypervisor, made.uuid)
+    assert now == (b"new!" * 128).ljust(8 * MIB, b"\0")
+
+
 def a_removed_machine_is_gone_and_removing_it_again_is_fine(bench: Bench) -> None:
     made, other = make(bench), make(bench, name="other")
     bench.hypervisor.remove(made.uuid)
@@ -296,6 +330,7 @@ CHECKS: list[Callable[[Bench], None]] = [
     without_its_base_a_disk_is_read_whole_and_says_why,
     a_snapshot_stays_until_it_is_removed_and_nothing_else_goes_with_it,
     going_back_brings_the_bytes_keeps_what_was_and_voids_every_base,
+    saved_memory_and_its_disks_do_not_come_apart,
     a_removed_machine_is_gone_and_removing_it_again_is_fine,
     sweeping_spares_the_living_and_names_what_it_removed,
 ]

@@ -110,6 +110,9 @@ class MemoryNewMachine:
             raise Conflict("the new machine was committed or abandoned already")
         return self._owner.adopt(self._wanted, self.disks, overwrite=self._over)
 
+    def left_out(self) -> list[str]:
+        return []
+
     def abandon(self) -> None:
         self._owner.making.pop(self._attempt, None)
 
@@ -123,7 +126,8 @@ class MemoryNewMachine:
 class MemoryHypervisor(Still):
     """A Hypervisor whose machines live in this process.
 
-    For tests: `held` machines are in use, `down` makes it unavailable, `problems` are reported.
+    For tests: `held` machines are in use, `down` makes it unavailable, `problems` are reported,
+    `saved` machines are off and their memory is kept for the next start.
     """
 
     def __init__(self) -> None:
@@ -131,6 +135,7 @@ class MemoryHypervisor(Still):
         self.making: dict[str, MemoryNewMachine] = {}
         self.problems: list[Problem] = []
         self.held: set[str] = set()
+        self.saved: set[str] = set()
         self.down = False
 
     def check(self) -> None:
@@ -165,11 +170,13 @@ class MemoryHypervisor(Still):
         return sorted(unwanted)
 
     def take_snapshot(self, uuid: str, name: str) -> str:
-        self._find(uuid).keep(name)
+        self._find(uuid).keep(name)  # of a machine in `saved` too: its memory and disks stay a pair
         return "CRASH"
 
     def revert(self, uuid: str, name: str, before: str, attempt: str) -> None:  # noqa: ARG002
         found = self._find(uuid)
+        if uuid in self.saved:
+            raise Conflict(f"{found.machine.name}: its saved memory belongs to its disks; start it")
         if name not in found.taken:
             raise NotFound(f"the machine has no snapshot {name}")
         found.keep(before)
@@ -193,6 +200,7 @@ class MemoryHypervisor(Still):
     def remove(self, uuid: str) -> None:
         self.check()
         self.machines.pop(uuid, None)
+        self.saved.discard(uuid)
 
     def sweep(self, alive: Set[str]) -> list[str]:
         self.check()
@@ -217,6 +225,7 @@ class MemoryHypervisor(Still):
             number += 1
             name = f"{wanted.name} ({number})"
         made = wanted._replace(name=name)
+        self.saved.discard(made.uuid)
         self.machines[made.uuid] = MemoryMachine(made, disks, {})
         return self.machine(made.uuid)
 

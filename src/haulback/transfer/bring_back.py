@@ -34,6 +34,13 @@ class Target(NamedTuple):
     marks: Mapping[str, str] = {}
 
 
+class Brought(NamedTuple):
+    """A machine that was made, and a sentence about each thing that it goes without."""
+
+    machine: Machine
+    left: list[str]
+
+
 def wanted_of(manifest: Manifest, target: Target) -> Machine:
     """The machine of a backup, as it is wanted."""
     disks = tuple(
@@ -62,7 +69,7 @@ def import_machine(  # from what, to what, by whom, and who hears of it
     pool: ThreadPoolExecutor,
     meter: Meter = unmetered,
     confirm: Callable[[], None] = lambda: None,
-) -> Machine:
+) -> Brought:
     """Make the machine of a backup; nothing is seen of it before the last byte is durable.
 
     `confirm` is asked right before it comes into being and may raise.  Raises NotFound, Damaged or
@@ -74,4 +81,4 @@ def import_machine(  # from what, to what, by whom, and who hears of it
         for disk in wanted.disks:
             restore_disk(maps[disk.was], reader, new.sink(disk.name), pool, meter)
         confirm()
-        return new.commit()
+        return Brought(new.commit(), new.left_out())

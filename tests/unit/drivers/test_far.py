@@ -44,6 +44,12 @@ class Bench:
     def guest_writes(self, uuid: str, disk: str, offset: int, data: bytes) -> None:
         self.inner.machines[uuid].disks[disk].write_at(offset, data)
 
+    def save_memory(self, uuid: str) -> None:
+        self.inner.saved.add(uuid)
+
+    def has_memory(self, uuid: str) -> bool:
+        return uuid in self.inner.saved
+
 
 @pytest.fixture
 def bench() -> Iterator[Bench]:

@@ -9,6 +9,7 @@ import pytest
 from haulback.drivers.hypervisor import Card, Disk, Machine
 from haulback.drivers.libvirt import domain as xml
 from haulback.drivers.libvirt.boot import _isolated
+from haulback.drivers.libvirt.composing import Standing, compose
 from haulback.drivers.libvirt.picture import png
 from haulback.errors import Malformed
 
@@ -44,7 +45,7 @@ def test_disks_are_found_wherever_they_lie():
 
 @pytest.mark.parametrize("fresh", [True, False])
 def test_a_copy_has_its_own_name_disks_and_addresses(fresh: bool):
-    root = xml.parse(xml.compose(wanted(), PLACES, "qemu", fresh=fresh))
+    root = xml.parse(compose(wanted(), PLACES, "qemu", Standing(fresh=fresh)))
     assert (root.findtext("name"), root.get("id")) == ("again", None)
     assert root.findtext("uuid") == wanted().uuid
     found = xml.volumes(root)
@@ -57,25 +58,25 @@ def test_a_copy_has_its_own_name_disks_and_addresses(fresh: bool):
 
 def test_a_network_card_goes_where_it_is_wanted():
     cards = (Card(0, "lab", "52:54:00:aa:bb:cc"),)
-    root = xml.parse(xml.compose(wanted()._replace(cards=cards), PLACES, "qemu", fresh=True))
+    root = xml.parse(compose(wanted()._replace(cards=cards), PLACES, "qemu", Standing(fresh=True)))
     [card] = root.findall("devices/interface")
     assert card.get("type") == "network"
     assert [one.get("network") for one in card.findall("source")] == ["lab"]
     assert [one.get("address") for one in card.findall("mac")] == ["52:54:00:aa:bb:cc"]
     with pytest.raises(Malformed, match="no network card 1"):
-        xml.compose(wanted()._replace(cards=(Card(1, "lab"),)), PLACES, "qemu", fresh=True)
+        compose(wanted()._replace(cards=(Card(1, "lab"),)), PLACES, "qemu", Standing(fresh=True))
 
 
 def test_a_disk_that_is_left_out_is_gone_and_one_that_is_renamed_keeps_its_device():
     chosen = (Disk("system", 10, "qcow2", was="vda"), Disk("vdc", 30, "qcow2"))
     places = {"system": Path("/new/a"), "vdc": Path("/new/c")}
-    root = xml.parse(xml.compose(wanted(chosen), places, "qemu", fresh=False))
+    root = xml.parse(compose(wanted(chosen), places, "qemu", Standing(fresh=False)))
     assert [(v.name, v.device) for v in xml.volumes(root)] == [("system", "vda"), ("vdc", "vdc")]
 
 
 def test_a_machine_from_elsewhere_gets_what_every_machine_needs():
     machine = Machine("", "web", (Disk("root", 10, "raw"),), {"memory": 256, "cpus": 2})
-    text = xml.compose(machine._replace(uuid="u"), {"root": Path("/r")}, "qemu", fresh=True)
+    text = compose(machine._replace(uuid="u"), {"root": Path("/r")}, "qemu", Standing(fresh=True))
     root = xml.parse(text)
     assert (root.get("type"), root.findtext("memory"), root.findtext("vcpu")) == (
         "qemu",
@@ -87,7 +88,7 @@ def test_a_machine_from_elsewhere_gets_what_every_machine_needs():
 
 
 def test_an_isolated_copy_reaches_nothing_outside(tmp_path: Path):
-    text = _isolated(wanted(), PLACES, tmp_path / "haulback-a1")
+    text = _isolated(wanted(), PLACES, tmp_path / "haulback-a1", print)
     for reach in ("interface", "filesystem", "hostdev", "commandline", "/run/x", "cdrom", "/old/",
                   "/etc/passwd", "52:54"):  # fmt: skip
         assert reach not in text, reach

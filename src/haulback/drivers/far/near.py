@@ -215,6 +215,7 @@ class _Changed:
 class _NewMachine:
     def __init__(self, link: Exchange, number: int, wanted: Machine) -> None:
         self._link, self._number, self._over = link, number, False
+        self._left: list[str] = []
         self._sinks = {disk.name: _FarSink(link, number, disk.name) for disk in wanted.disks}
 
     def sink(self, disk: str) -> Sink:
@@ -226,9 +227,15 @@ class _NewMachine:
         try:
             for sink in self._sinks.values():
                 sink.settle()
-            return self._link.call(self._number, "commit", kind=Machine)
+            made = self._link.call(self._number, "commit", kind=Machine)
+            with suppress(HaulbackError):  # the machine is there, whatever becomes of the line
+                self._left = self._link.call(self._number, "left_out", kind=list[str])
+            return made
         finally:
             self.abandon()
+
+    def left_out(self) -> list[str]:
+        return self._left
 
     def abandon(self) -> None:
         if not self._over:
@@ -295,6 +302,9 @@ class _Booted:
         except BaseException:
             self._let_go()
             raise
+
+    def left_out(self) -> list[str]:
+        return self._link.call(self._number, "left_out", kind=list[str])
 
     def is_running(self) -> bool:
         return self._link.call(self._number, "is_running", kind=bool)

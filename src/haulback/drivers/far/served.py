@@ -172,6 +172,9 @@ class Making:
     def commit(self) -> Machine:
         return self._new.commit()
 
+    def left_out(self) -> list[str]:
+        return self._new.left_out()
+
     def abandon(self) -> None:
         self._new.abandon()
 
@@ -185,6 +188,9 @@ class Looking:
 
     def __init__(self, link: Exchange, booted: Booted) -> None:
         self._link, self._booted = link, booted
+
+    def left_out(self) -> list[str]:
+        return self._booted.left_out()
 
     def is_running(self) -> bool:
         return self._booted.is_running()

@@ -60,6 +60,14 @@ class FolderMachine:
         self._over = True
         return made
 
+    def left_out(self) -> list[str]:
+        """The disks that the definition names and that are not restored."""
+        said = self._wanted.definition.get("disks")
+        named = [one.get("name") for one in said if isinstance(one, dict)] if said else []
+        restored = {disk.was or disk.name for disk in self._wanted.disks}
+        lost = [name for name in named if name not in restored]
+        return [f"{name} is left out: it is not among the disks that are restored" for name in lost]
+
     def abandon(self) -> None:
         if self._over:
             return

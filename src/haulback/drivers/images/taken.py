@@ -15,11 +15,15 @@ from haulback.errors import Conflict, HaulbackError, NotFound, Unsupported
 
 
 class Reverting(msgspec.Struct, frozen=True):
-    """What is written down before disks are put back: whose, what they were, and if it ran."""
+    """What is written down before disks are put back: whose, what they were, and if it ran.
+
+    `paused`: it ran, and somebody had paused it.
+    """
 
     uuid: str
     before: str
     ran: bool = False
+    paused: bool = False
 
 
 def able(images: Iterable[Image]) -> list[Path]:

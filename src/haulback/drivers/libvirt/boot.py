@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Self
@@ -13,8 +13,9 @@ from xml.etree import ElementTree as ET
 from haulback.drivers.hypervisor import Machine
 from haulback.drivers.images import layer, qemu
 from haulback.drivers.libvirt import domain as xml
-from haulback.drivers.libvirt import firmware
+from haulback.drivers.libvirt import firmware, portable
 from haulback.drivers.libvirt.agent import Agent
+from haulback.drivers.libvirt.composing import Standing, compose
 from haulback.drivers.libvirt.edge import Host
 from haulback.drivers.libvirt.picture import png
 from haulback.drivers.nbd_server import NbdServer
@@ -23,30 +24,6 @@ from haulback.errors import HaulbackError
 from haulback.ids import new_guid
 from haulback.units import KIB
 
-# What reaches out of the machine, or into the host, has no place in a copy.
-_OUTSIDE = frozenset(
-    (
-        "interface",
-        "hostdev",
-        "redirdev",
-        "filesystem",
-        "graphics",
-        "channel",
-        "serial",
-        "parallel",
-        "console",
-        "shmem",
-        "vsock",
-        "tpm",
-        "rng",
-        "smartcard",
-        "watchdog",
-        "sound",
-        "audio",
-        "panic",
-        "lease",
-    )
-)
 _CONSOLE_BYTES = 64 * KIB
 
 
@@ -56,7 +33,7 @@ class IsolatedMachine:
     def __init__(
         self, host: Host, wanted: Machine, sources: Mapping[str, Source], room: Path
     ) -> None:
-        self._room = room
+        self._room, self._left = room, list[str]()
         self._open = ExitStack()
         shutil.rmtree(room, ignore_errors=True)
         room.mkdir(mode=0o700, parents=True)
@@ -66,7 +43,8 @@ class IsolatedMachine:
             firmware.write(wanted.definition, room)
             overlays = {name: self._overlay(name, n) for n, name in enumerate(sources)}
             qemu.hand_over(room, *room.iterdir())
-            self._domain = host.run_once(_isolated(wanted, overlays, room))
+            text = _isolated(wanted, overlays, room, self._left.append)
+            self._domain = host.run_once(text)
             self._open.callback(self._domain.stop)
         except BaseException:
             self._open.close()
@@ -76,6 +54,9 @@ class IsolatedMachine:
         path = self._room / f"disk{number}.qcow2"
         layer.make(path, layer.Exported(str(self._room / "nbd"), name))
         return path
+
+    def left_out(self) -> list[str]:
+        return self._left
 
     def is_running(self) -> bool:
         try:
@@ -112,25 +93,18 @@ class IsolatedMachine:
             self.close()
 
 
-def _isolated(wanted: Machine, overlays: Mapping[str, Path], room: Path) -> str:
+def _isolated(
+    wanted: Machine, overlays: Mapping[str, Path], room: Path, tell: Callable[[str], None]
+) -> str:
     disks = tuple(disk._replace(format="qcow2", allocate=False) for disk in wanted.disks)
     copy = wanted._replace(uuid=new_guid(), name=room.name, disks=disks)
-    root = xml.parse(xml.compose(copy, overlays, "qemu", fresh=True))
+    root = xml.parse(compose(copy, overlays, "qemu", Standing(fresh=True, tell=tell)))
+    portable.isolate(root)
+    for name in ("on_poweroff", "on_reboot", "on_crash"):
+        xml.drop(root, name)
+        ET.SubElement(root, name).text = "destroy"
     devices = root.find("devices")
     assert devices is not None
-    for element in list(devices):
-        if element.tag in _OUTSIDE:
-            devices.remove(element)
-    for element in list(root):
-        if element.tag.startswith("{"):  # arguments for QEMU itself could reach anything
-            root.remove(element)
-    for name in ("on_poweroff", "on_reboot", "on_crash"):
-        for element in root.findall(name):
-            root.remove(element)
-        ET.SubElement(root, name).text = "destroy"
-    for disk in devices.findall("disk"):
-        if disk.get("device", "disk") != "disk":
-            devices.remove(disk)
     serial = ET.SubElement(devices, "serial", {"type": "pty"})
     ET.SubElement(serial, "log", {"file": str(room / "console"), "append": "off"})
     channel = ET.SubElement(devices, "channel", {"type": "unix"})

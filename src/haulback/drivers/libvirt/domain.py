@@ -1,25 +1,25 @@
-"""A machine's XML: what it says of its disks, and the XML of a new machine."""
+"""A machine's XML: read without trust, and what it says of the machine's disks."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree import ElementTree as ET
 
 import msgspec
 
-from haulback.drivers.hypervisor import Card, Disk, Machine
-from haulback.drivers.libvirt import firmware
-from haulback.errors import Malformed, Unsupported
+from haulback.drivers.hypervisor import Apart, Disk, Machine
+from haulback.drivers.libvirt import apart
+from haulback.errors import Malformed
 
 LARGEST = 4 * 1024 * 1024
 XML = "domain"  # the member of a definition that holds the platform's own XML
 _SPACE = "urn:haulback:machine:1"
 _OURS = f"{{{_SPACE}}}machine"
-_OWN = (XML, firmware.NVRAM, "uuid", "name", "disks")  # members with a place of their own
-_MEMORY = 1024  # MiB, for a machine that comes from a platform without memory
-_LETTERS = "abcdefghijklmnopqrstuvwxyz"
+_NEXT = "the machine gets it at its next start"
+_RUNS = "which is read only while the machine runs"
+_ELSEWHERE = ("source", "backingStore", "mirror", "auth", "encryption", "shareable")
 ET.register_namespace("haulback", _SPACE)
 
 
@@ -63,181 +63,8 @@ def kept(root: ET.Element) -> Kept:
         raise Malformed(f"the machine's metadata cannot be read: {error}") from None
 
 
-def volumes(root: ET.Element) -> list[Volume]:
-    """The disks that hold data of the machine; no CDs, nothing read-only."""
-    names = kept(root).names
-    return [_volume(one, names) for one in _elements(root)]
-
-
-def _elements(root: ET.Element) -> list[ET.Element]:
-    return [
-        one
-        for one in root.findall("devices/disk")
-        if one.get("device", "disk") == "disk"
-        and one.find("readonly") is None
-        and one.find("transient") is None
-    ]
-
-
-def _volume(element: ET.Element, names: Mapping[str, str]) -> Volume:
-    target, driver, source = (element.find(name) for name in ("target", "driver", "source"))
-    device = target.get("dev", "") if target is not None else ""
-    if not device:
-        raise Malformed("a disk of the machine has no device name")
-    form = driver.get("type", "raw") if driver is not None else "raw"
-    kind, name = element.get("type", ""), names.get(device, device)
-    place = (
-        source.get({"file": "file", "block": "dev"}.get(kind, ""), "") if source is not None else ""
-    )
-    pool = None
-    if kind == "volume" and source is not None:
-        pool = (source.get("pool", ""), source.get("volume", ""))
-    return Volume(name, device, form, Path(place) if place else None, kind, pool)
-
-
-def machine(text: str, sized: Iterable[tuple[Volume, int]]) -> Machine:
-    """A machine from its XML, its disks and their sizes in bytes."""
-    root = parse(text)
-    uuid, name, ours = root.findtext("uuid", ""), root.findtext("name", ""), kept(root)
-    disks = tuple(Disk(volume.name, size, volume.format) for volume, size in sized)
-    return Machine(uuid, name, disks, {**ours.more, "uuid": uuid, XML: text})
-
-
-def moved(text: str, places: Mapping[str, Path]) -> str:
-    """The same machine with its disks, by name, at other places."""
-    root = parse(text)
-    names = kept(root).names
-    for element in _elements(root):
-        volume = _volume(element, names)
-        _lies(element, Disk(volume.name, 0, volume.format), places[volume.name])
-    return ET.tostring(root, encoding="unicode")
-
-
-def compose(
-    wanted: Machine,
-    places: Mapping[str, Path],
-    kind: str,
-    *,
-    fresh: bool,
-    layers: bool = False,
-) -> str:
-    """The XML of a new machine whose disks lie at `places`, by name.
-
-    Made of the XML in its definition, or without one of what every machine needs, as a domain of
-    `kind`.  `fresh`: it stands beside the one it is a copy of, and gets addresses of its own.
-    `layers`: its disks need what is under them; while that is away the machine stops, rather than
-    being told of bad blocks.  What that is stands in the images only: when they need it no more,
-    nothing else has to be changed.
-    """
-    text = wanted.definition.get(XML)
-    root = parse(text) if isinstance(text, str) else _plain(wanted.definition, kind)
-    root.attrib.pop("id", None)
-    _set(root, "name", wanted.name)
-    _set(root, "uuid", wanted.uuid)
-    devices = root.find("devices")
-    if devices is None:
-        devices = ET.SubElement(root, "devices")
-    _drop(devices, "emulator")  # each host knows where its own is
-    if fresh:
-        for interface in devices.findall("interface"):
-            _drop(interface, "mac")
-    for card in wanted.cards:
-        _connect(devices, card)
-    _empty_drives(devices)
-    firmware.placed(root, (path.parent for path in places.values()))
-    names = _place(root, devices, wanted, places, layers=layers)
-    more = {k: v for k, v in wanted.definition.items() if k not in _OWN}
-    _keep(root, Kept(names, more))
-    return ET.tostring(root, encoding="unicode")
-
-
-def _place(
-    root: ET.Element,
-    devices: ET.Element,
-    wanted: Machine,
-    places: Mapping[str, Path],
-    *,
-    layers: bool,
-) -> dict[str, str]:
-    """Put the disks where they are now; the names of those not called after their device."""
-    old = kept(root).names
-    elements = {_volume(one, old).name: one for one in _elements(root)}
-    for name, element in elements.items():
-        if name not in {disk.was or disk.name for disk in wanted.disks}:
-            devices.remove(element)
-    names = {}
-    for disk in wanted.disks:
-        known = elements.get(disk.was or disk.name)
-        element = _new_disk(devices) if known is None else known
-        _lies(element, disk, places[disk.name])
-        if layers and (driver := element.find("driver")) is not None:
-            driver.attrib |= {"error_policy": "stop", "rerror_policy": "stop"}
-        device = _volume(element, {}).device
-        if device != disk.name:
-            names[device] = disk.name
-    return names
-
-
-def _new_disk(devices: ET.Element) -> ET.Element:
-    taken = {target.get("dev") for target in devices.findall("disk/target")}
-    free = next((f"vd{letter}" for letter in _LETTERS if f"vd{letter}" not in taken), None)
-    if free is None:
-        raise Unsupported("the machine has more disks than there are names for")
-    element = ET.SubElement(devices, "disk", {"type": "file", "device": "disk"})
-    ET.SubElement(element, "target", {"dev": free, "bus": "virtio"})
-    return element
-
-
-def _lies(element: ET.Element, disk: Disk, path: Path) -> None:
-    element.set("type", "file")
-    for name in ("source", "backingStore", "mirror", "auth", "encryption"):
-        _drop(element, name)
-    driver = element.find("driver")
-    if driver is None:
-        driver = ET.Element("driver", {"name": "qemu"})
-        element.insert(0, driver)
-    driver.set("type", disk.format)
-    element.insert(1, ET.Element("source", {"file": str(path)}))
-
-
-def _connect(devices: ET.Element, card: Card) -> None:
-    """Put a network card where it is wanted, and under which address."""
-    interfaces = devices.findall("interface")
-    if card.number >= len(interfaces):
-        raise Malformed(f"the machine has no network card {card.number}")
-    interface = interfaces[card.number]
-    if card.network:
-        for name in ("source", "virtualport", "portForwarding", "backend"):
-            _drop(interface, name)
-        interface.set("type", "network")
-        ET.SubElement(interface, "source", {"network": card.network})
-    if card.mac:
-        _drop(interface, "mac")
-        ET.SubElement(interface, "mac", {"address": card.mac})
-
-
-def _empty_drives(devices: ET.Element) -> None:
-    """What lay in a CD or floppy drive need not exist here."""
-    for drive in devices.findall("disk"):
-        if drive.get("device") in ("cdrom", "floppy"):
-            _drop(drive, "source")
-
-
-def _plain(definition: Mapping[str, Any], kind: str) -> ET.Element:
-    memory, cpus = definition.get("memory", _MEMORY), definition.get("cpus", 1)
-    if not isinstance(memory, int) or not isinstance(cpus, int) or memory < 1 or cpus < 1:
-        raise Malformed("memory (MiB) and cpus of a machine are numbers above 0")
-    return ET.fromstring(
-        f"<domain type='{kind}'><name/><uuid/><memory unit='MiB'>{memory}</memory>"
-        f"<vcpu>{cpus}</vcpu><os><type arch='x86_64' machine='q35'>hvm</type></os>"
-        "<features><acpi/><apic/></features><devices>"
-        "<serial type='pty'/><console type='pty'/>"
-        "<channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>"
-        "</devices></domain>"
-    )
-
-
-def _keep(root: ET.Element, ours: Kept) -> None:
+def keep(root: ET.Element, ours: Kept) -> None:
+    """Leave that in the XML; raises Malformed for what is no JSON."""
     metadata = root.find("metadata")
     if metadata is None:
         metadata = ET.SubElement(root, "metadata")
@@ -252,13 +79,87 @@ def _keep(root: ET.Element, ours: Kept) -> None:
     ET.SubElement(metadata, _OURS).text = text
 
 
-def _set(root: ET.Element, name: str, text: str) -> None:
-    found = root.find(name)
-    if found is None:
-        found = ET.SubElement(root, name)
-    found.text = text
+def volumes(root: ET.Element) -> list[Volume]:
+    """The disks that hold data of the machine, which backups hold; see `apart` for the others."""
+    names = kept(root).names
+    return [volume(one, names) for one in data(root)]
 
 
-def _drop(element: ET.Element, name: str) -> None:
-    for old in element.findall(name):
-        element.remove(old)
+def data(root: ET.Element) -> list[ET.Element]:
+    """The elements of those disks."""
+    disks = root.findall("devices/disk")
+    return [one for one in disks if not apart.is_drive(one) and apart.why(one) is None]
+
+
+def volume(element: ET.Element, names: Mapping[str, str]) -> Volume:
+    """A disk by its element and the names of disks by device.  Raises Malformed without one."""
+    driver, source = element.find("driver"), element.find("source")
+    device = apart.device_of(element)
+    if not device:
+        raise Malformed("a disk of the machine has no device name")
+    form = driver.get("type", "raw") if driver is not None else "raw"
+    kind, name = element.get("type", "file"), names.get(device, device)
+    place = (
+        source.get({"file": "file", "block": "dev"}.get(kind, ""), "") if source is not None else ""
+    )
+    pool = None
+    if kind == "volume" and source is not None:
+        pool = (source.get("pool", ""), source.get("volume", ""))
+    return Volume(name, device, form, Path(place) if place else None, kind, pool)
+
+
+def places(root: ET.Element) -> set[Path]:
+    """The files and block devices that any disk refers to, whatever the disk is."""
+    sources = root.findall("devices/disk//source")
+    named = (one.get(name) for one in sources for name in ("file", "dev"))
+    return {Path(one) for one in named if one}
+
+
+def machine(text: str, sized: Iterable[tuple[Volume, int]], live: str = "") -> Machine:
+    """A machine from its XML, its disks and their sizes in bytes; `live` is its XML right now."""
+    root = parse(text)
+    uuid, name, ours = root.findtext("uuid", ""), root.findtext("name", ""), kept(root)
+    disks = tuple(Disk(volume.name, size, volume.format) for volume, size in sized)
+    now = apart.found(parse(live), ours.names) if live else []
+    told = [*_unread(root, {disk.name for disk in disks}), *apart.found(root, ours.names), *now]
+    lacks = tuple({one.name: one for one in told}.values())
+    return Machine(uuid, name, disks, {**ours.more, "uuid": uuid, XML: text}, apart=lacks)
+
+
+def _unread(root: ET.Element, read: Set[str]) -> list[Apart]:
+    """The data disks of a machine that cannot be read as the machine is now."""
+    return [
+        Apart(one.name, _NEXT if one.path or one.pool else f"it is a {one.where} disk, {_RUNS}")
+        for one in volumes(root)
+        if one.name not in read
+    ]
+
+
+def moved(text: str, places: Mapping[str, Path]) -> str:
+    """The same machine with its disks, by name, at other places."""
+    root = parse(text)
+    names = kept(root).names
+    for element in data(root):
+        found = volume(element, names)
+        lies(element, Disk(found.name, 0, found.format), places[found.name])
+    return ET.tostring(root, encoding="unicode")
+
+
+def lies(element: ET.Element, disk: Disk, path: Path) -> None:
+    """Put a disk's image where it is now: it is a file of the machine's own."""
+    element.set("type", "file")
+    for name in _ELSEWHERE:
+        drop(element, name)
+    driver = element.find("driver")
+    if driver is None:
+        driver = ET.Element("driver", {"name": "qemu"})
+        element.insert(0, driver)
+    driver.set("type", disk.format)
+    element.insert(1, ET.Element("source", {"file": str(path)}))
+
+
+def drop(element: ET.Element, *names: str) -> None:
+    """Remove the children of those names."""
+    for name in names:
+        for old in element.findall(name):
+            element.remove(old)

@@ -19,17 +19,18 @@ from haulback.disk import translate
 from haulback.drivers.hypervisor import Booted, Hypervisor, Inventory, Machine, Problem, Snapshot
 from haulback.drivers.images import qemu
 from haulback.drivers.images.image import Image
-from haulback.drivers.images.new import free_name
 from haulback.drivers.images.snapshot import PREFIX, FolderSnapshot, checkpoints, drop
 from haulback.drivers.libvirt import domain as xml
-from haulback.drivers.libvirt import firmware, hooks, making, moving, running, shared, taken
+from haulback.drivers.libvirt import firmware, hooks, making, memory, moving, running, shared, taken
 from haulback.drivers.libvirt.agent import Agent
 from haulback.drivers.libvirt.boot import IsolatedMachine
 from haulback.drivers.libvirt.domain import Volume
 from haulback.drivers.libvirt.edge import Domain, Host
 from haulback.drivers.libvirt.leftovers import WORKING, Leftovers
+from haulback.drivers.libvirt.making import Made
+from haulback.drivers.libvirt.placing import Placing
 from haulback.drivers.libvirt.thaw import Frozen
-from haulback.drivers.libvirt.volumes import located, open_all, opened
+from haulback.drivers.libvirt.volumes import located, open_all, opened, readable
 from haulback.drivers.source import Source
 from haulback.errors import (
     HaulbackError,
@@ -72,7 +73,7 @@ class LibvirtHost:
         return Leftovers(self._host, self.storage, self.work, self._files)
 
     def _images(self, domain: Domain) -> AbstractContextManager[list[Image]]:
-        return opened(located(self._host, domain.definition()))
+        return opened(readable(self._host, domain))
 
     def check(self) -> None:
         self._host.domains()
@@ -96,12 +97,12 @@ class LibvirtHost:
 
     def _measure(self, domain: Domain) -> Machine:
         """As it will be at its next start, with the disks that it has now."""
-        made = xml.machine(domain.definition(), self._sized(domain))
+        live = domain.live() if domain.is_active else ""
+        made = xml.machine(domain.definition(), self._sized(domain), live)
         return made._replace(snapshots=taken.held(self._host, domain))
 
     def _sized(self, domain: Domain) -> list[tuple[Volume, int]]:
-        text = domain.live() if domain.is_active else domain.definition()
-        return [(volume, domain.size(volume.device)) for volume in located(self._host, text)]
+        return [(one, domain.size(one.device)) for one in readable(self._host, domain)]
 
     def snapshot(self, uuid: str, attempt: str, base: str | None = None) -> Snapshot:
         checkpoint = PREFIX + _checked(attempt)
@@ -114,9 +115,8 @@ class LibvirtHost:
         self, domain: Domain, attempt: str, checkpoint: str, base: str | None
     ) -> Snapshot:
         running.end_abandoned(domain)
-        sized = self._sized(domain)
-        machine = xml.machine(domain.definition(), sized)
-        machine = firmware.kept(machine, xml.parse(domain.live()))
+        sized, live = self._sized(domain), domain.live()
+        machine = firmware.kept(xml.machine(domain.definition(), sized, live), xml.parse(live))
         room = self._room(attempt)
         running.make_room(room, next((v.path for v, _ in sized if v.path), None))
         try:
@@ -132,17 +132,17 @@ class LibvirtHost:
 
     def _read_stopped(self, domain: Domain, checkpoint: str, base: str | None) -> Snapshot:
         text = domain.definition()
-        volumes = located(self._host, text)
+        volumes = readable(self._host, domain)
         images = open_all(volumes)
         sized = [(v, image.size) for v, image in zip(volumes, images, strict=True)]
         then = running.recorded_sizes(domain, base) if base else {}
         before = {v.name: then[v.device] for v in volumes if v.device in then}
         machine = firmware.kept(xml.machine(text, sized), xml.parse(text))
         made = FolderSnapshot(machine, images, checkpoint, base, before)
-        if made.checkpoint is None:
-            return made
         try:
-            if told := running.checkpoint_xml(checkpoint, sized, text):
+            memory.note(domain, made)
+            told = running.checkpoint_xml(checkpoint, sized, text) if made.checkpoint else None
+            if told:
                 domain.adopt_checkpoint(told)
         except BaseException:
             made.close()
@@ -200,8 +200,8 @@ class LibvirtHost:
         layers = (disk._replace(format="qcow2", allocate=False) for disk in wanted.disks)
         wanted = wanted._replace(disks=tuple(layers))
 
-        def place(machine: Machine, paths: Mapping[str, Path]) -> Machine:
-            return self._place(machine, paths, attempt, overwrite=False, layers=True)
+        def place(machine: Machine, paths: Mapping[str, Path]) -> Made:
+            return self._placed(paths, lambda placing: placing.new(machine, paths, layers=True))
 
         return self._begin(wanted, attempt, place, share)
 
@@ -209,8 +209,14 @@ class LibvirtHost:
         if overwrite and (old := making.replaced(self._host.domains(), wanted)):
             making.refuse_if_running(old)  # now, and not only once everything is copied
 
-        def place(machine: Machine, paths: Mapping[str, Path]) -> Machine:
-            return self._place(machine, paths, attempt, overwrite=overwrite)
+        def place(machine: Machine, paths: Mapping[str, Path]) -> Made:
+            def define(placing: Placing) -> Made:
+                there = making.replaced(self._host.domains(), machine) if overwrite else None
+                if there:
+                    return placing.over(there, machine, paths, attempt)
+                return placing.new(machine, paths)
+
+            return self._placed(paths, define)
 
         return self._begin(wanted, attempt, place)
 
@@ -227,51 +233,11 @@ class LibvirtHost:
 
         return making.NewDomain(room, wanted, place, is_used, making.mark_of(self.work), share)
 
-    def _place(  # what, where, and over what
-        self,
-        wanted: Machine,
-        paths: Mapping[str, Path],
-        attempt: str,
-        *,
-        overwrite: bool,
-        layers: bool = False,
-    ) -> Machine:
+    def _placed(self, paths: Mapping[str, Path], place: Callable[[Placing], Made]) -> Made:
         """Define the machine: libvirt does that at once or not at all."""
         with self._alone():
             self._sync(paths)
-            domains = self._host.domains()
-            if overwrite and (old := making.replaced(domains, wanted)):
-                return self._replace(old, wanted, paths, attempt)
-            taken = {one.uuid for one in domains}
-            fresh = not wanted.uuid or wanted.uuid.lower() in taken
-            names = {one.name for one in domains}
-            made = wanted._replace(
-                uuid=new_guid() if fresh else wanted.uuid.lower(),
-                name=free_name(names.__contains__, wanted.name),
-            )
-            return self._define(made, paths, fresh=fresh, layers=layers)
-
-    def _define(
-        self, wanted: Machine, paths: Mapping[str, Path], *, fresh: bool, layers: bool = False
-    ) -> Machine:
-        text = xml.compose(wanted, paths, "qemu", fresh=fresh, layers=layers)
-        return self._measure(self._host.define(text))
-
-    def _replace(
-        self, old: Domain, wanted: Machine, paths: Mapping[str, Path], attempt: str
-    ) -> Machine:
-        """The same machine on new disks; the old ones go once nothing refers to them."""
-        making.refuse_if_running(old)
-        note = self._left.note_gone(attempt, old)
-        for name in old.checkpoints():
-            old.delete_checkpoint(name, only_forget=True)
-        name = old.name
-        made = self._define(wanted._replace(uuid=old.uuid, name=name), paths, fresh=False)
-        self._left.carry_out(note)
-        if wanted.name != name:
-            self._host.domain(old.uuid).rename(wanted.name)
-            return self.machine(old.uuid)
-        return made
+            return place(Placing(self._host, self._left, self._measure))
 
     def move(  # the Protocol's shape
         self,
@@ -293,9 +259,9 @@ class LibvirtHost:
         running.make_room(room, None)
         qemu.hand_over(room)
 
-        def place(_: Machine, paths: Mapping[str, Path]) -> Machine:
+        def place(_: Machine, paths: Mapping[str, Path]) -> Made:
             moving.carry(domain, there._host, paths, room, expect, count)
-            return there.machine(uuid)
+            return Made(there.machine(uuid), [])
 
         try:
             with self._alone():

@@ -67,9 +67,44 @@ class Domain:
         with _mapped():
             return int(self._domain.blockInfo(device)[0])
 
-    def start(self) -> None:
+    def start(self, *, paused: bool = False) -> None:
+        """Power it on; `paused`: it waits until it is told to go on."""
         with _mapped():
-            self._domain.create()
+            self._domain.createWithFlags(libvirt.VIR_DOMAIN_START_PAUSED if paused else 0)
+
+    def has_memory(self) -> bool:
+        """Whether it is in managed save: off, and its memory is kept for the next start."""
+        with _mapped():
+            return bool(self._domain.hasManagedSaveImage())
+
+    def drop_memory(self) -> None:
+        """Give up the memory of a machine in managed save; fine when it is in none."""
+        if self.has_memory():
+            with _mapped():
+                self._domain.managedSaveRemove()
+
+    def is_held(self) -> bool:
+        """Whether somebody paused it; not so when it waits for a disk, say."""
+        with _mapped():
+            state, reason = self._domain.state()[:2]
+        held = (
+            libvirt.VIR_DOMAIN_PAUSED_UNKNOWN,
+            libvirt.VIR_DOMAIN_PAUSED_USER,
+            libvirt.VIR_DOMAIN_PAUSED_FROM_SNAPSHOT,
+        )
+        return state == libvirt.VIR_DOMAIN_PAUSED and reason in held
+
+    def is_being_saved(self) -> bool:
+        """Whether its memory is written or sent elsewhere right now."""
+        with _mapped():
+            state, reason = self._domain.state()[:2]
+        away = (
+            libvirt.VIR_DOMAIN_PAUSED_SAVE,
+            libvirt.VIR_DOMAIN_PAUSED_DUMP,
+            libvirt.VIR_DOMAIN_PAUSED_SNAPSHOT,
+            libvirt.VIR_DOMAIN_PAUSED_MIGRATION,
+        )
+        return state == libvirt.VIR_DOMAIN_PAUSED and reason in away
 
     def waits(self) -> bool:
         """Whether it was stopped because a disk could not be read or written."""

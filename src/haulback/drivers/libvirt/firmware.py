@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import logging
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,10 +14,9 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 from haulback.disk import write_private
-from haulback.drivers.hypervisor import Machine
+from haulback.drivers.hypervisor import Apart, Machine
 from haulback.errors import Malformed
 
-log = logging.getLogger(__name__)
 NVRAM = "nvram"  # the member of a definition that holds them, packed
 _FILE = "nvram.fd"
 _LARGEST = 64 * 1024 * 1024  # those of ARM; packed they are a few KB
@@ -46,20 +44,33 @@ def _usual(root: ET.Element) -> Path | None:
 
 
 def kept(machine: Machine, root: ET.Element) -> Machine:
-    """The machine with its variables as they are now, if it has some."""
-    path = path_of(root)
-    try:
-        raw = _read(path) if path else None
-    except OSError as error:
-        log.warning("%s: the variables of its firmware cannot be read: %s", machine.name, error)
-        raw = None
-    if raw is None:
-        return machine
-    packed = base64.b64encode(zlib.compress(raw)).decode()
-    if len(packed) > _MOST_PACKED:
-        log.warning("%s: the variables of its firmware are too large to be kept", machine.name)
+    """The machine with its variables as they are now, if it has some; or with why they are not."""
+    packed, why = _packed(root)
+    if why:
+        lost = Apart("the variables of its firmware", why)
+        return machine._replace(apart=(*machine.apart, lost))
+    if packed is None:
         return machine
     return machine._replace(definition={**machine.definition, NVRAM: packed})
+
+
+def _packed(root: ET.Element) -> tuple[str | None, str]:
+    """The variables, None where there are none yet; and why they cannot be had."""
+    path, place = path_of(root), root.find("os/nvram/source")
+    if path is None:
+        where = root.find("os/nvram")
+        kind = where.get("type", "") if where is not None else ""
+        return None, f"they lie on no file of the host ({kind})" if place is not None else ""
+    try:
+        raw = _read(path)
+    except FileNotFoundError:
+        return None, ""  # the machine was never started
+    except OSError as error:
+        return None, f"{path} cannot be read: {error.strerror}"
+    packed = base64.b64encode(zlib.compress(raw)).decode() if raw is not None else ""
+    if not packed or len(packed) > _MOST_PACKED:
+        return None, f"{path} is too large to be kept"
+    return packed, ""
 
 
 def _read(path: Path) -> bytes | None:
@@ -83,17 +94,35 @@ def write(definition: dict[str, Any], room: Path) -> None:
     write_private(room / _FILE, raw)
 
 
-def placed(root: ET.Element, rooms: Iterable[Path]) -> None:
-    """Those in one of the rooms, or fresh ones of the firmware's template; never another's."""
-    found, system = root.find("os/nvram"), root.find("os")
+def placed(root: ET.Element, rooms: Iterable[Path], now: ET.Element | None = None) -> str | None:
+    """Name those in one of the rooms, or fresh ones of the firmware's template; never another's.
+
+    `now`: the machine is this one, and keeps what it has where the backup holds none.  Returns a
+    sentence when the variables are lost.
+    """
+    system = root.find("os")
+    found = system.findall("nvram") if system is not None else []
     there = next((room / _FILE for room in rooms if (room / _FILE).exists()), None)
-    if found is None:
-        if there and system is not None:
-            ET.SubElement(system, "nvram").text = str(there)
-        return
-    for source in found.findall("source"):
-        found.remove(source)
-    found.attrib.pop("type", None)
-    found.text = str(there) if there else None
-    if system is not None and not there and "template" not in found.attrib:
-        system.remove(found)
+    if system is None or (not there and not found):
+        return None
+    if not there and now is not None:
+        return _as_they_are(system, found, now.find("os/nvram"))
+    had = any((one.text or "").strip() or one.find("source") is not None for one in found)
+    for one in found[1:]:
+        system.remove(one)
+    first = found[0] if found else ET.SubElement(system, "nvram")
+    first[:] = []
+    first.attrib.pop("type", None)
+    first.text = str(there) if there else None
+    if not there and "template" not in first.attrib:
+        system.remove(first)
+    lost = "the variables of its firmware are fresh ones: the backup holds none"
+    return lost if had and not there else None
+
+
+def _as_they_are(system: ET.Element, found: list[ET.Element], now: ET.Element | None) -> str:
+    for one in found:
+        system.remove(one)
+    if now is not None:
+        system.append(now)
+    return "the variables of its firmware stay as they are: the backup holds none"

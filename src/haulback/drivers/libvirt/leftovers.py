@@ -6,8 +6,10 @@ import logging
 import os
 import re
 import shutil
+import stat
 from collections.abc import Set
 from contextlib import suppress
+from hashlib import sha256
 from pathlib import Path
 
 import msgspec
@@ -30,6 +32,18 @@ _GONE = re.compile(rf"\.haulback-{_ATTEMPT}\.gone")
 _BACK = re.compile(rf"\.haulback-{_ATTEMPT}\.back")
 
 
+class Gone(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A note of what goes with a machine: paths of its files.
+
+    `replaced` is the uuid of a machine that gets other disks, "" of one that goes as a whole; its
+    saved memory goes too, once the machine's definition is no longer the one with the digest `was`.
+    """
+
+    paths: list[str]
+    replaced: str = ""
+    was: str = ""
+
+
 class Leftovers:
     """Notes in the `storage` of a host, and whatever else bears the name of an attempt there.
 
@@ -45,22 +59,51 @@ class Leftovers:
         One that `moves` may have its firmware's variables at the same place there.
         """
         text = domain.definition()
-        paths = [str(path) for path in (self._images(text) if moves else self._files_of(text))]
+        paths = self._images(text) if moves else self._files_of(text)
+        return self._note(attempt, Gone([str(path) for path in paths]))
+
+    def note_replaced(self, attempt: str, domain: Domain, devices: Set[str] | None) -> Path:
+        """Write down what goes when a machine gets other disks; its saved memory goes with them.
+
+        `devices` names the disks that are exchanged, None all of them.
+        """
+        text = domain.definition()
+        volumes = [v for v in located(self._host, text) if devices is None or v.device in devices]
+        paths = [volume.path for volume in volumes if volume.path]
+        if variables := firmware.path_of(xml.parse(text)):
+            paths.append(variables)
+        return self._note(attempt, Gone([str(p) for p in paths], domain.uuid, _digest(text)))
+
+    def _note(self, attempt: str, gone: Gone) -> Path:
         note = self._storage / f".haulback-{attempt}.gone"
-        self._files.write_file(note, msgspec.json.encode(paths))
+        self._files.write_file(note, msgspec.json.encode(gone))
         return note
 
     def carry_out(self, note: Path) -> None:
         """Delete the images of a note that no machine uses any more."""
+        found = msgspec.json.decode(note.read_bytes(), type=Gone | list[str])
+        gone = found if isinstance(found, Gone) else Gone(found)  # of an earlier version
+        self._drop_memory(gone)
         used = self.used()
-        for text in msgspec.json.decode(note.read_bytes(), type=list[str]):
-            path = Path(text)
-            if path not in used:
+        for path in map(Path, gone.paths):
+            if path not in used and _is_file(path):
                 path.unlink(missing_ok=True)
                 with suppress(OSError):  # gone already, or something else lies there
                     if _ROOM.fullmatch(path.parent.name):
                         path.parent.rmdir()
         note.unlink()
+
+    def _drop_memory(self, gone: Gone) -> None:
+        """The memory of a replaced machine belongs to the old disks, and only to them.
+
+        While the definition is the old one, the machine has its old disks still.
+        """
+        if not gone.replaced:
+            return
+        with suppress(NotFound):
+            domain = self._host.domain(gone.replaced)
+            if _digest(domain.definition()) != gone.was:
+                domain.drop_memory()
 
     def note_back(self, attempt: str, reverting: Reverting) -> Path:
         """Write down that disks are put back, so that whoever comes next can undo it."""
@@ -73,18 +116,22 @@ class Leftovers:
         return self._storage / f".haulback-{attempt}.back"
 
     def undo(self, note: Path) -> None:
-        """The disks are what they were; a machine that somebody has started since is let be."""
+        """The disks are what they were; a machine that somebody has started since is let be.
+
+        So is a machine in managed save: it was started since, and its memory belongs to the disks
+        as they are.
+        """
         wanted = msgspec.json.decode(note.read_bytes(), type=Reverting)
         try:
             domain = self._host.domain(wanted.uuid)
         except NotFound:
             note.unlink()
             return
-        if not domain.is_active:
+        if not domain.is_active and not domain.has_memory():
             with opened(located(self._host, domain.definition())) as images:
                 taken.undo(taken.able(images), wanted.before)
             if wanted.ran:
-                domain.start()
+                domain.start(paused=wanted.paused)
         note.unlink()
 
     def _undone(self, note: Path) -> bool:
@@ -102,7 +149,7 @@ class Leftovers:
         for domain in self._host.domains():
             with suppress(NotFound):  # it went away since it was listed
                 for text in (domain.definition(), domain.live()):
-                    found |= set(self._files_of(text))
+                    found |= {*self._files_of(text), *xml.places(xml.parse(text))}
         return found
 
     def _files_of(self, text: str) -> list[Path]:
@@ -171,6 +218,18 @@ class Leftovers:
                     domain.end_backup()
                     swept.append(f"haulback-{found['attempt']}")
         return swept
+
+
+def _digest(text: str) -> str:
+    return sha256(text.encode()).hexdigest()
+
+
+def _is_file(path: Path) -> bool:
+    """Only a plain file is an image that can go; a block device stays where it is."""
+    try:
+        return stat.S_ISREG(os.lstat(path).st_mode)
+    except OSError:
+        return False
 
 
 def _dead(folder: Path, pattern: re.Pattern[str], alive: Set[str]) -> list[str]:

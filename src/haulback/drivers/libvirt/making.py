@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 from haulback.disk import translate
 from haulback.drivers.hypervisor import Disk, Machine
@@ -19,7 +19,15 @@ from haulback.drivers.libvirt.volumes import folders
 from haulback.drivers.sink import Sink
 from haulback.errors import Conflict, HaulbackError, Malformed, NotFound, SourceChanged, Unsupported
 
-Place = Callable[[Machine, Mapping[str, Path]], Machine]
+
+class Made(NamedTuple):
+    """A machine that was made, and a sentence about each thing that it goes without."""
+
+    machine: Machine
+    left: list[str]
+
+
+Place = Callable[[Machine, Mapping[str, Path]], Made]
 UNFINISHED = "unfinished"  # in the room of a machine until libvirt knows it
 
 
@@ -49,6 +57,7 @@ class NewDomain:
         self._rooms: list[Path] = []  # those that are made, and ours
         self._sinks: dict[str, ImageSink] = {}
         self._over = False
+        self._left: list[str] = []
         try:
             for one in rooms:
                 self._enter(one)
@@ -85,7 +94,7 @@ class NewDomain:
             self.abandon()
             raise
         try:
-            made = self._place(self._wanted, self._paths)
+            made, self._left = self._place(self._wanted, self._paths)
         except BaseException:
             self._over = self._may_be_used()
             self.abandon()
@@ -95,6 +104,9 @@ class NewDomain:
         for room in self._rooms:
             (room / UNFINISHED).unlink(missing_ok=True)
         return made
+
+    def left_out(self) -> list[str]:
+        return self._left
 
     def _may_be_used(self) -> bool:
         """Libvirt may have heard us although we did not hear it: a sweep decides then."""

@@ -6,10 +6,12 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from threading import Thread
+from xml.etree import ElementTree as ET
 
 from haulback.drivers.images.snapshot import PREFIX
+from haulback.drivers.libvirt import apart, memory, shared, taken
 from haulback.drivers.libvirt import domain as xml
-from haulback.drivers.libvirt import shared, taken
+from haulback.drivers.libvirt.domain import parse
 from haulback.drivers.libvirt.edge import Domain, Host
 from haulback.drivers.libvirt.volumes import located
 from haulback.errors import Conflict, HaulbackError, SourceChanged
@@ -20,10 +22,13 @@ Tell = Callable[[int], None]
 
 def check(here: Host, domain: Domain, there: Host) -> None:
     """Raises SourceChanged or Conflict for what cannot be moved as it is."""
+    memory.refuse_if_kept(domain, "moving it")
     if not domain.is_active:
         raise SourceChanged(f"{domain.name} is off; start it, or restore it there from a backup")
     if shared.lies_on(located(here, domain.live())):
         raise Conflict(f"{domain.name} lives off a share; move its disks to this host first")
+    for disk in parse(domain.live()).findall("devices/disk"):
+        _refuse_what_stays(domain, disk)
     if taken.held(here, domain):
         raise Conflict(f"{domain.name} has snapshots, which would stay behind; remove them first")
     if any(not name.startswith(PREFIX) for name in domain.checkpoints()):
@@ -31,6 +36,15 @@ def check(here: Host, domain: Domain, there: Host) -> None:
     for other in there.domains():
         if domain.uuid == other.uuid or domain.name == other.name:
             raise Conflict(f"there is a machine {other.name} ({other.uuid}) already")
+
+
+def _refuse_what_stays(domain: Domain, disk: ET.Element) -> None:
+    """libvirt would copy a LUN onto itself, and would not copy what other machines write too."""
+    device = apart.device_of(disk)
+    if disk.get("device") == "lun":
+        raise Conflict(f"{domain.name}: {device} is a passed through LUN; detach it first")
+    if disk.find("shareable") is not None:
+        raise Conflict(f"{domain.name}: {device} is shared with other machines; detach it first")
 
 
 def carry(  # what, where to, as what, by which way, and who hears of it

@@ -14,13 +14,15 @@ from typing import Any
 from haulback.drivers.hypervisor import Taken
 from haulback.drivers.images import taken
 from haulback.drivers.images.taken import Reverting
-from haulback.drivers.libvirt import running
+from haulback.drivers.libvirt import memory, running
 from haulback.drivers.libvirt.domain import Volume, parse
 from haulback.drivers.libvirt.edge import Domain, Host
 from haulback.drivers.libvirt.leftovers import Leftovers
 from haulback.drivers.libvirt.thaw import Frozen
 from haulback.drivers.libvirt.volumes import located, opened
 from haulback.errors import HaulbackError, Unavailable, Unsupported
+
+_WISH = "going back to a snapshot"
 
 
 def held(host: Host, domain: Domain) -> tuple[Taken, ...] | None:
@@ -41,7 +43,7 @@ def take(uri: str, host: Host, domain: Domain, name: str) -> str:
             raise Unsupported(f"{domain.name} has no disk that could keep a snapshot")
         if not domain.is_active:
             taken.take(paths, name)
-            return "STOPPED"
+            return "CRASH" if domain.has_memory() else "STOPPED"
         _remove_live(domain, volumes, {name}, taken.listed(images))
     live = domain.live()
     nodes = [_node(live, volume) for volume in volumes]
@@ -68,17 +70,19 @@ def revert(  # what is put back, to what, and where that is written down
 
     Until its note is gone whoever finds that undoes it, unless the machine runs again.
     """
+    memory.refuse_if_kept(domain, _WISH)
     with opened(located(host, domain.definition())) as images:
         paths = taken.able(images)
     taken.check(paths, name)
-    ran = domain.is_active
-    note = left.note_back(attempt, Reverting(domain.uuid, before, ran))
+    ran, paused = domain.is_active, domain.is_held()
+    note = left.note_back(attempt, Reverting(domain.uuid, before, ran, paused))
     domain.stop()
+    memory.refuse_if_kept(domain, _WISH)  # somebody may have saved it since
     for checkpoint in domain.checkpoints():
         domain.delete_checkpoint(checkpoint, only_forget=True)
     taken.revert(paths, name, before)
     if ran:
-        domain.start()
+        domain.start(paused=paused)
     note.unlink()
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from haulback.drivers.images.image import Image, ImageFile
 from haulback.drivers.libvirt import domain as xml
 from haulback.drivers.libvirt.domain import Volume
-from haulback.drivers.libvirt.edge import Host
+from haulback.drivers.libvirt.edge import Domain, Host
 from haulback.errors import Unsupported
 
 _FOLDERS = ("dir", "fs", "netfs")
@@ -18,7 +18,20 @@ _FOLDERS = ("dir", "fs", "netfs")
 def located(host: Host, text: str) -> list[Volume]:
     """The disks of a machine's XML, those in storage pools with their paths."""
     found = xml.volumes(xml.parse(text))
-    return [v._replace(path=Path(host.volume(*v.pool))) if v.pool else v for v in found]
+    return [v._replace(path=_in_pool(host, *v.pool)) if v.pool else v for v in found]
+
+
+def _in_pool(host: Host, pool: str, name: str) -> Path | None:
+    """Where a volume lies; None for one that a pool of a network has under a name only."""
+    path = Path(host.volume(pool, name))
+    return path if path.is_absolute() else None
+
+
+def readable(host: Host, domain: Domain) -> list[Volume]:
+    """The disks of a machine that can be read now: while it is off, those that lie here."""
+    if domain.is_active:
+        return located(host, domain.live())
+    return [volume for volume in located(host, domain.definition()) if volume.path]
 
 
 def folders(host: Host) -> dict[str, Path]:

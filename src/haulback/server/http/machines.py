@@ -228,6 +228,7 @@ def _machine(one: Entity, known: SqlCatalogue, call: Call) -> Machine:
             {"name": f"card {number}", "macAddress": card["mac"], "network": card["network"]}
             for number, card in enumerate(one.hardware.get("cards", []))
         ],
+        notBackedUp=one.hardware.get("apart", []),
         disks=one.disks,
         hvManager=_named(known, "hypervisor-manager", source.settings.get("hypervisorManager")),
         hvCluster=_named(known, "hypervisor-cluster", source.settings.get("cluster")),

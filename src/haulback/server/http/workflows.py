@@ -103,4 +103,5 @@ def _state(head: Task, steps: list[Task]) -> str:
     if "CANCELLED" in ends:
         return "CANCELLED"
     retried = any(task.state == "FAILED" for task in steps)
-    return _WARNED if retried or head.results.get("warnings") else "FINISHED"
+    warned = any(task.results.get("warnings") for task in last.values())
+    return _WARNED if retried or warned else "FINISHED"

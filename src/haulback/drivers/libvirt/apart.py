@@ -1,0 +1,180 @@
+"""What of a machine no backup of its disks holds, by its XML: which device, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from xml.etree import ElementTree as ET
+
+from haulback.drivers.hypervisor import Apart
+
+# Kinds of sources that QEMU reads itself, so that a backup job has the bytes.
+_READ = frozenset(("file", "block", "network", "volume", "nvme", "vhostvdpa"))
+DRIVES = {"cdrom": "CD", "floppy": "floppy"}
+_FILES = ("nvdimm", "virtio-pmem")  # models of memory whose bytes lie in a file
+_PLACES = ("file", "dev", "dir", "path", "socket", "volume", "name")
+_LONGEST = 160
+_SHARED = "other machines write it too: what they write meanwhile is in the backup in part"
+
+
+def device_of(element: ET.Element) -> str:
+    """The device name of a disk, "" for a disk without any."""
+    target = element.find("target")
+    return target.get("dev", "") if target is not None else ""
+
+
+def is_drive(element: ET.Element) -> bool:
+    """Whether a disk is a drive whose medium can be taken out."""
+    return element.get("device") in DRIVES
+
+
+def why(element: ET.Element) -> str | None:
+    """Why a disk is no data of its machine that can be backed up; None for one that is.
+
+    Also None for a drive without a medium.
+    """
+    kind, what = element.get("type", "file"), element.get("device", "disk")
+    if what in DRIVES:
+        empty = element.find("source") is None
+        return None if empty else f"it is a medium in a {DRIVES[what]} drive{_place(element)}"
+    if what == "lun":
+        return f"the LUN{_place(element)} is passed through: only its guest writes it"
+    if what != "disk":
+        return f"a device of the kind {_short(what)!r} is not known"
+    if element.find("transient") is not None:
+        return f"it is transient{_place(element)}: what is written there goes when it stops"
+    if element.find("readonly") is not None:
+        return f"it is read-only{_place(element)}"
+    if kind not in _READ:
+        return f"QEMU does not read a disk of the type {_short(kind)!r} itself{_place(element)}"
+    return None
+
+
+def found(root: ET.Element, names: Mapping[str, str]) -> list[Apart]:
+    """All that a backup of a machine's disks does not hold; `names` of disks by their devices."""
+    told = [*_disks(root, names)]
+    for tag, say in _OTHERS.items():
+        elements = root.findall(f"devices/{tag}")
+        said = (say(element, number) for number, element in enumerate(elements))
+        told += [one for one in said if one]
+    if written := written_loader(root):
+        why = f"it lies with its variables in one file that the machine writes ({written})"
+        told.append(Apart("its firmware", why))
+    return told
+
+
+def written_loader(root: ET.Element) -> str | None:
+    """The file of a firmware that writes its variables into itself."""
+    for loader in root.findall("os/loader"):
+        if not is_only_read(loader):
+            return _short((loader.text or "").strip())
+    return None
+
+
+def is_only_read(loader: ET.Element) -> bool:
+    """Whether QEMU only reads a firmware's file."""
+    given = (loader.get("readonly"), loader.get("stateless"))
+    return loader.get("type") != "pflash" or "yes" in given
+
+
+def name_of(element: ET.Element, number: int = 0) -> str:
+    """How people call a device: a disk by its device name, others by what and where they are."""
+    if element.tag == "disk":
+        return device_of(element) or "a disk"
+    namer = _NAMES.get(element.tag)
+    return namer(element, number) if namer else f"{_short(element.tag)} {number}"
+
+
+def _disks(root: ET.Element, names: Mapping[str, str]) -> Iterator[Apart]:
+    for element in root.findall("devices/disk"):
+        device = device_of(element)
+        name = names.get(device, device) or "a disk"
+        if reason := why(element):
+            yield Apart(name, reason)
+        elif element.find("shareable") is not None and not is_drive(element):
+            yield Apart(name, _SHARED, held=True)
+
+
+def _hostdev(element: ET.Element, number: int) -> Apart:
+    return Apart(_host_name(element, number), "what a device of the host holds stays on the host")
+
+
+def _filesystem(element: ET.Element, number: int) -> Apart:
+    return Apart(_folder_name(element, number), "its files lie on the host, not on a disk")
+
+
+def _memory(element: ET.Element, number: int) -> Apart | None:
+    if element.get("model") not in _FILES:
+        return None
+    name = _memory_name(element, number)
+    return Apart(name, "its bytes lie in a file of the host, not on a disk")
+
+
+def _tpm(element: ET.Element, number: int) -> Apart:
+    return Apart("its TPM", "what the TPM keeps is not on a disk; have the recovery keys at hand")
+
+
+def _host_name(element: ET.Element, number: int) -> str:
+    source = element.find("source")
+    parts = [element.get("type", ""), *_words(source)] if source is not None else []
+    return f"host device {number} ({_short(' '.join(parts))})" if parts else f"host device {number}"
+
+
+def _folder_name(element: ET.Element, number: int) -> str:
+    target = element.find("target")
+    tag = target.get("dir", "") if target is not None else ""
+    return f"folder {_short(tag) or number}{_place(element)}"
+
+
+def _memory_name(element: ET.Element, number: int) -> str:
+    path = element.findtext("source/path") or ""
+    return f"memory {number} ({_short(path)})"
+
+
+def _card_name(element: ET.Element, number: int) -> str:
+    return f"network card {number}"
+
+
+def _channel_name(element: ET.Element, number: int) -> str:
+    target = element.find("target")
+    name = target.get("name", "") if target is not None else ""
+    return f"channel {_short(name) or number}"
+
+
+_NAMES: dict[str, Callable[[ET.Element, int], str]] = {
+    "hostdev": _host_name,
+    "filesystem": _folder_name,
+    "memory": _memory_name,
+    "interface": _card_name,
+    "channel": _channel_name,
+}
+_OTHERS: dict[str, Callable[[ET.Element, int], Apart | None]] = {
+    "hostdev": _hostdev,
+    "filesystem": _filesystem,
+    "memory": _memory,
+    "tpm": _tpm,
+}
+
+
+def _words(source: ET.Element) -> list[str]:
+    """What an element names, in the order of the XML."""
+    return [
+        value for one in source.iter() for value in (*one.attrib.values(), (one.text or "").strip())
+    ]
+
+
+def _place(element: ET.Element) -> str:
+    """Where a source lies, in parentheses; "" for one that does not say."""
+    source = element.find("source")
+    if source is None:
+        return ""
+    named = (source.get(name) for name in _PLACES)
+    place = next((one for one in named if one), "")
+    kind = source.get("protocol") or source.get("pool") or ""
+    text = _short(f"{kind} {place}".strip())
+    return f" ({text})" if text else ""
+
+
+def _short(text: str) -> str:
+    """A name from outside, as it can be printed."""
+    shown = "".join(letter if letter.isprintable() else "?" for letter in text)
+    return shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}…"

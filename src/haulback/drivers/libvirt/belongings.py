@@ -1,0 +1,115 @@
+"""What belongs to a machine that is restored over itself, besides its restored disks, and stays.
+
+The XML of the backup says what there was, and the XML that the machine has now what still is: a
+LUN that went to another machine since must not come back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Set
+from copy import deepcopy
+from xml.etree import ElementTree as ET
+
+from haulback.drivers.hypervisor import Machine
+from haulback.drivers.libvirt import apart, portable
+from haulback.drivers.libvirt import domain as xml
+from haulback.drivers.libvirt.domain import XML, Volume
+
+Tell = Callable[[str], None]
+_FRAME = ("target", "address", "alias", "boot", "serial", "wwn", "vendor", "product", "acpi")
+_SEATS = ("address", "alias", "boot")  # where a device sits in the machine: not what it is
+
+
+def settle(root: ET.Element, now: ET.Element, restored: Set[str], tell: Tell) -> None:
+    """Leave a machine what it still has now; `restored` are the device names of its new disks."""
+    _tell_of_later_ones(root, now, tell)
+    for devices in root.findall("devices"):
+        seen: dict[str, int] = {}
+        for element in list(devices):
+            number = seen[element.tag] = seen.get(element.tag, -1) + 1
+            if apart.device_of(element) in restored and element.tag == "disk":
+                continue
+            stays = _disk_stays if element.tag == "disk" else _device_stays
+            if not stays(element, now, tell):
+                devices.remove(element)
+                name = apart.name_of(element, number)
+                tell(f"{name} is left out: the machine has it no more, or in another way")
+
+
+def _disk_stays(element: ET.Element, now: ET.Element, tell: Tell) -> bool:
+    """A disk that was not restored is what the machine has under that name now."""
+    there = _same_seat(element, now)
+    if there is None:
+        if apart.is_drive(element):
+            xml.drop(element, "source")
+            return True
+        return False
+    for child in [one for one in element if one.tag not in _FRAME]:
+        element.remove(child)
+    for child in reversed([one for one in there if one.tag not in _FRAME]):
+        element.insert(0, deepcopy(child))
+    element.attrib |= there.attrib
+    if not apart.is_drive(element):
+        tell(f"{apart.name_of(element)} stays as it is: {apart.why(element) or _NOT_RESTORED}")
+    return True
+
+
+_NOT_RESTORED = "it is not among the disks that are restored"
+
+
+def _same_seat(element: ET.Element, now: ET.Element) -> ET.Element | None:
+    """The disk that sits there now, if it is of the same kind."""
+    for one in now.findall("devices/disk"):
+        if _seat(one) == _seat(element):
+            return one
+    return None
+
+
+def _seat(disk: ET.Element) -> tuple[str, str, str]:
+    target = disk.find("target")
+    bus = target.get("bus", "") if target is not None else ""
+    return apart.device_of(disk), disk.get("device", "disk"), bus
+
+
+def _device_stays(element: ET.Element, now: ET.Element, tell: Tell) -> bool:
+    """Virtual hardware comes back as it was; what a copy could not have must be there still."""
+    copy = portable.Copy(fresh=False, files=frozenset(), tell=lambda _: None)
+    if portable.refusal(deepcopy(element), copy) is None:
+        if element.tag == "tpm":
+            tell("its TPM stays as it is: no backup holds what it keeps")
+        return True
+    there = now.findall(f"devices/{element.tag}")
+    return any(_essence(one) == _essence(element) for one in there)
+
+
+def _essence(element: ET.Element) -> str:
+    bare = deepcopy(element)
+    xml.drop(bare, *_SEATS)
+    return ET.canonicalize(ET.tostring(bare, encoding="unicode"), strip_text=True)
+
+
+def _tell_of_later_ones(root: ET.Element, now: ET.Element, tell: Tell) -> None:
+    """What came after the backup is not in the machine, and none of it is deleted."""
+    before = {apart.device_of(one) for one in root.findall("devices/disk")}
+    for one in now.findall("devices/disk"):
+        device, empty = apart.device_of(one), one.find("source") is None
+        if device not in before and not empty:
+            tell(f"{device} came after the backup and is detached; what it lies on stays")
+
+
+def exchanged(wanted: Machine, now: ET.Element) -> set[str]:
+    """The device names of the disks that a machine has now and that are restored."""
+    names = {disk.was or disk.name for disk in wanted.disks}
+    text = wanted.definition.get(XML)
+    then = xml.volumes(xml.parse(text)) if isinstance(text, str) else []
+    devices = {volume.device for volume in then if volume.name in names}
+    return {v.device for v in xml.volumes(now) if v.name in names or v.device in devices}
+
+
+def of_no_file(volumes: Collection[Volume], devices: Set[str] | None) -> list[str]:
+    """Sentences about disks (None: all) that a machine had on something other than files."""
+    return [
+        f"{one.name} lay on {one.path or one.where}, which stays as it is"
+        for one in volumes
+        if (devices is None or one.device in devices) and not (one.path and one.path.is_file())
+    ]

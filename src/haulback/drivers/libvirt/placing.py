@@ -1,0 +1,76 @@
+"""The one step that makes libvirt know a machine whose images are complete."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from haulback.drivers.hypervisor import Machine
+from haulback.drivers.images.new import free_name
+from haulback.drivers.libvirt import belongings, making
+from haulback.drivers.libvirt import domain as xml
+from haulback.drivers.libvirt.composing import Standing, compose
+from haulback.drivers.libvirt.edge import Domain, Host
+from haulback.drivers.libvirt.leftovers import Leftovers
+from haulback.drivers.libvirt.making import Made
+from haulback.drivers.libvirt.volumes import located
+from haulback.ids import new_guid
+
+
+class Placing:
+    """Defines machines on a host; the caller is alone on its storage.
+
+    `measure` says what a machine is once libvirt knows it.
+    """
+
+    def __init__(self, host: Host, left: Leftovers, measure: Callable[[Domain], Machine]) -> None:
+        self._host, self._left, self._measure = host, left, measure
+
+    def new(self, wanted: Machine, paths: Mapping[str, Path], *, layers: bool = False) -> Made:
+        """Define a machine beside all others; a taken uuid and a taken name are exchanged."""
+        domains = self._host.domains()
+        taken = {one.uuid for one in domains}
+        fresh = not wanted.uuid or wanted.uuid.lower() in taken
+        names = {one.name for one in domains}
+        made = wanted._replace(
+            uuid=new_guid() if fresh else wanted.uuid.lower(),
+            name=free_name(names.__contains__, wanted.name),
+        )
+        said: list[str] = []
+        standing = Standing(fresh=fresh, layers=layers, tell=said.append)
+        return Made(self._define(made, paths, standing), said)
+
+    def over(self, old: Domain, wanted: Machine, paths: Mapping[str, Path], attempt: str) -> Made:
+        """The same machine on new disks; the old ones go once nothing refers to them."""
+        making.refuse_if_running(old)
+        said: list[str] = []
+        standing, devices = self._stands(old, wanted, said)
+        said += belongings.of_no_file(located(self._host, old.definition()), devices)
+        note = self._left.note_replaced(attempt, old, devices)
+        saved, name = old.has_memory(), old.name
+        for checkpoint in old.checkpoints():
+            old.delete_checkpoint(checkpoint, only_forget=True)
+        made = self._define(wanted._replace(uuid=old.uuid, name=name), paths, standing)
+        self._left.carry_out(note)
+        if saved:
+            said.append("its saved memory (managed save) went with the disks that it belonged to")
+        if wanted.name != name:
+            renamed = self._host.domain(old.uuid)
+            renamed.rename(wanted.name)
+            made = self._measure(renamed)
+        return Made(made, said)
+
+    def _stands(
+        self, old: Domain, wanted: Machine, said: list[str]
+    ) -> tuple[Standing, set[str] | None]:
+        """Whether the old machine is the wanted one, and which of its disks are exchanged."""
+        own = str(wanted.definition.get("uuid", "")).lower()
+        text = old.definition()
+        if own != old.uuid:
+            there = any(one.uuid == own for one in self._host.domains())
+            return Standing(fresh=there, tell=said.append), None
+        devices = belongings.exchanged(wanted, xml.parse(text))
+        return Standing(now=text, tell=said.append), devices
+
+    def _define(self, wanted: Machine, paths: Mapping[str, Path], standing: Standing) -> Machine:
+        return self._measure(self._host.define(compose(wanted, paths, "qemu", standing)))

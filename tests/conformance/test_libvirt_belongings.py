@@ -1,0 +1,324 @@
+"""What a machine under libvirt has besides its disks: it keeps its own, and no copy gets any."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from haulback.drivers.hypervisor import Disk, Machine
+from haulback.drivers.libvirt.domain import XML, volumes
+from haulback.drivers.libvirt.driver import LibvirtHost
+from haulback.drivers.nbd_server import NbdServer
+from haulback.errors import Conflict
+from haulback.testing.hypervisors import read
+from haulback.testing.libvirt_lab import LibvirtLab
+from haulback.testing.memory_hypervisor import MemoryDisk
+from haulback.units import MIB
+from tests.conformance.test_libvirt import RunningBench
+from tests.hosts import needs_libvirt
+from tests.images import qemu_img
+
+pytestmark = needs_libvirt
+MAC = "52:54:00:11:22:33"
+LUN = (
+    "<disk type='block' device='lun'><driver name='qemu' type='raw'/><source dev='/dev/the-lun'/>"
+    "<target dev='sda' bus='scsi'/></disk>"
+)
+CARD = f"<interface type='user'><mac address='{MAC}'/></interface>"
+# All that this libvirt takes in a definition, and that reaches out of a machine or into its host.
+WHOLE = f"""{LUN}{CARD}
+<disk type='file' device='cdrom'><source file='/the/original.iso'/><target dev='sdb' bus='sata'/>
+<readonly/></disk>
+<disk type='network' device='cdrom'><driver name='qemu' type='raw'/>
+<source protocol='http' name='/the/original'><host name='h' port='80'/></source>
+<target dev='sdc' bus='sata'/><readonly/></disk>
+<disk type='file' device='disk'><driver name='qemu' type='raw'/><source file='/the/original/ro'/>
+<target dev='vdy' bus='virtio'/><readonly/></disk>
+<disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='/the/original/t'/>
+<target dev='vdz' bus='virtio'/><transient/></disk>
+<hostdev mode='subsystem' type='usb'><source><vendor id='0x1234'/><product id='0xbeef'/></source>
+</hostdev>
+<hostdev mode='subsystem' type='scsi'><source protocol='iscsi' name='iqn.2001-01.x:the-original'>
+<host name='h'/></source></hostdev>
+<filesystem type='mount'><source dir='/the/original'/><target dir='share'/></filesystem>
+<serial type='file'><source path='/the/original.log'/></serial>
+<serial type='tcp'><source mode='connect' host='10.0.0.1' service='1'/><protocol type='raw'/>
+</serial>
+<console type='file'><source path='/the/original.log'/><target type='virtio'/></console>
+<channel type='unix'><source mode='bind' path='/the/original.sock'/>
+<target type='virtio' name='org.qemu.guest_agent.0'/></channel>
+<channel type='unix'><source mode='connect' path='/the/original.too'/>
+<target type='virtio' name='x'/></channel>
+<channel type='spicevmc'><target type='virtio' name='com.redhat.spice.0'/></channel>
+<graphics type='vnc' port='5999' autoport='no'/>
+<graphics type='spice'><listen type='socket' socket='/the/original.spice'/></graphics>
+<redirdev bus='usb' type='tcp'><source mode='connect' host='10.0.0.1' service='2'/></redirdev>
+<rng model='virtio'><backend model='egd' type='tcp'><source mode='connect' host='10.0.0.1'
+service='3'/></backend></rng>
+<tpm model='tpm-tis'><backend type='passthrough'><device path='/dev/the-original'/></backend></tpm>
+<shmem name='the-original'><model type='ivshmem-plain'/><size unit='M'>4</size></shmem>
+<interface type='vhostuser'><source type='unix' path='/the/original.ovs' mode='client'/>
+<model type='virtio'/></interface>
+<interface type='direct'><source dev='the-original' mode='passthrough'/></interface>
+<sound model='ich9'/><audio id='1' type='file' path='/the/original.wav'/>
+<watchdog model='i6300esb'/>
+<video><model type='virtio'/></video><input type='tablet' bus='usb'/>"""
+
+
+@pytest.fixture
+def bench(host: LibvirtLab) -> Iterator[RunningBench]:
+    yield RunningBench(host)
+    host.clear()
+
+
+@pytest.fixture
+def inner(bench: RunningBench) -> LibvirtHost:
+    return bench.hypervisor.inner
+
+
+def made(inner: LibvirtHost, name: str = "web", **disks: str) -> str:
+    """A machine with disks of 1 MiB, by name and format."""
+    chosen = tuple(Disk(disk, MIB, form) for disk, form in (disks or {"vda": "qcow2"}).items())
+    with inner.create(Machine("", name, chosen, {"memory": 32}), "make") as new:
+        return new.commit().uuid
+
+
+def given(host: LibvirtLab, uuid: str, *devices: str) -> None:
+    """Have a machine that is off get devices, in place of its lines."""
+    lines = r"(?s)<(serial|channel|console)\b.*?</\1>|<audio [^>]*>|<input [^>]*>"
+    text = re.sub(lines, "", definition(host, uuid))
+    host.connection.defineXML(text.replace("</devices>", f"{''.join(devices)}</devices>"))
+
+
+def backed_up(inner: LibvirtHost, uuid: str, *names: str) -> Machine:
+    """A machine as its backup has it; `names` are the disks that are not excluded."""
+    with inner.snapshot(uuid, "b1") as snapshot:
+        found = snapshot.machine
+    inner.drop_checkpoints(uuid, set())
+    return found._replace(disks=tuple(d for d in found.disks if not names or d.name in names))
+
+
+def definition(host: LibvirtLab, uuid: str) -> str:
+    return str(host.connection.lookupByUUIDString(uuid).XMLDesc(2))
+
+
+def over(inner: LibvirtHost, machine: Machine, content: bytes = b"new!" * 128) -> list[str]:
+    """Restore a machine over the one of its uuid; what is told about that."""
+    with inner.create(machine, "over", overwrite=True) as new:
+        for disk in machine.disks:
+            new.sink(disk.name).write_at(0, content)
+        new.commit()
+        return new.left_out()
+
+
+def test_libvirt_takes_a_copy_of_a_machine_that_has_everything_and_the_copy_starts(
+    bench: RunningBench, inner: LibvirtHost
+):
+    uuid = made(inner)
+    given(bench.host, uuid, WHOLE)
+    then = backed_up(inner, uuid)
+    names = sorted(one.name.split(" (")[0] for one in then.apart)
+    assert names == [
+        "folder share", "host device 0", "host device 1", "its TPM", "sda", "sdb", "sdc", "vdy",
+        "vdz",
+    ]  # fmt: skip
+    with inner.create(then, "copy") as new:
+        copy = new.commit()
+        told = new.left_out()
+    text = definition(bench.host, copy.uuid)
+    assert not [one for one in ("original", "the-lun", "10.0.0.1", "5999", MAC) if one in text]
+    assert "org.qemu.guest_agent.0" in text
+    more = ("tpm 0", "shmem 0", "redirdev 0", "network card 1", "network card 2")
+    for name in (*(one for one in names if one != "its TPM"), *more):
+        assert [one for one in told if one.startswith(name)], (name, told)
+    bench.host.connection.lookupByUUIDString(copy.uuid).create()
+    assert inner.machine(copy.uuid).apart == ()
+
+
+def devices(root: ET.Element) -> list[str]:
+    """What a machine has, in whatever order libvirt tells it; it counts consoles anew."""
+    found = [one for one in root.findall("devices/*") if one.tag != "console"]
+    return sorted(ET.canonicalize(ET.tostring(one), strip_text=True) for one in found)
+
+
+def test_a_machine_over_itself_keeps_all_of_it(bench: RunningBench, inner: LibvirtHost):
+    uuid = made(inner)
+    given(bench.host, uuid, WHOLE)
+    before = ET.fromstring(definition(bench.host, uuid))
+    told = over(inner, backed_up(inner, uuid))
+    after = ET.fromstring(definition(bench.host, uuid))
+    for root in (before, after):
+        for disk in root.findall("devices/disk/target[@dev='vda']/../source"):
+            disk.attrib.clear()
+    assert devices(after) == devices(before)
+    assert {one.partition(" stays")[0] for one in told} >= {"sda", "vdy", "vdz"}
+
+
+def test_a_lun_that_went_to_another_machine_does_not_come_back(
+    bench: RunningBench, inner: LibvirtHost
+):
+    uuid = made(inner)
+    plain = definition(bench.host, uuid)
+    given(bench.host, uuid, LUN)
+    then = backed_up(inner, uuid)
+    bench.host.connection.defineXML(plain)
+    told = over(inner, then)
+    assert "/dev/the-lun" not in definition(bench.host, uuid)
+    assert [one for one in told if one.startswith("sda is left out: the machine has it no more")]
+
+
+def test_a_machine_that_is_overwritten_by_the_backup_of_another_gets_nothing_of_that(
+    bench: RunningBench, inner: LibvirtHost
+):
+    one, two = made(inner), made(inner, "other")
+    given(bench.host, one, LUN, CARD)
+    given(bench.host, two, LUN.replace("the-lun", "its-own"))
+    then = backed_up(inner, one)
+    with inner.create(then._replace(uuid=two, name="other"), "over", overwrite=True) as new:
+        new.commit()
+    text = definition(bench.host, two)
+    assert not [part for part in ("the-lun", "its-own", MAC) if part in text]
+
+
+def test_a_machine_that_lives_off_its_backup_has_nothing_of_the_original(
+    bench: RunningBench, inner: LibvirtHost, tmp_path: Path
+):
+    uuid = made(inner)
+    given(bench.host, uuid, LUN)
+    then = backed_up(inner, uuid)
+    with NbdServer(tmp_path / "nbd", {"vda": MemoryDisk(MIB)}):
+        with inner.create_over(then, tmp_path / "nbd", "a1") as new:
+            copy = new.commit()
+            assert [one for one in new.left_out() if one.startswith("sda is left out")]
+        assert "/dev/the-lun" not in definition(bench.host, copy.uuid)
+        with inner.boot(then, {"vda": MemoryDisk(MIB)}, "proof") as booted:
+            assert [one for one in booted.left_out() if one.startswith("sda is left out")]
+            [text] = [d.XMLDesc() for d in bench.host.connection.listAllDomains(1)]
+            assert "/dev/the-lun" not in text
+
+
+def images(host: LibvirtLab, uuid: str) -> dict[str, Path]:
+    root = ET.fromstring(definition(host, uuid))
+    return {one.device: one.path for one in volumes(root) if one.path}
+
+
+def test_an_excluded_disk_is_not_in_a_copy_and_stays_with_its_machine(
+    bench: RunningBench, inner: LibvirtHost
+):
+    uuid = made(inner, vda="qcow2", data="raw")
+    before = images(bench.host, uuid)
+    before["vdb"].write_bytes(b"precious".ljust(MIB, b"\0"))
+    then = backed_up(inner, uuid, "vda")
+    with inner.create(then, "copy") as new:
+        copy = new.commit()
+        assert new.left_out() == ["vdb is left out: it is not among the disks that are restored"]
+    assert images(bench.host, copy.uuid).keys() == {"vda"}
+    told = over(inner, then)
+    assert told == ["vdb stays as it is: it is not among the disks that are restored"]
+    after = images(bench.host, uuid)
+    assert (after["vdb"], before["vda"].exists()) == (before["vdb"], False)
+    with inner.snapshot(uuid, "look") as look:
+        found = {view.disk.name: read(view)[:8] for view in look.views()}
+    assert found == {"vda": b"new!new!", "data": b"precious"}
+
+
+def test_a_disk_that_came_after_the_backup_is_detached_and_not_deleted(
+    bench: RunningBench, inner: LibvirtHost
+):
+    uuid = made(inner)
+    then = backed_up(inner, uuid)
+    late = bench.host.storage / "late.qcow2"
+    qemu_img("create", "-q", "-f", "qcow2", late, "1M")
+    given(
+        bench.host,
+        uuid,
+        "<disk type='file' device='disk'><driver name='qemu' type='qcow2'/>"
+        f"<source file='{late}'/><target dev='vdb' bus='virtio'/></disk>",
+    )
+    told = over(inner, then)
+    assert told == ["vdb came after the backup and is detached; what it lies on stays"]
+    assert images(bench.host, uuid).keys() == {"vda"}
+    assert late.exists()
+
+
+def test_an_image_that_another_machine_uses_in_any_way_is_not_deleted(
+    bench: RunningBench, inner: LibvirtHost
+):
+    one, two = made(inner, vda="raw"), made(inner, "other")
+    [image] = images(bench.host, one).values()
+    given(
+        bench.host,
+        two,
+        "<disk type='file' device='disk'><driver name='qemu' type='raw'/>"
+        f"<source file='{image}'/><target dev='vdb' bus='virtio'/><readonly/></disk>",
+    )
+    over(inner, backed_up(inner, one))
+    assert image.exists()
+    inner.remove(one)
+    assert image.exists()
+
+
+@pytest.fixture
+def block(tmp_path: Path) -> Iterator[str]:
+    """A block device of 1 MiB."""
+    image = tmp_path / "block"
+    image.write_bytes(bytes(MIB))
+    done = subprocess.run(
+        ["losetup", "-f", "--show", str(image)], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        pytest.skip("needs a loop device")
+    yield done.stdout.strip()
+    subprocess.run(["losetup", "-d", done.stdout.strip()], check=False)
+
+
+@pytest.mark.skipif(shutil.which("losetup") is None, reason="needs losetup")
+def test_a_block_device_is_never_deleted(bench: RunningBench, inner: LibvirtHost, block: str):
+    uuid = made(inner)
+    given(
+        bench.host,
+        uuid,
+        "<disk type='block' device='disk'><driver name='qemu' type='raw'/>"
+        f"<source dev='{block}'/><target dev='vdb' bus='virtio'/></disk>",
+    )
+    then = inner.machine(uuid)
+    assert [disk.name for disk in then.disks] == ["vda", "vdb"]
+    told = over(inner, then)
+    assert told == [f"vdb lay on {block}, which stays as it is"]
+    assert Path(block).is_block_device()
+    given(bench.host, uuid, LUN.replace("/dev/the-lun", block))
+    with suppress(Conflict):
+        inner.remove(uuid)
+    assert Path(block).is_block_device()
+
+
+def test_what_other_machines_write_too_is_said_and_does_not_move(
+    bench: RunningBench, inner: LibvirtHost, tmp_path: Path
+):
+    uuid = made(inner)
+    shared = tmp_path / "shared.raw"
+    shared.write_bytes(bytes(MIB))
+    given(
+        bench.host,
+        uuid,
+        f"<disk type='file' device='disk'><driver name='qemu' type='raw'/><source file='{shared}'/>"
+        "<target dev='vdb' bus='virtio'/><shareable/></disk>",
+    )
+    then = backed_up(inner, uuid)
+    assert [(one.name, one.held) for one in then.apart] == [("vdb", True)]
+    bench.hypervisor.wake(uuid)
+    with pytest.raises(Conflict, match="vdb is shared with other machines; detach it"):
+        inner.move(uuid, LibvirtHost(inner.uri, tmp_path), "m1", print, print)
+    with inner.create(then, "copy") as new:
+        copy = new.commit()
+        assert [one for one in new.left_out() if one.startswith("vdb is an image of its own")]
+    assert shared not in images(bench.host, copy.uuid).values()
+    assert "shareable" not in definition(bench.host, copy.uuid)
+    assert XML in copy.definition
