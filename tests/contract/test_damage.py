@@ -271,6 +271,21 @@ def test_a_bounded_verify_goes_on_where_the_last_one_stopped(served: Served):
     served.rest()
 
 
+def test_a_whole_round_verifies_the_backups_that_were_there_before_it(served: Served):
+    before = served.stored()
+    assert shown(served, before)["level"]["name"] == "STORED"
+    body = {"backupDestinations": [served.destination["guid"]]}
+    [task] = served.call("POST", "/api/tasks/verify", body).json()
+    served.order(task["guid"])
+    during = served.stored(1)
+    damaged = served.stored()
+    found = report(served, losses=[loss(damaged)], complete=True)
+    served.finish(task["guid"], {"cursor": "", "isRound": True, **found})
+    levels = [shown(served, one)["level"]["name"] for one in (before, during, damaged)]
+    assert levels == ["VERIFIED", "STORED", "DAMAGED"]
+    verified(served, report(served, complete=True))
+
+
 def test_verification_by_itself_is_a_setting_of_the_destination(served: Served):
     path = f"/api/backup-destinations/{served.destination['guid']}"
     usual = {"active": True, "days": 30, "seconds": 14_400}

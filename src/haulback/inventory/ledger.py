@@ -141,8 +141,12 @@ class Ledger(Protocol):
     def expected_over(self, task: str) -> None:
         """Forget what a task had to find: the task is over."""
 
-    def verified_share(self, destination: str, cursor: str, *, is_round: bool) -> None:
-        """Note how far a destination is read: up to the pack `cursor`, or to the last of all."""
+    def verified_share(self, destination: str, cursor: str, *, since: int, is_round: bool) -> None:
+        """Note how far a destination is read: up to the pack `cursor`, or to the last of all.
+
+        `since` (epoch ms) is the start of the task.  After a whole round the backups that were
+        stored before it count as verified.
+        """
 
     def cleanup_blocked(self, task: Any, why: str) -> None:
         """A clean-up deleted nothing: an alarm with the bytes that wait for it."""

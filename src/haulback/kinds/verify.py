@@ -180,7 +180,8 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     found = msgspec.convert(task.results, Verified)
     _check_cursor(found.cursor)
     ledger.space(destination, found.totalSpace, found.freeSpace)
-    ledger.verified_share(destination, found.cursor, is_round=found.isRound)
+    since = task.started or 0
+    ledger.verified_share(destination, found.cursor, since=since, is_round=found.isRound)
 
 
 def _check_cursor(cursor: str) -> None:

@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event, Lock
 from typing import Any, TypeVar
@@ -169,7 +169,8 @@ class Work:
             after = page[-1]
 
     def note(self, results: Results) -> None:
-        self._link.results(self.attempt, results)
+        with suppress(Unavailable):  # the next note says it
+            self._link.results(self.attempt, results)
 
     def damage(self, kind: str, error: Exception | None = None) -> Results:
         """The report of damage that belongs into the results; empty where all is well.

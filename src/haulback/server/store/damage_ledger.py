@@ -71,13 +71,27 @@ class DamageLedger(AlarmLedger):
             return
         _Reported(self, self._sql, task, report).apply()
 
-    def verified_share(self, destination: str, cursor: str, *, is_round: bool) -> None:
+    def verified_share(self, destination: str, cursor: str, *, since: int, is_round: bool) -> None:
         """Note how far a destination is read: up to the pack `cursor`, or to the last of all."""
         before = verify_state(self._sql, destination)
-        begun = before.begun if before.cursor and before.begun else self.now
+        begun = before.begun if before.cursor and before.begun else since
         values = {"cursor": "" if is_round else cursor, "begun": begun, "ran": self.now}
-        values |= {"completed": self.now} if is_round else {}
+        if is_round:
+            values["completed"] = self.now
+            self._read_back(destination, begun)
         save_verify_state(self._sql, destination, msgspec.structs.replace(before, **values))
+
+    def _read_back(self, destination: str, begun: int) -> None:
+        """Backups that were stored before a whole round began have been read to the last byte."""
+        table = tables.backup.c
+        where = (
+            table.destination == destination,
+            table.stored_time < begun,
+            table.level == "STORED",
+            table.status == "SUCCESS",
+            table.location_status == "PRESENT",
+        )
+        self._sql.execute(sa.update(tables.backup).where(*where).values(level="VERIFIED"))
 
     def cleanup_blocked(self, task: Task, why: str) -> None:
         """A clean-up deleted nothing: an alarm with the bytes that wait for it."""
