@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from haulback.inventory.damage import DamageReport, DiskLoss, Loss
 from haulback.repository.assess import BackupLoss
+from haulback.repository.pack import name_of
 from haulback.repository.verify import Report
 
 _MOST, _TEXT = 1000, 1900  # entries, and characters of one
@@ -27,14 +28,23 @@ def complete_report(
             missing.append(backup)
     recorded = report.recorded
     losses = [as_loss(loss) for loss in report.losses]
-    named = {spot_text[:_TEXT] for spot_text in map(str, recorded.damaged)} if recorded else set()
+    damaged = recorded.damaged if recorded else {}
+    named = {str(spot)[:_TEXT] for spot in damaged}
+    # Said already, as objects or as losses of backups.
+    said = {str(loss) for loss in report.losses}
+    packs = {name_of(spot.pack) for spot in damaged}
+    findings = [
+        text
+        for text in report.findings
+        if text not in said and not any(pack in text for pack in packs)
+    ]
     return DamageReport(
         destination,
         losses[:_MOST],
         report.unreadable[:_MOST],
         missing[:_MOST],
         sorted(named)[:_MOST],
-        [text[:_TEXT] for text in report.findings][:_MOST],
+        [text[:_TEXT] for text in findings][:_MOST],
         recorded.unreliable[:_TEXT] if recorded else "",
         max(len(losses), len(report.unreadable), len(missing)) <= _MOST,
     ), len(unknown)
