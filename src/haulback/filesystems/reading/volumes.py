@@ -10,6 +10,7 @@ import msgspec
 from haulback.errors import Unsupported
 from haulback.filesystems.reading import lvm
 from haulback.filesystems.reading.blocks import Blocks, Part, Span
+from haulback.filesystems.reading.exfat import ExFat
 from haulback.filesystems.reading.ext import Ext
 from haulback.filesystems.reading.fat import Fat
 from haulback.filesystems.reading.fat_names import CodePage
@@ -23,7 +24,8 @@ from haulback.filesystems.records import Volume, printable
 
 _READERS: dict[str, Callable[[Blocks], FileSystem]] = {
     **dict.fromkeys(("ext2", "ext3", "ext4"), Ext.opened),
-    **dict.fromkeys(("exfat", "ntfs"), SleuthKit),
+    "exfat": ExFat,
+    "ntfs": SleuthKit,
     "xfs": Xfs,
 }
 _FATS = ("fat12", "fat16", "fat32")
@@ -123,7 +125,7 @@ def _label_within(type_: str, blocks: Blocks) -> str:
     if type_ not in ("exfat", "ntfs"):
         return ""
     try:
-        return SleuthKit(blocks).label
+        return (ExFat if type_ == "exfat" else SleuthKit)(blocks).label
     except _DAMAGE:
         return ""
 
