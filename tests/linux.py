@@ -6,9 +6,12 @@ import subprocess
 import tarfile
 from pathlib import Path
 
+import pytest
+
 from haulback.testing.guest import PARTS
 
 MODULES = PARTS / "modules"
+_SECONDS = 300
 _INIT = """#!/bin/sh
 export PATH=/bin
 mount -t proc none /proc
@@ -24,8 +27,10 @@ WORK
 echo ALL-DONE
 poweroff -f
 """
-_STEP = """mount -t TYPE -o ro,OPTIONS /dev/vdFROM /mnt &&
-  { tar -C /mnt -cf /dev/vdTO . ; umount /mnt; } || echo NOT-MOUNTED"""
+_SHOW = """mount -t TYPE -o ro,OPTIONS /dev/vdFROM /mnt &&
+  { tar -C /mnt -cf /dev/vdTO . ; umount /mnt; } || echo NOT-DONE"""
+_FILL = "mount -t TYPE /dev/vda /mnt && tar -C /mnt -xf /dev/vdb && umount /mnt || echo NOT-DONE"
+_LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
 def missing():
@@ -34,22 +39,40 @@ def missing():
     return None if there else f"a guest with drivers in {PARTS} (scripts/guest builds it)"
 
 
-def shown_by_linux(folder, images, seconds=300):
-    """What a kernel in a virtual machine shows of images: for each a dict of names as bytes.
+needs_drivers = pytest.mark.skipif(bool(missing()), reason=str(missing()))
 
-    `images` are (path, type, mount options).  Files have their contents, directories None; a
-    name that is there several times has a list.
+
+def shown_by_linux(folder, images):
+    """What a kernel in a virtual machine shows of images: for each a dict of contents by name.
+
+    `images` are (path, type, mount options).  A name has a list, as it may be there several
+    times; directories have None as contents.
     """
-    letters, steps, disks = "abcdefghijklmnopqrstuvwxyz", [], []
+    steps, disks = [], []
     for number, (image, type_, options) in enumerate(images):
         out = Path(folder) / f"shown{number}"
         with open(out, "wb") as file:
             file.truncate(2 * Path(image).stat().st_size + (64 << 20))
-        source, target = letters[2 * number], letters[2 * number + 1]
-        step = _STEP.replace("TYPE", type_).replace("OPTIONS", options)
+        step = _SHOW.replace("TYPE", type_).replace("OPTIONS", options)
+        source, target = _LETTERS[2 * number], _LETTERS[2 * number + 1]
         steps.append(step.replace("FROM", source).replace("TO", target))
         disks += [(image, "on"), (out, "off")]
-    init = _INIT.replace("WORK", "\n".join(steps)).replace("LAST", letters[len(disks) - 1])
+    _boot(folder, disks, steps)
+    return [_read(path) for path, read_only in disks if read_only == "off"]
+
+
+def filled_by_linux(folder, image, type_, tree):
+    """An image with the files of a folder in it, put there by a kernel in a virtual machine."""
+    packed = Path(folder) / "files"
+    with tarfile.open(packed, "w") as tar:
+        tar.add(tree, ".")
+    _boot(folder, [(image, "off"), (packed, "on")], [_FILL.replace("TYPE", type_)])
+    return image
+
+
+def _boot(folder, disks, steps):
+    """Run steps of a shell script in a virtual machine with disks, (path, on or off) each."""
+    init = _INIT.replace("WORK", "\n".join(steps)).replace("LAST", _LETTERS[len(disks) - 1])
     initrd = Path(folder) / "initrd"
     drivers = {f"drivers/{one.name}": one.read_bytes() for one in MODULES.iterdir()}
     initrd.write_bytes((PARTS / "initrd").read_bytes() + _packed({"init": init.encode()} | drivers))
@@ -59,12 +82,11 @@ def shown_by_linux(folder, images, seconds=300):
     for path, read_only in disks:
         command += ["-drive", f"if=virtio,format=raw,file={path},read-only={read_only}"]
     done = subprocess.run(
-        command, capture_output=True, timeout=seconds, check=False, stdin=subprocess.DEVNULL
+        command, capture_output=True, timeout=_SECONDS, check=False, stdin=subprocess.DEVNULL
     )
     said = done.stdout[-2000:] + done.stderr[-2000:]
     assert b"ALL-DONE" in done.stdout, said
-    assert b"NOT-MOUNTED" not in done.stdout, said
-    return [_read(path) for path, read_only in disks if read_only == "off"]
+    assert b"NOT-DONE" not in done.stdout, said
 
 
 def _read(path):

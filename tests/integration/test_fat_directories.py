@@ -9,16 +9,16 @@ from collections import Counter
 
 import pytest
 
+from tests import exfats
 from tests.fats import generated
 from tests.hosts import needs_guest
-from tests.linux import missing, shown_by_linux
+from tests.linux import needs_drivers, shown_by_linux
 from tests.volumes import browser, tool
 
 COUNT = int(os.environ.get("HAULBACK_FAT_DIRECTORIES", "80"))
 SEED = int(os.environ.get("HAULBACK_FAT_SEED", "1"))
 KINDS = ((12, "cp850", 1), (16, "cp437", 4), (32, "cp932", 1), (16, "cp866", 2), (32, "cp850", 8))
 IDS = [f"FAT{bits}, code page {page[2:]}" for bits, page, _ in KINDS]
-needs_drivers = pytest.mark.skipif(bool(missing()), reason=str(missing()))
 
 
 @pytest.fixture(scope="module")
@@ -91,3 +91,24 @@ def test_a_linux_kernel_shows_the_same_but_where_it_is_known_to_differ(made, tmp
             for one in folder.kept:
                 if one.kind != "twice":  # a name looked up is that of the first
                     assert below[one.by_kernel] == [one.data], (folder.name, one)
+
+
+@needs_guest
+@needs_drivers
+def test_a_linux_kernel_shows_the_same_of_an_exfat(tmp_path):
+    made = [exfats.generated(min(COUNT, 200), SEED + number) for number in (0, 1)]
+    paths = [tmp_path / f"exfat{number}" for number in (0, 1)]
+    for path, (_, data) in zip(paths, made, strict=True):
+        path.write_bytes(data)
+    answers = shown_by_linux(tmp_path, [(path, "exfat", "iocharset=utf8") for path in paths])
+    for (volume, _), path, seen in zip(made, paths, answers, strict=True):
+        theirs = {name.rstrip("/"): data for name, [data] in seen.items() if name.strip("./")}
+        for name, kept in volume.folders:
+            assert theirs.pop(name) is None
+            for one in kept:
+                assert theirs.pop(f"{name}/{one.name}") == one.data
+        assert not theirs
+        with browser(path) as found:
+            for name, kept in volume.folders:
+                ours = {one.name for one in found.listing("vda", f"/{name}", most=10_000)}
+                assert ours == {one.name for one in kept}

@@ -16,6 +16,8 @@ from haulback.errors import Unsupported
 from haulback.filesystems.records import EntryType
 from haulback.units import GIB, MIB
 from tests import volumes
+from tests.hosts import needs_guest
+from tests.linux import filled_by_linux, needs_drivers
 from tests.volumes import browser, described, empty, ext, filled, listed, run, tool
 
 
@@ -228,6 +230,21 @@ def test_an_empty_exfat_is_read(tmp_path):
     with browser(tmp_path / "image") as found:
         assert found.volumes()[0].type == "exfat"
         assert found.listing("vda", "/") == []
+
+
+@needs_guest
+@needs_drivers
+@pytest.mark.parametrize("size", ["512", "32768"])
+def test_an_exfat_filled_by_the_kernel_is_read_as_it_is(size, tmp_path, plain):
+    tool("mkfs.exfat")
+    image = empty(tmp_path / "image")
+    run("mkfs.exfat", "-c", size, "-L", "Größe", image)
+    filled_by_linux(tmp_path, image, "exfat", plain)
+    with browser(image) as found:
+        (volume,) = found.volumes()
+        assert (volume.type, volume.label) == ("exfat", "Größe")
+        assert listed_by_name(found) == described_by_name(plain)
+        same_bytes(found, "vda", plain)
 
 
 def test_an_ntfs_is_read_as_it_is(tmp_path, plain):

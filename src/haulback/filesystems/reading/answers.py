@@ -39,6 +39,7 @@ from haulback.filesystems.records import (
 
 _MOST_LINKS = 40
 _MOST_NAMES = 2_000_000
+_MOST_SIZE = (1 << 63) - 1
 _SPECIAL = (stat.S_IFIFO, stat.S_IFSOCK, stat.S_IFCHR, stat.S_IFBLK)
 
 
@@ -100,7 +101,7 @@ class Tree:
 
     def listing(self, path: bytes, after: bytes, most: int) -> Entries:
         node = self._place(path, True)
-        if not self._system.status(node).is_directory:
+        if not self._status(node).is_directory:
             raise Malformed(f"path: {_shown(path)} is not a directory", field="path")
         directory = self._directory(node)
         low = bisect_right(directory.order, after) if after else 0
@@ -110,7 +111,7 @@ class Tree:
 
     def read(self, path: bytes, offset: int, count: int) -> Content:
         node = self._place(path, True)
-        status = self._system.status(node)
+        status = self._status(node)
         if status.reason:
             raise Unsupported(status.reason)
         if not status.is_file:
@@ -118,6 +119,14 @@ class Tree:
         count = max(0, min(count, status.size - offset))
         pieces = self._system.pieces(node, offset, count) if count else iter(())
         return Content(status.size, list(_bounded(pieces)))
+
+    def _status(self, node: int) -> Status:
+        """What a node is; a size that none can have is a reason not to read it."""
+        found = self._system.status(node)
+        if 0 <= found.size <= _MOST_SIZE:
+            return found
+        reason = f"the file system is damaged: a file of {found.size} bytes"
+        return found._replace(size=0, reason=reason)
 
     def _load(self, node: int) -> Directory:
         """What a directory holds; raises only when there is nothing to show."""
@@ -174,7 +183,7 @@ class Tree:
 
     def _found(self, name: bytes, node: int, folder: bytes) -> Found:
         try:
-            status = self._system.status(node)
+            status = self._status(node)
         except (HaulbackError, *DAMAGE) as error:  # one bad inode is not the end
             return Found(name, EntryType.OTHER, 0, 0, 0, 0, 0, None, told(error)[:300])
         type_, target, reason = _type(status), None, status.reason

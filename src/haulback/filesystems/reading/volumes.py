@@ -10,20 +10,22 @@ import msgspec
 from haulback.errors import Unsupported
 from haulback.filesystems.reading import lvm
 from haulback.filesystems.reading.blocks import Blocks, Part, Span
+from haulback.filesystems.reading.exfat import ExFat
 from haulback.filesystems.reading.ext import Ext
 from haulback.filesystems.reading.fat import Fat
 from haulback.filesystems.reading.fat_names import CodePage
 from haulback.filesystems.reading.filesystem import DAMAGE, FileSystem
 from haulback.filesystems.reading.logs import STALE, ntfs_is_stale, xfs_is_stale
+from haulback.filesystems.reading.ntfs import Ntfs
 from haulback.filesystems.reading.partitions import partitions
 from haulback.filesystems.reading.recognise import Recognised, is_boot_sector, recognise
-from haulback.filesystems.reading.sleuthkit import SleuthKit
 from haulback.filesystems.reading.xfs import Xfs
 from haulback.filesystems.records import Volume, printable
 
 _READERS: dict[str, Callable[[Blocks], FileSystem]] = {
     **dict.fromkeys(("ext2", "ext3", "ext4"), Ext.opened),
-    **dict.fromkeys(("exfat", "ntfs"), SleuthKit),
+    "exfat": ExFat,
+    "ntfs": Ntfs,
     "xfs": Xfs,
 }
 _FATS = ("fat12", "fat16", "fat32")
@@ -108,7 +110,7 @@ def _is_stale(type_: str, blocks: Blocks) -> bool:
     try:
         if type_ == "xfs":
             return xfs_is_stale(blocks)
-        return type_ == "ntfs" and ntfs_is_stale(SleuthKit(blocks).log(8192))
+        return type_ == "ntfs" and ntfs_is_stale(Ntfs(blocks).log(8192))
     except _DAMAGE:
         return False
 
@@ -123,7 +125,7 @@ def _label_within(type_: str, blocks: Blocks) -> str:
     if type_ not in ("exfat", "ntfs"):
         return ""
     try:
-        return SleuthKit(blocks).label
+        return (ExFat if type_ == "exfat" else Ntfs)(blocks).label
     except _DAMAGE:
         return ""
 

@@ -1,0 +1,64 @@
+"""LZNT1, the compression of NTFS: chunks of 4 KiB, each packed by itself or as it is.
+
+(The words of the format: MS-XCA, section 2.5.)
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+CHUNK: Final = 4096
+_PACKED = 0x8000
+
+
+def unpacked(raw: bytes, size: int) -> bytes:
+    """What was packed: `size` bytes, zeros where it was less.  Raises ValueError, LookupError."""
+    found, at = bytearray(), 0
+    while at + 2 <= len(raw) and len(found) < size:
+        header = raw[at] | raw[at + 1] << 8
+        if not header:
+            break
+        chunk = raw[at + 2 : at + 3 + (header & 0xFFF)]
+        if len(chunk) <= header & 0xFFF:
+            raise ValueError("packed data that ends within a chunk")
+        found += _chunk(chunk) if header & _PACKED else chunk
+        found += bytes(-len(found) % CHUNK)
+        at += 2 + len(chunk)
+    return bytes(found[:size].ljust(size, b"\0"))
+
+
+def _chunk(raw: bytes) -> bytes:
+    """Groups of eight, each with a byte that says which of them are references back."""
+    found, at = bytearray(), 0
+    while at < len(raw):
+        flags = raw[at]
+        at += 1
+        if not flags:
+            found += raw[at : at + 8]
+            at += 8
+            continue
+        for bit in range(8):
+            if at >= len(raw):
+                break
+            if flags >> bit & 1:
+                _copy(found, raw[at] | raw[at + 1] << 8)
+                at += 2
+            else:
+                found.append(raw[at])
+                at += 1
+    if len(found) > CHUNK:
+        raise ValueError("a chunk of packed data that is too long")
+    return bytes(found)
+
+
+def _copy(found: bytearray, token: int) -> None:
+    """The farther in a chunk, the more bits of a reference say how far back it goes."""
+    bits = max(4, (len(found) - 1).bit_length())
+    back, length = (token >> 16 - bits) + 1, (token & (1 << 16 - bits) - 1) + 3
+    start = len(found) - back
+    if start < 0 or len(found) + length > CHUNK:
+        raise ValueError("packed data that refers to nothing")
+    if back >= length:
+        found += found[start : start + length]
+    else:
+        found += (found[start:] * (length // back + 1))[:length]
