@@ -82,7 +82,7 @@ class DestinationRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
 class Machine(msgspec.Struct, omit_defaults=True, kw_only=True):
     """A virtual machine.  `backupUpToDate` is absent where no schedule applies.
 
-    `notBackedUp` names what no backup of its disks holds: `name` and `reason`.
+    `notBackedUp` lists the parts that no backup holds, each with `name` and `reason`.
     """
 
     guid: str
