@@ -1,4 +1,4 @@
-"""What a machine under libvirt has besides its disks: it keeps its own, and no copy gets any."""
+"""A machine under libvirt keeps what it has besides its disks, and no copy gets any of that."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ LUN = (
     "<target dev='sda' bus='scsi'/></disk>"
 )
 CARD = f"<interface type='user'><mac address='{MAC}'/></interface>"
-# All that this libvirt takes in a definition, and that reaches out of a machine or into its host.
+# Devices that libvirt 9.0 takes in a definition, and that reach out of a machine or into its host.
 WHOLE = f"""{LUN}{CARD}
 <disk type='file' device='cdrom'><source file='/the/original.iso'/><target dev='sdb' bus='sata'/>
 <readonly/></disk>
@@ -98,7 +98,7 @@ def given(host: LibvirtLab, uuid: str, *devices: str) -> None:
 
 
 def backed_up(inner: LibvirtHost, uuid: str, *names: str) -> Machine:
-    """A machine as its backup has it; `names` are the disks that are not excluded."""
+    """A machine as its backup has it, with all of its disks or those of the names."""
     with inner.snapshot(uuid, "b1") as snapshot:
         found = snapshot.machine
     inner.drop_checkpoints(uuid, set())
@@ -110,7 +110,7 @@ def definition(host: LibvirtLab, uuid: str) -> str:
 
 
 def over(inner: LibvirtHost, machine: Machine, content: bytes = b"new!" * 128) -> list[str]:
-    """Restore a machine over the one of its uuid; what is told about that."""
+    """Restore a machine over the one of its uuid; the sentences about that."""
     with inner.create(machine, "over", overwrite=True) as new:
         for disk in machine.disks:
             new.sink(disk.name).write_at(0, content)
@@ -126,7 +126,7 @@ def test_libvirt_takes_a_copy_of_a_machine_that_has_everything_and_the_copy_star
     then = backed_up(inner, uuid)
     names = sorted(one.name.split(" (")[0] for one in then.apart)
     assert names == [
-        "folder share", "host device 0", "host device 1", "its TPM", "sda", "sdb", "sdc", "vdy",
+        "folder share", "host device 0", "host device 1", "the TPM", "sda", "sdb", "sdc", "vdy",
         "vdz",
     ]  # fmt: skip
     with inner.create(then, "copy") as new:
@@ -136,14 +136,14 @@ def test_libvirt_takes_a_copy_of_a_machine_that_has_everything_and_the_copy_star
     assert not [one for one in ("original", "the-lun", "10.0.0.1", "5999", MAC) if one in text]
     assert "org.qemu.guest_agent.0" in text
     more = ("tpm 0", "shmem 0", "redirdev 0", "network card 1", "network card 2")
-    for name in (*(one for one in names if one != "its TPM"), *more):
+    for name in (*(one for one in names if one != "the TPM"), *more):
         assert [one for one in told if one.startswith(name)], (name, told)
     bench.host.connection.lookupByUUIDString(copy.uuid).create()
     assert inner.machine(copy.uuid).apart == ()
 
 
 def devices(root: ET.Element) -> list[str]:
-    """What a machine has, in whatever order libvirt tells it; it counts consoles anew."""
+    """The devices of a machine in one order; consoles are numbered anew by libvirt."""
     found = [one for one in root.findall("devices/*") if one.tag != "console"]
     return sorted(ET.canonicalize(ET.tostring(one), strip_text=True) for one in found)
 
@@ -171,7 +171,9 @@ def test_a_lun_that_went_to_another_machine_does_not_come_back(
     bench.host.connection.defineXML(plain)
     told = over(inner, then)
     assert "/dev/the-lun" not in definition(bench.host, uuid)
-    assert [one for one in told if one.startswith("sda is left out: the machine has it no more")]
+    assert [
+        one for one in told if one.startswith("sda is left out: the machine has the device no more")
+    ]
 
 
 def test_a_machine_that_is_overwritten_by_the_backup_of_another_gets_nothing_of_that(
@@ -218,10 +220,10 @@ def test_an_excluded_disk_is_not_in_a_copy_and_stays_with_its_machine(
     then = backed_up(inner, uuid, "vda")
     with inner.create(then, "copy") as new:
         copy = new.commit()
-        assert new.left_out() == ["vdb is left out: it is not among the disks that are restored"]
+        assert new.left_out() == ["vdb is left out: the disk was not restored"]
     assert images(bench.host, copy.uuid).keys() == {"vda"}
     told = over(inner, then)
-    assert told == ["vdb stays as it is: it is not among the disks that are restored"]
+    assert told == ["vdb stays as it is: the disk was not restored"]
     after = images(bench.host, uuid)
     assert (after["vdb"], before["vda"].exists()) == (before["vdb"], False)
     with inner.snapshot(uuid, "look") as look:
@@ -243,7 +245,7 @@ def test_a_disk_that_came_after_the_backup_is_detached_and_not_deleted(
         f"<source file='{late}'/><target dev='vdb' bus='virtio'/></disk>",
     )
     told = over(inner, then)
-    assert told == ["vdb came after the backup and is detached; what it lies on stays"]
+    assert told == ["vdb came after the backup: the disk is detached, and its image stays"]
     assert images(bench.host, uuid).keys() == {"vda"}
     assert late.exists()
 
@@ -291,7 +293,7 @@ def test_a_block_device_is_never_deleted(bench: RunningBench, inner: LibvirtHost
     then = inner.machine(uuid)
     assert [disk.name for disk in then.disks] == ["vda", "vdb"]
     told = over(inner, then)
-    assert told == [f"vdb lay on {block}, which stays as it is"]
+    assert told == [f"vdb has an image of its own now: the old disk {block} stays"]
     assert Path(block).is_block_device()
     given(bench.host, uuid, LUN.replace("/dev/the-lun", block))
     with suppress(Conflict):

@@ -51,7 +51,7 @@ def test_a_backup_of_a_machine_in_managed_save_says_how_it_stands_and_increments
     bench.save_memory(uuid)
     with inner.snapshot(uuid, "b2", "haulback-b1") as saved:
         assert saved.consistency == "CRASH"
-        assert [one.name for one in saved.machine.apart] == ["its saved memory"]
+        assert [one.name for one in saved.machine.apart] == ["the saved memory"]
         assert list(saved.views()[0].changed or []) == [Extent(2 * MIB, 65536)]
     assert bench.has_memory(uuid)
     bench.guest_writes(uuid, "vda", 4 * MIB, b"\x33" * 65536)  # it goes on
@@ -78,12 +78,26 @@ def test_a_refusal_names_the_way_out_also_when_memory_was_saved_at_the_last_mome
     assert bench.has_memory(uuid)
     with pytest.raises(Conflict, match=r"web is in managed save.*virsh managedsave-remove web"):
         inner.revert(uuid, "old", "before", "a2")
+    with pytest.raises(Conflict, match=r"managed save.*before removing it"):
+        inner.remove(uuid)
     with pytest.raises(Conflict, match=r"managed save.*before moving it"):
         inner.move(uuid, inner, "m1", print, print)
     domain.drop_memory()
     with inner.snapshot(uuid, "look") as look:
         assert read(look.views()[0])[2 * MIB : 2 * MIB + 512] == b"\x22" * 512
     inner.revert(uuid, "old", "before", "a3")
+
+
+def test_disks_of_a_machine_that_was_saved_to_a_file_are_as_after_a_power_cut(
+    bench: RunningBench, inner: LibvirtHost
+):
+    uuid = made(bench)
+    file = bench.host.folder / "work" / "memory"
+    bench.hypervisor.wake(uuid).save(str(file))
+    assert inner.take_snapshot(uuid, "saved") == "CRASH"
+    with inner.snapshot(uuid, "b1") as snapshot:
+        assert snapshot.consistency == "CRASH"
+    file.unlink()
 
 
 def test_a_revert_that_died_is_not_undone_below_memory_that_was_saved_since(

@@ -33,7 +33,7 @@ from haulback.errors import HaulbackError
 from haulback.repository.keys import Secret
 from haulback.repository.repository import Repository
 from haulback.repository.restore import restore_disk
-from haulback.server.serve import key_of
+from haulback.server.keys import key_of
 from haulback.shares.keeper import Keeper
 from haulback.testing.libvirt_lab import LibvirtLab, lab
 from tests.hosts import libvirt_qemu, needs_libvirt

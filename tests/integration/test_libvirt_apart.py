@@ -1,4 +1,4 @@
-"""What no backup of a machine holds is said: by the backup, the restore, the proof, the machine."""
+"""Parts of a machine that no backup holds are named by machine, backup, restore and proof."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LUN = (
     "<disk type='block' device='lun'><driver name='qemu' type='raw'/><source dev='/dev/the-lun'/>"
     "<target dev='sda' bus='scsi'/></disk>"
 )
-REASON = "the LUN (/dev/the-lun) is passed through: only its guest writes it"
+REASON = "a LUN (/dev/the-lun) that is passed through to the guest"
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def define(host: LibvirtLab, *disks: str, more: str = "") -> str:
 
 
 def restored(site: Site, backup: dict[str, Any], **more: Any) -> tuple[str, str, str]:
-    """What a restore tells: its job, its log, how its workflow ended."""
+    """The status of a restore job, the log of its last task, and the end of its workflow."""
     body = {"backup": backup["guid"], "hypervisor": {"guid": site.hypervisor["guid"]}, **more}
     head = site.api.post("/tasks/restore-and-import", body)
     site.finished(head["guid"])
@@ -107,11 +107,11 @@ def test_a_disk_that_is_excluded_is_named_too_and_not_lost(site: Site, host: Lib
     backup = site.backed_up(machine)
     assert backup["warnings"] == ["vdb is not in the backup: the machine's settings exclude it"]
     told, _, _ = restored(site, backup, overwrite=True)
-    assert told == "vdb stays as it is: it is not among the disks that are restored"
+    assert told == "vdb stays as it is: the disk was not restored"
     assert (host.storage / "vdb.qcow2").exists()
     assert not (host.storage / "vda.qcow2").exists()
     told, _, _ = restored(site, backup, restoredPeName="copy")
-    assert told == "vdb is left out: it is not among the disks that are restored"
+    assert told == "vdb is left out: the disk was not restored"
 
 
 def test_a_backup_of_nothing_is_none(site: Site, host: LibvirtLab):
@@ -139,17 +139,17 @@ def test_a_machine_in_managed_save_is_not_put_back_and_its_backup_says_so(
     backup = site.backed_up(machine)
     assert backup["consistency"]["name"] == "CRASH"
     assert backup["warnings"] == [
-        "its saved memory is not in the backup: the machine is in managed save, and only disks are "
-        "read"
+        "the saved memory is not in the backup: the machine is in managed save, and a backup "
+        "holds disks"
     ]
     assert domain.hasManagedSaveImage()
     told, _, _ = restored(site, backup, overwrite=True, powerOnAfterRestore=True)
-    assert told == "its saved memory (managed save) went with the disks that it belonged to"
+    assert told == "the saved memory (managed save) went with its disks"
     assert domain.isActive()
 
 
 def cli(site: Site, *words: str) -> str:
-    """What a command prints."""
+    """The output of a command."""
     token = site.api.token or ""
     environment = {**os.environ, "HAULBACK_SERVER": site.api.url, "HAULBACK_TOKEN": token}
     command = [sys.executable, "-m", "haulback", *words]

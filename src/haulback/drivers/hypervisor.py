@@ -44,7 +44,7 @@ class Taken(NamedTuple):
 
 
 class Apart(NamedTuple):
-    """What a backup of a machine does not hold, and why; `held`: the backup has it, but torn."""
+    """A part of a machine that no backup holds, and why; `held`: backups hold it, but torn."""
 
     name: str
     why: str
@@ -55,7 +55,8 @@ class Machine(NamedTuple):
     """A virtual machine; `definition` is the platform's own, JSON-like, kept with the backup.
 
     `cards` are what a new machine's network cards are to be like; `snapshots` stay with the
-    machine and are in no backup; None: they cannot be told.  `apart` is what else no backup holds.
+    machine and are in no backup; None: they cannot be told.  `apart` are other parts that no backup
+    holds.
     """
 
     uuid: str
@@ -155,7 +156,7 @@ class NewMachine(AbstractContextManager["NewMachine"], Protocol):
         """
 
     def left_out(self) -> list[str]:
-        """What the new machine goes without and why, a sentence each; known after `commit`."""
+        """A sentence about each part that the new machine goes without; known after `commit`."""
 
     def abandon(self) -> None:
         """Remove everything made so far; fine after `commit` (does nothing) and twice."""
@@ -165,7 +166,7 @@ class Booted(AbstractContextManager["Booted"], Protocol):
     """A machine that runs in isolation, for a look; closing it leaves nothing of it."""
 
     def left_out(self) -> list[str]:
-        """What of the wanted machine it goes without and why, a sentence each."""
+        """A sentence about each part of the wanted machine that this one goes without."""
 
     def is_running(self) -> bool: ...
 
@@ -315,7 +316,11 @@ class Hypervisor(Protocol):
         """Power a machine on; one that runs is fine.  Raises Unsupported where nothing can run."""
 
     def remove(self, uuid: str) -> None:
-        """Delete a machine and its disks; a missing one is fine."""
+        """Delete a machine and its disks; a missing one is fine.
+
+        Raises SourceChanged for one that runs, Conflict for one whose memory is kept for the next
+        start.
+        """
 
     def sweep(self, alive: Set[str]) -> list[str]:
         """Remove, or undo, what attempts not in `alive` left of `create` and `remove`.

@@ -28,7 +28,7 @@ class CardSeen(msgspec.Struct):
 
 
 class ApartSeen(msgspec.Struct):
-    """What no backup of a machine holds, and why."""
+    """A part of a machine that no backup holds, and why."""
 
     name: str
     reason: str

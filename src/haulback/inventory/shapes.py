@@ -91,7 +91,7 @@ class Machine(msgspec.Struct, omit_defaults=True, kw_only=True):
 
     `absentSince` (epoch ms) is the first look that missed it; `present` ends when that is
     believed.  `problem` says why its platform cannot read it.
-    `notBackedUp` names what no backup of its disks holds: `name` and `reason`.
+    `notBackedUp` lists the parts that no backup holds, each with `name` and `reason`.
     """
 
     guid: str

@@ -319,7 +319,7 @@ def _run(job: Job, order: Order) -> Results:
 
 
 def _missing(machine: Machine, excluded: Collection[str]) -> list[str]:
-    """A sentence about each thing of a machine that its backup does not hold as it should."""
+    """A sentence about each part of a machine that its backup does not hold, or holds torn."""
     apart = [
         f"{one.name} is in the backup, but {one.why}"
         if one.held

@@ -20,7 +20,7 @@ from haulback.tasks.record import NewRestoreJob, Plan, Task
 from haulback.tasks.states import State
 from haulback.wire import Named, Ref
 
-_LONGEST = 2000  # letters of what is said of a restore job
+_LONGEST = 2000  # letters of a restore job's status
 
 
 class LocationRef(msgspec.Struct):
@@ -165,7 +165,7 @@ def job_ended(task: Task, state: State, ledger: Ledger) -> None:
 
 
 def _warnings(task: Task) -> str | None:
-    """What the restored machine goes without, as a node reports it."""
+    """Sentences about parts that the restored machine goes without, as a node reports them."""
     said = msgspec.convert(task.results.get("warnings", []), list[str])
     return "; ".join(said).replace("\0", "")[:_LONGEST] or None
 

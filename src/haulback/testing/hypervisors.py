@@ -29,7 +29,7 @@ class Bench(Protocol):
     """A fresh hypervisor under test.
 
     `format` is a disk format it can write, `tracks` whether it knows what changed in such a disk.
-    One whose machines can be off with their memory kept for the next start is a `Sleeping` too.
+    A bench whose machines can be off with their memory kept is a `Sleeping` too.
     """
 
     hypervisor: Hypervisor
@@ -42,13 +42,13 @@ class Bench(Protocol):
 
 @runtime_checkable
 class Sleeping(Protocol):
-    """What a bench offers besides where the memory of a machine can be kept while it is off."""
+    """A bench whose platform can keep the memory of a machine that is off."""
 
     def save_memory(self, uuid: str) -> None:
-        """Have a machine go to sleep; one that is off is started before."""
+        """Have a machine save its memory and go off; a machine that is off is started before."""
 
     def has_memory(self, uuid: str) -> bool:
-        """Whether its next start goes on from saved memory."""
+        """Whether the next start of a machine goes on from saved memory."""
 
 
 def read(view: DiskView, extents: Iterable[Extent] | None = None) -> bytes:
@@ -273,6 +273,8 @@ def saved_memory_and_its_disks_do_not_come_apart(bench: Bench) -> None:
     bench.guest_writes(made.uuid, "root", 2 * MIB, b"\x11" * 65536)
     bench.save_memory(made.uuid)
     _refuses(Conflict, lambda: bench.hypervisor.revert(made.uuid, "old", "before", "a1"))
+    inner = getattr(bench.hypervisor, "inner", bench.hypervisor)
+    _refuses(Conflict, lambda: inner.remove(made.uuid))
     assert bench.has_memory(made.uuid)
     assert held(bench, made.uuid) == ["old"]
     assert bench.hypervisor.take_snapshot(made.uuid, "asleep") == "CRASH"

@@ -199,8 +199,9 @@ class MemoryHypervisor(Still):
 
     def remove(self, uuid: str) -> None:
         self.check()
+        if uuid in self.saved:
+            raise Conflict(f"{uuid}: its memory is kept for the next start; start it")
         self.machines.pop(uuid, None)
-        self.saved.discard(uuid)
 
     def sweep(self, alive: Set[str]) -> list[str]:
         self.check()

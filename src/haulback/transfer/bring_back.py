@@ -35,7 +35,7 @@ class Target(NamedTuple):
 
 
 class Brought(NamedTuple):
-    """A machine that was made, and a sentence about each thing that it goes without."""
+    """A machine that was made, and a sentence about each part that the machine goes without."""
 
     machine: Machine
     left: list[str]

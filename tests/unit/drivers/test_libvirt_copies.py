@@ -1,4 +1,4 @@
-"""What a copy of a machine keeps of the original's XML, and what a machine keeps of its own."""
+"""A copy of a machine has nothing of the original's, and a machine keeps its own."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def over_itself(then: Machine, now: Machine) -> tuple[ET.Element, list[str]]:
 
 
 def apart_of(text: str, live: str = "", read: str = "") -> tuple[Apart, ...]:
-    """What no backup holds of a machine whose disks are read, or those that are named."""
+    """The parts that no backup holds of a machine whose disks, all or the named ones, are read."""
     volumes = xml.volumes(xml.parse(text))
     sized = [(one, 1) for one in volumes if not read or one.name in read.split()]
     return xml.machine(text, sized, live).apart
@@ -521,6 +521,7 @@ def test_whatever_a_definition_says_a_copy_lies_on_its_own_disks_only(
         assert [source.attrib for source in one.iter("source")] in ([], [{"file": str(NEW)}])
 
 
+RUNS = "a network disk, which can be read while the machine runs and not while the machine is off"
 NETWORK = disk(
     "<source protocol='rbd' name='pool/the-original'><host name='h'/></source>", kind="network"
 )
@@ -530,14 +531,10 @@ def test_a_disk_that_cannot_be_read_now_is_named_too():
     text = said(xml.parse(machine(NETWORK).definition[xml.XML]))
     assert apart_of(text) == ()  # it runs
     [found] = apart_of(text, read="vda")
-    assert found == (
-        "sdb",
-        "it is a network disk, which is read only while the machine runs",
-        False,
-    )
+    assert found == ("sdb", RUNS, False)
     root, told = copied(machine(NETWORK))
     assert "the-original" not in said(root)
-    assert told == ["sdb is left out: it is not among the disks that are restored"]
+    assert told == ["sdb is left out: the disk was not restored"]
     both = (Disk("vda", 1, "qcow2"), Disk("sdb", 1, "raw"))
     root, told = copied(machine(NETWORK, disks=both))
     assert ("the-original" in said(root), told) == (False, [])
@@ -583,7 +580,7 @@ def test_a_restored_disk_keeps_its_seat_and_nothing_of_where_it_lay():
         assert (found.findtext("serial"), found.findtext("iotune/total_iops_sec")) == ("S1", "9")
         assert found.find("address").get("unit") == "4"
         assert found.find("shareable") is None
-        assert told == ["sdb is an image of its own, which is shared with no other machine"]
+        assert told == ["sdb is an image of its own: no other machine shares the image"]
 
 
 def test_a_card_that_is_put_into_a_network_is_kept():
@@ -613,9 +610,9 @@ def test_a_copy_keeps_its_agent_its_screen_and_gets_an_empty_tpm():
     assert (screen.get("port"), screen.get("autoport")) == (None, "yes")
     assert root.find("devices/tpm/backend").attrib == {"type": "emulator", "version": "2.0"}
     assert root.findtext("devices/rng/backend") == "/dev/hwrng"
-    assert told == ["its TPM is an empty one: no backup holds what the original's keeps"]
+    assert told == ["the TPM is empty: no backup holds the state of the original's TPM"]
     [one] = apart_of(machine(devices).definition[xml.XML])
-    assert one.name == "its TPM"
+    assert one.name == "the TPM"
 
 
 def test_a_copy_keeps_what_is_only_hardware():
@@ -654,7 +651,7 @@ def test_a_medium_and_a_lun_are_those_that_the_machine_has_now():
     assert ORIGINAL not in said(root)
     root, told = over_itself(machine(lun), machine(drive))  # it sits there no more
     assert ORIGINAL not in said(root)
-    assert told[-1].startswith("sdb is left out: the machine has it no more")
+    assert told[-1].startswith("sdb is left out: the machine has the device no more")
 
 
 @pytest.mark.parametrize("kept", [True, False])
@@ -663,10 +660,10 @@ def test_variables_that_no_backup_holds_are_fresh_in_a_copy_and_stay_with_the_ma
     wanted = machine(more=firmware)
     root, told = copied(wanted)
     assert root.find("os/nvram").attrib == {"template": "/t"}
-    assert told == ["the variables of its firmware are fresh ones: the backup holds none"]
+    assert told == ["the firmware's variables are fresh: the backup holds none"]
     root, told = over_itself(wanted, machine(more=firmware if kept else ""))
     assert root.findtext("os/nvram") == (ORIGINAL if kept else None)
-    assert told == ["the variables of its firmware stay as they are: the backup holds none"]
+    assert told == ["the firmware's variables stay as they are: the backup holds none"]
 
 
 @pytest.mark.parametrize(

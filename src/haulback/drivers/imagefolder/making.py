@@ -66,7 +66,7 @@ class FolderMachine:
         named = [one.get("name") for one in said if isinstance(one, dict)] if said else []
         restored = {disk.was or disk.name for disk in self._wanted.disks}
         lost = [name for name in named if name not in restored]
-        return [f"{name} is left out: it is not among the disks that are restored" for name in lost]
+        return [f"{name} is left out: the disk was not restored" for name in lost]
 
     def abandon(self) -> None:
         if self._over:

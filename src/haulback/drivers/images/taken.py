@@ -15,9 +15,9 @@ from haulback.errors import Conflict, HaulbackError, NotFound, Unsupported
 
 
 class Reverting(msgspec.Struct, frozen=True):
-    """What is written down before disks are put back: whose, what they were, and if it ran.
+    """A note before disks are put back: the machine, the snapshot of before, and if it ran.
 
-    `paused`: it ran, and somebody had paused it.
+    `paused`: the machine ran, and somebody had paused the machine.
     """
 
     uuid: str

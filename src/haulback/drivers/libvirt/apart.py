@@ -1,4 +1,4 @@
-"""What of a machine no backup of its disks holds, by its XML: which device, and why."""
+"""Devices of a machine that no backup of its disks holds, by the machine's XML, and why."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DRIVES = {"cdrom": "CD", "floppy": "floppy"}
 _FILES = ("nvdimm", "virtio-pmem")  # models of memory whose bytes lie in a file
 _PLACES = ("file", "dev", "dir", "path", "socket", "volume", "name")
 _LONGEST = 160
-_SHARED = "other machines write it too: what they write meanwhile is in the backup in part"
+_SHARED = "other machines write the disk too, and their writes meanwhile are in it in part"
 
 
 def device_of(element: ET.Element) -> str:
@@ -28,37 +28,36 @@ def is_drive(element: ET.Element) -> bool:
 
 
 def why(element: ET.Element) -> str | None:
-    """Why a disk is no data of its machine that can be backed up; None for one that is.
-
-    Also None for a drive without a medium.
-    """
+    """Why no backup holds a disk; None for a disk that backups hold and for an empty drive."""
     kind, what = element.get("type", "file"), element.get("device", "disk")
     if what in DRIVES:
         empty = element.find("source") is None
-        return None if empty else f"it is a medium in a {DRIVES[what]} drive{_place(element)}"
+        return None if empty else f"a medium{_place(element)} in a {DRIVES[what]} drive"
     if what == "lun":
-        return f"the LUN{_place(element)} is passed through: only its guest writes it"
+        return f"a LUN{_place(element)} that is passed through to the guest"
     if what != "disk":
-        return f"a device of the kind {_short(what)!r} is not known"
+        return f"a device of an unknown kind, {_short(what)!r}"
     if element.find("transient") is not None:
-        return f"it is transient{_place(element)}: what is written there goes when it stops"
+        return f"a transient disk{_place(element)}, whose contents go when the machine stops"
     if element.find("readonly") is not None:
-        return f"it is read-only{_place(element)}"
+        return f"a read-only disk{_place(element)}"
     if kind not in _READ:
-        return f"QEMU does not read a disk of the type {_short(kind)!r} itself{_place(element)}"
+        return (
+            f"a disk of the type {_short(kind)!r}{_place(element)}, which QEMU does not read itself"
+        )
     return None
 
 
 def found(root: ET.Element, names: Mapping[str, str]) -> list[Apart]:
-    """All that a backup of a machine's disks does not hold; `names` of disks by their devices."""
+    """All devices that no backup of a machine holds; `names` of disks by their device names."""
     told = [*_disks(root, names)]
     for tag, say in _OTHERS.items():
         elements = root.findall(f"devices/{tag}")
         said = (say(element, number) for number, element in enumerate(elements))
         told += [one for one in said if one]
     if written := written_loader(root):
-        why = f"it lies with its variables in one file that the machine writes ({written})"
-        told.append(Apart("its firmware", why))
+        lies = f"code and variables lie in one file ({written}) that the machine writes"
+        told.append(Apart("the firmware", lies))
     return told
 
 
@@ -77,7 +76,7 @@ def is_only_read(loader: ET.Element) -> bool:
 
 
 def name_of(element: ET.Element, number: int = 0) -> str:
-    """How people call a device: a disk by its device name, others by what and where they are."""
+    """The name of a device for people: a disk's device name, else kind, number and place."""
     if element.tag == "disk":
         return device_of(element) or "a disk"
     namer = _NAMES.get(element.tag)
@@ -95,22 +94,24 @@ def _disks(root: ET.Element, names: Mapping[str, str]) -> Iterator[Apart]:
 
 
 def _hostdev(element: ET.Element, number: int) -> Apart:
-    return Apart(_host_name(element, number), "what a device of the host holds stays on the host")
+    return Apart(
+        _host_name(element, number), "a device of the host, whose contents stay on the host"
+    )
 
 
 def _filesystem(element: ET.Element, number: int) -> Apart:
-    return Apart(_folder_name(element, number), "its files lie on the host, not on a disk")
+    return Apart(_folder_name(element, number), "a folder of the host, which is no disk")
 
 
 def _memory(element: ET.Element, number: int) -> Apart | None:
     if element.get("model") not in _FILES:
         return None
     name = _memory_name(element, number)
-    return Apart(name, "its bytes lie in a file of the host, not on a disk")
+    return Apart(name, "memory whose bytes lie in a file of the host")
 
 
 def _tpm(element: ET.Element, number: int) -> Apart:
-    return Apart("its TPM", "what the TPM keeps is not on a disk; have the recovery keys at hand")
+    return Apart("the TPM", "its state lies on no disk; have the recovery keys at hand")
 
 
 def _host_name(element: ET.Element, number: int) -> str:
@@ -156,14 +157,14 @@ _OTHERS: dict[str, Callable[[ET.Element, int], Apart | None]] = {
 
 
 def _words(source: ET.Element) -> list[str]:
-    """What an element names, in the order of the XML."""
+    """All values in an element, in the order of the XML."""
     return [
         value for one in source.iter() for value in (*one.attrib.values(), (one.text or "").strip())
     ]
 
 
 def _place(element: ET.Element) -> str:
-    """Where a source lies, in parentheses; "" for one that does not say."""
+    """The place of a disk's or folder's source, in parentheses; "" where the source names none."""
     source = element.find("source")
     if source is None:
         return ""

@@ -1,7 +1,7 @@
-"""What belongs to a machine that is restored over itself, besides its restored disks, and stays.
+"""Belongings of a machine that is restored over itself: its devices besides the restored disks.
 
-The XML of the backup says what there was, and the XML that the machine has now what still is: a
-LUN that went to another machine since must not come back.
+The backup's XML names the devices that the machine had then, the machine's XML of now those that
+it still has: a LUN that went to another machine since must not come back.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ from haulback.drivers.libvirt.domain import XML, Volume
 
 Tell = Callable[[str], None]
 _FRAME = ("target", "address", "alias", "boot", "serial", "wwn", "vendor", "product", "acpi")
-_SEATS = ("address", "alias", "boot")  # where a device sits in the machine: not what it is
+_NOT_RESTORED = "the disk was not restored"
+_NOT_RESTORED = "the disk was not restored"
+_SEATS = ("address", "alias", "boot")  # the place of a device in the machine, not the device
 
 
 def settle(root: ET.Element, now: ET.Element, restored: Set[str], tell: Tell) -> None:
-    """Leave a machine what it still has now; `restored` are the device names of its new disks."""
+    """Leave a machine its devices of now; `restored` are the device names of its new disks."""
     _tell_of_later_ones(root, now, tell)
     for devices in root.findall("devices"):
         seen: dict[str, int] = {}
@@ -33,11 +35,11 @@ def settle(root: ET.Element, now: ET.Element, restored: Set[str], tell: Tell) ->
             if not stays(element, now, tell):
                 devices.remove(element)
                 name = apart.name_of(element, number)
-                tell(f"{name} is left out: the machine has it no more, or in another way")
+                tell(f"{name} is left out: the machine has the device no more, or in another way")
 
 
 def _disk_stays(element: ET.Element, now: ET.Element, tell: Tell) -> bool:
-    """A disk that was not restored is what the machine has under that name now."""
+    """A disk that was not restored becomes the disk that the machine has in its place now."""
     there = _same_seat(element, now)
     if there is None:
         if apart.is_drive(element):
@@ -54,11 +56,8 @@ def _disk_stays(element: ET.Element, now: ET.Element, tell: Tell) -> bool:
     return True
 
 
-_NOT_RESTORED = "it is not among the disks that are restored"
-
-
 def _same_seat(element: ET.Element, now: ET.Element) -> ET.Element | None:
-    """The disk that sits there now, if it is of the same kind."""
+    """The disk of now in the place of another one, if both are of the same kind."""
     for one in now.findall("devices/disk"):
         if _seat(one) == _seat(element):
             return one
@@ -72,11 +71,11 @@ def _seat(disk: ET.Element) -> tuple[str, str, str]:
 
 
 def _device_stays(element: ET.Element, now: ET.Element, tell: Tell) -> bool:
-    """Virtual hardware comes back as it was; what a copy could not have must be there still."""
+    """Virtual hardware comes back as it was; a device that no copy may have must still be there."""
     copy = portable.Copy(fresh=False, files=frozenset(), tell=lambda _: None)
     if portable.refusal(deepcopy(element), copy) is None:
         if element.tag == "tpm":
-            tell("its TPM stays as it is: no backup holds what it keeps")
+            tell("the TPM stays as it is: no backup holds its state")
         return True
     there = now.findall(f"devices/{element.tag}")
     return any(_essence(one) == _essence(element) for one in there)
@@ -89,12 +88,12 @@ def _essence(element: ET.Element) -> str:
 
 
 def _tell_of_later_ones(root: ET.Element, now: ET.Element, tell: Tell) -> None:
-    """What came after the backup is not in the machine, and none of it is deleted."""
+    """Disks that came after the backup are detached, and none of their images is deleted."""
     before = {apart.device_of(one) for one in root.findall("devices/disk")}
     for one in now.findall("devices/disk"):
         device, empty = apart.device_of(one), one.find("source") is None
         if device not in before and not empty:
-            tell(f"{device} came after the backup and is detached; what it lies on stays")
+            tell(f"{device} came after the backup: the disk is detached, and its image stays")
 
 
 def exchanged(wanted: Machine, now: ET.Element) -> set[str]:
@@ -107,9 +106,9 @@ def exchanged(wanted: Machine, now: ET.Element) -> set[str]:
 
 
 def of_no_file(volumes: Collection[Volume], devices: Set[str] | None) -> list[str]:
-    """Sentences about disks (None: all) that a machine had on something other than files."""
+    """Sentences about exchanged disks (None: all) that lay on something other than a file."""
     return [
-        f"{one.name} lay on {one.path or one.where}, which stays as it is"
+        f"{one.name} has an image of its own now: the old disk {one.path or one.where} stays"
         for one in volumes
         if (devices is None or one.device in devices) and not (one.path and one.path.is_file())
     ]

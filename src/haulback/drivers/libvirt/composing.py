@@ -19,16 +19,16 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
 def _nobody(_: str) -> None:
-    """Hears what a machine goes without, where nobody asked."""
+    """Hears the sentences about a new machine where no caller wants them."""
 
 
 class Standing(NamedTuple):
-    """How a new machine stands to the one in its definition.
+    """How a new machine stands to the machine in its definition, the original.
 
-    `fresh`: beside the one that it is a copy of, so it gets addresses of its own.  `now`: it is
-    that machine, and this is the XML that it has until then: what belongs to it stays.  `layers`:
-    its disks need what is under them; while that is away the machine stops, rather than being told
-    of bad blocks.  `tell` hears a sentence about each thing that the new machine goes without.
+    `fresh`: a copy beside the original, with addresses of its own.  `now`: the new machine is the
+    original, whose XML this is until then, and keeps its belongings.  `layers`: the disks need the
+    share below them; while the share is away the machine stops, rather than being told of bad
+    blocks.  `tell` hears a sentence about each device that the new machine goes without.
     """
 
     fresh: bool = False
@@ -40,9 +40,9 @@ class Standing(NamedTuple):
 def compose(wanted: Machine, places: Mapping[str, Path], kind: str, standing: Standing) -> str:
     """The XML of a new machine whose disks lie at `places`, by name.
 
-    Made of the XML in its definition, or without one of what every machine needs, as a domain of
-    `kind`.  What layers lie on stands in the images only: when they need it no more, nothing else
-    has to be changed.
+    The XML is made of the one in the definition, or without one of the parts that every machine
+    needs, as a domain of `kind`.  The share below layers stands in the images only: when the
+    layers need the share no more, nothing else has to be changed.
     """
     root = _begun(wanted.definition, kind)
     root.attrib.pop("id", None)
@@ -77,7 +77,7 @@ def _begun(definition: Mapping[str, Any], kind: str) -> ET.Element:
 
 
 def _only(root: ET.Element, name: str) -> ET.Element:
-    """The one element of a name, with what stands in others of that name."""
+    """The one element of a name, with the members of all others of that name."""
     first, *others = root.findall(name) or [ET.SubElement(root, name)]
     for other in others:
         first.extend(list(other))
@@ -88,7 +88,7 @@ def _only(root: ET.Element, name: str) -> ET.Element:
 def _without_the_rest(
     root: ET.Element, restored: set[str], files: frozenset[str], standing: Standing
 ) -> None:
-    """Besides its disks a machine keeps what is its own, and a copy what can be anybody's."""
+    """Take the devices that a copy may not have, or that a machine has no more."""
     if standing.now is None:
         portable.limit(root, portable.Copy(standing.fresh, files, standing.tell))
     else:
@@ -110,9 +110,7 @@ def _place(
         known = elements.get(disk.was or disk.name)
         element = _new_disk(devices) if known is None else known
         if element.find("shareable") is not None:
-            standing.tell(
-                f"{disk.name} is an image of its own, which is shared with no other machine"
-            )
+            standing.tell(f"{disk.name} is an image of its own: no other machine shares the image")
         xml.lies(element, disk, places[disk.name])
         if standing.layers and (driver := element.find("driver")) is not None:
             driver.attrib |= {"error_policy": "stop", "rerror_policy": "stop"}

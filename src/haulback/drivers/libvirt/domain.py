@@ -17,8 +17,8 @@ LARGEST = 4 * 1024 * 1024
 XML = "domain"  # the member of a definition that holds the platform's own XML
 _SPACE = "urn:haulback:machine:1"
 _OURS = f"{{{_SPACE}}}machine"
-_NEXT = "the machine gets it at its next start"
-_RUNS = "which is read only while the machine runs"
+_NEXT = "the machine gets the disk at its next start"
+_RUNS = "which can be read while the machine runs and not while the machine is off"
 _ELSEWHERE = ("source", "backingStore", "mirror", "auth", "encryption", "shareable")
 ET.register_namespace("haulback", _SPACE)
 
@@ -64,7 +64,7 @@ def kept(root: ET.Element) -> Kept:
 
 
 def keep(root: ET.Element, ours: Kept) -> None:
-    """Leave that in the XML; raises Malformed for what is no JSON."""
+    """Leave members in the XML that libvirt has no place for; raises Malformed for no JSON."""
     metadata = root.find("metadata")
     if metadata is None:
         metadata = ET.SubElement(root, "metadata")
@@ -80,7 +80,7 @@ def keep(root: ET.Element, ours: Kept) -> None:
 
 
 def volumes(root: ET.Element) -> list[Volume]:
-    """The disks that hold data of the machine, which backups hold; see `apart` for the others."""
+    """The disks of a machine that backups hold; see `apart` for the others."""
     names = kept(root).names
     return [volume(one, names) for one in data(root)]
 
@@ -109,7 +109,7 @@ def volume(element: ET.Element, names: Mapping[str, str]) -> Volume:
 
 
 def places(root: ET.Element) -> set[Path]:
-    """The files and block devices that any disk refers to, whatever the disk is."""
+    """The files and block devices that disks of any kind refer to."""
     sources = root.findall("devices/disk//source")
     named = (one.get(name) for one in sources for name in ("file", "dev"))
     return {Path(one) for one in named if one}
@@ -127,9 +127,9 @@ def machine(text: str, sized: Iterable[tuple[Volume, int]], live: str = "") -> M
 
 
 def _unread(root: ET.Element, read: Set[str]) -> list[Apart]:
-    """The data disks of a machine that cannot be read as the machine is now."""
+    """The disks that backups hold, and that cannot be read as the machine is now."""
     return [
-        Apart(one.name, _NEXT if one.path or one.pool else f"it is a {one.where} disk, {_RUNS}")
+        Apart(one.name, _NEXT if one.path or one.pool else f"a {one.where} disk, {_RUNS}")
         for one in volumes(root)
         if one.name not in read
     ]
@@ -146,7 +146,7 @@ def moved(text: str, places: Mapping[str, Path]) -> str:
 
 
 def lies(element: ET.Element, disk: Disk, path: Path) -> None:
-    """Put a disk's image where it is now: it is a file of the machine's own."""
+    """Name the place of a disk's image, a file of the machine's own."""
     element.set("type", "file")
     for name in _ELSEWHERE:
         drop(element, name)

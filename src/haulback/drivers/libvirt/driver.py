@@ -326,6 +326,7 @@ class LibvirtHost:
             except NotFound:
                 return
             making.refuse_if_running(domain)
+            memory.refuse_if_kept(domain, "removing it")
             note = self._left.note_gone(new_guid(), domain)
             domain.undefine()
             self._left.carry_out(note)

@@ -68,50 +68,44 @@ class Domain:
             return int(self._domain.blockInfo(device)[0])
 
     def start(self, *, paused: bool = False) -> None:
-        """Power it on; `paused`: it waits until it is told to go on."""
+        """Power the machine on; `paused`: the machine waits until somebody resumes it."""
         with _mapped():
             self._domain.createWithFlags(libvirt.VIR_DOMAIN_START_PAUSED if paused else 0)
 
-    def has_memory(self) -> bool:
-        """Whether it is in managed save: off, and its memory is kept for the next start."""
+    def in_managed_save(self) -> bool:
+        """Whether the machine is off, and libvirt keeps its memory for the next start."""
         with _mapped():
             return bool(self._domain.hasManagedSaveImage())
 
+    def was_saved(self) -> bool:
+        """Whether the machine is off since its memory was saved, kept or given up since."""
+        return self.in_managed_save() or self._is("SHUTOFF", "SAVED")
+
     def drop_memory(self) -> None:
-        """Give up the memory of a machine in managed save; fine when it is in none."""
-        if self.has_memory():
+        """Give up the memory of a machine in managed save; fine for any other machine."""
+        if self.in_managed_save():
             with _mapped():
                 self._domain.managedSaveRemove()
 
     def is_held(self) -> bool:
-        """Whether somebody paused it; not so when it waits for a disk, say."""
-        with _mapped():
-            state, reason = self._domain.state()[:2]
-        held = (
-            libvirt.VIR_DOMAIN_PAUSED_UNKNOWN,
-            libvirt.VIR_DOMAIN_PAUSED_USER,
-            libvirt.VIR_DOMAIN_PAUSED_FROM_SNAPSHOT,
-        )
-        return state == libvirt.VIR_DOMAIN_PAUSED and reason in held
+        """Whether somebody paused the machine; a machine that waits for a disk is not held."""
+        return self._is("PAUSED", "USER", "UNKNOWN", "FROM_SNAPSHOT")
 
     def is_being_saved(self) -> bool:
-        """Whether its memory is written or sent elsewhere right now."""
-        with _mapped():
-            state, reason = self._domain.state()[:2]
-        away = (
-            libvirt.VIR_DOMAIN_PAUSED_SAVE,
-            libvirt.VIR_DOMAIN_PAUSED_DUMP,
-            libvirt.VIR_DOMAIN_PAUSED_SNAPSHOT,
-            libvirt.VIR_DOMAIN_PAUSED_MIGRATION,
-        )
-        return state == libvirt.VIR_DOMAIN_PAUSED and reason in away
+        """Whether the machine's memory is written or sent elsewhere right now."""
+        return self._is("PAUSED", "SAVE", "DUMP", "SNAPSHOT", "MIGRATION")
 
     def waits(self) -> bool:
-        """Whether it was stopped because a disk could not be read or written."""
+        """Whether the machine was stopped because a disk could not be read or written."""
+        return self._is("PAUSED", "IOERROR")
+
+    def _is(self, state: str, *reasons: str) -> bool:
+        """Whether the machine is in a state for one of the reasons, by libvirt's names for both."""
         with _mapped():
-            state, reason = self._domain.state()[:2]
-        errors = (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_IOERROR)
-        return (state, reason) == errors
+            now = tuple(self._domain.state()[:2])
+        name = f"VIR_DOMAIN_{state}"
+        wanted = (getattr(libvirt, f"{name}_{reason}") for reason in reasons)
+        return now in [(getattr(libvirt, name), reason) for reason in wanted]
 
     def resume(self) -> None:
         with _mapped():

@@ -44,10 +44,10 @@ def _usual(root: ET.Element) -> Path | None:
 
 
 def kept(machine: Machine, root: ET.Element) -> Machine:
-    """The machine with its variables as they are now, if it has some; or with why they are not."""
+    """The machine with its firmware's variables, or with the reason why they cannot be had."""
     packed, why = _packed(root)
     if why:
-        lost = Apart("the variables of its firmware", why)
+        lost = Apart("the firmware's variables", why)
         return machine._replace(apart=(*machine.apart, lost))
     if packed is None:
         return machine
@@ -55,7 +55,7 @@ def kept(machine: Machine, root: ET.Element) -> Machine:
 
 
 def _packed(root: ET.Element) -> tuple[str | None, str]:
-    """The variables, None where there are none yet; and why they cannot be had."""
+    """The variables packed, None where there are none yet; and why they cannot be had."""
     path, place = path_of(root), root.find("os/nvram/source")
     if path is None:
         where = root.find("os/nvram")
@@ -95,10 +95,10 @@ def write(definition: dict[str, Any], room: Path) -> None:
 
 
 def placed(root: ET.Element, rooms: Iterable[Path], now: ET.Element | None = None) -> str | None:
-    """Name those in one of the rooms, or fresh ones of the firmware's template; never another's.
+    """Name the variables in one of the rooms, or fresh ones of the template; never another's.
 
-    `now`: the machine is this one, and keeps what it has where the backup holds none.  Returns a
-    sentence when the variables are lost.
+    `now` is the XML of the machine that is restored over itself, which keeps its variables where
+    the backup holds none.  Returns a sentence when the variables are lost.
     """
     system = root.find("os")
     found = system.findall("nvram") if system is not None else []
@@ -116,7 +116,7 @@ def placed(root: ET.Element, rooms: Iterable[Path], now: ET.Element | None = Non
     first.text = str(there) if there else None
     if not there and "template" not in first.attrib:
         system.remove(first)
-    lost = "the variables of its firmware are fresh ones: the backup holds none"
+    lost = "the firmware's variables are fresh: the backup holds none"
     return lost if had and not there else None
 
 
@@ -125,4 +125,4 @@ def _as_they_are(system: ET.Element, found: list[ET.Element], now: ET.Element | 
         system.remove(one)
     if now is not None:
         system.append(now)
-    return "the variables of its firmware stay as they are: the backup holds none"
+    return "the firmware's variables stay as they are: the backup holds none"

@@ -33,10 +33,11 @@ _BACK = re.compile(rf"\.haulback-{_ATTEMPT}\.back")
 
 
 class Gone(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A note of what goes with a machine: paths of its files.
+    """A note of the files that go with a machine, by their paths.
 
-    `replaced` is the uuid of a machine that gets other disks, "" of one that goes as a whole; its
-    saved memory goes too, once the machine's definition is no longer the one with the digest `was`.
+    `replaced` is the uuid of a machine that gets other disks, "" for a machine that goes as a
+    whole.  The saved memory of a replaced machine goes too, once the digest of the machine's
+    definition is no longer `was`.
     """
 
     paths: list[str]
@@ -63,7 +64,7 @@ class Leftovers:
         return self._note(attempt, Gone([str(path) for path in paths]))
 
     def note_replaced(self, attempt: str, domain: Domain, devices: Set[str] | None) -> Path:
-        """Write down what goes when a machine gets other disks; its saved memory goes with them.
+        """Write down the files, and the saved memory, that go when a machine gets other disks.
 
         `devices` names the disks that are exchanged, None all of them.
         """
@@ -94,7 +95,7 @@ class Leftovers:
         note.unlink()
 
     def _drop_memory(self, gone: Gone) -> None:
-        """The memory of a replaced machine belongs to the old disks, and only to them.
+        """The saved memory of a replaced machine belongs to its old disks, and goes with them.
 
         While the definition is the old one, the machine has its old disks still.
         """
@@ -116,10 +117,9 @@ class Leftovers:
         return self._storage / f".haulback-{attempt}.back"
 
     def undo(self, note: Path) -> None:
-        """The disks are what they were; a machine that somebody has started since is let be.
+        """Put disks back to what they were; a machine that somebody has started since is let be.
 
-        So is a machine in managed save: it was started since, and its memory belongs to the disks
-        as they are.
+        A machine in managed save was started since too: its memory belongs to the disks of now.
         """
         wanted = msgspec.json.decode(note.read_bytes(), type=Reverting)
         try:
@@ -127,7 +127,7 @@ class Leftovers:
         except NotFound:
             note.unlink()
             return
-        if not domain.is_active and not domain.has_memory():
+        if not domain.is_active and not domain.in_managed_save():
             with opened(located(self._host, domain.definition())) as images:
                 taken.undo(taken.able(images), wanted.before)
             if wanted.ran:
@@ -225,7 +225,7 @@ def _digest(text: str) -> str:
 
 
 def _is_file(path: Path) -> bool:
-    """Only a plain file is an image that can go; a block device stays where it is."""
+    """Whether a path is a plain file: an image can be deleted, a block device never."""
     try:
         return stat.S_ISREG(os.lstat(path).st_mode)
     except OSError:

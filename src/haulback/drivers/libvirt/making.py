@@ -21,7 +21,7 @@ from haulback.errors import Conflict, HaulbackError, Malformed, NotFound, Source
 
 
 class Made(NamedTuple):
-    """A machine that was made, and a sentence about each thing that it goes without."""
+    """A machine that was made, and a sentence about each device that the machine goes without."""
 
     machine: Machine
     left: list[str]

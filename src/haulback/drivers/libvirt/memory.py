@@ -1,7 +1,7 @@
-"""The memory of a machine that is off, in managed save: it belongs to the disks as they are.
+"""Saved memory of a machine that is off: managed save, which belongs to the disks as they are.
 
-A guest that goes on from its saved memory believes that its disks hold what it last saw there.
-Over other disks the guest writes what it had cached, and destroys their file systems.
+A guest that goes on from its saved memory trusts its caches.  Over other disks the guest writes
+those caches back, and destroys the file systems.
 """
 
 from __future__ import annotations
@@ -17,18 +17,19 @@ def note(domain: Domain, snapshot: FolderSnapshot) -> None:
 
     The disks are held by now, so the machine can neither start nor be saved meanwhile.
     """
-    if domain.has_memory():
-        lost = Apart("its saved memory", "the machine is in managed save, and only disks are read")
-        snapshot.machine = snapshot.machine._replace(apart=(*snapshot.machine.apart, lost))
+    if domain.was_saved():
         snapshot.consistency = "CRASH"
+    if domain.in_managed_save():
+        kept = Apart("the saved memory", "the machine is in managed save, and a backup holds disks")
+        snapshot.machine = snapshot.machine._replace(apart=(*snapshot.machine.apart, kept))
 
 
 def refuse_if_kept(domain: Domain, wish: str) -> None:
-    """Raises Conflict for a machine whose memory is saved, or is being saved or sent away.
+    """Raises Conflict for a machine in managed save, or whose memory is saved or sent right now.
 
     `wish` is what the caller would do to the disks, in words after "before".
     """
-    if domain.has_memory():
+    if domain.in_managed_save():
         raise Conflict(
             f"{domain.name} is in managed save: its saved memory belongs to its disks as they are "
             f"now, and over other disks the guest destroys their file systems; before {wish}, "

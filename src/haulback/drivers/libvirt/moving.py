@@ -39,7 +39,7 @@ def check(here: Host, domain: Domain, there: Host) -> None:
 
 
 def _refuse_what_stays(domain: Domain, disk: ET.Element) -> None:
-    """libvirt would copy a LUN onto itself, and would not copy what other machines write too."""
+    """Raises Conflict: libvirt copies a LUN onto itself, and does not copy a shared disk at all."""
     device = apart.device_of(disk)
     if disk.get("device") == "lun":
         raise Conflict(f"{domain.name}: {device} is a passed through LUN; detach it first")

@@ -41,19 +41,19 @@ class Placing:
         return Made(self._define(made, paths, standing), said)
 
     def over(self, old: Domain, wanted: Machine, paths: Mapping[str, Path], attempt: str) -> Made:
-        """The same machine on new disks; the old ones go once nothing refers to them."""
+        """Exchange the disks of a machine; old images go once no machine refers to them."""
         making.refuse_if_running(old)
         said: list[str] = []
         standing, devices = self._stands(old, wanted, said)
         said += belongings.of_no_file(located(self._host, old.definition()), devices)
         note = self._left.note_replaced(attempt, old, devices)
-        saved, name = old.has_memory(), old.name
+        asleep, name = old.in_managed_save(), old.name
         for checkpoint in old.checkpoints():
             old.delete_checkpoint(checkpoint, only_forget=True)
         made = self._define(wanted._replace(uuid=old.uuid, name=name), paths, standing)
         self._left.carry_out(note)
-        if saved:
-            said.append("its saved memory (managed save) went with the disks that it belonged to")
+        if asleep:
+            said.append("the saved memory (managed save) went with its disks")
         if wanted.name != name:
             renamed = self._host.domain(old.uuid)
             renamed.rename(wanted.name)
@@ -63,7 +63,7 @@ class Placing:
     def _stands(
         self, old: Domain, wanted: Machine, said: list[str]
     ) -> tuple[Standing, set[str] | None]:
-        """Whether the old machine is the wanted one, and which of its disks are exchanged."""
+        """How a wanted machine stands to the old one, and which disks are exchanged (None: all)."""
         own = str(wanted.definition.get("uuid", "")).lower()
         text = old.definition()
         if own != old.uuid:

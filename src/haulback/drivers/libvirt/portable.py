@@ -1,9 +1,9 @@
-"""The list of what a copy of a machine may keep of the original's XML; whatever else goes.
+"""The list of members that a copy of a machine may keep of the original's XML; all others go.
 
-A machine reaches for things (a LUN, a device, a folder, a socket that another made): they belong
-to the original, and no copy has them.  A machine makes things on its host (sockets it listens at,
-logs, ports, taps): a copy that stands beside the original makes its own.  Files that QEMU only
-reads when a machine starts (kernel, firmware, ROMs, tables) may be anybody's.
+A machine reaches for resources (a LUN, a device, a folder, a socket that another process made):
+these belong to the original, and no copy has them.  A machine makes resources on its host
+(sockets that it listens at, logs, ports, taps): a copy beside the original makes its own.  Files
+that QEMU only reads when a machine starts (kernel, firmware, ROMs, tables) may be shared.
 
 A table names members: attributes begin with "@", None keeps all that is below.
 """
@@ -17,13 +17,13 @@ from xml.etree import ElementTree as ET
 from haulback.drivers.libvirt import apart
 
 Table = Mapping[str, Any]  # None, another table, or a rule for one element
-_ALIEN = "what it refers to may belong to the original"
+_ALIEN = "it may reach what belongs to the original"
 
 
 class Copy(NamedTuple):
-    """How a copy stands: `fresh` beside the original, `files` are the images made for it.
+    """A copy of a machine: `fresh` beside the original, `files` are the copy's images.
 
-    `tell` hears a sentence about each thing that it goes without.
+    `tell` hears a sentence about each device that the copy goes without.
     """
 
     fresh: bool
@@ -32,11 +32,11 @@ class Copy(NamedTuple):
 
 
 Rule = Callable[[ET.Element, Copy], str | None]
-"""Brings a device into what a copy may have; why it may not have the device at all, or None."""
+"""Trims a device to the form that a copy may have; or returns why no copy may have the device."""
 
 
 def limit(root: ET.Element, copy: Copy) -> None:
-    """Take from a machine's XML whatever is not on the list, and tell what that was."""
+    """Take from a machine's XML all members that are not on the list, and tell which."""
     only(root, _DOMAIN, copy.tell)
     for devices in root.findall("devices"):
         devices.attrib.clear()
@@ -50,13 +50,13 @@ def limit(root: ET.Element, copy: Copy) -> None:
 
 
 def refusal(element: ET.Element, copy: Copy) -> str | None:
-    """Why a copy may not have a device; None once the device is as a copy may have it."""
+    """Why a copy may not have a device; None once the device is trimmed to a copy's form."""
     rule = _DEVICES.get(element.tag)
     return rule(element, copy) if rule else _ALIEN
 
 
 def isolate(root: ET.Element) -> None:
-    """Leave a machine that is booted for a look only what reaches nothing outside of it."""
+    """Leave a machine that is booted for a look only devices that reach nothing outside of it."""
     for devices in root.findall("devices"):
         for element in list(devices):
             if element.tag not in _ISOLATED or apart.is_drive(element):
@@ -66,7 +66,7 @@ def isolate(root: ET.Element) -> None:
 def only(
     element: ET.Element, table: Table, tell: Callable[[str], None] = lambda _: None, path: str = ""
 ) -> None:
-    """Remove what a table does not name, and tell about elements."""
+    """Remove members that a table does not name, and tell about removed elements."""
     element.text = None  # where a table looks into an element, only its members mean something
     for name in [one for one in element.attrib if f"@{one}" not in table]:
         del element.attrib[name]
@@ -89,7 +89,7 @@ def _names(names: str, **more: Any) -> dict[str, Any]:
 
 
 def _is_own_label(label: ET.Element) -> bool:
-    """A label that libvirt makes anew for each machine; a static one would be the original's."""
+    """Whether libvirt makes a label anew for each machine: a static label is the original's."""
     return label.get("type") != "static"
 
 
@@ -109,7 +109,7 @@ _DOMAIN = _names(
         varstore=_names("@template"),
     ),
 )
-_FRAME = "target address alias boot acpi"  # what devices have in common
+_FRAME = "target address alias boot acpi"  # members that devices have in common
 _DISK = _names(
     f"@type @device @model @snapshot driver iotune blockio geometry serial wwn vendor product "
     f"throttlefilters {_FRAME}",
@@ -176,7 +176,7 @@ def _disk(element: ET.Element, copy: Copy) -> str | None:
         if why:
             copy.tell(f"{apart.name_of(element)} is an empty drive: {why}")
         return None
-    return why or "it is not among the disks that are restored"
+    return why or "the disk was not restored"
 
 
 def _lies_in(disk: ET.Element, files: frozenset[str]) -> bool:
@@ -185,13 +185,13 @@ def _lies_in(disk: ET.Element, files: frozenset[str]) -> bool:
 
 
 def _card(element: ET.Element, copy: Copy) -> str | None:
-    """Cards on networks; what connects them to a device or a process of the host goes."""
+    """Cards on networks; cards at a device or a process of the host go."""
     kind = element.get("type", "")
     if kind not in ("network", "bridge", "direct", "user", "ethernet", "null"):
-        return f"its connection ({kind}) belongs to the original; say which network it is put into"
+        return f"its connection ({kind}) belongs to the original; name a network for the card"
     source = element.find("source")
     if kind == "direct" and source is not None and source.get("mode") == "passthrough":
-        return "it takes a card of the host for itself; say which network it is put into"
+        return "a card of the host is the original's alone; name a network for the card"
     only(element, _FRESH_CARD if copy.fresh else _CARD)
     return None
 
@@ -208,7 +208,7 @@ def _line(element: ET.Element, copy: Copy) -> str | None:
         return None
     channel = element.tag == "channel"
     if channel and element.find("target[@type='guestfwd']") is not None:
-        return "what it forwards to belongs to the original"
+        return "the target of its forwarding belongs to the original"
     before = kind
     if kind not in _OWN_LINES:
         kind = "unix" if channel else "pty"
@@ -219,7 +219,7 @@ def _line(element: ET.Element, copy: Copy) -> str | None:
             element.remove(source)
     if kind != before:
         copy.tell(
-            f"{apart.name_of(element)} has an end of its own: what it was connected to ({before}) "
+            f"{apart.name_of(element)} has an end of its own here: the connection ({before}) "
             "belongs to the original"
         )
     return None
@@ -227,7 +227,7 @@ def _line(element: ET.Element, copy: Copy) -> str | None:
 
 def _screen(element: ET.Element, copy: Copy) -> str | None:
     if element.get("type") not in ("vnc", "spice", "rdp", "egl-headless"):
-        return "it shows itself on a screen of the host"
+        return "a window on a screen of the host"
     only(element, _FRESH_SCREEN if copy.fresh else _SCREEN)
     if copy.fresh:
         _own_address(element)
@@ -235,7 +235,7 @@ def _screen(element: ET.Element, copy: Copy) -> str | None:
 
 
 def _own_address(screen: ET.Element) -> None:
-    """libvirt chooses sockets and ports that nobody has."""
+    """Have libvirt choose a free socket or port for a screen."""
     if "websocket" in screen.attrib:
         screen.set("websocket", "-1")
     if screen.get("type") != "egl-headless":
@@ -256,16 +256,16 @@ def _audio(element: ET.Element, copy: Copy) -> str | None:
 
 def _input(element: ET.Element, copy: Copy) -> str | None:
     if element.get("type") not in ("mouse", "keyboard", "tablet") or element.findall("source"):
-        return "it is a device of the host"
+        return "an input device of the host"
     only(element, _INPUT)
     return None
 
 
 def _by_spice(element: ET.Element, copy: Copy) -> str | None:
-    """Devices at the other end of a line: that of a viewer is nobody's."""
+    """Devices at the other end of a line; a viewer's line belongs to no machine."""
     mode = element.get("mode", "passthrough")
     if element.get("type") != "spicevmc" or mode != "passthrough":
-        return "what it is connected to belongs to the original"
+        return "its connection belongs to the original"
     only(element, _names(f"@bus @mode @type protocol {_FRAME}"))
     return None
 
@@ -274,7 +274,7 @@ _RANDOM = ("/dev/random", "/dev/urandom", "/dev/hwrng")
 
 
 def _rng(element: ET.Element, copy: Copy) -> str | None:
-    """Sources of random numbers that all can read."""
+    """Random numbers come from sources that all machines can read."""
     only(element, _RNG)
     for backend in element.findall("backend"):
         path, model = (backend.text or "").strip(), backend.get("model")
@@ -286,19 +286,19 @@ def _rng(element: ET.Element, copy: Copy) -> str | None:
 
 
 def _tpm(element: ET.Element, copy: Copy) -> str | None:
-    """An emulated one keeps its state by the machine's uuid, so that of a copy is empty."""
+    """An emulated TPM keeps its state under the machine's uuid: a copy's TPM is empty."""
     backends = element.findall("backend")
     if [one.get("type") for one in backends] != ["emulator"]:
-        return "it belongs to the host or to another process"
+        return "a TPM of the host or of another process"
     only(element, _CHIP)
     only(backends[0], _TPM)
-    copy.tell("its TPM is an empty one: no backup holds what the original's keeps")
+    copy.tell("the TPM is empty: no backup holds the state of the original's TPM")
     return None
 
 
 def _memory(element: ET.Element, copy: Copy) -> str | None:
     if element.get("model") not in ("dimm", "virtio-mem", "sgx-epc"):
-        return "its bytes lie in a file of the original"
+        return "memory whose bytes lie in a file of the original"
     only(element, _MEMORY)
     return None
 
@@ -314,7 +314,7 @@ def _vsock(element: ET.Element, copy: Copy) -> str | None:
     only(element, _VSOCK)
     for cid in element.findall("cid") if copy.fresh else ():
         if cid.get("auto") != "yes":
-            copy.tell("its vsock gets another address: one host has each only once")
+            copy.tell("the vsock has another address: a host has each address once")
         cid.attrib.clear()
         cid.set("auto", "yes")
     return None

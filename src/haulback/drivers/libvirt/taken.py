@@ -43,7 +43,7 @@ def take(uri: str, host: Host, domain: Domain, name: str) -> str:
             raise Unsupported(f"{domain.name} has no disk that could keep a snapshot")
         if not domain.is_active:
             taken.take(paths, name)
-            return "CRASH" if domain.has_memory() else "STOPPED"
+            return "CRASH" if domain.was_saved() else "STOPPED"
         _remove_live(domain, volumes, {name}, taken.listed(images))
     live = domain.live()
     nodes = [_node(live, volume) for volume in volumes]
@@ -77,7 +77,7 @@ def revert(  # what is put back, to what, and where that is written down
     ran, paused = domain.is_active, domain.is_held()
     note = left.note_back(attempt, Reverting(domain.uuid, before, ran, paused))
     domain.stop()
-    memory.refuse_if_kept(domain, _WISH)  # somebody may have saved it since
+    memory.refuse_if_kept(domain, _WISH)  # the machine may have been saved since
     for checkpoint in domain.checkpoints():
         domain.delete_checkpoint(checkpoint, only_forget=True)
     taken.revert(paths, name, before)

@@ -22,13 +22,13 @@ def located(host: Host, text: str) -> list[Volume]:
 
 
 def _in_pool(host: Host, pool: str, name: str) -> Path | None:
-    """Where a volume lies; None for one that a pool of a network has under a name only."""
+    """The path of a pool's volume; None where a pool on a network has only a name for it."""
     path = Path(host.volume(pool, name))
     return path if path.is_absolute() else None
 
 
 def readable(host: Host, domain: Domain) -> list[Volume]:
-    """The disks of a machine that can be read now: while it is off, those that lie here."""
+    """The disks of a machine that can be read now: of a machine that is off, those on this host."""
     if domain.is_active:
         return located(host, domain.live())
     return [volume for volume in located(host, domain.definition()) if volume.path]
