@@ -37,9 +37,11 @@ def site(tmp_path_factory: pytest.TempPathFactory, host: LibvirtLab) -> Iterator
 
 
 @pytest.fixture(autouse=True)
-def _cleared(host: LibvirtLab) -> Iterator[None]:
+def _cleared(site: Site, host: LibvirtLab) -> Iterator[None]:
     yield
     host.clear()
+    for _ in range(2):  # the first look that shows nothing any more is not believed
+        site.sync()
 
 
 def define(host: LibvirtLab, *disks: str, more: str = "") -> str:
