@@ -322,5 +322,9 @@ def test_what_other_machines_write_too_is_said_and_does_not_move(
         copy = new.commit()
         assert [one for one in new.left_out() if one.startswith("vdb is an image of its own")]
     assert shared not in images(bench.host, copy.uuid).values()
+    bench.hypervisor.asleep()
+    told = over(inner, then)
+    assert f"vdb has an image of its own now: the old disk {shared} stays" in told
+    assert shared.exists()  # a machine on another host may use the disk
     assert "shareable" not in definition(bench.host, copy.uuid)
     assert XML in copy.definition

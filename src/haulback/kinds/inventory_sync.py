@@ -20,6 +20,8 @@ from haulback.tasks.record import Plan, Task
 from haulback.tasks.states import State
 from haulback.wire import Ref
 
+_MOST = 100  # parts of a machine that are named
+
 
 class Sources(msgspec.Struct, kw_only=True):
     """What both requests may name besides hypervisors."""
@@ -181,7 +183,7 @@ def told(machine: Machine) -> dict[str, Any]:
 
 def _hardware(machine: Machine) -> Hardware:
     apart = [ApartSeen(one.name, one.why) for one in machine.apart if not one.held]
-    return msgspec.structs.replace(hardware_of(machine.definition), apart=apart)
+    return msgspec.structs.replace(hardware_of(machine.definition), apart=apart[:_MOST])
 
 
 def _places(found: list[Seat] | None) -> list[dict[str, Any]] | None:

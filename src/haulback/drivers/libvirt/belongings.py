@@ -109,10 +109,11 @@ def exchanged(wanted: Machine, now: ET.Element) -> set[str]:
     return {v.device for v in xml.volumes(now) if v.name in names or v.device in devices}
 
 
-def of_no_file(volumes: Collection[Volume], devices: Set[str] | None) -> list[str]:
-    """Sentences about exchanged disks (None: all) that lay on something other than a file."""
+def that_stay(volumes: Collection[Volume], devices: Set[str] | None) -> list[str]:
+    """Sentences about exchanged disks (None: all) whose old images are not deleted."""
     return [
         f"{one.name} has an image of its own now: the old disk {one.path or one.where} stays"
         for one in volumes
-        if (devices is None or one.device in devices) and not (one.path and one.path.is_file())
+        if (devices is None or one.device in devices)
+        and (one.shared or not (one.path and one.path.is_file()))
     ]

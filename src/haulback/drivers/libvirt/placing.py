@@ -46,7 +46,7 @@ class Placing:
         making.refuse_if_running(old)
         said: list[str] = []
         standing, devices = self._stands(old, wanted, said)
-        said += belongings.of_no_file(located(self._host, old.definition()), devices)
+        said += belongings.that_stay(located(self._host, old.definition()), devices)
         note = self._left.note_replaced(attempt, old, devices)
         asleep, name = old.in_managed_save(), old.name
         others = {one.name for one in self._host.domains()} - {name}
