@@ -23,6 +23,7 @@ from haulback.wire import Ref
 
 _NAMED = 1000  # machines that cannot be read and are named; a host with more is not judged
 _REASON = 500  # characters of why one cannot be read
+_MOST = 100  # parts of a machine that are named
 
 
 class Sources(msgspec.Struct, kw_only=True):
@@ -220,7 +221,7 @@ def broken(problem: Problem) -> dict[str, Any]:
 
 def _hardware(machine: Machine) -> Hardware:
     apart = [ApartSeen(one.name, one.why) for one in machine.apart if not one.held]
-    return msgspec.structs.replace(hardware_of(machine.definition), apart=apart)
+    return msgspec.structs.replace(hardware_of(machine.definition), apart=apart[:_MOST])
 
 
 def _places(found: list[Seat] | None) -> list[dict[str, Any]] | None:

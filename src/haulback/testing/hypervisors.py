@@ -265,6 +265,32 @@ def going_back_brings_the_bytes_keeps_what_was_and_voids_every_base(bench: Bench
     assert bench.hypervisor.sweep(set()) == []
 
 
+def a_disk_that_is_not_restored_stays_with_its_machine_and_is_in_no_copy(bench: Bench) -> None:
+    both = (Disk("root", 8 * MIB, bench.format), Disk("data", MIB, bench.format))
+    with bench.hypervisor.create(wanted(bench)._replace(disks=both), "make") as new:
+        new.sink("data").write_at(0, b"data" * 128)
+        made = new.commit()
+    part = made._replace(disks=made.disks[:1])
+    with bench.hypervisor.create(part, "a1") as new:
+        copy = new.commit()
+        [told] = new.left_out()
+    assert told.startswith("data is left out")
+    assert [disk.name for disk in copy.disks] == ["root"]
+    with bench.hypervisor.create(part, "a2", overwrite=True) as new:
+        new.sink("root").write_at(0, b"new!" * 128)
+        made = new.commit()
+        [told] = new.left_out()
+    assert told.startswith("data stays as it is")
+    assert [disk.name for disk in made.disks] == ["root", "data"]
+    root, data = contents(bench.hypervisor, made.uuid)
+    assert (root, data) == (
+        (b"new!" * 128).ljust(8 * MIB, b"\0"),
+        (b"data" * 128).ljust(MIB, b"\0"),
+    )
+    with bench.hypervisor.create(part._replace(uuid=copy.uuid), "a3", overwrite=True) as new:
+        assert [disk.name for disk in new.commit().disks] == ["root"]  # another machine's backup
+
+
 def saved_memory_and_its_disks_do_not_come_apart(bench: Bench) -> None:
     if not isinstance(bench, Sleeping):
         return
@@ -332,6 +358,7 @@ CHECKS: list[Callable[[Bench], None]] = [
     without_its_base_a_disk_is_read_whole_and_says_why,
     a_snapshot_stays_until_it_is_removed_and_nothing_else_goes_with_it,
     going_back_brings_the_bytes_keeps_what_was_and_voids_every_base,
+    a_disk_that_is_not_restored_stays_with_its_machine_and_is_in_no_copy,
     saved_memory_and_its_disks_do_not_come_apart,
     a_removed_machine_is_gone_and_removing_it_again_is_fine,
     sweeping_spares_the_living_and_names_what_it_removed,

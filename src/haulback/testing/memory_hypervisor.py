@@ -101,6 +101,7 @@ class MemoryNewMachine:
     def __init__(self, owner: MemoryHypervisor, wanted: Machine, attempt: str, over: bool) -> None:
         self._owner, self._wanted, self._attempt, self._over = owner, wanted, attempt, over
         self.disks = {disk.name: MemoryDisk(disk.size) for disk in wanted.disks}
+        self._there: set[str] = set()
 
     def sink(self, disk: str) -> Sink:
         return self.disks[disk]
@@ -108,10 +109,17 @@ class MemoryNewMachine:
     def commit(self) -> Machine:
         if self._owner.making.pop(self._attempt, None) is None:
             raise Conflict("the new machine was committed or abandoned already")
-        return self._owner.adopt(self._wanted, self.disks, overwrite=self._over)
+        made = self._owner.adopt(self._wanted, self.disks, overwrite=self._over)
+        self._there = {disk.name for disk in made.disks}
+        return made
 
     def left_out(self) -> list[str]:
-        return []
+        restored = {name for disk in self._wanted.disks for name in (disk.was, disk.name)}
+        return [
+            f"{name} {'stays as it is' if name in self._there else 'is left out'}: not restored"
+            for name in self._wanted.definition.get("disks", [])
+            if name not in restored
+        ]
 
     def abandon(self) -> None:
         self._owner.making.pop(self._attempt, None)
@@ -225,10 +233,23 @@ class MemoryHypervisor(Still):
         while name in others:
             number += 1
             name = f"{wanted.name} ({number})"
-        made = wanted._replace(name=name)
+        made, disks = self._with_the_rest(wanted._replace(name=name), disks)
         self.saved.discard(made.uuid)
         self.machines[made.uuid] = MemoryMachine(made, disks, {})
         return self.machine(made.uuid)
+
+    def _with_the_rest(
+        self, made: Machine, disks: dict[str, MemoryDisk]
+    ) -> tuple[Machine, dict[str, MemoryDisk]]:
+        """A machine over itself keeps the disks that were not restored."""
+        old = self.machines.get(made.uuid)
+        if old and made.definition.get("uuid", made.uuid) == made.uuid:
+            rest = [disk for disk in old.machine.disks if disk.name not in disks]
+            made = made._replace(disks=(*made.disks, *rest))
+            disks = {**disks, **{disk.name: old.disks[disk.name] for disk in rest}}
+        named = [disk.name for disk in made.disks]
+        definition = {**made.definition, "uuid": made.uuid, "disks": named}
+        return made._replace(definition=definition), disks
 
     def _find(self, uuid: str) -> MemoryMachine:
         self.check()

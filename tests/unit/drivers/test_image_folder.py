@@ -259,6 +259,49 @@ def test_a_power_loss_while_replacing_leaves_the_old_machine_or_the_new(
     assert sorted(path.name for path in folder.root.iterdir()) == ["good"]
 
 
+def with_more_disks(folder, *files):
+    """The good machine, with disks that its backup does not hold."""
+    place = folder.root / "good"
+    disks = [disk("root.raw"), *(disk(file, name=file) for file in files)]
+    text = json.dumps({"uuid": GOOD, "name": "good", "disks": disks})
+    (place / "machine.json").write_text(text)
+    return Machine(GOOD, "good", (Disk("root", MIB, "raw"),), json.loads(text))
+
+
+@pytest.mark.parametrize("fail_at", range(1, 13))
+def test_a_power_loss_while_replacing_never_costs_a_disk_that_is_not_restored(
+    folder, monkeypatch, fail_at
+):
+    wanted = with_more_disks(folder, "data.raw")
+    (folder.root / "good" / "data.raw").write_bytes(b"d" * MIB)
+    power = CrashingDisk(fail_at, seed=fail_at)
+    made = ImageFolder(folder.root, power).create(wanted, "dead", overwrite=True)
+    made.sink("root").write_at(0, b"n" * MIB)
+    with monkeypatch.context() as death:
+        death.setattr(making.shutil, "rmtree", lambda *_, **__: None)  # the dead clean nothing up
+        with suppress(PowerLost):
+            made.commit()
+    power.drop_unsynced()
+    folder.sweep(set())
+    assert folder.inventory().problems == []
+    root, data = contents(folder, GOOD)
+    assert root in (b"r" * MIB, b"n" * MIB)
+    assert data == b"d" * MIB
+    assert sorted(path.name for path in folder.root.iterdir()) == ["good"]
+
+
+def test_a_file_that_is_no_image_comes_along_and_a_missing_one_does_not_matter(folder):
+    wanted = with_more_disks(folder, "broken.qcow2", "missing.raw")
+    text = (folder.root / "good" / "machine.json").read_text()
+    text = text.replace('"broken.qcow2", "format": "raw"', '"broken.qcow2", "format": "qcow2"')
+    (folder.root / "good" / "machine.json").write_text(text)
+    (folder.root / "good" / "broken.qcow2").write_bytes(b"precious")
+    with folder.create(wanted, "a1", overwrite=True) as made:
+        assert [one.name for one in made.commit().disks] == ["root"]
+    [kept] = (folder.root / "good").glob("broken*")
+    assert kept.read_bytes() == b"precious"
+
+
 def test_sweeping_finishes_a_removal_that_was_cut_off(folder, monkeypatch):
     with monkeypatch.context() as death:
         death.setattr(shutil, "rmtree", lambda *_, **__: None)

@@ -17,7 +17,7 @@ import msgspec
 from haulback.disk import Disk as Files
 from haulback.disk import translate
 from haulback.drivers.hypervisor import Inventory, Machine, Problem
-from haulback.drivers.imagefolder import making
+from haulback.drivers.imagefolder import keeping, making
 from haulback.drivers.imagefolder.definition import (
     FILE,
     LARGEST,
@@ -214,6 +214,7 @@ class ImageFolder(Still):
             found, _ = self._scan()
             old = _replaced(found, wanted) if overwrite else None
             made = _settled(wanted, old, [other for other in found if other != old])
+            made = keeping.with_the_rest(room, made, *old, self._files) if old else made
             making.record(room, made, self._files)
             complete = _measure(room, decode(read_regular(room / FILE, LARGEST + 1)))
             if old:

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from haulback.disk import Disk as Files
 from haulback.disk import translate
@@ -31,7 +31,7 @@ class FolderMachine:
         self._room, self._wanted, self._files, self._place = room, wanted, files, place
         self._names = image_names([(disk.name, disk.format) for disk in wanted.disks])
         self._sinks: dict[str, ImageSink] = {}
-        self._over = False
+        self._over, self._kept = False, set[str]()
         try:
             room.mkdir(mode=0o700)
         except FileExistsError:
@@ -58,15 +58,18 @@ class FolderMachine:
             self.abandon()
             raise
         self._over = True
+        self._kept = {disk.name for disk in made.disks} - {disk.name for disk in self._wanted.disks}
         return made
 
     def left_out(self) -> list[str]:
-        """The disks that the definition names and that are not restored."""
-        said = self._wanted.definition.get("disks")
-        named = [one.get("name") for one in said if isinstance(one, dict)] if said else []
+        """Sentences about disks of the definition or the old machine that were not restored."""
         restored = {disk.was or disk.name for disk in self._wanted.disks}
-        lost = [name for name in named if name not in restored]
-        return [f"{name} is left out: the disk was not restored" for name in lost]
+        lost = [name for name in _named(self._wanted.definition) if name not in restored]
+        return [
+            f"{name} {'stays as it is' if name in self._kept else 'is left out'}: "
+            "the disk was not restored"
+            for name in dict.fromkeys([*lost, *sorted(self._kept)])
+        ]
 
     def abandon(self) -> None:
         if self._over:
@@ -94,6 +97,13 @@ class FolderMachine:
             for disk, file in zip(self._wanted.disks, self._names, strict=True)
         ]
         return self._wanted._replace(definition={**self._wanted.definition, "disks": disks})
+
+
+def _named(definition: dict[str, Any]) -> list[str]:
+    """The disks that a definition names; none where the definition is another platform's."""
+    said = definition.get("disks")
+    disks = [one for one in said if isinstance(one, dict)] if isinstance(said, list) else []
+    return [one["name"] for one in disks if isinstance(one.get("name"), str)]
 
 
 def record(room: Path, folder_machine: Machine, files: Files) -> None:

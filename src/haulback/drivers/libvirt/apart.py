@@ -75,18 +75,22 @@ def is_only_read(loader: ET.Element) -> bool:
     return loader.get("type") != "pflash" or "yes" in given
 
 
-def name_of(element: ET.Element, number: int = 0) -> str:
-    """The name of a device for people: a disk's device name, else kind, number and place."""
+def name_of(element: ET.Element, names: Mapping[str, str], number: int = 0) -> str:
+    """The name of a device for people: a disk's name in backups, else kind, number and place."""
     if element.tag == "disk":
-        return device_of(element) or "a disk"
+        return _disk_name(element, names)
     namer = _NAMES.get(element.tag)
     return namer(element, number) if namer else f"{_short(element.tag)} {number}"
 
 
+def _disk_name(element: ET.Element, names: Mapping[str, str]) -> str:
+    device = device_of(element)
+    return _short(names.get(device, device)) or "a disk"
+
+
 def _disks(root: ET.Element, names: Mapping[str, str]) -> Iterator[Apart]:
     for element in root.findall("devices/disk"):
-        device = device_of(element)
-        name = names.get(device, device) or "a disk"
+        name = _disk_name(element, names)
         if reason := why(element):
             yield Apart(name, reason)
         elif element.find("shareable") is not None and not is_drive(element):

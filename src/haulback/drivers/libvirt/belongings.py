@@ -6,7 +6,7 @@ it still has: a LUN that went to another machine since must not come back.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Set
+from collections.abc import Callable, Collection, Mapping, Set
 from copy import deepcopy
 from xml.etree import ElementTree as ET
 
@@ -16,15 +16,16 @@ from haulback.drivers.libvirt import domain as xml
 from haulback.drivers.libvirt.domain import XML, Volume
 
 Tell = Callable[[str], None]
+Names = Mapping[str, str]  # of disks in backups, by their device names
 _FRAME = ("target", "address", "alias", "boot", "serial", "wwn", "vendor", "product", "acpi")
-_NOT_RESTORED = "the disk was not restored"
 _NOT_RESTORED = "the disk was not restored"
 _SEATS = ("address", "alias", "boot")  # the place of a device in the machine, not the device
 
 
-def settle(root: ET.Element, now: ET.Element, restored: Set[str], tell: Tell) -> None:
-    """Leave a machine its devices of now; `restored` are the device names of its new disks."""
+def settle(root: ET.Element, now: ET.Element, restored: Names, tell: Tell) -> None:
+    """Leave a machine its devices of now; `restored` are its new disks, names by device names."""
     _tell_of_later_ones(root, now, tell)
+    names = {**xml.kept(root).names, **restored}
     for devices in root.findall("devices"):
         seen: dict[str, int] = {}
         for element in list(devices):
@@ -32,13 +33,13 @@ def settle(root: ET.Element, now: ET.Element, restored: Set[str], tell: Tell) ->
             if apart.device_of(element) in restored and element.tag == "disk":
                 continue
             stays = _disk_stays if element.tag == "disk" else _device_stays
-            if not stays(element, now, tell):
+            if not stays(element, now, names, tell):
                 devices.remove(element)
-                name = apart.name_of(element, number)
+                name = apart.name_of(element, names, number)
                 tell(f"{name} is left out: the machine has the device no more, or in another way")
 
 
-def _disk_stays(element: ET.Element, now: ET.Element, tell: Tell) -> bool:
+def _disk_stays(element: ET.Element, now: ET.Element, names: Names, tell: Tell) -> bool:
     """A disk that was not restored becomes the disk that the machine has in its place now."""
     there = _same_seat(element, now)
     if there is None:
@@ -52,7 +53,8 @@ def _disk_stays(element: ET.Element, now: ET.Element, tell: Tell) -> bool:
         element.insert(0, deepcopy(child))
     element.attrib |= there.attrib
     if not apart.is_drive(element):
-        tell(f"{apart.name_of(element)} stays as it is: {apart.why(element) or _NOT_RESTORED}")
+        name = apart.name_of(element, names)
+        tell(f"{name} stays as it is: {apart.why(element) or _NOT_RESTORED}")
     return True
 
 
@@ -70,9 +72,9 @@ def _seat(disk: ET.Element) -> tuple[str, str, str]:
     return apart.device_of(disk), disk.get("device", "disk"), bus
 
 
-def _device_stays(element: ET.Element, now: ET.Element, tell: Tell) -> bool:
+def _device_stays(element: ET.Element, now: ET.Element, names: Names, tell: Tell) -> bool:
     """Virtual hardware comes back as it was; a device that no copy may have must still be there."""
-    copy = portable.Copy(fresh=False, files=frozenset(), tell=lambda _: None)
+    copy = portable.Copy(fresh=False, files=frozenset(), tell=lambda _: None, names=names)
     if portable.refusal(deepcopy(element), copy) is None:
         if element.tag == "tpm":
             tell("the TPM stays as it is: no backup holds its state")
@@ -90,10 +92,12 @@ def _essence(element: ET.Element) -> str:
 def _tell_of_later_ones(root: ET.Element, now: ET.Element, tell: Tell) -> None:
     """Disks that came after the backup are detached, and none of their images is deleted."""
     before = {apart.device_of(one) for one in root.findall("devices/disk")}
+    names = xml.kept(now).names
     for one in now.findall("devices/disk"):
         device, empty = apart.device_of(one), one.find("source") is None
         if device not in before and not empty:
-            tell(f"{device} came after the backup: the disk is detached, and its image stays")
+            name = apart.name_of(one, names)
+            tell(f"{name} came after the backup: the disk is detached, and its image stays")
 
 
 def exchanged(wanted: Machine, now: ET.Element) -> set[str]:
@@ -105,10 +109,11 @@ def exchanged(wanted: Machine, now: ET.Element) -> set[str]:
     return {v.device for v in xml.volumes(now) if v.name in names or v.device in devices}
 
 
-def of_no_file(volumes: Collection[Volume], devices: Set[str] | None) -> list[str]:
-    """Sentences about exchanged disks (None: all) that lay on something other than a file."""
+def that_stay(volumes: Collection[Volume], devices: Set[str] | None) -> list[str]:
+    """Sentences about exchanged disks (None: all) whose old images are not deleted."""
     return [
         f"{one.name} has an image of its own now: the old disk {one.path or one.where} stays"
         for one in volumes
-        if (devices is None or one.device in devices) and not (one.path and one.path.is_file())
+        if (devices is None or one.device in devices)
+        and (one.shared or not (one.path and one.path.is_file()))
     ]

@@ -57,7 +57,7 @@ def compose(wanted: Machine, places: Mapping[str, Path], kind: str, standing: St
         _connect(devices, card)
     old = xml.kept(root).names
     names = _place(root, old, wanted, places, standing)
-    _without_the_rest(root, set(names), frozenset(map(str, places.values())), standing)
+    _without_the_rest(root, names, frozenset(map(str, places.values())), standing)
     own = parse(standing.now) if standing.now is not None else None
     if lost := firmware.placed(root, [path.parent for path in places.values()], own):
         standing.tell(lost)
@@ -86,11 +86,12 @@ def _only(root: ET.Element, name: str) -> ET.Element:
 
 
 def _without_the_rest(
-    root: ET.Element, restored: set[str], files: frozenset[str], standing: Standing
+    root: ET.Element, restored: Mapping[str, str], files: frozenset[str], standing: Standing
 ) -> None:
     """Take the devices that a copy may not have, or that a machine has no more."""
     if standing.now is None:
-        portable.limit(root, portable.Copy(standing.fresh, files, standing.tell))
+        names = {**xml.kept(root).names, **restored}
+        portable.limit(root, portable.Copy(standing.fresh, files, standing.tell, names))
     else:
         belongings.settle(root, parse(standing.now), restored, standing.tell)
 

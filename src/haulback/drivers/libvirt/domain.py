@@ -27,6 +27,7 @@ class Volume(NamedTuple):
     """A disk as the XML has it: its name in backups, its device, and where it lies.
 
     `path` is None for what is no file or block device of the host; then `where` says what it is.
+    `shared`: other machines use the disk too, maybe on other hosts.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Volume(NamedTuple):
     path: Path | None
     where: str = ""
     pool: tuple[str, str] | None = None
+    shared: bool = False
 
 
 class Kept(msgspec.Struct):
@@ -105,7 +107,8 @@ def volume(element: ET.Element, names: Mapping[str, str]) -> Volume:
     pool = None
     if kind == "volume" and source is not None:
         pool = (source.get("pool", ""), source.get("volume", ""))
-    return Volume(name, device, form, Path(place) if place else None, kind, pool)
+    shared = element.find("shareable") is not None
+    return Volume(name, device, form, Path(place) if place else None, kind, pool, shared)
 
 
 def places(root: ET.Element) -> set[Path]:

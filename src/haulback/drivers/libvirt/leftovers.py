@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Set
+from collections.abc import Iterable, Set
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
@@ -19,6 +19,7 @@ from haulback.drivers.images import taken
 from haulback.drivers.images.taken import Reverting
 from haulback.drivers.libvirt import domain as xml
 from haulback.drivers.libvirt import firmware, making
+from haulback.drivers.libvirt.domain import Volume
 from haulback.drivers.libvirt.edge import Domain, Host
 from haulback.drivers.libvirt.volumes import folders, located, opened
 from haulback.errors import HaulbackError, NotFound
@@ -60,8 +61,8 @@ class Leftovers:
         One that `moves` may have its firmware's variables at the same place there.
         """
         text = domain.definition()
-        paths = self._images(text) if moves else self._files_of(text)
-        return self._note(attempt, Gone([str(path) for path in paths]))
+        paths = _own(located(self._host, text)) + ([] if moves else _variables(text))
+        return self._note(attempt, Gone(list(map(str, paths))))
 
     def note_replaced(self, attempt: str, domain: Domain, devices: Set[str] | None) -> Path:
         """Write down the files, and the saved memory, that go when a machine gets other disks.
@@ -70,10 +71,8 @@ class Leftovers:
         """
         text = domain.definition()
         volumes = [v for v in located(self._host, text) if devices is None or v.device in devices]
-        paths = [volume.path for volume in volumes if volume.path]
-        if variables := firmware.path_of(xml.parse(text)):
-            paths.append(variables)
-        return self._note(attempt, Gone([str(p) for p in paths], domain.uuid, _digest(text)))
+        paths = _own(volumes) + _variables(text)
+        return self._note(attempt, Gone(list(map(str, paths)), domain.uuid, _digest(text)))
 
     def _note(self, attempt: str, gone: Gone) -> Path:
         note = self._storage / f".haulback-{attempt}.gone"
@@ -87,7 +86,7 @@ class Leftovers:
         self._drop_memory(gone)
         used = self.used()
         for path in map(Path, gone.paths):
-            if path not in used and _is_file(path):
+            if path not in used and not _is_no_file(path):
                 path.unlink(missing_ok=True)
                 with suppress(OSError):  # gone already, or something else lies there
                     if _ROOM.fullmatch(path.parent.name):
@@ -154,11 +153,8 @@ class Leftovers:
 
     def _files_of(self, text: str) -> list[Path]:
         """All that a machine needs of the host's files."""
-        variables = firmware.path_of(xml.parse(text))
-        return self._images(text) + ([variables] if variables else [])
-
-    def _images(self, text: str) -> list[Path]:
-        return [volume.path for volume in located(self._host, text) if volume.path]
+        images = [volume.path for volume in located(self._host, text) if volume.path]
+        return images + _variables(text)
 
     def sweep(self, alive: Set[str]) -> list[str]:
         """Remove or undo all that is left of attempts not in `alive`; the names."""
@@ -220,16 +216,26 @@ class Leftovers:
         return swept
 
 
+def _own(volumes: Iterable[Volume]) -> list[Path]:
+    """The images that are one machine's: a shared disk may be in use on another host."""
+    return [volume.path for volume in volumes if volume.path and not volume.shared]
+
+
+def _variables(text: str) -> list[Path]:
+    path = firmware.path_of(xml.parse(text))
+    return [path] if path else []
+
+
 def _digest(text: str) -> str:
     return sha256(text.encode()).hexdigest()
 
 
-def _is_file(path: Path) -> bool:
-    """Whether a path is a plain file: an image can be deleted, a block device never."""
+def _is_no_file(path: Path) -> bool:
+    """Whether a device or a link to one lies there, which is never deleted."""
     try:
-        return stat.S_ISREG(os.lstat(path).st_mode)
+        return not stat.S_ISREG(os.lstat(path).st_mode)
     except OSError:
-        return False
+        return False  # an image that is gone already
 
 
 def _dead(folder: Path, pattern: re.Pattern[str], alive: Set[str]) -> list[str]:

@@ -30,13 +30,14 @@ class Placing:
         """Define a machine beside all others; a taken uuid and a taken name are exchanged."""
         domains = self._host.domains()
         taken = {one.uuid for one in domains}
-        fresh = not wanted.uuid or wanted.uuid.lower() in taken
+        again = not wanted.uuid or wanted.uuid.lower() in taken
         names = {one.name for one in domains}
         made = wanted._replace(
-            uuid=new_guid() if fresh else wanted.uuid.lower(),
+            uuid=new_guid() if again else wanted.uuid.lower(),
             name=free_name(names.__contains__, wanted.name),
         )
         said: list[str] = []
+        fresh = again or _original(wanted) in taken
         standing = Standing(fresh=fresh, layers=layers, tell=said.append)
         return Made(self._define(made, paths, standing), said)
 
@@ -45,9 +46,11 @@ class Placing:
         making.refuse_if_running(old)
         said: list[str] = []
         standing, devices = self._stands(old, wanted, said)
-        said += belongings.of_no_file(located(self._host, old.definition()), devices)
+        said += belongings.that_stay(located(self._host, old.definition()), devices)
         note = self._left.note_replaced(attempt, old, devices)
         asleep, name = old.in_managed_save(), old.name
+        others = {one.name for one in self._host.domains()} - {name}
+        wanted = wanted._replace(name=free_name(others.__contains__, wanted.name))
         for checkpoint in old.checkpoints():
             old.delete_checkpoint(checkpoint, only_forget=True)
         made = self._define(wanted._replace(uuid=old.uuid, name=name), paths, standing)
@@ -64,13 +67,17 @@ class Placing:
         self, old: Domain, wanted: Machine, said: list[str]
     ) -> tuple[Standing, set[str] | None]:
         """How a wanted machine stands to the old one, and which disks are exchanged (None: all)."""
-        own = str(wanted.definition.get("uuid", "")).lower()
-        text = old.definition()
-        if own != old.uuid:
-            there = any(one.uuid == own for one in self._host.domains())
+        text, original = old.definition(), _original(wanted)
+        if original != old.uuid:
+            there = any(one.uuid == original for one in self._host.domains())
             return Standing(fresh=there, tell=said.append), None
         devices = belongings.exchanged(wanted, xml.parse(text))
         return Standing(now=text, tell=said.append), devices
 
     def _define(self, wanted: Machine, paths: Mapping[str, Path], standing: Standing) -> Machine:
         return self._measure(self._host.define(compose(wanted, paths, "qemu", standing)))
+
+
+def _original(wanted: Machine) -> str:
+    """The uuid of the machine that a backup was made of."""
+    return str(wanted.definition.get("uuid", "")).lower()

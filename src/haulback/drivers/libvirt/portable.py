@@ -23,12 +23,14 @@ _ALIEN = "it may reach what belongs to the original"
 class Copy(NamedTuple):
     """A copy of a machine: `fresh` beside the original, `files` are the copy's images.
 
-    `tell` hears a sentence about each device that the copy goes without.
+    `tell` hears a sentence about each device that the copy goes without; `names` are those of
+    disks in backups, by their device names.
     """
 
     fresh: bool
     files: frozenset[str]
     tell: Callable[[str], None]
+    names: Mapping[str, str]
 
 
 Rule = Callable[[ET.Element, Copy], str | None]
@@ -45,7 +47,7 @@ def limit(root: ET.Element, copy: Copy) -> None:
         for element in list(devices):
             number = seen[element.tag] = seen.get(element.tag, -1) + 1
             if why := refusal(element, copy):
-                copy.tell(f"{apart.name_of(element, number)} is left out: {why}")
+                copy.tell(f"{apart.name_of(element, copy.names, number)} is left out: {why}")
                 devices.remove(element)
 
 
@@ -174,7 +176,7 @@ def _disk(element: ET.Element, copy: Copy) -> str | None:
         only(element, _DRIVE)
         element.set("type", "file")
         if why:
-            copy.tell(f"{apart.name_of(element)} is an empty drive: {why}")
+            copy.tell(f"{apart.name_of(element, copy.names)} is an empty drive: {why}")
         return None
     return why or "the disk was not restored"
 
@@ -219,7 +221,7 @@ def _line(element: ET.Element, copy: Copy) -> str | None:
             element.remove(source)
     if kind != before:
         copy.tell(
-            f"{apart.name_of(element)} has an end of its own here: the connection ({before}) "
+            f"{apart.name_of(element, copy.names)} has its own end here: the connection ({before}) "
             "belongs to the original"
         )
     return None
