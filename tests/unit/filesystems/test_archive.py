@@ -26,7 +26,7 @@ def unpacked(blocks):
 
 
 def named(members):
-    """What the report says, reason by path; it has to be the last member."""
+    """The lines of the report, reason by path; the report has to be the last member."""
     assert list(members)[-1].startswith(NAME)
     lines = members[list(members)[-1]].decode().splitlines()
     return dict(line.split("\t") for line in lines)

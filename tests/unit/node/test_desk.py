@@ -1,4 +1,4 @@
-"""What a node says of the folders of a mounted backup."""
+"""A node lists the folders of a mounted backup page by page."""
 
 import os
 import struct

@@ -1,4 +1,4 @@
-"""What cannot be read of a volume is an error to whoever looks at it as folders."""
+"""Unreadable files of a volume are errors to programs that see the volume as folders."""
 
 import errno
 import os

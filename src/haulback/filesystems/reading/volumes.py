@@ -58,7 +58,7 @@ def find(disks: Mapping[str, Blocks]) -> dict[str, Lying]:
 def opened(lying: Lying, page: CodePage) -> FileSystem:
     """The file system of a volume; `page` is for short names of FAT.
 
-    Raises Unsupported, or what hostile bytes make of it.
+    Raises Unsupported, or the errors in DAMAGE.
     """
     if lying.volume.type in _FATS:
         return Fat(lying.blocks, page)
