@@ -34,7 +34,7 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
 def missing():
-    """What is not there to ask a kernel; None when it can be asked."""
+    """The part that is missing to run a kernel; None when a kernel can be run."""
     there = (PARTS / "vmlinuz").exists() and list(MODULES.glob("*.ko"))
     return None if there else f"a guest with drivers in {PARTS} (scripts/guest builds it)"
 
@@ -43,7 +43,7 @@ needs_drivers = pytest.mark.skipif(bool(missing()), reason=str(missing()))
 
 
 def shown_by_linux(folder, images):
-    """What a kernel in a virtual machine shows of images: for each a dict of contents by name.
+    """The files that a kernel in a virtual machine shows of images: contents by name for each.
 
     `images` are (path, type, mount options).  A name has a list, as it may be there several
     times; directories have None as contents.

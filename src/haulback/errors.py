@@ -86,7 +86,7 @@ class Unavailable(HaulbackError):
 
 
 class Unreadable(Unavailable):
-    """These bytes, or what they describe, cannot be read; the rest of the same place may be."""
+    """Some bytes cannot be read; other bytes of the same place may be."""
 
     code = "unreadable"
 
@@ -98,7 +98,7 @@ class OutOfSpace(Unavailable):
 
 
 class Incomplete(HaulbackError):
-    """A part was delivered; `files` in the details names the rest (`path` and `reason` each)."""
+    """Some files were not delivered in full; `files` in the details has `path` and `reason`."""
 
     code, status, exit_code = "incomplete", 409, 3
 
@@ -153,5 +153,5 @@ class SourceChanged(HaulbackError):
 
 
 def is_away(error: BaseException | None) -> TypeGuard[Unavailable]:
-    """Whether a place does not answer at all, rather than not for some of its bytes."""
+    """Whether a place does not answer at all; Unreadable is about some of its bytes."""
     return isinstance(error, Unavailable) and not isinstance(error, Unreadable)

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import os
+import random
 import re
 import shutil
 import stat
@@ -13,11 +14,13 @@ import tarfile
 import pytest
 
 from haulback.errors import Unsupported
+from haulback.filesystems.browser import Browser
 from haulback.filesystems.records import EntryType
 from haulback.units import GIB, MIB
 from tests import volumes
 from tests.hosts import needs_guest
 from tests.linux import filled_by_linux, needs_drivers
+from tests.unit.filesystems.test_archive import Torn, named, unpacked
 from tests.volumes import browser, described, empty, ext, filled, listed, run, tool
 
 
@@ -184,6 +187,32 @@ def reason(image):
         assert volume.readable
         found.listing("vda", "/")
     return volume.reason
+
+
+def test_damage_in_an_xfs_is_named_and_the_rest_delivered(tmp_path):
+    tool("mkfs.xfs")
+    tree = tmp_path / "tree"
+    (tree / "f" / "sub").mkdir(parents=True)
+    whole = random.Random(2).randbytes(3 * MIB)
+    (tree / "f" / "big").write_bytes(whole)
+    for number in range(400):
+        (tree / "f" / "sub" / f"{number:03d}{'n' * 50}").touch()
+    (tree / "f" / "zulu").write_bytes(b"Z" * 5000)
+    image = empty(tmp_path / "image", 330 * MIB)
+    run("mkfs.xfs", "-q", image)
+    raw = bytearray(filled(image, tree, tmp_path / "mount").read_bytes())
+    low = raw.index(whole[MIB : MIB + 64])
+    data = [at for at in range(0, len(raw), 4096) if raw[at : at + 4] == b"XDD3"]
+    raw[data[-1] : data[-1] + 4] = bytes(4)
+    with Browser({"vda": Torn(bytes(raw), (low, low + 1))}) as found:
+        members = unpacked(found.archive("vda", ["/f"]))
+    said = named(members)
+    assert set(said) == {"/f/big", "/f/sub"}
+    assert f"damaged from byte {MIB} of {3 * MIB}" in said["/f/big"]
+    assert members["f/big"] == whole[:MIB] + bytes(2 * MIB)
+    assert "the folder does not show all of its files" in said["/f/sub"]
+    assert members["f/zulu"] == b"Z" * 5000
+    assert 300 < len([name for name in members if name.startswith("f/sub/")]) < 400
 
 
 def test_an_xfs_of_version_4_is_read_as_mkfs_fills_it(tmp_path):

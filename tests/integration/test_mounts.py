@@ -151,7 +151,7 @@ def haulback(site: Site, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def damaged(site: Site) -> None:
-    """One byte of the largest pack of the destination is another one now."""
+    """Change a byte of the largest pack of the destination."""
     [*_, pack] = sorted(site.repository.glob("packs/**/*"), key=lambda one: one.stat().st_size)
     os.chmod(pack, 0o600)
     with pack.open("r+b") as file:

@@ -20,7 +20,7 @@ from haulback.inventory.shared import FileRow
 from haulback.wire import Ref
 
 app = App(name="mount")
-_To = Annotated[str, Parameter(allow_leading_hyphen=True)]  # a lone - is one
+_To = Annotated[str, Parameter(allow_leading_hyphen=True)]  # a lone - is standard output
 _MOUNTS = (
     text("guid"),
     named("protectedEntity"),
@@ -96,7 +96,7 @@ def list_folder(file_system: str, path: str = "/", *, output: Output = "table") 
     rows: list[FileRow] = []
     try:
         rows.extend(connect().mounts.listing(file_system, path))
-    finally:  # what a damaged folder still shows
+    finally:  # a damaged folder still shows some rows
         if rows:
             show(rows, _ROWS, output)
 
@@ -129,7 +129,7 @@ def get(file_system: str, *path: str, to: _To = "", archive: bool = False) -> No
 
 
 def _write(target: Path, parts: Iterable[bytes]) -> None:
-    """To its end, or not at all under its name.  Raises Incomplete behind the end of a tar."""
+    """Write a file to its end, or leave none.  Raises Incomplete behind the end of a tar."""
     half = target.with_name(f".{target.name}.part")
     try:
         with half.open("wb") as file:
@@ -145,7 +145,7 @@ def _write(target: Path, parts: Iterable[bytes]) -> None:
 
 
 def _copy(parts: Iterable[bytes], file: BinaryIO) -> None:
-    """Write everything, and name on standard error what an Incomplete names."""
+    """Write all parts, and name the unreadable files of a tar on standard error."""
     try:
         for part in parts:
             file.write(part)

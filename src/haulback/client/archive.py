@@ -1,4 +1,4 @@
-"""A tar of files on its way from the server: whether it is whole, and what it does not hold."""
+"""Tars on their way from the server: whether they are complete, and the files they lack."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _BLOCK = tarfile.BLOCKSIZE
 _MOST_NAMED = 10_000  # files in an error; the report in the tar has all of them
 _PIECE = 64 * KIB
 _MARK = RECORD.encode()
-# What a parser asks for: bytes to be given, or, below 0, to be passed over.
+# A parser asks for bytes to be given, or, below 0, for bytes to be passed over.
 _Parser = Generator[int, bytes, None]
 
 

@@ -199,7 +199,7 @@ class Mounts(Readable[MountedBackup]):
         return self._calls.one(IscsiTarget, "GET", f"{self.path}/{mount}/iscsi")
 
     def listing(self, file_system: str, path: str = "/") -> Iterator[FileRow]:
-        """What lies in a folder, by name, read a page at a time.
+        """The entries of a folder, by name, read a page at a time.
 
         Raises Incomplete behind the last row of a folder that is damaged.
         """
@@ -256,7 +256,7 @@ class Workflows(Collection[Execution]):
 
 
 def _single(parts: Iterator[bytes]) -> Iterator[bytes]:
-    """A file as it is, which cannot say where it is damaged."""
+    """The parts of a single file, which has no place for a report."""
     try:
         yield from parts
     except Unavailable as error:

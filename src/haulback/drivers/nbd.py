@@ -270,7 +270,7 @@ class Export:
             self._finish(cookie)
 
     def _refused(self, cookie: int, code: int, reason: bytes) -> None:
-        """Keep in mind that a read failed with EIO; raises for every other failure."""
+        """Note that a read failed with EIO; every other failure is raised."""
         pending = self._pending.get(cookie)
         if code != _EIO or pending is None or pending.view is None:
             _fail(code)

@@ -12,7 +12,7 @@ class Surprise(Exception):
 class Pending:
     """A request without its answer: where a read's bytes go, and which ones have come.
 
-    `is_refused`: the server cannot read the bytes; some of them may have come all the same.
+    `is_refused`: the server cannot read the bytes; a part of the bytes may have come.
     """
 
     def __init__(self, offset: int, view: memoryview | None = None) -> None:

@@ -218,7 +218,7 @@ def _transmit(link: socket.socket, agreed: _Agreed) -> None:
                     _status(link, source, offset, length, cookie, most)
             except HaulbackError as error:
                 log.error("%d bytes at %d cannot be read: %s", length, offset, error.message)
-                # EIO is about these bytes, ESHUTDOWN about every byte.
+                # EIO is about the bytes of this read, ESHUTDOWN about every byte of the disk.
                 refuse(link, _ESHUTDOWN if is_away(error) else _EIO, cookie, error.message)
 
 

@@ -1,7 +1,7 @@
 """A tar of files of a volume, made while it is read.
 
-What cannot be read does not end it: the rest is packed, and a last member (`report`) names what
-is missing.  Only a disk that does not answer any more breaks it off.
+A file that cannot be read does not end the tar: the rest is packed, and a last member (`report`)
+names the file.  Only a disk that does not answer any more ends the tar.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def packed(
 ) -> Iterator[bytes]:
     """The blocks of a tar.  Raises NotFound before the first one.
 
-    With `strict`, what cannot be read raises Incomplete instead of being named in the report.
+    With `strict`, a file that cannot be read raises Incomplete; else the report names the file.
     """
     wanted: list[tuple[str, Entry | HaulbackError]] = []
     for place in [text(checked(path)) for path in paths]:
@@ -80,7 +80,7 @@ class _Tar:
         self._report, self._strict = report, strict
 
     def failed(self, place: str, error: HaulbackError, what: str = "") -> None:
-        """Name what cannot be read.  Raises the error of a disk that is away."""
+        """Name a file that cannot be read.  Raises the error of a disk that is away."""
         if is_away(error):
             raise error
         self._missing(place, f"{what}{error.message}")
@@ -161,7 +161,7 @@ class _Tar:
         yield bytes(-entry.size % tarfile.BLOCKSIZE)
 
     def _chunks(self, place: str, told: list[str]) -> Iterator[bytes]:
-        """A file as far as it can be read; `told` gets why it ends early."""
+        """The readable beginning of a file; `told` gets the reason of an early end."""
         at = 0
         try:
             for chunk in self._source.stream(self._volume, place):
@@ -174,7 +174,7 @@ class _Tar:
             told.append(error.message)
 
     def _up_to_damage(self, place: str, at: int) -> Iterator[bytes]:
-        """What can still be read of a chunk that as a whole cannot."""
+        """The bytes before the damage in a chunk that as a whole cannot be read."""
         while True:
             try:
                 part = self._source.read(self._volume, place, at, _STEP)

@@ -102,9 +102,9 @@ class Browser:
     ) -> Iterator[bytes]:
         """A tar of files and whole directories, each below its own name.
 
-        Links stay links; devices, pipes and sockets are left out.  What cannot be read is named
-        in the last member (see `report`), or with `strict` raises Incomplete.  Raises NotFound
-        before the first chunk, Unavailable where a disk does not answer any more.
+        Links stay links; devices, pipes and sockets are left out.  Files that cannot be read are
+        named in the last member (see `report`), or with `strict` raise Incomplete.  Raises
+        NotFound before the first chunk, Unavailable when a disk does not answer any more.
         """
         return packed(self, volume, paths, strict=strict)
 

@@ -1,4 +1,4 @@
-"""The code page of short FAT names, which no FAT says.
+"""The code page of short FAT names, which no FAT volume names.
 
 850 is that of MS-DOS and Windows in western Europe; `HAULBACK_FAT_CODE_PAGE` names another one.
 """

@@ -78,7 +78,7 @@ class Confined:
                 raise running.feeder.failure or _unreadable(error, self._deadline) from None
             failure = running.feeder.failure
             if is_away(failure):
-                self._end()  # it may hold for damage what was only out of reach
+                self._end()  # the process may remember as damage what was only out of reach
                 raise failure
             if isinstance(answer, Failed):
                 raise failure or _failed(answer)

@@ -71,7 +71,7 @@ class Entry(msgspec.Struct, frozen=True):
 
     @property
     def readable(self) -> bool:
-        """Whether nothing is known that keeps the contents from being read."""
+        """Whether no reason against reading the contents is known."""
         return not self.reason
 
     @property
@@ -81,7 +81,7 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 class Page(list[Entry]):
-    """Entries of a directory; `reason` says why the directory does not show all that it held."""
+    """Entries of a directory; `reason` says why some entries of the directory may be missing."""
 
     def __init__(self, entries: Iterable[Entry] = (), reason: str = "") -> None:
         super().__init__(entries)

@@ -1,4 +1,4 @@
-"""The last member of a tar that is not whole: what could not be read, a line each.
+"""The last member of an incomplete tar: the files that could not be read, a line each.
 
 A line is a path of the volume, a tab, and the reason; both are printable and hold no tab.  The
 member bears the header `RECORD` of the pax format, with the number of lines, which no file of a
@@ -25,7 +25,7 @@ _REASON = 2000  # characters
 
 
 class Report:
-    """Lines that are gathered while a tar is made; many of them go to a file of no name."""
+    """Lines that are gathered while a tar is made; many lines go to a temporary file."""
 
     def __init__(self) -> None:
         self._lines = tempfile.SpooledTemporaryFile(max_size=MIB)  # noqa: SIM115 - closed by __exit__
@@ -39,15 +39,15 @@ class Report:
         self._lines.close()
 
     def add(self, path: str, reason: str) -> None:
-        """Name what could not be read."""
+        """Name a file or folder that could not be read."""
         self.count += 1
         self._lines.write(f"{printable(path)}\t{printable(reason)[:_REASON]}\n".encode())
 
     def avoid(self, member: str) -> None:
-        """Take another name where a member of the tar could be unpacked as the report's."""
+        """Take another name if a member of the tar would be unpacked over the report."""
         top = member.removeprefix("./").partition("/")[0]
         if top.upper().startswith(NAME):
-            # The guest's names were there before this one is drawn.
+            # A guest cannot have foreseen a random name.
             self._name = f"{NAME}-{uuid.uuid4().hex[:12]}.txt"
 
     def member(self) -> Iterator[bytes]:

@@ -131,7 +131,7 @@ class Job(Protocol):
         """The file systems of what is shared."""
 
     def archive(self, guid: str, volume: str, paths: Sequence[str]) -> Iterator[bytes]:
-        """A tar of files of what is shared, every one of them whole.
+        """A tar of files of a share, every file complete.
 
         Raises NotFound before the first part, Incomplete at a file that cannot be read.
         """

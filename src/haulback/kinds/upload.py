@@ -144,7 +144,7 @@ def run(job: Job) -> Results:
     order: Order = job.order
     machines = job.hypervisor(order.hypervisor)
     job.confirm()
-    # Zeros and gaps would overwrite what is whole in the guest: all of the files, or none.
+    # Zeros and gaps would overwrite intact files of the guest: every file, or none.
     parts = job.archive(order.mount, order.volume, order.paths)
     first = next(parts)  # what is missing is found out before the guest is touched
     whole = _metered(job, chain((first,), parts))

@@ -151,7 +151,7 @@ def _listing(browser: Browser, wanted: Listing) -> dict[str, object]:
 
 
 def _mark_of(name: str) -> str:
-    """A name as the end of a page: what cannot be printed sorts elsewhere than it is shown."""
+    """A name as the end of a page: a name that cannot be printed sorts by its own bytes."""
     if printable(name) == name and not name.startswith(_RAW):
         return name
     return _RAW + raw(name).hex()
@@ -182,9 +182,10 @@ def _shown(entry: Entry) -> dict[str, object]:
 
 
 def _found(browser: Browser, volume: str, path: str) -> str:
-    """The path with names as they are: those that cannot be printed are shown otherwise.
+    """The path with names as the volume has them: names that cannot be printed are shown escaped.
 
-    Raises NotFound.  A path that cannot be read is given back as it is; its reader says why.
+    Raises NotFound.  A path that cannot be read is given back unchanged; reading it gives the
+    reason.
     """
     try:
         browser.entry(volume, path)
@@ -192,8 +193,8 @@ def _found(browser: Browser, volume: str, path: str) -> str:
         if "\\" not in path:
             raise
         return _by_shown(browser, volume, path.strip("/").split("/"))
-    except HaulbackError:
-        return path
+    except HaulbackError as error:
+        log.debug("%s cannot be looked at: %s", printable(path), error.message)
     return path
 
 

@@ -59,7 +59,7 @@ class Folders(mfusepy.Operations):  # type: ignore[misc]  # the library is not t
         while True:
             page = partial(self._browser.listing, volume, inner, after=after, most=_PAGE)
             found = told(page)
-            if found.reason:  # a folder that shows less than it held must not look whole
+            if found.reason:  # a damaged folder must not look complete
                 raise mfusepy.FuseOSError(errno.EIO)
             names += [one.name for one in found]
             if len(found) < _PAGE:
@@ -93,7 +93,7 @@ class Folders(mfusepy.Operations):  # type: ignore[misc]  # the library is not t
 
 def _attributes(entry: Entry) -> dict[str, Any]:
     if entry.reason and entry.type is EntryType.OTHER:
-        raise mfusepy.FuseOSError(errno.EIO)  # it is not known to be a pipe
+        raise mfusepy.FuseOSError(errno.EIO)  # the type is not known; a pipe would mislead
     moment = entry.modified * 1_000_000
     return {
         "st_mode": _KINDS[entry.type] | entry.mode & _RIGHTS,

@@ -26,7 +26,7 @@ def unpacked(blocks):
 
 
 def named(members):
-    """What the report says, reason by path; it has to be the last member."""
+    """The lines of the report, reason by path; the report has to be the last member."""
     assert list(members)[-1].startswith(NAME)
     lines = members[list(members)[-1]].decode().splitlines()
     return dict(line.split("\t") for line in lines)
@@ -166,6 +166,20 @@ def test_a_folder_that_shows_nothing_is_named_and_the_rest_delivered(tmp_path):
     assert "the folder does not show its files: " in said["/f/sub"]
     assert members["./f/zulu"] == b"z"
     assert members["./f/sub"] is None
+
+
+def test_a_disk_whose_beginning_cannot_be_read_is_listed_with_the_reason(image):
+    with Browser({"vda": Torn(image, (0, 4096)), "vdb": MemoryDisk(image)}) as found:
+        first, second = found.volumes()
+        assert (first.name, first.type, first.readable) == ("vda", "unknown", False)
+        assert "cannot be read" in first.reason
+        assert second.readable
+        assert found.read("vdb", "/f/zulu", 0, 10) == b"Z" * 10
+    with (
+        Browser({"vda": Torn(image, (0, 4096), error=Unavailable("it is gone"))}) as found,
+        pytest.raises(Unavailable, match="it is gone"),
+    ):
+        found.volumes()
 
 
 def inode_of(raw, name):

@@ -37,7 +37,7 @@ def by_mcopy(path, files, *options):
 
 
 def shown(image):
-    """What the root shows, contents by name; the tar of it has to hold the same."""
+    """The files of the root, contents by name; a tar of the root has to hold the same."""
     with browser(image) as found:
         files = {one.name: found.read("vda", f"/{one.name}", 0, MIB).decode()
                  for one in found.listing("vda", "/")}  # fmt: skip

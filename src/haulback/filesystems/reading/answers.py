@@ -79,7 +79,7 @@ class Answers:
 
 
 class Directory(NamedTuple):
-    """Nodes by name, the names in order, and why there may be more that cannot be shown."""
+    """Nodes by name, the names in order, and the reason for which entries may be missing."""
 
     nodes: dict[bytes, int]
     order: list[bytes]
@@ -121,7 +121,7 @@ class Tree:
         return Content(status.size, list(_bounded(pieces)))
 
     def _status(self, node: int) -> Status:
-        """What a node is; a size that none can have is a reason not to read it."""
+        """The status of a node; an impossible size is a reason not to read the node."""
         found = self._system.status(node)
         if 0 <= found.size <= _MOST_SIZE:
             return found
@@ -129,7 +129,7 @@ class Tree:
         return found._replace(size=0, reason=reason)
 
     def _load(self, node: int) -> Directory:
-        """What a directory holds; raises only when there is nothing to show."""
+        """The entries of a directory; raises only when there is no entry to show."""
         found: list[tuple[bytes, int]] = []
         reason = ""
         try:
@@ -184,7 +184,7 @@ class Tree:
     def _found(self, name: bytes, node: int, folder: bytes) -> Found:
         try:
             status = self._status(node)
-        except (HaulbackError, *DAMAGE) as error:  # one bad inode is not the end
+        except (HaulbackError, *DAMAGE) as error:  # a bad inode is no reason to hide the others
             return Found(name, EntryType.OTHER, 0, 0, 0, 0, 0, None, told(error)[:300])
         type_, target, reason = _type(status), None, status.reason
         if status.is_link:
@@ -197,7 +197,7 @@ class Tree:
         return Found(name, type_, *numbers, target, reason[:300])
 
     def _target(self, node: int) -> tuple[bytes | None, str]:
-        """Where a link leads, or why that cannot be read."""
+        """The target of a link, or the reason for which the target cannot be read."""
         try:
             target = self._system.target(node)
         except (HaulbackError, *DAMAGE) as error:

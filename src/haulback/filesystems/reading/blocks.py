@@ -51,7 +51,7 @@ class Disk:
             return b""
         try:
             return self._by_blocks(offset, count)
-        except OSError:  # the bytes beside them may be what cannot be read
+        except OSError:  # only neighbours of the wanted bytes may be unreadable
             return self._fetch_all(offset, count)
 
     def _by_blocks(self, offset: int, count: int) -> bytes:

@@ -1,4 +1,4 @@
-"""Chains of clusters, as FAT and exFAT keep them in a table of who follows whom."""
+"""Chains of clusters: FAT and exFAT keep the follower of each cluster in a table."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from haulback.filesystems.reading.blocks import Blocks
 from haulback.filesystems.reading.filesystem import Run
 from haulback.units import KIB
 
-FIRST: Final = 2  # the number of the first cluster there is
+FIRST: Final = 2  # clusters are numbered from 2
 _PIECE = 16 * KIB  # entries of the table that are read at once
 _PIECES_KEPT = 64
 _MOST_RUNS = 4_000_000  # of one chain
@@ -23,7 +23,7 @@ _MOST_RUNS = 4_000_000  # of one chain
 class Table:
     """The table at `offset` of a volume, for `count` clusters, in entries of `bits` (12 to 32).
 
-    Entries from `end` on end a chain; only those of FAT32 have four bits of another meaning.
+    Entries from `end` on end a chain.  The upper four bits of a FAT32 entry have another meaning.
     """
 
     def __init__(self, blocks: Blocks, offset: int, bits: int, count: int, *, end: int) -> None:
@@ -42,7 +42,7 @@ class Table:
         return self.checked(found)
 
     def checked(self, cluster: int) -> int:
-        """A cluster that there is.  Raises ValueError."""
+        """The cluster, if the volume has it.  Raises ValueError."""
         if not FIRST <= cluster < self._stop:
             raise ValueError(f"a chain of clusters leads to {cluster:#x}, where none is")
         return cluster
@@ -72,7 +72,7 @@ class Table:
 
 
 class Chain:
-    """The clusters of a file from its first one on, found as far as they are asked for.
+    """The clusters of a file from `first` on; the chain is followed as far as it is asked for.
 
     Raises ValueError where the chain leads nowhere or into itself.
     """
@@ -85,7 +85,7 @@ class Chain:
         self._mark(first)
 
     def clusters(self) -> Iterator[int]:
-        """All of them, in order; what is raised is raised behind those before."""
+        """All clusters in order; damage is raised behind the clusters before the damage."""
         at = 0
         while self._reaches(at + 1):
             run = bisect_right(self._ats, at) - 1
@@ -93,7 +93,7 @@ class Chain:
             at += 1
 
     def runs(self, low: int, high: int, size: int, origin: int) -> Iterator[Run]:
-        """The runs from cluster `low` to before `high` of the file, which has to have them.
+        """The runs of the clusters from `low` to before `high`.  Raises ValueError without them.
 
         `size` is that of a cluster in bytes, `origin` where cluster 0 of the table would lie.
         """
@@ -108,7 +108,7 @@ class Chain:
             yield Run(at * size, (end - at) * size, origin + self._starts[index] * size)
 
     def _reaches(self, count: int) -> bool:
-        """Whether there are so many clusters."""
+        """Whether the chain has `count` clusters."""
         while self._length < count:
             following = self._table.follower(self._last)
             if following is None:

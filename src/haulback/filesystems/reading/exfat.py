@@ -23,20 +23,20 @@ from haulback.filesystems.reading.names import unlike_dots
 from haulback.filesystems.records import Piece
 
 _END, _FILE, _PLACE, _NAME, _LABEL = 0x00, 0x85, 0xC0, 0xC1, 0x83
-_SECONDARY = 0xC0  # bits of every slot that belongs to the one before
+_SECONDARY = 0xC0  # bits of every slot of a set but the first
 _UNCHAINED = 0x02
 _READ_ONLY = 0x01
 _LAST = 0xFFFFFFF8
 
 
 class _Set(NamedTuple):
-    """A file as its slots say; `reason` when they do not belong together."""
+    """A file as its slots describe it; `reason` when the slots do not belong together."""
 
     name: bytes
     attributes: int
     modified: int
     size: int
-    written: int  # what is behind it are zeros
+    written: int  # bytes; zeros follow
     cluster: int
     is_chained: bool
     reason: str = ""
@@ -111,7 +111,7 @@ class ExFat:
     def _name(self, node: int) -> bytes:
         try:
             return unlike_dots(self._set(node).name)
-        except (ValueError, OSError):  # its status says why
+        except (ValueError, OSError):  # the status of the node has the reason
             return unlike_dots(b"")
 
     def _runs(self, found: _Set, offset: int, count: int) -> Iterator[Run]:
@@ -128,7 +128,7 @@ class ExFat:
         return Chain(self._table, first)
 
     def _slots(self, node: int, damage: list[OSError]) -> Iterator[tuple[int, bytes]]:
-        """The slots of a directory and their offsets; `damage` gets what cannot be read of it."""
+        """Offsets and slots of a directory; `damage` gets the errors of unreadable clusters."""
         left = MOST_DIRECTORY
         for start in self._places(node):
             left -= self._size
@@ -180,7 +180,7 @@ class ExFat:
                     reason and f"the file system is damaged: {reason}")  # fmt: skip
 
     def _raw(self, node: int) -> bytes:
-        """The slots of a set, as many as its first one says, or as belong to it."""
+        """The slots of a set: as many as the first slot counts, fewer where another set begins."""
         offset, mark = divmod(node, 2)
         found = self._blocks.read(offset, SLOT)
         count = found[1]
@@ -193,7 +193,7 @@ class ExFat:
         return found if len(found) > SLOT else found + bytes(SLOT)
 
     def _following(self, offset: int, is_unchained: bool) -> int:
-        """Where the slot after one lies."""
+        """The offset of the next slot of the directory."""
         place = offset + SLOT - self._origin
         cluster, within = place // self._size, place % self._size
         if within:
@@ -207,7 +207,7 @@ class ExFat:
 
 
 def _checksum(raw: bytes) -> int:
-    """Of all slots of a set, but for the two bytes where it is kept."""
+    """The checksum over all slots of a set, without the two bytes that hold the checksum."""
     found = 0
     for at, byte in enumerate(raw):
         if at not in (2, 3):

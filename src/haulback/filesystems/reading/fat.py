@@ -85,7 +85,7 @@ class Fat:
         return Chain(self._table, first)
 
     def _slots(self, node: int, damage: list[OSError]) -> Iterator[tuple[int, bytes]]:
-        """The slots of a directory; `damage` gets what cannot be read of it."""
+        """Offsets and slots of a directory; `damage` gets the errors of unreadable parts."""
         left = MOST_DIRECTORY // SLOT
         for start, count in self._parts(node):
             try:
@@ -113,7 +113,7 @@ class Fat:
 
 
 def moment(date: int, time: int) -> int:
-    """Date and time of MS-DOS in epoch ms, as if they were UTC; 0 for what is none."""
+    """A date and time of MS-DOS in epoch ms, taken as UTC; 0 for an impossible date."""
     year, month, day = 1980 + (date >> 9), date >> 5 & 15, date & 31
     hour, minute, second = time >> 11, time >> 5 & 63, (time & 31) * 2
     try:

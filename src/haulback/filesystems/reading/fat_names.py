@@ -1,8 +1,8 @@
 """The names in a directory of FAT12, FAT16 or FAT32, out of its slots of 32 bytes.
 
 A long name is kept in up to 20 slots before the short one, the last part first; every slot has the
-checksum of the short name.  Whatever is not in that order belongs to nothing, and the short name
-is what counts.  (The words of the format: "Microsoft FAT Specification", 2005, section 7.)
+checksum of the short name.  Slots in any other order belong to no file, and the short name counts.
+(The words of the format: "Microsoft FAT Specification", 2005, section 7.)
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ class CodePage:
     """The characters of short names, of one or two bytes each."""
 
     def __init__(self, name: str) -> None:
-        """`name` is one that Python knows, such as cp850.  Raises LookupError."""
+        """`name` is that of a Python codec, such as cp850.  Raises LookupError."""
         found = codecs.lookup(name)
         self._decode, self._encode = found.decode, found.encode
 
     def text(self, raw: bytes, lower: bool) -> str:
-        r"""Bytes that are no character are written \x81; `lower` where it has such letters."""
+        r"""A name; bytes that are no character become \x81, letters small with `lower`."""
         text = self._decode(raw, "backslashreplace")[0]
         return "".join(map(self._lowered, text)) if lower else text
 
@@ -45,14 +45,14 @@ class CodePage:
 
 
 class Named(NamedTuple):
-    """A file or directory, and at which offset its slot with the short name lies."""
+    """A file or directory, and the offset of the slot with its short name."""
 
     name: bytes
     offset: int
 
 
 def names(slots: Iterable[tuple[int, bytes]], page: CodePage) -> Iterator[Named]:
-    """What `slots` (offset and 32 bytes each, in order) name, up to their end mark.
+    """The files that `slots` (offset and 32 bytes each, in order) name, up to the end mark.
 
     Empty bytes stand for slots that cannot be read.
     """
@@ -73,13 +73,13 @@ def names(slots: Iterable[tuple[int, bytes]], page: CodePage) -> Iterator[Named]
 
 
 def units(raw: bytes) -> bytes:
-    """UTF-16 up to its end mark as UTF-8; half a pair becomes three bytes that UTF-8 has not."""
+    """UTF-16 up to NUL as UTF-8; half a pair becomes three bytes that are not UTF-8."""
     text = _utf16(raw, "surrogatepass")[0].partition("\0")[0]
     return text.encode(errors="surrogatepass")
 
 
 class _Long(NamedTuple):
-    """A long name as far as it was read: `missing` parts are still to come, the first one last."""
+    """A long name in the making: `missing` parts are still to come."""
 
     missing: int = 0
     checksum: int = 0
@@ -96,7 +96,7 @@ class _Long(NamedTuple):
         return _Long()
 
     def name_of(self, short: bytes) -> bytes:
-        """The long name of what has this short one; empty when it has none."""
+        """The long name of the file with this short name; empty when the parts are not its own."""
         if not self.raw or self.missing or self.checksum != _checksum(short):
             return b""
         return units(self.raw)

@@ -13,23 +13,24 @@ from haulback.filesystems.records import MOST_BYTES, MOST_PATH, Piece
 from haulback.units import MIB
 
 MOST_DIRECTORY = 256 * MIB  # bytes of one directory
-# What hostile bytes make of code that takes them for a file system.
+# The errors that hostile bytes make of code that takes them for a file system.
 DAMAGE = (ArithmeticError, LookupError, ValueError, OSError, struct.error, RecursionError)
 
 
 def told(error: Exception) -> str:
-    """Why something cannot be read, for a person."""
+    """The reason of an error, for a person to read."""
     if isinstance(error, HaulbackError):
         return error.message
     if isinstance(error, OSError):
         return str(error)
-    return f"the file system is damaged: {type(error).__name__} {error}"
+    kind = "" if isinstance(error, ValueError) else f"{type(error).__name__} "
+    return f"the file system is damaged: {kind}{error}"
 
 
 class Status(NamedTuple):
     """`mode` with the bits of the type; `modified` in epoch milliseconds.
 
-    `reason` says why the contents cannot be read; empty when nothing keeps them from it.
+    `reason` says why the contents cannot be read; the reason is empty for readable files.
     """
 
     mode: int
@@ -66,9 +67,9 @@ class FileSystem(Protocol):
         """What a node is."""
 
     def names(self, node: int) -> Iterator[tuple[bytes, int]]:
-        """What a directory holds, in any order; `.` and `..` may be among it.
+        """The entries of a directory, in any order; `.` and `..` may be among them.
 
-        Damage is raised behind the names that are found in spite of it.
+        Damage is raised behind the names that are found in spite of the damage.
         """
 
     def target(self, node: int) -> bytes:
@@ -126,7 +127,8 @@ def listed(
 ) -> Iterator[tuple[bytes, int]]:
     """The `names` in every `unit` bytes of a directory, whose holes are passed over.
 
-    Of a damaged unit, what stands before the damage; the first one is raised behind the last unit.
+    A damaged unit gives the names before its damage; the first damage is raised behind the last
+    unit.
     """
     read, damage = 0, None
     try:
@@ -138,14 +140,14 @@ def listed(
                 yield from names(b"".join(blocks.read(*place) for place in places))
             except DAMAGE as error:
                 damage = damage or error
-    except DAMAGE as error:  # of the runs: what follows is not known
+    except DAMAGE as error:  # of the list of runs: the later runs are not known
         damage = damage or error
     if damage:
         raise damage
 
 
 def _units(runs: Iterable[Run], unit: int) -> Iterator[list[tuple[int, int]]]:
-    """Offsets and lengths of every unit, which may lie in several places."""
+    """Offsets and lengths of the parts of each unit."""
     places: list[tuple[int, int]] = []
     current = -1
     for run in runs:

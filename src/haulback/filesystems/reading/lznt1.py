@@ -12,7 +12,7 @@ _PACKED = 0x8000
 
 
 def unpacked(raw: bytes, size: int) -> bytes:
-    """What was packed: `size` bytes, zeros where it was less.  Raises ValueError, LookupError."""
+    """The unpacked bytes, filled with zeros to `size`.  Raises ValueError, LookupError."""
     found, at = bytearray(), 0
     while at + 2 <= len(raw) and len(found) < size:
         header = raw[at] | raw[at + 1] << 8
@@ -28,7 +28,7 @@ def unpacked(raw: bytes, size: int) -> bytes:
 
 
 def _chunk(raw: bytes) -> bytes:
-    """Groups of eight, each with a byte that says which of them are references back."""
+    """Unpack groups of eight items; a byte before each group tells references from bytes."""
     found, at = bytearray(), 0
     while at < len(raw):
         flags = raw[at]
@@ -52,7 +52,7 @@ def _chunk(raw: bytes) -> bytes:
 
 
 def _copy(found: bytearray, token: int) -> None:
-    """The farther in a chunk, the more bits of a reference say how far back it goes."""
+    """Append the bytes of a reference; farther in a chunk, more of its bits are the distance."""
     bits = max(4, (len(found) - 1).bit_length())
     back, length = (token >> 16 - bits) + 1, (token & (1 << 16 - bits) - 1) + 3
     start = len(found) - back

@@ -1,4 +1,4 @@
-"""Names as directories are listed by them: each one possible as a name, and no two the same."""
+"""Names of listings: each name fits into a path, and no two entries share a name."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ from collections.abc import Iterable
 from haulback.filesystems.records import MOST_NAME
 
 _HERE, _UP = b".", b".."
-_ROOM = 16  # bytes that a number behind a name takes at most
+_ROOM = 16  # bytes for the number behind a name
 
 
 def is_dots(name: bytes) -> bool:
-    """Whether a name means the directory itself, or the one above it."""
+    """Whether a name is . or .. (the directory itself, or its parent)."""
     return name in (_HERE, _UP)
 
 
 def possible(name: bytes) -> bytes:
-    r"""A name that a path can hold: NUL and / are written \x00 and \x2f, no name at all \x."""
+    r"""A name that fits into a path: NUL and / become \x00 and \x2f, an empty name \x."""
     if b"/" in name or b"\0" in name:
         name = name.replace(b"\0", rb"\x00").replace(b"/", rb"\x2f")
     return name or rb"\x"
 
 
 def unlike_dots(name: bytes) -> bytes:
-    r"""The same for a file system whose . and .. are no entries: a file called so is \x2e."""
+    r"""The same, and . and .. are escaped, for file systems that list neither of the two."""
     return name.replace(b".", rb"\x2e") if is_dots(name) else possible(name)
 
 
 def distinct(found: Iterable[tuple[bytes, int]]) -> dict[bytes, int]:
     """Nodes by name, sorted; the second node of a name gets ~2 behind it, the next ~3.
 
-    A number that makes a name of another entry is left out.
+    A number is left out if another entry has that name.
     """
     names: dict[bytes, int] = {}
     later: list[tuple[bytes, int]] = []

@@ -66,7 +66,7 @@ class Ntfs:
         self._blocks, head = blocks, blocks.read(0, 512)
         sector, per_cluster = struct.unpack_from("<HB", head, 11)
         first, second, record = struct.unpack_from("<QQb", head, 48)
-        # From 128 KiB on a cluster is a power of two, as a negative number.
+        # Clusters of 128 KiB and more are stored as a negative power of two.
         count = per_cluster if per_cluster <= 0x80 else 1 << 256 - per_cluster
         self._cluster = sector * count
         self._record_size = 1 << -record if record < 0 else record * self._cluster
@@ -81,7 +81,7 @@ class Ntfs:
         self._runs = lru_cache(4)(self._find_runs)
         try:
             self._open_table()
-        except DAMAGE:  # the first records have a copy
+        except DAMAGE:  # the volume has a copy of the first records
             self._start = second * self._cluster
             self._open_table()
 
@@ -99,7 +99,7 @@ class Ntfs:
         record, kind, reason, size = self._known(node), stat.S_IFREG, "", 0
         standard = self._value(node, STANDARD)
         modified, flags = struct.unpack_from("<Q16xI", standard, 8)
-        tag = int.from_bytes(self._value(node, REPARSE)[:4], "little")
+        tag = int.from_bytes(self._reparse(node)[:4], "little")
         if tag in (_SYMLINK, _JUNCTION, _UNIX_LINK):
             kind = stat.S_IFLNK
         elif record.is_folder:
@@ -137,7 +137,7 @@ class Ntfs:
         yield from entries(root[16:], used, total // size, size // unit, block)
 
     def target(self, node: int) -> bytes:
-        raw = self._value(node, REPARSE)
+        raw = self._reparse(node)
         tag = int.from_bytes(raw[:4], "little")
         if tag == _UNIX_LINK:
             return raw[12:]
@@ -186,7 +186,7 @@ class Ntfs:
                 yield Piece(end - start, data=whole[start - low : end - low])
 
     def _bytes(self, node: int, kind: int, name: bytes, offset: int, count: int) -> bytes:
-        """Bytes of an attribute; fewer where it ends."""
+        """Bytes of an attribute; fewer at its end."""
         data = self._first(node, kind, name)
         if data is None:
             return b""
@@ -204,8 +204,12 @@ class Ntfs:
                 found[low : low + run.length] = self._blocks.read(run.offset, run.length)
         return bytes(found)
 
+    def _reparse(self, node: int) -> bytes:
+        """The reparse point of a file, up to its greatest size; empty for most files."""
+        return self._bytes(node, REPARSE, b"", 0, 16 * KIB)
+
     def _value(self, node: int, kind: int, name: bytes = b"") -> bytes:
-        """All of an attribute that is small; empty when there is none."""
+        """All bytes of a small attribute; empty when the file has no such attribute."""
         data = self._first(node, kind, name)
         if data is None:
             return b""
@@ -214,7 +218,7 @@ class Ntfs:
         return self._bytes(node, kind, name, 0, data.size)
 
     def _first(self, node: int, kind: int, name: bytes = b"") -> Attribute | None:
-        """The part of an attribute that its sizes stand in."""
+        """The first part of an attribute, which has the sizes; None without such an attribute."""
         parts = [one for one in self._attributes(node) if (one.type, one.name) == (kind, name)]
         first = next((one for one in parts if one.first == 0), None)
         if parts and first is None:
@@ -226,14 +230,14 @@ class Ntfs:
         return Runs(parts, self._cluster)
 
     def _known(self, node: int) -> Record:
-        """The record that a reference means.  Raises ValueError for one of something else."""
+        """The record of a reference.  Raises ValueError for a record that is another file's now."""
         record = self._record(node & NUMBER)
         if not record.is_used or node >> 48 not in (0, record.sequence) or record.base:
             raise ValueError("a name of a file that is no longer there")
         return record
 
     def _gather(self, node: int) -> list[Attribute]:
-        """The attributes of a record, and of those that it goes on in."""
+        """The attributes of a record and of its extension records."""
         own = self._record(node & NUMBER).attributes
         listed = next((one for one in own if one.type == LIST), None)
         if listed is None:
@@ -254,12 +258,12 @@ class Ntfs:
         return found
 
     def _open_table(self) -> None:
-        """The table of files is a file itself, and may lie in many places."""
+        """Find the runs of the table of files, which is a file itself."""
         own = parsed(self._blocks.read(self._start, self._record_size))
         parts = [one for one in own.attributes if (one.type, one.name) == (DATA, b"")]
         self._table = Runs(parts, self._cluster)
         self._record.cache_clear()
-        # The places of later records stand in records before them.
+        # Earlier records hold the places of later ones.
         if any(one.type == LIST for one in own.attributes):
             whole = self._find_runs(_MFT, DATA, b"")
             self._record.cache_clear()
@@ -272,7 +276,7 @@ class Ntfs:
 
 
 def _records_of(raw: bytes) -> list[int]:
-    """The records that a list of attributes names, each once."""
+    """The numbers of the records in a list of attributes, each once."""
     found: dict[int, None] = {}
     at = 0
     while at + 26 <= len(raw):

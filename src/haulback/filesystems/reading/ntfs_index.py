@@ -10,8 +10,8 @@ from haulback.filesystems.reading.filesystem import DAMAGE
 from haulback.filesystems.reading.names import unlike_dots
 from haulback.filesystems.reading.ntfs_records import NUMBER, mended
 
-_OWN = 16  # the first records of an NTFS describe itself
-_DOS = 2  # the name space of names that stand beside longer ones
+_OWN = 16  # records before are the file system's own files
+_DOS = 2  # the name space of 8.3 names whose file has a longer name too
 _HAS_BLOCK, _LAST = 1, 2
 _utf16 = codecs.getdecoder("utf-16-le")  # found now: later there are no files
 
@@ -53,9 +53,9 @@ def _marked(used: bytes, count: int) -> Iterator[int]:
 
 
 def _node(raw: bytes) -> Iterable[tuple[bytes, int, int | None]]:
-    """Name, reference and what block lies below, of each entry behind the header of a node.
+    """Name, reference and the block below, of each entry behind the header of a node.
 
-    The last one has no name.  Raises ValueError behind those that stand before the damage.
+    The last entry has no name.  Raises ValueError behind the entries before the damage.
     """
     at, end = struct.unpack_from("<II", raw)
     if end > len(raw):
@@ -77,7 +77,7 @@ def _node(raw: bytes) -> Iterable[tuple[bytes, int, int | None]]:
 
 
 def _name(key: bytes) -> bytes:
-    """The name in a key; empty for a short one, which stands beside a longer one."""
+    """The name in a key; empty for a DOS name, whose file has a longer name too."""
     count, space = key[64], key[65]
     raw = key[66 : 66 + 2 * count]
     if len(raw) < 2 * count:

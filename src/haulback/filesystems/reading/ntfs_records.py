@@ -26,7 +26,7 @@ _HOLE = -1
 
 
 class Attribute(NamedTuple):
-    """A part of a file: its `value`, or for None the pairs that say in which runs it lies.
+    """A part of a file: a resident `value`, or (None) the mapping `pairs` of its runs.
 
     `first` is the number of the first cluster that the pairs are about; sizes are bytes, and only
     right where it is 0.  What is behind `written` reads as zeros.
@@ -44,7 +44,7 @@ class Attribute(NamedTuple):
 
 
 class Record(NamedTuple):
-    """`base` is a reference to the record that this one goes on from; 0 for none."""
+    """`base` refers to the base record of an extension record; 0 for a base record."""
 
     is_used: bool
     is_folder: bool
@@ -71,7 +71,7 @@ def parsed(raw: bytes) -> Record:
 
 
 def mended(raw: bytes, magic: bytes) -> bytes:
-    """A record with the two bytes that each of its sectors ends with put back."""
+    """A record with its fix-ups applied: the last two bytes of each sector put back."""
     if raw[:4] != magic:
         raise ValueError(f"a record that begins with {raw[:4]!r} instead of {magic!r}")
     start, count = struct.unpack_from("<HH", raw, 4)
@@ -100,10 +100,10 @@ def _attribute(kind: int, raw: bytes) -> Attribute:
 
 
 class Runs:
-    """Where the clusters of an attribute lie, out of the pairs of all its parts."""
+    """The runs of an attribute, decoded from the mapping pairs of all its parts."""
 
     def __init__(self, parts: Iterable[Attribute], cluster: int) -> None:
-        """Raises ValueError for parts that leave something out."""
+        """Raises ValueError for a missing part."""
         self._cluster = cluster
         self._ats, self._starts, self._end = array("Q"), array("q"), 0
         for part in sorted(parts, key=lambda one: one.first):
@@ -117,7 +117,7 @@ class Runs:
         return self._end * self._cluster
 
     def between(self, offset: int, count: int) -> Iterator[Run]:
-        """Ascending runs that touch what is asked for.  Raises ValueError for what is beyond."""
+        """Ascending runs that touch the bytes asked for.  Raises ValueError for bytes beyond."""
         if offset + count > self.size:
             raise ValueError(f"a list of runs that ends at {self.size} bytes")
         index = bisect_right(self._ats, offset // self._cluster) - 1

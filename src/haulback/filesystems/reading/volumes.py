@@ -58,7 +58,7 @@ def find(disks: Mapping[str, Blocks]) -> dict[str, Lying]:
 def opened(lying: Lying, page: CodePage) -> FileSystem:
     """The file system of a volume; `page` is for short names of FAT.
 
-    Raises Unsupported, or what hostile bytes make of it.
+    Raises Unsupported, or the errors in DAMAGE.
     """
     if lying.volume.type in _FATS:
         return Fat(lying.blocks, page)
@@ -68,11 +68,11 @@ def opened(lying: Lying, page: CodePage) -> FileSystem:
 def _parts(disk: str, blocks: Blocks) -> Iterator[tuple[str, Blocks]]:
     """The partitions of a disk, or the disk itself."""
     found = []
-    if not is_boot_sector(blocks.read(0, min(512, blocks.size))):
-        try:
+    try:
+        if not is_boot_sector(blocks.read(0, min(512, blocks.size))):
             found = partitions(blocks)
-        except _DAMAGE:
-            found = []
+    except _DAMAGE:
+        found = []
     if not found:
         yield disk, blocks
     # As Linux names them: vda1, nvme0n1p1.
@@ -92,6 +92,9 @@ def _volume(name: str, blocks: Blocks, disks: tuple[str, ...]) -> Lying | None:
     """The volume that lies there; None for an empty disk."""
     try:
         known = recognise(blocks)
+    except OSError as error:
+        reason = f"what lies on it is not known: {error}"
+        known = Recognised("unknown", reason=reason, readable=False)
     except _DAMAGE:
         known = None
     if known is None:

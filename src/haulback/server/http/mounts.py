@@ -149,7 +149,7 @@ def iscsi(call: Call) -> Reply:
           Param("size", "How many at most.", NUMBER),
       ))  # fmt: skip
 def listing(call: Call) -> Reply:
-    """By name; `X-Next-Name` is what the next page comes `after`, if there is one.
+    """Rows by name; `X-Next-Name`, if there is a next page, is the value of `after` for it.
 
     A row whose contents cannot be read has `readable` false and a `reason`.  `X-Incomplete` says
     why a folder that is damaged shows only a part of what it held.
@@ -179,12 +179,12 @@ def listing(call: Call) -> Reply:
 @room("POST", "/mounted-file-systems/{guid}/download", "Fetch files.", request=PathsRequest,
       slow=True)  # fmt: skip
 def download(call: Call) -> Reply:
-    """One file as it is; several, or a folder, as a tar.
+    """A single file as it is; several files, or a folder, as a tar.
 
-    A file of a tar that cannot be read does not end it: the last member of the tar is then
-    HAULBACK-UNREADABLE-FILES.txt, with the path, a tab and the reason of each such file.  One that
-    could be read in parts has zeros from the byte on that the reason names.  An answer that breaks
-    off is never whole.
+    A file that cannot be read does not end the tar.  The last member of the tar is then
+    HAULBACK-UNREADABLE-FILES.txt, with the path, a tab and the reason of each such file.  A file
+    that is damaged half-way has zeros from the byte on that its reason names.  An answer that
+    breaks off is never complete.
     """
     wanted: PathsRequest = call.read(PathsRequest)
     if not wanted.paths or len(wanted.paths) > 10_000:
@@ -244,7 +244,7 @@ class _Entry(msgspec.Struct):
 
 
 class _Listing(msgspec.Struct):
-    """A page of a folder; `next` is what the following one comes after."""
+    """A page of a folder; `next` is the value of `after` for the following page."""
 
     entries: list[_Entry]
     more: bool
