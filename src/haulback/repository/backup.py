@@ -73,7 +73,10 @@ def back_up_disk(
     """
     if base and base.root.size != source.size:
         base, changed = None, None
-    work = _changed(source, base, changed) if base and changed is not None else _all(source, base)
+    if base and changed is not None and not distrust:
+        work = _changed(source, base, changed)
+    else:
+        work = _all(source, base)
     looked = _look(source, work, base, keys, pool, meter, keep=not distrust)
     segments = ((number, _store(found, writer)) for number, found in looked)
     return rewrite(source.size, base, segments, writer.add_page)

@@ -18,7 +18,7 @@ from haulback.errors import (
     WrongKey,
 )
 from haulback.repository.keys import Keys, Secret, Slot
-from haulback.repository.names import FOLDERS, REVISION, Objects, leaf_of
+from haulback.repository.names import FOLDERS, REVISION, Objects, leaf_of, stands
 from haulback.repository.pack import read_directory
 
 CONFIG = "haulback.json"
@@ -73,10 +73,8 @@ def create(destination: Destination, data: bytes) -> None:
 
 def is_repository(destination: Destination) -> bool:
     """Whether a configuration, or any object of a repository, lies on the destination."""
-    for name in (CONFIG, CONFIG_COPY):
-        with suppress(NotFound):
-            destination.info(name)
-            return True
+    if stands(destination, CONFIG) or stands(destination, CONFIG_COPY):
+        return True
     objects = Objects(destination)
     return any(True for folder in _HELD for _ in objects.list(folder))
 
@@ -179,9 +177,7 @@ def revision_problems(destination: Destination, keys: Keys) -> dict[str, str]:
 
 def _has_written(destination: Destination) -> bool:
     """Whether this revision has written here: it makes the copy, then stores other objects."""
-    try:
-        destination.info(CONFIG_COPY)
-    except NotFound:
+    if not stands(destination, CONFIG_COPY):
         return False
     objects = Objects(destination)
     return any(True for folder in FOLDERS for _ in objects.list(folder))
@@ -201,11 +197,7 @@ def check_revision(name: str) -> bool:
 
 def _is_raised(destination: Destination) -> bool:
     """Whether this revision has written here: the first release kept no copy."""
-    try:
-        destination.info(_REVISION)
-    except NotFound:
-        return False
-    return True
+    return stands(destination, _REVISION)
 
 
 def _open(data: bytes, name: str, secret: Secret | Keys) -> tuple[str, Keys]:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 
 from haulback.destinations.protocol import Destination, Item
+from haulback.errors import Damaged, NotFound
 
 _GUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _NUMBER = r"(?:[0-9]{8}|[1-9][0-9]{8,11})"
@@ -47,6 +48,17 @@ def is_object(name: str) -> bool:
 def number_name(folder: str, number: int) -> str:
     """The name of a numbered object, as in `damage/00000001`."""
     return f"{folder}/{number:08d}"
+
+
+def stands(destination: Destination, name: str) -> bool:
+    """Whether something stands under an object's name, readable or not."""
+    try:
+        destination.info(name)
+    except NotFound:
+        return False
+    except Damaged:
+        return True
+    return True
 
 
 def _stranger_of(name: str) -> str:

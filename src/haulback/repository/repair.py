@@ -26,6 +26,7 @@ from haulback.repository.index import Index
 from haulback.repository.keys import Secret
 from haulback.repository.look import look_around, lost_entries, scan
 from haulback.repository.merge import merge
+from haulback.repository.names import stands
 from haulback.repository.pack import Place, check_magic, name_of, read_directory
 from haulback.repository.reader import read_group
 from haulback.repository.repository import Repository
@@ -140,7 +141,7 @@ class _Repair:
         for name, why in sorted(repository.problems.items()):
             if name == config.DIFFERENT:
                 self._done.actions.append(f"{why}; nothing is done about it")
-            elif _is_there(self._destination, name):
+            elif stands(self._destination, name):
                 self._set_aside(name, why)
         if not repository.problems.keys() & {config.CONFIG, config.CONFIG_COPY}:
             return
@@ -183,7 +184,7 @@ class _Repair:
             **repository.rolls.problems(),
             **repository.damage_log.problems,
         }.items():
-            if _is_there(self._destination, name):
+            if stands(self._destination, name):
                 self._set_aside(name, why)
         if self._apply:
             config.raise_revision(self._destination, self._keys)
@@ -338,11 +339,3 @@ def set_aside(destination: Destination, name: str) -> str:
         destination.delete(name)
         return wanted
     raise Conflict(f"aside/{name} is taken a thousand times; make room below aside/")
-
-
-def _is_there(destination: Destination, name: str) -> bool:
-    try:
-        destination.info(name)
-    except NotFound:
-        return False
-    return True

@@ -25,7 +25,7 @@ from tests.unit.repository.damaged_site import (
     strike,
 )
 
-SHARE = 72
+SHARE = 60
 PAIRS = [(kind, fault) for kind in CLASSES for fault in FAULTS]
 # Faults after which nothing is damaged.  A grave or an announcement that is deleted is dug anew by
 # the next clean-up; the two copies of the configuration are one; a lower revision says nothing.
