@@ -34,6 +34,7 @@ LIMITS = {
     "writer.GROUP_BYTES": 48 * KIB,
     "writer.PAGE_GROUP_BYTES": 256,
     "merge.FAN_IN": 2,
+    "reuse_proof.ALWAYS": 64,  # of so few groups a sample of one in fifty would be none
 }
 FAULTS = ("flip", "truncate", "zero", "swap", "duplicate", "delete", "append")
 CLASSES = (
