@@ -33,7 +33,11 @@ Work = Annotated[Path | None, Parameter(help="Where to put new files for a while
 
 def _signer() -> tuple[str, int]:
     """Who records damage, and when (epoch ms)."""
-    return f"haulback repository, by {getpass.getuser()}", time.time_ns() // 1_000_000
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):  # a container's user need not have a name
+        name = f"user {os.getuid()}"
+    return f"haulback repository, by {name}", time.time_ns() // 1_000_000
 
 
 @app.command(name="verify")

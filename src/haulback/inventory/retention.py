@@ -36,6 +36,9 @@ class Retention(msgspec.Struct, kw_only=True, omit_defaults=True):
         return (self.daysToKeepRetentionLock or 0) * DAY_MS
 
 
+_LAST_CHOICE = {"DAMAGED": 1, "MISSING": 2, "GIVEN_UP": 3}
+
+
 def of(settings: dict[str, Any]) -> Retention:
     """The retention in a destination's settings."""
     return msgspec.convert(settings.get("retention") or {}, Retention)
@@ -69,7 +72,8 @@ def surplus(
 def _last(backups: list[Backup], source: Entity, rules: Retention, now: int) -> str | None:
     """The guid of the backup, of those of one entity from the newest, that must stay."""
     unmarked = [one for one in backups if one.hint != "TO_REMOVE"]
-    unmarked.sort(key=lambda one: not one.is_whole)  # stable: the newest whole one comes first
+    # Stable: the newest whole one comes first, then damaged ones, and missing ones last.
+    unmarked.sort(key=lambda one: _LAST_CHOICE.get(one.location_status, 0))
     if source.present and rules.keepLastBackupWhenSourceStillExists:
         return (unmarked or backups)[0].guid
     since, spared = source.absent_since, rules.keepLastBackupOfAbsentDays * DAY_MS

@@ -16,6 +16,8 @@ from haulback.tasks.states import State
 from haulback.units import size
 from haulback.wire import Ref
 
+_REPORTED = 100  # damaged backups; a VERIFY soon names the others
+
 
 class Request(msgspec.Struct):
     """BackupCleanupTaskRequest."""
@@ -97,6 +99,7 @@ def remove(job: Job, destination: Destination, backups: list[str], given_up: lis
         confirm=job.confirm,
         orders=orders,
     )
+    job.lacking += cleaned.damaged[:_REPORTED]
     _tell(job, cleaned)
     found = {**msgspec.to_builtins(cleaned), "removed": backups, "givenUp": cleaned.given_up}
     return found | job.space(destination)

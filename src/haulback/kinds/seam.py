@@ -69,6 +69,7 @@ class Job(Protocol):
     folder: Path
     disk: Disk
     pool: ThreadPoolExecutor
+    lacking: list[str]  # backups that the work found damaged; the end of the task reports them
 
     def now_ms(self) -> int: ...
 

@@ -180,6 +180,8 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     found = msgspec.convert(task.results, Verified)
     _check_cursor(found.cursor)
     ledger.space(destination, found.totalSpace, found.freeSpace)
+    if found.damage and found.damage.unreliable:
+        return  # the next share reads the same packs again
     since = task.started or 0
     ledger.verified_share(destination, found.cursor, since=since, is_round=found.isRound)
 

@@ -40,9 +40,9 @@ def report_damage(
         report.missing, report.unreadable = error.missing[:_MOST], sorted(error.unreadable)[:_MOST]
     if repository.findings:
         by, now = sign()
-        found = record_findings(repository, by, now)
-        report.unreliable = found.unreliable[:_TEXT]
-        report.objects = sorted(str(spot) for spot in found.damaged)[:_MOST]
+        record_findings(repository, by, now)
+    report.unreliable = repository.unreliable[:_TEXT]
+    report.objects = sorted(map(str, repository.recorded))[:_MOST]
     if report.objects:
         report.losses = [loss for backup in backups for loss in _loss(repository, backup)]
     report.findings = [text[:_TEXT] for text in repository.index_folder.damaged.values()][:_MOST]

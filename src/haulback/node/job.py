@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import time
 from collections import deque
@@ -35,6 +36,7 @@ from haulback.repository.keys import Secret
 from haulback.repository.repository import Repository
 from haulback.shares.order import Shared, ShareOrder
 
+log = logging.getLogger(__name__)
 _HYPERVISORS: dict[str, Callable[[records.Hypervisor], Hypervisor]] = {
     "image-folder": lambda record: ImageFolder(_path(record)),
     "libvirt": lambda record: _libvirt(str(record.config.get("url")), _path(record)),
@@ -103,6 +105,7 @@ class Work:
         self.cancelled = self.is_done = False
         self.platforms: dict[str, records.Hypervisor] = {}  # what it has worked on
         self._opened: list[Hypervisor] = []
+        self.lacking: list[str] = []  # backups that the work found damaged
         self._repositories: list[tuple[str, Repository]] = []
         self._over = Event()
         self.lines: deque[str] = deque(maxlen=_LOG_AHEAD)
@@ -180,13 +183,14 @@ class Work:
         sign = (f"{kind} {self.guid}", self.now_ms())
         base = getattr(self.order, "base", None)
         backups = [getattr(self.order, "backup", None), getattr(base, "backup", None)]
-        wanted = [backup for backup in backups if isinstance(backup, str)]
+        wanted = [backup for backup in backups if isinstance(backup, str)] + self.lacking
         found: Results = {}
         for destination, repository in self._repositories:
             try:
                 report = report_damage(destination, repository, wanted, lambda: sign, error)
-            except HaulbackError as other:
-                self.log(f"damage cannot be recorded: {other.message}")
+            except Exception as other:
+                log.warning("task %s: damage cannot be recorded", self.guid, exc_info=other)
+                self.log(f"damage cannot be recorded: {printable(str(other))}")
                 continue
             if report:
                 found |= as_results(report)
@@ -287,11 +291,11 @@ class Work:
                 lock.release()
 
     def close(self) -> None:
-        for _, repository in self._repositories:
-            self._home.pack_memories.of(repository.guid).save()
         self.pool.shutdown(cancel_futures=True)
         for platform in self._opened:
             platform.close()
+        for _, repository in self._repositories:
+            self._home.pack_memories.of(repository.guid).save()
 
 
 def share_order(wanted: Sharing, key: bytes) -> ShareOrder:

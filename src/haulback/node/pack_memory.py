@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -11,7 +12,9 @@ from threading import Lock
 import msgspec
 
 from haulback.disk import Disk
+from haulback.errors import HaulbackError
 
+log = logging.getLogger(__name__)
 KEPT_SECONDS = 7 * 86_400
 _SAVED_EVERY = 256  # packs: 16 GiB; to lose some costs a check
 
@@ -52,12 +55,15 @@ class FilePackMemory:
         self._packs = {
             pack: found for pack, found in self._packs.items() if now - found[0] < KEPT_SECONDS
         }
-        temp = self._path.with_name(self._path.name + ".new")
-        self._disk.make_folder(temp.parent)
-        self._disk.unlink(temp)
-        self._disk.write_file(temp, msgspec.msgpack.encode(self._packs))
-        self._disk.replace(temp, self._path)
         self._unsaved = 0
+        temp = self._path.with_name(self._path.name + ".new")
+        try:
+            self._disk.make_folder(temp.parent)
+            self._disk.unlink(temp)
+            self._disk.write_file(temp, msgspec.msgpack.encode(self._packs))
+            self._disk.replace(temp, self._path)
+        except (OSError, HaulbackError) as error:
+            log.warning("%s cannot be written: %s", self._path, error)
 
     def _load(self) -> dict[bytes, tuple[float, int]]:
         with suppress(OSError, msgspec.DecodeError):

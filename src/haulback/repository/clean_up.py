@@ -186,9 +186,10 @@ class _CleanUp:
         look = self._look()
         gone = len(look.index.packs() - look.packs.keys())
         if gone >= _MANY_GONE and gone > len(look.index.packs()) * _SHARE_GONE:
+            why = f"{gone} of {len(look.index.packs())} packs are not there"
+            self._repository.unreliable = why
             raise Unavailable(
-                f"{gone} of {len(look.index.packs())} packs are not there: is a part of the "
-                "destination not mounted?  Nothing was deleted"
+                f"{why}: is a part of the destination not mounted?  Nothing was deleted"
             )
         if look.mark.missing:
             self._note_absent(look)
@@ -328,7 +329,7 @@ class _CleanUp:
                 self._cleaned.packs_waiting += len(going)
                 self._close([notice])
                 return
-            going -= look.index.packs() | look.closed
+            going -= look.index.packs() | look.closed | before.closed
             spared = self._spared(going & look.packs.keys(), (before, look))
             self._delete(going - spared, look)
             if not spared:  # they stay in their graves until the next clean-up

@@ -40,22 +40,34 @@ def record_findings(
     Raises Unavailable when the destination does not answer.
     """
     found = repository.findings.all()
-    repository.findings.clear()
     if not found:
         return Recorded({}, set())
-    packs = {spot.pack for spot in found}
-    if not believe and (why := doubt(repository, packs, looked)):
+    if not believe and (why := _doubt_all(repository, found, looked)):
+        repository.findings.clear()
+        repository.unreliable = why
         return Recorded({}, set(), why)
     damaged, readable = _read_again(repository, found)
     placed = repository.index().packs()  # a clean-up may have dropped a pack while it was read
     damaged = {spot: why for spot, why in damaged.items() if spot.pack in placed}
     if not repository.is_itself():
+        repository.findings.clear()
         return Recorded({}, set(), "the identity of the repository vanished during the check")
     known = repository.damage().spots
     new = {spot for spot in damaged if spot not in known and Spot(spot.pack) not in known}
     repository.begin_writing()
     repository.damage_log.add(by, now, new, ())
+    repository.findings.clear()
+    repository.recorded.update(damaged)
     return Recorded(damaged, readable)
+
+
+def _doubt_all(
+    repository: Repository, found: Mapping[Spot, tuple[Place, str]], looked: int | None
+) -> str:
+    """Packs that are absent are judged among all, packs that were read among those looked at."""
+    absent = {spot.pack for spot in found if spot.group is None}
+    torn = {spot.pack for spot in found} - absent
+    return doubt(repository, absent, None) or doubt(repository, torn, looked)
 
 
 def doubt(repository: Repository, packs: set[bytes], looked: int | None) -> str:

@@ -117,7 +117,7 @@ def scan(
             hidden += mark.unread - unread
     is_blind = bool(hidden or set(unreadable) - forgotten or (before and before.is_blind))
     return Look(
-        backups, index, packs, mark, damaged, unreadable, is_short, is_blind, repository.closed
+        backups, index, packs, mark, damaged, unreadable, is_short, is_blind, set(repository.closed)
     )
 
 

@@ -50,6 +50,8 @@ class _Proof:
     def covers(self, pack: bytes, pool: ThreadPoolExecutor) -> bool:
         """Whether everything that lives of a pack can be read from elsewhere."""
         chunks = self._living(pack)
+        if chunks is None:
+            return False  # nobody knows what would be lost with the pack
         if not chunks:
             return True
         found, rows = self._marks[-1].lookup(chunks)
@@ -59,12 +61,14 @@ class _Proof:
             self._read.update(zip(batch, pool.map(self._is_whole, batch), strict=True))
         return bool(found.all()) and all(self._read[row] for row in groups)
 
-    def _living(self, pack: bytes) -> list[bytes]:
-        """Ids of the chunks of a pack that some backup refers to."""
+    def _living(self, pack: bytes) -> list[bytes] | None:
+        """Ids of the chunks of a pack that some backup refers to; None where it cannot be read."""
         try:
             entries = read_directory(self._repository.destination, pack, self._repository.keys)
-        except (NotFound, Damaged):
-            return []  # such a pack no clean-up can put back
+        except NotFound:
+            return []
+        except Damaged:
+            return None
         chunks = [chunk for entry in entries for chunk in entry.chunks]
         if not chunks:
             return []

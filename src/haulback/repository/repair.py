@@ -177,13 +177,14 @@ class _Repair:
         """Manifests, graves, rolls and damage records that cannot be read."""
         repository = self._repository
         for backup in report.unreadable:
-            self._set_aside(f"manifests/{backup}", "the manifest cannot be read")
+            if self._is_rotten(backup):
+                self._set_aside(f"manifests/{backup}", "the manifest cannot be read")
         rotten: dict[str, str] = {}
         graves.read(repository.objects, self._keys, rotten)
         for name, why in {
             **rotten,
             **config.revision_problems(self._destination, self._keys),
-            **repository.rolls.problems(),
+            **self._replaceable_rolls(),
             **repository.damage_log.problems,
         }.items():
             if stands(self._destination, name):
@@ -191,6 +192,32 @@ class _Repair:
         if self._apply:
             config.raise_revision(self._destination, self._keys)
             repository.rolls.complete()
+
+    def _is_rotten(self, backup: str) -> bool:
+        """Whether a manifest cannot be read a second time either."""
+        try:
+            self._repository.manifest(backup)
+        except Damaged:
+            return True
+        except NotFound:
+            return False
+        return False
+
+    def _replaceable_rolls(self) -> dict[str, str]:
+        """Damaged rolls and tombstones; none of the last roll while neither copy can be read.
+
+        An older roll does not know of later backups: a clean-up that believed it could delete them.
+        """
+        rolls = self._repository.rolls
+        problems = rolls.problems()
+        try:
+            rolls.last()
+        except Damaged as error:
+            self._done.actions.append(
+                f"{error.message}: both stay, and no clean-up deletes anything"
+            )
+            return {}
+        return problems
 
     def _index(self) -> None:
         """Damaged segments: their entries come from the packs; first stored, then exchanged."""
@@ -285,7 +312,7 @@ class _Repair:
 
     def _copy(self, pack: bytes, index: Index, writer: Writer) -> None:
         placed = {place: group for s in index.segments for group, place in s.groups_in(pack)}
-        with suppress(HaulbackError):
+        with suppress(NotFound, Damaged):  # what is unavailable must end the repair
             for entry in read_directory(self._destination, pack, self._keys):
                 placed[entry.place] = entry.group
         for place in sorted(placed):
@@ -299,7 +326,7 @@ class _Repair:
         try:
             found = read_group(self._destination, group, place, self._keys)
             record = self._destination.load(name_of(place.pack), place.offset, place.length)
-        except HaulbackError:
+        except (NotFound, Damaged):
             return None
         keys = self._keys
         is_whole = all(keys.chunk_id(found.chunk(chunk)) == chunk for chunk in found.places)

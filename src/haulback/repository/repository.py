@@ -22,7 +22,7 @@ from haulback.errors import (
 from haulback.repository import config, graves, reuse
 from haulback.repository import manifest as manifests
 from haulback.repository import pack as packs
-from haulback.repository.damage import Damage, DamageLog
+from haulback.repository.damage import Damage, DamageLog, Spot
 from haulback.repository.elsewhere import Elsewhere
 from haulback.repository.index import Index
 from haulback.repository.index_folder import IndexFolder
@@ -65,6 +65,8 @@ class Repository:
         self.damage_log = DamageLog(destination, self.objects, keys)
         self.rolls = Rolls(destination, self.objects, keys)
         self.index_folder = IndexFolder(destination, self.objects, keys)
+        self.recorded: dict[Spot, str] = {}  # damage that was written down through this object
+        self.unreliable = ""  # why much that could not be read was not recorded
         self._may_write = False
 
     @classmethod

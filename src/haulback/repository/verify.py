@@ -121,6 +121,7 @@ class _Verify:
         self._meter, self._share, self._record = meter, share, record
         self.believe = False
         self._report = Report()
+        self._read = 0
         self._readable: set[Spot] = set()
         self._until = None if share.seconds is None else time.monotonic() + share.seconds
 
@@ -133,6 +134,7 @@ class _Verify:
         self._missing_packs(index, sizes)
         chosen = self._chosen(sizes)
         read = [self._pack(pack, index) for pack in chosen]
+        self._read = sum(read)
         self._report.is_round = all(read) and (not sizes or chosen[-1] == max(sizes))
         self._read_damaged_again(index, set(chosen))
         self._write_down()
@@ -267,7 +269,7 @@ class _Verify:
         if self._record is None:
             return
         by, now = self._record()
-        looked = self._report.packs
+        looked = self._read
         found = record_findings(self._repository, by, now, looked, believe=self.believe)
         if found.unreliable:
             self._find(found.unreliable)

@@ -75,13 +75,13 @@ def _plan(app: App, one: Destination) -> None:
         now, known = app.clock.now_ms(), SqlCatalogue(sql)
         state = verify_state(sql, one.guid)
         save_verify_state(sql, one.guid, msgspec.structs.replace(state, planned=now))
+        _watch(SqlLedger(sql, now), one, state, _first_stored(sql, one), now)
         if _is_waiting(sql, one.guid):
             return
         wish = wish_of(one)
         bounds = {"days": wish.days, "seconds": wish.seconds}
         tasks.insert(sql, [verify.task(known.destination(one.guid), Ask(now), bounds)])
         log.info("a share of %s is verified", one.name)
-        _watch(SqlLedger(sql, now), one, state, now)
 
 
 def _is_waiting(sql: sa.Connection, destination: str) -> bool:
@@ -91,9 +91,16 @@ def _is_waiting(sql: sa.Connection, destination: str) -> bool:
     return sql.scalar(sa.select(table.guid).where(*where).limit(1)) is not None
 
 
-def _watch(ledger: SqlLedger, one: Destination, state: VerifyState, now: int) -> None:
+def _first_stored(sql: sa.Connection, one: Destination) -> int:
+    """The moment (epoch ms) at which the first backup was stored; 0 before."""
+    table = tables.backup.c
+    query = sa.select(sa.func.min(table.stored_time)).where(table.destination == one.guid)
+    return int(sql.scalar(query) or 0)
+
+
+def _watch(ledger: SqlLedger, one: Destination, state: VerifyState, first: int, now: int) -> None:
     """Raise an alarm when no whole round ended within one and a half periods."""
-    since = state.completed or state.begun
+    since = state.completed or state.begun or first
     late = bool(since) and now - since > wish_of(one).days * DAY_MS * _LATE
     if not late:
         ledger.all_clear(AlarmKind.VERIFY_OVERDUE, one.guid)

@@ -113,3 +113,10 @@ def test_more_days_never_remove_more(backups: list[Backup], rules: Retention, da
         }
     )
     assert set(surplus(backups, spared, NOW, where)) <= set(surplus(backups, rules, NOW, where))
+
+
+def test_a_missing_backup_is_never_the_last_one_that_is_kept_for_its_machine():
+    """A damaged backup can still give some of its disks back; a missing one gives nothing."""
+    for gone in ("MISSING", "GIVEN_UP"):
+        two = [backup(0, location_status="DAMAGED"), backup(1, location_status=gone)]
+        assert left(two, source(present=True)) == ["b000", "b001"]

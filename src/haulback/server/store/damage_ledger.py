@@ -203,16 +203,20 @@ class _Reported:
         return any(one.destination == self._report.destination for one in found)
 
     def _stored(self, guids: Iterable[str]) -> list[Backup]:
-        table, wanted = tables.backup.c, list(guids)
+        table, wanted = tables.backup.c, sorted(guids)
         found: list[Backup] = []
         for at in range(0, len(wanted), _MANY):
             query = sa.select(tables.backup).where(table.guid.in_(wanted[at : at + _MANY]))
-            found += catalogue.records(self._sql, query.with_for_update(), Backup)
+            # One order for all: two tasks that end together must not wait for each other.
+            query = query.order_by(table.guid).with_for_update()
+            found += catalogue.records(self._sql, query, Backup)
         return found
 
     def _damaged(self, losses: dict[str, Loss]) -> None:
         for backup in self._ours(losses):
             loss = losses[backup.guid]
+            if backup.location_status == LocationStatus.GIVEN_UP.value and not loss.disks:
+                continue  # a person has given it up, and its manifest is as it was
             damage = self._damage(backup, loss.disks, loss.objects)
             self._ledger.set_location(backup, LocationStatus.DAMAGED, damage)
             disks = ", ".join(f"{d.name} lacks {size(d.bytes)}" for d in loss.disks)
@@ -242,7 +246,8 @@ class _Reported:
             table.destination == self._report.destination,
             table.status == "SUCCESS",
         )
-        for backup in catalogue.records(self._sql, query.with_for_update(), Backup):
+        query = query.order_by(table.guid).with_for_update()
+        for backup in catalogue.records(self._sql, query, Backup):
             since = int(backup.damage.get("since", 0))
             if backup.guid not in named and since <= (self._task.started or 0):
                 self.clear(backup)
