@@ -1,5 +1,6 @@
 """An NTFS that ntfs-3g has filled is read to the last byte, and what cannot be read is named."""
 
+import contextlib
 import hashlib
 import io
 import os
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from haulback.errors import Malformed, Unsupported
 from haulback.filesystems.browser import Browser
+from haulback.filesystems.reading.ntfs_records import LIST, parsed
 from haulback.filesystems.report import NAME
 from haulback.units import MIB
 from tests import volumes
@@ -156,6 +158,37 @@ def test_a_fragmented_ntfs_is_read_as_it_is(options, tmp_path):
         assert listed(found, "vda", unix=False) == theirs
         for path, digest in sums.items():
             assert hashlib.sha256(b"".join(found.stream("vda", path))).digest() == digest, path
+
+
+def test_a_table_of_files_in_very_many_pieces_is_read(tmp_path):
+    """Records that say where the table lies are then records of the table themselves."""
+    names = {}
+
+    def fill(root):
+        folder = root / "fill"
+        folder.mkdir()
+        for number in range(7000):
+            (folder / f"{number}").write_bytes(b"x" * 700)
+        with contextlib.suppress(OSError), open(root / "big", "wb") as file:
+            while True:
+                file.write(b"A" * 65536)
+        os.sync()
+        for number in range(0, 7000, 2):
+            (folder / f"{number}").unlink()
+        os.sync()
+        with contextlib.suppress(OSError):
+            for number in range(20_000):
+                (folder / f"new{number}").write_bytes(b"%d" % number)
+                names[f"new{number}"] = b"%d" % number
+
+    image = made(tmp_path, fill, "-c", "512", size=20 * MIB)
+    raw = image.read_bytes()
+    table = struct.unpack_from("<Q", raw, 48)[0] * 512
+    assert LIST in [one.type for one in parsed(raw[table : table + 1024]).attributes]
+    with browser(image) as found:
+        for name, data in names.items():
+            assert found.read("vda", f"/fill/{name}", 0, 99) == data
+        assert found.read("vda", "/fill/6999", 0, 1000) == b"x" * 700
 
 
 @pytest.mark.parametrize("cluster", ["131072", "1048576", "2097152"])

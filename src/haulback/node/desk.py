@@ -138,7 +138,7 @@ def _listing(browser: Browser, wanted: Listing) -> dict[str, object]:
     most = max(1, min(wanted.most, _MOST))
     path = _found(browser, wanted.volume, wanted.path)
     entry = browser.entry(wanted.volume, path)
-    if entry.type is EntryType.REGULAR_FILE:
+    if entry.type in (EntryType.REGULAR_FILE, EntryType.OTHER):
         return {"entries": [_shown(entry)], "more": False}
     found = browser.listing(wanted.volume, path, after=_name_of(wanted.after), most=most)
     more = len(found) == most

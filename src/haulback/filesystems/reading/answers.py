@@ -158,7 +158,7 @@ class Tree:
             node = self._child(walked[-1], name, path)
             if node in walked:
                 raise Malformed(f"{_shown(path)} is a folder that lies within itself")
-            if not self._system.status(node).is_link or not (left or follow):
+            if not (left or follow) or not self._system.status(node).is_link:
                 walked.append(node)
                 continue
             links += 1
