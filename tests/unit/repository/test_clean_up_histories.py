@@ -1,6 +1,7 @@
 """Whatever backups, deletions, merges and clean-ups meet or die: what is present restores."""
 
 import os
+import random
 import shutil
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -89,6 +90,8 @@ class Cleaning(RuleBasedStateMachine):
     def begin(self, sizes):
         self.patches = [patch(f"haulback.repository.{k}", v) for k, v in LIMITS.items()]
         self.patches.append(patch("os.urandom", dice()))
+        chance = "haulback.repository.reuse_proof.SystemRandom"
+        self.patches.append(patch(chance, lambda: random.Random(0)))
         for limit in self.patches:
             limit.start()
         self.temp = TemporaryDirectory()
@@ -100,6 +103,10 @@ class Cleaning(RuleBasedStateMachine):
         self.present, self.unfinished = {}, set()
         self.at_work = set()  # machines in the middle of an export, a store or a merge
         self.merged = None
+        self.set_up()
+
+    def set_up(self):
+        """What a machine of more rules begins with."""
 
     def open(self, io=None, plan=(), add_only=True, watch=None):
         shared = Shared(self.root / "d", io, plan, watch)
@@ -311,10 +318,13 @@ class Cleaning(RuleBasedStateMachine):
                 report = verify(self.open(), Depth.DATA, self.pool)
                 assert report.ok, report.findings
             finally:
-                self.pool.shutdown()
-                self.temp.cleanup()
-                for limit in self.patches:
-                    limit.stop()
+                self.end()
+
+    def end(self):
+        self.pool.shutdown()
+        self.temp.cleanup()
+        for limit in self.patches:
+            limit.stop()
 
 
 TestCleaning = Cleaning.TestCase

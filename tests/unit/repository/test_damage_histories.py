@@ -1,0 +1,251 @@
+"""Whatever objects rot, vanish and come back while backups and clean-ups run: what is whole stays.
+
+`present` is what the catalogue calls PRESENT; `hurt` are those of them one of whose own objects was
+struck.  All others restore at every moment.
+"""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import suppress
+from unittest.mock import patch
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import invariant, rule
+
+from haulback.errors import BaseGone, HaulbackError, Missing
+from haulback.repository.assess import check_backup
+from haulback.repository.clean_up import Orders, clean_up
+from haulback.repository.repair import Workshop, repair
+from haulback.repository.verify import Depth, verify
+from haulback.testing.crash import CrashingDisk
+from tests.conftest import SECRET
+from tests.unit.repository.scene import restored
+from tests.unit.repository.test_clean_up_histories import (
+    HISTORIES,
+    MEANWHILE,
+    Cleaning,
+    failing,
+    machines,
+    seeds,
+)
+
+FOLDERS = ("packs", "index", "manifests", "graves", "rolls", "rolls-copy", "tombstones", "damage")
+meanwhile = st.lists(
+    st.tuples(
+        st.integers(1, 60),
+        st.sampled_from((*MEANWHILE, "damage", "damage", "verify", "repair")),
+        machines,
+        seeds,
+    ),
+    max_size=4,
+)
+struck = st.sampled_from(("packs", "packs", "packs", *FOLDERS[1:], "haulback.json"))
+faults = st.sampled_from(("flip", "delete", "truncate"))
+
+
+class Ailing(Cleaning):
+    """A repository that is damaged by and by."""
+
+    def set_up(self):
+        self.hurt = set()
+        self.patches.append(patch("haulback.repository.reuse_proof.ALWAYS", 1000))
+        self.patches[-1].start()
+        for name in ("r", "v"):
+            (self.root / name).mkdir()
+
+    def others(self, plan):
+        return [(at, lambda what=what: self.let(what)) for at, what in super().others(plan)]
+
+    def let(self, what):
+        """Somebody else may be refused, in our words only."""
+        with suppress(HaulbackError):
+            what()
+
+    def do(self, what, machine, seed):
+        if what == "damage":
+            self.strike(FOLDERS[seed], ("flip", "delete", "truncate")[seed % 3], seed * 7919)
+        elif what == "verify":
+            self.verify_and_record()
+        elif what == "repair":
+            self.repair(None)
+        else:
+            super().do(what, machine, seed)
+
+    def restores(self, backup):
+        manifest, data = self.present[backup]
+        try:
+            found = restored(self.open(), self.open().manifest(backup), self.pool)
+        except HaulbackError:
+            return False
+        assert found == data, "a wrong byte was restored in silence"
+        return True
+
+    def strike(self, folder, fault, choice):
+        """One object is not what it was; the backups that do not restore since then are hurt."""
+        root = self.root / "d"
+        if folder == "haulback.json":
+            paths = [root / folder] if (root / "haulback.copy.json").exists() else []
+        else:
+            paths = sorted(path for path in (root / folder).rglob("*") if path.is_file())
+        for path in paths[choice % max(len(paths), 1) :][:1]:
+            raw = bytearray(path.read_bytes())
+            path.unlink()
+            if raw and fault == "flip":
+                raw[choice % len(raw)] ^= 4
+            elif raw and fault == "truncate":
+                del raw[choice % len(raw) :]
+            if fault != "delete":
+                path.write_bytes(raw)
+        self.hurt |= {backup for backup in self.present if not self.restores(backup)}
+
+    def export(self, machine, base, seed, io=None, plan=()):
+        """As a node exports: what its base lacks makes the backup a full one."""
+        if base is not None and base.backup in self.hurt:
+            base = None
+        with suppress(HaulbackError):
+            super().export(machine, base, seed, io, plan)
+
+    def store_waiting(self, machine, io=None, plan=()):
+        """A backup that shares damage of its base, which nobody has met, is hurt from the start."""
+        before = set(self.present)
+        try:
+            super().store_waiting(machine, io, plan)
+        except HaulbackError as error:
+            if not isinstance(error, BaseGone):
+                machine.waiting = None
+        self.hurt |= {backup for backup in set(self.present) - before if not self.restores(backup)}
+
+    def merge(self):
+        with suppress(HaulbackError):
+            super().merge()
+
+    def forget(self, choice):
+        super().forget(choice)
+        self.hurt &= set(self.present)
+
+    def clean(self, io=None, plan=(), watched=False, *, expecting=True, given_up=()):
+        shutil.rmtree(self.root / "c")
+        (self.root / "c").mkdir()
+        expected = (lambda: sorted(self.present)) if expecting else None
+        orders = Orders(expected=expected, given_up=list(given_up), now=lambda: 5)
+        before = self.names() if not plan else set()
+        with self.power(io):
+            try:
+                repository = self.open(io, plan, False)
+                return clean_up(
+                    repository, self.root / "c", self.pins, self.pool, io, orders=orders
+                )
+            except Missing:
+                assert before <= self.names(), "a clean-up that misses a backup deletes nothing"
+            except HaulbackError:
+                pass
+        return None
+
+    def names(self):
+        """Everything in the folders that hold backups."""
+        root = self.root / "d"
+        folders = ("packs", "index", "manifests")
+        return {path for folder in folders for path in (root / folder).rglob("*")}
+
+    def verify_and_record(self):
+        verify(self.open(), Depth.DATA, self.pool, record=lambda: ("a test", 1))
+
+    def repair(self, io):
+        shutil.rmtree(self.root / "r")
+        (self.root / "r").mkdir()
+        with self.power(io), suppress(HaulbackError):
+            workshop = Workshop(
+                self.root / "r", self.pool, lambda: ("a test", 1), (SECRET,), self.pins
+            )
+            repair(self.open(io, (), False), workshop, apply=True)
+
+    @rule(folder=struck, fault=faults, choice=st.integers(0, 1 << 20))
+    def striking(self, folder, fault, choice):
+        self.strike(folder, fault, choice)
+
+    @rule()
+    def verifying(self):
+        with suppress(HaulbackError):
+            self.verify_and_record()
+
+    @rule(fail_at=failing, seed=seeds)
+    def repairing(self, fail_at, seed):
+        self.repair(CrashingDisk(fail_at, seed))
+
+    @rule(fail_at=failing, seed=seeds, plan=meanwhile, expecting=st.booleans())
+    def cleaning(self, fail_at, seed, plan, expecting):
+        self.clean(CrashingDisk(fail_at, seed), self.others(plan), expecting=expecting)
+
+    @rule(folder=st.sampled_from(FOLDERS))
+    def a_folder_that_is_away_for_a_clean_up(self, folder):
+        path = self.root / "d" / folder
+        if not path.exists():
+            return
+        path.rename(self.root / "away")
+        before = self.names()
+        self.clean()
+        assert before <= self.names() or folder not in ("packs", "manifests")
+        self.bring_back(path)
+
+    def bring_back(self, path):
+        """The folder as it was, and beside it what was made meanwhile."""
+        made = [one for one in path.rglob("*") if one.is_file()] if path.exists() else []
+        for one in made:
+            there = self.root / "away" / one.relative_to(path)
+            if not there.exists():
+                there.parent.mkdir(exist_ok=True)
+                one.rename(there)
+        shutil.rmtree(path, ignore_errors=True)
+        (self.root / "away").rename(path)
+
+    @rule()
+    def confirming_that_what_is_missing_is_lost(self):
+        listed = {path.name for path in (self.root / "d" / "manifests").glob("*")}
+        lost = [backup for backup in self.hurt if backup not in listed]
+        for backup in lost:
+            del self.present[backup]
+        self.hurt -= set(lost)
+        self.clean(given_up=lost)
+
+    @invariant()
+    def what_is_present_restores(self):
+        repository = self.open()
+        for backup in self.present.keys() - self.hurt:
+            check_backup(repository, backup)
+
+    def everything_restores(self):
+        for backup in self.present.keys() - self.hurt:
+            assert self.restores(backup)
+
+    def space_comes_back(self):
+        """Once damage is known every machine can be backed up, and all of it outlives clean-ups."""
+        with suppress(HaulbackError):
+            self.verify_and_record()
+        self.repair(None)
+        for machine in self.machines:
+            machine.waiting = None
+            before = set(self.present)
+            self.export(machine, None, 1)
+            self.store_waiting(machine)
+            new = set(self.present) - before
+            assert len(new) == 1
+            assert not new & self.hurt
+        for _ in range(2):
+            self.clean()
+        self.everything_restores()
+        self.repair(None)
+
+    def teardown(self):
+        if hasattr(self, "temp"):
+            try:
+                self.everything_restores()
+                self.space_comes_back()
+                self.everything_restores()
+            finally:
+                self.end()
+
+
+TestAiling = Ailing.TestCase
+TestAiling.settings = settings(max_examples=max(HISTORIES // 2, 1), stateful_step_count=25)
