@@ -74,7 +74,7 @@ class Ailing(Cleaning):
             super().do(what, machine, seed)
 
     def restores(self, backup):
-        manifest, data = self.present[backup]
+        _manifest, data = self.present[backup]
         try:
             found = restored(self.open(), self.open().manifest(backup), self.pool)
         except HaulbackError:
