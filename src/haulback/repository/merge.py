@@ -49,6 +49,7 @@ def merge(
     the first segment's: a damaged copy must not win over a whole one.
     Takes about 60 MiB and 40 bytes a group, whatever the number of chunks.
     """
+    segments = segments or [Segment.build([])]  # an index that names nothing is one, too
     masks = kept or [np.ones(len(s.columns.sessions), bool) for s in segments]
     groups = _merge_groups(segments, masks, replaces, damage)
     return write(_parts(segments, groups), folder, keys, disk)
