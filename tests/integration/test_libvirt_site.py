@@ -21,6 +21,7 @@ from haulback.shares.keeper import Keeper
 from haulback.testing.guest import Guest
 from haulback.testing.libvirt_lab import LibvirtLab, lab
 from tests.hosts import libvirt_qemu, needs_guest, needs_libvirt
+from tests.integration.test_mounts import damaged
 from tests.programs import Site
 
 pytestmark = [needs_libvirt, needs_guest]
@@ -249,6 +250,15 @@ def test_lost_files_are_put_back_into_a_guest_that_runs(site: Site, host: Libvir
     assert guest.run("cat /mnt/new/hello; ls -a /mnt /mnt/new | grep haulback") == (
         "world\n.haulback-old.tar\n"
     )
+    # Of files that cannot all be read, none overwrites a file of the guest.
+    site.finished(site.api.post("/tasks/unmount", {"mountedBackup": mount})["guid"])
+    damaged(site)
+    site.finished(site.api.post("/tasks/mount", {"mountedBackup": mount})["guid"])
+    guest.run("echo mine > /mnt/hello")
+    failed = site.final(site.api.post("/tasks/upload", body)["guid"])
+    assert failed["state"]["name"] == "FAILED"
+    assert "/it is/deep/a cannot be read" in failed["statusInfo"]
+    assert guest.run("cat /mnt/hello; ls -a /mnt | grep haulback; true") == "mine\n"
     guest.domain.destroy()
     off = site.final(site.api.post("/tasks/upload", body)["guid"])
     assert "is off; start it" in off["statusInfo"]
