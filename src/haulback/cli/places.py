@@ -248,7 +248,7 @@ def verify(
 ) -> None:
     """Read destinations back and say which backups lack something; everything, unless bounded.
 
-    What a bounded run leaves is read by the next one.
+    The next run reads the packs that a bounded one leaves.
     """
     from haulback.kinds.verify import Request
 

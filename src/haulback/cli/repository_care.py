@@ -32,7 +32,7 @@ Work = Annotated[Path | None, Parameter(help="Where to put new files for a while
 
 
 def _signer() -> tuple[str, int]:
-    """Who records damage, and when (epoch ms)."""
+    """The name under which damage is recorded, and the time (epoch ms)."""
     try:
         name = getpass.getuser()
     except (KeyError, OSError):  # a container's user need not have a name

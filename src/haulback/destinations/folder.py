@@ -125,7 +125,7 @@ class Folder:
         return swept
 
     def _scan(self, folder: Path) -> Entries:
-        """What lies in a folder; nothing where the folder is not there.  Raises Unavailable."""
+        """The entries of a folder; none where the folder is not there.  Raises Unavailable."""
         if not _is_folder(self.root):
             raise Unavailable(f"destination folder {self.root} is gone; mount it")
         try:

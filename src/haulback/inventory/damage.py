@@ -40,7 +40,7 @@ class Loss(msgspec.Struct):
 
 
 class DamageReport(msgspec.Struct, omit_defaults=True):
-    """What a task found wrong with the repository of a destination, in `damage` of its results.
+    """Faults that a task found in the repository of a destination: `damage` of its results.
 
     `losses` are backups that lack data, `unreadable` those whose manifest does not open, `missing`
     those that are not there.  `objects` are stored objects that are damaged now.  `unreliable` says

@@ -106,7 +106,7 @@ def remove(job: Job, destination: Destination, backups: list[str], given_up: lis
 
 
 def _tell(job: Job, cleaned: Cleaned) -> None:
-    """What an operator reads of it."""
+    """Log the outcome for an operator."""
     job.log(
         f"{cleaned.backups} backups kept, {cleaned.unknown} of them unknown to the catalogue; "
         f"{cleaned.packs_deleted} packs deleted, {size(cleaned.bytes_freed)} freed, "

@@ -42,7 +42,7 @@ class Order(msgspec.Struct):
 
 
 class Repaired(msgspec.Struct):
-    """What the node reports: what was done, or would be, and objects set aside."""
+    """The node's report: actions done, or to be done, and objects set aside."""
 
     actions: list[str] = []
     aside: list[str] = []

@@ -41,7 +41,7 @@ class Request(msgspec.Struct):
 
 
 class Order(msgspec.Struct):
-    """What to read: packs after `cursor` (hex), so many bytes and seconds.
+    """The packs to read: those after `cursor` (hex), so many bytes and seconds.
 
     `days`: the bytes are the share that reads everything within so many days.
     """
@@ -54,7 +54,7 @@ class Order(msgspec.Struct):
 
 
 class Verified(msgspec.Struct):
-    """What the node reports: bytes and packs read, and whether that ended a round."""
+    """The node's report: bytes and packs read, and whether that ended a round."""
 
     cursor: str = ""
     isRound: bool = False

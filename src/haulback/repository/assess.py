@@ -65,7 +65,7 @@ def assess(
     *,
     thorough: bool = True,
 ) -> BackupLoss | None:
-    """What a backup lacks; None when everything a restore needs is stored.
+    """The loss of a backup; None when everything a restore needs is stored.
 
     Damage recorded, or noted by the repository's readers, counts; no data is read.  `meter` is
     told the bytes of disk covered.  `thorough` as of a reader.
@@ -114,7 +114,7 @@ class Assessor:
         self._objects: set[str] = set()
 
     def loss(self, manifest: Manifest, meter: Meter = unmetered) -> BackupLoss | None:
-        """What a backup lacks, as `assess` says."""
+        """The loss of a backup, as `assess` says."""
         self._objects = set()
         losses = [DiskLoss(d.name, self._lost(d.map, meter)) for d in manifest.disks]
         lacking = [loss for loss in losses if loss.bytes]

@@ -71,7 +71,7 @@ def _now_ms() -> int:
 
 @dataclass
 class Orders:
-    """What a clean-up is told.
+    """The instructions of a clean-up.
 
     `forget` are guids of backups that go, `expected` those that must be found (None: only the last
     roll is asked), `given_up` those whose loss a person has confirmed.  `by` and `now` (epoch ms)

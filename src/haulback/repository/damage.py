@@ -43,7 +43,7 @@ class Spot(NamedTuple):
 
 
 class Sighting(NamedTuple):
-    """Who found damage, and when in epoch milliseconds."""
+    """The finder of damage, and the time in epoch milliseconds."""
 
     by: str
     time: int
@@ -105,7 +105,7 @@ class DamageLog:
         self.problems: dict[str, str] = {}
 
     def state(self) -> Damage:
-        """What is damaged now."""
+        """The damage that all records add up to now."""
         for number in self._objects.numbers(_FOLDER):
             if number not in self._read:
                 self._load(number)

@@ -37,7 +37,7 @@ class IndexFolder:
         self.closed: set[bytes] = set()
 
     def segments(self) -> list[Segment]:
-        """What is stored now.  Raises Unavailable."""
+        """The segments that count now.  Raises Unavailable."""
         for _ in range(_LISTINGS):
             try:
                 live = self._live()

@@ -61,7 +61,7 @@ class Workshop:
 
 @dataclass
 class Repaired:
-    """What a repair did, or would do (`is_applied` false): sentences that name objects.
+    """The actions that a repair did, or would do (`is_applied` false): sentences that name objects.
 
     `losses` are what backups lack for good, `strangers` files that are no objects, `after` the
     check at the end of a repair that was applied.

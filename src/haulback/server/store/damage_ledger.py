@@ -260,7 +260,7 @@ class _Reported:
         log.info("backup %s is whole again, by %s", backup.guid, self._by)
 
     def _damage(self, backup: Backup, disks: list[DiskLoss], objects: list[str]) -> Damage:
-        """What is known now, since it was first known."""
+        """The damage as known now, since it was first known."""
         before = backup.damage
         same = backup.location_status != LocationStatus.PRESENT.value and "since" in before
         since = int(before["since"]) if same else self._ledger.now

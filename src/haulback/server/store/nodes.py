@@ -49,7 +49,7 @@ _CONFIGS = Hot(
 
 
 class Process(NamedTuple):
-    """What a process of a node says of itself."""
+    """A process of a node, by its own word."""
 
     version: str
     restore_roots: list[str]
