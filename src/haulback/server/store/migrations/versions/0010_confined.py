@@ -38,6 +38,11 @@ def upgrade() -> None:
         sa.Column("sealed", sa.Text(), nullable=False),
     )
     _own_projects()
+    # Logs and results of work on shared places are for callers of all projects.
+    op.execute(
+        "UPDATE task SET project = NULL WHERE type IN ('BACKUP_CLEANUP', 'VERIFY', 'REPAIR', "
+        "'BACKUP_DESTINATION_INIT', 'INVENTORY_SYNC', 'CONNECTIVITY_TEST')"
+    )
 
 
 def _own_projects() -> None:
