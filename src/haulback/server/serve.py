@@ -16,16 +16,15 @@ from pathlib import Path
 import msgspec
 import uvicorn
 
-from haulback.errors import Conflict, Malformed, Unavailable
-from haulback.inventory.records import Destination
+from haulback.errors import Malformed, Unavailable
 from haulback.kinds.table import KINDS
 from haulback.server import upkeep
 from haulback.server.app import LEASE_MS, App
 from haulback.server.herald import Herald
 from haulback.server.http.site import site
-from haulback.server.store import access, shelves
-from haulback.server.store.engine import Store, open_store
-from haulback.server.vault import Vault
+from haulback.server.own_key import open_vault
+from haulback.server.store import access
+from haulback.server.store.engine import open_store
 
 
 class Settings(msgspec.Struct, kw_only=True):
@@ -79,7 +78,7 @@ class Server:
         settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
         store = open_store(settings.database or embedded(settings.data))
         try:
-            vault = _vault(settings.data / "server.key", store)
+            vault = open_vault(settings.data / "server.key", store)
             self.app = App(store, KINDS, vault, lease_ms=settings.lease_ms, limits=settings.limits)
             self.password = _admit_admin(self.app, settings.password)
             self._socket = _listen(settings.host, settings.port)
@@ -111,21 +110,6 @@ class Server:
 
     def stop(self) -> None:
         self._uvicorn.should_exit = True
-
-
-def _vault(path: Path, store: Store) -> Vault:
-    """The vault of a key file; made anew only for a database that holds no key yet.
-
-    A fresh key beside sealed ones would open none of them, and look as if it did.  Raises Conflict.
-    """
-    with store.read() as sql:
-        sealed = [one.name for one in shelves.places(sql, Destination)]
-    if sealed and not path.exists():
-        raise Conflict(
-            f"{path} is missing, and the database holds the keys of {', '.join(sealed)} sealed by "
-            "it: put the server's key file back"
-        )
-    return Vault.open(path)
 
 
 def embedded(data: Path) -> str:

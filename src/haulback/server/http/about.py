@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from haulback.errors import Unavailable
+from haulback.server import own_key
 from haulback.server.http.operation import Call, Reply, Room
 
 room = Room()
@@ -15,11 +17,11 @@ def alive(call: Call) -> dict[str, str]:
     return {"status": "ok"}
 
 
-@room("GET", "/readyz", "Whether the database answers too.", answer=dict[str, str])
+@room("GET", "/readyz", "Whether database and server key serve too.", answer=dict[str, str])
 def ready(call: Call) -> dict[str, str]:
-    """The database answers too."""
-    with call.app.store.read() as sql:
-        sql.exec_driver_sql("SELECT 1")
+    """The database answers, and the server key opens what the database seals; 503 otherwise."""
+    if why := own_key.trouble(call.app.vault, call.app.store):
+        raise Unavailable(why)
     return {"status": "ok"}
 
 
