@@ -11,6 +11,7 @@ import msgspec
 
 from haulback import errors
 from haulback.errors import HaulbackError, Unavailable
+from haulback.loopback import check_plain
 
 _TIMEOUT = 30.0  # seconds for the server to begin an answer, beside what it was asked to wait
 _PROXY = (429, 502, 503, 504)
@@ -27,8 +28,19 @@ class Answer(NamedTuple):
 class Api:
     """A server at `url`, asked with `token`.  Threads may share it."""
 
-    def __init__(self, url: str, token: str | None = None, trust: str | None = None) -> None:
-        """`trust`: a file with the certificate to expect, beside those the system knows."""
+    def __init__(
+        self,
+        url: str,
+        token: str | None = None,
+        trust: str | None = None,
+        *,
+        insecure_http: bool = False,
+    ) -> None:
+        """`trust`: a file with the certificate to expect, beside those the system knows.
+
+        Raises Malformed for plain HTTP to another machine, unless `insecure_http` allows it.
+        """
+        check_plain(url, is_allowed=insecure_http)
         verify: ssl.SSLContext | bool = True
         if trust:
             verify = ssl.create_default_context(cafile=trust)

@@ -27,11 +27,19 @@ class Client:
     """A server at `url`, asked with `token`; `trust` is a file with the certificate to expect.
 
     Threads may share it.  Every call raises the error the server named, and Unavailable when there
-    is no answer; what else it may raise is said where it is.
+    is no answer; what else it may raise is said where it is.  Plain HTTP to another machine is
+    Malformed, unless `insecure_http` allows it.
     """
 
-    def __init__(self, url: str, token: str | None = None, trust: str | None = None) -> None:
-        self.api = Api(url, token, trust)
+    def __init__(
+        self,
+        url: str,
+        token: str | None = None,
+        trust: str | None = None,
+        *,
+        insecure_http: bool = False,
+    ) -> None:
+        self.api = Api(url, token, trust, insecure_http=insecure_http)
         calls = Calls(self.api)
         self.tasks = Tasks(calls)
         self.hypervisors, self.machines = Hypervisors(calls), Machines(calls)

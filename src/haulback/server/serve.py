@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import ipaddress
 import logging
 import secrets
 import signal
@@ -18,6 +17,7 @@ import uvicorn
 
 from haulback.errors import Malformed, Unavailable
 from haulback.kinds.table import KINDS
+from haulback.loopback import is_loopback
 from haulback.server import upkeep
 from haulback.server.app import LEASE_MS, App
 from haulback.server.herald import Herald
@@ -36,6 +36,7 @@ class Settings(msgspec.Struct, kw_only=True):
     port: int = 8181
     tls_cert: Path | None = None
     tls_key: Path | None = None
+    insecure_http: bool = False
     password: str | None = None
     origins: list[str] = []
     lease_ms: int = LEASE_MS
@@ -133,22 +134,12 @@ def _config(app: App, settings: Settings) -> uvicorn.Config:
 def _check_reach(settings: Settings) -> None:
     if bool(settings.tls_cert) != bool(settings.tls_key):
         raise Malformed("--tls-cert and --tls-key belong together")
-    if is_loopback(settings.host) or settings.tls_cert:
+    if is_loopback(settings.host) or settings.tls_cert or settings.insecure_http:
         return
     raise Malformed(
         f"--host {settings.host} can be reached from outside: name --tls-cert and --tls-key, "
-        "or stay on 127.0.0.1 behind a proxy that speaks TLS"
+        "stay on 127.0.0.1 behind a proxy that speaks TLS, or allow plain HTTP by --insecure-http"
     )
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach an address."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _admit_admin(app: App, password: str | None) -> str | None:

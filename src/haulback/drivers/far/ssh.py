@@ -12,6 +12,7 @@ from threading import Thread, Timer
 from typing import IO
 
 import haulback
+from haulback import credentials
 from haulback.drivers.far.address import Address
 from haulback.drivers.far.end import GREETING
 from haulback.drivers.far.exchange import Exchange
@@ -50,6 +51,7 @@ class _Connection:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
+                env=credentials.for_children(),
                 bufsize=0,  # the first message must not be swallowed with the greeting
             )
         except FileNotFoundError:
