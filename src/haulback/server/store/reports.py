@@ -48,6 +48,7 @@ class Filter(msgspec.Struct, kw_only=True):
     parent: str | None = None
     workflow: str | None = None
     scope: Scope = EVERYTHING
+    reader: str | None = None  # the node that asks: it reads its own tasks and what it may take
     text: str | None = None
     name: str | None = None
     mounted: bool | None = None
@@ -119,11 +120,13 @@ def _beyond(wanted: Filter) -> sa.ColumnElement[bool]:
     return here < mark if descending else here > mark
 
 
-def last_change(sql: sa.Connection, scope: Scope = EVERYTHING) -> int:
-    """When any task of `scope` last changed; 0 if there is none."""
+def last_change(sql: sa.Connection, scope: Scope = EVERYTHING, reader: str | None = None) -> int:
+    """When any task of `scope`, or of a node that reads, last changed; 0 if there is none."""
     query = sa.select(sa.func.max(table.c.modified))
     if scope.listed is not None:
         query = query.where(table.c.project.in_(scope.listed))
+    if reader:
+        query = query.where(tasks.concerns(reader))
     return sql.scalar(query) or 0
 
 
@@ -158,6 +161,8 @@ def _where(wanted: Filter) -> list[sa.ColumnElement[bool]]:
             where.append(column == value)
     if wanted.scope.listed is not None:
         where.append(table.c.project.in_(wanted.scope.listed))
+    if wanted.reader:
+        where.append(tasks.concerns(wanted.reader))
     if wanted.unwished:
         where.append(~table.c.cancel_wanted)
     if wanted.since is not None:
