@@ -148,6 +148,8 @@ class Ledger(Protocol):
         stored before it count as verified.
         """
 
+    def verify_ended(self, destination: str) -> None: ...
+
     def cleanup_blocked(self, task: Any, why: str) -> None:
         """A clean-up deleted nothing: an alarm with the bytes that wait for it."""
 

@@ -176,6 +176,8 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     destination = task.ref("backupDestination") or ""
     ledger.expected_over(task.guid)
     if state is not State.FINISHED:
+        if "damage" in task.results:
+            ledger.verify_ended(destination)
         return
     found = msgspec.convert(task.results, Verified)
     _check_cursor(found.cursor)

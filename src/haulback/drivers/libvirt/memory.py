@@ -6,6 +6,8 @@ those caches back, and destroys the file systems.
 
 from __future__ import annotations
 
+from shlex import quote
+
 from haulback.drivers.hypervisor import Apart
 from haulback.drivers.images.snapshot import FolderSnapshot
 from haulback.drivers.libvirt.edge import Domain
@@ -34,7 +36,7 @@ def refuse_if_kept(domain: Domain, wish: str) -> None:
             f"{domain.name} is in managed save: its saved memory belongs to its disks as they are "
             f"now, and over other disks the guest destroys their file systems; before {wish}, "
             f"start the machine and shut it down, or give the memory up by "
-            f"`virsh managedsave-remove {domain.name}`"
+            f"`virsh managedsave-remove {quote(domain.name)}`"
         )
     if domain.is_being_saved():
         raise Conflict(
