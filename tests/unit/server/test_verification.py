@@ -142,6 +142,7 @@ def test_a_verify_that_fails_on_damage_it_told_is_not_made_again_every_hour(hous
     node = house.node()
     [guid] = [task for task in house.offered(node) if house.row(task).type == "VERIFY"]
     house.take(node, guid)
+    house.clock.now += 60_000
     lost = {"destination": house.destination.guid, "objects": ["packs/ab"]}
     from haulback.server import movers
 
