@@ -177,7 +177,7 @@ def test_files_that_cannot_be_read_are_named_beside_those_that_are_fetched(
     assert done.returncode == 3, done.stderr
     said = dict(line.split(": ", 1) for line in done.stderr.splitlines()[:-1])
     assert set(said) == {"/big", "/data/f00007"}
-    assert "2 of what was asked for could not be read" in done.stderr.splitlines()[-1]
+    assert "2 of the requested files could not be read" in done.stderr.splitlines()[-1]
     seed = tmp_path / "seed"
     with tarfile.open(tmp_path / "all.tar") as tar:
         files = {one.name.removeprefix("./"): one for one in tar if one.isfile()}
