@@ -320,9 +320,7 @@ def test_nothing_is_shown_inside_of_what_is_shown(site: Site, tmp_path: Path):
     site.all_final()
     steps = site.api.get("/tasks/detailed", {"workflow-execution": head["guid"]})
     [failed] = [one for one in steps if one["state"]["name"] == "FAILED"]
-    assert (
-        f"nothing can be made in {shown}, perhaps a backup is shown there" in failed["statusInfo"]
-    )
+    assert f"{shown} is not writable, perhaps a backup is mounted there" in failed["statusInfo"]
 
 
 @needs_fuse
@@ -418,7 +416,7 @@ def test_several_are_shared_by_iscsi_at_ports_of_their_own(site: Site, tmp_path:
         port = taken.getsockname()[1]
         order = IscsiOrder(disks=["x"], clients=[name], port=port, portal="0.0.0.0:3260")
         begun = serve(tmp_path, tmp_path, order, backup, b"key")
-        with pytest.raises(Conflict, match=f"no port of 0.0.0.0 is free, of {port}"):
+        with pytest.raises(Conflict, match=f"no free port at 0.0.0.0 among {port}"):
             begun.__enter__()
     mounts = [mounted(site, backup, mode="ISCSI", allowedClients=[name])["guid"] for _ in range(2)]
     told = [site.api.get(f"/mounted-backups/{guid}/iscsi") for guid in mounts]
