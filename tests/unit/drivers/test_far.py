@@ -77,7 +77,7 @@ def test_errors_of_the_platform_arrive_as_they_are(bench: Bench):
     with pytest.raises(SourceChanged, match="web is in use; stop it"):
         bench.hypervisor.snapshot(uuid, "a1")
     bench.inner.down = True
-    with pytest.raises(Unavailable, match="does not answer; start it"):
+    with pytest.raises(Unavailable, match="does not respond; start it"):
         bench.hypervisor.check()
 
 
