@@ -111,7 +111,7 @@ def test_a_destination_that_is_gone_fails_and_works_again_when_it_is_back(site: 
     [test] = site.api.post(
         "/tasks/connectivity-test", {"backupDestinations": [site.destination["guid"]]}
     )
-    fails(site, test, "not there")
+    fails(site, test, "does not exist")
     away.rename(site.repository)
     assert site.backed_up(machine)
 
