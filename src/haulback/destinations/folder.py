@@ -212,7 +212,8 @@ class Folder:
 
 def _unavailable(what: str, error: OSError) -> Unavailable:
     return Unavailable(
-        f"{what}: {error.strerror}; mount the file system, let this user read it, and try again"
+        f"{what}: {error.strerror}; make sure that the file system is mounted and that this user "
+        "may read it, then try again"
     )
 
 
