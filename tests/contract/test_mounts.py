@@ -67,7 +67,7 @@ def test_rows_that_cannot_be_read_and_folders_that_are_damaged_say_so(served: Se
     assert (row["readable"], row["reason"]) == (False, "the file is encrypted by Windows")
     assert unquote(answer.headers["x-incomplete"]) == page["reason"]
     node, rows = served.answers(json.dumps(page).encode()), list[str]()
-    with pytest.raises(Incomplete, match=r"/f does not show all .* a block of ü") as told:
+    with pytest.raises(Incomplete, match=r"/f: the listing is incomplete: .*a block of ü") as told:
         rows.extend(row.name for row in client.mounts.listing(system, "/f"))
     node.join()
     assert rows == ["hosts", "vm.vhdx"]
