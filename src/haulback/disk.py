@@ -1,7 +1,7 @@
-"""Durable local files: every write, fsync, link and unlink the product makes goes through here.
+"""Durable local files: all writes, syncs, links and deletions of the product use this module.
 
-A crash test replaces `Disk` by one that stops at the n-th operation and drops what was not yet
-synced (`haulback.testing.crash`), so the order of the calls below *is* the durability promise.
+A crash test replaces `Disk` by a class that stops at the n-th operation and drops unsynced data
+(`haulback.testing.crash`). The order of the calls below therefore is the durability guarantee.
 """
 
 from __future__ import annotations

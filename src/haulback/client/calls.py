@@ -58,7 +58,7 @@ class Narrowed(Listed, total=False):
 
 @dataclass(frozen=True)
 class Page(Generic[T]):
-    """One page of a list: rows, the total number of rows, the cursor of the next page if any."""
+    """Page of a list: rows, the total number of rows, the cursor of the next page if any."""
 
     rows: list[T]
     total: int

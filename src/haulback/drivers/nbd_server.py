@@ -87,6 +87,8 @@ class NbdServer:
             except OSError:
                 return
             with self._lock:
+                # Checked under the lock: `close` has already collected the links, and a later
+                # link would stay open.
                 if self._over:
                     link.close()
                     return

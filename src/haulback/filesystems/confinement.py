@@ -41,7 +41,7 @@ def confine() -> None:
         raise OSError(ctypes.get_errno(), "prctl")
     # The parent may have died before PR_SET_PDEATHSIG was set; the signal would never come then.
     if os.getppid() != parent:
-        raise OSError("the parent is gone")
+        raise OSError("the parent process has ended")
 
 
 def _leave_root(libc: ctypes.CDLL) -> None:

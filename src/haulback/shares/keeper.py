@@ -27,7 +27,7 @@ from haulback.shares.process import LOCK, NBD, PID, RAW
 # Every user can reach this folder, QEMU's too, and the path is short: UNIX sockets allow 107 bytes.
 ROOMS = Path("/var/tmp")
 PORTAL = "0.0.0.0:3260"  # first address that iSCSI targets listen at; 3260 is the standard port
-_SECONDS = 60.0
+_SECONDS = 60.0  # timeout for a share to start, and to end
 
 
 class Keeper:

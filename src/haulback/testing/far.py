@@ -51,7 +51,7 @@ def sshd() -> str | None:
 
 
 class Reached:
-    """This machine as an SSH host; `root` logs in with a key in `folder`."""
+    """SSH host on this machine; `root` logs in with a key in `folder`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

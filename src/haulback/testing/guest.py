@@ -132,6 +132,6 @@ class Guest:
         domain = self.domain
         if domain.isActive():
             domain.destroy()
-        domain.undefineFlags(1 | 2 | 16)
+        domain.undefineFlags(1 | 2 | 16)  # managed save, snapshots, checkpoints
         for path in self.host.storage.glob(f"{self.name}-*"):
             path.unlink()

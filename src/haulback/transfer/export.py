@@ -112,7 +112,7 @@ def _parent(
     try:
         return repository.manifest(base)
     except (NotFound, Damaged) as error:
-        warn(f"the backup becomes a full one: {error.message}")
+        warn(f"the backup is made a full one: {error.message}")
         return None
 
 
@@ -134,7 +134,7 @@ def _store(
             found = back_up_disk(source, writer, keys, pool, old, changed, meter, distrust=lacks)
             return StoredDisk(name, found, view.disk.format), not lacks
         except (Damaged, BaseGone) as error:
-            warn(f"{name} is read whole: the backup before is damaged: {error.message}")
+            warn(f"{name} is read whole: the previous backup is damaged: {error.message}")
     found = back_up_disk(source, writer, keys, pool, meter=meter)
     return StoredDisk(name, found, view.disk.format), False
 
@@ -187,5 +187,5 @@ def _lacking(parent: Manifest, repository: Repository, warn: Callable[[str], Non
     if loss is None:
         return set()
     for disk in loss.disks:
-        warn(f"{disk.name} is read whole: its data in the backup before is damaged")
+        warn(f"{disk.name} is read whole: its data in the previous backup is damaged")
     return {disk.name for disk in loss.disks}

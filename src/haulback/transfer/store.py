@@ -13,7 +13,7 @@ from haulback.repository.damage_report import record_findings
 from haulback.repository.manifest import Manifest
 from haulback.repository.repository import Draft, Repository
 
-_MS = 1_000_000  # nanoseconds
+_MS = 1_000_000  # nanoseconds of a millisecond
 log = logging.getLogger(__name__)
 
 

@@ -63,7 +63,7 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 class Exchange:
-    """One side of a connection; takes ownership of both file descriptors.
+    """Connection to a peer; takes ownership of both file descriptors.
 
     When the peer disconnects, `ended` is called, waiting calls raise Unavailable with the reason
     from `why`, and offered objects that have a `close` method are closed, the youngest first.
@@ -259,6 +259,7 @@ class Exchange:
     def _end(self) -> None:
         with self._lock:
             self.over.set()
+            # `over` comes first: a blocked writer then gives up the lock that `close` needs.
             waiting, self._waiting = list(self._waiting.values()), {}
         self.close()
         os.close(self._incoming)

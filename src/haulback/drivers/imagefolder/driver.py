@@ -105,6 +105,7 @@ class ImageFolder(Still):
         with self._alone(), _opened(*self._find(uuid)) as images:
             paths = taken.able(images)
             taken.check(paths, name)
+            # The note precedes all changes, so that a sweep can undo an interrupted revert.
             self._files.write_file(note, msgspec.json.encode(Reverting(canonical(uuid), before)))
             taken.revert(paths, name, before)
             note.unlink()
@@ -134,6 +135,8 @@ class ImageFolder(Still):
             except NotFound:
                 return
             _refuse_if_written(folder, definition)
+            # The folder is renamed first, so that an interrupted removal leaves no half machine;
+            # a sweep deletes the renamed folder.
             aside = self.root / f".haulback-{new_uuid()}.gone.{folder.name}"
             self._rename(folder, aside)
             self._files.sync_folder(self.root)
@@ -162,7 +165,7 @@ class ImageFolder(Still):
         try:
             self._undo_revert(path)
         except HaulbackError as error:
-            log.warning("%s stays: %s", path, error.message)
+            log.warning("%s is kept for the next sweep: %s", path, error.message)
             return False
         return True
 

@@ -183,6 +183,6 @@ def _usable(
         if then != image.size:
             return None, f"{image.path.name} was resized since {base}"
         if "in-use" in flags:
-            return None, f"the record of changes since {base} was cut off and is inconsistent"
+            return None, f"the record of changes since {base} was not closed and is inconsistent"
         return mark.bitmap, None
     return None, f"{image.path.name} has no record of changes since {base}"

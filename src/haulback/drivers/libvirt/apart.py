@@ -10,7 +10,7 @@ from haulback.drivers.hypervisor import Apart
 # Types of disk sources that QEMU reads itself, so that a backup job can export them.
 _READ = frozenset(("file", "block", "network", "volume", "nvme", "vhostvdpa"))
 DRIVES = {"cdrom": "CD", "floppy": "floppy"}
-_FILES = ("nvdimm", "virtio-pmem")  # models of memory whose bytes lie in a file
+_FILES = ("nvdimm", "virtio-pmem")  # models of memory that is stored in a file
 _PLACES = ("file", "dev", "dir", "path", "socket", "volume", "name")  # attributes of a source
 _LONGEST = 160  # characters of a name in a message
 _SHARED = "other machines write to this disk too, and a backup holds some of their writes in part"
@@ -56,7 +56,7 @@ def found(root: ET.Element, names: Mapping[str, str]) -> list[Apart]:
         said = (say(element, number) for number, element in enumerate(elements))
         told += [one for one in said if one]
     if written := written_loader(root):
-        lies = f"code and variables lie in one file ({written}) that the machine writes"
+        lies = f"code and variables are in one file ({written}) that the machine writes"
         told.append(Apart("the firmware", lies))
     return told
 
@@ -111,7 +111,7 @@ def _memory(element: ET.Element, number: int) -> Apart | None:
     if element.get("model") not in _FILES:
         return None
     name = _memory_name(element, number)
-    return Apart(name, "memory whose bytes lie in a file of the host")
+    return Apart(name, "memory that is stored in a file of the host")
 
 
 def _tpm(element: ET.Element, number: int) -> Apart:

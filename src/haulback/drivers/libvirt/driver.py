@@ -253,7 +253,7 @@ class LibvirtHost:
         count: Callable[[int], None],
     ) -> Machine:
         if not isinstance(there, LibvirtHost):
-            raise Unsupported("a machine can be moved to another libvirt only")
+            raise Unsupported("a machine can be moved only to another libvirt host")
         try:
             domain = self._host.domain(uuid)
         except NotFound:
@@ -270,6 +270,9 @@ class LibvirtHost:
 
         try:
             with self._alone():
+                # The note precedes the migration: if this process dies after it, a sweep deletes
+                # the images here. While the machine is still here, its images are in use and
+                # stay.
                 note = self._left.note_gone(attempt, domain, moves=True)
             with there._begin(self._measure(domain), attempt, place) as new:
                 made = new.commit()

@@ -141,7 +141,7 @@ class Leftovers:
         try:
             self.undo(note)
         except HaulbackError as error:
-            log.warning("%s stays: %s", note, error.message)
+            log.warning("%s is kept for the next sweep: %s", note, error.message)
             return False
         return True
 
@@ -242,7 +242,7 @@ def _is_no_file(path: Path) -> bool:
     try:
         return not stat.S_ISREG(os.lstat(path).st_mode)
     except OSError:
-        return False  # an image that is gone already
+        return False  # the image is deleted already
 
 
 def _dead(folder: Path, pattern: re.Pattern[str], alive: Set[str]) -> list[str]:

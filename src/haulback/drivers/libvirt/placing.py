@@ -55,6 +55,8 @@ class Placing:
         wanted = wanted._replace(name=free_name(others.__contains__, wanted.name))
         for checkpoint in old.checkpoints():
             old.delete_checkpoint(checkpoint, only_forget=True)
+        # The definition comes before the deletions: if libvirt refuses it, the machine keeps its
+        # disks and its saved memory.
         made = self._define(wanted._replace(uuid=old.uuid, name=name), paths, standing)
         self._left.carry_out(note)
         if asleep:

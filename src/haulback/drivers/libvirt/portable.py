@@ -300,7 +300,7 @@ def _tpm(element: ET.Element, copy: Copy) -> str | None:
 
 def _memory(element: ET.Element, copy: Copy) -> str | None:
     if element.get("model") not in ("dimm", "virtio-mem", "sgx-epc"):
-        return "its bytes are in a file of the original"
+        return "memory that is stored in a file of the original"
     only(element, _MEMORY)
     return None
 

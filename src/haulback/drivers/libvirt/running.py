@@ -50,6 +50,7 @@ class RunningSnapshot:
         self.consistency = "APPLICATION" if frozen else "CRASH"
         self.machine, self._domain, self._room = machine, domain, room
         self.checkpoint = checkpoint if any(tracked(read.volume) for read in reads) else None
+        # Closed in reverse order: the NBD exports, the backup job, the room.
         self._open = ExitStack()
         self._open.callback(shutil.rmtree, room, ignore_errors=True)
         self._open.callback(domain.end_backup)

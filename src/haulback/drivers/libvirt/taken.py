@@ -40,7 +40,7 @@ def take(uri: str, host: Host, domain: Domain, name: str) -> str:
     with opened(volumes) as images:
         paths = taken.able(images)
         if not paths:
-            raise Unsupported(f"{domain.name} has no disk that could keep a snapshot")
+            raise Unsupported(f"{domain.name} has no disk that can hold a snapshot")
         if not domain.is_active:
             taken.take(paths, name)
             return "CRASH" if domain.was_saved() else "STOPPED"

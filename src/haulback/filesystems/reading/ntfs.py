@@ -142,6 +142,7 @@ class Ntfs:
         if tag == _UNIX_LINK:
             return raw[12:]
         start, length = struct.unpack_from("<HH", raw, 12)
+        # The names follow a header of 16 bytes; a symbolic link has 4 bytes of flags more.
         start += 20 if tag == _SYMLINK else 16
         return units(raw[start : start + length]).replace(b"\\", b"/")
 

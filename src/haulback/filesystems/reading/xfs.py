@@ -86,6 +86,7 @@ class Xfs:
         inode = self._inode(node)
         if inode.format == _LOCAL:
             return inode.fork[: inode.size]
+        # Version 5 starts each block of a link with a header of 56 bytes.
         blocks, length = 1 + inode.size // (self._size - 56), self._size
         raw = gathered(self._blocks, self._runs(inode, 0, blocks * length), blocks * length, 65536)
         if self._v5:
