@@ -247,7 +247,7 @@ def test_a_disk_that_came_after_the_backup_is_detached_and_not_deleted(
         f"<source file='{late}'/><target dev='vdb' bus='virtio'/></disk>",
     )
     told = over(inner, then)
-    assert told == ["vdb came after the backup: the disk is detached, and its image stays"]
+    assert told == ["vdb was added after the backup: the disk is detached, and its image stays"]
     assert images(bench.host, uuid).keys() == {"vda"}
     assert late.exists()
 
