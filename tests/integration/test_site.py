@@ -107,11 +107,11 @@ def test_a_destination_that_is_gone_fails_and_works_again_when_it_is_back(site: 
     machine = add_raw(site)
     away = site.repository.with_name("away")
     site.repository.rename(away)
-    fails(site, site.export(machine), "is not there; mount or create it")
+    fails(site, site.export(machine), "does not exist; mount or create it")
     [test] = site.api.post(
         "/tasks/connectivity-test", {"backupDestinations": [site.destination["guid"]]}
     )
-    fails(site, test, "not there")
+    fails(site, test, "does not exist")
     away.rename(site.repository)
     assert site.backed_up(machine)
 
