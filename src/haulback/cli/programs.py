@@ -33,6 +33,13 @@ Limit = Annotated[list[str], Parameter(help="How many at once, like export=3 or 
 Origin = Annotated[
     list[str], Parameter(help="A site whose pages may use the API, like https://portal.example.")
 ]
+Proxy = Annotated[
+    list[str],
+    Parameter(
+        help="Address or network of a proxy whose word about clients' addresses counts.",
+        env_var="HAULBACK_PROXY",
+    ),
+]
 
 
 def up(
@@ -45,6 +52,7 @@ def up(
     lease: float = LEASE_MS / 1000,
     limit: Limit = [],  # noqa: B006 - read only
     origin: Origin = [],  # noqa: B006
+    proxy: Proxy = [],  # noqa: B006
     restore_root: list[Path] = [],  # noqa: B006
     log_format: LogFormat = LogFormat.TEXT,
 ) -> None:
@@ -54,7 +62,7 @@ def up(
     printed once.  --lease is the number of seconds after which a silent node is given up.
     """
     start_log(log_format)
-    server = Server(_settings(data, "", host, port, tls_cert, tls_key, lease, limit, origin))
+    server = Server(_settings(data, "", host, port, tls_cert, tls_key, lease, limit, origin, proxy))
     home = data / "node"
     roots = restore_root or [data.absolute() / "restores"]
     _enrol_embedded(server, home)
@@ -79,11 +87,14 @@ def server(
     lease: float = LEASE_MS / 1000,
     limit: Limit = [],  # noqa: B006
     origin: Origin = [],  # noqa: B006
+    proxy: Proxy = [],  # noqa: B006
     log_format: LogFormat = LogFormat.TEXT,
 ) -> None:
     """Run the server alone.  --database is sqlite:///file.db or postgresql://user@host/name."""
     start_log(log_format)
-    made = Server(_settings(data, database, host, port, tls_cert, tls_key, lease, limit, origin))
+    made = Server(
+        _settings(data, database, host, port, tls_cert, tls_key, lease, limit, origin, proxy)
+    )
     _announce(made)
     made.run()
 
@@ -154,6 +165,7 @@ def _settings(
     lease: float,
     limit: list[str],
     origin: list[str],
+    proxy: list[str],
 ) -> Settings:
     if not 0.2 <= lease <= 3600:
         raise Malformed("--lease is between 0.2 and 3600 seconds")
@@ -168,6 +180,7 @@ def _settings(
         lease_ms=int(lease * 1000),
         limits=dict(map(_limit, limit)),
         origins=origin,
+        proxies=proxy,
     )
 
 

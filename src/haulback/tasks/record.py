@@ -11,6 +11,7 @@ from haulback.wire import Named
 
 HOUR_MS = 3_600_000
 DEFAULT_PRIORITY = 50
+NAMES = 400  # characters: PostgreSQL's index entries hold no more beside the rest
 
 CONTRACT_TYPES = frozenset(
     [
@@ -95,8 +96,9 @@ class Task(msgspec.Struct, kw_only=True):
 
     @property
     def names(self) -> str:
-        """What it is about in words, lower case, to be searched."""
-        return "\n".join(ref.name for ref in self.refs.values()).lower()
+        """What it is about in words, lower case, to be searched; at most NAMES characters."""
+        names = dict.fromkeys(ref.name for ref in self.refs.values())
+        return "\n".join(names).lower()[:NAMES]
 
     @property
     def attempt_name(self) -> str:
