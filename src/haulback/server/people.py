@@ -45,7 +45,7 @@ class Remembered(msgspec.Struct):
 def submit(app: App, way: Submission, body: bytes, who: Caller, key: str | None = None) -> Plan:
     """Plan and queue, all of it or nothing.  The same `key` gives the same tasks again."""
     wanted = request(body, way.request)
-    marked = f"{way.path}\0{who.scope.wanted}\0".encode() + body
+    marked = f"{way.path}\0{_narrowing(who.scope)}\0".encode() + body
 
     def make(sql: sa.Connection, ask: Ask) -> Plan:
         return way.plan(wanted, SqlCatalogue(sql, who.scope), ask)
@@ -59,8 +59,13 @@ def recover(app: App, guid: str, who: Caller, key: str | None = None) -> Plan:
     def make(sql: sa.Connection, ask: Ask) -> Plan:
         return plan_recovery(guid, SqlCatalogue(sql, who.scope), ask)
 
-    marked = f"{guid}\0{who.scope.wanted}".encode()
+    marked = f"{guid}\0{_narrowing(who.scope)}".encode()
     return _queued(app, make, "run recovery plan", marked, who, key)
+
+
+def _narrowing(scope: Scope) -> str:
+    """The narrowing of a request in words: the same key within other projects asks anew."""
+    return str(scope.wanted) if scope.own is None else f"{scope.wanted} of {sorted(scope.own)}"
 
 
 def _queued(app: App, make: Any, what: str, marked: bytes, who: Caller, key: str | None) -> Plan:

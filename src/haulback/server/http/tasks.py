@@ -114,7 +114,7 @@ def _pieces(rows: Iterable[Any]) -> Iterator[bytes]:
 def last_change(call: Call) -> TimestampDTO:
     """When any task last changed; GET /tasks?modified-since= takes it."""
     with call.app.store.read() as sql:
-        value = reports.last_change(sql)
+        value = reports.last_change(sql, call.who.scope)
     return TimestampDTO(value, value)
 
 
@@ -123,6 +123,8 @@ def one_task(call: Call) -> TaskDetails:
     """One task; `extended=true` adds the plan and what the node reported."""
     task, why = people.look(call.app, call.guid, call.who.scope)
     if queries.flag(call, "extended"):
+        if not call.who.scope.is_whole:
+            task.results.pop("damage", None)  # names backups of all projects
         return views.extended(task, people.workflow(call.app, task), why)
     return views.details(task, why)
 

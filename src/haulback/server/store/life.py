@@ -145,6 +145,7 @@ class Life:
             state="QUEUED",
             status_info=f"{why}; waiting to run again",
             ready=True,
+            window_start=min(task.window_start, self.now),
             window_end=max(task.window_end, self.now + task.window_length),
             session=None,
             node=None,
@@ -167,7 +168,8 @@ class Life:
         first = tasks.get(self.sql, task.follows or "")
         why = "what it built on was removed meanwhile; another backup was begun in its place"
         backup = self.ledger.begun_again(task.ref("backup") or "", why)
-        window = {"window_start": self.now, "window_end": self.now + first.window_length}
+        window: dict[str, int | None] = {"window_start": self.now, "asked_start": None}
+        window["window_end"] = self.now + first.window_length
         refs = {**first.refs, "backup": backup}
         head = _copy(first, self.now, rank=rank(self.now, first.priority), refs=refs, **window)
         head.ready = True
@@ -204,6 +206,7 @@ class Life:
             retry_count=task.retry_count - 1,
             window_start=start,
             window_end=start + task.window_length,
+            asked_start=None,
             rank=rank(start, task.priority),
             slots=inherited,
         )
@@ -230,7 +233,8 @@ class Life:
         return kept
 
     def _queue(self, follower: Task, task: Task, slots: list[str]) -> None:
-        start = max(self.now, follower.window_start)
+        # Times that were computed when it was planned may lie ahead of a clock that was set back.
+        start = max(self.now, follower.asked_start or 0)
         stages = self.kinds[task.type].stages
         staging = {"staging": task.attempt_name} if stages else {}
         tasks.change(

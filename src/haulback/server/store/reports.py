@@ -134,9 +134,12 @@ def _beyond(wanted: Filter) -> Condition:
     return here < mark if descending else here > mark
 
 
-def last_change(sql: sa.Connection) -> int:
-    """When any task last changed; 0 if there is none."""
-    return sql.scalar(sa.select(sa.func.max(table.c.modified))) or 0
+def last_change(sql: sa.Connection, scope: Scope = EVERYTHING) -> int:
+    """When any task of `scope` last changed; 0 if there is none."""
+    query = sa.select(sa.func.max(table.c.modified))
+    if scope.listed is not None:
+        query = query.where(table.c.project.in_(scope.listed))
+    return sql.scalar(query) or 0
 
 
 def append_log(sql: sa.Connection, task: Task, now: int, lines: list[str]) -> None:

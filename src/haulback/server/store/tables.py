@@ -43,6 +43,7 @@ task = Table(
     Column("window_start", BigInteger, nullable=False),
     Column("window_end", BigInteger, nullable=False),
     Column("window_length", BigInteger, nullable=False),
+    Column("asked_start", BigInteger),  # the windowStart that a person named; NULL: due at once
     Column("created", BigInteger, nullable=False),
     Column("modified", BigInteger, nullable=False),
     Column("started", BigInteger),
@@ -190,6 +191,7 @@ api_token = Table(
     Column("roles", Text, nullable=False),
     Column("created", BigInteger, nullable=False),
     Column("expires", BigInteger),
+    Column("projects", Text),  # NULL: those of its account
 )
 
 login = Table(
@@ -372,8 +374,26 @@ record = Table(
     Column("body", Text, nullable=False),
     Column("created", BigInteger, nullable=False),
     Column("modified", BigInteger, nullable=False),
-    Index("record_name", "kind", "parent", "name", unique=True),
+    # A name is taken within its project only; no two NULLs are equal, hence the second index.
+    Index("record_name", "kind", "parent", "project", "name", unique=True),
+    Index(
+        "record_shared_name",
+        "kind",
+        "parent",
+        "name",
+        unique=True,
+        sqlite_where=text("project IS NULL"),
+        postgresql_where=text("project IS NULL"),
+    ),
     Index("record_kind", "kind", "name"),
+)
+
+# One row: a text that only the server key of this database opens.
+key_check = Table(
+    "key_check",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("sealed", Text, nullable=False),
 )
 
 idempotency = Table(
