@@ -19,7 +19,7 @@ from haulback.server.store.nodes import Node
 from haulback.tasks.record import Task
 from haulback.tasks.shapes import TaskDetails
 from haulback.tasks.states import BackupType
-from haulback.wire import Named, Ref, parse, read
+from haulback.wire import Named, Ref, parse, present, read
 
 _MOST_QUEUED = 1000
 _LONGEST_INFO = 1 << 22  # bytes of what a node may report of one task
@@ -197,7 +197,7 @@ def backup_type(call: Call) -> Reply:
     kind: BackupType = read(parse(call.body), BackupType, "backupType")
     if kind not in (BackupType.FULL, BackupType.INCREMENTAL):
         raise Malformed("backupType: an export is FULL or INCREMENTAL", field="backupType")
-    return _represented(call, _report(call, backup_type=kind.value))
+    return _represented(call, movers.became(call.app, call.node, call.guid, kind.value))
 
 
 @room(
@@ -212,18 +212,9 @@ def transfer_info(call: Call) -> Reply:
     if len(call.body) > _LONGEST_INFO:
         raise Malformed(f"the body: at most {_LONGEST_INFO} bytes")
     known = msgspec.to_builtins(read(info, TransferInfoRequest, ""))
-    kept = _without_nulls({**info, **known})
+    kept = present({**info, **known})
     kept.pop("transferHistory", None)  # made of samples here, not said
     return _represented(call, movers.add_results(call.app, call.node, call.guid, kept))
-
-
-def _without_nulls(value: Any) -> Any:
-    """What is absent is left out, at every depth."""
-    if isinstance(value, dict):
-        return {k: _without_nulls(v) for k, v in value.items() if v is not None}
-    if isinstance(value, list):
-        return [_without_nulls(one) for one in value if one is not None]
-    return value
 
 
 def _represented(call: Call, task: Task) -> Reply:
@@ -281,7 +272,7 @@ def cbt_id(call: Call) -> None:
     wanted: UpdateCbtTaskRequest = call.read(UpdateCbtTaskRequest)
     if not 0 < len(wanted.cbtId) <= 120:
         raise Malformed("cbtId: 1 to 120 characters", field="cbtId")
-    movers.add_results(call.app, call.node, _task_of(wanted), {"cbtId": wanted.cbtId})
+    movers.set_member(call.app, call.node, _task_of(wanted), "cbtId", wanted.cbtId)
 
 
 @room(
@@ -300,11 +291,8 @@ def inc_snap_required(call: Call) -> None:
 def task_files(call: Call) -> None:
     """The files of a task; they replace those it had."""
     wanted: TaskFilesListRequest = call.read(TaskFilesListRequest)
-    files = [
-        {k: v for k, v in msgspec.to_builtins(file).items() if v is not None}
-        for file in wanted.taskFiles
-    ]
-    movers.add_results(call.app, call.node, call.guid, {"taskFiles": files})
+    files = present(msgspec.to_builtins(wanted.taskFiles))
+    movers.set_member(call.app, call.node, call.guid, "taskFiles", files)
 
 
 def _place(name: str) -> Any:
@@ -312,7 +300,7 @@ def _place(name: str) -> Any:
         wanted: StringDTO = call.read(StringDTO)
         if not 0 < len(wanted.value) <= 400:
             raise Malformed("value: 1 to 400 characters", field="value")
-        movers.add_results(call.app, call.node, call.guid, {name: wanted.value})
+        movers.set_member(call.app, call.node, call.guid, name, wanted.value)
 
     return handle
 
@@ -367,7 +355,3 @@ def write_log(call: Call) -> None:
     """Lines for the task's log."""
     lines: list[str] = call.read(list[str])
     movers.add_log(call.app, call.node, call.guid, lines)
-
-
-def _report(call: Call, **values: Any) -> Task:
-    return movers.report(call.app, call.node, call.guid, **values)
