@@ -12,6 +12,15 @@ from haulback.wire import Named
 HOUR_MS = 3_600_000
 DEFAULT_PRIORITY = 50
 
+# The first of these that a task refers to is what it is about.
+_SUBJECTS = (
+    "protectedEntity",
+    "backupDestination",
+    "hypervisor",
+    "hypervisorManager",
+    "storageProvider",
+    "node",
+)
 CONTRACT_TYPES = frozenset(
     [
         "BACKUP_CLEANUP",
@@ -97,6 +106,12 @@ class Task(msgspec.Struct, kw_only=True):
     def names(self) -> str:
         """What it is about in words, lower case, to be searched."""
         return "\n".join(ref.name for ref in self.refs.values()).lower()
+
+    @property
+    def subject(self) -> str:
+        """The name of the one thing it is about, in lower case; never the user who asked."""
+        found = next((self.refs[role].name for role in _SUBJECTS if role in self.refs), "")
+        return found.lower()
 
     @property
     def attempt_name(self) -> str:

@@ -139,7 +139,7 @@ def _offer(call: Call, asking: Node | None) -> list[Task]:
         movers.heard(call.app, call.who.node)
     if asking and (call.who.node or call.who.scope.listed is None):
         return movers.offer(call.app, asking, _size(call))
-    most = queries.number(call, "size", reports.MOST) or reports.MOST
+    most = queries.size(call, reports.MOST, reports.MOST)
     with call.app.store.read() as sql:
         guid = asking.guid if asking else None
         return all_named(sql, queue.waiting(sql, call.who.scope.listed, guid, most))
@@ -147,7 +147,7 @@ def _offer(call: Call, asking: Node | None) -> list[Task]:
 
 def _size(call: Call) -> int:
     """How many tasks to offer at most."""
-    return queries.number(call, "size", _MOST_QUEUED) or queue.OFFERED
+    return queries.size(call, _MOST_QUEUED, queue.OFFERED)
 
 
 @room("PUT", "/tasks/{guid}/progress", "Percent done.", request=DoubleDTO, status=204)

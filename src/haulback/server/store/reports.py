@@ -19,7 +19,7 @@ from haulback.tasks.record import Task
 LOG_LINES = 1000
 MOST = 10_000
 _STREAMED = 1000  # rows fetched at a time
-SORTS = {
+SORTS: dict[str, Any] = {
     "creationTime": table.c.created,
     "priority": table.c.priority,
     "windowStart": table.c.window_start,
@@ -30,8 +30,8 @@ SORTS = {
     "startTime": table.c.started,
     "finishTime": table.c.finished,
     "backupType": table.c.backup_type,
-    "protectedEntity": table.c.names,
-    "node": table.c.node,
+    "protectedEntity": table.c.subject,
+    "node": sa.select(node.c.name).where(node.c.guid == table.c.node).scalar_subquery(),
 }
 _WITHOUT_GAPS = ("creationTime", "priority", "windowStart", "windowEnd", "type", "state")
 
@@ -77,7 +77,7 @@ def count(sql: sa.Connection, wanted: Filter) -> int:
 def page(sql: sa.Connection, wanted: Filter) -> list[Task]:
     """A page.  Raises Malformed for an unknown sort or a cursor of another list."""
     query = sa.select(*tasks.COLUMNS).where(*_where(wanted)).order_by(*_order(wanted))
-    size = min(wanted.size or MOST, MOST)
+    size = MOST if wanted.size is None else min(wanted.size, MOST)
     if wanted.cursor:
         query = query.where(_beyond(wanted))
     else:
@@ -95,7 +95,8 @@ def stream(sql: sa.Connection, wanted: Filter) -> Iterator[Task]:
 def next_cursor(wanted: Filter, found: list[Task]) -> str | None:
     """Where the page after `found` begins; None where there is none or the sort has gaps."""
     name = wanted.order or "creationTime"
-    if not found or len(found) < (wanted.size or MOST) or name not in _WITHOUT_GAPS:
+    full = MOST if wanted.size is None else wanted.size
+    if not found or len(found) < full or name not in _WITHOUT_GAPS:
         return None
     last = found[-1]
     mark = [name, wanted.descending, getattr(last, SORTS[name].name), last.guid]
@@ -166,7 +167,7 @@ def _where(wanted: Filter) -> list[sa.ColumnElement[bool]]:
     if wanted.text:
         where.append(_contains(wanted.text))
     if wanted.name:
-        where.append(_named(wanted.name))
+        where.append(table.c.subject.contains(wanted.name.lower(), autoescape=True))
     return where
 
 

@@ -62,6 +62,7 @@ task = Table(
     # What it is about, from `refs`, so that lists filter without a join; `names`: all in words.
     *(Column(name, _GUID) for name in REF_COLUMNS.values()),
     Column("names", Text, nullable=False),
+    Column("subject", Text, nullable=False, server_default=""),  # the name of what it is about
     # '' and not NULL, so that both databases can use it in the middle of an index.
     Column("pinned_node", _GUID, nullable=False),
     Column("source_slot", String(80)),
