@@ -266,6 +266,38 @@ def test_server_and_node_stop_quietly(site: Site):
     assert "Traceback" not in site.log.read_text()
 
 
+def test_the_log_tells_which_node_did_which_task_and_how_it_ended(site: Site):
+    site.backed_up(add_raw(site))
+    guid = site.api.get("/tasks?type=EXPORT")[0]["guid"]
+    node = site.api.get("/nodes")[0]["guid"]
+    lines = [line for line in site.log.read_text().splitlines() if f"task={guid}" in line]
+    for event, more in (
+        ("task taken", f"node={node}"),
+        ("task begins", "type=EXPORT attempt=1"),
+        ("task ended", "state=FINISHED"),
+        ("task finished", "type=EXPORT"),
+    ):
+        [line] = [line for line in lines if f" {event} " in line]
+        assert " INFO " in line
+        assert more in line
+
+
+def test_a_log_in_json_has_one_object_a_line(tmp_path: Path):
+    log = tmp_path / "log"
+    options = ("--data", str(tmp_path / "data"), "--port", "0", "--log-format", "json")
+    program = Program(log, "server", *options)
+    url = program.start().split()[-1]
+    api = Api(url)
+    api.get("/readyz")
+    api.close()
+    assert program.end(signal.SIGTERM) == 0
+    found = [json.loads(line) for line in log.read_text().splitlines()]
+    messages = [one["message"] for one in found]
+    assert "server listens" in messages
+    assert messages[-1] == "server stopped"
+    assert {"time", "level", "logger"} <= set(found[0])
+
+
 @needs_qemu
 def test_space_comes_back_and_what_is_kept_is_restored(site: Site):
     image = qcow2_machine(site.machines, "db", str(uuid.uuid4()), "64M")

@@ -36,7 +36,7 @@ class Link:
     """Calls of one node process.  Raises what the server says, Unavailable when it is silent."""
 
     def __init__(self, api: Api, home: Home) -> None:
-        self._api, self._home = api, home
+        self._api, self._home, self.url = api, home, api.url
         self.lease = 30.0
         self._offset_ms = 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
@@ -12,6 +13,7 @@ import sqlalchemy as sa
 from haulback.errors import Conflict, HaulbackError, Malformed
 from haulback.kinds.recovery import plan_recovery
 from haulback.kinds.seam import Ask, Submission
+from haulback.logs import members
 from haulback.server.app import App
 from haulback.server.caller import Caller
 from haulback.server.scope import EVERYTHING, Scope
@@ -23,6 +25,8 @@ from haulback.server.store.reports import Filter, LogLine
 from haulback.tasks.record import Plan, Refused, Task
 from haulback.tasks.states import FINAL, State, check_move
 from haulback.wire import Named, request
+
+_LOG = logging.getLogger(__name__)
 
 _SHOWN = 100  # tasks named in one audit entry
 _PIECE = 500  # tasks of a long list that are looked at together
@@ -99,6 +103,7 @@ def _queue_once(
             trail.remember(sql, who.guid, key, marked, msgspec.to_builtins(made), ask.now)
         change.subject = heads[0] if heads else None
         change.after = {"tasks": heads[:_SHOWN], "count": len(heads)}
+    _LOG.info("tasks submitted", extra=members(by=who.name, what=what, count=len(made_here)))
     app.bell.ring_for(task.pinned_node for task in (*plan.besides, *plan.heads))
     return plan
 

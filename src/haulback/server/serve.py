@@ -16,9 +16,11 @@ from pathlib import Path
 import msgspec
 import uvicorn
 
+import haulback
 from haulback.errors import Conflict, Malformed, Unavailable
 from haulback.inventory.records import Destination
 from haulback.kinds.table import KINDS
+from haulback.logs import members
 from haulback.server import upkeep
 from haulback.server.app import LEASE_MS, App
 from haulback.server.herald import Herald
@@ -26,6 +28,8 @@ from haulback.server.http.site import site
 from haulback.server.store import access, shelves
 from haulback.server.store.engine import Store, open_store
 from haulback.server.vault import Vault
+
+log = logging.getLogger(__name__)
 
 
 class Settings(msgspec.Struct, kw_only=True):
@@ -96,6 +100,7 @@ class Server:
 
     def run(self) -> None:
         """Answer until `stop`, SIGTERM or SIGINT."""
+        log.info("server listens", extra=members(url=self.url, version=haulback.__version__))
         upkeep.start(self.app)
         self._upkeep.start()
         self._herald.start()
@@ -108,6 +113,7 @@ class Server:
             self._herald.stop()
             self._socket.close()
             self.app.store.close()
+            log.info("server stopped")
 
     def stop(self) -> None:
         self._uvicorn.should_exit = True
