@@ -57,27 +57,36 @@ def label(name: str) -> Label:
     return Label(name, name.replace("_", " ").capitalize())
 
 
-def parse(body: bytes) -> Any:
-    """Any JSON value.  Raises Malformed."""
+def parse(body: bytes, deepest: int = _DEEPEST) -> Any:
+    """Any JSON value, at most `deepest` arrays and objects in each other.  Raises Malformed."""
     if not body.strip():
         raise Malformed("the request body is empty; send JSON")
     try:
         found = msgspec.json.decode(body)
-        if _depth(found) > _DEEPEST:
-            raise Malformed(f"the request body is nested more than {_DEEPEST} deep")
+        if _depth(found, deepest) > deepest:
+            raise Malformed(f"the request body is nested more than {deepest} deep")
         return found
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Malformed(f"the request body is not JSON: {error}") from None
 
 
-def _depth(value: Any) -> int:
-    """How deep arrays and objects lie in each other, counted level by level."""
+def _depth(value: Any, deepest: int) -> int:
+    """How deep arrays and objects lie in each other, counted level by level to `deepest` + 1."""
     level, depth = [value], 0
-    while level and depth <= _DEEPEST:
+    while level and depth <= deepest:
         nested = [v for v in level if isinstance(v, dict | list)]
         level = [x for v in nested for x in (v.values() if isinstance(v, dict) else v)]
         depth += bool(nested)
     return depth
+
+
+def present(value: Any) -> Any:
+    """`value` without the members and items that are null, at every depth."""
+    if isinstance(value, dict):
+        return {k: present(v) for k, v in value.items() if v is not None}
+    if isinstance(value, list):
+        return [present(one) for one in value if one is not None]
+    return value
 
 
 def request(body: bytes, kind: type[T]) -> T:

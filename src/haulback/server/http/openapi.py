@@ -11,6 +11,7 @@ from typing import Any
 import haulback
 from haulback.server.caller import ROLES
 from haulback.server.http.access import PUBLIC, TABLE, reach
+from haulback.server.http.bodies import describe
 from haulback.server.http.examples import REQUESTS
 from haulback.server.http.operation import Operation
 from haulback.server.http.reach import ABOUT
@@ -32,8 +33,10 @@ _ERRORS = {
     "403": "The caller's roles or projects do not allow it.",
     "404": "There is no such object for the caller.",
     "409": "The object is not in a state that allows it.",
-    "413": "The body is larger than 64 MiB.",
+    "408": "The head or the body of the request did not arrive in time.",
+    "413": "",  # each operation says what it takes
     "429": "Asked too often; Retry-After says when to ask again.",
+    "431": "The head of the request is larger than 32 KiB or has more than 100 fields.",
     "503": "Something behind the server does not answer; try again.",
 }
 
@@ -147,6 +150,9 @@ def _responses(one: Operation, schemas: Schemas) -> dict[str, Any]:
     else:
         found[str(one.status)] = _body(one, schemas, "Done.")
     for status, about in _ERRORS.items():
+        if status == "413" and not one.takes_body:
+            continue
+        about = about or describe(one.body)
         content = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
         found[status] = {"description": about, "content": content}
     return found

@@ -12,7 +12,7 @@ from haulback.ids import new_guid
 from haulback.inventory.requests import ChangedUser, NewToken, NewUser
 from haulback.inventory.shapes import AuditEntry, Privilege, Role, Token, User, UserSettings
 from haulback.server.caller import ADMINISTRATOR, NODE, OPERATOR, RESTORER, ROLES
-from haulback.server.http import queries
+from haulback.server.http import bodies, queries
 from haulback.server.http.operation import GUID, NUMBER, Call, Param, Reply, Room
 from haulback.server.store import access, trail
 from haulback.server.store.access import Account
@@ -50,7 +50,8 @@ class Login(msgspec.Struct):
     password: str
 
 
-@room("POST", "/session/login", "Log in.", request=Login, answer=User)
+@room("POST", "/session/login", "Log in.", request=Login, answer=User, body=bodies.STRANGERS,
+      slow=True)  # fmt: skip
 def log_in(call: Call) -> Reply:
     """The user; the session is in the cookie, and in X-Session-Token for programs."""
     wanted: Login = call.read(Login)
@@ -101,7 +102,8 @@ def one_user(call: Call) -> User:
         return _user(access.one_account(sql, call.guid))
 
 
-@room("POST", "/users", "Add a user.", request=NewUser, answer=User, status=201)
+@room("POST", "/users", "Add a user.", request=NewUser, answer=User, status=201,
+      slow=True)  # fmt: skip
 def add_user(call: Call) -> User:
     """Add a user."""
     wanted: NewUser = call.read(NewUser)
@@ -114,19 +116,18 @@ def add_user(call: Call) -> User:
         _projects(wanted.projects),
         _zone(wanted.uiTimeZone),
     )
-    _check_password(wanted.password)
+    stored = _hashed(call, wanted.password)
     with call.app.change(call.who, "add user", who.guid) as change:
-        access.add_account(change.sql, who, wanted.password)
+        access.add_account(change.sql, who, stored)
         change.after = who
     return _user(who)
 
 
-@room("PUT", "/users/{guid}", "Change a user.", request=ChangedUser, answer=User)
+@room("PUT", "/users/{guid}", "Change a user.", request=ChangedUser, answer=User, slow=True)
 def change_user(call: Call) -> User:
     """Change a user, whose logins end."""
     wanted: ChangedUser = call.read(ChangedUser)
-    if wanted.password is not None:
-        _check_password(wanted.password)
+    stored = _hashed(call, wanted.password) if wanted.password is not None else None
     with call.app.change(call.who, "change user", call.guid) as change:
         who = access.one_account(change.sql, call.guid)
         change.before = msgspec.structs.replace(who)
@@ -136,7 +137,7 @@ def change_user(call: Call) -> User:
             who.projects = None if wanted.allProjects else _projects(wanted.projects)
         if wanted.uiTimeZone is not None:
             who.time_zone = _zone(wanted.uiTimeZone)
-        access.change_account(change.sql, who, wanted.password)
+        access.change_account(change.sql, who, stored)
         _check_an_administrator_is_left(change.sql)
         change.after = who
     return _user(who)
@@ -216,7 +217,7 @@ def remove_token(call: Call) -> None:
 )  # fmt: skip
 def audit_log(call: Call) -> list[AuditEntry]:
     """The newest entries first."""
-    size = queries.number(call, "size", _MOST_ENTRIES) or 100
+    size = queries.size(call, _MOST_ENTRIES, 100)
     with call.app.store.read() as sql:
         subject = queries.guid(call, "subject")
         return trail.read(sql, subject, queries.number(call, "before", 1 << 53), size)
@@ -277,9 +278,11 @@ def _zone(name: str) -> str:
     return name
 
 
-def _check_password(password: str) -> None:
+def _hashed(call: Call, password: str) -> str:
+    """A new password as it is stored, made outside every transaction: it is slow on purpose."""
     if not _SHORTEST <= len(password) <= 1000:
         raise Malformed(f"password: {_SHORTEST} to 1000 characters", field="password")
+    return call.app.door.hashing.run(lambda: access.hashed(password), call.place)
 
 
 def _user(who: Account) -> User:

@@ -59,7 +59,7 @@ def set_password(sql: sa.Connection, name: str, password: str) -> None:
         sa.update(account).where(account.c.login == name).values(password=hashed(password))
     )
     if done.rowcount == 0:
-        add_account(sql, Account(new_guid(), name), password)
+        add_account(sql, Account(new_guid(), name), hashed(password))
 
 
 def hashed(password: str) -> str:
@@ -67,17 +67,17 @@ def hashed(password: str) -> str:
     return _HASHER.hash(password)
 
 
-def add_account(sql: sa.Connection, who: Account, password: str) -> None:
-    """Raises Conflict for a login that is taken."""
+def add_account(sql: sa.Connection, who: Account, stored: str) -> None:
+    """Add an account with its hashed password.  Raises Conflict for a login that is taken."""
     if sql.scalar(sa.select(account.c.guid).where(account.c.login == who.login)):
         raise Conflict(f"login: {who.login!r} is taken", field="login")
-    sql.execute(sa.insert(account).values(**_account_row(who), password=hashed(password)))
+    sql.execute(sa.insert(account).values(**_account_row(who), password=stored))
 
 
-def change_account(sql: sa.Connection, who: Account, password: str | None) -> None:
-    """Write an account; a new password, or less to do, ends its logins."""
+def change_account(sql: sa.Connection, who: Account, stored: str | None) -> None:
+    """Write an account; a new hashed password, or less to do, ends its logins."""
     values = _account_row(who)
-    values |= {"password": hashed(password)} if password else {}
+    values |= {"password": stored} if stored else {}
     sql.execute(sa.update(account).where(account.c.guid == who.guid).values(values))
     sql.execute(sa.delete(login).where(login.c.account == who.guid))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -12,6 +13,7 @@ import sqlalchemy as sa
 from haulback.errors import BaseGone
 from haulback.ids import new_guid
 from haulback.kinds.seam import Kind
+from haulback.logs import members
 from haulback.server.store import queue, tasks
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.ledger import Sign, SqlLedger
@@ -20,6 +22,7 @@ from haulback.tasks.queue import MAX_ATTEMPTS, back_off, rank
 from haulback.tasks.record import Task
 from haulback.tasks.states import State
 
+log = logging.getLogger(__name__)
 Limits = Mapping[str, int]
 CANCEL_MS = 600_000  # a node that has not cleaned up by then is no longer waited for
 _CANCEL_BY = "cancelBy"
@@ -42,6 +45,7 @@ class Life:
         queue.take(self.sql, wanted, node, session, self.now, self.now + lease, limits)
         for task in wanted:
             self.kinds[task.type].start(task, self.ledger, SqlCatalogue(self.sql))
+            _tell("task taken", task)
 
     def finish(self, done: Sequence[Task]) -> None:
         """End many that went well, in as few statements as there can be."""
@@ -64,11 +68,13 @@ class Life:
         for task in done:
             self.ledger.damage_reported(task, State.FINISHED)
             self.kinds[task.type].settle(task, State.FINISHED, self.ledger)
+            _tell("task ended", task, state=State.FINISHED.value)
         queue.release(self.sql, held)
 
     def end(self, task: Task, state: State, info: str | None) -> None:
         """Final state, backup record, followers, retry copy and limits, all or nothing."""
         self.ledger.damage_reported(task, state)  # whether or not the task is tried again
+        _tell("task ended", task, state=state.value, info=info)
         waiting = tasks.followers(self.sql, task.guid)
         held = task.slots
         before = msgspec.structs.replace(task)
@@ -129,6 +135,7 @@ class Life:
 
     def requeue(self, task: Task, why: str) -> None:
         """Back into the queue for another attempt, in a fresh window."""
+        _tell("task goes back into the queue", task, info=why)
         inherited = [key for key in task.slots if _is_inherited(key, task)]
         queue.release(self.sql, [key for key in task.slots if key not in inherited])
         tasks.change(
@@ -248,6 +255,14 @@ class Life:
         """A follower whose turn will never come ends unseen, and so do its own."""
         self.end(follower, State.CANCELLED, f"task {task.guid} ended {task.state}")
         self.hide(follower)
+
+
+def _tell(event: str, task: Task, **more: str | None) -> None:
+    """Log a move of a task.  The line is written before the commit: a move that is rolled back
+    is followed by the line of the error."""
+    if log.isEnabledFor(logging.INFO):
+        about = {"task": task.guid, "type": task.type, "attempt": task.attempt, "node": task.node}
+        log.info(event, extra=members(**about, **more))
 
 
 def expired(connection: sa.Connection, now: int, limit: int = 100) -> list[Task]:
