@@ -169,7 +169,7 @@ class Runner:
         try:
             work = Work(guid, number, order, self._link, self._home, self._locks)
         except Exception as error:
-            log.warning("task %s cannot begin", guid, exc_info=error)
+            _warn(error, "task %s cannot begin", guid)
             self._tell(f"{guid}-{number}", "FAILED", reason(error))
             return
         with self._lock:
@@ -192,7 +192,7 @@ class Runner:
         except (Fenced, Unauthenticated):
             self._give_up(work)
         except Exception as error:
-            log.warning("task %s failed", work.guid, exc_info=error)
+            _warn(error, "task %s failed", work.guid)
             self._say_why(work, error, kind)
             self._give_up(work, "FAILED", reason(error))
             if isinstance(error, Unavailable):
@@ -300,6 +300,14 @@ class Runner:
             except HaulbackError as error:
                 log.warning("%s: %s: %s", attempt, state, error.message)
                 return
+
+
+def _warn(error: Exception, text: str, guid: str) -> None:
+    """One line for what was foreseen; where the error lies, for a defect."""
+    if isinstance(error, HaulbackError | OSError):
+        log.warning(f"{text}: %s", guid, reason(error))
+    else:
+        log.warning(text, guid, exc_info=error)
 
 
 def reason(error: Exception) -> str:
