@@ -18,25 +18,16 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import httpx2
-
+from benchmarks.apart import LEASE, Apart, apart
 from haulback.ids import new_guid
 from haulback.server.http.access import PUBLIC, TABLE
 from haulback.units import MIB
 
-_PASSWORD = "correct horse"
 _PUBLIC = sorted(key for key, roles in TABLE.items() if roles == PUBLIC)
-_SERVE = (
-    "import sys; from pathlib import Path; from haulback.server.serve import Server, Settings; "
-    "made = Server(Settings(data=Path(sys.argv[1]), port=0, password=sys.argv[2], lease_ms=10000));"
-    "print(made.url, flush=True); made.run()"
-)
-_LEASE = 10.0  # seconds, shorter than usual: a server that stalls loses it sooner
 
 
 class Storm(NamedTuple):
@@ -48,66 +39,37 @@ class Storm(NamedTuple):
     seconds: float = 20.0
 
 
-class Server:
-    """A server process with a person who lists tasks and a node that runs one."""
+class Watched:
+    """A server with a person who lists tasks and a node that runs one."""
 
-    def __init__(self, process: subprocess.Popen[str], url: str) -> None:
-        self.process, self.url = process, url
-        self.http = httpx2.Client(base_url=f"{url}/api", timeout=60)
-        body = {"login": "admin", "password": _PASSWORD}
-        self.person = self._as(self.http.post("/session/login", json=body))
-        self.http.cookies.clear()
-        invited = self.http.post("/nodes/enrolment", headers=self.person).json()["token"]
+    def __init__(self, server: Apart) -> None:
+        self.server, self.http = server, server.http
+        invited = self.http.post("/nodes/enrolment").json()["token"]
         identity = self.http.post("/nodes/enrol", json={"token": invited, "name": "n"}).json()
         opened = self.http.post("/nodes/session", json={**identity, "version": "1"}).json()
         self.node = {"authorization": f"Bearer {opened['token']}"}
         place = {"name": new_guid(), "path": "/d"}
-        made = self.http.post("/backup-destinations", json=place, headers=self.person).json()
+        made = self.http.post("/backup-destinations", json=place).json()
         self.task = made["task"]["guid"]
         path = f"/tasks/{self.task}/state"
         self.http.put(path, json="RUNNING", headers=self.node).raise_for_status()
-
-    @staticmethod
-    def _as(answer: httpx2.Response) -> dict[str, str]:
-        return {"authorization": f"Bearer {answer.headers['x-session-token']}"}
 
     def calls(self, seconds: float) -> list[float]:
         """How long each of the list calls took that were made one after the other."""
         found, end, report = [], time.monotonic() + seconds, 0.0
         while time.monotonic() < end:
             begun = time.monotonic()
-            self.http.get("/tasks?size=50", headers=self.person).raise_for_status()
+            self.http.get("/tasks?size=50").raise_for_status()
             found.append(time.monotonic() - begun)
-            if begun - report > _LEASE / 5:
+            if begun - report > LEASE / 5:
                 report = begun
                 path = f"/tasks/{self.task}/progress"
                 self.http.put(path, json={"value": 1}, headers=self.node).raise_for_status()
         return found
 
     def keeps_the_lease(self) -> bool:
-        found = self.http.get(f"/tasks/{self.task}", headers=self.person).json()
+        found = self.http.get(f"/tasks/{self.task}").json()
         return bool(found["state"]["name"] == "RUNNING")
-
-    def peak_mib(self) -> float:
-        """The most memory that the process has ever had."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        [line] = [line for line in status.splitlines() if line.startswith("VmHWM")]
-        return int(line.split()[1]) / 1024
-
-
-@contextmanager
-def served() -> Iterator[Server]:
-    """A server that is stopped in the end."""
-    with tempfile.TemporaryDirectory(prefix="haulback-strangers-") as folder:
-        command = [sys.executable, "-c", _SERVE, folder, _PASSWORD]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-            assert process.stdout
-            made = Server(process, process.stdout.readline().strip())
-            try:
-                yield made
-            finally:
-                made.http.close()
-                process.terminate()
 
 
 async def attack(url: str, storm: Storm) -> dict[str, Any]:
@@ -181,13 +143,17 @@ async def _half(here: tuple[str, int], key: str) -> float:
 
 def measure(storm: Storm, quiet: float) -> dict[str, Any]:
     """Peace first, then the storm."""
-    with served() as server:
-        before = server.calls(quiet)
+    with (
+        tempfile.TemporaryDirectory(prefix="haulback-strangers-") as folder,
+        apart(folder) as server,
+    ):
+        watched = Watched(server)
+        before = watched.calls(quiet)
         command = [sys.executable, "-m", "benchmarks.strangers", "--attack", server.url]
         command += [json.dumps(storm)]
         begun = time.monotonic()
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as strangers:
-            during = server.calls(storm.seconds)
+            during = watched.calls(storm.seconds)
             seen, _ = strangers.communicate()
         return {
             "storm": storm._asdict(),
@@ -196,7 +162,7 @@ def measure(storm: Storm, quiet: float) -> dict[str, Any]:
             "quiet calls": len(before),
             "storm calls": len(during),
             "server, MiB": round(server.peak_mib()),
-            "lease kept": server.keeps_the_lease(),
+            "lease kept": watched.keeps_the_lease(),
             "took, s": round(time.monotonic() - begun, 1),
             **json.loads(seen),
         }

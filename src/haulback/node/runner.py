@@ -168,7 +168,7 @@ class Runner:
             return
         try:
             work = Work(guid, number, order, self._link, self._home, self._locks)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the server is told
             _warn(error, "task %s cannot begin", guid)
             self._tell(f"{guid}-{number}", "FAILED", reason(error))
             return
@@ -191,7 +191,7 @@ class Runner:
             self._give_up(work, "CANCELLED", "cancelled by a user")
         except (Fenced, Unauthenticated):
             self._give_up(work)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the server is told
             _warn(error, "task %s failed", work.guid)
             self._say_why(work, error, kind)
             self._give_up(work, "FAILED", reason(error))

@@ -24,7 +24,7 @@ from haulback.server import upkeep
 from haulback.server.app import LEASE_MS, App
 from haulback.server.herald import Herald
 from haulback.server.http import proxies
-from haulback.server.http.connection import HEAD_SECONDS, KEEP_ALIVE_SECONDS, Connection
+from haulback.server.http.connection import HEAD_SECONDS, KEEP_ALIVE_SECONDS, Connection, Halves
 from haulback.server.http.site import site
 from haulback.server.store import access, shelves
 from haulback.server.store.engine import Store, open_store
@@ -74,9 +74,10 @@ class _Uvicorn(uvicorn.Server):
         """As the original, with a limit to how long a handshake may take."""
         await self.lifespan.startup()
         loop, tls = asyncio.get_running_loop(), self.config.ssl
+        halves: Halves = {}
 
         def connection() -> Connection:
-            return Connection(self.config, self.server_state, self.lifespan.state, loop)
+            return Connection(self, loop, halves)
 
         self.servers = [
             await loop.create_server(
@@ -161,7 +162,6 @@ def embedded(data: Path) -> str:
 def _config(app: App, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         proxies.behind(site(app, settings.origins), settings.proxies),
-        http=Connection,
         ws="none",
         proxy_headers=False,  # not even from this machine: `proxies` decides
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
