@@ -89,7 +89,7 @@ class FileRow(msgspec.Struct, omit_defaults=True, kw_only=True):
     """
 
     name: str
-    fileType: str
+    fileType: Label
     size: int
     modified: int
     owner: str

@@ -71,6 +71,8 @@ class Schemas:
         if kind is Ref:
             named = {"type": "object", "required": ["guid"], "properties": {"guid": _GUID}}
             return {"anyOf": [_GUID, named]}
+        if kind is Choice:
+            return {"anyOf": [_GUID, {"type": "object", "properties": {"guid": _GUID}}]}
         name = _name(kind, incoming)
         if name not in self.components:
             self.components[name] = {}  # a struct may hold itself
