@@ -127,6 +127,8 @@ def _optional(kind: Any) -> Any:
 
 
 def _struct(value: Any, kind: type[msgspec.Struct], field: str) -> msgspec.Struct:
+    if isinstance(value, str) and kind.__struct_fields__ == ("guid",):
+        value = {"guid": value}
     if not isinstance(value, dict):
         raise _wrong(field, value, "an object")
     found: dict[str, Any] = {}

@@ -154,6 +154,7 @@ TABLE: dict[str, frozenset[str]] = {
     "GET /backup-files": PEOPLE,
     "GET /backup-files/detailed/for-restore": PEOPLE,
     "POST /retention/mark-backups": ADMINS,
+    "POST /retention/mark-backups/preview": ADMINS,
     "GET /mounted-backups": PEOPLE,
     "GET /mounted-backups/{guid}": PEOPLE,
     "GET /mounted-backups/{guid}/iscsi": RESTORERS,
@@ -195,6 +196,7 @@ WITHIN_PROJECTS = frozenset(
         "DELETE /virtual-machines/all-non-present",
         "PUT /virtual-machine-disks/{guid}/settings",
         "POST /retention/mark-backups",
+        "POST /retention/mark-backups/preview",
     }
 )
 _RECORDS = (
