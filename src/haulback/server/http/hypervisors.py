@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from haulback.inventory import destination_types
+from haulback.inventory.neighbours import cluster_of, manager_of
 from haulback.inventory.platforms import PLATFORMS
 from haulback.inventory.records import Destination, Hypervisor
 from haulback.inventory.requests import (
@@ -35,7 +36,7 @@ def list_hypervisors(call: Call) -> Reply:
         found = [
             one
             for one in shelves.places(sql, Hypervisor)
-            if (not manager or one.settings.get("hypervisorManager") == manager)
+            if (not manager or manager_of(one) == manager)
             and (not text or text.lower() in one.name.lower())
         ]
         around = _around(sql, call)
@@ -49,6 +50,10 @@ class _Around(NamedTuple):
     counts: Mapping[str, int]
     doubts: Mapping[str, int]
     known: SqlCatalogue
+
+    def named(self, kind: str, guid: str) -> Named:
+        """A record of people's or of the platform's own."""
+        return Named(guid, self.known.record(kind, guid).name)
 
 
 def _around(sql: Any, call: Call) -> _Around:
@@ -173,10 +178,8 @@ def _hypervisor(one: Hypervisor, around: _Around) -> HypervisorRecord:
         user="",
         url=one.config.get("url"),
         node=known.node(one.node) if one.node else None,
-        cluster=Named(settings["cluster"]) if settings.get("cluster") else None,
-        hypervisorManager=Named(manager)
-        if (manager := settings.get("hypervisorManager"))
-        else None,
+        cluster=around.named("hypervisor-cluster", cluster_of(one)),
+        hypervisorManager=around.named("hypervisor-manager", manager_of(one)),
         storageId=settings.get("storage"),
     )
 
