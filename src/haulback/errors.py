@@ -43,6 +43,18 @@ class TooMany(HaulbackError):
     code, status, exit_code, retryable = "too_many", 429, 7, True
 
 
+class TooLarge(HaulbackError):
+    """A request has more bytes or values than its operation takes; `most` says how many."""
+
+    code, status, exit_code = "too_large", 413, 2
+
+
+class TooSlow(HaulbackError):
+    """A request did not arrive in its time."""
+
+    code, status, exit_code, retryable = "too_slow", 408, 7, True
+
+
 class NotFound(HaulbackError):
     """The named object does not exist (or is not visible to the caller)."""
 

@@ -57,23 +57,23 @@ def label(name: str) -> Label:
     return Label(name, name.replace("_", " ").capitalize())
 
 
-def parse(body: bytes) -> Any:
-    """Any JSON value.  Raises Malformed."""
+def parse(body: bytes, deepest: int = _DEEPEST) -> Any:
+    """Any JSON value, at most `deepest` arrays and objects in each other.  Raises Malformed."""
     if not body.strip():
         raise Malformed("the request body is empty; send JSON")
     try:
         found = msgspec.json.decode(body)
-        if _depth(found) > _DEEPEST:
-            raise Malformed(f"the request body is nested more than {_DEEPEST} deep")
+        if _depth(found, deepest) > deepest:
+            raise Malformed(f"the request body is nested more than {deepest} deep")
         return found
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Malformed(f"the request body is not JSON: {error}") from None
 
 
-def _depth(value: Any) -> int:
-    """How deep arrays and objects lie in each other, counted level by level."""
+def _depth(value: Any, deepest: int) -> int:
+    """How deep arrays and objects lie in each other, counted level by level to `deepest` + 1."""
     level, depth = [value], 0
-    while level and depth <= _DEEPEST:
+    while level and depth <= deepest:
         nested = [v for v in level if isinstance(v, dict | list)]
         level = [x for v in nested for x in (v.values() if isinstance(v, dict) else v)]
         depth += bool(nested)

@@ -177,7 +177,7 @@ def test_files_that_cannot_be_read_are_named_beside_those_that_are_fetched(
     assert done.returncode == 3, done.stderr
     said = dict(line.split(": ", 1) for line in done.stderr.splitlines()[:-1])
     assert set(said) == {"/big", "/data/f00007"}
-    assert "2 of what was asked for could not be read" in done.stderr.splitlines()[-1]
+    assert "2 of the requested files could not be read" in done.stderr.splitlines()[-1]
     seed = tmp_path / "seed"
     with tarfile.open(tmp_path / "all.tar") as tar:
         files = {one.name.removeprefix("./"): one for one in tar if one.isfile()}
@@ -320,9 +320,7 @@ def test_nothing_is_shown_inside_of_what_is_shown(site: Site, tmp_path: Path):
     site.all_final()
     steps = site.api.get("/tasks/detailed", {"workflow-execution": head["guid"]})
     [failed] = [one for one in steps if one["state"]["name"] == "FAILED"]
-    assert (
-        f"nothing can be made in {shown}, perhaps a backup is shown there" in failed["statusInfo"]
-    )
+    assert f"{shown} is not writable, perhaps a backup is mounted there" in failed["statusInfo"]
 
 
 @needs_fuse
@@ -418,7 +416,7 @@ def test_several_are_shared_by_iscsi_at_ports_of_their_own(site: Site, tmp_path:
         port = taken.getsockname()[1]
         order = IscsiOrder(disks=["x"], clients=[name], port=port, portal="0.0.0.0:3260")
         begun = serve(tmp_path, tmp_path, order, backup, b"key")
-        with pytest.raises(Conflict, match=f"no port of 0.0.0.0 is free, of {port}"):
+        with pytest.raises(Conflict, match=f"no free port at 0.0.0.0 among {port}"):
             begun.__enter__()
     mounts = [mounted(site, backup, mode="ISCSI", allowedClients=[name])["guid"] for _ in range(2)]
     told = [site.api.get(f"/mounted-backups/{guid}/iscsi") for guid in mounts]

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import sys
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from haulback import logs
 from haulback.cli.connection import connect
 from haulback.cli.output import Output, dump, moment, named, show, text
 from haulback.errors import Malformed
 from haulback.inventory.requests import ChangedNode
+from haulback.logs import LogFormat
 from haulback.wire import Ref
 
 app = App(name="node")
@@ -37,6 +37,7 @@ def run_node(
     restore_root: list[Path] = [],  # noqa: B006 - read only
     trust: Path | None = None,
     iscsi: str = "0.0.0.0:3260",
+    log_format: LogFormat = LogFormat.TEXT,
     leash: Annotated[bool, Parameter(show=False)] = False,
 ) -> None:
     """Run a node of --server.  The first time it needs a --token (`haulback node token`).
@@ -46,7 +47,7 @@ def run_node(
     """
     from haulback.node import serve
 
-    start_log()
+    start_log(log_format)
     serve.run(
         serve.Settings(
             data=data,
@@ -115,10 +116,10 @@ def rm(node: str) -> None:
     nodes.remove(nodes.find(node).guid)
 
 
-def start_log() -> None:
-    logging.basicConfig(
-        level=os.environ.get("HAULBACK_LOG", "WARNING").upper(),
-        format="%(asctime)s %(levelname)s %(message)s",
-        stream=sys.stderr,
-    )
-    logging.getLogger("httpx2").setLevel(logging.WARNING)
+def start_log(form: LogFormat) -> None:
+    """Begin the log of a server or node.  Raises Malformed for a level that does not exist."""
+    level = os.environ.get("HAULBACK_LOG", "INFO")
+    try:
+        logs.start(level, form)
+    except ValueError:
+        raise Malformed(f"HAULBACK_LOG is {level!r}: write DEBUG, INFO, WARNING or ERROR") from None

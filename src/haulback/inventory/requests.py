@@ -156,11 +156,15 @@ class ChangedUser(msgspec.Struct):
 
 
 class NewToken(msgspec.Struct):
-    """An API token: a name, roles (those of its user if absent), ms until it ends."""
+    """An API token: a name, roles (those of its user if absent), ms until it ends.
+
+    `projects` absent: those that the caller is narrowed to, or all of its user.
+    """
 
     name: str
     roles: list[str] | None = None
     validFor: int | None = None
+    projects: list[str] | None = None
 
 
 class ProtectedEntities(msgspec.Struct):

@@ -53,6 +53,7 @@ def task(
         window_start=start,
         window_end=end,
         window_length=window if follows else end - start,
+        asked_start=getattr(request, "windowStart", None),
         created=ask.now,
         modified=ask.now,
         refs={role: ref for role, ref in refs.items() if ref},

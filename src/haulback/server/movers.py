@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import msgspec
@@ -10,6 +11,7 @@ import sqlalchemy as sa
 from haulback.errors import Conflict, Fenced, Forbidden, HaulbackError, Malformed, NotFound
 from haulback.inventory.damage import REVISION, WRITING
 from haulback.kinds import mount
+from haulback.logs import members
 from haulback.server.app import App
 from haulback.server.people import one_by_one
 from haulback.server.store import catalogue, life, nodes, queue, reports, tables, tasks
@@ -20,6 +22,7 @@ from haulback.server.store.nodes import Enrolled, Node, Process
 from haulback.tasks.record import Task
 from haulback.tasks.states import State
 
+log = logging.getLogger(__name__)
 _REQUEUED = "its node gave it back"
 _FURTHER = (
     "UPDATE task SET modified = :now, lease_until = :lease, progress = CASE WHEN progress > "
@@ -62,6 +65,8 @@ def open_session(app: App, who: Enrolled, process: Process, done: list[Done]) ->
             if one is None or not _adopt(moves, task, one.results):
                 moves.lost(tasks.get(sql, task.guid), "its node restarted")
         app.tidy_node(sql, who.guid)
+    about = {"node": who.guid, "version": process.version, "finished": len(finished)}
+    log.info("node connected", extra=members(**about))
     app.bell.ring()
     return Opened(session, token, app.lease_ms, app.clock.now_ms())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import ipaddress
 import logging
@@ -16,16 +17,22 @@ from pathlib import Path
 import msgspec
 import uvicorn
 
+import haulback
 from haulback.errors import Conflict, Malformed, Unavailable
 from haulback.inventory.records import Destination
 from haulback.kinds.table import KINDS
+from haulback.logs import members
 from haulback.server import upkeep
 from haulback.server.app import LEASE_MS, App
 from haulback.server.herald import Herald
+from haulback.server.http import proxies
+from haulback.server.http.connection import HEAD_SECONDS, KEEP_ALIVE_SECONDS, Connection
 from haulback.server.http.site import site
 from haulback.server.store import access, shelves
 from haulback.server.store.engine import Store, open_store
 from haulback.server.vault import Vault
+
+log = logging.getLogger(__name__)
 
 
 class Settings(msgspec.Struct, kw_only=True):
@@ -39,6 +46,7 @@ class Settings(msgspec.Struct, kw_only=True):
     tls_key: Path | None = None
     password: str | None = None
     origins: list[str] = []
+    proxies: list[str] = []  # addresses or networks whose word about a client's address counts
     lease_ms: int = LEASE_MS
     limits: Mapping[str, int] = {}
 
@@ -66,6 +74,26 @@ class _Uvicorn(uvicorn.Server):
             for number, handler in before.items():
                 signal.signal(number, handler)
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """As the original, with a limit to how long a handshake may take."""
+        await self.lifespan.startup()
+        loop, tls = asyncio.get_running_loop(), self.config.ssl
+
+        def connection() -> Connection:
+            return Connection(self.config, self.server_state, self.lifespan.state, loop)
+
+        self.servers = [
+            await loop.create_server(
+                connection,
+                sock=one,
+                ssl=tls,
+                ssl_handshake_timeout=HEAD_SECONDS if tls else None,
+                backlog=self.config.backlog,
+            )
+            for one in sockets or []
+        ]
+        self.started = True
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._app.bell.end()
         await super().shutdown(sockets)
@@ -76,6 +104,7 @@ class Server:
 
     def __init__(self, settings: Settings) -> None:
         _check_reach(settings)
+        proxies.check(settings.proxies)
         settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
         store = open_store(settings.database or embedded(settings.data))
         try:
@@ -96,6 +125,7 @@ class Server:
 
     def run(self) -> None:
         """Answer until `stop`, SIGTERM or SIGINT."""
+        log.info("server listens", extra=members(url=self.url, version=haulback.__version__))
         upkeep.start(self.app)
         self._upkeep.start()
         self._herald.start()
@@ -108,6 +138,7 @@ class Server:
             self._herald.stop()
             self._socket.close()
             self.app.store.close()
+            log.info("server stopped")
 
     def stop(self) -> None:
         self._uvicorn.should_exit = True
@@ -135,7 +166,11 @@ def embedded(data: Path) -> str:
 
 def _config(app: App, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
-        site(app, settings.origins),
+        proxies.behind(site(app, settings.origins), settings.proxies),
+        http=Connection,
+        ws="none",
+        proxy_headers=False,  # not even from this machine: `proxies` decides
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         log_level=logging.WARNING,
         log_config=None,
         access_log=False,

@@ -14,6 +14,7 @@ from litestar.response import Stream
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from haulback.errors import HaulbackError, Malformed
+from haulback.server.http.bodies import HungUp
 from haulback.server.http.callers import COOKIE
 from haulback.server.http.operation import Operation, Reply
 from haulback.wire import dump
@@ -93,6 +94,8 @@ async def _chunks(source: Iterator[bytes]) -> AsyncIterator[bytes]:
 
 def failed(error: Exception, method: str, path: str) -> Answer:
     """The answer to whatever went wrong."""
+    if isinstance(error, HungUp):
+        log.debug("%s %s: %s", method, path, error.message)
     if isinstance(error, HaulbackError):
         headers = {}
         if "retryAfter" in error.details:

@@ -37,7 +37,7 @@ def list_hypervisors(call: Call) -> Reply:
             if (not manager or one.settings.get("hypervisorManager") == manager)
             and (not text or text.lower() in one.name.lower())
         ]
-        around = _around(sql)
+        around = _around(sql, call)
         shown = [_hypervisor(one, around) for one in _paged(call, found)]
     return Reply(shown, headers={"X-Total-Count": str(len(found))})
 
@@ -50,8 +50,9 @@ class _Around(NamedTuple):
     known: SqlCatalogue
 
 
-def _around(sql: Any) -> _Around:
-    return _Around(shelves.machine_counts(sql), presence.doubts(sql), SqlCatalogue(sql))
+def _around(sql: Any, call: Call) -> _Around:
+    counts = shelves.machine_counts(sql, call.who.scope)
+    return _Around(counts, presence.doubts(sql), SqlCatalogue(sql))
 
 
 def _paged(call: Call, found: list[Any]) -> list[Any]:
@@ -63,7 +64,7 @@ def _paged(call: Call, found: list[Any]) -> list[Any]:
 def one_hypervisor(call: Call) -> HypervisorRecord:
     """One hypervisor."""
     with call.app.store.read() as sql:
-        around = _around(sql)
+        around = _around(sql, call)
         return _hypervisor(around.known.hypervisor(call.guid), around)
 
 
@@ -73,7 +74,7 @@ def add_hypervisor(call: Call) -> HypervisorRecord:
     """Add one; its machines are listed by the task in the answer."""
     record, task = stock.add_hypervisor(call.app, call.read(NewHypervisor), call.who)
     with call.app.store.read() as sql:
-        shown = _hypervisor(record, _around(sql))
+        shown = _hypervisor(record, _around(sql, call))
     shown.task = views.details(task)
     return shown
 
@@ -85,7 +86,7 @@ def change_hypervisor(call: Call) -> HypervisorRecord:
     wanted = call.read(ChangedHypervisor)
     record = stock.change_hypervisor(call.app, call.guid, wanted, call.who)
     with call.app.store.read() as sql:
-        return _hypervisor(record, _around(sql))
+        return _hypervisor(record, _around(sql, call))
 
 
 @room("DELETE", "/hypervisors/{guid}", "Remove a hypervisor.", status=204)

@@ -6,7 +6,7 @@ from typing import Any
 
 from haulback.errors import NotFound
 from haulback.inventory.shapes import Execution
-from haulback.server import people
+from haulback.server import bulk, people
 from haulback.server.http import lists, views
 from haulback.server.http.operation import Call, Reply, Room
 from haulback.server.store import shelves, tasks
@@ -53,7 +53,7 @@ def remove_execution(call: Call) -> None:
     """Take its finished tasks off the lists."""
     _, steps = _plan(call)
     finished = [task.guid for task in steps if task.state in _FINAL]
-    people.remove_some(call.app, call.who, finished, FINAL)
+    bulk.remove_some(call.app, call.who, finished, FINAL)
 
 
 def _plan(call: Call) -> tuple[Task, list[Task]]:

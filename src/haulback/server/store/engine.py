@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
 import threading
 import time
 import uuid
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,11 +22,40 @@ from alembic.script import ScriptDirectory
 
 from haulback.disk import hold
 from haulback.errors import Conflict, Malformed, NotFound, Unavailable
+from haulback.logs import members
+
+log = logging.getLogger(__name__)
 
 _WAIT_MS = 30_000
 LONGEST_READ_MS = 30_000  # a list that no index serves ends with 503 after so long
 _STEPS = 100_000  # of SQLite's machine, between two looks at the time
 _CONNECTIONS = 16  # as many as threads answer requests
+
+
+class Turns:
+    """A lock that goes to who has waited longest: much work in pieces keeps nobody else out."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: deque[threading.Lock] = deque()
+        self._taken = False
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._taken:
+                self._taken = True
+                return
+            mine = threading.Lock()
+            mine.acquire()
+            self._waiting.append(mine)
+        mine.acquire()  # until the one before passes it on
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            if self._waiting:
+                self._waiting.popleft().release()
+            else:
+                self._taken = False
 
 
 class Store:
@@ -44,7 +75,7 @@ class Store:
                 connect_args={"options": f"-c statement_timeout={LONGEST_READ_MS}"},
             )
         self.is_sqlite = engine.dialect.name == "sqlite"
-        self._writer = threading.Lock()
+        self._writer = Turns()
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
@@ -183,7 +214,14 @@ def _sqlite(path: Path) -> Store:
 def _set_up(connection: sqlite3.Connection, _: object) -> None:
     connection.isolation_level = None  # we say BEGIN ourselves
     # FULL: what was answered to a caller survives a power cut.
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+    # A longer log between two checkpoints: work in pieces writes the same pages again and again.
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "foreign_keys=ON",
+        "wal_autocheckpoint=4000",
+        "temp_store=MEMORY",
+    ):
         connection.execute(f"PRAGMA {pragma}")
 
 
@@ -239,6 +277,7 @@ def _migrate(engine: sa.Engine) -> None:
                 raise Conflict(f"a newer Haulback wrote this database (schema {now}); upgrade")
             if now == newest:
                 return
+            log.info("database is migrated", extra=members(schema=newest, before=now))
             if now is not None and engine.dialect.name == "sqlite":
                 _copy(str(engine.url.database), f"{engine.url.database}.before-{newest}")
             config.attributes["connection"] = connection
