@@ -130,6 +130,13 @@ class Served:
         assert self.as_node("PUT", f"/api/tasks/{guid}/state", "RUNNING").status_code == 204
         return guid
 
+    def restoring(self) -> str:
+        """The guid of a restore that the node runs."""
+        body = {"backup": self.stored(), "node": self.identity["guid"], "restorePath": "/srv/r"}
+        guid = str(self.call("POST", "/api/tasks/restore", body).json()["guid"])
+        assert self.state(guid, "RUNNING").status_code == 204
+        return guid
+
     def run(self, guid: str, results: dict[str, Any] | None = None) -> None:
         """Take a task and finish it, as the node."""
         taken = self.state(guid, "RUNNING")

@@ -750,14 +750,14 @@ def test_put_tasks_guid_os_progress(served: Served):
 
 
 def test_put_tasks_guid_restore_host_id(served: Served):
-    guid = taken(served)
+    guid = served.restoring()
     path = f"/api/tasks/{guid}"
     assert served.as_node("PUT", f"{path}/restore-host-id", {"value": "h1"}).status_code == 204
     assert served.task(guid)["restoreHostId"] == "h1"
 
 
 def test_put_tasks_guid_restore_storage_id(served: Served):
-    guid = taken(served)
+    guid = served.restoring()
     path = f"/api/tasks/{guid}"
     assert served.as_node("PUT", f"{path}/restore-storage-id", {"value": "s1"}).status_code == 204
     assert served.task(guid)["restoreStorageId"] == "s1"

@@ -88,7 +88,7 @@ class Asking:
         return self._one("instant-restore", request, how)
 
     def live_migration(self, request: Migration, **how: Unpack[Asked]) -> TaskDetails:
-        """Move a running instant restore to its permanent storage."""
+        """Move a running machine: off its backup to permanent storage, or to another host."""
         return self._one("live-migration", request, how)
 
     def mount(self, request: Again, **how: Unpack[Asked]) -> TaskDetails:

@@ -176,7 +176,8 @@ class Booted(AbstractContextManager["Booted"], Protocol):
     def left_out(self) -> list[str]:
         """Sentences about the parts of the wanted machine that this machine lacks."""
 
-    def is_running(self) -> bool: ...
+    def is_running(self) -> bool:
+        """Whether the machine is still running."""
 
     def console(self) -> str:
         """The end of the serial console's output."""

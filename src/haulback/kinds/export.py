@@ -38,6 +38,8 @@ from haulback.transfer.export import Wanted, export_machine
 from haulback.wire import Named, Ref
 
 WINDOW = 5 * HOUR_MS
+ASKED = "askedType"  # the parameter of a task whose backup became another type
+_INCREMENTAL = BackupType.INCREMENTAL.value
 
 
 class Request(msgspec.Struct):
@@ -59,6 +61,8 @@ class Request(msgspec.Struct):
 class Order(msgspec.Struct):
     """What to read, and what the increment builds on; `excluded` are names of disks.
 
+    `wanted` is the type of backup that was asked for.
+
     `before` and `after` are commands for the guest, around the moment of the snapshot.
     """
 
@@ -71,6 +75,7 @@ class Order(msgspec.Struct):
     excluded: list[str] = []
     before: str = ""
     after: str = ""
+    wanted: str = "FULL"
 
 
 class FileSeen(msgspec.Struct):
@@ -242,14 +247,15 @@ def start(task: Task, ledger: Ledger, catalogue: Catalogue) -> None:
 def prepare(task: Task, catalogue: Catalogue) -> Order:
     entity = catalogue.entity(task.ref("protectedEntity") or "")
     destination = catalogue.destination(task.ref("backupDestination") or "")
-    wanted = task.backup_type == BackupType.INCREMENTAL.value
+    wanted = asked_type(task)
     return Order(
         backup=task.ref("backup") or "",
         uuid=entity.uuid,
         entity=entity.guid,
         hypervisor=catalogue.hypervisor(entity.hypervisor),
         destination=destination,
-        base=catalogue.base(entity.guid, destination.guid) if wanted else None,
+        base=catalogue.base(entity.guid, destination.guid) if wanted == _INCREMENTAL else None,
+        wanted=wanted,
         excluded=entity.settings.get("excludedDisks", []),
         before=entity.settings.get("preCommand", ""),
         after=entity.settings.get("postCommand", ""),
@@ -302,6 +308,10 @@ def _run(job: Job, order: Order) -> Results:
         )
         mark = snapshot.checkpoint
     manifest = draft.manifest
+    if order.wanted == _INCREMENTAL and manifest.type != order.wanted:
+        if base is None:
+            warn(f"{order.destination.name} has no backup that an increment can build on")
+        job.became(manifest.type)
     disks = [{"name": d.name, "size": d.map.size, "format": d.format} for d in manifest.disks]
     return {
         "type": manifest.type,
@@ -353,10 +363,24 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     if found is None:
         ledger.backup_partial(backup, "the node did not report what a restore needs")
         return
+    asked = asked_type(task)
+    if found.type != task.backup_type:
+        ledger.became(task, found.type, [])
     ledger.exported(backup, found.type, found.snapshotTime, found.size, found.read)
     ledger.described(backup, msgspec.to_builtins(found.files), found.definition)
-    ledger.warned(backup, found.warnings)
+    other = [other_type(asked, found.type)] if found.type != asked else []
+    ledger.warned(backup, [*other, *found.warnings])
     ledger.consistent(backup, found.consistency)
+
+
+def asked_type(task: Task) -> str:
+    """The type of backup that a person or a schedule asked for, whatever it became since."""
+    return str(task.params.get(ASKED) or task.backup_type or BackupType.FULL.value)
+
+
+def other_type(asked: str, made: str) -> str:
+    """The warning of a backup whose type is another than the one that was asked for."""
+    return f"the backup is {made}: it was asked for as {asked}"
 
 
 def read_results(results: dict[str, Any]) -> Exported | None:
@@ -385,6 +409,7 @@ KIND = Kind(
     settle=settle,
     submissions=(Submission("export", Request, plan, summary="Create list of export tasks."),),
     window=WINDOW,
+    members=frozenset({"backupType", "cbtId", "incSnapRequired", "taskFiles"}),
     retries=True,
     stages=True,
 )

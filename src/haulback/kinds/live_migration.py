@@ -9,7 +9,7 @@ from haulback.inventory.ledger import Ledger
 from haulback.inventory.platforms import PLATFORMS, is_far
 from haulback.inventory.records import Catalogue, Entity, Hypervisor, Mount
 from haulback.kinds import place, planning, unmount
-from haulback.kinds.seam import Ask, Job, Kind, Results, Submission
+from haulback.kinds.seam import TARGET, Ask, Job, Kind, Results, Submission
 from haulback.tasks.record import Plan, Task
 from haulback.tasks.states import MountMode, State
 from haulback.wire import Named, Ref
@@ -161,6 +161,7 @@ KIND = Kind(
     prepare=prepare,
     run=run,
     settle=settle,
+    members=TARGET,
     submissions=(
         Submission(
             "live-migration", Request, plan, many=False, summary="Create live migration task."

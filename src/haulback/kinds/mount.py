@@ -322,6 +322,7 @@ KIND = Kind(
     run=run,
     start=job_begun,
     settle=settle,
+    members=frozenset({"taskFiles"}),
     submissions=(
         Submission(
             "restore-and-mount", Request, plan, many=False, summary="Create restore and mount task."

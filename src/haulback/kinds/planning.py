@@ -11,7 +11,7 @@ from haulback.inventory.records import Catalogue, Destination, Entity, Hyperviso
 from haulback.kinds.seam import Ask
 from haulback.tasks.queue import destination_slot, entity_slot, rank, source_slot
 from haulback.tasks.record import DEFAULT_PRIORITY, HOUR_MS, Task
-from haulback.wire import Named
+from haulback.wire import Named, Ref
 
 PRIORITIES = range(101)
 RETRIES = range(101)
@@ -137,6 +137,20 @@ def some(field: str, found: list[Any] | None) -> list[Any]:
     if not found:
         raise Malformed(f"{field}: name at least one", field=field)
     return list({ref.guid: ref for ref in found}.values())
+
+
+def repositories(refs: list[Ref] | None, catalogue: Catalogue) -> list[Destination]:
+    """The destinations named, each with a repository.  Raises Malformed, NotFound."""
+    field = "backupDestinations"
+    found = [catalogue.destination(ref.guid) for ref in some(field, refs)]
+    for one in found:
+        if one.repository is None:
+            raise Malformed(
+                f"{field}: {one.name} has no repository yet; wait until its "
+                "BACKUP_DESTINATION_INIT is FINISHED",
+                field=field,
+            )
+    return found
 
 
 def no_such(request: Any, *fields: str) -> None:

@@ -105,6 +105,9 @@ class Link:
         path, query = _of(attempt, "log")
         self._api.post(path, lines, query, patience=self._brief)
 
+    def backup_type(self, attempt: str, kind: str) -> None:
+        self._put(attempt, "backup-type", kind)
+
     def results(self, attempt: str, results: dict[str, Any]) -> None:
         self._put(attempt, "transfer-info", results)
 

@@ -160,7 +160,7 @@ def waiting(app: App, sql: sa.Connection, found: Sequence[Task]) -> dict[str, Wa
 def workflow(app: App, task: Task) -> list[Task]:
     """All tasks of the plan that a task belongs to, those still planned included."""
     with app.store.read() as sql:
-        return life.plan_of(sql, task.workflow)
+        return all_named(sql, life.plan_of(sql, task.workflow))
 
 
 def log(app: App, guid: str, scope: Scope = EVERYTHING) -> list[LogLine]:

@@ -11,8 +11,18 @@ from haulback.wire import Named
 
 HOUR_MS = 3_600_000
 DEFAULT_PRIORITY = 50
-NAMES = 400  # characters: PostgreSQL's index entries hold no more beside the rest
+# Characters: PostgreSQL's index entries hold no more beside the rest.
+NAMES, SUBJECT = 290, 100
 
+# The first of these that a task refers to is what it is about.
+_SUBJECTS = (
+    "protectedEntity",
+    "backupDestination",
+    "hypervisor",
+    "hypervisorManager",
+    "storageProvider",
+    "node",
+)
 CONTRACT_TYPES = frozenset(
     [
         "BACKUP_CLEANUP",
@@ -101,6 +111,15 @@ class Task(msgspec.Struct, kw_only=True):
         """What it is about in words, lower case, to be searched; at most NAMES characters."""
         names = dict.fromkeys(ref.name for ref in self.refs.values())
         return "\n".join(names).lower()[:NAMES]
+
+    @property
+    def subject(self) -> str:
+        """The name of the one thing it is about, in lower case, at most SUBJECT characters.
+
+        It is never the name of the user who asked.
+        """
+        found = next((self.refs[role].name for role in _SUBJECTS if role in self.refs), "")
+        return found.lower()[:SUBJECT]
 
     @property
     def attempt_name(self) -> str:

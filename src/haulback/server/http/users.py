@@ -217,7 +217,7 @@ def remove_token(call: Call) -> None:
 )  # fmt: skip
 def audit_log(call: Call) -> list[AuditEntry]:
     """The newest entries first."""
-    size = queries.number(call, "size", _MOST_ENTRIES) or 100
+    size = queries.size(call, _MOST_ENTRIES, 100)
     with call.app.store.read() as sql:
         subject = queries.guid(call, "subject")
         return trail.read(sql, subject, queries.number(call, "before", 1 << 53), size)

@@ -45,10 +45,12 @@ class Finder:
         query = sa.select(sa.func.count()).select_from(table).where(*self._asked.where)
         return int(self._rows(query, "task_newest" if self._is_whole else self._index)[0][0])
 
-    def guids(self, size: int | None = None, offset: int = 0, total: int = 0) -> list[str]:
-        """Guids in order; a deep page is counted from the end that is nearer, by `total`."""
+    def guids(
+        self, size: int | None = None, offset: int = 0, total: int | None = None
+    ) -> list[str]:
+        """Guids in order; with `total` a deep page is counted from the end that is nearer."""
         query = sa.select(table.c.guid).where(*self._asked.where)
-        if not self._asked.order or size is None or offset <= total // 2:
+        if not self._asked.order or size is None or total is None or offset <= total // 2:
             query = query.order_by(*self._asked.order).limit(size).offset(offset or None)
             return [row[0] for row in self._rows(query, self._index)]
         left = min(size, total - offset)

@@ -22,7 +22,7 @@ _NEAR = 2000  # rows before a page that is read from the beginning without count
 _OF_A_GUID = re.compile("[0-9a-f-]+")
 LOG_LINES = 1000
 MOST = 10_000
-SORTS = {
+SORTS: dict[str, Any] = {
     "creationTime": table.c.created,
     "priority": table.c.priority,
     "windowStart": table.c.window_start,
@@ -33,8 +33,8 @@ SORTS = {
     "startTime": table.c.started,
     "finishTime": table.c.finished,
     "backupType": table.c.backup_type,
-    "protectedEntity": table.c.names,
-    "node": table.c.node,
+    "protectedEntity": table.c.subject,
+    "node": sa.select(node.c.name).where(node.c.guid == table.c.node).scalar_subquery(),
 }
 _WITHOUT_GAPS = ("creationTime", "priority", "windowStart", "windowEnd", "type", "state")
 
@@ -87,7 +87,7 @@ def page(sql: sa.Connection, wanted: Filter) -> tuple[list[Task], int]:
 
     Raises Malformed for an unknown sort or a cursor of another list.
     """
-    asked, size = _question(wanted), min(wanted.size or MOST, MOST)
+    asked, size = _question(wanted), MOST if wanted.size is None else min(wanted.size, MOST)
     if wanted.cursor:
         asked.where.append(_beyond(wanted))
         return list(rows(sql, Finder(sql, asked).guids(size))), -1
@@ -110,7 +110,8 @@ def stream(sql: sa.Connection, wanted: Filter) -> Iterator[Task]:
 def next_cursor(wanted: Filter, found: list[Task]) -> str | None:
     """Where the page after `found` begins; None where there is none or the sort has gaps."""
     name = wanted.order or "creationTime"
-    if not found or len(found) < (wanted.size or MOST) or name not in _WITHOUT_GAPS:
+    full = MOST if wanted.size is None else wanted.size
+    if not found or len(found) < full or name not in _WITHOUT_GAPS:
         return None
     last = found[-1]
     mark = [name, wanted.descending, getattr(last, SORTS[name].name), last.guid]
@@ -177,7 +178,7 @@ def _question(wanted: Filter) -> Question:
     if wanted.text:
         where.append(_contains(wanted.text))
     if wanted.name:
-        where.append(_named(wanted.name))
+        where.append(table.c.subject.contains(wanted.name.lower(), autoescape=True))
     return Question(where, _order(wanted), indexed)
 
 

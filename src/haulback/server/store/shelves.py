@@ -19,7 +19,7 @@ from haulback.inventory.records import (
 )
 from haulback.server.scope import Scope
 from haulback.server.store import alarm_tables, plans, share_tables, tables, tasks
-from haulback.server.store.catalogue import records
+from haulback.server.store.catalogue import all_named, records
 from haulback.tasks.record import Task
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -256,7 +256,7 @@ def heads(sql: sa.Connection, wanted: Wanted) -> tuple[list[Task], int]:
         "state": table.c.state,
         "type": table.c.type,
         "step": table.c.type,
-        "instance": table.c.names,
+        "instance": table.c.subject,
         "originEntity": table.c.names,
         "priority": table.c.priority,
         "startTime": table.c.created,
@@ -276,6 +276,7 @@ def of_workflows(sql: sa.Connection, guids: list[str]) -> dict[str, list[Task]]:
         for row in sql.execute(query.order_by(tables.task.c.created, tables.task.c.guid)):
             task = tasks.task_of(row)
             found[task.workflow].append(task)
+    all_named(sql, [task for steps in found.values() for task in steps])
     return found
 
 

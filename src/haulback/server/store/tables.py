@@ -63,6 +63,7 @@ task = Table(
     # What it is about, from `refs`, so that lists filter without a join; `names`: all in words.
     *(Column(name, _GUID) for name in REF_COLUMNS.values()),
     Column("names", Text, nullable=False),
+    Column("subject", Text, nullable=False, server_default=""),  # the name of what it is about
     # '' and not NULL, so that both databases can use it in the middle of an index.
     Column("pinned_node", _GUID, nullable=False),
     Column("source_slot", String(80)),
@@ -104,11 +105,12 @@ for name, columns, where in (
 ):
     Index(name, *(task.c[c] for c in columns), sqlite_where=where, postgresql_where=where)
 # Everything that lists filter and sort by, in the order of creation: any page is found by reading
-# this alone, a part of the table.  PostgreSQL takes 2,700 bytes, which bounds `names`.
+# this alone, a part of the table.  PostgreSQL takes 2,700 bytes, which bounds `names` and
+# `subject`.
 LISTED = (
     *("created", "guid", "state", "archived", "type", "node", "pinned_node", "follows", "workflow"),
     *("project", *REF_COLUMNS.values(), "priority", "window_start", "window_end", "progress"),
-    *("started", "finished", "modified", "backup_type", "cancel_wanted", "names"),
+    *("started", "finished", "modified", "backup_type", "cancel_wanted", "names", "subject"),
 )
 _LISTED = [task.c[name] for name in LISTED]
 Index("task_list", *_LISTED, sqlite_where=VISIBLE, postgresql_where=VISIBLE)

@@ -24,7 +24,7 @@ _MANY = 500
 _NAMES = Task.__struct_fields__
 COLUMNS = [table.c[name] for name in _NAMES]
 LIST = ", ".join(f"task.{name}" for name in _NAMES)  # the same, in a statement's text
-_ALL = (*_NAMES, *REF_COLUMNS.values(), "names")
+_ALL = (*_NAMES, *REF_COLUMNS.values(), "names", "subject")
 _INSERT = Insert("task", _ALL)
 _ONE = Hot(f"SELECT {LIST} FROM task WHERE guid = :guid")
 _ONE_LOCKED = Hot(f"SELECT {LIST} FROM task WHERE guid = :guid", " FOR UPDATE")
@@ -48,7 +48,8 @@ def insert(connection: sa.Connection, tasks: Iterable[Task]) -> None:
 
 
 def _about(task: Task) -> dict[str, Any]:
-    return {column: task.ref(role) for role, column in REF_COLUMNS.items()} | {"names": task.names}
+    columns = {column: task.ref(role) for role, column in REF_COLUMNS.items()}
+    return columns | {"names": task.names, "subject": task.subject}
 
 
 def get(
