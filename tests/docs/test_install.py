@@ -91,7 +91,9 @@ def test_the_units_start_a_server_with_tls_and_a_node_that_enrols(tmp_path: Path
         site.api.log_in("admin", PASSWORD)
         token = site.api.post("/nodes/enrolment")["token"]
         arguments = mapped(start_command("node"), places)
-        site.node = Program(site.log, *arguments, "--token", token)
+        token_file = tmp_path / "token"
+        token_file.write_text(token)
+        site.node = Program(site.log, *arguments, "--token-file", str(token_file))
         site.node.start()
         site.wait_for(lambda: [row for row in site.api.get("/nodes") if "lastSeen" in row])
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import random
 import re
@@ -28,7 +29,8 @@ from haulback.shares.keeper import Keeper
 from haulback.shares.order import IscsiOrder
 from haulback.shares.target import serve
 from tests.images import raw_machine
-from tests.programs import Site
+from tests.programs import PASSWORD, Site
+from tests.unit.test_credentials import children, shown
 
 needs_fuse = pytest.mark.skipif(
     os.geteuid() != 0 or not shutil.which("fusermount3"), reason="needs root and fuse3"
@@ -141,6 +143,23 @@ def encrypted(part: Path) -> None:
         check=True,
     )
     assert "not found" not in told.stderr, told.stderr
+
+
+def test_no_process_of_a_share_bears_a_secret(site: Site, tmp_path: Path):
+    mount = mounted(site, site.backed_up(a_machine(site, tmp_path))["guid"])
+    with Client(site.api.url, site.api.token) as client:
+        [system] = client.mounts.file_systems(mount["guid"])
+        assert client.mounts.listing(system.guid, "/etc")  # its reader runs from now on
+    assert site.node.process
+    below = [site.node.process.pid, int((share(site).room(mount["guid"]) / "pid").read_text())]
+    started = [pid for first in below for pid in children(first)]
+    texts = [shown(pid) for pid in [*started, str(below[1])]]
+    assert any("haulback.shares.process" in text for text in texts)
+    assert any("haulback.filesystems" in text for text in texts)
+    secret = json.loads((site.home / "identity.json").read_bytes())["secret"]
+    for text in texts:
+        assert PASSWORD not in text
+        assert secret not in text
 
 
 def haulback(site: Site, *words: str) -> subprocess.CompletedProcess[str]:

@@ -8,8 +8,8 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from haulback import logs
-from haulback.cli.connection import connect
+from haulback import credentials, logs
+from haulback.cli.connection import InsecureHttp, connect
 from haulback.cli.output import Output, dump, moment, named, show, text
 from haulback.errors import Malformed
 from haulback.inventory.requests import ChangedNode
@@ -33,14 +33,17 @@ def run_node(
     server: str,
     data: Path = Path("haulback-node"),
     name: str = "",
-    token: Annotated[str | None, Parameter(env_var="HAULBACK_ENROLMENT_TOKEN")] = None,
+    token: Annotated[str | None, Parameter(help="- for stdin; see --token-file.")] = None,
+    token_file: Annotated[Path | None, Parameter(help="Holds the enrolment token.")] = None,
     restore_root: list[Path] = [],  # noqa: B006 - read only
     trust: Path | None = None,
+    insecure_http: InsecureHttp = False,
     iscsi: str = "0.0.0.0:3260",
     log_format: LogFormat = LogFormat.TEXT,
     leash: Annotated[bool, Parameter(show=False)] = False,
 ) -> None:
-    """Run a node of --server.  The first time it needs a --token (`haulback node token`).
+    """Run a node of --server.  The first time it needs a token (`haulback node token`): in
+    --token-file, on standard input (--token -), or in HAULBACK_ENROLMENT_TOKEN.
 
     Files are restored only below a --restore-root; --trust is the server's own certificate.  Disks
     shared by iSCSI are reached at --iscsi (ADDRESS:PORT, the next free port), and only then.
@@ -53,13 +56,23 @@ def run_node(
             data=data,
             server=server,
             name=name or os.uname().nodename,
-            token=token,
+            token=_token(token, token_file),
             roots=restore_root,
             trust=str(trust) if trust else None,
+            insecure_http=insecure_http,
             portal=_portal(iscsi),
             leash=leash,
         )
     )
+
+
+def _token(said: str | None, file: Path | None) -> str | None:
+    if said is not None:
+        credentials.check_argument(said, "--token")
+        file = Path("-")
+    if file is not None:
+        return credentials.read(file, "--token-file")
+    return credentials.get("HAULBACK_ENROLMENT_TOKEN")
 
 
 def _portal(text: str) -> str:

@@ -14,6 +14,7 @@ import msgspec
 
 from haulback import errors
 from haulback.errors import HaulbackError, Unavailable
+from haulback.loopback import check_plain
 
 _TIMEOUT = 30.0  # seconds until the server begins its response, in addition to `wait`
 _PROXY = (429, 502, 503, 504)  # statuses that proxies answer with in place of the server
@@ -30,12 +31,21 @@ class Answer(NamedTuple):
 class Api:
     """Connection to the server at `url`, authenticated with `token`. Threads may share it."""
 
-    def __init__(self, url: str, token: str | None = None, trust: str | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        token: str | None = None,
+        trust: str | None = None,
+        *,
+        insecure_http: bool = False,
+    ) -> None:
         """Open no connection yet.
 
         `trust` is the path of a PEM file with a certificate that is trusted in addition to those of
-        the system.
+        the system.  Raises Malformed for plain HTTP to another machine, unless `insecure_http`
+        allows it.
         """
+        check_plain(url, is_allowed=insecure_http)
         verify: ssl.SSLContext | bool = True
         if trust:
             verify = ssl.create_default_context(cafile=trust)

@@ -28,11 +28,19 @@ class Client:
 
     `trust` is the path of a PEM file with a certificate to trust. Threads may share a client. Every
     call raises the error that the server reports, and Unavailable when there is no response;
-    docstrings name further errors.
+    docstrings name further errors. Plain HTTP to another machine is Malformed, unless
+    `insecure_http` allows it.
     """
 
-    def __init__(self, url: str, token: str | None = None, trust: str | None = None) -> None:
-        self.api = Api(url, token, trust)
+    def __init__(
+        self,
+        url: str,
+        token: str | None = None,
+        trust: str | None = None,
+        *,
+        insecure_http: bool = False,
+    ) -> None:
+        self.api = Api(url, token, trust, insecure_http=insecure_http)
         calls = Calls(self.api)
         self.tasks = Tasks(calls)
         self.hypervisors, self.machines = Hypervisors(calls), Machines(calls)

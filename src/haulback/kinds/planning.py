@@ -6,8 +6,10 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from haulback.errors import Malformed, NotFound
-from haulback.inventory.records import Catalogue, Destination, Entity, Hypervisor
+from haulback.inventory.records import Catalogue, Destination, Entity, Hypervisor, Record
 from haulback.kinds.seam import Ask
 from haulback.tasks.queue import destination_slot, entity_slot, rank, source_slot
 from haulback.tasks.record import DEFAULT_PRIORITY, HOUR_MS, Task
@@ -70,6 +72,18 @@ def task(
     made.retry_count = made.tries = _within(request, "retryCount", RETRIES, 0)
     made.workflow = follows.workflow if follows else made.guid
     return made
+
+
+def by_policy(request: Any, policy: Record | None) -> Any:
+    """A request with the priority and the retries of a policy where it says none itself."""
+    body = policy.body if policy else {}
+    said = {"priority": body.get("priority"), "retryCount": body.get("backupRetryCount")}
+    absent = {
+        name: min(max(0, int(value)), PRIORITIES[-1])
+        for name, value in said.items()
+        if value is not None and getattr(request, name, 0) is None
+    }
+    return msgspec.structs.replace(request, **absent) if absent else request
 
 
 def on_machine(  # what tasks on a platform's machine have in common

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from haulback.errors import Conflict, Fenced, Forbidden, HaulbackError, Malformed, NotFound
 from haulback.inventory.damage import REVISION, WRITING
+from haulback.inventory.records import Destination
 from haulback.kinds import export, mount
 from haulback.logs import members
 from haulback.server.app import App
@@ -384,22 +385,26 @@ def add_log(app: App, who: Node, guid: str, lines: list[str]) -> None:
 
 
 def state_for(app: App, who: Node, guid: str) -> Task:
-    """The task as its owner must see it: a wish to cancel reads CANCELLED.  Raises Fenced."""
+    """The task as its owner must see it: a wish to cancel reads CANCELLED.
+
+    Raises Fenced, Forbidden for a task that another node runs, NotFound for one that this node
+    neither ran nor may take.
+    """
     with app.store.read() as sql:
         task = tasks.get(sql, guid)
         if task.state == State.RUNNING.value:
             _check_mine(task, who)
             if task.cancel_wanted:
                 task.state = State.CANCELLED.value
-        return task
+            return task
+        return tasks.of_node(sql, guid, who.guid)
 
 
 def repository_key(app: App, who: Node, destination: str) -> bytes:
     """The key of a destination, for a node that reaches it.  Raises Forbidden."""
     with app.store.read() as sql:
         record = SqlCatalogue(sql).destination(destination)
-        if record.node not in (None, who.guid):
-            raise Forbidden(f"{record.name} is bound to another node")
+        _check_reaches(who, record)
         return app.vault.unseal(destination, catalogue.sealed_key(sql, destination))
 
 
@@ -417,10 +422,17 @@ def abandoned(app: App, names: list[str]) -> list[str]:
         return [name for name in names if known.is_abandoned(name)]
 
 
-def pins(app: App, destination: str) -> list[str]:
-    """Attempts that must not lose what they found on a destination."""
+def pins(app: App, who: Node, destination: str) -> list[str]:
+    """Attempts that must not lose what they found on a destination.  Raises Forbidden."""
     with app.store.read() as sql:
-        return SqlCatalogue(sql).pins(destination)
+        known = SqlCatalogue(sql)
+        _check_reaches(who, known.destination(destination))
+        return known.pins(destination)
+
+
+def _check_reaches(who: Node, record: Destination) -> None:
+    if record.node not in (None, who.guid):
+        raise Forbidden(f"{record.name} is bound to another node")
 
 
 def expected(app: App, who: Node, guid: str, after: str) -> list[str]:

@@ -16,6 +16,7 @@ from threading import Lock
 
 import msgspec
 
+from haulback import credentials
 from haulback.drivers.nbd import Export, connect
 from haulback.errors import Conflict, NotFound, Unavailable, is_away
 from haulback.filesystems.browser import Browser
@@ -105,6 +106,7 @@ class Keeper:
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
                 cwd="/",
+                env=credentials.for_children(),
                 check=False,
                 timeout=_SECONDS,
             )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import os
 import shutil
 import socket
 import subprocess
@@ -14,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from haulback import credentials
 from haulback.errors import Conflict, HaulbackError, Unavailable, Unsupported
 from haulback.shares.order import IscsiOrder, files_of
 
@@ -94,7 +94,7 @@ class _Daemon:
         self._room = room
         # TGT_IPC_SOCKET keeps the control socket private to this share. setpriv makes the kernel
         # kill tgtd when this process dies; tgtd would outlive it otherwise.
-        self._env = {**os.environ, "TGT_IPC_SOCKET": str(room / "tgt")}
+        self._env = credentials.for_children({"TGT_IPC_SOCKET": str(room / "tgt")})
         command = ["setpriv", "--pdeathsig", "KILL", "tgtd", "-f", "-C", "0"]
         self.child = subprocess.Popen(
             [*command, "--iscsi", f"portal={address}:{port}"],

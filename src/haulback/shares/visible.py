@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from haulback import credentials
 from haulback.errors import Conflict, Forbidden, Unavailable, Unsupported
 from haulback.shares.order import Shared, Visible
 
@@ -82,6 +83,7 @@ def show(
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
+            env=credentials.for_children(),
         )
         held.callback(_end, child)
         _wait(child, one.path)

@@ -12,6 +12,7 @@ from threading import Thread, Timer
 from typing import IO
 
 import haulback
+from haulback import credentials
 from haulback.drivers.far.address import Address
 from haulback.drivers.far.end import GREETING
 from haulback.drivers.far.exchange import Exchange
@@ -53,6 +54,7 @@ class _Connection:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
+                env=credentials.for_children(),
                 bufsize=0,  # a buffer could swallow the first message together with the greeting
             )
         except FileNotFoundError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from haulback.inventory import destination_types
 from haulback.inventory.platforms import PLATFORMS
 from haulback.inventory.records import Destination, Hypervisor
 from haulback.inventory.requests import (
@@ -20,7 +21,7 @@ from haulback.server.http.operation import GUID, Call, Param, Reply, Room
 from haulback.server.store import presence, shelves
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.verification import wish_of
-from haulback.wire import Named, Ref, label
+from haulback.wire import Named, Ref, label, parse
 
 room = Room()
 
@@ -134,7 +135,9 @@ def one_destination(call: Call) -> DestinationRecord:
       answer=DestinationRecord, status=201)  # fmt: skip
 def add_destination(call: Call) -> DestinationRecord:
     """Add one; its repository is made by the task in the answer."""
-    record, task = stock.add_destination(call.app, call.read(NewDestination), call.who)
+    wanted: NewDestination = call.read(NewDestination)
+    destination_types.check(parse(call.body), wanted.type)
+    record, task = stock.add_destination(call.app, wanted, call.who)
     shown = _destination(record)
     shown.task = views.details(task)
     return shown
@@ -144,7 +147,8 @@ def add_destination(call: Call) -> DestinationRecord:
       request=ChangedDestination, answer=DestinationRecord)  # fmt: skip
 def change_destination(call: Call) -> DestinationRecord:
     """Rename it, or set what it keeps."""
-    wanted = call.read(ChangedDestination)
+    wanted: ChangedDestination = call.read(ChangedDestination)
+    destination_types.check(parse(call.body), wanted.type)
     return _destination(stock.change_destination(call.app, call.guid, wanted, call.who))
 
 

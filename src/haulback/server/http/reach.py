@@ -117,6 +117,7 @@ _ACCOUNT: Final = (
     "DELETE /api-tokens/{guid}",
 )
 _COMMON: Final = (
+    "POST /tasks/connectivity-test",  # looks at a place, and tells nothing of what lies there
     "GET /roles",
     "GET /nodes",
     "GET /nodes/{guid}",

@@ -243,7 +243,8 @@ def _granted_projects(call: Call, wanted: list[str] | None) -> list[str] | None:
     """The projects of a new token.  Raises Malformed, Forbidden beyond the caller's own."""
     scope = call.who.scope
     if wanted is None:
-        return None if scope.wanted is None else [str(scope.project)]
+        own = [str(scope.project)] if scope.wanted is not None else scope.own
+        return None if own is None else sorted(own)
     if not wanted:
         raise Malformed("projects: name at least one, or leave it out", field="projects")
     for project in _projects(wanted) or []:

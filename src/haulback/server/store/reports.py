@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from haulback.errors import Malformed
 from haulback.server.scope import EVERYTHING, Scope
+from haulback.server.store import tasks
 from haulback.server.store.pages import Condition, Finder, Question, rows
 from haulback.server.store.tables import REF_COLUMNS, VISIBLE, log_line, node
 from haulback.server.store.tables import task as table
@@ -51,6 +52,7 @@ class Filter(msgspec.Struct, kw_only=True):
     parent: str | None = None
     workflow: str | None = None
     scope: Scope = EVERYTHING
+    reader: str | None = None  # the node that asks: it reads its own tasks and what it may take
     text: str | None = None
     name: str | None = None
     mounted: bool | None = None
@@ -135,11 +137,13 @@ def _beyond(wanted: Filter) -> Condition:
     return here < mark if descending else here > mark
 
 
-def last_change(sql: sa.Connection, scope: Scope = EVERYTHING) -> int:
-    """When any task of `scope` last changed; 0 if there is none."""
+def last_change(sql: sa.Connection, scope: Scope = EVERYTHING, reader: str | None = None) -> int:
+    """When any task of `scope`, or of a node that reads, last changed; 0 if there is none."""
     query = sa.select(sa.func.max(table.c.modified))
     if scope.listed is not None:
         query = query.where(table.c.project.in_(scope.listed))
+    if reader:
+        query = query.where(tasks.concerns(reader))
     return sql.scalar(query) or 0
 
 
@@ -167,6 +171,8 @@ def _question(wanted: Filter) -> Question:
     """A filter for the database.  Raises Malformed for an unknown sort."""
     indexed = _indexed(wanted)
     where: list[Condition] = [VISIBLE, *indexed.values()]  # type: ignore[list-item]
+    if wanted.reader:
+        where.append(tasks.concerns(wanted.reader))
     if wanted.unwished:
         where.append(~table.c.cancel_wanted)
     for role, guid in wanted.refs.items():

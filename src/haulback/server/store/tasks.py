@@ -81,6 +81,21 @@ def get_many(connection: sa.Connection, guids: Sequence[str]) -> dict[str, Task]
     return found
 
 
+def concerns(node: str) -> sa.ColumnElement[bool]:
+    """The tasks that a node may read: those it runs or ran, and queued ones that it may take."""
+    waits = sa.and_(table.c.state == "QUEUED", table.c.node.is_(None))
+    return sa.or_(table.c.node == node, sa.and_(waits, table.c.pinned_node.in_(("", node))))
+
+
+def of_node(connection: sa.Connection, guid: str, node: str) -> Task:
+    """One task that a node may read.  Raises NotFound."""
+    query = sa.select(*COLUMNS).where(table.c.guid == guid, concerns(node))
+    row = connection.execute(query).one_or_none()
+    if row is None:
+        raise NotFound(f"there is no task {guid} for this node", guid=guid)
+    return task_of(row)
+
+
 def visible(
     connection: sa.Connection, guid: str, scope: Scope = EVERYTHING, *, lock: bool = False
 ) -> Task:

@@ -41,7 +41,7 @@ def upgrade() -> None:
     # Logs and results of work on shared places are for callers of all projects.
     op.execute(
         "UPDATE task SET project = NULL WHERE type IN ('BACKUP_CLEANUP', 'VERIFY', 'REPAIR', "
-        "'BACKUP_DESTINATION_INIT', 'INVENTORY_SYNC', 'CONNECTIVITY_TEST')"
+        "'BACKUP_DESTINATION_INIT', 'INVENTORY_SYNC')"
     )
 
 
