@@ -1,0 +1,75 @@
+"""The page of symptoms is complete: every error, every reason to wait, every alarm has an entry."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from haulback import errors
+from haulback.errors import HaulbackError
+from haulback.inventory.alarms import AlarmKind
+from haulback.server.store import line
+from haulback.tasks import queue
+from tests.docs.test_how_to import DOCS
+
+PAGE = DOCS / "howto" / "troubleshooting.md"
+SOURCE = DOCS.parent / "src"
+ERRORS = [kind for kind in vars(errors).values() if isinstance(kind, type)]
+ERRORS = [kind for kind in ERRORS if issubclass(kind, HaulbackError)]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: error.code)
+def test_every_error_has_a_row_with_its_exit_code_and_its_status(error: type[HaulbackError]):
+    row = f"| {error.exit_code} | `{error.code}` | {error.status} | "
+    assert row in PAGE.read_text()
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        line.NOTHING_ELSE,
+        queue.waiting_for("entity:machine"),
+        queue.waiting_for("source:hypervisor:export"),
+        queue.waiting_for("destination:folder:store"),
+    ],
+)
+def test_every_reason_of_a_queued_task_has_a_row(reason: str):
+    assert f"| `{reason}` | " in PAGE.read_text()
+
+
+def test_the_numbers_of_the_default_limits_are_those_of_the_queue():
+    text = PAGE.read_text()
+    assert f"({queue.PER_SOURCE['export']}; also `snapshot`)" in text
+    assert f"({queue.PER_DESTINATION['store']}; `cleanup`: 1)" in text
+    assert queue.PER_DESTINATION["cleanup"] == 1
+
+
+def test_every_alarm_is_explained_on_the_page_that_the_symptoms_lead_to():
+    assert "(when-something-is-damaged.md)" in PAGE.read_text()
+    page = (DOCS / "howto" / "when-something-is-damaged.md").read_text()
+    assert [kind for kind in AlarmKind if kind.value not in page] == []
+
+
+def messages() -> list[str]:
+    """The literal parts of the messages that the tables of common failures quote."""
+    failures = PAGE.read_text().partition("## Common failures")[2]
+    rows = re.findall(r"^\| (`.+?`(?: or `.+?`)?)(?= \|)", failures, re.MULTILINE)
+    quoted = [text for row in rows for text in re.findall(r"`([^`]+)`", row)]
+    parts = [part.strip() for text in quoted for part in text.split("…")]
+    return sorted({part for part in parts if len(part) > 3})
+
+
+def spelled(folder: Path) -> str:
+    """The source text with adjacent string literals joined, as Python joins them."""
+    text = "\n".join(path.read_text() for path in sorted(folder.rglob("*.py")))
+    return re.sub(r'"\s+f?"', "", text)
+
+
+def test_every_quoted_message_is_one_that_the_product_has():
+    text = re.sub(r"\{[^{}]*\}", "…", spelled(SOURCE))
+    known = ("haulback: command not found",)  # what the shell says
+    wanted = [message for message in messages() if message not in known]
+    assert len(wanted) > 20
+    assert [message for message in wanted if message not in text] == []
