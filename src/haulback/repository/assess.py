@@ -178,6 +178,7 @@ class Assessor:
     def _is_sound(self, group: bytes, place: Place) -> bool:
         if self._index.damage.covers(group, place):
             return False
-        if Spot(place.pack, group) in self._noted or Spot(place.pack) in self._noted:
+        if Spot(place.pack, group) in self._noted:
             return False
+        # A pack noted as a whole is missing or too short: the listing tells how far it goes.
         return place.offset + place.length <= self._sizes.get(place.pack, -1)

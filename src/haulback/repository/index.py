@@ -113,6 +113,19 @@ class Index:
         """Every pack that some segment places a group in."""
         return {pack.tobytes() for segment in self.segments for pack in segment.columns.packs}
 
+    def ends(self) -> dict[bytes, int]:
+        """The length in bytes that each pack has at least."""
+        found: dict[bytes, int] = {}
+        for segment in self.segments:
+            for pack, end in segment.ends().items():
+                found[pack] = max(end, found.get(pack, 0))
+        return found
+
+    def least(self, pack: bytes) -> int:
+        """The length in bytes that a pack has at least; 0 for one that is not in the index."""
+        places = (place for segment in self.segments for _, place in segment.groups_in(pack))
+        return max((place.offset + place.length for place in places), default=0)
+
     def place(self, group: bytes) -> Place | None:
         """Where a group lies, or None."""
         return next(self.places(group), None)

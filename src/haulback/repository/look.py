@@ -96,6 +96,7 @@ def scan(
     packs = repository.objects.packs()
     whole, is_short = _whole(index, packs, folder, repository.keys, disk)
     damage = index.damage.plus(repository.findings.all()) if noted else index.damage
+    damage = damage.within(packs)
     mark = Mark(whole, before.mark.pages if before else None, damage)
     known = Index([whole], damage=damage)
     load = Reader(repository.destination, known, repository.keys, repository.findings).chunk

@@ -245,7 +245,11 @@ class _Repair:
         """Packs with damage: groups that are whole move into new packs, the rest is set aside."""
         index, stored = self._repository.index(), self._repository.objects.packs()
         noted = {spot.pack for spot in self._repository.findings.all()}
-        known = {spot.pack for spot in index.damage.spots} & (index.packs() | stored.keys())
+        known = {
+            spot.pack
+            for spot in index.damage.spots
+            if spot.group or stored.get(spot.pack, -1) < index.least(spot.pack)
+        } & (index.packs() | stored.keys())
         hurt = known | noted | self._unsound(stored)
         doubted = report.recorded.unreliable if report.recorded else ""
         doubted = doubted or doubt(self._repository, hurt, len(stored))

@@ -109,11 +109,21 @@ class Repository:
         return self.index_folder.closed
 
     def index(self, without: Set[bytes] = frozenset()) -> Index:
-        """What is stored now; what lies in the packs `without`, or damaged, counts as not stored.
+        """The chunks that are stored now, except in the packs `without` and at damaged places.
 
+        A pack recorded as missing that is there again counts as far as it goes.
         Raises Unavailable.
         """
-        return Index(self.index_folder.segments(), without, self.damage())
+        return Index(self.index_folder.segments(), without, self._damage_now())
+
+    def _damage_now(self) -> Damage:
+        """The damage recorded, beside the lengths now of the packs recorded as a whole."""
+        damage = self.damage()
+        sizes: dict[bytes, int] = {}
+        for pack in damage.whole:
+            with suppress(NotFound, Damaged):
+                sizes[pack] = self.destination.info(packs.name_of(pack)).size
+        return damage.within(sizes)
 
     def merge_index(self, folder: Path, disk: Disk | None = None) -> int:
         """Keep the number of segments logarithmic; returns how many merges that took.

@@ -89,21 +89,10 @@ class ReuseProof:
 
     def _closed(self, place: Place, error: Damaged) -> bool:
         """A pack without a readable directory serves its readers, but is not built upon."""
-        least = self._least(place.pack)
+        least = self._index.least(place.pack)
         if self._destination.info(name_of(place.pack)).size < least:
             self._findings.note_pack(place.pack, least, error.message)
         return False
-
-    def _least(self, pack: bytes) -> int:
-        """The length in bytes that a pack has at least, by the index."""
-        return max(
-            (
-                place.offset + place.length
-                for segment in self._index.segments
-                for _, place in segment.groups_in(pack)
-            ),
-            default=0,
-        )
 
     def _is_chosen(self, place: Place) -> bool:
         if place.pack in self._suspect:

@@ -169,7 +169,7 @@ class _Verify:
                 self._find(text)
 
     def _missing_packs(self, index: Index, sizes: dict[bytes, int]) -> None:
-        short = [(pack, end) for pack, end in _ends(index).items() if sizes.get(pack, -1) < end]
+        short = [(pack, end) for pack, end in index.ends().items() if sizes.get(pack, -1) < end]
         placed = self._repository.index().packs() if short else set()
         for pack, end in short:
             size = sizes.get(pack, -1)
@@ -280,7 +280,7 @@ class _Verify:
         repository = self._repository
         index, sizes = repository.index(), repository.objects.packs()
         placed, known = index.packs(), index.damage.spots
-        whole = {pack for pack, end in _ends(index).items() if sizes.get(pack, -1) >= end}
+        whole = {pack for pack, end in index.ends().items() if sizes.get(pack, -1) >= end}
         over = {
             spot
             for spot in known
@@ -340,14 +340,6 @@ class _Verify:
                     f"the index does not lead to all of backup {backup}, which lies in packs: the "
                     "next clean-up, or `repository repair`, completes the index"
                 )
-
-
-def _ends(index: Index) -> dict[bytes, int]:
-    found: dict[bytes, int] = {}
-    for segment in index.segments:
-        for pack, end in segment.ends().items():
-            found[pack] = max(end, found.get(pack, 0))
-    return found
 
 
 def _check_group(
