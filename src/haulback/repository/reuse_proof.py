@@ -20,6 +20,7 @@ from haulback.repository.reader import Findings, read_group
 
 ALWAYS = 8  # reused groups that are read at first
 SHARE = 1 / 50  # the chance of every later one
+_GROUPS_KNOWN = 1 << 16  # about 10 MB; a TiB has a million groups
 
 
 class PackMemory(Protocol):
@@ -54,12 +55,19 @@ class ReuseProof:
 
     def sound(self, groups: Collection[bytes]) -> set[bytes]:
         """Those of the groups that may be reused."""
-        for group in groups:
-            if group not in self._groups:
-                self._groups[group] = any(
-                    self._is_sound(group, place) for place in self._index.places(group)
-                )
-        return {group for group in groups if self._groups[group]}
+        return {group for group in groups if self._judge(group)}
+
+    def _judge(self, group: bytes) -> bool:
+        """The judgement of a group; a forgotten one is made anew.
+
+        What was refused is refused again: its pack is under suspicion, or its place recorded.
+        """
+        if group not in self._groups:
+            if len(self._groups) >= _GROUPS_KNOWN:
+                self._groups.clear()
+            places = self._index.places(group)
+            self._groups[group] = any(self._is_sound(group, place) for place in places)
+        return self._groups[group]
 
     def _is_sound(self, group: bytes, place: Place) -> bool:
         if self._index.damage.covers(group, place):
@@ -103,8 +111,11 @@ class ReuseProof:
     def _read(self, group: bytes, place: Place) -> bool:
         try:
             found = read_group(self._destination, group, place, self._keys)
+            for chunk in found.places:
+                if self._keys.chunk_id(found.chunk(chunk)) != chunk:
+                    raise Damaged(f"chunk {chunk.hex()} is not what was stored")
         except (NotFound, Damaged) as error:
             self._suspect.add(place.pack)
             self._findings.note(group, place, error.message)
             return False
-        return all(self._keys.chunk_id(found.chunk(chunk)) == chunk for chunk in found.places)
+        return True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -123,6 +123,8 @@ class _Verify:
         self._report = Report()
         self._read = 0
         self._readable: set[Spot] = set()
+        self._unreadable: set[Spot] = set()
+        self._opened: set[PackId] = set()
         self._until = None if share.seconds is None else time.monotonic() + share.seconds
 
     def run(self, folder: Path | None) -> Report:
@@ -210,6 +212,7 @@ class _Verify:
             for entry in read_directory(repository.destination, pack, repository.keys):
                 held[entry.group] = entry.chunks
                 placed[entry.place] = entry.group
+            self._opened.add(pack)
         except NotFound:
             if pack in repository.index().packs():  # else a clean-up deleted it since
                 self._find(f"{name} vanished while it was to be read")
@@ -247,6 +250,7 @@ class _Verify:
         if problem:
             self._find(f"{name_of(place.pack)}: {problem}")
             self._repository.findings.note(group, place, problem)
+            self._unreadable.add(Spot(place.pack, group))
         else:
             self._readable.add(Spot(place.pack, group))
 
@@ -277,19 +281,28 @@ class _Verify:
         self._clear(by, now, found)
 
     def _clear(self, by: str, now: int, found: Recorded) -> None:
+        known = self._repository.index().damage.spots
+        over = {spot for spot in known if spot in self._readable} | self._beside_the_point(known)
+        over -= found.damaged.keys() | self._unreadable
+        if over and not found.unreliable:
+            self._repository.damage_log.add(by, now, (), over)
+
+    def _beside_the_point(self, known: Iterable[Spot]) -> set[Spot]:
+        """Spots of packs that are as long as the index says, or that the index does not name.
+
+        Behind a damaged segment, or a directory that cannot be read, such a pack may hide.
+        """
         repository = self._repository
         index, sizes = repository.index(), repository.objects.packs()
-        placed, known = index.packs(), index.damage.spots
-        whole = {pack for pack, end in index.ends().items() if sizes.get(pack, -1) >= end}
-        over = {
-            spot
-            for spot in known
-            if spot.pack not in placed
-            or (spot.group is None and spot.pack in whole)
-            or spot in self._readable
-        }
-        if over and not found.unreliable:
-            repository.damage_log.add(by, now, (), over - found.damaged.keys())
+        if repository.index_folder.damaged:
+            return set()
+        ends = index.ends()
+        read = self._opened if self._depth >= Depth.DATA else set()
+        hidden = sizes.keys() - read
+        unnamed = {spot for spot in known if spot.pack not in ends and spot.pack not in hidden}
+        named = [spot for spot in known if not spot.group and spot.pack in ends]
+        whole = {spot for spot in named if sizes.get(spot.pack, -1) >= ends[spot.pack]}
+        return unnamed | whole
 
     def _backups(self, folder: Path) -> None:
         """Manifests, and by depth the maps of all backups."""
