@@ -117,3 +117,14 @@ def test_a_record_of_a_pack_that_nothing_names_any_more_is_cleared(site):
     site.verify(record=True)
     assert not site.open().damage()
     assert Index().least(bytes(16)) == 0
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_restore_finds_the_good_copy_once_the_rotten_one_is_recorded(whole, tmp_path, seed):
+    """Neither copy is a sound row of the index then; both are in the directories of packs."""
+    with limits(seed + 20):
+        site = whole.copy(tmp_path / "r")
+        both = two_alike(site)
+        assert set(both) <= site.restoring()
+        for backup in both:
+            assert assess(site.open(), site.held[backup].manifest) is None
