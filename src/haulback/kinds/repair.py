@@ -111,8 +111,8 @@ def run(job: Job) -> Results:
     found: Results = {"actions": done.actions[:_SAID], "aside": done.aside[:_SAID]}
     found["losses"] = len(done.losses)
     if done.after:
-        report, _ = complete_report(order.destination.guid, done.after, job.expected())
-        found["damage"] = msgspec.to_builtins(report)
+        complete = complete_report(order.destination.guid, done.after, job.expected())
+        found["damage"] = msgspec.to_builtins(complete.report)
     return found | job.space(order.destination)
 
 

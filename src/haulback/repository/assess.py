@@ -31,6 +31,7 @@ from haulback.units import MIB
 
 _OBJECTS_NAMED = 50
 _GROUPS_KNOWN = 1 << 16
+_PAGES_KNOWN = 1 << 18  # 40 MB; leaves of 4 TiB
 
 
 class DiskLoss(msgspec.Struct, frozen=True):
@@ -114,6 +115,7 @@ class Assessor:
             self._elsewhere,
         ).chunk
         self._known: dict[bytes, bool] = {}
+        self._whole: set[tuple[bytes, int]] = set()  # page and depth of subtrees that lack nothing
         self._objects: set[str] = set()
 
     def loss(self, manifest: Manifest, meter: Meter = unmetered) -> BackupLoss | None:
@@ -136,20 +138,36 @@ class Assessor:
         if not self._is_there(ref):
             meter(covered)
             return covered
+        if (ref.id, depth) in self._whole:  # backups share most of their maps
+            meter(covered)
+            return 0
         try:
             page = self._load(ref)
-            if depth == 0:
+            if depth:
+                lost = self._children(disk, unpack_inner(page), depth, number, meter)
+            else:
+                lost = self._leaf(unpack_leaf(page)[:LEAF_SEGMENTS])
                 meter(covered)
-                return self._leaf(unpack_leaf(page)[:LEAF_SEGMENTS])
-            children = unpack_inner(page)
         except (BaseGone, Damaged) as error:
             self._objects.add(error.message)
             meter(covered)
             return covered
+        if not lost:
+            self._remember((ref.id, depth))
+        return lost
+
+    def _children(
+        self, disk: DiskMap, children: list[Ref], depth: int, number: int, meter: Meter
+    ) -> int:
         return sum(
             self._below(disk, child, depth - 1, number * FAN_OUT + i, meter)
             for i, child in enumerate(children)
         )
+
+    def _remember(self, page: tuple[bytes, int]) -> None:
+        if len(self._whole) >= _PAGES_KNOWN:
+            self._whole.clear()
+        self._whole.add(page)
 
     def _leaf(self, segments: list[Pieces]) -> int:
         refs = {ref for pieces in segments for _, ref in pieces} - {HOLE}

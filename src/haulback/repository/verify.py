@@ -19,13 +19,14 @@ from haulback.repository.backup import Meter, unmetered
 from haulback.repository.damage import Spot
 from haulback.repository.damage_report import Recorded, record_findings
 from haulback.repository.index import Index
-from haulback.repository.look import Look, scan
+from haulback.repository.look import Look, Walk, in_turn, scan
 from haulback.repository.pack import Place, check_magic, name_of, read_directory
 from haulback.repository.reader import read_group
 from haulback.repository.repository import Repository
 
 _GROUPS_AHEAD = 16
 _FIRST = bytes(16)
+_PACKS_TIME = 3 / 4  # of the seconds; the rest is for the maps of backups
 PackId = bytes
 
 
@@ -41,7 +42,8 @@ class Depth(IntEnum):
 class Share:
     """Which packs to read: those after the id `after` in order, or all where none is after it.
 
-    `budget` bounds the bytes read (at least one pack is), `seconds` the time; None is no bound.
+    `budget` bounds the bytes read, `seconds` the time; None is no bound.  At least one pack is
+    read, and the map of one backup: the one that follows the guid `after_backup`.
     `done` is told each pack that was read.
     """
 
@@ -49,6 +51,7 @@ class Share:
     budget: int | None = None
     seconds: float | None = None
     done: Callable[[PackId], None] | None = None
+    after_backup: str = ""
 
 
 @dataclass
@@ -59,6 +62,8 @@ class Report:
     backups whose manifest does not open, `listed` the guids of all others.  `recorded` is what was
     written into the repository, None where nothing was to be.  `cursor` is the last pack read;
     `is_round`: that was the last pack of all, so that the next share begins from the first.
+    `unlooked` are guids of backups whose maps there was no time for, `looked` the last one that
+    there was, "" where all were looked at.
     """
 
     backups: int = 0
@@ -74,6 +79,8 @@ class Report:
     recorded: Recorded | None = None
     cursor: PackId | None = None
     is_round: bool = False
+    unlooked: list[str] = field(default_factory=list)
+    looked: str = ""
 
     @property
     def ok(self) -> bool:
@@ -125,10 +132,27 @@ class _Verify:
         self._readable: set[Spot] = set()
         self._unreadable: set[Spot] = set()
         self._opened: set[PackId] = set()
-        self._until = None if share.seconds is None else time.monotonic() + share.seconds
+        self._began = time.monotonic()
+
+    def _is_over(self, part: float = 1) -> bool:
+        """Whether this part of the time is used up."""
+        seconds = self._share.seconds
+        return seconds is not None and time.monotonic() - self._began > seconds * part
 
     def run(self, folder: Path | None) -> Report:
         self._small_objects()
+        self._packs()
+        self._write_down()
+        if folder:
+            self._backups(folder)
+        else:
+            with TemporaryDirectory() as made:
+                self._backups(Path(made))
+        self._report.strangers = sorted(self._repository.objects.strangers)
+        return self._report
+
+    def _packs(self) -> None:
+        """The share of the packs, and those of which damage is recorded."""
         self._repository.objects.survey()
         index = self._repository.index()
         sizes = self._repository.objects.packs()
@@ -139,14 +163,6 @@ class _Verify:
         self._read = sum(read)
         self._report.is_round = all(read) and (not sizes or chosen[-1] == max(sizes))
         self._read_damaged_again(index, set(chosen))
-        self._write_down()
-        if folder:
-            self._backups(folder)
-        else:
-            with TemporaryDirectory() as made:
-                self._backups(Path(made))
-        self._report.strangers = sorted(self._repository.objects.strangers)
-        return self._report
 
     def _find(self, text: str) -> None:
         self._report.findings.append(text)
@@ -202,7 +218,7 @@ class _Verify:
 
         False when there was no time left for it.
         """
-        if self._until is not None and self._report.cursor and time.monotonic() > self._until:
+        if self._report.cursor and self._is_over(_PACKS_TIME):
             return False
         name, repository = name_of(pack), self._repository
         placed = {place: group for s in index.segments for group, place in s.groups_in(pack)}
@@ -256,9 +272,11 @@ class _Verify:
 
     def _read_damaged_again(self, index: Index, chosen: set[bytes]) -> None:
         """Places recorded as damaged are few: each run looks whether they can be read now."""
-        for spot in index.damage.spots:
+        for number, spot in enumerate(index.damage.spots):
             if spot.group is None:
                 continue
+            if number and self._is_over():
+                return
             for place in index.places(spot.group):
                 if place.pack == spot.pack and place.pack not in chosen:
                     self._judge_now(place, spot.group)
@@ -309,15 +327,30 @@ class _Verify:
         repository = self._repository
         self._missing_backups()
         if self._depth < Depth.MAPS:
-            self._manifests()
+            manifests = sorted(repository.objects.leaves("manifests"))
+            self._report.backups = len(manifests)
+            self._manifests(manifests)
             return
-        look = scan(repository, folder, Disk(), noted=self._record is None)
-        self._report.listed = [b for b in look.backups if b not in look.unreadable]
+        walk = Walk(
+            noted=self._record is None, after=self._share.after_backup, is_over=self._is_over
+        )
+        look = scan(repository, folder, Disk(), walk)
         self._report.backups = len(look.backups)
         self._report.unreadable = look.unreadable
         for backup in look.unreadable:
             self._find(f"the manifest of backup {backup} is damaged")
+        late = set(look.unlooked)
+        out = late | set(look.unreadable)
+        self._report.listed = [backup for backup in look.backups if backup not in out]
+        self._manifests(look.unlooked)
+        self._leave(look.unlooked, [b for b in in_turn(look.backups, walk.after) if b not in late])
         self._losses(look)
+
+    def _leave(self, unlooked: list[str], looked: list[str]) -> None:
+        """Backups that there was no time for, and those before them in turn."""
+        if unlooked:
+            self._report.unlooked += unlooked
+            self._report.looked = looked[-1]
 
     def _missing_backups(self) -> None:
         rolls = self._repository.rolls
@@ -327,19 +360,23 @@ class _Verify:
         except Damaged as error:
             self._find(error.message)
 
-    def _manifests(self) -> None:
-        for backup in sorted(self._repository.objects.leaves("manifests")):
-            self._report.backups += 1
+    def _manifests(self, backups: Iterable[str]) -> None:
+        for backup in backups:
             try:
                 self._repository.manifest(backup)
                 self._report.listed.append(backup)
+            except NotFound:
+                self._report.backups -= 1  # deleted since it was listed
             except HaulbackError as error:
                 self._report.unreadable.append(backup)
                 self._find(error.message)
 
     def _losses(self, look: Look) -> None:
         assessor = Assessor(self._repository) if look.damaged else None
-        for backup in look.damaged:
+        for number, backup in enumerate(look.damaged):
+            if number and self._is_over():
+                self._leave(look.damaged[number:], look.damaged[:number])
+                return
             try:
                 loss = assessor and assessor.loss(self._repository.manifest(backup))
             except HaulbackError as error:
