@@ -52,15 +52,7 @@ def complete_report(
     lacking = in_turn({*losses, *report.unreadable, *missing}, after)
     named = set(lacking[:MOST])
     told = lacking[MOST - 1] if len(lacking) > MOST else ""
-    damaged = recorded.damaged if recorded else {}
-    # Said already, as objects or as losses of backups.
-    said = {str(loss) for loss in report.losses}
-    packs = {name_of(spot.pack) for spot in damaged}
-    findings = [
-        text
-        for text in report.findings
-        if text not in said and not any(pack in text for pack in packs)
-    ]
+    findings = _unsaid(report)
     if told:
         findings.insert(
             0,
@@ -72,12 +64,23 @@ def complete_report(
         [as_loss(loss) for backup, loss in losses.items() if backup in named],
         [backup for backup in report.unreadable if backup in named],
         [backup for backup in missing if backup in named],
-        clipped(sorted(map(str, damaged))),
+        clipped(sorted(map(str, recorded.damaged))) if recorded else [],
         clipped(findings),
         recorded.unreliable[:_TEXT] if recorded else "",
         not told and not report.unlooked,
     )
     return Complete(whole, len(unknown), told or report.looked)
+
+
+def _unsaid(report: Report) -> list[str]:
+    """Findings that the report does not name already, as objects or as losses of backups."""
+    said = {str(loss) for loss in report.losses}
+    packs = {name_of(spot.pack) for spot in report.recorded.damaged} if report.recorded else set()
+    return [
+        text
+        for text in report.findings
+        if text not in said and not any(pack in text for pack in packs)
+    ]
 
 
 def as_loss(loss: BackupLoss) -> Loss:

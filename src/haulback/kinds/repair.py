@@ -51,7 +51,7 @@ class Repaired(msgspec.Struct):
 
 
 def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
-    """One task for each destination.  Raises Malformed or NotFound."""
+    """Plan a task for each destination.  Raises Malformed or NotFound."""
     refs = planning.some("backupDestinations", request.backupDestinations)
     found = [catalogue.destination(ref.guid) for ref in refs]
     for one in found:

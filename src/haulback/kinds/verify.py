@@ -75,7 +75,7 @@ class Verified(msgspec.Struct):
 
 
 def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
-    """One task for each destination.  Raises Malformed or NotFound."""
+    """Plan a task for each destination.  Raises Malformed or NotFound."""
     refs = planning.some("backupDestinations", request.backupDestinations)
     found = [catalogue.destination(ref.guid) for ref in refs]
     for one in found:
@@ -122,11 +122,7 @@ def prepare(task: Task, catalogue: Catalogue) -> Order:
 def run(job: Job) -> Results:
     order: Order = job.order
     repository = job.repository(order.destination)
-    total = sum(repository.objects.packs().values())
-    budget = _budget(order, total)
-    job.expect(min(total, total if budget is None else budget))
-    after = bytes.fromhex(order.cursor) if order.cursor else None
-    share = Share(after, budget, order.seconds, _noting(job), order.looked)
+    share = _share(job, order, sum(repository.objects.packs().values()))
     sign = (f"VERIFY {job.guid}", job.now_ms())
     report = verify(
         repository,
@@ -150,6 +146,14 @@ def run(job: Job) -> Results:
         "looked": found.told,
         "damage": msgspec.to_builtins(found.report),
     } | job.space(order.destination)
+
+
+def _share(job: Job, order: Order, total: int) -> Share:
+    """The packs and backups to look at, of `total` bytes of packs; the job is told how many."""
+    budget = _budget(order, total)
+    job.expect(min(total, total if budget is None else budget))
+    after = bytes.fromhex(order.cursor) if order.cursor else None
+    return Share(after, budget, order.seconds, _noting(job), order.looked)
 
 
 def _tell(job: Job, report: Report, found: Complete) -> None:

@@ -100,7 +100,7 @@ def check_backup(
 
 
 class Assessor:
-    """One look at a repository, asked about any number of backups."""
+    """A look at a repository, asked about any number of backups."""
 
     def __init__(self, repository: Repository, *, thorough: bool = True) -> None:
         self._index: Index = repository.index()
@@ -181,7 +181,7 @@ class Assessor:
         return not self._lacking([ref])
 
     def _lacking(self, refs: Collection[Ref]) -> set[Ref]:
-        """Those of the references whose chunk no group holds at a sound place."""
+        """The references whose chunk no group holds at a sound place."""
         if self._elsewhere:
             return {ref for ref in refs if not self._is_somewhere(ref, self._elsewhere)}
         found = self._index.find([ref.id for ref in refs]) if refs else []

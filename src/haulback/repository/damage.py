@@ -51,7 +51,7 @@ class Sighting(NamedTuple):
 
 
 class Record(msgspec.Struct, frozen=True):
-    """One record; packs and groups in base 64, a group of no bytes stands for the whole pack."""
+    """A record; packs and groups in base 64, a group of no bytes stands for the whole pack."""
 
     by: str
     time: int

@@ -66,7 +66,7 @@ class Elsewhere:
         return Index(segments, damage=self._index.damage)
 
     def _unknown(self, pack: bytes) -> Iterable[Entry]:
-        """What the directory of a pack says and the index does not."""
+        """Entries of a pack's directory that the index does not lead to."""
         try:
             entries = read_directory(self._destination, pack, self._keys)
         except (Damaged, NotFound) as error:

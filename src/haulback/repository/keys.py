@@ -40,7 +40,7 @@ class Slot(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Secret:
-    """What a person holds: exactly one of a passphrase and the bytes of a key file."""
+    """The secret that a person holds: exactly one of a passphrase and the bytes of a key file."""
 
     kind: Literal["passphrase", "keyfile"]
     value: bytes

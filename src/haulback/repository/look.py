@@ -101,7 +101,7 @@ def look_around(
 
 
 def scan(repository: Repository, folder: Path, disk: Disk, walk: Walk = _EVERYTHING) -> Look:
-    """One look.  Manifests come first, packs last: an object is stored before its references.
+    """Look once.  Manifests come first, packs last: an object is stored before its references.
 
     Raises Unavailable when the identity of the repository cannot be read.
     """

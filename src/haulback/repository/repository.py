@@ -39,7 +39,7 @@ _FINDINGS_TOLD = 10_000
 
 
 class Draft(msgspec.Struct, frozen=True):
-    """What an export left in staging: the manifest and the files to publish before it.
+    """The result of an export in staging: the manifest and the files to publish before it.
 
     `findings` are places that the export could not read.
     """
@@ -173,7 +173,7 @@ class Repository:
             yield self.manifest(backup)
 
     def manifest(self, backup: str) -> Manifest:
-        """One backup's record.  Raises NotFound or Damaged."""
+        """The record of a backup.  Raises NotFound or Damaged."""
         try:
             sealed = self.destination.load(manifests.name_of(backup))
         except NotFound:

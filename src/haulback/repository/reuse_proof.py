@@ -34,7 +34,7 @@ class PackMemory(Protocol):
 
 
 class ReuseProof:
-    """One writer's checks.  Places that fail are noted in `findings`."""
+    """The checks of one writer.  Places that fail are noted in `findings`."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class ReuseProof:
         self._sampled = 0
 
     def sound(self, groups: Collection[bytes]) -> set[bytes]:
-        """Those of the groups that may be reused."""
+        """The groups that may be reused."""
         return {group for group in groups if self._judge(group)}
 
     def _judge(self, group: bytes) -> bool:

@@ -113,7 +113,7 @@ def verify(
 
 
 class _Verify:
-    """One run."""
+    """A run of VERIFY."""
 
     def __init__(
         self,
@@ -214,7 +214,7 @@ class _Verify:
         return chosen
 
     def _pack(self, pack: bytes, index: Index) -> bool:
-        """One pack: magic, directory, the index about it, and by depth every group.
+        """Check a pack: magic, directory, the index about it, and by depth every group.
 
         False when there was no time left for it.
         """
