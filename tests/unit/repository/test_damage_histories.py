@@ -231,10 +231,17 @@ class Ailing(Cleaning):
 
     @invariant()
     def what_is_present_restores(self):
-        self.hurt = {backup for backup in self.hurt if not self.restores(backup)}
+        self.hurt = {backup for backup in self.hurt if not self.is_healed(backup)}
         repository = self.open()
         for backup in self.present.keys() - self.hurt:
             check_backup(repository, backup)
+
+    def is_healed(self, backup):
+        """A place that reads again keeps its record until VERIFY: a checked restore is refused."""
+        with suppress(HaulbackError):
+            check_backup(self.open(), backup)
+            return self.restores(backup)
+        return False
 
     def everything_restores(self):
         for backup in self.present.keys() - self.hurt:
