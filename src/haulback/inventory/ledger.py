@@ -27,6 +27,9 @@ class Ledger(Protocol):
     ) -> None:
         """What a backup holds: its disks, and the machine around them."""
 
+    def became(self, task: Any, kind: str, warnings: list[str]) -> None:
+        """The backup of a task is of another type than before: task, follower and backup say so."""
+
     def warned(self, backup: str, warnings: list[str]) -> None: ...
 
     def consistent(self, backup: str, how: str | None) -> None:
@@ -150,6 +153,8 @@ class Ledger(Protocol):
         stored before it count as verified.  `looked` is the backup after which the next task looks
         at maps first; "" where there was time for all.
         """
+
+    def verify_ended(self, destination: str) -> None: ...
 
     def cleanup_blocked(self, task: Any, why: str) -> None:
         """A clean-up deleted nothing: an alarm with the bytes that wait for it."""

@@ -27,7 +27,7 @@ from haulback.kinds.restore import (
     new_job,
     references,
 )
-from haulback.kinds.seam import Ask, Job, Kind, Results, Submission
+from haulback.kinds.seam import TARGET, Ask, Job, Kind, Results, Submission
 from haulback.tasks.record import Plan, Task
 from haulback.tasks.states import Allocation, State
 from haulback.transfer.bring_back import Brought, Target, import_machine, wanted_of
@@ -108,7 +108,7 @@ class Order(msgspec.Struct):
 def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
     """A RESTORE that checks and the IMPORT that follows.  Raises Malformed, NotFound, Conflict."""
     backup = chosen(request.backup, request.backupLocation, catalogue)
-    to = place.hypervisor(request, catalogue)
+    to = place.hypervisor(request, catalogue, catalogue.entity(backup.entity))
     place.honoured(request, to, catalogue)
     name = place.name_of(request, catalogue)
     destination = catalogue.destination(backup.destination)
@@ -293,6 +293,7 @@ KIND = Kind(
     run=run,
     start=job_begun,
     settle=settle,
+    members=TARGET,
     submissions=(
         Submission(
             "restore-and-import",

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from haulback.errors import Conflict, Malformed
 from haulback.ids import new_guid
 from haulback.inventory import platforms, retention
+from haulback.inventory.alarms import AlarmKind
 from haulback.inventory.damage import Verification
 from haulback.inventory.records import Destination, Entity, Hypervisor
 from haulback.inventory.requests import (
@@ -27,9 +28,18 @@ from haulback.kinds.inventory_sync import sync
 from haulback.kinds.seam import Ask
 from haulback.server.app import App
 from haulback.server.caller import SYSTEM, Caller
-from haulback.server.store import catalogue, share_tables, shelves, tables, tasks
+from haulback.server.store import (
+    alarms,
+    catalogue,
+    neighbours,
+    share_tables,
+    shelves,
+    tables,
+    tasks,
+)
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.ledger import SqlLedger
+from haulback.server.verification import wish_of
 from haulback.tasks.record import Task
 from haulback.wire import Named
 
@@ -41,7 +51,8 @@ def add_hypervisor(
     app: App, wanted: NewHypervisor, who: Caller = SYSTEM
 ) -> tuple[Hypervisor, Task]:
     """Add a hypervisor; the task lists its machines.  Raises Malformed, NotFound, Conflict."""
-    driver, path, more = platforms.config(wanted.driver, wanted.path, wanted.url)
+    chosen = platforms.driver_of(wanted.type, wanted.driver)
+    driver, path, more = platforms.config(chosen, wanted.path, wanted.url)
     name, path = planning.place(wanted.name, path)
     with app.change(who, "add hypervisor") as change:
         sql = change.sql
@@ -56,6 +67,7 @@ def add_hypervisor(
             settings=settings,
         )
         catalogue.add(sql, tables.hypervisor, record)
+        neighbours.surround(sql, record, change.now)
         task = sync(record, Ask(change.now), SqlCatalogue(sql))
         tasks.insert(sql, [task])
         change.subject, change.after = record.guid, record
@@ -71,6 +83,8 @@ def change_hypervisor(app: App, guid: str, wanted: ChangedHypervisor, who: Calle
         name = before.name if wanted.name is None else _name(wanted.name)
         after = msgspec.structs.replace(before, name=name, settings=settings)
         catalogue.change(change.sql, tables.hypervisor, after)
+        alarms.renamed(change.sql, Named(after.guid, after.name))
+        neighbours.surround(change.sql, after, change.now)
         if settings.get("hypervisorManager") != before.settings.get("hypervisorManager"):
             # What it has around it belongs to another manager now; a look brings it there.
             SqlLedger(change.sql, change.now).unseen(guid)
@@ -145,6 +159,9 @@ def change_destination(app: App, guid: str, wanted: ChangedDestination, who: Cal
         settings = _verified(wanted.verification, _keeping(wanted.retention, before.settings))
         after = msgspec.structs.replace(before, name=name, settings=settings)
         catalogue.change(change.sql, tables.destination, after)
+        alarms.renamed(change.sql, Named(guid, name))
+        if not wish_of(after).active:
+            SqlLedger(change.sql, change.now).all_clear(AlarmKind.VERIFY_OVERDUE, guid)
         change.before, change.after = before, after
     return after
 

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from haulback.ids import new_guid
 from haulback.inventory.alarms import Alarm, AlarmKind
 from haulback.inventory.records import Entity
+from haulback.inventory.requests import ChangedDestination
 from haulback.server import stock
 from haulback.server.scope import EVERYTHING, Scope
 from haulback.server.store import shelves, tables, trail
@@ -181,3 +182,10 @@ def test_an_alarm_holds_no_control_characters_of_a_hostile_name(house: House):
     assert found.subject_name.isprintable()
     assert found.text.isprintable()
     assert (len(found.subject_name), len(found.text)) == (400, 2000)
+
+
+def test_an_alarm_bears_the_new_name_of_its_subject(house: House):
+    raised(house, AlarmKind.VERIFY_OVERDUE, Named(house.destination.guid, "bd"))
+    wanted = ChangedDestination(name="vault")
+    stock.change_destination(house.app, house.destination.guid, wanted, house.user)
+    assert [one.subject_name for one in shown(house)] == ["vault"]

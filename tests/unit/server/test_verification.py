@@ -133,3 +133,33 @@ def test_a_node_that_died_goes_on_from_the_pack_that_it_told(house: House):
     with house.app.store.read() as sql:
         order = house.app.kinds["VERIFY"].prepare(house.row(task), SqlCatalogue(sql))
     assert msgspec.to_builtins(order)["cursor"] == "cd" * 16
+
+
+def test_a_verify_that_fails_on_damage_it_told_is_not_made_again_every_hour(house: House):
+    stored(house)
+    house.clock.now += DAY_MS
+    verification.plan_due(house.app)
+    node = house.node()
+    [guid] = [task for task in house.offered(node) if house.row(task).type == "VERIFY"]
+    house.take(node, guid)
+    house.clock.now += 60_000
+    lost = {"destination": house.destination.guid, "objects": ["packs/ab"]}
+    from haulback.server import movers
+
+    movers.add_results(house.app, node, guid, {"damage": lost})
+    house.fail(node, guid)
+    assert alarmed(house, AlarmKind.REPOSITORY_DAMAGED)
+    for _ in range(5):
+        house.clock.now += HOUR_MS + 1
+        assert verification.plan_due(house.app) == 0
+
+
+def test_a_destination_that_is_verified_no_more_is_not_late(house: House):
+    stored(house)
+    for _ in range(50):
+        house.clock.now += DAY_MS
+        verification.plan_due(house.app)
+    assert alarmed(house, AlarmKind.VERIFY_OVERDUE)
+    wanted = ChangedDestination(verification=Verification(active=False))
+    stock.change_destination(house.app, house.destination.guid, wanted, house.user)
+    assert not alarmed(house, AlarmKind.VERIFY_OVERDUE)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from haulback.inventory import destination_types
+from haulback.inventory.neighbours import cluster_of, manager_of
 from haulback.inventory.platforms import PLATFORMS
 from haulback.inventory.records import Destination, Hypervisor
 from haulback.inventory.requests import (
@@ -20,7 +22,7 @@ from haulback.server.http.operation import GUID, Call, Param, Reply, Room
 from haulback.server.store import presence, shelves
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.verification import wish_of
-from haulback.wire import Named, Ref, label
+from haulback.wire import Named, Ref, label, parse
 
 room = Room()
 
@@ -34,10 +36,10 @@ def list_hypervisors(call: Call) -> Reply:
         found = [
             one
             for one in shelves.places(sql, Hypervisor)
-            if (not manager or one.settings.get("hypervisorManager") == manager)
+            if (not manager or manager_of(one) == manager)
             and (not text or text.lower() in one.name.lower())
         ]
-        around = _around(sql)
+        around = _around(sql, call)
         shown = [_hypervisor(one, around) for one in _paged(call, found)]
     return Reply(shown, headers={"X-Total-Count": str(len(found))})
 
@@ -49,9 +51,14 @@ class _Around(NamedTuple):
     doubts: Mapping[str, int]
     known: SqlCatalogue
 
+    def named(self, kind: str, guid: str) -> Named:
+        """A record of people's or of the platform's own."""
+        return Named(guid, self.known.record(kind, guid).name)
 
-def _around(sql: Any) -> _Around:
-    return _Around(shelves.machine_counts(sql), presence.doubts(sql), SqlCatalogue(sql))
+
+def _around(sql: Any, call: Call) -> _Around:
+    counts = shelves.machine_counts(sql, call.who.scope)
+    return _Around(counts, presence.doubts(sql), SqlCatalogue(sql))
 
 
 def _paged(call: Call, found: list[Any]) -> list[Any]:
@@ -63,7 +70,7 @@ def _paged(call: Call, found: list[Any]) -> list[Any]:
 def one_hypervisor(call: Call) -> HypervisorRecord:
     """One hypervisor."""
     with call.app.store.read() as sql:
-        around = _around(sql)
+        around = _around(sql, call)
         return _hypervisor(around.known.hypervisor(call.guid), around)
 
 
@@ -73,7 +80,7 @@ def add_hypervisor(call: Call) -> HypervisorRecord:
     """Add one; its machines are listed by the task in the answer."""
     record, task = stock.add_hypervisor(call.app, call.read(NewHypervisor), call.who)
     with call.app.store.read() as sql:
-        shown = _hypervisor(record, _around(sql))
+        shown = _hypervisor(record, _around(sql, call))
     shown.task = views.details(task)
     return shown
 
@@ -85,7 +92,7 @@ def change_hypervisor(call: Call) -> HypervisorRecord:
     wanted = call.read(ChangedHypervisor)
     record = stock.change_hypervisor(call.app, call.guid, wanted, call.who)
     with call.app.store.read() as sql:
-        return _hypervisor(record, _around(sql))
+        return _hypervisor(record, _around(sql, call))
 
 
 @room("DELETE", "/hypervisors/{guid}", "Remove a hypervisor.", status=204)
@@ -133,7 +140,9 @@ def one_destination(call: Call) -> DestinationRecord:
       answer=DestinationRecord, status=201)  # fmt: skip
 def add_destination(call: Call) -> DestinationRecord:
     """Add one; its repository is made by the task in the answer."""
-    record, task = stock.add_destination(call.app, call.read(NewDestination), call.who)
+    wanted: NewDestination = call.read(NewDestination)
+    destination_types.check(parse(call.body), wanted.type)
+    record, task = stock.add_destination(call.app, wanted, call.who)
     shown = _destination(record)
     shown.task = views.details(task)
     return shown
@@ -143,7 +152,8 @@ def add_destination(call: Call) -> DestinationRecord:
       request=ChangedDestination, answer=DestinationRecord)  # fmt: skip
 def change_destination(call: Call) -> DestinationRecord:
     """Rename it, or set what it keeps."""
-    wanted = call.read(ChangedDestination)
+    wanted: ChangedDestination = call.read(ChangedDestination)
+    destination_types.check(parse(call.body), wanted.type)
     return _destination(stock.change_destination(call.app, call.guid, wanted, call.who))
 
 
@@ -168,10 +178,8 @@ def _hypervisor(one: Hypervisor, around: _Around) -> HypervisorRecord:
         user="",
         url=one.config.get("url"),
         node=known.node(one.node) if one.node else None,
-        cluster=Named(settings["cluster"]) if settings.get("cluster") else None,
-        hypervisorManager=Named(manager)
-        if (manager := settings.get("hypervisorManager"))
-        else None,
+        cluster=around.named("hypervisor-cluster", cluster_of(one)),
+        hypervisorManager=around.named("hypervisor-manager", manager_of(one)),
         storageId=settings.get("storage"),
     )
 

@@ -97,6 +97,12 @@ def moved(sql: sa.Connection, entity: str, project: str | None) -> None:
     sql.execute(sa.update(table).where(about).values(project=project))
 
 
+def renamed(sql: sa.Connection, subject: Named) -> None:
+    """The alarms about a subject bear its new name."""
+    where = table.c.subject == subject.guid
+    sql.execute(sa.update(table).where(where).values(subject_name=plain(subject.name, _NAME)))
+
+
 def _parts(subjects: Iterable[str]) -> Iterator[sa.ColumnElement[bool]]:
     guids = list(subjects)
     for at in range(0, len(guids), _MANY):

@@ -88,6 +88,11 @@ class DamageLedger(AlarmLedger):
             self._read_back(destination, begun)
         save_verify_state(self._sql, destination, msgspec.structs.replace(before, **values))
 
+    def verify_ended(self, destination: str) -> None:
+        """Note that a VERIFY failed over damage that it reported: that damage brings no other."""
+        state = msgspec.structs.replace(verify_state(self._sql, destination), ran=self.now)
+        save_verify_state(self._sql, destination, state)
+
     def _read_back(self, destination: str, begun: int) -> None:
         """Backups that were stored before a whole round began have been read to the last byte."""
         table = tables.backup.c

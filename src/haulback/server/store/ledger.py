@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from haulback.ids import new_guid
 from haulback.inventory import retention
 from haulback.inventory.records import NOT_DECIDED, REMOVED, Backup, Base, Hypervisor
-from haulback.server.store import alarms, catalogue, share_tables, tables
+from haulback.server.store import alarms, catalogue, neighbours, share_tables, tables
 from haulback.server.store.catalogue import row_of
 from haulback.server.store.damage_ledger import DamageLedger
 from haulback.server.store.held import MountLedger, SnapshotLedger
@@ -86,6 +86,14 @@ class SqlLedger(SnapshotLedger, MountLedger, DamageLedger, InventoryLedger):
         self, backup: str, files: list[dict[str, Any]], definition: dict[str, Any]
     ) -> None:
         self._change(backup, files=_json(files), definition=_json(definition))
+
+    def became(self, task: Any, kind: str, warnings: list[str]) -> None:
+        backup, table = task.ref("backup") or "", tables.task
+        self._change(backup, type=kind, warnings=_json(warnings))
+        both = sa.or_(table.c.guid == task.guid, table.c.follows == task.guid)
+        values = {"backup_type": kind, "modified": self.now}
+        self._sql.execute(sa.update(table).where(both).values(**values))
+        task.backup_type = kind
 
     def warned(self, backup: str, warnings: list[str]) -> None:
         if warnings:
@@ -224,6 +232,7 @@ class SqlLedger(SnapshotLedger, MountLedger, DamageLedger, InventoryLedger):
             name = f"{record.name} ({number})"
         named = msgspec.structs.replace(record, name=name)
         catalogue.add(self._sql, tables.hypervisor, named)
+        neighbours.surround(self._sql, named, self.now)
 
     def restore_moved(self, job: str, status: str, info: str | None, task: Task) -> None:
         table = tables.restore_job
