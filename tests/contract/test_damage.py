@@ -271,6 +271,26 @@ def test_a_bounded_verify_goes_on_where_the_last_one_stopped(served: Served):
     served.rest()
 
 
+def test_a_verify_whose_time_is_over_goes_on_with_the_backups_that_it_left(served: Served):
+    body = {"backupDestinations": [served.destination["guid"]], "seconds": 1}
+    left = new_guid()
+    for looked, then in ((left, left), ("", "")):
+        [task] = served.call("POST", "/api/tasks/verify", body).json()
+        served.order(task["guid"])
+        served.finish(task["guid"], {"cursor": "ab" * 16, "isRound": False, "looked": looked})
+        [task] = served.call("POST", "/api/tasks/verify", body).json()
+        assert served.order(task["guid"])["looked"] == then
+        served.finish(
+            task["guid"], {"cursor": "", "isRound": True}
+        )  # a node that knows no such field
+    [task] = served.call("POST", "/api/tasks/verify", body).json()
+    served.order(task["guid"])
+    bad = {"cursor": "", "isRound": True, "looked": "x" * 500}
+    assert served.as_node("PUT", f"/api/tasks/{task['guid']}/transfer-info", bad).status_code == 204
+    assert is_error(served.state(task["guid"], "FINISHED"), 400)
+    served.rest()
+
+
 def test_a_whole_round_verifies_the_backups_that_were_there_before_it(served: Served):
     before = served.stored()
     assert shown(served, before)["level"]["name"] == "STORED"

@@ -94,7 +94,7 @@ class VerifyState(msgspec.Struct, omit_defaults=True):
 
     `cursor` is the last pack read; `begun` when the round under way began, `completed` when the
     last whole one ended; `ran` when the last task ended, `planned` when the last nightly one was
-    planned.
+    planned.  `looked` is the backup after which the next task looks at maps first.
     """
 
     cursor: str = ""
@@ -102,3 +102,4 @@ class VerifyState(msgspec.Struct, omit_defaults=True):
     completed: int = 0
     ran: int = 0
     planned: int = 0
+    looked: str = ""

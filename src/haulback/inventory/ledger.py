@@ -144,11 +144,14 @@ class Ledger(Protocol):
     def expected_over(self, task: str) -> None:
         """Forget what a task had to find: the task is over."""
 
-    def verified_share(self, destination: str, cursor: str, *, since: int, is_round: bool) -> None:
+    def verified_share(
+        self, destination: str, cursor: str, *, since: int, is_round: bool, looked: str = ""
+    ) -> None:
         """Note how far a destination is read: up to the pack `cursor`, or to the last of all.
 
         `since` (epoch ms) is the start of the task.  After a whole round the backups that were
-        stored before it count as verified.
+        stored before it count as verified.  `looked` is the backup after which the next task looks
+        at maps first; "" where there was time for all.
         """
 
     def verify_ended(self, destination: str) -> None: ...

@@ -3,21 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import islice
+from typing import NamedTuple
 
 from haulback.inventory.damage import DamageReport, DiskLoss, Loss
 from haulback.repository.assess import BackupLoss
+from haulback.repository.look import in_turn
 from haulback.repository.pack import name_of
 from haulback.repository.verify import Report
 
-_MOST, _TEXT = 1000, 1900  # entries, and characters of one
+MOST = 1000  # entries of one report
+_TEXT = 1900  # characters of one entry
+
+
+class Complete(NamedTuple):
+    """The report for the catalogue, and how many backups the catalogue does not know.
+
+    The next report goes on after the backup `told`; "" where everything was said.
+    """
+
+    report: DamageReport
+    unknown: int
+    told: str
+
+
+def clipped(texts: Iterable[str]) -> list[str]:
+    """As many of the texts as a report holds, and as much of each."""
+    return [text[:_TEXT] for text in islice(texts, MOST)]
 
 
 def complete_report(
-    destination: str, report: Report, expected: Iterable[str]
-) -> tuple[DamageReport, int]:
-    """The report for the catalogue, and how many backups the catalogue does not know.
+    destination: str, report: Report, expected: Iterable[str], after: str = ""
+) -> Complete:
+    """The report of VERIFY or REPAIR.
 
-    `expected` are the backups that it knows: those that were not found are missing.
+    `expected` are the backups that the catalogue knows: those that were not found are missing.  Of
+    more backups than a report holds the report names those that follow the guid `after`.
     """
     unknown = {*report.listed, *report.unreadable}
     known = set(unknown)
@@ -27,27 +48,39 @@ def complete_report(
         if backup not in known:
             missing.append(backup)
     recorded = report.recorded
-    losses = [as_loss(loss) for loss in report.losses]
-    damaged = recorded.damaged if recorded else {}
-    named = {str(spot)[:_TEXT] for spot in damaged}
-    # Said already, as objects or as losses of backups.
+    losses = {loss.backup: loss for loss in report.losses}
+    lacking = in_turn({*losses, *report.unreadable, *missing}, after)
+    named = set(lacking[:MOST])
+    told = lacking[MOST - 1] if len(lacking) > MOST else ""
+    findings = _unsaid(report)
+    if told:
+        findings.insert(
+            0,
+            f"{len(lacking)} backups lack something: {MOST} of them are marked now, and the next "
+            "VERIFY goes on with the others",
+        )
+    whole = DamageReport(
+        destination,
+        [as_loss(loss) for backup, loss in losses.items() if backup in named],
+        [backup for backup in report.unreadable if backup in named],
+        [backup for backup in missing if backup in named],
+        clipped(sorted(map(str, recorded.damaged))) if recorded else [],
+        clipped(findings),
+        recorded.unreliable[:_TEXT] if recorded else "",
+        not told and not report.unlooked,
+    )
+    return Complete(whole, len(unknown), told or report.looked)
+
+
+def _unsaid(report: Report) -> list[str]:
+    """Findings that the report does not name already, as objects or as losses of backups."""
     said = {str(loss) for loss in report.losses}
-    packs = {name_of(spot.pack) for spot in damaged}
-    findings = [
+    packs = {name_of(spot.pack) for spot in report.recorded.damaged} if report.recorded else set()
+    return [
         text
         for text in report.findings
         if text not in said and not any(pack in text for pack in packs)
     ]
-    return DamageReport(
-        destination,
-        losses[:_MOST],
-        report.unreadable[:_MOST],
-        missing[:_MOST],
-        sorted(named)[:_MOST],
-        [text[:_TEXT] for text in findings][:_MOST],
-        recorded.unreliable[:_TEXT] if recorded else "",
-        max(len(losses), len(report.unreadable), len(missing)) <= _MOST,
-    ), len(unknown)
 
 
 def as_loss(loss: BackupLoss) -> Loss:

@@ -50,7 +50,7 @@ class Repaired(msgspec.Struct):
 
 
 def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
-    """One task for each destination.  Raises Malformed or NotFound."""
+    """Plan a task for each destination.  Raises Malformed or NotFound."""
     found = planning.repositories(request.backupDestinations, catalogue)
     return Plan([_task(one, request, ask) for one in found])
 
@@ -104,8 +104,8 @@ def run(job: Job) -> Results:
     found: Results = {"actions": done.actions[:_SAID], "aside": done.aside[:_SAID]}
     found["losses"] = len(done.losses)
     if done.after:
-        report, _ = complete_report(order.destination.guid, done.after, job.expected())
-        found["damage"] = msgspec.to_builtins(report)
+        complete = complete_report(order.destination.guid, done.after, job.expected())
+        found["damage"] = msgspec.to_builtins(complete.report)
     return found | job.space(order.destination)
 
 

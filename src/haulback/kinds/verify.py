@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -12,9 +12,9 @@ from haulback.inventory.damage import DamageReport, VerifyState
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.records import Catalogue, Destination
 from haulback.kinds import planning
-from haulback.kinds.damage_results import complete_report
+from haulback.kinds.damage_results import Complete, complete_report
 from haulback.kinds.seam import Amount, Ask, Job, Kind, Results, Submission
-from haulback.repository.verify import Depth, Share, verify
+from haulback.repository.verify import Depth, Report, Share, verify
 from haulback.tasks.record import HOUR_MS, Plan, Task
 from haulback.tasks.states import State
 from haulback.units import GIB, size
@@ -43,7 +43,8 @@ class Request(msgspec.Struct):
 class Order(msgspec.Struct):
     """The packs to read: those after `cursor` (hex), so many bytes and seconds.
 
-    `days`: the bytes are the share that reads everything within so many days.
+    `days`: the bytes are the share that reads everything within so many days.  `looked`: the maps
+    of backups are looked at from the one that follows this guid.
     """
 
     destination: Destination
@@ -51,10 +52,14 @@ class Order(msgspec.Struct):
     bytes: int | None = None
     seconds: int | None = None
     days: int | None = None
+    looked: str = ""
 
 
 class Verified(msgspec.Struct):
-    """The node's report: bytes and packs read, and whether that ended a round."""
+    """The node's report: bytes and packs read, and whether that ended a round.
+
+    `looked` is the backup after which the next task goes on; "" where all were looked at.
+    """
 
     cursor: str = ""
     isRound: bool = False
@@ -63,13 +68,14 @@ class Verified(msgspec.Struct):
     backups: Amount = 0
     unknown: Amount = 0
     strangers: Amount = 0
+    looked: Annotated[str, msgspec.Meta(max_length=36)] = ""
     damage: DamageReport | None = None
     totalSpace: int | None = None
     freeSpace: int | None = None
 
 
 def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
-    """One task for each destination.  Raises Malformed or NotFound."""
+    """Plan a task for each destination.  Raises Malformed or NotFound."""
     found = planning.repositories(request.backupDestinations, catalogue)
     if request.bytes is not None and request.bytes < 1:
         raise Malformed("bytes: at least 1", field="bytes")
@@ -104,17 +110,13 @@ def prepare(task: Task, catalogue: Catalogue) -> Order:
     params = task.params
     bounds = {name: params.get(name) for name in ("bytes", "seconds", "days")}
     begin = state.cursor if any(bounds.values()) else ""
-    return Order(to, str(params.get("cursor") or begin), **bounds)
+    return Order(to, str(params.get("cursor") or begin), **bounds, looked=state.looked)
 
 
 def run(job: Job) -> Results:
     order: Order = job.order
     repository = job.repository(order.destination)
-    total = sum(repository.objects.packs().values())
-    budget = _budget(order, total)
-    job.expect(min(total, total if budget is None else budget))
-    after = bytes.fromhex(order.cursor) if order.cursor else None
-    share = Share(after, budget, order.seconds, _noting(job))
+    share = _share(job, order, sum(repository.objects.packs().values()))
     sign = (f"VERIFY {job.guid}", job.now_ms())
     report = verify(
         repository,
@@ -125,25 +127,44 @@ def run(job: Job) -> Results:
         folder=job.folder,
         record=lambda: sign,
     )
-    found, unknown = complete_report(order.destination.guid, report, job.expected())
-    job.log(
-        f"{report.groups} groups, {size(report.bytes)} of {size(report.total)} read; "
-        f"{report.backups} backups looked at, {unknown} of them unknown to the catalogue"
-    )
-    for text in report.findings[:100]:
-        job.log(f"damaged: {text}")
-    for name in report.strangers[:20]:
-        job.log(f"{name} is no object of the repository and is ignored")
+    found = complete_report(order.destination.guid, report, job.expected(), order.looked)
+    _tell(job, report, found)
     return {
         "cursor": report.cursor.hex() if report.cursor else "",
         "isRound": report.is_round or not report.packs,
         "read": report.bytes,
         "groups": report.groups,
         "backups": report.backups,
-        "unknown": unknown,
+        "unknown": found.unknown,
         "strangers": len(report.strangers),
-        "damage": msgspec.to_builtins(found),
+        "looked": found.told,
+        "damage": msgspec.to_builtins(found.report),
     } | job.space(order.destination)
+
+
+def _share(job: Job, order: Order, total: int) -> Share:
+    """The packs and backups to look at, of `total` bytes of packs; the job is told how many."""
+    budget = _budget(order, total)
+    job.expect(min(total, total if budget is None else budget))
+    after = bytes.fromhex(order.cursor) if order.cursor else None
+    return Share(after, budget, order.seconds, _noting(job), order.looked)
+
+
+def _tell(job: Job, report: Report, found: Complete) -> None:
+    """The log of the task."""
+    count = report.backups - len(report.unlooked)
+    job.log(
+        f"{report.groups} groups, {size(report.bytes)} of {size(report.total)} read; "
+        f"{count} backups looked at, {found.unknown} of all are unknown to the catalogue"
+    )
+    if report.unlooked:
+        job.log(f"the next VERIFY looks at {len(report.unlooked)} backups first: the time was over")
+    if found.told and not report.unlooked:
+        job.log(found.report.findings[0])
+    for text in report.findings[:100]:
+        job.log(f"damaged: {text}")
+    for name in report.strangers[:20]:
+        job.log(f"{name} is no object of the repository and is ignored")
 
 
 def _budget(order: Order, total: int) -> int | None:
@@ -179,7 +200,9 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     if found.damage and found.damage.unreliable:
         return  # the next share reads the same packs again
     since = task.started or 0
-    ledger.verified_share(destination, found.cursor, since=since, is_round=found.isRound)
+    ledger.verified_share(
+        destination, found.cursor, since=since, is_round=found.isRound, looked=found.looked
+    )
 
 
 def _check_cursor(cursor: str) -> None:

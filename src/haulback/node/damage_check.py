@@ -13,14 +13,12 @@ import msgspec
 
 from haulback.errors import HaulbackError, Missing
 from haulback.inventory.damage import DamageReport, Loss
-from haulback.kinds.damage_results import as_loss
+from haulback.kinds.damage_results import MOST, as_loss, clipped
 from haulback.repository.assess import assess
 from haulback.repository.damage_report import record_findings
 from haulback.repository.repository import Repository
 
 log = logging.getLogger(__name__)
-_MOST = 1000  # guids or objects in one report
-_TEXT = 1900  # characters of one entry
 
 
 def report_damage(
@@ -37,15 +35,15 @@ def report_damage(
     """
     report = DamageReport(destination)
     if isinstance(error, Missing):
-        report.missing, report.unreadable = error.missing[:_MOST], sorted(error.unreadable)[:_MOST]
+        report.missing, report.unreadable = error.missing[:MOST], sorted(error.unreadable)[:MOST]
     if repository.findings:
         by, now = sign()
         record_findings(repository, by, now)
-    report.unreliable = repository.unreliable[:_TEXT]
-    report.objects = sorted(map(str, repository.recorded))[:_MOST]
+    [report.unreliable] = clipped([repository.unreliable])
+    report.objects = clipped(sorted(map(str, repository.recorded)))
     if report.objects:
         report.losses = [loss for backup in backups for loss in _loss(repository, backup)]
-    report.findings = [text[:_TEXT] for text in repository.index_folder.damaged.values()][:_MOST]
+    report.findings = clipped(repository.index_folder.damaged.values())
     empty = report == DamageReport(destination)
     return None if empty else report
 

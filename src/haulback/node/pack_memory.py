@@ -73,7 +73,7 @@ class FilePackMemory:
 
 
 class PackMemories:
-    """One memory for each repository, shared by all attempts of this node."""
+    """The memories of all repositories, shared by all attempts of this node."""
 
     def __init__(self, folder: Path, disk: Disk) -> None:
         self._folder, self._disk = folder, disk

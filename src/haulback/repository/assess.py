@@ -10,6 +10,7 @@ from haulback.errors import BaseGone, Damaged
 from haulback.repository.backup import Meter, unmetered
 from haulback.repository.cut import SEGMENT_BYTES
 from haulback.repository.damage import Spot
+from haulback.repository.elsewhere import Elsewhere
 from haulback.repository.index import Index
 from haulback.repository.manifest import Manifest
 from haulback.repository.pack import Place
@@ -30,6 +31,7 @@ from haulback.units import MIB
 
 _OBJECTS_NAMED = 50
 _GROUPS_KNOWN = 1 << 16
+_PAGES_KNOWN = 1 << 18  # 40 MB; leaves of 4 TiB
 
 
 class DiskLoss(msgspec.Struct, frozen=True):
@@ -68,7 +70,9 @@ def assess(
     """The loss of a backup; None when everything a restore needs is stored.
 
     Damage recorded, or noted by the repository's readers, counts; no data is read.  `meter` is
-    told the bytes of disk covered.  `thorough` as of a reader.
+    told the bytes of disk covered.  A `thorough` look believes the groups that maps name and looks
+    into packs, as a restore does; else a chunk counts as lost unless the index finds it, as for a
+    STORE.
     """
     return Assessor(repository, thorough=thorough).loss(manifest, meter)
 
@@ -84,7 +88,7 @@ def check_backup(
     """Whether everything a restore of `backup` needs is stored, without reading its data.
 
     `meter` is told the bytes of disk covered; `skip` are names of disks that are not wanted;
-    `thorough` as of a reader.
+    `thorough` as in `assess`.
     Raises NotFound or Damaged.
     """
     manifest = repository.manifest(backup)
@@ -96,7 +100,7 @@ def check_backup(
 
 
 class Assessor:
-    """One look at a repository, asked about any number of backups."""
+    """A look at a repository, asked about any number of backups."""
 
     def __init__(self, repository: Repository, *, thorough: bool = True) -> None:
         self._index: Index = repository.index()
@@ -111,6 +115,7 @@ class Assessor:
             self._elsewhere,
         ).chunk
         self._known: dict[bytes, bool] = {}
+        self._whole: set[tuple[bytes, int]] = set()  # page and depth of subtrees that lack nothing
         self._objects: set[str] = set()
 
     def loss(self, manifest: Manifest, meter: Meter = unmetered) -> BackupLoss | None:
@@ -133,38 +138,81 @@ class Assessor:
         if not self._is_there(ref):
             meter(covered)
             return covered
+        if (ref.id, depth) in self._whole:  # backups share most of their maps
+            meter(covered)
+            return 0
         try:
             page = self._load(ref)
-            if depth == 0:
+            if depth:
+                lost = self._children(disk, unpack_inner(page), depth, number, meter)
+            else:
+                lost = self._leaf(unpack_leaf(page)[:LEAF_SEGMENTS])
                 meter(covered)
-                return sum(self._segment(pieces) for pieces in unpack_leaf(page)[:LEAF_SEGMENTS])
-            children = unpack_inner(page)
         except (BaseGone, Damaged) as error:
             self._objects.add(error.message)
             meter(covered)
             return covered
+        if not lost:
+            self._remember((ref.id, depth))
+        return lost
+
+    def _children(
+        self, disk: DiskMap, children: list[Ref], depth: int, number: int, meter: Meter
+    ) -> int:
         return sum(
             self._below(disk, child, depth - 1, number * FAN_OUT + i, meter)
             for i, child in enumerate(children)
         )
 
-    def _segment(self, pieces: Pieces) -> int:
-        lost = sum(length for length, ref in pieces if ref != HOLE and not self._is_there(ref))
-        return min(lost, SEGMENT_BYTES)
+    def _remember(self, page: tuple[bytes, int]) -> None:
+        if len(self._whole) >= _PAGES_KNOWN:
+            self._whole.clear()
+        self._whole.add(page)
+
+    def _leaf(self, segments: list[Pieces]) -> int:
+        refs = {ref for pieces in segments for _, ref in pieces} - {HOLE}
+        lost = self._lacking(refs)
+        return sum(
+            min(sum(length for length, ref in pieces if ref in lost), SEGMENT_BYTES)
+            for pieces in segments
+        )
 
     def _is_there(self, ref: Ref) -> bool:
-        """Whether some group holds the chunk at a sound place; the map names one of them."""
+        return not self._lacking([ref])
+
+    def _lacking(self, refs: Collection[Ref]) -> set[Ref]:
+        """The references whose chunk no group holds at a sound place."""
+        if self._elsewhere:
+            return {ref for ref in refs if not self._is_somewhere(ref, self._elsewhere)}
+        found = self._index.find([ref.id for ref in refs]) if refs else []
+        lost = set()
+        for ref, group in zip(refs, found, strict=True):
+            if group is None or not self._is_indexed(ref.id, group):
+                self._blame(ref.id)
+                lost.add(ref)
+        return lost
+
+    def _is_indexed(self, chunk: bytes, group: bytes) -> bool:
+        """Whether the group that the index finds first, or another of it, holds the chunk."""
+        if self._holds(group):
+            return True
+        return any(self._holds(other) for other in self._index.sound_groups_of(chunk))
+
+    def _is_somewhere(self, ref: Ref, elsewhere: Elsewhere) -> bool:
+        """Whether some group holds the chunk; the map names one of them."""
         if self._holds(ref.group):
             return True
-        groups = self._index.groups_of(ref.id)
-        if any(self._holds(group) for group in groups):
+        if any(self._holds(group) for group in self._index.groups_of(ref.id)):
             return True
-        others = self._elsewhere.places(ref.id) if self._elsewhere else ()
-        if any(self._is_sound(group, place) for group, place in others):
+        if any(self._is_sound(group, place) for group, place in elsewhere.places(ref.id)):
             return True
-        named = [str(Spot(p.pack, g)) for g in groups for p in self._index.places(g)]
-        self._objects.update(named or [f"chunk {ref.id.hex()} is in no index segment"])
+        self._blame(ref.id)
         return False
+
+    def _blame(self, chunk: bytes) -> None:
+        groups = self._index.groups_of(chunk)
+        named = [str(Spot(p.pack, g)) for g in groups for p in self._index.places(g)]
+        self._objects.update(named or [f"chunk {chunk.hex()} is in no index segment"])
 
     def _holds(self, group: bytes) -> bool:
         if len(self._known) > _GROUPS_KNOWN:
@@ -178,6 +226,7 @@ class Assessor:
     def _is_sound(self, group: bytes, place: Place) -> bool:
         if self._index.damage.covers(group, place):
             return False
-        if Spot(place.pack, group) in self._noted or Spot(place.pack) in self._noted:
+        if Spot(place.pack, group) in self._noted:
             return False
+        # A pack noted as a whole is missing or too short: the listing tells how far it goes.
         return place.offset + place.length <= self._sizes.get(place.pack, -1)

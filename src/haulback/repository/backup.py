@@ -232,7 +232,7 @@ def _examine(
     load: LoadPage | None,
     keep: bool,
 ) -> list[_Found]:
-    """What a segment consists of now; outside of the runs it is what it was."""
+    """The pieces of a segment now; outside of the runs they are the old ones."""
     if not runs:
         return [_Found(length, HOLE)]
     if old is None:
@@ -264,7 +264,7 @@ def _kept(old: Pieces, low: int, high: int) -> list[_Found]:
 
 
 def _fill(run: _Run, old: Pieces, load: LoadPage) -> None:
-    """What was not read because it has not changed, from the chunks that hold it."""
+    """The bytes that were not read, for they have not changed, from the chunks that hold them."""
     for at, end, ref in _places(old, run.low, run.low + len(run.data)):
         start, stop = at - run.low, end - run.low
         for low, high in run.gaps:

@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 
 
 class Cleaned(msgspec.Struct):
-    """What a clean-up found and did; `bytes_freed` in bytes.
+    """The findings and deeds of a clean-up; `bytes_freed` in bytes.
 
     `backups` are those it kept, `unknown` how many of them the catalogue does not know, `damaged`
     the guids of those that lack something, `given_up` those of lost ones.  `packs_waiting` are dead
@@ -111,7 +111,7 @@ def clean_up(
 
 
 class _CleanUp:
-    """One run."""
+    """A run of the clean-up."""
 
     def __init__(
         self,
@@ -277,7 +277,7 @@ class _CleanUp:
         return bool(revived) or mark.unread > unread
 
     def _publish_generation(self, look: Look, added: list[Segment], lost: Array) -> None:
-        """One segment in the place of all that the look saw, and of those `added` since.
+        """Store a segment in the place of all that the look saw, and of those `added` since.
 
         While a backup misses something, what the index says of packs that are away is kept: they
         may come back, and a new copy of a page takes the place of the old only under its old hint.

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 class Worth(NamedTuple):
-    """What the mark says of each row: masks over groups (`alive`, `sparse`), packs (the rest)."""
+    """The mark's word on each row: masks over groups (`alive`, `sparse`), packs (the rest)."""
 
     alive: Array
     sparse: Array

@@ -95,23 +95,10 @@ def open_identity(destination: Destination, secret: Secret | Keys) -> Identity:
 
     Raises NotFound, WrongKey or Damaged.
     """
-    problems: dict[str, str] = {}
-    errors: dict[bytes, RepositoryError] = {}
-    opened: dict[bytes, Identity] = {}
+    tried = _Tried({}, {}, {})
     for name in (CONFIG, CONFIG_COPY):
-        data = b""
-        try:
-            data = destination.load(name)
-            if data in errors:  # to try a passphrase a second time takes as long as the first
-                raise errors[data]
-            if data not in opened:
-                opened[data] = Identity(*_open(data, name, secret), problems)
-        except NotFound:
-            if name == CONFIG or _is_raised(destination):
-                problems[name] = f"{name} is missing"
-        except RepositoryError as error:
-            problems[name] = error.message
-            errors[data] = error
+        _try(destination, name, secret, tried)
+    problems, errors, opened = tried
     wrong = [error for error in errors.values() if isinstance(error, WrongKey)]
     if len(opened) > 1:
         problems[DIFFERENT] = (
@@ -128,6 +115,31 @@ def open_identity(destination: Destination, secret: Secret | Keys) -> Identity:
     if not errors:
         raise _missing(destination, problems)
     raise [*wrong, *errors.values()][0]
+
+
+class _Tried(NamedTuple):
+    """The tries of the copies: problems by name, errors and identities by a copy's bytes."""
+
+    problems: dict[str, str]
+    errors: dict[bytes, RepositoryError]
+    opened: dict[bytes, Identity]
+
+
+def _try(destination: Destination, name: str, secret: Secret | Keys, tried: _Tried) -> None:
+    """Open one copy of the configuration; like bytes are tried once: a passphrase takes long."""
+    data = b""
+    try:
+        data = destination.load(name)
+        if data in tried.errors:
+            raise tried.errors[data]
+        if data not in tried.opened:
+            tried.opened[data] = Identity(*_open(data, name, secret), tried.problems)
+    except NotFound:
+        if name == CONFIG or _is_raised(destination):
+            tried.problems[name] = f"{name} is missing"
+    except RepositoryError as error:
+        tried.problems[name] = error.message
+        tried.errors[data] = error
 
 
 def _is_exchanged(destination: Destination, guid: str) -> bool:

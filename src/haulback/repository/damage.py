@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -27,6 +27,7 @@ from haulback.repository.segment import Array, Columns
 _FOLDER = "damage"
 _TRIES = 100  # writers that record at the same moment take turns
 _GROUP = struct.Struct(">QI")
+_ANY_SIZE = 1 << 63  # no pack is as long
 log = logging.getLogger(__name__)
 
 
@@ -50,7 +51,7 @@ class Sighting(NamedTuple):
 
 
 class Record(msgspec.Struct, frozen=True):
-    """One record; packs and groups in base 64, a group of no bytes stands for the whole pack."""
+    """A record; packs and groups in base 64, a group of no bytes stands for the whole pack."""
 
     by: str
     time: int
@@ -59,12 +60,19 @@ class Record(msgspec.Struct, frozen=True):
 
 
 class Damage:
-    """The state that all records of a repository add up to; falsy without damage."""
+    """The state that all records of a repository add up to; falsy without damage.
 
-    def __init__(self, spots: Mapping[Spot, Sighting] | None = None) -> None:
-        self.spots = dict(spots or {})
+    The record of a whole pack says that the pack is missing or too short.  `sizes` are the lengths
+    in bytes of such packs now (0 unless said): groups that end within them are not damaged.
+    """
+
+    def __init__(
+        self, spots: Mapping[Spot, Sighting] | None = None, sizes: Mapping[bytes, int] | None = None
+    ) -> None:
+        self.spots, known = dict(spots or {}), sizes or {}
         self._packs = {spot.pack for spot in self.spots}
-        self._whole = {spot.pack for spot in self.spots if spot.group is None}
+        self._hurt = {spot.pack for spot in self.spots if spot.group}
+        self._whole = {s.pack: known.get(s.pack, 0) for s in self.spots if s.group is None}
 
     def __bool__(self) -> bool:
         return bool(self.spots)
@@ -73,23 +81,35 @@ class Damage:
         """Whether a group is recorded as damaged at this place."""
         if place.pack not in self._packs:
             return False
-        return place.pack in self._whole or Spot(place.pack, group) in self.spots
+        end = place.offset + place.length
+        return end > self._whole.get(place.pack, end) or Spot(place.pack, group) in self.spots
+
+    @property
+    def whole(self) -> Set[bytes]:
+        """The packs that are recorded as a whole."""
+        return self._whole.keys()
+
+    def within(self, sizes: Mapping[bytes, int]) -> Damage:
+        """The same, with the lengths in bytes that packs have now; a pack without one is gone."""
+        return Damage(self.spots, sizes) if self._whole else self
 
     def plus(self, spots: Iterable[Spot]) -> Damage:
         """The same and more spots, seen but not recorded."""
-        return Damage({**dict.fromkeys(spots, Sighting("", 0)), **self.spots})
+        more = dict.fromkeys(spots, Sighting("", 0))
+        return Damage({**more, **self.spots}, self._whole)
 
     def mask(self, columns: Columns) -> Array:
         """Which groups of index columns lie at a damaged place."""
         known = [pack.tobytes() for pack in columns.packs]
         if not known or self._packs.isdisjoint(known):
             return np.zeros(len(columns.sessions), bool)
-        whole = np.array([pack in self._whole for pack in known], bool)
-        found: Array = whole[columns.packs_of]
-        hurt = np.array([pack in self._packs for pack in known], bool) & ~whole
+        sizes = [self._whole.get(pack, _ANY_SIZE) for pack in known]
+        ends = columns.offsets.astype("<u8") + columns.lengths
+        found: Array = ends > np.array(sizes, "<u8")[columns.packs_of]
+        hurt = np.array([pack in self._hurt for pack in known], bool)
         for row in np.flatnonzero(hurt[columns.packs_of]).tolist():
             group = _GROUP.pack(int(columns.sessions[row]), int(columns.counters[row]))
-            found[row] = Spot(known[int(columns.packs_of[row])], group) in self.spots
+            found[row] |= Spot(known[int(columns.packs_of[row])], group) in self.spots
         return found
 
 

@@ -53,7 +53,8 @@ def record_findings(
         repository.findings.clear()
         return Recorded({}, set(), "the identity of the repository vanished during the check")
     known = repository.damage().spots
-    new = {spot for spot in damaged if spot not in known and Spot(spot.pack) not in known}
+    # A group of a pack that is recorded as a whole counts by itself once the pack is back.
+    new = {spot for spot in damaged if spot not in known}
     repository.begin_writing()
     repository.damage_log.add(by, now, new, ())
     repository.findings.clear()
@@ -102,7 +103,10 @@ def _read_again(
 
 
 def _confirm(repository: Repository, index: Index, spot: Spot, place: Place) -> Spot | None:
-    """The spot that really is damaged: the whole pack where that is gone; None where it reads."""
+    """The spot that really is damaged; None where it reads.
+
+    The whole pack where that is gone, or too short for the place: it may be mounted again.
+    """
     try:
         size = repository.destination.info(name_of(spot.pack)).size
     except NotFound:
@@ -111,6 +115,8 @@ def _confirm(repository: Repository, index: Index, spot: Spot, place: Place) -> 
         return spot if size < place.length else None
     if place not in index.places(spot.group):
         return None
+    if size < place.offset + place.length:
+        return Spot(spot.pack)
     try:
         found = read_group(repository.destination, spot.group, place, repository.keys)
     except (NotFound, Damaged):

@@ -61,13 +61,12 @@ class Elsewhere:
         segments = []
         for low in range(0, len(packs), _PACKS_A_SEGMENT):
             batch = packs[low : low + _PACKS_A_SEGMENT]
-            entries = [entry for pack in batch for entry in self._unknown(pack)]
-            if entries:
-                segments.append(Segment.build(entries))
+            entries = (entry for pack in batch for entry in self._unknown(pack))
+            segments += [Segment.build(layer) for layer in _layers(entries)]
         return Index(segments, damage=self._index.damage)
 
     def _unknown(self, pack: bytes) -> Iterable[Entry]:
-        """What the directory of a pack says and the index does not."""
+        """Entries of a pack's directory that the index does not lead to."""
         try:
             entries = read_directory(self._destination, pack, self._keys)
         except (Damaged, NotFound) as error:
@@ -81,3 +80,23 @@ class Elsewhere:
             chunks = [chunk for chunk, group in found if group != entry.group]
             if chunks:
                 yield entry._replace(chunks=chunks)
+
+
+def _layers(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
+    """The entries in lists none of which names a chunk twice: a segment keeps one copy of each.
+
+    Of two copies the one that is kept may be the rotten one.
+    """
+    left = list(entries)
+    while left:
+        seen: set[bytes] = set()
+        layer: list[Entry] = []
+        later: list[Entry] = []
+        for entry in left:
+            if seen.isdisjoint(entry.chunks):
+                seen.update(entry.chunks)
+                layer.append(entry)
+            else:
+                later.append(entry)
+        yield layer
+        left = later

@@ -73,16 +73,24 @@ class Index:
 
     def groups_of(self, chunk: bytes) -> list[bytes]:
         """Every group that holds a chunk, those at damaged places last."""
+        sound, hidden = self._groups_of(chunk)
+        return list(dict.fromkeys(sound + hidden))
+
+    def sound_groups_of(self, chunk: bytes) -> list[bytes]:
+        """The groups of a chunk that a STORE believes: at sound places, and not about to go."""
+        return self._groups_of(chunk)[0]
+
+    def _groups_of(self, chunk: bytes) -> tuple[list[bytes], list[bytes]]:
         ids = np.frombuffer(chunk, ID)
         heads, rests = ids["head"].astype("<u8"), ids["rest"].astype("<u8")
         sound: list[bytes] = []
-        damaged: list[bytes] = []
+        hidden: list[bytes] = []
         for segment in self.segments:
             found, rows = segment.find(heads, rests)
             if found[0]:
                 is_hidden = id(segment) in self._hidden and self._hidden[id(segment)][rows[0]]
-                (damaged if is_hidden else sound).append(segment.group_ids(rows)[0])
-        return list(dict.fromkeys(sound + damaged))
+                (hidden if is_hidden else sound).append(segment.group_ids(rows)[0])
+        return sound, hidden
 
     def packs_of(self, chunks: Sequence[bytes]) -> tuple[set[bytes], list[bytes]]:
         """The packs that hold the chunks, and those chunks that are not stored."""
@@ -112,6 +120,19 @@ class Index:
     def packs(self) -> set[bytes]:
         """Every pack that some segment places a group in."""
         return {pack.tobytes() for segment in self.segments for pack in segment.columns.packs}
+
+    def ends(self) -> dict[bytes, int]:
+        """The length in bytes that each pack has at least."""
+        found: dict[bytes, int] = {}
+        for segment in self.segments:
+            for pack, end in segment.ends().items():
+                found[pack] = max(end, found.get(pack, 0))
+        return found
+
+    def least(self, pack: bytes) -> int:
+        """The length in bytes that a pack has at least; 0 for one that is not in the index."""
+        places = (place for segment in self.segments for _, place in segment.groups_in(pack))
+        return max((place.offset + place.length for place in places), default=0)
 
     def place(self, group: bytes) -> Place | None:
         """Where a group lies, or None."""

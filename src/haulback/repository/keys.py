@@ -40,7 +40,7 @@ class Slot(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Secret:
-    """What a person holds: exactly one of a passphrase and the bytes of a key file."""
+    """The secret that a person holds: exactly one of a passphrase and the bytes of a key file."""
 
     kind: Literal["passphrase", "keyfile"]
     value: bytes
@@ -144,6 +144,7 @@ class Keys:
     @classmethod
     def from_kit(cls, text: str) -> Keys:
         """Read a recovery kit back, whatever its line ends.  Raises Malformed when mistyped."""
+        text = "\n".join(text.splitlines())
         code = "".join(_KIT_KEY.split(text)[-1].replace("\ufeff", "").split()).upper()
         try:
             body = base64.b32decode(code)

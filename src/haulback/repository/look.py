@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Set
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from haulback.disk import Disk
 from haulback.errors import Damaged, NotFound, Unavailable
+from haulback.repository.damage import Damage
 from haulback.repository.index import Index, inside
 from haulback.repository.keys import Keys
 from haulback.repository.mark import Mark
@@ -30,7 +33,8 @@ class Look:
     The mark's segment is the whole index.  `damaged` are guids of backups that lack something,
     `unreadable` those whose manifest does not open.  `is_short`: the index places groups in packs
     that are not there.  `is_blind`: a manifest or a page of a map could not be read, so that
-    nothing can be called dead.  `closed` are packs whose directory could not be read.
+    nothing can be called dead.  `closed` are packs whose directory could not be read.  `unlooked`
+    are guids of backups that were not reached in time.
     """
 
     backups: list[str]
@@ -42,11 +46,32 @@ class Look:
     is_short: bool
     is_blind: bool
     closed: set[bytes]
+    unlooked: list[str]
 
     def superseded(self) -> set[bytes]:
         """Packs that the index names, but every group of which it finds elsewhere too."""
         needed = {pack.tobytes() for pack in self.mark.segment.columns.packs}
         return (self.index.packs() & self.packs.keys()) - needed
+
+
+class Walk(NamedTuple):
+    """The extent of a look: all backups, in the order of their guids, unless said otherwise.
+
+    Backups of the look `before` are passed over.  `noted`: places that the repository's readers
+    could not read count as damaged, too.  `forgotten` are guids of backups that were given up and
+    whose manifest still stands: what cannot be read of them hides nothing.  The look begins with
+    the backup that follows the guid `after`, and ends once `is_over` says so; it takes one at
+    least.
+    """
+
+    before: Look | None = None
+    noted: bool = False
+    forgotten: Set[str] = frozenset()
+    after: str = ""
+    is_over: Callable[[], bool] = lambda: False
+
+
+_EVERYTHING = Walk()
 
 
 def look_around(
@@ -65,7 +90,7 @@ def look_around(
     """
     repository.closed.clear()
     while True:
-        look = scan(repository, folder, disk, before, forgotten=forgotten)
+        look = scan(repository, folder, disk, Walk(before, forgotten=forgotten))
         mended = False
         for entries in lost_entries(look, repository):
             confirm()
@@ -75,18 +100,9 @@ def look_around(
             return look
 
 
-def scan(
-    repository: Repository,
-    folder: Path,
-    disk: Disk,
-    before: Look | None = None,
-    *,
-    noted: bool = False,
-    forgotten: Set[str] = frozenset(),
-) -> Look:
-    """One look.  Manifests come first, packs last: an object is stored before its references.
+def scan(repository: Repository, folder: Path, disk: Disk, walk: Walk = _EVERYTHING) -> Look:
+    """Look once.  Manifests come first, packs last: an object is stored before its references.
 
-    `noted`: places that the repository's readers could not read count as damaged, too.
     Raises Unavailable when the identity of the repository cannot be read.
     """
     if not repository.is_itself():  # a destination that lost everything is no empty repository
@@ -95,30 +111,73 @@ def scan(
     index = repository.index()
     packs = repository.objects.packs()
     whole, is_short = _whole(index, packs, folder, repository.keys, disk)
-    damage = index.damage.plus(repository.findings.all()) if noted else index.damage
+    noted = repository.findings.all() if walk.noted else ()
+    damage = index.damage.plus(noted).within(packs)
+    before = walk.before
     mark = Mark(whole, before.mark.pages if before else None, damage)
-    known = Index([whole], damage=damage)
-    load = Reader(repository.destination, known, repository.keys, repository.findings).chunk
-    known_before = set(before.backups) if before else frozenset()
-    damaged, unreadable, hidden = [], [], 0
-    for backup in backups:
-        if backup in known_before:
-            continue
-        unread = mark.unread
+    found = _Marking(repository, mark, damage, walk)
+    found.take(backups)
+    is_blind = found.is_blind or bool(before and before.is_blind)
+    return Look(
+        backups,
+        index,
+        packs,
+        mark,
+        found.damaged,
+        found.unreadable,
+        is_short,
+        is_blind,
+        set(repository.closed),
+        found.unlooked,
+    )
+
+
+class _Marking:
+    """Backups marked one after the other."""
+
+    def __init__(self, repository: Repository, mark: Mark, damage: Damage, walk: Walk) -> None:
+        self._repository, self._mark, self._walk = repository, mark, walk
+        known = Index([mark.segment], damage=damage)
+        self._load = Reader(
+            repository.destination, known, repository.keys, repository.findings
+        ).chunk
+        self.damaged: list[str] = []
+        self.unreadable: list[str] = []
+        self.unlooked: list[str] = []
+        self.is_blind = False
+
+    def take(self, backups: list[str]) -> None:
+        walk = self._walk
+        known = set(walk.before.backups) if walk.before else frozenset()
+        new = [backup for backup in backups if backup not in known]
+        for number, backup in enumerate(in_turn(new, walk.after)):
+            if (number and walk.is_over()) or self.unlooked:
+                self.unlooked.append(backup)
+                self.is_blind = True
+            else:
+                self._add(backup)
+
+    def _add(self, backup: str) -> None:
+        unread = self._mark.unread
+        is_hidden = False
         try:
-            if not mark.add(repository.manifest(backup), load):
-                damaged.append(backup)
+            if not self._mark.add(self._repository.manifest(backup), self._load):
+                self.damaged.append(backup)
         except NotFound:
-            continue  # deleted since it was listed
+            return  # deleted since it was listed
         except Damaged as error:
             log.warning("%s", error.message)
-            unreadable.append(backup)
-        if backup not in forgotten:
-            hidden += mark.unread - unread
-    is_blind = bool(hidden or set(unreadable) - forgotten or (before and before.is_blind))
-    return Look(
-        backups, index, packs, mark, damaged, unreadable, is_short, is_blind, set(repository.closed)
-    )
+            self.unreadable.append(backup)
+            is_hidden = True
+        if backup not in self._walk.forgotten:
+            self.is_blind |= is_hidden or self._mark.unread > unread
+
+
+def in_turn(guids: Iterable[str], after: str) -> list[str]:
+    """Guids in ascending order, from the one that follows `after` round to `after`."""
+    order = sorted(guids)
+    first = bisect_right(order, after)
+    return order[first:] + order[:first]
 
 
 def _whole(

@@ -17,7 +17,7 @@ _GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class StoredDisk(msgspec.Struct, frozen=True):
-    """One disk of a backup.  `name` is unique in the backup; `definition` is the platform's."""
+    """A disk of a backup.  `name` is unique in the backup; `definition` is the platform's."""
 
     name: str
     map: DiskMap

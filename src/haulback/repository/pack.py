@@ -36,7 +36,7 @@ class Place(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """One group of a pack's directory, with the chunk ids it holds."""
+    """A group of a pack's directory, with the chunk ids that the group holds."""
 
     group: bytes
     place: Place
@@ -49,7 +49,7 @@ def name_of(pack: bytes) -> str:
 
 
 class PackWriter:
-    """One pack growing in a local folder; `seal` makes it complete and durable."""
+    """A pack that grows in a local folder; `seal` makes the pack complete and durable."""
 
     def __init__(self, folder: Path, disk: Disk) -> None:
         self.id = os.urandom(PACK_ID_BYTES)

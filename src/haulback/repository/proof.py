@@ -29,7 +29,7 @@ def unproved(
     pool: ThreadPoolExecutor,
     meter: Meter,
 ) -> set[bytes]:
-    """Those of the packs that hold a living chunk whose group in the index cannot be read.
+    """The packs that hold a living chunk whose group in the index cannot be read.
 
     `looks` are the first, which marked all backups, and the last, which marked new ones.  Groups
     that cannot be read are noted in the repository's findings.  `meter` is told the bytes read.

@@ -6,7 +6,7 @@ Nothing is deleted: a damaged object moves below `aside/`, where no reader looks
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -86,7 +86,7 @@ def repair(repository: Repository, workshop: Workshop, *, apply: bool) -> Repair
 
 
 class _Repair:
-    """One run."""
+    """A run of repair."""
 
     def __init__(self, repository: Repository, workshop: Workshop, apply: bool) -> None:
         self._repository, self._workshop, self._apply = repository, workshop, apply
@@ -244,9 +244,7 @@ class _Repair:
     def _packs(self, report: Report) -> None:
         """Packs with damage: groups that are whole move into new packs, the rest is set aside."""
         index, stored = self._repository.index(), self._repository.objects.packs()
-        noted = {spot.pack for spot in self._repository.findings.all()}
-        known = {spot.pack for spot in index.damage.spots} & (index.packs() | stored.keys())
-        hurt = known | noted | self._unsound(stored)
+        hurt = self._hurt(index, stored)
         doubted = report.recorded.unreliable if report.recorded else ""
         doubted = doubted or doubt(self._repository, hurt, len(stored))
         if doubted and not self._workshop.believe:
@@ -272,6 +270,16 @@ class _Repair:
             return
         for pack in taken:
             self._set_aside(name_of(pack), "a part of the pack cannot be read")
+
+    def _hurt(self, index: Index, stored: Mapping[bytes, int]) -> set[bytes]:
+        """Packs of which damage is recorded or was met now; `stored` are lengths in bytes."""
+        noted = {spot.pack for spot in self._repository.findings.all()}
+        known = {
+            spot.pack
+            for spot in index.damage.spots
+            if spot.group or stored.get(spot.pack, -1) < index.least(spot.pack)
+        }
+        return (known & (index.packs() | stored.keys())) | noted | self._unsound(stored)
 
     def _unsound(self, stored: Iterable[bytes]) -> set[bytes]:
         """Packs whose beginning or directory is damaged, whatever their groups are like."""
@@ -333,7 +341,7 @@ class _Repair:
         return (found, record) if is_whole else None
 
     def _publish(self, index: Index, added: list[Segment], without: set[bytes]) -> None:
-        """One segment in the place of all; what stood in the packs `without` comes from `added`."""
+        """Store a segment in the place of all; groups of the packs `without` come from `added`."""
         workshop, folder = self._workshop, self._repository.index_folder
         segments = [*added, *index.segments]
         names = {segment.name for segment in segments if segment.name}

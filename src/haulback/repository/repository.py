@@ -39,7 +39,7 @@ _FINDINGS_TOLD = 10_000
 
 
 class Draft(msgspec.Struct, frozen=True):
-    """What an export left in staging: the manifest and the files to publish before it.
+    """The result of an export in staging: the manifest and the files to publish before it.
 
     `findings` are places that the export could not read.
     """
@@ -109,11 +109,21 @@ class Repository:
         return self.index_folder.closed
 
     def index(self, without: Set[bytes] = frozenset()) -> Index:
-        """What is stored now; what lies in the packs `without`, or damaged, counts as not stored.
+        """The chunks that are stored now, except in the packs `without` and at damaged places.
 
+        A pack recorded as missing that is there again counts as far as it goes.
         Raises Unavailable.
         """
-        return Index(self.index_folder.segments(), without, self.damage())
+        return Index(self.index_folder.segments(), without, self._damage_now())
+
+    def _damage_now(self) -> Damage:
+        """The damage recorded, beside the lengths now of the packs recorded as a whole."""
+        damage = self.damage()
+        sizes: dict[bytes, int] = {}
+        for pack in damage.whole:
+            with suppress(NotFound, Damaged):
+                sizes[pack] = self.destination.info(packs.name_of(pack)).size
+        return damage.within(sizes)
 
     def merge_index(self, folder: Path, disk: Disk | None = None) -> int:
         """Keep the number of segments logarithmic; returns how many merges that took.
@@ -163,7 +173,7 @@ class Repository:
             yield self.manifest(backup)
 
     def manifest(self, backup: str) -> Manifest:
-        """One backup's record.  Raises NotFound or Damaged."""
+        """The record of a backup.  Raises NotFound or Damaged."""
         try:
             sealed = self.destination.load(manifests.name_of(backup))
         except NotFound:

@@ -1,4 +1,4 @@
-"""What a STORE proves before it calls a backup stored: everything the backup reuses is there.
+"""The proof of a STORE before it calls a backup stored: every chunk that it reuses is there.
 
 Between an EXPORT's look into the index and the manifest hours may pass, and a clean-up may have
 dropped what was dead when it looked.

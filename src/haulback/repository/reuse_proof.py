@@ -20,6 +20,7 @@ from haulback.repository.reader import Findings, read_group
 
 ALWAYS = 8  # reused groups that are read at first
 SHARE = 1 / 50  # the chance of every later one
+_GROUPS_KNOWN = 1 << 16  # about 10 MB; a TiB has a million groups
 
 
 class PackMemory(Protocol):
@@ -33,7 +34,7 @@ class PackMemory(Protocol):
 
 
 class ReuseProof:
-    """One writer's checks.  Places that fail are noted in `findings`."""
+    """The checks of one writer.  Places that fail are noted in `findings`."""
 
     def __init__(
         self,
@@ -53,13 +54,20 @@ class ReuseProof:
         self._sampled = 0
 
     def sound(self, groups: Collection[bytes]) -> set[bytes]:
-        """Those of the groups that may be reused."""
-        for group in groups:
-            if group not in self._groups:
-                self._groups[group] = any(
-                    self._is_sound(group, place) for place in self._index.places(group)
-                )
-        return {group for group in groups if self._groups[group]}
+        """The groups that may be reused."""
+        return {group for group in groups if self._judge(group)}
+
+    def _judge(self, group: bytes) -> bool:
+        """The judgement of a group; a forgotten one is made anew.
+
+        What was refused is refused again: its pack is under suspicion, or its place recorded.
+        """
+        if group not in self._groups:
+            if len(self._groups) >= _GROUPS_KNOWN:
+                self._groups.clear()
+            places = self._index.places(group)
+            self._groups[group] = any(self._is_sound(group, place) for place in places)
+        return self._groups[group]
 
     def _is_sound(self, group: bytes, place: Place) -> bool:
         if self._index.damage.covers(group, place):
@@ -89,21 +97,10 @@ class ReuseProof:
 
     def _closed(self, place: Place, error: Damaged) -> bool:
         """A pack without a readable directory serves its readers, but is not built upon."""
-        least = self._least(place.pack)
+        least = self._index.least(place.pack)
         if self._destination.info(name_of(place.pack)).size < least:
             self._findings.note_pack(place.pack, least, error.message)
         return False
-
-    def _least(self, pack: bytes) -> int:
-        """The length in bytes that a pack has at least, by the index."""
-        return max(
-            (
-                place.offset + place.length
-                for segment in self._index.segments
-                for _, place in segment.groups_in(pack)
-            ),
-            default=0,
-        )
 
     def _is_chosen(self, place: Place) -> bool:
         if place.pack in self._suspect:
@@ -114,8 +111,11 @@ class ReuseProof:
     def _read(self, group: bytes, place: Place) -> bool:
         try:
             found = read_group(self._destination, group, place, self._keys)
+            for chunk in found.places:
+                if self._keys.chunk_id(found.chunk(chunk)) != chunk:
+                    raise Damaged(f"chunk {chunk.hex()} is not what was stored")
         except (NotFound, Damaged) as error:
             self._suspect.add(place.pack)
             self._findings.note(group, place, error.message)
             return False
-        return all(self._keys.chunk_id(found.chunk(chunk)) == chunk for chunk in found.places)
+        return True

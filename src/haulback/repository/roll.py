@@ -46,7 +46,7 @@ class Rolls:
         return set(absent - self.forgotten(absent))
 
     def forgotten(self, backups: Set[str]) -> set[str]:
-        """Those of the backups whose tombstone stands and can be read."""
+        """The backups whose tombstone stands and can be read."""
         return {backup for backup in self.tombstones() & backups if self._is_buried(backup)}
 
     def tombstones(self) -> set[str]:

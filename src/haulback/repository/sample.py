@@ -79,7 +79,7 @@ def _pieces(base: MapReader, segment: int, chance: Random) -> Iterator[_Pick]:
 
 
 def _untouched(picks: list[_Pick], changed: Iterable[Extent]) -> Iterator[_Pick]:
-    """Those of the ascending picks that no extent touches."""
+    """The ascending picks that no extent touches."""
     extents = iter(changed)
     extent = next(extents, None)
     for pick in picks:

@@ -1,4 +1,4 @@
-"""One immutable, sorted piece of the index: columns in a file, named by its keyed hash.
+"""An immutable, sorted piece of the index: columns in a file, named by its keyed hash.
 
 A chunk takes 20 bytes: 16 million of them (1 TiB) about 305 MiB on disk, and in memory only the
 pages that look-ups touch.  The whole file is hashed before it is believed: a wrong "stored already"
@@ -51,7 +51,7 @@ _WIDTHS = ("<u8", "<u8", "<u8", "<u4", "<u4", "<u4", "<u4", "<u4", "V16", f"V{NA
 
 
 class Segment:
-    """One segment, in memory or mapped; `name` is empty until it was written."""
+    """A segment, in memory or mapped; `name` is empty until the segment is written."""
 
     def __init__(self, columns: Columns, name: str = "", file: mmap.mmap | None = None) -> None:
         self.columns, self.name = columns, name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -19,13 +19,14 @@ from haulback.repository.backup import Meter, unmetered
 from haulback.repository.damage import Spot
 from haulback.repository.damage_report import Recorded, record_findings
 from haulback.repository.index import Index
-from haulback.repository.look import Look, scan
+from haulback.repository.look import Look, Walk, in_turn, scan
 from haulback.repository.pack import Place, check_magic, name_of, read_directory
 from haulback.repository.reader import read_group
 from haulback.repository.repository import Repository
 
 _GROUPS_AHEAD = 16
 _FIRST = bytes(16)
+_PACKS_TIME = 3 / 4  # of the seconds; the rest is for the maps of backups
 PackId = bytes
 
 
@@ -41,7 +42,8 @@ class Depth(IntEnum):
 class Share:
     """Which packs to read: those after the id `after` in order, or all where none is after it.
 
-    `budget` bounds the bytes read (at least one pack is), `seconds` the time; None is no bound.
+    `budget` bounds the bytes read, `seconds` the time; None is no bound.  At least one pack is
+    read, and the map of one backup: the one that follows the guid `after_backup`.
     `done` is told each pack that was read.
     """
 
@@ -49,6 +51,7 @@ class Share:
     budget: int | None = None
     seconds: float | None = None
     done: Callable[[PackId], None] | None = None
+    after_backup: str = ""
 
 
 @dataclass
@@ -59,6 +62,8 @@ class Report:
     backups whose manifest does not open, `listed` the guids of all others.  `recorded` is what was
     written into the repository, None where nothing was to be.  `cursor` is the last pack read;
     `is_round`: that was the last pack of all, so that the next share begins from the first.
+    `unlooked` are guids of backups whose maps there was no time for, `looked` the last one that
+    there was, "" where all were looked at.
     """
 
     backups: int = 0
@@ -74,6 +79,8 @@ class Report:
     recorded: Recorded | None = None
     cursor: PackId | None = None
     is_round: bool = False
+    unlooked: list[str] = field(default_factory=list)
+    looked: str = ""
 
     @property
     def ok(self) -> bool:
@@ -106,7 +113,7 @@ def verify(
 
 
 class _Verify:
-    """One run."""
+    """A run of VERIFY."""
 
     def __init__(
         self,
@@ -123,10 +130,29 @@ class _Verify:
         self._report = Report()
         self._read = 0
         self._readable: set[Spot] = set()
-        self._until = None if share.seconds is None else time.monotonic() + share.seconds
+        self._unreadable: set[Spot] = set()
+        self._opened: set[PackId] = set()
+        self._began = time.monotonic()
+
+    def _is_over(self, part: float = 1) -> bool:
+        """Whether this part of the time is used up."""
+        seconds = self._share.seconds
+        return seconds is not None and time.monotonic() - self._began > seconds * part
 
     def run(self, folder: Path | None) -> Report:
         self._small_objects()
+        self._packs()
+        self._write_down()
+        if folder:
+            self._backups(folder)
+        else:
+            with TemporaryDirectory() as made:
+                self._backups(Path(made))
+        self._report.strangers = sorted(self._repository.objects.strangers)
+        return self._report
+
+    def _packs(self) -> None:
+        """The share of the packs, and those of which damage is recorded."""
         self._repository.objects.survey()
         index = self._repository.index()
         sizes = self._repository.objects.packs()
@@ -137,14 +163,6 @@ class _Verify:
         self._read = sum(read)
         self._report.is_round = all(read) and (not sizes or chosen[-1] == max(sizes))
         self._read_damaged_again(index, set(chosen))
-        self._write_down()
-        if folder:
-            self._backups(folder)
-        else:
-            with TemporaryDirectory() as made:
-                self._backups(Path(made))
-        self._report.strangers = sorted(self._repository.objects.strangers)
-        return self._report
 
     def _find(self, text: str) -> None:
         self._report.findings.append(text)
@@ -169,7 +187,7 @@ class _Verify:
                 self._find(text)
 
     def _missing_packs(self, index: Index, sizes: dict[bytes, int]) -> None:
-        short = [(pack, end) for pack, end in _ends(index).items() if sizes.get(pack, -1) < end]
+        short = [(pack, end) for pack, end in index.ends().items() if sizes.get(pack, -1) < end]
         placed = self._repository.index().packs() if short else set()
         for pack, end in short:
             size = sizes.get(pack, -1)
@@ -196,11 +214,11 @@ class _Verify:
         return chosen
 
     def _pack(self, pack: bytes, index: Index) -> bool:
-        """One pack: magic, directory, the index about it, and by depth every group.
+        """Check a pack: magic, directory, the index about it, and by depth every group.
 
         False when there was no time left for it.
         """
-        if self._until is not None and self._report.cursor and time.monotonic() > self._until:
+        if self._report.cursor and self._is_over(_PACKS_TIME):
             return False
         name, repository = name_of(pack), self._repository
         placed = {place: group for s in index.segments for group, place in s.groups_in(pack)}
@@ -210,6 +228,7 @@ class _Verify:
             for entry in read_directory(repository.destination, pack, repository.keys):
                 held[entry.group] = entry.chunks
                 placed[entry.place] = entry.group
+            self._opened.add(pack)
         except NotFound:
             if pack in repository.index().packs():  # else a clean-up deleted it since
                 self._find(f"{name} vanished while it was to be read")
@@ -247,14 +266,17 @@ class _Verify:
         if problem:
             self._find(f"{name_of(place.pack)}: {problem}")
             self._repository.findings.note(group, place, problem)
+            self._unreadable.add(Spot(place.pack, group))
         else:
             self._readable.add(Spot(place.pack, group))
 
     def _read_damaged_again(self, index: Index, chosen: set[bytes]) -> None:
         """Places recorded as damaged are few: each run looks whether they can be read now."""
-        for spot in index.damage.spots:
+        for number, spot in enumerate(index.damage.spots):
             if spot.group is None:
                 continue
+            if number and self._is_over():
+                return
             for place in index.places(spot.group):
                 if place.pack == spot.pack and place.pack not in chosen:
                     self._judge_now(place, spot.group)
@@ -277,34 +299,58 @@ class _Verify:
         self._clear(by, now, found)
 
     def _clear(self, by: str, now: int, found: Recorded) -> None:
+        known = self._repository.index().damage.spots
+        over = {spot for spot in known if spot in self._readable} | self._beside_the_point(known)
+        over -= found.damaged.keys() | self._unreadable
+        if over and not found.unreliable:
+            self._repository.damage_log.add(by, now, (), over)
+
+    def _beside_the_point(self, known: Iterable[Spot]) -> set[Spot]:
+        """Spots of packs that are as long as the index says, or that the index does not name.
+
+        Behind a damaged segment, or a directory that cannot be read, such a pack may hide.
+        """
         repository = self._repository
         index, sizes = repository.index(), repository.objects.packs()
-        placed, known = index.packs(), index.damage.spots
-        whole = {pack for pack, end in _ends(index).items() if sizes.get(pack, -1) >= end}
-        over = {
-            spot
-            for spot in known
-            if spot.pack not in placed
-            or (spot.group is None and spot.pack in whole)
-            or spot in self._readable
-        }
-        if over and not found.unreliable:
-            repository.damage_log.add(by, now, (), over - found.damaged.keys())
+        if repository.index_folder.damaged:
+            return set()
+        ends = index.ends()
+        read = self._opened if self._depth >= Depth.DATA else set()
+        hidden = sizes.keys() - read
+        unnamed = {spot for spot in known if spot.pack not in ends and spot.pack not in hidden}
+        named = [spot for spot in known if not spot.group and spot.pack in ends]
+        whole = {spot for spot in named if sizes.get(spot.pack, -1) >= ends[spot.pack]}
+        return unnamed | whole
 
     def _backups(self, folder: Path) -> None:
         """Manifests, and by depth the maps of all backups."""
         repository = self._repository
         self._missing_backups()
         if self._depth < Depth.MAPS:
-            self._manifests()
+            manifests = sorted(repository.objects.leaves("manifests"))
+            self._report.backups = len(manifests)
+            self._manifests(manifests)
             return
-        look = scan(repository, folder, Disk(), noted=self._record is None)
-        self._report.listed = [b for b in look.backups if b not in look.unreadable]
+        walk = Walk(
+            noted=self._record is None, after=self._share.after_backup, is_over=self._is_over
+        )
+        look = scan(repository, folder, Disk(), walk)
         self._report.backups = len(look.backups)
         self._report.unreadable = look.unreadable
         for backup in look.unreadable:
             self._find(f"the manifest of backup {backup} is damaged")
+        late = set(look.unlooked)
+        out = late | set(look.unreadable)
+        self._report.listed = [backup for backup in look.backups if backup not in out]
+        self._manifests(look.unlooked)
+        self._leave(look.unlooked, [b for b in in_turn(look.backups, walk.after) if b not in late])
         self._losses(look)
+
+    def _leave(self, unlooked: list[str], looked: list[str]) -> None:
+        """Backups that there was no time for, and those before them in turn."""
+        if unlooked:
+            self._report.unlooked += unlooked
+            self._report.looked = looked[-1]
 
     def _missing_backups(self) -> None:
         rolls = self._repository.rolls
@@ -314,19 +360,23 @@ class _Verify:
         except Damaged as error:
             self._find(error.message)
 
-    def _manifests(self) -> None:
-        for backup in sorted(self._repository.objects.leaves("manifests")):
-            self._report.backups += 1
+    def _manifests(self, backups: Iterable[str]) -> None:
+        for backup in backups:
             try:
                 self._repository.manifest(backup)
                 self._report.listed.append(backup)
+            except NotFound:
+                self._report.backups -= 1  # deleted since it was listed
             except HaulbackError as error:
                 self._report.unreadable.append(backup)
                 self._find(error.message)
 
     def _losses(self, look: Look) -> None:
         assessor = Assessor(self._repository) if look.damaged else None
-        for backup in look.damaged:
+        for number, backup in enumerate(look.damaged):
+            if number and self._is_over():
+                self._leave(look.damaged[number:], look.damaged[:number])
+                return
             try:
                 loss = assessor and assessor.loss(self._repository.manifest(backup))
             except HaulbackError as error:
@@ -340,14 +390,6 @@ class _Verify:
                     f"the index does not lead to all of backup {backup}, which lies in packs: the "
                     "next clean-up, or `repository repair`, completes the index"
                 )
-
-
-def _ends(index: Index) -> dict[bytes, int]:
-    found: dict[bytes, int] = {}
-    for segment in index.segments:
-        for pack, end in segment.ends().items():
-            found[pack] = max(end, found.get(pack, 0))
-    return found
 
 
 def _check_group(

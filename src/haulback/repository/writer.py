@@ -34,7 +34,7 @@ _HINTS_IN_MEMORY = 1 << 18
 
 
 class Staged(NamedTuple):
-    """What a finished writer left in its folder, to be published in this order."""
+    """The files that a finished writer left in its folder, to be published in this order."""
 
     packs: tuple[Path, ...]
     segments: tuple[Path, ...]
@@ -43,7 +43,7 @@ class Staged(NamedTuple):
 
 @dataclass
 class _Stream:
-    """One line of groups into one line of packs: data and pages do not mix."""
+    """A line of groups into a line of packs: data and pages do not mix."""
 
     group_bytes: int
     group: Group | None = None
@@ -52,7 +52,7 @@ class _Stream:
 
 
 class Writer:
-    """One backup's new chunks.  `folder` must be empty; `index` is what is already stored."""
+    """The new chunks of one backup.  `folder` must be empty; `index` is what is already stored."""
 
     def __init__(
         self,

@@ -109,7 +109,14 @@ def back_up(
 
 
 def restored(repository: Repository, manifest: Manifest, pool: ThreadPoolExecutor) -> bytes:
-    disk = manifest.disks[0].map
-    sink = MemoryDisk(bytes(disk.size))
+    return bytes(restored_disk(repository, manifest, pool).data)
+
+
+def restored_disk(
+    repository: Repository, manifest: Manifest, pool: ThreadPoolExecutor
+) -> MemoryDisk:
+    """The first disk of a backup; its zeros take no memory before they are read."""
+    disk, sink = manifest.disks[0].map, MemoryDisk(b"")
+    sink.data = bytearray(disk.size)
     restore_disk(disk, repository.reader(), sink, pool)
-    return bytes(sink.data)
+    return sink

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from typing import Any
 
 import msgspec
 import sqlalchemy as sa
@@ -71,11 +72,17 @@ class DamageLedger(AlarmLedger):
             return
         _Reported(self, self._sql, task, report).apply()
 
-    def verified_share(self, destination: str, cursor: str, *, since: int, is_round: bool) -> None:
-        """Note how far a destination is read: up to the pack `cursor`, or to the last of all."""
+    def verified_share(
+        self, destination: str, cursor: str, *, since: int, is_round: bool, looked: str = ""
+    ) -> None:
+        """Note how far a destination is read: up to the pack `cursor`, or to the last of all.
+
+        `looked` is the last backup whose map there was time for; "" where there was for all.
+        """
         before = verify_state(self._sql, destination)
         begun = before.begun if before.cursor and before.begun else since
-        values = {"cursor": "" if is_round else cursor, "begun": begun, "ran": self.now}
+        values: dict[str, Any] = {"cursor": "" if is_round else cursor, "begun": begun}
+        values |= {"ran": self.now, "looked": looked}
         if is_round:
             values["completed"] = self.now
             self._read_back(destination, begun)
