@@ -24,10 +24,10 @@ import httpx2
 from tests import databases
 from tests.history import Site, fill
 
-from haulback.server.serve import Server, Settings
+from benchmarks.apart import apart
+from haulback.server.store.engine import open_store
 from haulback.server.store.reports import SORTS
 
-_PASSWORD = "correct horse"
 _SECOND, _LONGEST, _OTHERS = 1.0, 5.0, 0.2  # targets, seconds
 
 
@@ -35,24 +35,13 @@ _SECOND, _LONGEST, _OTHERS = 1.0, 5.0, 0.2  # targets, seconds
 def served(database: str, count: int) -> Iterator[tuple[httpx2.Client, Site]]:
     """A server with so many tasks in its history, and a client that is logged in."""
     with tempfile.TemporaryDirectory(prefix="haulback-lists-") as folder:
-        settings = Settings(data=Path(folder), port=0, password=_PASSWORD, database=database)
-        server = Server(settings)
-        site = Site()
-        begun = time.monotonic()
-        fill(server.app.store, site, count, server.app.clock.now_ms())
+        site, begun = Site(), time.monotonic()
+        store = open_store(database or f"sqlite:///{folder}/haulback.db")
+        fill(store, site, count, time.time_ns() // 1_000_000)
+        store.close()
         print(f"filled with {count} tasks in {time.monotonic() - begun:.0f} s", flush=True)
-        thread = threading.Thread(target=server.run)
-        thread.start()
-        with httpx2.Client(base_url=f"{server.url}/api", timeout=120) as http:
-            body = {"login": "admin", "password": _PASSWORD}
-            token = http.post("/session/login", json=body).headers["x-session-token"]
-            http.cookies.clear()
-            http.headers["authorization"] = f"Bearer {token}"
-            try:
-                yield http, site
-            finally:
-                server.stop()
-                thread.join()
+        with apart(folder, database) as server:
+            yield server.http, site
 
 
 def queries(site: Site, count: int) -> dict[str, dict[str, Any]]:

@@ -109,6 +109,12 @@ class OutOfSpace(Unavailable):
     code, status = "out_of_space", 507
 
 
+class NotWritable(Unavailable):
+    """The server's own database cannot be written: its disk is full, or it is read-only."""
+
+    code = "not_writable"
+
+
 class Incomplete(HaulbackError):
     """Some files were not delivered in full; `files` in the details has `path` and `reason`."""
 

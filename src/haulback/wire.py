@@ -33,6 +33,12 @@ class Ref(msgspec.Struct, frozen=True):
     guid: str
 
 
+class Choice(msgspec.Struct, frozen=True):
+    """A reference in a request that may be open: portals send an object without a guid then."""
+
+    guid: str | None = None
+
+
 Word = NewType("Word", str)
 """An enum value in a request whose values nobody has written down: any name will do."""
 
@@ -130,6 +136,8 @@ def _optional(kind: Any) -> Any:
 
 
 def _struct(value: Any, kind: type[msgspec.Struct], field: str) -> msgspec.Struct:
+    if isinstance(value, str) and kind.__struct_fields__ == ("guid",):
+        value = {"guid": value}
     if not isinstance(value, dict):
         raise _wrong(field, value, "an object")
     found: dict[str, Any] = {}
@@ -168,6 +176,12 @@ def _ref(value: Any, field: str) -> Ref:
     if not isinstance(guid, str):
         raise _wrong(field, value, "a guid, or an object with one")
     return Ref(guid_of(guid, field))
+
+
+def _choice(value: Any, field: str) -> Choice:
+    if isinstance(value, dict) and value.get("guid") in (None, ""):
+        return Choice()
+    return Choice(_ref(value, field).guid)
 
 
 def _integer(value: Any, field: str) -> int:
@@ -220,6 +234,7 @@ def _show(value: Any) -> str:
 
 _SCALARS: dict[Any, Callable[[Any, str], Any]] = {
     Ref: _ref,
+    Choice: _choice,
     int: _integer,
     float: _number,
     bool: _boolean,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -95,11 +95,17 @@ def test_many_tasks_are_cancelled_by_state_and_the_refused_are_named(served: Ser
     served.rest()
 
 
+class _Lone(NamedTuple):
+    """A database that has one writer."""
+
+    is_sqlite: bool = True
+
+
 class _Stopping:
     """As much of a server as work in pieces looks at."""
 
     def __init__(self) -> None:
-        self.bell = Bell()
+        self.bell, self.store = Bell(), _Lone()
 
 
 def test_a_server_that_stops_does_the_piece_at_hand_and_no_more():

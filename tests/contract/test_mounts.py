@@ -47,7 +47,7 @@ def test_a_folder_is_listed_by_its_node(served: Served):
     assert answer.status_code == 200, answer.text
     [row] = answer.json()
     assert (row["name"], row["fileType"], row["size"], row["modified"]) == (
-        "hosts", "REGULAR_FILE", 9, 5,
+        "hosts", {"name": "REGULAR_FILE", "description": "Regular file"}, 9, 5,
     )  # fmt: skip
     assert row["permissions"] == ["OWNER_READ", "OWNER_WRITE", "GROUP_READ"]
     assert answer.headers["x-next-name"] == "hosts"

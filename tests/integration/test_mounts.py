@@ -115,11 +115,13 @@ def test_a_backup_is_browsed_and_files_are_fetched(site: Site, tmp_path: Path):
     [system] = client.mounts.file_systems(mount["guid"])
     rows = {row.name: row for row in client.mounts.listing(system.guid)}
     assert {"etc", "data", "big", "lost+found", "caf\\xe9"} == set(rows)
-    assert (rows["etc"].fileType, rows["big"].size) == ("DIRECTORY", 9_000_000)
+    assert (rows["etc"].fileType.name, rows["big"].size) == ("DIRECTORY", 9_000_000)
     assert "OWNER_READ" in rows["big"].permissions
     assert len(list(client.mounts.listing(system.guid, "/data"))) == 1500
-    [link, _] = sorted(client.mounts.listing(system.guid, "/etc"), key=lambda r: r.fileType)[::-1]
-    assert (link.name, link.fileType, link.target) == ("link", "SYMLINK", "hostname")
+    [link, _] = sorted(client.mounts.listing(system.guid, "/etc"), key=lambda r: r.fileType.name)[
+        ::-1
+    ]
+    assert (link.name, link.fileType.name, link.target) == ("link", "SYMLINK", "hostname")
     big = b"".join(client.mounts.download(system.guid, ["/big"]))
     assert big == (tmp_path / "seed" / "big").read_bytes()
     assert b"".join(client.mounts.download(system.guid, ["/caf\\xe9"])) == b"latin"

@@ -30,7 +30,7 @@ class Dashboard:
         return self._calls.one(BackupStats, "GET", "/dashboard/backup-stats", query=query)
 
     def sizes(self, since: int | None = None) -> SizeStats:
-        """Backup bytes per day, for the last month or since a time."""
+        """Backup bytes per day, for the last 15 days or since a time."""
         path, query = "/dashboard/vm-backup-size-stats", {"from": since}
         return self._calls.one(SizeStats, "GET", path, query=query)
 

@@ -17,6 +17,7 @@ from haulback.inventory.kept import (
     RecoveryPlan,
     Rule,
     Schedule,
+    SnapshotPolicy,
     SnapshotRule,
     Storage,
 )
@@ -84,7 +85,7 @@ class Records:
 
     def __init__(self, calls: Calls) -> None:
         self.backup_policies = Kind(calls, "/policies/vm-backup", Policy)
-        self.snapshot_policies = Kind(calls, "/policies/vm-snapshot", Policy)
+        self.snapshot_policies = Kind(calls, "/policies/vm-snapshot", SnapshotPolicy)
         self.recovery_plans = Kind(calls, "/policies/recovery-plan", RecoveryPlan)
         self.rules = Kind(calls, "/rules/vm-backup", Rule)
         self.snapshot_rules = Kind(calls, "/rules/vm-snapshot", SnapshotRule)

@@ -31,6 +31,7 @@ from haulback.inventory.shapes import (
     Job,
     Location,
     Machine,
+    MarkPreview,
     NotIncremental,
     Proof,
 )
@@ -151,6 +152,14 @@ class Backups(Readable[BackupRecord]):
         """Set the retention hint of backup locations; `until` ends an ARCHIVE (epoch ms)."""
         body = {"backupLocations": _refs(locations), "retentionHint": hint, "archiveExpire": until}
         self._calls.done("POST", "/retention/mark-backups", body)
+
+    def preview_mark(
+        self, locations: Iterable[str], hint: Hint, until: int | None = None
+    ) -> list[MarkPreview]:
+        """What `mark` would make of these locations and of others; nothing changes."""
+        body = {"backupLocations": _refs(locations), "retentionHint": hint, "archiveExpire": until}
+        path = "/retention/mark-backups/preview"
+        return self._calls.one(list[MarkPreview], "POST", path, body)
 
     def locations(self, page: int = 0, **query: Unpack[Narrowed]) -> Page[Location]:
         """Fetch one page of 50 backup locations; pages count from 0."""

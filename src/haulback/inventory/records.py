@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from haulback.tasks.record import Task
 from haulback.wire import Named, label
 
 NOT_DECIDED = ("QUEUED", "INPROGRESS")  # a backup whose tasks are still under way
@@ -143,6 +144,11 @@ class Backup(msgspec.Struct, kw_only=True):
     def is_whole(self) -> bool:
         """Whether it is stored and nothing is known to be wrong with it."""
         return self.status == "SUCCESS" and self.location_status == "PRESENT"
+
+    @property
+    def held(self) -> int:
+        """Bytes that it holds of its own: of an increment those that were read for it."""
+        return self.size if self.type == "FULL" else min(self.read, self.size)
 
     def locked(self, now: int) -> bool:
         """Whether it may not be removed yet, whoever asks: an archive without an end never."""
@@ -311,6 +317,11 @@ class Catalogue(Protocol):
 
     def is_busy(self, entity: str) -> bool:
         """Whether a task is under way or waits that must not lose the entity's backups."""
+
+    def under_way(self, role: str, guid: str, *kinds: str) -> list[Task]:
+        """Tasks of these kinds that refer to an object in a role and are not over, planned ones
+        too.  From then on no other plan asks about the object until this one is made or dropped.
+        """
 
     def is_in_use(self, backup: Backup) -> bool:
         """Whether a task reads a backup, or is making an increment that builds on it."""

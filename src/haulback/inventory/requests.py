@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from enum import Enum
+from typing import Any
 
 import msgspec
 
 from haulback.inventory.damage import Verification
 from haulback.inventory.retention import Retention
-from haulback.wire import Ref
+from haulback.wire import Ref, Word
 
 
 class NewNode(msgspec.Struct):
@@ -40,6 +41,7 @@ class NewHypervisor(NewPlace, kw_only=True):
     where new images go then.
     """
 
+    type: Word | None = None
     url: str | None = None
     hypervisorManager: Ref | None = None
     cluster: Ref | None = None
@@ -54,7 +56,9 @@ class ChangedHypervisor(msgspec.Struct, kw_only=True):
 
 
 class NewDestination(NewPlace, kw_only=True):
-    """A destination to be added."""
+    """A destination to be added; a `type` that is named must be one that is served."""
+
+    type: Word | None = None
 
     retention: Retention | None = None
     verification: Verification | None = None
@@ -63,13 +67,22 @@ class NewDestination(NewPlace, kw_only=True):
 class ChangedDestination(msgspec.Struct, kw_only=True):
     """What of a destination is to change; absent members stay."""
 
+    type: Word | None = None
     name: str | None = None
     retention: Retention | None = None
     verification: Verification | None = None
 
 
+class ProjectName(msgspec.Struct):
+    """A project as machines name it."""
+
+    guid: str
+
+
 class MachineSettings(msgspec.Struct):
     """What people may set of a machine: portals send the whole record back.
+
+    `project` is its uuid, or an object with the guid of its record or its uuid as `guid`.
 
     The commands are for a shell inside it, before and after the moment of a backup; "" takes one
     off.
@@ -77,7 +90,7 @@ class MachineSettings(msgspec.Struct):
 
     vmBackupPolicy: Ref | None = None
     snapshotMgmtPolicy: Ref | None = None
-    project: str | None = None
+    project: ProjectName | None = None
     preCommand: str | None = None
     postCommand: str | None = None
 
@@ -125,6 +138,19 @@ class FlagValue(msgspec.Struct):
     """A yes or a no."""
 
     value: bool
+
+
+class MarkedLocation(msgspec.Struct):
+    """A location as portals send it back, with the hint that is wanted.
+
+    `guid` is that of the location or, as one portal sends it, of its backup; `archiveExpire` is
+    epoch ms or a date in ISO 8601, and counts with ARCHIVE alone.
+    """
+
+    guid: str
+    retentionHint: Hint
+    backup: Ref | None = None
+    archiveExpire: Any = None
 
 
 class Marks(msgspec.Struct):

@@ -18,9 +18,9 @@ from haulback.inventory.records import (
     Destination,
     Entity,
     Hypervisor,
-    Record,
 )
 from haulback.kinds import planning, scoped_inventory_sync
+from haulback.kinds.goals import Goal, Goals
 from haulback.kinds.seam import (
     Amount,
     Ask,
@@ -43,7 +43,7 @@ _INCREMENTAL = BackupType.INCREMENTAL.value
 
 
 class Request(msgspec.Struct):
-    """ExportTaskRequest; rules without destinations leave the choice to the server."""
+    """ExportTaskRequest; without rules and destination each machine's own policy decides."""
 
     protectedEntities: list[Ref]
     backupType: BackupType | None = None
@@ -103,15 +103,6 @@ class Exported(msgspec.Struct):
     consistency: Literal["STOPPED", "APPLICATION", "CRASH"] | None = None
 
 
-class _Goal(msgspec.Struct):
-    """Where one backup of each entity goes, and by which rule of which policy."""
-
-    to: Destination
-    rule: Record | None = None
-    thresholds: dict[str, float] = {}
-    run: str = msgspec.field(default_factory=new_guid)  # what the thresholds count over
-
-
 def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
     """One EXPORT and its STORE for each entity and rule.
 
@@ -126,11 +117,11 @@ def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
     if request.tenantId and not ask.project:
         ask = ask.of(request.tenantId[:80])
     refs = planning.some("protectedEntities", request.protectedEntities)
-    goals, whole = _goals(request, catalogue), Plan()
+    goals, whole = Goals(request.backupDestination, request.rules, catalogue), Plan()
     entities = catalogue.entities_of([ref.guid for ref in refs])
     for entity in entities:
         _check(entity, request)
-        for goal in goals:
+        for goal in goals.of(entity):
             _plan_one(whole, entity, goal, request, catalogue, ask)
     whole.besides = scoped_inventory_sync.before(entities, catalogue, ask, request)
     return whole
@@ -147,49 +138,17 @@ def _check(entity: Entity, request: Request) -> None:
         )
 
 
-def _goals(request: Request, catalogue: Catalogue) -> list[_Goal]:
-    """One for each rule, else the destination named, else the only one there is."""
-    chosen = request.backupDestination
-    named = catalogue.destination(chosen.guid) if chosen else None
-    guids = dict.fromkeys(ref.guid for ref in request.rules or [])
-    rules = [catalogue.record("rule", guid) for guid in guids]
-    if not rules:
-        return [_Goal(named or catalogue.default_destination())]
-    return [_by_rule(rule, named, catalogue) for rule in rules]
-
-
-def _by_rule(rule: Record, named: Destination | None, catalogue: Catalogue) -> _Goal:
-    if rule.body.get("active") is False:
-        raise Malformed(f"rules: {rule.name} is not active", field="rules")
-    policy = catalogue.record("vm-backup", rule.parent).body if rule.parent else {}
-    thresholds = {
-        kind: float(policy[name])
-        for kind, name in (
-            ("EXPORT", "failRemainingBackupTasksExportThreshold"),
-            ("STORE", "failRemainingBackupTasksStoreThreshold"),
-        )
-        if policy.get(name) is not None
-    }
-    return _Goal(named or _primary(rule, catalogue), rule, thresholds)
-
-
-def _primary(rule: Record, catalogue: Catalogue) -> Destination:
-    for one in rule.body.get("ruleBackupDestinations", []):
-        if one["roleType"] == "PRIMARY":
-            return catalogue.destination(one["backupDestination"]["guid"])
-    return catalogue.default_destination()
-
-
 def _plan_one(
     whole: Plan,
     entity: Entity,
-    goal: _Goal,
+    goal: Goal,
     request: Request,
     catalogue: Catalogue,
     ask: Ask,
 ) -> None:
     source = catalogue.hypervisor(entity.hypervisor)
     kind = request.backupType or BackupType.FULL
+    request = goal.applied(request)
     project = entity.project or ask.project
     backup = NewBackup(
         guid=new_guid(),

@@ -6,8 +6,11 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from haulback.errors import Malformed, NotFound
-from haulback.inventory.records import Catalogue, Destination, Entity, Hypervisor
+from haulback.inventory.neighbours import manager_of
+from haulback.inventory.records import Catalogue, Destination, Entity, Hypervisor, Record
 from haulback.kinds.seam import Ask
 from haulback.tasks.queue import destination_slot, entity_slot, rank, source_slot
 from haulback.tasks.record import DEFAULT_PRIORITY, HOUR_MS, Task
@@ -72,6 +75,18 @@ def task(
     return made
 
 
+def by_policy(request: Any, policy: Record | None) -> Any:
+    """A request with the priority and the retries of a policy where it says none itself."""
+    body = policy.body if policy else {}
+    said = {"priority": body.get("priority"), "retryCount": body.get("backupRetryCount")}
+    absent = {
+        name: min(max(0, int(value)), PRIORITIES[-1])
+        for name, value in said.items()
+        if value is not None and getattr(request, name, 0) is None
+    }
+    return msgspec.structs.replace(request, **absent) if absent else request
+
+
 def on_machine(  # what tasks on a platform's machine have in common
     kind: str,
     lane: str,
@@ -110,11 +125,9 @@ def pinned(*records: Hypervisor | Destination | None) -> str | None:
 
 
 def platform(hypervisor: Hypervisor, catalogue: Catalogue) -> dict[str, Named | None]:
-    """A hypervisor as a task refers to it, with its manager if it has one."""
-    refs: dict[str, Named | None] = {"hypervisor": named(hypervisor)}
-    if manager := hypervisor.settings.get("hypervisorManager"):
-        refs["hypervisorManager"] = named(catalogue.record("hypervisor-manager", manager))
-    return refs
+    """A hypervisor as a task refers to it, with its manager."""
+    manager = catalogue.record("hypervisor-manager", manager_of(hypervisor))
+    return {"hypervisor": named(hypervisor), "hypervisorManager": named(manager)}
 
 
 def place(name: str | None, path: str | None, within: str = "") -> tuple[str, str]:

@@ -170,8 +170,8 @@ class Runner:
             return
         try:
             work = Work(guid, number, order, self._link, self._home, self._locks)
-        except Exception as error:
-            log.warning("task %s cannot begin", guid, exc_info=error)
+        except Exception as error:  # noqa: BLE001 - the server is told
+            _warn("task cannot begin", guid, error, type=kind.type)
             self._tell(f"{guid}-{number}", "FAILED", reason(error))
             return
         with self._lock:
@@ -195,10 +195,8 @@ class Runner:
             self._give_up(work, "CANCELLED", "cancelled by a user")
         except (Fenced, Unauthenticated):
             self._give_up(work)
-        except Exception as error:
-            log.warning(
-                "task failed", extra=members(task=work.guid, type=kind.type), exc_info=error
-            )
+        except Exception as error:  # noqa: BLE001 - the server is told
+            _warn("task failed", work.guid, error, type=kind.type)
             self._say_why(work, error, kind)
             self._give_up(work, "FAILED", reason(error))
             if isinstance(error, Unavailable):
@@ -307,6 +305,13 @@ class Runner:
             except HaulbackError as error:
                 log.warning("%s: %s: %s", attempt, state, error.message)
                 return
+
+
+def _warn(event: str, guid: str, error: Exception, **more: str) -> None:
+    """One line for an error that was foreseen; the traceback besides for a defect."""
+    is_foreseen = isinstance(error, HaulbackError | OSError)
+    about = members(task=guid, **more, reason=reason(error))
+    log.warning(event, extra=about, exc_info=None if is_foreseen else error)
 
 
 def reason(error: Exception) -> str:

@@ -19,7 +19,8 @@ from haulback.server.store.reports import Filter
 from haulback.tasks.record import Task
 from haulback.tasks.states import FINAL, State
 
-_AIM = 0.08  # seconds of one piece: nobody who writes waits longer for it
+_AIM = 0.1  # seconds of one piece: SQLite lets nobody else write meanwhile
+_ALONE = 0.4  # the same where rows are locked, not the database
 _FIRST, _MOST = 50, 4000
 _FINAL = frozenset(state.value for state in FINAL)
 Piece = Callable[[Sequence[str]], None]
@@ -33,7 +34,7 @@ def in_pieces(app: App, guids: Iterable[str], work: Piece) -> None:
     Raises Unavailable when the server stops, and what `work` raises.
     """
     left = list(dict.fromkeys(guids))
-    at, size = 0, _FIRST
+    at, size, aim = 0, _FIRST, _AIM if app.store.is_sqlite else _ALONE
     while at < len(left):
         if app.bell.is_over:
             raise Unavailable(f"the server stops; {at} of {len(left)} are done, ask again")
@@ -47,9 +48,8 @@ def in_pieces(app: App, guids: Iterable[str], work: Piece) -> None:
             continue
         at += size
         took = time.monotonic() - begun
-        size = max(
-            1, min(_MOST, size * 2 if took < _AIM / 2 else size if took < _AIM else size // 2)
-        )
+        size = size * 2 if took < aim / 2 else size if took < aim else size // 2
+        size = max(1, min(_MOST, size))
 
 
 def remove_some(app: App, who: Caller, guids: Iterable[str], states: Collection[State]) -> None:

@@ -25,7 +25,7 @@ from haulback.server import upkeep
 from haulback.server.app import LEASE_MS, App
 from haulback.server.herald import Herald
 from haulback.server.http import proxies
-from haulback.server.http.connection import HEAD_SECONDS, KEEP_ALIVE_SECONDS, Connection
+from haulback.server.http.connection import HEAD_SECONDS, KEEP_ALIVE_SECONDS, Connection, Halves
 from haulback.server.http.site import site
 from haulback.server.own_key import open_vault
 from haulback.server.store import access
@@ -78,9 +78,10 @@ class _Uvicorn(uvicorn.Server):
         """As the original, with a limit to how long a handshake may take."""
         await self.lifespan.startup()
         loop, tls = asyncio.get_running_loop(), self.config.ssl
+        halves: Halves = {}
 
         def connection() -> Connection:
-            return Connection(self.config, self.server_state, self.lifespan.state, loop)
+            return Connection(self, loop, halves)
 
         self.servers = [
             await loop.create_server(
@@ -152,7 +153,6 @@ def embedded(data: Path) -> str:
 def _config(app: App, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         proxies.behind(site(app, settings.origins), settings.proxies),
-        http=Connection,
         ws="none",
         proxy_headers=False,  # not even from this machine: `proxies` decides
         timeout_keep_alive=KEEP_ALIVE_SECONDS,

@@ -152,13 +152,17 @@ class Upkeep(Thread):
     def __init__(self, app: App, every: float) -> None:
         super().__init__(name="upkeep", daemon=True)
         self._core, self._every, self._stop_now = app, every, Event()
+        self._said = ""
 
     def run(self) -> None:
         while not self._stop_now.wait(self._every):
             try:
                 tick(self._core)
+                self._said = ""
             except HaulbackError as error:
-                log.error("upkeep: %s", error.message)
+                if error.message != self._said:  # once, not every second
+                    log.error("upkeep: %s", error.message)
+                self._said = error.message
             except Exception:
                 log.exception("upkeep")
 

@@ -155,6 +155,7 @@ TABLE: dict[str, frozenset[str]] = {
     "GET /backup-files": PEOPLE,
     "GET /backup-files/detailed/for-restore": PEOPLE,
     "POST /retention/mark-backups": ADMINS,
+    "POST /retention/mark-backups/preview": ADMINS,
     "GET /mounted-backups": PEOPLE,
     "GET /mounted-backups/{guid}": PEOPLE,
     "GET /mounted-backups/{guid}/iscsi": RESTORERS,

@@ -38,6 +38,9 @@ class HeadTooLarge(TooLarge):
     code, status = "head_too_large", 431
 
 
+Halves = dict["Connection", None]
+
+
 @cache
 def room_for_connections() -> int:
     """How many connections fit; raises the process's own limit of descriptors as far as it may."""
@@ -53,23 +56,31 @@ def room_for_connections() -> int:
 
 
 class Connection(HttpToolsProtocol):
-    """One client's connection, with a deadline for whatever it still has to send."""
+    """One client's connection, with a deadline for whatever it still has to send.
+
+    `halves`, which all connections share, are those whose first head is not complete, in order.
+    """
+
+    def __init__(self, server: Any, loop: asyncio.AbstractEventLoop, halves: Halves) -> None:
+        super().__init__(server.config, server.server_state, server.lifespan.state, loop)
+        self._halves = halves
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._until, self._rings = math.inf, math.inf
         self._timer: asyncio.TimerHandle | None = None
-        self._since = self.loop.time()
         self._head = 0  # bytes of the head that is being read
         self._silent = 0  # bytes since the parser last made something of them
         self._wrong: HaulbackError | None = None
         self._waits_for_head, self._has_begun = True, False
         super().connection_made(transport)
+        self._halves[self] = None
         self._make_room()
-        self._due(self._since + HEAD_SECONDS)
+        self._due(self.loop.time() + HEAD_SECONDS)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        self._halves.pop(self, None)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -104,6 +115,7 @@ class Connection(HttpToolsProtocol):
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
+        self._halves.pop(self, None)
         self._waits_for_head, self._silent = False, 0
         self._body_begun, self._brought = self.loop.time(), 0
         self._due(self._body_begun + BODY_SECONDS)
@@ -214,15 +226,12 @@ class Connection(HttpToolsProtocol):
         self._due(self.loop.time() + LINGER_SECONDS)
 
     def _make_room(self) -> None:
-        """Let the oldest half-open connection go for a new one, where there are too many."""
+        """Let the connection go that has been half-open longest, where there are too many."""
         if len(self.connections) <= room_for_connections():
             return
-        others: list[Any] = [one for one in self.connections if one is not self]
-        open_halves = [one for one in others if one._waits_for_head]
-        if open_halves:
-            min(open_halves, key=lambda one: one._since).transport.abort()
-        else:
-            self.transport.abort()
+        oldest = next(iter(self._halves))
+        del self._halves[oldest]
+        oldest.transport.abort()
 
 
 def _head_too_large() -> HeadTooLarge:

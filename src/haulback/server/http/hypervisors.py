@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from haulback.inventory import destination_types
+from haulback.inventory.neighbours import cluster_of, manager_of
 from haulback.inventory.platforms import PLATFORMS
 from haulback.inventory.records import Destination, Hypervisor
 from haulback.inventory.requests import (
@@ -20,7 +22,7 @@ from haulback.server.http.operation import GUID, Call, Param, Reply, Room
 from haulback.server.store import presence, shelves
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.verification import wish_of
-from haulback.wire import Named, Ref, label
+from haulback.wire import Named, Ref, label, parse
 
 room = Room()
 
@@ -34,7 +36,7 @@ def list_hypervisors(call: Call) -> Reply:
         found = [
             one
             for one in shelves.places(sql, Hypervisor)
-            if (not manager or one.settings.get("hypervisorManager") == manager)
+            if (not manager or manager_of(one) == manager)
             and (not text or text.lower() in one.name.lower())
         ]
         around = _around(sql, call)
@@ -48,6 +50,10 @@ class _Around(NamedTuple):
     counts: Mapping[str, int]
     doubts: Mapping[str, int]
     known: SqlCatalogue
+
+    def named(self, kind: str, guid: str) -> Named:
+        """A record of people's or of the platform's own."""
+        return Named(guid, self.known.record(kind, guid).name)
 
 
 def _around(sql: Any, call: Call) -> _Around:
@@ -134,7 +140,9 @@ def one_destination(call: Call) -> DestinationRecord:
       answer=DestinationRecord, status=201)  # fmt: skip
 def add_destination(call: Call) -> DestinationRecord:
     """Add one; its repository is made by the task in the answer."""
-    record, task = stock.add_destination(call.app, call.read(NewDestination), call.who)
+    wanted: NewDestination = call.read(NewDestination)
+    destination_types.check(parse(call.body), wanted.type)
+    record, task = stock.add_destination(call.app, wanted, call.who)
     shown = _destination(record)
     shown.task = views.details(task)
     return shown
@@ -144,7 +152,8 @@ def add_destination(call: Call) -> DestinationRecord:
       request=ChangedDestination, answer=DestinationRecord)  # fmt: skip
 def change_destination(call: Call) -> DestinationRecord:
     """Rename it, or set what it keeps."""
-    wanted = call.read(ChangedDestination)
+    wanted: ChangedDestination = call.read(ChangedDestination)
+    destination_types.check(parse(call.body), wanted.type)
     return _destination(stock.change_destination(call.app, call.guid, wanted, call.who))
 
 
@@ -169,10 +178,8 @@ def _hypervisor(one: Hypervisor, around: _Around) -> HypervisorRecord:
         user="",
         url=one.config.get("url"),
         node=known.node(one.node) if one.node else None,
-        cluster=Named(settings["cluster"]) if settings.get("cluster") else None,
-        hypervisorManager=Named(manager)
-        if (manager := settings.get("hypervisorManager"))
-        else None,
+        cluster=around.named("hypervisor-cluster", cluster_of(one)),
+        hypervisorManager=around.named("hypervisor-manager", manager_of(one)),
         storageId=settings.get("storage"),
     )
 

@@ -90,6 +90,7 @@ _OBJECTS: Final = (
     "GET /backup-files",
     "GET /backup-files/detailed/for-restore",
     "POST /retention/mark-backups",
+    "POST /retention/mark-backups/preview",
     "GET /mounted-backups",
     "GET /mounted-backups/{guid}",
     "GET /mounted-backups/{guid}/iscsi",

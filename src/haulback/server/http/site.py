@@ -15,7 +15,7 @@ from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from haulback.errors import Malformed
+from haulback.errors import Malformed, TooMany
 from haulback.server.app import App
 from haulback.server.caller import Caller
 from haulback.server.http import (
@@ -29,6 +29,7 @@ from haulback.server.http import (
     node_tasks,
     nodes,
     records,
+    retention,
     snapshots,
     tasks,
     users,
@@ -41,6 +42,7 @@ from haulback.server.http.callers import admit, check_origin, token_of
 from haulback.server.http.operation import Call, Operation, path_guid
 
 _LONGEST_WAIT, _LOOK_AGAIN = 60.0, 20.0  # seconds; whatever was not told is found by looking
+_HELD = 1.0  # seconds before somebody who asks too often hears so
 _POOL = ThreadPoolExecutor(max_workers=16, thread_name_prefix="http")
 _SLOW = ThreadPoolExecutor(max_workers=16, thread_name_prefix="slow")
 _ROOMS = (
@@ -51,6 +53,7 @@ _ROOMS = (
     hypervisors,
     machines,
     catalogue,
+    retention,
     workflows,
     records,
     snapshots,
@@ -105,6 +108,9 @@ def _route(
         operation = found[str(request.method)]
         try:
             return await _answer(app, operation, request, origins)
+        except TooMany as error:
+            await asyncio.sleep(_HELD)  # no thread waits; who asks again at once asks less often
+            return failed(error, request.method, request.url.path)
         except Exception as error:  # noqa: BLE001 - the one place where all of them end
             return failed(error, request.method, request.url.path)
 

@@ -21,8 +21,9 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from haulback.disk import hold
-from haulback.errors import Conflict, Malformed, NotFound, Unavailable
+from haulback.errors import Conflict, Malformed, NotFound, NotWritable, Unavailable
 from haulback.logs import members
+from haulback.server.store.tables import pulse
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +77,7 @@ class Store:
             )
         self.is_sqlite = engine.dialect.name == "sqlite"
         self._writer = Turns()
+        self.refused: tuple[float, str] | None = None  # when the last write failed, and why
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
@@ -107,7 +109,19 @@ class Store:
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
-        """A transaction; everything in it happens, durably, or nothing does."""
+        """A transaction; everything in it happens, durably, or nothing does.
+
+        Raises NotWritable when the database's disk is full or the database is read-only.
+        """
+        try:
+            with self._writing() as connection:
+                yield connection
+        except NotWritable as error:
+            self.refused = (time.monotonic(), error.message)
+            raise
+
+    @contextmanager
+    def _writing(self) -> Iterator[sa.Connection]:
         if not self.is_sqlite:
             with mapped(), self.engine.begin() as connection:
                 yield connection
@@ -117,6 +131,21 @@ class Store:
             connection = plain.execution_options(immediate=True)
             with connection.begin():
                 yield connection
+
+    def beat(self, now: int) -> None:
+        """Write something, to find out whether that works.  Raises Unavailable."""
+        with self.write() as sql:
+            values = {"number": 1, "time": now}
+            if sql.execute(sa.update(pulse).values(time=now)).rowcount == 0:
+                sql.execute(sa.insert(pulse).values(values))
+
+    @property
+    def free_bytes(self) -> int | None:
+        """What is left on the disk of an SQLite file; None for another server's database."""
+        if not self.is_sqlite:
+            return None
+        found = os.statvfs(Path(str(self.engine.url.database)).parent)
+        return found.f_bavail * found.f_frsize
 
     @contextmanager
     def once(self) -> Iterator[sa.Connection]:
@@ -243,6 +272,9 @@ def _drivers(name: str) -> tuple[type[Exception], ...]:
 _OPERATIONAL = _drivers("OperationalError")
 _DATA: tuple[type[Exception], ...] = (OverflowError, *_drivers("DataError"))
 _INTEGRITY = _drivers("IntegrityError")
+_OTHER: tuple[type[Exception], ...] = (sa.exc.TimeoutError, *_drivers("DatabaseError"))
+_FULL = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY}  # SQLite's codes, their lowest byte
+_REFUSING = {"53100", "25006"}  # PostgreSQL: disk full, read-only
 
 
 @contextmanager
@@ -250,13 +282,23 @@ def mapped() -> Iterator[None]:
     """The database's refusals as ours: away, a value it cannot hold, a clash with another row."""
     try:
         yield
-    except _OPERATIONAL as error:
-        cause = getattr(error, "orig", error)
-        raise Unavailable(f"the database does not answer: {_first_line(cause)}") from error
     except _DATA as error:
         raise Malformed("a value is too long, too large or holds a NUL character") from error
     except _INTEGRITY as error:
         raise Conflict("something else came first: read again and try again") from error
+    except (*_OPERATIONAL, *_OTHER) as error:
+        raise _away(getattr(error, "orig", None) or error) from error
+
+
+def _away(cause: BaseException) -> Unavailable:
+    """Why the database does not do what it is asked for, and the remedy."""
+    said = _first_line(cause)
+    full = getattr(cause, "sqlite_errorcode", 0) & 0xFF in _FULL
+    if full or getattr(cause, "sqlstate", None) in _REFUSING:
+        return NotWritable(
+            f"the database cannot be written: {said}; free space on its disk, or make it writable"
+        )
+    return Unavailable(f"the database does not answer: {said}")
 
 
 def _first_line(error: BaseException | None) -> str:

@@ -48,9 +48,9 @@ class Finder:
     def guids(
         self, size: int | None = None, offset: int = 0, total: int | None = None
     ) -> list[str]:
-        """Guids in order; with `total` a deep page is counted from the end that is nearer."""
+        """Guids in order; a deep page is counted from the end that is nearer, by `total`."""
         query = sa.select(table.c.guid).where(*self._asked.where)
-        if not self._asked.order or size is None or total is None or offset <= total // 2:
+        if size is None or total is None or offset <= total // 2:
             query = query.order_by(*self._asked.order).limit(size).offset(offset or None)
             return [row[0] for row in self._rows(query, self._index)]
         left = min(size, total - offset)
@@ -94,13 +94,13 @@ def _turned(column: sa.ColumnElement[Any]) -> sa.UnaryExpression[Any]:
     return inner.asc() if column.modifier is sa.sql.operators.desc_op else inner.desc()
 
 
-def _told(sql: sa.Connection, query: sa.Select[Any], index: str) -> Sequence[Any]:
+def _told(sql: sa.Connection, query: sa.Select[Any], index: str, before: str = "") -> Sequence[Any]:
     """The rows of a query for which SQLite has to use an index."""
     compiled = query.compile(dialect=sql.dialect, compile_kwargs={"render_postcompile": True})
     names: Any = compiled.positiontup
     text = str(compiled).replace("FROM task ", f"FROM task INDEXED BY {index} ", 1)
     values = tuple(compiled.params[name] for name in names)
-    return sql.exec_driver_sql(text, values).all()
+    return sql.exec_driver_sql(before + text, values).all()
 
 
 @contextmanager
