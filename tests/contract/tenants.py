@@ -36,9 +36,9 @@ RECORD_KINDS = {
 }
 _FIXED = {
     *("account", "login", "node", "enrolment", "hypervisor", "destination", "key_check"),
-    *("audit", "idempotency"),
+    *("audit", "idempotency", "pulse"),
 }
-_QUIET = {"audit", "idempotency", "login", "slot", "log_line", "question", "answer_part"}
+_QUIET = {"audit", "idempotency", "login", "slot", "log_line", "question", "answer_part", "pulse"}
 _PARENTS = {"rule": "vm-backup", "snapshot-rule": "vm-snapshot"}
 Rows = dict[str, dict[Any, tuple[Any, ...]]]
 

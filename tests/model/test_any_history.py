@@ -22,7 +22,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from haulback.errors import HaulbackError
 from haulback.inventory.records import NOT_DECIDED, Backup
 from haulback.kinds.table import KINDS
-from haulback.server import movers, people, upkeep
+from haulback.server import bulk, movers, people, upkeep
 from haulback.server.app import App
 from haulback.server.store import life, tables, tasks
 from haulback.server.store.catalogue import records
@@ -100,7 +100,7 @@ class History(RuleBasedStateMachine):
 
     @rule()
     def remove_all_finished(self) -> None:
-        people.remove_all(self.app, self.house.user, ENDS)
+        bulk.remove_all(self.app, self.house.user, ENDS)
 
     # what nodes do
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import os
 import subprocess
@@ -75,6 +76,20 @@ def test_children_inherit_no_secret_and_everything_else(monkeypatch: pytest.Monk
     found = credentials.for_children({"MORE": "1"})
     assert "s3cret" not in str(found)
     assert (found["HAULBACK_LOG"], found["MORE"], "PATH" in found) == ("INFO", "1", True)
+
+
+def test_every_child_is_given_an_environment():
+    source = Path(credentials.__file__).parent
+    for path in source.rglob("*.py"):
+        if path.is_relative_to(source / "testing"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in _STARTS:
+                given = {word.arg for word in node.keywords}
+                assert "env" in given, f"{path}:{node.lineno} starts a child without env="
+
+
+_STARTS = {f"subprocess.{name}" for name in ("Popen", "run", "call", "check_call", "check_output")}
 
 
 def test_a_command_takes_the_secrets_out_of_its_environment():

@@ -339,7 +339,9 @@ def _patch_qcow2(image: Path, patches: list[tuple[int, bytes]], scratch: Path) -
 
 
 def _call(*command: str) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=credentials.for_children(), check=False
+    )
     if done.returncode:
         raise Unavailable(f"{command[0]} failed: {(done.stderr or done.stdout).strip()[-300:]}")
 

@@ -128,4 +128,5 @@ def hide(shared: Shared) -> None:
 
 def unmount(folder: str) -> None:
     """Unmount a folder lazily, even while it is in use; a folder that is no mount is no error."""
-    subprocess.run(["umount", "--lazy", folder], stderr=subprocess.DEVNULL, check=False)
+    command, env = ["umount", "--lazy", folder], credentials.for_children()
+    subprocess.run(command, env=env, stderr=subprocess.DEVNULL, check=False)

@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from haulback.errors import Conflict, Fenced, Forbidden, HaulbackError, Malformed, NotFound
-from haulback.server import movers, people, upkeep
+from haulback.server import bulk, movers, people, upkeep
 from haulback.server.movers import Done
 from haulback.server.store import catalogue, nodes, tables
 from haulback.server.store.catalogue import SqlCatalogue
@@ -386,7 +386,7 @@ def test_all_finished_are_removed_and_nothing_else(house: House):
     house.take(node, one)
     house.fail(node, one)
     house.take(node, two)
-    people.remove_all(house.app, house.user, [State.FINISHED, State.FAILED, State.CANCELLED])
+    bulk.remove_all(house.app, house.user, [State.FINISHED, State.FAILED, State.CANCELLED])
     left = {t.guid: t.state for t, _ in people.page(house.app, Filter(types=["EXPORT"]))[0]}
     assert one.guid not in left
     assert sorted(left.values()) == ["QUEUED", "RUNNING"]
@@ -439,7 +439,7 @@ def test_an_export_that_nobody_wants_any_more_is_tidied_away(house: House, how: 
         if how == "cancel":
             people.set_state(house.app, house.user, store.guid, State.CANCELLED, None)
         if how == "remove":
-            people.remove_some(house.app, house.user, [store.guid], [State.QUEUED])
+            bulk.remove_some(house.app, house.user, [store.guid], [State.QUEUED])
         house.clock.now += 6 * 3_600_000 if how == "window" else 0
         upkeep.tick(house.app)
     assert [task.type for task in movers.offer(house.app, node)] == ["STAGING_CLEANUP"]
@@ -447,7 +447,7 @@ def test_an_export_that_nobody_wants_any_more_is_tidied_away(house: House, how: 
 
 def test_bulk_operations_pass_over_what_is_not_there(house: House):
     one, two, _ = house.export(*house.entities)
-    people.remove_some(house.app, house.user, [one.guid, house.user.guid, two.guid], [State.QUEUED])
+    bulk.remove_some(house.app, house.user, [one.guid, house.user.guid, two.guid], [State.QUEUED])
     assert (house.state(one), house.state(two)) == ("CANCELLED", "CANCELLED")
 
 

@@ -16,6 +16,7 @@ from typing import Literal
 
 import msgspec
 
+from haulback import credentials
 from haulback.drivers.images.image import in_a_moment, in_use
 from haulback.drivers.nbd import ALLOCATION, Export, dirty_bitmap
 from haulback.errors import Malformed, Unavailable, Unsupported
@@ -203,6 +204,7 @@ def _spawn(path: Path, options: Sequence[str]) -> tuple[socket.socket, subproces
                 stdin=listener.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
+                env=credentials.for_children(),
             )
         except BaseException:
             link.close()
@@ -227,6 +229,7 @@ def _qemu_img(path: Path, *arguments: str) -> bytes:
             timeout=_PATIENCE,
             check=False,
             stdin=subprocess.DEVNULL,
+            env=credentials.for_children(),
             pass_fds=_held.get(),
         )
     except FileNotFoundError:

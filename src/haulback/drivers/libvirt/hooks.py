@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO, NamedTuple
 
+from haulback import credentials
 from haulback.drivers.libvirt.agent import Agent
 from haulback.drivers.libvirt.edge import Domain, Host
 from haulback.errors import Conflict, HaulbackError, Unavailable
@@ -76,6 +77,7 @@ def _guard(uri: str, domain: Domain, after: str, deadline: int) -> subprocess.Po
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
+        env=credentials.for_children(),
         start_new_session=True,
     )
     assert guard.stdin

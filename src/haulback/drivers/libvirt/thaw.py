@@ -14,6 +14,7 @@ import sys
 from contextlib import suppress
 from typing import Self
 
+from haulback import credentials
 from haulback.drivers.libvirt.edge import Domain, Host
 from haulback.errors import HaulbackError, Unavailable
 
@@ -35,6 +36,7 @@ class Frozen:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            env=credentials.for_children(),
             start_new_session=True,
         )
 

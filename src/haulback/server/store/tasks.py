@@ -171,10 +171,7 @@ def in_states(
 
 def _seen_by(scope: Scope) -> list[sa.ColumnElement[bool]]:
     """What `Scope.allows` says of a task's project, for the database."""
-    if scope.listed is None:
-        return []
-    own: sa.ColumnElement[bool] = table.c.project.in_(scope.listed)
-    return [own if scope.own is not None else sa.or_(own, table.c.project.is_(None))]
+    return [] if scope.listed is None else [table.c.project.in_(scope.listed)]
 
 
 def followers(connection: sa.Connection, guid: str) -> list[Task]:
