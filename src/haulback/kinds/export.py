@@ -117,9 +117,13 @@ def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
     if request.backupType not in (None, BackupType.FULL, BackupType.INCREMENTAL):
         why = {
             BackupType.SYNTHETIC: "every backup here is complete in itself, none is synthesised",
-            BackupType.SYNCHRONIZATION: "copies between destinations are made by their own tasks",
+            BackupType.SYNCHRONIZATION: "copies to a second destination are not made yet",
         }[request.backupType]
-        raise Malformed(f"backupType: an export is FULL or INCREMENTAL; {why}", field="backupType")
+        raise Malformed(
+            f"backupType: {request.backupType.value} is not served, {why}; ask for FULL or "
+            "INCREMENTAL",
+            field="backupType",
+        )
     if request.tenantId and not ask.project:
         ask = ask.of(request.tenantId[:80])
     refs = planning.some("protectedEntities", request.protectedEntities)

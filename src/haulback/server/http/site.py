@@ -15,7 +15,7 @@ from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from haulback.errors import Malformed
+from haulback.errors import HaulbackError, Malformed
 from haulback.server.app import App
 from haulback.server.http import (
     about,
@@ -36,6 +36,7 @@ from haulback.server.http import (
 from haulback.server.http.access import TABLE
 from haulback.server.http.answers import answered, crashed, failed, refused
 from haulback.server.http.callers import admit, check_origin, token_of
+from haulback.server.http.fields import name_field
 from haulback.server.http.operation import Call, Operation, path_guid
 
 _BODY_LIMIT = 64 * 1024 * 1024  # a full inventory of a large site
@@ -131,7 +132,10 @@ async def _answer(
         return call, None if operation.waits else operation.handle(call)
 
     pool = _SLOW if operation.slow else _POOL
-    call, reply = await loop.run_in_executor(pool, first)
+    try:
+        call, reply = await loop.run_in_executor(pool, first)
+    except HaulbackError as error:
+        raise name_field(error, guid, query, body) from error.__cause__
     if operation.waits:
         reply = await _wait(app, operation, call)
     return answered(operation, reply, scope["scheme"] == "https", bool(origins))
