@@ -43,6 +43,18 @@ class TooMany(HaulbackError):
     code, status, exit_code, retryable = "too_many", 429, 7, True
 
 
+class TooLarge(HaulbackError):
+    """A request has more bytes or values than its operation takes; `most` says how many."""
+
+    code, status, exit_code = "too_large", 413, 2
+
+
+class TooSlow(HaulbackError):
+    """A request did not arrive in its time."""
+
+    code, status, exit_code, retryable = "too_slow", 408, 7, True
+
+
 class NotFound(HaulbackError):
     """The named object does not exist (or is not visible to the caller)."""
 
@@ -95,6 +107,12 @@ class OutOfSpace(Unavailable):
     """A disk that must be written is full."""
 
     code, status = "out_of_space", 507
+
+
+class NotWritable(Unavailable):
+    """The server's own database cannot be written: its disk is full, or it is read-only."""
+
+    code = "not_writable"
 
 
 class Incomplete(HaulbackError):

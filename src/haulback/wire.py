@@ -33,6 +33,12 @@ class Ref(msgspec.Struct, frozen=True):
     guid: str
 
 
+class Choice(msgspec.Struct, frozen=True):
+    """A reference in a request that may be open: portals send an object without a guid then."""
+
+    guid: str | None = None
+
+
 Word = NewType("Word", str)
 """An enum value in a request whose values nobody has written down: any name will do."""
 
@@ -57,23 +63,23 @@ def label(name: str) -> Label:
     return Label(name, name.replace("_", " ").capitalize())
 
 
-def parse(body: bytes) -> Any:
-    """Any JSON value.  Raises Malformed."""
+def parse(body: bytes, deepest: int = _DEEPEST) -> Any:
+    """Any JSON value, at most `deepest` arrays and objects in each other.  Raises Malformed."""
     if not body.strip():
         raise Malformed("the request body is empty; send JSON")
     try:
         found = msgspec.json.decode(body)
-        if _depth(found) > _DEEPEST:
-            raise Malformed(f"the request body is nested more than {_DEEPEST} deep")
+        if _depth(found, deepest) > deepest:
+            raise Malformed(f"the request body is nested more than {deepest} deep")
         return found
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Malformed(f"the request body is not JSON: {error}") from None
 
 
-def _depth(value: Any) -> int:
-    """How deep arrays and objects lie in each other, counted level by level."""
+def _depth(value: Any, deepest: int) -> int:
+    """How deep arrays and objects lie in each other, counted level by level to `deepest` + 1."""
     level, depth = [value], 0
-    while level and depth <= _DEEPEST:
+    while level and depth <= deepest:
         nested = [v for v in level if isinstance(v, dict | list)]
         level = [x for v in nested for x in (v.values() if isinstance(v, dict) else v)]
         depth += bool(nested)
@@ -130,6 +136,8 @@ def _optional(kind: Any) -> Any:
 
 
 def _struct(value: Any, kind: type[msgspec.Struct], field: str) -> msgspec.Struct:
+    if isinstance(value, str) and kind.__struct_fields__ == ("guid",):
+        value = {"guid": value}
     if not isinstance(value, dict):
         raise _wrong(field, value, "an object")
     found: dict[str, Any] = {}
@@ -168,6 +176,12 @@ def _ref(value: Any, field: str) -> Ref:
     if not isinstance(guid, str):
         raise _wrong(field, value, "a guid, or an object with one")
     return Ref(guid_of(guid, field))
+
+
+def _choice(value: Any, field: str) -> Choice:
+    if isinstance(value, dict) and value.get("guid") in (None, ""):
+        return Choice()
+    return Choice(_ref(value, field).guid)
 
 
 def _integer(value: Any, field: str) -> int:
@@ -220,6 +234,7 @@ def _show(value: Any) -> str:
 
 _SCALARS: dict[Any, Callable[[Any, str], Any]] = {
     Ref: _ref,
+    Choice: _choice,
     int: _integer,
     float: _number,
     bool: _boolean,

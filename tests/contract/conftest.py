@@ -107,6 +107,13 @@ class Served:
         self.machines.append(one.guid)
         return len(self.machines) - 1
 
+    def new_machine_of(self, project: str) -> int:
+        """The number of a machine that belongs to a project."""
+        number = self.new_machine()
+        path = f"/api/virtual-machines/{self.machines[number]}/settings"
+        assert self.call("PUT", path, {"project": project}).status_code == 204
+        return number
+
     def new_session(self) -> str:
         body = {**self.identity, "version": "1"}
         answer = self.call("POST", "/api/nodes/session", body, token=None)

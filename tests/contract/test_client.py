@@ -324,6 +324,9 @@ REST: dict[str, Way] = {
     "GET /backup-files": lambda s: s.client.backups.files(s.backup),
     "GET /backup-files/detailed/for-restore": lambda s: s.client.backups.files_to_restore(s.backup),
     "POST /retention/mark-backups": lambda s: s.client.backups.mark([s.location], Hint.ARCHIVE),
+    "POST /retention/mark-backups/preview": lambda s: s.client.backups.preview_mark(
+        [s.location], Hint.TO_REMOVE
+    ),
     "GET /mounted-backups": lambda s: list(s.client.mounts.all(finished_mount=False)),
     "GET /mounted-backups/{guid}": lambda s: s.client.mounts.get(s.mount),
     "GET /mounted-backups/{guid}/iscsi": lambda s: s.client.mounts.iscsi(s.iscsi),

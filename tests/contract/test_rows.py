@@ -183,7 +183,8 @@ def test_post_tasks_restore(served: Served):
 
 
 def test_post_tasks_restore_and_import(served: Served):
-    backup = served.stored()
+    backup = served.stored(served.new_machine_of("p9"))
+    served.rest()
     file = {"backupFile": {"guid": file_guid(backup, "root")}, "diskName": "boot", "storageId": ""}
     body = {
         "backup": None,

@@ -52,7 +52,8 @@ def test_a_snapshot_is_shown_with_its_policy_and_kept_by_its_rule(served: Served
     [first, second, third] = taken
     assert order["names"] == [first["uuid"]]
     assert set(names(served, entity)) == {second["uuid"], third["uuid"]}
-    assert first["policy"] == {**keeping["policy"]}
+    assert first["policy"] == keeping["policy"]["name"]
+    assert first["snapshotPolicy"] == {**keeping["policy"]}
     assert (first["status"]["name"], first["consistency"]["name"]) == ("PRESENT", "CRASH")
     assert (first["managed"], first["standAlone"]) == (True, False)
     assert names(served, entity, "&stand-alone=true") == []

@@ -166,15 +166,35 @@ def acknowledge(guid: str, *, read: bool = True) -> None:
     connect().backups.acknowledge(guid, read)
 
 
+_MARKED = (
+    named("backup"),
+    named("backupDestination"),
+    named("previousHint"),
+    named("retentionHint"),
+    moment("archiveExpire"),
+    text("toBeRemoved"),
+)
+
+
 @app.command
 def mark(
-    hint: Literal["remove", "archive", "standard"], *guid: str, until: int | None = None
+    hint: Literal["remove", "archive", "standard"],
+    *guid: str,
+    until: int | None = None,
+    preview: bool = False,
+    output: Output = "table",
 ) -> None:
-    """Have backups removed at the next clean-up, kept (--until, epoch ms), or treated as usual."""
+    """Have backups removed at the next clean-up, kept (--until, epoch ms), or treated as usual.
+
+    --preview changes nothing and shows what would become of these backups and of others.
+    """
     if not guid:
         raise Malformed("name at least one backup by its guid")
     backups = connect().backups
     places = [place.guid for one in guid for place in backups.get(one).backupLocations]
+    if preview:
+        show(backups.preview_mark(places, _HINTS[hint], until), _MARKED, output)
+        return
     backups.mark(places, _HINTS[hint], until)
 
 

@@ -9,7 +9,7 @@ from haulback.cli.how import USUAL, How, ref, report
 from haulback.cli.output import Output, dump, moment, named, show, size, text
 from haulback.client.client import Client
 from haulback.errors import Malformed, NotFound
-from haulback.inventory.requests import MachineSettings
+from haulback.inventory.requests import MachineSettings, ProjectName
 
 app = App(name="machine")
 disk = App(name="disk", help="Disks of a machine, and which of them backups leave out.")
@@ -61,7 +61,7 @@ def set_machine(
     wanted = MachineSettings(
         vmBackupPolicy=ref(policy and records.backup_policies.find(policy).guid),
         snapshotMgmtPolicy=ref(snapshots),
-        project=project or None,
+        project=ProjectName(project) if project else None,
         preCommand=before,
         postCommand=after,
     )

@@ -40,7 +40,7 @@ _SYSTEMS = (
     text("reason"),
 )
 _ROWS = (
-    text("fileType"),
+    named("fileType"),
     size("size"),
     moment("modified"),
     text("name"),

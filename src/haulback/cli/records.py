@@ -5,6 +5,7 @@ A record is written as `member=value` words, where a value is JSON or plain text
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated, Any
 
 import msgspec
@@ -14,7 +15,7 @@ from haulback.cli.connection import connect
 from haulback.cli.how import USUAL, How, ref, refs, report
 from haulback.cli.output import Output, dump, show, text
 from haulback.client.client import Client
-from haulback.client.records import Kind
+from haulback.client.records import Kept, Kind
 from haulback.errors import Malformed
 from haulback.inventory.kept import Base, RecoveryPlan, RecoveryRule
 from haulback.wire import read
@@ -49,7 +50,9 @@ def _noun(name: str, topic: str, *members: str, adds: bool = True) -> App:
         """Add one: a name, then words like priority=80; values are JSON or text."""
         known = kind(connect())
         body = {**_members(member, known.struct), "name": name}
-        print(known.add(read(body, known.struct, "")).guid)
+        made = known.add(read(body, known.struct, ""))
+        _warn(made)
+        print(made.guid)
 
     if adds:
         app.command(add)
@@ -60,7 +63,7 @@ def _noun(name: str, topic: str, *members: str, adds: bool = True) -> App:
         known = kind(connect())
         one = known.find(name)
         body = {**msgspec.to_builtins(one.what), **_members(member, known.struct)}
-        known.change(one.guid, read(body, known.struct, ""))
+        _warn(known.change(one.guid, read(body, known.struct, "")))
 
     @app.command
     def rm(name: str) -> None:
@@ -69,6 +72,12 @@ def _noun(name: str, topic: str, *members: str, adds: bool = True) -> App:
         known.remove(known.find(name).guid)
 
     return app
+
+
+def _warn(one: Kept[Base]) -> None:
+    """Say on standard error what of a record does not act yet."""
+    for sentence in one.shown.get("warnings", []):
+        print(f"warning: {sentence}", file=sys.stderr)
 
 
 def _members(words: tuple[str, ...], struct: type[Base]) -> dict[str, Any]:

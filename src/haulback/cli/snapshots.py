@@ -18,7 +18,7 @@ _SNAPSHOTS = (
     named("protectedEntity"),
     moment("snapshotTime"),
     named("consistency"),
-    named("policy"),
+    text("policy"),
     text("managed"),
     text("description"),
 )

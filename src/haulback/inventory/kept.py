@@ -7,13 +7,14 @@ from enum import Enum
 import msgspec
 
 from haulback.tasks.states import Allocation, BackupType
-from haulback.wire import Ref, Word
+from haulback.wire import Choice, Ref, Word
 
 
 class Base(msgspec.Struct, kw_only=True):
-    """What every record has."""
+    """What every record has; `project` "" for none, absent: as before, or the caller's own."""
 
     name: str
+    project: str | None = None
 
 
 class NodeConfig(Base, kw_only=True):
@@ -59,14 +60,34 @@ class AutoAssign(Enum):
     ASSIGN_AND_REMOVE = "ASSIGN_AND_REMOVE"
 
 
-class Policy(Base, kw_only=True):
-    """How machines are to be backed up; thresholds in percent of a run's tasks."""
+class AutoAssignSettings(msgspec.Struct, kw_only=True):
+    """Which machines a policy is to take by itself."""
+
+    mode: AutoAssign = AutoAssign.DISABLED
+    includeTags: list[str] = []
+    excludeTags: list[str] = []
+    includeRegExps: list[str] = []
+    excludeRegExps: list[str] = []
+    hvClusters: list[Ref] = []
+
+
+class AnyPolicy(Base, kw_only=True):
+    """How machines are to be protected; thresholds in percent of a run's tasks.
+
+    `vms` are all machines that have the policy; absent: they stay as they are.
+    """
 
     active: bool = True
     priority: int = 50
     description: str = ""
     backupRetryCount: int = 0
-    autoAssignMode: AutoAssign = AutoAssign.DISABLED
+    vms: list[Ref] | None = None
+    autoAssignMode: AutoAssign | None = None
+    autoAssignSettings: AutoAssignSettings | None = None
+    executeAutoAssignmentAfterSavingPolicy: bool | None = None
+    autoRemoveNonPresent: bool | None = None
+    dailyReportEnabled: bool | None = None
+    mailingList: Choice | None = None
     failRemainingBackupTasksExportThreshold: float | None = None
     failRemainingBackupTasksStoreThreshold: float | None = None
 
@@ -117,28 +138,61 @@ class Role(Enum):
     ARCHIVE = "ARCHIVE"
 
 
-class RuleDestination(msgspec.Struct, kw_only=True):
-    """Where a rule's backups go."""
+class RuleRetention(msgspec.Struct, kw_only=True):
+    """How long a copy of a rule is to stay; ages in ms."""
 
-    backupDestination: Ref
+    keepLastBackupWhenSourceStillExists: bool | None = None
+    retentionKeepLastNFull: int | None = None
+    retentionKeepFullNewerThan: int | None = None
+    retentionKeepLastNIncremental: int | None = None
+    retentionKeepIncrementalNewerThan: int | None = None
+
+
+class RuleDestination(msgspec.Struct, kw_only=True):
+    """Where a rule's backups go; a SECONDARY or ARCHIVE without a destination makes no copy."""
+
+    backupDestination: Choice
     roleType: Role = Role.PRIMARY
+    daysToKeepRetentionLock: int | None = None
+    backupRetentionSettings: RuleRetention | None = None
 
 
 class Rule(Base, kw_only=True):
-    """A rule of a backup policy."""
+    """A rule of a backup policy.  `schedules` absent: those that fire it stay."""
 
+    name: str = "Default"
     policy: Ref | None = None
     active: bool = True
+    position: int | None = None
+    schedules: list[Ref] | None = None
     ruleBackupDestinations: list[RuleDestination] = []
 
 
 class SnapshotRule(Base, kw_only=True):
-    """A rule of a snapshot policy: what is over the number, or older, goes; absent: nothing."""
+    """A rule of a snapshot policy: what is over the number, or older, goes; absent: nothing.
 
+    `schedules` absent: those that fire it stay.
+    """
+
+    name: str = "Default"
     policy: Ref | None = None
     active: bool = True
+    position: int | None = None
+    schedules: list[Ref] | None = None
     retentionVersions: int | None = None
     retentionDays: int | None = None
+
+
+class Policy(AnyPolicy, kw_only=True):
+    """A policy of backups.  `rules` take the place of those that it has; absent: they stay."""
+
+    rules: list[Rule] | None = None
+
+
+class SnapshotPolicy(AnyPolicy, kw_only=True):
+    """A policy of snapshots.  `rules` take the place of those that it has; absent: they stay."""
+
+    rules: list[SnapshotRule] | None = None
 
 
 class Execution(Enum):
@@ -160,6 +214,33 @@ class Day(Enum):
     SUNDAY = "SUNDAY"
 
 
+class Month(Enum):
+    """A month."""
+
+    JANUARY = "JANUARY"
+    FEBRUARY = "FEBRUARY"
+    MARCH = "MARCH"
+    APRIL = "APRIL"
+    MAY = "MAY"
+    JUNE = "JUNE"
+    JULY = "JULY"
+    AUGUST = "AUGUST"
+    SEPTEMBER = "SEPTEMBER"
+    OCTOBER = "OCTOBER"
+    NOVEMBER = "NOVEMBER"
+    DECEMBER = "DECEMBER"
+
+
+class Occurrence(Enum):
+    """Which of the same days of the week of a month."""
+
+    FIRST_IN_MONTH = "FIRST_IN_MONTH"
+    SECOND_IN_MONTH = "SECOND_IN_MONTH"
+    THIRD_IN_MONTH = "THIRD_IN_MONTH"
+    FOURTH_IN_MONTH = "FOURTH_IN_MONTH"
+    LAST_IN_MONTH = "LAST_IN_MONTH"
+
+
 class Sort(Enum):
     """What a schedule is for."""
 
@@ -174,7 +255,10 @@ class Sort(Enum):
 
 
 class Schedule(Base, kw_only=True):
-    """When to back up; hours are ms from midnight UTC, the window's length in ms."""
+    """When to back up; hours are ms from midnight UTC, the window's length in ms.
+
+    No `months`, and no `dayOfWeekOccurrences`, stand for all.  `timeZone` is an IANA name.
+    """
 
     type: Sort = Sort.VM_BACKUP
     active: bool = True
@@ -182,6 +266,10 @@ class Schedule(Base, kw_only=True):
     executionType: Execution = Execution.TIME
     hour: int | None = None
     daysOfWeek: list[Day] = []
+    months: list[Month] = []
+    dayOfWeekOccurrences: list[Occurrence] = []
+    timeZone: str = "UTC"
+    cron: str | None = None
     interval: dict[str, int] | None = None
     startWindowLength: int | None = None
     rules: list[Ref] = []

@@ -145,6 +145,11 @@ class Backup(msgspec.Struct, kw_only=True):
         """Whether it is stored and nothing is known to be wrong with it."""
         return self.status == "SUCCESS" and self.location_status == "PRESENT"
 
+    @property
+    def held(self) -> int:
+        """Bytes that it holds of its own: of an increment those that were read for it."""
+        return self.size if self.type == "FULL" else min(self.read, self.size)
+
     def locked(self, now: int) -> bool:
         """Whether it may not be removed yet, whoever asks: an archive without an end never."""
         if self.keep_until is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
+from typing import Any
 
 import msgspec
 
@@ -72,8 +73,16 @@ class ChangedDestination(msgspec.Struct, kw_only=True):
     verification: Verification | None = None
 
 
+class ProjectName(msgspec.Struct):
+    """A project as machines name it."""
+
+    guid: str
+
+
 class MachineSettings(msgspec.Struct):
     """What people may set of a machine: portals send the whole record back.
+
+    `project` is its uuid, or an object with the guid of its record or its uuid as `guid`.
 
     The commands are for a shell inside it, before and after the moment of a backup; "" takes one
     off.
@@ -81,7 +90,7 @@ class MachineSettings(msgspec.Struct):
 
     vmBackupPolicy: Ref | None = None
     snapshotMgmtPolicy: Ref | None = None
-    project: str | None = None
+    project: ProjectName | None = None
     preCommand: str | None = None
     postCommand: str | None = None
 
@@ -131,6 +140,19 @@ class FlagValue(msgspec.Struct):
     value: bool
 
 
+class MarkedLocation(msgspec.Struct):
+    """A location as portals send it back, with the hint that is wanted.
+
+    `guid` is that of the location or, as one portal sends it, of its backup; `archiveExpire` is
+    epoch ms or a date in ISO 8601, and counts with ARCHIVE alone.
+    """
+
+    guid: str
+    retentionHint: Hint
+    backup: Ref | None = None
+    archiveExpire: Any = None
+
+
 class Marks(msgspec.Struct):
     """Which locations to mark, and how; an ARCHIVE may have an end."""
 
@@ -160,11 +182,15 @@ class ChangedUser(msgspec.Struct):
 
 
 class NewToken(msgspec.Struct):
-    """An API token: a name, roles (those of its user if absent), ms until it ends."""
+    """An API token: a name, roles (those of its user if absent), ms until it ends.
+
+    `projects` absent: those that the caller is narrowed to, or all of its user.
+    """
 
     name: str
     roles: list[str] | None = None
     validFor: int | None = None
+    projects: list[str] | None = None
 
 
 class ProtectedEntities(msgspec.Struct):

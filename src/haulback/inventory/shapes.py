@@ -86,8 +86,20 @@ class DestinationRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
     task: TaskDetails | None = None
 
 
+class ManagerOf(msgspec.Struct):
+    """The manager of a machine's hypervisor."""
+
+    guid: str
+    name: str
+    url: str
+    type: Label
+
+
 class Machine(msgspec.Struct, omit_defaults=True, kw_only=True):
     """A virtual machine.  `backupUpToDate` is absent where no schedule applies.
+
+    It is true where the last backup is at most 24 hours old.  `project.guid` is that of the
+    project's record where there is one, else what `project-uuid` names.
 
     `absentSince` (epoch ms) is the first look that missed it; `present` ends when that is
     believed.  `problem` says why its platform cannot read it.
@@ -101,6 +113,7 @@ class Machine(msgspec.Struct, omit_defaults=True, kw_only=True):
     type: Label
     hypervisor: Named
     hvType: Label
+    hvmType: Label
     restoreStatus: str
     restorable: bool
     tags: list[str]
@@ -109,9 +122,9 @@ class Machine(msgspec.Struct, omit_defaults=True, kw_only=True):
     absentSince: int | None = None
     problem: str | None = None
     notBackedUp: list[dict[str, str]] = []
-    hvManager: Named | None = None
-    hvCluster: Named | None = None
-    project: str | None = None
+    hvManager: ManagerOf
+    hvCluster: Named
+    project: Named | None = None
     vmBackupPolicy: Named | None = None
     snapshotMgmtPolicy: Named | None = None
     backupUpToDate: bool | None = None
@@ -121,6 +134,7 @@ class Machine(msgspec.Struct, omit_defaults=True, kw_only=True):
     lastSuccessfulFullBackupSize: int | None = None
     lastSuccessfulIncBackup: Named | None = None
     lastSuccessfulIncBackupSize: int | None = None
+    lastStoredSnapshot: Named | None = None
     settings: dict[str, Any] | None = None
 
 
@@ -165,6 +179,18 @@ class Location(msgspec.Struct, omit_defaults=True, kw_only=True):
     archiveExpire: int | None = None
     statusInfo: str | None = None
     damage: dict[str, Any] | None = None
+
+
+class MarkPreview(Location, omit_defaults=True, kw_only=True):
+    """A location as it would be once it is marked, and as it is.
+
+    `toBeRemoved`: the next clean-up of its destination would remove the backup.
+    """
+
+    previousHint: Label
+    previousType: Label
+    toBeRemoved: bool
+    previousArchiveExpire: int | None = None
 
 
 class BackupRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
@@ -309,11 +335,16 @@ class Token(msgspec.Struct, omit_defaults=True, kw_only=True):
     roles: list[str]
     created: int
     expires: int | None = None
+    projects: list[str] | None = None
     token: str | None = None
 
 
 class Protection(msgspec.Struct):
-    """How many machines are protected, are not, and have no policy."""
+    """How many present machines are protected, are not, and have no schedule; no one counts twice.
+
+    Protected: the last backup is at most 24 hours old, or no schedule asks for a newer one.
+    `noSchedule`: no schedule applies, and there is no backup.
+    """
 
     protectedNo: int
     notProtected: int
@@ -339,17 +370,24 @@ class StagingSpace(msgspec.Struct):
     usedSpace: int
 
 
-class DestinationSpace(msgspec.Struct, kw_only=True):
-    """Bytes of one destination."""
+class DestinationSpace(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """Bytes of one destination.
+
+    `totalUsedSpace` is what the repository's backups take, `totalAvailableSpace` its capacity:
+    that and what is free on the disk, where a node has seen the disk.  The disk holds other
+    things besides: `diskUsedSpace` of `diskTotalSpace`.
+    """
 
     guid: str
     name: str
     totalUsedSpace: int
     totalAvailableSpace: int
+    diskTotalSpace: int | None = None
+    diskUsedSpace: int | None = None
 
 
 class DestinationStats(msgspec.Struct, kw_only=True):
-    """Bytes of all destinations."""
+    """Bytes of all destinations, used and capacity."""
 
     totalUsedSpace: int
     totalAvailableSpace: int
@@ -357,7 +395,7 @@ class DestinationStats(msgspec.Struct, kw_only=True):
 
 
 class SizeStats(msgspec.Struct, kw_only=True):
-    """Bytes by day (epoch ms of its beginning, UTC)."""
+    """Bytes by day (epoch ms of its beginning, UTC), every day of the span, the oldest first."""
 
     backupSizeStatsResponses: dict[str, int]
     restoreSizeStatsResponses: dict[str, int]

@@ -89,7 +89,7 @@ class FileRow(msgspec.Struct, omit_defaults=True, kw_only=True):
     """
 
     name: str
-    fileType: str
+    fileType: Label
     size: int
     modified: int
     owner: str
@@ -103,7 +103,8 @@ class FileRow(msgspec.Struct, omit_defaults=True, kw_only=True):
 class SnapshotRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
     """A snapshot that stays on its platform, where it is called `uuid`; epoch ms.
 
-    `managed`: it was taken here, and can be gone back to.
+    `managed`: it was taken here, and can be gone back to.  `policy` is the name of its policy,
+    as portals show it; `snapshotPolicy` refers to the same.
     """
 
     guid: str
@@ -114,7 +115,8 @@ class SnapshotRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
     protectedEntity: Named
     managed: bool
     standAlone: bool
-    policy: Named | None = None
+    policy: str | None = None
+    snapshotPolicy: Named | None = None
     rule: Named | None = None
     consistency: Label | None = None
     description: str | None = None

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import msgspec
 
 from haulback.errors import Malformed, NotFound
+from haulback.inventory.neighbours import manager_of
 from haulback.inventory.records import Catalogue, Destination, Hypervisor
 from haulback.kinds import planning
 from haulback.kinds.seam import Ask, Job, Kind, Results, Submission
@@ -44,7 +45,7 @@ def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
     for ref in request.hypervisorManagers or []:
         manager = catalogue.record("hypervisor-manager", ref.guid)
         for one in catalogue.hypervisors():
-            if one.settings.get("hypervisorManager") == manager.guid:
+            if manager_of(one) == manager.guid:
                 hypervisors[one.guid] = one
     stores = {r.guid: catalogue.destination(r.guid) for r in request.backupDestinations or []}
     tests = [

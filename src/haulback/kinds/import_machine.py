@@ -108,7 +108,7 @@ class Order(msgspec.Struct):
 def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
     """A RESTORE that checks and the IMPORT that follows.  Raises Malformed, NotFound, Conflict."""
     backup = chosen(request.backup, request.backupLocation, catalogue)
-    to = place.hypervisor(request, catalogue)
+    to = place.hypervisor(request, catalogue, catalogue.entity(backup.entity))
     place.honoured(request, to, catalogue)
     name = place.name_of(request, catalogue)
     destination = catalogue.destination(backup.destination)

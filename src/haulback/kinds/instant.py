@@ -39,7 +39,7 @@ def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
     Raises Malformed, NotFound or Conflict.
     """
     backup = chosen(request.backup, request.backupLocation, catalogue)
-    to = place.hypervisor(request, catalogue)
+    to = place.hypervisor(request, catalogue, catalogue.entity(backup.entity))
     _possible(request, to)
     place.honoured(request, to, catalogue)
     name = place.name_of(request, catalogue)

@@ -13,6 +13,7 @@ from haulback.ids import guid_of, is_guid, new_guid
 from haulback.inventory import platforms
 from haulback.inventory.hardware import ApartSeen, Hardware, hardware_of
 from haulback.inventory.ledger import Ledger
+from haulback.inventory.neighbours import manager_of
 from haulback.inventory.presence import Unreadable
 from haulback.inventory.records import Catalogue, Disk, Entity, Hypervisor, Place
 from haulback.kinds import planning
@@ -135,7 +136,7 @@ def _of_managers(managers: list[Ref], catalogue: Catalogue) -> list[Hypervisor]:
         catalogue.record("hypervisor-manager", ref.guid)
     guids = {ref.guid for ref in managers}
     known = catalogue.hypervisors() if guids else []
-    return [one for one in known if one.settings.get("hypervisorManager") in guids]
+    return [one for one in known if manager_of(one) in guids]
 
 
 def plan_wizard(request: WizardRequest, catalogue: Catalogue, ask: Ask) -> Plan:

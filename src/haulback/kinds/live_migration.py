@@ -95,7 +95,7 @@ def _target(
     request: Request, entity: Entity, here: Hypervisor, mount: Mount | None, catalogue: Catalogue
 ) -> Hypervisor:
     named = request.hypervisor or request.hypervisorManager
-    to = place.hypervisor(request, catalogue) if named else here
+    to = place.hypervisor(request, catalogue, entity) if named else here
     platform = PLATFORMS[here.driver]
     if not platform.power_on:
         raise Malformed(

@@ -6,15 +6,19 @@ from typing import Any
 
 from haulback.errors import Malformed, NotFound
 from haulback.inventory.disks import file_guid
+from haulback.inventory.neighbours import cluster_of, manager_of
 from haulback.inventory.platforms import PLATFORMS
-from haulback.inventory.records import Backup, Catalogue, Hypervisor
+from haulback.inventory.records import Backup, Catalogue, Entity, Hypervisor, Record
 from haulback.kinds import planning
 from haulback.kinds.parts import cards_wanted, disks_of
 from haulback.wire import Named, label
 
 
-def hypervisor(request: Any, catalogue: Catalogue) -> Hypervisor:
-    """The one named, or the first of the manager named.  Raises Malformed, NotFound."""
+def hypervisor(request: Any, catalogue: Catalogue, origin: Entity) -> Hypervisor:
+    """The host named, or the best of the manager named for a machine or a backup of `origin`.
+
+    Raises Malformed, NotFound.
+    """
     if request.hypervisor and not request.hypervisorManager:
         return catalogue.hypervisor(request.hypervisor.guid)
     if not request.hypervisorManager:
@@ -22,14 +26,37 @@ def hypervisor(request: Any, catalogue: Catalogue) -> Hypervisor:
     manager = catalogue.record("hypervisor-manager", request.hypervisorManager.guid)
     if request.hypervisor:
         named = catalogue.hypervisor(request.hypervisor.guid)
-        if named.settings.get("hypervisorManager") != manager.guid:
+        if manager_of(named) != manager.guid:
             field = "hypervisorManager"
             raise Malformed(f"{field}: {named.name} does not belong to it", field=field)
         return named
-    for one in catalogue.hypervisors():
-        if one.settings.get("hypervisorManager") == manager.guid:
-            return one
-    raise NotFound(f"hypervisorManager: {manager.name} has no hypervisor", guid=manager.guid)
+    return _best(request, manager, catalogue, catalogue.hypervisor(origin.hypervisor))
+
+
+def _best(request: Any, manager: Record, catalogue: Catalogue, home: Hypervisor) -> Hypervisor:
+    """The host of a manager, and of a cluster if one is named, that takes a machine of `home`.
+
+    Home itself comes first, then the hosts of its node, then the others by name.  Raises NotFound
+    where the manager has no host, Malformed where none of its hosts fits.
+    """
+    hosts = [one for one in catalogue.hypervisors() if manager_of(one) == manager.guid]
+    if not hosts:
+        raise NotFound(f"hypervisorManager: {manager.name} has no hypervisor", guid=manager.guid)
+    wanted = request.restoreClusterId
+    inside = [one for one in hosts if not wanted or wanted in _clusters(one, catalogue)]
+    if not inside:
+        field = "restoreClusterId"
+        raise Malformed(f"{field}: {manager.name} has no host in {wanted[:80]}", field=field)
+    fitting = [one for one in inside if one.driver == home.driver]
+    if not fitting:
+        field, words = "hypervisorManager", PLATFORMS[home.driver].words
+        raise Malformed(
+            f"{field}: {manager.name} has no host there that is {words} like {home.name};"
+            " name a hypervisor to restore to another platform",
+            field=field,
+        )
+    far = {one.guid: (one.guid != home.guid, one.node != home.node, one.name) for one in fitting}
+    return min(fitting, key=lambda one: far[one.guid])
 
 
 def honoured(request: Any, to: Hypervisor, catalogue: Catalogue) -> None:
@@ -42,7 +69,7 @@ def honoured(request: Any, to: Hypervisor, catalogue: Catalogue) -> None:
     for member, inner in (("dataCenter", "name"), ("baseImage", "uuid")):
         part = getattr(request, member, None)
         planning.refuse(part, platform.words, inner, within=f"{member}.")
-    if request.restoreClusterId not in (None, "", _cluster(to, catalogue)):
+    if request.restoreClusterId and request.restoreClusterId not in _clusters(to, catalogue):
         raise Malformed(f"restoreClusterId: {to.name} is not in it", field="restoreClusterId")
     for i, file in enumerate(getattr(request, "taskFiles", None) or []):
         planning.refuse(file, platform.words, "config", within=f"taskFiles[{i}].")
@@ -79,10 +106,10 @@ def _pool(wanted: str | None, field: str, to: Hypervisor, catalogue: Catalogue) 
     raise Malformed(f"{field}: {to.name} has no storage {wanted}", field=field)
 
 
-def _cluster(to: Hypervisor, catalogue: Catalogue) -> str | None:
-    """The uuid of the cluster that a hypervisor is in."""
-    guid = to.settings.get("cluster")
-    return catalogue.record("hypervisor-cluster", guid).body.get("uuid") if guid else None
+def _clusters(to: Hypervisor, catalogue: Catalogue) -> set[str]:
+    """The guid and the uuid of the cluster that a hypervisor is in."""
+    found = catalogue.record("hypervisor-cluster", cluster_of(to))
+    return {found.guid, str(found.body.get("uuid") or found.guid)}
 
 
 def name_of(request: Any, catalogue: Catalogue) -> str:

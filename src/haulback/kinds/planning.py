@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from haulback.errors import Malformed, NotFound
+from haulback.inventory.neighbours import manager_of
 from haulback.inventory.records import Catalogue, Destination, Entity, Hypervisor, Record
 from haulback.kinds.seam import Ask
 from haulback.tasks.queue import destination_slot, entity_slot, rank, source_slot
@@ -55,6 +56,7 @@ def task(
         window_start=start,
         window_end=end,
         window_length=window if follows else end - start,
+        asked_start=getattr(request, "windowStart", None),
         created=ask.now,
         modified=ask.now,
         refs={role: ref for role, ref in refs.items() if ref},
@@ -123,11 +125,9 @@ def pinned(*records: Hypervisor | Destination | None) -> str | None:
 
 
 def platform(hypervisor: Hypervisor, catalogue: Catalogue) -> dict[str, Named | None]:
-    """A hypervisor as a task refers to it, with its manager if it has one."""
-    refs: dict[str, Named | None] = {"hypervisor": named(hypervisor)}
-    if manager := hypervisor.settings.get("hypervisorManager"):
-        refs["hypervisorManager"] = named(catalogue.record("hypervisor-manager", manager))
-    return refs
+    """A hypervisor as a task refers to it, with its manager."""
+    manager = catalogue.record("hypervisor-manager", manager_of(hypervisor))
+    return {"hypervisor": named(hypervisor), "hypervisorManager": named(manager)}
 
 
 def place(name: str | None, path: str | None, within: str = "") -> tuple[str, str]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
-import sys
+from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 
@@ -15,6 +16,8 @@ from haulback.node.home import Home, Identity, write_identity
 from haulback.node.link import PROTOCOL, Link
 from haulback.node.runner import Runner
 from haulback.shares.keeper import PORTAL
+
+_STDIN = 0
 
 
 class Settings(msgspec.Struct, kw_only=True):
@@ -30,6 +33,7 @@ class Settings(msgspec.Struct, kw_only=True):
     token: str | None = None
     roots: list[Path] = []
     trust: str | None = None
+    insecure_http: bool = False
     portal: str = PORTAL
     leash: bool = False
 
@@ -39,8 +43,8 @@ def run(settings: Settings) -> None:
 
     Raises Conflict, Unauthenticated, Fenced or NotFound with the reason it cannot go on.
     """
+    api = Api(settings.server, trust=settings.trust, insecure_http=settings.insecure_http)
     home = Home(settings.data, settings.roots, portal=settings.portal)
-    api = Api(settings.server, trust=settings.trust)
     link = Link(api, home)
     try:
         if settings.token and not (settings.data / "identity.json").exists():
@@ -58,6 +62,12 @@ def run(settings: Settings) -> None:
 
 
 def _follow(runner: Runner) -> None:
-    """Our server holds the other end of standard input: when it dies, we end."""
-    sys.stdin.buffer.read()
+    """Our server holds the other end of standard input: when it dies, we end.
+
+    Read past Python's buffer, whose lock a thread that reads for ever would hold while the
+    interpreter ends: Python then aborts the process.
+    """
+    with suppress(OSError):
+        while os.read(_STDIN, 4096):
+            pass
     runner.stop()

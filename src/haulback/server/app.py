@@ -14,10 +14,12 @@ from haulback.errors import NotFound
 from haulback.kinds.seam import Ask, Kinds, Submission
 from haulback.kinds.staging_cleanup import clean_up
 from haulback.kinds.table import WAYS
+from haulback.server import own_key
 from haulback.server.bell import Bell
 from haulback.server.caller import Caller
 from haulback.server.desk import Desk
 from haulback.server.door import Door
+from haulback.server.readiness import Readiness
 from haulback.server.store import queue, tasks, trail
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import Store
@@ -55,10 +57,15 @@ class App:
     limits: Mapping[str, int] = field(default_factory=dict)
     tidy_at: int = 0  # when nodes are next asked to look for leftovers, epoch ms
     desk: Desk = field(init=False)
+    readiness: Readiness = field(init=False)
     ways: list[Submission] = field(default_factory=lambda: list(WAYS))
+    documents: dict[tuple[Any, ...], bytes] = field(default_factory=dict)  # about the API, as made
 
     def __post_init__(self) -> None:
         self.desk = Desk(self.store, self.bell, self.clock.now_ms)
+        self.readiness = Readiness(
+            self.store, self.clock.now_ms, lambda: own_key.trouble(self.vault, self.store)
+        )
 
     @contextmanager
     def change(self, who: Caller, operation: str, subject: str | None = None) -> Iterator[Change]:

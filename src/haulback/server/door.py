@@ -14,6 +14,7 @@ from collections import OrderedDict, deque
 from threading import Lock
 
 from haulback.errors import TooMany, Unauthenticated
+from haulback.server.passwords import Hashing
 from haulback.server.store import access
 from haulback.server.store.access import Account
 from haulback.server.store.engine import Store
@@ -31,6 +32,7 @@ class Door:
         self._lock = Lock()
         self._right: OrderedDict[bytes, float] = OrderedDict()
         self._wrong: OrderedDict[tuple[str, str], deque[float]] = OrderedDict()
+        self.hashing = Hashing()
 
     def enter(self, store: Store, login: str, password: str, place: str) -> Account:
         """The account, for the right password.  Raises Unauthenticated or TooMany."""
@@ -43,7 +45,12 @@ class Door:
             return who
         guess = self._guess((login, place))
         # Slow on purpose: not inside a transaction that others wait for.
-        if not access.check_password(stored, password) or who is None:
+        try:
+            right = self.hashing.run(lambda: access.check_password(stored, password), place)
+        except TooMany:
+            self._take_back(guess)  # it was not looked at
+            raise
+        if not right or who is None:
             raise Unauthenticated("login or password is wrong")
         with self._lock:
             guess.clear()
@@ -51,6 +58,11 @@ class Door:
             while len(self._right) > _KEPT:
                 self._right.popitem(last=False)
         return who
+
+    def _take_back(self, guess: deque[float]) -> None:
+        with self._lock:
+            if guess:
+                guess.pop()
 
     def _is_fresh(self, mark: bytes) -> bool:
         with self._lock:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,9 @@ import sqlalchemy as sa
 
 from haulback.errors import Conflict, Fenced, Forbidden, HaulbackError, Malformed, NotFound
 from haulback.inventory.damage import REVISION, WRITING
+from haulback.inventory.records import Destination
 from haulback.kinds import export, mount, staging_cleanup
+from haulback.logs import members
 from haulback.server.app import App
 from haulback.server.people import one_by_one
 from haulback.server.store import catalogue, life, nodes, queue, reports, tables, tasks
@@ -22,6 +25,7 @@ from haulback.server.store.nodes import Enrolled, Node, Process
 from haulback.tasks.record import Task
 from haulback.tasks.states import State
 
+log = logging.getLogger(__name__)
 _REQUEUED = "its node gave it back"
 _FURTHER = (
     "UPDATE task SET modified = :now, lease_until = :lease, progress = CASE WHEN progress > "
@@ -64,6 +68,8 @@ def open_session(app: App, who: Enrolled, process: Process, done: list[Done]) ->
             if one is None or not _adopt(moves, task, one.results):
                 moves.lost(tasks.get(sql, task.guid), "its node restarted")
         app.tidy_node(sql, who.guid)
+    about = {"node": who.guid, "version": process.version, "finished": len(finished)}
+    log.info("node connected", extra=members(**about))
     app.bell.ring()
     return Opened(session, token, app.lease_ms, app.clock.now_ms())
 
@@ -380,22 +386,26 @@ def add_log(app: App, who: Node, guid: str, lines: list[str]) -> None:
 
 
 def state_for(app: App, who: Node, guid: str) -> Task:
-    """The task as its owner must see it: a wish to cancel reads CANCELLED.  Raises Fenced."""
+    """The task as its owner must see it: a wish to cancel reads CANCELLED.
+
+    Raises Fenced, Forbidden for a task that another node runs, NotFound for one that this node
+    neither ran nor may take.
+    """
     with app.store.read() as sql:
         task = tasks.get(sql, guid)
         if task.state == State.RUNNING.value:
             _check_mine(task, who)
             if task.cancel_wanted:
                 task.state = State.CANCELLED.value
-        return task
+            return task
+        return tasks.of_node(sql, guid, who.guid)
 
 
 def repository_key(app: App, who: Node, destination: str) -> bytes:
     """The key of a destination, for a node that reaches it.  Raises Forbidden."""
     with app.store.read() as sql:
         record = SqlCatalogue(sql).destination(destination)
-        if record.node not in (None, who.guid):
-            raise Forbidden(f"{record.name} is bound to another node")
+        _check_reaches(who, record)
         return app.vault.unseal(destination, catalogue.sealed_key(sql, destination))
 
 
@@ -413,10 +423,17 @@ def abandoned(app: App, names: list[str]) -> list[str]:
         return [name for name in names if known.is_abandoned(name)]
 
 
-def pins(app: App, destination: str) -> list[str]:
-    """Attempts that must not lose what they found on a destination."""
+def pins(app: App, who: Node, destination: str) -> list[str]:
+    """Attempts that must not lose what they found on a destination.  Raises Forbidden."""
     with app.store.read() as sql:
-        return SqlCatalogue(sql).pins(destination)
+        known = SqlCatalogue(sql)
+        _check_reaches(who, known.destination(destination))
+        return known.pins(destination)
+
+
+def _check_reaches(who: Node, record: Destination) -> None:
+    if record.node not in (None, who.guid):
+        raise Forbidden(f"{record.name} is bound to another node")
 
 
 def expected(app: App, who: Node, guid: str, after: str) -> list[str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+import logging
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
@@ -12,6 +13,8 @@ import sqlalchemy as sa
 from haulback.errors import Conflict, HaulbackError, Malformed
 from haulback.kinds.recovery import plan_recovery
 from haulback.kinds.seam import Ask, Submission
+from haulback.logs import members
+from haulback.server import bulk
 from haulback.server.app import App
 from haulback.server.caller import Caller
 from haulback.server.scope import EVERYTHING, Scope
@@ -23,6 +26,8 @@ from haulback.server.store.reports import Filter, LogLine
 from haulback.tasks.record import Plan, Refused, Task
 from haulback.tasks.states import FINAL, State, check_move
 from haulback.wire import Named, request
+
+_LOG = logging.getLogger(__name__)
 
 _SHOWN = 100  # tasks named in one audit entry
 _PIECE = 500  # tasks of a long list that are looked at together
@@ -40,7 +45,7 @@ class Remembered(msgspec.Struct):
 def submit(app: App, way: Submission, body: bytes, who: Caller, key: str | None = None) -> Plan:
     """Plan and queue, all of it or nothing.  The same `key` gives the same tasks again."""
     wanted = request(body, way.request)
-    marked = f"{way.path}\0{who.scope.wanted}\0".encode() + body
+    marked = f"{way.path}\0{_narrowing(who.scope)}\0".encode() + body
 
     def make(sql: sa.Connection, ask: Ask) -> Plan:
         return way.plan(wanted, SqlCatalogue(sql, who.scope), ask)
@@ -54,8 +59,13 @@ def recover(app: App, guid: str, who: Caller, key: str | None = None) -> Plan:
     def make(sql: sa.Connection, ask: Ask) -> Plan:
         return plan_recovery(guid, SqlCatalogue(sql, who.scope), ask)
 
-    marked = f"{guid}\0{who.scope.wanted}".encode()
+    marked = f"{guid}\0{_narrowing(who.scope)}".encode()
     return _queued(app, make, "run recovery plan", marked, who, key)
+
+
+def _narrowing(scope: Scope) -> str:
+    """The narrowing of a request in words: the same key within other projects asks anew."""
+    return str(scope.wanted) if scope.own is None else f"{scope.wanted} of {sorted(scope.own)}"
 
 
 def _queued(app: App, make: Any, what: str, marked: bytes, who: Caller, key: str | None) -> Plan:
@@ -99,6 +109,7 @@ def _queue_once(
             trail.remember(sql, who.guid, key, marked, msgspec.to_builtins(made), ask.now)
         change.subject = heads[0] if heads else None
         change.after = {"tasks": heads[:_SHOWN], "count": len(heads)}
+    _LOG.info("tasks submitted", extra=members(by=who.name, what=what, count=len(made_here)))
     app.bell.ring_for(task.pinned_node for task in (*plan.besides, *plan.heads))
     return plan
 
@@ -116,9 +127,8 @@ def _recalled(app: App, key: str, marked: bytes, who: Caller) -> Plan | None:
 def page(app: App, wanted: Filter) -> tuple[list[Seen], int]:
     """A page of tasks and how many there are; -1 for a page by cursor, whose first said it."""
     with app.store.read() as sql:
-        found = all_named(sql, reports.page(sql, wanted))
-        total = -1 if wanted.cursor else reports.count(sql, wanted)
-        return _seen(found, Line(sql, app.clock.now_ms())), total
+        found, total = reports.page(sql, wanted)
+        return _seen(all_named(sql, found), Line(sql, app.clock.now_ms())), total
 
 
 def whole(app: App, wanted: Filter) -> Iterator[Seen]:
@@ -165,18 +175,30 @@ def set_state(app: App, who: Caller, guid: str, state: State, info: str | None) 
     Raises Forbidden or Conflict for anything else.
     """
     with app.change(who, f"set state {state.value}", guid) as change:
-        task = tasks.visible(change.sql, guid, who.scope, lock=True)
-        check_move(State[task.state], state)
-        change.before = task.state
-        if state is State.CANCELLED:
-            _cancel(app, app.life(change.sql), task, info)
-        change.after = task.state
-        change.silent = state is State.QUEUED
+        line = _set_state(app, change.sql, who, guid, (state, info))
+        change.silent = line is None
+        _, change.before, change.after = line or (guid, None, None)
+
+
+def _set_state(
+    app: App, sql: sa.Connection, who: Caller, guid: str, wanted: tuple[State, str | None]
+) -> trail.Line | None:
+    task = tasks.visible(sql, guid, who.scope, lock=True)
+    before, (state, info) = task.state, wanted
+    check_move(State[before], state)
+    if state is State.CANCELLED:
+        _cancel(app, app.life(sql), task, info)
+    return None if state is State.QUEUED else (guid, before, task.state)
 
 
 def set_states(app: App, who: Caller, guids: list[str], state: State, info: str | None) -> None:
     """The same for many, each by itself.  Raises Conflict that names those it was refused for."""
-    one_by_one(dict.fromkeys(guids), lambda guid: set_state(app, who, guid, state, info))
+    operation = f"set state {state.value}"
+
+    def move(sql: sa.Connection, guid: str) -> trail.Line | None:
+        return _set_state(app, sql, who, guid, (state, info))
+
+    check_refused(bulk.each(app, who, operation, guids, move))
 
 
 def one_by_one(guids: Iterable[str], move: Any) -> None:
@@ -189,10 +211,19 @@ def one_by_one(guids: Iterable[str], move: Any) -> None:
         try:
             move(guid)
         except HaulbackError as error:
-            refused.append({"guid": guid, "code": error.code, "message": error.message})
+            refused.append((guid, error))
+    check_refused(refused)
+
+
+def check_refused(refused: Sequence[bulk.Refusal]) -> None:
+    """Raises Conflict that names the tasks that did not move and why."""
     if refused:
-        many = f"{len(refused)} of the tasks did not move: {refused[0]['message']}"
-        raise Conflict(many, refused=refused[:1000])
+        shown = [
+            {"guid": guid, "code": error.code, "message": error.message}
+            for guid, error in refused[:1000]
+        ]
+        many = f"{len(refused)} of the tasks did not move: {refused[0][1].message}"
+        raise Conflict(many, refused=shown)
 
 
 def remove(app: App, who: Caller, guid: str) -> str | None:
@@ -222,46 +253,6 @@ def _left_behind(task: Task) -> str | None:
     if task.state != State.RUNNING.value or not task.cancel_wanted:
         return None
     return f"attempt {task.attempt_name} on node {task.node}: STAGING_CLEANUP looks for it"
-
-
-def remove_some(app: App, who: Caller, guids: Iterable[str], states: Collection[State]) -> None:
-    """Remove, or cancel if running, those of the tasks that are in one of `states`."""
-    for guid in guids:
-        _remove_one(app, who, guid, {state.value for state in states})
-
-
-def _remove_one(app: App, who: Caller, guid: str, states: set[str]) -> None:
-    with app.store.read() as sql:
-        task = tasks.find(sql, guid)
-        if task is None or not who.scope.allows(task.project):
-            return
-    with app.change(who, "remove selected task", guid) as change:
-        task = tasks.find(change.sql, guid, lock=True)
-        if task is None or task.archived or task.state not in states:
-            change.silent = True
-            return
-        change.before, moves = task.state, app.life(change.sql)
-        if task.state == State.RUNNING.value:
-            if not task.cancel_wanted:
-                moves.cancel(task, "cancelled by a user")
-            change.after = "cancelling"
-            return
-        if task.state == State.QUEUED.value:
-            _cancel(app, moves, task, None)
-        moves.hide(task)
-        change.after = {"state": task.state, "removed": True}
-
-
-def remove_all(app: App, who: Caller, states: Collection[State]) -> None:
-    """The same for every task that the caller sees, a page at a time."""
-    names = [state.value for state in states]
-    wanted = Filter(states=names, scope=who.scope, unwished=True, size=500)
-    while True:
-        with app.store.read() as sql:
-            found = reports.page(sql, wanted)
-        if not found:
-            return
-        remove_some(app, who, [task.guid for task in found], states)
 
 
 def _cancel(app: App, moves: life.Life, task: Task, info: str | None) -> None:

@@ -28,7 +28,15 @@ from haulback.kinds.inventory_sync import sync
 from haulback.kinds.seam import Ask
 from haulback.server.app import App
 from haulback.server.caller import SYSTEM, Caller
-from haulback.server.store import alarms, catalogue, share_tables, shelves, tables, tasks
+from haulback.server.store import (
+    alarms,
+    catalogue,
+    neighbours,
+    share_tables,
+    shelves,
+    tables,
+    tasks,
+)
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.ledger import SqlLedger
 from haulback.server.verification import wish_of
@@ -59,6 +67,7 @@ def add_hypervisor(
             settings=settings,
         )
         catalogue.add(sql, tables.hypervisor, record)
+        neighbours.surround(sql, record, change.now)
         task = sync(record, Ask(change.now), SqlCatalogue(sql))
         tasks.insert(sql, [task])
         change.subject, change.after = record.guid, record
@@ -75,6 +84,7 @@ def change_hypervisor(app: App, guid: str, wanted: ChangedHypervisor, who: Calle
         after = msgspec.structs.replace(before, name=name, settings=settings)
         catalogue.change(change.sql, tables.hypervisor, after)
         alarms.renamed(change.sql, Named(after.guid, after.name))
+        neighbours.surround(change.sql, after, change.now)
         if settings.get("hypervisorManager") != before.settings.get("hypervisorManager"):
             # What it has around it belongs to another manager now; a look brings it there.
             SqlLedger(change.sql, change.now).unseen(guid)

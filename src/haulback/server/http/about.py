@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from haulback.server.http.operation import Call, Reply, Room
+from haulback.server.app import App
+from haulback.server.http.operation import Call, Operation, Reply, Room
+from haulback.wire import dump
 
 room = Room()
 
@@ -15,27 +18,35 @@ def alive(call: Call) -> dict[str, str]:
     return {"status": "ok"}
 
 
-@room("GET", "/readyz", "Whether the database answers too.", answer=dict[str, str])
+@room("GET", "/readyz", "Whether the server can do its work.", answer=dict[str, str])
 def ready(call: Call) -> dict[str, str]:
-    """The database answers too."""
-    with call.app.store.read() as sql:
-        sql.exec_driver_sql("SELECT 1")
+    """The database can be written, the server key opens it, and descriptors are left."""
+    call.app.readiness.check()
     return {"status": "ok"}
 
 
 @room("GET", "/openapi.json", "The OpenAPI 3.1 document.", answer=dict[str, Any])
-def openapi(call: Call) -> dict[str, Any]:
+def openapi(call: Call) -> Reply:
     """What this API can do, for machines."""
-    from haulback.server.http import openapi as made
-    from haulback.server.http.site import operations
+    from haulback.server.http.openapi import document
 
-    return made.document(operations(call.app))
+    return Reply(raw=(_made(call.app, lambda known: dump(document(known))), "application/json"))
 
 
 @room("GET", "/docs", "The same for people, offline.", answer=None)
 def docs(call: Call) -> Reply:
     """What this API can do, for people."""
-    from haulback.server.http import openapi as made
+    from haulback.server.http.openapi import page
+
+    made = _made(call.app, lambda known: page(known).encode(), "page")
+    return Reply(raw=(made, "text/html; charset=utf-8"))
+
+
+def _made(app: App, make: Callable[[list[Operation]], bytes], name: str = "document") -> bytes:
+    """A document, made once: anybody may ask for it without a login, as often as they like."""
     from haulback.server.http.site import operations
 
-    return Reply(raw=(made.page(operations(call.app)).encode(), "text/html; charset=utf-8"))
+    key = (name, *app.ways)
+    if key not in app.documents:
+        app.documents[key] = make(operations(app))
+    return app.documents[key]

@@ -13,7 +13,8 @@ from litestar.exceptions import HTTPException
 from litestar.response import Stream
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from haulback.errors import HaulbackError, Malformed, NotFound
+from haulback.errors import HaulbackError, Malformed, NotFound, Unavailable
+from haulback.server.http.bodies import HungUp
 from haulback.server.http.callers import COOKIE
 from haulback.server.http.operation import Operation, Reply
 from haulback.wire import dump
@@ -93,6 +94,11 @@ async def _chunks(source: Iterator[bytes]) -> AsyncIterator[bytes]:
 
 def failed(error: Exception, method: str, path: str) -> Answer:
     """The answer to whatever went wrong."""
+    if isinstance(error, OSError):
+        error = _of_the_system(error)
+        log.warning("%s %s: %s", method, path, error.message)
+    if isinstance(error, HungUp):
+        log.debug("%s %s: %s", method, path, error.message)
     if isinstance(error, HaulbackError):
         headers = {}
         if "retryAfter" in error.details:
@@ -100,6 +106,15 @@ def failed(error: Exception, method: str, path: str) -> Answer:
         return _error(error.status, error.message, error.code, error.details, headers)
     log.error("%s %s", method, path, exc_info=error)
     return _error(500, "internal error; the server's log has the details", "internal", {}, {})
+
+
+def _of_the_system(error: OSError) -> Unavailable:
+    """What the machine below refuses (a full disk, no descriptors, a read-only file system)."""
+    where = f"{error.filename}: " if error.filename else ""
+    return Unavailable(
+        f"the server's machine refuses: {where}{error.strerror or error}; see to its disks and "
+        "limits, then try again"
+    )
 
 
 def refused(_: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:

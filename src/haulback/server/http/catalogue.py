@@ -12,7 +12,7 @@ from haulback.inventory.damage import Damage
 from haulback.inventory.disks import disk_guid, file_guid
 from haulback.inventory.hardware import cards_of
 from haulback.inventory.records import Backup
-from haulback.inventory.requests import FlagValue, Hint, Marks, TextValue
+from haulback.inventory.requests import FlagValue, TextValue
 from haulback.inventory.shapes import BackupRecord, File, Job, Location, Proof
 from haulback.server.http import lists, queries
 from haulback.server.http.operation import FLAG, GUID, TEXT, Call, Param, Reply, Room
@@ -123,7 +123,7 @@ def proof(call: Call) -> Proof:
 def _set(call: Call, what: str, **values: Any) -> None:
     with call.app.change(call.who, what, call.guid) as done:
         before = SqlCatalogue(done.sql, call.who.scope).backup(call.guid)
-        _write(done.sql, before, values)
+        write(done.sql, before, values)
         done.before = {name: getattr(before, name) for name in values}
         done.after = values
 
@@ -138,13 +138,15 @@ def list_locations(call: Call) -> Reply:
     if backup := queries.guid(call, "backup"):
         with call.app.store.read() as sql:
             known = SqlCatalogue(sql, call.who.scope)
-            return Reply([_location(known.backup(backup), known)], headers={"X-Total-Count": "1"})
+            return Reply(
+                [shown_location(known.backup(backup), known)], headers={"X-Total-Count": "1"}
+            )
     wanted = _wanted(call)
     if places := queries.names(call, "location-status", _PLACES):
         wanted.places = list(places)
     elif not wanted.statuses:
         wanted.places = ["PRESENT", "DAMAGED"]
-    return _list(call, wanted, _location)
+    return _list(call, wanted, shown_location)
 
 
 @room("GET", "/backup-locations/{guid}", "One location.", answer=Location)
@@ -152,37 +154,10 @@ def one_location(call: Call) -> Location:
     """One location."""
     with call.app.store.read() as sql:
         known = SqlCatalogue(sql, call.who.scope)
-        return _location(known.location(call.guid), known)
+        return shown_location(known.location(call.guid), known)
 
 
-@room("POST", "/retention/mark-backups", "Mark backups for retention.", request=Marks, status=204)
-def mark(call: Call) -> None:
-    """Have backups removed at the next clean-up, kept as an archive, or treated as usual."""
-    wanted: Marks = call.read(Marks)
-    if wanted.archiveExpire is not None and wanted.retentionHint is not Hint.ARCHIVE:
-        raise Malformed("archiveExpire: goes with ARCHIVE", field="archiveExpire")
-    with call.app.change(call.who, "mark backups") as done:
-        known = SqlCatalogue(done.sql, call.who.scope)
-        found = [known.location(ref.guid) for ref in wanted.backupLocations]
-        for one in found:
-            _mark(done.sql, one, wanted, done.now)
-        done.before = {one.guid: one.hint for one in found}
-        done.after = wanted
-
-
-def _mark(sql: sa.Connection, one: Backup, wanted: Marks, now: int) -> None:
-    if one.status not in ("SUCCESS", "PARTIAL_SUCCESS"):
-        raise Conflict(f"backup {one.guid} is {one.status}; only what is stored can be marked")
-    held = one.keep_until is not None and now < one.keep_until
-    if wanted.retentionHint is Hint.TO_REMOVE and held:
-        raise Conflict(f"backup {one.guid} is locked until {one.keep_until} (epoch ms)")
-    until = one.keep_until if held else None  # a lock is never shortened
-    if wanted.retentionHint is Hint.ARCHIVE and wanted.archiveExpire:
-        until = max(until or 0, wanted.archiveExpire)
-    _write(sql, one, {"hint": wanted.retentionHint.value, "keep_until": until})
-
-
-def _write(sql: sa.Connection, one: Backup, values: dict[str, Any]) -> None:
+def write(sql: sa.Connection, one: Backup, values: dict[str, Any]) -> None:
     """Write these columns only: a task may be changing the backup's state at this moment."""
     table = tables.backup
     sql.execute(sa.update(table).where(table.c.guid == one.guid).values(**values))
@@ -268,7 +243,7 @@ def _backup(one: Backup, known: SqlCatalogue) -> BackupRecord:
         statusInfo=damage_text(one) or one.status_info,
         backupTime=one.created,
         snapshotTime=one.snapshot_time,
-        size=one.size,
+        size=one.held,
         transferredSize=one.read,
         storedSize=one.stored,
         warnings=_warnings(one),
@@ -276,7 +251,7 @@ def _backup(one: Backup, known: SqlCatalogue) -> BackupRecord:
         warningsAcknowledged=one.acknowledged,
         description=one.description,
         parentBackup=Named(one.parent) if one.parent else None,
-        backupLocations=[_location(one, known)],
+        backupLocations=[shown_location(one, known)],
         originEntity=one.origin or None,
         backupRule=Named(one.rule) if one.rule else None,
         taskTimeStats=one.times,
@@ -336,7 +311,7 @@ def _is_mountable(one: Backup) -> bool:
     return one.status == "SUCCESS" and one.location_status in ("PRESENT", "DAMAGED")
 
 
-def _location(one: Backup, known: SqlCatalogue) -> Location:
+def shown_location(one: Backup, known: SqlCatalogue) -> Location:
     to = known.destination(one.destination)
     return Location(
         guid=one.location,

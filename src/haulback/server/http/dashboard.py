@@ -18,27 +18,32 @@ from haulback.inventory.shapes import (
 )
 from haulback.server.http import lists, queries
 from haulback.server.http.operation import Call, Room
+from haulback.server.http.policy_views import Surroundings
+from haulback.server.http.records import shown_record
 from haulback.server.scope import Scope
-from haulback.server.store import nodes, shelves, tables
+from haulback.server.store import nodes, protection, shelves, tables
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.units import size
 from haulback.wire import Named
 
 _DAY_MS = 86_400_000
+_CHARTED = 15  # days of the chart of portals, which put values to days by their order
+_MOST_DAYS = 3660
 room = Room()
 
 
 @room("GET", "/dashboard/protection", "What is protected.", answer=dict[str, Protection])
-def protection(call: Call) -> dict[str, Protection]:
-    """How many present machines have a backup; `vm` is all there is."""
-    table = tables.entity
-    where = [table.c.present, *_scoped(table.c.project, call.who.scope)]
+def protected(call: Call) -> dict[str, Protection]:
+    """How present machines stand: each counts once; `vm` is all there is."""
+    table = tables.entity.c
+    where = [table.present, *_scoped(table.project, call.who.scope)]
     with call.app.store.read() as sql:
-        backed = sa.case((table.c.facts != "{}", 1), else_=0)
-        planned = sa.case((table.c.settings.contains("backupPolicy"), 1), else_=0)
-        query = sa.select(sa.func.count(), sa.func.sum(backed), sa.func.sum(planned)).where(*where)
-        total, done, scheduled = (int(n or 0) for n in sql.execute(query).one())
-    return {"vm": Protection(done, total - done, total - scheduled)}
+        words = protection.standing(sql, call.app.clock.now_ms())
+        words = sa.case((sa.and_(words == "", table.facts != "{}"), "BACKED_UP"), else_=words)
+        query = sa.select(words, sa.func.count()).where(*where).group_by(words)
+        counts = {row[0]: int(row[1]) for row in sql.execute(query)}
+    good = counts.get("SCHEDULED_FRESH", 0) + counts.get("BACKED_UP", 0)
+    return {"vm": Protection(good, counts.get("SCHEDULED_STALE", 0), counts.get("", 0))}
 
 
 @room("GET", "/dashboard/backup-stats", "The last day's backups.", answer=BackupStats,
@@ -80,18 +85,15 @@ def staging_space(call: Call) -> list[StagingSpace]:
 
 @room("GET", "/dashboard/backup-destination-stats", "Destinations.", answer=DestinationStats)
 def destination_stats(call: Call) -> DestinationStats:
-    """How full the destinations are, as nodes last saw them."""
+    """How full the destinations are: what their backups take, of what they could take."""
+    table = tables.backup.c
+    query = sa.select(table.destination, sa.func.sum(table.stored)).where(~table.gone)
     with call.app.store.read() as sql:
         found = shelves.places(sql, Destination)
-    shown = [
-        DestinationSpace(
-            guid=one.guid,
-            name=one.name,
-            totalUsedSpace=one.used_space or 0,
-            totalAvailableSpace=(one.total_space or 0) - (one.used_space or 0),
-        )
-        for one in found
-    ]
+        stored = {
+            row[0]: int(row[1] or 0) for row in sql.execute(query.group_by(table.destination))
+        }
+    shown = [_space(one, stored.get(one.guid, 0)) for one in found]
     return DestinationStats(
         totalUsedSpace=sum(one.totalUsedSpace for one in shown),
         totalAvailableSpace=sum(one.totalAvailableSpace for one in shown),
@@ -99,26 +101,48 @@ def destination_stats(call: Call) -> DestinationStats:
     )
 
 
+def _space(one: Destination, stored: int) -> DestinationSpace:
+    """The space of a repository, told apart from that of the disk below it."""
+    total, taken = one.total_space, one.used_space
+    known = total is not None and taken is not None
+    used = min(stored, taken) if known and taken is not None else stored
+    free = max(0, total - taken) if total is not None and taken is not None else 0
+    return DestinationSpace(
+        guid=one.guid,
+        name=one.name,
+        totalUsedSpace=used,
+        totalAvailableSpace=used + free,
+        diskTotalSpace=total,
+        diskUsedSpace=taken,
+    )
+
+
 @room("GET", "/dashboard/vm-backup-size-stats", "Bytes by day.", answer=SizeStats,
       query=lists.SPAN)  # fmt: skip
 def size_stats(call: Call) -> SizeStats:
-    """What was backed up and restored in the last month, by day."""
+    """What was backed up and restored, by day: of `from` to `to`, else of the last 15 days."""
     now = call.app.clock.now_ms()
-    start = queries.number(call, "from", 1 << 53)
-    start = now - 30 * _DAY_MS if start is None else start
+    end, start = queries.number(call, "to", 1 << 53), queries.number(call, "from", 1 << 53)
+    end = now if end is None else min(end, now)
+    start = end - (_CHARTED - 1) * _DAY_MS if start is None else start
+    span = range(max(start, end - _MOST_DAYS * _DAY_MS), end + 1)
     with call.app.store.read() as sql:
-        backed = _by_day(sql, tables.backup, "SUCCESS", start, call.who.scope)
-        restored = _by_day(sql, tables.restore_job, "SUCCESS", start, call.who.scope)
+        backed = _by_day(sql, tables.backup, shelves.held(), span, call.who.scope)
+        restored = _by_day(sql, tables.restore_job, None, span, call.who.scope)
     return SizeStats(backupSizeStatsResponses=backed, restoreSizeStatsResponses=restored)
 
 
 def _by_day(
-    sql: sa.Connection, table: sa.Table, status: str, start: int, scope: Scope
+    sql: sa.Connection, table: sa.Table, size: Any, span: range, scope: Scope
 ) -> dict[str, int]:
+    """Bytes of the successes within a span of epoch ms, zero for a day without any."""
     day = sa.cast(table.c.created, sa.BigInteger) - table.c.created % _DAY_MS
-    where = [table.c.created >= start, table.c.status == status, *_scoped(table.c.project, scope)]
-    query = sa.select(day, sa.func.sum(table.c.size)).where(*where).group_by(day).order_by(day)
-    return {str(row[0]): int(row[1]) for row in sql.execute(query)}
+    first, last = (moment - moment % _DAY_MS for moment in (span.start, span.stop - 1))
+    where = [table.c.created >= first, table.c.created < span.stop, table.c.status == "SUCCESS"]
+    where += _scoped(table.c.project, scope)
+    query = sa.select(day, sa.func.sum(table.c.size if size is None else size)).where(*where)
+    found = {int(row[0]): int(row[1]) for row in sql.execute(query.group_by(day))}
+    return {str(one): found.get(one, 0) for one in range(first, last + 1, _DAY_MS)}
 
 
 @room("GET", "/global-settings", "Settings of the whole server.", answer=dict[str, Any])
@@ -137,17 +161,8 @@ def policies_of(call: Call) -> list[dict[str, Any]]:
         machines = known.entities_of([ref.guid for ref in wanted.protectedEntities])
         guids = dict.fromkeys(one.settings.get("backupPolicy") for one in machines)
         found = [known.record("vm-backup", guid) for guid in guids if guid]
-        return [
-            {
-                "guid": one.guid,
-                "name": one.name,
-                "rules": [
-                    {"guid": rule.guid, "name": rule.name, "markedForDeletion": False}
-                    for rule in known.records("rule", one.guid)
-                ],
-            }
-            for one in found
-        ]
+        around = Surroundings(sql, call.who.scope)
+        return [shown_record(one, around) for one in found]
 
 
 def _scoped(column: sa.Column[Any], scope: Scope) -> list[Any]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from haulback.inventory import destination_types
+from haulback.inventory.neighbours import cluster_of, manager_of
 from haulback.inventory.platforms import PLATFORMS
 from haulback.inventory.records import Destination, Hypervisor
 from haulback.inventory.requests import (
@@ -35,10 +36,10 @@ def list_hypervisors(call: Call) -> Reply:
         found = [
             one
             for one in shelves.places(sql, Hypervisor)
-            if (not manager or one.settings.get("hypervisorManager") == manager)
+            if (not manager or manager_of(one) == manager)
             and (not text or text.lower() in one.name.lower())
         ]
-        around = _around(sql)
+        around = _around(sql, call)
         shown = [_hypervisor(one, around) for one in _paged(call, found)]
     return Reply(shown, headers={"X-Total-Count": str(len(found))})
 
@@ -50,9 +51,14 @@ class _Around(NamedTuple):
     doubts: Mapping[str, int]
     known: SqlCatalogue
 
+    def named(self, kind: str, guid: str) -> Named:
+        """A record of people's or of the platform's own."""
+        return Named(guid, self.known.record(kind, guid).name)
 
-def _around(sql: Any) -> _Around:
-    return _Around(shelves.machine_counts(sql), presence.doubts(sql), SqlCatalogue(sql))
+
+def _around(sql: Any, call: Call) -> _Around:
+    counts = shelves.machine_counts(sql, call.who.scope)
+    return _Around(counts, presence.doubts(sql), SqlCatalogue(sql))
 
 
 def _paged(call: Call, found: list[Any]) -> list[Any]:
@@ -64,7 +70,7 @@ def _paged(call: Call, found: list[Any]) -> list[Any]:
 def one_hypervisor(call: Call) -> HypervisorRecord:
     """One hypervisor."""
     with call.app.store.read() as sql:
-        around = _around(sql)
+        around = _around(sql, call)
         return _hypervisor(around.known.hypervisor(call.guid), around)
 
 
@@ -74,7 +80,7 @@ def add_hypervisor(call: Call) -> HypervisorRecord:
     """Add one; its machines are listed by the task in the answer."""
     record, task = stock.add_hypervisor(call.app, call.read(NewHypervisor), call.who)
     with call.app.store.read() as sql:
-        shown = _hypervisor(record, _around(sql))
+        shown = _hypervisor(record, _around(sql, call))
     shown.task = views.details(task)
     return shown
 
@@ -86,7 +92,7 @@ def change_hypervisor(call: Call) -> HypervisorRecord:
     wanted = call.read(ChangedHypervisor)
     record = stock.change_hypervisor(call.app, call.guid, wanted, call.who)
     with call.app.store.read() as sql:
-        return _hypervisor(record, _around(sql))
+        return _hypervisor(record, _around(sql, call))
 
 
 @room("DELETE", "/hypervisors/{guid}", "Remove a hypervisor.", status=204)
@@ -172,10 +178,8 @@ def _hypervisor(one: Hypervisor, around: _Around) -> HypervisorRecord:
         user="",
         url=one.config.get("url"),
         node=known.node(one.node) if one.node else None,
-        cluster=Named(settings["cluster"]) if settings.get("cluster") else None,
-        hypervisorManager=Named(manager)
-        if (manager := settings.get("hypervisorManager"))
-        else None,
+        cluster=around.named("hypervisor-cluster", cluster_of(one)),
+        hypervisorManager=around.named("hypervisor-manager", manager_of(one)),
         storageId=settings.get("storage"),
     )
 

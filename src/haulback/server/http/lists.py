@@ -21,6 +21,7 @@ def wanted(call: Call, **more: Any) -> Wanted:
     page, size = queries.paging(call)
     return Wanted(
         scope=call.who.scope,
+        now=call.app.clock.now_ms(),
         page=page,
         size=size,
         text=queries.one(call, "filter"),

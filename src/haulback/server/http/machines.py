@@ -14,16 +14,14 @@ from haulback.inventory.records import Disk, Entity, Hypervisor
 from haulback.inventory.requests import DiskSettings, Entities, MachineSettings
 from haulback.inventory.shapes import DiskRecord, Machine, NotIncremental, Reason
 from haulback.server.http import lists, queries
-from haulback.server.http.access import ADMINS
+from haulback.server.http.machine_views import COMMANDS, view_of
 from haulback.server.http.operation import GUID, Call, Param, Reply, Room
 from haulback.server.store import shelves, tables
 from haulback.server.store.catalogue import SqlCatalogue, row_of
 from haulback.server.store.ledger import SqlLedger
-from haulback.wire import Named, label
+from haulback.wire import label
 
-_DAY_MS = 86_400_000
 _COMMAND = 4000  # characters of a command
-_COMMANDS = ("preCommand", "postCommand")
 room = Room()
 
 
@@ -35,8 +33,8 @@ def list_machines(call: Call) -> Reply:
     wanted = lists.wanted(call, hypervisor=queries.guid(call, "hypervisor"))
     with call.app.store.read() as sql:
         found, total = shelves.machines(sql, wanted)
-        known = SqlCatalogue(sql)
-        return lists.page(found, total, lambda one: _machine(one, known, call))
+        known = SqlCatalogue(sql, call.who.scope)
+        return lists.page(found, total, view_of(call, sql, known, found))
 
 
 @room("GET", "/virtual-machines/{guid}", "One machine.", answer=Machine)
@@ -44,7 +42,8 @@ def one_machine(call: Call) -> Machine:
     """One machine."""
     with call.app.store.read() as sql:
         known = SqlCatalogue(sql, call.who.scope)
-        return _machine(known.entity(call.guid), known, call)
+        one = known.entity(call.guid)
+        return view_of(call, sql, known, [one])(one)
 
 
 @room("PUT", "/virtual-machines/{guid}/settings", "Change a machine's settings.",
@@ -52,22 +51,23 @@ def one_machine(call: Call) -> Machine:
 def set_machine(call: Call) -> None:
     """Policies and project; what is absent stays."""
     wanted: MachineSettings = call.read(MachineSettings)
-    if wanted.project is not None and not 0 < len(wanted.project) <= 80:
+    if wanted.project is not None and not 0 < len(wanted.project.guid) <= 80:
         raise Malformed("project: 1 to 80 characters", field="project")
     with call.app.change(call.who, "set machine", call.guid) as done:
         known = SqlCatalogue(done.sql, call.who.scope)
         before = known.entity(call.guid)
         settings = dict(before.settings)
+        project = _project(wanted, known) or before.project
+        if not call.who.scope.allows(project):
+            raise NotFound(f"there is no project {project}")
         for kind, name, ref in (
             ("vm-backup", "backupPolicy", wanted.vmBackupPolicy),
             ("vm-snapshot", "snapshotPolicy", wanted.snapshotMgmtPolicy),
         ):
             if ref:
                 settings[name] = known.record(kind, ref.guid).guid
+            _check_governed(known, kind, settings.get(name), project)
         _set_commands(settings, wanted, known.hypervisor(before.hypervisor))
-        project = wanted.project or before.project
-        if not call.who.scope.allows(project):
-            raise NotFound(f"there is no project {project}")
         after = msgspec.structs.replace(before, settings=settings, project=project)
         _write(done.sql, after)
         if project != before.project:
@@ -75,9 +75,33 @@ def set_machine(call: Call) -> None:
         done.before, done.after = before, after
 
 
+def _check_governed(known: SqlCatalogue, kind: str, policy: str | None, project: Any) -> None:
+    """Raises Conflict where the policy of a machine would belong to another project."""
+    try:
+        found = known.record(kind, policy) if policy else None
+    except NotFound:
+        return
+    if found and found.project not in (None, project):
+        raise Conflict(
+            f"the policy {found.name} belongs to project {found.project}; give the machine a "
+            f"policy of {project or 'no project'}, or one of all projects",
+            policy=found.guid,
+        )
+
+
+def _project(wanted: MachineSettings, known: SqlCatalogue) -> str | None:
+    """The uuid of the project that is meant; portals send the reference that they were shown."""
+    if wanted.project is None:
+        return None
+    for one in known.records("project"):
+        if one.guid == wanted.project.guid:
+            return str(one.body["uuid"])
+    return wanted.project.guid
+
+
 def _set_commands(settings: dict[str, Any], wanted: MachineSettings, host: Hypervisor) -> None:
     """Raises Malformed where nothing can run them."""
-    for name in _COMMANDS:
+    for name in COMMANDS:
         command: str | None = getattr(wanted, name)
         if command is None:
             continue
@@ -133,10 +157,11 @@ def not_incremental(call: Call) -> list[NotIncremental]:
     with call.app.store.read() as sql:
         known = SqlCatalogue(sql, call.who.scope)
         found = []
-        for one in known.entities_of([ref.guid for ref in wanted.entities]):
+        machines = known.entities_of([ref.guid for ref in wanted.entities])
+        view = view_of(call, sql, known, machines)
+        for one in machines:
             if reasons := _reasons(one, known):
-                shown = _machine(one, known, call)
-                found.append(NotIncremental(shown, reasons))
+                found.append(NotIncremental(view(one), reasons))
     return found
 
 
@@ -203,65 +228,3 @@ def _disk(one: Entity, disk: Disk) -> DiskRecord:
         type=label(disk.format.upper()),
         excludedFromBackup=disk.name in one.settings.get("excludedDisks", []),
     )
-
-
-def _machine(one: Entity, known: SqlCatalogue, call: Call) -> Machine:
-    facts, settings, now = one.facts, one.settings, call.app.clock.now_ms()
-    if not call.who.roles & ADMINS:  # commands may hold passwords
-        settings = {name: value for name, value in settings.items() if name not in _COMMANDS}
-    source = known.hypervisor(one.hypervisor)
-    full, inc = (facts.get(f"lastSuccessful{sort}Backup") for sort in ("Full", "Inc"))
-    return Machine(
-        guid=one.guid,
-        name=one.name,
-        uuid=one.uuid,
-        present=one.present,
-        absentSince=one.absent_since,
-        problem=one.problem,
-        type=label(one.type),
-        hypervisor=Named(source.guid, source.name),
-        hvType=label(PLATFORMS[source.driver].label),
-        restoreStatus="RESTORABLE" if facts else "NOT_RESTORABLE",
-        restorable=bool(facts),
-        tags=one.hardware.get("tags", []),
-        networkInterfaceCards=[
-            {"name": f"card {number}", "macAddress": card["mac"], "network": card["network"]}
-            for number, card in enumerate(one.hardware.get("cards", []))
-        ],
-        notBackedUp=one.hardware.get("apart", []),
-        disks=one.disks,
-        hvManager=_named(known, "hypervisor-manager", source.settings.get("hypervisorManager")),
-        hvCluster=_named(known, "hypervisor-cluster", source.settings.get("cluster")),
-        project=one.project,
-        vmBackupPolicy=_named(known, "vm-backup", settings.get("backupPolicy")),
-        snapshotMgmtPolicy=_named(known, "vm-snapshot", settings.get("snapshotPolicy")),
-        backupUpToDate=_up_to_date(one, now),
-        lastBackup=facts.get("lastBackup"),
-        lastSuccessfulBackupSize=facts.get("lastSuccessfulBackupSize"),
-        lastSuccessfulFullBackup=_backup(one, full),
-        lastSuccessfulFullBackupSize=facts.get("lastSuccessfulFullBackupSize"),
-        lastSuccessfulIncBackup=_backup(one, inc),
-        lastSuccessfulIncBackupSize=facts.get("lastSuccessfulIncBackupSize"),
-        settings=settings or None,
-    )
-
-
-def _up_to_date(one: Entity, now: int) -> bool | None:
-    """None where no policy applies; else whether the last backup is of the last day."""
-    if not one.settings.get("backupPolicy"):
-        return None
-    return now - int(one.facts.get("lastBackup") or 0) < _DAY_MS
-
-
-def _named(known: SqlCatalogue, kind: str, guid: str | None) -> Named | None:
-    if not guid:
-        return None
-    try:
-        return Named(guid, known.record(kind, guid).name)
-    except NotFound:
-        return None
-
-
-def _backup(one: Entity, fact: dict[str, Any] | None) -> Named | None:
-    """Exporters read the time after " - "."""
-    return Named(fact["guid"], f"{one.name} - {fact['time']}") if fact else None

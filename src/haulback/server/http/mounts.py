@@ -23,6 +23,7 @@ from haulback.inventory.shared import (
     MountedFileSystem,
 )
 from haulback.server.http import lists, queries
+from haulback.server.http.attachments import attachment
 from haulback.server.http.operation import FLAG, GUID, NUMBER, TEXT, Call, Param, Reply, Room
 from haulback.server.store import catalogue, mounts, shelves
 from haulback.server.store.catalogue import SqlCatalogue
@@ -99,12 +100,9 @@ def mounted_file_systems(call: Call) -> list[MountedFileSystem]:
 def mounted_files(call: Call) -> list[MountedFile]:
     """The disks that a mounted backup offers."""
     one = _named(call)
-    disks: dict[str, int] = one.found.get("disks", {}) if one.state == "MOUNTED" else {}
+    disks = _offered(one)
     raw = one.found.get("raw") or ""
-    chosen: list[str] = next(
-        (v["disks"] for v in one.wanted.get("visible", []) if v.get("disks")), []
-    )
-    files = files_of(chosen) if raw else {}
+    files = files_of(_chosen(one)) if raw else {}
     return [
         MountedFile(
             guid=file_guid(one.backup, name),
@@ -114,6 +112,20 @@ def mounted_files(call: Call) -> list[MountedFile]:
         )
         for name, size in disks.items()
     ]
+
+
+def _offered(one: Mount) -> dict[str, int]:
+    """Bytes of the disks that a mounted backup offers, by name: the chosen ones, else all."""
+    disks: dict[str, int] = one.found.get("disks", {}) if one.state == "MOUNTED" else {}
+    chosen = _chosen(one)
+    return {name: size for name, size in disks.items() if not chosen or name in chosen}
+
+
+def _chosen(one: Mount) -> list[str]:
+    """The disks that the request for a mount chose; none stands for all."""
+    if one.mode == MountMode.ISCSI.value:
+        return list(one.wanted.get("disks", []))
+    return next((v["disks"] for v in one.wanted.get("visible", []) if v.get("disks")), [])
 
 
 @room("GET", "/mounted-backups/{guid}/iscsi", "How initiators reach its disks, with the secret.",
@@ -205,7 +217,7 @@ def download(call: Call) -> Reply:
     last = wanted.paths[0].rstrip("/").rpartition("/")[2] or mount.entity_name
     name = f"{last}.tar" if archive else last
     headers = {
-        "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name)}",
+        "Content-Disposition": attachment(name),
         "Content-Type": "application/x-tar" if archive else "application/octet-stream",
         "X-Content-Type-Options": "nosniff",
     }
@@ -264,9 +276,9 @@ def _open(call: Call) -> tuple[Mount, Shown]:
     """The mounted backup that a file system belongs to.  Raises NotFound, Conflict when over."""
     with call.app.store.read() as sql:
         shown = mounts.volume(sql, call.guid)
-        if shown is None:
-            raise NotFound(f"there is no mounted file system {call.guid}", guid=call.guid)
-        mount = SqlCatalogue(sql, call.who.scope).mount(shown.mount)
+        mount = shown and SqlCatalogue(sql).mount(shown.mount)
+    if shown is None or mount is None or not call.who.scope.allows(mount.project):
+        raise NotFound(f"there is no mounted file system {call.guid}", guid=call.guid)
     if mount.state != "MOUNTED":
         raise Conflict(f"the backup of {mount.entity_name} is no longer mounted; mount it again")
     return mount, shown
@@ -286,7 +298,7 @@ def _mounted(one: Mount, counts: dict[str, int], known: SqlCatalogue) -> Mounted
         state=label(one.state),
         node=_node(one, known),
         mountedFileSystemCount=counts.get(one.guid, 0) if shows else 0,
-        mountedFileCount=len(one.found.get("disks", {})) if shows else 0,
+        mountedFileCount=len(_offered(one)),
         creationTime=one.created,
         mountTime=one.mounted,
         unmountTime=one.unmount_at,
@@ -336,7 +348,7 @@ def _row(one: _Entry) -> FileRow:
     bits = [bool(one.mode >> shift & 1) for shift in range(8, -1, -1)]
     return FileRow(
         name=one.name,
-        fileType=one.type,
+        fileType=label(one.type),
         size=one.size,
         modified=one.modified,
         owner=str(one.uid),

@@ -11,7 +11,7 @@ from haulback.ids import guid_of
 from haulback.kinds.parts import TaskFile
 from haulback.server import deliveries, movers, people
 from haulback.server.deliveries import FullInventory, OneInventory
-from haulback.server.http import queries, views
+from haulback.server.http import bodies, queries, views
 from haulback.server.http.operation import GUID, NUMBER, Call, Param, Reply, Room
 from haulback.server.store import nodes, queue, reports
 from haulback.server.store.catalogue import all_named
@@ -19,10 +19,9 @@ from haulback.server.store.nodes import Node
 from haulback.tasks.record import Task
 from haulback.tasks.shapes import TaskDetails
 from haulback.tasks.states import BackupType
-from haulback.wire import Named, Ref, parse, present, read
+from haulback.wire import Named, Ref, present, read
 
 _MOST_QUEUED = 1000
-_LONGEST_INFO = 1 << 22  # bytes of what a node may report of one task
 room = Room()
 
 
@@ -153,7 +152,7 @@ def _size(call: Call) -> int:
 @room("PUT", "/tasks/{guid}/progress", "Percent done.", request=DoubleDTO, status=204)
 def progress(call: Call) -> None:
     """Percent done."""
-    value = parse(call.body)
+    value = call.parsed()
     percent = read(value, DoubleDTO, "").value if isinstance(value, dict) else None
     said = read(value, float, "value") if percent is None else percent
     movers.progress(call.app, call.node, call.guid, _percent(said))
@@ -194,7 +193,7 @@ for _what in ("cloud", "os"):
 )  # fmt: skip
 def backup_type(call: Call) -> Reply:
     """An increment that had to become a full backup."""
-    kind: BackupType = read(parse(call.body), BackupType, "backupType")
+    kind: BackupType = read(call.parsed(), BackupType, "backupType")
     if kind not in (BackupType.FULL, BackupType.INCREMENTAL):
         raise Malformed("backupType: an export is FULL or INCREMENTAL", field="backupType")
     return _represented(call, movers.became(call.app, call.node, call.guid, kind.value))
@@ -210,11 +209,9 @@ def transfer_info(call: Call) -> Reply:
     Each kind of task has a report of its own, EXPORT for example ExportReport.  A member that is
     sent again replaces the one before.
     """
-    info: Any = parse(call.body)
+    info: Any = call.parsed()
     if not isinstance(info, dict):
         raise Malformed("the body: transfer info is an object")
-    if len(call.body) > _LONGEST_INFO:
-        raise Malformed(f"the body: at most {_LONGEST_INFO} bytes")
     known = msgspec.to_builtins(read(info, TransferInfoRequest, ""))
     kept = present({**info, **known})
     kept.pop("transferHistory", None)  # made of samples here, not said
@@ -322,7 +319,8 @@ for _path, _name in (
     )(_place(_name))
 
 
-@room("POST", "/tasks/inventory", "A full inventory.", request=FullInventory, status=201)
+@room("POST", "/tasks/inventory", "A full inventory.", request=FullInventory, status=201,
+      body=bodies.INVENTORY)  # fmt: skip
 def inventory(call: Call) -> None:
     """What a node saw of a whole hypervisor."""
     deliveries.take_inventory(call.app, call.node, call.read(FullInventory))

@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import base64
+import binascii
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
-from haulback.errors import Conflict, Malformed
+from haulback.errors import Conflict, Malformed, Unauthenticated
 from haulback.ids import new_guid
 from haulback.inventory.damage import REVISION
 from haulback.inventory.requests import ChangedNode, NewNode
 from haulback.inventory.shapes import Invitation, NodeRecord, Space
 from haulback.server import movers
+from haulback.server.app import App
 from haulback.server.caller import SYSTEM
-from haulback.server.http import queries
+from haulback.server.http import bodies, queries
 from haulback.server.http.operation import FLAG, GUID, NUMBER, Call, Param, Reply, Room
 from haulback.server.store import life, mounts, nodes
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.nodes import Enrolled, Node, Process
 from haulback.server.store.questions import Part, Question
 from haulback.tasks.states import State
-from haulback.wire import Named, label, parse
+from haulback.wire import Named, label
 
 _SILENT_MS = 90_000
 room = Room()
@@ -142,30 +145,51 @@ def invite(call: Call) -> Invitation:
         return Invitation(nodes.invite(change.sql, change.now))
 
 
-@room("POST", "/nodes/enrol", "Enrol.", request=Enrol, answer=Enrolled, status=201)
+@room("POST", "/nodes/enrol", "Enrol.", request=Enrol, answer=Enrolled, status=201,
+      body=bodies.STRANGERS)  # fmt: skip
 def enrol(call: Call) -> Enrolled:
     """Use up an enrolment token."""
     wanted: Enrol = call.read(Enrol)
     _check_name(wanted.name)
+    with call.app.store.read() as sql:  # a stranger's guess makes no writer wait
+        nodes.check_invited(sql, wanted.token, call.app.clock.now_ms())
     with call.app.change(SYSTEM, "enrol node") as change:
         made = nodes.enrol(change.sql, wanted.token, wanted.name, wanted.protocol, change.now)
         change.subject, change.after = made.guid, {"name": wanted.name}
         return made
 
 
-@room(
-    "POST", "/nodes/session", "Begin a session.", request=Session, answer=movers.Opened, status=201
-)
-def open_session(call: Call) -> movers.Opened:
-    """A node's process has started."""
+def _proves_a_node(app: App, headers: Mapping[str, str]) -> bool:
+    """Whether the head brings a node's guid and secret, as basic credentials."""
+    kind, _, said = headers.get("authorization", "").strip().partition(" ")
+    if kind.lower() != "basic":
+        return False
     try:
-        wanted = msgspec.convert(parse(call.body), Session)
+        guid, _, secret = base64.b64decode(said, validate=True).decode().partition(":")
+    except (binascii.Error, UnicodeDecodeError):
+        return False
+    with app.store.read() as sql:
+        return nodes.is_enrolled(sql, Enrolled(guid, secret))
+
+
+@room("POST", "/nodes/session", "Begin a session.", request=Session, answer=movers.Opened,
+      status=201, body=bodies.STRANGERS, vouched=(_proves_a_node, bodies.INVENTORY))  # fmt: skip
+def open_session(call: Call) -> movers.Opened:
+    """A node's process has started.
+
+    Its guid and secret as basic credentials in the head let it bring up to 64 MiB of finished work.
+    """
+    try:
+        wanted = msgspec.convert(call.parsed(), Session)
     except msgspec.ValidationError as error:
         raise Malformed(f"the body: {error}") from None
     for text in (wanted.guid, wanted.secret, wanted.version, *wanted.restoreRoots):
         if "\0" in text or len(text) > 1000:
             raise Malformed("the body: a text is too long or holds a NUL character")
     who = Enrolled(wanted.guid, wanted.secret)
+    with call.app.store.read() as sql:  # a stranger's guess makes no writer wait
+        if not nodes.is_enrolled(sql, who):
+            raise Unauthenticated("the node is not enrolled here, or its secret is wrong")
     roots, version = wanted.restoreRoots, wanted.version[:40]
     process = Process(version, roots, _revision(wanted))
     return movers.open_session(call.app, who, process, wanted.done)
@@ -196,12 +220,12 @@ def key(call: Call) -> Reply:
 )
 def pins(call: Call) -> list[str]:
     """Attempts that must not lose what they found on a destination."""
-    return movers.pins(call.app, call.guid)
+    return movers.pins(call.app, call.node, call.guid)
 
 
 @room(
     "POST", "/nodes/self/needed", "Which names are needed.", request=list[str], answer=str,
-    many=True,
+    many=True, body=bodies.NODES,
 )  # fmt: skip
 def needed(call: Call) -> list[str]:
     """Which of these names of attempts and checkpoints are still needed."""
@@ -236,7 +260,8 @@ def asked(call: Call) -> list[Question]:
     return call.app.desk.fetch(call.node.guid)
 
 
-@room("POST", "/nodes/self/answers/{guid}", "A piece of an answer.", answer=Brought, query=(
+@room("POST", "/nodes/self/answers/{guid}", "A piece of an answer.", answer=Brought,
+      body=bodies.PIECES, query=(
     Param("part", "Which piece, from 0.", NUMBER),
     Param("last", "Whether it is the last.", FLAG),
     Param("failed", "Whether it is an error, in JSON.", FLAG),
@@ -251,7 +276,7 @@ def answer(call: Call) -> Brought:
 
 
 @room("POST", "/nodes/self/abandoned", "Which snapshots nobody wants.", request=list[str],
-      answer=str, many=True)  # fmt: skip
+      answer=str, many=True, body=bodies.NODES)  # fmt: skip
 def abandoned(call: Call) -> list[str]:
     """Which of these snapshots were taken by attempts of ours that ended badly."""
     names: list[str] = call.read(list[str])

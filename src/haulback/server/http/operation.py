@@ -10,6 +10,7 @@ from haulback.errors import NotFound
 from haulback.ids import is_guid
 from haulback.server.app import App
 from haulback.server.caller import Caller
+from haulback.server.http.bodies import PEOPLE, PIECES, Bounds
 from haulback.server.store.nodes import Node
 from haulback.wire import parse, read
 
@@ -61,10 +62,15 @@ class Call:
     body: bytes
     place: str
     token: str | None
+    bounds: Bounds = PEOPLE
 
     def read(self, kind: Any) -> Any:
         """The body as `kind`.  Raises Malformed."""
-        return read(parse(self.body), kind, "")
+        return read(self.parsed(), kind, "")
+
+    def parsed(self) -> Any:
+        """The body as any JSON value, no deeper than its operation takes.  Raises Malformed."""
+        return parse(self.body, self.bounds.depth)
 
     @property
     def node(self) -> Node:
@@ -87,7 +93,8 @@ class Operation:
 
     `many`: the answer is an array of `answer`.  `waits`: asked again when something happens, as
     long as the handler answers None and the caller wants to wait.  `slow`: somebody else is asked
-    meanwhile, and others must not have to wait for that.
+    meanwhile, and others must not have to wait for that.  `body`: how large a body may be;
+    `vouched`: a proof that the head of a public operation may carry, and what may follow then.
     """
 
     method: str
@@ -102,6 +109,19 @@ class Operation:
     waits: bool = False
     slow: bool = False
     examples: tuple[Any, ...] = ()
+    body: Bounds = PEOPLE
+    vouched: tuple[Callable[[App, Mapping[str, str]], bool], Bounds] | None = None
+
+    def bounds(self, app: App, headers: Mapping[str, str]) -> Bounds:
+        """How large this body may be, by what the head proves."""
+        if self.vouched is not None and self.vouched[0](app, headers):
+            return self.vouched[1]
+        return self.body
+
+    @property
+    def takes_body(self) -> bool:
+        """Whether a body is read at all; of other operations it is let drop."""
+        return self.request is not None or self.body is PIECES
 
     @property
     def key(self) -> str:

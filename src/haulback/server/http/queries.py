@@ -60,6 +60,7 @@ def task_filter(call: Call) -> Filter:
         parent=guid(call, "parent-task"),
         workflow=guid(call, "workflow-execution"),
         scope=call.who.scope,
+        reader=call.who.node.guid if call.who.node else None,
         text=one(call, "filter"),
         name=one(call, "nameLike"),
         mounted=flag(call, "mounted-backup-assigned"),

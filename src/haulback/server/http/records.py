@@ -5,9 +5,11 @@ A new sort of record is a struct that says what it holds, and a line in `_SORTS`
 
 from __future__ import annotations
 
+import types
 from collections.abc import Callable
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Union, get_args, get_origin
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 import sqlalchemy as sa
@@ -15,29 +17,38 @@ import sqlalchemy as sa
 from haulback.errors import Conflict, Malformed
 from haulback.ids import new_guid
 from haulback.inventory.kept import (
+    AnyPolicy,
     Base,
+    Day,
     Managed,
     Manager,
+    Month,
     NodeConfig,
     Policy,
     Project,
     RecoveryPlan,
     Role,
     Rule,
+    RuleRetention,
     Schedule,
+    SnapshotPolicy,
     SnapshotRule,
     Sort,
     Storage,
 )
+from haulback.inventory.neighbours import manager_of
 from haulback.inventory.records import Record
 from haulback.kinds.table import KINDS
-from haulback.server.http import lists, queries
+from haulback.server import policies
+from haulback.server.http import lists, neighbour_views, ownership, policy_views, queries
 from haulback.server.http.operation import GUID, Call, Param, Reply, Room
+from haulback.server.http.policy_views import Surroundings
+from haulback.server.policies import Keeper
 from haulback.server.store import shelves, tables
 from haulback.server.store.catalogue import SqlCatalogue, add, change
 from haulback.server.store.stock import SEEN
 from haulback.tasks.queue import is_limit
-from haulback.wire import Word
+from haulback.wire import Word, parse
 
 _LONGEST_WINDOW = 31 * 86_400_000
 room = Room()
@@ -70,10 +81,27 @@ def _check_config(wanted: NodeConfig, known: SqlCatalogue) -> None:
 
 
 def _check_rule(wanted: Rule, known: SqlCatalogue) -> None:
+    field = "ruleBackupDestinations"
     for one in wanted.ruleBackupDestinations:
-        known.destination(one.backupDestination.guid)
-    if len([1 for one in wanted.ruleBackupDestinations if one.roleType is Role.PRIMARY]) > 1:
-        raise Malformed("ruleBackupDestinations: one PRIMARY only", field="ruleBackupDestinations")
+        if one.backupDestination.guid:
+            known.destination(one.backupDestination.guid)
+        _check_retention(one.backupRetentionSettings or RuleRetention())
+        days = one.daysToKeepRetentionLock
+        if days is not None and not 0 <= days <= 36_500:
+            raise Malformed(f"{field}: daysToKeepRetentionLock: 0 to 36500 days", field=field)
+    primary = [one for one in wanted.ruleBackupDestinations if one.roleType is Role.PRIMARY]
+    if len(primary) > 1:
+        raise Malformed(f"{field}: one PRIMARY only", field=field)
+    if wanted.ruleBackupDestinations and not any(one.backupDestination.guid for one in primary):
+        raise Malformed(f"{field}: choose a backup destination for PRIMARY", field=field)
+
+
+def _check_retention(wanted: RuleRetention) -> None:
+    for name in RuleRetention.__struct_fields__:
+        value = getattr(wanted, name)
+        if value is not None and value < 0:
+            field = f"backupRetentionSettings.{name}"
+            raise Malformed(f"{field}: at least 0", field=field)
 
 
 def _check_snapshot_rule(wanted: SnapshotRule, known: SqlCatalogue) -> None:
@@ -86,15 +114,20 @@ def _check_snapshot_rule(wanted: SnapshotRule, known: SqlCatalogue) -> None:
 def _check_schedule(wanted: Schedule, known: SqlCatalogue) -> None:
     kind = "snapshot-rule" if wanted.type is Sort.VM_SNAPSHOT else "rule"
     for ref in wanted.rules:
-        known.record(kind, ref.guid)
+        known.changeable(kind, ref.guid)  # a schedule fires its rules for all of their machines
     day = range(86_400_000)
     if wanted.hour is not None and wanted.hour not in day:
         raise Malformed("hour: ms from midnight UTC", field="hour")
     if wanted.startWindowLength is not None and wanted.startWindowLength < 1000:
         raise Malformed("startWindowLength: ms, at least 1000", field="startWindowLength")
 
+    try:
+        ZoneInfo(wanted.timeZone)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise Malformed("timeZone: name an IANA time zone, like UTC", field="timeZone") from None
 
-def _check_policy(wanted: Policy, known: SqlCatalogue) -> None:
+
+def _check_policy(wanted: AnyPolicy, known: SqlCatalogue) -> None:
     for name in ("Export", "Store"):
         field = f"failRemainingBackupTasks{name}Threshold"
         value = getattr(wanted, field)
@@ -103,7 +136,7 @@ def _check_policy(wanted: Policy, known: SqlCatalogue) -> None:
     _check_priority(wanted, known)
 
 
-def _check_priority(wanted: Policy | RecoveryPlan, known: SqlCatalogue) -> None:
+def _check_priority(wanted: AnyPolicy | RecoveryPlan, known: SqlCatalogue) -> None:
     if not 0 <= wanted.priority <= 100:
         raise Malformed("priority: between 0 and 100", field="priority")
 
@@ -126,7 +159,7 @@ _SORTS = (
     _Kept("/virtual-machine-flavors", "flavor", Managed, _MANAGER),
     _Kept("/projects", "project", Project),
     _Kept("/policies/vm-backup", "vm-backup", Policy, check=_check_policy),
-    _Kept("/policies/vm-snapshot", "vm-snapshot", Policy, check=_check_policy),
+    _Kept("/policies/vm-snapshot", "vm-snapshot", SnapshotPolicy, check=_check_policy),
     _Kept("/policies/recovery-plan", "recovery-plan", RecoveryPlan, check=_check_plan),
     _Kept("/rules/vm-backup", "rule", Rule, ("policy", "vm-backup"), _check_rule),
     _Kept(
@@ -141,10 +174,18 @@ _SORTS = (
 # What holds on to a record: it cannot be removed while one of these names it.
 _HELD = {
     "hypervisor-manager": ("hypervisor-cluster", "hypervisor-storage", "network", "flavor"),
-    "vm-backup": ("rule",),
-    "vm-snapshot": ("snapshot-rule",),
 }
-_RULES = {kind: rules[0] for kind, rules in _HELD.items() if kind.startswith("vm-")}
+
+
+_FILTERS: dict[str, tuple[Param, ...]] = {
+    "schedule": (
+        Param("type", "Of these types.", {"enum": sorted(Sort.__members__)}, many=True),
+        lists.ENTITY,
+    ),
+    "hypervisor-manager": (
+        Param("backup-to-be-restored", "With a host of its machine's platform.", GUID),
+    ),
+}
 
 
 class Kept(msgspec.Struct):
@@ -158,108 +199,186 @@ def _declare(sort: _Kept) -> None:
     path, one = sort.path, f"{sort.path}/{{guid}}"
     what = sort.kind.replace("-", " ")
     parent = sort.parent[1] if sort.parent else None
-    filters = (Param(parent, f"Of this {parent.replace('-', ' ')}.", GUID),) if parent else ()
+    filters: tuple[Param, ...] = (
+        (Param(parent, f"Of this {parent.replace('-', ' ')}.", GUID),) if parent else ()
+    )
+    filters += _FILTERS.get(sort.kind, ())
 
     @room("GET", path, f"All of: {what}.", answer=Kept, many=True, query=(*filters, *lists.COMMON))
     def show_all(call: Call) -> Reply:
-        wanted = lists.wanted(call, parent=queries.guid(call, parent) if parent else None)
         with call.app.store.read() as sql:
+            around = Surroundings(sql, call.who.scope)
+            wanted = _wanted(call, sort, around)
             found, total = shelves.kept(sql, sort.kind, wanted)
-            known = SqlCatalogue(sql)
-            return lists.page(found, total, lambda record: _shown(record, sort, known))
+            return lists.page(found, total, lambda record: _shown(record, sort, around))
 
     @room("GET", one, f"One {what}.", answer=Kept)
     def show(call: Call) -> dict[str, Any]:
         with call.app.store.read() as sql:
-            known = SqlCatalogue(sql, call.who.scope)
-            return _shown(known.record(sort.kind, call.guid), sort, known)
+            around = Surroundings(sql, call.who.scope)
+            return _shown(around.known.record(sort.kind, call.guid), sort, around)
 
     @room("POST", path, f"Add a {what}.", request=sort.struct, answer=Kept, status=201)
     def make(call: Call) -> dict[str, Any]:
         with call.app.change(call.who, f"add {what}") as done:
             known = SqlCatalogue(done.sql, call.who.scope)
-            record = _record(call, sort, known, new_guid())
+            record = _record(call, sort, known)
             record.created = record.modified = done.now
             add(done.sql, tables.record, record)
+            _keep_apart(call, sort, Keeper(done.sql, call.who.scope, done.now), record, fresh=True)
             done.subject, done.after = record.guid, record
-            return _shown(record, sort, known)
+            return _shown(record, sort, Surroundings(done.sql, call.who.scope))
 
     @room("PUT", one, f"Change a {what}.", request=sort.struct, answer=Kept)
     def put(call: Call) -> dict[str, Any]:
         with call.app.change(call.who, f"change {what}", call.guid) as done:
             known = SqlCatalogue(done.sql, call.who.scope)
-            before = known.record(sort.kind, call.guid)
-            record = _record(call, sort, known, call.guid)
+            before = known.changeable(sort.kind, call.guid)
+            record = _record(call, sort, known, before)
             record.created, record.modified = before.created, done.now
-            record.body |= {k: before.body[k] for k in SEEN if k in before.body}
+            record.body |= {k: before.body[k] for k in (*SEEN, "derived") if k in before.body}
             change(done.sql, tables.record, record)
+            if record.project != before.project:
+                ownership.hand_down(done.sql, record)
+            _keep_apart(call, sort, Keeper(done.sql, call.who.scope, done.now), record, fresh=False)
             done.before, done.after = before, record
-            return _shown(record, sort, known)
+            return _shown(record, sort, Surroundings(done.sql, call.who.scope))
 
     @room("DELETE", one, f"Remove a {what}.", status=204)
     def remove(call: Call) -> None:
         with call.app.change(call.who, f"remove {what}", call.guid) as done:
             known = SqlCatalogue(done.sql, call.who.scope)
-            done.before = known.record(sort.kind, call.guid)
+            done.before = found = known.changeable(sort.kind, call.guid)
             _check_unused(known, sort, call.guid)
+            keeper = Keeper(done.sql, call.who.scope, done.now)
+            if sort.kind in policies.OWNED:
+                keeper.without_policy(found)
+            if sort.kind in policies.RULES:
+                keeper.without_rule(found)
             table = tables.record
             done.sql.execute(sa.delete(table).where(table.c.guid == call.guid))
+
+
+def _wanted(call: Call, sort: _Kept, around: Surroundings) -> shelves.Wanted:
+    """The part of a list that a query asks for.  Raises Malformed, NotFound."""
+    parent = queries.guid(call, sort.parent[1]) if sort.parent else None
+    wanted = lists.wanted(call, parent=parent)
+    if sort.kind == "schedule":
+        chosen = queries.names(call, "type", set(Sort.__members__))
+        wanted.only = policy_views.wanted_schedules(around, chosen, wanted.entity)
+    if sort.kind == "hypervisor-manager" and (
+        backup := queries.guid(call, "backup-to-be-restored")
+    ):
+        wanted.only = neighbour_views.managers_for(around.known, backup)
+    if sort.parent == _MANAGER and parent:
+        wanted.only = neighbour_views.beneath(around.known, sort.kind, parent)
+        wanted.parent = None
+    return wanted
 
 
 def _check_unused(known: SqlCatalogue, sort: _Kept, guid: str) -> None:
     for kind in _HELD.get(sort.kind, ()):
         for one in known.records(kind, guid):
+            if one.body.get("derived"):
+                continue
             raise Conflict(
                 f"the {kind.replace('-', ' ')} {one.name} belongs to it; remove it first"
             )
     if sort.kind == "hypervisor-manager":
         for hypervisor in known.hypervisors():
-            if hypervisor.settings.get("hypervisorManager") == guid:
+            if manager_of(hypervisor) == guid:
                 raise Conflict(f"the hypervisor {hypervisor.name} belongs to it; move it first")
 
 
-def _record(call: Call, sort: _Kept, known: SqlCatalogue, guid: str) -> Record:
+def _record(call: Call, sort: _Kept, known: SqlCatalogue, before: Record | None = None) -> Record:
     """What a request wants kept.  Raises Malformed or NotFound."""
     wanted: Base = call.read(sort.struct)
+    _check(wanted, sort, known)
+    above = None
+    if sort.parent and (ref := getattr(wanted, sort.parent[0])):
+        above = known.record(sort.parent[1], ref.guid)
+    return Record(
+        guid=before.guid if before else new_guid(),
+        kind=sort.kind,
+        name=wanted.name,
+        parent=above.guid if above else "",
+        project=ownership.owner(call.who.scope, wanted, before, above),
+        body=policies.body_of(wanted, sort.parent[0] if sort.parent else None),
+    )
+
+
+def _check(wanted: Base, sort: _Kept, known: SqlCatalogue) -> None:
     if not 0 < len(wanted.name.strip()) <= 200 or not wanted.name.isprintable():
         raise Malformed("name: 1 to 200 printable characters", field="name")
     if sort.check:
         sort.check(wanted, known)
-    parent = ""
-    if sort.parent and (ref := getattr(wanted, sort.parent[0])):
-        parent = known.record(sort.parent[1], ref.guid).guid
-    body = msgspec.to_builtins(wanted)
-    kept = {k: v for k, v in body.items() if k != "name" and v is not None}
-    kept = {k: v for k, v in kept.items() if not sort.parent or k != sort.parent[0]}
-    return Record(guid=guid, kind=sort.kind, name=wanted.name, parent=parent, body=kept)
 
 
-def _shown(record: Record, sort: _Kept, known: SqlCatalogue) -> dict[str, Any]:
+def _keep_apart(call: Call, sort: _Kept, keeper: Keeper, record: Record, *, fresh: bool) -> None:
+    """Keep the members of a request that belong to other records.
+
+    Raises Malformed, NotFound, Conflict.
+    """
+    sent = parse(call.body)
+    if sort.kind in policies.RULES:
+        keeper.fired_by(record.guid, call.read(sort.struct).schedules)
+    if (owned := policies.OWNED.get(sort.kind)) is None:
+        return
+    wanted = call.read(sort.struct)
+    if wanted.vms is not None:
+        keeper.members(record, wanted.vms)
+    if wanted.rules is not None:
+        of_rules = next(one for one in _SORTS if one.kind == owned.kind)
+        keeper.rules(
+            record, sent["rules"], lambda rule, known: _check(rule, of_rules, known), fresh=fresh
+        )
+
+
+def shown_record(record: Record, around: Surroundings) -> dict[str, Any]:
+    """A record of any sort as portals read it."""
+    return _shown(record, next(one for one in _SORTS if one.kind == record.kind), around)
+
+
+def _shown(record: Record, sort: _Kept, around: Surroundings) -> dict[str, Any]:
     """A record with its enums and references as portals read them."""
     shown: dict[str, Any] = {"guid": record.guid, "name": record.name}
+    shown |= {"project": record.project} if record.project is not None else {}
     for field in msgspec.structs.fields(sort.struct):
         if field.name in record.body:
             shown[field.name] = _member(record.body[field.name], field.type)
     if sort.parent and record.parent:
-        above = known.record(sort.parent[1], record.parent)
-        shown[sort.parent[0]] = {"guid": above.guid, "name": above.name}
-    if kind := _RULES.get(sort.kind):
-        rules = known.records(kind, record.guid)
-        shown["rules"] = [{"guid": one.guid, "name": one.name} for one in rules]
-        shown["rules"] = [{**one, "markedForDeletion": False} for one in shown["rules"]]
+        name = around.name(sort.parent[1], record.parent)
+        shown[sort.parent[0]] = {"guid": record.parent, "name": name}
+    if owned := policies.OWNED.get(sort.kind):
+        rules = around.known.records(owned.kind, record.guid)
+        rules.sort(key=lambda one: (one.body.get("position", 0), one.name))
+        shown["rules"] = [shown_record(one, around) for one in rules]
+        policy_views.policy(shown, record, around)
+    if sort.kind in policies.RULES:
+        fired = around.schedules_of(record.guid)
+        shown["schedules"] = [shown_record(one, around) for one in fired]
+        policy_views.rule(shown, record, around)
+    if sort.kind == "schedule":
+        policy_views.schedule(shown, record, around)
+    if view := neighbour_views.VIEWS.get(sort.kind):
+        view(shown, record, around.known)
     return shown
 
 
 def _member(value: Any, kind: Any) -> Any:
     """Enums leave as objects, whatever they lie in."""
+    arms = [arm for arm in get_args(kind) if arm is not type(None)]
+    if get_origin(kind) in (Union, types.UnionType) and len(arms) == 1:
+        return _member(value, arms[0])
     if kind is Word or (isinstance(kind, type) and issubclass(kind, Enum)):
-        return {"name": value, "description": str(value).replace("_", " ").capitalize()}
+        told = {"name": value, "description": str(value).replace("_", " ").capitalize()}
+        return {**told, "shortName": told["description"][:3]} if kind in (Day, Month) else told
     if isinstance(value, list):
         inner = getattr(kind, "__args__", (Any,))[0]
         return [_member(one, inner) for one in value]
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct) and isinstance(value, dict):
-        types = {field.name: field.type for field in msgspec.structs.fields(kind)}
-        return {k: _member(v, types.get(k)) for k, v in value.items() if v is not None}
+        inner_kinds = {field.name: field.type for field in msgspec.structs.fields(kind)}
+        return {k: _member(v, inner_kinds.get(k)) for k, v in value.items() if v is not None}
     return value
 
 
@@ -273,6 +392,7 @@ def shared_networks(call: Call) -> Reply:
     """Networks that belong to no manager."""
     sort = next(one for one in _SORTS if one.kind == "network")
     with call.app.store.read() as sql:
-        found = [one for one in SqlCatalogue(sql).records("network") if not one.parent]
-        known = SqlCatalogue(sql)
-        return lists.page(found, len(found), lambda record: _shown(record, sort, known))
+        found = SqlCatalogue(sql).records("network", "")
+        found = [one for one in found if call.who.scope.shares(one.project)]
+        around = Surroundings(sql, call.who.scope)
+        return lists.page(found, len(found), lambda record: _shown(record, sort, around))

@@ -8,7 +8,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from haulback.wire import Label, Named, Ref, Word
+from haulback.wire import Choice, Label, Named, Ref, Word
 
 Schema = dict[str, Any]
 _NUMERIC = {"type": "string", "pattern": r"^-?[0-9]{1,16}(\.[0-9]{1,16})?$"}
@@ -38,6 +38,8 @@ class Schemas:
         """The schema of a type, as requests (`incoming`) or answers spell it."""
         if get_origin(kind) in (Union, types.UnionType):
             inner = [arm for arm in get_args(kind) if arm is not type(None)]
+            if len(inner) > 1:
+                return {"anyOf": [self.of(arm, incoming=incoming) for arm in inner]}
             found = self.of(inner[0], incoming=incoming)
             return {"anyOf": [found, {"type": "null"}]} if incoming else found
         if get_origin(kind) is list:
@@ -71,11 +73,16 @@ class Schemas:
         if kind is Ref:
             named = {"type": "object", "required": ["guid"], "properties": {"guid": _GUID}}
             return {"anyOf": [_GUID, named]}
+        if kind is Choice:
+            return {"anyOf": [_GUID, {"type": "object", "properties": {"guid": _GUID}}]}
         name = _name(kind, incoming)
         if name not in self.components:
             self.components[name] = {}  # a struct may hold itself
             self.components[name] = self._object(kind, incoming)
-        return {"$ref": f"#/components/schemas/{name}"}
+        whole = {"$ref": f"#/components/schemas/{name}"}
+        if incoming and kind.__struct_fields__ == ("guid",):
+            return {"anyOf": [{"type": "string"}, whole]}
+        return whole
 
     def _object(self, kind: type[msgspec.Struct], incoming: bool) -> Schema:
         hints = get_type_hints(kind)

@@ -15,8 +15,9 @@ from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from haulback.errors import HaulbackError, Malformed
+from haulback.errors import HaulbackError, Malformed, TooMany
 from haulback.server.app import App
+from haulback.server.caller import Caller
 from haulback.server.http import (
     about,
     alarms,
@@ -28,19 +29,21 @@ from haulback.server.http import (
     node_tasks,
     nodes,
     records,
+    retention,
     snapshots,
     tasks,
     users,
     workflows,
 )
-from haulback.server.http.access import TABLE
+from haulback.server.http.access import PUBLIC, TABLE
 from haulback.server.http.answers import answered, crashed, failed, refused
+from haulback.server.http.bodies import Bounds, check_declared, check_values, read_body
 from haulback.server.http.callers import admit, check_origin, token_of
 from haulback.server.http.fields import name_field
 from haulback.server.http.operation import Call, Operation, path_guid
 
-_BODY_LIMIT = 64 * 1024 * 1024  # a full inventory of a large site
 _LONGEST_WAIT, _LOOK_AGAIN = 60.0, 20.0  # seconds; whatever was not told is found by looking
+_HELD = 1.0  # seconds before somebody who asks too often hears so
 _POOL = ThreadPoolExecutor(max_workers=16, thread_name_prefix="http")
 _SLOW = ThreadPoolExecutor(max_workers=16, thread_name_prefix="slow")
 _ROOMS = (
@@ -51,6 +54,7 @@ _ROOMS = (
     hypervisors,
     machines,
     catalogue,
+    retention,
     workflows,
     records,
     snapshots,
@@ -68,6 +72,8 @@ def operations(app: App) -> list[Operation]:
     keys = {one.key for one in found}
     if keys != TABLE.keys():
         raise ValueError(f"operations and access table differ: {sorted(keys ^ TABLE.keys())}")
+    for one in found:
+        check_declared(one.key, one.body, one.takes_body and TABLE[one.key] == PUBLIC)
     return found
 
 
@@ -80,7 +86,7 @@ def site(app: App, origins: Sequence[str] = ()) -> ASGIApp:
         [_route(app, path, found, origins) for path, found in by_path.items()],
         cors_config=_cors(origins),
         exception_handlers={HTTPException: refused, Exception: crashed},
-        request_max_body_size=_BODY_LIMIT,
+        request_max_body_size=None,  # bodies are read here, as each operation declares
         openapi_config=None,
         logging_config=None,
     )
@@ -103,6 +109,9 @@ def _route(
         operation = found[str(request.method)]
         try:
             return await _answer(app, operation, request, origins)
+        except TooMany as error:
+            await asyncio.sleep(_HELD)  # no thread waits; who asks again at once asks less often
+            return failed(error, request.method, request.url.path)
         except Exception as error:  # noqa: BLE001 - the one place where all of them end
             return failed(error, request.method, request.url.path)
 
@@ -122,13 +131,23 @@ async def _answer(
     guid = path_guid(named, operation.path) if named is not None else ""
     token = token_of(headers)
     check_origin(operation, headers, origins)
-    body = await request.body()
     place = scope["client"][0] if scope["client"] else ""
     loop = asyncio.get_running_loop()
+    # The caller is known before the first byte of a body is read.
+    who, body, bounds = None, b"", operation.body
+
+    def known() -> tuple[Caller, Bounds]:
+        found = admit(app, operation, headers, query, token)
+        return found, operation.bounds(app, headers)
+
+    if operation.takes_body:
+        who, bounds = await loop.run_in_executor(_POOL, known)
+        body = await read_body(request.receive, headers, bounds)
 
     def first() -> tuple[Call, Any]:
-        who = admit(app, operation, headers, query, token)
-        call = Call(app, who, guid, query, headers, body, place, token)
+        check_values(body, bounds)
+        by = who or admit(app, operation, headers, query, token)
+        call = Call(app, by, guid, query, headers, body, place, token, bounds)
         return call, None if operation.waits else operation.handle(call)
 
     pool = _SLOW if operation.slow else _POOL

@@ -56,6 +56,7 @@ class _Names:
 
 
 def _shown(one: Snapshot, known: _Names) -> SnapshotRecord:
+    policy = known.record("vm-snapshot", one.policy)
     return SnapshotRecord(
         guid=one.guid,
         name=one.uuid,
@@ -65,7 +66,8 @@ def _shown(one: Snapshot, known: _Names) -> SnapshotRecord:
         protectedEntity=known.entities[one.entity],
         managed=one.managed,
         standAlone=one.policy is None,
-        policy=known.record("vm-snapshot", one.policy),
+        policy=policy.name if policy else None,
+        snapshotPolicy=policy,
         rule=known.record("snapshot-rule", one.rule),
         consistency=label(one.consistency) if one.consistency else None,
         description=one.description,

@@ -10,7 +10,7 @@ import msgspec
 
 from haulback.errors import Malformed
 from haulback.kinds.seam import Submission
-from haulback.server import movers, people
+from haulback.server import bulk, movers, people
 from haulback.server.http import queries, views
 from haulback.server.http.operation import PROJECT, Call, Operation, Param, Reply, Room
 from haulback.server.store import reports, tasks
@@ -27,7 +27,7 @@ from haulback.tasks.shapes import (
     Unsuccessful,
 )
 from haulback.tasks.states import FINAL, State
-from haulback.wire import Ref, dump, parse, read
+from haulback.wire import Ref, dump, read
 
 _FINISHED = sorted(FINAL, key=lambda state: state.value)
 _STREAMED = 500  # rows in one piece of a streamed list
@@ -114,15 +114,18 @@ def _pieces(rows: Iterable[Any]) -> Iterator[bytes]:
 def last_change(call: Call) -> TimestampDTO:
     """When any task last changed; GET /tasks?modified-since= takes it."""
     with call.app.store.read() as sql:
-        value = reports.last_change(sql)
+        value = reports.last_change(sql, call.who.scope, _reader(call))
     return TimestampDTO(value, value)
 
 
 @room("GET", "/tasks/{guid}", "One task.", answer=TaskDetails, query=(_EXTENDED,))
 def one_task(call: Call) -> TaskDetails:
     """One task; `extended=true` adds the plan and what the node reported."""
+    _check_reader(call)
     task, why = people.look(call.app, call.guid, call.who.scope)
     if queries.flag(call, "extended"):
+        if not call.who.scope.is_whole:
+            task.results.pop("damage", None)  # names backups of all projects
         return views.extended(task, people.workflow(call.app, task), why)
     return views.details(task, why)
 
@@ -139,6 +142,18 @@ def state_v2(call: Call) -> TaskStatus:
     return views.status_v2(_seen(call))
 
 
+def _reader(call: Call) -> str | None:
+    """The node that asks, if a node does."""
+    return call.who.node.guid if call.who.node else None
+
+
+def _check_reader(call: Call) -> None:
+    """Raises NotFound for a node that neither runs, ran nor may take the task."""
+    if node := _reader(call):
+        with call.app.store.read() as sql:
+            tasks.of_node(sql, call.guid, node)
+
+
 def _seen(call: Call) -> Task:
     if call.who.node:
         return movers.state_for(call.app, call.who.node, call.guid)
@@ -151,6 +166,7 @@ def _seen(call: Call) -> Task:
 )  # fmt: skip
 def last_rate(call: Call) -> DataTransferRateDetails:
     """The last sample of how fast it went, also for tasks that left the lists."""
+    _check_reader(call)
     with call.app.store.read() as sql:
         task = tasks.get(sql, call.guid, call.who.scope)
     sample = task.results.get("dataTransferRate")
@@ -160,13 +176,14 @@ def last_rate(call: Call) -> DataTransferRateDetails:
 @room("GET", "/tasks/{guid}/log", "What the node said.", answer=LogLine, many=True)
 def read_log(call: Call) -> list[LogLine]:
     """What the node said while it worked."""
+    _check_reader(call)
     return [views.log_line(line) for line in people.log(call.app, call.guid, call.who.scope)]
 
 
 @room("PUT", "/tasks/{guid}/state", "Move a task on.", request=NewState, status=204)
 def set_state(call: Call) -> None:
     """People cancel; the node that takes or runs the task moves it on."""
-    wanted = read_state(parse(call.body))
+    wanted = read_state(call.parsed())
     app, info = call.app, wanted.statusInfo
     if call.who.node:
         movers.set_state(app, call.who.node, call.guid, wanted.state, info)
@@ -212,14 +229,14 @@ def read_state(value: Any) -> NewState:
 def _some(path: str, states: list[State], summary: str) -> None:
     def handle(call: Call) -> None:
         refs: list[Ref] = call.read(list[Ref])
-        people.remove_some(call.app, call.who, [ref.guid for ref in refs], states)
+        bulk.remove_some(call.app, call.who, [ref.guid for ref in refs], states)
 
     room("POST", path, summary, request=list[Ref], status=201)(handle)
 
 
 def _all(path: str, states: list[State], summary: str) -> None:
     def handle(call: Call) -> None:
-        people.remove_all(call.app, call.who, states)
+        bulk.remove_all(call.app, call.who, states)
 
     room("DELETE", path, summary, status=204, query=(PROJECT,))(handle)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from haulback.errors import NotFound
 from haulback.inventory.shapes import Execution
-from haulback.server import people
+from haulback.server import bulk, people
 from haulback.server.http import lists, views
 from haulback.server.http.operation import Call, Reply, Room
 from haulback.server.store import shelves, tasks
@@ -53,7 +53,7 @@ def remove_execution(call: Call) -> None:
     """Take its finished tasks off the lists."""
     _, steps = _plan(call)
     finished = [task.guid for task in steps if task.state in _FINAL]
-    people.remove_some(call.app, call.who, finished, FINAL)
+    bulk.remove_some(call.app, call.who, finished, FINAL)
 
 
 def _plan(call: Call) -> tuple[Task, list[Task]]:
@@ -67,7 +67,7 @@ def _plan(call: Call) -> tuple[Task, list[Task]]:
 def _execution(head: Task, steps: list[Task]) -> Execution:
     steps = [task for task in steps if task.type not in _BESIDES] or steps
     live = [task for task in steps if task.state not in _FINAL]
-    now = next((t for t in live if t.state != PLANNED), (live or steps)[-1])
+    now = _current(steps, live)
     refs = head.refs
     to = refs.get("backupDestination")
     return Execution(
@@ -85,6 +85,17 @@ def _execution(head: Task, steps: list[Task]) -> Execution:
         finishTime=None if live else max(t.finished or 0 for t in steps),
         statusInfo=_first(t.status_info for t in reversed(steps)),
     )
+
+
+def _current(steps: list[Task], live: list[Task]) -> Task:
+    """The step under way; of a workflow that is over the one that ended it."""
+    if live:
+        return next((task for task in live if task.state != PLANNED), live[-1])
+    last = {task.type: task for task in steps}  # an earlier attempt was made good by a later one
+    for state in ("FAILED", "CANCELLED"):
+        if ended := [task for task in last.values() if task.state == state]:
+            return ended[0]
+    return steps[-1]
 
 
 def _first(texts: Any) -> str | None:

@@ -208,9 +208,18 @@ class SqlCatalogue:
                 return found
         raise NotFound(f"there is no {kind.replace('-', ' ')} {guid}", guid=guid)
 
+    def changeable(self, kind: str, guid: str) -> Record:
+        """A record that the caller may change.
+
+        Raises NotFound, Forbidden for a record of all projects where the caller is narrowed.
+        """
+        found = self.record(kind, guid)
+        self._scope.check_change(found.project, found.name)
+        return found
+
     def _sees(self, record: Record) -> bool:
-        """What belongs to no project is there for all to use, a plan for who sees its machines."""
-        if record.project is not None and not self._scope.allows(record.project):
+        """Records of no project are for all to use, a plan for callers who see its machines."""
+        if not self._scope.shares(record.project):
             return False
         is_plan = record.kind == plans.RECOVERY_PLAN
         return not (is_plan and plans.hidden(self._sql, self._scope, record.guid))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
 import threading
 import time
 import uuid
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,12 +21,42 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from haulback.disk import hold
-from haulback.errors import Conflict, Malformed, NotFound, Unavailable
+from haulback.errors import Conflict, Malformed, NotFound, NotWritable, Unavailable
+from haulback.logs import members
+from haulback.server.store.tables import pulse
+
+log = logging.getLogger(__name__)
 
 _WAIT_MS = 30_000
 LONGEST_READ_MS = 30_000  # a list that no index serves ends with 503 after so long
 _STEPS = 100_000  # of SQLite's machine, between two looks at the time
 _CONNECTIONS = 16  # as many as threads answer requests
+
+
+class Turns:
+    """A lock that goes to who has waited longest: much work in pieces keeps nobody else out."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: deque[threading.Lock] = deque()
+        self._taken = False
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._taken:
+                self._taken = True
+                return
+            mine = threading.Lock()
+            mine.acquire()
+            self._waiting.append(mine)
+        mine.acquire()  # until the one before passes it on
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            if self._waiting:
+                self._waiting.popleft().release()
+            else:
+                self._taken = False
 
 
 class Store:
@@ -44,7 +76,8 @@ class Store:
                 connect_args={"options": f"-c statement_timeout={LONGEST_READ_MS}"},
             )
         self.is_sqlite = engine.dialect.name == "sqlite"
-        self._writer = threading.Lock()
+        self._writer = Turns()
+        self.refused: tuple[float, str] | None = None  # when the last write failed, and why
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
@@ -76,7 +109,19 @@ class Store:
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
-        """A transaction; everything in it happens, durably, or nothing does."""
+        """A transaction; everything in it happens, durably, or nothing does.
+
+        Raises NotWritable when the database's disk is full or the database is read-only.
+        """
+        try:
+            with self._writing() as connection:
+                yield connection
+        except NotWritable as error:
+            self.refused = (time.monotonic(), error.message)
+            raise
+
+    @contextmanager
+    def _writing(self) -> Iterator[sa.Connection]:
         if not self.is_sqlite:
             with mapped(), self.engine.begin() as connection:
                 yield connection
@@ -86,6 +131,21 @@ class Store:
             connection = plain.execution_options(immediate=True)
             with connection.begin():
                 yield connection
+
+    def beat(self, now: int) -> None:
+        """Write something, to find out whether that works.  Raises Unavailable."""
+        with self.write() as sql:
+            values = {"number": 1, "time": now}
+            if sql.execute(sa.update(pulse).values(time=now)).rowcount == 0:
+                sql.execute(sa.insert(pulse).values(values))
+
+    @property
+    def free_bytes(self) -> int | None:
+        """What is left on the disk of an SQLite file; None for another server's database."""
+        if not self.is_sqlite:
+            return None
+        found = os.statvfs(Path(str(self.engine.url.database)).parent)
+        return found.f_bavail * found.f_frsize
 
     @contextmanager
     def once(self) -> Iterator[sa.Connection]:
@@ -183,7 +243,14 @@ def _sqlite(path: Path) -> Store:
 def _set_up(connection: sqlite3.Connection, _: object) -> None:
     connection.isolation_level = None  # we say BEGIN ourselves
     # FULL: what was answered to a caller survives a power cut.
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+    # A longer log between two checkpoints: work in pieces writes the same pages again and again.
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "foreign_keys=ON",
+        "wal_autocheckpoint=4000",
+        "temp_store=MEMORY",
+    ):
         connection.execute(f"PRAGMA {pragma}")
 
 
@@ -205,6 +272,9 @@ def _drivers(name: str) -> tuple[type[Exception], ...]:
 _OPERATIONAL = _drivers("OperationalError")
 _DATA: tuple[type[Exception], ...] = (OverflowError, *_drivers("DataError"))
 _INTEGRITY = _drivers("IntegrityError")
+_OTHER: tuple[type[Exception], ...] = (sa.exc.TimeoutError, *_drivers("DatabaseError"))
+_FULL = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY}  # SQLite's codes, their lowest byte
+_REFUSING = {"53100", "25006"}  # PostgreSQL: disk full, read-only
 
 
 @contextmanager
@@ -212,13 +282,23 @@ def mapped() -> Iterator[None]:
     """The database's refusals as ours: away, a value it cannot hold, a clash with another row."""
     try:
         yield
-    except _OPERATIONAL as error:
-        cause = getattr(error, "orig", error)
-        raise Unavailable(f"the database does not answer: {_first_line(cause)}") from error
     except _DATA as error:
         raise Malformed("a value is too long, too large or holds a NUL character") from error
     except _INTEGRITY as error:
         raise Conflict("something else came first: read again and try again") from error
+    except (*_OPERATIONAL, *_OTHER) as error:
+        raise _away(getattr(error, "orig", None) or error) from error
+
+
+def _away(cause: BaseException) -> Unavailable:
+    """Why the database does not do what it is asked for, and the remedy."""
+    said = _first_line(cause)
+    full = getattr(cause, "sqlite_errorcode", 0) & 0xFF in _FULL
+    if full or getattr(cause, "sqlstate", None) in _REFUSING:
+        return NotWritable(
+            f"the database cannot be written: {said}; free space on its disk, or make it writable"
+        )
+    return Unavailable(f"the database does not answer: {said}")
 
 
 def _first_line(error: BaseException | None) -> str:
@@ -239,6 +319,7 @@ def _migrate(engine: sa.Engine) -> None:
                 raise Conflict(f"a newer Haulback wrote this database (schema {now}); upgrade")
             if now == newest:
                 return
+            log.info("database is migrated", extra=members(schema=newest, before=now))
             if now is not None and engine.dialect.name == "sqlite":
                 _copy(str(engine.url.database), f"{engine.url.database}.before-{newest}")
             config.attributes["connection"] = connection

@@ -23,8 +23,8 @@ def recall(sql: sa.Connection, entity: str) -> None:
         for one in catalogue.records(sql, newest.where(where), Backup):
             named = {"guid": one.guid, "time": one.snapshot_time}
             facts[f"lastSuccessful{sort}Backup"] = named
-            facts[f"lastSuccessful{sort}BackupSize"] = one.size
+            facts[f"lastSuccessful{sort}BackupSize"] = one.held
     for one in catalogue.records(sql, newest, Backup):
-        facts |= {"lastBackup": one.snapshot_time, "lastSuccessfulBackupSize": one.size}
+        facts |= {"lastBackup": one.snapshot_time, "lastSuccessfulBackupSize": one.held}
     text = msgspec.json.encode(facts).decode()
     sql.execute(sa.update(tables.entity).where(tables.entity.c.guid == entity).values(facts=text))

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from haulback.ids import new_guid
 from haulback.inventory import retention
 from haulback.inventory.records import NOT_DECIDED, REMOVED, Backup, Base, Hypervisor
-from haulback.server.store import alarms, catalogue, share_tables, tables
+from haulback.server.store import alarms, catalogue, neighbours, share_tables, tables
 from haulback.server.store.catalogue import row_of
 from haulback.server.store.damage_ledger import DamageLedger
 from haulback.server.store.held import MountLedger, SnapshotLedger
@@ -232,6 +232,7 @@ class SqlLedger(SnapshotLedger, MountLedger, DamageLedger, InventoryLedger):
             name = f"{record.name} ({number})"
         named = msgspec.structs.replace(record, name=name)
         catalogue.add(self._sql, tables.hypervisor, named)
+        neighbours.surround(self._sql, named, self.now)
 
     def restore_moved(self, job: str, status: str, info: str | None, task: Task) -> None:
         table = tables.restore_job

@@ -16,6 +16,7 @@ from haulback.server.store.hot import Hot
 from haulback.server.store.tables import enrolment, node
 
 PROTOCOL = 1  # of the channel between node and server; nodes say theirs when they enrol
+_NOT_INVITED = "the enrolment token is unknown, used or expired; ask for a new one"
 
 
 class Node(msgspec.Struct):
@@ -70,6 +71,16 @@ def invite(sql: sa.Connection, now: int, valid_ms: int = 3_600_000) -> str:
     return token
 
 
+def check_invited(sql: sa.Connection, token: str, now: int) -> None:
+    """Raises Unauthenticated for a token that is no invitation now."""
+    if sql.scalar(sa.select(enrolment.c.token).where(*_invitation(token, now))) is None:
+        raise Unauthenticated(_NOT_INVITED)
+
+
+def _invitation(token: str, now: int) -> tuple[sa.ColumnElement[bool], ...]:
+    return enrolment.c.token == digest(token), enrolment.c.expires > now
+
+
 def enrol(sql: sa.Connection, token: str, name: str, protocol: int, now: int) -> Enrolled:
     """Use up an invitation.
 
@@ -81,9 +92,8 @@ def enrol(sql: sa.Connection, token: str, name: str, protocol: int, now: int) ->
             "install the same Haulback on both",
             field="protocol",
         )
-    where = (enrolment.c.token == digest(token), enrolment.c.expires > now)
-    if sql.execute(sa.delete(enrolment).where(*where)).rowcount != 1:
-        raise Unauthenticated("the enrolment token is unknown, used or expired; ask for a new one")
+    if sql.execute(sa.delete(enrolment).where(*_invitation(token, now))).rowcount != 1:
+        raise Unauthenticated(_NOT_INVITED)
     made = Enrolled(new_guid(), secrets.token_urlsafe(32))
     admit(sql, made, name, now)
     return made
@@ -111,6 +121,12 @@ def admit(sql: sa.Connection, who: Enrolled, name: str, now: int) -> None:
             protocol=PROTOCOL,
         )
     )
+
+
+def is_enrolled(sql: sa.Connection, who: Enrolled) -> bool:
+    """Whether a node of this guid has this secret."""
+    stored = sql.scalar(sa.select(node.c.secret).where(node.c.guid == who.guid))
+    return stored is not None and secrets.compare_digest(stored, digest(who.secret))
 
 
 def open_session(

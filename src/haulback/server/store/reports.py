@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,13 +13,16 @@ import sqlalchemy as sa
 from haulback.errors import Malformed
 from haulback.server.scope import EVERYTHING, Scope
 from haulback.server.store import tasks
+from haulback.server.store.pages import Condition, Finder, Question, rows
 from haulback.server.store.tables import REF_COLUMNS, VISIBLE, log_line, node
 from haulback.server.store.tables import task as table
 from haulback.tasks.record import Task
+from haulback.tasks.states import State
 
+_NEAR = 2000  # rows before a page that is read from the beginning without counting first
+_OF_A_GUID = re.compile("[0-9a-f-]+")
 LOG_LINES = 1000
 MOST = 10_000
-_STREAMED = 1000  # rows fetched at a time
 SORTS: dict[str, Any] = {
     "creationTime": table.c.created,
     "priority": table.c.priority,
@@ -48,6 +52,7 @@ class Filter(msgspec.Struct, kw_only=True):
     parent: str | None = None
     workflow: str | None = None
     scope: Scope = EVERYTHING
+    reader: str | None = None  # the node that asks: it reads its own tasks and what it may take
     text: str | None = None
     name: str | None = None
     mounted: bool | None = None
@@ -71,25 +76,37 @@ class LogLine(msgspec.Struct):
 
 def count(sql: sa.Connection, wanted: Filter) -> int:
     """How many tasks a filter finds."""
-    return sql.scalar(sa.select(sa.func.count()).select_from(table).where(*_where(wanted))) or 0
+    return Finder(sql, _question(wanted)).count()
 
 
-def page(sql: sa.Connection, wanted: Filter) -> list[Task]:
-    """A page.  Raises Malformed for an unknown sort or a cursor of another list."""
-    query = sa.select(*tasks.COLUMNS).where(*_where(wanted)).order_by(*_order(wanted))
-    size = MOST if wanted.size is None else min(wanted.size, MOST)
+def guids(sql: sa.Connection, wanted: Filter) -> list[str]:
+    """The guids of all tasks that a filter finds, in its order."""
+    return Finder(sql, _question(wanted)).guids()
+
+
+def page(sql: sa.Connection, wanted: Filter) -> tuple[list[Task], int]:
+    """A page and how many tasks there are; -1 for a page by cursor, whose first page said it.
+
+    Raises Malformed for an unknown sort or a cursor of another list.
+    """
+    asked, size = _question(wanted), MOST if wanted.size is None else min(wanted.size, MOST)
     if wanted.cursor:
-        query = query.where(_beyond(wanted))
+        asked.where.append(_beyond(wanted))
+        return list(rows(sql, Finder(sql, asked).guids(size))), -1
+    finder, offset = Finder(sql, asked), (wanted.page or 0) * size
+    if offset < _NEAR:
+        found = finder.guids(size, offset)
+        is_last = len(found) < size and (found or not offset)
+        total = offset + len(found) if is_last else finder.count()
     else:
-        query = query.offset((wanted.page or 0) * size)
-    return [tasks.task_of(row) for row in sql.execute(query.limit(size))]
+        total = finder.count()
+        found = finder.guids(size, offset, total) if offset < total else []
+    return list(rows(sql, found)), total
 
 
 def stream(sql: sa.Connection, wanted: Filter) -> Iterator[Task]:
-    """The whole list, some rows at a time; memory stays flat however long it is."""
-    query = sa.select(*tasks.COLUMNS).where(*_where(wanted)).order_by(*_order(wanted))
-    for row in sql.execution_options(yield_per=_STREAMED).execute(query):
-        yield tasks.task_of(row)
+    """The whole list, some rows at a time; only the guids are all in memory at once."""
+    return rows(sql, guids(sql, wanted))
 
 
 def next_cursor(wanted: Filter, found: list[Task]) -> str | None:
@@ -103,7 +120,7 @@ def next_cursor(wanted: Filter, found: list[Task]) -> str | None:
     return base64.urlsafe_b64encode(msgspec.json.encode(mark)).decode().rstrip("=")
 
 
-def _beyond(wanted: Filter) -> sa.ColumnElement[bool]:
+def _beyond(wanted: Filter) -> Condition:
     """What comes after the cursor, by comparing rows: as cheap at any depth."""
     name, descending = wanted.order or "creationTime", _descending(wanted)
     try:
@@ -120,9 +137,14 @@ def _beyond(wanted: Filter) -> sa.ColumnElement[bool]:
     return here < mark if descending else here > mark
 
 
-def last_change(sql: sa.Connection) -> int:
-    """When any task last changed; 0 if there is none."""
-    return sql.scalar(sa.select(sa.func.max(table.c.modified))) or 0
+def last_change(sql: sa.Connection, scope: Scope = EVERYTHING, reader: str | None = None) -> int:
+    """When any task of `scope`, or of a node that reads, last changed; 0 if there is none."""
+    query = sa.select(sa.func.max(table.c.modified))
+    if scope.listed is not None:
+        query = query.where(table.c.project.in_(scope.listed))
+    if reader:
+        query = query.where(tasks.concerns(reader))
+    return sql.scalar(query) or 0
 
 
 def append_log(sql: sa.Connection, task: Task, now: int, lines: list[str]) -> None:
@@ -145,22 +167,17 @@ def log(sql: sa.Connection, task: str) -> list[LogLine]:
     return [LogLine(r.number, r.time, r.attempt, r.text) for r in sql.execute(query)]
 
 
-def _where(wanted: Filter) -> list[sa.ColumnElement[bool]]:
-    where: list[sa.ColumnElement[bool]] = [VISIBLE]  # type: ignore[list-item]
-    if wanted.states:
-        where.append(table.c.state.in_(wanted.states))
-    if wanted.types:
-        where.append(table.c.type.in_(wanted.types))
-    for column, value in ((table.c.follows, wanted.parent), (table.c.workflow, wanted.workflow)):
-        if value:
-            where.append(column == value)
-    if wanted.scope.listed is not None:
-        where.append(table.c.project.in_(wanted.scope.listed))
+def _question(wanted: Filter) -> Question:
+    """A filter for the database.  Raises Malformed for an unknown sort."""
+    indexed = _indexed(wanted)
+    where: list[Condition] = [VISIBLE, *indexed.values()]  # type: ignore[list-item]
+    if wanted.reader:
+        where.append(tasks.concerns(wanted.reader))
     if wanted.unwished:
         where.append(~table.c.cancel_wanted)
-    if wanted.since is not None:
-        where.append(table.c.modified >= wanted.since)
-    where += [_refers(role, guid) for role, guid in wanted.refs.items()]
+    for role, guid in wanted.refs.items():
+        if role != "protectedEntity":
+            where.append(_refers(role, guid))
     if wanted.mounted is not None:
         mounted = table.c.mounted_backup.is_not(None)
         where.append(mounted if wanted.mounted else ~mounted)
@@ -168,26 +185,49 @@ def _where(wanted: Filter) -> list[sa.ColumnElement[bool]]:
         where.append(_contains(wanted.text))
     if wanted.name:
         where.append(table.c.subject.contains(wanted.name.lower(), autoescape=True))
-    return where
+    return Question(where, _order(wanted), indexed)
 
 
-def _refers(role: str, guid: str) -> sa.ColumnElement[bool]:
-    if role == "node":
-        return sa.or_(table.c.node == guid, table.c.pinned_node == guid)
-    found: sa.ColumnElement[bool] = table.c[REF_COLUMNS[role]] == guid
+def _indexed(wanted: Filter) -> dict[str, Condition]:
+    """Those conditions that an index of their own serves, by its name."""
+    entity, listed = wanted.refs.get("protectedEntity"), wanted.scope.listed
+    found: dict[str, Condition] = {}
+    if entity:
+        found["task_entity"] = table.c.entity == entity
+    if wanted.workflow:
+        found["task_workflow"] = table.c.workflow == wanted.workflow
+    if wanted.parent:
+        found["task_follows"] = table.c.follows == wanted.parent
+    if wanted.since is not None:
+        found["task_modified"] = table.c.modified >= wanted.since
+    if wanted.states:
+        found["task_state"] = table.c.state.in_(wanted.states)
+    if wanted.types:
+        found["task_type"] = table.c.type.in_(wanted.types)
+    if listed is not None:
+        found["task_project"] = table.c.project.in_(listed)
     return found
 
 
-def _named(text: str) -> sa.ColumnElement[bool]:
+def _refers(role: str, guid: str) -> Condition:
+    if role == "node":
+        return sa.or_(table.c.node == guid, table.c.pinned_node == guid)
+    found: Condition = table.c[REF_COLUMNS[role]] == guid
+    return found
+
+
+def _named(text: str) -> Condition:
     """The name of something the task is about."""
     return table.c.names.contains(text.lower(), autoescape=True)
 
 
-def _contains(text: str) -> sa.ColumnElement[bool]:
+def _contains(text: str) -> Condition:
     """Free text over type, state and guid, and the names of what the task is about."""
-    columns = (table.c.type, table.c.state, table.c.guid)
     on_node = sa.select(node.c.guid).where(node.c.name.icontains(text, autoescape=True))
-    found = (column.icontains(text, autoescape=True) for column in columns)
+    found = [table.c.type.contains(text.upper(), autoescape=True)]
+    found += [table.c.state == state for state in State.__members__ if text.upper() in state]
+    if _OF_A_GUID.fullmatch(text.lower()):  # it is compared with every row
+        found.append(table.c.guid.contains(text.lower(), autoescape=True))
     return sa.or_(*found, table.c.node.in_(on_node), _named(text))
 
 

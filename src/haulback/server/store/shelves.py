@@ -18,7 +18,7 @@ from haulback.inventory.records import (
     Snapshot,
 )
 from haulback.server.scope import Scope
-from haulback.server.store import alarm_tables, plans, share_tables, tables, tasks
+from haulback.server.store import alarm_tables, plans, protection, share_tables, tables, tasks
 from haulback.server.store.catalogue import all_named, records
 from haulback.tasks.record import Task
 
@@ -71,6 +71,8 @@ class Wanted(msgspec.Struct, kw_only=True):
     until: int | None = None
     name: str | None = None
     min_size: int | None = None
+    only: list[str] | None = None  # guids
+    now: int = 0  # epoch ms
 
 
 def places(sql: sa.Connection, kind: type[T]) -> list[T]:
@@ -79,10 +81,11 @@ def places(sql: sa.Connection, kind: type[T]) -> list[T]:
     return records(sql, sa.select(table).order_by(table.c.name), kind)
 
 
-def machine_counts(sql: sa.Connection) -> dict[str, int]:
-    """How many present machines each hypervisor holds."""
+def machine_counts(sql: sa.Connection, scope: Scope) -> dict[str, int]:
+    """How many present machines each hypervisor holds, of those that the caller sees."""
     table = tables.entity.c
-    query = sa.select(table.hypervisor, sa.func.count()).where(table.present)
+    where = [table.present, *_scoped(table.project, scope)]
+    query = sa.select(table.hypervisor, sa.func.count()).where(*where)
     return {row[0]: row[1] for row in sql.execute(query.group_by(table.hypervisor))}
 
 
@@ -93,8 +96,35 @@ def machines(sql: sa.Connection, wanted: Wanted) -> tuple[list[Entity], int]:
     where += _text(table.c.name, wanted)
     if wanted.hypervisor:
         where.append(table.c.hypervisor == wanted.hypervisor)
-    sorts = {"name": table.c.name, "present": table.c.present, "uuid": table.c.uuid}
+    sorts = machine_sorts(sql, wanted)
     return _page(sql, table, where, _order(sorts, "name", wanted, table.c.guid), wanted, Entity)
+
+
+def machine_sorts(sql: sa.Connection, wanted: Wanted) -> dict[str, Any]:
+    """What machines can be sorted by; absent values come first, on any database."""
+    table, order = tables.entity.c, wanted.order
+    found: dict[str, Any] = {
+        "name": table.name,
+        "present": table.present,
+        "uuid": table.uuid,
+        "hypervisor": sa.select(tables.hypervisor.c.name)
+        .where(tables.hypervisor.c.guid == table.hypervisor)
+        .scalar_subquery(),
+    }
+    if order in ("lastBackup", "lastSuccessfulBackupSize", "lastSuccessfulFullBackupSize"):
+        found[order] = protection.number_in(sql, table.facts, order)
+    if order == "backupUpToDate":
+        words = protection.standing(sql, wanted.now)
+        found[order] = sa.case((words == "SCHEDULED_FRESH", 2), (words == "", 0), else_=1)
+    for name, setting in (
+        ("vmBackupPolicy", "backupPolicy"),
+        ("snapshotMgmtPolicy", "snapshotPolicy"),
+    ):
+        if order == name:
+            guid = protection.text_in(sql, table.settings, setting)
+            named = sa.select(tables.record.c.name).where(tables.record.c.guid == guid)
+            found[name] = sa.func.coalesce(named.scalar_subquery(), "")
+    return found
 
 
 def absent_machines(sql: sa.Connection, scope: Scope) -> list[Entity]:
@@ -127,17 +157,24 @@ def backups(sql: sa.Connection, wanted: Wanted) -> tuple[list[Backup], int]:
     where += [table.c.type.in_(wanted.types)] if wanted.types else []
     where += [when >= wanted.since] if wanted.since is not None else []
     where += [when <= wanted.until] if wanted.until is not None else []
-    where += [table.c.size >= wanted.min_size] if wanted.min_size is not None else []
+    where += [held() >= wanted.min_size] if wanted.min_size is not None else []
     sorts = {
         "backupTime": table.c.created,
         "snapshotTime": table.c.snapshot_time,
-        "size": table.c.size,
+        "size": held(),
         "status": table.c.status,
         "type": table.c.type,
         "protectedEntity": table.c.entity_name,
     }
     order = _order(sorts, "backupTime", wanted, table.c.guid)
     return _page(sql, table, where, order, wanted, Backup)
+
+
+def held() -> sa.ColumnElement[int]:
+    """Bytes that a backup holds of its own, as `records.Backup.held`."""
+    table = tables.backup.c
+    part = sa.case((table.read < table.size, table.read), else_=table.size)
+    return sa.case((table.type == "FULL", table.size), else_=part)
 
 
 def snapshots(
@@ -284,8 +321,9 @@ def kept(sql: sa.Connection, kind: str, wanted: Wanted) -> tuple[list[Record], i
     table = tables.record
     where = [table.c.kind == kind, *_text(table.c.name, wanted)]
     where += [table.c.parent == wanted.parent] if wanted.parent else []
-    if wanted.scope.own is not None:
-        where.append(sa.or_(table.c.project.is_(None), table.c.project.in_(wanted.scope.own)))
+    where += [] if wanted.only is None else [table.c.guid.in_(wanted.only)]
+    if (listed := wanted.scope.listed) is not None:
+        where.append(sa.or_(table.c.project.is_(None), table.c.project.in_(listed)))
     if kind == plans.RECOVERY_PLAN and (unseen := plans.hidden(sql, wanted.scope)):
         where.append(table.c.guid.not_in(unseen))
     sorts = {"name": table.c.name}

@@ -20,8 +20,8 @@ from haulback.server.store.presence import PresenceLedger
 _UPSERTED = ("name", "type", "disks")
 _NONE = "{}"
 _SEEN_AS = "seenAs"
-_SEEN_ON = "seenOn"  # hypervisors that have it; only what nobody has written by hand says so
-SEEN = (_SEEN_ON, _SEEN_AS, "pool")  # what looks write, and people do not take away
+SEEN_ON = "seenOn"  # hypervisors that have it; only what nobody has written by hand says so
+SEEN = (SEEN_ON, _SEEN_AS, "pool")  # what looks write, and people do not take away
 
 
 class InventoryLedger(PresenceLedger):
@@ -138,16 +138,16 @@ class InventoryLedger(PresenceLedger):
         for name, body in found.items():
             before = known.get(name)
             if before is None and name not in taken:
-                whole = {**body, _SEEN_AS: name, _SEEN_ON: [hypervisor]}
+                whole = {**body, _SEEN_AS: name, SEEN_ON: [hypervisor]}
                 made = Record(guid=new_guid(), kind=kind, name=name, parent=parent, body=whole)
                 self._add(made)
-            elif before is not None and _SEEN_ON in before.body:
-                hosts = sorted({*before.body[_SEEN_ON], hypervisor})
-                self._write(before, {**before.body, **body, _SEEN_ON: hosts})
+            elif before is not None and SEEN_ON in before.body:
+                hosts = sorted({*before.body[SEEN_ON], hypervisor})
+                self._write(before, {**before.body, **body, SEEN_ON: hosts})
         for name, before in known.items():
-            if name not in found and hypervisor in before.body.get(_SEEN_ON, ()):
-                hosts = [one for one in before.body[_SEEN_ON] if one != hypervisor]
-                self._write(before, {**before.body, _SEEN_ON: hosts})
+            if name not in found and hypervisor in before.body.get(SEEN_ON, ()):
+                hosts = [one for one in before.body[SEEN_ON] if one != hypervisor]
+                self._write(before, {**before.body, SEEN_ON: hosts})
 
     def _add(self, made: Record) -> None:
         row = {**row_of(made, tables.record), "created": self.now, "modified": self.now}
@@ -161,13 +161,13 @@ class InventoryLedger(PresenceLedger):
         """A hypervisor that goes, or goes elsewhere, sees nothing here any more."""
         for kind in ("network", "hypervisor-storage"):
             for one in SqlCatalogue(self._sql).records(kind):
-                if hypervisor in (hosts := one.body.get(_SEEN_ON, [])):
-                    self._write(one, {**one.body, _SEEN_ON: [h for h in hosts if h != hypervisor]})
+                if hypervisor in (hosts := one.body.get(SEEN_ON, [])):
+                    self._write(one, {**one.body, SEEN_ON: [h for h in hosts if h != hypervisor]})
 
     def _write(self, before: Record, body: dict[str, Any]) -> None:
         table = tables.record
         here = table.c.guid == before.guid
-        if not body[_SEEN_ON]:
+        if not body[SEEN_ON]:
             self._sql.execute(sa.delete(table).where(here))
         elif body != before.body:
             text = msgspec.json.encode(body).decode()

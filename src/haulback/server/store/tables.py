@@ -43,6 +43,7 @@ task = Table(
     Column("window_start", BigInteger, nullable=False),
     Column("window_end", BigInteger, nullable=False),
     Column("window_length", BigInteger, nullable=False),
+    Column("asked_start", BigInteger),  # the windowStart that a person named; NULL: due at once
     Column("created", BigInteger, nullable=False),
     Column("modified", BigInteger, nullable=False),
     Column("started", BigInteger),
@@ -96,19 +97,34 @@ for name, columns, where in (
     ("task_archived", ("finished",), text("archived")),
     ("task_ended", ("finished",), ENDED),
     ("task_type", ("type", "created"), VISIBLE),
-    ("task_node", ("node", "created"), VISIBLE),
     ("task_entity", ("entity", "created"), VISIBLE),
     ("task_project", ("project", "created"), VISIBLE),
-    ("task_priority", ("priority", "guid"), VISIBLE),
-    ("task_window", ("window_start", "guid"), VISIBLE),
     ("task_heads", ("created", "guid"), text("guid = workflow AND NOT archived")),
     ("task_live", ("entity", "backup"), text("state IN ('QUEUED', 'RUNNING', 'PLANNED')")),
     ("task_run", ("run", "type", "state"), text("run <> ''")),
 ):
     Index(name, *(task.c[c] for c in columns), sqlite_where=where, postgresql_where=where)
+# Everything that lists filter and sort by, in the order of creation: any page is found by reading
+# this alone, a part of the table.  PostgreSQL takes 2,700 bytes, which bounds `names` and
+# `subject`.
+LISTED = (
+    *("created", "guid", "state", "archived", "type", "node", "pinned_node", "follows", "workflow"),
+    *("project", *REF_COLUMNS.values(), "priority", "window_start", "window_end", "progress"),
+    *("started", "finished", "modified", "backup_type", "cancel_wanted", "names", "subject"),
+)
+_LISTED = [task.c[name] for name in LISTED]
+Index("task_list", *_LISTED, sqlite_where=VISIBLE, postgresql_where=VISIBLE)
 Index("task_follows", task.c.follows)
 Index("task_workflow", task.c.workflow)
 Index("task_modified", task.c.modified)
+
+# One row, written to find out whether the database can be written.
+pulse = Table(
+    "pulse",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("time", BigInteger, nullable=False),
+)
 
 slot = Table(
     "slot",
@@ -177,6 +193,7 @@ api_token = Table(
     Column("roles", Text, nullable=False),
     Column("created", BigInteger, nullable=False),
     Column("expires", BigInteger),
+    Column("projects", Text),  # NULL: those of its account
 )
 
 login = Table(
@@ -359,8 +376,26 @@ record = Table(
     Column("body", Text, nullable=False),
     Column("created", BigInteger, nullable=False),
     Column("modified", BigInteger, nullable=False),
-    Index("record_name", "kind", "parent", "name", unique=True),
+    # A name is taken within its project only; no two NULLs are equal, hence the second index.
+    Index("record_name", "kind", "parent", "project", "name", unique=True),
+    Index(
+        "record_shared_name",
+        "kind",
+        "parent",
+        "name",
+        unique=True,
+        sqlite_where=text("project IS NULL"),
+        postgresql_where=text("project IS NULL"),
+    ),
     Index("record_kind", "kind", "name"),
+)
+
+# One row: a text that only the server key of this database opens.
+key_check = Table(
+    "key_check",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("sealed", Text, nullable=False),
 )
 
 idempotency = Table(

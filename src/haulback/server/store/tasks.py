@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import sqlalchemy as sa
@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from haulback.errors import Conflict, NotFound
 from haulback.server.scope import EVERYTHING, Scope
 from haulback.server.store.hot import Hot, Insert
-from haulback.server.store.tables import ENDED, REF_COLUMNS
+from haulback.server.store.tables import ENDED, REF_COLUMNS, audit
 from haulback.server.store.tables import task as table
 from haulback.tasks.record import Task
 from haulback.tasks.states import PLANNED
@@ -31,6 +31,15 @@ _ONE_LOCKED = Hot(f"SELECT {LIST} FROM task WHERE guid = :guid", " FOR UPDATE")
 _FOLLOWERS = Hot(
     f"SELECT {LIST} FROM task WHERE follows = :guid AND state = 'PLANNED' ORDER BY guid"
 )
+
+
+class By(NamedTuple):
+    """Who changes many tasks, as the audit trail names it, and which tasks they see."""
+
+    guid: str
+    name: str
+    operation: str
+    scope: Scope
 
 
 def insert(connection: sa.Connection, tasks: Iterable[Task]) -> None:
@@ -72,6 +81,21 @@ def get_many(connection: sa.Connection, guids: Sequence[str]) -> dict[str, Task]
     return found
 
 
+def concerns(node: str) -> sa.ColumnElement[bool]:
+    """The tasks that a node may read: those it runs or ran, and queued ones that it may take."""
+    waits = sa.and_(table.c.state == "QUEUED", table.c.node.is_(None))
+    return sa.or_(table.c.node == node, sa.and_(waits, table.c.pinned_node.in_(("", node))))
+
+
+def of_node(connection: sa.Connection, guid: str, node: str) -> Task:
+    """One task that a node may read.  Raises NotFound."""
+    query = sa.select(*COLUMNS).where(table.c.guid == guid, concerns(node))
+    row = connection.execute(query).one_or_none()
+    if row is None:
+        raise NotFound(f"there is no task {guid} for this node", guid=guid)
+    return task_of(row)
+
+
 def visible(
     connection: sa.Connection, guid: str, scope: Scope = EVERYTHING, *, lock: bool = False
 ) -> Task:
@@ -94,6 +118,63 @@ def archive(connection: sa.Connection, now: int, before: int, limit: int = 500) 
     ended = sa.select(table.c.guid).where(ENDED, table.c.finished < before).limit(limit)
     change = sa.update(table).where(table.c.guid.in_(ended)).values(archived=True, modified=now)
     return connection.execute(change).rowcount
+
+
+def hide_ended(
+    connection: sa.Connection, guids: Sequence[str], states: Collection[str], who: By, now: int
+) -> None:
+    """Take those that ended off the lists, and write so into the audit trail, all in the database.
+
+    Thousands go in the time that a few take one by one.
+    """
+    if not states:
+        return
+    where = (table.c.guid.in_(guids), table.c.state.in_(states), ~table.c.archived)
+    change = (
+        sa.update(table).where(*where, *_seen_by(who.scope)).values(archived=True, modified=now)
+    )
+    if connection.dialect.name == "sqlite":  # one writer: what is read first is what changes next
+        here = sa.select(table.c.guid, table.c.state).where(*where, *_seen_by(who.scope))
+        connection.execute(_noted(here.subquery(), who, now))
+        connection.execute(change)
+    else:
+        gone = change.returning(table.c.guid, table.c.state).cte("gone")
+        connection.execute(_noted(gone, who, now))
+
+
+def _noted(gone: sa.FromClause, who: By, now: int) -> sa.Insert:
+    """A line of the audit trail for each task that leaves the lists."""
+    state = gone.c.state
+    after = sa.literal('{"state":"') + state + sa.literal('","removed":true}')
+    line: dict[str, Any] = {
+        "time": sa.literal(now),
+        "caller": sa.literal(who.guid),
+        "login": sa.literal(who.name),
+        "operation": sa.literal(who.operation),
+        "subject": gone.c.guid,
+        "before": sa.literal('"') + state + sa.literal('"'),
+        "after": after,
+    }
+    return sa.insert(audit).from_select(list(line), sa.select(*line.values()))
+
+
+def in_states(
+    connection: sa.Connection, guids: Sequence[str], states: Collection[str], scope: Scope
+) -> list[Task]:
+    """Those that are on the lists in one of some states, locked, in one order for everybody."""
+    if not states:
+        return []
+    where = (table.c.guid.in_(guids), table.c.state.in_(states), ~table.c.archived)
+    query = sa.select(*COLUMNS).where(*where, *_seen_by(scope)).order_by(table.c.guid)
+    return [task_of(row) for row in connection.execute(query.with_for_update())]
+
+
+def _seen_by(scope: Scope) -> list[sa.ColumnElement[bool]]:
+    """What `Scope.allows` says of a task's project, for the database."""
+    if scope.listed is None:
+        return []
+    own: sa.ColumnElement[bool] = table.c.project.in_(scope.listed)
+    return [own if scope.own is not None else sa.or_(own, table.c.project.is_(None))]
 
 
 def followers(connection: sa.Connection, guid: str) -> list[Task]:

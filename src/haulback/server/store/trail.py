@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -17,6 +18,7 @@ _WRITE = Hot(
     "INSERT INTO audit (time, caller, login, operation, subject, before, after) "
     "VALUES (:time, :caller, :login, :operation, :subject, :before, :after)"
 )
+Line = tuple[str, Any, Any]  # an object that was changed, before and after
 KEPT_MS = 86_400_000  # how long a key gives the same answer
 
 
@@ -40,6 +42,16 @@ def write(
         before=_text(before),
         after=_text(after),
     )
+
+
+def write_many(
+    sql: sa.Connection, now: int, caller: tuple[str, str], operation: str, lines: Sequence[Line]
+) -> None:
+    """The same for many objects of one operation."""
+    by = {"time": now, "caller": caller[0], "login": caller[1], "operation": operation}
+    rows = [by | {"subject": s, "before": _text(b), "after": _text(a)} for s, b, a in lines]
+    if rows:
+        _WRITE.many(sql, rows)
 
 
 def read(

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0012"
-down_revision = "0008"
+down_revision = "0011"
 _ROLES = (
     "protectedEntity",
     "backupDestination",
@@ -18,6 +18,12 @@ _ROLES = (
     "node",
 )
 _MANY = 1000
+_LISTED = (
+    "created, guid, state, archived, type, node, pinned_node, follows, workflow, project, "
+    "entity, backup, destination, hypervisor, manager, storage_provider, mounted_backup, "
+    "restore_job, schedule, priority, window_start, window_end, progress, started, finished, "
+    "modified, backup_type, cancel_wanted, names, subject"
+)
 
 
 def upgrade() -> None:
@@ -25,6 +31,15 @@ def upgrade() -> None:
     column: sa.Column[str] = sa.Column("subject", sa.Text(), server_default="", nullable=False)
     op.add_column("task", column)
     task = sa.table("task", *(sa.column(name) for name in ("guid", "refs", "subject")))
+    op.drop_index("task_list", "task")
+    _name(task)
+    op.execute("UPDATE task SET names = substr(names, 1, 290) WHERE length(names) > 290")
+    visible = "NOT archived AND state <> 'PLANNED'"
+    op.execute(f"CREATE INDEX task_list ON task ({_LISTED}) WHERE {visible}")
+
+
+def _name(task: sa.TableClause) -> None:
+    """Give the tasks their subjects, a thousand rows at a time."""
     sql, last = op.get_bind(), ""
     change = (
         sa.update(task)
@@ -42,4 +57,5 @@ def upgrade() -> None:
 
 def _subject(refs: str) -> str:
     known = json.loads(refs)
-    return next((str(known[role].get("name", "")) for role in _ROLES if role in known), "").lower()
+    found = next((str(known[role].get("name", "")) for role in _ROLES if role in known), "")
+    return found.lower()[:100]

@@ -1,0 +1,95 @@
+"""The body of a request: how large, deep and numerous it may be, and how it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from litestar.types import Receive
+
+from haulback.errors import HaulbackError, TooLarge
+from haulback.units import KIB, MIB
+
+
+class Bounds(NamedTuple):
+    """How large a body may be: bytes, arrays and objects in each other, values in all.
+
+    `values` are counted by commas and opening brackets, texts included: an upper bound of the
+    values that costs no decoding.
+    """
+
+    size: int
+    depth: int
+    values: int
+
+
+STRANGERS = Bounds(64 * KIB, 32, 4_000)
+PEOPLE = Bounds(4 * MIB, 100, 400_000)
+NODES = Bounds(8 * MIB, 100, 800_000)
+INVENTORY = Bounds(64 * MIB, 100, 4_000_000)  # a whole large site
+PIECES = Bounds(64 * MIB, 0, 0)  # bytes of files, never decoded
+
+
+class HungUp(HaulbackError):
+    """The client closed the connection before its request was whole."""
+
+    code, status = "hung_up", 400
+
+
+async def read_body(receive: Receive, headers: Mapping[str, str], bounds: Bounds) -> bytes:
+    """The whole body, never more of it than `bounds` allow.
+
+    Raises TooLarge before the first byte where the head says the length, and HungUp.
+    """
+    declared = headers.get("content-length", "")
+    if declared.isascii() and declared.isdigit() and int(declared[:20]) > bounds.size:
+        raise _too_large(bounds)
+    pieces: list[bytes] = []
+    size = 0
+    while True:
+        message: Any = await receive()
+        if message["type"] == "http.disconnect":
+            raise HungUp("the client hung up before its request was whole")
+        piece = message.get("body", b"")
+        size += len(piece)
+        if size > bounds.size:
+            raise _too_large(bounds)
+        pieces.append(piece)
+        if not message.get("more_body", False):
+            return b"".join(pieces)
+
+
+def check_values(body: bytes, bounds: Bounds) -> None:
+    """Refuse what would become too many objects in memory, before any of it is decoded.
+
+    Raises TooLarge.
+    """
+    if not bounds.values or len(body) < bounds.values:
+        return
+    found = body.count(b",") + body.count(b"[") + body.count(b"{")
+    if found > bounds.values:
+        raise TooLarge(
+            f"the request body has more than {bounds.values} values; send it in parts",
+            most=bounds.values,
+        )
+
+
+def check_declared(key: str, bounds: Bounds, public: bool) -> None:
+    """Hold a declaration against the rule for strangers.  Raises ValueError."""
+    if public and any(own > most for own, most in zip(bounds, STRANGERS, strict=True)):
+        raise ValueError(f"{key}: strangers may send at most {STRANGERS}")
+
+
+def describe(bounds: Bounds) -> str:
+    """The bounds in words, for the documents."""
+    size = bounds.size // KIB
+    shown = f"{size // KIB} MiB" if size % KIB == 0 else f"{size} KiB"
+    if not bounds.values:
+        return f"The body is larger than {shown}."
+    return f"The body is larger than {shown} or has more than {bounds.values} values."
+
+
+def _too_large(bounds: Bounds) -> TooLarge:
+    return TooLarge(
+        f"the request body is larger than {bounds.size} bytes; send it in parts", most=bounds.size
+    )

@@ -1,0 +1,240 @@
+"""A connection as strangers may use it: heads and bodies arrive in their time, or it is closed.
+
+uvicorn parses HTTP and runs the application.  What it leaves open stands here: how long a head
+and a body may take, how large a head may be, and that half-open connections make room for new ones.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import resource
+from contextlib import suppress
+from functools import cache
+from typing import Any
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from haulback.errors import HaulbackError, Malformed, TooLarge, TooSlow
+from haulback.server.http.answers import failed
+from haulback.units import KIB
+
+HEAD_SECONDS = 10.0  # from the first byte of a head, or the connection's begin, to its end
+BODY_SECONDS = 10.0  # for the first byte of a body; each RATE bytes bring one second more
+RATE = 16 * KIB
+STALL_SECONDS = 60.0  # a client that reads nothing of its answer for so long is gone
+KEEP_ALIVE_SECONDS = 5  # between two requests on one connection
+LINGER_SECONDS = 2.0
+HEAD_BYTES, HEAD_FIELDS = 32 * KIB, 100
+MOST_CONNECTIONS = 2048
+_RESERVE = 192  # descriptors for the database, the log and what the process loads
+_MOST_DESCRIPTORS = 65_536
+
+
+class HeadTooLarge(TooLarge):
+    """The request line and the header fields are more than a client ever needs."""
+
+    code, status = "head_too_large", 431
+
+
+Halves = dict["Connection", None]
+
+
+@cache
+def room_for_connections() -> int:
+    """How many connections fit; raises the process's own limit of descriptors as far as it may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _MOST_DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+            soft = wanted
+    if soft == resource.RLIM_INFINITY:
+        return MOST_CONNECTIONS
+    return max(16, min(MOST_CONNECTIONS, soft - _RESERVE))
+
+
+class Connection(HttpToolsProtocol):
+    """One client's connection, with a deadline for whatever it still has to send.
+
+    `halves`, which all connections share, are those whose first head is not complete, in order.
+    """
+
+    def __init__(self, server: Any, loop: asyncio.AbstractEventLoop, halves: Halves) -> None:
+        super().__init__(server.config, server.server_state, server.lifespan.state, loop)
+        self._halves = halves
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self._until, self._rings = math.inf, math.inf
+        self._timer: asyncio.TimerHandle | None = None
+        self._head = 0  # bytes of the head that is being read
+        self._silent = 0  # bytes since the parser last made something of them
+        self._wrong: HaulbackError | None = None
+        self._waits_for_head, self._has_begun = True, False
+        super().connection_made(transport)
+        self._halves[self] = None
+        self._make_room()
+        self._due(self.loop.time() + HEAD_SECONDS)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._halves.pop(self, None)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._wrong is not None or self.parser is None:
+            return  # refused already: the rest is let drop
+        self._unset_keepalive_if_required()
+        self._silent += len(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            return  # there is nothing to upgrade to; the request is answered as it is
+        except httptools.HttpParserError:
+            self._refuse(self._wrong or Malformed("the request is not HTTP/1.1"))
+            return
+        if self._silent > HEAD_BYTES + len(data):
+            self._refuse(_head_too_large())
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._head = self._silent = 0
+        self._waits_for_head = self._has_begun = True
+        if self.cycle is None or self.cycle.response_complete:
+            self._due(self.loop.time() + HEAD_SECONDS)
+
+    def on_url(self, url: bytes) -> None:
+        self._grow(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._grow(len(name) + len(value))
+        if self._waits_for_head:  # a chunked body may end with fields that nobody asked for
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        self._halves.pop(self, None)
+        self._waits_for_head, self._silent = False, 0
+        self._body_begun, self._brought = self.loop.time(), 0
+        self._due(self._body_begun + BODY_SECONDS)
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._silent = 0
+        self._brought += len(body)
+        if not self.cycle.response_complete:
+            self._due(self._body_begun + BODY_SECONDS + self._brought / RATE)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._has_begun = False
+        answered = self.cycle.response_complete
+        self._due(self.loop.time() + self.timeout_keep_alive if answered else math.inf)
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        is_last = not self.pipeline
+        super().on_response_complete()
+        now = self.loop.time()
+        if self.cycle.more_body:  # what is still to come is let drop, for a while
+            self._due(now + BODY_SECONDS)
+        elif is_last:
+            self._waits_for_head = True
+            self._due(now + HEAD_SECONDS)
+        else:
+            self._due(math.inf)
+
+    def pause_writing(self) -> None:
+        self._due(self.loop.time() + STALL_SECONDS)
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        self._due(math.inf)
+        super().resume_writing()
+
+    def _grow(self, size: int) -> None:
+        """Count what a head has become.  Raises HeadTooLarge, which the parser passes on."""
+        self._silent = 0
+        self._head += size
+        if self._head > HEAD_BYTES or (self.headers and len(self.headers) > HEAD_FIELDS):
+            self._wrong = _head_too_large()
+            raise self._wrong
+
+    def _due(self, at: float) -> None:
+        """Have the connection looked at again at a time of the loop's clock."""
+        self._until = at
+        if at < self._rings:
+            self._arm()
+
+    def _arm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._rings = self._until
+        self._timer = self.loop.call_at(self._until, self._rung) if self._rings < math.inf else None
+
+    def _rung(self) -> None:
+        self._timer, self._rings = None, math.inf
+        if self.transport.is_closing():
+            return
+        if self.loop.time() >= self._until:
+            self._expire()
+        else:
+            self._arm()
+
+    def _expire(self) -> None:
+        cycle = self.cycle
+        if self._wrong is not None or self.flow.write_paused:
+            self.transport.abort()
+        elif cycle is None or cycle.response_complete:
+            self._late("the head of the request", self._has_begun and self._waits_for_head)
+        elif cycle.more_body and self.flow.read_paused:
+            self._due(self.loop.time() + BODY_SECONDS)  # the server itself is behind
+        else:
+            self._late("the body of the request", cycle.more_body and not cycle.response_started)
+
+    def _late(self, what: str, answerable: bool) -> None:
+        """Answer a request that came in part; close without a word where nothing came."""
+        if answerable:
+            self._refuse(TooSlow(f"{what} did not arrive in time; send it again"))
+        else:
+            self.transport.close()
+
+    def _refuse(self, error: HaulbackError) -> None:
+        """Say why and close: what follows on this connection cannot be understood any more."""
+        self._wrong = error
+        cycle = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            cycle.disconnected = True
+            cycle.message_event.set()
+            if cycle.response_started:
+                self.transport.close()
+                return
+        answer = failed(error, "", "")
+        fields = [*answer.headers, (b"connection", b"close")]
+        head = b"".join(name + b": " + value + b"\r\n" for name, value in fields)
+        line = STATUS_LINE.get(answer.status, b"HTTP/1.1 400 Bad Request\r\n")
+        self.transport.write(line + head + b"\r\n" + answer.body)
+        self._linger()
+
+    def _linger(self) -> None:
+        """Let what the client still sends drop for a while: a reset would take the answer back."""
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.flow.resume_reading()
+        self._due(self.loop.time() + LINGER_SECONDS)
+
+    def _make_room(self) -> None:
+        """Let the connection go that has been half-open longest, where there are too many."""
+        if len(self.connections) <= room_for_connections():
+            return
+        oldest = next(iter(self._halves))
+        del self._halves[oldest]
+        oldest.transport.abort()
+
+
+def _head_too_large() -> HeadTooLarge:
+    return HeadTooLarge(
+        f"the head of the request has more than {HEAD_BYTES} bytes or {HEAD_FIELDS} fields"
+    )

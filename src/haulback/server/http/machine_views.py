@@ -1,0 +1,127 @@
+"""Machines as portals read them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any
+
+import sqlalchemy as sa
+
+from haulback.errors import NotFound
+from haulback.inventory.neighbours import cluster_of, manager_of, portal_type
+from haulback.inventory.platforms import PLATFORMS
+from haulback.inventory.records import Entity
+from haulback.inventory.shapes import Machine, ManagerOf
+from haulback.server.http.access import ADMINS
+from haulback.server.http.operation import Call
+from haulback.server.store import protection
+from haulback.server.store.catalogue import SqlCatalogue
+from haulback.wire import Named, label
+
+COMMANDS = ("preCommand", "postCommand")
+
+
+def view_of(
+    call: Call, sql: sa.Connection, known: SqlCatalogue, found: Sequence[Entity]
+) -> Callable[[Entity], Machine]:
+    """How the machines of one answer are shown; questions about them are asked once for all."""
+    around = _Around(call, sql, known, [one.guid for one in found])
+    return lambda one: _machine(one, around)
+
+
+class _Around:
+    """The records that machines refer to."""
+
+    def __init__(
+        self, call: Call, sql: sa.Connection, known: SqlCatalogue, guids: Sequence[str]
+    ) -> None:
+        self.known, self.now = known, call.app.clock.now_ms()
+        self.sees_commands = bool(call.who.roles & ADMINS)  # commands may hold passwords
+        self.scheduled = protection.scheduled_policies(sql)
+        self.snapshots = protection.last_snapshots(sql, guids)
+        self.record = cache(self._record)
+
+    def _record(self, kind: str, guid: str | None) -> Any:
+        """A record, None for one that is gone."""
+        try:
+            return self.known.record(kind, guid) if guid else None
+        except NotFound:
+            return None
+
+    def named(self, kind: str, guid: str | None) -> Named | None:
+        found = self.record(kind, guid)
+        return Named(found.guid, found.name) if found else None
+
+    def manager(self, guid: str) -> ManagerOf:
+        found = self.record("hypervisor-manager", guid)
+        body = found.body if found else {}
+        kind = label(portal_type(str(body.get("type", ""))))
+        return ManagerOf(guid, found.name if found else "", str(body.get("url", "")), kind)
+
+    def project(self, uuid: str | None) -> Named | None:
+        """The project of a machine, by its record where it has one."""
+        return (self._projects().get(uuid) or Named(uuid, uuid)) if uuid else None
+
+    def _projects(self) -> dict[str, Named]:
+        if not hasattr(self, "_found"):
+            records = self.known.records("project")
+            self._found = {str(one.body["uuid"]): Named(one.guid, one.name) for one in records}
+        return self._found
+
+
+def _machine(one: Entity, around: _Around) -> Machine:
+    facts, settings, known = one.facts, one.settings, around.known
+    if not around.sees_commands:
+        settings = {name: value for name, value in settings.items() if name not in COMMANDS}
+    source = known.hypervisor(one.hypervisor)
+    full, inc = (facts.get(f"lastSuccessful{sort}Backup") for sort in ("Full", "Inc"))
+    manager = around.manager(manager_of(source))
+    cluster = cluster_of(source)
+    return Machine(
+        guid=one.guid,
+        name=one.name,
+        uuid=one.uuid,
+        present=one.present,
+        absentSince=one.absent_since,
+        problem=one.problem,
+        type=label(one.type),
+        hypervisor=Named(source.guid, source.name),
+        hvType=label(PLATFORMS[source.driver].label),
+        hvmType=manager.type,
+        restoreStatus="RESTORABLE" if facts else "NOT_RESTORABLE",
+        restorable=bool(facts),
+        tags=one.hardware.get("tags", []),
+        networkInterfaceCards=[
+            {"name": f"card {number}", "macAddress": card["mac"], "network": card["network"]}
+            for number, card in enumerate(one.hardware.get("cards", []))
+        ],
+        notBackedUp=one.hardware.get("apart", []),
+        disks=one.disks,
+        hvManager=manager,
+        hvCluster=around.named("hypervisor-cluster", cluster) or Named(cluster),
+        project=around.project(one.project),
+        vmBackupPolicy=around.named("vm-backup", settings.get("backupPolicy")),
+        snapshotMgmtPolicy=around.named("vm-snapshot", settings.get("snapshotPolicy")),
+        backupUpToDate=_up_to_date(one, around),
+        lastBackup=facts.get("lastBackup"),
+        lastSuccessfulBackupSize=facts.get("lastSuccessfulBackupSize"),
+        lastSuccessfulFullBackup=_backup(one, full),
+        lastSuccessfulFullBackupSize=facts.get("lastSuccessfulFullBackupSize"),
+        lastSuccessfulIncBackup=_backup(one, inc),
+        lastSuccessfulIncBackupSize=facts.get("lastSuccessfulIncBackupSize"),
+        lastStoredSnapshot=around.snapshots.get(one.guid),
+        settings=settings or None,
+    )
+
+
+def _up_to_date(one: Entity, around: _Around) -> bool | None:
+    """None where no schedule applies; else whether the last backup is of the last day."""
+    if one.settings.get("backupPolicy") not in around.scheduled:
+        return None
+    return around.now - int(one.facts.get("lastBackup") or 0) <= protection.RPO_MS
+
+
+def _backup(one: Entity, fact: dict[str, Any] | None) -> Named | None:
+    """Exporters read the time after " - "."""
+    return Named(fact["guid"], f"{one.name} - {fact['time']}") if fact else None

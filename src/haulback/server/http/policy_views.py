@@ -1,0 +1,178 @@
+"""Policies, rules and schedules as portals read them, with what of them does not act yet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cached_property
+from typing import Any
+
+import sqlalchemy as sa
+
+from haulback.errors import NotFound
+from haulback.inventory.records import Entity, Record
+from haulback.server import policies
+from haulback.server.policies import OWNED
+from haulback.server.scope import Scope
+from haulback.server.store.catalogue import SqlCatalogue
+
+_NOTHING: dict[str, Any] = {"name": ""}
+_SCHEDULE = "a schedule is kept and does not start anything yet"
+_MONTHS = "months and dayOfWeekOccurrences are kept and do not act yet"
+_RETENTION = "the retention of a rule is kept and does not act yet: its destination's own does"
+_ASSIGN = "auto-assignment is kept and does not act yet: vms names the machines of a policy"
+_REMOVE = "autoRemoveNonPresent is kept and does not act yet"
+_REPORT = "dailyReportEnabled is kept and does not act yet"
+
+
+class Surroundings:
+    """The records around those of one answer, each question asked once."""
+
+    def __init__(self, sql: sa.Connection, scope: Scope) -> None:
+        self.known = SqlCatalogue(sql, scope)
+        self._sql, self._scope = sql, scope
+        self._members: dict[str, dict[str, list[Entity]]] = {}
+        self._names: dict[tuple[str, str], str] = {}
+
+    def name(self, kind: str, guid: str) -> str:
+        """The name of a record, "" for one that is gone or not the caller's."""
+        if (kind, guid) not in self._names:
+            try:
+                is_place = kind == "destination"
+                found = self.known.destination(guid) if is_place else self.known.record(kind, guid)
+                self._names[kind, guid] = found.name
+            except NotFound:
+                self._names[kind, guid] = ""
+        return self._names[kind, guid]
+
+    def members(self, policy: Record) -> list[Entity]:
+        """The machines of a policy."""
+        kind = policy.kind
+        if kind not in self._members:
+            self._members[kind] = policies.members_of(self._sql, self._scope, kind)
+        return self._members[kind].get(policy.guid, [])
+
+    @cached_property
+    def schedules(self) -> list[Record]:
+        """All schedules, by name."""
+        return self.known.records("schedule")
+
+    def schedules_of(self, rule: str) -> list[Record]:
+        """The schedules that fire a rule."""
+        return [one for one in self.schedules if rule in _rules_of(one)]
+
+
+def policy(shown: dict[str, Any], record: Record, around: Surroundings) -> None:
+    """Add machines and their figures; `rules` are there already, in full."""
+    members = around.members(record)
+    sizes = [int(one.facts["lastSuccessfulBackupSize"]) for one in members if one.facts]
+    shown["vms"] = [{"guid": one.guid, "name": one.name} for one in members]
+    shown["vmCount"], shown["ruleCount"] = len(members), len(shown["rules"])
+    shown["averageBackupSize"] = sum(sizes) // len(sizes) if sizes else 0
+    settings = shown.get("autoAssignSettings")
+    mode = settings["mode"] if settings else shown.get("autoAssignMode") or _DISABLED
+    shown["autoAssignMode"] = mode
+    shown.setdefault("autoAssignSettings", {"mode": mode, **_NO_CHOICE})
+    _named(shown["autoAssignSettings"]["hvClusters"], "hypervisor-cluster", around)
+    if record.kind == "vm-backup":
+        shown["backupDestinations"] = _primaries(shown["rules"])
+    shown["warnings"] = list(dict.fromkeys(_of_policy(shown)))
+
+
+_DISABLED = {"name": "DISABLED", "description": "Disabled"}
+_NO_CHOICE: dict[str, list[Any]] = {
+    name: []
+    for name in ("includeTags", "excludeTags", "includeRegExps", "excludeRegExps", "hvClusters")
+}
+
+
+def rule(shown: dict[str, Any], record: Record, around: Surroundings) -> None:
+    """Add the names of its destinations; `schedules` are there already, in full."""
+    shown["markedForDeletion"] = False
+    for one in shown.get("ruleBackupDestinations", []):
+        guid = one["backupDestination"].get("guid")
+        named = {"guid": guid, "name": around.name("destination", guid)} if guid else _NOTHING
+        one["backupDestination"] = dict(named)
+        one.setdefault("backupRetentionSettings", {})
+    if record.kind == "rule":
+        shown["backupDestinations"] = []
+    shown["warnings"] = list(dict.fromkeys(_of_rule(shown)))
+
+
+def schedule(shown: dict[str, Any], record: Record, around: Surroundings) -> None:
+    """Add the names of its rules."""
+    kind = "snapshot-rule" if record.body.get("type") == "VM_SNAPSHOT" else "rule"
+    _named(shown.get("rules", []), kind, around)
+    shown["warnings"] = [_SCHEDULE]
+    if shown.get("months") or shown.get("dayOfWeekOccurrences"):
+        shown["warnings"].append(_MONTHS)
+
+
+def wanted_schedules(
+    around: Surroundings, types: Iterable[str], entity: str | None
+) -> list[str] | None:
+    """The guids of the schedules of some types and of one machine; None for all of them."""
+    sorts = set(types)
+    if not sorts and entity is None:
+        return None
+    rules = _rules_for(around, entity) if entity else None
+    return [
+        one.guid
+        for one in around.schedules
+        if (not sorts or one.body.get("type", "VM_BACKUP") in sorts)
+        and (rules is None or rules & _rules_of(one))
+    ]
+
+
+def _rules_for(around: Surroundings, entity: str) -> set[str]:
+    """The rules of the policies that a machine has; none for one that the caller does not see."""
+    try:
+        settings = around.known.entity(entity).settings
+    except NotFound:
+        return set()
+    return {
+        rule.guid
+        for owned in OWNED.values()
+        if settings.get(owned.setting)
+        for rule in around.known.records(owned.kind, settings[owned.setting])
+    }
+
+
+def _rules_of(one: Record) -> set[str]:
+    return {ref["guid"] for ref in one.body.get("rules", [])}
+
+
+def _named(refs: list[dict[str, Any]], kind: str, around: Surroundings) -> None:
+    for ref in refs:
+        ref["name"] = around.name(kind, ref["guid"])
+
+
+def _primaries(rules: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The destinations of a policy, each once."""
+    found = {
+        to["backupDestination"]["guid"]: to["backupDestination"]
+        for one in rules
+        for to in one.get("ruleBackupDestinations", [])
+        if to["roleType"]["name"] == "PRIMARY" and to["backupDestination"].get("guid")
+    }
+    return list(found.values())
+
+
+def _of_policy(shown: dict[str, Any]) -> Iterable[str]:
+    if shown["autoAssignMode"]["name"] != "DISABLED":
+        yield _ASSIGN
+    for member, warning in (("autoRemoveNonPresent", _REMOVE), ("dailyReportEnabled", _REPORT)):
+        if shown.get(member):
+            yield warning
+    for one in shown["rules"]:
+        yield from one["warnings"]
+        for fired in one["schedules"]:
+            yield from fired["warnings"]
+
+
+def _of_rule(shown: dict[str, Any]) -> Iterable[str]:
+    for one in shown.get("ruleBackupDestinations", []):
+        role, to = one["roleType"]["name"], one["backupDestination"]
+        if role != "PRIMARY" and "guid" in to:
+            yield f"the {role} copy to {to['name']} is kept and is not made yet"
+        if one["backupRetentionSettings"] or one.get("daysToKeepRetentionLock"):
+            yield _RETENTION

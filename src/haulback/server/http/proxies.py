@@ -1,0 +1,59 @@
+"""Addresses of clients behind a proxy: believed from configured proxies only, from none at first.
+
+Throttling of logins counts by address.  Any client could write `X-Forwarded-For`, so the header
+counts where the connection itself comes from a proxy that the operator named.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from litestar.types import ASGIApp, Receive, Scope, Send
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+
+from haulback.errors import Malformed
+
+_WORDS = (b"x-forwarded-for", b"x-forwarded-proto")
+_PAIR = re.compile(r'(for|proto)=(?:"([^"]*)"|([^;,"\s]+))', re.IGNORECASE)
+
+
+def check(proxies: Sequence[str]) -> None:
+    """Raises Malformed for what is neither an address nor a network."""
+    for one in proxies:
+        try:
+            ipaddress.ip_network(one)
+        except ValueError:
+            raise Malformed(
+                f"--proxy {one}: write the proxy's IP address, or its network like 10.0.0.0/24"
+            ) from None
+
+
+def behind(site: ASGIApp, proxies: Sequence[str]) -> ASGIApp:
+    """The site, with clients' addresses and schemes as `proxies` report them."""
+    if not proxies:
+        return site
+    trusting: Any = ProxyHeadersMiddleware(site, list(proxies))  # type: ignore[arg-type]
+
+    async def with_forwarded(scope: Scope, receive: Receive, send: Send) -> None:
+        if "headers" in scope:
+            scope["headers"] = _translated(list(scope["headers"]))
+        await trusting(scope, receive, send)
+
+    return with_forwarded
+
+
+def _translated(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """`Forwarded` (RFC 7239) in the words of the older headers, where those are not there."""
+    given = {name for name, _ in headers}
+    if b"forwarded" not in given or given & set(_WORDS):
+        return headers
+    said = ", ".join(value.decode("latin-1") for name, value in headers if name == b"forwarded")
+    pairs = [(name.lower(), quoted or plain) for name, quoted, plain in _PAIR.findall(said)]
+    hops = ", ".join(value for name, value in pairs if name == "for")
+    schemes = [value for name, value in pairs if name == "proto"]
+    found = [(b"x-forwarded-for", hops.encode("latin-1"))] if hops else []
+    found += [(b"x-forwarded-proto", schemes[-1].encode("latin-1"))] if schemes else []
+    return headers + found

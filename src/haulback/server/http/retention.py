@@ -1,0 +1,156 @@
+"""What people have retention do with backups, and what would come of it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import msgspec
+
+from haulback.errors import Conflict, Malformed, NotFound
+from haulback.ids import guid_of
+from haulback.inventory import retention
+from haulback.inventory.records import Backup
+from haulback.inventory.requests import Hint, MarkedLocation, Marks
+from haulback.inventory.shapes import MarkPreview
+from haulback.server.http.catalogue import shown_location, write
+from haulback.server.http.operation import Call, Room
+from haulback.server.store.catalogue import SqlCatalogue
+from haulback.wire import label, parse, read
+
+_MOST = 10_000  # locations of one request
+_LAST = 1 << 48  # epoch ms
+room = Room()
+
+
+class _Wish(NamedTuple):
+    """A backup, and how it would be once it is marked."""
+
+    before: Backup
+    after: Backup
+
+
+@room("POST", "/retention/mark-backups", "Mark backups for retention.",
+      request=Marks | list[MarkedLocation], status=204)  # fmt: skip
+def mark(call: Call) -> None:
+    """Have backups removed at the next clean-up, kept as an archive, or treated as usual.
+
+    One hint for several locations, or an array of locations, each with its own hint.
+    """
+    with call.app.change(call.who, "mark backups") as done:
+        known = SqlCatalogue(done.sql, call.who.scope)
+        wishes = [one for one in _wishes(call, known, done.now) if one.before != one.after]
+        for one in wishes:
+            write(done.sql, one.before, _values(one.after))
+        done.before = {one.before.guid: one.before.hint for one in wishes}
+        done.after = {one.after.guid: _values(one.after) for one in wishes}
+        done.silent = not wishes
+
+
+@room("POST", "/retention/mark-backups/preview", "What marking backups would do.",
+      request=Marks | list[MarkedLocation], answer=MarkPreview, many=True)  # fmt: skip
+def preview(call: Call) -> list[MarkPreview]:
+    """The locations as they would be, then others that would stay or go because of it."""
+    now = call.app.clock.now_ms()
+    with call.app.store.read() as sql:
+        known = SqlCatalogue(sql, call.who.scope)
+        wishes = _wishes(call, known, now)
+        marked = {one.before.guid: one.after for one in wishes}
+        stored, changes = dict[str, Backup](), set[str]()
+        going = set[str]()
+        for destination in {one.before.destination for one in wishes}:
+            here = {one.guid: one for one in _of_machines(known, destination, wishes)}
+            after = _going(known, destination, [marked.get(k, v) for k, v in here.items()], now)
+            changes |= after ^ _going(known, destination, list(here.values()), now)
+            stored, going = stored | here, going | after
+        others = [_Wish(stored[guid], stored[guid]) for guid in sorted(changes - marked.keys())]
+        return [_shown(one, known, one.after.guid in going) for one in [*wishes, *others]]
+
+
+def _of_machines(known: SqlCatalogue, destination: str, wishes: list[_Wish]) -> list[Backup]:
+    """What is stored on a destination of the machines whose backups are marked."""
+    machines = {one.before.entity for one in wishes}
+    return [one for one in known.stored_on(destination) if one.entity in machines]
+
+
+def _going(known: SqlCatalogue, destination: str, stored: list[Backup], now: int) -> set[str]:
+    """The guids of backups that a clean-up of a destination would remove."""
+    rules = retention.of(known.destination(destination).settings)
+    sources = {one.guid: one for one in known.entities_of(list({b.entity for b in stored}))}
+    return set(retention.surplus(stored, rules, now, sources))
+
+
+def _wishes(call: Call, known: SqlCatalogue, now: int) -> list[_Wish]:
+    """Raises Malformed, NotFound, Conflict."""
+    body = parse(call.body)
+    if isinstance(body, list):
+        if len(body) > _MOST:
+            raise Malformed(f"the body names more than {_MOST} locations")
+        wanted: list[MarkedLocation] = read(body, list[MarkedLocation], "")
+        found = [(_meant(one, known), one.retentionHint, _moment(one)) for one in wanted]
+    else:
+        marks: Marks = call.read(Marks)
+        if marks.archiveExpire is not None and marks.retentionHint is not Hint.ARCHIVE:
+            raise Malformed("archiveExpire: goes with ARCHIVE", field="archiveExpire")
+        places = [known.location(ref.guid) for ref in marks.backupLocations]
+        found = [(one, marks.retentionHint, marks.archiveExpire) for one in places]
+    return [_Wish(one, _marked(one, hint, until, now)) for one, hint, until in found]
+
+
+def _meant(one: MarkedLocation, known: SqlCatalogue) -> Backup:
+    """The backup of a location that is named by its own guid or by that of its backup."""
+    guid = guid_of(one.guid, "guid")
+    try:
+        found = known.location(guid)
+    except NotFound:
+        found = known.backup(guid)
+    if one.backup and one.backup.guid != found.guid:
+        raise Malformed("backup: the location belongs to another backup", field="backup")
+    return found
+
+
+def _moment(one: MarkedLocation) -> int | None:
+    """The end of an archive in epoch ms; calendars send a date as text.  Raises Malformed."""
+    given = one.archiveExpire
+    if one.retentionHint is not Hint.ARCHIVE or given in (None, ""):
+        return None
+    if isinstance(given, str) and "-" in given:
+        try:
+            day = datetime.fromisoformat(given)
+            given = int((day if day.tzinfo else day.replace(tzinfo=UTC)).timestamp() * 1000)
+        except (ValueError, OverflowError):
+            given = None
+    moment: int = read(given, int, "archiveExpire")
+    if not 0 < moment < _LAST:
+        raise Malformed("archiveExpire: a time in epoch ms", field="archiveExpire")
+    return moment
+
+
+def _marked(one: Backup, hint: Hint, until: int | None, now: int) -> Backup:
+    """A backup as it is once it is marked.  Raises Conflict."""
+    if hint.value == one.hint and (hint is not Hint.ARCHIVE or until == one.keep_until):
+        return one  # portals send the locations that nobody touched as well
+    if one.status not in ("SUCCESS", "PARTIAL_SUCCESS"):
+        raise Conflict(f"backup {one.guid} is {one.status}; only what is stored can be marked")
+    held = one.keep_until is not None and now < one.keep_until
+    if hint is Hint.TO_REMOVE and held:
+        raise Conflict(f"backup {one.guid} is locked until {one.keep_until} (epoch ms)")
+    kept = one.keep_until if held else None  # a lock is never shortened
+    if hint is Hint.ARCHIVE and until:
+        kept = max(kept or 0, until)
+    return msgspec.structs.replace(one, hint=hint.value, keep_until=kept)
+
+
+def _values(after: Backup) -> dict[str, Any]:
+    return {"hint": after.hint, "keep_until": after.keep_until}
+
+
+def _shown(one: _Wish, known: SqlCatalogue, goes: bool) -> MarkPreview:
+    shown = shown_location(one.after, known)
+    return MarkPreview(
+        **msgspec.structs.asdict(shown),
+        previousHint=label(one.before.hint),
+        previousType=label(one.before.type),
+        previousArchiveExpire=one.before.keep_until,
+        toBeRemoved=goes,
+    )

@@ -1,0 +1,55 @@
+"""The slow hash of passwords, in a thread of its own: strangers who guess take no other's time."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from typing import TypeVar
+
+from haulback.errors import TooMany
+
+T = TypeVar("T")
+_THREADS = 1  # a hash takes 64 MiB and threads of its own
+_WAITING, _OF_A_PLACE = 8, 6  # who may wait for a hash, and how many of them from one place
+_NICE = 10  # steps behind the threads that answer everybody else
+_AGAIN = 2  # seconds after which to try again
+
+
+class Hashing:
+    """Computes one hash after the other; who finds too many before it is sent away."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(_THREADS, "passwords", initializer=_step_back)
+        self._lock = threading.Lock()
+        self._waiting: Counter[str] = Counter()
+
+    def run(self, work: Callable[[], T], place: str = "") -> T:
+        """What `work` returns, once it is its turn.  Raises TooMany when too many wait."""
+        with self._lock:
+            if self._waiting.total() >= _WAITING or self._waiting[place] >= _OF_A_PLACE:
+                raise TooMany(
+                    f"too many passwords wait to be checked; try again in {_AGAIN} seconds",
+                    retryAfter=_AGAIN,
+                )
+            self._waiting[place] += 1
+        try:
+            job: Future[T] = self._pool.submit(work)
+            return job.result()
+        finally:
+            self._leave(place)
+
+    def _leave(self, place: str) -> None:
+        with self._lock:
+            self._waiting[place] -= 1
+            if not self._waiting[place]:
+                del self._waiting[place]
+
+
+def _step_back() -> None:
+    """On Linux a thread has a priority of its own, and what it starts inherits it."""
+    with suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)

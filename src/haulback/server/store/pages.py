@@ -1,0 +1,113 @@
+"""Finding the tasks of a page: their guids from an index first, their rows when they are known.
+
+A row is twenty times as wide as what lists filter and sort by.  Whatever is asked for, all that is
+looked through is one index (`task_list`), or a shorter one where a filter leaves little.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+from haulback.server.store import tasks
+from haulback.server.store.tables import VISIBLE
+from haulback.server.store.tables import task as table
+from haulback.tasks.record import Task
+
+_FEW = 2000  # rows that may be read one by one
+_FETCHED = 500
+_ROOM_KIB, _USUAL_KIB = 16_000, 2_000  # SQLite sorts in this much memory
+Condition = sa.ColumnElement[bool]
+
+
+class Question(NamedTuple):
+    """Conditions and order of a list; `indexed` are those conditions that an index serves."""
+
+    where: list[Condition]
+    order: list[sa.ColumnElement[Any]]
+    indexed: dict[str, Condition]
+
+
+class Finder:
+    """Answers one question on one connection; how to go about it is decided once."""
+
+    def __init__(self, sql: sa.Connection, asked: Question) -> None:
+        self._sql, self._asked = sql, asked
+        self._is_whole = not asked.where[1:]  # nothing but what every list leaves out
+        self._is_sqlite = sql.dialect.name == "sqlite"
+        self._index = self._choose() if self._is_sqlite else ""
+
+    def count(self) -> int:
+        """How many tasks there are."""
+        query = sa.select(sa.func.count()).select_from(table).where(*self._asked.where)
+        return int(self._rows(query, "task_newest" if self._is_whole else self._index)[0][0])
+
+    def guids(
+        self, size: int | None = None, offset: int = 0, total: int | None = None
+    ) -> list[str]:
+        """Guids in order; a deep page is counted from the end that is nearer, by `total`."""
+        query = sa.select(table.c.guid).where(*self._asked.where)
+        if size is None or total is None or offset <= total // 2:
+            query = query.order_by(*self._asked.order).limit(size).offset(offset or None)
+            return [row[0] for row in self._rows(query, self._index)]
+        left = min(size, total - offset)
+        if left <= 0:
+            return []
+        turned = query.order_by(*map(_turned, self._asked.order))
+        found = self._rows(turned.limit(left).offset(total - offset - left), self._index)
+        return [row[0] for row in reversed(found)]
+
+    def _choose(self) -> str:
+        """The index that SQLite, which keeps no statistics, is told to use."""
+        if self._is_whole and _turned(self._asked.order[0]).element is table.c.created:
+            return "task_newest"
+        for name, condition in self._asked.indexed.items():
+            few = sa.select(sa.literal(1)).select_from(table).where(VISIBLE, condition)
+            query = sa.select(sa.func.count()).select_from(few.limit(_FEW + 1).subquery())
+            if _told(self._sql, query, name)[0][0] <= _FEW:
+                return name
+        return "task_list"
+
+    def _rows(self, query: sa.Select[Any], index: str) -> Sequence[Any]:
+        if not self._is_sqlite:
+            return self._sql.execute(query).all()
+        with _room(self._sql):
+            return _told(self._sql, query, index)
+
+
+def rows(sql: sa.Connection, guids: Sequence[str]) -> Iterator[Task]:
+    """The tasks of these guids, in their order; those that went meanwhile are left out."""
+    for at in range(0, len(guids), _FETCHED):
+        some = guids[at : at + _FETCHED]
+        found = sql.execute(sa.select(*tasks.COLUMNS).where(table.c.guid.in_(some)))
+        by_guid = {row.guid: row for row in found}
+        yield from (tasks.task_of(by_guid[guid]) for guid in some if guid in by_guid)
+
+
+def _turned(column: sa.ColumnElement[Any]) -> sa.UnaryExpression[Any]:
+    """The same order from its end."""
+    assert isinstance(column, sa.UnaryExpression)
+    inner: sa.ColumnElement[Any] = column.element
+    return inner.asc() if column.modifier is sa.sql.operators.desc_op else inner.desc()
+
+
+def _told(sql: sa.Connection, query: sa.Select[Any], index: str, before: str = "") -> Sequence[Any]:
+    """The rows of a query for which SQLite has to use an index."""
+    compiled = query.compile(dialect=sql.dialect, compile_kwargs={"render_postcompile": True})
+    names: Any = compiled.positiontup
+    text = str(compiled).replace("FROM task ", f"FROM task INDEXED BY {index} ", 1)
+    values = tuple(compiled.params[name] for name in names)
+    return sql.exec_driver_sql(before + text, values).all()
+
+
+@contextmanager
+def _room(sql: sa.Connection) -> Iterator[None]:
+    """More memory to sort in, given back afterwards: there are many connections."""
+    sql.exec_driver_sql(f"PRAGMA cache_size=-{_ROOM_KIB}")
+    try:
+        yield
+    finally:
+        sql.exec_driver_sql(f"PRAGMA cache_size=-{_USUAL_KIB}")

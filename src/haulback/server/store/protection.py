@@ -1,0 +1,67 @@
+"""Which machines are protected: by the schedules of their policies and the age of backups."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+
+from haulback.server.store import tables
+from haulback.server.store.catalogue import SqlCatalogue
+from haulback.wire import Named
+
+RPO_MS = 86_400_000  # the age up to which a backup is up to date
+_MANY = 500
+
+
+def scheduled_policies(sql: sa.Connection) -> frozenset[str]:
+    """The guids of the backup policies with an active rule that an active schedule fires."""
+    known = SqlCatalogue(sql)
+    fired = {
+        ref["guid"]
+        for one in known.records("schedule")
+        if one.body.get("active", True) and one.body.get("type", "VM_BACKUP") == "VM_BACKUP"
+        for ref in one.body.get("rules", [])
+    }
+    if not fired:
+        return frozenset()
+    active = {one.guid for one in known.records("vm-backup") if one.body.get("active", True)}
+    rules = [one for one in known.records("rule") if one.body.get("active", True)]
+    return frozenset(one.parent for one in rules if one.guid in fired and one.parent in active)
+
+
+def last_snapshots(sql: sa.Connection, entities: Sequence[str]) -> dict[str, Named]:
+    """The newest snapshot that each of these machines keeps on its platform."""
+    table, found = tables.snapshot.c, dict[str, Named]()
+    for at in range(0, len(entities), _MANY):
+        query = sa.select(table.entity, table.guid, table.uuid)
+        query = query.where(table.entity.in_(entities[at : at + _MANY]))
+        for row in sql.execute(query.order_by(table.snapshot_time, table.guid)):
+            found[row.entity] = Named(row.guid, row.uuid)
+    return found
+
+
+def text_in(sql: sa.Connection, column: sa.Column[Any], name: str) -> sa.ColumnElement[str]:
+    """A text member of a column of JSON."""
+    if sql.dialect.name == "postgresql":
+        return sa.type_coerce(sa.cast(column, postgresql.JSONB)[name].astext, sa.String)
+    return sa.func.json_extract(column, f"$.{name}", type_=sa.String)
+
+
+def number_in(sql: sa.Connection, column: sa.Column[Any], name: str) -> sa.ColumnElement[int]:
+    """A whole number of a column of JSON; -1 where it is absent, on any database."""
+    found = sa.cast(text_in(sql, column, name), sa.BigInteger)
+    return sa.func.coalesce(found, -1)
+
+
+def standing(sql: sa.Connection, now: int) -> sa.ColumnElement[str]:
+    """The words of a machine: SCHEDULED_FRESH, SCHEDULED_STALE, or "" where no schedule applies."""
+    column = tables.entity.c
+    policy = text_in(sql, column.settings, "backupPolicy")
+    scheduled = policy.in_(sorted(scheduled_policies(sql)))
+    fresh = number_in(sql, column.facts, "lastBackup") >= now - RPO_MS
+    return sa.case(
+        (sa.and_(scheduled, fresh), "SCHEDULED_FRESH"), (scheduled, "SCHEDULED_STALE"), else_=""
+    )

@@ -1,0 +1,149 @@
+"""Adjusting retention as portals do: an array of locations, and a preview before it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from haulback.ids import new_guid
+from tests.contract.conftest import Served
+from tests.contract.portals import Portal, logged_in
+from tests.contract.test_transport import is_error
+
+PATH = "/retention/mark-backups"
+LATER = 4_000_000_000_000
+
+
+@pytest.fixture
+def portal(served: Served) -> Any:
+    yield from logged_in(served)
+    served.rest()
+
+
+def locations_of(served: Served, portal: Portal, count: int) -> list[dict[str, Any]]:
+    """The newest first."""
+    number = served.new_machine()
+    for _ in range(count):
+        served.stored(machine=number)
+    query = f"protected-entity={served.machines[number]}&location-status=PRESENT"
+    return list(portal("GET", f"/backup-locations?{query}"))
+
+
+def wish(location: dict[str, Any], hint: str, **more: Any) -> dict[str, Any]:
+    """A location as a portal sends it: whole, with the guid of its backup for its own."""
+    told = {"name": hint, "description": hint.capitalize()}
+    return {**location, "guid": location["backup"]["guid"], "retentionHint": told, **more}
+
+
+def now(portal: Portal, location: dict[str, Any]) -> dict[str, Any]:
+    return dict(portal("GET", f"/backup-locations/{location['guid']}"))
+
+
+def test_each_location_gets_its_own_hint(served: Served, portal: Portal):
+    one, two, three = locations_of(served, portal, 3)
+    body = [wish(one, "STANDARD_RETENTION"), wish(two, "ARCHIVE", archiveExpire=LATER)]
+    body.append({**wish(three, "TO_REMOVE"), "guid": three["guid"]})  # by its own guid as well
+    shown = portal("POST", f"{PATH}/preview", [*body, None])
+    assert [row["retentionHint"]["name"] for row in shown] == [
+        "STANDARD_RETENTION",
+        "ARCHIVE",
+        "TO_REMOVE",
+    ]
+    assert [row["previousHint"]["name"] for row in shown] == ["STANDARD_RETENTION"] * 3
+    assert [row["toBeRemoved"] for row in shown] == [False, False, True]
+    assert shown[1]["archiveExpire"] == LATER
+    assert now(portal, three) == three  # a preview changes nothing
+    portal("POST", PATH, body)
+    assert now(portal, one) == one
+    assert now(portal, two)["archiveExpire"] == LATER
+    assert now(portal, three)["retentionHint"]["name"] == "TO_REMOVE"
+    portal("POST", PATH, [wish(now(portal, two), "STANDARD_RETENTION", archiveExpire=LATER)])
+    assert now(portal, two)["retentionHint"]["name"] == "STANDARD_RETENTION"
+
+
+def test_the_preview_names_others_that_stay_or_go_because_of_it(served: Served, portal: Portal):
+    path = f"/backup-destinations/{served.destination['guid']}"
+    portal("PUT", path, {"retention": {"keepLastNFull": 1}})
+    try:
+        newest, older = locations_of(served, portal, 2)
+        shown = portal("POST", f"{PATH}/preview", [wish(newest, "TO_REMOVE")])
+        fates = {row["backup"]["guid"]: row["toBeRemoved"] for row in shown}
+        assert fates == {newest["backup"]["guid"]: True, older["backup"]["guid"]: False}
+        knocked = shown[1]
+        assert knocked["previousHint"] == knocked["retentionHint"]
+    finally:
+        portal("PUT", path, {"retention": {}})
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "2096-10-02T07:06:40Z",
+        "2096-10-02T07:06:40.000Z",
+        "4000000000000",
+        LATER,
+        "2096-10-02T09:06:40+02:00",
+    ],
+)
+def test_an_archive_ends_at_a_number_or_a_date(served: Served, portal: Portal, given: Any):
+    [one] = locations_of(served, portal, 1)
+    portal("POST", PATH, [wish(one, "ARCHIVE", archiveExpire=given)])
+    assert now(portal, one)["archiveExpire"] == LATER
+
+
+def test_an_archive_without_an_end_stays(served: Served, portal: Portal):
+    [one] = locations_of(served, portal, 1)
+    portal("POST", PATH, [wish(one, "ARCHIVE", archiveExpire=None)])
+    assert "archiveExpire" not in now(portal, one)
+    portal("POST", PATH, [])
+    assert portal("POST", f"{PATH}/preview", []) == []
+
+
+@pytest.mark.parametrize(
+    ("more", "status"),
+    [
+        ({"retentionHint": {"name": "RECREATE"}}, 400),
+        ({"retentionHint": None}, 400),
+        ({"guid": None}, 400),
+        ({"guid": "x"}, 400),
+        ({"guid": "00000000-0000-4000-8000-000000000000"}, 404),
+        ({"archiveExpire": "tomorrow"}, 400),
+        ({"archiveExpire": "2096-13-45"}, 400),
+        ({"archiveExpire": -5}, 400),
+        ({"archiveExpire": {}}, 400),
+        ({"backup": {"guid": "00000000-0000-4000-8000-000000000000"}}, 400),
+    ],
+)
+def test_one_wish_that_makes_no_sense_changes_no_location(
+    served: Served, portal: Portal, more: Any, status: int
+):
+    one, two = locations_of(served, portal, 2)
+    body = [wish(one, "TO_REMOVE"), {**wish(two, "ARCHIVE"), **more}]
+    for path in (PATH, f"{PATH}/preview"):
+        answer = portal.raw("POST", path, body)
+        assert is_error(answer, status), answer.text
+    assert now(portal, one) == one
+
+
+def test_a_locked_backup_is_not_marked_for_removal(served: Served, portal: Portal):
+    path = f"/backup-destinations/{served.destination['guid']}"
+    portal("PUT", path, {"retention": {"daysToKeepRetentionLock": 1}})
+    try:
+        [one] = locations_of(served, portal, 1)
+        for where in (PATH, f"{PATH}/preview"):
+            assert is_error(portal.raw("POST", where, [wish(one, "TO_REMOVE")]), 409)
+        portal("POST", PATH, [wish(one, "STANDARD_RETENTION", archiveExpire=1)])
+        assert now(portal, one) == one
+    finally:
+        portal("PUT", path, {"retention": {}})
+
+
+def test_the_older_body_is_previewed_too(served: Served, portal: Portal):
+    [one] = locations_of(served, portal, 1)
+    body = {"backupLocations": [{"guid": one["guid"]}], "retentionHint": "TO_REMOVE"}
+    [shown] = portal("POST", f"{PATH}/preview", body)
+    assert shown["retentionHint"]["name"] == "TO_REMOVE"
+    portal("POST", PATH, body)
+    assert now(portal, one)["retentionHint"]["name"] == "TO_REMOVE"
+    assert is_error(portal.raw("POST", PATH, [{"guid": new_guid()}]), 400)
