@@ -170,3 +170,100 @@ def test_the_files_that_a_restore_was_asked_with_hold_no_null(served: Served):
         assert b"null" not in served.call("GET", path).content
     assert b"null" not in served.call("GET", "/api/tasks/detailed").content
     assert b"null" not in served.call("GET", "/api/restore-jobs").content
+
+
+def test_a_clean_up_that_its_node_cannot_do_is_not_planned_again_at_once(served: Served):
+    guid = served.taken()
+    assert served.state(guid, "FAILED").status_code == 204  # brings a clean-up of the node
+    path = "/api/tasks?type=STAGING_CLEANUP&state=QUEUED"
+    [row] = served.call("GET", path).json()
+    assert served.state(row["guid"], "RUNNING").status_code == 204
+    why = {"state": "FAILED", "statusInfo": "this node does no such thing"}
+    assert served.state(row["guid"], why).status_code == 204
+    assert served.call("GET", path).json() == []
+
+
+def offered(served: Served, kind: str) -> dict[str, Any]:
+    rows = served.call("GET", "/api/tasks/queued").json()
+    return next(dict(row) for row in rows if row["type"]["name"] == kind)
+
+
+def test_a_look_at_machines_says_which(served: Served):
+    machine = served.machines[served.new_machine()]
+    hypervisor = served.kvm()
+    body = {"backup": served.stored(-1), "hypervisor": hypervisor, "restoredPeName": "twin"}
+    head = served.call("POST", "/api/tasks/restore-and-import", body).json()
+    served.run(head["guid"], {"checked": True})
+    [after] = served.task(head["guid"], "?extended=true")["followers"]
+    made = new_guid()
+    served.run(after["guid"], {"uuid": made, "name": "twin", "disks": []})
+    look = offered(served, "SCOPED_INVENTORY_SYNC")
+    assert look["instanceUuids"] == [made]
+    assert look["dstProtectedEntity"]["name"] == "twin"
+    assert served.order(look["guid"])["uuids"] == [made]
+    served.state(look["guid"], "FAILED")
+    served.rest()
+    now = served.app.clock.now_ms
+    served.app.clock.now_ms = lambda: now() + 3_600_000  # type: ignore[method-assign]
+    try:
+        served.export(protectedEntities=[machine])
+    finally:
+        served.app.clock.now_ms = now  # type: ignore[method-assign]
+    rows = served.call("GET", "/api/tasks/detailed?type=SCOPED_INVENTORY_SYNC").json()
+    assert [row["protectedEntity"]["guid"] for row in rows] == [machine]
+    assert [one["guid"] for one in rows[0]["protectedEntities"]] == [machine]
+    assert len(rows[0]["instanceUuids"]) == 1
+
+
+LACKING = [
+    ({}, ["type", "snapshotTime", "size", "read", "stored"]),
+    ({k: v for k, v in EXPORTED.items() if k != "size"}, ["size"]),
+    ({**EXPORTED, "read": None}, ["read"]),
+]
+
+
+@pytest.mark.parametrize(("report", "names"), LACKING)
+def test_a_backup_says_which_member_of_the_report_a_restore_lacks(
+    served: Served, report: dict[str, Any], names: list[str]
+):
+    guid = served.taken()
+    backup = served.task(guid)["backup"]["guid"]
+    served.finish(guid, report)
+    for after in served.task(guid, "?extended=true")["followers"]:
+        served.run(after["guid"], {"stored": 1})
+    found = one_backup(served, backup)
+    assert found["status"]["name"] == "PARTIAL_SUCCESS"
+    for name in names:
+        assert name in found["statusInfo"]
+    assert "transfer-info of the EXPORT" in found["statusInfo"]
+
+
+def test_a_destination_is_ready_once_any_node_finishes_its_init(served: Served):
+    node = served.call("POST", "/api/nodes", {"name": new_guid()}).json()
+    place = {"name": new_guid(), "path": "/z", "node": {"guid": node["guid"]}}
+    made = served.call("POST", "/api/backup-destinations", place).json()
+    guid = made["task"]["guid"]
+    path = f"/api/tasks/{guid}/state"
+    assert served.call("PUT", path, "RUNNING", token=node["token"]).status_code == 204
+    order = served.call("GET", f"/api/nodes/self/orders/{guid}", token=node["token"]).json()
+    assert order["order"]["destination"]["config"]["path"] == "/z"
+    assert served.call("PUT", path, "FINISHED", token=node["token"]).status_code == 204
+    shown = served.call("GET", f"/api/backup-destinations/{made['guid']}").json()
+    assert shown["initialized"] is True
+
+
+def test_an_order_holds_what_the_work_needs(served: Served):
+    machine = served.new_machine(Disk("root", 10, "raw"))
+    task = served.export(protectedEntities=[served.machines[machine]])
+    order = served.order(task["guid"])
+    assert order["hypervisor"]["config"]["path"] == "/m"
+    assert order["destination"]["config"]["path"] == "/d"
+    assert order["disks"] == [{"name": "root", "size": 10, "format": "raw"}]
+    assert order["machine"] == task["protectedEntity"]["name"]
+    served.finish(task["guid"], EXPORTED)
+    [store] = served.task(task["guid"], "?extended=true")["followers"]
+    served.run(store["guid"], {"stored": 5})
+    body = {"backup": task["backup"]["guid"], "node": served.identity["guid"]}
+    back = served.call("POST", "/api/tasks/restore", {**body, "restorePath": "/srv/r"}).json()
+    assert served.order(back["guid"])["files"] == EXPORTED["files"]
+    served.state(back["guid"], "FAILED")

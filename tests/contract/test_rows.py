@@ -363,6 +363,7 @@ def test_post_tasks_revert(served: Served):
     for bad, status in (({}, 400), ({"snapshot": {"guid": new_guid()}}, 404)):
         assert is_error(served.call("POST", "/api/tasks/revert", bad), status)
     for member in ("snapshot", "protectedEntitySnapshot"):
+        served.rest()  # a second one is refused while the first waits
         body = {member: {"guid": held["guid"]}}
         task = created(served.call("POST", "/api/tasks/revert", body))
         assert task["protectedEntitySnapshot"]["guid"] == held["guid"]

@@ -71,7 +71,7 @@ def strangers(path: str) -> str:
 class Made(msgspec.Struct):
     """What the node reports."""
 
-    repository: str
+    repository: str | None = None
     totalSpace: int | None = None
     freeSpace: int | None = None
 
@@ -80,7 +80,8 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     if state is State.FINISHED:
         found = msgspec.convert(task.results, Made)
         destination = task.ref("backupDestination") or ""
-        ledger.initialised(destination, found.repository)
+        # A node with a format of its own need not name what it made.
+        ledger.initialised(destination, found.repository or destination)
         ledger.space(destination, found.totalSpace, found.freeSpace)
 
 

@@ -16,11 +16,13 @@ from haulback.inventory.records import (
     Base,
     Catalogue,
     Destination,
+    Disk,
     Entity,
     Hypervisor,
 )
 from haulback.kinds import planning, scoped_inventory_sync
 from haulback.kinds.goals import Goal, Goals
+from haulback.kinds.reports import lacking
 from haulback.kinds.seam import (
     Amount,
     Ask,
@@ -61,7 +63,8 @@ class Request(msgspec.Struct):
 class Order(msgspec.Struct):
     """What to read, and what the increment builds on; `excluded` are names of disks.
 
-    `wanted` is the type of backup that was asked for.
+    `wanted` is the type of backup that was asked for.  `machine` is the name there, `disks` are
+    those of the last look, `place` is where the platform keeps the machine.
 
     `before` and `after` are commands for the guest, around the moment of the snapshot.
     """
@@ -76,6 +79,9 @@ class Order(msgspec.Struct):
     before: str = ""
     after: str = ""
     wanted: str = "FULL"
+    machine: str = ""
+    disks: list[Disk] = []
+    place: str = ""
 
 
 class FileSeen(msgspec.Struct):
@@ -111,9 +117,13 @@ def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
     if request.backupType not in (None, BackupType.FULL, BackupType.INCREMENTAL):
         why = {
             BackupType.SYNTHETIC: "every backup here is complete in itself, none is synthesised",
-            BackupType.SYNCHRONIZATION: "copies between destinations are made by their own tasks",
+            BackupType.SYNCHRONIZATION: "copies to a second destination are not made yet",
         }[request.backupType]
-        raise Malformed(f"backupType: an export is FULL or INCREMENTAL; {why}", field="backupType")
+        raise Malformed(
+            f"backupType: {request.backupType.value} is not served, {why}; ask for FULL or "
+            "INCREMENTAL",
+            field="backupType",
+        )
     if request.tenantId and not ask.project:
         ask = ask.of(request.tenantId[:80])
     refs = planning.some("protectedEntities", request.protectedEntities)
@@ -215,6 +225,9 @@ def prepare(task: Task, catalogue: Catalogue) -> Order:
         destination=destination,
         base=catalogue.base(entity.guid, destination.guid) if wanted == _INCREMENTAL else None,
         wanted=wanted,
+        machine=entity.name,
+        disks=entity.disks,
+        place=entity.place,
         excluded=entity.settings.get("excludedDisks", []),
         before=entity.settings.get("preCommand", ""),
         after=entity.settings.get("postCommand", ""),
@@ -320,7 +333,7 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
         return
     found = read_results(task.results)
     if found is None:
-        ledger.backup_partial(backup, "the node did not report what a restore needs")
+        ledger.backup_partial(backup, unreported("EXPORT", task.results))
         return
     asked = asked_type(task)
     if found.type != task.backup_type:
@@ -330,6 +343,12 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     other = [other_type(asked, found.type)] if found.type != asked else []
     ledger.warned(backup, [*other, *found.warnings])
     ledger.consistent(backup, found.consistency)
+
+
+def unreported(kind: str, results: dict[str, Any]) -> str:
+    """Why a backup cannot be restored whose node left out members of its report."""
+    names = ", ".join(lacking(kind, results))
+    return f"the node did not report what a restore needs: {names} in transfer-info of the {kind}"
 
 
 def asked_type(task: Task) -> str:
@@ -347,7 +366,7 @@ def read_results(results: dict[str, Any]) -> Exported | None:
 
     Raises Malformed for what is not of the right type.
     """
-    if not {"type", "snapshotTime", "size", "read", "stored"} <= results.keys():
+    if lacking("EXPORT", results):
         return None
     try:
         found = msgspec.convert(results, Exported)

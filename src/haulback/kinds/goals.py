@@ -117,4 +117,12 @@ class Goals:
         for one in rule.body.get("ruleBackupDestinations", []):
             if one["roleType"] == "PRIMARY":
                 return self._catalogue.destination(one["backupDestination"]["guid"])
+        if roles := sorted(
+            {one["roleType"] for one in rule.body.get("ruleBackupDestinations", [])}
+        ):
+            raise Malformed(
+                f"rules: {rule.name} has no PRIMARY destination, only {', '.join(roles)}; give it "
+                "one, or name a backupDestination",
+                field="rules",
+            )
         return self._catalogue.default_destination()

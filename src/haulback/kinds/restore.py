@@ -49,6 +49,7 @@ class Order(msgspec.Struct):
     """What to read; without a `path` only whether it can be read.  `skip` are names of disks.
 
     `pointer`: what follows reads straight from the repository, so only whether it is there.
+    `files` are the disks of the backup: name, size in bytes, format.
     """
 
     backup: str
@@ -56,6 +57,7 @@ class Order(msgspec.Struct):
     path: str | None = None
     skip: list[str] = []
     pointer: bool = False
+    files: list[dict[str, Any]] = []
 
 
 def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
@@ -144,7 +146,7 @@ def prepare(task: Task, catalogue: Catalogue) -> Order:
     destination = catalogue.destination(backup.destination)
     skip = task.params.get("skip", [])
     path, pointer = task.params.get("restorePath"), bool(task.params.get("pointer"))
-    return Order(backup.guid, destination, path, skip, pointer)
+    return Order(backup.guid, destination, path, skip, pointer, backup.files)
 
 
 def job_begun(task: Task, ledger: Ledger, catalogue: Catalogue) -> None:

@@ -19,6 +19,7 @@ from haulback.kinds.seam import Ask, Job, Kind, Results
 from haulback.tasks.record import Plan, Task
 from haulback.tasks.states import State
 
+_SAME = ("hypervisor", "hypervisorManager", "dstProtectedEntity")
 FRESH_MS = 15 * 60_000  # what was seen since then is not looked at again before a backup
 
 
@@ -60,7 +61,10 @@ def _look(
         ask,
         request,
         refs=refs,
-        params={"uuids": [one.uuid for one in entities]},
+        params={
+            "uuids": [one.uuid for one in entities],
+            "entities": [msgspec.to_builtins(one.named()) for one in entities],
+        },
         pinned=host.node,
     )
 
@@ -72,7 +76,7 @@ def followed(plan: Plan, hypervisor: Hypervisor, ask: Ask) -> Plan:
         "SCOPED_INVENTORY_SYNC",
         "inventory",
         ask.of(last.project),
-        refs={name: last.refs.get(name) for name in ("hypervisor", "hypervisorManager")},
+        refs={name: last.refs.get(name) for name in _SAME},
         params={"uuids": None},
         pinned=last.pinned_node or hypervisor.node,
         follows=last,
@@ -81,11 +85,17 @@ def followed(plan: Plan, hypervisor: Hypervisor, ask: Ask) -> Plan:
     return plan
 
 
-def prepare(task: Task, catalogue: Catalogue) -> Order:
-    uuids = task.params["uuids"]
+def uuids_of(task: Task) -> list[str]:
+    """The machines to look at, by their uuids on the platform."""
+    uuids: list[str] | None = task.params.get("uuids")
     if uuids is None:  # it follows what made the machine, and is told what that reported
         made = task.params.get("before", {}).get("uuid")
-        uuids = [made] if isinstance(made, str) else []
+        return [made] if isinstance(made, str) else []
+    return uuids
+
+
+def prepare(task: Task, catalogue: Catalogue) -> Order:
+    uuids = uuids_of(task)
     host = catalogue.hypervisor(task.ref("hypervisor") or "")
     known = [catalogue.machine_at(host.guid, uuid) for uuid in uuids]
     return Order(host, uuids, {one.uuid: one.place for one in known if one and one.place})

@@ -8,8 +8,9 @@ from haulback.errors import BaseGone, HaulbackError, NotFound
 from haulback.filesystems.browser import Browser
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.records import Base, Catalogue, Destination, Hypervisor, Volume
-from haulback.kinds.export import WINDOW, read_results
+from haulback.kinds.export import WINDOW, read_results, unreported
 from haulback.kinds.parts import as_volume
+from haulback.kinds.reports import lacking
 from haulback.kinds.seam import Amount, Guid, Job, Kind, Results
 from haulback.repository.manifest import Manifest
 from haulback.repository.repository import Repository
@@ -95,8 +96,10 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
         ledger.backup_failed(backup, task.status_info or state.value)
         return
     exported = read_results(task.params.get("before", {}))
-    if exported is None or "stored" not in task.results:
-        ledger.backup_partial(backup, "the node did not report what a restore needs")
+    if exported is None or lacking("STORE", task.results):
+        before = task.params.get("before", {})
+        said = ("STORE", task.results) if exported else ("EXPORT", before)
+        ledger.backup_partial(backup, unreported(*said))
         return
     found = msgspec.convert(task.results, Stored)
     entity, destination = task.ref("protectedEntity") or "", task.ref("backupDestination") or ""

@@ -88,14 +88,18 @@ class ForAgent(Timed, kw_only=True):
     overwrite: bool | None = None
 
 
-def _plan(kind: str, check: Callable[[Any, Catalogue], None]) -> Callable[..., Plan]:
+_INSTEAD = {"IMPORT": "POST /tasks/restore-and-import brings a machine back"}
+
+
+def _plan(path: str, kind: str, check: Callable[[Any, Catalogue], None]) -> Callable[..., Plan]:
     """A planner that finds every fault of a request before it says that the kind is to come."""
 
     def plan(request: Any, catalogue: Catalogue, ask: Ask) -> Plan:
         planning.task(kind, "upkeep", ask, request, refs={})
         check(request, catalogue)
         raise KindUnavailable(
-            f"tasks of type {kind} are not available yet in this version; nothing was started",
+            f"POST /tasks/{path} is not served in this version: nothing was started; "
+            f"{_INSTEAD.get(kind, 'there are no tapes here')}",
             type=kind,
         )
 
@@ -138,7 +142,7 @@ def _way(
     *,
     many: bool = True,
 ) -> Submission:
-    return Submission(path, request, _plan(kind, check), many=many, summary=summary)
+    return Submission(path, request, _plan(path, kind, check), many=many, summary=summary)
 
 
 WAYS = (

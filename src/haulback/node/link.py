@@ -10,11 +10,12 @@ import msgspec
 
 import haulback
 from haulback.client.api import Api
-from haulback.errors import Fenced
+from haulback.errors import Fenced, NotFound, Unsupported
 from haulback.node.home import Home
 from haulback.repository.config import WRITER_REVISION
 
 PROTOCOL = 1  # of this channel; the server says whether it speaks it
+
 _POLL = 20.0  # seconds
 
 
@@ -130,7 +131,16 @@ class Link:
     def expected(self, task: str, after: str) -> list[str]:
         """The next backups that a task must find, by guid; none after the last."""
         query = {"after": after} if after else {}
-        found: list[str] = self._api.get(f"/nodes/self/expected/{task}", query)
+        try:
+            found: list[str] = self._api.get(f"/nodes/self/expected/{task}", query)
+        except NotFound as error:
+            if error.details.get("guid") == task:
+                raise
+            raise Unsupported(
+                "the server is too old for this node: it does not say which backups must be found "
+                "(GET /nodes/self/expected); update Haulback on the server to "
+                f"{haulback.__version__}, then try again.  Nothing was deleted"
+            ) from None
         return found
 
     def shares(self) -> list[str]:

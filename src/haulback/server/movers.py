@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from haulback.errors import Conflict, Fenced, Forbidden, HaulbackError, Malformed, NotFound
 from haulback.inventory.damage import REVISION, WRITING
 from haulback.inventory.records import Destination
-from haulback.kinds import export, mount
+from haulback.kinds import export, mount, staging_cleanup
 from haulback.logs import members
 from haulback.server.app import App
 from haulback.server.people import one_by_one
@@ -210,7 +210,8 @@ def _move(
         _give_back(moves, task)
     else:
         _end(moves, task, state, info)
-    if task.state != State.FINISHED.value:
+    # A clean-up that cannot be done is tried again within the hour, not at once and for ever.
+    if task.state != State.FINISHED.value and task.type != staging_cleanup.KIND.type:
         app.tidy_node(sql, who.guid)
 
 

@@ -70,8 +70,9 @@ class DataTransferRateDetails(msgspec.Struct, omit_defaults=True, kw_only=True):
 class TaskDetails(TaskListRecord, omit_defaults=True, kw_only=True):
     """Everything about a task.
 
-    `cancelling` says that its node has still to clean up.  The last three come with
-    `extended=true`.
+    `protectedEntities` and `instanceUuids` (their uuids on the hypervisor) are the machines that a
+    SCOPED_INVENTORY_SYNC looks at.  `cancelling` says that its node has still to clean up.  The
+    last three come with `extended=true`.
     """
 
     creationTime: int
@@ -83,6 +84,8 @@ class TaskDetails(TaskListRecord, omit_defaults=True, kw_only=True):
     totalObjectCount: int | None = None
     dstProtectedEntity: Named | None = None
     protectedEntitySnapshot: Named | None = None
+    protectedEntities: list[Named] | None = None
+    instanceUuids: list[str] | None = None
     storageProvider: Named | None = None
     cloudServiceProvider: Named | None = None
     osAgent: Named | None = None

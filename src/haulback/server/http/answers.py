@@ -13,7 +13,7 @@ from litestar.exceptions import HTTPException
 from litestar.response import Stream
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from haulback.errors import HaulbackError, Malformed, Unavailable
+from haulback.errors import HaulbackError, Malformed, NotFound, Unavailable
 from haulback.server.http.bodies import HungUp
 from haulback.server.http.callers import COOKIE
 from haulback.server.http.operation import Operation, Reply
@@ -121,7 +121,8 @@ def refused(_: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
     """What the framework refuses: no such path, method or size."""
     codes = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
     code = codes.get(error.status_code, Malformed.code)
-    answer = _error(error.status_code, error.detail, code, {}, dict(error.headers or {}))
+    where = {"field": "path"} if error.status_code == NotFound.status else {}
+    answer = _error(error.status_code, error.detail, code, where, dict(error.headers or {}))
     return _framed(answer)
 
 

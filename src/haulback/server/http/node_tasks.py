@@ -204,7 +204,11 @@ def backup_type(call: Call) -> Reply:
     answer=TaskDetails, status=204,
 )  # fmt: skip
 def transfer_info(call: Call) -> Reply:
-    """What came of the work; it counts once the task is FINISHED."""
+    """What came of the work; it counts once the task is FINISHED.
+
+    Each kind of task has a report of its own, EXPORT for example ExportReport.  A member that is
+    sent again replaces the one before.
+    """
     info: Any = call.parsed()
     if not isinstance(info, dict):
         raise Malformed("the body: transfer info is an object")

@@ -10,6 +10,7 @@ from typing import Any
 
 import haulback
 from haulback.server.caller import ROLES
+from haulback.server.http import node_schemas
 from haulback.server.http.access import PUBLIC, TABLE, reach
 from haulback.server.http.bodies import describe
 from haulback.server.http.examples import REQUESTS
@@ -126,6 +127,8 @@ def _request(one: Operation, schemas: Schemas) -> dict[str, Any]:
         from haulback.tasks.states import State
 
         return {"anyOf": [schemas.of(State, incoming=True), schema]}
+    if one.key == node_schemas.REPORTING:
+        return node_schemas.reports(schemas, schema)
     if one.key == "PUT /tasks/{guid}/progress":
         return {"anyOf": [schema, {"type": "number", "minimum": 0, "maximum": 100}]}
     return schema
@@ -160,6 +163,8 @@ def _responses(one: Operation, schemas: Schemas) -> dict[str, Any]:
 
 def _body(one: Operation, schemas: Schemas, about: str) -> dict[str, Any]:
     schema = schemas.of(one.answer, incoming=False)
+    if one.key == node_schemas.ORDERING:
+        schema = node_schemas.orders(schemas)
     schema = {"type": "array", "items": schema} if one.many else schema
     made: dict[str, Any] = {
         "description": about,

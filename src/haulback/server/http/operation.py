@@ -146,5 +146,6 @@ class Room:
 def path_guid(text: str, path: str) -> str:
     """The guid in a path.  Raises NotFound: nothing else is ever there."""
     if not is_guid(text.lower()):
-        raise NotFound(f"there is no {path.replace('{guid}', text[:60])}; a guid is a UUID")
+        where = path.replace("{guid}", text[:60])
+        raise NotFound(f"there is no {where}; a guid is a UUID", field="guid")
     return text.lower()

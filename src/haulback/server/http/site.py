@@ -15,7 +15,7 @@ from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from haulback.errors import Malformed, TooMany
+from haulback.errors import HaulbackError, Malformed, TooMany
 from haulback.server.app import App
 from haulback.server.caller import Caller
 from haulback.server.http import (
@@ -39,6 +39,7 @@ from haulback.server.http.access import PUBLIC, TABLE
 from haulback.server.http.answers import answered, crashed, failed, refused
 from haulback.server.http.bodies import Bounds, check_declared, check_values, read_body
 from haulback.server.http.callers import admit, check_origin, token_of
+from haulback.server.http.fields import name_field
 from haulback.server.http.operation import Call, Operation, path_guid
 
 _LONGEST_WAIT, _LOOK_AGAIN = 60.0, 20.0  # seconds; whatever was not told is found by looking
@@ -150,7 +151,10 @@ async def _answer(
         return call, None if operation.waits else operation.handle(call)
 
     pool = _SLOW if operation.slow else _POOL
-    call, reply = await loop.run_in_executor(pool, first)
+    try:
+        call, reply = await loop.run_in_executor(pool, first)
+    except HaulbackError as error:
+        raise name_field(error, guid, query, body) from error.__cause__
     if operation.waits:
         reply = await _wait(app, operation, call)
     return answered(operation, reply, scope["scheme"] == "https", bool(origins))

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
+from haulback.kinds import scoped_inventory_sync
 from haulback.server.store import reports
 from haulback.server.store.line import Waiting
 from haulback.tasks import shapes
@@ -105,6 +108,9 @@ def _details(task: Task, why: Waiting | None) -> dict[str, Any]:
     found |= {name: results[name] for name in _REPORTED if name in results}
     if found["taskFiles"] is not None:
         found["taskFiles"] = present(found["taskFiles"])  # of earlier releases too
+    if task.type == scoped_inventory_sync.KIND.type:
+        found["instanceUuids"] = scoped_inventory_sync.uuids_of(task)
+        found["protectedEntities"] = msgspec.convert(params.get("entities", []), list[Named])
     return found | {
         "creationTime": task.created,
         "retryCount": task.retry_count,

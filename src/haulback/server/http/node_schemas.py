@@ -1,0 +1,101 @@
+"""What a node gets and what a node says of each kind of task, as schemas and as a page."""
+
+from __future__ import annotations
+
+import msgspec
+
+from haulback.kinds.reports import FORMS, REPORTS, Said
+from haulback.kinds.table import KINDS
+from haulback.server.http.schemas import Schema, Schemas
+
+REPORTING = "PUT /tasks/{guid}/transfer-info"
+ORDERING = "GET /nodes/self/orders/{guid}"
+_WORDS = {
+    "bytes": "bytes",
+    "count": "number",
+    "time": "epoch ms",
+    "flag": "true or false",
+    "texts": "array of texts",
+    "guids": "array of guids",
+    "array": "array of objects",
+}
+
+
+def reports(schemas: Schemas, known: Schema) -> Schema:
+    """The body of transfer-info: the known members of any kind, or the report of one kind."""
+    found: list[Schema] = [known]
+    for kind in sorted(REPORTS):
+        name = f"{_name(kind)}Report"
+        schemas.components[name] = _report(kind)
+        found.append({"$ref": f"#/components/schemas/{name}"})
+    return {"anyOf": found}
+
+
+def _report(kind: str) -> Schema:
+    members = {one.name: {**FORMS[one.form], "description": one.about} for one in REPORTS[kind]}
+    needed = [one.name for one in REPORTS[kind] if one.needed]
+    about = f"The transfer-info of a task of type {kind}; members that are not named are kept too."
+    made: Schema = {"type": "object", "description": about, "properties": members}
+    return made | ({"required": needed} if needed else {})
+
+
+def orders(schemas: Schemas) -> Schema:
+    """An order: the number of the attempt, and what the kind of the task asks for."""
+    found = [_order(schemas, kind) for kind in sorted(KINDS)]
+    return {
+        "type": "object",
+        "required": ["attempt", "order"],
+        "properties": {"attempt": {"type": "integer"}, "order": {"anyOf": found}},
+    }
+
+
+def _order(schemas: Schemas, kind: str) -> Schema:
+    name = f"{_name(kind)}Order"
+    struct = KINDS[kind].order
+    about = f"The order of a task of type {kind}. {_about(struct)}"
+    members = {
+        field.encode_name: _shape(schemas, field) for field in msgspec.structs.fields(struct)
+    }
+    schemas.components[name] = {"type": "object", "description": about, "properties": members}
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _shape(schemas: Schemas, field: msgspec.structs.FieldInfo) -> Schema:
+    """The JSON type alone: what a member holds inside is the platform's or the destination's."""
+    found = schemas.of(field.type, incoming=False)
+    return {"type": "object"} if "$ref" in found else found
+
+
+def _name(kind: str) -> str:
+    return kind.title().replace("_", "")
+
+
+def _about(struct: type) -> str:
+    return " ".join((struct.__doc__ or "").split())
+
+
+def as_markdown() -> str:
+    """The tables as the page docs/reference/node-reports.md."""
+    lines = [
+        "# What a node gets and reports",
+        "",
+        "Made from the tables that the server reads (`kinds/reports.py`).  A node takes a task by "
+        "`PUT /tasks/{guid}/state`, reads its order by `GET /nodes/self/orders/{guid}`, sends its "
+        "report by `PUT /tasks/{guid}/transfer-info`, and ends the task by "
+        "`PUT /tasks/{guid}/state`.  [Write a node](../howto/write-a-node.md) shows a whole one.  "
+        "A hypervisor and a destination in an order hold guid, name, driver and config; "
+        "`config.path` is the folder.  Without a member that is marked as needed the task does "
+        "not count in full: a backup stays PARTIAL_SUCCESS, other kinds are refused.",
+    ]
+    for kind in sorted(KINDS):
+        order = KINDS[kind].order
+        names = ", ".join(f"`{field.encode_name}`" for field in msgspec.structs.fields(order))
+        lines += ["", f"## {kind}", "", f"Order: {names}.  {_about(order)}", ""]
+        lines += ["| member | form | needed | meaning |", "|---|---|:-:|---|"]
+        lines += [_row(one) for one in REPORTS[kind]]
+    return "\n".join(lines) + "\n"
+
+
+def _row(one: Said) -> str:
+    form = _WORDS.get(one.form, one.form)
+    return f"| `{one.name}` | {form} | {'•' if one.needed else ''} | {one.about} |"
