@@ -139,3 +139,15 @@ def test_every_exception_names_a_check_that_exists():
     assert {name for name, _ in EXCEPTIONS} <= known
     assert all(reason for reason in EXCEPTIONS.values())
     assert Path(__file__).with_name("schema_exceptions.py").exists()
+
+
+def test_no_generator_gives_two_schemas_the_same_name():
+    """Generators of clients name an object within a schema after the schema and the member."""
+    schemas = document()["components"]["schemas"]
+    inner = {
+        f"{name}{member[:1].upper()}{member[1:]}"
+        for name, schema in schemas.items()
+        for member, kind in schema.get("properties", {}).items()
+        if kind.get("type") == "object"
+    }
+    assert not inner & schemas.keys()

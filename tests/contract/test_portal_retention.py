@@ -76,17 +76,17 @@ def test_the_preview_names_others_that_stay_or_go_because_of_it(served: Served, 
         portal("PUT", path, {"retention": {}})
 
 
-@pytest.mark.parametrize(
-    "given",
-    [
-        "2096-10-02T07:06:40Z",
-        "2096-10-02T07:06:40.000Z",
-        "4000000000000",
-        LATER,
-        "2096-10-02T09:06:40+02:00",
-    ],
+DATES = (
+    "2096-10-02T07:06:40Z",
+    "2096-10-02T07:06:40.000Z",
+    "2096-10-02T09:06:40+02:00",
+    "4000000000000",
+    LATER,
 )
-def test_an_archive_ends_at_a_number_or_a_date(served: Served, portal: Portal, given: Any):
+
+
+@pytest.mark.parametrize("given", DATES)
+def test_the_end_of_an_archive_is_a_number_or_a_date(served: Served, portal: Portal, given: Any):
     [one] = locations_of(served, portal, 1)
     portal("POST", PATH, [wish(one, "ARCHIVE", archiveExpire=given)])
     assert now(portal, one)["archiveExpire"] == LATER

@@ -205,7 +205,7 @@ class BackupRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
     size: int
     transferredSize: int
     storedSize: int
-    hidden: bool = False
+    hidden: bool
     warnings: list[str]
     warningsPresent: bool
     warningsAcknowledged: bool

@@ -244,6 +244,7 @@ def _backup(one: Backup, known: SqlCatalogue) -> BackupRecord:
         backupTime=one.created,
         snapshotTime=one.snapshot_time,
         size=one.held,
+        hidden=False,
         transferredSize=one.read,
         storedSize=one.stored,
         warnings=_warnings(one),

@@ -113,4 +113,5 @@ def _name(kind: type[msgspec.Struct], incoming: bool) -> str:
     return f"{kind.__name__}In" if incoming and kind.__name__ in _BOTH_WAYS else kind.__name__
 
 
-_BOTH_WAYS = frozenset({"Retention", "Role", "Space", "Execution"})
+# Generators of clients name the object `settings` of a Machine MachineSettings, too.
+_BOTH_WAYS = frozenset({"Retention", "Role", "Space", "Execution", "MachineSettings"})

@@ -7,12 +7,13 @@ from typing import Any
 from haulback.errors import NotFound
 from haulback.inventory.shapes import Execution
 from haulback.server import bulk, people
+from haulback.server.caller import SYSTEM
 from haulback.server.http import lists, views
 from haulback.server.http.operation import Call, Reply, Room
 from haulback.server.store import shelves, tasks
 from haulback.tasks.record import Task
 from haulback.tasks.states import FINAL, PLANNED
-from haulback.wire import label
+from haulback.wire import Named, label
 
 _NAMES = {
     "EXPORT": "BACKUP",
@@ -23,6 +24,7 @@ _NAMES = {
 }
 _FINAL = {state.value for state in FINAL}
 _BESIDES = ("SCOPED_INVENTORY_SYNC",)  # looks at what was done; they undo none of it
+_OWN = Named(SYSTEM.guid, SYSTEM.name, label("SYSTEM_SCHEDULE"))  # work that no person asked for
 _WARNED = "FINISHED_WITH_WARNINGS"
 room = Room()
 
@@ -78,7 +80,7 @@ def _execution(head: Task, steps: list[Task]) -> Execution:
         currentStep=label(now.type),
         protectedEntity=refs.get("protectedEntity"),
         backupDestinations=[to] if to else [],
-        originEntity=refs.get("originEntity"),
+        originEntity=refs.get("originEntity") or _OWN,  # portals read its type
         priority=head.priority,
         creationTime=head.created,
         startTime=head.started,
