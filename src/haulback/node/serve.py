@@ -1,4 +1,4 @@
-"""The node as a process: enrolled once, working until told to stop."""
+"""Node process: enrolment at the first start, then the main loop."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ from haulback.shares.keeper import PORTAL
 
 
 class Settings(msgspec.Struct, kw_only=True):
-    """How a node runs.
+    """Settings of a node process.
 
-    `token` enrols it the first time; `trust` is the server's certificate; `portal` is where it
-    listens while something is shared by iSCSI.
+    `token` enrols the node at its first start; `trust` is the file of the server's certificate;
+    `portal` is the iSCSI listen address, ADDRESS:PORT, used while an iSCSI mount exists; `leash`
+    ties the node's life to standard input.
     """
 
     data: Path
@@ -35,9 +36,9 @@ class Settings(msgspec.Struct, kw_only=True):
 
 
 def run(settings: Settings) -> None:
-    """Work until SIGTERM or SIGINT; on a `leash` also until standard input ends.
+    """Run the node until SIGTERM or SIGINT; with `leash` also until standard input ends.
 
-    Raises Conflict, Unauthenticated, Fenced or NotFound with the reason it cannot go on.
+    Raises Conflict, Unauthenticated, Fenced or NotFound when the node cannot run.
     """
     home = Home(settings.data, settings.roots, portal=settings.portal)
     api = Api(settings.server, trust=settings.trust)
@@ -58,6 +59,6 @@ def run(settings: Settings) -> None:
 
 
 def _follow(runner: Runner) -> None:
-    """Our server holds the other end of standard input: when it dies, we end."""
+    """Stop when standard input ends: the parent process, which holds the other end, has died."""
     sys.stdin.buffer.read()
     runner.stop()
