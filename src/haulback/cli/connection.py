@@ -1,4 +1,4 @@
-"""Which server the commands speak to, and as whom."""
+"""Connection to the server: address, login and saved tokens."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _check(client: Client) -> None:
 
 
 def login(*, server: Server = URL, user: str = "admin") -> None:
-    """Log in and remember it, in a file that only this user may read."""
+    """Log in and save the token in a file that only this user can read."""
     client = Client(server, trust=os.environ.get("HAULBACK_TRUST"))
     password = os.environ.get("HAULBACK_ADMIN_PASSWORD") or getpass.getpass(f"{user}'s password: ")
     _save(client.url, client.log_in(user, password))
@@ -53,7 +53,7 @@ def login(*, server: Server = URL, user: str = "admin") -> None:
 
 
 def logout() -> None:
-    """End the login at the server, and forget it."""
+    """End the login at the server, and delete the saved token."""
     client = connect()
     client.log_out()
     _write({url: token for url, token in _saved().items() if url != client.url})
@@ -72,7 +72,7 @@ def _saved() -> dict[str, str]:
 
 
 def _save(url: str, token: str) -> None:
-    """Not being able to remember is no reason to fail."""
+    """Save a token; a failed write is only printed."""
     try:
         _write({**_saved(), url: token})
     except OSError as error:

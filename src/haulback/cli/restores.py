@@ -149,9 +149,9 @@ def instant(
     unmount_after: int = 0,
     how: How = USUAL,
 ) -> None:
-    """Run the machine of BACKUP from where the backup lies.
+    """Run the machine of BACKUP directly from the backup (instant restore).
 
-    --name is what to call it; --unmount-after is ms, 0 for good.
+    --name is the new machine's name; --unmount-after is in ms, 0 for no end.
     """
     from haulback.kinds.instant import Request
 
@@ -169,13 +169,13 @@ def instant(
 
 @restore.command
 def ls(*, size: int = 50, output: Output = "table") -> None:
-    """The newest restores and what became of them."""
+    """List the newest restores and their status."""
     show(connect().restores.page(size=size).rows, _JOBS, output)
 
 
 @restore.command(name="show")
 def show_restore(guid: str) -> None:
-    """Everything about a restore."""
+    """Show all details of a restore."""
     dump(connect().restores.get(guid))
 
 
