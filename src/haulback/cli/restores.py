@@ -1,4 +1,4 @@
-"""`haulback restore`, and what can be done with what is mounted, in a cloud or behind an agent."""
+"""`haulback restore`, `migrate`, `cloud` and `agent`: restores from backups."""
 
 from __future__ import annotations
 
@@ -182,7 +182,7 @@ def show_restore(guid: str) -> None:
 def migrate(
     mounted: str = "", *, machine: str = "", hypervisor: str = "", how: How = USUAL
 ) -> None:
-    """Move what runs from a MOUNTED backup, or a --machine, to where it is to stay."""
+    """Move a machine that runs from a MOUNTED backup, or a --machine, to its final storage."""
     from haulback.kinds.live_migration import Request
 
     client = connect()
@@ -257,7 +257,7 @@ def agent_import(
 
 
 def _node(client: Client, wanted: str) -> str:
-    """The node named, else the only one there is."""
+    """The guid of the named node, or of the only node.  Raises Malformed."""
     if wanted:
         return client.nodes.find(wanted).guid
     found = list(client.nodes.all())
