@@ -1,4 +1,4 @@
-"""The one error tree: wire code, HTTP status, exit code and whether trying again can help."""
+"""Error classes with wire code, HTTP status, exit code and whether a retry can help."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any, ClassVar, TypeGuard
 
 
 class HaulbackError(Exception):
-    """Base of every error raised on purpose.  `details` go on the wire beside `message`."""
+    """Base class of all deliberate errors; `details` are sent beside `message`."""
 
     code: ClassVar[str] = "internal"
     status: ClassVar[int] = 500
@@ -20,49 +20,49 @@ class HaulbackError(Exception):
 
 
 class Malformed(HaulbackError):
-    """The request cannot be understood; names the field and the remedy."""
+    """A request is malformed; the message names the field and the remedy."""
 
     code, status, exit_code = "malformed", 400, 2
 
 
 class Unauthenticated(HaulbackError):
-    """Nobody known is asking."""
+    """The caller gave no valid login, token or node session."""
 
     code, status, exit_code = "unauthenticated", 401, 4
 
 
 class Forbidden(HaulbackError):
-    """Somebody known is asking for what is not theirs."""
+    """The caller lacks the role or the project that the operation requires."""
 
     code, status, exit_code = "forbidden", 403, 4
 
 
 class TooMany(HaulbackError):
-    """Asked too often; `retryAfter` in the details says when to ask again, seconds."""
+    """The caller exceeded a rate limit; `retryAfter` in the details is the wait in seconds."""
 
     code, status, exit_code, retryable = "too_many", 429, 7, True
 
 
 class TooLarge(HaulbackError):
-    """A request has more bytes or values than its operation takes; `most` says how many."""
+    """A request exceeds the bytes or values its operation takes; `most` is the limit."""
 
     code, status, exit_code = "too_large", 413, 2
 
 
 class TooSlow(HaulbackError):
-    """A request did not arrive in its time."""
+    """A request did not arrive completely within the time limit."""
 
     code, status, exit_code, retryable = "too_slow", 408, 7, True
 
 
 class NotFound(HaulbackError):
-    """The named object does not exist (or is not visible to the caller)."""
+    """The named object does not exist, or the caller may not see the object."""
 
     code, status, exit_code = "not_found", 404, 5
 
 
 class Conflict(HaulbackError):
-    """The object is not in a state that allows this."""
+    """The object is in a state that does not allow the operation."""
 
     code, status, exit_code = "conflict", 409, 6
 
@@ -74,31 +74,31 @@ class Fenced(Conflict):
 
 
 class KindUnavailable(Conflict):
-    """The kind of task is known but not built yet."""
+    """The task type is known but not implemented."""
 
     code = "kind_unavailable"
 
 
 class Cancelled(HaulbackError):
-    """The work was asked to stop."""
+    """The task was cancelled."""
 
     code, status, exit_code = "cancelled", 409, 10
 
 
 class TaskFailed(HaulbackError):
-    """A task that was followed to its end did not finish."""
+    """A task that the client followed to its end failed."""
 
     code, exit_code = "task_failed", 8
 
 
 class Unavailable(HaulbackError):
-    """Something outside (destination, hypervisor) does not answer; trying again may help."""
+    """A server, destination or hypervisor does not answer; a retry may help."""
 
     code, status, exit_code, retryable = "unavailable", 503, 7, True
 
 
 class Unreadable(Unavailable):
-    """Some bytes cannot be read; other bytes of the same place may be."""
+    """Some bytes cannot be read; other bytes of the same destination or disk may be readable."""
 
     code = "unreadable"
 
@@ -122,13 +122,13 @@ class Incomplete(HaulbackError):
 
 
 class Unsupported(HaulbackError):
-    """A driver or destination does not offer this."""
+    """A driver, destination or host does not support the operation."""
 
     code, status = "unsupported", 400
 
 
 class RepositoryError(HaulbackError):
-    """A repository cannot be used as asked."""
+    """A repository cannot be used for the operation; base class of repository errors."""
 
     code, status, exit_code = "repository", 409, 6
 
@@ -140,15 +140,15 @@ class WrongKey(RepositoryError):
 
 
 class Damaged(RepositoryError):
-    """Stored bytes are missing, or are not the bytes that were written."""
+    """Stored bytes are missing or differ from the bytes that were written."""
 
     code = "damaged"
 
 
 class Missing(RepositoryError):
-    """Backups that must be in a repository are not, or their manifests cannot be read.
+    """Expected backups are missing from a repository, or their manifests cannot be read.
 
-    `missing` are guids, `unreadable` the reason by guid.
+    `missing` lists guids, `unreadable` maps guids to reasons.
     """
 
     code = "backups_missing"
@@ -159,17 +159,20 @@ class Missing(RepositoryError):
 
 
 class BaseGone(RepositoryError):
-    """What an increment builds on is no longer stored; the backup has to be exported again."""
+    """The base of an increment is no longer stored; the backup must be exported again."""
 
     code, retryable = "base_gone", True
 
 
 class SourceChanged(HaulbackError):
-    """An image changed its size, vanished or is in use while it was read."""
+    """A disk image changed its size, vanished or was in use during the read."""
 
     code, status, retryable = "source_changed", 409, True
 
 
 def is_away(error: BaseException | None) -> TypeGuard[Unavailable]:
-    """Whether a place does not answer at all; Unreadable is about some of its bytes."""
+    """Tell whether an error means that a whole destination or platform does not answer.
+
+    False for Unreadable, which concerns some bytes only.
+    """
     return isinstance(error, Unavailable) and not isinstance(error, Unreadable)

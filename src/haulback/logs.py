@@ -1,6 +1,6 @@
-"""Log lines of a server or a node: text with key=value members, or a JSON object a line.
+"""Log lines of the server and the node: text with key=value members, or JSON lines.
 
-A caller gives the members of a line beside its message: `log.info("task taken",
+A caller passes the members of a line beside the message: `log.info("task taken",
 extra=members(task=guid, attempt=1))`.  Both forms are written to standard error.
 """
 
@@ -25,14 +25,15 @@ class LogFormat(StrEnum):
 
 
 def members(**values: Any) -> dict[str, Any]:
-    """The `extra` of a log call; a value that is None or empty text is left out."""
+    """Build the `extra` of a log call, without values that are None or empty text."""
     return {"members": {k: v for k, v in values.items() if v is not None and v != ""}}
 
 
 def start(level: str, form: LogFormat) -> None:
-    """Write the log of this process to standard error.
+    """Send the log of this process to standard error.
 
-    `level` is a name of the logging module, in any case.  Raises ValueError for another name.
+    `level` is a level name of the logging module, in any case.  Raises ValueError for an unknown
+    name.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Json() if form is LogFormat.JSON else _Text())
@@ -52,13 +53,13 @@ def _members_of(record: logging.LogRecord) -> dict[str, Any]:
 
 
 class _Text(logging.Formatter):
-    """`2026-01-31T22:00:00.000Z INFO haulback.node.runner task taken task=… attempt=1`."""
+    """Text form: `2026-01-31T22:00:00.000Z INFO haulback.node.runner task taken attempt=1`."""
 
     def format(self, record: logging.LogRecord) -> str:
         head = [_moment(record), record.levelname, record.name, record.getMessage()]
         tail = [f"{key}={_quoted(value)}" for key, value in _members_of(record).items()]
         line = " ".join([*head, *tail])
-        # A line break in a message would let its author write a log line of their own.
+        # A line break in a message would let a hostile peer forge a log line.
         line = line.replace("\n", "\\n")
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
@@ -69,7 +70,7 @@ def _quoted(value: Any) -> str:
 
 
 class _Json(logging.Formatter):
-    """An object: `time`, `level`, `logger`, `message`, the members, `error` of an exception."""
+    """JSON form: `time`, `level`, `logger`, `message`, the members, `error` of an exception."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {

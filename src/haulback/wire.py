@@ -1,9 +1,9 @@
-"""What crosses the wire: tolerant reading of requests, strict writing of answers.
+"""JSON codec of the API: requests are read tolerantly, answers are written strictly.
 
 Clients in the field send enums as objects or bare strings, references as whole records, guid
 objects or bare guids, numbers as text and nulls inside arrays.  A request is a msgspec Struct whose
-annotations say what is meant; `read` finds it in any of those spellings, ignores members that it
-does not know and names the field in every complaint.
+annotations give the wanted types; `read` accepts all these spellings, ignores unknown members and
+names the field in every error.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _LIMIT = 1 << 53  # beyond it JSON numbers lose digits in browsers
 
 
 class Ref(msgspec.Struct, frozen=True):
-    """A reference in a request: only the guid counts."""
+    """A reference in a request; only the guid is read."""
 
     guid: str
 
@@ -40,11 +40,11 @@ class Choice(msgspec.Struct, frozen=True):
 
 
 Word = NewType("Word", str)
-"""An enum value in a request whose values nobody has written down: any name will do."""
+"""An enum value in a request whose values the contract does not list: any name is accepted."""
 
 
 class Named(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A reference in an answer; `type` only where the contract types it."""
+    """A reference in an answer; `type` is set only where the contract types the reference."""
 
     guid: str
     name: str = ""
@@ -52,19 +52,19 @@ class Named(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Label(msgspec.Struct, frozen=True):
-    """An enum value in an answer."""
+    """An enum value in an answer, with its name and a readable description."""
 
     name: str
     description: str
 
 
 def label(name: str) -> Label:
-    """`label("BACKUP_CLEANUP")` describes itself as "Backup cleanup"."""
+    """Make a Label; `label("BACKUP_CLEANUP")` has the description "Backup cleanup"."""
     return Label(name, name.replace("_", " ").capitalize())
 
 
 def parse(body: bytes, deepest: int = _DEEPEST) -> Any:
-    """Any JSON value, at most `deepest` arrays and objects in each other.  Raises Malformed."""
+    """Decode a JSON body with at most `deepest` nested arrays and objects.  Raises Malformed."""
     if not body.strip():
         raise Malformed("the request body is empty; send JSON")
     try:
@@ -77,7 +77,7 @@ def parse(body: bytes, deepest: int = _DEEPEST) -> Any:
 
 
 def _depth(value: Any, deepest: int) -> int:
-    """How deep arrays and objects lie in each other, counted level by level to `deepest` + 1."""
+    """Count the nesting levels of arrays and objects, at most to `deepest` + 1."""
     level, depth = [value], 0
     while level and depth <= deepest:
         nested = [v for v in level if isinstance(v, dict | list)]
@@ -87,7 +87,7 @@ def _depth(value: Any, deepest: int) -> int:
 
 
 def present(value: Any) -> Any:
-    """`value` without the members and items that are null, at every depth."""
+    """Return `value` without null members and items, at every depth."""
     if isinstance(value, dict):
         return {k: present(v) for k, v in value.items() if v is not None}
     if isinstance(value, list):
@@ -96,18 +96,18 @@ def present(value: Any) -> Any:
 
 
 def request(body: bytes, kind: type[T]) -> T:
-    """A request of struct type `kind` from its JSON object.  Raises Malformed."""
+    """Read a request of struct type `kind` from a JSON object.  Raises Malformed."""
     found: T = read(parse(body), kind, "")
     return found
 
 
 def dump(value: Any) -> bytes:
-    """JSON bytes of an answer."""
+    """Encode an answer as JSON."""
     return msgspec.json.encode(value)
 
 
 def read(value: Any, kind: Any, field: str) -> Any:
-    """`value` as `kind`; `field` is the path for complaints."""
+    """Convert `value` to type `kind`; `field` is the path in errors.  Raises Malformed."""
     inner = _optional(kind)
     if inner is not None:
         return None if value is None else read(value, inner, field)
@@ -128,7 +128,7 @@ def read(value: Any, kind: Any, field: str) -> Any:
 
 
 def _optional(kind: Any) -> Any:
-    """X of `X | None`, else None."""
+    """Return X of an annotation `X | None`, None for other annotations."""
     if get_origin(kind) in (Union, types.UnionType):
         rest = [arm for arm in get_args(kind) if arm is not type(None)]
         return rest[0] if len(rest) == 1 else None

@@ -1,4 +1,4 @@
-"""`haulback alarm`: states of affairs that a person must know."""
+"""`haulback alarm`: alarms for operators, each with its age."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def list_alarms(
     size: int = 50,
     output: Output = "table",
 ) -> None:
-    """The newest alarms, of all kinds or of some, about everything or about one guid."""
+    """List the newest alarms, of all kinds or of --kind, about all objects or one guid."""
     query: Narrowed = {"size": size}
     if kind:
         query["kind"] = [one.upper() for one in kind]
@@ -43,5 +43,5 @@ def list_alarms(
 
 @app.command(name="show")
 def show_alarm(guid: str) -> None:
-    """Everything about an alarm."""
+    """Show all details of an alarm."""
     dump(connect().alarms.get(guid))

@@ -1,4 +1,4 @@
-"""`haulback backup`: back up machines, and look after what is stored."""
+"""`haulback backup`: back up machines and manage stored backups."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def create(
     retries: int = 0,
     how: How = USUAL,
 ) -> None:
-    """Back up machines, named or by guid; prints the guids of the tasks, or follows them."""
+    """Back up machines, by name or guid; prints the tasks' guids, or follows the tasks."""
     from haulback.kinds.export import Request
 
     client = connect()
@@ -76,7 +76,7 @@ def create(
 
 @app.command
 def ls(machine: str = "", *, size: int = 50, output: Output = "table") -> None:
-    """The newest backups, of one machine or of all."""
+    """List the newest backups, of one machine or of all."""
     client = connect()
     of = client.machines.find(machine).guid if machine else ""
     show(client.backups.page(size=size, protected_entity=of).rows, _COLUMNS, output)
@@ -84,7 +84,7 @@ def ls(machine: str = "", *, size: int = 50, output: Output = "table") -> None:
 
 @app.command(name="show")
 def show_backup(guid: str) -> None:
-    """Everything about a backup."""
+    """Show all details of a backup."""
     dump(connect().backups.get(guid))
 
 
@@ -121,7 +121,7 @@ def prove(
 
 @app.command
 def proof(guid: str, *, screenshot: Path | None = None) -> None:
-    """What proves a backup, and whether the server signed it; --screenshot is a file to write."""
+    """Show the proof of a backup and its signature; --screenshot is a file to write."""
     found = connect().backups.proof(guid)
     evidence = msgspec.json.decode(found.evidence)
     picture = evidence.pop("screenshot", None)
@@ -132,7 +132,7 @@ def proof(guid: str, *, screenshot: Path | None = None) -> None:
     signed = {"signature": found.signature, "publicKey": found.publicKey, "valid": found.valid}
     dump({"level": found.level.name, "evidence": evidence, **signed})
     if not found.valid:
-        raise Damaged("this server did not sign what it shows: somebody has changed it")
+        raise Damaged("the proof is not signed by this server: its evidence was changed")
 
 
 @app.command(name="confirm-missing")
@@ -156,13 +156,13 @@ def confirm_missing(
 
 @app.command
 def describe(guid: str, words: str) -> None:
-    """Say something about a backup."""
+    """Set the description of a backup."""
     connect().backups.describe(guid, words)
 
 
 @app.command
 def acknowledge(guid: str, *, read: bool = True) -> None:
-    """Note that somebody has read a backup's warnings."""
+    """Acknowledge the warnings of a backup."""
     connect().backups.acknowledge(guid, read)
 
 
@@ -200,7 +200,7 @@ def mark(
 
 @app.command
 def locations(machine: str = "", *, size: int = 50, output: Output = "table") -> None:
-    """Where the newest backups lie, and how long they are kept."""
+    """List the locations of the newest backups, with their retention."""
     client = connect()
     of = client.machines.find(machine).guid if machine else ""
     show(client.backups.locations(size=size, protected_entity=of).rows, _PLACES, output)
@@ -208,7 +208,7 @@ def locations(machine: str = "", *, size: int = 50, output: Output = "table") ->
 
 @app.command
 def files(guid: str, *, to_restore: bool = False, output: Output = "table") -> None:
-    """The disks of a backup, as restores name them."""
+    """List the disks of a backup, with the names that restores use."""
     backups = connect().backups
     found = backups.files_to_restore(guid) if to_restore else backups.files(guid)
     show(found, _FILES, output)

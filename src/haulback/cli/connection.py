@@ -1,4 +1,4 @@
-"""Which server the commands speak to, and as whom."""
+"""Connection to the server: address, login and saved tokens."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def login(
 
 
 def logout() -> None:
-    """End the login at the server, and forget it."""
+    """End the login at the server, and delete the saved token."""
     client = connect()
     client.log_out()
     _write({url: token for url, token in _saved().items() if url != client.url})
@@ -116,7 +116,7 @@ def _saved() -> dict[str, str]:
 
 
 def _save(url: str, token: str) -> None:
-    """Not being able to remember is no reason to fail."""
+    """Save a token; a failed write is only printed."""
     try:
         _write({**_saved(), url: token})
     except OSError as error:

@@ -1,4 +1,4 @@
-"""`haulback demo`: the main job on real input, narrated, and proved by a hash."""
+"""`haulback demo`: backup and restore of real data, verified by a hash."""
 
 from __future__ import annotations
 
@@ -60,10 +60,10 @@ def demo(
     once: Annotated[bool, Parameter(negative="", help="Leave nothing behind.")] = False,
     running: Annotated[bool, Parameter(negative="", help="With a guest that runs.")] = False,
 ) -> None:
-    """Exits with 0 only if the machine that came back is identical, byte for byte.
+    """Back up, destroy and restore a machine; exits with 0 only if every byte is identical.
 
-    Without --once the server goes on running, to look around.  --running boots a guest under a
-    libvirt of its own, as root, and leaves nothing behind.
+    Without --once the server keeps running for inspection.  --running boots a guest under its own
+    libvirt, as root, and leaves nothing behind.
     """
     if running:
         demo_running.check()

@@ -1,4 +1,4 @@
-"""`haulback demo --running`: a guest is backed up while it writes, dies, and boots again."""
+"""`haulback demo --running`: backup of a writing guest, its loss, and its restore."""
 
 from __future__ import annotations
 

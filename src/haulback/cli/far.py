@@ -1,4 +1,4 @@
-"""`haulback far-end`: what a node starts on the machine of a libvirt that it reaches by SSH."""
+"""`haulback far-end`: the remote driver process that a node starts over SSH."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The options that all requests for work have in common, and what becomes of the answer."""
+"""Options that all task submissions share, and the output of new tasks."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Timed(TypedDict, total=False):
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class How:
-    """When to start and for whom."""
+    """Start window, priority, project and idempotency key of a submission."""
 
     priority: Annotated[int | None, Parameter(help="0 to 100; the higher, the sooner.")] = None
     window_start: Annotated[int | None, Parameter(help="Start no earlier, epoch ms.")] = None

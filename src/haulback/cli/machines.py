@@ -1,4 +1,4 @@
-"""`haulback machine`: what there is to protect."""
+"""`haulback machine`: the protected machines."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ _DISKS = (text("guid"), text("name"), size("size"), named("type"), text("exclude
 
 @app.command
 def ls(search: str = "", *, size: int = 200, output: Output = "table") -> None:
-    """Machines, by name."""
+    """List machines by name."""
     show(connect().machines.page(size=size, filter=search).rows, _COLUMNS, output)
 
 
 @app.command(name="show")
 def show_machine(machine: str) -> None:
-    """Everything about a machine, named or by guid."""
+    """Show all details of a machine, by name or guid."""
     dump(connect().machines.find(machine))
 
 
@@ -94,7 +94,7 @@ def forget(*machine: str) -> None:
 
 @app.command
 def check(*machine: str, output: Output = "table") -> None:
-    """Which machines cannot be backed up as an increment now, and why."""
+    """List machines that cannot be backed up incrementally now, with the reasons."""
     client = connect()
     found = client.machines.not_incremental(_found(client, machine))
     rows = [
@@ -107,7 +107,7 @@ def check(*machine: str, output: Output = "table") -> None:
 
 @app.command
 def policies(*machine: str, output: Output = "table") -> None:
-    """The backup policies of machines."""
+    """List the backup policies of machines."""
     client = connect()
     found = client.machines.policies(_found(client, machine))
     show(found, (text("guid"), text("name")), output)
@@ -115,7 +115,7 @@ def policies(*machine: str, output: Output = "table") -> None:
 
 @disk.command(name="ls")
 def disks(machine: str, *, output: Output = "table") -> None:
-    """The disks of a machine."""
+    """List the disks of a machine."""
     machines = connect().machines
     show(machines.disks(machines.find(machine).guid), _DISKS, output)
 

@@ -1,4 +1,4 @@
-"""The root command: lazy noun modules, and the one place where errors become exit codes."""
+"""Root command: nouns are loaded on use, and errors become exit codes here."""
 
 from __future__ import annotations
 
@@ -16,43 +16,43 @@ _NOUNS = (
     ("up", "programs:up", "Run everything on this machine: server, node and a destination."),
     ("server", "programs:server", "Run the server alone."),
     ("node", "nodes:app", "Run a node, list nodes, let another one enrol."),
-    ("far-end", "far:far_end", "What a node starts by SSH on the machine of a libvirt."),
+    ("far-end", "far:far_end", "Remote driver process that a node starts over SSH."),
     ("demo", "demo:app", "Back up, change, destroy and bring back a machine; prove every byte."),
     (
         "repository",
         "repository_care:app",
         "Read, verify and repair a repository, without any server.",
     ),
-    ("login", "connection:login", "Log in and remember it."),
+    ("login", "connection:login", "Log in and save the token."),
     ("logout", "connection:logout", "End the login."),
     (
         "dashboard",
         "overview:dashboard",
-        "What is protected, what was done, how full it is.",
+        "Protection, last day's backups and used space.",
     ),
-    ("alarm", "alarms:app", "Alarms: states that a person must know, and their age."),
+    ("alarm", "alarms:app", "Alarms for operators, with their age."),
     ("task", "tasks:app", "List, follow, cancel and remove tasks."),
     ("workflow", "overview:workflow", "Plans of tasks, like a backup's EXPORT and STORE."),
     ("backup", "backups:app", "Back up machines, list and look after what is stored."),
     ("restore", "restores:restore", "Bring machines or their disks back."),
-    ("mount", "mounts:app", "What is done with a mounted backup."),
-    ("migrate", "restores:migrate", "Move what runs from a backup to where it is to stay."),
+    ("mount", "mounts:app", "List, browse and end mounted backups."),
+    ("migrate", "restores:migrate", "Move a machine that runs from a backup to its storage."),
     ("cloud", "restores:cloud", "Bring things back to a cloud account."),
     ("agent", "restores:agent", "Bring files back to a machine with an agent."),
-    ("machine", "machines:app", "What there is to protect."),
+    ("machine", "machines:app", "Protected machines and their settings."),
     ("snapshot", "snapshots:app", "Snapshots that stay on the platform."),
-    ("hypervisor", "places:hypervisor", "Where machines live."),
-    ("destination", "places:destination", "Where backups go."),
+    ("hypervisor", "places:hypervisor", "Hypervisors: sources of backups."),
+    ("destination", "places:destination", "Backup destinations: retention, verification, keys."),
     ("tape", "places:tape", "Tapes and the managers that hold them."),
     ("user", "people:user", "Users and their roles."),
     ("token", "people:token", "API tokens for programs."),
-    ("audit", "people:audit", "Who changed what."),
+    ("audit", "people:audit", "Audit log of changes."),
     ("plan", "records:plan", "Recovery plans: what to bring back together, and in which order."),
-    ("policy", "records:policy", "How machines are to be backed up."),
-    ("snapshot-policy", "records:snapshot_policy", "How snapshots are to be taken."),
-    ("rule", "records:rule", "Where the backups of a policy go."),
-    ("snapshot-rule", "records:snapshot_rule", "How many snapshots of a policy stay, how long."),
-    ("schedule", "records:schedule", "When to back up."),
+    ("policy", "records:policy", "Backup policies."),
+    ("snapshot-policy", "records:snapshot_policy", "Snapshot policies."),
+    ("rule", "records:rule", "Rules of backup policies: destinations."),
+    ("snapshot-rule", "records:snapshot_rule", "Retention rules of snapshot policies."),
+    ("schedule", "records:schedule", "Backup schedules."),
     ("project", "records:project", "Tenants."),
     ("node-config", "records:node_config", "Limits and windows of nodes."),
     ("manager", "records:manager", "Managers of hypervisors."),
@@ -67,7 +67,7 @@ for _name, _where, _about in _NOUNS:
 
 @app.command
 def api(method: str, path: str, body: str = "") -> None:
-    """Any call to the API, like `haulback api GET /tasks`; BODY is JSON."""
+    """Call the API, like `haulback api GET /tasks`; BODY is JSON."""
     from haulback.cli.connection import connect
     from haulback.cli.output import dump
     from haulback.wire import parse

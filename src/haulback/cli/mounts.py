@@ -51,32 +51,32 @@ _ROWS = (
 
 @app.command(name="ls")
 def list_mounts(*, all: bool = False, output: Output = "table") -> None:  # noqa: A002
-    """What is mounted; --all: what was, too."""
+    """List mounted backups; --all also lists ended mounts."""
     query: Narrowed = {} if all else {"finished_mount": False}
     show(list(connect().mounts.all(**query)), _MOUNTS, output)
 
 
 @app.command(name="show")
 def show_mount(mounted: str) -> None:
-    """Everything about a mounted backup, by its guid."""
+    """Show all details of a mounted backup, by its guid."""
     dump(connect().mounts.get(mounted))
 
 
 @app.command
 def disks(mounted: str, *, output: Output = "table") -> None:
-    """The disks that a mounted backup offers."""
+    """List the disks of a mounted backup."""
     show(connect().mounts.disks(mounted), (text("path"), size("size")), output)
 
 
 @app.command(name="iscsi")
 def show_target(mounted: str) -> None:
-    """How initiators reach the disks of what is mounted in mode ISCSI, with the CHAP secret."""
+    """Show the iSCSI target of a mount in mode ISCSI, with the CHAP secret."""
     dump(connect().mounts.iscsi(mounted))
 
 
 @app.command
 def volumes(mounted: str, *, output: Output = "table") -> None:
-    """The file systems that a mounted backup shows."""
+    """List the file systems of a mounted backup."""
     rows = [
         {**msgspec.to_builtins(one.fileSystem), "guid": one.guid, "mountPath": one.mountPath}
         for one in connect().mounts.file_systems(mounted)
@@ -86,13 +86,13 @@ def volumes(mounted: str, *, output: Output = "table") -> None:
 
 @app.command
 def found(backup: str, *, output: Output = "table") -> None:
-    """The file systems of a BACKUP (a guid) that need not be mounted."""
+    """List the file systems of BACKUP (a guid), mounted or not."""
     show(connect().mounts.file_systems_of(backup), _SYSTEMS, output)
 
 
 @app.command(name="dir")
 def list_folder(file_system: str, path: str = "/", *, output: Output = "table") -> None:
-    """What lies in a folder of a mounted file system (a guid)."""
+    """List a folder of a mounted file system (a guid)."""
     rows: list[FileRow] = []
     try:
         rows.extend(connect().mounts.listing(file_system, path))
@@ -161,7 +161,7 @@ def _copy(parts: Iterable[bytes], file: BinaryIO) -> None:
 
 @app.command
 def again(mounted: str, *, how: How = USUAL) -> None:
-    """Mount again what was unmounted."""
+    """Mount an unmounted backup again."""
     from haulback.kinds.mount import Again
 
     client = connect()
@@ -171,7 +171,7 @@ def again(mounted: str, *, how: How = USUAL) -> None:
 
 @app.command
 def unmount(mounted: str, *, how: How = USUAL) -> None:
-    """Unmount."""
+    """Unmount a backup."""
     from haulback.kinds.unmount import Request
 
     client = connect()

@@ -1,6 +1,6 @@
-"""`haulback task node`: what only the node that runs a task may say of it.
+"""`haulback task node`: task reports that only the task's node may send.
 
-For who writes a node or repairs by hand: HAULBACK_TOKEN must be the node's.
+For authors of nodes and for manual repairs: HAULBACK_TOKEN must be the node's token.
 """
 
 from __future__ import annotations
@@ -30,31 +30,31 @@ def _read(file: Path) -> Any:
 
 @app.command
 def progress(guid: str, percent: float) -> None:
-    """Percent done."""
+    """Report the progress in percent."""
     _said().progress(guid, percent)
 
 
 @app.command
 def cloud_progress(guid: str, done: int, total: int) -> None:
-    """Progress of cloud work, in objects."""
+    """Report the progress of a cloud task, in objects."""
     _said().cloud_progress(guid, done, total)
 
 
 @app.command
 def os_progress(guid: str, done: int, total: int) -> None:
-    """Progress of work by an agent, in objects."""
+    """Report the progress of an agent's task, in objects."""
     _said().os_progress(guid, done, total)
 
 
 @app.command
 def backup_type(guid: str, kind: BackupType) -> None:
-    """An increment that had to become a full backup, or the reverse."""
+    """Report that the backup type changed, such as an increment that became a full backup."""
     dump(_said().backup_type(guid, kind))
 
 
 @app.command
 def transfer_info(guid: str, file: ExistingFile) -> None:
-    """What came of the work: a FILE with a JSON object."""
+    """Report the results of a task: a FILE with a JSON object."""
     dump(_said().transfer_info(guid, _read(file)))
 
 
@@ -66,60 +66,60 @@ def transfer_rate(
     *,
     add: Annotated[bool, Parameter(negative="", help="COUNT comes on top.")] = False,
 ) -> None:
-    """A sample: bytes per second, and how many bytes so far."""
+    """Report a transfer rate sample: bytes per second, and bytes so far."""
     said = _said()
     (said.transfer_more if add else said.transfer_rate)(guid, per_second, count)
 
 
 @app.command
 def cbt_id(guid: str, checkpoint: str) -> None:
-    """The checkpoint that the next increment may build on."""
+    """Report the checkpoint for the next increment."""
     _said().cbt_id(guid, checkpoint)
 
 
 @app.command
 def inc_snap_required(guid: str, *, required: bool = True) -> None:
-    """Whether the export must leave a snapshot."""
+    """Report whether the export must leave a snapshot."""
     _said().inc_snap_required(guid, required)
 
 
 @app.command
 def restore_host_id(guid: str, host: str) -> None:
-    """The host it is restored to."""
+    """Report the host of the restored machine."""
     _said().restore_host_id(guid, host)
 
 
 @app.command
 def restore_storage_id(guid: str, storage: str) -> None:
-    """The storage it is restored to."""
+    """Report the storage of the restored machine."""
     _said().restore_storage_id(guid, storage)
 
 
 @app.command
 def files(guid: str, file: ExistingFile) -> None:
-    """The files of a task: a FILE with a JSON array of TaskFileDTO."""
+    """Report the files of a task: a FILE with a JSON array of TaskFileDTO."""
     _said().files(guid, _read(file))
 
 
 @app.command
 def log(guid: str, *line: str) -> None:
-    """Lines for the task's log."""
+    """Add lines to the task's log."""
     _said().log(guid, *line)
 
 
 @app.command
 def inventory(file: ExistingFile) -> None:
-    """What a node saw of a hypervisor: a FILE with a FullInventoryRequest."""
+    """Report a hypervisor's inventory: a FILE with a FullInventoryRequest."""
     _said().inventory(_read(file))
 
 
 @app.command
 def instance_inventory(file: ExistingFile) -> None:
-    """What a node saw of a machine: a FILE with an InstanceScopedInventoryRequest."""
+    """Report a machine's inventory: a FILE with an InstanceScopedInventoryRequest."""
     _said().instance_inventory(_read(file))
 
 
 @app.command
 def tape_inventory(file: ExistingFile) -> None:
-    """What a tape manager holds: a FILE with a TapeManagerInventoryRequest."""
+    """Report a tape manager's inventory: a FILE with a TapeManagerInventoryRequest."""
     _said().tape_inventory(_read(file))

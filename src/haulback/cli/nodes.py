@@ -1,4 +1,4 @@
-"""`haulback node`: run one, and look after all of them."""
+"""`haulback node`: run a node and manage all nodes."""
 
 from __future__ import annotations
 
@@ -84,13 +84,13 @@ def _portal(text: str) -> str:
 
 @app.command
 def ls(*, output: Output = "table") -> None:
-    """All nodes."""
+    """List all nodes."""
     show(connect().nodes.all(), _COLUMNS, output)
 
 
 @app.command(name="show")
 def show_node(name: str) -> None:
-    """Everything about a node."""
+    """Show all details of a node."""
     dump(connect().nodes.find(name))
 
 

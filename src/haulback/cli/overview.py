@@ -1,4 +1,4 @@
-"""`haulback dashboard` and `workflow`: how things are."""
+"""`haulback dashboard` and `workflow`: overview of protection and workflows."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _COLUMNS = (
 
 @workflow.command
 def ls(*, size: int = 50, output: Output = "table") -> None:
-    """The newest workflows."""
+    """List the newest workflows."""
     show(connect().workflows.page(size=size).rows, _COLUMNS, output)
 
 
 @workflow.command(name="show")
 def show_workflow(guid: str) -> None:
-    """A workflow with its tasks."""
+    """Show a workflow with its tasks."""
     dump(connect().workflows.get(guid))
 
 
@@ -41,7 +41,7 @@ def rm(guid: str) -> None:
 
 
 def dashboard(*, output: Output = "table") -> None:
-    """What is protected, what the last day brought, and how full it is."""
+    """Show protection, the last day's backups, alarms and used space."""
     client = connect()
     board = client.dashboard
     protection, backups = board.protection(), board.backups()

@@ -1,4 +1,4 @@
-"""`haulback user`, `token` and `audit`: who may do what, and who did."""
+"""`haulback user`, `token` and `audit`: users, API tokens and the audit log."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ _TRAIL = (text("number"), moment("time"), text("login"), text("operation"), text
 
 @user.command(name="ls")
 def users(*, output: Output = "table") -> None:
-    """All users."""
+    """List all users."""
     show(connect().users.all(), _USERS, output)
 
 
 @user.command(name="show")
 def show_user(login: str = "") -> None:
-    """A user, or who is logged in."""
+    """Show a user, by default the logged-in user."""
     users = connect().users
     dump(users.find(login) if login else users.me())
 
 
 @user.command
 def roles(*, output: Output = "table") -> None:
-    """All roles and what they are for."""
+    """List all roles and their purposes."""
     show(connect().users.roles(), (text("name"), text("description")), output)
 
 
@@ -86,7 +86,7 @@ def remove_user(login: str) -> None:
 
 @token.command(name="ls")
 def tokens(*, output: Output = "table") -> None:
-    """One's own tokens; administrators see all."""
+    """List your API tokens; administrators see all tokens."""
     show(connect().users.tokens.all(), _TOKENS, output)
 
 
@@ -113,7 +113,7 @@ def remove_token(guid: str) -> None:
 def audit(
     subject: str = "", *, before: int | None = None, size: int = 100, output: Output = "table"
 ) -> None:
-    """Who changed what: the newest entries, about one object (a guid) or all."""
+    """List the newest audit entries, about one object (a guid) or all."""
     show(connect().users.audit(subject, before=before, size=size), _TRAIL, output)
 
 

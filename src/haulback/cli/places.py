@@ -1,4 +1,4 @@
-"""`haulback hypervisor`, `destination` and `tape`: where machines live and where backups go."""
+"""`haulback hypervisor`, `destination` and `tape`: sources and destinations of backups."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ _STORE = (*_PLACE, text("initialized"), size("totalUsedSpace"), size("totalAvail
 
 @hypervisor.command(name="ls")
 def hypervisors(*, output: Output = "table") -> None:
-    """All hypervisors."""
+    """List all hypervisors."""
     shown = (*_PLACE, text("vmCount"), moment("notBelievedSince"))
     show(connect().hypervisors.all(), shown, output)
 
 
 @hypervisor.command(name="show")
 def show_hypervisor(name: str) -> None:
-    """Everything about a hypervisor."""
+    """Show all details of a hypervisor."""
     dump(connect().hypervisors.find(name))
 
 
@@ -94,7 +94,7 @@ def remove_hypervisor(name: str) -> None:
 
 @hypervisor.command
 def sync(*name: str, manager: list[str] = []) -> None:  # noqa: B006 - read only
-    """Look again what machines hypervisors hold, those of a --manager too."""
+    """Scan the machines of hypervisors, and of all hypervisors of a --manager."""
     from haulback.kinds.inventory_sync import Request
 
     if not name and not manager:
@@ -132,7 +132,7 @@ def try_hypervisor(name: str, path: Path, *, node: str = "") -> None:
 
 @hypervisor.command(name="test")
 def test_hypervisor(*name: str) -> None:
-    """Whether nodes reach hypervisors."""
+    """Test whether nodes reach hypervisors."""
     from haulback.kinds.connectivity_test import Request
 
     client = connect()
@@ -143,7 +143,7 @@ def test_hypervisor(*name: str) -> None:
 
 @destination.command(name="ls")
 def destinations(*machine: str, output: Output = "table") -> None:
-    """All destinations, or those that all these machines can go to."""
+    """List all destinations, or the destinations that all these machines can use."""
     client = connect()
     guids = [client.machines.find(one).guid for one in machine]
     found = client.destinations.usable_for(guids) if guids else client.destinations.all()
@@ -152,7 +152,7 @@ def destinations(*machine: str, output: Output = "table") -> None:
 
 @destination.command(name="show")
 def show_destination(name: str) -> None:
-    """Everything about a destination, and what it keeps."""
+    """Show all details of a destination, with its retention."""
     dump(connect().destinations.find(name))
 
 
@@ -231,7 +231,7 @@ def remove_destination(name: str) -> None:
 
 @destination.command
 def clean(*name: str, how: How = USUAL) -> None:
-    """Remove backups from destinations that had their time, and bring the space back."""
+    """Remove expired backups from destinations and free their space."""
     from haulback.kinds.backup_cleanup import Request
 
     client = connect()
@@ -311,7 +311,7 @@ def key(
 
 @destination.command(name="test")
 def test_destination(*name: str) -> None:
-    """Whether nodes can use destinations."""
+    """Test whether nodes can use destinations."""
     from haulback.kinds.connectivity_test import Request
 
     client = connect()

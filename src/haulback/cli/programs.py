@@ -1,4 +1,4 @@
-"""`haulback up` and `server`: programs that stay."""
+"""`haulback up` and `server`: long-running processes."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def server(
 
 
 class _Keeper(Thread):
-    """Keeps the embedded node running as a process of its own."""
+    """Supervisor that restarts the embedded node, a process of its own."""
 
     def __init__(
         self,

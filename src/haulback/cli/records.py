@@ -1,4 +1,4 @@
-"""Things people keep, all in the same way: `haulback policy`, `rule`, `schedule` and the like.
+"""Commands of configuration records: `haulback policy`, `rule`, `schedule` and others.
 
 A record is written as `member=value` words, where a value is JSON or plain text.
 """
@@ -25,9 +25,9 @@ _ROW = (text("guid"), text("name"))
 
 
 def _noun(name: str, topic: str, *members: str, adds: bool = True) -> App:
-    """The commands of one sort of record; `members` are columns of its list.
+    """Make the commands of a record type; `members` are extra columns of its list.
 
-    `adds`: a record of this sort can be written in words.
+    `adds`: the type has an `add` command with `member=value` words.
     """
     app = App(name=name)
 
@@ -37,17 +37,17 @@ def _noun(name: str, topic: str, *members: str, adds: bool = True) -> App:
 
     @app.command
     def ls(*, output: Output = "table") -> None:
-        """All of them."""
+        """List all records."""
         rows = [one.shown for one in kind(connect()).all()]
         show(rows, (*_ROW, *(text(member) for member in members)), output)
 
     @app.command(name="show")
     def show_one(name: str) -> None:
-        """Everything about one, named or by guid."""
+        """Show all details of a record, by name or guid."""
         dump(kind(connect()).find(name).shown)
 
     def add(name: str, *member: str) -> None:
-        """Add one: a name, then words like priority=80; values are JSON or text."""
+        """Add a record: a name, then words like priority=80; values are JSON or text."""
         known = kind(connect())
         body = {**_members(member, known.struct), "name": name}
         made = known.add(read(body, known.struct, ""))
@@ -59,7 +59,7 @@ def _noun(name: str, topic: str, *members: str, adds: bool = True) -> App:
 
     @app.command(name="set")
     def change(name: str, *member: str) -> None:
-        """Change members of one; those not named stay."""
+        """Change members of a record; members not named stay."""
         known = kind(connect())
         one = known.find(name)
         body = {**msgspec.to_builtins(one.what), **_members(member, known.struct)}
@@ -67,7 +67,7 @@ def _noun(name: str, topic: str, *members: str, adds: bool = True) -> App:
 
     @app.command
     def rm(name: str) -> None:
-        """Remove one that nothing needs."""
+        """Remove a record that is not in use."""
         known = kind(connect())
         known.remove(known.find(name).guid)
 
@@ -142,7 +142,7 @@ def add_plan(
 
 @plan.command
 def run(name: str, *, how: How = USUAL) -> None:
-    """Bring back what a plan names."""
+    """Run a recovery plan."""
     client = connect()
     guid = client.records.recovery_plans.find(name).guid
     report(client, client.tasks.recover(guid, **how.asked), how)
@@ -150,5 +150,5 @@ def run(name: str, *, how: How = USUAL) -> None:
 
 @network.command
 def shared(*, output: Output = "table") -> None:
-    """Networks that belong to no manager."""
+    """List networks without a manager."""
     show([one.shown for one in connect().records.networks.shared()], _ROW, output)

@@ -1,4 +1,4 @@
-"""`haulback restore`, and what can be done with what is mounted, in a cloud or behind an agent."""
+"""`haulback restore`, `migrate`, `cloud` and `agent`: restores from backups."""
 
 from __future__ import annotations
 
@@ -149,9 +149,9 @@ def instant(
     unmount_after: int = 0,
     how: How = USUAL,
 ) -> None:
-    """Run the machine of BACKUP from where the backup lies.
+    """Run the machine of BACKUP directly from the backup (instant restore).
 
-    --name is what to call it; --unmount-after is ms, 0 for good.
+    --name is the new machine's name; --unmount-after is in ms, 0 for no end.
     """
     from haulback.kinds.instant import Request
 
@@ -169,20 +169,20 @@ def instant(
 
 @restore.command
 def ls(*, size: int = 50, output: Output = "table") -> None:
-    """The newest restores and what became of them."""
+    """List the newest restores and their status."""
     show(connect().restores.page(size=size).rows, _JOBS, output)
 
 
 @restore.command(name="show")
 def show_restore(guid: str) -> None:
-    """Everything about a restore."""
+    """Show all details of a restore."""
     dump(connect().restores.get(guid))
 
 
 def migrate(
     mounted: str = "", *, machine: str = "", hypervisor: str = "", how: How = USUAL
 ) -> None:
-    """Move what runs from a MOUNTED backup, or a --machine, to where it is to stay."""
+    """Move a machine that runs from a MOUNTED backup, or a --machine, to its final storage."""
     from haulback.kinds.live_migration import Request
 
     client = connect()
@@ -257,7 +257,7 @@ def agent_import(
 
 
 def _node(client: Client, wanted: str) -> str:
-    """The node named, else the only one there is."""
+    """The guid of the named node, or of the only node.  Raises Malformed."""
     if wanted:
         return client.nodes.find(wanted).guid
     found = list(client.nodes.all())

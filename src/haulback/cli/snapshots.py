@@ -47,7 +47,7 @@ def create(
 
 @app.command(name="ls")
 def list_snapshots(machine: str = "", *, size: int = 50, output: Output = "table") -> None:
-    """The newest snapshots, of all machines or of one."""
+    """List the newest snapshots, of all machines or of one."""
     client = connect()
     query: Narrowed = {"size": size}
     if machine:
@@ -57,13 +57,13 @@ def list_snapshots(machine: str = "", *, size: int = 50, output: Output = "table
 
 @app.command(name="show")
 def show_snapshot(guid: str) -> None:
-    """Everything about a snapshot."""
+    """Show all details of a snapshot."""
     dump(connect().snapshots.get(guid))
 
 
 @app.command
 def revert(guid: str, *, how: How = USUAL) -> None:
-    """Put a machine's disks back to a snapshot; what they are now is kept as another one."""
+    """Revert a machine's disks to a snapshot; the current disks are kept as another snapshot."""
     from haulback.kinds.snapshot_reversion import Request
 
     client = connect()
@@ -73,7 +73,7 @@ def revert(guid: str, *, how: How = USUAL) -> None:
 
 @app.command
 def clean(*machine: str, how: How = USUAL) -> None:
-    """Remove snapshots of machines that had their time."""
+    """Remove expired snapshots of machines."""
     from haulback.kinds.snapshot_cleanup import Request
 
     client = connect()

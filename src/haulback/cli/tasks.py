@@ -1,4 +1,4 @@
-"""`haulback task`: what runs, what waits and why, what went wrong."""
+"""`haulback task`: running, queued and finished tasks."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def ls(
     detailed: Annotated[bool, Parameter(negative="", help="Every member, with -o json.")] = False,
     output: Output = "table",
 ) -> None:
-    """The newest tasks; --state FAILED shows what went wrong."""
+    """List the newest tasks; --state FAILED lists failed tasks."""
     client = connect()
     query = TaskQuery(states=state, type=type, filter=search, project_uuid=project)
     query["size"] = min(size, _AT_ONCE)
@@ -65,7 +65,7 @@ def ls(
 
 @app.command
 def queued(node: str = "", *, output: Output = "table") -> None:
-    """What waits and why; of a node, what it may start now."""
+    """List queued tasks with the reason; with NODE the tasks that the node may start now."""
     client = connect()
     guid = client.nodes.find(node).guid if node else ""
     show(client.tasks.queued(guid), _WAITING, output)
@@ -73,7 +73,7 @@ def queued(node: str = "", *, output: Output = "table") -> None:
 
 @app.command(name="show")
 def show_task(guid: str) -> None:
-    """Everything about a task, its plan and why it waits."""
+    """Show all details of a task, its workflow and why it waits."""
     dump(connect().tasks.get(guid, extended=True))
 
 
@@ -81,7 +81,7 @@ def show_task(guid: str) -> None:
 def state(
     guid: str, *, full: Annotated[bool, Parameter(negative="", help="Progress too.")] = False
 ) -> None:
-    """The state of a task and why."""
+    """Show the state of a task with the reason."""
     tasks = connect().tasks
     found = tasks.state_v2(guid) if full else tasks.state(guid)
     progress = "" if found.progress is None else f"{found.progress:g}%"
@@ -96,19 +96,19 @@ def move(guid: str, state: State, *, info: str = "") -> None:
 
 @app.command
 def modified() -> None:
-    """When any task last changed, epoch ms."""
+    """Show the time of the last task change, epoch ms."""
     print(connect().tasks.last_change())
 
 
 @app.command
 def rate(guid: str, *, output: Output = "table") -> None:
-    """How fast it went when the node last said so: bytes per second, bytes."""
+    """Show the last transfer rate of a task: bytes per second, bytes."""
     show([connect().tasks.last_rate(guid)], _SAMPLE, output)
 
 
 @app.command
 def log(guid: str, *, output: Output = "table") -> None:
-    """What the node said while it worked."""
+    """Show the log of a task."""
     lines = connect().tasks.log(guid)
     if output == "json":
         dump(lines)

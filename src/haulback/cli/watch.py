@@ -1,4 +1,4 @@
-"""Following tasks to their end, with progress, rate and what is left."""
+"""Follow tasks to their end, with progress, rate and remaining time."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What there is to protect and what is kept: records, and the Protocols kinds ask them by."""
+"""Inventory and backup catalogue: records, and the Protocols through which task kinds read them."""

@@ -1,4 +1,4 @@
-"""Alarms: states of affairs that a person must know, each with its age."""
+"""Alarms: states that an operator must know about, each with its age."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from haulback.wire import Label, Named
 
 
 class AlarmKind(Enum):
-    """The state that an alarm reports; the comment names its subjects."""
+    """Alarm kinds; the comment of each kind names the subjects."""
 
     SOURCE_NOT_BELIEVED = "SOURCE_NOT_BELIEVED"  # a hypervisor
-    MACHINE_UNREADABLE = "MACHINE_UNREADABLE"  # a machine; a hypervisor where none is known
+    MACHINE_UNREADABLE = "MACHINE_UNREADABLE"  # a machine, or its hypervisor
     BACKUP_DAMAGED = "BACKUP_DAMAGED"  # a backup
     BACKUP_MISSING = "BACKUP_MISSING"  # a backup
-    CLEANUP_BLOCKED = "CLEANUP_BLOCKED"  # a destination; details: bytes that wait
+    CLEANUP_BLOCKED = "CLEANUP_BLOCKED"  # a destination; details: bytes not freed
     REPOSITORY_DAMAGED = "REPOSITORY_DAMAGED"  # a destination
     VERIFY_OVERDUE = "VERIFY_OVERDUE"  # a destination
     DESTINATION_UNRELIABLE = "DESTINATION_UNRELIABLE"  # a destination; no backup was marked
@@ -26,8 +26,8 @@ class AlarmKind(Enum):
 class Alarm(msgspec.Struct, kw_only=True):
     """An alarm about one subject; a subject has at most one alarm of a kind.
 
-    `since` (epoch ms) is the first report of the state, `seen` (epoch ms) the last one.
-    `project` is the subject's: None for hypervisors and destinations.
+    `since` (epoch ms) is the first report of the state, `seen` (epoch ms) the last one. `project`
+    is the subject's project, None for hypervisors and destinations.
     """
 
     guid: str
@@ -43,7 +43,10 @@ class Alarm(msgspec.Struct, kw_only=True):
 
 
 class AlarmRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """An alarm as the API shows it; `since` and `seen` in epoch ms, `details` as its kind says."""
+    """An alarm as the API shows it.
+
+    `since` and `seen` are epoch ms; `details` depend on the alarm kind.
+    """
 
     guid: str
     kind: Label

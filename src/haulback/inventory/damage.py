@@ -1,4 +1,4 @@
-"""The state of a stored backup on its destination, and the report by which nodes change it."""
+"""Damage of stored backups, damage reports of nodes, and the verification state."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import msgspec
 
-REVISION = 2  # of the repository format that a node must know to write (repository/config.py)
+REVISION = 2  # repository format that a writing node must support (repository/config.py)
 WRITING = frozenset(("EXPORT", "STORE", "BACKUP_CLEANUP", "DELETE", "REPAIR"))
 _OBJECTS = 50
 Text = Annotated[str, msgspec.Meta(max_length=2000)]
@@ -16,7 +16,7 @@ Bytes = Annotated[int, msgspec.Meta(ge=0, le=1 << 62)]
 
 
 class LocationStatus(Enum):
-    """The state of a stored backup.  GIVEN_UP is a MISSING one whose loss a person confirmed."""
+    """State of a stored backup; GIVEN_UP is a MISSING backup whose loss a user confirmed."""
 
     PRESENT = "PRESENT"
     DAMAGED = "DAMAGED"
@@ -25,14 +25,14 @@ class LocationStatus(Enum):
 
 
 class DiskLoss(msgspec.Struct):
-    """Bytes of one disk that cannot be read."""
+    """Unreadable bytes of one disk."""
 
     name: Annotated[str, msgspec.Meta(max_length=400)]
     bytes: Bytes
 
 
 class Loss(msgspec.Struct):
-    """The disks of a backup that lack data, and the stored objects to blame."""
+    """The disks of a backup that lack data, and the damaged stored objects."""
 
     backup: Guid
     disks: list[DiskLoss] = []
@@ -40,12 +40,13 @@ class Loss(msgspec.Struct):
 
 
 class DamageReport(msgspec.Struct, omit_defaults=True):
-    """Faults that a task found in the repository of a destination: `damage` of its results.
+    """Damage found by a task in a destination's repository: `damage` of the task's results.
 
-    `losses` are backups that lack data, `unreadable` those whose manifest does not open, `missing`
-    those that are not there.  `objects` are stored objects that are damaged now.  `unreliable` says
-    why nothing was recorded although much could not be read.  `findings` are sentences about small
-    objects.  `complete`: all backups were looked at, so that those not named are whole.
+    `losses` are backups that lack data, `unreadable` backups with an unreadable manifest, `missing`
+    backups that are not stored.  `objects` are stored objects that are damaged now.  `unreliable`
+    is the reason why no damage was recorded although many reads failed.  `findings` describe
+    damaged small objects.  `complete`: the task read all backups, so every backup not named here is
+    intact.
     """
 
     destination: Guid
@@ -59,10 +60,10 @@ class DamageReport(msgspec.Struct, omit_defaults=True):
 
 
 class Damage(msgspec.Struct, omit_defaults=True):
-    """The damage of a backup as the catalogue keeps it; `since` in epoch ms.
+    """The damage of a backup as the catalogue stores it; `since` in epoch ms.
 
-    `foundBy` is the kind of task and its guid, `confirmed` (epoch ms) and `confirmedBy` a person's
-    word that the backup is lost.
+    `foundBy` is the task type and guid of the task that found the damage.  `confirmed` (epoch ms)
+    and `confirmedBy` record the user who confirmed that the backup is lost.
     """
 
     since: int
@@ -74,14 +75,14 @@ class Damage(msgspec.Struct, omit_defaults=True):
 
     @property
     def bytes(self) -> int:
-        """Bytes that are lost in all."""
+        """Total lost bytes of all disks."""
         return sum(disk.bytes for disk in self.disks)
 
 
 class Verification(msgspec.Struct, kw_only=True):
-    """How a destination is verified by itself: every byte within so many `days`.
+    """Verification settings of a destination: every stored byte is read once in `days` days.
 
-    `active` false: only when asked.  `seconds` bounds a nightly run.
+    `active` false turns the nightly runs off.  `seconds` limits the time of one nightly run.
     """
 
     active: bool = True
@@ -90,7 +91,7 @@ class Verification(msgspec.Struct, kw_only=True):
 
 
 class VerifyState(msgspec.Struct, omit_defaults=True):
-    """How far a destination is verified; times in epoch ms.
+    """Verification progress of a destination; times in epoch ms.
 
     `cursor` is the last pack read; `begun` when the round under way began, `completed` when the
     last whole one ended; `ran` when the last task ended, `planned` when the last nightly one was

@@ -1,4 +1,4 @@
-"""Guids of disks, files and file systems: made from what they belong to, so nothing stores them."""
+"""Derived guids (UUIDv5) of disks, files and file systems; derived guids need not be stored."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import uuid
 
 
 def disk_guid(entity: str, name: str) -> str:
-    """The guid of an entity's disk."""
+    """Guid of an entity's disk."""
     return str(uuid.uuid5(uuid.UUID(entity), f"disk/{name}"))
 
 
 def volume_guid(owner: str, name: str) -> str:
-    """The guid of a file system in a backup, or of the same as a mounted backup shows it."""
+    """Guid of a file system of a backup or of a mounted backup; `owner` is that guid."""
     return str(uuid.uuid5(uuid.UUID(owner), f"volume/{name}"))
 
 
 def file_guid(backup: str, name: str) -> str:
-    """The guid of the file that holds a disk in a backup."""
+    """Guid of the backup file that holds a disk."""
     return str(uuid.uuid5(uuid.UUID(backup), f"file/{name}"))

@@ -1,4 +1,4 @@
-"""What the definition of a machine says besides its disks: network cards and tags."""
+"""Network cards and tags in a machine's definition."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from haulback.errors import Malformed
 
 
 class Card(NamedTuple):
-    """A network card: its guid in this backup, its place in the machine from 0, and how it was."""
+    """A network card of a backed-up machine; `number` is the index of the card, from 0."""
 
     guid: str
     number: int
@@ -21,21 +21,21 @@ class Card(NamedTuple):
 
 
 class CardSeen(msgspec.Struct):
-    """A network card of a machine that is there."""
+    """A network card of a machine in the inventory."""
 
     mac: str = ""
     network: str = ""
 
 
 class ApartSeen(msgspec.Struct):
-    """A part of a machine that no backup holds, and why."""
+    """A part of a machine that backups leave out, with the reason."""
 
     name: str
     reason: str
 
 
 class Hardware(msgspec.Struct):
-    """What a platform says of a machine besides its disks."""
+    """A machine's network cards and tags, and the parts that backups leave out."""
 
     cards: list[CardSeen] = []
     tags: list[str] = []
@@ -47,7 +47,7 @@ _MOST = 100
 
 
 def hardware_of(definition: dict[str, Any]) -> Hardware:
-    """Cards from a libvirt domain, tags from its metadata or from the member `tags`."""
+    """Read cards and tags of a libvirt domain, or the member `tags` of other definitions."""
     text = definition.get(XML)
     try:
         root = parse(text) if isinstance(text, str) else None
@@ -68,7 +68,7 @@ def _clean(tags: list[str]) -> list[str]:
 
 
 def cards_of(backup: str, definition: dict[str, Any]) -> list[Card]:
-    """The cards of a backup's machine; none where the definition does not tell."""
+    """The network cards of a backup's machine; none without a readable libvirt domain."""
     text = definition.get(XML)
     if not isinstance(text, str):
         return []

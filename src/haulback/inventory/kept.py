@@ -1,4 +1,4 @@
-"""Things people keep: policies, rules, schedules, networks and the like."""
+"""Configuration records: policies, rules, schedules, recovery plans, projects, networks."""
 
 from __future__ import annotations
 
@@ -11,14 +11,20 @@ from haulback.wire import Choice, Ref, Word
 
 
 class Base(msgspec.Struct, kw_only=True):
-    """What every record has; `project` "" for none, absent: as before, or the caller's own."""
+    """Members of every record; `project` "" means no project.
+
+    An absent `project` keeps the old project, or takes the caller's project for a new record.
+    """
 
     name: str
     project: str | None = None
 
 
 class NodeConfig(Base, kw_only=True):
-    """Limits by lane (`export`, `export.source`, `store.destination`), windows in ms by kind."""
+    """Node configuration: concurrency limits and start windows.
+
+    `limits` by lane (`export`, `export.source`, `store.destination`), `windows` in ms by task type.
+    """
 
     limits: dict[str, int] = {}
     windows: dict[str, int] = {}
@@ -32,14 +38,14 @@ class Manager(Base, kw_only=True):
 
 
 class Managed(Base, kw_only=True):
-    """Something of a hypervisor manager."""
+    """A record that belongs to a hypervisor manager."""
 
     uuid: str = ""
     hypervisorManager: Ref | None = None
 
 
 class Storage(Managed, kw_only=True):
-    """A hypervisor storage, bytes."""
+    """A hypervisor storage; spaces in bytes."""
 
     clusters: list[Ref] = []
     totalAvailableSpace: int | None = None
@@ -47,13 +53,13 @@ class Storage(Managed, kw_only=True):
 
 
 class Project(Base, kw_only=True):
-    """A tenant; its uuid is what `project-uuid` names."""
+    """A tenant; the query parameter `project-uuid` names the tenant's uuid."""
 
     uuid: str
 
 
 class AutoAssign(Enum):
-    """Whether a policy takes machines by itself."""
+    """Automatic assignment of machines to a policy."""
 
     DISABLED = "DISABLED"
     ASSIGN_ONLY = "ASSIGN_ONLY"
@@ -93,16 +99,16 @@ class AnyPolicy(Base, kw_only=True):
 
 
 class Selection(Enum):
-    """Which backup of a machine a plan brings back."""
+    """The backup that a recovery plan restores."""
 
     LAST_SUCCESSFUL = "LAST_SUCCESSFUL"
     ANY = "ANY"
 
 
 class RecoveryRule(msgspec.Struct, kw_only=True):
-    """Which machines a plan brings back, where to, in which order, and how.
+    """A rule of a recovery plan: machines, restore target, order and options.
 
-    Rules of a lower `order` start first.  `prefix` and `suffix` make the new names.
+    Rules with a lower `order` start first.  `prefix` and `suffix` are added to the machine names.
     """
 
     name: str
@@ -123,7 +129,7 @@ class RecoveryRule(msgspec.Struct, kw_only=True):
 
 
 class RecoveryPlan(Base, kw_only=True):
-    """What to bring back, where to and in which order."""
+    """A recovery plan: rules in their order."""
 
     active: bool = True
     priority: int = 50
@@ -131,7 +137,7 @@ class RecoveryPlan(Base, kw_only=True):
 
 
 class Role(Enum):
-    """What a destination is to a rule."""
+    """Role of a destination in a rule."""
 
     PRIMARY = "PRIMARY"
     SECONDARY = "SECONDARY"
@@ -196,7 +202,7 @@ class SnapshotPolicy(AnyPolicy, kw_only=True):
 
 
 class Execution(Enum):
-    """When a schedule fires."""
+    """Trigger type of a schedule."""
 
     TIME = "TIME"
     INTERVAL = "INTERVAL"
@@ -242,7 +248,7 @@ class Occurrence(Enum):
 
 
 class Sort(Enum):
-    """What a schedule is for."""
+    """Purpose of a schedule."""
 
     APP_BACKUP = "APP_BACKUP"
     CLOUD_BACKUP = "CLOUD_BACKUP"

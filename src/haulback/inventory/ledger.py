@@ -1,4 +1,4 @@
-"""What starting and finishing a task may change; a store implements it."""
+"""Protocol of record changes at the start and the end of a task; the store implements it."""
 
 from __future__ import annotations
 
@@ -12,137 +12,138 @@ from haulback.wire import Named
 
 
 class Ledger(Protocol):
-    """What starting and finishing a task may change, all in that very transaction."""
+    """Record changes at the start and the end of a task, in the transaction of the state change."""
 
     now: int
 
     def backup_started(self, backup: str) -> None:
-        """An export of it runs."""
+        """Set a backup to INPROGRESS: the export runs."""
 
     def exported(self, backup: str, kind: str, snapshot_time: int, size: int, read: int) -> None:
-        """An export is complete in staging."""
+        """Record an export complete in staging; `snapshot_time` in epoch ms, sizes in bytes."""
 
     def described(
         self, backup: str, files: list[dict[str, Any]], definition: dict[str, Any]
     ) -> None:
-        """What a backup holds: its disks, and the machine around them."""
+        """Record the disks of a backup and the definition of its machine."""
 
     def became(self, task: Any, kind: str, warnings: list[str]) -> None:
-        """The backup of a task is of another type than before: task, follower and backup say so."""
+        """Change the backup type of a task, of the following task and of the backup."""
 
     def warned(self, backup: str, warnings: list[str]) -> None: ...
 
     def consistent(self, backup: str, how: str | None) -> None:
-        """How the machine stood at the moment of the snapshot."""
+        """Record the consistency of the snapshot: STOPPED, APPLICATION or CRASH."""
 
     def contains(self, backup: str, volumes: list[Volume]) -> None:
-        """The file systems of a backup."""
+        """Record the file systems of a backup."""
 
     def mounted(self, mount: str, found: dict[str, Any], volumes: list[Volume]) -> None:
-        """A node shares a backup: it has been read, and shows these file systems."""
+        """Record that a node has mounted a backup, with the file systems shown."""
 
     def mount_moved(self, mount: str, state: str) -> None:
-        """A share is wanted, is over, or never came to be."""
+        """Set the state of a mount: QUEUED, MOUNTED, UNMOUNTED or FAILED."""
 
     def mount_until(self, mount: str, moment: int, *, if_due: bool = False) -> None:
-        """What is shared is to be over at a moment (epoch ms); `if_due`: if its time was over."""
+        """Set the unmount time (epoch ms); `if_due`: only if the old time has passed."""
 
     def runs_from(self, mount: str, hypervisor: str, machine: str) -> None:
-        """A machine, by its uuid on its platform, needs what is shared."""
+        """Record that a machine (uuid on its platform) runs from a mount."""
 
     def verified(self, backup: str) -> None:
-        """All of it was read back and is what was stored."""
+        """Raise the level of a backup to VERIFIED: all data was read back and matches."""
 
     def proved(self, backup: str, evidence: dict[str, Any], task: Any) -> None:
-        """It came up; the evidence is signed and kept."""
+        """Raise the level of a backup to BOOTED, and store the signed evidence."""
 
     def stored(self, backup: str, stored: int, parent: str | None) -> None:
-        """A backup exists on its destination."""
+        """Record that a backup is stored on its destination; `stored` in bytes."""
 
     def backup_partial(self, backup: str, reason: str) -> None:
-        """It may be there, but nothing proves that it can be restored."""
+        """Set a backup to PARTIAL_SUCCESS: its data may be stored, but is unproved."""
 
     def backup_failed(self, backup: str, reason: str) -> None: ...
 
     def timed(self, task: Any) -> None:
-        """How long a task of a backup waited and ran."""
+        """Add the waiting time and the run time of a task to its backup."""
 
     def promote(self, base: Base) -> None:
-        """From now on increments build on `base`."""
+        """Make `base` the base of the next increments."""
 
     def initialised(self, destination: str, repository: str) -> None: ...
 
     def space(self, destination: str, total: int | None, free: int | None) -> None:
-        """Bytes of a destination, as a node saw them; nothing where it did not say."""
+        """Record the space of a destination in bytes; None leaves the old value."""
 
     def remove(self, backups: Iterable[str], why: str) -> None:
-        """Decide that backups go: from now on nobody may restore them or build on them."""
+        """Mark backups as removed: no restore and no increment may use the backups from now on."""
 
     def gone(self, backups: Iterable[str]) -> None:
-        """A node has removed them."""
+        """Record that a node has deleted the data of removed backups."""
 
     def machines_gone(self, hypervisor: str, uuids: Iterable[str], look: Look) -> None:
-        """A look at a few machines did not find these; see `presence.judge`."""
+        """Judge machines that a partial inventory scan did not find; see `presence.judge`."""
 
     def reunited(self, hypervisor: str) -> None:
-        """A machine that went from one host of a manager to another is still the same."""
+        """Keep the identity of machines that moved between hosts of a hypervisor manager."""
 
     def surrounded(
         self, hypervisor: str, networks: list[Place] | None, pools: list[Place] | None
     ) -> None:
-        """All networks and storage pools of a platform; None: it could not tell."""
+        """Record a platform's networks and storage pools; None: the list is unknown."""
 
     def lives_on(self, entity: str, hypervisor: str) -> None:
-        """A machine is somewhere else now, and still the same."""
+        """Move a machine's record to another hypervisor; the machine keeps its guid."""
 
     def snapshot_taken(self, taken: Snapshot) -> None:
-        """The platform holds it; the same again changes nothing."""
+        """Record a snapshot on the platform.  Idempotent."""
 
     def snapshots_gone(self, entity: str, names: Iterable[str]) -> None:
-        """The platform no longer holds them."""
+        """Record that the platform no longer holds these snapshots."""
 
     def snapshots_seen(
         self, hypervisor: str, machines: Mapping[str, Mapping[str, int]], *, since: int
     ) -> None:
-        """All that a look begun at `since` found on machines: by uuid, times (epoch ms) by name.
+        """Record the snapshots of an inventory scan that began at `since` (epoch ms).
 
-        What an attempt of ours left is not recorded; it goes with the next clean-up.
+        `machines` maps machine uuids to snapshot names and times (epoch ms).  Snapshots that a
+        Haulback attempt left behind are not recorded; the next clean-up removes these snapshots.
         """
 
     def snapshots_left(
         self, node: str, found: Mapping[str, Mapping[str, Mapping[str, int]]], *, since: int
     ) -> None:
-        """The same of a node's hypervisors, by their guids."""
+        """Record the snapshots on a node's hypervisors, by hypervisor guid."""
 
     def void_bases(self, entity: str) -> None:
-        """What was recorded of an entity's changes is no longer true: the next backup is full."""
+        """Delete the increment bases of an entity: the next backup is a full backup."""
 
     def forget_entity(self, entity: str) -> None:
-        """The record of an entity that has no data left, and its history."""
+        """Delete the record and the history of an entity without data."""
 
     def save_hypervisor(self, record: Hypervisor) -> None:
-        """Keep a hypervisor that has answered for the first time; a taken name gets a number."""
+        """Store a hypervisor after its first successful scan; a name in use gets a number."""
 
     def restore_moved(self, job: str, status: str, info: str | None, task: Any) -> None:
-        """A restore job begins, goes on or ends."""
+        """Set the status of a restore job."""
 
     def alarm(self, kind: AlarmKind, subject: Named, text: str, details: dict[str, Any]) -> None:
-        """Raise an alarm, or see it again: then it keeps its age, and takes text and details.
+        """Raise an alarm, or update text and details of the open alarm, which keeps its age.
 
-        An alarm about a subject that is gone is not raised.
+        An alarm about a subject that no longer exists is not raised.
         """
 
     def all_clear(self, kind: AlarmKind, subject: str) -> None:
         """End the alarm of this kind about a subject's guid, if there is one."""
 
     def expect(self, task: str, destination: str, *, forgotten: bool = True) -> None:
-        """Fix the backups of a destination that a task must find.
+        """Fix the list of backups on a destination that a task must find.
 
-        Without `forgotten`, missing backups that a person has given up are left out.
+        Without `forgotten`, the list leaves out missing backups that a user has given up.
         """
 
     def expected_over(self, task: str) -> None:
-        """Forget what a task had to find: the task is over."""
+        """Delete the list of backups that a task had to find, at the task's end."""
 
     def verified_share(
         self, destination: str, cursor: str, *, since: int, is_round: bool, looked: str = ""
@@ -157,13 +158,13 @@ class Ledger(Protocol):
     def verify_ended(self, destination: str) -> None: ...
 
     def cleanup_blocked(self, task: Any, why: str) -> None:
-        """A clean-up deleted nothing: an alarm with the bytes that wait for it."""
+        """Raise an alarm that a clean-up deleted no data, with the bytes that wait for deletion."""
 
     def found_again(self, task: Any) -> None:
-        """A clean-up found every backup that it had to: those called missing are there."""
+        """Record that a clean-up found all expected backups: MISSING ones are PRESENT again."""
 
     def lost_for_good(self, backups: Iterable[str]) -> None:
-        """A clean-up has given up backups whose loss was confirmed: they are over."""
+        """Record the loss of backups that a clean-up gave up after a user's confirmation."""
 
     def inventory(
         self,
@@ -174,10 +175,10 @@ class Ledger(Protocol):
         by: str = "",
         unreadable: Sequence[Unreadable] = (),
     ) -> None:
-        """Upsert by platform uuid.
+        """Insert or update machines by platform uuid.
 
-        `complete_since`: when the look began (epoch ms) that was to see all there are, None for
-        one at a few.  Machines that were not seen since then, and those that come with `present`
-        false, are judged by `presence.judge`; `by` is the look's workflow.  `unreadable` ones are
-        there: they stay, and people are told.
+        `complete_since` is the start (epoch ms) of a full scan, None for a scan of a few machines.
+        Machines not seen since `complete_since`, and machines with `present` false, are judged by
+        `presence.judge`; `by` is the workflow of the scan.  `unreadable` machines exist on the
+        platform: their records stay, and an alarm reports the problem.
         """

@@ -1,4 +1,4 @@
-"""What kinds of hypervisor there are, what each of them needs to be told, and what it can do."""
+"""Hypervisor types: required settings and capabilities."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from haulback.drivers.far.address import SCHEME, Address
 from haulback.errors import Malformed
 
 _LIBVIRT = "libvirt"
-_POOL = "/var/lib/libvirt/images"  # where libvirt itself puts images
+_POOL = "/var/lib/libvirt/images"  # libvirt's default storage pool
 _LOCAL = re.compile(r"qemu(\+unix)?:///(system|session)(\?socket=/[^?&#\s]{1,200})?")
 
 
 class Platform(NamedTuple):
-    """`label` is what portals read, `words` what people do; the rest is what it can do."""
+    """A hypervisor type: `label` for the API, `words` for messages, and its capabilities."""
 
     label: str
     words: str
@@ -45,7 +45,7 @@ def driver_of(kind: str | None, driver: str | None, within: str = "") -> str | N
 def config(
     driver: str | None, path: str | None, url: str | None, within: str = ""
 ) -> tuple[str, str | None, dict[str, Any]]:
-    """(driver, folder, rest of the configuration) of a new hypervisor.  Raises Malformed."""
+    """Check a new hypervisor's settings: (driver, folder, other settings).  Raises Malformed."""
     chosen = driver or (_LIBVIRT if url else "image-folder")
     if chosen not in PLATFORMS:
         known = ", ".join(PLATFORMS)
@@ -79,5 +79,5 @@ def _check(url: str, field: str) -> None:
 
 
 def is_far(config: Mapping[str, Any]) -> bool:
-    """Whether a hypervisor is not on its node's machine, so that nothing there can be shared."""
+    """Tell whether a hypervisor is on another host than its node: mounts do not reach it."""
     return str(config.get("url")).startswith(f"{SCHEME}:")

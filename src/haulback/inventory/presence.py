@@ -1,7 +1,7 @@
-"""Presence of machines that a look did not see: pure decisions, erring to keep.
+"""Decisions about machines that an inventory scan did not show; in doubt a machine is kept.
 
-A share that is not mounted, a platform that answers half and a machine that somebody deleted look
-the same once.  So a look that misses much is not believed before a later look misses it too.
+An unmounted share, a platform with a partial answer and deleted machines look alike in one scan.  A
+scan that misses many machines is therefore not believed before a later scan confirms the loss.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from haulback.inventory.records import Entity
 
 
 class Unreadable(msgspec.Struct, frozen=True):
-    """A machine that is there and cannot be read: where its platform keeps it, and why.
+    """A machine that exists and cannot be read, with its place on the platform and the reason.
 
-    `uuid` is empty where not even that could be read; one that equals `where` may be the name of
-    a folder.  An empty `where` is a place that the node did not name.
+    `uuid` is empty where the uuid cannot be read; a uuid equal to `where` may be a folder name. An
+    empty `where` means that the node named no place.
     """
 
     where: str
@@ -27,11 +27,11 @@ class Unreadable(msgspec.Struct, frozen=True):
 
 
 class Look(NamedTuple):
-    """A look at a hypervisor, begun at `begun` (epoch ms).
+    """An inventory scan of a hypervisor that began at `begun` (epoch ms).
 
-    `by` is the workflow of its task: another attempt of a task is no other look.  `shown` is how
-    many machines the platform showed in all, where only a few were looked at; None where nobody
-    counted them.
+    `by` is the workflow of the scan's task: a retry of a task is not another scan.  `shown` is the
+    number of machines that the platform listed in a scan of a few machines, None where no count is
+    known.
     """
 
     by: str
@@ -40,7 +40,7 @@ class Look(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """Guids of machines to hold absent from now on, and of missed ones not believed gone."""
+    """Guids of machines to record as absent, and of missed machines that still count as present."""
 
     absent: frozenset[str]
     doubted: frozenset[str]
@@ -49,15 +49,15 @@ class Verdict(NamedTuple):
 def judge(
     present: Set[str], missed: Set[str], doubted: Set[str], *, agrees: bool, unshown: int = 0
 ) -> Verdict:
-    """The verdict about the machines that a look missed; all are guids of one hypervisor.
+    """Judge the machines that a scan missed; all sets hold machine guids of one hypervisor.
 
-    `present` are all that are held present, `missed` those of them that the look did not see,
-    `doubted` those of them that an earlier look missed without being believed.  `agrees`: this
-    look is another one and began after the earlier one was taken in.  At least `unshown` of the
-    present machines are not shown, whether the look asked for them or not.
+    `present` are all machines recorded as present, `missed` the machines that the scan did not see,
+    `doubted` the machines that an earlier scan missed without being believed.  `agrees`: this scan
+    is another scan, and began after the earlier scan was recorded.  At least `unshown` of the
+    present machines are not listed, whether or not the scan asked for them.
 
-    The look is believed when those that it misses for the first time are few among those that
-    were not in doubt, and it agrees about the others; else it changes nothing.
+    The scan is believed if the newly missed machines are few among the machines not in doubt, and
+    if the scan agrees about the doubted machines.  A scan that is not believed changes no machine.
     """
     missed, doubted = frozenset(missed & present), frozenset(doubted & present)
     fresh, certain = missed - doubted, len(present - doubted)
@@ -68,25 +68,25 @@ def judge(
 
 
 def is_credible(lost: int, of: int) -> bool:
-    """Whether so many of a hypervisor's machines may be gone at once: never all of them.
+    """Tell whether a hypervisor may lose `lost` of `of` machines at once: never all of them.
 
-    A single one of several may be gone; of two and more at most half of all.
+    One machine of several may be lost; two and more only up to half of all machines.
     """
     return lost == 0 or (lost < of and (lost == 1 or 2 * lost <= of))
 
 
 class Placed(NamedTuple):
-    """Unreadable machines by the guid of the known machine each is, and the rest."""
+    """Unreadable machines by the guid of the matching known machine, and the unmatched rest."""
 
     known: dict[str, list[Unreadable]]
     unknown: list[Unreadable]
 
 
 def place(found: Iterable[Unreadable], machines: Iterable[Entity], unseen: Set[str]) -> Placed:
-    """Which known machines of a hypervisor the unreadable ones are.
+    """Match unreadable machines with a hypervisor's known machines, by uuid or by last known place.
 
-    A uuid says it, or the place where a machine lay when it was last read; `unseen` are the guids
-    of present machines that the look did not read, and only those can lie there still.
+    `unseen` are guids of present machines that the scan did not read; only these machines are
+    matched by place.
     """
     known = list(machines)
     by_uuid = {one.uuid: one.guid for one in known}
@@ -106,11 +106,11 @@ def place(found: Iterable[Unreadable], machines: Iterable[Entity], unseen: Set[s
 
 
 def undecided(unknown: Iterable[Unreadable], unseen: Mapping[str, str]) -> frozenset[str]:
-    """Machines that may be one of the `unknown` unreadable ones, and so stay as they are.
+    """Guids of machines that may be one of the `unknown` unreadable machines, and stay as they are.
 
-    `unseen` maps guids to places.  A machine whose place is known lies there, or is gone: an
-    unreadable folder elsewhere is not it.  A machine whose place nobody has told yet may be any
-    of the folders whose uuid cannot be read, and such machines cannot be told apart.
+    `unseen` maps guids to places.  A machine with a known place is still there or is gone: an
+    unreadable folder elsewhere is not that machine.  A machine without a known place may be any
+    folder whose uuid cannot be read.
     """
     if all(one.uuid for one in unknown):
         return frozenset()

@@ -15,10 +15,10 @@ REMOVED = "SUCCESS_REMOVED"
 
 
 class Hypervisor(msgspec.Struct, kw_only=True):
-    """A place where machines live; `driver` names the product, `config` is its own.
+    """A hypervisor; `driver` names the driver, `config` is the driver's configuration.
 
-    `node` is the only node that can reach it, None when any can.  `settings` is what people set
-    that no driver needs: manager, cluster, node configuration.
+    `node` is the only node that can reach the hypervisor, None when any node can.  `settings` are
+    user settings that the driver does not need: manager, cluster, node configuration.
     """
 
     guid: str
@@ -30,10 +30,10 @@ class Hypervisor(msgspec.Struct, kw_only=True):
 
 
 class Destination(msgspec.Struct, kw_only=True):
-    """Where backups go.  `repository` is the repository's guid once it is initialised.
+    """A backup destination; `repository` is the repository's guid after initialisation.
 
-    `settings` holds retention and limits; spaces are bytes, as a node last saw them.
-    `may_delete` is a grant for one order: other work can only add.
+    `settings` holds retention and verification; spaces are bytes, as a node last reported them.
+    `may_delete` grants deletion to one task's order: other tasks can only add objects.
     """
 
     guid: str
@@ -50,7 +50,7 @@ class Destination(msgspec.Struct, kw_only=True):
 
 
 class Disk(msgspec.Struct):
-    """A disk of an entity, size in bytes."""
+    """A disk of an entity; size in bytes."""
 
     name: str
     size: int
@@ -58,13 +58,13 @@ class Disk(msgspec.Struct):
 
 
 class Entity(msgspec.Struct, kw_only=True):
-    """What is protected.  `present` is false when the platform no longer shows it.
+    """A protected entity; `present` is false when the platform no longer shows the entity.
 
-    `settings` is what people set (`excludedDisks`), `facts` what its last backups were,
-    `hardware` what else its platform says (see `hardware.Hardware`), `seen` when (epoch ms).
-    `absent_since` (epoch ms): the first look that missed it, None when the last one saw it; while
-    that look is not believed the machine counts as present.  `problem`: why it cannot be read;
-    `place`: where its platform keeps it, "" where nobody has told.
+    `settings` are user settings (`excludedDisks`), `facts` data of the last backups, `hardware` a
+    `hardware.Hardware`, `seen` when a scan last saw it (epoch ms).  `absent_since` (epoch ms) is
+    the first scan that missed the entity, None when the last scan saw the entity; until that scan
+    is believed, the entity counts as present.  `problem` is the reason why the entity cannot be
+    read; `place` the entity's folder on its platform, "" where unknown.
     """
 
     guid: str
@@ -84,12 +84,12 @@ class Entity(msgspec.Struct, kw_only=True):
     place: str = ""
 
     def named(self) -> Named:
-        """As a typed reference."""
+        """A typed reference to the entity."""
         return Named(self.guid, self.name, label(self.type))
 
 
 class Place(msgspec.Struct, kw_only=True):
-    """A network, or a storage pool (with bytes), as its platform names it."""
+    """A network or a storage pool of a platform; sizes of pools in bytes."""
 
     name: str
     uuid: str = ""
@@ -98,13 +98,13 @@ class Place(msgspec.Struct, kw_only=True):
 
 
 class Backup(msgspec.Struct, kw_only=True):
-    """A point in time of an entity.  Times in epoch milliseconds, sizes in bytes.
+    """A backup of an entity.  Times in epoch milliseconds, sizes in bytes.
 
-    `status`: QUEUED, INPROGRESS, then SUCCESS, PARTIAL_SUCCESS or FAILED; SUCCESS_REMOVED once
-    its removal is decided; `gone` once a node has carried that out.  `keep_until` locks it.
-    `level` is the most that was proved of it: STORED, VERIFIED, MOUNTED, BOOTED; `consistency` how
-    its machine stood at the snapshot: STOPPED, APPLICATION, CRASH; `volumes` its file systems.
-    `location_status` is a `damage.LocationStatus` of a stored one, `damage` a `damage.Damage`.
+    `status`: QUEUED, INPROGRESS, then SUCCESS, PARTIAL_SUCCESS or FAILED; SUCCESS_REMOVED once its
+    removal is decided; `gone` once a node has deleted the data.  `keep_until` is the end of the
+    retention lock.  `level` is the highest proof: STORED, VERIFIED, MOUNTED, BOOTED; `consistency`
+    the machine's state at the snapshot: STOPPED, APPLICATION, CRASH; `volumes` the file systems.
+    `location_status` is a `damage.LocationStatus` of a stored backup, `damage` a `damage.Damage`.
     """
 
     guid: str
@@ -142,7 +142,7 @@ class Backup(msgspec.Struct, kw_only=True):
 
     @property
     def is_whole(self) -> bool:
-        """Whether it is stored and nothing is known to be wrong with it."""
+        """Tell whether the backup is stored and has no known damage."""
         return self.status == "SUCCESS" and self.location_status == "PRESENT"
 
     @property
@@ -151,16 +151,17 @@ class Backup(msgspec.Struct, kw_only=True):
         return self.size if self.type == "FULL" else min(self.read, self.size)
 
     def locked(self, now: int) -> bool:
-        """Whether it may not be removed yet, whoever asks: an archive without an end never."""
+        """Tell whether the backup must not be removed; an archive without end is locked forever."""
         if self.keep_until is None:
             return self.hint == "ARCHIVE"
         return now < self.keep_until
 
 
 class Snapshot(msgspec.Struct, kw_only=True):
-    """A snapshot that stays on the platform, `uuid` its name there.  Times in epoch ms.
+    """A snapshot on the platform; `uuid` is its name there.  Times in epoch ms.
 
-    `managed`: we took it, and may remove it.  `rule` and `policy` say how long it stays.
+    `managed`: Haulback took the snapshot and may remove the snapshot.  `rule` and `policy` set its
+    retention.
     """
 
     guid: str
@@ -177,7 +178,7 @@ class Snapshot(msgspec.Struct, kw_only=True):
 
 
 class Volume(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """A file system of a backup; bytes.  `reason` says why it cannot be read."""
+    """A file system of a backup; size in bytes.  `reason` says why it is unreadable."""
 
     name: str
     type: str
@@ -186,14 +187,15 @@ class Volume(msgspec.Struct, kw_only=True, omit_defaults=True):
     uuid: str = ""
     readable: bool = True
     reason: str = ""
-    path: str = ""  # where a node shows it
+    path: str = ""  # mount path on the node
 
 
 class Mount(msgspec.Struct, kw_only=True):
-    """A backup that a node shares, or shared.  Times in epoch ms, `keep` in ms (0: for good).
+    """A mounted backup, now or earlier.  Times in epoch ms, `keep` in ms (0: no end).
 
-    `state`: QUEUED, MOUNTED, UNMOUNTED, FAILED.  `wanted` is what was asked for, `found` what the
-    node shows.  `hypervisor` and `machine` (its uuid there) are of one that runs from it.
+    `state`: QUEUED, MOUNTED, UNMOUNTED, FAILED.  `wanted` holds the options of the request, `found`
+    the node's report.  `hypervisor` and `machine` (its uuid there) name a machine that runs from
+    the mount.
     """
 
     guid: str
@@ -217,7 +219,7 @@ class Mount(msgspec.Struct, kw_only=True):
 
 
 class Base(msgspec.Struct):
-    """What the next increment of an entity builds on in one repository."""
+    """The base of the next increment of an entity in one repository."""
 
     entity: str
     destination: str
@@ -226,7 +228,7 @@ class Base(msgspec.Struct):
 
 
 class Record(msgspec.Struct, kw_only=True):
-    """Something people keep that the queue does not depend on: a policy, a rule, a network."""
+    """A configuration record that the task queue does not need: a policy, a rule, a network."""
 
     guid: str
     kind: str
@@ -239,25 +241,25 @@ class Record(msgspec.Struct, kw_only=True):
 
 
 class Catalogue(Protocol):
-    """What planning and preparing may read.  All raise NotFound for an unknown guid.
+    """Records that planning and preparing may read; unknown guids raise NotFound.
 
-    What lies outside the caller's projects is unknown to it.
+    Objects outside the caller's projects raise NotFound too.
     """
 
     def entity(self, guid: str) -> Entity: ...
 
     def entities_of(self, guids: Sequence[str]) -> list[Entity]:
-        """Those machines, in the order asked, in one question."""
+        """The entities of these guids, in the given order, in one query."""
 
     def machine_named(self, hypervisor: str, name: str) -> Entity | None:
-        """The present machine of that name there, None if there is none.
+        """The present machine of a name on a hypervisor, None without one.
 
-        Raises NotFound when it is not the caller's: its name is all that may become known;
-        Conflict when several have that name.
+        Raises NotFound when the machine is outside the caller's projects, so that only its name
+        becomes known; Conflict when several machines have the name.
         """
 
     def machine_at(self, hypervisor: str, uuid: str) -> Entity | None:
-        """The machine of that uuid there, None if none is known."""
+        """The machine of a uuid on a hypervisor, None if unknown."""
 
     def hypervisor(self, guid: str) -> Hypervisor: ...
 
@@ -268,29 +270,29 @@ class Catalogue(Protocol):
     def destinations(self) -> list[Destination]: ...
 
     def default_destination(self) -> Destination:
-        """The one for requests that name none.  Raises Malformed when that is ambiguous."""
+        """The destination of requests that name none.  Raises Malformed if ambiguous."""
 
     def backup(self, guid: str) -> Backup: ...
 
     def backups_of(self, entity: str, *statuses: str) -> list[Backup]:
-        """Backups of an entity, the newest first."""
+        """Backups of an entity in these statuses, the newest first."""
 
     def stored_on(self, destination: str) -> list[Backup]:
-        """What is stored on a destination and not being removed."""
+        """Backups that are stored on a destination and not being removed."""
 
     def going(self, destination: str, entity: str | None = None) -> list[str]:
         """Backups on a destination whose removal is decided but not carried out."""
 
     def location(self, guid: str) -> Backup:
-        """The backup that a backup location belongs to."""
+        """The backup of a backup location."""
 
     def given_up(self, destination: str) -> list[str]:
-        """Missing backups of a destination whose loss a person has confirmed."""
+        """Missing backups of a destination whose loss a user has confirmed."""
 
     def base(self, entity: str, destination: str) -> Base | None: ...
 
     def bases(self, entity: str) -> list[Base]:
-        """What increments of an entity still build on, in any repository."""
+        """The increment bases of an entity in all repositories."""
 
     def snapshot(self, guid: str) -> Snapshot: ...
 
@@ -300,10 +302,10 @@ class Catalogue(Protocol):
     def mount(self, guid: str) -> Mount: ...
 
     def mounted_volumes(self, mount: str) -> list[tuple[str, Volume]]:
-        """The file systems that a mounted backup shows, with their guids."""
+        """The file systems of a mounted backup, with their guids."""
 
     def mount_under(self, entity: Entity) -> Mount | None:
-        """The mounted backup that a machine runs from, if it does."""
+        """The mounted backup that a machine runs from, None without one."""
 
     def node(self, guid: str) -> Named: ...
 
@@ -313,10 +315,10 @@ class Catalogue(Protocol):
     def records(self, kind: str, parent: str | None = None) -> list[Record]: ...
 
     def only_node(self, field: str) -> str:
-        """The one node there is.  Raises Malformed, naming `field`, when it must be said."""
+        """The guid of the only node.  Raises Malformed, naming `field`, for several or none."""
 
     def is_busy(self, entity: str) -> bool:
-        """Whether a task is under way or waits that must not lose the entity's backups."""
+        """Tell whether a queued or running task needs the entity's backups."""
 
     def under_way(self, role: str, guid: str, *kinds: str) -> list[Task]:
         """Tasks of these kinds that refer to an object in a role and are not over, planned ones
@@ -324,7 +326,7 @@ class Catalogue(Protocol):
         """
 
     def is_in_use(self, backup: Backup) -> bool:
-        """Whether a task reads a backup, or is making an increment that builds on it."""
+        """Tell whether a task reads a backup, or makes an increment based on the backup."""
 
     def is_scheduled(self, entity: str) -> bool:
-        """Whether an active incremental schedule applies to an entity."""
+        """Tell whether an active incremental schedule applies to an entity."""

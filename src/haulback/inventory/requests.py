@@ -1,4 +1,4 @@
-"""What people ask the API to add or change, other than tasks and kept records."""
+"""API requests that add or change objects, other than tasks and configuration records."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from haulback.wire import Ref, Word
 
 
 class NewNode(msgspec.Struct):
-    """A node that speaks the task operations and nothing else."""
+    """Request to add a third-party node, which uses only the task operations."""
 
     name: str
 
 
 class ChangedNode(msgspec.Struct):
-    """What of a node is to change; absent members stay."""
+    """Changes of a node; absent members stay."""
 
     name: str | None = None
     nodeConfig: Ref | None = None
 
 
 class NewPlace(msgspec.Struct, kw_only=True):
-    """What hypervisors and destinations share; `path` is a folder on its node."""
+    """Members common to hypervisors and destinations; `path` is a folder on the node."""
 
     name: str
     path: str | None = None
@@ -35,10 +35,10 @@ class NewPlace(msgspec.Struct, kw_only=True):
 
 
 class NewHypervisor(NewPlace, kw_only=True):
-    """A hypervisor to be added: a folder of machines, or with `url` a libvirt.
+    """Request to add a hypervisor: a folder of machines, or with `url` a libvirt.
 
-    The node's own by qemu:///system, another host's by qemu+ssh://user@host/system; `path` is
-    where new images go then.
+    The URL of the node's own libvirt is qemu:///system, of another host
+    qemu+ssh://user@host/system; `path` is then the storage folder for new disk images.
     """
 
     type: Word | None = None
@@ -48,7 +48,7 @@ class NewHypervisor(NewPlace, kw_only=True):
 
 
 class ChangedHypervisor(msgspec.Struct, kw_only=True):
-    """What of a hypervisor is to change; absent members stay."""
+    """Changes of a hypervisor; absent members stay."""
 
     name: str | None = None
     hypervisorManager: Ref | None = None
@@ -65,7 +65,7 @@ class NewDestination(NewPlace, kw_only=True):
 
 
 class ChangedDestination(msgspec.Struct, kw_only=True):
-    """What of a destination is to change; absent members stay."""
+    """Changes of a destination; absent members stay."""
 
     type: Word | None = None
     name: str | None = None
@@ -80,7 +80,7 @@ class ProjectName(msgspec.Struct):
 
 
 class MachineSettings(msgspec.Struct):
-    """What people may set of a machine: portals send the whole record back.
+    """Settings of a machine; portals send the whole machine record back.
 
     `project` is its uuid, or an object with the guid of its record or its uuid as `guid`.
 
@@ -96,19 +96,19 @@ class MachineSettings(msgspec.Struct):
 
 
 class DiskSettings(msgspec.Struct):
-    """What people may set of a disk."""
+    """Settings of a disk."""
 
     excludedFromBackup: bool
 
 
 class Entities(msgspec.Struct):
-    """Machines a portal asks about."""
+    """References to machines."""
 
     entities: list[Ref]
 
 
 class Hint(Enum):
-    """What retention is to do with a backup whatever its age."""
+    """Retention hint of a backup: overrides its age."""
 
     STANDARD_RETENTION = "STANDARD_RETENTION"
     TO_REMOVE = "TO_REMOVE"
@@ -116,7 +116,7 @@ class Hint(Enum):
 
 
 class TextValue(msgspec.Struct):
-    """StringDTO."""
+    """A text value (StringDTO)."""
 
     value: str
 
@@ -128,14 +128,14 @@ class PathRequest(msgspec.Struct):
 
 
 class PathsRequest(msgspec.Struct):
-    """Files and folders to fetch; `archive`: as a tar, even if it is one file."""
+    """Files and folders to download; `archive`: as a tar, even for one file."""
 
     paths: list[str]
     archive: bool = False
 
 
 class FlagValue(msgspec.Struct):
-    """A yes or a no."""
+    """A boolean value."""
 
     value: bool
 
@@ -154,7 +154,7 @@ class MarkedLocation(msgspec.Struct):
 
 
 class Marks(msgspec.Struct):
-    """Which locations to mark, and how; an ARCHIVE may have an end."""
+    """Retention hint for backup locations; `archiveExpire` (epoch ms) may end an ARCHIVE."""
 
     backupLocations: list[Ref]
     retentionHint: Hint
@@ -162,7 +162,7 @@ class Marks(msgspec.Struct):
 
 
 class NewUser(msgspec.Struct):
-    """A user; `projects` absent: all of them."""
+    """Request to add a user; without `projects` the user sees all projects."""
 
     login: str
     password: str
@@ -172,7 +172,7 @@ class NewUser(msgspec.Struct):
 
 
 class ChangedUser(msgspec.Struct):
-    """What of a user is to change; absent members stay.  `allProjects` lifts a confinement."""
+    """Changes of a user; absent members stay.  `allProjects` lifts the limit to projects."""
 
     password: str | None = None
     roles: list[str] | None = None
@@ -182,9 +182,9 @@ class ChangedUser(msgspec.Struct):
 
 
 class NewToken(msgspec.Struct):
-    """An API token: a name, roles (those of its user if absent), ms until it ends.
+    """Request to make an API token; `roles` default to the user's roles, `validFor` in ms.
 
-    `projects` absent: those that the caller is narrowed to, or all of its user.
+    `projects` default to the projects of the caller's token, or to all projects of the user.
     """
 
     name: str
@@ -194,6 +194,6 @@ class NewToken(msgspec.Struct):
 
 
 class ProtectedEntities(msgspec.Struct):
-    """Guids of machines."""
+    """References to protected entities."""
 
     protectedEntities: list[Ref]

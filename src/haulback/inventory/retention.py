@@ -1,4 +1,4 @@
-"""Which backups of one destination have had their time: pure decisions, erring to keep."""
+"""Retention: decisions about expired backups and snapshots; in doubt a backup stays."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ DAY_MS = 86_400_000
 
 
 class Retention(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """What a destination keeps; absent counts and ages keep everything.  Ages in ms.
+    """Retention settings of a destination; absent counts and ages are no limit.  Ages in ms.
 
-    Whichever limit is met first removes a backup, as the field is used to.  The last backup of a
-    machine that looks no longer show stays for `keepLastBackupOfAbsentDays` after the first look
-    that missed it, whatever the limits; 0 gives it no such time.
+    A backup over either limit is removed.  The last backup of an absent machine stays for
+    `keepLastBackupOfAbsentDays` days after the first scan that missed the machine, whatever the
+    limits; 0 turns this rule off.
     """
 
     keepLastNFull: int | None = None
@@ -32,7 +32,7 @@ class Retention(msgspec.Struct, kw_only=True, omit_defaults=True):
 
     @property
     def lock_ms(self) -> int:
-        """How long a stored backup is locked."""
+        """Length of the retention lock of a stored backup, ms."""
         return (self.daysToKeepRetentionLock or 0) * DAY_MS
 
 
@@ -40,7 +40,7 @@ _LAST_CHOICE = {"DAMAGED": 1, "MISSING": 2, "GIVEN_UP": 3}
 
 
 def of(settings: dict[str, Any]) -> Retention:
-    """The retention in a destination's settings."""
+    """Read the retention settings of a destination."""
     return msgspec.convert(settings.get("retention") or {}, Retention)
 
 
@@ -49,12 +49,11 @@ def surplus(
 ) -> list[str]:
     """Guids of backups to remove at `now` (epoch ms); `sources` are their entities by guid.
 
-    Every backup is complete in itself, so each is judged alone.  Never removed: one that is locked,
-    one kept by its ARCHIVE hint, the last good one of an entity that still exists, and the last
-    good one of an entity that is missed since less than `keepLastBackupOfAbsentDays`.  A backup
-    that a person marked TO_REMOVE is the last one only where no other is left and its source
-    exists.  A damaged backup is not counted as a good one; a missing one is not removed: a person
-    decides.
+    Every backup is complete in itself and is judged alone.  Never removed: a locked backup, an
+    archived backup, the last good backup of a present entity, and the last good backup of an entity
+    absent for less than `keepLastBackupOfAbsentDays`.  A backup that a user marked TO_REMOVE counts
+    as the last backup only if no other is left and the entity is present.  A damaged backup is not
+    counted as good.  A missing backup is not removed: a user decides.
     """
     by_entity: dict[str, list[Backup]] = defaultdict(list)
     for one in stored:
@@ -70,9 +69,9 @@ def surplus(
 
 
 def _last(backups: list[Backup], source: Entity, rules: Retention, now: int) -> str | None:
-    """The guid of the backup, of those of one entity from the newest, that must stay."""
+    """Guid of an entity's backup that must stay; `backups` are sorted newest first."""
     unmarked = [one for one in backups if one.hint != "TO_REMOVE"]
-    # Stable: the newest whole one comes first, then damaged ones, and missing ones last.
+    # The sort is stable: intact backups by age, then damaged and missing ones.
     unmarked.sort(key=lambda one: _LAST_CHOICE.get(one.location_status, 0))
     if source.present and rules.keepLastBackupWhenSourceStillExists:
         return (unmarked or backups)[0].guid
@@ -85,9 +84,9 @@ def _last(backups: list[Backup], source: Entity, rules: Retention, now: int) -> 
 def surplus_snapshots(
     held: Iterable[Snapshot], rules: Mapping[str, SnapshotRule | None], now: int
 ) -> list[str]:
-    """Guids of an entity's snapshots to remove, each judged among those of its own rule.
+    """Guids of an entity's snapshots to remove, judged by the snapshot rule of each.
 
-    What has no rule stays, and so does the newest of each rule, whatever its age.
+    Snapshots without a rule stay, and so does the newest snapshot of each rule at any age.
     """
     by_rule: dict[str, list[Snapshot]] = defaultdict(list)
     for one in held:

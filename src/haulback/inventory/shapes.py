@@ -1,4 +1,4 @@
-"""What there is and what is kept, as the API answers it.  What is absent is left out, never null.
+"""Inventory and backup answers of the API; absent members are left out, never null.
 
 Times are epoch milliseconds, sizes bytes.
 """
@@ -17,14 +17,14 @@ from haulback.wire import Label, Named
 
 
 class Space(msgspec.Struct):
-    """Bytes of the staging area."""
+    """Space of the staging area, bytes."""
 
     totalSpace: int
     usedSpace: int
 
 
 class NodeRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """A node; `token` is shown once, when it is made."""
+    """A node; `token` is shown once, in the answer that creates the node."""
 
     guid: str
     name: str
@@ -39,13 +39,16 @@ class NodeRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
 
 
 class Invitation(msgspec.Struct):
-    """A token."""
+    """An enrolment token of a node."""
 
     token: str
 
 
 class HypervisorRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """A hypervisor.  `notBelievedSince` (epoch ms): looks miss more machines than is believed."""
+    """A hypervisor.
+
+    `notBelievedSince` (epoch ms) is set while scans miss more machines than is credible.
+    """
 
     guid: str
     name: str
@@ -68,7 +71,7 @@ class HypervisorRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
 class DestinationRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
     """A backup destination; spaces in bytes.
 
-    `verifiedTime` (epoch ms) is the end of the last round in which every stored byte was read.
+    `verifiedTime` (epoch ms) is the end of the last verification round that read every stored byte.
     """
 
     guid: str
@@ -96,7 +99,7 @@ class ManagerOf(msgspec.Struct):
 
 
 class Machine(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """A virtual machine.  `backupUpToDate` is absent where no schedule applies.
+    """A virtual machine; `backupUpToDate` is absent where no schedule applies.
 
     It is true where the last backup is at most 24 hours old.  `project.guid` is that of the
     project's record where there is one, else what `project-uuid` names.
@@ -139,7 +142,7 @@ class Machine(msgspec.Struct, omit_defaults=True, kw_only=True):
 
 
 class DiskRecord(msgspec.Struct, kw_only=True):
-    """A disk, size in bytes."""
+    """A disk; size in bytes."""
 
     guid: str
     name: str
@@ -152,21 +155,21 @@ class DiskRecord(msgspec.Struct, kw_only=True):
 
 
 class Reason(msgspec.Struct):
-    """Why no increment can be made."""
+    """A reason why no incremental backup can be made."""
 
     name: str
     description: str
 
 
 class NotIncremental(msgspec.Struct):
-    """A machine that can only be backed up in full, and why."""
+    """A machine that can only be backed up in full, with the reasons."""
 
     virtualMachine: Machine
     reasons: list[Reason]
 
 
 class Location(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """The place of a copy of a backup; `damage` as the catalogue keeps it (`damage.Damage`)."""
+    """A location of a backup on a destination; `damage` as in `damage.Damage`."""
 
     guid: str
     backup: Named
@@ -226,10 +229,10 @@ class BackupRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
 
 
 class Proof(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """What has proved that a backup comes up.
+    """The proof that a backup boots.
 
-    `evidence` is the very text that is signed (JSON); `signature` and `publicKey` are Ed25519 in
-    base64, `valid` says whether this server signed it.
+    `evidence` is the signed text (JSON); `signature` and `publicKey` are Ed25519 in base64; `valid`
+    tells whether this server signed the evidence.
     """
 
     level: Label
@@ -241,7 +244,7 @@ class Proof(msgspec.Struct, omit_defaults=True, kw_only=True):
 
 
 class File(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """A disk of a backup, as a file to restore."""
+    """A restorable file of a backup: one disk.  `size` in bytes, `backupTime` in epoch ms."""
 
     guid: str
     path: str
@@ -276,7 +279,7 @@ class Job(msgspec.Struct, omit_defaults=True, kw_only=True):
 
 
 class Execution(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """A plan and how far it is; progress in percent, times in epoch ms."""
+    """A workflow and its progress in percent; times in epoch ms."""
 
     guid: str
     state: Label
@@ -295,13 +298,13 @@ class Execution(msgspec.Struct, omit_defaults=True, kw_only=True):
 
 
 class Privilege(msgspec.Struct):
-    """One thing that portals ask for by name."""
+    """A privilege of a user, by name."""
 
     name: str
 
 
 class UserSettings(msgspec.Struct):
-    """What portals want to know of a user."""
+    """Settings of a user for portals."""
 
     unmountPeriodForMountedBackups: int
 
@@ -320,14 +323,14 @@ class User(msgspec.Struct, omit_defaults=True, kw_only=True):
 
 
 class Role(msgspec.Struct):
-    """A role and what it is for."""
+    """A role and its purpose."""
 
     name: str
     description: str
 
 
 class Token(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """An API token; `token` itself is shown once."""
+    """An API token; `token` is shown once.  Times in epoch ms."""
 
     guid: str
     name: str
@@ -352,7 +355,7 @@ class Protection(msgspec.Struct):
 
 
 class BackupStats(msgspec.Struct):
-    """Backups of the last day, and bytes stored in words."""
+    """Backups of the last day by state; `totalData` is the stored data as text with its unit."""
 
     successful: int
     failed: int
@@ -362,7 +365,7 @@ class BackupStats(msgspec.Struct):
 
 
 class StagingSpace(msgspec.Struct):
-    """Bytes of a node's staging area."""
+    """Space of a node's staging area, bytes."""
 
     node: Named
     totalSpace: int
@@ -402,7 +405,7 @@ class SizeStats(msgspec.Struct, kw_only=True):
 
 
 class AuditEntry(msgspec.Struct, omit_defaults=True):
-    """One write: who (`caller`, `login`), what, when (epoch ms), and what it changed."""
+    """An audit entry: caller, operation, time (epoch ms), subject, and values before and after."""
 
     number: int
     time: int

@@ -1,4 +1,4 @@
-"""What nodes share and what platforms keep, as the API answers it; see `shapes`."""
+"""Mount, file system and snapshot answers of the API; see `shapes`."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from haulback.wire import Label, Named
 
 
 class MountedBackup(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """A backup that a node shares or shared; epoch ms, sizes in bytes.
+    """A mounted backup, now or earlier; times in epoch ms, sizes in bytes.
 
-    `machine` is the uuid of one that runs from it.
+    `machine` is the uuid of a machine that runs from the mount.
     """
 
     guid: str
@@ -32,7 +32,7 @@ class MountedBackup(msgspec.Struct, omit_defaults=True, kw_only=True):
 
 
 class FileSystem(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """A file system of a backup, bytes."""
+    """A file system of a backup; size in bytes."""
 
     guid: str
     volume: str
@@ -45,7 +45,7 @@ class FileSystem(msgspec.Struct, omit_defaults=True, kw_only=True):
 
 
 class MountedFileSystem(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """A file system as a mounted backup shows it; `mountPath` is on the node."""
+    """A file system of a mounted backup; `mountPath` is a path on the node."""
 
     guid: str
     mountedBackup: Named
@@ -54,7 +54,7 @@ class MountedFileSystem(msgspec.Struct, omit_defaults=True, kw_only=True):
 
 
 class Lun(msgspec.Struct):
-    """A disk as initiators see it, size in bytes."""
+    """An iSCSI LUN; size in bytes."""
 
     lun: int
     disk: str
@@ -62,7 +62,7 @@ class Lun(msgspec.Struct):
 
 
 class IscsiTarget(msgspec.Struct, kw_only=True):
-    """What initiators are told: `portal` is HOST:PORT, user and secret are for CHAP."""
+    """An iSCSI target: `portal` is HOST:PORT, `user` and `secret` are the CHAP login."""
 
     target: str
     portal: str
@@ -82,10 +82,10 @@ class MountedFile(msgspec.Struct, kw_only=True):
 
 
 class FileRow(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """A name in a directory; `modified` in epoch ms, `permissions` the nine of ls, if granted.
+    """A directory entry; `modified` in epoch ms, `permissions` as in the nine letters of ls.
 
     `fileType`: DIRECTORY, REGULAR_FILE, SYMLINK, BROKEN_SYMLINK or OTHER.  `reason` says why the
-    contents cannot be read, as far as that is known without reading them.
+    contents cannot be read, where known without reading the file.
     """
 
     name: str
@@ -101,7 +101,7 @@ class FileRow(msgspec.Struct, omit_defaults=True, kw_only=True):
 
 
 class SnapshotRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """A snapshot that stays on its platform, where it is called `uuid`; epoch ms.
+    """A snapshot on its platform, where its name is `uuid`; times in epoch ms.
 
     `managed`: it was taken here, and can be gone back to.  `policy` is the name of its policy,
     as portals show it; `snapshotPolicy` refers to the same.

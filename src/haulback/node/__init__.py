@@ -1,1 +1,1 @@
-"""The node: pulls tasks, does them, and tells the truth about it."""
+"""The node: pulls tasks from the server, runs them and reports their results."""

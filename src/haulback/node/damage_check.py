@@ -1,6 +1,6 @@
-"""The report of damage at the end of an attempt: what its readers could not read, and who lacks it.
+"""Damage report at the end of an attempt: unreadable objects and the affected backups.
 
-Every kind gets this report, whether the attempt went well or failed.
+Every task type gets this report, whether the attempt succeeded or failed.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ def report_damage(
     sign: Callable[[], tuple[str, int]],
     error: Exception | None = None,
 ) -> DamageReport | None:
-    """Record what could not be read, and say which of `backups` lack something.
+    """Record damage in the repository and list the affected ones of `backups` (guids).
 
-    `sign` says who records (a name and epoch ms), `error` is what the attempt failed with.  None
-    where nothing is wrong.
+    `sign` gives name and time (epoch ms) for the record, `error` is the error that ended the
+    attempt. Returns None without damage.
     """
     report = DamageReport(destination)
     if isinstance(error, Missing):
@@ -49,7 +49,7 @@ def report_damage(
 
 
 def as_results(report: DamageReport) -> dict[str, Any]:
-    """The member of a task's results."""
+    """Wrap the report as the member `damage` of a task's results."""
     return {"damage": msgspec.to_builtins(report)}
 
 

@@ -1,4 +1,4 @@
-"""Answering what somebody waits for: what lies in a mounted backup, and its files."""
+"""Answers to the server's file requests: listings and downloads from mounted backups."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from haulback.node.link import Link, Question
 log = logging.getLogger(__name__)
 _AGAIN = 1.0  # seconds
 _ANSWERS_AT_ONCE = 8
-_RAW = "\\raw-"  # before the bytes of a name, in hexadecimal
+_RAW = "\\raw-"  # prefix of a name's bytes in hexadecimal
 _MOST = 10_000  # entries of one page of a listing
 _Paths = Annotated[list[str], msgspec.Meta(min_length=1, max_length=10_000)]
 
 
 class Listing(msgspec.Struct, tag="listing"):
-    """A page of a directory, by name, behind the name `after`."""
+    """Request for a page of a directory listing: up to `most` names after the name `after`."""
 
     mount: str
     volume: str
@@ -36,7 +36,7 @@ class Listing(msgspec.Struct, tag="listing"):
 
 
 class Download(msgspec.Struct, tag="download"):
-    """A file as it is, or several and whole directories as a tar."""
+    """Request for one file as it is, or for several files and folders as a tar."""
 
     mount: str
     volume: str
@@ -45,7 +45,7 @@ class Download(msgspec.Struct, tag="download"):
 
 
 class Look(msgspec.Struct, tag="look"):
-    """What a path names; a link at its end is one."""
+    """Request for the file type of a path; a link at the end is not followed."""
 
     mount: str
     volume: str
@@ -53,7 +53,7 @@ class Look(msgspec.Struct, tag="look"):
 
 
 class Desk(Thread):
-    """Fetches questions and brings answers until it is told to stop."""
+    """Thread that fetches file requests from the server and sends answers until `stop`."""
 
     def __init__(self, link: Link, home: Home) -> None:
         super().__init__(name="desk", daemon=True)
@@ -69,12 +69,12 @@ class Desk(Thread):
                         self._answering.add(question.guid)
                         self._pool.submit(self._answer, question)
             except Unauthenticated:
-                return  # the runner says so
+                return  # the runner reports the lost session
             except HaulbackError as error:
                 log.debug("%s; trying again", error.message)
                 self._over.wait(_AGAIN)
             except Exception:
-                log.exception("asking what is wanted")
+                log.exception("file requests cannot be fetched")
                 self._over.wait(_AGAIN)
 
     def stop(self) -> None:
@@ -85,16 +85,16 @@ class Desk(Thread):
         try:
             self._bring(question.guid, self._parts(question))
         except NotFound:
-            log.debug("nobody waits any more for %s", question.guid)
+            log.debug("the client of request %s is gone", question.guid)
         except HaulbackError as error:
-            log.warning("an answer could not be brought: %s", error.message)
+            log.warning("an answer cannot be sent: %s", error.message)
         except Exception:
-            log.exception("question %s", question.guid)
+            log.exception("file request %s failed", question.guid)
         finally:
             self._answering.discard(question.guid)
 
     def _bring(self, guid: str, parts: Iterator[bytes]) -> None:
-        """Each piece once there is room for it; how it ended comes with the last."""
+        """Send the parts of an answer in order; the last part carries the end or the error."""
         number, before = 0, None
         try:
             for part in parts:
@@ -102,7 +102,7 @@ class Desk(Thread):
                     self._piece(guid, number, before)
                     number += 1
                 before = part
-        except Exception as error:  # noqa: BLE001 - whoever waits has to hear of it
+        except Exception as error:  # noqa: BLE001 - the waiting client must get the error
             text = error.message if isinstance(error, HaulbackError) else repr(error)
             code = error.code if isinstance(error, HaulbackError) else Unavailable.code
             told = {"code": code, "message": printable(text)}
@@ -115,7 +115,7 @@ class Desk(Thread):
     ) -> None:
         while not self._link.answer(guid, number, body, last=last, failed=failed):
             if self._over.is_set():
-                raise Unavailable("the node stops")
+                raise Unavailable("the node is stopping")
 
     def _parts(self, question: Question) -> Iterator[bytes]:
         wanted = msgspec.convert(question.body, Listing | Download | Look)
@@ -151,14 +151,14 @@ def _listing(browser: Browser, wanted: Listing) -> dict[str, object]:
 
 
 def _mark_of(name: str) -> str:
-    """A name as the end of a page: a name that cannot be printed sorts by its own bytes."""
+    """Encode a name as a page mark; an unprintable name is encoded by its bytes."""
     if printable(name) == name and not name.startswith(_RAW):
         return name
     return _RAW + raw(name).hex()
 
 
 def _name_of(mark: str) -> str:
-    """The name that a page ended with.  Raises Malformed."""
+    """Decode the name of a page mark.  Raises Malformed."""
     if not mark.startswith(_RAW):
         return mark
     try:
@@ -182,10 +182,10 @@ def _shown(entry: Entry) -> dict[str, object]:
 
 
 def _found(browser: Browser, volume: str, path: str) -> str:
-    """The path with names as the volume has them: names that cannot be printed are shown escaped.
+    """Find a path, whose names may be given in the escaped form of unprintable names.
 
-    Raises NotFound.  A path that cannot be read is given back unchanged; reading it gives the
-    reason.
+    Returns the path with the volume's own names.  Raises NotFound.  A path that cannot be read is
+    returned unchanged; the following read reports the reason.
     """
     try:
         browser.entry(volume, path)

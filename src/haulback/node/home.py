@@ -1,4 +1,4 @@
-"""A node's own folder: who it is, what it has staged, what it has done but not yet reported."""
+"""State directory of a node: identity, staging area and journal of unreported results."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ RESERVE = 64 * 1024 * 1024  # bytes that staging leaves free
 
 
 class Identity(msgspec.Struct):
-    """As which node it is enrolled."""
+    """Enrolment of this node: its guid and its secret."""
 
     guid: str
     secret: str
 
 
 class Home:
-    """The folder, held by one process.
+    """The state directory, locked by one process.  Raises Conflict if the lock is held.
 
-    `roots` are where files may be restored to; `portal` is where iSCSI listens, ADDRESS:PORT.
+    `roots` are the restore roots; `portal` is the iSCSI listen address, ADDRESS:PORT.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Home:
         self._lock.close()
 
     def identity(self) -> Identity:
-        """Raises NotFound before enrolment."""
+        """Read the node's identity.  Raises NotFound before enrolment."""
         try:
             data = (self.folder / "identity.json").read_bytes()
         except FileNotFoundError:
@@ -61,34 +61,34 @@ class Home:
         return msgspec.json.decode(data, type=Identity)
 
     def staging(self, attempt: str) -> Path:
-        """The staging folder of an attempt, which need not be there."""
+        """Path of an attempt's staging folder, which need not exist.  Raises Malformed."""
         if not _ATTEMPT.fullmatch(attempt):
             raise Malformed(f"{attempt[:60]!r} is not an attempt's name")
         return self.folder / "staging" / attempt
 
     def stage(self, attempt: str) -> Path:
-        """Make the folder of a new attempt."""
+        """Make the staging folder of a new attempt."""
         path = self.staging(attempt)
         self.disk.make_folder(path)
         return path
 
     def check_space(self) -> None:
-        """Raises OutOfSpace when an export had better not begin."""
+        """Check free staging space before an export.  Raises OutOfSpace below RESERVE bytes."""
         free = shutil.disk_usage(self.folder / "staging").free
         if free < RESERVE:
             raise OutOfSpace(f"staging {self.folder / 'staging'} has {free} bytes left; make room")
 
     def space(self) -> tuple[int, int]:
-        """Bytes of the staging area in all and in use."""
+        """Return total and used bytes of the staging area's file system."""
         usage = shutil.disk_usage(self.folder / "staging")
         return usage.total, usage.used
 
     def room(self, root: Path, attempt: str) -> Path:
-        """Where an attempt collects what is to appear below `root`."""
+        """Path of the hidden folder in a restore root where an attempt collects restored files."""
         return root / f".haulback-{attempt}"
 
     def leftovers(self) -> list[str]:
-        """Names of attempts that have a folder here or a room in a root."""
+        """Names of attempts with a staging folder or a hidden folder in a restore root."""
         found = {path.name for path in (self.folder / "staging").iterdir()}
         for root in self.roots:
             rooms = root.glob(".haulback-*") if root.is_dir() else []
@@ -96,13 +96,13 @@ class Home:
         return sorted(name for name in found if _ATTEMPT.fullmatch(name))
 
     def discard(self, attempt: str) -> None:
-        """Remove whatever an attempt has here."""
+        """Delete all folders of an attempt."""
         for path in (self.staging(attempt), *(self.room(root, attempt) for root in self.roots)):
             shutil.rmtree(path, ignore_errors=True)
 
 
 class Journal:
-    """Finished work, one synced file for each attempt, until the server has acknowledged it."""
+    """Journal of finished attempts: one synced file each, until the server has acknowledged it."""
 
     def __init__(self, folder: Path, disk: Disk) -> None:
         self._folder, self._disk = folder, disk
@@ -118,7 +118,7 @@ class Journal:
         (self._folder / attempt).unlink(missing_ok=True)
 
     def entries(self) -> list[dict[str, Any]]:
-        """What a session begins with: task, attempt and results of each."""
+        """List task, attempt number and results of each entry, as a session request sends them."""
         found = []
         for path in sorted(self._folder.iterdir()):
             if name := _ATTEMPT.fullmatch(path.name):
@@ -128,12 +128,12 @@ class Journal:
         return found
 
     def clear(self) -> None:
-        """The server has heard all of it."""
+        """Delete all entries, after the server has acknowledged them."""
         for path in self._folder.iterdir():
             path.unlink()
 
 
 def write_identity(folder: Path, identity: Identity) -> None:
-    """Keep who this node is, for its user only."""
+    """Write the node's identity to a file that only the node's user can read."""
     folder.mkdir(parents=True, exist_ok=True)
     write_private(folder / "identity.json", msgspec.json.encode(identity))

@@ -1,4 +1,4 @@
-"""One attempt at work: what a kind may ask of the node."""
+"""Task context: the services of the node that the code of a task type may use."""
 
 from __future__ import annotations
 
@@ -42,15 +42,15 @@ _HYPERVISORS: dict[str, Callable[[records.Hypervisor], Hypervisor]] = {
     "libvirt": lambda record: _libvirt(str(record.config.get("url")), _path(record)),
 }
 _LOG_AHEAD = 500
-_AGAIN = 0.5  # seconds
+_AGAIN = 0.5  # seconds between two tries
 _STUMBLES = 5
 T = TypeVar("T")
 
 
 def patiently(call: Callable[[], T], stop: Event) -> T:
-    """Ask until the server answers.  Raises Unavailable only once told to stop.
+    """Repeat a call until the server answers.  Raises Unavailable only when `stop` is set.
 
-    A server that stumbles over a question is asked a few times more.
+    An internal error of the server is retried _STUMBLES times; any other error is raised at once.
     """
     stumbles = 0
     while True:
@@ -66,7 +66,7 @@ def patiently(call: Callable[[], T], stop: Event) -> T:
 
 
 def printable(text: str) -> str:
-    """`text` in letters that can be sent: names in a file system need not be."""
+    """Escape bytes of file names that are not UTF-8, and NUL, so that `text` can be sent."""
     return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
 
 
@@ -76,12 +76,12 @@ def _libvirt(url: str, storage: Path) -> Hypervisor:
 
 
 def open_hypervisor(record: records.Hypervisor) -> Hypervisor:
-    """The driver for a hypervisor.  Raises Malformed for one that this node has none for."""
+    """Open the driver of a hypervisor.  Raises Malformed without such a driver on this node."""
     return _HYPERVISORS[_known(record, _HYPERVISORS)](record)
 
 
 class Locks:
-    """Who touches which machine, on this node."""
+    """Locks of machines on this node: one attempt works on a machine at a time."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -93,7 +93,7 @@ class Locks:
 
 
 class Work:
-    """`seam.Job` for one attempt; the reporter reads its counters and sets its flags."""
+    """Task context (`seam.Job`) of one attempt; the reporter reads counters and sets flags."""
 
     def __init__(
         self, guid: str, number: int, order: Any, link: Link, home: Home, locks: Locks
@@ -103,9 +103,9 @@ class Work:
         self.total = self.done = 0
         self._started = time.monotonic()
         self.cancelled = self.is_done = False
-        self.platforms: dict[str, records.Hypervisor] = {}  # what it has worked on
+        self.platforms: dict[str, records.Hypervisor] = {}  # used by this attempt
         self._opened: list[Hypervisor] = []
-        self.lacking: list[str] = []  # backups that the work found damaged
+        self.lacking: list[str] = []  # guids of backups found damaged
         self._repositories: list[tuple[str, Repository]] = []
         self._over = Event()
         self.lines: deque[str] = deque(maxlen=_LOG_AHEAD)
@@ -115,18 +115,18 @@ class Work:
 
     @property
     def fenced(self) -> bool:
-        """Whether another attempt has the task, or this process ends."""
+        """Tell whether another attempt owns the task, or this process is stopping."""
         return self._over.is_set()
 
     def fence(self) -> None:
         self._over.set()
 
     def ask(self, call: Callable[[], T]) -> T:
-        """Ask the server, patiently.  Raises Fenced when the work must stop meanwhile."""
+        """Call the server until it answers.  Raises Fenced if the attempt is fenced meanwhile."""
         try:
             return patiently(call, self._over)
         except Unavailable:
-            raise Fenced("the work was given up while the server was silent") from None
+            raise Fenced("the attempt was given up while the server did not answer") from None
 
     def now_ms(self) -> int:
         return self._link.now_ms()
@@ -139,7 +139,7 @@ class Work:
 
     def destination(self, record: records.Destination) -> Destination:
         made = open_destination(record.driver, record.config, self.attempt)
-        # The server grants deleting to the tasks that are there for it; others can only add.
+        # The server grants deletion to clean-up tasks; all other tasks can only add objects.
         return made if record.may_delete else AddOnly(made)
 
     def space(self, record: records.Destination) -> dict[str, int]:
@@ -147,7 +147,7 @@ class Work:
         try:
             found = shutil.disk_usage(path)
         except OSError as error:
-            self.log(f"{record.name}: its space is not known: {error}")
+            self.log(f"the space of destination {record.name} is unknown: {error}")
             return {}
         return {"totalSpace": found.total, "freeSpace": found.free}
 
@@ -158,7 +158,7 @@ class Work:
     def repository(self, record: records.Destination) -> Repository:
         found = Repository.open(self.destination(record), self.secret(record))
         if record.repository not in (None, found.guid):
-            raise Conflict(f"{record.name} holds another repository than it used to")
+            raise Conflict(f"destination {record.name} holds another repository than before")
         self._repositories.append((record.guid, found))
         return found
 
@@ -175,13 +175,13 @@ class Work:
         self.ask(lambda: self._link.backup_type(self.attempt, backup_type))
 
     def note(self, results: Results) -> None:
-        with suppress(Unavailable):  # the next note says it
+        with suppress(Unavailable):  # the next note replaces this one
             self._link.results(self.attempt, results)
 
     def damage(self, kind: str, error: Exception | None = None) -> Results:
-        """The report of damage that belongs into the results; empty where all is well.
+        """Record damage and return the report for the results; empty without damage.
 
-        A report must not change how the attempt ends: what keeps it from being made is logged.
+        The report must not change how the attempt ends: an error in reporting is only logged.
         """
         sign = (f"{kind} {self.guid}", self.now_ms())
         base = getattr(self.order, "base", None)
@@ -246,7 +246,7 @@ class Work:
         self.stop_if_unwanted()
 
     def average(self) -> dict[str, Any]:
-        """What was moved in all, bytes, and how fast, bytes per second."""
+        """Bytes moved so far, and the average rate in bytes per second."""
         took = max(time.monotonic() - self._started, 1e-3)
         return {
             "transferRate": round(self.done / took, 1),
@@ -255,7 +255,7 @@ class Work:
         }
 
     def stop_if_unwanted(self) -> None:
-        """Raises Fenced or Cancelled."""
+        """Raise Fenced or Cancelled when the attempt must stop."""
         if self.fenced:
             raise Fenced("the server gave the task to another attempt")
         if self.cancelled:
@@ -302,7 +302,7 @@ class Work:
 
 
 def share_order(wanted: Sharing, key: bytes) -> ShareOrder:
-    """What the process of a share is told."""
+    """Build the order of the process that serves a mount."""
     return ShareOrder(
         guid=wanted.guid,
         driver=wanted.destination.driver,

@@ -1,4 +1,4 @@
-"""A node's own channel to its server."""
+"""Client of the node protocol: calls of a node to its server."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ _POLL = 20.0  # seconds
 
 
 class Offer(msgspec.Struct):
-    """What is needed of a TaskDetails to take it."""
+    """The members of a queued task that the node needs to take the task."""
 
     guid: str
     type: dict[str, str]
 
 
 class Question(msgspec.Struct):
-    """What somebody wants to know who waits for it."""
+    """A file request of a waiting client."""
 
     guid: str
     body: dict[str, Any]
 
 
 class Link:
-    """Calls of one node process.  Raises what the server says, Unavailable when it is silent."""
+    """Calls of one node process.  Raises the server's errors; Unavailable without an answer."""
 
     def __init__(self, api: Api, home: Home) -> None:
         self._api, self._home, self.url = api, home, api.url
@@ -42,7 +42,7 @@ class Link:
         self._offset_ms = 0
 
     def open(self) -> None:
-        """Begin a session: from now on no earlier process of this node counts."""
+        """Open a session, which fences all earlier processes of this node."""
         identity = self._home.identity()
         body = {
             "guid": identity.guid,
@@ -52,7 +52,7 @@ class Link:
             "restoreRoots": [str(root) for root in self._home.roots],
             "done": self._home.journal.entries(),
         }
-        # In the head as well: the server reads a long journal of known nodes only.
+        # Also in the header: the server reads a long body only from an authenticated node.
         said = base64.b64encode(f"{identity.guid}:{identity.secret}".encode()).decode()
         head = {"authorization": f"Basic {said}"}
         answer = self._api.ask("POST", "/nodes/session", body, headers=head)
@@ -62,11 +62,11 @@ class Link:
         self._offset_ms = opened["now"] - time.monotonic_ns() // 1_000_000
 
     def now_ms(self) -> int:
-        """The server's time, as far as is known here."""
+        """The server's time in epoch ms, estimated from the session's start."""
         return self._offset_ms + time.monotonic_ns() // 1_000_000
 
     def offers(self) -> list[Offer]:
-        """What may be started; waits a while for something to come."""
+        """List the tasks that this node may start; a long poll of _POLL seconds."""
         found = self._api.get("/tasks/queued", wait=_POLL)
         return msgspec.convert(found, list[Offer])
 
@@ -74,12 +74,12 @@ class Link:
         self._api.put(f"/tasks/{guid}/state", {"state": "RUNNING"})
 
     def order(self, guid: str, kind: type[msgspec.Struct]) -> tuple[int, Any]:
-        """The attempt's number and what it has to do."""
+        """Return the attempt number and the order of a task."""
         found = self._api.get(f"/nodes/self/orders/{guid}")
         return int(found["attempt"]), msgspec.convert(found["order"], kind)
 
     def refuse(self, guid: str, why: str) -> None:
-        """Give back a task that cannot even begin."""
+        """Fail a task that cannot begin."""
         body = {"state": "FAILED", "statusInfo": why[:2000]}
         self._api.put(f"/tasks/{guid}/state", body, patience=self._brief)
 
@@ -88,7 +88,7 @@ class Link:
         self._put(attempt, "state", body)
 
     def is_cancelled(self, attempt: str) -> bool:
-        """Raises Fenced when the attempt is over."""
+        """Tell whether the task was cancelled.  Raises Fenced when the attempt is over."""
         path, query = _of(attempt, "state/v2")
         name = self._api.get(path, query, patience=self._brief)["state"]["name"]
         if name not in ("RUNNING", "CANCELLED"):
@@ -118,7 +118,7 @@ class Link:
 
     @property
     def _brief(self) -> float:
-        """Seconds to wait for an answer about a task: one that hangs must not cost other leases."""
+        """Timeout of calls about one task, seconds: a hanging call must not cost other leases."""
         return max(2.0, self.lease / 3)
 
     def key(self, destination: str) -> bytes:
@@ -129,7 +129,7 @@ class Link:
         return found
 
     def expected(self, task: str, after: str) -> list[str]:
-        """The next backups that a task must find, by guid; none after the last."""
+        """List the next guids of backups that a task must find; empty after the last."""
         query = {"after": after} if after else {}
         try:
             found: list[str] = self._api.get(f"/nodes/self/expected/{task}", query)
@@ -144,21 +144,21 @@ class Link:
         return found
 
     def shares(self) -> list[str]:
-        """The guids of what this node has to share."""
+        """List the guids of the mounts that this node has to serve."""
         found: list[str] = self._api.get("/nodes/self/shares")
         return found
 
     def share(self, guid: str, kind: type[msgspec.Struct]) -> Any:
-        """What one of them is to offer.  Raises NotFound when it is not to be there."""
+        """Return the order of a mount.  Raises NotFound when the mount has ended."""
         return msgspec.convert(self._api.get(f"/nodes/self/shares/{guid}")["order"], kind)
 
     def questions(self) -> list[Question]:
-        """What somebody waits for; waits a while for something to come."""
+        """List the waiting file requests; a long poll of _POLL seconds."""
         found = self._api.get("/nodes/self/questions", wait=_POLL)
         return msgspec.convert(found or [], list[Question])
 
     def answer(self, guid: str, part: int, body: bytes, *, last: bool, failed: bool) -> bool:
-        """Bring a piece of an answer; False when there was no room for it."""
+        """Send a part of an answer; returns False when the server's buffer is full."""
         query = {"part": part, "last": last, "failed": failed}
         found = self._api.send(f"/nodes/self/answers/{guid}", body, query)
         return bool(found["taken"])
@@ -168,7 +168,7 @@ class Link:
         return found
 
     def alive(self, total: int, used: int) -> None:
-        """A sign of life, and the staging area's bytes."""
+        """Report that the node is alive, with total and used bytes of the staging area."""
         self._api.put("/nodes/self/staging", {"totalSpace": total, "usedSpace": used})
 
     def abandoned(self, names: list[str]) -> list[str]:
@@ -180,6 +180,6 @@ class Link:
 
 
 def _of(attempt: str, what: str) -> tuple[str, dict[str, str]]:
-    """The path for an attempt, and the query by which the server knows it from an earlier one."""
+    """Path of a call about an attempt, and the query parameter with the attempt number."""
     guid, _, number = attempt.rpartition("-")
     return f"/tasks/{guid}/{what}", {"attempt": number}

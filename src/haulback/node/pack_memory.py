@@ -1,4 +1,4 @@
-"""The packs that this node has checked lately: reuse need not check them again for a week."""
+"""Cache of verified packs: deduplication need not verify a known pack again for seven days."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from haulback.errors import HaulbackError
 
 log = logging.getLogger(__name__)
 KEPT_SECONDS = 7 * 86_400
-_SAVED_EVERY = 256  # packs: 16 GiB; to lose some costs a check
+_SAVED_EVERY = 256  # packs, 16 GiB; lost entries only cost another check
 
 
 class FilePackMemory:
-    """Packs by id, with their length in bytes and when they were checked, in one file.
+    """Verified packs by id, with length in bytes and time of the check, in one file.
 
-    To lose the file costs checks, never correctness: a damaged one counts as empty.
+    A lost or damaged file counts as empty: packs are verified again.
     """
 
     def __init__(self, path: Path, disk: Disk, clock: Callable[[], float] = time.time) -> None:
@@ -31,13 +31,13 @@ class FilePackMemory:
         self._packs = self._load()
 
     def knows(self, pack: bytes, length: int) -> bool:
-        """Whether a pack of this length was checked in the last seven days."""
+        """Tell whether a pack of this length (bytes) was verified in the last seven days."""
         with self._lock:
             checked, known = self._packs.get(pack, (0.0, -1))
             return known == length and 0 <= self._clock() - checked < KEPT_SECONDS
 
     def learn(self, pack: bytes, length: int) -> None:
-        """A pack was checked and found whole."""
+        """Record that a pack was verified and is intact."""
         with self._lock:
             self._packs[pack] = (self._clock(), length)
             self._unsaved += 1
@@ -45,7 +45,7 @@ class FilePackMemory:
                 self._save()
 
     def save(self) -> None:
-        """Write down what was learnt since the last time."""
+        """Write the cache to its file, if entries were added since the last write."""
         with self._lock:
             if self._unsaved:
                 self._save()
@@ -81,7 +81,7 @@ class PackMemories:
         self._known: dict[str, FilePackMemory] = {}
 
     def of(self, repository: str) -> FilePackMemory:
-        """The memory of a repository, by its guid."""
+        """Return the cache of a repository, by the repository's guid."""
         with self._lock:
             if repository not in self._known:
                 path = self._folder / f"{repository}.packs"

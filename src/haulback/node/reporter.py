@@ -1,4 +1,4 @@
-"""Telling the server how work goes, and hearing from it whether the work is still wanted."""
+"""Progress reports to the server, and the server's cancellations of running tasks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _EVERY, _ALIVE_EVERY = 1.0, 20.0  # seconds
 
 
 class Reporter(Thread):
-    """Every second, or five times a lease when leases are short."""
+    """Thread that reports every second, or five times per lease when leases are short."""
 
     def __init__(
         self, link: Link, home: Home, work: Callable[[], list[Work]], fence: Callable[[], None]
@@ -64,7 +64,7 @@ class Reporter(Thread):
             if lines:
                 self._link.log(work.attempt, lines)
         except (Conflict, NotFound):
-            if not work.is_done:  # else it is only that the server has heard so
+            if not work.is_done:  # a done task is refused because the server knows its end
                 work.fence()
 
     def _tell_rate(self, work: Work) -> None:

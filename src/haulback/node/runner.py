@@ -1,4 +1,4 @@
-"""Taking tasks and running them, each in a thread of its own, to an end that the server knows."""
+"""Main loop of the node: takes tasks, runs each task in a thread and reports its end."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from haulback.node.reporter import Reporter
 from haulback.node.shares import Sharer
 
 log = logging.getLogger(__name__)
-_AGAIN = 1.0  # seconds before a silent server, or platform, is asked again
-_HEAR = 1.0  # seconds
-_TIDYING = 30.0  # seconds
+_AGAIN = 1.0  # seconds before the next try at a server or platform
+_HEAR = 1.0  # seconds; longest delay before a signal is handled
+_TIDYING = 30.0  # seconds of tries to clean up
 
 
 class Runner:
-    """The node's main loop.  `run` returns, or raises Fenced when this node's identity is used
-    by a newer process."""
+    """The node's main loop.  `run` ends after `stop`, or raises Fenced when a newer process uses
+    this node's identity."""
 
     def __init__(self, link: Link, home: Home, kinds: Kinds) -> None:
         self._link, self._home, self._kinds = link, home, kinds
@@ -52,10 +52,10 @@ class Runner:
         helpers = (reporter, Desk(self._link, self._home), Sharer(self._link, self._home))
         for helper in helpers:
             helper.start()
-        # Not in this thread: asking takes long, and being told to stop must not wait for it.
+        # A thread of its own: a long poll must not delay the stop of the node.
         Thread(target=self._ask, name="asker", daemon=True).start()
         try:
-            # A signal may be given to another thread, and is heard when this one next wakes up.
+            # Python runs signal handlers in the main thread only, at its next wake-up.
             while not self._stop.wait(_HEAR):
                 pass
         finally:
@@ -72,15 +72,15 @@ class Runner:
             self._round()
 
     def stop(self) -> None:
-        """End soon; what runs is given up and will be run again."""
+        """Stop the node soon; running attempts are given up and will run again."""
         self._stop.set()
 
     def work(self) -> list[Work]:
-        """What runs now, what is only tidying up not included."""
+        """Running attempts, without those that only clean up."""
         return [work for work in self._all() if not work.is_done]
 
     def fence(self) -> None:
-        """Nothing that runs here counts any more."""
+        """Fence all running attempts: the server no longer accepts their results."""
         for work in self._all():
             work.fence()
 
@@ -113,7 +113,7 @@ class Runner:
             self._stop.set()
             return
         except Exception:
-            log.exception("asking for work; trying again")
+            log.exception("queued tasks cannot be fetched; trying again")
             self._stop.wait(_AGAIN)
             return
         if offers and not taken:
@@ -129,14 +129,18 @@ class Runner:
             self._release(offer.guid)
             if isinstance(error, Unavailable | Unauthenticated):
                 raise
-            return False  # somebody was faster, or a limit was reached
+            return False  # another node was faster, or a limit was reached
         thread = Thread(target=self._attempt, args=(offer.guid, kind), name=f"task-{offer.guid}")
         self._threads = [old for old in self._threads if old.is_alive()] + [thread]
         thread.start()
         return True
 
     def _claim(self, guid: str) -> bool:
-        """An attempt that lost its lease while we still work on it ends before the next begins."""
+        """Claim a task for a new thread of this node; False while an older attempt still runs.
+
+        The older attempt has lost its lease and is fenced, so that it ends before the next one
+        begins.
+        """
         with self._lock:
             if guid not in self._taken:
                 self._taken.add(guid)
@@ -162,7 +166,7 @@ class Runner:
         try:
             number, order = patiently(lambda: self._link.order(guid, kind.order), self._stop)
         except (Unavailable, Fenced):
-            return  # told to stop, or no longer ours
+            return  # the node stops, or the task belongs to another attempt
         except (HaulbackError, msgspec.ValidationError) as error:
             why = reason(error)
             log.warning("task %s has no order: %s", guid, why)
@@ -178,7 +182,7 @@ class Runner:
             self._running[guid] = work
         log.info("task begins", extra=members(task=guid, type=kind.type, attempt=number))
         if self._stop.is_set():
-            work.fence()  # told to stop before there was anything to fence
+            work.fence()  # `stop` came before the attempt could be fenced
         try:
             self._run(work, kind)
         finally:
@@ -206,12 +210,12 @@ class Runner:
             self._finish(work, kind, results)
 
     def _sweep(self, work: Work) -> None:
-        """A platform that fell silent kept the work from cleaning up; it may be back soon."""
+        """Clean up on platforms that stopped answering and may answer again soon."""
         for record in list(work.platforms.values()):
             self._patiently_tidy(work, partial(sweep_after, work, record))
 
     def _patiently_tidy(self, work: Work, call: Callable[[], object]) -> None:
-        """What stays all the same is found within the hour."""
+        """Retry a clean-up for _TIDYING seconds; a later staging clean-up finds the rest."""
         end = time.monotonic() + _TIDYING
         while True:
             try:
@@ -224,14 +228,17 @@ class Runner:
             return
 
     def _write_down(self, work: Work, results: Results) -> None:
-        """The work is done: without a journal it only has to be told before this process ends."""
+        """Write results to the journal; a failed write is only logged.
+
+        Without a journal entry the results must reach the server before this process ends.
+        """
         try:
             self._home.journal.write(work.attempt, results)
         except (OSError, HaulbackError) as error:
             log.warning("task %s: the journal cannot be written: %s", work.guid, error)
 
     def _give_up(self, work: Work, state: str | None = None, why: str = "") -> None:
-        """Clean up first, so that who reads the state finds nothing left."""
+        """Clean up, then report the end: a reader of the final state finds no leftovers."""
         self._home.discard(work.attempt)
         if state is None:
             log.warning("task %s: this attempt is over", work.guid)
@@ -240,19 +247,19 @@ class Runner:
             self._tell(work.attempt, state, why)
 
     def _finish(self, work: Work, kind: Kind, results: Results) -> None:
-        """The work is done: it must become known, however long the server is silent."""
+        """Report FINISHED until the server answers; the journal keeps the results meanwhile."""
         self._say(work)
         work.is_done = True
         try:
             patiently(lambda: self._link.results(work.attempt, results), self._stop)
             patiently(lambda: self._link.set_state(work.attempt, "FINISHED"), self._stop)
         except Unavailable:
-            return  # told to stop first: the journal keeps it for the next session
+            return  # the node stops: the journal keeps the results for the next session
         except (Fenced, Unauthenticated):
             self._discard_unless_needed(work)
         except HaulbackError as error:
             if error.code == "internal":
-                return  # the server's defect, not the work's: the lease decides, the journal stays
+                return  # a defect of the server: the lease decides, the journal stays
             self._give_up(work, "FAILED", error.message)
         else:
             log.info("task finished", extra=members(task=work.guid, type=kind.type))
@@ -260,7 +267,11 @@ class Runner:
         self._home.journal.remove(work.attempt)
 
     def _discard_unless_needed(self, work: Work) -> None:
-        """Too late, or only a repeated FINISHED whose first was heard?  The server knows."""
+        """Clean up an attempt that the server refused, unless its files are still needed.
+
+        The refusal means a lost lease, or a repeated FINISHED whose first call arrived; the server
+        knows which.
+        """
         log.warning("task %s: this attempt is over", work.guid)
         try:
             if work.attempt not in work.needed():
@@ -274,7 +285,7 @@ class Runner:
         self._patiently_tidy(work, partial(kind.tidy, work))
 
     def _say(self, work: Work) -> None:
-        """The last lines of the log, as far as the server hears them."""
+        """Send the last lines of the log; an error is only logged."""
         lines = [work.lines.popleft() for _ in range(len(work.lines))]
         try:
             if lines:
@@ -283,7 +294,7 @@ class Runner:
             log.warning("task %s: log: %s", work.guid, error.message)
 
     def _say_why(self, work: Work, error: Exception, kind: Kind) -> None:
-        """The code of an error, by which the server decides how to go on, and damage met."""
+        """Report the error code, by which the server decides about a retry, and damage found."""
         found = work.damage(kind.type, error)
         if isinstance(error, HaulbackError) and error.retryable:
             found |= {"failure": error.code}
@@ -295,7 +306,7 @@ class Runner:
             log.warning("task %s: %s", work.guid, other.message)
 
     def _tell(self, attempt: str, state: str, info: str) -> None:
-        """A sad end.  If it cannot be told, the lease runs out."""
+        """Report a failed or cancelled end until the server answers, or the lease runs out."""
         while not self._stop.is_set():
             try:
                 self._link.set_state(attempt, state, info[:2000])
@@ -315,7 +326,7 @@ def _warn(event: str, guid: str, error: Exception, **more: str) -> None:
 
 
 def reason(error: Exception) -> str:
-    """What to tell people, in letters that can be sent."""
+    """The message of an error for users, escaped for sending."""
     if isinstance(error, HaulbackError):
         return printable(error.message)
     return printable(f"internal error: {type(error).__name__}: {error}")

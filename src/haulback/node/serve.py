@@ -1,4 +1,4 @@
-"""The node as a process: enrolled once, working until told to stop."""
+"""Node process: enrolment at the first start, then the main loop."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ _STDIN = 0
 
 
 class Settings(msgspec.Struct, kw_only=True):
-    """How a node runs.
+    """Settings of a node process.
 
-    `token` enrols it the first time; `trust` is the server's certificate; `portal` is where it
-    listens while something is shared by iSCSI.
+    `token` enrols the node at its first start; `trust` is the file of the server's certificate;
+    `portal` is the iSCSI listen address, ADDRESS:PORT, used while an iSCSI mount exists; `leash`
+    ties the node's life to standard input.
     """
 
     data: Path
@@ -39,9 +40,9 @@ class Settings(msgspec.Struct, kw_only=True):
 
 
 def run(settings: Settings) -> None:
-    """Work until SIGTERM or SIGINT; on a `leash` also until standard input ends.
+    """Run the node until SIGTERM or SIGINT; with `leash` also until standard input ends.
 
-    Raises Conflict, Unauthenticated, Fenced or NotFound with the reason it cannot go on.
+    Raises Conflict, Unauthenticated, Fenced or NotFound when the node cannot run.
     """
     api = Api(settings.server, trust=settings.trust, insecure_http=settings.insecure_http)
     home = Home(settings.data, settings.roots, portal=settings.portal)

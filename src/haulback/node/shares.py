@@ -1,4 +1,4 @@
-"""What this node shares is what the server wants shared: after a restart, and after any death."""
+"""Mount supervisor: keeps the node's mounts equal to the server's list, also after a restart."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _EVERY = 15.0  # seconds
 
 
 class Sharer(Thread):
-    """Ends what nobody wants and begins again what died, until it is told to stop."""
+    """Thread that ends unwanted mounts and restarts dead ones until `stop`."""
 
     def __init__(self, link: Link, home: Home) -> None:
         super().__init__(name="shares", daemon=True)
         self._link, self._home, self._over = link, home, Event()
-        self._well = set[str]()  # those that were seen to, as far as this process knows
+        self._well = set[str]()  # mounts that this process has checked or restarted
 
     def run(self) -> None:
         while not self._over.is_set():
@@ -38,11 +38,15 @@ class Sharer(Thread):
         self._over.set()
 
     def look(self) -> None:
-        """Once.  What is there is listed before the server is asked: a new one is not ended."""
+        """Compare the mounts once with the server's list.
+
+        Local mounts are listed before the server is asked, so that a mount begun meanwhile is not
+        ended.
+        """
         shares = self._home.shares
         if held := shares.all():
             for guid in set(held) - set(self._link.needed(held)):
-                log.info("nobody wants the share %s any more", guid)
+                log.info("mount %s is no longer needed", guid)
                 shares.end(guid)
         wanted = self._link.shares()
         self._well.intersection_update(wanted)
@@ -53,7 +57,7 @@ class Sharer(Thread):
                 self._see_to(guid)
 
     def _see_to(self, guid: str) -> None:
-        """It is served, and what needs it goes on."""
+        """Restart a mount if it is dead, and resume the machines that run from the mount."""
         self._well.discard(guid)
         try:
             order: Order = self._link.share(guid, Order)
@@ -62,17 +66,17 @@ class Sharer(Thread):
             if order.hypervisor:
                 with closing(open_hypervisor(order.hypervisor)) as machines:
                     for name in machines.go_on(self._home.shares.socket(guid)):
-                        log.info("%s goes on", name)
+                        log.info("machine %s resumed", name)
             self._well.add(guid)
         except NotFound:
             pass  # unmounted since it was listed
         except HaulbackError as error:
-            log.warning("the share %s cannot be begun again: %s", guid, error.message)
+            log.warning("mount %s cannot be restarted: %s", guid, error.message)
 
     def _begin(self, order: Order) -> None:
         guid, key = order.mount, self._link.key(order.destination.guid)
         self._home.shares.begin(share_order(sharing_of(order), key))
-        log.info("shared again: %s", guid)
+        log.info("mount %s restarted", guid)
         if guid not in self._link.needed([guid]):
             self._home.shares.end(guid)  # it was unmounted meanwhile
             raise NotFound(guid)

@@ -1,4 +1,4 @@
-"""Where files are restored to: below a configured root, complete or not at all."""
+"""Restore target in a folder below a restore root: complete or absent."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
 
 class FolderTarget:
-    """A hidden folder in the root that becomes the wanted one.
+    """A hidden folder in the restore root that `commit` renames to the wanted folder.
 
-    `made` is the wanted folder when an earlier attempt of the same task completed it.  Raises
-    Forbidden outside the roots, Conflict when something else is there.
+    `made` is the wanted folder if an earlier attempt of the same task completed it.  Raises
+    Malformed for a relative path, Forbidden outside the restore roots, Conflict when the folder is
+    in use.
     """
 
     def __init__(self, home: Home, path: str, task: str, attempt: str) -> None:
@@ -32,7 +33,11 @@ class FolderTarget:
         self._disk.write_file(self.folder / MARK, task.encode())
 
     def commit(self) -> Path:
-        """Step by step from the root, following no link that came into being meanwhile."""
+        """Move the hidden folder to its place.  Raises Forbidden or Conflict.
+
+        The path is walked from the root without following links, since a link may appear after the
+        check.
+        """
         self._disk.sync_folder(self.folder)
         root = os.open(self._root, _FOLDER)
         try:
@@ -54,7 +59,7 @@ class FolderTarget:
 
 
 def _walk(root: int, parts: tuple[str, ...]) -> int:
-    """The folder that `parts` lead to, made where it is missing; durable in its parents."""
+    """Open the folder `parts` below `root`, creating missing folders durably."""
     at = root
     for part in parts:
         try:
@@ -70,9 +75,9 @@ def _walk(root: int, parts: tuple[str, ...]) -> int:
 
 
 def _checked(home: Home, path: Path) -> tuple[Path, Path]:
-    """The path without links and dots, and the root it lies below."""
+    """Resolve links and dots of the path, and find its restore root."""
     if not path.is_absolute():
-        raise Malformed("restorePath: name a folder by its absolute path", field="restorePath")
+        raise Malformed("restorePath: give the absolute path of a folder", field="restorePath")
     resolved = path.resolve()
     for root in home.roots:
         if resolved != root and resolved.is_relative_to(root):

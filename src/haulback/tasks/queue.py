@@ -1,11 +1,11 @@
-"""Who goes first, what a task occupies while it runs, and why one waits."""
+"""Scheduling rules: queue rank, concurrency limits and retry delays."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from random import Random
 
-HEAD_START_MS = 600_000  # what one point of priority is worth; so a waiting 0 overtakes at last
+HEAD_START_MS = 600_000  # one point of priority, in time; priority 0 never starves
 LANES = {
     "inventory": 1,
     "export": 3,
@@ -18,36 +18,36 @@ LANES = {
     "verify": 1,
 }
 PER_SOURCE = {"export": 2, "snapshot": 2}
-PER_DESTINATION = {"store": 8, "cleanup": 1}  # two clean-ups of a repository would collide
+PER_DESTINATION = {"store": 8, "cleanup": 1}  # two clean-ups would collide
 MAX_ATTEMPTS = 5
 _FIRST_RETRY_MS = 5_000
 _LAST_RETRY_MS = 900_000
 
 
 def rank(ready_ms: int, priority: int) -> int:
-    """Position in the queue, the lowest first: time ready less the priority's head start."""
+    """Queue rank, lowest first: ready time (epoch ms) less HEAD_START_MS per priority point."""
     return ready_ms - priority * HEAD_START_MS
 
 
 def source_slot(lane: str, source: str | None) -> str | None:
-    """The row that limits how many tasks of a lane one source bears, if any does."""
+    """Name the limit row for a lane's tasks of one source, None where no limit applies."""
     return f"source:{source}:{lane}" if source and lane in PER_SOURCE else None
 
 
 def destination_slot(lane: str, destination: str | None) -> str | None:
-    """The row that limits how many tasks of a lane one destination bears, if any does."""
+    """Name the limit row for a lane's tasks of one destination, None where no limit applies."""
     return f"destination:{destination}:{lane}" if destination and lane in PER_DESTINATION else None
 
 
 def node_slot(node: str, lane: str) -> str:
-    """The row that limits how many tasks of a lane one node runs."""
+    """Name the limit row for a lane's tasks on one node."""
     return f"node:{node}:{lane}"
 
 
 def most(slot: str, limits: Mapping[str, int]) -> int:
-    """How many tasks fit in a limit row.
+    """Return the number of concurrent tasks that a limit row allows.
 
-    `limits` overrides by lane, `<lane>.source` or `<lane>.destination`.
+    `limits` overrides the defaults by `<lane>`, `<lane>.source` or `<lane>.destination`.
     """
     what, _, rest = slot.partition(":")
     lane = rest.rpartition(":")[2]
@@ -61,26 +61,26 @@ def most(slot: str, limits: Mapping[str, int]) -> int:
 
 
 def is_limit(name: str) -> bool:
-    """Whether `name` is one that limits can be set by."""
+    """Tell whether `name` is a valid limit: `<lane>`, `<lane>.source`, `<lane>.destination`."""
     lane, _, what = name.partition(".")
     known = {"": LANES, "source": PER_SOURCE, "destination": PER_DESTINATION}
     return lane in known.get(what, ())
 
 
 def entity_slot(entity: str) -> str:
-    """The row that only one mutating task of an entity may hold."""
+    """Name the limit row that allows one mutating task of an entity at a time."""
     return f"entity:{entity}"
 
 
 def back_off(tries_left: int, tries: int, random: Random) -> int:
-    """Milliseconds before a retry copy may start: doubling, with a quarter of jitter."""
+    """Delay of a retry in ms: exponential, capped at 15 minutes, with 25 % jitter."""
     made = max(0, tries - tries_left)
     wait = min(_LAST_RETRY_MS, _FIRST_RETRY_MS << min(made, 20))
     return int(wait * (0.75 + random.random() / 2))
 
 
 def waiting_for(slot: str) -> str:
-    """A full limit row in words."""
+    """Describe a full limit row as the reason why a task waits."""
     what, _, rest = slot.partition(":")
     lane = rest.rpartition(":")[2]
     if what == "entity":

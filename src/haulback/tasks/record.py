@@ -1,4 +1,4 @@
-"""The record of a task, and the plans that make tasks."""
+"""Task records, and the plans that create tasks."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from haulback.wire import Named
 
 HOUR_MS = 3_600_000
 DEFAULT_PRIORITY = 50
-# Characters: PostgreSQL's index entries hold no more beside the rest.
+# Characters: these lengths keep rows within the size of a PostgreSQL index entry.
 NAMES, SUBJECT = 290, 100
 
-# The first of these that a task refers to is what it is about.
+# The first of these roles that a task has names its subject.
 _SUBJECTS = (
     "protectedEntity",
     "backupDestination",
@@ -52,14 +52,15 @@ CONTRACT_TYPES = frozenset(
 
 
 class Task(msgspec.Struct, kw_only=True):
-    """One unit of work.  Times in epoch milliseconds by the server's clock.
+    """A unit of work for a node.  Times are epoch ms by the server's clock.
 
-    `refs` are the objects it is about, by the contract's member name; `params` the kind's own
-    input; `results` what the node reported; `follows` the guid of its predecessor; `run` the
-    submission that a threshold counts over.
-    `asked_start` is the start of the window that a person named, None for work that is due at once.
-    `window_length` sets the start window of a follower when its predecessor finishes.  `tries` is
-    the retry count it was submitted with.  `slots` are the limit rows it occupies now.
+    `refs` maps the contract's member names to the objects of the task; `params` is the input of its
+    task type; `results` the node's report; `follows` the guid of the preceding task; `run` the
+    submission over which failure thresholds count.
+
+    `asked_start` is the window start that the caller requested, None for a task due at once.
+    `window_length` (ms) sets the start window of a follower when its predecessor finishes.  `tries`
+    is the retry count at submission.  `slots` are the limit rows that the task occupies now.
     """
 
     guid: str = msgspec.field(default_factory=new_guid)
@@ -102,33 +103,33 @@ class Task(msgspec.Struct, kw_only=True):
     archived: bool = False
 
     def ref(self, role: str) -> str | None:
-        """The guid under `role`, if the task has one."""
+        """Return the guid of the object referenced as `role`, None without one."""
         found = self.refs.get(role)
         return found.guid if found else None
 
     @property
     def names(self) -> str:
-        """What it is about in words, lower case, to be searched; at most NAMES characters."""
+        """Names of the referenced objects for searches, lower case, at most NAMES characters."""
         names = dict.fromkeys(ref.name for ref in self.refs.values())
         return "\n".join(names).lower()[:NAMES]
 
     @property
     def subject(self) -> str:
-        """The name of the one thing it is about, in lower case, at most SUBJECT characters.
+        """Name of the task's main object for sorting, lower case, at most SUBJECT characters.
 
-        It is never the name of the user who asked.
+        The first role in _SUBJECTS decides; the requesting user's name is never used.
         """
         found = next((self.refs[role].name for role in _SUBJECTS if role in self.refs), "")
         return found.lower()[:SUBJECT]
 
     @property
     def attempt_name(self) -> str:
-        """The name that everything this attempt creates outside the database bears."""
+        """Attempt name, `<task guid>-<attempt>`, for all that the attempt creates on the node."""
         return f"{self.guid}-{self.attempt}"
 
 
 class NewBackup(msgspec.Struct, kw_only=True):
-    """A backup entry that a plan creates at once, before any byte is read."""
+    """A backup record that a plan creates at once, before any data is read."""
 
     guid: str
     entity: str
@@ -140,7 +141,7 @@ class NewBackup(msgspec.Struct, kw_only=True):
 
 
 class NewRestoreJob(msgspec.Struct, kw_only=True):
-    """The record of a request to bring something back; `target` says where to."""
+    """A restore job record; `target` describes the restore target."""
 
     guid: str = msgspec.field(default_factory=new_guid)
     type: str
@@ -154,7 +155,7 @@ class NewRestoreJob(msgspec.Struct, kw_only=True):
 
 
 class NewMount(msgspec.Struct, kw_only=True):
-    """A share that a plan wants; see the inventory's `Mount`."""
+    """A mount record that a plan creates; see the inventory's `Mount`.  `keep` in ms."""
 
     guid: str = msgspec.field(default_factory=new_guid)
     backup: str
@@ -171,7 +172,7 @@ class NewMount(msgspec.Struct, kw_only=True):
 
 
 class Refused(msgspec.Struct):
-    """What a submission that may succeed in part refused, and why."""
+    """An object that a partly accepted submission refused, with the reason."""
 
     guid: str
     name: str
@@ -179,11 +180,11 @@ class Refused(msgspec.Struct):
 
 
 class Plan(msgspec.Struct):
-    """The tasks one submission makes; a task that `follows` another waits for it, PLANNED.
+    """The tasks and records of one submission; a task with `follows` waits as PLANNED.
 
-    `besides` are what the system adds of its own, and no part of the answer.
-    `gone` are entities without any data: their records go at once.  `accepted` and `refused` are
-    for submissions that may succeed in part.
+    `besides` are tasks that the system adds; the answer does not show them.  `gone` are entities
+    without data, whose records are deleted at once.  `accepted` and `refused` belong to submissions
+    that may succeed in part.
     """
 
     tasks: list[Task] = msgspec.field(default_factory=list)
@@ -197,11 +198,11 @@ class Plan(msgspec.Struct):
 
     @property
     def heads(self) -> list[Task]:
-        """What the creator answers, in request order."""
+        """The tasks without a predecessor, in request order: the answer of the submission."""
         return [task for task in self.tasks if task.follows is None]
 
     def add(self, other: Plan) -> None:
-        """Everything of another plan too."""
+        """Merge the tasks and records of another plan, without its `accepted` and `refused`."""
         self.tasks += other.tasks
         self.besides += other.besides
         self.backups += other.backups

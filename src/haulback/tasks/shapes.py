@@ -1,4 +1,4 @@
-"""Tasks as the contract shows them.  What is absent is left out, never null.
+"""Task answers of the API, as the contract defines them; absent members are left out, not null.
 
 Times are epoch milliseconds, durations milliseconds, sizes bytes, progress percent.
 """
@@ -13,7 +13,7 @@ from haulback.wire import Label, Named
 
 
 class Workflow(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """The plan a task belongs to."""
+    """The workflow of a task."""
 
     guid: str
     commonContext: dict[str, Any]
@@ -21,7 +21,7 @@ class Workflow(msgspec.Struct, omit_defaults=True, kw_only=True):
 
 
 class Step(msgspec.Struct, omit_defaults=True):
-    """A task of a plan; followers are PLANNED until their turn."""
+    """A task of a workflow; followers are PLANNED until their predecessor has finished."""
 
     guid: str
     type: Label
@@ -31,7 +31,7 @@ class Step(msgspec.Struct, omit_defaults=True):
 class TaskListRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
     """A row of GET /tasks.
 
-    `queueReason` and `queuePosition` say why a queued task waits and how many go before it.
+    `queueReason` says why a queued task waits, `queuePosition` how many tasks are ahead.
     """
 
     guid: str
@@ -59,7 +59,7 @@ class TaskListRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
 
 
 class DataTransferRateDetails(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """A sample of how fast it goes: bytes per second, bytes so far; empty before the first."""
+    """A transfer rate sample: bytes per second and bytes so far; empty before the first sample."""
 
     transferRate: float | None = None
     transferredBytes: int | None = None
@@ -68,7 +68,7 @@ class DataTransferRateDetails(msgspec.Struct, omit_defaults=True, kw_only=True):
 
 
 class TaskDetails(TaskListRecord, omit_defaults=True, kw_only=True):
-    """Everything about a task.
+    """All details of a task.
 
     `protectedEntities` and `instanceUuids` (their uuids on the hypervisor) are the machines that a
     SCOPED_INVENTORY_SYNC looks at.  `cancelling` says that its node has still to clean up.  The
@@ -115,7 +115,7 @@ class TaskDetails(TaskListRecord, omit_defaults=True, kw_only=True):
 
 
 class TaskStatus(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """The state of a task; progress and guid in version 2 only."""
+    """The state of a task; version 2 adds progress and guid."""
 
     state: Label
     statusInfo: str | None = None
@@ -124,7 +124,7 @@ class TaskStatus(msgspec.Struct, omit_defaults=True, kw_only=True):
 
 
 class TaskBatchResponse(msgspec.Struct, omit_defaults=False, kw_only=True):
-    """What of a batch was accepted, what refused and why, and the tasks that were made."""
+    """Result of a batch: accepted entities, refused entities with reasons, and the new tasks."""
 
     successful: list[Named]
     unsuccessful: list[Unsuccessful]
@@ -132,7 +132,7 @@ class TaskBatchResponse(msgspec.Struct, omit_defaults=False, kw_only=True):
 
 
 class Unsuccessful(msgspec.Struct):
-    """An entity that was refused."""
+    """An entity that a batch refused, with the reason."""
 
     guid: str
     name: str
@@ -140,14 +140,14 @@ class Unsuccessful(msgspec.Struct):
 
 
 class TimestampDTO(msgspec.Struct):
-    """When any task last changed, twice under the two names that clients read."""
+    """Time of the last task change (epoch ms), under both names that clients read."""
 
     value: int
     timestamp: int
 
 
 class LogLine(msgspec.Struct):
-    """A line of a task's log."""
+    """A line of a task's log; `time` in epoch ms, `attempt` counts from 1."""
 
     time: int
     attempt: int

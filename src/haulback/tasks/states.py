@@ -1,4 +1,4 @@
-"""States of a task and who may move it between them."""
+"""Task states and the state changes that users may make."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from haulback.errors import Conflict, Forbidden
 
 
 class State(Enum):
-    """The five states of the contract; PLANNED rows are internal and never shown."""
+    """The contract's five task states; the internal state PLANNED is only shown in workflows."""
 
     QUEUED = "QUEUED"
     RUNNING = "RUNNING"
@@ -22,7 +22,7 @@ class State(Enum):
 
 
 class BackupType(Enum):
-    """How much of an entity a backup reads."""
+    """Backup types."""
 
     FULL = "FULL"
     INCREMENTAL = "INCREMENTAL"
@@ -31,7 +31,7 @@ class BackupType(Enum):
 
 
 class EntityType(Enum):
-    """What can be protected."""
+    """Types of protected entities."""
 
     APP = "APP"
     CLOUD = "CLOUD"
@@ -46,7 +46,7 @@ class EntityType(Enum):
 
 
 class MountMode(Enum):
-    """How a backup is mounted."""
+    """Mount modes of a backup."""
 
     AUTO = "AUTO"
     CLOUD_DOWNLOAD = "CLOUD_DOWNLOAD"
@@ -58,7 +58,7 @@ class MountMode(Enum):
 
 
 class Allocation(Enum):
-    """How restored disks are laid out."""
+    """Allocation formats of restored disks."""
 
     PREALLOCATED = "PREALLOCATED"
     SPARSE = "SPARSE"
@@ -70,9 +70,10 @@ _BY_USER = {State.QUEUED: {State.CANCELLED, State.QUEUED}, State.RUNNING: {State
 
 
 def check_move(now: State, to: State) -> None:
-    """Whether a person may move a task.
+    """Check a state change that a user requests.
 
-    Raises Conflict when the state forbids it, Forbidden when only its node may.
+    Raises Conflict when the state forbids the change, Forbidden when only the task's node may make
+    the change.
     """
     if to in _BY_USER.get(now, set()):
         return
