@@ -45,7 +45,9 @@ class Finder:
         query = sa.select(sa.func.count()).select_from(table).where(*self._asked.where)
         return int(self._rows(query, "task_newest" if self._is_whole else self._index)[0][0])
 
-    def guids(self, size: int | None = None, offset: int = 0, total: int | None = None) -> list[str]:
+    def guids(
+        self, size: int | None = None, offset: int = 0, total: int | None = None
+    ) -> list[str]:
         """Guids in order; a deep page is counted from the end that is nearer, by `total`."""
         query = sa.select(table.c.guid).where(*self._asked.where)
         if size is None or total is None or offset <= total // 2:
