@@ -102,12 +102,13 @@ class Site:
         self.api.log_in("admin", PASSWORD)
 
     def enrol(self, name: str) -> None:
-        token = self.api.post("/nodes/enrolment")["token"]
+        file = self.folder / f"{name}.token"
+        file.write_text(self.api.post("/nodes/enrolment")["token"])
         self.home = self.folder / name
         self.node = Program(
             self.log,
             *("node", "--server", self.api.url, "--data", str(self.home), "--name", name),
-            *("--token", token, "--restore-root", str(self.roots)),
+            *("--token-file", str(file), "--restore-root", str(self.roots)),
             *(("--trust", self.trust) if self.trust else ()),
         )
 

@@ -1,4 +1,4 @@
-"""Time as a value handed down: the only module that asks the operating system what time it is."""
+"""Clocks as parameters: the only module that reads the operating system's time."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """What code that needs the time is given."""
+    """Time source passed to code that needs the time."""
 
     def now_ms(self) -> int:
-        """Milliseconds since the epoch, UTC."""
+        """Milliseconds since the Unix epoch, UTC."""
 
     def monotonic(self) -> float:
-        """Seconds that never go backwards, for rates and deadlines."""
+        """Monotonic seconds for rates and deadlines; the zero point is arbitrary."""
 
 
 class SystemClock:
-    """The operating system's clocks."""
+    """Clocks of the operating system."""
 
     def now_ms(self) -> int:
         return time.time_ns() // 1_000_000
@@ -27,10 +27,10 @@ class SystemClock:
 
 
 class SteadyClock(SystemClock):
-    """Wall time that runs evenly: a clock set forward or back is followed only by `adopt`.
+    """Wall clock that ignores changes of the system time until `adopt` is called.
 
-    The server orders events and counts leases by it, so that nothing expires because somebody
-    corrected the time.
+    The server orders events and counts leases by this clock, so that correcting the system time
+    expires no lease.
     """
 
     def __init__(self) -> None:
@@ -40,9 +40,9 @@ class SteadyClock(SystemClock):
         return self._start + int(time.monotonic() * 1000)
 
     def drift_ms(self) -> int:
-        """How far the operating system's clock has been set ahead of this one."""
+        """Milliseconds by which the system clock is ahead of this clock; negative when behind."""
         return super().now_ms() - self.now_ms()
 
     def adopt(self) -> None:
-        """Believe the operating system again."""
+        """Set this clock to the time of the system clock."""
         self._start += self.drift_ms()

@@ -1,7 +1,7 @@
-"""Durable local files: every write, fsync, link and unlink the product makes goes through here.
+"""Durable local files: all writes, syncs, links and deletions of the product use this module.
 
-A crash test replaces `Disk` by one that stops at the n-th operation and drops what was not yet
-synced (`haulback.testing.crash`), so the order of the calls below *is* the durability promise.
+A crash test replaces `Disk` by a class that stops at the n-th operation and drops unsynced data
+(`haulback.testing.crash`). The order of the calls below therefore is the durability guarantee.
 """
 
 from __future__ import annotations
@@ -16,10 +16,14 @@ from haulback.errors import Conflict, OutOfSpace, Unavailable
 
 
 class Disk:
-    """The operating system's file calls, with our errors."""
+    """File operations with durability, for every write of the product.
+
+    `create`, `write` and `sync` raise OutOfSpace when the file system is full and Unavailable for
+    other errors; the other methods raise the OSError of the operating system.
+    """
 
     def create(self, path: Path) -> IO[bytes]:
-        """Open a new file for writing; Conflict if it exists."""
+        """Open a new file for unbuffered writing; Conflict if the file exists."""
         try:
             return open(path, "xb", buffering=0)
         except FileExistsError:
@@ -28,6 +32,7 @@ class Disk:
             raise translate(error, path) from error
 
     def write(self, file: IO[bytes], data: bytes | bytearray | memoryview) -> None:
+        """Write all of `data` at the file's position; the bytes are durable only after `sync`."""
         view = memoryview(data)
         try:
             while view:
@@ -36,6 +41,7 @@ class Disk:
             raise translate(error, Path(file.name)) from error
 
     def sync(self, file: IO[bytes]) -> None:
+        """Make the file's contents durable (fdatasync); its name needs `sync_folder`."""
         try:
             os.fdatasync(file.fileno())
         except OSError as error:
@@ -49,13 +55,15 @@ class Disk:
             raise Conflict(f"{target} exists already") from None
 
     def replace(self, source: Path, target: Path) -> None:
+        """Rename `source` to `target` atomically; an existing `target` is replaced."""
         os.replace(source, target)
 
     def unlink(self, path: Path) -> None:
+        """Remove a name; a missing file is no error."""
         path.unlink(missing_ok=True)
 
     def sync_folder(self, folder: Path) -> None:
-        """Make the names in `folder` durable."""
+        """Make the names in `folder` durable (fsync of the directory)."""
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(handle)
@@ -71,7 +79,11 @@ class Disk:
         self.sync_folder(folder.parent)
 
     def write_file(self, path: Path, data: bytes) -> None:
-        """A whole new file under its final name, durable; use for staging, not for publishing."""
+        """Write a new file under its final name, durable.
+
+        The name is visible before the content is complete: use this for staging, not for
+        publishing.
+        """
         with self.create(path) as file:
             self.write(file, data)
             self.sync(file)
@@ -79,7 +91,9 @@ class Disk:
 
 
 def write_private(path: Path, data: bytes) -> None:
-    """A file for this user only, replaced as a whole; durable, name included."""
+    """Replace a file as a whole, readable by this user only (mode 0600); name and content are
+    durable.
+    """
     temp = path.with_name(path.name + ".new")
     temp.unlink(missing_ok=True)
     handle = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -92,17 +106,20 @@ def write_private(path: Path, data: bytes) -> None:
 
 
 def write_private_once(path: Path, data: bytes) -> None:
-    """A new file for this user only; durable, name included.  The same content may be there.
+    """Create a file readable by this user only (mode 0600); name and content are durable.
 
-    The name is taken at once and not by a link: key files go to sticks that know no links.
-    Raises Conflict for a name that is taken by anything else, which stays as it is.
+    A file with the same content is accepted. The file is created under its final name and not
+    linked into place, because key files are written to USB sticks whose file systems have no hard
+    links.
+
+    Raises Conflict when the name holds other content, which stays unchanged.
     """
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except FileExistsError:
         if _holds(path, data):
             return
-        raise Conflict(f"{path} exists and holds something else: name a new file") from None
+        raise Conflict(f"{path} exists with other content: name a new file") from None
     except OSError as error:
         raise translate(error, path) from error
     try:
@@ -117,7 +134,7 @@ def write_private_once(path: Path, data: bytes) -> None:
 
 
 def _holds(path: Path, data: bytes) -> bool:
-    """Whether a file holds these bytes, white space around them apart."""
+    """Whether the file holds these bytes, ignoring white space around them."""
     try:
         if not path.is_file():
             return False
@@ -128,11 +145,12 @@ def _holds(path: Path, data: bytes) -> bool:
 
 
 def hold(path: Path, taken: str) -> IO[bytes]:
-    """A lock that the kernel drops when this process dies or closes it.
+    """Take an exclusive lock on a file; the kernel releases the lock when this process ends.
 
-    Raises Conflict, saying `taken`, when another process holds it.
+    Closing the returned file releases the lock too. Raises Conflict with the message `taken` when
+    another process holds the lock.
     """
-    lock = open(path, "ab")  # noqa: SIM115 - held as long as its owner lives
+    lock = open(path, "ab")  # noqa: SIM115 - the caller closes it to unlock
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -142,7 +160,7 @@ def hold(path: Path, taken: str) -> IO[bytes]:
 
 
 def translate(error: OSError, path: Path) -> Exception:
-    """The operating system's error in our words."""
+    """Map an OSError of a write to OutOfSpace or Unavailable."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return OutOfSpace(f"no space left to write {path}; free some and try again")
     return Unavailable(f"cannot write {path}: {error.strerror}")

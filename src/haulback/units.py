@@ -1,4 +1,4 @@
-"""Sizes, rates and durations: constants, and how they are printed."""
+"""Units of size, rate and duration, and their printed forms."""
 
 from __future__ import annotations
 
@@ -21,12 +21,15 @@ def size(count: float) -> str:
 
 
 def rate(bytes_per_second: float) -> str:
-    """`rate(2**20) == '1 MiB/s'`."""
+    """Bytes per second in IEC units: `rate(2**20) == '1 MiB/s'`."""
     return f"{size(bytes_per_second)}/s"
 
 
 def duration(seconds: float) -> str:
-    """`duration(75) == '1m 15s'`; below a minute one decimal, from a day on days and hours."""
+    """Seconds as text: `duration(75) == '1m 15s'`.
+
+    Below a minute the text has one decimal; from one day on it shows days and hours.
+    """
     if seconds < 60:
         return f"{seconds:.1f}s"
     minutes, seconds = divmod(round(seconds), 60)

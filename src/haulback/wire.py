@@ -80,6 +80,15 @@ def _depth(value: Any, deepest: int) -> int:
     return depth
 
 
+def present(value: Any) -> Any:
+    """`value` without the members and items that are null, at every depth."""
+    if isinstance(value, dict):
+        return {k: present(v) for k, v in value.items() if v is not None}
+    if isinstance(value, list):
+        return [present(one) for one in value if one is not None]
+    return value
+
+
 def request(body: bytes, kind: type[T]) -> T:
     """A request of struct type `kind` from its JSON object.  Raises Malformed."""
     found: T = read(parse(body), kind, "")

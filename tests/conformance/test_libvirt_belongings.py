@@ -172,7 +172,9 @@ def test_a_lun_that_went_to_another_machine_does_not_come_back(
     told = over(inner, then)
     assert "/dev/the-lun" not in definition(bench.host, uuid)
     assert [
-        one for one in told if one.startswith("sda is left out: the machine has the device no more")
+        one
+        for one in told
+        if one.startswith("sda is left out: the machine no longer has this device")
     ]
 
 
@@ -245,7 +247,7 @@ def test_a_disk_that_came_after_the_backup_is_detached_and_not_deleted(
         f"<source file='{late}'/><target dev='vdb' bus='virtio'/></disk>",
     )
     told = over(inner, then)
-    assert told == ["vdb came after the backup: the disk is detached, and its image stays"]
+    assert told == ["vdb was added after the backup: the disk is detached, and its image stays"]
     assert images(bench.host, uuid).keys() == {"vda"}
     assert late.exists()
 
@@ -320,7 +322,7 @@ def test_what_other_machines_write_too_is_said_and_does_not_move(
         inner.move(uuid, LibvirtHost(inner.uri, tmp_path), "m1", print, print)
     with inner.create(then, "copy") as new:
         copy = new.commit()
-        assert [one for one in new.left_out() if one.startswith("vdb is an image of its own")]
+        assert [one for one in new.left_out() if one.startswith("vdb is a separate image")]
     assert shared not in images(bench.host, copy.uuid).values()
     bench.hypervisor.asleep()
     told = over(inner, then)

@@ -107,6 +107,13 @@ class Served:
         self.machines.append(one.guid)
         return len(self.machines) - 1
 
+    def new_machine_of(self, project: str) -> int:
+        """The number of a machine that belongs to a project."""
+        number = self.new_machine()
+        path = f"/api/virtual-machines/{self.machines[number]}/settings"
+        assert self.call("PUT", path, {"project": project}).status_code == 204
+        return number
+
     def new_session(self) -> str:
         body = {**self.identity, "version": "1"}
         answer = self.call("POST", "/api/nodes/session", body, token=None)
@@ -128,6 +135,13 @@ class Served:
         """The guid of an export that the node runs."""
         guid = str(self.export()["guid"])
         assert self.as_node("PUT", f"/api/tasks/{guid}/state", "RUNNING").status_code == 204
+        return guid
+
+    def restoring(self) -> str:
+        """The guid of a restore that the node runs."""
+        body = {"backup": self.stored(), "node": self.identity["guid"], "restorePath": "/srv/r"}
+        guid = str(self.call("POST", "/api/tasks/restore", body).json()["guid"])
+        assert self.state(guid, "RUNNING").status_code == 204
         return guid
 
     def run(self, guid: str, results: dict[str, Any] | None = None) -> None:

@@ -177,6 +177,10 @@ class Scene:
     def running(self) -> str:
         return self.served.taken()
 
+    @cached_property
+    def restoring(self) -> str:
+        return self.served.restoring()
+
     @property
     def other_node(self) -> str:
         return self.client.nodes.add(f"node-{new_guid()}").guid

@@ -224,8 +224,10 @@ TASKS: dict[str, Way] = {
     "PUT /tasks/{guid}/progress": lambda s: s.node.progress(s.running, 66.5),
     "PUT /tasks/{guid}/cloud-progress": lambda s: s.node.cloud_progress(s.running, 3, 10),
     "PUT /tasks/{guid}/os-progress": lambda s: s.node.os_progress(s.running, 3, 10),
-    "PUT /tasks/{guid}/restore-host-id": lambda s: s.node.restore_host_id(s.running, "host-1"),
-    "PUT /tasks/{guid}/restore-storage-id": lambda s: s.node.restore_storage_id(s.running, "st-1"),
+    "PUT /tasks/{guid}/restore-host-id": lambda s: s.node.restore_host_id(s.restoring, "host-1"),
+    "PUT /tasks/{guid}/restore-storage-id": lambda s: s.node.restore_storage_id(
+        s.restoring, "st-1"
+    ),
     "PUT /tasks/{guid}/transfer-info": lambda s: s.node.transfer_info(
         s.running, {"transferredBytes": 1}
     ),

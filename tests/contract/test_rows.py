@@ -183,7 +183,8 @@ def test_post_tasks_restore(served: Served):
 
 
 def test_post_tasks_restore_and_import(served: Served):
-    backup = served.stored()
+    backup = served.stored(served.new_machine_of("p9"))
+    served.rest()
     file = {"backupFile": {"guid": file_guid(backup, "root")}, "diskName": "boot", "storageId": ""}
     body = {
         "backup": None,
@@ -750,14 +751,14 @@ def test_put_tasks_guid_os_progress(served: Served):
 
 
 def test_put_tasks_guid_restore_host_id(served: Served):
-    guid = taken(served)
+    guid = served.restoring()
     path = f"/api/tasks/{guid}"
     assert served.as_node("PUT", f"{path}/restore-host-id", {"value": "h1"}).status_code == 204
     assert served.task(guid)["restoreHostId"] == "h1"
 
 
 def test_put_tasks_guid_restore_storage_id(served: Served):
-    guid = taken(served)
+    guid = served.restoring()
     path = f"/api/tasks/{guid}"
     assert served.as_node("PUT", f"{path}/restore-storage-id", {"value": "s1"}).status_code == 204
     assert served.task(guid)["restoreStorageId"] == "s1"

@@ -16,9 +16,10 @@ REQUIRED = {"guid", "type", "state", "windowStart", "windowEnd", "progress", "pr
 
 
 def test_an_export_as_the_portal_sends_it(served: Served):
+    machine = served.machines[served.new_machine_of("p1")]
     body = {
         "backupType": {"name": "FULL", "description": "Full"},
-        "protectedEntities": [{"guid": served.machines[0], "vmBackupPolicy": {"rules": []}}, None],
+        "protectedEntities": [{"guid": machine, "vmBackupPolicy": {"rules": []}}, None],
         "priority": "60",
         "retryCount": "2",
         "rules": [None],

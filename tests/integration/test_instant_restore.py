@@ -89,7 +89,7 @@ def test_a_machine_runs_from_its_backup_and_moves_off_it(site: Site, host: Libvi
     body = {"mountedBackup": {"guid": mount["guid"]}}
     refused = site.final(site.api.post("/tasks/unmount", body)["guid"])
     assert refused["state"]["name"] == "FAILED"
-    assert "runs; stop it" in refused["statusInfo"]
+    assert "is running; stop it" in refused["statusInfo"]
     assert "live-migration" in refused["statusInfo"]
     keeper = Keeper(site.home / "shares")
     os.kill(int((keeper.room(mount["guid"]) / "pid").read_text()), signal.SIGKILL)

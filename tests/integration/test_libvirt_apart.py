@@ -141,12 +141,12 @@ def test_a_machine_in_managed_save_is_not_put_back_and_its_backup_says_so(
     backup = site.backed_up(machine)
     assert backup["consistency"]["name"] == "CRASH"
     assert backup["warnings"] == [
-        "the saved memory is not in the backup: the machine is in managed save, and a backup "
-        "holds disks"
+        "the saved memory is not in the backup: the machine is in managed save; a backup "
+        "holds disks only"
     ]
     assert domain.hasManagedSaveImage()
     told, _, _ = restored(site, backup, overwrite=True, powerOnAfterRestore=True)
-    assert told == "the saved memory (managed save) went with its disks"
+    assert told == "the saved memory (managed save) was removed with its disks"
     assert domain.isActive()
 
 

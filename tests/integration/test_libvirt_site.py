@@ -200,7 +200,7 @@ def test_the_command_after_is_run_though_its_guard_died(host: LibvirtLab):
         killed = subprocess.run(["pkill", "-9", "-f", f"hooks .*{guest.uuid}"], check=False)
         assert killed.returncode == 0
     assert said == [
-        "the guard of the command after the backup died; run again, it ended with 0: gone"
+        "the guard of the command after the backup died; a second run ended with 0: gone"
     ]
 
 
@@ -211,7 +211,7 @@ def test_what_is_held_in_a_guest_is_let_go_after_its_time(host: LibvirtLab):
     domain, said = Host(host.uri).domain(guest.uuid), list[str]()
     with around(host.uri, domain, "touch /tmp/held", "rm /tmp/held", said.append, deadline=1):
         guest.until(lambda: guest.run("ls /tmp/held 2>/dev/null; true") == "")
-    assert said == ["the command after the backup had to be run before its moment"]
+    assert said == ["the command after the backup ran at its deadline, too early"]
 
 
 def mounted(site: Site, backup: dict[str, Any]) -> str:

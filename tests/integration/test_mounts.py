@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import random
 import re
@@ -28,7 +29,8 @@ from haulback.shares.keeper import Keeper
 from haulback.shares.order import IscsiOrder
 from haulback.shares.target import serve
 from tests.images import raw_machine
-from tests.programs import Site
+from tests.programs import PASSWORD, Site
+from tests.unit.test_credentials import children, shown
 
 needs_fuse = pytest.mark.skipif(
     os.geteuid() != 0 or not shutil.which("fusermount3"), reason="needs root and fuse3"
@@ -143,6 +145,23 @@ def encrypted(part: Path) -> None:
     assert "not found" not in told.stderr, told.stderr
 
 
+def test_no_process_of_a_share_bears_a_secret(site: Site, tmp_path: Path):
+    mount = mounted(site, site.backed_up(a_machine(site, tmp_path))["guid"])
+    with Client(site.api.url, site.api.token) as client:
+        [system] = client.mounts.file_systems(mount["guid"])
+        assert client.mounts.listing(system.guid, "/etc")  # its reader runs from now on
+    assert site.node.process
+    below = [site.node.process.pid, int((share(site).room(mount["guid"]) / "pid").read_text())]
+    started = [pid for first in below for pid in children(first)]
+    texts = [shown(pid) for pid in [*started, str(below[1])]]
+    assert any("haulback.shares.process" in text for text in texts)
+    assert any("haulback.filesystems" in text for text in texts)
+    secret = json.loads((site.home / "identity.json").read_bytes())["secret"]
+    for text in texts:
+        assert PASSWORD not in text
+        assert secret not in text
+
+
 def haulback(site: Site, *words: str) -> subprocess.CompletedProcess[str]:
     """The command, as a person types it."""
     sent = {**os.environ, "HAULBACK_SERVER": site.api.url, "HAULBACK_TOKEN": str(site.api.token)}
@@ -177,7 +196,7 @@ def test_files_that_cannot_be_read_are_named_beside_those_that_are_fetched(
     assert done.returncode == 3, done.stderr
     said = dict(line.split(": ", 1) for line in done.stderr.splitlines()[:-1])
     assert set(said) == {"/big", "/data/f00007"}
-    assert "2 of what was asked for could not be read" in done.stderr.splitlines()[-1]
+    assert "2 of the requested files could not be read" in done.stderr.splitlines()[-1]
     seed = tmp_path / "seed"
     with tarfile.open(tmp_path / "all.tar") as tar:
         files = {one.name.removeprefix("./"): one for one in tar if one.isfile()}
@@ -320,9 +339,7 @@ def test_nothing_is_shown_inside_of_what_is_shown(site: Site, tmp_path: Path):
     site.all_final()
     steps = site.api.get("/tasks/detailed", {"workflow-execution": head["guid"]})
     [failed] = [one for one in steps if one["state"]["name"] == "FAILED"]
-    assert (
-        f"nothing can be made in {shown}, perhaps a backup is shown there" in failed["statusInfo"]
-    )
+    assert f"{shown} is not writable, perhaps a backup is mounted there" in failed["statusInfo"]
 
 
 @needs_fuse
@@ -418,7 +435,7 @@ def test_several_are_shared_by_iscsi_at_ports_of_their_own(site: Site, tmp_path:
         port = taken.getsockname()[1]
         order = IscsiOrder(disks=["x"], clients=[name], port=port, portal="0.0.0.0:3260")
         begun = serve(tmp_path, tmp_path, order, backup, b"key")
-        with pytest.raises(Conflict, match=f"no port of 0.0.0.0 is free, of {port}"):
+        with pytest.raises(Conflict, match=f"no free port at 0.0.0.0 among {port}"):
             begun.__enter__()
     mounts = [mounted(site, backup, mode="ISCSI", allowedClients=[name])["guid"] for _ in range(2)]
     told = [site.api.get(f"/mounted-backups/{guid}/iscsi") for guid in mounts]

@@ -295,7 +295,7 @@ def test_a_block_of_a_folder_that_is_damaged_hides_nothing_of_the_others(image):
         packed = members(found, "/g")
         assert len(packed) == len(page) + 2
         assert list(unreadable(packed)) == ["/g"]
-        with pytest.raises(Malformed, match="not among what its folder still shows"):
+        with pytest.raises(Malformed, match="not among the readable entries of its folder"):
             found.read("vda", f"/g/{min(names - {one.name for one in page})}", 0, 9)
 
 

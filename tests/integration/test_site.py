@@ -107,11 +107,11 @@ def test_a_destination_that_is_gone_fails_and_works_again_when_it_is_back(site: 
     machine = add_raw(site)
     away = site.repository.with_name("away")
     site.repository.rename(away)
-    fails(site, site.export(machine), "is not there; mount or create it")
+    fails(site, site.export(machine), "does not exist; mount or create it")
     [test] = site.api.post(
         "/tasks/connectivity-test", {"backupDestinations": [site.destination["guid"]]}
     )
-    fails(site, test, "not there")
+    fails(site, test, "does not exist")
     away.rename(site.repository)
     assert site.backed_up(machine)
 
@@ -264,6 +264,38 @@ def test_server_and_node_stop_quietly(site: Site):
     assert site.server.end(signal.SIGTERM) == 0
     assert site.node.end(signal.SIGTERM) == 0
     assert "Traceback" not in site.log.read_text()
+
+
+def test_the_log_tells_which_node_did_which_task_and_how_it_ended(site: Site):
+    site.backed_up(add_raw(site))
+    guid = site.api.get("/tasks?type=EXPORT")[0]["guid"]
+    node = site.api.get("/nodes")[0]["guid"]
+    lines = [line for line in site.log.read_text().splitlines() if f"task={guid}" in line]
+    for event, more in (
+        ("task taken", f"node={node}"),
+        ("task begins", "type=EXPORT attempt=1"),
+        ("task ended", "state=FINISHED"),
+        ("task finished", "type=EXPORT"),
+    ):
+        [line] = [line for line in lines if f" {event} " in line]
+        assert " INFO " in line
+        assert more in line
+
+
+def test_a_log_in_json_has_one_object_a_line(tmp_path: Path):
+    log = tmp_path / "log"
+    options = ("--data", str(tmp_path / "data"), "--port", "0", "--log-format", "json")
+    program = Program(log, "server", *options)
+    url = program.start().split()[-1]
+    api = Api(url)
+    api.get("/readyz")
+    api.close()
+    assert program.end(signal.SIGTERM) == 0
+    found = [json.loads(line) for line in log.read_text().splitlines()]
+    messages = [one["message"] for one in found]
+    assert "server listens" in messages
+    assert messages[-1] == "server stopped"
+    assert {"time", "level", "logger"} <= set(found[0])
 
 
 @needs_qemu

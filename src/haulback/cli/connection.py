@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import getpass
 import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
 from cyclopts import Parameter
 
+from haulback import credentials
 from haulback.client.client import Client
 from haulback.errors import Forbidden, Unauthenticated
 
@@ -20,18 +22,33 @@ Server = Annotated[
 ]
 
 
+InsecureHttp = Annotated[
+    bool,
+    Parameter(
+        name="--insecure-http",
+        negative="",
+        env_var="HAULBACK_INSECURE_HTTP",
+        help="Allow plain HTTP beyond this machine.",
+    ),
+]
+PasswordFile = Annotated[
+    Path | None,
+    Parameter(name="--password-file", help="Its first line is the password; - for stdin."),
+]
+
+
 def connect(server: str = "") -> Client:
     """The server, as whoever logged in; with HAULBACK_ADMIN_PASSWORD as admin."""
     url = server or os.environ.get("HAULBACK_SERVER", URL)
-    client = Client(url, trust=os.environ.get("HAULBACK_TRUST"))
-    token = os.environ.get("HAULBACK_TOKEN") or _saved().get(client.url)
+    client = _client(url, is_insecure=False)
+    token = credentials.get("HAULBACK_TOKEN") or _saved().get(client.url)
     if token:
         client.api.token = token
         with contextlib.suppress(Unauthenticated):
             _check(client)
             return client
         client.api.token = None
-    password = os.environ.get("HAULBACK_ADMIN_PASSWORD")
+    password = credentials.get("HAULBACK_ADMIN_PASSWORD")
     if not password:
         raise Unauthenticated(f"not logged in at {url}; use `haulback login --server {url}`")
     _save(client.url, client.log_in("admin", password))
@@ -44,10 +61,37 @@ def _check(client: Client) -> None:
         client.users.me()
 
 
-def login(*, server: Server = URL, user: str = "admin") -> None:
-    """Log in and remember it, in a file that only this user may read."""
-    client = Client(server, trust=os.environ.get("HAULBACK_TRUST"))
-    password = os.environ.get("HAULBACK_ADMIN_PASSWORD") or getpass.getpass(f"{user}'s password: ")
+def _client(url: str, *, is_insecure: bool) -> Client:
+    allowed = os.environ.get("HAULBACK_INSECURE_HTTP", "").lower() in ("1", "true", "yes")
+    trust = os.environ.get("HAULBACK_TRUST")
+    return Client(url, trust=trust, insecure_http=is_insecure or allowed)
+
+
+def ask_password(prompt: str, variable: str, file: Path | None) -> str:
+    """A password: from a file, a variable, a terminal, or the first line of standard input."""
+    if file is not None:
+        return credentials.read(file, "--password-file")
+    if found := credentials.get(variable):
+        return found
+    if sys.stdin.isatty():
+        return getpass.getpass(prompt)
+    return credentials.read(Path("-"), "--password-file")
+
+
+def login(
+    *,
+    server: Server = URL,
+    user: str = "admin",
+    password_file: PasswordFile = None,
+    insecure_http: InsecureHttp = False,
+) -> None:
+    """Log in and remember it, in a file that only this user may read.
+
+    The password comes from --password-file, HAULBACK_ADMIN_PASSWORD, the terminal, or stdin.
+    """
+    client = _client(server, is_insecure=insecure_http)
+    prompt = f"{user}'s password: "
+    password = ask_password(prompt, "HAULBACK_ADMIN_PASSWORD", password_file)
     _save(client.url, client.log_in(user, password))
     print(f"logged in at {client.url} as {user}")
 

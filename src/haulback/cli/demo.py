@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -18,7 +19,7 @@ from cyclopts import App, Parameter
 from rich.console import Console
 from rich.table import Table
 
-from haulback import units
+from haulback import credentials, units
 from haulback.cli import demo_running
 from haulback.cli.watch import follow
 from haulback.client.client import Client
@@ -103,16 +104,20 @@ class _Server:
     def start(self) -> Client:
         """Wait until it listens; logged in as admin.  Raises Unavailable with its last words."""
         command = [sys.executable, "-m", "haulback", "up", "--data", str(self.data), "--port", "0"]
-        environment = {**os.environ, "HAULBACK_ADMIN_PASSWORD": self.password}
+        command += ["--password-file", "-"]
         with open(self._log, "wb") as log:
             self._process = subprocess.Popen(
                 command,
+                stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env=environment,
+                env=credentials.for_children(),
                 start_new_session=True,
             )
+        assert self._process.stdin
         assert self._process.stdout
+        with suppress(BrokenPipeError), self._process.stdin as told:  # its log says why it ended
+            told.write(f"{self.password}\n".encode())
         line = self._process.stdout.readline().decode()
         if not line.startswith("Haulback listens at "):
             raise Unavailable(f"the server did not start: {self._log.read_text()[-500:]}")

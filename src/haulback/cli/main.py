@@ -7,6 +7,7 @@ import sys
 from cyclopts import App
 
 import haulback
+from haulback import credentials
 from haulback.errors import HaulbackError
 
 app = App(name="haulback", help="Open backup and recovery.", version=haulback.__version__)
@@ -79,6 +80,8 @@ def api(method: str, path: str, body: str = "") -> None:
 
 def main() -> None:
     """Run the command line and exit: 0 ok, else the error's own code (docs/reference/cli.md)."""
+    # Children of a program that stays need nothing of the database either.
+    credentials.take(database=sys.argv[1:2] in (["up"], ["node"], ["far-end"]))
     try:
         app()
     except HaulbackError as error:

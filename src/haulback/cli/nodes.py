@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import sys
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from haulback.cli.connection import connect
+from haulback import credentials, logs
+from haulback.cli.connection import InsecureHttp, connect
 from haulback.cli.output import Output, dump, moment, named, show, text
 from haulback.errors import Malformed
 from haulback.inventory.requests import ChangedNode
+from haulback.logs import LogFormat
 from haulback.wire import Ref
 
 app = App(name="node")
@@ -33,32 +33,46 @@ def run_node(
     server: str,
     data: Path = Path("haulback-node"),
     name: str = "",
-    token: Annotated[str | None, Parameter(env_var="HAULBACK_ENROLMENT_TOKEN")] = None,
+    token: Annotated[str | None, Parameter(help="- for stdin; see --token-file.")] = None,
+    token_file: Annotated[Path | None, Parameter(help="Holds the enrolment token.")] = None,
     restore_root: list[Path] = [],  # noqa: B006 - read only
     trust: Path | None = None,
+    insecure_http: InsecureHttp = False,
     iscsi: str = "0.0.0.0:3260",
+    log_format: LogFormat = LogFormat.TEXT,
     leash: Annotated[bool, Parameter(show=False)] = False,
 ) -> None:
-    """Run a node of --server.  The first time it needs a --token (`haulback node token`).
+    """Run a node of --server.  The first time it needs a token (`haulback node token`): in
+    --token-file, on standard input (--token -), or in HAULBACK_ENROLMENT_TOKEN.
 
     Files are restored only below a --restore-root; --trust is the server's own certificate.  Disks
     shared by iSCSI are reached at --iscsi (ADDRESS:PORT, the next free port), and only then.
     """
     from haulback.node import serve
 
-    start_log()
+    start_log(log_format)
     serve.run(
         serve.Settings(
             data=data,
             server=server,
             name=name or os.uname().nodename,
-            token=token,
+            token=_token(token, token_file),
             roots=restore_root,
             trust=str(trust) if trust else None,
+            insecure_http=insecure_http,
             portal=_portal(iscsi),
             leash=leash,
         )
     )
+
+
+def _token(said: str | None, file: Path | None) -> str | None:
+    if said is not None:
+        credentials.check_argument(said, "--token")
+        file = Path("-")
+    if file is not None:
+        return credentials.read(file, "--token-file")
+    return credentials.get("HAULBACK_ENROLMENT_TOKEN")
 
 
 def _portal(text: str) -> str:
@@ -115,10 +129,10 @@ def rm(node: str) -> None:
     nodes.remove(nodes.find(node).guid)
 
 
-def start_log() -> None:
-    logging.basicConfig(
-        level=os.environ.get("HAULBACK_LOG", "WARNING").upper(),
-        format="%(asctime)s %(levelname)s %(message)s",
-        stream=sys.stderr,
-    )
-    logging.getLogger("httpx2").setLevel(logging.WARNING)
+def start_log(form: LogFormat) -> None:
+    """Begin the log of a server or node.  Raises Malformed for a level that does not exist."""
+    level = os.environ.get("HAULBACK_LOG", "INFO")
+    try:
+        logs.start(level, form)
+    except ValueError:
+        raise Malformed(f"HAULBACK_LOG is {level!r}: write DEBUG, INFO, WARNING or ERROR") from None

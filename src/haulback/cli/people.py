@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import getpass
-import os
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from haulback.cli.connection import connect
+from haulback.cli.connection import PasswordFile, ask_password, connect
 from haulback.cli.output import Output, dump, moment, show, text
 from haulback.inventory.requests import ChangedUser, NewToken, NewUser
 from haulback.inventory.retention import DAY_MS
@@ -48,9 +47,10 @@ def add_user(
     role: Roles,
     project: Projects = [],  # noqa: B006 - read only
     time_zone: str = "UTC",
+    password_file: PasswordFile = None,
 ) -> None:
-    """Add a user; the password is asked for, or comes from HAULBACK_NEW_PASSWORD."""
-    new = NewUser(login, _password(login), role, project or None, time_zone)
+    """Add a user; the password is asked for, or comes from a file or HAULBACK_NEW_PASSWORD."""
+    new = NewUser(login, _password(login, password_file), role, project or None, time_zone)
     print(connect().users.add(new).guid)
 
 
@@ -63,11 +63,12 @@ def set_user(
     all_projects: Annotated[bool, Parameter(negative="")] = False,
     time_zone: str = "",
     password: Annotated[bool, Parameter(negative="", help="Ask for a new one.")] = False,
+    password_file: PasswordFile = None,
 ) -> None:
     """Change a user, whose logins end; what is not said stays."""
     users = connect().users
     wanted = ChangedUser(
-        password=_password(login) if password else None,
+        password=_password(login, password_file) if password or password_file else None,
         roles=role or None,
         projects=project or None,
         allProjects=all_projects or None,
@@ -94,11 +95,13 @@ def add_token(
     name: str,
     *,
     role: Roles = [],  # noqa: B006
+    project: Projects = [],  # noqa: B006
     days: float | None = None,
 ) -> None:
     """Make a token and print it, this once; with one's own roles unless --role says fewer."""
     valid = None if days is None else round(days * DAY_MS)
-    print(connect().users.tokens.add(NewToken(name, role or None, valid)).token)
+    new = NewToken(name, role or None, valid, project or None)
+    print(connect().users.tokens.add(new).token)
 
 
 @token.command(name="rm")
@@ -114,5 +117,5 @@ def audit(
     show(connect().users.audit(subject, before=before, size=size), _TRAIL, output)
 
 
-def _password(login: str) -> str:
-    return os.environ.get("HAULBACK_NEW_PASSWORD") or getpass.getpass(f"{login}'s new password: ")
+def _password(login: str, file: Path | None) -> str:
+    return ask_password(f"{login}'s new password: ", "HAULBACK_NEW_PASSWORD", file)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import os
 import secrets
 import subprocess
 import sys
@@ -15,12 +14,15 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from haulback import credentials
+from haulback.cli.connection import InsecureHttp, PasswordFile
 from haulback.cli.nodes import start_log
 from haulback.destinations.folder import Folder
 from haulback.errors import Malformed
 from haulback.ids import new_guid
 from haulback.inventory.requests import NewDestination
 from haulback.kinds.destination_init import strangers
+from haulback.logs import LogFormat
 from haulback.node.home import Identity, write_identity
 from haulback.repository.config import is_repository
 from haulback.server import stock
@@ -53,19 +55,25 @@ def up(
     origin: Origin = [],  # noqa: B006
     proxy: Proxy = [],  # noqa: B006
     restore_root: list[Path] = [],  # noqa: B006
+    password_file: PasswordFile = None,
+    insecure_http: InsecureHttp = False,
+    log_format: LogFormat = LogFormat.TEXT,
 ) -> None:
     """Run everything on this machine: server, node and a destination in --data.
 
-    The first user is admin; the password comes from HAULBACK_ADMIN_PASSWORD or is made and
-    printed once.  --lease is the number of seconds after which a silent node is given up.
+    The first user is admin; the password comes from --password-file, from
+    HAULBACK_ADMIN_PASSWORD, or is made and printed once.  --lease is the number of seconds after
+    which a silent node is given up.
     """
-    start_log()
-    server = Server(_settings(data, "", host, port, tls_cert, tls_key, lease, limit, origin, proxy))
+    start_log(log_format)
+    settings = _settings(data, "", host, port, tls_cert, tls_key, lease, limit, origin, proxy)
+    _trust(settings, password_file, insecure_http)
+    server = Server(settings)
     home = data / "node"
     roots = restore_root or [data.absolute() / "restores"]
     _enrol_embedded(server, home)
     _first_destination(server, data.absolute() / "repository")
-    keeper = _Keeper(server, home, roots, tls_cert)
+    keeper = _Keeper(server, home, roots, settings, log_format)
     keeper.start()
     _announce(server)
     try:
@@ -86,12 +94,16 @@ def server(
     limit: Limit = [],  # noqa: B006
     origin: Origin = [],  # noqa: B006
     proxy: Proxy = [],  # noqa: B006
+    password_file: PasswordFile = None,
+    insecure_http: InsecureHttp = False,
+    log_format: LogFormat = LogFormat.TEXT,
 ) -> None:
     """Run the server alone.  --database is sqlite:///file.db or postgresql://user@host/name."""
-    start_log()
-    made = Server(
-        _settings(data, database, host, port, tls_cert, tls_key, lease, limit, origin, proxy)
-    )
+    start_log(log_format)
+    credentials.check_url(database, "--database", sys.argv[1:])
+    settings = _settings(data, database, host, port, tls_cert, tls_key, lease, limit, origin, proxy)
+    _trust(settings, password_file, insecure_http)
+    made = Server(settings)
     _announce(made)
     made.run()
 
@@ -99,20 +111,32 @@ def server(
 class _Keeper(Thread):
     """Keeps the embedded node running as a process of its own."""
 
-    def __init__(self, server: Server, home: Path, roots: list[Path], trust: Path | None) -> None:
+    def __init__(
+        self,
+        server: Server,
+        home: Path,
+        roots: list[Path],
+        settings: Settings,
+        log_format: LogFormat,
+    ) -> None:
         super().__init__(name="keeper", daemon=True)
         self._stop_now = Event()
         self._process: subprocess.Popen[bytes] | None = None
         self._command = [sys.executable, "-m", "haulback", "node", "--leash"]
         self._command += ["--server", server.url, "--data", str(home)]
+        self._command += ["--log-format", log_format]
         for root in roots:
             self._command += ["--restore-root", str(root)]
-        if trust:
-            self._command += ["--trust", str(trust)]
+        if settings.tls_cert:
+            self._command += ["--trust", str(settings.tls_cert)]
+        if settings.insecure_http:
+            self._command += ["--insecure-http"]
 
     def run(self) -> None:
         while not self._stop_now.is_set():
-            self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE)
+            self._process = subprocess.Popen(
+                self._command, stdin=subprocess.PIPE, env=credentials.for_children()
+            )
             code = self._process.wait()
             if not self._stop_now.wait(1.0):
                 logging.warning("the node ended with %d; starting it again", code)
@@ -165,12 +189,21 @@ def _settings(
         port=port,
         tls_cert=tls_cert,
         tls_key=tls_key,
-        password=os.environ.get("HAULBACK_ADMIN_PASSWORD"),
         lease_ms=int(lease * 1000),
         limits=dict(map(_limit, limit)),
         origins=origin,
         proxies=proxy,
     )
+
+
+def _trust(settings: Settings, password_file: Path | None, insecure_http: bool) -> None:
+    """Add the password of admin and the leave for plain HTTP to settings."""
+    settings.password = (
+        credentials.read(password_file, "--password-file")
+        if password_file
+        else credentials.get("HAULBACK_ADMIN_PASSWORD")
+    )
+    settings.insecure_http = insecure_http
 
 
 def _limit(text: str) -> tuple[str, int]:

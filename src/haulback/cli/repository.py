@@ -11,7 +11,7 @@ from typing import Annotated
 import msgspec
 from cyclopts import App, Parameter
 
-from haulback import units
+from haulback import credentials, units
 from haulback.cli.questions import agree_to
 from haulback.destinations.folder import Folder
 from haulback.errors import Conflict, Malformed, NotFound
@@ -167,15 +167,19 @@ def _kit(path: Path) -> Keys:
 
 def secret_of(key_file: Path | None) -> Secret | None:
     """The key file or the passphrase, where one is named."""
-    return _secret(key_file) if key_file or "HAULBACK_PASSPHRASE" in os.environ else None
+    return _secret(key_file) if key_file or credentials.get("HAULBACK_PASSPHRASE") else None
 
 
 def _secret(key_file: Path | None) -> Secret:
     if key_file:
         return Secret.keyfile(key_file)
-    if "HAULBACK_PASSPHRASE" not in os.environ:
-        raise Malformed("name --key-file, or put the passphrase into HAULBACK_PASSPHRASE")
-    return Secret.passphrase(os.environ["HAULBACK_PASSPHRASE"])
+    passphrase = credentials.get("HAULBACK_PASSPHRASE")
+    if passphrase is None:
+        raise Malformed(
+            "name --key-file, or put the passphrase into HAULBACK_PASSPHRASE, or into a file that "
+            "HAULBACK_PASSPHRASE_FILE names"
+        )
+    return Secret.passphrase(passphrase)
 
 
 def _disk(manifest: Manifest, name: str | None) -> StoredDisk:

@@ -1,1 +1,1 @@
-"""The Python client of the API."""
+"""Python client of the Haulback API."""

@@ -1,4 +1,4 @@
-"""Alarms over the API: states of affairs that a person must know."""
+"""Alarms over the API: conditions that an administrator has to know."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from haulback.inventory.alarms import AlarmRecord
 
 
 class Alarms(Readable[AlarmRecord]):
-    """Alarms, the newest first; an alarm has no name, `get` takes its guid."""
+    """Alarms, newest first; an alarm has no name, so `get` takes its guid."""
 
     path, kind, title = "/alarms", AlarmRecord, "guid"

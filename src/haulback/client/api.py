@@ -1,4 +1,7 @@
-"""Calls to a server: JSON in and out, its errors as ours.  The HTTP library stays in this file."""
+"""HTTP transport of the client: JSON requests and responses, server errors as exceptions.
+
+The HTTP library is imported in this module only.
+"""
 
 from __future__ import annotations
 
@@ -11,24 +14,38 @@ import msgspec
 
 from haulback import errors
 from haulback.errors import HaulbackError, Unavailable
+from haulback.loopback import check_plain
 
-_TIMEOUT = 30.0  # seconds for the server to begin an answer, beside what it was asked to wait
-_PROXY = (429, 502, 503, 504)
+_TIMEOUT = 30.0  # seconds until the server begins its response, in addition to `wait`
+_PROXY = (429, 502, 503, 504)  # statuses that proxies answer with in place of the server
 Query = dict[str, Any] | None
 
 
 class Answer(NamedTuple):
-    """What a server said; the names of `headers` are in lower case."""
+    """Response of the server: `content` is the raw body, header names are lower case."""
 
     content: bytes
     headers: Mapping[str, str]
 
 
 class Api:
-    """A server at `url`, asked with `token`.  Threads may share it."""
+    """Connection to the server at `url`, authenticated with `token`. Threads may share it."""
 
-    def __init__(self, url: str, token: str | None = None, trust: str | None = None) -> None:
-        """`trust`: a file with the certificate to expect, beside those the system knows."""
+    def __init__(
+        self,
+        url: str,
+        token: str | None = None,
+        trust: str | None = None,
+        *,
+        insecure_http: bool = False,
+    ) -> None:
+        """Open no connection yet.
+
+        `trust` is the path of a PEM file with a certificate that is trusted in addition to those of
+        the system.  Raises Malformed for plain HTTP to another machine, unless `insecure_http`
+        allows it.
+        """
+        check_plain(url, is_allowed=insecure_http)
         verify: ssl.SSLContext | bool = True
         if trust:
             verify = ssl.create_default_context(cafile=trust)
@@ -39,26 +56,36 @@ class Api:
         self.token = token
 
     def close(self) -> None:
+        """Close the pooled connections."""
         self._http.close()
 
     def log_in(self, login: str, password: str) -> str:
-        """Use a person's name from now on; the token, for later.  Raises Unauthenticated."""
+        """Log in with a password; later calls use the returned session token.
+
+        Raises Unauthenticated for wrong credentials.
+        """
         body = {"login": login, "password": password}
         answer = self.ask("POST", "/session/login", body)
         self.token = answer.headers["x-session-token"]
         return self.token
 
     def get(self, path: str, query: Query = None, *, wait: float = 0.0, **more: float) -> Any:
-        """`wait`: seconds the server may take to have something to say."""
+        """Send a GET and return the decoded JSON.
+
+        `wait` is the number of seconds for which the server may hold the request (long poll).
+        """
         return self.call("GET", path, None, query, wait=wait, **more)
 
     def post(self, path: str, body: Any = None, query: Query = None, **more: float) -> Any:
+        """Send a POST with a JSON body and return the decoded JSON."""
         return self.call("POST", path, body, query, **more)
 
     def put(self, path: str, body: Any = None, query: Query = None, **more: float) -> Any:
+        """Send a PUT with a JSON body and return the decoded JSON."""
         return self.call("PUT", path, body, query, **more)
 
     def delete(self, path: str) -> Any:
+        """Send a DELETE and return the decoded JSON."""
         return self.call("DELETE", path)
 
     def call(
@@ -71,12 +98,18 @@ class Api:
         wait: float = 0.0,
         patience: float = _TIMEOUT,
     ) -> Any:
-        """Any call, and the JSON it answers; None for an answer without a body."""
+        """Send a request and return the decoded JSON; None for an empty response.
+
+        Parameters and errors are those of `ask`.
+        """
         answer = self.ask(method, path, body, query, wait=wait, patience=patience)
         return _decode(answer.content) if answer.content else None
 
     def send(self, path: str, data: bytes, query: Query = None) -> Any:
-        """POST bytes that are no JSON, and the JSON it answers."""
+        """POST raw bytes (application/octet-stream) and return the decoded JSON.
+
+        Raises the error that the server reports, or Unavailable when there is no response.
+        """
         headers = {**self._headers(0), "content-type": "application/octet-stream"}
         try:
             answer = self._http.post(path, content=data, params=query, headers=headers)
@@ -89,9 +122,10 @@ class Api:
     def stream(
         self, path: str, body: Any, told: Callable[[Mapping[str, str]], object] = len
     ) -> Iterator[bytes]:
-        """What a POST answers, piece by piece; `told` hears the headers before the first.
+        """POST `body` as JSON and yield the response body in pieces as they arrive.
 
-        Raises what the server says.
+        `told` is called with the response headers before the first piece. Raises the error that the
+        server reports, or Unavailable when the connection breaks.
         """
         sent = {**self._headers(0), "content-type": "application/json"}
         content = msgspec.json.encode(body)
@@ -103,7 +137,7 @@ class Api:
                 told(answer.headers)
                 yield from answer.iter_bytes()
         except httpx2.TransportError as error:
-            raise Unavailable(f"{self.url} stopped answering: {error}") from None
+            raise Unavailable(f"{self.url} stopped responding: {error}") from None
 
     def ask(
         self,
@@ -116,9 +150,11 @@ class Api:
         wait: float = 0.0,
         patience: float = _TIMEOUT,
     ) -> Answer:
-        """Any call; `patience` in seconds beside what the server was asked to `wait`.
+        """Send a request and return the response.
 
-        Raises the error the server named, Unavailable when there is no answer.
+        `wait` is the number of seconds for which the server may hold the request; `patience` is the
+        timeout in seconds in addition to `wait`. Raises the error that the server reports, or
+        Unavailable when there is no response.
         """
         sent = {**self._headers(wait), **(headers or {})}
         content = None if body is None else msgspec.json.encode(body)
@@ -143,17 +179,17 @@ def _decode(content: bytes) -> Any:
     try:
         return msgspec.json.decode(content)
     except msgspec.DecodeError:
-        raise Unavailable("the answer is not JSON: is this a Haulback server?") from None
+        raise Unavailable("the response is not JSON: is this a Haulback server?") from None
 
 
 def _error(answer: httpx2.Response) -> HaulbackError:
     try:
         found = msgspec.json.decode(answer.content, type=dict[str, Any])
     except msgspec.DecodeError:
-        return Unavailable(f"the server answered {answer.status_code} without saying why")
+        return Unavailable(f"the server answered status {answer.status_code} without a reason")
     code = str(found.get("code"))
     if code not in _KINDS and answer.status_code in _PROXY:
-        return Unavailable(f"something before the server answered {answer.status_code}")
+        return Unavailable(f"a proxy in front of the server answered {answer.status_code}")
     kind = _KINDS.get(code, HaulbackError)
     details = found.get("details")
     return kind(str(found.get("message")), **(details if isinstance(details, dict) else {}))

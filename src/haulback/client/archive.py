@@ -1,4 +1,4 @@
-"""Tars on their way from the server: whether they are complete, and the files they lack."""
+"""Streamed tar archives: checks that a download is complete and reads its error report."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from haulback.filesystems.report import LONGEST, RECORD
 from haulback.units import KIB
 
 _BLOCK = tarfile.BLOCKSIZE
-_MOST_NAMED = 10_000  # files in an error; the report in the tar has all of them
+_MOST_NAMED = 10_000  # files listed in an error; the report in the tar lists all of them
 _PIECE = 64 * KIB
 _MARK = RECORD.encode()
-# A parser asks for bytes to be given, or, below 0, for bytes to be passed over.
+# A parser yields the number of bytes that it needs next; a negative number skips bytes.
 _Parser = Generator[int, bytes, None]
 
 
 def followed(parts: Iterator[bytes]) -> Iterator[bytes]:
-    """The parts of a tar as they are.
+    """Yield the parts of a tar unchanged and check the tar while they pass.
 
-    At the end raises Unavailable for a tar that breaks off, and Incomplete for one whose report
-    names files: `count` of them, and the first 10,000 as `files`, are in the details.
+    After the last part, raises Unavailable for a truncated tar, and Incomplete for a tar whose
+    report lists unreadable files: the details hold their `count` and the first 10,000 as `files`.
     """
     tar = _Tar()
     for part in parts:
@@ -31,7 +31,7 @@ def followed(parts: Iterator[bytes]) -> Iterator[bytes]:
 
 
 class _Tar:
-    """Reads the headers of a tar that passes by, and its report."""
+    """Incremental parser of tar headers (POSIX pax format) and of the report member."""
 
     def __init__(self) -> None:
         self._held = bytearray()
@@ -41,6 +41,7 @@ class _Tar:
         self._wanted = next(self._parser)
 
     def see(self, part: bytes) -> None:
+        """Parse the next part of the stream. Raises Unavailable when it is no tar."""
         at = 0
         while at < len(part) and self._wanted:
             if self._wanted < 0:
@@ -57,13 +58,13 @@ class _Tar:
             at += length
 
     def end(self) -> None:
-        """Raises Unavailable, Incomplete."""
+        """Check that the tar is complete. Raises Unavailable or Incomplete."""
         if self._wanted:
-            raise Unavailable("the archive breaks off before its end; fetch it again")
+            raise Unavailable("the archive is truncated; download it again")
         if self._count:
             raise Incomplete(
-                f"{self._count} of what was asked for could not be read, or not in full; the last"
-                " file of the archive names them",
+                f"{self._count} of the requested files could not be read completely; the last"
+                " file of the archive lists them",
                 count=self._count,
                 files=self._files,
             )
@@ -74,7 +75,7 @@ class _Tar:
         except StopIteration:
             self._wanted = 0
         except (tarfile.HeaderError, ValueError):
-            raise Unavailable("what the server sends is no archive") from None
+            raise Unavailable("the server's response is not a tar archive") from None
 
     def _members(self) -> _Parser:
         extended: dict[bytes, bytes] = {}
@@ -98,14 +99,17 @@ class _Tar:
         for low in range(0, size, _PIECE):
             *lines, rest = (rest + (yield min(_PIECE, size - low))).split(b"\n")
             if len(rest) > LONGEST:
-                raise ValueError("a line without an end")
+                raise ValueError("a line of the report is too long")
             for line in lines[: _MOST_NAMED - len(self._files)]:
                 path, _, reason = line.decode(errors="replace").partition("\t")
                 self._files.append({"path": path, "reason": reason})
 
 
 def _records(raw: bytes) -> dict[bytes, bytes]:
-    """The records of an extended header, each `LENGTH KEY=VALUE`.  Raises ValueError."""
+    """Records of a pax extended header (POSIX.1-2001), each a line `LENGTH KEY=VALUE`.
+
+    Raises ValueError for a malformed record.
+    """
     found: dict[bytes, bytes] = {}
     while raw:
         length, _, _ = raw.partition(b" ")

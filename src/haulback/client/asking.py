@@ -1,4 +1,4 @@
-"""Asking for work: a method for every way to make tasks."""
+"""Task submissions: one method for each request that creates tasks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack
 from haulback.client.calls import Calls
 from haulback.tasks.shapes import TaskBatchResponse, TaskDetails, TaskListRecord
 
-if TYPE_CHECKING:  # what the kinds work with takes a while to load, and is not needed to ask
+if TYPE_CHECKING:  # importing the kinds is slow, and requests need only their types
     from haulback.kinds import to_come
     from haulback.kinds.backup_cleanup import Request as Cleanup
     from haulback.kinds.connectivity_test import Request as Test
@@ -33,9 +33,10 @@ T = TypeVar("T")
 
 
 class Asked(TypedDict, total=False):
-    """`key`: the same request with the same key makes the same tasks again, and no others.
+    """Options of a submission.
 
-    `project`: for whom.
+    `key` is an idempotency key: repeating a request with the same key returns the same tasks and
+    creates no others. `project` is the guid of the project that owns the tasks.
     """
 
     key: str
@@ -43,16 +44,17 @@ class Asked(TypedDict, total=False):
 
 
 class Asking:
-    """Requests are the kinds' own structs.
+    """Submissions of work; requests are the request structs of the task kinds.
 
-    All raise Malformed, NotFound, Conflict, and KindUnavailable for kinds that are not built yet.
+    All methods raise Malformed, NotFound, Conflict, and KindUnavailable for kinds that are not
+    implemented yet.
     """
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
 
     def export(self, request: Export, **how: Unpack[Asked]) -> list[TaskDetails]:
-        """Back up; one task for each machine and rule."""
+        """Back up machines; one task for each machine and rule."""
         return self._many("export", request, how)
 
     def restore(self, request: Restore, **how: Unpack[Asked]) -> TaskDetails:
@@ -60,39 +62,41 @@ class Asking:
         return self._one("restore", request, how)
 
     def restore_and_import(self, request: Import, **how: Unpack[Asked]) -> TaskDetails:
-        """Make the machine of a backup; the IMPORT follows the task."""
+        """Restore a backup as a machine; an IMPORT task follows the returned task."""
         return self._one("restore-and-import", request, how)
 
     def verify(self, request: Verify, **how: Unpack[Asked]) -> list[TaskDetails]:
-        """Read destinations back; one task for each."""
+        """Verify the data in destinations; one task for each destination."""
         return self._many("verify", request, how)
 
     def repair(self, request: Repair, **how: Unpack[Asked]) -> list[TaskDetails]:
-        """Say what could be repaired in destinations, or repair it; one task for each."""
+        """Report possible repairs in destinations, or carry them out; one task for each
+        destination.
+        """
         return self._many("repair", request, how)
 
     def prove(self, request: Prove, **how: Unpack[Asked]) -> TaskDetails:
-        """Boot a backup in isolation and wait for a sign of life."""
+        """Prove a backup: boot it in isolation and wait for a sign of life."""
         return self._one("prove", request, how)
 
     def restore_and_mount(self, request: Share, **how: Unpack[Asked]) -> TaskDetails:
-        """Share the disks or file systems of a backup."""
+        """Mount a backup: share its disks or file systems on a node."""
         return self._one("restore-and-mount", request, how)
 
     def instant_restore(self, request: Instant, **how: Unpack[Asked]) -> TaskDetails:
-        """Run a machine from its backup."""
+        """Start a machine directly from its backup."""
         return self._one("instant-restore", request, how)
 
     def live_migration(self, request: Migration, **how: Unpack[Asked]) -> TaskDetails:
-        """Move what runs from a backup to where it is to stay."""
+        """Move a running machine: off its backup to permanent storage, or to another host."""
         return self._one("live-migration", request, how)
 
     def mount(self, request: Again, **how: Unpack[Asked]) -> TaskDetails:
-        """Mount again what was unmounted."""
+        """Mount an unmounted backup again."""
         return self._one("mount", request, how)
 
     def unmount(self, request: Unmount, **how: Unpack[Asked]) -> TaskDetails:
-        """Unmount."""
+        """Unmount a backup."""
         return self._one("unmount", request, how)
 
     def upload(self, request: Upload, **how: Unpack[Asked]) -> TaskDetails:
@@ -100,46 +104,46 @@ class Asking:
         return self._one("upload", request, how)
 
     def snapshot(self, request: Snapshot, **how: Unpack[Asked]) -> list[TaskDetails]:
-        """Snapshots that stay on the platform."""
+        """Take snapshots that stay on the hypervisor."""
         return self._many("snapshot", request, how)
 
     def vm_snapshot(self, request: Snapshot, **how: Unpack[Asked]) -> list[TaskDetails]:
-        """The same under its other name."""
+        """Alias of `snapshot` under its other path."""
         return self._many("vm-snapshot", request, how)
 
     def revert(self, request: Reversion, **how: Unpack[Asked]) -> TaskDetails:
-        """Put a machine back to a snapshot."""
+        """Revert a machine to a snapshot."""
         return self._one("revert", request, how)
 
     def remove_old_snapshots(
         self, request: SnapshotCleanup, **how: Unpack[Asked]
     ) -> list[TaskDetails]:
-        """Remove snapshots that had their time."""
+        """Remove expired snapshots."""
         return self._many("remove-old-snapshots", request, how)
 
     def remove_old_backups(self, request: Cleanup, **how: Unpack[Asked]) -> list[TaskDetails]:
-        """Remove backups that had their time, and bring the space back."""
+        """Remove expired backups and reclaim their space."""
         return self._many("remove-old-backups", request, how)
 
     def delete(self, machine: str, **how: Unpack[Asked]) -> list[TaskDetails]:
-        """Delete a machine's backups, then its record; nothing is asked of the platform."""
+        """Delete a machine's backups and then its record; the hypervisor is left untouched."""
         return self._many("delete", {"value": machine}, how)
 
     def batch_delete(self, machines: list[str], **how: Unpack[Asked]) -> TaskBatchResponse:
-        """The same for many; the answer says which were refused and why."""
+        """Delete machines as `delete` does; the response names refused ones with reasons."""
         body = [{"value": guid} for guid in machines]
         return self._post(TaskBatchResponse, "batch-delete", body, how)
 
     def inventory_sync(self, request: Sync, **how: Unpack[Asked]) -> list[TaskDetails]:
-        """Look what machines hypervisors hold."""
+        """Scan hypervisors for their machines."""
         return self._many("inventory-sync", request, how)
 
     def try_hypervisors(self, request: WizardRequest, **how: Unpack[Asked]) -> list[TaskDetails]:
-        """The same for hypervisors that are saved only if they answer."""
+        """Scan new hypervisors; those that respond are saved."""
         return self._many("wizard/inventory-sync", request, how)
 
     def connectivity_test(self, request: Test, **how: Unpack[Asked]) -> list[TaskDetails]:
-        """Whether nodes reach hypervisors and can use destinations."""
+        """Test whether nodes reach hypervisors and can use destinations."""
         return self._many("connectivity-test", request, how)
 
     def eject_tape(self, request: to_come.Tapes, **how: Unpack[Asked]) -> list[TaskDetails]:
@@ -147,35 +151,35 @@ class Asking:
         return self._many("eject-tape", request, how)
 
     def import_tape(self, request: to_come.Tapes, **how: Unpack[Asked]) -> list[TaskDetails]:
-        """Take tapes in."""
+        """Import tapes into the library."""
         return self._many("import-tape", request, how)
 
     def tape_inventory_sync(
         self, request: to_come.TapeManagers, **how: Unpack[Asked]
     ) -> list[TaskDetails]:
-        """Look what tapes there are."""
+        """Scan tape managers for their tapes."""
         return self._many("tape-manager-inventory-sync", request, how)
 
     def import_for_cloud(
         self, request: to_come.ForCloud, **how: Unpack[Asked]
     ) -> list[TaskDetails]:
-        """Bring things back to a cloud account."""
+        """Restore objects to a cloud account."""
         return self._many("import-for-cloud", request, how)
 
     def import_for_cloud_per_feature(
         self, request: to_come.PerFeature, **how: Unpack[Asked]
     ) -> list[TaskDetails]:
-        """The same with options for each feature of the account."""
+        """Restore objects to a cloud account with options for each feature of the account."""
         return self._many("import-for-cloud/per-feature", request, how)
 
     def import_for_agent(
         self, request: to_come.ForAgent, **how: Unpack[Asked]
     ) -> list[TaskDetails]:
-        """Bring files back to a machine with an agent."""
+        """Restore files to a machine through its agent."""
         return self._many("import-for-os-agent", request, how)
 
     def recover(self, plan: str, **how: Unpack[Asked]) -> list[TaskListRecord]:
-        """Run the recovery plan of this guid: a restore for each machine of its active rules."""
+        """Run the recovery plan `plan` (guid): a restore for each machine of its active rules."""
         return self._post(list[TaskListRecord], plan, None, how)
 
     def _one(self, way: str, request: Any, how: Asked) -> TaskDetails:

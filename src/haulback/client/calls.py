@@ -1,4 +1,4 @@
-"""Typed calls: structs in, structs out, lists page by page."""
+"""Typed calls: request and response structs, and lists read page by page."""
 
 from __future__ import annotations
 
@@ -13,11 +13,15 @@ from haulback.errors import Malformed, NotFound, Unavailable
 from haulback.ids import is_guid
 
 T = TypeVar("T")
-_PAGE = 500
+_PAGE = 500  # rows per request when a whole list is read
 
 
 class Listed(TypedDict, total=False):
-    """What every list takes: `filter` is text, `direction` asc or desc, `size` rows at a time."""
+    """Query parameters of every list.
+
+    `size` is the number of rows per page, `filter` a search text, `orderBy` a member, `direction`
+    asc or desc, `project_uuid` the guid of a project.
+    """
 
     size: int
     filter: str
@@ -27,7 +31,7 @@ class Listed(TypedDict, total=False):
 
 
 class Narrowed(Listed, total=False):
-    """What some lists other than that of tasks take: guids, names, statuses, epoch ms, bytes."""
+    """Filters of lists other than the task list: guids, names, statuses, epoch ms, bytes."""
 
     hypervisor: str
     hypervisor_manager: str
@@ -54,16 +58,19 @@ class Narrowed(Listed, total=False):
 
 @dataclass(frozen=True)
 class Page(Generic[T]):
-    """Rows of a list, how many it has in all, and where the next page begins, if it says."""
+    """Page of a list: rows, the total number of rows, the cursor of the next page if any."""
 
     rows: list[T]
     total: int
     cursor: str | None = None
-    counted: bool = True  # whether the server said the total: without one there are no pages
+    counted: bool = True  # whether the server sent the total: a list without a total is one page
 
 
 class Calls:
-    """Calls of one `Api`.  All raise what the server says, Unavailable when it is silent."""
+    """Typed requests over one `Api`.
+
+    All methods raise the error that the server reports, and Unavailable when there is no response.
+    """
 
     def __init__(self, api: Api) -> None:
         self.api = api
@@ -78,18 +85,18 @@ class Calls:
         headers: dict[str, str] | None = None,
         wait: float = 0.0,
     ) -> T:
-        """A call whose answer is a `kind`."""
+        """Send a request and decode its response as a `kind`."""
         sent = spelled(query or {})
         return _read(self.api.ask(method, path, body, sent, headers=headers, wait=wait), kind)
 
     def done(
         self, method: str, path: str, body: Any = None, query: dict[str, Any] | None = None
     ) -> None:
-        """A call without an answer."""
+        """Send a request and ignore its response body."""
         self.api.ask(method, path, body, spelled(query or {}))
 
     def page(self, kind: type[T], path: str, query: dict[str, Any]) -> Page[T]:
-        """One page of a list."""
+        """Fetch one page of a list."""
         answer = self.api.ask("GET", path, query=spelled(query))
         rows = _read(answer, list[kind])  # type: ignore[valid-type]
         total = answer.headers.get("x-total-count")
@@ -97,7 +104,7 @@ class Calls:
         return Page(rows, int(total or len(rows)), cursor, total is not None)
 
     def each(self, kind: type[T], path: str, query: dict[str, Any]) -> Iterator[T]:
-        """All rows of a list: by the cursor where there is one, else by page numbers."""
+        """Yield all rows of a list, by cursor if the server sends one, else by page number."""
         sent = {"page": 0, "size": _PAGE, **query}
         seen = 0
         while True:
@@ -113,7 +120,10 @@ class Calls:
 
 
 def spelled(query: dict[str, Any]) -> dict[str, Any]:
-    """Parameters as the API spells them: `project_uuid` is project-uuid, `from_` is from."""
+    """Query parameters as the API spells them: `project_uuid` is project-uuid, `from_` is from.
+
+    Parameters that are None or empty are dropped.
+    """
     return {
         name.rstrip("_").replace("_", "-"): _plain(value)
         for name, value in query.items()
@@ -129,37 +139,37 @@ def _read(answer: Answer, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(answer.content or b"null", type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        why = f"the answer is not what this client knows ({error}): is this a Haulback server?"
+        why = f"the response has an unknown format ({error}): is this a Haulback server?"
         raise Unavailable(why) from None
 
 
 class Readable(Generic[T]):
-    """A collection of the API that can be listed, looked into and searched by name."""
+    """A collection of the API that can be listed, read by guid and searched by name."""
 
     path: str = ""
     kind: ClassVar[Any]
-    title: ClassVar[str] = "name"  # the member people know a record by
+    title: ClassVar[str] = "name"  # the member by which people refer to a record
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
 
     def page(self, page: int = 0, **query: Unpack[Narrowed]) -> Page[T]:
-        """One page, from 0, with the total."""
+        """Fetch one page of 50 rows with the total; pages count from 0."""
         return self._calls.page(self.kind, self.path, {"page": page, "size": 50, **query})
 
     def all(self, **query: Unpack[Narrowed]) -> Iterator[T]:
-        """Every record, read page by page."""
+        """Yield every record, fetched page by page."""
         return self._calls.each(self.kind, self.path, {**query})
 
     def get(self, guid: str) -> T:
-        """One record.  Raises NotFound."""
+        """Fetch one record by guid. Raises NotFound."""
         found: T = self._calls.one(self.kind, "GET", f"{self.path}/{guid}")
         return found
 
     def find(self, wanted: str) -> T:
-        """The one record of this guid or this name.
+        """Fetch the record with this guid or this name.
 
-        Raises NotFound, or Malformed when several have the name.
+        Raises NotFound, or Malformed when several records have the name.
         """
         if is_guid(wanted):
             return self.get(wanted)
@@ -174,8 +184,8 @@ class Readable(Generic[T]):
 
 
 class Collection(Readable[T]):
-    """A collection whose records can be removed too."""
+    """A collection whose records can also be removed."""
 
     def remove(self, guid: str) -> None:
-        """Raises NotFound, or Conflict while something needs it."""
+        """Remove a record. Raises NotFound, or Conflict while other records refer to it."""
         self._calls.done("DELETE", f"{self.path}/{guid}")

@@ -1,4 +1,4 @@
-"""The client: everything the API can do, by topic."""
+"""The client: the whole API, grouped by topic."""
 
 from __future__ import annotations
 
@@ -24,14 +24,23 @@ from haulback.client.tasks import Tasks
 
 
 class Client:
-    """A server at `url`, asked with `token`; `trust` is a file with the certificate to expect.
+    """Client of the server at `url`, authenticated with `token`.
 
-    Threads may share it.  Every call raises the error the server named, and Unavailable when there
-    is no answer; what else it may raise is said where it is.
+    `trust` is the path of a PEM file with a certificate to trust. Threads may share a client. Every
+    call raises the error that the server reports, and Unavailable when there is no response;
+    docstrings name further errors. Plain HTTP to another machine is Malformed, unless
+    `insecure_http` allows it.
     """
 
-    def __init__(self, url: str, token: str | None = None, trust: str | None = None) -> None:
-        self.api = Api(url, token, trust)
+    def __init__(
+        self,
+        url: str,
+        token: str | None = None,
+        trust: str | None = None,
+        *,
+        insecure_http: bool = False,
+    ) -> None:
+        self.api = Api(url, token, trust, insecure_http=insecure_http)
         calls = Calls(self.api)
         self.tasks = Tasks(calls)
         self.hypervisors, self.machines = Hypervisors(calls), Machines(calls)
@@ -44,20 +53,23 @@ class Client:
 
     @property
     def url(self) -> str:
-        """Where the server is."""
+        """URL of the server."""
         return self.api.url
 
     def log_in(self, login: str, password: str) -> str:
-        """Use a person's name from now on; the token, for later.  Raises Unauthenticated."""
+        """Log in with a password; later calls use the returned session token.
+
+        Raises Unauthenticated for wrong credentials.
+        """
         return self.api.log_in(login, password)
 
     def log_out(self) -> None:
-        """The token is worth nothing any more."""
+        """Log out: the server revokes the session token."""
         self.api.post("/session/logout")
         self.api.token = None
 
     def close(self) -> None:
-        """Let go of the connections; the login stays."""
+        """Close the connections; the login stays valid."""
         self.api.close()
 
     def __enter__(self) -> Client:

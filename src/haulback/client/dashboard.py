@@ -1,4 +1,4 @@
-"""Figures for a first look, and the server about itself."""
+"""Dashboard figures, and the server's health, settings and API document."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from haulback.inventory.shapes import (
 
 
 class Dashboard:
-    """What is protected, what was done, how full it is.  Times in epoch ms."""
+    """Protection, activity and capacity figures. Times are in epoch ms."""
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
 
     def protection(self) -> dict[str, Protection]:
-        """How many machines are protected."""
+        """Numbers of machines that are protected, unprotected, and without a schedule."""
         return self._calls.one(dict[str, Protection], "GET", "/dashboard/protection")
 
     def backups(self, since: int | None = None, until: int | None = None) -> BackupStats:
-        """Backups of the last day, or of a span."""
+        """Backup counts of the last day, or from `since` to `until`."""
         query = {"from": since, "to": until}
         return self._calls.one(BackupStats, "GET", "/dashboard/backup-stats", query=query)
 
     def sizes(self, since: int | None = None) -> SizeStats:
-        """Bytes by day, of the last month or since a time."""
+        """Backup bytes per day, for the last month or since a time."""
         path, query = "/dashboard/vm-backup-size-stats", {"from": since}
         return self._calls.one(SizeStats, "GET", path, query=query)
 
     def staging(self) -> list[StagingSpace]:
-        """How full the nodes' staging areas are."""
+        """Capacity and usage of the nodes' staging areas."""
         return self._calls.one(list[StagingSpace], "GET", "/dashboard/staging-space")
 
     def destinations(self) -> DestinationStats:
-        """How full the destinations are."""
+        """Capacity and usage of the destinations."""
         path = "/dashboard/backup-destination-stats"
         return self._calls.one(DestinationStats, "GET", path)
 
@@ -48,11 +48,11 @@ class Dashboard:
         return self._calls.one(dict[str, Any], "GET", "/global-settings")
 
     def alive(self) -> bool:
-        """Whether the process answers.  Raises Unavailable."""
+        """Whether the server process responds. Raises Unavailable."""
         return self._said_ok("/livez")
 
     def ready(self) -> bool:
-        """Whether its database answers too.  Raises Unavailable."""
+        """Whether the server and its database respond. Raises Unavailable."""
         return self._said_ok("/readyz")
 
     def openapi(self) -> dict[str, Any]:

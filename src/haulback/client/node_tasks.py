@@ -1,4 +1,4 @@
-"""What a node says of the task it runs; the token must be that node's."""
+"""Reports of a node about the task it runs; the calls need that node's token."""
 
 from __future__ import annotations
 
@@ -12,78 +12,84 @@ _SHOW = {"prefer": "return=representation"}
 
 
 class NodeTasks:
-    """All raise Forbidden for another's task, Fenced when the attempt is over, and Malformed."""
+    """Task reports of a node.
+
+    All methods raise Forbidden for a task of another node, Fenced when the attempt has ended, and
+    Malformed.
+    """
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
 
     def progress(self, guid: str, percent: float) -> None:
-        """Percent done."""
+        """Report progress in percent."""
         self._put(guid, "progress", {"value": percent})
 
     def cloud_progress(self, guid: str, done: int, total: int) -> None:
-        """Progress of cloud work, in objects."""
+        """Report progress of cloud work, counted in objects."""
         self._objects(guid, "cloud-progress", done, total)
 
     def os_progress(self, guid: str, done: int, total: int) -> None:
-        """Progress of work by an agent, in objects."""
+        """Report progress of an agent's work, counted in objects."""
         self._objects(guid, "os-progress", done, total)
 
     def backup_type(self, guid: str, kind: BackupType) -> TaskDetails:
-        """An increment that had to become a full backup, or the reverse."""
+        """Report the actual backup type when it differs from the planned one."""
         return self._shown(guid, "backup-type", kind.value)
 
     def transfer_info(self, guid: str, info: dict[str, Any]) -> TaskDetails:
-        """What came of the work, an open object; it counts once the task is FINISHED."""
+        """Report the result of the work as an open object; it takes effect when the task is
+        FINISHED.
+        """
         return self._shown(guid, "transfer-info", info)
 
     def transfer_rate(
         self, guid: str, per_second: float, done: int | None = None, at: int | None = None
     ) -> None:
-        """A sample: bytes per second, all bytes so far, epoch ms."""
+        """Report a transfer sample: bytes per second, total bytes so far, time in epoch ms."""
         self._put(guid, "transfer-rate", _sample(per_second, done, at))
 
     def transfer_more(
         self, guid: str, per_second: float, more: int | None = None, at: int | None = None
     ) -> None:
-        """A sample whose bytes come on top of those before."""
+        """Report a transfer sample whose byte count is added to the total."""
         self._put(guid, "transfer-rate/incremental", _sample(per_second, more, at))
 
     def cbt_id(self, guid: str, checkpoint: str) -> None:
-        """The checkpoint that the next increment may build on."""
+        """Report the checkpoint on which the next incremental backup may build."""
         self._calls.done("PUT", "/tasks/cbt-id", {"task": {"guid": guid}, "cbtId": checkpoint})
 
     def inc_snap_required(self, guid: str, required: bool) -> None:
-        """Whether the export must leave a snapshot."""
+        """Report whether the export must leave a snapshot behind."""
         body = {"task": {"guid": guid}, "incSnapRequired": required}
         self._calls.done("PUT", "/tasks/inc-snap-required", body)
 
     def restore_host_id(self, guid: str, host: str) -> None:
-        """The host it is restored to."""
+        """Report the host to which the machine is restored."""
         self._put(guid, "restore-host-id", {"value": host})
 
     def restore_storage_id(self, guid: str, storage: str) -> None:
-        """The storage it is restored to."""
+        """Report the storage to which the machine is restored."""
         self._put(guid, "restore-storage-id", {"value": storage})
 
     def files(self, guid: str, files: list[dict[str, Any]]) -> None:
-        """The files of a task (TaskFileDTO); they replace those it had."""
+        """Replace the file list of a task (TaskFileDTO)."""
         self._calls.done("POST", f"/tasks/{guid}/task-files", {"taskFiles": files})
 
     def log(self, guid: str, *lines: str) -> None:
-        """Lines for the task's log."""
+        """Append lines to the task's log."""
         self._calls.done("POST", f"/tasks/{guid}/log", list(lines))
 
     def inventory(self, seen: dict[str, Any]) -> None:
-        """What a node saw of a whole hypervisor (FullInventoryRequest)."""
+        """Report the inventory of a whole hypervisor (FullInventoryRequest)."""
         self._calls.done("POST", "/tasks/inventory", seen)
 
     def instance_inventory(self, seen: dict[str, Any]) -> None:
-        """What a node saw of one machine (InstanceScopedInventoryRequest)."""
+        """Report the inventory of one machine (InstanceScopedInventoryRequest)."""
         self._calls.done("POST", "/tasks/instance-inventory", seen)
 
     def tape_inventory(self, seen: dict[str, Any]) -> None:
-        """What a tape manager holds (TapeManagerInventoryRequest)."""
+        """Report the inventory of a tape manager (TapeManagerInventoryRequest)."""
         self._calls.done("POST", "/tasks/tape-manager-inventory", seen)
 
     def _put(self, guid: str, what: str, body: Any) -> None:

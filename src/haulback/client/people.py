@@ -1,4 +1,4 @@
-"""Who is who: users, roles, API tokens, the audit log, and the nodes."""
+"""Users, roles, API tokens, the audit log, and nodes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from haulback.inventory.shapes import AuditEntry, Invitation, NodeRecord, Role, 
 
 
 class Users(Collection[User]):
-    """Users; `tokens` are one's own API tokens, for administrators all."""
+    """Users; `tokens` lists the caller's own API tokens, for administrators all tokens."""
 
     path, kind, title = "/users", User, "login"
 
@@ -17,15 +17,15 @@ class Users(Collection[User]):
         self.tokens = Tokens(calls)
 
     def me(self) -> User:
-        """Who is logged in."""
+        """The user who is logged in."""
         return self._calls.one(User, "GET", "/user-info")
 
     def add(self, new: NewUser) -> User:
-        """Add one."""
+        """Create a user."""
         return self._calls.one(User, "POST", self.path, new)
 
     def change(self, guid: str, wanted: ChangedUser) -> User:
-        """Change one, whose logins end."""
+        """Change a user; the user's sessions end."""
         return self._calls.one(User, "PUT", f"{self.path}/{guid}", wanted)
 
     def roles(self) -> list[Role]:
@@ -35,38 +35,41 @@ class Users(Collection[User]):
     def audit(
         self, subject: str = "", *, before: int | None = None, size: int = 100
     ) -> list[AuditEntry]:
-        """The newest entries, about one object or all, older than entry number `before`."""
+        """The newest `size` audit entries, newest first.
+
+        `subject` limits the list to one object (guid); `before` to entries with a lower number.
+        """
         query = {"subject": subject, "before": before, "size": size}
         return self._calls.one(list[AuditEntry], "GET", "/audit-log", query=query)
 
 
 class Tokens(Collection[Token]):
-    """API tokens.  There is no `get`: the API shows all of one's own at once."""
+    """API tokens. `get` is not available: the API only lists the caller's tokens at once."""
 
     path, kind = "/api-tokens", Token
 
     def add(self, new: NewToken) -> Token:
-        """A token for programs, shown this once."""
+        """Create an API token; its value is shown only in this response."""
         return self._calls.one(Token, "POST", self.path, new)
 
 
 class Nodes(Collection[NodeRecord]):
-    """The machines that do the work."""
+    """Nodes: the machines that run tasks."""
 
     path, kind = "/nodes", NodeRecord
 
     def add(self, name: str) -> NodeRecord:
-        """A node of somebody's own making; its token is shown this once."""
+        """Register a node by hand; its token is shown only in this response."""
         return self._calls.one(NodeRecord, "POST", self.path, NewNode(name))
 
     def renew_token(self, guid: str) -> NodeRecord:
-        """Another token for a node; what it ran under the old one is over."""
+        """Issue a new token for a node; tasks that run under the old token end."""
         return self._calls.one(NodeRecord, "POST", f"{self.path}/{guid}/token")
 
     def change(self, guid: str, wanted: ChangedNode) -> NodeRecord:
-        """Rename it, or give it another configuration."""
+        """Rename a node, or assign another node configuration."""
         return self._calls.one(NodeRecord, "PUT", f"{self.path}/{guid}", wanted)
 
     def invite(self) -> str:
-        """A token with which one node may enrol within the hour."""
+        """Create an enrolment token; one node may enrol with it within one hour."""
         return self._calls.one(Invitation, "POST", f"{self.path}/enrolment").token

@@ -1,4 +1,4 @@
-"""Things people keep: policies, rules, schedules, networks and the like, all in the same way."""
+"""Configuration records: policies, rules, schedules, networks and others, one interface for all."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ T = TypeVar("T", bound=Base)
 
 @dataclass(frozen=True)
 class Kept(Generic[T]):
-    """A record: `what` can be changed and sent back, `shown` is how the server shows it."""
+    """A record: `what` is the struct to change and send back, `shown` the server's full JSON."""
 
     guid: str
     name: str
@@ -36,32 +36,32 @@ class Kept(Generic[T]):
 
 
 class Kind(Collection[Kept[T]]):
-    """All records of one sort."""
+    """All records of one type."""
 
     def __init__(self, calls: Calls, path: str, struct: type[T]) -> None:
         super().__init__(calls)
         self.path, self.struct = path, struct
 
     def page(self, page: int = 0, **query: Unpack[Narrowed]) -> Page[Kept[T]]:
-        """One page, from 0, with the total."""
+        """Fetch one page of 50 records with the total; pages count from 0."""
         sent = {"page": page, "size": 50, **query}
         found = self._calls.page(dict[str, Any], self.path, sent)
         return Page([self._kept(one) for one in found.rows], found.total)
 
     def all(self, **query: Unpack[Narrowed]) -> Iterator[Kept[T]]:
-        """Every record, read page by page."""
+        """Yield every record, fetched page by page."""
         return map(self._kept, self._calls.each(dict[str, Any], self.path, {**query}))
 
     def get(self, guid: str) -> Kept[T]:
-        """One record.  Raises NotFound."""
+        """Fetch one record by guid. Raises NotFound."""
         return self._ask("GET", f"{self.path}/{guid}")
 
     def add(self, new: T) -> Kept[T]:
-        """Add one."""
+        """Create a record."""
         return self._ask("POST", self.path, new)
 
     def change(self, guid: str, wanted: T) -> Kept[T]:
-        """Replace it: what is absent becomes the default."""
+        """Replace a record; missing members get their defaults."""
         return self._ask("PUT", f"{self.path}/{guid}", wanted)
 
     def _ask(self, method: str, path: str, body: T | None = None) -> Kept[T]:
@@ -72,15 +72,15 @@ class Kind(Collection[Kept[T]]):
 
 
 class Networks(Kind[Managed]):
-    """Networks, those of no manager too."""
+    """Networks, including those that belong to no hypervisor manager."""
 
     def shared(self) -> Iterator[Kept[Managed]]:
-        """Networks that belong to no manager."""
+        """Yield the networks that belong to no hypervisor manager."""
         return map(self._kept, self._calls.each(dict[str, Any], f"{self.path}/shared", {}))
 
 
 class Records:
-    """All sorts of records."""
+    """All types of configuration records."""
 
     def __init__(self, calls: Calls) -> None:
         self.backup_policies = Kind(calls, "/policies/vm-backup", Policy)

@@ -1,4 +1,4 @@
-"""What there is to protect, where backups go, and what is stored there."""
+"""Hypervisors, machines, destinations, backups, mounts, restores and workflows."""
 
 from __future__ import annotations
 
@@ -47,41 +47,41 @@ from haulback.wire import Named
 
 
 class Hypervisors(Collection[HypervisorRecord]):
-    """Where machines live."""
+    """Hypervisors, on which machines run."""
 
     path, kind = "/hypervisors", HypervisorRecord
 
     def add(self, new: NewHypervisor) -> HypervisorRecord:
-        """Add one; its machines are listed by the task in the answer."""
+        """Add a hypervisor; the task in the response scans its machines."""
         return self._calls.one(HypervisorRecord, "POST", self.path, new)
 
     def change(self, guid: str, wanted: ChangedHypervisor) -> HypervisorRecord:
-        """Rename it, or put it under a manager."""
+        """Rename a hypervisor, or assign it to a manager."""
         return self._calls.one(HypervisorRecord, "PUT", f"{self.path}/{guid}", wanted)
 
     def confirm_absent(self, guid: str) -> list[Named]:
-        """Hold absent the machines that looks miss; which those are.
+        """Mark machines as absent that recent scans did not find; returns those machines.
 
-        Raises Conflict when no machine is missed.
+        Raises Conflict when no machine is missing.
         """
         return self._calls.one(list[Named], "POST", f"{self.path}/{guid}/confirm-absent")
 
 
 class Destinations(Collection[DestinationRecord]):
-    """Where backups go."""
+    """Backup destinations."""
 
     path, kind = "/backup-destinations", DestinationRecord
 
     def add(self, new: NewDestination) -> DestinationRecord:
-        """Add one; its repository is made by the task in the answer."""
+        """Add a destination; the task in the response creates its repository."""
         return self._calls.one(DestinationRecord, "POST", self.path, new)
 
     def change(self, guid: str, wanted: ChangedDestination) -> DestinationRecord:
-        """Rename it, or set what it keeps."""
+        """Set a destination's name, retention or verification; missing members stay."""
         return self._calls.one(DestinationRecord, "PUT", f"{self.path}/{guid}", wanted)
 
     def usable_for(self, machines: Iterable[str]) -> list[DestinationRecord]:
-        """Those that the nodes of all these machines reach."""
+        """Destinations that are reachable from the nodes of all these machines."""
         path = f"{self.path}/usable-for-vms"
         return self._calls.one(list[DestinationRecord], "POST", path, _refs(machines))
 
@@ -92,15 +92,15 @@ class Machines(Collection[Machine]):
     path, kind = "/virtual-machines", Machine
 
     def set(self, guid: str, wanted: MachineSettings) -> None:
-        """Policies and project; what is absent stays."""
+        """Set policies and project; missing members stay unchanged."""
         self._calls.done("PUT", f"{self.path}/{guid}/settings", wanted)
 
     def remove_absent(self) -> None:
-        """Forget those that are not present and have no backups."""
+        """Remove the records of absent machines that have no backups."""
         self._calls.done("DELETE", f"{self.path}/all-non-present")
 
     def not_incremental(self, machines: Iterable[str]) -> list[NotIncremental]:
-        """Those whose next backup will be full whatever is asked, and why."""
+        """Machines whose next backup has to be a full one, with the reason."""
         path, body = f"{self.path}/incremental-not-possible", {"entities": _refs(machines)}
         return self._calls.one(list[NotIncremental], "POST", path, body)
 
@@ -110,53 +110,59 @@ class Machines(Collection[Machine]):
         return self._calls.one(list[DiskRecord], "GET", "/virtual-machine-disks", query=query)
 
     def set_disk(self, disk: str, *, excluded: bool) -> None:
-        """Whether backups leave a disk out.  Raises Conflict when none would be left."""
+        """Exclude a disk from backups or include it.
+
+        Raises Conflict when all disks of the machine would be excluded.
+        """
         path, body = f"/virtual-machine-disks/{disk}/settings", {"excludedFromBackup": excluded}
         self._calls.done("PUT", path, body)
 
     def policies(self, machines: Iterable[str]) -> list[dict[str, Any]]:
-        """The backup policies of machines, each once, with their rules."""
+        """Backup policies of these machines with their rules, without duplicates."""
         path, body = "/policies/vm-backup/list-by-entities", {"protectedEntities": _refs(machines)}
         return self._calls.one(list[dict[str, Any]], "POST", path, body)
 
 
 class Backups(Readable[BackupRecord]):
-    """Backups, the newest first; their locations and files."""
+    """Backups, newest first; their locations and files."""
 
     path, kind = "/backups", BackupRecord
 
     def describe(self, guid: str, words: str) -> None:
-        """Words about a backup."""
+        """Set the description of a backup."""
         self._calls.done("PUT", f"{self.path}/{guid}/description", {"value": words})
 
     def acknowledge(self, guid: str, read: bool = True) -> None:
-        """Somebody has read the warnings."""
+        """Mark the warnings of a backup as read."""
         self._calls.done("PUT", f"{self.path}/{guid}/warnings-acknowledged", {"value": read})
 
     def proof(self, guid: str) -> Proof:
-        """What proves a backup.  Raises NotFound while nothing does."""
+        """The proof of a backup. Raises NotFound for an unproved backup."""
         return self._calls.one(Proof, "GET", f"{self.path}/{guid}/proof")
 
     def confirm_missing(self, guid: str) -> None:
-        """Give up a missing backup, so that clean-ups go on.  Raises Conflict for a present one."""
+        """Give up a missing backup so that clean-ups continue.
+
+        Raises Conflict for a backup that is present.
+        """
         self._calls.done("POST", f"{self.path}/{guid}/confirm-missing")
 
     def mark(self, locations: Iterable[str], hint: Hint, until: int | None = None) -> None:
-        """What retention is to do with these locations; an ARCHIVE may end (epoch ms)."""
+        """Set the retention hint of backup locations; `until` ends an ARCHIVE (epoch ms)."""
         body = {"backupLocations": _refs(locations), "retentionHint": hint, "archiveExpire": until}
         self._calls.done("POST", "/retention/mark-backups", body)
 
     def locations(self, page: int = 0, **query: Unpack[Narrowed]) -> Page[Location]:
-        """A page of where backups lie."""
+        """Fetch one page of 50 backup locations; pages count from 0."""
         sent = {"page": page, "size": 50, **query}
         return self._calls.page(Location, "/backup-locations", sent)
 
     def all_locations(self, **query: Unpack[Narrowed]) -> Iterator[Location]:
-        """The same, every one."""
+        """Yield every backup location, fetched page by page."""
         return self._calls.each(Location, "/backup-locations", {**query})
 
     def location(self, guid: str) -> Location:
-        """One location."""
+        """Fetch one backup location by guid. Raises NotFound."""
         return self._calls.one(Location, "GET", f"/backup-locations/{guid}")
 
     def files(self, backup: str) -> list[File]:
@@ -164,44 +170,44 @@ class Backups(Readable[BackupRecord]):
         return self._calls.one(list[File], "GET", "/backup-files", query={"backup": backup})
 
     def files_to_restore(self, backup: str) -> list[File]:
-        """The same, as a restore takes them in `taskFiles`."""
+        """The disks of a backup in the form that a restore takes as `taskFiles`."""
         path = "/backup-files/detailed/for-restore"
         return self._calls.one(list[File], "GET", path, query={"backup": backup})
 
 
 class Snapshots(Readable[SnapshotRecord]):
-    """Snapshots that stay on their platforms, the newest first."""
+    """Snapshots that stay on their hypervisors, newest first."""
 
     path, kind = "/snapshots", SnapshotRecord
 
 
 class Mounts(Readable[MountedBackup]):
-    """Mounted backups, the newest first; their file systems, files and disks."""
+    """Mounted backups, newest first; their file systems, files and disks."""
 
     path, kind = "/mounted-backups", MountedBackup
 
     def file_systems_of(self, backup: str) -> list[FileSystem]:
-        """The file systems of a backup, as a MANUAL mount names them."""
+        """The file systems of a backup, named as a MANUAL mount expects."""
         return self._calls.one(list[FileSystem], "GET", "/file-systems", query={"backup": backup})
 
     def file_systems(self, mount: str) -> list[MountedFileSystem]:
-        """The file systems that a mounted backup shows."""
+        """The file systems of a mounted backup."""
         path, query = "/mounted-file-systems/detailed", {"mounted_backup": mount}
         return self._calls.one(list[MountedFileSystem], "GET", path, query=query)
 
     def disks(self, mount: str) -> list[MountedFile]:
-        """The disks that a mounted backup offers."""
+        """The disks of a mounted backup."""
         query = {"mounted_backup": mount}
         return self._calls.one(list[MountedFile], "GET", "/mounted-files", query=query)
 
     def iscsi(self, mount: str) -> IscsiTarget:
-        """How initiators reach the disks of what is mounted in mode ISCSI."""
+        """The iSCSI target of a backup that is mounted in mode ISCSI."""
         return self._calls.one(IscsiTarget, "GET", f"{self.path}/{mount}/iscsi")
 
     def listing(self, file_system: str, path: str = "/") -> Iterator[FileRow]:
-        """The entries of a folder, by name, read a page at a time.
+        """Yield the entries of a folder, sorted by name, fetched page by page.
 
-        Raises Incomplete behind the last row of a folder that is damaged.
+        Raises Incomplete after the last entry of a damaged folder.
         """
         where, after = f"/mounted-file-systems/{file_system}/listing", ""
         while True:
@@ -213,7 +219,7 @@ class Mounts(Readable[MountedBackup]):
                 break
         if reason := printable(unquote(answer.headers.get("x-incomplete", ""))):
             raise Incomplete(
-                f"{path} does not show all that it held: {reason}",
+                f"{path}: the listing is incomplete: {reason}",
                 count=1,
                 files=[{"path": path, "reason": reason}],
             )
@@ -226,11 +232,12 @@ class Mounts(Readable[MountedBackup]):
         archive: bool = False,
         told: Callable[[Mapping[str, str]], object] = len,
     ) -> Iterator[bytes]:
-        """A file as it is, or a tar of several, of a folder, or if `archive` is wanted.
+        """Download one file unchanged, or a tar of several files or a folder.
 
-        `told` hears the headers, whose content-type says which it is.  Raises Unavailable where
-        the bytes break off.  A tar is delivered to its end before Incomplete is raised, whose
-        details name the `files` (`path` and `reason` each) that could not be read.
+        `archive` asks for a tar in any case. `told` is called with the response headers;
+        content-type tells which form arrives. Raises Unavailable for a truncated download. A tar
+        with unreadable files is delivered to its end; then Incomplete is raised with the `files`
+        (`path` and `reason` each).
         """
         body = {"paths": list(paths), "archive": archive}
         path = f"/mounted-file-systems/{file_system}/download"
@@ -244,23 +251,23 @@ class Mounts(Readable[MountedBackup]):
 
 
 class Restores(Readable[Job]):
-    """Restore jobs, the newest first."""
+    """Restore jobs, newest first."""
 
     path, kind = "/restore-jobs", Job
 
 
 class Workflows(Collection[Execution]):
-    """Plans of tasks.  Removing one takes its finished tasks off the lists."""
+    """Workflow executions (plans of tasks). Removing one hides its finished tasks from lists."""
 
     path, kind = "/workflow-executions", Execution
 
 
 def _single(parts: Iterator[bytes]) -> Iterator[bytes]:
-    """The parts of a single file, which has no place for a report."""
+    """Yield the parts of a single file, which has no error report."""
     try:
         yield from parts
     except Unavailable as error:
-        more = "if the file itself is damaged, an archive has what can be read of it"
+        more = "if the file itself is damaged, an archive contains its readable part"
         raise Unavailable(f"{error.message}; {more}") from None
 
 

@@ -1,4 +1,4 @@
-"""Tasks: ask for them, read them, follow them, cancel and remove them."""
+"""Tasks: submit, read, follow, cancel and remove them."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from haulback.tasks.shapes import (
 )
 from haulback.tasks.states import FINAL, PLANNED, State
 
-LOOK_EVERY = 0.25  # seconds between two looks at a task that is followed
+LOOK_EVERY = 0.25  # seconds between two polls of a followed task
 _FINAL = frozenset(state.value for state in FINAL)
 
 
 class TaskQuery(Listed, total=False):
-    """What a list of tasks may be narrowed by: guids, names, states, epoch ms."""
+    """Filters of the task list: guids, names, states, times in epoch ms."""
 
     backup: str
     backup_destination: str
@@ -48,83 +48,95 @@ class TaskQuery(Listed, total=False):
 
 
 class Tasks(Asking):
-    """The Tasks Controller; `node` is what only the node that runs a task may say of it."""
+    """Tasks of the API; `node` has the reports that only the node of a task may send."""
 
     def __init__(self, calls: Calls) -> None:
         super().__init__(calls)
         self.node = NodeTasks(calls)
 
     def page(self, page: int = 0, **query: Unpack[TaskQuery]) -> Page[TaskListRecord]:
-        """One page, with the total and the cursor of the next (`cursor=` in place of `page`)."""
+        """Fetch one page of 50 tasks with the total and the cursor of the next page.
+
+        Pages count from 0; pass `cursor=` in place of `page` to go on from a page.
+        """
         sent: dict[str, Any] = {"page": page or None, "size": 50, **query}
         return self._calls.page(TaskListRecord, "/tasks", sent)
 
     def all(self, **query: Unpack[TaskQuery]) -> Iterator[TaskListRecord]:
-        """Every task, read page by page."""
+        """Yield every task, fetched page by page."""
         return self._calls.each(TaskListRecord, "/tasks", {**query})
 
     def all_detailed(self, **query: Unpack[TaskQuery]) -> Iterator[TaskDetails]:
-        """The same with every member."""
+        """Yield every task with all members, fetched page by page."""
         return self._calls.each(TaskDetails, "/tasks/detailed", {**query})
 
     def queued(self, node: str = "", wait: float = 0.0) -> list[TaskDetails]:
-        """What a node may start now; without one everything queued.  `wait` in seconds."""
+        """Tasks that the node `node` may start now; without a node all queued tasks.
+
+        `wait` is the number of seconds for which the server may hold the request.
+        """
         query = {"node": node}
         return self._calls.one(list[TaskDetails], "GET", "/tasks/queued", query=query, wait=wait)
 
     def last_change(self) -> int:
-        """When any task last changed, epoch ms; `modified_since` takes it."""
+        """Time of the last change of any task (epoch ms), usable as `modified_since`."""
         return self._calls.one(TimestampDTO, "GET", "/tasks/modification-timestamps").value
 
     def get(self, guid: str, *, extended: bool = False) -> TaskDetails:
-        """One task; `extended` adds followers, workflow, files and history."""
+        """Fetch one task; `extended` adds followers, workflow, files and history.
+
+        Raises NotFound.
+        """
         query = {"extended": extended or None}
         return self._calls.one(TaskDetails, "GET", f"/tasks/{guid}", query=query)
 
     def state(self, guid: str) -> TaskStatus:
-        """The state and why."""
+        """The state of a task and the reason for it."""
         return self._calls.one(TaskStatus, "GET", f"/tasks/{guid}/state")
 
     def state_v2(self, guid: str) -> TaskStatus:
-        """The same with guid and progress."""
+        """The state of a task with guid and progress."""
         return self._calls.one(TaskStatus, "GET", f"/tasks/{guid}/state/v2")
 
     def last_rate(self, guid: str) -> DataTransferRateDetails:
-        """The last sample of how fast it went."""
+        """The latest transfer rate sample of a task."""
         path = f"/tasks/{guid}/transfer-rate/last"
         return self._calls.one(DataTransferRateDetails, "GET", path)
 
     def log(self, guid: str) -> list[LogLine]:
-        """What the node said while it worked."""
+        """The log lines of a task."""
         return self._calls.one(list[LogLine], "GET", f"/tasks/{guid}/log")
 
     def set_state(self, guid: str, state: State, info: str | None = None) -> None:
-        """Move a task on: people cancel, the node that takes or runs it does the rest."""
+        """Change a task's state: users may cancel; only the task's node sets other states."""
         self._calls.done("PUT", f"/tasks/{guid}/state", _moved(state, info))
 
     def set_states(self, guids: list[str], state: State, info: str | None = None) -> None:
-        """The same for many, each by itself.  Raises Conflict naming those that did not move."""
+        """Change the state of many tasks, each by itself.
+
+        Raises Conflict with the tasks that did not change.
+        """
         body = {**_moved(state, info), "tasks": _refs(guids)}
         self._calls.done("PUT", "/tasks/state", body)
 
     def cancel(self, guid: str, info: str = "Cancelled by user") -> None:
-        """Cancel; the second time without waiting for the node."""
+        """Cancel a task; a second call cancels without waiting for the node."""
         self.set_state(guid, State.CANCELLED, info)
 
     def remove(self, guid: str) -> None:
-        """Take a task off the lists; one that runs is cancelled."""
+        """Hide a task from lists; a running task is cancelled."""
         self._calls.done("DELETE", f"/tasks/{guid}")
 
     def remove_finished(self, *guids: str) -> None:
-        """Take finished tasks off the lists: all, or of these those that are finished."""
+        """Hide finished tasks from lists: all of them, or those among `guids`."""
         self._some("all-finished", "delete-finished", guids)
 
     def remove_finished_and_queued(self, *guids: str) -> None:
-        """The same, queued ones too."""
+        """Hide finished and queued tasks from lists: all of them, or those among `guids`."""
         self._some("all-finished-and-queued", "delete-finished-and-queued", guids)
 
     def cancel_running(self, *guids: str) -> None:
-        """Cancel running tasks: all, or of these those that run."""
+        """Cancel running tasks: all of them, or those among `guids`."""
         self._some("all-running", "cancel-running", guids)
 
     def _some(self, all_of_them: str, these: str, guids: tuple[str, ...]) -> None:
@@ -134,7 +146,10 @@ class Tasks(Asking):
             self._calls.done("DELETE", f"/tasks/{all_of_them}")
 
     def follow(self, guid: str, every: float = LOOK_EVERY) -> Iterator[list[TaskDetails]]:
-        """A task and those that follow it, as they are every so many seconds, until all is over."""
+        """Yield the details of a task and its followers until all of them have ended.
+
+        `every` is the polling interval in seconds.
+        """
         while True:
             plan = self._plan(guid)
             yield plan
@@ -143,9 +158,9 @@ class Tasks(Asking):
             time.sleep(every)
 
     def wait(self, guid: str, every: float = LOOK_EVERY) -> list[TaskDetails]:
-        """The same; their last details.
+        """Wait until a task and its followers have ended; returns their last details.
 
-        Raises TaskFailed or Cancelled for the first that did not finish.
+        Raises TaskFailed or Cancelled for the first task that did not finish.
         """
         [plan] = deque(self.follow(guid, every), maxlen=1)
         check(plan)
@@ -160,14 +175,14 @@ class Tasks(Asking):
                 try:
                     found.append(self.get(step.guid))
                 except NotFound:
-                    continue  # cancelled with what it was to follow
+                    continue  # removed when its predecessor was cancelled
         return found
 
 
 def check(plan: list[TaskDetails]) -> None:
-    """The last state of a retried task counts, not those of the attempts before.
+    """Raise TaskFailed or Cancelled for the first task that did not finish.
 
-    Raises TaskFailed or Cancelled.
+    Of several tasks of one type (retries) only the last counts.
     """
     last = {task.type.name: task for task in plan}
     for what, task in last.items():

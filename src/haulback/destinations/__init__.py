@@ -1,1 +1,1 @@
-"""Destinations: dumb stores of named bytes, one file per product behind one Protocol."""
+"""Backup destinations: stores of named objects, one driver module per product, one Protocol."""

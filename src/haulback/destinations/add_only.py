@@ -1,4 +1,4 @@
-"""A destination for whoever may add but not delete: nothing stored can be taken back."""
+"""Append-only view of a destination: stored objects cannot be deleted."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from haulback.errors import Forbidden
 
 
 class AddOnly:
-    """Passes everything on but `delete`.  Half-written objects are nobody's and may be swept."""
+    """Passes all operations through to the destination, except `delete`.
+
+    `sweep` stays allowed: half-written objects are not part of any backup.
+    """
 
     def __init__(self, destination: Destination) -> None:
         self._destination = destination
@@ -34,8 +37,8 @@ class AddOnly:
         return self._destination.entries(folder)
 
     def delete(self, name: str) -> None:
-        """Raises Forbidden."""
-        raise Forbidden(f"{name} stays: this task was not granted deletion", name=name)
+        """Refuse the deletion. Raises Forbidden."""
+        raise Forbidden(f"{name} is not deleted: this task may not delete objects", name=name)
 
     def sweep(self, alive: Set[str]) -> int:
         return self._destination.sweep(alive)

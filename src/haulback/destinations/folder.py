@@ -1,7 +1,8 @@
-"""A folder on this machine as a destination: temp file, fsync, link, fsync of the folder.
+"""Local folder as a destination.
 
-A file system may answer with any error, and may hold files that no Haulback wrote: neither leaves
-this module as anything but an error of `haulback.errors`.
+An object is written to a temporary file, synced, hard-linked to its name, and its folder is synced.
+The file system may return any error and may hold foreign files: all errors leave this module as
+errors of `haulback.errors`.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _FOLDER = re.compile(_PART)
 _TEMP = ".tmp"
 _BLOCK = 1 << 20
 Entries = list[os.DirEntry[str]]
-# The object itself cannot be read; other errors say that the way to it is closed.
+# Error numbers about the object itself (Damaged); all others mean that the store is unreachable.
 _ROTTEN = {
     errno.EIO,
     errno.EISDIR,
@@ -38,17 +39,18 @@ _ROTTEN = {
 
 
 class Folder:
-    """Objects are files below `root`.  Half-written ones live in `root/.tmp` only.
+    """Objects are files below `root`; half-written objects exist only in `root/.tmp`.
 
-    `root` must exist: a vanished mount point must never be mistaken for an empty destination.
-    `owner` is the attempt whose name half-written objects bear.
+    `root` must exist: a missing mount must not look like an empty destination. `owner` is the
+    attempt that writes here; its name prefixes the temporary files, so that `sweep` can tell them
+    apart. Raises Unavailable when `root` is no folder.
     """
 
     def __init__(self, root: Path, disk: Disk | None = None, owner: str = "by-hand") -> None:
         self.root, self.owner = root, owner
         self.disk = disk or Disk()
         if not _is_folder(root):
-            raise Unavailable(f"destination folder {root} is not there; mount or create it")
+            raise Unavailable(f"destination folder {root} does not exist; mount or create it")
 
     def store(self, name: str, data: bytes) -> None:
         target = self._path(name)
@@ -65,7 +67,8 @@ class Folder:
             except Conflict:
                 if not _same_content(target, path):
                     raise
-                self.disk.sync_folder(target.parent)  # who linked it may have died before this
+                # The process that made the link may have died before it synced the folder.
+                self.disk.sync_folder(target.parent)
                 self.disk.unlink(path)
             except OSError as error:
                 if error.errno != errno.EXDEV:
@@ -74,7 +77,7 @@ class Folder:
 
     def load(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
         with self._reading(name):
-            # A pipe that somebody left under an object's name must not be waited for.
+            # O_NONBLOCK: opening a named pipe under an object's name would block forever.
             handle = os.open(self._path(name), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             try:
                 return _read(handle, name, offset, length)
@@ -85,7 +88,7 @@ class Folder:
         with self._reading(name):
             found = self._path(name).stat()
             if not stat.S_ISREG(found.st_mode):
-                raise Damaged(f"{name} is no file", name=name)
+                raise Damaged(f"{name} is not a regular file", name=name)
             return Item(name, found.st_size)
 
     def list(self, prefix: str) -> Iterator[Item]:
@@ -107,7 +110,8 @@ class Folder:
         path = self._path(name)
         with self._writing(name):
             if path.exists():
-                # What another process just linked here may be the reason to delete: keep it first.
+                # The deletion may rely on an object that another process just linked in this
+                # folder: make that link durable before this name goes.
                 self.disk.sync_folder(path.parent)
                 self.disk.unlink(path)
 
@@ -125,7 +129,10 @@ class Folder:
         return swept
 
     def _scan(self, folder: Path) -> Entries:
-        """The entries of a folder; none where the folder is not there.  Raises Unavailable."""
+        """Entries of a folder; empty if the folder does not exist.
+
+        Raises Unavailable when `root` is gone or the folder cannot be listed.
+        """
         if not _is_folder(self.root):
             raise Unavailable(f"destination folder {self.root} is gone; mount it")
         try:
@@ -153,14 +160,14 @@ class Folder:
             yield
         except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
             raise Unavailable(
-                f"{name} cannot be written: {error.filename} stands in the way; move it out of "
+                f"{name} cannot be written: {error.filename} is in the way; move it out of "
                 f"{self.root}"
             ) from error
         except OSError as error:
             raise translate(error, self.root / name) from error
 
     def _publish_or_drop(self, temp: Path, target: Path) -> None:
-        """What another attempt has stored meanwhile is no reason to leave ours lying about."""
+        """Publish a temporary file; remove it when another attempt stored the object first."""
         try:
             self._publish(temp, target)
         except Conflict:
@@ -198,34 +205,34 @@ class Folder:
         return NotFound(f"{name} is not stored in {self.root}", name=name)
 
     def usage(self) -> tuple[int, int]:
-        """(total, free) bytes of the file system below."""
+        """Bytes of the file system below `root`: (total, free)."""
         total, _, free = shutil.disk_usage(self.root)
         return total, free
 
 
 def _unavailable(what: str, error: OSError) -> Unavailable:
     return Unavailable(
-        f"{what}: {error.strerror}; see that the file system is mounted and that this user may "
-        "read it, then try again"
+        f"{what}: {error.strerror}; make sure that the file system is mounted and that this user "
+        "may read it, then try again"
     )
 
 
 def _is_folder(path: Path) -> bool:
-    """Whether a folder is there; a mount that does not answer is none."""
+    """Whether a folder exists; False for a mount that returns errors."""
     try:
         return path.is_dir()
-    except OSError:  # Python 3.11 passes ESTALE and EIO on
+    except OSError:  # Path.is_dir of Python 3.11 raises ESTALE and EIO
         return False
 
 
 def _mode(entry: os.DirEntry[str], *, follow: bool) -> os.stat_result | None:
-    """None for what went away since it was listed, or leads nowhere."""
+    """Status of a directory entry; None for one that vanished or cannot be read."""
     try:
         return entry.stat(follow_symlinks=follow)
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR) or error.errno in _ROTTEN:
             return None
-        raise _unavailable(f"{entry.path} cannot be looked at", error) from error
+        raise _unavailable(f"the status of {entry.path} cannot be read", error) from error
 
 
 def _is(entry: os.DirEntry[str], kind: Callable[[int], bool], *, follow: bool = True) -> bool:
@@ -234,7 +241,7 @@ def _is(entry: os.DirEntry[str], kind: Callable[[int], bool], *, follow: bool = 
 
 
 def _size(entry: os.DirEntry[str]) -> int | None:
-    """Of a regular file; None for what is none, or went away since it was listed."""
+    """Size of a regular file in bytes; None for other entries and for vanished files."""
     found = _mode(entry, follow=True)
     return found.st_size if found and stat.S_ISREG(found.st_mode) else None
 
@@ -254,12 +261,12 @@ def _same_content(one: Path, other: Path) -> bool:
 def _read(handle: int, name: str, offset: int, length: int | None) -> bytes:
     found = os.fstat(handle)
     if not stat.S_ISREG(found.st_mode):
-        raise Damaged(f"{name} is no file", name=name)
+        raise Damaged(f"{name} is not a regular file", name=name)
     wanted = found.st_size - offset if length is None else length
     data = os.pread(handle, wanted, offset)
     while len(data) < wanted:
         more = os.pread(handle, wanted - len(data), offset + len(data))
         if not more:
-            raise Damaged(f"{name} ends at byte {offset + len(data)}, too early", name=name)
+            raise Damaged(f"{name} is truncated at byte {offset + len(data)}", name=name)
         data += more
     return data

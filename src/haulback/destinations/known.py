@@ -1,4 +1,4 @@
-"""The kinds of destination there are."""
+"""Registry of the destination drivers."""
 
 from __future__ import annotations
 
@@ -16,10 +16,13 @@ _DRIVERS: dict[str, Callable[[Path, str], Destination]] = {
 
 
 def open_destination(driver: str, config: dict[str, Any], owner: str) -> Destination:
-    """A destination; what is half stored there bears the name of its `owner`.  Raises Malformed."""
+    """Open a destination; its half-written objects carry the name of the attempt `owner`.
+
+    Raises Malformed for an unknown driver or a bad path, Unavailable when the folder is missing.
+    """
     path = config.get("path")
     if driver not in _DRIVERS:
-        raise Malformed(f"this node has no driver {driver[:40]!r} for destinations")
+        raise Malformed(f"this node has no destination driver {driver[:40]!r}")
     if not isinstance(path, str) or not path.startswith("/"):
-        raise Malformed("the destination's path is not an absolute one")
+        raise Malformed("the destination's path is not absolute")
     return _DRIVERS[driver](Path(path), owner)

@@ -1,4 +1,4 @@
-"""What every destination offers: names to bytes, create-only, with conditional writes."""
+"""Protocol of all destinations: create-only objects by name, with conditional writes."""
 
 from __future__ import annotations
 
@@ -8,50 +8,57 @@ from typing import NamedTuple, Protocol
 
 
 class Item(NamedTuple):
-    """One stored object: its name (slash separated, never starting with one) and size in bytes."""
+    """A stored object: its name (parts separated by slashes, no leading slash) and size in
+    bytes.
+    """
 
     name: str
     size: int
 
 
 class Destination(Protocol):
-    """A store of named bytes.  Objects never change once stored.
+    """A store of named objects that never change once they are stored.
 
-    Raises `NotFound` for a missing name, `Conflict` when `store` or `adopt` meets a taken name,
-    `Damaged` for an object that the store holds and cannot read, `Unavailable` when the store
-    itself does not answer.
+    Raises NotFound for a missing name, Conflict when `store` or `adopt` meets an existing name,
+    Damaged for an object that exists but cannot be read, Unavailable when the store does not
+    respond.
     """
 
     def store(self, name: str, data: bytes) -> None:
-        """Create one object, durable and atomically visible; Conflict if the name is taken."""
+        """Create an object, durable and atomically visible; Conflict if the name exists."""
 
     def adopt(self, name: str, path: Path) -> None:
-        """Create one object from a local, already synced file, which is consumed.
+        """Create an object from a local, already synced file; the file is removed.
 
-        On the same file system this writes no byte a second time.  Publishing the same content
-        under the same name twice is not an error: a repeated STORE must succeed.
+        On the same file system the data is not copied. The same content under an existing name is
+        no error, because a repeated STORE task must succeed.
         """
 
     def load(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
-        """Bytes of one object; `offset` and `length` in bytes.  A short object raises Damaged."""
+        """Read bytes of an object; `offset` and `length` are in bytes.
+
+        Raises Damaged for an object that is shorter than asked for.
+        """
 
     def info(self, name: str) -> Item:
-        """Size of one object."""
+        """Name and size of an object."""
 
     def list(self, prefix: str) -> Iterator[Item]:
-        """Objects whose name starts with the folder `prefix`, in no particular order.
+        """Objects below the folder `prefix`, in no particular order.
 
-        Files that no Haulback wrote may be among them, whatever their name.
+        Foreign files with any name may be among them.
         """
 
     def entries(self, folder: str) -> Iterator[tuple[str, bool]]:
-        """Everything directly in a folder ("" is the root): its name, and whether it is a file."""
+        """All entries of a folder ("" for the root), each with its name and whether it is a
+        file.
+        """
 
     def delete(self, name: str) -> None:
-        """Remove one object; a missing one is fine."""
+        """Remove an object; a missing object is no error."""
 
     def sweep(self, alive: Set[str]) -> int:
-        """Remove half-written objects of attempts not in `alive`; returns how many."""
+        """Remove half-written objects of attempts that are not in `alive`; returns their number."""
 
     def local_path(self, name: str) -> Path | None:
-        """Where the object lies on this machine, if it does (to map it into memory)."""
+        """Path of the object on this machine, for mapping into memory; None for remote stores."""

@@ -1,1 +1,1 @@
-"""Drivers: code that talks to a hypervisor, storage or changer, behind Protocols."""
+"""Drivers: hypervisors, disk images and block devices behind Protocols."""

@@ -1,4 +1,4 @@
-"""A set of names that only somebody else knows."""
+"""Set with a remote membership test; its names cannot be enumerated."""
 
 from __future__ import annotations
 
@@ -9,21 +9,24 @@ S = TypeVar("S")
 
 
 class AskedNames(Set[str]):
-    """Names for each of which `ask` says, now, whether it is one.  There is no list of them."""
+    """A set whose membership test calls `ask`; iteration and length raise NotImplementedError.
+
+    Membership is looked up at each test, so the set changes as its owner's set does.
+    """
 
     def __init__(self, ask: Callable[[str], bool]) -> None:
         self._ask = ask
 
     @classmethod
     def _from_iterable(cls, it: Iterable[S]) -> Set[S]:
-        """What `names - asked` makes."""
+        """Build the result of set operators such as `names - asked`."""
         return frozenset(it)
 
     def __contains__(self, name: object) -> bool:
         return self._ask(str(name))
 
     def __iter__(self) -> Iterator[str]:
-        raise NotImplementedError("only who is asked knows them all")
+        raise NotImplementedError("a set with a remote membership test cannot be enumerated")
 
     def __len__(self) -> int:
-        raise NotImplementedError("only who is asked knows them all")
+        raise NotImplementedError("a set with a remote membership test cannot be enumerated")

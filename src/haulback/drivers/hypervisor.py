@@ -1,4 +1,4 @@
-"""What every hypervisor driver offers: machines, snapshots to read and new machines to write."""
+"""Protocol of hypervisor drivers: machines, snapshots to read, new machines to write."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from haulback.drivers.source import Extent, Source
 
 
 class Disk(NamedTuple):
-    """A disk of a machine: `name` is unique in it, `size` in bytes as the guest sees it.
+    """A disk of a machine; `name` is unique within the machine, `size` in bytes as the guest sees.
 
-    `format` is the platform's word for how it is stored ("raw", "qcow2", ...).  `allocate` asks a
-    new disk to reserve all of its space; `was` is its name in the definition where that is another;
-    `store` is the storage pool that a new one is put into, "" the usual place.
+    `format` is the hypervisor's name of the image format ("raw", "qcow2", ...). `allocate`
+    preallocates the whole space of a new disk. `was` is the disk's name in the definition where
+    that name differs. `store` is the storage pool for a new disk, "" the default one.
     """
 
     name: str
@@ -28,7 +28,9 @@ class Disk(NamedTuple):
 
 
 class Card(NamedTuple):
-    """How the `number`-th network card (from 0) of a new machine is to be; "" as it was."""
+    """Settings of network card `number` (from 0) of a new machine; "" keeps the original
+    setting.
+    """
 
     number: int
     network: str = ""
@@ -36,7 +38,7 @@ class Card(NamedTuple):
 
 
 class Taken(NamedTuple):
-    """A snapshot that stays on the platform; `time` in epoch ms, `whole`: every disk has it."""
+    """A snapshot kept on the hypervisor; `time` in epoch ms, `whole` if every disk has it."""
 
     name: str
     time: int
@@ -44,7 +46,10 @@ class Taken(NamedTuple):
 
 
 class Apart(NamedTuple):
-    """A part of a machine that no backup holds, and why; `held`: backups hold it, but torn."""
+    """A part of a machine that backups leave out, with the reason.
+
+    `held` is set for a part that backups contain, but not consistently.
+    """
 
     name: str
     why: str
@@ -52,11 +57,11 @@ class Apart(NamedTuple):
 
 
 class Machine(NamedTuple):
-    """A virtual machine; `definition` is the platform's own, JSON-like, kept with the backup.
+    """A virtual machine; `definition` is the hypervisor's own description, kept in the backup.
 
-    `cards` are what a new machine's network cards are to be like; `snapshots` stay with the
-    machine and are in no backup; None: they cannot be told.  `apart` are other parts that no backup
-    holds.
+    `definition` must be JSON-like. `cards` configures the network cards of a new machine.
+    `snapshots` are kept on the hypervisor and are in no backup; None if they cannot be read.
+    `apart` lists the parts that backups leave out.
     """
 
     uuid: str
@@ -69,9 +74,9 @@ class Machine(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """A machine that cannot be read: where it is, why, and its uuid, "" if that is not known.
+    """A machine that cannot be read: its place, the reason, and its uuid ("" if unknown).
 
-    A `where` that is a uuid says the machine's, unless a folder is called so.
+    A `where` in the form of a uuid is the machine's uuid, unless a folder has such a name.
     """
 
     where: str
@@ -80,7 +85,7 @@ class Problem(NamedTuple):
 
 
 class Place(NamedTuple):
-    """A network, or a storage pool with its bytes."""
+    """A network, or a storage pool with its capacity (`total`, `free` in bytes)."""
 
     name: str
     uuid: str = ""
@@ -89,10 +94,10 @@ class Place(NamedTuple):
 
 
 class Inventory(NamedTuple):
-    """What a hypervisor holds.  A broken machine is a problem and hides none of the others.
+    """Machines of a hypervisor; a broken machine is listed as a problem beside the others.
 
-    `networks` and `pools` are None where the platform knows of none.  `places` are where machines
-    lie, by uuid, in the words of `Problem.where`; empty where problems always bear uuids.
+    `networks` and `pools` are None where the hypervisor cannot list them. `places` maps uuids to
+    the places of machines, in the form of `Problem.where`; empty where problems always carry uuids.
     """
 
     machines: list[Machine]
@@ -105,8 +110,8 @@ class Inventory(NamedTuple):
 class DiskView(NamedTuple):
     """A disk at the moment of the snapshot.
 
-    `changed` are the extents that may differ from the base, ascending and disjoint; it may be
-    iterated more than once.  None: everything has to be read, and `reason` says why.
+    `changed` holds the extents that may differ from the base, ascending and disjoint; it can be
+    iterated several times. None means that the whole disk must be read, for the given `reason`.
     """
 
     disk: Disk
@@ -116,163 +121,175 @@ class DiskView(NamedTuple):
 
 
 class Snapshot(AbstractContextManager["Snapshot"], Protocol):
-    """A machine at one moment.  Closing it frees what reading needed; the checkpoint stays."""
+    """A machine at one moment. Closing it frees the resources for reading; the checkpoint stays."""
 
     @property
     def machine(self) -> Machine:
-        """The machine as it was then."""
+        """The machine at the moment of the snapshot."""
 
     @property
     def checkpoint(self) -> str | None:
-        """What a later `Hypervisor.snapshot` may build on; None: nothing tracks changes here."""
+        """Checkpoint that a later `Hypervisor.snapshot` may use as base; None without tracking."""
 
     @property
     def consistency(self) -> str:
-        """STOPPED, APPLICATION (its file systems were frozen) or CRASH (as after a power cut).
+        """STOPPED, APPLICATION (file systems were frozen) or CRASH (as after a power cut).
 
-        A machine that is off while its memory is kept for the next start is as after a power cut.
+        A stopped machine with saved memory is CRASH: its disks lack the guest's cached writes.
         """
 
     def views(self) -> list[DiskView]:
-        """The disks, in the machine's order; valid until the snapshot is closed."""
+        """The disks in the machine's order; valid until the snapshot is closed."""
 
     def close(self) -> None:
-        """Stop reading; twice is fine.  Raises SourceChanged if an image changed meanwhile."""
+        """Stop reading; a second call is no error.
+
+        Raises SourceChanged if an image changed while it was read.
+        """
 
 
 class NewMachine(AbstractContextManager["NewMachine"], Protocol):
-    """A machine being made: invisible until `commit`, gone without one.
+    """A machine under construction: invisible until `commit`, removed without it.
 
-    As a context manager it abandons what was not committed.
+    As a context manager it abandons a machine that was not committed.
     """
 
     def sink(self, disk: str) -> Sink:
-        """Where to write one disk; the same object each time.  Unwritten bytes are zeros."""
+        """Sink of a disk; every call returns the same object. Unwritten bytes read as zeros."""
 
     def commit(self) -> Machine:
-        """Make the machine exist, complete and durable, and say as what.
+        """Make the machine visible, complete and durable, and return its description.
 
-        Its uuid and name may differ from the wanted ones when those were taken.
+        Its uuid and name differ from the wanted ones when another machine has those.
         """
 
     def left_out(self) -> list[str]:
-        """A sentence about each part that the new machine goes without; known after `commit`."""
+        """Sentences about the parts that the new machine lacks; available after `commit`."""
 
     def abandon(self) -> None:
-        """Remove everything made so far; fine after `commit` (does nothing) and twice."""
+        """Remove all that was created; a second call, or a call after `commit`, does nothing."""
 
 
 class Booted(AbstractContextManager["Booted"], Protocol):
-    """A machine that runs in isolation, for a look; closing it leaves nothing of it."""
+    """A machine that runs in isolation, for a proof; closing it removes all traces."""
 
     def left_out(self) -> list[str]:
-        """A sentence about each part of the wanted machine that this one goes without."""
+        """Sentences about the parts of the wanted machine that this machine lacks."""
 
-    def is_running(self) -> bool: ...
+    def is_running(self) -> bool:
+        """Whether the machine is still running."""
 
     def console(self) -> str:
-        """The end of what its serial console has said."""
+        """The end of the serial console's output."""
 
     def agent_answers(self) -> bool:
-        """Whether the agent inside is there."""
+        """Whether the guest agent responds."""
 
     def run(self, script: str, seconds: int) -> tuple[int, str]:
-        """Exit code and output of a shell script inside.  Raises Unavailable when it hangs."""
+        """Run a shell script in the guest; returns exit code and output.
+
+        Raises Unavailable when the script takes longer than `seconds`.
+        """
 
     def screen(self) -> bytes | None:
-        """What its screen shows, as PNG; None where there is no screen."""
+        """Screenshot as PNG; None for a machine without a screen."""
 
     def close(self) -> None:
-        """End it; twice is fine."""
+        """Stop and remove the machine; a second call is no error."""
 
 
 class Hypervisor(Protocol):
-    """A place where machines live.
+    """A hypervisor and its machines.
 
-    Everything a call leaves behind while it works bears the name of its attempt (at most 64
-    letters, digits, `-` and `_`), so that `sweep` and `drop_checkpoints` find it later.  Any call
-    may raise Unavailable when the platform does not answer, and Unsupported when a machine needs
-    what this installation lacks.
+    All intermediate state of a call carries the name of its attempt (at most 64 letters, digits,
+    `-` and `_`), so that `sweep` and `drop_checkpoints` can find it later. Any call may raise
+    Unavailable when the hypervisor does not respond, and Unsupported when a machine needs a feature
+    that this installation lacks.
     """
 
     def check(self) -> None:
-        """Raise Unavailable or Malformed, with a remedy, when the platform cannot be used."""
+        """Raise Unavailable or Malformed, with a remedy, if the hypervisor cannot be used."""
 
     def inventory(self) -> Inventory:
-        """All machines, by name, and what could not be understood."""
+        """All machines, sorted by name, and the machines that cannot be read."""
 
     def machine(self, uuid: str) -> Machine:
-        """One machine.  Raises NotFound, or Malformed when it is there but broken."""
+        """Description of a machine. Raises NotFound, or Malformed for a broken definition."""
 
     def snapshot(self, uuid: str, attempt: str, base: str | None = None) -> Snapshot:
-        """Freeze a machine for reading and begin a checkpoint.
+        """Freeze a machine for reading and start a checkpoint.
 
-        `base` is the checkpoint of an earlier snapshot; it goes on recording, so a later snapshot
-        may build on it again if this one comes to nothing.  Raises SourceChanged when a disk
-        cannot be frozen because someone uses it.  Nothing is left behind on any error.
+        `base` is the checkpoint of an earlier snapshot. The base keeps recording, so a later
+        snapshot can use it again if this one fails. Raises SourceChanged when a disk is in use and
+        cannot be frozen. After any error nothing is left behind.
         """
 
     def drop_checkpoints(self, uuid: str, keep: Set[str]) -> list[str]:
-        """Remove all our checkpoints of a machine but `keep`; returns the removed ones, sorted."""
+        """Remove all checkpoints of ours except `keep`; returns the removed ones, sorted."""
 
     def take_snapshot(self, uuid: str, name: str) -> str:
-        """Keep the disks as they are at one moment, and say how consistent (see `Snapshot`).
+        """Take a snapshot that is kept on the hypervisor; returns its consistency (see `Snapshot`).
 
-        An older one of that name is replaced.  Raises Unsupported when a disk cannot keep one.
-        Nothing is left behind on any error.
+        An older snapshot with the same name is replaced. Raises Unsupported when a disk cannot hold
+        snapshots. After any error nothing is left behind.
         """
 
     def revert(self, uuid: str, name: str, before: str, attempt: str) -> None:
-        """Put all disks back to a snapshot, keep what they were as the snapshot `before`.
+        """Revert all disks to a snapshot; the present state is kept as the snapshot `before`.
 
-        All checkpoints go first: what they recorded no longer tells what changed.  A machine that
-        runs is switched off, and on again afterwards.  Raises NotFound for a snapshot that no disk
-        has, Conflict for one that only some have, and for a machine that is off while its memory
-        is kept for the next start: the memory belongs to the disks as they are.  The disks are
-        unchanged then, and so they are, at the latest once `sweep` was here, whenever it does not
-        return.
+        All checkpoints are dropped first, because their records no longer describe the changes. A
+        running machine is switched off and started again afterwards.
+
+        Raises NotFound for a snapshot that no disk has, Conflict for a snapshot that only some
+        disks have, and Conflict for a machine with saved memory, which belongs to the present
+        disks. After any error or crash the disks are unchanged, at the latest after the next
+        `sweep`.
         """
 
     def remove_snapshots(self, uuid: str, names: Set[str]) -> list[str]:
-        """Remove snapshots from whatever disks have them; returns the removed ones, sorted."""
+        """Remove snapshots from all disks that have them; returns the removed ones, sorted."""
 
     def create(self, wanted: Machine, attempt: str, *, overwrite: bool = False) -> NewMachine:
-        """Begin a machine like `wanted` (an empty uuid asks for a fresh one).
+        """Start to create a machine like `wanted`; an empty uuid asks for a new one.
 
-        With `overwrite` the commit replaces the machine of that uuid, or else of that name; until
-        then the old one stays.  Memory that was kept for its next start goes with its old disks.
-        Where the new one is the same machine (by the uuid in `wanted.definition`), what belongs
-        to it and lies on no disk of `wanted` stays; any other machine gets nothing that belongs to
-        the one that it is a copy of.  Without `overwrite` a taken uuid is exchanged for a fresh
-        one, and a taken name gets a number.  Raises Malformed for a definition no machine can
-        have, Unsupported for a disk format this platform cannot write.
+        With `overwrite` the commit replaces the machine with that uuid, or else with that name; the
+        old machine stays until then. Its saved memory is removed with its old disks.
+
+        If the backup is one of the replaced machine itself (by the uuid in `wanted.definition`),
+        the machine keeps its devices and its disks that `wanted` does not list. A copy of another
+        machine gets none of the original's devices.
+
+        Without `overwrite` an existing uuid is replaced by a new one, and an existing name gets a
+        number. Raises Malformed for an invalid definition, Unsupported for a disk format that the
+        hypervisor cannot write.
         """
 
     def create_over(self, wanted: Machine, share: Path, attempt: str) -> NewMachine:
-        """Begin a machine whose disks are layers over what an NBD server at a socket offers.
+        """Start to create a machine whose disks are overlays on the exports of an NBD server.
 
-        The exports are called like the disks (like their `was`, where they have one).  Nothing is
-        written to the sinks; the machine needs the share until `make_own`.  Raises Unsupported
-        where that cannot be, else as `create`.
+        `share` is the server's UNIX socket. Exports have the names of the disks, or their `was` if
+        set. The sinks are not written to. The machine depends on the share until `make_own`. Raises
+        Unsupported where overlays are not possible, else the errors of `create`.
         """
 
     def on_share(self, socket: Path) -> list[Machine]:
-        """The machines that need what is offered at a socket, running or not."""
+        """Machines that depend on the NBD server at `socket`, running or not."""
 
     def go_on(self, socket: Path) -> list[str]:
-        """Let machines run on that stopped because what is offered there was away; their names.
+        """Resume machines that were stopped while the NBD server at `socket` was away.
 
-        Raises Unavailable when one stops again.
+        Returns their names. Raises Unavailable when a machine stops again.
         """
 
     def make_own(self, uuid: str, count: Callable[[int], None]) -> None:
-        """Copy what the disks of a running machine still take from a share; it goes on running.
+        """Copy the data that the disks of a running machine still read from a share.
 
-        `count` hears of bytes done, and may raise: what is copied until then stays, and the
-        machine still needs its share.  Raises SourceChanged for one that is off.
+        The machine keeps running. `count` is called with copied bytes and may raise: copied data
+        stays, and the machine still depends on the share. Raises SourceChanged for a stopped
+        machine.
         """
 
-    def move(  # which, where to, by whom, and who hears of it
+    def move(
         self,
         uuid: str,
         there: Hypervisor,
@@ -280,54 +297,57 @@ class Hypervisor(Protocol):
         expect: Callable[[int], None],
         count: Callable[[int], None],
     ) -> Machine:
-        """Move a machine that runs to another hypervisor of its kind, with its disks.
+        """Move a running machine with its disks to another hypervisor of the same type.
 
-        It goes on here if that does not come to an end; what was moved once is moved.  `expect`
-        hears of bytes to be copied, `count` of bytes copied, and may raise.  Checkpoints are
-        dropped.  Raises SourceChanged for one that is off, Conflict for what would be left behind
-        or is in the way, Unsupported where nothing can run.
+        If the migration fails, the machine keeps running here. A repetition after a success is no
+        error. `expect` is called with the total bytes to copy, `count` with bytes copied; either
+        may raise to cancel. Checkpoints are dropped. Raises SourceChanged for a stopped machine,
+        Conflict for parts that would be left behind or for a machine of that name there,
+        Unsupported where no machine can run.
         """
 
     def boot(self, wanted: Machine, sources: Mapping[str, Source], attempt: str) -> Booted:
-        """Run a machine like `wanted` on read-only disks (by name), what it writes set aside.
+        """Boot a machine like `wanted` on read-only disks (by name); its writes are discarded.
 
-        It has no network and nothing of this host, and nobody else's tools see it as a machine of
-        theirs.  Raises Unsupported where nothing can run.
+        The machine has no network and no devices of the host, and is not listed as a machine by
+        other tools. Raises Unsupported where no machine can run.
         """
 
     def around(
         self, uuid: str, before: str, after: str, warn: Callable[[str], None]
     ) -> AbstractContextManager[None]:
-        """Run shell commands in a guest that runs, when a block begins and when it ends.
+        """Run shell commands in a running guest at the start and at the end of a block.
 
-        Nothing of one that is off.  `after` is run whatever happens to the block or to this
-        process; `warn` hears what went wrong with it.  Raises Unavailable without an agent that
-        answers, Conflict when `before` fails.
+        No command runs for a stopped machine. `after` runs even if the block fails or this process
+        dies; `warn` is called with its errors. Raises Unavailable without a responding agent,
+        Conflict when `before` fails.
         """
 
     def unpack(self, uuid: str, parts: Iterable[bytes], folder: str, name: str) -> None:
-        """Unpack a tar in a folder of a guest that runs; it lies there as `name` meanwhile.
+        """Unpack a tar in a folder of a running guest; the tar is stored there as `name` meanwhile.
 
-        Raises SourceChanged for one that is off, Unavailable when it has no agent that answers,
-        Malformed with what the guest says when it cannot.
+        Raises SourceChanged for a stopped machine, Unavailable without a responding agent,
+        Malformed with the guest's message when unpacking fails.
         """
 
     def start(self, uuid: str) -> None:
-        """Power a machine on; one that runs is fine.  Raises Unsupported where nothing can run."""
+        """Start a machine; a running machine is no error.
+
+        Raises Unsupported where no machine can run.
+        """
 
     def remove(self, uuid: str) -> None:
-        """Delete a machine and its disks; a missing one is fine.
+        """Delete a machine and its disks; a missing machine is no error.
 
-        Raises SourceChanged for one that runs, Conflict for one whose memory is kept for the next
-        start.
+        Raises SourceChanged for a running machine, Conflict for a machine with saved memory.
         """
 
     def sweep(self, alive: Set[str]) -> list[str]:
-        """Remove, or undo, what attempts not in `alive` left of `create` and `remove`.
+        """Remove or undo unfinished work of attempts that are not in `alive`.
 
-        Returns the names of the leftovers.  Checkpoints are not swept here: which of them is the
-        base of a backup only the caller knows, see `drop_checkpoints`.
+        Returns the names of the leftovers. Checkpoints are not swept, because only the caller knows
+        which ones are bases of backups; see `drop_checkpoints`.
         """
 
     def close(self) -> None:
-        """Let go of the platform; what was opened on it is closed before.  Twice is fine."""
+        """Close the connection and the objects opened through it; a second call is no error."""

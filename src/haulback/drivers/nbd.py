@@ -1,9 +1,9 @@
-"""A small NBD client: one export, read and written in pipelined requests.
+"""NBD client for one export, with pipelined requests.
 
-Speaks fixed newstyle with structured replies and metadata contexts, over a stream socket.  The
-server is not trusted: every length, offset and cookie it sends is checked before it is used, and
-after the first surprise the connection is closed.  (The words of the protocol:
-https://github.com/NetworkBlockDevice/nbd/blob/master/doc/proto.md)
+It speaks fixed newstyle with structured replies and metadata contexts over a stream socket. The
+server is not trusted: every length, offset and cookie is checked before use, and the connection is
+closed at the first violation. Specification:
+https://github.com/NetworkBlockDevice/nbd/blob/master/doc/proto.md
 """
 
 from __future__ import annotations
@@ -45,17 +45,17 @@ _NONE, _DATA, _ZEROS, _STATUS, _ERROR = 0, 1, 2, 5, 1 << 15
 _DONE, _HAS_FLAGS, _READ_ONLY, _CAN_FLUSH = 1, 1, 2, 4
 _IS_ZERO, _IS_DIRTY = 2, 1
 
-_PIECE = 256 * KIB
-_WINDOW = 16
-_STATUS_SPAN = GIB
-_MOST_INFORMATION = 64 * KIB
-_MOST_STATUS = 4 * MIB
-_MOST_REPLIES = 64
+_PIECE = 256 * KIB  # bytes of a read or write request
+_WINDOW = 16  # requests in flight
+_STATUS_SPAN = GIB  # bytes of the disk that a block status request covers
+_MOST_INFORMATION = 64 * KIB  # bytes of an option reply or an error chunk
+_MOST_STATUS = 4 * MIB  # bytes of a block status chunk
+_MOST_REPLIES = 64  # replies to an option
 _EIO, _ENOSPC = 5, 28
 
 
 class Status(NamedTuple):
-    """`length` bytes from `offset` share the `flags` of a metadata context."""
+    """A range of `length` bytes from `offset` with the same `flags` in a metadata context."""
 
     offset: int
     length: int
@@ -63,13 +63,15 @@ class Status(NamedTuple):
 
 
 class Export:
-    """One export of an NBD server: a Source, and a Sink when it is writable.
+    """An export of an NBD server: a Source, and a Sink if it is writable.
 
-    Takes over `link`, a connected stream socket.  `contexts` are the metadata contexts asked for;
-    see `offers`.  `wait` is how many seconds the server may be silent.  Any call raises
-    Unavailable when the server fails, hangs up, is silent or talks nonsense; the export is closed
-    then.  A read that the server answers with EIO raises Unreadable, and the export stays open.
-    Calls from several threads are taken one after the other.
+    The export takes ownership of `link`, a connected stream socket. `contexts` are the metadata
+    contexts to request; see `offers`. `wait` is the timeout in seconds for the server's responses.
+    Threads may share an export; their calls are serialised.
+
+    Any call raises Unavailable when the server fails, disconnects, times out or violates the
+    protocol; the export is closed then. A read that fails with EIO raises Unreadable, and the
+    export stays open.
     """
 
     def __init__(
@@ -80,7 +82,7 @@ class Export:
         self.size, self._flags = 0, 0
         self._contexts: dict[str, int] = {}
         self._open = True
-        self._unreadable: list[str] = []  # why parts of a read failed, as the server says
+        self._unreadable: list[str] = []  # the server's reasons for failed parts of a read
         limit = struct.pack("ll", int(wait), int(wait % 1 * 1e6))
         with _Guard(self):
             # Timeouts in the kernel keep the socket blocking, so that MSG_WAITALL works.
@@ -91,23 +93,26 @@ class Export:
             self._negotiate(name.encode(), contexts)
 
     def offers(self, context: str) -> bool:
-        """Whether the server has this metadata context."""
+        """Whether the server offers this metadata context."""
         return context in self._contexts
 
     def extents(self, start: int = 0) -> Iterator[Extent]:
-        """Where the export may hold data; the rest is known to be zeros."""
+        """Extents that may hold data, from `start` on; all other bytes are zeros."""
         if not self.offers(ALLOCATION):
             return iter([Extent(start, self.size - start)] if start < self.size else [])
         found = self.status(ALLOCATION, start)
         return join(Extent(s.offset, s.length) for s in found if not s.flags & _IS_ZERO)
 
     def dirty(self, bitmap: str) -> Iterator[Extent]:
-        """What a QEMU dirty bitmap marks; its context must have been asked for."""
+        """Extents marked in a QEMU dirty bitmap, whose context must have been requested."""
         found = self.status(dirty_bitmap(bitmap))
         return join(Extent(s.offset, s.length) for s in found if s.flags & _IS_DIRTY)
 
     def status(self, context: str, start: int = 0) -> Iterator[Status]:
-        """A metadata context from `start` to the end.  Raises Unsupported when not offered."""
+        """Ranges of a metadata context from `start` to the end of the disk.
+
+        Raises Unsupported when the server does not offer the context.
+        """
         if context not in self._contexts:
             raise Unsupported(f"the NBD server does not offer {context}")
         at = start
@@ -117,7 +122,11 @@ class Export:
                 at += found.length
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
-        """Fill the buffer.  Raises Unreadable, after all answers have come, for EIO."""
+        """Fill the buffer from `offset` (bytes).
+
+        Raises Unreadable for EIO, after all responses have arrived, so that the export stays
+        usable.
+        """
         with self._lock, _Guard(self):
             self._unreadable.clear()
             for low in range(0, len(buffer), _PIECE):
@@ -130,7 +139,9 @@ class Export:
                 raise Unreadable(f"{what}: {self._unreadable[0]}")
 
     def write_at(self, offset: int, data: bytes | memoryview) -> None:
-        """Send bytes to be written.  A failure may show only at a later call, at last `flush`."""
+        """Send bytes to write at `offset`; an error may surface at a later call, at last in
+        `flush`.
+        """
         view = memoryview(data)
         with self._lock, _Guard(self):
             if self._flags & _READ_ONLY:
@@ -141,7 +152,7 @@ class Export:
                 self._send(_WRITE, offset + low, len(part), Pending(offset + low), part)
 
     def flush(self) -> None:
-        """All that was written is durable at the server."""
+        """Wait for all writes and make them durable on the server."""
         with self._lock, _Guard(self):
             self._make_room(1)
             if self._flags & _CAN_FLUSH:
@@ -149,10 +160,10 @@ class Export:
                 self._make_room(1)
 
     def close(self) -> None:
-        """Say good-bye and hang up; twice is fine."""
+        """Send a disconnect request and close the socket; a second call is no error."""
         with self._lock:
             if self._open:
-                with suppress(OSError):  # it may be gone already
+                with suppress(OSError):  # the server may have disconnected already
                     self._send(_DISCONNECT, 0, 0, None)
             self._shut()
 
@@ -182,19 +193,19 @@ class Export:
     def _learn_export(self, information: list[bytes]) -> None:
         exports = [data for data in information if data[:2] == b"\0\0" and len(data) == 12]
         if not exports:
-            raise Surprise("no word about the export's size")
+            raise Surprise("no size of the export")
         self.size, self._flags = struct.unpack(">QH", exports[0][2:])
         if self.size >= 1 << 63 or not self._flags & _HAS_FLAGS:
             raise Surprise(f"an impossible export ({self.size} bytes, flags {self._flags:#x})")
 
     def _option(self, option: int, data: bytes) -> list[tuple[int, bytes]]:
-        """Ask for an option; the replies before its acknowledgement."""
+        """Negotiate an option; returns the replies that precede its acknowledgement."""
         self._link.sendall(_OPTION.pack(_I_HAVE_OPT, option, len(data)) + data)
         replies: list[tuple[int, bytes]] = []
         while len(replies) < _MOST_REPLIES:
             magic, echo, kind, length = _OPTION_REPLY.unpack(self._take(_OPTION_REPLY.size))
             if magic != _OPTION_REPLY_MAGIC or echo != option or length > _MOST_INFORMATION:
-                raise Surprise("an option reply that answers nothing")
+                raise Surprise("an option reply without a request")
             reply = bytes(self._take(length))
             if kind & _REP_ERROR:
                 raise Unsupported(f"the NBD server refuses option {option}: {_words(reply)}")
@@ -204,7 +215,7 @@ class Export:
         raise Surprise("endless option replies")
 
     def _status(self, context: str, offset: int, length: int) -> list[Status]:
-        """What a context says from `offset` on; at least one byte, at most `length`."""
+        """Ranges of a context from `offset` on, covering at least one byte, at most `length`."""
         pending = Pending(offset)
         with self._lock, _Guard(self):
             self._send(_BLOCK_STATUS, offset, length, pending)
@@ -232,7 +243,7 @@ class Export:
             self._link.sendall(data)
 
     def _make_room(self, window: int) -> None:
-        """Take answers until fewer than `window` requests are without one."""
+        """Read responses until fewer than `window` requests are in flight."""
         while len(self._pending) >= window:
             (magic,) = _REPLY_HEAD.unpack(self._take(_REPLY_HEAD.size))
             if magic == _CHUNK_MAGIC:
@@ -240,7 +251,7 @@ class Export:
             elif magic == _SIMPLE_MAGIC:
                 self._simple()
             else:
-                raise Surprise("an answer of no known kind")
+                raise Surprise("a reply of an unknown kind")
 
     def _simple(self) -> None:
         error, cookie = _SIMPLE.unpack(self._take(_SIMPLE.size))
@@ -252,7 +263,7 @@ class Export:
         flags, kind, cookie, length = _CHUNK.unpack(self._take(_CHUNK.size))
         pending = self._pending.get(cookie)
         if pending is None:
-            raise Surprise("an answer to nothing")
+            raise Surprise("a reply without a request")
         if kind == _DATA and length > _OFFSET.size:
             (offset,) = _OFFSET.unpack(self._take(_OFFSET.size))
             self._fill(pending.place(offset, length - _OFFSET.size))
@@ -270,7 +281,7 @@ class Export:
             self._finish(cookie)
 
     def _refused(self, cookie: int, code: int, reason: bytes) -> None:
-        """Note that a read failed with EIO; every other failure is raised."""
+        """Note a read that failed with EIO; every other failure is raised."""
         pending = self._pending.get(cookie)
         if code != _EIO or pending is None or pending.view is None:
             _fail(code)
@@ -286,7 +297,7 @@ class Export:
     def _finish(self, cookie: int) -> None:
         pending = self._pending.pop(cookie, None)
         if pending is None:
-            raise Surprise("an answer to nothing")
+            raise Surprise("a reply without a request")
         pending.check()
 
     def _take(self, count: int) -> memoryview:
@@ -298,7 +309,7 @@ class Export:
         while view:
             count = self._link.recv_into(view, 0, socket.MSG_WAITALL)
             if not count:
-                raise ConnectionResetError("it hung up")
+                raise ConnectionResetError("it disconnected")
             view = view[count:]
 
     def _shut(self) -> None:
@@ -308,7 +319,7 @@ class Export:
 
 
 class _Guard:
-    """Closes the export at the first failure, and says it in our words."""
+    """Closes the export at the first error, and maps the error to one of `haulback.errors`."""
 
     def __init__(self, export: Export) -> None:
         self._export = export
@@ -322,15 +333,15 @@ class _Guard:
             return
         self._export._shut()
         if isinstance(error, Surprise):
-            raise Unavailable(f"the NBD server does not keep to the protocol: it sent {error}")
+            raise Unavailable(f"the NBD server violates the protocol: it sent {error}")
         if isinstance(error, BlockingIOError):
-            raise Unavailable("the NBD server is silent") from None
+            raise Unavailable("the NBD server does not respond") from None
         if isinstance(error, OSError):
             raise Unavailable(f"the NBD server is gone: {error.strerror or error}") from None
 
 
 def connect(path: str, name: str = "", contexts: Sequence[str] = ()) -> Export:
-    """An export of the server that listens on a UNIX socket.  Raises Unavailable."""
+    """Connect to an export of the NBD server at a UNIX socket. Raises Unavailable."""
     link = socket.socket(socket.AF_UNIX)
     try:
         link.connect(path)
@@ -341,12 +352,12 @@ def connect(path: str, name: str = "", contexts: Sequence[str] = ()) -> Export:
 
 
 def dirty_bitmap(name: str) -> str:
-    """The metadata context under which QEMU offers a dirty bitmap."""
+    """Metadata context of a QEMU dirty bitmap."""
     return f"qemu:dirty-bitmap:{name}"
 
 
 def join(extents: Iterable[Extent]) -> Iterator[Extent]:
-    """Ascending extents with neighbours made one."""
+    """Merge adjacent extents; the input must be ascending."""
     last: Extent | None = None
     for extent in extents:
         if last and last.offset + last.length == extent.offset:
@@ -362,8 +373,8 @@ def join(extents: Iterable[Extent]) -> Iterator[Extent]:
 def _descriptors(raw: bytes, offset: int, end: int) -> Iterator[Status]:
     for length, flags in _DESCRIPTOR.iter_unpack(raw):
         if not length or offset >= end:
-            raise Surprise("a block status outside of what was asked")
-        length = min(length, end - offset)  # the last one may reach further
+            raise Surprise("a block status outside the requested range")
+        length = min(length, end - offset)  # the last range may exceed the request
         yield Status(offset, length, flags)
         offset += length
 
@@ -379,4 +390,4 @@ def _words(reply: bytes) -> str:
 def _fail(code: int) -> Never:
     if code == _ENOSPC:
         raise OutOfSpace("the NBD server has no space left")
-    raise Unavailable(f"the NBD server answers: {os.strerror(code % 4096)}")
+    raise Unavailable(f"the NBD server reports an error: {os.strerror(code % 4096)}")

@@ -1,4 +1,4 @@
-"""Requests to an NBD server that wait for their answers."""
+"""NBD requests in flight."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from itertools import pairwise
 
 
 class Surprise(Exception):
-    """The server does not keep to the protocol."""
+    """Violation of the NBD protocol by the server."""
 
 
 class Pending:
-    """A request without its answer: where a read's bytes go, and which ones have come.
+    """A request in flight: the buffer of a read, and the byte ranges that have arrived.
 
-    `is_refused`: the server cannot read the bytes; a part of the bytes may have come.
+    `is_refused` is set if the server reported EIO for the read; a part of the bytes may have
+    arrived.
     """
 
     def __init__(self, offset: int, view: memoryview | None = None) -> None:
@@ -23,18 +24,18 @@ class Pending:
         self.is_refused = False
 
     def place(self, offset: int, length: int) -> memoryview:
-        """The part of a read's buffer for a chunk.  Raises Surprise for bytes outside of it."""
+        """Buffer for a data chunk. Raises Surprise for a chunk outside the request."""
         low = offset - self.offset
         if self.view is None or low < 0 or not 0 < length <= min(self.left, len(self.view) - low):
-            raise Surprise("an answer outside of what was asked")
+            raise Surprise("data outside the requested range")
         self.left -= length
         self.got.append((low, low + length))
         return self.view[low : low + length]
 
     def check(self) -> None:
-        """Every byte of a read came, and none twice.  Raises Surprise."""
+        """Check that every byte of a read arrived exactly once. Raises Surprise."""
         if self.is_refused:
             return
         got = sorted(self.got)
         if self.left or any(one[1] != two[0] for one, two in pairwise(got)):
-            raise Surprise("an answer with gaps or overlaps")
+            raise Surprise("data with gaps or overlaps")

@@ -1,8 +1,8 @@
-"""A small NBD server: Sources as read-only exports on a UNIX socket.
+"""NBD server: Sources as read-only exports on a UNIX socket.
 
-Speaks fixed newstyle, with structured replies and base:allocation where they are asked for.
-Clients are not trusted: what they ask is checked against the export before anything is read.
-(The words of the protocol: https://github.com/NetworkBlockDevice/nbd/blob/master/doc/proto.md)
+It speaks fixed newstyle, with structured replies and base:allocation on request. Clients are not
+trusted: every request is checked against the export before data is read. Specification:
+https://github.com/NetworkBlockDevice/nbd/blob/master/doc/proto.md
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ _DONE, _OFFSET_DATA, _OFFSET_HOLE, _STATUS_OF, _FAILED = 1, 1, 2, 5, (1 << 15) +
 _ACK, _SERVER, _INFORMATION, _CONTEXT = 1, 2, 3, 4
 _UNSUPPORTED, _INVALID, _UNKNOWN = (1 << 31) + 1, (1 << 31) + 3, (1 << 31) + 6
 _READ, _WRITE, _DISCONNECT, _FLUSH, _STATUS = 0, 1, 2, 3, 7
-_HOLE = 1 | 2  # a hole, and it reads as zeros
+_HOLE = 1 | 2  # status flags: a hole that reads as zeros
 _ALLOCATION, _ALLOCATION_ID = b"base:allocation", 1
-_REQ_ONE = 1 << 3
-_MOST_RUNS = 1024  # of one answer
+_REQ_ONE = 1 << 3  # request flag: report one range only
+_MOST_RUNS = 1024  # ranges in a block status reply
 _EXPORT_FLAGS = 1 | 2 | 4 | 1 << 8  # has flags, read-only, can flush, many connections
 _EPERM, _EIO, _EINVAL, _ESHUTDOWN = 1, 5, 22, 108
-_LARGEST = 32 * MIB
-_MOST_WORDS = 200  # bytes of a reason
+_LARGEST = 32 * MIB  # bytes of a read or write request, the protocol's default limit
+_MOST_WORDS = 200  # bytes of an error message
 
 
 class NbdServer:
-    """Serves while the block lasts; `exports` are Sources by name."""
+    """NBD server that runs until it is closed; `exports` maps names to Sources."""
 
     def __init__(self, path: Path, exports: Mapping[str, Source]) -> None:
         self._exports, self._path = exports, path
@@ -65,7 +65,7 @@ class NbdServer:
         self.close()
 
     def close(self) -> None:
-        """Hang up on everybody."""
+        """Close all connections and remove the socket; returns when all threads have ended."""
         with self._lock:
             self._over = True
             links = list(self._links)
@@ -87,6 +87,8 @@ class NbdServer:
             except OSError:
                 return
             with self._lock:
+                # Checked under the lock: `close` has already collected the links, and a later
+                # link would stay open.
                 if self._over:
                     link.close()
                     return
@@ -148,7 +150,7 @@ class NbdServer:
     def _contexts(
         self, link: socket.socket, option: int, data: bytes, structured: bool
     ) -> str | None:
-        """The export whose allocation the client may ask for from now on."""
+        """Negotiate metadata contexts; returns the export whose allocation the client may query."""
         name = _text(data)
         asked = _queries(data[4 + len(name.encode()) :])
         if asked is None or (option == _SET_META and not structured):
@@ -167,7 +169,7 @@ class NbdServer:
 
 
 class _Agreed(NamedTuple):
-    """What a client reads, whether replies are structured, and whether it may ask for status."""
+    """Result of the negotiation: the export, structured replies, block status queries."""
 
     source: Source
     structured: bool
@@ -175,13 +177,13 @@ class _Agreed(NamedTuple):
 
 
 def _text(data: bytes) -> str:
-    """A string that its length goes before."""
+    """A string that is prefixed by its length (4 bytes, big endian)."""
     length = int.from_bytes(data[:4], "big")
     return data[4 : 4 + length].decode(errors="replace")
 
 
 def _queries(data: bytes) -> list[bytes] | None:
-    """The metadata contexts asked for; None for nonsense."""
+    """Requested metadata contexts; None for malformed data."""
     count, at = int.from_bytes(data[:4], "big"), 4
     found: list[bytes] = []
     while len(found) < count:
@@ -217,13 +219,13 @@ def _transmit(link: socket.socket, agreed: _Agreed) -> None:
                     most = 1 if flags & _REQ_ONE else _MOST_RUNS
                     _status(link, source, offset, length, cookie, most)
             except HaulbackError as error:
-                log.error("%d bytes at %d cannot be read: %s", length, offset, error.message)
-                # EIO is about the bytes of this read, ESHUTDOWN about every byte of the disk.
+                log.error("read of %d bytes at %d failed: %s", length, offset, error.message)
+                # EIO: these bytes are unreadable; ESHUTDOWN: the whole disk is unreachable.
                 refuse(link, _ESHUTDOWN if is_away(error) else _EIO, cookie, error.message)
 
 
 def _may(agreed: _Agreed, kind: int, offset: int, length: int) -> bool:
-    """Whether it can be asked at all."""
+    """Whether a read or status request is within the export and the limits."""
     if not length or offset + length > agreed.source.size:
         return False
     return length <= _LARGEST if kind == _READ else kind == _STATUS and agreed.status
@@ -241,13 +243,13 @@ def _read_chunk(link: socket.socket, source: Source, offset: int, length: int, c
     source.read_into(offset, memoryview(buffer)[_DATA.size :])
     if buffer == bytes(len(buffer)):
         head = _CHUNK.pack(_CHUNK_MAGIC, _DONE, _OFFSET_HOLE, cookie, _ZEROS.size)
-        link.sendall(head + _ZEROS.pack(offset, length))  # not a byte of them needs to travel
+        link.sendall(head + _ZEROS.pack(offset, length))  # zeros are sent as a hole, without data
         return
     _DATA.pack_into(buffer, 0, _CHUNK_MAGIC, _DONE, _OFFSET_DATA, cookie, 8 + length, offset)
     link.sendall(buffer)
 
 
-def _status(  # everything that the request says
+def _status(
     link: socket.socket, source: Source, offset: int, length: int, cookie: int, most: int
 ) -> None:
     runs = b"".join(_RUN.pack(*run) for run in islice(_runs(source, offset, length), most))
@@ -257,7 +259,7 @@ def _status(  # everything that the request says
 
 
 def _runs(source: Source, offset: int, length: int) -> Iterator[tuple[int, int]]:
-    """Lengths and flags from `offset` on: data and holes."""
+    """Lengths and flags of consecutive ranges from `offset` on: data and holes."""
     at, end, data = offset, offset + length, 0
     for extent in source.extents(offset):
         low, high = max(extent.offset, at), min(extent.offset + extent.length, end)

@@ -1,4 +1,4 @@
-"""Where a disk is written: the Protocol, and a plain file of raw bytes."""
+"""Sink: Protocol for writing a disk, and its implementation for raw files."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from typing import Protocol
 from haulback.disk import translate
 from haulback.units import MIB
 
-_SYNC_EVERY = 64 * MIB
+_SYNC_EVERY = 64 * MIB  # bytes written between two background syncs
 
 
 class Sink(Protocol):
-    """Where a restored disk is written; everything not written reads as zeros."""
+    """Target of a restored disk; unwritten bytes read as zeros."""
 
     def write_at(self, offset: int, data: bytes | memoryview) -> None:
-        """Write `data` at `offset` bytes."""
+        """Write `data` at `offset` (bytes)."""
 
 
 class RawFile:
-    """A new raw image, sparse unless its space is to be allocated.
+    """A new raw image, sparse unless `allocate` is set; `size` in bytes.
 
-    Raises FileExistsError when the path is taken, OutOfSpace when it cannot be allocated.  What was
-    written is synced behind the writer, so that closing has little left to wait for.
+    Written data is synced in the background, so that closing has little left to sync. Raises
+    FileExistsError for an existing path, OutOfSpace when the allocation fails.
     """
 
     def __init__(self, path: Path, size: int, *, allocate: bool = False) -> None:
@@ -55,7 +55,10 @@ class RawFile:
             raise translate(error, self.path) from error
 
     def close(self, *, sync: bool = True) -> None:
-        """Twice is an error; with `sync` it raises when anything written may be lost."""
+        """Close the file, once only; with `sync` its content is durable.
+
+        Raises OutOfSpace or Unavailable when written data may be lost.
+        """
         self._syncer.shutdown()
         try:
             if sync:
@@ -67,7 +70,10 @@ class RawFile:
             os.close(self._handle)
 
     def _settle(self) -> None:
-        """The kernel tells of a failed write once: it must not get lost in the other thread."""
+        """Wait for the background sync and raise its error.
+
+        The kernel reports a failed write-back once: the error must not be lost in the other thread.
+        """
         self._unsynced = 0
         if self._syncing:
             self._syncing.result()

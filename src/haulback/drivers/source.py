@@ -1,4 +1,4 @@
-"""What a disk offers to be read: its size, where it has data, and its bytes."""
+"""Source: Protocol for reading a disk, and its implementation for raw images."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ from haulback.errors import SourceChanged, Unavailable
 
 
 class Extent(NamedTuple):
-    """`length` bytes from `offset`."""
+    """A range of `length` bytes from `offset`."""
 
     offset: int
     length: int
 
 
 class Source(Protocol):
-    """A disk at one point in time, opened for reading."""
+    """A disk at one point in time, open for reading."""
 
     @property
     def size(self) -> int:
-        """Bytes of the disk as the guest sees it."""
+        """Size of the disk in bytes as the guest sees it."""
 
     def extents(self, start: int = 0) -> Iterator[Extent]:
-        """Where there may be data, ascending and disjoint; everything else is zeros.
+        """Extents that may hold data, ascending and disjoint; all other bytes are zeros.
 
-        From `start` on: what ends before it is left out.
+        Extents that end before `start` are left out.
         """
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
-        """Fill `buffer` from `offset`.  Raises SourceChanged when the disk ends before."""
+        """Fill `buffer` from `offset` (bytes). Raises SourceChanged when the disk is shorter."""
 
 
 class RawImage:
-    """A raw image file; holes are found by the file system.
+    """A raw image file; holes are detected by the file system (SEEK_HOLE).
 
-    Takes over `handle`, a descriptor that reads the file, when there is one already.
+    `handle` is an open descriptor of the file; the image takes ownership of it.
     """
 
     def __init__(self, path: Path, handle: int | None = None) -> None:
@@ -70,7 +70,7 @@ class RawImage:
             buffer, offset = buffer[count:], offset + count
 
     def close(self) -> None:
-        """Close the file.  Raises SourceChanged when the image changed its size meanwhile."""
+        """Close the file. Raises SourceChanged when the image's size has changed."""
         size = os.fstat(self._handle).st_size
         os.close(self._handle)
         if size != self.size:

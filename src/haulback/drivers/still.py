@@ -1,4 +1,4 @@
-"""Platforms that only keep machines: whatever needs one that runs is refused in one way."""
+"""Default methods for hypervisors that store machines and cannot run them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from haulback.errors import SourceChanged, Unsupported
 
 
 class Still:
-    """The part of a Hypervisor that runs machines, for one that runs none."""
+    """Implementation of all Hypervisor methods that need a running machine: they refuse."""
 
     def machine(self, uuid: str) -> Machine:
         raise NotImplementedError
 
     def create_over(self, wanted: Machine, share: Path, attempt: str) -> NewMachine:  # noqa: ARG002
-        raise Unsupported(f"nothing runs here, so {wanted.name} cannot live off a share")
+        raise Unsupported(f"no machine can run here, so {wanted.name} cannot run from a share")
 
     def on_share(self, socket: Path) -> list[Machine]:  # noqa: ARG002
         return []
@@ -27,9 +27,9 @@ class Still:
         return []
 
     def make_own(self, uuid: str, count: Callable[[int], None]) -> None:  # noqa: ARG002
-        raise SourceChanged(f"{self.machine(uuid).name} does not run")
+        raise SourceChanged(f"{self.machine(uuid).name} is not running")
 
-    def move(  # the Protocol's shape
+    def move(  # parameters of the Protocol
         self,
         uuid: str,
         there: Hypervisor,  # noqa: ARG002
@@ -37,15 +37,15 @@ class Still:
         expect: Callable[[int], None],  # noqa: ARG002
         count: Callable[[int], None],  # noqa: ARG002
     ) -> Machine:
-        raise SourceChanged(f"{self.machine(uuid).name} does not run")
+        raise SourceChanged(f"{self.machine(uuid).name} is not running")
 
-    def boot(  # the Protocol's shape
+    def boot(  # parameters of the Protocol
         self,
         wanted: Machine,
         sources: Mapping[str, Source],  # noqa: ARG002
         attempt: str,  # noqa: ARG002
     ) -> Booted:
-        raise Unsupported(f"nothing runs here, so {wanted.name} cannot boot")
+        raise Unsupported(f"no machine can run here, so {wanted.name} cannot boot")
 
     def around(
         self,
@@ -57,10 +57,10 @@ class Still:
         return nullcontext()
 
     def unpack(self, uuid: str, parts: Iterable[bytes], folder: str, name: str) -> None:  # noqa: ARG002
-        raise SourceChanged(f"{self.machine(uuid).name} does not run")
+        raise SourceChanged(f"{self.machine(uuid).name} is not running")
 
     def start(self, uuid: str) -> None:
-        raise Unsupported(f"nothing runs here, so {self.machine(uuid).name} cannot start")
+        raise Unsupported(f"no machine can run here, so {self.machine(uuid).name} cannot start")
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: no connection is open."""

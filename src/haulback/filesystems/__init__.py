@@ -1,4 +1,4 @@
-"""What lies in the file systems of a machine's disks, read in a confined process.
+"""File systems on a machine's disks, read in a confined process.
 
-`browser.Browser` is the way in; everything below `reading` runs in that process only.
+The entry point is `browser.Browser`; the modules below `reading` run only in the confined process.
 """

@@ -1,7 +1,7 @@
-"""A tar of files of a volume, made while it is read.
+"""Tar of files of a volume, streamed while it is read.
 
-A file that cannot be read does not end the tar: the rest is packed, and a last member (`report`)
-names the file.  Only a disk that does not answer any more ends the tar.
+An unreadable file does not end the tar: the remaining files follow, and the last member (`report`)
+names the file. Only an unreachable disk ends the tar.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from haulback.filesystems.records import Entry, EntryType, Page, printable, text
 from haulback.filesystems.report import Report
 from haulback.units import KIB, MIB
 
-_DEEPEST = 256
-_PAGE = 1000
+_DEEPEST = 256  # nested directories
+_PAGE = 1000  # entries per listing
 _LINKS = (EntryType.SYMLINK, EntryType.BROKEN_SYMLINK)
 _ZEROS = bytes(MIB)
-_STEP = 64 * KIB  # how closely the first byte that cannot be read is found
+_STEP = 64 * KIB  # precision with which the first unreadable byte is located
 
 
 class Readable(Protocol):
-    """A source of a tar's members."""
+    """Source of a tar's members, for instance a Browser."""
 
     def entry(self, volume: str, path: str) -> Entry: ...
 
@@ -38,9 +38,10 @@ class Readable(Protocol):
 def packed(
     source: Readable, volume: str, paths: Sequence[str], *, strict: bool = False
 ) -> Iterator[bytes]:
-    """The blocks of a tar.  Raises NotFound before the first one.
+    """Blocks of a tar.
 
-    With `strict`, a file that cannot be read raises Incomplete; else the report names the file.
+    With `strict` an unreadable file raises Incomplete; otherwise the report names the file. Raises
+    NotFound before the first block, and Unavailable when a disk becomes unreachable.
     """
     wanted: list[tuple[str, Entry | HaulbackError]] = []
     for place in [text(checked(path)) for path in paths]:
@@ -73,14 +74,14 @@ def _blocks(
 
 
 class _Tar:
-    """The members of a tar in the making."""
+    """Members of a tar under construction."""
 
     def __init__(self, source: Readable, volume: str, report: Report, strict: bool) -> None:
         self._source, self._volume = source, volume
         self._report, self._strict = report, strict
 
     def failed(self, place: str, error: HaulbackError, what: str = "") -> None:
-        """Name a file that cannot be read.  Raises the error of a disk that is away."""
+        """Report an unreadable file. Raises the error of an unreachable disk."""
         if is_away(error):
             raise error
         self._missing(place, f"{what}{error.message}")
@@ -89,13 +90,13 @@ class _Tar:
         if self._strict:
             raise Incomplete(
                 f"{printable(place)[:200]} cannot be read: {reason[:500]};"
-                " name the other paths to go on without it",
+                " leave this path out to continue",
                 files=[{"path": printable(place), "reason": printable(reason)}],
             )
         self._report.add(place, reason)
 
     def all(self, place: str, entry: Entry) -> Iterator[bytes]:
-        """An entry, and all that lies below it."""
+        """Members of an entry and of all entries below it."""
         name = place.strip("/") or "."
         left = [iter([(place, name, entry)])]
         while left:
@@ -108,7 +109,7 @@ class _Tar:
             yield from self._member(place, name, entry)
             if entry.type is EntryType.DIRECTORY:
                 if len(left) > _DEEPEST:
-                    self._missing(place, f"it is deeper than {_DEEPEST} directories")
+                    self._missing(place, f"the folder is deeper than {_DEEPEST} directories")
                 else:
                     left.append(self._below(place, name))
 
@@ -128,18 +129,18 @@ class _Tar:
             try:
                 page = self._source.listing(self._volume, place, after=after, most=_PAGE)
             except HaulbackError as error:
-                known = "all of its files" if after else "its files"
-                self.failed(place, error, f"the folder does not show {known}: ")
+                known = "completely" if after else "at all"
+                self.failed(place, error, f"the folder could not be listed {known}: ")
                 return
             for one in page:
                 yield f"{place.rstrip('/')}/{one.name}", f"{name}/{one.name}", one
             last = len(page) < _PAGE
             if last and page.reason:
-                self._missing(place, f"the folder does not show all of its files: {page.reason}")
+                self._missing(place, f"the folder could not be listed completely: {page.reason}")
             after = page[-1].name if page else ""
 
     def _file(self, place: str, name: str, entry: Entry) -> Iterator[bytes]:
-        """The header of a file, its contents, and zeros for those that cannot be read."""
+        """Header and contents of a file; zeros replace its unreadable end."""
         told: list[str] = []
         chunks, at = self._chunks(place, told), 0
         first = next(chunks, b"")
@@ -153,15 +154,15 @@ class _Tar:
             yield part
             first = next(chunks, b"")
         if first or at < entry.size:
-            reason = told[0] if told else "it has not the size that its directory says"
-            zeros = f"damaged from byte {at} of {entry.size}, with zeros from there on: "
+            reason = told[0] if told else "its size differs from the one in its directory"
+            zeros = f"damaged from byte {at} of {entry.size}, filled with zeros from there on: "
             self._missing(place, f"{zeros}{reason}" if at < entry.size else reason)
         for low in range(at, entry.size, len(_ZEROS)):
             yield _ZEROS[: entry.size - low]
         yield bytes(-entry.size % tarfile.BLOCKSIZE)
 
     def _chunks(self, place: str, told: list[str]) -> Iterator[bytes]:
-        """The readable beginning of a file; `told` gets the reason of an early end."""
+        """Readable beginning of a file; after an early end, `told` holds the reason."""
         at = 0
         try:
             for chunk in self._source.stream(self._volume, place):
@@ -174,7 +175,9 @@ class _Tar:
             told.append(error.message)
 
     def _up_to_damage(self, place: str, at: int) -> Iterator[bytes]:
-        """The bytes before the damage in a chunk that as a whole cannot be read."""
+        """Bytes before the damage, in small steps; a chunk that contains damage fails as a
+        whole.
+        """
         while True:
             try:
                 part = self._source.read(self._volume, place, at, _STEP)

@@ -1,4 +1,4 @@
-"""The way into the file systems of a machine's disks."""
+"""Browser: entry point for reading the file systems of a machine's disks."""
 
 from __future__ import annotations
 
@@ -31,18 +31,20 @@ from haulback.filesystems.records import (
     raw,
 )
 
-_AHEAD = 1  # chunks read while one is used; more gain nothing beside the store's decoding
+_AHEAD = 1  # prefetched chunks; more gain nothing, because decoding the store is the bottleneck
 
 
 class Browser:
-    """Reads files of disks that nobody has mounted; threads may share one.
+    """Reads files of disks without mounting them; threads may share a browser.
 
-    `sources` are the disks by name; they are read, not closed.  Parsing happens in a process
-    without rights, started at the first question; `deadline` is how many seconds a question may
-    take.  Any method may raise Unreadable (the process died, or was too slow; the next question
-    starts another), Unsupported (a volume or a file that cannot be read), Malformed (a damaged
-    file system, or a bad path) and what the sources raise.  Paths are absolute within their
-    volume.  Links on the way are followed within the volume, never out of it.
+    `sources` are the disks by name; the browser does not close them. File systems are parsed in a
+    confined process, which is started at the first request; `deadline` is the timeout of a request
+    in seconds. Paths are absolute within their volume. Links within a path are followed inside the
+    volume, never out of it.
+
+    Any method may raise Unreadable (the process died or timed out; the next request starts a new
+    one), Unsupported (a volume or file that cannot be read), Malformed (a damaged file system or a
+    bad path), and the errors of the sources.
     """
 
     def __init__(
@@ -62,35 +64,36 @@ class Browser:
         self.close()
 
     def close(self) -> None:
-        """End the process; twice is fine."""
+        """End the confined process; a second call is no error."""
         self._confined.close()
 
     def volumes(self) -> list[Volume]:
-        """Everything recognised on the disks, readable or not."""
+        """All volumes detected on the disks, readable or not."""
         return self._confined.ask(Volumes(), Disks).volumes
 
     def entry(self, volume: str, path: str) -> Entry:
-        """What a path names; a link at its end is not followed.  Raises NotFound."""
+        """Entry of a path; a link at its end is not followed. Raises NotFound."""
         return self._entries(Look(volume, checked(path)), 1)[0]
 
     def listing(self, volume: str, path: str, *, after: str = "", most: int = 1000) -> Page:
-        """At most `most` entries of a directory by name (in bytes), behind the name `after`.
+        """At most `most` (up to 10,000) entries of a directory, sorted by name in bytes.
 
-        Fewer than `most` (of at most 10,000) are the last ones.  A directory that is damaged in
-        parts shows the others, with a reason on each page.  Raises NotFound.
+        The page starts after the name `after`; fewer than `most` entries mean that it is the last
+        page. Each page of a damaged directory carries a reason and the entries that are readable.
+        Raises NotFound.
         """
         if not 0 < most <= MOST_ENTRIES:
             raise Malformed(f"most: must be between 1 and {MOST_ENTRIES}", field="most")
         return self._entries(Listing(volume, checked(path), raw(after), most), most)
 
     def read(self, volume: str, path: str, offset: int, count: int) -> bytes:
-        """Bytes of a file; fewer where it ends.  Raises NotFound."""
+        """Read `count` bytes of a file from `offset`; fewer at its end. Raises NotFound."""
         if offset < 0 or count < 0:
             raise Malformed("offset, count: must not be negative", field="offset")
         return self._whole(volume, checked(path), offset, count)
 
     def stream(self, volume: str, path: str) -> Iterator[bytes]:
-        """A file from its beginning, in chunks of up to 4 MiB; the next ones are read ahead.
+        """Contents of a file in chunks of up to 4 MiB; the next chunk is prefetched.
 
         Raises NotFound before the first chunk.
         """
@@ -100,11 +103,11 @@ class Browser:
     def archive(
         self, volume: str, paths: Sequence[str], *, strict: bool = False
     ) -> Iterator[bytes]:
-        """A tar of files and whole directories, each below its own name.
+        """Tar of files and whole directories, each under its own path.
 
-        Links stay links; devices, pipes and sockets are left out.  Files that cannot be read are
-        named in the last member (see `report`), or with `strict` raise Incomplete.  Raises
-        NotFound before the first chunk, Unavailable when a disk does not answer any more.
+        Links stay links; devices, pipes and sockets are left out. Unreadable files are named in the
+        last member (see `report`), or with `strict` raise Incomplete. Raises NotFound before the
+        first chunk, Unavailable when a disk becomes unreachable.
         """
         return packed(self, volume, paths, strict=strict)
 
@@ -124,7 +127,7 @@ class Browser:
                 yield one.result()
 
     def _whole(self, volume: str, place: bytes, offset: int, count: int) -> bytes:
-        """Bytes of a file; fewer only where it ends."""
+        """Bytes of a file; fewer only at its end."""
         parts: list[bytes] = []
         while count:
             part = self._filled(self._content(volume, place, offset, min(count, MOST_BYTES)))
@@ -154,7 +157,7 @@ class Browser:
         return self._confined.ask(Read(volume, place, offset, count), Content, sound)
 
     def _possible(self, piece: Piece) -> bool:
-        """Whether a piece is what it says, or lies within a disk."""
+        """Whether a piece holds data of its length, or lies within a disk."""
         if piece.data or piece.disk < 0:
             return len(piece.data) in (0, piece.length)
         if piece.disk >= len(self._sources):

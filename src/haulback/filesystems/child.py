@@ -1,7 +1,7 @@
-"""The confined process: `python -m haulback.filesystems.child CONTROL DISKS` (two descriptors).
+"""Confined process: `python -m haulback.filesystems.child CONTROL DISKS` (two descriptors).
 
-It is asked over one socket and fetches blocks of the disks over the other.  Everything it needs
-is imported before it confines itself, for afterwards there are no files.
+Requests arrive on the socket CONTROL; blocks of the disks are fetched through the socket DISKS. All
+modules are imported before the process confines itself, because it cannot open files afterwards.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _asks: msgspec.msgpack.Decoder[Ask] = msgspec.msgpack.Decoder(Ask)
 
 
 def main(control: str, blocks: str) -> None:
-    """Answer questions until the parent hangs up."""
+    """Answer requests until the parent disconnects."""
     link, feed = socket.socket(fileno=int(control)), socket.socket(fileno=int(blocks))
     begin = receive(link, _asks)
     assert isinstance(begin, Begin)
@@ -39,7 +39,7 @@ def main(control: str, blocks: str) -> None:
 
 
 def answer(answers: Answers, question: Ask) -> Answer:
-    """The answer, whatever lies on the disks."""
+    """Response to a request; all errors that hostile data can cause become a Failed."""
     try:
         return answers.to(question)
     except HaulbackError as error:

@@ -1,6 +1,7 @@
-"""The code page of short FAT names, which no FAT volume names.
+"""Code page of short FAT names, which FAT volumes do not record.
 
-850 is that of MS-DOS and Windows in western Europe; `HAULBACK_FAT_CODE_PAGE` names another one.
+The default 850 is the code page of MS-DOS and Windows in western Europe; the environment variable
+`HAULBACK_FAT_CODE_PAGE` selects another one.
 """
 
 from __future__ import annotations
@@ -16,15 +17,15 @@ USUAL: Final = "850"
 
 
 def code_page() -> str:
-    """The name of the codec, such as cp850.  Raises Malformed."""
+    """Name of the Python codec, for instance cp850. Raises Malformed for an unknown code page."""
     wanted = os.environ.get(VARIABLE) or USUAL
     name = f"cp{wanted.lower().removeprefix('cp')}"
     try:
         codecs.lookup(name)
     except LookupError:
         raise Malformed(
-            f"{VARIABLE}: {wanted[:20]!r} is no known code page; name one such as 437, 850, 866"
-            " or 932, or leave it out",
+            f"{VARIABLE}: {wanted[:20]!r} is no known code page; use one such as 437, 850, 866"
+            " or 932, or unset the variable",
             field=VARIABLE,
         ) from None
     return name

@@ -1,4 +1,4 @@
-"""The parent's side of the confined process: started when needed, asked, ended when it errs."""
+"""Parent side of the confined process: start on demand, request, terminate on errors."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ _Wanted = TypeVar("_Wanted")
 
 
 class Confined:
-    """One process after the other: one that is gone is replaced when the next question comes.
+    """Client of the confined process; a process that ended is replaced at the next request.
 
-    `deadline` is how many seconds a question may take.  `command` is what is run; it gets the
-    descriptors of two sockets as its last arguments: questions, and blocks of the disks.
+    `deadline` is the timeout of a request in seconds. `command` is the program to run; its last
+    arguments are the descriptors of two sockets, for requests and for blocks of the disks.
     """
 
     def __init__(
@@ -60,25 +60,25 @@ class Confined:
         wanted: type[_Wanted],
         sound: Callable[[_Wanted], bool] = lambda _: True,
     ) -> _Wanted:
-        """The answer, of the type `wanted` and such that it is `sound`.
+        """Send a request; the response must be of type `wanted` and pass the check `sound`.
 
-        Raises what the process says (NotFound, Malformed, Unsupported), what a Source raises, and
-        Unreadable when the process dies, is too slow or talks nonsense.
+        Raises the error that the process reports (NotFound, Malformed, Unsupported), the error of a
+        Source, and Unreadable when the process dies, times out or sends a malformed response.
         """
         with self._lock:
             running = self._alive()
             try:
                 answer = running.ask(question, time.monotonic() + self._deadline)
                 if isinstance(answer, wanted) and not sound(answer):
-                    raise ValueError("an answer that cannot be true")
+                    raise ValueError("an implausible response")
                 if not isinstance(answer, wanted | Failed):
-                    raise ValueError("an answer to something else")
+                    raise ValueError("a response of the wrong type")
             except (EOFError, OSError, ValueError) as error:
                 self._end()
                 raise running.feeder.failure or _unreadable(error, self._deadline) from None
             failure = running.feeder.failure
             if is_away(failure):
-                self._end()  # the process may remember as damage what was only out of reach
+                self._end()  # the process may have cached the outage as damage
                 raise failure
             if isinstance(answer, Failed):
                 raise failure or _failed(answer)
@@ -104,7 +104,10 @@ class Confined:
 
 
 class _Running:
-    """A process that runs.  The thread that feeds it starts it: it dies with its thread."""
+    """A running process; the feeder thread starts it.
+
+    The kernel kills the process together with the thread that started it (PR_SET_PDEATHSIG).
+    """
 
     def __init__(self, sources: Mapping[str, Source], command: Sequence[str]) -> None:
         page = code_page()
@@ -119,9 +122,9 @@ class _Running:
             self.process = started.result()
         except OSError as error:
             self._control.close()
-            raise Unavailable(f"the reader of file systems does not start: {error}") from None
+            raise Unavailable(f"the file system reader does not start: {error}") from None
         names = [(name, source.size) for name, source in sources.items()]
-        with suppress(OSError):  # the first question finds out
+        with suppress(OSError):  # the first request reports the error
             send(self._control, Begin(names, page))
 
     def _run(
@@ -139,7 +142,7 @@ class _Running:
                 started.set_exception(error)
                 return
         self.feeder.serve(feed)
-        # It has hung up; where it did not, killing it is what ends this wait.
+        # The process has disconnected, or `close` kills it: in both cases this wait ends.
         started.result().wait()
 
     def ask(self, question: Ask, until: float) -> Answer:
@@ -179,12 +182,12 @@ def _spawn(
 def _unreadable(error: Exception, deadline: float) -> HaulbackError:
     if isinstance(error, TimeoutError):
         return Unreadable(
-            f"reading the file system took longer than {deadline:g} seconds and was given up;"
+            f"reading the file system took longer than {deadline:g} seconds and was stopped;"
             " it may be damaged"
         )
     if isinstance(error, ValueError):
-        return Unreadable("the reader of file systems talks nonsense and was ended")
-    return Unreadable("the reader of file systems died; the file system may be damaged")
+        return Unreadable("the file system reader sent a malformed response and was ended")
+    return Unreadable("the file system reader died; the file system may be damaged")
 
 
 def _failed(answer: Failed) -> HaulbackError:

@@ -1,4 +1,4 @@
-"""What a process gives up before it looks at hostile bytes."""
+"""Confinement of a process before it parses hostile data."""
 
 from __future__ import annotations
 
@@ -11,15 +11,18 @@ from contextlib import suppress
 
 from haulback.units import GIB
 
-MOST_MEMORY = GIB
-MOST_CPU = 3600  # seconds in all; a single question has its deadline with the parent
-_NOBODY = 65534
-_PDEATHSIG, _NO_NEW_PRIVS = 1, 38
+MOST_MEMORY = GIB  # bytes of address space
+MOST_CPU = 3600  # seconds of the whole process; the parent limits each request
+_NOBODY = 65534  # uid and gid of nobody
+_PDEATHSIG, _NO_NEW_PRIVS = 1, 38  # options of prctl(2)
 _NEW_NAMESPACES = 0x40000000 | 0x08000000 | 0x04000000  # network, IPC, host name
 
 
 def confine() -> None:
-    """Give up files, network, memory and privileges; raises OSError where that must not fail."""
+    """Drop files, network, memory and privileges.
+
+    Raises OSError when a mandatory step fails. Without root the process keeps its user and network.
+    """
     parent = os.getppid()
     libc = ctypes.CDLL(None, use_errno=True)
     if os.getuid() == 0:
@@ -36,14 +39,15 @@ def confine() -> None:
         resource.setrlimit(limit, (most, most))
     if libc.prctl(_NO_NEW_PRIVS, 1, 0, 0, 0) or libc.prctl(_PDEATHSIG, signal.SIGKILL, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "prctl")
+    # The parent may have died before PR_SET_PDEATHSIG was set; the signal would never come then.
     if os.getppid() != parent:
-        raise OSError("the parent is gone")
+        raise OSError("the parent process has ended")
 
 
 def _leave_root(libc: ctypes.CDLL) -> None:
-    libc.unshare(_NEW_NAMESPACES)  # a container may forbid it
+    libc.unshare(_NEW_NAMESPACES)  # best effort: containers may forbid new namespaces
     with suppress(OSError):
-        # The root is a folder that is no longer there: nothing can be opened or made in it.
+        # The new root is a deleted folder, in which no file can be opened or created.
         nowhere = tempfile.mkdtemp()
         os.chdir(nowhere)
         os.rmdir(nowhere)

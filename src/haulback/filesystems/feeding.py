@@ -1,7 +1,7 @@
-"""Serving blocks of Sources to the confined process, which asks for them as it needs them.
+"""Block server for the confined process: serves blocks of Sources over a socket.
 
-A request is the number of a disk, an offset and a length; the answer one byte (0 is good) and,
-when good, the bytes.
+A request is the number of a disk (2 bytes), an offset (8 bytes) and a length (4 bytes), big endian.
+The response is one byte (0 for success), followed by the data on success.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from haulback.units import MIB
 
 log = logging.getLogger(__name__)
 REQUEST: Final = struct.Struct(">HQI")
-LARGEST: Final = MIB
+LARGEST: Final = MIB  # bytes of a request
 
 
 class Feeder:
-    """Answers until the other side hangs up; `failure` is the last error of a Source."""
+    """Serves requests until the process disconnects; `failure` is the last error of a Source."""
 
     def __init__(self, sources: Sequence[Source]) -> None:
         self._sources = sources
@@ -36,7 +36,7 @@ class Feeder:
                 pass
 
     def _answer(self, link: socket.socket, disk: int, offset: int, length: int) -> bool:
-        """Whether to go on: who asks for what cannot be has lost its mind."""
+        """Answer a request; returns False to disconnect after an invalid one."""
         if disk >= len(self._sources) or not 0 < length <= LARGEST:
             return False
         source, buffer = self._sources[disk], bytearray(1 + length)
@@ -45,7 +45,7 @@ class Feeder:
         try:
             source.read_into(offset, memoryview(buffer)[1:])
         except HaulbackError as error:
-            log.error("%d bytes at %d cannot be read: %s", length, offset, error.message)
+            log.error("read of %d bytes at %d failed: %s", length, offset, error.message)
             self.failure = error
             buffer = bytearray(b"\1")
         link.sendall(buffer)

@@ -1,4 +1,4 @@
-"""Messages over a stream socket: a length of four bytes, then msgpack."""
+"""Messages over a stream socket: a length (4 bytes, big endian), then MessagePack."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import msgspec
 
 from haulback.units import MIB
 
-MOST = 16 * MIB
+MOST = 16 * MIB  # bytes of a message
 _Message = TypeVar("_Message")
 _encoder = msgspec.msgpack.Encoder()
 
 
 def send(link: socket.socket, message: Any) -> None:
-    """Raises OSError when the other side is gone."""
+    """Send a message. Raises OSError when the peer has disconnected."""
     data = _encoder.encode(message)
     link.sendall(len(data).to_bytes(4, "big") + data)
 
@@ -24,15 +24,19 @@ def send(link: socket.socket, message: Any) -> None:
 def receive(
     link: socket.socket, decoder: msgspec.msgpack.Decoder[_Message], until: float | None = None
 ) -> _Message:
-    """The next message.  Raises EOFError, TimeoutError (at `until`, monotonic), ValueError."""
+    """Receive a message; `until` is a deadline in monotonic seconds.
+
+    Raises EOFError at the end of the stream, TimeoutError at the deadline, ValueError for a message
+    that is too long or malformed.
+    """
     length = int.from_bytes(take(link, 4, until), "big")
     if length > MOST:
-        raise ValueError(f"a message of {length} bytes")
+        raise ValueError(f"a message of {length} bytes is too long")
     return decoder.decode(take(link, length, until))
 
 
 def take(link: socket.socket, count: int, until: float | None = None) -> bytearray:
-    """Exactly `count` bytes.  Raises EOFError, TimeoutError."""
+    """Receive exactly `count` bytes. Raises EOFError, TimeoutError."""
     data = bytearray(count)
     left = memoryview(data)
     while left:

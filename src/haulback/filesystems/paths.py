@@ -1,4 +1,4 @@
-"""Which paths are taken: absolute inside their volume, as bytes."""
+"""Paths within a volume: absolute, as bytes, without `.` and `..`."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ from haulback.filesystems.records import MOST_NAME, MOST_PATH, raw
 
 
 def parts(path: bytes) -> list[bytes]:
-    """The names in a path; doubled slashes count once."""
+    """Names in a path; repeated slashes count as one."""
     return [part for part in path.split(b"/") if part]
 
 
 def sound(name: bytes) -> bool:
-    """Whether a name found on a disk can be one."""
+    """Whether a name from a disk is valid: not empty, not too long, without slash and NUL."""
     return 0 < len(name) <= MOST_NAME and name not in (b".", b"..") and not set(name) & {0, 47}
 
 
 def checked(path: str) -> bytes:
-    """A path as given by a user.  Raises Malformed."""
+    """Check a path from a user and return it as bytes. Raises Malformed."""
     try:
         given = raw(path)
     except UnicodeEncodeError:
-        raise Malformed("path: has characters that no file name can have", field="path") from None
+        raise Malformed("path: contains characters that are not allowed", field="path") from None
     if not given.startswith(b"/"):
         raise Malformed("path: must be absolute, beginning with /", field="path")
     if b"\0" in given:
-        raise Malformed("path: must not hold NUL", field="path")
+        raise Malformed("path: must not contain NUL", field="path")
     if len(given) > MOST_PATH:
         raise Malformed(f"path: must not be longer than {MOST_PATH} bytes", field="path")
     found = parts(given)
     if b"." in found or b".." in found:
-        raise Malformed("path: must not have . or .. in it; name the place itself", field="path")
+        raise Malformed("path: must not contain . or ..; give the direct path", field="path")
     if any(len(part) > MOST_NAME for part in found):
         raise Malformed(f"path: no name may be longer than {MOST_NAME} bytes", field="path")
     return b"/" + b"/".join(found)

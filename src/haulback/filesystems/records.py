@@ -1,4 +1,4 @@
-"""Volumes and entries, and what the confined process is asked and answers about them."""
+"""Volumes and entries, and the messages to and from the confined process."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from msgspec import Meta
 
 from haulback.units import MIB
 
-MOST_ENTRIES: Final = 10_000  # of one listing
-MOST_BYTES: Final = 4 * MIB  # of one read
-MOST_PIECES: Final = 20_000  # of one answer
+MOST_ENTRIES: Final = 10_000  # entries of a listing
+MOST_BYTES: Final = 4 * MIB  # bytes of a read
+MOST_PIECES: Final = 20_000  # pieces in a response
 MOST_PATH: Final = 4096  # bytes
-MOST_NAME: Final = 1024  # bytes; NTFS has 255 UTF-16 units
+MOST_NAME: Final = 1024  # bytes; 255 UTF-16 units of NTFS can become 765
 
 _Text = Annotated[str, Meta(max_length=300)]
 _Name = Annotated[bytes, Meta(min_length=1, max_length=MOST_NAME)]
@@ -25,7 +25,7 @@ _Moment = Annotated[int, Meta(ge=-(1 << 53), le=1 << 53)]
 
 
 class EntryType(StrEnum):
-    """What a name stands for.  A broken link leads to nothing within its volume."""
+    """Type of an entry. The target of a broken link does not exist within its volume."""
 
     DIRECTORY = "DIRECTORY"
     REGULAR_FILE = "REGULAR_FILE"
@@ -35,11 +35,11 @@ class EntryType(StrEnum):
 
 
 class Volume(msgspec.Struct, frozen=True):
-    """Something on the disks that holds files, or could.
+    """A volume on the disks; `size` in bytes.
 
-    `name` is unique among the disks: `vda` (no partitions), `vda1`, `vg0/root`.  `type` is ext4,
-    ext3, ext2, xfs, ntfs, fat12, fat16, fat32, exfat, or the name of what cannot be read.
-    `reason` says why it cannot, or what to know of one that can.  `size` in bytes.
+    `name` is unique among the disks: `vda` (a disk without partitions), `vda1`, `vg0/root`. `type`
+    is ext4, ext3, ext2, xfs, ntfs, fat12, fat16, fat32, exfat, or the name of a type that cannot be
+    read. `reason` says why a volume cannot be read, or is a caution about a readable one.
     """
 
     name: _Text
@@ -53,10 +53,11 @@ class Volume(msgspec.Struct, frozen=True):
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """One name in a directory.  `size` in bytes, `modified` in epoch milliseconds.
+    """An entry of a directory; `size` in bytes, `modified` in epoch milliseconds.
 
-    Bytes of a name that are not UTF-8 are kept as surrogate escapes; see `shown`.  `reason` says
-    why the contents cannot be read, as far as the directory and the inode tell; empty for others.
+    Bytes of a name that are not UTF-8 are kept as surrogate escapes; see `shown`. `reason` says why
+    the contents cannot be read, as far as directory and inode tell; it is empty for readable
+    entries.
     """
 
     name: str
@@ -71,17 +72,17 @@ class Entry(msgspec.Struct, frozen=True):
 
     @property
     def readable(self) -> bool:
-        """Whether no reason against reading the contents is known."""
+        """Whether the contents can be read, as far as directory and inode tell."""
         return not self.reason
 
     @property
     def shown(self) -> str:
-        """The name, fit to be printed anywhere."""
+        """Printable form of the name."""
         return printable(self.name)
 
 
 class Page(list[Entry]):
-    """Entries of a directory; `reason` says why some entries of the directory may be missing."""
+    """Entries of a directory; `reason` says why entries may be missing."""
 
     def __init__(self, entries: Iterable[Entry] = (), reason: str = "") -> None:
         super().__init__(entries)
@@ -89,13 +90,13 @@ class Page(list[Entry]):
 
 
 def printable(text: str) -> str:
-    """Text of unknown origin without control characters and lone surrogates."""
+    """Untrusted text with control characters and lone surrogates escaped."""
     sound = text.encode(errors="surrogateescape").decode(errors="backslashreplace")
     return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in sound)
 
 
 class Begin(msgspec.Struct, tag=True):
-    """The first message: the names and sizes of the disks, in the order of their numbers.
+    """First message to the process: names and sizes (bytes) of the disks, in numbering order.
 
     `code_page` is the codec of short FAT names.
     """
@@ -105,18 +106,18 @@ class Begin(msgspec.Struct, tag=True):
 
 
 class Volumes(msgspec.Struct, tag=True):
-    """Asks for the volumes."""
+    """Request for all volumes."""
 
 
 class Look(msgspec.Struct, tag=True):
-    """Asks for one entry; a link at the end of the path is not followed."""
+    """Request for one entry; a link at the end of the path is not followed."""
 
     volume: str
     path: bytes
 
 
 class Listing(msgspec.Struct, tag=True):
-    """Asks for at most `most` entries of a directory, by name, behind `after`."""
+    """Request for at most `most` entries of a directory, sorted by name, after the name `after`."""
 
     volume: str
     path: bytes
@@ -125,7 +126,7 @@ class Listing(msgspec.Struct, tag=True):
 
 
 class Read(msgspec.Struct, tag=True):
-    """Asks where `count` bytes of a file lie."""
+    """Request for the pieces of `count` bytes of a file from `offset`."""
 
     volume: str
     path: bytes
@@ -137,7 +138,7 @@ Ask = Begin | Volumes | Look | Listing | Read
 
 
 class Found(msgspec.Struct, array_like=True):
-    """An Entry with its names as they are stored."""
+    """An Entry in a message; its names are bytes."""
 
     name: _Name
     type: EntryType
@@ -157,7 +158,10 @@ class Found(msgspec.Struct, array_like=True):
 
 
 class Piece(msgspec.Struct, array_like=True):
-    """`length` bytes of a file: `data`, or what disk number `disk` has at `offset`, or zeros."""
+    """`length` bytes of a file: `data` if not empty, else bytes of disk number `disk` at `offset`.
+
+    A negative disk number means zeros.
+    """
 
     length: Annotated[int, Meta(gt=0, le=MOST_BYTES)]
     disk: Annotated[int, Meta(ge=-1)] = -1
@@ -166,27 +170,27 @@ class Piece(msgspec.Struct, array_like=True):
 
 
 class Disks(msgspec.Struct, tag=True):
-    """Answers Volumes."""
+    """Response to Volumes."""
 
     volumes: Annotated[list[Volume], Meta(max_length=4096)]
 
 
 class Entries(msgspec.Struct, tag=True):
-    """Answers Look and Listing; `reason` as that of a Page."""
+    """Response to Look and Listing; `reason` is that of a Page."""
 
     entries: Annotated[list[Found], Meta(max_length=MOST_ENTRIES)]
     reason: _Text = ""
 
 
 class Content(msgspec.Struct, tag=True):
-    """Answers Read: the file's size, and its pieces from where it was asked; maybe not all."""
+    """Response to Read: size of the file, and pieces from the requested offset, possibly fewer."""
 
     size: _Count
     pieces: Annotated[list[Piece], Meta(max_length=MOST_PIECES)]
 
 
 class Failed(msgspec.Struct, tag=True):
-    """Answers anything; `code` is that of an error of ours."""
+    """Error response; `code` is that of an error of `haulback.errors`."""
 
     code: _Text
     message: _Text
@@ -196,9 +200,13 @@ Answer = Disks | Entries | Content | Failed
 
 
 def text(name: bytes) -> str:
+    """A name from a disk as text, with surrogate escapes for bytes that are not UTF-8."""
     return name.decode("utf-8", "surrogateescape")
 
 
 def raw(name: str) -> bytes:
-    """Raises UnicodeEncodeError for surrogates that no bytes stand behind."""
+    """A name as bytes, the reverse of `text`.
+
+    Raises UnicodeEncodeError for surrogates that are not escapes.
+    """
     return name.encode("utf-8", "surrogateescape")

@@ -1,8 +1,8 @@
-"""The last member of an incomplete tar: the files that could not be read, a line each.
+"""Report of an incomplete tar: its last member lists the unreadable files, one per line.
 
-A line is a path of the volume, a tab, and the reason; both are printable and hold no tab.  The
-member bears the header `RECORD` of the pax format, with the number of lines, which no file of a
-guest can bear: only the tar's maker writes headers.
+A line is a path of the volume, a tab, and the reason; both are printable and contain no tab. The
+member carries the pax header `RECORD` with the number of lines. A guest cannot forge this header,
+because only the writer of the tar creates headers.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from haulback.units import MIB
 
 NAME: Final = "HAULBACK-UNREADABLE-FILES"
 RECORD: Final = "HAULBACK.unreadable"
-LONGEST: Final = 32768  # bytes of a line
+LONGEST: Final = 32768  # bytes of a line, which readers may rely on
 _PIECE = MIB
-_REASON = 2000  # characters
+_REASON = 2000  # characters of a reason
 
 
 class Report:
-    """Lines that are gathered while a tar is made; many lines go to a temporary file."""
+    """Lines collected while a tar is written; above 1 MiB they are kept in a temporary file."""
 
     def __init__(self) -> None:
         self._lines = tempfile.SpooledTemporaryFile(max_size=MIB)  # noqa: SIM115 - closed by __exit__
@@ -39,19 +39,19 @@ class Report:
         self._lines.close()
 
     def add(self, path: str, reason: str) -> None:
-        """Name a file or folder that could not be read."""
+        """Add a file or folder that could not be read."""
         self.count += 1
         self._lines.write(f"{printable(path)}\t{printable(reason)[:_REASON]}\n".encode())
 
     def avoid(self, member: str) -> None:
-        """Take another name if a member of the tar would be unpacked over the report."""
+        """Choose another name for the report if a member of the tar would overwrite it."""
         top = member.removeprefix("./").partition("/")[0]
         if top.upper().startswith(NAME):
-            # A guest cannot have foreseen a random name.
+            # A random name: a guest cannot prepare a file that collides with it.
             self._name = f"{NAME}-{uuid.uuid4().hex[:12]}.txt"
 
     def member(self) -> Iterator[bytes]:
-        """The header and the lines; nothing when everything could be read."""
+        """Header and lines of the report; nothing when all files were readable."""
         if not self.count:
             return
         info = tarfile.TarInfo(self._name)

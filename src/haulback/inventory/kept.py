@@ -11,9 +11,10 @@ from haulback.wire import Ref, Word
 
 
 class Base(msgspec.Struct, kw_only=True):
-    """What every record has."""
+    """What every record has; `project` "" for none, absent: as before, or the caller's own."""
 
     name: str
+    project: str | None = None
 
 
 class NodeConfig(Base, kw_only=True):

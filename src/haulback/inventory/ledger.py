@@ -27,6 +27,9 @@ class Ledger(Protocol):
     ) -> None:
         """What a backup holds: its disks, and the machine around them."""
 
+    def became(self, task: Any, kind: str, warnings: list[str]) -> None:
+        """The backup of a task is of another type than before: task, follower and backup say so."""
+
     def warned(self, backup: str, warnings: list[str]) -> None: ...
 
     def consistent(self, backup: str, how: str | None) -> None:

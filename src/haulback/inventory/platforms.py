@@ -30,6 +30,18 @@ PLATFORMS = {
 }
 
 
+def driver_of(kind: str | None, driver: str | None, within: str = "") -> str | None:
+    """The driver of a type of hypervisor; `driver` where no type is named.  Raises Malformed."""
+    if not kind:
+        return driver
+    found = next((name for name, one in PLATFORMS.items() if one.label == kind), None)
+    if found is None or driver not in (None, found):
+        known = ", ".join(one.label for one in PLATFORMS.values())
+        why = f"has not the driver {driver}" if found else f"is not one of {known}"
+        raise Malformed(f"{within}type: {kind[:40]!r} {why}", field=f"{within}type")
+    return found
+
+
 def config(
     driver: str | None, path: str | None, url: str | None, within: str = ""
 ) -> tuple[str, str | None, dict[str, Any]]:
@@ -37,10 +49,15 @@ def config(
     chosen = driver or (_LIBVIRT if url else "image-folder")
     if chosen not in PLATFORMS:
         known = ", ".join(PLATFORMS)
-        raise Malformed(f"{within}driver: {chosen[:40]!r} is not one of {known}", field="driver")
+        raise Malformed(
+            f"{within}driver: {chosen[:40]!r} is not one of {known}", field=f"{within}driver"
+        )
     if chosen != _LIBVIRT:
         if url:
-            raise Malformed(f"{within}url: {PLATFORMS[chosen].words} has none", field="url")
+            raise Malformed(
+                f"{within}url: {PLATFORMS[chosen].words} has none; leave it out",
+                field=f"{within}url",
+            )
         return chosen, path, {}
     url = url or "qemu:///system"
     _check(url, f"{within}url")

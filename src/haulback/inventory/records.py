@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from haulback.tasks.record import Task
 from haulback.wire import Named, label
 
 NOT_DECIDED = ("QUEUED", "INPROGRESS")  # a backup whose tasks are still under way
@@ -311,6 +312,11 @@ class Catalogue(Protocol):
 
     def is_busy(self, entity: str) -> bool:
         """Whether a task is under way or waits that must not lose the entity's backups."""
+
+    def under_way(self, role: str, guid: str, *kinds: str) -> list[Task]:
+        """Tasks of these kinds that refer to an object in a role and are not over, planned ones
+        too.  From then on no other plan asks about the object until this one is made or dropped.
+        """
 
     def is_in_use(self, backup: Backup) -> bool:
         """Whether a task reads a backup, or is making an increment that builds on it."""

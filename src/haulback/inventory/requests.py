@@ -8,7 +8,7 @@ import msgspec
 
 from haulback.inventory.damage import Verification
 from haulback.inventory.retention import Retention
-from haulback.wire import Ref
+from haulback.wire import Ref, Word
 
 
 class NewNode(msgspec.Struct):
@@ -40,6 +40,7 @@ class NewHypervisor(NewPlace, kw_only=True):
     where new images go then.
     """
 
+    type: Word | None = None
     url: str | None = None
     hypervisorManager: Ref | None = None
     cluster: Ref | None = None
@@ -54,7 +55,9 @@ class ChangedHypervisor(msgspec.Struct, kw_only=True):
 
 
 class NewDestination(NewPlace, kw_only=True):
-    """A destination to be added."""
+    """A destination to be added; a `type` that is named must be one that is served."""
+
+    type: Word | None = None
 
     retention: Retention | None = None
     verification: Verification | None = None
@@ -63,6 +66,7 @@ class NewDestination(NewPlace, kw_only=True):
 class ChangedDestination(msgspec.Struct, kw_only=True):
     """What of a destination is to change; absent members stay."""
 
+    type: Word | None = None
     name: str | None = None
     retention: Retention | None = None
     verification: Verification | None = None
@@ -156,11 +160,15 @@ class ChangedUser(msgspec.Struct):
 
 
 class NewToken(msgspec.Struct):
-    """An API token: a name, roles (those of its user if absent), ms until it ends."""
+    """An API token: a name, roles (those of its user if absent), ms until it ends.
+
+    `projects` absent: those that the caller is narrowed to, or all of its user.
+    """
 
     name: str
     roles: list[str] | None = None
     validFor: int | None = None
+    projects: list[str] | None = None
 
 
 class ProtectedEntities(msgspec.Struct):

@@ -309,6 +309,7 @@ class Token(msgspec.Struct, omit_defaults=True, kw_only=True):
     roles: list[str]
     created: int
     expires: int | None = None
+    projects: list[str] | None = None
     token: str | None = None
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import msgspec
 
-from haulback.errors import Malformed
 from haulback.inventory import retention
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.records import Catalogue, Destination
@@ -41,11 +40,7 @@ class Order(msgspec.Struct):
 
 def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
     """One task for each destination.  Raises Malformed or NotFound."""
-    refs = planning.some("backupDestinations", request.backupDestinations)
-    found = [catalogue.destination(ref.guid) for ref in refs]
-    for one in found:
-        if one.repository is None:
-            raise Malformed(f"backupDestinations: {one.name} has no repository yet")
+    found = planning.repositories(request.backupDestinations, catalogue)
     return Plan([_task(one, request, ask) for one in found])
 
 
@@ -79,11 +74,15 @@ def prepare(task: Task, catalogue: Catalogue) -> Order:
 
 def run(job: Job) -> Results:
     order: Order = job.order
-    return remove(job, order.destination, order.backups, order.given_up)
+    cleaned, found = remove(job, order.destination, order.backups, order.given_up)
+    _tell(job, cleaned)
+    return {**msgspec.to_builtins(cleaned), **found}
 
 
-def remove(job: Job, destination: Destination, backups: list[str], given_up: list[str]) -> Results:
-    """Forget backups and clean up after them: what the node reports of it.
+def remove(
+    job: Job, destination: Destination, backups: list[str], given_up: list[str]
+) -> tuple[Cleaned, Results]:
+    """Forget backups and clean up after them: figures of the whole destination, and the report.
 
     Raises Missing, with nothing deleted, when a backup that the server expects is not there.
     """
@@ -100,9 +99,8 @@ def remove(job: Job, destination: Destination, backups: list[str], given_up: lis
         orders=orders,
     )
     job.lacking += cleaned.damaged[:_REPORTED]
-    _tell(job, cleaned)
-    found = {**msgspec.to_builtins(cleaned), "removed": backups, "givenUp": cleaned.given_up}
-    return found | job.space(destination)
+    found: Results = {"removed": backups, "givenUp": cleaned.given_up}
+    return cleaned, found | job.space(destination)
 
 
 def _tell(job: Job, cleaned: Cleaned) -> None:

@@ -154,7 +154,9 @@ def run(job: Job) -> Results:
     order: Order = job.order
     found: Results = {"removed": order.backups}
     if order.destination and order.destination.repository:
-        found = remove(job, order.destination, order.backups, order.given_up)
+        # Figures of the whole destination concern other projects too: none are told here.
+        _, found = remove(job, order.destination, order.backups, order.given_up)
+        job.log(f"{len(order.backups)} backups of the machine are removed")
     with job.alone(order.hypervisor, order.uuid):
         try:
             machines = job.hypervisor(order.hypervisor)

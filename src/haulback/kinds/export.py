@@ -18,9 +18,9 @@ from haulback.inventory.records import (
     Destination,
     Entity,
     Hypervisor,
-    Record,
 )
 from haulback.kinds import planning, scoped_inventory_sync
+from haulback.kinds.goals import Goal, Goals
 from haulback.kinds.seam import (
     Amount,
     Ask,
@@ -38,10 +38,12 @@ from haulback.transfer.export import Wanted, export_machine
 from haulback.wire import Named, Ref
 
 WINDOW = 5 * HOUR_MS
+ASKED = "askedType"  # the parameter of a task whose backup became another type
+_INCREMENTAL = BackupType.INCREMENTAL.value
 
 
 class Request(msgspec.Struct):
-    """ExportTaskRequest; rules without destinations leave the choice to the server."""
+    """ExportTaskRequest; without rules and destination each machine's own policy decides."""
 
     protectedEntities: list[Ref]
     backupType: BackupType | None = None
@@ -59,6 +61,8 @@ class Request(msgspec.Struct):
 class Order(msgspec.Struct):
     """What to read, and what the increment builds on; `excluded` are names of disks.
 
+    `wanted` is the type of backup that was asked for.
+
     `before` and `after` are commands for the guest, around the moment of the snapshot.
     """
 
@@ -71,6 +75,7 @@ class Order(msgspec.Struct):
     excluded: list[str] = []
     before: str = ""
     after: str = ""
+    wanted: str = "FULL"
 
 
 class FileSeen(msgspec.Struct):
@@ -98,15 +103,6 @@ class Exported(msgspec.Struct):
     consistency: Literal["STOPPED", "APPLICATION", "CRASH"] | None = None
 
 
-class _Goal(msgspec.Struct):
-    """Where one backup of each entity goes, and by which rule of which policy."""
-
-    to: Destination
-    rule: Record | None = None
-    thresholds: dict[str, float] = {}
-    run: str = msgspec.field(default_factory=new_guid)  # what the thresholds count over
-
-
 def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
     """One EXPORT and its STORE for each entity and rule.
 
@@ -121,11 +117,11 @@ def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
     if request.tenantId and not ask.project:
         ask = ask.of(request.tenantId[:80])
     refs = planning.some("protectedEntities", request.protectedEntities)
-    goals, whole = _goals(request, catalogue), Plan()
+    goals, whole = Goals(request.backupDestination, request.rules, catalogue), Plan()
     entities = catalogue.entities_of([ref.guid for ref in refs])
     for entity in entities:
         _check(entity, request)
-        for goal in goals:
+        for goal in goals.of(entity):
             _plan_one(whole, entity, goal, request, catalogue, ask)
     whole.besides = scoped_inventory_sync.before(entities, catalogue, ask, request)
     return whole
@@ -142,49 +138,17 @@ def _check(entity: Entity, request: Request) -> None:
         )
 
 
-def _goals(request: Request, catalogue: Catalogue) -> list[_Goal]:
-    """One for each rule, else the destination named, else the only one there is."""
-    chosen = request.backupDestination
-    named = catalogue.destination(chosen.guid) if chosen else None
-    guids = dict.fromkeys(ref.guid for ref in request.rules or [])
-    rules = [catalogue.record("rule", guid) for guid in guids]
-    if not rules:
-        return [_Goal(named or catalogue.default_destination())]
-    return [_by_rule(rule, named, catalogue) for rule in rules]
-
-
-def _by_rule(rule: Record, named: Destination | None, catalogue: Catalogue) -> _Goal:
-    if rule.body.get("active") is False:
-        raise Malformed(f"rules: {rule.name} is not active", field="rules")
-    policy = catalogue.record("vm-backup", rule.parent).body if rule.parent else {}
-    thresholds = {
-        kind: float(policy[name])
-        for kind, name in (
-            ("EXPORT", "failRemainingBackupTasksExportThreshold"),
-            ("STORE", "failRemainingBackupTasksStoreThreshold"),
-        )
-        if policy.get(name) is not None
-    }
-    return _Goal(named or _primary(rule, catalogue), rule, thresholds)
-
-
-def _primary(rule: Record, catalogue: Catalogue) -> Destination:
-    for one in rule.body.get("ruleBackupDestinations", []):
-        if one["roleType"] == "PRIMARY":
-            return catalogue.destination(one["backupDestination"]["guid"])
-    return catalogue.default_destination()
-
-
 def _plan_one(
     whole: Plan,
     entity: Entity,
-    goal: _Goal,
+    goal: Goal,
     request: Request,
     catalogue: Catalogue,
     ask: Ask,
 ) -> None:
     source = catalogue.hypervisor(entity.hypervisor)
     kind = request.backupType or BackupType.FULL
+    request = goal.applied(request)
     project = entity.project or ask.project
     backup = NewBackup(
         guid=new_guid(),
@@ -242,14 +206,15 @@ def start(task: Task, ledger: Ledger, catalogue: Catalogue) -> None:
 def prepare(task: Task, catalogue: Catalogue) -> Order:
     entity = catalogue.entity(task.ref("protectedEntity") or "")
     destination = catalogue.destination(task.ref("backupDestination") or "")
-    wanted = task.backup_type == BackupType.INCREMENTAL.value
+    wanted = asked_type(task)
     return Order(
         backup=task.ref("backup") or "",
         uuid=entity.uuid,
         entity=entity.guid,
         hypervisor=catalogue.hypervisor(entity.hypervisor),
         destination=destination,
-        base=catalogue.base(entity.guid, destination.guid) if wanted else None,
+        base=catalogue.base(entity.guid, destination.guid) if wanted == _INCREMENTAL else None,
+        wanted=wanted,
         excluded=entity.settings.get("excludedDisks", []),
         before=entity.settings.get("preCommand", ""),
         after=entity.settings.get("postCommand", ""),
@@ -302,6 +267,10 @@ def _run(job: Job, order: Order) -> Results:
         )
         mark = snapshot.checkpoint
     manifest = draft.manifest
+    if order.wanted == _INCREMENTAL and manifest.type != order.wanted:
+        if base is None:
+            warn(f"{order.destination.name} has no backup that an increment can build on")
+        job.became(manifest.type)
     disks = [{"name": d.name, "size": d.map.size, "format": d.format} for d in manifest.disks]
     return {
         "type": manifest.type,
@@ -353,10 +322,24 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     if found is None:
         ledger.backup_partial(backup, "the node did not report what a restore needs")
         return
+    asked = asked_type(task)
+    if found.type != task.backup_type:
+        ledger.became(task, found.type, [])
     ledger.exported(backup, found.type, found.snapshotTime, found.size, found.read)
     ledger.described(backup, msgspec.to_builtins(found.files), found.definition)
-    ledger.warned(backup, found.warnings)
+    other = [other_type(asked, found.type)] if found.type != asked else []
+    ledger.warned(backup, [*other, *found.warnings])
     ledger.consistent(backup, found.consistency)
+
+
+def asked_type(task: Task) -> str:
+    """The type of backup that a person or a schedule asked for, whatever it became since."""
+    return str(task.params.get(ASKED) or task.backup_type or BackupType.FULL.value)
+
+
+def other_type(asked: str, made: str) -> str:
+    """The warning of a backup whose type is another than the one that was asked for."""
+    return f"the backup is {made}: it was asked for as {asked}"
 
 
 def read_results(results: dict[str, Any]) -> Exported | None:
@@ -385,6 +368,7 @@ KIND = Kind(
     settle=settle,
     submissions=(Submission("export", Request, plan, summary="Create list of export tasks."),),
     window=WINDOW,
+    members=frozenset({"backupType", "cbtId", "incSnapRequired", "taskFiles"}),
     retries=True,
     stages=True,
 )

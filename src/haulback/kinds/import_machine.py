@@ -27,7 +27,7 @@ from haulback.kinds.restore import (
     new_job,
     references,
 )
-from haulback.kinds.seam import Ask, Job, Kind, Results, Submission
+from haulback.kinds.seam import TARGET, Ask, Job, Kind, Results, Submission
 from haulback.tasks.record import Plan, Task
 from haulback.tasks.states import Allocation, State
 from haulback.transfer.bring_back import Brought, Target, import_machine, wanted_of
@@ -293,6 +293,7 @@ KIND = Kind(
     run=run,
     start=job_begun,
     settle=settle,
+    members=TARGET,
     submissions=(
         Submission(
             "restore-and-import",

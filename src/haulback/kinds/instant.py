@@ -9,7 +9,7 @@ import msgspec
 from haulback.errors import Malformed
 from haulback.inventory.platforms import PLATFORMS, is_far
 from haulback.inventory.records import Backup, Catalogue, Hypervisor
-from haulback.kinds import mount, place, planning, scoped_inventory_sync
+from haulback.kinds import mount, once, place, planning, scoped_inventory_sync
 from haulback.kinds.mount import Request as Share
 from haulback.kinds.parts import RestoredNetwork, TaskFile
 from haulback.kinds.restore import chosen, new_job, references
@@ -43,6 +43,9 @@ def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
     _possible(request, to)
     place.honoured(request, to, catalogue)
     name = place.name_of(request, catalogue)
+    wishes = place.wishes(request, name, to, backup, catalogue)
+    same = {"mode": request.mode.value, "restoredPeName": name, "on": to.guid}
+    once.backup_free(Named(backup.guid, backup.entity_name), same, catalogue)
     shared = _share(request, backup, to, catalogue, ask)
     where = {"hypervisor": planning.named(to), "name": name}
     job = new_job("INSTANT_RESTORE", backup, ask, {**where, "mount": shared.guid})
@@ -59,7 +62,8 @@ def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
             "mode": shared.mode,
             "pointer": True,
             "powerOnAfterRestore": True,
-            **place.wishes(request, name, to, backup, catalogue),
+            **wishes,
+            "on": to.guid,
         },
         "pinned": shared.node,
     }

@@ -19,7 +19,7 @@ from haulback.kinds import planning
 from haulback.kinds.seam import Amount, Ask, Job, Kind, Name, Results, Submission
 from haulback.tasks.record import Plan, Task
 from haulback.tasks.states import State
-from haulback.wire import Ref
+from haulback.wire import Ref, Word
 
 _NAMED = 1000  # machines that cannot be read and are named; a host with more is not judged
 _REASON = 500  # characters of why one cannot be read
@@ -52,6 +52,7 @@ class Candidate(msgspec.Struct):
     path: str | None = None
     url: str | None = None
     driver: str | None = None
+    type: Word | None = None
     node: Ref | None = None
 
 
@@ -155,7 +156,8 @@ def plan_wizard(request: WizardRequest, catalogue: Catalogue, ask: Ask) -> Plan:
 def _try(
     one: Candidate, field: str, request: WizardRequest, catalogue: Catalogue, ask: Ask
 ) -> Task:
-    driver, path, more = platforms.config(one.driver, one.path, one.url, f"{field}.")
+    chosen = platforms.driver_of(one.type, one.driver, f"{field}.")
+    driver, path, more = platforms.config(chosen, one.path, one.url, f"{field}.")
     name, path = planning.place(one.name, path, f"{field}.")
     if any(known.name == name for known in catalogue.hypervisors()):
         raise Conflict(f"{field}.name: {name!r} is taken", field=f"{field}.name")

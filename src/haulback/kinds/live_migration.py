@@ -8,8 +8,8 @@ from haulback.errors import Conflict, Malformed
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.platforms import PLATFORMS, is_far
 from haulback.inventory.records import Catalogue, Entity, Hypervisor, Mount
-from haulback.kinds import place, planning, unmount
-from haulback.kinds.seam import Ask, Job, Kind, Results, Submission
+from haulback.kinds import once, place, planning, unmount
+from haulback.kinds.seam import TARGET, Ask, Job, Kind, Results, Submission
 from haulback.tasks.record import Plan, Task
 from haulback.tasks.states import MountMode, State
 from haulback.wire import Named, Ref
@@ -47,6 +47,9 @@ def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
     to = _target(request, entity, here, mount, catalogue)
     place.honoured(request, to, catalogue)
     place.no_store(request, to, catalogue)
+    once.machine_free(entity.named(), "LIVE_MIGRATION", catalogue)
+    if mount:
+        once.share_free(Named(mount.guid, mount.entity_name), catalogue)
     refs: dict[str, Named | None] = {
         "protectedEntity": entity.named(),
         **planning.platform(to, catalogue),
@@ -161,6 +164,7 @@ KIND = Kind(
     prepare=prepare,
     run=run,
     settle=settle,
+    members=TARGET,
     submissions=(
         Submission(
             "live-migration", Request, plan, many=False, summary="Create live migration task."

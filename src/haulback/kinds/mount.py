@@ -20,7 +20,7 @@ from haulback.inventory.records import (
     Mount,
     Volume,
 )
-from haulback.kinds import iscsi, planning
+from haulback.kinds import iscsi, once, planning
 from haulback.kinds.parts import as_volume
 from haulback.kinds.restore import (
     LocationRef,
@@ -112,6 +112,8 @@ def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
     backup = chosen(request.backup, request.backupLocation, catalogue)
     wanted = _wanted(request, backup)
     mount = new_mount(request, backup, wanted, catalogue, ask)
+    same = {"mode": mount.mode, "wanted": wanted, "on": mount.node}
+    once.backup_free(Named(backup.guid, backup.entity_name), same, catalogue)
     return tasks_of(mount, backup, request, catalogue, ask)
 
 
@@ -141,7 +143,8 @@ def tasks_of(mount: NewMount, backup: Backup, request: Any, catalogue: Catalogue
         "restoreJob": Named(job.guid),
         "mountedBackup": Named(mount.guid, backup.entity_name),
     }
-    params = {"restoreType": "RESTORE_AND_MOUNT", "mode": mount.mode, "pointer": True}
+    params: dict[str, Any] = {"restoreType": "RESTORE_AND_MOUNT", "mode": mount.mode}
+    params |= {"pointer": True, "wanted": mount.wanted, "on": mount.node}
     ask = ask.of(mount.project)
     common: dict[str, Any] = {"refs": refs, "params": params, "pinned": mount.node}
     first = planning.task("RESTORE", "restore", ask, request, **common)
@@ -225,6 +228,7 @@ def _path(path: str | None, field: str) -> str:
 def plan_again(request: Again, catalogue: Catalogue, ask: Ask) -> Plan:
     """One MOUNT.  Raises NotFound, or Conflict for what is mounted or can be no more."""
     mount = catalogue.mount(request.mountedBackup.guid)
+    once.share_free(Named(mount.guid, mount.entity_name), catalogue)
     if mount.state in ("QUEUED", "MOUNTED"):
         raise Conflict(f"the backup of {mount.entity_name} is {mount.state} already")
     if mount.mode == MountMode.INSTANT_RESTORE.value:
@@ -322,6 +326,7 @@ KIND = Kind(
     run=run,
     start=job_begun,
     settle=settle,
+    members=frozenset({"taskFiles"}),
     submissions=(
         Submission(
             "restore-and-mount", Request, plan, many=False, summary="Create restore and mount task."

@@ -12,7 +12,7 @@ from haulback.filesystems.records import Volume as Found
 from haulback.inventory.disks import file_guid
 from haulback.inventory.hardware import cards_of
 from haulback.inventory.records import Backup, Catalogue, Volume
-from haulback.wire import Ref
+from haulback.wire import Ref, present
 
 _MAC = re.compile(r"[0-9a-f][02468ace](:[0-9a-f]{2}){5}")  # of one card, not of a group
 
@@ -58,7 +58,7 @@ def disks_of(files: list[TaskFile] | None, backup: Backup) -> dict[str, Any]:
     names = [rename.get(disk, disk) for disk in known.values() if disk not in skip]
     if len(set(names)) != len(names) or any(len(n) > 200 or not n.isprintable() for n in names):
         raise Malformed("taskFiles: each disk needs a printable name of its own", field="taskFiles")
-    said = msgspec.to_builtins(files or [])
+    said = present(msgspec.to_builtins(files or []))
     return {"skip": skip, "rename": rename} | ({"taskFiles": said} if said else {})
 
 

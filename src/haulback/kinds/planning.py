@@ -6,12 +6,14 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from haulback.errors import Malformed, NotFound
-from haulback.inventory.records import Catalogue, Destination, Entity, Hypervisor
+from haulback.inventory.records import Catalogue, Destination, Entity, Hypervisor, Record
 from haulback.kinds.seam import Ask
 from haulback.tasks.queue import destination_slot, entity_slot, rank, source_slot
 from haulback.tasks.record import DEFAULT_PRIORITY, HOUR_MS, Task
-from haulback.wire import Named
+from haulback.wire import Named, Ref
 
 PRIORITIES = range(101)
 RETRIES = range(101)
@@ -53,6 +55,7 @@ def task(
         window_start=start,
         window_end=end,
         window_length=window if follows else end - start,
+        asked_start=getattr(request, "windowStart", None),
         created=ask.now,
         modified=ask.now,
         refs={role: ref for role, ref in refs.items() if ref},
@@ -69,6 +72,18 @@ def task(
     made.retry_count = made.tries = _within(request, "retryCount", RETRIES, 0)
     made.workflow = follows.workflow if follows else made.guid
     return made
+
+
+def by_policy(request: Any, policy: Record | None) -> Any:
+    """A request with the priority and the retries of a policy where it says none itself."""
+    body = policy.body if policy else {}
+    said = {"priority": body.get("priority"), "retryCount": body.get("backupRetryCount")}
+    absent = {
+        name: min(max(0, int(value)), PRIORITIES[-1])
+        for name, value in said.items()
+        if value is not None and getattr(request, name, 0) is None
+    }
+    return msgspec.structs.replace(request, **absent) if absent else request
 
 
 def on_machine(  # what tasks on a platform's machine have in common
@@ -136,6 +151,20 @@ def some(field: str, found: list[Any] | None) -> list[Any]:
     if not found:
         raise Malformed(f"{field}: name at least one", field=field)
     return list({ref.guid: ref for ref in found}.values())
+
+
+def repositories(refs: list[Ref] | None, catalogue: Catalogue) -> list[Destination]:
+    """The destinations named, each with a repository.  Raises Malformed, NotFound."""
+    field = "backupDestinations"
+    found = [catalogue.destination(ref.guid) for ref in some(field, refs)]
+    for one in found:
+        if one.repository is None:
+            raise Malformed(
+                f"{field}: {one.name} has no repository yet; wait until its "
+                "BACKUP_DESTINATION_INIT is FINISHED",
+                field=field,
+            )
+    return found
 
 
 def no_such(request: Any, *fields: str) -> None:

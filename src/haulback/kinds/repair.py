@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import msgspec
 
-from haulback.errors import Malformed
 from haulback.inventory.damage import DamageReport
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.records import Catalogue, Destination
@@ -52,13 +51,7 @@ class Repaired(msgspec.Struct):
 
 def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
     """One task for each destination.  Raises Malformed or NotFound."""
-    refs = planning.some("backupDestinations", request.backupDestinations)
-    found = [catalogue.destination(ref.guid) for ref in refs]
-    for one in found:
-        if one.repository is None:
-            raise Malformed(
-                f"backupDestinations: {one.name} has no repository yet", field="backupDestinations"
-            )
+    found = planning.repositories(request.backupDestinations, catalogue)
     return Plan([_task(one, request, ask) for one in found])
 
 

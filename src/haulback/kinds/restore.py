@@ -12,7 +12,7 @@ from haulback.errors import Conflict, Malformed, NotFound
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.records import Backup, Catalogue, Destination
 from haulback.kinds import planning
-from haulback.kinds.seam import Ask, Job, Kind, Results, Submission
+from haulback.kinds.seam import TARGET, Ask, Job, Kind, Results, Submission
 from haulback.repository.assess import check_backup
 from haulback.repository.repository import Repository
 from haulback.repository.restore import restore_disk
@@ -219,5 +219,6 @@ KIND = Kind(
     run=run,
     start=job_begun,
     settle=settle,
+    members=TARGET,
     submissions=(Submission("restore", Request, plan, many=False, summary="Create restore task."),),
 )

@@ -32,6 +32,8 @@ Guid = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-
 Mark = Annotated[str, msgspec.Meta(min_length=1, max_length=120)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=400)]
 Struct = type[msgspec.Struct]
+# What a node may set of a task that brings something back.
+TARGET = frozenset({"restoreHostId", "restoreStorageId", "taskFiles"})
 
 
 class Ask(msgspec.Struct):
@@ -143,6 +145,9 @@ class Job(Protocol):
     def expected(self) -> Iterator[str]:
         """The backups that the server fixed for this task when it was taken, a page at a time."""
 
+    def became(self, backup_type: str) -> None:
+        """Tell the server at once that the backup is of another type than the task asked for."""
+
     def note(self, results: Results) -> None:
         """Tell the server something before the end: a later attempt goes on from `cursor`."""
 
@@ -206,8 +211,9 @@ class Kind:
     the order from what is true after that; `run` (node) does the work and returns results; `settle`
     (server) moves records in the transaction that finishes the task, whatever its final state;
     `tidy` (node) runs once FINISHED is acknowledged.  What an attempt leaves in any other case is
-    STAGING_CLEANUP's to find.  `stages`: its followers need the node that ran it.  `repeatable`:
-    after a node died it may simply run again.
+    STAGING_CLEANUP's to find.  `members` are what a node may set of the task beside its results
+    (`backupType`, `cbtId`); a node that sets another gets a Conflict.  `stages`: its followers
+    need the node that ran it.  `repeatable`: after a node died it may simply run again.
     """
 
     type: str
@@ -220,6 +226,7 @@ class Kind:
     tidy: Callable[[Job], None] = _no_tidying
     submissions: tuple[Submission, ...] = ()
     window: int = HOUR_MS
+    members: frozenset[str] = frozenset()
     retries: bool = False
     repeatable: bool = True
     stages: bool = False

@@ -51,6 +51,7 @@ def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
     """
     refs = planning.some("protectedEntities", request.protectedEntities)
     rule = _rule(request, catalogue)
+    request = planning.by_policy(request, _policy(rule, catalogue))
     if len(request.description or "") > 400:
         raise Malformed("description: at most 400 characters", field="description")
     whole = Plan()
@@ -79,9 +80,16 @@ def _rule(request: Request, catalogue: Catalogue) -> Record | None:
     if request.rule is None:
         return None
     rule = catalogue.record("snapshot-rule", request.rule.guid)
-    if rule.body.get("active") is False:
-        raise Malformed(f"rule: {rule.name} is not active", field="rule")
+    for one in (rule, _policy(rule, catalogue)):
+        if one and one.body.get("active") is False:
+            raise Malformed(
+                f"rule: {one.name} is not active; activate it, or name no rule", field="rule"
+            )
     return rule
+
+
+def _policy(rule: Record | None, catalogue: Catalogue) -> Record | None:
+    return catalogue.record("vm-snapshot", rule.parent) if rule and rule.parent else None
 
 
 def refuse_unable(entity: Entity, hypervisor: Hypervisor, field: str) -> None:

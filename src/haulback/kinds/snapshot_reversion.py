@@ -8,7 +8,7 @@ from haulback.errors import Malformed
 from haulback.ids import new_guid
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.records import Catalogue, Hypervisor, Snapshot
-from haulback.kinds import planning
+from haulback.kinds import once, planning
 from haulback.kinds.seam import PREFIX, Amount, Ask, Job, Kind, Mark, Results, Submission
 from haulback.kinds.snapshot import refuse_unable
 from haulback.tasks.record import Plan, Task
@@ -55,6 +55,7 @@ def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
     entity = catalogue.entity(found.entity)
     hypervisor = catalogue.hypervisor(entity.hypervisor)
     refuse_unable(entity, hypervisor, "snapshot")
+    once.machine_free(entity.named(), "SNAPSHOT_REVERSION", catalogue)
     made = planning.on_machine(
         "SNAPSHOT_REVERSION",
         "snapshot",

@@ -10,7 +10,7 @@ from haulback.drivers.hypervisor import Hypervisor as Driver
 from haulback.errors import Conflict, SourceChanged
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.records import Catalogue, Hypervisor, Mount
-from haulback.kinds import planning
+from haulback.kinds import once, planning
 from haulback.kinds.import_machine import MARK
 from haulback.kinds.seam import Ask, Job, Kind, Results, Submission
 from haulback.tasks.record import HOUR_MS, Plan, Task
@@ -39,6 +39,7 @@ def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
     mount = catalogue.mount(request.mountedBackup.guid)
     if mount.state != "MOUNTED":
         raise Conflict(f"the backup of {mount.entity_name} is {mount.state}, not mounted")
+    once.share_free(Named(mount.guid, mount.entity_name), catalogue)
     return Plan([task(mount, catalogue, ask, request)])
 
 

@@ -165,5 +165,6 @@ KIND = Kind(
     order=Order,
     prepare=prepare,
     run=run,
+    members=frozenset({"taskFiles"}),
     submissions=(Submission("upload", Request, plan, many=False, summary="Create upload task."),),
 )

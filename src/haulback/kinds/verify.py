@@ -70,13 +70,7 @@ class Verified(msgspec.Struct):
 
 def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
     """One task for each destination.  Raises Malformed or NotFound."""
-    refs = planning.some("backupDestinations", request.backupDestinations)
-    found = [catalogue.destination(ref.guid) for ref in refs]
-    for one in found:
-        if one.repository is None:
-            raise Malformed(
-                f"backupDestinations: {one.name} has no repository yet", field="backupDestinations"
-            )
+    found = planning.repositories(request.backupDestinations, catalogue)
     if request.bytes is not None and request.bytes < 1:
         raise Malformed("bytes: at least 1", field="bytes")
     if request.seconds is not None and not 1 <= request.seconds <= _LONGEST:

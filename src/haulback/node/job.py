@@ -171,6 +171,9 @@ class Work:
             yield from page
             after = page[-1]
 
+    def became(self, backup_type: str) -> None:
+        self.ask(lambda: self._link.backup_type(self.attempt, backup_type))
+
     def note(self, results: Results) -> None:
         with suppress(Unavailable):  # the next note says it
             self._link.results(self.attempt, results)

@@ -36,7 +36,7 @@ class Link:
     """Calls of one node process.  Raises what the server says, Unavailable when it is silent."""
 
     def __init__(self, api: Api, home: Home) -> None:
-        self._api, self._home = api, home
+        self._api, self._home, self.url = api, home, api.url
         self.lease = 30.0
         self._offset_ms = 0
 
@@ -104,6 +104,9 @@ class Link:
     def log(self, attempt: str, lines: list[str]) -> None:
         path, query = _of(attempt, "log")
         self._api.post(path, lines, query, patience=self._brief)
+
+    def backup_type(self, attempt: str, kind: str) -> None:
+        self._put(attempt, "backup-type", kind)
 
     def results(self, attempt: str, results: dict[str, Any]) -> None:
         self._put(attempt, "transfer-info", results)

@@ -19,6 +19,7 @@ from haulback.errors import (
 )
 from haulback.kinds.seam import Kind, Kinds, Results
 from haulback.kinds.staging_cleanup import sweep_after
+from haulback.logs import members
 from haulback.node.desk import Desk
 from haulback.node.home import Home
 from haulback.node.job import Locks, Work, patiently, printable
@@ -96,6 +97,7 @@ class Runner:
                 self._stop.wait(_AGAIN)
                 continue
             self._home.journal.clear()
+            log.info("connected to the server", extra=members(server=self._link.url))
             return
 
     def _round(self) -> None:
@@ -169,11 +171,12 @@ class Runner:
         try:
             work = Work(guid, number, order, self._link, self._home, self._locks)
         except Exception as error:  # noqa: BLE001 - the server is told
-            _warn(error, "task %s cannot begin", guid)
+            _warn("task cannot begin", guid, error, type=kind.type)
             self._tell(f"{guid}-{number}", "FAILED", reason(error))
             return
         with self._lock:
             self._running[guid] = work
+        log.info("task begins", extra=members(task=guid, type=kind.type, attempt=number))
         if self._stop.is_set():
             work.fence()  # told to stop before there was anything to fence
         try:
@@ -188,11 +191,12 @@ class Runner:
             results = {**kind.run(work), "dataTransferRate": work.average()}
             results = {**work.damage(kind.type), **results}
         except Cancelled:
+            log.info("task cancelled", extra=members(task=work.guid, type=kind.type))
             self._give_up(work, "CANCELLED", "cancelled by a user")
         except (Fenced, Unauthenticated):
             self._give_up(work)
         except Exception as error:  # noqa: BLE001 - the server is told
-            _warn(error, "task %s failed", work.guid)
+            _warn("task failed", work.guid, error, type=kind.type)
             self._say_why(work, error, kind)
             self._give_up(work, "FAILED", reason(error))
             if isinstance(error, Unavailable):
@@ -251,6 +255,7 @@ class Runner:
                 return  # the server's defect, not the work's: the lease decides, the journal stays
             self._give_up(work, "FAILED", error.message)
         else:
+            log.info("task finished", extra=members(task=work.guid, type=kind.type))
             self._tidy(work, kind)
         self._home.journal.remove(work.attempt)
 
@@ -302,12 +307,11 @@ class Runner:
                 return
 
 
-def _warn(error: Exception, text: str, guid: str) -> None:
-    """One line for what was foreseen; where the error lies, for a defect."""
-    if isinstance(error, HaulbackError | OSError):
-        log.warning(f"{text}: %s", guid, reason(error))
-    else:
-        log.warning(text, guid, exc_info=error)
+def _warn(event: str, guid: str, error: Exception, **more: str) -> None:
+    """One line for an error that was foreseen; the traceback besides for a defect."""
+    is_foreseen = isinstance(error, HaulbackError | OSError)
+    about = members(task=guid, **more, reason=reason(error))
+    log.warning(event, extra=about, exc_info=None if is_foreseen else error)
 
 
 def reason(error: Exception) -> str:

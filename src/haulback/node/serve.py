@@ -33,6 +33,7 @@ class Settings(msgspec.Struct, kw_only=True):
     token: str | None = None
     roots: list[Path] = []
     trust: str | None = None
+    insecure_http: bool = False
     portal: str = PORTAL
     leash: bool = False
 
@@ -42,8 +43,8 @@ def run(settings: Settings) -> None:
 
     Raises Conflict, Unauthenticated, Fenced or NotFound with the reason it cannot go on.
     """
+    api = Api(settings.server, trust=settings.trust, insecure_http=settings.insecure_http)
     home = Home(settings.data, settings.roots, portal=settings.portal)
-    api = Api(settings.server, trust=settings.trust)
     link = Link(api, home)
     try:
         if settings.token and not (settings.data / "identity.json").exists():

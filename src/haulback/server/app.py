@@ -14,6 +14,7 @@ from haulback.errors import NotFound
 from haulback.kinds.seam import Ask, Kinds, Submission
 from haulback.kinds.staging_cleanup import clean_up
 from haulback.kinds.table import WAYS
+from haulback.server import own_key
 from haulback.server.bell import Bell
 from haulback.server.caller import Caller
 from haulback.server.desk import Desk
@@ -62,7 +63,9 @@ class App:
 
     def __post_init__(self) -> None:
         self.desk = Desk(self.store, self.bell, self.clock.now_ms)
-        self.readiness = Readiness(self.store, self.clock.now_ms)
+        self.readiness = Readiness(
+            self.store, self.clock.now_ms, lambda: own_key.trouble(self.vault, self.store)
+        )
 
     @contextmanager
     def change(self, who: Caller, operation: str, subject: str | None = None) -> Iterator[Change]:

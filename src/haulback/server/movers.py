@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -9,17 +11,21 @@ import sqlalchemy as sa
 
 from haulback.errors import Conflict, Fenced, Forbidden, HaulbackError, Malformed, NotFound
 from haulback.inventory.damage import REVISION, WRITING
-from haulback.kinds import mount
+from haulback.inventory.records import Destination
+from haulback.kinds import export, mount
+from haulback.logs import members
 from haulback.server.app import App
 from haulback.server.people import one_by_one
 from haulback.server.store import catalogue, life, nodes, queue, reports, tables, tasks
 from haulback.server.store.catalogue import SqlCatalogue, all_named
 from haulback.server.store.engine import mapped
 from haulback.server.store.hot import Hot
+from haulback.server.store.ledger import SqlLedger
 from haulback.server.store.nodes import Enrolled, Node, Process
 from haulback.tasks.record import Task
 from haulback.tasks.states import State
 
+log = logging.getLogger(__name__)
 _REQUEUED = "its node gave it back"
 _FURTHER = (
     "UPDATE task SET modified = :now, lease_until = :lease, progress = CASE WHEN progress > "
@@ -62,6 +68,8 @@ def open_session(app: App, who: Enrolled, process: Process, done: list[Done]) ->
             if one is None or not _adopt(moves, task, one.results):
                 moves.lost(tasks.get(sql, task.guid), "its node restarted")
         app.tidy_node(sql, who.guid)
+    about = {"node": who.guid, "version": process.version, "finished": len(finished)}
+    log.info("node connected", extra=members(**about))
     app.bell.ring()
     return Opened(session, token, app.lease_ms, app.clock.now_ms())
 
@@ -270,19 +278,56 @@ def progress(app: App, who: Node, guid: str, percent: float) -> None:
             raise Fenced("this attempt is over")
 
 
-def report(app: App, who: Node, guid: str, **values: Any) -> Task:
-    """Write members of a running task and renew its lease.  Progress never goes back."""
+def became(app: App, who: Node, guid: str, kind: str) -> Task:
+    """The backup of a running task is of another type than before; the backup bears a warning."""
     with app.store.write() as sql:
         task = mine(sql, who, guid, lock=True)
-        _change(app, sql, task, values)
+        _check_member(app, task, "backupType")
+        if kind == task.backup_type:
+            _change(app, sql, task, {})
+            return task
+        asked = export.asked_type(task)
+        _change(app, sql, task, {"params": {**task.params, export.ASKED: asked}})
+        warning = [export.other_type(asked, kind)] if kind != asked else []
+        SqlLedger(sql, app.clock.now_ms()).became(task, kind, warning)
         return task
+
+
+def set_member(app: App, who: Node, guid: str, name: str, value: Any) -> Task:
+    """Set a member of a running task.  Raises Conflict for a kind that has no such member."""
+
+    def made(task: Task) -> dict[str, Any]:
+        _check_member(app, task, name)
+        return {"results": {**task.results, name: value}}
+
+    return _reported(app, who, guid, made)
+
+
+def _check_member(app: App, task: Task, name: str) -> None:
+    if name not in app.kinds[task.type].members:
+        having = sorted(kind.type for kind in app.kinds.values() if name in kind.members)
+        raise Conflict(
+            f"{name}: a task of type {task.type} has none, only {', '.join(having)} does; "
+            "nothing was changed",
+            field=name,
+            type=task.type,
+        )
+
+
+def report(app: App, who: Node, guid: str, **values: Any) -> Task:
+    """Write members of a running task and renew its lease.  Progress never goes back."""
+    return _reported(app, who, guid, lambda _: values)
 
 
 def add_results(app: App, who: Node, guid: str, more: dict[str, Any], **values: Any) -> Task:
     """Add to what a running task reported so far, and renew its lease."""
+    return _reported(app, who, guid, lambda task: {"results": {**task.results, **more}, **values})
+
+
+def _reported(app: App, who: Node, guid: str, made: Callable[[Task], dict[str, Any]]) -> Task:
     with app.store.write() as sql:
         task = mine(sql, who, guid, lock=True)
-        _change(app, sql, task, {"results": {**task.results, **more}, **values})
+        _change(app, sql, task, made(task))
         return task
 
 
@@ -323,6 +368,7 @@ def inc_snap_required(app: App, who: Node, guid: str, wanted: bool) -> None:
     """Whether the export must leave a snapshot: only if an incremental schedule will use it."""
     with app.store.write() as sql:
         task = mine(sql, who, guid, lock=True)
+        _check_member(app, task, "incSnapRequired")
         entity = task.ref("protectedEntity")
         held = wanted and bool(entity) and SqlCatalogue(sql).is_scheduled(entity or "")
         if wanted and not held:
@@ -339,22 +385,26 @@ def add_log(app: App, who: Node, guid: str, lines: list[str]) -> None:
 
 
 def state_for(app: App, who: Node, guid: str) -> Task:
-    """The task as its owner must see it: a wish to cancel reads CANCELLED.  Raises Fenced."""
+    """The task as its owner must see it: a wish to cancel reads CANCELLED.
+
+    Raises Fenced, Forbidden for a task that another node runs, NotFound for one that this node
+    neither ran nor may take.
+    """
     with app.store.read() as sql:
         task = tasks.get(sql, guid)
         if task.state == State.RUNNING.value:
             _check_mine(task, who)
             if task.cancel_wanted:
                 task.state = State.CANCELLED.value
-        return task
+            return task
+        return tasks.of_node(sql, guid, who.guid)
 
 
 def repository_key(app: App, who: Node, destination: str) -> bytes:
     """The key of a destination, for a node that reaches it.  Raises Forbidden."""
     with app.store.read() as sql:
         record = SqlCatalogue(sql).destination(destination)
-        if record.node not in (None, who.guid):
-            raise Forbidden(f"{record.name} is bound to another node")
+        _check_reaches(who, record)
         return app.vault.unseal(destination, catalogue.sealed_key(sql, destination))
 
 
@@ -372,10 +422,17 @@ def abandoned(app: App, names: list[str]) -> list[str]:
         return [name for name in names if known.is_abandoned(name)]
 
 
-def pins(app: App, destination: str) -> list[str]:
-    """Attempts that must not lose what they found on a destination."""
+def pins(app: App, who: Node, destination: str) -> list[str]:
+    """Attempts that must not lose what they found on a destination.  Raises Forbidden."""
     with app.store.read() as sql:
-        return SqlCatalogue(sql).pins(destination)
+        known = SqlCatalogue(sql)
+        _check_reaches(who, known.destination(destination))
+        return known.pins(destination)
+
+
+def _check_reaches(who: Node, record: Destination) -> None:
+    if record.node not in (None, who.guid):
+        raise Forbidden(f"{record.name} is bound to another node")
 
 
 def expected(app: App, who: Node, guid: str, after: str) -> list[str]:

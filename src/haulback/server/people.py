@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
@@ -12,6 +13,7 @@ import sqlalchemy as sa
 from haulback.errors import Conflict, HaulbackError, Malformed
 from haulback.kinds.recovery import plan_recovery
 from haulback.kinds.seam import Ask, Submission
+from haulback.logs import members
 from haulback.server import bulk
 from haulback.server.app import App
 from haulback.server.caller import Caller
@@ -24,6 +26,8 @@ from haulback.server.store.reports import Filter, LogLine
 from haulback.tasks.record import Plan, Refused, Task
 from haulback.tasks.states import FINAL, State, check_move
 from haulback.wire import Named, request
+
+_LOG = logging.getLogger(__name__)
 
 _SHOWN = 100  # tasks named in one audit entry
 _PIECE = 500  # tasks of a long list that are looked at together
@@ -41,7 +45,7 @@ class Remembered(msgspec.Struct):
 def submit(app: App, way: Submission, body: bytes, who: Caller, key: str | None = None) -> Plan:
     """Plan and queue, all of it or nothing.  The same `key` gives the same tasks again."""
     wanted = request(body, way.request)
-    marked = f"{way.path}\0{who.scope.wanted}\0".encode() + body
+    marked = f"{way.path}\0{_narrowing(who.scope)}\0".encode() + body
 
     def make(sql: sa.Connection, ask: Ask) -> Plan:
         return way.plan(wanted, SqlCatalogue(sql, who.scope), ask)
@@ -55,8 +59,13 @@ def recover(app: App, guid: str, who: Caller, key: str | None = None) -> Plan:
     def make(sql: sa.Connection, ask: Ask) -> Plan:
         return plan_recovery(guid, SqlCatalogue(sql, who.scope), ask)
 
-    marked = f"{guid}\0{who.scope.wanted}".encode()
+    marked = f"{guid}\0{_narrowing(who.scope)}".encode()
     return _queued(app, make, "run recovery plan", marked, who, key)
+
+
+def _narrowing(scope: Scope) -> str:
+    """The narrowing of a request in words: the same key within other projects asks anew."""
+    return str(scope.wanted) if scope.own is None else f"{scope.wanted} of {sorted(scope.own)}"
 
 
 def _queued(app: App, make: Any, what: str, marked: bytes, who: Caller, key: str | None) -> Plan:
@@ -100,6 +109,7 @@ def _queue_once(
             trail.remember(sql, who.guid, key, marked, msgspec.to_builtins(made), ask.now)
         change.subject = heads[0] if heads else None
         change.after = {"tasks": heads[:_SHOWN], "count": len(heads)}
+    _LOG.info("tasks submitted", extra=members(by=who.name, what=what, count=len(made_here)))
     app.bell.ring_for(task.pinned_node for task in (*plan.besides, *plan.heads))
     return plan
 
@@ -150,7 +160,7 @@ def waiting(app: App, sql: sa.Connection, found: Sequence[Task]) -> dict[str, Wa
 def workflow(app: App, task: Task) -> list[Task]:
     """All tasks of the plan that a task belongs to, those still planned included."""
     with app.store.read() as sql:
-        return life.plan_of(sql, task.workflow)
+        return all_named(sql, life.plan_of(sql, task.workflow))
 
 
 def log(app: App, guid: str, scope: Scope = EVERYTHING) -> list[LogLine]:

@@ -20,8 +20,9 @@ _LEAST = 16 * MIB  # of the disk below an SQLite file
 class Readiness:
     """Looks at most once a second, in one thread at a time: anybody may ask."""
 
-    def __init__(self, store: Store, now_ms: Callable[[], int]) -> None:
-        self._store, self._now_ms = store, now_ms
+    def __init__(self, store: Store, now_ms: Callable[[], int], key: Callable[[], str]) -> None:
+        """`key` gives the reason why the server key is of no use, "" for none."""
+        self._store, self._now_ms, self._key = store, now_ms, key
         self._looking = Lock()
         self._until = 0.0
         self._error: HaulbackError | None = None
@@ -41,6 +42,8 @@ class Readiness:
         try:
             _check_descriptors()
             self._check_database()
+            if why := self._key():
+                raise Unavailable(why)
         except HaulbackError as error:
             return error
         except OSError as error:

@@ -1,26 +1,43 @@
-"""Which projects a caller sees: what the account may see, narrowed by what the request names."""
+"""The projects that a caller is confined to: by account and token, narrowed by the request."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from haulback.errors import NotFound
+from haulback.errors import Forbidden, Malformed, NotFound
 
 
 class Scope(NamedTuple):
-    """`own`: the account's projects, None for all.  `wanted`: the one that a request names.
+    """`own`: the projects of account and token, None for all.  `wanted`: the one a request names.
 
-    A request can narrow, never widen.  What belongs to no project is seen by who may see all.
+    A request can narrow, never widen.  Every narrowing confines in the same way: objects of other
+    projects and objects of no project do not exist for a narrowed caller.
     """
 
     own: frozenset[str] | None = None
     wanted: str | None = None
 
     def allows(self, project: str | None) -> bool:
-        """Whether an object of `project` is visible; what is not does not exist for the caller."""
-        if self.own is not None and project not in self.own:
-            return False
-        return project is None or self.wanted in (None, project)
+        """Whether an object of `project` exists for the caller."""
+        listed = self.listed
+        return listed is None or project in listed
+
+    def shares(self, project: str | None) -> bool:
+        """Whether a record of `project` can be used: records of no project are for everybody."""
+        return project is None or self.allows(project)
+
+    def check_change(self, project: str | None, what: str) -> None:
+        """Raise Forbidden where `what` is a record of no project and the caller is narrowed."""
+        if project is None and not self.is_whole:
+            raise Forbidden(
+                f"{what} is shared by all projects; changing it takes an administrator of all of "
+                "them, without project-uuid or 3rd-party-project"
+            )
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing narrows the caller."""
+        return self.own is None and self.wanted is None
 
     @property
     def listed(self) -> frozenset[str] | None:
@@ -40,6 +57,18 @@ class Scope(NamedTuple):
         if self.wanted is None and self.own is not None and len(self.own) == 1:
             return next(iter(self.own))
         return self.wanted
+
+    def owner(self, said: str | None, before: str | None = None) -> str | None:
+        """The project of a record: the one that is said ("" for none), else as before.
+
+        Raises Forbidden for a project out of reach, Malformed where a narrowed caller must say one.
+        """
+        if said is not None and not (said == "" or self.allows(said)):
+            raise Forbidden(f"project: {said[:80]!r} is not a project of yours", field="project")
+        found = said or None if said is not None else before or self.project
+        if found is None and not self.is_whole:
+            raise Malformed("project: name the one of your projects", field="project")
+        return found
 
 
 EVERYTHING = Scope()

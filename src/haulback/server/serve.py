@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import ipaddress
 import logging
 import secrets
 import signal
@@ -17,18 +16,22 @@ from pathlib import Path
 import msgspec
 import uvicorn
 
-from haulback.errors import Conflict, Malformed, Unavailable
-from haulback.inventory.records import Destination
+import haulback
+from haulback.errors import Malformed, Unavailable
 from haulback.kinds.table import KINDS
+from haulback.logs import members
+from haulback.loopback import is_loopback
 from haulback.server import upkeep
 from haulback.server.app import LEASE_MS, App
 from haulback.server.herald import Herald
 from haulback.server.http import proxies
 from haulback.server.http.connection import HEAD_SECONDS, KEEP_ALIVE_SECONDS, Connection, Halves
 from haulback.server.http.site import site
-from haulback.server.store import access, shelves
-from haulback.server.store.engine import Store, open_store
-from haulback.server.vault import Vault
+from haulback.server.own_key import open_vault
+from haulback.server.store import access
+from haulback.server.store.engine import open_store
+
+log = logging.getLogger(__name__)
 
 
 class Settings(msgspec.Struct, kw_only=True):
@@ -40,6 +43,7 @@ class Settings(msgspec.Struct, kw_only=True):
     port: int = 8181
     tls_cert: Path | None = None
     tls_key: Path | None = None
+    insecure_http: bool = False
     password: str | None = None
     origins: list[str] = []
     proxies: list[str] = []  # addresses or networks whose word about a client's address counts
@@ -105,7 +109,7 @@ class Server:
         settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
         store = open_store(settings.database or embedded(settings.data))
         try:
-            vault = _vault(settings.data / "server.key", store)
+            vault = open_vault(settings.data / "server.key", store)
             self.app = App(store, KINDS, vault, lease_ms=settings.lease_ms, limits=settings.limits)
             self.password = _admit_admin(self.app, settings.password)
             self._socket = _listen(settings.host, settings.port)
@@ -122,6 +126,7 @@ class Server:
 
     def run(self) -> None:
         """Answer until `stop`, SIGTERM or SIGINT."""
+        log.info("server listens", extra=members(url=self.url, version=haulback.__version__))
         upkeep.start(self.app)
         self._upkeep.start()
         self._herald.start()
@@ -134,24 +139,10 @@ class Server:
             self._herald.stop()
             self._socket.close()
             self.app.store.close()
+            log.info("server stopped")
 
     def stop(self) -> None:
         self._uvicorn.should_exit = True
-
-
-def _vault(path: Path, store: Store) -> Vault:
-    """The vault of a key file; made anew only for a database that holds no key yet.
-
-    A fresh key beside sealed ones would open none of them, and look as if it did.  Raises Conflict.
-    """
-    with store.read() as sql:
-        sealed = [one.name for one in shelves.places(sql, Destination)]
-    if sealed and not path.exists():
-        raise Conflict(
-            f"{path} is missing, and the database holds the keys of {', '.join(sealed)} sealed by "
-            "it: put the server's key file back"
-        )
-    return Vault.open(path)
 
 
 def embedded(data: Path) -> str:
@@ -178,22 +169,12 @@ def _config(app: App, settings: Settings) -> uvicorn.Config:
 def _check_reach(settings: Settings) -> None:
     if bool(settings.tls_cert) != bool(settings.tls_key):
         raise Malformed("--tls-cert and --tls-key belong together")
-    if is_loopback(settings.host) or settings.tls_cert:
+    if is_loopback(settings.host) or settings.tls_cert or settings.insecure_http:
         return
     raise Malformed(
         f"--host {settings.host} can be reached from outside: name --tls-cert and --tls-key, "
-        "or stay on 127.0.0.1 behind a proxy that speaks TLS"
+        "stay on 127.0.0.1 behind a proxy that speaks TLS, or allow plain HTTP by --insecure-http"
     )
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach an address."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _admit_admin(app: App, password: str | None) -> str | None:

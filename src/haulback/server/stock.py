@@ -43,7 +43,8 @@ def add_hypervisor(
     app: App, wanted: NewHypervisor, who: Caller = SYSTEM
 ) -> tuple[Hypervisor, Task]:
     """Add a hypervisor; the task lists its machines.  Raises Malformed, NotFound, Conflict."""
-    driver, path, more = platforms.config(wanted.driver, wanted.path, wanted.url)
+    chosen = platforms.driver_of(wanted.type, wanted.driver)
+    driver, path, more = platforms.config(chosen, wanted.path, wanted.url)
     name, path = planning.place(wanted.name, path)
     with app.change(who, "add hypervisor") as change:
         sql = change.sql

@@ -8,12 +8,14 @@ from contextlib import contextmanager
 from threading import Event, Thread
 from typing import Any
 
+import sqlalchemy as sa
+
 from haulback.errors import HaulbackError
 from haulback.kinds import unmount
 from haulback.kinds.seam import Ask
 from haulback.server import verification
 from haulback.server.app import App
-from haulback.server.store import life, mounts, nodes, queue, tasks, trail
+from haulback.server.store import life, mounts, nodes, queue, reports, tasks, trail
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.tasks.record import HOUR_MS, Task
 from haulback.tasks.states import State
@@ -27,7 +29,10 @@ log = logging.getLogger(__name__)
 def start(app: App) -> None:
     """Before the first request: nobody could renew a lease while no server ran."""
     with app.store.write() as sql:
-        life.shift_leases(sql, app.clock.now_ms() + app.lease_ms)
+        now = app.clock.now_ms()
+        if (last := reports.last_change(sql)) > now:
+            _set_back(app, sql, last - now)
+        life.shift_leases(sql, now + app.lease_ms)
 
 
 def tick(app: App) -> None:
@@ -56,10 +61,20 @@ def follow_the_clock(app: App) -> None:
     """A clock that was set: believe it, but let no lease run out by it."""
     if abs(app.clock.drift_ms()) < _JUMP_MS:
         return
-    log.warning("the clock was set by %d ms; leases begin anew", app.clock.drift_ms())
     with app.store.write() as sql:
+        drift = app.clock.drift_ms()
         app.clock.adopt()
+        log.warning("the clock was set by %d ms; leases begin anew", drift)
+        if drift < 0:
+            _set_back(app, sql, -drift)
         life.shift_leases(sql, app.clock.now_ms() + app.lease_ms)
+
+
+def _set_back(app: App, sql: sa.Connection, step: int) -> None:
+    """Times that were computed by a clock that was ahead follow the clock that was set back."""
+    now = app.clock.now_ms()
+    queue.follow_back(sql, now, step)
+    app.tidy_at = min(app.tidy_at, now + HOUR_MS)
 
 
 def _end_lost(app: App) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import os
 from pathlib import Path
 
@@ -21,7 +22,8 @@ _KEY_BYTES, _NONCE_BYTES = 32, 12
 class Vault:
     """Seals with a key in a file of its own, readable by the server's user only."""
 
-    def __init__(self, key: bytes) -> None:
+    def __init__(self, key: bytes, path: Path | None = None) -> None:
+        self.path, self._mark = path, hashlib.sha256(key).digest()
         self._cipher = AESGCM(key)
         # Another use, another key: what signs opens no backup.
         seed = HKDF(SHA256(), _KEY_BYTES, None, b"haulback proof of restore").derive(key)
@@ -56,7 +58,25 @@ class Vault:
         key = path.read_bytes()
         if len(key) != _KEY_BYTES:
             raise WrongKey(f"{path} is not a server key of {_KEY_BYTES} bytes; restore it")
-        return cls(key)
+        return cls(key, path)
+
+    @property
+    def is_on_disk(self) -> bool:
+        """Whether the key file, where there is one, still holds this key."""
+        if self.path is None:
+            return True
+        try:
+            return hashlib.sha256(self.path.read_bytes()).digest() == self._mark
+        except OSError:
+            return False
+
+    def opens(self, owner: str, sealed: str) -> bool:
+        """Whether this vault sealed a text for `owner`."""
+        try:
+            self.unseal(owner, sealed)
+        except WrongKey:
+            return False
+        return True
 
     def seal(self, owner: str, secret: bytes) -> str:
         """`secret` as text that only this vault opens, and only for `owner`."""
@@ -66,8 +86,8 @@ class Vault:
 
     def unseal(self, owner: str, sealed: str) -> bytes:
         """Raises WrongKey when another vault sealed it."""
-        raw = base64.b64decode(sealed)
         try:
+            raw = base64.b64decode(sealed, validate=True)
             return self._cipher.decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], owner.encode())
-        except InvalidTag:
+        except (InvalidTag, ValueError):
             raise WrongKey("the server's key file does not belong to this database") from None

@@ -1,1 +1,1 @@
-"""What of a backup is shared on a node: its disks as block devices, its files, nothing copied."""
+"""Mounted backups of a node: disks as block devices and file systems as folders, without a copy."""

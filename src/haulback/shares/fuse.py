@@ -1,7 +1,7 @@
-"""Volumes as folders: `python -m haulback.shares.fuse SOCKET DISKS FOLDER [VOLUME]`, read-only.
+"""FUSE mount of volumes, read-only: `python -m haulback.shares.fuse SOCKET DISKS FOLDER [VOLUME]`.
 
-Without a VOLUME each one has a folder of its own.  DISKS are their names in JSON.  It ends, and
-the folder with it, when standard input ends.
+DISKS is a JSON list of disk names, served by NBD at SOCKET. Without VOLUME, each volume appears in
+a sub-folder of its own. The process unmounts the folder and exits when standard input ends.
 """
 
 from __future__ import annotations
@@ -29,15 +29,17 @@ _KINDS = {
     EntryType.REGULAR_FILE: stat.S_IFREG,
     EntryType.SYMLINK: stat.S_IFLNK,
     EntryType.BROKEN_SYMLINK: stat.S_IFLNK,
-    EntryType.OTHER: stat.S_IFIFO,  # nothing of this host answers to it
+    EntryType.OTHER: stat.S_IFIFO,  # a pipe refers to no device of this host
 }
-_RIGHTS = 0o777
-_PAGE = 10_000
+_RIGHTS = 0o777  # permission bits; set-uid, set-gid and sticky bits are dropped
+_PAGE = 10_000  # entries per request to the browser
 T = TypeVar("T")
 
 
 class Folders(mfusepy.Operations):  # type: ignore[misc]  # the library is not typed
-    """The kernel's calls, answered by a browser; `volumes` by their folders, "" for the root."""
+    """FUSE operations on top of a browser; `volumes` maps folder names ("" for the root) to
+    volumes.
+    """
 
     use_ns = True
 
@@ -80,7 +82,7 @@ class Folders(mfusepy.Operations):  # type: ignore[misc]  # the library is not t
         return target
 
     def _place(self, path: str) -> tuple[str | None, str]:
-        """The volume and the path in it; no volume for the folder of all."""
+        """Split a path into volume and path within the volume; no volume for the top folder."""
         if "" in self._volumes:
             return self._volumes[""], path
         head, _, rest = path.strip("/").partition("/")
@@ -108,7 +110,7 @@ def _attributes(entry: Entry) -> dict[str, Any]:
 
 
 def told(call: Callable[[], T]) -> T:
-    """What the browser says, its errors as the kernel knows them."""
+    """Run a call of the browser and map its errors to error numbers."""
     try:
         return call()
     except NotFound:
@@ -118,7 +120,7 @@ def told(call: Callable[[], T]) -> T:
 
 
 def main(socket: str, disks: str, folder: str, volume: str = "") -> None:
-    """Serve until standard input ends."""
+    """Mount the volumes and serve until standard input ends."""
     names = msgspec.json.decode(disks, type=list[str])
     exports = {name: connect(socket, name) for name in names}
     with Browser(exports) as browser:
@@ -131,7 +133,7 @@ def main(socket: str, disks: str, folder: str, volume: str = "") -> None:
 
 
 def serve(shown: mfusepy.Operations, folder: str) -> None:
-    """Show it there until standard input ends."""
+    """Mount `shown` at `folder` and serve until standard input ends."""
     Thread(target=_follow, args=(folder,), daemon=True).start()
     mfusepy.FUSE(
         shown,
@@ -147,6 +149,7 @@ def serve(shown: mfusepy.Operations, folder: str) -> None:
 
 
 def _follow(folder: str) -> None:
+    """Unmount the folder when standard input ends, which also happens when the parent dies."""
     with suppress(OSError):
         sys.stdin.buffer.read()
     unmount(folder)

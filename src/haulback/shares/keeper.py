@@ -1,4 +1,4 @@
-"""The shares of a node: begun, found again after the node's death, ended."""
+"""Supervisor of the shares of a node: start, find after a node restart, end."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from threading import Lock
 
 import msgspec
 
+from haulback import credentials
 from haulback.drivers.nbd import Export, connect
 from haulback.errors import Conflict, NotFound, Unavailable, is_away
 from haulback.filesystems.browser import Browser
@@ -24,13 +25,17 @@ from haulback.shares import visible
 from haulback.shares.order import Shared, ShareOrder, Visible
 from haulback.shares.process import LOCK, NBD, PID, RAW
 
-ROOMS = Path("/var/tmp")  # where QEMU, as whatever user, reaches a socket by a short path
-PORTAL = "0.0.0.0:3260"  # where iSCSI listens, while something is shared by it
-_SECONDS = 60.0
+# Every user can reach this folder, QEMU's too, and the path is short: UNIX sockets allow 107 bytes.
+ROOMS = Path("/var/tmp")
+PORTAL = "0.0.0.0:3260"  # first address that iSCSI targets listen at; 3260 is the standard port
+_SECONDS = 60.0  # timeout for a share to start, and to end
 
 
 class Keeper:
-    """Knows its shares by a file each in `folder`, which says what they offer, without any key."""
+    """Manages the shares that have a record file in `folder`.
+
+    A record (`Shared`) lists the disks and folders on offer and holds no key.
+    """
 
     def __init__(
         self,
@@ -39,7 +44,7 @@ class Keeper:
         rooms: Path = ROOMS,
         portal: str = PORTAL,
     ) -> None:
-        """`roots` are where backups may be shown, besides the usual places."""
+        """Prepare `folder`; `roots` are allowed mount folders besides the default ones."""
         self._folder, self._rooms, self._portal = folder, rooms, portal
         self._roots = (*visible.ROOTS, *roots)
         folder.mkdir(parents=True, exist_ok=True)
@@ -47,23 +52,25 @@ class Keeper:
         self._browsers: dict[str, _Open] = {}
 
     def room(self, guid: str) -> Path:
-        """Where the process of a share keeps its sockets.  Raises NotFound for no guid."""
+        """Folder for the sockets of a share's process. Raises NotFound for an invalid guid."""
         if not is_guid(guid):
-            raise NotFound(f"{guid[:60]!r} is no share")
+            raise NotFound(f"{guid[:60]!r} is not the guid of a share")
         return self._rooms / f"haulback-share-{guid}"
 
     def socket(self, guid: str) -> Path:
-        """Where its process serves the disks, when it does."""
+        """Path of the NBD socket of a share, served while its process runs."""
         return self.room(guid) / NBD
 
     def all(self) -> list[str]:
-        """The guids of all that were begun here and not ended."""
+        """Guids of all shares that were started here and not ended."""
         return sorted(path.name for path in self._folder.iterdir() if is_guid(path.name))
 
     def begin(self, order: ShareOrder) -> Shared:
-        """Serve a backup, and say what is offered.  One that serves is exchanged.
+        """Start the process of a share and return the disks and folders on offer.
 
-        Raises what keeps it from being served; nothing is left then.
+        A share with the same guid is ended first. Raises Forbidden or Conflict for a folder that
+        may not be used, Conflict when the room of the share cannot be replaced, Unavailable when
+        the process cannot serve; nothing is left behind then.
         """
         self.end(order.guid)
         visible.check(order.visible, self._roots)
@@ -74,15 +81,18 @@ class Keeper:
             shown = [*order.visible, raw]
             order = msgspec.structs.replace(order, target=target, visible=shown)
         planned = _planned(order.visible)
+        # Recorded before the start, so that `end` finds the folders if this process dies.
         self._write(order.guid, planned)
         try:
-            room.mkdir(mode=0o711)  # nobody else's, who could tell us which process to end
+            # mkdir refuses an existing room: another user could have put a pid file of their
+            # choice there, and `end` would kill that process.
+            room.mkdir(mode=0o711)
             found = self._start(order, room)
             ready = msgspec.structs.replace(planned, disks=found.disks, portal=found.portal)
             self._write(order.guid, ready)
             return ready
         except FileExistsError:
-            raise Conflict(f"{room} is there already and cannot be removed") from None
+            raise Conflict(f"{room} exists already and cannot be removed") from None
         except BaseException:
             self.end(order.guid)
             raise
@@ -96,35 +106,40 @@ class Keeper:
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
                 cwd="/",
+                env=credentials.for_children(),
                 check=False,
                 timeout=_SECONDS,
             )
         except subprocess.TimeoutExpired:
-            raise Unavailable(f"the share did not begin in {_SECONDS:.0f} s") from None
+            raise Unavailable(f"the share did not start within {_SECONDS:.0f} s") from None
         ready = msgspec.json.decode(done.stdout or b'{"error":"its process died"}', type=Shared)
         if ready.error:
             raise Unavailable(f"the backup cannot be shared: {ready.error}")
         return ready
 
     def _write(self, guid: str, shared: Shared) -> None:
-        """Whole or not at all; a power cut ends the process too, and then a folder may stay."""
+        """Write a record atomically.
+
+        The record is not synced: a power cut ends the share as well, and only an empty mount folder
+        may be left.
+        """
         half = self._folder / f".{guid}"
         half.write_bytes(msgspec.json.encode(shared))
         half.replace(self._folder / guid)
 
     def _shared(self, guid: str) -> Shared:
-        """What a share offers; nothing when it is not known."""
+        """The record of a share; an empty one for an unknown share."""
         try:
             return msgspec.json.decode((self._folder / guid).read_bytes(), type=Shared)
         except (FileNotFoundError, msgspec.DecodeError):
             return Shared()
 
     def lives(self, guid: str) -> bool:
-        """Whether its process serves."""
+        """Whether the process of a share runs; the process holds a lock in its room."""
         room = self.room(guid)
         try:
             if os.lstat(room).st_uid != os.geteuid():
-                return False  # somebody else put it there
+                return False  # another user created the folder
             handle = os.open(room / LOCK, os.O_RDONLY | os.O_NOFOLLOW)
         except FileNotFoundError:
             return False
@@ -137,7 +152,11 @@ class Keeper:
         return False
 
     def end(self, guid: str) -> None:
-        """Stop serving; fine when it is gone.  Raises Unavailable when its process does not die."""
+        """Stop a share; a share that does not exist is no error.
+
+        Raises Unavailable when its process does not end. SIGTERM is sent for the first 10 seconds,
+        SIGKILL after that.
+        """
         room = self.room(guid)
         with self._lock:
             if opened := self._browsers.pop(guid, None):
@@ -146,7 +165,7 @@ class Keeper:
         while self.lives(guid):
             self._signal(guid, signal.SIGTERM if time.monotonic() < end - 50 else signal.SIGKILL)
             if time.monotonic() > end:
-                raise Unavailable(f"the share {guid} does not end")
+                raise Unavailable(f"the process of the share {guid} does not end")
             time.sleep(0.05)
         visible.hide(self._shared(guid))
         shutil.rmtree(room, ignore_errors=True)
@@ -158,7 +177,11 @@ class Keeper:
 
     @contextmanager
     def browser(self, guid: str) -> Iterator[Browser]:
-        """The files of a share.  Raises NotFound when nothing is shared by that guid."""
+        """File browser of a share, opened on first use.
+
+        Raises NotFound for a share that does not run. The browser is closed when the share becomes
+        unreachable, so that the next call opens a new one.
+        """
         with self._lock:
             opened = self._browsers.get(guid)
             if opened is None:
@@ -177,7 +200,7 @@ class Keeper:
             raise
 
     def close(self) -> None:
-        """Let go of what was opened; the shares go on."""
+        """Close the opened browsers; the shares keep running."""
         with self._lock:
             opened, self._browsers = list(self._browsers.values()), {}
         for one in opened:
@@ -185,14 +208,14 @@ class Keeper:
 
 
 def _planned(shown: Sequence[Visible]) -> Shared:
-    """What will be seen where."""
+    """Record of the folders that will be mounted."""
     paths = {one.volume: one.path for one in shown if not one.disks}
     raw = next((one.path for one in shown if one.disks), "")
     return Shared(paths=paths, raw=raw, made=visible.to_make(shown))
 
 
 class _Open:
-    """A browser over the disks of a share."""
+    """NBD connections to the disks of a share, and a file browser over them."""
 
     def __init__(self, room: Path, disks: Iterable[str]) -> None:
         self._exports: list[Export] = []

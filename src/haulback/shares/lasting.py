@@ -1,4 +1,4 @@
-"""A stored disk that stays readable for as long as its share lasts, whatever is tidied up."""
+"""Disk of a mounted backup that stays readable while garbage collection moves chunks."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from haulback.repository.stored_disk import StoredDisk
 
 
 class Readers:
-    """The reader of a repository; a clean-up may move groups under it, then there is a new one."""
+    """Current reader of a repository; a new one is opened after chunks were moved."""
 
     def __init__(self, repository: Repository) -> None:
         self._repository, self._lock = repository, Lock()
         self.current = repository.reader()
 
     def after(self, old: Reader) -> Reader:
-        """One that is newer than `old`."""
+        """A reader that is newer than `old`; threads that ask at the same time share one."""
         with self._lock:
             if self.current is old:
                 self.current = self._repository.reader()
@@ -29,7 +29,7 @@ class Readers:
 
 
 class LastingDisk:
-    """A Source over a disk of a backup."""
+    """Source over a disk of a backup that reopens the index when a chunk has moved."""
 
     def __init__(self, disk: DiskMap, readers: Readers) -> None:
         self.size, self._disk, self._readers = disk.size, disk, readers
@@ -40,7 +40,10 @@ class LastingDisk:
         return self._stored.extents(start)
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
-        """Raises Damaged or BaseGone when the repository as it is now does not hold it."""
+        """Fill the buffer from `offset` (bytes); on an error, retry once with a new reader.
+
+        Raises Damaged or BaseGone when the current repository does not hold the data.
+        """
         reader, stored = self._reader, self._stored
         try:
             stored.read_into(offset, buffer)

@@ -1,4 +1,4 @@
-"""What a share is to offer, as its process is told on standard input."""
+"""Structs that a share's process exchanges with the node as JSON."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ import msgspec
 
 
 def files_of(disks: Sequence[str]) -> dict[str, str]:
-    """The files that show disks, by their names: as they are where that can be, else numbered."""
+    """File names that represent disks, by disk name.
+
+    Slashes become hyphens. If two names collide or a name is too long, all files are numbered.
+    """
     plain = {disk: disk.replace("/", "-") for disk in disks}
     fits = len(set(plain.values())) == len(plain)
     if fits and all(len(os.fsencode(name)) < _LONGEST for name in plain.values()):
@@ -18,13 +21,14 @@ def files_of(disks: Sequence[str]) -> dict[str, str]:
     return {disk: f"disk{number}" for number, disk in enumerate(disks)}
 
 
-_LONGEST = 200  # bytes
+_LONGEST = 200  # bytes of a file name; file systems allow 255
 
 
 class Visible(msgspec.Struct):
-    """A volume to be seen at `path`; without a volume all of them, each below its name.
+    """A folder to mount at `path`.
 
-    With `disks` they are seen there instead, each a file of its bytes.
+    It shows `volume`, or without one all volumes, each in a sub-folder. If `disks` is not empty, it
+    shows those disks as raw files instead.
     """
 
     path: str
@@ -33,9 +37,10 @@ class Visible(msgspec.Struct):
 
 
 class IscsiOrder(msgspec.Struct, kw_only=True):
-    """Disks to offer by iSCSI, the first as LUN 1, to initiators of these names (IQN).
+    """Disks to offer by iSCSI (the first is LUN 1) and names of the allowed initiators (IQN).
 
-    `port` is the one it had; 0 for a free one, from that of `portal` (ADDRESS:PORT) on.
+    `port` is the previous port of the share; 0 takes the first free port, starting at the port of
+    `portal` (ADDRESS:PORT).
     """
 
     disks: list[str]
@@ -45,9 +50,10 @@ class IscsiOrder(msgspec.Struct, kw_only=True):
 
 
 class ShareOrder(msgspec.Struct, kw_only=True):
-    """One backup from one destination; `key` opens its repository and is never written down.
+    """Request to share one backup of one destination.
 
-    `for_machine`: a machine is to run from it, so QEMU, as whom it runs here, may read it.
+    `key` opens the repository and is never written to disk. `for_machine` is set if a machine will
+    run from the share: QEMU's user then gets access to the socket.
     """
 
     guid: str
@@ -62,12 +68,11 @@ class ShareOrder(msgspec.Struct, kw_only=True):
 
 
 class Shared(msgspec.Struct, omit_defaults=True):
-    """What is offered: sizes of disks in bytes by name, folders by volume ("": of all).
+    """Disks and folders on offer; also the answer of the process on standard output.
 
-    `raw` is the folder that shows disks as files, `portal` where iSCSI listens (HOST:PORT).
-
-    `made` are folders that are created for it, the deepest first.  The answer on standard output:
-    with an `error` there is no share.
+    `disks` maps disk names to sizes in bytes, `paths` maps volumes ("" for all) to mount folders.
+    `raw` is the folder that shows disks as files, `portal` the iSCSI address (HOST:PORT). `made`
+    lists the folders to create, deepest first. A non-empty `error` means that there is no share.
     """
 
     disks: dict[str, int] = {}

@@ -1,7 +1,9 @@
-"""The process of a share: `python -m haulback.shares.process ROOM`, an order on standard input.
+"""Process of a share: `python -m haulback.shares.process ROOM`, with a ShareOrder on standard
+input.
 
-It lives on when whoever started it dies, until SIGTERM; a machine may be running from it.  It holds
-`ROOM/lock` as long as it lives, and serves every disk of the backup at `ROOM/nbd`, read-only.
+The process survives the node and runs until SIGTERM, because a machine may run from the share. It
+holds a lock on `ROOM/lock` as long as it lives and serves all disks of the backup by NBD at
+`ROOM/nbd`, read-only.
 """
 
 from __future__ import annotations
@@ -29,41 +31,44 @@ from haulback.shares.lasting import LastingDisk, Readers
 from haulback.shares.order import Shared, ShareOrder
 from haulback.shares.visible import show
 
-_LOOK_EVERY = 2.0  # seconds
+_LOOK_EVERY = 2.0  # seconds between two checks of the child processes
 NBD, LOCK, PID, RAW = "nbd", "lock", "pid", "disks"
 
 
 def main(room: Path) -> None:
-    """Serve until told to stop; says on standard output that it does, or why it cannot."""
+    """Start the share, write a `Shared` to standard output, and serve until SIGTERM."""
     over = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: over.set())
     order = msgspec.json.decode(sys.stdin.buffer.read(), type=ShareOrder)
     if os.fork():
-        os._exit(0)  # nobody has to wait for the one that serves
+        os._exit(0)  # the child serves; the node waits for the parent only
     with ExitStack() as held:
         children: list[Popen[bytes]] = []
         try:
             ready = _open(order, room, held, children)
-        except Exception as error:  # noqa: BLE001 - whoever waits has to hear of it
+        except Exception as error:  # noqa: BLE001 - the node is told of any error
             _say(Shared(error=_told(error)))
             return
         _say(ready)
         _let_go()
-        # When a part of it dies all of it ends, and the node begins it again.
+        # The share ends when one child dies; the node then starts the whole share again.
         while not over.wait(_LOOK_EVERY) and all(child.poll() is None for child in children):
             pass
 
 
 def _told(error: Exception) -> str:
-    """Why it cannot be shared; the words of errors that nobody foresaw may hold a secret."""
+    """Reason why the backup cannot be shared.
+
+    Of unexpected errors only the type is told: their text may hold a secret.
+    """
     if isinstance(error, HaulbackError):
         return error.message
     return str(error) if isinstance(error, OSError) else type(error).__name__
 
 
 def _open(order: ShareOrder, room: Path, held: ExitStack, children: list[Popen[bytes]]) -> Shared:
-    lock = open(room / LOCK, "wb")  # noqa: SIM115 - held until the end
+    lock = open(room / LOCK, "wb")  # noqa: SIM115 - closed when the share ends
     held.callback(lock.close)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -73,11 +78,11 @@ def _open(order: ShareOrder, room: Path, held: ExitStack, children: list[Popen[b
     destination = AddOnly(open_destination(order.driver, order.config, order.guid))
     repository = Repository.open(destination, Secret("keyfile", order.key))
     if order.repository not in (None, repository.guid):
-        raise Conflict("the destination holds another repository than it used to")
+        raise Conflict("the destination now holds another repository; mount the original one")
     manifest = repository.manifest(order.backup)
     readers = Readers(repository)
     disks = {disk.name: LastingDisk(disk.map, readers) for disk in manifest.disks}
-    (room / NBD).unlink(missing_ok=True)  # of one that died
+    (room / NBD).unlink(missing_ok=True)  # left behind by a process that died
     held.enter_context(NbdServer(room / NBD, disks))
     if order.for_machine:
         hand_over(room / NBD)
@@ -96,7 +101,7 @@ def _say(ready: Shared) -> None:
 
 
 def _let_go() -> None:
-    """Nobody's pipe keeps this process, and nobody's terminal."""
+    """Detach from the node's pipes and terminal."""
     null = os.open(os.devnull, os.O_RDWR)
     for number in (0, 1, 2):
         os.dup2(null, number)

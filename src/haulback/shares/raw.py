@@ -1,4 +1,7 @@
-"""Disks as files: `python -m haulback.shares.raw SOCKET DISKS FOLDER`, read-only; see `fuse`."""
+"""FUSE mount of disks as files, read-only: `python -m haulback.shares.raw SOCKET DISKS FOLDER`.
+
+The arguments are those of `haulback.shares.fuse`.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from haulback.shares.order import files_of
 
 
 class Disks(mfusepy.Operations):  # type: ignore[misc]  # the library is not typed
-    """The kernel's calls, answered by disks; `exports` by the names of their files."""
+    """FUSE operations on top of NBD exports; `exports` maps file names to disks."""
 
     use_ns = True
 
@@ -48,7 +51,7 @@ class Disks(mfusepy.Operations):  # type: ignore[misc]  # the library is not typ
 
 
 def main(socket: str, disks: str, folder: str) -> None:
-    """Serve until standard input ends."""
+    """Mount the disks and serve until standard input ends."""
     names = msgspec.json.decode(disks, type=list[str])
     serve(Disks({file: connect(socket, name) for name, file in files_of(names).items()}), folder)
 

@@ -1,11 +1,10 @@
-"""Disks offered by iSCSI: a target in user space (tgtd) that dies with the process which serves."""
+"""iSCSI target of a share: a user-space daemon (tgtd) that ends with the share's process."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import hmac
-import os
 import shutil
 import socket
 import subprocess
@@ -14,23 +13,24 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from haulback import credentials
 from haulback.errors import Conflict, HaulbackError, Unavailable, Unsupported
 from haulback.shares.order import IscsiOrder, files_of
 
 USER = "haulback"
-_PORTS = 100  # that are tried, from the node's own on
-_SECONDS = 10.0
-_SECRET = 16  # characters; some initiators take no more, and none takes fewer than 12
+_PORTS = 100  # ports that are tried, starting at the port of the node's portal
+_SECONDS = 10.0  # timeout of the start and of each tgtadm command
+_SECRET = 16  # characters of the CHAP secret; initiators accept 12 to 16
 _REMEDY = "install tgt on the node (`apt-get install tgt`)"
 
 
 def name_of(guid: str) -> str:
-    """How a share is called among iSCSI targets."""
+    """iSCSI qualified name (IQN) of the target of a share."""
     return f"iqn.2026-11.org.haulback:{guid}"
 
 
 def secret_of(key: bytes, guid: str) -> str:
-    """What initiators prove to know (CHAP).  It follows from the repository's key: kept nowhere."""
+    """CHAP secret of a share: an HMAC of its guid under the repository's key, stored nowhere."""
     made = hmac.digest(key, b"iscsi " + guid.encode(), hashlib.sha256)
     return base64.b32encode(made).decode()[:_SECRET]
 
@@ -39,11 +39,10 @@ def secret_of(key: bytes, guid: str) -> str:
 def serve(
     room: Path, folder: Path, wanted: IscsiOrder, guid: str, key: bytes
 ) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """Offer the files in `folder` that are named as the disks.
+    """Offer the files in `folder` that represent the disks, until the context ends.
 
-    The portal, as initiators reach it, and the process that listens there.
-
-    Raises Unsupported without tgt, Conflict when no port is free.
+    Yields the portal as initiators reach it (HOST:PORT) and the daemon's process. Raises
+    Unsupported without tgt, Conflict when no port is free, Unavailable when tgtd refuses a command.
     """
     for tool in ("tgtd", "tgtadm", "setpriv"):
         if not shutil.which(tool):
@@ -59,7 +58,10 @@ def serve(
 
 
 def _begun(room: Path, wanted: IscsiOrder) -> _Daemon:
-    """A target that listens where it should, and offers nothing yet."""
+    """Start a daemon on the first free port; it offers no target yet.
+
+    Raises Conflict when no port is free.
+    """
     address, _, usual = wanted.portal.rpartition(":")
     first = int(usual)
     ports = [wanted.port] if wanted.port else range(first, first + _PORTS)
@@ -70,7 +72,7 @@ def _begun(room: Path, wanted: IscsiOrder) -> _Daemon:
                 return daemon
             daemon.close()
     where = str(wanted.port or f"{first} to {first + _PORTS - 1}")
-    raise Conflict(f"iSCSI: no port of {address} is free, of {where}; name another by --iscsi")
+    raise Conflict(f"iSCSI: no free port at {address} among {where}; choose others by --iscsi")
 
 
 def _is_free(address: str, port: int) -> bool:
@@ -85,13 +87,14 @@ def _is_free(address: str, port: int) -> bool:
 
 
 class _Daemon:
-    """A tgtd of our own; it asks nobody's settings, and is asked by a socket in `room`."""
+    """A tgtd without configuration file, controlled through a socket in `room`."""
 
     def __init__(self, room: Path, address: str, port: int) -> None:
         self.address, self.port = address, port
         self._room = room
-        # By default it would listen for everybody's commands, and outlive us.
-        self._env = {**os.environ, "TGT_IPC_SOCKET": str(room / "tgt")}
+        # TGT_IPC_SOCKET keeps the control socket private to this share. setpriv makes the kernel
+        # kill tgtd when this process dies; tgtd would outlive it otherwise.
+        self._env = credentials.for_children({"TGT_IPC_SOCKET": str(room / "tgt")})
         command = ["setpriv", "--pdeathsig", "KILL", "tgtd", "-f", "-C", "0"]
         self.child = subprocess.Popen(
             [*command, "--iscsi", f"portal={address}:{port}"],
@@ -102,7 +105,10 @@ class _Daemon:
         )
 
     def listens(self) -> bool:
-        """Once it is there: it goes on without a port that it did not get, and takes another."""
+        """Wait until tgtd responds; returns whether it listens at the wanted port.
+
+        When the port is taken, tgtd silently listens at another one.
+        """
         end = time.monotonic() + _SECONDS
         while time.monotonic() < end and self.child.poll() is None:
             try:
@@ -112,16 +118,16 @@ class _Daemon:
         return False
 
     def offer(self, guid: str, files: Sequence[Path], clients: Sequence[str], key: bytes) -> None:
-        """Who may come in is said last, when all else stands.
+        """Create the target with its LUNs; initiators are admitted last, when it is complete.
 
-        The secret is an argument, so a user of this host may see it for a moment; tgtadm knows no
-        other way.
+        `key` is the repository's key. The CHAP secret is a command argument, so users of this host
+        can see it for a moment: tgtadm has no other way to pass a secret.
         """
         self._ask("target", "new", "--tid", "1", "--targetname", name_of(guid))
         for lun, file in enumerate(files, 1):
             disk = ("--tid", "1", "--lun", str(lun))
             self._ask("logicalunit", "new", *disk, "--backing-store", str(file))
-            # Two disks of one id would be taken for two ways to the same one.
+            # Initiators with multipathing treat two disks of one id as two paths to one disk.
             serial = f"{guid.replace('-', '')}{lun:02x}"
             told = f"readonly=1,scsi_id={serial},scsi_sn={serial},vendor_id=HAULBACK"
             self._ask("logicalunit", "update", *disk, "--params", told)
@@ -141,13 +147,13 @@ class _Daemon:
                 check=False,
                 timeout=_SECONDS,
             )
-        except subprocess.TimeoutExpired:  # it holds all arguments, a secret among them
+        except subprocess.TimeoutExpired:  # not chained: the exception holds the CHAP secret
             raise Unavailable(f"iSCSI: {mode} {op} took more than {_SECONDS:.0f} s") from None
         if done.returncode:
             raise Unavailable(f"iSCSI: {mode} {op}: {done.stderr.strip()[-300:]}")
         return done.stdout
 
     def close(self) -> None:
-        """It does not end by SIGTERM while it has targets."""
+        """Kill the daemon; tgtd ignores SIGTERM while it has targets."""
         self.child.kill()
         self.child.wait()

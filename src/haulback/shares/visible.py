@@ -1,4 +1,4 @@
-"""Folders on a node that show what lies in a backup, each served by a process of its own."""
+"""Mount folders on a node that show a backup, each served by a process of its own."""
 
 from __future__ import annotations
 
@@ -14,16 +14,21 @@ from pathlib import Path
 
 import msgspec
 
+from haulback import credentials
 from haulback.errors import Conflict, Forbidden, Unavailable, Unsupported
 from haulback.shares.order import Shared, Visible
 
 ROOTS = (Path("/mnt/haulback"), Path("/mnt/vprotect"))
-_SECONDS = 30.0
+_SECONDS = 30.0  # timeout for a folder to appear, and for its process to end
 _REMEDY = "install fuse3 (`apt-get install fuse3`), or mount it without a path and browse it"
 
 
 def check(wanted: Iterable[Visible], roots: Sequence[Path]) -> None:
-    """Raises Forbidden for a folder outside of `roots`, Conflict for one that is in use."""
+    """Check the wanted mount folders.
+
+    Raises Forbidden for a folder outside `roots`, Conflict for a folder that is in use or cannot be
+    created.
+    """
     for one in wanted:
         path = Path(one.path).resolve()
         if not any(path != root and path.is_relative_to(root) for root in roots):
@@ -32,8 +37,8 @@ def check(wanted: Iterable[Visible], roots: Sequence[Path]) -> None:
         above = next(one for one in path.parents if os.path.lexists(one))
         if not os.path.lexists(path) and not os.access(above, os.W_OK):
             raise Conflict(
-                f"mountPath: nothing can be made in {above}, perhaps a backup is shown there; "
-                "name another folder, or unmount that"
+                f"mountPath: {above} is not writable, perhaps a backup is mounted there; "
+                "choose another folder, or unmount that backup"
             )
         if _is_used(path):
             raise Conflict(f"mountPath: {path} exists and is not an empty folder")
@@ -43,11 +48,11 @@ def _is_used(path: Path) -> bool:
     try:
         return path.exists() and (not path.is_dir() or any(path.iterdir()))
     except OSError:
-        return True  # what was shown there has died
+        return True  # a mount whose FUSE process died
 
 
 def to_make(wanted: Iterable[Visible]) -> list[str]:
-    """Folders that are not there yet, the deepest first: written down before they are made."""
+    """Missing folders, deepest first; they are recorded before they are created."""
     missing = set()
     for one in wanted:
         folder = Path(one.path)
@@ -60,14 +65,15 @@ def to_make(wanted: Iterable[Visible]) -> list[str]:
 def show(
     socket: Path, disks: Iterable[str], wanted: Iterable[Visible], held: ExitStack
 ) -> list[subprocess.Popen[bytes]]:
-    """Show volumes, or disks, until `held` is left or this process dies; who does that.
+    """Mount volumes or disks until `held` is closed or this process dies.
 
-    Raises Unsupported without FUSE, Unavailable when a folder cannot be shown.
+    Returns the FUSE processes. Raises Unsupported without FUSE, Unavailable when a folder cannot be
+    mounted.
     """
     children = []
     for one in wanted:
         if not ctypes.util.find_library("fuse3") or not shutil.which("umount"):
-            raise Unsupported(f"{one.path} cannot be shown without FUSE: {_REMEDY}")
+            raise Unsupported(f"{one.path} cannot be mounted without FUSE: {_REMEDY}")
         Path(one.path).mkdir(mode=0o755, parents=True, exist_ok=True)
         names = msgspec.json.encode(one.disks or list(disks)).decode()
         program = "haulback.shares.raw" if one.disks else "haulback.shares.fuse"
@@ -77,6 +83,7 @@ def show(
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
+            env=credentials.for_children(),
         )
         held.callback(_end, child)
         _wait(child, one.path)
@@ -90,14 +97,15 @@ def _wait(child: subprocess.Popen[bytes], folder: str) -> None:
         if child.poll() is not None:
             said = child.stderr.read() if child.stderr else b""
             lines = said.decode(errors="replace").strip().splitlines()
-            raise Unavailable(f"{folder} cannot be shown: {lines[-1] if lines else 'no reason'}")
+            reason = lines[-1] if lines else "no reason given"
+            raise Unavailable(f"{folder} cannot be mounted: {reason}")
         if time.monotonic() > end:
-            raise Unavailable(f"{folder} did not appear in {_SECONDS:.0f} s")
+            raise Unavailable(f"{folder} was not mounted within {_SECONDS:.0f} s")
         time.sleep(0.02)
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
-    """Its input ends, so it takes its folder away."""
+    """Close the standard input of a FUSE process, so that it unmounts its folder and exits."""
     if child.stdin:
         child.stdin.close()
     try:
@@ -110,14 +118,14 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 
 
 def hide(shared: Shared) -> None:
-    """Nothing of it is left to be seen, however its process ended."""
+    """Unmount and remove all folders of a share, even after its process was killed."""
     for path in filter(None, (*shared.paths.values(), shared.raw)):
-        unmount(path)  # one whose process was killed does not even look like a mount
+        unmount(path)  # unconditional: os.path.ismount is False for a mount whose process died
     for path in shared.made:
-        with suppress(OSError):  # somebody else uses it now
+        with suppress(OSError):  # another user has put files there
             os.rmdir(path)
 
 
 def unmount(folder: str) -> None:
-    """Take a folder away, also from who still looks into it; fine when it is none."""
+    """Unmount a folder lazily, even while it is in use; a folder that is no mount is no error."""
     subprocess.run(["umount", "--lazy", folder], stderr=subprocess.DEVNULL, check=False)

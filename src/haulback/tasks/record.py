@@ -11,8 +11,18 @@ from haulback.wire import Named
 
 HOUR_MS = 3_600_000
 DEFAULT_PRIORITY = 50
-NAMES = 400  # characters: PostgreSQL's index entries hold no more beside the rest
+# Characters: PostgreSQL's index entries hold no more beside the rest.
+NAMES, SUBJECT = 290, 100
 
+# The first of these that a task refers to is what it is about.
+_SUBJECTS = (
+    "protectedEntity",
+    "backupDestination",
+    "hypervisor",
+    "hypervisorManager",
+    "storageProvider",
+    "node",
+)
 CONTRACT_TYPES = frozenset(
     [
         "BACKUP_CLEANUP",
@@ -47,6 +57,7 @@ class Task(msgspec.Struct, kw_only=True):
     `refs` are the objects it is about, by the contract's member name; `params` the kind's own
     input; `results` what the node reported; `follows` the guid of its predecessor; `run` the
     submission that a threshold counts over.
+    `asked_start` is the start of the window that a person named, None for work that is due at once.
     `window_length` sets the start window of a follower when its predecessor finishes.  `tries` is
     the retry count it was submitted with.  `slots` are the limit rows it occupies now.
     """
@@ -60,6 +71,7 @@ class Task(msgspec.Struct, kw_only=True):
     window_start: int = 0
     window_end: int = 0
     window_length: int = HOUR_MS
+    asked_start: int | None = None
     created: int = 0
     modified: int = 0
     started: int | None = None
@@ -99,6 +111,15 @@ class Task(msgspec.Struct, kw_only=True):
         """What it is about in words, lower case, to be searched; at most NAMES characters."""
         names = dict.fromkeys(ref.name for ref in self.refs.values())
         return "\n".join(names).lower()[:NAMES]
+
+    @property
+    def subject(self) -> str:
+        """The name of the one thing it is about, in lower case, at most SUBJECT characters.
+
+        It is never the name of the user who asked.
+        """
+        found = next((self.refs[role].name for role in _SUBJECTS if role in self.refs), "")
+        return found.lower()[:SUBJECT]
 
     @property
     def attempt_name(self) -> str:

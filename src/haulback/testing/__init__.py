@@ -1,1 +1,1 @@
-"""Shipped test helpers: fakes, crash simulation and conformance suites for extensions."""
+"""Shipped test tools for extensions: fakes, crash simulation and conformance suites."""

@@ -1,4 +1,4 @@
-"""A disk that dies: at the n-th operation the process is gone and unsynced bytes with it."""
+"""Simulated power loss: a disk that stops at the n-th operation and loses unsynced data."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from haulback.disk import Disk
 
 
 class PowerLost(BaseException):
-    """The simulated end of the process; not an Exception, so that nothing handles it."""
+    """Simulated end of the process; a BaseException, so that no `except Exception` handles it."""
 
 
 class CrashingDisk(Disk):
-    """Counts operations; at `fail_at` it stops, and `drop_unsynced` takes what was not durable.
+    """A Disk that counts operations and raises PowerLost at operation number `fail_at`.
 
-    Lost are the bytes of files not synced since they were written (a random part stays, as torn
-    writes do) and the names whose folder was not synced since.
+    `drop_unsynced` then loses the data that was not durable: bytes of files that were not synced
+    since their last write (a random prefix survives, as after a torn write), and names whose folder
+    was not synced. `seed` selects the random choices.
     """
 
     def __init__(self, fail_at: int | None = None, seed: int = 0) -> None:
@@ -71,7 +72,7 @@ class CrashingDisk(Disk):
             del self._names[path]
 
     def drop_unsynced(self) -> None:
-        """What the power loss takes."""
+        """Apply the power loss: drop unsynced bytes and a random half of the unsynced names."""
         for file in self._open:
             file.close()
         for path, durable in self._dirty.items():

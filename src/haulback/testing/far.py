@@ -1,4 +1,4 @@
-"""Far ends for tests: one in this process, and this machine as one that is reached by SSH."""
+"""Remote drivers for tests: in this process through pipes, and by SSH to this machine."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PasswordAuthentication no
 
 
 def in_this_process(inner: Hypervisor) -> FarHypervisor:
-    """A hypervisor through a far end that is a thread."""
+    """A remote hypervisor whose far end runs in a thread of this process."""
 
     def connect() -> Exchange:
         to_far, from_near = os.pipe()
@@ -46,12 +46,12 @@ def in_this_process(inner: Hypervisor) -> FarHypervisor:
 
 
 def sshd() -> str | None:
-    """OpenSSH's server, where it is installed."""
+    """Path of OpenSSH's server; None where it is not installed."""
     return shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 
 
 class Reached:
-    """This machine, reached by SSH as `root` with a key in `folder`."""
+    """SSH host on this machine; `root` logs in with a key in `folder`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -66,7 +66,7 @@ class Reached:
         (folder / "sshd_config").write_text(_SSHD.format(port=self.port, folder=folder))
 
     def url(self, local: str = "", **more: str) -> str:
-        """Where the libvirt is that is called `local` (qemu+unix:///system?socket=…) there."""
+        """URL that reaches the libvirt of URI `local` (qemu+unix:///system?socket=…) by SSH."""
         socket = local.partition("?socket=")[2]
         given = {"keyfile": f"{self.folder}/key", "known_hosts": f"{self.folder}/known"}
         given |= {"socket": socket} if socket else {}
@@ -74,7 +74,7 @@ class Reached:
         return f"qemu+ssh://root@127.0.0.1:{self.port}/system?{words}"
 
     def clients(self) -> list[int]:
-        """The SSH clients that are on their way there, by process."""
+        """Process ids of the SSH clients that are connected to this host."""
         found = []
         for path in Path("/proc").glob("[0-9]*/cmdline"):
             with suppress(OSError):
@@ -86,7 +86,7 @@ class Reached:
 
 @contextmanager
 def reached(folder: Path) -> Iterator[Reached]:
-    """As long as the block lasts."""
+    """Run an SSH server for the duration of the block."""
     made = Reached(folder)
     Path("/run/sshd").mkdir(exist_ok=True)
     command = [str(sshd()), "-D", "-e", "-f", str(folder / "sshd_config")]

@@ -1,4 +1,4 @@
-"""A real guest: it boots, mounts its disk, and does what it is told through its agent."""
+"""A real guest: it boots, mounts its disk, and runs commands through its guest agent."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ _DISK = """<disk type='file' device='disk'><driver name='qemu' type='{format}'/>
 
 
 def missing() -> str | None:
-    """What is not there of the guest; None when it can be booted."""
+    """The missing part of the guest image; None when the guest can boot."""
     there = (PARTS / "vmlinuz").exists() and (PARTS / "initrd").exists()
     return None if there else f"a guest in {PARTS} (scripts/guest builds it)"
 
 
 class Guest:
-    """A machine on a libvirt host, by its uuid."""
+    """A machine on a libvirt host, identified by its uuid."""
 
     def __init__(self, host: LibvirtLab, name: str, machine: str = "") -> None:
         self.host, self.name, self.uuid = host, name, machine or str(uuid.uuid4())
@@ -50,7 +50,11 @@ class Guest:
         return self.host.connection.lookupByUUIDString(self.uuid)
 
     def make(self, size: str = "64M", *, extra: int = 0, hello: str = "world") -> None:
-        """Define it with a file system on its first disk, and `extra` empty disks."""
+        """Define the guest with an ext4 file system on its first disk and `extra` empty disks.
+
+        `size` is that of the first disk as truncate(1) takes it; `hello` is the content of its
+        file.
+        """
         images = [self._image("vda", size, hello)]
         images += [self._image(f"vd{'bcdef'[number]}", "16M") for number in range(extra)]
         self.host.connection.defineXML(
@@ -74,13 +78,13 @@ class Guest:
         return _DISK.format(format="qcow2", path=path, device=device)
 
     def start(self) -> None:
-        """Power it on and wait until it is there."""
+        """Power the guest on and wait until it is ready."""
         if not self.domain.isActive():
             self.domain.create()
         self.wait_ready()
 
     def wait_ready(self) -> str:
-        """What its console said, once it and its agent are there."""
+        """Wait for the ready message on the console and for the agent; returns the console text."""
         self.until(lambda: "GUEST-READY" in self.console())
         self.until(lambda: self._agent({"execute": "guest-ping"}) is not None)
         return self.console()
@@ -89,11 +93,11 @@ class Guest:
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 
     def run(self, command: str) -> str:
-        """What a command of its shell prints; it must succeed."""
+        """Run a shell command in the guest and return its standard output; it must succeed."""
         path = {"path": "/bin/sh", "arg": ["-c", command], "capture-output": True}
         begun: dict[str, Any] = {}
 
-        def taken() -> bool:  # while its file systems are frozen the agent refuses
+        def taken() -> bool:  # the agent refuses commands while the file systems are frozen
             begun.update(self._agent({"execute": "guest-exec", "arguments": path}) or {})
             return bool(begun)
 
@@ -124,10 +128,10 @@ class Guest:
             time.sleep(0.1)
 
     def dies(self) -> None:
-        """Gone, with its disks."""
+        """Remove the guest and its disks."""
         domain = self.domain
         if domain.isActive():
             domain.destroy()
-        domain.undefineFlags(1 | 2 | 16)
+        domain.undefineFlags(1 | 2 | 16)  # managed save, snapshots, checkpoints
         for path in self.host.storage.glob(f"{self.name}-*"):
             path.unlink()

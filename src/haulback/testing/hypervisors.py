@@ -1,6 +1,6 @@
-"""What every hypervisor driver has to keep to.
+"""Conformance suite of hypervisor drivers.
 
-A driver's tests make a `Bench` over it and run every function of `CHECKS` on a fresh one.
+The tests of a driver implement `Bench` and run every function of `CHECKS` on a fresh one.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from haulback.units import MIB
 class Bench(Protocol):
     """A fresh hypervisor under test.
 
-    `format` is a disk format it can write, `tracks` whether it knows what changed in such a disk.
-    A bench whose machines can be off with their memory kept is a `Sleeping` too.
+    `format` is a writable disk format, `tracks` whether the driver records changes of such disks. A
+    bench whose platform can save the memory of a stopped machine is a `Sleeping` too.
     """
 
     hypervisor: Hypervisor
@@ -37,22 +37,22 @@ class Bench(Protocol):
     tracks: bool
 
     def guest_writes(self, uuid: str, disk: str, offset: int, data: bytes) -> None:
-        """Change a disk as the machine itself would; offset and length are multiples of 512."""
+        """Write to a disk as the guest would; offset and length are multiples of 512 bytes."""
 
 
 @runtime_checkable
 class Sleeping(Protocol):
-    """A bench whose platform can keep the memory of a machine that is off."""
+    """A bench whose platform can save the memory of a machine that is off."""
 
     def save_memory(self, uuid: str) -> None:
-        """Have a machine save its memory and go off; a machine that is off is started before."""
+        """Save a machine's memory and stop it; a stopped machine is started first."""
 
     def has_memory(self, uuid: str) -> bool:
-        """Whether the next start of a machine goes on from saved memory."""
+        """Whether the next start of a machine resumes from saved memory."""
 
 
 def read(view: DiskView, extents: Iterable[Extent] | None = None) -> bytes:
-    """A disk's bytes: all of them, or zeros outside of `extents`."""
+    """Bytes of a disk: all, or only those within `extents` and zeros elsewhere."""
     data = bytearray(view.source.size)
     for offset, length in view.source.extents() if extents is None else extents:
         view.source.read_into(offset, memoryview(data)[offset : offset + length])
@@ -60,7 +60,7 @@ def read(view: DiskView, extents: Iterable[Extent] | None = None) -> bytes:
 
 
 def contents(hypervisor: Hypervisor, uuid: str) -> list[bytes]:
-    """The bytes of all disks of a machine now."""
+    """Current bytes of all disks of a machine."""
     with hypervisor.snapshot(uuid, "look") as snapshot:
         found = [read(view) for view in snapshot.views()]
     hypervisor.drop_checkpoints(uuid, set())
@@ -68,19 +68,19 @@ def contents(hypervisor: Hypervisor, uuid: str) -> list[bytes]:
 
 
 def make(bench: Bench, name: str = "web", data: bytes = b"x" * 4096, uuid: str = "") -> Machine:
-    """A machine of one disk of 8 MiB with `data` at 1 MiB."""
+    """Create a machine with one disk of 8 MiB that holds `data` at offset 1 MiB."""
     with bench.hypervisor.create(wanted(bench, name, uuid), "make") as new:
         new.sink("root").write_at(MIB, data)
         return new.commit()
 
 
 def wanted(bench: Bench, name: str = "web", uuid: str = "") -> Machine:
-    """What `make` asks for."""
+    """Description of the machine that `make` creates."""
     return Machine(uuid, name, (Disk("root", 8 * MIB, bench.format),), {"memory": 512})
 
 
 def held(bench: Bench, uuid: str) -> list[str]:
-    """The names of a machine's snapshots, the oldest first."""
+    """Names of a machine's snapshots, oldest first."""
     return [one.name for one in bench.hypervisor.machine(uuid).snapshots or ()]
 
 
@@ -135,7 +135,7 @@ def a_taken_uuid_and_a_taken_name_are_exchanged(bench: Bench) -> None:
 
 def overwriting_keeps_the_old_machine_until_the_new_one_is_complete(bench: Bench) -> None:
     old = make(bench, data=b"old!" * 1024)
-    for identity in (old.uuid, ""):  # found by its uuid, then by its name
+    for identity in (old.uuid, ""):  # identified by its uuid, then by its name
         old = bench.hypervisor.machine(old.uuid)
         new = bench.hypervisor.create(wanted(bench, uuid=identity), "a2", overwrite=True)
         new.sink("root").write_at(0, b"new!" * 128)
@@ -288,7 +288,9 @@ def a_disk_that_is_not_restored_stays_with_its_machine_and_is_in_no_copy(bench: 
         (b"data" * 128).ljust(MIB, b"\0"),
     )
     with bench.hypervisor.create(part._replace(uuid=copy.uuid), "a3", overwrite=True) as new:
-        assert [disk.name for disk in new.commit().disks] == ["root"]  # another machine's backup
+        assert [disk.name for disk in new.commit().disks] == [
+            "root"
+        ]  # the uuid differs: a backup of another machine
 
 
 def saved_memory_and_its_disks_do_not_come_apart(bench: Bench) -> None:
@@ -336,7 +338,7 @@ def sweeping_spares_the_living_and_names_what_it_removed(bench: Bench) -> None:
 
 
 def _assert_changes(view: DiskView, before: bytes, now: bytes) -> None:
-    """The changed extents turn `before` into `now`, and are not simply everything."""
+    """Check that the changed extents turn `before` into `now` and are not the whole disk."""
     assert view.changed is not None, view.reason
     patched, extents = bytearray(before), list(view.changed)
     for offset, length in extents:

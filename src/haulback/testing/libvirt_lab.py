@@ -1,4 +1,4 @@
-"""Real libvirt hosts, each in namespaces of its own, as many as a test needs on one machine."""
+"""Real libvirt hosts for tests: several on one machine, each in Linux namespaces of its own."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _BINDS = {
 
 
 def missing() -> str | None:
-    """What a lab needs and this machine lacks; None when it can be had."""
+    """Missing requirement of a lab; None when a lab can run on this machine."""
     if os.geteuid() != 0:
         return "root"
     if libvirt is None:
@@ -53,7 +53,7 @@ def missing() -> str | None:
 
 
 class LibvirtLab:
-    """One libvirtd with everything it keeps in `folder`."""
+    """A libvirtd whose whole state lies in `folder`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.storage = folder, folder / "images"
@@ -98,36 +98,36 @@ class LibvirtLab:
 
     @property
     def process_id(self) -> int:
-        """libvirtd's; its namespaces are the host's."""
+        """Process id of libvirtd, whose namespaces are those of the host."""
         assert self._process
         return self._process.pid
 
     def kill(self) -> None:
-        """libvirtd dies; machines go on."""
+        """Kill libvirtd; machines keep running."""
         assert self._process
         self._process.send_signal(signal.SIGKILL)
         self._process.wait(30)
 
     def pid(self, name: str) -> int:
-        """The process of a machine."""
+        """Process id of the QEMU of a machine."""
         return int((self.folder / "run" / "qemu" / f"{name}.pid").read_text())
 
     def node(self, machine: str, device: str) -> str:
-        """QEMU's name of what lies behind a disk."""
+        """QEMU's block node name of the image behind a disk."""
         root = ElementTree.fromstring(self.connection.lookupByUUIDString(machine).XMLDesc(0))
         source = root.find(f"devices/disk/target[@dev='{device}']/../source")
         assert source is not None
         return f"libvirt-{source.get('index')}-format"
 
     def until(self, what: Any, seconds: float = 30) -> None:
-        """Wait until something is true."""
+        """Wait until the condition `what` is true; fails after `seconds`."""
         end = time.monotonic() + seconds
         while not what():
             assert time.monotonic() < end
             time.sleep(0.02)
 
     def clear(self) -> None:
-        """No machine and no image is left."""
+        """Remove all machines and images."""
         for domain in self.connection.listAllDomains():
             if domain.isActive():
                 domain.destroy()
@@ -151,7 +151,7 @@ class LibvirtLab:
 
 @contextmanager
 def lab(folder: Path) -> Iterator[LibvirtLab]:
-    """A host for as long as the block lasts."""
+    """Run a libvirt host for the duration of the block."""
     made = LibvirtLab(folder)
     made.start()
     try:

@@ -1,4 +1,4 @@
-"""A hypervisor in memory, for tests of what works with hypervisors."""
+"""Hypervisor in memory, for tests of code that uses hypervisors."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from haulback.drivers.still import Still
 from haulback.errors import Conflict, Malformed, NotFound, SourceChanged, Unavailable
 from haulback.units import KIB
 
-_GRAIN = 64 * KIB
+_GRAIN = 64 * KIB  # granularity of extents and of change tracking
 
 
 class MemoryDisk:
-    """A disk's bytes: a Source and a Sink that knows what changed since each checkpoint."""
+    """A disk in memory: a Source and a Sink that records changes since each checkpoint."""
 
     def __init__(self, size: int, data: bytes | bytearray = b"") -> None:
         self.size, self.data = size, bytearray(data).ljust(size, b"\0")
@@ -54,19 +54,19 @@ class MemoryDisk:
 
 
 class MemoryMachine(NamedTuple):
-    """A machine of the fake, its disks' bytes, and those of its snapshots."""
+    """A machine of the fake: its description, its disks, and its snapshots' disk contents."""
 
     machine: Machine
     disks: dict[str, MemoryDisk]
     taken: dict[str, dict[str, bytes]]
 
     def keep(self, name: str) -> None:
-        """Take a snapshot."""
+        """Take a snapshot of all disks."""
         self.taken[name] = {disk: bytes(one.data) for disk, one in self.disks.items()}
 
 
 class MemorySnapshot:
-    """A Snapshot of copies."""
+    """A Snapshot that holds copies of the disks."""
 
     consistency = "CRASH"
 
@@ -134,8 +134,8 @@ class MemoryNewMachine:
 class MemoryHypervisor(Still):
     """A Hypervisor whose machines live in this process.
 
-    For tests: `held` machines are in use, `down` makes it unavailable, `problems` are reported,
-    `saved` machines are off and their memory is kept for the next start.
+    For tests: machines in `held` are in use, `down` makes the hypervisor unavailable, `problems`
+    are reported by the inventory, machines in `saved` are off and have saved memory.
     """
 
     def __init__(self) -> None:
@@ -148,7 +148,7 @@ class MemoryHypervisor(Still):
 
     def check(self) -> None:
         if self.down:
-            raise Unavailable("the hypervisor does not answer; start it")
+            raise Unavailable("the hypervisor does not respond; start it")
 
     def inventory(self) -> Inventory:
         self.check()
@@ -178,13 +178,15 @@ class MemoryHypervisor(Still):
         return sorted(unwanted)
 
     def take_snapshot(self, uuid: str, name: str) -> str:
-        self._find(uuid).keep(name)  # of a machine in `saved` too: its memory and disks stay a pair
+        self._find(uuid).keep(name)  # allowed with saved memory: the disks do not change
         return "CRASH"
 
     def revert(self, uuid: str, name: str, before: str, attempt: str) -> None:  # noqa: ARG002
         found = self._find(uuid)
         if uuid in self.saved:
-            raise Conflict(f"{found.machine.name}: its saved memory belongs to its disks; start it")
+            raise Conflict(
+                f"{found.machine.name} has saved memory that belongs to its disks; start it"
+            )
         if name not in found.taken:
             raise NotFound(f"the machine has no snapshot {name}")
         found.keep(before)
@@ -208,7 +210,7 @@ class MemoryHypervisor(Still):
     def remove(self, uuid: str) -> None:
         self.check()
         if uuid in self.saved:
-            raise Conflict(f"{uuid}: its memory is kept for the next start; start it")
+            raise Conflict(f"{uuid} has saved memory for its next start; start it")
         self.machines.pop(uuid, None)
 
     def sweep(self, alive: Set[str]) -> list[str]:
@@ -221,7 +223,7 @@ class MemoryHypervisor(Still):
     def adopt(
         self, wanted: Machine, disks: dict[str, MemoryDisk], *, overwrite: bool = False
     ) -> Machine:
-        """Let a machine exist, with a uuid and name that no other has."""
+        """Add a machine; its uuid and name are replaced if another machine has them."""
         if overwrite and wanted.uuid not in self.machines:
             same = [uuid for uuid, m in self.machines.items() if m.machine.name == wanted.name]
             wanted = wanted._replace(uuid=wanted.uuid or "".join(same[:1]))
@@ -241,7 +243,7 @@ class MemoryHypervisor(Still):
     def _with_the_rest(
         self, made: Machine, disks: dict[str, MemoryDisk]
     ) -> tuple[Machine, dict[str, MemoryDisk]]:
-        """A machine over itself keeps the disks that were not restored."""
+        """A machine restored over itself keeps the disks that were not restored."""
         old = self.machines.get(made.uuid)
         if old and made.definition.get("uuid", made.uuid) == made.uuid:
             rest = [disk for disk in old.machine.disks if disk.name not in disks]
@@ -259,4 +261,4 @@ class MemoryHypervisor(Still):
 
 
 def _conforms(fake: MemoryHypervisor, snapshot: MemorySnapshot) -> tuple[Hypervisor, Snapshot]:
-    return fake, snapshot  # for the type checker: the fake is what it pretends to be
+    return fake, snapshot  # lets the type checker prove that the fake implements the Protocols

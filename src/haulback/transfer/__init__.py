@@ -1,1 +1,1 @@
-"""How a whole machine moves: from a snapshot into staging, and from a backup into a machine."""
+"""Data transfer of whole machines: from a snapshot to staging, and from a backup to a machine."""

@@ -1,4 +1,4 @@
-"""From a backup into a machine: streamed from the repository straight into the new disks."""
+"""Restore of a machine: data is streamed from the repository straight into the new disks."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from haulback.repository.restore import restore_disk
 
 
 class Target(NamedTuple):
-    """How the machine is to be made; empty `uuid` and `name` keep the backup's own.
+    """Properties of the machine to create; empty `uuid` and `name` keep those of the backup.
 
-    `format` is the platform's word for how to store every disk; None keeps each disk's own.
-    `allocate` reserves the space of every disk; `skip` are names of disks to leave out, `rename`
-    gives others a new name, `stores` says into which storage pool one goes; `cards` say how network
-    cards are to be; `marks` are added to its definition.
+    `format` is the hypervisor's name of the image format for all disks; None keeps the format of
+    each disk. `allocate` preallocates all disks. `skip` holds names of disks to leave out, `rename`
+    maps disk names to new names, `stores` maps disk names to storage pools. `cards` configures the
+    network cards. `marks` are added to the definition.
     """
 
     uuid: str = ""
@@ -35,14 +35,14 @@ class Target(NamedTuple):
 
 
 class Brought(NamedTuple):
-    """A machine that was made, and a sentence about each part that the machine goes without."""
+    """The restored machine, and a sentence for each part of the original that it lacks."""
 
     machine: Machine
     left: list[str]
 
 
 def wanted_of(manifest: Manifest, target: Target) -> Machine:
-    """The machine of a backup, as it is wanted."""
+    """Description of the machine to create from a backup."""
     disks = tuple(
         Disk(
             target.rename.get(one.name, one.name),
@@ -60,7 +60,7 @@ def wanted_of(manifest: Manifest, target: Target) -> Machine:
     return Machine(uuid, target.name or manifest.entity_name, disks, definition, target.cards)
 
 
-def import_machine(  # from what, to what, by whom, and who hears of it
+def import_machine(
     repository: Repository,
     manifest: Manifest,
     hypervisor: Hypervisor,
@@ -70,10 +70,10 @@ def import_machine(  # from what, to what, by whom, and who hears of it
     meter: Meter = unmetered,
     confirm: Callable[[], None] = lambda: None,
 ) -> Brought:
-    """Make the machine of a backup; nothing is seen of it before the last byte is durable.
+    """Create the machine of a backup; it stays invisible until its last byte is durable.
 
-    `confirm` is asked right before it comes into being and may raise.  Raises NotFound, Damaged or
-    what the hypervisor raises; no half machine stays.
+    `confirm` is called right before the machine appears and may raise to stop the restore. Raises
+    NotFound, Damaged, or errors of the hypervisor; an unfinished machine is removed.
     """
     wanted, reader = wanted_of(manifest, target), repository.reader()
     maps = {stored.name: stored.map for stored in manifest.disks}

@@ -1,4 +1,4 @@
-"""From a snapshot into staging: the disks of a machine as sealed packs and a draft manifest."""
+"""Export of a machine: a snapshot becomes sealed packs and a draft manifest in staging."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from haulback.repository.writer import Writer
 
 
 class Wanted(NamedTuple):
-    """What the backup is to be called; `snapshot_time` in epoch milliseconds.
+    """Identity of the new backup: guids of backup and entity; `snapshot_time` in epoch ms.
 
-    `excluded` are names of disks that are not wanted in it.
+    `excluded` holds the names of disks to leave out.
     """
 
     backup: str
@@ -46,16 +46,18 @@ def export_machine(
     warn: Callable[[str], None] = lambda _: None,
     memory: PackMemory | None = None,
 ) -> Draft:
-    """Read what changed since the backup `base` (all without one) into `folder`, durably.
+    """Read the data that changed since the backup `base` into `folder`; the result is durable.
 
-    `base` must be the backup that was made with the checkpoint the snapshot builds on; what the
-    snapshot calls unchanged is taken from it, once a sample has shown that this is true; else the
-    disk is read whole, and `warn` is told.  After any error the caller removes what is in
-    `folder`, and the snapshot's checkpoint.
-    The snapshot is closed before the draft is written: an image that moved while it was read
-    raises SourceChanged and leaves no draft.  A base that is gone, or whose manifest is damaged,
-    makes the backup a full one; a disk that lacks data in the base is read whole.  `memory` knows
-    the packs whose reuse was checked before.
+    Without a base all data is read. `base` must be the backup made with the checkpoint on which the
+    snapshot builds. Unchanged extents are taken from the base only after a sample has confirmed
+    that they are unchanged; otherwise the disk is read whole and `warn` is called.
+
+    A missing base or a damaged base manifest makes the backup a full one. A disk that has damaged
+    data in the base is read whole. `memory` caches the packs that passed the reuse check.
+
+    The snapshot is closed before the draft is written, so that an image that moved during the read
+    raises SourceChanged and leaves no draft. After any error the caller removes the files in
+    `folder` and the snapshot's checkpoint.
     """
     disk = disk or Disk()
     parent = _parent(repository, base, warn)
@@ -92,7 +94,7 @@ def export_machine(
 
 
 class _Counter:
-    """Adds up what the meter is told."""
+    """A meter that also sums up the reported bytes."""
 
     def __init__(self, meter: Meter) -> None:
         self.total, self._meter = 0, meter
@@ -110,7 +112,7 @@ def _parent(
     try:
         return repository.manifest(base)
     except (NotFound, Damaged) as error:
-        warn(f"the backup becomes a full one: {error.message}")
+        warn(f"the backup is made a full one: {error.message}")
         return None
 
 
@@ -123,7 +125,7 @@ def _store(
     meter: Meter,
     warn: Callable[[str], None],
 ) -> tuple[StoredDisk, bool]:
-    """The stored disk, and whether it builds on the parent's."""
+    """Store one disk; returns the stored disk, and whether it builds on the parent's disk."""
     keys, source, name = repository.keys, view.source, view.disk.name
     if base is not None:
         old, lacks = base
@@ -132,7 +134,7 @@ def _store(
             found = back_up_disk(source, writer, keys, pool, old, changed, meter, distrust=lacks)
             return StoredDisk(name, found, view.disk.format), not lacks
         except (Damaged, BaseGone) as error:
-            warn(f"{name} is read whole: the backup before is damaged: {error.message}")
+            warn(f"{name} is read whole: the previous backup is damaged: {error.message}")
     found = back_up_disk(source, writer, keys, pool, meter=meter)
     return StoredDisk(name, found, view.disk.format), False
 
@@ -140,18 +142,22 @@ def _store(
 def _believed(
     view: DiskView, old: MapReader, warn: Callable[[str], None]
 ) -> Iterable[Extent] | None:
-    """The changes that the platform names, once a sample has shown that they are all there are."""
+    """The changed extents reported by the hypervisor, or None to read the whole disk.
+
+    The extents are used only if a sample of the unchanged data equals the parent's data.
+    """
     changed = view.changed if old.root.size == view.source.size else None
     if changed is not None and not sample.is_true(view.source, old, changed):
-        warn(f"{view.disk.name} is read whole: what the platform calls unchanged has changed")
+        warn(f"{view.disk.name} is read whole: data that the platform calls unchanged has changed")
         return None
     return changed
 
 
 class _Base(NamedTuple):
-    """A disk of the parent; `lacks`: it touches damage, and shows only where to cut.
+    """A disk of the parent backup.
 
-    A disk that is cut where it was is stored in the same chunks: the parent is healed, too.
+    `lacks` is set for a disk with damaged data: its map then only supplies chunk boundaries. Equal
+    boundaries produce equal chunks, so the new backup also repairs the parent.
     """
 
     old: MapReader
@@ -161,11 +167,12 @@ class _Base(NamedTuple):
 def _bases(
     parent: Manifest | None, repository: Repository, warn: Callable[[str], None]
 ) -> dict[str, _Base]:
-    """The disks of the parent by their name."""
+    """Disks of the parent backup by name."""
     if parent is None:
         return {}
     lacking = _lacking(parent, repository, warn)
-    reader = repository.reader(thorough=False)  # to read the disk whole is quicker
+    # Not thorough: on a missing chunk, reading the disk whole is faster than a search for copies.
+    reader = repository.reader(thorough=False)
     return {
         stored.name: _Base(MapReader(stored.map, reader.chunk), stored.name in lacking)
         for stored in parent.disks
@@ -173,12 +180,12 @@ def _bases(
 
 
 def _lacking(parent: Manifest, repository: Repository, warn: Callable[[str], None]) -> set[str]:
-    """Disks of the parent that touch damage: nothing of them may be taken for granted."""
+    """Names of the parent's disks with damaged data; no extent of them may be reused unread."""
     if not repository.index().is_damaged:
         return set()
     loss = assess(repository, parent, thorough=False)
     if loss is None:
         return set()
     for disk in loss.disks:
-        warn(f"{disk.name} is read whole: its data in the backup before is damaged")
+        warn(f"{disk.name} is read whole: its data in the previous backup is damaged")
     return {disk.name for disk in loss.disks}

@@ -1,4 +1,4 @@
-"""From staging to the destination: publishing an export, and keeping the index short."""
+"""Publication of an export in the destination, and merging of the index."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from haulback.repository.damage_report import record_findings
 from haulback.repository.manifest import Manifest
 from haulback.repository.repository import Draft, Repository
 
-_MS = 1_000_000  # nanoseconds
+_MS = 1_000_000  # nanoseconds of a millisecond
 log = logging.getLogger(__name__)
 
 
 def store_machine(
     repository: Repository, folder: Path, draft: Draft, disk: Disk | None = None
 ) -> Manifest:
-    """Publish the draft in `folder`, merge index segments when due, and remove the folder.
+    """Publish the draft in `folder`, merge index files when due, and remove the folder.
 
-    What the export could not read of older backups is recorded as damaged.
-    Only adds: what a merge replaces is the clean-up's to delete.  Safe to repeat after a crash at
-    any point as long as the folder is there.  Raises BaseGone when the backup has to be exported
-    again, because something it reuses was cleaned up meanwhile.
+    Damage that the export found in older backups is recorded. The function only adds objects:
+    garbage collection deletes the index files that a merge replaced. A repetition after a crash is
+    safe while the folder exists. Raises BaseGone when a reused chunk was garbage collected in the
+    meantime and the backup has to be exported again.
     """
     manifest = repository.publish(folder, draft, disk)
     try:
-        # Before the merge, which keeps of two copies of a chunk the one that is not damaged.
+        # Record damage before the merge: of two copies of a chunk the merge keeps the intact one.
         record_findings(repository, f"the backup of {manifest.entity_name}", time.time_ns() // _MS)
         repository.merge_index(folder, disk)
     except HaulbackError as error:
-        log.warning("the index is merged another time: %s", error.message)
+        log.warning("index merge postponed: %s", error.message)
     shutil.rmtree(folder, ignore_errors=True)
     return manifest

@@ -51,7 +51,7 @@ def test_a_script_is_run_and_what_it_says_is_read():
     ],
 )
 def test_nonsense_is_called_so(answers: list[Any]):
-    with pytest.raises(Unavailable, match="nonsense"):
+    with pytest.raises(Unavailable, match="malformed response"):
         agent(Lying(*answers)).run("true", 5)
 
 

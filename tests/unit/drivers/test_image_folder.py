@@ -143,9 +143,9 @@ def header(version=3, backing=0, size=MIB, crypt=0, incompatible=0):
         (header(version=9), "damaged"),
         (header(size=1 << 63), "damaged"),
         (header()[:80], "damaged"),
-        (header(backing=200), "another image"),
+        (header(backing=200), "backing file"),
         (header(crypt=2), "encrypted"),
-        (header(incompatible=4), "another file"),
+        (header(incompatible=4), "external data file"),
     ],
 )
 def test_a_qcow2_image_that_needs_more_than_itself_is_refused_unopened(folder, head, says):

@@ -521,7 +521,7 @@ def test_whatever_a_definition_says_a_copy_lies_on_its_own_disks_only(
         assert [source.attrib for source in one.iter("source")] in ([], [{"file": str(NEW)}])
 
 
-RUNS = "a network disk, which can be read while the machine runs and not while the machine is off"
+RUNS = "a network disk, which can be read only while the machine runs"
 NETWORK = disk(
     "<source protocol='rbd' name='pool/the-original'><host name='h'/></source>", kind="network"
 )
@@ -580,7 +580,7 @@ def test_a_restored_disk_keeps_its_seat_and_nothing_of_where_it_lay():
         assert (found.findtext("serial"), found.findtext("iotune/total_iops_sec")) == ("S1", "9")
         assert found.find("address").get("unit") == "4"
         assert found.find("shareable") is None
-        assert told == ["sdb is an image of its own: no other machine shares the image"]
+        assert told == ["sdb is a separate image: it is not shared with other machines"]
 
 
 def test_a_card_that_is_put_into_a_network_is_kept():
@@ -651,7 +651,7 @@ def test_a_medium_and_a_lun_are_those_that_the_machine_has_now():
     assert ORIGINAL not in said(root)
     root, told = over_itself(machine(lun), machine(drive))  # it sits there no more
     assert ORIGINAL not in said(root)
-    assert told[-1].startswith("sdb is left out: the machine has the device no more")
+    assert told[-1].startswith("sdb is left out: the machine no longer has this device")
 
 
 @pytest.mark.parametrize("kept", [True, False])
@@ -660,7 +660,7 @@ def test_variables_that_no_backup_holds_are_fresh_in_a_copy_and_stay_with_the_ma
     wanted = machine(more=firmware)
     root, told = copied(wanted)
     assert root.find("os/nvram").attrib == {"template": "/t"}
-    assert told == ["the firmware's variables are fresh: the backup holds none"]
+    assert told == ["the firmware's variables are reset: the backup holds none"]
     root, told = over_itself(wanted, machine(more=firmware if kept else ""))
     assert root.findtext("os/nvram") == (ORIGINAL if kept else None)
     assert told == ["the firmware's variables stay as they are: the backup holds none"]

@@ -80,13 +80,13 @@ def broken_checksum(slots):
 BROKEN = {
     "a checksum of others": (broken_checksum, "checksum"),
     "a name of other characters": (lambda s: s[:70] + b"?" + s[71:], "checksum"),
-    "a name without its end": (lambda s: s[:-32], "are missing"),
-    "no place": (lambda s: s[:32] + s[64:], "are missing"),
-    "the name before the place": (lambda s: s[:32] + s[64:96] + s[32:64] + s[96:], "are missing"),
-    "nothing but the beginning": (lambda s: s[:32], "are missing"),
+    "a name without its end": (lambda s: s[:-32], "is incomplete"),
+    "no place": (lambda s: s[:32] + s[64:], "is incomplete"),
+    "the name before the place": (lambda s: s[:32] + s[64:96] + s[32:64] + s[96:], "is incomplete"),
+    "nothing but the beginning": (lambda s: s[:32], "is incomplete"),
     "more written than there is": (
         lambda s: summed([s[:40] + b"\xff" * 8 + s[48:]]),
-        "are written",
+        "exceeds its size",
     ),
 }
 
@@ -119,7 +119,7 @@ def test_a_folder_whose_set_is_broken_is_named():
 
 @pytest.mark.parametrize(
     ("where", "reason"),
-    [(0, "where none is"), (1, "where none is"), (END - 8, "none is"), (END, "a chain of 2")],
+    [(0, "does not exist"), (1, "does not exist"), (END - 8, "not exist"), (END, "a chain of 2")],
 )
 def test_a_chain_that_does_not_reach_is_named(where, reason):
     volume = Volume()
@@ -130,7 +130,7 @@ def test_a_chain_that_does_not_reach_is_named(where, reason):
         assert found.read("vda", "/cut", 0, 1024) == b"x" * 1024
         with pytest.raises(HaulbackError, match=reason):
             found.read("vda", "/cut", 0, 1025)
-        with pytest.raises(HaulbackError, match="where none is"):
+        with pytest.raises(HaulbackError, match="does not exist"):
             found.read("vda", "/far", 1 << 30, 10)
 
 

@@ -207,8 +207,8 @@ def table(at, value):
 BAD = {
     "leads to a free cluster": (table(2, 0), "leads to 0x0"),
     "leads to what is no cluster": (table(2, 1), "leads to 0x1"),
-    "leads beyond the volume": (table(2, lambda v, _: v.count + 2), "where none is"),
-    "leads to a bad cluster": (table(2, lambda v, _: 0x0FFFFFF7 & (1 << v.bits) - 1), "none is"),
+    "leads beyond the volume": (table(2, lambda v, _: v.count + 2), "does not exist"),
+    "leads to a bad cluster": (table(2, lambda v, _: 0x0FFFFFF7 & (1 << v.bits) - 1), "not exist"),
     "leads into itself": (table(2, lambda _, t: t[1]), "leads into itself"),
     "leads to where it is": (table(2, lambda _, t: t[2]), "leads into itself"),
     "ends early": (table(2, lambda v, _: 0x0FFFFFFF & (1 << v.bits) - 1), "a chain of 3 clusters"),

@@ -61,7 +61,7 @@ def test_a_row_and_a_folder_say_why_they_cannot_be_read(image):
         page = _listing(found, Listing("m", "vda", "/f", "", 100))
         (row,) = [one for one in page["entries"] if one["reason"]]
         assert (row["name"], row["type"]) == ("plain", "OTHER")
-        assert "there is no inode" in row["reason"]
+        assert "does not exist" in row["reason"]
         assert _listing(found, Listing("m", "vda", "/f/plain")) == {"entries": [row], "more": False}
     raw[at + 4 : at + 6] = b"\1\0"
     with Browser({"vda": MemoryDisk(bytes(raw))}) as found:

@@ -39,7 +39,7 @@ class Order(msgspec.Struct):
 class Server:
     """Stands for the link: what is offered, what goes wrong, what it was told."""
 
-    lease = 5.0
+    lease, url = 5.0, "http://server"
 
     def __init__(self) -> None:
         self.guid = new_guid()

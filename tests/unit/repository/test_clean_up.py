@@ -480,7 +480,7 @@ def test_an_attempt_that_is_over_deletes_nothing(thinned):
 def test_who_may_only_add_cannot_clean_up_nor_forget(thinned):
     site, second, _ = thinned
     only = Repository.open(AddOnly(Folder(site.root / "d")), SECRET)
-    with pytest.raises(Forbidden, match="not granted deletion"):
+    with pytest.raises(Forbidden, match="may not delete objects"):
         only.forget(second.backup)
     (site.root / "c").mkdir()
     with pytest.raises(Forbidden):

@@ -122,7 +122,7 @@ def test_a_file_where_a_folder_of_packs_should_be_is_named_when_it_is_in_the_way
     site.path(f"packs/{free}").write_bytes(b"a file")
     assert site.verify().strangers == [f"packs/{free}"]
     everything(site)
-    with pytest.raises(Unavailable, match=f"packs/{free} stands in the way"):
+    with pytest.raises(Unavailable, match=f"packs/{free} is in the way"):
         site.open().destination.store(f"packs/{free}/{free}{'0' * 30}", b"")
 
 
@@ -132,7 +132,7 @@ def test_a_file_in_the_place_of_a_folder_is_reported(site, name):
     site.path(name).write_bytes(b"")
     assert site.verify().strangers == [name]
     assert site.restoring() == set(site.held)
-    with pytest.raises(Unavailable, match=f"{name} stands in the way"):
+    with pytest.raises(Unavailable, match=f"{name} is in the way"):
         site.open().destination.store(f"{name}/{'0' * 32}", b"")
 
 

@@ -153,3 +153,9 @@ def house(url: str) -> Iterator[House]:
     app = App(open_store(url), KINDS, Vault(bytes(32)), clock=clock)  # type: ignore[arg-type]
     yield House(app, clock)
     app.store.close()
+
+
+@pytest.fixture
+def cluster_url(request: pytest.FixtureRequest) -> str:
+    """A fresh database on PostgreSQL."""
+    return databases.new_database(request.getfixturevalue("cluster"), uuid.uuid4().hex)

@@ -123,7 +123,7 @@ def test_a_key_file_is_private_and_never_overwrites_another_key(kept: Kept, tmp_
         assert file.stat().st_mode & 0o777 == 0o600
     for other in (b"", os.urandom(32).hex().encode(), b"\xff" * 100_000):
         file.write_bytes(other)
-        with pytest.raises(Conflict, match="something else"):
+        with pytest.raises(Conflict, match="other content"):
             command("bd", output=file, data=kept.data)
         assert file.read_bytes() == other
     with pytest.raises(Conflict):

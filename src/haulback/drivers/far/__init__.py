@@ -1,1 +1,1 @@
-"""A hypervisor whose driver runs at the far end of a pipe, on the platform's own machine."""
+"""Remote driver: the hypervisor driver runs on the hypervisor's own machine, behind a pipe."""

@@ -1,4 +1,4 @@
-"""`qemu+ssh://[user@]host[:port]/system[?…]`: which machine, as whom, and which libvirt there."""
+"""Address of a remote libvirt: `qemu+ssh://[user@]host[:port]/system[?…]`."""
 
 from __future__ import annotations
 
@@ -26,10 +26,11 @@ _KNOWN = {
 
 
 class Address(NamedTuple):
-    """A libvirt that is reached by SSH; "" and 0 leave it to SSH and its configuration.
+    """A libvirt that is reached by SSH; "" and 0 leave the choice to the SSH configuration.
 
-    `uri` is what it is called there.  `keyfile` and `known_hosts` lie on the node, `haulback` is
-    the program there.
+    `uri` is the libvirt URI on the host. `keyfile` and `known_hosts` are files on the node,
+    `haulback` is the path of the program on the host. `verify` is False if any host key is
+    accepted.
     """
 
     host: str
@@ -43,7 +44,9 @@ class Address(NamedTuple):
 
     @classmethod
     def parse(cls, url: str) -> Address:
-        """Raises Malformed."""
+        """Parse and check a `qemu+ssh` URL. Raises Malformed for a bad URL or an unknown
+        parameter.
+        """
         found = _URL.fullmatch(url)
         if not found or int(found["port"] or 1) not in range(1, 65536):
             raise Malformed(f"{url[:200]!r} is not qemu+ssh://[user@]host[:port]/system[?…]")
@@ -63,5 +66,5 @@ def _parameters(text: str) -> dict[str, str]:
         found[name] = value = unquote(raw)
         if not re.fullmatch(_KNOWN.get(name, ""), value) or not value:
             known = ", ".join(f"{one}=/…" for one in _KNOWN if one != "no_verify")
-            raise Malformed(f"{part[:80]!r} is not understood; known are {known}, no_verify=1")
+            raise Malformed(f"unknown parameter {part[:80]!r}; use {known} or no_verify=1")
     return found

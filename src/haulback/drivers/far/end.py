@@ -1,4 +1,4 @@
-"""The far end: offers the libvirt of this machine to whoever started it, over its two pipes."""
+"""Far end: serves the hypervisor of this machine to the node over standard input and output."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ GREETING = b"haulback far end "
 
 
 def serve(inner: Hypervisor, incoming: int, outgoing: int) -> None:
-    """Greet, and work until the other side is gone; what it had open is closed then."""
+    """Send the greeting and serve calls until the node disconnects; open objects are closed
+    then.
+    """
     os.write(outgoing, GREETING + haulback.__version__.encode() + b"\n")
     link = Exchange(incoming, outgoing)
     link.offer(Platform(link, inner))
@@ -24,10 +26,15 @@ def serve(inner: Hypervisor, incoming: int, outgoing: int) -> None:
 
 
 def main(url: str, storage: Path) -> None:
-    """Nothing but messages goes to the standard output, whoever else writes there."""
+    """Serve the libvirt at `url`; new images go to the folder `storage`.
+
+    The standard output is reserved for messages: descriptor 1 is redirected to standard error, so
+    that prints of libraries cannot corrupt the stream.
+    """
     from haulback.drivers.libvirt.driver import LibvirtHost
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # the pipe's end is what counts
+    # The process ends when its pipe ends; a signal must not skip the clean-up.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     incoming, outgoing = os.dup(0), os.dup(1)
     os.dup2(2, 1)

@@ -1,8 +1,7 @@
-"""Calls between two processes over a pair of pipes: either side asks, many things at a time.
+"""Remote calls between two processes over a pair of pipes, concurrent and in both directions.
 
-A message is its length, four bytes, and MessagePack.  What the other side says is not trusted: it
-can call the public methods of objects that were offered to it, with arguments of the types that
-these declare, and nothing else.
+A message is its length (4 bytes, big endian) and MessagePack. The peer is not trusted: a peer can
+call only public methods of offered objects, with arguments of the declared types.
 """
 
 from __future__ import annotations
@@ -29,9 +28,10 @@ from haulback.units import MIB
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 _HEAD = struct.Struct(">I")
-_LARGEST = 64 * MIB
-_AT_ONCE = 16  # calls of the other side that are worked on
-_BEAT_EVERY, _SILENCE, _LOOK_EVERY = 20.0, 120.0, 1.0  # seconds
+_LARGEST = 64 * MIB  # bytes of a message
+_AT_ONCE = 16  # calls of the peer that run at the same time
+# Seconds between heartbeats, until a silent peer counts as gone, and between checks for the end.
+_BEAT_EVERY, _SILENCE, _LOOK_EVERY = 20.0, 120.0, 1.0
 
 
 class _Ask(msgspec.Struct, array_like=True, tag="ask"):
@@ -54,7 +54,7 @@ class _Refusal(msgspec.Struct, array_like=True, tag="refusal"):
 
 
 class _Beat(msgspec.Struct, array_like=True, tag="beat"):
-    """Somebody is there."""
+    """Heartbeat."""
 
 
 _Message = _Ask | _Answer | _Refusal | _Beat
@@ -63,10 +63,10 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 class Exchange:
-    """One side.  `incoming` and `outgoing` are descriptors, which it takes over.
+    """Connection to a peer; takes ownership of both file descriptors.
 
-    Offered objects that have a `close` are closed when the other side is gone, the youngest first.
-    `ended` is called when it is, and `why` is asked for the reason.
+    When the peer disconnects, `ended` is called, waiting calls raise Unavailable with the reason
+    from `why`, and offered objects that have a `close` method are closed, the youngest first.
     """
 
     def __init__(
@@ -84,27 +84,27 @@ class Exchange:
         self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="far")
         self.over = Event()
         for pipe in (incoming, outgoing):
-            with suppress(OSError):  # it may be a socket, or more than the system allows
+            with suppress(OSError):  # not a pipe, or above the system's limit
                 fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, MIB)
-        os.set_blocking(outgoing, False)  # who closes must not wait for who writes
+        os.set_blocking(outgoing, False)  # a blocked write would hold `_writing` and block `close`
         self._poll = select.poll()
         self._poll.register(incoming, select.POLLIN)
         self._reader = Thread(target=self._listen, name="far-listen", daemon=True)
         Thread(target=self._beat, name="far-beat", daemon=True).start()
 
     def start(self) -> None:
-        """Begin to listen; what the other side may call first is offered already."""
+        """Start to read messages. The peer's first object must have been offered before."""
         self._reader.start()
 
     def offer(self, what: object) -> int:
-        """Let the other side call the public methods of an object; by which number."""
+        """Let the peer call the public methods of an object; returns the number of the object."""
         with self._lock:
             number = next(self._numbers)
             self._objects[number] = what
         return number
 
     def withdraw(self, what: object) -> bool:
-        """Take an offer back; whether it stood."""
+        """Withdraw an offered object; returns whether the object was offered."""
         with self._lock:
             found = [number for number, one in self._objects.items() if one is what]
             for number in found:
@@ -112,14 +112,15 @@ class Exchange:
         return bool(found)
 
     def call(self, target: int, method: str, *arguments: object, kind: type[T]) -> T:
-        """Call a method of what the other side offered.
+        """Call a method of an object that the peer offers, and decode its result as a `kind`.
 
-        Raises what that raises, and Unavailable when the other side is gone or makes no sense.
+        Raises the error that the method raises, and Unavailable when the peer is gone or its
+        response is malformed.
         """
         return self.result(self.begin(target, method, *arguments), kind)
 
     def begin(self, target: int, method: str, *arguments: object) -> Future[msgspec.Raw]:
-        """Like `call`, without waiting; see `result`."""
+        """Start a call without waiting for its result; see `result`."""
         future: Future[msgspec.Raw] = Future()
         with self._lock:
             if self.over.is_set():
@@ -130,21 +131,23 @@ class Exchange:
         return future
 
     def result(self, future: Future[msgspec.Raw], kind: type[T]) -> T:
-        """What a call that was begun came to."""
+        """Wait for the result of a started call and decode it as a `kind`; errors are those of
+        `call`.
+        """
         try:
             return msgspec.msgpack.decode(future.result(), type=kind)
         except msgspec.MsgspecError as error:
-            raise Unavailable(f"the far end's answer is not understood: {error}") from None
+            raise Unavailable(f"the far end sent a malformed response: {error}") from None
 
     def close(self) -> None:
-        """Hang up; twice is fine.  Whoever waits is told that nobody is there."""
+        """Close the connection; a second call is no error. Waiting calls raise Unavailable."""
         with self._writing:
             outgoing, self._outgoing = self._outgoing, -1
             if outgoing >= 0:
                 os.close(outgoing)
 
     def wait(self) -> None:
-        """Until the other side is gone and all is closed."""
+        """Wait until the peer has disconnected and all offered objects are closed."""
         self._reader.join()
 
     def _gone(self) -> Unavailable:
@@ -158,11 +161,14 @@ class Exchange:
                     raise self._gone()
                 self._write(memoryview(_HEAD.pack(len(data)) + data))
         except OSError:
-            self.close()  # half a message may be out
+            self.close()  # a part of the message may have been sent: the stream is unusable
             raise self._gone() from None
 
     def _write(self, view: memoryview) -> None:
-        """Raises OSError when nothing was taken for two minutes, or nobody is there to take it."""
+        """Write all bytes.
+
+        Raises OSError when the peer accepts no byte for two minutes, or is gone.
+        """
         free, end = select.poll(), time.monotonic() + _SILENCE
         free.register(self._outgoing, select.POLLOUT)
         while view:
@@ -187,7 +193,7 @@ class Exchange:
                 elif not isinstance(message, _Beat):
                     self._settle(message)
         except (OSError, msgspec.MsgspecError, Malformed) as error:
-            log.warning("the other side is not understood: %s", error)
+            log.warning("the peer sent a malformed message: %s", error)
         finally:
             self._end()
 
@@ -197,12 +203,12 @@ class Exchange:
             return None
         [length] = _HEAD.unpack(head)
         if length > _LARGEST:
-            raise Malformed(f"a message of {length} bytes")
+            raise Malformed(f"a message of {length} bytes is too long")
         body = self._take(length)
         return None if body is None else _decode(body)
 
     def _take(self, length: int) -> bytearray | None:
-        """None at the end, or when there was no word for two minutes."""
+        """Read `length` bytes; None at the end of the stream or after two minutes of silence."""
         data = bytearray(length)
         view, end = memoryview(data), time.monotonic() + _SILENCE
         while view:
@@ -217,7 +223,7 @@ class Exchange:
         with self._lock:
             future = self._waiting.pop(message.number, None)
         if future is None:
-            raise Malformed("an answer to what nobody asked")
+            raise Malformed("a response without a request")
         if isinstance(message, _Answer):
             future.set_result(message.value)
         else:
@@ -241,7 +247,7 @@ class Exchange:
         with self._lock:
             target: Any = self._objects.get(ask.target)
         if target is None:
-            raise Conflict(f"{ask.method[:80]}: what is asked is closed already")
+            raise Conflict(f"{ask.method[:80]}: the object of the call is closed already")
         try:
             wanted = msgspec.msgpack.decode(
                 ask.arguments, type=_takes(target.__class__, ask.method)
@@ -253,6 +259,7 @@ class Exchange:
     def _end(self) -> None:
         with self._lock:
             self.over.set()
+            # `over` comes first: a blocked writer then gives up the lock that `close` needs.
             waiting, self._waiting = list(self._waiting.values()), {}
         self.close()
         os.close(self._incoming)
@@ -272,10 +279,13 @@ class Exchange:
 
 @cache
 def _takes(kind: Any, method: str) -> Any:
-    """The types of what a method takes.  Raises Malformed for one that is not public."""
+    """Types of a method's parameters, as a tuple type.
+
+    Raises Malformed for a method that is not public.
+    """
     function = vars(kind).get(method)
     if method.startswith("_") or not callable(function):
-        raise Malformed(f"{kind.__name__} has no {method[:80]!r}")
+        raise Malformed(f"{kind.__name__} has no method {method[:80]!r}")
     hints = get_type_hints(function)
     hints.pop("return", None)
     return tuple.__class_getitem__(tuple(hints.values()))
@@ -283,7 +293,7 @@ def _takes(kind: Any, method: str) -> Any:
 
 @cache
 def _errors() -> dict[str, type[HaulbackError]]:
-    """The errors of the tree by their codes; those that have one of their own."""
+    """Error classes by code; of several classes with one code the most general one."""
     found: dict[str, type[HaulbackError]] = {}
     left = [HaulbackError]
     while left:
@@ -294,7 +304,7 @@ def _errors() -> dict[str, type[HaulbackError]]:
 
 
 def _plain(details: dict[str, Any]) -> dict[str, Any]:
-    """What can be said of an error in either direction."""
+    """Details of an error that can be sent: scalars only."""
     return {
         name: value
         for name, value in details.items()

@@ -1,4 +1,4 @@
-"""A Hypervisor whose driver works at the other end of a link."""
+"""Hypervisor proxy: each call is carried out by a driver at the far end of a connection."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ from haulback.drivers.source import Extent, Source
 from haulback.errors import Conflict, HaulbackError, SourceChanged, Unsupported
 from haulback.units import MIB
 
-PLATFORM = 0  # the number of what the other end offers first
-_AHEAD, _PIECE = 8, MIB
+PLATFORM = 0  # number of the first object that the far end offers
+_AHEAD, _PIECE = 8, MIB  # writes in flight, bytes of each
 T = TypeVar("T")
 
 
 class FarHypervisor:
-    """A Hypervisor over the one that a far end offers; `connect` makes a link when one is needed.
+    """A Hypervisor that forwards calls to the far end; `connect` opens a connection on demand.
 
-    Shares and moves need what lies on the machine of the node, so they are not to be had.
+    Shares and migrations are not available: both need resources on the node's own machine.
     """
 
     def __init__(self, where: str, connect: Callable[[], Exchange]) -> None:
@@ -75,7 +75,7 @@ class FarHypervisor:
         return _Snapshot(link, link.call(PLATFORM, "snapshot", uuid, attempt, base, kind=Opened))
 
     def drop_checkpoints(self, uuid: str, keep: Set[str]) -> list[str]:
-        link = self._link  # a number means something on its own line only
+        link = self._link  # object numbers are valid only on the connection that issued them
         with _offered(link, Names(keep)) as names:
             return link.call(PLATFORM, "drop_checkpoints", uuid, names, kind=list[str])
 
@@ -95,8 +95,8 @@ class FarHypervisor:
 
     def create_over(self, wanted: Machine, share: Path, attempt: str) -> NewMachine:  # noqa: ARG002
         raise Unsupported(
-            f"{self.where} is not the node's own machine, so {wanted.name} cannot live off a share "
-            "there; run a node on it"
+            f"{self.where} is not the node's own machine, so {wanted.name} cannot run from a share "
+            "there; run a node on that machine"
         )
 
     def on_share(self, socket: Path) -> list[Machine]:  # noqa: ARG002
@@ -106,9 +106,9 @@ class FarHypervisor:
         return []
 
     def make_own(self, uuid: str, count: Callable[[int], None]) -> None:  # noqa: ARG002
-        raise SourceChanged(f"{self.machine(uuid).name} takes nothing from a share")
+        raise SourceChanged(f"{self.machine(uuid).name} does not run from a share")
 
-    def move(  # the Protocol's shape
+    def move(  # parameters of the Protocol
         self,
         uuid: str,
         there: Hypervisor,  # noqa: ARG002
@@ -118,7 +118,7 @@ class FarHypervisor:
     ) -> Machine:
         raise Unsupported(
             f"{self.where} is not the node's own machine, so {self.machine(uuid).name} cannot be "
-            "moved from there; run a node on it"
+            "moved from there; run a node on that machine"
         )
 
     def boot(self, wanted: Machine, sources: Mapping[str, Source], attempt: str) -> Booted:
@@ -138,8 +138,8 @@ class FarHypervisor:
             try:
                 for said in link.call(begun.number, "end", kind=list[str]):
                     warn(said)
-            except HaulbackError as error:  # the far end runs it all the same
-                warn(f"nobody knows what the command after the backup did: {error.message}")
+            except HaulbackError as error:  # the far end runs the command even without us
+                warn(f"the result of the command after the backup is unknown: {error.message}")
 
     def unpack(self, uuid: str, parts: Iterable[bytes], folder: str, name: str) -> None:
         pieces = (part[low : low + _PIECE] for part in parts for low in range(0, len(part), _PIECE))
@@ -199,7 +199,7 @@ class _Snapshot:
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         if error is None:
             self.close()
-        else:  # the error at hand says more than a failure to close
+        else:  # the current error must not be hidden by a failure to close
             with suppress(HaulbackError):
                 self.close()
 
@@ -228,7 +228,7 @@ class _NewMachine:
             for sink in self._sinks.values():
                 sink.settle()
             made = self._link.call(self._number, "commit", kind=Machine)
-            with suppress(HaulbackError):  # the machine is there, whatever becomes of the line
+            with suppress(HaulbackError):  # the machine exists even if the connection breaks now
                 self._left = self._link.call(self._number, "left_out", kind=list[str])
             return made
         finally:
@@ -240,7 +240,7 @@ class _NewMachine:
     def abandon(self) -> None:
         if not self._over:
             self._over = True
-            with suppress(HaulbackError):  # a far end that is gone has done it
+            with suppress(HaulbackError):  # a far end that lost its connection has cleaned up
                 self._link.call(self._number, "close", kind=type(None))
 
     def __enter__(self) -> Self:
@@ -251,7 +251,7 @@ class _NewMachine:
 
 
 class _Sent(NamedTuple):
-    """A piece on its way: where it goes, bytes, and what came of it."""
+    """A write in flight: byte range of the disk, and the future of its result."""
 
     low: int
     high: int
@@ -259,7 +259,7 @@ class _Sent(NamedTuple):
 
 
 class _FarSink:
-    """Sends a few pieces ahead; a failure may show at a later one, at last in `settle`."""
+    """Sink with several writes in flight; an error may surface at a later write or in `settle`."""
 
     def __init__(self, link: Exchange, number: int, disk: str) -> None:
         self._link, self._number, self._disk = link, number, disk
@@ -274,7 +274,7 @@ class _FarSink:
     def _send(self, low: int, piece: memoryview) -> None:
         high = low + len(piece)
         if any(one.low < high and low < one.high for one in self._sent):
-            self.settle()  # they may be written in any order
+            self.settle()  # writes in flight may be reordered, so overlapping ones must not coexist
         while len(self._sent) >= _AHEAD:
             self._take()
         done = self._link.begin(self._number, "write", self._disk, low, piece)

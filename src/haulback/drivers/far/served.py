@@ -1,4 +1,4 @@
-"""What one side offers the other: a platform and what it opens; disks, names and parts to read."""
+"""Objects that one side serves to the other: the hypervisor, what it opens, disks, names, tars."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ from haulback.drivers.source import Extent, Source
 from haulback.errors import Conflict, Malformed, Unavailable
 from haulback.units import MIB
 
-MOST_BYTES = 8 * MIB  # of one reading
-_FEW_EXTENTS, _MOST_EXTENTS = 64, 4096  # of one answer
-_MOST_BEGUN = 64
-_PIECE, _AHEAD = MIB, 2
+MOST_BYTES = 8 * MIB  # bytes of one read
+_FEW_EXTENTS, _MOST_EXTENTS = 64, 4096  # extents in the first and in the largest page
+_MOST_BEGUN = 64  # open iterations of a disk
+_PIECE, _AHEAD = MIB, 2  # bytes of a read, reads that are prefetched
 
 
 class Offered(NamedTuple):
-    """A disk that can be read: its object, its size in bytes."""
+    """A disk that the peer can read: the number of its object, its size in bytes."""
 
     number: int
     size: int
 
 
 class View(NamedTuple):
-    """A `DiskView`; `tracks`: what changed can be asked for."""
+    """A DiskView; `tracks` tells whether `changed` extents are available."""
 
     disk: Disk
     source: Offered
@@ -52,7 +52,7 @@ class View(NamedTuple):
 
 
 class Opened(NamedTuple):
-    """A `Snapshot`."""
+    """An open Snapshot: the number of its object, and its properties."""
 
     number: int
     machine: Machine
@@ -62,16 +62,16 @@ class Opened(NamedTuple):
 
 
 class Begun(NamedTuple):
-    """A block of `Hypervisor.around` that has begun."""
+    """A started block of `Hypervisor.around`: the number of its object, and warnings so far."""
 
     number: int
     warnings: list[str]
 
 
 class Readable:
-    """A Source.  Its extents come in pages, by a number that the first one brings.
+    """Server of a Source; extents are fetched in pages by the number of an iteration.
 
-    Whoever stops in the middle does not say so: of many that were begun the oldest are forgotten.
+    Clients do not report an abandoned iteration: beyond 64 open ones the oldest is dropped.
     """
 
     def __init__(self, source: Source, changed: Iterable[Extent] | None = None) -> None:
@@ -81,7 +81,7 @@ class Readable:
 
     def read(self, offset: int, length: int) -> bytes:
         if not 0 < length <= MOST_BYTES or offset < 0:
-            raise Malformed(f"{length} bytes at {offset} cannot be read at once")
+            raise Malformed(f"a read of {length} bytes at {offset} is outside the limits")
         data = bytearray(length)
         self._source.read_into(offset, memoryview(data))
         return bytes(data)
@@ -93,11 +93,14 @@ class Readable:
         return self._begin(iter(self._changed or ()))
 
     def more(self, number: int, most: int) -> list[Extent]:
-        """The next of them; none at the end."""
+        """Next page of at most `most` extents; an empty page ends the iteration.
+
+        Raises Conflict for an iteration that was dropped.
+        """
         with self._lock:
             pages = self._begun.get(number)
         if pages is None:
-            raise Conflict("the extents that are asked for were begun too long ago")
+            raise Conflict("the iteration over these extents was dropped; start a new one")
         found = list(islice(pages, max(1, min(most, _MOST_EXTENTS))))
         if not found:
             with self._lock:
@@ -114,7 +117,7 @@ class Readable:
 
 
 class Names:
-    """A set that is only asked."""
+    """Server of a set that offers only a membership test."""
 
     def __init__(self, names: Set[str]) -> None:
         self._names = names
@@ -124,18 +127,18 @@ class Names:
 
 
 class Parts:
-    """Bytes, one after the other."""
+    """Server of a byte stream, for instance a tar."""
 
     def __init__(self, parts: Iterable[bytes]) -> None:
         self._parts = iter(parts)
 
     def more(self) -> list[bytes]:
-        """The next one; none at the end."""
+        """The next part in a list; an empty list ends the stream."""
         return list(islice(self._parts, 1))
 
 
 class Reading:
-    """An open `Snapshot`."""
+    """Server of an open Snapshot."""
 
     def __init__(self, link: Exchange, snapshot: Snapshot) -> None:
         self._link, self._snapshot = link, snapshot
@@ -161,7 +164,7 @@ class Reading:
 
 
 class Making:
-    """A `NewMachine` that is being made."""
+    """Server of a NewMachine."""
 
     def __init__(self, link: Exchange, new: NewMachine) -> None:
         self._link, self._new = link, new
@@ -184,7 +187,7 @@ class Making:
 
 
 class Looking:
-    """A `Booted` machine."""
+    """Server of a Booted machine."""
 
     def __init__(self, link: Exchange, booted: Booted) -> None:
         self._link, self._booted = link, booted
@@ -214,7 +217,9 @@ class Looking:
 
 
 class Block:
-    """A block of `Hypervisor.around`."""
+    """Server of a block of `Hypervisor.around`; the block ends with `end` or with the
+    connection.
+    """
 
     def __init__(self, link: Exchange, around: Callable[..., AbstractContextManager[None]]) -> None:
         self._link, self._warnings = link, list[str]()
@@ -238,7 +243,7 @@ class Block:
 
 
 class Platform:
-    """A `Hypervisor`; the first object that its side offers."""
+    """Server of a Hypervisor; the first object that the far end offers."""
 
     def __init__(self, link: Exchange, inner: Hypervisor) -> None:
         self._link, self._inner = link, inner
@@ -309,7 +314,7 @@ class Platform:
 
 
 class _Coming(NamedTuple):
-    """A piece of a disk that is on its way."""
+    """A prefetched piece of a disk: its range in bytes, and the future of its data."""
 
     offset: int
     length: int
@@ -317,10 +322,9 @@ class _Coming(NamedTuple):
 
 
 class FarSource:
-    """A Source that the other side offers.
+    """A Source that the peer serves.
 
-    Who reads on from where he was, in what the extents that were told last cover, finds the next
-    pieces on their way.
+    Sequential reads are prefetched within the extents that were fetched last.
     """
 
     def __init__(self, link: Exchange, offered: Offered) -> None:
@@ -341,7 +345,7 @@ class FarSource:
             coming.append(ahead.popleft())
             at += coming[-1].length
         if at == offset:
-            ahead.clear()  # he went elsewhere
+            ahead.clear()  # non-sequential read: drop the prefetch queue
         while at < end:
             coming.append(self._ask(at, min(_PIECE, end - at)))
             at += coming[-1].length
@@ -357,7 +361,7 @@ class FarSource:
         self._ahead = ahead
 
     def _sure(self, at: int) -> int:
-        """How much from `at` to the end of its MiB is in what was told."""
+        """Bytes from `at` to the end of its MiB that lie in an extent fetched last."""
         index = bisect_right(self._told, at, key=lambda extent: extent.offset) - 1
         if index < 0:
             return 0
@@ -370,18 +374,20 @@ class FarSource:
     def _take(self, one: _Coming, into: memoryview) -> None:
         data = self._link.result(one.data, bytes)
         if len(data) != one.length:
-            raise Unavailable(f"{len(data)} bytes came from the far end for {one.length}")
+            raise Unavailable(f"the far end sent {len(data)} of {one.length} bytes")
         into[:] = data
 
     def _paged(self, how: str, *arguments: int) -> Iterator[Extent]:
-        """A few at first: who looks for one place needs no more."""
+        """Fetch extents page by page; pages grow, because some callers need only the first
+        extent.
+        """
         pages = self._link.call(self._number, how, *arguments, kind=int)
         last, most = 0, _FEW_EXTENTS
         while page := self._link.call(self._number, "more", pages, most, kind=list[Extent]):
             most = min(most * 4, _MOST_EXTENTS)
             for extent in page:
                 if extent.offset < last or extent.length <= 0:
-                    raise Unavailable(f"the far end names an extent at {extent.offset} too late")
+                    raise Unavailable(f"the far end sent extents out of order at {extent.offset}")
                 last = extent.offset + extent.length
             self._told = page
             yield from page

@@ -1,4 +1,4 @@
-"""A link to a far end by OpenSSH's client: what it says of keys, jumps and known hosts holds."""
+"""SSH connection to a far end, by OpenSSH's client and its configuration."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from threading import Thread, Timer
 from typing import IO
 
 import haulback
+from haulback import credentials
 from haulback.drivers.far.address import Address
 from haulback.drivers.far.end import GREETING
 from haulback.drivers.far.exchange import Exchange
@@ -20,7 +21,7 @@ from haulback.errors import Unavailable, Unsupported
 from haulback.units import KIB
 
 _OPTIONS = {
-    "BatchMode": "yes",  # nobody is there who could type
+    "BatchMode": "yes",  # never prompt: a node runs without a terminal
     "ConnectTimeout": "20",
     "ServerAliveInterval": "15",
     "ServerAliveCountMax": "4",
@@ -28,19 +29,22 @@ _OPTIONS = {
     "ClearAllForwardings": "yes",
     "LogLevel": "ERROR",
 }
-_FIRST_WORDS = 64 * KIB  # what a login may say before us
-_NOT_FOUND = 127  # a shell's word for it
-_STARTING, _ENDING = 60, 5  # seconds
+_FIRST_WORDS = 64 * KIB  # bytes that login scripts may print before the greeting
+_NOT_FOUND = 127  # exit code of a shell for an unknown command
+_STARTING, _ENDING = 60, 5  # seconds for the greeting, and for the client to exit
 
 
 def far_libvirt(url: str, storage: Path) -> FarHypervisor:
-    """The libvirt at a `qemu+ssh` URL; new images go to `storage`, a folder there."""
+    """Hypervisor at a `qemu+ssh` URL; new images go to `storage`, a folder on that host.
+
+    Raises Malformed for a bad URL.
+    """
     address = Address.parse(url)
     return FarHypervisor(address.host, lambda: _Connection(address, storage).link)
 
 
 class _Connection:
-    """The client and what it says; both end with the link."""
+    """SSH client process and its messages; both end with the connection."""
 
     def __init__(self, address: Address, storage: Path) -> None:
         self._host = address.host
@@ -50,7 +54,8 @@ class _Connection:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                bufsize=0,  # the first message must not be swallowed with the greeting
+                env=credentials.for_children(),
+                bufsize=0,  # a buffer could swallow the first message together with the greeting
             )
         except FileNotFoundError:
             raise Unsupported(
@@ -65,23 +70,26 @@ class _Connection:
         with self._client.stdin as going, self._client.stdout as coming:
             self._greet(coming)
             pipes = os.dup(coming.fileno()), os.dup(going.fileno())
-        self.link = Exchange(*pipes, lambda: self._why("the connection to it ended"), self._end)
+        self.link = Exchange(*pipes, lambda: self._why("the connection ended"), self._end)
         self.link.start()
 
     def _greet(self, stream: IO[bytes]) -> None:
-        """Wait for the far end's first line, whatever a login says before it."""
+        """Wait for the greeting of the far end, ignoring the output of login scripts.
+
+        Raises Unavailable without a greeting, Unsupported for another version.
+        """
         too_long = Timer(_STARTING, self._client.kill)
         too_long.start()
         try:
             version = _greeting(stream)
             if version is None:
-                stream.close()  # who goes on talking ends by that
+                stream.close()  # ends a remote program that still writes (SIGPIPE)
                 self._end()
-                raise Unavailable(self._why("it cannot be reached by SSH"))
+                raise Unavailable(self._why("cannot be reached by SSH"))
             if version != haulback.__version__:
                 raise Unsupported(
                     f"{self._host} has haulback {version[:40]}, the node {haulback.__version__}; "
-                    "install the same on both"
+                    "install the same version on both"
                 )
         except BaseException:
             self._client.kill()
@@ -96,7 +104,7 @@ class _Connection:
                 self._said.append(line[:300].decode(errors="replace").strip())
 
     def _end(self) -> None:
-        """It is gone, and all that it said is heard."""
+        """Wait until the client has exited and its messages are read."""
         try:
             self._client.wait(_ENDING)
         except subprocess.TimeoutExpired:
@@ -108,14 +116,14 @@ class _Connection:
         if self._client.poll() == _NOT_FOUND:
             return (
                 f"{self._host} has no haulback; install it there (`pip install "
-                "'haulback[libvirt]'`), or say where it is by haulback=/… in the URL"
+                "'haulback[libvirt]'`), or give its path by haulback=/… in the URL"
             )
         said = "; ".join(line for line in self._said if line)[-500:]
         return f"{self._host}: {what}{': ' if said else ''}{said}"
 
 
 def _greeting(stream: IO[bytes]) -> str | None:
-    """The version that greets; None when nobody does."""
+    """Version in the greeting of the far end; None when no greeting came."""
     read = 0
     while read < _FIRST_WORDS and (line := stream.readline(4 * KIB)):
         if line.startswith(GREETING):
@@ -125,7 +133,7 @@ def _greeting(stream: IO[bytes]) -> str | None:
 
 
 def command(address: Address, storage: Path) -> list[str]:
-    """What is started here, and with it there."""
+    """SSH command line that starts the far end on the host."""
     options = dict(_OPTIONS)
     if not address.verify:
         options |= {"StrictHostKeyChecking": "no", "UserKnownHostsFile": "/dev/null"}
@@ -142,7 +150,7 @@ def command(address: Address, storage: Path) -> list[str]:
 
 
 def _there(address: Address, storage: Path) -> str:
-    """The program that was named, or the one at the same place as ours, or any."""
+    """Remote shell command: the configured program, else the node's own path, else the PATH."""
     words = shlex.join(["far-end", address.uri, str(storage)])
     if address.haulback:
         return f"exec {shlex.quote(address.haulback)} {words}"

@@ -1,1 +1,1 @@
-"""The image folder: machines as sub-folders with a definition and raw or qcow2 images."""
+"""Image folder driver: machines are sub-folders with a definition and raw or qcow2 images."""

@@ -1,4 +1,4 @@
-"""machine.json: what makes a sub-folder a machine, read as if an enemy had written it."""
+"""Machine definition file (machine.json) of the image folder; its content is not trusted."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from haulback.drivers.images.image import ImageFile
 from haulback.errors import Malformed
 
 FILE = "machine.json"
-LARGEST = 1024 * 1024
+LARGEST = 1024 * 1024  # bytes of a definition file
 
 _FILE_NAME = re.compile(r"[^/\0\x01-\x1f]{1,255}")
 _UNSAFE = re.compile(r"[^\w .()+-]")
 
 
 class Definition(msgspec.Struct, frozen=True):
-    """The part of machine.json that the driver needs; `whole` is everything that stands in it."""
+    """Members of machine.json that the driver needs; `whole` is the complete content."""
 
     uuid: str
     name: str
@@ -28,7 +28,7 @@ class Definition(msgspec.Struct, frozen=True):
 
 
 def decode(data: bytes) -> Definition:
-    """Raises Malformed, naming the field, for anything that is not a machine's definition."""
+    """Parse and check a machine.json. Raises Malformed with the name of the bad field."""
     if len(data) > LARGEST:
         raise Malformed(f"{FILE} is larger than {LARGEST} bytes")
     try:
@@ -42,7 +42,7 @@ def decode(data: bytes) -> Definition:
 
 
 def encode(definition: dict[str, Any]) -> bytes:
-    """The bytes of a machine.json, for people to read.  Raises Malformed for what is not JSON."""
+    """Content of a machine.json, indented. Raises Malformed for a definition that is not JSON."""
     try:
         return msgspec.json.format(msgspec.json.encode(definition), indent=2) + b"\n"
     except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
@@ -50,7 +50,7 @@ def encode(definition: dict[str, Any]) -> bytes:
 
 
 def canonical(text: str) -> str:
-    """A uuid in its one form.  Raises Malformed."""
+    """A uuid in lower case with hyphens. Raises Malformed for any other text."""
     try:
         return str(uuid.UUID(text))
     except ValueError:
@@ -58,18 +58,21 @@ def canonical(text: str) -> str:
 
 
 def new_uuid() -> str:
-    """A uuid that nobody has."""
+    """A new random uuid."""
     return str(uuid.uuid4())
 
 
 def folder_name(name: str) -> str:
-    """A machine's name as a folder's: no separators, not hidden, not too long for any suffix."""
+    """A machine's name as a folder name: no separators, not hidden, at most 120 bytes.
+
+    The limit leaves room for suffixes within the 255 bytes of a file name.
+    """
     safe = _UNSAFE.sub("_", name).strip(" .")
     return safe.encode()[:120].decode(errors="ignore").strip(" .") or "machine"
 
 
 def image_names(disks: list[tuple[str, str]]) -> list[str]:
-    """A file name for each (disk name, format), no two the same."""
+    """A unique image file name for each (disk name, format)."""
     taken: set[str] = set()
     names = []
     for name, suffix in disks:

@@ -1,4 +1,4 @@
-"""The embedded hypervisor: a root folder, a sub-folder per machine, and hidden work in progress."""
+"""Image folder as a Hypervisor: one sub-folder per machine; work in progress is hidden."""
 
 from __future__ import annotations
 
@@ -42,17 +42,18 @@ from haulback.errors import (
 
 log = logging.getLogger(__name__)
 _ATTEMPT = re.compile(r"[A-Za-z0-9_-]{1,64}")
-# .haulback-ATTEMPT is being made; .old.NAME was NAME until replaced; .gone is being removed.
+# .haulback-ATTEMPT: a machine under construction; .old.NAME: the replaced machine NAME, set aside;
+# .gone.NAME: a machine that is being removed.
 _HIDDEN = re.compile(
     r"\.haulback-(?P<attempt>[A-Za-z0-9_-]{1,64})(?:\.(?P<state>old|gone)\.(?P<name>.+))?"
 )
-# Says whose disks are being put back to a snapshot.
+# Note of a running revert; it names the machine and the snapshot of its state before.
 _BACK = re.compile(r"\.haulback-(?P<attempt>[A-Za-z0-9_-]{1,64})\.back")
 _IMAGES = {".raw", ".img", ".qcow2"}
 
 
 class ImageFolder(Still):
-    """A Hypervisor over the machines in `root`; `files` makes the changes that must be durable."""
+    """Hypervisor over the machines in `root`; `files` carries out the durable changes."""
 
     def __init__(self, root: Path, files: Files | None = None) -> None:
         self.root, self._files = root, files or Files()
@@ -61,7 +62,7 @@ class ImageFolder(Still):
         if not self.root.is_dir():
             raise Unavailable(f"the image folder {self.root} is missing; create or mount it")
         if not os.access(self.root, os.R_OK | os.X_OK):
-            raise Unavailable(f"the image folder {self.root} may not be read by this user")
+            raise Unavailable(f"the image folder {self.root} is not readable for this user")
 
     def inventory(self) -> Inventory:
         found, problems = self._scan()
@@ -104,6 +105,7 @@ class ImageFolder(Still):
         with self._alone(), _opened(*self._find(uuid)) as images:
             paths = taken.able(images)
             taken.check(paths, name)
+            # The note precedes all changes, so that a sweep can undo an interrupted revert.
             self._files.write_file(note, msgspec.json.encode(Reverting(canonical(uuid), before)))
             taken.revert(paths, name, before)
             note.unlink()
@@ -133,6 +135,8 @@ class ImageFolder(Still):
             except NotFound:
                 return
             _refuse_if_written(folder, definition)
+            # The folder is renamed first, so that an interrupted removal leaves no half machine;
+            # a sweep deletes the renamed folder.
             aside = self.root / f".haulback-{new_uuid()}.gone.{folder.name}"
             self._rename(folder, aside)
             self._files.sync_folder(self.root)
@@ -151,14 +155,17 @@ class ImageFolder(Still):
         return hidden is not None and hidden["attempt"] not in alive
 
     def _is_undone(self, path: Path) -> bool:
-        """A revert that cannot be undone now must not keep the rest from being swept."""
+        """Undo one leftover; returns False for a revert that cannot be undone now.
+
+        Such a revert stays for the next sweep and does not stop this one.
+        """
         if not _BACK.fullmatch(path.name):
             self._undo(path)
             return True
         try:
             self._undo_revert(path)
         except HaulbackError as error:
-            log.warning("%s stays: %s", path, error.message)
+            log.warning("%s is kept for the next sweep: %s", path, error.message)
             return False
         return True
 
@@ -169,7 +176,7 @@ class ImageFolder(Still):
         note.unlink()
 
     def _undo(self, path: Path) -> None:
-        """Bring back a machine whose replacement did not get its place; delete anything else."""
+        """Restore a replaced machine whose folder is still vacant; delete any other leftover."""
         hidden = _HIDDEN.fullmatch(path.name)
         if hidden and hidden["state"] == "old" and not (self.root / hidden["name"]).exists():
             self._rename(path, self.root / hidden["name"])
@@ -177,7 +184,9 @@ class ImageFolder(Still):
             shutil.rmtree(path, ignore_errors=True)
 
     def _scan(self) -> tuple[list[tuple[Path, Definition]], list[Problem]]:
-        """The sub-folders with a definition, by name, and those that should have a good one."""
+        """Folders with a definition, sorted by name, and folders whose definition is missing or
+        bad.
+        """
         self.check()
         found: list[tuple[Path, Definition]] = []
         problems: list[Problem] = []
@@ -226,12 +235,15 @@ class ImageFolder(Still):
             return complete
 
     def _undo_exchanges(self) -> None:
-        """While we are alone, a machine set aside is one whose exchanger died."""
+        """Undo interrupted replacements.
+
+        This process holds the lock, so a machine that is set aside belongs to a process that died.
+        """
         for path in self.root.glob(".haulback-*.old.*"):
             self._undo(path)
 
     def _exchange(self, room: Path, old: tuple[Path, Definition], attempt: str) -> None:
-        """Put `room` in the place of a machine; `sweep` can undo it up to the second rename."""
+        """Replace a machine's folder by `room`; `sweep` can undo this until the second rename."""
         folder, definition = old
         _refuse_if_written(folder, definition)
         aside = self.root / f".haulback-{attempt}.old.{folder.name}"
@@ -256,7 +268,7 @@ class ImageFolder(Still):
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """No other process changes which machines there are."""
+        """Hold the lock on the root folder: no other process adds, replaces or removes machines."""
         self.check()
         handle = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
         try:
@@ -268,12 +280,12 @@ class ImageFolder(Still):
 
 
 def _define(folder: Path) -> Definition | None:
-    """The definition in a sub-folder; None for what does not even look like a machine."""
+    """The definition in a sub-folder; None for a folder that is no machine."""
     try:
         if folder.name.startswith(".") or not folder.is_dir():
             return None
         if folder.is_symlink():
-            raise Malformed("is a symbolic link, which is never followed; move the machine here")
+            raise Malformed("is a symbolic link and is not followed; move the machine here")
         if os.path.lexists(folder / FILE):
             return decode(read_regular(folder / FILE, LARGEST + 1))
         if any(path.suffix in _IMAGES for path in folder.iterdir()):
@@ -295,7 +307,7 @@ def _machine(definition: Definition, images: Sequence[Image]) -> Machine:
 
 @contextmanager
 def _opened(folder: Path, definition: Definition) -> Iterator[list[Image]]:
-    """The images of a machine for as long as the block lasts."""
+    """Open the images of a machine for the duration of the block."""
     images = _open(folder, definition)
     try:
         yield images
@@ -304,7 +316,7 @@ def _opened(folder: Path, definition: Definition) -> Iterator[list[Image]]:
 
 
 def _open(folder: Path, definition: Definition) -> list[Image]:
-    """All images of a machine, or none."""
+    """Open all images of a machine; after an error no image stays open."""
     images: list[Image] = []
     try:
         for disk in definition.disks:
@@ -321,7 +333,7 @@ def _close(images: Sequence[Image]) -> None:
 
 
 def _refuse_if_written(folder: Path, definition: Definition) -> None:
-    """Raises SourceChanged when one of the images is in use; broken ones are not."""
+    """Raises SourceChanged when an image is in use; broken images count as unused."""
     for disk in definition.disks:
         with suppress(Unavailable, Unsupported, Malformed), Image(folder, disk) as image:
             image.refuse_if_written()
@@ -330,11 +342,11 @@ def _refuse_if_written(folder: Path, definition: Definition) -> None:
 def _replaced(
     found: Sequence[tuple[Path, Definition]], wanted: Machine
 ) -> tuple[Path, Definition] | None:
-    """What an overwriting import replaces: the machine of that uuid, or else of that name."""
+    """The machine that an overwriting restore replaces: with that uuid, or else with that name."""
     same = [one for one in found if one[1].uuid == wanted.uuid]
     same = same or [one for one in found if one[1].name == wanted.name]
     if len(same) > 1:
-        raise Malformed(f"{len(same)} machines are called {wanted.name!r}; which one to replace?")
+        raise Malformed(f"{len(same)} machines have the name {wanted.name!r}; give the uuid of one")
     return same[0] if same else None
 
 
@@ -343,7 +355,7 @@ def _settled(
     old: tuple[Path, Definition] | None,
     others: Sequence[tuple[Path, Definition]],
 ) -> Machine:
-    """The machine with a uuid and a name that no other has."""
+    """The machine with a uuid and a name that no other machine has."""
     uuids = {definition.uuid for _, definition in others}
     names = {definition.name for _, definition in others}
     uuid = wanted.uuid or (old[1].uuid if old else "")
@@ -355,5 +367,5 @@ def _settled(
 
 def _checked(attempt: str) -> str:
     if not _ATTEMPT.fullmatch(attempt):
-        raise Malformed(f"{attempt[:80]!r} cannot name an attempt")
+        raise Malformed(f"{attempt[:80]!r} is not a valid name of an attempt")
     return attempt

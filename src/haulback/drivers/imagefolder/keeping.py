@@ -1,4 +1,4 @@
-"""Disks that a machine of the image folder keeps when a backup without them is restored over it."""
+"""Disks that a machine keeps when a backup without them is restored over it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ from haulback.errors import HaulbackError
 def with_the_rest(
     room: Path, made: Machine, folder: Path, old: Definition, files: Files
 ) -> Machine:
-    """The machine `made` in `room`, with the disks of the old machine that were not restored.
+    """The machine `made` in `room`, plus the disks of the old machine that were not restored.
 
-    The images are linked, so that the old folder stays whole until it goes.  A machine that is
-    overwritten by the backup of another one keeps nothing.  Raises Unavailable when an image
-    cannot be linked.  A disk whose image is missing is left out; an image that cannot be read
-    comes along as a file, and is no disk of the machine.
+    Images are hard-linked, so that the old folder stays complete until it is deleted. A machine
+    that is overwritten by a backup of another machine keeps no disk. A disk whose image is missing
+    is left out; an unreadable image is kept as a file, but not as a disk.
+
+    Raises Unavailable when an image cannot be linked.
     """
     if str(made.definition.get("uuid", "")).lower() != old.uuid:
         return made

@@ -1,4 +1,4 @@
-"""Making a machine in the image folder: built under a hidden name, there at once or not at all."""
+"""Creation of a machine in the image folder: built in a hidden folder, visible at once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from haulback.errors import Conflict, HaulbackError, Malformed, Unsupported
 
 
 class FolderMachine:
-    """A NewMachine in `room`, a hidden folder; `place` gives it its name and makes it visible."""
+    """A NewMachine in the hidden folder `room`; `place` names the folder and makes it visible."""
 
     def __init__(
         self,
@@ -100,7 +100,7 @@ class FolderMachine:
 
 
 def _named(definition: dict[str, Any]) -> list[str]:
-    """The disks that a definition names; none where the definition is another platform's."""
+    """Names of the disks in a definition; none for the definition of another hypervisor."""
     said = definition.get("disks")
     disks = [one for one in said if isinstance(one, dict)] if isinstance(said, list) else []
     return [one["name"] for one in disks if isinstance(one.get("name"), str)]
@@ -117,7 +117,7 @@ def record(room: Path, folder_machine: Machine, files: Files) -> None:
 
 
 def check_wanted(wanted: Machine) -> None:
-    """Raises Malformed or Unsupported for what cannot become a machine here."""
+    """Check the description of a new machine. Raises Malformed or Unsupported."""
     if not wanted.name or len(wanted.name) > 240 or not wanted.name.isprintable():
         raise Malformed("a machine's name is 1 to 240 printable characters")
     if len({disk.name for disk in wanted.disks}) != len(wanted.disks):

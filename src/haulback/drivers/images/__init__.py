@@ -1,1 +1,1 @@
-"""Image files on this machine: read at one moment, tracked by bitmaps, made anew."""
+"""Local image files: frozen reads, dirty bitmaps, internal snapshots, new images."""

@@ -1,4 +1,4 @@
-"""An image file, vetted before anything else opens it: what it is, and who is using it."""
+"""An image file, checked before any tool opens it: its format, its size, and its users."""
 
 from __future__ import annotations
 
@@ -16,20 +16,22 @@ import msgspec
 
 from haulback.errors import Malformed, SourceChanged, Unavailable, Unsupported
 
-# QEMU locks single bytes of an image: 100 + n says "I do n", 200 + n says "nobody else may do n".
+# QEMU locks single bytes of an image (block/file-posix.c): byte 100 + n means "I use permission n",
+# byte 200 + n means "no other process may use permission n".
 _DOES, _FORBIDS = 100, 200
 _WRITE, _RESIZE = 1, 3
-_LOCK = struct.Struct("hhqqi4x")
+_LOCK = struct.Struct("hhqqi4x")  # struct flock on 64-bit Linux
 
+# Header of qcow2 version 2, and the fields that version 3 adds (QEMU's qcow2 specification).
 _HEADER = struct.Struct(">4sIQIIQIIQQIIQ")
 _V3 = struct.Struct(">QQQII")
-_EXTERNAL_DATA = 1 << 2
-_MOMENT = 2.0  # seconds
+_EXTERNAL_DATA = 1 << 2  # incompatible feature bit: the data is in another file
+_MOMENT = 2.0  # seconds for orphaned QEMU tools to end
 T = TypeVar("T")
 
 
 class ImageFile(msgspec.Struct, frozen=True):
-    """A disk and where it lies; `file` is a plain name in a folder."""
+    """A disk and its image; `file` is a plain file name within a folder."""
 
     name: str
     file: str
@@ -37,7 +39,7 @@ class ImageFile(msgspec.Struct, frozen=True):
 
 
 class Qcow2(NamedTuple):
-    """What the header of a qcow2 image says: virtual size in bytes, version, how many snapshots."""
+    """Fields of a qcow2 header: virtual size in bytes, version, number of internal snapshots."""
 
     size: int
     version: int
@@ -45,10 +47,10 @@ class Qcow2(NamedTuple):
 
 
 class Image:
-    """An open image file that is a regular file of its folder, and nothing else.
+    """An open image, which must be a regular file directly in its folder.
 
-    Raises Unavailable when it is missing, Malformed when it is no image, Unsupported when it needs
-    other files or a key.
+    Raises Unavailable for a missing file, Malformed for a file that is no image, Unsupported for an
+    image that needs other files or a key.
     """
 
     def __init__(self, folder: Path, disk: ImageFile) -> None:
@@ -64,20 +66,20 @@ class Image:
 
     @property
     def writable(self) -> bool:
-        """Whether this process may write the image."""
+        """Whether this process may write to the image."""
         return os.access(self.path, os.W_OK)
 
     def hold(self) -> None:
-        """Keep QEMU from writing the image until it is closed.
+        """Lock the image so that no QEMU writes to it until it is closed.
 
-        Raises SourceChanged when a running QEMU may write it already.
+        Raises SourceChanged when a running QEMU already has write access.
         """
         for number in (_WRITE, _RESIZE):
             self._lock(_FORBIDS + number)
         self.refuse_if_written()
 
     def refuse_if_written(self) -> None:
-        """Raises SourceChanged when a running QEMU may write the image."""
+        """Raises SourceChanged when a running QEMU has write access to the image."""
         in_a_moment(self._refuse_now)
 
     def _refuse_now(self) -> None:
@@ -85,11 +87,11 @@ class Image:
             raise in_use(self.path)
 
     def begin(self) -> None:
-        """From now on nothing may change; see `refuse_if_changed`."""
+        """Start to watch the image for changes; see `refuse_if_changed`."""
         self._before = self._stamp()
 
     def refuse_if_changed(self) -> None:
-        """Raises SourceChanged when the file is not what it was at `begin`."""
+        """Raises SourceChanged when size, mtime or inode differ from those at `begin`."""
         try:
             now = os.stat(self.path, follow_symlinks=False)
             same = self._stamp() == self._before and now.st_ino == os.fstat(self.handle).st_ino
@@ -125,9 +127,9 @@ class Image:
 
 
 def in_a_moment(call: Callable[[], T]) -> T:
-    """Try again while an image is in use, for two seconds.
+    """Retry a call for two seconds while an image is in use.
 
-    A tool that a killed process had started ends by itself, a little after it.
+    A QEMU tool that was started by a killed process ends by itself shortly after that process.
     """
     end = time.monotonic() + _MOMENT
     while True:
@@ -140,16 +142,17 @@ def in_a_moment(call: Callable[[], T]) -> T:
 
 
 def in_use(path: Path) -> SourceChanged:
-    """The refusal to touch an image that somebody writes."""
+    """Error for an image that another process writes to."""
     return SourceChanged(
         f"image {path} is in use by a running machine; stop the machine and try again"
     )
 
 
 def read_header(handle: int, path: Path) -> Qcow2:
-    """The header of a qcow2 image that needs no other file.
+    """Read the header of a qcow2 image (by QEMU's qcow2 specification).
 
-    Read here, because QEMU's own tools would open whatever files the header names.
+    The header is read here, because QEMU's own tools would open any file that the header names.
+    Raises Malformed for a bad header, Unsupported for an image that needs another file or a key.
     """
     head = os.pread(handle, _HEADER.size, 0)
     if len(head) < _HEADER.size or head[:4] != b"QFI\xfb":
@@ -158,15 +161,11 @@ def read_header(handle: int, path: Path) -> Qcow2:
     if version not in (2, 3) or size >= 1 << 62:
         raise Malformed(f"{path} has a damaged qcow2 header")
     if backing:
-        raise Unsupported(
-            f"{path} builds on another image; make it whole by `qemu-img rebase -b '' {path}`"
-        )
+        raise Unsupported(f"{path} has a backing file; merge it by `qemu-img rebase -b '' {path}`")
     if crypt:
         raise Unsupported(f"{path} is encrypted by QEMU; its blocks cannot be read")
     if version == 3 and _incompatible(handle, path) & _EXTERNAL_DATA:
-        raise Unsupported(
-            f"{path} keeps its data in another file; convert it by `qemu-img convert`"
-        )
+        raise Unsupported(f"{path} has an external data file; convert it by `qemu-img convert`")
     return Qcow2(size, version, snapshots)
 
 
@@ -178,14 +177,18 @@ def _incompatible(handle: int, path: Path) -> int:
 
 
 def open_regular(path: Path) -> int:
-    """Open for reading without following a link or waiting for a pipe's other end."""
+    """Open a regular file for reading, without following links or blocking on a pipe.
+
+    Returns the descriptor. Raises Unavailable for a missing or unreadable file, Malformed for a
+    link or any other type of file.
+    """
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         raise Unavailable(f"{path} is missing") from None
     except OSError as error:
         if error.errno == errno.ELOOP:
-            raise Malformed(f"{path} is a symbolic link, which is never followed") from None
+            raise Malformed(f"{path} is a symbolic link and is not followed") from None
         raise Unavailable(f"cannot open {path}: {error.strerror}") from None
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
@@ -194,6 +197,6 @@ def open_regular(path: Path) -> int:
 
 
 def read_regular(path: Path, most: int) -> bytes:
-    """At most `most` bytes of a file; see `open_regular`."""
+    """Read at most `most` bytes of a regular file; errors are those of `open_regular`."""
     with open(open_regular(path), "rb") as file:
         return file.read(most)

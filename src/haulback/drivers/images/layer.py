@@ -1,4 +1,4 @@
-"""Images that hold what is written over another disk: made over a share's, and what they lie on."""
+"""Overlay images (qcow2) on top of a share's disk, and the backing file of an image."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import msgspec
 from haulback.drivers.images import qemu
 from haulback.errors import Unavailable
 
-_HEAD = struct.Struct(">4sIQI")
-_LONGEST = 1023  # as the format has it
-_READ_ONLY = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC  # nobody waits for a pipe's other end
+_HEAD = struct.Struct(">4sIQI")  # magic, version, offset and length of the backing file's name
+_LONGEST = 1023  # bytes of a backing file's name, by the qcow2 format
+_READ_ONLY = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC  # opening a pipe must not block
 
 
 class Exported(NamedTuple):
-    """A disk that an NBD server at a UNIX socket offers under a name."""
+    """A disk that the NBD server at a UNIX socket exports under a name."""
 
     socket: str
     name: str
@@ -30,7 +30,7 @@ class _Server(msgspec.Struct):
 
 
 class _Below(msgspec.Struct):
-    """How QEMU names a disk of an NBD server."""
+    """QEMU's JSON form of the name of an NBD disk."""
 
     server: _Server | None = None
     export: str = ""
@@ -38,7 +38,7 @@ class _Below(msgspec.Struct):
 
 
 def make(path: Path, below: Exported) -> None:
-    """Create an image that holds what is written over a raw disk."""
+    """Create an overlay image on top of an exported raw disk."""
     server = {"type": "unix", "path": below.socket}
     disk = {"driver": "nbd", "server": server, "export": below.name}
     told = msgspec.json.encode({"driver": "raw", "file": disk}).decode()
@@ -46,10 +46,11 @@ def make(path: Path, below: Exported) -> None:
 
 
 def below(path: Path) -> Path | Exported | str | None:
-    """What a qcow2 image lies on, also of one that is in use; its own words when not understood.
+    """Backing file of a qcow2 image, which may be in use.
 
-    One that is missing or no qcow2 image lies on nothing.  Raises Unavailable when it cannot be
-    looked into.
+    Returns a path, an NBD export, or QEMU's own text for other kinds. None for a missing file, a
+    file that is no qcow2 image, or an image without a backing file. Raises Unavailable when the
+    image cannot be read.
     """
     try:
         with closing(os.fdopen(os.open(path, _READ_ONLY), "rb")) as file:
@@ -64,7 +65,7 @@ def below(path: Path) -> Path | Exported | str | None:
     except FileNotFoundError:
         return None
     except (OSError, OverflowError) as error:
-        raise Unavailable(f"cannot look into {path}: {error}") from None
+        raise Unavailable(f"cannot read the header of {path}: {error}") from None
     if not said.startswith("json:"):
         return said if ":" in said.partition("/")[0] else path.parent / said
     with suppress(msgspec.MsgspecError):

@@ -1,4 +1,4 @@
-"""New images: written once, from the start, durable at the end."""
+"""New images: created empty, written once, and synced when they are closed."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ FORMATS = ("raw", "qcow2")
 
 
 class ImageSink(Sink, Protocol):
-    """A Sink over an image of our own."""
+    """A Sink that writes a new image."""
 
     def close(self, *, sync: bool = True) -> None:
-        """Finish the image, durable when `sync`."""
+        """Finish the image; with `sync` its content is durable."""
 
 
 class Qcow2File:
-    """A new qcow2 image, written through qemu-nbd."""
+    """A new qcow2 image that is written through qemu-nbd."""
 
     def __init__(self, path: Path, size: int, *, allocate: bool = False) -> None:
         self.path = path
@@ -43,7 +43,7 @@ class Qcow2File:
 
 
 def new_image(path: Path, disk: Disk) -> ImageSink:
-    """An empty image for a disk."""
+    """Create an empty image for a disk and return its sink."""
     kind: type[Qcow2File | RawFile] = Qcow2File if disk.format == "qcow2" else RawFile
     return kind(path, disk.size, allocate=disk.allocate)
 

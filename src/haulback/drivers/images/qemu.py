@@ -1,4 +1,4 @@
-"""QEMU's own tools, run as children: bitmaps by qemu-img, data by qemu-nbd."""
+"""QEMU tools as child processes: qemu-img for bitmaps and snapshots, qemu-nbd for data."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ from haulback.drivers.images.image import in_a_moment, in_use
 from haulback.drivers.nbd import ALLOCATION, Export, dirty_bitmap
 from haulback.errors import Malformed, Unavailable, Unsupported
 
-_PATIENCE = 120
-_USERS = ("libvirt-qemu", "qemu")  # as whom distributions run QEMU
+_PATIENCE = 120  # seconds for a tool to finish
+_USERS = ("libvirt-qemu", "qemu")  # system users under which distributions run QEMU
 _REMEDY = "install qemu-utils (`apt-get install qemu-utils`)"
 _held: ContextVar[tuple[int, ...]] = ContextVar("held", default=())
-# qemu-nbd takes its listening socket as descriptor 3 from whom it believes to be systemd.
-# $0 is our process: a shell that starts under another parent has been orphaned already.
+# The script imitates systemd's socket activation: qemu-nbd takes its listening socket from
+# descriptor 3. $0 is the id of this process: a shell with another parent is an orphan and exits.
 _ACTIVATE = """[ "$PPID" = "$0" ] || exit 1
 exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec "$@"
 """
 
 
 class Bitmap(msgspec.Struct, frozen=True):
-    """A persistent dirty bitmap; usable only when `flags` has no "in-use"."""
+    """A persistent dirty bitmap; unusable while `flags` contains "in-use"."""
 
     name: str
     flags: tuple[str, ...] = ()
 
 
 class Inner(msgspec.Struct, frozen=True, rename="kebab"):
-    """A snapshot inside an image; `date_sec` in seconds since the epoch."""
+    """An internal snapshot of an image; `date_sec` in seconds since the epoch."""
 
     name: str
     date_sec: int
@@ -60,15 +60,16 @@ class _Info(msgspec.Struct):
 
 
 def installed() -> bool:
-    """Whether qemu-img and qemu-nbd are there."""
+    """Whether qemu-img and qemu-nbd are installed."""
     return bool(shutil.which("qemu-img") and shutil.which("qemu-nbd"))
 
 
 @contextmanager
 def holding(lock: int) -> Iterator[None]:
-    """What changes images meanwhile holds this locked descriptor too.
+    """Let child processes that change images inherit a locked descriptor.
 
-    It outlives us when we are killed, and whoever takes the lock then waits for it to end.
+    A child may outlive this process. The lock stays taken until the child ends, so the next process
+    that takes the lock cannot meet a running tool.
     """
     before = _held.set((*_held.get(), lock))
     try:
@@ -78,18 +79,18 @@ def holding(lock: int) -> Iterator[None]:
 
 
 def require() -> None:
-    """Raises Unsupported, with the remedy, when the tools are not installed."""
+    """Raises Unsupported, with a remedy, when the QEMU tools are not installed."""
     if not installed():
         raise Unsupported(f"qcow2 images need QEMU's tools: {_REMEDY}")
 
 
 def bitmaps(path: Path) -> tuple[Bitmap, ...]:
-    """The bitmaps of a qcow2 image, also of one that is in use."""
+    """Bitmaps of a qcow2 image, which may be in use."""
     return _info(path).specific.data.bitmaps
 
 
 def inner(path: Path) -> tuple[Inner, ...]:
-    """The snapshots inside a qcow2 image, also of one that is in use."""
+    """Internal snapshots of a qcow2 image, which may be in use."""
     return _info(path).snapshots
 
 
@@ -98,11 +99,11 @@ def _info(path: Path) -> _Info:
     try:
         return msgspec.json.decode(text, type=_Info)
     except msgspec.MsgspecError as error:
-        raise Malformed(f"qemu-img says of {path} what is not understood: {error}") from None
+        raise Malformed(f"unknown output of qemu-img info for {path}: {error}") from None
 
 
 def change_inner(path: Path, how: Literal["-c", "-a", "-d"], name: str) -> None:
-    """Create, apply or delete a snapshot inside an image.
+    """Create (-c), apply (-a) or delete (-d) an internal snapshot.
 
     Raises SourceChanged when the image is in use.
     """
@@ -110,28 +111,33 @@ def change_inner(path: Path, how: Literal["-c", "-a", "-d"], name: str) -> None:
 
 
 def add_bitmap(path: Path, name: str) -> None:
-    """Begin to record what is written.  Raises SourceChanged when the image is in use."""
+    """Add a dirty bitmap that records writes from now on.
+
+    Raises SourceChanged when the image is in use.
+    """
     in_a_moment(lambda: _qemu_img(path, "bitmap", "--add", "-f", "qcow2", str(path), name))
 
 
 def remove_bitmap(path: Path, name: str) -> None:
-    """Forget a record.  Raises SourceChanged when the image is in use."""
+    """Remove a dirty bitmap. Raises SourceChanged when the image is in use."""
     in_a_moment(lambda: _qemu_img(path, "bitmap", "--remove", "-f", "qcow2", str(path), name))
 
 
 def make_qcow2(path: Path, size: int, *, allocate: bool = False) -> None:
-    """Create an empty image of `size` bytes, its space reserved if asked for."""
+    """Create an empty image of `size` bytes; with `allocate` its space is preallocated."""
     options = ["-o", "preallocation=falloc"] if allocate else []
     _qemu_img(path, "create", "-q", "-f", "qcow2", *options, str(path), str(size))
 
 
 def make_over(path: Path, backing: str) -> None:
-    """Create an image that holds what is written over the raw disk at `backing`, QEMU's name."""
+    """Create an overlay on the raw disk `backing` (a file name or a `json:` name of QEMU)."""
     _qemu_img(path, "create", "-q", "-f", "qcow2", "-b", backing, "-F", "raw", str(path))
 
 
 def hand_over(*paths: Path) -> None:
-    """QEMU, as whom it runs here, may use these files, and nobody else."""
+    """Give files to the user that runs QEMU on this host; without root, or such a user, do
+    nothing.
+    """
     if os.geteuid() != 0:
         return
     for name in _USERS:
@@ -143,11 +149,11 @@ def hand_over(*paths: Path) -> None:
 
 
 class Served:
-    """An image behind a qemu-nbd that lives exactly as long as its one connection.
+    """An image served by a qemu-nbd process that ends with its only connection.
 
-    The connection is made before the child starts and the child ends with it, and nothing is left
-    in the file system.  A child whose connection ended before it was accepted would wait for ever:
-    so the kernel ends it with the thread that started it.
+    The connection is made before the process starts, so no socket file stays in the file system. A
+    process whose connection ended before it was accepted would wait forever: therefore the kernel
+    kills it together with the thread that started it.
     """
 
     def __init__(self, path: Path, *, bitmap: str | None = None, writable: bool = False) -> None:
@@ -165,13 +171,16 @@ class Served:
             raise
 
     def close(self) -> None:
-        """Hang up and wait for the child.  Raises Unavailable when it could not finish well."""
+        """Close the connection and wait for the process.
+
+        Raises Unavailable when qemu-nbd reports an error.
+        """
         self.export.close()
         if not self._ended and (failure := self._reap()):
             raise failure
 
     def _reap(self) -> Exception | None:
-        """What the child complained about, if it failed; the connection must be closed."""
+        """Wait for the process; returns its error, if it failed. The connection must be closed."""
         try:
             _, complaint = self._child.communicate(timeout=_PATIENCE)
         except subprocess.TimeoutExpired:
@@ -201,7 +210,7 @@ def _spawn(path: Path, options: Sequence[str]) -> tuple[socket.socket, subproces
 
 
 def _mortal() -> list[str]:
-    """What makes the kernel kill a command when who started it dies, where it can be had."""
+    """Command prefix that makes the kernel kill a child with its parent, where available."""
     setpriv = shutil.which("setpriv")
     return [setpriv, "--pdeathsig", "KILL"] if setpriv else []
 
@@ -223,7 +232,7 @@ def _qemu_img(path: Path, *arguments: str) -> bytes:
     except FileNotFoundError:
         raise Unsupported(f"{path} needs QEMU's tools: {_REMEDY}") from None
     except subprocess.TimeoutExpired:
-        raise Unavailable(f"qemu-img did not answer about {path} in {_PATIENCE} s") from None
+        raise Unavailable(f"qemu-img did not finish on {path} within {_PATIENCE} s") from None
     if done.returncode:
         raise _explain(path, "qemu-img", done.stderr)
     return done.stdout

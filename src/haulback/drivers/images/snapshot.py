@@ -1,4 +1,4 @@
-"""Reading a machine of the image folder at one moment, and the bitmaps that record from then on."""
+"""Snapshot of a stopped machine's images, and the dirty bitmaps that track later changes."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ PREFIX = "haulback-"
 
 
 class Mark(NamedTuple):
-    """A bitmap of ours: the checkpoint it records since, and the disk's size in bytes then.
+    """A dirty bitmap of ours: its checkpoint, and the size of the disk in bytes at that time.
 
-    `size` is None where the platform wants the bitmap to be called as the checkpoint, and keeps
-    the size elsewhere.
+    `size` is None where the bitmap must have the checkpoint's name (libvirt) and the size is
+    recorded elsewhere.
     """
 
     checkpoint: str
@@ -33,7 +33,7 @@ class Mark(NamedTuple):
 
     @classmethod
     def parse(cls, bitmap: str, *, sized: bool) -> Mark | None:
-        """None for a bitmap that is not ours."""
+        """Parse the name of a bitmap; None for a bitmap that is not ours."""
         checkpoint, dot, size = bitmap.partition(".")
         ours = bool(dot) == sized and (not dot or (size.isdecimal() and size.isascii()))
         if not ours or not checkpoint.startswith(PREFIX):
@@ -42,7 +42,7 @@ class Mark(NamedTuple):
 
 
 class Dirty:
-    """The extents a bitmap marks, asked of the server anew each time they are iterated."""
+    """Extents marked in a dirty bitmap; each iteration queries the NBD server again."""
 
     def __init__(self, export: Export, bitmap: str) -> None:
         self._export, self._bitmap = export, bitmap
@@ -52,11 +52,11 @@ class Dirty:
 
 
 class FolderSnapshot:
-    """A Snapshot: each image held open and locked, so that no QEMU writes it meanwhile.
+    """A Snapshot of a stopped machine; its images are open and locked against QEMU.
 
-    The machine is off: its images would be held otherwise.
-    Takes over `images`.  `sizes` are those of the disks, by name, when `base` was begun, where
-    the platform keeps them; without it they stand in the names of the bitmaps.
+    A running machine cannot be read: its images are locked by QEMU. The snapshot takes ownership of
+    `images`. `sizes` maps disk names to their sizes at `base` where the hypervisor records them;
+    without it the names of the bitmaps contain the sizes.
     """
 
     consistency = "STOPPED"
@@ -99,7 +99,7 @@ class FolderSnapshot:
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         if error is None:
             self.close()
-        else:  # the error at hand says more than a failure to close
+        else:  # the current error must not be hidden by a failure to close
             with suppress(HaulbackError):
                 self.close()
 
@@ -117,12 +117,12 @@ class FolderSnapshot:
 
 
 def disk_of(image: Image) -> Disk:
-    """The image as the Protocol names it."""
+    """Description of an image as a Disk."""
     return Disk(image.disk.name, image.size, image.disk.format)
 
 
 def begin(images: Sequence[Image], checkpoint: str, *, sized: bool) -> bool:
-    """Add the bitmaps of a checkpoint; whether any image took one.
+    """Add the bitmaps of a checkpoint; returns whether any image can record changes.
 
     Raises SourceChanged when an image is in use, Unsupported for qcow2 without QEMU's tools.
     """
@@ -137,12 +137,12 @@ def begin(images: Sequence[Image], checkpoint: str, *, sized: bool) -> bool:
 
 
 def checkpoints(images: Sequence[Image], *, sized: bool = True) -> set[str]:
-    """All our checkpoints that any of the images still records for."""
+    """Names of our checkpoints for which any image has a bitmap."""
     return {mark.checkpoint for image in images for mark in _marks(image, sized=sized)}
 
 
 def drop(images: Sequence[Image], unwanted: Set[str], *, sized: bool = True) -> None:
-    """Remove the bitmaps of checkpoints.  Raises SourceChanged when an image is in use."""
+    """Remove the bitmaps of checkpoints. Raises SourceChanged when an image is in use."""
     for image in images:
         for mark in _marks(image, sized=sized):
             if mark.checkpoint in unwanted:
@@ -150,7 +150,7 @@ def drop(images: Sequence[Image], unwanted: Set[str], *, sized: bool = True) -> 
 
 
 def _marks(image: Image, *, sized: bool) -> dict[Mark, tuple[str, ...]]:
-    """Our bitmaps of an image, and their flags."""
+    """Our bitmaps of an image, with their flags."""
     if _unable(image):
         return {}
     found = (
@@ -160,18 +160,18 @@ def _marks(image: Image, *, sized: bool) -> dict[Mark, tuple[str, ...]]:
 
 
 def _unable(image: Image) -> str | None:
-    """Why an image cannot record what changes."""
+    """Reason why an image cannot track changes; None if it can."""
     if not image.qcow2:
         return "raw images have no changed-block tracking"
     if image.qcow2.version < 3:
-        return f"{image.path.name} is of an old kind; `qemu-img amend -o compat=1.1` lets it track"
-    return None if image.writable else f"{image.path.name} may not be written by this user"
+        return f"{image.path.name} has version 2; `qemu-img amend -o compat=1.1` enables tracking"
+    return None if image.writable else f"{image.path.name} is not writable for this user"
 
 
 def _usable(
     image: Image, base: str | None, sizes: Mapping[str, int] | None
 ) -> tuple[str | None, str | None]:
-    """The bitmap that says what changed since `base`; or None and why there is none."""
+    """Bitmap of the changes since `base`; or None and the reason."""
     if base is None:
         return None, "there is no earlier checkpoint to build on"
     if why := _unable(image):
@@ -183,6 +183,6 @@ def _usable(
         if then != image.size:
             return None, f"{image.path.name} was resized since {base}"
         if "in-use" in flags:
-            return None, f"the record of changes since {base} was cut off and is inconsistent"
+            return None, f"the record of changes since {base} was not closed and is inconsistent"
         return mark.bitmap, None
     return None, f"{image.path.name} has no record of changes since {base}"

@@ -1,4 +1,4 @@
-"""Snapshots that stay, inside the qcow2 images of a machine that no QEMU runs."""
+"""Internal snapshots in the qcow2 images of a stopped machine."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from haulback.errors import Conflict, HaulbackError, NotFound, Unsupported
 
 
 class Reverting(msgspec.Struct, frozen=True):
-    """A note before disks are put back: the machine, the snapshot of before, and if it ran.
+    """Note of a running revert: the machine, the snapshot of its state before, whether it ran.
 
-    `paused`: the machine ran, and somebody had paused the machine.
+    `paused` is set if the machine ran and was paused by a user.
     """
 
     uuid: str
@@ -27,13 +27,13 @@ class Reverting(msgspec.Struct, frozen=True):
 
 
 def able(images: Iterable[Image]) -> list[Path]:
-    """Where the images lie.  Raises Unsupported when one of them cannot keep a snapshot."""
+    """Paths of the images. Raises Unsupported when an image cannot hold snapshots."""
     found = []
     for image in images:
         if not image.qcow2:
             raise Unsupported(
-                f"{image.disk.name} is a {image.disk.format} image, which keeps no snapshots; "
-                "`qemu-img convert -O qcow2` makes one that does"
+                f"{image.disk.name} is a {image.disk.format} image, which cannot hold snapshots; "
+                "convert it by `qemu-img convert -O qcow2`"
             )
         found.append(image.path)
     if found:
@@ -42,7 +42,9 @@ def able(images: Iterable[Image]) -> list[Path]:
 
 
 def listed(images: Sequence[Image]) -> tuple[Taken, ...]:
-    """The snapshots of a machine, the oldest first; images without any are not asked."""
+    """Snapshots of a machine, oldest first; only images whose header counts snapshots are
+    queried.
+    """
     found: dict[str, list[int]] = {}
     for image in images:
         if image.qcow2 and image.qcow2.snapshots:
@@ -54,7 +56,7 @@ def listed(images: Sequence[Image]) -> tuple[Taken, ...]:
 
 
 def take(paths: Sequence[Path], name: str) -> None:
-    """Keep what the images hold now, in all of them or in none."""
+    """Take a snapshot of all images, or of none."""
     try:
         for path in paths:
             _drop(path, name)
@@ -66,7 +68,7 @@ def take(paths: Sequence[Path], name: str) -> None:
 
 
 def remove(paths: Sequence[Path], names: Set[str]) -> list[str]:
-    """Remove snapshots from whatever image has them; the removed ones."""
+    """Remove snapshots from all images that have them; returns the removed ones."""
     return sorted({name for name in names for path in paths if _drop(path, name)})
 
 
@@ -84,11 +86,11 @@ def check(paths: Sequence[Path], name: str) -> None:
         raise NotFound(f"the machine has no snapshot {name}")
     if without:
         names = ", ".join(path.name for path in without)
-        raise Conflict(f"{names}: not in the snapshot, the disk was added or replaced later")
+        raise Conflict(f"{names}: not in the snapshot; the disk was added or replaced later")
 
 
 def revert(paths: Sequence[Path], name: str, before: str) -> None:
-    """Put all images back, or none; what they were is the snapshot `before` afterwards."""
+    """Revert all images to a snapshot, or none; the state before is kept as `before`."""
     take(paths, before)
     try:
         _apply(paths, name)
@@ -98,7 +100,10 @@ def revert(paths: Sequence[Path], name: str, before: str) -> None:
 
 
 def undo(paths: Sequence[Path], before: str) -> None:
-    """What `revert` began is as if it had not: where it took no snapshot, it changed nothing."""
+    """Undo an interrupted `revert`.
+
+    If an image lacks the snapshot `before`, the revert had not changed any image yet.
+    """
     held = [path for path in paths if before in {one.name for one in qemu.inner(path)}]
     if len(held) == len(paths):
         _apply(paths, before)
@@ -106,7 +111,10 @@ def undo(paths: Sequence[Path], before: str) -> None:
 
 
 def _apply(paths: Sequence[Path], name: str) -> None:
-    """The bitmaps go first: QEMU would refuse, and what they recorded is not true any more."""
+    """Apply a snapshot to all images, after removing all their bitmaps.
+
+    QEMU refuses to apply a snapshot while an image has bitmaps, and their records would be wrong.
+    """
     for path in paths:
         for bitmap in qemu.bitmaps(path):
             qemu.remove_bitmap(path, bitmap.name)

@@ -1,1 +1,1 @@
-"""Machines of QEMU under libvirt, running or stopped."""
+"""libvirt driver: QEMU machines, running or stopped."""

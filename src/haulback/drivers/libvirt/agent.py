@@ -1,4 +1,4 @@
-"""What the agent inside a guest does for us: scripts, and files put into it."""
+"""QEMU guest agent: scripts run in a guest, and files written into it."""
 
 from __future__ import annotations
 
@@ -13,29 +13,32 @@ from haulback.drivers.libvirt.edge import Domain
 from haulback.errors import HaulbackError, Malformed, Unavailable
 from haulback.units import KIB
 
-_PIECE = 48 * KIB  # agents stop to answer when asked more in one piece (256 KiB did)
-_SAID = 64 * KIB
+_PIECE = 48 * KIB  # bytes of a file write; agents hang on larger ones (256 KiB did)
+_SAID = 64 * KIB  # bytes of a script's output that are kept
 _UNPACK = 'tar -xpf "$1" -C "$2"'
 _UNPACK_SECONDS = 3600
-# What an attempt that never came back left goes with a later one.
+# Remove this attempt's tar, and tars older than a day that dead attempts left behind.
 _CLEAN = 'rm -f "$1"; find "$2" -maxdepth 1 -name ".haulback-*.tar" -mtime +0 -exec rm -f {} +'
 
 
 class Agent:
-    """The agent of a machine that runs.  Any call raises Unavailable when it does not answer."""
+    """The agent of a running machine. Any call raises Unavailable when it does not respond."""
 
     def __init__(self, domain: Domain) -> None:
         self._domain = domain
 
     def answers(self) -> bool:
-        """Whether it is there."""
+        """Whether the agent responds."""
         with suppress(HaulbackError):
             self._ask("guest-ping", seconds=2)
             return True
         return False
 
     def run(self, script: str, seconds: int, *words: str) -> tuple[int, str]:
-        """Exit code and output of a shell script with its arguments."""
+        """Run a shell script with arguments; returns exit code and output.
+
+        Raises Unavailable when the script takes longer than `seconds`.
+        """
         shell = {"path": "/bin/sh", "arg": ["-c", script, "sh", *words], "capture-output": True}
         begun = self._ask("guest-exec", shell)
         if not isinstance(process := begun.get("pid"), int):
@@ -46,13 +49,13 @@ class Agent:
             if found.get("exited"):
                 return _ended(found)
             time.sleep(0.1)
-        raise Unavailable(f"the script did not end in {seconds} s")
+        raise Unavailable(f"the script did not end within {seconds} s")
 
     def unpack(self, parts: Iterable[bytes], folder: str, name: str) -> None:
-        """Unpack a tar in a folder, which is made if need be.
+        """Unpack a tar in a folder of the guest; the folder is created if needed.
 
-        It lies there as `name` meanwhile; one that an attempt left there is overwritten.  Raises
-        Malformed with what the guest says when it cannot be unpacked.
+        The tar is stored there as `name` meanwhile; a file of that name is overwritten. Raises
+        Malformed with the guest's message when unpacking fails.
         """
         place = f"{folder.rstrip('/')}/{name}"
         self._must('mkdir -p "$1"', 60, folder)
@@ -64,7 +67,8 @@ class Agent:
                 self.run(_CLEAN, 60, place, folder)
 
     def _write(self, place: str, parts: Iterable[bytes]) -> None:
-        # The agent makes files that everybody may read and write; one that is there keeps its mode.
+        # The agent creates files that all users may read and write, but keeps the mode of an
+        # existing file: so the file is created first, with mode 0600.
         self._must('umask 077; rm -f "$1"; set -C; : > "$1"', 60, place)
         handle = self._asked("guest-file-open", {"path": place, "mode": "w"})
         try:
@@ -75,11 +79,11 @@ class Agent:
             self._asked("guest-file-close", {"handle": handle})
 
     def _put(self, handle: Any, piece: bytes) -> None:
-        """All of it, or Unavailable: a full disk writes less."""
+        """Write a piece completely. Raises Unavailable for a short write, as on a full disk."""
         text = base64.b64encode(piece).decode()
         done = self._ask("guest-file-write", {"handle": handle, "buf-b64": text})
         if done.get("count") != len(piece):
-            raise Unavailable("the guest could not write all of it; is its disk full?")
+            raise Unavailable("the guest wrote only a part of the tar; is its disk full?")
 
     def _must(self, script: str, seconds: int, *words: str) -> None:
         code, said = self.run(script, seconds, *words)
@@ -105,7 +109,10 @@ class Agent:
 
 
 def _ended(found: dict[str, Any]) -> tuple[int, str]:
-    """What the guest says of a process that is over, whatever it says."""
+    """Exit code and output in the guest's status of an ended process.
+
+    Raises Unavailable for a malformed status.
+    """
     try:
         said = b"".join(base64.b64decode(found.get(name, "")) for name in ("out-data", "err-data"))
         return int(found.get("exitcode", -1)), said[:_SAID].decode(errors="replace").replace(
@@ -116,4 +123,4 @@ def _ended(found: dict[str, Any]) -> tuple[int, str]:
 
 
 def _nonsense() -> Unavailable:
-    return Unavailable("the guest's agent answers nonsense")
+    return Unavailable("the guest agent sent a malformed response")

@@ -1,4 +1,4 @@
-"""Devices of a machine that no backup of its disks holds, by the machine's XML, and why."""
+"""Devices of a machine that backups leave out, with the reasons, by the machine's XML."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ from xml.etree import ElementTree as ET
 
 from haulback.drivers.hypervisor import Apart
 
-# Kinds of sources that QEMU reads itself, so that a backup job has the bytes.
+# Types of disk sources that QEMU reads itself, so that a backup job can export them.
 _READ = frozenset(("file", "block", "network", "volume", "nvme", "vhostvdpa"))
 DRIVES = {"cdrom": "CD", "floppy": "floppy"}
-_FILES = ("nvdimm", "virtio-pmem")  # models of memory whose bytes lie in a file
-_PLACES = ("file", "dev", "dir", "path", "socket", "volume", "name")
-_LONGEST = 160
-_SHARED = "other machines write the disk too, and their writes meanwhile are in it in part"
+_FILES = ("nvdimm", "virtio-pmem")  # models of memory that is stored in a file
+_PLACES = ("file", "dev", "dir", "path", "socket", "volume", "name")  # attributes of a source
+_LONGEST = 160  # characters of a name in a message
+_SHARED = "other machines write to this disk too, and a backup holds some of their writes in part"
 
 
 def device_of(element: ET.Element) -> str:
-    """The device name of a disk, "" for a disk without any."""
+    """Device name of a disk, for instance vda; "" for a disk without one."""
     target = element.find("target")
     return target.get("dev", "") if target is not None else ""
 
 
 def is_drive(element: ET.Element) -> bool:
-    """Whether a disk is a drive whose medium can be taken out."""
+    """Whether a disk is a drive with a removable medium."""
     return element.get("device") in DRIVES
 
 
 def why(element: ET.Element) -> str | None:
-    """Why no backup holds a disk; None for a disk that backups hold and for an empty drive."""
+    """Reason why backups leave out a disk; None for a disk in backups and for an empty drive."""
     kind, what = element.get("type", "file"), element.get("device", "disk")
     if what in DRIVES:
         empty = element.find("source") is None
@@ -36,9 +36,9 @@ def why(element: ET.Element) -> str | None:
     if what == "lun":
         return f"a LUN{_place(element)} that is passed through to the guest"
     if what != "disk":
-        return f"a device of an unknown kind, {_short(what)!r}"
+        return f"a device of the unknown type {_short(what)!r}"
     if element.find("transient") is not None:
-        return f"a transient disk{_place(element)}, whose contents go when the machine stops"
+        return f"a transient disk{_place(element)}, which is emptied when the machine stops"
     if element.find("readonly") is not None:
         return f"a read-only disk{_place(element)}"
     if kind not in _READ:
@@ -49,20 +49,20 @@ def why(element: ET.Element) -> str | None:
 
 
 def found(root: ET.Element, names: Mapping[str, str]) -> list[Apart]:
-    """All devices that no backup of a machine holds; `names` of disks by their device names."""
+    """All devices that backups leave out; `names` maps device names to names of disks."""
     told = [*_disks(root, names)]
     for tag, say in _OTHERS.items():
         elements = root.findall(f"devices/{tag}")
         said = (say(element, number) for number, element in enumerate(elements))
         told += [one for one in said if one]
     if written := written_loader(root):
-        lies = f"code and variables lie in one file ({written}) that the machine writes"
+        lies = f"code and variables are in one file ({written}) that the machine writes"
         told.append(Apart("the firmware", lies))
     return told
 
 
 def written_loader(root: ET.Element) -> str | None:
-    """The file of a firmware that writes its variables into itself."""
+    """Path of a firmware image that also stores its variables; None without one."""
     for loader in root.findall("os/loader"):
         if not is_only_read(loader):
             return _short((loader.text or "").strip())
@@ -70,13 +70,13 @@ def written_loader(root: ET.Element) -> str | None:
 
 
 def is_only_read(loader: ET.Element) -> bool:
-    """Whether QEMU only reads a firmware's file."""
+    """Whether QEMU opens a firmware image read-only."""
     given = (loader.get("readonly"), loader.get("stateless"))
     return loader.get("type") != "pflash" or "yes" in given
 
 
 def name_of(element: ET.Element, names: Mapping[str, str], number: int = 0) -> str:
-    """The name of a device for people: a disk's name in backups, else kind, number and place."""
+    """Name of a device for messages: a disk's name in backups, else type, number and place."""
     if element.tag == "disk":
         return _disk_name(element, names)
     namer = _NAMES.get(element.tag)
@@ -111,11 +111,11 @@ def _memory(element: ET.Element, number: int) -> Apart | None:
     if element.get("model") not in _FILES:
         return None
     name = _memory_name(element, number)
-    return Apart(name, "memory whose bytes lie in a file of the host")
+    return Apart(name, "memory that is stored in a file of the host")
 
 
 def _tpm(element: ET.Element, number: int) -> Apart:
-    return Apart("the TPM", "its state lies on no disk; have the recovery keys at hand")
+    return Apart("the TPM", "its state is on no disk; have the recovery keys at hand")
 
 
 def _host_name(element: ET.Element, number: int) -> str:
@@ -161,14 +161,14 @@ _OTHERS: dict[str, Callable[[ET.Element, int], Apart | None]] = {
 
 
 def _words(source: ET.Element) -> list[str]:
-    """All values in an element, in the order of the XML."""
+    """All attribute values and texts in an element, in document order."""
     return [
         value for one in source.iter() for value in (*one.attrib.values(), (one.text or "").strip())
     ]
 
 
 def _place(element: ET.Element) -> str:
-    """The place of a disk's or folder's source, in parentheses; "" where the source names none."""
+    """Place of a disk's or folder's source, in parentheses; "" if the source names none."""
     source = element.find("source")
     if source is None:
         return ""
@@ -180,6 +180,6 @@ def _place(element: ET.Element) -> str:
 
 
 def _short(text: str) -> str:
-    """A name from outside, as it can be printed."""
+    """An untrusted name, printable and shortened."""
     shown = "".join(letter if letter.isprintable() else "?" for letter in text)
     return shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}…"

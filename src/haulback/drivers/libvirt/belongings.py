@@ -1,7 +1,8 @@
-"""Belongings of a machine that is restored over itself: its devices besides the restored disks.
+"""Devices that a machine keeps when a backup of itself is restored over it.
 
-The backup's XML names the devices that the machine had then, the machine's XML of now those that
-it still has: a LUN that went to another machine since must not come back.
+The backup's XML lists the devices of the time of the backup, the machine's current XML those that
+it has now. The current ones count: a LUN that was given to another machine since must not come
+back.
 """
 
 from __future__ import annotations
@@ -16,14 +17,18 @@ from haulback.drivers.libvirt import domain as xml
 from haulback.drivers.libvirt.domain import XML, Volume
 
 Tell = Callable[[str], None]
-Names = Mapping[str, str]  # of disks in backups, by their device names
+Names = Mapping[str, str]  # disk names in backups by device name
+# Members of a disk element that describe the virtual device, not the image behind it.
 _FRAME = ("target", "address", "alias", "boot", "serial", "wwn", "vendor", "product", "acpi")
 _NOT_RESTORED = "the disk was not restored"
-_SEATS = ("address", "alias", "boot")  # the place of a device in the machine, not the device
+_SEATS = ("address", "alias", "boot")  # members about a device's place in the machine
 
 
 def settle(root: ET.Element, now: ET.Element, restored: Names, tell: Tell) -> None:
-    """Leave a machine its devices of now; `restored` are its new disks, names by device names."""
+    """Limit the devices in `root` to those the machine still has, besides virtual hardware.
+
+    `now` is the machine's current XML; `restored` maps device names of the new disks to disk names.
+    """
     _tell_of_later_ones(root, now, tell)
     names = {**xml.kept(root).names, **restored}
     for devices in root.findall("devices"):
@@ -36,11 +41,13 @@ def settle(root: ET.Element, now: ET.Element, restored: Names, tell: Tell) -> No
             if not stays(element, now, names, tell):
                 devices.remove(element)
                 name = apart.name_of(element, names, number)
-                tell(f"{name} is left out: the machine has the device no more, or in another way")
+                tell(
+                    f"{name} is left out: the machine no longer has this device, or has it changed"
+                )
 
 
 def _disk_stays(element: ET.Element, now: ET.Element, names: Names, tell: Tell) -> bool:
-    """A disk that was not restored becomes the disk that the machine has in its place now."""
+    """Replace a disk that was not restored by the machine's current disk in its place."""
     there = _same_seat(element, now)
     if there is None:
         if apart.is_drive(element):
@@ -59,7 +66,7 @@ def _disk_stays(element: ET.Element, now: ET.Element, names: Names, tell: Tell) 
 
 
 def _same_seat(element: ET.Element, now: ET.Element) -> ET.Element | None:
-    """The disk of now in the place of another one, if both are of the same kind."""
+    """The current disk with the same device name, device type and bus; None without one."""
     for one in now.findall("devices/disk"):
         if _seat(one) == _seat(element):
             return one
@@ -73,7 +80,11 @@ def _seat(disk: ET.Element) -> tuple[str, str, str]:
 
 
 def _device_stays(element: ET.Element, now: ET.Element, names: Names, tell: Tell) -> bool:
-    """Virtual hardware comes back as it was; a device that no copy may have must still be there."""
+    """Whether a device stays.
+
+    Virtual hardware comes back as in the backup. A device that no copy may have stays only if the
+    machine still has the same device.
+    """
     copy = portable.Copy(fresh=False, files=frozenset(), tell=lambda _: None, names=names)
     if portable.refusal(deepcopy(element), copy) is None:
         if element.tag == "tpm":
@@ -90,18 +101,18 @@ def _essence(element: ET.Element) -> str:
 
 
 def _tell_of_later_ones(root: ET.Element, now: ET.Element, tell: Tell) -> None:
-    """Disks that came after the backup are detached, and none of their images is deleted."""
+    """Report disks that were added after the backup: they are detached, their images stay."""
     before = {apart.device_of(one) for one in root.findall("devices/disk")}
     names = xml.kept(now).names
     for one in now.findall("devices/disk"):
         device, empty = apart.device_of(one), one.find("source") is None
         if device not in before and not empty:
             name = apart.name_of(one, names)
-            tell(f"{name} came after the backup: the disk is detached, and its image stays")
+            tell(f"{name} was added after the backup: the disk is detached, and its image stays")
 
 
 def exchanged(wanted: Machine, now: ET.Element) -> set[str]:
-    """The device names of the disks that a machine has now and that are restored."""
+    """Device names of the machine's current disks that are restored."""
     names = {disk.was or disk.name for disk in wanted.disks}
     text = wanted.definition.get(XML)
     then = xml.volumes(xml.parse(text)) if isinstance(text, str) else []
@@ -110,7 +121,7 @@ def exchanged(wanted: Machine, now: ET.Element) -> set[str]:
 
 
 def that_stay(volumes: Collection[Volume], devices: Set[str] | None) -> list[str]:
-    """Sentences about exchanged disks (None: all) whose old images are not deleted."""
+    """Sentences about replaced disks (`devices`, None for all) whose old images are kept."""
     return [
         f"{one.name} has an image of its own now: the old disk {one.path or one.where} stays"
         for one in volumes

@@ -1,4 +1,4 @@
-"""Booting a copy where nobody sees it: on disks that are only read, without network or host."""
+"""Isolated boot of a copy for a proof: read-only disks, no network, no host devices."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from haulback.errors import HaulbackError
 from haulback.ids import new_guid
 from haulback.units import KIB
 
-_CONSOLE_BYTES = 64 * KIB
+_CONSOLE_BYTES = 64 * KIB  # end of the console output that is returned
 
 
 class IsolatedMachine:
-    """A Booted machine; everything it needs lies in `room`, whose name is its name."""
+    """A Booted machine; its files are in `room`, whose name is also the machine's name."""
 
     def __init__(
         self, host: Host, wanted: Machine, sources: Mapping[str, Source], room: Path

@@ -1,4 +1,4 @@
-"""The XML of a new machine: made of the one in its backup, on disks at new places."""
+"""XML of a new machine, derived from the XML in its backup, with disks at new paths."""
 
 from __future__ import annotations
 
@@ -13,22 +13,23 @@ from haulback.drivers.libvirt import domain as xml
 from haulback.drivers.libvirt.domain import XML, Kept, drop, parse
 from haulback.errors import Malformed, Unsupported
 
-_OWN = (XML, firmware.NVRAM, "uuid", "name", "disks")  # members with a place of their own
-_MEMORY = 1024  # MiB, for a machine that comes from a platform without memory
+_OWN = (XML, firmware.NVRAM, "uuid", "name", "disks")  # members not kept as metadata
+_MEMORY = 1024  # MiB, for a definition that names no memory size
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
 def _nobody(_: str) -> None:
-    """Hears the sentences about a new machine where no caller wants them."""
+    """Ignore a sentence about a new machine."""
 
 
 class Standing(NamedTuple):
-    """How a new machine stands to the machine in its definition, the original.
+    """Relation of a new machine to the original machine in its definition.
 
-    `fresh`: a copy beside the original, with addresses of its own.  `now`: the new machine is the
-    original, whose XML this is until then, and keeps its belongings.  `layers`: the disks need the
-    share below them; while the share is away the machine stops, rather than being told of bad
-    blocks.  `tell` hears a sentence about each device that the new machine goes without.
+    `fresh` marks a copy beside the original, which gets addresses of its own. `now` is the current
+    XML of a machine that is restored over itself and keeps its devices. `layers` marks disks that
+    are overlays on a share: the machine then pauses on disk errors, so that the guest does not see
+    errors while the share is away. `tell` is called with a sentence about each device that the new
+    machine lacks.
     """
 
     fresh: bool = False
@@ -38,18 +39,18 @@ class Standing(NamedTuple):
 
 
 def compose(wanted: Machine, places: Mapping[str, Path], kind: str, standing: Standing) -> str:
-    """The XML of a new machine whose disks lie at `places`, by name.
+    """XML of a new machine; `places` maps disk names to image paths.
 
-    The XML is made of the one in the definition, or without one of the parts that every machine
-    needs, as a domain of `kind`.  The share below layers stands in the images only: when the
-    layers need the share no more, nothing else has to be changed.
+    The XML is derived from the definition's XML, or built as a minimal domain of type `kind`. The
+    share below overlays is named only in the images' headers, so the XML needs no change when the
+    overlays become independent of the share.
     """
     root = _begun(wanted.definition, kind)
     root.attrib.pop("id", None)
     _set(root, "name", wanted.name)
     _set(root, "uuid", wanted.uuid)
     devices = _only(root, "devices")
-    drop(devices, "emulator")  # each host knows where its own is
+    drop(devices, "emulator")  # each host chooses its own path of QEMU
     if standing.fresh:
         for interface in devices.findall("interface"):
             drop(interface, "mac")
@@ -68,7 +69,10 @@ def compose(wanted: Machine, places: Mapping[str, Path], kind: str, standing: St
 
 
 def _begun(definition: Mapping[str, Any], kind: str) -> ET.Element:
-    """The XML of a definition.  libvirt reads all elements of a name, so there is one of each."""
+    """Parsed XML of a definition, with a single `os` element.
+
+    libvirt reads all elements of a name, so later ones must not escape the checks.
+    """
     text = definition.get(XML)
     root = parse(text) if isinstance(text, str) else _plain(definition, kind)
     if root.find("os") is not None:
@@ -77,7 +81,7 @@ def _begun(definition: Mapping[str, Any], kind: str) -> ET.Element:
 
 
 def _only(root: ET.Element, name: str) -> ET.Element:
-    """The one element of a name, with the members of all others of that name."""
+    """The single element of a name; further elements of that name are merged into it."""
     first, *others = root.findall(name) or [ET.SubElement(root, name)]
     for other in others:
         first.extend(list(other))
@@ -88,7 +92,7 @@ def _only(root: ET.Element, name: str) -> ET.Element:
 def _without_the_rest(
     root: ET.Element, restored: Mapping[str, str], files: frozenset[str], standing: Standing
 ) -> None:
-    """Take the devices that a copy may not have, or that a machine has no more."""
+    """Remove devices that a copy must not have, or that the machine no longer has."""
     if standing.now is None:
         names = {**xml.kept(root).names, **restored}
         portable.limit(root, portable.Copy(standing.fresh, files, standing.tell, names))
@@ -103,7 +107,7 @@ def _place(
     places: Mapping[str, Path],
     standing: Standing,
 ) -> dict[str, str]:
-    """Put the disks where they are now; their names by their devices."""
+    """Set the image paths of all disks; returns disk names by device name."""
     devices = _only(root, "devices")
     elements = {xml.volume(one, old).name: one for one in xml.data(root)}
     names = {}
@@ -111,7 +115,7 @@ def _place(
         known = elements.get(disk.was or disk.name)
         element = _new_disk(devices) if known is None else known
         if element.find("shareable") is not None:
-            standing.tell(f"{disk.name} is an image of its own: no other machine shares the image")
+            standing.tell(f"{disk.name} is a separate image: it is not shared with other machines")
         xml.lies(element, disk, places[disk.name])
         if standing.layers and (driver := element.find("driver")) is not None:
             driver.attrib |= {"error_policy": "stop", "rerror_policy": "stop"}
@@ -120,7 +124,7 @@ def _place(
 
 
 def _names_of(root: ET.Element, old: Mapping[str, str]) -> dict[str, str]:
-    """The names of disks that are in the machine still."""
+    """Names of the disks that are still in the XML."""
     there = {apart.device_of(one) for one in xml.data(root)}
     return {device: name for device, name in old.items() if device in there}
 
@@ -129,14 +133,14 @@ def _new_disk(devices: ET.Element) -> ET.Element:
     taken = {target.get("dev") for target in devices.findall("disk/target")}
     free = next((f"vd{letter}" for letter in _LETTERS if f"vd{letter}" not in taken), None)
     if free is None:
-        raise Unsupported("the machine has more disks than there are names for")
+        raise Unsupported("the machine has more disks than device names (vda to vdz)")
     element = ET.SubElement(devices, "disk", {"type": "file", "device": "disk"})
     ET.SubElement(element, "target", {"dev": free, "bus": "virtio"})
     return element
 
 
 def _connect(devices: ET.Element, card: Card) -> None:
-    """Put a network card where it is wanted, and under which address."""
+    """Connect a network card to the wanted network and set its MAC address."""
     interfaces = devices.findall("interface")
     if card.number >= len(interfaces):
         raise Malformed(f"the machine has no network card {card.number}")

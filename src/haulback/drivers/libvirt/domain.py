@@ -1,4 +1,4 @@
-"""A machine's XML: read without trust, and what it says of the machine's disks."""
+"""XML of a machine: parsed as untrusted input, with access to its disks."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ from haulback.drivers.hypervisor import Apart, Disk, Machine
 from haulback.drivers.libvirt import apart
 from haulback.errors import Malformed
 
-LARGEST = 4 * 1024 * 1024
-XML = "domain"  # the member of a definition that holds the platform's own XML
+LARGEST = 4 * 1024 * 1024  # characters of an XML
+XML = "domain"  # member of a definition that holds libvirt's XML
 _SPACE = "urn:haulback:machine:1"
 _OURS = f"{{{_SPACE}}}machine"
-_NEXT = "the machine gets the disk at its next start"
-_RUNS = "which can be read while the machine runs and not while the machine is off"
+_NEXT = "the machine gets this disk at its next start"
+_RUNS = "which can be read only while the machine runs"
+# Members of a disk element that are removed when the disk gets an image of its own.
 _ELSEWHERE = ("source", "backingStore", "mirror", "auth", "encryption", "shareable")
 ET.register_namespace("haulback", _SPACE)
 
 
 class Volume(NamedTuple):
-    """A disk as the XML has it: its name in backups, its device, and where it lies.
+    """A disk as the XML describes it: its name in backups, its device name, and its image.
 
-    `path` is None for what is no file or block device of the host; then `where` says what it is.
-    `shared`: other machines use the disk too, maybe on other hosts.
+    `path` is None for a disk that is neither a file nor a block device of the host; `where` is then
+    its type. `shared` is set if other machines use the disk too, possibly on other hosts.
     """
 
     name: str
@@ -40,16 +41,20 @@ class Volume(NamedTuple):
 
 
 class Kept(msgspec.Struct):
-    """What of a definition libvirt has no place for: names of disks by device, and the rest."""
+    """Members of a definition without a place in libvirt's XML: disk names, and other members."""
 
     names: dict[str, str] = {}
     more: dict[str, Any] = {}
 
 
 def parse(text: str) -> ET.Element:
-    """Raises Malformed for what is no XML of a machine; entities are not for us."""
+    """Parse a machine's XML.
+
+    Raises Malformed for malformed or too large XML, and for XML that defines entities: entity
+    expansion can exhaust memory.
+    """
     if len(text) > LARGEST or "<!DOCTYPE" in text or "<!ENTITY" in text:
-        raise Malformed("the machine's XML is too large or brings entities of its own")
+        raise Malformed("the machine's XML is too large or defines entities")
     try:
         return ET.fromstring(text)
     except ET.ParseError as error:
@@ -57,7 +62,7 @@ def parse(text: str) -> ET.Element:
 
 
 def kept(root: ET.Element) -> Kept:
-    """What an import left in the XML for us."""
+    """Our members in the metadata of the XML. Raises Malformed for damaged metadata."""
     found = root.find(f"metadata/{_OURS}")
     try:
         return msgspec.json.decode(found.text or "", type=Kept) if found is not None else Kept()
@@ -66,7 +71,9 @@ def kept(root: ET.Element) -> Kept:
 
 
 def keep(root: ET.Element, ours: Kept) -> None:
-    """Leave members in the XML that libvirt has no place for; raises Malformed for no JSON."""
+    """Store our members in the metadata of the XML. Raises Malformed for values that are not
+    JSON.
+    """
     metadata = root.find("metadata")
     if metadata is None:
         metadata = ET.SubElement(root, "metadata")
@@ -82,19 +89,22 @@ def keep(root: ET.Element, ours: Kept) -> None:
 
 
 def volumes(root: ET.Element) -> list[Volume]:
-    """The disks of a machine that backups hold; see `apart` for the others."""
+    """Disks of a machine that backups contain; `apart` lists the others."""
     names = kept(root).names
     return [volume(one, names) for one in data(root)]
 
 
 def data(root: ET.Element) -> list[ET.Element]:
-    """The elements of those disks."""
+    """Elements of the disks that backups contain."""
     disks = root.findall("devices/disk")
     return [one for one in disks if not apart.is_drive(one) and apart.why(one) is None]
 
 
 def volume(element: ET.Element, names: Mapping[str, str]) -> Volume:
-    """A disk by its element and the names of disks by device.  Raises Malformed without one."""
+    """Describe a disk element; `names` maps device names to disk names.
+
+    Raises Malformed for a disk without a device name.
+    """
     driver, source = element.find("driver"), element.find("source")
     device = apart.device_of(element)
     if not device:
@@ -112,14 +122,18 @@ def volume(element: ET.Element, names: Mapping[str, str]) -> Volume:
 
 
 def places(root: ET.Element) -> set[Path]:
-    """The files and block devices that disks of any kind refer to."""
+    """Paths of all files and block devices that disks of any type refer to."""
     sources = root.findall("devices/disk//source")
     named = (one.get(name) for one in sources for name in ("file", "dev"))
     return {Path(one) for one in named if one}
 
 
 def machine(text: str, sized: Iterable[tuple[Volume, int]], live: str = "") -> Machine:
-    """A machine from its XML, its disks and their sizes in bytes; `live` is its XML right now."""
+    """Description of a machine.
+
+    `text` is its inactive XML, `sized` its disks with sizes in bytes, `live` its current XML if it
+    runs.
+    """
     root = parse(text)
     uuid, name, ours = root.findtext("uuid", ""), root.findtext("name", ""), kept(root)
     disks = tuple(Disk(volume.name, size, volume.format) for volume, size in sized)
@@ -130,7 +144,7 @@ def machine(text: str, sized: Iterable[tuple[Volume, int]], live: str = "") -> M
 
 
 def _unread(root: ET.Element, read: Set[str]) -> list[Apart]:
-    """The disks that backups hold, and that cannot be read as the machine is now."""
+    """Disks that backups contain, but that cannot be read in the machine's present state."""
     return [
         Apart(one.name, _NEXT if one.path or one.pool else f"a {one.where} disk, {_RUNS}")
         for one in volumes(root)
@@ -139,7 +153,7 @@ def _unread(root: ET.Element, read: Set[str]) -> list[Apart]:
 
 
 def moved(text: str, places: Mapping[str, Path]) -> str:
-    """The same machine with its disks, by name, at other places."""
+    """The XML with the machine's disks at other paths, by disk name."""
     root = parse(text)
     names = kept(root).names
     for element in data(root):
@@ -149,7 +163,7 @@ def moved(text: str, places: Mapping[str, Path]) -> str:
 
 
 def lies(element: ET.Element, disk: Disk, path: Path) -> None:
-    """Name the place of a disk's image, a file of the machine's own."""
+    """Set the image of a disk to a file that belongs to this machine only."""
     element.set("type", "file")
     for name in _ELSEWHERE:
         drop(element, name)
@@ -162,7 +176,7 @@ def lies(element: ET.Element, disk: Disk, path: Path) -> None:
 
 
 def drop(element: ET.Element, *names: str) -> None:
-    """Remove the children of those names."""
+    """Remove the children with these names."""
     for name in names:
         for old in element.findall(name):
             element.remove(old)

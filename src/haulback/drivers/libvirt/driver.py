@@ -1,4 +1,4 @@
-"""libvirt as a Hypervisor: machines of one host, their images on this machine's file systems."""
+"""libvirt host as a Hypervisor; images are on file systems of this machine."""
 
 from __future__ import annotations
 
@@ -43,23 +43,23 @@ from haulback.errors import (
 from haulback.ids import new_guid
 
 log = logging.getLogger(__name__)
-_PATIENCE, _AGAIN = 60.0, 0.5  # seconds
-WORK = Path("/var/tmp")  # where QEMU may write beside its images
+_PATIENCE, _AGAIN = 60.0, 0.5  # seconds in which a revert is undone, and between two tries
+WORK = Path("/var/tmp")  # folder for sockets and scratch files, which QEMU can write to
 _ATTEMPT = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _UNSAFE = re.compile(r"[^\w.()+-]")
 
 
 class LibvirtHost:
-    """A Hypervisor over the libvirt at `uri`; new images go to `storage`.
+    """Hypervisor over the libvirt at `uri`; new images go to `storage`.
 
-    The images must be on file systems of the machine that runs this: the node runs on the host.
+    The images must be on file systems of this machine: a driver runs on the host that it serves.
     """
 
     def __init__(
         self, uri: str, storage: Path, work: Path | None = None, files: Files | None = None
     ) -> None:
         self.uri, self.storage = uri, storage
-        # A folder for each host and storage: who sweeps one must not meet the work of another.
+        # One folder per host and storage, so that a sweep never removes the work of another one.
         mark = sha256(f"{uri}\0{storage}".encode()).hexdigest()[:12]
         self.work = work or WORK / f"haulback-{mark}"
         self._files = files or Files()
@@ -84,7 +84,7 @@ class LibvirtHost:
         machines, problems = [], []
         for domain in self._host.domains():
             if WORKING.fullmatch(domain.name):
-                continue  # a copy that is looked at
+                continue  # a copy that is booted for a proof
             try:
                 machines.append(self._measure(domain))
             except HaulbackError as error:
@@ -96,7 +96,7 @@ class LibvirtHost:
         return self._measure(self._host.domain(uuid))
 
     def _measure(self, domain: Domain) -> Machine:
-        """As it will be at its next start, with the disks that it has now."""
+        """Describe a machine by its definition for the next start and its current disks."""
         live = domain.live() if domain.is_active else ""
         made = xml.machine(domain.definition(), self._sized(domain), live)
         return made._replace(snapshots=taken.held(self._host, domain))
@@ -182,7 +182,10 @@ class LibvirtHost:
                 raise
 
     def _undo_revert(self, attempt: str) -> None:
-        """A machine that is off waits for it: a libvirt that died may be back in a moment."""
+        """Undo a failed revert, retrying for a minute.
+
+        The machine is off meanwhile, and a libvirt that died is often back within seconds.
+        """
         note, end = self._left.back_note(attempt), time.monotonic() + _PATIENCE
         while note.exists():
             try:
@@ -207,7 +210,9 @@ class LibvirtHost:
 
     def create(self, wanted: Machine, attempt: str, *, overwrite: bool = False) -> making.NewDomain:
         if overwrite and (old := making.replaced(self._host.domains(), wanted)):
-            making.refuse_if_running(old)  # now, and not only once everything is copied
+            making.refuse_if_running(
+                old
+            )  # refuse before the data is copied, not only at the commit
 
         def place(machine: Machine, paths: Mapping[str, Path]) -> Made:
             def define(placing: Placing) -> Made:
@@ -234,12 +239,12 @@ class LibvirtHost:
         return making.NewDomain(room, wanted, place, is_used, making.mark_of(self.work), share)
 
     def _placed(self, paths: Mapping[str, Path], place: Callable[[Placing], Made]) -> Made:
-        """Define the machine: libvirt does that at once or not at all."""
+        """Define a machine with its complete images; libvirt does this atomically."""
         with self._alone():
             self._sync(paths)
             return place(Placing(self._host, self._left, self._measure))
 
-    def move(  # the Protocol's shape
+    def move(  # parameters of the Protocol
         self,
         uuid: str,
         there: Hypervisor,
@@ -248,11 +253,11 @@ class LibvirtHost:
         count: Callable[[int], None],
     ) -> Machine:
         if not isinstance(there, LibvirtHost):
-            raise Unsupported("a machine can be moved to another libvirt only")
+            raise Unsupported("a machine can be moved only to another libvirt host")
         try:
             domain = self._host.domain(uuid)
         except NotFound:
-            return there.machine(uuid)  # an earlier attempt did it
+            return there.machine(uuid)  # an earlier attempt has moved the machine
         moving.check(self._host, domain, there._host)
         self._drop(domain, set(domain.checkpoints()))
         room = self._room(_checked(attempt))
@@ -265,6 +270,9 @@ class LibvirtHost:
 
         try:
             with self._alone():
+                # The note precedes the migration: if this process dies after it, a sweep deletes
+                # the images here. While the machine is still here, its images are in use and
+                # stay.
                 note = self._left.note_gone(attempt, domain, moves=True)
             with there._begin(self._measure(domain), attempt, place) as new:
                 made = new.commit()
@@ -293,7 +301,9 @@ class LibvirtHost:
     def unpack(self, uuid: str, parts: Iterable[bytes], folder: str, name: str) -> None:
         domain = self._host.domain(uuid)
         if not domain.is_active:
-            raise SourceChanged(f"{domain.name} is off; start it, so that its agent can take files")
+            raise SourceChanged(
+                f"{domain.name} is off; start it, because its agent receives the files"
+            )
         Agent(domain).unpack(parts, folder, name)
 
     def start(self, uuid: str) -> None:
@@ -313,11 +323,13 @@ class LibvirtHost:
     def make_own(self, uuid: str, count: Callable[[int], None]) -> None:
         domain = self._host.domain(uuid)
         if not domain.is_active:
-            raise SourceChanged(f"{domain.name} is off; start it, and its disks can be copied")
+            raise SourceChanged(
+                f"{domain.name} is off; start it, because only a running machine copies disks"
+            )
         for volume in shared.lies_on(located(self._host, domain.live())):
             shared.copy_in(domain, volume, count)
         if left := shared.lies_on(located(self._host, domain.live())):
-            raise Unavailable(f"{domain.name}: {left[0].name} still takes from its share")
+            raise Unavailable(f"{domain.name}: {left[0].name} still depends on its share")
 
     def remove(self, uuid: str) -> None:
         with self._alone():
@@ -346,7 +358,10 @@ class LibvirtHost:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """No other process of ours changes which machines there are."""
+        """Hold the lock on the storage: no other process of ours adds, changes or removes machines.
+
+        QEMU tools that run meanwhile inherit the lock, see `qemu.holding`.
+        """
         try:
             handle = os.open(self.storage, os.O_RDONLY | os.O_DIRECTORY)
         except OSError as error:
@@ -361,5 +376,5 @@ class LibvirtHost:
 
 def _checked(attempt: str) -> str:
     if not _ATTEMPT.fullmatch(attempt):
-        raise Malformed(f"{attempt[:80]!r} cannot name an attempt")
+        raise Malformed(f"{attempt[:80]!r} is not a valid name of an attempt")
     return attempt

@@ -1,4 +1,7 @@
-"""The one file that knows libvirt's own types: XML and plain values go in and out."""
+"""Wrapper of libvirt's Python binding: XML and plain values in and out.
+
+No other module uses libvirt's types.
+"""
 
 from __future__ import annotations
 
@@ -25,17 +28,17 @@ try:
 except ImportError:
     libvirt = None
 
-_AGENT_SECONDS = 10
-_JOB_SECONDS = 30
+_AGENT_SECONDS = 10  # timeout of a guest agent command
+_JOB_SECONDS = 30  # timeout for a backup job to end
 _REMEDY = "install libvirt's binding (`pip install 'haulback[libvirt]'`; it needs libvirt-dev)"
 
 
 class BrokenCheckpoint(Unavailable):
-    """The record of changes since a checkpoint is missing or cannot be trusted."""
+    """A checkpoint's record of changes is missing or inconsistent."""
 
 
 class Domain:
-    """A machine as libvirt knows it."""
+    """A machine (domain) of libvirt."""
 
     def __init__(self, domain: Any) -> None:
         self._domain = domain
@@ -48,59 +51,61 @@ class Domain:
 
     @property
     def is_active(self) -> bool:
-        """Whether it runs, or is paused."""
+        """Whether the machine runs or is paused."""
         with _mapped():
             return bool(self._domain.isActive())
 
     def definition(self) -> str:
-        """Its XML as it will be at the next start."""
+        """Inactive XML: the machine at its next start."""
         with _mapped():
             return str(self._domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
 
     def live(self) -> str:
-        """Its XML as it is now."""
+        """Current XML of the machine."""
         with _mapped():
             return str(self._domain.XMLDesc(0))
 
     def size(self, device: str) -> int:
-        """A disk's size as the guest sees it, bytes."""
+        """Size of a disk in bytes as the guest sees it."""
         with _mapped():
             return int(self._domain.blockInfo(device)[0])
 
     def start(self, *, paused: bool = False) -> None:
-        """Power the machine on; `paused`: the machine waits until somebody resumes it."""
+        """Start the machine; with `paused` it waits until it is resumed."""
         with _mapped():
             self._domain.createWithFlags(libvirt.VIR_DOMAIN_START_PAUSED if paused else 0)
 
     def in_managed_save(self) -> bool:
-        """Whether the machine is off, and libvirt keeps its memory for the next start."""
+        """Whether the machine is off and libvirt keeps its memory for the next start."""
         with _mapped():
             return bool(self._domain.hasManagedSaveImage())
 
     def was_saved(self) -> bool:
-        """Whether the machine is off since its memory was saved, kept or given up since."""
+        """Whether the machine was stopped by saving its memory, even if that was removed since."""
         return self.in_managed_save() or self._is("SHUTOFF", "SAVED")
 
     def drop_memory(self) -> None:
-        """Give up the memory of a machine in managed save; fine for any other machine."""
+        """Remove the saved memory of a machine in managed save; otherwise do nothing."""
         if self.in_managed_save():
             with _mapped():
                 self._domain.managedSaveRemove()
 
     def is_held(self) -> bool:
-        """Whether somebody paused the machine; a machine that waits for a disk is not held."""
+        """Whether a user paused the machine; a pause because of a disk error does not count."""
         return self._is("PAUSED", "USER", "UNKNOWN", "FROM_SNAPSHOT")
 
     def is_being_saved(self) -> bool:
-        """Whether the machine's memory is written or sent elsewhere right now."""
+        """Whether the machine's memory is being saved, dumped or migrated."""
         return self._is("PAUSED", "SAVE", "DUMP", "SNAPSHOT", "MIGRATION")
 
     def waits(self) -> bool:
-        """Whether the machine was stopped because a disk could not be read or written."""
+        """Whether the machine is paused because of a disk error."""
         return self._is("PAUSED", "IOERROR")
 
     def _is(self, state: str, *reasons: str) -> bool:
-        """Whether the machine is in a state for one of the reasons, by libvirt's names for both."""
+        """Whether the machine is in `state` for one of the `reasons` (names of libvirt's
+        constants).
+        """
         with _mapped():
             now = tuple(self._domain.state()[:2])
         name = f"VIR_DOMAIN_{state}"
@@ -108,26 +113,30 @@ class Domain:
         return now in [(getattr(libvirt, name), reason) for reason in wanted]
 
     def resume(self) -> None:
+        """Resume a paused machine."""
         with _mapped():
             self._domain.resume()
 
     def stop(self) -> None:
-        """Pull the plug; fine when it is off or gone."""
+        """Switch the machine off at once; a machine that is off or gone is no error."""
         with suppress(NotFound, SourceChanged), _mapped():
             self._domain.destroy()
 
     def ask_agent(self, command: str, seconds: int = _AGENT_SECONDS) -> str:
-        """The answer of the guest's agent, JSON in and out.  Raises Unavailable without one."""
+        """Send a JSON command to the guest agent and return its JSON response.
+
+        Raises Unavailable without a responding agent.
+        """
         with _mapped():
             return str(libvirt_qemu.qemuAgentCommand(self._domain, command, seconds, 0))
 
     def ask_qemu(self, command: str) -> str:
-        """The answer of the QEMU that runs it, JSON in and out."""
+        """Send a JSON command to the machine's QEMU (QMP) and return its JSON response."""
         with _mapped():
             return str(libvirt_qemu.qemuMonitorCommand(self._domain, command, 0))
 
     def screenshot(self) -> tuple[bytes, str] | None:
-        """What its screen shows and the media type of that; None without a screen."""
+        """Screenshot and its media type; None for a machine without a screen."""
         found = bytearray()
         try:
             with _mapped():
@@ -140,12 +149,12 @@ class Domain:
         return bytes(found), str(kind)
 
     def rename(self, name: str) -> None:
-        """Only while it is stopped and has neither snapshots nor checkpoints."""
+        """Rename a stopped machine without snapshots and checkpoints."""
         with _mapped():
             self._domain.rename(name)
 
     def undefine(self) -> None:
-        """Forget it and what libvirt keeps of it; its disks stay."""
+        """Remove the machine and all state that libvirt keeps of it; its disks stay."""
         flags = (
             libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
             | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
@@ -156,34 +165,37 @@ class Domain:
             self._domain.undefineFlags(flags)
 
     def checkpoints(self) -> list[str]:
-        """The names of those that libvirt knows."""
+        """Names of the checkpoints that libvirt knows."""
         with _mapped():
             return sorted(str(one.getName()) for one in self._domain.listAllCheckpoints())
 
     def checkpoint(self, name: str) -> str:
-        """A checkpoint's XML.  Raises BrokenCheckpoint when libvirt does not know it."""
+        """XML of a checkpoint. Raises BrokenCheckpoint for an unknown one."""
         flags = libvirt.VIR_DOMAIN_CHECKPOINT_XML_NO_DOMAIN
         with _mapped():
             return str(self._domain.checkpointLookupByName(name).getXMLDesc(flags))
 
     def adopt_checkpoint(self, xml: str) -> None:
-        """Tell libvirt of bitmaps that are there already."""
+        """Register a checkpoint whose bitmaps already exist."""
         with _mapped():
             self._domain.checkpointCreateXML(xml, libvirt.VIR_DOMAIN_CHECKPOINT_CREATE_REDEFINE)
 
     def delete_checkpoint(self, name: str, *, only_forget: bool) -> None:
-        """With its bitmaps; or, with `only_forget`, libvirt's knowledge of it alone."""
+        """Delete a checkpoint with its bitmaps; with `only_forget` only its registration."""
         flags = libvirt.VIR_DOMAIN_CHECKPOINT_DELETE_METADATA_ONLY if only_forget else 0
         with _mapped():
             self._domain.checkpointLookupByName(name).delete(flags)
 
     def begin_backup(self, backup: str, checkpoint: str | None) -> None:
-        """Freeze the disks at one moment and export them.  Raises BrokenCheckpoint."""
+        """Start a backup job that exports all disks at one moment.
+
+        Raises BrokenCheckpoint when the base's record of changes cannot be used.
+        """
         with _mapped():
             self._domain.backupBegin(backup, checkpoint)
 
     def backup(self) -> str | None:
-        """The XML of the backup that goes on, if one does."""
+        """XML of the running backup job; None without one."""
         try:
             with _mapped():
                 return str(self._domain.backupGetXMLDesc())
@@ -191,9 +203,10 @@ class Domain:
             return None
 
     def is_stuck(self) -> bool:
-        """Whether libvirt believes in a backup that nobody does: it died while that began.
+        """Whether libvirt waits for a backup job that does not exist.
 
-        Until the machine is off and libvirt begins anew, nothing can be done with it (9.0).
+        This state remains when libvirt dies at the start of a backup job. libvirt 9.0 leaves it
+        only after the machine is off and libvirt was restarted.
         """
         try:
             self._domain.jobInfo()
@@ -202,7 +215,10 @@ class Domain:
         return False
 
     def end_backup(self) -> None:
-        """Stop the export and wait until it is gone; fine when there is none."""
+        """End the backup job and wait for its end; without a job do nothing.
+
+        Raises Unavailable when the job does not end.
+        """
         if self.backup() is None:
             return
         with _mapped():
@@ -214,31 +230,35 @@ class Domain:
             time.sleep(0.02)
 
     def pull(self, device: str) -> None:
-        """Begin to copy into a disk's image what lies under it; fine when that goes on."""
+        """Start a block pull: copy the data of the backing file into a disk's image.
+
+        A running job is no error.
+        """
         if self.job(device) is None:
             with _mapped():
                 self._domain.blockPull(device)
 
     def job(self, device: str) -> int | None:
-        """How many bytes a disk's block job has done; None when none goes on."""
+        """Bytes processed by a disk's block job; None without a job."""
         with _mapped():
             found = self._domain.blockJobInfo(device)
         return int(found["cur"]) if found else None
 
     def end_job(self, device: str) -> None:
-        """End a disk's block job where it is."""
+        """Abort a disk's block job; data copied so far stays."""
         with _mapped():
             self._domain.blockJobAbort(device)
 
     def migratable(self) -> str:
-        """Its XML as another host would take it over."""
+        """XML of the running machine for a migration."""
         with _mapped():
             return str(self._domain.XMLDesc(libvirt.VIR_DOMAIN_XML_MIGRATABLE))
 
     def migrate(self, to: Host, live: str, definition: str, sockets: tuple[Path, Path]) -> None:
-        """Go on at another libvirt of this machine, disks and all, as these XMLs say.
+        """Live-migrate the machine with its disks to another libvirt on this machine.
 
-        Memory and disks go through sockets.  It is gone here afterwards; else it goes on here.
+        `live` and `definition` are its current and inactive XML there; `sockets` carry memory and
+        disks. The machine is removed here after a success, and keeps running here after a failure.
         """
         memory, disks = sockets
         wanted = {
@@ -258,7 +278,7 @@ class Domain:
             self._domain.migrate3(to.connection, wanted, flags)
 
     def moved(self) -> tuple[int, int]:
-        """Bytes of the job that goes on: all there are, and done; zeros when none does."""
+        """Bytes of the running migration: (total, processed); zeros without a migration."""
         try:
             with _mapped():
                 found = self._domain.jobStats()
@@ -269,24 +289,24 @@ class Domain:
         return total, sum(int(found.get(f"{part}_processed", 0)) for part in parts)
 
     def end_move(self) -> None:
-        """Give the job that goes on up."""
+        """Abort the running migration."""
         with _mapped():
             self._domain.abortJob()
 
     def freeze(self) -> int:
-        """Ask the guest's agent to flush and hold its file systems; how many there are."""
+        """Freeze the guest's file systems through its agent; returns their number."""
         with _mapped():
             self._domain.agentSetResponseTimeout(_AGENT_SECONDS, 0)
             return int(self._domain.fsFreeze())
 
     def thaw(self) -> int:
-        """Let them go on; how many were held."""
+        """Thaw the guest's file systems; returns the number of thawed ones."""
         with _mapped():
             return int(self._domain.fsThaw())
 
 
 class Host:
-    """A connection to one libvirt.  Raises Unavailable, or Unsupported without the binding."""
+    """Connection to a libvirt. Raises Unavailable, or Unsupported without libvirt's binding."""
 
     def __init__(self, uri: str) -> None:
         if libvirt is None:
@@ -300,28 +320,28 @@ class Host:
             return [Domain(one) for one in self.connection.listAllDomains()]
 
     def domain(self, uuid: str) -> Domain:
-        """Raises NotFound."""
+        """The machine with this uuid. Raises NotFound."""
         with _mapped():
             return Domain(self.connection.lookupByUUIDString(uuid))
 
     def run_once(self, xml: str) -> Domain:
-        """Start a machine that is forgotten when it stops."""
+        """Start a transient machine: libvirt forgets it when it stops."""
         with _mapped():
             return Domain(self.connection.createXML(xml, 0))
 
     def define(self, xml: str) -> Domain:
-        """Make a machine exist, or change the one of that uuid, in one step."""
+        """Define a machine, or redefine the machine with its uuid, atomically."""
         with _mapped():
             return Domain(self.connection.defineXML(xml))
 
     def volume(self, pool: str, name: str) -> str:
-        """Where a volume of a pool lies.  Raises NotFound."""
+        """Path of a volume in a storage pool. Raises NotFound."""
         with _mapped():
             found = self.connection.storagePoolLookupByName(pool).storageVolLookupByName(name)
             return str(found.path())
 
     def networks(self) -> list[Place] | None:
-        """None from a libvirt that was built without."""
+        """Networks of the host; None if this libvirt cannot list them."""
         try:
             with _mapped():
                 found = self.connection.listAllNetworks()
@@ -330,7 +350,7 @@ class Host:
             return None
 
     def spaces(self) -> list[Place] | None:
-        """The active storage pools; None as above."""
+        """Active storage pools with their capacity; None if this libvirt cannot list them."""
         try:
             with _mapped():
                 found = self.connection.listAllStoragePools(
@@ -342,7 +362,7 @@ class Host:
             return None
 
     def pools(self) -> list[str]:
-        """The XML of every active storage pool; none from a libvirt that was built without."""
+        """XML of all active storage pools; empty if this libvirt cannot list them."""
         try:
             with _mapped():
                 found = self.connection.listAllStoragePools(
@@ -355,7 +375,7 @@ class Host:
 
 @contextmanager
 def _mapped() -> Iterator[None]:
-    """libvirt's errors in our words."""
+    """Map libvirt's errors to those of `haulback.errors`."""
     try:
         yield
     except libvirt.libvirtError as error:
@@ -384,4 +404,4 @@ def _error(error: Any) -> Exception:
 
 
 def _silent(_: object, __: object) -> None:
-    """libvirt would print every error besides raising it."""
+    """Suppress libvirt's own error output; errors are raised as exceptions anyway."""

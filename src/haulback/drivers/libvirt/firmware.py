@@ -1,6 +1,6 @@
-"""The variables of a UEFI firmware: a machine that boots by them needs them as much as its disks.
+"""Variables of a UEFI firmware, which a machine needs to boot.
 
-They are a small file beside the images, kept with the machine's definition.
+They are a small file beside the images, and are kept in the machine's definition.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from haulback.disk import write_private
 from haulback.drivers.hypervisor import Apart, Machine
 from haulback.errors import Malformed
 
-NVRAM = "nvram"  # the member of a definition that holds them, packed
+NVRAM = "nvram"  # member of a definition that holds the variables, compressed
 _FILE = "nvram.fd"
-_LARGEST = 64 * 1024 * 1024  # those of ARM; packed they are a few KB
-_MOST_PACKED = 4 * 1024 * 1024
+_LARGEST = 64 * 1024 * 1024  # bytes; ARM firmware has 64 MiB, compressed a few KB
+_MOST_PACKED = 4 * 1024 * 1024  # characters of the compressed form
 _NVRAMS = Path("/var/lib/libvirt/qemu/nvram")
 
 
 def path_of(root: ET.Element) -> Path | None:
-    """Where they lie, for a machine that has some of its own already."""
+    """Path of the file with the variables; None for a machine without such a file."""
     found = root.find("os/nvram")
     if found is None:
         return _usual(root)
@@ -35,7 +35,7 @@ def path_of(root: ET.Element) -> Path | None:
 
 
 def _usual(root: ET.Element) -> Path | None:
-    """Where libvirt (before 9.2) puts them without saying so, once the machine has been started."""
+    """Default path of the variables, which libvirt before 9.2 does not write into the XML."""
     system, name = root.find("os"), root.findtext("name") or ""
     if system is None or system.get("firmware") != "efi" or "/" in name:
         return None
@@ -44,7 +44,7 @@ def _usual(root: ET.Element) -> Path | None:
 
 
 def kept(machine: Machine, root: ET.Element) -> Machine:
-    """The machine with its firmware's variables, or with the reason why they cannot be had."""
+    """The machine with its firmware's variables, or with the reason why backups lack them."""
     packed, why = _packed(root)
     if why:
         lost = Apart("the firmware's variables", why)
@@ -55,12 +55,12 @@ def kept(machine: Machine, root: ET.Element) -> Machine:
 
 
 def _packed(root: ET.Element) -> tuple[str | None, str]:
-    """The variables packed, None where there are none yet; and why they cannot be had."""
+    """Compressed variables (None without variables), and the reason if they cannot be read."""
     path, place = path_of(root), root.find("os/nvram/source")
     if path is None:
         where = root.find("os/nvram")
         kind = where.get("type", "") if where is not None else ""
-        return None, f"they lie on no file of the host ({kind})" if place is not None else ""
+        return None, f"they are in no file of the host ({kind})" if place is not None else ""
     try:
         raw = _read(path)
     except FileNotFoundError:
@@ -69,7 +69,7 @@ def _packed(root: ET.Element) -> tuple[str | None, str]:
         return None, f"{path} cannot be read: {error.strerror}"
     packed = base64.b64encode(zlib.compress(raw)).decode() if raw is not None else ""
     if not packed or len(packed) > _MOST_PACKED:
-        return None, f"{path} is too large to be kept"
+        return None, f"{path} is too large"
     return packed, ""
 
 
@@ -80,7 +80,10 @@ def _read(path: Path) -> bytes | None:
 
 
 def write(definition: dict[str, Any], room: Path) -> None:
-    """Put those of a backup into a room.  Raises Malformed for what was never written by us."""
+    """Write a backup's variables to a file in `room`; without variables do nothing.
+
+    Raises Malformed for damaged or too large data.
+    """
     packed = definition.get(NVRAM)
     if packed is None:
         return
@@ -95,10 +98,11 @@ def write(definition: dict[str, Any], room: Path) -> None:
 
 
 def placed(root: ET.Element, rooms: Iterable[Path], now: ET.Element | None = None) -> str | None:
-    """Name the variables in one of the rooms, or fresh ones of the template; never another's.
+    """Set the file of the variables in the XML: one in `rooms`, else new ones from the template.
 
-    `now` is the XML of the machine that is restored over itself, which keeps its variables where
-    the backup holds none.  Returns a sentence when the variables are lost.
+    The file of another machine is never used. `now` is the current XML of a machine that is
+    restored over itself; it keeps its variables if the backup holds none. Returns a sentence when
+    the variables are not those of the backup.
     """
     system = root.find("os")
     found = system.findall("nvram") if system is not None else []
@@ -116,7 +120,7 @@ def placed(root: ET.Element, rooms: Iterable[Path], now: ET.Element | None = Non
     first.text = str(there) if there else None
     if not there and "template" not in first.attrib:
         system.remove(first)
-    lost = "the firmware's variables are fresh: the backup holds none"
+    lost = "the firmware's variables are reset: the backup holds none"
     return lost if had and not there else None
 
 

@@ -1,8 +1,8 @@
-"""Commands inside a guest around the moment of a backup.
+"""Commands in a guest before and after a backup's freeze.
 
-`python -m haulback.drivers.libvirt.hooks URI UUID SECONDS` is the guard of the latter one: it is
-told the command in a line of JSON, says "ready", and runs it once its input or the seconds end,
-whatever else has died by then.
+`python -m haulback.drivers.libvirt.hooks URI UUID SECONDS` is the guard of the command after it:
+the guard reads the command as a line of JSON, prints "ready", and runs the command when its input
+ends or after SECONDS, even if the node or the driver has died.
 """
 
 from __future__ import annotations
@@ -22,13 +22,15 @@ from haulback.drivers.libvirt.edge import Domain, Host
 from haulback.errors import Conflict, HaulbackError, Unavailable
 
 log = logging.getLogger(__name__)
-DEADLINE = 600  # seconds in which the moment has to come; what is held in the guest is held so long
-_SECONDS = 300  # that a command may take
-_KEPT = 500  # letters of what it says
+DEADLINE = 600  # seconds until the guard runs the command even if the block has not ended
+_SECONDS = 300  # timeout of a command
+_KEPT = 500  # characters of a command's output in messages
 
 
 class _Ended(NamedTuple):
-    """What became of the latter command; `early`: before the moment had come."""
+    """Result of the command after the backup; `early` if the deadline came before the block's
+    end.
+    """
 
     code: int
     said: str
@@ -36,7 +38,7 @@ class _Ended(NamedTuple):
 
 
 @contextmanager
-def around(  # which machine, what to run in it, and who hears of it
+def around(
     uri: str,
     domain: Domain,
     before: str,
@@ -44,22 +46,22 @@ def around(  # which machine, what to run in it, and who hears of it
     warn: Callable[[str], None],
     deadline: int = DEADLINE,
 ) -> Iterator[None]:
-    """Run `before`, and `after` when the block ends.
+    """Run `before` at the start of the block, and `after` at its end.
 
-    `after` runs although `before`, the block or this process did not end well; what goes wrong
-    with it is a warning.  Raises Unavailable without an agent, Conflict when `before` fails.
+    `after` runs even if `before`, the block or this process fails; its errors are passed to `warn`.
+    Raises Unavailable without a responding agent, Conflict when `before` fails.
     """
     agent = Agent(domain)
     if not agent.answers():
         raise Unavailable(
-            f"{domain.name}: its agent does not answer, so its commands around a backup cannot be "
-            "run; start qemu-guest-agent in it, or take the commands off its settings"
+            f"{domain.name}: its agent does not respond, so its commands around a backup cannot be "
+            "run; start qemu-guest-agent in it, or remove the commands from its settings"
         )
     guard = _guard(uri, domain, after, deadline) if after else None
     try:
         if before:
             code, said = agent.run(before, _SECONDS)
-            log.info("%s: the command before ended with %d", domain.name, code)
+            log.info("%s: the command before the backup ended with %d", domain.name, code)
             if code:
                 raise Conflict(f"the command before the backup ended with {code}: {_short(said)}")
         yield
@@ -90,7 +92,7 @@ def _guard(uri: str, domain: Domain, after: str, deadline: int) -> subprocess.Po
 
 
 def _trouble(guard: subprocess.Popen[bytes], agent: Agent, after: str) -> str:
-    """Have it run the command, or do that ourselves; what went wrong, if anything did."""
+    """Let the guard run the command, or run it here if the guard died; returns a warning or ""."""
     try:
         told, _ = guard.communicate(timeout=_SECONDS + 60)
         ended = _Ended(**json.loads(told))
@@ -100,26 +102,27 @@ def _trouble(guard: subprocess.Popen[bytes], agent: Agent, after: str) -> str:
         return _without_guard(agent, after)
     if ended.code:
         return f"the command after the backup ended with {ended.code}: {_short(ended.said)}"
-    return "the command after the backup had to be run before its moment" if ended.early else ""
+    return "the command after the backup ran at its deadline, too early" if ended.early else ""
 
 
 def _without_guard(agent: Agent, after: str) -> str:
     try:
         code, said = agent.run(after, _SECONDS)
     except HaulbackError as error:
-        return f"nobody knows whether the command after the backup was run: {error.message}"
-    return f"the guard of the command after the backup died; run again, it ended with {code}: " + (
+        return f"it is unknown whether the command after the backup ran: {error.message}"
+    return f"the guard of the command after the backup died; a second run ended with {code}: " + (
         _short(said)
     )
 
 
 def _short(said: str) -> str:
-    return said.strip()[-_KEPT:] or "it said nothing"
+    return said.strip()[-_KEPT:] or "no output"
 
 
 def main(uri: str, uuid: str, seconds: str) -> None:
-    """Wait, run it, and say what became of it."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # of whoever ends the node
+    """Wait for the end of the input or the deadline, run the command, and print its result."""
+    # Signals that end the node's process group must not end the guard.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     agent = Agent(Host(uri).domain(uuid))
     command = json.loads(sys.stdin.buffer.readline())
@@ -137,7 +140,7 @@ def _say(text: str, out: IO[str] = sys.stdout) -> None:
         out.write(f"{text}\n")
         out.flush()
     except BrokenPipeError:
-        pass  # who wanted to know has died
+        pass  # the driver that reads the result has died
 
 
 if __name__ == "__main__":

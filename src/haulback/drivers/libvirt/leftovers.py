@@ -1,4 +1,4 @@
-"""What dead attempts left on a host: notes of what goes, half made machines, copies, jobs."""
+"""Leftovers of dead attempts on a host: notes, unfinished machines, booted copies, backup jobs."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ _BACK = re.compile(rf"\.haulback-{_ATTEMPT}\.back")
 
 
 class Gone(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A note of the files that go with a machine, by their paths.
+    """Note of the files to delete with a machine.
 
-    `replaced` is the uuid of a machine that gets other disks, "" for a machine that goes as a
-    whole.  The saved memory of a replaced machine goes too, once the digest of the machine's
-    definition is no longer `was`.
+    `replaced` is the uuid of a machine that gets other disks, "" for a machine that is removed. The
+    saved memory of a replaced machine is removed too, but only once the digest of its definition
+    differs from `was`.
     """
 
     paths: list[str]
@@ -47,27 +47,27 @@ class Gone(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Leftovers:
-    """Notes in the `storage` of a host, and whatever else bears the name of an attempt there.
+    """Notes in the `storage` of a host, and other state that carries the name of an attempt.
 
-    Who calls is alone on the storage.
+    The caller must hold the lock on the storage.
     """
 
     def __init__(self, host: Host, storage: Path, work: Path, files: Files) -> None:
         self._host, self._storage, self._work, self._files = host, storage, work, files
 
     def note_gone(self, attempt: str, domain: Domain, *, moves: bool = False) -> Path:
-        """Write down which files go with a machine, so that whoever comes next can finish it.
+        """Record the files that are deleted with a machine, so that a later sweep can finish it.
 
-        One that `moves` may have its firmware's variables at the same place there.
+        With `moves` the firmware's variables are left out: the moved machine may use the same path.
         """
         text = domain.definition()
         paths = _own(located(self._host, text)) + ([] if moves else _variables(text))
         return self._note(attempt, Gone(list(map(str, paths))))
 
     def note_replaced(self, attempt: str, domain: Domain, devices: Set[str] | None) -> Path:
-        """Write down the files, and the saved memory, that go when a machine gets other disks.
+        """Record the files and the saved memory that a machine loses when its disks are replaced.
 
-        `devices` names the disks that are exchanged, None all of them.
+        `devices` names the replaced disks, None all of them.
         """
         text = domain.definition()
         volumes = [v for v in located(self._host, text) if devices is None or v.device in devices]
@@ -80,23 +80,26 @@ class Leftovers:
         return note
 
     def carry_out(self, note: Path) -> None:
-        """Delete the images of a note that no machine uses any more."""
+        """Delete the files of a note, except those that a machine still uses.
+
+        Raises Unavailable when it cannot be determined which files are in use.
+        """
         found = msgspec.json.decode(note.read_bytes(), type=Gone | list[str])
-        gone = found if isinstance(found, Gone) else Gone(found)  # of an earlier version
+        gone = found if isinstance(found, Gone) else Gone(found)  # a list: note of an older version
         self._drop_memory(gone)
         used = self.used()
         for path in map(Path, gone.paths):
             if path not in used and not _is_no_file(path):
                 path.unlink(missing_ok=True)
-                with suppress(OSError):  # gone already, or something else lies there
+                with suppress(OSError):  # the folder is gone, or holds other files
                     if _ROOM.fullmatch(path.parent.name):
                         path.parent.rmdir()
         note.unlink()
 
     def _drop_memory(self, gone: Gone) -> None:
-        """The saved memory of a replaced machine belongs to its old disks, and goes with them.
+        """Remove the saved memory of a replaced machine, which belongs to its old disks.
 
-        While the definition is the old one, the machine has its old disks still.
+        A machine with its old definition still has its old disks and keeps the memory.
         """
         if not gone.replaced:
             return
@@ -106,19 +109,19 @@ class Leftovers:
                 domain.drop_memory()
 
     def note_back(self, attempt: str, reverting: Reverting) -> Path:
-        """Write down that disks are put back, so that whoever comes next can undo it."""
+        """Record a revert that is about to start, so that a later sweep can undo it."""
         note = self.back_note(attempt)
         self._files.write_file(note, msgspec.json.encode(reverting))
         return note
 
     def back_note(self, attempt: str) -> Path:
-        """Where that is written down."""
+        """Path of the note of a revert."""
         return self._storage / f".haulback-{attempt}.back"
 
     def undo(self, note: Path) -> None:
-        """Put disks back to what they were; a machine that somebody has started since is let be.
+        """Undo an interrupted revert, unless the machine was started since.
 
-        A machine in managed save was started since too: its memory belongs to the disks of now.
+        A machine in managed save was started since, too: its memory belongs to the current disks.
         """
         wanted = msgspec.json.decode(note.read_bytes(), type=Reverting)
         try:
@@ -134,30 +137,33 @@ class Leftovers:
         note.unlink()
 
     def _undone(self, note: Path) -> bool:
-        """One that cannot be undone now must not keep the rest from being swept."""
+        """Undo a revert; returns False for one that cannot be undone now and stays for later."""
         try:
             self.undo(note)
         except HaulbackError as error:
-            log.warning("%s stays: %s", note, error.message)
+            log.warning("%s is kept for the next sweep: %s", note, error.message)
             return False
         return True
 
     def used(self) -> set[Path]:
-        """All images that any machine refers to.  Raises what keeps it from being known."""
+        """Paths of all images that any machine refers to.
+
+        Any error is raised: with an incomplete list a sweep could delete images in use.
+        """
         found: set[Path] = set()
         for domain in self._host.domains():
-            with suppress(NotFound):  # it went away since it was listed
+            with suppress(NotFound):  # the machine was removed since it was listed
                 for text in (domain.definition(), domain.live()):
                     found |= {*self._files_of(text), *xml.places(xml.parse(text))}
         return found
 
     def _files_of(self, text: str) -> list[Path]:
-        """All that a machine needs of the host's files."""
+        """All files of the host that a machine needs."""
         images = [volume.path for volume in located(self._host, text) if volume.path]
         return images + _variables(text)
 
     def sweep(self, alive: Set[str]) -> list[str]:
-        """Remove or undo all that is left of attempts not in `alive`; the names."""
+        """Remove or undo everything that attempts not in `alive` left; returns the names."""
         ended = self._copies(alive) + self._jobs(alive)
         rooms = [self._work / one for one in _dead(self._work, WORKING, alive)]
         notes = [self._storage / one for one in _dead(self._storage, _BACK, alive)]
@@ -170,21 +176,22 @@ class Leftovers:
         return sorted({*ended, *(path.name for path in [*swept, *back])})
 
     def _halves(self, alive: Set[str]) -> list[Path]:
-        """Rooms of machines that never came to be.
+        """Folders of machines that were never defined.
 
-        A finished one is its machine's: who undefines a machine may want to keep its images.
+        The folder of a finished machine belongs to its machine and stays, even after the machine is
+        undefined.
         """
         places = {self._storage, *folders(self._host).values()}
         rooms = [place / one for place in places for one in _dead(place, _ROOM, alive)]
         marked = [room for room in rooms if self._is_half(room)]
         used = {path.parent for path in self.used()} if marked else set[Path]()
         for room in marked:
-            if room in used:  # its maker died right after the one step
+            if room in used:  # the attempt died right after libvirt had defined the machine
                 (room / making.UNFINISHED).unlink()
         return [room for room in marked if room not in used]
 
     def _is_half(self, room: Path) -> bool:
-        """Whether it is one of ours that never came to be: a pool may be others' too."""
+        """Whether a folder is an unfinished one of ours; other hosts may use the same pool."""
         try:
             mark = (room / making.UNFINISHED).read_text()
         except OSError:
@@ -192,7 +199,7 @@ class Leftovers:
         return mark == making.mark_of(self._work) or (not mark and room.parent == self._storage)
 
     def _copies(self, alive: Set[str]) -> list[str]:
-        """Machines that were booted for a look, whose looker died."""
+        """Stop machines that were booted for a proof by a dead attempt; returns their names."""
         swept = []
         for domain in self._host.domains():
             with suppress(NotFound):
@@ -204,7 +211,7 @@ class Leftovers:
         return swept
 
     def _jobs(self, alive: Set[str]) -> list[str]:
-        """Backup jobs whose reader died; those of another installation are none of ours."""
+        """End backup jobs of dead attempts, but not those of other installations."""
         swept = []
         for domain in self._host.domains():
             with suppress(NotFound):
@@ -217,7 +224,7 @@ class Leftovers:
 
 
 def _own(volumes: Iterable[Volume]) -> list[Path]:
-    """The images that are one machine's: a shared disk may be in use on another host."""
+    """Images that belong to one machine only; a shared disk may be in use on another host."""
     return [volume.path for volume in volumes if volume.path and not volume.shared]
 
 
@@ -231,15 +238,15 @@ def _digest(text: str) -> str:
 
 
 def _is_no_file(path: Path) -> bool:
-    """Whether a device or a link to one lies there, which is never deleted."""
+    """Whether a path is a device or a link, which is never deleted."""
     try:
         return not stat.S_ISREG(os.lstat(path).st_mode)
     except OSError:
-        return False  # an image that is gone already
+        return False  # the image is deleted already
 
 
 def _dead(folder: Path, pattern: re.Pattern[str], alive: Set[str]) -> list[str]:
-    """Names in a folder that bear an attempt which is over."""
+    """Names in a folder that carry an attempt which is not in `alive`."""
     names = sorted(os.listdir(folder)) if folder.is_dir() else []
     found = ((name, pattern.fullmatch(name)) for name in names)
     return [name for name, match in found if match and match["attempt"] not in alive]

@@ -1,4 +1,4 @@
-"""Making a machine under libvirt: its images first, then the one step that defines it."""
+"""Creation of a machine under libvirt: images first, then one step that defines it."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ from haulback.errors import Conflict, HaulbackError, Malformed, NotFound, Source
 
 
 class Made(NamedTuple):
-    """A machine that was made, and a sentence about each device that the machine goes without."""
+    """The new machine, and a sentence for each device that it lacks."""
 
     machine: Machine
     left: list[str]
 
 
 Place = Callable[[Machine, Mapping[str, Path]], Made]
-UNFINISHED = "unfinished"  # in the room of a machine until libvirt knows it
+UNFINISHED = "unfinished"  # file in a machine's folder until libvirt has defined the machine
 
 
 class NewDomain:
-    """A NewMachine in rooms, folders where its images stay; `place` makes libvirt know it.
+    """A NewMachine whose images are in folders where they stay; `place` defines it in libvirt.
 
-    `mark` says in rooms that are unfinished whose they are.  `room` says where that of a disk is,
-    or of a machine without any (None).  With `share` they are layers over what it offers, and
-    nothing is written to them before.
+    `room` returns the folder for a disk, or for a machine without disks (None). `mark` is written
+    to unfinished folders and tells to which installation they belong. With `share` the images are
+    overlays on its exports, and the sinks are not written to.
     """
 
-    def __init__(  # what it is made of and into, and by whom
+    def __init__(
         self,
         room: Callable[[Disk | None], Path],
         wanted: Machine,
@@ -54,7 +54,7 @@ class NewDomain:
             for number, disk in enumerate(wanted.disks)
         }
         rooms = list(dict.fromkeys(path.parent for path in self._paths.values())) or [room(None)]
-        self._rooms: list[Path] = []  # those that are made, and ours
+        self._rooms: list[Path] = []  # folders that this machine created
         self._sinks: dict[str, ImageSink] = {}
         self._over = False
         self._left: list[str] = []
@@ -74,7 +74,7 @@ class NewDomain:
 
     def _enter(self, room: Path) -> None:
         try:
-            room.mkdir(mode=0o711)  # QEMU, as whatever user it runs, passes through
+            room.mkdir(mode=0o711)  # QEMU may run as another user and has to reach its images
         except FileExistsError:
             raise Conflict(f"{room} exists already; is the attempt running twice?") from None
         except OSError as error:
@@ -100,7 +100,7 @@ class NewDomain:
             self.abandon()
             raise
         self._over = True
-        # From now on the images are their machine's, whatever becomes of that.
+        # The images belong to the machine now; a sweep must not delete them even if it is removed.
         for room in self._rooms:
             (room / UNFINISHED).unlink(missing_ok=True)
         return made
@@ -109,7 +109,10 @@ class NewDomain:
         return self._left
 
     def _may_be_used(self) -> bool:
-        """Libvirt may have heard us although we did not hear it: a sweep decides then."""
+        """Whether libvirt may have defined the machine although the call failed.
+
+        The images then stay, and a later sweep decides.
+        """
         try:
             return any(self._is_used(room) for room in self._rooms)
         except HaulbackError:
@@ -138,7 +141,9 @@ class NewDomain:
 
 
 def mark_of(work: Path) -> str:
-    """Whose an unfinished room is: hosts may share a pool, and so may installations on one host."""
+    """Identity of an installation for unfinished folders; hosts and installations may share
+    pools.
+    """
     try:
         host = Path("/etc/machine-id").read_text().strip()
     except OSError:
@@ -147,21 +152,24 @@ def mark_of(work: Path) -> str:
 
 
 def rooms(host: Host, storage: Path, leaf: str) -> Callable[[Disk | None], Path]:
-    """Where the images of disks go: a folder in the storage, or in the pool that one names."""
+    """Function that returns the folder of a disk's images: in its storage pool, or in `storage`.
+
+    The function raises NotFound for a storage pool that is no folder.
+    """
 
     def room(disk: Disk | None) -> Path:
         if not disk or not disk.store:
             return storage / leaf
         pools = folders(host)
         if disk.store not in pools:
-            raise NotFound(f"{disk.name}: no folder is a storage pool called {disk.store}")
+            raise NotFound(f"{disk.name}: there is no storage pool {disk.store} that is a folder")
         return pools[disk.store] / leaf
 
     return room
 
 
 def check_wanted(wanted: Machine) -> None:
-    """Raises Malformed or Unsupported for what cannot become a machine here."""
+    """Check the description of a new machine. Raises Malformed or Unsupported."""
     name = wanted.name
     if not name or len(name) > 200 or not name.isprintable() or "/" in name:
         raise Malformed("a machine's name is 1 to 200 printable characters without a slash")
@@ -177,13 +185,13 @@ def check_wanted(wanted: Machine) -> None:
 
 
 def replaced(domains: list[Domain], wanted: Machine) -> Domain | None:
-    """What an overwriting import replaces: the machine of that uuid, or else of that name."""
+    """The machine that an overwriting restore replaces: with that uuid, or else with that name."""
     same = [one for one in domains if wanted.uuid and one.uuid == wanted.uuid.lower()]
     same = same or [one for one in domains if one.name == wanted.name]
     return same[0] if same else None
 
 
 def refuse_if_running(domain: Domain) -> None:
-    """Raises SourceChanged."""
+    """Raises SourceChanged for a running machine."""
     if domain.is_active:
-        raise SourceChanged(f"{domain.name} runs; stop it, and it can be replaced or removed")
+        raise SourceChanged(f"{domain.name} is running; stop it before it is replaced or removed")

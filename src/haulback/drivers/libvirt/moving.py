@@ -1,4 +1,4 @@
-"""Moving a machine that runs, with its disks, from one libvirt of this machine to another."""
+"""Live migration of a machine with its disks between two libvirts on this machine."""
 
 from __future__ import annotations
 
@@ -16,43 +16,43 @@ from haulback.drivers.libvirt.edge import Domain, Host
 from haulback.drivers.libvirt.volumes import located
 from haulback.errors import Conflict, HaulbackError, SourceChanged
 
-_LOOK_EVERY = 0.2  # seconds
+_LOOK_EVERY = 0.2  # seconds between two progress reports
 Tell = Callable[[int], None]
 
 
 def check(here: Host, domain: Domain, there: Host) -> None:
-    """Raises SourceChanged or Conflict for what cannot be moved as it is."""
+    """Check that a machine can be moved. Raises SourceChanged or Conflict with the reason."""
     memory.refuse_if_kept(domain, "moving it")
     if not domain.is_active:
         raise SourceChanged(f"{domain.name} is off; start it, or restore it there from a backup")
     if shared.lies_on(located(here, domain.live())):
-        raise Conflict(f"{domain.name} lives off a share; move its disks to this host first")
+        raise Conflict(f"{domain.name} runs from a share; migrate its disks to this host first")
     for disk in parse(domain.live()).findall("devices/disk"):
         _refuse_what_stays(domain, disk)
     if taken.held(here, domain):
-        raise Conflict(f"{domain.name} has snapshots, which would stay behind; remove them first")
+        raise Conflict(f"{domain.name} has snapshots, which cannot be moved; remove them first")
     if any(not name.startswith(PREFIX) for name in domain.checkpoints()):
-        raise Conflict(f"{domain.name} has checkpoints that others made; remove them first")
+        raise Conflict(f"{domain.name} has checkpoints of other programs; remove them first")
     for other in there.domains():
         if domain.uuid == other.uuid or domain.name == other.name:
-            raise Conflict(f"there is a machine {other.name} ({other.uuid}) already")
+            raise Conflict(f"the target has a machine {other.name} ({other.uuid}) already")
 
 
 def _refuse_what_stays(domain: Domain, disk: ET.Element) -> None:
     """Raises Conflict: libvirt copies a LUN onto itself, and does not copy a shared disk at all."""
     device = apart.device_of(disk)
     if disk.get("device") == "lun":
-        raise Conflict(f"{domain.name}: {device} is a passed through LUN; detach it first")
+        raise Conflict(f"{domain.name}: {device} is a passed-through LUN; detach it first")
     if disk.find("shareable") is not None:
         raise Conflict(f"{domain.name}: {device} is shared with other machines; detach it first")
 
 
-def carry(  # what, where to, as what, by which way, and who hears of it
+def carry(
     domain: Domain, there: Host, places: Mapping[str, Path], room: Path, expect: Tell, count: Tell
 ) -> None:
-    """Move a machine to disks that are there already, by name, empty.
+    """Migrate a machine to empty disks that already exist at `places` (by name).
 
-    What `count` raises gives it up, unless it has arrived meanwhile.
+    An exception of `count` or `expect` aborts the migration, unless it has already succeeded.
     """
     texts = xml.moved(domain.migratable(), places), xml.moved(domain.definition(), places)
     failed: list[HaulbackError] = []
@@ -68,7 +68,7 @@ def carry(  # what, where to, as what, by which way, and who hears of it
     try:
         _follow(domain, going, expect, count)
     except BaseException:
-        while going.is_alive():  # it may not have begun yet
+        while going.is_alive():  # repeat: an abort has no effect before the migration has started
             with suppress(HaulbackError):
                 domain.end_move()
             going.join(_LOOK_EVERY / 4)

@@ -1,4 +1,4 @@
-"""A screenshot as PNG, whatever QEMU made of it."""
+"""Conversion of QEMU's screenshots to PNG."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _PPM = re.compile(rb"P6\s+([0-9]{1,5})\s+([0-9]{1,5})\s+255\s")
 
 
 def png(picture: bytes, kind: str) -> bytes | None:
-    """The picture as PNG; None for what is neither that nor a plain pixmap."""
+    """The picture as PNG; None for a format other than PNG and binary PPM (P6)."""
     if picture.startswith(_PNG):
         return picture
     found = _PPM.match(picture)

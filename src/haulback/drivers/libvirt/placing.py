@@ -1,4 +1,4 @@
-"""The one step that makes libvirt know a machine whose images are complete."""
+"""The single step that defines a machine in libvirt once its images are complete."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from haulback.ids import new_guid
 
 
 class Placing:
-    """Defines machines on a host; the caller is alone on its storage.
+    """Defines machines on a host; the caller must hold the lock on the storage.
 
-    `measure` says what a machine is once libvirt knows it.
+    `measure` returns the description of a defined machine.
     """
 
     def __init__(self, host: Host, left: Leftovers, measure: Callable[[Domain], Machine]) -> None:
         self._host, self._left, self._measure = host, left, measure
 
     def new(self, wanted: Machine, paths: Mapping[str, Path], *, layers: bool = False) -> Made:
-        """Define a machine beside all others; a taken uuid and a taken name are exchanged."""
+        """Define a new machine; an existing uuid or name is replaced by a new one."""
         domains = self._host.domains()
         taken = {one.uuid for one in domains}
         again = not wanted.uuid or wanted.uuid.lower() in taken
@@ -42,7 +42,9 @@ class Placing:
         return Made(self._define(made, paths, standing), said)
 
     def over(self, old: Domain, wanted: Machine, paths: Mapping[str, Path], attempt: str) -> Made:
-        """Exchange the disks of a machine; old images go once no machine refers to them."""
+        """Replace the disks of a machine; its old images are deleted if no machine refers to
+        them.
+        """
         making.refuse_if_running(old)
         said: list[str] = []
         standing, devices = self._stands(old, wanted, said)
@@ -53,10 +55,12 @@ class Placing:
         wanted = wanted._replace(name=free_name(others.__contains__, wanted.name))
         for checkpoint in old.checkpoints():
             old.delete_checkpoint(checkpoint, only_forget=True)
+        # The definition comes before the deletions: if libvirt refuses it, the machine keeps its
+        # disks and its saved memory.
         made = self._define(wanted._replace(uuid=old.uuid, name=name), paths, standing)
         self._left.carry_out(note)
         if asleep:
-            said.append("the saved memory (managed save) went with its disks")
+            said.append("the saved memory (managed save) was removed with its disks")
         if wanted.name != name:
             renamed = self._host.domain(old.uuid)
             renamed.rename(wanted.name)
@@ -66,7 +70,7 @@ class Placing:
     def _stands(
         self, old: Domain, wanted: Machine, said: list[str]
     ) -> tuple[Standing, set[str] | None]:
-        """How a wanted machine stands to the old one, and which disks are exchanged (None: all)."""
+        """Relation of a wanted machine to the old one, and the replaced disks (None for all)."""
         text, original = old.definition(), _original(wanted)
         if original != old.uuid:
             there = any(one.uuid == original for one in self._host.domains())
@@ -79,5 +83,5 @@ class Placing:
 
 
 def _original(wanted: Machine) -> str:
-    """The uuid of the machine that a backup was made of."""
+    """Uuid of the machine from which a backup was made."""
     return str(wanted.definition.get("uuid", "")).lower()

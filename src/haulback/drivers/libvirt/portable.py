@@ -1,11 +1,11 @@
-"""The list of members that a copy of a machine may keep of the original's XML; all others go.
+"""Allow list for copies: the members of the original's XML that a copy of a machine keeps.
 
-A machine reaches for resources (a LUN, a device, a folder, a socket that another process made):
-these belong to the original, and no copy has them.  A machine makes resources on its host
-(sockets that it listens at, logs, ports, taps): a copy beside the original makes its own.  Files
-that QEMU only reads when a machine starts (kernel, firmware, ROMs, tables) may be shared.
+Resources that a machine uses (a LUN, a device, a folder, a socket of another process) belong to the
+original, and no copy has them. Resources that a machine creates on its host (listening sockets,
+logs, ports, taps) are created anew for a copy beside the original. Files that QEMU only reads at a
+start (kernel, firmware, ROMs, tables) may be shared.
 
-A table names members: attributes begin with "@", None keeps all that is below.
+Tables name the allowed members: names of attributes begin with "@", None allows all that is below.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from xml.etree import ElementTree as ET
 from haulback.drivers.libvirt import apart
 
 Table = Mapping[str, Any]  # None, another table, or a rule for one element
-_ALIEN = "it may reach what belongs to the original"
+_ALIEN = "it may refer to a resource of the original"
 
 
 class Copy(NamedTuple):
-    """A copy of a machine: `fresh` beside the original, `files` are the copy's images.
+    """A copy of a machine; `fresh` if it is beside the original, `files` are its own images.
 
-    `tell` hears a sentence about each device that the copy goes without; `names` are those of
-    disks in backups, by their device names.
+    `tell` is called with a sentence about each device that the copy lacks; `names` maps device
+    names to names of disks.
     """
 
     fresh: bool
@@ -34,11 +34,11 @@ class Copy(NamedTuple):
 
 
 Rule = Callable[[ET.Element, Copy], str | None]
-"""Trims a device to the form that a copy may have; or returns why no copy may have the device."""
+"""Trims a device to the allowed members, or returns the reason why copies must not have it."""
 
 
 def limit(root: ET.Element, copy: Copy) -> None:
-    """Take from a machine's XML all members that are not on the list, and tell which."""
+    """Remove all members that are not on the allow list from a machine's XML, and report them."""
     only(root, _DOMAIN, copy.tell)
     for devices in root.findall("devices"):
         devices.attrib.clear()
@@ -52,13 +52,13 @@ def limit(root: ET.Element, copy: Copy) -> None:
 
 
 def refusal(element: ET.Element, copy: Copy) -> str | None:
-    """Why a copy may not have a device; None once the device is trimmed to a copy's form."""
+    """Reason why a copy must not have a device; None after the device was trimmed."""
     rule = _DEVICES.get(element.tag)
     return rule(element, copy) if rule else _ALIEN
 
 
 def isolate(root: ET.Element) -> None:
-    """Leave a machine that is booted for a look only devices that reach nothing outside of it."""
+    """Remove all devices that reach anything outside a machine that is booted for a proof."""
     for devices in root.findall("devices"):
         for element in list(devices):
             if element.tag not in _ISOLATED or apart.is_drive(element):
@@ -68,8 +68,8 @@ def isolate(root: ET.Element) -> None:
 def only(
     element: ET.Element, table: Table, tell: Callable[[str], None] = lambda _: None, path: str = ""
 ) -> None:
-    """Remove members that a table does not name, and tell about removed elements."""
-    element.text = None  # where a table looks into an element, only its members mean something
+    """Remove members that a table does not name, and report removed elements."""
+    element.text = None  # text is meaningless in an element whose members a table lists
     for name in [one for one in element.attrib if f"@{one}" not in table]:
         del element.attrib[name]
     for child in list(element):
@@ -91,7 +91,7 @@ def _names(names: str, **more: Any) -> dict[str, Any]:
 
 
 def _is_own_label(label: ET.Element) -> bool:
-    """Whether libvirt makes a label anew for each machine: a static label is the original's."""
+    """Whether libvirt generates a security label per machine; a static one is the original's."""
     return label.get("type") != "static"
 
 
@@ -162,12 +162,12 @@ _TPM = _names("@type @version @persistent_state @debug encryption active_pcr_ban
 
 
 def _whole(element: ET.Element, copy: Copy) -> str | None:
-    """A device that is nothing but virtual hardware."""
+    """Allow a device that is pure virtual hardware."""
     return None
 
 
 def _disk(element: ET.Element, copy: Copy) -> str | None:
-    """Images that were made for the copy, and empty drives; no other disk at all."""
+    """Allow images created for the copy and empty drives; refuse all other disks."""
     if element.get("type") == "file" and _lies_in(element, copy.files):
         only(element, _DISK)
         return None
@@ -187,13 +187,13 @@ def _lies_in(disk: ET.Element, files: frozenset[str]) -> bool:
 
 
 def _card(element: ET.Element, copy: Copy) -> str | None:
-    """Cards on networks; cards at a device or a process of the host go."""
+    """Allow network cards on virtual networks; refuse cards bound to a device or process."""
     kind = element.get("type", "")
     if kind not in ("network", "bridge", "direct", "user", "ethernet", "null"):
         return f"its connection ({kind}) belongs to the original; name a network for the card"
     source = element.find("source")
     if kind == "direct" and source is not None and source.get("mode") == "passthrough":
-        return "a card of the host is the original's alone; name a network for the card"
+        return "it is a card of the host, used by the original only; name a network for the card"
     only(element, _FRESH_CARD if copy.fresh else _CARD)
     return None
 
@@ -202,7 +202,7 @@ _OWN_LINES = ("pty", "null", "vc", "stdio", "spicevmc", "spiceport", "qemu-vdage
 
 
 def _line(element: ET.Element, copy: Copy) -> str | None:
-    """Serial lines and channels: each has an end of its own on the host."""
+    """Allow serial lines and channels, each with a host end of its own."""
     kind = element.get("type", "")
     bound = [one.get("mode") == "bind" for one in element.findall("source")]
     listens = kind in ("unix", "tcp") and all(bound)
@@ -221,7 +221,7 @@ def _line(element: ET.Element, copy: Copy) -> str | None:
             element.remove(source)
     if kind != before:
         copy.tell(
-            f"{apart.name_of(element, copy.names)} has its own end here: the connection ({before}) "
+            f"{apart.name_of(element, copy.names)} has a new host end: the connection ({before}) "
             "belongs to the original"
         )
     return None
@@ -229,7 +229,7 @@ def _line(element: ET.Element, copy: Copy) -> str | None:
 
 def _screen(element: ET.Element, copy: Copy) -> str | None:
     if element.get("type") not in ("vnc", "spice", "rdp", "egl-headless"):
-        return "a window on a screen of the host"
+        return "it is a window on a screen of the host"
     only(element, _FRESH_SCREEN if copy.fresh else _SCREEN)
     if copy.fresh:
         _own_address(element)
@@ -237,7 +237,7 @@ def _screen(element: ET.Element, copy: Copy) -> str | None:
 
 
 def _own_address(screen: ET.Element) -> None:
-    """Have libvirt choose a free socket or port for a screen."""
+    """Let libvirt choose a free socket or port for a screen."""
     if "websocket" in screen.attrib:
         screen.set("websocket", "-1")
     if screen.get("type") != "egl-headless":
@@ -258,13 +258,13 @@ def _audio(element: ET.Element, copy: Copy) -> str | None:
 
 def _input(element: ET.Element, copy: Copy) -> str | None:
     if element.get("type") not in ("mouse", "keyboard", "tablet") or element.findall("source"):
-        return "an input device of the host"
+        return "it is an input device of the host"
     only(element, _INPUT)
     return None
 
 
 def _by_spice(element: ET.Element, copy: Copy) -> str | None:
-    """Devices at the other end of a line; a viewer's line belongs to no machine."""
+    """Allow devices that are redirected through a SPICE viewer: no other machine uses them."""
     mode = element.get("mode", "passthrough")
     if element.get("type") != "spicevmc" or mode != "passthrough":
         return "its connection belongs to the original"
@@ -276,7 +276,7 @@ _RANDOM = ("/dev/random", "/dev/urandom", "/dev/hwrng")
 
 
 def _rng(element: ET.Element, copy: Copy) -> str | None:
-    """Random numbers come from sources that all machines can read."""
+    """Limit sources of random numbers to those that all machines can read."""
     only(element, _RNG)
     for backend in element.findall("backend"):
         path, model = (backend.text or "").strip(), backend.get("model")
@@ -288,10 +288,10 @@ def _rng(element: ET.Element, copy: Copy) -> str | None:
 
 
 def _tpm(element: ET.Element, copy: Copy) -> str | None:
-    """An emulated TPM keeps its state under the machine's uuid: a copy's TPM is empty."""
+    """Allow an emulated TPM; its state is stored per machine uuid, so a copy's TPM is empty."""
     backends = element.findall("backend")
     if [one.get("type") for one in backends] != ["emulator"]:
-        return "a TPM of the host or of another process"
+        return "it is a TPM of the host or of another process"
     only(element, _CHIP)
     only(backends[0], _TPM)
     copy.tell("the TPM is empty: no backup holds the state of the original's TPM")
@@ -300,7 +300,7 @@ def _tpm(element: ET.Element, copy: Copy) -> str | None:
 
 def _memory(element: ET.Element, copy: Copy) -> str | None:
     if element.get("model") not in ("dimm", "virtio-mem", "sgx-epc"):
-        return "memory whose bytes lie in a file of the original"
+        return "memory that is stored in a file of the original"
     only(element, _MEMORY)
     return None
 
@@ -316,7 +316,7 @@ def _vsock(element: ET.Element, copy: Copy) -> str | None:
     only(element, _VSOCK)
     for cid in element.findall("cid") if copy.fresh else ():
         if cid.get("auto") != "yes":
-            copy.tell("the vsock has another address: a host has each address once")
+            copy.tell("the vsock has another address: addresses are unique on a host")
         cid.attrib.clear()
         cid.set("auto", "yes")
     return None

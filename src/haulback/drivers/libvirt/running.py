@@ -1,4 +1,4 @@
-"""Reading a machine that runs: a backup job of QEMU, each disk behind NBD, and a checkpoint."""
+"""Backup of a running machine: a pull-mode backup job, NBD exports, and a checkpoint."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from haulback.drivers.libvirt.leftovers import SOCKET
 from haulback.drivers.nbd import ALLOCATION, connect, dirty_bitmap
 from haulback.errors import HaulbackError, SourceChanged, Unavailable
 
-_BITMAP = "changed"  # the name under which QEMU exports what changed
+_BITMAP = "changed"  # name under which QEMU exports the bitmap of changes
 _AGENT = "devices/channel/target[@name='org.qemu.guest_agent.0'][@state='connected']"
 
 
 class Read(NamedTuple):
-    """How one disk is read: all of it, for `reason`, or what changed since `base`."""
+    """How a disk is read: only changes since `base`, or whole for the given `reason`."""
 
     volume: Volume
     size: int
@@ -35,7 +35,7 @@ class Read(NamedTuple):
 
 
 class RunningSnapshot:
-    """A Snapshot of a running machine.  `room` holds the socket and what QEMU sets aside."""
+    """A Snapshot of a running machine; `room` holds the NBD socket and QEMU's scratch files."""
 
     def __init__(
         self,
@@ -50,6 +50,7 @@ class RunningSnapshot:
         self.consistency = "APPLICATION" if frozen else "CRASH"
         self.machine, self._domain, self._room = machine, domain, room
         self.checkpoint = checkpoint if any(tracked(read.volume) for read in reads) else None
+        # Closed in reverse order: the NBD exports, the backup job, the room.
         self._open = ExitStack()
         self._open.callback(shutil.rmtree, room, ignore_errors=True)
         self._open.callback(domain.end_backup)
@@ -84,44 +85,50 @@ class RunningSnapshot:
         export = connect(str(self._room / "nbd"), device, contexts)
         self._open.callback(export.close)
         if export.size != read.size or (read.base and not export.offers(contexts[-1])):
-            raise Unavailable(f"{self.machine.name}: {device} is exported otherwise than asked for")
+            raise Unavailable(
+                f"{self.machine.name}: the export of {device} has the wrong size or no bitmap"
+            )
         disk = next(disk for disk in self.machine.disks if disk.name == read.volume.name)
         changed = Dirty(export, _BITMAP) if read.base else None
         return DiskView(disk, export, changed, read.reason)
 
 
 def end_abandoned(domain: Domain) -> None:
-    """A job of ours that goes on is a dead attempt's: one node works on a machine at a time."""
+    """End a backup job that a dead attempt of ours left.
+
+    Any job of ours is abandoned, because only one task at a time works on a machine. Raises
+    SourceChanged for a job of another program, Unavailable when libvirt is stuck.
+    """
     found = domain.backup()
     if found is None and domain.is_stuck():
         raise Unavailable(
-            f"{domain.name}: libvirt died while a backup began, and waits for that for ever; shut "
-            "the machine down, restart libvirtd, and start it again"
+            f"{domain.name}: libvirt died at the start of a backup and waits for its end forever; "
+            "shut the machine down, restart libvirtd, and start the machine again"
         )
     if found and not SOCKET.search(found):
-        raise SourceChanged(f"{domain.name}: somebody else backs it up now")
+        raise SourceChanged(f"{domain.name}: another program is backing it up now")
     if found:
         domain.end_backup()
 
 
 def tracked(volume: Volume) -> bool:
-    """Whether its image can hold a record of changes."""
+    """Whether the disk's image can store a dirty bitmap."""
     return volume.format == "qcow2"
 
 
 def has_agent(live: str) -> bool:
-    """Whether the guest's agent answers, by the machine's XML as it is now."""
+    """Whether the guest agent is connected, by the machine's current XML."""
     return parse(live).find(_AGENT) is not None
 
 
 def plan(domain: Domain, sized: Sequence[tuple[Volume, int]], base: str | None) -> list[Read]:
-    """How to read each disk, as far as libvirt's own record of the base says."""
+    """Decide how to read each disk, by libvirt's record of the base checkpoint."""
     recorded = recorded_sizes(domain, base) if base else {}
     return [_read(volume, size, base, recorded) for volume, size in sized]
 
 
 def recorded_sizes(domain: Domain, checkpoint: str) -> dict[str, int]:
-    """The disks of a checkpoint by device, and their sizes then; none when it is not known."""
+    """Sizes of a checkpoint's disks at that time, by device; empty for an unknown checkpoint."""
     try:
         said = parse(domain.checkpoint(checkpoint)).findtext("description", "")
         return msgspec.json.decode(said, type=dict[str, int])
@@ -143,9 +150,9 @@ def _read(volume: Volume, size: int, base: str | None, recorded: dict[str, int])
 
 
 def begin(domain: Domain, reads: Sequence[Read], checkpoint: str, room: Path) -> list[Read]:
-    """Begin the backup job; how each disk is read in the end.
+    """Start the backup job; returns how each disk is read.
 
-    A record that QEMU finds missing or broken makes that disk a full one, and no other.
+    Disks whose record of changes is missing or broken are read whole; the others are not affected.
     """
     wanted = list(reads)
     try:
@@ -157,7 +164,7 @@ def begin(domain: Domain, reads: Sequence[Read], checkpoint: str, room: Path) ->
 
 
 def _proved(domain: Domain, read: Read, room: Path) -> Read:
-    """The same if QEMU can read what changed on this one disk, else all of it."""
+    """The same plan if QEMU accepts this disk's record of changes, else a plan to read it whole."""
     if read.base is None:
         return read
     try:
@@ -195,9 +202,9 @@ def _backup_xml(reads: Sequence[Read], room: Path) -> str:
 def checkpoint_xml(
     name: str, sized: Sequence[tuple[Volume, int]], definition: str | None = None
 ) -> str | None:
-    """A checkpoint over the disks that can track; None if there is none.
+    """XML of a checkpoint for all disks that can track changes; None without such disks.
 
-    With `definition`, the machine's XML, it can be told to libvirt afterwards.
+    With `definition`, the machine's XML, it can be registered after its bitmaps were created.
     """
     able = {volume.device: size for volume, size in sized if tracked(volume)}
     if not able:
@@ -217,7 +224,7 @@ def checkpoint_xml(
 
 
 def forget(domain: Domain, checkpoint: str) -> None:
-    """Remove a checkpoint with its bitmaps, or, when those are gone, what libvirt knows of it."""
+    """Delete a checkpoint with its bitmaps, or only its registration if the bitmaps are gone."""
     try:
         domain.delete_checkpoint(checkpoint, only_forget=not domain.is_active)
     except HaulbackError:
@@ -226,7 +233,7 @@ def forget(domain: Domain, checkpoint: str) -> None:
 
 
 def make_room(room: Path, like: Path | None) -> None:
-    """A folder that QEMU, which owns the images while it runs, can write, and nobody else."""
+    """Create a private folder with the owner of the images, as which QEMU writes to it."""
     shutil.rmtree(room, ignore_errors=True)
     room.mkdir(mode=0o700, parents=True)
     if like is not None:

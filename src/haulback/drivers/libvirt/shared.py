@@ -1,4 +1,4 @@
-"""Machines whose disks are layers over what a share offers, and how they come to be their own."""
+"""Machines whose disks are overlays on a share, and copying the share's data into them."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from haulback.drivers.libvirt.edge import Domain, Host
 from haulback.drivers.libvirt.volumes import located
 from haulback.errors import HaulbackError, Unavailable
 
-_LOOK_EVERY = 0.2  # seconds
-_TRIES = 25
-_DEEPEST = 100  # layers
+_LOOK_EVERY = 0.2  # seconds between two checks
+_TRIES = 25  # resumes of a machine, while QEMU reconnects to the share
+_DEEPEST = 100  # overlays of an image
 
 
 def domains_on(host: Host, socket: Path) -> list[Domain]:
-    """The machines that need what is offered at a socket."""
+    """Machines that depend on the share at a socket."""
     found = []
     for domain in host.domains():
         text = domain.live() if domain.is_active else domain.definition()
@@ -29,13 +29,13 @@ def domains_on(host: Host, socket: Path) -> list[Domain]:
 
 
 def lies_on(volumes: list[Volume], socket: Path | None = None) -> list[Volume]:
-    """The disks that take something from the share at `socket`, or from any."""
+    """Disks that depend on the share at `socket`, or on any share."""
     able = (volume for volume in volumes if volume.path and volume.format == "qcow2")
     return [volume for volume in able if _takes(volume.path, socket)]
 
 
 def _takes(path: Path | None, socket: Path | None) -> bool:
-    """Down to what lies under all layers."""
+    """Whether the bottom of an image's chain of backing files is the share."""
     for _ in range(_DEEPEST):
         found = layer.below(path) if path else None
         if not isinstance(found, Path):
@@ -43,27 +43,28 @@ def _takes(path: Path | None, socket: Path | None) -> bool:
                 return False
             return socket is None or found.socket == str(socket)
         path = found
-    raise Unavailable(f"{path}: its image has more than {_DEEPEST} layers")
+    raise Unavailable(f"{path} has more than {_DEEPEST} backing files")
 
 
 def go_on(domain: Domain) -> None:
-    """Let a machine run on.  Raises Unavailable when it does not.
+    """Resume a machine that paused because of a disk error.
 
-    What it waits for is asked for anew, and fails once more where QEMU is still connecting.
+    Pending requests are repeated at a resume and fail again while QEMU is still reconnecting, so
+    several tries are needed. Raises Unavailable when the machine stays paused.
     """
     for _ in range(_TRIES):
         domain.resume()
         time.sleep(_LOOK_EVERY)
         if not domain.waits():
             return
-    raise Unavailable(f"{domain.name} does not go on: its disks still cannot be read")
+    raise Unavailable(f"{domain.name} stays paused: its disks still cannot be read")
 
 
 def copy_in(domain: Domain, volume: Volume, count: Callable[[int], None]) -> None:
-    """Copy into the disk of a machine that runs what is not in it yet.
+    """Copy the data of a share into a disk of a running machine (block pull).
 
-    `count` hears of bytes; what it raises ends the copying, and what is copied stays.  A copying
-    that goes on already, of an attempt that died, is waited for.
+    `count` is called with copied bytes; its exceptions stop the copy, and copied data stays. A copy
+    that a dead attempt started is continued.
     """
     domain.pull(volume.device)
     done = 0

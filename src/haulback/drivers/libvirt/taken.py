@@ -1,7 +1,7 @@
-"""Snapshots that stay, inside the images of a machine under libvirt, also while it runs.
+"""Internal snapshots of a machine under libvirt, running or stopped.
 
-libvirt itself would put a new image over each disk of a machine that runs.  QEMU can keep the
-snapshot inside the image, all disks in one transaction, and no chain of images comes of it.
+libvirt's own snapshots of a running machine put a new image over each disk. Internal snapshots are
+taken by QEMU in one transaction for all disks and create no chains of images.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _WISH = "going back to a snapshot"
 
 
 def held(host: Host, domain: Domain) -> tuple[Taken, ...] | None:
-    """The snapshots of a machine; None where its images cannot be looked into."""
+    """Snapshots of a machine; None if its images cannot be read."""
     try:
         with opened(_volumes(host, domain)) as images:
             return taken.listed(images)
@@ -35,12 +35,12 @@ def held(host: Host, domain: Domain) -> tuple[Taken, ...] | None:
 
 
 def take(uri: str, host: Host, domain: Domain, name: str) -> str:
-    """Keep the disks of a machine as they are; how consistent they were."""
+    """Take a snapshot of all disks; returns its consistency."""
     volumes = _volumes(host, domain)
     with opened(volumes) as images:
         paths = taken.able(images)
         if not paths:
-            raise Unsupported(f"{domain.name} has no disk that could keep a snapshot")
+            raise Unsupported(f"{domain.name} has no disk that can hold a snapshot")
         if not domain.is_active:
             taken.take(paths, name)
             return "CRASH" if domain.was_saved() else "STOPPED"
@@ -54,7 +54,7 @@ def take(uri: str, host: Host, domain: Domain, name: str) -> str:
 
 
 def remove(host: Host, domain: Domain, names: Set[str]) -> list[str]:
-    """Remove snapshots from whatever disks have them; the removed ones."""
+    """Remove snapshots from all disks that have them; returns the removed ones."""
     volumes = _volumes(host, domain)
     with opened(volumes) as images:
         if not domain.is_active:
@@ -63,12 +63,12 @@ def remove(host: Host, domain: Domain, names: Set[str]) -> list[str]:
         return _remove_live(domain, volumes, names, taken.listed(images))
 
 
-def revert(  # what is put back, to what, and where that is written down
+def revert(
     host: Host, left: Leftovers, domain: Domain, name: str, before: str, attempt: str
 ) -> None:
-    """Put the disks of a machine back; see `Hypervisor.revert`.
+    """Revert the disks of a machine; see `Hypervisor.revert`.
 
-    Until its note is gone whoever finds that undoes it, unless the machine runs again.
+    While the note exists, a sweep undoes the revert, unless the machine was started since.
     """
     memory.refuse_if_kept(domain, _WISH)
     with opened(located(host, domain.definition())) as images:
@@ -87,7 +87,7 @@ def revert(  # what is put back, to what, and where that is written down
 
 
 def _volumes(host: Host, domain: Domain) -> list[Volume]:
-    """The disks that a machine has now."""
+    """Current disks of a machine."""
     return located(host, domain.live() if domain.is_active else domain.definition())
 
 
@@ -98,7 +98,7 @@ def _remove_live(
     live = domain.live()
     for name, one in unwanted.items():
         for volume in volumes:
-            # On a disk that lacks it QEMU says so; where all have it, that is an error.
+            # A missing snapshot is an error only if all disks were found to have it.
             with suppress(Unavailable) if not one.whole else nullcontext():
                 node = _node(live, volume)
                 _ask(domain, "blockdev-snapshot-delete-internal-sync", device=node, name=name)
@@ -110,21 +110,21 @@ def _action(node: str, name: str) -> dict[str, Any]:
 
 
 def _node(live: str, volume: Volume) -> str:
-    """QEMU's name of what lies behind a disk.  Raises Unsupported when libvirt gave it none."""
+    """QEMU's block node name of a disk. Raises Unsupported when libvirt does not report it."""
     disks = parse(live).findall("devices/disk")
     ours = (disk for disk in disks if disk.find(f"target[@dev='{volume.device}']") is not None)
     index = next((disk.find("source[@index]") for disk in ours), None)
     if index is not None:
         return f"libvirt-{index.get('index')}-format"
-    raise Unsupported(f"{volume.name}: this libvirt does not say what QEMU calls it")
+    raise Unsupported(f"{volume.name}: this libvirt does not report QEMU's name of the disk")
 
 
 def _ask(domain: Domain, command: str, **arguments: Any) -> None:
-    """Raises Unavailable, with QEMU's words, when it refuses."""
+    """Send a QMP command. Raises Unavailable, with QEMU's message, when QEMU refuses it."""
     answer = domain.ask_qemu(json.dumps({"execute": command, "arguments": arguments}))
     try:
         error = json.loads(answer).get("error")
     except (ValueError, AttributeError):
-        raise Unavailable(f"{domain.name}: QEMU answers nonsense") from None
+        raise Unavailable(f"{domain.name}: QEMU sent a malformed response") from None
     if error is not None:
         raise Unavailable(f"{domain.name}: QEMU refuses {command}: {str(error)[:300]}")

@@ -1,7 +1,7 @@
-"""The guard of a frozen guest: a process of its own that lets it go on, whatever dies.
+"""Guard of a frozen guest: a separate process that thaws the guest even if the driver dies.
 
-`python -m haulback.drivers.libvirt.thaw URI UUID SECONDS` says "ready", then waits.  One byte of
-input ends it; the end of the input, or of the seconds, makes it thaw the guest first.
+`python -m haulback.drivers.libvirt.thaw URI UUID SECONDS` prints "ready" and waits. A byte of input
+ends the guard; the end of the input, or of SECONDS, makes it thaw the guest first.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from haulback.drivers.libvirt.edge import Domain, Host
 from haulback.errors import HaulbackError, Unavailable
 
 log = logging.getLogger(__name__)
-DEADLINE = 30  # seconds; longer than any freeze for a snapshot takes
+DEADLINE = 30  # seconds; longer than the freeze of any snapshot
 
 
 class Frozen:
-    """A guest whose file systems are held for as long as the block lasts.
+    """Freezes the guest's file systems for the duration of a block.
 
-    `held`: it could be frozen, and was not let go on before the end.  A guest that cannot be
-    frozen is no reason to do without a backup.
+    `held` is True if the guest was frozen until the end of the block. A guest that cannot be frozen
+    is backed up all the same.
     """
 
     def __init__(self, uri: str, domain: Domain, deadline: int = DEADLINE) -> None:
@@ -47,7 +47,7 @@ class Frozen:
             self.held = True
         except HaulbackError as error:
             log.warning("%s cannot be frozen: %s", self._domain.name, error.message)
-            self._dismiss(b"")  # half of it may be frozen
+            self._dismiss(b"")  # the guard thaws: some file systems may be frozen
         except BaseException:
             self._dismiss(b"")
             raise
@@ -60,7 +60,7 @@ class Frozen:
             self.held = self._domain.thaw() > 0 and self._guard.poll() is None
         except HaulbackError:
             self.held = False
-            self._dismiss(b"")  # it tries once more
+            self._dismiss(b"")  # the guard tries to thaw once more
             return
         self._dismiss(b"!")
 
@@ -70,8 +70,9 @@ class Frozen:
 
 
 def main(uri: str, uuid: str, seconds: str) -> None:
-    """Wait, and thaw unless told that it is done."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # of whoever ends the node
+    """Wait for a byte; without one, thaw the guest at the end of the input or the deadline."""
+    # Signals that end the node's process group must not end the guard.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     domain = Host(uri).domain(uuid)
     sys.stdout.write("ready\n")

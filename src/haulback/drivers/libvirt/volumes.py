@@ -1,4 +1,4 @@
-"""The images of a machine under libvirt: where they lie, and those of a stopped one, open."""
+"""Images of a machine under libvirt: their paths, and open images of a stopped machine."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from haulback.drivers.libvirt.domain import Volume
 from haulback.drivers.libvirt.edge import Domain, Host
 from haulback.errors import Unsupported
 
-_FOLDERS = ("dir", "fs", "netfs")
+_FOLDERS = ("dir", "fs", "netfs")  # types of storage pools that are folders
 
 
 def located(host: Host, text: str) -> list[Volume]:
-    """The disks of a machine's XML, those in storage pools with their paths."""
+    """Disks in a machine's XML, with the paths of volumes in storage pools."""
     found = xml.volumes(xml.parse(text))
     return [v._replace(path=_in_pool(host, *v.pool)) if v.pool else v for v in found]
 
 
 def _in_pool(host: Host, pool: str, name: str) -> Path | None:
-    """The path of a pool's volume; None where a pool on a network has only a name for it."""
+    """Path of a pool's volume; None for a network pool, which has names in place of paths."""
     path = Path(host.volume(pool, name))
     return path if path.is_absolute() else None
 
 
 def readable(host: Host, domain: Domain) -> list[Volume]:
-    """The disks of a machine that can be read now: of a machine that is off, those on this host."""
+    """Disks that can be read now; for a stopped machine only those on this host."""
     if domain.is_active:
         return located(host, domain.live())
     return [volume for volume in located(host, domain.definition()) if volume.path]
 
 
 def folders(host: Host) -> dict[str, Path]:
-    """The storage pools that are folders, by name: images can be made there."""
+    """Storage pools that are folders, by name; images can be created there."""
     found = {}
     for text in host.pools():
         root = xml.parse(text)
@@ -47,7 +47,7 @@ def folders(host: Host) -> dict[str, Path]:
 
 @contextmanager
 def opened(volumes: Sequence[Volume]) -> Iterator[list[Image]]:
-    """The images for as long as the block lasts."""
+    """Open images for the duration of the block."""
     images = open_all(volumes)
     try:
         yield images
@@ -57,7 +57,7 @@ def opened(volumes: Sequence[Volume]) -> Iterator[list[Image]]:
 
 
 def open_all(volumes: Sequence[Volume]) -> list[Image]:
-    """The images of a stopped machine, or none of them."""
+    """Open all images of a stopped machine; after an error no image stays open."""
     images: list[Image] = []
     try:
         for volume in volumes:
@@ -72,10 +72,10 @@ def open_all(volumes: Sequence[Volume]) -> list[Image]:
 def _image(volume: Volume) -> Image:
     if volume.path is None:
         raise Unsupported(
-            f"{volume.name} lies on {volume.where or 'no file'}: it can be read while the machine "
-            "runs, not while it is stopped"
+            f"{volume.name} is not a file of this host ({volume.where or 'no source'}): it can be "
+            "read only while the machine runs"
         )
     if volume.format not in ("raw", "qcow2"):
-        raise Unsupported(f"{volume.name}: {volume.format!r} images are not read")
+        raise Unsupported(f"{volume.name}: images of the format {volume.format!r} cannot be read")
     file = ImageFile(volume.name, volume.path.name, volume.format)  # type: ignore[arg-type]
     return Image(volume.path.parent, file)

@@ -1,6 +1,6 @@
-"""Disks, partitions, volumes and file systems, as the confined process reads them.
+"""Parsers of disks, partitions, volumes and file systems, which run in the confined process.
 
-All of it works on hostile bytes: what is wrong in them may raise ValueError, LookupError,
-struct.error, ArithmeticError, OSError or RecursionError anywhere, which `child` turns into an
-answer.  Nothing here may loop without an end or keep more than a bounded share of a disk.
+All input is hostile: any function may raise ValueError, LookupError, struct.error, ArithmeticError,
+OSError or RecursionError for damaged data, which `child` turns into an error response. No function
+may loop without end or keep more than a bounded share of a disk in memory.
 """

@@ -1,4 +1,4 @@
-"""Answers to the parent's questions: paths are walked, links followed, directories sorted."""
+"""Responses to the parent's requests: path lookup, links, sorted listings, file contents."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ from haulback.filesystems.records import (
     text,
 )
 
-_MOST_LINKS = 40
-_MOST_NAMES = 2_000_000
+_MOST_LINKS = 40  # links followed in one lookup, the limit of Linux
+_MOST_NAMES = 2_000_000  # entries of a directory
 _MOST_SIZE = (1 << 63) - 1
 _SPECIAL = (stat.S_IFIFO, stat.S_IFSOCK, stat.S_IFCHR, stat.S_IFBLK)
 
 
 class Answers:
-    """Knows the volumes of the disks, and the directories asked for last."""
+    """Caches the volumes of the disks and the directories that were requested last."""
 
     def __init__(self, disks: Mapping[str, Disk], page: CodePage | None = None) -> None:
         self._disks, self._page = disks, page or CodePage("cp850")
@@ -52,6 +52,7 @@ class Answers:
         self._trees: dict[str, Tree] = {}
 
     def to(self, question: Ask) -> Answer:
+        """Response to a request."""
         match question:
             case Volumes():
                 return Disks([one.volume for one in self._volumes().values()])
@@ -61,7 +62,7 @@ class Answers:
                 return self._tree(volume).listing(path, after, min(most, MOST_ENTRIES))
             case Read(volume, path, offset, count):
                 return self._tree(volume).read(path, offset, min(count, MOST_BYTES))
-        raise Malformed("nothing is asked")
+        raise Malformed("the request is not a question")
 
     def _volumes(self) -> dict[str, Lying]:
         if self._lying is None:
@@ -79,7 +80,7 @@ class Answers:
 
 
 class Directory(NamedTuple):
-    """Nodes by name, the names in order, and the reason for which entries may be missing."""
+    """Nodes by name, sorted names, and the reason if entries may be missing."""
 
     nodes: dict[bytes, int]
     order: list[bytes]
@@ -87,7 +88,7 @@ class Directory(NamedTuple):
 
 
 class Tree:
-    """The paths of a file system."""
+    """Directory tree of a file system."""
 
     def __init__(self, system: FileSystem) -> None:
         self._system = system
@@ -121,15 +122,17 @@ class Tree:
         return Content(status.size, list(_bounded(pieces)))
 
     def _status(self, node: int) -> Status:
-        """The status of a node; an impossible size is a reason not to read the node."""
+        """Status of a node; a node with an impossible size gets a reason and the size 0."""
         found = self._system.status(node)
         if 0 <= found.size <= _MOST_SIZE:
             return found
-        reason = f"the file system is damaged: a file of {found.size} bytes"
+        reason = (
+            f"the file system is damaged: the file has an impossible size of {found.size} bytes"
+        )
         return found._replace(size=0, reason=reason)
 
     def _load(self, node: int) -> Directory:
-        """The entries of a directory; raises only when there is no entry to show."""
+        """Read a directory; damage is raised only if no entry could be read."""
         found: list[tuple[bytes, int]] = []
         reason = ""
         try:
@@ -146,7 +149,7 @@ class Tree:
         return Directory(nodes, list(nodes), reason)
 
     def _walked(self, path: bytes, follow: bool) -> int:
-        """The node of a path; links on the way, and with `follow` at its end, lead on."""
+        """Node of a path; links within the path are followed, a link at its end with `follow`."""
         left, walked, links = parts(path)[::-1], [self._system.root], 0
         while left:
             name = left.pop()
@@ -157,13 +160,13 @@ class Tree:
                 continue
             node = self._child(walked[-1], name, path)
             if node in walked:
-                raise Malformed(f"{_shown(path)} is a folder that lies within itself")
+                raise Malformed(f"{_shown(path)} is a folder that contains itself")
             if not (left or follow) or not self._system.status(node).is_link:
                 walked.append(node)
                 continue
             links += 1
             if links > _MOST_LINKS:
-                raise NotFound(f"{_shown(path)} goes round in links", path=text(path))
+                raise NotFound(f"{_shown(path)} is a loop of links", path=text(path))
             target = self._system.target(node)
             if target.startswith(b"/"):
                 del walked[1:]
@@ -177,14 +180,14 @@ class Tree:
             if child is not None:
                 return child
             if directory.reason:
-                raise Malformed(f"{_shown(path)} is not among what its folder still shows:"
+                raise Malformed(f"{_shown(path)} is not among the readable entries of its folder:"
                                 f" {directory.reason}")  # fmt: skip
         raise NotFound(f"there is no {_shown(path)}", path=text(path))
 
     def _found(self, name: bytes, node: int, folder: bytes) -> Found:
         try:
             status = self._status(node)
-        except (HaulbackError, *DAMAGE) as error:  # a bad inode is no reason to hide the others
+        except (HaulbackError, *DAMAGE) as error:  # a damaged inode must not hide the other entries
             return Found(name, EntryType.OTHER, 0, 0, 0, 0, 0, None, told(error)[:300])
         type_, target, reason = _type(status), None, status.reason
         if status.is_link:
@@ -192,18 +195,18 @@ class Tree:
             if not self._leads(folder + b"/" + name):
                 type_ = EntryType.BROKEN_SYMLINK
         elif type_ is EntryType.OTHER and stat.S_IFMT(status.mode) not in _SPECIAL:
-            reason = reason or f"the file system is damaged: a file of type {status.mode:#o}"
+            reason = reason or f"the file system is damaged: unknown file type {status.mode:#o}"
         numbers = status.size, status.modified, status.mode & 0o7777, status.uid, status.gid
         return Found(name, type_, *numbers, target, reason[:300])
 
     def _target(self, node: int) -> tuple[bytes | None, str]:
-        """The target of a link, or the reason for which the target cannot be read."""
+        """Target of a link, or the reason why it cannot be read."""
         try:
             target = self._system.target(node)
         except (HaulbackError, *DAMAGE) as error:
             return None, told(error)
         if len(target) > MOST_PATH:
-            return None, f"a link that leads to {len(target)} bytes"
+            return None, f"the target of the link is too long ({len(target)} bytes)"
         return target, ""
 
     def _leads(self, path: bytes) -> bool:
@@ -223,7 +226,7 @@ def _type(status: Status) -> EntryType:
 
 
 def _bounded(pieces: Iterator[Piece]) -> Iterator[Piece]:
-    """As many as fit into an answer; neighbours on a disk are made one."""
+    """As many pieces as fit into a response; adjacent pieces are merged."""
     last: Piece | None = None
     for piece in islice(pieces, MOST_PIECES):
         if last and _continues(last, piece):

@@ -1,4 +1,4 @@
-"""Bytes by offset: of a disk, of a part of one, of parts of several put together."""
+"""Random access to bytes: of a disk, of a part of a disk, of several parts combined."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from haulback.filesystems.feeding import LARGEST, REQUEST
 from haulback.filesystems.framing import take
 from haulback.units import KIB
 
-_BLOCK = 64 * KIB
-_BLOCKS_KEPT = 512
+_BLOCK = 64 * KIB  # bytes of a cached block
+_BLOCKS_KEPT = 512  # cached blocks per disk: 32 MiB
 
 
 class Place(NamedTuple):
-    """`length` bytes on disk number `disk`, from `offset`."""
+    """A range of `length` bytes from `offset` on disk number `disk`."""
 
     disk: int
     offset: int
@@ -25,21 +25,24 @@ class Place(NamedTuple):
 
 
 class Blocks(Protocol):
-    """Something with bytes.  Reading outside of it raises ValueError."""
+    """Random access to bytes. Reading outside the size raises ValueError."""
 
     @property
     def size(self) -> int:
-        """Bytes."""
+        """Size in bytes."""
 
     def read(self, offset: int, count: int) -> bytes:
-        """Exactly `count` bytes."""
+        """Read exactly `count` bytes from `offset`."""
 
     def places(self, offset: int, count: int) -> Iterator[Place]:
-        """Where on the disks these bytes lie, in order."""
+        """Ranges on the disks that hold these bytes, in order."""
 
 
 class Disk:
-    """A disk of the parent's; its last blocks are kept.  Raises OSError for unreadable bytes."""
+    """A disk served by the parent, with a cache of recent blocks.
+
+    Reading raises OSError for unreadable bytes.
+    """
 
     def __init__(self, feed: socket.socket, number: int, size: int) -> None:
         self.size, self._feed, self._number = size, feed, number
@@ -51,7 +54,7 @@ class Disk:
             return b""
         try:
             return self._by_blocks(offset, count)
-        except OSError:  # only neighbours of the wanted bytes may be unreadable
+        except OSError:  # the unreadable bytes may be outside the requested range
             return self._fetch_all(offset, count)
 
     def _by_blocks(self, offset: int, count: int) -> bytes:
@@ -92,7 +95,7 @@ class Disk:
 
 
 class Part(NamedTuple):
-    """`length` bytes of `blocks` from `offset`."""
+    """A range of `length` bytes of `blocks` from `offset`."""
 
     blocks: Blocks
     offset: int
@@ -100,7 +103,7 @@ class Part(NamedTuple):
 
 
 class _Parted:
-    """Blocks that are put together of parts of others."""
+    """Blocks that are composed of parts of other blocks."""
 
     def read(self, offset: int, count: int) -> bytes:
         return b"".join(
@@ -112,12 +115,12 @@ class _Parted:
             yield from part.blocks.places(part.offset, part.length)
 
     def _cut(self, offset: int, count: int) -> Iterator[Part]:
-        """The parts that lie there, in order."""
+        """Parts that hold this range, in order."""
         raise NotImplementedError
 
 
 class Span(_Parted):
-    """Parts, one after the other."""
+    """Parts that follow each other."""
 
     def __init__(self, parts: Sequence[Part]) -> None:
         self._parts, self._starts, self.size = parts, [0], 0
@@ -137,13 +140,13 @@ class Span(_Parted):
 
 
 class Stripes(_Parted):
-    """Equal columns, `stripe` bytes from each in turn."""
+    """Striped columns of equal length; each stripe has `stripe` bytes."""
 
     def __init__(self, columns: Sequence[Part], stripe: int) -> None:
         for column in columns:
             within(column.blocks, column.offset, column.length)
         if stripe <= 0 or len({column.length for column in columns}) != 1:
-            raise ValueError("stripes of different sizes")
+            raise ValueError("the stripes have different sizes")
         self._columns, self._stripe = columns, stripe
         self.size = len(columns) * columns[0].length
 
@@ -159,6 +162,6 @@ class Stripes(_Parted):
 
 
 def within(blocks: Blocks, offset: int, count: int) -> None:
-    """Raises ValueError for bytes that are not there."""
+    """Raises ValueError for a range outside the blocks."""
     if offset < 0 or count < 0 or offset + count > blocks.size:
         raise ValueError(f"{count} bytes at {offset} are not within {blocks.size}")

@@ -1,4 +1,4 @@
-"""Chains of clusters: FAT and exFAT keep the follower of each cluster in a table."""
+"""Cluster chains of FAT and exFAT: a table holds the successor of each cluster."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from haulback.filesystems.reading.filesystem import Run
 from haulback.units import KIB
 
 FIRST: Final = 2  # clusters are numbered from 2
-_PIECE = 16 * KIB  # entries of the table that are read at once
-_PIECES_KEPT = 64
-_MOST_RUNS = 4_000_000  # of one chain
+_PIECE = 16 * KIB  # entries of the table that are read at once; even, as FAT12 packs pairs
+_PIECES_KEPT = 64  # cached pieces of the table
+_MOST_RUNS = 4_000_000  # runs of a chain, a limit on memory
 
 
 class Table:
-    """The table at `offset` of a volume, for `count` clusters, in entries of `bits` (12 to 32).
+    """File allocation table at `offset` of a volume for `count` clusters.
 
-    Entries from `end` on end a chain.  The upper four bits of a FAT32 entry have another meaning.
+    `bits` is the width of an entry (12, 16 or 32); values from `end` on mark the end of a chain.
+    The upper four bits of a FAT32 entry are reserved and ignored.
     """
 
     def __init__(self, blocks: Blocks, offset: int, bits: int, count: int, *, end: int) -> None:
@@ -34,7 +35,7 @@ class Table:
         self._piece = lru_cache(_PIECES_KEPT)(self._load)
 
     def follower(self, cluster: int) -> int | None:
-        """The cluster after one; None after the last.  Raises ValueError for anything else."""
+        """Successor of a cluster; None at the end of a chain. Raises ValueError for a bad entry."""
         number, index = divmod(cluster, _PIECE)
         found = self._piece(number)[index] & self._mask
         if found >= self._end:
@@ -42,9 +43,9 @@ class Table:
         return self.checked(found)
 
     def checked(self, cluster: int) -> int:
-        """The cluster, if the volume has it.  Raises ValueError."""
+        """Return the cluster if the volume has it. Raises ValueError."""
         if not FIRST <= cluster < self._stop:
-            raise ValueError(f"a chain of clusters leads to {cluster:#x}, where none is")
+            raise ValueError(f"a cluster chain leads to {cluster:#x}, which does not exist")
         return cluster
 
     def _load(self, number: int) -> array[int]:
@@ -60,7 +61,7 @@ class Table:
         return found
 
     def _load_12(self, low: int, count: int) -> array[int]:
-        """Two entries share three bytes; `low` is even."""
+        """Decode 12-bit entries: two entries share three bytes, and `low` must be even."""
         size = -(-count * 3 // 2)
         raw = self._blocks.read(self._offset + low * 3 // 2, size) + b"\0"
         found = array("H", bytes(2 * count))
@@ -72,9 +73,9 @@ class Table:
 
 
 class Chain:
-    """The clusters of a file from `first` on; the chain is followed as far as it is asked for.
+    """Cluster chain of a file that starts at `first`; it is followed lazily.
 
-    Raises ValueError where the chain leads nowhere or into itself.
+    Raises ValueError where the chain leads to a missing cluster or into itself.
     """
 
     def __init__(self, table: Table, first: int) -> None:
@@ -85,7 +86,7 @@ class Chain:
         self._mark(first)
 
     def clusters(self) -> Iterator[int]:
-        """All clusters in order; damage is raised behind the clusters before the damage."""
+        """All clusters in order; an error is raised after the clusters before the damage."""
         at = 0
         while self._reaches(at + 1):
             run = bisect_right(self._ats, at) - 1
@@ -93,12 +94,13 @@ class Chain:
             at += 1
 
     def runs(self, low: int, high: int, size: int, origin: int) -> Iterator[Run]:
-        """The runs of the clusters from `low` to before `high`.  Raises ValueError without them.
+        """Runs of the clusters from `low` to before `high`.
 
-        `size` is that of a cluster in bytes, `origin` where cluster 0 of the table would lie.
+        `size` is the cluster size in bytes, `origin` the offset of the notional cluster 0. Raises
+        ValueError for a shorter chain.
         """
         if not self._reaches(high):
-            raise ValueError(f"a chain of {self._length} clusters where {high} have to be")
+            raise ValueError(f"a chain of {self._length} clusters is too short, {high} are needed")
         for index in range(bisect_right(self._ats, low) - 1, len(self._ats)):
             at, end = self._ats[index], self._length
             if at >= high:
@@ -108,7 +110,7 @@ class Chain:
             yield Run(at * size, (end - at) * size, origin + self._starts[index] * size)
 
     def _reaches(self, count: int) -> bool:
-        """Whether the chain has `count` clusters."""
+        """Whether the chain has at least `count` clusters."""
         while self._length < count:
             following = self._table.follower(self._last)
             if following is None:
@@ -116,7 +118,7 @@ class Chain:
             self._mark(following)
             if following != self._last + 1:
                 if len(self._ats) == _MOST_RUNS:
-                    raise Unsupported(f"a file in more than {_MOST_RUNS} pieces")
+                    raise Unsupported(f"the file has more than {_MOST_RUNS} fragments")
                 self._starts.append(following)
                 self._ats.append(self._length)
             self._last = following
@@ -126,5 +128,5 @@ class Chain:
     def _mark(self, cluster: int) -> None:
         byte, bit = cluster >> 3, 1 << (cluster & 7)
         if self._seen[byte] & bit:
-            raise ValueError(f"a chain of clusters leads into itself, at {cluster:#x}")
+            raise ValueError(f"a cluster chain leads into itself at {cluster:#x}")
         self._seen[byte] |= bit

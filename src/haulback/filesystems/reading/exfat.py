@@ -1,8 +1,8 @@
-"""exFAT.
+"""exFAT reader.
 
-A file is a set of up to 19 slots of 32 bytes: what it is, where it lies, and its name in parts of
-15 characters; a checksum covers all of them.  (The words of the format: "exFAT file system
-specification", Microsoft, sections 6 and 7.)
+A file is described by an entry set of up to 19 slots of 32 bytes: its type, its location, and its
+name in parts of 15 characters; a checksum covers the set. Specification: "exFAT file system
+specification", Microsoft, sections 6 and 7.
 """
 
 from __future__ import annotations
@@ -23,30 +23,30 @@ from haulback.filesystems.reading.names import unlike_dots
 from haulback.filesystems.records import Piece
 
 _END, _FILE, _PLACE, _NAME, _LABEL = 0x00, 0x85, 0xC0, 0xC1, 0x83
-_SECONDARY = 0xC0  # bits of every slot of a set but the first
-_UNCHAINED = 0x02
+_SECONDARY = 0xC0  # bits set in the type of all slots of a set but the first
+_UNCHAINED = 0x02  # flag NoFatChain: the clusters are contiguous
 _READ_ONLY = 0x01
-_LAST = 0xFFFFFFF8
+_LAST = 0xFFFFFFF8  # table entries from here on end a chain
 
 
 class _Set(NamedTuple):
-    """A file as its slots describe it; `reason` when the slots do not belong together."""
+    """An entry set; `reason` is set if its slots are inconsistent."""
 
     name: bytes
     attributes: int
     modified: int
     size: int
-    written: int  # bytes; zeros follow
+    written: int  # valid data length in bytes; zeros follow
     cluster: int
     is_chained: bool
     reason: str = ""
 
 
 class ExFat:
-    """`blocks` begins with the file system; nodes are twice the offset of a set's first slot.
+    """exFAT file system at the start of `blocks`.
 
-    One is added for the sets of a directory that lies in one piece, since no chain tells where
-    such a set goes on.
+    A node is twice the offset of a set's first slot; one is added for the sets of a contiguous
+    directory, because no chain tells where such a set continues.
     """
 
     root = 0
@@ -57,12 +57,12 @@ class ExFat:
         (flags,) = struct.unpack_from("<H", head, 106)
         sector, per_cluster, tables = head[108], head[109], head[110]
         if not 9 <= sector <= 12 or per_cluster > 25 - sector or tables not in (1, 2):
-            raise ValueError("impossible sizes in the boot sector")
+            raise ValueError("the boot sector has impossible sizes")
         self._size: int = 1 << sector + per_cluster
         self._origin: int = (heap << sector) - FIRST * self._size
         count = min(count, (length << sector) // 4 - FIRST, blocks.size // self._size)
         if count < 1:
-            raise ValueError("an exFAT without a cluster")
+            raise ValueError("the exFAT is without a cluster")
         at = table + (length if flags & 1 and tables == 2 else 0)
         self._table = Table(blocks, at << sector, 32, count, end=_LAST)
         self._chain = lru_cache(4)(self._new_chain)
@@ -70,7 +70,7 @@ class ExFat:
 
     @property
     def label(self) -> str:
-        """The name a user gave the volume; may be empty."""
+        """Volume label; may be empty."""
         for _, slot in self._slots(self.root, []):
             if slot[0] == _END:
                 break
@@ -99,7 +99,7 @@ class ExFat:
             raise damage[0]
 
     def target(self, node: int) -> bytes:
-        raise ValueError(f"{node} is no link: exFAT has none")
+        raise ValueError(f"node {node} is no link: exFAT has no links")
 
     def pieces(self, node: int, offset: int, count: int) -> Iterator[Piece]:
         found = self._set(node)
@@ -111,7 +111,7 @@ class ExFat:
     def _name(self, node: int) -> bytes:
         try:
             return unlike_dots(self._set(node).name)
-        except (ValueError, OSError):  # the status of the node has the reason
+        except (ValueError, OSError):  # the node's status reports the reason
             return unlike_dots(b"")
 
     def _runs(self, found: _Set, offset: int, count: int) -> Iterator[Run]:
@@ -128,12 +128,12 @@ class ExFat:
         return Chain(self._table, first)
 
     def _slots(self, node: int, damage: list[OSError]) -> Iterator[tuple[int, bytes]]:
-        """Offsets and slots of a directory; `damage` gets the errors of unreadable clusters."""
+        """Offsets and slots of a directory; errors of unreadable clusters are added to `damage`."""
         left = MOST_DIRECTORY
         for start in self._places(node):
             left -= self._size
             if left < 0:
-                raise ValueError(f"a directory of more than {MOST_DIRECTORY} bytes")
+                raise ValueError(f"the directory is larger than {MOST_DIRECTORY} bytes")
             try:
                 raw = self._blocks.read(start, self._size)
             except OSError as error:
@@ -143,7 +143,7 @@ class ExFat:
                 yield start + at, raw[at : at + SLOT]
 
     def _places(self, node: int) -> Iterator[int]:
-        """Where the clusters of a directory lie."""
+        """Offsets of the clusters of a directory."""
         if node == self.root:
             first, is_chained, size = self._first, True, 0
         else:
@@ -163,24 +163,24 @@ class ExFat:
         attributes, time, zone = raw[4] | raw[5] << 8, struct.unpack_from("<HH", raw, 12), raw[23]
         modified = moment(time[1], time[0]) + min(raw[21], 199) * 10
         if zone & 0x80 and modified:
-            modified -= ((zone & 0x7F ^ 0x40) - 0x40) * 15 * 60_000  # quarters of an hour
+            modified -= ((zone & 0x7F ^ 0x40) - 0x40) * 15 * 60_000  # signed, 7 bits, in 15 minutes
         length, written, cluster, size = struct.unpack_from("<3xB4xQ4xIQ", raw, SLOT)
         parts = (raw[at + 2 : at + SLOT] for at in range(2 * SLOT, len(raw), SLOT)
                  if raw[at] == _NAME)  # fmt: skip
         named = b"".join(parts)
         name, reason = units(named[: 2 * length]), ""
         if raw[SLOT] != _PLACE or len(named) < 2 * length or not length:
-            reason = "slots of its directory entry are missing"
+            reason = "its directory entry is incomplete"
         elif struct.unpack_from("<H", raw, 2)[0] != _checksum(raw):
-            reason = "its directory entry has not the checksum that it says"
+            reason = "its directory entry has a wrong checksum"
         elif written > size:
-            reason = f"{written} bytes are written of a file of {size}"
+            reason = f"its valid length of {written} bytes exceeds its size of {size}"
         is_chained = not raw[SLOT + 1] & _UNCHAINED
         return _Set(name, attributes, modified, min(size, 1 << 62), written, cluster, is_chained,
                     reason and f"the file system is damaged: {reason}")  # fmt: skip
 
     def _raw(self, node: int) -> bytes:
-        """The slots of a set: as many as the first slot counts, fewer where another set begins."""
+        """Slots of a set, up to the count in its first slot or the start of another set."""
         offset, mark = divmod(node, 2)
         found = self._blocks.read(offset, SLOT)
         count = found[1]
@@ -193,7 +193,7 @@ class ExFat:
         return found if len(found) > SLOT else found + bytes(SLOT)
 
     def _following(self, offset: int, is_unchained: bool) -> int:
-        """The offset of the next slot of the directory."""
+        """Offset of the next slot of the directory."""
         place = offset + SLOT - self._origin
         cluster, within = place // self._size, place % self._size
         if within:
@@ -202,12 +202,12 @@ class ExFat:
             return self._origin + self._table.checked(cluster) * self._size
         following = self._table.follower(cluster - 1)
         if following is None:
-            raise ValueError("a directory that ends within an entry")
+            raise ValueError("the directory ends within an entry")
         return self._origin + following * self._size
 
 
 def _checksum(raw: bytes) -> int:
-    """The checksum over all slots of a set, without the two bytes that hold the checksum."""
+    """Checksum of an entry set, without the two bytes of the checksum itself."""
     found = 0
     for at, byte in enumerate(raw):
         if at not in (2, 3):

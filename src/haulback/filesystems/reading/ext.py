@@ -1,6 +1,6 @@
-"""ext2, ext3 and ext4: inodes, directories and attributes.
+"""ext2, ext3 and ext4 reader: inodes, directories and attributes.
 
-(The words of the format: https://docs.kernel.org/filesystems/ext4/)
+Specification: https://docs.kernel.org/filesystems/ext4/
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from haulback.filesystems.records import Piece
 SUPERBLOCK = 1024
 MAGIC = b"\x53\xef"
 _RECOVER, _META_BG, _EXTENTS, _64BIT, _INLINE = 0x4, 0x10, 0x40, 0x80, 0x8000
-# file types, multi-mount protection, flexible groups, inodes for attributes and their
-# data, seeds, large directories, encryption, case folding
+# Features that do not change the layout read here: filetype, mmp, flex_bg, ea_inode, dirdata,
+# csum_seed, largedir, encrypt, casefold.
 _HARMLESS = 0x2 | 0x100 | 0x200 | 0x400 | 0x1000 | 0x2000 | 0x4000 | 0x10000 | 0x20000
 _KNOWN = _RECOVER | _META_BG | _EXTENTS | _64BIT | _INLINE | _HARMLESS
 _COMPRESSED, _ENCRYPTED, _IN_EXTENTS, _IN_INODE = 0x4, 0x800, 0x80000, 0x10000000
 _INODE = struct.Struct("<HHI8xI4xH6xI4x60s8xI8xHH")
-_KEPT = "the file is encrypted or compressed in its file system"
+_KEPT = "the file is encrypted or compressed by its file system"
 _ATTRIBUTE = struct.Struct("<BBHIII")
-_ATTRIBUTES = b"\0\0\2\xea"
+_ATTRIBUTES = b"\0\0\2\xea"  # magic number 0xEA020000 of attributes in an inode
 
 
 class _Inode(NamedTuple):
@@ -41,11 +41,11 @@ class _Inode(NamedTuple):
     gid: int
     flags: int
     block: bytes
-    tail: bytes  # behind the fields: attributes
+    tail: bytes  # bytes after the fields, which hold attributes
 
 
 class Ext:
-    """A file system of the ext family; `blocks` begins with it."""
+    """ext file system at the start of `blocks`; nodes are inode numbers."""
 
     root = 2
 
@@ -55,15 +55,15 @@ class Ext:
         self._per_group, revision = _u32(raw, 40), _u32(raw, 76)
         incompatible = _u32(raw, 96)
         if raw[56:58] != MAGIC or shift > 6 or not self._per_group:
-            raise ValueError("no superblock")
+            raise ValueError("the superblock is missing")
         if incompatible & ~_KNOWN:
-            raise Unsupported(f"ext4 with features {incompatible & ~_KNOWN:#x} cannot be read")
+            raise Unsupported(f"ext4 with the features {incompatible & ~_KNOWN:#x} cannot be read")
         self._size = SUPERBLOCK << shift
         self._journal = _u32(raw, 224) if incompatible & _RECOVER else 0
         self._inode_size = int.from_bytes(raw[88:90], "little") if revision else 128
         descriptor = int.from_bytes(raw[254:256], "little") if incompatible & _64BIT else 32
         if self._inode_size < 128 or descriptor < 32:
-            raise ValueError("impossible sizes in the superblock")
+            raise ValueError("the superblock has impossible sizes")
         self._descriptor, self._first = descriptor, first
         self._meta = _u32(raw, 260) if incompatible & _META_BG else 1 << 40
         self._blocks_per_group = _u32(raw, 32)
@@ -73,14 +73,14 @@ class Ext:
 
     @classmethod
     def opened(cls, blocks: Blocks) -> Ext:
-        """With what its journal has to add, when it was in use."""
+        """Open the file system; a journal that needs recovery is applied in memory."""
         found = cls(blocks)
         if not found._journal:
             return found
         inode, parts, end = found._inode(found._journal), [], 0
         for run in found._runs(inode, 0, inode.size):
             if run.offset is None or run.at != end:
-                raise ValueError("a journal with holes")
+                raise ValueError("the journal has holes")
             parts.append(Part(blocks, run.offset, run.length))
             end += run.length
         return cls(Replayed(blocks, Journal.read(Span(parts))))
@@ -125,7 +125,7 @@ class Ext:
         return mapped(self._blocks, self._size, inode.block, low, high)
 
     def _mapped(self, inode: _Inode) -> Iterator[Run]:
-        """The runs of a directory, which has no holes.  Raises ValueError behind the last."""
+        """Runs of a directory. Raises ValueError after the last run if the directory has holes."""
         size = -(-inode.size // self._size) * self._size
         left = size
         for run in self._runs(inode, 0, inode.size):
@@ -133,11 +133,11 @@ class Ext:
             left -= length if run.offset is not None else 0
             yield run._replace(length=length)
         if left:
-            raise ValueError(f"{left} of the {size} bytes of a directory are nowhere")
+            raise ValueError(f"{left} of {size} bytes of the directory are not mapped")
 
     def _load(self, node: int) -> _Inode:
         if not 0 < node <= self._inodes:
-            raise ValueError(f"there is no inode {node}")
+            raise ValueError(f"inode {node} does not exist")
         group, index = divmod(node - 1, self._per_group)
         at = self._table(group) * self._size + index * self._inode_size
         raw = self._blocks.read(at, self._inode_size)
@@ -149,7 +149,7 @@ class Ext:
         return _Inode(mode, ids[0], size, seconds, extra, ids[1], flags, block, raw[used:])
 
     def _find_table(self, group: int) -> int:
-        """The first block of a group's inodes."""
+        """First block of a group's inode table."""
         per_block = self._size // self._descriptor
         number, index = divmod(group, per_block)
         if number < self._meta:
@@ -157,7 +157,9 @@ class Ext:
         else:
             start = self._first + number * per_block * self._blocks_per_group
             block = start + self._has_superblock(number * per_block)
-            block = max(block, SUPERBLOCK // self._size + 1)  # with clusters of 1 KiB blocks
+            # With bigalloc and blocks of 1 KiB the first data block is 0, but the superblock is in
+            # block 1, and the descriptors follow it.
+            block = max(block, SUPERBLOCK // self._size + 1)
         raw = self._blocks.read(block * self._size + index * self._descriptor, self._descriptor)
         high = _u32(raw, 40) if self._descriptor >= 64 else 0
         return _u32(raw, 8) | high << 32
@@ -166,17 +168,17 @@ class Ext:
         return not self._sparse or group < 2 or any(_power(group, base) for base in (3, 5, 7))
 
     def _inline(self, inode: _Inode) -> bytes:
-        """The contents that an inode holds itself: where pointers would be, and an attribute.
+        """Inline data of an inode: the space of the block pointers, then an attribute.
 
-        Raises ValueError where they are fewer than the inode says.
+        Raises ValueError when it is shorter than the inode's size.
         """
         data = inode.block + self._attribute(inode, 7, b"data")
         if len(data) < inode.size:
-            raise ValueError(f"{len(data)} bytes in an inode of {inode.size}")
+            raise ValueError(f"the inode holds {len(data)} of its {inode.size} bytes")
         return data
 
     def _attribute(self, inode: _Inode, wanted: int, called: bytes) -> bytes:
-        """An extended attribute that lies within an inode; empty when there is none."""
+        """Value of an extended attribute in the inode; empty if it does not exist."""
         tail = inode.tail
         if tail[:4] != _ATTRIBUTES:
             return b""
@@ -191,14 +193,17 @@ class Ext:
 
 
 def _names(block: bytes) -> Iterator[tuple[bytes, int]]:
-    """The entries of one block; a length of 0 or 65535 means 64 KiB.  Raises ValueError."""
+    """Entries of a directory block. Raises ValueError for a damaged entry.
+
+    In blocks of 64 KiB a length of 0 or 65535 means 64 KiB.
+    """
     at = 0
     while at + 8 <= len(block):
         node, length, count = struct.unpack_from("<IHB", block, at)
         if length in (0, 0xFFFF) and len(block) == 65536:
             length = 65536
         if length < 8 or at + length > len(block) or (node and count > length - 8):
-            raise ValueError(f"a directory entry of {length} bytes")
+            raise ValueError(f"a directory entry has an impossible length of {length} bytes")
         if node:
             yield block[at + 8 : at + 8 + count], node
         at += length

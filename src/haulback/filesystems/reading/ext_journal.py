@@ -1,6 +1,6 @@
-"""The journal of an ext3 or ext4 that was in use: its committed changes laid over the disk.
+"""Journal recovery of ext3 and ext4: committed changes are laid over the disk, in memory.
 
-(The words of the format: https://docs.kernel.org/filesystems/ext4/journal.html)
+Specification: https://docs.kernel.org/filesystems/ext4/journal.html
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _ESCAPED, _SAME, _LAST = 1, 2, 8
 
 
 class Journal(NamedTuple):
-    """What a journal's own first block says: `contents` are its bytes, in blocks of `size`."""
+    """Superblock of a journal; `contents` are the journal's bytes, in blocks of `size` bytes."""
 
     contents: Blocks
     size: int
@@ -31,28 +31,32 @@ class Journal(NamedTuple):
 
     @classmethod
     def read(cls, contents: Blocks) -> Journal:
-        """Raises ValueError when there is none."""
+        """Parse the superblock of a journal. Raises ValueError."""
         head = contents.read(0, 48)
         magic, kind, _, size, length, first, sequence, start, _, _, features, _ = struct.unpack(
             ">12I", head
         )
         if magic != _MAGIC or kind not in (3, 4) or not 1024 <= size <= 65536:
-            raise ValueError("no journal")
+            raise ValueError("the journal has no superblock")
         inside = 0 < first < length and (not start or first <= start < length)
         if not inside or length * size > contents.size:
-            raise ValueError("a journal of an impossible size")
+            raise ValueError("the journal has an impossible size")
         return cls(contents, size, length, first, sequence, start, features)
 
     def block(self, number: int) -> bytes:
+        """Block of the journal by its number."""
         return self.contents.read(number * self.size, self.size)
 
     def after(self, number: int, count: int = 1) -> int:
-        """A block further on; behind the last one comes the first."""
+        """Number of the block `count` blocks further; the journal is a ring."""
         return self.first + (number - self.first + count) % (self.length - self.first)
 
 
 class Change(NamedTuple):
-    """A block of the file system has its contents in the journal, at `place`."""
+    """A block of the file system whose new contents are at block `place` of the journal.
+
+    `escaped` is set if the journal's magic number at its start was replaced by zeros.
+    """
 
     block: int
     place: int
@@ -60,7 +64,7 @@ class Change(NamedTuple):
 
 
 def changes(journal: Journal) -> dict[int, Change]:
-    """What was committed and not withdrawn, by block."""
+    """Committed changes by block, without those that a later transaction revoked."""
     found: dict[int, tuple[int, Change]] = {}
     withdrawn: dict[int, int] = {}
     for sequence, transaction, revoked in _transactions(journal):
@@ -74,7 +78,7 @@ def changes(journal: Journal) -> dict[int, Change]:
 
 
 def _transactions(journal: Journal) -> Iterator[tuple[int, list[Change], list[int]]]:
-    """Those that are whole, in their order: number, changes, blocks withdrawn."""
+    """Complete transactions in order: sequence number, changes, revoked blocks."""
     at, sequence, seen = journal.start, journal.sequence, 0
     changed: list[Change] = []
     revoked: list[int] = []
@@ -98,7 +102,7 @@ def _transactions(journal: Journal) -> Iterator[tuple[int, list[Change], list[in
 
 
 def _tags(block: bytes, features: int) -> Iterator[tuple[int, bool]]:
-    """Which blocks the next ones in the journal are, and whether their magic is escaped."""
+    """Block numbers of the blocks that follow a descriptor block, and their escape flags."""
     at, long = _HEADER.size, features & _64BIT
     short = (12 if long else 8) + (2 if features & _CHECKSUM_2 else 0)
     width = 16 if features & _CHECKSUM_3 else short
@@ -124,7 +128,7 @@ def _revoked(block: bytes, features: int) -> list[int]:
 
 
 class Replayed:
-    """A file system's blocks with the journal's changes over them."""
+    """Blocks of a file system with the journal's changes applied."""
 
     def __init__(self, blocks: Blocks, journal: Journal) -> None:
         self.size, self._blocks, self._journal = blocks.size, blocks, journal

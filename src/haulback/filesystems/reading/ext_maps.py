@@ -1,4 +1,4 @@
-"""Where the blocks of an ext file lie: by a tree of extents, or by pointers in three steps."""
+"""Block maps of ext files: extent trees, and block pointers with up to three levels."""
 
 from __future__ import annotations
 
@@ -16,13 +16,17 @@ _END = 1 << 32
 
 
 def extents(blocks: Blocks, size: int, root: bytes, low: int, high: int) -> Iterator[Run]:
-    """Runs that touch the blocks from `low` to before `high`, ascending; `size` is of a block."""
+    """Runs that overlap the blocks from `low` to before `high`, ascending.
+
+    `size` is the block size in bytes, `root` the node of the extent tree in the inode.
+    """
     magic, count, _, depth, _ = _HEADER.unpack_from(root)
     if magic != _MAGIC or depth > _DEEPEST:
-        raise ValueError("no tree of extents")
+        raise ValueError("the extent tree has no header")
     entries = [root[at : at + 12] for at in range(12, 12 + 12 * count, 12)]
     if depth == 0:
         for block, length, top, bottom in map(_LEAF.unpack, entries):
+            # A length above 32768 marks an allocated but unwritten extent, which reads as zeros.
             written = length <= _LONGEST
             length = length if written else length - _LONGEST
             if block < high and block + length > low:
@@ -34,12 +38,15 @@ def extents(blocks: Blocks, size: int, root: bytes, low: int, high: int) -> Iter
         if block < high and following > low:
             node = blocks.read(child * size, size)
             if _HEADER.unpack_from(node)[3] != depth - 1:
-                raise ValueError("a tree of extents with a wrong depth")
+                raise ValueError("the extent tree has a wrong depth")
             yield from extents(blocks, size, node, max(low, block), min(high, following))
 
 
 def pointers(blocks: Blocks, size: int, root: bytes, low: int, high: int) -> Iterator[Run]:
-    """The same for twelve blocks, and three pointers to blocks of pointers."""
+    """Runs that overlap the blocks from `low` to before `high`, by block pointers.
+
+    `root` holds twelve direct pointers, and one each with one, two and three levels of indirection.
+    """
     found = struct.unpack("<15I", root)
     at, run = 0, Run(0, 0, None)
     for number, pointer in enumerate(found):
@@ -58,7 +65,7 @@ def pointers(blocks: Blocks, size: int, root: bytes, low: int, high: int) -> Ite
 def _below(
     blocks: Blocks, size: int, pointer: int, level: int, at: int, low: int, high: int
 ) -> Iterator[tuple[int, int]]:
-    """Blocks of the file and where they are."""
+    """File blocks below a pointer, with their blocks on the volume."""
     if level == 0:
         yield at, pointer
         return
@@ -72,7 +79,7 @@ def _below(
 
 
 def _grown(run: Run, at: int, offset: int, size: int) -> tuple[Run, Run | None]:
-    """A run with one more block; and what is done when the block does not continue it."""
+    """Extend a run by one block; if the block does not continue the run, also return that run."""
     if run.offset is not None and (run.at + run.length, run.offset + run.length) == (at, offset):
         return run._replace(length=run.length + size), None
     return Run(at, size, offset), run if run.length else None

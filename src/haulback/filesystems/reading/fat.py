@@ -1,6 +1,6 @@
-"""FAT12, FAT16 and FAT32.
+"""FAT12, FAT16 and FAT32 reader.
 
-(The words of the format: "Microsoft FAT Specification", 2005.)
+Specification: "Microsoft FAT Specification", 2005.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from haulback.filesystems.reading.filesystem import MOST_DIRECTORY, Status, laid
 from haulback.filesystems.records import Piece
 
 _READ_ONLY = 0x01
-_MOST_12 = 4084  # clusters of a FAT12
-_ENDS = {12: 0xFF8, 16: 0xFFF8, 32: 0x0FFFFFF8}
-_MIRRORS_NOT, _ACTIVE = 0x80, 0x0F
+_MOST_12 = 4084  # clusters of a FAT12 at most; a FAT16 has more
+_ENDS = {12: 0xFF8, 16: 0xFFF8, 32: 0x0FFFFFF8}  # table entries from here on end a chain
+_MIRRORS_NOT, _ACTIVE = 0x80, 0x0F  # flag: only one table is active; mask of its number
 _SLOT = struct.Struct("<11x B 8x H HH H I")  # attributes, cluster high, time, date, low, size
 
 
 class Fat:
-    """`blocks` begins with the file system; nodes are offsets of slots with short names."""
+    """FAT file system at the start of `blocks`; nodes are offsets of slots with short names."""
 
     root = 0
 
@@ -37,14 +37,14 @@ class Fat:
         )
         short, big, long, flags = struct.unpack_from("<H8xIIH", head, 22)
         total, length = small or big, short or long
-        self._fixed = (reserved + tables * length) * sector  # the root of FAT12 and FAT16
+        self._fixed = (reserved + tables * length) * sector  # root directory of FAT12 and FAT16
         self._entries = entries if short else 0
         data = reserved + tables * length + -(-self._entries * SLOT // sector)
         count = (total - data) // per_cluster
         bits = (12 if count <= _MOST_12 else 16) if short else 32
         count = min(count, length * sector * 8 // bits - FIRST)
         if count < 1:
-            raise ValueError("a FAT without a cluster")
+            raise ValueError("the FAT is without a cluster")
         active = flags & _ACTIVE if not short and flags & _MIRRORS_NOT else 0
         at = (reserved + (active if active < tables else 0) * length) * sector
         self._table = Table(blocks, at, bits, count, end=_ENDS[bits])
@@ -69,7 +69,7 @@ class Fat:
             raise damage[0]
 
     def target(self, node: int) -> bytes:
-        raise ValueError(f"{node} is no link: FAT has none")
+        raise ValueError(f"node {node} is no link: FAT has no links")
 
     def pieces(self, node: int, offset: int, count: int) -> Iterator[Piece]:
         low, high = offset // self._size, -(-(offset + count) // self._size)
@@ -77,7 +77,7 @@ class Fat:
         return laid(self._blocks, runs, offset, count)
 
     def _cluster(self, node: int) -> int:
-        """The first cluster of a file or directory."""
+        """First cluster of a file or directory."""
         _, high, _, _, low, _ = _SLOT.unpack(self._blocks.read(node, SLOT))
         return int(low | (high << 16 if self._first else 0))
 
@@ -85,7 +85,7 @@ class Fat:
         return Chain(self._table, first)
 
     def _slots(self, node: int, damage: list[OSError]) -> Iterator[tuple[int, bytes]]:
-        """Offsets and slots of a directory; `damage` gets the errors of unreadable parts."""
+        """Offsets and slots of a directory; errors of unreadable parts are added to `damage`."""
         left = MOST_DIRECTORY // SLOT
         for start, count in self._parts(node):
             try:
@@ -96,24 +96,24 @@ class Fat:
                 continue
             left -= count
             if left < 0:
-                raise ValueError(f"a directory of more than {MOST_DIRECTORY} bytes")
+                raise ValueError(f"the directory is larger than {MOST_DIRECTORY} bytes")
             for at in range(0, len(raw), SLOT):
                 yield start + at, raw[at : at + SLOT]
 
     def _parts(self, node: int) -> Iterator[tuple[int, int]]:
-        """Offsets of the parts of a directory, and how many slots each has."""
+        """Offsets of the parts of a directory, with the number of slots of each."""
         if node == self.root and not self._first:
             yield self._fixed, self._entries
             return
         cluster = self._first if node == self.root else self._cluster(node)
         if cluster == 0:
-            raise ValueError("a directory without a cluster")
+            raise ValueError("the directory is without a cluster")
         places = (self._origin + one * self._size for one in self._chain(cluster).clusters())
         yield from zip(places, repeat(self._size // SLOT))
 
 
 def moment(date: int, time: int) -> int:
-    """A date and time of MS-DOS in epoch ms, taken as UTC; 0 for an impossible date."""
+    """MS-DOS date and time in epoch ms, interpreted as UTC; 0 for an impossible date."""
     year, month, day = 1980 + (date >> 9), date >> 5 & 15, date & 31
     hour, minute, second = time >> 11, time >> 5 & 63, (time & 31) * 2
     try:

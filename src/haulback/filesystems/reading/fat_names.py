@@ -1,8 +1,8 @@
-"""The names in a directory of FAT12, FAT16 or FAT32, out of its slots of 32 bytes.
+"""File names in a FAT directory, decoded from its slots of 32 bytes.
 
-A long name is kept in up to 20 slots before the short one, the last part first; every slot has the
-checksum of the short name.  Slots in any other order belong to no file, and the short name counts.
-(The words of the format: "Microsoft FAT Specification", 2005, section 7.)
+A long name is stored in up to 20 slots before the slot of the short name, the last part first; each
+slot carries the checksum of the short name. Slots in any other order belong to no file, and the
+short name is used. Specification: "Microsoft FAT Specification", 2005, section 7.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from haulback.filesystems.reading.names import unlike_dots
 SLOT: Final = 32
 DIRECTORY: Final = 0x10
 _LABEL, _LONG = 0x08, 0x0F
-_FREE, _END, _E5 = 0xE5, 0x00, 0x05  # first bytes; the last one stands for 0xE5 itself
+_FREE, _END, _E5 = 0xE5, 0x00, 0x05  # first bytes of a slot; 0x05 stands for a real 0xE5
 _LAST, _MOST_SLOTS = 0x40, 20
 _LOWER_BASE, _LOWER_EXTENSION = 0x08, 0x10
 _DOTS = (b".          ", b"..         ")
-_utf16 = codecs.getdecoder("utf-16-le")  # found now: later there are no files
+_utf16 = codecs.getdecoder("utf-16-le")  # loaded now: the confined process cannot open files
 
 
 class CodePage:
-    """The characters of short names, of one or two bytes each."""
+    """Character set of short names, with one or two bytes per character."""
 
     def __init__(self, name: str) -> None:
-        """`name` is that of a Python codec, such as cp850.  Raises LookupError."""
+        """Load the Python codec `name`, for instance cp850. Raises LookupError."""
         found = codecs.lookup(name)
         self._decode, self._encode = found.decode, found.encode
 
     def text(self, raw: bytes, lower: bool) -> str:
-        r"""A name; bytes that are no character become \x81, letters small with `lower`."""
+        r"""Decode a name; undecodable bytes become text like \x81, `lower` makes letters small."""
         text = self._decode(raw, "backslashreplace")[0]
         return "".join(map(self._lowered, text)) if lower else text
 
@@ -52,9 +52,9 @@ class Named(NamedTuple):
 
 
 def names(slots: Iterable[tuple[int, bytes]], page: CodePage) -> Iterator[Named]:
-    """The files that `slots` (offset and 32 bytes each, in order) name, up to the end mark.
+    """Files in a directory, up to the end mark; `slots` are pairs of offset and 32 bytes, in order.
 
-    Empty bytes stand for slots that cannot be read.
+    Empty bytes represent unreadable slots.
     """
     long = _Long()
     for offset, slot in slots:
@@ -73,13 +73,16 @@ def names(slots: Iterable[tuple[int, bytes]], page: CodePage) -> Iterator[Named]
 
 
 def units(raw: bytes) -> bytes:
-    """UTF-16 up to NUL as UTF-8; half a pair becomes three bytes that are not UTF-8."""
+    """Convert UTF-16-LE up to a NUL to UTF-8.
+
+    A lone surrogate becomes three bytes that are not valid UTF-8, so that names stay distinct.
+    """
     text = _utf16(raw, "surrogatepass")[0].partition("\0")[0]
     return text.encode(errors="surrogatepass")
 
 
 class _Long(NamedTuple):
-    """A long name in the making: `missing` parts are still to come."""
+    """A long name that is being assembled; `missing` parts are still to come."""
 
     missing: int = 0
     checksum: int = 0
@@ -96,7 +99,9 @@ class _Long(NamedTuple):
         return _Long()
 
     def name_of(self, short: bytes) -> bytes:
-        """The long name of the file with this short name; empty when the parts are not its own."""
+        """The long name of the file with this short name; empty if the checksum or a part is
+        wrong.
+        """
         if not self.raw or self.missing or self.checksum != _checksum(short):
             return b""
         return units(self.raw)

@@ -1,4 +1,4 @@
-"""What every file system offers: nodes by number, and the shape their contents are told in."""
+"""Protocol of file system readers: nodes by number, and contents as pieces."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from haulback.filesystems.records import MOST_BYTES, MOST_PATH, Piece
 from haulback.units import MIB
 
 MOST_DIRECTORY = 256 * MIB  # bytes of one directory
-# The errors that hostile bytes make of code that takes them for a file system.
+# Errors that hostile bytes can cause in a parser.
 DAMAGE = (ArithmeticError, LookupError, ValueError, OSError, struct.error, RecursionError)
 
 
 def told(error: Exception) -> str:
-    """The reason of an error, for a person to read."""
+    """Message of an error for users."""
     if isinstance(error, HaulbackError):
         return error.message
     if isinstance(error, OSError):
@@ -28,9 +28,9 @@ def told(error: Exception) -> str:
 
 
 class Status(NamedTuple):
-    """`mode` with the bits of the type; `modified` in epoch milliseconds.
+    """Metadata of a node; `mode` includes the type bits, `modified` is in epoch milliseconds.
 
-    `reason` says why the contents cannot be read; the reason is empty for readable files.
+    `reason` says why the contents cannot be read; it is empty for readable files.
     """
 
     mode: int
@@ -54,36 +54,37 @@ class Status(NamedTuple):
 
 
 class FileSystem(Protocol):
-    """A file system of hostile bytes; the methods raise what such bytes make of them.
+    """Reader of a file system; nodes are numbers of its own choice.
 
-    Nodes are numbers of the file system's own.  Raises Unsupported for what cannot be read.
+    Methods raise Unsupported for features that cannot be read, and the errors in DAMAGE for damaged
+    data.
     """
 
     @property
     def root(self) -> int:
-        """The node of `/`."""
+        """Node of the root directory."""
 
     def status(self, node: int) -> Status:
-        """What a node is."""
+        """Metadata of a node."""
 
     def names(self, node: int) -> Iterator[tuple[bytes, int]]:
-        """The entries of a directory, in any order; `.` and `..` may be among them.
+        """Entries of a directory in any order, possibly with `.` and `..`.
 
-        Damage is raised behind the names that are found in spite of the damage.
+        Damage is raised after the last readable entry.
         """
 
     def target(self, node: int) -> bytes:
-        """Where a link leads."""
+        """Target of a symbolic link."""
 
     def pieces(self, node: int, offset: int, count: int) -> Iterator[Piece]:
-        """The contents of a file from `offset`; both lie within its size.
+        """Pieces of `count` bytes of a file from `offset`; the range lies within the file.
 
-        Not asked for a file whose status has a reason.
+        Not called for a file whose status has a reason.
         """
 
 
 class Run(NamedTuple):
-    """`length` bytes of a file from `at`, lying at `offset` of the volume; `None` for zeros."""
+    """`length` bytes at `at` of a file, stored at `offset` of the volume; None for zeros."""
 
     at: int
     length: int
@@ -91,7 +92,7 @@ class Run(NamedTuple):
 
 
 def laid(blocks: Blocks, runs: Iterable[Run], offset: int, count: int) -> Iterator[Piece]:
-    """Ascending runs as pieces of what was asked; gaps between them are zeros."""
+    """Pieces of `count` bytes from `offset`, by ascending runs; gaps between runs are zeros."""
     end = offset + count
     for run in runs:
         if run.offset is None or run.at + run.length <= offset:
@@ -108,11 +109,12 @@ def laid(blocks: Blocks, runs: Iterable[Run], offset: int, count: int) -> Iterat
 
 
 def zeros(count: int) -> Iterator[Piece]:
+    """Pieces of `count` zeros."""
     return _cut(count, -1, 0)
 
 
 def given(data: bytes, offset: int, count: int) -> Iterator[Piece]:
-    """Contents that are at hand, and zeros behind them."""
+    """Pieces of data in memory, followed by zeros."""
     data = data[offset : offset + count]
     if data:
         yield Piece(len(data), data=data)
@@ -125,9 +127,9 @@ def listed(
     unit: int,
     names: Callable[[bytes], Iterable[tuple[bytes, int]]],
 ) -> Iterator[tuple[bytes, int]]:
-    """The `names` in every `unit` bytes of a directory, whose holes are passed over.
+    """Entries of a directory that is parsed in units of `unit` bytes by `names`; holes are skipped.
 
-    A damaged unit gives the names before its damage; the first damage is raised behind the last
+    A damaged unit yields the entries before its damage. The first damage is raised after the last
     unit.
     """
     read, damage = 0, None
@@ -135,12 +137,12 @@ def listed(
         for places in _units(runs, unit):
             read += unit
             if read > MOST_DIRECTORY:
-                raise Unsupported(f"a directory of more than {MOST_DIRECTORY} bytes")
+                raise Unsupported(f"the directory is larger than {MOST_DIRECTORY} bytes")
             try:
                 yield from names(b"".join(blocks.read(*place) for place in places))
             except DAMAGE as error:
                 damage = damage or error
-    except DAMAGE as error:  # of the list of runs: the later runs are not known
+    except DAMAGE as error:  # the list of runs is damaged: later runs are unknown
         damage = damage or error
     if damage:
         raise damage
@@ -165,9 +167,9 @@ def _units(runs: Iterable[Run], unit: int) -> Iterator[list[tuple[int, int]]]:
 
 
 def gathered(blocks: Blocks, runs: Iterable[Run], size: int, most: int = MOST_PATH) -> bytes:
-    """All contents of a node that is small.  Raises ValueError when it is not."""
+    """All contents of a small node. Raises ValueError for more than `most` bytes."""
     if size > most:
-        raise ValueError(f"{size} bytes where at most {most} may be")
+        raise ValueError(f"{size} bytes exceed the limit of {most}")
     data = bytearray(size)
     for run in runs:
         if run.offset is not None and run.at < size:

@@ -1,4 +1,4 @@
-"""LVM2: physical volumes are put together to groups, and logical volumes found in them."""
+"""LVM2: physical volumes are combined to volume groups, which contain logical volumes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MOST_TEXT = 16 * MIB
 
 
 class Physical(NamedTuple):
-    """A physical volume: `id` without dashes, and the metadata it holds (maybe none)."""
+    """A physical volume; `id` without dashes, `text` is its metadata (may be empty)."""
 
     id: str
     blocks: Blocks
@@ -26,7 +26,7 @@ class Physical(NamedTuple):
 
 
 class Logical(NamedTuple):
-    """A logical volume; `blocks` or the reason why it cannot be read."""
+    """A logical volume; `blocks`, or the `reason` why it cannot be read."""
 
     name: str
     uuid: str
@@ -37,7 +37,7 @@ class Logical(NamedTuple):
 
 
 def physical(blocks: Blocks, disk: str) -> Physical | None:
-    """The physical volume that `blocks` are, if they are one."""
+    """The physical volume in `blocks`; None for other contents."""
     head = blocks.read(0, min(4 * _SECTOR, blocks.size))
     for at in range(0, len(head), _SECTOR):
         if head.startswith(b"LABELONE", at) and head.startswith(b"LVM2 001", at + 24):
@@ -47,7 +47,10 @@ def physical(blocks: Blocks, disk: str) -> Physical | None:
 
 
 def groups(found: Iterable[Physical]) -> Iterator[Logical]:
-    """The visible logical volumes of all groups."""
+    """Visible logical volumes of all volume groups.
+
+    Of several copies of a group's metadata the one with the highest sequence number is used.
+    """
     volumes = list(found)
     newest: dict[str, tuple[str, dict[str, Any]]] = {}
     for one in volumes:
@@ -69,7 +72,7 @@ def _physical(blocks: Blocks, disk: str, header: bytes) -> Physical:
 
 
 def _text(blocks: Blocks, start: int) -> bytes:
-    """The metadata now valid in an area, a ring behind a header of 512 bytes."""
+    """Current metadata in a metadata area, a ring buffer after a header of 512 bytes."""
     header = blocks.read(start, _SECTOR)
     size, offset, length = struct.unpack_from("<8xQQQ", header, 24)
     if header[4:20] != _MAGIC or not 0 < length <= min(size, _MOST_TEXT) or not offset < size:
@@ -114,7 +117,7 @@ def _joined(
         for key, first in _stripes(segment):
             one, start = places[key]
             if one is None:
-                raise Unsupported(f"it lies partly on {key}, which is not among the disks")
+                raise Unsupported(f"a part of it is on {key}, which is not among the disks")
             columns.append(Part(one.blocks, start + first * extent, each))
         if len(columns) == 1:
             parts.append(columns[0])
@@ -127,7 +130,7 @@ def _joined(
 def _stripes(segment: dict[str, Any]) -> list[tuple[str, int]]:
     flat = segment["stripes"]
     if len(flat) != 2 * segment["stripe_count"] or not flat:
-        raise ValueError("LVM metadata with stripes missing")
+        raise ValueError("LVM metadata lacks stripes")
     return list(zip(flat[::2], flat[1::2], strict=True))
 
 

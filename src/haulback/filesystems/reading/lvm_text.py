@@ -1,4 +1,4 @@
-"""The text in which LVM keeps its metadata: sections, and keys with numbers, strings and lists."""
+"""Parser of LVM's metadata text: sections, and keys with numbers, strings or lists."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ _DEEPEST = 16
 
 
 def parse(data: bytes) -> dict[str, Any]:
-    """Nested dictionaries; numbers as int.  Raises ValueError for anything else."""
+    """Parse metadata to nested dictionaries; numbers become int. Raises ValueError."""
     tokens = _tokens(data)
     found = _section(tokens, 0)
     if next(tokens, None) is not None:
-        raise ValueError("LVM metadata with a } too many")
+        raise ValueError("LVM metadata has a } too many")
     return found
 
 
 def _section(tokens: Iterator[tuple[str, str]], depth: int) -> dict[str, Any]:
-    """Up to the closing brace, or the end at depth 0."""
+    """Parse a section up to its closing brace, or at depth 0 to the end of the text."""
     found: dict[str, Any] = {}
     for kind, name in tokens:
         if (kind, name) == ("sign", "}") and depth:
             return found
         if kind not in ("name", "number") or depth > _DEEPEST:
-            raise ValueError(f"LVM metadata with {name[:20]!r} where a name should be")
+            raise ValueError(f"LVM metadata has {name[:20]!r} where a name is expected")
         sign = next(tokens, ("", ""))[1]
         if sign == "{":
             found[name] = _section(tokens, depth + 1)
         elif sign == "=":
             found[name] = _value(tokens)
         else:
-            raise ValueError("LVM metadata with a name alone")
+            raise ValueError("LVM metadata has a name without a value")
     if depth:
-        raise ValueError("LVM metadata that ends too early")
+        raise ValueError("LVM metadata is truncated")
     return found
 
 
@@ -49,14 +49,14 @@ def _value(tokens: Iterator[tuple[str, str]]) -> Any:
     if kind == "string":
         return word
     if word != "[":
-        raise ValueError("LVM metadata with a key that has no value")
+        raise ValueError("LVM metadata has a key without a value")
     found: list[int | str] = []
     for kind, word in tokens:
         if word == "]" and kind == "sign":
             return found
         if kind != "sign":
             found.append(int(word) if kind == "number" else word)
-    raise ValueError("LVM metadata with a list that has no end")
+    raise ValueError("LVM metadata has a list without an end")
 
 
 def _tokens(data: bytes) -> Iterator[tuple[str, str]]:
@@ -64,7 +64,7 @@ def _tokens(data: bytes) -> Iterator[tuple[str, str]]:
     while at < len(data):
         found = _TOKEN.match(data, at)
         if not found:
-            raise ValueError("LVM metadata that is no text of LVM's")
+            raise ValueError("LVM metadata has a syntax error")
         at = found.end()
         if found.lastgroup:
             yield found.lastgroup, found[found.lastgroup].decode(errors="replace")

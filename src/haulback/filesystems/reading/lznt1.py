@@ -1,6 +1,6 @@
-"""LZNT1, the compression of NTFS: chunks of 4 KiB, each packed by itself or as it is.
+"""LZNT1, the compression of NTFS: chunks of 4 KiB, each compressed separately or stored.
 
-(The words of the format: MS-XCA, section 2.5.)
+Specification: MS-XCA, section 2.5.
 """
 
 from __future__ import annotations
@@ -8,11 +8,11 @@ from __future__ import annotations
 from typing import Final
 
 CHUNK: Final = 4096
-_PACKED = 0x8000
+_PACKED = 0x8000  # header bit of a compressed chunk
 
 
 def unpacked(raw: bytes, size: int) -> bytes:
-    """The unpacked bytes, filled with zeros to `size`.  Raises ValueError, LookupError."""
+    """Decompress data and fill it with zeros to `size` bytes. Raises ValueError, LookupError."""
     found, at = bytearray(), 0
     while at + 2 <= len(raw) and len(found) < size:
         header = raw[at] | raw[at + 1] << 8
@@ -20,7 +20,7 @@ def unpacked(raw: bytes, size: int) -> bytes:
             break
         chunk = raw[at + 2 : at + 3 + (header & 0xFFF)]
         if len(chunk) <= header & 0xFFF:
-            raise ValueError("packed data that ends within a chunk")
+            raise ValueError("compressed data ends within a chunk")
         found += _chunk(chunk) if header & _PACKED else chunk
         found += bytes(-len(found) % CHUNK)
         at += 2 + len(chunk)
@@ -28,7 +28,10 @@ def unpacked(raw: bytes, size: int) -> bytes:
 
 
 def _chunk(raw: bytes) -> bytes:
-    """Unpack groups of eight items; a byte before each group tells references from bytes."""
+    """Decompress a chunk: groups of eight items, each group preceded by a byte of flags.
+
+    A set flag marks a back reference, a clear one a literal byte.
+    """
     found, at = bytearray(), 0
     while at < len(raw):
         flags = raw[at]
@@ -47,17 +50,20 @@ def _chunk(raw: bytes) -> bytes:
                 found.append(raw[at])
                 at += 1
     if len(found) > CHUNK:
-        raise ValueError("a chunk of packed data that is too long")
+        raise ValueError("a chunk of compressed data is too long")
     return bytes(found)
 
 
 def _copy(found: bytearray, token: int) -> None:
-    """Append the bytes of a reference; farther in a chunk, more of its bits are the distance."""
+    """Append the bytes of a back reference.
+
+    The number of distance bits grows with the position in the chunk.
+    """
     bits = max(4, (len(found) - 1).bit_length())
     back, length = (token >> 16 - bits) + 1, (token & (1 << 16 - bits) - 1) + 3
     start = len(found) - back
     if start < 0 or len(found) + length > CHUNK:
-        raise ValueError("packed data that refers to nothing")
+        raise ValueError("compressed data has a reference outside its chunk")
     if back >= length:
         found += found[start : start + length]
     else:

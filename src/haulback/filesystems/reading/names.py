@@ -1,4 +1,4 @@
-"""Names of listings: each name fits into a path, and no two entries share a name."""
+"""Names in listings: every name is valid in a path, and unique in its directory."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from haulback.filesystems.records import MOST_NAME
 
 _HERE, _UP = b".", b".."
-_ROOM = 16  # bytes for the number behind a name
+_ROOM = 16  # bytes reserved for the number after a name
 
 
 def is_dots(name: bytes) -> bool:
@@ -16,21 +16,21 @@ def is_dots(name: bytes) -> bool:
 
 
 def possible(name: bytes) -> bytes:
-    r"""A name that fits into a path: NUL and / become \x00 and \x2f, an empty name \x."""
+    r"""A name that is valid in a path: NUL and / become \x00 and \x2f, an empty name \x."""
     if b"/" in name or b"\0" in name:
         name = name.replace(b"\0", rb"\x00").replace(b"/", rb"\x2f")
     return name or rb"\x"
 
 
 def unlike_dots(name: bytes) -> bytes:
-    r"""The same, and . and .. are escaped, for file systems that list neither of the two."""
+    r"""Like `possible`, and names . and .. are escaped, for file systems without such entries."""
     return name.replace(b".", rb"\x2e") if is_dots(name) else possible(name)
 
 
 def distinct(found: Iterable[tuple[bytes, int]]) -> dict[bytes, int]:
-    """Nodes by name, sorted; the second node of a name gets ~2 behind it, the next ~3.
+    """Nodes by name, sorted; the second node of a name gets the suffix ~2, the next ~3.
 
-    A number is left out if another entry has that name.
+    A number is skipped if another entry has that name.
     """
     names: dict[bytes, int] = {}
     later: list[tuple[bytes, int]] = []

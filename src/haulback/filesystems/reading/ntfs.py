@@ -1,4 +1,4 @@
-"""NTFS: files by their records, folders by their indexes, contents as runs or unpacked."""
+"""NTFS reader: file records, folder indexes, contents as runs or decompressed."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ from haulback.units import GIB, KIB, MIB
 _MFT, _LOG, _VOLUME, _ROOT = 0, 2, 3, 5
 _INDEX_NAME = "$I30".encode("utf-16-le")
 _LARGEST_CLUSTER, _LARGEST_RECORD = 2 * MIB, 64 * KIB
-_MOST_LIST, _MOST_VALUE, _MOST_INDEX = 256 * KIB, 16 * MIB, GIB  # bytes
+_MOST_LIST, _MOST_VALUE, _MOST_INDEX = 256 * KIB, 16 * MIB, GIB  # bytes, limits on memory
 _READ_ONLY = 1
 _EPOCH = 11_644_473_600_000  # ms from 1601 to 1970
 _SYMLINK, _JUNCTION, _UNIX_LINK = 0xA000000C, 0xA0000003, 0xA000001D
@@ -54,11 +54,11 @@ _SPECIAL = {
     0x80000025: stat.S_IFCHR,
     0x80000026: stat.S_IFBLK,
 }
-_utf16 = codecs.getdecoder("utf-16-le")  # found now: later there are no files
+_utf16 = codecs.getdecoder("utf-16-le")  # loaded now: the confined process cannot open files
 
 
 class Ntfs:
-    """`blocks` begins with the file system; nodes are references to records."""
+    """NTFS at the start of `blocks`; nodes are references to file records."""
 
     root = _ROOT
 
@@ -73,7 +73,7 @@ class Ntfs:
         sizes = (sector, 256, 4096), (self._cluster, 512, _LARGEST_CLUSTER)
         for size, least, most in (*sizes, (self._record_size, 512, _LARGEST_RECORD)):
             if size.bit_count() != 1 or not least <= size <= most:
-                raise ValueError(f"impossible sizes in the boot sector: {size}")
+                raise ValueError(f"the boot sector has an impossible size: {size}")
         self._table: Runs | None = None
         self._start = first * self._cluster
         self._record = lru_cache(1024)(self._load)
@@ -81,18 +81,18 @@ class Ntfs:
         self._runs = lru_cache(4)(self._find_runs)
         try:
             self._open_table()
-        except DAMAGE:  # the volume has a copy of the first records
+        except DAMAGE:  # the volume has a mirror of the first records
             self._start = second * self._cluster
             self._open_table()
 
     @property
     def label(self) -> str:
-        """The name a user gave the volume; may be empty."""
+        """Volume label; may be empty."""
         found = self._value(_VOLUME, VOLUME_NAME)
         return _utf16(found, "replace")[0]
 
     def log(self, count: int) -> bytes:
-        """The first bytes of the log."""
+        """The first `count` bytes of the log ($LogFile)."""
         return self._bytes(_LOG, DATA, b"", 0, count)
 
     def status(self, node: int) -> Status:
@@ -111,9 +111,9 @@ class Ntfs:
             if data.flags & ENCRYPTED:
                 reason = "the file is encrypted by Windows"
             elif data.flags & COMPRESSED > 1:
-                reason = f"the file is compressed in a way of its own ({data.flags:#x})"
+                reason = f"the file has an unknown compression ({data.flags:#x})"
         if tag and kind == stat.S_IFREG:
-            reason = f"Windows keeps this file in a way of its own (reparse tag {tag:#x})"
+            reason = f"Windows stores this file in a special format (reparse tag {tag:#x})"
         rights = 0o555 if flags & _READ_ONLY else 0o755
         return Status(kind | rights, size, modified // 10_000 - _EPOCH, reason=reason)
 
@@ -122,11 +122,11 @@ class Ntfs:
         root = self._value(node, INDEX_ROOT, _INDEX_NAME)
         (size,) = struct.unpack_from("<I", root, 8)
         if size.bit_count() != 1 or not 512 <= size <= _LARGEST_RECORD:
-            raise ValueError(f"an index in blocks of {size} bytes")
+            raise ValueError(f"an index has an impossible block size of {size} bytes")
         index = self._first(node, INDEX, _INDEX_NAME)
         total = index.size if index else 0
         if total > _MOST_INDEX:
-            raise Unsupported(f"a directory of more than {_MOST_INDEX} bytes")
+            raise Unsupported(f"the directory is larger than {_MOST_INDEX} bytes")
         # Blocks are numbered by clusters, or by sectors where a cluster is larger than a block.
         unit = self._cluster if self._cluster <= size else 512
 
@@ -142,13 +142,14 @@ class Ntfs:
         if tag == _UNIX_LINK:
             return raw[12:]
         start, length = struct.unpack_from("<HH", raw, 12)
+        # The names follow a header of 16 bytes; a symbolic link has 4 bytes of flags more.
         start += 20 if tag == _SYMLINK else 16
         return units(raw[start : start + length]).replace(b"\\", b"/")
 
     def pieces(self, node: int, offset: int, count: int) -> Iterator[Piece]:
         data = self._first(node, DATA)
         if data is None:
-            raise ValueError("a file without contents")
+            raise ValueError("the file has no data attribute")
         return self._pieces(node, data, offset, count)
 
     def _pieces(self, node: int, data: Attribute, offset: int, count: int) -> Iterator[Piece]:
@@ -164,13 +165,13 @@ class Ntfs:
         yield from zeros(count - written)
 
     def _unpacked(self, node: int, data: Attribute, offset: int, count: int) -> Iterator[Piece]:
-        """Contents that are packed in units of some clusters."""
+        """Contents of a compressed file, which is compressed in units of several clusters."""
         size = self._cluster << data.unit
         if not 0 < data.unit < 8 or size > MOST_BYTES:
-            raise Unsupported(f"a compressed file in units of {size} bytes")
+            raise Unsupported(f"the file is compressed in units of {size} bytes")
         runs = self._runs(node, data.type, data.name)
         if offset + count > runs.size:
-            raise ValueError(f"a list of runs that ends at {runs.size} bytes")
+            raise ValueError(f"the list of runs ends at {runs.size} bytes")
         for low in range(offset // size * size, offset + count, size):
             start, end = max(low, offset), min(low + size, offset + count)
             parts = list(_clipped(runs.between(low, min(size, runs.size - low)), low, low + size))
@@ -205,24 +206,24 @@ class Ntfs:
         return bytes(found)
 
     def _reparse(self, node: int) -> bytes:
-        """The reparse point of a file, up to its greatest size; empty for most files."""
+        """Reparse point of a file, up to its maximum size of 16 KiB; empty for most files."""
         return self._bytes(node, REPARSE, b"", 0, 16 * KIB)
 
     def _value(self, node: int, kind: int, name: bytes = b"") -> bytes:
-        """All bytes of a small attribute; empty when the file has no such attribute."""
+        """All bytes of a small attribute; empty if the file lacks the attribute."""
         data = self._first(node, kind, name)
         if data is None:
             return b""
         if data.size > _MOST_VALUE:
-            raise ValueError(f"an attribute of {data.size} bytes")
+            raise ValueError(f"an attribute has an impossible length of {data.size} bytes")
         return self._bytes(node, kind, name, 0, data.size)
 
     def _first(self, node: int, kind: int, name: bytes = b"") -> Attribute | None:
-        """The first part of an attribute, which has the sizes; None without such an attribute."""
+        """First part of an attribute, which holds its sizes; None without the attribute."""
         parts = [one for one in self._attributes(node) if (one.type, one.name) == (kind, name)]
         first = next((one for one in parts if one.first == 0), None)
         if parts and first is None:
-            raise ValueError("an attribute without its first part")
+            raise ValueError("the first part of an attribute is missing")
         return first
 
     def _find_runs(self, node: int, kind: int, name: bytes) -> Runs:
@@ -230,14 +231,14 @@ class Ntfs:
         return Runs(parts, self._cluster)
 
     def _known(self, node: int) -> Record:
-        """The record of a reference.  Raises ValueError for a record that is another file's now."""
+        """Record of a reference. Raises ValueError if the record was reused for another file."""
         record = self._record(node & NUMBER)
         if not record.is_used or node >> 48 not in (0, record.sequence) or record.base:
-            raise ValueError("a name of a file that is no longer there")
+            raise ValueError("the name refers to a file that no longer exists")
         return record
 
     def _gather(self, node: int) -> list[Attribute]:
-        """The attributes of a record and of its extension records."""
+        """Attributes of a record and of its extension records."""
         own = self._record(node & NUMBER).attributes
         listed = next((one for one in own if one.type == LIST), None)
         if listed is None:
@@ -245,7 +246,7 @@ class Ntfs:
         raw = listed.value
         if raw is None:
             if listed.size > _MOST_LIST:
-                raise ValueError(f"a list of attributes of {listed.size} bytes")
+                raise ValueError(f"a list of attributes has {listed.size} bytes")
             runs = Runs([listed], self._cluster).between(0, listed.size)
             raw = self._read(runs, 0, listed.size)
         found = [one for one in own if one.type != LIST]
@@ -253,17 +254,17 @@ class Ntfs:
             if number != node & NUMBER:
                 more = self._record(number)
                 if not more.is_used or more.base & NUMBER != node & NUMBER:
-                    raise ValueError(f"record {number}, where a file goes on, is another one's")
+                    raise ValueError(f"extension record {number} belongs to another file")
                 found += more.attributes
         return found
 
     def _open_table(self) -> None:
-        """Find the runs of the table of files, which is a file itself."""
+        """Find the runs of the master file table, which is itself a file."""
         own = parsed(self._blocks.read(self._start, self._record_size))
         parts = [one for one in own.attributes if (one.type, one.name) == (DATA, b"")]
         self._table = Runs(parts, self._cluster)
         self._record.cache_clear()
-        # Earlier records hold the places of later ones.
+        # The first records of the table locate the extension records with the remaining runs.
         if any(one.type == LIST for one in own.attributes):
             whole = self._find_runs(_MFT, DATA, b"")
             self._record.cache_clear()
@@ -276,20 +277,20 @@ class Ntfs:
 
 
 def _records_of(raw: bytes) -> list[int]:
-    """The numbers of the records in a list of attributes, each once."""
+    """Numbers of the records in an attribute list, without duplicates."""
     found: dict[int, None] = {}
     at = 0
     while at + 26 <= len(raw):
         length, reference = struct.unpack_from("<4xH10xQ", raw, at)
         if length < 26:
-            raise ValueError("a list of attributes with an entry too short")
+            raise ValueError("a list of attributes has an entry that is too short")
         found[reference & NUMBER] = None
         at += length
     return list(found)
 
 
 def _clipped(runs: Iterable[Run], low: int, high: int) -> Iterator[Run]:
-    """Runs without what lies before `low` or from `high` on."""
+    """Runs limited to the range from `low` to before `high`."""
     for run in runs:
         start, end = max(low, run.at), min(high, run.at + run.length)
         if start < end:

@@ -1,6 +1,6 @@
-"""Records of an NTFS: their attributes, and the runs that an attribute lies in.
+"""File records of NTFS: attributes, and the runs of an attribute.
 
-(The words of the format: https://flatcap.github.io/linux-ntfs/ntfs/, and ntfs-3g's layout.h)
+Specification: https://flatcap.github.io/linux-ntfs/ntfs/, and layout.h of ntfs-3g.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ STANDARD, LIST, FILE_NAME, VOLUME_NAME, DATA = 0x10, 0x20, 0x30, 0x60, 0x80
 INDEX_ROOT, INDEX, BITMAP, REPARSE = 0x90, 0xA0, 0xB0, 0xC0
 COMPRESSED, ENCRYPTED = 0x00FF, 0x4000
 NUMBER: Final = (1 << 48) - 1  # the bits of a reference that number a record
-_SECTOR = 512  # the unit of fix-ups, whatever the disk has
+_SECTOR = 512  # unit of fix-ups, independent of the disk's sector size
 _IN_USE, _FOLDER = 1, 2
 _END = 0xFFFFFFFF
-_MOST_RUNS = 4_000_000  # of one attribute
+_MOST_RUNS = 4_000_000  # runs of an attribute, a limit on memory
 _HOLE = -1
 
 
 class Attribute(NamedTuple):
-    """A part of a file: a resident `value`, or (None) the mapping `pairs` of its runs.
+    """A part of an attribute: a resident `value`, or (with None) the mapping `pairs` of its runs.
 
-    `first` is the number of the first cluster that the pairs are about; sizes are bytes, and only
-    right where it is 0.  What is behind `written` reads as zeros.
+    `first` is the number of the first cluster in `pairs`. Sizes are in bytes and valid only in the
+    part with `first` 0. Bytes from `written` on read as zeros.
     """
 
     type: int
@@ -37,14 +37,14 @@ class Attribute(NamedTuple):
     flags: int
     value: bytes | None
     first: int = 0
-    unit: int = 0  # clusters that are packed together, as a power of two
+    unit: int = 0  # clusters of a compression unit, as a power of two
     size: int = 0
     written: int = 0
     pairs: bytes = b""
 
 
 class Record(NamedTuple):
-    """`base` refers to the base record of an extension record; 0 for a base record."""
+    """A file record; `base` refers to the base record of an extension record, 0 otherwise."""
 
     is_used: bool
     is_folder: bool
@@ -54,7 +54,7 @@ class Record(NamedTuple):
 
 
 def parsed(raw: bytes) -> Record:
-    """A record of the table of files.  Raises ValueError, struct.error."""
+    """Parse a record of the master file table. Raises ValueError, struct.error."""
     raw = mended(raw, b"FILE")
     sequence, _, first, flags = struct.unpack_from("<HHHH", raw, 16)
     (base,) = struct.unpack_from("<Q", raw, 32)
@@ -64,24 +64,27 @@ def parsed(raw: bytes) -> Record:
         if kind == _END:
             break
         if length < 16 or at + length > len(raw):
-            raise ValueError(f"an attribute of {length} bytes")
+            raise ValueError(f"an attribute has an impossible length of {length} bytes")
         found.append(_attribute(kind, raw[at : at + length]))
         at += length
     return Record(bool(flags & _IN_USE), bool(flags & _FOLDER), sequence, base, found)
 
 
 def mended(raw: bytes, magic: bytes) -> bytes:
-    """A record with its fix-ups applied: the last two bytes of each sector put back."""
+    """Check a record's magic number and fix-ups, and restore the last two bytes of each sector.
+
+    Raises ValueError for a torn write.
+    """
     if raw[:4] != magic:
-        raise ValueError(f"a record that begins with {raw[:4]!r} instead of {magic!r}")
+        raise ValueError(f"a record begins with {raw[:4]!r} instead of {magic!r}")
     start, count = struct.unpack_from("<HH", raw, 4)
     if not 0 < count - 1 <= len(raw) // _SECTOR or start + 2 * count > len(raw):
-        raise ValueError("a record without its fix-ups")
+        raise ValueError("a record has no valid fix-ups")
     found, mark = bytearray(raw), raw[start : start + 2]
     for number in range(1, count):
         end = number * _SECTOR
         if found[end - 2 : end] != mark:
-            raise ValueError("a record that was written in parts")
+            raise ValueError("a record was written in parts (torn write)")
         found[end - 2 : end] = raw[start + 2 * number : start + 2 * number + 2]
     return bytes(found)
 
@@ -92,7 +95,7 @@ def _attribute(kind: int, raw: bytes) -> Attribute:
     if not apart:
         size, start = struct.unpack_from("<IH", raw, 16)
         if start + size > len(raw):
-            raise ValueError("a value beyond its attribute")
+            raise ValueError("a value exceeds its attribute")
         return Attribute(kind, name, flags, raw[start : start + size], 0, 0, size, size)
     first, _, pairs, unit = struct.unpack_from("<QQHB", raw, 16)
     size, written = struct.unpack_from("<QQ", raw, 48) if first == 0 else (0, 0)
@@ -100,26 +103,28 @@ def _attribute(kind: int, raw: bytes) -> Attribute:
 
 
 class Runs:
-    """The runs of an attribute, decoded from the mapping pairs of all its parts."""
+    """Runs of an attribute, decoded from the mapping pairs of all its parts."""
 
     def __init__(self, parts: Iterable[Attribute], cluster: int) -> None:
-        """Raises ValueError for a missing part."""
+        """Decode the parts; `cluster` is the cluster size in bytes. Raises ValueError for a gap."""
         self._cluster = cluster
         self._ats, self._starts, self._end = array("Q"), array("q"), 0
         for part in sorted(parts, key=lambda one: one.first):
             if part.first != self._end:
-                raise ValueError(f"a list of runs without clusters {self._end} to {part.first}")
+                raise ValueError(
+                    f"the list of runs is without clusters {self._end} to {part.first}"
+                )
             self._add(part.pairs)
 
     @property
     def size(self) -> int:
-        """Bytes, holes included."""
+        """Size in bytes, including holes."""
         return self._end * self._cluster
 
     def between(self, offset: int, count: int) -> Iterator[Run]:
-        """Ascending runs that touch the bytes asked for.  Raises ValueError for bytes beyond."""
+        """Ascending runs that overlap the range. Raises ValueError for a range beyond the end."""
         if offset + count > self.size:
-            raise ValueError(f"a list of runs that ends at {self.size} bytes")
+            raise ValueError(f"the list of runs ends at {self.size} bytes")
         index = bisect_right(self._ats, offset // self._cluster) - 1
         while 0 <= index < len(self._ats) and self._ats[index] * self._cluster < offset + count:
             at, start = self._ats[index], self._starts[index]
@@ -135,12 +140,12 @@ class Runs:
             middle, at = at + 1 + size, at + 1 + size + step
             length = int.from_bytes(pairs[middle - size : middle], "little", signed=True)
             if at > len(pairs) or length <= 0 or self._end + length >= 1 << 63:
-                raise ValueError(f"a run of {length} clusters")
+                raise ValueError(f"a run has an impossible length of {length} clusters")
             place += int.from_bytes(pairs[middle:at], "little", signed=True)
             if step and not 0 <= place < 1 << 62:
-                raise ValueError(f"a run at cluster {place}")
+                raise ValueError(f"a run is at the impossible cluster {place}")
             if len(self._ats) == _MOST_RUNS:
-                raise Unsupported(f"a file in more than {_MOST_RUNS} pieces")
+                raise Unsupported(f"the file has more than {_MOST_RUNS} fragments")
             self._ats.append(self._end)
             self._starts.append(place if step else _HOLE)
             self._end += length

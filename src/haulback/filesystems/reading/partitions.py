@@ -11,12 +11,12 @@ from haulback.filesystems.reading.blocks import Blocks, within
 _ENTRY = struct.Struct("<B3xB3xII")
 _EXTENDED = (0x05, 0x0F, 0x85)
 _PROTECTIVE = 0xEE
-_MOST = 256
-_SECTORS = (512, 4096)
+_MOST = 256  # partitions of a disk
+_SECTORS = (512, 4096)  # sector sizes to try: the table does not record its own
 
 
 class Partition(NamedTuple):
-    """`length` bytes from `offset`; logical ones are numbered from 5."""
+    """A partition of `length` bytes from `offset`; logical partitions are numbered from 5."""
 
     number: int
     offset: int
@@ -24,9 +24,9 @@ class Partition(NamedTuple):
 
 
 def partitions(disk: Blocks) -> list[Partition]:
-    """Those of a disk, none when it has no table; what does not fit on the disk is left out.
+    """Partitions of a disk; empty without a partition table.
 
-    An MBR table has sectors of 512 bytes, as everywhere outside of old mainframes.
+    Partitions that exceed the disk are left out. An MBR is read with sectors of 512 bytes.
     """
     head = disk.read(0, min(512, disk.size))
     if head[510:] != b"\x55\xaa":
@@ -48,7 +48,10 @@ def _mbr(disk: Blocks, entries: list[tuple[int, int, int, int]]) -> Iterator[Par
 
 
 def _logical(disk: Blocks, base: int) -> Iterator[Partition]:
-    """The chain in an extended partition: each link has one partition and the next link."""
+    """Logical partitions of an extended partition, a chain of boot records.
+
+    Each boot record holds one partition and the place of the next record.
+    """
     at, seen = base, set[int]()
     while at not in seen and len(seen) < _MOST and (at + 1) * 512 <= disk.size:
         seen.add(at)
@@ -65,7 +68,7 @@ def _logical(disk: Blocks, base: int) -> Iterator[Partition]:
 
 
 def _gpt(disk: Blocks) -> Iterator[Partition]:
-    """By the first header that is one; the spare at the disk's end stands in for a damaged one."""
+    """Partitions by the primary GPT header, or by the backup header at the disk's end."""
     for sector in _SECTORS:
         for at in (sector, disk.size // sector * sector - sector):
             if at + 92 <= disk.size and disk.read(at, 8) == b"EFI PART":
@@ -76,7 +79,7 @@ def _gpt(disk: Blocks) -> Iterator[Partition]:
 def _gpt_entries(disk: Blocks, at: int, sector: int) -> Iterator[Partition]:
     start, count, size = struct.unpack("<QII", disk.read(at + 72, 16))
     if size < 128 or size > 4096:
-        raise ValueError("a partition table with entries of an impossible size")
+        raise ValueError("the partition table has entries of an impossible size")
     count = min(count, _MOST)
     within(disk, start * sector, count * size)
     raw = disk.read(start * sector, count * size)

@@ -1,4 +1,4 @@
-"""What lies at the beginning of a disk, a partition or a logical volume."""
+"""Detection of the contents of a disk, a partition or a logical volume."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import NamedTuple
 from haulback.filesystems.reading.blocks import Blocks
 from haulback.units import KIB
 
-_decode = codecs.getdecoder("cp850")  # found now: later there are no files
-_HEAD = 68 * KIB
+_decode = codecs.getdecoder("cp850")  # loaded now: the confined process cannot open files
+_HEAD = 68 * KIB  # bytes read for detection; the farthest mark (btrfs) is at 64 KiB + 64
 _SECTOR = 512
 
 
 class Recognised(NamedTuple):
-    """`reason` says why it cannot be read; of what can be read, what to know of it."""
+    """Detected contents; `reason` says why they cannot be read, or is a caution."""
 
     type: str
     label: str = ""
@@ -26,7 +26,7 @@ class Recognised(NamedTuple):
 
 
 def recognise(blocks: Blocks) -> Recognised | None:
-    """What it is, as far as its first bytes tell; None when nothing known begins there."""
+    """Detect the contents by their first bytes; None for unknown contents."""
     head = blocks.read(0, min(_HEAD, blocks.size)).ljust(_HEAD, b"\0")
     for look in (_marked, _microsoft, _xfs, _ext):
         if found := look(head):
@@ -35,11 +35,11 @@ def recognise(blocks: Blocks) -> Recognised | None:
 
 
 def is_boot_sector(head: bytes) -> bool:
-    """Whether a sector is the first of a file system of Microsoft's, not a partition table."""
+    """Whether a sector is the boot sector of a Microsoft file system, not a partition table."""
     return _microsoft(head.ljust(_HEAD, b"\0")) is not None
 
 
-_NO_READER = "this type of file system cannot be read"
+_NO_READER = "file systems of this type cannot be read"
 _ENCRYPTED = "it is encrypted"
 _MARKS = (
     (0, b"LUKS\xba\xbe", "luks", _ENCRYPTED),
@@ -52,8 +52,8 @@ _MARKS = (
     (32769, b"CD001", "iso9660", _NO_READER),
     (4086, b"SWAPSPACE2", "swap", "it holds no files"),
     (65526, b"SWAPSPACE2", "swap", "it holds no files"),
-    (0, b"\xfc\x4e\x2b\xa9", "linux_raid", "members of a software RAID are not put together"),
-    (4096, b"\xfc\x4e\x2b\xa9", "linux_raid", "members of a software RAID are not put together"),
+    (0, b"\xfc\x4e\x2b\xa9", "linux_raid", "software RAIDs are not assembled"),
+    (4096, b"\xfc\x4e\x2b\xa9", "linux_raid", "software RAIDs are not assembled"),
 )
 
 
@@ -74,7 +74,7 @@ def _microsoft(head: bytes) -> Recognised | None:
 
 
 def _fat(head: bytes) -> Recognised | None:
-    """FAT has no mark of its own: its fields must make sense together."""
+    """Detect FAT, which has no magic number, by the consistency of its fields."""
     sector, cluster, reserved, tables, root, small = struct.unpack_from("<HBHBHH", head, 11)
     short, big, long = struct.unpack_from("<H8xII", head, 22)
     total, table = small or big, short or long
@@ -102,11 +102,13 @@ def _ext(head: bytes) -> Recognised | None:
         return None
     compatible, incompatible, read_only = struct.unpack_from("<III", raw, 92)
     if incompatible & 8:
-        return Recognised("jbd", reason="it is another file system's journal", readable=False)
+        return Recognised(
+            "jbd", reason="it is the external journal of another file system", readable=False
+        )
     newer = incompatible & ~0x16 or read_only & ~0x7
     type_ = "ext4" if newer else "ext3" if compatible & 4 else "ext2"
     apart = incompatible & 4 and not any(raw[224:228])
-    reason = "its journal lies elsewhere: the newest changes are missing" if apart else ""
+    reason = "its journal is on another device: the latest changes are missing" if apart else ""
     return Recognised(type_, _label(raw[120:136]), str(uuid.UUID(bytes=raw[104:120])), reason)
 
 

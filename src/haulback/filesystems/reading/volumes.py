@@ -1,4 +1,4 @@
-"""The volumes of a machine's disks: whole disks, partitions, logical volumes."""
+"""Volumes of a machine's disks: whole disks, partitions, logical volumes."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ _READERS: dict[str, Callable[[Blocks], FileSystem]] = {
 }
 _FATS = ("fat12", "fat16", "fat32")
 _DAMAGE = (*DAMAGE, TypeError)
-_MOST = 4096
+_MOST = 4096  # volumes of a machine
 
 
 class Lying(NamedTuple):
-    """A volume, and where it lies."""
+    """A volume and its bytes."""
 
     volume: Volume
     blocks: Blocks
 
 
 def find(disks: Mapping[str, Blocks]) -> dict[str, Lying]:
-    """All volumes by name, those of a disk in order, logical ones last."""
+    """All volumes by name: those of each disk in order, then logical volumes."""
     found: dict[str, Lying] = {}
     members: list[lvm.Physical] = []
     for disk, all_of_it in disks.items():
@@ -56,7 +56,7 @@ def find(disks: Mapping[str, Blocks]) -> dict[str, Lying]:
 
 
 def opened(lying: Lying, page: CodePage) -> FileSystem:
-    """The file system of a volume; `page` is for short names of FAT.
+    """Open the file system of a volume; `page` is the code page of short FAT names.
 
     Raises Unsupported, or the errors in DAMAGE.
     """
@@ -66,7 +66,7 @@ def opened(lying: Lying, page: CodePage) -> FileSystem:
 
 
 def _parts(disk: str, blocks: Blocks) -> Iterator[tuple[str, Blocks]]:
-    """The partitions of a disk, or the disk itself."""
+    """Partitions of a disk, or the whole disk without partitions."""
     found = []
     try:
         if not is_boot_sector(blocks.read(0, min(512, blocks.size))):
@@ -75,7 +75,7 @@ def _parts(disk: str, blocks: Blocks) -> Iterator[tuple[str, Blocks]]:
         found = []
     if not found:
         yield disk, blocks
-    # As Linux names them: vda1, nvme0n1p1.
+    # Names are those of Linux: vda1, nvme0n1p1.
     joint = "p" if disk[-1:].isdigit() else ""
     for one in found:
         yield f"{disk}{joint}{one.number}", Span([Part(blocks, one.offset, one.length)])
@@ -89,18 +89,18 @@ def _member(blocks: Blocks, disk: str) -> lvm.Physical | None:
 
 
 def _volume(name: str, blocks: Blocks, disks: tuple[str, ...]) -> Lying | None:
-    """The volume that lies there; None for an empty disk."""
+    """The volume in `blocks`; None for an empty disk."""
     try:
         known = recognise(blocks)
     except OSError as error:
-        reason = f"what lies on it is not known: {error}"
+        reason = f"its contents cannot be determined: {error}"
         known = Recognised("unknown", reason=reason, readable=False)
     except _DAMAGE:
         known = None
     if known is None:
         if name in disks:
             return None
-        known = Recognised("unknown", reason="nothing known lies on it", readable=False)
+        known = Recognised("unknown", reason="its contents are unknown", readable=False)
     label = known.label or _label_within(known.type, blocks)
     kept = known._replace(label=_clean(label))
     if not kept.reason and _is_stale(known.type, blocks):
@@ -109,7 +109,7 @@ def _volume(name: str, blocks: Blocks, disks: tuple[str, ...]) -> Lying | None:
 
 
 def _is_stale(type_: str, blocks: Blocks) -> bool:
-    """Whether changes that were made last are in a log only, as far as can be told."""
+    """Whether the latest changes may be only in a log that is not replayed."""
     try:
         if type_ == "xfs":
             return xfs_is_stale(blocks)
@@ -124,7 +124,7 @@ def _record(name: str, known: Recognised, size: int, disks: tuple[str, ...]) -> 
 
 
 def _label_within(type_: str, blocks: Blocks) -> str:
-    """The label of a file system that keeps it among its files."""
+    """Label of a file system that stores it in its directories or records."""
     if type_ not in ("exfat", "ntfs"):
         return ""
     try:
@@ -134,7 +134,7 @@ def _label_within(type_: str, blocks: Blocks) -> str:
 
 
 def _logical(members: list[lvm.Physical]) -> Iterator[Lying]:
-    """Logical volumes; members whose metadata is damaged are listed as they are."""
+    """Logical volumes; physical volumes with damaged metadata are listed as such."""
     try:
         found = list(lvm.groups(members))
     except _DAMAGE:
@@ -153,12 +153,12 @@ def _logical(members: list[lvm.Physical]) -> Iterator[Lying]:
 
 
 def _add(found: dict[str, Lying], one: Lying) -> None:
-    """Under its name, made unique: two groups may be copies of each other."""
+    """Add a volume under a unique name; copies of a volume group have the same names."""
     name, number = one.volume.name, 2
     while name in found:
         name, number = f"{one.volume.name}~{number}", number + 1
     if len(found) >= _MOST:
-        raise Unsupported(f"more than {_MOST} volumes")
+        raise Unsupported(f"the disks have more than {_MOST} volumes")
     found[name] = one._replace(volume=msgspec.structs.replace(one.volume, name=name))
 
 

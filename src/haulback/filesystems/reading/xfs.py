@@ -1,6 +1,6 @@
-"""XFS, versions 4 and 5.
+"""XFS reader, versions 4 and 5.
 
-(The words of the format: "XFS Algorithms & Data Structures", xfs_filesystem_structure.pdf)
+Specification: "XFS Algorithms & Data Structures", xfs_filesystem_structure.pdf
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from haulback.filesystems.reading.blocks import Blocks
 from haulback.filesystems.reading.filesystem import Run, Status, gathered, given, laid, listed
 from haulback.filesystems.records import Piece
 
-# file types, sparse inodes, own uuid, big times, repair needed, many extents, exchanged ranges,
-# parent pointers
+# Incompatible features that are read: ftype, sparse inodes, meta uuid, bigtime, nrext64,
+# exchange-range, parent pointers.
 _KNOWN = 0x1 | 0x2 | 0x4 | 0x8 | 0x20 | 0x40 | 0x80
 _NEEDS_REPAIR = 0x10
 _LOCAL, _EXTENTS, _TREE = 1, 2, 3
 _REALTIME, _BIG_TIME, _MANY_EXTENTS = 0x1, 0x8, 0x10
 _INODE = struct.Struct(">2sHBB2xII8xQ8xQ8xQ12xI2xB7xH")
-_DIRECTORY_END = 32 << 30  # where, in a directory, hashes begin
+_DIRECTORY_END = 32 << 30  # offset in a directory from which on it holds hashes, no entries
 _DEEPEST = 9
 _SINGLE = (b"XD2B", b"XDB3")
 _MANY = (b"XD2D", b"XDD3")
@@ -33,7 +33,7 @@ class _Inode(NamedTuple):
     format: int
     uid: int
     gid: int
-    time: int  # as it is stored
+    time: int  # as stored; its format depends on the bigtime flag
     size: int
     extents: int
     flags: int
@@ -42,7 +42,7 @@ class _Inode(NamedTuple):
 
 
 class Xfs:
-    """`blocks` begins with the file system."""
+    """XFS at the start of `blocks`; nodes are inode numbers."""
 
     def __init__(self, blocks: Blocks) -> None:
         self._blocks, raw = blocks, blocks.read(0, 512)
@@ -54,13 +54,13 @@ class Xfs:
         self._v5 = version & 0xF == 5
         incompatible = _u32(raw, 216) if self._v5 else 0
         if incompatible & _NEEDS_REPAIR:
-            raise Unsupported("the XFS is marked as in need of repair")
+            raise Unsupported("the XFS is marked as needing a repair")
         if incompatible & ~_KNOWN:
-            raise Unsupported(f"XFS with features {incompatible & ~_KNOWN:#x} cannot be read")
+            raise Unsupported(f"XFS with the features {incompatible & ~_KNOWN:#x} cannot be read")
         if raw[:4] != b"XFSB" or version & 0xF not in (4, 5):
-            raise ValueError("no superblock")
+            raise ValueError("the superblock is missing")
         if not 512 <= self._size <= 65536 or not 256 <= self._inode_size <= 2048 or raw[192] > 7:
-            raise ValueError("impossible sizes in the superblock")
+            raise ValueError("the superblock has impossible sizes")
         self._typed = bool(incompatible & 1 if self._v5 else _u32(raw, 200) & 0x200)
         self._inode = lru_cache(4096)(self._load)
 
@@ -71,7 +71,7 @@ class Xfs:
         else:
             seconds, nanoseconds = struct.unpack(">ii", inode.time.to_bytes(8, "big"))
             modified = seconds * 1000 + nanoseconds // 1_000_000
-        reason = "the file lies on a realtime device" if inode.flags & _REALTIME else ""
+        reason = "the file is on a realtime device" if inode.flags & _REALTIME else ""
         return Status(inode.mode, inode.size, modified, inode.uid, inode.gid, reason)
 
     def names(self, node: int) -> Iterator[tuple[bytes, int]]:
@@ -86,6 +86,7 @@ class Xfs:
         inode = self._inode(node)
         if inode.format == _LOCAL:
             return inode.fork[: inode.size]
+        # Version 5 starts each block of a link with a header of 56 bytes.
         blocks, length = 1 + inode.size // (self._size - 56), self._size
         raw = gathered(self._blocks, self._runs(inode, 0, blocks * length), blocks * length, 65536)
         if self._v5:
@@ -108,27 +109,27 @@ class Xfs:
             _INODE.unpack_from(raw)
         )
         if magic != b"IN":
-            raise ValueError(f"there is no inode {node}")
+            raise ValueError(f"inode {node} does not exist")
         start, flags2 = (176, _u64(raw, 120)) if version == 3 else (100, 0)
         end = start + fork * 8 if fork else self._inode_size
         extents = many if flags2 & _MANY_EXTENTS else few
         return _Inode(mode, form, uid, gid, time, size, extents, flags, flags2, raw[start:end])
 
     def _runs(self, inode: _Inode, offset: int, count: int) -> Iterator[Run]:
-        """Ascending runs of a fork that touch what is asked for."""
+        """Ascending runs of a file that overlap the range."""
         low, high = offset // self._size, -(-(offset + count) // self._size)
         if inode.format == _EXTENTS:
             return self._records(inode.fork, 0, inode.extents, low, high)
         if inode.format != _TREE:
-            raise ValueError(f"an inode of format {inode.format} has no blocks")
+            raise ValueError(f"the inode has the unknown format {inode.format}")
         level, count = struct.unpack_from(">HH", inode.fork)
         if not 0 < level <= _DEEPEST:
-            raise ValueError("a tree of extents with an impossible depth")
+            raise ValueError("the extent tree has an impossible depth")
         return self._below(inode.fork, 4, (len(inode.fork) - 4) // 16, level, count, low, high)
 
     def _records(self, raw: bytes, at: int, count: int, low: int, high: int) -> Iterator[Run]:
         if at + 16 * count > len(raw):
-            raise ValueError("more extents than there is room for")
+            raise ValueError("there are more extents than their block can hold")
         for one, two in struct.iter_unpack(">QQ", raw[at : at + 16 * count]):
             start, length = one >> 9 & (1 << 54) - 1, two & (1 << 21) - 1
             if start >= high:
@@ -140,9 +141,9 @@ class Xfs:
     def _below(
         self, raw: bytes, at: int, most: int, level: int, count: int, low: int, high: int
     ) -> Iterator[Run]:
-        """What lies below a branch, whose keys begin at `at` with room for `most` of them."""
+        """Runs below a branch node, whose keys begin at `at` with room for `most` keys."""
         if count > most:
-            raise ValueError("more branches than there is room for")
+            raise ValueError("there are more branches than their block can hold")
         keys = struct.unpack_from(f">{count}Q", raw, at)
         children = struct.unpack_from(f">{count}Q", raw, at + 8 * most)
         for number, child in enumerate(children):
@@ -152,7 +153,7 @@ class Xfs:
             node = self._blocks.read(self._byte(child), self._size)
             below, records = struct.unpack_from(">HH", node, 4)
             if node[:4] not in (b"BMAP", b"BMA3") or below != level - 1:
-                raise ValueError("a tree of extents with a wrong branch")
+                raise ValueError("the extent tree has a damaged branch")
             header = 72 if node[:4] == b"BMA3" else 24
             if below == 0:
                 yield from self._records(node, header, records, low, high)
@@ -165,13 +166,13 @@ class Xfs:
         return (group * self._group + within) * self._size
 
     def _short(self, raw: bytes) -> Iterator[tuple[bytes, int]]:
-        """A directory within its inode."""
+        """Entries of a short-form directory, which is stored in its inode."""
         width = 8 if raw[1] else 4
         at = 2 + width
         for _ in range(raw[0]):
             end = at + 3 + raw[at]
             if end + self._typed + width > len(raw):
-                raise ValueError("a directory that is longer than its inode")
+                raise ValueError("the directory exceeds its inode")
             name = raw[at + 3 : end]
             end += self._typed
             yield name, int.from_bytes(raw[end : end + width], "big")
@@ -182,20 +183,22 @@ class Xfs:
         if magic in _SINGLE:
             end -= 8 + 8 * _u32(raw, end - 8)
         elif magic not in _MANY:
-            raise ValueError("a directory block with a wrong magic number")
+            raise ValueError("a directory block has a wrong magic number")
         at = 64 if self._v5 else 16
         if end < at:
-            raise ValueError("a directory block whose hashes leave no room")
+            raise ValueError("the hashes of a directory block exceed the block")
         while at + 12 <= end:
             if raw[at : at + 2] == b"\xff\xff":
                 length = int.from_bytes(raw[at + 2 : at + 4], "big")
                 if length < 8:
-                    raise ValueError("a gap without a length in a directory")
+                    raise ValueError("a free entry of a directory has no length")
                 at += length
                 continue
             count = raw[at + 8]
             if not count or at + 9 + count > end:
-                raise ValueError(f"a name of {count} bytes in a directory")
+                raise ValueError(
+                    f"a directory entry has an impossible name length of {count} bytes"
+                )
             yield raw[at + 9 : at + 9 + count], _u64(raw, at)
             at += 8 + 1 + count + self._typed + 2 + 7 & ~7
 

@@ -20,7 +20,7 @@ def alive(call: Call) -> dict[str, str]:
 
 @room("GET", "/readyz", "Whether the server can do its work.", answer=dict[str, str])
 def ready(call: Call) -> dict[str, str]:
-    """The database answers and can be written, and descriptors are left."""
+    """The database can be written, the server key opens it, and descriptors are left."""
     call.app.readiness.check()
     return {"status": "ok"}
 

@@ -6,6 +6,7 @@ An operation without a row here does not start; a row without an operation neith
 from __future__ import annotations
 
 from haulback.server.caller import ADMINISTRATOR, NODE, OPERATOR, RESTORER, ROLES, VIEWER
+from haulback.server.http.reach import ABOUT, Reach, reach_of
 
 PUBLIC: frozenset[str] = frozenset()
 ADMINS = frozenset({ADMINISTRATOR})
@@ -185,18 +186,6 @@ TABLE: dict[str, frozenset[str]] = {
     "GET /openapi.json": PUBLIC,
     "GET /docs": PUBLIC,
 }
-# What administrators who are confined to projects may do too: it touches only what they see.
-WITHIN_PROJECTS = frozenset(
-    {
-        "POST /tasks/delete",
-        "POST /tasks/batch-delete",
-        "PUT /virtual-machines/{guid}/settings",
-        "DELETE /virtual-machines/{guid}",
-        "DELETE /virtual-machines/all-non-present",
-        "PUT /virtual-machine-disks/{guid}/settings",
-        "POST /retention/mark-backups",
-    }
-)
 _RECORDS = (
     "/node-configs",
     "/hypervisor-managers",
@@ -223,25 +212,33 @@ for path in _RECORDS:
 TABLE["GET /network/shared"] = PEOPLE
 
 
+def reach(key: str) -> Reach:
+    """The limits of a narrowed caller in an operation."""
+    return reach_of(key, TABLE[key])
+
+
 def as_markdown() -> str:
     """The table as the page docs/reference/access.md."""
     roles = list(ROLES)
     lines = [
         "# Who may do what",
         "",
-        "Made from the table that the server enforces (`server/http/access.py`).  A dot: this role "
-        "may; *all*: nobody has to log in.  A user may have several roles.  What a user sees is "
-        "confined to the user's projects besides; another project's object is 404.  An "
-        "administrator who is confined may do what is marked with a ring, and nothing that "
-        "concerns others.",
+        "Made from the tables that the server enforces (`server/http/access.py` and `reach.py`).  "
+        "A dot: this role may; *all*: nobody has to log in.  A user may have several roles.",
         "",
         *(f"- **{role}**: {about}." for role, about in ROLES.items()),
         "",
-        "| operation | " + " | ".join(roles) + " |",
-        "|---|" + ":-:|" * len(roles),
+        "A caller is **narrowed** by the projects of the account, by those of the API token, by "
+        "the header `3rd-party-project` or by the query `project-uuid`; all four confine in the "
+        "same way, and together they confine to what all of them allow.  The last column says "
+        "what a narrowed caller reaches; roles count besides.",
+        "",
+        *(f"- **{one.value}**: {about}" for one, about in ABOUT.items()),
+        "",
+        "| operation | " + " | ".join(roles) + " | narrowed |",
+        "|---|" + ":-:|" * len(roles) + "---|",
     ]
     for key, allowed in TABLE.items():
-        mark = "◦" if key in WITHIN_PROJECTS else "•"
-        cells = ["*all*" if allowed == PUBLIC else mark if r in allowed else "" for r in roles]
-        lines.append(f"| `{key}` | " + " | ".join(cells) + " |")
+        cells = ["*all*" if allowed == PUBLIC else "•" if r in allowed else "" for r in roles]
+        lines.append(f"| `{key}` | " + " | ".join(cells) + f" | {reach(key).value} |")
     return "\n".join(lines) + "\n"

@@ -9,9 +9,10 @@ from haulback.errors import Forbidden, Unauthenticated
 from haulback.server import caller
 from haulback.server.app import App
 from haulback.server.caller import Caller
-from haulback.server.http.access import ADMINS, PUBLIC, TABLE, WITHIN_PROJECTS
+from haulback.server.http.access import PUBLIC, TABLE, reach
 from haulback.server.http.operation import Operation
 from haulback.server.http.queries import project
+from haulback.server.http.reach import Reach
 from haulback.server.store import access, nodes
 
 COOKIE = "haulback"
@@ -60,8 +61,11 @@ def admit(
     who = _identify(app, token, project(query, headers.get("3rd-party-project")))
     if not who.roles & allowed:
         raise Forbidden(_why(who, allowed))
-    if allowed == ADMINS and who.scope.own is not None and operation.key not in WITHIN_PROJECTS:
-        raise Forbidden("this concerns all projects; it takes an administrator of all of them")
+    if not who.scope.is_whole and reach(operation.key) is Reach.WHOLE:
+        raise Forbidden(
+            "this concerns all projects; it takes a caller of all of them, whom neither account, "
+            "token, project-uuid nor 3rd-party-project narrows"
+        )
     if who.node:
         who.node.attempt = _attempt(query)
     return who

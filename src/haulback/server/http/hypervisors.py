@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from haulback.inventory import destination_types
 from haulback.inventory.platforms import PLATFORMS
 from haulback.inventory.records import Destination, Hypervisor
 from haulback.inventory.requests import (
@@ -20,7 +21,7 @@ from haulback.server.http.operation import GUID, Call, Param, Reply, Room
 from haulback.server.store import presence, shelves
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.verification import wish_of
-from haulback.wire import Named, Ref, label
+from haulback.wire import Named, Ref, label, parse
 
 room = Room()
 
@@ -37,7 +38,7 @@ def list_hypervisors(call: Call) -> Reply:
             if (not manager or one.settings.get("hypervisorManager") == manager)
             and (not text or text.lower() in one.name.lower())
         ]
-        around = _around(sql)
+        around = _around(sql, call)
         shown = [_hypervisor(one, around) for one in _paged(call, found)]
     return Reply(shown, headers={"X-Total-Count": str(len(found))})
 
@@ -50,8 +51,9 @@ class _Around(NamedTuple):
     known: SqlCatalogue
 
 
-def _around(sql: Any) -> _Around:
-    return _Around(shelves.machine_counts(sql), presence.doubts(sql), SqlCatalogue(sql))
+def _around(sql: Any, call: Call) -> _Around:
+    counts = shelves.machine_counts(sql, call.who.scope)
+    return _Around(counts, presence.doubts(sql), SqlCatalogue(sql))
 
 
 def _paged(call: Call, found: list[Any]) -> list[Any]:
@@ -63,7 +65,7 @@ def _paged(call: Call, found: list[Any]) -> list[Any]:
 def one_hypervisor(call: Call) -> HypervisorRecord:
     """One hypervisor."""
     with call.app.store.read() as sql:
-        around = _around(sql)
+        around = _around(sql, call)
         return _hypervisor(around.known.hypervisor(call.guid), around)
 
 
@@ -73,7 +75,7 @@ def add_hypervisor(call: Call) -> HypervisorRecord:
     """Add one; its machines are listed by the task in the answer."""
     record, task = stock.add_hypervisor(call.app, call.read(NewHypervisor), call.who)
     with call.app.store.read() as sql:
-        shown = _hypervisor(record, _around(sql))
+        shown = _hypervisor(record, _around(sql, call))
     shown.task = views.details(task)
     return shown
 
@@ -85,7 +87,7 @@ def change_hypervisor(call: Call) -> HypervisorRecord:
     wanted = call.read(ChangedHypervisor)
     record = stock.change_hypervisor(call.app, call.guid, wanted, call.who)
     with call.app.store.read() as sql:
-        return _hypervisor(record, _around(sql))
+        return _hypervisor(record, _around(sql, call))
 
 
 @room("DELETE", "/hypervisors/{guid}", "Remove a hypervisor.", status=204)
@@ -133,7 +135,9 @@ def one_destination(call: Call) -> DestinationRecord:
       answer=DestinationRecord, status=201)  # fmt: skip
 def add_destination(call: Call) -> DestinationRecord:
     """Add one; its repository is made by the task in the answer."""
-    record, task = stock.add_destination(call.app, call.read(NewDestination), call.who)
+    wanted: NewDestination = call.read(NewDestination)
+    destination_types.check(parse(call.body), wanted.type)
+    record, task = stock.add_destination(call.app, wanted, call.who)
     shown = _destination(record)
     shown.task = views.details(task)
     return shown
@@ -143,7 +147,8 @@ def add_destination(call: Call) -> DestinationRecord:
       request=ChangedDestination, answer=DestinationRecord)  # fmt: skip
 def change_destination(call: Call) -> DestinationRecord:
     """Rename it, or set what it keeps."""
-    wanted = call.read(ChangedDestination)
+    wanted: ChangedDestination = call.read(ChangedDestination)
+    destination_types.check(parse(call.body), wanted.type)
     return _destination(stock.change_destination(call.app, call.guid, wanted, call.who))
 
 

@@ -58,21 +58,36 @@ def set_machine(call: Call) -> None:
         known = SqlCatalogue(done.sql, call.who.scope)
         before = known.entity(call.guid)
         settings = dict(before.settings)
+        project = wanted.project or before.project
+        if not call.who.scope.allows(project):
+            raise NotFound(f"there is no project {project}")
         for kind, name, ref in (
             ("vm-backup", "backupPolicy", wanted.vmBackupPolicy),
             ("vm-snapshot", "snapshotPolicy", wanted.snapshotMgmtPolicy),
         ):
             if ref:
                 settings[name] = known.record(kind, ref.guid).guid
+            _check_governed(known, kind, settings.get(name), project)
         _set_commands(settings, wanted, known.hypervisor(before.hypervisor))
-        project = wanted.project or before.project
-        if not call.who.scope.allows(project):
-            raise NotFound(f"there is no project {project}")
         after = msgspec.structs.replace(before, settings=settings, project=project)
         _write(done.sql, after)
         if project != before.project:
             SqlLedger(done.sql, done.now).moved(after.guid, project)
         done.before, done.after = before, after
+
+
+def _check_governed(known: SqlCatalogue, kind: str, policy: str | None, project: Any) -> None:
+    """Raises Conflict where the policy of a machine would belong to another project."""
+    try:
+        found = known.record(kind, policy) if policy else None
+    except NotFound:
+        return
+    if found and found.project not in (None, project):
+        raise Conflict(
+            f"the policy {found.name} belongs to project {found.project}; give the machine a "
+            f"policy of {project or 'no project'}, or one of all projects",
+            policy=found.guid,
+        )
 
 
 def _set_commands(settings: dict[str, Any], wanted: MachineSettings, host: Hypervisor) -> None:

@@ -264,9 +264,9 @@ def _open(call: Call) -> tuple[Mount, Shown]:
     """The mounted backup that a file system belongs to.  Raises NotFound, Conflict when over."""
     with call.app.store.read() as sql:
         shown = mounts.volume(sql, call.guid)
-        if shown is None:
-            raise NotFound(f"there is no mounted file system {call.guid}", guid=call.guid)
-        mount = SqlCatalogue(sql, call.who.scope).mount(shown.mount)
+        mount = shown and SqlCatalogue(sql).mount(shown.mount)
+    if shown is None or mount is None or not call.who.scope.allows(mount.project):
+        raise NotFound(f"there is no mounted file system {call.guid}", guid=call.guid)
     if mount.state != "MOUNTED":
         raise Conflict(f"the backup of {mount.entity_name} is no longer mounted; mount it again")
     return mount, shown

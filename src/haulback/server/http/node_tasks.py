@@ -19,7 +19,7 @@ from haulback.server.store.nodes import Node
 from haulback.tasks.record import Task
 from haulback.tasks.shapes import TaskDetails
 from haulback.tasks.states import BackupType
-from haulback.wire import Named, Ref, read
+from haulback.wire import Named, Ref, present, read
 
 _MOST_QUEUED = 1000
 room = Room()
@@ -138,7 +138,7 @@ def _offer(call: Call, asking: Node | None) -> list[Task]:
         movers.heard(call.app, call.who.node)
     if asking and (call.who.node or call.who.scope.listed is None):
         return movers.offer(call.app, asking, _size(call))
-    most = queries.number(call, "size", reports.MOST) or reports.MOST
+    most = queries.size(call, reports.MOST, reports.MOST)
     with call.app.store.read() as sql:
         guid = asking.guid if asking else None
         return all_named(sql, queue.waiting(sql, call.who.scope.listed, guid, most))
@@ -146,7 +146,7 @@ def _offer(call: Call, asking: Node | None) -> list[Task]:
 
 def _size(call: Call) -> int:
     """How many tasks to offer at most."""
-    return queries.number(call, "size", _MOST_QUEUED) or queue.OFFERED
+    return queries.size(call, _MOST_QUEUED, queue.OFFERED)
 
 
 @room("PUT", "/tasks/{guid}/progress", "Percent done.", request=DoubleDTO, status=204)
@@ -196,7 +196,7 @@ def backup_type(call: Call) -> Reply:
     kind: BackupType = read(call.parsed(), BackupType, "backupType")
     if kind not in (BackupType.FULL, BackupType.INCREMENTAL):
         raise Malformed("backupType: an export is FULL or INCREMENTAL", field="backupType")
-    return _represented(call, _report(call, backup_type=kind.value))
+    return _represented(call, movers.became(call.app, call.node, call.guid, kind.value))
 
 
 @room(
@@ -209,18 +209,9 @@ def transfer_info(call: Call) -> Reply:
     if not isinstance(info, dict):
         raise Malformed("the body: transfer info is an object")
     known = msgspec.to_builtins(read(info, TransferInfoRequest, ""))
-    kept = _without_nulls({**info, **known})
+    kept = present({**info, **known})
     kept.pop("transferHistory", None)  # made of samples here, not said
     return _represented(call, movers.add_results(call.app, call.node, call.guid, kept))
-
-
-def _without_nulls(value: Any) -> Any:
-    """What is absent is left out, at every depth."""
-    if isinstance(value, dict):
-        return {k: _without_nulls(v) for k, v in value.items() if v is not None}
-    if isinstance(value, list):
-        return [_without_nulls(one) for one in value if one is not None]
-    return value
 
 
 def _represented(call: Call, task: Task) -> Reply:
@@ -278,7 +269,7 @@ def cbt_id(call: Call) -> None:
     wanted: UpdateCbtTaskRequest = call.read(UpdateCbtTaskRequest)
     if not 0 < len(wanted.cbtId) <= 120:
         raise Malformed("cbtId: 1 to 120 characters", field="cbtId")
-    movers.add_results(call.app, call.node, _task_of(wanted), {"cbtId": wanted.cbtId})
+    movers.set_member(call.app, call.node, _task_of(wanted), "cbtId", wanted.cbtId)
 
 
 @room(
@@ -297,11 +288,8 @@ def inc_snap_required(call: Call) -> None:
 def task_files(call: Call) -> None:
     """The files of a task; they replace those it had."""
     wanted: TaskFilesListRequest = call.read(TaskFilesListRequest)
-    files = [
-        {k: v for k, v in msgspec.to_builtins(file).items() if v is not None}
-        for file in wanted.taskFiles
-    ]
-    movers.add_results(call.app, call.node, call.guid, {"taskFiles": files})
+    files = present(msgspec.to_builtins(wanted.taskFiles))
+    movers.set_member(call.app, call.node, call.guid, "taskFiles", files)
 
 
 def _place(name: str) -> Any:
@@ -309,7 +297,7 @@ def _place(name: str) -> Any:
         wanted: StringDTO = call.read(StringDTO)
         if not 0 < len(wanted.value) <= 400:
             raise Malformed("value: 1 to 400 characters", field="value")
-        movers.add_results(call.app, call.node, call.guid, {name: wanted.value})
+        movers.set_member(call.app, call.node, call.guid, name, wanted.value)
 
     return handle
 
@@ -365,7 +353,3 @@ def write_log(call: Call) -> None:
     """Lines for the task's log."""
     lines: list[str] = call.read(list[str])
     movers.add_log(call.app, call.node, call.guid, lines)
-
-
-def _report(call: Call, **values: Any) -> Task:
-    return movers.report(call.app, call.node, call.guid, **values)

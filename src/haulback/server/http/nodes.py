@@ -220,7 +220,7 @@ def key(call: Call) -> Reply:
 )
 def pins(call: Call) -> list[str]:
     """Attempts that must not lose what they found on a destination."""
-    return movers.pins(call.app, call.guid)
+    return movers.pins(call.app, call.node, call.guid)
 
 
 @room(

@@ -10,10 +10,11 @@ from typing import Any
 
 import haulback
 from haulback.server.caller import ROLES
-from haulback.server.http.access import PUBLIC, TABLE
+from haulback.server.http.access import PUBLIC, TABLE, reach
 from haulback.server.http.bodies import describe
 from haulback.server.http.examples import REQUESTS
 from haulback.server.http.operation import Operation
+from haulback.server.http.reach import ABOUT
 from haulback.server.http.schemas import Schemas
 
 _ERROR = {
@@ -29,7 +30,7 @@ _ERROR = {
 _ERRORS = {
     "400": "Malformed; `message` names the field and the remedy.",
     "401": "Nobody is logged in, or the token is no longer good.",
-    "403": "The caller's roles do not allow it.",
+    "403": "The caller's roles or projects do not allow it.",
     "404": "There is no such object for the caller.",
     "409": "The object is not in a state that allows it.",
     "408": "The head or the body of the request did not arrive in time.",
@@ -77,6 +78,7 @@ def _operation(one: Operation, schemas: Schemas) -> dict[str, Any]:
         "tags": [one.path.split("/")[1]],
         "parameters": _parameters(one),
         "responses": _responses(one, schemas),
+        "x-haulback-narrowed": reach(one.key).value,
     }
     if one.request is not None:
         made["requestBody"] = {"required": True, "content": _json(_request(one, schemas), one)}
@@ -94,7 +96,8 @@ def _describe(one: Operation, roles: frozenset[str]) -> str:
     about = " ".join((one.handle.__doc__ or one.summary).split())
     if roles == PUBLIC:
         return f"{about} Anybody may."
-    return f"{about} Roles: {', '.join(role for role in ROLES if role in roles)}."
+    who = ", ".join(role for role in ROLES if role in roles)
+    return f"{about} Roles: {who}. For narrowed callers: {ABOUT[reach(one.key)]}"
 
 
 def _parameters(one: Operation) -> list[dict[str, Any]]:

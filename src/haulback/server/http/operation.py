@@ -30,7 +30,7 @@ NUMBER: Mapping[str, Any] = {"type": "integer", "minimum": 0, "maximum": 10_000_
 FLAG: Mapping[str, Any] = {"type": "boolean"}
 PAGING = (
     Param("page", "Which page, from 0.", NUMBER),
-    Param("size", "How many rows a page has; without it, all.", NUMBER),
+    Param("size", "How many rows a page has, at most 10000; 0: none, only the total.", NUMBER),
     Param("filter", "Text to look for, without regard to case.", TEXT),
     Param("orderBy", "The member to sort by.", TEXT),
     Param("direction", "Which way to sort.", {"enum": ["asc", "desc"]}),

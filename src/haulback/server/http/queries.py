@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from haulback.errors import Malformed
 from haulback.ids import guid_of
+from haulback.kinds.table import KINDS
 from haulback.server.http.operation import FLAG, GUID, PAGING, PROJECT, TEXT, Call, Param
 from haulback.server.store.reports import MOST, SORTS, Filter
 from haulback.tasks.record import CONTRACT_TYPES
@@ -11,6 +12,7 @@ from haulback.tasks.states import State
 
 _LONGEST = 200
 _DEEPEST = 10_000_000
+_TYPES = CONTRACT_TYPES | KINDS.keys()
 _REFS = {
     "backup": "backup",
     "backup-destination": "backupDestination",
@@ -29,10 +31,10 @@ TASKS = (
     Param("parent-task", "Tasks that follow this one.", GUID),
     Param("workflow-execution", "Tasks of this workflow.", GUID),
     Param("mounted-backup-assigned", "With, or without, a mounted backup; absent: both.", FLAG),
-    Param("nameLike", "Part of the name of what a task is about.", TEXT),
+    Param("nameLike", "Part of the name of the machine, or of what else a task is about.", TEXT),
     Param("state", "Tasks in this state.", {"enum": sorted(State.__members__)}),
     Param("states", "Tasks in these states.", {"enum": sorted(State.__members__)}, many=True),
-    Param("type", "Tasks of this type.", {"enum": sorted(CONTRACT_TYPES)}),
+    Param("type", "Tasks of this type.", {"enum": sorted(_TYPES)}),
     *(param for param in PAGING if param.name != "orderBy"),
     Param("orderBy", "The member to sort by.", {"enum": sorted(SORTS)}),
     PROJECT,
@@ -53,11 +55,12 @@ def task_filter(call: Call) -> Filter:
     """The 22 parameters of a list of tasks.  Empty values count as absent.  Raises Malformed."""
     return Filter(
         states=_states(call),
-        types=names(call, "type", set(CONTRACT_TYPES)),
+        types=names(call, "type", set(_TYPES)),
         refs={role: found for name, role in _REFS.items() if (found := guid(call, name))},
         parent=guid(call, "parent-task"),
         workflow=guid(call, "workflow-execution"),
         scope=call.who.scope,
+        reader=call.who.node.guid if call.who.node else None,
         text=one(call, "filter"),
         name=one(call, "nameLike"),
         mounted=flag(call, "mounted-backup-assigned"),
@@ -155,4 +158,10 @@ def guid(call: Call, name: str) -> str | None:
 
 def paging(call: Call) -> tuple[int, int]:
     """(page, size) of a list; without a size the largest page there is.  Raises Malformed."""
-    return number(call, "page", _DEEPEST) or 0, number(call, "size", MOST) or MOST
+    return number(call, "page", _DEEPEST) or 0, size(call, MOST, MOST)
+
+
+def size(call: Call, most: int, usual: int) -> int:
+    """How many rows are wanted, at most `most`, `usual` without a size.  Raises Malformed."""
+    found = number(call, "size", most)
+    return usual if found is None else found

@@ -31,7 +31,7 @@ from haulback.inventory.kept import (
 )
 from haulback.inventory.records import Record
 from haulback.kinds.table import KINDS
-from haulback.server.http import lists, queries
+from haulback.server.http import lists, ownership, queries
 from haulback.server.http.operation import GUID, Call, Param, Reply, Room
 from haulback.server.store import shelves, tables
 from haulback.server.store.catalogue import SqlCatalogue, add, change
@@ -86,7 +86,7 @@ def _check_snapshot_rule(wanted: SnapshotRule, known: SqlCatalogue) -> None:
 def _check_schedule(wanted: Schedule, known: SqlCatalogue) -> None:
     kind = "snapshot-rule" if wanted.type is Sort.VM_SNAPSHOT else "rule"
     for ref in wanted.rules:
-        known.record(kind, ref.guid)
+        known.changeable(kind, ref.guid)  # a schedule fires its rules for all of their machines
     day = range(86_400_000)
     if wanted.hour is not None and wanted.hour not in day:
         raise Malformed("hour: ms from midnight UTC", field="hour")
@@ -178,7 +178,7 @@ def _declare(sort: _Kept) -> None:
     def make(call: Call) -> dict[str, Any]:
         with call.app.change(call.who, f"add {what}") as done:
             known = SqlCatalogue(done.sql, call.who.scope)
-            record = _record(call, sort, known, new_guid())
+            record = _record(call, sort, known)
             record.created = record.modified = done.now
             add(done.sql, tables.record, record)
             done.subject, done.after = record.guid, record
@@ -188,11 +188,13 @@ def _declare(sort: _Kept) -> None:
     def put(call: Call) -> dict[str, Any]:
         with call.app.change(call.who, f"change {what}", call.guid) as done:
             known = SqlCatalogue(done.sql, call.who.scope)
-            before = known.record(sort.kind, call.guid)
-            record = _record(call, sort, known, call.guid)
+            before = known.changeable(sort.kind, call.guid)
+            record = _record(call, sort, known, before)
             record.created, record.modified = before.created, done.now
             record.body |= {k: before.body[k] for k in SEEN if k in before.body}
             change(done.sql, tables.record, record)
+            if record.project != before.project:
+                ownership.hand_down(done.sql, record)
             done.before, done.after = before, record
             return _shown(record, sort, known)
 
@@ -200,7 +202,7 @@ def _declare(sort: _Kept) -> None:
     def remove(call: Call) -> None:
         with call.app.change(call.who, f"remove {what}", call.guid) as done:
             known = SqlCatalogue(done.sql, call.who.scope)
-            done.before = known.record(sort.kind, call.guid)
+            done.before = known.changeable(sort.kind, call.guid)
             _check_unused(known, sort, call.guid)
             table = tables.record
             done.sql.execute(sa.delete(table).where(table.c.guid == call.guid))
@@ -218,25 +220,33 @@ def _check_unused(known: SqlCatalogue, sort: _Kept, guid: str) -> None:
                 raise Conflict(f"the hypervisor {hypervisor.name} belongs to it; move it first")
 
 
-def _record(call: Call, sort: _Kept, known: SqlCatalogue, guid: str) -> Record:
+def _record(call: Call, sort: _Kept, known: SqlCatalogue, before: Record | None = None) -> Record:
     """What a request wants kept.  Raises Malformed or NotFound."""
     wanted: Base = call.read(sort.struct)
     if not 0 < len(wanted.name.strip()) <= 200 or not wanted.name.isprintable():
         raise Malformed("name: 1 to 200 printable characters", field="name")
     if sort.check:
         sort.check(wanted, known)
-    parent = ""
+    above = None
     if sort.parent and (ref := getattr(wanted, sort.parent[0])):
-        parent = known.record(sort.parent[1], ref.guid).guid
+        above = known.record(sort.parent[1], ref.guid)
+    owner = ownership.owner(call.who.scope, wanted, before, above)
     body = msgspec.to_builtins(wanted)
-    kept = {k: v for k, v in body.items() if k != "name" and v is not None}
-    kept = {k: v for k, v in kept.items() if not sort.parent or k != sort.parent[0]}
-    return Record(guid=guid, kind=sort.kind, name=wanted.name, parent=parent, body=kept)
+    apart = ("name", "project", sort.parent[0] if sort.parent else "")
+    return Record(
+        guid=before.guid if before else new_guid(),
+        kind=sort.kind,
+        name=wanted.name,
+        parent=above.guid if above else "",
+        project=owner,
+        body={k: v for k, v in body.items() if k not in apart and v is not None},
+    )
 
 
 def _shown(record: Record, sort: _Kept, known: SqlCatalogue) -> dict[str, Any]:
     """A record with its enums and references as portals read them."""
     shown: dict[str, Any] = {"guid": record.guid, "name": record.name}
+    shown |= {"project": record.project} if record.project is not None else {}
     for field in msgspec.structs.fields(sort.struct):
         if field.name in record.body:
             shown[field.name] = _member(record.body[field.name], field.type)
@@ -273,6 +283,7 @@ def shared_networks(call: Call) -> Reply:
     """Networks that belong to no manager."""
     sort = next(one for one in _SORTS if one.kind == "network")
     with call.app.store.read() as sql:
-        found = [one for one in SqlCatalogue(sql).records("network") if not one.parent]
+        found = SqlCatalogue(sql).records("network", "")
+        found = [one for one in found if call.who.scope.shares(one.project)]
         known = SqlCatalogue(sql)
         return lists.page(found, len(found), lambda record: _shown(record, sort, known))

@@ -114,15 +114,18 @@ def _pieces(rows: Iterable[Any]) -> Iterator[bytes]:
 def last_change(call: Call) -> TimestampDTO:
     """When any task last changed; GET /tasks?modified-since= takes it."""
     with call.app.store.read() as sql:
-        value = reports.last_change(sql)
+        value = reports.last_change(sql, call.who.scope, _reader(call))
     return TimestampDTO(value, value)
 
 
 @room("GET", "/tasks/{guid}", "One task.", answer=TaskDetails, query=(_EXTENDED,))
 def one_task(call: Call) -> TaskDetails:
     """One task; `extended=true` adds the plan and what the node reported."""
+    _check_reader(call)
     task, why = people.look(call.app, call.guid, call.who.scope)
     if queries.flag(call, "extended"):
+        if not call.who.scope.is_whole:
+            task.results.pop("damage", None)  # names backups of all projects
         return views.extended(task, people.workflow(call.app, task), why)
     return views.details(task, why)
 
@@ -139,6 +142,18 @@ def state_v2(call: Call) -> TaskStatus:
     return views.status_v2(_seen(call))
 
 
+def _reader(call: Call) -> str | None:
+    """The node that asks, if a node does."""
+    return call.who.node.guid if call.who.node else None
+
+
+def _check_reader(call: Call) -> None:
+    """Raises NotFound for a node that neither runs, ran nor may take the task."""
+    if node := _reader(call):
+        with call.app.store.read() as sql:
+            tasks.of_node(sql, call.guid, node)
+
+
 def _seen(call: Call) -> Task:
     if call.who.node:
         return movers.state_for(call.app, call.who.node, call.guid)
@@ -151,6 +166,7 @@ def _seen(call: Call) -> Task:
 )  # fmt: skip
 def last_rate(call: Call) -> DataTransferRateDetails:
     """The last sample of how fast it went, also for tasks that left the lists."""
+    _check_reader(call)
     with call.app.store.read() as sql:
         task = tasks.get(sql, call.guid, call.who.scope)
     sample = task.results.get("dataTransferRate")
@@ -160,6 +176,7 @@ def last_rate(call: Call) -> DataTransferRateDetails:
 @room("GET", "/tasks/{guid}/log", "What the node said.", answer=LogLine, many=True)
 def read_log(call: Call) -> list[LogLine]:
     """What the node said while it worked."""
+    _check_reader(call)
     return [views.log_line(line) for line in people.log(call.app, call.guid, call.who.scope)]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from haulback.errors import Conflict, Forbidden, Malformed
+from haulback.errors import Conflict, Forbidden, Malformed, NotFound
 from haulback.ids import new_guid
 from haulback.inventory.requests import ChangedUser, NewToken, NewUser
 from haulback.inventory.shapes import AuditEntry, Privilege, Role, Token, User, UserSettings
@@ -76,7 +76,10 @@ def log_out(call: Call) -> Reply:
 def user_info(call: Call) -> User:
     """Who is logged in."""
     assert call.who.account
-    return _user(call.who.account)
+    shown, listed = _user(call.who.account), call.who.scope.listed
+    if call.who.scope.wanted is not None and listed is not None:
+        shown.projects = sorted(listed)
+    return shown
 
 
 @room("GET", "/roles", "All roles.", answer=Role, many=True)
@@ -157,9 +160,12 @@ def _check_an_administrator_is_left(sql: Any) -> None:
 
 @room("GET", "/api-tokens", "API tokens.", answer=Token, many=True)
 def list_tokens(call: Call) -> list[Token]:
-    """One's own; administrators see all."""
+    """One's own; administrators of all projects see all.
+
+    A narrowed caller sees tokens that reach no further.
+    """
     with call.app.store.read() as sql:
-        return [_token(one) for one in access.api_tokens(sql, _owner(call))]
+        return [_token(one) for one in access.api_tokens(sql, _owner(call)) if _in_reach(call, one)]
 
 
 @room("POST", "/api-tokens", "Make an API token.", request=NewToken, answer=Token, status=201)
@@ -178,11 +184,13 @@ def add_token(call: Call) -> Token:
     # An administrator may do what any other person may, so may give less of it.
     if ADMINISTRATOR not in who.roles and not set(granted) <= set(who.roles):
         raise Forbidden("roles: a token has no role that its user does not have")
+    within = _granted_projects(call, wanted.projects)
     with call.app.change(call.who, "add API token") as change:
-        expires = change.now + wanted.validFor if wanted.validFor else None
-        made, token = access.add_api_token(
-            change.sql, who, wanted.name, granted, change.now, expires
+        made = access.ApiToken(
+            new_guid(), wanted.name, who.guid, granted, change.now, projects=within
         )
+        made.expires = change.now + wanted.validFor if wanted.validFor else None
+        token = access.add_api_token(change.sql, made)
         change.subject, change.after = made.guid, made
     shown = _token(made)
     shown.token = token
@@ -193,6 +201,9 @@ def add_token(call: Call) -> Token:
 def remove_token(call: Call) -> None:
     """It is worth nothing from now on."""
     with call.app.change(call.who, "remove API token", call.guid) as change:
+        for one in access.api_tokens(change.sql, _owner(call)):
+            if one.guid == call.guid and not _in_reach(call, one):
+                raise NotFound(f"there is no API token {call.guid}", guid=call.guid)
         access.remove_api_token(change.sql, call.guid, _owner(call))
 
 
@@ -206,15 +217,40 @@ def remove_token(call: Call) -> None:
 )  # fmt: skip
 def audit_log(call: Call) -> list[AuditEntry]:
     """The newest entries first."""
-    size = queries.number(call, "size", _MOST_ENTRIES) or 100
+    size = queries.size(call, _MOST_ENTRIES, 100)
     with call.app.store.read() as sql:
         subject = queries.guid(call, "subject")
         return trail.read(sql, subject, queries.number(call, "before", 1 << 53), size)
 
 
 def _owner(call: Call) -> str | None:
-    everything = ADMINISTRATOR in call.who.roles and call.who.scope.own is None
+    everything = ADMINISTRATOR in call.who.roles and call.who.scope.is_whole
     return None if everything else call.who.guid
+
+
+def _in_reach(call: Call, one: access.ApiToken) -> bool:
+    """Whether a token of the caller's account reaches no further than the caller."""
+    listed, account = call.who.scope.listed, call.who.account
+    if listed is None:
+        return True
+    projects = one.projects
+    if projects is None and account is not None:
+        projects = account.projects
+    return projects is not None and set(projects) <= listed
+
+
+def _granted_projects(call: Call, wanted: list[str] | None) -> list[str] | None:
+    """The projects of a new token.  Raises Malformed, Forbidden beyond the caller's own."""
+    scope = call.who.scope
+    if wanted is None:
+        own = [str(scope.project)] if scope.wanted is not None else scope.own
+        return None if own is None else sorted(own)
+    if not wanted:
+        raise Malformed("projects: name at least one, or leave it out", field="projects")
+    for project in _projects(wanted) or []:
+        if not scope.allows(project):
+            raise Forbidden(f"projects: {project[:80]!r} is not a project of yours")
+    return list(dict.fromkeys(wanted))
 
 
 def _roles(wanted: list[str]) -> list[str]:
@@ -271,4 +307,5 @@ def _token(one: access.ApiToken) -> Token:
         roles=one.roles,
         created=one.created,
         expires=one.expires,
+        projects=one.projects,
     )

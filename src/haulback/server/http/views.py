@@ -15,7 +15,7 @@ from haulback.tasks.shapes import (
     TaskStatus,
     Workflow,
 )
-from haulback.wire import Label, Named, label
+from haulback.wire import Label, Named, label, present
 
 _LISTED = (
     "protectedEntity",
@@ -103,6 +103,8 @@ def _details(task: Task, why: Waiting | None) -> dict[str, Any]:
         found[name] = params.get(name)
     found["incSnapRequired"] = params.get("incSnapRequired")
     found |= {name: results[name] for name in _REPORTED if name in results}
+    if found["taskFiles"] is not None:
+        found["taskFiles"] = present(found["taskFiles"])  # of earlier releases too
     return found | {
         "creationTime": task.created,
         "retryCount": task.retry_count,
@@ -118,14 +120,14 @@ def _details(task: Task, why: Waiting | None) -> dict[str, Any]:
 def extended(task: Task, plan: list[Task], why: Waiting | None) -> TaskDetails:
     """TaskDetails with what the kind was asked and reported, and the plan it belongs to."""
     steps = [shapes.Step(t.guid, label(t.type), label(t.state)) for t in plan]
-    asked = {k: v for k, v in task.params.items() if k not in ("before", "staging")}
+    asked = present({k: v for k, v in task.params.items() if k not in ("before", "staging")})
     history = [rate(one, task) for one in task.results.get("transferHistory", [])]
     reported = {k: v for k, v in task.results.items() if k != "transferHistory"}
     more = {
         "workflowExecution": Workflow(guid=task.workflow, commonContext=asked, tasks=steps),
         "followers": [list_record(t) for t in plan if t.follows == task.guid],
-        "taskFiles": task.results.get("taskFiles", task.params.get("taskFiles", [])),
-        "transferInfo": reported,
+        "taskFiles": present(task.results.get("taskFiles", task.params.get("taskFiles", []))),
+        "transferInfo": present(reported),
         "transferHistory": history,
     }
     return TaskDetails(**{**_details(task, why), **more})

@@ -39,7 +39,10 @@ class Account(msgspec.Struct):
 
 
 class ApiToken(msgspec.Struct):
-    """A token for programs, with at most the roles of its account; times in epoch ms."""
+    """A token for programs, with at most the roles and projects of its account; times in epoch ms.
+
+    `projects` None: those of its account, whatever they are when the token is used.
+    """
 
     guid: str
     name: str
@@ -47,6 +50,7 @@ class ApiToken(msgspec.Struct):
     roles: list[str]
     created: int
     expires: int | None = None
+    projects: list[str] | None = None
 
 
 def set_password(sql: sa.Connection, name: str, password: str) -> None:
@@ -137,15 +141,13 @@ def account_of(sql: sa.Connection, token: str, now: int) -> Account | None:
     return Account(guid, name, msgspec.json.decode(roles), mine, zone)
 
 
-def add_api_token(
-    sql: sa.Connection, who: Account, name: str, roles: list[str], now: int, expires: int | None
-) -> tuple[ApiToken, str]:
-    """A token for a program of `who`, shown this once."""
+def add_api_token(sql: sa.Connection, made: ApiToken) -> str:
+    """The secret of a new token, shown this once."""
     token = TOKEN + secrets.token_urlsafe(32)
-    made = ApiToken(new_guid(), name, who.guid, roles, now, expires)
-    row = {**msgspec.structs.asdict(made), "roles": _json(roles), "token": digest(token)}
-    sql.execute(sa.insert(api_token).values(row))
-    return made, token
+    projects = None if made.projects is None else _json(made.projects)
+    row = {**msgspec.structs.asdict(made), "roles": _json(made.roles), "projects": projects}
+    sql.execute(sa.insert(api_token).values({**row, "token": digest(token)}))
+    return token
 
 
 def api_tokens(sql: sa.Connection, owner: str | None) -> list[ApiToken]:
@@ -164,18 +166,25 @@ def remove_api_token(sql: sa.Connection, guid: str, owner: str | None) -> None:
 
 
 def account_of_api_token(sql: sa.Connection, token: str, now: int) -> Account | None:
-    """The account of an API token, with no more roles than both have."""
-    query = sa.select(account, api_token.c.roles.label("granted"), api_token.c.expires).join(
-        api_token
-    )
+    """The account of an API token, with no more roles and projects than both have."""
+    granted = (api_token.c.roles.label("granted"), api_token.c.projects.label("within"))
+    query = sa.select(account, *granted, api_token.c.expires).join(api_token)
     row = sql.execute(query.where(api_token.c.token == digest(token))).one_or_none()
     if row is None or (row.expires is not None and row.expires <= now):
         return None
     found = _account(row)
-    granted = msgspec.json.decode(row.granted)
-    mine = granted if _EVERYTHING in found.roles else found.roles
-    found.roles = [role for role in granted if role in mine]
+    given = msgspec.json.decode(row.granted)
+    mine = given if _EVERYTHING in found.roles else found.roles
+    found.roles = [role for role in given if role in mine]
+    found.projects = _within(found.projects, row.within and msgspec.json.decode(row.within))
     return found
+
+
+def _within(account: list[str] | None, token: list[str] | None) -> list[str] | None:
+    """The projects that account and token have in common; None is all."""
+    if account is None or token is None:
+        return token if account is None else account
+    return [project for project in account if project in token]
 
 
 def digest(token: str) -> str:
@@ -196,7 +205,8 @@ def _account(row: sa.Row[Any]) -> Account:
 
 def _api_token(row: sa.Row[Any]) -> ApiToken:
     roles = msgspec.json.decode(row.roles)
-    return ApiToken(row.guid, row.name, row.account, roles, row.created, row.expires)
+    projects = msgspec.json.decode(row.projects) if row.projects is not None else None
+    return ApiToken(row.guid, row.name, row.account, roles, row.created, row.expires, projects)
 
 
 def _json(value: Any) -> str:

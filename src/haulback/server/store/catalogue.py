@@ -24,7 +24,7 @@ from haulback.inventory.records import (
     Volume,
 )
 from haulback.server.scope import EVERYTHING, Scope
-from haulback.server.store import mounts, plans, share_tables, tables
+from haulback.server.store import mounts, plans, share_tables, tables, tasks
 from haulback.server.store.origins import Origin, origin
 from haulback.tasks.record import Task
 from haulback.wire import Named
@@ -208,9 +208,18 @@ class SqlCatalogue:
                 return found
         raise NotFound(f"there is no {kind.replace('-', ' ')} {guid}", guid=guid)
 
+    def changeable(self, kind: str, guid: str) -> Record:
+        """A record that the caller may change.
+
+        Raises NotFound, Forbidden for a record of all projects where the caller is narrowed.
+        """
+        found = self.record(kind, guid)
+        self._scope.check_change(found.project, found.name)
+        return found
+
     def _sees(self, record: Record) -> bool:
-        """What belongs to no project is there for all to use, a plan for who sees its machines."""
-        if record.project is not None and not self._scope.allows(record.project):
+        """Records of no project are for all to use, a plan for callers who see its machines."""
+        if not self._scope.shares(record.project):
             return False
         is_plan = record.kind == plans.RECOVERY_PLAN
         return not (is_plan and plans.hidden(self._sql, self._scope, record.guid))
@@ -225,6 +234,15 @@ class SqlCatalogue:
         table = tables.task.c
         where = (_LIVE, table.entity == entity, table.type.in_(_BUSY))
         return self._sql.scalar(sa.select(table.guid).where(*where).limit(1)) is not None
+
+    def under_way(self, role: str, guid: str, *kinds: str) -> list[Task]:
+        if self._sql.dialect.name == "postgresql":  # SQLite has one writer anyway
+            mark = sa.func.hashtext(guid)
+            self._sql.execute(sa.select(sa.func.pg_advisory_xact_lock(mark)))
+        table = tables.task.c
+        where = (_LIVE, table[tables.REF_COLUMNS[role]] == guid, table.type.in_(kinds))
+        query = sa.select(*tasks.COLUMNS).where(*where).order_by(table.created)
+        return [tasks.task_of(row) for row in self._sql.execute(query)]
 
     def is_in_use(self, backup: Backup) -> bool:
         table = tables.task.c

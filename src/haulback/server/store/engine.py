@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
 import threading
@@ -21,7 +22,10 @@ from alembic.script import ScriptDirectory
 
 from haulback.disk import hold
 from haulback.errors import Conflict, Malformed, NotFound, NotWritable, Unavailable
+from haulback.logs import members
 from haulback.server.store.tables import pulse
+
+log = logging.getLogger(__name__)
 
 _WAIT_MS = 30_000
 LONGEST_READ_MS = 30_000  # a list that no index serves ends with 503 after so long
@@ -315,6 +319,7 @@ def _migrate(engine: sa.Engine) -> None:
                 raise Conflict(f"a newer Haulback wrote this database (schema {now}); upgrade")
             if now == newest:
                 return
+            log.info("database is migrated", extra=members(schema=newest, before=now))
             if now is not None and engine.dialect.name == "sqlite":
                 _copy(str(engine.url.database), f"{engine.url.database}.before-{newest}")
             config.attributes["connection"] = connection

@@ -87,6 +87,14 @@ class SqlLedger(SnapshotLedger, MountLedger, DamageLedger, InventoryLedger):
     ) -> None:
         self._change(backup, files=_json(files), definition=_json(definition))
 
+    def became(self, task: Any, kind: str, warnings: list[str]) -> None:
+        backup, table = task.ref("backup") or "", tables.task
+        self._change(backup, type=kind, warnings=_json(warnings))
+        both = sa.or_(table.c.guid == task.guid, table.c.follows == task.guid)
+        values = {"backup_type": kind, "modified": self.now}
+        self._sql.execute(sa.update(table).where(both).values(**values))
+        task.backup_type = kind
+
     def warned(self, backup: str, warnings: list[str]) -> None:
         if warnings:
             self._change(backup, warnings=_json([text[:2000] for text in warnings[:100]]))

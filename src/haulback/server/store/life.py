@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -12,6 +13,7 @@ import sqlalchemy as sa
 from haulback.errors import BaseGone
 from haulback.ids import new_guid
 from haulback.kinds.seam import Kind
+from haulback.logs import members
 from haulback.server.store import queue, tasks
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.ledger import Sign, SqlLedger
@@ -20,6 +22,7 @@ from haulback.tasks.queue import MAX_ATTEMPTS, back_off, rank
 from haulback.tasks.record import Task
 from haulback.tasks.states import State
 
+log = logging.getLogger(__name__)
 Limits = Mapping[str, int]
 CANCEL_MS = 600_000  # a node that has not cleaned up by then is no longer waited for
 _CANCEL_BY = "cancelBy"
@@ -42,6 +45,7 @@ class Life:
         queue.take(self.sql, wanted, node, session, self.now, self.now + lease, limits)
         for task in wanted:
             self.kinds[task.type].start(task, self.ledger, SqlCatalogue(self.sql))
+            _tell("task taken", task)
 
     def finish(self, done: Sequence[Task]) -> None:
         """End many that went well, in as few statements as there can be."""
@@ -64,11 +68,13 @@ class Life:
         for task in done:
             self.ledger.damage_reported(task, State.FINISHED)
             self.kinds[task.type].settle(task, State.FINISHED, self.ledger)
+            _tell("task ended", task, state=State.FINISHED.value)
         queue.release(self.sql, held)
 
     def end(self, task: Task, state: State, info: str | None) -> None:
         """Final state, backup record, followers, retry copy and limits, all or nothing."""
         self.ledger.damage_reported(task, state)  # whether or not the task is tried again
+        _tell("task ended", task, state=state.value, info=info)
         waiting = tasks.followers(self.sql, task.guid)
         held = task.slots
         before = msgspec.structs.replace(task)
@@ -129,6 +135,7 @@ class Life:
 
     def requeue(self, task: Task, why: str) -> None:
         """Back into the queue for another attempt, in a fresh window."""
+        _tell("task goes back into the queue", task, info=why)
         inherited = [key for key in task.slots if _is_inherited(key, task)]
         queue.release(self.sql, [key for key in task.slots if key not in inherited])
         tasks.change(
@@ -138,6 +145,7 @@ class Life:
             state="QUEUED",
             status_info=f"{why}; waiting to run again",
             ready=True,
+            window_start=min(task.window_start, self.now),
             window_end=max(task.window_end, self.now + task.window_length),
             session=None,
             node=None,
@@ -160,7 +168,8 @@ class Life:
         first = tasks.get(self.sql, task.follows or "")
         why = "what it built on was removed meanwhile; another backup was begun in its place"
         backup = self.ledger.begun_again(task.ref("backup") or "", why)
-        window = {"window_start": self.now, "window_end": self.now + first.window_length}
+        window: dict[str, int | None] = {"window_start": self.now, "asked_start": None}
+        window["window_end"] = self.now + first.window_length
         refs = {**first.refs, "backup": backup}
         head = _copy(first, self.now, rank=rank(self.now, first.priority), refs=refs, **window)
         head.ready = True
@@ -197,6 +206,7 @@ class Life:
             retry_count=task.retry_count - 1,
             window_start=start,
             window_end=start + task.window_length,
+            asked_start=None,
             rank=rank(start, task.priority),
             slots=inherited,
         )
@@ -223,7 +233,8 @@ class Life:
         return kept
 
     def _queue(self, follower: Task, task: Task, slots: list[str]) -> None:
-        start = max(self.now, follower.window_start)
+        # Times that were computed when it was planned may lie ahead of a clock that was set back.
+        start = max(self.now, follower.asked_start or 0)
         stages = self.kinds[task.type].stages
         staging = {"staging": task.attempt_name} if stages else {}
         tasks.change(
@@ -244,6 +255,14 @@ class Life:
         """A follower whose turn will never come ends unseen, and so do its own."""
         self.end(follower, State.CANCELLED, f"task {task.guid} ended {task.state}")
         self.hide(follower)
+
+
+def _tell(event: str, task: Task, **more: str | None) -> None:
+    """Log a move of a task.  The line is written before the commit: a move that is rolled back
+    is followed by the line of the error."""
+    if log.isEnabledFor(logging.INFO):
+        about = {"task": task.guid, "type": task.type, "attempt": task.attempt, "node": task.node}
+        log.info(event, extra=members(**about, **more))
 
 
 def expired(connection: sa.Connection, now: int, limit: int = 100) -> list[Task]:

@@ -52,6 +52,22 @@ def open_windows(connection: sa.Connection, now: int) -> int:
     return done.rowcount
 
 
+def follow_back(connection: sa.Connection, now: int, step: int) -> None:
+    """Move windows and ranks with a clock that was set back by `step` ms to `now`.
+
+    Work that was due by the clock before stays due; a windowStart that a person named is kept.
+    """
+    waits = table.c.state.in_(("QUEUED", PLANNED))
+    asked = sa.func.coalesce(table.c.asked_start, 0)
+    moved = sa.case((table.c.window_start - step > asked, table.c.window_start - step), else_=asked)
+    change = sa.update(table).where(waits, table.c.window_start > now)
+    connection.execute(
+        change.values(window_start=moved, rank=table.c.rank - table.c.window_start + moved)
+    )
+    early = (table.c.state == "QUEUED", _READY, table.c.window_start > now)
+    connection.execute(sa.update(table).where(*early).values(ready=False))
+
+
 def closed_windows(connection: sa.Connection, now: int, limit: int = 100) -> list[Task]:
     """Queued tasks that can no longer start, locked."""
     query = sa.select(*tasks.COLUMNS).where(sa.text("state = 'QUEUED'"), table.c.window_end <= now)
@@ -144,7 +160,9 @@ def _places(task: Task, node: str, now: int) -> list[str]:
         raise Conflict("the task before this one has not finished")
     if task.state != "QUEUED":
         raise Conflict(f"the task is {task.state}; only a QUEUED one can be taken")
-    if not task.window_start <= now < task.window_end:
+    # A clock that was set back closes no window that had opened, unless a person named its start.
+    is_open = task.window_start <= now or (task.ready and task.asked_start is None)
+    if not is_open or now >= task.window_end:
         raise Conflict("the task's start window is not open")
     if task.pinned_node not in ("", node):
         raise Conflict("the task needs what is on another node")

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from haulback.errors import Malformed
 from haulback.server.scope import EVERYTHING, Scope
+from haulback.server.store import tasks
 from haulback.server.store.pages import Condition, Finder, Question, rows
 from haulback.server.store.tables import REF_COLUMNS, VISIBLE, log_line, node
 from haulback.server.store.tables import task as table
@@ -22,7 +23,7 @@ _NEAR = 2000  # rows before a page that is read from the beginning without count
 _OF_A_GUID = re.compile("[0-9a-f-]+")
 LOG_LINES = 1000
 MOST = 10_000
-SORTS = {
+SORTS: dict[str, Any] = {
     "creationTime": table.c.created,
     "priority": table.c.priority,
     "windowStart": table.c.window_start,
@@ -33,8 +34,8 @@ SORTS = {
     "startTime": table.c.started,
     "finishTime": table.c.finished,
     "backupType": table.c.backup_type,
-    "protectedEntity": table.c.names,
-    "node": table.c.node,
+    "protectedEntity": table.c.subject,
+    "node": sa.select(node.c.name).where(node.c.guid == table.c.node).scalar_subquery(),
 }
 _WITHOUT_GAPS = ("creationTime", "priority", "windowStart", "windowEnd", "type", "state")
 
@@ -51,6 +52,7 @@ class Filter(msgspec.Struct, kw_only=True):
     parent: str | None = None
     workflow: str | None = None
     scope: Scope = EVERYTHING
+    reader: str | None = None  # the node that asks: it reads its own tasks and what it may take
     text: str | None = None
     name: str | None = None
     mounted: bool | None = None
@@ -87,7 +89,7 @@ def page(sql: sa.Connection, wanted: Filter) -> tuple[list[Task], int]:
 
     Raises Malformed for an unknown sort or a cursor of another list.
     """
-    asked, size = _question(wanted), min(wanted.size or MOST, MOST)
+    asked, size = _question(wanted), MOST if wanted.size is None else min(wanted.size, MOST)
     if wanted.cursor:
         asked.where.append(_beyond(wanted))
         return list(rows(sql, Finder(sql, asked).guids(size))), -1
@@ -110,7 +112,8 @@ def stream(sql: sa.Connection, wanted: Filter) -> Iterator[Task]:
 def next_cursor(wanted: Filter, found: list[Task]) -> str | None:
     """Where the page after `found` begins; None where there is none or the sort has gaps."""
     name = wanted.order or "creationTime"
-    if not found or len(found) < (wanted.size or MOST) or name not in _WITHOUT_GAPS:
+    full = MOST if wanted.size is None else wanted.size
+    if not found or len(found) < full or name not in _WITHOUT_GAPS:
         return None
     last = found[-1]
     mark = [name, wanted.descending, getattr(last, SORTS[name].name), last.guid]
@@ -134,9 +137,14 @@ def _beyond(wanted: Filter) -> Condition:
     return here < mark if descending else here > mark
 
 
-def last_change(sql: sa.Connection) -> int:
-    """When any task last changed; 0 if there is none."""
-    return sql.scalar(sa.select(sa.func.max(table.c.modified))) or 0
+def last_change(sql: sa.Connection, scope: Scope = EVERYTHING, reader: str | None = None) -> int:
+    """When any task of `scope`, or of a node that reads, last changed; 0 if there is none."""
+    query = sa.select(sa.func.max(table.c.modified))
+    if scope.listed is not None:
+        query = query.where(table.c.project.in_(scope.listed))
+    if reader:
+        query = query.where(tasks.concerns(reader))
+    return sql.scalar(query) or 0
 
 
 def append_log(sql: sa.Connection, task: Task, now: int, lines: list[str]) -> None:
@@ -163,6 +171,8 @@ def _question(wanted: Filter) -> Question:
     """A filter for the database.  Raises Malformed for an unknown sort."""
     indexed = _indexed(wanted)
     where: list[Condition] = [VISIBLE, *indexed.values()]  # type: ignore[list-item]
+    if wanted.reader:
+        where.append(tasks.concerns(wanted.reader))
     if wanted.unwished:
         where.append(~table.c.cancel_wanted)
     for role, guid in wanted.refs.items():
@@ -174,7 +184,7 @@ def _question(wanted: Filter) -> Question:
     if wanted.text:
         where.append(_contains(wanted.text))
     if wanted.name:
-        where.append(_named(wanted.name))
+        where.append(table.c.subject.contains(wanted.name.lower(), autoescape=True))
     return Question(where, _order(wanted), indexed)
 
 

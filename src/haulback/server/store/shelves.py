@@ -19,7 +19,7 @@ from haulback.inventory.records import (
 )
 from haulback.server.scope import Scope
 from haulback.server.store import alarm_tables, plans, share_tables, tables, tasks
-from haulback.server.store.catalogue import records
+from haulback.server.store.catalogue import all_named, records
 from haulback.tasks.record import Task
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -79,10 +79,11 @@ def places(sql: sa.Connection, kind: type[T]) -> list[T]:
     return records(sql, sa.select(table).order_by(table.c.name), kind)
 
 
-def machine_counts(sql: sa.Connection) -> dict[str, int]:
-    """How many present machines each hypervisor holds."""
+def machine_counts(sql: sa.Connection, scope: Scope) -> dict[str, int]:
+    """How many present machines each hypervisor holds, of those that the caller sees."""
     table = tables.entity.c
-    query = sa.select(table.hypervisor, sa.func.count()).where(table.present)
+    where = [table.present, *_scoped(table.project, scope)]
+    query = sa.select(table.hypervisor, sa.func.count()).where(*where)
     return {row[0]: row[1] for row in sql.execute(query.group_by(table.hypervisor))}
 
 
@@ -255,7 +256,7 @@ def heads(sql: sa.Connection, wanted: Wanted) -> tuple[list[Task], int]:
         "state": table.c.state,
         "type": table.c.type,
         "step": table.c.type,
-        "instance": table.c.names,
+        "instance": table.c.subject,
         "originEntity": table.c.names,
         "priority": table.c.priority,
         "startTime": table.c.created,
@@ -275,6 +276,7 @@ def of_workflows(sql: sa.Connection, guids: list[str]) -> dict[str, list[Task]]:
         for row in sql.execute(query.order_by(tables.task.c.created, tables.task.c.guid)):
             task = tasks.task_of(row)
             found[task.workflow].append(task)
+    all_named(sql, [task for steps in found.values() for task in steps])
     return found
 
 
@@ -283,8 +285,8 @@ def kept(sql: sa.Connection, kind: str, wanted: Wanted) -> tuple[list[Record], i
     table = tables.record
     where = [table.c.kind == kind, *_text(table.c.name, wanted)]
     where += [table.c.parent == wanted.parent] if wanted.parent else []
-    if wanted.scope.own is not None:
-        where.append(sa.or_(table.c.project.is_(None), table.c.project.in_(wanted.scope.own)))
+    if (listed := wanted.scope.listed) is not None:
+        where.append(sa.or_(table.c.project.is_(None), table.c.project.in_(listed)))
     if kind == plans.RECOVERY_PLAN and (unseen := plans.hidden(sql, wanted.scope)):
         where.append(table.c.guid.not_in(unseen))
     sorts = {"name": table.c.name}

@@ -43,6 +43,7 @@ task = Table(
     Column("window_start", BigInteger, nullable=False),
     Column("window_end", BigInteger, nullable=False),
     Column("window_length", BigInteger, nullable=False),
+    Column("asked_start", BigInteger),  # the windowStart that a person named; NULL: due at once
     Column("created", BigInteger, nullable=False),
     Column("modified", BigInteger, nullable=False),
     Column("started", BigInteger),
@@ -62,6 +63,7 @@ task = Table(
     # What it is about, from `refs`, so that lists filter without a join; `names`: all in words.
     *(Column(name, _GUID) for name in REF_COLUMNS.values()),
     Column("names", Text, nullable=False),
+    Column("subject", Text, nullable=False, server_default=""),  # the name of what it is about
     # '' and not NULL, so that both databases can use it in the middle of an index.
     Column("pinned_node", _GUID, nullable=False),
     Column("source_slot", String(80)),
@@ -103,11 +105,12 @@ for name, columns, where in (
 ):
     Index(name, *(task.c[c] for c in columns), sqlite_where=where, postgresql_where=where)
 # Everything that lists filter and sort by, in the order of creation: any page is found by reading
-# this alone, a part of the table.  PostgreSQL takes 2,700 bytes, which bounds `names`.
+# this alone, a part of the table.  PostgreSQL takes 2,700 bytes, which bounds `names` and
+# `subject`.
 LISTED = (
     *("created", "guid", "state", "archived", "type", "node", "pinned_node", "follows", "workflow"),
     *("project", *REF_COLUMNS.values(), "priority", "window_start", "window_end", "progress"),
-    *("started", "finished", "modified", "backup_type", "cancel_wanted", "names"),
+    *("started", "finished", "modified", "backup_type", "cancel_wanted", "names", "subject"),
 )
 _LISTED = [task.c[name] for name in LISTED]
 Index("task_list", *_LISTED, sqlite_where=VISIBLE, postgresql_where=VISIBLE)
@@ -190,6 +193,7 @@ api_token = Table(
     Column("roles", Text, nullable=False),
     Column("created", BigInteger, nullable=False),
     Column("expires", BigInteger),
+    Column("projects", Text),  # NULL: those of its account
 )
 
 login = Table(
@@ -372,8 +376,26 @@ record = Table(
     Column("body", Text, nullable=False),
     Column("created", BigInteger, nullable=False),
     Column("modified", BigInteger, nullable=False),
-    Index("record_name", "kind", "parent", "name", unique=True),
+    # A name is taken within its project only; no two NULLs are equal, hence the second index.
+    Index("record_name", "kind", "parent", "project", "name", unique=True),
+    Index(
+        "record_shared_name",
+        "kind",
+        "parent",
+        "name",
+        unique=True,
+        sqlite_where=text("project IS NULL"),
+        postgresql_where=text("project IS NULL"),
+    ),
     Index("record_kind", "kind", "name"),
+)
+
+# One row: a text that only the server key of this database opens.
+key_check = Table(
+    "key_check",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("sealed", Text, nullable=False),
 )
 
 idempotency = Table(

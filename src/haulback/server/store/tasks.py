@@ -24,7 +24,7 @@ _MANY = 500
 _NAMES = Task.__struct_fields__
 COLUMNS = [table.c[name] for name in _NAMES]
 LIST = ", ".join(f"task.{name}" for name in _NAMES)  # the same, in a statement's text
-_ALL = (*_NAMES, *REF_COLUMNS.values(), "names")
+_ALL = (*_NAMES, *REF_COLUMNS.values(), "names", "subject")
 _INSERT = Insert("task", _ALL)
 _ONE = Hot(f"SELECT {LIST} FROM task WHERE guid = :guid")
 _ONE_LOCKED = Hot(f"SELECT {LIST} FROM task WHERE guid = :guid", " FOR UPDATE")
@@ -48,7 +48,8 @@ def insert(connection: sa.Connection, tasks: Iterable[Task]) -> None:
 
 
 def _about(task: Task) -> dict[str, Any]:
-    return {column: task.ref(role) for role, column in REF_COLUMNS.items()} | {"names": task.names}
+    columns = {column: task.ref(role) for role, column in REF_COLUMNS.items()}
+    return columns | {"names": task.names, "subject": task.subject}
 
 
 def get(
@@ -78,6 +79,21 @@ def get_many(connection: sa.Connection, guids: Sequence[str]) -> dict[str, Task]
         rows = connection.execute(query.order_by(table.c.guid).with_for_update())
         found |= {row.guid: task_of(row) for row in rows}
     return found
+
+
+def concerns(node: str) -> sa.ColumnElement[bool]:
+    """The tasks that a node may read: those it runs or ran, and queued ones that it may take."""
+    waits = sa.and_(table.c.state == "QUEUED", table.c.node.is_(None))
+    return sa.or_(table.c.node == node, sa.and_(waits, table.c.pinned_node.in_(("", node))))
+
+
+def of_node(connection: sa.Connection, guid: str, node: str) -> Task:
+    """One task that a node may read.  Raises NotFound."""
+    query = sa.select(*COLUMNS).where(table.c.guid == guid, concerns(node))
+    row = connection.execute(query).one_or_none()
+    if row is None:
+        raise NotFound(f"there is no task {guid} for this node", guid=guid)
+    return task_of(row)
 
 
 def visible(

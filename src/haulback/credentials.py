@@ -1,0 +1,88 @@
+"""Passwords and tokens: from files, standard input or the environment, and never to a child.
+
+Arguments and environments of a process can be read by others on its machine, and a child inherits
+an environment for as long as it lives.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from haulback.errors import Malformed
+
+_NAMED: Final = re.compile(r"HAULBACK_\w*(PASSWORD|PASSPHRASE|TOKEN|SECRET|KEY)(_FILE)?")
+_DATABASE: Final = ("HAULBACK_DATABASE", "PGPASSWORD", "PGPASSFILE", "PGSERVICEFILE")
+_IN_URL: Final = re.compile(r"[a-z+]+://[^/@\s:]*:[^/@\s]+@")
+_LONGEST: Final = 4096  # bytes of a password or token
+_taken: dict[str, str] = {}
+
+
+def take(*, database: bool = True) -> None:
+    """Move all secrets out of this process's environment, where a child would inherit them.
+
+    `database`: those of the database too; a server's own driver reads them from there.
+    """
+    for name in list(os.environ):
+        if _NAMED.fullmatch(name) or (database and name in _DATABASE):
+            _taken[name] = os.environ.pop(name)
+
+
+def get(name: str) -> str | None:
+    """The secret of a variable, or of the file that `name`_FILE names; None for neither."""
+    if found := os.environ.get(name) or _taken.get(name):
+        return found
+    file = os.environ.get(f"{name}_FILE") or _taken.get(f"{name}_FILE")
+    return read(Path(file), f"{name}_FILE") if file else None
+
+
+def read(path: Path, field: str) -> str:
+    """The first line of a file, "-" for standard input.  Raises Malformed naming `field`."""
+    try:
+        if str(path) == "-":
+            line = sys.stdin.readline(_LONGEST + 1)
+        else:
+            with open(path, encoding="utf-8") as file:
+                line = file.readline(_LONGEST + 1)
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "is no text"
+        raise Malformed(f"{field}: {path} cannot be read: {why}", field=field) from None
+    found = line.rstrip("\r\n")
+    if not found or len(found) > _LONGEST:
+        raise Malformed(f"{field}: {path} begins with no line of 1 to {_LONGEST} characters")
+    return found
+
+
+def check_argument(value: str, option: str) -> None:
+    """Refuse a secret that stands in the command line.  Raises Malformed with the remedy."""
+    if value != "-":
+        raise Malformed(
+            f"{option}: a command line can be read by every user of this machine: write the "
+            f"secret to a file and say {option}-file FILE, or say {option} - and give the secret "
+            "on standard input",
+            field=option,
+        )
+
+
+def check_url(url: str, option: str, arguments: list[str]) -> None:
+    """Refuse a URL with a password in the command line.  Raises Malformed with the remedy."""
+    if _IN_URL.match(url) and any(url in argument for argument in arguments):
+        raise Malformed(
+            f"{option}: a command line can be read by every user of this machine: put the URL "
+            "into HAULBACK_DATABASE, or its password into ~/.pgpass",
+            field=option,
+        )
+
+
+def for_children(more: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment for a child: this one's without secrets, and `more`."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not _NAMED.fullmatch(name) and name not in _DATABASE
+    }
+    return {**kept, **(more or {})}

@@ -1,0 +1,50 @@
+"""Work that a second request would tear apart: it is refused while the first waits or runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from haulback.errors import Conflict
+from haulback.inventory.records import Catalogue
+from haulback.tasks.record import Task
+from haulback.wire import Named
+
+_SHARES = ("MOUNT", "UNMOUNT", "LIVE_MIGRATION")  # what begins, ends or moves off a share
+
+
+def share_free(mount: Named, catalogue: Catalogue) -> None:
+    """Raises Conflict while a task mounts, unmounts or migrates what is mounted."""
+    _refuse(catalogue, "mountedBackup", mount, _SHARES)
+
+
+def machine_free(entity: Named, kind: str, catalogue: Catalogue) -> None:
+    """Raises Conflict while a task of this kind waits or runs for the machine."""
+    _refuse(catalogue, "protectedEntity", entity, (kind,))
+
+
+def backup_free(backup: Named, same: dict[str, Any], catalogue: Catalogue) -> None:
+    """Raises Conflict while a MOUNT with the same parameters waits or runs for the backup."""
+
+    def is_same(other: Task) -> bool:
+        return all(other.params.get(name) == value for name, value in same.items())
+
+    _refuse(catalogue, "backup", backup, ("MOUNT",), is_same)
+
+
+def _refuse(
+    catalogue: Catalogue,
+    role: str,
+    about: Named,
+    kinds: tuple[str, ...],
+    counts: Callable[[Task], bool] = lambda _: True,
+) -> None:
+    for other in catalogue.under_way(role, about.guid, *kinds):
+        if counts(other):
+            verb = "runs" if other.state == "RUNNING" else "waits"
+            raise Conflict(
+                f"{role}: the {other.type} task {other.guid} {verb} for {about.name} already; "
+                "wait for its end, or cancel it first",
+                field=role,
+                task=other.guid,
+            )

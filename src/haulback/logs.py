@@ -1,0 +1,84 @@
+"""Log lines of a server or a node: text with key=value members, or a JSON object a line.
+
+A caller gives the members of a line beside its message: `log.info("task taken",
+extra=members(task=guid, attempt=1))`.  Both forms are written to standard error.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+_PLAIN = re.compile(r"[\w.:/@+-]+")
+
+
+class LogFormat(StrEnum):
+    """The form of a log line."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+def members(**values: Any) -> dict[str, Any]:
+    """The `extra` of a log call; a value that is None or empty text is left out."""
+    return {"members": {k: v for k, v in values.items() if v is not None and v != ""}}
+
+
+def start(level: str, form: LogFormat) -> None:
+    """Write the log of this process to standard error.
+
+    `level` is a name of the logging module, in any case.  Raises ValueError for another name.
+    """
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Json() if form is LogFormat.JSON else _Text())
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    for library in ("httpx2", "httpcore2", "alembic"):
+        logging.getLogger(library).setLevel(logging.WARNING)
+
+
+def _moment(record: logging.LogRecord) -> str:
+    found = datetime.fromtimestamp(record.created, UTC)
+    return found.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _members_of(record: logging.LogRecord) -> dict[str, Any]:
+    found: dict[str, Any] = getattr(record, "members", {})
+    return found
+
+
+class _Text(logging.Formatter):
+    """`2026-01-31T22:00:00.000Z INFO haulback.node.runner task taken task=… attempt=1`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        head = [_moment(record), record.levelname, record.name, record.getMessage()]
+        tail = [f"{key}={_quoted(value)}" for key, value in _members_of(record).items()]
+        line = " ".join([*head, *tail])
+        # A line break in a message would let its author write a log line of their own.
+        line = line.replace("\n", "\\n")
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+def _quoted(value: Any) -> str:
+    text = str(value)
+    return text if _PLAIN.fullmatch(text) else json.dumps(text, ensure_ascii=False)
+
+
+class _Json(logging.Formatter):
+    """An object: `time`, `level`, `logger`, `message`, the members, `error` of an exception."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": _moment(record),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+            **_members_of(record),
+        }
+        if record.exc_info:
+            line["error"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False, default=str)

@@ -1,0 +1,35 @@
+"""Addresses that only this machine can reach, and the rule for plain HTTP beyond them."""
+
+from __future__ import annotations
+
+import ipaddress
+from urllib.parse import urlsplit
+
+from haulback.errors import Malformed
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def check_plain(url: str, *, is_allowed: bool) -> None:
+    """Raises Malformed for plain HTTP to another machine, unless that `is_allowed`."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+    except ValueError:
+        raise Malformed(f"{url[:200]!r} is not a URL", field="server") from None
+    if is_allowed or parts.scheme.lower() == "https" or is_loopback(host):
+        return
+    raise Malformed(
+        f"{url[:200]} is plain HTTP to another machine, which shows passwords and tokens to "
+        "everybody on the way: use https:// (--trust, or HAULBACK_TRUST, names a certificate of "
+        "one's own), or allow it by --insecure-http or HAULBACK_INSECURE_HTTP=1",
+        field="server",
+    )

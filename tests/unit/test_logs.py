@@ -1,0 +1,61 @@
+"""Log lines: members beside the message, as text or as one JSON object a line."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from haulback import logs
+from haulback.logs import LogFormat, members
+
+Written = Callable[[], str]
+
+
+@pytest.fixture
+def written(capsys: pytest.CaptureFixture[str]) -> Iterator[Written]:
+    """Reads the lines that were written; the log of the test run is put back afterwards."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield lambda: capsys.readouterr().err
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+def test_a_text_line_has_key_value_members_and_quotes_what_has_spaces(written: Written):
+    logs.start("info", LogFormat.TEXT)
+    logging.getLogger("x").info("task taken", extra=members(task="a-1", why="a b", node=None))
+    line = written()
+    assert line.endswith(' INFO x task taken task=a-1 why="a b"\n')
+    assert line.partition(" ")[0].endswith("Z")
+
+
+@pytest.mark.parametrize("form", list(LogFormat))
+def test_a_line_break_in_a_message_makes_no_second_line(written: Written, form: LogFormat):
+    logs.start("info", form)
+    logging.getLogger("x").info("a\nb %s", "c\nd", extra=members(why="e\nf"))
+    assert written().count("\n") == 1
+
+
+def test_a_json_line_is_an_object_with_members_and_the_error(written: Written):
+    logs.start("INFO", LogFormat.JSON)
+    try:
+        raise ValueError("torn")
+    except ValueError:
+        logging.getLogger("x").warning("task failed", extra=members(attempt=2), exc_info=True)
+    found = json.loads(written())
+    assert (found["level"], found["message"], found["attempt"]) == ("WARNING", "task failed", 2)
+    assert "ValueError: torn" in found["error"]
+
+
+def test_lines_below_the_level_are_not_written(written: Written):
+    logs.start("warning", LogFormat.TEXT)
+    logging.getLogger("x").info("quiet")
+    assert written() == ""
+
+
+def test_a_level_that_does_not_exist_is_refused(written: Written):
+    with pytest.raises(ValueError, match="LOUD"):
+        logs.start("loud", LogFormat.TEXT)
