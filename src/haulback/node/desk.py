@@ -74,6 +74,8 @@ class Desk(Thread):
                 log.debug("%s; trying again", error.message)
                 self._over.wait(_AGAIN)
             except Exception:
+                if self._over.is_set():
+                    return  # the connection was closed under it
                 log.exception("asking what is wanted")
                 self._over.wait(_AGAIN)
 
