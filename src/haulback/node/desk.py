@@ -74,6 +74,8 @@ class Desk(Thread):
                 log.debug("%s; trying again", error.message)
                 self._over.wait(_AGAIN)
             except Exception:
+                if self._over.is_set():
+                    return  # `stop` closed the connection under the request
                 log.exception("file requests cannot be fetched")
                 self._over.wait(_AGAIN)
 

@@ -157,8 +157,8 @@ class Runner:
     def _attempt(self, guid: str, kind: Kind) -> None:
         try:
             self._begin(guid, kind)
-        except Exception:
-            log.exception("task %s", guid)
+        except Exception as error:  # noqa: BLE001 - the lease decides about the task
+            _warn("the task was given up", guid, error)
         finally:
             self._release(guid)
 

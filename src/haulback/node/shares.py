@@ -31,6 +31,8 @@ class Sharer(Thread):
             except HaulbackError as error:
                 log.debug("shares: %s", error.message)
             except Exception:
+                if self._over.is_set():
+                    return  # the connection was closed under it
                 log.exception("shares")
             self._over.wait(_EVERY)
 

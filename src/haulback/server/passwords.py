@@ -15,7 +15,7 @@ from haulback.errors import TooMany
 T = TypeVar("T")
 _THREADS = 1  # a hash takes 64 MiB and threads of its own
 _WAITING, _OF_A_PLACE = 8, 6  # who may wait for a hash, and how many of them from one place
-_NICE = 10  # steps behind the threads that answer everybody else
+_NICE = 4  # steps behind the threads that answer everybody else
 _AGAIN = 2  # seconds after which to try again
 
 

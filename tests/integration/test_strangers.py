@@ -1,0 +1,23 @@
+"""Strangers who guess passwords, send large bodies and hold half-open heads, beside real work."""
+
+from __future__ import annotations
+
+import os
+
+from benchmarks.strangers import Storm, measure
+
+_WHOLE = Storm()
+_SHARE = Storm(guessers=6, halves=30, seconds=11.0)
+
+
+def test_strangers_cost_the_others_little():
+    """HAULBACK_STRANGERS=1 measures the whole storm; the ordinary run looks at bounds only."""
+    whole = os.environ.get("HAULBACK_STRANGERS") == "1"
+    found = measure(_WHOLE if whole else _SHARE, 10.0 if whole else 1.0)
+    print(f"STRANGERS={found}")
+    assert found["lease kept"], found
+    assert found["server, MiB"] <= 300, found
+    assert 0 < found["half-open for, s"] <= 15, found
+    assert found["statuses"].keys() <= {"401", "429", "closed"}, found
+    if whole:
+        assert found["storm p99, ms"] <= 5 * found["quiet p99, ms"], found
