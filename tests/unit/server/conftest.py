@@ -14,7 +14,7 @@ from haulback.kinds.table import KINDS
 from haulback.server import movers, people
 from haulback.server.app import App
 from haulback.server.caller import Caller, person
-from haulback.server.store import catalogue, nodes, tables, tasks
+from haulback.server.store import catalogue, neighbours, nodes, tables, tasks
 from haulback.server.store.access import Account
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import open_store
@@ -57,6 +57,7 @@ class House:
         )
         with app.store.write() as sql:
             catalogue.add(sql, tables.hypervisor, self.hypervisor)
+            neighbours.surround(sql, self.hypervisor, START)
             sealed = app.vault.seal(self.destination.guid, b"k" * 32)
             catalogue.add(sql, tables.destination, self.destination, sealed_key=sealed)
             machines = [
