@@ -29,6 +29,8 @@ class Readiness:
 
     def check(self) -> None:
         """Raises Unavailable with what keeps the server from its work."""
+        if why := self._key():  # one small file and one row: cheap enough for every asking
+            raise Unavailable(why)
         if time.monotonic() >= self._until and self._looking.acquire(blocking=False):
             try:
                 self._error = self._look()
@@ -42,8 +44,6 @@ class Readiness:
         try:
             _check_descriptors()
             self._check_database()
-            if why := self._key():
-                raise Unavailable(why)
         except HaulbackError as error:
             return error
         except OSError as error:
