@@ -44,7 +44,7 @@ _CHANGE = 512 * units.KIB
 
 
 class _Row(NamedTuple):
-    """One line of the closing table: bytes read and stored, and seconds."""
+    """A row of the closing table: bytes read and stored, and seconds."""
 
     what: str
     read: int
