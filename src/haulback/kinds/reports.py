@@ -151,6 +151,7 @@ REPORTS: dict[str, tuple[Said, ...]] = {
         Said("read", "bytes", "Bytes that were read."),
         Said("groups", "count", "Number of groups that were read."),
         Said("backups", "count", "Number of backups that were looked at."),
+        Said("looked", "text", "The backup after which the next VERIFY goes on; empty after all."),
         Said("unknown", "count", "Number of backups that the catalogue does not know."),
         Said("strangers", "count", "Number of objects that belong to no repository."),
         Said("damage", "object", "The damage that was found; see docs/design/damage.md."),

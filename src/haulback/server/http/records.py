@@ -247,16 +247,19 @@ def _declare(sort: _Kept) -> None:
     @room("DELETE", one, f"Remove a {what}.", status=204)
     def remove(call: Call) -> None:
         with call.app.change(call.who, f"remove {what}", call.guid) as done:
-            known = SqlCatalogue(done.sql, call.who.scope)
-            done.before = found = known.changeable(sort.kind, call.guid)
-            _check_unused(known, sort, call.guid)
-            keeper = Keeper(done.sql, call.who.scope, done.now)
-            if sort.kind in policies.OWNED:
-                keeper.without_policy(found)
-            if sort.kind in policies.RULES:
-                keeper.without_rule(found)
-            table = tables.record
-            done.sql.execute(sa.delete(table).where(table.c.guid == call.guid))
+            done.before = _remove(call, sort, Keeper(done.sql, call.who.scope, done.now))
+
+
+def _remove(call: Call, sort: _Kept, keeper: Keeper) -> Record:
+    """Remove a record with the records that belong to it.  Raises NotFound, Conflict, Forbidden."""
+    found = keeper.known.changeable(sort.kind, call.guid)
+    _check_unused(keeper.known, sort, call.guid)
+    if sort.kind in policies.OWNED:
+        keeper.without_policy(found)
+    if sort.kind in policies.RULES:
+        keeper.without_rule(found)
+    keeper.sql.execute(sa.delete(tables.record).where(tables.record.c.guid == call.guid))
+    return found
 
 
 def _wanted(call: Call, sort: _Kept, around: Surroundings) -> shelves.Wanted:
