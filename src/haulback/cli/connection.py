@@ -33,7 +33,11 @@ InsecureHttp = Annotated[
 ]
 PasswordFile = Annotated[
     Path | None,
-    Parameter(name="--password-file", help="Its first line is the password; - for stdin."),
+    Parameter(
+        name="--password-file",
+        help="Its first line is the password; - for stdin.",
+        allow_leading_hyphen=True,
+    ),
 ]
 
 

@@ -33,8 +33,12 @@ def run_node(
     server: str,
     data: Path = Path("haulback-node"),
     name: str = "",
-    token: Annotated[str | None, Parameter(help="- for stdin; see --token-file.")] = None,
-    token_file: Annotated[Path | None, Parameter(help="Holds the enrolment token.")] = None,
+    token: Annotated[
+        str | None, Parameter(help="- for stdin; see --token-file.", allow_leading_hyphen=True)
+    ] = None,
+    token_file: Annotated[
+        Path | None, Parameter(help="Holds the enrolment token.", allow_leading_hyphen=True)
+    ] = None,
     restore_root: list[Path] = [],  # noqa: B006 - read only
     trust: Path | None = None,
     insecure_http: InsecureHttp = False,

@@ -29,8 +29,6 @@ class Readiness:
 
     def check(self) -> None:
         """Raises Unavailable with what keeps the server from its work."""
-        if why := self._key():  # one small file and one row: cheap enough for every asking
-            raise Unavailable(why)
         if time.monotonic() >= self._until and self._looking.acquire(blocking=False):
             try:
                 self._error = self._look()
@@ -39,6 +37,9 @@ class Readiness:
                 self._looking.release()
         if self._error is not None:
             raise self._error
+        # After the look: without descriptors or a database the key cannot be read either.
+        if why := self._key():  # one small file and one row: cheap enough for every asking
+            raise Unavailable(why)
 
     def _look(self) -> HaulbackError | None:
         try:
