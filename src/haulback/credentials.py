@@ -17,7 +17,9 @@ from haulback.errors import Malformed
 
 _NAMED: Final = re.compile(r"HAULBACK_\w*(PASSWORD|PASSPHRASE|TOKEN|SECRET|KEY)(_FILE)?")
 _DATABASE: Final = ("HAULBACK_DATABASE", "PGPASSWORD", "PGPASSFILE", "PGSERVICEFILE")
-_IN_URL: Final = re.compile(r"[a-z+]+://[^/@\s:]*:[^/@\s]+@")
+_IN_URL: Final = re.compile(
+    r"[a-z0-9+.-]+://(?:[^/@\s:]*:[^@\s]+@|\S*[?&]password=)", re.IGNORECASE
+)
 _LONGEST: Final = 4096  # bytes of a password or token
 _taken: dict[str, str] = {}
 

@@ -6,16 +6,19 @@ import json
 import logging
 import socket
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import httpx2
 import pytest
 
+from haulback.errors import TooMany
 from haulback.ids import new_guid
-from haulback.server.http import connection
+from haulback.server.door import Door
+from haulback.server.http import connection, proxies
 from haulback.server.http.access import PUBLIC, TABLE
 from haulback.server.http.bodies import STRANGERS
+from haulback.server.store.engine import open_store
 from haulback.units import MIB
 from tests.contract.conftest import Served
 
@@ -271,3 +274,54 @@ def test_every_answer_of_the_edge_stands_in_the_document(served: Served, tmp_pat
             assert {"408", "429", "431"} <= one["responses"].keys()
             assert ("413" in one["responses"]) >= ("requestBody" in one)
     assert "64 KiB" in paths["/session/login"]["post"]["responses"]["413"]["description"]
+
+
+def test_requests_without_end_on_one_connection_are_let_drop(served: Served):
+    """A client may send requests before it has answers, but not thousands of them."""
+    with dial(served) as line:
+        line.sendall(head("GET", "/api/livez") * 5000)
+        with suppress(ConnectionError):
+            assert all_of(line).count(b"HTTP/1.1 200") <= 64
+    with dial(served) as line:
+        line.sendall(head("GET", "/api/livez") * 3 + head("GET", "/api/livez", "Connection: close"))
+        assert all_of(line).count(b"HTTP/1.1 200") == 4
+
+
+def test_connections_whose_bodies_do_not_come_make_room_too(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(connection, "room_for_connections", lambda: 6)
+    sent = head("POST", "/api/session/login", "Content-Length: 60000")
+    waiting = [dial(served) for _ in range(8)]
+    try:
+        for line in waiting:
+            line.sendall(sent)
+        with dial(served) as line:
+            line.sendall(head("GET", "/api/livez", "Connection: close"))
+            assert b"200 OK" in all_of(line)
+    finally:
+        for line in waiting:
+            line.close()
+
+
+def test_a_refused_guess_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    store, door = open_store(f"sqlite:///{tmp_path}/a.db"), Door()
+
+    def busy(*_: object) -> bool:
+        raise TooMany("later", retryAfter=1)
+
+    monkeypatch.setattr(door.hashing, "run", busy)
+    for number in range(20):
+        with pytest.raises(TooMany):
+            door.enter(store, f"{number}" * 60_000, "x", "192.0.2.1")
+    assert not door._wrong
+    store.close()
+
+
+@pytest.mark.parametrize(
+    "given", [{"x-forwarded-for": "6.6.6.6", "forwarded": "for=203.0.113.5"}, {}]
+)
+def test_of_two_words_about_an_address_none_counts(given: dict[str, str]):
+    headers = [(name.encode(), value.encode()) for name, value in given.items()]
+    found = dict(proxies._translated(headers))
+    assert b"x-forwarded-for" not in found

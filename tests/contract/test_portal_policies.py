@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -292,7 +293,7 @@ def test_what_of_a_policy_does_not_act_yet_is_said_in_the_record(served: Served,
 def test_a_rule_that_makes_no_sense_leaves_no_half_policy(
     served: Served, portal: Portal, rule: Any, word: str
 ):
-    name = new_guid()
+    name, rule = new_guid(), deepcopy(rule)  # two databases share the parameters
     if isinstance(rule, dict):
         for one in rule.get("ruleBackupDestinations", []):
             if one["backupDestination"] == "T":
@@ -375,3 +376,72 @@ def test_schedules_are_narrowed_by_type_and_by_machine(served: Served, portal: P
     assert found(f"protected-entity={other}") == [snapshot["guid"]]
     answer = portal.raw("GET", f"/schedules?protected-entity={machine['guid']}&page=0&size=1")
     assert answer.headers["x-total-count"] == "1"
+
+
+def rule(served: Served, name: str, **more: Any) -> dict[str, Any]:
+    to = [{"roleType": "PRIMARY", "backupDestination": served.destination}]
+    return {"name": name, "ruleBackupDestinations": to, **more}
+
+
+def test_a_rule_keeps_its_guid_by_its_name_and_two_may_swap_their_names(
+    served: Served, portal: Portal
+):
+    made = policy_of(served, portal, vms=[], rules=[rule(served, "a"), rule(served, "b")])
+    first = {one["name"]: one["guid"] for one in made["rules"]}
+    path = f"/policies/vm-backup/{made['guid']}"
+    by_name = portal("PUT", path, {**made, "rules": [rule(served, "b"), rule(served, "a")]})
+    assert {one["name"]: one["guid"] for one in by_name["rules"]} == first
+    swapped = [rule(served, "b", guid=first["a"]), rule(served, "a", guid=first["b"])]
+    after = portal("PUT", path, {**made, "rules": swapped})
+    found = {one["name"]: one["guid"] for one in after["rules"]}
+    assert found == {"a": first["b"], "b": first["a"]}
+
+
+def test_null_clears_a_member_of_a_rule_and_absence_keeps_it(served: Served, portal: Portal):
+    body = {"name": new_guid(), "rules": [{"name": "r", "retentionDays": 7}]}
+    made = portal("POST", "/policies/vm-snapshot", body)
+    path, guid = f"/policies/vm-snapshot/{made['guid']}", made["rules"][0]["guid"]
+    kept = portal("PUT", path, {**body, "rules": [{"guid": guid}]})
+    assert kept["rules"][0]["retentionDays"] == 7
+    cleared = portal("PUT", path, {**body, "rules": [{"guid": guid, "retentionDays": None}]})
+    assert cleared["rules"][0].get("retentionDays") is None
+
+
+@pytest.mark.parametrize("guid", [{"a": 1}, ["x"], 5])
+def test_a_guid_of_a_rule_that_is_no_text_is_refused(served: Served, portal: Portal, guid: Any):
+    made = policy_of(served, portal, vms=[], rules=[rule(served, "a")])
+    wanted = {**made, "rules": [rule(served, "a", guid=guid)]}
+    assert is_error(portal.raw("PUT", f"/policies/vm-backup/{made['guid']}", wanted), 400)
+
+
+def test_a_rule_that_is_changed_by_itself_stays_with_its_policy(served: Served, portal: Portal):
+    made = policy_of(served, portal, vms=[], rules=[rule(served, "a")])
+    portal("PUT", f"/rules/vm-backup/{made['rules'][0]['guid']}", rule(served, "renamed"))
+    after = portal("GET", f"/policies/vm-backup/{made['guid']}")
+    assert [one["name"] for one in after["rules"]] == ["renamed"]
+
+
+@pytest.mark.parametrize("count", [-5, 1000])
+def test_retries_without_end_are_refused(served: Served, portal: Portal, count: int):
+    body = {"name": new_guid(), "backupRetryCount": count}
+    assert is_error(portal.raw("POST", "/policies/vm-backup", body), 400)
+
+
+def test_a_destination_that_a_rule_names_and_a_cluster_in_use_stay(served: Served, portal: Portal):
+    policy_of(served, portal, vms=[], rules=[rule(served, "a")])
+    place = served.destination["guid"]
+    assert is_error(portal.raw("DELETE", f"/backup-destinations/{place}", None), 409)
+    [host] = [one for one in portal("GET", "/hypervisors") if one.get("cluster")][:1]
+    cluster = host["cluster"]["guid"]
+    assert is_error(portal.raw("DELETE", f"/hypervisor-clusters/{cluster}", None), 409)
+    assert portal("GET", "/hypervisors")
+
+
+def test_a_policy_is_not_handed_over_with_machines_of_another_project(
+    served: Served, portal: Portal
+):
+    made = policy_of(served, portal)
+    wanted = {**made, "project": "elsewhere"}
+    path = f"/policies/vm-backup/{made['guid']}"
+    assert is_error(portal.raw("PUT", path, wanted), 409)
+    assert portal("GET", path).get("project") is None

@@ -220,3 +220,17 @@ def test_a_server_without_tls_stays_on_loopback(tmp_path: Path, host: str):
         with pytest.raises(Malformed, match="--insecure-http"):
             program(data=tmp_path / "data", host=host, port=0)
     assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql+psycopg2://u:p@h/d",
+        "postgresql://h/d?user=u&password=p",
+        "POSTGRESQL://u:p@h/d",
+        "postgresql://u:p/q@h/d",
+    ],
+)
+def test_a_password_in_a_url_is_found_in_every_form(url: str):
+    with pytest.raises(Malformed, match="HAULBACK_DATABASE"):
+        credentials.check_url(url, "--database", ["--database", url])

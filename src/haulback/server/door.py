@@ -22,6 +22,9 @@ from haulback.server.store.engine import Store
 _FRESH = 300.0  # seconds for which a right login is recognised
 _WINDOW, _GUESSES = 60.0, 10  # wrong ones from one place for one login
 _KEPT = 10_000
+Guesser = tuple[
+    bytes, str
+]  # a digest of the login, of which a stranger chooses the length; a place
 
 
 class Door:
@@ -31,7 +34,7 @@ class Door:
         self._key = os.urandom(32)
         self._lock = Lock()
         self._right: OrderedDict[bytes, float] = OrderedDict()
-        self._wrong: OrderedDict[tuple[str, str], deque[float]] = OrderedDict()
+        self._wrong: OrderedDict[Guesser, deque[float]] = OrderedDict()
         self.hashing = Hashing()
 
     def enter(self, store: Store, login: str, password: str, place: str) -> Account:
@@ -43,12 +46,13 @@ class Door:
         mark = hmac.digest(self._key, said, hashlib.sha256)
         if who is not None and self._is_fresh(mark):
             return who
-        guess = self._guess((login, place))
+        guesser = (hashlib.sha256(login.encode("utf-8", "surrogatepass")).digest(), place)
+        guess = self._guess(guesser, login)
         # Slow on purpose: not inside a transaction that others wait for.
         try:
             right = self.hashing.run(lambda: access.check_password(stored, password), place)
         except TooMany:
-            self._take_back(guess)  # it was not looked at
+            self._take_back(guesser)  # it was not looked at
             raise
         if not right or who is None:
             raise Unauthenticated("login or password is wrong")
@@ -59,10 +63,14 @@ class Door:
                 self._right.popitem(last=False)
         return who
 
-    def _take_back(self, guess: deque[float]) -> None:
+    def _take_back(self, guesser: Guesser) -> None:
+        """Forget a guess; an entry without guesses goes, so that refused ones leave nothing."""
         with self._lock:
-            if guess:
-                guess.pop()
+            guesses = self._wrong.get(guesser)
+            if guesses:
+                guesses.pop()
+            if not guesses:
+                self._wrong.pop(guesser, None)
 
     def _is_fresh(self, mark: bytes) -> bool:
         with self._lock:
@@ -72,7 +80,7 @@ class Door:
                 return False
             return True
 
-    def _guess(self, who: tuple[str, str]) -> deque[float]:
+    def _guess(self, who: Guesser, login: str) -> deque[float]:
         """Count this as a wrong one until it is known to be right, so that none slips by beside.
 
         Raises TooMany.
@@ -88,7 +96,7 @@ class Door:
             if len(guesses) >= _GUESSES:
                 wait = int(guesses[0] + _WINDOW - now) + 1
                 raise TooMany(
-                    f"too many wrong passwords for {who[0][:60]!r}; try again in {wait} seconds",
+                    f"too many wrong passwords for {login[:60]!r}; try again in {wait} seconds",
                     retryAfter=wait,
                 )
             guesses.append(now)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from typing import Any, NamedTuple
 
 import msgspec
@@ -67,7 +67,14 @@ class Keeper(NamedTuple):
             self.without_rule(before[guid])
         for guid, rule in wanted:
             check(rule, self.known)
+            if guid and before[guid].name != rule.name:
+                self._set_name(guid, guid)  # two rules may swap their names
+        for guid, rule in wanted:
             self._keep(policy, owned, before.get(guid), rule)
+
+    def _set_name(self, record: str, name: str) -> None:
+        here = tables.record.c.guid == record
+        self.sql.execute(sa.update(tables.record).where(here).values(name=name))
 
     def _keep(self, policy: Record, owned: Owned, old: Record | None, rule: Any) -> None:
         guid = old.guid if old else new_guid()
@@ -87,9 +94,21 @@ class Keeper(NamedTuple):
             return
         wanted = {self._schedule(ref.guid, rule).guid for ref in schedules}
         for one in self.known.records("schedule"):
+            if not (self.scope.is_whole or self.scope.allows(one.project)):
+                self._check_kept(one, rule, wanted)
+                continue
             rules = [ref for ref in one.body.get("rules", []) if ref["guid"] != rule]
             rules += [{"guid": rule}] if one.guid in wanted else []
             self._fires(one, rules)
+
+    def _check_kept(self, schedule: Record, rule: str, wanted: Set[str]) -> None:
+        """Raises Forbidden where a shared schedule would no longer fire a rule.
+
+        A schedule of another project is not seen, and stays as it is.
+        """
+        fires = {"guid": rule} in schedule.body.get("rules", [])
+        if schedule.project is None and fires and schedule.guid not in wanted:
+            self.known.changeable("schedule", schedule.guid)
 
     def _schedule(self, guid: str, rule: str) -> Record:
         """A schedule that fires a rule already, or that the caller may change to do so."""
@@ -106,7 +125,7 @@ class Keeper(NamedTuple):
 
     def without_rule(self, rule: Record) -> None:
         """Remove a rule, and every mention of it in schedules."""
-        self.fired_by(rule.guid, [])
+        Keeper(self.sql, EVERYTHING, self.now).fired_by(rule.guid, [])
         self.sql.execute(sa.delete(tables.record).where(tables.record.c.guid == rule.guid))
 
     def members(self, policy: Record, wanted: Iterable[Any]) -> None:
@@ -123,6 +142,14 @@ class Keeper(NamedTuple):
         for member in members_of(self.sql, self.scope, policy.kind).get(policy.guid, []):
             if member.guid not in found:
                 self._set(member.guid, _without(member.settings, setting))
+
+    def handed_over(self, policy: Record) -> None:
+        """Check that a policy which changed its project leaves no machine of another one.
+
+        Raises Conflict.
+        """
+        for member in members_of(self.sql, EVERYTHING, policy.kind).get(policy.guid, []):
+            _check_project(policy, member)
 
     def without_policy(self, policy: Record) -> None:
         """Remove the rules of a policy, and every mention of it in the settings of machines."""
@@ -173,16 +200,23 @@ def _without(settings: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def _rules(sent: Any, owned: Owned, before: Mapping[str, Record]) -> list[tuple[str, Any]]:
-    """The rules of a request, each with the guid of the one that it changes, "" for a new one."""
+    """The rules of a request, each with the guid of the one that it changes, "" for a new one.
+
+    A rule without a guid is the one of its name, so that its history stays its own.
+    """
+    given = [_object(item, place) for place, item in enumerate(_present(sent))]
+    names = {str(one["name"]) for one in given if one.get("name")}
+    named = {one.name: guid for guid, one in before.items()}
+    claimed = {str(one["guid"]) for one in given if one.get("guid")}
     found: list[tuple[str, Any]] = []
-    names: set[str] = set()
-    for place, item in enumerate(one for one in sent if one is not None):
+    for place, one in enumerate(given):
         field = f"rules[{place}]"
-        given = {"guid": item} if isinstance(item, str) else item
-        if not isinstance(given, dict):
-            raise Malformed(f"{field}: a rule is an object", field=field)
-        guid = _known(given, before, field)
-        whole = {**_members(before.get(guid)), **{k: v for k, v in given.items() if v is not None}}
+        guid = _known(one, before, field)
+        if not guid and (same := named.get(str(one.get("name")), "")) not in claimed:
+            guid = same
+        claimed.add(guid)
+        kept = {k: v for k, v in _members(before.get(guid)).items() if k not in one}
+        whole = {**kept, **{k: v for k, v in one.items() if v is not None}}
         whole.setdefault("name", _free(names))
         rule = read(whole, owned.struct, field)
         names.add(rule.name)
@@ -190,9 +224,22 @@ def _rules(sent: Any, owned: Owned, before: Mapping[str, Record]) -> list[tuple[
     return found
 
 
+def _present(sent: Any) -> list[Any]:
+    return [one for one in sent if one is not None]
+
+
+def _object(item: Any, place: int) -> dict[str, Any]:
+    given = {"guid": item} if isinstance(item, str) else item
+    if not isinstance(given, dict):
+        raise Malformed(f"rules[{place}]: a rule is an object", field=f"rules[{place}]")
+    return given
+
+
 def _known(given: Mapping[str, Any], before: Mapping[str, Record], field: str) -> str:
     """The guid of the rule that is meant; portals give rules that are not saved yet one as well."""
     guid = given.get("guid")
+    if guid is not None and not isinstance(guid, str):
+        raise Malformed(f"{field}.guid: a guid is a text", field=f"{field}.guid")
     if not guid or given.get("isNotSaved") is True or not before:
         return ""
     if guid not in before:

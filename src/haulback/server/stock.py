@@ -13,7 +13,7 @@ from haulback.ids import new_guid
 from haulback.inventory import platforms, retention
 from haulback.inventory.alarms import AlarmKind
 from haulback.inventory.damage import Verification
-from haulback.inventory.records import Destination, Entity, Hypervisor
+from haulback.inventory.records import Destination, Entity, Hypervisor, Record
 from haulback.inventory.requests import (
     ChangedDestination,
     ChangedHypervisor,
@@ -166,6 +166,11 @@ def change_destination(app: App, guid: str, wanted: ChangedDestination, who: Cal
     return after
 
 
+def _destinations_of(rule: Record) -> set[str]:
+    named = [one.get("backupDestination") for one in rule.body.get("ruleBackupDestinations", [])]
+    return {str(one["guid"]) for one in named if one}
+
+
 def remove_destination(app: App, guid: str, who: Caller) -> None:
     """Raises NotFound, or Conflict while it holds backups: their keys would go with it."""
     with app.change(who, "remove destination", guid) as change:
@@ -175,6 +180,13 @@ def remove_destination(app: App, guid: str, who: Caller) -> None:
         kept = sa.select(table.guid).where(table.destination == guid, ~table.gone).limit(1)
         if sql.scalar(kept):
             raise Conflict("the destination holds backups; delete those first")
+        for rule in SqlCatalogue(sql).records("rule"):
+            if guid in _destinations_of(rule):
+                raise Conflict(
+                    f"the rule {rule.name} stores its backups there; give it another destination "
+                    "first",
+                    rule=rule.guid,
+                )
         sql.execute(sa.delete(tables.base).where(tables.base.c.destination == guid))
         theirs = sa.select(table.guid).where(table.destination == guid)
         subjects = [guid, *sql.scalars(theirs)]

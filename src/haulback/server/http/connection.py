@@ -27,6 +27,7 @@ STALL_SECONDS = 60.0  # a client that reads nothing of its answer for so long is
 KEEP_ALIVE_SECONDS = 5  # between two requests on one connection
 LINGER_SECONDS = 2.0
 HEAD_BYTES, HEAD_FIELDS = 32 * KIB, 100
+MOST_PIPELINED = 8  # requests on one connection that wait for the one before
 MOST_CONNECTIONS = 2048
 _RESERVE = 192  # descriptors for the database, the log and what the process loads
 _MOST_DESCRIPTORS = 65_536
@@ -115,7 +116,9 @@ class Connection(HttpToolsProtocol):
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        self._halves.pop(self, None)
+        if len(self.pipeline) >= MOST_PIPELINED:
+            self._wrong = Malformed("too many requests at once on one connection")
+            raise self._wrong
         self._waits_for_head, self._silent = False, 0
         self._body_begun, self._brought = self.loop.time(), 0
         self._due(self._body_begun + BODY_SECONDS)
@@ -129,6 +132,7 @@ class Connection(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
+        self._halves.pop(self, None)
         self._has_begun = False
         answered = self.cycle.response_complete
         self._due(self.loop.time() + self.timeout_keep_alive if answered else math.inf)
@@ -142,6 +146,7 @@ class Connection(HttpToolsProtocol):
             self._due(now + BODY_SECONDS)
         elif is_last:
             self._waits_for_head = True
+            self._halves[self] = None
             self._due(now + HEAD_SECONDS)
         else:
             self._due(math.inf)
@@ -151,7 +156,8 @@ class Connection(HttpToolsProtocol):
         super().pause_writing()
 
     def resume_writing(self) -> None:
-        self._due(math.inf)
+        is_over = self.cycle is None or self.cycle.response_complete
+        self._due(self.loop.time() + HEAD_SECONDS if is_over else math.inf)
         super().resume_writing()
 
     def _grow(self, size: int) -> None:
@@ -204,6 +210,10 @@ class Connection(HttpToolsProtocol):
     def _refuse(self, error: HaulbackError) -> None:
         """Say why and close: what follows on this connection cannot be understood any more."""
         self._wrong = error
+        if self.pipeline:  # an answer now would stand before those of earlier requests
+            self.pipeline.clear()
+            self.transport.close()
+            return
         cycle = self.cycle
         if cycle is not None and not cycle.response_complete:
             cycle.disconnected = True

@@ -6,7 +6,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from haulback.inventory.records import Destination
+from haulback.errors import NotFound
+from haulback.inventory.records import Destination, Record
 from haulback.inventory.requests import ProtectedEntities
 from haulback.inventory.shapes import (
     BackupStats,
@@ -87,7 +88,9 @@ def staging_space(call: Call) -> list[StagingSpace]:
 def destination_stats(call: Call) -> DestinationStats:
     """How full the destinations are: what their backups take, of what they could take."""
     table = tables.backup.c
-    query = sa.select(table.destination, sa.func.sum(table.stored)).where(~table.gone)
+    query = sa.select(table.destination, sa.func.sum(table.stored)).where(
+        ~table.gone, *_scoped(table.project, call.who.scope)
+    )
     with call.app.store.read() as sql:
         found = shelves.places(sql, Destination)
         stored = {
@@ -160,9 +163,17 @@ def policies_of(call: Call) -> list[dict[str, Any]]:
         known = SqlCatalogue(sql, call.who.scope)
         machines = known.entities_of([ref.guid for ref in wanted.protectedEntities])
         guids = dict.fromkeys(one.settings.get("backupPolicy") for one in machines)
-        found = [known.record("vm-backup", guid) for guid in guids if guid]
+        found = [one for guid in guids if guid and (one := _policy(known, guid))]
         around = Surroundings(sql, call.who.scope)
         return [shown_record(one, around) for one in found]
+
+
+def _policy(known: SqlCatalogue, guid: str) -> Record | None:
+    """A policy; None for one that is gone or of another project: its machine has none then."""
+    try:
+        return known.record("vm-backup", guid)
+    except NotFound:
+        return None
 
 
 def _scoped(column: sa.Column[Any], scope: Scope) -> list[Any]:

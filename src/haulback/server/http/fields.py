@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -28,19 +30,19 @@ def _field(error: HaulbackError, guid: str, query: list[tuple[str, str]], body: 
     about = error.details.get("guid")
     if about and about == guid:
         return "guid"
-    sent = [*query, *_texts(body)]
-    named = next((name for name, value in sent if about and value.lower() == about), None)
+    sent = chain(query, _texts(body)) if about else ()
+    named = next((name for name, value in sent if value.lower() == about), None)
     return named or ("guid" if guid and isinstance(error, NotFound) else "body")
 
 
 def _texts(body: bytes) -> Iterator[tuple[str, str]]:
     """Every text of a JSON body with its path."""
     try:
-        waiting: list[tuple[str, Any]] = [("", msgspec.json.decode(body))] if body else []
+        waiting: deque[tuple[str, Any]] = deque([("", msgspec.json.decode(body))] if body else [])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return
     while waiting:
-        path, value = waiting.pop(0)
+        path, value = waiting.popleft()
         if isinstance(value, dict):
             waiting += [(f"{path}.{k}" if path else k, v) for k, v in value.items()]
         elif isinstance(value, list):

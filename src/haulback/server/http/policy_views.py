@@ -53,8 +53,8 @@ class Surroundings:
 
     @cached_property
     def schedules(self) -> list[Record]:
-        """All schedules, by name."""
-        return self.known.records("schedule")
+        """All schedules that the caller sees, by name."""
+        return [one for one in self.known.records("schedule") if self._scope.shares(one.project)]
 
     def schedules_of(self, rule: str) -> list[Record]:
         """The schedules that fire a rule."""

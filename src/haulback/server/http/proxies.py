@@ -48,8 +48,12 @@ def behind(site: ASGIApp, proxies: Sequence[str]) -> ASGIApp:
 def _translated(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     """`Forwarded` (RFC 7239) in the words of the older headers, where those are not there."""
     given = {name for name, _ in headers}
-    if b"forwarded" not in given or given & set(_WORDS):
+    if b"forwarded" not in given:
         return headers
+    if given & set(_WORDS):
+        # A proxy writes one of the two and lets the other, which a client made up, pass: which
+        # one is the proxy's cannot be told, so none counts.
+        return [one for one in headers if one[0] not in _WORDS]
     said = ", ".join(value.decode("latin-1") for name, value in headers if name == b"forwarded")
     pairs = [(name.lower(), quoted or plain) for name, quoted, plain in _PAIR.findall(said)]
     hops = ", ".join(value for name, value in pairs if name == "for")

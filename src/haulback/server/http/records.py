@@ -36,7 +36,7 @@ from haulback.inventory.kept import (
     Sort,
     Storage,
 )
-from haulback.inventory.neighbours import manager_of
+from haulback.inventory.neighbours import cluster_of, manager_of
 from haulback.inventory.records import Record
 from haulback.kinds.table import KINDS
 from haulback.server import policies
@@ -133,6 +133,8 @@ def _check_policy(wanted: AnyPolicy, known: SqlCatalogue) -> None:
         value = getattr(wanted, field)
         if value is not None and not 0 <= value <= 100:
             raise Malformed(f"{field}: percent, 0 to 100", field=field)
+    if not 0 <= wanted.backupRetryCount <= 100:
+        raise Malformed("backupRetryCount: between 0 and 100", field="backupRetryCount")
     _check_priority(wanted, known)
 
 
@@ -240,6 +242,8 @@ def _declare(sort: _Kept) -> None:
             change(done.sql, tables.record, record)
             if record.project != before.project:
                 ownership.hand_down(done.sql, record)
+                if sort.kind in policies.OWNED:
+                    Keeper(done.sql, call.who.scope, done.now).handed_over(record)
             _keep_apart(call, sort, Keeper(done.sql, call.who.scope, done.now), record, fresh=False)
             done.before, done.after = before, record
             return _shown(record, sort, Surroundings(done.sql, call.who.scope))
@@ -287,10 +291,10 @@ def _check_unused(known: SqlCatalogue, sort: _Kept, guid: str) -> None:
             raise Conflict(
                 f"the {kind.replace('-', ' ')} {one.name} belongs to it; remove it first"
             )
-    if sort.kind == "hypervisor-manager":
-        for hypervisor in known.hypervisors():
-            if manager_of(hypervisor) == guid:
-                raise Conflict(f"the hypervisor {hypervisor.name} belongs to it; move it first")
+    place_of = {"hypervisor-manager": manager_of, "hypervisor-cluster": cluster_of}.get(sort.kind)
+    for hypervisor in known.hypervisors() if place_of else ():
+        if place_of and place_of(hypervisor) == guid:
+            raise Conflict(f"the hypervisor {hypervisor.name} belongs to it; move it first")
 
 
 def _record(call: Call, sort: _Kept, known: SqlCatalogue, before: Record | None = None) -> Record:
@@ -300,6 +304,8 @@ def _record(call: Call, sort: _Kept, known: SqlCatalogue, before: Record | None 
     above = None
     if sort.parent and (ref := getattr(wanted, sort.parent[0])):
         above = known.record(sort.parent[1], ref.guid)
+    elif sort.parent and sort.kind in policies.RULES and before and before.parent:
+        above = known.record(sort.parent[1], before.parent)  # a rule stays with its policy
     return Record(
         guid=before.guid if before else new_guid(),
         kind=sort.kind,

@@ -148,13 +148,13 @@ async def _answer(
         check_values(body, bounds)
         by = who or admit(app, operation, headers, query, token)
         call = Call(app, by, guid, query, headers, body, place, token, bounds)
-        return call, None if operation.waits else operation.handle(call)
+        try:
+            return call, None if operation.waits else operation.handle(call)
+        except HaulbackError as error:  # here, for a large body takes long to look through
+            raise name_field(error, guid, query, body) from error.__cause__
 
     pool = _SLOW if operation.slow else _POOL
-    try:
-        call, reply = await loop.run_in_executor(pool, first)
-    except HaulbackError as error:
-        raise name_field(error, guid, query, body) from error.__cause__
+    call, reply = await loop.run_in_executor(pool, first)
     if operation.waits:
         reply = await _wait(app, operation, call)
     return answered(operation, reply, scope["scheme"] == "https", bool(origins))
