@@ -127,6 +127,7 @@ _FILE = {
     "iscsiMountable": "flag",
     "vmDisk": "object",
     "vmDisk.excludedFromBackup": "flag",
+    "vmDisk.originalStorage.guid": "text",
     "storageId": "?text",
 }
 _USER = {
@@ -185,6 +186,10 @@ _BACKUP = {
     "taskTimeStats": "object",
     "iscsiMountable": "flag",
     "networkInterfaceCards": "array",
+    "networkInterfaceCards[].guid": "filled",
+    "networkInterfaceCards[].name": "filled",
+    "networkInterfaceCards[].network.guid": "text",
+    "networkInterfaceCards[].network.name": "text",
     **{f"backupLocations[].{name}": kind for name, kind in _LOCATION.items()},
 }
 _MANAGER = {"guid": "filled", "name": "filled", "url": "text", "type": "enum"}

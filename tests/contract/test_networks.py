@@ -46,7 +46,8 @@ def restore(served: Served, backup: str, to: str, networks: list[Any]) -> Any:
 
 def test_cards_of_a_backup_are_shown_and_mapped(served: Served, backup: str, kvm: str):
     first, second = cards(served, backup)
-    assert [first["network"], second["network"]] == ["default", "br0"]
+    assert [first["network"]["name"], second["network"]["name"]] == ["default", "br0"]
+    assert first["network"]["guid"] == ""  # no record has its name yet
     assert second["macAddress"] == "52:54:00:00:00:02"
     lab = served.call("POST", "/api/network", {"name": f"lab-{new_guid()}"}).json()
     wanted = [

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from haulback.ids import new_guid
+from haulback.server.store import tables
 from tests.contract.conftest import Served
 from tests.contract.portals import Portal, logged_in
 from tests.contract.test_transport import is_error
@@ -147,3 +149,42 @@ def test_the_older_body_is_previewed_too(served: Served, portal: Portal):
     portal("POST", PATH, body)
     assert now(portal, one)["retentionHint"]["name"] == "TO_REMOVE"
     assert is_error(portal.raw("POST", PATH, [{"guid": new_guid()}]), 400)
+
+
+def test_an_archive_without_an_end_outlasts_the_lock_and_gives_it_back(
+    served: Served, portal: Portal
+):
+    path = f"/backup-destinations/{served.destination['guid']}"
+    portal("PUT", path, {"retention": {"daysToKeepRetentionLock": 1}})
+    try:
+        [one] = locations_of(served, portal, 1)
+        lock = now(portal, one)["archiveExpire"]
+        portal("POST", PATH, [wish(one, "ARCHIVE", archiveExpire=None)])
+        assert "archiveExpire" not in now(portal, one)
+        assert is_error(portal.raw("POST", PATH, [wish(one, "TO_REMOVE")]), 409)
+        portal("POST", PATH, [wish(one, "STANDARD_RETENTION")])
+        assert now(portal, one)["archiveExpire"] == lock
+    finally:
+        portal("PUT", path, {"retention": {}})
+
+
+def test_the_end_of_an_archive_only_moves_forward(served: Served, portal: Portal):
+    [one] = locations_of(served, portal, 1)
+    portal("POST", PATH, [wish(one, "ARCHIVE", archiveExpire=LATER)])
+    sooner = portal.raw("POST", PATH, [wish(one, "ARCHIVE", archiveExpire=LATER - 1)])
+    assert is_error(sooner, 409)
+    portal("POST", PATH, [wish(one, "ARCHIVE", archiveExpire=LATER + 1)])
+    assert now(portal, one)["archiveExpire"] == LATER + 1
+
+
+@pytest.mark.parametrize("state", ["MISSING", "GIVEN_UP"])
+def test_a_backup_that_is_missing_is_not_marked_for_removal(
+    served: Served, portal: Portal, state: str
+):
+    [one] = locations_of(served, portal, 1)
+    with served.app.store.write() as sql:
+        here = tables.backup.c.guid == one["backup"]["guid"]
+        sql.execute(sa.update(tables.backup).where(here).values(location_status=state))
+    answer = portal.raw("POST", PATH, [wish(one, "TO_REMOVE")])
+    assert is_error(answer, 409)
+    assert "confirm-missing" in answer.json()["message"]

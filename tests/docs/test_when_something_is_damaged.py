@@ -68,6 +68,9 @@ class Reader:
 def site(tmp_path: Path) -> Iterator[Site]:
     made = Site(tmp_path / "site", lease=5.0)
     made.open()
+    # The server verifies by itself after damage; beside the steps of the page that would be a race.
+    place = f"/backup-destinations/{made.destination['guid']}"
+    made.api.put(place, {"verification": {"active": False}})
     yield made
     made.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import os
 from pathlib import Path
@@ -13,7 +14,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from haulback.disk import write_private
+from haulback.disk import Disk, write_private
 from haulback.errors import NotFound, WrongKey
 
 _KEY_BYTES, _NONCE_BYTES = 32, 12
@@ -54,7 +55,7 @@ class Vault:
             if not make:
                 raise NotFound(f"there is no server key {path}")
             # Losing it loses every key in the database: durable before anything is sealed.
-            write_private(path, os.urandom(_KEY_BYTES))
+            _make(path)
         key = path.read_bytes()
         if len(key) != _KEY_BYTES:
             raise WrongKey(f"{path} is not a server key of {_KEY_BYTES} bytes; restore it")
@@ -93,3 +94,15 @@ class Vault:
             return self._cipher.decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], owner.encode())
         except (InvalidTag, ValueError):
             raise WrongKey("the server's key file does not belong to this database") from None
+
+
+def _make(path: Path) -> None:
+    """Make a key file whole or not at all; the file of a server that was faster stays."""
+    temp = path.with_name(f"{path.name}.{os.urandom(8).hex()}")
+    write_private(temp, os.urandom(_KEY_BYTES))
+    try:
+        with contextlib.suppress(FileExistsError):
+            os.link(temp, path)
+        Disk().sync_folder(path.parent)
+    finally:
+        temp.unlink()

@@ -258,19 +258,26 @@ def _backup(one: Backup, known: SqlCatalogue) -> BackupRecord:
         taskTimeStats=one.times,
         taskDurationTime=ran or None,
         iscsiMountable=_is_mountable(one),
-        networkInterfaceCards=[
-            {
-                "guid": card.guid,
-                "name": f"card {card.number}",
-                "macAddress": card.mac,
-                "network": card.network,
-            }
-            for card in cards_of(one.guid, one.definition)
-        ],
+        networkInterfaceCards=_cards(one, known),
         archiveExpire=one.keep_until,
         level=label(one.level if one.location_status == "PRESENT" else _place(one)),
         consistency=label(one.consistency) if one.consistency else None,
     )
+
+
+def _cards(one: Backup, known: SqlCatalogue) -> list[dict[str, Any]]:
+    """The network cards of a backup; a network that no record names has an empty guid."""
+    cards = cards_of(one.guid, one.definition)
+    networks = {record.name: record.guid for record in known.records("network")} if cards else {}
+    return [
+        {
+            "guid": card.guid,
+            "name": f"card {card.number}",
+            "macAddress": card.mac,
+            "network": {"guid": networks.get(card.network, ""), "name": card.network},
+        }
+        for card in cards
+    ]
 
 
 def _place(one: Backup) -> str:
@@ -332,6 +339,8 @@ def shown_location(one: Backup, known: SqlCatalogue) -> Location:
 def _file(one: Backup, disk: dict[str, Any]) -> File:
     name = str(disk["name"])
     shown = {"guid": disk_guid(one.entity, name), "name": name, "excludedFromBackup": False}
+    # Portals read the guid of the storage where the disk lay; backups do not record the storage.
+    shown["originalStorage"] = {"guid": "", "name": ""}
     return File(
         guid=file_guid(one.guid, name),
         path=name,

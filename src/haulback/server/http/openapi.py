@@ -33,6 +33,7 @@ _ERRORS = {
     "401": "Nobody is logged in, or the token is no longer good.",
     "403": "The caller's roles or projects do not allow it.",
     "404": "There is no such object for the caller.",
+    "405": "The path takes other methods, as /tasks/state does in place of a guid.",
     "409": "The object is not in a state that allows it.",
     "408": "The head or the body of the request did not arrive in time.",
     "413": "",  # each operation says what it takes

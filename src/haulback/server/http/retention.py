@@ -92,9 +92,11 @@ def _wishes(call: Call, known: SqlCatalogue, now: int) -> list[_Wish]:
         marks: Marks = call.read(Marks)
         if marks.archiveExpire is not None and marks.retentionHint is not Hint.ARCHIVE:
             raise Malformed("archiveExpire: goes with ARCHIVE", field="archiveExpire")
+        if marks.archiveExpire is not None and not 0 < marks.archiveExpire < _LAST:
+            raise Malformed("archiveExpire: a time in epoch ms", field="archiveExpire")
         places = [known.location(ref.guid) for ref in marks.backupLocations]
         found = [(one, marks.retentionHint, marks.archiveExpire) for one in places]
-    return [_Wish(one, _marked(one, hint, until, now)) for one, hint, until in found]
+    return [_Wish(one, _marked(one, hint, until, now, known)) for one, hint, until in found]
 
 
 def _meant(one: MarkedLocation, known: SqlCatalogue) -> Backup:
@@ -126,19 +128,53 @@ def _moment(one: MarkedLocation) -> int | None:
     return moment
 
 
-def _marked(one: Backup, hint: Hint, until: int | None, now: int) -> Backup:
+def _marked(one: Backup, hint: Hint, until: int | None, now: int, known: SqlCatalogue) -> Backup:
     """A backup as it is once it is marked.  Raises Conflict."""
     if hint.value == one.hint and (hint is not Hint.ARCHIVE or until == one.keep_until):
         return one  # portals send the locations that nobody touched as well
     if one.status not in ("SUCCESS", "PARTIAL_SUCCESS"):
         raise Conflict(f"backup {one.guid} is {one.status}; only what is stored can be marked")
-    held = one.keep_until is not None and now < one.keep_until
-    if hint is Hint.TO_REMOVE and held:
-        raise Conflict(f"backup {one.guid} is locked until {one.keep_until} (epoch ms)")
-    kept = one.keep_until if held else None  # a lock is never shortened
-    if hint is Hint.ARCHIVE and until:
-        kept = max(kept or 0, until)
-    return msgspec.structs.replace(one, hint=hint.value, keep_until=kept)
+    held = _held(one, now, known)
+    if hint is Hint.TO_REMOVE:
+        _check_goes(one, held)
+    if hint is not Hint.ARCHIVE:
+        return msgspec.structs.replace(one, hint=hint.value, keep_until=held)
+    if held and until and until < held:
+        raise Conflict(
+            f"archiveExpire: backup {one.guid} is kept until {held} (epoch ms), and that end only "
+            "moves forward",
+            field="archiveExpire",
+        )
+    # An archive without an end outlasts every lock.
+    return msgspec.structs.replace(one, hint=hint.value, keep_until=until or None)
+
+
+def _held(one: Backup, now: int, known: SqlCatalogue) -> int | None:
+    """The end of a backup's lock (epoch ms), None without one: a lock is never shortened.
+
+    An archive without an end has no other end, so the lock of its destination counts again.
+    """
+    end = one.keep_until
+    if end is None and one.hint == Hint.ARCHIVE.value and one.stored_time:
+        lock = retention.of(known.destination(one.destination).settings).lock_ms
+        end = one.stored_time + lock
+    return end if end is not None and now < end else None
+
+
+def _check_goes(one: Backup, held: int | None) -> None:
+    """Raises Conflict for a backup that no clean-up would remove."""
+    if held:
+        raise Conflict(f"backup {one.guid} is locked until {held} (epoch ms)")
+    if one.status != "SUCCESS":
+        raise Conflict(
+            f"backup {one.guid} is {one.status}: it is not stored as a whole, and goes with the "
+            "clean-up after its task; delete the backup instead"
+        )
+    if one.location_status in ("MISSING", "GIVEN_UP"):
+        raise Conflict(
+            f"backup {one.guid} is missing from its destination: give the backup up by "
+            "`haulback backup confirm-missing`"
+        )
 
 
 def _values(after: Backup) -> dict[str, Any]:
