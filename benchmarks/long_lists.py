@@ -45,7 +45,7 @@ def served(database: str, count: int) -> Iterator[tuple[httpx2.Client, Site]]:
 
 
 def queries(site: Site, count: int) -> dict[str, dict[str, Any]]:
-    """What pages of portals ask for, by a title."""
+    """The queries of portals' pages, by a title."""
     last = count // 100 - 1
     found: dict[str, dict[str, Any]] = {"first page": {}, "page 9999": {"page": 9999, "size": 20}}
     for name in SORTS:

@@ -1,4 +1,4 @@
-"""What strangers cost the others: `python -m benchmarks.strangers --help`.
+"""The cost of strangers for others: `python -m benchmarks.strangers --help`.
 
 A server in a process of its own answers one person's lists and one node's reports, first in peace,
 then while strangers guess passwords, send one 60 MiB body and hold half-open heads at every public

@@ -142,7 +142,7 @@ def clean(folder: Path, *, work: Work = None, key_file: KeyFile = None, kit: Kit
     """Delete from FOLDER what no backup needs any more.
 
     NOTHING ELSE MAY BE USING THE REPOSITORY: no server with tasks on it, no node, no other command.
-    Nobody is asked who else is at work, and nothing waits for them.
+    Other programs on the repository are not asked for, and not waited for.
 
     Nothing is deleted when a backup is missing that the last clean-up saw; `repository forget`
     gives a missing backup up.

@@ -156,7 +156,7 @@ class Backups(Readable[BackupRecord]):
     def preview_mark(
         self, locations: Iterable[str], hint: Hint, until: int | None = None
     ) -> list[MarkPreview]:
-        """What `mark` would make of these locations and of others; nothing changes."""
+        """Preview of `mark`: these locations, and others whose fate changes; nothing is written."""
         body = {"backupLocations": _refs(locations), "retentionHint": hint, "archiveExpire": until}
         path = "/retention/mark-backups/preview"
         return self._calls.one(list[MarkPreview], "POST", path, body)

@@ -115,7 +115,7 @@ def _tell(job: Job, cleaned: Cleaned) -> None:
 
 
 class Removed(msgspec.Struct):
-    """What the node reports: which backups are gone, and bytes of the destination.
+    """The node's report: removed backups, and bytes of the destination.
 
     `givenUp` are those whose loss was confirmed, and that were not found.
     """

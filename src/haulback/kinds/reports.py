@@ -1,4 +1,4 @@
-"""What a node reports of each kind of task by PUT /tasks/{guid}/transfer-info, member by member.
+"""The reports of nodes on each kind of task by PUT /tasks/{guid}/transfer-info, member by member.
 
 The OpenAPI document and docs/reference/node-reports.md are made from these tables; a test holds
 them against the structs that the kinds read.

@@ -32,7 +32,7 @@ Guid = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-
 Mark = Annotated[str, msgspec.Meta(min_length=1, max_length=120)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=400)]
 Struct = type[msgspec.Struct]
-# What a node may set of a task that brings something back.
+# Members that a node may set of a task which brings something back.
 TARGET = frozenset({"restoreHostId", "restoreStorageId", "taskFiles"})
 
 

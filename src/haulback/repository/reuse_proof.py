@@ -60,7 +60,7 @@ class ReuseProof:
     def _judge(self, group: bytes) -> bool:
         """The judgement of a group; a forgotten one is made anew.
 
-        What was refused is refused again: its pack is under suspicion, or its place recorded.
+        A refused group is refused again: its pack is under suspicion, or its place recorded.
         """
         if group not in self._groups:
             if len(self._groups) >= _GROUPS_KNOWN:

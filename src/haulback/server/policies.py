@@ -1,4 +1,4 @@
-"""What a policy owns besides its own members: its rules, their schedules, its machines."""
+"""Belongings of a policy besides its own members: its rules, their schedules, its machines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a backup reuses is proved: packs by length and directory, groups by a random sample."""
+"""Reused data of a backup is proved: packs by length and directory, groups by a random sample."""
 
 import random
 

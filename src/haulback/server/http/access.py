@@ -6,7 +6,13 @@ An operation without a row here does not start; a row without an operation neith
 from __future__ import annotations
 
 from haulback.server.caller import ADMINISTRATOR, NODE, OPERATOR, RESTORER, ROLES, VIEWER
-from haulback.server.http.reach import ABOUT, Reach, reach_of
+from haulback.server.http.reach import (
+    ABOUT,
+    SHARED_RECORDS,
+    TENANT_RECORDS,
+    Reach,
+    reach_of,
+)
 
 PUBLIC: frozenset[str] = frozenset()
 ADMINS = frozenset({ADMINISTRATOR})
@@ -187,22 +193,7 @@ TABLE: dict[str, frozenset[str]] = {
     "GET /openapi.json": PUBLIC,
     "GET /docs": PUBLIC,
 }
-_RECORDS = (
-    "/node-configs",
-    "/hypervisor-managers",
-    "/hypervisor-clusters",
-    "/hypervisor-storages",
-    "/network",
-    "/virtual-machine-flavors",
-    "/projects",
-    "/policies/vm-backup",
-    "/policies/vm-snapshot",
-    "/policies/recovery-plan",
-    "/rules/vm-backup",
-    "/rules/vm-snapshot",
-    "/schedules",
-)
-for path in _RECORDS:
+for path in (*SHARED_RECORDS, *TENANT_RECORDS):
     TABLE |= {
         f"GET {path}": PEOPLE,
         f"GET {path}/{{guid}}": PEOPLE,

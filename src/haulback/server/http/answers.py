@@ -45,7 +45,7 @@ class Answer:
 
 
 def answered(operation: Operation, found: Any, secure: bool, embedded: bool) -> ASGIApp:
-    """What a handler returned, as the operation declares it.
+    """The answer of a handler, as the operation declares it.
 
     `secure`: it goes over TLS; `embedded`: pages of other sites may use the API.
     """
@@ -109,7 +109,7 @@ def failed(error: Exception, method: str, path: str) -> Answer:
 
 
 def _of_the_system(error: OSError) -> Unavailable:
-    """What the machine below refuses (a full disk, no descriptors, a read-only file system)."""
+    """Refusals of the operating system (a full disk, no descriptors, a read-only file system)."""
     where = f"{error.filename}: " if error.filename else ""
     return Unavailable(
         f"the server's machine refuses: {where}{error.strerror or error}; see to its disks and "
@@ -118,7 +118,7 @@ def _of_the_system(error: OSError) -> Unavailable:
 
 
 def refused(_: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
-    """What the framework refuses: no such path, method or size."""
+    """Refusals of the framework: no such path, method or size."""
     codes = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
     code = codes.get(error.status_code, Malformed.code)
     where = {"field": "path"} if error.status_code == NotFound.status else {}

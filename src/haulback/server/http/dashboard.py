@@ -123,7 +123,7 @@ def _space(one: Destination, stored: int) -> DestinationSpace:
 @room("GET", "/dashboard/vm-backup-size-stats", "Bytes by day.", answer=SizeStats,
       query=lists.SPAN)  # fmt: skip
 def size_stats(call: Call) -> SizeStats:
-    """What was backed up and restored, by day: of `from` to `to`, else of the last 15 days."""
+    """Bytes backed up and restored, by day: of `from` to `to`, else of the last 15 days."""
     now = call.app.clock.now_ms()
     end, start = queries.number(call, "to", 1 << 53), queries.number(call, "from", 1 << 53)
     end = now if end is None else min(end, now)

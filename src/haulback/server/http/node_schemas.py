@@ -1,4 +1,4 @@
-"""What a node gets and what a node says of each kind of task, as schemas and as a page."""
+"""Orders and reports of each kind of task, as schemas and as a page."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def _about(struct: type) -> str:
 def as_markdown() -> str:
     """The tables as the page docs/reference/node-reports.md."""
     lines = [
-        "# What a node gets and reports",
+        "# Orders and reports of each kind of task",
         "",
         "Made from the tables that the server reads (`kinds/reports.py`).  A node takes a task by "
         "`PUT /tasks/{guid}/state`, reads its order by `GET /nodes/self/orders/{guid}`, sends its "

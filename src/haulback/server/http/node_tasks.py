@@ -78,7 +78,7 @@ class TaskFilesListRequest(msgspec.Struct):
 
 
 class TapeManagerInventoryRequest(msgspec.Struct):
-    """What a tape manager holds."""
+    """The contents of a tape manager."""
 
     tapeManager: Ref | None = None
     task: Ref | None = None
@@ -87,7 +87,7 @@ class TapeManagerInventoryRequest(msgspec.Struct):
 
 
 class TransferInfoRequest(msgspec.Struct, omit_defaults=True):
-    """What came of the work: an open object, of which these members are known."""
+    """The result of the work: an open object, of which these members are known."""
 
     transferredBytes: int | None = None
     totalBytes: int | None = None
@@ -111,7 +111,7 @@ class TransferInfoRequest(msgspec.Struct, omit_defaults=True):
     ), waits=True,
 )  # fmt: skip
 def queued(call: Call) -> list[TaskDetails]:
-    """What a node may start now; waits for it when asked to (`Prefer: wait=30`)."""
+    """The tasks that a node may start now; waits for it when asked to (`Prefer: wait=30`)."""
     found = _offer(call, _asking(call))
     if call.who.node:
         return [views.details(task) for task in found]  # nothing is in their way
@@ -204,7 +204,7 @@ def backup_type(call: Call) -> Reply:
     answer=TaskDetails, status=204,
 )  # fmt: skip
 def transfer_info(call: Call) -> Reply:
-    """What came of the work; it counts once the task is FINISHED.
+    """The result of the work; the result counts once the task is FINISHED.
 
     Each kind of task has a report of its own, EXPORT for example ExportReport.  A member that is
     sent again replaces the one before.
@@ -322,7 +322,7 @@ for _path, _name in (
 @room("POST", "/tasks/inventory", "A full inventory.", request=FullInventory, status=201,
       body=bodies.INVENTORY)  # fmt: skip
 def inventory(call: Call) -> None:
-    """What a node saw of a whole hypervisor."""
+    """The inventory of a whole hypervisor, by its node."""
     deliveries.take_inventory(call.app, call.node, call.read(FullInventory))
 
 
@@ -331,7 +331,7 @@ def inventory(call: Call) -> None:
     status=201,
 )  # fmt: skip
 def instance_inventory(call: Call) -> None:
-    """What a node saw of one machine."""
+    """The inventory of one machine, by its node."""
     deliveries.take_instance(call.app, call.node, call.read(OneInventory))
 
 
@@ -340,7 +340,7 @@ def instance_inventory(call: Call) -> None:
     request=TapeManagerInventoryRequest, status=201,
 )  # fmt: skip
 def tape_inventory(call: Call) -> None:
-    """Nobody can run the task that this is a result of, yet."""
+    """Refuse the result of a kind of task that is not built yet."""
     wanted: TapeManagerInventoryRequest = call.read(TapeManagerInventoryRequest)
     if wanted.tapeManager is None and wanted.task is None:
         raise Malformed("tapeManager: name it, or the task", field="tapeManager")

@@ -32,7 +32,7 @@ room = Room()
 
 
 class Enrol(msgspec.Struct):
-    """What a new node brings; `protocol` is the version of the channel that it speaks."""
+    """A request to enrol a node; `protocol` is the version of the channel that it speaks."""
 
     token: str
     name: str
@@ -43,7 +43,7 @@ _FIRST_RELEASES = re.compile(r"0\.1\.[0-9]+$")
 
 
 class Session(msgspec.Struct):
-    """What a node's process brings; `revision` of the repository format that it can write."""
+    """A request to open a session; `revision` of the repository format that it can write."""
 
     guid: str
     secret: str
@@ -204,7 +204,7 @@ def _revision(wanted: Session) -> int:
 
 @room("GET", "/nodes/self/orders/{guid}", "What a taken task asks for.", answer=movers.Order)
 def order(call: Call) -> movers.Order:
-    """What a task that the node took asks for exactly."""
+    """The exact order of a task that the node took."""
     return movers.order(call.app, call.node, call.guid)
 
 
@@ -249,14 +249,14 @@ def shares(call: Call) -> list[str]:
 
 @room("GET", "/nodes/self/shares/{guid}", "What one share is to show.", answer=movers.Order)
 def share(call: Call) -> movers.Order:
-    """What a share that should be there is to offer, as for the task that began it."""
+    """The order of a mount that should exist, as for the task that made it."""
     return movers.share(call.app, call.node, call.guid)
 
 
 @room("GET", "/nodes/self/questions", "What a node is asked.", answer=Question, many=True,
       waits=True)  # fmt: skip
 def asked(call: Call) -> list[Question]:
-    """What somebody waits for; handed out again until the first piece of an answer comes."""
+    """A file request of a waiting user; repeated until the first piece of its answer comes."""
     return call.app.desk.fetch(call.node.guid)
 
 

@@ -133,7 +133,7 @@ _COMMON: Final = (
     "GET /dashboard/vm-backup-size-stats",
     "GET /global-settings",
 )
-_SHARED_RECORDS: Final = (
+SHARED_RECORDS: Final = (
     "/node-configs",
     "/hypervisor-managers",
     "/hypervisor-clusters",
@@ -142,7 +142,7 @@ _SHARED_RECORDS: Final = (
     "/virtual-machine-flavors",
     "/projects",
 )
-_TENANT_RECORDS: Final = (
+TENANT_RECORDS: Final = (
     "/policies/vm-backup",
     "/policies/vm-snapshot",
     "/policies/recovery-plan",
@@ -157,9 +157,9 @@ TABLE: dict[str, Reach] = {
     "GET /network/shared": Reach.USE,
     "POST /tasks/{guid}": Reach.USE,
 }
-for _path in (*_SHARED_RECORDS, *_TENANT_RECORDS):
+for _path in (*SHARED_RECORDS, *TENANT_RECORDS):
     TABLE |= {f"GET {_path}": Reach.USE, f"GET {_path}/{{guid}}": Reach.USE}
-for _path in _TENANT_RECORDS:
+for _path in TENANT_RECORDS:
     for _key in (f"POST {_path}", f"PUT {_path}/{{guid}}", f"DELETE {_path}/{{guid}}"):
         TABLE[_key] = Reach.CHANGE
 

@@ -1,4 +1,4 @@
-"""What people have retention do with backups, and what would come of it."""
+"""Retention marks on backups, and a preview of their effect."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def preview(call: Call) -> list[MarkPreview]:
 
 
 def _of_machines(known: SqlCatalogue, destination: str, wishes: list[_Wish]) -> list[Backup]:
-    """What is stored on a destination of the machines whose backups are marked."""
+    """The backups on a destination of the machines whose backups are marked."""
     machines = {one.before.entity for one in wishes}
     return [one for one in known.stored_on(destination) if one.entity in machines]
 

@@ -175,7 +175,7 @@ def last_rate(call: Call) -> DataTransferRateDetails:
 
 @room("GET", "/tasks/{guid}/log", "What the node said.", answer=LogLine, many=True)
 def read_log(call: Call) -> list[LogLine]:
-    """What the node said while it worked."""
+    """The log of a task, written by its node."""
     _check_reader(call)
     return [views.log_line(line) for line in people.log(call.app, call.guid, call.who.scope)]
 

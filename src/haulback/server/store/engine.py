@@ -141,7 +141,7 @@ class Store:
 
     @property
     def free_bytes(self) -> int | None:
-        """What is left on the disk of an SQLite file; None for another server's database."""
+        """Free bytes on the disk of an SQLite file; None for another server's database."""
         if not self.is_sqlite:
             return None
         found = os.statvfs(Path(str(self.engine.url.database)).parent)

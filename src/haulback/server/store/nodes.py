@@ -58,7 +58,7 @@ class Process(NamedTuple):
 
 
 class Enrolled(msgspec.Struct):
-    """What a node keeps to open sessions with."""
+    """The credentials with which a node opens sessions."""
 
     guid: str
     secret: str

@@ -101,7 +101,7 @@ def machines(sql: sa.Connection, wanted: Wanted) -> tuple[list[Entity], int]:
 
 
 def machine_sorts(sql: sa.Connection, wanted: Wanted) -> dict[str, Any]:
-    """What machines can be sorted by; absent values come first, on any database."""
+    """Sort columns of machines; absent values come first, on any database."""
     table, order = tables.entity.c, wanted.order
     found: dict[str, Any] = {
         "name": table.name,

@@ -35,7 +35,7 @@ _FOLLOWERS = Hot(
 
 
 class By(NamedTuple):
-    """Who changes many tasks, as the audit trail names it, and which tasks they see."""
+    """The caller of a bulk change: names for the audit trail, and the visible projects."""
 
     guid: str
     name: str
@@ -183,12 +183,12 @@ def _among(connection: sa.Connection, guids: Sequence[str]) -> sa.ColumnElement[
 
 
 def _seen_by(scope: Scope) -> list[sa.ColumnElement[bool]]:
-    """What `Scope.allows` says of a task's project, for the database."""
+    """The condition of `Scope.allows` on a task's project, for the database."""
     return [] if scope.listed is None else [table.c.project.in_(scope.listed)]
 
 
 def followers(connection: sa.Connection, guid: str) -> list[Task]:
-    """What waits for a task."""
+    """The tasks that follow a task."""
     return [task_of(row) for row in _FOLLOWERS.rows(connection, guid=guid)]
 
 
