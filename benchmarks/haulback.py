@@ -10,12 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from haulback.destinations.folder import Folder
-from haulback.disk import Disk
 from haulback.drivers.sink import RawFile
 from haulback.drivers.source import Extent, RawImage
+from haulback.durable_files import DurableFiles
 from haulback.repository.backup import back_up_disk
 from haulback.repository.keys import Secret
-from haulback.repository.manifest import Manifest, StoredDisk
+from haulback.repository.manifest import Manifest, ManifestDisk
 from haulback.repository.mapping import MapReader
 from haulback.repository.repository import Repository
 from haulback.repository.restore import restore_disk
@@ -39,9 +39,9 @@ def backup(folder: Path, image: Path, changes: Path | None) -> None:
         staged = writer.finish()
     source.close()
     when = parent.snapshot_time + 1 if parent else 1
-    disks = (StoredDisk("disk0", found),)
+    disks = (ManifestDisk("disk0", found),)
     record = Manifest(str(uuid.uuid4()), "e", "bench", "FULL", when, disks, stored=staged.stored)
-    repository.publish(staging, repository.draft(staging, staged, record, Disk()))
+    repository.publish(staging, repository.draft(staging, staged, record, DurableFiles()))
 
 
 def restore(folder: Path, target: Path) -> None:

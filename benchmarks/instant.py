@@ -17,7 +17,7 @@ from typing import Any
 
 from tests.programs import Site
 
-from haulback.shares.keeper import Keeper
+from haulback.mounts.supervisor import MountSupervisor
 from haulback.testing.guest import Guest
 from haulback.testing.libvirt_lab import LibvirtLab, lab
 
@@ -67,7 +67,7 @@ def measure(folder: Path, size: int, rounds: int) -> dict[str, Any]:
             return _measure(site, host, size, rounds)
         finally:
             site.close()
-            keeper = Keeper(site.home / "shares")
+            keeper = MountSupervisor(site.home / "shares")
             for guid in keeper.all():
                 keeper.end(guid)
 

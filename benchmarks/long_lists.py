@@ -26,7 +26,7 @@ from tests.history import Site, fill
 
 from benchmarks.apart import apart
 from haulback.server.store.engine import open_store
-from haulback.server.store.reports import SORTS
+from haulback.server.store.task_lists import SORTS
 
 _SECOND, _LONGEST, _OTHERS = 1.0, 5.0, 0.2  # targets, seconds
 

@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from haulback.destinations.folder import Folder
-from haulback.disk import Disk
+from haulback.durable_files import DurableFiles
 from haulback.repository.keys import Secret
-from haulback.repository.manifest import Manifest, StoredDisk
+from haulback.repository.manifest import Manifest, ManifestDisk
 from haulback.repository.pages import DiskMap
 from haulback.repository.repository import Repository
 from haulback.repository.writer import Staged, Writer
@@ -56,9 +56,9 @@ def staged_writer(store: Repository, folder: Path) -> Iterator[tuple[Writer, Thr
 
 def publish(store: Repository, folder: Path, found: DiskMap, staged: Staged) -> Manifest:
     """Store what a staged writer left, as a machine of one disk."""
-    staging, disks = folder / "staging", (StoredDisk("disk0", found),)
+    staging, disks = folder / "staging", (ManifestDisk("disk0", found),)
     record = Manifest(str(uuid.uuid4()), "e", "scale", "FULL", 1, disks, stored=staged.stored)
-    store.publish(staging, store.draft(staging, staged, record, Disk()))
+    store.publish(staging, store.draft(staging, staged, record, DurableFiles()))
     store.merge_index(staging)
     return record
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.measured import Figures, peak, repository, resident
-from haulback.disk import Disk
+from haulback.durable_files import DurableFiles
 from haulback.repository import segment as segments
-from haulback.repository.cut import CHUNK_BYTES_AVERAGE, SEGMENT_BYTES
+from haulback.repository.chunker import CHUNK_BYTES_AVERAGE, SEGMENT_BYTES
 from haulback.repository.index import Index
 from haulback.repository.merge import FAN_IN
 from haulback.units import MIB, TIB
@@ -49,7 +49,7 @@ def make_index(folder: Path, *sizes: int) -> Figures:
     """Publish synthetic segments of these sizes."""
     store, dice = repository(folder), np.random.default_rng(len(sizes))
     for size in sizes:
-        path = synthetic_segment(size, dice).write(folder, store.keys, Disk())
+        path = synthetic_segment(size, dice).write(folder, store.keys, DurableFiles())
         store.destination.adopt(f"index/{path.stem}", path)
     return {"chunks": sum(sizes), "segments": len(sizes)}
 

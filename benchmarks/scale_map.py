@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.measured import Figures, Loads, peak, publish, repository, staged_writer
-from haulback.repository.cut import CHUNK_BYTES_AVERAGE, SEGMENT_BYTES
+from haulback.repository.chunker import CHUNK_BYTES_AVERAGE, SEGMENT_BYTES
 from haulback.repository.mapping import MapReader, rewrite
-from haulback.repository.pages import LEAF_SEGMENTS, Piece, Pieces, Ref
+from haulback.repository.pages import LEAF_SEGMENTS, ChunkRef, Pieces, SegmentPiece
 from haulback.repository.repository import Repository
 from haulback.units import TIB
 
@@ -46,11 +46,14 @@ def change_map(folder: Path) -> Figures:
 
 
 def _pieces(dice: random.Random, group: bytes) -> Pieces:
-    return tuple(Piece(CHUNK_BYTES_AVERAGE, Ref(dice.randbytes(20), group)) for _ in range(_PIECES))
+    return tuple(
+        SegmentPiece(CHUNK_BYTES_AVERAGE, ChunkRef(dice.randbytes(20), group))
+        for _ in range(_PIECES)
+    )
 
 
 def _with_one_changed(pieces: Pieces, dice: random.Random) -> Pieces:
-    fresh = Piece(CHUNK_BYTES_AVERAGE, Ref(dice.randbytes(20), dice.randbytes(12)))
+    fresh = SegmentPiece(CHUNK_BYTES_AVERAGE, ChunkRef(dice.randbytes(20), dice.randbytes(12)))
     at = dice.randrange(len(pieces))
     return (*pieces[:at], fresh, *pieces[at + 1 :])
 

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 from benchmarks.apart import LEASE, Apart, apart
 from haulback.ids import new_guid
-from haulback.server.http.access import PUBLIC, TABLE
+from haulback.server.http.permissions import PUBLIC, TABLE
 from haulback.units import MIB
 
 _PUBLIC = sorted(key for key, roles in TABLE.items() if roles == PUBLIC)

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, settings
 from haulback.destinations.folder import Folder
 from haulback.repository.keys import Secret
 from haulback.repository.repository import Repository
-from haulback.testing.far import Reached, reached
 from haulback.testing.libvirt_lab import LibvirtLab, lab
+from haulback.testing.remote import Reached, reached
 from tests import databases
 
 # Timing is no property of the product: a loaded machine must not fail a test.

@@ -11,16 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from haulback.drivers.far.ssh import far_libvirt
-from haulback.drivers.hypervisor import Disk, Machine
+from haulback.drivers.hypervisor import Machine, MachineDisk
+from haulback.drivers.remote.ssh import far_libvirt
 from haulback.errors import HaulbackError, Unavailable, Unsupported
-from haulback.testing.far import Reached
 from haulback.testing.hypervisors import (
     CHECKS,
     an_increment_finds_every_change_since_its_base,
     contents,
 )
 from haulback.testing.libvirt_lab import LibvirtLab
+from haulback.testing.remote import Reached
 from haulback.units import MIB
 from tests.conformance.test_libvirt import Awake, RunningBench, StoppedBench
 from tests.hosts import needs_libvirt, needs_sshd
@@ -67,7 +67,7 @@ def made(bench: FarRunningBench) -> str:
 
 
 def wanted() -> Machine:
-    return Machine("", "web", (Disk("vda", 8 * MIB, "qcow2"),), {"memory": 64})
+    return Machine("", "web", (MachineDisk("vda", 8 * MIB, "qcow2"),), {"memory": 64})
 
 
 def test_a_backup_whose_line_is_cut_leaves_nothing_at_the_host_and_the_next_one_is_right(

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from haulback.drivers.hypervisor import Disk, Machine
+from haulback.drivers.hypervisor import Machine, MachineDisk
 from haulback.drivers.imagefolder.driver import ImageFolder
 from haulback.drivers.images.qemu import Served, bitmaps
 from haulback.drivers.source import Extent
@@ -179,7 +179,7 @@ def test_the_image_server_ends_with_the_process_that_asked_for_it(folder):
 
 
 def test_an_imported_qcow2_image_is_sound_and_sparse(folder):
-    wanted = Machine(UUID, "web", (Disk("root", 1 << 34, "qcow2"),), {"cpus": 2})
+    wanted = Machine(UUID, "web", (MachineDisk("root", 1 << 34, "qcow2"),), {"cpus": 2})
     with folder.create(wanted, "a1") as new:
         new.sink("root").write_at(1 << 33, b"z" * MIB)
         assert new.commit().uuid == UUID

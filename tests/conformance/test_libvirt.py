@@ -15,12 +15,12 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from haulback.drivers.hypervisor import Disk, Machine
-from haulback.drivers.libvirt.composing import Standing, compose
+from haulback.drivers.hypervisor import Machine, MachineDisk
+from haulback.drivers.libvirt.definition import Standing, compose
 from haulback.drivers.libvirt.domain import XML
 from haulback.drivers.libvirt.driver import LibvirtHost
 from haulback.drivers.libvirt.firmware import write
-from haulback.drivers.libvirt.making import UNFINISHED
+from haulback.drivers.libvirt.machine_builder import UNFINISHED
 from haulback.drivers.nbd_server import NbdServer
 from haulback.drivers.source import Extent
 from haulback.errors import (
@@ -139,7 +139,7 @@ def running(host: LibvirtLab) -> Iterator[RunningBench]:
 
 def two_disks(bench: RunningBench) -> str:
     """The uuid of a running machine with two disks."""
-    disks = (Disk("vda", 8 * MIB, "qcow2"), Disk("vdb", 4 * MIB, "qcow2"))
+    disks = (MachineDisk("vda", 8 * MIB, "qcow2"), MachineDisk("vdb", 4 * MIB, "qcow2"))
     with bench.hypervisor.create(Machine("", "web", disks, {"memory": 64}), "make") as new:
         new.sink("vda").write_at(MIB, b"a" * 4096)
         made = new.commit()
@@ -169,7 +169,9 @@ def test_a_machine_takes_what_it_needs_from_its_share_and_then_needs_it_no_more(
     data = (b"x" * MIB).ljust(7 * MIB, b"\0") + b"end!" * (MIB // 4)
     socket = tmp_path / "nbd"
     with NbdServer(socket, {"root": MemoryDisk(8 * MIB, data)}):
-        machine = Machine("", "web", (Disk("vda", 8 * MIB, "raw", was="root"),), {"memory": 64})
+        machine = Machine(
+            "", "web", (MachineDisk("vda", 8 * MIB, "raw", was="root"),), {"memory": 64}
+        )
         uuid = running.hypervisor.create_over(machine, socket, "a1").commit().uuid
         running.hypervisor.wake(uuid)
         running.guest_writes(uuid, "vda", 4 * MIB, b"\x55" * 4096)
@@ -199,7 +201,7 @@ def test_a_machine_without_its_image_is_in_nobodys_way(running: RunningBench, tm
     running.host.connection.defineXML(broken)
     socket = tmp_path / "nbd"
     with NbdServer(socket, {"vda": MemoryDisk(8 * MIB, b"x" * MIB)}):
-        machine = Machine("", "web", (Disk("vda", 8 * MIB, "qcow2"),), {"memory": 64})
+        machine = Machine("", "web", (MachineDisk("vda", 8 * MIB, "qcow2"),), {"memory": 64})
         uuid = running.hypervisor.create_over(machine, socket, "a1").commit().uuid
         running.hypervisor.wake(uuid)
         assert [one.uuid for one in running.hypervisor.on_share(socket)] == [uuid]
@@ -247,9 +249,13 @@ def test_a_move_that_fails_leaves_the_machine_where_it_was(
     assert not list(other.storage.iterdir())
     running.guest_writes(uuid, "vda", 0, b"\x66" * 512)
     assert contents(running.hypervisor, uuid)[0][:512] == b"\x66" * 512
-    with running.hypervisor.inner.create(Machine("", "web", (Disk("vda", MIB, "qcow2"),), {}), "x"):
+    with running.hypervisor.inner.create(
+        Machine("", "web", (MachineDisk("vda", MIB, "qcow2"),), {}), "x"
+    ):
         pass
-    with there.create(Machine("", "web", (Disk("vda", MIB, "qcow2"),), {"memory": 64}), "x") as n:
+    with there.create(
+        Machine("", "web", (MachineDisk("vda", MIB, "qcow2"),), {"memory": 64}), "x"
+    ) as n:
         n.commit()
     with pytest.raises(Conflict, match="has a machine web"):
         running.hypervisor.move(uuid, there, "m2", print, print)
@@ -490,7 +496,7 @@ def test_a_disk_that_was_added_since_keeps_a_machine_from_going_back(running: Ru
 
 
 def test_a_raw_disk_keeps_no_snapshot_and_says_what_would(running: RunningBench):
-    disks = (Disk("vda", MIB, "qcow2"), Disk("vdb", MIB, "raw"))
+    disks = (MachineDisk("vda", MIB, "qcow2"), MachineDisk("vdb", MIB, "raw"))
     with running.hypervisor.create(Machine("", "web", disks, {"memory": 64}), "make") as new:
         made = new.commit()
     with pytest.raises(Unsupported, match=r"vdb is a raw image.*qcow2"):
@@ -544,7 +550,7 @@ def test_disks_go_into_the_pools_that_are_named_and_leave_them_with_their_machin
     running: RunningBench,
 ):
     inner = running.hypervisor.inner
-    disks = (Disk("vda", MIB, "qcow2", store="fast"), Disk("vdb", MIB, "raw"))
+    disks = (MachineDisk("vda", MIB, "qcow2", store="fast"), MachineDisk("vdb", MIB, "raw"))
     wanted = Machine("", "web", disks, {"memory": 64})
     with a_pool(running.host, "fast") as fast:
         with inner.create(wanted, "make") as new:
@@ -564,7 +570,7 @@ def test_disks_go_into_the_pools_that_are_named_and_leave_them_with_their_machin
         assert len(inner.sweep(set())) == 1
         assert not [*fast.iterdir(), *running.host.storage.iterdir()]
         left.abandon()
-        slow = wanted._replace(disks=(Disk("vda", MIB, "qcow2", store="slow"),))
+        slow = wanted._replace(disks=(MachineDisk("vda", MIB, "qcow2", store="slow"),))
         with pytest.raises(NotFound, match="slow"):
             inner.create(slow, "make")
         assert not [*fast.iterdir(), *running.host.storage.iterdir()]
@@ -572,7 +578,7 @@ def test_disks_go_into_the_pools_that_are_named_and_leave_them_with_their_machin
 
 def test_what_others_have_not_finished_in_a_pool_is_theirs(running: RunningBench):
     inner = running.hypervisor.inner
-    wanted = Machine("", "web", (Disk("vda", MIB, "qcow2", store="shared"),), {"memory": 64})
+    wanted = Machine("", "web", (MachineDisk("vda", MIB, "qcow2", store="shared"),), {"memory": 64})
     with a_pool(running.host, "shared") as pool:
         theirs = inner.create(wanted, "theirs")
         [room] = pool.iterdir()

@@ -12,7 +12,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from haulback.drivers.hypervisor import Disk, Machine
+from haulback.drivers.hypervisor import Machine, MachineDisk
 from haulback.drivers.libvirt.domain import XML, volumes
 from haulback.drivers.libvirt.driver import LibvirtHost
 from haulback.drivers.nbd_server import NbdServer
@@ -85,7 +85,9 @@ def inner(bench: RunningBench) -> LibvirtHost:
 
 def made(inner: LibvirtHost, name: str = "web", **disks: str) -> str:
     """A machine with disks of 1 MiB, by name and format."""
-    chosen = tuple(Disk(disk, MIB, form) for disk, form in (disks or {"vda": "qcow2"}).items())
+    chosen = tuple(
+        MachineDisk(disk, MIB, form) for disk, form in (disks or {"vda": "qcow2"}).items()
+    )
     with inner.create(Machine("", name, chosen, {"memory": 32}), "make") as new:
         return new.commit().uuid
 

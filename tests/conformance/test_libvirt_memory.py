@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
-from haulback.drivers.hypervisor import Disk, Machine
-from haulback.drivers.images.taken import Reverting
+from haulback.drivers.hypervisor import Machine, MachineDisk
+from haulback.drivers.images.internal_snapshots import Reverting
 from haulback.drivers.libvirt.domain import XML
 from haulback.drivers.libvirt.driver import LibvirtHost
 from haulback.drivers.source import Extent
@@ -35,7 +35,7 @@ def inner(bench: RunningBench) -> LibvirtHost:
 
 
 def made(bench: RunningBench) -> str:
-    disks = (Disk("vda", 8 * MIB, "qcow2"),)
+    disks = (MachineDisk("vda", 8 * MIB, "qcow2"),)
     with bench.hypervisor.create(Machine("", "web", disks, {"memory": 64}), "make") as new:
         new.sink("vda").write_at(MIB, b"a" * 4096)
         return new.commit().uuid

@@ -14,8 +14,8 @@ import pytest
 import sqlalchemy as sa
 
 from haulback.ids import new_guid
-from haulback.inventory.records import Disk, Entity
-from haulback.server.serve import Server, Settings
+from haulback.inventory.records import Entity, VirtualDisk
+from haulback.server.main import Server, ServerSettings
 from haulback.server.store.ledger import SqlLedger
 from tests import databases
 
@@ -36,7 +36,7 @@ class Served:
     """A server with one node, a hypervisor with two machines, and a destination."""
 
     def __init__(self, folder: Path, database: str = "") -> None:
-        settings = Settings(
+        settings = ServerSettings(
             data=folder, port=0, password=PASSWORD, database=database, origins=[PORTAL]
         )
         self.server = Server(settings)
@@ -93,7 +93,7 @@ class Served:
         """What is found now."""
         return SqlLedger(sql, self.app.clock.now_ms())
 
-    def new_machine(self, *disks: Disk, hypervisor: str = "") -> int:
+    def new_machine(self, *disks: VirtualDisk, hypervisor: str = "") -> int:
         """The number of a machine that no other test has touched."""
         one = Entity(
             guid=new_guid(),
@@ -190,7 +190,7 @@ class Served:
 
     def snapped(self, entity: str = "", **more: Any) -> dict[str, Any]:
         """A snapshot by the word of its node, as the API shows it."""
-        entity = entity or self.machines[self.new_machine(Disk("root", 10, "qcow2"))]
+        entity = entity or self.machines[self.new_machine(VirtualDisk("root", 10, "qcow2"))]
         body = {"protectedEntities": [entity], **more}
         answer = self.call("POST", "/api/tasks/snapshot", body)
         assert answer.status_code == 201, answer.text

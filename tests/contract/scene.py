@@ -13,7 +13,7 @@ from haulback.client.api import Api
 from haulback.client.client import Client
 from haulback.ids import new_guid
 from haulback.inventory.alarms import AlarmKind
-from haulback.inventory.records import Disk
+from haulback.inventory.records import VirtualDisk
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.wire import Named
 from tests.contract.conftest import Served
@@ -71,7 +71,7 @@ class Scene:
         """The machine, with two disks."""
         with self.served.app.store.write() as sql:
             found = SqlCatalogue(sql).entity(self.machine)
-            found.disks = [Disk("root", 10, "qcow2"), Disk("data", 10, "qcow2")]
+            found.disks = [VirtualDisk("root", 10, "qcow2"), VirtualDisk("data", 10, "qcow2")]
             self.served.seen(sql).inventory(self.hypervisor, [found], complete_since=None)
         return self.machine
 
@@ -82,7 +82,7 @@ class Scene:
     @property
     def qcow2(self) -> str:
         """A machine whose disks keep snapshots."""
-        return self.served.machines[self.served.new_machine(Disk("root", 10, "qcow2"))]
+        return self.served.machines[self.served.new_machine(VirtualDisk("root", 10, "qcow2"))]
 
     @cached_property
     def held(self) -> str:

@@ -9,9 +9,17 @@ import sqlalchemy as sa
 
 from haulback.ids import new_guid
 from haulback.inventory.alarms import Alarm
-from haulback.inventory.disks import disk_guid
-from haulback.inventory.records import Backup, Disk, Entity, Mount, Record, Snapshot, Volume
-from haulback.server.store import alarm_tables, share_tables, tables, tasks
+from haulback.inventory.derived_guids import disk_guid
+from haulback.inventory.records import (
+    Backup,
+    BackupVolume,
+    Entity,
+    Mount,
+    PlatformSnapshot,
+    Record,
+    VirtualDisk,
+)
+from haulback.server.store import alarm_tables, mount_tables, tables, tasks
 from haulback.server.store.catalogue import row_of
 from haulback.tasks.record import Task
 from haulback.wire import Named
@@ -97,7 +105,7 @@ class World:
             uuid=new_guid(),
             name=name,
             hypervisor=hypervisor,
-            disks=[Disk("root", 10, "qcow2"), Disk("data", 10, "qcow2")],
+            disks=[VirtualDisk("root", 10, "qcow2"), VirtualDisk("data", 10, "qcow2")],
             project=project,
         )
         absent = msgspec.structs.replace(
@@ -118,7 +126,7 @@ class World:
             project=project,
             files=[{"name": "root", "size": 10, "format": "raw"}],
         )
-        snapshot = Snapshot(
+        snapshot = PlatformSnapshot(
             guid=new_guid(),
             entity=entity.guid,
             uuid=f"haulback-{name}",
@@ -155,14 +163,14 @@ class World:
             (tables.entity, absent),
             (tables.backup, backup),
             (tables.snapshot, snapshot),
-            (share_tables.mounted_backup, mount),
+            (mount_tables.mounted_backup, mount),
             (alarm_tables.alarm, alarm),
         ):
             sql.execute(_insert(table, record))
         file_system = new_guid()
-        volume = msgspec.json.encode(Volume(name="root1", type="ext4", label=name)).decode()
+        volume = msgspec.json.encode(BackupVolume(name="root1", type="ext4", label=name)).decode()
         sql.execute(
-            sa.insert(share_tables.mounted_volume).values(
+            sa.insert(mount_tables.mounted_volume).values(
                 guid=file_system, mount=mount.guid, number=0, body=volume
             )
         )

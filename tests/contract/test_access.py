@@ -9,7 +9,7 @@ import pytest
 
 from haulback.ids import new_guid
 from haulback.server.caller import ROLES
-from haulback.server.http.access import PUBLIC, TABLE, as_markdown
+from haulback.server.http.permissions import PUBLIC, TABLE, as_markdown
 from tests.contract.conftest import PASSWORD, Answer, Served
 from tests.contract.test_transport import is_error
 

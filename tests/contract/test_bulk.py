@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from haulback.errors import Unavailable
-from haulback.server import bulk
-from haulback.server.bell import Bell
+from haulback.server.services import bulk_removal
+from haulback.server.wakeups import Wakeups
 from tests.contract.conftest import Served
 from tests.history import Site, fill
 
@@ -105,7 +105,7 @@ class _Stopping:
     """As much of a server as work in pieces looks at."""
 
     def __init__(self) -> None:
-        self.bell, self.store = Bell(), _Lone()
+        self.bell, self.store = Wakeups(), _Lone()
 
 
 def test_a_server_that_stops_does_the_piece_at_hand_and_no_more():
@@ -117,15 +117,17 @@ def test_a_server_that_stops_does_the_piece_at_hand_and_no_more():
         app.bell.is_over = True
 
     with pytest.raises(Unavailable, match="50 of 1000 are done"):
-        bulk.in_pieces(app, map(str, range(1000)), work)
+        bulk_removal.in_pieces(app, map(str, range(1000)), work)
     assert len(done) == 50
 
 
 def test_pieces_that_take_long_become_smaller(monkeypatch: pytest.MonkeyPatch):
     clock = iter(range(10**6))
-    monkeypatch.setattr(bulk.time, "monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr(bulk_removal.time, "monotonic", lambda: float(next(clock)))
     sizes: list[int] = []
-    bulk.in_pieces(_Stopping(), map(str, range(120)), lambda piece: sizes.append(len(piece)))  # type: ignore[arg-type]
+    bulk_removal.in_pieces(
+        _Stopping(), map(str, range(120)), lambda piece: sizes.append(len(piece))
+    )  # type: ignore[arg-type]
     assert sizes[:6] == [50, 25, 12, 6, 3, 1]
     assert sum(sizes) == 120
 
@@ -138,10 +140,12 @@ def test_a_piece_that_clashes_is_tried_again_one_by_one():
         if len(piece) > 1:
             raise Unavailable("deadlock detected")
 
-    bulk.in_pieces(_Stopping(), ["a", "b", "a"], work)  # type: ignore[arg-type]
+    bulk_removal.in_pieces(_Stopping(), ["a", "b", "a"], work)  # type: ignore[arg-type]
     assert calls[:2] == [2, 1]
     with pytest.raises(Unavailable):
-        bulk.in_pieces(_Stopping(), ["a"], lambda _: exec("raise Unavailable('away')", globals()))  # type: ignore[arg-type]
+        bulk_removal.in_pieces(
+            _Stopping(), ["a"], lambda _: exec("raise Unavailable('away')", globals())
+        )  # type: ignore[arg-type]
 
 
 def test_who_waits_longest_writes_next(served: Served):

@@ -12,7 +12,7 @@ import pytest
 
 from haulback import errors
 from haulback.client.client import Client
-from haulback.client.records import Kind
+from haulback.client.records import RecordCollection
 from haulback.errors import (
     Cancelled,
     Conflict,
@@ -25,7 +25,7 @@ from haulback.errors import (
     Unavailable,
 )
 from haulback.ids import new_guid
-from haulback.inventory.kept import Policy, RecoveryPlan, RecoveryRule
+from haulback.inventory.configuration import Policy, RecoveryPlan, RecoveryRule
 from haulback.inventory.requests import (
     ChangedDestination,
     ChangedHypervisor,
@@ -44,7 +44,7 @@ from haulback.kinds import (
     connectivity_test,
     export,
     import_machine,
-    instant,
+    instant_restore,
     inventory_sync,
     live_migration,
     mount,
@@ -54,12 +54,12 @@ from haulback.kinds import (
     snapshot,
     snapshot_cleanup,
     snapshot_reversion,
-    to_come,
+    unavailable,
     unmount,
     upload,
     verify,
 )
-from haulback.server.http.access import TABLE
+from haulback.server.http.permissions import TABLE
 from haulback.tasks.states import BackupType, MountMode, State
 from haulback.wire import Ref
 from tests.contract.conftest import PASSWORD, Served
@@ -69,7 +69,7 @@ CSV = Path(__file__).with_name("operations.csv")
 CONTRACT = [
     f"{row['method']} {row['path']}" for row in csv.DictReader(CSV.read_text().splitlines())
 ]
-# A node's process speaks these itself (node/link.py); /docs is a page for people.
+# A node's process speaks these itself (node/server_client.py); /docs is a page for people.
 OTHERS = {
     key
     for key in TABLE
@@ -84,7 +84,9 @@ def machine_seen(s: Scene) -> dict[str, Any]:
 
 
 def hypervisor_seen(s: Scene) -> dict[str, Any]:
-    [task] = s.tasks.inventory_sync(inventory_sync.Request(hypervisors=[Ref(s.hypervisor)]))
+    [task] = s.tasks.inventory_sync(
+        inventory_sync.InventorySyncRequest(hypervisors=[Ref(s.hypervisor)])
+    )
     s.mover.tasks.set_state(task.guid, State.RUNNING)
     return {"type": "KVM", "hypervisor": {"guid": s.hypervisor}, "task": {"guid": task.guid}}
 
@@ -117,7 +119,7 @@ def a_hypervisor(s: Scene) -> str:
 
 def restored(s: Scene) -> str:
     s.tasks.restore_and_import(
-        import_machine.Request(backup=Ref(s.backup), hypervisor=Ref(s.hypervisor))
+        import_machine.ImportMachineRequest(backup=Ref(s.backup), hypervisor=Ref(s.hypervisor))
     )
     return next(iter(s.client.restores.all())).guid
 
@@ -126,8 +128,8 @@ def entities(s: Scene) -> list[Ref]:
     return [Ref(s.machine)]
 
 
-def a_backup(s: Scene) -> export.Request:
-    return export.Request(
+def a_backup(s: Scene) -> export.ExportRequest:
+    return export.ExportRequest(
         protectedEntities=entities(s),
         backupType=BackupType.FULL,
         backupDestination=Ref(s.destination),
@@ -146,69 +148,77 @@ TASKS: dict[str, Way] = {
     "GET /tasks/{guid}/log": lambda s: s.tasks.log(s.task),
     "POST /tasks/export": lambda s: s.tasks.export(a_backup(s), key=s.guid),
     "POST /tasks/restore": lambda s: s.tasks.restore(
-        restore.Request(Ref(s.worker), "/srv/r", backup=Ref(s.backup))
+        restore.RestoreRequest(Ref(s.worker), "/srv/r", backup=Ref(s.backup))
     ),
     "POST /tasks/restore-and-import": restored,
-    "POST /tasks/verify": lambda s: s.tasks.verify(verify.Request([Ref(s.destination)])),
-    "POST /tasks/repair": lambda s: s.tasks.repair(repair.Request([Ref(s.destination)])),
+    "POST /tasks/verify": lambda s: s.tasks.verify(verify.VerifyRequest([Ref(s.destination)])),
+    "POST /tasks/repair": lambda s: s.tasks.repair(repair.RepairRequest([Ref(s.destination)])),
     "POST /tasks/prove": lambda s: s.tasks.prove(
-        prove.Request(Ref(s.backup), hypervisor=Ref(s.kvm), script="true")
+        prove.ProveRequest(Ref(s.backup), hypervisor=Ref(s.kvm), script="true")
     ),
     "POST /tasks/restore-and-mount": lambda s: s.tasks.restore_and_mount(
-        mount.Request(mode=MountMode.AUTO, backup=Ref(s.backup))
+        mount.MountRequest(mode=MountMode.AUTO, backup=Ref(s.backup))
     ),
     "POST /tasks/instant-restore": lambda s: s.tasks.instant_restore(
-        instant.Request(mode=MountMode.INSTANT_RESTORE, backup=Ref(s.backup), hypervisor=Ref(s.kvm))
+        instant_restore.InstantRestoreRequest(
+            mode=MountMode.INSTANT_RESTORE, backup=Ref(s.backup), hypervisor=Ref(s.kvm)
+        )
     ),
     "POST /tasks/live-migration": lambda s: s.tasks.live_migration(
-        live_migration.Request(mountedBackup=Ref(s.living))
+        live_migration.LiveMigrationRequest(mountedBackup=Ref(s.living))
     ),
     "POST /tasks/mount": lambda s: s.tasks.mount(mount.Again(mountedBackup=Ref(s.unmounted))),
-    "POST /tasks/unmount": lambda s: s.tasks.unmount(unmount.Request(mountedBackup=Ref(s.mount))),
+    "POST /tasks/unmount": lambda s: s.tasks.unmount(
+        unmount.UnmountRequest(mountedBackup=Ref(s.mount))
+    ),
     "POST /tasks/upload": lambda s: s.tasks.upload(
-        upload.Request(mountedBackup=Ref(s.mount), paths=["/a"], protectedEntity=Ref(s.guest))
+        upload.UploadRequest(mountedBackup=Ref(s.mount), paths=["/a"], protectedEntity=Ref(s.guest))
     ),
     "POST /tasks/snapshot": lambda s: s.tasks.snapshot(
-        snapshot.Request(protectedEntities=[Ref(s.qcow2)])
+        snapshot.SnapshotRequest(protectedEntities=[Ref(s.qcow2)])
     ),
     "POST /tasks/vm-snapshot": lambda s: s.tasks.vm_snapshot(
-        snapshot.Request(protectedEntities=[Ref(s.qcow2)])
+        snapshot.SnapshotRequest(protectedEntities=[Ref(s.qcow2)])
     ),
     "POST /tasks/revert": lambda s: s.tasks.revert(
-        snapshot_reversion.Request(snapshot=Ref(s.held))
+        snapshot_reversion.SnapshotReversionRequest(snapshot=Ref(s.held))
     ),
     "POST /tasks/remove-old-snapshots": lambda s: s.tasks.remove_old_snapshots(
-        snapshot_cleanup.Request(protectedEntities=entities(s))
+        snapshot_cleanup.SnapshotCleanupRequest(protectedEntities=entities(s))
     ),
     "POST /tasks/remove-old-backups": lambda s: s.tasks.remove_old_backups(
-        backup_cleanup.Request([Ref(s.destination)])
+        backup_cleanup.BackupCleanupRequest([Ref(s.destination)])
     ),
     "POST /tasks/delete": lambda s: s.tasks.delete(s.guid),
     "POST /tasks/batch-delete": lambda s: s.tasks.batch_delete([s.guid]),
     "POST /tasks/inventory-sync": lambda s: s.tasks.inventory_sync(
-        inventory_sync.Request(hypervisors=[Ref(s.hypervisor)])
+        inventory_sync.InventorySyncRequest(hypervisors=[Ref(s.hypervisor)])
     ),
     "POST /tasks/wizard/inventory-sync": lambda s: s.tasks.try_hypervisors(
-        inventory_sync.WizardRequest(
+        inventory_sync.InventorySyncWizardRequest(
             hypervisors=[inventory_sync.Candidate(name=s.guid, path="/m", node=Ref(s.worker))]
         )
     ),
     "POST /tasks/connectivity-test": lambda s: s.tasks.connectivity_test(
-        connectivity_test.Request(backupDestinations=[Ref(s.destination)])
+        connectivity_test.ConnectivityTestRequest(backupDestinations=[Ref(s.destination)])
     ),
-    "POST /tasks/eject-tape": lambda s: s.tasks.eject_tape(to_come.Tapes(tapes=[Ref(s.guid)])),
-    "POST /tasks/import-tape": lambda s: s.tasks.import_tape(to_come.Tapes(tapes=[Ref(s.guid)])),
+    "POST /tasks/eject-tape": lambda s: s.tasks.eject_tape(unavailable.Tapes(tapes=[Ref(s.guid)])),
+    "POST /tasks/import-tape": lambda s: s.tasks.import_tape(
+        unavailable.Tapes(tapes=[Ref(s.guid)])
+    ),
     "POST /tasks/tape-manager-inventory-sync": lambda s: s.tasks.tape_inventory_sync(
-        to_come.TapeManagers(tapeManagers=[Ref(s.guid)])
+        unavailable.TapeManagers(tapeManagers=[Ref(s.guid)])
     ),
     "POST /tasks/import-for-cloud": lambda s: s.tasks.import_for_cloud(
-        to_come.ForCloud(backup=Ref(s.backup))
+        unavailable.ForCloud(backup=Ref(s.backup))
     ),
     "POST /tasks/import-for-cloud/per-feature": lambda s: s.tasks.import_for_cloud_per_feature(
-        to_come.PerFeature(backup=Ref(s.backup), optionsPerFeature=[to_come.FeatureOptions("MAIL")])
+        unavailable.PerFeature(
+            backup=Ref(s.backup), optionsPerFeature=[unavailable.FeatureOptions("MAIL")]
+        )
     ),
     "POST /tasks/import-for-os-agent": lambda s: s.tasks.import_for_agent(
-        to_come.ForAgent(backup=Ref(s.backup))
+        unavailable.ForAgent(backup=Ref(s.backup))
     ),
     "POST /tasks/{guid}": lambda s: s.tasks.recover(a_plan(s)),
     "DELETE /tasks/{guid}": lambda s: s.tasks.remove(s.task),
@@ -362,14 +372,14 @@ REST: dict[str, Way] = {
 }
 
 
-def a_record(kind: Kind[Any]) -> Any:
+def a_record(kind: RecordCollection[Any]) -> Any:
     extra = {"uuid": "u-1"} if "uuid" in kind.struct.__struct_fields__ else {}
     return kind.add(kind.struct(name=new_guid(), **extra))
 
 
 def _of(kind: str) -> dict[str, Way]:
-    def known(s: Scene) -> Kind[Any]:
-        found: Kind[Any] = getattr(s.client.records, kind)
+    def known(s: Scene) -> RecordCollection[Any]:
+        found: RecordCollection[Any] = getattr(s.client.records, kind)
         return found
 
     path = known_paths[kind]
@@ -386,7 +396,9 @@ def _of(kind: str) -> dict[str, Way]:
 
 _nowhere = Client("http://127.0.0.1:1")
 known_paths = {
-    name: kind.path for name, kind in vars(_nowhere.records).items() if isinstance(kind, Kind)
+    name: kind.path
+    for name, kind in vars(_nowhere.records).items()
+    if isinstance(kind, RecordCollection)
 }
 _nowhere.close()
 RECORDS = {key: way for kind in known_paths for key, way in _of(kind).items()}
@@ -504,7 +516,7 @@ def test_errors_are_those_of_the_server(scene: Scene):
     with pytest.raises(Forbidden):
         scene.client.tasks.node.progress(scene.running, 1)
     with pytest.raises(Malformed) as caught:
-        scene.tasks.export(export.Request(protectedEntities=[]))
+        scene.tasks.export(export.ExportRequest(protectedEntities=[]))
     assert caught.value.details["field"] == "protectedEntities"
     with pytest.raises(Unauthenticated), Client(scene.client.url, "nobody") as stranger:
         stranger.users.me()

@@ -163,7 +163,7 @@ def test_a_clean_up_that_finds_everything_again_calls_it_present(served: Served)
 def test_the_set_to_find_is_fixed_when_the_clean_up_is_taken_and_comes_in_pages(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("haulback.server.movers._EXPECTED", 2)
+    monkeypatch.setattr("haulback.server.services.node_tasks._EXPECTED", 2)
     before = {served.stored() for _ in range(3)}
     body = {"backupDestinations": [served.destination["guid"]]}
     [task] = served.call("POST", "/api/tasks/remove-old-backups", body).json()

@@ -14,10 +14,10 @@ import pytest
 
 from haulback.errors import TooMany
 from haulback.ids import new_guid
-from haulback.server.door import Door
-from haulback.server.http import connection, proxies
-from haulback.server.http.access import PUBLIC, TABLE
-from haulback.server.http.bodies import STRANGERS
+from haulback.server.http import connection, trusted_proxies
+from haulback.server.http.permissions import PUBLIC, TABLE
+from haulback.server.http.request_body import STRANGERS
+from haulback.server.services.login_limiter import LoginLimiter
 from haulback.server.store.engine import open_store
 from haulback.units import MIB
 from tests.contract.conftest import Served
@@ -305,7 +305,7 @@ def test_connections_whose_bodies_do_not_come_make_room_too(
 
 
 def test_a_refused_guess_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    store, door = open_store(f"sqlite:///{tmp_path}/a.db"), Door()
+    store, door = open_store(f"sqlite:///{tmp_path}/a.db"), LoginLimiter()
 
     def busy(*_: object) -> bool:
         raise TooMany("later", retryAfter=1)
@@ -323,5 +323,5 @@ def test_a_refused_guess_leaves_nothing_behind(tmp_path: Path, monkeypatch: pyte
 )
 def test_of_two_words_about_an_address_none_counts(given: dict[str, str]):
     headers = [(name.encode(), value.encode()) for name, value in given.items()]
-    found = dict(proxies._translated(headers))
+    found = dict(trusted_proxies._translated(headers))
     assert b"x-forwarded-for" not in found

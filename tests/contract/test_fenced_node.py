@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from haulback.node.home import Identity, write_identity
+from haulback.node.state_dir import NodeIdentity, write_identity
 from tests.contract.conftest import Served
 
 
@@ -28,7 +28,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 @pytest.fixture
 def node(served: Served, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A node process on a leash, once its session is open."""
-    write_identity(tmp_path, Identity(**served.identity))
+    write_identity(tmp_path, NodeIdentity(**served.identity))
     before = version(served)
     command = [sys.executable, "-m", "haulback", "node", "--leash"]
     command += ["--server", served.server.url, "--data", str(tmp_path)]

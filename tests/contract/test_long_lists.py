@@ -10,8 +10,8 @@ import pytest
 import sqlalchemy as sa
 from benchmarks.long_lists import filters
 
-from haulback.server.store import pages, reports, tables
-from haulback.server.store.reports import SORTS, Filter
+from haulback.server.store import tables, task_lists, task_pages
+from haulback.server.store.task_lists import SORTS, Filter
 from tests.contract.conftest import Served
 from tests.history import Site, fill
 
@@ -97,11 +97,11 @@ def test_no_page_is_found_by_reading_whole_rows(
     if not served.app.store.is_sqlite:
         pytest.skip("PostgreSQL decides by what it has counted")
     more = {"states": ["FINISHED"], "name": "example"} if filtered else {}
-    asked = reports._question(Filter(order=name, **more))  # type: ignore[arg-type]
+    asked = task_lists._question(Filter(order=name, **more))  # type: ignore[arg-type]
     with served.app.store.read() as sql:
-        index = pages.Finder(sql, asked)._index
+        index = task_pages.Finder(sql, asked)._index
         query = sa.select(tables.task.c.guid).where(*asked.where).order_by(*asked.order)
-        plan = pages._told(sql, query, index, "EXPLAIN QUERY PLAN ")
+        plan = task_pages._told(sql, query, index, "EXPLAIN QUERY PLAN ")
     assert any("COVERING INDEX" in str(step[3]) for step in plan), plan
 
 
@@ -116,7 +116,7 @@ def test_what_few_tasks_have_is_found_by_its_own_index(served: Served, site: Sit
             (Filter(states=["FINISHED"], types=["STORE"]), "task_type"),
             (Filter(), "task_newest"),
         ):
-            assert pages.Finder(sql, reports._question(wanted))._index == index
+            assert task_pages.Finder(sql, task_lists._question(wanted))._index == index
 
 
 def test_names_of_any_length_fit_into_the_index(served: Served):

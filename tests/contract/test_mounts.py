@@ -18,11 +18,11 @@ import pytest
 
 from haulback.client.client import Client
 from haulback.errors import Incomplete, Unavailable
-from haulback.filesystems.report import Report
+from haulback.filesystems.report import UnreadableReport
 from haulback.ids import new_guid
-from haulback.server.serve import Server, Settings
+from haulback.server.main import Server, ServerSettings
+from haulback.server.services.maintenance import tick
 from haulback.server.store.catalogue import SqlCatalogue
-from haulback.server.upkeep import tick
 from tests import databases
 from tests.contract.conftest import PASSWORD, Served
 from tests.contract.test_transport import is_error
@@ -96,7 +96,7 @@ def tar_with(*said: tuple[str, str]) -> bytes:
     """A tar of one file, and what it says that it could not hold."""
     info = tarfile.TarInfo("f/a")
     info.size = 1
-    with Report() as report:
+    with UnreadableReport() as report:
         for path, reason in said:
             report.add(path, reason)
         last = b"".join(report.member())
@@ -322,7 +322,7 @@ def test_a_mounted_backup_is_kept_and_its_share_is_needed(served: Served):
 def test_a_node_may_bring_its_answer_to_another_server(tmp_path: Path, cluster: str):
     url = databases.new_database(cluster, uuid.uuid4().hex)
     one = Served(tmp_path, url)
-    other = Server(Settings(data=tmp_path, port=0, password=PASSWORD, database=url))
+    other = Server(ServerSettings(data=tmp_path, port=0, password=PASSWORD, database=url))
     thread = threading.Thread(target=other.run)
     thread.start()
     try:

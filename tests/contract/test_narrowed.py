@@ -15,11 +15,11 @@ import pytest
 import sqlalchemy as sa
 
 from haulback.ids import new_guid
-from haulback.server.http.access import PUBLIC, TABLE, reach
 from haulback.server.http.examples import _GUID, REQUESTS
 from haulback.server.http.operation import GUID, Operation
-from haulback.server.http.reach import Reach
-from haulback.server.http.site import operations
+from haulback.server.http.permissions import PUBLIC, TABLE, reach
+from haulback.server.http.project_access import ProjectAccess
+from haulback.server.http.routes import operations
 from haulback.server.store import tables
 from tests.contract.conftest import PASSWORD, Answer, Served
 from tests.contract.tenants import OTHER, OWN, RECORD_KINDS, SHARED, World
@@ -243,25 +243,25 @@ def _problem(walk: Walk, one: Operation, by: By, about: About) -> str:
         return f"{harm} by {found}"
     if answer.status_code >= 500:
         return found
-    refused = reaches in (Reach.WHOLE, Reach.NODE)
+    refused = reaches in (ProjectAccess.WHOLE, ProjectAccess.NODE)
     is_record = about.sort in RECORD_KINDS.values()
-    if refused or (reaches is Reach.CHANGE and owner == SHARED and is_record):
+    if refused or (reaches is ProjectAccess.CHANGE and owner == SHARED and is_record):
         return "" if is_error(answer, 403) else f"not refused: {found}"
-    if owner == OTHER or (owner == SHARED and not (is_record and reaches is Reach.USE)):
+    if owner == OTHER or (owner == SHARED and not (is_record and reaches is ProjectAccess.USE)):
         nothing = _of_whole(walk, one, new_guid(), about.param)
         same = said(answer, guid) == nothing
         return "" if same else f"told apart: {found}, not {nothing}"
-    if owner in (OWN, SHARED) and reaches is not Reach.ACCOUNT:
+    if owner in (OWN, SHARED) and reaches is not ProjectAccess.ACCOUNT:
         whole = _of_whole(walk, one, walk.world.guids[owner][about.sort], about.param)
         return "" if answer.status_code == whole[0] else f"{found}, not as of all: {whole}"
     return ""
 
 
-def _harm(walk: Walk, reaches: Reach, answer: Answer, guid: str) -> str:
+def _harm(walk: Walk, reaches: ProjectAccess, answer: Answer, guid: str) -> str:
     """Rows of others that a call changed, and names of others that its answer gives away."""
     changed = walk.world.changed()
     strange = {str(row) for row in changed if row[1] not in ("pa", *_OWN_PARTS)}
-    open_to = (Reach.USE, Reach.CHANGE, Reach.COMMON)
+    open_to = (ProjectAccess.USE, ProjectAccess.CHANGE, ProjectAccess.COMMON)
     hidden = [OTHER] if reaches in open_to else [OTHER, SHARED]
     texts = {text for owner in hidden for text in walk.world.names(owner)} - {guid}
     told = sorted(text for text in texts if text in answer.text)
@@ -286,7 +286,7 @@ def test_every_operation_has_a_reach_and_the_documents_say_it(walk: Walk):
     for one in operations(walk.served.app):
         shown = document["paths"][one.path][one.method.lower()]
         assert shown["x-haulback-narrowed"] == reach(one.key).value, one.key
-        assert (reach(one.key) is Reach.ANYBODY) == (TABLE[one.key] == PUBLIC), one.key
+        assert (reach(one.key) is ProjectAccess.ANYBODY) == (TABLE[one.key] == PUBLIC), one.key
 
 
 @pytest.mark.parametrize("how", BY)
@@ -303,7 +303,7 @@ def test_lists_show_what_the_reach_says(walk: Walk, how: str):
         assert world.guids[OWN][kind] in text, one.key
         assert world.guids[OTHER][kind] not in text, one.key
         shown = world.guids[SHARED][kind] in text
-        assert shown == (reach(one.key) is Reach.USE), one.key
+        assert shown == (reach(one.key) is ProjectAccess.USE), one.key
 
 
 @pytest.mark.parametrize("how", BY)

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from haulback.ids import new_guid
-from haulback.inventory.disks import file_guid
-from haulback.inventory.records import Disk
+from haulback.inventory.derived_guids import file_guid
+from haulback.inventory.records import VirtualDisk
 from tests.contract.conftest import EXPORTED, Served
 from tests.contract.test_transport import is_error
 
@@ -158,7 +158,7 @@ def test_the_files_of_a_task_hold_no_null(served: Served):
 
 
 def test_the_files_that_a_restore_was_asked_with_hold_no_null(served: Served):
-    machine = served.new_machine(Disk("root", 10))
+    machine = served.new_machine(VirtualDisk("root", 10))
     backup = served.stored(machine)
     files = [{"backupFile": {"guid": file_guid(backup, "root")}, "diskName": "r", "storageId": ""}]
     body = {"backup": backup, "hypervisor": served.hypervisor["guid"], "taskFiles": files}
@@ -253,7 +253,7 @@ def test_a_destination_is_ready_once_any_node_finishes_its_init(served: Served):
 
 
 def test_an_order_holds_what_the_work_needs(served: Served):
-    machine = served.new_machine(Disk("root", 10, "raw"))
+    machine = served.new_machine(VirtualDisk("root", 10, "raw"))
     task = served.export(protectedEntities=[served.machines[machine]])
     order = served.order(task["guid"])
     assert order["hypervisor"]["config"]["path"] == "/m"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from haulback.ids import new_guid
-from haulback.inventory.records import Disk
+from haulback.inventory.records import VirtualDisk
 from tests.contract.conftest import Answer, Served
 from tests.contract.test_transport import is_error
 
@@ -66,7 +66,7 @@ def migrate(served: Served) -> Request:
 
 
 def revert(served: Served) -> Request:
-    entity = served.machines[served.new_machine(Disk("root", 10, "qcow2"))]
+    entity = served.machines[served.new_machine(VirtualDisk("root", 10, "qcow2"))]
     return "revert", {"snapshot": {"guid": served.snapped(entity)["guid"]}}
 
 

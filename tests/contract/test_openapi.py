@@ -12,15 +12,15 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from haulback.kinds.table import KINDS
-from haulback.server.app import App
+from haulback.kinds.registry import KINDS
 from haulback.server.caller import NODE, ROLES
 from haulback.server.http import openapi
-from haulback.server.http.access import NODES, TABLE
 from haulback.server.http.examples import REQUESTS
-from haulback.server.http.site import operations
+from haulback.server.http.permissions import NODES, TABLE
+from haulback.server.http.routes import operations
+from haulback.server.key_vault import KeyVault
+from haulback.server.services.app import App
 from haulback.server.store.engine import open_store
-from haulback.server.vault import Vault
 from tests.contract.conftest import Served
 from tests.contract.schema_exceptions import EXCEPTIONS, LEFT_OUT
 from tests.contract.test_access import user
@@ -43,7 +43,7 @@ def document() -> dict[str, Any]:
 
     folder = tempfile.mkdtemp()
     store = open_store(f"sqlite:///{folder}/a.db")
-    found = openapi.document(operations(App(store, KINDS, Vault(bytes(32)))))
+    found = openapi.document(operations(App(store, KINDS, KeyVault(bytes(32)))))
     store.close()
     return found
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from haulback.ids import new_guid
-from haulback.inventory.records import Disk
+from haulback.inventory.records import VirtualDisk
 from tests.contract.conftest import Answer, Served
 from tests.contract.test_transport import is_error
 
@@ -138,7 +138,7 @@ def test_a_failed_backup_is_tried_as_often_as_its_policy_says(served: Served):
 def test_a_snapshot_policy_acts_in_the_same_way(served: Served):
     policy = made(served, "policies/vm-snapshot", {"name": new_guid(), "priority": 80})
     rule = made(served, "rules/vm-snapshot", {"name": new_guid(), "policy": policy})
-    machine = served.machines[served.new_machine(Disk("root", 10, "qcow2"))]
+    machine = served.machines[served.new_machine(VirtualDisk("root", 10, "qcow2"))]
     body: dict[str, Any] = {"protectedEntities": [machine], "rule": {"guid": rule}}
     [task] = served.call("POST", "/api/tasks/snapshot", body).json()
     assert task["priority"] == 80

@@ -11,8 +11,8 @@ from urllib.parse import quote
 import pytest
 
 from haulback.ids import new_guid
-from haulback.inventory.records import Disk
-from haulback.server.http.attachments import attachment
+from haulback.inventory.records import VirtualDisk
+from haulback.server.http.content_disposition import attachment
 from tests.contract.conftest import EXPORTED, Served
 
 ENTRY = {"size": 9, "modified": 5, "mode": 0o755, "uid": 0, "gid": 0}
@@ -83,7 +83,7 @@ def test_a_strange_name_never_leaves_the_header(name: str):
 
 @pytest.mark.parametrize("chosen", [["root"], ["data"], ["root", "data"]])
 def test_an_iscsi_mount_lists_the_disks_that_were_chosen(served: Served, chosen: list[str]):
-    number = served.new_machine(Disk("root", 10), Disk("data", 10))
+    number = served.new_machine(VirtualDisk("root", 10), VirtualDisk("data", 10))
     disks = [{"name": name, "size": 10, "format": "raw"} for name in ("root", "data")]
     body = {"protectedEntities": [served.machines[number]], **served.there}
     [export] = served.call("POST", "/api/tasks/export", body).json()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from haulback.ids import new_guid
-from haulback.inventory.records import Disk, Entity
+from haulback.inventory.records import Entity, VirtualDisk
 from tests.contract.conftest import EXPORTED, Served
 from tests.contract.portals import Portal, logged_in
 from tests.contract.test_transport import is_error
@@ -25,7 +25,7 @@ def portal(served: Served) -> Any:
 
 
 def test_the_lists_and_the_tabs_of_a_machine(served: Served, portal: Portal):
-    number = served.new_machine(Disk("root", 10, "qcow2"))
+    number = served.new_machine(VirtualDisk("root", 10, "qcow2"))
     machine = served.machines[number]
     backup = served.stored(machine=number)
     served.snapped(machine)
@@ -254,7 +254,7 @@ def _key(row: dict[str, Any], order: str) -> Any:
 
 
 def test_an_increment_is_as_large_as_what_it_holds(served: Served, portal: Portal):
-    number = served.new_machine(Disk("root", 1000, "qcow2"))
+    number = served.new_machine(VirtualDisk("root", 1000, "qcow2"))
     machine = served.machines[number]
     sizes = {}
     for kind, read in (("FULL", 900), ("INCREMENTAL", 30)):

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from haulback.ids import new_guid
-from haulback.inventory.disks import file_guid
-from haulback.inventory.records import Disk
+from haulback.inventory.derived_guids import file_guid
+from haulback.inventory.records import VirtualDisk
 from haulback.server.http import openapi
-from haulback.server.http.site import operations
+from haulback.server.http.routes import operations
 from tests.contract.conftest import EXPORTED, Answer, Served
 from tests.contract.test_transport import is_error
 
@@ -346,8 +346,8 @@ def test_post_tasks_unmount(served: Served):
 
 
 def test_post_tasks_snapshot(served: Served):
-    able = served.machines[served.new_machine(Disk("root", 10, "qcow2"))]
-    raw = served.machines[served.new_machine(Disk("root", 10, "raw"))]
+    able = served.machines[served.new_machine(VirtualDisk("root", 10, "qcow2"))]
+    raw = served.machines[served.new_machine(VirtualDisk("root", 10, "raw"))]
     for path in ("snapshot", "vm-snapshot"):
         for bad in ({}, {"protectedEntities": []}, {"protectedEntities": [raw]}):
             assert is_error(served.call("POST", f"/api/tasks/{path}", bad), 400)

@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx2
 
-from haulback.server.serve import Server, Settings
+from haulback.server.main import Server, ServerSettings
 from tests import databases
 from tests.contract.conftest import PASSWORD, Served
 
@@ -20,7 +20,7 @@ def test_a_node_that_waits_at_one_server_hears_of_work_asked_for_at_another(
 ):
     url = databases.new_database(cluster, uuid.uuid4().hex)
     one = Served(tmp_path, url)
-    other = Server(Settings(data=tmp_path, port=0, password=PASSWORD, database=url))
+    other = Server(ServerSettings(data=tmp_path, port=0, password=PASSWORD, database=url))
     thread = threading.Thread(target=other.run)
     thread.start()
     try:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from haulback.ids import new_guid
-from haulback.inventory.records import Base, Disk, Entity
+from haulback.inventory.records import Entity, IncrementBase, VirtualDisk
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.ledger import SqlLedger
 from tests.contract.conftest import Served
@@ -20,7 +20,7 @@ def _rested(served: Served):
 
 
 def machine(served: Served) -> str:
-    return served.machines[served.new_machine(Disk("root", 10, "qcow2"))]
+    return served.machines[served.new_machine(VirtualDisk("root", 10, "qcow2"))]
 
 
 def rule(served: Served, **keeps: int) -> dict[str, Any]:
@@ -91,7 +91,9 @@ def test_going_back_voids_every_base_and_keeps_what_was(served: Served):
     entity = held["protectedEntity"]["guid"]
     backup = served.stored(served.machines.index(entity))
     with served.app.store.write() as sql:
-        SqlLedger(sql, 0).promote(Base(entity, served.destination["guid"], backup, "haulback-c"))
+        SqlLedger(sql, 0).promote(
+            IncrementBase(entity, served.destination["guid"], backup, "haulback-c")
+        )
         assert SqlCatalogue(sql).bases(entity)
     task = served.call("POST", "/api/tasks/revert", {"snapshot": held["guid"]}).json()
     before = f"haulback-{task['guid']}-1"

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from haulback.ids import new_guid
-from haulback.server.store import reports
+from haulback.server.store import task_lists
 from tests.contract.conftest import EXPORTED, Served
 from tests.contract.test_transport import is_error
 
@@ -98,7 +98,7 @@ def test_a_page_of_no_rows_says_how_many_there_are(served: Served):
 
 def test_a_page_is_never_longer_than_a_page_may_be(served: Served, monkeypatch: pytest.MonkeyPatch):
     made = [connecting(served) for _ in range(4)]
-    monkeypatch.setattr(reports, "MOST", 2)
+    monkeypatch.setattr(task_lists, "MOST", 2)
     assert len(found(served, "size=10000000")) == 2
     answer = served.call("GET", "/api/tasks?size=2")
     cursor = answer.headers["x-next-cursor"]

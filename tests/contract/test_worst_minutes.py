@@ -12,8 +12,8 @@ import pytest
 import sqlalchemy as sa
 
 from haulback.errors import NotWritable, Unavailable
-from haulback.server import readiness
-from haulback.server.http.answers import failed
+from haulback.server.http.responses import failed
+from haulback.server.services import readiness
 from haulback.server.store import engine
 from tests.contract.conftest import Answer, Served
 

@@ -26,7 +26,7 @@ from haulback.repository.keys import Secret
 from haulback.repository.repository import Repository
 from haulback.repository.restore import restore_disk
 from haulback.repository.verify import Depth, verify
-from haulback.server.keys import key_of
+from haulback.server.services.repository_keys import key_of
 from tests.images import needs_qemu, qcow2_machine, qemu_io
 from tests.programs import Site
 

@@ -25,16 +25,16 @@ from typing import Any
 import pytest
 
 from haulback.destinations.folder import Folder
+from haulback.drivers.libvirt.connection import Host
 from haulback.drivers.libvirt.driver import LibvirtHost
-from haulback.drivers.libvirt.edge import Host
-from haulback.drivers.libvirt.shared import lies_on
+from haulback.drivers.libvirt.overlay import lies_on
 from haulback.drivers.libvirt.volumes import located
 from haulback.errors import HaulbackError
+from haulback.mounts.supervisor import MountSupervisor
 from haulback.repository.keys import Secret
 from haulback.repository.repository import Repository
 from haulback.repository.restore import restore_disk
-from haulback.server.keys import key_of
-from haulback.shares.keeper import Keeper
+from haulback.server.services.repository_keys import key_of
 from haulback.testing.libvirt_lab import LibvirtLab, lab
 from tests.hosts import libvirt_qemu, needs_libvirt
 from tests.images import qemu_img
@@ -62,7 +62,7 @@ def site(tmp_path: Path, host: LibvirtLab) -> Iterator[Site]:
     made.open()
     yield made
     made.close()
-    keeper = Keeper(made.home / "shares")
+    keeper = MountSupervisor(made.home / "shares")
     for guid in keeper.all():
         keeper.end(guid)
 
@@ -95,7 +95,7 @@ class Story:
         self.site, self.host, self.chance = site, host, chance
         self.content, self.expected = bytearray(SIZE), dict[str, str]()
         self.held: dict[str, bytes] = {}  # what snapshots must contain, by their names
-        self.shares = Keeper(site.home / "shares")
+        self.shares = MountSupervisor(site.home / "shares")
         image = host.storage / "db.qcow2"
         qemu_img("create", "-q", "-f", "qcow2", image, str(SIZE))
         host.connection.defineXML(XML.format(uuid=UUID, image=image)).create()

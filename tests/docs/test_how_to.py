@@ -14,11 +14,11 @@ import pytest
 from haulback.cli.main import app as commands
 from haulback.destinations.folder import Folder
 from haulback.drivers.imagefolder import definition
-from haulback.inventory.records import Destination
-from haulback.kinds.seam import Ask, Kind
-from haulback.kinds.table import KINDS
-from haulback.node.home import Home
-from haulback.node.job import Locks, Work
+from haulback.inventory.records import BackupDestination
+from haulback.kinds.api import Ask, TaskKind
+from haulback.kinds.registry import KINDS
+from haulback.node.state_dir import StateDir
+from haulback.node.task_context import Locks, RunningTask
 from haulback.server.store import catalogue, tables
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import open_store
@@ -38,14 +38,14 @@ def test_the_kind_in_the_how_to_is_planned_prepared_and_run(
     [source] = blocks(DOCS / "howto" / "add-a-kind.md", "python")
     (tmp_path / "ping_of_the_how_to.py").write_text(source)
     monkeypatch.syspath_prepend(tmp_path)
-    kind: Kind = importlib.import_module("ping_of_the_how_to").KIND
+    kind: TaskKind = importlib.import_module("ping_of_the_how_to").KIND
     assert kind.type not in KINDS
     store = open_store(f"sqlite:///{tmp_path}/a.db")
     (tmp_path / "bd").mkdir()
     place = {"path": str(tmp_path / "bd")}
     guid = "5f1d3c1e-7a57-4b5b-9e9b-0b1a4a6a2f10"
     with store.write() as sql:
-        record = Destination(guid=guid, name="bd", driver="folder", config=place)
+        record = BackupDestination(guid=guid, name="bd", driver="folder", config=place)
         catalogue.add(sql, tables.destination, record, sealed_key="")
         known = SqlCatalogue(sql)
         [way] = kind.submissions
@@ -53,9 +53,9 @@ def test_the_kind_in_the_how_to_is_planned_prepared_and_run(
         [task] = way.plan(body, known, Ask(1)).tasks
         order = msgspec.to_builtins(kind.prepare(task, known))
     store.close()
-    home = Home(tmp_path / "node", [])
+    home = StateDir(tmp_path / "node", [])
     decoded = msgspec.convert(order, kind.order)
-    work = Work(task.guid, 1, decoded, None, home, Locks())  # type: ignore[arg-type]
+    work = RunningTask(task.guid, 1, decoded, None, home, Locks())  # type: ignore[arg-type]
     Folder(tmp_path / "bd").store("manifests/a", b"x")
     assert kind.run(work) == {"manifests": 1}
     work.close()

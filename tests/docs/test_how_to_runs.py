@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from haulback.shares.keeper import Keeper
-from haulback.testing.far import Reached
+from haulback.mounts.supervisor import MountSupervisor
 from haulback.testing.guest import Guest
 from haulback.testing.libvirt_lab import LibvirtLab, lab
+from haulback.testing.remote import Reached
 from tests.docs.test_how_to import DOCS, blocks
 from tests.hosts import needs_guest, needs_libvirt, needs_sshd
 from tests.programs import Site
@@ -36,7 +36,7 @@ def reader(tmp_path: Path, host: LibvirtLab) -> Iterator[Reader]:
     yield Reader(site, host, tmp_path)
     site.close()
     host.clear()
-    keeper = Keeper(site.home / "shares")
+    keeper = MountSupervisor(site.home / "shares")
     for guid in keeper.all():
         keeper.end(guid)
 

@@ -10,8 +10,8 @@ import pytest
 from haulback import errors
 from haulback.errors import HaulbackError
 from haulback.inventory.alarms import AlarmKind
-from haulback.server.store import line
-from haulback.tasks import queue
+from haulback.server.store import queue_position
+from haulback.tasks import scheduling
 from tests.docs.test_how_to import DOCS
 
 PAGE = DOCS / "howto" / "troubleshooting.md"
@@ -29,10 +29,10 @@ def test_every_error_has_a_row_with_its_exit_code_and_its_status(error: type[Hau
 @pytest.mark.parametrize(
     "reason",
     [
-        line.NOTHING_ELSE,
-        queue.waiting_for("entity:machine"),
-        queue.waiting_for("source:hypervisor:export"),
-        queue.waiting_for("destination:folder:store"),
+        queue_position.NOTHING_ELSE,
+        scheduling.waiting_for("entity:machine"),
+        scheduling.waiting_for("source:hypervisor:export"),
+        scheduling.waiting_for("destination:folder:store"),
     ],
 )
 def test_every_reason_of_a_queued_task_has_a_row(reason: str):
@@ -41,9 +41,9 @@ def test_every_reason_of_a_queued_task_has_a_row(reason: str):
 
 def test_the_numbers_of_the_default_limits_are_those_of_the_queue():
     text = PAGE.read_text()
-    assert f"({queue.PER_SOURCE['export']}; also `snapshot`)" in text
-    assert f"({queue.PER_DESTINATION['store']}; `cleanup`: 1)" in text
-    assert queue.PER_DESTINATION["cleanup"] == 1
+    assert f"({scheduling.PER_SOURCE['export']}; also `snapshot`)" in text
+    assert f"({scheduling.PER_DESTINATION['store']}; `cleanup`: 1)" in text
+    assert scheduling.PER_DESTINATION["cleanup"] == 1
 
 
 def test_every_alarm_is_explained_on_the_page_that_the_symptoms_lead_to():

@@ -10,7 +10,7 @@ import pytest
 from alembic.migration import MigrationContext
 
 from haulback.inventory.damage import REVISION, WRITING
-from haulback.server.serve import embedded
+from haulback.server.main import embedded
 from haulback.server.store.engine import open_store, peek
 from tests.docs.test_how_to import DOCS, blocks
 

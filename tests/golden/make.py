@@ -14,8 +14,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from unittest.mock import patch
 
-from haulback.destinations.folder import Folder
 from haulback.disk import Disk
+
+from haulback.destinations.folder import Folder
 from haulback.repository.backup import back_up_disk
 from haulback.repository.keys import Secret
 from haulback.repository.manifest import Manifest, StoredDisk

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from haulback.errors import Malformed
-from haulback.testing.far import Reached
 from haulback.testing.guest import Guest
 from haulback.testing.libvirt_lab import LibvirtLab
+from haulback.testing.remote import Reached
 from tests.hosts import needs_guest, needs_libvirt, needs_sshd
 from tests.programs import Site
 

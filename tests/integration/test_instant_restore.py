@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from haulback.drivers.libvirt.driver import LibvirtHost
-from haulback.shares.keeper import Keeper
+from haulback.mounts.supervisor import MountSupervisor
 from haulback.testing.guest import PARTS, Guest
 from haulback.testing.libvirt_lab import LibvirtLab, lab
 from tests.hosts import needs_guest, needs_libvirt
@@ -29,7 +29,7 @@ def site(tmp_path: Path, host: LibvirtLab) -> Iterator[Site]:
     yield made
     made.close()
     host.clear()
-    keeper = Keeper(made.home / "shares")
+    keeper = MountSupervisor(made.home / "shares")
     for guid in keeper.all():
         keeper.end(guid)
 
@@ -91,7 +91,7 @@ def test_a_machine_runs_from_its_backup_and_moves_off_it(site: Site, host: Libvi
     assert refused["state"]["name"] == "FAILED"
     assert "is running; stop it" in refused["statusInfo"]
     assert "live-migration" in refused["statusInfo"]
-    keeper = Keeper(site.home / "shares")
+    keeper = MountSupervisor(site.home / "shares")
     os.kill(int((keeper.room(mount["guid"]) / "pid").read_text()), signal.SIGKILL)
     read = "echo 3 > /proc/sys/vm/drop_caches; sha256sum /mnt/a"
     assert again.run(read) == sums  # it waits until the share is there again
@@ -137,7 +137,7 @@ def test_a_machine_that_is_off_goes_with_the_share_it_lived_off(site: Site, host
     assert (other.name(), bool(other.isActive())) == ("db", True)
     [room] = host.storage.iterdir()
     assert room.name.startswith("db-")
-    assert Keeper(site.home / "shares").lives(second["guid"])
+    assert MountSupervisor(site.home / "shares").lives(second["guid"])
     assert guest.uuid
 
 
@@ -155,7 +155,7 @@ def test_what_cannot_run_leaves_no_machine_and_no_share(site: Site, host: Libvir
     assert job["status"]["name"] == "FAILED"
     assert host.connection.listAllDomains() == []
     assert not list(host.storage.iterdir())
-    assert not Keeper(site.home / "shares").room(mount).exists()
+    assert not MountSupervisor(site.home / "shares").room(mount).exists()
 
 
 def test_a_running_machine_moves_to_another_host_with_its_disks_and_its_backups(

@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
+from haulback.drivers.libvirt.connection import Host
 from haulback.drivers.libvirt.driver import LibvirtHost
-from haulback.drivers.libvirt.edge import Host
+from haulback.drivers.libvirt.freeze_guard import Frozen
 from haulback.drivers.libvirt.hooks import around
-from haulback.drivers.libvirt.thaw import Frozen
-from haulback.shares.keeper import Keeper
+from haulback.mounts.supervisor import MountSupervisor
 from haulback.testing.guest import Guest
 from haulback.testing.libvirt_lab import LibvirtLab, lab
 from tests.hosts import libvirt_qemu, needs_guest, needs_libvirt
@@ -43,7 +43,7 @@ def site(tmp_path: Path, host: LibvirtLab) -> Iterator[Site]:
     made.finished(made.hypervisor["task"]["guid"])
     yield made
     made.close()
-    keeper = Keeper(made.home / "shares")
+    keeper = MountSupervisor(made.home / "shares")
     for guid in keeper.all():
         keeper.end(guid)
 
@@ -88,8 +88,8 @@ def test_a_frozen_guest_is_let_go_when_whoever_froze_it_dies(host: LibvirtLab):
     guest.start()
     program = (
         "import os, signal\n"
-        "from haulback.drivers.libvirt.edge import Host\n"
-        "from haulback.drivers.libvirt.thaw import Frozen\n"
+        "from haulback.drivers.libvirt.connection import Host\n"
+        "from haulback.drivers.libvirt.freeze_guard import Frozen\n"
         f"domain = Host({host.uri!r}).domain({guest.uuid!r})\n"
         f"with Frozen({host.uri!r}, domain):\n"
         "    print('frozen', flush=True)\n"

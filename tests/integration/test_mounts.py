@@ -25,9 +25,9 @@ import pytest
 
 from haulback.client.client import Client
 from haulback.errors import Conflict, HaulbackError, Incomplete, NotFound, Unavailable
-from haulback.shares.keeper import Keeper
-from haulback.shares.order import IscsiOrder
-from haulback.shares.target import serve
+from haulback.mounts.iscsi_target import serve
+from haulback.mounts.spec import IscsiOrder
+from haulback.mounts.supervisor import MountSupervisor
 from tests.images import raw_machine
 from tests.programs import PASSWORD, Site
 from tests.unit.test_credentials import children, shown
@@ -48,7 +48,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
     made.open()
     yield made
     made.close()
-    keeper = Keeper(made.home / "shares")
+    keeper = MountSupervisor(made.home / "shares")
     for guid in keeper.all():
         keeper.end(guid)
 
@@ -97,8 +97,8 @@ def mounted(site: Site, backup: str, **more: Any) -> dict[str, Any]:
     return dict(rows[0])
 
 
-def share(site: Site) -> Keeper:
-    return Keeper(site.home / "shares")
+def share(site: Site) -> MountSupervisor:
+    return MountSupervisor(site.home / "shares")
 
 
 def test_a_backup_is_browsed_and_files_are_fetched(site: Site, tmp_path: Path):
@@ -156,7 +156,7 @@ def test_no_process_of_a_share_bears_a_secret(site: Site, tmp_path: Path):
     below = [site.node.process.pid, int((share(site).room(mount["guid"]) / "pid").read_text())]
     started = [pid for first in below for pid in children(first)]
     texts = [shown(pid) for pid in [*started, str(below[1])]]
-    assert any("haulback.shares.process" in text for text in texts)
+    assert any("haulback.mounts.process" in text for text in texts)
     assert any("haulback.filesystems" in text for text in texts)
     secret = json.loads((site.home / "identity.json").read_bytes())["secret"]
     for text in texts:
@@ -412,7 +412,7 @@ def test_disks_are_read_by_initiators_that_are_named_and_know_the_secret(
     assert initiator(told, "iqn.2020-01.org.example:other").returncode != 0
     assert "uthentication" in initiator(told, name, secret="A" * 16).stderr
     room = share(site).room(mount["guid"])
-    for part in ("haulback.shares.raw", "tgtd", "haulback.shares.process"):
+    for part in ("haulback.mounts.fuse_disks", "tgtd", "haulback.mounts.process"):
         kill(part, str(room))
         told["out"].unlink()
         site.wait_for(lambda: initiator(told, name).returncode == 0)  # where it was, as it was
@@ -465,7 +465,7 @@ def test_a_share_that_cannot_begin_leaves_neither_folder_nor_process(site: Site,
 
 
 def test_a_room_that_somebody_else_made_is_neither_believed_nor_used(tmp_path: Path):
-    keeper = Keeper(tmp_path / "shares", rooms=tmp_path)
+    keeper = MountSupervisor(tmp_path / "shares", rooms=tmp_path)
     guid = str(uuid.uuid4())
     room = keeper.room(guid)
     room.mkdir()

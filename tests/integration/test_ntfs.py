@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from haulback.errors import Malformed, Unsupported
 from haulback.filesystems.browser import Browser
-from haulback.filesystems.reading.ntfs_records import LIST, parsed
+from haulback.filesystems.parsers.ntfs_records import LIST, parsed
 from haulback.filesystems.report import NAME
 from haulback.units import MIB
 from tests import volumes

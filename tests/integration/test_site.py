@@ -17,7 +17,7 @@ import pytest
 
 from haulback.client.api import Api
 from haulback.errors import Conflict, Malformed, Unavailable
-from haulback.server.serve import Server, Settings
+from haulback.server.main import Server, ServerSettings
 from tests import databases
 from tests.certificates import self_signed
 from tests.images import needs_qemu, qcow2_machine, qemu_img, qemu_io, raw_machine
@@ -193,7 +193,7 @@ def test_a_second_server_on_the_same_file_is_refused(site: Site):
 def test_without_tls_nobody_beyond_this_machine_is_served(tmp_path: Path):
     for host in ("0.0.0.0", "::", "192.0.2.1", "example.org"):
         with pytest.raises(Malformed, match="--tls-cert"):
-            Server(Settings(data=tmp_path, host=host, port=0))
+            Server(ServerSettings(data=tmp_path, host=host, port=0))
 
 
 def test_a_job_runs_on_postgresql_and_outlives_a_server(tmp_path: Path, cluster: str):

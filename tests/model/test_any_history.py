@@ -21,15 +21,15 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from haulback.errors import HaulbackError
 from haulback.inventory.records import NOT_DECIDED, Backup
-from haulback.kinds.table import KINDS
-from haulback.server import bulk, movers, people, upkeep
-from haulback.server.app import App
-from haulback.server.store import life, tables, tasks
+from haulback.kinds.registry import KINDS
+from haulback.server.key_vault import KeyVault
+from haulback.server.services import bulk_removal, maintenance, node_tasks, task_requests
+from haulback.server.services.app import App
+from haulback.server.store import tables, task_lifecycle, tasks
 from haulback.server.store.catalogue import records
 from haulback.server.store.engine import Store, open_store
-from haulback.server.store.line import NOTHING_ELSE, Line
 from haulback.server.store.nodes import Node
-from haulback.server.vault import Vault
+from haulback.server.store.queue_position import NOTHING_ELSE, Line
 from haulback.tasks.record import Task
 from haulback.tasks.states import State
 from tests import databases
@@ -53,7 +53,7 @@ class History(RuleBasedStateMachine):
             for table in reversed(tables.metadata.sorted_tables):
                 sql.execute(table.delete())
         clock = Clock()
-        app = App(self.store, KINDS, Vault(bytes(32)), clock=clock)  # type: ignore[arg-type]
+        app = App(self.store, KINDS, KeyVault(bytes(32)), clock=clock)  # type: ignore[arg-type]
         self.house = House(app, clock)
         self.nodes: list[Node] = [self.house.node("n0"), self.house.node("n1")]
         self.ended: dict[str, str] = {}
@@ -91,23 +91,23 @@ class History(RuleBasedStateMachine):
     def cancel(self, task: int) -> None:
         if one := self.pick(task, "QUEUED", "RUNNING"):
             state = State.CANCELLED
-            self.attempt(people.set_state, self.app, self.house.user, one.guid, state, None)
+            self.attempt(task_requests.set_state, self.app, self.house.user, one.guid, state, None)
 
     @rule(task=PICK)
     def remove(self, task: int) -> None:
         if one := self.pick(task, "QUEUED", "RUNNING", *FINAL):
-            self.attempt(people.remove, self.app, self.house.user, one.guid)
+            self.attempt(task_requests.remove, self.app, self.house.user, one.guid)
 
     @rule()
     def remove_all_finished(self) -> None:
-        bulk.remove_all(self.app, self.house.user, ENDS)
+        bulk_removal.remove_all(self.app, self.house.user, ENDS)
 
     # what nodes do
 
     @rule(node=PICK, task=PICK)
     def take(self, node: int, task: int) -> None:
         who = self.nodes[node % len(self.nodes)]
-        offers = movers.offer(self.app, who)
+        offers = node_tasks.offer(self.app, who)
         self.i7_who_is_offered_goes_in_order(who, offers)
         if offers:
             one = offers[task % len(offers)]
@@ -121,8 +121,8 @@ class History(RuleBasedStateMachine):
         if one := self.pick(task, "RUNNING"):
             if tells:
                 results = RESULTS.get(one.type, {})
-                self.attempt(movers.add_results, self.app, who, one.guid, results)
-            done = self.attempt(movers.set_state, self.app, who, one.guid, state, "it broke")
+                self.attempt(node_tasks.add_results, self.app, who, one.guid, results)
+            done = self.attempt(node_tasks.set_state, self.app, who, one.guid, state, "it broke")
             self.finished[one.guid] += done and state is State.FINISHED
             assert self.finished[one.guid] <= 1, "I1: two attempts published"
 
@@ -132,27 +132,27 @@ class History(RuleBasedStateMachine):
         one = self.pick(task, "RUNNING")
         if one and one.type == "STORE":
             gone = {"failure": "base_gone"}
-            self.attempt(movers.add_results, self.app, who, one.guid, gone)
-            self.attempt(movers.set_state, self.app, who, one.guid, State.FAILED, "gone")
+            self.attempt(node_tasks.add_results, self.app, who, one.guid, gone)
+            self.attempt(node_tasks.set_state, self.app, who, one.guid, State.FAILED, "gone")
 
     @rule(node=PICK, task=PICK)
     def give_back(self, node: int, task: int) -> None:
         who = self.nodes[node % len(self.nodes)]
         if one := self.pick(task, "RUNNING"):
-            self.attempt(movers.set_state, self.app, who, one.guid, State.QUEUED, None)
+            self.attempt(node_tasks.set_state, self.app, who, one.guid, State.QUEUED, None)
 
     @rule(node=PICK, state=st.sampled_from([State.RUNNING, *ENDS]))
     def move_many(self, node: int, state: State) -> None:
         who = self.nodes[node % len(self.nodes)]
         wanted = ("QUEUED",) if state is State.RUNNING else ("RUNNING",)
         guids = [task.guid for task in self.rows(*wanted)]
-        self.attempt(movers.set_states, self.app, who, guids, state, None)
+        self.attempt(node_tasks.set_states, self.app, who, guids, state, None)
 
     @rule(node=PICK, task=PICK, percent=st.integers(0, 100))
     def report(self, node: int, task: int, percent: int) -> None:
         who = self.nodes[node % len(self.nodes)]
         if one := self.pick(task, "RUNNING"):
-            self.attempt(movers.report, self.app, who, one.guid, progress=float(percent))
+            self.attempt(node_tasks.report, self.app, who, one.guid, progress=float(percent))
 
     @rule(which=st.integers(0, 1))
     def a_node_starts_again(self, which: int) -> None:
@@ -161,7 +161,7 @@ class History(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([1, 20, 31, 601, 1000, 20_000]))
     def time_passes(self, seconds: int) -> None:
         self.house.clock.now += seconds * 1000
-        upkeep.tick(self.app)
+        maintenance.tick(self.app)
 
     # what always holds
 
@@ -259,10 +259,12 @@ class History(RuleBasedStateMachine):
     def teardown(self) -> None:
         """I2, I12, I13: left to itself, everything ends, and nothing stays occupied."""
         for task in self.rows("RUNNING"):
-            self.attempt(people.set_state, self.app, self.house.user, task.guid, ENDS[2], None)
+            self.attempt(
+                task_requests.set_state, self.app, self.house.user, task.guid, ENDS[2], None
+            )
         for _ in range(20):
-            self.house.clock.now += max(life.CANCEL_MS, 6 * 3_600_000)
-            upkeep.tick(self.app)
+            self.house.clock.now += max(task_lifecycle.CANCEL_MS, 6 * 3_600_000)
+            maintenance.tick(self.app)
         left = [task for task in self.rows() if task.state not in FINAL]
         assert not left, f"I2: {left}"
         with self.store.read() as sql:

@@ -19,7 +19,7 @@ from haulback.cli.programs import server, up
 from haulback.client.client import Client
 from haulback.errors import Malformed, Unavailable
 from haulback.loopback import check_plain, is_loopback
-from haulback.node import serve
+from haulback.node import main
 from tests.programs import Program
 
 SECRETS = {
@@ -198,7 +198,7 @@ def test_plain_http_to_another_machine_is_refused_everywhere(
     for call in (
         lambda: Client(url),
         lambda: login(server=url),
-        lambda: serve.run(serve.Settings(data=tmp_path / "node", server=url)),
+        lambda: main.run(main.NodeSettings(data=tmp_path / "node", server=url)),
     ):
         with pytest.raises(Malformed, match="--insecure-http"):
             call()

@@ -10,10 +10,10 @@ import msgspec
 from cyclopts import App, Parameter
 
 from haulback.cli import places
+from haulback.cli.confirmation import agree_to
 from haulback.cli.connection import connect
-from haulback.cli.how import USUAL, How, ref, refs, report
 from haulback.cli.output import Output, dump, moment, named, show, size, text
-from haulback.cli.questions import agree_to
+from haulback.cli.submit_options import USUAL, SubmitOptions, ref, refs, report
 from haulback.errors import Damaged, Malformed, NotFound
 from haulback.inventory.requests import Hint
 from haulback.tasks.states import BackupType
@@ -56,14 +56,14 @@ def create(
     destination: str = "",
     rule: list[str] = [],  # noqa: B006 - read only
     retries: int = 0,
-    how: How = USUAL,
+    how: SubmitOptions = USUAL,
 ) -> None:
     """Back up machines, by name or guid; prints the tasks' guids, or follows the tasks."""
-    from haulback.kinds.export import Request
+    from haulback.kinds.export import ExportRequest
 
     client = connect()
     kind = BackupType.INCREMENTAL if incremental else BackupType.FULL
-    request = Request(
+    request = ExportRequest(
         protectedEntities=refs(client.machines.find(one).guid for one in machine),
         backupType=kind,
         backupDestination=ref(client.destinations.find(destination).guid if destination else ""),
@@ -97,17 +97,17 @@ def prove(
     screen: Annotated[bool, Parameter(negative="")] = False,
     script: Path | None = None,
     timeout: int = 600,
-    how: How = USUAL,
+    how: SubmitOptions = USUAL,
 ) -> None:
     """Boot a backup where nobody sees it and wait until it is up, for --timeout seconds.
 
     It is up when its guest agent answers, its console says --text, or its --screen changes.
     --script is a file for its shell, run by the agent; it has to end with 0.
     """
-    from haulback.kinds.prove import Request, Sign
+    from haulback.kinds.prove import ProveRequest, Sign
 
     client = connect()
-    request = Request(
+    request = ProveRequest(
         backup=Ref(guid),
         hypervisor=ref(hypervisor and client.hypervisors.find(hypervisor).guid),
         sign=Sign.SCREEN if screen else Sign.TEXT if text else Sign.AGENT,

@@ -25,7 +25,7 @@ from haulback.cli.watch import follow
 from haulback.client.client import Client
 from haulback.clock import SystemClock
 from haulback.destinations.folder import Folder
-from haulback.drivers.hypervisor import Disk, Machine
+from haulback.drivers.hypervisor import Machine, MachineDisk
 from haulback.drivers.imagefolder.driver import ImageFolder
 from haulback.drivers.source import RawImage
 from haulback.errors import Damaged, Malformed, Unavailable
@@ -34,7 +34,7 @@ from haulback.kinds import export, import_machine
 from haulback.repository.keys import Secret
 from haulback.repository.repository import Repository
 from haulback.repository.verify import Depth, verify
-from haulback.server.keys import key_of
+from haulback.server.services.repository_keys import key_of
 from haulback.tasks.states import BackupType
 from haulback.wire import Ref
 
@@ -179,7 +179,9 @@ class _Demo:
     def build(self) -> Machine:
         """A disk with a file system of real files, as a machine."""
         size = _fill(self.twin, self.folder, self.bytes)
-        wanted = Machine("", "demo", (Disk("disk0", size, self.format),), {"memory_mib": 512})
+        wanted = Machine(
+            "", "demo", (MachineDisk("disk0", size, self.format),), {"memory_mib": 512}
+        )
         image = RawImage(self.twin)
         try:
             with self.machines.create(wanted, "demo-build") as new:
@@ -207,7 +209,7 @@ class _Demo:
     def back_up(self, entity: str, kind: BackupType) -> str:
         """Through EXPORT and STORE; the backup's guid."""
         started = self.clock.monotonic()
-        request = export.Request(protectedEntities=[Ref(entity)], backupType=kind)
+        request = export.ExportRequest(protectedEntities=[Ref(entity)], backupType=kind)
         [task] = self.client.tasks.export(request)
         follow(self.client, task.guid, self.say)
         took = self.clock.monotonic() - started
@@ -236,7 +238,9 @@ class _Demo:
     def bring_back(self, backup: str, hypervisor: str) -> None:
         """Through RESTORE and IMPORT."""
         started = self.clock.monotonic()
-        request = import_machine.Request(backup=Ref(backup), hypervisor=Ref(hypervisor))
+        request = import_machine.ImportMachineRequest(
+            backup=Ref(backup), hypervisor=Ref(hypervisor)
+        )
         head = self.client.tasks.restore_and_import(request)
         sample = follow(self.client, head.guid, self.say)[-1].dataTransferRate
         moved = (sample.transferredBytes if sample else None) or 0

@@ -59,7 +59,7 @@ def _run(folder: Path, client: Client, say: Console) -> None:
         _prove(backup, client, say)
         guest.dies()
         say.print("  the guest is dead, and its disks with it")
-        request = import_machine.Request(
+        request = import_machine.ImportMachineRequest(
             backup=Ref(backup), hypervisor=Ref(known.hypervisor), powerOnAfterRestore=True
         )
         follow(client, client.tasks.restore_and_import(request).guid, say)
@@ -83,7 +83,7 @@ def _register(host: libvirt_lab.LibvirtLab, client: Client, say: Console) -> _Kn
 
 
 def _back_up(known: _Known, kind: BackupType, client: Client, say: Console) -> str:
-    request = export.Request(protectedEntities=[Ref(known.machine)], backupType=kind)
+    request = export.ExportRequest(protectedEntities=[Ref(known.machine)], backupType=kind)
     [task] = client.tasks.export(request)
     follow(client, task.guid, say)
     assert task.backup
@@ -94,7 +94,7 @@ def _back_up(known: _Known, kind: BackupType, client: Client, say: Console) -> s
 
 
 def _prove(backup: str, client: Client, say: Console) -> None:
-    task = client.tasks.prove(prove.Request(Ref(backup), script="ls /mnt/a /mnt/b"))
+    task = client.tasks.prove(prove.ProveRequest(Ref(backup), script="ls /mnt/a /mnt/b"))
     follow(client, task.guid, say)
     proof = client.backups.proof(backup)
     say.print(f"  proved: {proof.level.name}, signed {'well' if proof.valid else 'BADLY'}")

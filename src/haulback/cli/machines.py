@@ -5,8 +5,8 @@ from __future__ import annotations
 from cyclopts import App
 
 from haulback.cli.connection import connect
-from haulback.cli.how import USUAL, How, ref, report
 from haulback.cli.output import Output, dump, moment, named, show, size, text
+from haulback.cli.submit_options import USUAL, SubmitOptions, ref, report
 from haulback.client.client import Client
 from haulback.errors import Malformed, NotFound
 from haulback.inventory.requests import MachineSettings, ProjectName
@@ -69,7 +69,7 @@ def set_machine(
 
 
 @app.command
-def rm(*machine: str, how: How = USUAL) -> None:
+def rm(*machine: str, how: SubmitOptions = USUAL) -> None:
     """Delete all backups of machines, then their records; the platform keeps the machines."""
     client = connect()
     guids = _found(client, machine)

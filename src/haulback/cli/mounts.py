@@ -12,11 +12,11 @@ import msgspec
 from cyclopts import App, Parameter
 
 from haulback.cli.connection import connect
-from haulback.cli.how import USUAL, How, ref, report
 from haulback.cli.output import Output, dump, moment, named, show, size, text
+from haulback.cli.submit_options import USUAL, SubmitOptions, ref, report
 from haulback.client.calls import Narrowed
 from haulback.errors import Conflict, Incomplete, Malformed
-from haulback.inventory.shared import FileRow
+from haulback.inventory.mount_shapes import FileRow
 from haulback.wire import Ref
 
 app = App(name="mount")
@@ -160,7 +160,7 @@ def _copy(parts: Iterable[bytes], file: BinaryIO) -> None:
 
 
 @app.command
-def again(mounted: str, *, how: How = USUAL) -> None:
+def again(mounted: str, *, how: SubmitOptions = USUAL) -> None:
     """Mount an unmounted backup again."""
     from haulback.kinds.mount import Again
 
@@ -170,12 +170,12 @@ def again(mounted: str, *, how: How = USUAL) -> None:
 
 
 @app.command
-def unmount(mounted: str, *, how: How = USUAL) -> None:
+def unmount(mounted: str, *, how: SubmitOptions = USUAL) -> None:
     """Unmount a backup."""
-    from haulback.kinds.unmount import Request
+    from haulback.kinds.unmount import UnmountRequest
 
     client = connect()
-    request = Request(mountedBackup=Ref(mounted), **how.timed)
+    request = UnmountRequest(mountedBackup=Ref(mounted), **how.timed)
     report(client, [client.tasks.unmount(request, **how.asked)], how)
 
 
@@ -186,17 +186,17 @@ def upload(
     to: str = "",
     file_system: str = "",
     machine: str = "",
-    how: How = USUAL,
+    how: SubmitOptions = USUAL,
 ) -> None:
     """Put files of a mounted backup into a machine that runs, by its guest agent.
 
     --to is the folder they go below, with their paths (/: where they were); --file-system (a guid)
     is needed where several are shown; --machine is another one than the backup's own.
     """
-    from haulback.kinds.upload import Request
+    from haulback.kinds.upload import UploadRequest
 
     client = connect()
-    request = Request(
+    request = UploadRequest(
         mountedBackup=Ref(mounted),
         paths=list(path),
         destinationPath=to or None,

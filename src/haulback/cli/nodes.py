@@ -52,11 +52,11 @@ def run_node(
     Files are restored only below a --restore-root; --trust is the server's own certificate.  Disks
     shared by iSCSI are reached at --iscsi (ADDRESS:PORT, the next free port), and only then.
     """
-    from haulback.node import serve
+    from haulback.node import main
 
     start_log(log_format)
-    serve.run(
-        serve.Settings(
+    main.run(
+        main.NodeSettings(
             data=data,
             server=server,
             name=name or os.uname().nodename,

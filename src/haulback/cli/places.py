@@ -9,9 +9,9 @@ import msgspec
 from cyclopts import App, Parameter
 
 from haulback.cli.connection import connect
-from haulback.cli.how import USUAL, How, ref, refs, report, watch
 from haulback.cli.output import Output, dump, moment, named, show, size, text
-from haulback.disk import write_private_once
+from haulback.cli.submit_options import USUAL, SubmitOptions, ref, refs, report, watch
+from haulback.durable_files import write_private_once
 from haulback.errors import Malformed
 from haulback.inventory.requests import (
     ChangedDestination,
@@ -95,12 +95,12 @@ def remove_hypervisor(name: str) -> None:
 @hypervisor.command
 def sync(*name: str, manager: list[str] = []) -> None:  # noqa: B006 - read only
     """Scan the machines of hypervisors, and of all hypervisors of a --manager."""
-    from haulback.kinds.inventory_sync import Request
+    from haulback.kinds.inventory_sync import InventorySyncRequest
 
     if not name and not manager:
         raise Malformed("name at least one hypervisor, or a --manager")
     client = connect()
-    request = Request(
+    request = InventorySyncRequest(
         hypervisors=refs(client.hypervisors.find(one).guid for one in name),
         hypervisorManagers=refs(client.records.managers.find(one).guid for one in manager),
     )
@@ -121,23 +121,23 @@ def confirm_absent(name: str) -> None:
 @hypervisor.command(name="try")
 def try_hypervisor(name: str, path: Path, *, node: str = "") -> None:
     """Look what a folder holds, and add it as a hypervisor only if that works."""
-    from haulback.kinds.inventory_sync import Candidate, WizardRequest
+    from haulback.kinds.inventory_sync import Candidate, InventorySyncWizardRequest
 
     client = connect()
     where = ref(node and client.nodes.find(node).guid)
     one = Candidate(name=name, path=str(path.absolute()), node=where)
-    tasks = client.tasks.try_hypervisors(WizardRequest(hypervisors=[one]))
+    tasks = client.tasks.try_hypervisors(InventorySyncWizardRequest(hypervisors=[one]))
     watch(client, [task.guid for task in tasks])
 
 
 @hypervisor.command(name="test")
 def test_hypervisor(*name: str) -> None:
     """Test whether nodes reach hypervisors."""
-    from haulback.kinds.connectivity_test import Request
+    from haulback.kinds.connectivity_test import ConnectivityTestRequest
 
     client = connect()
     found = refs(client.hypervisors.find(one).guid for one in name)
-    tasks = client.tasks.connectivity_test(Request(hypervisors=found))
+    tasks = client.tasks.connectivity_test(ConnectivityTestRequest(hypervisors=found))
     watch(client, [task.guid for task in tasks])
 
 
@@ -230,12 +230,14 @@ def remove_destination(name: str) -> None:
 
 
 @destination.command
-def clean(*name: str, how: How = USUAL) -> None:
+def clean(*name: str, how: SubmitOptions = USUAL) -> None:
     """Remove expired backups from destinations and free their space."""
-    from haulback.kinds.backup_cleanup import Request
+    from haulback.kinds.backup_cleanup import BackupCleanupRequest
 
     client = connect()
-    request = Request(refs(client.destinations.find(one).guid for one in name), **how.timed)
+    request = BackupCleanupRequest(
+        refs(client.destinations.find(one).guid for one in name), **how.timed
+    )
     report(client, client.tasks.remove_old_backups(request, **how.asked), how)
 
 
@@ -244,16 +246,16 @@ def verify(
     *name: str,
     gib: Annotated[float | None, Parameter(help="Read at most so much.")] = None,
     hours: Annotated[float | None, Parameter(help="Read no longer.")] = None,
-    how: How = USUAL,
+    how: SubmitOptions = USUAL,
 ) -> None:
     """Read destinations back and say which backups lack something; everything, unless bounded.
 
     The next run reads the packs that a bounded one leaves.
     """
-    from haulback.kinds.verify import Request
+    from haulback.kinds.verify import VerifyRequest
 
     client = connect()
-    request = Request(
+    request = VerifyRequest(
         refs(client.destinations.find(one).guid for one in name),
         bytes=None if gib is None else max(1, round(gib * GIB)),
         seconds=None if hours is None else max(1, round(hours * 3600)),
@@ -269,14 +271,14 @@ def repair(
     believe: Annotated[
         bool, Parameter(negative="", help="So much damage at once is real: no mount is away.")
     ] = False,
-    how: How = USUAL,
+    how: SubmitOptions = USUAL,
 ) -> None:
     """Say in the task's log what can be repaired in destinations, and with --apply repair it."""
-    from haulback.kinds.repair import Request
+    from haulback.kinds.repair import RepairRequest
 
     client = connect()
     found = refs(client.destinations.find(one).guid for one in name)
-    request = Request(found, apply=apply, believe=believe, **how.timed)
+    request = RepairRequest(found, apply=apply, believe=believe, **how.timed)
     report(client, client.tasks.repair(request, **how.asked), how)
 
 
@@ -297,7 +299,7 @@ def key(
     An --output that holds another key is never overwritten.  Works on the server's machine only,
     for who may read its --data.
     """
-    from haulback.server.keys import key_of
+    from haulback.server.services.repository_keys import key_of
 
     if output and unchecked:
         raise Malformed("--unchecked: a key that was not tried is printed only; leave out --output")
@@ -312,18 +314,18 @@ def key(
 @destination.command(name="test")
 def test_destination(*name: str) -> None:
     """Test whether nodes can use destinations."""
-    from haulback.kinds.connectivity_test import Request
+    from haulback.kinds.connectivity_test import ConnectivityTestRequest
 
     client = connect()
     found = refs(client.destinations.find(one).guid for one in name)
-    tasks = client.tasks.connectivity_test(Request(backupDestinations=found))
+    tasks = client.tasks.connectivity_test(ConnectivityTestRequest(backupDestinations=found))
     watch(client, [task.guid for task in tasks])
 
 
 @tape.command
-def eject(*guid: str, to: str = "", how: How = USUAL) -> None:
+def eject(*guid: str, to: str = "", how: SubmitOptions = USUAL) -> None:
     """Eject tapes, --to a location of this guid."""
-    from haulback.kinds.to_come import Tapes
+    from haulback.kinds.unavailable import Tapes
 
     client = connect()
     request = Tapes(tapes=refs(_some(guid)), tapeLocation=ref(to), **how.timed)
@@ -331,9 +333,9 @@ def eject(*guid: str, to: str = "", how: How = USUAL) -> None:
 
 
 @tape.command(name="import")
-def import_tape(*guid: str, destination: str = "", how: How = USUAL) -> None:
+def import_tape(*guid: str, destination: str = "", how: SubmitOptions = USUAL) -> None:
     """Take tapes in."""
-    from haulback.kinds.to_come import Tapes
+    from haulback.kinds.unavailable import Tapes
 
     client = connect()
     to = ref(destination and client.destinations.find(destination).guid)
@@ -342,9 +344,9 @@ def import_tape(*guid: str, destination: str = "", how: How = USUAL) -> None:
 
 
 @tape.command(name="sync")
-def sync_tapes(*manager: str, how: How = USUAL) -> None:
+def sync_tapes(*manager: str, how: SubmitOptions = USUAL) -> None:
     """Look what tapes managers (guids) hold."""
-    from haulback.kinds.to_come import TapeManagers
+    from haulback.kinds.unavailable import TapeManagers
 
     client = connect()
     request = TapeManagers(tapeManagers=refs(_some(manager)), **how.timed)

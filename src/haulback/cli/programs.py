@@ -23,11 +23,11 @@ from haulback.ids import new_guid
 from haulback.inventory.requests import NewDestination
 from haulback.kinds.destination_init import strangers
 from haulback.logs import LogFormat
-from haulback.node.home import Identity, write_identity
+from haulback.node.state_dir import NodeIdentity, write_identity
 from haulback.repository.config import is_repository
-from haulback.server import stock
-from haulback.server.app import LEASE_MS
-from haulback.server.serve import Server, Settings
+from haulback.server.main import Server, ServerSettings
+from haulback.server.services import places
+from haulback.server.services.app import LEASE_MS
 from haulback.server.store import nodes as known_nodes
 
 Limit = Annotated[list[str], Parameter(help="How many at once, like export=3 or export.source=2.")]
@@ -116,7 +116,7 @@ class _Keeper(Thread):
         server: Server,
         home: Path,
         roots: list[Path],
-        settings: Settings,
+        settings: ServerSettings,
         log_format: LogFormat,
     ) -> None:
         super().__init__(name="keeper", daemon=True)
@@ -153,7 +153,7 @@ def _enrol_embedded(server: Server, home: Path) -> None:
     """The identity is written before it is admitted: a crash between leaves nothing to undo."""
     file = home / "identity.json"
     if not file.exists():
-        write_identity(home, Identity(new_guid(), secrets.token_urlsafe(32)))
+        write_identity(home, NodeIdentity(new_guid(), secrets.token_urlsafe(32)))
     identity = json.loads(file.read_bytes())
     with server.app.store.write() as sql:
         who = known_nodes.Enrolled(identity["guid"], identity["secret"])
@@ -161,11 +161,11 @@ def _enrol_embedded(server: Server, home: Path) -> None:
 
 
 def _first_destination(server: Server, folder: Path) -> None:
-    if not stock.destinations(server.app):
+    if not places.destinations(server.app):
         folder.mkdir(parents=True, exist_ok=True)
         if is_repository(Folder(folder)):
             logging.warning("the destination local cannot be used: %s", strangers(str(folder)))
-        stock.add_destination(server.app, NewDestination(name="local", path=str(folder)))
+        places.add_destination(server.app, NewDestination(name="local", path=str(folder)))
 
 
 def _settings(
@@ -179,10 +179,10 @@ def _settings(
     limit: list[str],
     origin: list[str],
     proxy: list[str],
-) -> Settings:
+) -> ServerSettings:
     if not 0.2 <= lease <= 3600:
         raise Malformed("--lease is between 0.2 and 3600 seconds")
-    return Settings(
+    return ServerSettings(
         data=data,
         database=database,
         host=host,
@@ -196,7 +196,7 @@ def _settings(
     )
 
 
-def _trust(settings: Settings, password_file: Path | None, insecure_http: bool) -> None:
+def _trust(settings: ServerSettings, password_file: Path | None, insecure_http: bool) -> None:
     """Add the password of admin and the leave for plain HTTP to settings."""
     settings.password = (
         credentials.read(password_file, "--password-file")
@@ -207,7 +207,7 @@ def _trust(settings: Settings, password_file: Path | None, insecure_http: bool) 
 
 
 def _limit(text: str) -> tuple[str, int]:
-    from haulback.tasks.queue import LANES, is_limit
+    from haulback.tasks.scheduling import LANES, is_limit
 
     name, _, count = text.partition("=")
     if not is_limit(name) or not count.isdigit() or int(count) < 1:

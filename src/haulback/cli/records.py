@@ -12,12 +12,12 @@ import msgspec
 from cyclopts import App, Parameter
 
 from haulback.cli.connection import connect
-from haulback.cli.how import USUAL, How, ref, refs, report
 from haulback.cli.output import Output, dump, show, text
+from haulback.cli.submit_options import USUAL, SubmitOptions, ref, refs, report
 from haulback.client.client import Client
-from haulback.client.records import Kept, Kind
+from haulback.client.records import ClientRecord, RecordCollection
 from haulback.errors import Malformed
-from haulback.inventory.kept import Base, RecoveryPlan, RecoveryRule
+from haulback.inventory.configuration import PolicyRecord, RecoveryPlan, RecoveryRule
 from haulback.wire import read
 
 Affix = Annotated[str, Parameter(allow_leading_hyphen=True, help="Of the new names.")]
@@ -31,8 +31,8 @@ def _noun(name: str, topic: str, *members: str, adds: bool = True) -> App:
     """
     app = App(name=name)
 
-    def kind(client: Client) -> Kind[Base]:
-        found: Kind[Base] = getattr(client.records, topic)
+    def kind(client: Client) -> RecordCollection[PolicyRecord]:
+        found: RecordCollection[PolicyRecord] = getattr(client.records, topic)
         return found
 
     @app.command
@@ -74,13 +74,13 @@ def _noun(name: str, topic: str, *members: str, adds: bool = True) -> App:
     return app
 
 
-def _warn(one: Kept[Base]) -> None:
+def _warn(one: ClientRecord[PolicyRecord]) -> None:
     """Say on standard error what of a record does not act yet."""
     for sentence in one.shown.get("warnings", []):
         print(f"warning: {sentence}", file=sys.stderr)
 
 
-def _members(words: tuple[str, ...], struct: type[Base]) -> dict[str, Any]:
+def _members(words: tuple[str, ...], struct: type[PolicyRecord]) -> dict[str, Any]:
     plain = {field.name for field in msgspec.structs.fields(struct) if field.type is str}
     found: dict[str, Any] = {}
     for word in words:
@@ -141,7 +141,7 @@ def add_plan(
 
 
 @plan.command
-def run(name: str, *, how: How = USUAL) -> None:
+def run(name: str, *, how: SubmitOptions = USUAL) -> None:
     """Run a recovery plan."""
     client = connect()
     guid = client.records.recovery_plans.find(name).guid

@@ -12,12 +12,12 @@ import msgspec
 from cyclopts import App, Parameter
 
 from haulback import credentials, units
-from haulback.cli.questions import agree_to
+from haulback.cli.confirmation import agree_to
 from haulback.destinations.folder import Folder
 from haulback.errors import Conflict, Malformed, NotFound
 from haulback.repository.config import is_repository
 from haulback.repository.keys import Keys, Secret, make_keyfile
-from haulback.repository.manifest import Manifest, StoredDisk
+from haulback.repository.manifest import Manifest, ManifestDisk
 from haulback.repository.manifest import name_of as manifest_name
 from haulback.repository.repository import Repository
 from haulback.repository.restore import restore_disk
@@ -116,7 +116,7 @@ def forget(
 
 
 def restore_to(
-    repository: Repository, stored: StoredDisk, output: Path, pool: ThreadPoolExecutor
+    repository: Repository, stored: ManifestDisk, output: Path, pool: ThreadPoolExecutor
 ) -> None:
     """Write a disk to a new file; a failed restore leaves no file behind."""
     from haulback.drivers.sink import RawFile
@@ -182,7 +182,7 @@ def _secret(key_file: Path | None) -> Secret:
     return Secret.passphrase(passphrase)
 
 
-def _disk(manifest: Manifest, name: str | None) -> StoredDisk:
+def _disk(manifest: Manifest, name: str | None) -> ManifestDisk:
     names = [disk.name for disk in manifest.disks]
     if name is None and len(names) == 1:
         return manifest.disks[0]

@@ -14,7 +14,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from haulback import units
-from haulback.cli.questions import agree_to
+from haulback.cli.confirmation import agree_to
 from haulback.cli.repository import (
     KeyFile,
     Kit,
@@ -24,9 +24,9 @@ from haulback.cli.repository import (
     secret_of,
 )
 from haulback.errors import Malformed
-from haulback.repository.clean_up import Orders, clean_up
-from haulback.repository.repair import Repaired, Workshop, repair
-from haulback.repository.verify import Depth, Report, verify
+from haulback.repository.garbage_collection import Orders, clean_up
+from haulback.repository.repair import RepairReport, Workshop, repair
+from haulback.repository.verify import Depth, VerifyReport, verify
 
 Work = Annotated[Path | None, Parameter(help="Where to put new files for a while.")]
 
@@ -65,7 +65,7 @@ def verify_command(
         sys.exit(1)
 
 
-def _print(report: Report) -> None:
+def _print(report: VerifyReport) -> None:
     for finding in report.findings:
         print(f"DAMAGED  {finding}")
     for name in report.strangers:
@@ -112,7 +112,7 @@ def repair_command(
         sys.exit(1)
 
 
-def _print_repaired(done: Repaired) -> None:
+def _print_repaired(done: RepairReport) -> None:
     for finding in done.findings:
         print(f"DAMAGED  {finding}")
     for action in done.actions:

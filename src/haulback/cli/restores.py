@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import App, Parameter
 
 from haulback.cli.connection import connect
-from haulback.cli.how import USUAL, How, ref, report
 from haulback.cli.output import Output, dump, moment, named, show, text
+from haulback.cli.submit_options import USUAL, SubmitOptions, ref, report
 from haulback.client.client import Client
 from haulback.errors import Malformed, NotFound
 from haulback.tasks.states import MountMode
 from haulback.wire import Ref, Word
 
 if TYPE_CHECKING:  # what the kinds work with takes a while to load
-    from haulback.kinds.parts import TaskFile
+    from haulback.kinds.support.restore_items import TaskFile
 
 restore = App(name="restore")
 cloud = App(name="cloud")
@@ -43,7 +43,7 @@ def restore_machine(
     storage: str = "",
     disk_storage: Paths = [],  # noqa: B006 - read only
     without: Annotated[list[str], Parameter(help="A disk to leave out; again for more.")] = [],  # noqa: B006
-    how: How = USUAL,
+    how: SubmitOptions = USUAL,
 ) -> None:
     """Make the machine of BACKUP (a guid) on a hypervisor, under its own name or --name.
 
@@ -51,10 +51,10 @@ def restore_machine(
     storage pool for all disks, --disk-storage DISK=POOL for one (see `haulback storage ls`).
     --without DISK leaves a disk out, such as one that is damaged.
     """
-    from haulback.kinds.import_machine import Request
+    from haulback.kinds.import_machine import ImportMachineRequest
 
     client = connect()
-    request = Request(
+    request = ImportMachineRequest(
         backup=Ref(backup),
         hypervisor=Ref(client.hypervisors.find(hypervisor).guid),
         restoredPeName=name,
@@ -71,7 +71,7 @@ def _files(
     client: Client, backup: str, stored: list[str], without: list[str]
 ) -> list[TaskFile] | None:
     """Disks that go into a storage of their own, or are left out.  Raises Malformed, NotFound."""
-    from haulback.kinds.parts import TaskFile
+    from haulback.kinds.support.restore_items import TaskFile
 
     if not stored and not without:
         return None
@@ -90,12 +90,12 @@ def _files(
 
 
 @restore.command
-def disks(backup: str, path: str, *, node: str = "", how: How = USUAL) -> None:
+def disks(backup: str, path: str, *, node: str = "", how: SubmitOptions = USUAL) -> None:
     """Write the disks of BACKUP (a guid) as raw files to a new folder PATH on a node."""
-    from haulback.kinds.restore import Request
+    from haulback.kinds.restore import RestoreRequest
 
     client = connect()
-    request = Request(Ref(_node(client, node)), path, backup=Ref(backup), **how.timed)
+    request = RestoreRequest(Ref(_node(client, node)), path, backup=Ref(backup), **how.timed)
     report(client, [client.tasks.restore(request, **how.asked)], how)
 
 
@@ -110,7 +110,7 @@ def restore_mount(
     initiator: Paths = [],  # noqa: B006
     unmount_after: int | None = None,
     node: str = "",
-    how: How = USUAL,
+    how: SubmitOptions = USUAL,
 ) -> None:
     """Share the files and disks of BACKUP (a guid), without copying anything first.
 
@@ -118,16 +118,16 @@ def restore_mount(
     (guids of backup files) are shown as files by mode MANUAL, and offered by mode ISCSI to each
     --initiator (IQN; see `haulback mount iscsi`).  --unmount-after is in ms.
     """
-    from haulback.kinds.mount import MountedDisk, MountedFileSystem, Request
+    from haulback.kinds.mount import MountedDisk, MountedFileSystemChoice, MountRequest
 
     client = connect()
     places = path + [""] * (len(file_system) - len(path))
     systems = file_system + [""] * (len(path) - len(file_system))
     shown = [
-        MountedFileSystem(fileSystem=ref(one), mountPath=place or None)
+        MountedFileSystemChoice(fileSystem=ref(one), mountPath=place or None)
         for one, place in zip(systems, places, strict=True)
     ]
-    request = Request(
+    request = MountRequest(
         mode=mode,
         backup=Ref(backup),
         mountedFileSystems=shown,
@@ -147,16 +147,16 @@ def instant(
     hypervisor: str,
     name: str = "",
     unmount_after: int = 0,
-    how: How = USUAL,
+    how: SubmitOptions = USUAL,
 ) -> None:
     """Run the machine of BACKUP directly from the backup (instant restore).
 
     --name is the new machine's name; --unmount-after is in ms, 0 for no end.
     """
-    from haulback.kinds.instant import Request
+    from haulback.kinds.instant_restore import InstantRestoreRequest
 
     client = connect()
-    request = Request(
+    request = InstantRestoreRequest(
         mode=MountMode.INSTANT_RESTORE,
         backup=Ref(backup),
         hypervisor=Ref(client.hypervisors.find(hypervisor).guid),
@@ -180,13 +180,13 @@ def show_restore(guid: str) -> None:
 
 
 def migrate(
-    mounted: str = "", *, machine: str = "", hypervisor: str = "", how: How = USUAL
+    mounted: str = "", *, machine: str = "", hypervisor: str = "", how: SubmitOptions = USUAL
 ) -> None:
     """Move a machine that runs from a MOUNTED backup, or a --machine, to its final storage."""
-    from haulback.kinds.live_migration import Request
+    from haulback.kinds.live_migration import LiveMigrationRequest
 
     client = connect()
-    request = Request(
+    request = LiveMigrationRequest(
         mountedBackup=ref(mounted),
         protectedEntity=ref(client.machines.find(machine).guid if machine else ""),
         hypervisor=ref(client.hypervisors.find(hypervisor).guid if hypervisor else ""),
@@ -203,10 +203,10 @@ def cloud_import(
     to: str = "",
     overwrite: bool = False,
     per_feature: Annotated[list[str], Parameter(help="A feature of the account.")] = [],  # noqa: B006
-    how: How = USUAL,
+    how: SubmitOptions = USUAL,
 ) -> None:
     """Bring what is in BACKUP, or these paths of it, back to a cloud account."""
-    from haulback.kinds.to_come import FeatureOptions, ForCloud, PerFeature
+    from haulback.kinds.unavailable import FeatureOptions, ForCloud, PerFeature
 
     client = connect()
     whole = ForCloud(
@@ -239,10 +239,10 @@ def agent_import(
     to: str = "",
     agent_guid: Annotated[str, Parameter(name="--agent")] = "",
     overwrite: bool = False,
-    how: How = USUAL,
+    how: SubmitOptions = USUAL,
 ) -> None:
     """Bring what is in BACKUP, or these paths of it, back to a machine with an agent."""
-    from haulback.kinds.to_come import ForAgent
+    from haulback.kinds.unavailable import ForAgent
 
     client = connect()
     request = ForAgent(

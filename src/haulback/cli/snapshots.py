@@ -5,8 +5,8 @@ from __future__ import annotations
 from cyclopts import App
 
 from haulback.cli.connection import connect
-from haulback.cli.how import USUAL, How, ref, refs, report
 from haulback.cli.output import Output, dump, moment, named, show, text
+from haulback.cli.submit_options import USUAL, SubmitOptions, ref, refs, report
 from haulback.client.calls import Narrowed
 from haulback.client.client import Client
 from haulback.errors import Malformed
@@ -26,16 +26,20 @@ _SNAPSHOTS = (
 
 @app.command
 def create(
-    *machine: str, rule: str = "", description: str = "", vm: bool = False, how: How = USUAL
+    *machine: str,
+    rule: str = "",
+    description: str = "",
+    vm: bool = False,
+    how: SubmitOptions = USUAL,
 ) -> None:
     """Take snapshots of machines; --rule says how long they stay.
 
     --vm asks by the operation's other name.
     """
-    from haulback.kinds.snapshot import Request
+    from haulback.kinds.snapshot import SnapshotRequest
 
     client = connect()
-    request = Request(
+    request = SnapshotRequest(
         protectedEntities=refs(_found(client, machine)),
         rule=ref(rule and client.records.snapshot_rules.find(rule).guid),
         description=description or None,
@@ -62,32 +66,32 @@ def show_snapshot(guid: str) -> None:
 
 
 @app.command
-def revert(guid: str, *, how: How = USUAL) -> None:
+def revert(guid: str, *, how: SubmitOptions = USUAL) -> None:
     """Revert a machine's disks to a snapshot; the current disks are kept as another snapshot."""
-    from haulback.kinds.snapshot_reversion import Request
+    from haulback.kinds.snapshot_reversion import SnapshotReversionRequest
 
     client = connect()
-    request = Request(snapshot=Ref(guid), **how.timed)
+    request = SnapshotReversionRequest(snapshot=Ref(guid), **how.timed)
     report(client, [client.tasks.revert(request, **how.asked)], how)
 
 
 @app.command
-def clean(*machine: str, how: How = USUAL) -> None:
+def clean(*machine: str, how: SubmitOptions = USUAL) -> None:
     """Remove expired snapshots of machines."""
-    from haulback.kinds.snapshot_cleanup import Request
+    from haulback.kinds.snapshot_cleanup import SnapshotCleanupRequest
 
     client = connect()
-    request = Request(protectedEntities=refs(_found(client, machine)), **how.timed)
+    request = SnapshotCleanupRequest(protectedEntities=refs(_found(client, machine)), **how.timed)
     report(client, client.tasks.remove_old_snapshots(request, **how.asked), how)
 
 
 @app.command
-def rm(*guid: str, how: How = USUAL) -> None:
+def rm(*guid: str, how: SubmitOptions = USUAL) -> None:
     """Remove these snapshots, whatever their rule says."""
-    from haulback.kinds.snapshot_cleanup import Request
+    from haulback.kinds.snapshot_cleanup import SnapshotCleanupRequest
 
     client = connect()
-    request = Request(snapshots=refs(guid), **how.timed)
+    request = SnapshotCleanupRequest(snapshots=refs(guid), **how.timed)
     report(client, client.tasks.remove_old_snapshots(request, **how.asked), how)
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from haulback.client.calls import Readable
+from haulback.client.calls import ReadableCollection
 from haulback.inventory.alarms import AlarmRecord
 
 
-class Alarms(Readable[AlarmRecord]):
+class Alarms(ReadableCollection[AlarmRecord]):
     """Alarms, newest first; an alarm has no name, so `get` takes its guid."""
 
     path, kind, title = "/alarms", AlarmRecord, "guid"

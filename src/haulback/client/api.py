@@ -21,7 +21,7 @@ _PROXY = (429, 502, 503, 504)  # statuses that proxies answer with in place of t
 Query = dict[str, Any] | None
 
 
-class Answer(NamedTuple):
+class ApiResponse(NamedTuple):
     """Response of the server: `content` is the raw body, header names are lower case."""
 
     content: bytes
@@ -149,7 +149,7 @@ class Api:
         headers: Mapping[str, str] | None = None,
         wait: float = 0.0,
         patience: float = _TIMEOUT,
-    ) -> Answer:
+    ) -> ApiResponse:
         """Send a request and return the response.
 
         `wait` is the number of seconds for which the server may hold the request; `patience` is the
@@ -168,7 +168,7 @@ class Api:
             raise Unavailable(f"{self.url} does not answer: {error}") from None
         if answer.status_code >= 400:
             raise _error(answer)
-        return Answer(answer.content, answer.headers)
+        return ApiResponse(answer.content, answer.headers)
 
     def _headers(self, wait: float) -> dict[str, str]:
         found = {"authorization": f"Bearer {self.token}"} if self.token else {}

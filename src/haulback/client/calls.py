@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Generic, TypedDict, TypeVar, Unpack
 
 import msgspec
 
-from haulback.client.api import Answer, Api
+from haulback.client.api import Api, ApiResponse
 from haulback.errors import Malformed, NotFound, Unavailable
 from haulback.ids import is_guid
 
@@ -135,7 +135,7 @@ def _plain(value: Any) -> Any:
     return {True: "true", False: "false"}[value] if isinstance(value, bool) else value
 
 
-def _read(answer: Answer, kind: type[T]) -> T:
+def _read(answer: ApiResponse, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(answer.content or b"null", type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -143,7 +143,7 @@ def _read(answer: Answer, kind: type[T]) -> T:
         raise Unavailable(why) from None
 
 
-class Readable(Generic[T]):
+class ReadableCollection(Generic[T]):
     """A collection of the API that can be listed, read by guid and searched by name."""
 
     path: str = ""
@@ -183,7 +183,7 @@ class Readable(Generic[T]):
         return found[0]
 
 
-class Collection(Readable[T]):
+class Collection(ReadableCollection[T]):
     """A collection whose records can also be removed."""
 
     def remove(self, guid: str) -> None:

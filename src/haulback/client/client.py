@@ -8,9 +8,8 @@ from haulback.client.alarms import Alarms
 from haulback.client.api import Api
 from haulback.client.calls import Calls
 from haulback.client.dashboard import Dashboard
-from haulback.client.people import Nodes, Users
 from haulback.client.records import Records
-from haulback.client.stock import (
+from haulback.client.resources import (
     Backups,
     Destinations,
     Hypervisors,
@@ -21,6 +20,7 @@ from haulback.client.stock import (
     Workflows,
 )
 from haulback.client.tasks import Tasks
+from haulback.client.users import Nodes, Users
 
 
 class Client:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from haulback.client.calls import Calls
-from haulback.tasks.shapes import TaskDetails
+from haulback.tasks.responses import TaskDetails
 from haulback.tasks.states import BackupType
 
 _SHOW = {"prefer": "return=representation"}

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, Unpack
 
 from haulback.client.calls import Calls, Collection, Narrowed, Page
-from haulback.inventory.kept import (
-    Base,
+from haulback.inventory.configuration import (
     Managed,
     Manager,
     NodeConfig,
     Policy,
+    PolicyRecord,
     Project,
     RecoveryPlan,
     Rule,
@@ -23,11 +23,11 @@ from haulback.inventory.kept import (
 )
 from haulback.wire import read
 
-T = TypeVar("T", bound=Base)
+T = TypeVar("T", bound=PolicyRecord)
 
 
 @dataclass(frozen=True)
-class Kept(Generic[T]):
+class ClientRecord(Generic[T]):
     """A record: `what` is the struct to change and send back, `shown` the server's full JSON."""
 
     guid: str
@@ -36,46 +36,46 @@ class Kept(Generic[T]):
     shown: dict[str, Any]
 
 
-class Kind(Collection[Kept[T]]):
+class RecordCollection(Collection[ClientRecord[T]]):
     """All records of one type."""
 
     def __init__(self, calls: Calls, path: str, struct: type[T]) -> None:
         super().__init__(calls)
         self.path, self.struct = path, struct
 
-    def page(self, page: int = 0, **query: Unpack[Narrowed]) -> Page[Kept[T]]:
+    def page(self, page: int = 0, **query: Unpack[Narrowed]) -> Page[ClientRecord[T]]:
         """Fetch one page of 50 records with the total; pages count from 0."""
         sent = {"page": page, "size": 50, **query}
         found = self._calls.page(dict[str, Any], self.path, sent)
         return Page([self._kept(one) for one in found.rows], found.total)
 
-    def all(self, **query: Unpack[Narrowed]) -> Iterator[Kept[T]]:
+    def all(self, **query: Unpack[Narrowed]) -> Iterator[ClientRecord[T]]:
         """Yield every record, fetched page by page."""
         return map(self._kept, self._calls.each(dict[str, Any], self.path, {**query}))
 
-    def get(self, guid: str) -> Kept[T]:
+    def get(self, guid: str) -> ClientRecord[T]:
         """Fetch one record by guid. Raises NotFound."""
         return self._ask("GET", f"{self.path}/{guid}")
 
-    def add(self, new: T) -> Kept[T]:
+    def add(self, new: T) -> ClientRecord[T]:
         """Create a record."""
         return self._ask("POST", self.path, new)
 
-    def change(self, guid: str, wanted: T) -> Kept[T]:
+    def change(self, guid: str, wanted: T) -> ClientRecord[T]:
         """Replace a record; missing members get their defaults."""
         return self._ask("PUT", f"{self.path}/{guid}", wanted)
 
-    def _ask(self, method: str, path: str, body: T | None = None) -> Kept[T]:
+    def _ask(self, method: str, path: str, body: T | None = None) -> ClientRecord[T]:
         return self._kept(self._calls.one(dict[str, Any], method, path, body))
 
-    def _kept(self, shown: dict[str, Any]) -> Kept[T]:
-        return Kept(shown["guid"], shown["name"], read(shown, self.struct, ""), shown)
+    def _kept(self, shown: dict[str, Any]) -> ClientRecord[T]:
+        return ClientRecord(shown["guid"], shown["name"], read(shown, self.struct, ""), shown)
 
 
-class Networks(Kind[Managed]):
+class Networks(RecordCollection[Managed]):
     """Networks, including those that belong to no hypervisor manager."""
 
-    def shared(self) -> Iterator[Kept[Managed]]:
+    def shared(self) -> Iterator[ClientRecord[Managed]]:
         """Yield the networks that belong to no hypervisor manager."""
         return map(self._kept, self._calls.each(dict[str, Any], f"{self.path}/shared", {}))
 
@@ -84,16 +84,16 @@ class Records:
     """All types of configuration records."""
 
     def __init__(self, calls: Calls) -> None:
-        self.backup_policies = Kind(calls, "/policies/vm-backup", Policy)
-        self.snapshot_policies = Kind(calls, "/policies/vm-snapshot", SnapshotPolicy)
-        self.recovery_plans = Kind(calls, "/policies/recovery-plan", RecoveryPlan)
-        self.rules = Kind(calls, "/rules/vm-backup", Rule)
-        self.snapshot_rules = Kind(calls, "/rules/vm-snapshot", SnapshotRule)
-        self.schedules = Kind(calls, "/schedules", Schedule)
-        self.node_configs = Kind(calls, "/node-configs", NodeConfig)
-        self.projects = Kind(calls, "/projects", Project)
-        self.managers = Kind(calls, "/hypervisor-managers", Manager)
-        self.clusters = Kind(calls, "/hypervisor-clusters", Managed)
-        self.storages = Kind(calls, "/hypervisor-storages", Storage)
-        self.flavors = Kind(calls, "/virtual-machine-flavors", Managed)
+        self.backup_policies = RecordCollection(calls, "/policies/vm-backup", Policy)
+        self.snapshot_policies = RecordCollection(calls, "/policies/vm-snapshot", SnapshotPolicy)
+        self.recovery_plans = RecordCollection(calls, "/policies/recovery-plan", RecoveryPlan)
+        self.rules = RecordCollection(calls, "/rules/vm-backup", Rule)
+        self.snapshot_rules = RecordCollection(calls, "/rules/vm-snapshot", SnapshotRule)
+        self.schedules = RecordCollection(calls, "/schedules", Schedule)
+        self.node_configs = RecordCollection(calls, "/node-configs", NodeConfig)
+        self.projects = RecordCollection(calls, "/projects", Project)
+        self.managers = RecordCollection(calls, "/hypervisor-managers", Manager)
+        self.clusters = RecordCollection(calls, "/hypervisor-clusters", Managed)
+        self.storages = RecordCollection(calls, "/hypervisor-storages", Storage)
+        self.flavors = RecordCollection(calls, "/virtual-machine-flavors", Managed)
         self.networks = Networks(calls, "/network", Managed)

@@ -7,11 +7,11 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any, Unpack
 
-from haulback.client.asking import Asking
 from haulback.client.calls import Calls, Listed, Page
 from haulback.client.node_tasks import NodeTasks
+from haulback.client.submissions import Submissions
 from haulback.errors import Cancelled, NotFound, TaskFailed
-from haulback.tasks.shapes import (
+from haulback.tasks.responses import (
     DataTransferRateDetails,
     LogLine,
     TaskDetails,
@@ -47,7 +47,7 @@ class TaskQuery(Listed, total=False):
     modified_since: int
 
 
-class Tasks(Asking):
+class Tasks(Submissions):
     """Tasks of the API; `node` has the reports that only the node of a task may send."""
 
     def __init__(self, calls: Calls) -> None:

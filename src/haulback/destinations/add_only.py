@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Set
 from pathlib import Path
 
-from haulback.destinations.protocol import Destination, Item
+from haulback.destinations.protocol import Item, ObjectStore
 from haulback.errors import Forbidden
 
 
@@ -15,7 +15,7 @@ class AddOnly:
     `sweep` stays allowed: half-written objects are not part of any backup.
     """
 
-    def __init__(self, destination: Destination) -> None:
+    def __init__(self, destination: ObjectStore) -> None:
         self._destination = destination
 
     def store(self, name: str, data: bytes) -> None:

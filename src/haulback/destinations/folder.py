@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from haulback.destinations.protocol import Item
-from haulback.disk import Disk, translate
+from haulback.durable_files import DurableFiles, translate
 from haulback.errors import Conflict, Damaged, Malformed, NotFound, Unavailable
 
 _PART = r"[a-z0-9][a-z0-9._-]*"
@@ -46,9 +46,11 @@ class Folder:
     apart. Raises Unavailable when `root` is no folder.
     """
 
-    def __init__(self, root: Path, disk: Disk | None = None, owner: str = "by-hand") -> None:
+    def __init__(
+        self, root: Path, disk: DurableFiles | None = None, owner: str = "by-hand"
+    ) -> None:
         self.root, self.owner = root, owner
-        self.disk = disk or Disk()
+        self.disk = disk or DurableFiles()
         if not _is_folder(root):
             raise Unavailable(f"destination folder {root} does not exist; mount or create it")
 

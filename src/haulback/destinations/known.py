@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from haulback.destinations.folder import Folder
-from haulback.destinations.protocol import Destination
+from haulback.destinations.protocol import ObjectStore
 from haulback.errors import Malformed
 
-_DRIVERS: dict[str, Callable[[Path, str], Destination]] = {
+_DRIVERS: dict[str, Callable[[Path, str], ObjectStore]] = {
     "folder": lambda path, owner: Folder(path, owner=owner)
 }
 
 
-def open_destination(driver: str, config: dict[str, Any], owner: str) -> Destination:
+def open_destination(driver: str, config: dict[str, Any], owner: str) -> ObjectStore:
     """Open a destination; its half-written objects carry the name of the attempt `owner`.
 
     Raises Malformed for an unknown driver or a bad path, Unavailable when the folder is missing.

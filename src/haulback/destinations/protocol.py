@@ -16,7 +16,7 @@ class Item(NamedTuple):
     size: int
 
 
-class Destination(Protocol):
+class ObjectStore(Protocol):
     """A store of named objects that never change once they are stored.
 
     Raises NotFound for a missing name, Conflict when `store` or `adopt` meets an existing name,

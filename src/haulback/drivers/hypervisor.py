@@ -11,7 +11,7 @@ from haulback.drivers.sink import Sink
 from haulback.drivers.source import Extent, Source
 
 
-class Disk(NamedTuple):
+class MachineDisk(NamedTuple):
     """A disk of a machine; `name` is unique within the machine, `size` in bytes as the guest sees.
 
     `format` is the hypervisor's name of the image format ("raw", "qcow2", ...). `allocate`
@@ -27,7 +27,7 @@ class Disk(NamedTuple):
     store: str = ""
 
 
-class Card(NamedTuple):
+class NetworkCardSettings(NamedTuple):
     """Settings of network card `number` (from 0) of a new machine; "" keeps the original
     setting.
     """
@@ -66,9 +66,9 @@ class Machine(NamedTuple):
 
     uuid: str
     name: str
-    disks: tuple[Disk, ...]
+    disks: tuple[MachineDisk, ...]
     definition: dict[str, Any]
-    cards: tuple[Card, ...] = ()
+    cards: tuple[NetworkCardSettings, ...] = ()
     snapshots: tuple[Taken, ...] | None = None
     apart: tuple[Apart, ...] = ()
 
@@ -84,7 +84,7 @@ class Problem(NamedTuple):
     uuid: str = ""
 
 
-class Place(NamedTuple):
+class HypervisorResource(NamedTuple):
     """A network, or a storage pool with its capacity (`total`, `free` in bytes)."""
 
     name: str
@@ -102,8 +102,8 @@ class Inventory(NamedTuple):
 
     machines: list[Machine]
     problems: list[Problem]
-    networks: list[Place] | None = None
-    pools: list[Place] | None = None
+    networks: list[HypervisorResource] | None = None
+    pools: list[HypervisorResource] | None = None
     places: Mapping[str, str] = {}
 
 
@@ -114,7 +114,7 @@ class DiskView(NamedTuple):
     iterated several times. None means that the whole disk must be read, for the given `reason`.
     """
 
-    disk: Disk
+    disk: MachineDisk
     source: Source
     changed: Iterable[Extent] | None
     reason: str | None
@@ -198,7 +198,7 @@ class Booted(AbstractContextManager["Booted"], Protocol):
         """Stop and remove the machine; a second call is no error."""
 
 
-class Hypervisor(Protocol):
+class HypervisorDriver(Protocol):
     """A hypervisor and its machines.
 
     All intermediate state of a call carries the name of its attempt (at most 64 letters, digits,
@@ -292,7 +292,7 @@ class Hypervisor(Protocol):
     def move(
         self,
         uuid: str,
-        there: Hypervisor,
+        there: HypervisorDriver,
         attempt: str,
         expect: Callable[[int], None],
         count: Callable[[int], None],

@@ -54,7 +54,7 @@ _MOST_REPLIES = 64  # replies to an option
 _EIO, _ENOSPC = 5, 28
 
 
-class Status(NamedTuple):
+class BlockStatus(NamedTuple):
     """A range of `length` bytes from `offset` with the same `flags` in a metadata context."""
 
     offset: int
@@ -108,7 +108,7 @@ class Export:
         found = self.status(dirty_bitmap(bitmap))
         return join(Extent(s.offset, s.length) for s in found if s.flags & _IS_DIRTY)
 
-    def status(self, context: str, start: int = 0) -> Iterator[Status]:
+    def status(self, context: str, start: int = 0) -> Iterator[BlockStatus]:
         """Ranges of a metadata context from `start` to the end of the disk.
 
         Raises Unsupported when the server does not offer the context.
@@ -214,7 +214,7 @@ class Export:
             replies.append((kind, reply))
         raise Surprise("endless option replies")
 
-    def _status(self, context: str, offset: int, length: int) -> list[Status]:
+    def _status(self, context: str, offset: int, length: int) -> list[BlockStatus]:
         """Ranges of a context from `offset` on, covering at least one byte, at most `length`."""
         pending = Pending(offset)
         with self._lock, _Guard(self):
@@ -370,12 +370,12 @@ def join(extents: Iterable[Extent]) -> Iterator[Extent]:
         yield last
 
 
-def _descriptors(raw: bytes, offset: int, end: int) -> Iterator[Status]:
+def _descriptors(raw: bytes, offset: int, end: int) -> Iterator[BlockStatus]:
     for length, flags in _DESCRIPTOR.iter_unpack(raw):
         if not length or offset >= end:
             raise Surprise("a block status outside the requested range")
         length = min(length, end - offset)  # the last range may exceed the request
-        yield Status(offset, length, flags)
+        yield BlockStatus(offset, length, flags)
         offset += length
 
 

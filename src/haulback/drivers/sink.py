@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
-from haulback.disk import translate
+from haulback.durable_files import translate
 from haulback.units import MIB
 
 _SYNC_EVERY = 64 * MIB  # bytes written between two background syncs

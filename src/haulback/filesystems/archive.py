@@ -12,8 +12,8 @@ from typing import Protocol
 
 from haulback.errors import HaulbackError, Incomplete, NotFound, is_away
 from haulback.filesystems.paths import checked
-from haulback.filesystems.records import Entry, EntryType, Page, printable, text
-from haulback.filesystems.report import Report
+from haulback.filesystems.records import DirectoryEntries, EntryType, FileEntry, printable, text
+from haulback.filesystems.report import UnreadableReport
 from haulback.units import KIB, MIB
 
 _DEEPEST = 256  # nested directories
@@ -23,12 +23,14 @@ _ZEROS = bytes(MIB)
 _STEP = 64 * KIB  # precision with which the first unreadable byte is located
 
 
-class Readable(Protocol):
+class FileSource(Protocol):
     """Source of a tar's members, for instance a Browser."""
 
-    def entry(self, volume: str, path: str) -> Entry: ...
+    def entry(self, volume: str, path: str) -> FileEntry: ...
 
-    def listing(self, volume: str, path: str, *, after: str = "", most: int = 1000) -> Page: ...
+    def listing(
+        self, volume: str, path: str, *, after: str = "", most: int = 1000
+    ) -> DirectoryEntries: ...
 
     def stream(self, volume: str, path: str) -> Iterator[bytes]: ...
 
@@ -36,14 +38,14 @@ class Readable(Protocol):
 
 
 def packed(
-    source: Readable, volume: str, paths: Sequence[str], *, strict: bool = False
+    source: FileSource, volume: str, paths: Sequence[str], *, strict: bool = False
 ) -> Iterator[bytes]:
     """Blocks of a tar.
 
     With `strict` an unreadable file raises Incomplete; otherwise the report names the file. Raises
     NotFound before the first block, and Unavailable when a disk becomes unreachable.
     """
-    wanted: list[tuple[str, Entry | HaulbackError]] = []
+    wanted: list[tuple[str, FileEntry | HaulbackError]] = []
     for place in [text(checked(path)) for path in paths]:
         try:
             wanted.append((place, source.entry(volume, place)))
@@ -57,12 +59,12 @@ def packed(
 
 
 def _blocks(
-    source: Readable,
+    source: FileSource,
     volume: str,
-    wanted: Sequence[tuple[str, Entry | HaulbackError]],
+    wanted: Sequence[tuple[str, FileEntry | HaulbackError]],
     strict: bool,
 ) -> Iterator[bytes]:
-    with Report() as report:
+    with UnreadableReport() as report:
         tar = _Tar(source, volume, report, strict)
         for place, found in wanted:
             if isinstance(found, HaulbackError):
@@ -76,7 +78,9 @@ def _blocks(
 class _Tar:
     """Members of a tar under construction."""
 
-    def __init__(self, source: Readable, volume: str, report: Report, strict: bool) -> None:
+    def __init__(
+        self, source: FileSource, volume: str, report: UnreadableReport, strict: bool
+    ) -> None:
         self._source, self._volume = source, volume
         self._report, self._strict = report, strict
 
@@ -95,7 +99,7 @@ class _Tar:
             )
         self._report.add(place, reason)
 
-    def all(self, place: str, entry: Entry) -> Iterator[bytes]:
+    def all(self, place: str, entry: FileEntry) -> Iterator[bytes]:
         """Members of an entry and of all entries below it."""
         name = place.strip("/") or "."
         left = [iter([(place, name, entry)])]
@@ -113,7 +117,7 @@ class _Tar:
                 else:
                     left.append(self._below(place, name))
 
-    def _member(self, place: str, name: str, entry: Entry) -> Iterator[bytes]:
+    def _member(self, place: str, name: str, entry: FileEntry) -> Iterator[bytes]:
         if entry.type is EntryType.DIRECTORY:
             yield _header(entry, name, tarfile.DIRTYPE)
         elif entry.reason:
@@ -123,7 +127,7 @@ class _Tar:
         elif entry.type in _LINKS:
             yield _header(entry, name, tarfile.SYMTYPE)
 
-    def _below(self, place: str, name: str) -> Iterator[tuple[str, str, Entry]]:
+    def _below(self, place: str, name: str) -> Iterator[tuple[str, str, FileEntry]]:
         after, last = "", False
         while not last:
             try:
@@ -139,7 +143,7 @@ class _Tar:
                 self._missing(place, f"the folder could not be listed completely: {page.reason}")
             after = page[-1].name if page else ""
 
-    def _file(self, place: str, name: str, entry: Entry) -> Iterator[bytes]:
+    def _file(self, place: str, name: str, entry: FileEntry) -> Iterator[bytes]:
         """Header and contents of a file; zeros replace its unreadable end."""
         told: list[str] = []
         chunks, at = self._chunks(place, told), 0
@@ -191,7 +195,7 @@ class _Tar:
             yield part
 
 
-def _header(entry: Entry, name: str, kind: bytes) -> bytes:
+def _header(entry: FileEntry, name: str, kind: bytes) -> bytes:
     info = tarfile.TarInfo(name)
     info.type, info.mode, info.uid, info.gid = kind, entry.mode & 0o7777, entry.uid, entry.gid
     info.mtime = max(0, entry.modified) / 1000

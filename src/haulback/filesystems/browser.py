@@ -11,25 +11,25 @@ from typing import Self
 from haulback.drivers.source import Source
 from haulback.errors import Malformed
 from haulback.filesystems.archive import packed
-from haulback.filesystems.confined import COMMAND, Confined
 from haulback.filesystems.paths import checked, sound
 from haulback.filesystems.records import (
     MOST_BYTES,
     MOST_ENTRIES,
     Content,
-    Disks,
+    DirectoryEntries,
     Entries,
-    Entry,
-    Listing,
-    Look,
-    Page,
-    Piece,
-    Read,
+    FileEntry,
+    FilePiece,
+    FindEntry,
+    ListDirectory,
+    ListVolumes,
+    ReadFile,
     Volume,
-    Volumes,
+    VolumesFound,
     printable,
     raw,
 )
+from haulback.filesystems.sandbox_client import COMMAND, Confined
 
 _AHEAD = 1  # prefetched chunks; more gain nothing, because decoding the store is the bottleneck
 
@@ -69,13 +69,15 @@ class Browser:
 
     def volumes(self) -> list[Volume]:
         """All volumes detected on the disks, readable or not."""
-        return self._confined.ask(Volumes(), Disks).volumes
+        return self._confined.ask(ListVolumes(), VolumesFound).volumes
 
-    def entry(self, volume: str, path: str) -> Entry:
+    def entry(self, volume: str, path: str) -> FileEntry:
         """Entry of a path; a link at its end is not followed. Raises NotFound."""
-        return self._entries(Look(volume, checked(path)), 1)[0]
+        return self._entries(FindEntry(volume, checked(path)), 1)[0]
 
-    def listing(self, volume: str, path: str, *, after: str = "", most: int = 1000) -> Page:
+    def listing(
+        self, volume: str, path: str, *, after: str = "", most: int = 1000
+    ) -> DirectoryEntries:
         """At most `most` (up to 10,000) entries of a directory, sorted by name in bytes.
 
         The page starts after the name `after`; fewer than `most` entries mean that it is the last
@@ -84,7 +86,7 @@ class Browser:
         """
         if not 0 < most <= MOST_ENTRIES:
             raise Malformed(f"most: must be between 1 and {MOST_ENTRIES}", field="most")
-        return self._entries(Listing(volume, checked(path), raw(after), most), most)
+        return self._entries(ListDirectory(volume, checked(path), raw(after), most), most)
 
     def read(self, volume: str, path: str, offset: int, count: int) -> bytes:
         """Read `count` bytes of a file from `offset`; fewer at its end. Raises NotFound."""
@@ -154,9 +156,9 @@ class Browser:
             due = max(0, min(count, content.size - offset))
             return min(due, 1) <= total <= due and all(map(self._possible, content.pieces))
 
-        return self._confined.ask(Read(volume, place, offset, count), Content, sound)
+        return self._confined.ask(ReadFile(volume, place, offset, count), Content, sound)
 
-    def _possible(self, piece: Piece) -> bool:
+    def _possible(self, piece: FilePiece) -> bool:
         """Whether a piece holds data of its length, or lies within a disk."""
         if piece.data or piece.disk < 0:
             return len(piece.data) in (0, piece.length)
@@ -164,16 +166,16 @@ class Browser:
             return False
         return piece.offset + piece.length <= self._sources[piece.disk].size
 
-    def _entries(self, question: Look | Listing, most: int) -> Page:
-        after = question.after if isinstance(question, Listing) else b""
+    def _entries(self, question: FindEntry | ListDirectory, most: int) -> DirectoryEntries:
+        after = question.after if isinstance(question, ListDirectory) else b""
 
         def could_be(answer: Entries) -> bool:
             names = [one.name for one in answer.entries]
-            if isinstance(question, Look):
+            if isinstance(question, FindEntry):
                 return len(names) == 1
             if len(names) > most or not all(map(sound, names)):
                 return False
             return all(one < two for one, two in pairwise([after, *names]))
 
         found = self._confined.ask(question, Entries, could_be)
-        return Page((one.entry() for one in found.entries), printable(found.reason))
+        return DirectoryEntries((one.entry() for one in found.entries), printable(found.reason))

@@ -52,7 +52,7 @@ class Volume(msgspec.Struct, frozen=True):
     reason: _Text = ""
 
 
-class Entry(msgspec.Struct, frozen=True):
+class FileEntry(msgspec.Struct, frozen=True):
     """An entry of a directory; `size` in bytes, `modified` in epoch milliseconds.
 
     Bytes of a name that are not UTF-8 are kept as surrogate escapes; see `shown`. `reason` says why
@@ -81,10 +81,10 @@ class Entry(msgspec.Struct, frozen=True):
         return printable(self.name)
 
 
-class Page(list[Entry]):
+class DirectoryEntries(list[FileEntry]):
     """Entries of a directory; `reason` says why entries may be missing."""
 
-    def __init__(self, entries: Iterable[Entry] = (), reason: str = "") -> None:
+    def __init__(self, entries: Iterable[FileEntry] = (), reason: str = "") -> None:
         super().__init__(entries)
         self.reason = reason
 
@@ -105,18 +105,18 @@ class Begin(msgspec.Struct, tag=True):
     code_page: str = "cp850"
 
 
-class Volumes(msgspec.Struct, tag=True):
+class ListVolumes(msgspec.Struct, tag=True):
     """Request for all volumes."""
 
 
-class Look(msgspec.Struct, tag=True):
+class FindEntry(msgspec.Struct, tag=True):
     """Request for one entry; a link at the end of the path is not followed."""
 
     volume: str
     path: bytes
 
 
-class Listing(msgspec.Struct, tag=True):
+class ListDirectory(msgspec.Struct, tag=True):
     """Request for at most `most` entries of a directory, sorted by name, after the name `after`."""
 
     volume: str
@@ -125,7 +125,7 @@ class Listing(msgspec.Struct, tag=True):
     most: int
 
 
-class Read(msgspec.Struct, tag=True):
+class ReadFile(msgspec.Struct, tag=True):
     """Request for the pieces of `count` bytes of a file from `offset`."""
 
     volume: str
@@ -134,10 +134,10 @@ class Read(msgspec.Struct, tag=True):
     count: int
 
 
-Ask = Begin | Volumes | Look | Listing | Read
+Ask = Begin | ListVolumes | FindEntry | ListDirectory | ReadFile
 
 
-class Found(msgspec.Struct, array_like=True):
+class RawEntry(msgspec.Struct, array_like=True):
     """An Entry in a message; its names are bytes."""
 
     name: _Name
@@ -150,14 +150,14 @@ class Found(msgspec.Struct, array_like=True):
     target: Annotated[bytes, Meta(max_length=MOST_PATH)] | None = None
     reason: _Text = ""
 
-    def entry(self) -> Entry:
+    def entry(self) -> FileEntry:
         target = None if self.target is None else text(self.target)
         name = text(self.name)
         numbers = self.size, self.modified, self.mode, self.uid, self.gid
-        return Entry(name, self.type, *numbers, target, printable(self.reason))
+        return FileEntry(name, self.type, *numbers, target, printable(self.reason))
 
 
-class Piece(msgspec.Struct, array_like=True):
+class FilePiece(msgspec.Struct, array_like=True):
     """`length` bytes of a file: `data` if not empty, else bytes of disk number `disk` at `offset`.
 
     A negative disk number means zeros.
@@ -169,7 +169,7 @@ class Piece(msgspec.Struct, array_like=True):
     data: Annotated[bytes, Meta(max_length=MOST_BYTES)] = b""
 
 
-class Disks(msgspec.Struct, tag=True):
+class VolumesFound(msgspec.Struct, tag=True):
     """Response to Volumes."""
 
     volumes: Annotated[list[Volume], Meta(max_length=4096)]
@@ -178,7 +178,7 @@ class Disks(msgspec.Struct, tag=True):
 class Entries(msgspec.Struct, tag=True):
     """Response to Look and Listing; `reason` is that of a Page."""
 
-    entries: Annotated[list[Found], Meta(max_length=MOST_ENTRIES)]
+    entries: Annotated[list[RawEntry], Meta(max_length=MOST_ENTRIES)]
     reason: _Text = ""
 
 
@@ -186,7 +186,7 @@ class Content(msgspec.Struct, tag=True):
     """Response to Read: size of the file, and pieces from the requested offset, possibly fewer."""
 
     size: _Count
-    pieces: Annotated[list[Piece], Meta(max_length=MOST_PIECES)]
+    pieces: Annotated[list[FilePiece], Meta(max_length=MOST_PIECES)]
 
 
 class Failed(msgspec.Struct, tag=True):
@@ -196,7 +196,7 @@ class Failed(msgspec.Struct, tag=True):
     message: _Text
 
 
-Answer = Disks | Entries | Content | Failed
+Answer = VolumesFound | Entries | Content | Failed
 
 
 def text(name: bytes) -> str:

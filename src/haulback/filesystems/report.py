@@ -24,7 +24,7 @@ _PIECE = MIB
 _REASON = 2000  # characters of a reason
 
 
-class Report:
+class UnreadableReport:
     """Lines collected while a tar is written; above 1 MiB they are kept in a temporary file."""
 
     def __init__(self) -> None:

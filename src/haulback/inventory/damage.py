@@ -24,7 +24,7 @@ class LocationStatus(Enum):
     GIVEN_UP = "GIVEN_UP"
 
 
-class DiskLoss(msgspec.Struct):
+class LostDisk(msgspec.Struct):
     """Unreadable bytes of one disk."""
 
     name: Annotated[str, msgspec.Meta(max_length=400)]
@@ -35,7 +35,7 @@ class Loss(msgspec.Struct):
     """The disks of a backup that lack data, and the damaged stored objects."""
 
     backup: Guid
-    disks: list[DiskLoss] = []
+    disks: list[LostDisk] = []
     objects: Annotated[list[Text], msgspec.Meta(max_length=_OBJECTS)] = []
 
 
@@ -59,7 +59,7 @@ class DamageReport(msgspec.Struct, omit_defaults=True):
     complete: bool = False
 
 
-class Damage(msgspec.Struct, omit_defaults=True):
+class BackupDamage(msgspec.Struct, omit_defaults=True):
     """The damage of a backup as the catalogue stores it; `since` in epoch ms.
 
     `foundBy` is the task type and guid of the task that found the damage.  `confirmed` (epoch ms)
@@ -68,7 +68,7 @@ class Damage(msgspec.Struct, omit_defaults=True):
 
     since: int
     foundBy: str
-    disks: list[DiskLoss] = []
+    disks: list[LostDisk] = []
     objects: list[str] = []
     confirmed: int | None = None
     confirmedBy: str | None = None

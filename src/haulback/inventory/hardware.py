@@ -11,7 +11,7 @@ from haulback.drivers.libvirt.domain import XML, parse
 from haulback.errors import Malformed
 
 
-class Card(NamedTuple):
+class NetworkCard(NamedTuple):
     """A network card of a backed-up machine; `number` is the index of the card, from 0."""
 
     guid: str
@@ -67,7 +67,7 @@ def _clean(tags: list[str]) -> list[str]:
     return list(dict.fromkeys(tag for tag in found if tag and tag.isprintable()))[:_MOST]
 
 
-def cards_of(backup: str, definition: dict[str, Any]) -> list[Card]:
+def cards_of(backup: str, definition: dict[str, Any]) -> list[NetworkCard]:
     """The network cards of a backup's machine; none without a readable libvirt domain."""
     text = definition.get(XML)
     if not isinstance(text, str):
@@ -77,7 +77,7 @@ def cards_of(backup: str, definition: dict[str, Any]) -> list[Card]:
     except Malformed:
         return []
     return [
-        Card(str(uuid.uuid5(uuid.UUID(backup), f"card/{number}")), number, mac, network)
+        NetworkCard(str(uuid.uuid5(uuid.UUID(backup), f"card/{number}")), number, mac, network)
         for number, one in enumerate(found)
         for mac, network in [_seen(one)]
     ]

@@ -6,8 +6,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from haulback.inventory.alarms import AlarmKind
-from haulback.inventory.presence import Look, Unreadable
-from haulback.inventory.records import Base, Entity, Hypervisor, Place, Snapshot, Volume
+from haulback.inventory.presence import HypervisorScan, UnreadableMachine
+from haulback.inventory.records import (
+    BackupVolume,
+    Entity,
+    Hypervisor,
+    IncrementBase,
+    PlatformResource,
+    PlatformSnapshot,
+)
 from haulback.wire import Named
 
 
@@ -35,10 +42,10 @@ class Ledger(Protocol):
     def consistent(self, backup: str, how: str | None) -> None:
         """Record the consistency of the snapshot: STOPPED, APPLICATION or CRASH."""
 
-    def contains(self, backup: str, volumes: list[Volume]) -> None:
+    def contains(self, backup: str, volumes: list[BackupVolume]) -> None:
         """Record the file systems of a backup."""
 
-    def mounted(self, mount: str, found: dict[str, Any], volumes: list[Volume]) -> None:
+    def mounted(self, mount: str, found: dict[str, Any], volumes: list[BackupVolume]) -> None:
         """Record that a node has mounted a backup, with the file systems shown."""
 
     def mount_moved(self, mount: str, state: str) -> None:
@@ -67,7 +74,7 @@ class Ledger(Protocol):
     def timed(self, task: Any) -> None:
         """Add the waiting time and the run time of a task to its backup."""
 
-    def promote(self, base: Base) -> None:
+    def promote(self, base: IncrementBase) -> None:
         """Make `base` the base of the next increments."""
 
     def initialised(self, destination: str, repository: str) -> None: ...
@@ -81,21 +88,24 @@ class Ledger(Protocol):
     def gone(self, backups: Iterable[str]) -> None:
         """Record that a node has deleted the data of removed backups."""
 
-    def machines_gone(self, hypervisor: str, uuids: Iterable[str], look: Look) -> None:
+    def machines_gone(self, hypervisor: str, uuids: Iterable[str], look: HypervisorScan) -> None:
         """Judge machines that a partial inventory scan did not find; see `presence.judge`."""
 
     def reunited(self, hypervisor: str) -> None:
         """Keep the identity of machines that moved between hosts of a hypervisor manager."""
 
     def surrounded(
-        self, hypervisor: str, networks: list[Place] | None, pools: list[Place] | None
+        self,
+        hypervisor: str,
+        networks: list[PlatformResource] | None,
+        pools: list[PlatformResource] | None,
     ) -> None:
         """Record a platform's networks and storage pools; None: the list is unknown."""
 
     def lives_on(self, entity: str, hypervisor: str) -> None:
         """Move a machine's record to another hypervisor; the machine keeps its guid."""
 
-    def snapshot_taken(self, taken: Snapshot) -> None:
+    def snapshot_taken(self, taken: PlatformSnapshot) -> None:
         """Record a snapshot on the platform.  Idempotent."""
 
     def snapshots_gone(self, entity: str, names: Iterable[str]) -> None:
@@ -173,7 +183,7 @@ class Ledger(Protocol):
         *,
         complete_since: int | None,
         by: str = "",
-        unreadable: Sequence[Unreadable] = (),
+        unreadable: Sequence[UnreadableMachine] = (),
     ) -> None:
         """Insert or update machines by platform uuid.
 

@@ -14,7 +14,7 @@ import msgspec
 from haulback.inventory.records import Entity
 
 
-class Unreadable(msgspec.Struct, frozen=True):
+class UnreadableMachine(msgspec.Struct, frozen=True):
     """A machine that exists and cannot be read, with its place on the platform and the reason.
 
     `uuid` is empty where the uuid cannot be read; a uuid equal to `where` may be a folder name. An
@@ -26,7 +26,7 @@ class Unreadable(msgspec.Struct, frozen=True):
     uuid: str = ""
 
 
-class Look(NamedTuple):
+class HypervisorScan(NamedTuple):
     """An inventory scan of a hypervisor that began at `begun` (epoch ms).
 
     `by` is the workflow of the scan's task: a retry of a task is not another scan.  `shown` is the
@@ -78,11 +78,13 @@ def is_credible(lost: int, of: int) -> bool:
 class Placed(NamedTuple):
     """Unreadable machines by the guid of the matching known machine, and the unmatched rest."""
 
-    known: dict[str, list[Unreadable]]
-    unknown: list[Unreadable]
+    known: dict[str, list[UnreadableMachine]]
+    unknown: list[UnreadableMachine]
 
 
-def place(found: Iterable[Unreadable], machines: Iterable[Entity], unseen: Set[str]) -> Placed:
+def place(
+    found: Iterable[UnreadableMachine], machines: Iterable[Entity], unseen: Set[str]
+) -> Placed:
     """Match unreadable machines with a hypervisor's known machines, by uuid or by last known place.
 
     `unseen` are guids of present machines that the scan did not read; only these machines are
@@ -105,7 +107,7 @@ def place(found: Iterable[Unreadable], machines: Iterable[Entity], unseen: Set[s
     return placed
 
 
-def undecided(unknown: Iterable[Unreadable], unseen: Mapping[str, str]) -> frozenset[str]:
+def undecided(unknown: Iterable[UnreadableMachine], unseen: Mapping[str, str]) -> frozenset[str]:
     """Guids of machines that may be one of the `unknown` unreadable machines, and stay as they are.
 
     `unseen` maps guids to places.  A machine with a known place is still there or is gone: an

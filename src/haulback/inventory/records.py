@@ -29,7 +29,7 @@ class Hypervisor(msgspec.Struct, kw_only=True):
     settings: dict[str, Any] = {}
 
 
-class Destination(msgspec.Struct, kw_only=True):
+class BackupDestination(msgspec.Struct, kw_only=True):
     """A backup destination; `repository` is the repository's guid after initialisation.
 
     `settings` holds retention and verification; spaces are bytes, as a node last reported them.
@@ -49,7 +49,7 @@ class Destination(msgspec.Struct, kw_only=True):
     verify_state: dict[str, Any] = {}
 
 
-class Disk(msgspec.Struct):
+class VirtualDisk(msgspec.Struct):
     """A disk of an entity; size in bytes."""
 
     name: str
@@ -73,7 +73,7 @@ class Entity(msgspec.Struct, kw_only=True):
     type: str = "VM"
     hypervisor: str
     present: bool = True
-    disks: list[Disk] = []
+    disks: list[VirtualDisk] = []
     project: str | None = None
     settings: dict[str, Any] = {}
     facts: dict[str, Any] = {}
@@ -88,7 +88,7 @@ class Entity(msgspec.Struct, kw_only=True):
         return Named(self.guid, self.name, label(self.type))
 
 
-class Place(msgspec.Struct, kw_only=True):
+class PlatformResource(msgspec.Struct, kw_only=True):
     """A network or a storage pool of a platform; sizes of pools in bytes."""
 
     name: str
@@ -157,7 +157,7 @@ class Backup(msgspec.Struct, kw_only=True):
         return now < self.keep_until
 
 
-class Snapshot(msgspec.Struct, kw_only=True):
+class PlatformSnapshot(msgspec.Struct, kw_only=True):
     """A snapshot on the platform; `uuid` is its name there.  Times in epoch ms.
 
     `managed`: Haulback took the snapshot and may remove the snapshot.  `rule` and `policy` set its
@@ -177,7 +177,7 @@ class Snapshot(msgspec.Struct, kw_only=True):
     project: str | None = None
 
 
-class Volume(msgspec.Struct, kw_only=True, omit_defaults=True):
+class BackupVolume(msgspec.Struct, kw_only=True, omit_defaults=True):
     """A file system of a backup; size in bytes.  `reason` says why it is unreadable."""
 
     name: str
@@ -218,7 +218,7 @@ class Mount(msgspec.Struct, kw_only=True):
     machine: str | None = None
 
 
-class Base(msgspec.Struct):
+class IncrementBase(msgspec.Struct):
     """The base of the next increment of an entity in one repository."""
 
     entity: str
@@ -265,11 +265,11 @@ class Catalogue(Protocol):
 
     def hypervisors(self) -> list[Hypervisor]: ...
 
-    def destination(self, guid: str) -> Destination: ...
+    def destination(self, guid: str) -> BackupDestination: ...
 
-    def destinations(self) -> list[Destination]: ...
+    def destinations(self) -> list[BackupDestination]: ...
 
-    def default_destination(self) -> Destination:
+    def default_destination(self) -> BackupDestination:
         """The destination of requests that name none.  Raises Malformed if ambiguous."""
 
     def backup(self, guid: str) -> Backup: ...
@@ -289,19 +289,19 @@ class Catalogue(Protocol):
     def given_up(self, destination: str) -> list[str]:
         """Missing backups of a destination whose loss a user has confirmed."""
 
-    def base(self, entity: str, destination: str) -> Base | None: ...
+    def base(self, entity: str, destination: str) -> IncrementBase | None: ...
 
-    def bases(self, entity: str) -> list[Base]:
+    def bases(self, entity: str) -> list[IncrementBase]:
         """The increment bases of an entity in all repositories."""
 
-    def snapshot(self, guid: str) -> Snapshot: ...
+    def snapshot(self, guid: str) -> PlatformSnapshot: ...
 
-    def snapshots_of(self, entity: str) -> list[Snapshot]:
+    def snapshots_of(self, entity: str) -> list[PlatformSnapshot]:
         """Snapshots of an entity, the newest first."""
 
     def mount(self, guid: str) -> Mount: ...
 
-    def mounted_volumes(self, mount: str) -> list[tuple[str, Volume]]:
+    def mounted_volumes(self, mount: str) -> list[tuple[str, BackupVolume]]:
         """The file systems of a mounted backup, with their guids."""
 
     def mount_under(self, entity: Entity) -> Mount | None:

@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-from haulback.inventory.kept import SnapshotRule
-from haulback.inventory.records import Backup, Entity, Snapshot
+from haulback.inventory.configuration import SnapshotRule
+from haulback.inventory.records import Backup, Entity, PlatformSnapshot
 
 DAY_MS = 86_400_000
 
@@ -82,13 +82,13 @@ def _last(backups: list[Backup], source: Entity, rules: Retention, now: int) -> 
 
 
 def surplus_snapshots(
-    held: Iterable[Snapshot], rules: Mapping[str, SnapshotRule | None], now: int
+    held: Iterable[PlatformSnapshot], rules: Mapping[str, SnapshotRule | None], now: int
 ) -> list[str]:
     """Guids of an entity's snapshots to remove, judged by the snapshot rule of each.
 
     Snapshots without a rule stay, and so does the newest snapshot of each rule at any age.
     """
-    by_rule: dict[str, list[Snapshot]] = defaultdict(list)
+    by_rule: dict[str, list[PlatformSnapshot]] = defaultdict(list)
     for one in held:
         by_rule[one.rule or ""].append(one)
     found: list[str] = []

@@ -6,10 +6,10 @@ import msgspec
 
 from haulback.inventory import retention
 from haulback.inventory.ledger import Ledger
-from haulback.inventory.records import Catalogue, Destination
-from haulback.kinds import planning
-from haulback.kinds.seam import Ask, Job, Kind, Results, Submission
-from haulback.repository.clean_up import Cleaned, Orders, clean_up
+from haulback.inventory.records import BackupDestination, Catalogue
+from haulback.kinds.api import Ask, Results, Submission, TaskContext, TaskKind
+from haulback.kinds.support import planning
+from haulback.repository.garbage_collection import Cleaned, Orders, clean_up
 from haulback.tasks.record import Plan, Task
 from haulback.tasks.states import State
 from haulback.units import size
@@ -18,7 +18,7 @@ from haulback.wire import Ref
 _REPORTED = 100  # damaged backups; a VERIFY soon names the others
 
 
-class Request(msgspec.Struct):
+class BackupCleanupRequest(msgspec.Struct):
     """BackupCleanupTaskRequest."""
 
     backupDestinations: list[Ref]
@@ -27,24 +27,24 @@ class Request(msgspec.Struct):
     windowEnd: int | None = None
 
 
-class Order(msgspec.Struct):
+class BackupCleanupOrder(msgspec.Struct):
     """Which backups to remove; the destination bears the right to delete.
 
     `given_up` are missing backups whose loss a person has confirmed.
     """
 
-    destination: Destination
+    destination: BackupDestination
     backups: list[str]
     given_up: list[str] = []
 
 
-def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
+def plan(request: BackupCleanupRequest, catalogue: Catalogue, ask: Ask) -> Plan:
     """One task for each destination.  Raises Malformed or NotFound."""
     found = planning.repositories(request.backupDestinations, catalogue)
     return Plan([_task(one, request, ask) for one in found])
 
 
-def _task(to: Destination, request: Request, ask: Ask) -> Task:
+def _task(to: BackupDestination, request: BackupCleanupRequest, ask: Ask) -> Task:
     return planning.task(
         "BACKUP_CLEANUP",
         "cleanup",
@@ -66,21 +66,21 @@ def start(task: Task, ledger: Ledger, catalogue: Catalogue) -> None:
     ledger.expect(task.guid, to.guid, forgotten=False)
 
 
-def prepare(task: Task, catalogue: Catalogue) -> Order:
+def prepare(task: Task, catalogue: Catalogue) -> BackupCleanupOrder:
     to = catalogue.destination(task.ref("backupDestination") or "")
     granted = msgspec.structs.replace(to, may_delete=True)
-    return Order(granted, catalogue.going(to.guid), catalogue.given_up(to.guid))
+    return BackupCleanupOrder(granted, catalogue.going(to.guid), catalogue.given_up(to.guid))
 
 
-def run(job: Job) -> Results:
-    order: Order = job.order
+def run(job: TaskContext) -> Results:
+    order: BackupCleanupOrder = job.order
     cleaned, found = remove(job, order.destination, order.backups, order.given_up)
     _tell(job, cleaned)
     return {**msgspec.to_builtins(cleaned), **found}
 
 
 def remove(
-    job: Job, destination: Destination, backups: list[str], given_up: list[str]
+    job: TaskContext, destination: BackupDestination, backups: list[str], given_up: list[str]
 ) -> tuple[Cleaned, Results]:
     """Forget backups and clean up after them: figures of the whole destination, and the report.
 
@@ -103,7 +103,7 @@ def remove(
     return cleaned, found | job.space(destination)
 
 
-def _tell(job: Job, cleaned: Cleaned) -> None:
+def _tell(job: TaskContext, cleaned: Cleaned) -> None:
     """Log the outcome for an operator."""
     job.log(
         f"{cleaned.backups} backups kept, {cleaned.unknown} of them unknown to the catalogue; "
@@ -114,7 +114,7 @@ def _tell(job: Job, cleaned: Cleaned) -> None:
         job.log("nothing could be called dead: a part of some backup's map cannot be read")
 
 
-class Removed(msgspec.Struct):
+class BackupCleanupResult(msgspec.Struct):
     """The node's report: removed backups, and bytes of the destination.
 
     `givenUp` are those whose loss was confirmed, and that were not found.
@@ -130,7 +130,7 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     if state is State.FAILED and is_blocked(task):
         ledger.cleanup_blocked(task, task.status_info or "backups are missing")
     if state is State.FINISHED:
-        found = msgspec.convert(task.results, Removed)
+        found = msgspec.convert(task.results, BackupCleanupResult)
         settle_removal(task, found, ledger)
         ledger.space(task.ref("backupDestination") or "", found.totalSpace, found.freeSpace)
     ledger.expected_over(task.guid)
@@ -142,24 +142,27 @@ def is_blocked(task: Task) -> bool:
     return isinstance(damage, dict) and bool(damage.get("missing") or damage.get("unreadable"))
 
 
-def settle_removal(task: Task, found: Removed, ledger: Ledger) -> None:
+def settle_removal(task: Task, found: BackupCleanupResult, ledger: Ledger) -> None:
     """A clean-up went through: all that it had to find was there."""
     ledger.found_again(task)
     ledger.lost_for_good(found.givenUp)
     ledger.gone(found.removed)
 
 
-KIND = Kind(
+KIND = TaskKind(
     type="BACKUP_CLEANUP",
     lane="cleanup",
-    order=Order,
+    order=BackupCleanupOrder,
     prepare=prepare,
     run=run,
     start=start,
     settle=settle,
     submissions=(
         Submission(
-            "remove-old-backups", Request, plan, summary="Create tasks to remove old backups."
+            "remove-old-backups",
+            BackupCleanupRequest,
+            plan,
+            summary="Create tasks to remove old backups.",
         ),
     ),
 )

@@ -7,16 +7,16 @@ from collections.abc import Mapping
 import msgspec
 
 from haulback.errors import Malformed, NotFound
-from haulback.inventory.neighbours import manager_of
-from haulback.inventory.records import Catalogue, Destination, Hypervisor
-from haulback.kinds import planning
-from haulback.kinds.seam import Ask, Job, Kind, Results, Submission
+from haulback.inventory.managers import manager_of
+from haulback.inventory.records import BackupDestination, Catalogue, Hypervisor
+from haulback.kinds.api import Ask, Results, Submission, TaskContext, TaskKind
+from haulback.kinds.support import planning
 from haulback.repository.config import read_config
 from haulback.tasks.record import Plan, Task
 from haulback.wire import Named, Ref
 
 
-class Request(msgspec.Struct):
+class ConnectivityTestRequest(msgspec.Struct):
     """ConnectivityTestTaskRequest: at least one of anything."""
 
     hypervisors: list[Ref] | None = None
@@ -28,14 +28,14 @@ class Request(msgspec.Struct):
     windowEnd: int | None = None
 
 
-class Order(msgspec.Struct):
+class ConnectivityTestOrder(msgspec.Struct):
     """One of the two."""
 
     hypervisor: Hypervisor | None = None
-    destination: Destination | None = None
+    destination: BackupDestination | None = None
 
 
-def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
+def plan(request: ConnectivityTestRequest, catalogue: Catalogue, ask: Ask) -> Plan:
     """One task for each target, the hypervisors of managers included.
 
     Raises Malformed or NotFound.
@@ -62,21 +62,26 @@ def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
 
 
 def _test(
-    refs: Mapping[str, Named | None], target: Hypervisor | Destination, request: Request, ask: Ask
+    refs: Mapping[str, Named | None],
+    target: Hypervisor | BackupDestination,
+    request: ConnectivityTestRequest,
+    ask: Ask,
 ) -> Task:
     return planning.task(
         "CONNECTIVITY_TEST", "inventory", ask, request, refs=refs, pinned=target.node
     )
 
 
-def prepare(task: Task, catalogue: Catalogue) -> Order:
+def prepare(task: Task, catalogue: Catalogue) -> ConnectivityTestOrder:
     if hypervisor := task.ref("hypervisor"):
-        return Order(hypervisor=catalogue.hypervisor(hypervisor))
-    return Order(destination=catalogue.destination(task.ref("backupDestination") or ""))
+        return ConnectivityTestOrder(hypervisor=catalogue.hypervisor(hypervisor))
+    return ConnectivityTestOrder(
+        destination=catalogue.destination(task.ref("backupDestination") or "")
+    )
 
 
-def run(job: Job) -> Results:
-    order: Order = job.order
+def run(job: TaskContext) -> Results:
+    order: ConnectivityTestOrder = job.order
     if order.hypervisor:
         job.hypervisor(order.hypervisor).check()
     elif order.destination and order.destination.repository:
@@ -86,23 +91,23 @@ def run(job: Job) -> Results:
     return {"reachable": True}
 
 
-def _reach(job: Job, record: Destination) -> None:
+def _reach(job: TaskContext, record: BackupDestination) -> None:
     try:
         read_config(job.destination(record))
     except NotFound:
         job.log("the destination answers; it holds no repository yet")
 
 
-KIND = Kind(
+KIND = TaskKind(
     type="CONNECTIVITY_TEST",
     lane="inventory",
-    order=Order,
+    order=ConnectivityTestOrder,
     prepare=prepare,
     run=run,
     submissions=(
         Submission(
             "connectivity-test",
-            Request,
+            ConnectivityTestRequest,
             plan,
             summary="Create connectivity test tasks to check connection with target entities.",
         ),

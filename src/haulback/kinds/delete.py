@@ -7,10 +7,10 @@ import msgspec
 from haulback.errors import Conflict, Malformed, NotFound
 from haulback.ids import guid_of
 from haulback.inventory.ledger import Ledger
-from haulback.inventory.records import Backup, Catalogue, Destination, Entity, Hypervisor
-from haulback.kinds import planning
-from haulback.kinds.backup_cleanup import Removed, is_blocked, remove, settle_removal
-from haulback.kinds.seam import Ask, Job, Kind, Results, Submission
+from haulback.inventory.records import Backup, BackupDestination, Catalogue, Entity, Hypervisor
+from haulback.kinds.api import Ask, Results, Submission, TaskContext, TaskKind
+from haulback.kinds.backup_cleanup import BackupCleanupResult, is_blocked, remove, settle_removal
+from haulback.kinds.support import planning
 from haulback.tasks.record import Plan, Refused, Task
 from haulback.tasks.states import State
 from haulback.wire import Named
@@ -19,24 +19,24 @@ _MOST = 10_000
 _STORED = ("SUCCESS", "PARTIAL_SUCCESS")  # the rest is decided already
 
 
-class Request(msgspec.Struct):
+class DeleteRequest(msgspec.Struct):
     """StringDTO: the guid of an entity."""
 
     value: str
 
 
-class Order(msgspec.Struct):
+class DeleteOrder(msgspec.Struct):
     """What to remove where; without a destination only what lies on the platform."""
 
     uuid: str
     hypervisor: Hypervisor
-    destination: Destination | None
+    destination: BackupDestination | None
     backups: list[str]
     snapshots: list[str] = []
     given_up: list[str] = []
 
 
-def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
+def plan(request: DeleteRequest, catalogue: Catalogue, ask: Ask) -> Plan:
     """One task for each destination that holds data of the entity; none if it is gone already.
 
     Raises Malformed, or Conflict while something of it is locked or in use.
@@ -50,11 +50,13 @@ def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
     holding = {one.destination for one in _data(entity.guid, catalogue)}
     if not holding and not entity.present:
         return Plan(gone=[entity.guid])
-    targets: list[Destination | None] = [catalogue.destination(one) for one in sorted(holding)]
+    targets: list[BackupDestination | None] = [
+        catalogue.destination(one) for one in sorted(holding)
+    ]
     return Plan([_task(entity, to, catalogue, ask) for to in targets or [None]])
 
 
-def plan_many(request: list[Request], catalogue: Catalogue, ask: Ask) -> Plan:
+def plan_many(request: list[DeleteRequest], catalogue: Catalogue, ask: Ask) -> Plan:
     """The same for many, each by itself: what is refused keeps no other from going."""
     if len(request) > _MOST:
         raise Malformed(f"the body: at most {_MOST} entities at once")
@@ -62,7 +64,7 @@ def plan_many(request: list[Request], catalogue: Catalogue, ask: Ask) -> Plan:
     for value in dict.fromkeys(one.value for one in request):
         try:
             name = _name(value, catalogue)
-            whole.add(plan(Request(value), catalogue, ask))
+            whole.add(plan(DeleteRequest(value), catalogue, ask))
             whole.accepted.append(name)
         except (Conflict, Malformed, NotFound) as error:
             whole.refused.append(Refused(value, _known_name(value, catalogue), error.message))
@@ -105,7 +107,7 @@ def _data(entity: str, catalogue: Catalogue) -> list[Backup]:
     return [one for one in catalogue.backups_of(entity, *statuses) if not one.gone]
 
 
-def _task(entity: Entity, to: Destination | None, catalogue: Catalogue, ask: Ask) -> Task:
+def _task(entity: Entity, to: BackupDestination | None, catalogue: Catalogue, ask: Ask) -> Task:
     source = catalogue.hypervisor(entity.hypervisor)
     refs = {
         "protectedEntity": entity.named(),
@@ -136,11 +138,11 @@ def start(task: Task, ledger: Ledger, catalogue: Catalogue) -> None:
         ledger.expect(task.guid, to, forgotten=False)
 
 
-def prepare(task: Task, catalogue: Catalogue) -> Order:
+def prepare(task: Task, catalogue: Catalogue) -> DeleteOrder:
     entity = catalogue.entity(task.ref("protectedEntity") or "")
     named = task.ref("backupDestination")
     to = catalogue.destination(named) if named else None
-    return Order(
+    return DeleteOrder(
         entity.uuid,
         catalogue.hypervisor(entity.hypervisor),
         msgspec.structs.replace(to, may_delete=True) if to else None,
@@ -150,8 +152,8 @@ def prepare(task: Task, catalogue: Catalogue) -> Order:
     )
 
 
-def run(job: Job) -> Results:
-    order: Order = job.order
+def run(job: TaskContext) -> Results:
+    order: DeleteOrder = job.order
     found: Results = {"removed": order.backups}
     if order.destination and order.destination.repository:
         # Figures of the whole destination concern other projects too: none are told here.
@@ -172,27 +174,27 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     if state is State.FAILED and is_blocked(task):
         ledger.cleanup_blocked(task, task.status_info or "backups are missing")
     if state is State.FINISHED:
-        settle_removal(task, msgspec.convert(task.results, Removed), ledger)
+        settle_removal(task, msgspec.convert(task.results, BackupCleanupResult), ledger)
     ledger.expected_over(task.guid)
     if state is State.FINISHED:
         ledger.forget_entity(task.ref("protectedEntity") or "")
 
 
-KIND = Kind(
+KIND = TaskKind(
     type="DELETE",
     lane="cleanup",
-    order=Order,
+    order=DeleteOrder,
     prepare=prepare,
     run=run,
     start=start,
     settle=settle,
     submissions=(
         Submission(
-            "delete", Request, plan, summary="Create delete tasks to remove protected entity."
+            "delete", DeleteRequest, plan, summary="Create delete tasks to remove protected entity."
         ),
         Submission(
             "batch-delete",
-            list[Request],  # type: ignore[arg-type]
+            list[DeleteRequest],  # type: ignore[arg-type]
             plan_many,
             batch=True,
             summary="Create delete tasks to remove protected entities.",

@@ -7,12 +7,12 @@ from contextlib import suppress
 
 import msgspec
 
-from haulback.destinations.protocol import Destination as Place
+from haulback.destinations.protocol import ObjectStore as Place
 from haulback.errors import Conflict, WrongKey
 from haulback.inventory.ledger import Ledger
-from haulback.inventory.records import Catalogue, Destination
-from haulback.kinds import planning
-from haulback.kinds.seam import Ask, Job, Kind, Results
+from haulback.inventory.records import BackupDestination, Catalogue
+from haulback.kinds.api import Ask, Results, TaskContext, TaskKind
+from haulback.kinds.support import planning
 from haulback.repository.config import is_repository
 from haulback.repository.keys import Secret
 from haulback.repository.repository import Repository
@@ -20,13 +20,13 @@ from haulback.tasks.record import Task
 from haulback.tasks.states import State
 
 
-class Order(msgspec.Struct):
+class DestinationInitOrder(msgspec.Struct):
     """Which destination."""
 
-    destination: Destination
+    destination: BackupDestination
 
 
-def init(destination: Destination, ask: Ask) -> Task:
+def init(destination: BackupDestination, ask: Ask) -> Task:
     """The task that makes a new destination usable."""
     refs = {"backupDestination": planning.named(destination)}
     return planning.task(
@@ -34,12 +34,12 @@ def init(destination: Destination, ask: Ask) -> Task:
     )
 
 
-def prepare(task: Task, catalogue: Catalogue) -> Order:
-    return Order(catalogue.destination(task.ref("backupDestination") or ""))
+def prepare(task: Task, catalogue: Catalogue) -> DestinationInitOrder:
+    return DestinationInitOrder(catalogue.destination(task.ref("backupDestination") or ""))
 
 
-def run(job: Job) -> Results:
-    record: Destination = job.order.destination
+def run(job: TaskContext) -> Results:
+    record: BackupDestination = job.order.destination
     repository = _made(job.destination(record), job.secret(record), str(record.config["path"]))
     return {"repository": repository.guid} | job.space(record)
 
@@ -68,7 +68,7 @@ def strangers(path: str) -> str:
     )
 
 
-class Made(msgspec.Struct):
+class InitResult(msgspec.Struct):
     """What the node reports."""
 
     repository: str | None = None
@@ -78,17 +78,17 @@ class Made(msgspec.Struct):
 
 def settle(task: Task, state: State, ledger: Ledger) -> None:
     if state is State.FINISHED:
-        found = msgspec.convert(task.results, Made)
+        found = msgspec.convert(task.results, InitResult)
         destination = task.ref("backupDestination") or ""
         # A node with a format of its own need not name what it made.
         ledger.initialised(destination, found.repository or destination)
         ledger.space(destination, found.totalSpace, found.freeSpace)
 
 
-KIND = Kind(
+KIND = TaskKind(
     type="BACKUP_DESTINATION_INIT",
     lane="upkeep",
-    order=Order,
+    order=DestinationInitOrder,
     prepare=prepare,
     run=run,
     settle=settle,

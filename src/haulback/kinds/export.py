@@ -13,30 +13,31 @@ from haulback.errors import Malformed, Unsupported
 from haulback.ids import new_guid
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.records import (
-    Base,
+    BackupDestination,
     Catalogue,
-    Destination,
-    Disk,
     Entity,
     Hypervisor,
+    IncrementBase,
+    VirtualDisk,
 )
-from haulback.kinds import planning, scoped_inventory_sync
-from haulback.kinds.goals import Goal, Goals
-from haulback.kinds.reports import lacking
-from haulback.kinds.seam import (
+from haulback.kinds import scoped_inventory_sync
+from haulback.kinds.api import (
     Amount,
     Ask,
     Guid,
-    Job,
-    Kind,
     Mark,
     Name,
     Results,
     Submission,
+    TaskContext,
+    TaskKind,
 )
+from haulback.kinds.support import planning
+from haulback.kinds.support.destination_choice import Goal, Goals
+from haulback.kinds.transfer_info import lacking
 from haulback.tasks.record import HOUR_MS, NewBackup, Plan, Task
 from haulback.tasks.states import BackupType, EntityType, State
-from haulback.transfer.export import Wanted, export_machine
+from haulback.transfer.export import ExportSpec, export_machine
 from haulback.wire import Named, Ref
 
 WINDOW = 5 * HOUR_MS
@@ -44,7 +45,7 @@ ASKED = "askedType"  # the parameter of a task whose backup became another type
 _INCREMENTAL = BackupType.INCREMENTAL.value
 
 
-class Request(msgspec.Struct):
+class ExportRequest(msgspec.Struct):
     """ExportTaskRequest; without rules and destination each machine's own policy decides."""
 
     protectedEntities: list[Ref]
@@ -60,7 +61,7 @@ class Request(msgspec.Struct):
     tenantId: str | None = None
 
 
-class Order(msgspec.Struct):
+class ExportOrder(msgspec.Struct):
     """What to read, and what the increment builds on; `excluded` are names of disks.
 
     `wanted` is the type of backup that was asked for.  `machine` is the name there, `disks` are
@@ -73,14 +74,14 @@ class Order(msgspec.Struct):
     uuid: str
     entity: str
     hypervisor: Hypervisor
-    destination: Destination
-    base: Base | None
+    destination: BackupDestination
+    base: IncrementBase | None
     excluded: list[str] = []
     before: str = ""
     after: str = ""
     wanted: str = "FULL"
     machine: str = ""
-    disks: list[Disk] = []
+    disks: list[VirtualDisk] = []
     place: str = ""
 
 
@@ -92,7 +93,7 @@ class FileSeen(msgspec.Struct):
     format: Name = "raw"
 
 
-class Exported(msgspec.Struct):
+class ExportResult(msgspec.Struct):
     """What the node reports: sizes in bytes, the checkpoint that the next increment may use."""
 
     type: Literal["FULL", "INCREMENTAL"]
@@ -109,7 +110,7 @@ class Exported(msgspec.Struct):
     consistency: Literal["STOPPED", "APPLICATION", "CRASH"] | None = None
 
 
-def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
+def plan(request: ExportRequest, catalogue: Catalogue, ask: Ask) -> Plan:
     """One EXPORT and its STORE for each entity and rule.
 
     Raises Malformed or NotFound for the first bad.
@@ -137,7 +138,7 @@ def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
     return whole
 
 
-def _check(entity: Entity, request: Request) -> None:
+def _check(entity: Entity, request: ExportRequest) -> None:
     if not entity.present:
         raise Malformed(f"protectedEntities: {entity.name} is no longer on its hypervisor")
     wanted = request.protectedEntityType
@@ -152,7 +153,7 @@ def _plan_one(
     whole: Plan,
     entity: Entity,
     goal: Goal,
-    request: Request,
+    request: ExportRequest,
     catalogue: Catalogue,
     ask: Ask,
 ) -> None:
@@ -213,11 +214,11 @@ def start(task: Task, ledger: Ledger, catalogue: Catalogue) -> None:
     ledger.backup_started(task.ref("backup") or "")
 
 
-def prepare(task: Task, catalogue: Catalogue) -> Order:
+def prepare(task: Task, catalogue: Catalogue) -> ExportOrder:
     entity = catalogue.entity(task.ref("protectedEntity") or "")
     destination = catalogue.destination(task.ref("backupDestination") or "")
     wanted = asked_type(task)
-    return Order(
+    return ExportOrder(
         backup=task.ref("backup") or "",
         uuid=entity.uuid,
         entity=entity.guid,
@@ -234,13 +235,13 @@ def prepare(task: Task, catalogue: Catalogue) -> Order:
     )
 
 
-def run(job: Job) -> Results:
-    order: Order = job.order
+def run(job: TaskContext) -> Results:
+    order: ExportOrder = job.order
     with job.alone(order.hypervisor, order.uuid):
         return _run(job, order)
 
 
-def _run(job: Job, order: Order) -> Results:
+def _run(job: TaskContext, order: ExportOrder) -> Results:
     machines = job.hypervisor(order.hypervisor)
     repository = job.repository(order.destination)
     base = order.base
@@ -270,7 +271,7 @@ def _run(job: Job, order: Order) -> Results:
             snapshot,
             repository,
             job.folder,
-            Wanted(order.backup, order.entity, taken, frozenset(order.excluded)),
+            ExportSpec(order.backup, order.entity, taken, frozenset(order.excluded)),
             job.pool,
             base=base.backup if base else None,
             disk=job.disk,
@@ -361,7 +362,7 @@ def other_type(asked: str, made: str) -> str:
     return f"the backup is {made}: it was asked for as {asked}"
 
 
-def read_results(results: dict[str, Any]) -> Exported | None:
+def read_results(results: dict[str, Any]) -> ExportResult | None:
     """What a node says about an export; None when it left out what a restore needs.
 
     Raises Malformed for what is not of the right type.
@@ -369,7 +370,7 @@ def read_results(results: dict[str, Any]) -> Exported | None:
     if lacking("EXPORT", results):
         return None
     try:
-        found = msgspec.convert(results, Exported)
+        found = msgspec.convert(results, ExportResult)
     except msgspec.ValidationError as error:
         raise Malformed(f"transfer-info of an EXPORT: {error}") from None
     if any("\0" in text for text in (*found.warnings, *(file.name for file in found.files))):
@@ -377,15 +378,17 @@ def read_results(results: dict[str, Any]) -> Exported | None:
     return found
 
 
-KIND = Kind(
+KIND = TaskKind(
     type="EXPORT",
     lane="export",
-    order=Order,
+    order=ExportOrder,
     prepare=prepare,
     run=run,
     start=start,
     settle=settle,
-    submissions=(Submission("export", Request, plan, summary="Create list of export tasks."),),
+    submissions=(
+        Submission("export", ExportRequest, plan, summary="Create list of export tasks."),
+    ),
     window=WINDOW,
     members=frozenset({"backupType", "cbtId", "incSnapRequired", "taskFiles"}),
     retries=True,

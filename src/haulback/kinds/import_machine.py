@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import msgspec
 
-from haulback.drivers.hypervisor import Card, Machine
-from haulback.drivers.hypervisor import Hypervisor as Driver
+from haulback.drivers.hypervisor import HypervisorDriver as Driver
+from haulback.drivers.hypervisor import Machine, NetworkCardSettings
 from haulback.errors import HaulbackError, Malformed
 from haulback.ids import new_guid
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.records import (
     Backup,
+    BackupDestination,
     Catalogue,
-    Destination,
-    Disk,
     Entity,
     Hypervisor,
+    VirtualDisk,
 )
-from haulback.kinds import instant, place, planning, scoped_inventory_sync
-from haulback.kinds.parts import RestoredNetwork, TaskFile
+from haulback.kinds import instant_restore, scoped_inventory_sync
+from haulback.kinds.api import TARGET, Ask, Results, Submission, TaskContext, TaskKind
 from haulback.kinds.restore import (
     LocationRef,
     chosen,
@@ -27,10 +27,11 @@ from haulback.kinds.restore import (
     new_job,
     references,
 )
-from haulback.kinds.seam import TARGET, Ask, Job, Kind, Results, Submission
+from haulback.kinds.support import planning, restore_target
+from haulback.kinds.support.restore_items import RestoredNetwork, TaskFile
 from haulback.tasks.record import Plan, Task
 from haulback.tasks.states import Allocation, State
-from haulback.transfer.bring_back import Brought, Target, import_machine, wanted_of
+from haulback.transfer.restore import RestoredMachine, RestoreTarget, import_machine, wanted_of
 from haulback.wire import Named, Ref
 
 MARK = "haulbackTask"  # in the definition of what an IMPORT made, so that it is made once
@@ -48,7 +49,7 @@ class BaseImage(msgspec.Struct):
     uuid: str | None = None
 
 
-class Request(msgspec.Struct):
+class ImportMachineRequest(msgspec.Struct):
     """RestoreAndImportTaskRequest."""
 
     backup: Ref | None = None
@@ -83,7 +84,7 @@ class CardWish(msgspec.Struct):
     mac: str = ""
 
 
-class Order(msgspec.Struct):
+class ImportMachineOrder(msgspec.Struct):
     """What to make of which backup; an empty `name` keeps its own.
 
     `replaces` is the platform uuid of the one machine that is overwritten, "" for none; `skip` are
@@ -92,7 +93,7 @@ class Order(msgspec.Struct):
     """
 
     backup: str
-    destination: Destination
+    destination: BackupDestination
     hypervisor: Hypervisor
     name: str
     replaces: str = ""
@@ -105,16 +106,20 @@ class Order(msgspec.Struct):
     share: str = ""
 
 
-def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
+def plan(request: ImportMachineRequest, catalogue: Catalogue, ask: Ask) -> Plan:
     """A RESTORE that checks and the IMPORT that follows.  Raises Malformed, NotFound, Conflict."""
     backup = chosen(request.backup, request.backupLocation, catalogue)
-    to = place.hypervisor(request, catalogue, catalogue.entity(backup.entity))
-    place.honoured(request, to, catalogue)
-    name = place.name_of(request, catalogue)
+    to = restore_target.hypervisor(request, catalogue, catalogue.entity(backup.entity))
+    restore_target.honoured(request, to, catalogue)
+    name = restore_target.name_of(request, catalogue)
     destination = catalogue.destination(backup.destination)
     node = planning.pinned(to, destination)
     replaced = _replaced(request, catalogue, to, backup, name)
-    target = replaced.named() if replaced else place.target(request, catalogue, backup.entity, name)
+    target = (
+        replaced.named()
+        if replaced
+        else restore_target.target(request, catalogue, backup.entity, name)
+    )
     job = new_job(
         "RESTORE_AND_IMPORT", backup, ask, {"hypervisor": planning.named(to), "name": name}
     )
@@ -131,7 +136,7 @@ def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
         "replaces": replaced.uuid if replaced else "",
         "powerOnAfterRestore": bool(request.powerOnAfterRestore),
         "restoredDiskAllocationFormat": form.value,
-        **place.wishes(request, name, to, backup, catalogue),
+        **restore_target.wishes(request, name, to, backup, catalogue),
     }
     ask = ask.of(job.project or (request.tenantId or "")[:80] or None)
     first = planning.task("RESTORE", "restore", ask, request, refs=refs, params=common, pinned=node)
@@ -151,7 +156,7 @@ def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
 
 
 def _replaced(
-    request: Request, catalogue: Catalogue, to: Hypervisor, backup: Backup, name: str
+    request: ImportMachineRequest, catalogue: Catalogue, to: Hypervisor, backup: Backup, name: str
 ) -> Entity | None:
     """The one machine that is overwritten: the one named, else the backup's own.
 
@@ -171,10 +176,10 @@ def _replaced(
     return catalogue.machine_named(to.guid, name or own.name)
 
 
-def prepare(task: Task, catalogue: Catalogue) -> Order:
+def prepare(task: Task, catalogue: Catalogue) -> ImportMachineOrder:
     backup = catalogue.backup(task.ref("backup") or "")
     params = task.params
-    return Order(
+    return ImportMachineOrder(
         backup.guid,
         catalogue.destination(backup.destination),
         catalogue.hypervisor(task.ref("hypervisor") or ""),
@@ -190,8 +195,8 @@ def prepare(task: Task, catalogue: Catalogue) -> Order:
     )
 
 
-def run(job: Job) -> Results:
-    order: Order = job.order
+def run(job: TaskContext) -> Results:
+    order: ImportMachineOrder = job.order
     machines = job.hypervisor(order.hypervisor)
     machine, left = _made_before(job, machines) or _make(job, machines)
     for sentence in left:
@@ -209,19 +214,19 @@ def run(job: Job) -> Results:
     }
 
 
-def _made_before(job: Job, machines: Driver) -> Brought | None:
+def _made_before(job: TaskContext, machines: Driver) -> RestoredMachine | None:
     for machine in machines.inventory().machines:
         if machine.definition.get(MARK) == job.guid:
             job.log("an earlier attempt made the machine already")
-            return Brought(machine, [])
+            return RestoredMachine(machine, [])
     return None
 
 
-def _make(job: Job, machines: Driver) -> Brought:
-    order: Order = job.order
+def _make(job: TaskContext, machines: Driver) -> RestoredMachine:
+    order: ImportMachineOrder = job.order
     repository = job.repository(order.destination)
     manifest = repository.manifest(order.backup)
-    target = Target(
+    target = RestoreTarget(
         uuid=order.replaces,
         name=order.name,
         overwrite=bool(order.replaces),
@@ -229,21 +234,21 @@ def _make(job: Job, machines: Driver) -> Brought:
         skip=frozenset(order.skip),
         rename=order.rename,
         stores=order.stores,
-        cards=tuple(Card(one.number, one.network, one.mac) for one in order.cards),
+        cards=tuple(NetworkCardSettings(one.number, one.network, one.mac) for one in order.cards),
         marks={MARK: job.guid},
     )
     if order.share:
         wanted = wanted_of(manifest, target)
         with machines.create_over(wanted, job.share_socket(order.share), job.attempt) as new:
             job.confirm()
-            return Brought(new.commit(), new.left_out())
+            return RestoredMachine(new.commit(), new.left_out())
     job.expect(sum(disk.map.size for disk in manifest.disks if disk.name not in order.skip))
     return import_machine(
         repository, manifest, machines, job.attempt, target, job.pool, job.meter, job.confirm
     )
 
 
-def _start(machines: Driver, machine: Machine, order: Order) -> None:
+def _start(machines: Driver, machine: Machine, order: ImportMachineOrder) -> None:
     """One that runs from a share and cannot start is nothing to keep: its backup is all it has."""
     try:
         machines.start(machine.uuid)
@@ -258,7 +263,7 @@ class Imported(msgspec.Struct):
 
     uuid: str
     name: str
-    disks: list[Disk] = []
+    disks: list[VirtualDisk] = []
 
 
 def settle(task: Task, state: State, ledger: Ledger) -> None:
@@ -285,10 +290,10 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
         ledger.runs_from(share, entity.hypervisor, found.uuid)
 
 
-KIND = Kind(
+KIND = TaskKind(
     type="IMPORT",
     lane="import",
-    order=Order,
+    order=ImportMachineOrder,
     prepare=prepare,
     run=run,
     start=job_begun,
@@ -297,11 +302,11 @@ KIND = Kind(
     submissions=(
         Submission(
             "restore-and-import",
-            Request,
+            ImportMachineRequest,
             plan,
             many=False,
             summary="Create restore and import task.",
         ),
-        instant.SUBMISSION,
+        instant_restore.SUBMISSION,
     ),
 )

@@ -6,18 +6,18 @@ from typing import Annotated, Any
 
 import msgspec
 
+from haulback.drivers.hypervisor import HypervisorResource as Seat
 from haulback.drivers.hypervisor import Inventory, Machine, Problem
-from haulback.drivers.hypervisor import Place as Seat
 from haulback.errors import Conflict, Malformed
 from haulback.ids import guid_of, is_guid, new_guid
-from haulback.inventory import platforms
+from haulback.inventory import hypervisor_types
 from haulback.inventory.hardware import ApartSeen, Hardware, hardware_of
 from haulback.inventory.ledger import Ledger
-from haulback.inventory.neighbours import manager_of
-from haulback.inventory.presence import Unreadable
-from haulback.inventory.records import Catalogue, Disk, Entity, Hypervisor, Place
-from haulback.kinds import planning
-from haulback.kinds.seam import Amount, Ask, Job, Kind, Name, Results, Submission
+from haulback.inventory.managers import manager_of
+from haulback.inventory.presence import UnreadableMachine
+from haulback.inventory.records import Catalogue, Entity, Hypervisor, PlatformResource, VirtualDisk
+from haulback.kinds.api import Amount, Ask, Name, Results, Submission, TaskContext, TaskKind
+from haulback.kinds.support import planning
 from haulback.tasks.record import Plan, Task
 from haulback.tasks.states import State
 from haulback.wire import Ref, Word
@@ -39,7 +39,7 @@ class Sources(msgspec.Struct, kw_only=True):
     windowEnd: int | None = None
 
 
-class Request(Sources, kw_only=True):
+class InventorySyncRequest(Sources, kw_only=True):
     """InventorySyncTaskRequest; clients without anything to sync send empty arrays."""
 
     hypervisors: list[Ref] | None = None
@@ -57,13 +57,13 @@ class Candidate(msgspec.Struct):
     node: Ref | None = None
 
 
-class WizardRequest(Sources, kw_only=True):
+class InventorySyncWizardRequest(Sources, kw_only=True):
     """InventorySyncTaskRequest whose hypervisors need not be saved yet."""
 
     hypervisors: list[Candidate] | None = None
 
 
-class Order(msgspec.Struct):
+class InventorySyncOrder(msgspec.Struct):
     """Which hypervisor to look at."""
 
     hypervisor: Hypervisor
@@ -76,7 +76,7 @@ class SnapshotSeen(msgspec.Struct):
     time: Amount
 
 
-class Found(msgspec.Struct):
+class ReportedMachine(msgspec.Struct):
     """A machine as a node reports it; without `snapshots` it could not tell.
 
     `place` is where its platform keeps it, in the words of `Broken.where`.
@@ -84,7 +84,7 @@ class Found(msgspec.Struct):
 
     uuid: str
     name: str
-    disks: list[Disk] = []
+    disks: list[VirtualDisk] = []
     project: str | None = None
     present: bool = True
     snapshots: list[SnapshotSeen] | None = None
@@ -108,9 +108,9 @@ class Seen(msgspec.Struct):
     how many machines there are in all, where only a few were asked for.
     """
 
-    machines: list[Found]
-    networks: list[Place] | None = None
-    storages: list[Place] | None = None
+    machines: list[ReportedMachine]
+    networks: list[PlatformResource] | None = None
+    storages: list[PlatformResource] | None = None
     gone: list[str] = []
     problems: int = 0
     unreadable: list[Broken] = []
@@ -122,7 +122,7 @@ class Seen(msgspec.Struct):
         return max(0, self.problems - len(self.unreadable))
 
 
-def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
+def plan(request: InventorySyncRequest, catalogue: Catalogue, ask: Ask) -> Plan:
     """One task for each hypervisor, those of named managers included.  Raises NotFound."""
     planning.no_such(request, "storageProviders", "cloudServiceProviders", "osAgents")
     wanted = {ref.guid: catalogue.hypervisor(ref.guid) for ref in request.hypervisors or []}
@@ -139,12 +139,12 @@ def _of_managers(managers: list[Ref], catalogue: Catalogue) -> list[Hypervisor]:
     return [one for one in known if manager_of(one) in guids]
 
 
-def plan_wizard(request: WizardRequest, catalogue: Catalogue, ask: Ask) -> Plan:
+def plan_wizard(request: InventorySyncWizardRequest, catalogue: Catalogue, ask: Ask) -> Plan:
     """The same; a hypervisor without a guid is saved only if the sync succeeds."""
     candidates = request.hypervisors or []
     known = [Ref(guid_of(one.guid, "hypervisors.guid")) for one in candidates if one.guid]
     rest = {name: getattr(request, name) for name in Sources.__struct_fields__}
-    whole = plan(Request(hypervisors=known, **rest), catalogue, ask)
+    whole = plan(InventorySyncRequest(hypervisors=known, **rest), catalogue, ask)
     new = [one.name for one in candidates if not one.guid]
     if len(set(new)) != len(new):
         raise Malformed("hypervisors: each needs a name of its own", field="hypervisors")
@@ -155,10 +155,10 @@ def plan_wizard(request: WizardRequest, catalogue: Catalogue, ask: Ask) -> Plan:
 
 
 def _try(
-    one: Candidate, field: str, request: WizardRequest, catalogue: Catalogue, ask: Ask
+    one: Candidate, field: str, request: InventorySyncWizardRequest, catalogue: Catalogue, ask: Ask
 ) -> Task:
-    chosen = platforms.driver_of(one.type, one.driver, f"{field}.")
-    driver, path, more = platforms.config(chosen, one.path, one.url, f"{field}.")
+    chosen = hypervisor_types.driver_of(one.type, one.driver, f"{field}.")
+    driver, path, more = hypervisor_types.config(chosen, one.path, one.url, f"{field}.")
     name, path = planning.place(one.name, path, f"{field}.")
     if any(known.name == name for known in catalogue.hypervisors()):
         raise Conflict(f"{field}.name: {name!r} is taken", field=f"{field}.name")
@@ -179,13 +179,13 @@ def sync(hypervisor: Hypervisor, ask: Ask, catalogue: Catalogue, request: Any = 
     )
 
 
-def prepare(task: Task, catalogue: Catalogue) -> Order:
+def prepare(task: Task, catalogue: Catalogue) -> InventorySyncOrder:
     if unsaved := task.params.get("unsaved"):
-        return Order(msgspec.convert(unsaved, Hypervisor))
-    return Order(catalogue.hypervisor(task.ref("hypervisor") or ""))
+        return InventorySyncOrder(msgspec.convert(unsaved, Hypervisor))
+    return InventorySyncOrder(catalogue.hypervisor(task.ref("hypervisor") or ""))
 
 
-def run(job: Job) -> Results:
+def run(job: TaskContext) -> Results:
     found = job.hypervisor(job.order.hypervisor).inventory()
     for problem in found.problems:
         job.log(f"{problem.where}: {problem.message}")
@@ -262,16 +262,16 @@ def deliver(task: Task, seen: Seen, since: int | None, ledger: Ledger) -> None:
     """Put what a node saw into the inventory; `since` as in `Ledger.inventory`."""
     hypervisor = task.ref("hypervisor") or ""
     entities = [entity(one, hypervisor) for one in seen.machines]
-    unreadable = [Unreadable(one.where, one.message, one.uuid) for one in seen.unreadable]
+    unreadable = [UnreadableMachine(one.where, one.message, one.uuid) for one in seen.unreadable]
     if seen.unnamed:
-        unreadable.append(Unreadable("", f"{seen.unnamed} that the node did not name"))
+        unreadable.append(UnreadableMachine("", f"{seen.unnamed} that the node did not name"))
     ledger.inventory(
         hypervisor, entities, complete_since=since, by=task.workflow, unreadable=unreadable
     )
     ledger.reunited(hypervisor)
 
 
-def entity(found: Found, hypervisor: str) -> Entity:
+def entity(found: ReportedMachine, hypervisor: str) -> Entity:
     """A machine that a node saw, as the inventory keeps it."""
     return Entity(
         guid=new_guid(),
@@ -286,20 +286,23 @@ def entity(found: Found, hypervisor: str) -> Entity:
     )
 
 
-KIND = Kind(
+KIND = TaskKind(
     type="INVENTORY_SYNC",
     lane="inventory",
-    order=Order,
+    order=InventorySyncOrder,
     prepare=prepare,
     run=run,
     settle=settle,
     submissions=(
         Submission(
-            "inventory-sync", Request, plan, summary="Create inventory synchronization task."
+            "inventory-sync",
+            InventorySyncRequest,
+            plan,
+            summary="Create inventory synchronization task.",
         ),
         Submission(
             "wizard/inventory-sync",
-            WizardRequest,
+            InventorySyncWizardRequest,
             plan_wizard,
             summary="Create inventory synchronization task from configuration wizard.",
         ),

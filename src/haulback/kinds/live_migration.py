@@ -5,17 +5,18 @@ from __future__ import annotations
 import msgspec
 
 from haulback.errors import Conflict, Malformed
+from haulback.inventory.hypervisor_types import PLATFORMS, is_far
 from haulback.inventory.ledger import Ledger
-from haulback.inventory.platforms import PLATFORMS, is_far
 from haulback.inventory.records import Catalogue, Entity, Hypervisor, Mount
-from haulback.kinds import once, place, planning, unmount
-from haulback.kinds.seam import TARGET, Ask, Job, Kind, Results, Submission
+from haulback.kinds import unmount
+from haulback.kinds.api import TARGET, Ask, Results, Submission, TaskContext, TaskKind
+from haulback.kinds.support import conflicts, planning, restore_target
 from haulback.tasks.record import Plan, Task
 from haulback.tasks.states import MountMode, State
 from haulback.wire import Named, Ref
 
 
-class Request(msgspec.Struct, kw_only=True):
+class LiveMigrationRequest(msgspec.Struct, kw_only=True):
     """LiveMigrationTaskRequest."""
 
     mountedBackup: Ref | None = None
@@ -29,7 +30,7 @@ class Request(msgspec.Struct, kw_only=True):
     windowEnd: int | None = None
 
 
-class Order(msgspec.Struct):
+class LiveMigrationOrder(msgspec.Struct):
     """Which machine, where it runs, and where to: the same place moves it off its backup."""
 
     uuid: str
@@ -37,7 +38,7 @@ class Order(msgspec.Struct):
     to: Hypervisor
 
 
-def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
+def plan(request: LiveMigrationRequest, catalogue: Catalogue, ask: Ask) -> Plan:
     """One task, and an UNMOUNT of what is needed no more.
 
     Raises Malformed, NotFound, or Conflict for a mounted backup that no machine lives off.
@@ -45,11 +46,11 @@ def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
     mount, entity = _meant(request, catalogue)
     here = catalogue.hypervisor(entity.hypervisor)
     to = _target(request, entity, here, mount, catalogue)
-    place.honoured(request, to, catalogue)
-    place.no_store(request, to, catalogue)
-    once.machine_free(entity.named(), "LIVE_MIGRATION", catalogue)
+    restore_target.honoured(request, to, catalogue)
+    restore_target.no_store(request, to, catalogue)
+    conflicts.machine_free(entity.named(), "LIVE_MIGRATION", catalogue)
     if mount:
-        once.share_free(Named(mount.guid, mount.entity_name), catalogue)
+        conflicts.share_free(Named(mount.guid, mount.entity_name), catalogue)
     refs: dict[str, Named | None] = {
         "protectedEntity": entity.named(),
         **planning.platform(to, catalogue),
@@ -71,7 +72,7 @@ def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
     return Plan([made, *rest])
 
 
-def _meant(request: Request, catalogue: Catalogue) -> tuple[Mount | None, Entity]:
+def _meant(request: LiveMigrationRequest, catalogue: Catalogue) -> tuple[Mount | None, Entity]:
     """What a machine lives off, if it does, and the machine."""
     if request.mountedBackup:
         mount = catalogue.mount(request.mountedBackup.guid)
@@ -92,10 +93,14 @@ def _meant(request: Request, catalogue: Catalogue) -> tuple[Mount | None, Entity
 
 
 def _target(
-    request: Request, entity: Entity, here: Hypervisor, mount: Mount | None, catalogue: Catalogue
+    request: LiveMigrationRequest,
+    entity: Entity,
+    here: Hypervisor,
+    mount: Mount | None,
+    catalogue: Catalogue,
 ) -> Hypervisor:
     named = request.hypervisor or request.hypervisorManager
-    to = place.hypervisor(request, catalogue, entity) if named else here
+    to = restore_target.hypervisor(request, catalogue, entity) if named else here
     platform = PLATFORMS[here.driver]
     if not platform.power_on:
         raise Malformed(
@@ -125,17 +130,17 @@ def _target(
     return to
 
 
-def prepare(task: Task, catalogue: Catalogue) -> Order:
+def prepare(task: Task, catalogue: Catalogue) -> LiveMigrationOrder:
     entity = catalogue.entity(task.ref("protectedEntity") or "")
-    return Order(
+    return LiveMigrationOrder(
         entity.uuid,
         catalogue.hypervisor(str(task.params["from"])),
         catalogue.hypervisor(task.ref("hypervisor") or ""),
     )
 
 
-def run(job: Job) -> Results:
-    order: Order = job.order
+def run(job: TaskContext) -> Results:
+    order: LiveMigrationOrder = job.order
     here = job.hypervisor(order.hypervisor)
     with job.alone(order.hypervisor, order.uuid):
         job.confirm()
@@ -157,17 +162,21 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
             ledger.lives_on(entity, to)
 
 
-KIND = Kind(
+KIND = TaskKind(
     type="LIVE_MIGRATION",
     lane="import",
-    order=Order,
+    order=LiveMigrationOrder,
     prepare=prepare,
     run=run,
     settle=settle,
     members=TARGET,
     submissions=(
         Submission(
-            "live-migration", Request, plan, many=False, summary="Create live migration task."
+            "live-migration",
+            LiveMigrationRequest,
+            plan,
+            many=False,
+            summary="Create live migration task.",
         ),
     ),
 )

@@ -10,18 +10,17 @@ import msgspec
 
 from haulback.errors import Conflict, Malformed
 from haulback.filesystems.records import Volume as Found
-from haulback.inventory.disks import volume_guid
+from haulback.inventory.derived_guids import volume_guid
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.records import (
     Backup,
+    BackupDestination,
+    BackupVolume,
     Catalogue,
-    Destination,
     Hypervisor,
     Mount,
-    Volume,
 )
-from haulback.kinds import iscsi, once, planning
-from haulback.kinds.parts import as_volume
+from haulback.kinds.api import Ask, Name, Results, Sharing, Submission, TaskContext, TaskKind
 from haulback.kinds.restore import (
     LocationRef,
     chosen,
@@ -31,8 +30,9 @@ from haulback.kinds.restore import (
     new_job,
     references,
 )
-from haulback.kinds.seam import Ask, Job, Kind, Name, Results, Sharing, Submission
-from haulback.shares.order import IscsiOrder, Visible
+from haulback.kinds.support import conflicts, iscsi_mount, planning
+from haulback.kinds.support.restore_items import as_volume
+from haulback.mounts.spec import IscsiOrder, Visible
 from haulback.tasks.record import NewMount, Plan, Task
 from haulback.tasks.states import MountMode, State
 from haulback.wire import Named, Ref
@@ -43,7 +43,7 @@ _LONGEST_MS = 366 * _USUAL_MS
 _HERE = (MountMode.AUTO, MountMode.MANUAL, MountMode.ISCSI)
 
 
-class MountedFileSystem(msgspec.Struct):
+class MountedFileSystemChoice(msgspec.Struct):
     """MountedFileSystemRequest."""
 
     fileSystem: Ref | None = None
@@ -56,13 +56,13 @@ class MountedDisk(msgspec.Struct):
     backupFile: Ref
 
 
-class Request(msgspec.Struct, kw_only=True):
+class MountRequest(msgspec.Struct, kw_only=True):
     """RestoreAndMountTaskRequest; `unmountTime` in ms, 0 for good."""
 
     mode: MountMode
     backup: Ref | None = None
     backupLocation: LocationRef | None = None
-    mountedFileSystems: list[MountedFileSystem] | None = None
+    mountedFileSystems: list[MountedFileSystemChoice] | None = None
     mountedDisks: list[MountedDisk] | None = None
     allowedClients: list[str] | None = None
     unmountTime: int | None = None
@@ -81,27 +81,27 @@ class Again(msgspec.Struct, kw_only=True):
     windowEnd: int | None = None
 
 
-class Order(msgspec.Struct, kw_only=True):
+class MountOrder(msgspec.Struct, kw_only=True):
     """What to share, and where it is to be seen, or where a machine runs from it."""
 
     mount: str
     backup: str
-    destination: Destination
+    destination: BackupDestination
     visible: list[Visible] = []
     target: IscsiOrder | None = None
     hypervisor: Hypervisor | None = None
 
 
-class Shown(msgspec.Struct):
+class MountResult(msgspec.Struct):
     """What the node reports: file systems and disks, sizes in bytes; see `shares.order.Shared`."""
 
     disks: dict[Name, int] = {}
     raw: str = ""
     portal: str = ""
-    volumes: list[Volume] = []
+    volumes: list[BackupVolume] = []
 
 
-def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
+def plan(request: MountRequest, catalogue: Catalogue, ask: Ask) -> Plan:
     """A RESTORE that only points at what is stored, and the MOUNT.  Raises Malformed, NotFound."""
     if request.mode not in _HERE:
         also = " (POST /tasks/instant-restore does this)"
@@ -113,7 +113,7 @@ def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
     wanted = _wanted(request, backup)
     mount = new_mount(request, backup, wanted, catalogue, ask)
     same = {"mode": mount.mode, "wanted": wanted, "on": mount.node}
-    once.backup_free(Named(backup.guid, backup.entity_name), same, catalogue)
+    conflicts.backup_free(Named(backup.guid, backup.entity_name), same, catalogue)
     return tasks_of(mount, backup, request, catalogue, ask)
 
 
@@ -173,24 +173,24 @@ def _node(wanted: Ref | None, backup: Backup, catalogue: Catalogue) -> str:
     return node.guid
 
 
-def _wanted(request: Request, backup: Backup) -> dict[str, Any]:
+def _wanted(request: MountRequest, backup: Backup) -> dict[str, Any]:
     """What is to be seen where.  Raises Malformed for what goes with another mode."""
     files = [one.backupFile.guid for one in request.mountedDisks or []]
     if request.mode is MountMode.ISCSI:
         if request.mountedFileSystems:
             raise Malformed("mountedFileSystems: not with ISCSI", field="mountedFileSystems")
-        return iscsi.wanted(files, request.allowedClients or [], backup)
+        return iscsi_mount.wanted(files, request.allowedClients or [], backup)
     if request.allowedClients:
         raise Malformed("allowedClients: goes with mode ISCSI", field="allowedClients")
     if files and request.mode is MountMode.AUTO:
         raise Malformed("mountedDisks: goes with modes MANUAL and ISCSI", field="mountedDisks")
     shown = _visible(request, backup)
     if files:
-        shown.append(Visible("", disks=iscsi.disks_of(files, backup)))
+        shown.append(Visible("", disks=iscsi_mount.disks_of(files, backup)))
     return {"visible": msgspec.to_builtins(shown)}
 
 
-def _visible(request: Request, backup: Backup) -> list[Visible]:
+def _visible(request: MountRequest, backup: Backup) -> list[Visible]:
     field, known = "mountedFileSystems", _volumes(backup)
     wanted = request.mountedFileSystems or []
     if request.mode is MountMode.MANUAL and not (wanted or request.mountedDisks):
@@ -228,7 +228,7 @@ def _path(path: str | None, field: str) -> str:
 def plan_again(request: Again, catalogue: Catalogue, ask: Ask) -> Plan:
     """One MOUNT.  Raises NotFound, or Conflict for what is mounted or can be no more."""
     mount = catalogue.mount(request.mountedBackup.guid)
-    once.share_free(Named(mount.guid, mount.entity_name), catalogue)
+    conflicts.share_free(Named(mount.guid, mount.entity_name), catalogue)
     if mount.state in ("QUEUED", "MOUNTED"):
         raise Conflict(f"the backup of {mount.entity_name} is {mount.state} already")
     if mount.mode == MountMode.INSTANT_RESTORE.value:
@@ -246,19 +246,19 @@ def plan_again(request: Again, catalogue: Catalogue, ask: Ask) -> Plan:
     return Plan([made])
 
 
-def prepare(task: Task, catalogue: Catalogue) -> Order:
+def prepare(task: Task, catalogue: Catalogue) -> MountOrder:
     return order_of(catalogue.mount(task.ref("mountedBackup") or ""), catalogue)
 
 
-def order_of(mount: Mount, catalogue: Catalogue) -> Order:
+def order_of(mount: Mount, catalogue: Catalogue) -> MountOrder:
     """What a node does to share it, now or again."""
     backup = chosen(Ref(mount.backup), None, catalogue)
     visible = msgspec.convert(mount.wanted.get("visible", []), list[Visible])
-    return Order(
+    return MountOrder(
         mount=mount.guid,
         backup=backup.guid,
         destination=catalogue.destination(backup.destination),
-        target=iscsi.target_of(mount),
+        target=iscsi_mount.target_of(mount),
         visible=[msgspec.structs.replace(v, path=v.path or _usual_path(mount, v)) for v in visible],
         hypervisor=catalogue.hypervisor(mount.hypervisor) if mount.hypervisor else None,
     )
@@ -271,8 +271,8 @@ def _usual_path(mount: Mount, shown: Visible) -> str:
     return f"{place}/{'disks' if shown.disks else shown.volume.replace('/', '-')}"
 
 
-def run(job: Job) -> Results:
-    order: Order = job.order
+def run(job: TaskContext) -> Results:
+    order: MountOrder = job.order
     shared = job.share(sharing_of(order))
     try:
         # Whoever waits for a machine to run does not wait for its files to be looked at.
@@ -284,11 +284,11 @@ def run(job: Job) -> Results:
         job.unshare(order.mount)
         raise
     shown = [as_volume(one, _path_of(one, shared.paths)) for one in volumes]
-    found = Shown(shared.disks, "" if order.target else shared.raw, shared.portal, shown)
+    found = MountResult(shared.disks, "" if order.target else shared.raw, shared.portal, shown)
     return dict(msgspec.to_builtins(found))
 
 
-def sharing_of(order: Order) -> Sharing:
+def sharing_of(order: MountOrder) -> Sharing:
     """The same as the node's own shares know it."""
     for_machine = order.hypervisor is not None
     return Sharing(
@@ -313,15 +313,15 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     if state is not State.FINISHED:
         ledger.mount_moved(mount, "UNMOUNTED" if task.params.get("again") else "FAILED")
         return
-    found = msgspec.convert(task.results, Shown)
+    found = msgspec.convert(task.results, MountResult)
     kept = {"disks": found.disks, "raw": found.raw, "portal": found.portal}
     ledger.mounted(mount, kept, found.volumes)
 
 
-KIND = Kind(
+KIND = TaskKind(
     type="MOUNT",
     lane="restore",
-    order=Order,
+    order=MountOrder,
     prepare=prepare,
     run=run,
     start=job_begun,
@@ -329,7 +329,11 @@ KIND = Kind(
     members=frozenset({"taskFiles"}),
     submissions=(
         Submission(
-            "restore-and-mount", Request, plan, many=False, summary="Create restore and mount task."
+            "restore-and-mount",
+            MountRequest,
+            plan,
+            many=False,
+            summary="Create restore and mount task.",
         ),
         Submission("mount", Again, plan_again, many=False, summary="Create mount task."),
     ),

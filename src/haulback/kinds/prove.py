@@ -9,14 +9,14 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from haulback.drivers.hypervisor import Booted, Disk, Machine
+from haulback.drivers.hypervisor import Booted, Machine, MachineDisk
 from haulback.errors import Malformed, Unavailable
+from haulback.inventory.hypervisor_types import PLATFORMS
 from haulback.inventory.ledger import Ledger
-from haulback.inventory.platforms import PLATFORMS
-from haulback.inventory.records import Catalogue, Destination, Hypervisor
-from haulback.kinds import planning
+from haulback.inventory.records import BackupDestination, Catalogue, Hypervisor
+from haulback.kinds.api import Ask, Results, Submission, TaskContext, TaskKind
 from haulback.kinds.restore import chosen, references
-from haulback.kinds.seam import Ask, Job, Kind, Results, Submission
+from haulback.kinds.support import planning
 from haulback.repository.manifest import Manifest
 from haulback.repository.stored_disk import StoredDisk
 from haulback.tasks.record import Plan, Task
@@ -38,7 +38,7 @@ class Sign(Enum):
     SCREEN = "SCREEN"
 
 
-class Request(msgspec.Struct):
+class ProveRequest(msgspec.Struct):
     """What to prove, where, and by which sign; `timeout` in ms.
 
     `text` is what the console has to say where the sign is TEXT; `script` is run inside by the
@@ -56,11 +56,11 @@ class Request(msgspec.Struct):
     windowEnd: int | None = None
 
 
-class Order(msgspec.Struct):
+class ProveOrder(msgspec.Struct):
     """The same for the node."""
 
     backup: str
-    destination: Destination
+    destination: BackupDestination
     hypervisor: Hypervisor
     sign: Sign
     text: str
@@ -93,7 +93,7 @@ class Evidence(msgspec.Struct, omit_defaults=True):
     screenshot: Annotated[str, msgspec.Meta(max_length=2 << 20)] | None = None
 
 
-def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
+def plan(request: ProveRequest, catalogue: Catalogue, ask: Ask) -> Plan:
     """One task.  Raises Malformed, NotFound, or Conflict for what is no stored backup."""
     backup = chosen(request.backup, None, catalogue)
     entity = catalogue.entity(backup.entity)
@@ -123,7 +123,7 @@ def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
     )
 
 
-def _checked(request: Request) -> dict[str, Any]:
+def _checked(request: ProveRequest) -> dict[str, Any]:
     sign = request.sign or (Sign.TEXT if request.text else Sign.AGENT)
     text, script = request.text or "", request.script or ""
     timeout = _USUAL_MS if request.timeout is None else request.timeout
@@ -140,10 +140,10 @@ def _checked(request: Request) -> dict[str, Any]:
     return {"sign": sign.value, "text": text, "script": script, "timeout": timeout}
 
 
-def prepare(task: Task, catalogue: Catalogue) -> Order:
+def prepare(task: Task, catalogue: Catalogue) -> ProveOrder:
     backup = catalogue.backup(task.ref("backup") or "")
     params = task.params
-    return Order(
+    return ProveOrder(
         backup=backup.guid,
         destination=catalogue.destination(backup.destination),
         hypervisor=catalogue.hypervisor(task.ref("hypervisor") or ""),
@@ -154,8 +154,8 @@ def prepare(task: Task, catalogue: Catalogue) -> Order:
     )
 
 
-def run(job: Job) -> Results:
-    order: Order = job.order
+def run(job: TaskContext) -> Results:
+    order: ProveOrder = job.order
     repository = job.repository(order.destination)
     manifest = repository.manifest(order.backup)
     reader = repository.reader()
@@ -186,11 +186,11 @@ def run(job: Job) -> Results:
 
 
 def _machine(manifest: Manifest) -> Machine:
-    disks = tuple(Disk(one.name, one.map.size, one.format) for one in manifest.disks)
+    disks = tuple(MachineDisk(one.name, one.map.size, one.format) for one in manifest.disks)
     return Machine("", manifest.entity_name, disks, manifest.definition)
 
 
-def _wait(job: Job, booted: Booted, order: Order, end: float) -> None:
+def _wait(job: TaskContext, booted: Booted, order: ProveOrder, end: float) -> None:
     """Until the sign shows.  Raises Unavailable when it does not, Cancelled or Fenced."""
     first = booted.screen() if order.sign is Sign.SCREEN else None
     while True:
@@ -205,7 +205,7 @@ def _wait(job: Job, booted: Booted, order: Order, end: float) -> None:
         time.sleep(_LOOK_EVERY)
 
 
-def _shows(booted: Booted, order: Order, first: bytes | None) -> bool:
+def _shows(booted: Booted, order: ProveOrder, first: bytes | None) -> bool:
     if order.sign is Sign.AGENT:
         return booted.agent_answers()
     if order.sign is Sign.TEXT:
@@ -214,7 +214,7 @@ def _shows(booted: Booted, order: Order, first: bytes | None) -> bool:
     return now is not None and now != first
 
 
-def _script(job: Job, booted: Booted, order: Order) -> Script | None:
+def _script(job: TaskContext, booted: Booted, order: ProveOrder) -> Script | None:
     if not order.script:
         return None
     code, output = booted.run(order.script, order.timeout // 1000)
@@ -235,16 +235,20 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     ledger.proved(task.ref("backup") or "", msgspec.to_builtins(found), task)
 
 
-KIND = Kind(
+KIND = TaskKind(
     type="PROVE",
     lane="restore",
-    order=Order,
+    order=ProveOrder,
     prepare=prepare,
     run=run,
     settle=settle,
     submissions=(
         Submission(
-            "prove", Request, plan, many=False, summary="Boot a backup in isolation and prove it."
+            "prove",
+            ProveRequest,
+            plan,
+            many=False,
+            summary="Boot a backup in isolation and prove it.",
         ),
     ),
 )

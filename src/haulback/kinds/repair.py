@@ -6,10 +6,10 @@ import msgspec
 
 from haulback.inventory.damage import DamageReport
 from haulback.inventory.ledger import Ledger
-from haulback.inventory.records import Catalogue, Destination
-from haulback.kinds import planning
-from haulback.kinds.damage_results import complete_report
-from haulback.kinds.seam import Amount, Ask, Job, Kind, Results, Submission
+from haulback.inventory.records import BackupDestination, Catalogue
+from haulback.kinds.api import Amount, Ask, Results, Submission, TaskContext, TaskKind
+from haulback.kinds.support import planning
+from haulback.kinds.support.damage_report import complete_report
 from haulback.repository.repair import Workshop, repair
 from haulback.tasks.record import HOUR_MS, Plan, Task
 from haulback.tasks.states import State
@@ -18,7 +18,7 @@ from haulback.wire import Ref
 _SAID = 500  # lines of the log
 
 
-class Request(msgspec.Struct):
+class RepairRequest(msgspec.Struct):
     """Which destinations to repair; without `apply` the log says what would be done.
 
     `believe`: a person has seen that as much as there seems to be really is damaged at once.
@@ -32,15 +32,15 @@ class Request(msgspec.Struct):
     windowEnd: int | None = None
 
 
-class Order(msgspec.Struct):
+class RepairOrder(msgspec.Struct):
     """The destination, which bears the right to delete when something is to be done."""
 
-    destination: Destination
+    destination: BackupDestination
     apply: bool
     believe: bool
 
 
-class Repaired(msgspec.Struct):
+class RepairResult(msgspec.Struct):
     """The node's report: actions done, or to be done, and objects set aside."""
 
     actions: list[str] = []
@@ -49,13 +49,13 @@ class Repaired(msgspec.Struct):
     damage: DamageReport | None = None
 
 
-def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
+def plan(request: RepairRequest, catalogue: Catalogue, ask: Ask) -> Plan:
     """Plan a task for each destination.  Raises Malformed or NotFound."""
     found = planning.repositories(request.backupDestinations, catalogue)
     return Plan([_task(one, request, ask) for one in found])
 
 
-def _task(to: Destination, request: Request, ask: Ask) -> Task:
+def _task(to: BackupDestination, request: RepairRequest, ask: Ask) -> Task:
     return planning.task(
         "REPAIR",
         "cleanup",  # one at a time on a destination, and none beside a clean-up
@@ -72,15 +72,15 @@ def start(task: Task, ledger: Ledger, catalogue: Catalogue) -> None:
     ledger.expect(task.guid, task.ref("backupDestination") or "")
 
 
-def prepare(task: Task, catalogue: Catalogue) -> Order:
+def prepare(task: Task, catalogue: Catalogue) -> RepairOrder:
     to = catalogue.destination(task.ref("backupDestination") or "")
     apply = bool(task.params.get("apply"))
     granted = msgspec.structs.replace(to, may_delete=apply)
-    return Order(granted, apply, bool(task.params.get("believe")))
+    return RepairOrder(granted, apply, bool(task.params.get("believe")))
 
 
-def run(job: Job) -> Results:
-    order: Order = job.order
+def run(job: TaskContext) -> Results:
+    order: RepairOrder = job.order
     repository = job.repository(order.destination)
     job.expect(sum(repository.objects.packs().values()))
     sign = (f"REPAIR {job.guid}", job.now_ms())
@@ -113,19 +113,19 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     """Damage was taken in already."""
     ledger.expected_over(task.guid)
     if state is State.FINISHED:
-        msgspec.convert(task.results, Repaired)
+        msgspec.convert(task.results, RepairResult)
 
 
-KIND = Kind(
+KIND = TaskKind(
     type="REPAIR",
     lane="cleanup",
-    order=Order,
+    order=RepairOrder,
     prepare=prepare,
     run=run,
     start=start,
     settle=settle,
     submissions=(
-        Submission("repair", Request, plan, summary="Create tasks to repair repositories."),
+        Submission("repair", RepairRequest, plan, summary="Create tasks to repair repositories."),
     ),
     window=HOUR_MS * 24,
 )

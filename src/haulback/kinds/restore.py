@@ -10,10 +10,10 @@ import msgspec
 from haulback.drivers.sink import RawFile
 from haulback.errors import Conflict, Malformed, NotFound
 from haulback.inventory.ledger import Ledger
-from haulback.inventory.records import Backup, Catalogue, Destination
-from haulback.kinds import planning
-from haulback.kinds.seam import TARGET, Ask, Job, Kind, Results, Submission
-from haulback.repository.assess import check_backup
+from haulback.inventory.records import Backup, BackupDestination, Catalogue
+from haulback.kinds.api import TARGET, Ask, Results, Submission, TaskContext, TaskKind
+from haulback.kinds.support import planning
+from haulback.repository.backup_loss import check_backup
 from haulback.repository.repository import Repository
 from haulback.repository.restore import restore_disk
 from haulback.tasks.record import NewRestoreJob, Plan, Task
@@ -30,7 +30,7 @@ class LocationRef(msgspec.Struct):
     backup: Ref | None = None
 
 
-class Request(msgspec.Struct):
+class RestoreRequest(msgspec.Struct):
     """RestoreTaskRequest."""
 
     node: Ref
@@ -45,7 +45,7 @@ class Request(msgspec.Struct):
     windowEnd: int | None = None
 
 
-class Order(msgspec.Struct):
+class RestoreOrder(msgspec.Struct):
     """What to read; without a `path` only whether it can be read.  `skip` are names of disks.
 
     `pointer`: what follows reads straight from the repository, so only whether it is there.
@@ -53,14 +53,14 @@ class Order(msgspec.Struct):
     """
 
     backup: str
-    destination: Destination
+    destination: BackupDestination
     path: str | None = None
     skip: list[str] = []
     pointer: bool = False
     files: list[dict[str, Any]] = []
 
 
-def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
+def plan(request: RestoreRequest, catalogue: Catalogue, ask: Ask) -> Plan:
     """One RESTORE on the wanted node.  Raises Malformed, NotFound or Conflict."""
     if not request.restorePath.startswith("/"):
         raise Malformed("restorePath: name a folder by its absolute path", field="restorePath")
@@ -141,12 +141,12 @@ def references(backup: Backup, catalogue: Catalogue) -> dict[str, Named | None]:
     }
 
 
-def prepare(task: Task, catalogue: Catalogue) -> Order:
+def prepare(task: Task, catalogue: Catalogue) -> RestoreOrder:
     backup = catalogue.backup(task.ref("backup") or "")
     destination = catalogue.destination(backup.destination)
     skip = task.params.get("skip", [])
     path, pointer = task.params.get("restorePath"), bool(task.params.get("pointer"))
-    return Order(backup.guid, destination, path, skip, pointer, backup.files)
+    return RestoreOrder(backup.guid, destination, path, skip, pointer, backup.files)
 
 
 def job_begun(task: Task, ledger: Ledger, catalogue: Catalogue) -> None:
@@ -183,8 +183,8 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
         ledger.verified(task.ref("backup") or "")  # every disk was read, each chunk checked
 
 
-def run(job: Job) -> Results:
-    order: Order = job.order
+def run(job: TaskContext) -> Results:
+    order: RestoreOrder = job.order
     repository = job.repository(order.destination)
     manifest = repository.manifest(order.backup)
     if order.pointer:
@@ -203,7 +203,9 @@ def run(job: Job) -> Results:
     return {"path": str(target.commit())}
 
 
-def _write(job: Job, repository: Repository, backup: str, number: int, folder: Path) -> None:
+def _write(
+    job: TaskContext, repository: Repository, backup: str, number: int, folder: Path
+) -> None:
     """One disk as a raw file.  Its name on the platform is not trusted to be a file's."""
     stored = repository.manifest(backup).disks[number]
     sink = RawFile(folder / f"disk{number}.raw", stored.map.size)
@@ -213,14 +215,16 @@ def _write(job: Job, repository: Repository, backup: str, number: int, folder: P
         sink.close()
 
 
-KIND = Kind(
+KIND = TaskKind(
     type="RESTORE",
     lane="restore",
-    order=Order,
+    order=RestoreOrder,
     prepare=prepare,
     run=run,
     start=job_begun,
     settle=settle,
     members=TARGET,
-    submissions=(Submission("restore", Request, plan, many=False, summary="Create restore task."),),
+    submissions=(
+        Submission("restore", RestoreRequest, plan, many=False, summary="Create restore task."),
+    ),
 )

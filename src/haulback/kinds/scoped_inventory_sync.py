@@ -7,15 +7,15 @@ from typing import Any
 
 import msgspec
 
-from haulback.drivers.hypervisor import Hypervisor as Machines
+from haulback.drivers.hypervisor import HypervisorDriver as Machines
 from haulback.drivers.hypervisor import Problem
 from haulback.errors import HaulbackError, NotFound
 from haulback.inventory.ledger import Ledger
-from haulback.inventory.presence import Look
+from haulback.inventory.presence import HypervisorScan
 from haulback.inventory.records import Catalogue, Entity, Hypervisor
-from haulback.kinds import planning
+from haulback.kinds.api import Ask, Results, TaskContext, TaskKind
 from haulback.kinds.inventory_sync import Seen, broken, take_in, told
-from haulback.kinds.seam import Ask, Job, Kind, Results
+from haulback.kinds.support import planning
 from haulback.tasks.record import Plan, Task
 from haulback.tasks.states import State
 
@@ -23,7 +23,7 @@ _SAME = ("hypervisor", "hypervisorManager", "dstProtectedEntity")
 FRESH_MS = 15 * 60_000  # what was seen since then is not looked at again before a backup
 
 
-class Order(msgspec.Struct):
+class ScopedInventorySyncOrder(msgspec.Struct):
     """Which machines to look at, by their uuids there, and where they lie as far as is known."""
 
     hypervisor: Hypervisor
@@ -94,15 +94,17 @@ def uuids_of(task: Task) -> list[str]:
     return uuids
 
 
-def prepare(task: Task, catalogue: Catalogue) -> Order:
+def prepare(task: Task, catalogue: Catalogue) -> ScopedInventorySyncOrder:
     uuids = uuids_of(task)
     host = catalogue.hypervisor(task.ref("hypervisor") or "")
     known = [catalogue.machine_at(host.guid, uuid) for uuid in uuids]
-    return Order(host, uuids, {one.uuid: one.place for one in known if one and one.place})
+    return ScopedInventorySyncOrder(
+        host, uuids, {one.uuid: one.place for one in known if one and one.place}
+    )
 
 
-def run(job: Job) -> Results:
-    order: Order = job.order
+def run(job: TaskContext) -> Results:
+    order: ScopedInventorySyncOrder = job.order
     machines = job.hypervisor(order.hypervisor)
     found, unreadable, missing = [], [], []
     for uuid in order.uuids:
@@ -119,7 +121,7 @@ def run(job: Job) -> Results:
 
 
 def _whole_look(
-    job: Job, machines: Machines, missing: list[str], unreadable: list[dict[str, Any]]
+    job: TaskContext, machines: Machines, missing: list[str], unreadable: list[dict[str, Any]]
 ) -> Results:
     """Machines that were not found are gone, unless they are there and cannot be read.
 
@@ -147,15 +149,15 @@ def _whole_look(
 def settle(task: Task, state: State, ledger: Ledger) -> None:
     if state is State.FINISHED and "machines" in task.results:
         seen = msgspec.convert(task.results, Seen)
-        look = Look(task.workflow, task.started or 0, seen.shown)
+        look = HypervisorScan(task.workflow, task.started or 0, seen.shown)
         ledger.machines_gone(task.ref("hypervisor") or "", seen.gone, look)
         take_in(task, seen, None, ledger)
 
 
-KIND = Kind(
+KIND = TaskKind(
     type="SCOPED_INVENTORY_SYNC",
     lane="inventory",
-    order=Order,
+    order=ScopedInventorySyncOrder,
     prepare=prepare,
     run=run,
     settle=settle,

@@ -8,17 +8,18 @@ import msgspec
 
 from haulback.errors import Malformed
 from haulback.ids import new_guid
+from haulback.inventory.hypervisor_types import PLATFORMS
 from haulback.inventory.ledger import Ledger
-from haulback.inventory.platforms import PLATFORMS
-from haulback.inventory.records import Catalogue, Entity, Hypervisor, Record, Snapshot
-from haulback.kinds import planning, snapshot_cleanup
-from haulback.kinds.seam import PREFIX, Amount, Ask, Job, Kind, Mark, Results, Submission
+from haulback.inventory.records import Catalogue, Entity, Hypervisor, PlatformSnapshot, Record
+from haulback.kinds import snapshot_cleanup
+from haulback.kinds.api import PREFIX, Amount, Ask, Mark, Results, Submission, TaskContext, TaskKind
+from haulback.kinds.support import planning
 from haulback.tasks.record import Plan, Task
 from haulback.tasks.states import State
 from haulback.wire import Ref
 
 
-class Request(msgspec.Struct, kw_only=True):
+class SnapshotRequest(msgspec.Struct, kw_only=True):
     """SnapshotTaskRequest; the rule says how long it stays, without one until it is removed."""
 
     protectedEntities: list[Ref]
@@ -29,14 +30,14 @@ class Request(msgspec.Struct, kw_only=True):
     windowEnd: int | None = None
 
 
-class Order(msgspec.Struct):
+class SnapshotOrder(msgspec.Struct):
     """Of which machine."""
 
     uuid: str
     hypervisor: Hypervisor
 
 
-class Kept(msgspec.Struct):
+class SnapshotResult(msgspec.Struct):
     """What the node reports: the name on the platform, and how consistent it is."""
 
     uuid: Mark
@@ -44,7 +45,7 @@ class Kept(msgspec.Struct):
     consistency: Literal["STOPPED", "APPLICATION", "CRASH"] | None = None
 
 
-def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
+def plan(request: SnapshotRequest, catalogue: Catalogue, ask: Ask) -> Plan:
     """One task for each machine, and with a rule the clean-up after it.
 
     Raises NotFound, or Malformed for what a platform cannot do.
@@ -67,7 +68,7 @@ def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
     return whole
 
 
-def _params(request: Request, rule: Record | None) -> dict[str, Any]:
+def _params(request: SnapshotRequest, rule: Record | None) -> dict[str, Any]:
     return {
         "snapshot": new_guid(),
         "rule": rule.guid if rule else None,
@@ -76,7 +77,7 @@ def _params(request: Request, rule: Record | None) -> dict[str, Any]:
     }
 
 
-def _rule(request: Request, catalogue: Catalogue) -> Record | None:
+def _rule(request: SnapshotRequest, catalogue: Catalogue) -> Record | None:
     if request.rule is None:
         return None
     rule = catalogue.record("snapshot-rule", request.rule.guid)
@@ -108,13 +109,13 @@ def refuse_unable(entity: Entity, hypervisor: Hypervisor, field: str) -> None:
             )
 
 
-def prepare(task: Task, catalogue: Catalogue) -> Order:
+def prepare(task: Task, catalogue: Catalogue) -> SnapshotOrder:
     entity = catalogue.entity(task.ref("protectedEntity") or "")
-    return Order(entity.uuid, catalogue.hypervisor(entity.hypervisor))
+    return SnapshotOrder(entity.uuid, catalogue.hypervisor(entity.hypervisor))
 
 
-def run(job: Job) -> Results:
-    order: Order = job.order
+def run(job: TaskContext) -> Results:
+    order: SnapshotOrder = job.order
     machines, name = job.hypervisor(order.hypervisor), PREFIX + job.attempt
     with job.alone(order.hypervisor, order.uuid):
         job.confirm()
@@ -131,9 +132,9 @@ def run(job: Job) -> Results:
 def settle(task: Task, state: State, ledger: Ledger) -> None:
     if state is not State.FINISHED:
         return
-    found, params = msgspec.convert(task.results, Kept), task.params
+    found, params = msgspec.convert(task.results, SnapshotResult), task.params
     ledger.snapshot_taken(
-        Snapshot(
+        PlatformSnapshot(
             guid=params["snapshot"],
             entity=task.ref("protectedEntity") or "",
             uuid=found.uuid,
@@ -149,15 +150,15 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
 
 
 _SUMMARY = "Create snapshot task."
-KIND = Kind(
+KIND = TaskKind(
     type="SNAPSHOT",
     lane="snapshot",
-    order=Order,
+    order=SnapshotOrder,
     prepare=prepare,
     run=run,
     settle=settle,
     submissions=(
-        Submission("snapshot", Request, plan, summary=_SUMMARY),
-        Submission("vm-snapshot", Request, plan, summary=_SUMMARY),
+        Submission("snapshot", SnapshotRequest, plan, summary=_SUMMARY),
+        Submission("vm-snapshot", SnapshotRequest, plan, summary=_SUMMARY),
     ),
 )

@@ -9,17 +9,17 @@ import msgspec
 
 from haulback.errors import Malformed, NotFound
 from haulback.inventory import retention
-from haulback.inventory.kept import SnapshotRule
+from haulback.inventory.configuration import SnapshotRule
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.records import Catalogue, Hypervisor
-from haulback.kinds import planning
-from haulback.kinds.seam import Ask, Job, Kind, Mark, Results, Submission
+from haulback.kinds.api import Ask, Mark, Results, Submission, TaskContext, TaskKind
+from haulback.kinds.support import planning
 from haulback.tasks.record import Plan, Task
 from haulback.tasks.states import State
 from haulback.wire import Ref
 
 
-class Request(msgspec.Struct, kw_only=True):
+class SnapshotCleanupRequest(msgspec.Struct, kw_only=True):
     """SnapshotsCleanupTaskRequest; `snapshots` go whatever their rule says."""
 
     protectedEntities: list[Ref] | None = None
@@ -29,7 +29,7 @@ class Request(msgspec.Struct, kw_only=True):
     windowEnd: int | None = None
 
 
-class Order(msgspec.Struct):
+class SnapshotCleanupOrder(msgspec.Struct):
     """Which snapshots of which machine, by their names there."""
 
     uuid: str
@@ -37,13 +37,13 @@ class Order(msgspec.Struct):
     names: list[str]
 
 
-class Removed(msgspec.Struct):
+class SnapshotCleanupResult(msgspec.Struct):
     """What the node reports: names that are no longer there."""
 
     removed: list[Mark] = []
 
 
-def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
+def plan(request: SnapshotCleanupRequest, catalogue: Catalogue, ask: Ask) -> Plan:
     """One task for each machine.  Raises NotFound, or Malformed when nothing is named."""
     chosen = _chosen(request, catalogue)
     for ref in request.protectedEntities or []:
@@ -59,7 +59,7 @@ def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
     return whole
 
 
-def _chosen(request: Request, catalogue: Catalogue) -> dict[str, list[str]]:
+def _chosen(request: SnapshotCleanupRequest, catalogue: Catalogue) -> dict[str, list[str]]:
     """The snapshots named, by their machines."""
     found: dict[str, list[str]] = defaultdict(list)
     for ref in request.snapshots or []:
@@ -77,7 +77,7 @@ def _chosen(request: Request, catalogue: Catalogue) -> dict[str, list[str]]:
 task = partial(planning.on_machine, "SNAPSHOT_CLEANUP", "snapshot")
 
 
-def prepare(task: Task, catalogue: Catalogue) -> Order:
+def prepare(task: Task, catalogue: Catalogue) -> SnapshotCleanupOrder:
     """What goes is decided now, by the rules as they are now."""
     entity = catalogue.entity(task.ref("protectedEntity") or "")
     ours = [one for one in catalogue.snapshots_of(entity.guid) if one.managed]
@@ -85,7 +85,7 @@ def prepare(task: Task, catalogue: Catalogue) -> Order:
     surplus = retention.surplus_snapshots(ours, rules, task.started or 0)
     going = {*surplus, *task.params.get("chosen", [])}
     names = [one.uuid for one in ours if one.guid in going]
-    return Order(entity.uuid, catalogue.hypervisor(entity.hypervisor), names)
+    return SnapshotCleanupOrder(entity.uuid, catalogue.hypervisor(entity.hypervisor), names)
 
 
 def _rule(guid: str, catalogue: Catalogue) -> SnapshotRule | None:
@@ -97,8 +97,8 @@ def _rule(guid: str, catalogue: Catalogue) -> SnapshotRule | None:
     return msgspec.convert({**found.body, "name": found.name}, SnapshotRule)
 
 
-def run(job: Job) -> Results:
-    order: Order = job.order
+def run(job: TaskContext) -> Results:
+    order: SnapshotCleanupOrder = job.order
     with job.alone(order.hypervisor, order.uuid):
         job.confirm()
         try:
@@ -111,20 +111,23 @@ def run(job: Job) -> Results:
 def settle(task: Task, state: State, ledger: Ledger) -> None:
     if state is not State.FINISHED:
         return
-    found = msgspec.convert(task.results, Removed)
+    found = msgspec.convert(task.results, SnapshotCleanupResult)
     ledger.snapshots_gone(task.ref("protectedEntity") or "", found.removed)
 
 
-KIND = Kind(
+KIND = TaskKind(
     type="SNAPSHOT_CLEANUP",
     lane="snapshot",
-    order=Order,
+    order=SnapshotCleanupOrder,
     prepare=prepare,
     run=run,
     settle=settle,
     submissions=(
         Submission(
-            "remove-old-snapshots", Request, plan, summary="Create tasks to remove old snapshots."
+            "remove-old-snapshots",
+            SnapshotCleanupRequest,
+            plan,
+            summary="Create tasks to remove old snapshots.",
         ),
     ),
 )

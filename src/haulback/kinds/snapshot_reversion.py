@@ -7,16 +7,16 @@ import msgspec
 from haulback.errors import Malformed
 from haulback.ids import new_guid
 from haulback.inventory.ledger import Ledger
-from haulback.inventory.records import Catalogue, Hypervisor, Snapshot
-from haulback.kinds import once, planning
-from haulback.kinds.seam import PREFIX, Amount, Ask, Job, Kind, Mark, Results, Submission
+from haulback.inventory.records import Catalogue, Hypervisor, PlatformSnapshot
+from haulback.kinds.api import PREFIX, Amount, Ask, Mark, Results, Submission, TaskContext, TaskKind
 from haulback.kinds.snapshot import refuse_unable
+from haulback.kinds.support import conflicts, planning
 from haulback.tasks.record import Plan, Task
 from haulback.tasks.states import State
 from haulback.wire import Named, Ref
 
 
-class Request(msgspec.Struct, kw_only=True):
+class SnapshotReversionRequest(msgspec.Struct, kw_only=True):
     """SnapshotReversionTaskRequest; either member names the snapshot."""
 
     snapshot: Ref | None = None
@@ -26,7 +26,7 @@ class Request(msgspec.Struct, kw_only=True):
     windowEnd: int | None = None
 
 
-class Order(msgspec.Struct):
+class SnapshotReversionOrder(msgspec.Struct):
     """Which machine, and the name of the snapshot there."""
 
     uuid: str
@@ -41,7 +41,7 @@ class Reverted(msgspec.Struct):
     snapshotTime: Amount
 
 
-def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
+def plan(request: SnapshotReversionRequest, catalogue: Catalogue, ask: Ask) -> Plan:
     """One task.  Raises NotFound, or Malformed for a snapshot that was not taken here."""
     named = request.snapshot or request.protectedEntitySnapshot
     if named is None:
@@ -55,7 +55,7 @@ def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
     entity = catalogue.entity(found.entity)
     hypervisor = catalogue.hypervisor(entity.hypervisor)
     refuse_unable(entity, hypervisor, "snapshot")
-    once.machine_free(entity.named(), "SNAPSHOT_REVERSION", catalogue)
+    conflicts.machine_free(entity.named(), "SNAPSHOT_REVERSION", catalogue)
     made = planning.on_machine(
         "SNAPSHOT_REVERSION",
         "snapshot",
@@ -70,15 +70,15 @@ def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
     return Plan([made])
 
 
-def prepare(task: Task, catalogue: Catalogue) -> Order:
+def prepare(task: Task, catalogue: Catalogue) -> SnapshotReversionOrder:
     """Raises NotFound when the snapshot was removed meanwhile."""
     found = catalogue.snapshot(task.ref("protectedEntitySnapshot") or "")
     entity = catalogue.entity(found.entity)
-    return Order(entity.uuid, catalogue.hypervisor(entity.hypervisor), found.uuid)
+    return SnapshotReversionOrder(entity.uuid, catalogue.hypervisor(entity.hypervisor), found.uuid)
 
 
-def run(job: Job) -> Results:
-    order: Order = job.order
+def run(job: TaskContext) -> Results:
+    order: SnapshotReversionOrder = job.order
     before = PREFIX + job.attempt
     with job.alone(order.hypervisor, order.uuid):
         job.confirm()
@@ -99,7 +99,7 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     found = msgspec.convert(task.results, Reverted)
     to = task.refs["protectedEntitySnapshot"].name
     ledger.snapshot_taken(
-        Snapshot(
+        PlatformSnapshot(
             guid=task.params["before"],
             entity=entity,
             uuid=found.before,
@@ -111,15 +111,21 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     )
 
 
-KIND = Kind(
+KIND = TaskKind(
     type="SNAPSHOT_REVERSION",
     lane="snapshot",
-    order=Order,
+    order=SnapshotReversionOrder,
     prepare=prepare,
     run=run,
     settle=settle,
     repeatable=False,
     submissions=(
-        Submission("revert", Request, plan, many=False, summary="Create snapshot reversion task."),
+        Submission(
+            "revert",
+            SnapshotReversionRequest,
+            plan,
+            many=False,
+            summary="Create snapshot reversion task.",
+        ),
     ),
 )

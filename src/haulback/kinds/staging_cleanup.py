@@ -8,13 +8,13 @@ from typing import Any
 
 import msgspec
 
-from haulback.drivers.hypervisor import Hypervisor as Driver
+from haulback.drivers.hypervisor import HypervisorDriver as Driver
 from haulback.drivers.hypervisor import Machine
 from haulback.errors import HaulbackError, NotFound
 from haulback.inventory.ledger import Ledger
-from haulback.inventory.records import Catalogue, Destination, Hypervisor
-from haulback.kinds import planning
-from haulback.kinds.seam import PREFIX, Amount, Ask, Guid, Job, Kind, Name, Results
+from haulback.inventory.records import BackupDestination, Catalogue, Hypervisor
+from haulback.kinds.api import PREFIX, Amount, Ask, Guid, Name, Results, TaskContext, TaskKind
+from haulback.kinds.support import planning
 from haulback.tasks.record import Task
 from haulback.tasks.states import State
 from haulback.wire import Named
@@ -22,11 +22,11 @@ from haulback.wire import Named
 _TRIES, _AGAIN = 4, 2.0  # seconds between them: a platform that was begun anew is back by then
 
 
-class Order(msgspec.Struct):
+class StagingCleanupOrder(msgspec.Struct):
     """Where to look besides the node's own folders."""
 
     hypervisors: list[Hypervisor]
-    destinations: list[Destination]
+    destinations: list[BackupDestination]
 
 
 def clean_up(node: Named, ask: Ask) -> Task:
@@ -34,15 +34,15 @@ def clean_up(node: Named, ask: Ask) -> Task:
     return planning.task("STAGING_CLEANUP", "upkeep", ask, refs={"node": node}, pinned=node.guid)
 
 
-def prepare(task: Task, catalogue: Catalogue) -> Order:
+def prepare(task: Task, catalogue: Catalogue) -> StagingCleanupOrder:
     node = task.pinned_node
-    return Order(
+    return StagingCleanupOrder(
         [one for one in catalogue.hypervisors() if one.node == node],
         [one for one in catalogue.destinations() if one.node == node],
     )
 
 
-def run(job: Job) -> Results:
+def run(job: TaskContext) -> Results:
     needed = job.needed()
     left = [attempt for attempt in job.leftovers() if attempt not in needed]
     for attempt in left:
@@ -55,7 +55,7 @@ def run(job: Job) -> Results:
     return {"removed": removed, "held": {guid: found for guid, found in held.items() if found}}
 
 
-def _sweep_destination(job: Job, record: Destination) -> int:
+def _sweep_destination(job: TaskContext, record: BackupDestination) -> int:
     try:
         return job.destination(record).sweep(job.needed())
     except HaulbackError as error:
@@ -63,7 +63,7 @@ def _sweep_destination(job: Job, record: Destination) -> int:
         return 0
 
 
-def _sweep(job: Job, record: Hypervisor, held: dict[str, Any]) -> int:
+def _sweep(job: TaskContext, record: Hypervisor, held: dict[str, Any]) -> int:
     """One that does not answer, a few times, must not keep the others from being swept.
 
     `held` takes the snapshots that stay, with their times: an attempt may have died before it said
@@ -90,7 +90,7 @@ def _sweep(job: Job, record: Hypervisor, held: dict[str, Any]) -> int:
     return removed
 
 
-def sweep_after(job: Job, record: Hypervisor) -> None:
+def sweep_after(job: TaskContext, record: Hypervisor) -> None:
     """Remove what an attempt may have left on a platform, of the one machine it was about.
 
     Raises Unavailable when the platform does not answer.
@@ -102,7 +102,7 @@ def sweep_after(job: Job, record: Hypervisor) -> None:
             _drop(job, record, machines, machines.machine(uuid))
 
 
-def _drop(job: Job, record: Hypervisor, machines: Driver, machine: Machine) -> list[str]:
+def _drop(job: TaskContext, record: Hypervisor, machines: Driver, machine: Machine) -> list[str]:
     """The names of checkpoints and snapshots that were removed."""
     with job.alone(record, machine.uuid, wait=False) as mine:
         if not mine:
@@ -115,7 +115,7 @@ def _drop(job: Job, record: Hypervisor, machines: Driver, machine: Machine) -> l
             return []
 
 
-def _drop_snapshots(job: Job, machines: Driver, machine: Machine) -> list[str]:
+def _drop_snapshots(job: TaskContext, machines: Driver, machine: Machine) -> list[str]:
     """Those that attempts took which ended badly.
 
     A snapshot may be somebody's only copy: one whose story is not known here is let be.
@@ -138,10 +138,10 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
         ledger.snapshots_left(task.pinned_node, held, since=task.started or 0)
 
 
-KIND = Kind(
+KIND = TaskKind(
     type="STAGING_CLEANUP",
     lane="upkeep",
-    order=Order,
+    order=StagingCleanupOrder,
     prepare=prepare,
     run=run,
     settle=settle,

@@ -7,11 +7,17 @@ import msgspec
 from haulback.errors import BaseGone, HaulbackError, NotFound
 from haulback.filesystems.browser import Browser
 from haulback.inventory.ledger import Ledger
-from haulback.inventory.records import Base, Catalogue, Destination, Hypervisor, Volume
+from haulback.inventory.records import (
+    BackupDestination,
+    BackupVolume,
+    Catalogue,
+    Hypervisor,
+    IncrementBase,
+)
+from haulback.kinds.api import Amount, Guid, Results, TaskContext, TaskKind
 from haulback.kinds.export import WINDOW, read_results, unreported
-from haulback.kinds.parts import as_volume
-from haulback.kinds.reports import lacking
-from haulback.kinds.seam import Amount, Guid, Job, Kind, Results
+from haulback.kinds.support.restore_items import as_volume
+from haulback.kinds.transfer_info import lacking
 from haulback.repository.manifest import Manifest
 from haulback.repository.repository import Repository
 from haulback.repository.stored_disk import StoredDisk
@@ -22,19 +28,19 @@ from haulback.transfer.store import store_machine
 _LOOK_SECONDS = 20.0  # for finding file systems
 
 
-class Order(msgspec.Struct):
+class StoreOrder(msgspec.Struct):
     """What to publish; `staging` names the attempt that exported."""
 
     backup: str
     uuid: str
     staging: str
     hypervisor: Hypervisor
-    destination: Destination
+    destination: BackupDestination
 
 
-def prepare(task: Task, catalogue: Catalogue) -> Order:
+def prepare(task: Task, catalogue: Catalogue) -> StoreOrder:
     entity = catalogue.entity(task.ref("protectedEntity") or "")
-    return Order(
+    return StoreOrder(
         backup=task.ref("backup") or "",
         uuid=entity.uuid,
         staging=task.params["staging"],
@@ -43,8 +49,8 @@ def prepare(task: Task, catalogue: Catalogue) -> Order:
     )
 
 
-def run(job: Job) -> Results:
-    order: Order = job.order
+def run(job: TaskContext) -> Results:
+    order: StoreOrder = job.order
     repository = job.repository(order.destination)
     folder = job.staging(order.staging)
     try:
@@ -59,7 +65,7 @@ def run(job: Job) -> Results:
     return found | _volumes(job, repository, manifest) | job.space(order.destination)
 
 
-def _volumes(job: Job, repository: Repository, manifest: Manifest) -> Results:
+def _volumes(job: TaskContext, repository: Repository, manifest: Manifest) -> Results:
     """The file systems in it, for who mounts some of them later; a backup is good without."""
     reader = repository.reader()
     disks = {disk.name: StoredDisk(disk.map, reader) for disk in manifest.disks}
@@ -71,7 +77,7 @@ def _volumes(job: Job, repository: Repository, manifest: Manifest) -> Results:
         return {}
 
 
-def _stored_before(repository: Repository, order: Order) -> Manifest:
+def _stored_before(repository: Repository, order: StoreOrder) -> Manifest:
     """What an attempt that died after publishing left.  Raises BaseGone when it left nothing."""
     try:
         return repository.manifest(order.backup)
@@ -86,7 +92,7 @@ class Stored(msgspec.Struct):
     parent: Guid | None = None
     totalSpace: Amount | None = None
     freeSpace: Amount | None = None
-    volumes: list[Volume] | None = None
+    volumes: list[BackupVolume] | None = None
 
 
 def settle(task: Task, state: State, ledger: Ledger) -> None:
@@ -105,23 +111,23 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     entity, destination = task.ref("protectedEntity") or "", task.ref("backupDestination") or ""
     ledger.stored(backup, found.stored, found.parent)
     mark = exported.cbtId or exported.checkpoint
-    ledger.promote(Base(entity, destination, backup, mark))
+    ledger.promote(IncrementBase(entity, destination, backup, mark))
     if found.volumes is not None:
         ledger.contains(backup, found.volumes)
     ledger.space(destination, found.totalSpace, found.freeSpace)
 
 
-def tidy(job: Job) -> None:
+def tidy(job: TaskContext) -> None:
     """The checkpoint that this backup's own replaces is of no use any more."""
-    order: Order = job.order
+    order: StoreOrder = job.order
     with job.alone(order.hypervisor, order.uuid):
         job.hypervisor(order.hypervisor).drop_checkpoints(order.uuid, job.needed())
 
 
-KIND = Kind(
+KIND = TaskKind(
     type="STORE",
     lane="store",
-    order=Order,
+    order=StoreOrder,
     prepare=prepare,
     run=run,
     settle=settle,

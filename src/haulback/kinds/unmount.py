@@ -6,19 +6,19 @@ from typing import Any
 
 import msgspec
 
-from haulback.drivers.hypervisor import Hypervisor as Driver
+from haulback.drivers.hypervisor import HypervisorDriver as Driver
 from haulback.errors import Conflict, SourceChanged
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.records import Catalogue, Hypervisor, Mount
-from haulback.kinds import once, planning
+from haulback.kinds.api import Ask, Results, Submission, TaskContext, TaskKind
 from haulback.kinds.import_machine import MARK
-from haulback.kinds.seam import Ask, Job, Kind, Results, Submission
+from haulback.kinds.support import conflicts, planning
 from haulback.tasks.record import HOUR_MS, Plan, Task
 from haulback.tasks.states import State
 from haulback.wire import Named, Ref
 
 
-class Request(msgspec.Struct, kw_only=True):
+class UnmountRequest(msgspec.Struct, kw_only=True):
     """UnmountTaskRequest."""
 
     mountedBackup: Ref
@@ -27,19 +27,19 @@ class Request(msgspec.Struct, kw_only=True):
     windowEnd: int | None = None
 
 
-class Order(msgspec.Struct):
+class UnmountOrder(msgspec.Struct):
     """Which share ends, and where a machine may run from it."""
 
     mount: str
     hypervisor: Hypervisor | None = None
 
 
-def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
+def plan(request: UnmountRequest, catalogue: Catalogue, ask: Ask) -> Plan:
     """One task.  Raises NotFound, or Conflict for what is not mounted."""
     mount = catalogue.mount(request.mountedBackup.guid)
     if mount.state != "MOUNTED":
         raise Conflict(f"the backup of {mount.entity_name} is {mount.state}, not mounted")
-    once.share_free(Named(mount.guid, mount.entity_name), catalogue)
+    conflicts.share_free(Named(mount.guid, mount.entity_name), catalogue)
     return Plan([task(mount, catalogue, ask, request)])
 
 
@@ -70,14 +70,14 @@ def task(
     )
 
 
-def prepare(task: Task, catalogue: Catalogue) -> Order:
+def prepare(task: Task, catalogue: Catalogue) -> UnmountOrder:
     mount = catalogue.mount(task.ref("mountedBackup") or "")
     where = mount.hypervisor
-    return Order(mount.guid, catalogue.hypervisor(where) if where else None)
+    return UnmountOrder(mount.guid, catalogue.hypervisor(where) if where else None)
 
 
-def run(job: Job) -> Results:
-    order: Order = job.order
+def run(job: TaskContext) -> Results:
+    order: UnmountOrder = job.order
     job.confirm()
     if order.hypervisor:
         _end_machines(job, job.hypervisor(order.hypervisor), order)
@@ -85,7 +85,7 @@ def run(job: Job) -> Results:
     return {"unmounted": True}
 
 
-def _end_machines(job: Job, machines: Driver, order: Order) -> None:
+def _end_machines(job: TaskContext, machines: Driver, order: UnmountOrder) -> None:
     """One that an instant restore made goes with its share.
 
     Raises SourceChanged while it runs, Conflict for one that somebody else put on the share.
@@ -111,12 +111,14 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
         ledger.mount_until(mount, ledger.now + HOUR_MS, if_due=True)
 
 
-KIND = Kind(
+KIND = TaskKind(
     type="UNMOUNT",
     lane="restore",
-    order=Order,
+    order=UnmountOrder,
     prepare=prepare,
     run=run,
     settle=settle,
-    submissions=(Submission("unmount", Request, plan, many=False, summary="Create unmount task."),),
+    submissions=(
+        Submission("unmount", UnmountRequest, plan, many=False, summary="Create unmount task."),
+    ),
 )

@@ -8,17 +8,17 @@ from itertools import chain
 import msgspec
 
 from haulback.errors import Conflict, Malformed
-from haulback.inventory.platforms import PLATFORMS
+from haulback.inventory.hypervisor_types import PLATFORMS
 from haulback.inventory.records import Catalogue, Entity, Hypervisor, Mount
-from haulback.kinds import planning
-from haulback.kinds.seam import Ask, Job, Kind, Results, Submission
+from haulback.kinds.api import Ask, Results, Submission, TaskContext, TaskKind
+from haulback.kinds.support import planning
 from haulback.tasks.record import Plan, Task
 from haulback.wire import Named, Ref
 
 _MOST = 10_000
 
 
-class Request(msgspec.Struct, kw_only=True):
+class UploadRequest(msgspec.Struct, kw_only=True):
     """UploadFilesRequest; besides, of which file system (of several), and into which machine.
 
     They keep their paths below `destinationPath`; without one they come back to where they were.
@@ -35,7 +35,7 @@ class Request(msgspec.Struct, kw_only=True):
     windowEnd: int | None = None
 
 
-class Order(msgspec.Struct):
+class UploadOrder(msgspec.Struct):
     """Which files of what is shared, and into which folder of which machine."""
 
     mount: str
@@ -46,7 +46,7 @@ class Order(msgspec.Struct):
     hypervisor: Hypervisor
 
 
-def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
+def plan(request: UploadRequest, catalogue: Catalogue, ask: Ask) -> Plan:
     """One task.  Raises Malformed, NotFound, or Conflict for what is not mounted."""
     mount = catalogue.mount(request.mountedBackup.guid)
     paths = _paths(request)
@@ -76,7 +76,7 @@ def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
     )
 
 
-def _paths(request: Request) -> list[str]:
+def _paths(request: UploadRequest) -> list[str]:
     if not request.paths or len(request.paths) > _MOST:
         raise Malformed(f"paths: name at least one, and at most {_MOST}", field="paths")
     for field, path in (
@@ -88,7 +88,7 @@ def _paths(request: Request) -> list[str]:
     return request.paths
 
 
-def _volume(request: Request, mount: Mount, catalogue: Catalogue) -> str:
+def _volume(request: UploadRequest, mount: Mount, catalogue: Catalogue) -> str:
     """The name of the file system that is meant: the one named, or the only one.
 
     Nobody knows where the guest mounts which of several, so the folder has to be said then.
@@ -127,10 +127,10 @@ def _reached(entity: Entity, mount: Mount, catalogue: Catalogue) -> Hypervisor:
     return hypervisor
 
 
-def prepare(task: Task, catalogue: Catalogue) -> Order:
+def prepare(task: Task, catalogue: Catalogue) -> UploadOrder:
     entity = catalogue.entity(task.ref("protectedEntity") or "")
     params = task.params
-    return Order(
+    return UploadOrder(
         mount=task.ref("mountedBackup") or "",
         volume=params["volume"],
         paths=params["paths"],
@@ -140,8 +140,8 @@ def prepare(task: Task, catalogue: Catalogue) -> Order:
     )
 
 
-def run(job: Job) -> Results:
-    order: Order = job.order
+def run(job: TaskContext) -> Results:
+    order: UploadOrder = job.order
     machines = job.hypervisor(order.hypervisor)
     job.confirm()
     # Zeros and gaps would overwrite intact files of the guest: every file, or none.
@@ -153,18 +153,20 @@ def run(job: Job) -> Results:
     return {"uploaded": len(order.paths)}
 
 
-def _metered(job: Job, parts: Iterable[bytes]) -> Iterator[bytes]:
+def _metered(job: TaskContext, parts: Iterable[bytes]) -> Iterator[bytes]:
     for part in parts:
         job.meter(len(part))
         yield part
 
 
-KIND = Kind(
+KIND = TaskKind(
     type="UPLOAD",
     lane="restore",
-    order=Order,
+    order=UploadOrder,
     prepare=prepare,
     run=run,
     members=frozenset({"taskFiles"}),
-    submissions=(Submission("upload", Request, plan, many=False, summary="Create upload task."),),
+    submissions=(
+        Submission("upload", UploadRequest, plan, many=False, summary="Create upload task."),
+    ),
 )

@@ -10,11 +10,11 @@ import msgspec
 from haulback.errors import Malformed
 from haulback.inventory.damage import DamageReport, VerifyState
 from haulback.inventory.ledger import Ledger
-from haulback.inventory.records import Catalogue, Destination
-from haulback.kinds import planning
-from haulback.kinds.damage_results import Complete, complete_report
-from haulback.kinds.seam import Amount, Ask, Job, Kind, Results, Submission
-from haulback.repository.verify import Depth, Report, Share, verify
+from haulback.inventory.records import BackupDestination, Catalogue
+from haulback.kinds.api import Amount, Ask, Results, Submission, TaskContext, TaskKind
+from haulback.kinds.support import planning
+from haulback.kinds.support.damage_report import Complete, complete_report
+from haulback.repository.verify import Depth, Share, VerifyReport, verify
 from haulback.tasks.record import HOUR_MS, Plan, Task
 from haulback.tasks.states import State
 from haulback.units import GIB, size
@@ -26,7 +26,7 @@ _LEAST = GIB  # of a nightly share, bytes: a small destination is read in one ni
 _LONGEST = 7 * 86_400  # seconds
 
 
-class Request(msgspec.Struct):
+class VerifyRequest(msgspec.Struct):
     """Which destinations to verify; without bounds everything is read once.
 
     `bytes` and `seconds` bound what one task reads; the next one goes on from there.
@@ -40,14 +40,14 @@ class Request(msgspec.Struct):
     windowEnd: int | None = None
 
 
-class Order(msgspec.Struct):
+class VerifyOrder(msgspec.Struct):
     """The packs to read: those after `cursor` (hex), so many bytes and seconds.
 
     `days`: the bytes are the share that reads everything within so many days.  `looked`: the maps
     of backups are looked at from the one that follows this guid.
     """
 
-    destination: Destination
+    destination: BackupDestination
     cursor: str = ""
     bytes: int | None = None
     seconds: int | None = None
@@ -55,7 +55,7 @@ class Order(msgspec.Struct):
     looked: str = ""
 
 
-class Verified(msgspec.Struct):
+class VerifyResult(msgspec.Struct):
     """The node's report: bytes and packs read, and whether that ended a round.
 
     `looked` is the backup after which the next task goes on; "" where all were looked at.
@@ -74,7 +74,7 @@ class Verified(msgspec.Struct):
     freeSpace: int | None = None
 
 
-def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
+def plan(request: VerifyRequest, catalogue: Catalogue, ask: Ask) -> Plan:
     """Plan a task for each destination.  Raises Malformed or NotFound."""
     found = planning.repositories(request.backupDestinations, catalogue)
     if request.bytes is not None and request.bytes < 1:
@@ -85,7 +85,7 @@ def plan(request: Request, catalogue: Catalogue, ask: Ask) -> Plan:
     return Plan([task(one, ask, bounds, request) for one in found])
 
 
-def task(to: Destination, ask: Ask, bounds: dict[str, Any], request: Any = None) -> Task:
+def task(to: BackupDestination, ask: Ask, bounds: dict[str, Any], request: Any = None) -> Task:
     """The task that verifies one destination."""
     return planning.task(
         "VERIFY",
@@ -104,17 +104,17 @@ def start(task: Task, ledger: Ledger, catalogue: Catalogue) -> None:
     ledger.expect(task.guid, task.ref("backupDestination") or "")
 
 
-def prepare(task: Task, catalogue: Catalogue) -> Order:
+def prepare(task: Task, catalogue: Catalogue) -> VerifyOrder:
     to = catalogue.destination(task.ref("backupDestination") or "")
     state = msgspec.convert(to.verify_state, VerifyState)
     params = task.params
     bounds = {name: params.get(name) for name in ("bytes", "seconds", "days")}
     begin = state.cursor if any(bounds.values()) else ""
-    return Order(to, str(params.get("cursor") or begin), **bounds, looked=state.looked)
+    return VerifyOrder(to, str(params.get("cursor") or begin), **bounds, looked=state.looked)
 
 
-def run(job: Job) -> Results:
-    order: Order = job.order
+def run(job: TaskContext) -> Results:
+    order: VerifyOrder = job.order
     repository = job.repository(order.destination)
     share = _share(job, order, sum(repository.objects.packs().values()))
     sign = (f"VERIFY {job.guid}", job.now_ms())
@@ -142,7 +142,7 @@ def run(job: Job) -> Results:
     } | job.space(order.destination)
 
 
-def _share(job: Job, order: Order, total: int) -> Share:
+def _share(job: TaskContext, order: VerifyOrder, total: int) -> Share:
     """The packs and backups to look at, of `total` bytes of packs; the job is told how many."""
     budget = _budget(order, total)
     job.expect(min(total, total if budget is None else budget))
@@ -150,7 +150,7 @@ def _share(job: Job, order: Order, total: int) -> Share:
     return Share(after, budget, order.seconds, _noting(job), order.looked)
 
 
-def _tell(job: Job, report: Report, found: Complete) -> None:
+def _tell(job: TaskContext, report: VerifyReport, found: Complete) -> None:
     """The log of the task."""
     count = report.backups - len(report.unlooked)
     job.log(
@@ -167,13 +167,13 @@ def _tell(job: Job, report: Report, found: Complete) -> None:
         job.log(f"{name} is no object of the repository and is ignored")
 
 
-def _budget(order: Order, total: int) -> int | None:
+def _budget(order: VerifyOrder, total: int) -> int | None:
     if order.days:
         return max(_LEAST, -(-total // order.days))
     return order.bytes
 
 
-def _noting(job: Job) -> Callable[[bytes], None]:
+def _noting(job: TaskContext) -> Callable[[bytes], None]:
     """Tell the server from time to time how far the task is."""
     count = 0
 
@@ -194,7 +194,7 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
         if "damage" in task.results:
             ledger.verify_ended(destination)
         return
-    found = msgspec.convert(task.results, Verified)
+    found = msgspec.convert(task.results, VerifyResult)
     _check_cursor(found.cursor)
     ledger.space(destination, found.totalSpace, found.freeSpace)
     if found.damage and found.damage.unreliable:
@@ -212,16 +212,16 @@ def _check_cursor(cursor: str) -> None:
         raise Malformed("transfer-info of a VERIFY: cursor is no pack id in hex") from None
 
 
-KIND = Kind(
+KIND = TaskKind(
     type="VERIFY",
     lane="verify",
-    order=Order,
+    order=VerifyOrder,
     prepare=prepare,
     run=run,
     start=start,
     settle=settle,
     submissions=(
-        Submission("verify", Request, plan, summary="Create tasks to verify destinations."),
+        Submission("verify", VerifyRequest, plan, summary="Create tasks to verify destinations."),
     ),
     window=WINDOW,
 )

@@ -13,8 +13,8 @@ import msgspec
 
 from haulback.errors import HaulbackError, Missing
 from haulback.inventory.damage import DamageReport, Loss
-from haulback.kinds.damage_results import MOST, as_loss, clipped
-from haulback.repository.assess import assess
+from haulback.kinds.support.damage_report import MOST, as_loss, clipped
+from haulback.repository.backup_loss import assess
 from haulback.repository.damage_report import record_findings
 from haulback.repository.repository import Repository
 

@@ -11,7 +11,7 @@ from threading import Lock
 
 import msgspec
 
-from haulback.disk import Disk
+from haulback.durable_files import DurableFiles
 from haulback.errors import HaulbackError
 
 log = logging.getLogger(__name__)
@@ -25,7 +25,9 @@ class FilePackMemory:
     A lost or damaged file counts as empty: packs are verified again.
     """
 
-    def __init__(self, path: Path, disk: Disk, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, path: Path, disk: DurableFiles, clock: Callable[[], float] = time.time
+    ) -> None:
         self._path, self._disk, self._clock = path, disk, clock
         self._lock, self._unsaved = Lock(), 0
         self._packs = self._load()
@@ -75,7 +77,7 @@ class FilePackMemory:
 class PackMemories:
     """The memories of all repositories, shared by all attempts of this node."""
 
-    def __init__(self, folder: Path, disk: Disk) -> None:
+    def __init__(self, folder: Path, disk: DurableFiles) -> None:
         self._folder, self._disk = folder, disk
         self._lock = Lock()
         self._known: dict[str, FilePackMemory] = {}

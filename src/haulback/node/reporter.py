@@ -8,9 +8,9 @@ from collections.abc import Callable
 from threading import Event, Thread
 
 from haulback.errors import Conflict, HaulbackError, NotFound, Unauthenticated
-from haulback.node.home import Home
-from haulback.node.job import Work
-from haulback.node.link import Link
+from haulback.node.server_client import ServerClient
+from haulback.node.state_dir import StateDir
+from haulback.node.task_context import RunningTask
 
 log = logging.getLogger(__name__)
 _EVERY, _ALIVE_EVERY = 1.0, 20.0  # seconds
@@ -20,7 +20,11 @@ class Reporter(Thread):
     """Thread that reports every second, or five times per lease when leases are short."""
 
     def __init__(
-        self, link: Link, home: Home, work: Callable[[], list[Work]], fence: Callable[[], None]
+        self,
+        link: ServerClient,
+        home: StateDir,
+        work: Callable[[], list[RunningTask]],
+        fence: Callable[[], None],
     ) -> None:
         super().__init__(name="reporter", daemon=True)
         self._link, self._home, self._work, self._fence = link, home, work, fence
@@ -53,7 +57,7 @@ class Reporter(Thread):
         except Exception:
             log.exception("report")
 
-    def _report(self, work: Work) -> None:
+    def _report(self, work: RunningTask) -> None:
         try:
             if self._link.is_cancelled(work.attempt):
                 work.cancelled = True
@@ -67,7 +71,7 @@ class Reporter(Thread):
             if not work.is_done:  # a done task is refused because the server knows its end
                 work.fence()
 
-    def _tell_rate(self, work: Work) -> None:
+    def _tell_rate(self, work: RunningTask) -> None:
         now, done = time.monotonic(), work.done
         before, count = self._last.get(work.attempt, (now, 0))
         self._last[work.attempt] = (now, done)

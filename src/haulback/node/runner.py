@@ -17,15 +17,15 @@ from haulback.errors import (
     Unauthenticated,
     Unavailable,
 )
-from haulback.kinds.seam import Kind, Kinds, Results
+from haulback.kinds.api import Kinds, Results, TaskKind
 from haulback.kinds.staging_cleanup import sweep_after
 from haulback.logs import members
-from haulback.node.desk import Desk
-from haulback.node.home import Home
-from haulback.node.job import Locks, Work, patiently, printable
-from haulback.node.link import Link, Offer
+from haulback.node.file_requests import FileRequestWorker
+from haulback.node.mount_sync import MountSync
 from haulback.node.reporter import Reporter
-from haulback.node.shares import Sharer
+from haulback.node.server_client import Offer, ServerClient
+from haulback.node.state_dir import StateDir
+from haulback.node.task_context import Locks, RunningTask, patiently, printable
 
 log = logging.getLogger(__name__)
 _AGAIN = 1.0  # seconds before the next try at a server or platform
@@ -37,11 +37,11 @@ class Runner:
     """The node's main loop.  `run` ends after `stop`, or raises Fenced when a newer process uses
     this node's identity."""
 
-    def __init__(self, link: Link, home: Home, kinds: Kinds) -> None:
+    def __init__(self, link: ServerClient, home: StateDir, kinds: Kinds) -> None:
         self._link, self._home, self._kinds = link, home, kinds
         self._locks, self._stop = Locks(), Event()
         self._taken: set[str] = set()
-        self._running: dict[str, Work] = {}
+        self._running: dict[str, RunningTask] = {}
         self._threads: list[Thread] = []
         self._lock = Lock()
         self._over = False
@@ -49,7 +49,11 @@ class Runner:
     def run(self) -> None:
         self._open()
         reporter = Reporter(self._link, self._home, self.work, self.fence)
-        helpers = (reporter, Desk(self._link, self._home), Sharer(self._link, self._home))
+        helpers = (
+            reporter,
+            FileRequestWorker(self._link, self._home),
+            MountSync(self._link, self._home),
+        )
         for helper in helpers:
             helper.start()
         # A thread of its own: a long poll must not delay the stop of the node.
@@ -75,7 +79,7 @@ class Runner:
         """Stop the node soon; running attempts are given up and will run again."""
         self._stop.set()
 
-    def work(self) -> list[Work]:
+    def work(self) -> list[RunningTask]:
         """Running attempts, without those that only clean up."""
         return [work for work in self._all() if not work.is_done]
 
@@ -84,7 +88,7 @@ class Runner:
         for work in self._all():
             work.fence()
 
-    def _all(self) -> list[Work]:
+    def _all(self) -> list[RunningTask]:
         with self._lock:
             return list(self._running.values())
 
@@ -154,7 +158,7 @@ class Runner:
             self._taken.discard(guid)
             self._running.pop(guid, None)
 
-    def _attempt(self, guid: str, kind: Kind) -> None:
+    def _attempt(self, guid: str, kind: TaskKind) -> None:
         try:
             self._begin(guid, kind)
         except Exception as error:  # noqa: BLE001 - the lease decides about the task
@@ -162,7 +166,7 @@ class Runner:
         finally:
             self._release(guid)
 
-    def _begin(self, guid: str, kind: Kind) -> None:
+    def _begin(self, guid: str, kind: TaskKind) -> None:
         try:
             number, order = patiently(lambda: self._link.order(guid, kind.order), self._stop)
         except (Unavailable, Fenced):
@@ -173,7 +177,7 @@ class Runner:
             patiently(lambda: self._link.refuse(guid, why), self._stop)
             return
         try:
-            work = Work(guid, number, order, self._link, self._home, self._locks)
+            work = RunningTask(guid, number, order, self._link, self._home, self._locks)
         except Exception as error:  # noqa: BLE001 - the server is told
             _warn("task cannot begin", guid, error, type=kind.type)
             self._tell(f"{guid}-{number}", "FAILED", reason(error))
@@ -188,7 +192,7 @@ class Runner:
         finally:
             work.close()
 
-    def _run(self, work: Work, kind: Kind) -> None:
+    def _run(self, work: RunningTask, kind: TaskKind) -> None:
         try:
             if kind.stages:
                 self._home.check_space()
@@ -209,12 +213,12 @@ class Runner:
             self._write_down(work, results)
             self._finish(work, kind, results)
 
-    def _sweep(self, work: Work) -> None:
+    def _sweep(self, work: RunningTask) -> None:
         """Clean up on platforms that stopped answering and may answer again soon."""
         for record in list(work.platforms.values()):
             self._patiently_tidy(work, partial(sweep_after, work, record))
 
-    def _patiently_tidy(self, work: Work, call: Callable[[], object]) -> None:
+    def _patiently_tidy(self, work: RunningTask, call: Callable[[], object]) -> None:
         """Retry a clean-up for _TIDYING seconds; a later staging clean-up finds the rest."""
         end = time.monotonic() + _TIDYING
         while True:
@@ -227,7 +231,7 @@ class Runner:
                 log.warning("task %s: tidying up: %s", work.guid, error.message)
             return
 
-    def _write_down(self, work: Work, results: Results) -> None:
+    def _write_down(self, work: RunningTask, results: Results) -> None:
         """Write results to the journal; a failed write is only logged.
 
         Without a journal entry the results must reach the server before this process ends.
@@ -237,7 +241,7 @@ class Runner:
         except (OSError, HaulbackError) as error:
             log.warning("task %s: the journal cannot be written: %s", work.guid, error)
 
-    def _give_up(self, work: Work, state: str | None = None, why: str = "") -> None:
+    def _give_up(self, work: RunningTask, state: str | None = None, why: str = "") -> None:
         """Clean up, then report the end: a reader of the final state finds no leftovers."""
         self._home.discard(work.attempt)
         if state is None:
@@ -246,7 +250,7 @@ class Runner:
             self._say(work)
             self._tell(work.attempt, state, why)
 
-    def _finish(self, work: Work, kind: Kind, results: Results) -> None:
+    def _finish(self, work: RunningTask, kind: TaskKind, results: Results) -> None:
         """Report FINISHED until the server answers; the journal keeps the results meanwhile."""
         self._say(work)
         work.is_done = True
@@ -266,7 +270,7 @@ class Runner:
             self._tidy(work, kind)
         self._home.journal.remove(work.attempt)
 
-    def _discard_unless_needed(self, work: Work) -> None:
+    def _discard_unless_needed(self, work: RunningTask) -> None:
         """Clean up an attempt that the server refused, unless its files are still needed.
 
         The refusal means a lost lease, or a repeated FINISHED whose first call arrived; the server
@@ -279,12 +283,12 @@ class Runner:
         except HaulbackError as error:
             log.warning("task %s: %s; left to a later clean-up", work.guid, error.message)
 
-    def _tidy(self, work: Work, kind: Kind) -> None:
+    def _tidy(self, work: RunningTask, kind: TaskKind) -> None:
         if not kind.stages:
             self._home.discard(work.attempt)
         self._patiently_tidy(work, partial(kind.tidy, work))
 
-    def _say(self, work: Work) -> None:
+    def _say(self, work: RunningTask) -> None:
         """Send the last lines of the log; an error is only logged."""
         lines = [work.lines.popleft() for _ in range(len(work.lines))]
         try:
@@ -293,7 +297,7 @@ class Runner:
         except HaulbackError as error:
             log.warning("task %s: log: %s", work.guid, error.message)
 
-    def _say_why(self, work: Work, error: Exception, kind: Kind) -> None:
+    def _say_why(self, work: RunningTask, error: Exception, kind: TaskKind) -> None:
         """Report the error code, by which the server decides about a retry, and damage found."""
         found = work.damage(kind.type, error)
         if isinstance(error, HaulbackError) and error.retryable:

@@ -9,10 +9,18 @@ from itertools import groupby
 from typing import NamedTuple
 
 from haulback.drivers.source import Extent, Source
-from haulback.repository.cut import SEGMENT_BYTES, cut
+from haulback.repository.chunker import SEGMENT_BYTES, cut
 from haulback.repository.keys import Keys
 from haulback.repository.mapping import LoadPage, MapReader, rewrite
-from haulback.repository.pages import EMPTY_LEAF, HOLE, LEAF_SEGMENTS, DiskMap, Piece, Pieces, Ref
+from haulback.repository.pages import (
+    EMPTY_LEAF,
+    HOLE,
+    LEAF_SEGMENTS,
+    ChunkRef,
+    DiskMap,
+    Pieces,
+    SegmentPiece,
+)
 from haulback.repository.writer import Writer
 
 _SEGMENTS_AHEAD = 12
@@ -28,7 +36,7 @@ class _Found(NamedTuple):
     """A run of a segment: stored already (`ref`), or new with its id and bytes."""
 
     length: int
-    ref: Ref | None
+    ref: ChunkRef | None
     id: bytes = b""
     data: memoryview | None = None
 
@@ -249,7 +257,7 @@ def _examine(
     return [one for one in found if one.length]
 
 
-def _places(old: Pieces, low: int, high: int) -> Iterator[tuple[int, int, Ref]]:
+def _places(old: Pieces, low: int, high: int) -> Iterator[tuple[int, int, ChunkRef]]:
     """(from, to, ref) of each old piece that lies within a stretch, cut off at its end."""
     at = 0
     for piece in old:
@@ -289,7 +297,7 @@ def _anew(old: Pieces, run: _Run, keys: Keys, keep: bool) -> list[_Found]:
     return found + list(_cut(run.data[fresh:], keys))
 
 
-def _same(data: memoryview, ref: Ref, keys: Keys) -> bool:
+def _same(data: memoryview, ref: ChunkRef, keys: Keys) -> bool:
     return is_zero(data) if ref == HOLE else keys.chunk_id(data) == ref.id
 
 
@@ -307,13 +315,13 @@ def _store(found: list[_Found], writer: Writer) -> Pieces:
     """Hand new chunks to the writer; the segment's pieces, neighbouring holes joined."""
     new = [(run.id, run.data) for run in found if run.data is not None]
     refs = iter(writer.add(new)) if new else iter(())
-    pieces: list[Piece] = []
+    pieces: list[SegmentPiece] = []
     for run in found:
         ref = run.ref or next(refs)
         if ref == HOLE and pieces and pieces[-1].ref == HOLE:
-            pieces[-1] = Piece(pieces[-1].length + run.length, HOLE)
+            pieces[-1] = SegmentPiece(pieces[-1].length + run.length, HOLE)
         else:
-            pieces.append(Piece(run.length, ref))
+            pieces.append(SegmentPiece(run.length, ref))
     return tuple(pieces)
 
 

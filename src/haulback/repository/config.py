@@ -8,7 +8,7 @@ from typing import NamedTuple
 import msgspec
 from cryptography.exceptions import InvalidTag
 
-from haulback.destinations.protocol import Destination
+from haulback.destinations.protocol import ObjectStore
 from haulback.errors import (
     Conflict,
     Damaged,
@@ -46,7 +46,7 @@ class Config(msgspec.Struct, frozen=True):
     seal: bytes = b""
 
 
-class Identity(NamedTuple):
+class RepositoryIdentity(NamedTuple):
     """The guid and keys of an opened repository; `problems` are damaged or missing copies."""
 
     guid: str
@@ -62,7 +62,7 @@ def encode(guid: str, keys: Keys, secrets: tuple[Secret, ...]) -> bytes:
     return msgspec.json.encode(msgspec.structs.replace(bare, seal=sealed))
 
 
-def create(destination: Destination, data: bytes) -> None:
+def create(destination: ObjectStore, data: bytes) -> None:
     """Store a new configuration and its copy.  Raises Conflict where a repository lies already."""
     if is_repository(destination):
         raise Conflict("the destination holds a repository already")
@@ -71,7 +71,7 @@ def create(destination: Destination, data: bytes) -> None:
         destination.store(CONFIG_COPY, data)
 
 
-def is_repository(destination: Destination) -> bool:
+def is_repository(destination: ObjectStore) -> bool:
     """Whether a configuration, or any object of a repository, lies on the destination."""
     if stands(destination, CONFIG) or stands(destination, CONFIG_COPY):
         return True
@@ -79,7 +79,7 @@ def is_repository(destination: Destination) -> bool:
     return any(True for folder in _HELD for _ in objects.list(folder))
 
 
-def read_config(destination: Destination) -> Config:
+def read_config(destination: ObjectStore) -> Config:
     """The configuration or its copy, not yet authenticated.  Raises NotFound or Damaged."""
     problems: dict[str, str] = {}
     for name in (CONFIG, CONFIG_COPY):
@@ -90,7 +90,7 @@ def read_config(destination: Destination) -> Config:
     raise _missing(destination, problems)
 
 
-def open_identity(destination: Destination, secret: Secret | Keys) -> Identity:
+def open_identity(destination: ObjectStore, secret: Secret | Keys) -> RepositoryIdentity:
     """Authenticate the configuration or its copy; the keys of a recovery kit do without either.
 
     Raises NotFound, WrongKey or Damaged.
@@ -111,7 +111,7 @@ def open_identity(destination: Destination, secret: Secret | Keys) -> Identity:
             raise wrong[0]
         return found
     if isinstance(secret, Keys) and secret.repository:
-        return Identity(_by_kit(destination, secret), secret, problems)
+        return RepositoryIdentity(_by_kit(destination, secret), secret, problems)
     if not errors:
         raise _missing(destination, problems)
     raise [*wrong, *errors.values()][0]
@@ -122,10 +122,10 @@ class _Tried(NamedTuple):
 
     problems: dict[str, str]
     errors: dict[bytes, RepositoryError]
-    opened: dict[bytes, Identity]
+    opened: dict[bytes, RepositoryIdentity]
 
 
-def _try(destination: Destination, name: str, secret: Secret | Keys, tried: _Tried) -> None:
+def _try(destination: ObjectStore, name: str, secret: Secret | Keys, tried: _Tried) -> None:
     """Open one copy of the configuration; like bytes are tried once: a passphrase takes long."""
     data = b""
     try:
@@ -133,7 +133,7 @@ def _try(destination: Destination, name: str, secret: Secret | Keys, tried: _Tri
         if data in tried.errors:
             raise tried.errors[data]
         if data not in tried.opened:
-            tried.opened[data] = Identity(*_open(data, name, secret), tried.problems)
+            tried.opened[data] = RepositoryIdentity(*_open(data, name, secret), tried.problems)
     except NotFound:
         if name == CONFIG or _is_raised(destination):
             tried.problems[name] = f"{name} is missing"
@@ -142,7 +142,7 @@ def _try(destination: Destination, name: str, secret: Secret | Keys, tried: _Tri
         tried.errors[data] = error
 
 
-def _is_exchanged(destination: Destination, guid: str) -> bool:
+def _is_exchanged(destination: ObjectStore, guid: str) -> bool:
     """Whether a copy that this key does not open names another repository.
 
     Rot cannot do both: it leaves the guid, or a key slot that opens.
@@ -154,7 +154,7 @@ def _is_exchanged(destination: Destination, guid: str) -> bool:
     return False
 
 
-def confirm(destination: Destination, guid: str, keys: Keys) -> bool:
+def confirm(destination: ObjectStore, guid: str, keys: Keys) -> bool:
     """Whether the identity object can be read and is that of this repository, right now."""
     for name in (CONFIG, CONFIG_COPY):
         try:
@@ -165,7 +165,7 @@ def confirm(destination: Destination, guid: str, keys: Keys) -> bool:
     return False
 
 
-def complete(destination: Destination, guid: str, keys: Keys) -> None:
+def complete(destination: ObjectStore, guid: str, keys: Keys) -> None:
     """Store whichever of the configuration and its copy is missing, from the other."""
     held: dict[str, bytes] = {}
     for name in (CONFIG, CONFIG_COPY):
@@ -179,7 +179,7 @@ def complete(destination: Destination, guid: str, keys: Keys) -> None:
                 destination.store(name, next(iter(held.values())))
 
 
-def raise_revision(destination: Destination, keys: Keys) -> None:
+def raise_revision(destination: ObjectStore, keys: Keys) -> None:
     """Store the object that keeps older versions from writing.
 
     An older version opens every object in `graves/` before it writes, and fails at this one; its
@@ -190,7 +190,7 @@ def raise_revision(destination: Destination, keys: Keys) -> None:
         destination.store(_REVISION, sealed)
 
 
-def revision_problems(destination: Destination, keys: Keys) -> dict[str, str]:
+def revision_problems(destination: ObjectStore, keys: Keys) -> dict[str, str]:
     """The revision object, where it is damaged, or missing although this version has written."""
     try:
         keys.unseal("revision", _REVISION.encode(), destination.load(_REVISION))
@@ -202,7 +202,7 @@ def revision_problems(destination: Destination, keys: Keys) -> dict[str, str]:
     return {}
 
 
-def _has_written(destination: Destination) -> bool:
+def _has_written(destination: ObjectStore) -> bool:
     """Whether this revision has written here: it makes the copy, then stores other objects."""
     if not stands(destination, CONFIG_COPY):
         return False
@@ -222,7 +222,7 @@ def check_revision(name: str) -> bool:
     return found is not None
 
 
-def _is_raised(destination: Destination) -> bool:
+def _is_raised(destination: ObjectStore) -> bool:
     """Whether this revision has written here: the first release kept no copy."""
     return stands(destination, _REVISION)
 
@@ -256,7 +256,7 @@ def _authenticate(config: Config, name: str, keys: Keys) -> str:
     return guid
 
 
-def _by_kit(destination: Destination, keys: Keys) -> str:
+def _by_kit(destination: ObjectStore, keys: Keys) -> str:
     """The guid on the kit, once some object has shown that the kit's key is the right one."""
     objects = Objects(destination)
     manifests = list(objects.list("manifests"))
@@ -274,7 +274,7 @@ def _by_kit(destination: Destination, keys: Keys) -> str:
     raise WrongKey("the recovery kit belongs to another repository")
 
 
-def _missing(destination: Destination, problems: dict[str, str]) -> HaulbackError:
+def _missing(destination: ObjectStore, problems: dict[str, str]) -> HaulbackError:
     if is_repository(destination):
         return Damaged(
             f"{CONFIG} and its copy cannot be read, but a repository lies here "

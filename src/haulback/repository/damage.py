@@ -17,11 +17,11 @@ import msgspec
 import numpy as np
 from cryptography.exceptions import InvalidTag
 
-from haulback.destinations.protocol import Destination
+from haulback.destinations.protocol import ObjectStore
 from haulback.errors import Conflict, Damaged, NotFound
 from haulback.repository.keys import Keys
 from haulback.repository.names import Objects, number_name
-from haulback.repository.pack import Place, name_of
+from haulback.repository.pack import GroupLocation, name_of
 from haulback.repository.segment import Array, Columns
 
 _FOLDER = "damage"
@@ -50,7 +50,7 @@ class Sighting(NamedTuple):
     time: int
 
 
-class Record(msgspec.Struct, frozen=True):
+class DamageRecord(msgspec.Struct, frozen=True):
     """A record; packs and groups in base 64, a group of no bytes stands for the whole pack."""
 
     by: str
@@ -59,7 +59,7 @@ class Record(msgspec.Struct, frozen=True):
     cleared: list[tuple[bytes, bytes]] = []
 
 
-class Damage:
+class RepositoryDamage:
     """The state that all records of a repository add up to; falsy without damage.
 
     The record of a whole pack says that the pack is missing or too short.  `sizes` are the lengths
@@ -77,7 +77,7 @@ class Damage:
     def __bool__(self) -> bool:
         return bool(self.spots)
 
-    def covers(self, group: bytes, place: Place) -> bool:
+    def covers(self, group: bytes, place: GroupLocation) -> bool:
         """Whether a group is recorded as damaged at this place."""
         if place.pack not in self._packs:
             return False
@@ -89,14 +89,14 @@ class Damage:
         """The packs that are recorded as a whole."""
         return self._whole.keys()
 
-    def within(self, sizes: Mapping[bytes, int]) -> Damage:
+    def within(self, sizes: Mapping[bytes, int]) -> RepositoryDamage:
         """The same, with the lengths in bytes that packs have now; a pack without one is gone."""
-        return Damage(self.spots, sizes) if self._whole else self
+        return RepositoryDamage(self.spots, sizes) if self._whole else self
 
-    def plus(self, spots: Iterable[Spot]) -> Damage:
+    def plus(self, spots: Iterable[Spot]) -> RepositoryDamage:
         """The same and more spots, seen but not recorded."""
         more = dict.fromkeys(spots, Sighting("", 0))
-        return Damage({**more, **self.spots}, self._whole)
+        return RepositoryDamage({**more, **self.spots}, self._whole)
 
     def mask(self, columns: Columns) -> Array:
         """Which groups of index columns lie at a damaged place."""
@@ -113,18 +113,18 @@ class Damage:
         return found
 
 
-NO_DAMAGE = Damage()
+NO_DAMAGE = RepositoryDamage()
 
 
 class DamageLog:
     """The records of one repository; each is read once, for none ever changes."""
 
-    def __init__(self, destination: Destination, objects: Objects, keys: Keys) -> None:
+    def __init__(self, destination: ObjectStore, objects: Objects, keys: Keys) -> None:
         self._destination, self._objects, self._keys = destination, objects, keys
-        self._read: dict[int, Record] = {}
+        self._read: dict[int, DamageRecord] = {}
         self.problems: dict[str, str] = {}
 
-    def state(self) -> Damage:
+    def state(self) -> RepositoryDamage:
         """The damage that all records add up to now."""
         for number in self._objects.numbers(_FOLDER):
             if number not in self._read:
@@ -132,14 +132,14 @@ class DamageLog:
         spots: dict[Spot, Sighting] = {}
         for number in sorted(self._read):
             _apply(self._read[number], spots)
-        return Damage(spots) if spots else NO_DAMAGE
+        return RepositoryDamage(spots) if spots else NO_DAMAGE
 
     def add(self, by: str, time: int, damaged: Iterable[Spot], cleared: Iterable[Spot]) -> None:
         """Store one more record; nothing where there is nothing new to say.
 
         Raises Unavailable, or Conflict when others were faster a hundred times.
         """
-        record = Record(by, time, _plain(damaged), _plain(cleared))
+        record = DamageRecord(by, time, _plain(damaged), _plain(cleared))
         if not record.damaged and not record.cleared:
             return
         first = max(self._objects.numbers(_FOLDER), default=0) + 1
@@ -155,7 +155,7 @@ class DamageLog:
         name = number_name(_FOLDER, number)
         try:
             plain = self._keys.unseal("damage", name.encode(), self._destination.load(name))
-            self._read[number] = msgspec.json.decode(plain, type=Record)
+            self._read[number] = msgspec.json.decode(plain, type=DamageRecord)
         except (InvalidTag, msgspec.DecodeError, Damaged):
             if name not in self.problems:
                 self.problems[name] = f"{name} is damaged; `repository repair` sets it aside"
@@ -164,7 +164,7 @@ class DamageLog:
             log.warning("%s vanished after it was listed", name)
 
 
-def _apply(record: Record, spots: dict[Spot, Sighting]) -> None:
+def _apply(record: DamageRecord, spots: dict[Spot, Sighting]) -> None:
     for pack, group in record.damaged:
         spots.setdefault(Spot(pack, group or None), Sighting(record.by, record.time))
     for pack, group in record.cleared:

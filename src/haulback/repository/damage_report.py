@@ -12,7 +12,7 @@ from typing import NamedTuple
 from haulback.errors import Damaged, NotFound
 from haulback.repository.damage import Spot
 from haulback.repository.index import Index
-from haulback.repository.pack import Place, name_of
+from haulback.repository.pack import GroupLocation, name_of
 from haulback.repository.reader import read_group
 from haulback.repository.repository import Repository
 
@@ -63,7 +63,7 @@ def record_findings(
 
 
 def _doubt_all(
-    repository: Repository, found: Mapping[Spot, tuple[Place, str]], looked: int | None
+    repository: Repository, found: Mapping[Spot, tuple[GroupLocation, str]], looked: int | None
 ) -> str:
     """Packs that are absent are judged among all, packs that were read among those looked at."""
     absent = {spot.pack for spot in found if spot.group is None}
@@ -84,7 +84,7 @@ def doubt(repository: Repository, packs: set[bytes], looked: int | None) -> str:
 
 
 def _read_again(
-    repository: Repository, found: Mapping[Spot, tuple[Place, str]]
+    repository: Repository, found: Mapping[Spot, tuple[GroupLocation, str]]
 ) -> tuple[dict[Spot, str], set[Spot]]:
     """Every place by a handle of its own, as a fresh index leads to it."""
     index = repository.index()
@@ -102,7 +102,7 @@ def _read_again(
     return damaged, readable
 
 
-def _confirm(repository: Repository, index: Index, spot: Spot, place: Place) -> Spot | None:
+def _confirm(repository: Repository, index: Index, spot: Spot, place: GroupLocation) -> Spot | None:
     """The spot that really is damaged; None where it reads.
 
     The whole pack where that is gone, or too short for the place: it may be mounted again.

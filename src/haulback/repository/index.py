@@ -6,8 +6,8 @@ from collections.abc import Container, Iterable, Iterator, Sequence, Set
 
 import numpy as np
 
-from haulback.repository.damage import NO_DAMAGE, Damage
-from haulback.repository.pack import Place
+from haulback.repository.damage import NO_DAMAGE, RepositoryDamage
+from haulback.repository.pack import GroupLocation
 from haulback.repository.segment import ID, Array, Segment
 
 
@@ -18,7 +18,7 @@ class Index:
         self,
         segments: Iterable[Segment] = (),
         without: Set[bytes] = frozenset(),
-        damage: Damage = NO_DAMAGE,
+        damage: RepositoryDamage = NO_DAMAGE,
     ) -> None:
         """Chunks in the packs `without`, or at damaged places, count as not stored.
 
@@ -134,16 +134,16 @@ class Index:
         places = (place for segment in self.segments for _, place in segment.groups_in(pack))
         return max((place.offset + place.length for place in places), default=0)
 
-    def place(self, group: bytes) -> Place | None:
+    def place(self, group: bytes) -> GroupLocation | None:
         """Where a group lies, or None."""
         return next(self.places(group), None)
 
-    def places(self, group: bytes) -> Iterator[Place]:
+    def places(self, group: bytes) -> Iterator[GroupLocation]:
         """Everywhere a group lies, damaged places last.
 
         A group has two places when a clean-up copied it and its old pack still stands.
         """
-        damaged: list[Place] = []
+        damaged: list[GroupLocation] = []
         for segment in self.segments:
             if place := segment.place(group):
                 if self.damage.covers(group, place):

@@ -6,14 +6,14 @@ import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from haulback.destinations.protocol import Destination
-from haulback.disk import Disk
+from haulback.destinations.protocol import ObjectStore
+from haulback.durable_files import DurableFiles
 from haulback.errors import Damaged, NotFound, RepositoryError, Unavailable
-from haulback.repository.damage import Damage
+from haulback.repository.damage import RepositoryDamage
 from haulback.repository.keys import Keys
 from haulback.repository.merge import due, merge
 from haulback.repository.names import Objects, leaf_of
-from haulback.repository.pack import Entry, name_of, read_directory
+from haulback.repository.pack import GroupEntry, name_of, read_directory
 from haulback.repository.segment import Segment
 
 _LISTINGS = 10
@@ -29,7 +29,7 @@ class IndexFolder:
     directory could not be read then.
     """
 
-    def __init__(self, destination: Destination, objects: Objects, keys: Keys) -> None:
+    def __init__(self, destination: ObjectStore, objects: Objects, keys: Keys) -> None:
         self._destination, self._objects, self._keys = destination, objects, keys
         self._opened: dict[str, Segment] = {}
         self._rebuilt: list[Segment] = []
@@ -54,7 +54,7 @@ class IndexFolder:
         """Take over a local segment file under the name that its content gives it."""
         self._destination.adopt(f"index/{path.stem}", path)
 
-    def mend(self, folder: Path, disk: Disk) -> int:
+    def mend(self, folder: Path, disk: DurableFiles) -> int:
         """Store what was rebuilt because a segment is damaged; returns how many segments.
 
         The last of them replaces the damaged ones: what they said is in the index again.  While a
@@ -72,7 +72,7 @@ class IndexFolder:
             self.store(segment.write(folder, self._keys, disk))
         return len(rebuilt)
 
-    def merge(self, folder: Path, disk: Disk, damage: Damage) -> int:
+    def merge(self, folder: Path, disk: DurableFiles, damage: RepositoryDamage) -> int:
         """Keep the number of segments logarithmic; returns how many merges that took.
 
         Only adds to the destination; `folder` holds the merged file for a moment.
@@ -133,14 +133,14 @@ class IndexFolder:
         self.closed.clear()
         lost = sorted(stored - known - _packs(self._rebuilt))
         for low in range(0, len(lost), _PACKS_A_SEGMENT):
-            entries: list[Entry] = []
+            entries: list[GroupEntry] = []
             for pack in lost[low : low + _PACKS_A_SEGMENT]:
                 entries += self._directory(pack)
             if entries:
                 self._rebuilt.append(Segment.build(entries))
         return self._rebuilt
 
-    def _directory(self, pack: bytes) -> list[Entry]:
+    def _directory(self, pack: bytes) -> list[GroupEntry]:
         try:
             return read_directory(self._destination, pack, self._keys)
         except NotFound:

@@ -16,7 +16,7 @@ FORMAT_VERSION = 1
 _GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
-class StoredDisk(msgspec.Struct, frozen=True):
+class ManifestDisk(msgspec.Struct, frozen=True):
     """A disk of a backup.  `name` is unique in the backup; `definition` is the platform's."""
 
     name: str
@@ -36,7 +36,7 @@ class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
     entity_name: str
     type: str
     snapshot_time: int
-    disks: tuple[StoredDisk, ...]
+    disks: tuple[ManifestDisk, ...]
     parent: str | None = None
     definition: dict[str, Any] = {}
     labels: dict[str, str] = {}

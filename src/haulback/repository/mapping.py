@@ -11,9 +11,9 @@ from haulback.repository.pages import (
     FAN_OUT,
     HOLE,
     LEAF_SEGMENTS,
+    ChunkRef,
     DiskMap,
     Pieces,
-    Ref,
     depth_for,
     pack_inner,
     pack_leaf,
@@ -21,8 +21,8 @@ from haulback.repository.pages import (
     unpack_leaf,
 )
 
-LoadPage = Callable[[Ref], memoryview]
-AddPage = Callable[[bytes], Ref]
+LoadPage = Callable[[ChunkRef], memoryview]
+AddPage = Callable[[bytes], ChunkRef]
 _LEAVES_KEPT = 4
 
 
@@ -34,17 +34,17 @@ class MapReader:
 
     def __init__(self, root: DiskMap, load: LoadPage) -> None:
         self.root, self.load = root, load
-        self._path: dict[int, tuple[int, list[Ref]]] = {}
+        self._path: dict[int, tuple[int, list[ChunkRef]]] = {}
         self._leaves: dict[int, list[Pieces]] = {}
 
-    def page(self, depth: int, number: int) -> Ref:
+    def page(self, depth: int, number: int) -> ChunkRef:
         """The reference of the `number`-th page at `depth` (0 are leaves)."""
         if depth == self.root.depth:
             return self.root.root if number == 0 else HOLE
         children = self.children(depth + 1, number // FAN_OUT)
         return children[number % FAN_OUT]
 
-    def children(self, depth: int, number: int) -> list[Ref]:
+    def children(self, depth: int, number: int) -> list[ChunkRef]:
         """The children of an inner page, padded with HOLE."""
         known = self._path.get(depth)
         if known and known[0] == number:
@@ -91,7 +91,7 @@ def rewrite(
     depth = depth_for(size)
     if base is not None and base.root.size != size:
         raise ValueError("a map can only build on one of the same size")
-    changed: Iterable[tuple[int, Ref]] = _leaves(base, segments, add)
+    changed: Iterable[tuple[int, ChunkRef]] = _leaves(base, segments, add)
     for level in range(1, depth + 1):
         changed = _inner(base, level, changed, add)
     root = base.root.root if base else HOLE
@@ -102,7 +102,7 @@ def rewrite(
 
 def _leaves(
     base: MapReader | None, segments: Iterable[tuple[int, Pieces]], add: AddPage
-) -> Iterator[tuple[int, Ref]]:
+) -> Iterator[tuple[int, ChunkRef]]:
     for number, group in groupby(segments, lambda item: item[0] // LEAF_SEGMENTS):
         leaf = list(base.leaf(number)) if base else list(EMPTY_LEAF)
         for segment, pieces in group:
@@ -112,8 +112,8 @@ def _leaves(
 
 
 def _inner(
-    base: MapReader | None, depth: int, changed: Iterable[tuple[int, Ref]], add: AddPage
-) -> Iterator[tuple[int, Ref]]:
+    base: MapReader | None, depth: int, changed: Iterable[tuple[int, ChunkRef]], add: AddPage
+) -> Iterator[tuple[int, ChunkRef]]:
     for number, group in groupby(changed, lambda item: item[0] // FAN_OUT):
         children = list(base.children(depth, number)) if base else [HOLE] * FAN_OUT
         for child, ref in group:

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from haulback.disk import Disk
-from haulback.repository.damage import NO_DAMAGE, Damage
+from haulback.durable_files import DurableFiles
+from haulback.repository.damage import NO_DAMAGE, RepositoryDamage
 from haulback.repository.keys import Keys
 from haulback.repository.segment import NAME_BYTES, Array, Columns, Segment, footer, write
 
@@ -38,9 +38,9 @@ def merge(
     replaces: Iterable[str],
     folder: Path,
     keys: Keys,
-    disk: Disk,
+    disk: DurableFiles,
     kept: Sequence[Array] | None = None,
-    damage: Damage = NO_DAMAGE,
+    damage: RepositoryDamage = NO_DAMAGE,
 ) -> Path:
     """Write one segment with every entry of `segments`, durably, into `folder`.
 
@@ -115,7 +115,10 @@ def _sorted(
 
 
 def _merge_groups(
-    segments: Sequence[Segment], masks: Sequence[Array], replaces: Iterable[str], damage: Damage
+    segments: Sequence[Segment],
+    masks: Sequence[Array],
+    replaces: Iterable[str],
+    damage: RepositoryDamage,
 ) -> _Groups:
     packs, pack_rows = _merge_packs([s.columns.packs for s in segments])
     parts = [_group_columns(s, p) for s, p in zip(segments, pack_rows, strict=True)]

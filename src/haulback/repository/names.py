@@ -10,7 +10,7 @@ import logging
 import re
 from collections.abc import Iterator
 
-from haulback.destinations.protocol import Destination, Item
+from haulback.destinations.protocol import Item, ObjectStore
 from haulback.errors import Damaged, NotFound
 
 _GUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
@@ -50,7 +50,7 @@ def number_name(folder: str, number: int) -> str:
     return f"{folder}/{number:08d}"
 
 
-def stands(destination: Destination, name: str) -> bool:
+def stands(destination: ObjectStore, name: str) -> bool:
     """Whether something stands under an object's name, readable or not."""
     try:
         destination.info(name)
@@ -74,7 +74,7 @@ class Objects:
     `strangers` are the names met so far, as people can read them; what is no file ends in a slash.
     """
 
-    def __init__(self, destination: Destination) -> None:
+    def __init__(self, destination: ObjectStore) -> None:
         self.destination = destination
         self.strangers: set[str] = set()
 

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 from cryptography.exceptions import InvalidTag
 
-from haulback.destinations.protocol import Destination
-from haulback.disk import Disk
+from haulback.destinations.protocol import ObjectStore
+from haulback.durable_files import DurableFiles
 from haulback.errors import Damaged
 from haulback.repository.group import GROUP_ID_BYTES, Group
 from haulback.repository.keys import ID_BYTES, Keys
@@ -27,7 +27,7 @@ _ENTRY = struct.Struct(f"<{GROUP_ID_BYTES}sIII")
 _TAIL = struct.Struct("<I8s")
 
 
-class Place(NamedTuple):
+class GroupLocation(NamedTuple):
     """Where a group record lies: pack id, offset and length in bytes."""
 
     pack: bytes
@@ -35,11 +35,11 @@ class Place(NamedTuple):
     length: int
 
 
-class Entry(NamedTuple):
+class GroupEntry(NamedTuple):
     """A group of a pack's directory, with the chunk ids that the group holds."""
 
     group: bytes
-    place: Place
+    place: GroupLocation
     chunks: list[bytes]
 
 
@@ -51,20 +51,20 @@ def name_of(pack: bytes) -> str:
 class PackWriter:
     """A pack that grows in a local folder; `seal` makes the pack complete and durable."""
 
-    def __init__(self, folder: Path, disk: Disk) -> None:
+    def __init__(self, folder: Path, disk: DurableFiles) -> None:
         self.id = os.urandom(PACK_ID_BYTES)
         self.path = folder / f"{self.id.hex()}.pack"
-        self.entries: list[Entry] = []
+        self.entries: list[GroupEntry] = []
         self.size = len(_MAGIC)
         self._disk = disk
         self._file = disk.create(self.path)
         disk.write(self._file, _MAGIC)
 
-    def add(self, group: Group, record: bytes) -> Entry:
-        place = Place(self.id, self.size, len(record))
+    def add(self, group: Group, record: bytes) -> GroupEntry:
+        place = GroupLocation(self.id, self.size, len(record))
         self._disk.write(self._file, record)
         self.size += len(record)
-        entry = Entry(group.id, place, list(group.places))
+        entry = GroupEntry(group.id, place, list(group.places))
         self.entries.append(entry)
         return entry
 
@@ -86,7 +86,7 @@ class PackWriter:
         self._file.close()
 
 
-def check_magic(destination: Destination, pack: bytes) -> None:
+def check_magic(destination: ObjectStore, pack: bytes) -> None:
     """Raises Damaged when a stored object does not begin like a pack, NotFound when it is gone.
 
     Its groups may be whole all the same: readers need neither magic nor directory.
@@ -96,7 +96,7 @@ def check_magic(destination: Destination, pack: bytes) -> None:
         raise Damaged(f"{name} does not begin like a pack", name=name)
 
 
-def read_directory(destination: Destination, pack: bytes, keys: Keys) -> list[Entry]:
+def read_directory(destination: ObjectStore, pack: bytes, keys: Keys) -> list[GroupEntry]:
     """The groups of a stored pack.  Raises Damaged when it is not that pack, whole."""
     name = name_of(pack)
     size = destination.info(name).size
@@ -112,11 +112,11 @@ def read_directory(destination: Destination, pack: bytes, keys: Keys) -> list[En
         raise Damaged(f"the directory of {name} is damaged", name=name) from error
 
 
-def _entries(plain: bytes, pack: bytes) -> Iterator[Entry]:
+def _entries(plain: bytes, pack: bytes) -> Iterator[GroupEntry]:
     at = 0
     while at < len(plain):
         group, offset, length, count = _ENTRY.unpack_from(plain, at)
         at += _ENTRY.size
         chunks = [plain[at + i * ID_BYTES : at + (i + 1) * ID_BYTES] for i in range(count)]
         at += count * ID_BYTES
-        yield Entry(group, Place(pack, offset, length), chunks)
+        yield GroupEntry(group, GroupLocation(pack, offset, length), chunks)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import msgspec
 
 from haulback.errors import Damaged
-from haulback.repository.cut import SEGMENT_BYTES
+from haulback.repository.chunker import SEGMENT_BYTES
 from haulback.repository.group import GROUP_ID_BYTES
 from haulback.repository.keys import ID_BYTES
 
@@ -24,25 +24,25 @@ _PIECE = struct.Struct(f"<{ID_BYTES}sIH")
 _COUNT = struct.Struct("<H")
 
 
-class Ref(NamedTuple):
+class ChunkRef(NamedTuple):
     """A stored chunk or page and the group that holds it; HOLE stands for zeros."""
 
     id: bytes
     group: bytes
 
 
-HOLE = Ref(bytes(ID_BYTES), bytes(GROUP_ID_BYTES))
+HOLE = ChunkRef(bytes(ID_BYTES), bytes(GROUP_ID_BYTES))
 
 
-class Piece(NamedTuple):
+class SegmentPiece(NamedTuple):
     """A run of a segment: `length` bytes of the chunk `ref`, or of zeros."""
 
     length: int
-    ref: Ref
+    ref: ChunkRef
 
 
-Pieces = tuple[Piece, ...]
-EMPTY: Pieces = (Piece(SEGMENT_BYTES, HOLE),)
+Pieces = tuple[SegmentPiece, ...]
+EMPTY: Pieces = (SegmentPiece(SEGMENT_BYTES, HOLE),)
 EMPTY_LEAF: list[Pieces] = [EMPTY] * LEAF_SEGMENTS
 
 
@@ -55,8 +55,8 @@ class DiskMap(msgspec.Struct, frozen=True):
     group: bytes
 
     @property
-    def root(self) -> Ref:
-        return Ref(self.page, self.group)
+    def root(self) -> ChunkRef:
+        return ChunkRef(self.page, self.group)
 
 
 def depth_for(size: int) -> int:
@@ -101,7 +101,9 @@ def _unpack_leaf(page: memoryview) -> list[Pieces]:
         (pieces,) = _COUNT.unpack_from(page, at)
         end = at + _COUNT.size + pieces * _PIECE.size
         rows = _PIECE.iter_unpack(page[at + _COUNT.size : end])
-        segment = tuple(Piece(length, Ref(chunk, groups[group])) for chunk, length, group in rows)
+        segment = tuple(
+            SegmentPiece(length, ChunkRef(chunk, groups[group])) for chunk, length, group in rows
+        )
         if len(segment) != pieces or sum(p.length for p in segment) > SEGMENT_BYTES:
             raise Damaged("a map page is malformed")
         segments.append(segment)
@@ -111,12 +113,12 @@ def _unpack_leaf(page: memoryview) -> list[Pieces]:
     return segments
 
 
-def pack_inner(children: list[Ref]) -> bytes:
+def pack_inner(children: list[ChunkRef]) -> bytes:
     return b"".join(_REF.pack(*child) for child in children)
 
 
-def unpack_inner(page: bytes | memoryview) -> list[Ref]:
+def unpack_inner(page: bytes | memoryview) -> list[ChunkRef]:
     """The children of an inner page.  Raises Damaged when the page makes no sense."""
     if len(page) % _REF.size or len(page) > FAN_OUT * _REF.size:
         raise Damaged("a map page is malformed")
-    return [Ref(*row) for row in _REF.iter_unpack(page)]
+    return [ChunkRef(*row) for row in _REF.iter_unpack(page)]

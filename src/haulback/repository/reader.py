@@ -11,15 +11,15 @@ from threading import Lock
 
 import msgspec
 
-from haulback.destinations.protocol import Destination
+from haulback.destinations.protocol import ObjectStore
 from haulback.errors import BaseGone, Damaged, HaulbackError, NotFound
 from haulback.repository.damage import Spot
-from haulback.repository.elsewhere import Elsewhere
 from haulback.repository.group import Group, decode
 from haulback.repository.index import Index
 from haulback.repository.keys import Keys
-from haulback.repository.pack import Place, name_of
-from haulback.repository.pages import Ref
+from haulback.repository.pack import GroupLocation, name_of
+from haulback.repository.pack_lookup import Elsewhere
+from haulback.repository.pages import ChunkRef
 
 _GROUPS_KEPT = 48  # at most 1 MiB each
 _FAILED_KEPT = 4096
@@ -39,13 +39,13 @@ class Findings:
     """Places that could not be read, with the reason; threads may share one collection."""
 
     def __init__(self) -> None:
-        self._found: dict[Spot, tuple[Place, str]] = {}
+        self._found: dict[Spot, tuple[GroupLocation, str]] = {}
         self._lock = Lock()
 
     def __len__(self) -> int:
         return len(self._found)
 
-    def note(self, group: bytes, place: Place, reason: str) -> None:
+    def note(self, group: bytes, place: GroupLocation, reason: str) -> None:
         """A group could not be read at this place."""
         with self._lock:
             self._found.setdefault(Spot(place.pack, group), (place, reason))
@@ -53,9 +53,9 @@ class Findings:
     def note_pack(self, pack: bytes, least: int, reason: str) -> None:
         """A whole pack is missing, or shorter than the `least` bytes that the index names."""
         with self._lock:
-            self._found.setdefault(Spot(pack), (Place(pack, 0, least), reason))
+            self._found.setdefault(Spot(pack), (GroupLocation(pack, 0, least), reason))
 
-    def all(self) -> dict[Spot, tuple[Place, str]]:
+    def all(self) -> dict[Spot, tuple[GroupLocation, str]]:
         """A copy of everything noted so far."""
         with self._lock:
             return dict(self._found)
@@ -72,7 +72,7 @@ class Findings:
         """Note what another process found."""
         with self._lock:
             for one in findings:
-                place = Place(one.pack, one.offset, one.length)
+                place = GroupLocation(one.pack, one.offset, one.length)
                 self._found.setdefault(Spot(one.pack, one.group), (place, one.reason))
 
     def __contains__(self, spot: object) -> bool:
@@ -92,7 +92,7 @@ class Reader:
 
     def __init__(
         self,
-        destination: Destination,
+        destination: ObjectStore,
         index: Index,
         keys: Keys,
         findings: Findings | None = None,
@@ -139,7 +139,7 @@ class Reader:
                 self._failed.popitem(last=False)
         raise failed
 
-    def chunk(self, ref: Ref) -> memoryview:
+    def chunk(self, ref: ChunkRef) -> memoryview:
         """The bytes of a chunk, checked against its id.  Raises BaseGone or Damaged."""
         first: HaulbackError | None = None
         for group in self._groups(ref):
@@ -167,7 +167,7 @@ class Reader:
                 return data
         return None
 
-    def _groups(self, ref: Ref) -> Iterator[bytes]:
+    def _groups(self, ref: ChunkRef) -> Iterator[bytes]:
         """The group that the map names, then every other that holds the chunk.
 
         A named group that is recorded as damaged comes last: the chunk was stored anew since.
@@ -192,7 +192,7 @@ class Reader:
         return data
 
 
-def read_group(destination: Destination, group: bytes, place: Place, keys: Keys) -> Group:
+def read_group(destination: ObjectStore, group: bytes, place: GroupLocation, keys: Keys) -> Group:
     """A group as it lies at a place, authenticated.  Raises NotFound or Damaged."""
     record = destination.load(name_of(place.pack), place.offset, place.length)
     return decode(record, group, keys)

@@ -14,24 +14,24 @@ from pathlib import Path
 
 import numpy as np
 
-from haulback.destinations.protocol import Destination
-from haulback.disk import Disk
+from haulback.destinations.protocol import ObjectStore
+from haulback.durable_files import DurableFiles
 from haulback.errors import Conflict, Damaged, HaulbackError, NotFound
-from haulback.repository import config, graves
-from haulback.repository.assess import BackupLoss
+from haulback.repository import config, pending_deletes
 from haulback.repository.backup import Meter, unmetered
+from haulback.repository.backup_loss import BackupLoss
 from haulback.repository.damage_report import doubt
 from haulback.repository.group import Group
 from haulback.repository.index import Index
 from haulback.repository.keys import Secret
-from haulback.repository.look import look_around, lost_entries, scan
 from haulback.repository.merge import merge
 from haulback.repository.names import stands
-from haulback.repository.pack import Place, check_magic, name_of, read_directory
+from haulback.repository.pack import GroupLocation, check_magic, name_of, read_directory
 from haulback.repository.reader import read_group
 from haulback.repository.repository import Repository
+from haulback.repository.scan import look_around, lost_entries, scan
 from haulback.repository.segment import Segment
-from haulback.repository.verify import Depth, Report, verify
+from haulback.repository.verify import Depth, VerifyReport, verify
 from haulback.repository.writer import PAGE_GROUP_BYTES, Writer
 
 log = logging.getLogger(__name__)
@@ -53,14 +53,14 @@ class Workshop:
     record: Callable[[], tuple[str, int]]
     secrets: tuple[Secret, ...] = ()
     pins: Callable[[], Set[str]] = frozenset
-    disk: Disk = field(default_factory=Disk)
+    disk: DurableFiles = field(default_factory=DurableFiles)
     meter: Meter = unmetered
     confirm: Callable[[], None] = lambda: None
     believe: bool = False
 
 
 @dataclass
-class Repaired:
+class RepairReport:
     """The actions that a repair did, or would do (`is_applied` false): sentences that name objects.
 
     `losses` are what backups lack for good, `strangers` files that are no objects, `after` the
@@ -73,10 +73,10 @@ class Repaired:
     losses: list[BackupLoss] = field(default_factory=list)
     strangers: list[str] = field(default_factory=list)
     aside: list[str] = field(default_factory=list)
-    after: Report | None = None
+    after: VerifyReport | None = None
 
 
-def repair(repository: Repository, workshop: Workshop, *, apply: bool) -> Repaired:
+def repair(repository: Repository, workshop: Workshop, *, apply: bool) -> RepairReport:
     """Verify everything, then repair it; without `apply` only say what would be done.
 
     With `apply` the right to delete is needed.  Safe to repeat after it ended anywhere.
@@ -91,9 +91,9 @@ class _Repair:
     def __init__(self, repository: Repository, workshop: Workshop, apply: bool) -> None:
         self._repository, self._workshop, self._apply = repository, workshop, apply
         self._destination, self._keys = repository.destination, repository.keys
-        self._done = Repaired(apply)
+        self._done = RepairReport(apply)
 
-    def run(self) -> Repaired:
+    def run(self) -> RepairReport:
         self._config()
         if self._apply:
             self._repository.begin_writing()
@@ -108,7 +108,7 @@ class _Repair:
             self._done.losses, self._done.findings = after.losses, after.findings
         return self._done
 
-    def _verify(self, depth: Depth) -> Report:
+    def _verify(self, depth: Depth) -> VerifyReport:
         workshop = self._workshop
         record = workshop.record if self._apply else None
         return verify(
@@ -173,14 +173,14 @@ class _Repair:
         with suppress(Conflict):  # a repair that died stored the object
             self._destination.store(name, data)
 
-    def _small_objects(self, report: Report) -> None:
+    def _small_objects(self, report: VerifyReport) -> None:
         """Manifests, graves, rolls and damage records that cannot be read."""
         repository = self._repository
         for backup in report.unreadable:
             if self._is_rotten(backup):
                 self._set_aside(f"manifests/{backup}", "the manifest cannot be read")
         rotten: dict[str, str] = {}
-        graves.read(repository.objects, self._keys, rotten)
+        pending_deletes.read(repository.objects, self._keys, rotten)
         for name, why in {
             **rotten,
             **config.revision_problems(self._destination, self._keys),
@@ -241,7 +241,7 @@ class _Repair:
                 lambda: look_around(repository, workshop.folder, workshop.disk, workshop.confirm),
             )
 
-    def _packs(self, report: Report) -> None:
+    def _packs(self, report: VerifyReport) -> None:
         """Packs with damage: groups that are whole move into new packs, the rest is set aside."""
         index, stored = self._repository.index(), self._repository.objects.packs()
         hurt = self._hurt(index, stored)
@@ -329,7 +329,7 @@ class _Repair:
                 group, record = found
                 writer.copy(group, record, len(group.data) <= PAGE_GROUP_BYTES)
 
-    def _whole(self, group: bytes, place: Place) -> tuple[Group, bytes] | None:
+    def _whole(self, group: bytes, place: GroupLocation) -> tuple[Group, bytes] | None:
         """A group and its stored bytes, if every chunk of it is what was stored."""
         try:
             found = read_group(self._destination, group, place, self._keys)
@@ -360,7 +360,7 @@ class _Repair:
         folder.store(path)
 
 
-def set_aside(destination: Destination, name: str) -> str:
+def set_aside(destination: ObjectStore, name: str) -> str:
     """Move an object below `aside/`; the new name.  Raises what keeps the object from being read.
 
     A name that is taken, by another damaged object of that name, gets a number.

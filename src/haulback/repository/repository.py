@@ -10,8 +10,8 @@ from uuid import uuid4
 
 import msgspec
 
-from haulback.destinations.protocol import Destination
-from haulback.disk import Disk
+from haulback.destinations.protocol import ObjectStore
+from haulback.durable_files import DurableFiles
 from haulback.errors import (
     BaseGone,
     Conflict,
@@ -19,18 +19,18 @@ from haulback.errors import (
     Forbidden,
     NotFound,
 )
-from haulback.repository import config, graves, reuse
+from haulback.repository import config, dedup_check, pending_deletes
 from haulback.repository import manifest as manifests
 from haulback.repository import pack as packs
-from haulback.repository.damage import Damage, DamageLog, Spot
-from haulback.repository.elsewhere import Elsewhere
+from haulback.repository.damage import DamageLog, RepositoryDamage, Spot
 from haulback.repository.index import Index
 from haulback.repository.index_folder import IndexFolder
 from haulback.repository.keys import Keys, Secret
 from haulback.repository.manifest import Manifest
 from haulback.repository.names import Objects
+from haulback.repository.pack_lookup import Elsewhere
+from haulback.repository.pack_verification import PackMemory, ReuseProof
 from haulback.repository.reader import Finding, Findings, Reader
-from haulback.repository.reuse_proof import PackMemory, ReuseProof
 from haulback.repository.roll import Rolls
 from haulback.repository.writer import Staged, Writer
 
@@ -57,7 +57,7 @@ class Repository:
     damaged or missing copies of the configuration.
     """
 
-    def __init__(self, destination: Destination, guid: str, keys: Keys) -> None:
+    def __init__(self, destination: ObjectStore, guid: str, keys: Keys) -> None:
         self.destination, self.guid, self.keys = destination, guid, keys
         self.objects = Objects(destination)
         self.problems: dict[str, str] = {}
@@ -70,14 +70,14 @@ class Repository:
         self._may_write = False
 
     @classmethod
-    def init(cls, destination: Destination, *secrets: Secret) -> Repository:
+    def init(cls, destination: ObjectStore, *secrets: Secret) -> Repository:
         """Make a repository.  Raises Conflict when the destination holds one already."""
         keys, guid = Keys.generate(), str(uuid4())
         config.create(destination, config.encode(guid, keys, secrets))
         return cls(destination, guid, keys)
 
     @classmethod
-    def open(cls, destination: Destination, secret: Secret | Keys) -> Repository:
+    def open(cls, destination: ObjectStore, secret: Secret | Keys) -> Repository:
         """Open a repository.  Raises NotFound, WrongKey or Damaged."""
         found = config.open_identity(destination, secret)
         opened = cls(destination, found.guid, found.keys)
@@ -94,12 +94,12 @@ class Repository:
         Raises RepositoryError when a newer version writes to it.
         """
         if not self._may_write:
-            graves.read(self.objects, self.keys)
+            pending_deletes.read(self.objects, self.keys)
             config.raise_revision(self.destination, self.keys)
             config.complete(self.destination, self.guid, self.keys)
             self._may_write = True
 
-    def damage(self) -> Damage:
+    def damage(self) -> RepositoryDamage:
         """Which places are recorded as damaged now."""
         return self.damage_log.state()
 
@@ -116,7 +116,7 @@ class Repository:
         """
         return Index(self.index_folder.segments(), without, self._damage_now())
 
-    def _damage_now(self) -> Damage:
+    def _damage_now(self) -> RepositoryDamage:
         """The damage recorded, beside the lengths now of the packs recorded as a whole."""
         damage = self.damage()
         sizes: dict[bytes, int] = {}
@@ -125,13 +125,13 @@ class Repository:
                 sizes[pack] = self.destination.info(packs.name_of(pack)).size
         return damage.within(sizes)
 
-    def merge_index(self, folder: Path, disk: Disk | None = None) -> int:
+    def merge_index(self, folder: Path, disk: DurableFiles | None = None) -> int:
         """Keep the number of segments logarithmic; returns how many merges that took.
 
         Only adds to the destination; `folder` holds the merged file for a moment.  Call it after
         `publish`; to leave it out costs speed, never correctness.
         """
-        return self.index_folder.merge(folder, disk or Disk(), self.damage())
+        return self.index_folder.merge(folder, disk or DurableFiles(), self.damage())
 
     def sweep_index(self) -> int:
         """Delete segments that an opened one replaces; needs the right to delete."""
@@ -155,7 +155,7 @@ class Repository:
         self,
         folder: Path,
         pool: ThreadPoolExecutor,
-        disk: Disk | None = None,
+        disk: DurableFiles | None = None,
         memory: PackMemory | None = None,
     ) -> Writer:
         """A writer that stages into `folder` (empty, owned by the caller).
@@ -163,9 +163,9 @@ class Repository:
         It reuses nothing that is damaged, nor what lies in packs that a clean-up is about to drop;
         `memory` knows the packs that were checked before.
         """
-        index = self.index(graves.announced(graves.read(self.objects, self.keys)))
+        index = self.index(pending_deletes.announced(pending_deletes.read(self.objects, self.keys)))
         proof = ReuseProof(self.destination, index, self.keys, self.findings, memory)
-        return Writer(self.keys, index, folder, disk or Disk(), pool, proof)
+        return Writer(self.keys, index, folder, disk or DurableFiles(), pool, proof)
 
     def backups(self) -> Iterator[Manifest]:
         """Every backup's manifest; reads no map."""
@@ -190,7 +190,7 @@ class Repository:
         self.rolls.bury(backup)
         self.destination.delete(name)
 
-    def draft(self, folder: Path, staged: Staged, manifest: Manifest, disk: Disk) -> Draft:
+    def draft(self, folder: Path, staged: Staged, manifest: Manifest, disk: DurableFiles) -> Draft:
         """Record durably in staging what is to be published; the export is complete after it."""
         draft = Draft(
             manifest,
@@ -214,7 +214,7 @@ class Repository:
             raise Damaged(f"the draft of backup {backup} in {folder} is damaged") from error
         return msgspec.json.decode(plain, type=Draft)
 
-    def publish(self, folder: Path, draft: Draft, disk: Disk | None = None) -> Manifest:
+    def publish(self, folder: Path, draft: Draft, disk: DurableFiles | None = None) -> Manifest:
         """Make a staged backup exist: packs, then index, then the manifest.
 
         Safe to repeat from the start after a crash at any point.  Raises BaseGone when something
@@ -229,10 +229,10 @@ class Repository:
             self._publish_file(folder / file, f"index/{Path(file).stem}")
         # Before, so that a broken backup rarely appears; after, because only a clean-up that lists
         # manifests from then on sees this one.
-        self._uphold(folder, draft, disk or Disk())
+        self._uphold(folder, draft, disk or DurableFiles())
         is_new = self._store_manifest(draft.manifest)
         try:
-            self._uphold(folder, draft, disk or Disk())
+            self._uphold(folder, draft, disk or DurableFiles())
         except BaseGone:
             if is_new:
                 with suppress(Forbidden):
@@ -251,26 +251,26 @@ class Repository:
             return False
         return True
 
-    def _uphold(self, folder: Path, draft: Draft, disk: Disk) -> None:
+    def _uphold(self, folder: Path, draft: Draft, disk: DurableFiles) -> None:
         """See that everything a backup refers to is stored, and will stay.  Raises BaseGone.
 
         Without its manifest a backup's own packs look dead to a clean-up.  They wait for the end of
         this STORE (docs/design/locking.md), and are put back into the index here.
         """
         own = {_pack_of(file) for file in draft.packs}
-        going = graves.announced(graves.read(self.objects, self.keys))
+        going = pending_deletes.announced(pending_deletes.read(self.objects, self.keys))
         index = self.index()
         lost = self._dropped(draft, index, own & going)
         if lost:
-            reuse.place_again(lost, folder, self.keys, disk, self.destination)
+            dedup_check.place_again(lost, folder, self.keys, disk, self.destination)
             index = self.index()
         index = Index(index.segments, going - own, index.damage)
         load = Reader(self.destination, index, self.keys, self.findings).chunk
         # While places are damaged the parent may touch one: then every chunk is looked at.
         parent = None if index.is_damaged else self._parent(draft.manifest)
-        reuse.check(draft.manifest, parent, index, load, self.destination)
+        dedup_check.check(draft.manifest, parent, index, load, self.destination)
 
-    def _dropped(self, draft: Draft, index: Index, going: Set[bytes]) -> list[packs.Entry]:
+    def _dropped(self, draft: Draft, index: Index, going: Set[bytes]) -> list[packs.GroupEntry]:
         """Groups of the draft's packs that the index lost, or loses with the packs `going`."""
         live = {segment.name for segment in index.segments}
         if not going and live.issuperset(Path(file).stem for file in draft.segments):

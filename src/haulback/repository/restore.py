@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from haulback.drivers.sink import Sink
 from haulback.errors import Damaged
 from haulback.repository.backup import Meter, unmetered
-from haulback.repository.cut import SEGMENT_BYTES
+from haulback.repository.chunker import SEGMENT_BYTES
 from haulback.repository.mapping import MapReader
 from haulback.repository.pages import HOLE, LEAF_SEGMENTS, DiskMap, Pieces
 from haulback.repository.reader import Reader

@@ -13,7 +13,7 @@ from contextlib import suppress
 
 from cryptography.exceptions import InvalidTag
 
-from haulback.destinations.protocol import Destination
+from haulback.destinations.protocol import ObjectStore
 from haulback.errors import Conflict, Damaged, NotFound
 from haulback.repository.keys import Keys
 from haulback.repository.names import Objects, number_name
@@ -28,7 +28,7 @@ _TRIES = 100  # something that is no roll may stand under the next number
 class Rolls:
     """Rolls and tombstones on one destination."""
 
-    def __init__(self, destination: Destination, objects: Objects, keys: Keys) -> None:
+    def __init__(self, destination: ObjectStore, objects: Objects, keys: Keys) -> None:
         self._destination, self._objects, self._keys = destination, objects, keys
 
     def last(self) -> Set[str]:

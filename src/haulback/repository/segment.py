@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from haulback.disk import Disk
+from haulback.durable_files import DurableFiles
 from haulback.errors import Damaged, NotFound
 from haulback.repository.keys import Keys
-from haulback.repository.pack import Entry, Place
+from haulback.repository.pack import GroupEntry, GroupLocation
 from haulback.units import MIB
 
 NAME_BYTES = 20
@@ -68,7 +68,7 @@ class Segment:
         return [raw[i : i + NAME_BYTES].hex() for i in range(0, len(raw), NAME_BYTES)]
 
     @classmethod
-    def build(cls, entries: Iterable[Entry]) -> Segment:
+    def build(cls, entries: Iterable[GroupEntry]) -> Segment:
         """Sort pack directories into a segment."""
         groups = list(entries)
         packs: dict[bytes, int] = {}
@@ -113,7 +113,7 @@ class Segment:
             raise Damaged(f"index segment {name} cannot be read: {error}", name=name) from None
         return cls(_columns(mapped, name), name, mapped)
 
-    def write(self, folder: Path, keys: Keys, disk: Disk) -> Path:
+    def write(self, folder: Path, keys: Keys, disk: DurableFiles) -> Path:
         """Write the segment durably into `folder`, as `<name>.index`."""
         return write((*self.columns, footer(self.columns)), folder, keys, disk)
 
@@ -187,7 +187,7 @@ class Segment:
         row = known[pack]
         return rows[ends[row - 1] if row else 0 : ends[row]]
 
-    def groups_in(self, pack: bytes) -> Iterator[tuple[bytes, Place]]:
+    def groups_in(self, pack: bytes) -> Iterator[tuple[bytes, GroupLocation]]:
         """Every group that lies in a pack, and its place."""
         rows = self.rows_in(pack)
         for row, group in zip(rows.tolist(), self.group_ids(rows), strict=True):
@@ -203,7 +203,7 @@ class Segment:
         raw, width = found.tobytes(), GROUP.itemsize
         return [raw[i : i + width] for i in range(0, len(raw), width)]
 
-    def place(self, group: bytes) -> Place | None:
+    def place(self, group: bytes) -> GroupLocation | None:
         """Where a group lies, if this segment knows."""
         row = self.row(group)
         return None if row is None else self.place_at(row)
@@ -218,13 +218,13 @@ class Segment:
         row = low + int(np.searchsorted(c.counters[low:high], np.uint32(counter)))
         return row if row < high and int(c.counters[row]) == counter else None
 
-    def place_at(self, row: int) -> Place:
+    def place_at(self, row: int) -> GroupLocation:
         """Where the group of a row lies."""
         c = self.columns
         pack = c.packs[int(c.packs_of[row])].tobytes()
-        return Place(pack, int(c.offsets[row]), int(c.lengths[row]))
+        return GroupLocation(pack, int(c.offsets[row]), int(c.lengths[row]))
 
-    def groups(self) -> Iterator[tuple[bytes, Place]]:
+    def groups(self) -> Iterator[tuple[bytes, GroupLocation]]:
         """Every group and where it lies."""
         for row, group in enumerate(self.group_ids(np.arange(len(self.columns.sessions)))):
             yield group, self.place_at(row)
@@ -237,7 +237,7 @@ def footer(columns: Columns, chunks: int | None = None) -> Array:
     return np.frombuffer(raw, np.uint8)
 
 
-def write(parts: Iterable[Array], folder: Path, keys: Keys, disk: Disk) -> Path:
+def write(parts: Iterable[Array], folder: Path, keys: Keys, disk: DurableFiles) -> Path:
     """Write columns and footer, in this order, durably into a file named by their hash."""
     hasher = keys.segment_hasher()
     temp = folder / "index.part"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from threading import Lock
 
 from haulback.drivers.source import Extent
-from haulback.repository.cut import SEGMENT_BYTES
+from haulback.repository.chunker import SEGMENT_BYTES
 from haulback.repository.mapping import MapReader
 from haulback.repository.pages import HOLE, LEAF_SEGMENTS, DiskMap
 from haulback.repository.reader import Reader

@@ -11,18 +11,18 @@ from enum import IntEnum
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from haulback.disk import Disk
+from haulback.durable_files import DurableFiles
 from haulback.errors import Damaged, HaulbackError, NotFound
-from haulback.repository import config, graves
-from haulback.repository.assess import Assessor, BackupLoss
+from haulback.repository import config, pending_deletes
 from haulback.repository.backup import Meter, unmetered
+from haulback.repository.backup_loss import Assessor, BackupLoss
 from haulback.repository.damage import Spot
 from haulback.repository.damage_report import Recorded, record_findings
 from haulback.repository.index import Index
-from haulback.repository.look import Look, Walk, in_turn, scan
-from haulback.repository.pack import Place, check_magic, name_of, read_directory
+from haulback.repository.pack import GroupLocation, check_magic, name_of, read_directory
 from haulback.repository.reader import read_group
 from haulback.repository.repository import Repository
+from haulback.repository.scan import RepositoryScan, Walk, in_turn, scan
 
 _GROUPS_AHEAD = 16
 _FIRST = bytes(16)
@@ -55,7 +55,7 @@ class Share:
 
 
 @dataclass
-class Report:
+class VerifyReport:
     """Counts, stored bytes read, and what is wrong.
 
     `findings` are sentences that name an object, `losses` what backups lack, `unreadable` guids of
@@ -98,7 +98,7 @@ def verify(
     folder: Path | None = None,
     record: Callable[[], tuple[str, int]] | None = None,
     believe: bool = False,
-) -> Report:
+) -> VerifyReport:
     """Check a repository, or the share of its packs that is named.
 
     Damage becomes a finding, never an exception.  `meter` is told the stored bytes read.  `folder`
@@ -127,7 +127,7 @@ class _Verify:
         self._repository, self._depth, self._pool = repository, depth, pool
         self._meter, self._share, self._record = meter, share, record
         self.believe = False
-        self._report = Report()
+        self._report = VerifyReport()
         self._read = 0
         self._readable: set[Spot] = set()
         self._unreadable: set[Spot] = set()
@@ -139,7 +139,7 @@ class _Verify:
         seconds = self._share.seconds
         return seconds is not None and time.monotonic() - self._began > seconds * part
 
-    def run(self, folder: Path | None) -> Report:
+    def run(self, folder: Path | None) -> VerifyReport:
         self._small_objects()
         self._packs()
         self._write_down()
@@ -173,7 +173,7 @@ class _Verify:
         for text in repository.problems.values():
             self._find(text)
         rotten: dict[str, str] = {}
-        graves.read(repository.objects, repository.keys, rotten)
+        pending_deletes.read(repository.objects, repository.keys, rotten)
         repository.damage()
         repository.index_folder.segments()
         for problems in (
@@ -246,9 +246,9 @@ class _Verify:
             self._share.done(pack)
         return True
 
-    def _groups(self, placed: dict[Place, bytes], held: dict[bytes, list[bytes]]) -> None:
+    def _groups(self, placed: dict[GroupLocation, bytes], held: dict[bytes, list[bytes]]) -> None:
         """Read, authenticate, decompress and re-hash groups, some ahead in the pool."""
-        queue: deque[tuple[Place, bytes, Future[str]]] = deque()
+        queue: deque[tuple[GroupLocation, bytes, Future[str]]] = deque()
         for place in sorted(placed):
             group = placed[place]
             future = self._pool.submit(_check_group, self._repository, group, place, held)
@@ -258,7 +258,7 @@ class _Verify:
         while queue:
             self._judge(*queue.popleft())
 
-    def _judge(self, place: Place, group: bytes, future: Future[str]) -> None:
+    def _judge(self, place: GroupLocation, group: bytes, future: Future[str]) -> None:
         problem = future.result()
         self._report.groups += 1
         self._report.bytes += place.length
@@ -281,7 +281,7 @@ class _Verify:
                 if place.pack == spot.pack and place.pack not in chosen:
                     self._judge_now(place, spot.group)
 
-    def _judge_now(self, place: Place, group: bytes) -> None:
+    def _judge_now(self, place: GroupLocation, group: bytes) -> None:
         future: Future[str] = Future()
         future.set_result(_check_group(self._repository, group, place, {}))
         self._judge(place, group, future)
@@ -334,7 +334,7 @@ class _Verify:
         walk = Walk(
             noted=self._record is None, after=self._share.after_backup, is_over=self._is_over
         )
-        look = scan(repository, folder, Disk(), walk)
+        look = scan(repository, folder, DurableFiles(), walk)
         self._report.backups = len(look.backups)
         self._report.unreadable = look.unreadable
         for backup in look.unreadable:
@@ -371,7 +371,7 @@ class _Verify:
                 self._report.unreadable.append(backup)
                 self._find(error.message)
 
-    def _losses(self, look: Look) -> None:
+    def _losses(self, look: RepositoryScan) -> None:
         assessor = Assessor(self._repository) if look.damaged else None
         for number, backup in enumerate(look.damaged):
             if number and self._is_over():
@@ -393,7 +393,7 @@ class _Verify:
 
 
 def _check_group(
-    repository: Repository, group: bytes, place: Place, held: dict[bytes, list[bytes]]
+    repository: Repository, group: bytes, place: GroupLocation, held: dict[bytes, list[bytes]]
 ) -> str:
     """The fault of a group as it lies at a place; "" for none."""
     try:

@@ -15,14 +15,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from haulback.disk import Disk
+from haulback.durable_files import DurableFiles
 from haulback.repository.group import GROUP_BYTES, Group, encode
 from haulback.repository.index import Index
 from haulback.repository.keys import Keys
 from haulback.repository.merge import due, merge
-from haulback.repository.pack import PACK_BYTES, Entry, PackWriter
-from haulback.repository.pages import Ref
-from haulback.repository.reuse_proof import ReuseProof
+from haulback.repository.pack import PACK_BYTES, GroupEntry, PackWriter
+from haulback.repository.pack_verification import ReuseProof
+from haulback.repository.pages import ChunkRef
 from haulback.repository.segment import Segment
 from haulback.units import KIB
 
@@ -59,7 +59,7 @@ class Writer:
         keys: Keys,
         index: Index,
         folder: Path,
-        disk: Disk,
+        disk: DurableFiles,
         pool: ThreadPoolExecutor,
         proof: ReuseProof | None = None,
     ) -> None:
@@ -69,15 +69,15 @@ class Writer:
         self._data, self._pages = _Stream(GROUP_BYTES), _Stream(PAGE_GROUP_BYTES)
         self._new: dict[bytes, bytes] = {}
         self._hints: dict[bytes, bytes] = {}
-        self._entries: list[Entry] = []
+        self._entries: list[GroupEntry] = []
         self._packs: list[PackWriter] = []
         self._segments: dict[str, Segment] = {}
 
-    def add(self, chunks: Sequence[tuple[bytes, memoryview]]) -> list[Ref]:
+    def add(self, chunks: Sequence[tuple[bytes, memoryview]]) -> list[ChunkRef]:
         """Store chunks (id, bytes) unless they are stored already; ask in batches."""
         return self._add(chunks, self._data)
 
-    def add_page(self, page: bytes) -> Ref:
+    def add_page(self, page: bytes) -> ChunkRef:
         return self._add([(self._keys.chunk_id(page), memoryview(page))], self._pages)[0]
 
     def copy(self, group: Group, record: bytes, page: bool) -> None:
@@ -105,13 +105,13 @@ class Writer:
         for pack in self._packs:
             pack.abandon()
 
-    def _add(self, chunks: Sequence[tuple[bytes, memoryview]], stream: _Stream) -> list[Ref]:
+    def _add(self, chunks: Sequence[tuple[bytes, memoryview]], stream: _Stream) -> list[ChunkRef]:
         refs = []
         unknown = [chunk for chunk, _ in chunks if chunk not in self._new]
         stored = self._stored(unknown) if unknown else {}
         for chunk, data in chunks:
             group = self._new.get(chunk) or stored[chunk] or self._append(chunk, data, stream)
-            refs.append(Ref(chunk, self._hints.get(chunk, group)))
+            refs.append(ChunkRef(chunk, self._hints.get(chunk, group)))
         if len(self._new) > _NEW_CHUNKS_IN_MEMORY:
             self._flush()
         return refs

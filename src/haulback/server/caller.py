@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from haulback.server.scope import EVERYTHING, Scope
-from haulback.server.store.access import Account
+from haulback.server.store.accounts import Account
 from haulback.server.store.nodes import Node
 from haulback.wire import Named, label
 

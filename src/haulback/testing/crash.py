@@ -7,14 +7,14 @@ import random
 from pathlib import Path
 from typing import IO
 
-from haulback.disk import Disk
+from haulback.durable_files import DurableFiles
 
 
 class PowerLost(BaseException):
     """Simulated end of the process; a BaseException, so that no `except Exception` handles it."""
 
 
-class CrashingDisk(Disk):
+class CrashingDisk(DurableFiles):
     """A Disk that counts operations and raises PowerLost at operation number `fail_at`.
 
     `drop_unsynced` then loses the data that was not durable: bytes of files that were not synced

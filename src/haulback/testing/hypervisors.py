@@ -11,13 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Protocol, runtime_checkable
 
-from haulback.drivers.hypervisor import (
-    Disk,
-    DiskView,
-    Hypervisor,
-    Machine,
-    NewMachine,
-)
+from haulback.drivers.hypervisor import DiskView, HypervisorDriver, Machine, MachineDisk, NewMachine
 from haulback.drivers.nbd_server import NbdServer
 from haulback.drivers.source import Extent
 from haulback.errors import Conflict, HaulbackError, NotFound, Unsupported
@@ -32,7 +26,7 @@ class Bench(Protocol):
     bench whose platform can save the memory of a stopped machine is a `Sleeping` too.
     """
 
-    hypervisor: Hypervisor
+    hypervisor: HypervisorDriver
     format: str
     tracks: bool
 
@@ -59,7 +53,7 @@ def read(view: DiskView, extents: Iterable[Extent] | None = None) -> bytes:
     return bytes(data)
 
 
-def contents(hypervisor: Hypervisor, uuid: str) -> list[bytes]:
+def contents(hypervisor: HypervisorDriver, uuid: str) -> list[bytes]:
     """Current bytes of all disks of a machine."""
     with hypervisor.snapshot(uuid, "look") as snapshot:
         found = [read(view) for view in snapshot.views()]
@@ -76,7 +70,7 @@ def make(bench: Bench, name: str = "web", data: bytes = b"x" * 4096, uuid: str =
 
 def wanted(bench: Bench, name: str = "web", uuid: str = "") -> Machine:
     """Description of the machine that `make` creates."""
-    return Machine(uuid, name, (Disk("root", 8 * MIB, bench.format),), {"memory": 512})
+    return Machine(uuid, name, (MachineDisk("root", 8 * MIB, bench.format),), {"memory": 512})
 
 
 def held(bench: Bench, uuid: str) -> list[str]:
@@ -266,7 +260,7 @@ def going_back_brings_the_bytes_keeps_what_was_and_voids_every_base(bench: Bench
 
 
 def a_disk_that_is_not_restored_stays_with_its_machine_and_is_in_no_copy(bench: Bench) -> None:
-    both = (Disk("root", 8 * MIB, bench.format), Disk("data", MIB, bench.format))
+    both = (MachineDisk("root", 8 * MIB, bench.format), MachineDisk("data", MIB, bench.format))
     with bench.hypervisor.create(wanted(bench)._replace(disks=both), "make") as new:
         new.sink("data").write_at(0, b"data" * 128)
         made = new.commit()

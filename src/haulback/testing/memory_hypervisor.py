@@ -7,18 +7,18 @@ from collections.abc import Iterator, Set
 from typing import NamedTuple, Self
 
 from haulback.drivers.hypervisor import (
-    Disk,
     DiskView,
-    Hypervisor,
+    HypervisorDriver,
     Inventory,
     Machine,
+    MachineDisk,
     Problem,
     Snapshot,
     Taken,
 )
+from haulback.drivers.no_guest_ops import Still
 from haulback.drivers.sink import Sink
 from haulback.drivers.source import Extent
-from haulback.drivers.still import Still
 from haulback.errors import Conflict, Malformed, NotFound, SourceChanged, Unavailable
 from haulback.units import KIB
 
@@ -88,7 +88,7 @@ class MemorySnapshot:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _view(self, disk: Disk, memory: MemoryDisk, base: str | None) -> DiskView:
+    def _view(self, disk: MachineDisk, memory: MemoryDisk, base: str | None) -> DiskView:
         frozen = MemoryDisk(memory.size, memory.data)
         if base is None or base not in memory.dirty:
             return DiskView(disk, frozen, None, f"there is no record of changes since {base}")
@@ -260,5 +260,7 @@ class MemoryHypervisor(Still):
         return self.machines[uuid]
 
 
-def _conforms(fake: MemoryHypervisor, snapshot: MemorySnapshot) -> tuple[Hypervisor, Snapshot]:
+def _conforms(
+    fake: MemoryHypervisor, snapshot: MemorySnapshot
+) -> tuple[HypervisorDriver, Snapshot]:
     return fake, snapshot  # lets the type checker prove that the fake implements the Protocols

@@ -7,21 +7,21 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from haulback.disk import Disk
 from haulback.drivers.hypervisor import DiskView, Snapshot
 from haulback.drivers.source import Extent
+from haulback.durable_files import DurableFiles
 from haulback.errors import BaseGone, Damaged, NotFound
-from haulback.repository import sample
-from haulback.repository.assess import assess
+from haulback.repository import cbt_check
 from haulback.repository.backup import Meter, back_up_disk, unmetered
-from haulback.repository.manifest import Manifest, StoredDisk
+from haulback.repository.backup_loss import assess
+from haulback.repository.manifest import Manifest, ManifestDisk
 from haulback.repository.mapping import MapReader
+from haulback.repository.pack_verification import PackMemory
 from haulback.repository.repository import Draft, Repository
-from haulback.repository.reuse_proof import PackMemory
 from haulback.repository.writer import Writer
 
 
-class Wanted(NamedTuple):
+class ExportSpec(NamedTuple):
     """Identity of the new backup: guids of backup and entity; `snapshot_time` in epoch ms.
 
     `excluded` holds the names of disks to leave out.
@@ -37,11 +37,11 @@ def export_machine(
     snapshot: Snapshot,
     repository: Repository,
     folder: Path,
-    wanted: Wanted,
+    wanted: ExportSpec,
     pool: ThreadPoolExecutor,
     *,
     base: str | None = None,
-    disk: Disk | None = None,
+    disk: DurableFiles | None = None,
     meter: Meter = unmetered,
     warn: Callable[[str], None] = lambda _: None,
     memory: PackMemory | None = None,
@@ -59,7 +59,7 @@ def export_machine(
     raises SourceChanged and leaves no draft. After any error the caller removes the files in
     `folder` and the snapshot's checkpoint.
     """
-    disk = disk or Disk()
+    disk = disk or DurableFiles()
     parent = _parent(repository, base, warn)
     bases = _bases(parent, repository, warn)
     read = _Counter(meter)
@@ -124,7 +124,7 @@ def _store(
     pool: ThreadPoolExecutor,
     meter: Meter,
     warn: Callable[[str], None],
-) -> tuple[StoredDisk, bool]:
+) -> tuple[ManifestDisk, bool]:
     """Store one disk; returns the stored disk, and whether it builds on the parent's disk."""
     keys, source, name = repository.keys, view.source, view.disk.name
     if base is not None:
@@ -132,11 +132,11 @@ def _store(
         try:
             changed = None if lacks else _believed(view, old, warn)
             found = back_up_disk(source, writer, keys, pool, old, changed, meter, distrust=lacks)
-            return StoredDisk(name, found, view.disk.format), not lacks
+            return ManifestDisk(name, found, view.disk.format), not lacks
         except (Damaged, BaseGone) as error:
             warn(f"{name} is read whole: the previous backup is damaged: {error.message}")
     found = back_up_disk(source, writer, keys, pool, meter=meter)
-    return StoredDisk(name, found, view.disk.format), False
+    return ManifestDisk(name, found, view.disk.format), False
 
 
 def _believed(
@@ -147,7 +147,7 @@ def _believed(
     The extents are used only if a sample of the unchanged data equals the parent's data.
     """
     changed = view.changed if old.root.size == view.source.size else None
-    if changed is not None and not sample.is_true(view.source, old, changed):
+    if changed is not None and not cbt_check.is_true(view.source, old, changed):
         warn(f"{view.disk.name} is read whole: data that the platform calls unchanged has changed")
         return None
     return changed

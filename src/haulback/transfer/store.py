@@ -7,7 +7,7 @@ import shutil
 import time
 from pathlib import Path
 
-from haulback.disk import Disk
+from haulback.durable_files import DurableFiles
 from haulback.errors import HaulbackError
 from haulback.repository.damage_report import record_findings
 from haulback.repository.manifest import Manifest
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 def store_machine(
-    repository: Repository, folder: Path, draft: Draft, disk: Disk | None = None
+    repository: Repository, folder: Path, draft: Draft, disk: DurableFiles | None = None
 ) -> Manifest:
     """Publish the draft in `folder`, merge index files when due, and remove the folder.
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from haulback.client.archive import followed
 from haulback.errors import HaulbackError, Incomplete, Unavailable
-from haulback.filesystems.report import NAME, Report
+from haulback.filesystems.report import NAME, UnreadableReport
 
 
 def tar_of(files, *said):
@@ -21,7 +21,7 @@ def tar_of(files, *said):
         info.size, info.mtime = len(data), 1.5
         made.write(info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape"))
         made.write(data + bytes(-len(data) % 512))
-    with Report() as report:
+    with UnreadableReport() as report:
         for path, reason in said:
             report.add(path, reason)
         for part in report.member():

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from haulback.drivers.libvirt.agent import Agent
-from haulback.drivers.libvirt.edge import Domain
+from haulback.drivers.libvirt.connection import Domain
 from haulback.errors import Unavailable
 
 

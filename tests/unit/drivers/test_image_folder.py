@@ -8,8 +8,8 @@ from contextlib import suppress
 
 import pytest
 
-from haulback.drivers.hypervisor import Disk, Machine
-from haulback.drivers.imagefolder import making
+from haulback.drivers.hypervisor import Machine, MachineDisk
+from haulback.drivers.imagefolder import machine_builder
 from haulback.drivers.imagefolder.definition import folder_name, image_names
 from haulback.drivers.imagefolder.driver import ImageFolder
 from haulback.drivers.images import qemu
@@ -50,7 +50,7 @@ def disk(file, kind="raw", name="root"):
 
 
 def new(name="web", uuid="", kind="raw", disks=None):
-    return Machine(uuid, name, disks or (Disk("root", MIB, kind),), {})
+    return Machine(uuid, name, disks or (MachineDisk("root", MIB, kind),), {})
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_without_qemu_s_tools_a_qcow2_disk_names_the_remedy(folder, monkeypatch)
     bad = raw_machine(folder.root, "web", disks=[disk("root.qcow2", "qcow2")])
     (bad / "root.qcow2").write_bytes(header())
     monkeypatch.setattr(qemu, "installed", lambda: False)
-    assert folder.machine(UUID).disks == (Disk("root", MIB, "qcow2"),)
+    assert folder.machine(UUID).disks == (MachineDisk("root", MIB, "qcow2"),)
     with pytest.raises(Unsupported, match="install qemu-utils"):
         folder.snapshot(UUID, "a")
     with pytest.raises(Unsupported, match="install qemu-utils"):
@@ -230,8 +230,8 @@ def test_disks_of_like_names_get_files_of_their_own():
         (new(name="a\nb"), Malformed),
         (new(uuid="x"), Malformed),
         (new(kind="vmdk"), Unsupported),
-        (new(disks=(Disk("a", 1, "raw"), Disk("a", 1, "raw"))), Malformed),
-        (new(disks=(Disk("a", -1, "raw"),)), Malformed),
+        (new(disks=(MachineDisk("a", 1, "raw"), MachineDisk("a", 1, "raw"))), Malformed),
+        (new(disks=(MachineDisk("a", -1, "raw"),)), Malformed),
         (new()._replace(definition={"x": object()}), Malformed),
     ],
 )
@@ -249,7 +249,9 @@ def test_a_power_loss_while_replacing_leaves_the_old_machine_or_the_new(
     new_machine = ImageFolder(folder.root, disk).create(new("good", GOOD), "dead", overwrite=True)
     new_machine.sink("root").write_at(0, b"n" * MIB)
     with monkeypatch.context() as death:
-        death.setattr(making.shutil, "rmtree", lambda *_, **__: None)  # the dead clean nothing up
+        death.setattr(
+            machine_builder.shutil, "rmtree", lambda *_, **__: None
+        )  # the dead clean nothing up
         with suppress(PowerLost):
             new_machine.commit()
     disk.drop_unsynced()
@@ -265,7 +267,7 @@ def with_more_disks(folder, *files):
     disks = [disk("root.raw"), *(disk(file, name=file) for file in files)]
     text = json.dumps({"uuid": GOOD, "name": "good", "disks": disks})
     (place / "machine.json").write_text(text)
-    return Machine(GOOD, "good", (Disk("root", MIB, "raw"),), json.loads(text))
+    return Machine(GOOD, "good", (MachineDisk("root", MIB, "raw"),), json.loads(text))
 
 
 @pytest.mark.parametrize("fail_at", range(1, 13))
@@ -278,7 +280,9 @@ def test_a_power_loss_while_replacing_never_costs_a_disk_that_is_not_restored(
     made = ImageFolder(folder.root, power).create(wanted, "dead", overwrite=True)
     made.sink("root").write_at(0, b"n" * MIB)
     with monkeypatch.context() as death:
-        death.setattr(making.shutil, "rmtree", lambda *_, **__: None)  # the dead clean nothing up
+        death.setattr(
+            machine_builder.shutil, "rmtree", lambda *_, **__: None
+        )  # the dead clean nothing up
         with suppress(PowerLost):
             made.commit()
     power.drop_unsynced()

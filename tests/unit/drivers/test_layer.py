@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from haulback.drivers.images.layer import Exported, below
+from haulback.drivers.images.overlay import NbdExport, below
 
 HEAD = struct.Struct(">4sIQI")
 
@@ -27,7 +27,7 @@ def image(path: Path, said: str, *, offset: int = 512, length: int | None = None
         (
             'json:{"driver":"raw","file":{"driver":"nbd","server":{"type":"unix",'
             '"path":"/run/a/nbd"},"export":"v?d/a"}}',
-            Exported("/run/a/nbd", "v?d/a"),
+            NbdExport("/run/a/nbd", "v?d/a"),
         ),
         ("json:{}", "json:{}"),
         ("json:[1", "json:[1"),

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from haulback.drivers.hypervisor import Apart, Card, Disk, Machine
+from haulback.drivers.hypervisor import Apart, Machine, MachineDisk, NetworkCardSettings
 from haulback.drivers.libvirt import domain as xml
 from haulback.drivers.libvirt.boot import _isolated
-from haulback.drivers.libvirt.composing import Standing, compose
+from haulback.drivers.libvirt.definition import Standing, compose
 from haulback.errors import Malformed
 
 UUID = "11111111-2222-4333-8444-555555555555"
@@ -27,13 +27,15 @@ VDA = (
 )
 
 
-def machine(devices: str = "", more: str = "", disks: tuple[Disk, ...] | None = None) -> Machine:
+def machine(
+    devices: str = "", more: str = "", disks: tuple[MachineDisk, ...] | None = None
+) -> Machine:
     """A machine of one disk and whatever else."""
     text = (
         f"<domain type='qemu'><name>web</name><uuid>{UUID}</uuid><memory>65536</memory>"
         f"<os><type>hvm</type></os>{more}<devices>{VDA}{devices}</devices></domain>"
     )
-    chosen = disks or (Disk("vda", 8 << 20, "qcow2"),)
+    chosen = disks or (MachineDisk("vda", 8 << 20, "qcow2"),)
     return Machine(UUID, "web", chosen, {"uuid": UUID, xml.XML: text})
 
 
@@ -535,7 +537,7 @@ def test_a_disk_that_cannot_be_read_now_is_named_too():
     root, told = copied(machine(NETWORK))
     assert "the-original" not in said(root)
     assert told == ["sdb is left out: the disk was not restored"]
-    both = (Disk("vda", 1, "qcow2"), Disk("sdb", 1, "raw"))
+    both = (MachineDisk("vda", 1, "qcow2"), MachineDisk("sdb", 1, "raw"))
     root, told = copied(machine(NETWORK, disks=both))
     assert ("the-original" in said(root), told) == (False, [])
     assert [one.get("type") for one in root.findall("devices/disk")] == ["file", "file"]
@@ -568,7 +570,7 @@ def test_a_restored_disk_keeps_its_seat_and_nothing_of_where_it_lay():
         "<serial>S1</serial><wwn>5000c500155eb1e5</wwn><shareable/>"
         "<address type='drive' unit='4'/></disk>"
     )
-    both = (Disk("vda", 1, "qcow2"), Disk("sdb", 1, "raw"))
+    both = (MachineDisk("vda", 1, "qcow2"), MachineDisk("sdb", 1, "raw"))
     for root, told in (
         copied(machine(element, disks=both)),
         over_itself(machine(element, disks=both), machine(element)),
@@ -588,7 +590,7 @@ def test_a_card_that_is_put_into_a_network_is_kept():
     root, told = copied(wanted)
     assert root.find("devices/interface") is None
     assert [one for one in told if one.startswith("network card 0 is left out")]
-    root, told = copied(wanted._replace(cards=(Card(0, "lab"),)))
+    root, told = copied(wanted._replace(cards=(NetworkCardSettings(0, "lab"),)))
     assert root.find("devices/interface/source").attrib == {"network": "lab"}
     assert told == []
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from haulback.drivers.hypervisor import Card, Disk, Machine
+from haulback.drivers.hypervisor import Machine, MachineDisk, NetworkCardSettings
 from haulback.drivers.libvirt import domain as xml
 from haulback.drivers.libvirt.boot import _isolated
-from haulback.drivers.libvirt.composing import Standing, compose
-from haulback.drivers.libvirt.picture import png
+from haulback.drivers.libvirt.definition import Standing, compose
+from haulback.drivers.libvirt.png import png
 from haulback.errors import Malformed
 
 DOMAIN = """<domain type='kvm' id='7' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
@@ -28,11 +28,15 @@ DOMAIN = """<domain type='kvm' id='7' xmlns:qemu='http://libvirt.org/schemas/dom
 <filesystem type='mount'><source dir='/'/><target dir='host'/></filesystem>
 <hostdev mode='subsystem' type='pci'/><serial type='unix'><source path='/run/x'/></serial>
 </devices><qemu:commandline><qemu:arg value='-S'/></qemu:commandline></domain>"""
-DISKS = (Disk("vda", 10, "qcow2"), Disk("sdb", 20, "raw"), Disk("vdc", 30, "qcow2"))
+DISKS = (
+    MachineDisk("vda", 10, "qcow2"),
+    MachineDisk("sdb", 20, "raw"),
+    MachineDisk("vdc", 30, "qcow2"),
+)
 PLACES = {name: Path(f"/new/{name}.img") for name in ("vda", "sdb", "vdc")}
 
 
-def wanted(disks: tuple[Disk, ...] = DISKS) -> Machine:
+def wanted(disks: tuple[MachineDisk, ...] = DISKS) -> Machine:
     return Machine("99999999-2222-4333-8444-555555555555", "again", disks, {xml.XML: DOMAIN})
 
 
@@ -57,25 +61,30 @@ def test_a_copy_has_its_own_name_disks_and_addresses(fresh: bool):
 
 
 def test_a_network_card_goes_where_it_is_wanted():
-    cards = (Card(0, "lab", "52:54:00:aa:bb:cc"),)
+    cards = (NetworkCardSettings(0, "lab", "52:54:00:aa:bb:cc"),)
     root = xml.parse(compose(wanted()._replace(cards=cards), PLACES, "qemu", Standing(fresh=True)))
     [card] = root.findall("devices/interface")
     assert card.get("type") == "network"
     assert [one.get("network") for one in card.findall("source")] == ["lab"]
     assert [one.get("address") for one in card.findall("mac")] == ["52:54:00:aa:bb:cc"]
     with pytest.raises(Malformed, match="no network card 1"):
-        compose(wanted()._replace(cards=(Card(1, "lab"),)), PLACES, "qemu", Standing(fresh=True))
+        compose(
+            wanted()._replace(cards=(NetworkCardSettings(1, "lab"),)),
+            PLACES,
+            "qemu",
+            Standing(fresh=True),
+        )
 
 
 def test_a_disk_that_is_left_out_is_gone_and_one_that_is_renamed_keeps_its_device():
-    chosen = (Disk("system", 10, "qcow2", was="vda"), Disk("vdc", 30, "qcow2"))
+    chosen = (MachineDisk("system", 10, "qcow2", was="vda"), MachineDisk("vdc", 30, "qcow2"))
     places = {"system": Path("/new/a"), "vdc": Path("/new/c")}
     root = xml.parse(compose(wanted(chosen), places, "qemu", Standing(fresh=False)))
     assert [(v.name, v.device) for v in xml.volumes(root)] == [("system", "vda"), ("vdc", "vdc")]
 
 
 def test_a_machine_from_elsewhere_gets_what_every_machine_needs():
-    machine = Machine("", "web", (Disk("root", 10, "raw"),), {"memory": 256, "cpus": 2})
+    machine = Machine("", "web", (MachineDisk("root", 10, "raw"),), {"memory": 256, "cpus": 2})
     text = compose(machine._replace(uuid="u"), {"root": Path("/r")}, "qemu", Standing(fresh=True))
     root = xml.parse(text)
     assert (root.get("type"), root.findtext("memory"), root.findtext("vcpu")) == (

@@ -10,7 +10,7 @@ import pytest
 from haulback.errors import Damaged, Incomplete, Malformed, NotFound, Unavailable
 from haulback.filesystems.archive import packed
 from haulback.filesystems.browser import Browser
-from haulback.filesystems.records import Entry, EntryType, Page
+from haulback.filesystems.records import DirectoryEntries, EntryType, FileEntry
 from haulback.filesystems.report import NAME, RECORD
 from haulback.units import KIB, MIB
 from tests.unit.repository.scene import MemoryDisk
@@ -288,10 +288,10 @@ class Endless:
     """Directories within directories, without end."""
 
     def entry(self, volume, path):
-        return Entry("a", EntryType.DIRECTORY, 0, 0, 0o755, 0, 0)
+        return FileEntry("a", EntryType.DIRECTORY, 0, 0, 0o755, 0, 0)
 
     def listing(self, volume, path, *, after="", most=1000):
-        return Page([self.entry(volume, path)])
+        return DirectoryEntries([self.entry(volume, path)])
 
 
 def test_a_tree_without_end_ends_and_is_named():
@@ -327,13 +327,13 @@ class Crowd:
     count = 200_000
 
     def entry(self, volume, path):
-        return Entry("f", EntryType.DIRECTORY, 0, 0, 0o755, 0, 0)
+        return FileEntry("f", EntryType.DIRECTORY, 0, 0, 0o755, 0, 0)
 
     def listing(self, volume, path, *, after="", most=1000):
         low = int(after or -1) + 1
         numbers = range(low, min(low + most, self.count))
-        return Page(
-            Entry(f"{one:07d}", EntryType.OTHER, 0, 0, 0, 0, 0, None, "bad") for one in numbers
+        return DirectoryEntries(
+            FileEntry(f"{one:07d}", EntryType.OTHER, 0, 0, 0, 0, 0, None, "bad") for one in numbers
         )
 
 

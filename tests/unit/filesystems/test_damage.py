@@ -9,20 +9,20 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from haulback.filesystems.child import answer
-from haulback.filesystems.reading.answers import Answers
-from haulback.filesystems.reading.blocks import Place, within
-from haulback.filesystems.reading.lvm_text import parse
+from haulback.filesystems.parsers.blocks import BlockLocation, within
+from haulback.filesystems.parsers.lvm_text import parse
+from haulback.filesystems.parsers.queries import Answers
 from haulback.filesystems.records import (
     Content,
-    Disks,
     Entries,
     Failed,
-    Listing,
-    Look,
-    Read,
-    Volumes,
+    FindEntry,
+    ListDirectory,
+    ListVolumes,
+    ReadFile,
+    VolumesFound,
 )
+from haulback.filesystems.sandbox_main import answer
 from haulback.units import KIB, MIB
 from tests import volumes
 from tests.volumes import ext, needs_ext
@@ -40,28 +40,28 @@ class Memory:
 
     def places(self, offset, count):
         within(self, offset, count)
-        yield Place(0, offset, count)
+        yield BlockLocation(0, offset, count)
 
 
 def explored(data):
     """Everything that can be asked about a disk; fails for anything but answers."""
     asked, begun = Answers({"vda": Memory(data)}), time.monotonic()
-    told = answer(asked, Volumes())
-    assert isinstance(told, Disks | Failed)
-    for volume in told.volumes if isinstance(told, Disks) else ():
+    told = answer(asked, ListVolumes())
+    assert isinstance(told, VolumesFound | Failed)
+    for volume in told.volumes if isinstance(told, VolumesFound) else ():
         left = [b"/"]
         while left and len(left) < 200:
             path = left.pop()
-            entries = answer(asked, Listing(volume.name, path, b"", 100))
+            entries = answer(asked, ListDirectory(volume.name, path, b"", 100))
             assert isinstance(entries, Entries | Failed)
             for one in entries.entries if isinstance(entries, Entries) else ():
                 below = path.rstrip(b"/") + b"/" + one.name
-                assert isinstance(answer(asked, Look(volume.name, below)), Entries | Failed)
+                assert isinstance(answer(asked, FindEntry(volume.name, below)), Entries | Failed)
                 if one.type == "DIRECTORY" and below.count(b"/") < 5:
                     left.append(below)
                 if one.type == "REGULAR_FILE":
                     for offset in (0, max(0, one.size - 5000)):
-                        content = answer(asked, Read(volume.name, below, offset, 1 * MIB))
+                        content = answer(asked, ReadFile(volume.name, below, offset, 1 * MIB))
                         assert isinstance(content, Content | Failed)
     assert time.monotonic() - begun < 60
 

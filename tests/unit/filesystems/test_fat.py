@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from haulback.errors import HaulbackError, Malformed
 from haulback.filesystems.browser import Browser
-from haulback.filesystems.reading.fat_names import CodePage, names
+from haulback.filesystems.parsers.fat_names import CodePage, names
 from haulback.filesystems.records import EntryType
 from haulback.units import MIB
 from tests import volumes

@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from haulback.filesystems.parsers.names import distinct, possible, unlike_dots
 from haulback.filesystems.paths import sound
-from haulback.filesystems.reading.names import distinct, possible, unlike_dots
 
 NAMES = [b"", b".", b"..", b"a", b"a~2", b"a~3", b"a/b", b"a\0", rb"a\x2fb", b"a" * 1020]
 raw = st.one_of(st.sampled_from(NAMES), st.binary(max_size=8))

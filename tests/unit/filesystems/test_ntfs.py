@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from haulback.filesystems.reading.filesystem import DAMAGE, Run
-from haulback.filesystems.reading.lznt1 import CHUNK, unpacked
-from haulback.filesystems.reading.ntfs_index import entries
-from haulback.filesystems.reading.ntfs_records import DATA, Attribute, Runs, mended, parsed
+from haulback.filesystems.parsers.filesystem import DAMAGE, Run
+from haulback.filesystems.parsers.lznt1 import CHUNK, unpacked
+from haulback.filesystems.parsers.ntfs_index import entries
+from haulback.filesystems.parsers.ntfs_records import DATA, Attribute, Runs, mended, parsed
 
 CLUSTER = 4096
 

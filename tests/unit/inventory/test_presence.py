@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from haulback.ids import new_guid
-from haulback.inventory.presence import Unreadable, is_credible, judge, place, undecided
+from haulback.inventory.presence import UnreadableMachine, is_credible, judge, place, undecided
 from haulback.inventory.records import Entity
 
 GUIDS = st.frozensets(st.sampled_from("abcdefghijkl"))
@@ -96,9 +96,9 @@ def machine(name: str, where: str = "") -> Entity:
 def test_an_unreadable_machine_is_known_by_its_uuid_or_its_place():
     one, two, three = machine("one", "a"), machine("two", "b"), machine("three", "c")
     unseen = {one.guid, two.guid}
-    by_uuid = Unreadable(one.uuid, "torn", one.uuid)
-    by_place = Unreadable("b", "no json")
-    seen_elsewhere = Unreadable("c", "another machine's ruin")
+    by_uuid = UnreadableMachine(one.uuid, "torn", one.uuid)
+    by_place = UnreadableMachine("b", "no json")
+    seen_elsewhere = UnreadableMachine("c", "another machine's ruin")
     found = place([by_uuid, by_place, seen_elsewhere], [one, two, three], unseen)
     assert found.known == {one.guid: [by_uuid], two.guid: [by_place]}
     assert found.unknown == [seen_elsewhere]
@@ -106,18 +106,18 @@ def test_an_unreadable_machine_is_known_by_its_uuid_or_its_place():
 
 def test_a_stranger_in_the_place_of_a_known_machine_is_not_that_machine():
     one = machine("one", "a")
-    stranger = Unreadable("a", "torn", new_guid())
+    stranger = UnreadableMachine("a", "torn", new_guid())
     assert place([stranger], [one], {one.guid}).known == {}
 
 
 def test_a_folder_that_is_called_like_a_uuid_is_found_by_its_place():
     folder = new_guid()
     one = machine("one", folder)
-    assert one.guid in place([Unreadable(folder, "torn", folder)], [one], {one.guid}).known
+    assert one.guid in place([UnreadableMachine(folder, "torn", folder)], [one], {one.guid}).known
 
 
 def test_only_machines_whose_place_nobody_told_cannot_be_told_apart():
-    ruin, named = Unreadable("x", "torn"), Unreadable("y", "torn", new_guid())
+    ruin, named = UnreadableMachine("x", "torn"), UnreadableMachine("y", "torn", new_guid())
     unseen = {"known": "a", "older": "", "oldest": ""}
     assert undecided([ruin], unseen) == {"older", "oldest"}
     assert undecided([named], unseen) == set()

@@ -44,13 +44,15 @@ class Folder:
         self.record = Hypervisor(guid=new_guid(), name="hv", driver="image-folder", config={})
 
     def whole(self) -> dict[str, Any]:
-        job: Any = Looking(self.root, inventory_sync.Order(self.record))
+        job: Any = Looking(self.root, inventory_sync.InventorySyncOrder(self.record))
         return inventory_sync.run(job)
 
     def at(self, *names: str, known: bool = True) -> dict[str, Any]:
         """The report of a look at some machines; `known`: the server knows their folders."""
         uuids = {self.uuids[name]: name for name in names}
-        order = scoped_inventory_sync.Order(self.record, list(uuids), uuids if known else {})
+        order = scoped_inventory_sync.ScopedInventorySyncOrder(
+            self.record, list(uuids), uuids if known else {}
+        )
         job: Any = Looking(self.root, order)
         return scoped_inventory_sync.run(job)
 

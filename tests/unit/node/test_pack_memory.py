@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from haulback.disk import Disk
+from haulback.durable_files import DurableFiles
 from haulback.node.pack_memory import KEPT_SECONDS, FilePackMemory, PackMemories
 
 PACK = bytes(16)
@@ -16,7 +16,7 @@ class Clock:
 
 
 def memory(path: Path, clock: Clock) -> FilePackMemory:
-    return FilePackMemory(path / "m", Disk(), clock)
+    return FilePackMemory(path / "m", DurableFiles(), clock)
 
 
 def test_a_checked_pack_is_known_by_its_length_for_seven_days(tmp_path: Path):
@@ -67,7 +67,7 @@ def test_a_damaged_memory_counts_as_empty(tmp_path: Path):
 
 
 def test_every_repository_has_a_memory_of_its_own(tmp_path: Path):
-    memories = PackMemories(tmp_path, Disk())
+    memories = PackMemories(tmp_path, DurableFiles())
     memories.of("a").learn(PACK, 10)
     assert not memories.of("b").knows(PACK, 10)
     assert memories.of("a").knows(PACK, 10)

@@ -22,13 +22,13 @@ from haulback.errors import (
 )
 from haulback.ids import new_guid
 from haulback.inventory.records import Hypervisor
-from haulback.kinds.seam import Kind
-from haulback.node import job as jobs
+from haulback.kinds.api import TaskKind
 from haulback.node import runner as runners
-from haulback.node.home import Home, Identity, write_identity
-from haulback.node.job import Work
-from haulback.node.link import Offer
+from haulback.node import task_context as jobs
 from haulback.node.runner import Runner
+from haulback.node.server_client import Offer
+from haulback.node.state_dir import NodeIdentity, StateDir, write_identity
+from haulback.node.task_context import RunningTask
 from haulback.testing.memory_hypervisor import MemoryHypervisor
 
 
@@ -116,18 +116,18 @@ class Server:
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StateDir]:
     monkeypatch.setattr(jobs, "_AGAIN", 0.01)
     monkeypatch.setattr(runners, "_AGAIN", 0.01)
-    write_identity(tmp_path, Identity(new_guid(), "s"))
-    made = Home(tmp_path, [])
+    write_identity(tmp_path, NodeIdentity(new_guid(), "s"))
+    made = StateDir(tmp_path, [])
     yield made
     made.close()
 
 
-def runs(server: Server, home: Home, run: Callable[[Work], dict[str, Any]]) -> Runner:
+def runs(server: Server, home: StateDir, run: Callable[[RunningTask], dict[str, Any]]) -> Runner:
     """A node at work until `stop`; on another thread."""
-    kind = Kind(
+    kind = TaskKind(
         type="TEST", lane="upkeep", order=Order, prepare=lambda task, known: Order(), run=run
     )
     runner = Runner(server, home, {"TEST": kind})  # type: ignore[arg-type]
@@ -142,7 +142,7 @@ def ends(runner: Runner) -> None:
     assert not runner.thread.is_alive()  # type: ignore[attr-defined]
 
 
-def told(server: Server, home: Home, run: Callable[[Work], dict[str, Any]]) -> list[str]:
+def told(server: Server, home: StateDir, run: Callable[[RunningTask], dict[str, Any]]) -> list[str]:
     """What the server was told when the work was over."""
     runner = runs(server, home, run)
     assert server.ended.wait(20)
@@ -151,18 +151,18 @@ def told(server: Server, home: Home, run: Callable[[Work], dict[str, Any]]) -> l
     return server.told
 
 
-def test_work_is_taken_done_and_told(home: Home):
+def test_work_is_taken_done_and_told(home: StateDir):
     assert told(Server(), home, lambda work: {"done": 1}) == ["FINISHED"]
     assert home.journal.entries() == []
 
 
-def test_an_unexpected_answer_does_not_end_the_asking(home: Home):
+def test_an_unexpected_answer_does_not_end_the_asking(home: StateDir):
     server = Server()
     server.errors = {"offers": [HaulbackError("a defect"), ValueError("?"), Unavailable("away")]}
     assert told(server, home, lambda work: {}) == ["FINISHED"]
 
 
-def test_a_server_that_is_away_or_stumbles_is_asked_again(home: Home):
+def test_a_server_that_is_away_or_stumbles_is_asked_again(home: StateDir):
     server = Server()
     server.errors = {
         "open": [Unavailable("away")],
@@ -173,17 +173,17 @@ def test_a_server_that_is_away_or_stumbles_is_asked_again(home: Home):
     assert told(server, home, lambda work: {}) == ["FINISHED"]
 
 
-def test_a_task_whose_order_cannot_be_made_fails_at_once(home: Home):
+def test_a_task_whose_order_cannot_be_made_fails_at_once(home: StateDir):
     server = Server()
     server.errors = {"order": [Conflict("its hypervisor is gone")]}
     assert told(server, home, lambda work: {}) == ["FAILED"]
 
 
-def test_finished_work_is_kept_for_the_next_session_when_nobody_hears_of_it(home: Home):
+def test_finished_work_is_kept_for_the_next_session_when_nobody_hears_of_it(home: StateDir):
     server, heard = Server(), threading.Event()
     server.errors = {"results": [HaulbackError("a defect")] * 50}
 
-    def run(work: Work) -> dict[str, Any]:
+    def run(work: RunningTask) -> dict[str, Any]:
         heard.set()
         return {"stored": 7}
 
@@ -198,7 +198,7 @@ def test_finished_work_is_kept_for_the_next_session_when_nobody_hears_of_it(home
 
 
 def test_a_journal_that_cannot_be_written_loses_no_work(
-    home: Home, monkeypatch: pytest.MonkeyPatch
+    home: StateDir, monkeypatch: pytest.MonkeyPatch
 ):
     def full(*_: object) -> None:
         raise OutOfSpace("full")
@@ -207,10 +207,12 @@ def test_a_journal_that_cannot_be_written_loses_no_work(
     assert told(Server(), home, lambda work: {}) == ["FINISHED"]
 
 
-def test_names_that_cannot_be_sent_are_sent_escaped(home: Home, caplog: pytest.LogCaptureFixture):
+def test_names_that_cannot_be_sent_are_sent_escaped(
+    home: StateDir, caplog: pytest.LogCaptureFixture
+):
     caplog.set_level(logging.CRITICAL)  # parallel test runs cannot send such a log either
 
-    def run(work: Work) -> dict[str, Any]:
+    def run(work: RunningTask) -> dict[str, Any]:
         work.log("bad\udcff")
         raise Conflict("bad\udcff\0")
 
@@ -222,18 +224,20 @@ def test_names_that_cannot_be_sent_are_sent_escaped(home: Home, caplog: pytest.L
     ("error", "state"),
     [(Cancelled("x"), ["CANCELLED"]), (Conflict("x"), ["FAILED"]), (ValueError("x"), ["FAILED"])],
 )
-def test_what_went_wrong_is_told_after_cleaning_up(home: Home, error: Exception, state: list[str]):
-    def run(work: Work) -> dict[str, Any]:
+def test_what_went_wrong_is_told_after_cleaning_up(
+    home: StateDir, error: Exception, state: list[str]
+):
+    def run(work: RunningTask) -> dict[str, Any]:
         (work.folder / "half").write_bytes(b"x")
         raise error
 
     assert told(Server(), home, run) == state
 
 
-def test_a_task_that_is_still_worked_on_is_not_taken_again(home: Home):
+def test_a_task_that_is_still_worked_on_is_not_taken_again(home: StateDir):
     server, begun, over = Server(), threading.Event(), threading.Event()
 
-    def run(work: Work) -> dict[str, Any]:
+    def run(work: RunningTask) -> dict[str, Any]:
         if work.attempt.endswith("-2"):
             return {}
         begun.set()
@@ -254,7 +258,7 @@ def test_a_task_that_is_still_worked_on_is_not_taken_again(home: Home):
     assert server.number == 2
 
 
-def test_stopping_ends_work_that_has_hardly_begun(home: Home):
+def test_stopping_ends_work_that_has_hardly_begun(home: StateDir):
     server = Server()
     runner: list[Runner] = []
     begun = threading.Event()
@@ -265,7 +269,7 @@ def test_stopping_ends_work_that_has_hardly_begun(home: Home):
 
     server.on_order = stop
 
-    def run(work: Work) -> dict[str, Any]:
+    def run(work: RunningTask) -> dict[str, Any]:
         while True:
             work.meter(1)
 
@@ -277,7 +281,7 @@ def test_stopping_ends_work_that_has_hardly_begun(home: Home):
     assert server.told == []
 
 
-def test_a_node_whose_session_is_over_says_so(home: Home):
+def test_a_node_whose_session_is_over_says_so(home: StateDir):
     server = Server()
     server.errors = {"offers": [Unauthenticated("newer")]}
     runner = Runner(server, home, {})  # type: ignore[arg-type]
@@ -301,13 +305,13 @@ class Silent(MemoryHypervisor):
 
 
 def test_a_platform_that_fell_silent_is_swept_once_it_is_back(
-    home: Home, monkeypatch: pytest.MonkeyPatch
+    home: StateDir, monkeypatch: pytest.MonkeyPatch
 ):
     platform = Silent(3)
     monkeypatch.setitem(jobs._HYPERVISORS, "image-folder", lambda _: platform)
     record = Hypervisor(guid=new_guid(), name="hv", driver="image-folder", config={})
 
-    def run(work: Work) -> dict[str, Any]:
+    def run(work: RunningTask) -> dict[str, Any]:
         work.hypervisor(record)
         raise Unavailable("away")
 

@@ -13,17 +13,17 @@ from unittest.mock import patch
 
 from haulback.destinations.folder import Folder
 from haulback.errors import HaulbackError
-from haulback.repository import graves
-from haulback.repository.assess import assess
-from haulback.repository.clean_up import Orders, clean_up
+from haulback.repository import pending_deletes
+from haulback.repository.backup_loss import assess
 from haulback.repository.damage import Spot
 from haulback.repository.damage_report import record_findings
+from haulback.repository.garbage_collection import Orders, clean_up
 from haulback.repository.manifest import Manifest
 from haulback.repository.pack import name_of, read_directory
 from haulback.repository.pages import HOLE, unpack_inner, unpack_leaf
-from haulback.repository.repair import Repaired, Workshop, repair
+from haulback.repository.repair import RepairReport, Workshop, repair
 from haulback.repository.repository import Repository
-from haulback.repository.verify import Depth, Report, verify
+from haulback.repository.verify import Depth, VerifyReport, verify
 from haulback.units import KIB, MIB
 from tests.conftest import SECRET
 from tests.unit.repository.scene import MemoryDisk, export, noise, restored
@@ -34,7 +34,7 @@ LIMITS = {
     "writer.GROUP_BYTES": 48 * KIB,
     "writer.PAGE_GROUP_BYTES": 256,
     "merge.FAN_IN": 2,
-    "reuse_proof.ALWAYS": 64,  # of so few groups a sample of one in fifty would be none
+    "pack_verification.ALWAYS": 64,  # of so few groups a sample of one in fifty would be none
 }
 FAULTS = ("flip", "truncate", "zero", "swap", "duplicate", "delete", "append")
 CLASSES = (
@@ -186,11 +186,11 @@ class Site:
         opened = repository or self.open()
         return clean_up(opened, self.room("c"), pins, self.pool, orders=Orders(**orders))
 
-    def verify(self, depth: Depth = Depth.DATA, *, record: bool = False) -> Report:
+    def verify(self, depth: Depth = Depth.DATA, *, record: bool = False) -> VerifyReport:
         signer = (lambda: ("a test", 1)) if record else None
         return verify(self.open(), depth, self.pool, record=signer)
 
-    def repair(self, *, apply: bool = True) -> Repaired:
+    def repair(self, *, apply: bool = True) -> RepairReport:
         workshop = Workshop(self.room("w"), self.pool, lambda: ("a test", 1), (SECRET,))
         return repair(self.open(), workshop, apply=apply)
 
@@ -238,8 +238,8 @@ def make(root: Path, pool: ThreadPoolExecutor) -> Site:
         with patch("haulback.repository.merge.FAN_IN", 100):
             site.increment(at=16 * MIB - 20 * KIB, seed=12)
             unused = uuid.UUID(int=5).bytes
-            graves.dig(repository.destination, repository.keys, [unused], ["a store"])
-            graves.dig(repository.destination, repository.keys, [unused], None)
+            pending_deletes.dig(repository.destination, repository.keys, [unused], ["a store"])
+            pending_deletes.dig(repository.destination, repository.keys, [unused], None)
     index = site.open().index()
     for name, held in site.held.items():
         places = places_of(site.open(), held.manifest)
@@ -259,7 +259,7 @@ def limits(seed: int = 0) -> ExitStack:
     stack = ExitStack()
     for name, value in LIMITS.items():
         stack.enter_context(patch(f"haulback.repository.{name}", value))
-    chance = "haulback.repository.reuse_proof.SystemRandom"
+    chance = "haulback.repository.pack_verification.SystemRandom"
     stack.enter_context(patch(chance, lambda: random.Random(seed)))
     stack.enter_context(patch("os.urandom", drawn))
     return stack
@@ -304,7 +304,7 @@ def _named(site: Site, kind: str) -> list[str]:
     live = repository.index().segments
     increments = [h.manifest for h in site.held.values() if h.manifest.parent]
     bases = {manifest.parent for manifest in increments}
-    graves_read = graves.read(repository.objects, repository.keys)
+    graves_read = pending_deletes.read(repository.objects, repository.keys)
     fulls = [h.manifest.backup for h in site.held.values() if not h.manifest.parent]
     return {
         "index segment": lambda: sorted(f"index/{s.name}" for s in live if len(s.replaces) < 2),

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from haulback.disk import Disk
 from haulback.drivers.source import Extent
+from haulback.durable_files import DurableFiles
 from haulback.repository.backup import back_up_disk
-from haulback.repository.manifest import Manifest, StoredDisk
+from haulback.repository.manifest import Manifest, ManifestDisk
 from haulback.repository.mapping import MapReader
 from haulback.repository.pages import DiskMap
 from haulback.repository.repository import Draft, Repository
@@ -62,13 +62,13 @@ def export(
     pool: ThreadPoolExecutor,
     base: DiskMap | None = None,
     changed: list[Extent] | None = None,
-    io: Disk | None = None,
+    io: DurableFiles | None = None,
     backup: str | None = None,
     parent: str | None = None,
     distrust: bool = False,
 ) -> Draft:
     """Leave a finished export in `staging`."""
-    io = io or Disk()
+    io = io or DurableFiles()
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir()
     writer = repository.writer(staging, pool, io)
@@ -85,7 +85,7 @@ def export(
         "machine",
         "INCREMENTAL" if base else "FULL",
         1,
-        (StoredDisk("disk0", found),),
+        (ManifestDisk("disk0", found),),
         parent,
         stored=staged.stored,
     )
@@ -99,7 +99,7 @@ def back_up(
     pool: ThreadPoolExecutor,
     base: DiskMap | None = None,
     changed: list[Extent] | None = None,
-    io: Disk | None = None,
+    io: DurableFiles | None = None,
     backup: str | None = None,
     parent: str | None = None,
 ) -> Manifest:

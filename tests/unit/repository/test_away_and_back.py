@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from haulback.errors import Damaged
-from haulback.repository.assess import assess, check_backup
+from haulback.repository.backup_loss import assess, check_backup
 from haulback.repository.damage import Spot
 from haulback.repository.damage_report import record_findings
 from haulback.repository.pack import name_of

@@ -16,14 +16,14 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from haulback.destinations.add_only import AddOnly
 from haulback.destinations.folder import Folder
-from haulback.disk import Disk
+from haulback.durable_files import DurableFiles
 from haulback.errors import BaseGone
-from haulback.repository.assess import check_backup
-from haulback.repository.clean_up import clean_up
-from haulback.repository.compact import weigh
-from haulback.repository.look import look_around
+from haulback.repository.backup_loss import check_backup
+from haulback.repository.compaction import weigh
+from haulback.repository.garbage_collection import clean_up
 from haulback.repository.merge import due, merge
 from haulback.repository.repository import Repository
+from haulback.repository.scan import look_around
 from haulback.repository.verify import Depth, verify
 from haulback.testing.crash import CrashingDisk, PowerLost
 from haulback.units import KIB, MIB
@@ -90,7 +90,7 @@ class Cleaning(RuleBasedStateMachine):
     def begin(self, sizes):
         self.patches = [patch(f"haulback.repository.{k}", v) for k, v in LIMITS.items()]
         self.patches.append(patch("os.urandom", dice()))
-        chance = "haulback.repository.reuse_proof.SystemRandom"
+        chance = "haulback.repository.pack_verification.SystemRandom"
         self.patches.append(patch(chance, lambda: random.Random(0)))
         for limit in self.patches:
             limit.start()
@@ -162,7 +162,9 @@ class Cleaning(RuleBasedStateMachine):
         elif segments := due(repository.index().segments):
             names = {segment.name for segment in segments}
             names.update(name for segment in segments for name in segment.replaces)
-            self.merged = merge(segments, sorted(names), self.root / "m", repository.keys, Disk())
+            self.merged = merge(
+                segments, sorted(names), self.root / "m", repository.keys, DurableFiles()
+            )
 
     def export(self, machine, base, seed, io=None, plan=()):
         """A write and an export; the checkpoint moves on with the store only."""
@@ -300,7 +302,7 @@ class Cleaning(RuleBasedStateMachine):
             Repository.open(Folder(self.root / "d"), SECRET).forget(backup)
         for _ in range(2):
             assert self.clean().damaged == []
-        look = look_around(self.open(), self.root / "c", Disk(), lambda: None)
+        look = look_around(self.open(), self.root / "c", DurableFiles(), lambda: None)
         assert sorted(look.backups) == sorted(self.present)
         assert look.packs.keys() == look.index.packs()
         worth = weigh(look.mark)

@@ -6,8 +6,8 @@ import pytest
 
 from haulback.destinations.folder import Folder
 from haulback.errors import HaulbackError
-from haulback.repository.clean_up import Orders, clean_up
 from haulback.repository.config import CONFIG, CONFIG_COPY
+from haulback.repository.garbage_collection import Orders, clean_up
 from haulback.repository.repair import Workshop, repair
 from haulback.repository.repository import Repository
 from haulback.repository.verify import Depth, verify

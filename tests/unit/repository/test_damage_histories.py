@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import invariant, rule
 
 from haulback.errors import BaseGone, HaulbackError, Missing
-from haulback.repository.assess import check_backup
-from haulback.repository.clean_up import Orders, clean_up
+from haulback.repository.backup_loss import check_backup
+from haulback.repository.garbage_collection import Orders, clean_up
 from haulback.repository.repair import Workshop, repair
 from haulback.repository.verify import Depth, verify
 from haulback.testing.crash import CrashingDisk
@@ -53,7 +53,7 @@ class Ailing(Cleaning):
     def set_up(self):
         self.hurt = set()
         self.packs_were_struck = False
-        self.patches.append(patch("haulback.repository.reuse_proof.ALWAYS", 1000))
+        self.patches.append(patch("haulback.repository.pack_verification.ALWAYS", 1000))
         self.patches[-1].start()
         for name in ("r", "v"):
             (self.root / name).mkdir()

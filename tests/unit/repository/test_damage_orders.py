@@ -13,7 +13,7 @@ import pytest
 
 from haulback.errors import BaseGone
 from haulback.repository.index import Index
-from haulback.repository.pack import Place, name_of, read_directory
+from haulback.repository.pack import GroupLocation, name_of, read_directory
 from haulback.repository.repository import Repository
 from haulback.repository.verify import Depth
 from tests.conftest import SECRET
@@ -43,7 +43,7 @@ def rot(site: Site, backup: str, chance: random.Random) -> None:
     spoil(site, place, chance.randrange(place.length))
 
 
-def spoil(site: Site, place: Place, at: int) -> None:
+def spoil(site: Site, place: GroupLocation, at: int) -> None:
     path = site.path(name_of(place.pack))
     raw = bytearray(path.read_bytes())
     raw[place.offset + at] ^= 0x10

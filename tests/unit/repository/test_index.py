@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from haulback.destinations.folder import Folder
-from haulback.disk import Disk
+from haulback.durable_files import DurableFiles
 from haulback.errors import Damaged
 from haulback.repository import merge as merging
 from haulback.repository.index import Index
 from haulback.repository.keys import Keys
 from haulback.repository.merge import FAN_IN, due, merge
-from haulback.repository.pack import Entry, Place
+from haulback.repository.pack import GroupEntry, GroupLocation
 from haulback.repository.repository import Repository
 from haulback.repository.segment import Segment
 from haulback.repository.verify import Depth, verify
@@ -28,26 +28,26 @@ def entries(seed, groups=20, chunks=15):
     dice = random.Random(seed)
     pack = dice.randbytes(16)
     return [
-        Entry(
+        GroupEntry(
             dice.randbytes(8) + i.to_bytes(4, "big"),
-            Place(pack, i * 1000, 1000),
+            GroupLocation(pack, i * 1000, 1000),
             [dice.randbytes(20) for _ in range(chunks)],
         )
         for i in range(groups)
     ]
 
 
-def stored(folder: Path, found: list[Entry]) -> Segment:
-    path = Segment.build(found).write(folder, KEYS, Disk())
+def stored(folder: Path, found: list[GroupEntry]) -> Segment:
+    path = Segment.build(found).write(folder, KEYS, DurableFiles())
     return Segment.open(path, path.stem, KEYS)
 
 
 def merged(folder: Path, segments: list[Segment]) -> Segment:
-    path = merge(segments, [s.name for s in segments], folder, KEYS, Disk())
+    path = merge(segments, [s.name for s in segments], folder, KEYS, DurableFiles())
     return Segment.open(path, path.stem, KEYS)
 
 
-def assert_knows(index: Index, found: list[Entry]) -> None:
+def assert_knows(index: Index, found: list[GroupEntry]) -> None:
     for entry in found:
         assert index.place(entry.group) == entry.place
         assert index.find(entry.chunks) == [entry.group] * len(entry.chunks)
@@ -96,7 +96,7 @@ def test_an_empty_segment_merges_like_any(tmp_path):
 
 
 def test_a_damaged_segment_is_never_looked_into(tmp_path):
-    path = Segment.build(entries(1)).write(tmp_path, KEYS, Disk())
+    path = Segment.build(entries(1)).write(tmp_path, KEYS, DurableFiles())
     raw = bytearray(path.read_bytes())
     raw[len(raw) // 3] ^= 1
     path.write_bytes(raw)
@@ -176,7 +176,7 @@ def test_a_listing_outrun_by_a_sweep_is_taken_again(folder, repository, grown, t
 
 def test_two_merges_at_once_lose_nothing(folder, repository, grown, tmp_path, pool):
     other = Repository.open(Folder(folder.root), SECRET)
-    late = merge(other.index().segments[1:], (), tmp_path, other.keys, Disk())
+    late = merge(other.index().segments[1:], (), tmp_path, other.keys, DurableFiles())
     repository.merge_index(tmp_path)
     folder.adopt(f"index/{late.stem}", late)
     repository.sweep_index()

@@ -6,12 +6,12 @@ import random
 
 import pytest
 
-from haulback.repository.assess import assess
+from haulback.repository.backup_loss import assess
 from haulback.repository.damage import Spot
 from haulback.repository.index import Index
 from haulback.repository.pack import name_of, read_directory
+from haulback.repository.pack_verification import ReuseProof
 from haulback.repository.reader import Findings
-from haulback.repository.reuse_proof import ReuseProof
 from haulback.units import KIB
 from tests.unit.repository.damaged_site import Site, limits, make
 from tests.unit.repository.scene import noise
@@ -63,7 +63,7 @@ def test_a_store_and_the_look_before_an_increment_ask_the_same_of_an_index(site)
 
 
 def test_the_proof_of_reuse_forgets_groups_but_refuses_again_what_it_refused(site, monkeypatch):
-    monkeypatch.setattr("haulback.repository.reuse_proof._GROUPS_KNOWN", 4)
+    monkeypatch.setattr("haulback.repository.pack_verification._GROUPS_KNOWN", 4)
     repository = site.open()
     groups = [g for s in repository.index().segments for g, _ in s.groups()]
     rotten = groups[len(groups) // 2]

@@ -6,9 +6,9 @@ import pytest
 
 from haulback.destinations.folder import Folder
 from haulback.errors import Damaged, Missing, NotFound, RepositoryError
-from haulback.repository.assess import check_backup
-from haulback.repository.clean_up import Orders, clean_up
+from haulback.repository.backup_loss import check_backup
 from haulback.repository.config import CONFIG, CONFIG_COPY
+from haulback.repository.garbage_collection import Orders, clean_up
 from haulback.repository.keys import Keys
 from haulback.repository.repair import Workshop, repair
 from haulback.repository.repository import Repository

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from haulback.repository.assess import Assessor
-from haulback.repository.look import in_turn
+from haulback.repository.backup_loss import Assessor
 from haulback.repository.pack import name_of
+from haulback.repository.scan import in_turn
 from haulback.repository.verify import Depth, Share, verify
 from tests.unit.repository.damaged_site import Site, limits, make
 

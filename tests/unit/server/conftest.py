@@ -9,18 +9,18 @@ import pytest
 
 from haulback.errors import HaulbackError
 from haulback.inventory.damage import REVISION
-from haulback.inventory.records import Destination, Entity, Hypervisor
-from haulback.kinds.table import KINDS
-from haulback.server import movers, people
-from haulback.server.app import App
+from haulback.inventory.records import BackupDestination, Entity, Hypervisor
+from haulback.kinds.registry import KINDS
 from haulback.server.caller import Caller, person
-from haulback.server.store import catalogue, neighbours, nodes, tables, tasks
-from haulback.server.store.access import Account
+from haulback.server.key_vault import KeyVault
+from haulback.server.services import node_tasks, task_requests
+from haulback.server.services.app import App
+from haulback.server.store import catalogue, managers, nodes, tables, tasks
+from haulback.server.store.accounts import Account
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import open_store
 from haulback.server.store.ledger import SqlLedger
 from haulback.server.store.nodes import PROTOCOL, Enrolled, Node, Process
-from haulback.server.vault import Vault
 from haulback.tasks.record import Task
 from haulback.tasks.states import State
 from tests import databases
@@ -52,12 +52,12 @@ class House:
         self.app, self.clock = app, clock
         self.user: Caller = person(Account(str(uuid.uuid4()), "admin"))
         self.hypervisor = Hypervisor(guid=_guid(), name="hv", driver="image-folder", config={})
-        self.destination = Destination(
+        self.destination = BackupDestination(
             guid=_guid(), name="bd", driver="folder", config={}, repository=_guid()
         )
         with app.store.write() as sql:
             catalogue.add(sql, tables.hypervisor, self.hypervisor)
-            neighbours.surround(sql, self.hypervisor, START)
+            managers.surround(sql, self.hypervisor, START)
             sealed = app.vault.seal(self.destination.guid, b"k" * 32)
             catalogue.add(sql, tables.destination, self.destination, sealed_key=sealed)
             machines = [
@@ -68,19 +68,19 @@ class House:
             self.entities = SqlCatalogue(sql).entities(self.hypervisor.guid)
         self.secrets: dict[str, Enrolled] = {}
 
-    def node(self, name: str = "n1", done: list[movers.Done] | None = None) -> Node:
+    def node(self, name: str = "n1", done: list[node_tasks.FinishedWork] | None = None) -> Node:
         """A node whose process has just started; its start-up tidying is done."""
         with self.app.store.write() as sql:
             if name not in self.secrets:
                 token = nodes.invite(sql, self.clock.now)
                 self.secrets[name] = nodes.enrol(sql, token, name, PROTOCOL, self.clock.now)
-        opened = movers.open_session(
+        opened = node_tasks.open_session(
             self.app, self.secrets[name], Process("1", [], REVISION), done or []
         )
         with self.app.store.read() as sql:
             found = nodes.node_of(sql, opened.token)
         assert found
-        for task in movers.offer(self.app, found):
+        for task in node_tasks.offer(self.app, found):
             if task.type == "STAGING_CLEANUP":
                 self.take(found, task)
                 self.finish(found, task)
@@ -93,21 +93,21 @@ class House:
     def submit(self, path: str, body: object, who: Caller | None = None) -> list[Task]:
         ways = {way.path: way for way in self.app.ways}
         encoded = msgspec.json.encode(body)
-        return people.submit(self.app, ways[path], encoded, who or self.user).heads
+        return task_requests.submit(self.app, ways[path], encoded, who or self.user).heads
 
     def offered(self, node: Node) -> list[str]:
-        return [task.guid for task in movers.offer(self.app, node)]
+        return [task.guid for task in node_tasks.offer(self.app, node)]
 
     def take(self, node: Node, task: Task | str) -> None:
-        movers.set_state(self.app, node, _of(task), State.RUNNING, None)
+        node_tasks.set_state(self.app, node, _of(task), State.RUNNING, None)
 
     def finish(self, node: Node, task: Task | str, **results: object) -> None:
         if results:
-            movers.report(self.app, node, _of(task), results=results)
-        movers.set_state(self.app, node, _of(task), State.FINISHED, None)
+            node_tasks.report(self.app, node, _of(task), results=results)
+        node_tasks.set_state(self.app, node, _of(task), State.FINISHED, None)
 
     def fail(self, node: Node, task: Task | str) -> None:
-        movers.set_state(self.app, node, _of(task), State.FAILED, "it broke")
+        node_tasks.set_state(self.app, node, _of(task), State.FAILED, "it broke")
 
     def row(self, task: Task | str) -> Task:
         with self.app.store.read() as sql:
@@ -117,7 +117,7 @@ class House:
         return self.row(task).state
 
     def follower(self, task: Task) -> Task:
-        plan = people.workflow(self.app, self.row(task))
+        plan = task_requests.workflow(self.app, self.row(task))
         return next(one for one in plan if one.follows == task.guid)
 
     def exported(self, node: Node, **more: object) -> Task:
@@ -151,7 +151,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 @pytest.fixture
 def house(url: str) -> Iterator[House]:
     clock = Clock()
-    app = App(open_store(url), KINDS, Vault(bytes(32)), clock=clock)  # type: ignore[arg-type]
+    app = App(open_store(url), KINDS, KeyVault(bytes(32)), clock=clock)  # type: ignore[arg-type]
     yield House(app, clock)
     app.store.close()
 

@@ -11,9 +11,9 @@ from haulback.ids import new_guid
 from haulback.inventory.alarms import Alarm, AlarmKind
 from haulback.inventory.records import Entity
 from haulback.inventory.requests import ChangedDestination
-from haulback.server import stock
 from haulback.server.scope import EVERYTHING, Scope
-from haulback.server.store import shelves, tables, trail
+from haulback.server.services import places
+from haulback.server.store import audit, lists, tables
 from haulback.server.store.ledger import SqlLedger
 from haulback.wire import Named
 from tests.unit.server.conftest import START, House
@@ -21,7 +21,7 @@ from tests.unit.server.conftest import START, House
 
 def shown(house: House, scope: Scope = EVERYTHING, **more: Any) -> list[Alarm]:
     with house.app.store.read() as sql:
-        found, total = shelves.alarms(sql, shelves.Wanted(scope=scope, **more))
+        found, total = lists.alarms(sql, lists.ListQuery(scope=scope, **more))
     assert total >= len(found)
     return found
 
@@ -39,7 +39,7 @@ def machine(house: House, number: int = 0) -> Entity:
 
 def audited(house: House, subject: str) -> list[str]:
     with house.app.store.read() as sql:
-        return [one.operation for one in trail.read(sql, subject, None, 100)]
+        return [one.operation for one in audit.read(sql, subject, None, 100)]
 
 
 def test_an_alarm_that_is_raised_again_keeps_its_age(house: House):
@@ -118,9 +118,9 @@ def test_alarms_go_with_what_they_are_about(house: House):
         SqlLedger(sql, START).forget_entity(one.guid)
     assert "MACHINE_UNREADABLE" not in [found.kind for found in shown(house)]
     raised(house, AlarmKind.MACHINE_UNREADABLE, machine(house, 1).named())
-    stock.remove_hypervisor(house.app, house.hypervisor.guid, house.user)
+    places.remove_hypervisor(house.app, house.hypervisor.guid, house.user)
     assert [found.kind for found in shown(house)] == ["DESTINATION_UNRELIABLE"]
-    stock.remove_destination(house.app, house.destination.guid, house.user)
+    places.remove_destination(house.app, house.destination.guid, house.user)
     assert shown(house) == []
 
 
@@ -187,5 +187,5 @@ def test_an_alarm_holds_no_control_characters_of_a_hostile_name(house: House):
 def test_an_alarm_bears_the_new_name_of_its_subject(house: House):
     raised(house, AlarmKind.VERIFY_OVERDUE, Named(house.destination.guid, "bd"))
     wanted = ChangedDestination(name="vault")
-    stock.change_destination(house.app, house.destination.guid, wanted, house.user)
+    places.change_destination(house.app, house.destination.guid, wanted, house.user)
     assert [one.subject_name for one in shown(house)] == ["vault"]

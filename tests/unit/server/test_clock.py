@@ -7,10 +7,10 @@ from collections.abc import Callable
 import pytest
 
 from haulback.errors import Conflict
-from haulback.server import people, upkeep
-from haulback.server.store.reports import Filter
-from haulback.tasks.queue import rank
+from haulback.server.services import maintenance, task_requests
+from haulback.server.store.task_lists import Filter
 from haulback.tasks.record import HOUR_MS
+from haulback.tasks.scheduling import rank
 from tests.unit.server.conftest import EXPORTED, START, House
 
 BACK = 2 * HOUR_MS
@@ -19,7 +19,7 @@ BACK = 2 * HOUR_MS
 def adopted(house: House) -> None:
     """The clock is set back while the server runs, and upkeep sees it."""
     house.clock.drift = -BACK
-    upkeep.tick(house.app)
+    maintenance.tick(house.app)
 
 
 def unseen(house: House) -> None:
@@ -30,7 +30,7 @@ def unseen(house: House) -> None:
 def restarted(house: House) -> None:
     """The clock was set back while no server ran."""
     house.clock.now -= BACK
-    upkeep.start(house.app)
+    maintenance.start(house.app)
 
 
 @pytest.mark.parametrize("back", [adopted, unseen, restarted])
@@ -64,7 +64,7 @@ def test_queued_work_that_was_due_stays_due_when_the_clock_goes_back(
     back(house)
     if what == "a lost attempt":
         house.clock.now += house.app.lease_ms + 1
-        upkeep.tick(house.app)
+        maintenance.tick(house.app)
     row = house.row(task)
     assert row.window_start <= house.clock.now < row.window_end
     assert task.guid in house.offered(node)
@@ -88,7 +88,7 @@ def test_a_retry_waits_no_longer_than_its_back_off(house: House):
     adopted(house)
     assert house.row(copy).window_start == house.clock.now + waits
     house.clock.now += waits
-    upkeep.tick(house.app)
+    maintenance.tick(house.app)
     assert copy in house.offered(node)
 
 
@@ -97,14 +97,14 @@ def test_the_window_that_a_person_named_is_kept(house: House):
     [later] = house.export(windowStart=START + 5000)
     [open_now] = house.export(house.entities[1], windowStart=START - HOUR_MS)
     house.clock.now += 6000
-    upkeep.tick(house.app)
+    maintenance.tick(house.app)
     assert house.offered(node) == [open_now.guid, later.guid]
     adopted(house)
     assert house.row(later).window_start == START + 5000
     assert house.offered(node) == []
     house.refuses(Conflict, house.take, node, later)
     house.clock.now = START + 5000
-    upkeep.tick(house.app)
+    maintenance.tick(house.app)
     assert {later.guid, open_now.guid} <= set(house.offered(node))
 
 
@@ -134,11 +134,11 @@ def test_two_servers_that_see_the_same_step_move_a_window_once(house: House):
     first = house.row(export).window_start
     house.clock.drift = -BACK
     house.clock.now += BACK
-    upkeep.tick(house.app)
+    maintenance.tick(house.app)
     assert house.row(export).window_start == first
 
 
 def _queued(house: House) -> list[str]:
 
-    found, _ = people.page(house.app, Filter(states=["QUEUED"], types=["EXPORT"]))
+    found, _ = task_requests.page(house.app, Filter(states=["QUEUED"], types=["EXPORT"]))
     return [task.guid for task, _ in found]

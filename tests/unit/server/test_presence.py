@@ -14,10 +14,15 @@ from haulback.ids import new_guid
 from haulback.inventory.alarms import Alarm
 from haulback.inventory.records import Entity, Hypervisor
 from haulback.kinds import backup_cleanup
-from haulback.server import stock
-from haulback.server.deliveries import FullInventory, OneInventory, take_instance, take_inventory
 from haulback.server.scope import EVERYTHING
-from haulback.server.store import catalogue, shelves, tables, trail
+from haulback.server.services import places
+from haulback.server.services.inventory_sync import (
+    FullInventory,
+    OneInventory,
+    take_instance,
+    take_inventory,
+)
+from haulback.server.store import audit, catalogue, lists, tables
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.ledger import SqlLedger
 from haulback.server.store.nodes import Node
@@ -86,7 +91,7 @@ def entity(house: House, guid: str) -> Entity:
 
 def alarms(house: House, kind: str = UNBELIEVED) -> list[Alarm]:
     with house.app.store.read() as sql:
-        return shelves.alarms(sql, shelves.Wanted(scope=EVERYTHING, types=[kind]))[0]
+        return lists.alarms(sql, lists.ListQuery(scope=EVERYTHING, types=[kind]))[0]
 
 
 def test_a_source_that_shows_nothing_is_not_believed_until_it_shows_nothing_again(house: House):
@@ -217,18 +222,18 @@ def test_a_first_look_at_an_empty_source_is_no_loss(house: House):
 def test_a_person_confirms_what_is_missed(house: House):
     node, machines = house.node(), grown(house, 3)
     with pytest.raises(Conflict, match="no absence"):
-        stock.confirm_absent(house.app, house.hypervisor.guid, house.user)
+        places.confirm_absent(house.app, house.hypervisor.guid, house.user)
     synced(house, node, machines[:1])
-    gone = stock.confirm_absent(house.app, house.hypervisor.guid, house.user)
+    gone = places.confirm_absent(house.app, house.hypervisor.guid, house.user)
     assert [one.name for one in gone] == ["m1", "m2"]
     assert present(house) == ["m0"]
     assert alarms(house) == []
     with house.app.store.read() as sql:
-        said = trail.read(sql, house.hypervisor.guid, None, 10)
+        said = audit.read(sql, house.hypervisor.guid, None, 10)
     [entry] = [one for one in said if one.operation == "confirm absent machines"]
     assert [one["name"] for one in entry.after] == ["m1", "m2"]
     with pytest.raises(NotFound):
-        stock.confirm_absent(house.app, new_guid(), house.user)
+        places.confirm_absent(house.app, new_guid(), house.user)
 
 
 def test_a_doubt_ends_with_the_last_machine_that_was_in_doubt(house: House):
@@ -246,7 +251,7 @@ def test_a_hypervisor_in_doubt_can_be_removed(house: House):
     node = house.node()
     grown(house, 2)
     synced(house, node, [])
-    stock.remove_hypervisor(house.app, house.hypervisor.guid, house.user)
+    places.remove_hypervisor(house.app, house.hypervisor.guid, house.user)
     assert alarms(house) == []
 
 
@@ -389,11 +394,11 @@ def test_the_last_backup_of_what_is_missed_survives_its_retention(house: House):
 
 
 def test_days_to_keep_what_is_missed_are_checked(house: House):
-    wanted = stock.ChangedDestination
+    wanted = places.ChangedDestination
     for days in (-1, 36_501):
-        rules = stock.Retention(keepLastBackupOfAbsentDays=days)
+        rules = places.Retention(keepLastBackupOfAbsentDays=days)
         with pytest.raises(Malformed, match="keepLastBackupOfAbsentDays"):
-            stock.change_destination(
+            places.change_destination(
                 house.app, house.destination.guid, wanted(retention=rules), house.user
             )
 
@@ -460,7 +465,7 @@ def test_machines_whose_places_nobody_told_stay_while_a_folder_cannot_be_told_ap
     ruin = broken("x")
     synced(house, node, machines[3:], problems=1, unreadable=[ruin])
     assert present(house) == ["m0", "m1", "m3"]  # m2 lay in a folder that is gone
-    gone = stock.confirm_absent(house.app, house.hypervisor.guid, house.user)
+    gone = places.confirm_absent(house.app, house.hypervisor.guid, house.user)
     assert [one.name for one in gone] == ["m0", "m1"]
 
 

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from haulback.errors import Conflict, Forbidden
-from haulback.tasks.queue import (
+from haulback.tasks.record import Plan, Task
+from haulback.tasks.scheduling import (
     HEAD_START_MS,
     back_off,
     entity_slot,
@@ -14,7 +15,6 @@ from haulback.tasks.queue import (
     rank,
     source_slot,
 )
-from haulback.tasks.record import Plan, Task
 from haulback.tasks.states import FINAL, State, check_move
 
 STATES = st.sampled_from(State)

@@ -14,10 +14,8 @@ from pathlib import Path
 
 import msgspec
 
-from haulback.disk import Disk as Files
-from haulback.disk import translate
 from haulback.drivers.hypervisor import Inventory, Machine, Problem
-from haulback.drivers.imagefolder import keeping, making
+from haulback.drivers.imagefolder import kept_disks, machine_builder
 from haulback.drivers.imagefolder.definition import (
     FILE,
     LARGEST,
@@ -27,11 +25,13 @@ from haulback.drivers.imagefolder.definition import (
     folder_name,
     new_uuid,
 )
-from haulback.drivers.images import qemu, snapshot, taken
+from haulback.drivers.images import image_reader, internal_snapshots, qemu
 from haulback.drivers.images.image import Image, read_regular
-from haulback.drivers.images.new import free_name
-from haulback.drivers.images.taken import Reverting
-from haulback.drivers.still import Still
+from haulback.drivers.images.image_writer import free_name
+from haulback.drivers.images.internal_snapshots import Reverting
+from haulback.drivers.no_guest_ops import Still
+from haulback.durable_files import DurableFiles as Files
+from haulback.durable_files import translate
 from haulback.errors import (
     HaulbackError,
     Malformed,
@@ -83,42 +83,44 @@ class ImageFolder(Still):
     def machine(self, uuid: str) -> Machine:
         return _measure(*self._find(uuid))
 
-    def snapshot(self, uuid: str, attempt: str, base: str | None = None) -> snapshot.FolderSnapshot:
-        checkpoint = snapshot.PREFIX + _checked(attempt)
+    def snapshot(
+        self, uuid: str, attempt: str, base: str | None = None
+    ) -> image_reader.FolderSnapshot:
+        checkpoint = image_reader.PREFIX + _checked(attempt)
         folder, definition = self._find(uuid)
         images = _open(folder, definition)
-        return snapshot.FolderSnapshot(_machine(definition, images), images, checkpoint, base)
+        return image_reader.FolderSnapshot(_machine(definition, images), images, checkpoint, base)
 
     def drop_checkpoints(self, uuid: str, keep: Set[str]) -> list[str]:
         with _opened(*self._find(uuid)) as images:
-            unwanted = snapshot.checkpoints(images) - keep
-            snapshot.drop(images, unwanted)
+            unwanted = image_reader.checkpoints(images) - keep
+            image_reader.drop(images, unwanted)
         return sorted(unwanted)
 
     def take_snapshot(self, uuid: str, name: str) -> str:
         with self._alone(), _opened(*self._find(uuid)) as images:
-            taken.take(taken.able(images), name)
+            internal_snapshots.take(internal_snapshots.able(images), name)
         return "STOPPED"
 
     def revert(self, uuid: str, name: str, before: str, attempt: str) -> None:
         note = self.root / f".haulback-{_checked(attempt)}.back"
         with self._alone(), _opened(*self._find(uuid)) as images:
-            paths = taken.able(images)
-            taken.check(paths, name)
+            paths = internal_snapshots.able(images)
+            internal_snapshots.check(paths, name)
             # The note precedes all changes, so that a sweep can undo an interrupted revert.
             self._files.write_file(note, msgspec.json.encode(Reverting(canonical(uuid), before)))
-            taken.revert(paths, name, before)
+            internal_snapshots.revert(paths, name, before)
             note.unlink()
 
     def remove_snapshots(self, uuid: str, names: Set[str]) -> list[str]:
         with _opened(*self._find(uuid)) as images:
-            return taken.remove([image.path for image in images if image.qcow2], names)
+            return internal_snapshots.remove([image.path for image in images if image.qcow2], names)
 
     def create(
         self, wanted: Machine, attempt: str, *, overwrite: bool = False
-    ) -> making.FolderMachine:
+    ) -> machine_builder.FolderMachine:
         self.check()
-        making.check_wanted(wanted)
+        machine_builder.check_wanted(wanted)
         identity = canonical(wanted.uuid) if wanted.uuid else ""
         wanted = wanted._replace(uuid=identity)
 
@@ -126,7 +128,7 @@ class ImageFolder(Still):
             return self._place(room, machine, attempt, overwrite)
 
         room = self.root / f".haulback-{_checked(attempt)}"
-        return making.FolderMachine(room, wanted, self._files, place)
+        return machine_builder.FolderMachine(room, wanted, self._files, place)
 
     def remove(self, uuid: str) -> None:
         with self._alone():
@@ -172,7 +174,7 @@ class ImageFolder(Still):
     def _undo_revert(self, note: Path) -> None:
         wanted = msgspec.json.decode(read_regular(note, LARGEST), type=Reverting)
         with suppress(NotFound), _opened(*self._find(wanted.uuid)) as images:
-            taken.undo(taken.able(images), wanted.before)
+            internal_snapshots.undo(internal_snapshots.able(images), wanted.before)
         note.unlink()
 
     def _undo(self, path: Path) -> None:
@@ -223,8 +225,8 @@ class ImageFolder(Still):
             found, _ = self._scan()
             old = _replaced(found, wanted) if overwrite else None
             made = _settled(wanted, old, [other for other in found if other != old])
-            made = keeping.with_the_rest(room, made, *old, self._files) if old else made
-            making.record(room, made, self._files)
+            made = kept_disks.with_the_rest(room, made, *old, self._files) if old else made
+            machine_builder.record(room, made, self._files)
             complete = _measure(room, decode(read_regular(room / FILE, LARGEST + 1)))
             if old:
                 self._exchange(room, old, attempt)
@@ -297,11 +299,11 @@ def _define(folder: Path) -> Definition | None:
 
 def _measure(folder: Path, definition: Definition) -> Machine:
     with _opened(folder, definition) as images:
-        return _machine(definition, images)._replace(snapshots=taken.listed(images))
+        return _machine(definition, images)._replace(snapshots=internal_snapshots.listed(images))
 
 
 def _machine(definition: Definition, images: Sequence[Image]) -> Machine:
-    disks = tuple(snapshot.disk_of(image) for image in images)
+    disks = tuple(image_reader.disk_of(image) for image in images)
     return Machine(definition.uuid, definition.name, disks, definition.whole)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
-from haulback.drivers.libvirt.edge import Domain
+from haulback.drivers.libvirt.connection import Domain
 from haulback.errors import HaulbackError, Malformed, Unavailable
 from haulback.units import KIB
 

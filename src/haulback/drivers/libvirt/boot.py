@@ -11,13 +11,13 @@ from typing import Self
 from xml.etree import ElementTree as ET
 
 from haulback.drivers.hypervisor import Machine
-from haulback.drivers.images import layer, qemu
+from haulback.drivers.images import overlay, qemu
+from haulback.drivers.libvirt import copied_members, firmware
 from haulback.drivers.libvirt import domain as xml
-from haulback.drivers.libvirt import firmware, portable
 from haulback.drivers.libvirt.agent import Agent
-from haulback.drivers.libvirt.composing import Standing, compose
-from haulback.drivers.libvirt.edge import Host
-from haulback.drivers.libvirt.picture import png
+from haulback.drivers.libvirt.connection import Host
+from haulback.drivers.libvirt.definition import Standing, compose
+from haulback.drivers.libvirt.png import png
 from haulback.drivers.nbd_server import NbdServer
 from haulback.drivers.source import Source
 from haulback.errors import HaulbackError
@@ -52,7 +52,7 @@ class IsolatedMachine:
 
     def _overlay(self, name: str, number: int) -> Path:
         path = self._room / f"disk{number}.qcow2"
-        layer.make(path, layer.Exported(str(self._room / "nbd"), name))
+        overlay.make(path, overlay.NbdExport(str(self._room / "nbd"), name))
         return path
 
     def left_out(self) -> list[str]:
@@ -99,7 +99,7 @@ def _isolated(
     disks = tuple(disk._replace(format="qcow2", allocate=False) for disk in wanted.disks)
     copy = wanted._replace(uuid=new_guid(), name=room.name, disks=disks)
     root = xml.parse(compose(copy, overlays, "qemu", Standing(fresh=True, tell=tell)))
-    portable.isolate(root)
+    copied_members.isolate(root)
     for name in ("on_poweroff", "on_reboot", "on_crash"):
         xml.drop(root, name)
         ET.SubElement(root, name).text = "destroy"

@@ -9,8 +9,8 @@ from xml.etree import ElementTree as ET
 
 import msgspec
 
-from haulback.drivers.hypervisor import Apart, Disk, Machine
-from haulback.drivers.libvirt import apart
+from haulback.drivers.hypervisor import Apart, Machine, MachineDisk
+from haulback.drivers.libvirt import unprotected_devices
 from haulback.errors import Malformed
 
 LARGEST = 4 * 1024 * 1024  # characters of an XML
@@ -24,7 +24,7 @@ _ELSEWHERE = ("source", "backingStore", "mirror", "auth", "encryption", "shareab
 ET.register_namespace("haulback", _SPACE)
 
 
-class Volume(NamedTuple):
+class DomainDisk(NamedTuple):
     """A disk as the XML describes it: its name in backups, its device name, and its image.
 
     `path` is None for a disk that is neither a file nor a block device of the host; `where` is then
@@ -40,7 +40,7 @@ class Volume(NamedTuple):
     shared: bool = False
 
 
-class Kept(msgspec.Struct):
+class DefinitionExtras(msgspec.Struct):
     """Members of a definition without a place in libvirt's XML: disk names, and other members."""
 
     names: dict[str, str] = {}
@@ -61,16 +61,20 @@ def parse(text: str) -> ET.Element:
         raise Malformed(f"the machine's XML cannot be read: {error}") from None
 
 
-def kept(root: ET.Element) -> Kept:
+def kept(root: ET.Element) -> DefinitionExtras:
     """Our members in the metadata of the XML. Raises Malformed for damaged metadata."""
     found = root.find(f"metadata/{_OURS}")
     try:
-        return msgspec.json.decode(found.text or "", type=Kept) if found is not None else Kept()
+        return (
+            msgspec.json.decode(found.text or "", type=DefinitionExtras)
+            if found is not None
+            else DefinitionExtras()
+        )
     except msgspec.MsgspecError as error:
         raise Malformed(f"the machine's metadata cannot be read: {error}") from None
 
 
-def keep(root: ET.Element, ours: Kept) -> None:
+def keep(root: ET.Element, ours: DefinitionExtras) -> None:
     """Store our members in the metadata of the XML. Raises Malformed for values that are not
     JSON.
     """
@@ -88,7 +92,7 @@ def keep(root: ET.Element, ours: Kept) -> None:
     ET.SubElement(metadata, _OURS).text = text
 
 
-def volumes(root: ET.Element) -> list[Volume]:
+def volumes(root: ET.Element) -> list[DomainDisk]:
     """Disks of a machine that backups contain; `apart` lists the others."""
     names = kept(root).names
     return [volume(one, names) for one in data(root)]
@@ -97,16 +101,20 @@ def volumes(root: ET.Element) -> list[Volume]:
 def data(root: ET.Element) -> list[ET.Element]:
     """Elements of the disks that backups contain."""
     disks = root.findall("devices/disk")
-    return [one for one in disks if not apart.is_drive(one) and apart.why(one) is None]
+    return [
+        one
+        for one in disks
+        if not unprotected_devices.is_drive(one) and unprotected_devices.why(one) is None
+    ]
 
 
-def volume(element: ET.Element, names: Mapping[str, str]) -> Volume:
+def volume(element: ET.Element, names: Mapping[str, str]) -> DomainDisk:
     """Describe a disk element; `names` maps device names to disk names.
 
     Raises Malformed for a disk without a device name.
     """
     driver, source = element.find("driver"), element.find("source")
-    device = apart.device_of(element)
+    device = unprotected_devices.device_of(element)
     if not device:
         raise Malformed("a disk of the machine has no device name")
     form = driver.get("type", "raw") if driver is not None else "raw"
@@ -118,7 +126,7 @@ def volume(element: ET.Element, names: Mapping[str, str]) -> Volume:
     if kind == "volume" and source is not None:
         pool = (source.get("pool", ""), source.get("volume", ""))
     shared = element.find("shareable") is not None
-    return Volume(name, device, form, Path(place) if place else None, kind, pool, shared)
+    return DomainDisk(name, device, form, Path(place) if place else None, kind, pool, shared)
 
 
 def places(root: ET.Element) -> set[Path]:
@@ -128,7 +136,7 @@ def places(root: ET.Element) -> set[Path]:
     return {Path(one) for one in named if one}
 
 
-def machine(text: str, sized: Iterable[tuple[Volume, int]], live: str = "") -> Machine:
+def machine(text: str, sized: Iterable[tuple[DomainDisk, int]], live: str = "") -> Machine:
     """Description of a machine.
 
     `text` is its inactive XML, `sized` its disks with sizes in bytes, `live` its current XML if it
@@ -136,9 +144,13 @@ def machine(text: str, sized: Iterable[tuple[Volume, int]], live: str = "") -> M
     """
     root = parse(text)
     uuid, name, ours = root.findtext("uuid", ""), root.findtext("name", ""), kept(root)
-    disks = tuple(Disk(volume.name, size, volume.format) for volume, size in sized)
-    now = apart.found(parse(live), ours.names) if live else []
-    told = [*_unread(root, {disk.name for disk in disks}), *apart.found(root, ours.names), *now]
+    disks = tuple(MachineDisk(volume.name, size, volume.format) for volume, size in sized)
+    now = unprotected_devices.found(parse(live), ours.names) if live else []
+    told = [
+        *_unread(root, {disk.name for disk in disks}),
+        *unprotected_devices.found(root, ours.names),
+        *now,
+    ]
     lacks = tuple({one.name: one for one in told}.values())
     return Machine(uuid, name, disks, {**ours.more, "uuid": uuid, XML: text}, apart=lacks)
 
@@ -158,11 +170,11 @@ def moved(text: str, places: Mapping[str, Path]) -> str:
     names = kept(root).names
     for element in data(root):
         found = volume(element, names)
-        lies(element, Disk(found.name, 0, found.format), places[found.name])
+        lies(element, MachineDisk(found.name, 0, found.format), places[found.name])
     return ET.tostring(root, encoding="unicode")
 
 
-def lies(element: ET.Element, disk: Disk, path: Path) -> None:
+def lies(element: ET.Element, disk: MachineDisk, path: Path) -> None:
     """Set the image of a disk to a file that belongs to this machine only."""
     element.set("type", "file")
     for name in _ELSEWHERE:

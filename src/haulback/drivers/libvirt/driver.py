@@ -14,24 +14,40 @@ from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 
-from haulback.disk import Disk as Files
-from haulback.disk import translate
-from haulback.drivers.hypervisor import Booted, Hypervisor, Inventory, Machine, Problem, Snapshot
+from haulback.drivers.hypervisor import (
+    Booted,
+    HypervisorDriver,
+    Inventory,
+    Machine,
+    Problem,
+    Snapshot,
+)
 from haulback.drivers.images import qemu
 from haulback.drivers.images.image import Image
-from haulback.drivers.images.snapshot import PREFIX, FolderSnapshot, checkpoints, drop
+from haulback.drivers.images.image_reader import PREFIX, FolderSnapshot, checkpoints, drop
 from haulback.drivers.libvirt import domain as xml
-from haulback.drivers.libvirt import firmware, hooks, making, memory, moving, running, shared, taken
+from haulback.drivers.libvirt import (
+    firmware,
+    hooks,
+    internal_snapshots,
+    live_backup,
+    machine_builder,
+    managed_save,
+    migration,
+    overlay,
+)
 from haulback.drivers.libvirt.agent import Agent
 from haulback.drivers.libvirt.boot import IsolatedMachine
-from haulback.drivers.libvirt.domain import Volume
-from haulback.drivers.libvirt.edge import Domain, Host
-from haulback.drivers.libvirt.leftovers import WORKING, Leftovers
-from haulback.drivers.libvirt.making import Made
-from haulback.drivers.libvirt.placing import Placing
-from haulback.drivers.libvirt.thaw import Frozen
+from haulback.drivers.libvirt.cleanup import WORKING, Leftovers
+from haulback.drivers.libvirt.connection import Domain, Host
+from haulback.drivers.libvirt.define import Placing
+from haulback.drivers.libvirt.domain import DomainDisk
+from haulback.drivers.libvirt.freeze_guard import Frozen
+from haulback.drivers.libvirt.machine_builder import DefinedMachine
 from haulback.drivers.libvirt.volumes import located, open_all, opened, readable
 from haulback.drivers.source import Source
+from haulback.durable_files import DurableFiles as Files
+from haulback.durable_files import translate
 from haulback.errors import (
     HaulbackError,
     Malformed,
@@ -99,9 +115,9 @@ class LibvirtHost:
         """Describe a machine by its definition for the next start and its current disks."""
         live = domain.live() if domain.is_active else ""
         made = xml.machine(domain.definition(), self._sized(domain), live)
-        return made._replace(snapshots=taken.held(self._host, domain))
+        return made._replace(snapshots=internal_snapshots.held(self._host, domain))
 
-    def _sized(self, domain: Domain) -> list[tuple[Volume, int]]:
+    def _sized(self, domain: Domain) -> list[tuple[DomainDisk, int]]:
         return [(one, domain.size(one.device)) for one in readable(self._host, domain)]
 
     def snapshot(self, uuid: str, attempt: str, base: str | None = None) -> Snapshot:
@@ -114,34 +130,34 @@ class LibvirtHost:
     def _read_running(
         self, domain: Domain, attempt: str, checkpoint: str, base: str | None
     ) -> Snapshot:
-        running.end_abandoned(domain)
+        live_backup.end_abandoned(domain)
         sized, live = self._sized(domain), domain.live()
         machine = firmware.kept(xml.machine(domain.definition(), sized, live), xml.parse(live))
         room = self._room(attempt)
-        running.make_room(room, next((v.path for v, _ in sized if v.path), None))
+        live_backup.make_room(room, next((v.path for v, _ in sized if v.path), None))
         try:
-            reads = running.plan(domain, sized, base)
-            agent = running.has_agent(domain.live())
+            reads = live_backup.plan(domain, sized, base)
+            agent = live_backup.has_agent(domain.live())
             with Frozen(self.uri, domain) if agent else nullcontext() as held:
-                reads = running.begin(domain, reads, checkpoint, room)
+                reads = live_backup.begin(domain, reads, checkpoint, room)
         except BaseException:
             shutil.rmtree(room, ignore_errors=True)
             raise
         frozen = held is not None and held.held
-        return running.RunningSnapshot(domain, machine, reads, checkpoint, room, frozen=frozen)
+        return live_backup.RunningSnapshot(domain, machine, reads, checkpoint, room, frozen=frozen)
 
     def _read_stopped(self, domain: Domain, checkpoint: str, base: str | None) -> Snapshot:
         text = domain.definition()
         volumes = readable(self._host, domain)
         images = open_all(volumes)
         sized = [(v, image.size) for v, image in zip(volumes, images, strict=True)]
-        then = running.recorded_sizes(domain, base) if base else {}
+        then = live_backup.recorded_sizes(domain, base) if base else {}
         before = {v.name: then[v.device] for v in volumes if v.device in then}
         machine = firmware.kept(xml.machine(text, sized), xml.parse(text))
         made = FolderSnapshot(machine, images, checkpoint, base, before)
         try:
-            memory.note(domain, made)
-            told = running.checkpoint_xml(checkpoint, sized, text) if made.checkpoint else None
+            managed_save.note(domain, made)
+            told = live_backup.checkpoint_xml(checkpoint, sized, text) if made.checkpoint else None
             if told:
                 domain.adopt_checkpoint(told)
         except BaseException:
@@ -165,18 +181,20 @@ class LibvirtHost:
             with self._images(domain) as images:
                 drop(images, unwanted, sized=False)
         for name in unwanted & set(domain.checkpoints()):
-            running.forget(domain, name)
+            live_backup.forget(domain, name)
 
     def take_snapshot(self, uuid: str, name: str) -> str:
         domain = self._host.domain(uuid)
         with nullcontext() if domain.is_active else self._alone():
-            return taken.take(self.uri, self._host, domain, name)
+            return internal_snapshots.take(self.uri, self._host, domain, name)
 
     def revert(self, uuid: str, name: str, before: str, attempt: str) -> None:
         domain = self._host.domain(uuid)
         with self._alone():
             try:
-                taken.revert(self._host, self._left, domain, name, before, _checked(attempt))
+                internal_snapshots.revert(
+                    self._host, self._left, domain, name, before, _checked(attempt)
+                )
             except BaseException:
                 self._undo_revert(attempt)
                 raise
@@ -197,26 +215,30 @@ class LibvirtHost:
                 time.sleep(_AGAIN)
 
     def remove_snapshots(self, uuid: str, names: Set[str]) -> list[str]:
-        return taken.remove(self._host, self._host.domain(uuid), names)
+        return internal_snapshots.remove(self._host, self._host.domain(uuid), names)
 
-    def create_over(self, wanted: Machine, share: Path, attempt: str) -> making.NewDomain:
+    def create_over(self, wanted: Machine, share: Path, attempt: str) -> machine_builder.NewDomain:
         layers = (disk._replace(format="qcow2", allocate=False) for disk in wanted.disks)
         wanted = wanted._replace(disks=tuple(layers))
 
-        def place(machine: Machine, paths: Mapping[str, Path]) -> Made:
+        def place(machine: Machine, paths: Mapping[str, Path]) -> DefinedMachine:
             return self._placed(paths, lambda placing: placing.new(machine, paths, layers=True))
 
         return self._begin(wanted, attempt, place, share)
 
-    def create(self, wanted: Machine, attempt: str, *, overwrite: bool = False) -> making.NewDomain:
-        if overwrite and (old := making.replaced(self._host.domains(), wanted)):
-            making.refuse_if_running(
+    def create(
+        self, wanted: Machine, attempt: str, *, overwrite: bool = False
+    ) -> machine_builder.NewDomain:
+        if overwrite and (old := machine_builder.replaced(self._host.domains(), wanted)):
+            machine_builder.refuse_if_running(
                 old
             )  # refuse before the data is copied, not only at the commit
 
-        def place(machine: Machine, paths: Mapping[str, Path]) -> Made:
-            def define(placing: Placing) -> Made:
-                there = making.replaced(self._host.domains(), machine) if overwrite else None
+        def place(machine: Machine, paths: Mapping[str, Path]) -> DefinedMachine:
+            def define(placing: Placing) -> DefinedMachine:
+                there = (
+                    machine_builder.replaced(self._host.domains(), machine) if overwrite else None
+                )
                 if there:
                     return placing.over(there, machine, paths, attempt)
                 return placing.new(machine, paths)
@@ -226,19 +248,25 @@ class LibvirtHost:
         return self._begin(wanted, attempt, place)
 
     def _begin(
-        self, wanted: Machine, attempt: str, place: making.Place, share: Path | None = None
-    ) -> making.NewDomain:
+        self, wanted: Machine, attempt: str, place: machine_builder.Place, share: Path | None = None
+    ) -> machine_builder.NewDomain:
         self.check()
-        making.check_wanted(wanted)
+        machine_builder.check_wanted(wanted)
         name = f"{_UNSAFE.sub('_', wanted.name)[:100]}-{new_guid()[:8]}"
-        room = making.rooms(self._host, self.storage, f"{name}.haulback-{_checked(attempt)}")
+        room = machine_builder.rooms(
+            self._host, self.storage, f"{name}.haulback-{_checked(attempt)}"
+        )
 
         def is_used(room: Path) -> bool:
             return room in {path.parent for path in self._left.used()}
 
-        return making.NewDomain(room, wanted, place, is_used, making.mark_of(self.work), share)
+        return machine_builder.NewDomain(
+            room, wanted, place, is_used, machine_builder.mark_of(self.work), share
+        )
 
-    def _placed(self, paths: Mapping[str, Path], place: Callable[[Placing], Made]) -> Made:
+    def _placed(
+        self, paths: Mapping[str, Path], place: Callable[[Placing], DefinedMachine]
+    ) -> DefinedMachine:
         """Define a machine with its complete images; libvirt does this atomically."""
         with self._alone():
             self._sync(paths)
@@ -247,7 +275,7 @@ class LibvirtHost:
     def move(  # parameters of the Protocol
         self,
         uuid: str,
-        there: Hypervisor,
+        there: HypervisorDriver,
         attempt: str,
         expect: Callable[[int], None],
         count: Callable[[int], None],
@@ -258,15 +286,15 @@ class LibvirtHost:
             domain = self._host.domain(uuid)
         except NotFound:
             return there.machine(uuid)  # an earlier attempt has moved the machine
-        moving.check(self._host, domain, there._host)
+        migration.check(self._host, domain, there._host)
         self._drop(domain, set(domain.checkpoints()))
         room = self._room(_checked(attempt))
-        running.make_room(room, None)
+        live_backup.make_room(room, None)
         qemu.hand_over(room)
 
-        def place(_: Machine, paths: Mapping[str, Path]) -> Made:
-            moving.carry(domain, there._host, paths, room, expect, count)
-            return Made(there.machine(uuid), [])
+        def place(_: Machine, paths: Mapping[str, Path]) -> DefinedMachine:
+            migration.carry(domain, there._host, paths, room, expect, count)
+            return DefinedMachine(there.machine(uuid), [])
 
         try:
             with self._alone():
@@ -312,12 +340,12 @@ class LibvirtHost:
             domain.start()
 
     def on_share(self, socket: Path) -> list[Machine]:
-        return [self._measure(domain) for domain in shared.domains_on(self._host, socket)]
+        return [self._measure(domain) for domain in overlay.domains_on(self._host, socket)]
 
     def go_on(self, socket: Path) -> list[str]:
-        waiting = [one for one in shared.domains_on(self._host, socket) if one.waits()]
+        waiting = [one for one in overlay.domains_on(self._host, socket) if one.waits()]
         for domain in waiting:
-            shared.go_on(domain)
+            overlay.go_on(domain)
         return [domain.name for domain in waiting]
 
     def make_own(self, uuid: str, count: Callable[[int], None]) -> None:
@@ -326,9 +354,9 @@ class LibvirtHost:
             raise SourceChanged(
                 f"{domain.name} is off; start it, because only a running machine copies disks"
             )
-        for volume in shared.lies_on(located(self._host, domain.live())):
-            shared.copy_in(domain, volume, count)
-        if left := shared.lies_on(located(self._host, domain.live())):
+        for volume in overlay.lies_on(located(self._host, domain.live())):
+            overlay.copy_in(domain, volume, count)
+        if left := overlay.lies_on(located(self._host, domain.live())):
             raise Unavailable(f"{domain.name}: {left[0].name} still depends on its share")
 
     def remove(self, uuid: str) -> None:
@@ -337,8 +365,8 @@ class LibvirtHost:
                 domain = self._host.domain(uuid)
             except NotFound:
                 return
-            making.refuse_if_running(domain)
-            memory.refuse_if_kept(domain, "removing it")
+            machine_builder.refuse_if_running(domain)
+            managed_save.refuse_if_kept(domain, "removing it")
             note = self._left.note_gone(new_guid(), domain)
             domain.undefine()
             self._left.carry_out(note)

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
-from haulback.disk import write_private
 from haulback.drivers.hypervisor import Apart, Machine
+from haulback.durable_files import write_private
 from haulback.errors import Malformed
 
 NVRAM = "nvram"  # member of a definition that holds the variables, compressed

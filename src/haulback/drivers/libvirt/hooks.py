@@ -19,7 +19,7 @@ from typing import IO, NamedTuple
 
 from haulback import credentials
 from haulback.drivers.libvirt.agent import Agent
-from haulback.drivers.libvirt.edge import Domain, Host
+from haulback.drivers.libvirt.connection import Domain, Host
 from haulback.errors import Conflict, HaulbackError, Unavailable
 
 log = logging.getLogger(__name__)

@@ -8,14 +8,14 @@ from pathlib import Path
 
 from haulback.drivers.images.image import Image, ImageFile
 from haulback.drivers.libvirt import domain as xml
-from haulback.drivers.libvirt.domain import Volume
-from haulback.drivers.libvirt.edge import Domain, Host
+from haulback.drivers.libvirt.connection import Domain, Host
+from haulback.drivers.libvirt.domain import DomainDisk
 from haulback.errors import Unsupported
 
 _FOLDERS = ("dir", "fs", "netfs")  # types of storage pools that are folders
 
 
-def located(host: Host, text: str) -> list[Volume]:
+def located(host: Host, text: str) -> list[DomainDisk]:
     """Disks in a machine's XML, with the paths of volumes in storage pools."""
     found = xml.volumes(xml.parse(text))
     return [v._replace(path=_in_pool(host, *v.pool)) if v.pool else v for v in found]
@@ -27,7 +27,7 @@ def _in_pool(host: Host, pool: str, name: str) -> Path | None:
     return path if path.is_absolute() else None
 
 
-def readable(host: Host, domain: Domain) -> list[Volume]:
+def readable(host: Host, domain: Domain) -> list[DomainDisk]:
     """Disks that can be read now; for a stopped machine only those on this host."""
     if domain.is_active:
         return located(host, domain.live())
@@ -46,7 +46,7 @@ def folders(host: Host) -> dict[str, Path]:
 
 
 @contextmanager
-def opened(volumes: Sequence[Volume]) -> Iterator[list[Image]]:
+def opened(volumes: Sequence[DomainDisk]) -> Iterator[list[Image]]:
     """Open images for the duration of the block."""
     images = open_all(volumes)
     try:
@@ -56,7 +56,7 @@ def opened(volumes: Sequence[Volume]) -> Iterator[list[Image]]:
             image.close()
 
 
-def open_all(volumes: Sequence[Volume]) -> list[Image]:
+def open_all(volumes: Sequence[DomainDisk]) -> list[Image]:
     """Open all images of a stopped machine; after an error no image stays open."""
     images: list[Image] = []
     try:
@@ -69,7 +69,7 @@ def open_all(volumes: Sequence[Volume]) -> list[Image]:
     return images
 
 
-def _image(volume: Volume) -> Image:
+def _image(volume: DomainDisk) -> Image:
     if volume.path is None:
         raise Unsupported(
             f"{volume.name} is not a file of this host ({volume.where or 'no source'}): it can be "

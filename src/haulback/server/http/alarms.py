@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 from haulback.inventory.alarms import Alarm, AlarmKind, AlarmRecord
-from haulback.server.http import lists, queries
-from haulback.server.http.operation import GUID, Call, Param, Reply, Room
-from haulback.server.store import alarms, shelves
+from haulback.server.http import paging, query_params
+from haulback.server.http.operation import GUID, ApiRequest, Param, Reply, Router
+from haulback.server.store import alarms, lists
 from haulback.wire import Named, label
 
 _KINDS = {"enum": sorted(AlarmKind.__members__)}
-room = Room()
+room = Router()
 
 
 @room("GET", "/alarms", "Alarms.", answer=AlarmRecord, many=True, query=(
-    *lists.COMMON, *lists.SPAN, Param("kind", "Of these kinds.", _KINDS, many=True),
+    *paging.COMMON, *paging.SPAN, Param("kind", "Of these kinds.", _KINDS, many=True),
     Param("subject", "About this machine, backup, hypervisor or destination.", GUID),
 ))  # fmt: skip
-def list_alarms(call: Call) -> Reply:
+def list_alarms(call: ApiRequest) -> Reply:
     """A page of alarms, the newest first; `from` and `to` bound `since`."""
-    kinds = queries.names(call, "kind", set(AlarmKind.__members__))
-    wanted = lists.wanted(call, types=kinds, subject=queries.guid(call, "subject"))
+    kinds = query_params.names(call, "kind", set(AlarmKind.__members__))
+    wanted = paging.wanted(call, types=kinds, subject=query_params.guid(call, "subject"))
     with call.app.store.read() as sql:
-        found, total = shelves.alarms(sql, wanted)
-    return lists.page(found, total, _shown)
+        found, total = lists.alarms(sql, wanted)
+    return paging.page(found, total, _shown)
 
 
 @room("GET", "/alarms/{guid}", "One alarm.", answer=AlarmRecord)
-def one_alarm(call: Call) -> AlarmRecord:
+def one_alarm(call: ApiRequest) -> AlarmRecord:
     """An alarm; 404 once the alarm is cleared."""
     with call.app.store.read() as sql:
         return _shown(alarms.alarm(sql, call.guid, call.who.scope))

@@ -17,7 +17,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from haulback.errors import HaulbackError, Malformed, TooLarge, TooSlow
-from haulback.server.http.answers import failed
+from haulback.server.http.responses import failed
 from haulback.units import KIB
 
 HEAD_SECONDS = 10.0  # from the first byte of a head, or the connection's begin, to its end

@@ -7,9 +7,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from haulback.errors import NotFound
-from haulback.inventory.records import Destination, Record
+from haulback.inventory.records import BackupDestination, Record
 from haulback.inventory.requests import ProtectedEntities
-from haulback.inventory.shapes import (
+from haulback.inventory.responses import (
     BackupStats,
     DestinationSpace,
     DestinationStats,
@@ -17,12 +17,12 @@ from haulback.inventory.shapes import (
     SizeStats,
     StagingSpace,
 )
-from haulback.server.http import lists, queries
-from haulback.server.http.operation import Call, Room
+from haulback.server.http import paging, query_params
+from haulback.server.http.configuration import shown_record
+from haulback.server.http.operation import ApiRequest, Router
 from haulback.server.http.policy_views import Surroundings
-from haulback.server.http.records import shown_record
 from haulback.server.scope import Scope
-from haulback.server.store import nodes, protection, shelves, tables
+from haulback.server.store import lists, nodes, protection, tables
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.units import size
 from haulback.wire import Named
@@ -30,11 +30,11 @@ from haulback.wire import Named
 _DAY_MS = 86_400_000
 _CHARTED = 15  # days of the chart of portals, which put values to days by their order
 _MOST_DAYS = 3660
-room = Room()
+room = Router()
 
 
 @room("GET", "/dashboard/protection", "What is protected.", answer=dict[str, Protection])
-def protected(call: Call) -> dict[str, Protection]:
+def protected(call: ApiRequest) -> dict[str, Protection]:
     """How present machines stand: each counts once; `vm` is all there is."""
     table = tables.entity.c
     where = [table.present, *_scoped(table.project, call.who.scope)]
@@ -48,12 +48,12 @@ def protected(call: Call) -> dict[str, Protection]:
 
 
 @room("GET", "/dashboard/backup-stats", "The last day's backups.", answer=BackupStats,
-      query=lists.SPAN)  # fmt: skip
-def backup_stats(call: Call) -> BackupStats:
+      query=paging.SPAN)  # fmt: skip
+def backup_stats(call: ApiRequest) -> BackupStats:
     """Backups of the last day, or of `from` to `to`."""
     table = tables.backup
-    start = queries.number(call, "from", 1 << 53)
-    end = queries.number(call, "to", 1 << 53)
+    start = query_params.number(call, "from", 1 << 53)
+    end = query_params.number(call, "to", 1 << 53)
     start = call.app.clock.now_ms() - _DAY_MS if start is None else start
     where = [table.c.created >= start, *_scoped(table.c.project, call.who.scope)]
     where += [table.c.created <= end] if end is not None else []
@@ -69,7 +69,7 @@ def backup_stats(call: Call) -> BackupStats:
 
 
 @room("GET", "/dashboard/staging-space", "Staging areas.", answer=StagingSpace, many=True)
-def staging_space(call: Call) -> list[StagingSpace]:
+def staging_space(call: ApiRequest) -> list[StagingSpace]:
     """How full the nodes' staging areas are."""
     with call.app.store.read() as sql:
         found = nodes.nodes(sql)
@@ -85,14 +85,14 @@ def staging_space(call: Call) -> list[StagingSpace]:
 
 
 @room("GET", "/dashboard/backup-destination-stats", "Destinations.", answer=DestinationStats)
-def destination_stats(call: Call) -> DestinationStats:
+def destination_stats(call: ApiRequest) -> DestinationStats:
     """How full the destinations are: what their backups take, of what they could take."""
     table = tables.backup.c
     query = sa.select(table.destination, sa.func.sum(table.stored)).where(
         ~table.gone, *_scoped(table.project, call.who.scope)
     )
     with call.app.store.read() as sql:
-        found = shelves.places(sql, Destination)
+        found = lists.places(sql, BackupDestination)
         stored = {
             row[0]: int(row[1] or 0) for row in sql.execute(query.group_by(table.destination))
         }
@@ -104,7 +104,7 @@ def destination_stats(call: Call) -> DestinationStats:
     )
 
 
-def _space(one: Destination, stored: int) -> DestinationSpace:
+def _space(one: BackupDestination, stored: int) -> DestinationSpace:
     """The space of a repository, told apart from that of the disk below it."""
     total, taken = one.total_space, one.used_space
     known = total is not None and taken is not None
@@ -121,16 +121,19 @@ def _space(one: Destination, stored: int) -> DestinationSpace:
 
 
 @room("GET", "/dashboard/vm-backup-size-stats", "Bytes by day.", answer=SizeStats,
-      query=lists.SPAN)  # fmt: skip
-def size_stats(call: Call) -> SizeStats:
+      query=paging.SPAN)  # fmt: skip
+def size_stats(call: ApiRequest) -> SizeStats:
     """Bytes backed up and restored, by day: of `from` to `to`, else of the last 15 days."""
     now = call.app.clock.now_ms()
-    end, start = queries.number(call, "to", 1 << 53), queries.number(call, "from", 1 << 53)
+    end, start = (
+        query_params.number(call, "to", 1 << 53),
+        query_params.number(call, "from", 1 << 53),
+    )
     end = now if end is None else min(end, now)
     start = end - (_CHARTED - 1) * _DAY_MS if start is None else start
     span = range(max(start, end - _MOST_DAYS * _DAY_MS), end + 1)
     with call.app.store.read() as sql:
-        backed = _by_day(sql, tables.backup, shelves.held(), span, call.who.scope)
+        backed = _by_day(sql, tables.backup, lists.held(), span, call.who.scope)
         restored = _by_day(sql, tables.restore_job, None, span, call.who.scope)
     return SizeStats(backupSizeStatsResponses=backed, restoreSizeStatsResponses=restored)
 
@@ -149,14 +152,14 @@ def _by_day(
 
 
 @room("GET", "/global-settings", "Settings of the whole server.", answer=dict[str, Any])
-def global_settings(call: Call) -> dict[str, Any]:
+def global_settings(call: ApiRequest) -> dict[str, Any]:
     """What portals ask of the whole server."""
     return {"leaseMs": call.app.lease_ms, "timeZone": "UTC"}
 
 
 @room("POST", "/policies/vm-backup/list-by-entities", "Policies of machines.",
       request=ProtectedEntities, answer=dict[str, Any], many=True)  # fmt: skip
-def policies_of(call: Call) -> list[dict[str, Any]]:
+def policies_of(call: ApiRequest) -> list[dict[str, Any]]:
     """The backup policies of machines, each once, with their rules."""
     wanted: ProtectedEntities = call.read(ProtectedEntities)
     with call.app.store.read() as sql:

@@ -6,36 +6,36 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from haulback.inventory import destination_types
-from haulback.inventory.neighbours import cluster_of, manager_of
-from haulback.inventory.platforms import PLATFORMS
-from haulback.inventory.records import Destination, Hypervisor
+from haulback.inventory.hypervisor_types import PLATFORMS
+from haulback.inventory.managers import cluster_of, manager_of
+from haulback.inventory.records import BackupDestination, Hypervisor
 from haulback.inventory.requests import (
     ChangedDestination,
     ChangedHypervisor,
     NewDestination,
     NewHypervisor,
 )
-from haulback.inventory.shapes import DestinationRecord, HypervisorRecord
-from haulback.server import stock
-from haulback.server.http import lists, queries, views
-from haulback.server.http.operation import GUID, Call, Param, Reply, Room
-from haulback.server.store import presence, shelves
+from haulback.inventory.responses import DestinationRecord, HypervisorRecord
+from haulback.server.http import paging, query_params, task_views
+from haulback.server.http.operation import GUID, ApiRequest, Param, Reply, Router
+from haulback.server.services import places
+from haulback.server.services.verification import wish_of
+from haulback.server.store import lists, presence
 from haulback.server.store.catalogue import SqlCatalogue
-from haulback.server.verification import wish_of
 from haulback.wire import Named, Ref, label, parse
 
-room = Room()
+room = Router()
 
 
 @room("GET", "/hypervisors", "All hypervisors.", answer=HypervisorRecord, many=True,
-      query=(Param("hypervisor-manager", "Of this manager.", GUID), *lists.COMMON))  # fmt: skip
-def list_hypervisors(call: Call) -> Reply:
+      query=(Param("hypervisor-manager", "Of this manager.", GUID), *paging.COMMON))  # fmt: skip
+def list_hypervisors(call: ApiRequest) -> Reply:
     """All hypervisors, or those of a manager."""
-    manager, text = queries.guid(call, "hypervisor-manager"), queries.one(call, "filter")
+    manager, text = query_params.guid(call, "hypervisor-manager"), query_params.one(call, "filter")
     with call.app.store.read() as sql:
         found = [
             one
-            for one in shelves.places(sql, Hypervisor)
+            for one in lists.places(sql, Hypervisor)
             if (not manager or manager_of(one) == manager)
             and (not text or text.lower() in one.name.lower())
         ]
@@ -56,18 +56,18 @@ class _Around(NamedTuple):
         return Named(guid, self.known.record(kind, guid).name)
 
 
-def _around(sql: Any, call: Call) -> _Around:
-    counts = shelves.machine_counts(sql, call.who.scope)
+def _around(sql: Any, call: ApiRequest) -> _Around:
+    counts = lists.machine_counts(sql, call.who.scope)
     return _Around(counts, presence.doubts(sql), SqlCatalogue(sql))
 
 
-def _paged(call: Call, found: list[Any]) -> list[Any]:
-    page, size = queries.paging(call)
+def _paged(call: ApiRequest, found: list[Any]) -> list[Any]:
+    page, size = query_params.paging(call)
     return found[page * size : (page + 1) * size]
 
 
 @room("GET", "/hypervisors/{guid}", "One hypervisor.", answer=HypervisorRecord)
-def one_hypervisor(call: Call) -> HypervisorRecord:
+def one_hypervisor(call: ApiRequest) -> HypervisorRecord:
     """One hypervisor."""
     with call.app.store.read() as sql:
         around = _around(sql, call)
@@ -76,45 +76,45 @@ def one_hypervisor(call: Call) -> HypervisorRecord:
 
 @room("POST", "/hypervisors", "Add a hypervisor.", request=NewHypervisor,
       answer=HypervisorRecord, status=201)  # fmt: skip
-def add_hypervisor(call: Call) -> HypervisorRecord:
+def add_hypervisor(call: ApiRequest) -> HypervisorRecord:
     """Add one; its machines are listed by the task in the answer."""
-    record, task = stock.add_hypervisor(call.app, call.read(NewHypervisor), call.who)
+    record, task = places.add_hypervisor(call.app, call.read(NewHypervisor), call.who)
     with call.app.store.read() as sql:
         shown = _hypervisor(record, _around(sql, call))
-    shown.task = views.details(task)
+    shown.task = task_views.details(task)
     return shown
 
 
 @room("PUT", "/hypervisors/{guid}", "Change a hypervisor.", request=ChangedHypervisor,
       answer=HypervisorRecord)  # fmt: skip
-def change_hypervisor(call: Call) -> HypervisorRecord:
+def change_hypervisor(call: ApiRequest) -> HypervisorRecord:
     """Rename it, or put it under a manager."""
     wanted = call.read(ChangedHypervisor)
-    record = stock.change_hypervisor(call.app, call.guid, wanted, call.who)
+    record = places.change_hypervisor(call.app, call.guid, wanted, call.who)
     with call.app.store.read() as sql:
         return _hypervisor(record, _around(sql, call))
 
 
 @room("DELETE", "/hypervisors/{guid}", "Remove a hypervisor.", status=204)
-def remove_hypervisor(call: Call) -> None:
+def remove_hypervisor(call: ApiRequest) -> None:
     """Remove one whose machines have no backups."""
-    stock.remove_hypervisor(call.app, call.guid, call.who)
+    places.remove_hypervisor(call.app, call.guid, call.who)
 
 
 @room("POST", "/hypervisors/{guid}/confirm-absent", "Confirm that machines are gone.",
       answer=Named, many=True)  # fmt: skip
-def confirm_absent(call: Call) -> list[Named]:
+def confirm_absent(call: ApiRequest) -> list[Named]:
     """Hold absent the machines that looks miss and that are not believed gone; answers which."""
-    return stock.confirm_absent(call.app, call.guid, call.who)
+    return places.confirm_absent(call.app, call.guid, call.who)
 
 
 @room("GET", "/backup-destinations", "All destinations.", answer=DestinationRecord, many=True,
-      query=lists.COMMON)  # fmt: skip
-def list_destinations(call: Call) -> Reply:
+      query=paging.COMMON)  # fmt: skip
+def list_destinations(call: ApiRequest) -> Reply:
     """All destinations."""
-    text = queries.one(call, "filter")
+    text = query_params.one(call, "filter")
     with call.app.store.read() as sql:
-        found = shelves.places(sql, Destination)
+        found = lists.places(sql, BackupDestination)
     found = [one for one in found if not text or text.lower() in one.name.lower()]
     shown = [_destination(one) for one in _paged(call, found)]
     return Reply(shown, headers={"X-Total-Count": str(len(found))})
@@ -122,15 +122,15 @@ def list_destinations(call: Call) -> Reply:
 
 @room("POST", "/backup-destinations/usable-for-vms", "Destinations that machines can go to.",
       request=list[dict[str, Any]], answer=DestinationRecord, many=True)  # fmt: skip
-def usable(call: Call) -> list[DestinationRecord]:
+def usable(call: ApiRequest) -> list[DestinationRecord]:
     """Those that the nodes of all the machines named can reach."""
     machines: list[Ref] = call.read(list[Ref])
-    found = stock.usable_for(call.app, [one.guid for one in machines], call.who)
+    found = places.usable_for(call.app, [one.guid for one in machines], call.who)
     return [_destination(one) for one in found]
 
 
 @room("GET", "/backup-destinations/{guid}", "One destination.", answer=DestinationRecord)
-def one_destination(call: Call) -> DestinationRecord:
+def one_destination(call: ApiRequest) -> DestinationRecord:
     """One destination."""
     with call.app.store.read() as sql:
         return _destination(SqlCatalogue(sql).destination(call.guid))
@@ -138,29 +138,29 @@ def one_destination(call: Call) -> DestinationRecord:
 
 @room("POST", "/backup-destinations", "Add a destination.", request=NewDestination,
       answer=DestinationRecord, status=201)  # fmt: skip
-def add_destination(call: Call) -> DestinationRecord:
+def add_destination(call: ApiRequest) -> DestinationRecord:
     """Add one; its repository is made by the task in the answer."""
     wanted: NewDestination = call.read(NewDestination)
     destination_types.check(parse(call.body), wanted.type)
-    record, task = stock.add_destination(call.app, wanted, call.who)
+    record, task = places.add_destination(call.app, wanted, call.who)
     shown = _destination(record)
-    shown.task = views.details(task)
+    shown.task = task_views.details(task)
     return shown
 
 
 @room("PUT", "/backup-destinations/{guid}", "Change a destination.",
       request=ChangedDestination, answer=DestinationRecord)  # fmt: skip
-def change_destination(call: Call) -> DestinationRecord:
+def change_destination(call: ApiRequest) -> DestinationRecord:
     """Rename it, or set what it keeps."""
     wanted: ChangedDestination = call.read(ChangedDestination)
     destination_types.check(parse(call.body), wanted.type)
-    return _destination(stock.change_destination(call.app, call.guid, wanted, call.who))
+    return _destination(places.change_destination(call.app, call.guid, wanted, call.who))
 
 
 @room("DELETE", "/backup-destinations/{guid}", "Remove a destination.", status=204)
-def remove_destination(call: Call) -> None:
+def remove_destination(call: ApiRequest) -> None:
     """Remove one that holds no backup; its files stay."""
-    stock.remove_destination(call.app, call.guid, call.who)
+    places.remove_destination(call.app, call.guid, call.who)
 
 
 def _hypervisor(one: Hypervisor, around: _Around) -> HypervisorRecord:
@@ -184,7 +184,7 @@ def _hypervisor(one: Hypervisor, around: _Around) -> HypervisorRecord:
     )
 
 
-def _destination(one: Destination) -> DestinationRecord:
+def _destination(one: BackupDestination) -> DestinationRecord:
     known = one.total_space is not None and one.used_space is not None
     return DestinationRecord(
         guid=one.guid,
@@ -193,7 +193,7 @@ def _destination(one: Destination) -> DestinationRecord:
         driver=one.driver,
         path=str(one.config.get("path", "")),
         initialized=one.repository is not None,
-        retention=stock.retention_of(one),
+        retention=places.retention_of(one),
         verification=wish_of(one),
         verifiedTime=one.verify_state.get("completed"),
         node=Named(one.node) if one.node else None,

@@ -9,12 +9,12 @@ from typing import Any
 import sqlalchemy as sa
 
 from haulback.errors import NotFound
-from haulback.inventory.neighbours import cluster_of, manager_of, portal_type
-from haulback.inventory.platforms import PLATFORMS
+from haulback.inventory.hypervisor_types import PLATFORMS
+from haulback.inventory.managers import cluster_of, manager_of, portal_type
 from haulback.inventory.records import Entity
-from haulback.inventory.shapes import Machine, ManagerOf
-from haulback.server.http.access import ADMINS
-from haulback.server.http.operation import Call
+from haulback.inventory.responses import ManagerOf, VirtualMachine
+from haulback.server.http.operation import ApiRequest
+from haulback.server.http.permissions import ADMINS
 from haulback.server.store import protection
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.wire import Named, label
@@ -23,8 +23,8 @@ COMMANDS = ("preCommand", "postCommand")
 
 
 def view_of(
-    call: Call, sql: sa.Connection, known: SqlCatalogue, found: Sequence[Entity]
-) -> Callable[[Entity], Machine]:
+    call: ApiRequest, sql: sa.Connection, known: SqlCatalogue, found: Sequence[Entity]
+) -> Callable[[Entity], VirtualMachine]:
     """How the machines of one answer are shown; questions about them are asked once for all."""
     around = _Around(call, sql, known, [one.guid for one in found])
     return lambda one: _machine(one, around)
@@ -34,7 +34,7 @@ class _Around:
     """The records that machines refer to."""
 
     def __init__(
-        self, call: Call, sql: sa.Connection, known: SqlCatalogue, guids: Sequence[str]
+        self, call: ApiRequest, sql: sa.Connection, known: SqlCatalogue, guids: Sequence[str]
     ) -> None:
         self.known, self.now = known, call.app.clock.now_ms()
         self.sees_commands = bool(call.who.roles & ADMINS)  # commands may hold passwords
@@ -70,7 +70,7 @@ class _Around:
         return self._found
 
 
-def _machine(one: Entity, around: _Around) -> Machine:
+def _machine(one: Entity, around: _Around) -> VirtualMachine:
     facts, settings, known = one.facts, one.settings, around.known
     if not around.sees_commands:
         settings = {name: value for name, value in settings.items() if name not in COMMANDS}
@@ -78,7 +78,7 @@ def _machine(one: Entity, around: _Around) -> Machine:
     full, inc = (facts.get(f"lastSuccessful{sort}Backup") for sort in ("Full", "Inc"))
     manager = around.manager(manager_of(source))
     cluster = cluster_of(source)
-    return Machine(
+    return VirtualMachine(
         guid=one.guid,
         name=one.name,
         uuid=one.uuid,

@@ -8,37 +8,37 @@ import msgspec
 import sqlalchemy as sa
 
 from haulback.errors import Conflict, Malformed, NotFound
-from haulback.inventory.disks import disk_guid
-from haulback.inventory.platforms import PLATFORMS
-from haulback.inventory.records import Disk, Entity, Hypervisor
+from haulback.inventory.derived_guids import disk_guid
+from haulback.inventory.hypervisor_types import PLATFORMS
+from haulback.inventory.records import Entity, Hypervisor, VirtualDisk
 from haulback.inventory.requests import DiskSettings, Entities, MachineSettings
-from haulback.inventory.shapes import DiskRecord, Machine, NotIncremental, Reason
-from haulback.server.http import lists, queries
+from haulback.inventory.responses import DiskRecord, NotIncremental, Reason, VirtualMachine
+from haulback.server.http import paging, query_params
 from haulback.server.http.machine_views import COMMANDS, view_of
-from haulback.server.http.operation import GUID, Call, Param, Reply, Room
-from haulback.server.store import shelves, tables
+from haulback.server.http.operation import GUID, ApiRequest, Param, Reply, Router
+from haulback.server.store import lists, tables
 from haulback.server.store.catalogue import SqlCatalogue, row_of
 from haulback.server.store.ledger import SqlLedger
 from haulback.wire import label
 
 _COMMAND = 4000  # characters of a command
-room = Room()
+room = Router()
 
 
-@room("GET", "/virtual-machines", "Machines.", answer=Machine, many=True, query=(
-    Param("hypervisor", "On this hypervisor.", GUID), *lists.COMMON,
+@room("GET", "/virtual-machines", "Machines.", answer=VirtualMachine, many=True, query=(
+    Param("hypervisor", "On this hypervisor.", GUID), *paging.COMMON,
 ))  # fmt: skip
-def list_machines(call: Call) -> Reply:
+def list_machines(call: ApiRequest) -> Reply:
     """A page of machines, or all."""
-    wanted = lists.wanted(call, hypervisor=queries.guid(call, "hypervisor"))
+    wanted = paging.wanted(call, hypervisor=query_params.guid(call, "hypervisor"))
     with call.app.store.read() as sql:
-        found, total = shelves.machines(sql, wanted)
+        found, total = lists.machines(sql, wanted)
         known = SqlCatalogue(sql, call.who.scope)
-        return lists.page(found, total, view_of(call, sql, known, found))
+        return paging.page(found, total, view_of(call, sql, known, found))
 
 
-@room("GET", "/virtual-machines/{guid}", "One machine.", answer=Machine)
-def one_machine(call: Call) -> Machine:
+@room("GET", "/virtual-machines/{guid}", "One machine.", answer=VirtualMachine)
+def one_machine(call: ApiRequest) -> VirtualMachine:
     """One machine."""
     with call.app.store.read() as sql:
         known = SqlCatalogue(sql, call.who.scope)
@@ -48,7 +48,7 @@ def one_machine(call: Call) -> Machine:
 
 @room("PUT", "/virtual-machines/{guid}/settings", "Change a machine's settings.",
       request=MachineSettings, status=204)  # fmt: skip
-def set_machine(call: Call) -> None:
+def set_machine(call: ApiRequest) -> None:
     """Policies and project; what is absent stays."""
     wanted: MachineSettings = call.read(MachineSettings)
     if wanted.project is not None and not 0 < len(wanted.project.guid) <= 80:
@@ -123,7 +123,7 @@ def _write(sql: sa.Connection, one: Entity) -> None:
 
 
 @room("DELETE", "/virtual-machines/{guid}", "Forget a machine.", status=204)
-def remove_machine(call: Call) -> None:
+def remove_machine(call: ApiRequest) -> None:
     """Forget one that is not present and has no backups; POST /tasks/delete does more."""
     with call.app.change(call.who, "remove machine", call.guid) as done:
         one = SqlCatalogue(done.sql, call.who.scope).entity(call.guid)
@@ -135,10 +135,10 @@ def remove_machine(call: Call) -> None:
 
 
 @room("DELETE", "/virtual-machines/all-non-present", "Forget machines that are gone.", status=204)
-def remove_absent(call: Call) -> None:
+def remove_absent(call: ApiRequest) -> None:
     """Forget those that are not present and have no backups."""
     with call.app.change(call.who, "remove machines that are not present") as done:
-        found = shelves.absent_machines(done.sql, call.who.scope)
+        found = lists.absent_machines(done.sql, call.who.scope)
         done.before = [one.guid for one in found if _forget(done.sql, one)]
         done.silent = not done.before
 
@@ -151,7 +151,7 @@ def _forget(sql: sa.Connection, one: Entity) -> bool:
 
 @room("POST", "/virtual-machines/incremental-not-possible", "Which cannot be incremental.",
       request=Entities, answer=NotIncremental, many=True)  # fmt: skip
-def not_incremental(call: Call) -> list[NotIncremental]:
+def not_incremental(call: ApiRequest) -> list[NotIncremental]:
     """Those of the machines whose next backup will be full whatever is asked, and why."""
     wanted: Entities = call.read(Entities)
     with call.app.store.read() as sql:
@@ -175,9 +175,9 @@ def _reasons(one: Entity, known: SqlCatalogue) -> list[Reason]:
 
 @room("GET", "/virtual-machine-disks", "Disks of a machine.", answer=DiskRecord, many=True,
       query=(Param("virtual-machine", "Whose disks.", GUID),))  # fmt: skip
-def list_disks(call: Call) -> list[DiskRecord]:
+def list_disks(call: ApiRequest) -> list[DiskRecord]:
     """The disks of a machine."""
-    guid = queries.guid(call, "virtual-machine")
+    guid = query_params.guid(call, "virtual-machine")
     if guid is None:
         raise Malformed("virtual-machine: name a machine", field="virtual-machine")
     with call.app.store.read() as sql:
@@ -187,7 +187,7 @@ def list_disks(call: Call) -> list[DiskRecord]:
 
 @room("PUT", "/virtual-machine-disks/{guid}/settings", "Change a disk's settings.",
       request=DiskSettings, status=204)  # fmt: skip
-def set_disk(call: Call) -> None:
+def set_disk(call: ApiRequest) -> None:
     """Whether backups leave a disk out.  409 when none would be left."""
     wanted: DiskSettings = call.read(DiskSettings)
     with call.app.change(call.who, "set disk", call.guid) as done:
@@ -202,12 +202,12 @@ def set_disk(call: Call) -> None:
         done.before, done.after = before, after
 
 
-def _with_disk(sql: sa.Connection, call: Call) -> tuple[Entity, str]:
+def _with_disk(sql: sa.Connection, call: ApiRequest) -> tuple[Entity, str]:
     """The machine of a disk: disks have no rows, their guids follow from what they belong to."""
     page = 0
     while True:
-        wanted = shelves.Wanted(scope=call.who.scope, page=page, size=1000)
-        found, _ = shelves.machines(sql, wanted)
+        wanted = lists.ListQuery(scope=call.who.scope, page=page, size=1000)
+        found, _ = lists.machines(sql, wanted)
         for one in found:
             for disk in one.disks:
                 if disk_guid(one.guid, disk.name) == call.guid:
@@ -217,7 +217,7 @@ def _with_disk(sql: sa.Connection, call: Call) -> tuple[Entity, str]:
         page += 1
 
 
-def _disk(one: Entity, disk: Disk) -> DiskRecord:
+def _disk(one: Entity, disk: VirtualDisk) -> DiskRecord:
     return DiskRecord(
         guid=disk_guid(one.guid, disk.name),
         name=disk.name,

@@ -10,61 +10,70 @@ from urllib.parse import quote
 import msgspec
 
 from haulback.errors import Conflict, Malformed, NotFound, Unavailable
-from haulback.inventory.disks import file_guid, volume_guid
-from haulback.inventory.records import Mount, Volume
-from haulback.inventory.requests import PathRequest, PathsRequest
-from haulback.inventory.shared import (
+from haulback.inventory.derived_guids import file_guid, volume_guid
+from haulback.inventory.mount_shapes import (
+    BackupFileSystem,
     FileRow,
-    FileSystem,
     IscsiTarget,
     Lun,
     MountedBackup,
     MountedFile,
     MountedFileSystem,
 )
-from haulback.server.http import lists, queries
-from haulback.server.http.attachments import attachment
-from haulback.server.http.operation import FLAG, GUID, NUMBER, TEXT, Call, Param, Reply, Room
-from haulback.server.store import catalogue, mounts, shelves
+from haulback.inventory.records import BackupVolume, Mount
+from haulback.inventory.requests import PathRequest, PathsRequest
+from haulback.mounts import iscsi_target
+from haulback.mounts.spec import files_of
+from haulback.server.http import paging, query_params
+from haulback.server.http.content_disposition import attachment
+from haulback.server.http.operation import (
+    FLAG,
+    GUID,
+    NUMBER,
+    TEXT,
+    ApiRequest,
+    Param,
+    Reply,
+    Router,
+)
+from haulback.server.store import catalogue, lists, mounts
 from haulback.server.store.catalogue import SqlCatalogue
-from haulback.server.store.mounts import Shown
-from haulback.shares import target
-from haulback.shares.order import files_of
+from haulback.server.store.mounts import ShownFileSystem
 from haulback.tasks.states import MountMode
 from haulback.wire import Named, label
 
 _PAGE = 1000  # rows of a listing, unless more are asked for
 _RIGHTS = [f"{who}_{what}" for who in ("OWNER", "GROUP", "OTHERS")
            for what in ("READ", "WRITE", "EXECUTE")]  # fmt: skip
-room = Room()
+room = Router()
 
 
 @room("GET", "/mounted-backups", "Mounted backups.", answer=MountedBackup, many=True, query=(
-    *lists.COMMON, *lists.SPAN, lists.ENTITY,
+    *paging.COMMON, *paging.SPAN, paging.ENTITY,
     Param("backup", "Of this backup.", GUID),
     Param("node", "On this node.", GUID),
     Param("mode", "Mounted in this way.", {"enum": [mode.value for mode in MountMode]}),
     Param("finished-mount", "Those that are over, or only those that are not.", FLAG),
     Param("protected-entity-type", "Of this type.", TEXT),
 ))  # fmt: skip
-def list_mounts(call: Call) -> Reply:
+def list_mounts(call: ApiRequest) -> Reply:
     """A page of mounted backups, the newest first."""
-    wanted = lists.wanted(
+    wanted = paging.wanted(
         call,
-        backup=queries.guid(call, "backup"),
-        node=queries.guid(call, "node"),
-        types=queries.names(call, "mode", {mode.value for mode in MountMode}),
+        backup=query_params.guid(call, "backup"),
+        node=query_params.guid(call, "node"),
+        types=query_params.names(call, "mode", {mode.value for mode in MountMode}),
     )
-    over = queries.flag(call, "finished-mount")
+    over = query_params.flag(call, "finished-mount")
     with call.app.store.read() as sql:
-        found, total = shelves.mounts(sql, wanted, over=over)
+        found, total = lists.mounts(sql, wanted, over=over)
         counts = mounts.counts(sql, [one.guid for one in found])
         known = SqlCatalogue(sql)
-        return lists.page(found, total, lambda one: _mounted(one, counts, known))
+        return paging.page(found, total, lambda one: _mounted(one, counts, known))
 
 
 @room("GET", "/mounted-backups/{guid}", "One mounted backup.", answer=MountedBackup)
-def one_mount(call: Call) -> MountedBackup:
+def one_mount(call: ApiRequest) -> MountedBackup:
     """One mounted backup."""
     with call.app.store.read() as sql:
         known = SqlCatalogue(sql, call.who.scope)
@@ -72,23 +81,23 @@ def one_mount(call: Call) -> MountedBackup:
         return _mounted(one, mounts.counts(sql, [one.guid]), known)
 
 
-@room("GET", "/file-systems", "File systems of a backup.", answer=FileSystem, many=True,
+@room("GET", "/file-systems", "File systems of a backup.", answer=BackupFileSystem, many=True,
       query=(Param("backup", "Whose.", GUID),))  # fmt: skip
-def file_systems(call: Call) -> list[FileSystem]:
+def file_systems(call: ApiRequest) -> list[BackupFileSystem]:
     """What a MANUAL mount chooses from; found when the backup was stored."""
-    guid = queries.guid(call, "backup")
+    guid = query_params.guid(call, "backup")
     if guid is None:
         raise Malformed("backup: name one", field="backup")
     with call.app.store.read() as sql:
         one = SqlCatalogue(sql, call.who.scope).backup(guid)
-    volumes = msgspec.convert(one.volumes, list[Volume])
+    volumes = msgspec.convert(one.volumes, list[BackupVolume])
     return [_file_system(volume_guid(one.guid, volume.name), volume) for volume in volumes]
 
 
 @room("GET", "/mounted-file-systems/detailed", "File systems of a mounted backup.",
       answer=MountedFileSystem, many=True,
       query=(Param("mounted-backup", "Whose.", GUID),))  # fmt: skip
-def mounted_file_systems(call: Call) -> list[MountedFileSystem]:
+def mounted_file_systems(call: ApiRequest) -> list[MountedFileSystem]:
     """The file systems that a mounted backup shows."""
     one = _named(call)
     with call.app.store.read() as sql:
@@ -97,7 +106,7 @@ def mounted_file_systems(call: Call) -> list[MountedFileSystem]:
 
 @room("GET", "/mounted-files", "Disks of a mounted backup.", answer=MountedFile, many=True,
       query=(Param("mounted-backup", "Whose.", GUID),))  # fmt: skip
-def mounted_files(call: Call) -> list[MountedFile]:
+def mounted_files(call: ApiRequest) -> list[MountedFile]:
     """The disks that a mounted backup offers."""
     one = _named(call)
     disks = _offered(one)
@@ -130,7 +139,7 @@ def _chosen(one: Mount) -> list[str]:
 
 @room("GET", "/mounted-backups/{guid}/iscsi", "How initiators reach its disks, with the secret.",
       answer=IscsiTarget)  # fmt: skip
-def iscsi(call: Call) -> Reply:
+def iscsi(call: ApiRequest) -> Reply:
     """The target of a backup mounted in mode ISCSI; who asked for its secret is written down."""
     with call.app.change(call.who, "iscsi secret", call.guid) as done:
         sql = done.sql
@@ -143,10 +152,10 @@ def iscsi(call: Call) -> Reply:
     key = call.app.vault.unseal(destination, sealed)
     sizes: dict[str, int] = one.found["disks"]
     told = IscsiTarget(
-        target=target.name_of(one.guid),
+        target=iscsi_target.name_of(one.guid),
         portal=one.found["portal"],
-        user=target.USER,
-        secret=target.secret_of(key, one.guid),
+        user=iscsi_target.USER,
+        secret=iscsi_target.secret_of(key, one.guid),
         allowedClients=one.wanted["clients"],
         disks=[
             Lun(lun, name, sizes.get(name, 0)) for lun, name in enumerate(one.wanted["disks"], 1)
@@ -160,7 +169,7 @@ def iscsi(call: Call) -> Reply:
           Param("after", "Only names behind this one.", TEXT),
           Param("size", "How many at most.", NUMBER),
       ))  # fmt: skip
-def listing(call: Call) -> Reply:
+def listing(call: ApiRequest) -> Reply:
     """Rows by name; `X-Next-Name`, if there is a next page, is the value of `after` for it.
 
     A row whose contents cannot be read has `readable` false and a `reason`.  `X-Incomplete` says
@@ -173,8 +182,8 @@ def listing(call: Call) -> Reply:
         "mount": mount.guid,
         "volume": shown.volume.name,
         "path": wanted.path or "/",
-        "after": queries.one(call, "after") or "",
-        "most": max(1, queries.number(call, "size", 10_000) or _PAGE),
+        "after": query_params.one(call, "after") or "",
+        "most": max(1, query_params.number(call, "size", 10_000) or _PAGE),
     }
     said = b"".join(call.app.desk.ask(mount.node, asked))
     try:
@@ -190,7 +199,7 @@ def listing(call: Call) -> Reply:
 
 @room("POST", "/mounted-file-systems/{guid}/download", "Fetch files.", request=PathsRequest,
       slow=True)  # fmt: skip
-def download(call: Call) -> Reply:
+def download(call: ApiRequest) -> Reply:
     """A single file as it is; several files, or a folder, as a tar.
 
     A file that cannot be read does not end the tar.  The last member of the tar is then
@@ -224,7 +233,9 @@ def download(call: Call) -> Reply:
     return Reply(headers=headers, stream=_closing(first, parts))
 
 
-def _is_folder(call: Call, mount: Mount, shown: Shown, wanted: PathsRequest) -> bool:
+def _is_folder(
+    call: ApiRequest, mount: Mount, shown: ShownFileSystem, wanted: PathsRequest
+) -> bool:
     """Whether the one path names a folder: its listing then has other names than its own."""
     path = wanted.paths[0]
     asked = {"type": "look", "mount": mount.guid, "volume": shown.volume.name, "path": path}
@@ -264,15 +275,15 @@ class _Listing(msgspec.Struct):
     reason: str = ""
 
 
-def _named(call: Call) -> Mount:
-    guid = queries.guid(call, "mounted-backup")
+def _named(call: ApiRequest) -> Mount:
+    guid = query_params.guid(call, "mounted-backup")
     if guid is None:
         raise Malformed("mounted-backup: name one", field="mounted-backup")
     with call.app.store.read() as sql:
         return SqlCatalogue(sql, call.who.scope).mount(guid)
 
 
-def _open(call: Call) -> tuple[Mount, Shown]:
+def _open(call: ApiRequest) -> tuple[Mount, ShownFileSystem]:
     """The mounted backup that a file system belongs to.  Raises NotFound, Conflict when over."""
     with call.app.store.read() as sql:
         shown = mounts.volume(sql, call.guid)
@@ -322,7 +333,7 @@ def _hypervisor(one: Mount, known: SqlCatalogue) -> Named | None:
         return None
 
 
-def _shown(shown: Shown, one: Mount) -> MountedFileSystem:
+def _shown(shown: ShownFileSystem, one: Mount) -> MountedFileSystem:
     return MountedFileSystem(
         guid=shown.guid,
         mountedBackup=Named(one.guid, one.entity_name),
@@ -331,8 +342,8 @@ def _shown(shown: Shown, one: Mount) -> MountedFileSystem:
     )
 
 
-def _file_system(guid: str, volume: Volume) -> FileSystem:
-    return FileSystem(
+def _file_system(guid: str, volume: BackupVolume) -> BackupFileSystem:
+    return BackupFileSystem(
         guid=guid,
         volume=volume.name,
         type=volume.type,

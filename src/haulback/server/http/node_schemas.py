@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from haulback.kinds.reports import FORMS, REPORTS, Said
-from haulback.kinds.table import KINDS
+from haulback.kinds.registry import KINDS
+from haulback.kinds.transfer_info import FORMS, REPORTS, Said
 from haulback.server.http.schemas import Schema, Schemas
 
 REPORTING = "PUT /tasks/{guid}/transfer-info"
@@ -79,7 +79,8 @@ def as_markdown() -> str:
     lines = [
         "# Orders and reports of each kind of task",
         "",
-        "Made from the tables that the server reads (`kinds/reports.py`).  A node takes a task by "
+        "Made from the tables that the server reads (`kinds/transfer_info.py`).  "
+        "A node takes a task by "
         "`PUT /tasks/{guid}/state`, reads its order by `GET /nodes/self/orders/{guid}`, sends its "
         "report by `PUT /tasks/{guid}/transfer-info`, and ends the task by "
         "`PUT /tasks/{guid}/state`.  [Write a node](../howto/write-a-node.md) shows a whole one.  "

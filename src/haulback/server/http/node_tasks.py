@@ -8,21 +8,21 @@ import msgspec
 
 from haulback.errors import Forbidden, KindUnavailable, Malformed
 from haulback.ids import guid_of
-from haulback.kinds.parts import TaskFile
-from haulback.server import deliveries, movers, people
-from haulback.server.deliveries import FullInventory, OneInventory
-from haulback.server.http import bodies, queries, views
-from haulback.server.http.operation import GUID, NUMBER, Call, Param, Reply, Room
-from haulback.server.store import nodes, queue, reports
+from haulback.kinds.support.restore_items import TaskFile
+from haulback.server.http import query_params, request_body, task_views
+from haulback.server.http.operation import GUID, NUMBER, ApiRequest, Param, Reply, Router
+from haulback.server.services import inventory_sync, node_tasks, task_requests
+from haulback.server.services.inventory_sync import FullInventory, OneInventory
+from haulback.server.store import nodes, queue, task_lists
 from haulback.server.store.catalogue import all_named
 from haulback.server.store.nodes import Node
 from haulback.tasks.record import Task
-from haulback.tasks.shapes import TaskDetails
+from haulback.tasks.responses import TaskDetails
 from haulback.tasks.states import BackupType
 from haulback.wire import Named, Ref, present, read
 
 _MOST_QUEUED = 1000
-room = Room()
+room = Router()
 
 
 class DoubleDTO(msgspec.Struct):
@@ -110,19 +110,19 @@ class TransferInfoRequest(msgspec.Struct, omit_defaults=True):
         Param("size", "How many at most, usually 100.", NUMBER),
     ), waits=True,
 )  # fmt: skip
-def queued(call: Call) -> list[TaskDetails]:
+def queued(call: ApiRequest) -> list[TaskDetails]:
     """The tasks that a node may start now; waits for it when asked to (`Prefer: wait=30`)."""
     found = _offer(call, _asking(call))
     if call.who.node:
-        return [views.details(task) for task in found]  # nothing is in their way
+        return [task_views.details(task) for task in found]  # nothing is in their way
     with call.app.store.read() as sql:
-        waits = people.waiting(call.app, sql, found)
-    return [views.details(task, waits.get(task.guid)) for task in found]
+        waits = task_requests.waiting(call.app, sql, found)
+    return [task_views.details(task, waits.get(task.guid)) for task in found]
 
 
-def _asking(call: Call) -> Node | None:
+def _asking(call: ApiRequest) -> Node | None:
     """The node whose offer is asked for; None for everything queued.  Raises Forbidden."""
-    guid = queries.guid(call, "node")
+    guid = query_params.guid(call, "node")
     if call.who.node:
         if guid not in (None, call.who.node.guid):
             raise Forbidden("a node asks for itself only")
@@ -133,29 +133,29 @@ def _asking(call: Call) -> Node | None:
         return nodes.one_node(sql, guid)
 
 
-def _offer(call: Call, asking: Node | None) -> list[Task]:
+def _offer(call: ApiRequest, asking: Node | None) -> list[Task]:
     if call.who.node:
-        movers.heard(call.app, call.who.node)
+        node_tasks.heard(call.app, call.who.node)
     if asking and (call.who.node or call.who.scope.listed is None):
-        return movers.offer(call.app, asking, _size(call))
-    most = queries.size(call, reports.MOST, reports.MOST)
+        return node_tasks.offer(call.app, asking, _size(call))
+    most = query_params.size(call, task_lists.MOST, task_lists.MOST)
     with call.app.store.read() as sql:
         guid = asking.guid if asking else None
         return all_named(sql, queue.waiting(sql, call.who.scope.listed, guid, most))
 
 
-def _size(call: Call) -> int:
+def _size(call: ApiRequest) -> int:
     """How many tasks to offer at most."""
-    return queries.size(call, _MOST_QUEUED, queue.OFFERED)
+    return query_params.size(call, _MOST_QUEUED, queue.OFFERED)
 
 
 @room("PUT", "/tasks/{guid}/progress", "Percent done.", request=DoubleDTO, status=204)
-def progress(call: Call) -> None:
+def progress(call: ApiRequest) -> None:
     """Percent done."""
     value = call.parsed()
     percent = read(value, DoubleDTO, "").value if isinstance(value, dict) else None
     said = read(value, float, "value") if percent is None else percent
-    movers.progress(call.app, call.node, call.guid, _percent(said))
+    node_tasks.progress(call.app, call.node, call.guid, _percent(said))
 
 
 def _percent(value: float) -> float:
@@ -164,7 +164,7 @@ def _percent(value: float) -> float:
     return value
 
 
-def _objects(call: Call) -> None:
+def _objects(call: ApiRequest) -> None:
     wanted: UpdateTaskProgressRequest = call.read(UpdateTaskProgressRequest)
     done, total = wanted.processedObjectCount, wanted.totalObjectCount
     if not 0 <= done <= total:
@@ -174,7 +174,7 @@ def _objects(call: Call) -> None:
     said = wanted.progress
     percent = (100.0 * done / total if total else 0.0) if said is None else _percent(said)
     counts = {"processedObjectCount": done, "totalObjectCount": total}
-    movers.add_results(call.app, call.node, call.guid, counts, progress=percent)
+    node_tasks.add_results(call.app, call.node, call.guid, counts, progress=percent)
 
 
 for _what in ("cloud", "os"):
@@ -191,19 +191,19 @@ for _what in ("cloud", "os"):
     "PUT", "/tasks/{guid}/backup-type", "Full or incremental.", request=BackupType,
     answer=TaskDetails, status=204,
 )  # fmt: skip
-def backup_type(call: Call) -> Reply:
+def backup_type(call: ApiRequest) -> Reply:
     """An increment that had to become a full backup."""
     kind: BackupType = read(call.parsed(), BackupType, "backupType")
     if kind not in (BackupType.FULL, BackupType.INCREMENTAL):
         raise Malformed("backupType: an export is FULL or INCREMENTAL", field="backupType")
-    return _represented(call, movers.became(call.app, call.node, call.guid, kind.value))
+    return _represented(call, node_tasks.became(call.app, call.node, call.guid, kind.value))
 
 
 @room(
     "PUT", "/tasks/{guid}/transfer-info", "What came of the work.", request=TransferInfoRequest,
     answer=TaskDetails, status=204,
 )  # fmt: skip
-def transfer_info(call: Call) -> Reply:
+def transfer_info(call: ApiRequest) -> Reply:
     """The result of the work; the result counts once the task is FINISHED.
 
     Each kind of task has a report of its own, EXPORT for example ExportReport.  A member that is
@@ -215,41 +215,41 @@ def transfer_info(call: Call) -> Reply:
     known = msgspec.to_builtins(read(info, TransferInfoRequest, ""))
     kept = present({**info, **known})
     kept.pop("transferHistory", None)  # made of samples here, not said
-    return _represented(call, movers.add_results(call.app, call.node, call.guid, kept))
+    return _represented(call, node_tasks.add_results(call.app, call.node, call.guid, kept))
 
 
-def _represented(call: Call, task: Task) -> Reply:
+def _represented(call: ApiRequest, task: Task) -> Reply:
     """204 without a body, as the page says; 200 with one for who asks to see it (RFC 7240)."""
     if not call.wants_representation:
         return Reply()
     task.refs["node"] = Named(call.who.guid, call.who.name)
     applied = {"Preference-Applied": "return=representation"}
-    return Reply(views.details(task), status=200, headers=applied)
+    return Reply(task_views.details(task), status=200, headers=applied)
 
 
 @room(
     "PUT", "/tasks/{guid}/transfer-rate", "A sample of the transfer rate.",
     request=DataTransferRateRequest, status=204,
 )  # fmt: skip
-def transfer_rate(call: Call) -> None:
+def transfer_rate(call: ApiRequest) -> None:
     """A sample of how fast it goes; its bytes are all so far."""
     sample, total = _sample(call)
     if total is not None:
         sample["transferredBytes"] = total
-    movers.add_sample(call.app, call.node, call.guid, sample)
+    node_tasks.add_sample(call.app, call.node, call.guid, sample)
 
 
 @room(
     "PUT", "/tasks/{guid}/transfer-rate/incremental", "A sample whose bytes come on top.",
     request=DataTransferRateRequest, status=204,
 )  # fmt: skip
-def more_transferred(call: Call) -> None:
+def more_transferred(call: ApiRequest) -> None:
     """A sample of how fast it goes; its bytes come on top of those before."""
     sample, more = _sample(call)
-    movers.add_bytes(call.app, call.node, call.guid, sample, more or 0)
+    node_tasks.add_bytes(call.app, call.node, call.guid, sample, more or 0)
 
 
-def _sample(call: Call) -> tuple[dict[str, Any], int | None]:
+def _sample(call: ApiRequest) -> tuple[dict[str, Any], int | None]:
     rate: DataTransferRateRequest = call.read(DataTransferRateRequest)
     for name in ("transferRate", "transferredBytes", "timestamp"):
         if (getattr(rate, name) or 0) < 0:
@@ -268,40 +268,40 @@ def _task_of(wanted: UpdateCbtTaskRequest | UpdateIncSnapRequired) -> str:
 
 
 @room("PUT", "/tasks/cbt-id", "The checkpoint.", request=UpdateCbtTaskRequest, status=204)
-def cbt_id(call: Call) -> None:
+def cbt_id(call: ApiRequest) -> None:
     """The checkpoint that the next increment may build on once the backup is stored."""
     wanted: UpdateCbtTaskRequest = call.read(UpdateCbtTaskRequest)
     if not 0 < len(wanted.cbtId) <= 120:
         raise Malformed("cbtId: 1 to 120 characters", field="cbtId")
-    movers.set_member(call.app, call.node, _task_of(wanted), "cbtId", wanted.cbtId)
+    node_tasks.set_member(call.app, call.node, _task_of(wanted), "cbtId", wanted.cbtId)
 
 
 @room(
     "PUT", "/tasks/inc-snap-required", "Keep a snapshot?", request=UpdateIncSnapRequired, status=204
 )
-def inc_snap_required(call: Call) -> None:
+def inc_snap_required(call: ApiRequest) -> None:
     """Whether the export must leave a snapshot; only where a schedule will use it."""
     wanted: UpdateIncSnapRequired = call.read(UpdateIncSnapRequired)
-    movers.inc_snap_required(call.app, call.node, _task_of(wanted), wanted.incSnapRequired)
+    node_tasks.inc_snap_required(call.app, call.node, _task_of(wanted), wanted.incSnapRequired)
 
 
 @room(
     "POST", "/tasks/{guid}/task-files", "The files of a task.", request=TaskFilesListRequest,
     status=201,
 )  # fmt: skip
-def task_files(call: Call) -> None:
+def task_files(call: ApiRequest) -> None:
     """The files of a task; they replace those it had."""
     wanted: TaskFilesListRequest = call.read(TaskFilesListRequest)
     files = present(msgspec.to_builtins(wanted.taskFiles))
-    movers.set_member(call.app, call.node, call.guid, "taskFiles", files)
+    node_tasks.set_member(call.app, call.node, call.guid, "taskFiles", files)
 
 
 def _place(name: str) -> Any:
-    def handle(call: Call) -> None:
+    def handle(call: ApiRequest) -> None:
         wanted: StringDTO = call.read(StringDTO)
         if not 0 < len(wanted.value) <= 400:
             raise Malformed("value: 1 to 400 characters", field="value")
-        movers.set_member(call.app, call.node, call.guid, name, wanted.value)
+        node_tasks.set_member(call.app, call.node, call.guid, name, wanted.value)
 
     return handle
 
@@ -320,32 +320,32 @@ for _path, _name in (
 
 
 @room("POST", "/tasks/inventory", "A full inventory.", request=FullInventory, status=201,
-      body=bodies.INVENTORY)  # fmt: skip
-def inventory(call: Call) -> None:
+      body=request_body.INVENTORY)  # fmt: skip
+def inventory(call: ApiRequest) -> None:
     """The inventory of a whole hypervisor, by its node."""
-    deliveries.take_inventory(call.app, call.node, call.read(FullInventory))
+    inventory_sync.take_inventory(call.app, call.node, call.read(FullInventory))
 
 
 @room(
     "POST", "/tasks/instance-inventory", "What one machine is like.", request=OneInventory,
     status=201,
 )  # fmt: skip
-def instance_inventory(call: Call) -> None:
+def instance_inventory(call: ApiRequest) -> None:
     """The inventory of one machine, by its node."""
-    deliveries.take_instance(call.app, call.node, call.read(OneInventory))
+    inventory_sync.take_instance(call.app, call.node, call.read(OneInventory))
 
 
 @room(
     "POST", "/tasks/tape-manager-inventory", "What a tape manager holds.",
     request=TapeManagerInventoryRequest, status=201,
 )  # fmt: skip
-def tape_inventory(call: Call) -> None:
+def tape_inventory(call: ApiRequest) -> None:
     """Refuse the result of a kind of task that is not built yet."""
     wanted: TapeManagerInventoryRequest = call.read(TapeManagerInventoryRequest)
     if wanted.tapeManager is None and wanted.task is None:
         raise Malformed("tapeManager: name it, or the task", field="tapeManager")
     if wanted.task:
-        movers.check_mine(call.app, call.node, wanted.task.guid)
+        node_tasks.check_mine(call.app, call.node, wanted.task.guid)
     raise KindUnavailable(
         "tasks of type TAPE_MANAGER_INVENTORY_SYNC are not available yet: nothing was changed",
         type="TAPE_MANAGER_INVENTORY_SYNC",
@@ -353,7 +353,7 @@ def tape_inventory(call: Call) -> None:
 
 
 @room("POST", "/tasks/{guid}/log", "Lines for the task's log.", request=list[str], status=201)
-def write_log(call: Call) -> None:
+def write_log(call: ApiRequest) -> None:
     """Lines for the task's log."""
     lines: list[str] = call.read(list[str])
-    movers.add_log(call.app, call.node, call.guid, lines)
+    node_tasks.add_log(call.app, call.node, call.guid, lines)

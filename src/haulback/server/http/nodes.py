@@ -14,21 +14,21 @@ from haulback.errors import Conflict, Malformed, Unauthenticated
 from haulback.ids import new_guid
 from haulback.inventory.damage import REVISION
 from haulback.inventory.requests import ChangedNode, NewNode
-from haulback.inventory.shapes import Invitation, NodeRecord, Space
-from haulback.server import movers
-from haulback.server.app import App
+from haulback.inventory.responses import Invitation, NodeRecord, Space
 from haulback.server.caller import SYSTEM
-from haulback.server.http import bodies, queries
-from haulback.server.http.operation import FLAG, GUID, NUMBER, Call, Param, Reply, Room
-from haulback.server.store import life, mounts, nodes
+from haulback.server.http import query_params, request_body
+from haulback.server.http.operation import FLAG, GUID, NUMBER, ApiRequest, Param, Reply, Router
+from haulback.server.services import node_tasks
+from haulback.server.services.app import App
+from haulback.server.store import mounts, nodes, task_lifecycle
 from haulback.server.store.catalogue import SqlCatalogue
+from haulback.server.store.node_requests import AnswerPiece, PendingRequest
 from haulback.server.store.nodes import Enrolled, Node, Process
-from haulback.server.store.questions import Part, Question
 from haulback.tasks.states import State
 from haulback.wire import Named, label
 
 _SILENT_MS = 90_000
-room = Room()
+room = Router()
 
 
 class Enrol(msgspec.Struct):
@@ -49,18 +49,18 @@ class Session(msgspec.Struct):
     secret: str
     version: str
     restoreRoots: list[str] = []
-    done: list[movers.Done] = []
+    done: list[node_tasks.FinishedWork] = []
     revision: int | None = None
 
 
-class Brought(msgspec.Struct):
+class PieceTaken(msgspec.Struct):
     """Whether a piece of an answer was taken."""
 
     taken: bool
 
 
 @room("GET", "/nodes", "All nodes.", answer=NodeRecord, many=True)
-def list_nodes(call: Call) -> Reply:
+def list_nodes(call: ApiRequest) -> Reply:
     """All nodes."""
     with call.app.store.read() as sql:
         found = nodes.nodes(sql)
@@ -69,14 +69,14 @@ def list_nodes(call: Call) -> Reply:
 
 
 @room("GET", "/nodes/{guid}", "One node.", answer=NodeRecord)
-def one_node(call: Call) -> NodeRecord:
+def one_node(call: ApiRequest) -> NodeRecord:
     """One node."""
     with call.app.store.read() as sql:
         return _record(nodes.one_node(sql, call.guid), call.app.clock.now_ms())
 
 
 @room("POST", "/nodes", "Add a node.", request=NewNode, answer=NodeRecord, status=201)
-def add_node(call: Call) -> NodeRecord:
+def add_node(call: ApiRequest) -> NodeRecord:
     """A node of somebody's own making: its token is all it needs for the task operations."""
     wanted: NewNode = call.read(NewNode)
     _check_name(wanted.name)
@@ -91,19 +91,19 @@ def add_node(call: Call) -> NodeRecord:
 
 
 @room("POST", "/nodes/{guid}/token", "A new token.", answer=NodeRecord, status=201)
-def renew_token(call: Call) -> NodeRecord:
+def renew_token(call: ApiRequest) -> NodeRecord:
     """Another token for a node; what it ran under the old one is over."""
     with call.app.change(call.who, "renew node token", call.guid) as change:
         nodes.one_node(change.sql, call.guid)
         token, old = nodes.renew(change.sql, call.guid)
-        movers.give_up(call.app, change.sql, old, "its node got another token")
+        node_tasks.give_up(call.app, change.sql, old, "its node got another token")
         made = _record(nodes.one_node(change.sql, call.guid), change.now)
     made.token = token
     return made
 
 
 @room("PUT", "/nodes/{guid}", "Change a node.", request=ChangedNode, answer=NodeRecord)
-def change_node(call: Call) -> NodeRecord:
+def change_node(call: ApiRequest) -> NodeRecord:
     """Rename a node, or give it another configuration."""
     wanted: ChangedNode = call.read(ChangedNode)
     if wanted.name is not None:
@@ -123,31 +123,31 @@ def change_node(call: Call) -> NodeRecord:
 
 
 @room("DELETE", "/nodes/{guid}", "Remove a node.", status=204)
-def remove_node(call: Call) -> None:
+def remove_node(call: ApiRequest) -> None:
     """Its token is worth nothing any more.  409 while it runs tasks or something lies on it."""
     with call.app.change(call.who, "remove node", call.guid) as change:
         node = nodes.one_node(change.sql, call.guid)
-        if node.session and life.of_session(change.sql, node.session):
+        if node.session and task_lifecycle.of_session(change.sql, node.session):
             raise Conflict(f"{node.name} runs tasks; stop it or cancel them first")
         known = SqlCatalogue(change.sql)
         bound: list[Any] = [*known.hypervisors(), *known.destinations()]
         if names := [one.name for one in bound if one.node == node.guid]:
             raise Conflict(f"{', '.join(names[:5])} can be reached from {node.name} only")
-        life.end_pinned(change.sql, call.app.life(change.sql), node.guid, State.FAILED)
+        task_lifecycle.end_pinned(change.sql, call.app.life(change.sql), node.guid, State.FAILED)
         nodes.remove_node(change.sql, call.guid)
         change.before = {"name": node.name}
 
 
 @room("POST", "/nodes/enrolment", "Invite a node.", answer=Invitation, status=201)
-def invite(call: Call) -> Invitation:
+def invite(call: ApiRequest) -> Invitation:
     """A token with which one node may enrol within the hour."""
     with call.app.change(call.who, "invite node") as change:
         return Invitation(nodes.invite(change.sql, change.now))
 
 
 @room("POST", "/nodes/enrol", "Enrol.", request=Enrol, answer=Enrolled, status=201,
-      body=bodies.STRANGERS)  # fmt: skip
-def enrol(call: Call) -> Enrolled:
+      body=request_body.STRANGERS)  # fmt: skip
+def enrol(call: ApiRequest) -> Enrolled:
     """Use up an enrolment token."""
     wanted: Enrol = call.read(Enrol)
     _check_name(wanted.name)
@@ -172,9 +172,10 @@ def _proves_a_node(app: App, headers: Mapping[str, str]) -> bool:
         return nodes.is_enrolled(sql, Enrolled(guid, secret))
 
 
-@room("POST", "/nodes/session", "Begin a session.", request=Session, answer=movers.Opened,
-      status=201, body=bodies.STRANGERS, vouched=(_proves_a_node, bodies.INVENTORY))  # fmt: skip
-def open_session(call: Call) -> movers.Opened:
+@room("POST", "/nodes/session", "Begin a session.", request=Session,
+      answer=node_tasks.NodeSession, status=201, body=request_body.STRANGERS,
+      vouched=(_proves_a_node, request_body.INVENTORY))  # fmt: skip
+def open_session(call: ApiRequest) -> node_tasks.NodeSession:
     """A node's process has started.
 
     Its guid and secret as basic credentials in the head let it bring up to 64 MiB of finished work.
@@ -192,7 +193,7 @@ def open_session(call: Call) -> movers.Opened:
             raise Unauthenticated("the node is not enrolled here, or its secret is wrong")
     roots, version = wanted.restoreRoots, wanted.version[:40]
     process = Process(version, roots, _revision(wanted))
-    return movers.open_session(call.app, who, process, wanted.done)
+    return node_tasks.open_session(call.app, who, process, wanted.done)
 
 
 def _revision(wanted: Session) -> int:
@@ -202,89 +203,93 @@ def _revision(wanted: Session) -> int:
     return wanted.revision
 
 
-@room("GET", "/nodes/self/orders/{guid}", "What a taken task asks for.", answer=movers.Order)
-def order(call: Call) -> movers.Order:
+@room(
+    "GET", "/nodes/self/orders/{guid}", "What a taken task asks for.", answer=node_tasks.WorkOrder
+)
+def order(call: ApiRequest) -> node_tasks.WorkOrder:
     """The exact order of a task that the node took."""
-    return movers.order(call.app, call.node, call.guid)
+    return node_tasks.order(call.app, call.node, call.guid)
 
 
 @room("GET", "/nodes/self/keys/{guid}", "The key of a repository.", answer=dict[str, str])
-def key(call: Call) -> Reply:
+def key(call: ApiRequest) -> Reply:
     """The key of a destination's repository."""
-    found = movers.repository_key(call.app, call.node, call.guid)
+    found = node_tasks.repository_key(call.app, call.node, call.guid)
     return Reply({"key": base64.b64encode(found).decode()}, headers={"Cache-Control": "no-store"})
 
 
 @room(
     "GET", "/nodes/self/pins/{guid}", "Attempts a destination must wait for.", answer=str, many=True
 )
-def pins(call: Call) -> list[str]:
+def pins(call: ApiRequest) -> list[str]:
     """Attempts that must not lose what they found on a destination."""
-    return movers.pins(call.app, call.node, call.guid)
+    return node_tasks.pins(call.app, call.node, call.guid)
 
 
 @room(
     "POST", "/nodes/self/needed", "Which names are needed.", request=list[str], answer=str,
-    many=True, body=bodies.NODES,
+    many=True, body=request_body.NODES,
 )  # fmt: skip
-def needed(call: Call) -> list[str]:
+def needed(call: ApiRequest) -> list[str]:
     """Which of these names of attempts and checkpoints are still needed."""
     names: list[str] = call.read(list[str])
-    return movers.needed(call.app, names)
+    return node_tasks.needed(call.app, names)
 
 
 @room("GET", "/nodes/self/expected/{guid}", "Backups that a task must find.", answer=str,
       many=True, query=(Param("after", "Those after this guid.", GUID),))  # fmt: skip
-def expected(call: Call) -> list[str]:
+def expected(call: ApiRequest) -> list[str]:
     """A page of the backups that were fixed when the task was taken, by guid."""
-    return movers.expected(call.app, call.node, call.guid, queries.guid(call, "after") or "")
+    return node_tasks.expected(
+        call.app, call.node, call.guid, query_params.guid(call, "after") or ""
+    )
 
 
 @room("GET", "/nodes/self/shares", "What a node has to share.", answer=str, many=True)
-def shares(call: Call) -> list[str]:
+def shares(call: ApiRequest) -> list[str]:
     """The guids of the mounted backups of this node."""
     with call.app.store.read() as sql:
         return mounts.shared_by(sql, call.node.guid)
 
 
-@room("GET", "/nodes/self/shares/{guid}", "What one share is to show.", answer=movers.Order)
-def share(call: Call) -> movers.Order:
+@room("GET", "/nodes/self/shares/{guid}", "What one share is to show.", answer=node_tasks.WorkOrder)
+def share(call: ApiRequest) -> node_tasks.WorkOrder:
     """The order of a mount that should exist, as for the task that made it."""
-    return movers.share(call.app, call.node, call.guid)
+    return node_tasks.share(call.app, call.node, call.guid)
 
 
-@room("GET", "/nodes/self/questions", "What a node is asked.", answer=Question, many=True,
+@room("GET", "/nodes/self/questions", "What a node is asked.", answer=PendingRequest, many=True,
       waits=True)  # fmt: skip
-def asked(call: Call) -> list[Question]:
+def asked(call: ApiRequest) -> list[PendingRequest]:
     """A file request of a waiting user; repeated until the first piece of its answer comes."""
     return call.app.desk.fetch(call.node.guid)
 
 
-@room("POST", "/nodes/self/answers/{guid}", "A piece of an answer.", answer=Brought,
-      body=bodies.PIECES, query=(
+@room("POST", "/nodes/self/answers/{guid}", "A piece of an answer.", answer=PieceTaken,
+      body=request_body.PIECES, query=(
     Param("part", "Which piece, from 0.", NUMBER),
     Param("last", "Whether it is the last.", FLAG),
     Param("failed", "Whether it is an error, in JSON.", FLAG),
 ))  # fmt: skip
-def answer(call: Call) -> Brought:
+def answer(call: ApiRequest) -> PieceTaken:
     """The bytes in the body; without room for them they have to be brought again."""
-    number = queries.number(call, "part", 1 << 31) or 0
-    last, failed = queries.flag(call, "last"), queries.flag(call, "failed")
+    number = query_params.number(call, "part", 1 << 31) or 0
+    last, failed = query_params.flag(call, "last"), query_params.flag(call, "failed")
     error = call.body.decode(errors="replace") if failed else None
-    part = Part(number, b"" if failed else call.body, bool(last or failed), error)
-    return Brought(call.app.desk.bring(call.node.guid, call.guid, part))
+    part = AnswerPiece(number, b"" if failed else call.body, bool(last or failed), error)
+    return PieceTaken(call.app.desk.bring(call.node.guid, call.guid, part))
 
 
 @room("POST", "/nodes/self/abandoned", "Which snapshots nobody wants.", request=list[str],
-      answer=str, many=True, body=bodies.NODES)  # fmt: skip
-def abandoned(call: Call) -> list[str]:
+      answer=str, many=True, body=request_body.NODES)  # fmt: skip
+def abandoned(call: ApiRequest) -> list[str]:
     """Which of these snapshots were taken by attempts of ours that ended badly."""
     names: list[str] = call.read(list[str])
-    return movers.abandoned(call.app, names)
+    return node_tasks.abandoned(call.app, names)
 
 
 @room("PUT", "/nodes/self/staging", "A sign of life.", request=Space, status=204)
-def staging(call: Call) -> None:
+def staging(call: ApiRequest) -> None:
     """A sign of life, and how full the staging area is."""
     space: Space = call.read(Space)
     if not 0 <= space.usedSpace <= space.totalSpace:

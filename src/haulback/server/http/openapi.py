@@ -11,11 +11,11 @@ from typing import Any
 import haulback
 from haulback.server.caller import ROLES
 from haulback.server.http import node_schemas
-from haulback.server.http.access import PUBLIC, TABLE, reach
-from haulback.server.http.bodies import describe
 from haulback.server.http.examples import REQUESTS
 from haulback.server.http.operation import Operation
-from haulback.server.http.reach import ABOUT
+from haulback.server.http.permissions import PUBLIC, TABLE, reach
+from haulback.server.http.project_access import ABOUT
+from haulback.server.http.request_body import describe
 from haulback.server.http.schemas import Schemas
 
 _ERROR = {

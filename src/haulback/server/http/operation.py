@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 from haulback.errors import NotFound
 from haulback.ids import is_guid
-from haulback.server.app import App
 from haulback.server.caller import Caller
-from haulback.server.http.bodies import PEOPLE, PIECES, Bounds
+from haulback.server.http.request_body import PEOPLE, PIECES, Bounds
+from haulback.server.services.app import App
 from haulback.server.store.nodes import Node
 from haulback.wire import parse, read
 
@@ -51,7 +51,7 @@ class Reply:
 
 
 @dataclass
-class Call:
+class ApiRequest:
     """A request that has been let in."""
 
     app: App
@@ -84,7 +84,7 @@ class Call:
         return "return=representation" in self.headers.get("prefer", "").replace(" ", "").lower()
 
 
-Handle = Callable[[Call], Any]
+Handle = Callable[[ApiRequest], Any]
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ class Operation:
         return f"{self.method} {self.path}"
 
 
-class Room:
+class Router:
     """Collects the operations that a module declares."""
 
     def __init__(self) -> None:

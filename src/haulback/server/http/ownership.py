@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from haulback.errors import Malformed
-from haulback.inventory.kept import Base, Project
+from haulback.inventory.configuration import PolicyRecord, Project
 from haulback.inventory.records import Record
 from haulback.server.scope import Scope
 from haulback.server.store import tables
@@ -13,7 +13,9 @@ from haulback.server.store import tables
 _GOVERNED = {"vm-backup": "rule", "vm-snapshot": "snapshot-rule"}  # rules belong to their policy
 
 
-def owner(scope: Scope, wanted: Base, before: Record | None, above: Record | None) -> str | None:
+def owner(
+    scope: Scope, wanted: PolicyRecord, before: Record | None, above: Record | None
+) -> str | None:
     """The project of the record that `wanted` describes, None for a record of all projects.
 
     `above` is the record that this one is part of.  Raises Forbidden, Malformed.

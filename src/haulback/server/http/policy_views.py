@@ -10,9 +10,9 @@ import sqlalchemy as sa
 
 from haulback.errors import NotFound
 from haulback.inventory.records import Entity, Record
-from haulback.server import policies
-from haulback.server.policies import OWNED
 from haulback.server.scope import Scope
+from haulback.server.services import policies
+from haulback.server.services.policies import OWNED
 from haulback.server.store.catalogue import SqlCatalogue
 
 _NOTHING: dict[str, Any] = {"name": ""}

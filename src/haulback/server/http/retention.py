@@ -12,15 +12,15 @@ from haulback.ids import guid_of
 from haulback.inventory import retention
 from haulback.inventory.records import Backup
 from haulback.inventory.requests import Hint, MarkedLocation, Marks
-from haulback.inventory.shapes import MarkPreview
-from haulback.server.http.catalogue import shown_location, write
-from haulback.server.http.operation import Call, Room
+from haulback.inventory.responses import MarkPreview
+from haulback.server.http.backups import shown_location, write
+from haulback.server.http.operation import ApiRequest, Router
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.wire import label, parse, read
 
 _MOST = 10_000  # locations of one request
 _LAST = 1 << 48  # epoch ms
-room = Room()
+room = Router()
 
 
 class _Wish(NamedTuple):
@@ -32,7 +32,7 @@ class _Wish(NamedTuple):
 
 @room("POST", "/retention/mark-backups", "Mark backups for retention.",
       request=Marks | list[MarkedLocation], status=204)  # fmt: skip
-def mark(call: Call) -> None:
+def mark(call: ApiRequest) -> None:
     """Have backups removed at the next clean-up, kept as an archive, or treated as usual.
 
     One hint for several locations, or an array of locations, each with its own hint.
@@ -49,7 +49,7 @@ def mark(call: Call) -> None:
 
 @room("POST", "/retention/mark-backups/preview", "What marking backups would do.",
       request=Marks | list[MarkedLocation], answer=MarkPreview, many=True)  # fmt: skip
-def preview(call: Call) -> list[MarkPreview]:
+def preview(call: ApiRequest) -> list[MarkPreview]:
     """The locations as they would be, then others that would stay or go because of it."""
     now = call.app.clock.now_ms()
     with call.app.store.read() as sql:
@@ -80,7 +80,7 @@ def _going(known: SqlCatalogue, destination: str, stored: list[Backup], now: int
     return set(retention.surplus(stored, rules, now, sources))
 
 
-def _wishes(call: Call, known: SqlCatalogue, now: int) -> list[_Wish]:
+def _wishes(call: ApiRequest, known: SqlCatalogue, now: int) -> list[_Wish]:
     """Raises Malformed, NotFound, Conflict."""
     body = parse(call.body)
     if isinstance(body, list):

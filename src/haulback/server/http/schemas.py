@@ -107,9 +107,6 @@ class Schemas:
 def _name(kind: type[msgspec.Struct], incoming: bool) -> str:
     if kind in (Named, Label):
         return {Named: "NameAndGuid", Label: "EnumNameAndDescription"}[kind]
-    if kind.__name__ in ("Request", "WizardRequest"):
-        room = kind.__module__.rpartition(".")[2].replace("_", " ").title().replace(" ", "")
-        return f"{room}{kind.__name__}"
     return f"{kind.__name__}In" if incoming and kind.__name__ in _BOTH_WAYS else kind.__name__
 
 

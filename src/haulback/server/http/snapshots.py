@@ -5,31 +5,32 @@ from __future__ import annotations
 from collections.abc import Set
 
 from haulback.errors import NotFound
-from haulback.inventory.records import Snapshot
-from haulback.inventory.shared import SnapshotRecord
-from haulback.server.http import lists, queries
-from haulback.server.http.operation import FLAG, Call, Param, Reply, Room
-from haulback.server.store import shelves
+from haulback.inventory.mount_shapes import SnapshotRecord
+from haulback.inventory.records import PlatformSnapshot
+from haulback.server.http import paging, query_params
+from haulback.server.http.operation import FLAG, ApiRequest, Param, Reply, Router
+from haulback.server.store import lists
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.wire import Named, label
 
-room = Room()
+room = Router()
 
 
 @room("GET", "/snapshots", "Snapshots.", answer=SnapshotRecord, many=True, query=(
-    *lists.COMMON, *lists.SPAN, lists.ENTITY, Param("stand-alone", "Only those of no policy.", FLAG)
+    *paging.COMMON, *paging.SPAN, paging.ENTITY,
+    Param("stand-alone", "Only those of no policy.", FLAG)
 ))  # fmt: skip
-def list_snapshots(call: Call) -> Reply:
+def list_snapshots(call: ApiRequest) -> Reply:
     """A page of snapshots, the newest first."""
-    alone = queries.flag(call, "stand-alone")
+    alone = query_params.flag(call, "stand-alone")
     with call.app.store.read() as sql:
-        found, total = shelves.snapshots(sql, lists.wanted(call), alone=alone)
+        found, total = lists.snapshots(sql, paging.wanted(call), alone=alone)
         known = _Names(SqlCatalogue(sql), {one.entity for one in found})
-        return lists.page(found, total, lambda one: _shown(one, known))
+        return paging.page(found, total, lambda one: _shown(one, known))
 
 
 @room("GET", "/snapshots/{guid}", "One snapshot.", answer=SnapshotRecord)
-def one_snapshot(call: Call) -> SnapshotRecord:
+def one_snapshot(call: ApiRequest) -> SnapshotRecord:
     """One snapshot."""
     with call.app.store.read() as sql:
         known = SqlCatalogue(sql, call.who.scope)
@@ -55,7 +56,7 @@ class _Names:
         return self._records[guid] if guid else None
 
 
-def _shown(one: Snapshot, known: _Names) -> SnapshotRecord:
+def _shown(one: PlatformSnapshot, known: _Names) -> SnapshotRecord:
     policy = known.record("vm-snapshot", one.policy)
     return SnapshotRecord(
         guid=one.guid,

@@ -9,14 +9,14 @@ from typing import Any
 import msgspec
 
 from haulback.errors import Malformed
-from haulback.kinds.seam import Submission
-from haulback.server import bulk, movers, people
-from haulback.server.http import queries, views
-from haulback.server.http.operation import PROJECT, Call, Operation, Param, Reply, Room
-from haulback.server.store import reports, tasks
-from haulback.server.store.line import Waiting
+from haulback.kinds.api import Submission
+from haulback.server.http import query_params, task_views
+from haulback.server.http.operation import PROJECT, ApiRequest, Operation, Param, Reply, Router
+from haulback.server.services import bulk_removal, node_tasks, task_requests
+from haulback.server.store import task_lists, tasks
+from haulback.server.store.queue_position import Waiting
 from haulback.tasks.record import Plan, Task
-from haulback.tasks.shapes import (
+from haulback.tasks.responses import (
     DataTransferRateDetails,
     LogLine,
     TaskBatchResponse,
@@ -33,7 +33,7 @@ _FINISHED = sorted(FINAL, key=lambda state: state.value)
 _STREAMED = 500  # rows in one piece of a streamed list
 _KEY_LENGTH = 200
 _EXTENDED = Param("extended", "With followers, workflow, files and history.", {"type": "boolean"})
-room = Room()
+room = Router()
 View = Callable[[Task, Waiting | None], Any]
 
 
@@ -52,50 +52,50 @@ class NewStates(msgspec.Struct):
     statusInfo: str | None = None
 
 
-@room("GET", "/tasks", "List of tasks.", answer=TaskListRecord, many=True, query=queries.TASKS)
-def list_tasks(call: Call) -> Reply:
+@room("GET", "/tasks", "List of tasks.", answer=TaskListRecord, many=True, query=query_params.TASKS)
+def list_tasks(call: ApiRequest) -> Reply:
     """A page of tasks, or all of them, streamed; the total in X-Total-Count."""
-    return _list(call, views.list_record)
+    return _list(call, task_views.list_record)
 
 
 @room(
     "GET", "/tasks/detailed", "The same, in full.", answer=TaskDetails, many=True,
-    query=queries.TASKS,
+    query=query_params.TASKS,
 )  # fmt: skip
-def list_detailed(call: Call) -> Reply:
+def list_detailed(call: ApiRequest) -> Reply:
     """The same with every member."""
-    return _list(call, views.details)
+    return _list(call, task_views.details)
 
 
-def _list(call: Call, view: View) -> Reply:
-    wanted = queries.task_filter(call)
+def _list(call: ApiRequest, view: View) -> Reply:
+    wanted = query_params.task_filter(call)
     if wanted.size is None and not wanted.cursor:
         return _streamed(call, wanted, view)
-    found, total = people.page(call.app, wanted)
+    found, total = task_requests.page(call.app, wanted)
     headers = _headers(wanted, [task for task, _ in found], total)
     return Reply([view(*seen) for seen in found], headers=headers)
 
 
-def _headers(wanted: reports.Filter, found: list[Task], total: int) -> dict[str, str]:
-    cursor = reports.next_cursor(wanted, found)
+def _headers(wanted: task_lists.Filter, found: list[Task], total: int) -> dict[str, str]:
+    cursor = task_lists.next_cursor(wanted, found)
     headers = {"X-Total-Count": str(total)} if total >= 0 else {}
     return headers | ({"X-Next-Cursor": cursor} if cursor else {})
 
 
-def _streamed(call: Call, wanted: reports.Filter, view: View) -> Reply:
+def _streamed(call: ApiRequest, wanted: task_lists.Filter, view: View) -> Reply:
     """The whole list as one array, whatever its length.  A page number means nothing here."""
     if wanted.page:
         return Reply([], headers={"X-Total-Count": str(_count(call, wanted))})
     total = _count(call, wanted)
-    source = people.whole(call.app, wanted)
+    source = task_requests.whole(call.app, wanted)
     if total <= _STREAMED:
         return Reply([view(*seen) for seen in source], headers={"X-Total-Count": str(total)})
     return Reply(stream=_pieces(starmap(view, source)), headers={"X-Total-Count": str(total)})
 
 
-def _count(call: Call, wanted: reports.Filter) -> int:
+def _count(call: ApiRequest, wanted: task_lists.Filter) -> int:
     with call.app.store.read() as sql:
-        return reports.count(sql, wanted)
+        return task_lists.count(sql, wanted)
 
 
 def _pieces(rows: Iterable[Any]) -> Iterator[bytes]:
@@ -111,111 +111,113 @@ def _pieces(rows: Iterable[Any]) -> Iterator[bytes]:
 
 
 @room("GET", "/tasks/modification-timestamps", "When any task last changed.", answer=TimestampDTO)
-def last_change(call: Call) -> TimestampDTO:
+def last_change(call: ApiRequest) -> TimestampDTO:
     """When any task last changed; GET /tasks?modified-since= takes it."""
     with call.app.store.read() as sql:
-        value = reports.last_change(sql, call.who.scope, _reader(call))
+        value = task_lists.last_change(sql, call.who.scope, _reader(call))
     return TimestampDTO(value, value)
 
 
 @room("GET", "/tasks/{guid}", "One task.", answer=TaskDetails, query=(_EXTENDED,))
-def one_task(call: Call) -> TaskDetails:
+def one_task(call: ApiRequest) -> TaskDetails:
     """One task; `extended=true` adds the plan and what the node reported."""
     _check_reader(call)
-    task, why = people.look(call.app, call.guid, call.who.scope)
-    if queries.flag(call, "extended"):
+    task, why = task_requests.look(call.app, call.guid, call.who.scope)
+    if query_params.flag(call, "extended"):
         if not call.who.scope.is_whole:
             task.results.pop("damage", None)  # names backups of all projects
-        return views.extended(task, people.workflow(call.app, task), why)
-    return views.details(task, why)
+        return task_views.extended(task, task_requests.workflow(call.app, task), why)
+    return task_views.details(task, why)
 
 
 @room("GET", "/tasks/{guid}/state", "The state of a task.", answer=TaskStatus)
-def state(call: Call) -> TaskStatus:
+def state(call: ApiRequest) -> TaskStatus:
     """The state; a node that runs the task learns here that it is to be cancelled."""
-    return views.status(_seen(call))
+    return task_views.status(_seen(call))
 
 
 @room("GET", "/tasks/{guid}/state/v2", "The state, guid and progress.", answer=TaskStatus)
-def state_v2(call: Call) -> TaskStatus:
+def state_v2(call: ApiRequest) -> TaskStatus:
     """The same with guid and progress."""
-    return views.status_v2(_seen(call))
+    return task_views.status_v2(_seen(call))
 
 
-def _reader(call: Call) -> str | None:
+def _reader(call: ApiRequest) -> str | None:
     """The node that asks, if a node does."""
     return call.who.node.guid if call.who.node else None
 
 
-def _check_reader(call: Call) -> None:
+def _check_reader(call: ApiRequest) -> None:
     """Raises NotFound for a node that neither runs, ran nor may take the task."""
     if node := _reader(call):
         with call.app.store.read() as sql:
             tasks.of_node(sql, call.guid, node)
 
 
-def _seen(call: Call) -> Task:
+def _seen(call: ApiRequest) -> Task:
     if call.who.node:
-        return movers.state_for(call.app, call.who.node, call.guid)
-    return people.look(call.app, call.guid, call.who.scope)[0]
+        return node_tasks.state_for(call.app, call.who.node, call.guid)
+    return task_requests.look(call.app, call.guid, call.who.scope)[0]
 
 
 @room(
     "GET", "/tasks/{guid}/transfer-rate/last", "The last sample of the transfer rate.",
     answer=DataTransferRateDetails,
 )  # fmt: skip
-def last_rate(call: Call) -> DataTransferRateDetails:
+def last_rate(call: ApiRequest) -> DataTransferRateDetails:
     """The last sample of how fast it went, also for tasks that left the lists."""
     _check_reader(call)
     with call.app.store.read() as sql:
         task = tasks.get(sql, call.guid, call.who.scope)
     sample = task.results.get("dataTransferRate")
-    return views.rate(sample, task) if sample else DataTransferRateDetails()
+    return task_views.rate(sample, task) if sample else DataTransferRateDetails()
 
 
 @room("GET", "/tasks/{guid}/log", "What the node said.", answer=LogLine, many=True)
-def read_log(call: Call) -> list[LogLine]:
+def read_log(call: ApiRequest) -> list[LogLine]:
     """The log of a task, written by its node."""
     _check_reader(call)
-    return [views.log_line(line) for line in people.log(call.app, call.guid, call.who.scope)]
+    return [
+        task_views.log_line(line) for line in task_requests.log(call.app, call.guid, call.who.scope)
+    ]
 
 
 @room("PUT", "/tasks/{guid}/state", "Move a task on.", request=NewState, status=204)
-def set_state(call: Call) -> None:
+def set_state(call: ApiRequest) -> None:
     """People cancel; the node that takes or runs the task moves it on."""
     wanted = read_state(call.parsed())
     app, info = call.app, wanted.statusInfo
     if call.who.node:
-        movers.set_state(app, call.who.node, call.guid, wanted.state, info)
+        node_tasks.set_state(app, call.who.node, call.guid, wanted.state, info)
     else:
-        people.set_state(app, call.who, call.guid, wanted.state, info)
+        task_requests.set_state(app, call.who, call.guid, wanted.state, info)
 
 
 @room("PUT", "/tasks/state", "Move several tasks on.", request=NewStates, status=204)
-def set_states(call: Call) -> None:
+def set_states(call: ApiRequest) -> None:
     """The same for many, each by itself; 409 names those that did not move."""
     wanted: NewStates = call.read(NewStates)
     guids = [ref.guid for ref in wanted.tasks]
     if call.who.node:
-        movers.set_states(call.app, call.who.node, guids, wanted.state, wanted.statusInfo)
+        node_tasks.set_states(call.app, call.who.node, guids, wanted.state, wanted.statusInfo)
     else:
-        people.set_states(call.app, call.who, guids, wanted.state, wanted.statusInfo)
+        task_requests.set_states(call.app, call.who, guids, wanted.state, wanted.statusInfo)
 
 
 @room("DELETE", "/tasks/{guid}", "Remove a task; cancel it if it runs.", status=204)
-def remove(call: Call) -> Reply:
+def remove(call: ApiRequest) -> Reply:
     """Remove a task; cancel it if it runs, by force if asked twice: X-Left-Behind says what of."""
-    left = people.remove(call.app, call.who, call.guid)
+    left = task_requests.remove(call.app, call.who, call.guid)
     return Reply(headers={"X-Left-Behind": left} if left else {})
 
 
 @room("POST", "/tasks/{guid}", "Run a recovery plan.", answer=TaskListRecord, many=True, status=201)
-def recover(call: Call) -> list[TaskListRecord]:
+def recover(call: ApiRequest) -> list[TaskListRecord]:
     """The guid is a recovery plan's: a restore for each machine of its active rules."""
-    plan = people.recover(call.app, call.guid, call.who, _key(call))
+    plan = task_requests.recover(call.app, call.guid, call.who, _key(call))
     with call.app.store.read() as sql:
-        waits = people.waiting(call.app, sql, plan.heads)
-    return [views.list_record(task, waits.get(task.guid)) for task in plan.heads]
+        waits = task_requests.waiting(call.app, sql, plan.heads)
+    return [task_views.list_record(task, waits.get(task.guid)) for task in plan.heads]
 
 
 def read_state(value: Any) -> NewState:
@@ -227,16 +229,16 @@ def read_state(value: Any) -> NewState:
 
 
 def _some(path: str, states: list[State], summary: str) -> None:
-    def handle(call: Call) -> None:
+    def handle(call: ApiRequest) -> None:
         refs: list[Ref] = call.read(list[Ref])
-        bulk.remove_some(call.app, call.who, [ref.guid for ref in refs], states)
+        bulk_removal.remove_some(call.app, call.who, [ref.guid for ref in refs], states)
 
     room("POST", path, summary, request=list[Ref], status=201)(handle)
 
 
 def _all(path: str, states: list[State], summary: str) -> None:
-    def handle(call: Call) -> None:
-        bulk.remove_all(call.app, call.who, states)
+    def handle(call: ApiRequest) -> None:
+        bulk_removal.remove_all(call.app, call.who, states)
 
     room("DELETE", path, summary, status=204, query=(PROJECT,))(handle)
 
@@ -256,8 +258,8 @@ def submissions(ways: Iterable[Submission]) -> list[Operation]:
 
 
 def _submission(way: Submission) -> Operation:
-    def handle(call: Call) -> Any:
-        plan = people.submit(call.app, way, call.body, call.who, _key(call))
+    def handle(call: ApiRequest) -> Any:
+        plan = task_requests.submit(call.app, way, call.body, call.who, _key(call))
         if way.batch:
             return _batch(call, plan)
         shown = _shown(call, plan.heads)
@@ -276,13 +278,13 @@ def _submission(way: Submission) -> Operation:
     )
 
 
-def _shown(call: Call, found: list[Task]) -> list[TaskDetails]:
+def _shown(call: ApiRequest, found: list[Task]) -> list[TaskDetails]:
     with call.app.store.read() as sql:
-        waits = people.waiting(call.app, sql, found)
-    return [views.details(task, waits.get(task.guid)) for task in found]
+        waits = task_requests.waiting(call.app, sql, found)
+    return [task_views.details(task, waits.get(task.guid)) for task in found]
 
 
-def _batch(call: Call, plan: Plan) -> TaskBatchResponse:
+def _batch(call: ApiRequest, plan: Plan) -> TaskBatchResponse:
     return TaskBatchResponse(
         successful=plan.accepted,
         unsuccessful=[Unsuccessful(one.guid, one.name, one.message) for one in plan.refused],
@@ -290,7 +292,7 @@ def _batch(call: Call, plan: Plan) -> TaskBatchResponse:
     )
 
 
-def _key(call: Call) -> str | None:
+def _key(call: ApiRequest) -> str | None:
     """The Idempotency-Key of a request, if it brings one.  Raises Malformed."""
     key = call.headers.get("idempotency-key")
     if key is not None and not (0 < len(key) <= _KEY_LENGTH and key.isprintable()):

@@ -10,12 +10,12 @@ import msgspec
 from haulback.errors import Conflict, Forbidden, Malformed, NotFound
 from haulback.ids import new_guid
 from haulback.inventory.requests import ChangedUser, NewToken, NewUser
-from haulback.inventory.shapes import AuditEntry, Privilege, Role, Token, User, UserSettings
+from haulback.inventory.responses import AuditEntry, Privilege, Role, Token, User, UserSettings
 from haulback.server.caller import ADMINISTRATOR, NODE, OPERATOR, RESTORER, ROLES
-from haulback.server.http import bodies, queries
-from haulback.server.http.operation import GUID, NUMBER, Call, Param, Reply, Room
-from haulback.server.store import access, trail
-from haulback.server.store.access import Account
+from haulback.server.http import query_params, request_body
+from haulback.server.http.operation import GUID, NUMBER, ApiRequest, Param, Reply, Router
+from haulback.server.store import accounts, audit
+from haulback.server.store.accounts import Account
 
 _DAY_MS = 86_400_000
 _SHORTEST = 8
@@ -40,7 +40,7 @@ _MORE = {
         "MGMT_RBAC_ACCESS_READ",
     ),
 }
-room = Room()
+room = Router()
 
 
 class Login(msgspec.Struct):
@@ -50,30 +50,30 @@ class Login(msgspec.Struct):
     password: str
 
 
-@room("POST", "/session/login", "Log in.", request=Login, answer=User, body=bodies.STRANGERS,
+@room("POST", "/session/login", "Log in.", request=Login, answer=User, body=request_body.STRANGERS,
       slow=True)  # fmt: skip
-def log_in(call: Call) -> Reply:
+def log_in(call: ApiRequest) -> Reply:
     """The user; the session is in the cookie, and in X-Session-Token for programs."""
     wanted: Login = call.read(Login)
     app = call.app
     who = app.door.enter(app.store, wanted.login, wanted.password, call.place)
     with app.store.write() as sql:
-        token = access.log_in(sql, who, app.clock.now_ms())
+        token = accounts.log_in(sql, who, app.clock.now_ms())
     return Reply(_user(who), headers={"X-Session-Token": token}, cookie=token)
 
 
 @room("POST", "/session/logout", "Log out.", status=201)
-def log_out(call: Call) -> Reply:
+def log_out(call: ApiRequest) -> Reply:
     """The token is worth nothing any more."""
     if call.who.by_program or call.token is None:
         raise Malformed("an API token is not logged out; revoke it (DELETE /api-tokens/{guid})")
     with call.app.change(call.who, "log out") as change:
-        access.log_out(change.sql, call.token)
+        accounts.log_out(change.sql, call.token)
     return Reply(cookie="")
 
 
 @room("GET", "/user-info", "Who is logged in.", answer=User)
-def user_info(call: Call) -> User:
+def user_info(call: ApiRequest) -> User:
     """Who is logged in."""
     assert call.who.account
     shown, listed = _user(call.who.account), call.who.scope.listed
@@ -83,28 +83,28 @@ def user_info(call: Call) -> User:
 
 
 @room("GET", "/roles", "All roles.", answer=Role, many=True)
-def roles(call: Call) -> list[Role]:
+def roles(call: ApiRequest) -> list[Role]:
     """All roles; people have any but `node`."""
     return [Role(name, about) for name, about in ROLES.items()]
 
 
 @room("GET", "/users", "All users.", answer=User, many=True)
-def list_users(call: Call) -> list[User]:
+def list_users(call: ApiRequest) -> list[User]:
     """All users, by login."""
     with call.app.store.read() as sql:
-        return [_user(one) for one in access.accounts(sql)]
+        return [_user(one) for one in accounts.accounts(sql)]
 
 
 @room("GET", "/users/{guid}", "One user.", answer=User)
-def one_user(call: Call) -> User:
+def one_user(call: ApiRequest) -> User:
     """One user."""
     with call.app.store.read() as sql:
-        return _user(access.one_account(sql, call.guid))
+        return _user(accounts.one_account(sql, call.guid))
 
 
 @room("POST", "/users", "Add a user.", request=NewUser, answer=User, status=201,
       slow=True)  # fmt: skip
-def add_user(call: Call) -> User:
+def add_user(call: ApiRequest) -> User:
     """Add a user."""
     wanted: NewUser = call.read(NewUser)
     if not 0 < len(wanted.login.strip()) <= 200 or not wanted.login.isprintable():
@@ -118,18 +118,18 @@ def add_user(call: Call) -> User:
     )
     stored = _hashed(call, wanted.password)
     with call.app.change(call.who, "add user", who.guid) as change:
-        access.add_account(change.sql, who, stored)
+        accounts.add_account(change.sql, who, stored)
         change.after = who
     return _user(who)
 
 
 @room("PUT", "/users/{guid}", "Change a user.", request=ChangedUser, answer=User, slow=True)
-def change_user(call: Call) -> User:
+def change_user(call: ApiRequest) -> User:
     """Change a user, whose logins end."""
     wanted: ChangedUser = call.read(ChangedUser)
     stored = _hashed(call, wanted.password) if wanted.password is not None else None
     with call.app.change(call.who, "change user", call.guid) as change:
-        who = access.one_account(change.sql, call.guid)
+        who = accounts.one_account(change.sql, call.guid)
         change.before = msgspec.structs.replace(who)
         if wanted.roles is not None:
             who.roles = _roles(wanted.roles)
@@ -137,39 +137,41 @@ def change_user(call: Call) -> User:
             who.projects = None if wanted.allProjects else _projects(wanted.projects)
         if wanted.uiTimeZone is not None:
             who.time_zone = _zone(wanted.uiTimeZone)
-        access.change_account(change.sql, who, stored)
+        accounts.change_account(change.sql, who, stored)
         _check_an_administrator_is_left(change.sql)
         change.after = who
     return _user(who)
 
 
 @room("DELETE", "/users/{guid}", "Remove a user.", status=204)
-def remove_user(call: Call) -> None:
+def remove_user(call: ApiRequest) -> None:
     """Remove a user, with logins and tokens."""
     with call.app.change(call.who, "remove user", call.guid) as change:
-        change.before = access.one_account(change.sql, call.guid)
-        access.remove_account(change.sql, call.guid)
+        change.before = accounts.one_account(change.sql, call.guid)
+        accounts.remove_account(change.sql, call.guid)
         _check_an_administrator_is_left(change.sql)
 
 
 def _check_an_administrator_is_left(sql: Any) -> None:
-    everything = [a for a in access.accounts(sql) if ADMINISTRATOR in a.roles]
+    everything = [a for a in accounts.accounts(sql) if ADMINISTRATOR in a.roles]
     if not any(one.projects is None for one in everything):
         raise Conflict("one administrator of all projects must be left")
 
 
 @room("GET", "/api-tokens", "API tokens.", answer=Token, many=True)
-def list_tokens(call: Call) -> list[Token]:
+def list_tokens(call: ApiRequest) -> list[Token]:
     """One's own; administrators of all projects see all.
 
     A narrowed caller sees tokens that reach no further.
     """
     with call.app.store.read() as sql:
-        return [_token(one) for one in access.api_tokens(sql, _owner(call)) if _in_reach(call, one)]
+        return [
+            _token(one) for one in accounts.api_tokens(sql, _owner(call)) if _in_reach(call, one)
+        ]
 
 
 @room("POST", "/api-tokens", "Make an API token.", request=NewToken, answer=Token, status=201)
-def add_token(call: Call) -> Token:
+def add_token(call: ApiRequest) -> Token:
     """A token for programs, shown this once."""
     wanted: NewToken = call.read(NewToken)
     if not 0 < len(wanted.name) <= 200:
@@ -186,11 +188,11 @@ def add_token(call: Call) -> Token:
         raise Forbidden("roles: a token has no role that its user does not have")
     within = _granted_projects(call, wanted.projects)
     with call.app.change(call.who, "add API token") as change:
-        made = access.ApiToken(
+        made = accounts.ApiToken(
             new_guid(), wanted.name, who.guid, granted, change.now, projects=within
         )
         made.expires = change.now + wanted.validFor if wanted.validFor else None
-        token = access.add_api_token(change.sql, made)
+        token = accounts.add_api_token(change.sql, made)
         change.subject, change.after = made.guid, made
     shown = _token(made)
     shown.token = token
@@ -198,13 +200,13 @@ def add_token(call: Call) -> Token:
 
 
 @room("DELETE", "/api-tokens/{guid}", "Revoke an API token.", status=204)
-def remove_token(call: Call) -> None:
+def remove_token(call: ApiRequest) -> None:
     """It is worth nothing from now on."""
     with call.app.change(call.who, "remove API token", call.guid) as change:
-        for one in access.api_tokens(change.sql, _owner(call)):
+        for one in accounts.api_tokens(change.sql, _owner(call)):
             if one.guid == call.guid and not _in_reach(call, one):
                 raise NotFound(f"there is no API token {call.guid}", guid=call.guid)
-        access.remove_api_token(change.sql, call.guid, _owner(call))
+        accounts.remove_api_token(change.sql, call.guid, _owner(call))
 
 
 @room(
@@ -215,20 +217,20 @@ def remove_token(call: Call) -> None:
         Param("size", "How many, at most 1000.", NUMBER),
     ),
 )  # fmt: skip
-def audit_log(call: Call) -> list[AuditEntry]:
+def audit_log(call: ApiRequest) -> list[AuditEntry]:
     """The newest entries first."""
-    size = queries.size(call, _MOST_ENTRIES, 100)
+    size = query_params.size(call, _MOST_ENTRIES, 100)
     with call.app.store.read() as sql:
-        subject = queries.guid(call, "subject")
-        return trail.read(sql, subject, queries.number(call, "before", 1 << 53), size)
+        subject = query_params.guid(call, "subject")
+        return audit.read(sql, subject, query_params.number(call, "before", 1 << 53), size)
 
 
-def _owner(call: Call) -> str | None:
+def _owner(call: ApiRequest) -> str | None:
     everything = ADMINISTRATOR in call.who.roles and call.who.scope.is_whole
     return None if everything else call.who.guid
 
 
-def _in_reach(call: Call, one: access.ApiToken) -> bool:
+def _in_reach(call: ApiRequest, one: accounts.ApiToken) -> bool:
     """Whether a token of the caller's account reaches no further than the caller."""
     listed, account = call.who.scope.listed, call.who.account
     if listed is None:
@@ -239,7 +241,7 @@ def _in_reach(call: Call, one: access.ApiToken) -> bool:
     return projects is not None and set(projects) <= listed
 
 
-def _granted_projects(call: Call, wanted: list[str] | None) -> list[str] | None:
+def _granted_projects(call: ApiRequest, wanted: list[str] | None) -> list[str] | None:
     """The projects of a new token.  Raises Malformed, Forbidden beyond the caller's own."""
     scope = call.who.scope
     if wanted is None:
@@ -278,11 +280,11 @@ def _zone(name: str) -> str:
     return name
 
 
-def _hashed(call: Call, password: str) -> str:
+def _hashed(call: ApiRequest, password: str) -> str:
     """A new password as it is stored, made outside every transaction: it is slow on purpose."""
     if not _SHORTEST <= len(password) <= 1000:
         raise Malformed(f"password: {_SHORTEST} to 1000 characters", field="password")
-    return call.app.door.hashing.run(lambda: access.hashed(password), call.place)
+    return call.app.door.hashing.run(lambda: accounts.hashed(password), call.place)
 
 
 def _user(who: Account) -> User:
@@ -299,7 +301,7 @@ def _user(who: Account) -> User:
     )
 
 
-def _token(one: access.ApiToken) -> Token:
+def _token(one: accounts.ApiToken) -> Token:
     return Token(
         guid=one.guid,
         name=one.name,

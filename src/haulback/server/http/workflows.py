@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from haulback.errors import NotFound
-from haulback.inventory.shapes import Execution
-from haulback.server import bulk, people
+from haulback.inventory.responses import WorkflowExecution
 from haulback.server.caller import SYSTEM
-from haulback.server.http import lists, views
-from haulback.server.http.operation import Call, Reply, Room
-from haulback.server.store import shelves, tasks
+from haulback.server.http import paging, task_views
+from haulback.server.http.operation import ApiRequest, Reply, Router
+from haulback.server.services import bulk_removal, task_requests
+from haulback.server.store import lists, tasks
 from haulback.tasks.record import Task
 from haulback.tasks.states import FINAL, PLANNED
 from haulback.wire import Named, label
@@ -26,53 +26,53 @@ _FINAL = {state.value for state in FINAL}
 _BESIDES = ("SCOPED_INVENTORY_SYNC",)  # looks at what was done; they undo none of it
 _OWN = Named(SYSTEM.guid, SYSTEM.name, label("SYSTEM_SCHEDULE"))  # work that no person asked for
 _WARNED = "FINISHED_WITH_WARNINGS"
-room = Room()
+room = Router()
 
 
-@room("GET", "/workflow-executions", "Workflows.", answer=Execution, many=True,
-      query=lists.COMMON)  # fmt: skip
-def list_executions(call: Call) -> Reply:
+@room("GET", "/workflow-executions", "Workflows.", answer=WorkflowExecution, many=True,
+      query=paging.COMMON)  # fmt: skip
+def list_executions(call: ApiRequest) -> Reply:
     """A page of workflows, the newest first."""
     with call.app.store.read() as sql:
-        found, total = shelves.heads(sql, lists.wanted(call))
-        steps = shelves.of_workflows(sql, [one.guid for one in found])
-    return lists.page(found, total, lambda one: _execution(one, steps[one.guid]))
+        found, total = lists.heads(sql, paging.wanted(call))
+        steps = lists.of_workflows(sql, [one.guid for one in found])
+    return paging.page(found, total, lambda one: _execution(one, steps[one.guid]))
 
 
-@room("GET", "/workflow-executions/{guid}", "One workflow.", answer=Execution)
-def one_execution(call: Call) -> Execution:
+@room("GET", "/workflow-executions/{guid}", "One workflow.", answer=WorkflowExecution)
+def one_execution(call: ApiRequest) -> WorkflowExecution:
     """One workflow with its tasks."""
     head, steps = _plan(call)
     shown = _execution(head, steps)
     with call.app.store.read() as sql:
-        waits = people.waiting(call.app, sql, steps)
-    shown.tasks = [views.list_record(task, waits.get(task.guid)) for task in steps]
+        waits = task_requests.waiting(call.app, sql, steps)
+    shown.tasks = [task_views.list_record(task, waits.get(task.guid)) for task in steps]
     return shown
 
 
 @room("DELETE", "/workflow-executions/{guid}", "Remove a workflow's finished tasks.", status=204)
-def remove_execution(call: Call) -> None:
+def remove_execution(call: ApiRequest) -> None:
     """Take its finished tasks off the lists."""
     _, steps = _plan(call)
     finished = [task.guid for task in steps if task.state in _FINAL]
-    bulk.remove_some(call.app, call.who, finished, FINAL)
+    bulk_removal.remove_some(call.app, call.who, finished, FINAL)
 
 
-def _plan(call: Call) -> tuple[Task, list[Task]]:
+def _plan(call: ApiRequest) -> tuple[Task, list[Task]]:
     with call.app.store.read() as sql:
         head = tasks.get(sql, call.guid, call.who.scope)
         if head.workflow != head.guid:
             raise NotFound(f"there is no workflow {call.guid}", guid=call.guid)
-        return head, shelves.of_workflows(sql, [head.guid])[head.guid]
+        return head, lists.of_workflows(sql, [head.guid])[head.guid]
 
 
-def _execution(head: Task, steps: list[Task]) -> Execution:
+def _execution(head: Task, steps: list[Task]) -> WorkflowExecution:
     steps = [task for task in steps if task.type not in _BESIDES] or steps
     live = [task for task in steps if task.state not in _FINAL]
     now = _current(steps, live)
     refs = head.refs
     to = refs.get("backupDestination")
-    return Execution(
+    return WorkflowExecution(
         guid=head.guid,
         state=label(_state(head, steps)),
         definitionName=label(_NAMES.get(head.type, head.type)),

@@ -14,7 +14,7 @@ from haulback.ids import new_guid
 from haulback.inventory.alarms import Alarm, AlarmKind
 from haulback.inventory.records import REMOVED
 from haulback.server.scope import Scope
-from haulback.server.store import tables, trail
+from haulback.server.store import audit, tables
 from haulback.server.store.alarm_tables import alarm as table
 from haulback.server.store.catalogue import records, row_of
 from haulback.wire import Named
@@ -55,7 +55,7 @@ class AlarmLedger:
         if is_new:
             log.info("alarm %s: %s: %s", raised.kind, raised.subject_name, raised.text)
             operation = f"alarm {raised.kind}"
-            trail.write(self._sql, self.now, _SYSTEM, operation, raised.subject, None, raised)
+            audit.write(self._sql, self.now, _SYSTEM, operation, raised.subject, None, raised)
 
     def all_clear(self, kind: AlarmKind, subject: str) -> None:
         self.all_cleared(kind, [subject])
@@ -143,7 +143,7 @@ def _clear(sql: sa.Connection, now: int, which: sa.ColumnElement[bool]) -> None:
     gone = sa.delete(table).where(which).returning(table)
     for one in records(sql, gone, Alarm):
         log.info("alarm %s is over: %s", one.kind, one.subject_name)
-        trail.write(sql, now, _SYSTEM, f"clear alarm {one.kind}", one.subject, one, None)
+        audit.write(sql, now, _SYSTEM, f"clear alarm {one.kind}", one.subject, one, None)
 
 
 def plain(text: str, most: int) -> str:

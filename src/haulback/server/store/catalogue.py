@@ -14,18 +14,18 @@ from haulback.errors import Conflict, Malformed, NotFound
 from haulback.inventory.damage import LocationStatus
 from haulback.inventory.records import (
     Backup,
-    Base,
-    Destination,
+    BackupDestination,
+    BackupVolume,
     Entity,
     Hypervisor,
+    IncrementBase,
     Mount,
+    PlatformSnapshot,
     Record,
-    Snapshot,
-    Volume,
 )
 from haulback.server.scope import EVERYTHING, Scope
-from haulback.server.store import mounts, plans, share_tables, tables, tasks
-from haulback.server.store.origins import Origin, origin
+from haulback.server.store import mount_tables, mounts, recovery_plans, tables, tasks
+from haulback.server.store.snapshot_origin import Origin, origin
 from haulback.tasks.record import Task
 from haulback.wire import Named
 
@@ -100,14 +100,14 @@ class SqlCatalogue:
         query = sa.select(tables.hypervisor).order_by(tables.hypervisor.c.name)
         return records(self._sql, query, Hypervisor)
 
-    def destination(self, guid: str) -> Destination:
-        return self._once(tables.destination, Destination, guid, "backup destination")
+    def destination(self, guid: str) -> BackupDestination:
+        return self._once(tables.destination, BackupDestination, guid, "backup destination")
 
-    def destinations(self) -> list[Destination]:
-        return records(self._sql, sa.select(tables.destination), Destination)
+    def destinations(self) -> list[BackupDestination]:
+        return records(self._sql, sa.select(tables.destination), BackupDestination)
 
-    def default_destination(self) -> Destination:
-        found = records(self._sql, sa.select(tables.destination).limit(2), Destination)
+    def default_destination(self) -> BackupDestination:
+        found = records(self._sql, sa.select(tables.destination).limit(2), BackupDestination)
         if len(found) != 1:
             why = "there is none yet; create one" if not found else "there are several; name one"
             raise Malformed(f"backupDestination: {why}", field="backupDestination")
@@ -155,38 +155,38 @@ class SqlCatalogue:
                 return found
         raise NotFound(f"there is no backup location {guid}", guid=guid)
 
-    def base(self, entity: str, destination: str) -> Base | None:
+    def base(self, entity: str, destination: str) -> IncrementBase | None:
         return next((b for b in self.bases(entity) if b.destination == destination), None)
 
-    def bases(self, entity: str) -> list[Base]:
+    def bases(self, entity: str) -> list[IncrementBase]:
         query = sa.select(tables.base).where(tables.base.c.entity == entity)
-        return records(self._sql, query, Base)
+        return records(self._sql, query, IncrementBase)
 
     def mount(self, guid: str) -> Mount:
-        found = one(self._sql, share_tables.mounted_backup, Mount, guid, "mounted backup")
+        found = one(self._sql, mount_tables.mounted_backup, Mount, guid, "mounted backup")
         if not self._scope.allows(found.project):
             raise NotFound(f"there is no mounted backup {guid}", guid=guid)
         return found
 
-    def mounted_volumes(self, mount: str) -> list[tuple[str, Volume]]:
+    def mounted_volumes(self, mount: str) -> list[tuple[str, BackupVolume]]:
         return [(one.guid, one.volume) for one in mounts.volumes(self._sql, mount)]
 
     def mount_under(self, entity: Entity) -> Mount | None:
-        table = share_tables.mounted_backup
+        table = mount_tables.mounted_backup
         here = (table.c.machine == entity.uuid, table.c.hypervisor == entity.hypervisor)
         query = sa.select(table).where(table.c.state == "MOUNTED", *here)
         return next(iter(records(self._sql, query, Mount)), None)
 
-    def snapshot(self, guid: str) -> Snapshot:
-        found = one(self._sql, tables.snapshot, Snapshot, guid, "snapshot")
+    def snapshot(self, guid: str) -> PlatformSnapshot:
+        found = one(self._sql, tables.snapshot, PlatformSnapshot, guid, "snapshot")
         if not self._scope.allows(found.project):
             raise NotFound(f"there is no snapshot {guid}", guid=guid)
         return found
 
-    def snapshots_of(self, entity: str) -> list[Snapshot]:
+    def snapshots_of(self, entity: str) -> list[PlatformSnapshot]:
         table = tables.snapshot.c
         query = sa.select(tables.snapshot).where(table.entity == entity)
-        return records(self._sql, query.order_by(table.snapshot_time.desc()), Snapshot)
+        return records(self._sql, query.order_by(table.snapshot_time.desc()), PlatformSnapshot)
 
     def node(self, guid: str) -> Named:
         query = sa.select(tables.node.c.name).where(tables.node.c.guid == guid)
@@ -221,8 +221,8 @@ class SqlCatalogue:
         """Records of no project are for all to use, a plan for callers who see its machines."""
         if not self._scope.shares(record.project):
             return False
-        is_plan = record.kind == plans.RECOVERY_PLAN
-        return not (is_plan and plans.hidden(self._sql, self._scope, record.guid))
+        is_plan = record.kind == recovery_plans.RECOVERY_PLAN
+        return not (is_plan and recovery_plans.hidden(self._sql, self._scope, record.guid))
 
     def records(self, kind: str, parent: str | None = None) -> list[Record]:
         query = sa.select(tables.record).where(tables.record.c.kind == kind)

@@ -12,11 +12,11 @@ import sqlalchemy as sa
 from haulback.errors import Malformed
 from haulback.inventory.alarms import AlarmKind
 from haulback.inventory.damage import (
-    Damage,
+    BackupDamage,
     DamageReport,
-    DiskLoss,
     LocationStatus,
     Loss,
+    LostDisk,
     VerifyState,
 )
 from haulback.inventory.records import Backup
@@ -147,13 +147,15 @@ class DamageLedger(AlarmLedger):
 
     def give_up(self, backup: Backup, who: str) -> None:
         """A person confirms that a backup which cannot be found is lost."""
-        damage = msgspec.convert(backup.damage, Damage)
+        damage = msgspec.convert(backup.damage, BackupDamage)
         confirmed = msgspec.structs.replace(damage, confirmed=self.now, confirmedBy=who)
         self.set_location(backup, LocationStatus.GIVEN_UP, confirmed)
         self.all_clear(AlarmKind.BACKUP_MISSING, backup.guid)
         self.all_clear(AlarmKind.BACKUP_DAMAGED, backup.guid)
 
-    def set_location(self, backup: Backup, status: LocationStatus, damage: Damage | None) -> None:
+    def set_location(
+        self, backup: Backup, status: LocationStatus, damage: BackupDamage | None
+    ) -> None:
         """Write the state of a stored backup; one that is not whole is no base any more."""
         table = tables.backup
         values = {
@@ -271,15 +273,15 @@ class _Reported:
         self._ledger.all_clear(AlarmKind.BACKUP_MISSING, backup.guid)
         log.info("backup %s is whole again, by %s", backup.guid, self._by)
 
-    def _damage(self, backup: Backup, disks: list[DiskLoss], objects: list[str]) -> Damage:
+    def _damage(self, backup: Backup, disks: list[LostDisk], objects: list[str]) -> BackupDamage:
         """The damage as known now, since it was first known."""
         before = backup.damage
         same = backup.location_status != LocationStatus.PRESENT.value and "since" in before
         since = int(before["since"]) if same else self._ledger.now
         by = str(before["foundBy"]) if same else self._by
-        return Damage(since=since, foundBy=by, disks=disks, objects=objects)
+        return BackupDamage(since=since, foundBy=by, disks=disks, objects=objects)
 
-    def _alarm(self, kind: AlarmKind, backup: Backup, text: str, damage: Damage) -> None:
+    def _alarm(self, kind: AlarmKind, backup: Backup, text: str, damage: BackupDamage) -> None:
         self._named += 1
         if self._named <= _ALARMS:
             details = msgspec.to_builtins(damage)

@@ -20,7 +20,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from haulback.disk import hold
+from haulback.durable_files import hold
 from haulback.errors import Conflict, Malformed, NotFound, NotWritable, Unavailable
 from haulback.logs import members
 from haulback.server.store.tables import pulse

@@ -9,11 +9,11 @@ import msgspec
 import sqlalchemy as sa
 
 from haulback.ids import new_guid
-from haulback.inventory.disks import volume_guid
-from haulback.inventory.records import Mount, Snapshot, Volume
-from haulback.server.store import share_tables, tables
+from haulback.inventory.derived_guids import volume_guid
+from haulback.inventory.records import BackupVolume, Mount, PlatformSnapshot
+from haulback.server.store import mount_tables, tables
 from haulback.server.store.catalogue import one, records, row_of
-from haulback.server.store.origins import Origin, origin
+from haulback.server.store.snapshot_origin import Origin, origin
 from haulback.tasks.record import NewMount
 
 _NAME = 200  # letters that are kept of a platform's name
@@ -26,7 +26,7 @@ class SnapshotLedger:
     _sql: sa.Connection
     now: int
 
-    def snapshot_taken(self, taken: Snapshot) -> None:
+    def snapshot_taken(self, taken: PlatformSnapshot) -> None:
         table = tables.snapshot
         same = (table.c.entity == taken.entity, table.c.uuid == taken.uuid)
         if self._sql.scalar(sa.select(table.c.guid).where(*same)) is None:
@@ -68,7 +68,7 @@ class SnapshotLedger:
             return
         ours = whose is Origin.BEFORE
         self.snapshot_taken(
-            Snapshot(
+            PlatformSnapshot(
                 guid=new_guid(),
                 entity=entity,
                 uuid=name,
@@ -80,12 +80,12 @@ class SnapshotLedger:
             )
         )
 
-    def _known(self, hypervisor: str) -> dict[str, dict[str, Snapshot]]:
+    def _known(self, hypervisor: str) -> dict[str, dict[str, PlatformSnapshot]]:
         """What is known of a hypervisor's machines, by entity and name."""
         on = sa.select(tables.entity.c.guid).where(tables.entity.c.hypervisor == hypervisor)
         query = sa.select(tables.snapshot).where(tables.snapshot.c.entity.in_(on))
-        found: dict[str, dict[str, Snapshot]] = {}
-        for kept in records(self._sql, query, Snapshot):
+        found: dict[str, dict[str, PlatformSnapshot]] = {}
+        for kept in records(self._sql, query, PlatformSnapshot):
             found.setdefault(kept.entity, {})[kept.uuid] = kept
         return found
 
@@ -104,24 +104,24 @@ class MountLedger:
         for wanted in new:
             made = Mount(**msgspec.structs.asdict(wanted), created=self.now)
             self._sql.execute(
-                sa.insert(share_tables.mounted_backup).values(
-                    row_of(made, share_tables.mounted_backup)
+                sa.insert(mount_tables.mounted_backup).values(
+                    row_of(made, mount_tables.mounted_backup)
                 )
             )
 
-    def contains(self, backup: str, volumes: list[Volume]) -> None:
+    def contains(self, backup: str, volumes: list[BackupVolume]) -> None:
         found = msgspec.json.encode(volumes[:1000]).decode()
         here = tables.backup.c.guid == backup
         self._sql.execute(sa.update(tables.backup).where(here).values(volumes=found))
 
-    def mounted(self, mount: str, found: dict[str, Any], volumes: list[Volume]) -> None:
-        table = share_tables.mounted_backup
+    def mounted(self, mount: str, found: dict[str, Any], volumes: list[BackupVolume]) -> None:
+        table = mount_tables.mounted_backup
         known = one(self._sql, table, Mount, mount, "mounted backup")
         values: dict[str, Any] = {"state": "MOUNTED", "mounted": self.now}
         values["found"] = msgspec.json.encode(found).decode()
         values["unmount_at"] = self.now + known.keep if known.keep else None
         self._sql.execute(sa.update(table).where(table.c.guid == mount).values(values))
-        shown = share_tables.mounted_volume
+        shown = mount_tables.mounted_volume
         self._sql.execute(sa.delete(shown).where(shown.c.mount == mount))
         rows = [
             {
@@ -144,18 +144,18 @@ class MountLedger:
         self._sql.execute(here.values(level="MOUNTED"))
 
     def mount_moved(self, mount: str, state: str) -> None:
-        table = share_tables.mounted_backup
+        table = mount_tables.mounted_backup
         values = {"state": state, "unmount_at": None}
         self._sql.execute(sa.update(table).where(table.c.guid == mount).values(values))
 
     def mount_until(self, mount: str, moment: int, *, if_due: bool = False) -> None:
-        table = share_tables.mounted_backup
+        table = mount_tables.mounted_backup
         here = sa.update(table).where(table.c.guid == mount, table.c.state == "MOUNTED")
         if if_due:
             here = here.where(table.c.unmount_at <= self.now)
         self._sql.execute(here.values(unmount_at=moment))
 
     def runs_from(self, mount: str, hypervisor: str, machine: str) -> None:
-        table = share_tables.mounted_backup
+        table = mount_tables.mounted_backup
         here = sa.update(table).where(table.c.guid == mount)
         self._sql.execute(here.values(hypervisor=hypervisor, machine=machine))

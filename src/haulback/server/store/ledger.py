@@ -10,14 +10,14 @@ import sqlalchemy as sa
 
 from haulback.ids import new_guid
 from haulback.inventory import retention
-from haulback.inventory.records import NOT_DECIDED, REMOVED, Backup, Base, Hypervisor
-from haulback.server.store import alarms, catalogue, neighbours, share_tables, tables
+from haulback.inventory.records import NOT_DECIDED, REMOVED, Backup, Hypervisor, IncrementBase
+from haulback.server.store import alarms, catalogue, managers, mount_tables, tables
 from haulback.server.store.catalogue import row_of
 from haulback.server.store.damage_ledger import DamageLedger
 from haulback.server.store.held import MountLedger, SnapshotLedger
-from haulback.server.store.hot import Insert
+from haulback.server.store.inventory_ledger import InventoryLedger
 from haulback.server.store.last_backups import recall
-from haulback.server.store.stock import InventoryLedger
+from haulback.server.store.raw_sql import Insert
 from haulback.tasks.record import NewBackup, NewRestoreJob, Task
 from haulback.wire import Named
 
@@ -156,7 +156,7 @@ class SqlLedger(SnapshotLedger, MountLedger, DamageLedger, InventoryLedger):
         values = {"evidence": text, "signature": self._sign(text.encode())}
         self._sql.execute(sa.insert(tables.proof).values(backup=backup, time=self.now, **values))
 
-    def promote(self, base: Base) -> None:
+    def promote(self, base: IncrementBase) -> None:
         table = tables.backup.c
         whole = sa.select(table.guid).where(
             table.guid == base.backup, table.status == "SUCCESS", table.location_status == "PRESENT"
@@ -219,7 +219,7 @@ class SqlLedger(SnapshotLedger, MountLedger, DamageLedger, InventoryLedger):
         self.unalarmed(subjects)
 
     def _forget_mounts(self, entity: str) -> None:
-        mount, volume = share_tables.mounted_backup, share_tables.mounted_volume
+        mount, volume = mount_tables.mounted_backup, mount_tables.mounted_volume
         ours = sa.select(mount.c.guid).where(mount.c.entity == entity)
         self._sql.execute(sa.delete(volume).where(volume.c.mount.in_(ours)))
         self._sql.execute(sa.delete(mount).where(mount.c.entity == entity))
@@ -232,7 +232,7 @@ class SqlLedger(SnapshotLedger, MountLedger, DamageLedger, InventoryLedger):
             name = f"{record.name} ({number})"
         named = msgspec.structs.replace(record, name=name)
         catalogue.add(self._sql, tables.hypervisor, named)
-        neighbours.surround(self._sql, named, self.now)
+        managers.surround(self._sql, named, self.now)
 
     def restore_moved(self, job: str, status: str, info: str | None, task: Task) -> None:
         table = tables.restore_job
@@ -251,7 +251,7 @@ class SqlLedger(SnapshotLedger, MountLedger, DamageLedger, InventoryLedger):
             tables.backup,
             tables.restore_job,
             tables.snapshot,
-            share_tables.mounted_backup,
+            mount_tables.mounted_backup,
             tables.task,
         ):
             self._sql.execute(

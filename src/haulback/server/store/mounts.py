@@ -8,37 +8,37 @@ from typing import Any, NamedTuple
 import msgspec
 import sqlalchemy as sa
 
-from haulback.inventory.records import Volume
-from haulback.server.store import share_tables, tables
+from haulback.inventory.records import BackupVolume
+from haulback.server.store import mount_tables, tables
 
 WANTED = ("QUEUED", "MOUNTED")
-table = share_tables.mounted_backup.c
-_volume = share_tables.mounted_volume.c
+table = mount_tables.mounted_backup.c
+_volume = mount_tables.mounted_volume.c
 
 
-class Shown(NamedTuple):
+class ShownFileSystem(NamedTuple):
     """A file system that a share shows."""
 
     guid: str
     mount: str
-    volume: Volume
+    volume: BackupVolume
 
 
-def volumes(sql: sa.Connection, mount: str) -> list[Shown]:
+def volumes(sql: sa.Connection, mount: str) -> list[ShownFileSystem]:
     """The file systems of a share."""
-    query = sa.select(share_tables.mounted_volume).where(_volume.mount == mount)
+    query = sa.select(mount_tables.mounted_volume).where(_volume.mount == mount)
     return [_shown(row) for row in sql.execute(query.order_by(_volume.number))]
 
 
-def volume(sql: sa.Connection, guid: str) -> Shown | None:
+def volume(sql: sa.Connection, guid: str) -> ShownFileSystem | None:
     """One of them."""
-    query = sa.select(share_tables.mounted_volume).where(_volume.guid == guid)
+    query = sa.select(mount_tables.mounted_volume).where(_volume.guid == guid)
     row = sql.execute(query).one_or_none()
     return _shown(row) if row else None
 
 
-def _shown(row: Any) -> Shown:
-    return Shown(row.guid, row.mount, msgspec.json.decode(row.body, type=Volume))
+def _shown(row: Any) -> ShownFileSystem:
+    return ShownFileSystem(row.guid, row.mount, msgspec.json.decode(row.body, type=BackupVolume))
 
 
 def counts(sql: sa.Connection, guids: Sequence[str]) -> dict[str, int]:

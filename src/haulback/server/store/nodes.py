@@ -11,8 +11,8 @@ import sqlalchemy as sa
 
 from haulback.errors import Conflict, NotFound, Unauthenticated
 from haulback.ids import new_guid
-from haulback.server.store.access import NODE, digest
-from haulback.server.store.hot import Hot
+from haulback.server.store.accounts import NODE, digest
+from haulback.server.store.raw_sql import Hot
 from haulback.server.store.tables import enrolment, node
 
 PROTOCOL = 1  # of the channel between node and server; nodes say theirs when they enrol

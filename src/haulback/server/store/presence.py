@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from haulback.inventory.alarms import AlarmKind
-from haulback.inventory.presence import Look, Unreadable, judge, place, undecided
+from haulback.inventory.presence import HypervisorScan, UnreadableMachine, judge, place, undecided
 from haulback.inventory.records import Entity
 from haulback.server.store import tables
 from haulback.server.store.alarm_tables import doubt
@@ -26,7 +26,7 @@ _REASON = 1000  # characters of why a machine cannot be read
 class PresenceLedger(AlarmLedger):
     """The part of a ledger that decides which machines are present."""
 
-    def machines_gone(self, hypervisor: str, uuids: Iterable[str], look: Look) -> None:
+    def machines_gone(self, hypervisor: str, uuids: Iterable[str], look: HypervisorScan) -> None:
         self._lock(hypervisor)
         missed = set(uuids)
         found = [one for one in self._present(hypervisor) if one.uuid in missed]
@@ -79,7 +79,7 @@ class PresenceLedger(AlarmLedger):
         """The present machines that no look has seen since a moment (epoch ms)."""
         return [one for one in self._present(hypervisor) if one.seen < since]
 
-    def _weigh(self, hypervisor: str, missed: Sequence[Entity], look: Look) -> None:
+    def _weigh(self, hypervisor: str, missed: Sequence[Entity], look: HypervisorScan) -> None:
         """Hold machines absent, or doubt the look that missed them."""
         if missed:
             moved = self._elsewhere(hypervisor, missed)
@@ -88,7 +88,7 @@ class PresenceLedger(AlarmLedger):
             self._judge(hypervisor, rest, look)
         self.settle_doubt(hypervisor)
 
-    def _judge(self, hypervisor: str, missed: Set[str], look: Look) -> None:
+    def _judge(self, hypervisor: str, missed: Set[str], look: HypervisorScan) -> None:
         machines = self._present(hypervisor)
         row = self._doubt(hypervisor)
         before = [one.guid for one in machines if row and one.absent_since is not None]
@@ -153,7 +153,11 @@ class PresenceLedger(AlarmLedger):
         self.alarm(AlarmKind.SOURCE_NOT_BELIEVED, Named(hypervisor, name), text, details)
 
     def _unread(
-        self, hypervisor: str, found: Sequence[Unreadable], unseen: Sequence[Entity], complete: bool
+        self,
+        hypervisor: str,
+        found: Sequence[UnreadableMachine],
+        unseen: Sequence[Entity],
+        complete: bool,
     ) -> set[str]:
         """Record what cannot be read; the guids of those of `unseen` that stay as they are."""
         table = tables.entity.c
@@ -169,7 +173,7 @@ class PresenceLedger(AlarmLedger):
         self._miss(maybe)
         return {*placed.known, *maybe}
 
-    def _unread_machine(self, one: Entity, problems: Sequence[Unreadable]) -> None:
+    def _unread_machine(self, one: Entity, problems: Sequence[UnreadableMachine]) -> None:
         """A machine that cannot be read is there, and its platform shows it."""
         why = "; ".join(dict.fromkeys(broken.message for broken in problems))
         why = plain(why, _REASON)
@@ -181,7 +185,7 @@ class PresenceLedger(AlarmLedger):
         self.alarm(AlarmKind.MACHINE_UNREADABLE, one.named(), text, {"places": where})
 
     def _unread_places(
-        self, hypervisor: str, unknown: Sequence[Unreadable], complete: bool
+        self, hypervisor: str, unknown: Sequence[UnreadableMachine], complete: bool
     ) -> None:
         """Unreadable machines that are none of the known ones; `complete`: there are no others."""
         if not unknown:

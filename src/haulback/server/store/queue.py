@@ -9,9 +9,9 @@ import sqlalchemy as sa
 
 from haulback.errors import Conflict
 from haulback.server.store import tasks
-from haulback.server.store.hot import Hot
+from haulback.server.store.raw_sql import Hot
 from haulback.server.store.tables import task as table
-from haulback.tasks import queue
+from haulback.tasks import scheduling
 from haulback.tasks.record import Task
 from haulback.tasks.states import PLANNED
 
@@ -30,7 +30,7 @@ _USED = Hot("SELECT key, used FROM slot WHERE key >= :low AND key < :high")
 # For each lane one look into the index: a list of lanes is short, the queue may be long.
 _LANES = Hot(
     "SELECT lane FROM ("
-    + " UNION ALL ".join(f"SELECT '{lane}' AS lane" for lane in queue.LANES)
+    + " UNION ALL ".join(f"SELECT '{lane}' AS lane" for lane in scheduling.LANES)
     + ") AS lanes WHERE EXISTS (SELECT 1 FROM task WHERE task.ready AND task.lane = lanes.lane "
     "AND task.pinned_node IN ('', :node))"
 )
@@ -85,7 +85,7 @@ def offer(
     """What `node` may start now, the first first: never more than its limits leave room for."""
     found: list[Task] = []
     for lane, used in _occupied(connection, node).items():
-        room = min(queue.most(queue.node_slot(node, lane), limits) - used, most)
+        room = min(scheduling.most(scheduling.node_slot(node, lane), limits) - used, most)
         if room > 0:
             found += _lane(connection, lane, node, now, room)
     return sorted(found, key=lambda task: (task.rank, task.created, task.guid))[:most]
@@ -96,7 +96,7 @@ def _occupied(connection: sa.Connection, node: str) -> dict[str, int]:
     found = dict.fromkeys((row[0] for row in _LANES.rows(connection, node=node)), 0)
     if not found:
         return {}
-    keys = {queue.node_slot(node, lane): lane for lane in found}
+    keys = {scheduling.node_slot(node, lane): lane for lane in found}
     rows = _USED.rows(connection, low=f"node:{node}:", high=f"node:{node};")
     return found | {keys[key]: used for key, used in rows if key in keys}
 
@@ -136,7 +136,7 @@ def take(
     for task in wanted:
         places.update(_places(task, node, now))
     for key, count in sorted(places.items()):  # one order for everybody: no deadlock
-        fill(connection, key, queue.most(key, limits), count)
+        fill(connection, key, scheduling.most(key, limits), count)
     taken = {
         "state": "RUNNING",
         "ready": False,
@@ -166,7 +166,7 @@ def _places(task: Task, node: str, now: int) -> list[str]:
         raise Conflict("the task's start window is not open")
     if task.pinned_node not in ("", node):
         raise Conflict("the task needs what is on another node")
-    wanted = (queue.node_slot(node, task.lane), *_own_slots(task))
+    wanted = (scheduling.node_slot(node, task.lane), *_own_slots(task))
     return sorted(key for key in wanted if key)
 
 
@@ -177,7 +177,7 @@ def _own_slots(task: Task) -> tuple[str | None, ...]:
 def fill(connection: sa.Connection, key: str, most: int, count: int = 1) -> None:
     """Occupy places in a limit row.  Raises Conflict when there are not so many left."""
     if most < count or _FILL.run(connection, key=key, most=most, count=count) != 1:
-        raise Conflict(f"the task has to wait: {queue.waiting_for(key)}", slot=key)
+        raise Conflict(f"the task has to wait: {scheduling.waiting_for(key)}", slot=key)
 
 
 def release(connection: sa.Connection, keys: Iterable[str]) -> None:

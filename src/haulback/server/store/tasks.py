@@ -12,7 +12,7 @@ from sqlalchemy.dialects import postgresql
 
 from haulback.errors import Conflict, NotFound
 from haulback.server.scope import EVERYTHING, Scope
-from haulback.server.store.hot import Hot, Insert
+from haulback.server.store.raw_sql import Hot, Insert
 from haulback.server.store.tables import ENDED, REF_COLUMNS, audit
 from haulback.server.store.tables import task as table
 from haulback.tasks.record import Task

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from haulback.clock import SystemClock
-from haulback.inventory.neighbours import USUAL_TYPE, own_cluster, own_manager
+from haulback.inventory.managers import USUAL_TYPE, own_cluster, own_manager
 
 revision = "0011"
 down_revision = "0010"

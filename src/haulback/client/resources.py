@@ -1,0 +1,286 @@
+"""Hypervisors, machines, destinations, backups, mounts, restores and workflows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain
+from typing import Any, Unpack
+from urllib.parse import unquote
+
+import msgspec
+
+from haulback.client.archive import followed
+from haulback.client.calls import Collection, Narrowed, Page, ReadableCollection
+from haulback.errors import Incomplete, Unavailable
+from haulback.filesystems.records import printable
+from haulback.inventory.mount_shapes import (
+    BackupFileSystem,
+    FileRow,
+    IscsiTarget,
+    MountedBackup,
+    MountedFile,
+    MountedFileSystem,
+    SnapshotRecord,
+)
+from haulback.inventory.requests import (
+    ChangedDestination,
+    ChangedHypervisor,
+    Hint,
+    MachineSettings,
+    NewDestination,
+    NewHypervisor,
+)
+from haulback.inventory.responses import (
+    BackupRecord,
+    DestinationRecord,
+    DiskRecord,
+    File,
+    HypervisorRecord,
+    Location,
+    MarkPreview,
+    NotIncremental,
+    Proof,
+    RestoreJobRecord,
+    VirtualMachine,
+    WorkflowExecution,
+)
+from haulback.wire import Named
+
+
+class Hypervisors(Collection[HypervisorRecord]):
+    """Hypervisors, on which machines run."""
+
+    path, kind = "/hypervisors", HypervisorRecord
+
+    def add(self, new: NewHypervisor) -> HypervisorRecord:
+        """Add a hypervisor; the task in the response scans its machines."""
+        return self._calls.one(HypervisorRecord, "POST", self.path, new)
+
+    def change(self, guid: str, wanted: ChangedHypervisor) -> HypervisorRecord:
+        """Rename a hypervisor, or assign it to a manager."""
+        return self._calls.one(HypervisorRecord, "PUT", f"{self.path}/{guid}", wanted)
+
+    def confirm_absent(self, guid: str) -> list[Named]:
+        """Mark machines as absent that recent scans did not find; returns those machines.
+
+        Raises Conflict when no machine is missing.
+        """
+        return self._calls.one(list[Named], "POST", f"{self.path}/{guid}/confirm-absent")
+
+
+class Destinations(Collection[DestinationRecord]):
+    """Backup destinations."""
+
+    path, kind = "/backup-destinations", DestinationRecord
+
+    def add(self, new: NewDestination) -> DestinationRecord:
+        """Add a destination; the task in the response creates its repository."""
+        return self._calls.one(DestinationRecord, "POST", self.path, new)
+
+    def change(self, guid: str, wanted: ChangedDestination) -> DestinationRecord:
+        """Set a destination's name, retention or verification; missing members stay."""
+        return self._calls.one(DestinationRecord, "PUT", f"{self.path}/{guid}", wanted)
+
+    def usable_for(self, machines: Iterable[str]) -> list[DestinationRecord]:
+        """Destinations that are reachable from the nodes of all these machines."""
+        path = f"{self.path}/usable-for-vms"
+        return self._calls.one(list[DestinationRecord], "POST", path, _refs(machines))
+
+
+class Machines(Collection[VirtualMachine]):
+    """Virtual machines and their disks."""
+
+    path, kind = "/virtual-machines", VirtualMachine
+
+    def set(self, guid: str, wanted: MachineSettings) -> None:
+        """Set policies and project; missing members stay unchanged."""
+        self._calls.done("PUT", f"{self.path}/{guid}/settings", wanted)
+
+    def remove_absent(self) -> None:
+        """Remove the records of absent machines that have no backups."""
+        self._calls.done("DELETE", f"{self.path}/all-non-present")
+
+    def not_incremental(self, machines: Iterable[str]) -> list[NotIncremental]:
+        """Machines whose next backup has to be a full one, with the reason."""
+        path, body = f"{self.path}/incremental-not-possible", {"entities": _refs(machines)}
+        return self._calls.one(list[NotIncremental], "POST", path, body)
+
+    def disks(self, guid: str) -> list[DiskRecord]:
+        """The disks of a machine."""
+        query = {"virtual_machine": guid}
+        return self._calls.one(list[DiskRecord], "GET", "/virtual-machine-disks", query=query)
+
+    def set_disk(self, disk: str, *, excluded: bool) -> None:
+        """Exclude a disk from backups or include it.
+
+        Raises Conflict when all disks of the machine would be excluded.
+        """
+        path, body = f"/virtual-machine-disks/{disk}/settings", {"excludedFromBackup": excluded}
+        self._calls.done("PUT", path, body)
+
+    def policies(self, machines: Iterable[str]) -> list[dict[str, Any]]:
+        """Backup policies of these machines with their rules, without duplicates."""
+        path, body = "/policies/vm-backup/list-by-entities", {"protectedEntities": _refs(machines)}
+        return self._calls.one(list[dict[str, Any]], "POST", path, body)
+
+
+class Backups(ReadableCollection[BackupRecord]):
+    """Backups, newest first; their locations and files."""
+
+    path, kind = "/backups", BackupRecord
+
+    def describe(self, guid: str, words: str) -> None:
+        """Set the description of a backup."""
+        self._calls.done("PUT", f"{self.path}/{guid}/description", {"value": words})
+
+    def acknowledge(self, guid: str, read: bool = True) -> None:
+        """Mark the warnings of a backup as read."""
+        self._calls.done("PUT", f"{self.path}/{guid}/warnings-acknowledged", {"value": read})
+
+    def proof(self, guid: str) -> Proof:
+        """The proof of a backup. Raises NotFound for an unproved backup."""
+        return self._calls.one(Proof, "GET", f"{self.path}/{guid}/proof")
+
+    def confirm_missing(self, guid: str) -> None:
+        """Give up a missing backup so that clean-ups continue.
+
+        Raises Conflict for a backup that is present.
+        """
+        self._calls.done("POST", f"{self.path}/{guid}/confirm-missing")
+
+    def mark(self, locations: Iterable[str], hint: Hint, until: int | None = None) -> None:
+        """Set the retention hint of backup locations; `until` ends an ARCHIVE (epoch ms)."""
+        body = {"backupLocations": _refs(locations), "retentionHint": hint, "archiveExpire": until}
+        self._calls.done("POST", "/retention/mark-backups", body)
+
+    def preview_mark(
+        self, locations: Iterable[str], hint: Hint, until: int | None = None
+    ) -> list[MarkPreview]:
+        """Preview of `mark`: these locations, and others whose fate changes; nothing is written."""
+        body = {"backupLocations": _refs(locations), "retentionHint": hint, "archiveExpire": until}
+        path = "/retention/mark-backups/preview"
+        return self._calls.one(list[MarkPreview], "POST", path, body)
+
+    def locations(self, page: int = 0, **query: Unpack[Narrowed]) -> Page[Location]:
+        """Fetch one page of 50 backup locations; pages count from 0."""
+        sent = {"page": page, "size": 50, **query}
+        return self._calls.page(Location, "/backup-locations", sent)
+
+    def all_locations(self, **query: Unpack[Narrowed]) -> Iterator[Location]:
+        """Yield every backup location, fetched page by page."""
+        return self._calls.each(Location, "/backup-locations", {**query})
+
+    def location(self, guid: str) -> Location:
+        """Fetch one backup location by guid. Raises NotFound."""
+        return self._calls.one(Location, "GET", f"/backup-locations/{guid}")
+
+    def files(self, backup: str) -> list[File]:
+        """The disks of a backup."""
+        return self._calls.one(list[File], "GET", "/backup-files", query={"backup": backup})
+
+    def files_to_restore(self, backup: str) -> list[File]:
+        """The disks of a backup in the form that a restore takes as `taskFiles`."""
+        path = "/backup-files/detailed/for-restore"
+        return self._calls.one(list[File], "GET", path, query={"backup": backup})
+
+
+class Snapshots(ReadableCollection[SnapshotRecord]):
+    """Snapshots that stay on their hypervisors, newest first."""
+
+    path, kind = "/snapshots", SnapshotRecord
+
+
+class Mounts(ReadableCollection[MountedBackup]):
+    """Mounted backups, newest first; their file systems, files and disks."""
+
+    path, kind = "/mounted-backups", MountedBackup
+
+    def file_systems_of(self, backup: str) -> list[BackupFileSystem]:
+        """The file systems of a backup, named as a MANUAL mount expects."""
+        return self._calls.one(
+            list[BackupFileSystem], "GET", "/file-systems", query={"backup": backup}
+        )
+
+    def file_systems(self, mount: str) -> list[MountedFileSystem]:
+        """The file systems of a mounted backup."""
+        path, query = "/mounted-file-systems/detailed", {"mounted_backup": mount}
+        return self._calls.one(list[MountedFileSystem], "GET", path, query=query)
+
+    def disks(self, mount: str) -> list[MountedFile]:
+        """The disks of a mounted backup."""
+        query = {"mounted_backup": mount}
+        return self._calls.one(list[MountedFile], "GET", "/mounted-files", query=query)
+
+    def iscsi(self, mount: str) -> IscsiTarget:
+        """The iSCSI target of a backup that is mounted in mode ISCSI."""
+        return self._calls.one(IscsiTarget, "GET", f"{self.path}/{mount}/iscsi")
+
+    def listing(self, file_system: str, path: str = "/") -> Iterator[FileRow]:
+        """Yield the entries of a folder, sorted by name, fetched page by page.
+
+        Raises Incomplete after the last entry of a damaged folder.
+        """
+        where, after = f"/mounted-file-systems/{file_system}/listing", ""
+        while True:
+            query = {"after": after} if after else {}
+            answer = self._calls.api.ask("POST", where, {"path": path}, query)
+            yield from msgspec.json.decode(answer.content, type=list[FileRow])
+            after = unquote(answer.headers.get("x-next-name", ""))
+            if not after:
+                break
+        if reason := printable(unquote(answer.headers.get("x-incomplete", ""))):
+            raise Incomplete(
+                f"{path}: the listing is incomplete: {reason}",
+                count=1,
+                files=[{"path": path, "reason": reason}],
+            )
+
+    def download(
+        self,
+        file_system: str,
+        paths: Iterable[str],
+        *,
+        archive: bool = False,
+        told: Callable[[Mapping[str, str]], object] = len,
+    ) -> Iterator[bytes]:
+        """Download one file unchanged, or a tar of several files or a folder.
+
+        `archive` asks for a tar in any case. `told` is called with the response headers;
+        content-type tells which form arrives. Raises Unavailable for a truncated download. A tar
+        with unreadable files is delivered to its end; then Incomplete is raised with the `files`
+        (`path` and `reason` each).
+        """
+        body = {"paths": list(paths), "archive": archive}
+        path = f"/mounted-file-systems/{file_system}/download"
+        headers: dict[str, str] = {}
+        parts = self._calls.api.stream(path, body, headers.update)
+        first = next(parts, b"")
+        told(headers)
+        whole = chain([first], parts)
+        is_tar = headers.get("content-type", "").startswith("application/x-tar")
+        yield from followed(whole) if is_tar else _single(whole)
+
+
+class Restores(ReadableCollection[RestoreJobRecord]):
+    """Restore jobs, newest first."""
+
+    path, kind = "/restore-jobs", RestoreJobRecord
+
+
+class Workflows(Collection[WorkflowExecution]):
+    """Workflow executions (plans of tasks). Removing one hides its finished tasks from lists."""
+
+    path, kind = "/workflow-executions", WorkflowExecution
+
+
+def _single(parts: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield the parts of a single file, which has no error report."""
+    try:
+        yield from parts
+    except Unavailable as error:
+        more = "if the file itself is damaged, an archive contains its readable part"
+        raise Unavailable(f"{error.message}; {more}") from None
+
+
+def _refs(guids: Iterable[str]) -> list[dict[str, str]]:
+    return [{"guid": guid} for guid in guids]

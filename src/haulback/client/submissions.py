@@ -1,0 +1,206 @@
+"""Task submissions: one method for each request that creates tasks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack
+
+from haulback.client.calls import Calls
+from haulback.tasks.responses import TaskBatchResponse, TaskDetails, TaskListRecord
+
+if TYPE_CHECKING:  # importing the kinds is slow, and requests need only their types
+    from haulback.kinds import unavailable
+    from haulback.kinds.backup_cleanup import BackupCleanupRequest as Cleanup
+    from haulback.kinds.connectivity_test import ConnectivityTestRequest as Test
+    from haulback.kinds.export import ExportRequest as Export
+    from haulback.kinds.import_machine import ImportMachineRequest as Import
+    from haulback.kinds.instant_restore import InstantRestoreRequest as Instant
+    from haulback.kinds.inventory_sync import InventorySyncRequest as Sync
+    from haulback.kinds.inventory_sync import InventorySyncWizardRequest
+    from haulback.kinds.live_migration import LiveMigrationRequest as Migration
+    from haulback.kinds.mount import Again
+    from haulback.kinds.mount import MountRequest as Share
+    from haulback.kinds.prove import ProveRequest as Prove
+    from haulback.kinds.repair import RepairRequest as Repair
+    from haulback.kinds.restore import RestoreRequest as Restore
+    from haulback.kinds.snapshot import SnapshotRequest as Snapshot
+    from haulback.kinds.snapshot_cleanup import SnapshotCleanupRequest as SnapshotCleanup
+    from haulback.kinds.snapshot_reversion import SnapshotReversionRequest as Reversion
+    from haulback.kinds.unmount import UnmountRequest as Unmount
+    from haulback.kinds.upload import UploadRequest as Upload
+    from haulback.kinds.verify import VerifyRequest as Verify
+
+T = TypeVar("T")
+
+
+class SubmissionResult(TypedDict, total=False):
+    """Options of a submission.
+
+    `key` is an idempotency key: repeating a request with the same key returns the same tasks and
+    creates no others. `project` is the guid of the project that owns the tasks.
+    """
+
+    key: str
+    project: str
+
+
+class Submissions:
+    """Submissions of work; requests are the request structs of the task kinds.
+
+    All methods raise Malformed, NotFound, Conflict, and KindUnavailable for kinds that are not
+    implemented yet.
+    """
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+
+    def export(self, request: Export, **how: Unpack[SubmissionResult]) -> list[TaskDetails]:
+        """Back up machines; one task for each machine and rule."""
+        return self._many("export", request, how)
+
+    def restore(self, request: Restore, **how: Unpack[SubmissionResult]) -> TaskDetails:
+        """Write the disks of a backup as files on a node."""
+        return self._one("restore", request, how)
+
+    def restore_and_import(self, request: Import, **how: Unpack[SubmissionResult]) -> TaskDetails:
+        """Restore a backup as a machine; an IMPORT task follows the returned task."""
+        return self._one("restore-and-import", request, how)
+
+    def verify(self, request: Verify, **how: Unpack[SubmissionResult]) -> list[TaskDetails]:
+        """Verify the data in destinations; one task for each destination."""
+        return self._many("verify", request, how)
+
+    def repair(self, request: Repair, **how: Unpack[SubmissionResult]) -> list[TaskDetails]:
+        """Report possible repairs in destinations, or carry them out; one task for each
+        destination.
+        """
+        return self._many("repair", request, how)
+
+    def prove(self, request: Prove, **how: Unpack[SubmissionResult]) -> TaskDetails:
+        """Prove a backup: boot it in isolation and wait for a sign of life."""
+        return self._one("prove", request, how)
+
+    def restore_and_mount(self, request: Share, **how: Unpack[SubmissionResult]) -> TaskDetails:
+        """Mount a backup: share its disks or file systems on a node."""
+        return self._one("restore-and-mount", request, how)
+
+    def instant_restore(self, request: Instant, **how: Unpack[SubmissionResult]) -> TaskDetails:
+        """Start a machine directly from its backup."""
+        return self._one("instant-restore", request, how)
+
+    def live_migration(self, request: Migration, **how: Unpack[SubmissionResult]) -> TaskDetails:
+        """Move a running machine: off its backup to permanent storage, or to another host."""
+        return self._one("live-migration", request, how)
+
+    def mount(self, request: Again, **how: Unpack[SubmissionResult]) -> TaskDetails:
+        """Mount an unmounted backup again."""
+        return self._one("mount", request, how)
+
+    def unmount(self, request: Unmount, **how: Unpack[SubmissionResult]) -> TaskDetails:
+        """Unmount a backup."""
+        return self._one("unmount", request, how)
+
+    def upload(self, request: Upload, **how: Unpack[SubmissionResult]) -> TaskDetails:
+        """Upload files of a mounted backup."""
+        return self._one("upload", request, how)
+
+    def snapshot(self, request: Snapshot, **how: Unpack[SubmissionResult]) -> list[TaskDetails]:
+        """Take snapshots that stay on the hypervisor."""
+        return self._many("snapshot", request, how)
+
+    def vm_snapshot(self, request: Snapshot, **how: Unpack[SubmissionResult]) -> list[TaskDetails]:
+        """Alias of `snapshot` under its other path."""
+        return self._many("vm-snapshot", request, how)
+
+    def revert(self, request: Reversion, **how: Unpack[SubmissionResult]) -> TaskDetails:
+        """Revert a machine to a snapshot."""
+        return self._one("revert", request, how)
+
+    def remove_old_snapshots(
+        self, request: SnapshotCleanup, **how: Unpack[SubmissionResult]
+    ) -> list[TaskDetails]:
+        """Remove expired snapshots."""
+        return self._many("remove-old-snapshots", request, how)
+
+    def remove_old_backups(
+        self, request: Cleanup, **how: Unpack[SubmissionResult]
+    ) -> list[TaskDetails]:
+        """Remove expired backups and reclaim their space."""
+        return self._many("remove-old-backups", request, how)
+
+    def delete(self, machine: str, **how: Unpack[SubmissionResult]) -> list[TaskDetails]:
+        """Delete a machine's backups and then its record; the hypervisor is left untouched."""
+        return self._many("delete", {"value": machine}, how)
+
+    def batch_delete(
+        self, machines: list[str], **how: Unpack[SubmissionResult]
+    ) -> TaskBatchResponse:
+        """Delete machines as `delete` does; the response names refused ones with reasons."""
+        body = [{"value": guid} for guid in machines]
+        return self._post(TaskBatchResponse, "batch-delete", body, how)
+
+    def inventory_sync(self, request: Sync, **how: Unpack[SubmissionResult]) -> list[TaskDetails]:
+        """Scan hypervisors for their machines."""
+        return self._many("inventory-sync", request, how)
+
+    def try_hypervisors(
+        self, request: InventorySyncWizardRequest, **how: Unpack[SubmissionResult]
+    ) -> list[TaskDetails]:
+        """Scan new hypervisors; those that respond are saved."""
+        return self._many("wizard/inventory-sync", request, how)
+
+    def connectivity_test(
+        self, request: Test, **how: Unpack[SubmissionResult]
+    ) -> list[TaskDetails]:
+        """Test whether nodes reach hypervisors and can use destinations."""
+        return self._many("connectivity-test", request, how)
+
+    def eject_tape(
+        self, request: unavailable.Tapes, **how: Unpack[SubmissionResult]
+    ) -> list[TaskDetails]:
+        """Eject tapes."""
+        return self._many("eject-tape", request, how)
+
+    def import_tape(
+        self, request: unavailable.Tapes, **how: Unpack[SubmissionResult]
+    ) -> list[TaskDetails]:
+        """Import tapes into the library."""
+        return self._many("import-tape", request, how)
+
+    def tape_inventory_sync(
+        self, request: unavailable.TapeManagers, **how: Unpack[SubmissionResult]
+    ) -> list[TaskDetails]:
+        """Scan tape managers for their tapes."""
+        return self._many("tape-manager-inventory-sync", request, how)
+
+    def import_for_cloud(
+        self, request: unavailable.ForCloud, **how: Unpack[SubmissionResult]
+    ) -> list[TaskDetails]:
+        """Restore objects to a cloud account."""
+        return self._many("import-for-cloud", request, how)
+
+    def import_for_cloud_per_feature(
+        self, request: unavailable.PerFeature, **how: Unpack[SubmissionResult]
+    ) -> list[TaskDetails]:
+        """Restore objects to a cloud account with options for each feature of the account."""
+        return self._many("import-for-cloud/per-feature", request, how)
+
+    def import_for_agent(
+        self, request: unavailable.ForAgent, **how: Unpack[SubmissionResult]
+    ) -> list[TaskDetails]:
+        """Restore files to a machine through its agent."""
+        return self._many("import-for-os-agent", request, how)
+
+    def recover(self, plan: str, **how: Unpack[SubmissionResult]) -> list[TaskListRecord]:
+        """Run the recovery plan `plan` (guid): a restore for each machine of its active rules."""
+        return self._post(list[TaskListRecord], plan, None, how)
+
+    def _one(self, way: str, request: Any, how: SubmissionResult) -> TaskDetails:
+        return self._post(TaskDetails, way, request, how)
+
+    def _many(self, way: str, request: Any, how: SubmissionResult) -> list[TaskDetails]:
+        return self._post(list[TaskDetails], way, request, how)
+
+    def _post(self, kind: type[T], way: str, request: Any, how: SubmissionResult) -> T:
+        headers = {"idempotency-key": key} if (key := how.get("key")) else {}
+        query = {"project_uuid": how.get("project")}
+        return self._calls.one(kind, "POST", f"/tasks/{way}", request, query, headers)

@@ -1,0 +1,65 @@
+"""New images: created empty, written once, and synced when they are closed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from haulback.drivers.hypervisor import MachineDisk
+from haulback.drivers.images import qemu
+from haulback.drivers.sink import RawFile, Sink
+
+FORMATS = ("raw", "qcow2")
+
+
+class ImageSink(Sink, Protocol):
+    """A Sink that writes a new image."""
+
+    def close(self, *, sync: bool = True) -> None:
+        """Finish the image; with `sync` its content is durable."""
+
+
+class Qcow2File:
+    """A new qcow2 image that is written through qemu-nbd."""
+
+    def __init__(self, path: Path, size: int, *, allocate: bool = False) -> None:
+        self.path = path
+        qemu.make_qcow2(path, size, allocate=allocate)
+        self._served = qemu.Served(path, writable=True)
+
+    def write_at(self, offset: int, data: bytes | memoryview) -> None:
+        self._served.export.write_at(offset, data)
+
+    def close(self, *, sync: bool = True) -> None:
+        try:
+            if sync:
+                self._served.export.flush()
+        finally:
+            self._served.close()
+        if sync:
+            _sync(self.path)
+
+
+def new_image(path: Path, disk: MachineDisk) -> ImageSink:
+    """Create an empty image for a disk and return its sink."""
+    kind: type[Qcow2File | RawFile] = Qcow2File if disk.format == "qcow2" else RawFile
+    return kind(path, disk.size, allocate=disk.allocate)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def free_name(taken: Callable[[str], bool], name: str) -> str:
+    """`name`, or the first of "name (2)", "name (3)" ... that is not taken."""
+    candidate, number = name, 1
+    while taken(candidate):
+        number += 1
+        candidate = f"{name} ({number})"
+    return candidate

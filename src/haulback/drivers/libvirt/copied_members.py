@@ -1,0 +1,350 @@
+"""Allow list for copies: the members of the original's XML that a copy of a machine keeps.
+
+Resources that a machine uses (a LUN, a device, a folder, a socket of another process) belong to the
+original, and no copy has them. Resources that a machine creates on its host (listening sockets,
+logs, ports, taps) are created anew for a copy beside the original. Files that QEMU only reads at a
+start (kernel, firmware, ROMs, tables) may be shared.
+
+Tables name the allowed members: names of attributes begin with "@", None allows all that is below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+from xml.etree import ElementTree as ET
+
+from haulback.drivers.libvirt import unprotected_devices
+
+Table = Mapping[str, Any]  # None, another table, or a rule for one element
+_ALIEN = "it may refer to a resource of the original"
+
+
+class Copy(NamedTuple):
+    """A copy of a machine; `fresh` if it is beside the original, `files` are its own images.
+
+    `tell` is called with a sentence about each device that the copy lacks; `names` maps device
+    names to names of disks.
+    """
+
+    fresh: bool
+    files: frozenset[str]
+    tell: Callable[[str], None]
+    names: Mapping[str, str]
+
+
+Rule = Callable[[ET.Element, Copy], str | None]
+"""Trims a device to the allowed members, or returns the reason why copies must not have it."""
+
+
+def limit(root: ET.Element, copy: Copy) -> None:
+    """Remove all members that are not on the allow list from a machine's XML, and report them."""
+    only(root, _DOMAIN, copy.tell)
+    for devices in root.findall("devices"):
+        devices.attrib.clear()
+        devices.text = None
+        seen: dict[str, int] = {}
+        for element in list(devices):
+            number = seen[element.tag] = seen.get(element.tag, -1) + 1
+            if why := refusal(element, copy):
+                copy.tell(
+                    f"{unprotected_devices.name_of(element, copy.names, number)} is left out: {why}"
+                )
+                devices.remove(element)
+
+
+def refusal(element: ET.Element, copy: Copy) -> str | None:
+    """Reason why a copy must not have a device; None after the device was trimmed."""
+    rule = _DEVICES.get(element.tag)
+    return rule(element, copy) if rule else _ALIEN
+
+
+def isolate(root: ET.Element) -> None:
+    """Remove all devices that reach anything outside a machine that is booted for a proof."""
+    for devices in root.findall("devices"):
+        for element in list(devices):
+            if element.tag not in _ISOLATED or unprotected_devices.is_drive(element):
+                devices.remove(element)
+
+
+def only(
+    element: ET.Element, table: Table, tell: Callable[[str], None] = lambda _: None, path: str = ""
+) -> None:
+    """Remove members that a table does not name, and report removed elements."""
+    element.text = None  # text is meaningless in an element whose members a table lists
+    for name in [one for one in element.attrib if f"@{one}" not in table]:
+        del element.attrib[name]
+    for child in list(element):
+        below = table.get(child.tag, _refused)
+        if isinstance(below, Mapping):
+            only(child, below, tell, f"{path}{child.tag}/")
+        elif below is not None and not below(child):
+            element.remove(child)
+            name = child.tag.rpartition("}")[2]
+            tell(f"'{path}{name}' of the definition is left out: {_ALIEN}")
+
+
+def _refused(_: ET.Element) -> bool:
+    return False
+
+
+def _names(names: str, **more: Any) -> dict[str, Any]:
+    return {**dict.fromkeys(names.split()), **more}
+
+
+def _is_own_label(label: ET.Element) -> bool:
+    """Whether libvirt generates a security label per machine; a static one is the original's."""
+    return label.get("type") != "static"
+
+
+_DOMAIN = _names(
+    "@type name uuid genid title description metadata sysinfo features cpu "
+    "memory maxMemory currentMemory memoryBacking memtune numatune "
+    "vcpu vcpus cputune iothreads iothreadids defaultiothread "
+    "clock on_poweroff on_reboot on_crash on_lockfailure pm perf keywrap throttlegroups devices",
+    seclabel=_is_own_label,
+    blkiotune=_names("weight"),
+    resource=_names("partition"),
+    launchSecurity=_names("@type @kernelHashes cbitpos reducedPhysBits policy"),
+    os=_names(
+        "@firmware type firmware nvram boot bootmenu smbios bios kernel initrd cmdline dtb shim "
+        "acpi",
+        loader=unprotected_devices.is_only_read,
+        varstore=_names("@template"),
+    ),
+)
+_FRAME = "target address alias boot acpi"  # members that devices have in common
+_DISK = _names(
+    f"@type @device @model @snapshot driver iotune blockio geometry serial wwn vendor product "
+    f"throttlefilters {_FRAME}",
+    source=_names("@file"),
+)
+_DRIVE = _names(f"@type @device @model driver readonly serial wwn vendor product {_FRAME}")
+_CARD = _names(
+    "@type @trustGuestRxFilters mac model driver boot rom link mtu bandwidth vlan coalesce "
+    "filterref guest ip route tune address alias acpi port teaming virtualport target script "
+    "downscript portForward",
+    source=_names("@network @portgroup @bridge @dev @mode"),
+    backend=_names("@type @logFile"),
+)
+_FRESH_CARD = {
+    name: below
+    for name, below in _CARD.items()
+    if name not in ("target", "script", "downscript", "portForward")
+} | {
+    "backend": _names("@type"),
+    "virtualport": _names(
+        "@type", parameters=_names("@managerid @typeid @typeidversion @profileid")
+    ),
+}
+_LINE = _names("@type target address alias acpi", source=_names("@channel clipboard mouse"))
+_SCREEN = _names(
+    "@type @port @tlsPort @autoport @websocket @socket @listen @keymap @passwd @passwdValidTo "
+    "@connected @defaultMode @sharePolicy @powerControl @replaceUser @multiUser @username listen "
+    "channel image jpeg zlib playback streaming clipboard mouse filetransfer audio",
+    gl=_names("@enable"),
+)
+_FRESH_SCREEN = {
+    name: below for name, below in _SCREEN.items() if name not in ("@port", "@tlsPort", "@socket")
+} | {"listen": _names("@type @address @network")}
+_PICTURE = _names(
+    f"driver {_FRAME}",
+    model=_names(
+        "@type @ram @vram @vram64 @vgamem @heads @primary @blob @edid resolution",
+        acceleration=_names("@accel2d @accel3d"),
+    ),
+)
+_INPUT = _names(f"@type @bus @model driver {_FRAME}")
+_RNG = _names(f"@model backend rate driver {_FRAME}")
+_CHIP = _names(f"@model backend {_FRAME}")
+_MEMORY = _names(f"@model @access @discard uuid {_FRAME}", source=_names("pagesize nodemask nodes"))
+_STORE = _names(f"@backend size path {_FRAME}")
+_VSOCK = _names(f"@model driver {_FRAME}", cid=_names("@auto @address"))
+_TPM = _names("@type @version @persistent_state @debug encryption active_pcr_banks profile")
+
+
+def _whole(element: ET.Element, copy: Copy) -> str | None:
+    """Allow a device that is pure virtual hardware."""
+    return None
+
+
+def _disk(element: ET.Element, copy: Copy) -> str | None:
+    """Allow images created for the copy and empty drives; refuse all other disks."""
+    if element.get("type") == "file" and _lies_in(element, copy.files):
+        only(element, _DISK)
+        return None
+    why = unprotected_devices.why(element)
+    if unprotected_devices.is_drive(element):
+        only(element, _DRIVE)
+        element.set("type", "file")
+        if why:
+            copy.tell(
+                f"{unprotected_devices.name_of(element, copy.names)} is an empty drive: {why}"
+            )
+        return None
+    return why or "the disk was not restored"
+
+
+def _lies_in(disk: ET.Element, files: frozenset[str]) -> bool:
+    sources = disk.findall("source")
+    return len(sources) == 1 and sources[0].get("file") in files
+
+
+def _card(element: ET.Element, copy: Copy) -> str | None:
+    """Allow network cards on virtual networks; refuse cards bound to a device or process."""
+    kind = element.get("type", "")
+    if kind not in ("network", "bridge", "direct", "user", "ethernet", "null"):
+        return f"its connection ({kind}) belongs to the original; name a network for the card"
+    source = element.find("source")
+    if kind == "direct" and source is not None and source.get("mode") == "passthrough":
+        return "it is a card of the host, used by the original only; name a network for the card"
+    only(element, _FRESH_CARD if copy.fresh else _CARD)
+    return None
+
+
+_OWN_LINES = ("pty", "null", "vc", "stdio", "spicevmc", "spiceport", "qemu-vdagent")
+
+
+def _line(element: ET.Element, copy: Copy) -> str | None:
+    """Allow serial lines and channels, each with a host end of its own."""
+    kind = element.get("type", "")
+    bound = [one.get("mode") == "bind" for one in element.findall("source")]
+    listens = kind in ("unix", "tcp") and all(bound)
+    if not copy.fresh and (kind in (*_OWN_LINES, "file") or listens):
+        return None
+    channel = element.tag == "channel"
+    if channel and element.find("target[@type='guestfwd']") is not None:
+        return "the target of its forwarding belongs to the original"
+    before = kind
+    if kind not in _OWN_LINES:
+        kind = "unix" if channel else "pty"
+        element.set("type", kind)
+    only(element, _LINE)
+    if kind in ("pty", "unix"):
+        for source in element.findall("source"):
+            element.remove(source)
+    if kind != before:
+        copy.tell(
+            f"{unprotected_devices.name_of(element, copy.names)} has a new host end: "
+            f"the connection ({before}) belongs to the original"
+        )
+    return None
+
+
+def _screen(element: ET.Element, copy: Copy) -> str | None:
+    if element.get("type") not in ("vnc", "spice", "rdp", "egl-headless"):
+        return "it is a window on a screen of the host"
+    only(element, _FRESH_SCREEN if copy.fresh else _SCREEN)
+    if copy.fresh:
+        _own_address(element)
+    return None
+
+
+def _own_address(screen: ET.Element) -> None:
+    """Let libvirt choose a free socket or port for a screen."""
+    if "websocket" in screen.attrib:
+        screen.set("websocket", "-1")
+    if screen.get("type") != "egl-headless":
+        screen.set("autoport", "yes")
+
+
+def _video(element: ET.Element, copy: Copy) -> str | None:
+    only(element, _PICTURE)
+    return None
+
+
+def _audio(element: ET.Element, copy: Copy) -> str | None:
+    only(element, _names("@id @type"))
+    if element.get("type") != "spice":
+        element.set("type", "none")
+    return None
+
+
+def _input(element: ET.Element, copy: Copy) -> str | None:
+    if element.get("type") not in ("mouse", "keyboard", "tablet") or element.findall("source"):
+        return "it is an input device of the host"
+    only(element, _INPUT)
+    return None
+
+
+def _by_spice(element: ET.Element, copy: Copy) -> str | None:
+    """Allow devices that are redirected through a SPICE viewer: no other machine uses them."""
+    mode = element.get("mode", "passthrough")
+    if element.get("type") != "spicevmc" or mode != "passthrough":
+        return "its connection belongs to the original"
+    only(element, _names(f"@bus @mode @type protocol {_FRAME}"))
+    return None
+
+
+_RANDOM = ("/dev/random", "/dev/urandom", "/dev/hwrng")
+
+
+def _rng(element: ET.Element, copy: Copy) -> str | None:
+    """Limit sources of random numbers to those that all machines can read."""
+    only(element, _RNG)
+    for backend in element.findall("backend"):
+        path, model = (backend.text or "").strip(), backend.get("model")
+        own = model == "builtin" or (model == "random" and path in _RANDOM)
+        backend.clear()
+        backend.set("model", model if own and model else "random")
+        backend.text = None if model == "builtin" else path if own else "/dev/urandom"
+    return None
+
+
+def _tpm(element: ET.Element, copy: Copy) -> str | None:
+    """Allow an emulated TPM; its state is stored per machine uuid, so a copy's TPM is empty."""
+    backends = element.findall("backend")
+    if [one.get("type") for one in backends] != ["emulator"]:
+        return "it is a TPM of the host or of another process"
+    only(element, _CHIP)
+    only(backends[0], _TPM)
+    copy.tell("the TPM is empty: no backup holds the state of the original's TPM")
+    return None
+
+
+def _memory(element: ET.Element, copy: Copy) -> str | None:
+    if element.get("model") not in ("dimm", "virtio-mem", "sgx-epc"):
+        return "memory that is stored in a file of the original"
+    only(element, _MEMORY)
+    return None
+
+
+def _pstore(element: ET.Element, copy: Copy) -> str | None:
+    only(element, _STORE)
+    for path in element.findall("path") if copy.fresh else ():
+        element.remove(path)
+    return None
+
+
+def _vsock(element: ET.Element, copy: Copy) -> str | None:
+    only(element, _VSOCK)
+    for cid in element.findall("cid") if copy.fresh else ():
+        if cid.get("auto") != "yes":
+            copy.tell("the vsock has another address: addresses are unique on a host")
+        cid.attrib.clear()
+        cid.set("auto", "yes")
+    return None
+
+
+_DEVICES: dict[str, Rule] = {
+    **dict.fromkeys(
+        ("controller", "hub", "sound", "redirfilter", "watchdog", "memballoon", "nvram", "panic",
+         "iommu", "crypto"), _whole,
+    ),
+    **dict.fromkeys(("serial", "parallel", "console", "channel"), _line),
+    **dict.fromkeys(("redirdev", "smartcard"), _by_spice),
+    "disk": _disk,
+    "interface": _card,
+    "graphics": _screen,
+    "video": _video,
+    "audio": _audio,
+    "input": _input,
+    "rng": _rng,
+    "tpm": _tpm,
+    "memory": _memory,
+    "pstore": _pstore,
+    "vsock": _vsock,
+}  # fmt: skip
+_ISOLATED = frozenset(
+    ("disk", "controller", "hub", "input", "video", "memory", "memballoon", "nvram", "iommu")
+)

@@ -1,0 +1,197 @@
+"""Creation of a machine under libvirt: images first, then one step that defines it."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import NamedTuple, Self
+
+from haulback.drivers.hypervisor import Machine, MachineDisk
+from haulback.drivers.images import overlay, qemu
+from haulback.drivers.images.image_writer import FORMATS, ImageSink, new_image
+from haulback.drivers.libvirt import firmware
+from haulback.drivers.libvirt.connection import Domain, Host
+from haulback.drivers.libvirt.volumes import folders
+from haulback.drivers.sink import Sink
+from haulback.durable_files import translate
+from haulback.errors import Conflict, HaulbackError, Malformed, NotFound, SourceChanged, Unsupported
+
+
+class DefinedMachine(NamedTuple):
+    """The new machine, and a sentence for each device that it lacks."""
+
+    machine: Machine
+    left: list[str]
+
+
+Place = Callable[[Machine, Mapping[str, Path]], DefinedMachine]
+UNFINISHED = "unfinished"  # file in a machine's folder until libvirt has defined the machine
+
+
+class NewDomain:
+    """A NewMachine whose images are in folders where they stay; `place` defines it in libvirt.
+
+    `room` returns the folder for a disk, or for a machine without disks (None). `mark` is written
+    to unfinished folders and tells to which installation they belong. With `share` the images are
+    overlays on its exports, and the sinks are not written to.
+    """
+
+    def __init__(
+        self,
+        room: Callable[[MachineDisk | None], Path],
+        wanted: Machine,
+        place: Place,
+        is_used: Callable[[Path], bool],
+        mark: str,
+        share: Path | None = None,
+    ) -> None:
+        self._wanted, self._place, self._is_used, self._mark = wanted, place, is_used, mark
+        self._paths = {
+            disk.name: room(disk) / f"disk{number}.{disk.format}"
+            for number, disk in enumerate(wanted.disks)
+        }
+        rooms = list(dict.fromkeys(path.parent for path in self._paths.values())) or [room(None)]
+        self._rooms: list[Path] = []  # folders that this machine created
+        self._sinks: dict[str, ImageSink] = {}
+        self._over = False
+        self._left: list[str] = []
+        try:
+            for one in rooms:
+                self._enter(one)
+            firmware.write(wanted.definition, rooms[0])
+            for disk in wanted.disks:
+                path = self._paths[disk.name]
+                if share:
+                    overlay.make(path, overlay.NbdExport(str(share), disk.was or disk.name))
+                else:
+                    self._sinks[disk.name] = new_image(path, disk)
+        except BaseException:
+            self.abandon()
+            raise
+
+    def _enter(self, room: Path) -> None:
+        try:
+            room.mkdir(mode=0o711)  # QEMU may run as another user and has to reach its images
+        except FileExistsError:
+            raise Conflict(f"{room} exists already; is the attempt running twice?") from None
+        except OSError as error:
+            raise translate(error, room) from error
+        self._rooms.append(room)
+        (room / UNFINISHED).write_text(self._mark)
+
+    def sink(self, disk: str) -> Sink:
+        return self._sinks[disk]
+
+    def commit(self) -> Machine:
+        if self._over:
+            raise Conflict("the new machine was committed or abandoned already")
+        try:
+            self._close(sync=True)
+        except BaseException:
+            self.abandon()
+            raise
+        try:
+            made, self._left = self._place(self._wanted, self._paths)
+        except BaseException:
+            self._over = self._may_be_used()
+            self.abandon()
+            raise
+        self._over = True
+        # The images belong to the machine now; a sweep must not delete them even if it is removed.
+        for room in self._rooms:
+            (room / UNFINISHED).unlink(missing_ok=True)
+        return made
+
+    def left_out(self) -> list[str]:
+        return self._left
+
+    def _may_be_used(self) -> bool:
+        """Whether libvirt may have defined the machine although the call failed.
+
+        The images then stay, and a later sweep decides.
+        """
+        try:
+            return any(self._is_used(room) for room in self._rooms)
+        except HaulbackError:
+            return True
+
+    def abandon(self) -> None:
+        if self._over:
+            return
+        self._over = True
+        with suppress(HaulbackError):
+            self._close(sync=False)
+        for room in self._rooms:
+            shutil.rmtree(room, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        self.abandon()
+
+    def _close(self, *, sync: bool) -> None:
+        with ExitStack() as closing:
+            for sink in self._sinks.values():
+                closing.callback(sink.close, sync=sync)
+            self._sinks = {}
+
+
+def mark_of(work: Path) -> str:
+    """Identity of an installation for unfinished folders; hosts and installations may share
+    pools.
+    """
+    try:
+        host = Path("/etc/machine-id").read_text().strip()
+    except OSError:
+        host = socket.gethostname()
+    return f"{host} {work}"
+
+
+def rooms(host: Host, storage: Path, leaf: str) -> Callable[[MachineDisk | None], Path]:
+    """Function that returns the folder of a disk's images: in its storage pool, or in `storage`.
+
+    The function raises NotFound for a storage pool that is no folder.
+    """
+
+    def room(disk: MachineDisk | None) -> Path:
+        if not disk or not disk.store:
+            return storage / leaf
+        pools = folders(host)
+        if disk.store not in pools:
+            raise NotFound(f"{disk.name}: there is no storage pool {disk.store} that is a folder")
+        return pools[disk.store] / leaf
+
+    return room
+
+
+def check_wanted(wanted: Machine) -> None:
+    """Check the description of a new machine. Raises Malformed or Unsupported."""
+    name = wanted.name
+    if not name or len(name) > 200 or not name.isprintable() or "/" in name:
+        raise Malformed("a machine's name is 1 to 200 printable characters without a slash")
+    if len({disk.name for disk in wanted.disks}) != len(wanted.disks):
+        raise Malformed("each disk of a machine needs a name of its own")
+    for disk in wanted.disks:
+        if not disk.name or disk.size < 0:
+            raise Malformed(f"disk {disk.name!r} needs a name and a size")
+        if disk.format not in FORMATS:
+            raise Unsupported(f"disk {disk.name!r}: {disk.format!r} is not one of {FORMATS}")
+    if any(disk.format == "qcow2" for disk in wanted.disks):
+        qemu.require()
+
+
+def replaced(domains: list[Domain], wanted: Machine) -> Domain | None:
+    """The machine that an overwriting restore replaces: with that uuid, or else with that name."""
+    same = [one for one in domains if wanted.uuid and one.uuid == wanted.uuid.lower()]
+    same = same or [one for one in domains if one.name == wanted.name]
+    return same[0] if same else None
+
+
+def refuse_if_running(domain: Domain) -> None:
+    """Raises SourceChanged for a running machine."""
+    if domain.is_active:
+        raise SourceChanged(f"{domain.name} is running; stop it before it is replaced or removed")

@@ -1,0 +1,166 @@
+"""Volumes of a machine's disks: whole disks, partitions, logical volumes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
+
+import msgspec
+
+from haulback.errors import Unsupported
+from haulback.filesystems.parsers import lvm
+from haulback.filesystems.parsers.blocks import BlockRange, Blocks, Span
+from haulback.filesystems.parsers.detect import Recognised, is_boot_sector, recognise
+from haulback.filesystems.parsers.exfat import ExFat
+from haulback.filesystems.parsers.ext import Ext
+from haulback.filesystems.parsers.fat import Fat
+from haulback.filesystems.parsers.fat_names import CodePage
+from haulback.filesystems.parsers.filesystem import DAMAGE, FileSystem
+from haulback.filesystems.parsers.journal_state import STALE, ntfs_is_stale, xfs_is_stale
+from haulback.filesystems.parsers.ntfs import Ntfs
+from haulback.filesystems.parsers.partitions import partitions
+from haulback.filesystems.parsers.xfs import Xfs
+from haulback.filesystems.records import Volume, printable
+
+_READERS: dict[str, Callable[[Blocks], FileSystem]] = {
+    **dict.fromkeys(("ext2", "ext3", "ext4"), Ext.opened),
+    "exfat": ExFat,
+    "ntfs": Ntfs,
+    "xfs": Xfs,
+}
+_FATS = ("fat12", "fat16", "fat32")
+_DAMAGE = (*DAMAGE, TypeError)
+_MOST = 4096  # volumes of a machine
+
+
+class Lying(NamedTuple):
+    """A volume and its bytes."""
+
+    volume: Volume
+    blocks: Blocks
+
+
+def find(disks: Mapping[str, Blocks]) -> dict[str, Lying]:
+    """All volumes by name: those of each disk in order, then logical volumes."""
+    found: dict[str, Lying] = {}
+    members: list[lvm.Physical] = []
+    for disk, all_of_it in disks.items():
+        for name, blocks in _parts(disk, all_of_it):
+            if member := _member(blocks, disk):
+                members.append(member)
+            elif one := _volume(name, blocks, (disk,)):
+                _add(found, one)
+    for one in _logical(members):
+        _add(found, one)
+    return found
+
+
+def opened(lying: Lying, page: CodePage) -> FileSystem:
+    """Open the file system of a volume; `page` is the code page of short FAT names.
+
+    Raises Unsupported, or the errors in DAMAGE.
+    """
+    if lying.volume.type in _FATS:
+        return Fat(lying.blocks, page)
+    return _READERS[lying.volume.type](lying.blocks)
+
+
+def _parts(disk: str, blocks: Blocks) -> Iterator[tuple[str, Blocks]]:
+    """Partitions of a disk, or the whole disk without partitions."""
+    found = []
+    try:
+        if not is_boot_sector(blocks.read(0, min(512, blocks.size))):
+            found = partitions(blocks)
+    except _DAMAGE:
+        found = []
+    if not found:
+        yield disk, blocks
+    # Names are those of Linux: vda1, nvme0n1p1.
+    joint = "p" if disk[-1:].isdigit() else ""
+    for one in found:
+        yield f"{disk}{joint}{one.number}", Span([BlockRange(blocks, one.offset, one.length)])
+
+
+def _member(blocks: Blocks, disk: str) -> lvm.Physical | None:
+    try:
+        return lvm.physical(blocks, disk)
+    except _DAMAGE:
+        return None
+
+
+def _volume(name: str, blocks: Blocks, disks: tuple[str, ...]) -> Lying | None:
+    """The volume in `blocks`; None for an empty disk."""
+    try:
+        known = recognise(blocks)
+    except OSError as error:
+        reason = f"its contents cannot be determined: {error}"
+        known = Recognised("unknown", reason=reason, readable=False)
+    except _DAMAGE:
+        known = None
+    if known is None:
+        if name in disks:
+            return None
+        known = Recognised("unknown", reason="its contents are unknown", readable=False)
+    label = known.label or _label_within(known.type, blocks)
+    kept = known._replace(label=_clean(label))
+    if not kept.reason and _is_stale(known.type, blocks):
+        kept = kept._replace(reason=STALE)
+    return Lying(_record(name, kept, blocks.size, disks), blocks)
+
+
+def _is_stale(type_: str, blocks: Blocks) -> bool:
+    """Whether the latest changes may be only in a log that is not replayed."""
+    try:
+        if type_ == "xfs":
+            return xfs_is_stale(blocks)
+        return type_ == "ntfs" and ntfs_is_stale(Ntfs(blocks).log(8192))
+    except _DAMAGE:
+        return False
+
+
+def _record(name: str, known: Recognised, size: int, disks: tuple[str, ...]) -> Volume:
+    type_, label, uuid, reason, readable = known
+    return Volume(name, type_, size, disks, label, uuid, readable, reason)
+
+
+def _label_within(type_: str, blocks: Blocks) -> str:
+    """Label of a file system that stores it in its directories or records."""
+    if type_ not in ("exfat", "ntfs"):
+        return ""
+    try:
+        return (ExFat if type_ == "exfat" else Ntfs)(blocks).label
+    except _DAMAGE:
+        return ""
+
+
+def _logical(members: list[lvm.Physical]) -> Iterator[Lying]:
+    """Logical volumes; physical volumes with damaged metadata are listed as such."""
+    try:
+        found = list(lvm.groups(members))
+    except _DAMAGE:
+        damaged = Recognised("lvm", reason="its LVM metadata is damaged", readable=False)
+        for number, one in enumerate(members):
+            name = f"{one.disk}-lvm{number}"
+            yield Lying(_record(name, damaged, one.blocks.size, (one.disk,)), one.blocks)
+        return
+    for volume in found:
+        name = _clean(volume.name)
+        if volume.blocks is None:
+            known = Recognised("lvm", "", volume.uuid, _clean(volume.reason), readable=False)
+            yield Lying(_record(name, known, volume.size, volume.disks), Span([]))
+        elif lying := _volume(name, volume.blocks, volume.disks):
+            yield lying
+
+
+def _add(found: dict[str, Lying], one: Lying) -> None:
+    """Add a volume under a unique name; copies of a volume group have the same names."""
+    name, number = one.volume.name, 2
+    while name in found:
+        name, number = f"{one.volume.name}~{number}", number + 1
+    if len(found) >= _MOST:
+        raise Unsupported(f"the disks have more than {_MOST} volumes")
+    found[name] = one._replace(volume=msgspec.structs.replace(one.volume, name=name))
+
+
+def _clean(label: str) -> str:
+    return printable(label)[:250]

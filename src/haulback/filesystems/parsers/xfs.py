@@ -1,0 +1,211 @@
+"""XFS reader, versions 4 and 5.
+
+Specification: "XFS Algorithms & Data Structures", xfs_filesystem_structure.pdf
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import NamedTuple
+
+from haulback.errors import Unsupported
+from haulback.filesystems.parsers.blocks import Blocks
+from haulback.filesystems.parsers.filesystem import FileStatus, Run, gathered, given, laid, listed
+from haulback.filesystems.records import FilePiece
+
+# Incompatible features that are read: ftype, sparse inodes, meta uuid, bigtime, nrext64,
+# exchange-range, parent pointers.
+_KNOWN = 0x1 | 0x2 | 0x4 | 0x8 | 0x20 | 0x40 | 0x80
+_NEEDS_REPAIR = 0x10
+_LOCAL, _EXTENTS, _TREE = 1, 2, 3
+_REALTIME, _BIG_TIME, _MANY_EXTENTS = 0x1, 0x8, 0x10
+_INODE = struct.Struct(">2sHBB2xII8xQ8xQ8xQ12xI2xB7xH")
+_DIRECTORY_END = 32 << 30  # offset in a directory from which on it holds hashes, no entries
+_DEEPEST = 9
+_SINGLE = (b"XD2B", b"XDB3")
+_MANY = (b"XD2D", b"XDD3")
+
+
+class _Inode(NamedTuple):
+    mode: int
+    format: int
+    uid: int
+    gid: int
+    time: int  # as stored; its format depends on the bigtime flag
+    size: int
+    extents: int
+    flags: int
+    flags2: int
+    fork: bytes
+
+
+class Xfs:
+    """XFS at the start of `blocks`; nodes are inode numbers."""
+
+    def __init__(self, blocks: Blocks) -> None:
+        self._blocks, raw = blocks, blocks.read(0, 512)
+        self._size, self.root = _u32(raw, 4), _u64(raw, 56)
+        self._group = _u32(raw, 84)
+        version, _, self._inode_size = struct.unpack_from(">HHH", raw, 100)
+        self._inode_log, self._group_log = raw[123], raw[124]
+        self._directory = self._size << raw[192]
+        self._v5 = version & 0xF == 5
+        incompatible = _u32(raw, 216) if self._v5 else 0
+        if incompatible & _NEEDS_REPAIR:
+            raise Unsupported("the XFS is marked as needing a repair")
+        if incompatible & ~_KNOWN:
+            raise Unsupported(f"XFS with the features {incompatible & ~_KNOWN:#x} cannot be read")
+        if raw[:4] != b"XFSB" or version & 0xF not in (4, 5):
+            raise ValueError("the superblock is missing")
+        if not 512 <= self._size <= 65536 or not 256 <= self._inode_size <= 2048 or raw[192] > 7:
+            raise ValueError("the superblock has impossible sizes")
+        self._typed = bool(incompatible & 1 if self._v5 else _u32(raw, 200) & 0x200)
+        self._inode = lru_cache(4096)(self._load)
+
+    def status(self, node: int) -> FileStatus:
+        inode = self._inode(node)
+        if inode.flags2 & _BIG_TIME:
+            modified = inode.time // 1_000_000 - (1 << 31) * 1000
+        else:
+            seconds, nanoseconds = struct.unpack(">ii", inode.time.to_bytes(8, "big"))
+            modified = seconds * 1000 + nanoseconds // 1_000_000
+        reason = "the file is on a realtime device" if inode.flags & _REALTIME else ""
+        return FileStatus(inode.mode, inode.size, modified, inode.uid, inode.gid, reason)
+
+    def names(self, node: int) -> Iterator[tuple[bytes, int]]:
+        inode = self._inode(node)
+        if inode.format == _LOCAL:
+            yield from self._short(inode.fork[: inode.size])
+            return
+        runs = self._runs(inode, 0, _DIRECTORY_END)
+        yield from listed(self._blocks, runs, self._directory, self._block)
+
+    def target(self, node: int) -> bytes:
+        inode = self._inode(node)
+        if inode.format == _LOCAL:
+            return inode.fork[: inode.size]
+        # Version 5 starts each block of a link with a header of 56 bytes.
+        blocks, length = 1 + inode.size // (self._size - 56), self._size
+        raw = gathered(self._blocks, self._runs(inode, 0, blocks * length), blocks * length, 65536)
+        if self._v5:
+            raw = b"".join(raw[at + 56 : at + length] for at in range(0, len(raw), length))
+        return raw[: inode.size]
+
+    def pieces(self, node: int, offset: int, count: int) -> Iterator[FilePiece]:
+        inode = self._inode(node)
+        if inode.format == _LOCAL:
+            return given(inode.fork, offset, count)
+        return laid(self._blocks, self._runs(inode, offset, count), offset, count)
+
+    def _load(self, node: int) -> _Inode:
+        per_group = self._inode_log + self._group_log
+        group, within = node >> per_group, node & (1 << per_group) - 1
+        block, index = within >> self._inode_log, within & (1 << self._inode_log) - 1
+        at = (group * self._group + block) * self._size + index * self._inode_size
+        raw = self._blocks.read(at, self._inode_size)
+        magic, mode, version, form, uid, gid, many, time, size, few, fork, flags = (
+            _INODE.unpack_from(raw)
+        )
+        if magic != b"IN":
+            raise ValueError(f"inode {node} does not exist")
+        start, flags2 = (176, _u64(raw, 120)) if version == 3 else (100, 0)
+        end = start + fork * 8 if fork else self._inode_size
+        extents = many if flags2 & _MANY_EXTENTS else few
+        return _Inode(mode, form, uid, gid, time, size, extents, flags, flags2, raw[start:end])
+
+    def _runs(self, inode: _Inode, offset: int, count: int) -> Iterator[Run]:
+        """Ascending runs of a file that overlap the range."""
+        low, high = offset // self._size, -(-(offset + count) // self._size)
+        if inode.format == _EXTENTS:
+            return self._records(inode.fork, 0, inode.extents, low, high)
+        if inode.format != _TREE:
+            raise ValueError(f"the inode has the unknown format {inode.format}")
+        level, count = struct.unpack_from(">HH", inode.fork)
+        if not 0 < level <= _DEEPEST:
+            raise ValueError("the extent tree has an impossible depth")
+        return self._below(inode.fork, 4, (len(inode.fork) - 4) // 16, level, count, low, high)
+
+    def _records(self, raw: bytes, at: int, count: int, low: int, high: int) -> Iterator[Run]:
+        if at + 16 * count > len(raw):
+            raise ValueError("there are more extents than their block can hold")
+        for one, two in struct.iter_unpack(">QQ", raw[at : at + 16 * count]):
+            start, length = one >> 9 & (1 << 54) - 1, two & (1 << 21) - 1
+            if start >= high:
+                return
+            if start + length > low:
+                place = None if one >> 63 else self._byte((one & 0x1FF) << 43 | two >> 21)
+                yield Run(start * self._size, length * self._size, place)
+
+    def _below(
+        self, raw: bytes, at: int, most: int, level: int, count: int, low: int, high: int
+    ) -> Iterator[Run]:
+        """Runs below a branch node, whose keys begin at `at` with room for `most` keys."""
+        if count > most:
+            raise ValueError("there are more branches than their block can hold")
+        keys = struct.unpack_from(f">{count}Q", raw, at)
+        children = struct.unpack_from(f">{count}Q", raw, at + 8 * most)
+        for number, child in enumerate(children):
+            following = keys[number + 1] if number + 1 < count else 1 << 54
+            if keys[number] >= high or following <= low:
+                continue
+            node = self._blocks.read(self._byte(child), self._size)
+            below, records = struct.unpack_from(">HH", node, 4)
+            if node[:4] not in (b"BMAP", b"BMA3") or below != level - 1:
+                raise ValueError("the extent tree has a damaged branch")
+            header = 72 if node[:4] == b"BMA3" else 24
+            if below == 0:
+                yield from self._records(node, header, records, low, high)
+            else:
+                room = (self._size - header) // 16
+                yield from self._below(node, header, room, below, records, low, high)
+
+    def _byte(self, block: int) -> int:
+        group, within = block >> self._group_log, block & (1 << self._group_log) - 1
+        return (group * self._group + within) * self._size
+
+    def _short(self, raw: bytes) -> Iterator[tuple[bytes, int]]:
+        """Entries of a short-form directory, which is stored in its inode."""
+        width = 8 if raw[1] else 4
+        at = 2 + width
+        for _ in range(raw[0]):
+            end = at + 3 + raw[at]
+            if end + self._typed + width > len(raw):
+                raise ValueError("the directory exceeds its inode")
+            name = raw[at + 3 : end]
+            end += self._typed
+            yield name, int.from_bytes(raw[end : end + width], "big")
+            at = end + width
+
+    def _block(self, raw: bytes) -> Iterator[tuple[bytes, int]]:
+        magic, end = raw[:4], len(raw)
+        if magic in _SINGLE:
+            end -= 8 + 8 * _u32(raw, end - 8)
+        elif magic not in _MANY:
+            raise ValueError("a directory block has a wrong magic number")
+        at = 64 if self._v5 else 16
+        if end < at:
+            raise ValueError("the hashes of a directory block exceed the block")
+        while at + 12 <= end:
+            if raw[at : at + 2] == b"\xff\xff":
+                length = int.from_bytes(raw[at + 2 : at + 4], "big")
+                if length < 8:
+                    raise ValueError("a free entry of a directory has no length")
+                at += length
+                continue
+            count = raw[at + 8]
+            if not count or at + 9 + count > end:
+                raise ValueError(
+                    f"a directory entry has an impossible name length of {count} bytes"
+                )
+            yield raw[at + 9 : at + 9 + count], _u64(raw, at)
+            at += 8 + 1 + count + self._typed + 2 + 7 & ~7
+
+
+def _u32(raw: bytes, at: int) -> int:
+    return int.from_bytes(raw[at : at + 4], "big")
+
+
+def _u64(raw: bytes, at: int) -> int:
+    return int.from_bytes(raw[at : at + 8], "big")

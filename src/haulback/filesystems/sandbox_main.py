@@ -1,0 +1,54 @@
+"""Confined process: `python -m haulback.filesystems.sandbox_main CONTROL DISKS` (two descriptors).
+
+Requests arrive on the socket CONTROL; blocks of the disks are fetched through the socket DISKS. All
+modules are imported before the process confines itself, because it cannot open files afterwards.
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+from contextlib import suppress
+
+import msgspec
+
+from haulback.errors import HaulbackError, Malformed
+from haulback.filesystems.framing import receive, send
+from haulback.filesystems.parsers.blocks import ParentDisk
+from haulback.filesystems.parsers.fat_names import CodePage
+from haulback.filesystems.parsers.filesystem import DAMAGE, told
+from haulback.filesystems.parsers.queries import Answers
+from haulback.filesystems.records import Answer, Ask, Begin, Failed
+from haulback.filesystems.sandbox import confine
+
+_asks: msgspec.msgpack.Decoder[Ask] = msgspec.msgpack.Decoder(Ask)
+
+
+def main(control: str, blocks: str) -> None:
+    """Answer requests until the parent disconnects."""
+    link, feed = socket.socket(fileno=int(control)), socket.socket(fileno=int(blocks))
+    begin = receive(link, _asks)
+    assert isinstance(begin, Begin)
+    page = CodePage(begin.code_page)
+    confine()
+    disks = {
+        name: ParentDisk(feed, number, size) for number, (name, size) in enumerate(begin.disks)
+    }
+    answers = Answers(disks, page)
+    with suppress(EOFError):
+        while True:
+            send(link, answer(answers, receive(link, _asks)))
+
+
+def answer(answers: Answers, question: Ask) -> Answer:
+    """Response to a request; all errors that hostile data can cause become a Failed."""
+    try:
+        return answers.to(question)
+    except HaulbackError as error:
+        return Failed(error.code, error.message[:300])
+    except (*DAMAGE, MemoryError) as error:
+        return Failed(Malformed.code, told(error)[:300])
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

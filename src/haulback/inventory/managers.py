@@ -1,0 +1,53 @@
+"""The manager and the cluster of a hypervisor: those that people gave it, else its platform's own.
+
+The derived ones have guids that follow from the platform, so that they are the same at any time
+and on any server.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import NamedTuple
+
+from haulback.inventory.hypervisor_types import PLATFORMS
+from haulback.inventory.records import Hypervisor
+
+# Portals look up what a machine can do by the type of its manager, and know only these.
+MANAGER_TYPES = frozenset(
+    {"AWS", "KUBERNETES", "NUTANIX", "OPENSHIFT", "OPENSTACK", "ORACLE", "RHEV", "RHV", "VCENTER"}
+)
+USUAL_TYPE = "RHV"  # portals offer increments and snapshots for it: both are there
+_SPACE = uuid.UUID("6d1b5d2e-6f0e-4c58-9d39-6e2f5a1f7c44")
+
+
+class Derived(NamedTuple):
+    """A manager or a cluster that nobody has made: its guid, and the name that it starts with."""
+
+    guid: str
+    name: str
+
+
+def own_manager(driver: str) -> Derived:
+    """The manager of the hosts of one platform that have no other."""
+    return Derived(str(uuid.uuid5(_SPACE, f"manager/{driver}")), PLATFORMS[driver].words)
+
+
+def own_cluster(manager: str, driver: str) -> Derived:
+    """The cluster of the hosts of one platform under a manager that have no other."""
+    return Derived(str(uuid.uuid5(_SPACE, f"{manager}/{driver}")), PLATFORMS[driver].words)
+
+
+def manager_of(host: Hypervisor) -> str:
+    """The guid of the manager of a host."""
+    return str(host.settings.get("hypervisorManager") or own_manager(host.driver).guid)
+
+
+def cluster_of(host: Hypervisor) -> str:
+    """The guid of the cluster of a host."""
+    given = host.settings.get("cluster")
+    return str(given or own_cluster(manager_of(host), host.driver).guid)
+
+
+def portal_type(kind: str) -> str:
+    """The type of a manager in a word that portals know."""
+    return kind if kind in MANAGER_TYPES else USUAL_TYPE

@@ -1,0 +1,122 @@
+"""Mount, file system and snapshot answers of the API; see `shapes`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from haulback.wire import Label, Named
+
+
+class MountedBackup(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """A mounted backup, now or earlier; times in epoch ms, sizes in bytes.
+
+    `machine` is the uuid of a machine that runs from the mount.
+    """
+
+    guid: str
+    name: str
+    backup: dict[str, Any]
+    protectedEntity: Named
+    mode: Label
+    state: Label
+    node: Named
+    mountedFileSystemCount: int
+    mountedFileCount: int
+    creationTime: int
+    mountTime: int | None = None
+    unmountTime: int | None = None
+    hypervisor: Named | None = None
+    machine: str | None = None
+
+
+class BackupFileSystem(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """A file system of a backup; size in bytes."""
+
+    guid: str
+    volume: str
+    type: str
+    label: str
+    size: int
+    uuid: str | None = None
+    readable: bool = True
+    reason: str | None = None
+
+
+class MountedFileSystem(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """A file system of a mounted backup; `mountPath` is a path on the node."""
+
+    guid: str
+    mountedBackup: Named
+    fileSystem: BackupFileSystem
+    mountPath: str | None = None
+
+
+class Lun(msgspec.Struct):
+    """An iSCSI LUN; size in bytes."""
+
+    lun: int
+    disk: str
+    size: int
+
+
+class IscsiTarget(msgspec.Struct, kw_only=True):
+    """An iSCSI target: `portal` is HOST:PORT, `user` and `secret` are the CHAP login."""
+
+    target: str
+    portal: str
+    user: str
+    secret: str
+    allowedClients: list[str]
+    disks: list[Lun]
+
+
+class MountedFile(msgspec.Struct, kw_only=True):
+    """A disk of a mounted backup; `path` is its file on the node, or its name; size in bytes."""
+
+    guid: str
+    path: str
+    size: int
+    randomAccess: bool
+
+
+class FileRow(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """A directory entry; `modified` in epoch ms, `permissions` as in the nine letters of ls.
+
+    `fileType`: DIRECTORY, REGULAR_FILE, SYMLINK, BROKEN_SYMLINK or OTHER.  `reason` says why the
+    contents cannot be read, where known without reading the file.
+    """
+
+    name: str
+    fileType: Label
+    size: int
+    modified: int
+    owner: str
+    group: str
+    permissions: list[str]
+    target: str | None = None
+    readable: bool = True
+    reason: str | None = None
+
+
+class SnapshotRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """A snapshot on its platform, where its name is `uuid`; times in epoch ms.
+
+    `managed`: it was taken here, and can be gone back to.  `policy` is the name of its policy,
+    as portals show it; `snapshotPolicy` refers to the same.
+    """
+
+    guid: str
+    name: str
+    uuid: str
+    snapshotTime: int
+    status: Label
+    protectedEntity: Named
+    managed: bool
+    standAlone: bool
+    policy: str | None = None
+    snapshotPolicy: Named | None = None
+    rule: Named | None = None
+    consistency: Label | None = None
+    description: str | None = None

@@ -1,0 +1,129 @@
+"""Instant restore: a backup is shared, and its machine runs from the share; nothing is copied."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from haulback.errors import Malformed
+from haulback.inventory.hypervisor_types import PLATFORMS, is_far
+from haulback.inventory.records import Backup, Catalogue, Hypervisor
+from haulback.kinds import mount, scoped_inventory_sync
+from haulback.kinds.api import Ask, Submission
+from haulback.kinds.mount import MountRequest as Share
+from haulback.kinds.restore import chosen, new_job, references
+from haulback.kinds.support import conflicts, planning, restore_target
+from haulback.kinds.support.restore_items import RestoredNetwork, TaskFile
+from haulback.tasks.record import NewMount, Plan
+from haulback.tasks.states import MountMode
+from haulback.wire import Named, Ref
+
+
+class InstantRestoreRequest(Share, kw_only=True):
+    """InstantRestoreTaskRequest; without an `unmountTime` the share is for good."""
+
+    hypervisor: Ref | None = None
+    hypervisorManager: Ref | None = None
+    restoreClusterId: str | None = None
+    restoreStorageId: str | None = None
+    restoredPeName: str | None = None
+    restoreVmFlavor: Ref | None = None
+    restoredNetworks: list[RestoredNetwork] | None = None
+    taskFiles: list[TaskFile] | None = None
+    overwrite: bool | None = None
+
+
+def plan(request: InstantRestoreRequest, catalogue: Catalogue, ask: Ask) -> Plan:
+    """A RESTORE that only points, the MOUNT that shares, the IMPORT that starts the machine.
+
+    Raises Malformed, NotFound or Conflict.
+    """
+    backup = chosen(request.backup, request.backupLocation, catalogue)
+    to = restore_target.hypervisor(request, catalogue, catalogue.entity(backup.entity))
+    _possible(request, to)
+    restore_target.honoured(request, to, catalogue)
+    name = restore_target.name_of(request, catalogue)
+    wishes = restore_target.wishes(request, name, to, backup, catalogue)
+    same = {"mode": request.mode.value, "restoredPeName": name, "on": to.guid}
+    conflicts.backup_free(Named(backup.guid, backup.entity_name), same, catalogue)
+    shared = _share(request, backup, to, catalogue, ask)
+    where = {"hypervisor": planning.named(to), "name": name}
+    job = new_job("INSTANT_RESTORE", backup, ask, {**where, "mount": shared.guid})
+    common: dict[str, Any] = {
+        "refs": {
+            **references(backup, catalogue),
+            **planning.platform(to, catalogue),
+            "dstProtectedEntity": restore_target.target(request, catalogue, backup.entity, name),
+            "restoreJob": Named(job.guid),
+            "mountedBackup": Named(shared.guid, backup.entity_name),
+        },
+        "params": {
+            "restoreType": job.type,
+            "mode": shared.mode,
+            "pointer": True,
+            "powerOnAfterRestore": True,
+            **wishes,
+            "on": to.guid,
+        },
+        "pinned": shared.node,
+    }
+    ask = ask.of(job.project)
+    first = planning.task("RESTORE", "restore", ask, request, **common)
+    second = planning.task("MOUNT", "restore", ask, request, **common, follows=first)
+    third = planning.task("IMPORT", "import", ask, request, **common, follows=second)
+    whole = Plan([first, second, third], restores=[job], mounts=[shared])
+    return scoped_inventory_sync.followed(whole, to, ask)
+
+
+def _possible(request: InstantRestoreRequest, to: Hypervisor) -> None:
+    if request.mode is not MountMode.INSTANT_RESTORE:
+        raise Malformed("mode: an instant restore is INSTANT_RESTORE", field="mode")
+    platform = PLATFORMS[to.driver]
+    if not platform.power_on:
+        raise Malformed(
+            f"hypervisor: {platform.words} runs no machines; name one that does",
+            field="hypervisor",
+        )
+    if is_far(to.config):
+        raise Malformed(
+            f"hypervisor: {to.name} is reached by SSH, and a share is on the node; run a node on "
+            "that host, or restore a copy",
+            field="hypervisor",
+        )
+    for field in ("mountedFileSystems", "mountedDisks", "allowedClients"):
+        if getattr(request, field):
+            raise Malformed(f"{field}: a machine gets whole disks; leave it out", field=field)
+    if request.overwrite:
+        raise Malformed(
+            "overwrite: nothing is replaced by a machine that lives off its backup; restore under "
+            "another name, move it (POST /tasks/live-migration), then remove the old one",
+            field="overwrite",
+        )
+
+
+def _share(
+    request: InstantRestoreRequest, backup: Backup, to: Hypervisor, catalogue: Catalogue, ask: Ask
+) -> NewMount:
+    """The share, on the node that reaches both the backup and the hypervisor."""
+    node = planning.pinned(to, catalogue.destination(backup.destination))
+    if request.node and node not in (None, request.node.guid):
+        known = catalogue.node(request.node.guid)
+        raise Malformed(f"node: {known.name} does not reach {to.name}", field="node")
+    told = msgspec.structs.replace(
+        request,
+        node=Ref(node) if node else request.node,
+        unmountTime=request.unmountTime or 0,
+    )
+    made = mount.new_mount(told, backup, {}, catalogue, ask)
+    made.hypervisor = to.guid
+    return made
+
+
+SUBMISSION = Submission(
+    "instant-restore",
+    InstantRestoreRequest,
+    plan,
+    many=False,
+    summary="Create restore and mount task for handling instant restore.",
+)

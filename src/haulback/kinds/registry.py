@@ -1,0 +1,55 @@
+"""All kinds.  A new one is a file beside this and a line in it."""
+
+from __future__ import annotations
+
+from haulback.kinds import (
+    backup_cleanup,
+    connectivity_test,
+    delete,
+    destination_init,
+    export,
+    import_machine,
+    inventory_sync,
+    live_migration,
+    mount,
+    prove,
+    repair,
+    restore,
+    scoped_inventory_sync,
+    snapshot,
+    snapshot_cleanup,
+    snapshot_reversion,
+    staging_cleanup,
+    store,
+    unavailable,
+    unmount,
+    upload,
+    verify,
+)
+from haulback.kinds.api import Kinds
+
+_ALL = (
+    backup_cleanup.KIND,
+    connectivity_test.KIND,
+    delete.KIND,
+    destination_init.KIND,
+    export.KIND,
+    import_machine.KIND,
+    inventory_sync.KIND,
+    live_migration.KIND,
+    mount.KIND,
+    prove.KIND,
+    repair.KIND,
+    restore.KIND,
+    scoped_inventory_sync.KIND,
+    snapshot.KIND,
+    snapshot_cleanup.KIND,
+    snapshot_reversion.KIND,
+    staging_cleanup.KIND,
+    store.KIND,
+    unmount.KIND,
+    upload.KIND,
+    verify.KIND,
+)
+KINDS: Kinds = {kind.type: kind for kind in _ALL}
+WAYS = [way for kind in _ALL for way in kind.submissions] + list(unavailable.WAYS)

@@ -1,0 +1,128 @@
+"""Where the backups of machines go: by rules that are named, or by each machine's own policy."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+
+from haulback.errors import Malformed, NotFound
+from haulback.ids import new_guid
+from haulback.inventory.records import BackupDestination, Catalogue, Entity, Record
+from haulback.kinds.support import planning
+from haulback.wire import Ref
+
+_THRESHOLDS = {
+    "EXPORT": "failRemainingBackupTasksExportThreshold",
+    "STORE": "failRemainingBackupTasksStoreThreshold",
+}
+
+
+class Goal(msgspec.Struct):
+    """Where one backup of each machine goes, by which rule, and what its policy says of tasks."""
+
+    to: BackupDestination
+    policy: Record | None = None
+    rule: Record | None = None
+    run: str = msgspec.field(default_factory=new_guid)  # what the thresholds count over
+
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """Percent of the tasks of a run that may fail, by type of task."""
+        body = self.policy.body if self.policy and self.rule else {}
+        said = {kind: body.get(name) for kind, name in _THRESHOLDS.items()}
+        return {kind: float(value) for kind, value in said.items() if value is not None}
+
+    def applied(self, request: Any) -> Any:
+        """The request with the priority and the retries of the policy where it says none."""
+        return planning.by_policy(request, self.policy)
+
+
+class Goals:
+    """The goals of each machine of one request.
+
+    Raises Malformed or NotFound: an inactive rule, or one of an inactive policy, backs up nothing.
+    """
+
+    def __init__(self, named: Ref | None, rules: list[Ref] | None, catalogue: Catalogue) -> None:
+        self._catalogue = catalogue
+        self._named = catalogue.destination(named.guid) if named else None
+        guids = dict.fromkeys(ref.guid for ref in rules or [])
+        self._rules = [catalogue.record("rule", guid) for guid in guids]
+        self._made: dict[str, Goal] = {}
+        self._by_policy: dict[str, list[Goal]] = {}
+        self._policies: dict[str, Record | None] = {}
+        for rule in self._rules:
+            policy = self._policy(rule.parent)
+            for one in (rule, policy):
+                if one and one.body.get("active") is False:
+                    raise Malformed(
+                        f"rules: {one.name} is not active; activate it, or name a "
+                        "backupDestination and no rule",
+                        field="rules",
+                    )
+
+    def of(self, entity: Entity) -> list[Goal]:
+        """One for each rule named; else the destination named; else as the machine's own policy
+        says, one for each of its destinations; else the only destination there is.
+        """
+        if self._rules:
+            return [self._by_rule(rule) for rule in self._rules]
+        policy = self._own(entity)
+        active = policy if policy and policy.body.get("active") is not False else None
+        if self._named:
+            return [self._plain(self._named, active)]
+        if policy and not active:
+            raise Malformed(
+                f"rules: the policy {policy.name} of {entity.name} is not active; activate it, or "
+                "name a backupDestination",
+                field="rules",
+            )
+        key = policy.guid if policy else ""
+        if key not in self._by_policy:
+            self._by_policy[key] = self._of_policy(active)
+        return self._by_policy[key]
+
+    def _of_policy(self, policy: Record | None) -> list[Goal]:
+        rules = self._catalogue.records("rule", policy.guid) if policy else []
+        found = [self._by_rule(rule) for rule in rules if rule.body.get("active") is not False]
+        apart = {goal.to.guid: goal for goal in reversed(found)}
+        if apart:
+            return list(reversed(apart.values()))
+        return [self._plain(self._catalogue.default_destination(), policy)]
+
+    def _own(self, entity: Entity) -> Record | None:
+        return self._policy(str(entity.settings.get("backupPolicy") or ""))
+
+    def _policy(self, guid: str) -> Record | None:
+        """A policy, None for none or for one that is not the caller's to see."""
+        if guid and guid not in self._policies:
+            self._policies[guid] = None
+            with suppress(NotFound):
+                self._policies[guid] = self._catalogue.record("vm-backup", guid)
+        return self._policies.get(guid)
+
+    def _plain(self, to: BackupDestination, policy: Record | None) -> Goal:
+        key = f"{to.guid} {policy.guid if policy else ''}"
+        return self._made.setdefault(key, Goal(to, policy))
+
+    def _by_rule(self, rule: Record) -> Goal:
+        if rule.guid not in self._made:
+            to = self._named or self._primary(rule)
+            self._made[rule.guid] = Goal(to, self._policy(rule.parent), rule)
+        return self._made[rule.guid]
+
+    def _primary(self, rule: Record) -> BackupDestination:
+        for one in rule.body.get("ruleBackupDestinations", []):
+            if one["roleType"] == "PRIMARY":
+                return self._catalogue.destination(one["backupDestination"]["guid"])
+        if roles := sorted(
+            {one["roleType"] for one in rule.body.get("ruleBackupDestinations", [])}
+        ):
+            raise Malformed(
+                f"rules: {rule.name} has no PRIMARY destination, only {', '.join(roles)}; give it "
+                "one, or name a backupDestination",
+                field="rules",
+            )
+        return self._catalogue.default_destination()

@@ -1,0 +1,59 @@
+"""Mode ISCSI of a MOUNT: whole disks, to initiators that are named."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from haulback.errors import Malformed, NotFound
+from haulback.inventory.derived_guids import file_guid
+from haulback.inventory.records import Backup, Mount
+from haulback.mounts.spec import IscsiOrder
+from haulback.tasks.states import MountMode
+
+_CLIENT = re.compile(
+    r"iqn\.[0-9]{4}-(0[1-9]|1[0-2])\.[a-z0-9.-]+(:[!-~]+)?|eui\.[0-9A-Fa-f]{16}|naa\.[0-9A-Fa-f]{16,32}"
+)
+_LONGEST = 223  # bytes of an iSCSI name (RFC 7143, 4.2.7.1)
+_MOST = 64
+
+
+def wanted(files: Sequence[str], clients: Sequence[str], backup: Backup) -> dict[str, Any]:
+    """What the record of the share keeps: the disks by name, all unless some are chosen."""
+    return {"disks": disks_of(files, backup), "clients": _clients(clients)}
+
+
+def disks_of(files: Sequence[str], backup: Backup) -> list[str]:
+    """The disks whose files are chosen.  Raises NotFound, Malformed for one that is named twice."""
+    known = {file_guid(backup.guid, one["name"]): str(one["name"]) for one in backup.files}
+    for i, guid in enumerate(files):
+        field = f"mountedDisks[{i}].backupFile"
+        if guid not in known:
+            raise NotFound(f"{field}: the backup has no file {guid}", field=field)
+        if guid in files[:i]:
+            raise Malformed(f"{field}: is named twice", field=field)
+    return [known[guid] for guid in files] or list(known.values())
+
+
+def _clients(names: Sequence[str]) -> list[str]:
+    field = "allowedClients"
+    if not 0 < len(names) <= _MOST:
+        raise Malformed(f"{field}: name the initiators (IQN), one to {_MOST}", field=field)
+    for i, name in enumerate(names):
+        if not _CLIENT.fullmatch(name) or len(name) > _LONGEST:
+            place = f"{field}[{i}]"
+            raise Malformed(f"{place}: no name like iqn.2020-01.org.example:host", field=place)
+    return list(dict.fromkeys(names))
+
+
+def target_of(mount: Mount) -> IscsiOrder | None:
+    """What a share of this mode offers; where it listened, as long as initiators rely on it."""
+    if mount.mode != MountMode.ISCSI.value:
+        return None
+    listened = mount.found.get("portal", "") if mount.state == "MOUNTED" else ""
+    return IscsiOrder(
+        disks=mount.wanted["disks"],
+        clients=mount.wanted["clients"],
+        port=int(listened.rpartition(":")[2] or 0),
+    )

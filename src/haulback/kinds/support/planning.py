@@ -1,0 +1,206 @@
+"""What all planners share: windows, priorities, references and the task itself."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from haulback.errors import Malformed, NotFound
+from haulback.inventory.managers import manager_of
+from haulback.inventory.records import BackupDestination, Catalogue, Entity, Hypervisor, Record
+from haulback.kinds.api import Ask
+from haulback.tasks.record import DEFAULT_PRIORITY, HOUR_MS, Task
+from haulback.tasks.scheduling import destination_slot, entity_slot, rank, source_slot
+from haulback.wire import Named, Ref
+
+PRIORITIES = range(101)
+RETRIES = range(101)
+_FAR = 1 << 48  # the year 10889: what is later is a mistake, in nanoseconds or worse
+
+
+def task(
+    kind: str,
+    lane: str,
+    ask: Ask,
+    request: Any = None,
+    *,
+    refs: Mapping[str, Named | None],
+    params: dict[str, Any] | None = None,
+    window: int = HOUR_MS,
+    locked: str | None = None,
+    source: str | None = None,
+    pinned: str | None = None,
+    follows: Task | None = None,
+    run: str = "",
+) -> Task:
+    """A task as planned at `ask.now`; `request` may bring priority, window and retries.
+
+    `locked` is the entity that no other mutating task may touch meanwhile, `source` what it reads
+    from, `pinned` the only node that can do it, `run` what a threshold counts over.  `window` is
+    the length in ms where no node configuration sets one.  A follower opens its window when its
+    turn comes.  Raises Malformed.
+    """
+    window = ask.windows.get(pinned or "", {}).get(kind, window)
+    to = refs.get("backupDestination")
+    priority = _within(request, "priority", PRIORITIES, DEFAULT_PRIORITY)
+    start, end = _window(request, ask.now, window)
+    made = Task(
+        type=kind,
+        lane=lane,
+        state="PLANNED" if follows else "QUEUED",
+        priority=priority,
+        rank=rank(start, priority),
+        window_start=start,
+        window_end=end,
+        window_length=window if follows else end - start,
+        asked_start=getattr(request, "windowStart", None),
+        created=ask.now,
+        modified=ask.now,
+        refs={role: ref for role, ref in refs.items() if ref},
+        params=params or {},
+        project=ask.project,
+        pinned_node=pinned or "",
+        source_slot=source_slot(lane, source),
+        entity_slot=entity_slot(locked) if locked else None,
+        destination_slot=destination_slot(lane, to.guid if to else None),
+        run=run,
+        follows=follows.guid if follows else None,
+        ready=not follows and start <= ask.now,
+    )
+    made.retry_count = made.tries = _within(request, "retryCount", RETRIES, 0)
+    made.workflow = follows.workflow if follows else made.guid
+    return made
+
+
+def by_policy(request: Any, policy: Record | None) -> Any:
+    """A request with the priority and the retries of a policy where it says none itself."""
+    body = policy.body if policy else {}
+    said = {"priority": body.get("priority"), "retryCount": body.get("backupRetryCount")}
+    absent = {
+        name: min(max(0, int(value)), PRIORITIES[-1])
+        for name, value in said.items()
+        if value is not None and getattr(request, name, 0) is None
+    }
+    return msgspec.structs.replace(request, **absent) if absent else request
+
+
+def on_machine(  # what tasks on a platform's machine have in common
+    kind: str,
+    lane: str,
+    entity: Entity,
+    hypervisor: Hypervisor,
+    catalogue: Catalogue,
+    ask: Ask,
+    request: Any = None,
+    *,
+    refs: Mapping[str, Named | None] = {},
+    params: dict[str, Any] | None = None,
+    follows: Task | None = None,
+) -> Task:
+    """A task that changes a machine where it lives, on the node that reaches it."""
+    return task(
+        kind,
+        lane,
+        ask.of(entity.project or ask.project),
+        request,
+        refs={"protectedEntity": entity.named(), **refs, **platform(hypervisor, catalogue)},
+        params=params,
+        locked=None if follows else entity.guid,  # a follower takes over what it follows holds
+        source=hypervisor.guid,
+        pinned=hypervisor.node,
+        follows=follows,
+    )
+
+
+def pinned(*records: Hypervisor | BackupDestination | None) -> str | None:
+    """The only node that reaches all of `records`.  Raises Malformed when there is none."""
+    nodes = {record.node for record in records if record and record.node}
+    if len(nodes) > 1:
+        names = " and ".join(record.name for record in records if record and record.node)
+        raise Malformed(f"no node reaches both {names}: they are bound to different nodes")
+    return next(iter(nodes), None)
+
+
+def platform(hypervisor: Hypervisor, catalogue: Catalogue) -> dict[str, Named | None]:
+    """A hypervisor as a task refers to it, with its manager."""
+    manager = catalogue.record("hypervisor-manager", manager_of(hypervisor))
+    return {"hypervisor": named(hypervisor), "hypervisorManager": named(manager)}
+
+
+def place(name: str | None, path: str | None, within: str = "") -> tuple[str, str]:
+    """Name and folder of a new hypervisor or destination.  Raises Malformed."""
+    if name is None or not 0 < len(name.strip()) <= 200 or not name.isprintable():
+        raise Malformed(f"{within}name: 1 to 200 printable characters", field=f"{within}name")
+    if path is None or not path.startswith("/") or len(path) > 4096 or not path.isprintable():
+        field = f"{within}path"
+        raise Malformed(f"{field}: name a folder by its absolute path", field=field)
+    return name, os.path.normpath(path)
+
+
+def named(record: Any) -> Named:
+    """A record as a plain reference."""
+    return Named(record.guid, record.name)
+
+
+def some(field: str, found: list[Any] | None) -> list[Any]:
+    """A list that must not be empty, each object once.  Raises Malformed."""
+    if not found:
+        raise Malformed(f"{field}: name at least one", field=field)
+    return list({ref.guid: ref for ref in found}.values())
+
+
+def repositories(refs: list[Ref] | None, catalogue: Catalogue) -> list[BackupDestination]:
+    """The destinations named, each with a repository.  Raises Malformed, NotFound."""
+    field = "backupDestinations"
+    found = [catalogue.destination(ref.guid) for ref in some(field, refs)]
+    for one in found:
+        if one.repository is None:
+            raise Malformed(
+                f"{field}: {one.name} has no repository yet; wait until its "
+                "BACKUP_DESTINATION_INIT is FINISHED",
+                field=field,
+            )
+    return found
+
+
+def no_such(request: Any, *fields: str) -> None:
+    """Raises NotFound for the first reference in lists of things that nothing here can hold."""
+    for field in fields:
+        for ref in getattr(request, field) or []:
+            raise NotFound(f"{field}: there is no {ref.guid}", guid=ref.guid, field=field)
+
+
+def refuse(request: Any, platform: str, *fields: str, within: str = "") -> None:
+    """Raises Malformed for the first of `fields` that asks for what a platform cannot do."""
+    for field in fields:
+        if getattr(request, field, None) not in (None, "", False, []):
+            path = f"{within}{field}"
+            raise Malformed(f"{path}: {platform} cannot do this; leave it out", field=path)
+
+
+def _within(request: Any, field: str, allowed: range, default: int) -> int:
+    value = getattr(request, field, None)
+    if value is None:
+        return default
+    if value not in allowed:
+        last = allowed[-1]
+        raise Malformed(f"{field}: {value} is not between {allowed[0]} and {last}", field=field)
+    return int(value)
+
+
+def _window(request: Any, now: int, length: int) -> tuple[int, int]:
+    start = getattr(request, "windowStart", None)
+    end = getattr(request, "windowEnd", None)
+    start = now if start is None else start
+    end = max(start, now) + length if end is None else end
+    for field, value in (("windowStart", start), ("windowEnd", end)):
+        if not 0 <= value < _FAR:
+            raise Malformed(f"{field}: {value} is not a time in epoch milliseconds", field=field)
+    if end <= start:
+        raise Malformed("windowEnd: the window ends before it starts", field="windowEnd")
+    if end <= now:
+        raise Malformed("windowEnd: the window has closed already", field="windowEnd")
+    return start, end

@@ -1,0 +1,98 @@
+"""What a restore says of single parts of a machine: its disks and its network cards."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+
+from haulback.errors import Malformed, NotFound
+from haulback.filesystems.records import Volume as Found
+from haulback.inventory.derived_guids import file_guid
+from haulback.inventory.hardware import cards_of
+from haulback.inventory.records import Backup, BackupVolume, Catalogue
+from haulback.wire import Ref, present
+
+_MAC = re.compile(r"[0-9a-f][02468ace](:[0-9a-f]{2}){5}")  # of one card, not of a group
+
+
+class TaskFile(msgspec.Struct):
+    """What to do with one file of the backup."""
+
+    backupFile: Ref
+    path: str | None = None
+    diskName: str | None = None
+    storageId: str | None = None
+    excludedFromRestore: bool | None = None
+    originalDiskGuid: str | None = None
+    config: str | None = None
+    markedForRestore: bool | None = None
+
+
+class RestoredNetwork(msgspec.Struct):
+    """Where one network card of the backup goes."""
+
+    networkInterfaceCard: Ref
+    network: Ref | None = None
+    securityGroups: list[str] | None = None
+    macAddress: str | None = None
+    macAddressSpecified: bool | None = None
+
+
+def disks_of(files: list[TaskFile] | None, backup: Backup) -> dict[str, Any]:
+    """Which disks to leave out and how to call the others, by `taskFiles`."""
+    known = {file_guid(backup.guid, one["name"]): str(one["name"]) for one in backup.files}
+    skip, rename = [], {}
+    for i, file in enumerate(files or []):
+        field = f"taskFiles[{i}].backupFile"
+        disk = known.get(file.backupFile.guid)
+        if disk is None:
+            raise NotFound(f"{field}: the backup has no file {file.backupFile.guid}", field=field)
+        if file.excludedFromRestore or file.markedForRestore is False:
+            skip.append(disk)
+        elif file.diskName and file.diskName != disk:
+            rename[disk] = file.diskName
+    if known and len(set(skip)) == len(known):
+        raise Malformed("taskFiles: every disk is excluded; leave one", field="taskFiles")
+    names = [rename.get(disk, disk) for disk in known.values() if disk not in skip]
+    if len(set(names)) != len(names) or any(len(n) > 200 or not n.isprintable() for n in names):
+        raise Malformed("taskFiles: each disk needs a printable name of its own", field="taskFiles")
+    said = present(msgspec.to_builtins(files or []))
+    return {"skip": skip, "rename": rename} | ({"taskFiles": said} if said else {})
+
+
+def cards_wanted(
+    networks: list[RestoredNetwork] | None, backup: Backup, catalogue: Catalogue
+) -> dict[str, Any]:
+    """Which network each card is put into, and under which address, by `restoredNetworks`."""
+    known = {card.guid: card.number for card in cards_of(backup.guid, backup.definition)}
+    found = []
+    for i, one in enumerate(networks or []):
+        field = f"restoredNetworks[{i}]"
+        number = known.get(one.networkInterfaceCard.guid)
+        if number is None:
+            guid = one.networkInterfaceCard.guid
+            raise NotFound(f"{field}.networkInterfaceCard: the backup has none {guid}", field=field)
+        if one.securityGroups:
+            raise Malformed(f"{field}.securityGroups: there are none here", field=field)
+        network = catalogue.record("network", one.network.guid).name if one.network else ""
+        mac = (one.macAddress or "").lower() if one.macAddressSpecified else ""
+        if one.macAddressSpecified and not _MAC.fullmatch(mac):
+            raise Malformed(f"{field}.macAddress: like 52:54:00:12:34:56", field=field)
+        found.append({"number": number, "network": network, "mac": mac})
+    return {"cards": found} if found else {}
+
+
+def as_volume(found: Found, path: str = "") -> BackupVolume:
+    """A file system as the inventory keeps it; `path` is where a node shows it."""
+    return BackupVolume(
+        name=found.name,
+        type=found.type,
+        size=found.size,
+        label=found.label,
+        uuid=found.uuid,
+        readable=found.readable,
+        reason=found.reason,
+        path=path,
+    )

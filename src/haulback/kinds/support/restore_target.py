@@ -1,0 +1,144 @@
+"""Where a machine is restored to, and as what: what imports and instant restores have in common."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from haulback.errors import Malformed, NotFound
+from haulback.inventory.derived_guids import file_guid
+from haulback.inventory.hypervisor_types import PLATFORMS
+from haulback.inventory.managers import cluster_of, manager_of
+from haulback.inventory.records import Backup, Catalogue, Entity, Hypervisor, Record
+from haulback.kinds.support import planning
+from haulback.kinds.support.restore_items import cards_wanted, disks_of
+from haulback.wire import Named, label
+
+
+def hypervisor(request: Any, catalogue: Catalogue, origin: Entity) -> Hypervisor:
+    """The host named, or the best of the manager named for a machine or a backup of `origin`.
+
+    Raises Malformed, NotFound.
+    """
+    if request.hypervisor and not request.hypervisorManager:
+        return catalogue.hypervisor(request.hypervisor.guid)
+    if not request.hypervisorManager:
+        raise Malformed("hypervisor: name the one to import to", field="hypervisor")
+    manager = catalogue.record("hypervisor-manager", request.hypervisorManager.guid)
+    if request.hypervisor:
+        named = catalogue.hypervisor(request.hypervisor.guid)
+        if manager_of(named) != manager.guid:
+            field = "hypervisorManager"
+            raise Malformed(f"{field}: {named.name} does not belong to it", field=field)
+        return named
+    return _best(request, manager, catalogue, catalogue.hypervisor(origin.hypervisor))
+
+
+def _best(request: Any, manager: Record, catalogue: Catalogue, home: Hypervisor) -> Hypervisor:
+    """The host of a manager, and of a cluster if one is named, that takes a machine of `home`.
+
+    Home itself comes first, then the hosts of its node, then the others by name.  Raises NotFound
+    where the manager has no host, Malformed where none of its hosts fits.
+    """
+    hosts = [one for one in catalogue.hypervisors() if manager_of(one) == manager.guid]
+    if not hosts:
+        raise NotFound(f"hypervisorManager: {manager.name} has no hypervisor", guid=manager.guid)
+    wanted = request.restoreClusterId
+    inside = [one for one in hosts if not wanted or wanted in _clusters(one, catalogue)]
+    if not inside:
+        field = "restoreClusterId"
+        raise Malformed(f"{field}: {manager.name} has no host in {wanted[:80]}", field=field)
+    fitting = [one for one in inside if one.driver == home.driver]
+    if not fitting:
+        field, words = "hypervisorManager", PLATFORMS[home.driver].words
+        raise Malformed(
+            f"{field}: {manager.name} has no host there that is {words} like {home.name};"
+            " name a hypervisor to restore to another platform",
+            field=field,
+        )
+    far = {one.guid: (one.guid != home.guid, one.node != home.node, one.name) for one in fitting}
+    return min(fitting, key=lambda one: far[one.guid])
+
+
+def honoured(request: Any, to: Hypervisor, catalogue: Catalogue) -> None:
+    """Raises Malformed for what the platform cannot do; nothing that matters is passed over."""
+    platform = PLATFORMS[to.driver]
+    fields = ["restoreProject", "restoreVmFlavor"]
+    fields += [] if platform.networks else ["restoredNetworks"]
+    fields += [] if platform.power_on else ["powerOnAfterRestore"]
+    planning.refuse(request, platform.words, *fields)
+    for member, inner in (("dataCenter", "name"), ("baseImage", "uuid")):
+        part = getattr(request, member, None)
+        planning.refuse(part, platform.words, inner, within=f"{member}.")
+    if request.restoreClusterId and request.restoreClusterId not in _clusters(to, catalogue):
+        raise Malformed(f"restoreClusterId: {to.name} is not in it", field="restoreClusterId")
+    for i, file in enumerate(getattr(request, "taskFiles", None) or []):
+        planning.refuse(file, platform.words, "config", within=f"taskFiles[{i}].")
+
+
+def _stores(request: Any, to: Hypervisor, backup: Backup, catalogue: Catalogue) -> dict[str, str]:
+    """The storage pools of disks that do not go to the usual folder.  Raises Malformed."""
+    usual = _pool(request.restoreStorageId, "restoreStorageId", to, catalogue)
+    known = {file_guid(backup.guid, one["name"]): str(one["name"]) for one in backup.files}
+    found = dict.fromkeys(known.values(), usual)
+    for i, file in enumerate(getattr(request, "taskFiles", None) or []):
+        if file.storageId and file.backupFile.guid in known:
+            field = f"taskFiles[{i}].storageId"
+            found[known[file.backupFile.guid]] = _pool(file.storageId, field, to, catalogue)
+    return {disk: pool for disk, pool in found.items() if pool}
+
+
+def no_store(request: Any, to: Hypervisor, catalogue: Catalogue) -> None:
+    """Raises Malformed where disks lie in the usual folder and nowhere else."""
+    field = "restoreStorageId"
+    if _pool(request.restoreStorageId, field, to, catalogue):
+        raise Malformed(f"{field}: disks are moved to {to.config.get('path')} only", field=field)
+
+
+def _pool(wanted: str | None, field: str, to: Hypervisor, catalogue: Catalogue) -> str:
+    """The name of a storage by its guid, its uuid or its name; "" for the usual folder."""
+    if wanted in (None, "", str(to.config.get("path", ""))):
+        return ""
+    for one in catalogue.records("hypervisor-storage"):
+        pool = one.body.get("pool", "")
+        seen = pool and to.guid in one.body.get("seenOn", ())
+        if seen and wanted in (one.guid, one.name, one.body.get("uuid"), pool):
+            return str(pool)
+    raise Malformed(f"{field}: {to.name} has no storage {wanted}", field=field)
+
+
+def _clusters(to: Hypervisor, catalogue: Catalogue) -> set[str]:
+    """The guid and the uuid of the cluster that a hypervisor is in."""
+    found = catalogue.record("hypervisor-cluster", cluster_of(to))
+    return {found.guid, str(found.body.get("uuid") or found.guid)}
+
+
+def name_of(request: Any, catalogue: Catalogue) -> str:
+    """The name wanted, or that of the machine a client wants to have replaced."""
+    other = getattr(request, "dstProtectedEntity", None)
+    name = str(request.restoredPeName or (catalogue.entity(other.guid).name if other else ""))
+    if len(name) > 200 or any(ord(letter) < 32 for letter in name):
+        raise Malformed("restoredPeName: at most 200 printable characters", field="restoredPeName")
+    return name
+
+
+def target(request: Any, catalogue: Catalogue, source: str, name: str) -> Named:
+    """Portals read `dstProtectedEntity.name` in the answer."""
+    if other := getattr(request, "dstProtectedEntity", None):
+        return catalogue.entity(other.guid).named()
+    entity = catalogue.entity(source)
+    return Named(entity.guid, name or entity.name, label(entity.type))
+
+
+def wishes(
+    request: Any, name: str, to: Hypervisor, backup: Backup, catalogue: Catalogue
+) -> dict[str, Any]:
+    """What a task says of the machine to be made."""
+    stores = _stores(request, to, backup, catalogue)
+    return {
+        "restoredPeName": name,
+        "restoreClusterId": request.restoreClusterId or None,
+        "restoreStorageId": request.restoreStorageId or None,
+        **({"stores": stores} if stores else {}),
+        **disks_of(request.taskFiles, backup),
+        **cards_wanted(request.restoredNetworks, backup, catalogue),
+    }

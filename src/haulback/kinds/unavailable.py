@@ -1,0 +1,167 @@
+"""Ways to ask for kinds that are not built yet: requests are validated in full, then refused.
+
+When a kind is built its request moves into the kind's own file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from haulback.errors import KindUnavailable
+from haulback.inventory.records import Catalogue
+from haulback.kinds.api import Ask, Submission
+from haulback.kinds.restore import LocationRef, chosen
+from haulback.kinds.support import planning
+from haulback.kinds.support.restore_items import TaskFile
+from haulback.tasks.record import Plan
+from haulback.tasks.states import EntityType
+from haulback.wire import Ref, Word
+
+
+class SubmittedRequest(msgspec.Struct, kw_only=True):
+    """What every request may bring."""
+
+    priority: int | None = None
+    windowStart: int | None = None
+    windowEnd: int | None = None
+
+
+class TypedRef(msgspec.Struct):
+    """NameGuidAndType."""
+
+    guid: str
+    type: EntityType | None = None
+
+
+class Tapes(SubmittedRequest, kw_only=True):
+    """EjectTapeTaskRequest and ImportTapeTaskRequest."""
+
+    tapes: list[Ref]
+    tapeLocation: Ref | None = None
+    backupDestination: Ref | None = None
+
+
+class TapeManagers(SubmittedRequest, kw_only=True):
+    """TapeManagerInventorySyncTaskRequest."""
+
+    tapeManagers: list[Ref]
+
+
+class ForCloud(SubmittedRequest, kw_only=True):
+    """ImportForCloudTaskRequest."""
+
+    backup: Ref | None = None
+    backupLocation: LocationRef | None = None
+    cloudServiceProvider: Ref | None = None
+    dstProtectedEntity: TypedRef | None = None
+    restorePath: str | None = None
+    overwrite: bool | None = None
+    taskFiles: list[TaskFile] | None = None
+    paths: list[str] | None = None
+    restoreOptions: dict[str, Any] | None = None
+
+
+class FeatureOptions(msgspec.Struct):
+    """What to do with one feature of a cloud account."""
+
+    feature: Word
+    options: dict[str, Any] | None = None
+
+
+class PerFeature(ForCloud, kw_only=True):
+    """CloudTaskWithOptionsPerFeatureRequest."""
+
+    optionsPerFeature: list[FeatureOptions] | None = None
+
+
+class ForAgent(SubmittedRequest, kw_only=True):
+    """ImportForAgentTaskRequest."""
+
+    backup: Ref | None = None
+    backupLocation: LocationRef | None = None
+    osAgent: Ref | None = None
+    restorePath: str | None = None
+    paths: list[str] | None = None
+    overwrite: bool | None = None
+
+
+_INSTEAD = {"IMPORT": "POST /tasks/restore-and-import brings a machine back"}
+
+
+def _plan(path: str, kind: str, check: Callable[[Any, Catalogue], None]) -> Callable[..., Plan]:
+    """A planner that finds every fault of a request before it says that the kind is to come."""
+
+    def plan(request: Any, catalogue: Catalogue, ask: Ask) -> Plan:
+        planning.task(kind, "upkeep", ask, request, refs={})
+        check(request, catalogue)
+        raise KindUnavailable(
+            f"POST /tasks/{path} is not served in this version: nothing was started; "
+            f"{_INSTEAD.get(kind, 'there are no tapes here')}",
+            type=kind,
+        )
+
+    return plan
+
+
+def _backup(request: Any, catalogue: Catalogue) -> None:
+    chosen(request.backup, request.backupLocation, catalogue)
+    _known(request, catalogue)
+
+
+def _known(request: Any, catalogue: Catalogue) -> None:
+    """References to what this server knows must lead somewhere.  Raises NotFound."""
+    if ref := getattr(request, "node", None):
+        catalogue.node(ref.guid)
+    if ref := getattr(request, "hypervisor", None):
+        catalogue.hypervisor(ref.guid)
+    if ref := getattr(request, "hypervisorManager", None):
+        catalogue.record("hypervisor-manager", ref.guid)
+    if ref := getattr(request, "backupDestination", None):
+        catalogue.destination(ref.guid)
+    if ref := getattr(request, "rule", None):
+        catalogue.record("rule", ref.guid)
+
+
+def _list_of(field: str) -> Callable[[Any, Catalogue], None]:
+    def check(request: Any, catalogue: Catalogue) -> None:
+        planning.some(field, getattr(request, field))
+        _known(request, catalogue)
+
+    return check
+
+
+def _way(
+    path: str,
+    kind: str,
+    request: type[msgspec.Struct],
+    check: Callable[[Any, Catalogue], None],
+    summary: str,
+    *,
+    many: bool = True,
+) -> Submission:
+    return Submission(path, request, _plan(path, kind, check), many=many, summary=summary)
+
+
+WAYS = (
+    _way("eject-tape", "EJECT_TAPE", Tapes, _list_of("tapes"), "Create eject tape task."),
+    _way("import-tape", "IMPORT_TAPE", Tapes, _list_of("tapes"), "Create import tape task."),
+    _way(
+        "tape-manager-inventory-sync",
+        "TAPE_MANAGER_INVENTORY_SYNC",
+        TapeManagers,
+        _list_of("tapeManagers"),
+        "Create tape manager inventory synchronization task.",
+    ),
+    _way("import-for-cloud", "IMPORT", ForCloud, _backup, "Create import task for cloud."),
+    _way(
+        "import-for-cloud/per-feature",
+        "IMPORT",
+        PerFeature,
+        _backup,
+        "Create import task for cloud, with options per feature.",
+    ),
+    _way("import-for-os-agent", "IMPORT", ForAgent, _backup, "Create import task for agent."),
+)

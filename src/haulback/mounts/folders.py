@@ -1,0 +1,132 @@
+"""Mount folders on a node that show a backup, each served by a process of its own."""
+
+from __future__ import annotations
+
+import ctypes.util
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+import msgspec
+
+from haulback import credentials
+from haulback.errors import Conflict, Forbidden, Unavailable, Unsupported
+from haulback.mounts.spec import Shared, Visible
+
+ROOTS = (Path("/mnt/haulback"), Path("/mnt/vprotect"))
+_SECONDS = 30.0  # timeout for a folder to appear, and for its process to end
+_REMEDY = "install fuse3 (`apt-get install fuse3`), or mount it without a path and browse it"
+
+
+def check(wanted: Iterable[Visible], roots: Sequence[Path]) -> None:
+    """Check the wanted mount folders.
+
+    Raises Forbidden for a folder outside `roots`, Conflict for a folder that is in use or cannot be
+    created.
+    """
+    for one in wanted:
+        path = Path(one.path).resolve()
+        if not any(path != root and path.is_relative_to(root) for root in roots):
+            places = ", ".join(map(str, roots))
+            raise Forbidden(f"mountPath: {path} is not below {places}; name one there")
+        above = next(one for one in path.parents if os.path.lexists(one))
+        if not os.path.lexists(path) and not os.access(above, os.W_OK):
+            raise Conflict(
+                f"mountPath: {above} is not writable, perhaps a backup is mounted there; "
+                "choose another folder, or unmount that backup"
+            )
+        if _is_used(path):
+            raise Conflict(f"mountPath: {path} exists and is not an empty folder")
+
+
+def _is_used(path: Path) -> bool:
+    try:
+        return path.exists() and (not path.is_dir() or any(path.iterdir()))
+    except OSError:
+        return True  # a mount whose FUSE process died
+
+
+def to_make(wanted: Iterable[Visible]) -> list[str]:
+    """Missing folders, deepest first; they are recorded before they are created."""
+    missing = set()
+    for one in wanted:
+        folder = Path(one.path)
+        while not folder.exists():
+            missing.add(str(folder))
+            folder = folder.parent
+    return sorted(missing, key=len, reverse=True)
+
+
+def show(
+    socket: Path, disks: Iterable[str], wanted: Iterable[Visible], held: ExitStack
+) -> list[subprocess.Popen[bytes]]:
+    """Mount volumes or disks until `held` is closed or this process dies.
+
+    Returns the FUSE processes. Raises Unsupported without FUSE, Unavailable when a folder cannot be
+    mounted.
+    """
+    children = []
+    for one in wanted:
+        if not ctypes.util.find_library("fuse3") or not shutil.which("umount"):
+            raise Unsupported(f"{one.path} cannot be mounted without FUSE: {_REMEDY}")
+        Path(one.path).mkdir(mode=0o755, parents=True, exist_ok=True)
+        names = msgspec.json.encode(one.disks or list(disks)).decode()
+        program = "haulback.mounts.fuse_disks" if one.disks else "haulback.mounts.fuse"
+        told = (str(socket), names, one.path, *([one.volume] if one.volume else []))
+        child = subprocess.Popen(
+            [sys.executable, "-m", program, *told],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env=credentials.for_children(),
+        )
+        held.callback(_end, child)
+        _wait(child, one.path)
+        children.append(child)
+    return children
+
+
+def _wait(child: subprocess.Popen[bytes], folder: str) -> None:
+    end = time.monotonic() + _SECONDS
+    while not os.path.ismount(folder):
+        if child.poll() is not None:
+            said = child.stderr.read() if child.stderr else b""
+            lines = said.decode(errors="replace").strip().splitlines()
+            reason = lines[-1] if lines else "no reason given"
+            raise Unavailable(f"{folder} cannot be mounted: {reason}")
+        if time.monotonic() > end:
+            raise Unavailable(f"{folder} was not mounted within {_SECONDS:.0f} s")
+        time.sleep(0.02)
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    """Close the standard input of a FUSE process, so that it unmounts its folder and exits."""
+    if child.stdin:
+        child.stdin.close()
+    try:
+        child.wait(_SECONDS)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+    if child.stderr:
+        child.stderr.close()
+
+
+def hide(shared: Shared) -> None:
+    """Unmount and remove all folders of a share, even after its process was killed."""
+    for path in filter(None, (*shared.paths.values(), shared.raw)):
+        unmount(path)  # unconditional: os.path.ismount is False for a mount whose process died
+    for path in shared.made:
+        with suppress(OSError):  # another user has put files there
+            os.rmdir(path)
+
+
+def unmount(folder: str) -> None:
+    """Unmount a folder lazily, even while it is in use; a folder that is no mount is no error."""
+    command, env = ["umount", "--lazy", folder], credentials.for_children()
+    subprocess.run(command, env=env, stderr=subprocess.DEVNULL, check=False)

@@ -1,0 +1,159 @@
+"""iSCSI target of a share: a user-space daemon (tgtd) that ends with the share's process."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from haulback import credentials
+from haulback.errors import Conflict, HaulbackError, Unavailable, Unsupported
+from haulback.mounts.spec import IscsiOrder, files_of
+
+USER = "haulback"
+_PORTS = 100  # ports that are tried, starting at the port of the node's portal
+_SECONDS = 10.0  # timeout of the start and of each tgtadm command
+_SECRET = 16  # characters of the CHAP secret; initiators accept 12 to 16
+_REMEDY = "install tgt on the node (`apt-get install tgt`)"
+
+
+def name_of(guid: str) -> str:
+    """iSCSI qualified name (IQN) of the target of a share."""
+    return f"iqn.2026-11.org.haulback:{guid}"
+
+
+def secret_of(key: bytes, guid: str) -> str:
+    """CHAP secret of a share: an HMAC of its guid under the repository's key, stored nowhere."""
+    made = hmac.digest(key, b"iscsi " + guid.encode(), hashlib.sha256)
+    return base64.b32encode(made).decode()[:_SECRET]
+
+
+@contextmanager
+def serve(
+    room: Path, folder: Path, wanted: IscsiOrder, guid: str, key: bytes
+) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """Offer the files in `folder` that represent the disks, until the context ends.
+
+    Yields the portal as initiators reach it (HOST:PORT) and the daemon's process. Raises
+    Unsupported without tgt, Conflict when no port is free, Unavailable when tgtd refuses a command.
+    """
+    for tool in ("tgtd", "tgtadm", "setpriv"):
+        if not shutil.which(tool):
+            raise Unsupported(f"disks cannot be shared by iSCSI without {tool}: {_REMEDY}")
+    daemon = _begun(room, wanted)
+    try:
+        files = [folder / name for name in files_of(wanted.disks).values()]
+        daemon.offer(guid, files, wanted.clients, key)
+        host = socket.gethostname() if daemon.address in ("0.0.0.0", "[::]") else daemon.address
+        yield f"{host}:{daemon.port}", daemon.child
+    finally:
+        daemon.close()
+
+
+def _begun(room: Path, wanted: IscsiOrder) -> _Daemon:
+    """Start a daemon on the first free port; it offers no target yet.
+
+    Raises Conflict when no port is free.
+    """
+    address, _, usual = wanted.portal.rpartition(":")
+    first = int(usual)
+    ports = [wanted.port] if wanted.port else range(first, first + _PORTS)
+    for port in ports:
+        if _is_free(address, port):
+            daemon = _Daemon(room, address, port)
+            if daemon.listens():
+                return daemon
+            daemon.close()
+    where = str(wanted.port or f"{first} to {first + _PORTS - 1}")
+    raise Conflict(f"iSCSI: no free port at {address} among {where}; choose others by --iscsi")
+
+
+def _is_free(address: str, port: int) -> bool:
+    family = socket.AF_INET6 if address.startswith("[") else socket.AF_INET
+    with socket.socket(family) as made:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            made.bind((address.strip("[]"), port))
+        except OSError:
+            return False
+    return True
+
+
+class _Daemon:
+    """A tgtd without configuration file, controlled through a socket in `room`."""
+
+    def __init__(self, room: Path, address: str, port: int) -> None:
+        self.address, self.port = address, port
+        self._room = room
+        # TGT_IPC_SOCKET keeps the control socket private to this share. setpriv makes the kernel
+        # kill tgtd when this process dies; tgtd would outlive it otherwise.
+        self._env = credentials.for_children({"TGT_IPC_SOCKET": str(room / "tgt")})
+        command = ["setpriv", "--pdeathsig", "KILL", "tgtd", "-f", "-C", "0"]
+        self.child = subprocess.Popen(
+            [*command, "--iscsi", f"portal={address}:{port}"],
+            env=self._env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    def listens(self) -> bool:
+        """Wait until tgtd responds; returns whether it listens at the wanted port.
+
+        When the port is taken, tgtd silently listens at another one.
+        """
+        end = time.monotonic() + _SECONDS
+        while time.monotonic() < end and self.child.poll() is None:
+            try:
+                return f"Portal: {self.address}:{self.port}," in self._ask("portal", "show")
+            except HaulbackError:
+                time.sleep(0.02)
+        return False
+
+    def offer(self, guid: str, files: Sequence[Path], clients: Sequence[str], key: bytes) -> None:
+        """Create the target with its LUNs; initiators are admitted last, when it is complete.
+
+        `key` is the repository's key. The CHAP secret is a command argument, so users of this host
+        can see it for a moment: tgtadm has no other way to pass a secret.
+        """
+        self._ask("target", "new", "--tid", "1", "--targetname", name_of(guid))
+        for lun, file in enumerate(files, 1):
+            disk = ("--tid", "1", "--lun", str(lun))
+            self._ask("logicalunit", "new", *disk, "--backing-store", str(file))
+            # Initiators with multipathing treat two disks of one id as two paths to one disk.
+            serial = f"{guid.replace('-', '')}{lun:02x}"
+            told = f"readonly=1,scsi_id={serial},scsi_sn={serial},vendor_id=HAULBACK"
+            self._ask("logicalunit", "update", *disk, "--params", told)
+        self._ask("account", "new", "--user", USER, "--password", secret_of(key, guid))
+        self._ask("account", "bind", "--tid", "1", "--user", USER)
+        for client in clients:
+            self._ask("target", "bind", "--tid", "1", "--initiator-name", client)
+
+    def _ask(self, mode: str, op: str, *words: str) -> str:
+        try:
+            done = subprocess.run(
+                ["tgtadm", "-C", "0", "--lld", "iscsi", "--mode", mode, "--op", op, *words],
+                env=self._env,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=_SECONDS,
+            )
+        except subprocess.TimeoutExpired:  # not chained: the exception holds the CHAP secret
+            raise Unavailable(f"iSCSI: {mode} {op} took more than {_SECONDS:.0f} s") from None
+        if done.returncode:
+            raise Unavailable(f"iSCSI: {mode} {op}: {done.stderr.strip()[-300:]}")
+        return done.stdout
+
+    def close(self) -> None:
+        """Kill the daemon; tgtd ignores SIGTERM while it has targets."""
+        self.child.kill()
+        self.child.wait()

@@ -1,0 +1,112 @@
+"""Process of a share: `python -m haulback.mounts.process ROOM`, with a ShareOrder on standard
+input.
+
+The process survives the node and runs until SIGTERM, because a machine may run from the share. It
+holds a lock on `ROOM/lock` as long as it lives and serves all disks of the backup by NBD at
+`ROOM/nbd`, read-only.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from subprocess import Popen
+from threading import Event
+
+import msgspec
+
+from haulback.destinations.add_only import AddOnly
+from haulback.destinations.known import open_destination
+from haulback.drivers.images.qemu import hand_over
+from haulback.drivers.nbd_server import NbdServer
+from haulback.errors import Conflict, HaulbackError
+from haulback.mounts import iscsi_target
+from haulback.mounts.folders import show
+from haulback.mounts.reopening_disk import LastingDisk, Readers
+from haulback.mounts.spec import MountSpec, Shared
+from haulback.repository.keys import Secret
+from haulback.repository.repository import Repository
+
+_LOOK_EVERY = 2.0  # seconds between two checks of the child processes
+NBD, LOCK, PID, RAW = "nbd", "lock", "pid", "disks"
+
+
+def main(room: Path) -> None:
+    """Start the share, write a `Shared` to standard output, and serve until SIGTERM."""
+    over = Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: over.set())
+    order = msgspec.json.decode(sys.stdin.buffer.read(), type=MountSpec)
+    if os.fork():
+        os._exit(0)  # the child serves; the node waits for the parent only
+    with ExitStack() as held:
+        children: list[Popen[bytes]] = []
+        try:
+            ready = _open(order, room, held, children)
+        except Exception as error:  # noqa: BLE001 - the node is told of any error
+            _say(Shared(error=_told(error)))
+            return
+        _say(ready)
+        _let_go()
+        # The share ends when one child dies; the node then starts the whole share again.
+        while not over.wait(_LOOK_EVERY) and all(child.poll() is None for child in children):
+            pass
+
+
+def _told(error: Exception) -> str:
+    """Reason why the backup cannot be shared.
+
+    Of unexpected errors only the type is told: their text may hold a secret.
+    """
+    if isinstance(error, HaulbackError):
+        return error.message
+    return str(error) if isinstance(error, OSError) else type(error).__name__
+
+
+def _open(order: MountSpec, room: Path, held: ExitStack, children: list[Popen[bytes]]) -> Shared:
+    lock = open(room / LOCK, "wb")  # noqa: SIM115 - closed when the share ends
+    held.callback(lock.close)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise Conflict(f"the share {order.guid} is served already") from None
+    (room / PID).write_text(str(os.getpid()))
+    destination = AddOnly(open_destination(order.driver, order.config, order.guid))
+    repository = Repository.open(destination, Secret("keyfile", order.key))
+    if order.repository not in (None, repository.guid):
+        raise Conflict("the destination now holds another repository; mount the original one")
+    manifest = repository.manifest(order.backup)
+    readers = Readers(repository)
+    disks = {disk.name: LastingDisk(disk.map, readers) for disk in manifest.disks}
+    (room / NBD).unlink(missing_ok=True)  # left behind by a process that died
+    held.enter_context(NbdServer(room / NBD, disks))
+    if order.for_machine:
+        hand_over(room / NBD)
+    children += show(room / NBD, disks, order.visible, held)
+    ready = Shared({name: disk.size for name, disk in disks.items()})
+    if order.target:
+        offered = iscsi_target.serve(room, room / RAW, order.target, order.guid, order.key)
+        ready.portal, child = held.enter_context(offered)
+        children.append(child)
+    return ready
+
+
+def _say(ready: Shared) -> None:
+    sys.stdout.buffer.write(msgspec.json.encode(ready) + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def _let_go() -> None:
+    """Detach from the node's pipes and terminal."""
+    null = os.open(os.devnull, os.O_RDWR)
+    for number in (0, 1, 2):
+        os.dup2(null, number)
+    os.close(null)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

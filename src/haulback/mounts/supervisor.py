@@ -1,0 +1,238 @@
+"""Supervisor of the shares of a node: start, find after a node restart, end."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from threading import Lock
+
+import msgspec
+
+from haulback import credentials
+from haulback.drivers.nbd import Export, connect
+from haulback.errors import Conflict, NotFound, Unavailable, is_away
+from haulback.filesystems.browser import Browser
+from haulback.ids import is_guid
+from haulback.mounts import folders
+from haulback.mounts.process import LOCK, NBD, PID, RAW
+from haulback.mounts.spec import MountSpec, Shared, Visible
+
+# Every user can reach this folder, QEMU's too, and the path is short: UNIX sockets allow 107 bytes.
+ROOMS = Path("/var/tmp")
+PORTAL = "0.0.0.0:3260"  # first address that iSCSI targets listen at; 3260 is the standard port
+_SECONDS = 60.0  # timeout for a share to start, and to end
+
+
+class MountSupervisor:
+    """Manages the shares that have a record file in `folder`.
+
+    A record (`Shared`) lists the disks and folders on offer and holds no key.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        roots: Sequence[Path] = (),
+        rooms: Path = ROOMS,
+        portal: str = PORTAL,
+    ) -> None:
+        """Prepare `folder`; `roots` are allowed mount folders besides the default ones."""
+        self._folder, self._rooms, self._portal = folder, rooms, portal
+        self._roots = (*folders.ROOTS, *roots)
+        folder.mkdir(parents=True, exist_ok=True)
+        self._lock = Lock()
+        self._browsers: dict[str, _Open] = {}
+
+    def room(self, guid: str) -> Path:
+        """Folder for the sockets of a share's process. Raises NotFound for an invalid guid."""
+        if not is_guid(guid):
+            raise NotFound(f"{guid[:60]!r} is not the guid of a share")
+        return self._rooms / f"haulback-share-{guid}"
+
+    def socket(self, guid: str) -> Path:
+        """Path of the NBD socket of a share, served while its process runs."""
+        return self.room(guid) / NBD
+
+    def all(self) -> list[str]:
+        """Guids of all shares that were started here and not ended."""
+        return sorted(path.name for path in self._folder.iterdir() if is_guid(path.name))
+
+    def begin(self, order: MountSpec) -> Shared:
+        """Start the process of a share and return the disks and folders on offer.
+
+        A share with the same guid is ended first. Raises Forbidden or Conflict for a folder that
+        may not be used, Conflict when the room of the share cannot be replaced, Unavailable when
+        the process cannot serve; nothing is left behind then.
+        """
+        self.end(order.guid)
+        folders.check(order.visible, self._roots)
+        room = self.room(order.guid)
+        if order.target:
+            target = msgspec.structs.replace(order.target, portal=self._portal)
+            raw = Visible(str(room / RAW), disks=target.disks)
+            shown = [*order.visible, raw]
+            order = msgspec.structs.replace(order, target=target, visible=shown)
+        planned = _planned(order.visible)
+        # Recorded before the start, so that `end` finds the folders if this process dies.
+        self._write(order.guid, planned)
+        try:
+            # mkdir refuses an existing room: another user could have put a pid file of their
+            # choice there, and `end` would kill that process.
+            room.mkdir(mode=0o711)
+            found = self._start(order, room)
+            ready = msgspec.structs.replace(planned, disks=found.disks, portal=found.portal)
+            self._write(order.guid, ready)
+            return ready
+        except FileExistsError:
+            raise Conflict(f"{room} exists already and cannot be removed") from None
+        except BaseException:
+            self.end(order.guid)
+            raise
+
+    def _start(self, order: MountSpec, room: Path) -> Shared:
+        try:
+            done = subprocess.run(
+                [sys.executable, "-m", "haulback.mounts.process", str(room)],
+                input=msgspec.json.encode(order),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+                cwd="/",
+                env=credentials.for_children(),
+                check=False,
+                timeout=_SECONDS,
+            )
+        except subprocess.TimeoutExpired:
+            raise Unavailable(f"the share did not start within {_SECONDS:.0f} s") from None
+        ready = msgspec.json.decode(done.stdout or b'{"error":"its process died"}', type=Shared)
+        if ready.error:
+            raise Unavailable(f"the backup cannot be shared: {ready.error}")
+        return ready
+
+    def _write(self, guid: str, shared: Shared) -> None:
+        """Write a record atomically.
+
+        The record is not synced: a power cut ends the share as well, and only an empty mount folder
+        may be left.
+        """
+        half = self._folder / f".{guid}"
+        half.write_bytes(msgspec.json.encode(shared))
+        half.replace(self._folder / guid)
+
+    def _shared(self, guid: str) -> Shared:
+        """The record of a share; an empty one for an unknown share."""
+        try:
+            return msgspec.json.decode((self._folder / guid).read_bytes(), type=Shared)
+        except (FileNotFoundError, msgspec.DecodeError):
+            return Shared()
+
+    def lives(self, guid: str) -> bool:
+        """Whether the process of a share runs; the process holds a lock in its room."""
+        room = self.room(guid)
+        try:
+            if os.lstat(room).st_uid != os.geteuid():
+                return False  # another user created the folder
+            handle = os.open(room / LOCK, os.O_RDONLY | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(handle)
+        return False
+
+    def end(self, guid: str) -> None:
+        """Stop a share; a share that does not exist is no error.
+
+        Raises Unavailable when its process does not end. SIGTERM is sent for the first 10 seconds,
+        SIGKILL after that.
+        """
+        room = self.room(guid)
+        with self._lock:
+            if opened := self._browsers.pop(guid, None):
+                opened.close()
+        end = time.monotonic() + _SECONDS
+        while self.lives(guid):
+            self._signal(guid, signal.SIGTERM if time.monotonic() < end - 50 else signal.SIGKILL)
+            if time.monotonic() > end:
+                raise Unavailable(f"the process of the share {guid} does not end")
+            time.sleep(0.05)
+        folders.hide(self._shared(guid))
+        shutil.rmtree(room, ignore_errors=True)
+        (self._folder / guid).unlink(missing_ok=True)
+
+    def _signal(self, guid: str, number: int) -> None:
+        with suppress(FileNotFoundError, ValueError, ProcessLookupError):
+            os.kill(int((self.room(guid) / PID).read_text()), number)
+
+    @contextmanager
+    def browser(self, guid: str) -> Iterator[Browser]:
+        """File browser of a share, opened on first use.
+
+        Raises NotFound for a share that does not run. The browser is closed when the share becomes
+        unreachable, so that the next call opens a new one.
+        """
+        with self._lock:
+            opened = self._browsers.get(guid)
+            if opened is None:
+                if not self.lives(guid):
+                    raise NotFound(f"nothing is mounted as {guid}")
+                opened = self._browsers[guid] = _Open(self.room(guid), self._shared(guid).disks)
+        try:
+            yield opened.browser
+        except Unavailable as error:
+            if not is_away(error):
+                raise
+            with self._lock:
+                if self._browsers.get(guid) is opened:
+                    del self._browsers[guid]
+            opened.close()
+            raise
+
+    def close(self) -> None:
+        """Close the opened browsers; the shares keep running."""
+        with self._lock:
+            opened, self._browsers = list(self._browsers.values()), {}
+        for one in opened:
+            one.close()
+
+
+def _planned(shown: Sequence[Visible]) -> Shared:
+    """Record of the folders that will be mounted."""
+    paths = {one.volume: one.path for one in shown if not one.disks}
+    raw = next((one.path for one in shown if one.disks), "")
+    return Shared(paths=paths, raw=raw, made=folders.to_make(shown))
+
+
+class _Open:
+    """NBD connections to the disks of a share, and a file browser over them."""
+
+    def __init__(self, room: Path, disks: Iterable[str]) -> None:
+        self._exports: list[Export] = []
+        try:
+            sources = {name: self._connect(room, name) for name in disks}
+            self.browser = Browser(sources)
+        except BaseException:
+            self.close()
+            raise
+
+    def _connect(self, room: Path, name: str) -> Export:
+        made = connect(str(room / NBD), name)
+        self._exports.append(made)
+        return made
+
+    def close(self) -> None:
+        with suppress(AttributeError):
+            self.browser.close()
+        for one in self._exports:
+            one.close()

@@ -1,0 +1,84 @@
+"""Mount supervisor: keeps the node's mounts equal to the server's list, also after a restart."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import closing
+from threading import Event, Thread
+
+from haulback.errors import HaulbackError, NotFound
+from haulback.kinds.mount import MountOrder, sharing_of
+from haulback.node.server_client import ServerClient
+from haulback.node.state_dir import StateDir
+from haulback.node.task_context import open_hypervisor, share_order
+
+log = logging.getLogger(__name__)
+_EVERY = 15.0  # seconds
+
+
+class MountSync(Thread):
+    """Thread that ends unwanted mounts and restarts dead ones until `stop`."""
+
+    def __init__(self, link: ServerClient, home: StateDir) -> None:
+        super().__init__(name="shares", daemon=True)
+        self._link, self._home, self._over = link, home, Event()
+        self._well = set[str]()  # mounts that this process has checked or restarted
+
+    def run(self) -> None:
+        while not self._over.is_set():
+            try:
+                self.look()
+            except HaulbackError as error:
+                log.debug("shares: %s", error.message)
+            except Exception:
+                if self._over.is_set():
+                    return  # the connection was closed under it
+                log.exception("shares")
+            self._over.wait(_EVERY)
+
+    def stop(self) -> None:
+        self._over.set()
+
+    def look(self) -> None:
+        """Compare the mounts once with the server's list.
+
+        Local mounts are listed before the server is asked, so that a mount begun meanwhile is not
+        ended.
+        """
+        shares = self._home.shares
+        if held := shares.all():
+            for guid in set(held) - set(self._link.needed(held)):
+                log.info("mount %s is no longer needed", guid)
+                shares.end(guid)
+        wanted = self._link.shares()
+        self._well.intersection_update(wanted)
+        for guid in wanted:
+            if self._over.is_set():
+                return
+            if not shares.lives(guid) or guid not in self._well:
+                self._see_to(guid)
+
+    def _see_to(self, guid: str) -> None:
+        """Restart a mount if it is dead, and resume the machines that run from the mount."""
+        self._well.discard(guid)
+        try:
+            order: MountOrder = self._link.share(guid, MountOrder)
+            if not self._home.shares.lives(guid):
+                self._begin(order)
+            if order.hypervisor:
+                with closing(open_hypervisor(order.hypervisor)) as machines:
+                    for name in machines.go_on(self._home.shares.socket(guid)):
+                        log.info("machine %s resumed", name)
+            self._well.add(guid)
+        except NotFound:
+            pass  # unmounted since it was listed
+        except HaulbackError as error:
+            log.warning("mount %s cannot be restarted: %s", guid, error.message)
+
+    def _begin(self, order: MountOrder) -> None:
+        guid, key = order.mount, self._link.key(order.destination.guid)
+        self._home.shares.begin(share_order(sharing_of(order), key))
+        log.info("mount %s restarted", guid)
+        if guid not in self._link.needed([guid]):
+            self._home.shares.end(guid)  # it was unmounted meanwhile
+            raise NotFound(guid)

@@ -1,0 +1,232 @@
+"""The loss of one backup: which disks, how many bytes of each, and which objects are to blame."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+import msgspec
+
+from haulback.errors import BaseGone, Damaged
+from haulback.repository.backup import Meter, unmetered
+from haulback.repository.chunker import SEGMENT_BYTES
+from haulback.repository.damage import Spot
+from haulback.repository.index import Index
+from haulback.repository.manifest import Manifest
+from haulback.repository.pack import GroupLocation
+from haulback.repository.pack_lookup import Elsewhere
+from haulback.repository.pages import (
+    FAN_OUT,
+    HOLE,
+    LEAF_SEGMENTS,
+    ChunkRef,
+    DiskMap,
+    Pieces,
+    span,
+    unpack_inner,
+    unpack_leaf,
+)
+from haulback.repository.reader import Reader
+from haulback.repository.repository import Repository
+from haulback.units import MIB
+
+_OBJECTS_NAMED = 50
+_GROUPS_KNOWN = 1 << 16
+_PAGES_KNOWN = 1 << 18  # 40 MB; leaves of 4 TiB
+
+
+class DiskLoss(msgspec.Struct, frozen=True):
+    """Bytes of one disk that cannot be read."""
+
+    name: str
+    bytes: int
+
+
+class BackupLoss(msgspec.Struct, frozen=True):
+    """The disks of a backup that lack something, and the objects to blame (at most 50)."""
+
+    backup: str
+    disks: list[DiskLoss]
+    objects: list[str]
+
+    @property
+    def bytes(self) -> int:
+        """Bytes that are lost in all."""
+        return sum(disk.bytes for disk in self.disks)
+
+    def __str__(self) -> str:
+        """As people read it."""
+        disks = ", ".join(f"{disk.name} ({disk.bytes / MIB:.1f} MiB)" for disk in self.disks)
+        objects = "; ".join(self.objects[:5])
+        return f"backup {self.backup} lacks data of {disks}: {objects}"
+
+
+def assess(
+    repository: Repository,
+    manifest: Manifest,
+    meter: Meter = unmetered,
+    *,
+    thorough: bool = True,
+) -> BackupLoss | None:
+    """The loss of a backup; None when everything a restore needs is stored.
+
+    Damage recorded, or noted by the repository's readers, counts; no data is read.  `meter` is
+    told the bytes of disk covered.  A `thorough` look believes the groups that maps name and looks
+    into packs, as a restore does; else a chunk counts as lost unless the index finds it, as for a
+    STORE.
+    """
+    return Assessor(repository, thorough=thorough).loss(manifest, meter)
+
+
+def check_backup(
+    repository: Repository,
+    backup: str,
+    meter: Meter = unmetered,
+    skip: Collection[str] = (),
+    *,
+    thorough: bool = True,
+) -> None:
+    """Whether everything a restore of `backup` needs is stored, without reading its data.
+
+    `meter` is told the bytes of disk covered; `skip` are names of disks that are not wanted;
+    `thorough` as in `assess`.
+    Raises NotFound or Damaged.
+    """
+    manifest = repository.manifest(backup)
+    wanted = tuple(disk for disk in manifest.disks if disk.name not in skip)
+    wanted_part = msgspec.structs.replace(manifest, disks=wanted)
+    loss = assess(repository, wanted_part, meter, thorough=thorough)
+    if loss:
+        raise Damaged(f"{loss}; restore it without those disks, or another backup", backup=backup)
+
+
+class Assessor:
+    """A look at a repository, asked about any number of backups."""
+
+    def __init__(self, repository: Repository, *, thorough: bool = True) -> None:
+        self._index: Index = repository.index()
+        self._sizes: Mapping[bytes, int] = repository.objects.packs()
+        self._noted = repository.findings
+        self._elsewhere = repository.elsewhere(self._index) if thorough else None
+        self._load = Reader(
+            repository.destination,
+            self._index,
+            repository.keys,
+            repository.findings,
+            self._elsewhere,
+        ).chunk
+        self._known: dict[bytes, bool] = {}
+        self._whole: set[tuple[bytes, int]] = set()  # page and depth of subtrees that lack nothing
+        self._objects: set[str] = set()
+
+    def loss(self, manifest: Manifest, meter: Meter = unmetered) -> BackupLoss | None:
+        """The loss of a backup, as `assess` says."""
+        self._objects = set()
+        losses = [DiskLoss(d.name, self._lost(d.map, meter)) for d in manifest.disks]
+        lacking = [loss for loss in losses if loss.bytes]
+        objects = sorted(self._objects)[:_OBJECTS_NAMED]
+        return BackupLoss(manifest.backup, lacking, objects) if lacking else None
+
+    def _lost(self, disk: DiskMap, meter: Meter) -> int:
+        """Bytes of a disk that are lost."""
+        return self._below(disk, disk.root, disk.depth, 0, meter)
+
+    def _below(self, disk: DiskMap, ref: ChunkRef, depth: int, number: int, meter: Meter) -> int:
+        low = number * span(depth)
+        covered = max(0, min(span(depth), disk.size - low))
+        if ref == HOLE or not covered:
+            return 0
+        if not self._is_there(ref):
+            meter(covered)
+            return covered
+        if (ref.id, depth) in self._whole:  # backups share most of their maps
+            meter(covered)
+            return 0
+        try:
+            page = self._load(ref)
+            if depth:
+                lost = self._children(disk, unpack_inner(page), depth, number, meter)
+            else:
+                lost = self._leaf(unpack_leaf(page)[:LEAF_SEGMENTS])
+                meter(covered)
+        except (BaseGone, Damaged) as error:
+            self._objects.add(error.message)
+            meter(covered)
+            return covered
+        if not lost:
+            self._remember((ref.id, depth))
+        return lost
+
+    def _children(
+        self, disk: DiskMap, children: list[ChunkRef], depth: int, number: int, meter: Meter
+    ) -> int:
+        return sum(
+            self._below(disk, child, depth - 1, number * FAN_OUT + i, meter)
+            for i, child in enumerate(children)
+        )
+
+    def _remember(self, page: tuple[bytes, int]) -> None:
+        if len(self._whole) >= _PAGES_KNOWN:
+            self._whole.clear()
+        self._whole.add(page)
+
+    def _leaf(self, segments: list[Pieces]) -> int:
+        refs = {ref for pieces in segments for _, ref in pieces} - {HOLE}
+        lost = self._lacking(refs)
+        return sum(
+            min(sum(length for length, ref in pieces if ref in lost), SEGMENT_BYTES)
+            for pieces in segments
+        )
+
+    def _is_there(self, ref: ChunkRef) -> bool:
+        return not self._lacking([ref])
+
+    def _lacking(self, refs: Collection[ChunkRef]) -> set[ChunkRef]:
+        """The references whose chunk no group holds at a sound place."""
+        if self._elsewhere:
+            return {ref for ref in refs if not self._is_somewhere(ref, self._elsewhere)}
+        found = self._index.find([ref.id for ref in refs]) if refs else []
+        lost = set()
+        for ref, group in zip(refs, found, strict=True):
+            if group is None or not self._is_indexed(ref.id, group):
+                self._blame(ref.id)
+                lost.add(ref)
+        return lost
+
+    def _is_indexed(self, chunk: bytes, group: bytes) -> bool:
+        """Whether the group that the index finds first, or another of it, holds the chunk."""
+        if self._holds(group):
+            return True
+        return any(self._holds(other) for other in self._index.sound_groups_of(chunk))
+
+    def _is_somewhere(self, ref: ChunkRef, elsewhere: Elsewhere) -> bool:
+        """Whether some group holds the chunk; the map names one of them."""
+        if self._holds(ref.group):
+            return True
+        if any(self._holds(group) for group in self._index.groups_of(ref.id)):
+            return True
+        if any(self._is_sound(group, place) for group, place in elsewhere.places(ref.id)):
+            return True
+        self._blame(ref.id)
+        return False
+
+    def _blame(self, chunk: bytes) -> None:
+        groups = self._index.groups_of(chunk)
+        named = [str(Spot(p.pack, g)) for g in groups for p in self._index.places(g)]
+        self._objects.update(named or [f"chunk {chunk.hex()} is in no index segment"])
+
+    def _holds(self, group: bytes) -> bool:
+        if len(self._known) > _GROUPS_KNOWN:
+            self._known.clear()
+        if group not in self._known:
+            self._known[group] = any(
+                self._is_sound(group, place) for place in self._index.places(group)
+            )
+        return self._known[group]
+
+    def _is_sound(self, group: bytes, place: GroupLocation) -> bool:
+        if self._index.damage.covers(group, place):
+            return False
+        if Spot(place.pack, group) in self._noted:
+            return False
+        # A pack noted as a whole is missing or too short: the listing tells how far it goes.
+        return place.offset + place.length <= self._sizes.get(place.pack, -1)

@@ -1,0 +1,97 @@
+"""Not believing a platform blindly: a few blocks that it calls unchanged are read all the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from random import Random, SystemRandom
+from typing import NamedTuple
+
+from haulback.drivers.source import Extent, Source
+from haulback.repository.backup import is_zero
+from haulback.repository.chunker import SEGMENT_BYTES
+from haulback.repository.mapping import MapReader
+from haulback.repository.pages import FAN_OUT, HOLE, LEAF_SEGMENTS, ChunkRef
+from haulback.units import KIB
+
+STORED, ANYWHERE = 12, 4  # how many pieces are looked at
+_WINDOW = 64 * KIB  # what is read of a piece at most
+
+
+class _Pick(NamedTuple):
+    """A window of a stored piece: where on the disk, and from where in the chunk."""
+
+    offset: int
+    length: int
+    ref: ChunkRef
+    within: int
+
+
+def is_true(
+    source: Source,
+    base: MapReader,
+    changed: Iterable[Extent],
+    random: Random | None = None,
+    *,
+    stored: int = STORED,
+    anywhere: int = ANYWHERE,
+) -> bool:
+    """Whether what is not in `changed` (ascending extents) is what `base` holds, by a sample.
+
+    `stored` pieces are taken from what the base has bytes of, `anywhere` from all of the disk.
+    """
+    chance = random or SystemRandom()
+    picks = [pick for _ in range(stored) if (pick := _some_stored(base, chance))]
+    picks += [_anything(base, chance) for _ in range(anywhere) if base.root.size]
+    return all(_holds(source, pick, base) for pick in _untouched(sorted(set(picks)), changed))
+
+
+def _some_stored(base: MapReader, chance: Random) -> _Pick | None:
+    """A piece with bytes, found by going down the map at random; None in an empty one."""
+    number = 0
+    for depth in range(base.root.depth, 0, -1):
+        children = base.children(depth, number)
+        full = [i for i, child in enumerate(children) if child != HOLE]
+        if not full:
+            return None
+        number = number * FAN_OUT + chance.choice(full)
+    full = [i for i, one in enumerate(base.leaf(number)) if any(p.ref != HOLE for p in one)]
+    if not full:
+        return None
+    segment = number * LEAF_SEGMENTS + chance.choice(full)
+    stored = [pick for pick in _pieces(base, segment, chance) if pick.ref != HOLE]
+    return chance.choice(stored) if stored else None
+
+
+def _anything(base: MapReader, chance: Random) -> _Pick:
+    segments = -(-base.root.size // SEGMENT_BYTES)
+    return chance.choice(list(_pieces(base, chance.randrange(segments), chance)))
+
+
+def _pieces(base: MapReader, segment: int, chance: Random) -> Iterator[_Pick]:
+    """A window of each piece of a segment."""
+    at = segment * SEGMENT_BYTES
+    for length, ref in base.leaf(segment // LEAF_SEGMENTS)[segment % LEAF_SEGMENTS]:
+        held = min(length, base.root.size - at)
+        if held > 0:
+            within = chance.randrange(-(-held // _WINDOW)) * _WINDOW
+            yield _Pick(at + within, min(held - within, _WINDOW), ref, within)
+        at += length
+
+
+def _untouched(picks: list[_Pick], changed: Iterable[Extent]) -> Iterator[_Pick]:
+    """The ascending picks that no extent touches."""
+    extents = iter(changed)
+    extent = next(extents, None)
+    for pick in picks:
+        while extent and extent.offset + extent.length <= pick.offset:
+            extent = next(extents, None)
+        if extent is None or extent.offset >= pick.offset + pick.length:
+            yield pick
+
+
+def _holds(source: Source, pick: _Pick, base: MapReader) -> bool:
+    data = memoryview(bytearray(pick.length))
+    source.read_into(pick.offset, data)
+    if pick.ref == HOLE:
+        return is_zero(data)
+    return data == base.load(pick.ref)[pick.within : pick.within + pick.length]

@@ -1,0 +1,127 @@
+"""Moving what lives out of packs of which too little does, into new ones."""
+
+from __future__ import annotations
+
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+
+from haulback.destinations.protocol import ObjectStore
+from haulback.errors import Damaged
+from haulback.repository.backup import Meter
+from haulback.repository.group import Group, decode
+from haulback.repository.keys import Keys
+from haulback.repository.live_chunks import LiveChunks
+from haulback.repository.pack import name_of
+from haulback.repository.segment import Array
+from haulback.repository.writer import Writer
+
+# What at least must live of a pack that is kept, and of a group that is copied as it is.  One share
+# for both: a pack made of kept groups is kept next time.  What is stored is at most 1.5 times what
+# lives; at worst two bytes are written for one that comes back.
+_SHARE = 2 / 3
+_ROUNDING = 1e-9
+_GROUPS_AT_ONCE = 8
+log = logging.getLogger(__name__)
+
+
+class Worth(NamedTuple):
+    """The mark's word on each row: masks over groups (`alive`, `sparse`), packs (the rest)."""
+
+    alive: Array
+    sparse: Array
+    dead: Array
+    thin: Array
+
+
+def weigh(mark: LiveChunks) -> Worth:
+    """Judge every group and pack of the whole index."""
+    c = mark.segment.columns
+    held, live = mark.groups(), mark.groups(mark.live)
+    share = live / np.maximum(held, 1)
+    worth = np.bincount(c.packs_of, c.lengths * share, len(c.packs))
+    size = np.bincount(c.packs_of, c.lengths, len(c.packs))
+    dead, least = worth == 0, _SHARE - _ROUNDING
+    sparse = (live > 0) & (share < least)
+    thin = worth < size * least
+    if mark.damaged is not None:
+        # A rotten group that nobody needs any more: the rest of its pack moves, the pack goes.
+        thin[c.packs_of[mark.damaged & (live == 0)]] = True
+    return Worth(live > 0, sparse, dead, ~dead & thin)
+
+
+class Copier:
+    """Writes the living groups of thin packs through `writer`."""
+
+    def __init__(
+        self,
+        mark: LiveChunks,
+        worth: Worth,
+        writer: Writer,
+        destination: ObjectStore,
+        keys: Keys,
+        pool: ThreadPoolExecutor,
+        meter: Meter,
+    ) -> None:
+        self._mark, self._worth, self._writer = mark, worth, writer
+        self._destination, self._keys, self._pool, self._meter = destination, keys, pool, meter
+        self.groups = 0
+
+    def copy(self) -> Array:
+        """Returns a mask of the packs that were copied whole; one with damage has to stay."""
+        copied = np.zeros(len(self._worth.thin), bool)
+        for pack in np.flatnonzero(self._worth.thin).tolist():
+            try:
+                self._copy_pack(pack)
+            except Damaged as error:
+                log.warning("a pack is kept, part of it is damaged: %s", error.message)
+            else:
+                copied[pack] = True
+        return copied
+
+    def _copy_pack(self, pack: int) -> None:
+        """All that lives in a pack, a few groups at a time."""
+        c = self._mark.segment.columns
+        rows = np.flatnonzero((c.packs_of == pack) & self._worth.alive)
+        rows = rows[np.argsort(c.offsets[rows])]
+        name = name_of(c.packs[pack].tobytes())
+        for low in range(0, len(rows), _GROUPS_AT_ONCE):
+            batch = rows[low : low + _GROUPS_AT_ONCE]
+            ids = self._mark.segment.group_ids(batch)
+            records = [self._load(name, row) for row in batch.tolist()]
+            groups = self._pool.map(_decode, records, ids, [self._keys] * len(ids))
+            for row, group, record in zip(batch.tolist(), groups, records, strict=True):
+                self._write(row, group, record)
+                self.groups += 1
+
+    def _load(self, name: str, row: int) -> bytes:
+        c = self._mark.segment.columns
+        length = int(c.lengths[row])
+        self._meter(length)
+        return self._destination.load(name, int(c.offsets[row]), length)
+
+    def _write(self, row: int, group: Group, record: bytes) -> None:
+        is_page = bool(self._mark.holds_pages[row])
+        if not self._worth.sparse[row]:
+            self._writer.copy(group, record, is_page)
+            return
+        chunks = list(group.places)
+        found, rows = self._mark.lookup(chunks)
+        wanted = found & self._mark.live[rows] & (self._mark.segment.columns.groups_of[rows] == row)
+        for i in np.flatnonzero(wanted).tolist():
+            data = group.chunk(chunks[i])
+            if is_page:
+                self._writer.add_page(bytes(data))
+            else:
+                self._writer.add([(chunks[i], data)])
+
+
+def _decode(record: bytes, group_id: bytes, keys: Keys) -> Group:
+    """The group, every chunk of it checked.  Raises Damaged."""
+    group = decode(record, group_id, keys)
+    for chunk in group.places:
+        if keys.chunk_id(group.chunk(chunk)) != chunk:
+            raise Damaged(f"chunk {chunk.hex()} is not what was stored")
+    return group

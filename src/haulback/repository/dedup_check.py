@@ -1,0 +1,102 @@
+"""The proof of a STORE before it calls a backup stored: every chunk that it reuses is there.
+
+Between an EXPORT's look into the index and the manifest hours may pass, and a clean-up may have
+dropped what was dead when it looked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from haulback.destinations.protocol import ObjectStore
+from haulback.durable_files import DurableFiles
+from haulback.errors import BaseGone, NotFound
+from haulback.repository import pack as packs
+from haulback.repository.index import Index
+from haulback.repository.keys import Keys
+from haulback.repository.manifest import Manifest
+from haulback.repository.mapping import LoadPage
+from haulback.repository.pack import GroupEntry
+from haulback.repository.pages import HOLE, ChunkRef, DiskMap, unpack_inner, unpack_leaf
+from haulback.repository.segment import Segment
+
+
+def check(
+    manifest: Manifest,
+    parent: Manifest | None,
+    index: Index,
+    load: LoadPage,
+    destination: ObjectStore,
+) -> None:
+    """Find every chunk of a backup that its parent does not have at the same place.
+
+    A chunk may have another place beside one in a pack that is gone.
+    Raises BaseGone when the index leads to none in a pack that is there.
+    """
+    known = set[bytes]()
+    for chunks in _new(manifest, parent, load):
+        while True:
+            found, missing = index.packs_of(chunks)
+            if missing:
+                raise BaseGone(f"chunk {missing[0].hex()} is no longer stored; back up again")
+            gone = {pack for pack in found - known if not _is_there(destination, pack)}
+            known |= found - gone
+            if not gone:
+                break
+            index = Index(index.segments, index.without | gone, index.damage)
+
+
+def place_again(
+    entries: Iterable[GroupEntry],
+    folder: Path,
+    keys: Keys,
+    disk: DurableFiles,
+    destination: ObjectStore,
+) -> None:
+    """Publish an index segment for groups that are stored and that the index lost.
+
+    Its name is a new one.
+    """
+    path = Segment.build(entries).renamed().write(folder, keys, disk)
+    destination.adopt(f"index/{path.stem}", path)
+
+
+def _is_there(destination: ObjectStore, pack: bytes) -> bool:
+    try:
+        destination.info(packs.name_of(pack))
+    except NotFound:
+        return False
+    return True
+
+
+def _new(manifest: Manifest, parent: Manifest | None, load: LoadPage) -> Iterator[list[bytes]]:
+    """Ids of chunks and pages, in batches, parents before what lies below them."""
+    old = {disk.name: disk.map for disk in parent.disks} if parent else {}
+    for disk in manifest.disks:
+        yield from _differing(disk.map, old.get(disk.name), load)
+
+
+def _differing(new: DiskMap, old: DiskMap | None, load: LoadPage) -> Iterator[list[bytes]]:
+    before = old.root if old and old.depth == new.depth else HOLE
+    yield from _pages([new.root], [before], new.depth, load)
+
+
+def _pages(
+    new: list[ChunkRef], old: list[ChunkRef], depth: int, load: LoadPage
+) -> Iterator[list[bytes]]:
+    old = old + [HOLE] * (len(new) - len(old))
+    pairs = [(a, b) for a, b in zip(new, old, strict=False) if a != HOLE and a.id != b.id]
+    if pairs:
+        yield [ref.id for ref, _ in pairs]
+    for ref, before in pairs:
+        page, base = load(ref), None if before == HOLE else load(before)
+        if depth:
+            children = unpack_inner(base) if base is not None else []
+            yield from _pages(unpack_inner(page), children, depth - 1, load)
+        elif chunks := _chunks(page) - (_chunks(base) if base is not None else set()):
+            yield list(chunks)
+
+
+def _chunks(leaf: memoryview) -> set[bytes]:
+    return {p.ref.id for segment in unpack_leaf(leaf) for p in segment} - {HOLE.id}

@@ -1,0 +1,95 @@
+"""The proof before a pack is deleted: each living chunk of it is read at the place that stays.
+
+Of two copies of a chunk the index keeps one, and that one may be rotten without anybody having met
+it.  A clean-up that deletes the other must not take the only good copy away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+
+import numpy as np
+
+from haulback.errors import Damaged, NotFound
+from haulback.repository.backup import Meter
+from haulback.repository.pack import name_of, read_directory
+from haulback.repository.reader import read_group
+from haulback.repository.repository import Repository
+from haulback.repository.scan import RepositoryScan
+
+_GROUPS_AT_ONCE = 16
+
+
+def unproved(
+    repository: Repository,
+    looks: tuple[RepositoryScan, RepositoryScan],
+    packs: Set[bytes],
+    pool: ThreadPoolExecutor,
+    meter: Meter,
+) -> set[bytes]:
+    """The packs that hold a living chunk whose group in the index cannot be read.
+
+    `looks` are the first, which marked all backups, and the last, which marked new ones.  Groups
+    that cannot be read are noted in the repository's findings.  `meter` is told the bytes read.
+    """
+    proof = _Proof(repository, looks, meter)
+    return {pack for pack in sorted(packs) if not proof.covers(pack, pool)}
+
+
+class _Proof:
+    """Group rows of the last look's index that were read, and how that went."""
+
+    def __init__(
+        self, repository: Repository, looks: tuple[RepositoryScan, RepositoryScan], meter: Meter
+    ) -> None:
+        self._repository, self._meter = repository, meter
+        self._marks = [look.mark for look in looks]
+        self._segment = looks[-1].mark.segment
+        self._read: dict[int, bool] = {}
+
+    def covers(self, pack: bytes, pool: ThreadPoolExecutor) -> bool:
+        """Whether everything that lives of a pack can be read from elsewhere."""
+        chunks = self._living(pack)
+        if chunks is None:
+            return False  # nobody knows what would be lost with the pack
+        if not chunks:
+            return True
+        found, rows = self._marks[-1].lookup(chunks)
+        groups = set(np.unique(self._segment.columns.groups_of[rows[found]]).tolist())
+        new = iter(groups - self._read.keys())
+        while batch := list(islice(new, _GROUPS_AT_ONCE)):
+            self._read.update(zip(batch, pool.map(self._is_whole, batch), strict=True))
+        return bool(found.all()) and all(self._read[row] for row in groups)
+
+    def _living(self, pack: bytes) -> list[bytes] | None:
+        """Ids of the chunks of a pack that some backup refers to; None where it cannot be read."""
+        try:
+            entries = read_directory(self._repository.destination, pack, self._repository.keys)
+        except NotFound:
+            return []
+        except Damaged:
+            return None
+        chunks = [chunk for entry in entries for chunk in entry.chunks]
+        if not chunks:
+            return []
+        living = np.zeros(len(chunks), bool)
+        for mark in self._marks:
+            found, rows = mark.lookup(chunks)
+            living[found] |= mark.live[rows[found]]
+        return [chunks[i] for i in np.flatnonzero(living).tolist()]
+
+    def _is_whole(self, row: int) -> bool:
+        segment, keys = self._segment, self._repository.keys
+        [group], place = segment.group_ids(np.array([row])), segment.place_at(row)
+        self._meter(place.length)
+        try:
+            found = read_group(self._repository.destination, group, place, keys)
+            for chunk in found.places:
+                if keys.chunk_id(found.chunk(chunk)) != chunk:
+                    raise Damaged(f"{name_of(place.pack)}: chunk {chunk.hex()} is another")
+        except (NotFound, Damaged) as error:
+            self._repository.findings.note(group, place, error.message)
+            return False
+        return True

@@ -1,0 +1,97 @@
+"""Which stored chunks the present backups refer to: their maps walked, each page once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+
+from haulback.errors import BaseGone, Damaged
+from haulback.repository.damage import NO_DAMAGE, RepositoryDamage
+from haulback.repository.manifest import Manifest
+from haulback.repository.pages import HOLE, ChunkRef, unpack_inner, unpack_leaf
+from haulback.repository.segment import ID, Array, Segment
+
+_SLICE_CHUNKS = 1 << 20
+LoadPage = Callable[[ChunkRef], memoryview]
+
+
+class LiveChunks:
+    """Liveness as one byte a chunk of `segment`, which holds the whole index.
+
+    `pages` are ids of pages whose whole subtree was found; `missing` are ids that no row has at a
+    sound place; `unread` counts pages that could not be read: what lies below them is not known.
+    `damaged` is a mask over groups, None where no damage is recorded.
+    """
+
+    def __init__(
+        self,
+        segment: Segment,
+        pages: set[bytes] | None = None,
+        damage: RepositoryDamage = NO_DAMAGE,
+    ) -> None:
+        self.segment = segment
+        self.unread = 0
+        self.damaged = damage.mask(segment.columns) if damage else None
+        self.live = np.zeros(len(segment), bool)
+        self.holds_pages = np.zeros(len(segment.columns.sessions), bool)
+        self.pages = set[bytes]() if pages is None else pages
+        self.missing = set[bytes]()
+
+    def add(self, manifest: Manifest, load: LoadPage) -> bool:
+        """Mark what a backup refers to; False when some of it is not stored, or is damaged."""
+        found = [self._walk([d.map.root], d.map.depth, load) for d in manifest.disks]
+        return all(found)
+
+    def lookup(self, chunks: Sequence[bytes]) -> tuple[Array, Array]:
+        """(found mask, chunk row) of chunk ids in the whole index."""
+        ids = np.frombuffer(b"".join(chunks), ID)
+        return self.segment.rows(ids["head"].astype("<u8"), ids["rest"].astype("<u8"))
+
+    def groups(self, live: Array | None = None) -> Array:
+        """How many chunks each group holds, or how many of those in the mask `live`."""
+        c = self.segment.columns
+        counts = np.zeros(len(c.sessions), np.int64)
+        for low in range(0, len(self.segment), _SLICE_CHUNKS):
+            part = c.groups_of[low : low + _SLICE_CHUNKS]
+            chosen = part if live is None else part[live[low : low + _SLICE_CHUNKS]]
+            counts += np.bincount(chosen, minlength=len(counts))
+        return counts
+
+    def _walk(self, refs: Iterable[ChunkRef], depth: int, load: LoadPage) -> bool:
+        """Mark pages at `depth` and all below; True when all of it is stored."""
+        new = [ref for ref in refs if ref != HOLE and ref.id not in self.pages]
+        whole = self._note([ref.id for ref in new], True)
+        for ref in new:
+            try:
+                page = load(ref)
+                is_whole = self._below(page, depth, load)
+            except (BaseGone, Damaged):
+                self.unread += 1
+                whole = False
+                continue
+            if is_whole:
+                self.pages.add(ref.id)
+            else:
+                whole = False
+        return whole
+
+    def _below(self, page: memoryview, depth: int, load: LoadPage) -> bool:
+        if depth:
+            return self._walk(unpack_inner(page), depth - 1, load)
+        pieces = (piece for segment in unpack_leaf(page) for piece in segment)
+        return self._note(list({piece.ref.id for piece in pieces} - {HOLE.id}), False)
+
+    def _note(self, chunks: list[bytes], are_pages: bool) -> bool:
+        if not chunks:
+            return True
+        found, rows = self.lookup(chunks)
+        rows = rows[found]
+        self.live[rows] = True
+        if are_pages:
+            self.holds_pages[self.segment.columns.groups_of[rows]] = True
+        if self.damaged is not None:
+            # A damaged chunk stays live: its place may be read again, or hold the only copy.
+            found[found] = ~self.damaged[self.segment.columns.groups_of[rows]]
+        self.missing.update(chunks[i] for i in np.flatnonzero(~found).tolist())
+        return bool(found.all())

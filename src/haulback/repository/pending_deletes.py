@@ -1,0 +1,96 @@
+"""Graves: which packs are to go, and who may still be using them.
+
+Every drop from the index and every deletion of a pack is *announced* here first.  A STORE looks at
+the announcements after its manifest is stored, a clean-up lists manifests after it announced: one
+of the two sees the other (docs/design/locking.md).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Mapping, Set
+
+import msgspec
+from cryptography.exceptions import InvalidTag
+
+from haulback.destinations.protocol import ObjectStore
+from haulback.errors import Damaged, NotFound
+from haulback.repository.config import check_revision
+from haulback.repository.keys import Keys
+from haulback.repository.names import Objects
+
+_FOLDER = "graves"
+_NAME_BYTES = 16
+log = logging.getLogger(__name__)
+
+
+class Grave(msgspec.Struct, frozen=True):
+    """Packs that are to go once nothing in `pins` is alive; without pins only announced."""
+
+    packs: list[bytes]
+    pins: list[str] | None = None
+
+
+def dig(
+    destination: ObjectStore, keys: Keys, packs: Iterable[bytes], pins: Iterable[str] | None
+) -> str:
+    """Store a grave and return its object name."""
+    grave = Grave(sorted(packs), None if pins is None else sorted(pins))
+    leaf = os.urandom(_NAME_BYTES).hex()
+    sealed = keys.seal("grave", leaf.encode(), msgspec.json.encode(grave))
+    destination.store(f"{_FOLDER}/{leaf}", sealed)
+    return f"{_FOLDER}/{leaf}"
+
+
+def read(objects: Objects, keys: Keys, problems: dict[str, str] | None = None) -> dict[str, Grave]:
+    """Every grave by its object name.  Raises RepositoryError for a newer revision.
+
+    A damaged one is put into `problems`, and else ignored: its packs get another grave in the next
+    clean-up, which confirms its own announcements before it deletes.
+
+    An announcement goes only after the grave that follows it was stored: a listing that is
+    overtaken by both may miss both, a second one cannot.
+    """
+    names = [item.name for _ in range(2) for item in objects.list(_FOLDER)]
+    found = {}
+    for name in dict.fromkeys(names):
+        if check_revision(name):
+            continue
+        try:
+            found[name] = _open(name, objects.destination.load(name), keys)
+        except NotFound:
+            continue  # closed since it was listed
+        except Damaged as error:
+            log.warning("%s", error.message)
+            if problems is not None:
+                problems[name] = error.message
+    return found
+
+
+def announced(graves: Mapping[str, Grave]) -> set[bytes]:
+    """Packs that a clean-up may be dropping or deleting at this moment."""
+    return {pack for grave in graves.values() if grave.pins is None for pack in grave.packs}
+
+
+def waiting(graves: Mapping[str, Grave]) -> set[bytes]:
+    """Packs that wait for the end of something."""
+    return {pack for grave in graves.values() if grave.pins is not None for pack in grave.packs}
+
+
+def ended(graves: Mapping[str, Grave], alive: Set[str]) -> dict[str, Grave]:
+    """The graves that wait for nothing in `alive` any more."""
+    return {
+        name: grave
+        for name, grave in graves.items()
+        if grave.pins is not None and not any(pin in alive for pin in grave.pins)
+    }
+
+
+def _open(name: str, sealed: bytes, keys: Keys) -> Grave:
+    leaf = name.rpartition("/")[2]
+    try:
+        plain = keys.unseal("grave", leaf.encode(), sealed)
+        return msgspec.json.decode(plain, type=Grave)
+    except (InvalidTag, msgspec.DecodeError) as error:
+        raise Damaged(f"{name} is damaged; the next clean-up replaces it", name=name) from error

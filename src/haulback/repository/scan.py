@@ -1,0 +1,237 @@
+"""A look at a whole repository: its backups, the index as one, its packs, and what is alive."""
+
+from __future__ import annotations
+
+import logging
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from haulback.durable_files import DurableFiles
+from haulback.errors import Damaged, NotFound, Unavailable
+from haulback.repository.damage import RepositoryDamage
+from haulback.repository.dedup_check import place_again
+from haulback.repository.index import Index, inside
+from haulback.repository.keys import Keys
+from haulback.repository.live_chunks import LiveChunks
+from haulback.repository.merge import merge
+from haulback.repository.pack import GroupEntry, name_of, read_directory
+from haulback.repository.reader import Reader
+from haulback.repository.repository import Repository
+from haulback.repository.segment import Segment
+
+_PACKS_AT_ONCE = 64
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RepositoryScan:
+    """The state of a repository at one moment.  `packs` has sizes in bytes.
+
+    The mark's segment is the whole index.  `damaged` are guids of backups that lack something,
+    `unreadable` those whose manifest does not open.  `is_short`: the index places groups in packs
+    that are not there.  `is_blind`: a manifest or a page of a map could not be read, so that
+    nothing can be called dead.  `closed` are packs whose directory could not be read.  `unlooked`
+    are guids of backups that were not reached in time.
+    """
+
+    backups: list[str]
+    index: Index
+    packs: dict[bytes, int]
+    mark: LiveChunks
+    damaged: list[str]
+    unreadable: list[str]
+    is_short: bool
+    is_blind: bool
+    closed: set[bytes]
+    unlooked: list[str]
+
+    def superseded(self) -> set[bytes]:
+        """Packs that the index names, but every group of which it finds elsewhere too."""
+        needed = {pack.tobytes() for pack in self.mark.segment.columns.packs}
+        return (self.index.packs() & self.packs.keys()) - needed
+
+
+class Walk(NamedTuple):
+    """The extent of a look: all backups, in the order of their guids, unless said otherwise.
+
+    Backups of the look `before` are passed over.  `noted`: places that the repository's readers
+    could not read count as damaged, too.  `forgotten` are guids of backups that were given up and
+    whose manifest still stands: what cannot be read of them hides nothing.  The look begins with
+    the backup that follows the guid `after`, and ends once `is_over` says so; it takes one at
+    least.
+    """
+
+    before: RepositoryScan | None = None
+    noted: bool = False
+    forgotten: Set[str] = frozenset()
+    after: str = ""
+    is_over: Callable[[], bool] = lambda: False
+
+
+_EVERYTHING = Walk()
+
+
+def look_around(
+    repository: Repository,
+    folder: Path,
+    disk: DurableFiles,
+    confirm: Callable[[], None],
+    before: RepositoryScan | None = None,
+    forgotten: Set[str] = frozenset(),
+) -> RepositoryScan:
+    """Walk the maps of all backups, or of those that came after the look `before`.
+
+    A pack outside the index, or another group of the index, may hold what a backup misses: the
+    index is completed from the pack's directory first.  `forgotten` are guids of backups that were
+    given up and whose manifest still stands: what cannot be read of them hides nothing.
+    """
+    repository.closed.clear()
+    while True:
+        look = scan(repository, folder, disk, Walk(before, forgotten=forgotten))
+        mended = False
+        for entries in lost_entries(look, repository):
+            confirm()
+            place_again(entries, folder, repository.keys, disk, repository.destination)
+            mended = True
+        if not mended:
+            return look
+
+
+def scan(
+    repository: Repository, folder: Path, disk: DurableFiles, walk: Walk = _EVERYTHING
+) -> RepositoryScan:
+    """Look once.  Manifests come first, packs last: an object is stored before its references.
+
+    Raises Unavailable when the identity of the repository cannot be read.
+    """
+    if not repository.is_itself():  # a destination that lost everything is no empty repository
+        raise Unavailable("the identity of the repository cannot be read; try again")
+    backups = sorted(repository.objects.leaves("manifests"))
+    index = repository.index()
+    packs = repository.objects.packs()
+    whole, is_short = _whole(index, packs, folder, repository.keys, disk)
+    noted = repository.findings.all() if walk.noted else ()
+    damage = index.damage.plus(noted).within(packs)
+    before = walk.before
+    mark = LiveChunks(whole, before.mark.pages if before else None, damage)
+    found = _Marking(repository, mark, damage, walk)
+    found.take(backups)
+    is_blind = found.is_blind or bool(before and before.is_blind)
+    return RepositoryScan(
+        backups,
+        index,
+        packs,
+        mark,
+        found.damaged,
+        found.unreadable,
+        is_short,
+        is_blind,
+        set(repository.closed),
+        found.unlooked,
+    )
+
+
+class _Marking:
+    """Backups marked one after the other."""
+
+    def __init__(
+        self, repository: Repository, mark: LiveChunks, damage: RepositoryDamage, walk: Walk
+    ) -> None:
+        self._repository, self._mark, self._walk = repository, mark, walk
+        known = Index([mark.segment], damage=damage)
+        self._load = Reader(
+            repository.destination, known, repository.keys, repository.findings
+        ).chunk
+        self.damaged: list[str] = []
+        self.unreadable: list[str] = []
+        self.unlooked: list[str] = []
+        self.is_blind = False
+
+    def take(self, backups: list[str]) -> None:
+        walk = self._walk
+        known = set(walk.before.backups) if walk.before else frozenset()
+        new = [backup for backup in backups if backup not in known]
+        for number, backup in enumerate(in_turn(new, walk.after)):
+            if (number and walk.is_over()) or self.unlooked:
+                self.unlooked.append(backup)
+                self.is_blind = True
+            else:
+                self._add(backup)
+
+    def _add(self, backup: str) -> None:
+        unread = self._mark.unread
+        is_hidden = False
+        try:
+            if not self._mark.add(self._repository.manifest(backup), self._load):
+                self.damaged.append(backup)
+        except NotFound:
+            return  # deleted since it was listed
+        except Damaged as error:
+            log.warning("%s", error.message)
+            self.unreadable.append(backup)
+            is_hidden = True
+        if backup not in self._walk.forgotten:
+            self.is_blind |= is_hidden or self._mark.unread > unread
+
+
+def in_turn(guids: Iterable[str], after: str) -> list[str]:
+    """Guids in ascending order, from the one that follows `after` round to `after`."""
+    order = sorted(guids)
+    first = bisect_right(order, after)
+    return order[first:] + order[:first]
+
+
+def _whole(
+    index: Index, packs: Mapping[bytes, int], folder: Path, keys: Keys, disk: DurableFiles
+) -> tuple[Segment, bool]:
+    """The index as one local segment, without groups whose pack is gone; whether there are any."""
+    segments = index.segments
+    kept = [inside(segment, packs) for segment in segments]
+    is_short = not all(mask.all() for mask in kept)
+    if not segments:
+        return Segment.build([]), False
+    if len(segments) == 1 and not is_short:
+        return segments[0], False
+    path = merge(segments, (), folder, keys, disk, kept, index.damage)
+    whole = Segment.open(path, path.stem, keys)
+    disk.unlink(path)
+    return whole, is_short
+
+
+def lost_entries(look: RepositoryScan, repository: Repository) -> Iterator[list[GroupEntry]]:
+    """Groups that hold something a backup misses, from pack directories, some packs a time.
+
+    Packs outside the index come first; then those in it: of two copies of a chunk the index keeps
+    one, and the other is of use once that one is damaged.
+    """
+    missing = look.mark.missing
+    if not missing:
+        return
+    batch: list[GroupEntry] = []
+    inside_index = {pack.tobytes() for pack in look.mark.segment.columns.packs}
+    outside = sorted(look.packs.keys() - inside_index)
+    order = outside + sorted(look.packs.keys() & inside_index)
+    for number, pack in enumerate(order, 1):
+        batch += _wanted(pack, look, repository)
+        if batch and number % _PACKS_AT_ONCE == 0:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _wanted(pack: bytes, look: RepositoryScan, repository: Repository) -> list[GroupEntry]:
+    """The groups of a pack, without damaged ones, where one of them holds a missing chunk."""
+    try:
+        entries = read_directory(repository.destination, pack, repository.keys)
+    except (Damaged, NotFound) as error:
+        log.warning("%s cannot be looked into: %s", name_of(pack), error.message)
+        repository.closed.add(pack)
+        return []
+    damage = look.index.damage
+    sound = [entry for entry in entries if not damage.covers(entry.group, entry.place)]
+    held = any(not look.mark.missing.isdisjoint(entry.chunks) for entry in sound)
+    return sound if held else []

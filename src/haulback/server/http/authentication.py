@@ -1,0 +1,103 @@
+"""Who is calling: people by cookie or bearer token, programs and nodes by bearer token."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from http.cookies import CookieError, SimpleCookie
+
+from haulback.errors import Forbidden, Unauthenticated
+from haulback.server import caller
+from haulback.server.caller import Caller
+from haulback.server.http.operation import Operation
+from haulback.server.http.permissions import PUBLIC, TABLE, reach
+from haulback.server.http.project_access import ProjectAccess
+from haulback.server.http.query_params import project
+from haulback.server.services.app import App
+from haulback.server.store import accounts, nodes
+
+COOKIE = "haulback"
+NOBODY = Caller("", "nobody", frozenset())
+
+
+def token_of(headers: Mapping[str, str]) -> str | None:
+    """The token a request carries; a bare token in Authorization will do."""
+    said = headers.get("authorization", "").strip()
+    kind, _, token = said.partition(" ")
+    if kind.lower() == "bearer" and token:
+        return token.strip()
+    if said and " " not in said:
+        return said
+    try:
+        cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+    except CookieError:
+        return None
+    return cookie.value if cookie else None
+
+
+def check_origin(operation: Operation, headers: Mapping[str, str], origins: Sequence[str]) -> None:
+    """A page of a site that nobody allowed must not write with a visitor's cookie.
+
+    Raises Forbidden.
+    """
+    origin = headers.get("origin")
+    if operation.method == "GET" or origin is None or headers.get("authorization", "").strip():
+        return
+    own = origin.partition("://")[2] == headers.get("host")
+    if not own and origin not in origins:
+        raise Forbidden(f"pages of {origin[:100]} may not use this server (--origin allows them)")
+
+
+def admit(
+    app: App,
+    operation: Operation,
+    headers: Mapping[str, str],
+    query: list[tuple[str, str]],
+    token: str | None,
+) -> Caller:
+    """Who asks, if the access table lets them.  Raises Unauthenticated or Forbidden."""
+    allowed = TABLE[operation.key]
+    if allowed == PUBLIC:
+        return NOBODY
+    who = _identify(app, token, project(query, headers.get("3rd-party-project")))
+    if not who.roles & allowed:
+        raise Forbidden(_why(who, allowed))
+    if not who.scope.is_whole and reach(operation.key) is ProjectAccess.WHOLE:
+        raise Forbidden(
+            "this concerns all projects; it takes a caller of all of them, whom neither account, "
+            "token, project-uuid nor 3rd-party-project narrows"
+        )
+    if who.node:
+        who.node.attempt = _attempt(query)
+    return who
+
+
+def _identify(app: App, token: str | None, wanted: str | None) -> Caller:
+    if not token:
+        raise Unauthenticated("log in first (POST /api/session/login)")
+    with app.store.read() as sql:
+        if token.startswith(accounts.NODE):
+            found = nodes.node_of(sql, token)
+            if found:
+                return caller.mover(found)
+        else:
+            now = app.clock.now_ms()
+            by_program = token.startswith(accounts.TOKEN)
+            find = accounts.account_of_api_token if by_program else accounts.account_of
+            if account := find(sql, token, now):
+                return caller.person(account, wanted, by_program=by_program)
+    raise Unauthenticated("the token is unknown or expired; log in again (POST /session/login)")
+
+
+def _why(who: Caller, allowed: frozenset[str]) -> str:
+    if who.node:
+        return "a node may not do this; it is for people"
+    if allowed == {caller.NODE}:
+        return "only the node that runs a task may do this"
+    people = sorted(allowed - {caller.NODE})
+    return f"this takes one of the roles {', '.join(people)}; ask an administrator"
+
+
+def _attempt(query: list[tuple[str, str]]) -> int | None:
+    """A node's process may run a task twice: late words of the first attempt must not count."""
+    said = next((value for name, value in query if name == "attempt"), "")
+    return int(said) if said.isascii() and said.isdigit() and len(said) < 10 else None

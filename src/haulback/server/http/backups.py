@@ -1,0 +1,377 @@
+"""What is stored and what was brought back: backups, their locations and files, restore jobs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from haulback.errors import Conflict, Malformed, NotFound
+from haulback.inventory.damage import BackupDamage
+from haulback.inventory.derived_guids import disk_guid, file_guid
+from haulback.inventory.hardware import cards_of
+from haulback.inventory.records import Backup
+from haulback.inventory.requests import FlagValue, TextValue
+from haulback.inventory.responses import BackupRecord, File, Location, Proof, RestoreJobRecord
+from haulback.server.http import paging, query_params
+from haulback.server.http.operation import FLAG, GUID, TEXT, ApiRequest, Param, Reply, Router
+from haulback.server.store import lists, tables
+from haulback.server.store.catalogue import SqlCatalogue
+from haulback.server.store.ledger import SqlLedger
+from haulback.server.store.lists import ListQuery, RestoreJob
+from haulback.units import size
+from haulback.wire import Named, label
+
+_STATUSES = {"FAILED", "INPROGRESS", "PARTIAL_SUCCESS", "QUEUED", "SUCCESS", "SUCCESS_REMOVED"}
+_PLACES = {"PRESENT", "DAMAGED", "MISSING", "REMOVED", "FAILED", "IN_PROGRESS"}
+_BY_STATUS = {
+    "SUCCESS": "PRESENT",
+    "PARTIAL_SUCCESS": "FAILED",
+    "FAILED": "FAILED",
+    "SUCCESS_REMOVED": "REMOVED",
+    "QUEUED": "IN_PROGRESS",
+    "INPROGRESS": "IN_PROGRESS",
+}
+_TYPES = {"FULL", "INCREMENTAL", "SYNCHRONIZATION", "SYNTHETIC"}
+room = Router()
+
+
+_FILTERS = (
+    *paging.COMMON,
+    *paging.SPAN,
+    paging.ENTITY,
+    *(Param(name, f"Of this {name.replace('-', ' ')}.", GUID) for name in (
+        "backup-destination", "backup-rule", "hypervisor", "parent-backup",
+    )),
+    Param("nameLike", "Part of the machine's name.", TEXT),
+    Param("only-mountable", "Only those that can be restored.", FLAG),
+    Param("min-size", "At least so many bytes.", paging.TIME),
+    Param("status", "With these statuses.", {"enum": sorted(_STATUSES)}, many=True),
+    Param("type", "Of this type.", {"enum": sorted(_TYPES)}),
+)  # fmt: skip
+
+
+@room("GET", "/backups", "Backups.", answer=BackupRecord, many=True, query=_FILTERS)
+def list_backups(call: ApiRequest) -> Reply:
+    """A page of backups, the newest first."""
+    return _list(call, _wanted(call), _backup)
+
+
+@room("GET", "/backups/{guid}", "One backup.", answer=BackupRecord)
+def one_backup(call: ApiRequest) -> BackupRecord:
+    """One backup."""
+    with call.app.store.read() as sql:
+        known = SqlCatalogue(sql, call.who.scope)
+        return _backup(known.backup(call.guid), known)
+
+
+@room("PUT", "/backups/{guid}/description", "Describe a backup.", request=TextValue, status=204)
+def describe(call: ApiRequest) -> None:
+    """Words about a backup."""
+    wanted: TextValue = call.read(TextValue)
+    _set(call, "describe backup", description=wanted.value[:4000])
+
+
+@room("PUT", "/backups/{guid}/warnings-acknowledged", "Acknowledge warnings.", request=FlagValue,
+      status=204)  # fmt: skip
+def acknowledge(call: ApiRequest) -> None:
+    """Somebody has read the warnings."""
+    wanted: FlagValue = call.read(FlagValue)
+    _set(call, "acknowledge warnings", acknowledged=wanted.value)
+
+
+@room("POST", "/backups/{guid}/confirm-missing", "Confirm that a backup is lost.", status=204)
+def confirm_missing(call: ApiRequest) -> None:
+    """Give up a backup that is missing, so that clean-ups of its destination go on without it."""
+    with call.app.change(call.who, "confirm missing backup", call.guid) as done:
+        found = SqlCatalogue(done.sql, call.who.scope).backup(call.guid)
+        if found.location_status == "GIVEN_UP":
+            done.silent = True
+            return
+        lacks_manifest = found.damage.get("objects") == [f"manifests/{found.guid}"]
+        if found.status != "SUCCESS" or not (found.location_status == "MISSING" or lacks_manifest):
+            raise Conflict(
+                f"backup {found.guid} is {_place(found)}; only one that is missing, or whose "
+                "manifest cannot be read, can be given up.  To remove it mark it TO_REMOVE"
+            )
+        done.before = {"locationStatus": found.location_status}
+        done.after = {"locationStatus": "GIVEN_UP"}
+        SqlLedger(done.sql, done.now).give_up(found, call.who.name)
+
+
+@room("GET", "/backups/{guid}/proof", "What proves a backup.", answer=Proof)
+def proof(call: ApiRequest) -> Proof:
+    """The evidence of the last boot that succeeded, as it was signed."""
+    with call.app.store.read() as sql:
+        backup = SqlCatalogue(sql, call.who.scope).backup(call.guid)
+        table = tables.proof
+        row = sql.execute(sa.select(table).where(table.c.backup == backup.guid)).one_or_none()
+    if row is None:
+        raise NotFound("nothing has proved this backup yet; POST /tasks/prove does")
+    vault = call.app.vault
+    return Proof(
+        level=label(backup.level),
+        time=row.time,
+        evidence=row.evidence,
+        signature=row.signature,
+        publicKey=vault.public_key,
+        valid=vault.is_signed(row.evidence.encode(), row.signature),
+    )
+
+
+def _set(call: ApiRequest, what: str, **values: Any) -> None:
+    with call.app.change(call.who, what, call.guid) as done:
+        before = SqlCatalogue(done.sql, call.who.scope).backup(call.guid)
+        write(done.sql, before, values)
+        done.before = {name: getattr(before, name) for name in values}
+        done.after = values
+
+
+@room("GET", "/backup-locations", "Where backups lie.", answer=Location, many=True, query=(
+    *_FILTERS,
+    Param("location-status", "With these statuses.", {"enum": sorted(_PLACES)}, many=True),
+    Param("backup", "Of this backup.", GUID),
+))  # fmt: skip
+def list_locations(call: ApiRequest) -> Reply:
+    """Where backups lie, the newest first."""
+    if backup := query_params.guid(call, "backup"):
+        with call.app.store.read() as sql:
+            known = SqlCatalogue(sql, call.who.scope)
+            return Reply(
+                [shown_location(known.backup(backup), known)], headers={"X-Total-Count": "1"}
+            )
+    wanted = _wanted(call)
+    if places := query_params.names(call, "location-status", _PLACES):
+        wanted.places = list(places)
+    elif not wanted.statuses:
+        wanted.places = ["PRESENT", "DAMAGED"]
+    return _list(call, wanted, shown_location)
+
+
+@room("GET", "/backup-locations/{guid}", "One location.", answer=Location)
+def one_location(call: ApiRequest) -> Location:
+    """One location."""
+    with call.app.store.read() as sql:
+        known = SqlCatalogue(sql, call.who.scope)
+        return shown_location(known.location(call.guid), known)
+
+
+def write(sql: sa.Connection, one: Backup, values: dict[str, Any]) -> None:
+    """Write these columns only: a task may be changing the backup's state at this moment."""
+    table = tables.backup
+    sql.execute(sa.update(table).where(table.c.guid == one.guid).values(**values))
+
+
+@room("GET", "/backup-files", "Files of a backup.", answer=File, many=True,
+      query=(Param("backup", "Whose files.", GUID),))  # fmt: skip
+def list_files(call: ApiRequest) -> list[File]:
+    """The disks of a backup."""
+    return _files(call)
+
+
+@room("GET", "/backup-files/detailed/for-restore", "Files to restore.", answer=File, many=True,
+      query=(Param("backup", "Whose files.", GUID),
+             Param("with-modified-configs", "Accepted, there are none.", FLAG)))  # fmt: skip
+def files_to_restore(call: ApiRequest) -> list[File]:
+    """The disks of a backup, as a restore takes them in `taskFiles`."""
+    return _files(call)
+
+
+def _files(call: ApiRequest) -> list[File]:
+    guid = query_params.guid(call, "backup")
+    if guid is None:
+        raise Malformed("backup: name one", field="backup")
+    with call.app.store.read() as sql:
+        one = SqlCatalogue(sql, call.who.scope).backup(guid)
+    return [_file(one, disk) for disk in one.files]
+
+
+@room("GET", "/restore-jobs", "Restore jobs.", answer=RestoreJobRecord, many=True,
+      query=(*paging.COMMON, *paging.SPAN, paging.ENTITY))  # fmt: skip
+def list_jobs(call: ApiRequest) -> Reply:
+    """A page of restore jobs, the newest first."""
+    with call.app.store.read() as sql:
+        found, total = lists.restore_jobs(sql, paging.wanted(call))
+    return paging.page(found, total, _job)
+
+
+@room("GET", "/restore-jobs/{guid}", "One restore job.", answer=RestoreJobRecord)
+def one_job(call: ApiRequest) -> RestoreJobRecord:
+    """One restore job."""
+    with call.app.store.read() as sql:
+        found = lists.restore_job(sql, call.guid, call.who.scope)
+    if found is None:
+        raise NotFound(f"there is no restore job {call.guid}", guid=call.guid)
+    return _job(found)
+
+
+def _wanted(call: ApiRequest) -> ListQuery:
+    statuses = query_params.names(call, "status", _STATUSES)
+    places: list[str] = []
+    if query_params.flag(call, "only-mountable"):
+        statuses, places = [], ["PRESENT", "DAMAGED"]
+    return paging.wanted(
+        call,
+        destination=query_params.guid(call, "backup-destination"),
+        rule=query_params.guid(call, "backup-rule"),
+        hypervisor=query_params.guid(call, "hypervisor"),
+        parent=query_params.guid(call, "parent-backup"),
+        statuses=statuses,
+        places=places,
+        types=query_params.names(call, "type", _TYPES),
+        name=query_params.one(call, "nameLike"),
+        min_size=query_params.number(call, "min-size", 1 << 53),
+    )
+
+
+def _list(call: ApiRequest, wanted: ListQuery, view: Any) -> Reply:
+    with call.app.store.read() as sql:
+        found, total = lists.backups(sql, wanted)
+        known = SqlCatalogue(sql)
+        return paging.page(found, total, lambda one: view(one, known))
+
+
+def _backup(one: Backup, known: SqlCatalogue) -> BackupRecord:
+    ran = sum(one.times.get(name, 0) for name in ("exportTime", "storeTime"))
+    return BackupRecord(
+        guid=one.guid,
+        name=one.entity_name,
+        protectedEntity=Named(one.entity, one.entity_name, label("VM")),
+        type=label(one.type),
+        status=label(shown_status(one)),
+        statusInfo=damage_text(one) or one.status_info,
+        backupTime=one.created,
+        snapshotTime=one.snapshot_time,
+        size=one.held,
+        hidden=False,
+        transferredSize=one.read,
+        storedSize=one.stored,
+        warnings=_warnings(one),
+        warningsPresent=bool(_warnings(one)),
+        warningsAcknowledged=one.acknowledged,
+        description=one.description,
+        parentBackup=Named(one.parent) if one.parent else None,
+        backupLocations=[shown_location(one, known)],
+        originEntity=one.origin or None,
+        backupRule=Named(one.rule) if one.rule else None,
+        taskTimeStats=one.times,
+        taskDurationTime=ran or None,
+        iscsiMountable=_is_mountable(one),
+        networkInterfaceCards=_cards(one, known),
+        archiveExpire=one.keep_until,
+        level=label(one.level if one.location_status == "PRESENT" else _place(one)),
+        consistency=label(one.consistency) if one.consistency else None,
+    )
+
+
+def _cards(one: Backup, known: SqlCatalogue) -> list[dict[str, Any]]:
+    """The network cards of a backup; a network that no record names has an empty guid."""
+    cards = cards_of(one.guid, one.definition)
+    networks = {record.name: record.guid for record in known.records("network")} if cards else {}
+    return [
+        {
+            "guid": card.guid,
+            "name": f"card {card.number}",
+            "macAddress": card.mac,
+            "network": {"guid": networks.get(card.network, ""), "name": card.network},
+        }
+        for card in cards
+    ]
+
+
+def _place(one: Backup) -> str:
+    """The state of a backup on its destination, as clients read it."""
+    if one.status == "SUCCESS":
+        return "MISSING" if one.location_status == "GIVEN_UP" else one.location_status
+    return _BY_STATUS[one.status]
+
+
+def shown_status(one: Backup) -> str:
+    """The status in the words that portals know: damaged is partial, missing is failed."""
+    if one.status != "SUCCESS":
+        return one.status
+    shown = {"PRESENT": "SUCCESS", "DAMAGED": "PARTIAL_SUCCESS"}
+    return shown.get(one.location_status, "FAILED")
+
+
+def damage_text(one: Backup) -> str:
+    """The damage of a stored backup in a sentence; "" where it is whole."""
+    if one.status != "SUCCESS" or one.location_status == "PRESENT":
+        return ""
+    found = msgspec.convert(one.damage, BackupDamage)
+    objects = "; ".join(found.objects[:3])
+    by = f"found by {found.foundBy}"
+    if one.location_status == "DAMAGED":
+        disks = ", ".join(f"{disk.name} lacks {size(disk.bytes)}" for disk in found.disks)
+        return f"DAMAGED: {disks or 'its manifest cannot be read'}; {objects}; {by}"
+    if one.location_status == "GIVEN_UP":
+        return f"MISSING: given up by {found.confirmedBy}"
+    return f"MISSING from its destination; {by}"
+
+
+def _warnings(one: Backup) -> list[str]:
+    text = damage_text(one)
+    return [text, *one.warnings] if text else one.warnings
+
+
+def _is_mountable(one: Backup) -> bool:
+    return one.status == "SUCCESS" and one.location_status in ("PRESENT", "DAMAGED")
+
+
+def shown_location(one: Backup, known: SqlCatalogue) -> Location:
+    to = known.destination(one.destination)
+    return Location(
+        guid=one.location,
+        backup=Named(one.guid, one.entity_name),
+        snapshotTime=one.snapshot_time,
+        backupDestination=Named(to.guid, to.name),
+        roleType=label("PRIMARY"),
+        status=label(_place(one)),
+        statusInfo=damage_text(one) or None,
+        damage=one.damage or None,
+        retentionHint=label(one.hint),
+        archiveExpire=one.keep_until,
+        type=label(one.type),
+    )
+
+
+def _file(one: Backup, disk: dict[str, Any]) -> File:
+    name = str(disk["name"])
+    shown = {"guid": disk_guid(one.entity, name), "name": name, "excludedFromBackup": False}
+    # Portals read the guid of the storage where the disk lay; backups do not record the storage.
+    shown["originalStorage"] = {"guid": "", "name": ""}
+    return File(
+        guid=file_guid(one.guid, name),
+        path=name,
+        originalPath=name,
+        objectName=name,
+        size=int(disk["size"]),
+        backupTime=one.snapshot_time,
+        mountable=_is_mountable(one),
+        iscsiMountable=_is_mountable(one),
+        encryption=1,
+        backup=Named(one.guid, one.entity_name),
+        backupFileType=label("DISK" if one.type == "FULL" else "DISK_INC"),
+        format=label(str(disk.get("format", "raw")).upper()),
+        locations=[Named(one.location)],
+        vmDisk=shown,
+    )
+
+
+def _job(one: RestoreJob) -> RestoreJobRecord:
+    backup = {"guid": one.backup, "name": one.entity_name, "size": one.size}
+    if one.snapshot_time is not None:
+        backup["snapshotTime"] = one.snapshot_time
+    return RestoreJobRecord(
+        guid=one.guid,
+        restoreTime=one.created,
+        restoreType=label(one.type),
+        status=label(one.status),
+        statusInfo=one.status_info,
+        protectedEntity=Named(one.entity, one.entity_name, label("VM")),
+        backup=backup,
+        taskTimeStats=one.times,
+        finishTime=one.finished,
+        target=one.target,
+    )

@@ -1,0 +1,167 @@
+"""Query strings: tolerant of what clients in the field send, strict about values that matter."""
+
+from __future__ import annotations
+
+from haulback.errors import Malformed
+from haulback.ids import guid_of
+from haulback.kinds.registry import KINDS
+from haulback.server.http.operation import FLAG, GUID, PAGING, PROJECT, TEXT, ApiRequest, Param
+from haulback.server.store.task_lists import MOST, SORTS, Filter
+from haulback.tasks.record import CONTRACT_TYPES
+from haulback.tasks.states import State
+
+_LONGEST = 200
+_DEEPEST = 10_000_000
+_TYPES = CONTRACT_TYPES | KINDS.keys()
+_REFS = {
+    "backup": "backup",
+    "backup-destination": "backupDestination",
+    "hypervisor": "hypervisor",
+    "hypervisor-manager": "hypervisorManager",
+    "node": "node",
+    "protected-entity": "protectedEntity",
+    "restore-job": "restoreJob",
+    "schedule": "schedule",
+    "storage-provider": "storageProvider",
+}
+_OLDER = {"protectedEntity": "protected-entity"}  # as older clients say
+_PROJECTS = ("project-uuid", "project-id", "tenantId", "tenant-id")
+TASKS = (
+    *(Param(name, f"Tasks of this {name.replace('-', ' ')}.", GUID) for name in _REFS),
+    Param("parent-task", "Tasks that follow this one.", GUID),
+    Param("workflow-execution", "Tasks of this workflow.", GUID),
+    Param("mounted-backup-assigned", "With, or without, a mounted backup; absent: both.", FLAG),
+    Param("nameLike", "Part of the name of the machine, or of what else a task is about.", TEXT),
+    Param("state", "Tasks in this state.", {"enum": sorted(State.__members__)}),
+    Param("states", "Tasks in these states.", {"enum": sorted(State.__members__)}, many=True),
+    Param("type", "Tasks of this type.", {"enum": sorted(_TYPES)}),
+    *(param for param in PAGING if param.name != "orderBy"),
+    Param("orderBy", "The member to sort by.", {"enum": sorted(SORTS)}),
+    PROJECT,
+    Param(
+        "cursor",
+        "Where the page before ended (its X-Next-Cursor); costs the same at any depth.",
+        TEXT,
+    ),
+    Param(
+        "modified-since",
+        "Tasks that changed at or after this time, epoch ms.",
+        {"type": "integer", "minimum": 0},
+    ),
+)
+
+
+def task_filter(call: ApiRequest) -> Filter:
+    """The 22 parameters of a list of tasks.  Empty values count as absent.  Raises Malformed."""
+    return Filter(
+        states=_states(call),
+        types=names(call, "type", set(_TYPES)),
+        refs={role: found for name, role in _REFS.items() if (found := guid(call, name))},
+        parent=guid(call, "parent-task"),
+        workflow=guid(call, "workflow-execution"),
+        scope=call.who.scope,
+        reader=call.who.node.guid if call.who.node else None,
+        text=one(call, "filter"),
+        name=one(call, "nameLike"),
+        mounted=flag(call, "mounted-backup-assigned"),
+        since=number(call, "modified-since", 1 << 53),
+        order=one(call, "orderBy"),
+        descending=descending(call),
+        page=number(call, "page", _DEEPEST),
+        size=number(call, "size", MOST),
+        cursor=one(call, "cursor"),
+    )
+
+
+def _states(call: ApiRequest) -> list[str]:
+    """Both `state` and `states` hold where both are given; a state that none has finds nothing."""
+    single, many = (names(call, name, set(State.__members__)) for name in ("state", "states"))
+    if single and many:
+        return [state for state in many if state in single] or ["NONE"]
+    return single or many
+
+
+def one(call: ApiRequest, name: str) -> str | None:
+    """A parameter's value; None when it is absent or empty.  Raises Malformed."""
+    found = several(call, name)
+    return found[-1] if found else None
+
+
+def several(call: ApiRequest, name: str) -> list[str]:
+    """All values of a parameter that are not empty.  Raises Malformed."""
+    found = [value for key, value in call.query if _OLDER.get(key, key) == name and value]
+    return [checked(name, value) for value in found]
+
+
+def checked(name: str, value: str) -> str:
+    """Raises Malformed for a value that no parameter has."""
+    if "\0" in value or len(value) > _LONGEST:
+        raise Malformed(f"{name}: at most {_LONGEST} characters, none of them NUL", field=name)
+    return value
+
+
+def project(query: list[tuple[str, str]], header: str | None) -> str | None:
+    """The tenant a portal adds to every call, by query or header.  Raises Malformed."""
+    said = {value for name, value in query if name in _PROJECTS and value}
+    said |= {header} if header else set()
+    for value in said:
+        if "\0" in value or len(value) > 80:
+            raise Malformed("project-uuid: at most 80 characters", field="project-uuid")
+    if len(said) > 1:
+        raise Malformed("project-uuid: query and header name different projects")
+    return next(iter(said), None)
+
+
+def flag(call: ApiRequest, name: str) -> bool | None:
+    """true, false or absent.  Raises Malformed."""
+    value = one(call, name)
+    if value is None:
+        return None
+    if value.lower() not in ("true", "false"):
+        raise Malformed(f"{name}: {value[:40]!r} is not true or false", field=name)
+    return value.lower() == "true"
+
+
+def number(call: ApiRequest, name: str, most: int) -> int | None:
+    """A whole number from 0; larger ones than `most` count as `most`.  Raises Malformed."""
+    value = one(call, name)
+    if value is None:
+        return None
+    if not value.isascii() or not value.isdigit() or len(value) > 16:
+        raise Malformed(f"{name}: {value[:40]!r} is not a whole number", field=name)
+    return min(int(value), most)
+
+
+def names(call: ApiRequest, name: str, allowed: set[str]) -> list[str]:
+    """Enum values.  Raises Malformed that lists them."""
+    found = several(call, name)
+    for value in found:
+        if value not in allowed:
+            known = ", ".join(sorted(allowed))
+            raise Malformed(f"{name}: {value[:40]!r} is not one of {known}", field=name)
+    return found
+
+
+def descending(call: ApiRequest) -> bool:
+    """Whether `direction` asks for it.  Raises Malformed."""
+    value = (one(call, "direction") or "asc").lower()
+    if value not in ("asc", "desc"):
+        raise Malformed(f"direction: {value[:40]!r} is not asc or desc", field="direction")
+    return value == "desc"
+
+
+def guid(call: ApiRequest, name: str) -> str | None:
+    """A guid, or None.  Raises Malformed."""
+    value = one(call, name)
+    return guid_of(value, name) if value else None
+
+
+def paging(call: ApiRequest) -> tuple[int, int]:
+    """(page, size) of a list; without a size the largest page there is.  Raises Malformed."""
+    return number(call, "page", _DEEPEST) or 0, size(call, MOST, MOST)
+
+
+def size(call: ApiRequest, most: int, usual: int) -> int:
+    """How many rows are wanted, at most `most`, `usual` without a size.  Raises Malformed."""
+    found = number(call, "size", most)
+    return usual if found is None else found

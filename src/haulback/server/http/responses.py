@@ -1,0 +1,145 @@
+"""How answers leave: JSON with the contract's status codes, errors always with a body."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterator, Mapping
+from typing import Any
+
+from litestar import MediaType, Request, Response
+from litestar.datastructures import Cookie
+from litestar.exceptions import HTTPException
+from litestar.response import Stream
+from litestar.types import ASGIApp, Receive, Scope, Send
+
+from haulback.errors import HaulbackError, Malformed, NotFound, Unavailable
+from haulback.server.http.authentication import COOKIE
+from haulback.server.http.operation import Operation, Reply
+from haulback.server.http.request_body import HungUp
+from haulback.wire import dump
+
+_JSON, _NO_CONTENT = "application/json", 204
+log = logging.getLogger(__name__)
+
+
+class BytesResponse:
+    """Status, headers and a body that is at hand, as an ASGI application.
+
+    An answer without a body promises no type of one: proxies believe what they read.
+    """
+
+    def __init__(
+        self, status: int, body: bytes = b"", kind: str = _JSON, headers: Mapping[str, str] = {}
+    ) -> None:
+        self.status, self.body = status, body
+        self.headers = [(k.lower().encode(), v.encode()) for k, v in headers.items()]
+        if body:
+            self.headers.append((b"content-type", kind.encode()))
+        if status != _NO_CONTENT:
+            self.headers.append((b"content-length", str(len(body)).encode()))
+
+    async def __call__(self, _: Scope, __: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
+        await send({"type": "http.response.body", "body": self.body, "more_body": False})
+
+
+def answered(operation: Operation, found: Any, secure: bool, embedded: bool) -> ASGIApp:
+    """The answer of a handler, as the operation declares it.
+
+    `secure`: it goes over TLS; `embedded`: pages of other sites may use the API.
+    """
+    reply = found if isinstance(found, Reply) else Reply(found)
+    status = reply.status or operation.status
+    if reply.stream is not None:
+        return Stream(  # type: ignore[return-value]  # the framework makes an application of it
+            _chunks(reply.stream),
+            status_code=status,
+            media_type=MediaType.JSON,
+            headers=dict(reply.headers),
+        )
+    body, kind = reply.raw or (b"" if reply.value is None else dump(reply.value), _JSON)
+    answer = BytesResponse(status, body, kind, reply.headers)
+    if reply.cookie is not None:
+        answer.headers.append(_cookie(reply.cookie, secure, embedded))
+    return answer
+
+
+def _cookie(token: str, secure: bool, embedded: bool) -> tuple[bytes, bytes]:
+    # Pages of another site may embed a console only over TLS, and only with these words.
+    rule: Any = "none" if secure and embedded else "strict"
+    age = None if token else 0
+    made = Cookie(
+        key=COOKIE,
+        value=token,
+        path="/",
+        httponly=True,
+        samesite=rule,
+        secure=secure,
+        max_age=age,
+    )
+    return made.to_encoded_header()
+
+
+async def _chunks(source: Iterator[bytes]) -> AsyncIterator[bytes]:
+    """A generator that waits for the database, read off the event loop."""
+    try:
+        while (chunk := await asyncio.to_thread(next, source, None)) is not None:
+            yield chunk
+    finally:
+        close = getattr(source, "close", None)
+        if close:
+            await asyncio.to_thread(close)
+
+
+def failed(error: Exception, method: str, path: str) -> BytesResponse:
+    """The answer to whatever went wrong."""
+    if isinstance(error, OSError):
+        error = _of_the_system(error)
+        log.warning("%s %s: %s", method, path, error.message)
+    if isinstance(error, HungUp):
+        log.debug("%s %s: %s", method, path, error.message)
+    if isinstance(error, HaulbackError):
+        headers = {}
+        if "retryAfter" in error.details:
+            headers["Retry-After"] = str(error.details["retryAfter"])
+        return _error(error.status, error.message, error.code, error.details, headers)
+    log.error("%s %s", method, path, exc_info=error)
+    return _error(500, "internal error; the server's log has the details", "internal", {}, {})
+
+
+def _of_the_system(error: OSError) -> Unavailable:
+    """Refusals of the operating system (a full disk, no descriptors, a read-only file system)."""
+    where = f"{error.filename}: " if error.filename else ""
+    return Unavailable(
+        f"the server's machine refuses: {where}{error.strerror or error}; see to its disks and "
+        "limits, then try again"
+    )
+
+
+def refused(_: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
+    """Refusals of the framework: no such path, method or size."""
+    codes = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
+    code = codes.get(error.status_code, Malformed.code)
+    where = {"field": "path"} if error.status_code == NotFound.status else {}
+    answer = _error(error.status_code, error.detail, code, where, dict(error.headers or {}))
+    return _framed(answer)
+
+
+def crashed(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+    """A defect outside every handler: the log gets everything, the caller nothing of it."""
+    return _framed(failed(error, request.method, request.url.path))
+
+
+def _framed(answer: BytesResponse) -> Response[Any]:
+    """As the framework wants it from who handles its exceptions."""
+    headers = {name.decode(): value.decode() for name, value in answer.headers}
+    headers.pop("content-length", None)
+    return Response(answer.body, status_code=answer.status, headers=headers)
+
+
+def _error(
+    status: int, message: str, code: str, details: dict[str, Any], headers: dict[str, str]
+) -> BytesResponse:
+    body = {"message": message, "code": code, "details": details, "status": status}
+    return BytesResponse(status, dump(body), headers=headers)

@@ -1,0 +1,206 @@
+"""All routes, below /api and at the root, with the rules that hold for every one of them."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from litestar import Litestar, Request
+from litestar.config.cors import CORSConfig
+from litestar.exceptions import HTTPException
+from litestar.handlers import HTTPRouteHandler
+from litestar.types import ASGIApp, Receive, Scope, Send
+
+from haulback.errors import HaulbackError, Malformed, TooMany
+from haulback.server.caller import Caller
+from haulback.server.http import (
+    alarms,
+    backups,
+    configuration,
+    dashboard,
+    health,
+    hypervisors,
+    machines,
+    mounts,
+    node_tasks,
+    nodes,
+    retention,
+    snapshots,
+    tasks,
+    users,
+    workflows,
+)
+from haulback.server.http.authentication import admit, check_origin, token_of
+from haulback.server.http.error_fields import name_field
+from haulback.server.http.operation import ApiRequest, Operation, path_guid
+from haulback.server.http.permissions import PUBLIC, TABLE
+from haulback.server.http.request_body import Bounds, check_declared, check_values, read_body
+from haulback.server.http.responses import answered, crashed, failed, refused
+from haulback.server.services.app import App
+
+_LONGEST_WAIT, _LOOK_AGAIN = 60.0, 20.0  # seconds; whatever was not told is found by looking
+_HELD = 1.0  # seconds before somebody who asks too often hears so
+_POOL = ThreadPoolExecutor(max_workers=16, thread_name_prefix="http")
+_SLOW = ThreadPoolExecutor(max_workers=16, thread_name_prefix="slow")
+_ROOMS = (
+    tasks,
+    node_tasks,
+    users,
+    nodes,
+    hypervisors,
+    machines,
+    backups,
+    retention,
+    workflows,
+    configuration,
+    snapshots,
+    mounts,
+    alarms,
+    dashboard,
+    health,
+)
+
+
+def operations(app: App) -> list[Operation]:
+    """Everything the API can do.  Raises ValueError when the access table says otherwise."""
+    found = [one for room in _ROOMS for one in room.room.operations]
+    found += tasks.submissions(app.ways)
+    keys = {one.key for one in found}
+    if keys != TABLE.keys():
+        raise ValueError(f"operations and access table differ: {sorted(keys ^ TABLE.keys())}")
+    for one in found:
+        check_declared(one.key, one.body, one.takes_body and TABLE[one.key] == PUBLIC)
+    return found
+
+
+def site(app: App, origins: Sequence[str] = ()) -> ASGIApp:
+    """The web application; `origins` are other sites whose pages may use it."""
+    by_path: dict[str, dict[str, Operation]] = defaultdict(dict)
+    for operation in operations(app):
+        by_path[operation.path][operation.method] = operation
+    made = Litestar(
+        [_route(app, path, found, origins) for path, found in by_path.items()],
+        cors_config=_cors(origins),
+        exception_handlers={HTTPException: refused, Exception: crashed},
+        request_max_body_size=None,  # bodies are read here, as each operation declares
+        openapi_config=None,
+        logging_config=None,
+    )
+
+    async def below_api_too(scope: Scope, receive: Receive, send: Send) -> None:
+        if "path" in scope:
+            path = scope["path"]
+            path = path.removeprefix("/api") if path.startswith("/api/") else path
+            scope["path"] = path.rstrip("/") or "/"
+            scope["raw_path"] = scope["path"].encode()
+        await made(scope, receive, send)
+
+    return below_api_too
+
+
+def _route(
+    app: App, path: str, found: Mapping[str, Operation], origins: Sequence[str]
+) -> HTTPRouteHandler:
+    async def answer(request: Request[Any, Any, Any]) -> ASGIApp:
+        operation = found[str(request.method)]
+        try:
+            return await _answer(app, operation, request, origins)
+        except TooMany as error:
+            await asyncio.sleep(_HELD)  # no thread waits; who asks again at once asks less often
+            return failed(error, request.method, request.url.path)
+        except Exception as error:  # noqa: BLE001 - the one place where all of them end
+            return failed(error, request.method, request.url.path)
+
+    methods: Any = list(found)
+    wrapped = path.replace("{guid}", "{guid:str}")
+    return HTTPRouteHandler(wrapped, http_method=methods, status_code=200, name=path)(answer)
+
+
+async def _answer(
+    app: App, operation: Operation, request: Request[Any, Any, Any], origins: Sequence[str]
+) -> ASGIApp:
+    # Read as they came: the framework's own views of them cost more than a small request itself.
+    scope = request.scope
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+    query = list(request.query_params.multi_items()) if scope["query_string"] else []
+    named = request.path_params.get("guid")
+    guid = path_guid(named, operation.path) if named is not None else ""
+    token = token_of(headers)
+    check_origin(operation, headers, origins)
+    place = scope["client"][0] if scope["client"] else ""
+    loop = asyncio.get_running_loop()
+    # The caller is known before the first byte of a body is read.
+    who, body, bounds = None, b"", operation.body
+
+    def known() -> tuple[Caller, Bounds]:
+        found = admit(app, operation, headers, query, token)
+        return found, operation.bounds(app, headers)
+
+    if operation.takes_body:
+        who, bounds = await loop.run_in_executor(_POOL, known)
+        body = await read_body(request.receive, headers, bounds)
+
+    def first() -> tuple[ApiRequest, Any]:
+        check_values(body, bounds)
+        by = who or admit(app, operation, headers, query, token)
+        call = ApiRequest(app, by, guid, query, headers, body, place, token, bounds)
+        try:
+            return call, None if operation.waits else operation.handle(call)
+        except HaulbackError as error:  # here, for a large body takes long to look through
+            raise name_field(error, guid, query, body) from error.__cause__
+
+    pool = _SLOW if operation.slow else _POOL
+    call, reply = await loop.run_in_executor(pool, first)
+    if operation.waits:
+        reply = await _wait(app, operation, call)
+    return answered(operation, reply, scope["scheme"] == "https", bool(origins))
+
+
+async def _wait(app: App, operation: Operation, call: ApiRequest) -> Any:
+    """Ask, and ask again whenever something happens, for as long as the caller likes to wait."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + _wanted_wait(call.headers)
+    while True:
+        waiter = app.bell.listen(call.who.guid if call.who.node else "")
+        try:
+            found = await loop.run_in_executor(_POOL, operation.handle, call)
+            left = end - loop.time()
+            if found or left <= 0 or app.bell.is_over:
+                return found
+            await asyncio.wait_for(waiter.event.wait(), min(left, _LOOK_AGAIN))
+        except TimeoutError:
+            continue
+        finally:
+            app.bell.leave(waiter)
+
+
+def _wanted_wait(headers: Mapping[str, str]) -> float:
+    found = re.search(r"\bwait=([0-9]{1,4})\b", headers.get("prefer", ""))
+    return min(float(found[1]), _LONGEST_WAIT) if found else 0.0
+
+
+def _cors(origins: Sequence[str]) -> CORSConfig | None:
+    if not origins:
+        return None
+    if "*" in origins:
+        raise Malformed("--origin: name the sites one by one; * would let every page in")
+    return CORSConfig(
+        allow_origins=list(origins),
+        allow_credentials=True,
+        allow_methods=["GET", "POST", "PUT", "DELETE"],
+        allow_headers=["content-type", "x-csrftoken", "authorization", "prefer", "idempotency-key"],
+        expose_headers=[
+            "X-Total-Count",
+            "X-Next-Cursor",
+            "X-Next-Name",
+            "X-Incomplete",
+            "X-Left-Behind",
+            "Content-Disposition",
+            "Preference-Applied",
+            "Retry-After",
+        ],
+    )

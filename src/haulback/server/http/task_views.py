@@ -1,0 +1,173 @@
+"""Tasks as the contract shows them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from haulback.kinds import scoped_inventory_sync
+from haulback.server.store import task_lists
+from haulback.server.store.queue_position import Waiting
+from haulback.tasks import responses
+from haulback.tasks.record import Task
+from haulback.tasks.responses import (
+    DataTransferRateDetails,
+    TaskDetails,
+    TaskListRecord,
+    TaskStatus,
+    Workflow,
+)
+from haulback.wire import Label, Named, label, present
+
+_LISTED = (
+    "protectedEntity",
+    "node",
+    "hypervisor",
+    "hypervisorManager",
+    "backupDestination",
+    "originEntity",
+)
+_REFS = (
+    *_LISTED,
+    "backup",
+    "mountedBackup",
+    "protectedEntitySnapshot",
+    "restoreJob",
+    "schedule",
+    "rule",
+    "dstProtectedEntity",
+    "storageProvider",
+)
+_LABELLED = ("restoreType", "restoredDiskAllocationFormat", "mode")
+_PLAIN = (
+    "restorePath",
+    "restoredPeName",
+    "restoreClusterId",
+    "restoreStorageId",
+    "overwrite",
+    "powerOnAfterRestore",
+    "taskFiles",
+)
+_REPORTED = (
+    "cbtId",
+    "incSnapRequired",
+    "taskFiles",
+    "restoreHostId",
+    "restoreStorageId",
+    "processedObjectCount",
+    "totalObjectCount",
+)
+_NOTHING: dict[str, Any] = {}
+
+
+def list_record(task: Task, why: Waiting | None = None) -> TaskListRecord:
+    """TaskListRecord; `why` it waits, if it is queued."""
+    return TaskListRecord(**_listed(task, why))
+
+
+def _listed(task: Task, why: Waiting | None) -> dict[str, Any]:
+    refs = task.refs
+    entity = refs.get("protectedEntity")
+    return {
+        "guid": task.guid,
+        "type": label(task.type),
+        "state": label(task.state),
+        "windowStart": task.window_start,
+        "windowEnd": task.window_end,
+        "progress": round(task.progress, 2),
+        "priority": task.priority,
+        "startTime": task.started,
+        "finishTime": task.finished,
+        "backupType": _label(task.backup_type),
+        "statusInfo": task.status_info,
+        "protectedEntityDisplayName": entity.name if entity else None,
+        "workflowExecution": Workflow(guid=task.workflow, commonContext=_NOTHING),
+        "powerOnAfterRestore": task.params.get("powerOnAfterRestore"),
+        "queueReason": why.reason if why else None,
+        "queuePosition": why.position if why else None,
+        **{role: refs.get(role) for role in _LISTED},
+    }
+
+
+def details(task: Task, why: Waiting | None = None) -> TaskDetails:
+    """TaskDetails; `why` it waits, if it is queued."""
+    return TaskDetails(**_details(task, why))
+
+
+def _details(task: Task, why: Waiting | None) -> dict[str, Any]:
+    params, results = task.params, task.results
+    found = _listed(task, why)
+    for role in _REFS:
+        found[role] = task.refs.get(role)
+    for name in _LABELLED:
+        found[name] = _label(params.get(name))
+    for name in _PLAIN:
+        found[name] = params.get(name)
+    found["incSnapRequired"] = params.get("incSnapRequired")
+    found |= {name: results[name] for name in _REPORTED if name in results}
+    if found["taskFiles"] is not None:
+        found["taskFiles"] = present(found["taskFiles"])  # of earlier releases too
+    if task.type == scoped_inventory_sync.KIND.type:
+        found["instanceUuids"] = scoped_inventory_sync.uuids_of(task)
+        found["protectedEntities"] = msgspec.convert(params.get("entities", []), list[Named])
+    return found | {
+        "creationTime": task.created,
+        "retryCount": task.retry_count,
+        "progressChange": task.modified,
+        "parentTask": Named(task.follows, "") if task.follows else None,
+        "dataTransferRate": rate(results["dataTransferRate"], task)
+        if "dataTransferRate" in results
+        else None,
+        "cancelling": True if task.cancel_wanted else None,
+    }
+
+
+def extended(task: Task, plan: list[Task], why: Waiting | None) -> TaskDetails:
+    """TaskDetails with what the kind was asked and reported, and the plan it belongs to."""
+    steps = [responses.Step(t.guid, label(t.type), label(t.state)) for t in plan]
+    asked = present({k: v for k, v in task.params.items() if k not in ("before", "staging")})
+    history = [rate(one, task) for one in task.results.get("transferHistory", [])]
+    reported = {k: v for k, v in task.results.items() if k != "transferHistory"}
+    more = {
+        "workflowExecution": Workflow(guid=task.workflow, commonContext=asked, tasks=steps),
+        "followers": [list_record(t) for t in plan if t.follows == task.guid],
+        "taskFiles": present(task.results.get("taskFiles", task.params.get("taskFiles", []))),
+        "transferInfo": present(reported),
+        "transferHistory": history,
+    }
+    return TaskDetails(**{**_details(task, why), **more})
+
+
+def rate(sample: dict[str, Any], task: Task) -> DataTransferRateDetails:
+    """A sample of the transfer rate."""
+    return DataTransferRateDetails(
+        transferRate=sample.get("transferRate"),
+        transferredBytes=sample.get("transferredBytes"),
+        timestamp=sample.get("timestamp"),
+        task=Named(task.guid),
+    )
+
+
+def status(task: Task) -> TaskStatus:
+    """TaskStatus."""
+    return TaskStatus(state=label(task.state), statusInfo=task.status_info)
+
+
+def status_v2(task: Task) -> TaskStatus:
+    """TaskStatus with guid and progress."""
+    return TaskStatus(
+        state=label(task.state),
+        statusInfo=task.status_info,
+        guid=task.guid,
+        progress=round(task.progress, 2),
+    )
+
+
+def log_line(line: task_lists.LogRow) -> responses.LogLine:
+    """A line of a task's log."""
+    return responses.LogLine(line.time, line.attempt, line.text)
+
+
+def _label(name: str | None) -> Label | None:
+    return label(name) if name else None

@@ -1,0 +1,108 @@
+"""Sealing repository keys, so that the database alone opens no backup."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import os
+from pathlib import Path
+
+from cryptography.exceptions import InvalidSignature, InvalidTag
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from haulback.durable_files import DurableFiles, write_private
+from haulback.errors import NotFound, WrongKey
+
+_KEY_BYTES, _NONCE_BYTES = 32, 12
+
+
+class KeyVault:
+    """Seals with a key in a file of its own, readable by the server's user only."""
+
+    def __init__(self, key: bytes, path: Path | None = None) -> None:
+        self.path, self._mark = path, hashlib.sha256(key).digest()
+        self._cipher = AESGCM(key)
+        # Another use, another key: what signs opens no backup.
+        seed = HKDF(SHA256(), _KEY_BYTES, None, b"haulback proof of restore").derive(key)
+        self._signer = Ed25519PrivateKey.from_private_bytes(seed)
+        public = self._signer.public_key()
+        self.public_key = base64.b64encode(public.public_bytes_raw()).decode()
+
+    def sign(self, text: bytes) -> str:
+        """An Ed25519 signature in base64."""
+        return base64.b64encode(self._signer.sign(text)).decode()
+
+    def is_signed(self, text: bytes, signature: str) -> bool:
+        """Whether this server signed exactly that."""
+        try:
+            raw = base64.b64decode(signature, validate=True)
+            self._signer.public_key().verify(raw, text)
+        except (InvalidSignature, ValueError):
+            return False
+        return True
+
+    @classmethod
+    def open(cls, path: Path, *, make: bool = True) -> KeyVault:
+        """The vault of a key file; with `make` a missing one is made, durably.
+
+        Raises NotFound, or WrongKey when the file holds something else.
+        """
+        if not path.exists():
+            if not make:
+                raise NotFound(f"there is no server key {path}")
+            # Losing it loses every key in the database: durable before anything is sealed.
+            _make(path)
+        key = path.read_bytes()
+        if len(key) != _KEY_BYTES:
+            raise WrongKey(f"{path} is not a server key of {_KEY_BYTES} bytes; restore it")
+        return cls(key, path)
+
+    @property
+    def is_on_disk(self) -> bool:
+        """Whether the key file, where there is one, still holds this key."""
+        if self.path is None:
+            return True
+        try:
+            return hashlib.sha256(self.path.read_bytes()).digest() == self._mark
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True  # no answer of the file system is no sign of another key
+
+    def opens(self, owner: str, sealed: str) -> bool:
+        """Whether this vault sealed a text for `owner`."""
+        try:
+            self.unseal(owner, sealed)
+        except WrongKey:
+            return False
+        return True
+
+    def seal(self, owner: str, secret: bytes) -> str:
+        """`secret` as text that only this vault opens, and only for `owner`."""
+        nonce = os.urandom(_NONCE_BYTES)
+        sealed = nonce + self._cipher.encrypt(nonce, secret, owner.encode())
+        return base64.b64encode(sealed).decode()
+
+    def unseal(self, owner: str, sealed: str) -> bytes:
+        """Raises WrongKey when another vault sealed it."""
+        try:
+            raw = base64.b64decode(sealed, validate=True)
+            return self._cipher.decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], owner.encode())
+        except (InvalidTag, ValueError):
+            raise WrongKey("the server's key file does not belong to this database") from None
+
+
+def _make(path: Path) -> None:
+    """Make a key file whole or not at all; the file of a server that was faster stays."""
+    temp = path.with_name(f"{path.name}.{os.urandom(8).hex()}")
+    write_private(temp, os.urandom(_KEY_BYTES))
+    try:
+        with contextlib.suppress(FileExistsError):
+            os.link(temp, path)
+        DurableFiles().sync_folder(path.parent)
+    finally:
+        temp.unlink()

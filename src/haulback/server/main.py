@@ -1,0 +1,203 @@
+"""The server as a process: opened, listening, until told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import secrets
+import signal
+import socket
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+import uvicorn
+
+import haulback
+from haulback.errors import Malformed, Unavailable
+from haulback.kinds.registry import KINDS
+from haulback.logs import members
+from haulback.loopback import is_loopback
+from haulback.server.http import trusted_proxies
+from haulback.server.http.connection import HEAD_SECONDS, KEEP_ALIVE_SECONDS, Connection, Halves
+from haulback.server.http.routes import site
+from haulback.server.services import maintenance
+from haulback.server.services.app import LEASE_MS, App
+from haulback.server.services.cluster_notify import ClusterNotifier
+from haulback.server.services.own_key import open_vault
+from haulback.server.store import accounts
+from haulback.server.store.engine import open_store
+
+log = logging.getLogger(__name__)
+
+
+class ServerSettings(msgspec.Struct, kw_only=True):
+    """How a server runs.  `database` empty: SQLite in `data`."""
+
+    data: Path
+    database: str = ""
+    host: str = "127.0.0.1"
+    port: int = 8181
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    insecure_http: bool = False
+    password: str | None = None
+    origins: list[str] = []
+    proxies: list[str] = []  # addresses or networks whose word about a client's address counts
+    lease_ms: int = LEASE_MS
+    limits: Mapping[str, int] = {}
+
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class _Uvicorn(uvicorn.Server):
+    """Sends waiting nodes home before it waits for open requests."""
+
+    def __init__(self, config: uvicorn.Config, app: App) -> None:
+        super().__init__(config)
+        self._app = app
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """As the original, but a signal that ended us well does not kill us afterwards."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self.handle_exit) for number in _SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """As the original, with a limit to how long a handshake may take."""
+        await self.lifespan.startup()
+        loop, tls = asyncio.get_running_loop(), self.config.ssl
+        halves: Halves = {}
+
+        def connection() -> Connection:
+            return Connection(self, loop, halves)
+
+        self.servers = [
+            await loop.create_server(
+                connection,
+                sock=one,
+                ssl=tls,
+                ssl_handshake_timeout=HEAD_SECONDS if tls else None,
+                backlog=self.config.backlog,
+            )
+            for one in sockets or []
+        ]
+        self.started = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._app.bell.end()
+        await super().shutdown(sockets)
+
+
+class Server:
+    """Listens from the moment it is made; `run` answers.  `password` is one that was made up."""
+
+    def __init__(self, settings: ServerSettings) -> None:
+        _check_reach(settings)
+        trusted_proxies.check(settings.proxies)
+        settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+        store = open_store(settings.database or embedded(settings.data))
+        try:
+            vault = open_vault(settings.data / "server.key", store)
+            self.app = App(store, KINDS, vault, lease_ms=settings.lease_ms, limits=settings.limits)
+            self.password = _admit_admin(self.app, settings.password)
+            self._socket = _listen(settings.host, settings.port)
+        except BaseException:
+            store.close()
+            raise
+        scheme = "https" if settings.tls_cert else "http"
+        host, port = self._socket.getsockname()[:2]
+        shown = f"[{host}]" if ":" in host else host
+        self.url = f"{scheme}://{shown}:{port}"
+        self._uvicorn = _Uvicorn(_config(self.app, settings), self.app)
+        self._herald = ClusterNotifier(self.app)
+        self._upkeep = maintenance.Maintenance(self.app, min(1.0, settings.lease_ms / 5000))
+
+    def run(self) -> None:
+        """Answer until `stop`, SIGTERM or SIGINT."""
+        log.info("server listens", extra=members(url=self.url, version=haulback.__version__))
+        maintenance.start(self.app)
+        self._upkeep.start()
+        self._herald.start()
+        gc.collect()
+        gc.freeze()  # what was loaded stays: a collection need not look at it again
+        try:
+            self._uvicorn.run(sockets=[self._socket])
+        finally:
+            self._upkeep.stop()
+            self._herald.stop()
+            self._socket.close()
+            self.app.store.close()
+            log.info("server stopped")
+
+    def stop(self) -> None:
+        self._uvicorn.should_exit = True
+
+
+def embedded(data: Path) -> str:
+    """The URL of the database that a server keeps in its data folder."""
+    return f"sqlite:///{data.absolute()}/haulback.db"
+
+
+def _config(app: App, settings: ServerSettings) -> uvicorn.Config:
+    return uvicorn.Config(
+        trusted_proxies.behind(site(app, settings.origins), settings.proxies),
+        ws="none",
+        proxy_headers=False,  # not even from this machine: `proxies` decides
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        log_level=logging.WARNING,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=5,
+        ssl_certfile=settings.tls_cert,
+        ssl_keyfile=settings.tls_key,
+    )
+
+
+def _check_reach(settings: ServerSettings) -> None:
+    if bool(settings.tls_cert) != bool(settings.tls_key):
+        raise Malformed("--tls-cert and --tls-key belong together")
+    if is_loopback(settings.host) or settings.tls_cert or settings.insecure_http:
+        return
+    raise Malformed(
+        f"--host {settings.host} can be reached from outside: name --tls-cert and --tls-key, "
+        "stay on 127.0.0.1 behind a proxy that speaks TLS, or allow plain HTTP by --insecure-http"
+    )
+
+
+def _admit_admin(app: App, password: str | None) -> str | None:
+    """The first user; a password that was made up, to be shown once."""
+    with app.store.write() as sql:
+        if password:
+            accounts.set_password(sql, "admin", password)
+        elif not accounts.has_accounts(sql):
+            made = secrets.token_urlsafe(12)
+            accounts.set_password(sql, "admin", made)
+            return made
+    return None
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # Named as TCP, else asyncio leaves Nagle on, and every second answer waits 40 ms for an ACK.
+    made = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        made.bind((host, port))
+    except OSError as error:
+        made.close()
+        raise Unavailable(f"cannot listen on {host}:{port}: {error.strerror}") from None
+    made.listen(128)
+    return made

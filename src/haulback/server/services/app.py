@@ -1,0 +1,99 @@
+"""What every part of the server works with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+
+from haulback.clock import SteadyClock
+from haulback.errors import NotFound
+from haulback.kinds.api import Ask, Kinds, Submission
+from haulback.kinds.registry import WAYS
+from haulback.kinds.staging_cleanup import clean_up
+from haulback.server.caller import Caller
+from haulback.server.key_vault import KeyVault
+from haulback.server.services import own_key
+from haulback.server.services.login_limiter import LoginLimiter
+from haulback.server.services.node_requests import NodeRequests
+from haulback.server.services.readiness import Readiness
+from haulback.server.store import audit, queue, tasks
+from haulback.server.store.catalogue import SqlCatalogue
+from haulback.server.store.engine import Store
+from haulback.server.store.nodes import Node
+from haulback.server.store.task_lifecycle import Life
+from haulback.server.wakeups import Wakeups
+from haulback.tasks.record import Task
+
+LEASE_MS = 30_000
+
+
+@dataclass
+class AuditedChange:
+    """A write by somebody, under way: its transaction, and what the audit trail will say."""
+
+    sql: sa.Connection
+    now: int
+    before: Any = None
+    after: Any = None
+    subject: str | None = None
+    silent: bool = False  # nothing came of it
+
+
+@dataclass
+class App:
+    """The store, the kinds, the clock that orders events, the bell, and the limits."""
+
+    store: Store
+    kinds: Kinds
+    vault: KeyVault
+    clock: SteadyClock = field(default_factory=SteadyClock)
+    bell: Wakeups = field(default_factory=Wakeups)
+    door: LoginLimiter = field(default_factory=LoginLimiter)
+    lease_ms: int = LEASE_MS
+    limits: Mapping[str, int] = field(default_factory=dict)
+    tidy_at: int = 0  # when nodes are next asked to look for leftovers, epoch ms
+    desk: NodeRequests = field(init=False)
+    readiness: Readiness = field(init=False)
+    ways: list[Submission] = field(default_factory=lambda: list(WAYS))
+    documents: dict[tuple[Any, ...], bytes] = field(default_factory=dict)  # about the API, as made
+
+    def __post_init__(self) -> None:
+        self.desk = NodeRequests(self.store, self.bell, self.clock.now_ms)
+        self.readiness = Readiness(
+            self.store, self.clock.now_ms, lambda: own_key.trouble(self.vault, self.store)
+        )
+
+    @contextmanager
+    def change(
+        self, who: Caller, operation: str, subject: str | None = None
+    ) -> Iterator[AuditedChange]:
+        """A transaction that is audited: both happen, or neither."""
+        with self.store.write() as sql:
+            change = AuditedChange(sql, self.clock.now_ms(), subject=subject)
+            yield change
+            if not change.silent:
+                entry = (change.subject, change.before, change.after)
+                audit.write(sql, change.now, (who.guid, who.name), operation, *entry)
+
+    def life(self, sql: sa.Connection) -> Life:
+        return Life(sql, self.kinds, self.clock.now_ms(), self.vault.sign)
+
+    def limits_of(self, node: Node) -> Mapping[str, int]:
+        """What a node may run at once: its configuration's word before the server's."""
+        return {**self.limits, **node.limits} if node.limits else self.limits
+
+    def tidy_after(self, sql: sa.Connection, task: Task) -> None:
+        """Have what an ended task may have left removed: on its node, or where its staging is."""
+        self.tidy_node(sql, task.node or (task.pinned_node if "staging" in task.params else None))
+
+    def tidy_node(self, sql: sa.Connection, node: str | None) -> None:
+        """Have a node look for leftovers, unless it is about to."""
+        if node is None or queue.is_waiting(sql, "STAGING_CLEANUP", "upkeep", node):
+            return
+        with suppress(NotFound):  # a node that was removed tidies up no more
+            named = SqlCatalogue(sql).node(node)
+            tasks.insert(sql, [clean_up(named, Ask(self.clock.now_ms()))])

@@ -1,0 +1,123 @@
+"""Removing and cancelling many tasks: in pieces of bounded time, with room for others in between.
+
+A piece is one transaction.  What is asked for is done when the answer comes; a server that is told
+to stop does the piece at hand and says how far it came.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
+
+import sqlalchemy as sa
+
+from haulback.errors import HaulbackError, Unavailable
+from haulback.server.caller import Caller
+from haulback.server.services.app import App
+from haulback.server.store import audit, task_lists, tasks
+from haulback.server.store.task_lists import Filter
+from haulback.tasks.record import Task
+from haulback.tasks.states import FINAL, State
+
+_AIM = 0.1  # seconds of one piece: SQLite lets nobody else write meanwhile
+_ALONE = 0.4  # the same where rows are locked, not the database
+_FIRST, _MOST = 50, 4000
+_FINAL = frozenset(state.value for state in FINAL)
+Piece = Callable[[Sequence[str]], None]
+Move = Callable[[sa.Connection, str], audit.Line | None]
+Refusal = tuple[str, HaulbackError]
+
+
+def in_pieces(app: App, guids: Iterable[str], work: Piece) -> None:
+    """Have `work` do all of them, as many at once as take the time of a piece.
+
+    Raises Unavailable when the server stops, and what `work` raises.
+    """
+    left = list(dict.fromkeys(guids))
+    at, size, aim = 0, _FIRST, _AIM if app.store.is_sqlite else _ALONE
+    while at < len(left):
+        if app.bell.is_over:
+            raise Unavailable(f"the server stops; {at} of {len(left)} are done, ask again")
+        begun = time.monotonic()
+        try:
+            work(left[at : at + size])
+        except Unavailable:
+            if size == 1:
+                raise
+            size = 1  # two pieces that waited for each other: one by one they cannot
+            continue
+        at += size
+        took = time.monotonic() - begun
+        size = size * 2 if took < aim / 2 else size if took < aim else size // 2
+        size = max(1, min(_MOST, size))
+
+
+def remove_some(app: App, who: Caller, guids: Iterable[str], states: Collection[State]) -> None:
+    """Remove, or cancel if running, those of the tasks that are in one of `states`."""
+    wanted = {state.value for state in states}
+    in_pieces(app, guids, lambda piece: _remove(app, who, piece, wanted))
+
+
+def remove_all(app: App, who: Caller, states: Collection[State]) -> None:
+    """The same for every task that the caller sees."""
+    names = [state.value for state in states]
+    with app.store.read() as sql:
+        found = task_lists.guids(sql, Filter(states=names, scope=who.scope, unwished=True))
+    remove_some(app, who, found, states)
+
+
+def _remove(app: App, who: Caller, guids: Sequence[str], states: set[str]) -> None:
+    by = tasks.By(who.guid, who.name, "remove selected task", who.scope)
+    with app.store.write() as sql:
+        now = app.clock.now_ms()
+        tasks.hide_ended(sql, guids, states & _FINAL, by, now)
+        live = tasks.in_states(sql, guids, states - _FINAL, who.scope)
+        lines = [line for task in live if (line := _end(app, sql, task))]
+        audit.write_many(sql, now, (by.guid, by.name), by.operation, lines)
+    if live:
+        app.bell.ring()
+
+
+def _end(app: App, sql: sa.Connection, task: Task) -> audit.Line | None:
+    """Cancel a task that is queued or runs; what is queued leaves the lists as well."""
+    moves, before = app.life(sql), task.state
+    if before == State.RUNNING.value:
+        if task.cancel_wanted:
+            return None
+        moves.cancel(task, "cancelled by a user")
+        return task.guid, before, "cancelling"
+    moves.cancel(task, "cancelled by a user")
+    app.tidy_after(sql, task)
+    moves.hide(task)
+    return task.guid, before, {"state": task.state, "removed": True}
+
+
+def each(app: App, who: Caller, operation: str, guids: Iterable[str], move: Move) -> list[Refusal]:
+    """Move each of many; what is refused keeps no other from moving.  Those that were refused."""
+    refused: list[Refusal] = []
+    by = (who.guid, who.name)
+
+    def piece(some: Sequence[str]) -> None:
+        with app.store.write() as sql:
+            moved = [_alone(app, sql, guid, move) for guid in some]
+            lines = [one for one in moved if isinstance(one, tuple)]
+            audit.write_many(sql, app.clock.now_ms(), by, operation, lines)
+        refused.extend(
+            (guid, one) for guid, one in zip(some, moved, strict=True) if isinstance(one, Exception)
+        )
+
+    in_pieces(app, guids, piece)
+    return refused
+
+
+def _alone(
+    app: App, sql: sa.Connection, guid: str, move: Move
+) -> audit.Line | HaulbackError | None:
+    """Move one, or undo what was begun of its move.  Raises Unavailable: that is not about it."""
+    try:
+        with app.store.savepoint(sql):
+            return move(sql, guid)
+    except Unavailable:
+        raise
+    except HaulbackError as error:
+        return error

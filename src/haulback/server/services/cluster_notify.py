@@ -1,0 +1,61 @@
+"""Telling other servers on the same PostgreSQL of news, and hearing of theirs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from threading import Event, Thread
+
+from haulback.errors import HaulbackError
+from haulback.server.services.app import App
+
+_TOGETHER = 0.1  # seconds in which news are told once: each telling makes commits wait for another
+_AGAIN = 2.0
+log = logging.getLogger(__name__)
+
+
+class ClusterNotifier:
+    """Two threads, one that tells and one that listens; nothing to do for SQLite."""
+
+    def __init__(self, app: App) -> None:
+        self._core, self._over = app, Event()
+        self._threads: list[Thread] = []
+        if not app.store.is_sqlite:
+            for work, name in ((self._tell, "herald"), (self._listen, "listener")):
+                self._threads.append(Thread(target=work, name=name, daemon=True))
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        self._over.set()
+        self._core.bell.news.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _tell(self) -> None:
+        bell = self._core.bell
+        while not self._over.is_set():
+            bell.news.wait()
+            bell.news.clear()
+            try:
+                self._core.store.notify()
+            except HaulbackError as error:
+                log.warning("telling other servers: %s", error.message)
+            self._over.wait(_TOGETHER)
+
+    def _listen(self) -> None:
+        while not self._over.is_set():
+            try:
+                self._hear(self._core.store.heard())
+            except HaulbackError as error:
+                log.warning("listening to other servers: %s", error.message)
+                self._over.wait(_AGAIN)
+
+    def _hear(self, news: Iterable[bool]) -> None:
+        for is_news in news:
+            if self._over.is_set():
+                return
+            if is_news:
+                self._core.bell.ring_here()

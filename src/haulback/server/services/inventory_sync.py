@@ -1,0 +1,111 @@
+"""What nodes deliver of a platform: all of a hypervisor, or one machine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from haulback.errors import Conflict, Malformed
+from haulback.kinds.inventory_sync import ReportedMachine, Seen, deliver, entity
+from haulback.server.services.app import App
+from haulback.server.services.node_tasks import mine
+from haulback.server.store import task_lifecycle, tasks
+from haulback.server.store.catalogue import SqlCatalogue
+from haulback.server.store.ledger import SqlLedger
+from haulback.server.store.nodes import Node
+from haulback.tasks.record import Task
+from haulback.wire import Ref, Word
+
+
+class FullInventory(msgspec.Struct):
+    """FullInventoryRequest, what of it this server keeps."""
+
+    type: Word
+    task: Ref | None = None
+    hypervisor: Ref | None = None
+    virtualMachines: list[dict[str, Any]] | None = None
+
+
+def take_inventory(app: App, who: Node, wanted: FullInventory) -> None:
+    """What a node saw of a whole hypervisor whose INVENTORY_SYNC it runs.
+
+    Raises Conflict when it runs none, Forbidden for another's, Malformed.
+    """
+    with app.store.write() as sql:
+        task = _sync_of(sql, who, wanted)
+        machines = _machines(wanted.virtualMachines or [])
+        if unsaved := task.params.get("unsaved"):
+            seen = msgspec.to_builtins(machines)
+            values = {**task.results, "machines": seen, "unsaved": bool(unsaved)}
+            tasks.change(sql, task, app.clock.now_ms(), results=values)
+            return  # kept until the task is FINISHED: only then the hypervisor is saved
+        since = task.started if wanted.virtualMachines is not None else None
+        deliver(task, Seen(machines), since, SqlLedger(sql, app.clock.now_ms()))
+
+
+def _sync_of(sql: sa.Connection, who: Node, wanted: FullInventory) -> Task:
+    if wanted.task:
+        task = mine(sql, who, wanted.task.guid, lock=True)
+        if task.type != "INVENTORY_SYNC":
+            raise Conflict(f"task: is a {task.type}, not an INVENTORY_SYNC")
+        return task
+    for task in task_lifecycle.of_session(sql, who.session or ""):
+        same = wanted.hypervisor in (None, Ref(task.ref("hypervisor") or ""))
+        if task.type == "INVENTORY_SYNC" and same:
+            return task
+    raise Conflict("this node runs no INVENTORY_SYNC of that hypervisor; take one first")
+
+
+def _machines(found: list[dict[str, Any]]) -> list[ReportedMachine]:
+    """Machines from whatever a node calls them.  Raises Malformed."""
+    try:
+        return msgspec.convert(found, list[ReportedMachine])
+    except (msgspec.ValidationError, AttributeError) as error:
+        raise Malformed(f"virtualMachines: {error}", field="virtualMachines") from None
+
+
+class OneInventory(msgspec.Struct):
+    """InstanceScopedInventoryRequest."""
+
+    protectedEntity: Ref | None = None
+    task: Ref | None = None
+    instance: dict[str, Any] | None = None
+
+
+def take_instance(app: App, who: Node, wanted: OneInventory) -> None:
+    """What a node saw of one machine, while it runs a task about it.
+
+    Raises Conflict when it runs none, Forbidden for another's, Malformed.
+    """
+    if wanted.instance is None:
+        raise Malformed("instance: say what was seen", field="instance")
+    with app.store.write() as sql:
+        task = _task_about(sql, who, wanted)
+        known = SqlCatalogue(sql).entity(
+            wanted.protectedEntity.guid
+            if wanted.protectedEntity
+            else task.ref("protectedEntity") or ""
+        )
+        [found] = _machines([{"uuid": known.uuid, "name": known.name, **wanted.instance}])
+        if found.uuid != known.uuid:
+            raise Malformed(f"instance.uuid: {known.name} has another one", field="instance.uuid")
+        ledger = SqlLedger(sql, app.clock.now_ms())
+        seen, host = [entity(found, known.hypervisor)], known.hypervisor
+        ledger.inventory(host, seen, complete_since=None, by=task.workflow)
+        ledger.reunited(host)
+
+
+def _task_about(sql: sa.Connection, who: Node, wanted: OneInventory) -> Task:
+    if wanted.task:
+        return mine(sql, who, wanted.task.guid, lock=True)
+    if wanted.protectedEntity is None:
+        raise Malformed("protectedEntity: name the machine or the task", field="protectedEntity")
+    entity = SqlCatalogue(sql).entity(wanted.protectedEntity.guid)
+    for task in task_lifecycle.of_session(sql, who.session or ""):
+        if entity.guid == task.ref("protectedEntity") or (
+            task.type == "INVENTORY_SYNC" and task.ref("hypervisor") == entity.hypervisor
+        ):
+            return task
+    raise Conflict(f"this node runs no task about {entity.name}; take one first")

@@ -1,0 +1,171 @@
+"""The small services that run all the time: windows open and close, lost attempts are noticed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Event, Thread
+from typing import Any
+
+import sqlalchemy as sa
+
+from haulback.errors import HaulbackError
+from haulback.kinds import unmount
+from haulback.kinds.api import Ask
+from haulback.server.services import verification
+from haulback.server.services.app import App
+from haulback.server.store import audit, mounts, nodes, queue, task_lifecycle, task_lists, tasks
+from haulback.server.store.catalogue import SqlCatalogue
+from haulback.tasks.record import HOUR_MS, Task
+from haulback.tasks.states import State
+
+_JUMP_MS = 1_000
+LISTED_MS = 14 * 86_400_000  # how long a task that ended stays on the lists
+KEEP_MS = 30 * 86_400_000  # how long one off the lists can still be asked for its log and rate
+log = logging.getLogger(__name__)
+
+
+def start(app: App) -> None:
+    """Before the first request: nobody could renew a lease while no server ran."""
+    with app.store.write() as sql:
+        now = app.clock.now_ms()
+        if (last := task_lists.last_change(sql)) > now:
+            _set_back(app, sql, last - now)
+        task_lifecycle.shift_leases(sql, now + app.lease_ms)
+
+
+def tick(app: App) -> None:
+    """Everything that is due."""
+    follow_the_clock(app)
+    with app.store.write() as sql:
+        opened = queue.open_windows(sql, app.clock.now_ms())
+    lost = _end_lost(app)
+    _end_late(app)
+    _end_stubborn(app)
+    with app.store.write() as sql:
+        now = app.clock.now_ms()
+        tasks.archive(sql, now, now - LISTED_MS)
+        tasks.forget(sql, now - KEEP_MS)
+        audit.forget(sql, app.clock.now_ms())
+    _tidy_hourly(app)
+    opened += verification.plan_due(app)
+    if mounts_due := _unmount(app):
+        log.info("%d mounted backups had their time", mounts_due)
+    if opened or lost or mounts_due:
+        app.bell.ring()
+    app.bell.ring_rest()
+
+
+def follow_the_clock(app: App) -> None:
+    """A clock that was set: believe it, but let no lease run out by it."""
+    if abs(app.clock.drift_ms()) < _JUMP_MS:
+        return
+    with app.store.write() as sql:
+        drift = app.clock.drift_ms()
+        app.clock.adopt()
+        log.warning("the clock was set by %d ms; leases begin anew", drift)
+        if drift < 0:
+            _set_back(app, sql, -drift)
+        task_lifecycle.shift_leases(sql, app.clock.now_ms() + app.lease_ms)
+
+
+def _set_back(app: App, sql: sa.Connection, step: int) -> None:
+    """Times that were computed by a clock that was ahead follow the clock that was set back."""
+    now = app.clock.now_ms()
+    queue.follow_back(sql, now, step)
+    app.tidy_at = min(app.tidy_at, now + HOUR_MS)
+
+
+def _end_lost(app: App) -> int:
+    with app.store.write() as sql:
+        moves = app.life(sql)
+        found = task_lifecycle.expired(sql, moves.now)
+        for task in found:
+            with _alone(app, sql, task):
+                node = task.node
+                moves.lost(task, "its node fell silent")
+                app.tidy_node(sql, node)
+    return len(found)
+
+
+def _end_late(app: App) -> None:
+    with app.store.write() as sql:
+        moves = app.life(sql)
+        for task in queue.closed_windows(sql, moves.now):
+            with _alone(app, sql, task):
+                moves.end(task, State.FAILED, "WINDOW_EXPIRED: no node started it in its window")
+                app.tidy_after(sql, task)
+
+
+def _end_stubborn(app: App) -> None:
+    """A node that lives but does not heed a cancel has had its time: the task is forced out."""
+    with app.store.write() as sql:
+        moves = app.life(sql)
+        for task in task_lifecycle.overdue(sql, moves.now):
+            left = f"attempt {task.attempt_name} on node {task.node}"
+            why = f"{task.status_info}; its node did not confirm in time; left behind: {left}"
+            with _alone(app, sql, task):
+                moves.end(task, State.CANCELLED, why)
+                app.tidy_after(sql, task)
+
+
+def _tidy_hourly(app: App) -> None:
+    """What a platform that was away kept from being swept is found within the hour."""
+    now = app.clock.now_ms()
+    if now < app.tidy_at:
+        return
+    begun, app.tidy_at = app.tidy_at, now + HOUR_MS
+    if not begun:
+        return  # a node tidies up when its session begins
+    with app.store.write() as sql:
+        for node in nodes.nodes(sql):
+            if node.seen is not None and now - node.seen < HOUR_MS:
+                app.tidy_node(sql, node.guid)
+
+
+def _unmount(app: App) -> int:
+    """Have what was mounted for a time unmounted after it."""
+    with app.store.read() as sql:
+        if not mounts.due(sql, app.clock.now_ms()):
+            return 0
+    with app.store.write() as sql:
+        now, known = app.clock.now_ms(), SqlCatalogue(sql)
+        due = [known.mount(guid) for guid in mounts.due(sql, now)]
+        tasks.insert(sql, [unmount.task(one, known, Ask(now)) for one in due])
+    return len(due)
+
+
+@contextmanager
+def _alone(app: App, sql: Any, task: Task) -> Iterator[None]:
+    """A task that cannot be ended must not keep the others from it."""
+    try:
+        with app.store.savepoint(sql):
+            yield
+    except Exception:
+        log.exception("task %s cannot be ended", task.guid)
+
+
+class Maintenance(Thread):
+    """Ticks until told to stop; what fails is tried again at the next tick."""
+
+    def __init__(self, app: App, every: float) -> None:
+        super().__init__(name="upkeep", daemon=True)
+        self._core, self._every, self._stop_now = app, every, Event()
+        self._said = ""
+
+    def run(self) -> None:
+        while not self._stop_now.wait(self._every):
+            try:
+                tick(self._core)
+                self._said = ""
+            except HaulbackError as error:
+                if error.message != self._said:  # once, not every second
+                    log.error("upkeep: %s", error.message)
+                self._said = error.message
+            except Exception:
+                log.exception("upkeep")
+
+    def stop(self) -> None:
+        self._stop_now.set()
+        self.join()

@@ -1,0 +1,467 @@
+"""What nodes do with tasks: see what they may start, take it, report, end it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from haulback.errors import Conflict, Fenced, Forbidden, HaulbackError, Malformed, NotFound
+from haulback.inventory.damage import REVISION, WRITING
+from haulback.inventory.records import BackupDestination
+from haulback.kinds import export, mount, staging_cleanup
+from haulback.logs import members
+from haulback.server.services.app import App
+from haulback.server.services.task_requests import one_by_one
+from haulback.server.store import catalogue, nodes, queue, tables, task_lifecycle, task_lists, tasks
+from haulback.server.store.catalogue import SqlCatalogue, all_named
+from haulback.server.store.engine import mapped
+from haulback.server.store.ledger import SqlLedger
+from haulback.server.store.nodes import Enrolled, Node, Process
+from haulback.server.store.raw_sql import Hot
+from haulback.tasks.record import Task
+from haulback.tasks.states import State
+
+log = logging.getLogger(__name__)
+_REQUEUED = "its node gave it back"
+_FURTHER = (
+    "UPDATE task SET modified = :now, lease_until = :lease, progress = CASE WHEN progress > "
+    ":percent THEN progress ELSE :percent END "
+    "WHERE guid = :guid AND state = 'RUNNING' AND session = :session"
+)
+_PROGRESS, _PROGRESS_OF = Hot(_FURTHER), Hot(f"{_FURTHER} AND attempt = :attempt")
+_HEARD_MS = 20_000
+_EXPECTED = 5_000  # guids in one page: 200 KB
+_SAMPLES = 120  # of the transfer rate that a task keeps
+
+
+class FinishedWork(msgspec.Struct):
+    """An attempt whose work was complete when its node died before it could say so."""
+
+    task: str
+    attempt: int
+    results: dict[str, Any]
+
+
+class NodeSession(msgspec.Struct):
+    """What a node process works with."""
+
+    session: str
+    token: str
+    leaseMs: int
+    now: int
+    protocol: int = nodes.PROTOCOL
+
+
+def open_session(
+    app: App, who: Enrolled, process: Process, done: list[FinishedWork]
+) -> NodeSession:
+    """A node's process starts: its predecessor is over, finished work of that one counts."""
+    finished = {(one.task, one.attempt): one for one in done}
+    with app.store.write() as sql:
+        now = app.clock.now_ms()
+        session, token, old = nodes.open_session(sql, who, process, now)
+        moves = app.life(sql)
+        for task in task_lifecycle.of_session(sql, old) if old else []:
+            one = finished.get((task.guid, task.attempt))
+            if one is None or not _adopt(moves, task, one.results):
+                moves.lost(tasks.get(sql, task.guid), "its node restarted")
+        app.tidy_node(sql, who.guid)
+    about = {"node": who.guid, "version": process.version, "finished": len(finished)}
+    log.info("node connected", extra=members(**about))
+    app.bell.ring()
+    return NodeSession(session, token, app.lease_ms, app.clock.now_ms())
+
+
+def give_up(app: App, sql: sa.Connection, session: str | None, why: str) -> None:
+    """What a session ran is over without a word of it."""
+    moves = app.life(sql)
+    for task in task_lifecycle.of_session(sql, session) if session else []:
+        moves.lost(task, why)
+
+
+def _adopt(moves: task_lifecycle.Life, task: Task, results: dict[str, Any]) -> bool:
+    """End a task as FINISHED with what its dead process had written down, if that can be read."""
+    try:
+        with mapped(), moves.sql.begin_nested():
+            tasks.change(moves.sql, task, moves.now, results=results)
+            _end(moves, task, State.FINISHED, None)
+    except HaulbackError:
+        return False
+    return True
+
+
+def offer(app: App, who: Node, most: int = queue.OFFERED) -> list[Task]:
+    """What the node may start now, the first first, at most so many."""
+    with app.store.read() as sql:
+        now = app.clock.now_ms()
+        found = queue.offer(sql, who.guid, now, app.limits_of(who), most)
+        return all_named(sql, [task for task in found if _is_able(who, task)])
+
+
+def _is_able(who: Node, task: Task) -> bool:
+    """Whether a node may write repositories as this version does.
+
+    A node of an earlier Haulback would reuse damaged data, and miss that backups vanished.  A node
+    that opens no session of its own (`version` empty) is another program, with its own format.
+    """
+    return not who.version or who.revision >= REVISION or task.type not in WRITING
+
+
+def heard(app: App, who: Node) -> None:
+    """A node that asks for work lives, whatever else it does not say of itself."""
+    now = app.clock.now_ms()
+    if who.seen is None or now - who.seen > _HEARD_MS:
+        with app.store.write() as sql:
+            nodes.seen(sql, who.guid, now, who.staging_total, who.staging_used)
+
+
+def set_state(app: App, who: Node, guid: str, state: State, info: str | None) -> None:
+    """Take a task, end it, or give it back.  Repeating what is true already changes nothing.
+
+    Raises Conflict, Forbidden, Fenced, or Malformed for results that cannot be read.
+    """
+    with app.store.write() as sql:
+        task = tasks.get(sql, guid, lock=True)
+        held = task.slots
+        _move(app, sql, task, who, state, info)
+    if state is not State.RUNNING:
+        _ring(app, who, held)
+
+
+def _ring(app: App, who: Node, freed: list[str]) -> None:
+    """Somebody may start what waited for these limits: the node itself, or any other."""
+    if all(key.startswith("node:") for key in freed):
+        app.bell.ring_for([who.guid])
+    else:
+        app.bell.ring()
+
+
+def set_states(app: App, who: Node, guids: list[str], state: State, info: str | None) -> None:
+    """The same for many in one transaction: all at once, or, where that fails, each by itself.
+
+    Raises Conflict, with `refused` in its details, when some could not move; the others have.
+    """
+    refused: Conflict | None = None
+    wanted = list(dict.fromkeys(guids))
+    with app.store.write() as sql:
+        if not _move_all(app, sql, wanted, who, state):
+            refused = _move_each(app, sql, wanted, who, state, info)
+    app.bell.ring()
+    if refused:
+        raise refused
+
+
+def _move_all(app: App, sql: sa.Connection, guids: list[str], who: Node, state: State) -> bool:
+    """Take, or finish, many together; False when that cannot be and nothing was changed."""
+    if state not in (State.RUNNING, State.FINISHED):
+        return False
+    found = tasks.get_many(sql, guids)
+    if len(found) != len(guids):
+        return False
+    try:
+        with mapped(), sql.begin_nested():
+            moves, chosen = app.life(sql), list(found.values())
+            if state is State.RUNNING:
+                _check_able(who, chosen)
+                limits = app.limits_of(who)
+                moves.take(chosen, who.guid, who.session or "", app.lease_ms, limits)
+                return True
+            for task in chosen:
+                _check_mine(task, who)
+                if task.cancel_wanted:
+                    raise Conflict("one of them is to be cancelled")
+            moves.finish(chosen)
+    except (HaulbackError, msgspec.ValidationError):
+        return False
+    return True
+
+
+def _move_each(
+    app: App, sql: sa.Connection, guids: list[str], who: Node, state: State, info: str | None
+) -> Conflict | None:
+    found = tasks.get_many(sql, guids)
+
+    def move(guid: str) -> None:
+        task = found.get(guid) or tasks.get(sql, guid)
+        with sql.begin_nested():
+            _move(app, sql, task, who, state, info)
+
+    try:
+        one_by_one(guids, move)
+    except Conflict as error:
+        return error
+    return None
+
+
+def _move(
+    app: App, sql: sa.Connection, task: Task, who: Node, state: State, info: str | None
+) -> None:
+    if task.state == state.value and (state is State.QUEUED or _is_mine(task, who)):
+        return
+    moves = app.life(sql)
+    if state is State.RUNNING:
+        _check_able(who, [task])
+        moves.take([task], who.guid, who.session or "", app.lease_ms, app.limits_of(who))
+        return
+    _check_mine(task, who)
+    if state is State.QUEUED:
+        _give_back(moves, task)
+    else:
+        _end(moves, task, state, info)
+    # A clean-up that cannot be done is tried again within the hour, not at once and for ever.
+    if task.state != State.FINISHED.value and task.type != staging_cleanup.KIND.type:
+        app.tidy_node(sql, who.guid)
+
+
+def _check_able(who: Node, wanted: list[Task]) -> None:
+    for task in wanted:
+        if not _is_able(who, task):
+            raise Conflict(
+                f"node {who.name} runs Haulback {who.version}, which must not do {task.type} any "
+                "more: update Haulback on it"
+            )
+
+
+def _give_back(moves: task_lifecycle.Life, task: Task) -> None:
+    if not moves.kinds[task.type].repeatable:
+        raise Conflict(f"a task of type {task.type} cannot simply run again; FAIL it instead")
+    if task.cancel_wanted:
+        raise Conflict("the task is to be cancelled; say CANCELLED once it is cleaned up")
+    moves.requeue(task, _REQUEUED)
+
+
+def _end(moves: task_lifecycle.Life, task: Task, state: State, info: str | None) -> None:
+    if state is State.FINISHED and task.cancel_wanted and tasks.followers(moves.sql, task.guid):
+        state, info = State.CANCELLED, task.status_info  # what follows must not happen
+    try:
+        moves.end(task, state, info)
+    except msgspec.ValidationError as error:
+        raise Malformed(f"transfer-info of {task.type}: {error}") from None
+
+
+class WorkOrder(msgspec.Struct):
+    """What an attempt has to do."""
+
+    attempt: int
+    order: msgspec.Struct
+
+
+def order(app: App, who: Node, guid: str) -> WorkOrder:
+    """What to do exactly, as true now; only for the node that took the task."""
+    with app.store.read() as sql:
+        task = mine(sql, who, guid)
+        return WorkOrder(task.attempt, app.kinds[task.type].prepare(task, SqlCatalogue(sql)))
+
+
+def share(app: App, who: Node, guid: str) -> WorkOrder:
+    """What a share of a node is to offer.  Raises NotFound for one that is not to be there."""
+    with app.store.read() as sql:
+        known = SqlCatalogue(sql)
+        found = known.mount(guid)
+        if found.node != who.guid or found.state != "MOUNTED":
+            raise NotFound(f"nothing is mounted as {guid} here", guid=guid)
+        return WorkOrder(0, mount.order_of(found, known))
+
+
+def progress(app: App, who: Node, guid: str, percent: float) -> None:
+    """How far a running task is, which never goes back, and a longer lease; one statement."""
+    now, session = app.clock.now_ms(), who.session
+    lease = now + app.lease_ms
+    values = {"guid": guid, "percent": percent, "now": now, "lease": lease, "session": session}
+    with app.store.once() as sql:
+        attempt = who.attempt
+        statement = _PROGRESS if attempt is None else _PROGRESS_OF
+        values |= {} if attempt is None else {"attempt": attempt}
+        if statement.run(sql, **values) != 1:
+            mine(sql, who, guid)
+            raise Fenced("this attempt is over")
+
+
+def became(app: App, who: Node, guid: str, kind: str) -> Task:
+    """The backup of a running task is of another type than before; the backup bears a warning."""
+    with app.store.write() as sql:
+        task = mine(sql, who, guid, lock=True)
+        _check_member(app, task, "backupType")
+        if kind == task.backup_type:
+            _change(app, sql, task, {})
+            return task
+        asked = export.asked_type(task)
+        _change(app, sql, task, {"params": {**task.params, export.ASKED: asked}})
+        warning = [export.other_type(asked, kind)] if kind != asked else []
+        SqlLedger(sql, app.clock.now_ms()).became(task, kind, warning)
+        return task
+
+
+def set_member(app: App, who: Node, guid: str, name: str, value: Any) -> Task:
+    """Set a member of a running task.  Raises Conflict for a kind that has no such member."""
+
+    def made(task: Task) -> dict[str, Any]:
+        _check_member(app, task, name)
+        return {"results": {**task.results, name: value}}
+
+    return _reported(app, who, guid, made)
+
+
+def _check_member(app: App, task: Task, name: str) -> None:
+    if name not in app.kinds[task.type].members:
+        having = sorted(kind.type for kind in app.kinds.values() if name in kind.members)
+        raise Conflict(
+            f"{name}: a task of type {task.type} has none, only {', '.join(having)} does; "
+            "nothing was changed",
+            field=name,
+            type=task.type,
+        )
+
+
+def report(app: App, who: Node, guid: str, **values: Any) -> Task:
+    """Write members of a running task and renew its lease.  Progress never goes back."""
+    return _reported(app, who, guid, lambda _: values)
+
+
+def add_results(app: App, who: Node, guid: str, more: dict[str, Any], **values: Any) -> Task:
+    """Add to what a running task reported so far, and renew its lease."""
+    return _reported(app, who, guid, lambda task: {"results": {**task.results, **more}, **values})
+
+
+def _reported(app: App, who: Node, guid: str, made: Callable[[Task], dict[str, Any]]) -> Task:
+    with app.store.write() as sql:
+        task = mine(sql, who, guid, lock=True)
+        _change(app, sql, task, made(task))
+        return task
+
+
+def check_mine(app: App, who: Node, guid: str) -> None:
+    """Raises Forbidden or Fenced unless the node runs the task."""
+    with app.store.read() as sql:
+        mine(sql, who, guid)
+
+
+def _change(app: App, sql: sa.Connection, task: Task, values: dict[str, Any]) -> None:
+    if "progress" in values:
+        values["progress"] = max(task.progress, min(100.0, values["progress"]))
+    now = app.clock.now_ms()
+    tasks.change(sql, task, now, lease_until=now + app.lease_ms, **values)
+
+
+def add_bytes(app: App, who: Node, guid: str, sample: dict[str, Any], more: int) -> None:
+    """A sample of the transfer rate whose bytes come on top of those before."""
+    with app.store.write() as sql:
+        task = mine(sql, who, guid, lock=True)
+        before = task.results.get("dataTransferRate", {}).get("transferredBytes", 0)
+        _add_sample(app, sql, task, {**sample, "transferredBytes": before + more})
+
+
+def add_sample(app: App, who: Node, guid: str, sample: dict[str, Any]) -> None:
+    """A sample of the transfer rate; the task keeps the last ones as its history."""
+    with app.store.write() as sql:
+        _add_sample(app, sql, mine(sql, who, guid, lock=True), sample)
+
+
+def _add_sample(app: App, sql: sa.Connection, task: Task, sample: dict[str, Any]) -> None:
+    history = [*task.results.get("transferHistory", []), sample][-_SAMPLES:]
+    results = {**task.results, "dataTransferRate": sample, "transferHistory": history}
+    _change(app, sql, task, {"results": results})
+
+
+def inc_snap_required(app: App, who: Node, guid: str, wanted: bool) -> None:
+    """Whether the export must leave a snapshot: only if an incremental schedule will use it."""
+    with app.store.write() as sql:
+        task = mine(sql, who, guid, lock=True)
+        _check_member(app, task, "incSnapRequired")
+        entity = task.ref("protectedEntity")
+        held = wanted and bool(entity) and SqlCatalogue(sql).is_scheduled(entity or "")
+        if wanted and not held:
+            line = "no active incremental schedule applies: no snapshot has to be kept"
+            task_lists.append_log(sql, task, app.clock.now_ms(), [line])
+        _change(app, sql, task, {"results": {**task.results, "incSnapRequired": held}})
+
+
+def add_log(app: App, who: Node, guid: str, lines: list[str]) -> None:
+    """Add lines to the log of a running task."""
+    with app.store.write() as sql:
+        task = mine(sql, who, guid, lock=True)
+        task_lists.append_log(sql, task, app.clock.now_ms(), [line[:2000] for line in lines])
+
+
+def state_for(app: App, who: Node, guid: str) -> Task:
+    """The task as its owner must see it: a wish to cancel reads CANCELLED.
+
+    Raises Fenced, Forbidden for a task that another node runs, NotFound for one that this node
+    neither ran nor may take.
+    """
+    with app.store.read() as sql:
+        task = tasks.get(sql, guid)
+        if task.state == State.RUNNING.value:
+            _check_mine(task, who)
+            if task.cancel_wanted:
+                task.state = State.CANCELLED.value
+            return task
+        return tasks.of_node(sql, guid, who.guid)
+
+
+def repository_key(app: App, who: Node, destination: str) -> bytes:
+    """The key of a destination, for a node that reaches it.  Raises Forbidden."""
+    with app.store.read() as sql:
+        record = SqlCatalogue(sql).destination(destination)
+        _check_reaches(who, record)
+        return app.vault.unseal(destination, catalogue.sealed_key(sql, destination))
+
+
+def needed(app: App, names: list[str]) -> list[str]:
+    """Those of `names` (attempts, checkpoints) that something still builds on."""
+    with app.store.read() as sql:
+        known = SqlCatalogue(sql)
+        return [name for name in names if known.is_needed(name)]
+
+
+def abandoned(app: App, names: list[str]) -> list[str]:
+    """Those of these snapshots that attempts of ours took which ended badly."""
+    with app.store.read() as sql:
+        known = SqlCatalogue(sql)
+        return [name for name in names if known.is_abandoned(name)]
+
+
+def pins(app: App, who: Node, destination: str) -> list[str]:
+    """Attempts that must not lose what they found on a destination.  Raises Forbidden."""
+    with app.store.read() as sql:
+        known = SqlCatalogue(sql)
+        _check_reaches(who, known.destination(destination))
+        return known.pins(destination)
+
+
+def _check_reaches(who: Node, record: BackupDestination) -> None:
+    if record.node not in (None, who.guid):
+        raise Forbidden(f"{record.name} is bound to another node")
+
+
+def expected(app: App, who: Node, guid: str, after: str) -> list[str]:
+    """A page of the backups that a task of this node must find.  Raises Forbidden, Fenced."""
+    table = tables.expected_backup.c
+    with app.store.read() as sql:
+        mine(sql, who, guid)
+        query = sa.select(table.backup).where(table.task == guid, table.backup > after)
+        return list(sql.scalars(query.order_by(table.backup).limit(_EXPECTED)))
+
+
+def mine(sql: sa.Connection, who: Node, guid: str, *, lock: bool = False) -> Task:
+    task = tasks.get(sql, guid, lock=lock)
+    _check_mine(task, who)
+    return task
+
+
+def _check_mine(task: Task, who: Node) -> None:
+    """Raises Forbidden for another node's task, Fenced for an attempt that is over."""
+    if task.node not in (None, who.guid):
+        raise Forbidden("another node runs this task")
+    if task.state != State.RUNNING.value:
+        raise Fenced(f"the task is {task.state}; this attempt is over", state=task.state)
+    if not _is_mine(task, who):
+        raise Fenced("another attempt runs this task; this one is over")
+
+
+def _is_mine(task: Task, who: Node) -> bool:
+    return task.session == who.session and who.attempt in (None, task.attempt)

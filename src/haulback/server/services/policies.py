@@ -1,0 +1,266 @@
+"""Belongings of a policy besides its own members: its rules, their schedules, its machines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Set
+from typing import Any, NamedTuple
+
+import msgspec
+import sqlalchemy as sa
+
+from haulback.errors import Conflict, Malformed
+from haulback.ids import new_guid
+from haulback.inventory.configuration import (
+    Policy,
+    PolicyRecord,
+    Rule,
+    SnapshotPolicy,
+    SnapshotRule,
+)
+from haulback.inventory.records import Entity, Record
+from haulback.server.scope import EVERYTHING, Scope
+from haulback.server.store import tables
+from haulback.server.store.catalogue import SqlCatalogue, add, change, records
+from haulback.wire import read
+
+Check = Callable[[Any, SqlCatalogue], None]
+
+
+class Owned(NamedTuple):
+    """The kind and the struct of a policy's rules, and the setting of machines that names it."""
+
+    kind: str
+    struct: type[PolicyRecord]
+    setting: str
+
+
+OWNED = {
+    "vm-backup": Owned("rule", Rule, "backupPolicy"),
+    "vm-snapshot": Owned("snapshot-rule", SnapshotRule, "snapshotPolicy"),
+}
+_APART: Mapping[type[PolicyRecord], tuple[str, ...]] = {
+    Policy: ("vms", "rules"),
+    SnapshotPolicy: ("vms", "rules"),
+    Rule: ("schedules",),
+    SnapshotRule: ("schedules",),
+}
+RULES = frozenset(one.kind for one in OWNED.values())
+
+
+class PolicyMembers(NamedTuple):
+    """A change of records under way: its connection, what the caller sees, epoch ms."""
+
+    sql: sa.Connection
+    scope: Scope
+    now: int
+
+    @property
+    def known(self) -> SqlCatalogue:
+        """The records as they are at this moment."""
+        return SqlCatalogue(self.sql, self.scope)
+
+    def rules(self, policy: Record, sent: Any, check: Check, *, fresh: bool) -> None:
+        """Give a policy these rules, and no others; `fresh`: it is new, and so are they.
+
+        A rule keeps the members that `sent` leaves out.  Raises Malformed, NotFound, Conflict.
+        """
+        owned = OWNED[policy.kind]
+        before = {one.guid: one for one in self.known.records(owned.kind, policy.guid)}
+        kept = {} if fresh else before
+        wanted = _rules(sent, owned, kept)
+        staying = {guid for guid, _ in wanted if guid}
+        for guid in before.keys() - staying:
+            self.without_rule(before[guid])
+        for guid, rule in wanted:
+            check(rule, self.known)
+            if guid and before[guid].name != rule.name:
+                self._set_name(guid, guid)  # two rules may swap their names
+        for guid, rule in wanted:
+            self._keep(policy, owned, before.get(guid), rule)
+
+    def _set_name(self, record: str, name: str) -> None:
+        here = tables.record.c.guid == record
+        self.sql.execute(sa.update(tables.record).where(here).values(name=name))
+
+    def _keep(self, policy: Record, owned: Owned, old: Record | None, rule: Any) -> None:
+        guid = old.guid if old else new_guid()
+        record = Record(guid=guid, kind=owned.kind, name=rule.name, parent=policy.guid)
+        record.body, record.modified = body_of(rule, "policy"), self.now
+        record.created = old.created if old else self.now
+        record.project = policy.project
+        (change if old else add)(self.sql, tables.record, record)
+        self.fired_by(guid, rule.schedules)
+
+    def fired_by(self, rule: str, schedules: Iterable[Any] | None) -> None:
+        """Have a rule fired by these schedules, and no others; None: as before.
+
+        Raises NotFound.
+        """
+        if schedules is None:
+            return
+        wanted = {self._schedule(ref.guid, rule).guid for ref in schedules}
+        for one in self.known.records("schedule"):
+            if not (self.scope.is_whole or self.scope.allows(one.project)):
+                self._check_kept(one, rule, wanted)
+                continue
+            rules = [ref for ref in one.body.get("rules", []) if ref["guid"] != rule]
+            rules += [{"guid": rule}] if one.guid in wanted else []
+            self._fires(one, rules)
+
+    def _check_kept(self, schedule: Record, rule: str, wanted: Set[str]) -> None:
+        """Raises Forbidden where a shared schedule would no longer fire a rule.
+
+        A schedule of another project is not seen, and stays as it is.
+        """
+        fires = {"guid": rule} in schedule.body.get("rules", [])
+        if schedule.project is None and fires and schedule.guid not in wanted:
+            self.known.changeable("schedule", schedule.guid)
+
+    def _schedule(self, guid: str, rule: str) -> Record:
+        """A schedule that fires a rule already, or that the caller may change to do so."""
+        found = self.known.record("schedule", guid)
+        if {"guid": rule} in found.body.get("rules", []):
+            return found
+        return self.known.changeable("schedule", guid)
+
+    def _fires(self, schedule: Record, rules: list[dict[str, str]]) -> None:
+        if rules != schedule.body.get("rules", []):
+            body = {**schedule.body, "rules": rules}
+            after = msgspec.structs.replace(schedule, body=body, modified=self.now)
+            change(self.sql, tables.record, after)
+
+    def without_rule(self, rule: Record) -> None:
+        """Remove a rule, and every mention of it in schedules."""
+        PolicyMembers(self.sql, EVERYTHING, self.now).fired_by(rule.guid, [])
+        self.sql.execute(sa.delete(tables.record).where(tables.record.c.guid == rule.guid))
+
+    def members(self, policy: Record, wanted: Iterable[Any]) -> None:
+        """Give a policy to these machines, and to no others that the caller sees.
+
+        Raises NotFound.
+        """
+        setting = OWNED[policy.kind].setting
+        found = {one.guid: one for one in self.known.entities_of([ref.guid for ref in wanted])}
+        for one in found.values():
+            _check_project(policy, one)
+            if one.settings.get(setting) != policy.guid:
+                self._set(one.guid, {**one.settings, setting: policy.guid})
+        for member in members_of(self.sql, self.scope, policy.kind).get(policy.guid, []):
+            if member.guid not in found:
+                self._set(member.guid, _without(member.settings, setting))
+
+    def handed_over(self, policy: Record) -> None:
+        """Check that a policy which changed its project leaves no machine of another one.
+
+        Raises Conflict.
+        """
+        for member in members_of(self.sql, EVERYTHING, policy.kind).get(policy.guid, []):
+            _check_project(policy, member)
+
+    def without_policy(self, policy: Record) -> None:
+        """Remove the rules of a policy, and every mention of it in the settings of machines."""
+        owned = OWNED[policy.kind]
+        for rule in self.known.records(owned.kind, policy.guid):
+            self.without_rule(rule)
+        for member in members_of(self.sql, EVERYTHING, policy.kind).get(policy.guid, []):
+            self._set(member.guid, _without(member.settings, owned.setting))
+
+    def _set(self, entity: str, settings: Mapping[str, Any]) -> None:
+        """Write the settings alone: a look may change the rest in the same moment."""
+        text = msgspec.json.encode(settings).decode()
+        here = tables.entity.c.guid == entity
+        self.sql.execute(sa.update(tables.entity).where(here).values(settings=text))
+
+
+def _check_project(policy: Record, machine: Entity) -> None:
+    """Raises Conflict where a machine would get the policy of another project."""
+    if policy.project not in (None, machine.project):
+        raise Conflict(
+            f"vms: {machine.name} is of project {machine.project or 'none'}, and the policy "
+            f"{policy.name} of project {policy.project}; give the machine to that project first",
+            field="vms",
+        )
+
+
+def body_of(wanted: PolicyRecord, parent: str | None) -> dict[str, Any]:
+    """The members that a record itself keeps: no name, no parent, nothing of other records."""
+    apart = _APART.get(type(wanted), ())  # members that other records keep
+    left_out = {"name", "project", parent, *apart}
+    body = msgspec.to_builtins(wanted)
+    return {k: v for k, v in body.items() if k not in left_out and v is not None}
+
+
+def members_of(sql: sa.Connection, scope: Scope, kind: str) -> dict[str, list[Entity]]:
+    """The machines within a scope, by the guid of the policy of one kind that they have."""
+    setting, column = OWNED[kind].setting, tables.entity.c
+    query = sa.select(tables.entity).where(column.settings.contains(f'"{setting}"'))
+    found: dict[str, list[Entity]] = {}
+    for one in records(sql, query.order_by(column.name, column.guid), Entity):
+        if scope.allows(one.project):
+            found.setdefault(str(one.settings.get(setting)), []).append(one)
+    return found
+
+
+def _without(settings: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in settings.items() if key != name}
+
+
+def _rules(sent: Any, owned: Owned, before: Mapping[str, Record]) -> list[tuple[str, Any]]:
+    """The rules of a request, each with the guid of the one that it changes, "" for a new one.
+
+    A rule without a guid is the one of its name, so that its history stays its own.
+    """
+    given = [_object(item, place) for place, item in enumerate(_present(sent))]
+    names = {str(one["name"]) for one in given if one.get("name")}
+    named = {one.name: guid for guid, one in before.items()}
+    claimed = {str(one["guid"]) for one in given if one.get("guid")}
+    found: list[tuple[str, Any]] = []
+    for place, one in enumerate(given):
+        field = f"rules[{place}]"
+        guid = _known(one, before, field)
+        if not guid and (same := named.get(str(one.get("name")), "")) not in claimed:
+            guid = same
+        claimed.add(guid)
+        kept = {k: v for k, v in _members(before.get(guid)).items() if k not in one}
+        whole = {**kept, **{k: v for k, v in one.items() if v is not None}}
+        whole.setdefault("name", _free(names))
+        rule = read(whole, owned.struct, field)
+        names.add(rule.name)
+        found.append((guid, rule))
+    return found
+
+
+def _present(sent: Any) -> list[Any]:
+    return [one for one in sent if one is not None]
+
+
+def _object(item: Any, place: int) -> dict[str, Any]:
+    given = {"guid": item} if isinstance(item, str) else item
+    if not isinstance(given, dict):
+        raise Malformed(f"rules[{place}]: a rule is an object", field=f"rules[{place}]")
+    return given
+
+
+def _known(given: Mapping[str, Any], before: Mapping[str, Record], field: str) -> str:
+    """The guid of the rule that is meant; portals give rules that are not saved yet one as well."""
+    guid = given.get("guid")
+    if guid is not None and not isinstance(guid, str):
+        raise Malformed(f"{field}.guid: a guid is a text", field=f"{field}.guid")
+    if not guid or given.get("isNotSaved") is True or not before:
+        return ""
+    if guid not in before:
+        raise Malformed(f"{field}.guid: the policy has no rule {guid}", field=f"{field}.guid")
+    return str(guid)
+
+
+def _members(rule: Record | None) -> dict[str, Any]:
+    return {"name": rule.name, **rule.body} if rule else {}
+
+
+def _free(names: set[str]) -> str:
+    """A name for a rule that comes without one: they are told apart by their names."""
+    name, number = "Default", 1
+    while name in names:
+        number += 1
+        name = f"Default {number}"
+    return name

@@ -1,0 +1,110 @@
+"""The audit trail, and the answers that repeated requests get again."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from haulback.errors import Conflict
+from haulback.inventory.responses import AuditEntry
+from haulback.server.store.raw_sql import Hot
+from haulback.server.store.tables import audit, idempotency
+
+_WRITE = Hot(
+    "INSERT INTO audit (time, caller, login, operation, subject, before, after) "
+    "VALUES (:time, :caller, :login, :operation, :subject, :before, :after)"
+)
+Line = tuple[str, Any, Any]  # an object that was changed, before and after
+KEPT_MS = 86_400_000  # how long a key gives the same answer
+
+
+def write(
+    sql: sa.Connection,
+    now: int,
+    caller: tuple[str, str],
+    operation: str,
+    subject: str | None,
+    before: Any,
+    after: Any,
+) -> None:
+    """Add to the trail; `caller` is guid and login."""
+    _WRITE.run(
+        sql,
+        time=now,
+        caller=caller[0],
+        login=caller[1],
+        operation=operation,
+        subject=subject,
+        before=_text(before),
+        after=_text(after),
+    )
+
+
+def write_many(
+    sql: sa.Connection, now: int, caller: tuple[str, str], operation: str, lines: Sequence[Line]
+) -> None:
+    """The same for many objects of one operation."""
+    by = {"time": now, "caller": caller[0], "login": caller[1], "operation": operation}
+    rows = [by | {"subject": s, "before": _text(b), "after": _text(a)} for s, b, a in lines]
+    if rows:
+        _WRITE.many(sql, rows)
+
+
+def read(
+    sql: sa.Connection, subject: str | None, before: int | None, size: int
+) -> list[AuditEntry]:
+    """The newest entries, about one object or all, older than entry `before`."""
+    query = sa.select(audit).order_by(audit.c.number.desc()).limit(size)
+    if subject:
+        query = query.where(audit.c.subject == subject)
+    if before is not None:
+        query = query.where(audit.c.number < before)
+    return [_entry(row) for row in sql.execute(query)]
+
+
+def remember(
+    sql: sa.Connection, caller: str, key: str, request: bytes, made: Any, now: int
+) -> None:
+    """What a request with this key made; a second one at the same time clashes with it."""
+    row = {"caller": caller, "key": key, "request": _digest(request), "created": now}
+    row["tasks"] = msgspec.json.encode(made).decode()
+    sql.execute(sa.insert(idempotency).values(row))
+
+
+def recall(sql: sa.Connection, caller: str, key: str, request: bytes) -> Any:
+    """What that request made before.  Raises Conflict when the key was used for another one."""
+    where = (idempotency.c.caller == caller, idempotency.c.key == key)
+    row = sql.execute(sa.select(idempotency).where(*where)).one_or_none()
+    if row is None:
+        return None
+    if row.request != _digest(request):
+        raise Conflict("Idempotency-Key: was used for another request; use a new one")
+    return msgspec.json.decode(row.tasks)
+
+
+def forget(sql: sa.Connection, now: int) -> None:
+    """Keys that had their time."""
+    old = sa.select(idempotency.c.caller, idempotency.c.key)
+    old = old.where(idempotency.c.created < now - KEPT_MS).limit(500)
+    for caller, key in sql.execute(old).all():
+        where = (idempotency.c.caller == caller, idempotency.c.key == key)
+        sql.execute(sa.delete(idempotency).where(*where))
+
+
+def _digest(request: bytes) -> str:
+    return hashlib.sha256(request).hexdigest()
+
+
+def _entry(row: sa.Row[Any]) -> AuditEntry:
+    values = {str(k): v for k, v in row._mapping.items()}
+    for name in ("before", "after"):
+        values[name] = msgspec.json.decode(values[name]) if values[name] else None
+    return msgspec.convert(values, AuditEntry)
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else msgspec.json.encode(value).decode()

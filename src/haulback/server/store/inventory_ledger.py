@@ -1,0 +1,192 @@
+"""Machines and what surrounds them, as looks at their platforms change what is known of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from haulback.ids import new_guid
+from haulback.inventory.alarms import AlarmKind
+from haulback.inventory.presence import HypervisorScan, UnreadableMachine
+from haulback.inventory.records import Entity, PlatformResource, Record
+from haulback.server.store import tables
+from haulback.server.store.catalogue import SqlCatalogue, records, row_of
+from haulback.server.store.presence import PresenceLedger
+
+_UPSERTED = ("name", "type", "disks")
+_NONE = "{}"
+_SEEN_AS = "seenAs"
+SEEN_ON = "seenOn"  # hypervisors that have it; only what nobody has written by hand says so
+SEEN = (SEEN_ON, _SEEN_AS, "pool")  # what looks write, and people do not take away
+
+
+class InventoryLedger(PresenceLedger):
+    """The part of a ledger that knows machines, networks and pools."""
+
+    def inventory(
+        self,
+        hypervisor: str,
+        machines: Iterable[Entity],
+        *,
+        complete_since: int | None,
+        by: str = "",
+        unreadable: Sequence[UnreadableMachine] = (),
+    ) -> None:
+        self._lock(hypervisor)
+        found = {one.uuid: one for one in machines}
+        shown = {uuid for uuid, one in found.items() if one.present}
+        self._readable(hypervisor, shown)
+        self._upsert(found.values())
+        complete = complete_since is not None
+        since = self.now if complete_since is None else complete_since
+        unseen = self._unseen(hypervisor, since) if complete else []
+        there = self._unread(hypervisor, unreadable, unseen, complete)
+        absent = found.keys() - shown
+        if absent:
+            unseen += [one for one in self._present(hypervisor) if one.uuid in absent]
+        missed = {one.guid: one for one in unseen if one.guid not in there}
+        self._weigh(hypervisor, list(missed.values()), HypervisorScan(by, since))
+
+    def _upsert(self, machines: Iterable[Entity]) -> None:
+        """Record machines as seen; a machine reported absent keeps its presence until judged."""
+        rows = [self._row(one) for one in machines]
+        insert = postgresql.insert if self._sql.dialect.name == "postgresql" else sqlite.insert
+        new, old = insert(tables.entity), tables.entity.c
+        shown = new.excluded.present
+        fresh: dict[str, Any] = {name: new.excluded[name] for name in _UPSERTED}
+        fresh["present"] = sa.or_(shown, old.present)
+        for name, value in (("absent_since", None), ("problem", None), ("seen", self.now)):
+            fresh[name] = sa.case((shown, sa.literal(value, old[name].type)), else_=old[name])
+        # A platform that knows no projects must not take away the one that people gave.
+        fresh["project"] = sa.func.coalesce(new.excluded.project, old.project)
+        for name, none in (("hardware", _NONE), ("place", "")):
+            told = new.excluded[name]
+            fresh[name] = sa.case((told == none, old[name]), else_=told)
+        if rows:
+            upsert = new.on_conflict_do_update(index_elements=["hypervisor", "uuid"], set_=fresh)
+            self._sql.execute(upsert, rows)
+
+    def _row(self, one: Entity) -> dict[str, Any]:
+        row = {**row_of(one, tables.entity), "seen": self.now, "problem": None}
+        return {**row, "absent_since": None if one.present else self.now}
+
+    def reunited(self, hypervisor: str) -> None:
+        if not (hosts := self._hosts_beside(hypervisor)):
+            return
+        old, new = tables.entity.alias("old"), tables.entity.alias("new")
+        left = sa.or_(~old.c.present, old.c.absent_since.is_not(None))
+        arrived = (new.c.present, new.c.absent_since.is_(None))
+        known = (old.c.facts != _NONE, new.c.facts == _NONE)
+        here = (old.c.hypervisor.in_(hosts), new.c.hypervisor.in_(hosts))
+        went = (left, *arrived, old.c.hypervisor != new.c.hypervisor)
+        query = sa.select(old.c.guid, new.c.hypervisor).join(new, old.c.uuid == new.c.uuid)
+        for guid, host in self._sql.execute(query.where(*went, *known, *here)).all():
+            self.lives_on(guid, host)
+
+    def lives_on(self, entity: str, hypervisor: str) -> None:
+        """What is known of an earlier machine of that uuid there trades places with it."""
+        self._lock(hypervisor)
+        table = tables.entity.c
+        found = self._sql.execute(
+            sa.select(table.uuid, table.hypervisor).where(table.guid == entity)
+        ).one()
+        other = (table.hypervisor == hypervisor, table.uuid == found.uuid, table.guid != entity)
+        earlier = self._sql.scalar(sa.select(table.guid).where(*other))
+        if earlier:  # no two of one place may bear the same uuid, not even for a moment
+            self._place(earlier, uuid=earlier, present=False, absent_since=self.now, problem=None)
+        here = {"present": True, "absent_since": None, "problem": None, "place": ""}
+        self._place(entity, hypervisor=hypervisor, seen=self.now, **here)
+        if earlier:
+            self._place(earlier, uuid=found.uuid, hypervisor=found.hypervisor)
+        self.all_cleared(AlarmKind.MACHINE_UNREADABLE, [entity, *([earlier] if earlier else [])])
+        for host in {found.hypervisor, hypervisor}:
+            self.settle_doubt(host)
+
+    def _place(self, entity: str, **values: Any) -> None:
+        here = tables.entity.c.guid == entity
+        self._sql.execute(sa.update(tables.entity).where(here).values(**values))
+
+    def surrounded(
+        self,
+        hypervisor: str,
+        networks: list[PlatformResource] | None,
+        pools: list[PlatformResource] | None,
+    ) -> None:
+        host = SqlCatalogue(self._sql).hypervisor(hypervisor)
+        parent = host.settings.get("hypervisorManager") or ""
+        if networks is not None:
+            found = {one.name: {"uuid": one.uuid} for one in networks if _fits(one.name)}
+            self._around("network", hypervisor, parent, found)
+        if pools is not None:
+            spaces = {f"{host.name}: {one.name}": _space(one) for one in pools if _fits(one.name)}
+            self._around("hypervisor-storage", hypervisor, parent, spaces)
+
+    def _around(
+        self, kind: str, hypervisor: str, parent: str, found: dict[str, dict[str, Any]]
+    ) -> None:
+        """What people wrote themselves is theirs; what nobody sees any more goes.
+
+        One that was seen is known by the name it had then, whatever people call it now.
+        """
+        table = tables.record
+        here = (table.c.kind == kind, table.c.parent == parent)
+        query = sa.select(table).where(*here).with_for_update()
+        kept = records(self._sql, query, Record)
+        taken = {one.name for one in kept}
+        known = {str(one.body.get(_SEEN_AS, one.name)): one for one in kept}
+        for name, body in found.items():
+            before = known.get(name)
+            if before is None and name not in taken:
+                whole = {**body, _SEEN_AS: name, SEEN_ON: [hypervisor]}
+                made = Record(guid=new_guid(), kind=kind, name=name, parent=parent, body=whole)
+                self._add(made)
+            elif before is not None and SEEN_ON in before.body:
+                hosts = sorted({*before.body[SEEN_ON], hypervisor})
+                self._write(before, {**before.body, **body, SEEN_ON: hosts})
+        for name, before in known.items():
+            if name not in found and hypervisor in before.body.get(SEEN_ON, ()):
+                hosts = [one for one in before.body[SEEN_ON] if one != hypervisor]
+                self._write(before, {**before.body, SEEN_ON: hosts})
+
+    def _add(self, made: Record) -> None:
+        row = {**row_of(made, tables.record), "created": self.now, "modified": self.now}
+        try:
+            with self._sql.begin_nested():
+                self._sql.execute(sa.insert(tables.record).values(row))
+        except sa.exc.IntegrityError:
+            pass  # another host brought it in this moment; the next look adds this one
+
+    def unseen(self, hypervisor: str) -> None:
+        """A hypervisor that goes, or goes elsewhere, sees nothing here any more."""
+        for kind in ("network", "hypervisor-storage"):
+            for one in SqlCatalogue(self._sql).records(kind):
+                if hypervisor in (hosts := one.body.get(SEEN_ON, [])):
+                    self._write(one, {**one.body, SEEN_ON: [h for h in hosts if h != hypervisor]})
+
+    def _write(self, before: Record, body: dict[str, Any]) -> None:
+        table = tables.record
+        here = table.c.guid == before.guid
+        if not body[SEEN_ON]:
+            self._sql.execute(sa.delete(table).where(here))
+        elif body != before.body:
+            text = msgspec.json.encode(body).decode()
+            self._sql.execute(sa.update(table).where(here).values(body=text, modified=self.now))
+
+
+def _fits(name: str) -> bool:
+    return 0 < len(name) <= 200 and name.isprintable()
+
+
+def _space(one: PlatformResource) -> dict[str, Any]:
+    used = None if one.total is None or one.free is None else one.total - one.free
+    told = {
+        "uuid": one.uuid,
+        "pool": one.name,
+        "totalAvailableSpace": one.total,
+        "totalUsedSpace": used,
+    }
+    return {name: value for name, value in told.items() if value is not None}

@@ -1,0 +1,370 @@
+"""Lists of machines, backups, restore jobs, workflows and records, a page at a time; figures."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import msgspec
+import sqlalchemy as sa
+
+from haulback.inventory.alarms import Alarm
+from haulback.inventory.records import (
+    Backup,
+    BackupDestination,
+    Entity,
+    Hypervisor,
+    Mount,
+    PlatformSnapshot,
+    Record,
+)
+from haulback.server.scope import Scope
+from haulback.server.store import (
+    alarm_tables,
+    mount_tables,
+    protection,
+    recovery_plans,
+    tables,
+    tasks,
+)
+from haulback.server.store.catalogue import all_named, records
+from haulback.tasks.record import Task
+
+T = TypeVar("T", bound=msgspec.Struct)
+PLACES: dict[type[msgspec.Struct], sa.Table] = {
+    Hypervisor: tables.hypervisor,
+    BackupDestination: tables.destination,
+}
+
+
+class RestoreJob(msgspec.Struct, kw_only=True):
+    """A restore as it was asked for and what came of it; times in epoch ms, sizes in bytes."""
+
+    guid: str
+    type: str
+    status: str
+    status_info: str | None
+    entity: str
+    entity_name: str
+    backup: str
+    snapshot_time: int | None
+    size: int
+    created: int
+    finished: int | None
+    target: dict[str, Any]
+    times: dict[str, int]
+
+
+class ListQuery(msgspec.Struct, kw_only=True):
+    """What of a list to show.  `order` is a member's name; `page` counts from 0."""
+
+    scope: Scope
+    page: int = 0
+    size: int = 10_000
+    text: str | None = None
+    order: str | None = None
+    descending: bool = False
+    entity: str | None = None
+    backup: str | None = None
+    node: str | None = None
+    hypervisor: str | None = None
+    destination: str | None = None
+    rule: str | None = None
+    parent: str | None = None
+    subject: str | None = None
+    statuses: list[str] = []
+    places: list[str] = []
+    types: list[str] = []
+    since: int | None = None
+    until: int | None = None
+    name: str | None = None
+    min_size: int | None = None
+    only: list[str] | None = None  # guids
+    now: int = 0  # epoch ms
+
+
+def places(sql: sa.Connection, kind: type[T]) -> list[T]:
+    """All hypervisors, or all destinations, by name."""
+    table = PLACES[kind]
+    return records(sql, sa.select(table).order_by(table.c.name), kind)
+
+
+def machine_counts(sql: sa.Connection, scope: Scope) -> dict[str, int]:
+    """How many present machines each hypervisor holds, of those that the caller sees."""
+    table = tables.entity.c
+    where = [table.present, *_scoped(table.project, scope)]
+    query = sa.select(table.hypervisor, sa.func.count()).where(*where)
+    return {row[0]: row[1] for row in sql.execute(query.group_by(table.hypervisor))}
+
+
+def machines(sql: sa.Connection, wanted: ListQuery) -> tuple[list[Entity], int]:
+    """A page of machines by name, and how many there are."""
+    table = tables.entity
+    where = _scoped(table.c.project, wanted.scope)
+    where += _text(table.c.name, wanted)
+    if wanted.hypervisor:
+        where.append(table.c.hypervisor == wanted.hypervisor)
+    sorts = machine_sorts(sql, wanted)
+    return _page(sql, table, where, _order(sorts, "name", wanted, table.c.guid), wanted, Entity)
+
+
+def machine_sorts(sql: sa.Connection, wanted: ListQuery) -> dict[str, Any]:
+    """Sort columns of machines; absent values come first, on any database."""
+    table, order = tables.entity.c, wanted.order
+    found: dict[str, Any] = {
+        "name": table.name,
+        "present": table.present,
+        "uuid": table.uuid,
+        "hypervisor": sa.select(tables.hypervisor.c.name)
+        .where(tables.hypervisor.c.guid == table.hypervisor)
+        .scalar_subquery(),
+    }
+    if order in ("lastBackup", "lastSuccessfulBackupSize", "lastSuccessfulFullBackupSize"):
+        found[order] = protection.number_in(sql, table.facts, order)
+    if order == "backupUpToDate":
+        words = protection.standing(sql, wanted.now)
+        found[order] = sa.case((words == "SCHEDULED_FRESH", 2), (words == "", 0), else_=1)
+    for name, setting in (
+        ("vmBackupPolicy", "backupPolicy"),
+        ("snapshotMgmtPolicy", "snapshotPolicy"),
+    ):
+        if order == name:
+            guid = protection.text_in(sql, table.settings, setting)
+            named = sa.select(tables.record.c.name).where(tables.record.c.guid == guid)
+            found[name] = sa.func.coalesce(named.scalar_subquery(), "")
+    return found
+
+
+def absent_machines(sql: sa.Connection, scope: Scope) -> list[Entity]:
+    """Machines that their platform no longer shows."""
+    table = tables.entity
+    where = [~table.c.present, *_scoped(table.c.project, scope)]
+    return records(sql, sa.select(table).where(*where), Entity)
+
+
+def backups(sql: sa.Connection, wanted: ListQuery) -> tuple[list[Backup], int]:
+    """A page of backups, the newest first, and how many there are."""
+    table = tables.backup
+    when = sa.func.coalesce(table.c.snapshot_time, table.c.created)
+    where = _scoped(table.c.project, wanted.scope)
+    where += _text(table.c.entity_name, wanted)
+    for column, value in (
+        (table.c.entity, wanted.entity),
+        (table.c.destination, wanted.destination),
+        (table.c.rule, wanted.rule),
+        (table.c.parent, wanted.parent),
+    ):
+        if value:
+            where.append(column == value)
+    if wanted.hypervisor:
+        on = sa.select(tables.entity.c.guid)
+        on = on.where(tables.entity.c.hypervisor == wanted.hypervisor)
+        where.append(table.c.entity.in_(on))
+    where += [backup_status(wanted.statuses)] if wanted.statuses else []
+    where += [backup_place(wanted.places)] if wanted.places else []
+    where += [table.c.type.in_(wanted.types)] if wanted.types else []
+    where += [when >= wanted.since] if wanted.since is not None else []
+    where += [when <= wanted.until] if wanted.until is not None else []
+    where += [held() >= wanted.min_size] if wanted.min_size is not None else []
+    sorts = {
+        "backupTime": table.c.created,
+        "snapshotTime": table.c.snapshot_time,
+        "size": held(),
+        "status": table.c.status,
+        "type": table.c.type,
+        "protectedEntity": table.c.entity_name,
+    }
+    order = _order(sorts, "backupTime", wanted, table.c.guid)
+    return _page(sql, table, where, order, wanted, Backup)
+
+
+def held() -> sa.ColumnElement[int]:
+    """Bytes that a backup holds of its own, as `records.Backup.held`."""
+    table = tables.backup.c
+    part = sa.case((table.read < table.size, table.read), else_=table.size)
+    return sa.case((table.type == "FULL", table.size), else_=part)
+
+
+def snapshots(
+    sql: sa.Connection, wanted: ListQuery, *, alone: bool | None = None
+) -> tuple[list[PlatformSnapshot], int]:
+    """A page of snapshots, the newest first, and how many; `alone`: those of no policy, or not."""
+    table = tables.snapshot
+    where = _scoped(table.c.project, wanted.scope)
+    where += _text(table.c.uuid, wanted)
+    where += [table.c.entity == wanted.entity] if wanted.entity else []
+    where += [] if alone is None else [table.c.policy.is_(None) == alone]
+    where += [table.c.snapshot_time >= wanted.since] if wanted.since is not None else []
+    where += [table.c.snapshot_time <= wanted.until] if wanted.until is not None else []
+    sorts = {"snapshotTime": table.c.snapshot_time, "uuid": table.c.uuid}
+    order = _order(sorts, "snapshotTime", wanted, table.c.guid)
+    return _page(sql, table, where, order, wanted, PlatformSnapshot)
+
+
+def mounts(
+    sql: sa.Connection, wanted: ListQuery, *, over: bool | None = None
+) -> tuple[list[Mount], int]:
+    """A page of mounted backups, the newest first, and how many; `over`: those that are, or not."""
+    table = mount_tables.mounted_backup
+    where = _scoped(table.c.project, wanted.scope)
+    where += _text(table.c.entity_name, wanted)
+    for column, value in (
+        (table.c.entity, wanted.entity),
+        (table.c.backup, wanted.backup),
+        (table.c.node, wanted.node),
+    ):
+        if value:
+            where.append(column == value)
+    where += [table.c.mode.in_(wanted.types)] if wanted.types else []
+    where += [] if over is None else [table.c.state.in_(("UNMOUNTED", "FAILED")) == over]
+    where += [table.c.created >= wanted.since] if wanted.since is not None else []
+    where += [table.c.created <= wanted.until] if wanted.until is not None else []
+    sorts = {"creationTime": table.c.created, "mode": table.c.mode, "state": table.c.state}
+    order = _order(sorts, "creationTime", wanted, table.c.guid)
+    return _page(sql, table, where, order, wanted, Mount)
+
+
+def alarms(sql: sa.Connection, wanted: ListQuery) -> tuple[list[Alarm], int]:
+    """A page of alarms, the newest first, and how many there are."""
+    table = alarm_tables.alarm
+    where = _scoped(table.c.project, wanted.scope)
+    where += _text(table.c.subject_name, wanted)
+    where += [table.c.subject == wanted.subject] if wanted.subject else []
+    where += [table.c.kind.in_(wanted.types)] if wanted.types else []
+    where += [table.c.since >= wanted.since] if wanted.since is not None else []
+    where += [table.c.since <= wanted.until] if wanted.until is not None else []
+    columns = (table.c.since, table.c.seen, table.c.kind, table.c.text)
+    sorts = {column.name: column for column in columns}
+    sorts["subject"] = table.c.subject_name
+    return _page(sql, table, where, _order(sorts, "since", wanted, table.c.guid), wanted, Alarm)
+
+
+def backup_status(statuses: list[str]) -> sa.ColumnElement[bool]:
+    """Backups with these statuses, as clients read them: a damaged one is PARTIAL_SUCCESS."""
+    table = tables.backup.c
+    stored, place = table.status == "SUCCESS", table.location_status
+    shown = {"SUCCESS": ["PRESENT"], "PARTIAL_SUCCESS": ["DAMAGED"]}
+    shown["FAILED"] = ["MISSING", "GIVEN_UP"]
+    places = [one for status in statuses for one in shown.get(status, [])]
+    others = [one for one in statuses if one != "SUCCESS"]
+    return sa.or_(table.status.in_(others), sa.and_(stored, place.in_(places)))
+
+
+def backup_place(places: list[str]) -> sa.ColumnElement[bool]:
+    """Backups whose location has one of these statuses, as clients read them."""
+    table = tables.backup.c
+    by_status = {
+        "FAILED": ["PARTIAL_SUCCESS", "FAILED"],
+        "REMOVED": ["SUCCESS_REMOVED"],
+        "IN_PROGRESS": ["QUEUED", "INPROGRESS"],
+    }
+    statuses = [one for place in places for one in by_status.get(place, [])]
+    stored = [place for place in places if place not in by_status]
+    stored += ["GIVEN_UP"] if "MISSING" in stored else []
+    return sa.or_(
+        table.status.in_(statuses),
+        sa.and_(table.status == "SUCCESS", table.location_status.in_(stored)),
+    )
+
+
+def restore_jobs(sql: sa.Connection, wanted: ListQuery) -> tuple[list[RestoreJob], int]:
+    """A page of restore jobs, the newest first, and how many there are."""
+    table = tables.restore_job
+    where = _scoped(table.c.project, wanted.scope)
+    where += _text(table.c.entity_name, wanted)
+    where += [table.c.entity == wanted.entity] if wanted.entity else []
+    where += [table.c.created >= wanted.since] if wanted.since is not None else []
+    where += [table.c.created <= wanted.until] if wanted.until is not None else []
+    sorts = {"restoreTime": table.c.created, "status": table.c.status}
+    order = _order(sorts, "restoreTime", wanted, table.c.guid)
+    return _page(sql, table, where, order, wanted, RestoreJob)
+
+
+def restore_job(sql: sa.Connection, guid: str, scope: Scope) -> RestoreJob | None:
+    """One restore job, None for one that is not there for the caller."""
+    table = tables.restore_job
+    row = sql.execute(sa.select(table).where(table.c.guid == guid)).one_or_none()
+    if row is None or not scope.allows(row.project):
+        return None
+    return records(sql, sa.select(table).where(table.c.guid == guid), RestoreJob)[0]
+
+
+def heads(sql: sa.Connection, wanted: ListQuery) -> tuple[list[Task], int]:
+    """A page of the first tasks of workflows, the newest first, and how many there are."""
+    table = tables.task
+    where: list[Any] = [sa.text("guid = workflow AND NOT archived")]
+    where += _scoped(table.c.project, wanted.scope)
+    if wanted.text:
+        where.append(table.c.names.contains(wanted.text.lower(), autoescape=True))
+    sorts = {
+        "state": table.c.state,
+        "type": table.c.type,
+        "step": table.c.type,
+        "instance": table.c.subject,
+        "originEntity": table.c.names,
+        "priority": table.c.priority,
+        "startTime": table.c.created,
+    }
+    order = _order(sorts, "startTime", wanted, table.c.guid)
+    query = sa.select(*tasks.COLUMNS).where(*where).order_by(*order)
+    query = query.limit(wanted.size).offset(wanted.page * wanted.size)
+    total = sql.scalar(sa.select(sa.func.count()).select_from(table).where(*where)) or 0
+    return [tasks.task_of(row) for row in sql.execute(query)], total
+
+
+def of_workflows(sql: sa.Connection, guids: list[str]) -> dict[str, list[Task]]:
+    """All tasks of those workflows, removed and planned ones too."""
+    found: dict[str, list[Task]] = {guid: [] for guid in guids}
+    for at in range(0, len(guids), 500):
+        query = sa.select(*tasks.COLUMNS).where(tables.task.c.workflow.in_(guids[at : at + 500]))
+        for row in sql.execute(query.order_by(tables.task.c.created, tables.task.c.guid)):
+            task = tasks.task_of(row)
+            found[task.workflow].append(task)
+    all_named(sql, [task for steps in found.values() for task in steps])
+    return found
+
+
+def kept(sql: sa.Connection, kind: str, wanted: ListQuery) -> tuple[list[Record], int]:
+    """A page of records of one kind by name, and how many there are."""
+    table = tables.record
+    where = [table.c.kind == kind, *_text(table.c.name, wanted)]
+    where += [table.c.parent == wanted.parent] if wanted.parent else []
+    where += [] if wanted.only is None else [table.c.guid.in_(wanted.only)]
+    if (listed := wanted.scope.listed) is not None:
+        where.append(sa.or_(table.c.project.is_(None), table.c.project.in_(listed)))
+    if kind == recovery_plans.RECOVERY_PLAN and (
+        unseen := recovery_plans.hidden(sql, wanted.scope)
+    ):
+        where.append(table.c.guid.not_in(unseen))
+    sorts = {"name": table.c.name}
+    return _page(sql, table, where, _order(sorts, "name", wanted, table.c.guid), wanted, Record)
+
+
+def _scoped(column: sa.Column[Any], scope: Scope) -> list[Any]:
+    return [] if scope.listed is None else [column.in_(scope.listed)]
+
+
+def _text(column: sa.Column[Any], wanted: ListQuery) -> list[Any]:
+    found = [wanted.text, wanted.name]
+    return [column.icontains(text, autoescape=True) for text in found if text]
+
+
+def _order(sorts: dict[str, Any], usual: str, wanted: ListQuery, last: Any) -> list[Any]:
+    """By the wanted member; one that cannot be sorted by falls back to the usual order."""
+    name = wanted.order if wanted.order in sorts else usual
+    newest = name == usual and wanted.order is None and usual.endswith(("Time", "since"))
+    columns = (sorts[name], last)
+    return [c.desc() if wanted.descending or newest else c.asc() for c in columns]
+
+
+def _page(
+    sql: sa.Connection,
+    table: sa.Table,
+    where: list[Any],
+    order: list[Any],
+    wanted: ListQuery,
+    kind: type[T],
+) -> tuple[list[T], int]:
+    query = sa.select(table).where(*where).order_by(*order)
+    query = query.limit(wanted.size).offset(wanted.page * wanted.size)
+    total = sql.scalar(sa.select(sa.func.count()).select_from(table).where(*where)) or 0
+    return records(sql, query, kind), total

@@ -1,0 +1,105 @@
+"""What nodes are asked while somebody waits, kept where every server finds it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from haulback.ids import new_guid
+from haulback.server.store import mount_tables
+
+_QUESTIONS, _PARTS = mount_tables.question, mount_tables.answer_part
+AHEAD = 4  # pieces of an answer that lie here at once
+AGAIN_MS = 3_000
+_OLD_MS = 3_600_000
+_NEVER = 1 << 62
+
+
+class PendingRequest(msgspec.Struct):
+    """A guid to answer to, and what is asked."""
+
+    guid: str
+    body: dict[str, Any]
+
+
+class AnswerPiece(msgspec.Struct):
+    """A piece of an answer; `error` ends it, in JSON as the API shows errors."""
+
+    number: int
+    body: bytes
+    last: bool
+    error: str | None = None
+
+
+def put(sql: sa.Connection, node: str, body: dict[str, Any], now: int) -> str:
+    """Ask a node; the guid of the question."""
+    guid = new_guid()
+    text = msgspec.json.encode(body).decode()
+    row = {"guid": guid, "node": node, "created": now, "offered": 0, "body": text}
+    sql.execute(sa.insert(_QUESTIONS).values(row))
+    sql.execute(sa.delete(_QUESTIONS).where(_QUESTIONS.c.created < now - _OLD_MS))
+    return guid
+
+
+def waiting(sql: sa.Connection, node: str, now: int) -> bool:
+    """Whether a node has to hear something, perhaps once more."""
+    where = (_QUESTIONS.c.node == node, _QUESTIONS.c.offered < now - AGAIN_MS)
+    return sql.scalar(sa.select(_QUESTIONS.c.guid).where(*where).limit(1)) is not None
+
+
+def offer(sql: sa.Connection, node: str, now: int) -> list[PendingRequest]:
+    """What a node has to hear: a poll that died may have taken it away, so it is said again."""
+    mine = (_QUESTIONS.c.node == node, _QUESTIONS.c.offered < now - AGAIN_MS)
+    query = sa.select(_QUESTIONS.c.guid, _QUESTIONS.c.body).where(*mine)
+    rows = sql.execute(query.order_by(_QUESTIONS.c.created).with_for_update()).all()
+    _mark(sql, [row.guid for row in rows], now)
+    return [PendingRequest(row.guid, msgspec.json.decode(row.body)) for row in rows]
+
+
+def heard(sql: sa.Connection, guid: str) -> None:
+    """An answer comes: nobody else has to be asked."""
+    _mark(sql, [guid], _NEVER)
+
+
+def _mark(sql: sa.Connection, guids: list[str], offered: int) -> None:
+    if guids:
+        here = _QUESTIONS.c.guid.in_(guids)
+        sql.execute(sa.update(_QUESTIONS).where(here).values(offered=offered))
+
+
+def is_asked(sql: sa.Connection, node: str, guid: str) -> bool:
+    """Whether somebody still waits for an answer of this node."""
+    where = (_QUESTIONS.c.guid == guid, _QUESTIONS.c.node == node)
+    return sql.scalar(sa.select(_QUESTIONS.c.guid).where(*where)) is not None
+
+
+def drop(sql: sa.Connection, guid: str) -> None:
+    """Nobody waits any more."""
+    sql.execute(sa.delete(_PARTS).where(_PARTS.c.question == guid))
+    sql.execute(sa.delete(_QUESTIONS).where(_QUESTIONS.c.guid == guid))
+
+
+def has_room(sql: sa.Connection, guid: str) -> bool:
+    """Whether another piece may be laid down."""
+    count = sa.select(sa.func.count()).where(_PARTS.c.question == guid)
+    return (sql.scalar(count) or 0) < AHEAD
+
+
+def lay_down(sql: sa.Connection, guid: str, part: AnswerPiece) -> None:
+    """Keep a piece for another server; the same again changes nothing."""
+    same = (_PARTS.c.question == guid, _PARTS.c.number == part.number)
+    sql.execute(sa.delete(_PARTS).where(*same))
+    values = {**msgspec.structs.asdict(part), "question": guid}
+    sql.execute(sa.insert(_PARTS).values(values))
+
+
+def pick_up(sql: sa.Connection, guid: str, number: int) -> AnswerPiece | None:
+    """A piece that another server was given, and it no longer lies here."""
+    where = (_PARTS.c.question == guid, _PARTS.c.number == number)
+    row = sql.execute(sa.select(_PARTS).where(*where)).one_or_none()
+    if row is None:
+        return None
+    sql.execute(sa.delete(_PARTS).where(*where))
+    return AnswerPiece(row.number, bytes(row.body), row.last, row.error)

@@ -1,0 +1,99 @@
+"""Where queued tasks stand in line, and what they wait for."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+
+import msgspec
+import sqlalchemy as sa
+
+from haulback.server.store.raw_sql import Hot
+from haulback.server.store.tables import slot as slots
+from haulback.tasks import scheduling
+from haulback.tasks.record import Task
+
+COUNTED = 1000  # a longer queue is long enough to say so
+NOTHING_ELSE = "a node to take it"
+_MANY = 500
+_READY = "FROM task WHERE ready AND lane = :lane AND pinned_node"
+_BEFORE = Hot(
+    f"SELECT count(*) FROM (SELECT 1 {_READY} IN ('', :pinned) AND rank < :rank LIMIT {COUNTED}) "
+    "AS before"
+)
+_FIRST = Hot(f"SELECT rank {_READY} = :pinned ORDER BY rank LIMIT {COUNTED}")
+_Lane = tuple[str, str]  # its name, and the node that its tasks are pinned to
+
+
+class Waiting(msgspec.Struct):
+    """Why a queued task waits, and how many ready ones of its lane go before it."""
+
+    reason: str
+    position: int
+
+
+class Line:
+    """The queue at one moment.  However many tasks are asked about, a lane is read once."""
+
+    def __init__(self, sql: sa.Connection, now: int) -> None:
+        self._sql, self._now = sql, now
+        self._firsts: dict[_Lane, list[int]] = {}
+
+    def stand(self, tasks: Sequence[Task]) -> dict[str, Waiting]:
+        """What each of those that are queued waits for, by guid."""
+        lanes: dict[_Lane, list[Task]] = {}
+        for task in tasks:
+            if task.state == "QUEUED":
+                lanes.setdefault((task.lane, task.pinned_node), []).append(task)
+        keys = {key for queued in lanes.values() for task in queued for key in _own(task)}
+        full = self._full(list(keys))
+        found = {}
+        for lane, queued in lanes.items():
+            places = self._places(lane, {task.rank for task in queued})
+            for task in queued:
+                found[task.guid] = Waiting(self._why(task, full), places[task.rank])
+        return found
+
+    def _why(self, task: Task, full: set[str]) -> str:
+        if self._now < task.window_start:
+            return "its start window is not open yet"
+        key = next((key for key in _own(task) if key in full), None)
+        return scheduling.waiting_for(key) if key else NOTHING_ELSE
+
+    def _places(self, lane: _Lane, ranks: set[int]) -> dict[int, int]:
+        """How many ready tasks go before each rank.
+
+        What is pinned to one node does not wait behind what is pinned to another.
+        """
+        if lane not in self._firsts:
+            lowest = self._before(lane, min(ranks))
+            if lowest >= COUNTED or len(ranks) == 1:
+                return dict.fromkeys(ranks, lowest)
+            self._firsts[lane] = self._first(lane)
+        firsts = self._firsts[lane]
+        return {rank: min(bisect_left(firsts, rank), COUNTED) for rank in ranks}
+
+    def _before(self, lane: _Lane, rank: int) -> int:
+        row = _BEFORE.row(self._sql, lane=lane[0], pinned=lane[1], rank=rank)
+        return int(row[0]) if row else 0
+
+    def _first(self, lane: _Lane) -> list[int]:
+        """The ranks of those that go first, in order."""
+        return sorted(
+            row[0]
+            for pinned in dict.fromkeys(("", lane[1]))
+            for row in _FIRST.rows(self._sql, lane=lane[0], pinned=pinned)
+        )
+
+    def _full(self, keys: list[str]) -> set[str]:
+        """Those of the limit rows, and for many keys perhaps others, that have no place left."""
+        if not keys:
+            return set()
+        query = sa.select(slots.c.key).where(slots.c.used >= slots.c.most)
+        # There are no more full rows than tasks that run.
+        asked = query.where(slots.c.key.in_(keys)) if len(keys) <= _MANY else query
+        return set(self._sql.scalars(asked))
+
+
+def _own(task: Task) -> list[str]:
+    return [key for key in (task.source_slot, task.entity_slot, task.destination_slot) if key]

@@ -1,0 +1,244 @@
+"""Lists of tasks: filtered, sorted and paged by the database, never as a whole in memory."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from haulback.errors import Malformed
+from haulback.server.scope import EVERYTHING, Scope
+from haulback.server.store import tasks
+from haulback.server.store.tables import REF_COLUMNS, VISIBLE, log_line, node
+from haulback.server.store.tables import task as table
+from haulback.server.store.task_pages import Condition, Finder, Question, rows
+from haulback.tasks.record import Task
+from haulback.tasks.states import State
+
+_NEAR = 2000  # rows before a page that is read from the beginning without counting first
+_OF_A_GUID = re.compile("[0-9a-f-]+")
+LOG_LINES = 1000
+MOST = 10_000
+SORTS: dict[str, Any] = {
+    "creationTime": table.c.created,
+    "priority": table.c.priority,
+    "windowStart": table.c.window_start,
+    "windowEnd": table.c.window_end,
+    "type": table.c.type,
+    "state": table.c.state,
+    "progress": table.c.progress,
+    "startTime": table.c.started,
+    "finishTime": table.c.finished,
+    "backupType": table.c.backup_type,
+    "protectedEntity": table.c.subject,
+    "node": sa.select(node.c.name).where(node.c.guid == table.c.node).scalar_subquery(),
+}
+_WITHOUT_GAPS = ("creationTime", "priority", "windowStart", "windowEnd", "type", "state")
+
+
+class Filter(msgspec.Struct, kw_only=True):
+    """What of a list to show.  `refs` are guids by the role the contract gives them.
+
+    `cursor` is where an earlier page ended; `since` the earliest change that matters, epoch ms.
+    """
+
+    states: list[str] = []
+    types: list[str] = []
+    refs: dict[str, str] = {}
+    parent: str | None = None
+    workflow: str | None = None
+    scope: Scope = EVERYTHING
+    reader: str | None = None  # the node that asks: it reads its own tasks and what it may take
+    text: str | None = None
+    name: str | None = None
+    mounted: bool | None = None
+    since: int | None = None
+    unwished: bool = False  # only those that nobody has wished to cancel yet
+    order: str | None = None
+    descending: bool = False
+    page: int | None = None
+    size: int | None = None
+    cursor: str | None = None
+
+
+class LogRow(msgspec.Struct):
+    """One line of a task's log; `time` in epoch milliseconds by the server's clock."""
+
+    number: int
+    time: int
+    attempt: int
+    text: str
+
+
+def count(sql: sa.Connection, wanted: Filter) -> int:
+    """How many tasks a filter finds."""
+    return Finder(sql, _question(wanted)).count()
+
+
+def guids(sql: sa.Connection, wanted: Filter) -> list[str]:
+    """The guids of all tasks that a filter finds, in its order."""
+    return Finder(sql, _question(wanted)).guids()
+
+
+def page(sql: sa.Connection, wanted: Filter) -> tuple[list[Task], int]:
+    """A page and how many tasks there are; -1 for a page by cursor, whose first page said it.
+
+    Raises Malformed for an unknown sort or a cursor of another list.
+    """
+    asked, size = _question(wanted), MOST if wanted.size is None else min(wanted.size, MOST)
+    if wanted.cursor:
+        asked.where.append(_beyond(wanted))
+        return list(rows(sql, Finder(sql, asked).guids(size))), -1
+    finder, offset = Finder(sql, asked), (wanted.page or 0) * size
+    if offset < _NEAR:
+        found = finder.guids(size, offset)
+        is_last = len(found) < size and (found or not offset)
+        total = offset + len(found) if is_last else finder.count()
+    else:
+        total = finder.count()
+        found = finder.guids(size, offset, total) if offset < total else []
+    return list(rows(sql, found)), total
+
+
+def stream(sql: sa.Connection, wanted: Filter) -> Iterator[Task]:
+    """The whole list, some rows at a time; only the guids are all in memory at once."""
+    return rows(sql, guids(sql, wanted))
+
+
+def next_cursor(wanted: Filter, found: list[Task]) -> str | None:
+    """Where the page after `found` begins; None where there is none or the sort has gaps."""
+    name = wanted.order or "creationTime"
+    full = MOST if wanted.size is None else wanted.size
+    if not found or len(found) < full or name not in _WITHOUT_GAPS:
+        return None
+    last = found[-1]
+    mark = [name, wanted.descending, getattr(last, SORTS[name].name), last.guid]
+    return base64.urlsafe_b64encode(msgspec.json.encode(mark)).decode().rstrip("=")
+
+
+def _beyond(wanted: Filter) -> Condition:
+    """What comes after the cursor, by comparing rows: as cheap at any depth."""
+    name, descending = wanted.order or "creationTime", _descending(wanted)
+    try:
+        raw = base64.urlsafe_b64decode(f"{wanted.cursor}==")
+        said, direction, value, guid = msgspec.json.decode(raw, type=tuple[str, bool, Any, str])
+    except (ValueError, msgspec.MsgspecError):
+        raise Malformed("cursor: is none that this server gave", field="cursor") from None
+    column = SORTS[name]
+    fits = isinstance(value, column.type.python_type) and not isinstance(value, bool)
+    if (said, direction) != (name, wanted.descending) or name not in _WITHOUT_GAPS or not fits:
+        raise Malformed("cursor: belongs to a list in another order", field="cursor")
+    here = sa.tuple_(column, table.c.guid)
+    mark = sa.tuple_(sa.literal(value), sa.literal(guid))
+    return here < mark if descending else here > mark
+
+
+def last_change(sql: sa.Connection, scope: Scope = EVERYTHING, reader: str | None = None) -> int:
+    """When any task of `scope`, or of a node that reads, last changed; 0 if there is none."""
+    query = sa.select(sa.func.max(table.c.modified))
+    if scope.listed is not None:
+        query = query.where(table.c.project.in_(scope.listed))
+    if reader:
+        query = query.where(tasks.concerns(reader))
+    return sql.scalar(query) or 0
+
+
+def append_log(sql: sa.Connection, task: Task, now: int, lines: list[str]) -> None:
+    """Add lines to a task's log, which keeps the last thousand."""
+    query = sa.select(sa.func.max(log_line.c.number)).where(log_line.c.task == task.guid)
+    first = (sql.scalar(query) or 0) + 1
+    rows = [
+        {"task": task.guid, "number": first + i, "time": now, "attempt": task.attempt, "text": t}
+        for i, t in enumerate(lines[-LOG_LINES:])
+    ]
+    if rows:
+        sql.execute(sa.insert(log_line), rows)
+        old = log_line.c.number <= first + len(rows) - 1 - LOG_LINES
+        sql.execute(sa.delete(log_line).where(log_line.c.task == task.guid, old))
+
+
+def log(sql: sa.Connection, task: str) -> list[LogRow]:
+    """A task's log, oldest line first."""
+    query = sa.select(log_line).where(log_line.c.task == task).order_by(log_line.c.number)
+    return [LogRow(r.number, r.time, r.attempt, r.text) for r in sql.execute(query)]
+
+
+def _question(wanted: Filter) -> Question:
+    """A filter for the database.  Raises Malformed for an unknown sort."""
+    indexed = _indexed(wanted)
+    where: list[Condition] = [VISIBLE, *indexed.values()]  # type: ignore[list-item]
+    if wanted.reader:
+        where.append(tasks.concerns(wanted.reader))
+    if wanted.unwished:
+        where.append(~table.c.cancel_wanted)
+    for role, guid in wanted.refs.items():
+        if role != "protectedEntity":
+            where.append(_refers(role, guid))
+    if wanted.mounted is not None:
+        mounted = table.c.mounted_backup.is_not(None)
+        where.append(mounted if wanted.mounted else ~mounted)
+    if wanted.text:
+        where.append(_contains(wanted.text))
+    if wanted.name:
+        where.append(table.c.subject.contains(wanted.name.lower(), autoescape=True))
+    return Question(where, _order(wanted), indexed)
+
+
+def _indexed(wanted: Filter) -> dict[str, Condition]:
+    """Those conditions that an index of their own serves, by its name."""
+    entity, listed = wanted.refs.get("protectedEntity"), wanted.scope.listed
+    found: dict[str, Condition] = {}
+    if entity:
+        found["task_entity"] = table.c.entity == entity
+    if wanted.workflow:
+        found["task_workflow"] = table.c.workflow == wanted.workflow
+    if wanted.parent:
+        found["task_follows"] = table.c.follows == wanted.parent
+    if wanted.since is not None:
+        found["task_modified"] = table.c.modified >= wanted.since
+    if wanted.states:
+        found["task_state"] = table.c.state.in_(wanted.states)
+    if wanted.types:
+        found["task_type"] = table.c.type.in_(wanted.types)
+    if listed is not None:
+        found["task_project"] = table.c.project.in_(listed)
+    return found
+
+
+def _refers(role: str, guid: str) -> Condition:
+    if role == "node":
+        return sa.or_(table.c.node == guid, table.c.pinned_node == guid)
+    found: Condition = table.c[REF_COLUMNS[role]] == guid
+    return found
+
+
+def _named(text: str) -> Condition:
+    """The name of something the task is about."""
+    return table.c.names.contains(text.lower(), autoescape=True)
+
+
+def _contains(text: str) -> Condition:
+    """Free text over type, state and guid, and the names of what the task is about."""
+    on_node = sa.select(node.c.guid).where(node.c.name.icontains(text, autoescape=True))
+    found = [table.c.type.contains(text.upper(), autoescape=True)]
+    found += [table.c.state == state for state in State.__members__ if text.upper() in state]
+    if _OF_A_GUID.fullmatch(text.lower()):  # it is compared with every row
+        found.append(table.c.guid.contains(text.lower(), autoescape=True))
+    return sa.or_(*found, table.c.node.in_(on_node), _named(text))
+
+
+def _descending(wanted: Filter) -> bool:
+    return wanted.descending if wanted.order else True
+
+
+def _order(wanted: Filter) -> list[sa.ColumnElement[Any]]:
+    if wanted.order not in (None, *SORTS):
+        known = ", ".join(SORTS)
+        raise Malformed(f"orderBy: {wanted.order!r} is not one of {known}", field="orderBy")
+    column = SORTS[wanted.order or "creationTime"]
+    columns = (column, table.c.guid)
+    return [c.desc() if _descending(wanted) else c.asc() for c in columns]

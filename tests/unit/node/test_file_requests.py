@@ -1,0 +1,73 @@
+"""A node lists the folders of a mounted backup page by page."""
+
+import os
+import struct
+
+import pytest
+
+from haulback.errors import Malformed
+from haulback.filesystems.browser import Browser
+from haulback.node.file_requests import DirectoryRequest, _listing
+from tests.unit.repository.scene import MemoryDisk
+from tests.volumes import ext, needs_ext
+
+pytestmark = needs_ext
+NAMES = [b"plain", b"caf\xe9", b"caf\xea", b"tab\there", rb"\raw-6162", b"z" * 200, b"\xff\xff"]
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("desk")
+    (folder / "tree" / "f").mkdir(parents=True)
+    for name in NAMES:
+        (folder / "tree" / "f" / os.fsdecode(name)).write_bytes(name)
+    return ext(folder / "image", folder / "tree", "-t", "ext4", size=4 << 20).read_bytes()
+
+
+def pages(found, most):
+    """Every page of the folder, asked for as a server does."""
+    after = ""
+    while True:
+        page = _listing(found, DirectoryRequest("m", "vda", "/f", after, most))
+        yield page
+        if not page["more"]:
+            return
+        after = page["next"]
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 100])
+def test_a_page_that_ends_with_a_name_that_cannot_be_printed_is_followed_by_the_next(image, most):
+    with Browser({"vda": MemoryDisk(image)}) as found:
+        got = list(pages(found, most))
+        shown = [one["name"] for page in got for one in page["entries"]]
+        assert shown == [one.shown for one in found.listing("vda", "/f")]
+        assert len(set(shown)) == len(NAMES)
+        assert {page["reason"] for page in got} == {""}
+
+
+def test_a_mark_that_is_none_is_refused(image):
+    with (
+        Browser({"vda": MemoryDisk(image)}) as found,
+        pytest.raises(Malformed, match="X-Next-Name"),
+    ):
+        _listing(found, DirectoryRequest("m", "vda", "/f", r"\raw-xyz", 5))
+
+
+def test_a_row_and_a_folder_say_why_they_cannot_be_read(image):
+    raw = bytearray(image)
+    at = raw.index(b"\5\1plain") - 6
+    struct.pack_into("<I", raw, at, 1 << 30)
+    with Browser({"vda": MemoryDisk(bytes(raw))}) as found:
+        page = _listing(found, DirectoryRequest("m", "vda", "/f", "", 100))
+        (row,) = [one for one in page["entries"] if one["reason"]]
+        assert (row["name"], row["type"]) == ("plain", "OTHER")
+        assert "does not exist" in row["reason"]
+        assert _listing(found, DirectoryRequest("m", "vda", "/f/plain")) == {
+            "entries": [row],
+            "more": False,
+        }
+    raw[at + 4 : at + 6] = b"\1\0"
+    with Browser({"vda": MemoryDisk(bytes(raw))}) as found:
+        page = _listing(found, DirectoryRequest("m", "vda", "/f", "", 100))
+        assert "damaged" in page["reason"]
+        assert "plain" not in [one["name"] for one in page["entries"]]
