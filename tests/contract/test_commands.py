@@ -132,7 +132,7 @@ def _token(scene: Scene) -> str:
 
 
 def test_a_command_that_only_asks_loads_neither_server_nor_kinds():
-    nouns = ("tasks", "backups", "restores", "machines", "places", "people", "records", "nodes")
+    nouns = ("tasks", "backups", "restores", "machines", "places", "users", "records", "nodes")
     names = ", ".join(f"haulback.cli.{noun}" for noun in nouns)
     heavy = ("haulback.server", "haulback.kinds", "haulback.node.", "numpy", "litestar")
     code = f"import sys, {names}\nprint([m for m in sys.modules if m.startswith({heavy})])"
