@@ -13,6 +13,26 @@ import pytest
 from haulback import errors
 from haulback.client.client import Client
 from haulback.client.records import RecordCollection
+from haulback.contract import (
+    backup_cleanup,
+    connectivity_test,
+    export,
+    import_machine,
+    instant_restore,
+    inventory_sync,
+    live_migration,
+    mount,
+    prove,
+    repair,
+    restore,
+    snapshot,
+    snapshot_cleanup,
+    snapshot_reversion,
+    unavailable,
+    unmount,
+    upload,
+    verify,
+)
 from haulback.errors import (
     Cancelled,
     Conflict,
@@ -39,26 +59,6 @@ from haulback.inventory.requests import (
     NewUser,
 )
 from haulback.inventory.retention import Retention
-from haulback.kinds import (
-    backup_cleanup,
-    connectivity_test,
-    export,
-    import_machine,
-    instant_restore,
-    inventory_sync,
-    live_migration,
-    mount,
-    prove,
-    repair,
-    restore,
-    snapshot,
-    snapshot_cleanup,
-    snapshot_reversion,
-    unavailable,
-    unmount,
-    upload,
-    verify,
-)
 from haulback.server.http.permissions import TABLE
 from haulback.tasks.states import BackupType, MountMode, State
 from haulback.wire import Ref

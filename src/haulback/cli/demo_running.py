@@ -10,9 +10,9 @@ from rich.console import Console
 
 from haulback.cli.watch import follow
 from haulback.client.client import Client
+from haulback.contract import export, import_machine, prove
 from haulback.errors import Damaged, Unsupported
 from haulback.inventory.requests import NewHypervisor
-from haulback.kinds import export, import_machine, prove
 from haulback.tasks.states import BackupType
 from haulback.testing import guest as guests
 from haulback.testing import libvirt_lab

@@ -6,10 +6,10 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from haulback.contract.mount import IscsiOrder
 from haulback.errors import Malformed, NotFound
 from haulback.inventory.derived_guids import file_guid
 from haulback.inventory.records import Backup, Mount
-from haulback.mounts.spec import IscsiOrder
 from haulback.tasks.states import MountMode
 
 _CLIENT = re.compile(

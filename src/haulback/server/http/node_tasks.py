@@ -6,9 +6,9 @@ from typing import Any
 
 import msgspec
 
+from haulback.contract.import_machine import TaskFile
 from haulback.errors import Forbidden, KindUnavailable, Malformed
 from haulback.ids import guid_of
-from haulback.kinds.support.restore_items import TaskFile
 from haulback.server.http import query_params, request_body, task_views
 from haulback.server.http.operation import GUID, NUMBER, ApiRequest, Param, Reply, Router
 from haulback.server.services import inventory_sync, node_tasks, task_requests
