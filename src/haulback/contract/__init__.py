@@ -1,1 +1,1 @@
-"""Request, order, answer and record structs that cross the wire."""
+"""Request and answer structs of the HTTP API, one module per noun."""

@@ -6,8 +6,9 @@ from typing import Any, Literal
 
 import msgspec
 
-from haulback.inventory.records import BackupDestination, Hypervisor, IncrementBase, VirtualDisk
-from haulback.tasks.states import BackupType, EntityType
+from haulback.contract.backups import BackupType
+from haulback.contract.machines import EntityType, VirtualDisk
+from haulback.inventory.records import BackupDestination, Hypervisor, IncrementBase
 from haulback.wire import Amount, Guid, Mark, Name, Ref
 
 

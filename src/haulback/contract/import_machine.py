@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
+from haulback.contract.machines import VirtualDisk
 from haulback.contract.restore import LocationRef
-from haulback.inventory.records import BackupDestination, Hypervisor, VirtualDisk
-from haulback.tasks.states import Allocation
+from haulback.contract.restores import Allocation
+from haulback.inventory.records import BackupDestination, Hypervisor
 from haulback.wire import Ref
 
 

@@ -6,8 +6,9 @@ from typing import Annotated
 
 import msgspec
 
+from haulback.contract.machines import VirtualDisk
 from haulback.inventory.hardware import Hardware
-from haulback.inventory.records import Hypervisor, PlatformResource, VirtualDisk
+from haulback.inventory.records import Hypervisor, PlatformResource
 from haulback.wire import Amount, Name, Ref, Word
 
 

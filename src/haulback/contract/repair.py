@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from haulback.inventory.damage import DamageReport
+from haulback.contract.damage import DamageReport
 from haulback.inventory.records import BackupDestination
 from haulback.wire import Amount, Ref
 

@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 
 from haulback.contract.import_machine import TaskFile
+from haulback.contract.machines import EntityType
 from haulback.contract.restore import LocationRef
-from haulback.tasks.states import EntityType
 from haulback.wire import Ref, Word
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import msgspec
 
-from haulback.inventory.damage import DamageReport
+from haulback.contract.damage import DamageReport
 from haulback.inventory.records import BackupDestination
 from haulback.wire import Amount, Ref
 

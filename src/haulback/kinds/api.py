@@ -8,11 +8,11 @@ from typing import Any
 
 import msgspec
 
+from haulback.contract.task_states import State
 from haulback.inventory import records
 from haulback.inventory.ledger import Ledger
 from haulback.kinds.support.reports import Said
 from haulback.tasks.record import HOUR_MS, Plan, Task
-from haulback.tasks.states import State
 
 Struct = type[msgspec.Struct]
 # Members that a node may set of a task which brings something back.

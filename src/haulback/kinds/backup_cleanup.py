@@ -9,6 +9,7 @@ from haulback.contract.backup_cleanup import (
     BackupCleanupRequest,
     BackupCleanupResult,
 )
+from haulback.contract.task_states import State
 from haulback.inventory import retention
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.records import BackupDestination, Catalogue
@@ -16,7 +17,6 @@ from haulback.kinds.api import Ask, Submission, TaskKind
 from haulback.kinds.support import planning
 from haulback.kinds.support.removal import REMOVAL_REPORT, is_blocked, settle_removal
 from haulback.tasks.record import Plan, Task
-from haulback.tasks.states import State
 
 
 def plan(request: BackupCleanupRequest, catalogue: Catalogue, ask: Ask) -> Plan:

@@ -6,6 +6,7 @@ import msgspec
 
 from haulback.contract.backup_cleanup import BackupCleanupResult
 from haulback.contract.delete import DeleteOrder, DeleteRequest
+from haulback.contract.task_states import State
 from haulback.errors import Conflict, Malformed, NotFound
 from haulback.ids import guid_of
 from haulback.inventory.ledger import Ledger
@@ -14,7 +15,6 @@ from haulback.kinds.api import Ask, Submission, TaskKind
 from haulback.kinds.support import planning
 from haulback.kinds.support.removal import REMOVAL_REPORT, is_blocked, settle_removal
 from haulback.tasks.record import Plan, Refused, Task
-from haulback.tasks.states import State
 from haulback.wire import Named
 
 _MOST = 10_000

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
+from haulback.contract.backups import BackupType
 from haulback.contract.export import ExportOrder, ExportRequest
+from haulback.contract.task_states import State
 from haulback.errors import Malformed
 from haulback.ids import new_guid
 from haulback.inventory.ledger import Ledger
@@ -21,7 +23,6 @@ from haulback.kinds.support.export_report import (
     unreported,
 )
 from haulback.tasks.record import NewBackup, Plan, Task
-from haulback.tasks.states import BackupType, State
 from haulback.wire import Named
 
 _INCREMENTAL = BackupType.INCREMENTAL.value

@@ -10,6 +10,8 @@ from haulback.contract.import_machine import (
     ImportMachineOrder,
     ImportMachineRequest,
 )
+from haulback.contract.restores import Allocation
+from haulback.contract.task_states import State
 from haulback.errors import Malformed
 from haulback.ids import new_guid
 from haulback.inventory.ledger import Ledger
@@ -20,7 +22,6 @@ from haulback.kinds.support.backup_choice import chosen, references
 from haulback.kinds.support.reports import Said
 from haulback.kinds.support.restore_jobs import job_begun, job_ended, new_job
 from haulback.tasks.record import Plan, Task
-from haulback.tasks.states import Allocation, State
 from haulback.wire import Named
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from haulback.contract.instant_restore import InstantRestoreRequest
+from haulback.contract.mounts import MountMode
 from haulback.errors import Malformed
 from haulback.inventory.hypervisor_types import PLATFORMS, is_far
 from haulback.inventory.records import Backup, Catalogue, Hypervisor
@@ -16,7 +17,6 @@ from haulback.kinds.support.backup_choice import chosen, references
 from haulback.kinds.support.new_mount import new_mount
 from haulback.kinds.support.restore_jobs import new_job
 from haulback.tasks.record import NewMount, Plan
-from haulback.tasks.states import MountMode
 from haulback.wire import Named, Ref
 
 

@@ -14,6 +14,7 @@ from haulback.contract.inventory_sync import (
     Seen,
     Sources,
 )
+from haulback.contract.task_states import State
 from haulback.errors import Conflict, Malformed
 from haulback.ids import guid_of, new_guid
 from haulback.inventory import hypervisor_types
@@ -24,7 +25,6 @@ from haulback.kinds.api import Ask, Submission, TaskKind
 from haulback.kinds.support import planning
 from haulback.kinds.support.machine_report import SCAN_REPORT, take_in
 from haulback.tasks.record import Plan, Task
-from haulback.tasks.states import State
 from haulback.wire import Ref
 
 

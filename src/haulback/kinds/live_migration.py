@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from haulback.contract.live_migration import LiveMigrationOrder, LiveMigrationRequest
+from haulback.contract.mounts import MountMode
+from haulback.contract.task_states import State
 from haulback.errors import Conflict, Malformed
 from haulback.inventory.hypervisor_types import PLATFORMS, is_far
 from haulback.inventory.ledger import Ledger
@@ -11,7 +13,6 @@ from haulback.kinds.api import TARGET, Ask, Submission, TaskKind
 from haulback.kinds.support import conflicts, planning, restore_target, unmount_task
 from haulback.kinds.support.reports import Said
 from haulback.tasks.record import Plan, Task
-from haulback.tasks.states import MountMode, State
 from haulback.wire import Named
 
 

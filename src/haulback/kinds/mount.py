@@ -8,6 +8,8 @@ from typing import Any
 import msgspec
 
 from haulback.contract.mount import Again, MountOrder, MountRequest, MountResult, Visible
+from haulback.contract.mounts import MountMode
+from haulback.contract.task_states import State
 from haulback.errors import Conflict, Malformed
 from haulback.inventory.derived_guids import volume_guid
 from haulback.inventory.ledger import Ledger
@@ -19,7 +21,6 @@ from haulback.kinds.support.new_mount import new_mount
 from haulback.kinds.support.reports import Said
 from haulback.kinds.support.restore_jobs import job_begun, job_ended, job_goes_on, new_job
 from haulback.tasks.record import NewMount, Plan, Task
-from haulback.tasks.states import MountMode, State
 from haulback.wire import Named, Ref
 
 _HERE = (MountMode.AUTO, MountMode.MANUAL, MountMode.ISCSI)

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from haulback.contract.prove import Evidence, ProveOrder, ProveRequest, Sign
+from haulback.contract.task_states import State
 from haulback.errors import Malformed
 from haulback.inventory.hypervisor_types import PLATFORMS
 from haulback.inventory.ledger import Ledger
@@ -16,7 +17,6 @@ from haulback.kinds.support import planning
 from haulback.kinds.support.backup_choice import chosen, references
 from haulback.kinds.support.reports import Said
 from haulback.tasks.record import Plan, Task
-from haulback.tasks.states import State
 
 _LONGEST_MS, _USUAL_MS = 3_600_000, 600_000
 _LONGEST_TEXT, _LONGEST_SCRIPT = 200, 64_000

@@ -5,13 +5,13 @@ from __future__ import annotations
 import msgspec
 
 from haulback.contract.repair import RepairOrder, RepairRequest, RepairResult
+from haulback.contract.task_states import State
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.records import BackupDestination, Catalogue
 from haulback.kinds.api import Ask, Submission, TaskKind
 from haulback.kinds.support import planning
 from haulback.kinds.support.reports import Said
 from haulback.tasks.record import HOUR_MS, Plan, Task
-from haulback.tasks.states import State
 
 
 def plan(request: RepairRequest, catalogue: Catalogue, ask: Ask) -> Plan:

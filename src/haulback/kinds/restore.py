@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from haulback.contract.restore import RestoreOrder, RestoreRequest
+from haulback.contract.task_states import State
 from haulback.errors import Malformed
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.records import Catalogue
@@ -12,7 +13,6 @@ from haulback.kinds.support.backup_choice import chosen, references
 from haulback.kinds.support.reports import Said
 from haulback.kinds.support.restore_jobs import job_begun, job_ended, job_goes_on, new_job
 from haulback.tasks.record import Plan, Task
-from haulback.tasks.states import State
 from haulback.wire import Named
 
 

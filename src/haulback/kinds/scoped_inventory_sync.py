@@ -6,13 +6,13 @@ import msgspec
 
 from haulback.contract.inventory_sync import Seen
 from haulback.contract.scoped_inventory_sync import ScopedInventorySyncOrder
+from haulback.contract.task_states import State
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.presence import HypervisorScan
 from haulback.inventory.records import Catalogue
 from haulback.kinds.api import TaskKind
 from haulback.kinds.support.machine_report import SCAN_REPORT, take_in
 from haulback.tasks.record import Task
-from haulback.tasks.states import State
 
 
 def uuids_of(task: Task) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from haulback.contract.snapshot import SnapshotOrder, SnapshotRequest, SnapshotResult
+from haulback.contract.task_states import State
 from haulback.errors import Malformed
 from haulback.ids import new_guid
 from haulback.inventory.ledger import Ledger
@@ -16,7 +17,6 @@ from haulback.kinds.support import planning, snapshots
 from haulback.kinds.support.reports import Said
 from haulback.kinds.support.snapshots import refuse_unable
 from haulback.tasks.record import Plan, Task
-from haulback.tasks.states import State
 
 
 def plan(request: SnapshotRequest, catalogue: Catalogue, ask: Ask) -> Plan:

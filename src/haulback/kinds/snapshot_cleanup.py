@@ -6,21 +6,21 @@ from collections import defaultdict
 
 import msgspec
 
+from haulback.contract.policies import SnapshotRule
 from haulback.contract.snapshot_cleanup import (
     SnapshotCleanupOrder,
     SnapshotCleanupRequest,
     SnapshotCleanupResult,
 )
+from haulback.contract.task_states import State
 from haulback.errors import Malformed, NotFound
 from haulback.inventory import retention
-from haulback.inventory.configuration import SnapshotRule
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.records import Catalogue
 from haulback.kinds.api import Ask, Submission, TaskKind
 from haulback.kinds.support.reports import Said
 from haulback.kinds.support.snapshots import cleanup_task
 from haulback.tasks.record import Plan, Task
-from haulback.tasks.states import State
 
 
 def plan(request: SnapshotCleanupRequest, catalogue: Catalogue, ask: Ask) -> Plan:

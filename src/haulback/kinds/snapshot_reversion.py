@@ -9,6 +9,7 @@ from haulback.contract.snapshot_reversion import (
     SnapshotReversionOrder,
     SnapshotReversionRequest,
 )
+from haulback.contract.task_states import State
 from haulback.errors import Malformed
 from haulback.ids import new_guid
 from haulback.inventory.ledger import Ledger
@@ -18,7 +19,6 @@ from haulback.kinds.support import conflicts, planning
 from haulback.kinds.support.reports import Said
 from haulback.kinds.support.snapshots import refuse_unable
 from haulback.tasks.record import Plan, Task
-from haulback.tasks.states import State
 from haulback.wire import Named
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import msgspec
 
 from haulback.contract.staging_cleanup import StagingCleanupOrder, Swept
+from haulback.contract.task_states import State
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.records import Catalogue
 from haulback.kinds.api import Ask, TaskKind
 from haulback.kinds.support import planning
 from haulback.kinds.support.reports import Said
 from haulback.tasks.record import Task
-from haulback.tasks.states import State
 from haulback.wire import Named
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import msgspec
 
 from haulback.contract.store import Stored, StoreOrder
+from haulback.contract.task_states import State
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.records import Catalogue, IncrementBase
 from haulback.kinds.api import TaskKind
 from haulback.kinds.support.export_report import EXPORT_REPORT, WINDOW, read_results, unreported
 from haulback.kinds.support.reports import SPACE, Said, lacking
 from haulback.tasks.record import Task
-from haulback.tasks.states import State
 
 _REPORT = (
     Said("stored", "bytes", "Bytes that the backup takes on the destination.", needed=True),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from haulback.contract.task_states import State
 from haulback.contract.unmount import UnmountOrder, UnmountRequest
 from haulback.errors import Conflict
 from haulback.inventory.ledger import Ledger
@@ -11,7 +12,6 @@ from haulback.kinds.support import conflicts
 from haulback.kinds.support.reports import Said
 from haulback.kinds.support.unmount_task import task
 from haulback.tasks.record import HOUR_MS, Plan, Task
-from haulback.tasks.states import State
 from haulback.wire import Named
 
 

@@ -6,16 +6,16 @@ from typing import Any
 
 import msgspec
 
+from haulback.contract.destinations import VerifyState
+from haulback.contract.task_states import State
 from haulback.contract.verify import VerifyOrder, VerifyRequest, VerifyResult
 from haulback.errors import Malformed
-from haulback.inventory.damage import VerifyState
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.records import BackupDestination, Catalogue
 from haulback.kinds.api import Ask, Submission, TaskKind
 from haulback.kinds.support import planning
 from haulback.kinds.support.reports import SPACE, Said
 from haulback.tasks.record import HOUR_MS, Plan, Task
-from haulback.tasks.states import State
 
 WINDOW = 24 * HOUR_MS
 _LONGEST = 7 * 86_400  # seconds

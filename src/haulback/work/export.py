@@ -6,10 +6,10 @@ from collections.abc import Collection
 from contextlib import ExitStack
 from typing import Any
 
+from haulback.contract.backups import BackupType
 from haulback.contract.export import ExportOrder
 from haulback.drivers.hypervisor import DiskView, Machine
 from haulback.errors import Unsupported
-from haulback.tasks.states import BackupType
 from haulback.transfer.export import ExportSpec, export_machine
 from haulback.work.context import Results, TaskContext, TaskWork
 

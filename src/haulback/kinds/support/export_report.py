@@ -6,11 +6,11 @@ from typing import Any
 
 import msgspec
 
+from haulback.contract.backups import BackupType
 from haulback.contract.export import ExportResult
 from haulback.errors import Malformed
 from haulback.kinds.support.reports import Said, lacking
 from haulback.tasks.record import HOUR_MS, Task
-from haulback.tasks.states import BackupType
 
 WINDOW = 5 * HOUR_MS
 ASKED = "askedType"  # the parameter of a task whose backup became another type

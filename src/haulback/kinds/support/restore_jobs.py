@@ -6,11 +6,11 @@ from typing import Any
 
 import msgspec
 
+from haulback.contract.task_states import State
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.records import Backup, Catalogue
 from haulback.kinds.api import Ask
 from haulback.tasks.record import NewRestoreJob, Task
-from haulback.tasks.states import State
 
 _LONGEST = 2000  # letters of a restore job's status
 

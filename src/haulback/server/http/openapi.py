@@ -125,7 +125,7 @@ def _request(one: Operation, schemas: Schemas) -> dict[str, Any]:
     schema = schemas.of(one.request, incoming=True)
     if one.key == "PUT /tasks/{guid}/state":
         # A string, {name}, or {state, statusInfo}: the page and real clients disagree.
-        from haulback.tasks.states import State
+        from haulback.contract.task_states import State
 
         return {"anyOf": [schemas.of(State, incoming=True), schema]}
     if one.key == node_schemas.REPORTING:
