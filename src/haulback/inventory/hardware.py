@@ -5,8 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import Any, NamedTuple
 
-import msgspec
-
+from haulback.contract.inventory_sync import CardSeen, Hardware
 from haulback.drivers.libvirt.domain import XML, parse
 from haulback.errors import Malformed
 
@@ -18,28 +17,6 @@ class NetworkCard(NamedTuple):
     number: int
     mac: str
     network: str
-
-
-class CardSeen(msgspec.Struct):
-    """A network card of a machine in the inventory."""
-
-    mac: str = ""
-    network: str = ""
-
-
-class ApartSeen(msgspec.Struct):
-    """A part of a machine that backups leave out, with the reason."""
-
-    name: str
-    reason: str
-
-
-class Hardware(msgspec.Struct):
-    """A machine's network cards and tags, and the parts that backups leave out."""
-
-    cards: list[CardSeen] = []
-    tags: list[str] = []
-    apart: list[ApartSeen] = []
 
 
 _TAGS = "{urn:haulback:tags:1}tags"

@@ -173,6 +173,7 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     ledger.consistent(backup, found.consistency)
 
 
+Request = ExportRequest  # the name in scripts that were written for the first release
 KIND = TaskKind(
     type="EXPORT",
     lane="export",

@@ -126,6 +126,7 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
             ledger.lives_on(entity, to)
 
 
+Request = LiveMigrationRequest  # the name in scripts that were written for the first release
 KIND = TaskKind(
     type="LIVE_MIGRATION",
     lane="import",

@@ -172,6 +172,7 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     ledger.mounted(mount, kept, found.volumes)
 
 
+Request = MountRequest  # the name in scripts that were written for the first release
 KIND = TaskKind(
     type="MOUNT",
     lane="restore",

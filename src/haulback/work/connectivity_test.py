@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from haulback.contract.connectivity_test import ConnectivityTestOrder
+from haulback.contract.order_records import BackupDestination
 from haulback.errors import NotFound
-from haulback.inventory.records import BackupDestination
 from haulback.repository.config import read_config
 from haulback.work.context import Results, TaskContext, TaskWork
 

@@ -11,12 +11,12 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
+from haulback.contract import order_records
 from haulback.contract.mount import IscsiOrder, Visible
 from haulback.destinations.protocol import ObjectStore
 from haulback.drivers.hypervisor import HypervisorDriver
 from haulback.durable_files import DurableFiles
 from haulback.filesystems.records import Volume
-from haulback.inventory import records
 from haulback.mounts.spec import Shared
 from haulback.repository.keys import Secret
 from haulback.repository.pack_verification import PackMemory
@@ -32,7 +32,7 @@ class Sharing(NamedTuple):
 
     guid: str
     backup: str
-    destination: records.BackupDestination
+    destination: order_records.BackupDestination
     visible: list[Visible]
     target: IscsiOrder | None = None
     for_machine: bool = False
@@ -51,14 +51,14 @@ class TaskContext(Protocol):
 
     def now_ms(self) -> int: ...
 
-    def hypervisor(self, record: records.Hypervisor) -> HypervisorDriver: ...
+    def hypervisor(self, record: order_records.Hypervisor) -> HypervisorDriver: ...
 
-    def destination(self, record: records.BackupDestination) -> ObjectStore:
+    def destination(self, record: order_records.BackupDestination) -> ObjectStore:
         """A destination to add to and read from; its `delete` raises Forbidden without a grant."""
 
-    def repository(self, record: records.BackupDestination) -> Repository: ...
+    def repository(self, record: order_records.BackupDestination) -> Repository: ...
 
-    def secret(self, record: records.BackupDestination) -> Secret:
+    def secret(self, record: order_records.BackupDestination) -> Secret:
         """The key of a destination, fetched over the node's own channel."""
 
     def expect(self, total: int) -> None:
@@ -130,14 +130,14 @@ class TaskContext(Protocol):
     def pack_memory(self, repository: Repository) -> PackMemory:
         """The packs of a repository that this node has checked lately."""
 
-    def space(self, record: records.BackupDestination) -> dict[str, int]:
+    def space(self, record: order_records.BackupDestination) -> dict[str, int]:
         """`totalSpace` and `freeSpace` of a destination in bytes, where it has such a thing."""
 
     def pins(self, destination: str) -> Set[str]:
         """Other attempts that read or write a destination, or wait to store there, right now."""
 
     def alone(
-        self, record: records.Hypervisor, uuid: str, *, wait: bool = True
+        self, record: order_records.Hypervisor, uuid: str, *, wait: bool = True
     ) -> AbstractContextManager[bool]:
         """Be the only one on this node at a machine; without `wait`, False if another is."""
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from contextlib import suppress
 
 from haulback.contract.destination_init import DestinationInitOrder
+from haulback.contract.order_records import BackupDestination
 from haulback.destinations.protocol import ObjectStore as Place
 from haulback.errors import Conflict, WrongKey
-from haulback.inventory.records import BackupDestination
 from haulback.repository.config import is_repository
 from haulback.repository.keys import Secret
 from haulback.repository.repository import Repository

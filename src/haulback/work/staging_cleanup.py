@@ -6,11 +6,11 @@ import time
 from contextlib import suppress
 from typing import Any
 
+from haulback.contract.order_records import BackupDestination, Hypervisor
 from haulback.contract.staging_cleanup import StagingCleanupOrder
 from haulback.drivers.hypervisor import HypervisorDriver as Driver
 from haulback.drivers.hypervisor import Machine
 from haulback.errors import HaulbackError, NotFound
-from haulback.inventory.records import BackupDestination, Hypervisor
 from haulback.work.context import PREFIX, Results, TaskContext, TaskWork
 
 _TRIES, _AGAIN = 4, 2.0  # seconds between them: a platform that was begun anew is back by then

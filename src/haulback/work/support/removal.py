@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from haulback.inventory.records import BackupDestination
+from haulback.contract.order_records import BackupDestination
 from haulback.repository.garbage_collection import Cleaned, Orders, clean_up
 from haulback.work.context import Results, TaskContext
 
