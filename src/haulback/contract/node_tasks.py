@@ -10,19 +10,19 @@ from haulback.wire import Ref, Word
 
 
 class DoubleDTO(msgspec.Struct):
-    """Percent done."""
+    """Progress of a task, percent."""
 
     value: float
 
 
 class StringDTO(msgspec.Struct):
-    """A text."""
+    """A text value."""
 
     value: str
 
 
 class DataTransferRateRequest(msgspec.Struct):
-    """Bytes per second, bytes, epoch ms."""
+    """A transfer rate sample: bytes per second, bytes so far, time in epoch ms."""
 
     transferRate: float
     transferredBytes: int | None = None
@@ -47,7 +47,7 @@ class UpdateCbtTaskRequest(msgspec.Struct):
 
 
 class UpdateIncSnapRequired(msgspec.Struct):
-    """Whether the export has to leave a snapshot."""
+    """The need of a platform snapshot after the export; `guid` and `taskGuid` name the task too."""
 
     incSnapRequired: bool
     task: Ref | None = None
@@ -65,7 +65,7 @@ class TapeManagerInventoryRequest(msgspec.Struct):
 
 
 class FullInventory(msgspec.Struct):
-    """FullInventoryRequest, what of it this server keeps."""
+    """The inventory of a whole hypervisor (FullInventoryRequest); unknown members are ignored."""
 
     type: Word
     task: Ref | None = None
@@ -74,7 +74,7 @@ class FullInventory(msgspec.Struct):
 
 
 class OneInventory(msgspec.Struct):
-    """InstanceScopedInventoryRequest."""
+    """The inventory of one machine (InstanceScopedInventoryRequest)."""
 
     protectedEntity: Ref | None = None
     task: Ref | None = None
