@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from haulback.contract.recovery_plans import RecoveryRule
 from haulback.errors import Conflict
-from haulback.inventory.configuration import RecoveryRule
 from haulback.inventory.records import Backup, Catalogue, Record
 from haulback.kinds import import_machine
 from haulback.kinds.api import Ask

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from haulback.inventory.damage import DamageReport
+from haulback.contract.damage import DamageReport
+from haulback.contract.task_states import State
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.records import BackupDestination, Catalogue
 from haulback.kinds.api import Amount, Ask, Results, Submission, TaskContext, TaskKind
@@ -12,7 +13,6 @@ from haulback.kinds.support import planning
 from haulback.kinds.support.damage_report import complete_report
 from haulback.repository.repair import Workshop, repair
 from haulback.tasks.record import HOUR_MS, Plan, Task
-from haulback.tasks.states import State
 from haulback.wire import Ref
 
 _SAID = 500  # lines of the log

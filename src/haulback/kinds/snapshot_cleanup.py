@@ -7,15 +7,15 @@ from functools import partial
 
 import msgspec
 
+from haulback.contract.policies import SnapshotRule
+from haulback.contract.task_states import State
 from haulback.errors import Malformed, NotFound
 from haulback.inventory import retention
-from haulback.inventory.configuration import SnapshotRule
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.records import Catalogue, Hypervisor
 from haulback.kinds.api import Ask, Mark, Results, Submission, TaskContext, TaskKind
 from haulback.kinds.support import planning
 from haulback.tasks.record import Plan, Task
-from haulback.tasks.states import State
 from haulback.wire import Ref
 
 

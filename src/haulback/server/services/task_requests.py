@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
+from haulback.contract.task_states import FINAL, State
 from haulback.errors import Conflict, HaulbackError, Malformed
 from haulback.kinds.api import Ask, Submission
 from haulback.kinds.recovery_plan import plan_recovery
@@ -24,7 +25,7 @@ from haulback.server.store.ledger import SqlLedger
 from haulback.server.store.queue_position import Line, Waiting
 from haulback.server.store.task_lists import Filter, LogRow
 from haulback.tasks.record import Plan, Refused, Task
-from haulback.tasks.states import FINAL, State, check_move
+from haulback.tasks.states import check_move
 from haulback.wire import Named, request
 
 _LOG = logging.getLogger(__name__)
