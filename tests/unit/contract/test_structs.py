@@ -7,7 +7,7 @@ from collections import Counter
 from enum import Enum
 from importlib import import_module
 from pkgutil import iter_modules
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 import pytest
@@ -60,6 +60,8 @@ def values(kind: Any) -> st.SearchStrategy[Any]:
         return st.lists(values(inner[0]), max_size=2)
     if get_origin(kind) is dict:
         return st.dictionaries(NAMES, values(inner[1]), max_size=2)
+    if get_origin(kind) is Literal:
+        return st.sampled_from(inner)
     if kind in SCALARS:
         return SCALARS[kind]
     if issubclass(kind, Enum):
