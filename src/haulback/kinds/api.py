@@ -16,6 +16,7 @@ from haulback.drivers.hypervisor import HypervisorDriver
 from haulback.durable_files import DurableFiles
 from haulback.filesystems.records import Volume
 from haulback.inventory import records
+from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
 from haulback.mounts.spec import IscsiOrder, Shared, Visible
 from haulback.repository.keys import Secret
@@ -185,7 +186,7 @@ class Submission:
 
     path: str
     request: Struct
-    plan: Callable[[Any, records.Catalogue, Ask], Plan]
+    plan: Callable[[Any, Catalogue, Ask], Plan]
     many: bool = True
     summary: str = ""
     batch: bool = False  # answers what was accepted and what refused, beside the tasks
@@ -195,7 +196,7 @@ def _no_record(task: Task, state: State, ledger: Ledger) -> None:
     """A kind that changes no record."""
 
 
-def _no_start(task: Task, ledger: Ledger, catalogue: records.Catalogue) -> None:
+def _no_start(task: Task, ledger: Ledger, catalogue: Catalogue) -> None:
     """A kind whose start changes no record."""
 
 
@@ -219,9 +220,9 @@ class TaskKind:
     type: str
     lane: str
     order: Struct
-    prepare: Callable[[Task, records.Catalogue], msgspec.Struct]
+    prepare: Callable[[Task, Catalogue], msgspec.Struct]
     run: Callable[[TaskContext], Results]
-    start: Callable[[Task, Ledger, records.Catalogue], None] = _no_start
+    start: Callable[[Task, Ledger, Catalogue], None] = _no_start
     settle: Callable[[Task, State, Ledger], None] = _no_record
     tidy: Callable[[TaskContext], None] = _no_tidying
     submissions: tuple[Submission, ...] = ()

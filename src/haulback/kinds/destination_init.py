@@ -9,8 +9,9 @@ import msgspec
 
 from haulback.destinations.protocol import ObjectStore as Place
 from haulback.errors import Conflict, WrongKey
+from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
-from haulback.inventory.records import BackupDestination, Catalogue
+from haulback.inventory.records import BackupDestination
 from haulback.kinds.api import Ask, Results, TaskContext, TaskKind
 from haulback.kinds.support import planning
 from haulback.repository.config import is_repository
@@ -35,7 +36,7 @@ def init(destination: BackupDestination, ask: Ask) -> Task:
 
 
 def prepare(task: Task, catalogue: Catalogue) -> DestinationInitOrder:
-    return DestinationInitOrder(catalogue.destination(task.ref("backupDestination") or ""))
+    return DestinationInitOrder(catalogue.places.destination(task.ref("backupDestination") or ""))
 
 
 def run(job: TaskContext) -> Results:
@@ -81,8 +82,8 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
         found = msgspec.convert(task.results, InitResult)
         destination = task.ref("backupDestination") or ""
         # A node with a format of its own need not name what it made.
-        ledger.initialised(destination, found.repository or destination)
-        ledger.space(destination, found.totalSpace, found.freeSpace)
+        ledger.destinations.initialised(destination, found.repository or destination)
+        ledger.destinations.space(destination, found.totalSpace, found.freeSpace)
 
 
 KIND = TaskKind(

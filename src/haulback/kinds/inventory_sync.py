@@ -11,11 +11,12 @@ from haulback.drivers.hypervisor import Inventory, Machine, Problem
 from haulback.errors import Conflict, Malformed
 from haulback.ids import guid_of, is_guid, new_guid
 from haulback.inventory import hypervisor_types
+from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.hardware import ApartSeen, Hardware, hardware_of
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.managers import manager_of
 from haulback.inventory.presence import UnreadableMachine
-from haulback.inventory.records import Catalogue, Entity, Hypervisor, PlatformResource, VirtualDisk
+from haulback.inventory.records import Entity, Hypervisor, PlatformResource, VirtualDisk
 from haulback.kinds.api import Amount, Ask, Name, Results, Submission, TaskContext, TaskKind
 from haulback.kinds.support import planning
 from haulback.tasks.record import Plan, Task
@@ -125,7 +126,7 @@ class Seen(msgspec.Struct):
 def plan(request: InventorySyncRequest, catalogue: Catalogue, ask: Ask) -> Plan:
     """One task for each hypervisor, those of named managers included.  Raises NotFound."""
     planning.no_such(request, "storageProviders", "cloudServiceProviders", "osAgents")
-    wanted = {ref.guid: catalogue.hypervisor(ref.guid) for ref in request.hypervisors or []}
+    wanted = {ref.guid: catalogue.places.hypervisor(ref.guid) for ref in request.hypervisors or []}
     for one in _of_managers(request.hypervisorManagers or [], catalogue):
         wanted[one.guid] = one
     return Plan([sync(one, ask, catalogue, request) for one in wanted.values()])
@@ -133,9 +134,9 @@ def plan(request: InventorySyncRequest, catalogue: Catalogue, ask: Ask) -> Plan:
 
 def _of_managers(managers: list[Ref], catalogue: Catalogue) -> list[Hypervisor]:
     for ref in managers:
-        catalogue.record("hypervisor-manager", ref.guid)
+        catalogue.records.get("hypervisor-manager", ref.guid)
     guids = {ref.guid for ref in managers}
-    known = catalogue.hypervisors() if guids else []
+    known = catalogue.places.hypervisors() if guids else []
     return [one for one in known if manager_of(one) in guids]
 
 
@@ -160,9 +161,13 @@ def _try(
     chosen = hypervisor_types.driver_of(one.type, one.driver, f"{field}.")
     driver, path, more = hypervisor_types.config(chosen, one.path, one.url, f"{field}.")
     name, path = planning.place(one.name, path, f"{field}.")
-    if any(known.name == name for known in catalogue.hypervisors()):
+    if any(known.name == name for known in catalogue.places.hypervisors()):
         raise Conflict(f"{field}.name: {name!r} is taken", field=f"{field}.name")
-    node = catalogue.node(one.node.guid).guid if one.node else catalogue.only_node(f"{field}.node")
+    node = (
+        catalogue.places.node(one.node.guid).guid
+        if one.node
+        else catalogue.places.only_node(f"{field}.node")
+    )
     record = Hypervisor(
         guid=new_guid(), name=name, driver=driver, config={"path": path, **more}, node=node
     )
@@ -182,7 +187,7 @@ def sync(hypervisor: Hypervisor, ask: Ask, catalogue: Catalogue, request: Any = 
 def prepare(task: Task, catalogue: Catalogue) -> InventorySyncOrder:
     if unsaved := task.params.get("unsaved"):
         return InventorySyncOrder(msgspec.convert(unsaved, Hypervisor))
-    return InventorySyncOrder(catalogue.hypervisor(task.ref("hypervisor") or ""))
+    return InventorySyncOrder(catalogue.places.hypervisor(task.ref("hypervisor") or ""))
 
 
 def run(job: TaskContext) -> Results:
@@ -236,7 +241,7 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     if state is not State.FINISHED:
         return
     if unsaved := task.params.get("unsaved"):
-        ledger.save_hypervisor(msgspec.convert(unsaved, Hypervisor))
+        ledger.inventory.save_hypervisor(msgspec.convert(unsaved, Hypervisor))
     if "machines" not in task.results:
         return
     seen = msgspec.convert(task.results, Seen)
@@ -244,7 +249,7 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     since = None if seen.unnamed else task.started
     hypervisor = task.ref("hypervisor") or ""
     take_in(task, seen, since, ledger)
-    ledger.surrounded(hypervisor, seen.networks, seen.storages)
+    ledger.inventory.surrounded(hypervisor, seen.networks, seen.storages)
 
 
 def take_in(task: Task, seen: Seen, since: int | None, ledger: Ledger) -> None:
@@ -255,7 +260,7 @@ def take_in(task: Task, seen: Seen, since: int | None, ledger: Ledger) -> None:
         for one in seen.machines
         if one.snapshots is not None
     }
-    ledger.snapshots_seen(task.ref("hypervisor") or "", held, since=task.started or 0)
+    ledger.snapshots.seen(task.ref("hypervisor") or "", held, since=task.started or 0)
 
 
 def deliver(task: Task, seen: Seen, since: int | None, ledger: Ledger) -> None:
@@ -265,10 +270,10 @@ def deliver(task: Task, seen: Seen, since: int | None, ledger: Ledger) -> None:
     unreadable = [UnreadableMachine(one.where, one.message, one.uuid) for one in seen.unreadable]
     if seen.unnamed:
         unreadable.append(UnreadableMachine("", f"{seen.unnamed} that the node did not name"))
-    ledger.inventory(
+    ledger.inventory.scanned(
         hypervisor, entities, complete_since=since, by=task.workflow, unreadable=unreadable
     )
-    ledger.reunited(hypervisor)
+    ledger.inventory.reunited(hypervisor)
 
 
 def entity(found: ReportedMachine, hypervisor: str) -> Entity:

@@ -10,16 +10,10 @@ import msgspec
 
 from haulback.errors import Conflict, Malformed
 from haulback.filesystems.records import Volume as Found
+from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.derived_guids import volume_guid
 from haulback.inventory.ledger import Ledger
-from haulback.inventory.records import (
-    Backup,
-    BackupDestination,
-    BackupVolume,
-    Catalogue,
-    Hypervisor,
-    Mount,
-)
+from haulback.inventory.records import Backup, BackupDestination, BackupVolume, Hypervisor, Mount
 from haulback.kinds.api import Ask, Name, Results, Sharing, Submission, TaskContext, TaskKind
 from haulback.kinds.restore import (
     LocationRef,
@@ -164,10 +158,10 @@ def _keep(wanted: int | None, now: int) -> int:
 
 def _node(wanted: Ref | None, backup: Backup, catalogue: Catalogue) -> str:
     """The node that shares it: the one that reaches the backup, or the one that is named."""
-    to = catalogue.destination(backup.destination)
+    to = catalogue.places.destination(backup.destination)
     if wanted is None:
-        return to.node or catalogue.only_node("node")
-    node = catalogue.node(wanted.guid)
+        return to.node or catalogue.places.only_node("node")
+    node = catalogue.places.node(wanted.guid)
     if to.node not in (None, node.guid):
         raise Malformed(f"node: {node.name} does not reach {to.name}", field="node")
     return node.guid
@@ -227,7 +221,7 @@ def _path(path: str | None, field: str) -> str:
 
 def plan_again(request: Again, catalogue: Catalogue, ask: Ask) -> Plan:
     """One MOUNT.  Raises NotFound, or Conflict for what is mounted or can be no more."""
-    mount = catalogue.mount(request.mountedBackup.guid)
+    mount = catalogue.mounts.get(request.mountedBackup.guid)
     conflicts.share_free(Named(mount.guid, mount.entity_name), catalogue)
     if mount.state in ("QUEUED", "MOUNTED"):
         raise Conflict(f"the backup of {mount.entity_name} is {mount.state} already")
@@ -247,7 +241,7 @@ def plan_again(request: Again, catalogue: Catalogue, ask: Ask) -> Plan:
 
 
 def prepare(task: Task, catalogue: Catalogue) -> MountOrder:
-    return order_of(catalogue.mount(task.ref("mountedBackup") or ""), catalogue)
+    return order_of(catalogue.mounts.get(task.ref("mountedBackup") or ""), catalogue)
 
 
 def order_of(mount: Mount, catalogue: Catalogue) -> MountOrder:
@@ -257,10 +251,10 @@ def order_of(mount: Mount, catalogue: Catalogue) -> MountOrder:
     return MountOrder(
         mount=mount.guid,
         backup=backup.guid,
-        destination=catalogue.destination(backup.destination),
+        destination=catalogue.places.destination(backup.destination),
         target=iscsi_mount.target_of(mount),
         visible=[msgspec.structs.replace(v, path=v.path or _usual_path(mount, v)) for v in visible],
-        hypervisor=catalogue.hypervisor(mount.hypervisor) if mount.hypervisor else None,
+        hypervisor=catalogue.places.hypervisor(mount.hypervisor) if mount.hypervisor else None,
     )
 
 
@@ -311,11 +305,11 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
         job_ended(task, state, ledger)
     mount = task.ref("mountedBackup") or ""
     if state is not State.FINISHED:
-        ledger.mount_moved(mount, "UNMOUNTED" if task.params.get("again") else "FAILED")
+        ledger.mounts.moved(mount, "UNMOUNTED" if task.params.get("again") else "FAILED")
         return
     found = msgspec.convert(task.results, MountResult)
     kept = {"disks": found.disks, "raw": found.raw, "portal": found.portal}
-    ledger.mounted(mount, kept, found.volumes)
+    ledger.mounts.mounted(mount, kept, found.volumes)
 
 
 KIND = TaskKind(

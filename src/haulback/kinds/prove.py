@@ -11,9 +11,10 @@ import msgspec
 
 from haulback.drivers.hypervisor import Booted, Machine, MachineDisk
 from haulback.errors import Malformed, Unavailable
+from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.hypervisor_types import PLATFORMS
 from haulback.inventory.ledger import Ledger
-from haulback.inventory.records import BackupDestination, Catalogue, Hypervisor
+from haulback.inventory.records import BackupDestination, Hypervisor
 from haulback.kinds.api import Ask, Results, Submission, TaskContext, TaskKind
 from haulback.kinds.restore import chosen, references
 from haulback.kinds.support import planning
@@ -96,9 +97,9 @@ class Evidence(msgspec.Struct, omit_defaults=True):
 def plan(request: ProveRequest, catalogue: Catalogue, ask: Ask) -> Plan:
     """One task.  Raises Malformed, NotFound, or Conflict for what is no stored backup."""
     backup = chosen(request.backup, None, catalogue)
-    entity = catalogue.entity(backup.entity)
+    entity = catalogue.machines.get(backup.entity)
     where = request.hypervisor.guid if request.hypervisor else entity.hypervisor
-    hypervisor = catalogue.hypervisor(where)
+    hypervisor = catalogue.places.hypervisor(where)
     platform = PLATFORMS[hypervisor.driver]
     if not platform.power_on:
         raise Malformed(
@@ -106,7 +107,7 @@ def plan(request: ProveRequest, catalogue: Catalogue, ask: Ask) -> Plan:
             field="hypervisor",
         )
     params = _checked(request)
-    to = catalogue.destination(backup.destination)
+    to = catalogue.places.destination(backup.destination)
     refs = {**references(backup, catalogue), **planning.platform(hypervisor, catalogue)}
     return Plan(
         [
@@ -141,12 +142,12 @@ def _checked(request: ProveRequest) -> dict[str, Any]:
 
 
 def prepare(task: Task, catalogue: Catalogue) -> ProveOrder:
-    backup = catalogue.backup(task.ref("backup") or "")
+    backup = catalogue.backups.get(task.ref("backup") or "")
     params = task.params
     return ProveOrder(
         backup=backup.guid,
-        destination=catalogue.destination(backup.destination),
-        hypervisor=catalogue.hypervisor(task.ref("hypervisor") or ""),
+        destination=catalogue.places.destination(backup.destination),
+        hypervisor=catalogue.places.hypervisor(task.ref("hypervisor") or ""),
         sign=Sign(params["sign"]),
         text=params["text"],
         script=params["script"],
@@ -232,7 +233,7 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
         found = msgspec.convert(task.results["evidence"], Evidence)
     except msgspec.ValidationError as error:
         raise Malformed(f"transfer-info of a PROVE: {error}") from None
-    ledger.proved(task.ref("backup") or "", msgspec.to_builtins(found), task)
+    ledger.proofs.booted(task.ref("backup") or "", msgspec.to_builtins(found), task)
 
 
 KIND = TaskKind(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import msgspec
 
 from haulback.errors import Conflict
+from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.configuration import RecoveryRule
-from haulback.inventory.records import Backup, Catalogue, Record
+from haulback.inventory.records import Backup, Record
 from haulback.kinds import import_machine
 from haulback.kinds.api import Ask
 from haulback.tasks.record import Plan
@@ -19,7 +20,7 @@ def plan_recovery(guid: str, catalogue: Catalogue, ask: Ask) -> Plan:
     Raises NotFound, Conflict for an inactive plan or an entity without a backup, and whatever a
     restore and import of one machine raises; then nothing is planned.
     """
-    record = catalogue.record("recovery-plan", guid)
+    record = catalogue.records.get("recovery-plan", guid)
     if record.body.get("active") is False:
         raise Conflict(f"recovery plan {record.name} is not active")
     rules = sorted(_rules(record), key=lambda rule: rule.order)
@@ -41,7 +42,7 @@ def _rules(record: Record) -> list[RecoveryRule]:
 
 def _plan_rule(rule: RecoveryRule, plan: Record, catalogue: Catalogue, ask: Ask) -> Plan:
     whole = Plan()
-    for entity in catalogue.entities_of([ref.guid for ref in rule.protectedEntities]):
+    for entity in catalogue.machines.get_many([ref.guid for ref in rule.protectedEntities]):
         backup = _selected(entity.guid, entity.name, catalogue)
         name = f"{rule.prefix}{entity.name}{rule.suffix}"
         request = import_machine.ImportMachineRequest(
@@ -64,6 +65,6 @@ def _plan_rule(rule: RecoveryRule, plan: Record, catalogue: Catalogue, ask: Ask)
 
 def _selected(entity: str, name: str, catalogue: Catalogue) -> Backup:
     """The newest that can be restored; ANY names no better one."""
-    for backup in catalogue.backups_of(entity, "SUCCESS"):
+    for backup in catalogue.backups.of_entity(entity, "SUCCESS"):
         return backup
     raise Conflict(f"{name} has no backup that can be restored")

@@ -9,8 +9,9 @@ import msgspec
 
 from haulback.drivers.sink import RawFile
 from haulback.errors import Conflict, Malformed, NotFound
+from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
-from haulback.inventory.records import Backup, BackupDestination, Catalogue
+from haulback.inventory.records import Backup, BackupDestination
 from haulback.kinds.api import TARGET, Ask, Results, Submission, TaskContext, TaskKind
 from haulback.kinds.support import planning
 from haulback.repository.backup_loss import check_backup
@@ -67,8 +68,8 @@ def plan(request: RestoreRequest, catalogue: Catalogue, ask: Ask) -> Plan:
     where = "a restore to a node's file system has none; it"
     planning.refuse(request, where, "hypervisor", "hypervisorManager", "storage")
     backup = chosen(request.backup, request.backupLocation, catalogue)
-    node = catalogue.node(request.node.guid)
-    destination = catalogue.destination(backup.destination)
+    node = catalogue.places.node(request.node.guid)
+    destination = catalogue.places.destination(backup.destination)
     if destination.node not in (None, node.guid):
         raise Malformed(f"node: {node.name} does not reach {destination.name}", field="node")
     job = new_job("RESTORE", backup, ask, {"node": node, "restorePath": request.restorePath})
@@ -120,13 +121,13 @@ def _found(backup: Ref | None, location: LocationRef | None, catalogue: Catalogu
     if location is None or not location.guid:
         if backup is None:
             raise Malformed("backupLocation: name its guid", field="backupLocation")
-        return catalogue.backup(backup.guid)
+        return catalogue.backups.get(backup.guid)
     try:
-        found = catalogue.location(location.guid)
+        found = catalogue.backups.at_location(location.guid)
     except NotFound:
         if backup is None:
             raise
-        return catalogue.backup(backup.guid)
+        return catalogue.backups.get(backup.guid)
     if backup is not None and backup.guid != found.guid:
         raise Malformed("backupLocation: belongs to another backup", field="backupLocation")
     return found
@@ -136,14 +137,14 @@ def references(backup: Backup, catalogue: Catalogue) -> dict[str, Named | None]:
     """What a task on a backup refers to."""
     return {
         "backup": Named(backup.guid, backup.entity_name),
-        "backupDestination": planning.named(catalogue.destination(backup.destination)),
-        "protectedEntity": catalogue.entity(backup.entity).named(),
+        "backupDestination": planning.named(catalogue.places.destination(backup.destination)),
+        "protectedEntity": catalogue.machines.get(backup.entity).named(),
     }
 
 
 def prepare(task: Task, catalogue: Catalogue) -> RestoreOrder:
-    backup = catalogue.backup(task.ref("backup") or "")
-    destination = catalogue.destination(backup.destination)
+    backup = catalogue.backups.get(task.ref("backup") or "")
+    destination = catalogue.places.destination(backup.destination)
     skip = task.params.get("skip", [])
     path, pointer = task.params.get("restorePath"), bool(task.params.get("pointer"))
     return RestoreOrder(backup.guid, destination, path, skip, pointer, backup.files)
@@ -151,19 +152,19 @@ def prepare(task: Task, catalogue: Catalogue) -> RestoreOrder:
 
 def job_begun(task: Task, ledger: Ledger, catalogue: Catalogue) -> None:
     """A restore job goes on with this task."""
-    ledger.restore_moved(task.ref("restoreJob") or "", "INPROGRESS", None, task)
+    ledger.restores.moved(task.ref("restoreJob") or "", "INPROGRESS", None, task)
 
 
 def job_goes_on(task: Task, ledger: Ledger) -> None:
     """One of its tasks is over, and there is another."""
-    ledger.restore_moved(task.ref("restoreJob") or "", "INPROGRESS", task.status_info, task)
+    ledger.restores.moved(task.ref("restoreJob") or "", "INPROGRESS", task.status_info, task)
 
 
 def job_ended(task: Task, state: State, ledger: Ledger) -> None:
     """The last task of a restore job is over, and so is the job."""
     status = {State.FINISHED: "SUCCESS", State.CANCELLED: "CANCELLED"}.get(state, "FAILED")
     info = task.status_info or (_warnings(task) if state is State.FINISHED else None)
-    ledger.restore_moved(task.ref("restoreJob") or "", status, info, task)
+    ledger.restores.moved(task.ref("restoreJob") or "", status, info, task)
 
 
 def _warnings(task: Task) -> str | None:
@@ -180,7 +181,7 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     else:
         job_ended(task, state, ledger)
     if state is State.FINISHED and only and "path" in task.results:
-        ledger.verified(task.ref("backup") or "")  # every disk was read, each chunk checked
+        ledger.proofs.verified(task.ref("backup") or "")  # every disk was read, each chunk checked
 
 
 def run(job: TaskContext) -> Results:

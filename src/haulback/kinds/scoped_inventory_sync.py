@@ -10,9 +10,10 @@ import msgspec
 from haulback.drivers.hypervisor import HypervisorDriver as Machines
 from haulback.drivers.hypervisor import Problem
 from haulback.errors import HaulbackError, NotFound
+from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.presence import HypervisorScan
-from haulback.inventory.records import Catalogue, Entity, Hypervisor
+from haulback.inventory.records import Entity, Hypervisor
 from haulback.kinds.api import Ask, Results, TaskContext, TaskKind
 from haulback.kinds.inventory_sync import Seen, broken, take_in, told
 from haulback.kinds.support import planning
@@ -44,7 +45,7 @@ def before(
         if one.seen < ask.now - FRESH_MS:
             stale.setdefault((one.hypervisor, one.project or ask.project), []).append(one)
     return [
-        _look(catalogue.hypervisor(host), found, catalogue, ask.of(project), request)
+        _look(catalogue.places.hypervisor(host), found, catalogue, ask.of(project), request)
         for (host, project), found in stale.items()
     ]
 
@@ -96,8 +97,8 @@ def uuids_of(task: Task) -> list[str]:
 
 def prepare(task: Task, catalogue: Catalogue) -> ScopedInventorySyncOrder:
     uuids = uuids_of(task)
-    host = catalogue.hypervisor(task.ref("hypervisor") or "")
-    known = [catalogue.machine_at(host.guid, uuid) for uuid in uuids]
+    host = catalogue.places.hypervisor(task.ref("hypervisor") or "")
+    known = [catalogue.machines.find_at(host.guid, uuid) for uuid in uuids]
     return ScopedInventorySyncOrder(
         host, uuids, {one.uuid: one.place for one in known if one and one.place}
     )
@@ -150,7 +151,7 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     if state is State.FINISHED and "machines" in task.results:
         seen = msgspec.convert(task.results, Seen)
         look = HypervisorScan(task.workflow, task.started or 0, seen.shown)
-        ledger.machines_gone(task.ref("hypervisor") or "", seen.gone, look)
+        ledger.inventory.machines_gone(task.ref("hypervisor") or "", seen.gone, look)
         take_in(task, seen, None, ledger)
 
 

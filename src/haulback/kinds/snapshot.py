@@ -8,9 +8,10 @@ import msgspec
 
 from haulback.errors import Malformed
 from haulback.ids import new_guid
+from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.hypervisor_types import PLATFORMS
 from haulback.inventory.ledger import Ledger
-from haulback.inventory.records import Catalogue, Entity, Hypervisor, PlatformSnapshot, Record
+from haulback.inventory.records import Entity, Hypervisor, PlatformSnapshot, Record
 from haulback.kinds import snapshot_cleanup
 from haulback.kinds.api import PREFIX, Amount, Ask, Mark, Results, Submission, TaskContext, TaskKind
 from haulback.kinds.support import planning
@@ -56,8 +57,8 @@ def plan(request: SnapshotRequest, catalogue: Catalogue, ask: Ask) -> Plan:
     if len(request.description or "") > 400:
         raise Malformed("description: at most 400 characters", field="description")
     whole = Plan()
-    for entity in catalogue.entities_of([ref.guid for ref in refs]):
-        hypervisor = catalogue.hypervisor(entity.hypervisor)
+    for entity in catalogue.machines.get_many([ref.guid for ref in refs]):
+        hypervisor = catalogue.places.hypervisor(entity.hypervisor)
         refuse_unable(entity, hypervisor, "protectedEntities")
         where = (entity, hypervisor, catalogue, ask)
         params = _params(request, rule)
@@ -80,7 +81,7 @@ def _params(request: SnapshotRequest, rule: Record | None) -> dict[str, Any]:
 def _rule(request: SnapshotRequest, catalogue: Catalogue) -> Record | None:
     if request.rule is None:
         return None
-    rule = catalogue.record("snapshot-rule", request.rule.guid)
+    rule = catalogue.records.get("snapshot-rule", request.rule.guid)
     for one in (rule, _policy(rule, catalogue)):
         if one and one.body.get("active") is False:
             raise Malformed(
@@ -90,7 +91,7 @@ def _rule(request: SnapshotRequest, catalogue: Catalogue) -> Record | None:
 
 
 def _policy(rule: Record | None, catalogue: Catalogue) -> Record | None:
-    return catalogue.record("vm-snapshot", rule.parent) if rule and rule.parent else None
+    return catalogue.records.get("vm-snapshot", rule.parent) if rule and rule.parent else None
 
 
 def refuse_unable(entity: Entity, hypervisor: Hypervisor, field: str) -> None:
@@ -110,8 +111,8 @@ def refuse_unable(entity: Entity, hypervisor: Hypervisor, field: str) -> None:
 
 
 def prepare(task: Task, catalogue: Catalogue) -> SnapshotOrder:
-    entity = catalogue.entity(task.ref("protectedEntity") or "")
-    return SnapshotOrder(entity.uuid, catalogue.hypervisor(entity.hypervisor))
+    entity = catalogue.machines.get(task.ref("protectedEntity") or "")
+    return SnapshotOrder(entity.uuid, catalogue.places.hypervisor(entity.hypervisor))
 
 
 def run(job: TaskContext) -> Results:
@@ -133,7 +134,7 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     if state is not State.FINISHED:
         return
     found, params = msgspec.convert(task.results, SnapshotResult), task.params
-    ledger.snapshot_taken(
+    ledger.snapshots.taken(
         PlatformSnapshot(
             guid=params["snapshot"],
             entity=task.ref("protectedEntity") or "",

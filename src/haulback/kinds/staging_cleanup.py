@@ -11,8 +11,9 @@ import msgspec
 from haulback.drivers.hypervisor import HypervisorDriver as Driver
 from haulback.drivers.hypervisor import Machine
 from haulback.errors import HaulbackError, NotFound
+from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
-from haulback.inventory.records import BackupDestination, Catalogue, Hypervisor
+from haulback.inventory.records import BackupDestination, Hypervisor
 from haulback.kinds.api import PREFIX, Amount, Ask, Guid, Name, Results, TaskContext, TaskKind
 from haulback.kinds.support import planning
 from haulback.tasks.record import Task
@@ -37,8 +38,8 @@ def clean_up(node: Named, ask: Ask) -> Task:
 def prepare(task: Task, catalogue: Catalogue) -> StagingCleanupOrder:
     node = task.pinned_node
     return StagingCleanupOrder(
-        [one for one in catalogue.hypervisors() if one.node == node],
-        [one for one in catalogue.destinations() if one.node == node],
+        [one for one in catalogue.places.hypervisors() if one.node == node],
+        [one for one in catalogue.places.destinations() if one.node == node],
     )
 
 
@@ -135,7 +136,7 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     """What a machine was before it was put back is known, though nobody lived to tell."""
     if state is State.FINISHED:
         held = msgspec.convert(task.results, Swept).held
-        ledger.snapshots_left(task.pinned_node, held, since=task.started or 0)
+        ledger.snapshots.left(task.pinned_node, held, since=task.started or 0)
 
 
 KIND = TaskKind(

@@ -8,8 +8,9 @@ import msgspec
 
 from haulback.drivers.hypervisor import HypervisorDriver as Driver
 from haulback.errors import Conflict, SourceChanged
+from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
-from haulback.inventory.records import Catalogue, Hypervisor, Mount
+from haulback.inventory.records import Hypervisor, Mount
 from haulback.kinds.api import Ask, Results, Submission, TaskContext, TaskKind
 from haulback.kinds.import_machine import MARK
 from haulback.kinds.support import conflicts, planning
@@ -36,7 +37,7 @@ class UnmountOrder(msgspec.Struct):
 
 def plan(request: UnmountRequest, catalogue: Catalogue, ask: Ask) -> Plan:
     """One task.  Raises NotFound, or Conflict for what is not mounted."""
-    mount = catalogue.mount(request.mountedBackup.guid)
+    mount = catalogue.mounts.get(request.mountedBackup.guid)
     if mount.state != "MOUNTED":
         raise Conflict(f"the backup of {mount.entity_name} is {mount.state}, not mounted")
     conflicts.share_free(Named(mount.guid, mount.entity_name), catalogue)
@@ -52,10 +53,10 @@ def task(
     follows: Task | None = None,
 ) -> Task:
     """The task that ends a share."""
-    backup = catalogue.backup(mount.backup)
+    backup = catalogue.backups.get(mount.backup)
     refs = {
         "backup": Named(backup.guid, backup.entity_name),
-        "protectedEntity": catalogue.entity(mount.entity).named(),
+        "protectedEntity": catalogue.machines.get(mount.entity).named(),
         "mountedBackup": Named(mount.guid, mount.entity_name),
     }
     return planning.task(
@@ -71,9 +72,9 @@ def task(
 
 
 def prepare(task: Task, catalogue: Catalogue) -> UnmountOrder:
-    mount = catalogue.mount(task.ref("mountedBackup") or "")
+    mount = catalogue.mounts.get(task.ref("mountedBackup") or "")
     where = mount.hypervisor
-    return UnmountOrder(mount.guid, catalogue.hypervisor(where) if where else None)
+    return UnmountOrder(mount.guid, catalogue.places.hypervisor(where) if where else None)
 
 
 def run(job: TaskContext) -> Results:
@@ -106,9 +107,9 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     """What cannot be unmounted at its time is tried again, but not all the time."""
     mount = task.ref("mountedBackup") or ""
     if state is State.FINISHED:
-        ledger.mount_moved(mount, "UNMOUNTED")
+        ledger.mounts.moved(mount, "UNMOUNTED")
     else:
-        ledger.mount_until(mount, ledger.now + HOUR_MS, if_due=True)
+        ledger.mounts.until(mount, ledger.now + HOUR_MS, if_due=True)
 
 
 KIND = TaskKind(

@@ -15,7 +15,7 @@ from haulback.server.caller import Caller, person
 from haulback.server.key_vault import KeyVault
 from haulback.server.services import node_tasks, task_requests
 from haulback.server.services.app import App
-from haulback.server.store import catalogue, managers, nodes, tables, tasks
+from haulback.server.store import managers, nodes, rows, tables, tasks
 from haulback.server.store.accounts import Account
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import open_store
@@ -56,16 +56,18 @@ class House:
             guid=_guid(), name="bd", driver="folder", config={}, repository=_guid()
         )
         with app.store.write() as sql:
-            catalogue.add(sql, tables.hypervisor, self.hypervisor)
+            rows.add(sql, tables.hypervisor, self.hypervisor)
             managers.surround(sql, self.hypervisor, START)
             sealed = app.vault.seal(self.destination.guid, b"k" * 32)
-            catalogue.add(sql, tables.destination, self.destination, sealed_key=sealed)
+            rows.add(sql, tables.destination, self.destination, sealed_key=sealed)
             machines = [
                 Entity(guid=_guid(), uuid=_guid(), name=name, hypervisor=self.hypervisor.guid)
                 for name in ("db", "mail", "web")
             ]
-            SqlLedger(sql, START).inventory(self.hypervisor.guid, machines, complete_since=None)
-            self.entities = SqlCatalogue(sql).entities(self.hypervisor.guid)
+            SqlLedger(sql, START).inventory.scanned(
+                self.hypervisor.guid, machines, complete_since=None
+            )
+            self.entities = SqlCatalogue(sql).machines.on_hypervisor(self.hypervisor.guid)
         self.secrets: dict[str, Enrolled] = {}
 
     def node(self, name: str = "n1", done: list[node_tasks.FinishedWork] | None = None) -> Node:

@@ -9,9 +9,10 @@ import msgspec
 
 from haulback.errors import Malformed, NotFound
 from haulback.filesystems.records import Volume as Found
+from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.derived_guids import file_guid
 from haulback.inventory.hardware import cards_of
-from haulback.inventory.records import Backup, BackupVolume, Catalogue
+from haulback.inventory.records import Backup, BackupVolume
 from haulback.wire import Ref, present
 
 _MAC = re.compile(r"[0-9a-f][02468ace](:[0-9a-f]{2}){5}")  # of one card, not of a group
@@ -76,7 +77,7 @@ def cards_wanted(
             raise NotFound(f"{field}.networkInterfaceCard: the backup has none {guid}", field=field)
         if one.securityGroups:
             raise Malformed(f"{field}.securityGroups: there are none here", field=field)
-        network = catalogue.record("network", one.network.guid).name if one.network else ""
+        network = catalogue.records.get("network", one.network.guid).name if one.network else ""
         mac = (one.macAddress or "").lower() if one.macAddressSpecified else ""
         if one.macAddressSpecified and not _MAC.fullmatch(mac):
             raise Malformed(f"{field}.macAddress: like 52:54:00:12:34:56", field=field)

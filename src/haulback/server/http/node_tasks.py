@@ -14,8 +14,7 @@ from haulback.server.http.operation import GUID, NUMBER, ApiRequest, Param, Repl
 from haulback.server.services import inventory_sync, node_tasks, task_requests
 from haulback.server.services.inventory_sync import FullInventory, OneInventory
 from haulback.server.store import nodes, queue, task_lists
-from haulback.server.store.catalogue import all_named
-from haulback.server.store.nodes import Node
+from haulback.server.store.nodes import Node, with_node_names
 from haulback.tasks.record import Task
 from haulback.tasks.responses import TaskDetails
 from haulback.tasks.states import BackupType
@@ -141,7 +140,7 @@ def _offer(call: ApiRequest, asking: Node | None) -> list[Task]:
     most = query_params.size(call, task_lists.MOST, task_lists.MOST)
     with call.app.store.read() as sql:
         guid = asking.guid if asking else None
-        return all_named(sql, queue.waiting(sql, call.who.scope.listed, guid, most))
+        return with_node_names(sql, queue.waiting(sql, call.who.scope.listed, guid, most))
 
 
 def _size(call: ApiRequest) -> int:

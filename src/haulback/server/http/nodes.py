@@ -113,7 +113,7 @@ def change_node(call: ApiRequest) -> NodeRecord:
         config = before.config
         if wanted.nodeConfig:
             known = SqlCatalogue(change.sql, call.who.scope)
-            config = known.record("node-config", wanted.nodeConfig.guid).guid
+            config = known.records.get("node-config", wanted.nodeConfig.guid).guid
         nodes.change_node(change.sql, call.guid, wanted.name or before.name, config)
         after = nodes.one_node(change.sql, call.guid)
         change.before, change.after = (
@@ -130,7 +130,7 @@ def remove_node(call: ApiRequest) -> None:
         if node.session and task_lifecycle.of_session(change.sql, node.session):
             raise Conflict(f"{node.name} runs tasks; stop it or cancel them first")
         known = SqlCatalogue(change.sql)
-        bound: list[Any] = [*known.hypervisors(), *known.destinations()]
+        bound: list[Any] = [*known.places.hypervisors(), *known.places.destinations()]
         if names := [one.name for one in bound if one.node == node.guid]:
             raise Conflict(f"{', '.join(names[:5])} can be reached from {node.name} only")
         task_lifecycle.end_pinned(change.sql, call.app.life(change.sql), node.guid, State.FAILED)

@@ -95,5 +95,5 @@ class App:
         if node is None or queue.is_waiting(sql, "STAGING_CLEANUP", "upkeep", node):
             return
         with suppress(NotFound):  # a node that was removed tidies up no more
-            named = SqlCatalogue(sql).node(node)
+            named = SqlCatalogue(sql).places.node(node)
             tasks.insert(sql, [clean_up(named, Ask(self.clock.now_ms()))])

@@ -83,7 +83,7 @@ def take_instance(app: App, who: Node, wanted: OneInventory) -> None:
         raise Malformed("instance: say what was seen", field="instance")
     with app.store.write() as sql:
         task = _task_about(sql, who, wanted)
-        known = SqlCatalogue(sql).entity(
+        known = SqlCatalogue(sql).machines.get(
             wanted.protectedEntity.guid
             if wanted.protectedEntity
             else task.ref("protectedEntity") or ""
@@ -93,8 +93,8 @@ def take_instance(app: App, who: Node, wanted: OneInventory) -> None:
             raise Malformed(f"instance.uuid: {known.name} has another one", field="instance.uuid")
         ledger = SqlLedger(sql, app.clock.now_ms())
         seen, host = [entity(found, known.hypervisor)], known.hypervisor
-        ledger.inventory(host, seen, complete_since=None, by=task.workflow)
-        ledger.reunited(host)
+        ledger.inventory.scanned(host, seen, complete_since=None, by=task.workflow)
+        ledger.inventory.reunited(host)
 
 
 def _task_about(sql: sa.Connection, who: Node, wanted: OneInventory) -> Task:
@@ -102,7 +102,7 @@ def _task_about(sql: sa.Connection, who: Node, wanted: OneInventory) -> Task:
         return mine(sql, who, wanted.task.guid, lock=True)
     if wanted.protectedEntity is None:
         raise Malformed("protectedEntity: name the machine or the task", field="protectedEntity")
-    entity = SqlCatalogue(sql).entity(wanted.protectedEntity.guid)
+    entity = SqlCatalogue(sql).machines.get(wanted.protectedEntity.guid)
     for task in task_lifecycle.of_session(sql, who.session or ""):
         if entity.guid == task.ref("protectedEntity") or (
             task.type == "INVENTORY_SYNC" and task.ref("hypervisor") == entity.hypervisor

@@ -20,7 +20,7 @@ from haulback.repository.config import open_identity
 from haulback.repository.keys import Secret
 from haulback.server.key_vault import KeyVault
 from haulback.server.main import embedded
-from haulback.server.store import catalogue, lists
+from haulback.server.store import destinations, lists
 from haulback.server.store.engine import peek
 
 
@@ -56,7 +56,7 @@ def _unsealed(data: Path, database: str, name: str) -> tuple[BackupDestination, 
         with store.read() as sql:
             for record in lists.places(sql, BackupDestination):
                 if record.name == name:
-                    sealed = catalogue.sealed_key(sql, record.guid)
+                    sealed = destinations.sealed_key(sql, record.guid)
                     return record, vault.unseal(record.guid, sealed)
     finally:
         store.close()

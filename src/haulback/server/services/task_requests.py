@@ -19,8 +19,9 @@ from haulback.server.scope import EVERYTHING, Scope
 from haulback.server.services import bulk_removal
 from haulback.server.services.app import App
 from haulback.server.store import audit, nodes, task_lifecycle, task_lists, tasks
-from haulback.server.store.catalogue import SqlCatalogue, all_named, with_names
+from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.ledger import SqlLedger
+from haulback.server.store.nodes import with_node_name, with_node_names
 from haulback.server.store.queue_position import Line, Waiting
 from haulback.server.store.task_lists import Filter, LogRow
 from haulback.tasks.record import Plan, Refused, Task
@@ -97,12 +98,12 @@ def _queue_once(
                     field="project-uuid",
                 )
         ledger = SqlLedger(sql, ask.now)
-        ledger.begun(plan.backups, msgspec.to_builtins(who.origin))
-        ledger.restores_begun(plan.restores)
-        ledger.mounts_wanted(plan.mounts)
+        ledger.backups.begun(plan.backups, msgspec.to_builtins(who.origin))
+        ledger.restores.begun(plan.restores)
+        ledger.mounts.wanted(plan.mounts)
         tasks.insert(sql, made_here)
         for entity in plan.gone:
-            ledger.forget_entity(entity)
+            ledger.removals.forget_entity(entity)
         heads = [task.guid for task in plan.heads]
         if key:
             made = Remembered(heads, plan.accepted, plan.refused)
@@ -128,7 +129,7 @@ def page(app: App, wanted: Filter) -> tuple[list[Seen], int]:
     """A page of tasks and how many there are; -1 for a page by cursor, whose first said it."""
     with app.store.read() as sql:
         found, total = task_lists.page(sql, wanted)
-        return _seen(all_named(sql, found), Line(sql, app.clock.now_ms())), total
+        return _seen(with_node_names(sql, found), Line(sql, app.clock.now_ms())), total
 
 
 def whole(app: App, wanted: Filter) -> Iterator[Seen]:
@@ -137,7 +138,7 @@ def whole(app: App, wanted: Filter) -> Iterator[Seen]:
         line = Line(sql, app.clock.now_ms())
         source = task_lists.stream(sql, wanted)
         while found := list(islice(source, _PIECE)):
-            yield from _seen(all_named(sql, found), line)
+            yield from _seen(with_node_names(sql, found), line)
 
 
 def _seen(found: Sequence[Task], line: Line) -> list[Seen]:
@@ -149,7 +150,7 @@ def look(app: App, guid: str, scope: Scope = EVERYTHING) -> Seen:
     """A task, and why it waits if it does."""
     with app.store.read() as sql:
         task = tasks.visible(sql, guid, scope)
-        return with_names(sql, task), waiting(app, sql, [task]).get(guid)
+        return with_node_name(sql, task), waiting(app, sql, [task]).get(guid)
 
 
 def waiting(app: App, sql: sa.Connection, found: Sequence[Task]) -> dict[str, Waiting]:
@@ -160,7 +161,7 @@ def waiting(app: App, sql: sa.Connection, found: Sequence[Task]) -> dict[str, Wa
 def workflow(app: App, task: Task) -> list[Task]:
     """All tasks of the plan that a task belongs to, those still planned included."""
     with app.store.read() as sql:
-        return all_named(sql, task_lifecycle.plan_of(sql, task.workflow))
+        return with_node_names(sql, task_lifecycle.plan_of(sql, task.workflow))
 
 
 def log(app: App, guid: str, scope: Scope = EVERYTHING) -> list[LogRow]:

@@ -26,7 +26,8 @@ from haulback.server.store import (
     tables,
     tasks,
 )
-from haulback.server.store.catalogue import all_named, records
+from haulback.server.store.nodes import with_node_names
+from haulback.server.store.rows import records
 from haulback.tasks.record import Task
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -319,7 +320,7 @@ def of_workflows(sql: sa.Connection, guids: list[str]) -> dict[str, list[Task]]:
         for row in sql.execute(query.order_by(tables.task.c.created, tables.task.c.guid)):
             task = tasks.task_of(row)
             found[task.workflow].append(task)
-    all_named(sql, [task for steps in found.values() for task in steps])
+    with_node_names(sql, [task for steps in found.values() for task in steps])
     return found
 
 

@@ -14,6 +14,8 @@ from haulback.ids import new_guid
 from haulback.server.store.accounts import NODE, digest
 from haulback.server.store.raw_sql import Hot
 from haulback.server.store.tables import enrolment, node
+from haulback.tasks.record import Task
+from haulback.wire import Named
 
 PROTOCOL = 1  # of the channel between node and server; nodes say theirs when they enrol
 _NOT_INVITED = "the enrolment token is unknown, used or expired; ask for a new one"
@@ -218,3 +220,21 @@ def _node(row: sa.Row[Any]) -> Node:
     values = {str(k): v for k, v in row._mapping.items() if k in Node.__struct_fields__}
     roots = msgspec.json.decode(values["restore_roots"])
     return msgspec.convert({**values, "restore_roots": roots}, Node)
+
+
+def with_node_name(sql: sa.Connection, task: Task) -> Task:
+    """The task with its node as a reference."""
+    return with_node_names(sql, [task])[0]
+
+
+def with_node_names(sql: sa.Connection, found: list[Task]) -> list[Task]:
+    """The tasks with their nodes as references, by one query."""
+    unnamed = [task for task in found if task.node and "node" not in task.refs]
+    if unnamed:
+        query = sa.select(node.c.guid, node.c.name)
+        rows = sql.execute(query.where(node.c.guid.in_({task.node for task in unnamed})))
+        names = {row.guid: row.name for row in rows}
+        for task in unnamed:
+            guid = str(task.node)
+            task.refs["node"] = Named(guid, names.get(guid) or "a node that is gone")
+    return found

@@ -78,7 +78,7 @@ def test_damage_that_a_task_records_brings_a_verify_at_once_but_not_every_minute
     def damage() -> None:
         with house.app.store.write() as sql:
             ledger = SqlLedger(sql, house.clock.now)
-            ledger.alarm(AlarmKind.REPOSITORY_DAMAGED, named, "one pack is torn", {})
+            ledger.alarms.report(AlarmKind.REPOSITORY_DAMAGED, named, "one pack is torn", {})
 
     damage()
     assert verification.plan_due(house.app) == 1
