@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -236,3 +236,29 @@ class Record(msgspec.Struct, kw_only=True):
     body: dict[str, Any] = {}
     created: int = 0
     modified: int = 0
+
+
+class RestoreJob(msgspec.Struct, kw_only=True):
+    """A restore as it was asked for and what came of it; times in epoch ms, sizes in bytes."""
+
+    guid: str
+    type: str
+    status: str
+    status_info: str | None
+    entity: str
+    entity_name: str
+    backup: str
+    snapshot_time: int | None
+    size: int
+    created: int
+    finished: int | None
+    target: dict[str, Any]
+    times: dict[str, int]
+
+
+class ShownFileSystem(NamedTuple):
+    """A file system that a share shows."""
+
+    guid: str
+    mount: str
+    volume: BackupVolume

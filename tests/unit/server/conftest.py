@@ -11,16 +11,15 @@ from haulback.errors import HaulbackError
 from haulback.inventory.damage import REVISION
 from haulback.inventory.records import BackupDestination, Entity, Hypervisor
 from haulback.kinds.registry import KINDS
-from haulback.server.caller import Caller, person
+from haulback.server.caller import Account, Caller, person
 from haulback.server.key_vault import KeyVault
+from haulback.server.nodes import PROTOCOL, Enrolled, Node, Process
 from haulback.server.services import node_tasks, task_requests
 from haulback.server.services.app import App
 from haulback.server.store import managers, nodes, rows, tables, tasks
-from haulback.server.store.accounts import Account
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import open_store
 from haulback.server.store.ledger import SqlLedger
-from haulback.server.store.nodes import PROTOCOL, Enrolled, Node, Process
 from haulback.tasks.record import Task
 from haulback.tasks.states import State
 from tests import databases

@@ -11,6 +11,7 @@ from haulback.ids import new_guid
 from haulback.inventory.alarms import Alarm, AlarmKind
 from haulback.inventory.records import Entity
 from haulback.inventory.requests import ChangedDestination
+from haulback.server.queries import ListQuery
 from haulback.server.scope import EVERYTHING, Scope
 from haulback.server.services import places
 from haulback.server.store import audit, lists, tables
@@ -21,7 +22,7 @@ from tests.unit.server.conftest import START, House
 
 def shown(house: House, scope: Scope = EVERYTHING, **more: Any) -> list[Alarm]:
     with house.app.store.read() as sql:
-        found, total = lists.alarms(sql, lists.ListQuery(scope=scope, **more))
+        found, total = lists.alarms(sql, ListQuery(scope=scope, **more))
     assert total >= len(found)
     return found
 

@@ -14,6 +14,8 @@ from haulback.ids import new_guid
 from haulback.inventory.alarms import Alarm
 from haulback.inventory.records import Entity, Hypervisor, Record
 from haulback.kinds import backup_cleanup
+from haulback.server.nodes import Node
+from haulback.server.queries import ListQuery
 from haulback.server.scope import EVERYTHING
 from haulback.server.services import places
 from haulback.server.services.inventory_sync import (
@@ -25,7 +27,6 @@ from haulback.server.services.inventory_sync import (
 from haulback.server.store import audit, lists, rows, tables
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.ledger import SqlLedger
-from haulback.server.store.nodes import Node
 from haulback.tasks.record import Task
 from haulback.wire import Ref, Word
 from tests.unit.server.conftest import House
@@ -91,7 +92,7 @@ def entity(house: House, guid: str) -> Entity:
 
 def alarms(house: House, kind: str = UNBELIEVED) -> list[Alarm]:
     with house.app.store.read() as sql:
-        return lists.alarms(sql, lists.ListQuery(scope=EVERYTHING, types=[kind]))[0]
+        return lists.alarms(sql, ListQuery(scope=EVERYTHING, types=[kind]))[0]
 
 
 def test_a_source_that_shows_nothing_is_not_believed_until_it_shows_nothing_again(house: House):

@@ -11,15 +11,15 @@ from haulback.errors import Conflict, Malformed, NotFound
 from haulback.inventory.damage import BackupDamage
 from haulback.inventory.derived_guids import disk_guid, file_guid
 from haulback.inventory.hardware import cards_of
-from haulback.inventory.records import Backup
+from haulback.inventory.records import Backup, RestoreJob
 from haulback.inventory.requests import FlagValue, TextValue
 from haulback.inventory.responses import BackupRecord, File, Location, Proof, RestoreJobRecord
 from haulback.server.http import paging, query_params
 from haulback.server.http.operation import FLAG, GUID, TEXT, ApiRequest, Param, Reply, Router
+from haulback.server.queries import ListQuery
 from haulback.server.store import lists, tables
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.ledger import SqlLedger
-from haulback.server.store.lists import ListQuery, RestoreJob
 from haulback.units import size
 from haulback.wire import Named, label
 

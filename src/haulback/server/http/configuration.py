@@ -36,17 +36,17 @@ from haulback.inventory.configuration import (
     Sort,
     Storage,
 )
-from haulback.inventory.managers import cluster_of, manager_of
+from haulback.inventory.managers import SEEN, cluster_of, manager_of
 from haulback.inventory.records import Record
 from haulback.kinds.registry import KINDS
 from haulback.server.http import manager_views, ownership, paging, policy_views, query_params
 from haulback.server.http.operation import GUID, ApiRequest, Param, Reply, Router
 from haulback.server.http.policy_views import Surroundings
+from haulback.server.queries import ListQuery
 from haulback.server.services import policies
 from haulback.server.services.policies import PolicyMembers
 from haulback.server.store import lists, tables
 from haulback.server.store.catalogue import SqlCatalogue
-from haulback.server.store.inventory_ledger import SEEN
 from haulback.server.store.rows import add, change
 from haulback.tasks.scheduling import is_limit
 from haulback.wire import Word, parse
@@ -275,7 +275,7 @@ def _remove(call: ApiRequest, sort: _Kept, keeper: PolicyMembers) -> Record:
     return found
 
 
-def _wanted(call: ApiRequest, sort: _Kept, around: Surroundings) -> lists.ListQuery:
+def _wanted(call: ApiRequest, sort: _Kept, around: Surroundings) -> ListQuery:
     """The part of a list that a query asks for.  Raises Malformed, NotFound."""
     parent = query_params.guid(call, sort.parent[1]) if sort.parent else None
     wanted = paging.wanted(call, parent=parent)

@@ -16,6 +16,7 @@ from haulback.inventory.responses import DiskRecord, NotIncremental, Reason, Vir
 from haulback.server.http import paging, query_params
 from haulback.server.http.machine_views import COMMANDS, view_of
 from haulback.server.http.operation import GUID, ApiRequest, Param, Reply, Router
+from haulback.server.queries import ListQuery
 from haulback.server.store import lists, tables
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.ledger import SqlLedger
@@ -207,7 +208,7 @@ def _with_disk(sql: sa.Connection, call: ApiRequest) -> tuple[Entity, str]:
     """The machine of a disk: disks have no rows, their guids follow from what they belong to."""
     page = 0
     while True:
-        wanted = lists.ListQuery(scope=call.who.scope, page=page, size=1000)
+        wanted = ListQuery(scope=call.who.scope, page=page, size=1000)
         found, _ = lists.machines(sql, wanted)
         for one in found:
             for disk in one.disks:

@@ -6,10 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from haulback.errors import NotFound
-from haulback.inventory.managers import USUAL_TYPE, cluster_of, manager_of
+from haulback.inventory.managers import SEEN_ON, USUAL_TYPE, cluster_of, manager_of
 from haulback.inventory.records import Record
 from haulback.server.store.catalogue import SqlCatalogue
-from haulback.server.store.inventory_ledger import SEEN_ON
 
 
 def managers_for(known: SqlCatalogue, backup: str) -> list[str]:

@@ -20,7 +20,7 @@ from haulback.inventory.mount_shapes import (
     MountedFile,
     MountedFileSystem,
 )
-from haulback.inventory.records import BackupVolume, Mount
+from haulback.inventory.records import BackupVolume, Mount, ShownFileSystem
 from haulback.inventory.requests import PathRequest, PathsRequest
 from haulback.mounts import iscsi_target
 from haulback.mounts.spec import files_of
@@ -38,7 +38,6 @@ from haulback.server.http.operation import (
 )
 from haulback.server.store import destinations, lists, mounts
 from haulback.server.store.catalogue import SqlCatalogue
-from haulback.server.store.mounts import ShownFileSystem
 from haulback.tasks.states import MountMode
 from haulback.wire import Named, label
 

@@ -7,10 +7,8 @@ from typing import Any
 import msgspec
 
 from haulback.kinds import scoped_inventory_sync
-from haulback.server.store import task_lists
-from haulback.server.store.queue_position import Waiting
 from haulback.tasks import responses
-from haulback.tasks.record import Task
+from haulback.tasks.record import LogRow, Task, Waiting
 from haulback.tasks.responses import (
     DataTransferRateDetails,
     TaskDetails,
@@ -164,7 +162,7 @@ def status_v2(task: Task) -> TaskStatus:
     )
 
 
-def log_line(line: task_lists.LogRow) -> responses.LogLine:
+def log_line(line: LogRow) -> responses.LogLine:
     """A line of a task's log."""
     return responses.LogLine(line.time, line.attempt, line.text)
 

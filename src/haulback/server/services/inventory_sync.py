@@ -9,12 +9,12 @@ import sqlalchemy as sa
 
 from haulback.errors import Conflict, Malformed
 from haulback.kinds.inventory_sync import ReportedMachine, Seen, deliver, entity
+from haulback.server.nodes import Node
 from haulback.server.services.app import App
 from haulback.server.services.node_tasks import mine
 from haulback.server.store import task_lifecycle, tasks
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.ledger import SqlLedger
-from haulback.server.store.nodes import Node
 from haulback.tasks.record import Task
 from haulback.wire import Ref, Word
 

@@ -16,9 +16,10 @@ import msgspec
 
 from haulback import errors
 from haulback.errors import HaulbackError, NotFound, Unavailable
+from haulback.server.nodes import AnswerPiece, PendingRequest
 from haulback.server.store import node_requests
 from haulback.server.store.engine import Store
-from haulback.server.store.node_requests import AHEAD, AnswerPiece, PendingRequest
+from haulback.server.store.node_requests import AHEAD
 from haulback.server.wakeups import Wakeups
 
 _SILENT = 60.0  # seconds without a piece

@@ -14,6 +14,7 @@ from haulback.inventory.damage import REVISION, WRITING
 from haulback.inventory.records import BackupDestination
 from haulback.kinds import export, mount, staging_cleanup
 from haulback.logs import members
+from haulback.server.nodes import PROTOCOL, Enrolled, Node, Process
 from haulback.server.services.app import App
 from haulback.server.services.task_requests import one_by_one
 from haulback.server.store import (
@@ -28,12 +29,13 @@ from haulback.server.store import (
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import mapped
 from haulback.server.store.ledger import SqlLedger
-from haulback.server.store.nodes import Enrolled, Node, Process, with_node_names
+from haulback.server.store.nodes import with_node_names
 from haulback.server.store.raw_sql import Hot
 from haulback.tasks.record import Task
 from haulback.tasks.states import State
 
 log = logging.getLogger(__name__)
+OFFERED = queue.OFFERED  # tasks in one offer, unless the node asks for more or less
 _REQUEUED = "its node gave it back"
 _FURTHER = (
     "UPDATE task SET modified = :now, lease_until = :lease, progress = CASE WHEN progress > "
@@ -61,7 +63,7 @@ class NodeSession(msgspec.Struct):
     token: str
     leaseMs: int
     now: int
-    protocol: int = nodes.PROTOCOL
+    protocol: int = PROTOCOL
 
 
 def open_session(
@@ -102,7 +104,7 @@ def _adopt(moves: task_lifecycle.Life, task: Task, results: dict[str, Any]) -> b
     return True
 
 
-def offer(app: App, who: Node, most: int = queue.OFFERED) -> list[Task]:
+def offer(app: App, who: Node, most: int = OFFERED) -> list[Task]:
     """What the node may start now, the first first, at most so many."""
     with app.store.read() as sql:
         now = app.clock.now_ms()

@@ -19,9 +19,8 @@ from haulback.kinds.destination_init import strangers
 from haulback.repository.config import open_identity
 from haulback.repository.keys import Secret
 from haulback.server.key_vault import KeyVault
-from haulback.server.main import embedded
 from haulback.server.store import destinations, lists
-from haulback.server.store.engine import peek
+from haulback.server.store.engine import peek, sqlite_url
 
 
 def key_of(
@@ -51,7 +50,7 @@ def key_of(
 
 def _unsealed(data: Path, database: str, name: str) -> tuple[BackupDestination, bytes]:
     vault = KeyVault.open(data / "server.key", make=False)
-    store = peek(database or embedded(data))
+    store = peek(database or sqlite_url(data))
     try:
         with store.read() as sql:
             for record in lists.places(sql, BackupDestination):

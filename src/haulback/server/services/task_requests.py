@@ -15,19 +15,20 @@ from haulback.kinds.api import Ask, Submission
 from haulback.kinds.recovery_plan import plan_recovery
 from haulback.logs import members
 from haulback.server.caller import Caller
+from haulback.server.queries import Filter
 from haulback.server.scope import EVERYTHING, Scope
 from haulback.server.services import bulk_removal
 from haulback.server.services.app import App
-from haulback.server.store import audit, nodes, task_lifecycle, task_lists, tasks
+from haulback.server.store import audit, nodes, queue, task_lifecycle, task_lists, tasks
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.ledger import SqlLedger
 from haulback.server.store.nodes import with_node_name, with_node_names
-from haulback.server.store.queue_position import Line, Waiting
-from haulback.server.store.task_lists import Filter, LogRow
-from haulback.tasks.record import Plan, Refused, Task
+from haulback.server.store.queue_position import Line
+from haulback.tasks.record import LogRow, Plan, Refused, Task, Waiting
 from haulback.tasks.states import FINAL, State, check_move
 from haulback.wire import Named, request
 
+SORTS = sorted(task_lists.SORTS)  # members by which lists of tasks can be sorted
 _LOG = logging.getLogger(__name__)
 
 _SHOWN = 100  # tasks named in one audit entry
@@ -156,6 +157,47 @@ def look(app: App, guid: str, scope: Scope = EVERYTHING) -> Seen:
 def waiting(app: App, sql: sa.Connection, found: Sequence[Task]) -> dict[str, Waiting]:
     """What those that are queued wait for, by guid."""
     return Line(sql, app.clock.now_ms()).stand(found)
+
+
+def waits(app: App, found: Sequence[Task]) -> dict[str, Waiting]:
+    """The reasons why the queued ones of these tasks wait, by guid."""
+    with app.store.read() as sql:
+        return waiting(app, sql, found)
+
+
+def count(app: App, wanted: Filter) -> int:
+    """The number of tasks that a filter finds."""
+    with app.store.read() as sql:
+        return task_lists.count(sql, wanted)
+
+
+def last_change(app: App, scope: Scope, reader: str | None) -> int:
+    """The time (epoch ms) of the last change of a task; `reader` is the guid of the asking node."""
+    with app.store.read() as sql:
+        return task_lists.last_change(sql, scope, reader)
+
+
+def check_reader(app: App, guid: str, node: str) -> None:
+    """Raise NotFound for a task that a node neither runs, ran nor may take."""
+    with app.store.read() as sql:
+        tasks.of_node(sql, guid, node)
+
+
+def task(app: App, guid: str, scope: Scope) -> Task:
+    """A task, also one that was removed from the lists.  Raises NotFound."""
+    with app.store.read() as sql:
+        return tasks.get(sql, guid, scope)
+
+
+def next_cursor(wanted: Filter, found: list[Task]) -> str | None:
+    """The cursor of the page after `found`, None after the last page."""
+    return task_lists.next_cursor(wanted, found)
+
+
+def queued(app: App, projects: frozenset[str] | None, node: str | None, most: int) -> list[Task]:
+    """Queued tasks of some projects (None: of all) that a node, or any node, may take."""
+    with app.store.read() as sql:
+        return with_node_names(sql, queue.waiting(sql, projects, node, most))
 
 
 def workflow(app: App, task: Task) -> list[Task]:

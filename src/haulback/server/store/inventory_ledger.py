@@ -11,6 +11,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from haulback.ids import new_guid
 from haulback.inventory.alarms import AlarmKind
+from haulback.inventory.managers import SEEN_AS, SEEN_ON
 from haulback.inventory.presence import HypervisorScan, UnreadableMachine
 from haulback.inventory.records import Entity, Hypervisor, PlatformResource, Record
 from haulback.server.store import alarms, managers, mount_tables, rows, tables
@@ -20,9 +21,6 @@ from haulback.server.store.rows import records, row_of
 
 _UPSERTED = ("name", "type", "disks")
 _NONE = "{}"
-_SEEN_AS = "seenAs"
-SEEN_ON = "seenOn"  # hypervisors that have it; only what nobody has written by hand says so
-SEEN = (SEEN_ON, _SEEN_AS, "pool")  # what looks write, and people do not take away
 
 
 class InventoryLedger(PresenceLedger):
@@ -140,11 +138,11 @@ class InventoryLedger(PresenceLedger):
         query = sa.select(table).where(*here).with_for_update()
         kept = records(self._sql, query, Record)
         taken = {one.name for one in kept}
-        known = {str(one.body.get(_SEEN_AS, one.name)): one for one in kept}
+        known = {str(one.body.get(SEEN_AS, one.name)): one for one in kept}
         for name, body in found.items():
             before = known.get(name)
             if before is None and name not in taken:
-                whole = {**body, _SEEN_AS: name, SEEN_ON: [hypervisor]}
+                whole = {**body, SEEN_AS: name, SEEN_ON: [hypervisor]}
                 made = Record(guid=new_guid(), kind=kind, name=name, parent=parent, body=whole)
                 self._add(made)
             elif before is not None and SEEN_ON in before.body:
