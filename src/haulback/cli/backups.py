@@ -14,9 +14,8 @@ from haulback.cli.confirmation import agree_to
 from haulback.cli.connection import connect
 from haulback.cli.output import Output, dump, moment, named, show, size, text
 from haulback.cli.submit_options import USUAL, SubmitOptions, ref, refs, report
+from haulback.contract.backups import BackupType, Hint
 from haulback.errors import Damaged, Malformed, NotFound
-from haulback.inventory.requests import Hint
-from haulback.tasks.states import BackupType
 from haulback.wire import Ref
 
 app = App(name="backup")

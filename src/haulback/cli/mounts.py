@@ -15,8 +15,8 @@ from haulback.cli.connection import connect
 from haulback.cli.output import Output, dump, moment, named, show, size, text
 from haulback.cli.submit_options import USUAL, SubmitOptions, ref, report
 from haulback.client.calls import Narrowed
+from haulback.contract.mounts import FileRow
 from haulback.errors import Conflict, Incomplete, Malformed
-from haulback.inventory.mount_shapes import FileRow
 from haulback.wire import Ref
 
 app = App(name="mount")

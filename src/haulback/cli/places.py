@@ -11,16 +11,11 @@ from cyclopts import App, Parameter
 from haulback.cli.connection import connect
 from haulback.cli.output import Output, dump, moment, named, show, size, text
 from haulback.cli.submit_options import USUAL, SubmitOptions, ref, refs, report, watch
+from haulback.contract.destinations import ChangedDestination, NewDestination, Retention
+from haulback.contract.hypervisors import ChangedHypervisor, NewHypervisor
 from haulback.durable_files import write_private_once
 from haulback.errors import Malformed
-from haulback.inventory.requests import (
-    ChangedDestination,
-    ChangedHypervisor,
-    NewDestination,
-    NewHypervisor,
-)
-from haulback.inventory.retention import DAY_MS, Retention
-from haulback.units import GIB
+from haulback.units import DAY_MS, GIB
 
 hypervisor = App(name="hypervisor")
 destination = App(name="destination")

@@ -17,16 +17,16 @@ from cyclopts import Parameter
 from haulback import credentials
 from haulback.cli.connection import InsecureHttp, PasswordFile
 from haulback.cli.nodes import start_log
+from haulback.contract.destinations import NewDestination
+from haulback.contract.nodes import Enrolled
 from haulback.destinations.folder import Folder
 from haulback.errors import Malformed
 from haulback.ids import new_guid
-from haulback.inventory.requests import NewDestination
 from haulback.kinds.destination_init import strangers
 from haulback.logs import LogFormat
 from haulback.node.state_dir import NodeIdentity, write_identity
 from haulback.repository.config import is_repository
 from haulback.server.main import Server, ServerSettings
-from haulback.server.nodes import Enrolled
 from haulback.server.services import nodes, places
 from haulback.server.services.app import LEASE_MS
 

@@ -10,8 +10,8 @@ from haulback.cli.connection import connect
 from haulback.cli.output import Output, dump, moment, named, show, text
 from haulback.cli.submit_options import USUAL, SubmitOptions, ref, report
 from haulback.client.client import Client
+from haulback.contract.mounts import MountMode
 from haulback.errors import Malformed, NotFound
-from haulback.tasks.states import MountMode
 from haulback.wire import Ref, Word
 
 if TYPE_CHECKING:  # what the kinds work with takes a while to load

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack
 
 from haulback.client.calls import Calls
-from haulback.tasks.responses import TaskBatchResponse, TaskDetails, TaskListRecord
+from haulback.contract.tasks import TaskBatchResponse, TaskDetails, TaskListRecord
 
 if TYPE_CHECKING:  # importing the kinds is slow, and requests need only their types
     from haulback.kinds import unavailable

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from haulback.contract.machines import VirtualDisk
 from haulback.wire import Named, label
 
 NOT_DECIDED = ("QUEUED", "INPROGRESS")  # a backup whose tasks are still under way
@@ -45,14 +46,6 @@ class BackupDestination(msgspec.Struct, kw_only=True):
     used_space: int | None = None
     may_delete: bool = False
     verify_state: dict[str, Any] = {}
-
-
-class VirtualDisk(msgspec.Struct):
-    """A disk of an entity; size in bytes."""
-
-    name: str
-    size: int
-    format: str = "raw"
 
 
 class Entity(msgspec.Struct, kw_only=True):

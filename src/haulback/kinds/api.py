@@ -11,6 +11,7 @@ from typing import Annotated, Any, NamedTuple, Protocol
 
 import msgspec
 
+from haulback.contract.task_states import State
 from haulback.destinations.protocol import ObjectStore
 from haulback.drivers.hypervisor import HypervisorDriver
 from haulback.durable_files import DurableFiles
@@ -23,7 +24,6 @@ from haulback.repository.keys import Secret
 from haulback.repository.pack_verification import PackMemory
 from haulback.repository.repository import Repository
 from haulback.tasks.record import HOUR_MS, Plan, Task
-from haulback.tasks.states import State
 
 Results = dict[str, Any]
 PREFIX = "haulback-"  # of checkpoints and snapshots that we make; an attempt's name follows

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from haulback.contract.task_states import State
 from haulback.inventory import retention
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
@@ -12,7 +13,6 @@ from haulback.kinds.api import Ask, Results, Submission, TaskContext, TaskKind
 from haulback.kinds.support import planning
 from haulback.repository.garbage_collection import Cleaned, Orders, clean_up
 from haulback.tasks.record import Plan, Task
-from haulback.tasks.states import State
 from haulback.units import size
 from haulback.wire import Ref
 

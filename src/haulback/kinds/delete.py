@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from haulback.contract.task_states import State
 from haulback.errors import Conflict, Malformed, NotFound
 from haulback.ids import guid_of
 from haulback.inventory.catalogue import Catalogue
@@ -13,7 +14,6 @@ from haulback.kinds.api import Ask, Results, Submission, TaskContext, TaskKind
 from haulback.kinds.backup_cleanup import BackupCleanupResult, is_blocked, remove, settle_removal
 from haulback.kinds.support import planning
 from haulback.tasks.record import Plan, Refused, Task
-from haulback.tasks.states import State
 from haulback.wire import Named
 
 _MOST = 10_000

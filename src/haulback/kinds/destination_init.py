@@ -7,6 +7,7 @@ from contextlib import suppress
 
 import msgspec
 
+from haulback.contract.task_states import State
 from haulback.destinations.protocol import ObjectStore as Place
 from haulback.errors import Conflict, WrongKey
 from haulback.inventory.catalogue import Catalogue
@@ -18,7 +19,6 @@ from haulback.repository.config import is_repository
 from haulback.repository.keys import Secret
 from haulback.repository.repository import Repository
 from haulback.tasks.record import Task
-from haulback.tasks.states import State
 
 
 class DestinationInitOrder(msgspec.Struct):

@@ -8,6 +8,9 @@ from typing import Any, Literal
 
 import msgspec
 
+from haulback.contract.backups import BackupType
+from haulback.contract.machines import EntityType, VirtualDisk
+from haulback.contract.task_states import State
 from haulback.drivers.hypervisor import DiskView, Machine
 from haulback.errors import Malformed, Unsupported
 from haulback.ids import new_guid
@@ -18,7 +21,6 @@ from haulback.inventory.records import (
     Entity,
     Hypervisor,
     IncrementBase,
-    VirtualDisk,
 )
 from haulback.kinds import scoped_inventory_sync
 from haulback.kinds.api import (
@@ -36,7 +38,6 @@ from haulback.kinds.support import planning
 from haulback.kinds.support.destination_choice import Goal, Goals
 from haulback.kinds.transfer_info import lacking
 from haulback.tasks.record import HOUR_MS, NewBackup, Plan, Task
-from haulback.tasks.states import BackupType, EntityType, State
 from haulback.transfer.export import ExportSpec, export_machine
 from haulback.wire import Named, Ref
 

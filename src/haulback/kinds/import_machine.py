@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import msgspec
 
+from haulback.contract.machines import VirtualDisk
+from haulback.contract.restores import Allocation
+from haulback.contract.task_states import State
 from haulback.drivers.hypervisor import HypervisorDriver as Driver
 from haulback.drivers.hypervisor import Machine, NetworkCardSettings
 from haulback.errors import HaulbackError, Malformed
 from haulback.ids import new_guid
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
-from haulback.inventory.records import Backup, BackupDestination, Entity, Hypervisor, VirtualDisk
+from haulback.inventory.records import Backup, BackupDestination, Entity, Hypervisor
 from haulback.kinds import instant_restore, scoped_inventory_sync
 from haulback.kinds.api import TARGET, Ask, Results, Submission, TaskContext, TaskKind
 from haulback.kinds.restore import (
@@ -24,7 +27,6 @@ from haulback.kinds.restore import (
 from haulback.kinds.support import planning, restore_target
 from haulback.kinds.support.restore_items import RestoredNetwork, TaskFile
 from haulback.tasks.record import Plan, Task
-from haulback.tasks.states import Allocation, State
 from haulback.transfer.restore import RestoredMachine, RestoreTarget, import_machine, wanted_of
 from haulback.wire import Named, Ref
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from haulback.contract.mounts import MountMode
 from haulback.errors import Malformed
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.hypervisor_types import PLATFORMS, is_far
@@ -17,7 +18,6 @@ from haulback.kinds.restore import chosen, new_job, references
 from haulback.kinds.support import conflicts, planning, restore_target
 from haulback.kinds.support.restore_items import RestoredNetwork, TaskFile
 from haulback.tasks.record import NewMount, Plan
-from haulback.tasks.states import MountMode
 from haulback.wire import Named, Ref
 
 

@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 import msgspec
 
+from haulback.contract.machines import VirtualDisk
+from haulback.contract.task_states import State
 from haulback.drivers.hypervisor import HypervisorResource as Seat
 from haulback.drivers.hypervisor import Inventory, Machine, Problem
 from haulback.errors import Conflict, Malformed
@@ -16,11 +18,10 @@ from haulback.inventory.hardware import ApartSeen, Hardware, hardware_of
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.managers import manager_of
 from haulback.inventory.presence import UnreadableMachine
-from haulback.inventory.records import Entity, Hypervisor, PlatformResource, VirtualDisk
+from haulback.inventory.records import Entity, Hypervisor, PlatformResource
 from haulback.kinds.api import Amount, Ask, Name, Results, Submission, TaskContext, TaskKind
 from haulback.kinds.support import planning
 from haulback.tasks.record import Plan, Task
-from haulback.tasks.states import State
 from haulback.wire import Ref, Word
 
 _NAMED = 1000  # machines that cannot be read and are named; a host with more is not judged

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from haulback.contract.mounts import MountMode
+from haulback.contract.task_states import State
 from haulback.errors import Conflict, Malformed
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.hypervisor_types import PLATFORMS, is_far
@@ -13,7 +15,6 @@ from haulback.kinds import unmount
 from haulback.kinds.api import TARGET, Ask, Results, Submission, TaskContext, TaskKind
 from haulback.kinds.support import conflicts, planning, restore_target
 from haulback.tasks.record import Plan, Task
-from haulback.tasks.states import MountMode, State
 from haulback.wire import Named, Ref
 
 

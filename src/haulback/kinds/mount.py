@@ -8,6 +8,8 @@ from typing import Any
 
 import msgspec
 
+from haulback.contract.mounts import MountMode
+from haulback.contract.task_states import State
 from haulback.errors import Conflict, Malformed
 from haulback.filesystems.records import Volume as Found
 from haulback.inventory.catalogue import Catalogue
@@ -28,7 +30,6 @@ from haulback.kinds.support import conflicts, iscsi_mount, planning
 from haulback.kinds.support.restore_items import as_volume
 from haulback.mounts.spec import IscsiOrder, Visible
 from haulback.tasks.record import NewMount, Plan, Task
-from haulback.tasks.states import MountMode, State
 from haulback.wire import Named, Ref
 
 _USUAL_MS = 86_400_000

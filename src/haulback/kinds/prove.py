@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from haulback.contract.task_states import State
 from haulback.drivers.hypervisor import Booted, Machine, MachineDisk
 from haulback.errors import Malformed, Unavailable
 from haulback.inventory.catalogue import Catalogue
@@ -21,7 +22,6 @@ from haulback.kinds.support import planning
 from haulback.repository.manifest import Manifest
 from haulback.repository.stored_disk import StoredDisk
 from haulback.tasks.record import Plan, Task
-from haulback.tasks.states import State
 from haulback.wire import Ref
 
 _LONGEST_MS, _USUAL_MS = 3_600_000, 600_000

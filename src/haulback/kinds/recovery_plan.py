@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
+from haulback.contract.recovery_plans import RecoveryRule
 from haulback.errors import Conflict
 from haulback.inventory.catalogue import Catalogue
-from haulback.inventory.configuration import RecoveryRule
 from haulback.inventory.records import Backup, Record
 from haulback.kinds import import_machine
 from haulback.kinds.api import Ask

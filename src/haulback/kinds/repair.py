@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
+from haulback.contract.damage import DamageReport
+from haulback.contract.task_states import State
 from haulback.inventory.catalogue import Catalogue
-from haulback.inventory.damage import DamageReport
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.records import BackupDestination
 from haulback.kinds.api import Amount, Ask, Results, Submission, TaskContext, TaskKind
@@ -13,7 +14,6 @@ from haulback.kinds.support import planning
 from haulback.kinds.support.damage_report import complete_report
 from haulback.repository.repair import Workshop, repair
 from haulback.tasks.record import HOUR_MS, Plan, Task
-from haulback.tasks.states import State
 from haulback.wire import Ref
 
 _SAID = 500  # lines of the log

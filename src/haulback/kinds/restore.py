@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from haulback.contract.task_states import State
 from haulback.drivers.sink import RawFile
 from haulback.errors import Conflict, Malformed, NotFound
 from haulback.inventory.catalogue import Catalogue
@@ -18,7 +19,6 @@ from haulback.repository.backup_loss import check_backup
 from haulback.repository.repository import Repository
 from haulback.repository.restore import restore_disk
 from haulback.tasks.record import NewRestoreJob, Plan, Task
-from haulback.tasks.states import State
 from haulback.wire import Named, Ref
 
 _LONGEST = 2000  # letters of a restore job's status

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from haulback.contract.task_states import State
 from haulback.drivers.hypervisor import HypervisorDriver as Machines
 from haulback.drivers.hypervisor import Problem
 from haulback.errors import HaulbackError, NotFound
@@ -18,7 +19,6 @@ from haulback.kinds.api import Ask, Results, TaskContext, TaskKind
 from haulback.kinds.inventory_sync import Seen, broken, take_in, told
 from haulback.kinds.support import planning
 from haulback.tasks.record import Plan, Task
-from haulback.tasks.states import State
 
 _SAME = ("hypervisor", "hypervisorManager", "dstProtectedEntity")
 FRESH_MS = 15 * 60_000  # what was seen since then is not looked at again before a backup

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from haulback.contract.task_states import State
 from haulback.errors import Malformed
 from haulback.ids import new_guid
 from haulback.inventory.catalogue import Catalogue
@@ -16,7 +17,6 @@ from haulback.kinds import snapshot_cleanup
 from haulback.kinds.api import PREFIX, Amount, Ask, Mark, Results, Submission, TaskContext, TaskKind
 from haulback.kinds.support import planning
 from haulback.tasks.record import Plan, Task
-from haulback.tasks.states import State
 from haulback.wire import Ref
 
 

@@ -7,16 +7,16 @@ from functools import partial
 
 import msgspec
 
+from haulback.contract.policies import SnapshotRule
+from haulback.contract.task_states import State
 from haulback.errors import Malformed, NotFound
 from haulback.inventory import retention
 from haulback.inventory.catalogue import Catalogue
-from haulback.inventory.configuration import SnapshotRule
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.records import Hypervisor
 from haulback.kinds.api import Ask, Mark, Results, Submission, TaskContext, TaskKind
 from haulback.kinds.support import planning
 from haulback.tasks.record import Plan, Task
-from haulback.tasks.states import State
 from haulback.wire import Ref
 
 

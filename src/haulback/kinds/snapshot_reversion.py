@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from haulback.contract.task_states import State
 from haulback.errors import Malformed
 from haulback.ids import new_guid
 from haulback.inventory.catalogue import Catalogue
@@ -13,7 +14,6 @@ from haulback.kinds.api import PREFIX, Amount, Ask, Mark, Results, Submission, T
 from haulback.kinds.snapshot import refuse_unable
 from haulback.kinds.support import conflicts, planning
 from haulback.tasks.record import Plan, Task
-from haulback.tasks.states import State
 from haulback.wire import Named, Ref
 
 

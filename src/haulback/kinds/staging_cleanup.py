@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from haulback.contract.task_states import State
 from haulback.drivers.hypervisor import HypervisorDriver as Driver
 from haulback.drivers.hypervisor import Machine
 from haulback.errors import HaulbackError, NotFound
@@ -17,7 +18,6 @@ from haulback.inventory.records import BackupDestination, Hypervisor
 from haulback.kinds.api import PREFIX, Amount, Ask, Guid, Name, Results, TaskContext, TaskKind
 from haulback.kinds.support import planning
 from haulback.tasks.record import Task
-from haulback.tasks.states import State
 from haulback.wire import Named
 
 _TRIES, _AGAIN = 4, 2.0  # seconds between them: a platform that was begun anew is back by then

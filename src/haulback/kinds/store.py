@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from haulback.contract.task_states import State
 from haulback.errors import BaseGone, HaulbackError, NotFound
 from haulback.filesystems.browser import Browser
 from haulback.inventory.catalogue import Catalogue
@@ -17,7 +18,6 @@ from haulback.repository.manifest import Manifest
 from haulback.repository.repository import Repository
 from haulback.repository.stored_disk import StoredDisk
 from haulback.tasks.record import Task
-from haulback.tasks.states import State
 from haulback.transfer.store import store_machine
 
 _LOOK_SECONDS = 20.0  # for finding file systems

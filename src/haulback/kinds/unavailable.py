@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from haulback.contract.machines import EntityType
 from haulback.errors import KindUnavailable
 from haulback.inventory.catalogue import Catalogue
 from haulback.kinds.api import Ask, Submission
@@ -17,7 +18,6 @@ from haulback.kinds.restore import LocationRef, chosen
 from haulback.kinds.support import planning
 from haulback.kinds.support.restore_items import TaskFile
 from haulback.tasks.record import Plan
-from haulback.tasks.states import EntityType
 from haulback.wire import Ref, Word
 
 

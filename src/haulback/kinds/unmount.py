@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from haulback.contract.task_states import State
 from haulback.drivers.hypervisor import HypervisorDriver as Driver
 from haulback.errors import Conflict, SourceChanged
 from haulback.inventory.catalogue import Catalogue
@@ -15,7 +16,6 @@ from haulback.kinds.api import Ask, Results, Submission, TaskContext, TaskKind
 from haulback.kinds.import_machine import MARK
 from haulback.kinds.support import conflicts, planning
 from haulback.tasks.record import HOUR_MS, Plan, Task
-from haulback.tasks.states import State
 from haulback.wire import Named, Ref
 
 

@@ -7,9 +7,11 @@ from typing import Annotated, Any
 
 import msgspec
 
+from haulback.contract.damage import DamageReport
+from haulback.contract.destinations import VerifyState
+from haulback.contract.task_states import State
 from haulback.errors import Malformed
 from haulback.inventory.catalogue import Catalogue
-from haulback.inventory.damage import DamageReport, VerifyState
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.records import BackupDestination
 from haulback.kinds.api import Amount, Ask, Results, Submission, TaskContext, TaskKind
@@ -17,7 +19,6 @@ from haulback.kinds.support import planning
 from haulback.kinds.support.damage_report import Complete, complete_report
 from haulback.repository.verify import Depth, Share, VerifyReport, verify
 from haulback.tasks.record import HOUR_MS, Plan, Task
-from haulback.tasks.states import State
 from haulback.units import GIB, size
 from haulback.wire import Ref
 

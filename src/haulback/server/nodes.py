@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
-PROTOCOL = 1  # of the channel between node and server; nodes say theirs when they enrol
+from haulback.contract.nodes import PROTOCOL
 
 
 class Node(msgspec.Struct):
@@ -34,26 +34,3 @@ class Process(NamedTuple):
     version: str
     restore_roots: list[str]
     revision: int = 1
-
-
-class Enrolled(msgspec.Struct):
-    """The credentials with which a node opens sessions."""
-
-    guid: str
-    secret: str
-
-
-class PendingRequest(msgspec.Struct):
-    """A guid to answer to, and what is asked."""
-
-    guid: str
-    body: dict[str, Any]
-
-
-class AnswerPiece(msgspec.Struct):
-    """A piece of an answer; `error` ends it, in JSON as the API shows errors."""
-
-    number: int
-    body: bytes
-    last: bool
-    error: str | None = None

@@ -7,13 +7,15 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from haulback.contract.nodes import PROTOCOL, Enrolled, FinishedWork
+from haulback.contract.task_states import State
 from haulback.errors import HaulbackError
-from haulback.inventory.damage import REVISION
 from haulback.inventory.records import BackupDestination, Entity, Hypervisor
+from haulback.inventory.repository_revision import REVISION
 from haulback.kinds.registry import KINDS
 from haulback.server.caller import Account, Caller, person
 from haulback.server.key_vault import KeyVault
-from haulback.server.nodes import PROTOCOL, Enrolled, Node, Process
+from haulback.server.nodes import Node, Process
 from haulback.server.services import node_tasks, task_requests
 from haulback.server.services.app import App
 from haulback.server.store import managers, nodes, rows, tables, tasks
@@ -21,7 +23,6 @@ from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import open_store
 from haulback.server.store.ledger import SqlLedger
 from haulback.tasks.record import Task
-from haulback.tasks.states import State
 from tests import databases
 
 START = 1_800_000_000_000
@@ -69,7 +70,7 @@ class House:
             self.entities = SqlCatalogue(sql).machines.on_hypervisor(self.hypervisor.guid)
         self.secrets: dict[str, Enrolled] = {}
 
-    def node(self, name: str = "n1", done: list[node_tasks.FinishedWork] | None = None) -> Node:
+    def node(self, name: str = "n1", done: list[FinishedWork] | None = None) -> Node:
         """A node whose process has just started; its start-up tidying is done."""
         with self.app.store.write() as sql:
             if name not in self.secrets:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import NamedTuple
 
-from haulback.inventory.damage import DamageReport, Loss, LostDisk
+from haulback.contract.damage import DamageReport, Loss, LostDisk
 from haulback.repository.backup_loss import BackupLoss
 from haulback.repository.pack import name_of
 from haulback.repository.scan import in_turn

@@ -9,9 +9,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from haulback.errors import Conflict, Malformed, NotFound, Unavailable
-from haulback.inventory.derived_guids import file_guid, volume_guid
-from haulback.inventory.mount_shapes import (
+from haulback.contract.mounts import (
     BackupFileSystem,
     FileRow,
     IscsiTarget,
@@ -19,9 +17,13 @@ from haulback.inventory.mount_shapes import (
     MountedBackup,
     MountedFile,
     MountedFileSystem,
+    MountMode,
+    PathRequest,
+    PathsRequest,
 )
+from haulback.errors import Conflict, Malformed, NotFound, Unavailable
+from haulback.inventory.derived_guids import file_guid, volume_guid
 from haulback.inventory.records import BackupVolume, Mount, ShownFileSystem
-from haulback.inventory.requests import PathRequest, PathsRequest
 from haulback.mounts import iscsi_target
 from haulback.mounts.spec import files_of
 from haulback.server.http import paging, query_params
@@ -38,7 +40,6 @@ from haulback.server.http.operation import (
 )
 from haulback.server.store import destinations, lists, mounts
 from haulback.server.store.catalogue import SqlCatalogue
-from haulback.tasks.states import MountMode
 from haulback.wire import Named, label
 
 _PAGE = 1000  # rows of a listing, unless more are asked for

@@ -9,13 +9,26 @@ from collections.abc import Mapping
 
 import msgspec
 
+from haulback.contract.nodes import (
+    AnswerPiece,
+    ChangedNode,
+    Enrol,
+    Enrolled,
+    Invitation,
+    NewNode,
+    NodeRecord,
+    NodeSession,
+    PendingRequest,
+    PieceTaken,
+    Session,
+    Space,
+    WorkOrder,
+)
 from haulback.errors import Malformed, Unauthenticated
-from haulback.inventory.damage import REVISION
-from haulback.inventory.requests import ChangedNode, NewNode
-from haulback.inventory.responses import Invitation, NodeRecord, Space
+from haulback.inventory.repository_revision import REVISION
 from haulback.server.http import query_params, request_body
 from haulback.server.http.operation import FLAG, GUID, NUMBER, ApiRequest, Param, Reply, Router
-from haulback.server.nodes import PROTOCOL, AnswerPiece, Enrolled, Node, PendingRequest, Process
+from haulback.server.nodes import Node, Process
 from haulback.server.services import node_tasks, nodes
 from haulback.server.services.app import App
 
@@ -23,32 +36,7 @@ _SILENT_MS = 90_000
 room = Router()
 
 
-class Enrol(msgspec.Struct):
-    """A request to enrol a node; `protocol` is the version of the channel that it speaks."""
-
-    token: str
-    name: str
-    protocol: int = PROTOCOL
-
-
 _FIRST_RELEASES = re.compile(r"0\.1\.[0-9]+$")
-
-
-class Session(msgspec.Struct):
-    """A request to open a session; `revision` of the repository format that it can write."""
-
-    guid: str
-    secret: str
-    version: str
-    restoreRoots: list[str] = []
-    done: list[node_tasks.FinishedWork] = []
-    revision: int | None = None
-
-
-class PieceTaken(msgspec.Struct):
-    """Whether a piece of an answer was taken."""
-
-    taken: bool
 
 
 @room("GET", "/nodes", "All nodes.", answer=NodeRecord, many=True)
@@ -128,9 +116,9 @@ def _proves_a_node(app: App, headers: Mapping[str, str]) -> bool:
 
 
 @room("POST", "/nodes/session", "Begin a session.", request=Session,
-      answer=node_tasks.NodeSession, status=201, body=request_body.STRANGERS,
+      answer=NodeSession, status=201, body=request_body.STRANGERS,
       vouched=(_proves_a_node, request_body.INVENTORY))  # fmt: skip
-def open_session(call: ApiRequest) -> node_tasks.NodeSession:
+def open_session(call: ApiRequest) -> NodeSession:
     """A node's process has started.
 
     Its guid and secret as basic credentials in the head let it bring up to 64 MiB of finished work.
@@ -157,10 +145,8 @@ def _revision(wanted: Session) -> int:
     return wanted.revision
 
 
-@room(
-    "GET", "/nodes/self/orders/{guid}", "What a taken task asks for.", answer=node_tasks.WorkOrder
-)
-def order(call: ApiRequest) -> node_tasks.WorkOrder:
+@room("GET", "/nodes/self/orders/{guid}", "What a taken task asks for.", answer=WorkOrder)
+def order(call: ApiRequest) -> WorkOrder:
     """The exact order of a task that the node took."""
     return node_tasks.order(call.app, call.node, call.guid)
 
@@ -205,8 +191,8 @@ def shares(call: ApiRequest) -> list[str]:
     return nodes.mounts_of(call.app, call.node)
 
 
-@room("GET", "/nodes/self/shares/{guid}", "What one share is to show.", answer=node_tasks.WorkOrder)
-def share(call: ApiRequest) -> node_tasks.WorkOrder:
+@room("GET", "/nodes/self/shares/{guid}", "What one share is to show.", answer=WorkOrder)
+def share(call: ApiRequest) -> WorkOrder:
     """The order of a mount that should exist, as for the task that made it."""
     return node_tasks.share(call.app, call.node, call.guid)
 

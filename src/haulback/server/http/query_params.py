@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from haulback.contract.task_states import State
 from haulback.errors import Malformed
 from haulback.ids import guid_of
 from haulback.kinds.registry import KINDS
@@ -9,7 +10,6 @@ from haulback.server.http.operation import FLAG, GUID, PAGING, PROJECT, TEXT, Ap
 from haulback.server.queries import MOST, Filter
 from haulback.server.services.task_requests import SORTS
 from haulback.tasks.record import CONTRACT_TYPES
-from haulback.tasks.states import State
 
 _LONGEST = 200
 _DEEPEST = 10_000_000

@@ -6,18 +6,12 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import starmap
 from typing import Any
 
-import msgspec
-
-from haulback.errors import Malformed
-from haulback.kinds.api import Submission
-from haulback.server.http import query_params, task_views
-from haulback.server.http.operation import PROJECT, ApiRequest, Operation, Param, Reply, Router
-from haulback.server.queries import Filter
-from haulback.server.services import bulk_removal, node_tasks, task_requests
-from haulback.tasks.record import Plan, Task, Waiting
-from haulback.tasks.responses import (
+from haulback.contract.task_states import FINAL, State
+from haulback.contract.tasks import (
     DataTransferRateDetails,
     LogLine,
+    NewState,
+    NewStates,
     TaskBatchResponse,
     TaskDetails,
     TaskListRecord,
@@ -25,7 +19,13 @@ from haulback.tasks.responses import (
     TimestampDTO,
     Unsuccessful,
 )
-from haulback.tasks.states import FINAL, State
+from haulback.errors import Malformed
+from haulback.kinds.api import Submission
+from haulback.server.http import query_params, task_views
+from haulback.server.http.operation import PROJECT, ApiRequest, Operation, Param, Reply, Router
+from haulback.server.queries import Filter
+from haulback.server.services import bulk_removal, node_tasks, task_requests
+from haulback.tasks.record import Plan, Task, Waiting
 from haulback.wire import Ref, dump, read
 
 _FINISHED = sorted(FINAL, key=lambda state: state.value)
@@ -34,21 +34,6 @@ _KEY_LENGTH = 200
 _EXTENDED = Param("extended", "With followers, workflow, files and history.", {"type": "boolean"})
 room = Router()
 View = Callable[[Task, Waiting | None], Any]
-
-
-class NewState(msgspec.Struct):
-    """The object form of a new state."""
-
-    state: State
-    statusInfo: str | None = None
-
-
-class NewStates(msgspec.Struct):
-    """UpdateTasksStateRequest."""
-
-    state: State
-    tasks: list[Ref]
-    statusInfo: str | None = None
 
 
 @room("GET", "/tasks", "List of tasks.", answer=TaskListRecord, many=True, query=query_params.TASKS)

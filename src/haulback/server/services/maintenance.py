@@ -10,6 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from haulback.contract.task_states import State
 from haulback.errors import HaulbackError
 from haulback.kinds import unmount
 from haulback.kinds.api import Ask
@@ -18,7 +19,6 @@ from haulback.server.services.app import App
 from haulback.server.store import audit, mounts, nodes, queue, task_lifecycle, task_lists, tasks
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.tasks.record import HOUR_MS, Task
-from haulback.tasks.states import State
 
 _JUMP_MS = 1_000
 LISTED_MS = 14 * 86_400_000  # how long a task that ended stays on the lists

@@ -15,8 +15,8 @@ from typing import Any
 import msgspec
 
 from haulback import errors
+from haulback.contract.nodes import AnswerPiece, PendingRequest
 from haulback.errors import HaulbackError, NotFound, Unavailable
-from haulback.server.nodes import AnswerPiece, PendingRequest
 from haulback.server.store import node_requests
 from haulback.server.store.engine import Store
 from haulback.server.store.node_requests import AHEAD

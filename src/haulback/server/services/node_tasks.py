@@ -9,12 +9,14 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
+from haulback.contract.nodes import Enrolled, FinishedWork, NodeSession, WorkOrder
+from haulback.contract.task_states import State
 from haulback.errors import Conflict, Fenced, Forbidden, HaulbackError, Malformed, NotFound
-from haulback.inventory.damage import REVISION, WRITING
 from haulback.inventory.records import BackupDestination
+from haulback.inventory.repository_revision import REVISION, WRITING
 from haulback.kinds import export, mount, staging_cleanup
 from haulback.logs import members
-from haulback.server.nodes import PROTOCOL, Enrolled, Node, Process
+from haulback.server.nodes import Node, Process
 from haulback.server.services.app import App
 from haulback.server.services.task_requests import one_by_one
 from haulback.server.store import (
@@ -32,7 +34,6 @@ from haulback.server.store.ledger import SqlLedger
 from haulback.server.store.nodes import with_node_names
 from haulback.server.store.raw_sql import Hot
 from haulback.tasks.record import Task
-from haulback.tasks.states import State
 
 log = logging.getLogger(__name__)
 OFFERED = queue.OFFERED  # tasks in one offer, unless the node asks for more or less
@@ -46,24 +47,6 @@ _PROGRESS, _PROGRESS_OF = Hot(_FURTHER), Hot(f"{_FURTHER} AND attempt = :attempt
 _HEARD_MS = 20_000
 _EXPECTED = 5_000  # guids in one page: 200 KB
 _SAMPLES = 120  # of the transfer rate that a task keeps
-
-
-class FinishedWork(msgspec.Struct):
-    """An attempt whose work was complete when its node died before it could say so."""
-
-    task: str
-    attempt: int
-    results: dict[str, Any]
-
-
-class NodeSession(msgspec.Struct):
-    """What a node process works with."""
-
-    session: str
-    token: str
-    leaseMs: int
-    now: int
-    protocol: int = PROTOCOL
 
 
 def open_session(
@@ -251,13 +234,6 @@ def _end(moves: task_lifecycle.Life, task: Task, state: State, info: str | None)
         moves.end(task, state, info)
     except msgspec.ValidationError as error:
         raise Malformed(f"transfer-info of {task.type}: {error}") from None
-
-
-class WorkOrder(msgspec.Struct):
-    """What an attempt has to do."""
-
-    attempt: int
-    order: msgspec.Struct
 
 
 def order(app: App, who: Node, guid: str) -> WorkOrder:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from haulback.contract.nodes import ChangedNode, Enrolled, NewNode, NodeRecord, Space
+from haulback.contract.task_states import State
 from haulback.errors import Conflict
 from haulback.ids import new_guid
-from haulback.inventory.requests import ChangedNode, NewNode
-from haulback.inventory.responses import NodeRecord, Space
 from haulback.server.caller import SYSTEM, Caller
-from haulback.server.nodes import Enrolled, Node
+from haulback.server.nodes import Node
 from haulback.server.services import node_tasks
 from haulback.server.services.app import App
 from haulback.server.store import mounts, nodes, task_lifecycle
 from haulback.server.store.catalogue import SqlCatalogue
-from haulback.tasks.states import State
 from haulback.wire import Named, label
 
 _SILENT_MS = 90_000  # a node that was silent for so long counts as offline

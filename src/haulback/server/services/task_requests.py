@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
+from haulback.contract.task_states import FINAL, State
 from haulback.errors import Conflict, HaulbackError, Malformed
 from haulback.kinds.api import Ask, Submission
 from haulback.kinds.recovery_plan import plan_recovery
@@ -25,7 +26,7 @@ from haulback.server.store.ledger import SqlLedger
 from haulback.server.store.nodes import with_node_name, with_node_names
 from haulback.server.store.queue_position import Line
 from haulback.tasks.record import LogRow, Plan, Refused, Task, Waiting
-from haulback.tasks.states import FINAL, State, check_move
+from haulback.tasks.states import check_move
 from haulback.wire import Named, request
 
 SORTS = sorted(task_lists.SORTS)  # members by which lists of tasks can be sorted

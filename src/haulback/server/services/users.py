@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import msgspec
 
+from haulback.contract.audit import AuditEntry
 from haulback.errors import Conflict, NotFound
-from haulback.inventory.responses import AuditEntry
 from haulback.server.caller import ADMINISTRATOR, API_TOKEN, Account, ApiToken, Caller
 from haulback.server.services.app import App
 from haulback.server.store import accounts, audit

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+from haulback.contract.damage import LocationStatus
 from haulback.errors import NotFound
-from haulback.inventory.damage import LocationStatus
 from haulback.inventory.records import Backup, IncrementBase
 from haulback.server.scope import Scope
 from haulback.server.store import tables

@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
+from haulback.contract.nodes import AnswerPiece, PendingRequest
 from haulback.ids import new_guid
-from haulback.server.nodes import AnswerPiece, PendingRequest
 from haulback.server.store import mount_tables
 
 _QUESTIONS, _PARTS = mount_tables.question, mount_tables.answer_part

@@ -11,11 +11,11 @@ import httpx2
 import pytest
 
 from haulback.cli.programs import up
+from haulback.contract.destinations import NewDestination
+from haulback.contract.nodes import Enrolled
 from haulback.errors import Conflict, HaulbackError, WrongKey
-from haulback.inventory.requests import NewDestination
 from haulback.node.state_dir import NodeIdentity, write_identity
 from haulback.server.main import Server, ServerSettings
-from haulback.server.nodes import Enrolled
 from haulback.server.services import own_key, places
 from haulback.server.store import nodes, sealed_secrets, tables
 

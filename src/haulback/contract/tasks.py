@@ -1,4 +1,4 @@
-"""Task answers of the API, as the contract defines them; absent members are left out, not null.
+"""Requests and answers of /tasks; absent members are left out, never null.
 
 Times are epoch milliseconds, durations milliseconds, sizes bytes, progress percent.
 """
@@ -9,7 +9,8 @@ from typing import Any
 
 import msgspec
 
-from haulback.wire import Label, Named
+from haulback.contract.task_states import State
+from haulback.wire import Label, Named, Ref
 
 
 class Workflow(msgspec.Struct, omit_defaults=True, kw_only=True):
@@ -152,3 +153,18 @@ class LogLine(msgspec.Struct):
     time: int
     attempt: int
     text: str
+
+
+class NewState(msgspec.Struct):
+    """The object form of a new state."""
+
+    state: State
+    statusInfo: str | None = None
+
+
+class NewStates(msgspec.Struct):
+    """UpdateTasksStateRequest."""
+
+    state: State
+    tasks: list[Ref]
+    statusInfo: str | None = None

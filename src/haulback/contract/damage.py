@@ -1,4 +1,4 @@
-"""Damage of stored backups, damage reports of nodes, and the verification state."""
+"""Damage of stored backups, in the reports of nodes and in answers."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from typing import Annotated
 
 import msgspec
 
-REVISION = 2  # repository format that a writing node must support (repository/config.py)
-WRITING = frozenset(("EXPORT", "STORE", "BACKUP_CLEANUP", "DELETE", "REPAIR"))
 _OBJECTS = 50
 Text = Annotated[str, msgspec.Meta(max_length=2000)]
 Guid = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
@@ -77,30 +75,3 @@ class BackupDamage(msgspec.Struct, omit_defaults=True):
     def bytes(self) -> int:
         """Total lost bytes of all disks."""
         return sum(disk.bytes for disk in self.disks)
-
-
-class Verification(msgspec.Struct, kw_only=True):
-    """Verification settings of a destination: every stored byte is read once in `days` days.
-
-    `active` false turns the nightly runs off.  `seconds` limits the time of one nightly run.
-    """
-
-    active: bool = True
-    days: int = 30
-    seconds: int = 14_400
-
-
-class VerifyState(msgspec.Struct, omit_defaults=True):
-    """Verification progress of a destination; times in epoch ms.
-
-    `cursor` is the last pack read; `begun` when the round under way began, `completed` when the
-    last whole one ended; `ran` when the last task ended, `planned` when the last nightly one was
-    planned.  `looked` is the backup after which the next task looks at maps first.
-    """
-
-    cursor: str = ""
-    begun: int = 0
-    completed: int = 0
-    ran: int = 0
-    planned: int = 0
-    looked: str = ""

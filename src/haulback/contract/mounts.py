@@ -1,12 +1,38 @@
-"""Mount, file system and snapshot answers of the API; see `shapes`."""
+"""Requests and answers of /mounted-backups: mounts, their file systems, files and iSCSI targets."""
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import Any
 
 import msgspec
 
 from haulback.wire import Label, Named
+
+
+class MountMode(Enum):
+    """Mount modes of a backup."""
+
+    AUTO = "AUTO"
+    CLOUD_DOWNLOAD = "CLOUD_DOWNLOAD"
+    CLOUD_PST_DOWNLOAD = "CLOUD_PST_DOWNLOAD"
+    INSTANT_RESTORE = "INSTANT_RESTORE"
+    ISCSI = "ISCSI"
+    MANUAL = "MANUAL"
+    OS_DOWNLOAD = "OS_DOWNLOAD"
+
+
+class PathRequest(msgspec.Struct):
+    """A folder of a file system, by its absolute path."""
+
+    path: str = "/"
+
+
+class PathsRequest(msgspec.Struct):
+    """Files and folders to download; `archive`: as a tar, even for one file."""
+
+    paths: list[str]
+    archive: bool = False
 
 
 class MountedBackup(msgspec.Struct, omit_defaults=True, kw_only=True):
@@ -98,25 +124,3 @@ class FileRow(msgspec.Struct, omit_defaults=True, kw_only=True):
     target: str | None = None
     readable: bool = True
     reason: str | None = None
-
-
-class SnapshotRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """A snapshot on its platform, where its name is `uuid`; times in epoch ms.
-
-    `managed`: it was taken here, and can be gone back to.  `policy` is the name of its policy,
-    as portals show it; `snapshotPolicy` refers to the same.
-    """
-
-    guid: str
-    name: str
-    uuid: str
-    snapshotTime: int
-    status: Label
-    protectedEntity: Named
-    managed: bool
-    standAlone: bool
-    policy: str | None = None
-    snapshotPolicy: Named | None = None
-    rule: Named | None = None
-    consistency: Label | None = None
-    description: str | None = None
