@@ -13,6 +13,26 @@ import pytest
 from haulback import errors
 from haulback.client.client import Client
 from haulback.client.records import RecordCollection
+from haulback.contract import (
+    backup_cleanup,
+    connectivity_test,
+    export,
+    import_machine,
+    instant_restore,
+    inventory_sync,
+    live_migration,
+    mount,
+    prove,
+    repair,
+    restore,
+    snapshot,
+    snapshot_cleanup,
+    snapshot_reversion,
+    unavailable,
+    unmount,
+    upload,
+    verify,
+)
 from haulback.contract.backups import BackupType, Hint
 from haulback.contract.destinations import ChangedDestination, NewDestination, Retention
 from haulback.contract.hypervisors import ChangedHypervisor, NewHypervisor
@@ -36,26 +56,6 @@ from haulback.errors import (
     Unavailable,
 )
 from haulback.ids import new_guid
-from haulback.kinds import (
-    backup_cleanup,
-    connectivity_test,
-    export,
-    import_machine,
-    instant_restore,
-    inventory_sync,
-    live_migration,
-    mount,
-    prove,
-    repair,
-    restore,
-    snapshot,
-    snapshot_cleanup,
-    snapshot_reversion,
-    unavailable,
-    unmount,
-    upload,
-    verify,
-)
 from haulback.server.http.permissions import TABLE
 from haulback.wire import Ref
 from tests.contract.conftest import PASSWORD, Served

@@ -22,13 +22,13 @@ from haulback.contract.nodes import Enrolled
 from haulback.destinations.folder import Folder
 from haulback.errors import Malformed
 from haulback.ids import new_guid
-from haulback.kinds.destination_init import strangers
 from haulback.logs import LogFormat
 from haulback.node.state_dir import NodeIdentity, write_identity
 from haulback.repository.config import is_repository
 from haulback.server.main import Server, ServerSettings
 from haulback.server.services import nodes, places
 from haulback.server.services.app import LEASE_MS
+from haulback.work.support.foreign_repository import strangers
 
 Limit = Annotated[list[str], Parameter(help="How many at once, like export=3 or export.source=2.")]
 Origin = Annotated[

@@ -9,6 +9,8 @@ from urllib.parse import quote
 
 import msgspec
 
+from haulback.contract.iscsi import USER, name_of, secret_of
+from haulback.contract.mount import files_of
 from haulback.contract.mounts import (
     BackupFileSystem,
     FileRow,
@@ -24,8 +26,6 @@ from haulback.contract.mounts import (
 from haulback.errors import Conflict, Malformed, NotFound, Unavailable
 from haulback.inventory.derived_guids import file_guid, volume_guid
 from haulback.inventory.records import BackupVolume, Mount, ShownFileSystem
-from haulback.mounts import iscsi_target
-from haulback.mounts.spec import files_of
 from haulback.server.http import paging, query_params
 from haulback.server.http.content_disposition import attachment
 from haulback.server.http.operation import (
@@ -152,10 +152,10 @@ def iscsi(call: ApiRequest) -> Reply:
     key = call.app.vault.unseal(destination, sealed)
     sizes: dict[str, int] = one.found["disks"]
     told = IscsiTarget(
-        target=iscsi_target.name_of(one.guid),
+        target=name_of(one.guid),
         portal=one.found["portal"],
-        user=iscsi_target.USER,
-        secret=iscsi_target.secret_of(key, one.guid),
+        user=USER,
+        secret=secret_of(key, one.guid),
         allowedClients=one.wanted["clients"],
         disks=[
             Lun(lun, name, sizes.get(name, 0)) for lun, name in enumerate(one.wanted["disks"], 1)

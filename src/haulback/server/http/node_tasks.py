@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from haulback.contract.backups import BackupType
+from haulback.contract.import_machine import TaskFile
 from haulback.contract.node_tasks import (
     DataTransferRateRequest,
     DoubleDTO,
@@ -21,7 +22,6 @@ from haulback.contract.node_tasks import (
 from haulback.contract.tasks import TaskDetails
 from haulback.errors import Forbidden, KindUnavailable, Malformed
 from haulback.ids import guid_of
-from haulback.kinds.support.restore_items import TaskFile
 from haulback.server.http import query_params, request_body, task_views
 from haulback.server.http.operation import GUID, NUMBER, ApiRequest, Param, Reply, Router
 from haulback.server.nodes import Node

@@ -7,9 +7,10 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
+from haulback.contract.inventory_sync import ReportedMachine, Seen
 from haulback.contract.node_tasks import FullInventory, OneInventory
 from haulback.errors import Conflict, Malformed
-from haulback.kinds.inventory_sync import ReportedMachine, Seen, deliver, entity
+from haulback.kinds.support.machine_report import deliver, entity
 from haulback.server.nodes import Node
 from haulback.server.services.app import App
 from haulback.server.services.node_tasks import mine

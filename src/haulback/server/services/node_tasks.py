@@ -14,7 +14,8 @@ from haulback.contract.task_states import State
 from haulback.errors import Conflict, Fenced, Forbidden, HaulbackError, Malformed, NotFound
 from haulback.inventory.records import BackupDestination
 from haulback.inventory.repository_revision import REVISION, WRITING
-from haulback.kinds import export, mount, staging_cleanup
+from haulback.kinds import mount, staging_cleanup
+from haulback.kinds.support import export_report
 from haulback.logs import members
 from haulback.server.nodes import Node, Process
 from haulback.server.services.app import App
@@ -275,9 +276,9 @@ def became(app: App, who: Node, guid: str, kind: str) -> Task:
         if kind == task.backup_type:
             _change(app, sql, task, {})
             return task
-        asked = export.asked_type(task)
-        _change(app, sql, task, {"params": {**task.params, export.ASKED: asked}})
-        warning = [export.other_type(asked, kind)] if kind != asked else []
+        asked = export_report.asked_type(task)
+        _change(app, sql, task, {"params": {**task.params, export_report.ASKED: asked}})
+        warning = [export_report.other_type(asked, kind)] if kind != asked else []
         SqlLedger(sql, app.clock.now_ms()).backups.type_changed(task, kind, warning)
         return task
 

@@ -13,13 +13,13 @@ import sqlalchemy as sa
 from haulback.contract.task_states import FINAL, State
 from haulback.errors import Conflict, HaulbackError, Malformed
 from haulback.kinds.api import Ask, Submission
-from haulback.kinds.recovery_plan import plan_recovery
 from haulback.logs import members
 from haulback.server.caller import Caller
 from haulback.server.queries import Filter
 from haulback.server.scope import EVERYTHING, Scope
 from haulback.server.services import bulk_removal
 from haulback.server.services.app import App
+from haulback.server.services.recovery_run import plan_recovery
 from haulback.server.store import audit, nodes, queue, task_lifecycle, task_lists, tasks
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.ledger import SqlLedger

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from haulback.contract.import_machine import ImportMachineRequest
 from haulback.contract.recovery_plans import RecoveryRule
 from haulback.errors import Conflict
 from haulback.inventory.catalogue import Catalogue
@@ -45,7 +46,7 @@ def _plan_rule(rule: RecoveryRule, plan: Record, catalogue: Catalogue, ask: Ask)
     for entity in catalogue.machines.get_many([ref.guid for ref in rule.protectedEntities]):
         backup = _selected(entity.guid, entity.name, catalogue)
         name = f"{rule.prefix}{entity.name}{rule.suffix}"
-        request = import_machine.ImportMachineRequest(
+        request = ImportMachineRequest(
             backup=Ref(backup.guid),
             hypervisor=rule.hypervisor
             or (None if rule.hypervisorManager else Ref(entity.hypervisor)),

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from haulback.cli.places import key as command
+from haulback.cli.repository_keys import key_of
 from haulback.destinations.folder import Folder
 from haulback.errors import Conflict, HaulbackError, Malformed, NotFound, Unavailable, WrongKey
 from haulback.ids import new_guid
@@ -17,7 +18,6 @@ from haulback.repository.keys import Secret
 from haulback.repository.repository import Repository
 from haulback.server.key_vault import KeyVault
 from haulback.server.main import Server, ServerSettings
-from haulback.server.services.repository_keys import key_of
 from haulback.server.store import rows, tables
 from haulback.server.store.engine import open_store
 
