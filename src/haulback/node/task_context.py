@@ -14,8 +14,8 @@ from threading import Event, Lock
 from typing import Any, TypeVar
 
 from haulback.destinations.add_only import AddOnly
-from haulback.destinations.known import open_destination
 from haulback.destinations.protocol import ObjectStore
+from haulback.destinations.registry import open_destination
 from haulback.drivers.hypervisor import HypervisorDriver
 from haulback.drivers.imagefolder.driver import ImageFolder
 from haulback.drivers.libvirt.driver import LibvirtHost
