@@ -1,4 +1,4 @@
-"""Lists of a store whose lists lag: a list waits until it shows the last write of its process.
+"""Lists of a store whose lists lag: a list waits until it shows what its process relies on.
 
 A STORE lists the announcements after its manifest is stored, a clean-up lists manifests after its
 announcement is stored. Both lists have to show what was stored before, or neither sees the other
@@ -16,10 +16,15 @@ from pathlib import Path
 from haulback.clock import Clock, SystemClock
 from haulback.destinations.pass_through import PassThrough
 from haulback.destinations.protocol import Item, ObjectStore
+from haulback.errors import NotFound
 
 
 class SettledLists(PassThrough):
-    """A store whose lists show a write or a deletion after at most `delay` seconds."""
+    """A store whose lists show a write or a deletion after at most `delay` seconds.
+
+    A list waits `delay` seconds from the opening of this store, from its own last write, and from
+    the last name that was not found: a list that showed this name would show the name again.
+    """
 
     def __init__(
         self,
@@ -30,7 +35,7 @@ class SettledLists(PassThrough):
     ) -> None:
         super().__init__(destination)
         self._delay, self._clock, self._wait = delay, clock or SystemClock(), wait
-        self._settled = self._clock.monotonic()
+        self._settled = self._clock.monotonic() + delay
 
     def store(self, name: str, data: bytes) -> None:
         with self._writing():
@@ -43,6 +48,14 @@ class SettledLists(PassThrough):
     def delete(self, name: str) -> None:
         with self._writing():
             super().delete(name)
+
+    def load(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
+        with self._finding():
+            return super().load(name, offset, length)
+
+    def info(self, name: str) -> Item:
+        with self._finding():
+            return super().info(name)
 
     def list(self, prefix: str) -> Iterator[Item]:
         self._settle()
@@ -58,7 +71,18 @@ class SettledLists(PassThrough):
         try:
             yield
         finally:
-            self._settled = self._clock.monotonic() + self._delay
+            self._unsettle()
+
+    @contextmanager
+    def _finding(self) -> Iterator[None]:
+        try:
+            yield
+        except NotFound:
+            self._unsettle()
+            raise
+
+    def _unsettle(self) -> None:
+        self._settled = self._clock.monotonic() + self._delay
 
     def _settle(self) -> None:
         remaining = self._settled - self._clock.monotonic()
