@@ -24,10 +24,9 @@ from haulback.errors import Forbidden, KindUnavailable, Malformed
 from haulback.ids import guid_of
 from haulback.server.http import query_params, request_body, task_views
 from haulback.server.http.operation import GUID, NUMBER, ApiRequest, Param, Reply, Router
-from haulback.server.services import inventory_sync, node_tasks, task_requests
-from haulback.server.store import nodes, queue, task_lists
-from haulback.server.store.catalogue import all_named
-from haulback.server.store.nodes import Node
+from haulback.server.nodes import Node
+from haulback.server.queries import MOST
+from haulback.server.services import inventory_sync, node_tasks, nodes, task_requests
 from haulback.tasks.record import Task
 from haulback.wire import Named, present, read
 
@@ -70,8 +69,7 @@ def queued(call: ApiRequest) -> list[TaskDetails]:
     found = _offer(call, _asking(call))
     if call.who.node:
         return [task_views.details(task) for task in found]  # nothing is in their way
-    with call.app.store.read() as sql:
-        waits = task_requests.waiting(call.app, sql, found)
+    waits = task_requests.waits(call.app, found)
     return [task_views.details(task, waits.get(task.guid)) for task in found]
 
 
@@ -84,8 +82,7 @@ def _asking(call: ApiRequest) -> Node | None:
         return call.who.node
     if guid is None:
         return None
-    with call.app.store.read() as sql:
-        return nodes.one_node(sql, guid)
+    return nodes.node(call.app, guid)
 
 
 def _offer(call: ApiRequest, asking: Node | None) -> list[Task]:
@@ -93,15 +90,14 @@ def _offer(call: ApiRequest, asking: Node | None) -> list[Task]:
         node_tasks.heard(call.app, call.who.node)
     if asking and (call.who.node or call.who.scope.listed is None):
         return node_tasks.offer(call.app, asking, _size(call))
-    most = query_params.size(call, task_lists.MOST, task_lists.MOST)
-    with call.app.store.read() as sql:
-        guid = asking.guid if asking else None
-        return all_named(sql, queue.waiting(sql, call.who.scope.listed, guid, most))
+    most = query_params.size(call, MOST, MOST)
+    guid = asking.guid if asking else None
+    return task_requests.queued(call.app, call.who.scope.listed, guid, most)
 
 
 def _size(call: ApiRequest) -> int:
     """How many tasks to offer at most."""
-    return query_params.size(call, _MOST_QUEUED, queue.OFFERED)
+    return query_params.size(call, _MOST_QUEUED, node_tasks.OFFERED)
 
 
 @room("PUT", "/tasks/{guid}/progress", "Percent done.", request=DoubleDTO, status=204)
