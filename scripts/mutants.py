@@ -1,6 +1,7 @@
 """Mutation testing of a pure room: a seeded sample of small faults, and the tests that see them.
 
-Usage: scripts/mutants.py ROOM [--count N] [--seed S] [--seconds T] [--gate]
+Usage: scripts/mutants.py [ROOM ...] [--count N] [--seed S] [--seconds T] [--gate]
+       scripts/mutants.py --share SEED   (a share of one room, both chosen by the seed)
 
 Each mutant is one change of one module, made by mutmut's operators.  A fork of this process, which
 has the libraries of the tests loaded, runs the room's unit tests with the changed module; a test
@@ -29,7 +30,6 @@ import time
 import tomllib
 import traceback
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,7 +38,7 @@ from libcst.metadata import MetadataWrapper, PositionProvider
 from mutmut.mutation.mutators import mutation_operators
 
 ROOT = Path(__file__).parents[1]
-SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["haulback"]
+SETTINGS: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["haulback"]
 ROOMS: dict[str, dict[str, list[str]]] = SETTINGS["mutants"]
 EQUIVALENT = ROOT / "scripts" / "equivalent_mutants.toml"
 SURVIVED, KILLED, TIMED_OUT = "survived", "killed", "timed out"
@@ -247,8 +247,8 @@ class Record:
     Results are kept while modules, seed and count stay the same; new tests run the survivors again.
     """
 
-    def __init__(self, room: str, seed: int, count: int) -> None:
-        self.path = ROOT / "soak" / f"mutants-{room}.json"
+    def __init__(self, room: str, seed: int, count: int, name: str = "mutants") -> None:
+        self.path = ROOT / "soak" / f"{name}-{room}.json"
         head = {"room": room, "seed": seed, "count": count, "sources": digest(sources(room))}
         tests = digest(ROOMS[room]["tests"])
         known = json.loads(self.path.read_text()) if self.path.exists() else {}
@@ -323,35 +323,59 @@ def report(room: str, chosen: list[Mutant], record: Record) -> float:
     return share
 
 
-def _arguments() -> Iterator[argparse.Namespace]:
+def wanted(count: int, *, is_share: bool) -> float:
+    """The killed share (%) that a sample must reach; a share may lie below by chance.
+
+    Three standard deviations of a share of `count` mutants fail one good commit in a thousand.
+    """
+    percent: float = SETTINGS["mutants_killed_percent"]
+    return percent - 3 * (percent * (100 - percent) / max(1, count)) ** 0.5 * is_share
+
+
+def whole(given: argparse.Namespace) -> int:
+    """Run the sample of each asked room: 0 done, 1 too many survivors, 75 time is up."""
+    code = 0
+    until = time.monotonic() + given.seconds
+    for room in given.room or ROOMS:
+        chosen = sample(room, given.seed, given.count)
+        record = Record(room, given.seed, given.count)
+        done = run(room, chosen, record, until - time.monotonic())
+        share = report(room, chosen, record)
+        if not done:
+            return 75
+        if given.gate and share < wanted(len(chosen), is_share=False):
+            code = 1
+    return code
+
+
+def share(seed: int) -> int:
+    """Run a share of the mutants of one room; 1 when more than chance explains survive."""
+    room = sorted(ROOMS)[seed % len(ROOMS)]
+    count = SETTINGS["families"]["mutants"]["cases"] * len(ROOMS) * SETTINGS["share_percent"] // 100
+    chosen = sample(room, seed, count)
+    record = Record(room, seed, count, "share")
+    run(room, chosen, record, 3600)
+    return int(report(room, chosen, record) < wanted(len(chosen), is_share=True))
+
+
+def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("room", nargs="*", choices=[[], *ROOMS])
-    parser.add_argument("--count", type=int, default=SETTINGS["mutants_of_a_room"])
+    parser.add_argument("room", nargs="*", help=f"of {', '.join(ROOMS)}; none: all")
+    parser.add_argument("--count", type=int, default=SETTINGS["families"]["mutants"]["cases"])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=480)
     parser.add_argument("--gate", action="store_true", help="fail below the wanted share")
-    given = parser.parse_args()
-    for room in given.room or ROOMS:
-        yield argparse.Namespace(**{**vars(given), "room": room})
+    parser.add_argument("--share", type=int, metavar="SEED")
+    return parser.parse_args()
 
 
 def main() -> int:
-    """Run the asked rooms.  Exit codes: 0 done, 1 too many survivors, 75 time is up."""
+    given = _arguments()
     os.chdir(ROOT)
     sys.path.insert(0, str(ROOT))
     sys.dont_write_bytecode = True
     (ROOT / "soak").mkdir(exist_ok=True)
-    code = 0
-    for given in _arguments():
-        chosen = sample(given.room, given.seed, given.count)
-        record = Record(given.room, given.seed, given.count)
-        done = run(given.room, chosen, record, given.seconds)
-        share = report(given.room, chosen, record)
-        if not done:
-            return 75
-        if given.gate and share < SETTINGS["mutants_killed_percent"]:
-            code = 1
-    return code
+    return whole(given) if given.share is None else share(given.share)
 
 
 if __name__ == "__main__":
