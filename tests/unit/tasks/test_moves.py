@@ -1,13 +1,12 @@
 """Users cancel and restart tasks; every other move belongs to the node."""
 
-from enum import Enum
 from itertools import product
 
 import pytest
 
+from haulback.contract.task_states import State
 from haulback.errors import Conflict, Forbidden
-from haulback.tasks import states
-from haulback.tasks.states import FINAL, PLANNED, State, check_move
+from haulback.tasks.states import check_move
 
 ALLOWED = {
     (State.QUEUED, State.CANCELLED),
@@ -36,19 +35,3 @@ def test_a_refused_move_says_whether_the_state_is_final():
         check_move(State.FAILED, State.CANCELLED)
     with pytest.raises(Conflict, match=r"^a task cannot go from RUNNING to QUEUED$"):
         check_move(State.RUNNING, State.QUEUED)
-
-
-def test_a_task_ends_finished_failed_or_cancelled():
-    assert {State.FINISHED, State.FAILED, State.CANCELLED} == FINAL
-    assert [state for state in State if state.final] == [
-        State.FINISHED,
-        State.FAILED,
-        State.CANCELLED,
-    ]
-    assert PLANNED == "PLANNED"
-
-
-def test_each_value_of_an_enum_is_its_name_on_the_wire():
-    kinds = [one for one in vars(states).values() if isinstance(one, type)]
-    for kind in (one for one in kinds if issubclass(one, Enum)):
-        assert [member.value for member in kind] == [member.name for member in kind]
