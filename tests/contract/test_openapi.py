@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
+import random
 import warnings
 from functools import cache
 from pathlib import Path
@@ -21,6 +20,7 @@ from haulback.server.http.routes import operations
 from haulback.server.key_vault import KeyVault
 from haulback.server.services.app import App
 from haulback.server.store.engine import open_store
+from tests import shares
 from tests.contract.conftest import Served
 from tests.contract.schema_exceptions import EXCEPTIONS, LEFT_OUT
 from tests.contract.test_access import user
@@ -149,15 +149,11 @@ def tokens(served: Served) -> dict[str, str]:
 
 
 def _others() -> list[tuple[str, str]]:
-    """Operations and roles: a fifth of them, chosen by the commit, or all (HAULBACK_SCHEMA)."""
+    """Pairs of an operation and a role that tests/shares.py chooses, spread over all of them."""
     every = [(key, role) for key in _PATHS for role in ROLES]
-    if os.environ.get("HAULBACK_SCHEMA"):
-        return every
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, check=False
-    )
-    first = int(commit.stdout[:8] or b"0", 16) % len(ROLES)
-    return [one for number, one in enumerate(every) if (number + number // 5 + first) % 5 == 0]
+    random.Random(0).shuffle(every)
+    places = {seed % len(every) for seed in shares.cases("schema").seeds}
+    return sorted(every[place] for place in places)
 
 
 @pytest.mark.parametrize(("key", "role"), _others())
