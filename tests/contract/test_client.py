@@ -59,7 +59,7 @@ from haulback.kinds import (
     upload,
     verify,
 )
-from haulback.server.http.permissions import TABLE
+from haulback.server.http.reference import TABLE
 from haulback.tasks.states import BackupType, MountMode, State
 from haulback.wire import Ref
 from tests.contract.conftest import PASSWORD, Served

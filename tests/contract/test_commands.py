@@ -18,7 +18,7 @@ from haulback.cli.main import app as commands
 from haulback.errors import Conflict, NotFound
 from haulback.ids import new_guid
 from haulback.inventory.requests import NewToken, NewUser
-from haulback.server.http.permissions import TABLE
+from haulback.server.http.reference import TABLE
 from tests.contract.conftest import PASSWORD, Served
 from tests.contract.scene import Scene, watch
 from tests.contract.test_client import (

@@ -7,11 +7,21 @@ from typing import Any
 
 import msgspec
 
+from haulback.contract.project_access import ProjectAccess
+from haulback.contract.roles import (
+    ADMINISTRATOR,
+    ADMINS,
+    NODE,
+    OPERATOR,
+    PEOPLE,
+    PUBLIC,
+    RESTORER,
+    ROLES,
+)
 from haulback.errors import Conflict, Forbidden, Malformed, NotFound
 from haulback.ids import new_guid
 from haulback.inventory.requests import ChangedUser, NewToken, NewUser
 from haulback.inventory.responses import AuditEntry, Privilege, Role, Token, User, UserSettings
-from haulback.server.caller import ADMINISTRATOR, NODE, OPERATOR, RESTORER, ROLES
 from haulback.server.http import query_params, request_body
 from haulback.server.http.operation import GUID, NUMBER, ApiRequest, Param, Reply, Router
 from haulback.server.store import accounts, audit
@@ -50,8 +60,17 @@ class Login(msgspec.Struct):
     password: str
 
 
-@room("POST", "/session/login", "Log in.", request=Login, answer=User, body=request_body.STRANGERS,
-      slow=True)  # fmt: skip
+@room(
+    "POST",
+    "/session/login",
+    "Log in.",
+    request=Login,
+    answer=User,
+    body=request_body.STRANGERS,
+    slow=True,
+    roles=PUBLIC,
+    examples=[{"login": "admin", "password": "secret"}],
+)
 def log_in(call: ApiRequest) -> Reply:
     """The user; the session is in the cookie, and in X-Session-Token for programs."""
     wanted: Login = call.read(Login)
@@ -62,7 +81,15 @@ def log_in(call: ApiRequest) -> Reply:
     return Reply(_user(who), headers={"X-Session-Token": token}, cookie=token)
 
 
-@room("POST", "/session/logout", "Log out.", status=201)
+@room(
+    "POST",
+    "/session/logout",
+    "Log out.",
+    status=201,
+    roles=PEOPLE,
+    projects=ProjectAccess.ACCOUNT,
+    command="logout",
+)
 def log_out(call: ApiRequest) -> Reply:
     """The token is worth nothing any more."""
     if call.who.by_program or call.token is None:
@@ -72,7 +99,15 @@ def log_out(call: ApiRequest) -> Reply:
     return Reply(cookie="")
 
 
-@room("GET", "/user-info", "Who is logged in.", answer=User)
+@room(
+    "GET",
+    "/user-info",
+    "Who is logged in.",
+    answer=User,
+    roles=PEOPLE,
+    projects=ProjectAccess.ACCOUNT,
+    command="user show",
+)
 def user_info(call: ApiRequest) -> User:
     """Who is logged in."""
     assert call.who.account
@@ -82,28 +117,47 @@ def user_info(call: ApiRequest) -> User:
     return shown
 
 
-@room("GET", "/roles", "All roles.", answer=Role, many=True)
+@room(
+    "GET",
+    "/roles",
+    "All roles.",
+    answer=Role,
+    many=True,
+    roles=PEOPLE,
+    projects=ProjectAccess.COMMON,
+    command="user roles",
+)
 def roles(call: ApiRequest) -> list[Role]:
     """All roles; people have any but `node`."""
     return [Role(name, about) for name, about in ROLES.items()]
 
 
-@room("GET", "/users", "All users.", answer=User, many=True)
+@room("GET", "/users", "All users.", answer=User, many=True, roles=ADMINS, command="user ls")
 def list_users(call: ApiRequest) -> list[User]:
     """All users, by login."""
     with call.app.store.read() as sql:
         return [_user(one) for one in accounts.accounts(sql)]
 
 
-@room("GET", "/users/{guid}", "One user.", answer=User)
+@room("GET", "/users/{guid}", "One user.", answer=User, roles=ADMINS)
 def one_user(call: ApiRequest) -> User:
     """One user."""
     with call.app.store.read() as sql:
         return _user(accounts.one_account(sql, call.guid))
 
 
-@room("POST", "/users", "Add a user.", request=NewUser, answer=User, status=201,
-      slow=True)  # fmt: skip
+@room(
+    "POST",
+    "/users",
+    "Add a user.",
+    request=NewUser,
+    answer=User,
+    status=201,
+    slow=True,
+    roles=ADMINS,
+    examples=[{"login": "eve", "password": "long enough", "roles": ["viewer"]}],
+    command="user add eve --role viewer",
+)
 def add_user(call: ApiRequest) -> User:
     """Add a user."""
     wanted: NewUser = call.read(NewUser)
@@ -123,7 +177,17 @@ def add_user(call: ApiRequest) -> User:
     return _user(who)
 
 
-@room("PUT", "/users/{guid}", "Change a user.", request=ChangedUser, answer=User, slow=True)
+@room(
+    "PUT",
+    "/users/{guid}",
+    "Change a user.",
+    request=ChangedUser,
+    answer=User,
+    slow=True,
+    roles=ADMINS,
+    examples=[{"roles": ["viewer"]}],
+    command="user set USER --role operator",
+)
 def change_user(call: ApiRequest) -> User:
     """Change a user, whose logins end."""
     wanted: ChangedUser = call.read(ChangedUser)
@@ -143,7 +207,7 @@ def change_user(call: ApiRequest) -> User:
     return _user(who)
 
 
-@room("DELETE", "/users/{guid}", "Remove a user.", status=204)
+@room("DELETE", "/users/{guid}", "Remove a user.", status=204, roles=ADMINS, command="user rm USER")
 def remove_user(call: ApiRequest) -> None:
     """Remove a user, with logins and tokens."""
     with call.app.change(call.who, "remove user", call.guid) as change:
@@ -158,7 +222,16 @@ def _check_an_administrator_is_left(sql: Any) -> None:
         raise Conflict("one administrator of all projects must be left")
 
 
-@room("GET", "/api-tokens", "API tokens.", answer=Token, many=True)
+@room(
+    "GET",
+    "/api-tokens",
+    "API tokens.",
+    answer=Token,
+    many=True,
+    roles=PEOPLE,
+    projects=ProjectAccess.ACCOUNT,
+    command="token ls",
+)
 def list_tokens(call: ApiRequest) -> list[Token]:
     """One's own; administrators of all projects see all.
 
@@ -170,7 +243,18 @@ def list_tokens(call: ApiRequest) -> list[Token]:
         ]
 
 
-@room("POST", "/api-tokens", "Make an API token.", request=NewToken, answer=Token, status=201)
+@room(
+    "POST",
+    "/api-tokens",
+    "Make an API token.",
+    request=NewToken,
+    answer=Token,
+    status=201,
+    roles=PEOPLE,
+    projects=ProjectAccess.ACCOUNT,
+    examples=[{"name": "exporter", "roles": ["viewer"], "validFor": 31536000000}],
+    command="token add exporter --days 30",
+)
 def add_token(call: ApiRequest) -> Token:
     """A token for programs, shown this once."""
     wanted: NewToken = call.read(NewToken)
@@ -199,7 +283,15 @@ def add_token(call: ApiRequest) -> Token:
     return shown
 
 
-@room("DELETE", "/api-tokens/{guid}", "Revoke an API token.", status=204)
+@room(
+    "DELETE",
+    "/api-tokens/{guid}",
+    "Revoke an API token.",
+    status=204,
+    roles=PEOPLE,
+    projects=ProjectAccess.ACCOUNT,
+    command="token rm TOKEN",
+)
 def remove_token(call: ApiRequest) -> None:
     """It is worth nothing from now on."""
     with call.app.change(call.who, "remove API token", call.guid) as change:
@@ -210,13 +302,19 @@ def remove_token(call: ApiRequest) -> None:
 
 
 @room(
-    "GET", "/audit-log", "Who changed what, when.", answer=AuditEntry, many=True,
+    "GET",
+    "/audit-log",
+    "Who changed what, when.",
+    answer=AuditEntry,
+    many=True,
     query=(
         Param("subject", "The object that was changed.", GUID),
         Param("before", "Entries older than this number.", NUMBER),
         Param("size", "How many, at most 1000.", NUMBER),
     ),
-)  # fmt: skip
+    roles=ADMINS,
+    command="audit",
+)
 def audit_log(call: ApiRequest) -> list[AuditEntry]:
     """The newest entries first."""
     size = query_params.size(call, _MOST_ENTRIES, 100)

@@ -1,0 +1,1 @@
+"""Request and answer structs of the HTTP API, one module per noun."""
