@@ -229,25 +229,30 @@ class ShownRecord(msgspec.Struct):
 
 
 def _declare(sort: _Kept) -> None:
-    path, one = sort.path, f"{sort.path}/{{guid}}"
     what = sort.kind.replace("-", " ")
+    _declare_reading(sort, what)
+    _declare_writing(sort, sort.path, f"{sort.path}/{{guid}}", what)
+
+
+def _filters(sort: _Kept) -> tuple[Param, ...]:
+    """Query parameters that choose records of a sort."""
     parent = sort.parent[1] if sort.parent else None
     filters: tuple[Param, ...] = (
         (Param(parent, f"Of this {parent.replace('-', ' ')}.", GUID),) if parent else ()
     )
-    filters += _FILTERS.get(sort.kind, ())
+    return filters + _FILTERS.get(sort.kind, ())
 
-    query = (*filters, *paging.COMMON)
 
+def _declare_reading(sort: _Kept, what: str) -> None:
     @room(
         "GET",
-        path,
+        sort.path,
         f"All of: {what}.",
         roles=PEOPLE,
         projects=ProjectAccess.USE,
         answer=ShownRecord,
         many=True,
-        query=query,
+        query=(*_filters(sort), *paging.COMMON),
     )
     def show_all(call: ApiRequest) -> Reply:
         with call.app.store.read() as sql:
@@ -256,12 +261,21 @@ def _declare(sort: _Kept) -> None:
             found, total = lists.kept(sql, sort.kind, wanted)
             return paging.page(found, total, lambda record: _shown(record, sort, around))
 
-    @room("GET", one, f"One {what}.", roles=PEOPLE, projects=ProjectAccess.USE, answer=ShownRecord)
+    @room(
+        "GET",
+        f"{sort.path}/{{guid}}",
+        f"One {what}.",
+        roles=PEOPLE,
+        projects=ProjectAccess.USE,
+        answer=ShownRecord,
+    )
     def show(call: ApiRequest) -> dict[str, Any]:
         with call.app.store.read() as sql:
             around = Surroundings(sql, call.who.scope)
             return _shown(around.known.record(sort.kind, call.guid), sort, around)
 
+
+def _declare_writing(sort: _Kept, path: str, one: str, what: str) -> None:
     @room(
         "POST",
         path,
