@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from haulback.contract.alarms import AlarmKind, AlarmRecord
 from haulback.contract.project_access import ProjectAccess
 from haulback.contract.roles import PEOPLE
-from haulback.inventory.alarms import Alarm, AlarmKind, AlarmRecord
+from haulback.inventory.alarms import Alarm
 from haulback.server.http import paging, query_params
 from haulback.server.http.operation import GUID, ApiRequest, Param, Reply, Router
 from haulback.server.store import alarms, lists

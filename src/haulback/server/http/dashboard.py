@@ -7,12 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from haulback.contract import example_values as example
-from haulback.contract.project_access import ProjectAccess
-from haulback.contract.roles import PEOPLE
-from haulback.errors import NotFound
-from haulback.inventory.records import BackupDestination, Record
-from haulback.inventory.requests import ProtectedEntities
-from haulback.inventory.responses import (
+from haulback.contract.dashboard import (
     BackupStats,
     DestinationSpace,
     DestinationStats,
@@ -20,6 +15,11 @@ from haulback.inventory.responses import (
     SizeStats,
     StagingSpace,
 )
+from haulback.contract.policies import ProtectedEntities
+from haulback.contract.project_access import ProjectAccess
+from haulback.contract.roles import PEOPLE
+from haulback.errors import NotFound
+from haulback.inventory.records import BackupDestination, Record
 from haulback.server.http import paging, query_params
 from haulback.server.http.configuration import shown_record
 from haulback.server.http.operation import ApiRequest, Router

@@ -6,8 +6,8 @@ from collections.abc import Set
 
 from haulback.contract.project_access import ProjectAccess
 from haulback.contract.roles import PEOPLE
+from haulback.contract.snapshots import SnapshotRecord
 from haulback.errors import NotFound
-from haulback.inventory.mount_shapes import SnapshotRecord
 from haulback.inventory.records import PlatformSnapshot
 from haulback.server.http import paging, query_params
 from haulback.server.http.operation import FLAG, ApiRequest, Param, Reply, Router

@@ -6,11 +6,22 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import starmap
 from typing import Any
 
-import msgspec
-
 from haulback.contract import example_values as example
 from haulback.contract.project_access import ProjectAccess
 from haulback.contract.roles import PEOPLE_AND_NODES, RESTORERS, WORKERS, WORKERS_AND_NODES
+from haulback.contract.task_states import FINAL, State
+from haulback.contract.tasks import (
+    DataTransferRateDetails,
+    LogLine,
+    NewState,
+    NewStates,
+    TaskBatchResponse,
+    TaskDetails,
+    TaskListRecord,
+    TaskStatus,
+    TimestampDTO,
+    Unsuccessful,
+)
 from haulback.errors import Malformed
 from haulback.kinds.api import Submission
 from haulback.server.http import query_params, task_views
@@ -21,17 +32,6 @@ from haulback.server.services import bulk_removal, node_tasks, task_requests
 from haulback.server.store import task_lists, tasks
 from haulback.server.store.queue_position import Waiting
 from haulback.tasks.record import Plan, Task
-from haulback.tasks.responses import (
-    DataTransferRateDetails,
-    LogLine,
-    TaskBatchResponse,
-    TaskDetails,
-    TaskListRecord,
-    TaskStatus,
-    TimestampDTO,
-    Unsuccessful,
-)
-from haulback.tasks.states import FINAL, State
 from haulback.wire import Ref, dump, read
 
 _FINISHED = sorted(FINAL, key=lambda state: state.value)
@@ -40,21 +40,6 @@ _KEY_LENGTH = 200
 _EXTENDED = Param("extended", "With followers, workflow, files and history.", {"type": "boolean"})
 room = Router()
 View = Callable[[Task, Waiting | None], Any]
-
-
-class NewState(msgspec.Struct):
-    """The object form of a new state."""
-
-    state: State
-    statusInfo: str | None = None
-
-
-class NewStates(msgspec.Struct):
-    """UpdateTasksStateRequest."""
-
-    state: State
-    tasks: list[Ref]
-    statusInfo: str | None = None
 
 
 @room(

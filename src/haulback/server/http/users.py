@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from haulback.contract.audit import AuditEntry
 from haulback.contract.project_access import ProjectAccess
 from haulback.contract.roles import (
     ADMINISTRATOR,
@@ -18,10 +19,10 @@ from haulback.contract.roles import (
     RESTORER,
     ROLES,
 )
+from haulback.contract.tokens import NewToken, Token
+from haulback.contract.users import ChangedUser, Login, NewUser, Privilege, Role, User, UserSettings
 from haulback.errors import Conflict, Forbidden, Malformed, NotFound
 from haulback.ids import new_guid
-from haulback.inventory.requests import ChangedUser, NewToken, NewUser
-from haulback.inventory.responses import AuditEntry, Privilege, Role, Token, User, UserSettings
 from haulback.server.http import query_params, request_body
 from haulback.server.http.operation import GUID, NUMBER, ApiRequest, Param, Reply, Router
 from haulback.server.store import accounts, audit
@@ -51,13 +52,6 @@ _MORE = {
     ),
 }
 room = Router()
-
-
-class Login(msgspec.Struct):
-    """Credentials."""
-
-    login: str
-    password: str
 
 
 @room(
