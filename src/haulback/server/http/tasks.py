@@ -27,7 +27,6 @@ from haulback.kinds.api import Submission
 from haulback.server.http import query_params, task_views
 from haulback.server.http.operation import PROJECT, ApiRequest, Operation, Param, Reply, Router
 from haulback.server.http.schemas import Schema, Schemas
-from haulback.server.http.submission_access import SUBMISSIONS
 from haulback.server.services import bulk_removal, node_tasks, task_requests
 from haulback.server.store import task_lists, tasks
 from haulback.server.store.queue_position import Waiting
@@ -401,21 +400,20 @@ def _submission(way: Submission) -> Operation:
         shown = _shown(call, plan.heads)
         return shown if way.many else shown[0]
 
-    declared = SUBMISSIONS[way.path]
     return Operation(
         "POST",
         f"/tasks/{way.path}",
         way.summary,
         handle,
-        roles=declared.roles,
-        projects=declared.projects,
+        roles=way.roles,
+        projects=way.projects,
         request=way.request,
         answer=TaskBatchResponse if way.batch else TaskDetails,
         many=way.many and not way.batch,
         status=201,
         query=(PROJECT,),
-        examples=declared.examples,
-        command=declared.command,
+        examples=way.examples,
+        command=way.command,
     )
 
 
