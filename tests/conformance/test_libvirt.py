@@ -17,7 +17,6 @@ import pytest
 
 from haulback.drivers.hypervisor import Machine, MachineDisk
 from haulback.drivers.libvirt.definition import Standing, compose
-from haulback.drivers.libvirt.domain import XML
 from haulback.drivers.libvirt.driver import LibvirtHost
 from haulback.drivers.libvirt.firmware import write
 from haulback.drivers.libvirt.machine_builder import UNFINISHED
@@ -33,6 +32,7 @@ from haulback.errors import (
     Unsupported,
 )
 from haulback.inventory.hardware import hardware_of
+from haulback.libvirt_xml import XML
 from haulback.testing.hypervisors import CHECKS, contents, read
 from haulback.testing.libvirt_lab import LibvirtLab, lab
 from haulback.testing.memory_hypervisor import MemoryDisk

@@ -198,7 +198,7 @@ class Booted(AbstractContextManager["Booted"], Protocol):
         """Stop and remove the machine; a second call is no error."""
 
 
-class HypervisorDriver(Protocol):
+class MachineSource(Protocol):
     """A hypervisor and its machines.
 
     All intermediate state of a call carries the name of its attempt (at most 64 letters, digits,
@@ -292,7 +292,7 @@ class HypervisorDriver(Protocol):
     def move(
         self,
         uuid: str,
-        there: HypervisorDriver,
+        there: MachineSource,
         attempt: str,
         expect: Callable[[int], None],
         count: Callable[[int], None],

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-from haulback.drivers.hypervisor import Booted, HypervisorDriver, Machine, NewMachine
+from haulback.drivers.hypervisor import Booted, Machine, MachineSource, NewMachine
 from haulback.drivers.source import Source
 from haulback.errors import SourceChanged, Unsupported
 
@@ -32,7 +32,7 @@ class Still:
     def move(  # parameters of the Protocol
         self,
         uuid: str,
-        there: HypervisorDriver,  # noqa: ARG002
+        there: MachineSource,  # noqa: ARG002
         attempt: str,  # noqa: ARG002
         expect: Callable[[int], None],  # noqa: ARG002
         count: Callable[[int], None],  # noqa: ARG002

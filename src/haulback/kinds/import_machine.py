@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from haulback.drivers.hypervisor import HypervisorDriver as Driver
 from haulback.drivers.hypervisor import Machine, NetworkCardSettings
+from haulback.drivers.hypervisor import MachineSource as Driver
 from haulback.errors import HaulbackError, Malformed
 from haulback.ids import new_guid
 from haulback.inventory.ledger import Ledger

@@ -6,11 +6,11 @@ from typing import Annotated, Any
 
 import msgspec
 
+from haulback import hypervisor_types
 from haulback.drivers.hypervisor import HypervisorResource as Seat
 from haulback.drivers.hypervisor import Inventory, Machine, Problem
 from haulback.errors import Conflict, Malformed
 from haulback.ids import guid_of, is_guid, new_guid
-from haulback.inventory import hypervisor_types
 from haulback.inventory.hardware import ApartSeen, Hardware, hardware_of
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.managers import manager_of

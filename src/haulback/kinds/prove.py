@@ -11,7 +11,7 @@ import msgspec
 
 from haulback.drivers.hypervisor import Booted, Machine, MachineDisk
 from haulback.errors import Malformed, Unavailable
-from haulback.inventory.hypervisor_types import PLATFORMS
+from haulback.hypervisor_types import Capability, type_of
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.records import BackupDestination, Catalogue, Hypervisor
 from haulback.kinds.api import Ask, Results, Submission, TaskContext, TaskKind
@@ -99,8 +99,8 @@ def plan(request: ProveRequest, catalogue: Catalogue, ask: Ask) -> Plan:
     entity = catalogue.entity(backup.entity)
     where = request.hypervisor.guid if request.hypervisor else entity.hypervisor
     hypervisor = catalogue.hypervisor(where)
-    platform = PLATFORMS[hypervisor.driver]
-    if not platform.power_on:
+    platform = type_of(hypervisor.driver, hypervisor.config)
+    if not platform.can(Capability.PROOF):
         raise Malformed(
             f"hypervisor: {platform.words} cannot boot a backup; name one that runs machines",
             field="hypervisor",

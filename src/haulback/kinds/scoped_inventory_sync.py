@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from haulback.drivers.hypervisor import HypervisorDriver as Machines
+from haulback.drivers.hypervisor import MachineSource as Machines
 from haulback.drivers.hypervisor import Problem
 from haulback.errors import HaulbackError, NotFound
 from haulback.inventory.ledger import Ledger

@@ -7,8 +7,8 @@ from typing import Any, Literal
 import msgspec
 
 from haulback.errors import Malformed
+from haulback.hypervisor_types import Capability, type_of
 from haulback.ids import new_guid
-from haulback.inventory.hypervisor_types import PLATFORMS
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.records import Catalogue, Entity, Hypervisor, PlatformSnapshot, Record
 from haulback.kinds import snapshot_cleanup
@@ -99,7 +99,9 @@ def refuse_unable(entity: Entity, hypervisor: Hypervisor, field: str) -> None:
         raise Malformed(f"{field}: {entity.name} is no longer on its hypervisor", field=field)
     if not entity.disks:
         raise Malformed(f"{field}: {entity.name} has no disk that could keep one", field=field)
-    able = PLATFORMS[hypervisor.driver].snapshots
+    platform = type_of(hypervisor.driver, hypervisor.config)
+    platform.require(Capability.SNAPSHOTS, field)
+    able = platform.snapshot_formats
     for disk in entity.disks:
         if disk.format not in able:
             raise Malformed(

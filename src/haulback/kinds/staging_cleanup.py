@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-from haulback.drivers.hypervisor import HypervisorDriver as Driver
 from haulback.drivers.hypervisor import Machine
+from haulback.drivers.hypervisor import MachineSource as Driver
 from haulback.errors import HaulbackError, NotFound
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.records import BackupDestination, Catalogue, Hypervisor

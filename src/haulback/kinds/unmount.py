@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from haulback.drivers.hypervisor import HypervisorDriver as Driver
+from haulback.drivers.hypervisor import MachineSource as Driver
 from haulback.errors import Conflict, SourceChanged
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.records import Catalogue, Hypervisor, Mount

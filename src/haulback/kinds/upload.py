@@ -8,7 +8,7 @@ from itertools import chain
 import msgspec
 
 from haulback.errors import Conflict, Malformed
-from haulback.inventory.hypervisor_types import PLATFORMS
+from haulback.hypervisor_types import Capability, type_of
 from haulback.inventory.records import Catalogue, Entity, Hypervisor, Mount
 from haulback.kinds.api import Ask, Results, Submission, TaskContext, TaskKind
 from haulback.kinds.support import planning
@@ -113,12 +113,13 @@ def _volume(request: UploadRequest, mount: Mount, catalogue: Catalogue) -> str:
 
 def _reached(entity: Entity, mount: Mount, catalogue: Catalogue) -> Hypervisor:
     hypervisor = catalogue.hypervisor(entity.hypervisor)
-    platform = PLATFORMS[hypervisor.driver]
-    if not platform.power_on:
+    platform = type_of(hypervisor.driver, hypervisor.config)
+    if not platform.can(Capability.POWER):
         raise Malformed(
             f"protectedEntity: {platform.words} runs no machines; name one that runs",
             field="protectedEntity",
         )
+    platform.require(Capability.GUEST, "protectedEntity")
     if hypervisor.node not in (None, mount.node):
         raise Malformed(
             f"protectedEntity: the node that shares the backup does not reach {hypervisor.name}",

@@ -16,17 +16,17 @@ from typing import Any, TypeVar
 from haulback.destinations.add_only import AddOnly
 from haulback.destinations.known import open_destination
 from haulback.destinations.protocol import ObjectStore
-from haulback.drivers.hypervisor import HypervisorDriver
+from haulback.drivers.hypervisor import MachineSource
 from haulback.drivers.imagefolder.driver import ImageFolder
 from haulback.drivers.libvirt.driver import LibvirtHost
 from haulback.drivers.remote.ssh import far_libvirt
-from haulback.drivers.remote.url import SCHEME
 from haulback.drivers.remote_set import AskedNames
 from haulback.errors import Cancelled, Conflict, Fenced, HaulbackError, Malformed, Unavailable
 from haulback.filesystems.records import Volume
 from haulback.inventory import records
 from haulback.inventory.damage import DamageReport
 from haulback.kinds.api import Results, Sharing
+from haulback.libvirt_url import SCHEME
 from haulback.mounts.spec import MountSpec, Shared
 from haulback.node.damage_check import as_results, report_damage
 from haulback.node.pack_memory import FilePackMemory
@@ -37,7 +37,7 @@ from haulback.repository.keys import Secret
 from haulback.repository.repository import Repository
 
 log = logging.getLogger(__name__)
-_HYPERVISORS: dict[str, Callable[[records.Hypervisor], HypervisorDriver]] = {
+_HYPERVISORS: dict[str, Callable[[records.Hypervisor], MachineSource]] = {
     "image-folder": lambda record: ImageFolder(_path(record)),
     "libvirt": lambda record: _libvirt(str(record.config.get("url")), _path(record)),
 }
@@ -70,12 +70,12 @@ def printable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
 
 
-def _libvirt(url: str, storage: Path) -> HypervisorDriver:
+def _libvirt(url: str, storage: Path) -> MachineSource:
     far = url.startswith(f"{SCHEME}:")
     return far_libvirt(url, storage) if far else LibvirtHost(url, storage)
 
 
-def open_hypervisor(record: records.Hypervisor) -> HypervisorDriver:
+def open_hypervisor(record: records.Hypervisor) -> MachineSource:
     """Open the driver of a hypervisor.  Raises Malformed without such a driver on this node."""
     return _HYPERVISORS[_known(record, _HYPERVISORS)](record)
 
@@ -104,7 +104,7 @@ class RunningTask:
         self._started = time.monotonic()
         self.cancelled = self.is_done = False
         self.platforms: dict[str, records.Hypervisor] = {}  # used by this attempt
-        self._opened: list[HypervisorDriver] = []
+        self._opened: list[MachineSource] = []
         self.lacking: list[str] = []  # guids of backups found damaged
         self._repositories: list[tuple[str, Repository]] = []
         self._over = Event()
@@ -131,7 +131,7 @@ class RunningTask:
     def now_ms(self) -> int:
         return self._link.now_ms()
 
-    def hypervisor(self, record: records.Hypervisor) -> HypervisorDriver:
+    def hypervisor(self, record: records.Hypervisor) -> MachineSource:
         made = open_hypervisor(record)
         self.platforms[record.guid] = record
         self._opened.append(made)

@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Protocol, runtime_checkable
 
-from haulback.drivers.hypervisor import DiskView, HypervisorDriver, Machine, MachineDisk, NewMachine
+from haulback.drivers.hypervisor import DiskView, Machine, MachineDisk, MachineSource, NewMachine
 from haulback.drivers.nbd_server import NbdServer
 from haulback.drivers.source import Extent
 from haulback.errors import Conflict, HaulbackError, NotFound, Unsupported
@@ -26,7 +26,7 @@ class Bench(Protocol):
     bench whose platform can save the memory of a stopped machine is a `Sleeping` too.
     """
 
-    hypervisor: HypervisorDriver
+    hypervisor: MachineSource
     format: str
     tracks: bool
 
@@ -53,7 +53,7 @@ def read(view: DiskView, extents: Iterable[Extent] | None = None) -> bytes:
     return bytes(data)
 
 
-def contents(hypervisor: HypervisorDriver, uuid: str) -> list[bytes]:
+def contents(hypervisor: MachineSource, uuid: str) -> list[bytes]:
     """Current bytes of all disks of a machine."""
     with hypervisor.snapshot(uuid, "look") as snapshot:
         found = [read(view) for view in snapshot.views()]

@@ -8,10 +8,10 @@ from typing import NamedTuple, Self
 
 from haulback.drivers.hypervisor import (
     DiskView,
-    HypervisorDriver,
     Inventory,
     Machine,
     MachineDisk,
+    MachineSource,
     Problem,
     Snapshot,
     Taken,
@@ -260,7 +260,5 @@ class MemoryHypervisor(Still):
         return self.machines[uuid]
 
 
-def _conforms(
-    fake: MemoryHypervisor, snapshot: MemorySnapshot
-) -> tuple[HypervisorDriver, Snapshot]:
+def _conforms(fake: MemoryHypervisor, snapshot: MemorySnapshot) -> tuple[MachineSource, Snapshot]:
     return fake, snapshot  # lets the type checker prove that the fake implements the Protocols

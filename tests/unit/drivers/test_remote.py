@@ -18,7 +18,6 @@ from haulback.drivers.remote import rpc
 from haulback.drivers.remote.rpc import Exchange
 from haulback.drivers.remote.server import FarSource, Offered, ServedSource
 from haulback.drivers.remote.ssh import command
-from haulback.drivers.remote.url import Address
 from haulback.drivers.source import Extent
 from haulback.errors import (
     Conflict,
@@ -28,6 +27,7 @@ from haulback.errors import (
     Unavailable,
     Unsupported,
 )
+from haulback.libvirt_url import Address
 from haulback.testing.hypervisors import CHECKS
 from haulback.testing.memory_hypervisor import MemoryDisk, MemoryHypervisor
 from haulback.testing.remote import in_this_process

@@ -14,14 +14,7 @@ from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 
-from haulback.drivers.hypervisor import (
-    Booted,
-    HypervisorDriver,
-    Inventory,
-    Machine,
-    Problem,
-    Snapshot,
-)
+from haulback.drivers.hypervisor import Booted, Inventory, Machine, MachineSource, Problem, Snapshot
 from haulback.drivers.images import qemu
 from haulback.drivers.images.image import Image
 from haulback.drivers.images.image_reader import PREFIX, FolderSnapshot, checkpoints, drop
@@ -57,6 +50,7 @@ from haulback.errors import (
     Unsupported,
 )
 from haulback.ids import new_guid
+from haulback.libvirt_xml import parse
 
 log = logging.getLogger(__name__)
 _PATIENCE, _AGAIN = 60.0, 0.5  # seconds in which a revert is undone, and between two tries
@@ -132,7 +126,7 @@ class LibvirtHost:
     ) -> Snapshot:
         live_backup.end_abandoned(domain)
         sized, live = self._sized(domain), domain.live()
-        machine = firmware.kept(xml.machine(domain.definition(), sized, live), xml.parse(live))
+        machine = firmware.kept(xml.machine(domain.definition(), sized, live), parse(live))
         room = self._room(attempt)
         live_backup.make_room(room, next((v.path for v, _ in sized if v.path), None))
         try:
@@ -153,7 +147,7 @@ class LibvirtHost:
         sized = [(v, image.size) for v, image in zip(volumes, images, strict=True)]
         then = live_backup.recorded_sizes(domain, base) if base else {}
         before = {v.name: then[v.device] for v in volumes if v.device in then}
-        machine = firmware.kept(xml.machine(text, sized), xml.parse(text))
+        machine = firmware.kept(xml.machine(text, sized), parse(text))
         made = FolderSnapshot(machine, images, checkpoint, base, before)
         try:
             managed_save.note(domain, made)
@@ -275,7 +269,7 @@ class LibvirtHost:
     def move(  # parameters of the Protocol
         self,
         uuid: str,
-        there: HypervisorDriver,
+        there: MachineSource,
         attempt: str,
         expect: Callable[[int], None],
         count: Callable[[int], None],

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple, Self, TypeVar
 from haulback.drivers.hypervisor import (
     Booted,
     DiskView,
-    HypervisorDriver,
     Inventory,
     Machine,
+    MachineSource,
     NewMachine,
     Snapshot,
 )
@@ -113,7 +113,7 @@ class FarHypervisor:
     def move(  # parameters of the Protocol
         self,
         uuid: str,
-        there: HypervisorDriver,  # noqa: ARG002
+        there: MachineSource,  # noqa: ARG002
         attempt: str,  # noqa: ARG002
         expect: Callable[[int], None],  # noqa: ARG002
         count: Callable[[int], None],  # noqa: ARG002

@@ -16,10 +16,10 @@ import msgspec
 from haulback.drivers.hypervisor import (
     Booted,
     DiskView,
-    HypervisorDriver,
     Inventory,
     Machine,
     MachineDisk,
+    MachineSource,
     NewMachine,
     Snapshot,
 )
@@ -245,7 +245,7 @@ class Block:
 class ServedHypervisor:
     """Server of a Hypervisor; the first object that the far end offers."""
 
-    def __init__(self, link: Exchange, inner: HypervisorDriver) -> None:
+    def __init__(self, link: Exchange, inner: MachineSource) -> None:
         self._link, self._inner = link, inner
 
     def check(self) -> None:

@@ -16,8 +16,8 @@ from haulback import credentials
 from haulback.drivers.remote.main import GREETING
 from haulback.drivers.remote.proxy import FarHypervisor
 from haulback.drivers.remote.rpc import Exchange
-from haulback.drivers.remote.url import Address
 from haulback.errors import Unavailable, Unsupported
+from haulback.libvirt_url import Address
 from haulback.units import KIB
 
 _OPTIONS = {

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from haulback.hypervisor_types import TYPES
 from haulback.inventory import destination_types
-from haulback.inventory.hypervisor_types import PLATFORMS
 from haulback.inventory.managers import cluster_of, manager_of
 from haulback.inventory.records import BackupDestination, Hypervisor
 from haulback.inventory.requests import (
@@ -169,7 +169,7 @@ def _hypervisor(one: Hypervisor, around: _Around) -> HypervisorRecord:
         guid=one.guid,
         name=one.name,
         host=one.name,
-        type=label(PLATFORMS[one.driver].label),
+        type=label(TYPES[one.driver].label),
         driver=one.driver,
         path=str(one.config.get("path", "")),
         licenseCovered=True,

@@ -8,9 +8,10 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
+from haulback import hypervisor_types
 from haulback.errors import Conflict, Malformed
 from haulback.ids import new_guid
-from haulback.inventory import hypervisor_types, retention
+from haulback.inventory import retention
 from haulback.inventory.alarms import AlarmKind
 from haulback.inventory.damage import Verification
 from haulback.inventory.records import BackupDestination, Entity, Hypervisor, Record
