@@ -19,7 +19,7 @@ _LOCAL = re.compile(r"qemu(\+unix)?:///(system|session)(\?socket=/[^?&#\s]{1,200
 class Capability(Enum):
     """Optional capability of a hypervisor type; the value completes "the type cannot …".
 
-    `drivers.hypervisor.PROTOCOLS` names the members that a driver implements for each capability.
+    `drivers.capabilities.PROTOCOLS` has the members that a driver implements for each capability.
     """
 
     CREATE = "create machines"

@@ -71,9 +71,10 @@ class Awake:
 
     def __init__(self, host: LibvirtLab, inner) -> None:
         self._host, self.inner = host, inner
-
-    def __getattr__(self, name: str):
-        return getattr(self.inner, name)
+        # Protocols are looked up among real attributes, so `__getattr__` would not show the others.
+        for name in set(dir(inner)) - set(dir(Awake)):
+            if not name.startswith("_"):
+                setattr(self, name, getattr(inner, name))
 
     def wake(self, uuid: str):
         domain = self._host.connection.lookupByUUIDString(uuid)

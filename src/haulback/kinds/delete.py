@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from haulback.drivers.capabilities import SnapshotKeeper, capability
 from haulback.errors import Conflict, Malformed, NotFound
 from haulback.ids import guid_of
 from haulback.inventory.ledger import Ledger
@@ -164,7 +165,9 @@ def run(job: TaskContext) -> Results:
             machines = job.hypervisor(order.hypervisor)
             machines.drop_checkpoints(order.uuid, frozenset())
             if order.snapshots:
-                machines.remove_snapshots(order.uuid, set(order.snapshots))
+                capability(machines, SnapshotKeeper).remove_snapshots(
+                    order.uuid, set(order.snapshots)
+                )
         except NotFound:
             job.log("the machine is no longer on its hypervisor")
     return found

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import msgspec
 
-from haulback.drivers.hypervisor import Machine, NetworkCardSettings
-from haulback.drivers.hypervisor import MachineSource as Driver
+from haulback.drivers.capabilities import (
+    InstantRestore,
+    MachineTarget,
+    PowerControl,
+    capability,
+)
+from haulback.drivers.hypervisor import Machine, MachineSource, NetworkCardSettings
 from haulback.errors import HaulbackError, Malformed
 from haulback.ids import new_guid
 from haulback.inventory.ledger import Ledger
@@ -214,7 +219,7 @@ def run(job: TaskContext) -> Results:
     }
 
 
-def _made_before(job: TaskContext, machines: Driver) -> RestoredMachine | None:
+def _made_before(job: TaskContext, machines: MachineSource) -> RestoredMachine | None:
     for machine in machines.inventory().machines:
         if machine.definition.get(MARK) == job.guid:
             job.log("an earlier attempt made the machine already")
@@ -222,7 +227,7 @@ def _made_before(job: TaskContext, machines: Driver) -> RestoredMachine | None:
     return None
 
 
-def _make(job: TaskContext, machines: Driver) -> RestoredMachine:
+def _make(job: TaskContext, machines: MachineSource) -> RestoredMachine:
     order: ImportMachineOrder = job.order
     repository = job.repository(order.destination)
     manifest = repository.manifest(order.backup)
@@ -239,22 +244,30 @@ def _make(job: TaskContext, machines: Driver) -> RestoredMachine:
     )
     if order.share:
         wanted = wanted_of(manifest, target)
-        with machines.create_over(wanted, job.share_socket(order.share), job.attempt) as new:
+        overlays, socket = capability(machines, InstantRestore), job.share_socket(order.share)
+        with overlays.create_over(wanted, socket, job.attempt) as new:
             job.confirm()
             return RestoredMachine(new.commit(), new.left_out())
     job.expect(sum(disk.map.size for disk in manifest.disks if disk.name not in order.skip))
     return import_machine(
-        repository, manifest, machines, job.attempt, target, job.pool, job.meter, job.confirm
+        repository,
+        manifest,
+        capability(machines, MachineTarget),
+        job.attempt,
+        target,
+        job.pool,
+        job.meter,
+        job.confirm,
     )
 
 
-def _start(machines: Driver, machine: Machine, order: ImportMachineOrder) -> None:
+def _start(machines: MachineSource, machine: Machine, order: ImportMachineOrder) -> None:
     """One that runs from a share and cannot start is nothing to keep: its backup is all it has."""
     try:
-        machines.start(machine.uuid)
+        capability(machines, PowerControl).start(machine.uuid)
     except HaulbackError:
         if order.share:
-            machines.remove(machine.uuid)
+            capability(machines, MachineTarget).remove(machine.uuid)
         raise
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from haulback.drivers.capabilities import InstantRestore, LiveMigration, capability
 from haulback.errors import Conflict, Malformed
 from haulback.hypervisor_types import TYPES, Capability, is_remote
 from haulback.inventory.ledger import Ledger
@@ -149,10 +150,11 @@ def run(job: TaskContext) -> Results:
         job.confirm()
         if order.to.guid == order.hypervisor.guid:
             job.expect(sum(disk.size for disk in here.machine(order.uuid).disks))
-            here.make_own(order.uuid, job.meter)
+            capability(here, InstantRestore).make_own(order.uuid, job.meter)
             return {"uuid": order.uuid}
         there = job.hypervisor(order.to)
-        moved = here.move(order.uuid, there, job.attempt, job.expect, job.meter)
+        mover = capability(here, LiveMigration)
+        moved = mover.move(order.uuid, there, job.attempt, job.expect, job.meter)
     return {"uuid": moved.uuid}
 
 

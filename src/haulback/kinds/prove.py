@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from haulback.drivers.capabilities import ProofBoot, capability
 from haulback.drivers.hypervisor import Booted, Machine, MachineDisk
 from haulback.errors import Malformed, Unavailable
 from haulback.hypervisor_types import Capability, type_of
@@ -161,7 +162,7 @@ def run(job: TaskContext) -> Results:
     reader = repository.reader()
     sources = {disk.name: StoredDisk(disk.map, reader) for disk in manifest.disks}
     begun = time.monotonic()
-    hypervisor = job.hypervisor(order.hypervisor)
+    hypervisor = capability(job.hypervisor(order.hypervisor), ProofBoot)
     with hypervisor.boot(_machine(manifest), sources, job.attempt) as booted:
         left = booted.left_out()
         for sentence in left:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from haulback.drivers.capabilities import SnapshotKeeper, capability
 from haulback.errors import Malformed
 from haulback.hypervisor_types import Capability, type_of
 from haulback.ids import new_guid
@@ -118,7 +119,8 @@ def prepare(task: Task, catalogue: Catalogue) -> SnapshotOrder:
 
 def run(job: TaskContext) -> Results:
     order: SnapshotOrder = job.order
-    machines, name = job.hypervisor(order.hypervisor), PREFIX + job.attempt
+    machines = capability(job.hypervisor(order.hypervisor), SnapshotKeeper)
+    name = PREFIX + job.attempt
     with job.alone(order.hypervisor, order.uuid):
         job.confirm()
         now = job.now_ms()

@@ -7,6 +7,7 @@ from functools import partial
 
 import msgspec
 
+from haulback.drivers.capabilities import SnapshotKeeper, capability
 from haulback.errors import Malformed, NotFound
 from haulback.inventory import retention
 from haulback.inventory.configuration import SnapshotRule
@@ -102,7 +103,8 @@ def run(job: TaskContext) -> Results:
     with job.alone(order.hypervisor, order.uuid):
         job.confirm()
         try:
-            job.hypervisor(order.hypervisor).remove_snapshots(order.uuid, set(order.names))
+            machines = capability(job.hypervisor(order.hypervisor), SnapshotKeeper)
+            machines.remove_snapshots(order.uuid, set(order.names))
         except NotFound:
             job.log("the machine is no longer on its hypervisor")
     return {"removed": order.names}

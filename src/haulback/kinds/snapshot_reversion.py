@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from haulback.drivers.capabilities import SnapshotKeeper, capability
 from haulback.errors import Malformed
 from haulback.ids import new_guid
 from haulback.inventory.ledger import Ledger
@@ -83,7 +84,8 @@ def run(job: TaskContext) -> Results:
     with job.alone(order.hypervisor, order.uuid):
         job.confirm()
         now = job.now_ms()
-        job.hypervisor(order.hypervisor).revert(order.uuid, order.name, before, job.attempt)
+        machines = capability(job.hypervisor(order.hypervisor), SnapshotKeeper)
+        machines.revert(order.uuid, order.name, before, job.attempt)
     job.log(f"what the machine was is kept as the snapshot {before}")
     return {"before": before, "snapshotTime": now}
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-from haulback.drivers.hypervisor import Machine
-from haulback.drivers.hypervisor import MachineSource as Driver
+from haulback.drivers.capabilities import SnapshotKeeper, capability
+from haulback.drivers.hypervisor import Machine, MachineSource
 from haulback.errors import HaulbackError, NotFound
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.records import BackupDestination, Catalogue, Hypervisor
@@ -102,7 +102,9 @@ def sweep_after(job: TaskContext, record: Hypervisor) -> None:
             _drop(job, record, machines, machines.machine(uuid))
 
 
-def _drop(job: TaskContext, record: Hypervisor, machines: Driver, machine: Machine) -> list[str]:
+def _drop(
+    job: TaskContext, record: Hypervisor, machines: MachineSource, machine: Machine
+) -> list[str]:
     """The names of checkpoints and snapshots that were removed."""
     with job.alone(record, machine.uuid, wait=False) as mine:
         if not mine:
@@ -115,14 +117,16 @@ def _drop(job: TaskContext, record: Hypervisor, machines: Driver, machine: Machi
             return []
 
 
-def _drop_snapshots(job: TaskContext, machines: Driver, machine: Machine) -> list[str]:
+def _drop_snapshots(job: TaskContext, machines: MachineSource, machine: Machine) -> list[str]:
     """Those that attempts took which ended badly.
 
     A snapshot may be somebody's only copy: one whose story is not known here is let be.
     """
     ours = [one.name for one in machine.snapshots or () if one.name.startswith(PREFIX)]
     unwanted = job.abandoned(ours) if ours else frozenset()
-    return machines.remove_snapshots(machine.uuid, unwanted) if unwanted else []
+    if not unwanted:
+        return []
+    return capability(machines, SnapshotKeeper).remove_snapshots(machine.uuid, unwanted)
 
 
 class Swept(msgspec.Struct):

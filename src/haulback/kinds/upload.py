@@ -7,6 +7,7 @@ from itertools import chain
 
 import msgspec
 
+from haulback.drivers.capabilities import GuestOperations, capability
 from haulback.errors import Conflict, Malformed
 from haulback.hypervisor_types import Capability, type_of
 from haulback.inventory.records import Catalogue, Entity, Hypervisor, Mount
@@ -143,7 +144,7 @@ def prepare(task: Task, catalogue: Catalogue) -> UploadOrder:
 
 def run(job: TaskContext) -> Results:
     order: UploadOrder = job.order
-    machines = job.hypervisor(order.hypervisor)
+    machines = capability(job.hypervisor(order.hypervisor), GuestOperations)
     job.confirm()
     # Zeros and gaps would overwrite intact files of the guest: every file, or none.
     parts = job.archive(order.mount, order.volume, order.paths)

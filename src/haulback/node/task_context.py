@@ -16,17 +16,14 @@ from typing import Any, TypeVar
 from haulback.destinations.add_only import AddOnly
 from haulback.destinations.known import open_destination
 from haulback.destinations.protocol import ObjectStore
+from haulback.drivers import registry
 from haulback.drivers.hypervisor import MachineSource
-from haulback.drivers.imagefolder.driver import ImageFolder
-from haulback.drivers.libvirt.driver import LibvirtHost
-from haulback.drivers.remote.ssh import far_libvirt
 from haulback.drivers.remote_set import AskedNames
 from haulback.errors import Cancelled, Conflict, Fenced, HaulbackError, Malformed, Unavailable
 from haulback.filesystems.records import Volume
 from haulback.inventory import records
 from haulback.inventory.damage import DamageReport
 from haulback.kinds.api import Results, Sharing
-from haulback.libvirt_url import SCHEME
 from haulback.mounts.spec import MountSpec, Shared
 from haulback.node.damage_check import as_results, report_damage
 from haulback.node.pack_memory import FilePackMemory
@@ -37,10 +34,6 @@ from haulback.repository.keys import Secret
 from haulback.repository.repository import Repository
 
 log = logging.getLogger(__name__)
-_HYPERVISORS: dict[str, Callable[[records.Hypervisor], MachineSource]] = {
-    "image-folder": lambda record: ImageFolder(_path(record)),
-    "libvirt": lambda record: _libvirt(str(record.config.get("url")), _path(record)),
-}
 _LOG_AHEAD = 500
 _AGAIN = 0.5  # seconds between two tries
 _STUMBLES = 5
@@ -70,14 +63,12 @@ def printable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
 
 
-def _libvirt(url: str, storage: Path) -> MachineSource:
-    far = url.startswith(f"{SCHEME}:")
-    return far_libvirt(url, storage) if far else LibvirtHost(url, storage)
-
-
 def open_hypervisor(record: records.Hypervisor) -> MachineSource:
     """Open the driver of a hypervisor.  Raises Malformed without such a driver on this node."""
-    return _HYPERVISORS[_known(record, _HYPERVISORS)](record)
+    try:
+        return registry.open_hypervisor(record.driver, record.config)
+    except Malformed as error:
+        raise Malformed(f"{record.name}: {error.message}") from None
 
 
 class Locks:
@@ -314,12 +305,6 @@ def share_order(wanted: Sharing, key: bytes) -> MountSpec:
         target=wanted.target,
         for_machine=wanted.for_machine,
     )
-
-
-def _known(record: records.Hypervisor | records.BackupDestination, known: dict[str, Any]) -> str:
-    if record.driver not in known:
-        raise Malformed(f"{record.name}: this node has no driver {record.driver!r}")
-    return record.driver
 
 
 def _path(record: records.Hypervisor | records.BackupDestination) -> Path:

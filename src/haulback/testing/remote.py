@@ -42,7 +42,7 @@ def in_this_process(inner: MachineSource) -> FarHypervisor:
         link.start()
         return link
 
-    return FarHypervisor("far", connect)
+    return FarHypervisor(connect)
 
 
 def sshd() -> str | None:

@@ -49,6 +49,7 @@ from haulback.errors import (
     Unavailable,
     Unsupported,
 )
+from haulback.hypervisor_types import LIBVIRT
 from haulback.ids import new_guid
 from haulback.libvirt_xml import parse
 
@@ -64,6 +65,8 @@ class LibvirtHost:
 
     The images must be on file systems of this machine: a driver runs on the host that it serves.
     """
+
+    declaration = LIBVIRT
 
     def __init__(
         self, uri: str, storage: Path, work: Path | None = None, files: Files | None = None

@@ -40,7 +40,7 @@ def far_libvirt(url: str, storage: Path) -> FarHypervisor:
     Raises Malformed for a bad URL.
     """
     address = Address.parse(url)
-    return FarHypervisor(address.host, lambda: _Connection(address, storage).link)
+    return FarHypervisor(lambda: _Connection(address, storage).link)
 
 
 class _Connection:
