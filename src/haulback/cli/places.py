@@ -11,16 +11,11 @@ from cyclopts import App, Parameter
 from haulback.cli.connection import connect
 from haulback.cli.output import Output, dump, moment, named, show, size, text
 from haulback.cli.submit_options import USUAL, SubmitOptions, ref, refs, report, watch
+from haulback.contract.destinations import ChangedDestination, NewDestination, Retention
+from haulback.contract.hypervisors import ChangedHypervisor, NewHypervisor
 from haulback.durable_files import write_private_once
 from haulback.errors import Malformed
-from haulback.inventory.requests import (
-    ChangedDestination,
-    ChangedHypervisor,
-    NewDestination,
-    NewHypervisor,
-)
-from haulback.inventory.retention import DAY_MS, Retention
-from haulback.units import GIB
+from haulback.units import DAY_MS, GIB
 
 hypervisor = App(name="hypervisor")
 destination = App(name="destination")
@@ -95,7 +90,7 @@ def remove_hypervisor(name: str) -> None:
 @hypervisor.command
 def sync(*name: str, manager: list[str] = []) -> None:  # noqa: B006 - read only
     """Scan the machines of hypervisors, and of all hypervisors of a --manager."""
-    from haulback.kinds.inventory_sync import InventorySyncRequest
+    from haulback.contract.inventory_sync import InventorySyncRequest
 
     if not name and not manager:
         raise Malformed("name at least one hypervisor, or a --manager")
@@ -121,7 +116,7 @@ def confirm_absent(name: str) -> None:
 @hypervisor.command(name="try")
 def try_hypervisor(name: str, path: Path, *, node: str = "") -> None:
     """Look what a folder holds, and add it as a hypervisor only if that works."""
-    from haulback.kinds.inventory_sync import Candidate, InventorySyncWizardRequest
+    from haulback.contract.inventory_sync import Candidate, InventorySyncWizardRequest
 
     client = connect()
     where = ref(node and client.nodes.find(node).guid)
@@ -133,7 +128,7 @@ def try_hypervisor(name: str, path: Path, *, node: str = "") -> None:
 @hypervisor.command(name="test")
 def test_hypervisor(*name: str) -> None:
     """Test whether nodes reach hypervisors."""
-    from haulback.kinds.connectivity_test import ConnectivityTestRequest
+    from haulback.contract.connectivity_test import ConnectivityTestRequest
 
     client = connect()
     found = refs(client.hypervisors.find(one).guid for one in name)
@@ -232,7 +227,7 @@ def remove_destination(name: str) -> None:
 @destination.command
 def clean(*name: str, how: SubmitOptions = USUAL) -> None:
     """Remove expired backups from destinations and free their space."""
-    from haulback.kinds.backup_cleanup import BackupCleanupRequest
+    from haulback.contract.backup_cleanup import BackupCleanupRequest
 
     client = connect()
     request = BackupCleanupRequest(
@@ -252,7 +247,7 @@ def verify(
 
     The next run reads the packs that a bounded one leaves.
     """
-    from haulback.kinds.verify import VerifyRequest
+    from haulback.contract.verify import VerifyRequest
 
     client = connect()
     request = VerifyRequest(
@@ -274,7 +269,7 @@ def repair(
     how: SubmitOptions = USUAL,
 ) -> None:
     """Say in the task's log what can be repaired in destinations, and with --apply repair it."""
-    from haulback.kinds.repair import RepairRequest
+    from haulback.contract.repair import RepairRequest
 
     client = connect()
     found = refs(client.destinations.find(one).guid for one in name)
@@ -299,7 +294,7 @@ def key(
     An --output that holds another key is never overwritten.  Works on the server's machine only,
     for who may read its --data.
     """
-    from haulback.server.services.repository_keys import key_of
+    from haulback.cli.repository_keys import key_of
 
     if output and unchecked:
         raise Malformed("--unchecked: a key that was not tried is printed only; leave out --output")
@@ -314,7 +309,7 @@ def key(
 @destination.command(name="test")
 def test_destination(*name: str) -> None:
     """Test whether nodes can use destinations."""
-    from haulback.kinds.connectivity_test import ConnectivityTestRequest
+    from haulback.contract.connectivity_test import ConnectivityTestRequest
 
     client = connect()
     found = refs(client.destinations.find(one).guid for one in name)
@@ -325,7 +320,7 @@ def test_destination(*name: str) -> None:
 @tape.command
 def eject(*guid: str, to: str = "", how: SubmitOptions = USUAL) -> None:
     """Eject tapes, --to a location of this guid."""
-    from haulback.kinds.unavailable import Tapes
+    from haulback.contract.unavailable import Tapes
 
     client = connect()
     request = Tapes(tapes=refs(_some(guid)), tapeLocation=ref(to), **how.timed)
@@ -335,7 +330,7 @@ def eject(*guid: str, to: str = "", how: SubmitOptions = USUAL) -> None:
 @tape.command(name="import")
 def import_tape(*guid: str, destination: str = "", how: SubmitOptions = USUAL) -> None:
     """Take tapes in."""
-    from haulback.kinds.unavailable import Tapes
+    from haulback.contract.unavailable import Tapes
 
     client = connect()
     to = ref(destination and client.destinations.find(destination).guid)
@@ -346,7 +341,7 @@ def import_tape(*guid: str, destination: str = "", how: SubmitOptions = USUAL) -
 @tape.command(name="sync")
 def sync_tapes(*manager: str, how: SubmitOptions = USUAL) -> None:
     """Look what tapes managers (guids) hold."""
-    from haulback.kinds.unavailable import TapeManagers
+    from haulback.contract.unavailable import TapeManagers
 
     client = connect()
     request = TapeManagers(tapeManagers=refs(_some(manager)), **how.timed)
