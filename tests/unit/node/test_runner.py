@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from haulback.drivers import registry
 from haulback.errors import (
     Cancelled,
     Conflict,
@@ -306,7 +307,7 @@ def test_a_platform_that_fell_silent_is_swept_once_it_is_back(
     home: StateDir, monkeypatch: pytest.MonkeyPatch
 ):
     platform = Silent(3)
-    monkeypatch.setitem(jobs._HYPERVISORS, "image-folder", lambda _: platform)
+    monkeypatch.setitem(registry.DRIVERS, "image-folder", lambda _: platform)
     record = Hypervisor(guid=new_guid(), name="hv", driver="image-folder", config={})
 
     def run(work: RunningTask) -> dict[str, Any]:

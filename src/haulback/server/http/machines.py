@@ -21,8 +21,8 @@ from haulback.contract.machines import (
 from haulback.contract.project_access import ProjectAccess
 from haulback.contract.roles import ADMINS, PEOPLE
 from haulback.errors import Conflict, Malformed, NotFound
+from haulback.hypervisor_types import TYPES, Capability
 from haulback.inventory.derived_guids import disk_guid
-from haulback.inventory.hypervisor_types import PLATFORMS
 from haulback.inventory.records import Entity, Hypervisor
 from haulback.server.http import paging, query_params
 from haulback.server.http.machine_views import COMMANDS, view_of
@@ -151,8 +151,8 @@ def _set_commands(settings: dict[str, Any], wanted: MachineSettings, host: Hyper
             continue
         if len(command) > _COMMAND or "\0" in command:
             raise Malformed(f"{name}: at most {_COMMAND} characters, without NUL", field=name)
-        if not PLATFORMS[host.driver].power_on:
-            raise Malformed(f"{name}: {PLATFORMS[host.driver].words} runs no machines", field=name)
+        if not TYPES[host.driver].can(Capability.GUEST):
+            raise Malformed(f"{name}: {TYPES[host.driver].words} runs no machines", field=name)
         settings[name] = command
 
 
