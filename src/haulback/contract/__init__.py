@@ -1,1 +1,1 @@
-"""Request and answer structs of the HTTP API, one module per noun."""
+"""Request, order, answer and record structs that cross the wire."""

@@ -31,7 +31,7 @@ class Hint(Enum):
 
 
 class Location(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """A location of a backup on a destination; `damage` as in `damage.Damage`."""
+    """A location of a backup on a destination; `damage` as in `damage.BackupDamage`."""
 
     guid: str
     backup: Named
@@ -47,9 +47,9 @@ class Location(msgspec.Struct, omit_defaults=True, kw_only=True):
 
 
 class MarkPreview(Location, omit_defaults=True, kw_only=True):
-    """A location as it would be once it is marked, and as it is.
+    """A location as a mark would leave it, and its present hint.
 
-    `toBeRemoved`: the next clean-up of its destination would remove the backup.
+    `toBeRemoved`: the next clean-up of the destination would remove the backup.
     """
 
     previousHint: Label
@@ -138,9 +138,9 @@ class FlagValue(msgspec.Struct):
 
 
 class MarkedLocation(msgspec.Struct):
-    """A location as portals send it back, with the hint that is wanted.
+    """A location as portals send it back, with the wanted hint.
 
-    `guid` is that of the location or, as one portal sends it, of its backup; `archiveExpire` is
+    `guid` is the guid of the location or, as one portal sends, of its backup; `archiveExpire` is
     epoch ms or a date in ISO 8601, and counts with ARCHIVE alone.
     """
 

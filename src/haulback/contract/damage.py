@@ -1,4 +1,4 @@
-"""Damage of stored backups, as nodes report and the API shows the damage."""
+"""Damage of stored backups, in the reports of nodes and in answers."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from haulback.wire import Named
 
 
 class Protection(msgspec.Struct):
-    """How many present machines are protected, are not, and have no schedule; no one counts twice.
+    """Numbers of present machines: protected, not protected, without schedule; each counted once.
 
     Protected: the last backup is at most 24 hours old, or no schedule asks for a newer one.
     `noSchedule`: no schedule applies, and there is no backup.
@@ -41,9 +41,9 @@ class StagingSpace(msgspec.Struct):
 class DestinationSpace(msgspec.Struct, omit_defaults=True, kw_only=True):
     """Bytes of one destination.
 
-    `totalUsedSpace` is what the repository's backups take, `totalAvailableSpace` its capacity:
-    that and what is free on the disk, where a node has seen the disk.  The disk holds other
-    things besides: `diskUsedSpace` of `diskTotalSpace`.
+    `totalUsedSpace` are the bytes of the repository's backups, `totalAvailableSpace` its capacity:
+    used bytes and free bytes of the disk, once a node has seen the disk.  `diskUsedSpace` of
+    `diskTotalSpace` includes the other files of the disk.
     """
 
     guid: str

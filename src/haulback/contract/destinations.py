@@ -84,10 +84,9 @@ class DestinationRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
 
 
 class NewDestination(NewPlace, kw_only=True):
-    """A destination to be added; a `type` that is named must be one that is served."""
+    """Request to add a destination; `type`, where named, must be a served type."""
 
     type: Word | None = None
-
     retention: Retention | None = None
     verification: Verification | None = None
 

@@ -48,11 +48,11 @@ class ManagerOf(msgspec.Struct):
 class VirtualMachine(msgspec.Struct, omit_defaults=True, kw_only=True):
     """A virtual machine; `backupUpToDate` is absent where no schedule applies.
 
-    It is true where the last backup is at most 24 hours old.  `project.guid` is that of the
-    project's record where there is one, else what `project-uuid` names.
+    `backupUpToDate` is true where the last backup is at most 24 hours old.  `project.guid` is the
+    guid of the project's record, without a record the uuid that `project-uuid` names.
 
-    `absentSince` (epoch ms) is the first look that missed it; `present` ends when that is
-    believed.  `problem` says why its platform cannot read it.
+    `absentSince` (epoch ms) is the first scan that missed the machine; `present` ends when the loss
+    is believed.  `problem` says why the platform cannot read the machine.
     `notBackedUp` lists the parts that no backup holds, each with `name` and `reason`.
     """
 
@@ -124,10 +124,9 @@ class ProjectName(msgspec.Struct):
 class MachineSettings(msgspec.Struct):
     """Settings of a machine; portals send the whole machine record back.
 
-    `project` is its uuid, or an object with the guid of its record or its uuid as `guid`.
-
-    The commands are for a shell inside it, before and after the moment of a backup; "" takes one
-    off.
+    `project` is the project's uuid, or an object with the guid of the project's record or its uuid
+    as `guid`.  The commands run in a shell inside the machine, before and after the snapshot of a
+    backup; "" removes a command.
     """
 
     vmBackupPolicy: Ref | None = None

@@ -6,23 +6,24 @@ from typing import Any
 
 import msgspec
 
+from haulback.contract.import_machine import TaskFile
 from haulback.wire import Ref, Word
 
 
 class DoubleDTO(msgspec.Struct):
-    """Percent done."""
+    """Progress of a task, percent."""
 
     value: float
 
 
 class StringDTO(msgspec.Struct):
-    """A text."""
+    """A text value."""
 
     value: str
 
 
 class DataTransferRateRequest(msgspec.Struct):
-    """Bytes per second, bytes, epoch ms."""
+    """A transfer rate sample: bytes per second, bytes so far, time in epoch ms."""
 
     transferRate: float
     transferredBytes: int | None = None
@@ -47,7 +48,7 @@ class UpdateCbtTaskRequest(msgspec.Struct):
 
 
 class UpdateIncSnapRequired(msgspec.Struct):
-    """Whether the export has to leave a snapshot."""
+    """The need of a platform snapshot after the export; `guid` and `taskGuid` name the task too."""
 
     incSnapRequired: bool
     task: Ref | None = None
@@ -65,7 +66,7 @@ class TapeManagerInventoryRequest(msgspec.Struct):
 
 
 class FullInventory(msgspec.Struct):
-    """FullInventoryRequest, what of it this server keeps."""
+    """The inventory of a whole hypervisor (FullInventoryRequest); unknown members are ignored."""
 
     type: Word
     task: Ref | None = None
@@ -74,8 +75,31 @@ class FullInventory(msgspec.Struct):
 
 
 class OneInventory(msgspec.Struct):
-    """InstanceScopedInventoryRequest."""
+    """The inventory of one machine (InstanceScopedInventoryRequest)."""
 
     protectedEntity: Ref | None = None
     task: Ref | None = None
     instance: dict[str, Any] | None = None
+
+
+class TaskFilesListRequest(msgspec.Struct):
+    """The files of a task; the list replaces the earlier files of the task."""
+
+    taskFiles: list[TaskFile]
+
+
+class TransferInfoRequest(msgspec.Struct, omit_defaults=True):
+    """Results of a task; an open object, of which these members are known."""
+
+    transferredBytes: int | None = None
+    totalBytes: int | None = None
+    transferRate: float | None = None
+    files: list[Any] | None = None
+    dataTransferRate: DataTransferRateRequest | None = None
+    taskFiles: list[TaskFile] | None = None
+    cbtId: str | None = None
+    incSnapRequired: bool | None = None
+    restoreHostId: str | None = None
+    restoreStorageId: str | None = None
+    processedObjectCount: int | None = None
+    totalObjectCount: int | None = None

@@ -64,7 +64,7 @@ class Invitation(msgspec.Struct):
 
 
 class Enrol(msgspec.Struct):
-    """A request to enrol a node; `protocol` is the version of the channel that it speaks."""
+    """A request to enrol a node; `protocol` is the channel version that the node speaks."""
 
     token: str
     name: str
@@ -79,7 +79,7 @@ class Enrolled(msgspec.Struct):
 
 
 class FinishedWork(msgspec.Struct):
-    """An attempt whose work was complete when its node died before it could say so."""
+    """A complete attempt whose end the node could not report before its process ended."""
 
     task: str
     attempt: int
@@ -87,7 +87,7 @@ class FinishedWork(msgspec.Struct):
 
 
 class Session(msgspec.Struct):
-    """A request to open a session; `revision` of the repository format that it can write."""
+    """A request to open a session; `revision` is the repository format that the node can write."""
 
     guid: str
     secret: str
@@ -98,7 +98,7 @@ class Session(msgspec.Struct):
 
 
 class NodeSession(msgspec.Struct):
-    """What a node process works with."""
+    """A session of a node process, with its token; `leaseMs` in ms, `now` (server) in epoch ms."""
 
     session: str
     token: str
@@ -108,14 +108,14 @@ class NodeSession(msgspec.Struct):
 
 
 class WorkOrder(msgspec.Struct):
-    """What an attempt has to do."""
+    """The order of a task: the attempt, and the order of the task's kind."""
 
     attempt: int
     order: msgspec.Struct
 
 
 class PendingRequest(msgspec.Struct):
-    """A guid to answer to, and what is asked."""
+    """A request of the server to a node; the answer names the guid of the request."""
 
     guid: str
     body: dict[str, Any]
@@ -131,6 +131,6 @@ class AnswerPiece(msgspec.Struct):
 
 
 class PieceTaken(msgspec.Struct):
-    """Whether a piece of an answer was taken."""
+    """Result of sending a piece of an answer; `taken` false: send the piece again."""
 
     taken: bool

@@ -25,7 +25,7 @@ class AutoAssign(Enum):
 
 
 class AutoAssignSettings(msgspec.Struct, kw_only=True):
-    """Which machines a policy is to take by itself."""
+    """Conditions of the machines that a policy is assigned to automatically."""
 
     mode: AutoAssign = AutoAssign.DISABLED
     includeTags: list[str] = []
@@ -36,9 +36,9 @@ class AutoAssignSettings(msgspec.Struct, kw_only=True):
 
 
 class AnyPolicy(PolicyRecord, kw_only=True):
-    """How machines are to be protected; thresholds in percent of a run's tasks.
+    """Members of backup and snapshot policies; thresholds in percent of a run's tasks.
 
-    `vms` are all machines that have the policy; absent: they stay as they are.
+    `vms` are all machines of the policy; absent: the machines of the policy stay.
     """
 
     active: bool = True
@@ -65,7 +65,7 @@ class DestinationRole(Enum):
 
 
 class RuleRetention(msgspec.Struct, kw_only=True):
-    """How long a copy of a rule is to stay; ages in ms."""
+    """Retention of the backups of a rule; ages in ms."""
 
     keepLastBackupWhenSourceStillExists: bool | None = None
     retentionKeepLastNFull: int | None = None
@@ -75,7 +75,7 @@ class RuleRetention(msgspec.Struct, kw_only=True):
 
 
 class RuleDestination(msgspec.Struct, kw_only=True):
-    """Where a rule's backups go; a SECONDARY or ARCHIVE without a destination makes no copy."""
+    """A destination of a rule; a SECONDARY or ARCHIVE without a destination makes no copy."""
 
     backupDestination: Choice
     roleType: DestinationRole = DestinationRole.PRIMARY
@@ -84,7 +84,7 @@ class RuleDestination(msgspec.Struct, kw_only=True):
 
 
 class Rule(PolicyRecord, kw_only=True):
-    """A rule of a backup policy.  `schedules` absent: those that fire it stay."""
+    """A rule of a backup policy; `schedules` absent: the schedules of the rule stay."""
 
     name: str = "Default"
     policy: Ref | None = None
@@ -95,9 +95,10 @@ class Rule(PolicyRecord, kw_only=True):
 
 
 class SnapshotRule(PolicyRecord, kw_only=True):
-    """A rule of a snapshot policy: what is over the number, or older, goes; absent: nothing.
+    """A rule of a snapshot policy; absent counts and ages are no limit.
 
-    `schedules` absent: those that fire it stay.
+    Snapshots over `retentionVersions`, or older than `retentionDays`, are removed.  `schedules`
+    absent: the schedules of the rule stay.
     """
 
     name: str = "Default"
@@ -110,12 +111,12 @@ class SnapshotRule(PolicyRecord, kw_only=True):
 
 
 class Policy(AnyPolicy, kw_only=True):
-    """A policy of backups.  `rules` take the place of those that it has; absent: they stay."""
+    """A backup policy; `rules` replace the rules of the policy, absent: the rules stay."""
 
     rules: list[Rule] | None = None
 
 
 class SnapshotPolicy(AnyPolicy, kw_only=True):
-    """A policy of snapshots.  `rules` take the place of those that it has; absent: they stay."""
+    """A snapshot policy; `rules` replace the rules of the policy, absent: the rules stay."""
 
     rules: list[SnapshotRule] | None = None

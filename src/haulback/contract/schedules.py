@@ -46,7 +46,7 @@ class Month(Enum):
 
 
 class Occurrence(Enum):
-    """Which of the same days of the week of a month."""
+    """An occurrence of a day of the week in a month."""
 
     FIRST_IN_MONTH = "FIRST_IN_MONTH"
     SECOND_IN_MONTH = "SECOND_IN_MONTH"
@@ -69,7 +69,7 @@ class Sort(Enum):
 
 
 class Schedule(PolicyRecord, kw_only=True):
-    """When to back up; hours are ms from midnight UTC, the window's length in ms.
+    """A schedule of backups or snapshots; `hour` in ms from midnight UTC, the window in ms.
 
     No `months`, and no `dayOfWeekOccurrences`, stand for all.  `timeZone` is an IANA name.
     """

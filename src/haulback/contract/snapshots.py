@@ -10,8 +10,8 @@ from haulback.wire import Label, Named
 class SnapshotRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
     """A snapshot on its platform, where its name is `uuid`; times in epoch ms.
 
-    `managed`: it was taken here, and can be gone back to.  `policy` is the name of its policy,
-    as portals show it; `snapshotPolicy` refers to the same.
+    `managed`: Haulback took the snapshot and can revert the machine to the snapshot.
+    `policy` is the name of its policy, as portals show it; `snapshotPolicy` refers to the same.
     """
 
     guid: str

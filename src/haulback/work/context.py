@@ -14,7 +14,7 @@ import msgspec
 from haulback.contract import order_records
 from haulback.contract.mount import IscsiOrder, Visible
 from haulback.destinations.protocol import ObjectStore
-from haulback.drivers.hypervisor import HypervisorDriver
+from haulback.drivers.hypervisor import MachineSource
 from haulback.durable_files import DurableFiles
 from haulback.filesystems.records import Volume
 from haulback.mounts.spec import Shared
@@ -51,7 +51,7 @@ class TaskContext(Protocol):
 
     def now_ms(self) -> int: ...
 
-    def hypervisor(self, record: order_records.Hypervisor) -> HypervisorDriver: ...
+    def hypervisor(self, record: order_records.Hypervisor) -> MachineSource: ...
 
     def destination(self, record: order_records.BackupDestination) -> ObjectStore:
         """A destination to add to and read from; its `delete` raises Forbidden without a grant."""

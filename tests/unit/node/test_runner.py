@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from haulback.drivers import registry
 from haulback.errors import (
     Cancelled,
     Conflict,
@@ -28,6 +29,7 @@ from haulback.node.runner import Runner
 from haulback.node.server_client import Offer
 from haulback.node.state_dir import NodeIdentity, StateDir, write_identity
 from haulback.node.task_context import RunningTask
+from haulback.retry import Backoff
 from haulback.testing.memory_hypervisor import MemoryHypervisor
 from haulback.work.context import TaskWork
 
@@ -117,7 +119,7 @@ class Server:
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StateDir]:
-    monkeypatch.setattr(jobs, "_AGAIN", 0.01)
+    monkeypatch.setattr(jobs, "_BACKOFF", Backoff(0.01))
     monkeypatch.setattr(runners, "_AGAIN", 0.01)
     write_identity(tmp_path, NodeIdentity(new_guid(), "s"))
     made = StateDir(tmp_path, [])
@@ -305,7 +307,7 @@ def test_a_platform_that_fell_silent_is_swept_once_it_is_back(
     home: StateDir, monkeypatch: pytest.MonkeyPatch
 ):
     platform = Silent(3)
-    monkeypatch.setitem(jobs._HYPERVISORS, "image-folder", lambda _: platform)
+    monkeypatch.setitem(registry.DRIVERS, "image-folder", lambda _: platform)
     record = Hypervisor(guid=new_guid(), name="hv", driver="image-folder", config={})
 
     def run(work: RunningTask) -> dict[str, Any]:
