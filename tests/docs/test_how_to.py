@@ -19,7 +19,7 @@ from haulback.inventory.records import BackupDestination
 from haulback.kinds.api import Ask, TaskKind
 from haulback.kinds.registry import KINDS
 from haulback.node.state_dir import StateDir
-from haulback.node.task_context import Locks, RunningTask
+from haulback.node.task_context import NodeServices, RunningTask
 from haulback.server.store import rows, tables
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import open_store
@@ -64,7 +64,7 @@ def test_the_kind_in_the_how_to_is_planned_prepared_and_run(
     store.close()
     home = StateDir(tmp_path / "node", [])
     decoded = msgspec.convert(order, node_half.order)
-    attempt = RunningTask(task.guid, 1, decoded, None, home, Locks())  # type: ignore[arg-type]
+    attempt = RunningTask(task.guid, 1, decoded, NodeServices(None, home))  # type: ignore[arg-type]
     Folder(tmp_path / "bd").store("manifests/a", b"x")
     assert node_half.run(attempt) == {"manifests": 1}
     attempt.close()
