@@ -1,4 +1,4 @@
-"""The OpenAPI document is whole, and the server does what it says whatever is sent."""
+"""The OpenAPI document is complete, and the server behaves as documented for any request."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_every_task_operation_with_a_body_shows_an_example():
 
 
 def test_every_example_of_a_request_is_understood(served: Served):
-    """It may name what is not there, or a kind that is to come; it is never malformed."""
+    """An example may name a missing object or an unavailable kind; it is never malformed."""
     for key, examples in REQUESTS.items():
         method, _, path = key.partition(" ")
         if key in LEFT_OUT or key == "POST /session/login":
@@ -113,7 +113,7 @@ def test_the_page_for_people_needs_nothing_from_elsewhere(served: Served):
 
 
 def _agrees(served: Served, key: str, mode: GenerationMode, token: str, examples: int) -> None:
-    """Whatever requests of one mode a caller sends, the answers are those of the document."""
+    """Check that the responses to requests of one mode match the document."""
     method, _, path = key.partition(" ")
     headers = {"authorization": f"Bearer {token}"}
     checks = [check for check in CHECKS.get_all() if check.__name__ not in _SKIPPED]
@@ -149,7 +149,7 @@ def tokens(served: Served) -> dict[str, str]:
 
 
 def _others() -> list[tuple[str, str]]:
-    """Operations and roles: a fifth of them, chosen by the commit, or all (HAULBACK_SCHEMA)."""
+    """Operations and roles: a fifth of them, selected by the commit, or all (HAULBACK_SCHEMA)."""
     every = [(key, role) for key in _PATHS for role in ROLES]
     if os.environ.get("HAULBACK_SCHEMA"):
         return every
@@ -175,7 +175,7 @@ def test_every_exception_names_a_check_that_exists():
 
 
 def test_no_generator_gives_two_schemas_the_same_name():
-    """Generators of clients name an object within a schema after the schema and the member."""
+    """Client generators name an object within a schema after the schema and the member."""
     schemas = document()["components"]["schemas"]
     inner = {
         f"{name}{member[:1].upper()}{member[1:]}"

@@ -1,4 +1,4 @@
-"""Snapshots as portals see them: taken by a rule, gone back to, removed after their time."""
+"""Snapshots in portals: taken by a rule, reverted to, removed after their retention."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_what_an_inventory_no_longer_finds_is_no_longer_listed(served: Served):
         ledger, where = SqlLedger(sql, 0), served.hypervisor["guid"]
         empty: dict[str, dict[str, int]] = {found.uuid: {}}
         ledger.snapshots_seen(where, empty, since=one.created)
-        assert SqlCatalogue(sql).snapshots_of(entity)  # it was taken while the look went on
+        assert SqlCatalogue(sql).snapshots_of(entity)  # taken during the scan
         ledger.snapshots_seen(where, empty, since=one.created + 1)
         assert not SqlCatalogue(sql).snapshots_of(entity)
 
@@ -128,7 +128,7 @@ def abandoned(served: Served, *names: str) -> list[str]:
 
 
 def seen(served: Served, entity: str, *names: str) -> dict[str, dict[str, Any]]:
-    """What is listed, by name, once an inventory has found these."""
+    """The listed snapshots by name, after an inventory with these snapshots."""
     with served.app.store.write() as sql:
         uuid = SqlCatalogue(sql).entity(entity).uuid
         found = {uuid: dict.fromkeys(names, 5)}
@@ -138,7 +138,7 @@ def seen(served: Served, entity: str, *names: str) -> dict[str, dict[str, Any]]:
 
 
 def ended(served: Served, path: str, body: dict[str, Any], state: str) -> str:
-    """The snapshot that the attempt of a task took which ended so."""
+    """The snapshot of a task's attempt, when the task ended in that state."""
     answer = served.call("POST", f"/api/tasks/{path}", body)
     assert answer.status_code == 201, answer.text
     task = answer.json()[0] if isinstance(answer.json(), list) else answer.json()
@@ -152,7 +152,7 @@ def test_only_what_our_own_attempts_left_is_abandoned(served: Served):
     held = served.snapped()
     entity = held["protectedEntity"]["guid"]
     failed = ended(served, "snapshot", {"protectedEntities": [entity]}, "FAILED")
-    other = f"haulback-{new_guid()}-1"  # of another server, or from before ours lost its records
+    other = f"haulback-{new_guid()}-1"  # from another server, or older than our records
     assert abandoned(served, held["uuid"], failed, other, "by hand") == [failed]
     running = ended(served, "snapshot", {"protectedEntities": [entity]}, "RUNNING")
     assert abandoned(served, running) == []

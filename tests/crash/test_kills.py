@@ -1,6 +1,7 @@
-"""Killing node and server at seeded moments: nothing acknowledged is lost, nothing is left behind.
+"""Node and server are killed at seeded moments: acknowledged work survives, and no residue stays.
 
-HAULBACK_KILLS says how often (40), HAULBACK_SEED with which seed (a fresh one, in the output).
+HAULBACK_KILLS sets the number of kills (40), HAULBACK_SEED the seed (default: a new one, printed in
+the output).
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ class Sink:
 
 
 class Story:
-    """Machines that change, backups of them, and what each backup must contain."""
+    """Machines that change, their backups, and the expected content of each backup."""
 
     def __init__(self, site: Site, folder: Path, chance: random.Random) -> None:
         self.site, self.chance, self.folder = site, chance, folder
@@ -80,7 +81,7 @@ class Story:
         site.api.put(f"/backup-destinations/{site.destination['guid']}", keep)
 
     def round(self, number: int) -> None:
-        """Change, submit, kill somewhere in the middle, restart, wait, check."""
+        """Change, submit, kill at a random moment, restart, wait, check."""
         for name in MACHINES:
             self.write(name, self.chance.choice((4096, 300_000, 3 << 20)))
         for name in MACHINES:
@@ -91,14 +92,14 @@ class Story:
         restored = self.import_some() if self.chance.random() < 0.3 else None
         if self.chance.random() < 0.4:
             self.clean_up()
-        time.sleep(self.chance.random() * 1.2)  # the moment is what is being tested
+        time.sleep(self.chance.random() * 1.2)  # the moment is the subject of the test
         self.kill(self.chance.choice(("node", "node", "server", "both")))
         self.site.all_final()
         self.check_tidy(restored)
         self.check_newest()
 
     def write(self, name: str, count: int) -> None:
-        """What a guest does, through QEMU; the same in our copy."""
+        """Write through QEMU as a guest would, and into our copy."""
         offset = self.chance.randrange(SIZE - count)
         data = self.chance.randbytes(count)
         patch = self.folder / "patch"
@@ -137,7 +138,7 @@ class Story:
         return [dict(one) for one in found]
 
     def check_tidy(self, restored: str | None) -> None:
-        """No folder, temp object, limit or bitmap is left that no one needs."""
+        """Check that no unneeded folder, temporary object, limit or bitmap is left."""
         self.site.wait_for(self.nothing_left)
         for path in sorted(self.site.machines.iterdir()):
             if path.name in MACHINES:
@@ -159,7 +160,7 @@ class Story:
         return [str(path) for path in found] + self.spare_bitmaps() + self.full_slots()
 
     def spare_bitmaps(self) -> list[str]:
-        """A machine keeps the bitmap of its base and no other."""
+        """Extra bitmaps: a machine keeps only the bitmap of its base."""
         spare = []
         for name in MACHINES:
             found = qemu.bitmaps(self.site.machines / name / "root.qcow2")
@@ -183,11 +184,11 @@ class Story:
             self.check(str(backup["guid"]))
 
     def check_all(self) -> None:
-        """Every backup that counts, and the repository as a whole."""
+        """Check every present backup, and the repository as a whole."""
         removed = self.site.api.get("/backups", {"status": "SUCCESS_REMOVED"})
         made = len(self.backups()) + len(removed)
         assert made > KILLS // 2, "most rounds should have made backups all the same"
-        for _ in range(2):  # what the first leaves for fear of somebody, the second takes
+        for _ in range(2):  # the second run deletes files that the first kept for a running task
             self.clean_up()
             self.site.all_final()
         backups = self.backups()
@@ -195,7 +196,8 @@ class Story:
             self.check(str(backup["guid"]))
         stored = {path.name for path in self.site.repository.glob("manifests/*")}
         assert stored == {backup["guid"] for backup in backups}, "removed, and nothing else"
-        assert list(self.site.repository.glob("graves/[0-9a-f]*")) == []  # the revision stays
+        # the revision object stays
+        assert list(self.site.repository.glob("graves/[0-9a-f]*")) == []
         with ThreadPoolExecutor(2) as pool:
             report = verify(self.repository(), Depth(3), pool)
         assert report.findings == []

@@ -1,4 +1,6 @@
-"""Strangers who guess passwords, send large bodies and hold half-open heads, beside real work."""
+"""Unauthenticated clients that guess passwords, send large bodies and stall requests, beside real
+work.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ _SHARE = Storm(guessers=6, halves=30, seconds=11.0)
 
 
 def test_strangers_cost_the_others_little():
-    """HAULBACK_STRANGERS=1 measures the whole storm; the ordinary run looks at bounds only."""
+    """HAULBACK_STRANGERS=1 measures the full load; the ordinary run checks the limits only."""
     whole = os.environ.get("HAULBACK_STRANGERS") == "1"
     found = measure(_WHOLE if whole else _SHARE, 10.0 if whole else 1.0)
     print(f"STRANGERS={found}")

@@ -32,9 +32,9 @@ def create(
     vm: bool = False,
     how: SubmitOptions = USUAL,
 ) -> None:
-    """Take snapshots of machines; --rule says how long they stay.
+    """Take snapshots of machines; --rule sets their retention.
 
-    --vm asks by the operation's other name.
+    --vm uses the alias of the operation.
     """
     from haulback.kinds.snapshot import SnapshotRequest
 
@@ -87,7 +87,7 @@ def clean(*machine: str, how: SubmitOptions = USUAL) -> None:
 
 @app.command
 def rm(*guid: str, how: SubmitOptions = USUAL) -> None:
-    """Remove these snapshots, whatever their rule says."""
+    """Remove these snapshots, whatever their retention rule."""
     from haulback.kinds.snapshot_cleanup import SnapshotCleanupRequest
 
     client = connect()
@@ -96,7 +96,7 @@ def rm(*guid: str, how: SubmitOptions = USUAL) -> None:
 
 
 def _found(client: Client, names: tuple[str, ...]) -> list[str]:
-    """Guids of machines.  Raises Malformed when none is named."""
+    """Guids of machines.  Raises Malformed when the list is empty."""
     if not names:
         raise Malformed("name at least one machine")
     return [client.machines.find(name).guid for name in names]

@@ -1,4 +1,4 @@
-"""iSCSI target of a share: a user-space daemon (tgtd) that ends with the share's process."""
+"""iSCSI target of a mount: a user-space daemon (tgtd) that ends with the mount's process."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _REMEDY = "install tgt on the node (`apt-get install tgt`)"
 
 
 def name_of(guid: str) -> str:
-    """iSCSI qualified name (IQN) of the target of a share."""
+    """iSCSI qualified name (IQN) of the target of a mount."""
     return f"iqn.2026-11.org.haulback:{guid}"
 
 
 def secret_of(key: bytes, guid: str) -> str:
-    """CHAP secret of a share: an HMAC of its guid under the repository's key, stored nowhere."""
+    """CHAP secret of a mount: an HMAC of its guid under the repository's key, stored nowhere."""
     made = hmac.digest(key, b"iscsi " + guid.encode(), hashlib.sha256)
     return base64.b32encode(made).decode()[:_SECRET]
 
@@ -92,7 +92,7 @@ class _Daemon:
     def __init__(self, room: Path, address: str, port: int) -> None:
         self.address, self.port = address, port
         self._room = room
-        # TGT_IPC_SOCKET keeps the control socket private to this share. setpriv makes the kernel
+        # TGT_IPC_SOCKET keeps the control socket private to this mount. setpriv makes the kernel
         # kill tgtd when this process dies; tgtd would outlive it otherwise.
         self._env = credentials.for_children({"TGT_IPC_SOCKET": str(room / "tgt")})
         command = ["setpriv", "--pdeathsig", "KILL", "tgtd", "-f", "-C", "0"]

@@ -1,4 +1,4 @@
-"""Structs that a share's process exchanges with the node as JSON."""
+"""Structs that a mount's process exchanges with the node as JSON."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Visible(msgspec.Struct):
 class IscsiOrder(msgspec.Struct, kw_only=True):
     """Disks to offer by iSCSI (the first is LUN 1) and names of the allowed initiators (IQN).
 
-    `port` is the previous port of the share; 0 takes the first free port, starting at the port of
+    `port` is the previous port of the mount; 0 takes the first free port, starting at the port of
     `portal` (ADDRESS:PORT).
     """
 
@@ -50,10 +50,10 @@ class IscsiOrder(msgspec.Struct, kw_only=True):
 
 
 class MountSpec(msgspec.Struct, kw_only=True):
-    """Request to share one backup of one destination.
+    """Request to mount one backup of one destination.
 
     `key` opens the repository and is never written to disk. `for_machine` is set if a machine will
-    run from the share: QEMU's user then gets access to the socket.
+    run from the mount: QEMU's user then gets access to the socket.
     """
 
     guid: str
@@ -72,7 +72,7 @@ class Shared(msgspec.Struct, omit_defaults=True):
 
     `disks` maps disk names to sizes in bytes, `paths` maps volumes ("" for all) to mount folders.
     `raw` is the folder that shows disks as files, `portal` the iSCSI address (HOST:PORT). `made`
-    lists the folders to create, deepest first. A non-empty `error` means that there is no share.
+    lists the folders to create, deepest first. A non-empty `error` means that there is no mount.
     """
 
     disks: dict[str, int] = {}

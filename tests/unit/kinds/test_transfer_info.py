@@ -1,4 +1,4 @@
-"""The tables of reports are what the kinds read, and what the OpenAPI document says."""
+"""The tables of reports match the kinds and the OpenAPI document."""
 
 from __future__ import annotations
 
