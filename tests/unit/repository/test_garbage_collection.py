@@ -313,7 +313,7 @@ def test_a_clean_up_at_any_moment_of_a_store_costs_at_most_another_export(
 def test_a_store_at_any_moment_of_a_clean_up_stays_restorable_from_then_on_or_is_told(
     tmp_path, pool, story, pin
 ):
-    """The rule holds even for a store that the server took for dead, and that therefore pins nothing."""
+    """The rule holds even for a store that the server took for dead and that pins nothing."""
     found = set()
     for at, site in sites(tmp_path, pool):
         done = []
