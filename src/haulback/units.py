@@ -6,6 +6,7 @@ KIB = 1024
 MIB = 1024 * KIB
 GIB = 1024 * MIB
 TIB = 1024 * GIB
+DAY_MS = 86_400_000
 
 _STEPS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 

@@ -14,7 +14,7 @@ import types
 from collections.abc import Callable
 from enum import Enum
 from functools import cache
-from typing import Any, NewType, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, NewType, TypeVar, Union, get_args, get_origin
 
 import msgspec
 
@@ -39,6 +39,11 @@ class Choice(msgspec.Struct, frozen=True):
     guid: str | None = None
 
 
+# Limits on what nodes and people send.
+Amount = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
+Guid = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
+Mark = Annotated[str, msgspec.Meta(min_length=1, max_length=120)]
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=400)]
 Word = NewType("Word", str)
 """An enum value in a request whose values the contract does not list: any name is accepted."""
 

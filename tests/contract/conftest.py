@@ -15,8 +15,9 @@ import httpx2
 import pytest
 import sqlalchemy as sa
 
+from haulback.contract.machines import VirtualDisk
 from haulback.ids import new_guid
-from haulback.inventory.records import Entity, VirtualDisk
+from haulback.inventory.records import Entity
 from haulback.server.main import Server, ServerSettings
 from haulback.server.store.ledger import SqlLedger
 from tests import databases

@@ -13,9 +13,9 @@ import pytest
 
 from haulback.client.api import Api
 from haulback.client.client import Client
+from haulback.contract.alarms import AlarmKind
+from haulback.contract.machines import VirtualDisk
 from haulback.ids import new_guid
-from haulback.inventory.alarms import AlarmKind
-from haulback.inventory.records import VirtualDisk
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.wire import Named
 from tests.contract.conftest import Served

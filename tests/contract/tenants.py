@@ -9,18 +9,11 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
+from haulback.contract.machines import VirtualDisk
 from haulback.ids import new_guid
 from haulback.inventory.alarms import Alarm
 from haulback.inventory.derived_guids import disk_guid
-from haulback.inventory.records import (
-    Backup,
-    BackupVolume,
-    Entity,
-    Mount,
-    PlatformSnapshot,
-    Record,
-    VirtualDisk,
-)
+from haulback.inventory.records import Backup, BackupVolume, Entity, Mount, PlatformSnapshot, Record
 from haulback.server.store import alarm_tables, mount_tables, tables, tasks
 from haulback.server.store.catalogue import row_of
 from haulback.tasks.record import Task

@@ -8,8 +8,8 @@ import pytest
 
 from haulback.cli.main import app as commands
 from haulback.client.client import Client
+from haulback.contract.alarms import AlarmKind
 from haulback.errors import NotFound
-from haulback.inventory.alarms import AlarmKind
 from haulback.wire import Named
 from tests.contract.conftest import Served
 from tests.contract.scene import watch

@@ -13,33 +13,7 @@ import pytest
 from haulback import errors
 from haulback.client.client import Client
 from haulback.client.records import RecordCollection
-from haulback.errors import (
-    Cancelled,
-    Conflict,
-    Forbidden,
-    KindUnavailable,
-    Malformed,
-    NotFound,
-    TaskFailed,
-    Unauthenticated,
-    Unavailable,
-)
-from haulback.ids import new_guid
-from haulback.inventory.configuration import Policy, RecoveryPlan, RecoveryRule
-from haulback.inventory.requests import (
-    ChangedDestination,
-    ChangedHypervisor,
-    ChangedNode,
-    ChangedUser,
-    Hint,
-    MachineSettings,
-    NewDestination,
-    NewHypervisor,
-    NewToken,
-    NewUser,
-)
-from haulback.inventory.retention import Retention
-from haulback.kinds import (
+from haulback.contract import (
     backup_cleanup,
     connectivity_test,
     export,
@@ -59,8 +33,30 @@ from haulback.kinds import (
     upload,
     verify,
 )
+from haulback.contract.backups import BackupType, Hint
+from haulback.contract.destinations import ChangedDestination, NewDestination, Retention
+from haulback.contract.hypervisors import ChangedHypervisor, NewHypervisor
+from haulback.contract.machines import MachineSettings
+from haulback.contract.mounts import MountMode
+from haulback.contract.nodes import ChangedNode
+from haulback.contract.policies import Policy
+from haulback.contract.recovery_plans import RecoveryPlan, RecoveryRule
+from haulback.contract.task_states import State
+from haulback.contract.tokens import NewToken
+from haulback.contract.users import ChangedUser, NewUser
+from haulback.errors import (
+    Cancelled,
+    Conflict,
+    Forbidden,
+    KindUnavailable,
+    Malformed,
+    NotFound,
+    TaskFailed,
+    Unauthenticated,
+    Unavailable,
+)
+from haulback.ids import new_guid
 from haulback.server.http.permissions import TABLE
-from haulback.tasks.states import BackupType, MountMode, State
 from haulback.wire import Ref
 from tests.contract.conftest import PASSWORD, Served
 from tests.contract.scene import Scene, watch

@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 
 from haulback.cli.main import app as commands
+from haulback.contract.tokens import NewToken
+from haulback.contract.users import NewUser
 from haulback.errors import Conflict, NotFound
 from haulback.ids import new_guid
-from haulback.inventory.requests import NewToken, NewUser
 from haulback.server.http.permissions import TABLE
 from tests.contract.conftest import PASSWORD, Served
 from tests.contract.scene import Scene, watch

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from haulback.contract.machines import VirtualDisk
 from haulback.ids import new_guid
-from haulback.inventory.records import VirtualDisk
 from tests.contract.conftest import Answer, Served
 from tests.contract.test_transport import is_error
 

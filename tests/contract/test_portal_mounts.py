@@ -10,8 +10,8 @@ from urllib.parse import quote
 
 import pytest
 
+from haulback.contract.machines import VirtualDisk
 from haulback.ids import new_guid
-from haulback.inventory.records import VirtualDisk
 from haulback.server.http.content_disposition import attachment
 from tests.contract.conftest import EXPORTED, Served
 

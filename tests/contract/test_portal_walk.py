@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from haulback.contract.machines import VirtualDisk
 from haulback.ids import new_guid
-from haulback.inventory.records import Entity, VirtualDisk
+from haulback.inventory.records import Entity
 from tests.contract.conftest import EXPORTED, Served
 from tests.contract.portals import Portal, logged_in
 from tests.contract.test_transport import is_error

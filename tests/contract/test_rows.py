@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from haulback.contract.machines import VirtualDisk
 from haulback.ids import new_guid
 from haulback.inventory.derived_guids import file_guid
-from haulback.inventory.records import VirtualDisk
 from haulback.server.http import openapi
 from haulback.server.http.routes import operations
 from tests.contract.conftest import EXPORTED, Answer, Served

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pytest
 
+from haulback.cli.repository_keys import key_of
 from haulback.destinations.folder import Folder
 from haulback.drivers.images import qemu
 from haulback.errors import HaulbackError
@@ -27,7 +28,6 @@ from haulback.repository.keys import Secret
 from haulback.repository.repository import Repository
 from haulback.repository.restore import restore_disk
 from haulback.repository.verify import Depth, verify
-from haulback.server.services.repository_keys import key_of
 from tests.images import needs_qemu, qcow2_machine, qemu_io
 from tests.programs import Site
 

@@ -24,6 +24,7 @@ from typing import Any
 
 import pytest
 
+from haulback.cli.repository_keys import key_of
 from haulback.destinations.folder import Folder
 from haulback.drivers.libvirt.connection import Host
 from haulback.drivers.libvirt.driver import LibvirtHost
@@ -34,7 +35,6 @@ from haulback.mounts.supervisor import MountSupervisor
 from haulback.repository.keys import Secret
 from haulback.repository.repository import Repository
 from haulback.repository.restore import restore_disk
-from haulback.server.services.repository_keys import key_of
 from haulback.testing.libvirt_lab import LibvirtLab, lab
 from tests.hosts import libvirt_qemu, needs_libvirt
 from tests.images import qemu_img

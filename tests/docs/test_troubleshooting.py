@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from haulback import errors
+from haulback.contract.alarms import AlarmKind
 from haulback.errors import HaulbackError
-from haulback.inventory.alarms import AlarmKind
 from haulback.server.store import queue_position
 from haulback.tasks import scheduling
 from tests.docs.test_how_to import DOCS

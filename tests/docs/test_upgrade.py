@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from alembic.migration import MigrationContext
 
-from haulback.inventory.damage import REVISION, WRITING
+from haulback.inventory.repository_revision import REVISION, WRITING
 from haulback.server.main import embedded
 from haulback.server.store.engine import open_store, peek
 from tests.docs.test_how_to import DOCS, blocks

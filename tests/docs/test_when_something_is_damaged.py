@@ -76,7 +76,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 
 def test_every_alarm_has_a_section_and_every_section_that_types_is_tried():
-    from haulback.inventory.alarms import AlarmKind
+    from haulback.contract.alarms import AlarmKind
 
     headings = ", ".join(sections())
     assert all(kind.value in headings for kind in AlarmKind), headings

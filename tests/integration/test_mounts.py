@@ -24,9 +24,9 @@ from typing import Any
 import pytest
 
 from haulback.client.client import Client
+from haulback.contract.mount import IscsiOrder
 from haulback.errors import Conflict, HaulbackError, Incomplete, NotFound, Unavailable
 from haulback.mounts.iscsi_target import serve
-from haulback.mounts.spec import IscsiOrder
 from haulback.mounts.supervisor import MountSupervisor
 from tests.images import raw_machine
 from tests.programs import PASSWORD, Site

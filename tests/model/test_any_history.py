@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
+from haulback.contract.task_states import State
 from haulback.errors import HaulbackError
 from haulback.inventory.records import NOT_DECIDED, Backup
 from haulback.kinds.registry import KINDS
@@ -31,7 +32,6 @@ from haulback.server.store.engine import Store, open_store
 from haulback.server.store.nodes import Node
 from haulback.server.store.queue_position import NOTHING_ELSE, Line
 from haulback.tasks.record import Task
-from haulback.tasks.states import State
 from tests import databases
 from tests.unit.server.conftest import EXPORTED, Clock, House
 

@@ -14,9 +14,8 @@ from haulback.cli.confirmation import agree_to
 from haulback.cli.connection import connect
 from haulback.cli.output import Output, dump, moment, named, show, size, text
 from haulback.cli.submit_options import USUAL, SubmitOptions, ref, refs, report
+from haulback.contract.backups import BackupType, Hint
 from haulback.errors import Damaged, Malformed, NotFound
-from haulback.inventory.requests import Hint
-from haulback.tasks.states import BackupType
 from haulback.wire import Ref
 
 app = App(name="backup")
@@ -59,7 +58,7 @@ def create(
     how: SubmitOptions = USUAL,
 ) -> None:
     """Back up machines, by name or guid; prints the tasks' guids, or follows the tasks."""
-    from haulback.kinds.export import ExportRequest
+    from haulback.contract.export import ExportRequest
 
     client = connect()
     kind = BackupType.INCREMENTAL if incremental else BackupType.FULL
@@ -104,7 +103,7 @@ def prove(
     The machine is up when its guest agent answers, its console shows --text, or its --screen
     changes. --script is a shell script that the guest agent runs; it must exit with 0.
     """
-    from haulback.kinds.prove import ProveRequest, Sign
+    from haulback.contract.prove import ProveRequest, Sign
 
     client = connect()
     request = ProveRequest(

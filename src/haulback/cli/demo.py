@@ -21,21 +21,21 @@ from rich.table import Table
 
 from haulback import credentials, units
 from haulback.cli import demo_running
+from haulback.cli.repository_keys import key_of
 from haulback.cli.watch import follow
 from haulback.client.client import Client
 from haulback.clock import SystemClock
+from haulback.contract import export, import_machine
+from haulback.contract.backups import BackupType
+from haulback.contract.hypervisors import NewHypervisor
 from haulback.destinations.folder import Folder
 from haulback.drivers.hypervisor import Machine, MachineDisk
 from haulback.drivers.imagefolder.driver import ImageFolder
 from haulback.drivers.source import RawImage
 from haulback.errors import Damaged, Malformed, Unavailable
-from haulback.inventory.requests import NewHypervisor
-from haulback.kinds import export, import_machine
 from haulback.repository.keys import Secret
 from haulback.repository.repository import Repository
 from haulback.repository.verify import Depth, verify
-from haulback.server.services.repository_keys import key_of
-from haulback.tasks.states import BackupType
 from haulback.wire import Ref
 
 app = App(name="demo")

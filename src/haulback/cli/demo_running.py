@@ -10,10 +10,10 @@ from rich.console import Console
 
 from haulback.cli.watch import follow
 from haulback.client.client import Client
+from haulback.contract import export, import_machine, prove
+from haulback.contract.backups import BackupType
+from haulback.contract.hypervisors import NewHypervisor
 from haulback.errors import Damaged, Unsupported
-from haulback.inventory.requests import NewHypervisor
-from haulback.kinds import export, import_machine, prove
-from haulback.tasks.states import BackupType
 from haulback.testing import guest as guests
 from haulback.testing import libvirt_lab
 from haulback.testing.guest import Guest

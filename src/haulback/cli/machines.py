@@ -8,8 +8,8 @@ from haulback.cli.connection import connect
 from haulback.cli.output import Output, dump, moment, named, show, size, text
 from haulback.cli.submit_options import USUAL, SubmitOptions, ref, report
 from haulback.client.client import Client
+from haulback.contract.machines import MachineSettings, ProjectName
 from haulback.errors import Malformed, NotFound
-from haulback.inventory.requests import MachineSettings, ProjectName
 
 app = App(name="machine")
 disk = App(name="disk", help="Disks of a machine, and the disks that backups leave out.")

@@ -15,8 +15,8 @@ from haulback.cli.connection import connect
 from haulback.cli.output import Output, dump, moment, named, show, size, text
 from haulback.cli.submit_options import USUAL, SubmitOptions, ref, report
 from haulback.client.calls import Narrowed
+from haulback.contract.mounts import FileRow
 from haulback.errors import Conflict, Incomplete, Malformed
-from haulback.inventory.mount_shapes import FileRow
 from haulback.wire import Ref
 
 app = App(name="mount")
@@ -163,7 +163,7 @@ def _copy(parts: Iterable[bytes], file: BinaryIO) -> None:
 @app.command
 def again(mounted: str, *, how: SubmitOptions = USUAL) -> None:
     """Mount an unmounted backup again."""
-    from haulback.kinds.mount import Again
+    from haulback.contract.mount import Again
 
     client = connect()
     request = Again(mountedBackup=Ref(mounted), **how.timed)
@@ -173,7 +173,7 @@ def again(mounted: str, *, how: SubmitOptions = USUAL) -> None:
 @app.command
 def unmount(mounted: str, *, how: SubmitOptions = USUAL) -> None:
     """Unmount a backup."""
-    from haulback.kinds.unmount import UnmountRequest
+    from haulback.contract.unmount import UnmountRequest
 
     client = connect()
     request = UnmountRequest(mountedBackup=Ref(mounted), **how.timed)
@@ -195,7 +195,7 @@ def upload(
     (a guid) is needed when several are mounted; --machine selects a machine other than the backup's
     own.
     """
-    from haulback.kinds.upload import UploadRequest
+    from haulback.contract.upload import UploadRequest
 
     client = connect()
     request = UploadRequest(

@@ -14,7 +14,7 @@ from cyclopts.types import ExistingFile
 from haulback.cli.connection import connect
 from haulback.cli.output import dump
 from haulback.client.node_tasks import NodeTasks
-from haulback.tasks.states import BackupType
+from haulback.contract.backups import BackupType
 from haulback.wire import parse
 
 app = App(

@@ -11,8 +11,8 @@ from cyclopts import App, Parameter
 from haulback import credentials, logs
 from haulback.cli.connection import InsecureHttp, connect
 from haulback.cli.output import Output, dump, moment, named, show, text
+from haulback.contract.nodes import ChangedNode
 from haulback.errors import Malformed
-from haulback.inventory.requests import ChangedNode
 from haulback.logs import LogFormat
 from haulback.wire import Ref
 

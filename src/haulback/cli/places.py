@@ -11,16 +11,11 @@ from cyclopts import App, Parameter
 from haulback.cli.connection import connect
 from haulback.cli.output import Output, dump, moment, named, show, size, text
 from haulback.cli.submit_options import USUAL, SubmitOptions, ref, refs, report, watch
+from haulback.contract.destinations import ChangedDestination, NewDestination, Retention
+from haulback.contract.hypervisors import ChangedHypervisor, NewHypervisor
 from haulback.durable_files import write_private_once
 from haulback.errors import Malformed
-from haulback.inventory.requests import (
-    ChangedDestination,
-    ChangedHypervisor,
-    NewDestination,
-    NewHypervisor,
-)
-from haulback.inventory.retention import DAY_MS, Retention
-from haulback.units import GIB
+from haulback.units import DAY_MS, GIB
 
 hypervisor = App(name="hypervisor")
 destination = App(name="destination")
@@ -96,7 +91,7 @@ def remove_hypervisor(name: str) -> None:
 @hypervisor.command
 def sync(*name: str, manager: list[str] = []) -> None:  # noqa: B006 - read only
     """Scan the machines of hypervisors, and of all hypervisors of a --manager."""
-    from haulback.kinds.inventory_sync import InventorySyncRequest
+    from haulback.contract.inventory_sync import InventorySyncRequest
 
     if not name and not manager:
         raise Malformed("name at least one hypervisor, or a --manager")
@@ -123,7 +118,7 @@ def confirm_absent(name: str) -> None:
 @hypervisor.command(name="try")
 def try_hypervisor(name: str, path: Path, *, node: str = "") -> None:
     """Scan a folder of machines, and add it as a hypervisor if the scan succeeds."""
-    from haulback.kinds.inventory_sync import Candidate, InventorySyncWizardRequest
+    from haulback.contract.inventory_sync import Candidate, InventorySyncWizardRequest
 
     client = connect()
     where = ref(node and client.nodes.find(node).guid)
@@ -135,7 +130,7 @@ def try_hypervisor(name: str, path: Path, *, node: str = "") -> None:
 @hypervisor.command(name="test")
 def test_hypervisor(*name: str) -> None:
     """Test whether nodes reach hypervisors."""
-    from haulback.kinds.connectivity_test import ConnectivityTestRequest
+    from haulback.contract.connectivity_test import ConnectivityTestRequest
 
     client = connect()
     found = refs(client.hypervisors.find(one).guid for one in name)
@@ -235,7 +230,7 @@ def remove_destination(name: str) -> None:
 @destination.command
 def clean(*name: str, how: SubmitOptions = USUAL) -> None:
     """Remove expired backups from destinations and free their space."""
-    from haulback.kinds.backup_cleanup import BackupCleanupRequest
+    from haulback.contract.backup_cleanup import BackupCleanupRequest
 
     client = connect()
     request = BackupCleanupRequest(
@@ -255,7 +250,7 @@ def verify(
 
     The next run continues with the packs that a limited run left out.
     """
-    from haulback.kinds.verify import VerifyRequest
+    from haulback.contract.verify import VerifyRequest
 
     client = connect()
     request = VerifyRequest(
@@ -282,7 +277,7 @@ def repair(
     """List the possible repairs of destinations in the task's log, and with --apply carry them
     out.
     """
-    from haulback.kinds.repair import RepairRequest
+    from haulback.contract.repair import RepairRequest
 
     client = connect()
     found = refs(client.destinations.find(one).guid for one in name)
@@ -307,7 +302,7 @@ def key(
     An --output that holds another key is never overwritten.  The command works on the server's
     machine only, for users who may read its --data.
     """
-    from haulback.server.services.repository_keys import key_of
+    from haulback.cli.repository_keys import key_of
 
     if output and unchecked:
         raise Malformed("--unchecked: an unchecked key is only printed; leave out --output")
@@ -322,7 +317,7 @@ def key(
 @destination.command(name="test")
 def test_destination(*name: str) -> None:
     """Test whether nodes can use destinations."""
-    from haulback.kinds.connectivity_test import ConnectivityTestRequest
+    from haulback.contract.connectivity_test import ConnectivityTestRequest
 
     client = connect()
     found = refs(client.destinations.find(one).guid for one in name)
@@ -333,7 +328,7 @@ def test_destination(*name: str) -> None:
 @tape.command
 def eject(*guid: str, to: str = "", how: SubmitOptions = USUAL) -> None:
     """Eject tapes; --to is the guid of a location."""
-    from haulback.kinds.unavailable import Tapes
+    from haulback.contract.unavailable import Tapes
 
     client = connect()
     request = Tapes(tapes=refs(_some(guid)), tapeLocation=ref(to), **how.timed)
@@ -343,7 +338,7 @@ def eject(*guid: str, to: str = "", how: SubmitOptions = USUAL) -> None:
 @tape.command(name="import")
 def import_tape(*guid: str, destination: str = "", how: SubmitOptions = USUAL) -> None:
     """Import tapes into the library."""
-    from haulback.kinds.unavailable import Tapes
+    from haulback.contract.unavailable import Tapes
 
     client = connect()
     to = ref(destination and client.destinations.find(destination).guid)
@@ -354,7 +349,7 @@ def import_tape(*guid: str, destination: str = "", how: SubmitOptions = USUAL) -
 @tape.command(name="sync")
 def sync_tapes(*manager: str, how: SubmitOptions = USUAL) -> None:
     """Scan the tapes of tape managers (guids)."""
-    from haulback.kinds.unavailable import TapeManagers
+    from haulback.contract.unavailable import TapeManagers
 
     client = connect()
     request = TapeManagers(tapeManagers=refs(_some(manager)), **how.timed)

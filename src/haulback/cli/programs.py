@@ -17,11 +17,11 @@ from cyclopts import Parameter
 from haulback import credentials
 from haulback.cli.connection import InsecureHttp, PasswordFile
 from haulback.cli.nodes import start_log
+from haulback.contract.destinations import NewDestination
+from haulback.contract.nodes import Enrolled
 from haulback.destinations.folder import Folder
 from haulback.errors import Malformed
 from haulback.ids import new_guid
-from haulback.inventory.requests import NewDestination
-from haulback.kinds.destination_init import strangers
 from haulback.logs import LogFormat
 from haulback.node.state_dir import NodeIdentity, write_identity
 from haulback.repository.config import is_repository
@@ -29,6 +29,7 @@ from haulback.server.main import Server, ServerSettings
 from haulback.server.services import places
 from haulback.server.services.app import LEASE_MS
 from haulback.server.store import nodes as known_nodes
+from haulback.work.support.foreign_repository import strangers
 
 Limit = Annotated[
     list[str], Parameter(help="Limit of simultaneous tasks, like export=3 or export.source=2.")
@@ -160,7 +161,7 @@ def _enrol_embedded(server: Server, home: Path) -> None:
         write_identity(home, NodeIdentity(new_guid(), secrets.token_urlsafe(32)))
     identity = json.loads(file.read_bytes())
     with server.app.store.write() as sql:
-        who = known_nodes.Enrolled(identity["guid"], identity["secret"])
+        who = Enrolled(identity["guid"], identity["secret"])
         known_nodes.admit(sql, who, "local", server.app.clock.now_ms())
 
 

@@ -16,8 +16,9 @@ from haulback.cli.output import Output, dump, show, text
 from haulback.cli.submit_options import USUAL, SubmitOptions, ref, refs, report
 from haulback.client.client import Client
 from haulback.client.records import ClientRecord, RecordCollection
+from haulback.contract.records import PolicyRecord
+from haulback.contract.recovery_plans import RecoveryPlan, RecoveryRule
 from haulback.errors import Malformed
-from haulback.inventory.configuration import PolicyRecord, RecoveryPlan, RecoveryRule
 from haulback.wire import read
 
 Affix = Annotated[str, Parameter(allow_leading_hyphen=True, help="Members of the new record.")]

@@ -10,12 +10,12 @@ from haulback.cli.connection import connect
 from haulback.cli.output import Output, dump, moment, named, show, text
 from haulback.cli.submit_options import USUAL, SubmitOptions, ref, report
 from haulback.client.client import Client
+from haulback.contract.mounts import MountMode
 from haulback.errors import Malformed, NotFound
-from haulback.tasks.states import MountMode
 from haulback.wire import Ref, Word
 
 if TYPE_CHECKING:  # loading the libraries of task kinds takes a while
-    from haulback.kinds.support.restore_items import TaskFile
+    from haulback.contract.import_machine import TaskFile
 
 restore = App(name="restore")
 cloud = App(name="cloud")
@@ -51,7 +51,7 @@ def restore_machine(
     storage pool for all disks, --disk-storage DISK=POOL for one disk (see `haulback storage ls`).
     --without DISK leaves a disk out, for example a damaged disk.
     """
-    from haulback.kinds.import_machine import ImportMachineRequest
+    from haulback.contract.import_machine import ImportMachineRequest
 
     client = connect()
     request = ImportMachineRequest(
@@ -71,7 +71,7 @@ def _files(
     client: Client, backup: str, stored: list[str], without: list[str]
 ) -> list[TaskFile] | None:
     """Disks that get their own storage, or are left out.  Raises Malformed, NotFound."""
-    from haulback.kinds.support.restore_items import TaskFile
+    from haulback.contract.import_machine import TaskFile
 
     if not stored and not without:
         return None
@@ -96,7 +96,7 @@ def _files(
 @restore.command
 def disks(backup: str, path: str, *, node: str = "", how: SubmitOptions = USUAL) -> None:
     """Write the disks of BACKUP (a guid) as raw files to a new folder PATH on a node."""
-    from haulback.kinds.restore import RestoreRequest
+    from haulback.contract.restore import RestoreRequest
 
     client = connect()
     request = RestoreRequest(Ref(_node(client, node)), path, backup=Ref(backup), **how.timed)
@@ -122,7 +122,7 @@ def restore_mount(
     --disk (guids of backup files) are shown as files in mode MANUAL, and offered by mode ISCSI to
     each --initiator (IQN; see `haulback mount iscsi`).  --unmount-after is in ms.
     """
-    from haulback.kinds.mount import MountedDisk, MountedFileSystemChoice, MountRequest
+    from haulback.contract.mount import MountedDisk, MountedFileSystemChoice, MountRequest
 
     client = connect()
     places = path + [""] * (len(file_system) - len(path))
@@ -157,7 +157,7 @@ def instant(
 
     --name is the new machine's name; --unmount-after is in ms, 0 for no limit.
     """
-    from haulback.kinds.instant_restore import InstantRestoreRequest
+    from haulback.contract.instant_restore import InstantRestoreRequest
 
     client = connect()
     request = InstantRestoreRequest(
@@ -187,7 +187,7 @@ def migrate(
     mounted: str = "", *, machine: str = "", hypervisor: str = "", how: SubmitOptions = USUAL
 ) -> None:
     """Move a machine that runs from a MOUNTED backup, or a --machine, to its permanent storage."""
-    from haulback.kinds.live_migration import LiveMigrationRequest
+    from haulback.contract.live_migration import LiveMigrationRequest
 
     client = connect()
     request = LiveMigrationRequest(
@@ -210,7 +210,7 @@ def cloud_import(
     how: SubmitOptions = USUAL,
 ) -> None:
     """Restore BACKUP, or the given paths of it, to a cloud account."""
-    from haulback.kinds.unavailable import FeatureOptions, ForCloud, PerFeature
+    from haulback.contract.unavailable import FeatureOptions, ForCloud, PerFeature
 
     client = connect()
     whole = ForCloud(
@@ -246,7 +246,7 @@ def agent_import(
     how: SubmitOptions = USUAL,
 ) -> None:
     """Restore BACKUP, or the given paths of it, to a machine with an agent."""
-    from haulback.kinds.unavailable import ForAgent
+    from haulback.contract.unavailable import ForAgent
 
     client = connect()
     request = ForAgent(

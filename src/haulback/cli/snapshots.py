@@ -36,7 +36,7 @@ def create(
 
     --vm uses the alias of the operation.
     """
-    from haulback.kinds.snapshot import SnapshotRequest
+    from haulback.contract.snapshot import SnapshotRequest
 
     client = connect()
     request = SnapshotRequest(
@@ -68,7 +68,7 @@ def show_snapshot(guid: str) -> None:
 @app.command
 def revert(guid: str, *, how: SubmitOptions = USUAL) -> None:
     """Revert a machine's disks to a snapshot; the current disks are kept as another snapshot."""
-    from haulback.kinds.snapshot_reversion import SnapshotReversionRequest
+    from haulback.contract.snapshot_reversion import SnapshotReversionRequest
 
     client = connect()
     request = SnapshotReversionRequest(snapshot=Ref(guid), **how.timed)
@@ -78,7 +78,7 @@ def revert(guid: str, *, how: SubmitOptions = USUAL) -> None:
 @app.command
 def clean(*machine: str, how: SubmitOptions = USUAL) -> None:
     """Remove expired snapshots of machines."""
-    from haulback.kinds.snapshot_cleanup import SnapshotCleanupRequest
+    from haulback.contract.snapshot_cleanup import SnapshotCleanupRequest
 
     client = connect()
     request = SnapshotCleanupRequest(protectedEntities=refs(_found(client, machine)), **how.timed)
@@ -88,7 +88,7 @@ def clean(*machine: str, how: SubmitOptions = USUAL) -> None:
 @app.command
 def rm(*guid: str, how: SubmitOptions = USUAL) -> None:
     """Remove these snapshots, whatever their retention rule."""
-    from haulback.kinds.snapshot_cleanup import SnapshotCleanupRequest
+    from haulback.contract.snapshot_cleanup import SnapshotCleanupRequest
 
     client = connect()
     request = SnapshotCleanupRequest(snapshots=refs(guid), **how.timed)

@@ -12,7 +12,7 @@ from haulback.cli.output import console
 from haulback.cli.watch import follow
 from haulback.client.client import Client
 from haulback.client.submissions import SubmissionResult
-from haulback.tasks.responses import TaskListRecord
+from haulback.contract.tasks import TaskListRecord
 from haulback.wire import Ref
 
 

@@ -11,8 +11,8 @@ from haulback.cli.connection import connect
 from haulback.cli.output import Output, console, dump, moment, named, show, text
 from haulback.cli.watch import follow
 from haulback.client.tasks import TaskQuery
+from haulback.contract.task_states import State
 from haulback.errors import Malformed
-from haulback.tasks.states import State
 
 app = App(name="task")
 app.command("haulback.cli.node_tasks:app", name="node", show=False)

@@ -9,8 +9,9 @@ from cyclopts import App, Parameter
 
 from haulback.cli.connection import PasswordFile, ask_password, connect
 from haulback.cli.output import Output, dump, moment, show, text
-from haulback.inventory.requests import ChangedUser, NewToken, NewUser
-from haulback.inventory.retention import DAY_MS
+from haulback.contract.tokens import NewToken
+from haulback.contract.users import ChangedUser, NewUser
+from haulback.units import DAY_MS
 
 user = App(name="user")
 token = App(name="token")

@@ -8,7 +8,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from haulback import units
 from haulback.client.client import Client
 from haulback.client.tasks import check
-from haulback.tasks.responses import TaskDetails
+from haulback.contract.tasks import TaskDetails
 
 
 def follow(client: Client, guid: str, say: Console) -> list[TaskDetails]:

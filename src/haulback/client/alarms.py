@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from haulback.client.calls import ReadableCollection
-from haulback.inventory.alarms import AlarmRecord
+from haulback.contract.alarms import AlarmRecord
 
 
 class Alarms(ReadableCollection[AlarmRecord]):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from haulback.client.calls import Calls
-from haulback.inventory.responses import (
+from haulback.contract.dashboard import (
     BackupStats,
     DestinationStats,
     Protection,

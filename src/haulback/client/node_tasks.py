@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from haulback.client.calls import Calls
-from haulback.tasks.responses import TaskDetails
-from haulback.tasks.states import BackupType
+from haulback.contract.backups import BackupType
+from haulback.contract.tasks import TaskDetails
 
 _SHOW = {"prefer": "return=representation"}
 

@@ -7,20 +7,13 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, Unpack
 
 from haulback.client.calls import Calls, Collection, Narrowed, Page
-from haulback.inventory.configuration import (
-    Managed,
-    Manager,
-    NodeConfig,
-    Policy,
-    PolicyRecord,
-    Project,
-    RecoveryPlan,
-    Rule,
-    Schedule,
-    SnapshotPolicy,
-    SnapshotRule,
-    Storage,
-)
+from haulback.contract.managers import Managed, Manager, Storage
+from haulback.contract.nodes import NodeConfig
+from haulback.contract.policies import Policy, Rule, SnapshotPolicy, SnapshotRule
+from haulback.contract.projects import Project
+from haulback.contract.records import PolicyRecord
+from haulback.contract.recovery_plans import RecoveryPlan
+from haulback.contract.schedules import Schedule
 from haulback.wire import read
 
 T = TypeVar("T", bound=PolicyRecord)

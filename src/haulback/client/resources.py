@@ -11,39 +11,23 @@ import msgspec
 
 from haulback.client.archive import followed
 from haulback.client.calls import Collection, Narrowed, Page, ReadableCollection
-from haulback.errors import Incomplete, Unavailable
-from haulback.filesystems.records import printable
-from haulback.inventory.mount_shapes import (
+from haulback.contract.backups import BackupRecord, File, Hint, Location, MarkPreview, Proof
+from haulback.contract.destinations import ChangedDestination, DestinationRecord, NewDestination
+from haulback.contract.hypervisors import ChangedHypervisor, HypervisorRecord, NewHypervisor
+from haulback.contract.machines import DiskRecord, MachineSettings, NotIncremental, VirtualMachine
+from haulback.contract.mounts import (
     BackupFileSystem,
     FileRow,
     IscsiTarget,
     MountedBackup,
     MountedFile,
     MountedFileSystem,
-    SnapshotRecord,
 )
-from haulback.inventory.requests import (
-    ChangedDestination,
-    ChangedHypervisor,
-    Hint,
-    MachineSettings,
-    NewDestination,
-    NewHypervisor,
-)
-from haulback.inventory.responses import (
-    BackupRecord,
-    DestinationRecord,
-    DiskRecord,
-    File,
-    HypervisorRecord,
-    Location,
-    MarkPreview,
-    NotIncremental,
-    Proof,
-    RestoreJobRecord,
-    VirtualMachine,
-    WorkflowExecution,
-)
+from haulback.contract.restores import RestoreJobRecord
+from haulback.contract.snapshots import SnapshotRecord
+from haulback.contract.workflows import WorkflowExecution
+from haulback.errors import Incomplete, Unavailable
+from haulback.filesystems.records import printable
 from haulback.wire import Named
 
 

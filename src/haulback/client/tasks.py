@@ -10,8 +10,8 @@ from typing import Any, Unpack
 from haulback.client.calls import Calls, Listed, Page
 from haulback.client.node_tasks import NodeTasks
 from haulback.client.submissions import Submissions
-from haulback.errors import Cancelled, NotFound, TaskFailed
-from haulback.tasks.responses import (
+from haulback.contract.task_states import FINAL, PLANNED, State
+from haulback.contract.tasks import (
     DataTransferRateDetails,
     LogLine,
     TaskDetails,
@@ -19,7 +19,7 @@ from haulback.tasks.responses import (
     TaskStatus,
     TimestampDTO,
 )
-from haulback.tasks.states import FINAL, PLANNED, State
+from haulback.errors import Cancelled, NotFound, TaskFailed
 
 LOOK_EVERY = 0.25  # seconds between two polls of a followed task
 _FINAL = frozenset(state.value for state in FINAL)

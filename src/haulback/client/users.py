@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from haulback.client.calls import Calls, Collection
-from haulback.inventory.requests import ChangedNode, ChangedUser, NewNode, NewToken, NewUser
-from haulback.inventory.responses import AuditEntry, Invitation, NodeRecord, Role, Token, User
+from haulback.contract.audit import AuditEntry
+from haulback.contract.nodes import ChangedNode, Invitation, NewNode, NodeRecord
+from haulback.contract.tokens import NewToken, Token
+from haulback.contract.users import ChangedUser, NewUser, Role, User
 
 
 class Users(Collection[User]):

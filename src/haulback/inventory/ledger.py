@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-from haulback.inventory.alarms import AlarmKind
+from haulback.contract.alarms import AlarmKind
 from haulback.inventory.presence import HypervisorScan, UnreadableMachine
 from haulback.inventory.records import (
     BackupVolume,

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from haulback.contract.machines import VirtualDisk
 from haulback.tasks.record import Task
 from haulback.wire import Named, label
 
@@ -47,14 +48,6 @@ class BackupDestination(msgspec.Struct, kw_only=True):
     used_space: int | None = None
     may_delete: bool = False
     verify_state: dict[str, Any] = {}
-
-
-class VirtualDisk(msgspec.Struct):
-    """A disk of an entity; size in bytes."""
-
-    name: str
-    size: int
-    format: str = "raw"
 
 
 class Entity(msgspec.Struct, kw_only=True):

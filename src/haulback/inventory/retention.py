@@ -8,33 +8,10 @@ from typing import Any
 
 import msgspec
 
-from haulback.inventory.configuration import SnapshotRule
+from haulback.contract.destinations import Retention
+from haulback.contract.policies import SnapshotRule
 from haulback.inventory.records import Backup, Entity, PlatformSnapshot
-
-DAY_MS = 86_400_000
-
-
-class Retention(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """Retention settings of a destination; absent counts and ages are no limit.  Ages in ms.
-
-    A backup over either limit is removed.  The last backup of an absent machine stays for
-    `keepLastBackupOfAbsentDays` days after the first scan that missed the machine, whatever the
-    limits; 0 turns this rule off.
-    """
-
-    keepLastNFull: int | None = None
-    keepFullNewerThan: int | None = None
-    keepLastNIncremental: int | None = None
-    keepIncrementalNewerThan: int | None = None
-    keepLastBackupWhenSourceStillExists: bool = True
-    keepLastBackupOfAbsentDays: int = 30
-    daysToKeepRetentionLock: int | None = None
-
-    @property
-    def lock_ms(self) -> int:
-        """Length of the retention lock of a stored backup, ms."""
-        return (self.daysToKeepRetentionLock or 0) * DAY_MS
-
+from haulback.units import DAY_MS
 
 _LAST_CHOICE = {"DAMAGED": 1, "MISSING": 2, "GIVEN_UP": 3}
 

@@ -4,38 +4,19 @@ from __future__ import annotations
 
 import msgspec
 
+from haulback.contract.backup_cleanup import (
+    BackupCleanupOrder,
+    BackupCleanupRequest,
+    BackupCleanupResult,
+)
+from haulback.contract.task_states import State
 from haulback.inventory import retention
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.records import BackupDestination, Catalogue
-from haulback.kinds.api import Ask, Results, Submission, TaskContext, TaskKind
+from haulback.kinds.api import Ask, Submission, TaskKind
 from haulback.kinds.support import planning
-from haulback.repository.garbage_collection import Cleaned, Orders, clean_up
+from haulback.kinds.support.removal import REMOVAL_REPORT, is_blocked, settle_removal
 from haulback.tasks.record import Plan, Task
-from haulback.tasks.states import State
-from haulback.units import size
-from haulback.wire import Ref
-
-_REPORTED = 100  # damaged backups; a VERIFY soon names the others
-
-
-class BackupCleanupRequest(msgspec.Struct):
-    """BackupCleanupTaskRequest."""
-
-    backupDestinations: list[Ref]
-    priority: int | None = None
-    windowStart: int | None = None
-    windowEnd: int | None = None
-
-
-class BackupCleanupOrder(msgspec.Struct):
-    """Which backups to remove; the destination bears the right to delete.
-
-    `given_up` are missing backups whose loss a person has confirmed.
-    """
-
-    destination: BackupDestination
-    backups: list[str]
-    given_up: list[str] = []
 
 
 def plan(request: BackupCleanupRequest, catalogue: Catalogue, ask: Ask) -> Plan:
@@ -72,60 +53,6 @@ def prepare(task: Task, catalogue: Catalogue) -> BackupCleanupOrder:
     return BackupCleanupOrder(granted, catalogue.going(to.guid), catalogue.given_up(to.guid))
 
 
-def run(job: TaskContext) -> Results:
-    order: BackupCleanupOrder = job.order
-    cleaned, found = remove(job, order.destination, order.backups, order.given_up)
-    _tell(job, cleaned)
-    return {**msgspec.to_builtins(cleaned), **found}
-
-
-def remove(
-    job: TaskContext, destination: BackupDestination, backups: list[str], given_up: list[str]
-) -> tuple[Cleaned, Results]:
-    """Forget backups and clean up after them: figures of the whole destination, and the report.
-
-    Raises Missing, with nothing deleted, when a backup that the server expects is not there.
-    """
-    repository = job.repository(destination)
-    orders = Orders(backups, job.expected, given_up, f"clean-up {job.guid}", job.now_ms)
-    cleaned = clean_up(
-        repository,
-        job.folder,
-        lambda: job.pins(destination.guid),
-        job.pool,
-        disk=job.disk,
-        meter=job.meter,
-        confirm=job.confirm,
-        orders=orders,
-    )
-    job.lacking += cleaned.damaged[:_REPORTED]
-    found: Results = {"removed": backups, "givenUp": cleaned.given_up}
-    return cleaned, found | job.space(destination)
-
-
-def _tell(job: TaskContext, cleaned: Cleaned) -> None:
-    """Log the outcome for an operator."""
-    job.log(
-        f"{cleaned.backups} backups kept, {cleaned.unknown} of them unknown to the catalogue; "
-        f"{cleaned.packs_deleted} packs deleted, {size(cleaned.bytes_freed)} freed, "
-        f"{cleaned.packs_waiting} packs wait for running tasks"
-    )
-    if cleaned.held:
-        job.log("nothing could be called dead: a part of some backup's map cannot be read")
-
-
-class BackupCleanupResult(msgspec.Struct):
-    """The node's report: removed backups, and bytes of the destination.
-
-    `givenUp` are those whose loss was confirmed, and that were not found.
-    """
-
-    removed: list[str] = []
-    givenUp: list[str] = []
-    totalSpace: int | None = None
-    freeSpace: int | None = None
-
-
 def settle(task: Task, state: State, ledger: Ledger) -> None:
     if state is State.FAILED and is_blocked(task):
         ledger.cleanup_blocked(task, task.status_info or "backups are missing")
@@ -136,27 +63,14 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     ledger.expected_over(task.guid)
 
 
-def is_blocked(task: Task) -> bool:
-    """Whether a clean-up deleted nothing because backups were not where they must be."""
-    damage = task.results.get("damage")
-    return isinstance(damage, dict) and bool(damage.get("missing") or damage.get("unreadable"))
-
-
-def settle_removal(task: Task, found: BackupCleanupResult, ledger: Ledger) -> None:
-    """A clean-up went through: all that it had to find was there."""
-    ledger.found_again(task)
-    ledger.lost_for_good(found.givenUp)
-    ledger.gone(found.removed)
-
-
 KIND = TaskKind(
     type="BACKUP_CLEANUP",
     lane="cleanup",
     order=BackupCleanupOrder,
     prepare=prepare,
-    run=run,
     start=start,
     settle=settle,
+    report=REMOVAL_REPORT,
     submissions=(
         Submission(
             "remove-old-backups",

@@ -4,35 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import msgspec
-
-from haulback.errors import Malformed, NotFound
+from haulback.contract.connectivity_test import ConnectivityTestOrder, ConnectivityTestRequest
+from haulback.errors import Malformed
 from haulback.inventory.managers import manager_of
 from haulback.inventory.records import BackupDestination, Catalogue, Hypervisor
-from haulback.kinds.api import Ask, Results, Submission, TaskContext, TaskKind
+from haulback.kinds.api import Ask, Submission, TaskKind
 from haulback.kinds.support import planning
-from haulback.repository.config import read_config
+from haulback.kinds.support.reports import Said
 from haulback.tasks.record import Plan, Task
-from haulback.wire import Named, Ref
-
-
-class ConnectivityTestRequest(msgspec.Struct):
-    """ConnectivityTestTaskRequest: at least one of anything."""
-
-    hypervisors: list[Ref] | None = None
-    hypervisorManagers: list[Ref] | None = None
-    backupDestinations: list[Ref] | None = None
-    storageProviders: list[Ref] | None = None
-    priority: int | None = None
-    windowStart: int | None = None
-    windowEnd: int | None = None
-
-
-class ConnectivityTestOrder(msgspec.Struct):
-    """One of the two."""
-
-    hypervisor: Hypervisor | None = None
-    destination: BackupDestination | None = None
+from haulback.wire import Named
 
 
 def plan(request: ConnectivityTestRequest, catalogue: Catalogue, ask: Ask) -> Plan:
@@ -80,30 +60,12 @@ def prepare(task: Task, catalogue: Catalogue) -> ConnectivityTestOrder:
     )
 
 
-def run(job: TaskContext) -> Results:
-    order: ConnectivityTestOrder = job.order
-    if order.hypervisor:
-        job.hypervisor(order.hypervisor).check()
-    elif order.destination and order.destination.repository:
-        job.repository(order.destination)
-    elif order.destination:
-        _reach(job, order.destination)
-    return {"reachable": True}
-
-
-def _reach(job: TaskContext, record: BackupDestination) -> None:
-    try:
-        read_config(job.destination(record))
-    except NotFound:
-        job.log("the destination answers; it holds no repository yet")
-
-
 KIND = TaskKind(
     type="CONNECTIVITY_TEST",
     lane="inventory",
     order=ConnectivityTestOrder,
     prepare=prepare,
-    run=run,
+    report=(Said("reachable", "flag", "FINISHED says the same."),),
     submissions=(
         Submission(
             "connectivity-test",

@@ -4,36 +4,21 @@ from __future__ import annotations
 
 import msgspec
 
+from haulback.contract.backup_cleanup import BackupCleanupResult
+from haulback.contract.delete import DeleteOrder, DeleteRequest
+from haulback.contract.task_states import State
 from haulback.errors import Conflict, Malformed, NotFound
 from haulback.ids import guid_of
 from haulback.inventory.ledger import Ledger
-from haulback.inventory.records import Backup, BackupDestination, Catalogue, Entity, Hypervisor
-from haulback.kinds.api import Ask, Results, Submission, TaskContext, TaskKind
-from haulback.kinds.backup_cleanup import BackupCleanupResult, is_blocked, remove, settle_removal
+from haulback.inventory.records import Backup, BackupDestination, Catalogue, Entity
+from haulback.kinds.api import Ask, Submission, TaskKind
 from haulback.kinds.support import planning
+from haulback.kinds.support.removal import REMOVAL_REPORT, is_blocked, settle_removal
 from haulback.tasks.record import Plan, Refused, Task
-from haulback.tasks.states import State
 from haulback.wire import Named
 
 _MOST = 10_000
 _STORED = ("SUCCESS", "PARTIAL_SUCCESS")  # the rest is decided already
-
-
-class DeleteRequest(msgspec.Struct):
-    """StringDTO: the guid of an entity."""
-
-    value: str
-
-
-class DeleteOrder(msgspec.Struct):
-    """What to remove where; without a destination only what lies on the platform."""
-
-    uuid: str
-    hypervisor: Hypervisor
-    destination: BackupDestination | None
-    backups: list[str]
-    snapshots: list[str] = []
-    given_up: list[str] = []
 
 
 def plan(request: DeleteRequest, catalogue: Catalogue, ask: Ask) -> Plan:
@@ -152,24 +137,6 @@ def prepare(task: Task, catalogue: Catalogue) -> DeleteOrder:
     )
 
 
-def run(job: TaskContext) -> Results:
-    order: DeleteOrder = job.order
-    found: Results = {"removed": order.backups}
-    if order.destination and order.destination.repository:
-        # Figures of the whole destination concern other projects too: none are told here.
-        _, found = remove(job, order.destination, order.backups, order.given_up)
-        job.log(f"{len(order.backups)} backups of the machine are removed")
-    with job.alone(order.hypervisor, order.uuid):
-        try:
-            machines = job.hypervisor(order.hypervisor)
-            machines.drop_checkpoints(order.uuid, frozenset())
-            if order.snapshots:
-                machines.remove_snapshots(order.uuid, set(order.snapshots))
-        except NotFound:
-            job.log("the machine is no longer on its hypervisor")
-    return found
-
-
 def settle(task: Task, state: State, ledger: Ledger) -> None:
     if state is State.FAILED and is_blocked(task):
         ledger.cleanup_blocked(task, task.status_info or "backups are missing")
@@ -185,9 +152,9 @@ KIND = TaskKind(
     lane="cleanup",
     order=DeleteOrder,
     prepare=prepare,
-    run=run,
     start=start,
     settle=settle,
+    report=REMOVAL_REPORT,
     submissions=(
         Submission(
             "delete", DeleteRequest, plan, summary="Create delete tasks to remove protected entity."

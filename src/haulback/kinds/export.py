@@ -2,112 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from contextlib import ExitStack
-from typing import Any, Literal
-
 import msgspec
 
-from haulback.drivers.hypervisor import DiskView, Machine
-from haulback.errors import Malformed, Unsupported
+from haulback.contract.backups import BackupType
+from haulback.contract.export import ExportOrder, ExportRequest
+from haulback.contract.task_states import State
+from haulback.errors import Malformed
 from haulback.ids import new_guid
 from haulback.inventory.ledger import Ledger
-from haulback.inventory.records import (
-    BackupDestination,
-    Catalogue,
-    Entity,
-    Hypervisor,
-    IncrementBase,
-    VirtualDisk,
-)
-from haulback.kinds import scoped_inventory_sync
-from haulback.kinds.api import (
-    Amount,
-    Ask,
-    Guid,
-    Mark,
-    Name,
-    Results,
-    Submission,
-    TaskContext,
-    TaskKind,
-)
-from haulback.kinds.support import planning
+from haulback.inventory.records import Catalogue, Entity
+from haulback.kinds.api import Ask, Submission, TaskKind
+from haulback.kinds.support import machine_scan, planning
 from haulback.kinds.support.destination_choice import Goal, Goals
-from haulback.kinds.transfer_info import lacking
-from haulback.tasks.record import HOUR_MS, NewBackup, Plan, Task
-from haulback.tasks.states import BackupType, EntityType, State
-from haulback.transfer.export import ExportSpec, export_machine
-from haulback.wire import Named, Ref
+from haulback.kinds.support.export_report import (
+    EXPORT_REPORT,
+    WINDOW,
+    asked_type,
+    other_type,
+    read_results,
+    unreported,
+)
+from haulback.tasks.record import NewBackup, Plan, Task
+from haulback.wire import Named
 
-WINDOW = 5 * HOUR_MS
-ASKED = "askedType"  # the parameter of a task whose backup became another type
 _INCREMENTAL = BackupType.INCREMENTAL.value
-
-
-class ExportRequest(msgspec.Struct):
-    """ExportTaskRequest; without rules and destination each machine's own policy decides."""
-
-    protectedEntities: list[Ref]
-    backupType: BackupType | None = None
-    backupDestination: Ref | None = None
-    rules: list[Ref] | None = None
-    priority: int | None = None
-    windowStart: int | None = None
-    windowEnd: int | None = None
-    retryCount: int | None = None
-    protectedEntityType: EntityType | None = None
-    async_: bool | None = msgspec.field(default=None, name="async")
-    tenantId: str | None = None
-
-
-class ExportOrder(msgspec.Struct):
-    """What to read, and what the increment builds on; `excluded` are names of disks.
-
-    `wanted` is the type of backup that was asked for.  `machine` is the name there, `disks` are
-    those of the last look, `place` is where the platform keeps the machine.
-
-    `before` and `after` are commands for the guest, around the moment of the snapshot.
-    """
-
-    backup: str
-    uuid: str
-    entity: str
-    hypervisor: Hypervisor
-    destination: BackupDestination
-    base: IncrementBase | None
-    excluded: list[str] = []
-    before: str = ""
-    after: str = ""
-    wanted: str = "FULL"
-    machine: str = ""
-    disks: list[VirtualDisk] = []
-    place: str = ""
-
-
-class FileSeen(msgspec.Struct):
-    """A disk in an export, size in bytes."""
-
-    name: Name
-    size: Amount
-    format: Name = "raw"
-
-
-class ExportResult(msgspec.Struct):
-    """What the node reports: sizes in bytes, the checkpoint that the next increment may use."""
-
-    type: Literal["FULL", "INCREMENTAL"]
-    snapshotTime: Amount
-    size: Amount
-    read: Amount
-    stored: Amount
-    parent: Guid | None = None
-    checkpoint: Mark | None = None
-    cbtId: Mark | None = None
-    files: list[FileSeen] = []
-    definition: dict[str, Any] = {}
-    warnings: list[str] = []
-    consistency: Literal["STOPPED", "APPLICATION", "CRASH"] | None = None
 
 
 def plan(request: ExportRequest, catalogue: Catalogue, ask: Ask) -> Plan:
@@ -134,7 +52,7 @@ def plan(request: ExportRequest, catalogue: Catalogue, ask: Ask) -> Plan:
         _check(entity, request)
         for goal in goals.of(entity):
             _plan_one(whole, entity, goal, request, catalogue, ask)
-    whole.besides = scoped_inventory_sync.before(entities, catalogue, ask, request)
+    whole.besides = machine_scan.before(entities, catalogue, ask, request)
     return whole
 
 
@@ -235,97 +153,6 @@ def prepare(task: Task, catalogue: Catalogue) -> ExportOrder:
     )
 
 
-def run(job: TaskContext) -> Results:
-    order: ExportOrder = job.order
-    with job.alone(order.hypervisor, order.uuid):
-        return _run(job, order)
-
-
-def _run(job: TaskContext, order: ExportOrder) -> Results:
-    machines = job.hypervisor(order.hypervisor)
-    repository = job.repository(order.destination)
-    base = order.base
-    # Attempts that died may have left some; the image must not collect them.
-    machines.drop_checkpoints(order.uuid, job.needed())
-    checkpoint = base.checkpoint if base else None
-    reasons: list[str] = []
-
-    def warn(text: str) -> None:
-        reasons.append(text)
-        job.log(text)
-
-    with ExitStack() as held:
-        with machines.around(order.uuid, order.before, order.after, warn):
-            snapshot = held.enter_context(machines.snapshot(order.uuid, job.attempt, checkpoint))
-        taken = job.now_ms()
-        views = [v for v in snapshot.views() if v.disk.name not in order.excluded]
-        missing = _missing(snapshot.machine, order.excluded)
-        if missing and not views:
-            raise Unsupported(f"{snapshot.machine.name} has no disk to back up: {missing[0]}")
-        for reason in missing:
-            warn(reason)
-        for reason in _reasons(views) if base else []:
-            warn(reason)
-        job.expect(_expected(views))
-        draft = export_machine(
-            snapshot,
-            repository,
-            job.folder,
-            ExportSpec(order.backup, order.entity, taken, frozenset(order.excluded)),
-            job.pool,
-            base=base.backup if base else None,
-            disk=job.disk,
-            meter=job.meter,
-            warn=warn,
-            memory=job.pack_memory(repository),
-        )
-        mark = snapshot.checkpoint
-    manifest = draft.manifest
-    if order.wanted == _INCREMENTAL and manifest.type != order.wanted:
-        if base is None:
-            warn(f"{order.destination.name} has no backup that an increment can build on")
-        job.became(manifest.type)
-    disks = [{"name": d.name, "size": d.map.size, "format": d.format} for d in manifest.disks]
-    return {
-        "type": manifest.type,
-        "snapshotTime": taken,
-        "size": sum(stored.map.size for stored in manifest.disks),
-        "read": manifest.read,
-        "stored": manifest.stored,
-        "parent": manifest.parent,
-        "checkpoint": mark,
-        "files": disks,
-        "definition": manifest.definition,
-        "warnings": reasons,
-        "consistency": snapshot.consistency,
-    }
-
-
-def _missing(machine: Machine, excluded: Collection[str]) -> list[str]:
-    """A sentence about each part of a machine that its backup does not hold, or holds torn."""
-    apart = [
-        f"{one.name} is in the backup, but {one.why}"
-        if one.held
-        else f"{one.name} is not in the backup: {one.why}"
-        for one in machine.apart
-    ]
-    left = [disk.name for disk in machine.disks if disk.name in excluded]
-    return [
-        *apart,
-        *(f"{name} is not in the backup: the machine's settings exclude it" for name in left),
-    ]
-
-
-def _reasons(views: list[DiskView]) -> list[str]:
-    return [f"{v.disk.name} is read whole: {v.reason}" for v in views if v.changed is None]
-
-
-def _expected(views: list[DiskView]) -> int:
-    """Bytes to read, before changes are widened to whole chunks."""
-    extents: Any = (v.source.extents() if v.changed is None else v.changed for v in views)
-    return sum(extent.length for one in extents for extent in one)
-
-
 def settle(task: Task, state: State, ledger: Ledger) -> None:
     backup = task.ref("backup") or ""
     ledger.timed(task)
@@ -334,7 +161,7 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
         return
     found = read_results(task.results)
     if found is None:
-        ledger.backup_partial(backup, unreported("EXPORT", task.results))
+        ledger.backup_partial(backup, unreported("EXPORT", EXPORT_REPORT, task.results))
         return
     asked = asked_type(task)
     if found.type != task.backup_type:
@@ -346,46 +173,14 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     ledger.consistent(backup, found.consistency)
 
 
-def unreported(kind: str, results: dict[str, Any]) -> str:
-    """Why a backup cannot be restored whose node left out members of its report."""
-    names = ", ".join(lacking(kind, results))
-    return f"the node did not report what a restore needs: {names} in transfer-info of the {kind}"
-
-
-def asked_type(task: Task) -> str:
-    """The type of backup that a person or a schedule asked for, whatever it became since."""
-    return str(task.params.get(ASKED) or task.backup_type or BackupType.FULL.value)
-
-
-def other_type(asked: str, made: str) -> str:
-    """The warning of a backup whose type is another than the one that was asked for."""
-    return f"the backup is {made}: it was asked for as {asked}"
-
-
-def read_results(results: dict[str, Any]) -> ExportResult | None:
-    """What a node says about an export; None when it left out what a restore needs.
-
-    Raises Malformed for what is not of the right type.
-    """
-    if lacking("EXPORT", results):
-        return None
-    try:
-        found = msgspec.convert(results, ExportResult)
-    except msgspec.ValidationError as error:
-        raise Malformed(f"transfer-info of an EXPORT: {error}") from None
-    if any("\0" in text for text in (*found.warnings, *(file.name for file in found.files))):
-        raise Malformed("transfer-info of an EXPORT: a text holds a NUL")
-    return found
-
-
 KIND = TaskKind(
     type="EXPORT",
     lane="export",
     order=ExportOrder,
     prepare=prepare,
-    run=run,
     start=start,
     settle=settle,
+    report=EXPORT_REPORT,
     submissions=(
         Submission("export", ExportRequest, plan, summary="Create list of export tasks."),
     ),

@@ -4,106 +4,25 @@ from __future__ import annotations
 
 import msgspec
 
-from haulback.drivers.hypervisor import HypervisorDriver as Driver
-from haulback.drivers.hypervisor import Machine, NetworkCardSettings
-from haulback.errors import HaulbackError, Malformed
+from haulback.contract.import_machine import (
+    CardWish,
+    Imported,
+    ImportMachineOrder,
+    ImportMachineRequest,
+)
+from haulback.contract.restores import Allocation
+from haulback.contract.task_states import State
+from haulback.errors import Malformed
 from haulback.ids import new_guid
 from haulback.inventory.ledger import Ledger
-from haulback.inventory.records import (
-    Backup,
-    BackupDestination,
-    Catalogue,
-    Entity,
-    Hypervisor,
-    VirtualDisk,
-)
-from haulback.kinds import instant_restore, scoped_inventory_sync
-from haulback.kinds.api import TARGET, Ask, Results, Submission, TaskContext, TaskKind
-from haulback.kinds.restore import (
-    LocationRef,
-    chosen,
-    job_begun,
-    job_ended,
-    new_job,
-    references,
-)
-from haulback.kinds.support import planning, restore_target
-from haulback.kinds.support.restore_items import RestoredNetwork, TaskFile
+from haulback.inventory.records import Backup, Catalogue, Entity, Hypervisor
+from haulback.kinds.api import TARGET, Ask, Submission, TaskKind
+from haulback.kinds.support import machine_scan, planning, restore_target
+from haulback.kinds.support.backup_choice import chosen, references
+from haulback.kinds.support.reports import Said
+from haulback.kinds.support.restore_jobs import job_begun, job_ended, new_job
 from haulback.tasks.record import Plan, Task
-from haulback.tasks.states import Allocation, State
-from haulback.transfer.restore import RestoredMachine, RestoreTarget, import_machine, wanted_of
-from haulback.wire import Named, Ref
-
-MARK = "haulbackTask"  # in the definition of what an IMPORT made, so that it is made once
-
-
-class DataCenter(msgspec.Struct):
-    """Where to restore to, by name."""
-
-    name: str | None = None
-
-
-class BaseImage(msgspec.Struct):
-    """The image a machine is made from; portals send an empty one."""
-
-    uuid: str | None = None
-
-
-class ImportMachineRequest(msgspec.Struct):
-    """RestoreAndImportTaskRequest."""
-
-    backup: Ref | None = None
-    backupLocation: LocationRef | None = None
-    hypervisor: Ref | None = None
-    hypervisorManager: Ref | None = None
-    restoreClusterId: str | None = None
-    restoreStorageId: str | None = None
-    restoreProject: str | None = None
-    restoredPeName: str | None = None
-    dataCenter: DataCenter | None = None
-    baseImage: BaseImage | None = None
-    restoredDiskAllocationFormat: Allocation | None = None
-    overwrite: bool | None = None
-    restoreToOriginalVolumeType: bool | None = None
-    restoreVmFlavor: Ref | None = None
-    taskFiles: list[TaskFile] | None = None
-    restoredNetworks: list[RestoredNetwork] | None = None
-    dstProtectedEntity: Ref | None = None
-    tenantId: str | None = None
-    powerOnAfterRestore: bool | None = None
-    priority: int | None = None
-    windowStart: int | None = None
-    windowEnd: int | None = None
-
-
-class CardWish(msgspec.Struct):
-    """How a network card, by its number, is to be; "" as it was."""
-
-    number: int
-    network: str = ""
-    mac: str = ""
-
-
-class ImportMachineOrder(msgspec.Struct):
-    """What to make of which backup; an empty `name` keeps its own.
-
-    `replaces` is the platform uuid of the one machine that is overwritten, "" for none; `skip` are
-    names of disks to leave out, `rename` new names of disks by their old ones, `stores` storage
-    pools by the same.  With a `share` the machine runs from that, at once.
-    """
-
-    backup: str
-    destination: BackupDestination
-    hypervisor: Hypervisor
-    name: str
-    replaces: str = ""
-    allocate: bool = False
-    skip: list[str] = []
-    rename: dict[str, str] = {}
-    stores: dict[str, str] = {}
-    power_on: bool = False
-    cards: list[CardWish] = []
-    share: str = ""
+from haulback.wire import Named
 
 
 def plan(request: ImportMachineRequest, catalogue: Catalogue, ask: Ask) -> Plan:
@@ -152,7 +71,7 @@ def plan(request: ImportMachineRequest, catalogue: Catalogue, ask: Ask) -> Plan:
         follows=first,
     )
     whole = Plan([first, second], restores=[job])
-    return scoped_inventory_sync.followed(whole, to, ask)
+    return machine_scan.followed(whole, to, ask)
 
 
 def _replaced(
@@ -195,77 +114,6 @@ def prepare(task: Task, catalogue: Catalogue) -> ImportMachineOrder:
     )
 
 
-def run(job: TaskContext) -> Results:
-    order: ImportMachineOrder = job.order
-    machines = job.hypervisor(order.hypervisor)
-    machine, left = _made_before(job, machines) or _make(job, machines)
-    for sentence in left:
-        job.log(sentence)
-    if order.power_on:
-        _start(machines, machine, order)
-    disks = [{"name": d.name, "size": d.size, "format": d.format} for d in machine.disks]
-    return {
-        "uuid": machine.uuid,
-        "name": machine.name,
-        "disks": disks,
-        "restoreHostId": order.hypervisor.guid,
-        "restoreStorageId": str(order.hypervisor.config.get("path", "")),
-        "warnings": left,
-    }
-
-
-def _made_before(job: TaskContext, machines: Driver) -> RestoredMachine | None:
-    for machine in machines.inventory().machines:
-        if machine.definition.get(MARK) == job.guid:
-            job.log("an earlier attempt made the machine already")
-            return RestoredMachine(machine, [])
-    return None
-
-
-def _make(job: TaskContext, machines: Driver) -> RestoredMachine:
-    order: ImportMachineOrder = job.order
-    repository = job.repository(order.destination)
-    manifest = repository.manifest(order.backup)
-    target = RestoreTarget(
-        uuid=order.replaces,
-        name=order.name,
-        overwrite=bool(order.replaces),
-        allocate=order.allocate,
-        skip=frozenset(order.skip),
-        rename=order.rename,
-        stores=order.stores,
-        cards=tuple(NetworkCardSettings(one.number, one.network, one.mac) for one in order.cards),
-        marks={MARK: job.guid},
-    )
-    if order.share:
-        wanted = wanted_of(manifest, target)
-        with machines.create_over(wanted, job.share_socket(order.share), job.attempt) as new:
-            job.confirm()
-            return RestoredMachine(new.commit(), new.left_out())
-    job.expect(sum(disk.map.size for disk in manifest.disks if disk.name not in order.skip))
-    return import_machine(
-        repository, manifest, machines, job.attempt, target, job.pool, job.meter, job.confirm
-    )
-
-
-def _start(machines: Driver, machine: Machine, order: ImportMachineOrder) -> None:
-    """One that runs from a share and cannot start is nothing to keep: its backup is all it has."""
-    try:
-        machines.start(machine.uuid)
-    except HaulbackError:
-        if order.share:
-            machines.remove(machine.uuid)
-        raise
-
-
-class Imported(msgspec.Struct):
-    """What the node reports: the machine as it is now."""
-
-    uuid: str
-    name: str
-    disks: list[VirtualDisk] = []
-
-
 def settle(task: Task, state: State, ledger: Ledger) -> None:
     """A machine that came back is in the inventory at once."""
     job_ended(task, state, ledger)
@@ -295,10 +143,15 @@ KIND = TaskKind(
     lane="import",
     order=ImportMachineOrder,
     prepare=prepare,
-    run=run,
     start=job_begun,
     settle=settle,
     members=TARGET,
+    report=(
+        Said("uuid", "text", "The uuid of the new machine on its platform.", needed=True),
+        Said("name", "text", "The name of the new machine.", needed=True),
+        Said("disks", "array", "Each disk: name, size (bytes), format."),
+        Said("warnings", "texts", "Sentences about parts that the machine goes without."),
+    ),
     submissions=(
         Submission(
             "restore-and-import",
@@ -307,6 +160,5 @@ KIND = TaskKind(
             many=False,
             summary="Create restore and import task.",
         ),
-        instant_restore.SUBMISSION,
     ),
 )

@@ -6,32 +6,18 @@ from typing import Any
 
 import msgspec
 
+from haulback.contract.instant_restore import InstantRestoreRequest
+from haulback.contract.mounts import MountMode
 from haulback.errors import Malformed
 from haulback.inventory.hypervisor_types import PLATFORMS, is_far
 from haulback.inventory.records import Backup, Catalogue, Hypervisor
-from haulback.kinds import mount, scoped_inventory_sync
 from haulback.kinds.api import Ask, Submission
-from haulback.kinds.mount import MountRequest as Share
-from haulback.kinds.restore import chosen, new_job, references
-from haulback.kinds.support import conflicts, planning, restore_target
-from haulback.kinds.support.restore_items import RestoredNetwork, TaskFile
+from haulback.kinds.support import conflicts, machine_scan, planning, restore_target
+from haulback.kinds.support.backup_choice import chosen, references
+from haulback.kinds.support.new_mount import new_mount
+from haulback.kinds.support.restore_jobs import new_job
 from haulback.tasks.record import NewMount, Plan
-from haulback.tasks.states import MountMode
 from haulback.wire import Named, Ref
-
-
-class InstantRestoreRequest(Share, kw_only=True):
-    """InstantRestoreTaskRequest; without an `unmountTime` the share is for good."""
-
-    hypervisor: Ref | None = None
-    hypervisorManager: Ref | None = None
-    restoreClusterId: str | None = None
-    restoreStorageId: str | None = None
-    restoredPeName: str | None = None
-    restoreVmFlavor: Ref | None = None
-    restoredNetworks: list[RestoredNetwork] | None = None
-    taskFiles: list[TaskFile] | None = None
-    overwrite: bool | None = None
 
 
 def plan(request: InstantRestoreRequest, catalogue: Catalogue, ask: Ask) -> Plan:
@@ -73,7 +59,7 @@ def plan(request: InstantRestoreRequest, catalogue: Catalogue, ask: Ask) -> Plan
     second = planning.task("MOUNT", "restore", ask, request, **common, follows=first)
     third = planning.task("IMPORT", "import", ask, request, **common, follows=second)
     whole = Plan([first, second, third], restores=[job], mounts=[shared])
-    return scoped_inventory_sync.followed(whole, to, ask)
+    return machine_scan.followed(whole, to, ask)
 
 
 def _possible(request: InstantRestoreRequest, to: Hypervisor) -> None:
@@ -115,7 +101,7 @@ def _share(
         node=Ref(node) if node else request.node,
         unmountTime=request.unmountTime or 0,
     )
-    made = mount.new_mount(told, backup, {}, catalogue, ask)
+    made = new_mount(told, backup, {}, catalogue, ask)
     made.hypervisor = to.guid
     return made
 

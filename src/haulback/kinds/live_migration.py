@@ -2,40 +2,18 @@
 
 from __future__ import annotations
 
-import msgspec
-
+from haulback.contract.live_migration import LiveMigrationOrder, LiveMigrationRequest
+from haulback.contract.mounts import MountMode
+from haulback.contract.task_states import State
 from haulback.errors import Conflict, Malformed
 from haulback.inventory.hypervisor_types import PLATFORMS, is_far
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.records import Catalogue, Entity, Hypervisor, Mount
-from haulback.kinds import unmount
-from haulback.kinds.api import TARGET, Ask, Results, Submission, TaskContext, TaskKind
-from haulback.kinds.support import conflicts, planning, restore_target
+from haulback.kinds.api import TARGET, Ask, Submission, TaskKind
+from haulback.kinds.support import conflicts, planning, restore_target, unmount_task
+from haulback.kinds.support.reports import Said
 from haulback.tasks.record import Plan, Task
-from haulback.tasks.states import MountMode, State
-from haulback.wire import Named, Ref
-
-
-class LiveMigrationRequest(msgspec.Struct, kw_only=True):
-    """LiveMigrationTaskRequest."""
-
-    mountedBackup: Ref | None = None
-    protectedEntity: Ref | None = None
-    hypervisor: Ref | None = None
-    hypervisorManager: Ref | None = None
-    restoreClusterId: str | None = None
-    restoreStorageId: str | None = None
-    priority: int | None = None
-    windowStart: int | None = None
-    windowEnd: int | None = None
-
-
-class LiveMigrationOrder(msgspec.Struct):
-    """Which machine, where it runs, and where to: the same place moves it off its backup."""
-
-    uuid: str
-    hypervisor: Hypervisor
-    to: Hypervisor
+from haulback.wire import Named
 
 
 def plan(request: LiveMigrationRequest, catalogue: Catalogue, ask: Ask) -> Plan:
@@ -68,7 +46,7 @@ def plan(request: LiveMigrationRequest, catalogue: Catalogue, ask: Ask) -> Plan:
         locked=entity.guid,
         pinned=planning.pinned(here, to),
     )
-    rest = [unmount.task(mount, catalogue, ask, request, follows=made)] if mount else []
+    rest = [unmount_task.task(mount, catalogue, ask, request, follows=made)] if mount else []
     return Plan([made, *rest])
 
 
@@ -139,20 +117,6 @@ def prepare(task: Task, catalogue: Catalogue) -> LiveMigrationOrder:
     )
 
 
-def run(job: TaskContext) -> Results:
-    order: LiveMigrationOrder = job.order
-    here = job.hypervisor(order.hypervisor)
-    with job.alone(order.hypervisor, order.uuid):
-        job.confirm()
-        if order.to.guid == order.hypervisor.guid:
-            job.expect(sum(disk.size for disk in here.machine(order.uuid).disks))
-            here.make_own(order.uuid, job.meter)
-            return {"uuid": order.uuid}
-        there = job.hypervisor(order.to)
-        moved = here.move(order.uuid, there, job.attempt, job.expect, job.meter)
-    return {"uuid": moved.uuid}
-
-
 def settle(task: Task, state: State, ledger: Ledger) -> None:
     """A machine that moved is the same: its backups stay with it."""
     to, entity = task.ref("hypervisor") or "", task.ref("protectedEntity") or ""
@@ -167,9 +131,9 @@ KIND = TaskKind(
     lane="import",
     order=LiveMigrationOrder,
     prepare=prepare,
-    run=run,
     settle=settle,
     members=TARGET,
+    report=(Said("uuid", "text", "The uuid of the machine where it runs now."),),
     submissions=(
         Submission(
             "live-migration",

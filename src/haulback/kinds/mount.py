@@ -3,102 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
+from haulback.contract.mount import Again, MountOrder, MountRequest, MountResult, Visible
+from haulback.contract.mounts import MountMode
+from haulback.contract.task_states import State
 from haulback.errors import Conflict, Malformed
-from haulback.filesystems.records import Volume as Found
 from haulback.inventory.derived_guids import volume_guid
 from haulback.inventory.ledger import Ledger
-from haulback.inventory.records import (
-    Backup,
-    BackupDestination,
-    BackupVolume,
-    Catalogue,
-    Hypervisor,
-    Mount,
-)
-from haulback.kinds.api import Ask, Name, Results, Sharing, Submission, TaskContext, TaskKind
-from haulback.kinds.restore import (
-    LocationRef,
-    chosen,
-    job_begun,
-    job_ended,
-    job_goes_on,
-    new_job,
-    references,
-)
+from haulback.inventory.records import Backup, Catalogue, Mount
+from haulback.kinds.api import Ask, Submission, TaskKind
 from haulback.kinds.support import conflicts, iscsi_mount, planning
-from haulback.kinds.support.restore_items import as_volume
-from haulback.mounts.spec import IscsiOrder, Visible
+from haulback.kinds.support.backup_choice import chosen, references
+from haulback.kinds.support.new_mount import new_mount
+from haulback.kinds.support.reports import Said
+from haulback.kinds.support.restore_jobs import job_begun, job_ended, job_goes_on, new_job
 from haulback.tasks.record import NewMount, Plan, Task
-from haulback.tasks.states import MountMode, State
 from haulback.wire import Named, Ref
 
-_USUAL_MS = 86_400_000
-_MOMENT_MS = 1_000_000_000_000  # what is later is no duration but a time, as old clients send it
-_LONGEST_MS = 366 * _USUAL_MS
 _HERE = (MountMode.AUTO, MountMode.MANUAL, MountMode.ISCSI)
-
-
-class MountedFileSystemChoice(msgspec.Struct):
-    """MountedFileSystemRequest."""
-
-    fileSystem: Ref | None = None
-    mountPath: str | None = None
-
-
-class MountedDisk(msgspec.Struct):
-    """A disk to share."""
-
-    backupFile: Ref
-
-
-class MountRequest(msgspec.Struct, kw_only=True):
-    """RestoreAndMountTaskRequest; `unmountTime` in ms, 0 for good."""
-
-    mode: MountMode
-    backup: Ref | None = None
-    backupLocation: LocationRef | None = None
-    mountedFileSystems: list[MountedFileSystemChoice] | None = None
-    mountedDisks: list[MountedDisk] | None = None
-    allowedClients: list[str] | None = None
-    unmountTime: int | None = None
-    node: Ref | None = None
-    priority: int | None = None
-    windowStart: int | None = None
-    windowEnd: int | None = None
-
-
-class Again(msgspec.Struct, kw_only=True):
-    """MountTaskRequest."""
-
-    mountedBackup: Ref
-    priority: int | None = None
-    windowStart: int | None = None
-    windowEnd: int | None = None
-
-
-class MountOrder(msgspec.Struct, kw_only=True):
-    """What to share, and where it is to be seen, or where a machine runs from it."""
-
-    mount: str
-    backup: str
-    destination: BackupDestination
-    visible: list[Visible] = []
-    target: IscsiOrder | None = None
-    hypervisor: Hypervisor | None = None
-
-
-class MountResult(msgspec.Struct):
-    """What the node reports: file systems and disks, sizes in bytes; see `shares.order.Shared`."""
-
-    disks: dict[Name, int] = {}
-    raw: str = ""
-    portal: str = ""
-    volumes: list[BackupVolume] = []
 
 
 def plan(request: MountRequest, catalogue: Catalogue, ask: Ask) -> Plan:
@@ -117,24 +42,6 @@ def plan(request: MountRequest, catalogue: Catalogue, ask: Ask) -> Plan:
     return tasks_of(mount, backup, request, catalogue, ask)
 
 
-def new_mount(
-    request: Any, backup: Backup, wanted: dict[str, Any], catalogue: Catalogue, ask: Ask
-) -> NewMount:
-    """The record of a share, on the node that is named or can be only one."""
-    return NewMount(
-        backup=backup.guid,
-        entity=backup.entity,
-        entity_name=backup.entity_name,
-        node=_node(request.node, backup, catalogue),
-        mode=request.mode.value,
-        keep=_keep(request.unmountTime, ask.now),
-        wanted=wanted,
-        snapshot_time=backup.snapshot_time,
-        size=backup.size,
-        project=backup.project or ask.project,
-    )
-
-
 def tasks_of(mount: NewMount, backup: Backup, request: Any, catalogue: Catalogue, ask: Ask) -> Plan:
     """The tasks that make a share."""
     job = new_job("RESTORE_AND_MOUNT", backup, ask, {"mode": mount.mode, "mount": mount.guid})
@@ -150,27 +57,6 @@ def tasks_of(mount: NewMount, backup: Backup, request: Any, catalogue: Catalogue
     first = planning.task("RESTORE", "restore", ask, request, **common)
     second = planning.task("MOUNT", "restore", ask, request, **common, follows=first)
     return Plan([first, second], restores=[job], mounts=[mount])
-
-
-def _keep(wanted: int | None, now: int) -> int:
-    keep = _USUAL_MS if wanted is None else wanted
-    keep = keep - now if keep >= _MOMENT_MS else keep
-    if not 0 <= keep <= _LONGEST_MS:
-        raise Malformed(
-            "unmountTime: a duration in ms, 0 (for good) to a year", field="unmountTime"
-        )
-    return keep
-
-
-def _node(wanted: Ref | None, backup: Backup, catalogue: Catalogue) -> str:
-    """The node that shares it: the one that reaches the backup, or the one that is named."""
-    to = catalogue.destination(backup.destination)
-    if wanted is None:
-        return to.node or catalogue.only_node("node")
-    node = catalogue.node(wanted.guid)
-    if to.node not in (None, node.guid):
-        raise Malformed(f"node: {node.name} does not reach {to.name}", field="node")
-    return node.guid
 
 
 def _wanted(request: MountRequest, backup: Backup) -> dict[str, Any]:
@@ -271,38 +157,6 @@ def _usual_path(mount: Mount, shown: Visible) -> str:
     return f"{place}/{'disks' if shown.disks else shown.volume.replace('/', '-')}"
 
 
-def run(job: TaskContext) -> Results:
-    order: MountOrder = job.order
-    shared = job.share(sharing_of(order))
-    try:
-        # Whoever waits for a machine to run does not wait for its files to be looked at.
-        volumes = [] if order.hypervisor else job.volumes(order.mount)
-        for one in volumes:
-            job.log(f"{one.name}: {one.type}{': ' + one.reason if one.reason else ''}")
-        job.confirm()
-    except BaseException:
-        job.unshare(order.mount)
-        raise
-    shown = [as_volume(one, _path_of(one, shared.paths)) for one in volumes]
-    found = MountResult(shared.disks, "" if order.target else shared.raw, shared.portal, shown)
-    return dict(msgspec.to_builtins(found))
-
-
-def sharing_of(order: MountOrder) -> Sharing:
-    """The same as the node's own shares know it."""
-    for_machine = order.hypervisor is not None
-    return Sharing(
-        order.mount, order.backup, order.destination, order.visible, order.target, for_machine
-    )
-
-
-def _path_of(found: Found, paths: Mapping[str, str]) -> str:
-    """The folder of its own, or the one below the folder of all."""
-    if found.name in paths or not found.readable or "" not in paths:
-        return paths.get(found.name, "")
-    return f"{paths['']}/{found.name.replace('/', '-')}"
-
-
 def settle(task: Task, state: State, ledger: Ledger) -> None:
     """What is not shared in the end is not mounted; the node ends a share that nobody wants."""
     if task.params["mode"] == MountMode.INSTANT_RESTORE.value and state is State.FINISHED:
@@ -323,10 +177,15 @@ KIND = TaskKind(
     lane="restore",
     order=MountOrder,
     prepare=prepare,
-    run=run,
     start=job_begun,
     settle=settle,
     members=frozenset({"taskFiles"}),
+    report=(
+        Said("disks", "object", "Size (bytes) of each disk that is shared, by its name."),
+        Said("raw", "text", "The folder in which the disks are files."),
+        Said("portal", "text", "ADDRESS:PORT of an iSCSI target."),
+        Said("volumes", "array", "Each file system: name, type, size, path where it is seen."),
+    ),
     submissions=(
         Submission(
             "restore-and-mount",

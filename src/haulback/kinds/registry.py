@@ -1,4 +1,4 @@
-"""All kinds.  A new one is a file beside this and a line in it."""
+"""Table of the server halves of all task kinds; a new kind is one line."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from haulback.kinds import (
     destination_init,
     export,
     import_machine,
+    instant_restore,
     inventory_sync,
     live_migration,
     mount,
@@ -52,4 +53,5 @@ _ALL = (
     verify.KIND,
 )
 KINDS: Kinds = {kind.type: kind for kind in _ALL}
-WAYS = [way for kind in _ALL for way in kind.submissions] + list(unavailable.WAYS)
+WAYS = [way for kind in _ALL for way in kind.submissions]
+WAYS += [instant_restore.SUBMISSION, *unavailable.WAYS]

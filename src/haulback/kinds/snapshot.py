@@ -2,47 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
+from haulback.contract.snapshot import SnapshotOrder, SnapshotRequest, SnapshotResult
+from haulback.contract.task_states import State
 from haulback.errors import Malformed
 from haulback.ids import new_guid
-from haulback.inventory.hypervisor_types import PLATFORMS
 from haulback.inventory.ledger import Ledger
-from haulback.inventory.records import Catalogue, Entity, Hypervisor, PlatformSnapshot, Record
-from haulback.kinds import snapshot_cleanup
-from haulback.kinds.api import PREFIX, Amount, Ask, Mark, Results, Submission, TaskContext, TaskKind
-from haulback.kinds.support import planning
+from haulback.inventory.records import Catalogue, PlatformSnapshot, Record
+from haulback.kinds.api import Ask, Submission, TaskKind
+from haulback.kinds.support import planning, snapshots
+from haulback.kinds.support.reports import Said
+from haulback.kinds.support.snapshots import refuse_unable
 from haulback.tasks.record import Plan, Task
-from haulback.tasks.states import State
-from haulback.wire import Ref
-
-
-class SnapshotRequest(msgspec.Struct, kw_only=True):
-    """SnapshotTaskRequest; the rule says how long it stays, without one until it is removed."""
-
-    protectedEntities: list[Ref]
-    rule: Ref | None = None
-    description: str | None = None
-    priority: int | None = None
-    windowStart: int | None = None
-    windowEnd: int | None = None
-
-
-class SnapshotOrder(msgspec.Struct):
-    """Of which machine."""
-
-    uuid: str
-    hypervisor: Hypervisor
-
-
-class SnapshotResult(msgspec.Struct):
-    """What the node reports: the name on the platform, and how consistent it is."""
-
-    uuid: Mark
-    snapshotTime: Amount
-    consistency: Literal["STOPPED", "APPLICATION", "CRASH"] | None = None
 
 
 def plan(request: SnapshotRequest, catalogue: Catalogue, ask: Ask) -> Plan:
@@ -64,7 +38,7 @@ def plan(request: SnapshotRequest, catalogue: Catalogue, ask: Ask) -> Plan:
         taken = planning.on_machine("SNAPSHOT", "snapshot", *where, request, params=params)
         whole.tasks.append(taken)
         if rule:
-            whole.tasks.append(snapshot_cleanup.task(*where, follows=taken))
+            whole.tasks.append(snapshots.cleanup_task(*where, follows=taken))
     return whole
 
 
@@ -93,40 +67,9 @@ def _policy(rule: Record | None, catalogue: Catalogue) -> Record | None:
     return catalogue.record("vm-snapshot", rule.parent) if rule and rule.parent else None
 
 
-def refuse_unable(entity: Entity, hypervisor: Hypervisor, field: str) -> None:
-    """Raises Malformed for a machine that can have no snapshots."""
-    if not entity.present:
-        raise Malformed(f"{field}: {entity.name} is no longer on its hypervisor", field=field)
-    if not entity.disks:
-        raise Malformed(f"{field}: {entity.name} has no disk that could keep one", field=field)
-    able = PLATFORMS[hypervisor.driver].snapshots
-    for disk in entity.disks:
-        if disk.format not in able:
-            raise Malformed(
-                f"{field}: {entity.name} has a {disk.format} disk ({disk.name}), which keeps no "
-                f"snapshots; only {', '.join(able)} does",
-                field=field,
-            )
-
-
 def prepare(task: Task, catalogue: Catalogue) -> SnapshotOrder:
     entity = catalogue.entity(task.ref("protectedEntity") or "")
     return SnapshotOrder(entity.uuid, catalogue.hypervisor(entity.hypervisor))
-
-
-def run(job: TaskContext) -> Results:
-    order: SnapshotOrder = job.order
-    machines, name = job.hypervisor(order.hypervisor), PREFIX + job.attempt
-    with job.alone(order.hypervisor, order.uuid):
-        job.confirm()
-        now = job.now_ms()
-        how = machines.take_snapshot(order.uuid, name)
-        try:
-            job.confirm()
-        except BaseException:
-            machines.remove_snapshots(order.uuid, {name})
-            raise
-    return {"uuid": name, "snapshotTime": now, "consistency": how}
 
 
 def settle(task: Task, state: State, ledger: Ledger) -> None:
@@ -155,8 +98,12 @@ KIND = TaskKind(
     lane="snapshot",
     order=SnapshotOrder,
     prepare=prepare,
-    run=run,
     settle=settle,
+    report=(
+        Said("uuid", "text", "The name of the snapshot on the platform.", needed=True),
+        Said("snapshotTime", "time", "The moment of the snapshot, epoch ms.", needed=True),
+        Said("consistency", "text", "STOPPED, APPLICATION or CRASH."),
+    ),
     submissions=(
         Submission("snapshot", SnapshotRequest, plan, summary=_SUMMARY),
         Submission("vm-snapshot", SnapshotRequest, plan, summary=_SUMMARY),

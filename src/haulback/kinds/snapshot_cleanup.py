@@ -3,44 +3,24 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from functools import partial
 
 import msgspec
 
+from haulback.contract.policies import SnapshotRule
+from haulback.contract.snapshot_cleanup import (
+    SnapshotCleanupOrder,
+    SnapshotCleanupRequest,
+    SnapshotCleanupResult,
+)
+from haulback.contract.task_states import State
 from haulback.errors import Malformed, NotFound
 from haulback.inventory import retention
-from haulback.inventory.configuration import SnapshotRule
 from haulback.inventory.ledger import Ledger
-from haulback.inventory.records import Catalogue, Hypervisor
-from haulback.kinds.api import Ask, Mark, Results, Submission, TaskContext, TaskKind
-from haulback.kinds.support import planning
+from haulback.inventory.records import Catalogue
+from haulback.kinds.api import Ask, Submission, TaskKind
+from haulback.kinds.support.reports import Said
+from haulback.kinds.support.snapshots import cleanup_task
 from haulback.tasks.record import Plan, Task
-from haulback.tasks.states import State
-from haulback.wire import Ref
-
-
-class SnapshotCleanupRequest(msgspec.Struct, kw_only=True):
-    """SnapshotsCleanupTaskRequest; `snapshots` go whatever their rule says."""
-
-    protectedEntities: list[Ref] | None = None
-    snapshots: list[Ref] | None = None
-    priority: int | None = None
-    windowStart: int | None = None
-    windowEnd: int | None = None
-
-
-class SnapshotCleanupOrder(msgspec.Struct):
-    """Which snapshots of which machine, by their names there."""
-
-    uuid: str
-    hypervisor: Hypervisor
-    names: list[str]
-
-
-class SnapshotCleanupResult(msgspec.Struct):
-    """What the node reports: names that are no longer there."""
-
-    removed: list[Mark] = []
 
 
 def plan(request: SnapshotCleanupRequest, catalogue: Catalogue, ask: Ask) -> Plan:
@@ -55,7 +35,7 @@ def plan(request: SnapshotCleanupRequest, catalogue: Catalogue, ask: Ask) -> Pla
     for entity in catalogue.entities_of(list(chosen)):
         hypervisor = catalogue.hypervisor(entity.hypervisor)
         more = {"chosen": chosen[entity.guid]}
-        whole.tasks.append(task(entity, hypervisor, catalogue, ask, request, params=more))
+        whole.tasks.append(cleanup_task(entity, hypervisor, catalogue, ask, request, params=more))
     return whole
 
 
@@ -71,10 +51,6 @@ def _chosen(request: SnapshotCleanupRequest, catalogue: Catalogue) -> dict[str, 
             )
         found[one.entity].append(one.guid)
     return found
-
-
-# The task that cleans up after one machine.
-task = partial(planning.on_machine, "SNAPSHOT_CLEANUP", "snapshot")
 
 
 def prepare(task: Task, catalogue: Catalogue) -> SnapshotCleanupOrder:
@@ -97,17 +73,6 @@ def _rule(guid: str, catalogue: Catalogue) -> SnapshotRule | None:
     return msgspec.convert({**found.body, "name": found.name}, SnapshotRule)
 
 
-def run(job: TaskContext) -> Results:
-    order: SnapshotCleanupOrder = job.order
-    with job.alone(order.hypervisor, order.uuid):
-        job.confirm()
-        try:
-            job.hypervisor(order.hypervisor).remove_snapshots(order.uuid, set(order.names))
-        except NotFound:
-            job.log("the machine is no longer on its hypervisor")
-    return {"removed": order.names}
-
-
 def settle(task: Task, state: State, ledger: Ledger) -> None:
     if state is not State.FINISHED:
         return
@@ -120,8 +85,8 @@ KIND = TaskKind(
     lane="snapshot",
     order=SnapshotCleanupOrder,
     prepare=prepare,
-    run=run,
     settle=settle,
+    report=(Said("removed", "texts", "Names of the snapshots that are gone now.", needed=True),),
     submissions=(
         Submission(
             "remove-old-snapshots",

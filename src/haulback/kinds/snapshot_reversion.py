@@ -4,41 +4,22 @@ from __future__ import annotations
 
 import msgspec
 
+from haulback.contract.snapshot_reversion import (
+    Reverted,
+    SnapshotReversionOrder,
+    SnapshotReversionRequest,
+)
+from haulback.contract.task_states import State
 from haulback.errors import Malformed
 from haulback.ids import new_guid
 from haulback.inventory.ledger import Ledger
-from haulback.inventory.records import Catalogue, Hypervisor, PlatformSnapshot
-from haulback.kinds.api import PREFIX, Amount, Ask, Mark, Results, Submission, TaskContext, TaskKind
-from haulback.kinds.snapshot import refuse_unable
+from haulback.inventory.records import Catalogue, PlatformSnapshot
+from haulback.kinds.api import Ask, Submission, TaskKind
 from haulback.kinds.support import conflicts, planning
+from haulback.kinds.support.reports import Said
+from haulback.kinds.support.snapshots import refuse_unable
 from haulback.tasks.record import Plan, Task
-from haulback.tasks.states import State
-from haulback.wire import Named, Ref
-
-
-class SnapshotReversionRequest(msgspec.Struct, kw_only=True):
-    """SnapshotReversionTaskRequest; either member names the snapshot."""
-
-    snapshot: Ref | None = None
-    protectedEntitySnapshot: Ref | None = None
-    priority: int | None = None
-    windowStart: int | None = None
-    windowEnd: int | None = None
-
-
-class SnapshotReversionOrder(msgspec.Struct):
-    """Which machine, and the name of the snapshot there."""
-
-    uuid: str
-    hypervisor: Hypervisor
-    name: str
-
-
-class Reverted(msgspec.Struct):
-    """What the node reports: what the disks were before is the snapshot `before`."""
-
-    before: Mark
-    snapshotTime: Amount
+from haulback.wire import Named
 
 
 def plan(request: SnapshotReversionRequest, catalogue: Catalogue, ask: Ask) -> Plan:
@@ -77,17 +58,6 @@ def prepare(task: Task, catalogue: Catalogue) -> SnapshotReversionOrder:
     return SnapshotReversionOrder(entity.uuid, catalogue.hypervisor(entity.hypervisor), found.uuid)
 
 
-def run(job: TaskContext) -> Results:
-    order: SnapshotReversionOrder = job.order
-    before = PREFIX + job.attempt
-    with job.alone(order.hypervisor, order.uuid):
-        job.confirm()
-        now = job.now_ms()
-        job.hypervisor(order.hypervisor).revert(order.uuid, order.name, before, job.attempt)
-    job.log(f"what the machine was is kept as the snapshot {before}")
-    return {"before": before, "snapshotTime": now}
-
-
 def settle(task: Task, state: State, ledger: Ledger) -> None:
     """Whatever came of it, no increment builds on what was recorded before."""
     if task.started is None:
@@ -116,9 +86,12 @@ KIND = TaskKind(
     lane="snapshot",
     order=SnapshotReversionOrder,
     prepare=prepare,
-    run=run,
     settle=settle,
     repeatable=False,
+    report=(
+        Said("before", "text", "The name of the snapshot that keeps what was.", needed=True),
+        Said("snapshotTime", "time", "The moment of that snapshot, epoch ms.", needed=True),
+    ),
     submissions=(
         Submission(
             "revert",

@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-import time
-from contextlib import suppress
-from typing import Any
-
 import msgspec
 
-from haulback.drivers.hypervisor import HypervisorDriver as Driver
-from haulback.drivers.hypervisor import Machine
-from haulback.errors import HaulbackError, NotFound
+from haulback.contract.staging_cleanup import StagingCleanupOrder, Swept
+from haulback.contract.task_states import State
 from haulback.inventory.ledger import Ledger
-from haulback.inventory.records import BackupDestination, Catalogue, Hypervisor
-from haulback.kinds.api import PREFIX, Amount, Ask, Guid, Name, Results, TaskContext, TaskKind
+from haulback.inventory.records import Catalogue
+from haulback.kinds.api import Ask, TaskKind
 from haulback.kinds.support import planning
+from haulback.kinds.support.reports import Said
 from haulback.tasks.record import Task
-from haulback.tasks.states import State
 from haulback.wire import Named
-
-_TRIES, _AGAIN = 4, 2.0  # seconds between them: a platform that was begun anew is back by then
-
-
-class StagingCleanupOrder(msgspec.Struct):
-    """Where to look besides the node's own folders."""
-
-    hypervisors: list[Hypervisor]
-    destinations: list[BackupDestination]
 
 
 def clean_up(node: Named, ask: Ask) -> Task:
@@ -42,95 +28,6 @@ def prepare(task: Task, catalogue: Catalogue) -> StagingCleanupOrder:
     )
 
 
-def run(job: TaskContext) -> Results:
-    needed = job.needed()
-    left = [attempt for attempt in job.leftovers() if attempt not in needed]
-    for attempt in left:
-        job.discard(attempt)
-    removed, held = len(left), dict[str, Any]()
-    for hypervisor in job.order.hypervisors:
-        removed += _sweep(job, hypervisor, held.setdefault(hypervisor.guid, {}))
-    for destination in job.order.destinations:
-        removed += _sweep_destination(job, destination)
-    return {"removed": removed, "held": {guid: found for guid, found in held.items() if found}}
-
-
-def _sweep_destination(job: TaskContext, record: BackupDestination) -> int:
-    try:
-        return job.destination(record).sweep(job.needed())
-    except HaulbackError as error:
-        job.log(f"{record.name}: {error.message}")
-        return 0
-
-
-def _sweep(job: TaskContext, record: Hypervisor, held: dict[str, Any]) -> int:
-    """One that does not answer, a few times, must not keep the others from being swept.
-
-    `held` takes the snapshots that stay, with their times: an attempt may have died before it said
-    that it had taken one.
-    """
-    for left in reversed(range(_TRIES)):
-        try:
-            machines = job.hypervisor(record)
-            removed = len(machines.sweep(job.needed()))
-            found = machines.inventory().machines
-            break
-        except HaulbackError as error:
-            job.log(f"{record.name}: {error.message}")
-            if not left:
-                return 0
-            time.sleep(_AGAIN)
-            job.confirm()
-    for machine in found:
-        job.confirm()
-        dropped = _drop(job, record, machines, machine)
-        removed += len(dropped)
-        if stay := {s.name: s.time for s in machine.snapshots or () if s.name not in dropped}:
-            held[machine.uuid] = stay
-    return removed
-
-
-def sweep_after(job: TaskContext, record: Hypervisor) -> None:
-    """Remove what an attempt may have left on a platform, of the one machine it was about.
-
-    Raises Unavailable when the platform does not answer.
-    """
-    machines = job.hypervisor(record)
-    machines.sweep(job.needed())
-    if uuid := getattr(job.order, "uuid", ""):
-        with suppress(NotFound):
-            _drop(job, record, machines, machines.machine(uuid))
-
-
-def _drop(job: TaskContext, record: Hypervisor, machines: Driver, machine: Machine) -> list[str]:
-    """The names of checkpoints and snapshots that were removed."""
-    with job.alone(record, machine.uuid, wait=False) as mine:
-        if not mine:
-            return []  # an EXPORT is at work; it begins by doing the same
-        try:
-            dropped = machines.drop_checkpoints(machine.uuid, job.needed())
-            return [*dropped, *_drop_snapshots(job, machines, machine)]
-        except HaulbackError as error:
-            job.log(f"{record.name}, {machine.uuid}: {error.message}")
-            return []
-
-
-def _drop_snapshots(job: TaskContext, machines: Driver, machine: Machine) -> list[str]:
-    """Those that attempts took which ended badly.
-
-    A snapshot may be somebody's only copy: one whose story is not known here is let be.
-    """
-    ours = [one.name for one in machine.snapshots or () if one.name.startswith(PREFIX)]
-    unwanted = job.abandoned(ours) if ours else frozenset()
-    return machines.remove_snapshots(machine.uuid, unwanted) if unwanted else []
-
-
-class Swept(msgspec.Struct):
-    """What a node reports: times (epoch ms) of snapshots by hypervisor, machine and name."""
-
-    held: dict[Guid, dict[Name, dict[Name, Amount]]] = {}
-
-
 def settle(task: Task, state: State, ledger: Ledger) -> None:
     """What a machine was before it was put back is known, though nobody lived to tell."""
     if state is State.FINISHED:
@@ -143,6 +40,9 @@ KIND = TaskKind(
     lane="upkeep",
     order=StagingCleanupOrder,
     prepare=prepare,
-    run=run,
     settle=settle,
+    report=(
+        Said("removed", "count", "Number of leftovers that were removed."),
+        Said("held", "object", "Times of snapshots by hypervisor, machine and name."),
+    ),
 )

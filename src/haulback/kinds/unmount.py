@@ -2,36 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import msgspec
-
-from haulback.drivers.hypervisor import HypervisorDriver as Driver
-from haulback.errors import Conflict, SourceChanged
+from haulback.contract.task_states import State
+from haulback.contract.unmount import UnmountOrder, UnmountRequest
+from haulback.errors import Conflict
 from haulback.inventory.ledger import Ledger
-from haulback.inventory.records import Catalogue, Hypervisor, Mount
-from haulback.kinds.api import Ask, Results, Submission, TaskContext, TaskKind
-from haulback.kinds.import_machine import MARK
-from haulback.kinds.support import conflicts, planning
+from haulback.inventory.records import Catalogue
+from haulback.kinds.api import Ask, Submission, TaskKind
+from haulback.kinds.support import conflicts
+from haulback.kinds.support.reports import Said
+from haulback.kinds.support.unmount_task import task
 from haulback.tasks.record import HOUR_MS, Plan, Task
-from haulback.tasks.states import State
-from haulback.wire import Named, Ref
-
-
-class UnmountRequest(msgspec.Struct, kw_only=True):
-    """UnmountTaskRequest."""
-
-    mountedBackup: Ref
-    priority: int | None = None
-    windowStart: int | None = None
-    windowEnd: int | None = None
-
-
-class UnmountOrder(msgspec.Struct):
-    """Which share ends, and where a machine may run from it."""
-
-    mount: str
-    hypervisor: Hypervisor | None = None
+from haulback.wire import Named
 
 
 def plan(request: UnmountRequest, catalogue: Catalogue, ask: Ask) -> Plan:
@@ -43,63 +24,10 @@ def plan(request: UnmountRequest, catalogue: Catalogue, ask: Ask) -> Plan:
     return Plan([task(mount, catalogue, ask, request)])
 
 
-def task(
-    mount: Mount,
-    catalogue: Catalogue,
-    ask: Ask,
-    request: Any = None,
-    *,
-    follows: Task | None = None,
-) -> Task:
-    """The task that ends a share."""
-    backup = catalogue.backup(mount.backup)
-    refs = {
-        "backup": Named(backup.guid, backup.entity_name),
-        "protectedEntity": catalogue.entity(mount.entity).named(),
-        "mountedBackup": Named(mount.guid, mount.entity_name),
-    }
-    return planning.task(
-        "UNMOUNT",
-        "restore",
-        ask.of(mount.project),
-        request,
-        refs=refs,
-        params={"mode": mount.mode},
-        pinned=mount.node,
-        follows=follows,
-    )
-
-
 def prepare(task: Task, catalogue: Catalogue) -> UnmountOrder:
     mount = catalogue.mount(task.ref("mountedBackup") or "")
     where = mount.hypervisor
     return UnmountOrder(mount.guid, catalogue.hypervisor(where) if where else None)
-
-
-def run(job: TaskContext) -> Results:
-    order: UnmountOrder = job.order
-    job.confirm()
-    if order.hypervisor:
-        _end_machines(job, job.hypervisor(order.hypervisor), order)
-    job.unshare(order.mount)
-    return {"unmounted": True}
-
-
-def _end_machines(job: TaskContext, machines: Driver, order: UnmountOrder) -> None:
-    """One that an instant restore made goes with its share.
-
-    Raises SourceChanged while it runs, Conflict for one that somebody else put on the share.
-    """
-    found = machines.on_share(job.share_socket(order.mount))
-    if foreign := [one.name for one in found if MARK not in one.definition]:
-        raise Conflict(f"{', '.join(foreign)}: lives off this backup too, but was not made here")
-    for machine in found:
-        try:
-            machines.remove(machine.uuid)
-        except SourceChanged as error:
-            remedy = "or move it off its backup (POST /tasks/live-migration)"
-            raise SourceChanged(f"{error.message}; {remedy}") from None
-        job.log(f"{machine.name} lived off this backup, and was removed with what it had written")
 
 
 def settle(task: Task, state: State, ledger: Ledger) -> None:
@@ -116,8 +44,8 @@ KIND = TaskKind(
     lane="restore",
     order=UnmountOrder,
     prepare=prepare,
-    run=run,
     settle=settle,
+    report=(Said("unmounted", "flag", "FINISHED says the same."),),
     submissions=(
         Submission("unmount", UnmountRequest, plan, many=False, summary="Create unmount task."),
     ),

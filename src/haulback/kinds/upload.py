@@ -2,48 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from itertools import chain
-
-import msgspec
-
+from haulback.contract.upload import UploadOrder, UploadRequest
 from haulback.errors import Conflict, Malformed
 from haulback.inventory.hypervisor_types import PLATFORMS
 from haulback.inventory.records import Catalogue, Entity, Hypervisor, Mount
-from haulback.kinds.api import Ask, Results, Submission, TaskContext, TaskKind
+from haulback.kinds.api import Ask, Submission, TaskKind
 from haulback.kinds.support import planning
+from haulback.kinds.support.reports import Said
 from haulback.tasks.record import Plan, Task
-from haulback.wire import Named, Ref
+from haulback.wire import Named
 
 _MOST = 10_000
-
-
-class UploadRequest(msgspec.Struct, kw_only=True):
-    """UploadFilesRequest; besides, of which file system (of several), and into which machine.
-
-    They keep their paths below `destinationPath`; without one they come back to where they were.
-    """
-
-    mountedBackup: Ref
-    paths: list[str]
-    destinationPath: str | None = None
-    mountedFileSystem: Ref | None = None
-    protectedEntity: Ref | None = None
-    node: Ref | None = None
-    priority: int | None = None
-    windowStart: int | None = None
-    windowEnd: int | None = None
-
-
-class UploadOrder(msgspec.Struct):
-    """Which files of what is shared, and into which folder of which machine."""
-
-    mount: str
-    volume: str
-    paths: list[str]
-    folder: str
-    uuid: str
-    hypervisor: Hypervisor
 
 
 def plan(request: UploadRequest, catalogue: Catalogue, ask: Ask) -> Plan:
@@ -140,32 +109,13 @@ def prepare(task: Task, catalogue: Catalogue) -> UploadOrder:
     )
 
 
-def run(job: TaskContext) -> Results:
-    order: UploadOrder = job.order
-    machines = job.hypervisor(order.hypervisor)
-    job.confirm()
-    # Zeros and gaps would overwrite intact files of the guest: every file, or none.
-    parts = job.archive(order.mount, order.volume, order.paths)
-    first = next(parts)  # what is missing is found out before the guest is touched
-    whole = _metered(job, chain((first,), parts))
-    with job.alone(order.hypervisor, order.uuid):  # one that is frozen takes nothing
-        machines.unpack(order.uuid, whole, order.folder, f".haulback-{job.guid}.tar")
-    return {"uploaded": len(order.paths)}
-
-
-def _metered(job: TaskContext, parts: Iterable[bytes]) -> Iterator[bytes]:
-    for part in parts:
-        job.meter(len(part))
-        yield part
-
-
 KIND = TaskKind(
     type="UPLOAD",
     lane="restore",
     order=UploadOrder,
     prepare=prepare,
-    run=run,
     members=frozenset({"taskFiles"}),
+    report=(Said("uploaded", "count", "Number of paths that were copied."),),
     submissions=(
         Submission("upload", UploadRequest, plan, many=False, summary="Create upload task."),
     ),

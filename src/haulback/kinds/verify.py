@@ -2,76 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 
+from haulback.contract.destinations import VerifyState
+from haulback.contract.task_states import State
+from haulback.contract.verify import VerifyOrder, VerifyRequest, VerifyResult
 from haulback.errors import Malformed
-from haulback.inventory.damage import DamageReport, VerifyState
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.records import BackupDestination, Catalogue
-from haulback.kinds.api import Amount, Ask, Results, Submission, TaskContext, TaskKind
+from haulback.kinds.api import Ask, Submission, TaskKind
 from haulback.kinds.support import planning
-from haulback.kinds.support.damage_report import Complete, complete_report
-from haulback.repository.verify import Depth, Share, VerifyReport, verify
+from haulback.kinds.support.reports import SPACE, Said
 from haulback.tasks.record import HOUR_MS, Plan, Task
-from haulback.tasks.states import State
-from haulback.units import GIB, size
-from haulback.wire import Ref
 
 WINDOW = 24 * HOUR_MS
-_NOTED_EVERY = 8  # packs, 512 MiB: what is read again after a node died
-_LEAST = GIB  # of a nightly share, bytes: a small destination is read in one night
 _LONGEST = 7 * 86_400  # seconds
-
-
-class VerifyRequest(msgspec.Struct):
-    """Which destinations to verify; without bounds everything is read once.
-
-    `bytes` and `seconds` bound what one task reads; the next one goes on from there.
-    """
-
-    backupDestinations: list[Ref]
-    bytes: int | None = None
-    seconds: int | None = None
-    priority: int | None = None
-    windowStart: int | None = None
-    windowEnd: int | None = None
-
-
-class VerifyOrder(msgspec.Struct):
-    """The packs to read: those after `cursor` (hex), so many bytes and seconds.
-
-    `days`: the bytes are the share that reads everything within so many days.  `looked`: the maps
-    of backups are looked at from the one that follows this guid.
-    """
-
-    destination: BackupDestination
-    cursor: str = ""
-    bytes: int | None = None
-    seconds: int | None = None
-    days: int | None = None
-    looked: str = ""
-
-
-class VerifyResult(msgspec.Struct):
-    """The node's report: bytes and packs read, and whether that ended a round.
-
-    `looked` is the backup after which the next task goes on; "" where all were looked at.
-    """
-
-    cursor: str = ""
-    isRound: bool = False
-    read: Amount = 0
-    groups: Amount = 0
-    backups: Amount = 0
-    unknown: Amount = 0
-    strangers: Amount = 0
-    looked: Annotated[str, msgspec.Meta(max_length=36)] = ""
-    damage: DamageReport | None = None
-    totalSpace: int | None = None
-    freeSpace: int | None = None
 
 
 def plan(request: VerifyRequest, catalogue: Catalogue, ask: Ask) -> Plan:
@@ -113,79 +60,6 @@ def prepare(task: Task, catalogue: Catalogue) -> VerifyOrder:
     return VerifyOrder(to, str(params.get("cursor") or begin), **bounds, looked=state.looked)
 
 
-def run(job: TaskContext) -> Results:
-    order: VerifyOrder = job.order
-    repository = job.repository(order.destination)
-    share = _share(job, order, sum(repository.objects.packs().values()))
-    sign = (f"VERIFY {job.guid}", job.now_ms())
-    report = verify(
-        repository,
-        Depth.DATA,
-        job.pool,
-        job.meter,
-        share=share,
-        folder=job.folder,
-        record=lambda: sign,
-    )
-    found = complete_report(order.destination.guid, report, job.expected(), order.looked)
-    _tell(job, report, found)
-    return {
-        "cursor": report.cursor.hex() if report.cursor else "",
-        "isRound": report.is_round or not report.packs,
-        "read": report.bytes,
-        "groups": report.groups,
-        "backups": report.backups,
-        "unknown": found.unknown,
-        "strangers": len(report.strangers),
-        "looked": found.told,
-        "damage": msgspec.to_builtins(found.report),
-    } | job.space(order.destination)
-
-
-def _share(job: TaskContext, order: VerifyOrder, total: int) -> Share:
-    """The packs and backups to look at, of `total` bytes of packs; the job is told how many."""
-    budget = _budget(order, total)
-    job.expect(min(total, total if budget is None else budget))
-    after = bytes.fromhex(order.cursor) if order.cursor else None
-    return Share(after, budget, order.seconds, _noting(job), order.looked)
-
-
-def _tell(job: TaskContext, report: VerifyReport, found: Complete) -> None:
-    """The log of the task."""
-    count = report.backups - len(report.unlooked)
-    job.log(
-        f"{report.groups} groups, {size(report.bytes)} of {size(report.total)} read; "
-        f"{count} backups looked at, {found.unknown} of all are unknown to the catalogue"
-    )
-    if report.unlooked:
-        job.log(f"the next VERIFY looks at {len(report.unlooked)} backups first: the time was over")
-    if found.told and not report.unlooked:
-        job.log(found.report.findings[0])
-    for text in report.findings[:100]:
-        job.log(f"damaged: {text}")
-    for name in report.strangers[:20]:
-        job.log(f"{name} is no object of the repository and is ignored")
-
-
-def _budget(order: VerifyOrder, total: int) -> int | None:
-    if order.days:
-        return max(_LEAST, -(-total // order.days))
-    return order.bytes
-
-
-def _noting(job: TaskContext) -> Callable[[bytes], None]:
-    """Tell the server from time to time how far the task is."""
-    count = 0
-
-    def note(pack: bytes) -> None:
-        nonlocal count
-        count += 1
-        if count % _NOTED_EVERY == 0:
-            job.note({"cursor": pack.hex()})
-
-    return note
-
-
 def settle(task: Task, state: State, ledger: Ledger) -> None:
     """Keep how far the destination is read; damage was taken in already."""
     destination = task.ref("backupDestination") or ""
@@ -217,9 +91,20 @@ KIND = TaskKind(
     lane="verify",
     order=VerifyOrder,
     prepare=prepare,
-    run=run,
     start=start,
     settle=settle,
+    report=(
+        Said("cursor", "text", "How far the destination was read, in hex; empty at its end."),
+        Said("isRound", "flag", "Whether that ended a round."),
+        Said("read", "bytes", "Bytes that were read."),
+        Said("groups", "count", "Number of groups that were read."),
+        Said("backups", "count", "Number of backups that were looked at."),
+        Said("looked", "text", "The backup after which the next VERIFY goes on; empty after all."),
+        Said("unknown", "count", "Number of backups that the catalogue does not know."),
+        Said("strangers", "count", "Number of objects that belong to no repository."),
+        Said("damage", "object", "The damage that was found; see docs/design/damage.md."),
+        *SPACE,
+    ),
     submissions=(
         Submission("verify", VerifyRequest, plan, summary="Create tasks to verify destinations."),
     ),

@@ -15,8 +15,9 @@ from pathlib import Path
 import msgspec
 
 from haulback import credentials
+from haulback.contract.mount import Visible
 from haulback.errors import Conflict, Forbidden, Unavailable, Unsupported
-from haulback.mounts.spec import Shared, Visible
+from haulback.mounts.spec import Shared
 
 ROOTS = (Path("/mnt/haulback"), Path("/mnt/vprotect"))
 _SECONDS = 30.0  # timeout for a folder to appear, and for its process to end

@@ -16,9 +16,9 @@ from typing import Any
 import mfusepy
 import msgspec
 
+from haulback.contract.mount import files_of
 from haulback.drivers.nbd import Export, connect
 from haulback.mounts.fuse import serve, told
-from haulback.mounts.spec import files_of
 
 
 class DiskFileSystem(mfusepy.Operations):  # type: ignore[misc]  # the library is not typed

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
 import shutil
 import socket
 import subprocess
@@ -14,25 +11,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from haulback import credentials
+from haulback.contract.iscsi import USER, name_of, secret_of
+from haulback.contract.mount import IscsiOrder, files_of
 from haulback.errors import Conflict, HaulbackError, Unavailable, Unsupported
-from haulback.mounts.spec import IscsiOrder, files_of
 
-USER = "haulback"
 _PORTS = 100  # ports that are tried, starting at the port of the node's portal
 _SECONDS = 10.0  # timeout of the start and of each tgtadm command
-_SECRET = 16  # characters of the CHAP secret; initiators accept 12 to 16
 _REMEDY = "install tgt on the node (`apt-get install tgt`)"
-
-
-def name_of(guid: str) -> str:
-    """iSCSI qualified name (IQN) of the target of a mount."""
-    return f"iqn.2026-11.org.haulback:{guid}"
-
-
-def secret_of(key: bytes, guid: str) -> str:
-    """CHAP secret of a mount: an HMAC of its guid under the repository's key, stored nowhere."""
-    made = hmac.digest(key, b"iscsi " + guid.encode(), hashlib.sha256)
-    return base64.b32encode(made).decode()[:_SECRET]
 
 
 @contextmanager

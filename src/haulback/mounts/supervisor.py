@@ -17,13 +17,14 @@ from threading import Lock
 import msgspec
 
 from haulback import credentials
+from haulback.contract.mount import Visible
 from haulback.drivers.nbd import Export, connect
 from haulback.errors import Conflict, NotFound, Unavailable, is_away
 from haulback.filesystems.browser import Browser
 from haulback.ids import is_guid
 from haulback.mounts import folders
 from haulback.mounts.process import LOCK, NBD, PID, RAW
-from haulback.mounts.spec import MountSpec, Shared, Visible
+from haulback.mounts.spec import MountSpec, Shared
 
 # Every user can reach this folder, QEMU's too, and the path is short: UNIX sockets allow 107 bytes.
 ROOMS = Path("/var/tmp")

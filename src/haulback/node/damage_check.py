@@ -11,12 +11,12 @@ from typing import Any
 
 import msgspec
 
+from haulback.contract.damage import DamageReport, Loss
 from haulback.errors import HaulbackError, Missing
-from haulback.inventory.damage import DamageReport, Loss
-from haulback.kinds.support.damage_report import MOST, as_loss, clipped
 from haulback.repository.backup_loss import assess
 from haulback.repository.damage_report import record_findings
 from haulback.repository.repository import Repository
+from haulback.work.support.damage_report import MOST, as_loss, clipped
 
 log = logging.getLogger(__name__)
 

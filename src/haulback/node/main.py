@@ -11,11 +11,11 @@ from threading import Thread
 import msgspec
 
 from haulback.client.api import Api
-from haulback.kinds.registry import KINDS
 from haulback.mounts.supervisor import PORTAL
 from haulback.node.runner import Runner
 from haulback.node.server_client import PROTOCOL, ServerClient
 from haulback.node.state_dir import NodeIdentity, StateDir, write_identity
+from haulback.work.registry import WORK
 
 _STDIN = 0
 
@@ -53,7 +53,7 @@ def run(settings: NodeSettings) -> None:
             write_identity(
                 settings.data, msgspec.convert(api.post("/nodes/enrol", body), NodeIdentity)
             )
-        runner = Runner(link, home, KINDS)
+        runner = Runner(link, home, WORK)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: runner.stop())
         if settings.leash:

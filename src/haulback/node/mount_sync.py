@@ -6,11 +6,12 @@ import logging
 from contextlib import closing
 from threading import Event, Thread
 
+from haulback.contract.mount import MountOrder
 from haulback.errors import HaulbackError, NotFound
-from haulback.kinds.mount import MountOrder, sharing_of
 from haulback.node.server_client import ServerClient
 from haulback.node.state_dir import StateDir
 from haulback.node.task_context import open_hypervisor, share_order
+from haulback.work.mount import sharing_of
 
 log = logging.getLogger(__name__)
 _EVERY = 15.0  # seconds

@@ -17,8 +17,6 @@ from haulback.errors import (
     Unauthenticated,
     Unavailable,
 )
-from haulback.kinds.api import Kinds, Results, TaskKind
-from haulback.kinds.staging_cleanup import sweep_after
 from haulback.logs import members
 from haulback.node.file_requests import FileRequestWorker
 from haulback.node.mount_sync import MountSync
@@ -26,6 +24,8 @@ from haulback.node.reporter import Reporter
 from haulback.node.server_client import Offer, ServerClient
 from haulback.node.state_dir import StateDir
 from haulback.node.task_context import Locks, RunningTask, patiently, printable
+from haulback.work.context import Results, TaskWork, TaskWorks
+from haulback.work.staging_cleanup import sweep_after
 
 log = logging.getLogger(__name__)
 _AGAIN = 1.0  # seconds before the next try at a server or platform
@@ -37,7 +37,7 @@ class Runner:
     """The node's main loop.  `run` ends after `stop`, or raises Fenced when a newer process uses
     this node's identity."""
 
-    def __init__(self, link: ServerClient, home: StateDir, kinds: Kinds) -> None:
+    def __init__(self, link: ServerClient, home: StateDir, kinds: TaskWorks) -> None:
         self._link, self._home, self._kinds = link, home, kinds
         self._locks, self._stop = Locks(), Event()
         self._taken: set[str] = set()
@@ -158,7 +158,7 @@ class Runner:
             self._taken.discard(guid)
             self._running.pop(guid, None)
 
-    def _attempt(self, guid: str, kind: TaskKind) -> None:
+    def _attempt(self, guid: str, kind: TaskWork) -> None:
         try:
             self._begin(guid, kind)
         except Exception as error:  # noqa: BLE001 - the lease decides about the task
@@ -166,7 +166,7 @@ class Runner:
         finally:
             self._release(guid)
 
-    def _begin(self, guid: str, kind: TaskKind) -> None:
+    def _begin(self, guid: str, kind: TaskWork) -> None:
         try:
             number, order = patiently(lambda: self._link.order(guid, kind.order), self._stop)
         except (Unavailable, Fenced):
@@ -192,7 +192,7 @@ class Runner:
         finally:
             work.close()
 
-    def _run(self, work: RunningTask, kind: TaskKind) -> None:
+    def _run(self, work: RunningTask, kind: TaskWork) -> None:
         try:
             if kind.stages:
                 self._home.check_space()
@@ -250,7 +250,7 @@ class Runner:
             self._say(work)
             self._tell(work.attempt, state, why)
 
-    def _finish(self, work: RunningTask, kind: TaskKind, results: Results) -> None:
+    def _finish(self, work: RunningTask, kind: TaskWork, results: Results) -> None:
         """Report FINISHED until the server answers; the journal keeps the results meanwhile."""
         self._say(work)
         work.is_done = True
@@ -283,7 +283,7 @@ class Runner:
         except HaulbackError as error:
             log.warning("task %s: %s; left to a later clean-up", work.guid, error.message)
 
-    def _tidy(self, work: RunningTask, kind: TaskKind) -> None:
+    def _tidy(self, work: RunningTask, kind: TaskWork) -> None:
         if not kind.stages:
             self._home.discard(work.attempt)
         self._patiently_tidy(work, partial(kind.tidy, work))
@@ -297,7 +297,7 @@ class Runner:
         except HaulbackError as error:
             log.warning("task %s: log: %s", work.guid, error.message)
 
-    def _say_why(self, work: RunningTask, error: Exception, kind: TaskKind) -> None:
+    def _say_why(self, work: RunningTask, error: Exception, kind: TaskWork) -> None:
         """Report the error code, by which the server decides about a retry, and damage found."""
         found = work.damage(kind.type, error)
         if isinstance(error, HaulbackError) and error.retryable:

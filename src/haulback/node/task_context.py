@@ -13,6 +13,7 @@ from pathlib import Path
 from threading import Event, Lock
 from typing import Any, TypeVar
 
+from haulback.contract.damage import DamageReport
 from haulback.destinations.add_only import AddOnly
 from haulback.destinations.known import open_destination
 from haulback.destinations.protocol import ObjectStore
@@ -25,8 +26,6 @@ from haulback.drivers.remote_set import AskedNames
 from haulback.errors import Cancelled, Conflict, Fenced, HaulbackError, Malformed, Unavailable
 from haulback.filesystems.records import Volume
 from haulback.inventory import records
-from haulback.inventory.damage import DamageReport
-from haulback.kinds.api import Results, Sharing
 from haulback.mounts.spec import MountSpec, Shared
 from haulback.node.damage_check import as_results, report_damage
 from haulback.node.pack_memory import FilePackMemory
@@ -35,6 +34,7 @@ from haulback.node.server_client import ServerClient
 from haulback.node.state_dir import StateDir
 from haulback.repository.keys import Secret
 from haulback.repository.repository import Repository
+from haulback.work.context import Results, Sharing
 
 log = logging.getLogger(__name__)
 _HYPERVISORS: dict[str, Callable[[records.Hypervisor], HypervisorDriver]] = {

@@ -7,8 +7,10 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from haulback.contract.destinations import Retention
 from haulback.inventory.records import Backup, Entity
-from haulback.inventory.retention import DAY_MS, Retention, of, surplus
+from haulback.inventory.retention import of, surplus
+from haulback.units import DAY_MS
 
 NOW = 1_000 * DAY_MS
 TIGHT = {

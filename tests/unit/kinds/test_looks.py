@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
+from haulback.contract.inventory_sync import InventorySyncOrder
+from haulback.contract.scoped_inventory_sync import ScopedInventorySyncOrder
 from haulback.drivers.imagefolder.driver import ImageFolder
 from haulback.errors import Unavailable
 from haulback.ids import new_guid
 from haulback.inventory.records import Hypervisor
-from haulback.kinds import inventory_sync, scoped_inventory_sync
+from haulback.work import inventory_sync, scoped_inventory_sync
 from tests.images import raw_machine
 
 NAMES = ("db", "mail", "web")
@@ -44,15 +46,13 @@ class Folder:
         self.record = Hypervisor(guid=new_guid(), name="hv", driver="image-folder", config={})
 
     def whole(self) -> dict[str, Any]:
-        job: Any = Looking(self.root, inventory_sync.InventorySyncOrder(self.record))
+        job: Any = Looking(self.root, InventorySyncOrder(self.record))
         return inventory_sync.run(job)
 
     def at(self, *names: str, known: bool = True) -> dict[str, Any]:
         """The report of a scan of some machines; `known`: the server knows their folders."""
         uuids = {self.uuids[name]: name for name in names}
-        order = scoped_inventory_sync.ScopedInventorySyncOrder(
-            self.record, list(uuids), uuids if known else {}
-        )
+        order = ScopedInventorySyncOrder(self.record, list(uuids), uuids if known else {})
         job: Any = Looking(self.root, order)
         return scoped_inventory_sync.run(job)
 

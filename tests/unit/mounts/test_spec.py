@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from haulback.mounts.spec import files_of
+from haulback.contract.mount import files_of
 
 NAMES = st.text(st.characters(blacklist_categories=("Cs",)), min_size=1, max_size=200)
 

@@ -22,7 +22,6 @@ from haulback.errors import (
 )
 from haulback.ids import new_guid
 from haulback.inventory.records import Hypervisor
-from haulback.kinds.api import TaskKind
 from haulback.node import runner as runners
 from haulback.node import task_context as jobs
 from haulback.node.runner import Runner
@@ -30,6 +29,7 @@ from haulback.node.server_client import Offer
 from haulback.node.state_dir import NodeIdentity, StateDir, write_identity
 from haulback.node.task_context import RunningTask
 from haulback.testing.memory_hypervisor import MemoryHypervisor
+from haulback.work.context import TaskWork
 
 
 class Order(msgspec.Struct):
@@ -127,10 +127,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StateDir]:
 
 def runs(server: Server, home: StateDir, run: Callable[[RunningTask], dict[str, Any]]) -> Runner:
     """A node that runs until `stop`, in another thread."""
-    kind = TaskKind(
-        type="TEST", lane="upkeep", order=Order, prepare=lambda task, known: Order(), run=run
-    )
-    runner = Runner(server, home, {"TEST": kind})  # type: ignore[arg-type]
+    runner = Runner(server, home, {"TEST": TaskWork("TEST", Order, run)})  # type: ignore[arg-type]
     runner.thread = threading.Thread(target=runner.run)  # type: ignore[attr-defined]
     runner.thread.start()  # type: ignore[attr-defined]
     return runner

@@ -7,9 +7,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from haulback.contract.nodes import PROTOCOL, Enrolled, FinishedWork
+from haulback.contract.task_states import State
 from haulback.errors import HaulbackError
-from haulback.inventory.damage import REVISION
 from haulback.inventory.records import BackupDestination, Entity, Hypervisor
+from haulback.inventory.repository_revision import REVISION
 from haulback.kinds.registry import KINDS
 from haulback.server.caller import Caller, person
 from haulback.server.key_vault import KeyVault
@@ -20,9 +22,8 @@ from haulback.server.store.accounts import Account
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import open_store
 from haulback.server.store.ledger import SqlLedger
-from haulback.server.store.nodes import PROTOCOL, Enrolled, Node, Process
+from haulback.server.store.nodes import Node, Process
 from haulback.tasks.record import Task
-from haulback.tasks.states import State
 from tests import databases
 
 START = 1_800_000_000_000
@@ -68,7 +69,7 @@ class House:
             self.entities = SqlCatalogue(sql).entities(self.hypervisor.guid)
         self.secrets: dict[str, Enrolled] = {}
 
-    def node(self, name: str = "n1", done: list[node_tasks.FinishedWork] | None = None) -> Node:
+    def node(self, name: str = "n1", done: list[FinishedWork] | None = None) -> Node:
         """A node with a new process; its start-up clean-up is done."""
         with self.app.store.write() as sql:
             if name not in self.secrets:

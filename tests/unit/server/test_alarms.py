@@ -7,10 +7,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from haulback.contract.alarms import AlarmKind
+from haulback.contract.destinations import ChangedDestination
 from haulback.ids import new_guid
-from haulback.inventory.alarms import Alarm, AlarmKind
+from haulback.inventory.alarms import Alarm
 from haulback.inventory.records import Entity
-from haulback.inventory.requests import ChangedDestination
 from haulback.server.scope import EVERYTHING, Scope
 from haulback.server.services import places
 from haulback.server.store import audit, lists, tables

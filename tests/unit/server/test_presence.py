@@ -9,6 +9,7 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
+from haulback.contract.node_tasks import FullInventory, OneInventory
 from haulback.errors import Conflict, Malformed, NotFound
 from haulback.ids import new_guid
 from haulback.inventory.alarms import Alarm
@@ -16,12 +17,7 @@ from haulback.inventory.records import Entity, Hypervisor
 from haulback.kinds import backup_cleanup
 from haulback.server.scope import EVERYTHING
 from haulback.server.services import places
-from haulback.server.services.inventory_sync import (
-    FullInventory,
-    OneInventory,
-    take_instance,
-    take_inventory,
-)
+from haulback.server.services.inventory_sync import take_instance, take_inventory
 from haulback.server.store import audit, catalogue, lists, tables
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.ledger import SqlLedger

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from haulback.contract.task_states import FINAL, State
 from haulback.errors import Conflict, Forbidden
 from haulback.tasks.record import Plan, Task
 from haulback.tasks.scheduling import (
@@ -15,7 +16,7 @@ from haulback.tasks.scheduling import (
     rank,
     source_slot,
 )
-from haulback.tasks.states import FINAL, State, check_move
+from haulback.tasks.states import check_move
 
 STATES = st.sampled_from(State)
 

@@ -6,11 +6,11 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from haulback.contract.mount import IscsiOrder
+from haulback.contract.mounts import MountMode
 from haulback.errors import Malformed, NotFound
 from haulback.inventory.derived_guids import file_guid
 from haulback.inventory.records import Backup, Mount
-from haulback.mounts.spec import IscsiOrder
-from haulback.tasks.states import MountMode
 
 _CLIENT = re.compile(
     r"iqn\.[0-9]{4}-(0[1-9]|1[0-2])\.[a-z0-9.-]+(:[!-~]+)?|eui\.[0-9A-Fa-f]{16}|naa\.[0-9A-Fa-f]{16,32}"

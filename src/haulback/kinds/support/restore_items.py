@@ -7,37 +7,14 @@ from typing import Any
 
 import msgspec
 
+from haulback.contract.import_machine import RestoredNetwork, TaskFile
 from haulback.errors import Malformed, NotFound
-from haulback.filesystems.records import Volume as Found
 from haulback.inventory.derived_guids import file_guid
 from haulback.inventory.hardware import cards_of
-from haulback.inventory.records import Backup, BackupVolume, Catalogue
-from haulback.wire import Ref, present
+from haulback.inventory.records import Backup, Catalogue
+from haulback.wire import present
 
 _MAC = re.compile(r"[0-9a-f][02468ace](:[0-9a-f]{2}){5}")  # of one card, not of a group
-
-
-class TaskFile(msgspec.Struct):
-    """What to do with one file of the backup."""
-
-    backupFile: Ref
-    path: str | None = None
-    diskName: str | None = None
-    storageId: str | None = None
-    excludedFromRestore: bool | None = None
-    originalDiskGuid: str | None = None
-    config: str | None = None
-    markedForRestore: bool | None = None
-
-
-class RestoredNetwork(msgspec.Struct):
-    """Where one network card of the backup goes."""
-
-    networkInterfaceCard: Ref
-    network: Ref | None = None
-    securityGroups: list[str] | None = None
-    macAddress: str | None = None
-    macAddressSpecified: bool | None = None
 
 
 def disks_of(files: list[TaskFile] | None, backup: Backup) -> dict[str, Any]:
@@ -82,17 +59,3 @@ def cards_wanted(
             raise Malformed(f"{field}.macAddress: like 52:54:00:12:34:56", field=field)
         found.append({"number": number, "network": network, "mac": mac})
     return {"cards": found} if found else {}
-
-
-def as_volume(found: Found, path: str = "") -> BackupVolume:
-    """A file system as the inventory keeps it; `path` is where a node shows it."""
-    return BackupVolume(
-        name=found.name,
-        type=found.type,
-        size=found.size,
-        label=found.label,
-        uuid=found.uuid,
-        readable=found.readable,
-        reason=found.reason,
-        path=path,
-    )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from haulback.inventory.alarms import Alarm, AlarmKind, AlarmRecord
+from haulback.contract.alarms import AlarmKind, AlarmRecord
+from haulback.inventory.alarms import Alarm
 from haulback.server.http import paging, query_params
 from haulback.server.http.operation import GUID, ApiRequest, Param, Reply, Router
 from haulback.server.store import alarms, lists

@@ -7,13 +7,13 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
+from haulback.contract.backups import BackupRecord, File, FlagValue, Location, Proof, TextValue
+from haulback.contract.damage import BackupDamage
+from haulback.contract.restores import RestoreJobRecord
 from haulback.errors import Conflict, Malformed, NotFound
-from haulback.inventory.damage import BackupDamage
 from haulback.inventory.derived_guids import disk_guid, file_guid
 from haulback.inventory.hardware import cards_of
 from haulback.inventory.records import Backup
-from haulback.inventory.requests import FlagValue, TextValue
-from haulback.inventory.responses import BackupRecord, File, Location, Proof, RestoreJobRecord
 from haulback.server.http import paging, query_params
 from haulback.server.http.operation import FLAG, GUID, TEXT, ApiRequest, Param, Reply, Router
 from haulback.server.store import lists, tables

@@ -14,28 +14,23 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import msgspec
 import sqlalchemy as sa
 
-from haulback.errors import Conflict, Malformed
-from haulback.ids import new_guid
-from haulback.inventory.configuration import (
+from haulback.contract.managers import Managed, Manager, Storage
+from haulback.contract.nodes import NodeConfig
+from haulback.contract.policies import (
     AnyPolicy,
-    Day,
     DestinationRole,
-    Managed,
-    Manager,
-    Month,
-    NodeConfig,
     Policy,
-    PolicyRecord,
-    Project,
-    RecoveryPlan,
     Rule,
     RuleRetention,
-    Schedule,
     SnapshotPolicy,
     SnapshotRule,
-    Sort,
-    Storage,
 )
+from haulback.contract.projects import Project
+from haulback.contract.records import PolicyRecord, ShownRecord
+from haulback.contract.recovery_plans import RecoveryPlan
+from haulback.contract.schedules import Day, Month, Schedule, Sort
+from haulback.errors import Conflict, Malformed
+from haulback.ids import new_guid
 from haulback.inventory.managers import cluster_of, manager_of
 from haulback.inventory.records import Record
 from haulback.kinds.registry import KINDS
@@ -190,13 +185,6 @@ _FILTERS: dict[str, tuple[Param, ...]] = {
         Param("backup-to-be-restored", "With a host of its machine's platform.", GUID),
     ),
 }
-
-
-class ShownRecord(msgspec.Struct):
-    """A record as it is shown: guid, name, and what its sort holds."""
-
-    guid: str
-    name: str
 
 
 def _declare(sort: _Kept) -> None:

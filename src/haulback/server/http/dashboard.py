@@ -6,10 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from haulback.errors import NotFound
-from haulback.inventory.records import BackupDestination, Record
-from haulback.inventory.requests import ProtectedEntities
-from haulback.inventory.responses import (
+from haulback.contract.dashboard import (
     BackupStats,
     DestinationSpace,
     DestinationStats,
@@ -17,6 +14,9 @@ from haulback.inventory.responses import (
     SizeStats,
     StagingSpace,
 )
+from haulback.contract.policies import ProtectedEntities
+from haulback.errors import NotFound
+from haulback.inventory.records import BackupDestination, Record
 from haulback.server.http import paging, query_params
 from haulback.server.http.configuration import shown_record
 from haulback.server.http.operation import ApiRequest, Router

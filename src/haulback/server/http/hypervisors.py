@@ -5,17 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from haulback.contract.destinations import ChangedDestination, DestinationRecord, NewDestination
+from haulback.contract.hypervisors import ChangedHypervisor, HypervisorRecord, NewHypervisor
 from haulback.inventory import destination_types
 from haulback.inventory.hypervisor_types import PLATFORMS
 from haulback.inventory.managers import cluster_of, manager_of
 from haulback.inventory.records import BackupDestination, Hypervisor
-from haulback.inventory.requests import (
-    ChangedDestination,
-    ChangedHypervisor,
-    NewDestination,
-    NewHypervisor,
-)
-from haulback.inventory.responses import DestinationRecord, HypervisorRecord
 from haulback.server.http import paging, query_params, task_views
 from haulback.server.http.operation import GUID, ApiRequest, Param, Reply, Router
 from haulback.server.services import places

@@ -8,11 +8,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from haulback.contract.machines import ManagerOf, VirtualMachine
 from haulback.errors import NotFound
 from haulback.inventory.hypervisor_types import PLATFORMS
 from haulback.inventory.managers import cluster_of, manager_of, portal_type
 from haulback.inventory.records import Entity
-from haulback.inventory.responses import ManagerOf, VirtualMachine
 from haulback.server.http.operation import ApiRequest
 from haulback.server.http.permissions import ADMINS
 from haulback.server.store import protection

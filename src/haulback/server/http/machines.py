@@ -7,12 +7,20 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
+from haulback.contract.machines import (
+    DiskRecord,
+    DiskSettings,
+    Entities,
+    MachineSettings,
+    NotIncremental,
+    Reason,
+    VirtualDisk,
+    VirtualMachine,
+)
 from haulback.errors import Conflict, Malformed, NotFound
 from haulback.inventory.derived_guids import disk_guid
 from haulback.inventory.hypervisor_types import PLATFORMS
-from haulback.inventory.records import Entity, Hypervisor, VirtualDisk
-from haulback.inventory.requests import DiskSettings, Entities, MachineSettings
-from haulback.inventory.responses import DiskRecord, NotIncremental, Reason, VirtualMachine
+from haulback.inventory.records import Entity, Hypervisor
 from haulback.server.http import paging, query_params
 from haulback.server.http.machine_views import COMMANDS, view_of
 from haulback.server.http.operation import GUID, ApiRequest, Param, Reply, Router

@@ -9,9 +9,9 @@ from urllib.parse import quote
 
 import msgspec
 
-from haulback.errors import Conflict, Malformed, NotFound, Unavailable
-from haulback.inventory.derived_guids import file_guid, volume_guid
-from haulback.inventory.mount_shapes import (
+from haulback.contract.iscsi import USER, name_of, secret_of
+from haulback.contract.mount import files_of
+from haulback.contract.mounts import (
     BackupFileSystem,
     FileRow,
     IscsiTarget,
@@ -19,11 +19,13 @@ from haulback.inventory.mount_shapes import (
     MountedBackup,
     MountedFile,
     MountedFileSystem,
+    MountMode,
+    PathRequest,
+    PathsRequest,
 )
+from haulback.errors import Conflict, Malformed, NotFound, Unavailable
+from haulback.inventory.derived_guids import file_guid, volume_guid
 from haulback.inventory.records import BackupVolume, Mount
-from haulback.inventory.requests import PathRequest, PathsRequest
-from haulback.mounts import iscsi_target
-from haulback.mounts.spec import files_of
 from haulback.server.http import paging, query_params
 from haulback.server.http.content_disposition import attachment
 from haulback.server.http.operation import (
@@ -39,7 +41,6 @@ from haulback.server.http.operation import (
 from haulback.server.store import catalogue, lists, mounts
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.mounts import ShownFileSystem
-from haulback.tasks.states import MountMode
 from haulback.wire import Named, label
 
 _PAGE = 1000  # rows of a listing, unless more are asked for
@@ -152,10 +153,10 @@ def iscsi(call: ApiRequest) -> Reply:
     key = call.app.vault.unseal(destination, sealed)
     sizes: dict[str, int] = one.found["disks"]
     told = IscsiTarget(
-        target=iscsi_target.name_of(one.guid),
+        target=name_of(one.guid),
         portal=one.found["portal"],
-        user=iscsi_target.USER,
-        secret=iscsi_target.secret_of(key, one.guid),
+        user=USER,
+        secret=secret_of(key, one.guid),
         allowedClients=one.wanted["clients"],
         disks=[
             Lun(lun, name, sizes.get(name, 0)) for lun, name in enumerate(one.wanted["disks"], 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from haulback.kinds.registry import KINDS
-from haulback.kinds.transfer_info import FORMS, REPORTS, Said
+from haulback.kinds.support.reports import FORMS, Said
 from haulback.server.http.schemas import Schema, Schemas
 
 REPORTING = "PUT /tasks/{guid}/transfer-info"
@@ -24,7 +24,7 @@ _WORDS = {
 def reports(schemas: Schemas, known: Schema) -> Schema:
     """The body of transfer-info: the known members of any kind, or the report of one kind."""
     found: list[Schema] = [known]
-    for kind in sorted(REPORTS):
+    for kind in sorted(KINDS):
         name = f"{_name(kind)}Report"
         schemas.components[name] = _report(kind)
         found.append({"$ref": f"#/components/schemas/{name}"})
@@ -32,8 +32,10 @@ def reports(schemas: Schemas, known: Schema) -> Schema:
 
 
 def _report(kind: str) -> Schema:
-    members = {one.name: {**FORMS[one.form], "description": one.about} for one in REPORTS[kind]}
-    needed = [one.name for one in REPORTS[kind] if one.needed]
+    members = {
+        one.name: {**FORMS[one.form], "description": one.about} for one in KINDS[kind].report
+    }
+    needed = [one.name for one in KINDS[kind].report if one.needed]
     about = f"The transfer-info of a task of type {kind}; members that are not named are kept too."
     made: Schema = {"type": "object", "description": about, "properties": members}
     return made | ({"required": needed} if needed else {})
@@ -93,7 +95,7 @@ def as_markdown() -> str:
         names = ", ".join(f"`{field.encode_name}`" for field in msgspec.structs.fields(order))
         lines += ["", f"## {kind}", "", f"Order: {names}.  {_about(order)}", ""]
         lines += ["| member | form | needed | meaning |", "|---|---|:-:|---|"]
-        lines += [_row(one) for one in REPORTS[kind]]
+        lines += [_row(one) for one in KINDS[kind].report]
     return "\n".join(lines) + "\n"
 
 

@@ -6,84 +6,39 @@ from typing import Any
 
 import msgspec
 
+from haulback.contract.backups import BackupType
+from haulback.contract.import_machine import TaskFile
+from haulback.contract.node_tasks import (
+    DataTransferRateRequest,
+    DoubleDTO,
+    FullInventory,
+    OneInventory,
+    StringDTO,
+    TapeManagerInventoryRequest,
+    UpdateCbtTaskRequest,
+    UpdateIncSnapRequired,
+    UpdateTaskProgressRequest,
+)
+from haulback.contract.tasks import TaskDetails
 from haulback.errors import Forbidden, KindUnavailable, Malformed
 from haulback.ids import guid_of
-from haulback.kinds.support.restore_items import TaskFile
 from haulback.server.http import query_params, request_body, task_views
 from haulback.server.http.operation import GUID, NUMBER, ApiRequest, Param, Reply, Router
 from haulback.server.services import inventory_sync, node_tasks, task_requests
-from haulback.server.services.inventory_sync import FullInventory, OneInventory
 from haulback.server.store import nodes, queue, task_lists
 from haulback.server.store.catalogue import all_named
 from haulback.server.store.nodes import Node
 from haulback.tasks.record import Task
-from haulback.tasks.responses import TaskDetails
-from haulback.tasks.states import BackupType
-from haulback.wire import Named, Ref, present, read
+from haulback.wire import Named, present, read
 
 _MOST_QUEUED = 1000
 room = Router()
-
-
-class DoubleDTO(msgspec.Struct):
-    """Percent done."""
-
-    value: float
-
-
-class StringDTO(msgspec.Struct):
-    """A text."""
-
-    value: str
-
-
-class DataTransferRateRequest(msgspec.Struct):
-    """Bytes per second, bytes, epoch ms."""
-
-    transferRate: float
-    transferredBytes: int | None = None
-    timestamp: int | None = None
-
-
-class UpdateTaskProgressRequest(msgspec.Struct):
-    """Progress counted in objects."""
-
-    processedObjectCount: int
-    totalObjectCount: int
-    progress: float | None = None
-
-
-class UpdateCbtTaskRequest(msgspec.Struct):
-    """The checkpoint of a task; `guid` and `taskGuid` name the task too."""
-
-    cbtId: str
-    task: Ref | None = None
-    guid: str | None = None
-    taskGuid: str | None = None
-
-
-class UpdateIncSnapRequired(msgspec.Struct):
-    """Whether the export has to leave a snapshot."""
-
-    incSnapRequired: bool
-    task: Ref | None = None
-    guid: str | None = None
-    taskGuid: str | None = None
 
 
 class TaskFilesListRequest(msgspec.Struct):
     """The files of a task; they replace those it had."""
 
     taskFiles: list[TaskFile]
-
-
-class TapeManagerInventoryRequest(msgspec.Struct):
-    """The contents of a tape manager."""
-
-    tapeManager: Ref | None = None
-    task: Ref | None = None
-    tapeLibraries: list[dict[str, Any]] | None = None
-    tapes: list[dict[str, Any]] | None = None
 
 
 class TransferInfoRequest(msgspec.Struct, omit_defaults=True):

@@ -10,11 +10,25 @@ from typing import Any
 
 import msgspec
 
+from haulback.contract.nodes import (
+    AnswerPiece,
+    ChangedNode,
+    Enrol,
+    Enrolled,
+    Invitation,
+    NewNode,
+    NodeRecord,
+    NodeSession,
+    PendingRequest,
+    PieceTaken,
+    Session,
+    Space,
+    WorkOrder,
+)
+from haulback.contract.task_states import State
 from haulback.errors import Conflict, Malformed, Unauthenticated
 from haulback.ids import new_guid
-from haulback.inventory.damage import REVISION
-from haulback.inventory.requests import ChangedNode, NewNode
-from haulback.inventory.responses import Invitation, NodeRecord, Space
+from haulback.inventory.repository_revision import REVISION
 from haulback.server.caller import SYSTEM
 from haulback.server.http import query_params, request_body
 from haulback.server.http.operation import FLAG, GUID, NUMBER, ApiRequest, Param, Reply, Router
@@ -22,41 +36,14 @@ from haulback.server.services import node_tasks
 from haulback.server.services.app import App
 from haulback.server.store import mounts, nodes, task_lifecycle
 from haulback.server.store.catalogue import SqlCatalogue
-from haulback.server.store.node_requests import AnswerPiece, PendingRequest
-from haulback.server.store.nodes import Enrolled, Node, Process
-from haulback.tasks.states import State
+from haulback.server.store.nodes import Node, Process
 from haulback.wire import Named, label
 
 _SILENT_MS = 90_000
 room = Router()
 
 
-class Enrol(msgspec.Struct):
-    """A request to enrol a node; `protocol` is the version of the channel that it speaks."""
-
-    token: str
-    name: str
-    protocol: int = nodes.PROTOCOL
-
-
 _FIRST_RELEASES = re.compile(r"0\.1\.[0-9]+$")
-
-
-class Session(msgspec.Struct):
-    """A request to open a session; `revision` of the repository format that it can write."""
-
-    guid: str
-    secret: str
-    version: str
-    restoreRoots: list[str] = []
-    done: list[node_tasks.FinishedWork] = []
-    revision: int | None = None
-
-
-class PieceTaken(msgspec.Struct):
-    """Whether a piece of an answer was taken."""
-
-    taken: bool
 
 
 @room("GET", "/nodes", "All nodes.", answer=NodeRecord, many=True)
@@ -173,9 +160,9 @@ def _proves_a_node(app: App, headers: Mapping[str, str]) -> bool:
 
 
 @room("POST", "/nodes/session", "Begin a session.", request=Session,
-      answer=node_tasks.NodeSession, status=201, body=request_body.STRANGERS,
+      answer=NodeSession, status=201, body=request_body.STRANGERS,
       vouched=(_proves_a_node, request_body.INVENTORY))  # fmt: skip
-def open_session(call: ApiRequest) -> node_tasks.NodeSession:
+def open_session(call: ApiRequest) -> NodeSession:
     """A node's process has started.
 
     Its guid and secret as basic credentials in the head let it bring up to 64 MiB of finished work.
@@ -203,10 +190,8 @@ def _revision(wanted: Session) -> int:
     return wanted.revision
 
 
-@room(
-    "GET", "/nodes/self/orders/{guid}", "What a taken task asks for.", answer=node_tasks.WorkOrder
-)
-def order(call: ApiRequest) -> node_tasks.WorkOrder:
+@room("GET", "/nodes/self/orders/{guid}", "What a taken task asks for.", answer=WorkOrder)
+def order(call: ApiRequest) -> WorkOrder:
     """The exact order of a task that the node took."""
     return node_tasks.order(call.app, call.node, call.guid)
 
@@ -252,8 +237,8 @@ def shares(call: ApiRequest) -> list[str]:
         return mounts.shared_by(sql, call.node.guid)
 
 
-@room("GET", "/nodes/self/shares/{guid}", "What one share is to show.", answer=node_tasks.WorkOrder)
-def share(call: ApiRequest) -> node_tasks.WorkOrder:
+@room("GET", "/nodes/self/shares/{guid}", "What one share is to show.", answer=WorkOrder)
+def share(call: ApiRequest) -> WorkOrder:
     """The order of a mount that should exist, as for the task that made it."""
     return node_tasks.share(call.app, call.node, call.guid)
 

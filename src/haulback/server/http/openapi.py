@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import haulback
+from haulback.contract.task_states import State
 from haulback.server.caller import ROLES
 from haulback.server.http import node_schemas
 from haulback.server.http.examples import REQUESTS
@@ -125,8 +126,6 @@ def _request(one: Operation, schemas: Schemas) -> dict[str, Any]:
     schema = schemas.of(one.request, incoming=True)
     if one.key == "PUT /tasks/{guid}/state":
         # A string, {name}, or {state, statusInfo}: the page and real clients disagree.
-        from haulback.tasks.states import State
-
         return {"anyOf": [schemas.of(State, incoming=True), schema]}
     if one.key == node_schemas.REPORTING:
         return node_schemas.reports(schemas, schema)

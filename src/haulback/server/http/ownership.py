@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+from haulback.contract.projects import Project
+from haulback.contract.records import PolicyRecord
 from haulback.errors import Malformed
-from haulback.inventory.configuration import PolicyRecord, Project
 from haulback.inventory.records import Record
 from haulback.server.scope import Scope
 from haulback.server.store import tables

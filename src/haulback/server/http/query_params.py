@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from haulback.contract.task_states import State
 from haulback.errors import Malformed
 from haulback.ids import guid_of
 from haulback.kinds.registry import KINDS
 from haulback.server.http.operation import FLAG, GUID, PAGING, PROJECT, TEXT, ApiRequest, Param
 from haulback.server.store.task_lists import MOST, SORTS, Filter
 from haulback.tasks.record import CONTRACT_TYPES
-from haulback.tasks.states import State
 
 _LONGEST = 200
 _DEEPEST = 10_000_000

@@ -7,12 +7,11 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from haulback.contract.backups import Hint, MarkedLocation, MarkPreview, Marks
 from haulback.errors import Conflict, Malformed, NotFound
 from haulback.ids import guid_of
 from haulback.inventory import retention
 from haulback.inventory.records import Backup
-from haulback.inventory.requests import Hint, MarkedLocation, Marks
-from haulback.inventory.responses import MarkPreview
 from haulback.server.http.backups import shown_location, write
 from haulback.server.http.operation import ApiRequest, Router
 from haulback.server.store.catalogue import SqlCatalogue

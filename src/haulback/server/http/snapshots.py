@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Set
 
+from haulback.contract.snapshots import SnapshotRecord
 from haulback.errors import NotFound
-from haulback.inventory.mount_shapes import SnapshotRecord
 from haulback.inventory.records import PlatformSnapshot
 from haulback.server.http import paging, query_params
 from haulback.server.http.operation import FLAG, ApiRequest, Param, Reply, Router

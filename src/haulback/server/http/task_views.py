@@ -6,18 +6,19 @@ from typing import Any
 
 import msgspec
 
-from haulback.kinds import scoped_inventory_sync
-from haulback.server.store import task_lists
-from haulback.server.store.queue_position import Waiting
-from haulback.tasks import responses
-from haulback.tasks.record import Task
-from haulback.tasks.responses import (
+from haulback.contract.tasks import (
     DataTransferRateDetails,
+    LogLine,
+    Step,
     TaskDetails,
     TaskListRecord,
     TaskStatus,
     Workflow,
 )
+from haulback.kinds import scoped_inventory_sync
+from haulback.server.store import task_lists
+from haulback.server.store.queue_position import Waiting
+from haulback.tasks.record import Task
 from haulback.wire import Label, Named, label, present
 
 _LISTED = (
@@ -125,7 +126,7 @@ def _details(task: Task, why: Waiting | None) -> dict[str, Any]:
 
 def extended(task: Task, plan: list[Task], why: Waiting | None) -> TaskDetails:
     """TaskDetails with what the kind was asked and reported, and the plan it belongs to."""
-    steps = [responses.Step(t.guid, label(t.type), label(t.state)) for t in plan]
+    steps = [Step(t.guid, label(t.type), label(t.state)) for t in plan]
     asked = present({k: v for k, v in task.params.items() if k not in ("before", "staging")})
     history = [rate(one, task) for one in task.results.get("transferHistory", [])]
     reported = {k: v for k, v in task.results.items() if k != "transferHistory"}
@@ -164,9 +165,9 @@ def status_v2(task: Task) -> TaskStatus:
     )
 
 
-def log_line(line: task_lists.LogRow) -> responses.LogLine:
+def log_line(line: task_lists.LogRow) -> LogLine:
     """A line of a task's log."""
-    return responses.LogLine(line.time, line.attempt, line.text)
+    return LogLine(line.time, line.attempt, line.text)
 
 
 def _label(name: str | None) -> Label | None:

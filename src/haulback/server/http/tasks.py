@@ -6,8 +6,19 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import starmap
 from typing import Any
 
-import msgspec
-
+from haulback.contract.task_states import FINAL, State
+from haulback.contract.tasks import (
+    DataTransferRateDetails,
+    LogLine,
+    NewState,
+    NewStates,
+    TaskBatchResponse,
+    TaskDetails,
+    TaskListRecord,
+    TaskStatus,
+    TimestampDTO,
+    Unsuccessful,
+)
 from haulback.errors import Malformed
 from haulback.kinds.api import Submission
 from haulback.server.http import query_params, task_views
@@ -16,17 +27,6 @@ from haulback.server.services import bulk_removal, node_tasks, task_requests
 from haulback.server.store import task_lists, tasks
 from haulback.server.store.queue_position import Waiting
 from haulback.tasks.record import Plan, Task
-from haulback.tasks.responses import (
-    DataTransferRateDetails,
-    LogLine,
-    TaskBatchResponse,
-    TaskDetails,
-    TaskListRecord,
-    TaskStatus,
-    TimestampDTO,
-    Unsuccessful,
-)
-from haulback.tasks.states import FINAL, State
 from haulback.wire import Ref, dump, read
 
 _FINISHED = sorted(FINAL, key=lambda state: state.value)
@@ -35,21 +35,6 @@ _KEY_LENGTH = 200
 _EXTENDED = Param("extended", "With followers, workflow, files and history.", {"type": "boolean"})
 room = Router()
 View = Callable[[Task, Waiting | None], Any]
-
-
-class NewState(msgspec.Struct):
-    """The object form of a new state."""
-
-    state: State
-    statusInfo: str | None = None
-
-
-class NewStates(msgspec.Struct):
-    """UpdateTasksStateRequest."""
-
-    state: State
-    tasks: list[Ref]
-    statusInfo: str | None = None
 
 
 @room("GET", "/tasks", "List of tasks.", answer=TaskListRecord, many=True, query=query_params.TASKS)

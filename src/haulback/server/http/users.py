@@ -7,10 +7,11 @@ from typing import Any
 
 import msgspec
 
+from haulback.contract.audit import AuditEntry
+from haulback.contract.tokens import NewToken, Token
+from haulback.contract.users import ChangedUser, Login, NewUser, Privilege, Role, User, UserSettings
 from haulback.errors import Conflict, Forbidden, Malformed, NotFound
 from haulback.ids import new_guid
-from haulback.inventory.requests import ChangedUser, NewToken, NewUser
-from haulback.inventory.responses import AuditEntry, Privilege, Role, Token, User, UserSettings
 from haulback.server.caller import ADMINISTRATOR, NODE, OPERATOR, RESTORER, ROLES
 from haulback.server.http import query_params, request_body
 from haulback.server.http.operation import GUID, NUMBER, ApiRequest, Param, Reply, Router
@@ -41,13 +42,6 @@ _MORE = {
     ),
 }
 room = Router()
-
-
-class Login(msgspec.Struct):
-    """Credentials."""
-
-    login: str
-    password: str
 
 
 @room("POST", "/session/login", "Log in.", request=Login, answer=User, body=request_body.STRANGERS,

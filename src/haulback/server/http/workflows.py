@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from haulback.contract.task_states import FINAL, PLANNED
+from haulback.contract.workflows import WorkflowExecution
 from haulback.errors import NotFound
-from haulback.inventory.responses import WorkflowExecution
 from haulback.server.caller import SYSTEM
 from haulback.server.http import paging, task_views
 from haulback.server.http.operation import ApiRequest, Reply, Router
 from haulback.server.services import bulk_removal, task_requests
 from haulback.server.store import lists, tasks
 from haulback.tasks.record import Task
-from haulback.tasks.states import FINAL, PLANNED
 from haulback.wire import Named, label
 
 _NAMES = {

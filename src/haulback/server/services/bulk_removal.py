@@ -11,13 +11,13 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 
 import sqlalchemy as sa
 
+from haulback.contract.task_states import FINAL, State
 from haulback.errors import HaulbackError, Unavailable
 from haulback.server.caller import Caller
 from haulback.server.services.app import App
 from haulback.server.store import audit, task_lists, tasks
 from haulback.server.store.task_lists import Filter
 from haulback.tasks.record import Task
-from haulback.tasks.states import FINAL, State
 
 _AIM = 0.1  # seconds of one piece: SQLite lets nobody else write meanwhile
 _ALONE = 0.4  # the same where rows are locked, not the database

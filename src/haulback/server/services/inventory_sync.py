@@ -7,8 +7,10 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
+from haulback.contract.inventory_sync import ReportedMachine, Seen
+from haulback.contract.node_tasks import FullInventory, OneInventory
 from haulback.errors import Conflict, Malformed
-from haulback.kinds.inventory_sync import ReportedMachine, Seen, deliver, entity
+from haulback.kinds.support.machine_report import deliver, entity
 from haulback.server.services.app import App
 from haulback.server.services.node_tasks import mine
 from haulback.server.store import task_lifecycle, tasks
@@ -16,16 +18,7 @@ from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.ledger import SqlLedger
 from haulback.server.store.nodes import Node
 from haulback.tasks.record import Task
-from haulback.wire import Ref, Word
-
-
-class FullInventory(msgspec.Struct):
-    """FullInventoryRequest, what of it this server keeps."""
-
-    type: Word
-    task: Ref | None = None
-    hypervisor: Ref | None = None
-    virtualMachines: list[dict[str, Any]] | None = None
+from haulback.wire import Ref
 
 
 def take_inventory(app: App, who: Node, wanted: FullInventory) -> None:
@@ -64,14 +57,6 @@ def _machines(found: list[dict[str, Any]]) -> list[ReportedMachine]:
         return msgspec.convert(found, list[ReportedMachine])
     except (msgspec.ValidationError, AttributeError) as error:
         raise Malformed(f"virtualMachines: {error}", field="virtualMachines") from None
-
-
-class OneInventory(msgspec.Struct):
-    """InstanceScopedInventoryRequest."""
-
-    protectedEntity: Ref | None = None
-    task: Ref | None = None
-    instance: dict[str, Any] | None = None
 
 
 def take_instance(app: App, who: Node, wanted: OneInventory) -> None:

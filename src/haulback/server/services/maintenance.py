@@ -10,15 +10,15 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from haulback.contract.task_states import State
 from haulback.errors import HaulbackError
-from haulback.kinds import unmount
 from haulback.kinds.api import Ask
+from haulback.kinds.support import unmount_task
 from haulback.server.services import verification
 from haulback.server.services.app import App
 from haulback.server.store import audit, mounts, nodes, queue, task_lifecycle, task_lists, tasks
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.tasks.record import HOUR_MS, Task
-from haulback.tasks.states import State
 
 _JUMP_MS = 1_000
 LISTED_MS = 14 * 86_400_000  # how long a task that ended stays on the lists
@@ -132,7 +132,7 @@ def _unmount(app: App) -> int:
     with app.store.write() as sql:
         now, known = app.clock.now_ms(), SqlCatalogue(sql)
         due = [known.mount(guid) for guid in mounts.due(sql, now)]
-        tasks.insert(sql, [unmount.task(one, known, Ask(now)) for one in due])
+        tasks.insert(sql, [unmount_task.task(one, known, Ask(now)) for one in due])
     return len(due)
 
 

@@ -15,10 +15,11 @@ from typing import Any
 import msgspec
 
 from haulback import errors
+from haulback.contract.nodes import AnswerPiece, PendingRequest
 from haulback.errors import HaulbackError, NotFound, Unavailable
 from haulback.server.store import node_requests
 from haulback.server.store.engine import Store
-from haulback.server.store.node_requests import AHEAD, AnswerPiece, PendingRequest
+from haulback.server.store.node_requests import AHEAD
 from haulback.server.wakeups import Wakeups
 
 _SILENT = 60.0  # seconds without a piece

@@ -9,10 +9,13 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
+from haulback.contract.nodes import Enrolled, FinishedWork, NodeSession, WorkOrder
+from haulback.contract.task_states import State
 from haulback.errors import Conflict, Fenced, Forbidden, HaulbackError, Malformed, NotFound
-from haulback.inventory.damage import REVISION, WRITING
 from haulback.inventory.records import BackupDestination
-from haulback.kinds import export, mount, staging_cleanup
+from haulback.inventory.repository_revision import REVISION, WRITING
+from haulback.kinds import mount, staging_cleanup
+from haulback.kinds.support import export_report
 from haulback.logs import members
 from haulback.server.services.app import App
 from haulback.server.services.task_requests import one_by_one
@@ -20,10 +23,9 @@ from haulback.server.store import catalogue, nodes, queue, tables, task_lifecycl
 from haulback.server.store.catalogue import SqlCatalogue, all_named
 from haulback.server.store.engine import mapped
 from haulback.server.store.ledger import SqlLedger
-from haulback.server.store.nodes import Enrolled, Node, Process
+from haulback.server.store.nodes import Node, Process
 from haulback.server.store.raw_sql import Hot
 from haulback.tasks.record import Task
-from haulback.tasks.states import State
 
 log = logging.getLogger(__name__)
 _REQUEUED = "its node gave it back"
@@ -36,24 +38,6 @@ _PROGRESS, _PROGRESS_OF = Hot(_FURTHER), Hot(f"{_FURTHER} AND attempt = :attempt
 _HEARD_MS = 20_000
 _EXPECTED = 5_000  # guids in one page: 200 KB
 _SAMPLES = 120  # of the transfer rate that a task keeps
-
-
-class FinishedWork(msgspec.Struct):
-    """An attempt whose work was complete when its node died before it could say so."""
-
-    task: str
-    attempt: int
-    results: dict[str, Any]
-
-
-class NodeSession(msgspec.Struct):
-    """What a node process works with."""
-
-    session: str
-    token: str
-    leaseMs: int
-    now: int
-    protocol: int = nodes.PROTOCOL
 
 
 def open_session(
@@ -243,13 +227,6 @@ def _end(moves: task_lifecycle.Life, task: Task, state: State, info: str | None)
         raise Malformed(f"transfer-info of {task.type}: {error}") from None
 
 
-class WorkOrder(msgspec.Struct):
-    """What an attempt has to do."""
-
-    attempt: int
-    order: msgspec.Struct
-
-
 def order(app: App, who: Node, guid: str) -> WorkOrder:
     """What to do exactly, as true now; only for the node that took the task."""
     with app.store.read() as sql:
@@ -289,9 +266,9 @@ def became(app: App, who: Node, guid: str, kind: str) -> Task:
         if kind == task.backup_type:
             _change(app, sql, task, {})
             return task
-        asked = export.asked_type(task)
-        _change(app, sql, task, {"params": {**task.params, export.ASKED: asked}})
-        warning = [export.other_type(asked, kind)] if kind != asked else []
+        asked = export_report.asked_type(task)
+        _change(app, sql, task, {"params": {**task.params, export_report.ASKED: asked}})
+        warning = [export_report.other_type(asked, kind)] if kind != asked else []
         SqlLedger(sql, app.clock.now_ms()).became(task, kind, warning)
         return task
 

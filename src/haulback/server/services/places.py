@@ -8,20 +8,19 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
+from haulback.contract.alarms import AlarmKind
+from haulback.contract.destinations import (
+    ChangedDestination,
+    NewDestination,
+    Retention,
+    Verification,
+)
+from haulback.contract.hypervisors import ChangedHypervisor, NewHypervisor
+from haulback.contract.places import NewPlace
 from haulback.errors import Conflict, Malformed
 from haulback.ids import new_guid
 from haulback.inventory import hypervisor_types, retention
-from haulback.inventory.alarms import AlarmKind
-from haulback.inventory.damage import Verification
 from haulback.inventory.records import BackupDestination, Entity, Hypervisor, Record
-from haulback.inventory.requests import (
-    ChangedDestination,
-    ChangedHypervisor,
-    NewDestination,
-    NewHypervisor,
-    NewPlace,
-)
-from haulback.inventory.retention import Retention
 from haulback.kinds.api import Ask
 from haulback.kinds.destination_init import init
 from haulback.kinds.inventory_sync import sync
@@ -33,10 +32,11 @@ from haulback.server.store import alarms, catalogue, lists, managers, mount_tabl
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.ledger import SqlLedger
 from haulback.tasks.record import Task
+from haulback.units import DAY_MS
 from haulback.wire import Named
 
 _KEY_BYTES = 32
-_LONGEST_AGE = 100 * 365 * retention.DAY_MS
+_LONGEST_AGE = 100 * 365 * DAY_MS
 
 
 def add_hypervisor(

@@ -8,15 +8,10 @@ from typing import Any, NamedTuple
 import msgspec
 import sqlalchemy as sa
 
+from haulback.contract.policies import Policy, Rule, SnapshotPolicy, SnapshotRule
+from haulback.contract.records import PolicyRecord
 from haulback.errors import Conflict, Malformed
 from haulback.ids import new_guid
-from haulback.inventory.configuration import (
-    Policy,
-    PolicyRecord,
-    Rule,
-    SnapshotPolicy,
-    SnapshotRule,
-)
 from haulback.inventory.records import Entity, Record
 from haulback.server.scope import EVERYTHING, Scope
 from haulback.server.store import tables

@@ -1,55 +1,19 @@
-"""Keys of repositories for people to lock away: a key that opens nothing is never given."""
+"""Keys of repositories, read from a server's database on its own machine."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from haulback.destinations.folder import Folder
-from haulback.errors import (
-    Conflict,
-    Damaged,
-    HaulbackError,
-    Malformed,
-    NotFound,
-    Unavailable,
-    WrongKey,
-)
+from haulback.errors import NotFound
 from haulback.inventory.records import BackupDestination
-from haulback.kinds.destination_init import strangers
-from haulback.repository.config import open_identity
-from haulback.repository.keys import Secret
 from haulback.server.key_vault import KeyVault
 from haulback.server.main import embedded
 from haulback.server.store import catalogue, lists
 from haulback.server.store.engine import peek
 
 
-def key_of(
-    data: Path,
-    database: str,
-    destination: str,
-    *,
-    folder: Path | None = None,
-    unchecked: bool = False,
-) -> str:
-    """The key file of a destination's repository, by its name: 64 hex digits.
-
-    The key is read on the server's own machine, for no call to the API gives it away, and tried
-    on the repository in `folder` (without it in the destination's own path).  With `unchecked` a
-    key is given that cannot be tried here; never one that was tried and opens nothing.  Raises
-    NotFound; WrongKey for another one's repository; Conflict before the destination has one;
-    Unavailable when the key cannot be tried.
-    """
-    record, key = _unsealed(data, database, destination)
-    try:
-        _try(record, key, folder or Path(str(record.config.get("path", ""))))
-    except Unavailable:
-        if not unchecked:
-            raise
-    return key.hex()
-
-
-def _unsealed(data: Path, database: str, name: str) -> tuple[BackupDestination, bytes]:
+def unsealed_key(data: Path, database: str, name: str) -> tuple[BackupDestination, bytes]:
+    """The destination of a name, and the key of its repository (32 bytes).  Raises NotFound."""
     vault = KeyVault.open(data / "server.key", make=False)
     store = peek(database or embedded(data))
     try:
@@ -61,29 +25,3 @@ def _unsealed(data: Path, database: str, name: str) -> tuple[BackupDestination, 
     finally:
         store.close()
     raise NotFound(f"there is no backup destination {name!r}")
-
-
-def _try(record: BackupDestination, key: bytes, folder: Path) -> None:
-    """Open the repository's configuration; whatever keeps that from being done is Unavailable."""
-    try:
-        found = open_identity(Folder(folder), Secret("keyfile", key)).guid
-    except WrongKey:
-        raise WrongKey(strangers(str(folder))) from None
-    except (Unavailable, NotFound, Damaged, Malformed, OSError) as error:
-        if record.repository is None:
-            raise Conflict(
-                f"{record.name} has no repository yet, so there is nothing that its key opens; "
-                "see its task BACKUP_DESTINATION_INIT"
-            ) from None
-        raise _untried(record.name, error) from None
-    if record.repository not in (None, found):
-        raise WrongKey(strangers(str(folder)))
-
-
-def _untried(name: str, error: Exception) -> Unavailable:
-    why = error.message if isinstance(error, HaulbackError) else str(error)
-    return Unavailable(
-        f"whether the key of {name} opens its repository cannot be seen from here: {why}; mount "
-        "the folder, say by --folder where it lies on this machine, or have the key printed all "
-        "the same by --unchecked"
-    )

@@ -10,21 +10,22 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
+from haulback.contract.task_states import FINAL, State
 from haulback.errors import Conflict, HaulbackError, Malformed
 from haulback.kinds.api import Ask, Submission
-from haulback.kinds.recovery_plan import plan_recovery
 from haulback.logs import members
 from haulback.server.caller import Caller
 from haulback.server.scope import EVERYTHING, Scope
 from haulback.server.services import bulk_removal
 from haulback.server.services.app import App
+from haulback.server.services.recovery_run import plan_recovery
 from haulback.server.store import audit, nodes, task_lifecycle, task_lists, tasks
 from haulback.server.store.catalogue import SqlCatalogue, all_named, with_names
 from haulback.server.store.ledger import SqlLedger
 from haulback.server.store.queue_position import Line, Waiting
 from haulback.server.store.task_lists import Filter, LogRow
 from haulback.tasks.record import Plan, Refused, Task
-from haulback.tasks.states import FINAL, State, check_move
+from haulback.tasks.states import check_move
 from haulback.wire import Named, request
 
 _LOG = logging.getLogger(__name__)

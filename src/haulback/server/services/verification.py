@@ -11,10 +11,9 @@ import logging
 import msgspec
 import sqlalchemy as sa
 
-from haulback.inventory.alarms import AlarmKind
-from haulback.inventory.damage import Verification, VerifyState
+from haulback.contract.alarms import AlarmKind
+from haulback.contract.destinations import Verification, VerifyState
 from haulback.inventory.records import BackupDestination
-from haulback.inventory.retention import DAY_MS
 from haulback.kinds import verify
 from haulback.kinds.api import Ask
 from haulback.server.services.app import App
@@ -23,6 +22,7 @@ from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.damage_ledger import save_verify_state, verify_state
 from haulback.server.store.ledger import SqlLedger
 from haulback.tasks.record import HOUR_MS
+from haulback.units import DAY_MS
 from haulback.wire import Named
 
 _NIGHT_MS = 2 * HOUR_MS  # after midnight UTC

@@ -9,9 +9,10 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
+from haulback.contract.alarms import AlarmKind
 from haulback.errors import NotFound
 from haulback.ids import new_guid
-from haulback.inventory.alarms import Alarm, AlarmKind
+from haulback.inventory.alarms import Alarm
 from haulback.inventory.records import REMOVED
 from haulback.server.scope import Scope
 from haulback.server.store import audit, tables

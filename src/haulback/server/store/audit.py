@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
+from haulback.contract.audit import AuditEntry
 from haulback.errors import Conflict
-from haulback.inventory.responses import AuditEntry
 from haulback.server.store.raw_sql import Hot
 from haulback.server.store.tables import audit, idempotency
 

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 import msgspec
 import sqlalchemy as sa
 
+from haulback.contract.damage import LocationStatus
 from haulback.errors import Conflict, Malformed, NotFound
-from haulback.inventory.damage import LocationStatus
 from haulback.inventory.records import (
     Backup,
     BackupDestination,

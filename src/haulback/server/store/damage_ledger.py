@@ -9,22 +9,16 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
+from haulback.contract.alarms import AlarmKind
+from haulback.contract.damage import BackupDamage, DamageReport, LocationStatus, Loss, LostDisk
+from haulback.contract.destinations import VerifyState
+from haulback.contract.task_states import State
 from haulback.errors import Malformed
-from haulback.inventory.alarms import AlarmKind
-from haulback.inventory.damage import (
-    BackupDamage,
-    DamageReport,
-    LocationStatus,
-    Loss,
-    LostDisk,
-    VerifyState,
-)
 from haulback.inventory.records import Backup
 from haulback.server.store import catalogue, tables
 from haulback.server.store.alarms import AlarmLedger
 from haulback.server.store.last_backups import recall
 from haulback.tasks.record import Task
-from haulback.tasks.states import State
 from haulback.units import size
 from haulback.wire import Named
 

@@ -9,8 +9,8 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
+from haulback.contract.alarms import AlarmKind
 from haulback.ids import new_guid
-from haulback.inventory.alarms import AlarmKind
 from haulback.inventory.presence import HypervisorScan, UnreadableMachine
 from haulback.inventory.records import Entity, PlatformResource, Record
 from haulback.server.store import tables

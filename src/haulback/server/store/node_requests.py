@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
+from haulback.contract.nodes import AnswerPiece, PendingRequest
 from haulback.ids import new_guid
 from haulback.server.store import mount_tables
 
@@ -15,22 +16,6 @@ AHEAD = 4  # pieces of an answer that lie here at once
 AGAIN_MS = 3_000
 _OLD_MS = 3_600_000
 _NEVER = 1 << 62
-
-
-class PendingRequest(msgspec.Struct):
-    """A guid to answer to, and what is asked."""
-
-    guid: str
-    body: dict[str, Any]
-
-
-class AnswerPiece(msgspec.Struct):
-    """A piece of an answer; `error` ends it, in JSON as the API shows errors."""
-
-    number: int
-    body: bytes
-    last: bool
-    error: str | None = None
 
 
 def put(sql: sa.Connection, node: str, body: dict[str, Any], now: int) -> str:

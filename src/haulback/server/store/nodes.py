@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 import msgspec
 import sqlalchemy as sa
 
+from haulback.contract.nodes import PROTOCOL, Enrolled
 from haulback.errors import Conflict, NotFound, Unauthenticated
 from haulback.ids import new_guid
 from haulback.server.store.accounts import NODE, digest
 from haulback.server.store.raw_sql import Hot
 from haulback.server.store.tables import enrolment, node
 
-PROTOCOL = 1  # of the channel between node and server; nodes say theirs when they enrol
 _NOT_INVITED = "the enrolment token is unknown, used or expired; ask for a new one"
 
 
@@ -55,13 +55,6 @@ class Process(NamedTuple):
     version: str
     restore_roots: list[str]
     revision: int = 1
-
-
-class Enrolled(msgspec.Struct):
-    """The credentials with which a node opens sessions."""
-
-    guid: str
-    secret: str
 
 
 def invite(sql: sa.Connection, now: int, valid_ms: int = 3_600_000) -> str:

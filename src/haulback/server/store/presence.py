@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from haulback.inventory.alarms import AlarmKind
+from haulback.contract.alarms import AlarmKind
 from haulback.inventory.presence import HypervisorScan, UnreadableMachine, judge, place, undecided
 from haulback.inventory.records import Entity
 from haulback.server.store import tables

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import sqlalchemy as sa
 
+from haulback.contract.task_states import PLANNED
 from haulback.errors import Conflict
 from haulback.server.store import tasks
 from haulback.server.store.raw_sql import Hot
 from haulback.server.store.tables import task as table
 from haulback.tasks import scheduling
 from haulback.tasks.record import Task
-from haulback.tasks.states import PLANNED
 
 _READY = sa.text("ready")  # as the partial index says it
 OFFERED = 100  # tasks at most in one offer

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import sqlalchemy as sa
 
-from haulback.inventory.configuration import RecoveryRule
+from haulback.contract.recovery_plans import RecoveryRule
 from haulback.server.scope import EVERYTHING, Scope
 from haulback.server.store import tables
 

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
+from haulback.contract.task_states import State
 from haulback.errors import BaseGone
 from haulback.ids import new_guid
 from haulback.kinds.api import TaskKind
@@ -20,7 +21,6 @@ from haulback.server.store.ledger import Sign, SqlLedger
 from haulback.server.store.tables import task as table
 from haulback.tasks.record import Task
 from haulback.tasks.scheduling import MAX_ATTEMPTS, back_off, rank
-from haulback.tasks.states import State
 
 log = logging.getLogger(__name__)
 Limits = Mapping[str, int]

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
+from haulback.contract.task_states import State
 from haulback.errors import Malformed
 from haulback.server.scope import EVERYTHING, Scope
 from haulback.server.store import tasks
@@ -17,7 +18,6 @@ from haulback.server.store.tables import REF_COLUMNS, VISIBLE, log_line, node
 from haulback.server.store.tables import task as table
 from haulback.server.store.task_pages import Condition, Finder, Question, rows
 from haulback.tasks.record import Task
-from haulback.tasks.states import State
 
 _NEAR = 2000  # rows before a page that is read from the beginning without counting first
 _OF_A_GUID = re.compile("[0-9a-f-]+")

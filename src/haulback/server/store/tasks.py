@@ -10,13 +10,13 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
+from haulback.contract.task_states import PLANNED
 from haulback.errors import Conflict, NotFound
 from haulback.server.scope import EVERYTHING, Scope
 from haulback.server.store.raw_sql import Hot, Insert
 from haulback.server.store.tables import ENDED, REF_COLUMNS, audit
 from haulback.server.store.tables import task as table
 from haulback.tasks.record import Task
-from haulback.tasks.states import PLANNED
 from haulback.wire import Named
 
 _JSON = ("refs", "params", "results", "slots")

@@ -6,9 +6,9 @@ import uuid
 
 import pytest
 
-from haulback.kinds.support.damage_report import MOST, clipped, complete_report
 from haulback.repository.backup_loss import BackupLoss, DiskLoss
 from haulback.repository.verify import VerifyReport
+from haulback.work.support.damage_report import MOST, clipped, complete_report
 
 
 def guids(count: int, kind: int) -> list[str]:

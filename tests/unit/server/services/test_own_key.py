@@ -11,8 +11,9 @@ import httpx2
 import pytest
 
 from haulback.cli.programs import up
+from haulback.contract.destinations import NewDestination
+from haulback.contract.nodes import Enrolled
 from haulback.errors import Conflict, HaulbackError, WrongKey
-from haulback.inventory.requests import NewDestination
 from haulback.node.state_dir import NodeIdentity, write_identity
 from haulback.server.main import Server, ServerSettings
 from haulback.server.services import own_key, places
@@ -24,7 +25,7 @@ def begun(data: Path, database: str, *, seals: bool = True) -> Server:
     server = Server(ServerSettings(data=data, database=database, port=0, password="correct horse"))
     if seals and not places.destinations(server.app):
         with server.app.store.write() as sql:
-            nodes.admit(sql, nodes.Enrolled(*["11111111-1111-4111-8111-111111111111"] * 2), "n", 1)
+            nodes.admit(sql, Enrolled(*["11111111-1111-4111-8111-111111111111"] * 2), "n", 1)
         places.add_destination(server.app, NewDestination(name="vault", path="/srv/vault"))
     return server
 

@@ -3,15 +3,14 @@
 import msgspec
 import sqlalchemy as sa
 
-from haulback.inventory.alarms import AlarmKind
-from haulback.inventory.damage import Verification
-from haulback.inventory.requests import ChangedDestination
-from haulback.inventory.retention import DAY_MS
+from haulback.contract.alarms import AlarmKind
+from haulback.contract.destinations import ChangedDestination, Verification
 from haulback.server.services import places, verification
 from haulback.server.store import tables
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.ledger import SqlLedger
 from haulback.tasks.record import HOUR_MS
+from haulback.units import DAY_MS
 from haulback.wire import Named
 from tests.unit.server.conftest import House
 

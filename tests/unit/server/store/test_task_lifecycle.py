@@ -6,14 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import sqlalchemy as sa
 
+from haulback.contract.nodes import FinishedWork
+from haulback.contract.task_states import State
 from haulback.errors import Conflict, Fenced, Forbidden, HaulbackError, Malformed, NotFound
 from haulback.server.services import bulk_removal, maintenance, node_tasks, task_requests
-from haulback.server.services.node_tasks import FinishedWork
 from haulback.server.store import catalogue, nodes, tables
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.ledger import SqlLedger
 from haulback.server.store.task_lists import Filter
-from haulback.tasks.states import State
 from tests.unit.server.conftest import EXPORTED, START, House
 
 

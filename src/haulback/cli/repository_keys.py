@@ -1,0 +1,72 @@
+"""Key files of repositories for safekeeping: a key that opens nothing is never given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from haulback.destinations.folder import Folder
+from haulback.errors import (
+    Conflict,
+    Damaged,
+    HaulbackError,
+    Malformed,
+    NotFound,
+    Unavailable,
+    WrongKey,
+)
+from haulback.inventory.records import BackupDestination
+from haulback.repository.config import open_identity
+from haulback.repository.keys import Secret
+from haulback.server.services.repository_keys import unsealed_key
+from haulback.work.support.foreign_repository import strangers
+
+
+def key_of(
+    data: Path,
+    database: str,
+    destination: str,
+    *,
+    folder: Path | None = None,
+    unchecked: bool = False,
+) -> str:
+    """The key file of a destination's repository, by its name: 64 hex digits.
+
+    The key is read on the server's own machine, for no call to the API gives it away, and tried
+    on the repository in `folder` (without it in the destination's own path).  With `unchecked` a
+    key is given that cannot be tried here; never one that was tried and opens nothing.  Raises
+    NotFound; WrongKey for another one's repository; Conflict before the destination has one;
+    Unavailable when the key cannot be tried.
+    """
+    record, key = unsealed_key(data, database, destination)
+    try:
+        _try(record, key, folder or Path(str(record.config.get("path", ""))))
+    except Unavailable:
+        if not unchecked:
+            raise
+    return key.hex()
+
+
+def _try(record: BackupDestination, key: bytes, folder: Path) -> None:
+    """Open the repository's configuration; whatever keeps that from being done is Unavailable."""
+    try:
+        found = open_identity(Folder(folder), Secret("keyfile", key)).guid
+    except WrongKey:
+        raise WrongKey(strangers(str(folder))) from None
+    except (Unavailable, NotFound, Damaged, Malformed, OSError) as error:
+        if record.repository is None:
+            raise Conflict(
+                f"{record.name} has no repository yet, so there is nothing that its key opens; "
+                "see its task BACKUP_DESTINATION_INIT"
+            ) from None
+        raise _untried(record.name, error) from None
+    if record.repository not in (None, found):
+        raise WrongKey(strangers(str(folder)))
+
+
+def _untried(name: str, error: Exception) -> Unavailable:
+    why = error.message if isinstance(error, HaulbackError) else str(error)
+    return Unavailable(
+        f"whether the key of {name} opens its repository cannot be seen from here: {why}; mount "
+        "the folder, say by --folder where it lies on this machine, or have the key printed all "
+        "the same by --unchecked"
+    )

@@ -1,0 +1,1 @@
+"""Request, order, answer and record structs that cross the wire."""

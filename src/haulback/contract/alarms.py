@@ -1,0 +1,39 @@
+"""Answers of /alarms."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any
+
+import msgspec
+
+from haulback.wire import Label, Named
+
+
+class AlarmKind(Enum):
+    """Alarm kinds; the comment of each kind names the subjects."""
+
+    SOURCE_NOT_BELIEVED = "SOURCE_NOT_BELIEVED"  # a hypervisor
+    MACHINE_UNREADABLE = "MACHINE_UNREADABLE"  # a machine, or its hypervisor
+    BACKUP_DAMAGED = "BACKUP_DAMAGED"  # a backup
+    BACKUP_MISSING = "BACKUP_MISSING"  # a backup
+    CLEANUP_BLOCKED = "CLEANUP_BLOCKED"  # a destination; details: bytes not freed
+    REPOSITORY_DAMAGED = "REPOSITORY_DAMAGED"  # a destination
+    VERIFY_OVERDUE = "VERIFY_OVERDUE"  # a destination
+    DESTINATION_UNRELIABLE = "DESTINATION_UNRELIABLE"  # a destination; no backup was marked
+
+
+class AlarmRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """An alarm as the API shows it.
+
+    `since` and `seen` are epoch ms; `details` depend on the alarm kind.
+    """
+
+    guid: str
+    kind: Label
+    subject: Named
+    since: int
+    seen: int
+    text: str
+    details: dict[str, Any]
+    project: str | None = None

@@ -1,0 +1,40 @@
+"""Request, order and result of BACKUP_CLEANUP."""
+
+from __future__ import annotations
+
+import msgspec
+
+from haulback.inventory.records import BackupDestination
+from haulback.wire import Ref
+
+
+class BackupCleanupRequest(msgspec.Struct):
+    """BackupCleanupTaskRequest."""
+
+    backupDestinations: list[Ref]
+    priority: int | None = None
+    windowStart: int | None = None
+    windowEnd: int | None = None
+
+
+class BackupCleanupOrder(msgspec.Struct):
+    """Which backups to remove; the destination bears the right to delete.
+
+    `given_up` are missing backups whose loss a person has confirmed.
+    """
+
+    destination: BackupDestination
+    backups: list[str]
+    given_up: list[str] = []
+
+
+class BackupCleanupResult(msgspec.Struct):
+    """The node's report: removed backups, and bytes of the destination.
+
+    `givenUp` are those whose loss was confirmed, and that were not found.
+    """
+
+    removed: list[str] = []
+    givenUp: list[str] = []
+    totalSpace: int | None = None
+    freeSpace: int | None = None

@@ -1,0 +1,27 @@
+"""Request and order of CONNECTIVITY_TEST."""
+
+from __future__ import annotations
+
+import msgspec
+
+from haulback.inventory.records import BackupDestination, Hypervisor
+from haulback.wire import Ref
+
+
+class ConnectivityTestRequest(msgspec.Struct):
+    """ConnectivityTestTaskRequest: at least one of anything."""
+
+    hypervisors: list[Ref] | None = None
+    hypervisorManagers: list[Ref] | None = None
+    backupDestinations: list[Ref] | None = None
+    storageProviders: list[Ref] | None = None
+    priority: int | None = None
+    windowStart: int | None = None
+    windowEnd: int | None = None
+
+
+class ConnectivityTestOrder(msgspec.Struct):
+    """One of the two."""
+
+    hypervisor: Hypervisor | None = None
+    destination: BackupDestination | None = None

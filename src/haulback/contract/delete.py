@@ -1,0 +1,24 @@
+"""Request and order of DELETE."""
+
+from __future__ import annotations
+
+import msgspec
+
+from haulback.inventory.records import BackupDestination, Hypervisor
+
+
+class DeleteRequest(msgspec.Struct):
+    """StringDTO: the guid of an entity."""
+
+    value: str
+
+
+class DeleteOrder(msgspec.Struct):
+    """What to remove where; without a destination only what lies on the platform."""
+
+    uuid: str
+    hypervisor: Hypervisor
+    destination: BackupDestination | None
+    backups: list[str]
+    snapshots: list[str] = []
+    given_up: list[str] = []

@@ -1,0 +1,100 @@
+"""Requests and answers of /backup-destinations, with retention and verification settings.
+
+Times are epoch milliseconds, sizes bytes.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from haulback.contract.places import NewPlace
+from haulback.contract.tasks import TaskDetails
+from haulback.units import DAY_MS
+from haulback.wire import Label, Named, Word
+
+
+class Retention(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """Retention settings of a destination; absent counts and ages are no limit.  Ages in ms.
+
+    A backup over either limit is removed.  The last backup of an absent machine stays for
+    `keepLastBackupOfAbsentDays` days after the first scan that missed the machine, whatever the
+    limits; 0 turns this rule off.
+    """
+
+    keepLastNFull: int | None = None
+    keepFullNewerThan: int | None = None
+    keepLastNIncremental: int | None = None
+    keepIncrementalNewerThan: int | None = None
+    keepLastBackupWhenSourceStillExists: bool = True
+    keepLastBackupOfAbsentDays: int = 30
+    daysToKeepRetentionLock: int | None = None
+
+    @property
+    def lock_ms(self) -> int:
+        """Length of the retention lock of a stored backup, ms."""
+        return (self.daysToKeepRetentionLock or 0) * DAY_MS
+
+
+class Verification(msgspec.Struct, kw_only=True):
+    """Verification settings of a destination: every stored byte is read once in `days` days.
+
+    `active` false turns the nightly runs off.  `seconds` limits the time of one nightly run.
+    """
+
+    active: bool = True
+    days: int = 30
+    seconds: int = 14_400
+
+
+class VerifyState(msgspec.Struct, omit_defaults=True):
+    """Verification progress of a destination; times in epoch ms.
+
+    `cursor` is the last pack read; `begun` when the round under way began, `completed` when the
+    last whole one ended; `ran` when the last task ended, `planned` when the last nightly one was
+    planned.  `looked` is the backup after which the next task looks at maps first.
+    """
+
+    cursor: str = ""
+    begun: int = 0
+    completed: int = 0
+    ran: int = 0
+    planned: int = 0
+    looked: str = ""
+
+
+class DestinationRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """A backup destination; spaces in bytes.
+
+    `verifiedTime` (epoch ms) is the end of the last verification round that read every stored byte.
+    """
+
+    guid: str
+    name: str
+    type: Label
+    driver: str
+    path: str
+    initialized: bool
+    retention: Retention
+    verification: Verification = msgspec.field(default_factory=Verification)
+    verifiedTime: int | None = None
+    node: Named | None = None
+    totalUsedSpace: int | None = None
+    totalAvailableSpace: int | None = None
+    task: TaskDetails | None = None
+
+
+class NewDestination(NewPlace, kw_only=True):
+    """Request to add a destination; `type`, where named, must be a served type."""
+
+    type: Word | None = None
+    retention: Retention | None = None
+    verification: Verification | None = None
+
+
+class ChangedDestination(msgspec.Struct, kw_only=True):
+    """Changes of a destination; absent members stay."""
+
+    type: Word | None = None
+    name: str | None = None
+    retention: Retention | None = None
+    verification: Verification | None = None

@@ -1,0 +1,77 @@
+"""Request, order and result of EXPORT."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from haulback.contract.backups import BackupType
+from haulback.contract.machines import EntityType, VirtualDisk
+from haulback.inventory.records import BackupDestination, Hypervisor, IncrementBase
+from haulback.wire import Amount, Guid, Mark, Name, Ref
+
+
+class ExportRequest(msgspec.Struct):
+    """ExportTaskRequest; without rules and destination each machine's own policy decides."""
+
+    protectedEntities: list[Ref]
+    backupType: BackupType | None = None
+    backupDestination: Ref | None = None
+    rules: list[Ref] | None = None
+    priority: int | None = None
+    windowStart: int | None = None
+    windowEnd: int | None = None
+    retryCount: int | None = None
+    protectedEntityType: EntityType | None = None
+    async_: bool | None = msgspec.field(default=None, name="async")
+    tenantId: str | None = None
+
+
+class ExportOrder(msgspec.Struct):
+    """What to read, and what the increment builds on; `excluded` are names of disks.
+
+    `wanted` is the type of backup that was asked for.  `machine` is the name there, `disks` are
+    those of the last look, `place` is where the platform keeps the machine.
+
+    `before` and `after` are commands for the guest, around the moment of the snapshot.
+    """
+
+    backup: str
+    uuid: str
+    entity: str
+    hypervisor: Hypervisor
+    destination: BackupDestination
+    base: IncrementBase | None
+    excluded: list[str] = []
+    before: str = ""
+    after: str = ""
+    wanted: str = "FULL"
+    machine: str = ""
+    disks: list[VirtualDisk] = []
+    place: str = ""
+
+
+class FileSeen(msgspec.Struct):
+    """A disk in an export, size in bytes."""
+
+    name: Name
+    size: Amount
+    format: Name = "raw"
+
+
+class ExportResult(msgspec.Struct):
+    """What the node reports: sizes in bytes, the checkpoint that the next increment may use."""
+
+    type: Literal["FULL", "INCREMENTAL"]
+    snapshotTime: Amount
+    size: Amount
+    read: Amount
+    stored: Amount
+    parent: Guid | None = None
+    checkpoint: Mark | None = None
+    cbtId: Mark | None = None
+    files: list[FileSeen] = []
+    definition: dict[str, Any] = {}
+    warnings: list[str] = []
+    consistency: Literal["STOPPED", "APPLICATION", "CRASH"] | None = None

@@ -1,0 +1,54 @@
+"""Requests and answers of /hypervisors."""
+
+from __future__ import annotations
+
+import msgspec
+
+from haulback.contract.places import NewPlace
+from haulback.contract.tasks import TaskDetails
+from haulback.wire import Label, Named, Ref, Word
+
+
+class HypervisorRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """A hypervisor.
+
+    `notBelievedSince` (epoch ms) is set while scans miss more machines than is credible.
+    """
+
+    guid: str
+    name: str
+    host: str
+    type: Label
+    driver: str
+    path: str
+    licenseCovered: bool
+    vmCount: int
+    user: str
+    url: str | None = None
+    node: Named | None = None
+    cluster: Named | None = None
+    hypervisorManager: Named | None = None
+    storageId: str | None = None
+    notBelievedSince: int | None = None
+    task: TaskDetails | None = None
+
+
+class NewHypervisor(NewPlace, kw_only=True):
+    """Request to add a hypervisor: a folder of machines, or with `url` a libvirt.
+
+    The URL of the node's own libvirt is qemu:///system, of another host
+    qemu+ssh://user@host/system; `path` is then the storage folder for new disk images.
+    """
+
+    type: Word | None = None
+    url: str | None = None
+    hypervisorManager: Ref | None = None
+    cluster: Ref | None = None
+
+
+class ChangedHypervisor(msgspec.Struct, kw_only=True):
+    """Changes of a hypervisor; absent members stay."""
+
+    name: str | None = None
+    hypervisorManager: Ref | None = None
+    cluster: Ref | None = None

@@ -1,0 +1,111 @@
+"""Request, order and result of IMPORT."""
+
+from __future__ import annotations
+
+import msgspec
+
+from haulback.contract.machines import VirtualDisk
+from haulback.contract.restore import LocationRef
+from haulback.contract.restores import Allocation
+from haulback.inventory.records import BackupDestination, Hypervisor
+from haulback.wire import Ref
+
+
+class TaskFile(msgspec.Struct):
+    """What to do with one file of the backup."""
+
+    backupFile: Ref
+    path: str | None = None
+    diskName: str | None = None
+    storageId: str | None = None
+    excludedFromRestore: bool | None = None
+    originalDiskGuid: str | None = None
+    config: str | None = None
+    markedForRestore: bool | None = None
+
+
+class RestoredNetwork(msgspec.Struct):
+    """Where one network card of the backup goes."""
+
+    networkInterfaceCard: Ref
+    network: Ref | None = None
+    securityGroups: list[str] | None = None
+    macAddress: str | None = None
+    macAddressSpecified: bool | None = None
+
+
+class DataCenter(msgspec.Struct):
+    """Where to restore to, by name."""
+
+    name: str | None = None
+
+
+class BaseImage(msgspec.Struct):
+    """The image a machine is made from; portals send an empty one."""
+
+    uuid: str | None = None
+
+
+class ImportMachineRequest(msgspec.Struct):
+    """RestoreAndImportTaskRequest."""
+
+    backup: Ref | None = None
+    backupLocation: LocationRef | None = None
+    hypervisor: Ref | None = None
+    hypervisorManager: Ref | None = None
+    restoreClusterId: str | None = None
+    restoreStorageId: str | None = None
+    restoreProject: str | None = None
+    restoredPeName: str | None = None
+    dataCenter: DataCenter | None = None
+    baseImage: BaseImage | None = None
+    restoredDiskAllocationFormat: Allocation | None = None
+    overwrite: bool | None = None
+    restoreToOriginalVolumeType: bool | None = None
+    restoreVmFlavor: Ref | None = None
+    taskFiles: list[TaskFile] | None = None
+    restoredNetworks: list[RestoredNetwork] | None = None
+    dstProtectedEntity: Ref | None = None
+    tenantId: str | None = None
+    powerOnAfterRestore: bool | None = None
+    priority: int | None = None
+    windowStart: int | None = None
+    windowEnd: int | None = None
+
+
+class CardWish(msgspec.Struct):
+    """How a network card, by its number, is to be; "" as it was."""
+
+    number: int
+    network: str = ""
+    mac: str = ""
+
+
+class ImportMachineOrder(msgspec.Struct):
+    """What to make of which backup; an empty `name` keeps its own.
+
+    `replaces` is the platform uuid of the one machine that is overwritten, "" for none; `skip` are
+    names of disks to leave out, `rename` new names of disks by their old ones, `stores` storage
+    pools by the same.  With a `share` the machine runs from that, at once.
+    """
+
+    backup: str
+    destination: BackupDestination
+    hypervisor: Hypervisor
+    name: str
+    replaces: str = ""
+    allocate: bool = False
+    skip: list[str] = []
+    rename: dict[str, str] = {}
+    stores: dict[str, str] = {}
+    power_on: bool = False
+    cards: list[CardWish] = []
+    share: str = ""
+
+
+class Imported(msgspec.Struct):
+    """What the node reports: the machine as it is now."""
+
+    uuid: str
+    name: str
+    disks: list[VirtualDisk] = []

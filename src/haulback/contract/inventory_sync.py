@@ -1,0 +1,107 @@
+"""Requests, order and result of INVENTORY_SYNC."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from haulback.contract.machines import VirtualDisk
+from haulback.inventory.hardware import Hardware
+from haulback.inventory.records import Hypervisor, PlatformResource
+from haulback.wire import Amount, Name, Ref, Word
+
+
+class Sources(msgspec.Struct, kw_only=True):
+    """What both requests may name besides hypervisors."""
+
+    hypervisorManagers: list[Ref] | None = None
+    storageProviders: list[Ref] | None = None
+    cloudServiceProviders: list[Ref] | None = None
+    osAgents: list[Ref] | None = None
+    priority: int | None = None
+    windowStart: int | None = None
+    windowEnd: int | None = None
+
+
+class InventorySyncRequest(Sources, kw_only=True):
+    """InventorySyncTaskRequest; clients without anything to sync send empty arrays."""
+
+    hypervisors: list[Ref] | None = None
+
+
+class Candidate(msgspec.Struct):
+    """A hypervisor of the wizard: one that is known, or one that is to be saved if it answers."""
+
+    guid: str | None = None
+    name: str | None = None
+    path: str | None = None
+    url: str | None = None
+    driver: str | None = None
+    type: Word | None = None
+    node: Ref | None = None
+
+
+class InventorySyncWizardRequest(Sources, kw_only=True):
+    """InventorySyncTaskRequest whose hypervisors need not be saved yet."""
+
+    hypervisors: list[Candidate] | None = None
+
+
+class InventorySyncOrder(msgspec.Struct):
+    """Which hypervisor to look at."""
+
+    hypervisor: Hypervisor
+
+
+class SnapshotSeen(msgspec.Struct):
+    """A snapshot of a machine, epoch ms."""
+
+    name: Name
+    time: Amount
+
+
+class ReportedMachine(msgspec.Struct):
+    """A machine as a node reports it; without `snapshots` it could not tell.
+
+    `place` is where its platform keeps it, in the words of `Broken.where`.
+    """
+
+    uuid: str
+    name: str
+    disks: list[VirtualDisk] = []
+    project: str | None = None
+    present: bool = True
+    snapshots: list[SnapshotSeen] | None = None
+    hardware: Hardware | None = None
+    place: Annotated[str, msgspec.Meta(max_length=400)] | None = None
+
+
+class Broken(msgspec.Struct):
+    """A machine that a node could not read: where, why, and its uuid if that is known."""
+
+    where: str
+    message: str
+    uuid: str = ""
+
+
+class Seen(msgspec.Struct):
+    """Everything a node saw; without `networks` or `storages` it could not tell.
+
+    `gone` are uuids that were asked for, and are not there.  `problems` counts the machines that
+    could not be read, `unreadable` names them; nodes of earlier versions only count.  `shown` is
+    how many machines there are in all, where only a few were asked for.
+    """
+
+    machines: list[ReportedMachine]
+    networks: list[PlatformResource] | None = None
+    storages: list[PlatformResource] | None = None
+    gone: list[str] = []
+    problems: int = 0
+    unreadable: list[Broken] = []
+    shown: Amount | None = None
+
+    @property
+    def unnamed(self) -> int:
+        """How many could not be read without the node saying which."""
+        return max(0, self.problems - len(self.unreadable))

@@ -1,0 +1,30 @@
+"""Request and order of LIVE_MIGRATION."""
+
+from __future__ import annotations
+
+import msgspec
+
+from haulback.inventory.records import Hypervisor
+from haulback.wire import Ref
+
+
+class LiveMigrationRequest(msgspec.Struct, kw_only=True):
+    """LiveMigrationTaskRequest."""
+
+    mountedBackup: Ref | None = None
+    protectedEntity: Ref | None = None
+    hypervisor: Ref | None = None
+    hypervisorManager: Ref | None = None
+    restoreClusterId: str | None = None
+    restoreStorageId: str | None = None
+    priority: int | None = None
+    windowStart: int | None = None
+    windowEnd: int | None = None
+
+
+class LiveMigrationOrder(msgspec.Struct):
+    """Which machine, where it runs, and where to: the same place moves it off its backup."""
+
+    uuid: str
+    hypervisor: Hypervisor
+    to: Hypervisor

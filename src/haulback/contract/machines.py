@@ -1,0 +1,148 @@
+"""Requests and answers of /virtual-machines and of their disks.
+
+Times are epoch milliseconds, sizes bytes.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any
+
+import msgspec
+
+from haulback.wire import Label, Named, Ref
+
+
+class EntityType(Enum):
+    """Types of protected entities."""
+
+    APP = "APP"
+    CLOUD = "CLOUD"
+    CLOUD_GROUP = "CLOUD_GROUP"
+    CLOUD_SITE = "CLOUD_SITE"
+    CLOUD_TEAMS = "CLOUD_TEAMS"
+    CLOUD_USER = "CLOUD_USER"
+    OS = "OS"
+    OS_AGENT = "OS_AGENT"
+    STORAGE = "STORAGE"
+    VM = "VM"
+
+
+class VirtualDisk(msgspec.Struct):
+    """A disk of an entity; size in bytes."""
+
+    name: str
+    size: int
+    format: str = "raw"
+
+
+class ManagerOf(msgspec.Struct):
+    """The manager of a machine's hypervisor."""
+
+    guid: str
+    name: str
+    url: str
+    type: Label
+
+
+class VirtualMachine(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """A virtual machine; `backupUpToDate` is absent where no schedule applies.
+
+    `backupUpToDate` is true where the last backup is at most 24 hours old.  `project.guid` is the
+    guid of the project's record, without a record the uuid that `project-uuid` names.
+
+    `absentSince` (epoch ms) is the first scan that missed the machine; `present` ends when the loss
+    is believed.  `problem` says why the platform cannot read the machine.
+    `notBackedUp` lists the parts that no backup holds, each with `name` and `reason`.
+    """
+
+    guid: str
+    name: str
+    uuid: str
+    present: bool
+    type: Label
+    hypervisor: Named
+    hvType: Label
+    hvmType: Label
+    restoreStatus: str
+    restorable: bool
+    tags: list[str]
+    disks: list[VirtualDisk]
+    networkInterfaceCards: list[dict[str, Any]] = []
+    absentSince: int | None = None
+    problem: str | None = None
+    notBackedUp: list[dict[str, str]] = []
+    hvManager: ManagerOf
+    hvCluster: Named
+    project: Named | None = None
+    vmBackupPolicy: Named | None = None
+    snapshotMgmtPolicy: Named | None = None
+    backupUpToDate: bool | None = None
+    lastBackup: int | None = None
+    lastSuccessfulBackupSize: int | None = None
+    lastSuccessfulFullBackup: Named | None = None
+    lastSuccessfulFullBackupSize: int | None = None
+    lastSuccessfulIncBackup: Named | None = None
+    lastSuccessfulIncBackupSize: int | None = None
+    lastStoredSnapshot: Named | None = None
+    settings: dict[str, Any] | None = None
+
+
+class DiskRecord(msgspec.Struct, kw_only=True):
+    """A disk; size in bytes."""
+
+    guid: str
+    name: str
+    uuid: str
+    size: int
+    present: bool
+    supported: bool
+    type: Label
+    excludedFromBackup: bool
+
+
+class Reason(msgspec.Struct):
+    """A reason why no incremental backup can be made."""
+
+    name: str
+    description: str
+
+
+class NotIncremental(msgspec.Struct):
+    """A machine that can only be backed up in full, with the reasons."""
+
+    virtualMachine: VirtualMachine
+    reasons: list[Reason]
+
+
+class ProjectName(msgspec.Struct):
+    """A project as machines name it."""
+
+    guid: str
+
+
+class MachineSettings(msgspec.Struct):
+    """Settings of a machine; portals send the whole machine record back.
+
+    `project` is the project's uuid, or an object with the guid of the project's record or its uuid
+    as `guid`.  The commands run in a shell inside the machine, before and after the snapshot of a
+    backup; "" removes a command.
+    """
+
+    vmBackupPolicy: Ref | None = None
+    snapshotMgmtPolicy: Ref | None = None
+    project: ProjectName | None = None
+    preCommand: str | None = None
+    postCommand: str | None = None
+
+
+class DiskSettings(msgspec.Struct):
+    """Settings of a disk."""
+
+    excludedFromBackup: bool
+
+
+class Entities(msgspec.Struct):
+    """References to machines."""
+
+    entities: list[Ref]

@@ -1,0 +1,81 @@
+"""Requests of a node about the task that the node runs: progress, transfer rates, inventories."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from haulback.wire import Ref, Word
+
+
+class DoubleDTO(msgspec.Struct):
+    """Progress of a task, percent."""
+
+    value: float
+
+
+class StringDTO(msgspec.Struct):
+    """A text value."""
+
+    value: str
+
+
+class DataTransferRateRequest(msgspec.Struct):
+    """A transfer rate sample: bytes per second, bytes so far, time in epoch ms."""
+
+    transferRate: float
+    transferredBytes: int | None = None
+    timestamp: int | None = None
+
+
+class UpdateTaskProgressRequest(msgspec.Struct):
+    """Progress counted in objects."""
+
+    processedObjectCount: int
+    totalObjectCount: int
+    progress: float | None = None
+
+
+class UpdateCbtTaskRequest(msgspec.Struct):
+    """The checkpoint of a task; `guid` and `taskGuid` name the task too."""
+
+    cbtId: str
+    task: Ref | None = None
+    guid: str | None = None
+    taskGuid: str | None = None
+
+
+class UpdateIncSnapRequired(msgspec.Struct):
+    """The need of a platform snapshot after the export; `guid` and `taskGuid` name the task too."""
+
+    incSnapRequired: bool
+    task: Ref | None = None
+    guid: str | None = None
+    taskGuid: str | None = None
+
+
+class TapeManagerInventoryRequest(msgspec.Struct):
+    """The contents of a tape manager."""
+
+    tapeManager: Ref | None = None
+    task: Ref | None = None
+    tapeLibraries: list[dict[str, Any]] | None = None
+    tapes: list[dict[str, Any]] | None = None
+
+
+class FullInventory(msgspec.Struct):
+    """The inventory of a whole hypervisor (FullInventoryRequest); unknown members are ignored."""
+
+    type: Word
+    task: Ref | None = None
+    hypervisor: Ref | None = None
+    virtualMachines: list[dict[str, Any]] | None = None
+
+
+class OneInventory(msgspec.Struct):
+    """The inventory of one machine (InstanceScopedInventoryRequest)."""
+
+    protectedEntity: Ref | None = None
+    task: Ref | None = None
+    instance: dict[str, Any] | None = None

@@ -1,0 +1,16 @@
+"""Members that requests of hypervisors and backup destinations share."""
+
+from __future__ import annotations
+
+import msgspec
+
+from haulback.wire import Ref
+
+
+class NewPlace(msgspec.Struct, kw_only=True):
+    """Members common to hypervisors and destinations; `path` is a folder on the node."""
+
+    name: str
+    path: str | None = None
+    driver: str | None = None
+    node: Ref | None = None

@@ -1,0 +1,122 @@
+"""Requests of /policies and /rules: backup policies, snapshot policies and their rules."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import msgspec
+
+from haulback.contract.records import PolicyRecord
+from haulback.wire import Choice, Ref
+
+
+class ProtectedEntities(msgspec.Struct):
+    """References to protected entities."""
+
+    protectedEntities: list[Ref]
+
+
+class AutoAssign(Enum):
+    """Automatic assignment of machines to a policy."""
+
+    DISABLED = "DISABLED"
+    ASSIGN_ONLY = "ASSIGN_ONLY"
+    ASSIGN_AND_REMOVE = "ASSIGN_AND_REMOVE"
+
+
+class AutoAssignSettings(msgspec.Struct, kw_only=True):
+    """Conditions of the machines that a policy is assigned to automatically."""
+
+    mode: AutoAssign = AutoAssign.DISABLED
+    includeTags: list[str] = []
+    excludeTags: list[str] = []
+    includeRegExps: list[str] = []
+    excludeRegExps: list[str] = []
+    hvClusters: list[Ref] = []
+
+
+class AnyPolicy(PolicyRecord, kw_only=True):
+    """Members of backup and snapshot policies; thresholds in percent of a run's tasks.
+
+    `vms` are all machines of the policy; absent: the machines of the policy stay.
+    """
+
+    active: bool = True
+    priority: int = 50
+    description: str = ""
+    backupRetryCount: int = 0
+    vms: list[Ref] | None = None
+    autoAssignMode: AutoAssign | None = None
+    autoAssignSettings: AutoAssignSettings | None = None
+    executeAutoAssignmentAfterSavingPolicy: bool | None = None
+    autoRemoveNonPresent: bool | None = None
+    dailyReportEnabled: bool | None = None
+    mailingList: Choice | None = None
+    failRemainingBackupTasksExportThreshold: float | None = None
+    failRemainingBackupTasksStoreThreshold: float | None = None
+
+
+class DestinationRole(Enum):
+    """Role of a destination in a rule."""
+
+    PRIMARY = "PRIMARY"
+    SECONDARY = "SECONDARY"
+    ARCHIVE = "ARCHIVE"
+
+
+class RuleRetention(msgspec.Struct, kw_only=True):
+    """Retention of the backups of a rule; ages in ms."""
+
+    keepLastBackupWhenSourceStillExists: bool | None = None
+    retentionKeepLastNFull: int | None = None
+    retentionKeepFullNewerThan: int | None = None
+    retentionKeepLastNIncremental: int | None = None
+    retentionKeepIncrementalNewerThan: int | None = None
+
+
+class RuleDestination(msgspec.Struct, kw_only=True):
+    """A destination of a rule; a SECONDARY or ARCHIVE without a destination makes no copy."""
+
+    backupDestination: Choice
+    roleType: DestinationRole = DestinationRole.PRIMARY
+    daysToKeepRetentionLock: int | None = None
+    backupRetentionSettings: RuleRetention | None = None
+
+
+class Rule(PolicyRecord, kw_only=True):
+    """A rule of a backup policy; `schedules` absent: the schedules of the rule stay."""
+
+    name: str = "Default"
+    policy: Ref | None = None
+    active: bool = True
+    position: int | None = None
+    schedules: list[Ref] | None = None
+    ruleBackupDestinations: list[RuleDestination] = []
+
+
+class SnapshotRule(PolicyRecord, kw_only=True):
+    """A rule of a snapshot policy; absent counts and ages are no limit.
+
+    Snapshots over `retentionVersions`, or older than `retentionDays`, are removed.  `schedules`
+    absent: the schedules of the rule stay.
+    """
+
+    name: str = "Default"
+    policy: Ref | None = None
+    active: bool = True
+    position: int | None = None
+    schedules: list[Ref] | None = None
+    retentionVersions: int | None = None
+    retentionDays: int | None = None
+
+
+class Policy(AnyPolicy, kw_only=True):
+    """A backup policy; `rules` replace the rules of the policy, absent: the rules stay."""
+
+    rules: list[Rule] | None = None
+
+
+class SnapshotPolicy(AnyPolicy, kw_only=True):
+    """A snapshot policy; `rules` replace the rules of the policy, absent: the rules stay."""
+
+    rules: list[SnapshotRule] | None = None

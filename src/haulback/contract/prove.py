@@ -1,0 +1,74 @@
+"""Request, order and result of PROVE."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Annotated, Literal
+
+import msgspec
+
+from haulback.inventory.records import BackupDestination, Hypervisor
+from haulback.wire import Ref
+
+
+class Sign(Enum):
+    """What shows that a machine came up."""
+
+    AGENT = "AGENT"
+    TEXT = "TEXT"
+    SCREEN = "SCREEN"
+
+
+class ProveRequest(msgspec.Struct):
+    """What to prove, where, and by which sign; `timeout` in ms.
+
+    `text` is what the console has to say where the sign is TEXT; `script` is run inside by the
+    agent and must end with 0.
+    """
+
+    backup: Ref
+    hypervisor: Ref | None = None
+    sign: Sign | None = None
+    text: str | None = None
+    script: str | None = None
+    timeout: int | None = None
+    priority: int | None = None
+    windowStart: int | None = None
+    windowEnd: int | None = None
+
+
+class ProveOrder(msgspec.Struct):
+    """The same for the node."""
+
+    backup: str
+    destination: BackupDestination
+    hypervisor: Hypervisor
+    sign: Sign
+    text: str
+    script: str
+    timeout: int
+
+
+Words = Annotated[str, msgspec.Meta(max_length=1 << 17)]
+
+
+class Script(msgspec.Struct):
+    """What a script inside came to."""
+
+    exitCode: int
+    output: Words
+
+
+class Evidence(msgspec.Struct, omit_defaults=True):
+    """What a node saw.  `took` is ms until the sign; `disks` the root hash of each disk's map.
+
+    `screenshot` is a PNG in base64.
+    """
+
+    sign: Literal["AGENT", "TEXT", "SCREEN"]
+    took: int
+    disks: dict[str, str]
+    console: Words = ""
+    text: Words | None = None
+    script: Script | None = None
+    screenshot: Annotated[str, msgspec.Meta(max_length=2 << 20)] | None = None

@@ -1,0 +1,40 @@
+"""Request, order and result of REPAIR."""
+
+from __future__ import annotations
+
+import msgspec
+
+from haulback.contract.damage import DamageReport
+from haulback.inventory.records import BackupDestination
+from haulback.wire import Amount, Ref
+
+
+class RepairRequest(msgspec.Struct):
+    """Which destinations to repair; without `apply` the log says what would be done.
+
+    `believe`: a person has seen that as much as there seems to be really is damaged at once.
+    """
+
+    backupDestinations: list[Ref]
+    apply: bool = False
+    believe: bool = False
+    priority: int | None = None
+    windowStart: int | None = None
+    windowEnd: int | None = None
+
+
+class RepairOrder(msgspec.Struct):
+    """The destination, which bears the right to delete when something is to be done."""
+
+    destination: BackupDestination
+    apply: bool
+    believe: bool
+
+
+class RepairResult(msgspec.Struct):
+    """The node's report: actions done, or to be done, and objects set aside."""
+
+    actions: list[str] = []
+    aside: list[str] = []
+    losses: Amount = 0
+    damage: DamageReport | None = None

@@ -1,0 +1,21 @@
+"""Order and result of STAGING_CLEANUP."""
+
+from __future__ import annotations
+
+import msgspec
+
+from haulback.inventory.records import BackupDestination, Hypervisor
+from haulback.wire import Amount, Guid, Name
+
+
+class StagingCleanupOrder(msgspec.Struct):
+    """Where to look besides the node's own folders."""
+
+    hypervisors: list[Hypervisor]
+    destinations: list[BackupDestination]
+
+
+class Swept(msgspec.Struct):
+    """What a node reports: times (epoch ms) of snapshots by hypervisor, machine and name."""
+
+    held: dict[Guid, dict[Name, dict[Name, Amount]]] = {}

@@ -1,0 +1,24 @@
+"""Request and order of UNMOUNT."""
+
+from __future__ import annotations
+
+import msgspec
+
+from haulback.inventory.records import Hypervisor
+from haulback.wire import Ref
+
+
+class UnmountRequest(msgspec.Struct, kw_only=True):
+    """UnmountTaskRequest."""
+
+    mountedBackup: Ref
+    priority: int | None = None
+    windowStart: int | None = None
+    windowEnd: int | None = None
+
+
+class UnmountOrder(msgspec.Struct):
+    """Which share ends, and where a machine may run from it."""
+
+    mount: str
+    hypervisor: Hypervisor | None = None

@@ -1,0 +1,59 @@
+"""Request, order and result of VERIFY."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from haulback.contract.damage import DamageReport
+from haulback.inventory.records import BackupDestination
+from haulback.wire import Amount, Ref
+
+
+class VerifyRequest(msgspec.Struct):
+    """Which destinations to verify; without bounds everything is read once.
+
+    `bytes` and `seconds` bound what one task reads; the next one goes on from there.
+    """
+
+    backupDestinations: list[Ref]
+    bytes: int | None = None
+    seconds: int | None = None
+    priority: int | None = None
+    windowStart: int | None = None
+    windowEnd: int | None = None
+
+
+class VerifyOrder(msgspec.Struct):
+    """The packs to read: those after `cursor` (hex), so many bytes and seconds.
+
+    `days`: the bytes are the share that reads everything within so many days.  `looked`: the maps
+    of backups are looked at from the one that follows this guid.
+    """
+
+    destination: BackupDestination
+    cursor: str = ""
+    bytes: int | None = None
+    seconds: int | None = None
+    days: int | None = None
+    looked: str = ""
+
+
+class VerifyResult(msgspec.Struct):
+    """The node's report: bytes and packs read, and whether that ended a round.
+
+    `looked` is the backup after which the next task goes on; "" where all were looked at.
+    """
+
+    cursor: str = ""
+    isRound: bool = False
+    read: Amount = 0
+    groups: Amount = 0
+    backups: Amount = 0
+    unknown: Amount = 0
+    strangers: Amount = 0
+    looked: Annotated[str, msgspec.Meta(max_length=36)] = ""
+    damage: DamageReport | None = None
+    totalSpace: int | None = None
+    freeSpace: int | None = None

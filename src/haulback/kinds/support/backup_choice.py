@@ -1,0 +1,50 @@
+"""The backup that a request names."""
+
+from __future__ import annotations
+
+from haulback.contract.restore import LocationRef
+from haulback.errors import Conflict, Malformed, NotFound
+from haulback.inventory.records import Backup, Catalogue
+from haulback.kinds.support import planning
+from haulback.wire import Named, Ref
+
+
+def chosen(backup: Ref | None, location: LocationRef | None, catalogue: Catalogue) -> Backup:
+    """The stored backup a request means.  Raises Malformed, NotFound or Conflict."""
+    if backup is None and location is None:
+        raise Malformed("backup: name a backup or a backupLocation", field="backup")
+    found = _found(backup or (location.backup if location else None), location, catalogue)
+    if found.status != "SUCCESS":
+        raise Conflict(f"backup {found.guid} is {found.status}; only a SUCCESS can be restored")
+    if found.location_status in ("MISSING", "GIVEN_UP"):
+        raise Conflict(
+            f"backup {found.guid} is missing from its destination: bring its files back, then "
+            "verify the destination",
+            backup=found.guid,
+        )
+    return found
+
+
+def _found(backup: Ref | None, location: LocationRef | None, catalogue: Catalogue) -> Backup:
+    if location is None or not location.guid:
+        if backup is None:
+            raise Malformed("backupLocation: name its guid", field="backupLocation")
+        return catalogue.backup(backup.guid)
+    try:
+        found = catalogue.location(location.guid)
+    except NotFound:
+        if backup is None:
+            raise
+        return catalogue.backup(backup.guid)
+    if backup is not None and backup.guid != found.guid:
+        raise Malformed("backupLocation: belongs to another backup", field="backupLocation")
+    return found
+
+
+def references(backup: Backup, catalogue: Catalogue) -> dict[str, Named | None]:
+    """What a task on a backup refers to."""
+    return {
+        "backup": Named(backup.guid, backup.entity_name),
+        "backupDestination": planning.named(catalogue.destination(backup.destination)),
+        "protectedEntity": catalogue.entity(backup.entity).named(),
+    }

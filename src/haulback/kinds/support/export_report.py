@@ -1,0 +1,62 @@
+"""The report of an EXPORT, which EXPORT and STORE read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from haulback.contract.backups import BackupType
+from haulback.contract.export import ExportResult
+from haulback.errors import Malformed
+from haulback.kinds.support.reports import Said, lacking
+from haulback.tasks.record import HOUR_MS, Task
+
+WINDOW = 5 * HOUR_MS
+ASKED = "askedType"  # the parameter of a task whose backup became another type
+EXPORT_REPORT = (
+    Said("type", "text", "FULL or INCREMENTAL: the type that was made.", needed=True),
+    Said("snapshotTime", "time", "The moment whose state was read, epoch ms.", needed=True),
+    Said("size", "bytes", "Size of all disks of the backup.", needed=True),
+    Said("read", "bytes", "Bytes that were read of the machine.", needed=True),
+    Said("stored", "bytes", "Bytes that wait to be stored.", needed=True),
+    Said("files", "array", "Each disk: name, size (bytes), format (raw, qcow2)."),
+    Said("parent", "guid", "The backup that an increment builds on."),
+    Said("checkpoint", "text", "What the next increment may build on, once it is stored."),
+    Said("cbtId", "text", "The same, as PUT /tasks/cbt-id sets it."),
+    Said("definition", "object", "The machine around its disks, as the platform says it."),
+    Said("warnings", "texts", "Sentences about what the backup does not hold."),
+    Said("consistency", "text", "STOPPED, APPLICATION or CRASH."),
+)
+
+
+def unreported(kind: str, report: tuple[Said, ...], results: dict[str, Any]) -> str:
+    """Why a backup cannot be restored whose node left out members of its report."""
+    names = ", ".join(lacking(report, results))
+    return f"the node did not report what a restore needs: {names} in transfer-info of the {kind}"
+
+
+def asked_type(task: Task) -> str:
+    """The type of backup that a person or a schedule asked for, whatever it became since."""
+    return str(task.params.get(ASKED) or task.backup_type or BackupType.FULL.value)
+
+
+def other_type(asked: str, made: str) -> str:
+    """The warning of a backup whose type is another than the one that was asked for."""
+    return f"the backup is {made}: it was asked for as {asked}"
+
+
+def read_results(results: dict[str, Any]) -> ExportResult | None:
+    """What a node says about an export; None when it left out what a restore needs.
+
+    Raises Malformed for what is not of the right type.
+    """
+    if lacking(EXPORT_REPORT, results):
+        return None
+    try:
+        found = msgspec.convert(results, ExportResult)
+    except msgspec.ValidationError as error:
+        raise Malformed(f"transfer-info of an EXPORT: {error}") from None
+    if any("\0" in text for text in (*found.warnings, *(file.name for file in found.files))):
+        raise Malformed("transfer-info of an EXPORT: a text holds a NUL")
+    return found

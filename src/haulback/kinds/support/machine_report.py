@@ -1,0 +1,69 @@
+"""Scan results of nodes become inventory records."""
+
+from __future__ import annotations
+
+import msgspec
+
+from haulback.contract.inventory_sync import ReportedMachine, Seen
+from haulback.ids import new_guid
+from haulback.inventory.ledger import Ledger
+from haulback.inventory.presence import UnreadableMachine
+from haulback.inventory.records import Entity
+from haulback.kinds.support.reports import Said
+from haulback.tasks.record import Task
+
+SCAN_REPORT = (
+    Said(
+        "machines",
+        "array",
+        "Each machine: uuid and name; disks, each with name, size (bytes) and format; project; "
+        "present; place (where the platform keeps the machine); snapshots, each with name and "
+        "time (epoch ms); hardware.",
+        needed=True,
+    ),
+    Said("networks", "array", "Each network: name and uuid; absent where the node cannot tell."),
+    Said("storages", "array", "Each storage: name, uuid, total and free (bytes)."),
+    Said("gone", "texts", "Uuids that were asked for and that the platform does not show."),
+    Said("problems", "count", "Number of machines that cannot be read."),
+    Said("unreadable", "array", "Each machine that cannot be read: where, message, uuid."),
+    Said("shown", "count", "Number of machines there are in all, where a few were asked for."),
+)
+
+
+def take_in(task: Task, seen: Seen, since: int | None, ledger: Ledger) -> None:
+    """What a look at machines found; `since` as in `Ledger.inventory`."""
+    deliver(task, seen, since, ledger)
+    held = {
+        one.uuid: {snapshot.name: snapshot.time for snapshot in one.snapshots}
+        for one in seen.machines
+        if one.snapshots is not None
+    }
+    ledger.snapshots_seen(task.ref("hypervisor") or "", held, since=task.started or 0)
+
+
+def deliver(task: Task, seen: Seen, since: int | None, ledger: Ledger) -> None:
+    """Put what a node saw into the inventory; `since` as in `Ledger.inventory`."""
+    hypervisor = task.ref("hypervisor") or ""
+    entities = [entity(one, hypervisor) for one in seen.machines]
+    unreadable = [UnreadableMachine(one.where, one.message, one.uuid) for one in seen.unreadable]
+    if seen.unnamed:
+        unreadable.append(UnreadableMachine("", f"{seen.unnamed} that the node did not name"))
+    ledger.inventory(
+        hypervisor, entities, complete_since=since, by=task.workflow, unreadable=unreadable
+    )
+    ledger.reunited(hypervisor)
+
+
+def entity(found: ReportedMachine, hypervisor: str) -> Entity:
+    """A machine that a node saw, as the inventory keeps it."""
+    return Entity(
+        guid=new_guid(),
+        uuid=found.uuid,
+        name=found.name,
+        hypervisor=hypervisor,
+        disks=found.disks,
+        project=found.project,
+        present=found.present,
+        hardware=msgspec.to_builtins(found.hardware) if found.hardware else {},
+        place=found.place or "",
+    )

@@ -1,0 +1,72 @@
+"""Scans of a few machines, before an export and after a restore."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from haulback.inventory.records import Catalogue, Entity, Hypervisor
+from haulback.kinds.api import Ask
+from haulback.kinds.support import planning
+from haulback.tasks.record import Plan, Task
+
+_SAME = ("hypervisor", "hypervisorManager", "dstProtectedEntity")
+
+
+FRESH_MS = 15 * 60_000  # what was seen since then is not looked at again before a backup
+
+
+def before(
+    entities: Sequence[Entity], catalogue: Catalogue, ask: Ask, request: Any = None
+) -> list[Task]:
+    """Looks at those that nobody has seen for a while, one for each hypervisor and project.
+
+    No backup waits for them: it reads the machine as it is then, and a look that fails is no
+    reason to have no backup.
+    """
+    stale: dict[tuple[str, str | None], list[Entity]] = {}
+    for one in entities:
+        if one.seen < ask.now - FRESH_MS:
+            stale.setdefault((one.hypervisor, one.project or ask.project), []).append(one)
+    return [
+        _look(catalogue.hypervisor(host), found, catalogue, ask.of(project), request)
+        for (host, project), found in stale.items()
+    ]
+
+
+def _look(
+    host: Hypervisor, entities: list[Entity], catalogue: Catalogue, ask: Ask, request: Any
+) -> Task:
+    refs = planning.platform(host, catalogue)
+    if len(entities) == 1:
+        refs["protectedEntity"] = entities[0].named()
+    return planning.task(
+        "SCOPED_INVENTORY_SYNC",
+        "inventory",
+        ask,
+        request,
+        refs=refs,
+        params={
+            "uuids": [one.uuid for one in entities],
+            "entities": [msgspec.to_builtins(one.named()) for one in entities],
+        },
+        pinned=host.node,
+    )
+
+
+def followed(plan: Plan, hypervisor: Hypervisor, ask: Ask) -> Plan:
+    """The same, and at its end a look at the machine that its last task makes."""
+    last = plan.tasks[-1]
+    look = planning.task(
+        "SCOPED_INVENTORY_SYNC",
+        "inventory",
+        ask.of(last.project),
+        refs={name: last.refs.get(name) for name in _SAME},
+        params={"uuids": None},
+        pinned=last.pinned_node or hypervisor.node,
+        follows=last,
+    )
+    plan.tasks.append(look)
+    return plan

@@ -1,0 +1,54 @@
+"""The record of a new mount."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from haulback.errors import Malformed
+from haulback.inventory.records import Backup, Catalogue
+from haulback.kinds.api import Ask
+from haulback.tasks.record import NewMount
+from haulback.wire import Ref
+
+_USUAL_MS = 86_400_000
+_MOMENT_MS = 1_000_000_000_000  # what is later is no duration but a time, as old clients send it
+_LONGEST_MS = 366 * _USUAL_MS
+
+
+def new_mount(
+    request: Any, backup: Backup, wanted: dict[str, Any], catalogue: Catalogue, ask: Ask
+) -> NewMount:
+    """The record of a share, on the node that is named or can be only one."""
+    return NewMount(
+        backup=backup.guid,
+        entity=backup.entity,
+        entity_name=backup.entity_name,
+        node=_node(request.node, backup, catalogue),
+        mode=request.mode.value,
+        keep=_keep(request.unmountTime, ask.now),
+        wanted=wanted,
+        snapshot_time=backup.snapshot_time,
+        size=backup.size,
+        project=backup.project or ask.project,
+    )
+
+
+def _keep(wanted: int | None, now: int) -> int:
+    keep = _USUAL_MS if wanted is None else wanted
+    keep = keep - now if keep >= _MOMENT_MS else keep
+    if not 0 <= keep <= _LONGEST_MS:
+        raise Malformed(
+            "unmountTime: a duration in ms, 0 (for good) to a year", field="unmountTime"
+        )
+    return keep
+
+
+def _node(wanted: Ref | None, backup: Backup, catalogue: Catalogue) -> str:
+    """The node that shares it: the one that reaches the backup, or the one that is named."""
+    to = catalogue.destination(backup.destination)
+    if wanted is None:
+        return to.node or catalogue.only_node("node")
+    node = catalogue.node(wanted.guid)
+    if to.node not in (None, node.guid):
+        raise Malformed(f"node: {node.name} does not reach {to.name}", field="node")
+    return node.guid

@@ -1,0 +1,27 @@
+"""Record changes after a removal of backups: BACKUP_CLEANUP and DELETE."""
+
+from __future__ import annotations
+
+from haulback.contract.backup_cleanup import BackupCleanupResult
+from haulback.inventory.ledger import Ledger
+from haulback.kinds.support.reports import SPACE, Said
+from haulback.tasks.record import Task
+
+REMOVAL_REPORT = (
+    Said("removed", "guids", "The backups of the order that are gone now.", needed=True),
+    Said("givenUp", "guids", "Backups whose loss a person confirmed and that were not found."),
+    *SPACE,
+)
+
+
+def is_blocked(task: Task) -> bool:
+    """Whether a clean-up deleted nothing because backups were not where they must be."""
+    damage = task.results.get("damage")
+    return isinstance(damage, dict) and bool(damage.get("missing") or damage.get("unreadable"))
+
+
+def settle_removal(task: Task, found: BackupCleanupResult, ledger: Ledger) -> None:
+    """A clean-up went through: all that it had to find was there."""
+    ledger.found_again(task)
+    ledger.lost_for_good(found.givenUp)
+    ledger.gone(found.removed)

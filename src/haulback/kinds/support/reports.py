@@ -1,0 +1,43 @@
+"""Members of the reports that nodes send by PUT /tasks/{guid}/transfer-info.
+
+Each kind declares its report; the OpenAPI document and docs/reference/node-reports.md are made from
+the declarations, and a test compares the declarations with the structs that the kinds read.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+
+class Said(NamedTuple):
+    """A member of a report.  `form` is a key of FORMS; `needed`: without the member the task does
+    not count in full.
+    """
+
+    name: str
+    form: str
+    about: str
+    needed: bool = False
+
+
+FORMS: dict[str, dict[str, Any]] = {
+    "text": {"type": "string"},
+    "guid": {"type": "string", "format": "uuid"},
+    "bytes": {"type": "integer", "minimum": 0},
+    "count": {"type": "integer", "minimum": 0},
+    "time": {"type": "integer", "minimum": 0},
+    "flag": {"type": "boolean"},
+    "texts": {"type": "array", "items": {"type": "string"}},
+    "guids": {"type": "array", "items": {"type": "string", "format": "uuid"}},
+    "array": {"type": "array", "items": {"type": "object"}},
+    "object": {"type": "object"},
+}
+SPACE = (
+    Said("totalSpace", "bytes", "Size of the file system that holds the destination."),
+    Said("freeSpace", "bytes", "Bytes that are free there."),
+)
+
+
+def lacking(report: tuple[Said, ...], results: dict[str, object]) -> list[str]:
+    """Names of the members that a report needs and that `results` lack."""
+    return [member.name for member in report if member.needed and results.get(member.name) is None]

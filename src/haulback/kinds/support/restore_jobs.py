@@ -1,0 +1,52 @@
+"""Restore jobs: their records and their progress."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from haulback.contract.task_states import State
+from haulback.inventory.ledger import Ledger
+from haulback.inventory.records import Backup, Catalogue
+from haulback.kinds.api import Ask
+from haulback.tasks.record import NewRestoreJob, Task
+
+_LONGEST = 2000  # letters of a restore job's status
+
+
+def new_job(kind: str, backup: Backup, ask: Ask, target: dict[str, Any]) -> NewRestoreJob:
+    """The record of a request to bring a backup back."""
+    return NewRestoreJob(
+        type=kind,
+        entity=backup.entity,
+        entity_name=backup.entity_name,
+        backup=backup.guid,
+        snapshot_time=backup.snapshot_time,
+        size=backup.size,
+        project=backup.project or ask.project,
+        target=target,
+    )
+
+
+def job_begun(task: Task, ledger: Ledger, catalogue: Catalogue) -> None:
+    """A restore job goes on with this task."""
+    ledger.restore_moved(task.ref("restoreJob") or "", "INPROGRESS", None, task)
+
+
+def job_goes_on(task: Task, ledger: Ledger) -> None:
+    """One of its tasks is over, and there is another."""
+    ledger.restore_moved(task.ref("restoreJob") or "", "INPROGRESS", task.status_info, task)
+
+
+def job_ended(task: Task, state: State, ledger: Ledger) -> None:
+    """The last task of a restore job is over, and so is the job."""
+    status = {State.FINISHED: "SUCCESS", State.CANCELLED: "CANCELLED"}.get(state, "FAILED")
+    info = task.status_info or (_warnings(task) if state is State.FINISHED else None)
+    ledger.restore_moved(task.ref("restoreJob") or "", status, info, task)
+
+
+def _warnings(task: Task) -> str | None:
+    """Sentences about parts that the restored machine goes without, as a node reports them."""
+    said = msgspec.convert(task.results.get("warnings", []), list[str])
+    return "; ".join(said).replace("\0", "")[:_LONGEST] or None

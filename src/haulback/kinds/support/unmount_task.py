@@ -1,0 +1,38 @@
+"""The task that ends a mount."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from haulback.inventory.records import Catalogue, Mount
+from haulback.kinds.api import Ask
+from haulback.kinds.support import planning
+from haulback.tasks.record import Task
+from haulback.wire import Named
+
+
+def task(
+    mount: Mount,
+    catalogue: Catalogue,
+    ask: Ask,
+    request: Any = None,
+    *,
+    follows: Task | None = None,
+) -> Task:
+    """The task that ends a share."""
+    backup = catalogue.backup(mount.backup)
+    refs = {
+        "backup": Named(backup.guid, backup.entity_name),
+        "protectedEntity": catalogue.entity(mount.entity).named(),
+        "mountedBackup": Named(mount.guid, mount.entity_name),
+    }
+    return planning.task(
+        "UNMOUNT",
+        "restore",
+        ask.of(mount.project),
+        request,
+        refs=refs,
+        params={"mode": mount.mode},
+        pinned=mount.node,
+        follows=follows,
+    )

@@ -1,0 +1,76 @@
+"""Retries: which errors repeat a call, how often, how long and with which pauses."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+from haulback.clock import Clock, SystemClock
+from haulback.errors import HaulbackError
+
+T = TypeVar("T")
+Wait = Callable[[float], object]  # waits that many seconds; a true result ends the retries
+_CLOCK = SystemClock()
+
+
+@dataclass(frozen=True)
+class Backoff:
+    """Limits of the retries of one call; all times are seconds.
+
+    `pause` comes before the second call, each later pause is `factor` times as long, none longer
+    than `longest`. `attempts` counts calls, the first included. No call begins later than `seconds`
+    after the first call began. None means no limit.
+    """
+
+    pause: float
+    factor: float = 1.0
+    longest: float = 60.0
+    attempts: int | None = None
+    seconds: float | None = None
+
+    def pauses(self) -> Iterator[float]:
+        """Pauses between the calls, in seconds; endless without a limit of attempts."""
+        grown = itertools.accumulate(
+            itertools.repeat(self.factor), self._next, initial=min(self.pause, self.longest)
+        )
+        return itertools.islice(grown, self.attempts and self.attempts - 1)
+
+    def _next(self, pause: float, factor: float) -> float:
+        return min(pause * factor, self.longest)
+
+
+def is_retryable(error: Exception) -> bool:
+    """Tell whether an error is declared as one that another call may not meet."""
+    return isinstance(error, HaulbackError) and error.retryable
+
+
+def retry(
+    call: Callable[[], T],
+    backoff: Backoff,
+    again: Callable[[Exception], bool] = is_retryable,
+    wait: Wait = time.sleep,
+    clock: Clock = _CLOCK,
+) -> T:
+    """Return the result of the first call that succeeds.
+
+    `again` sees the error of each call but the last of `backoff.attempts`, and may log it. Raises
+    the error of the last call: `again` refuses it, the time or the attempts are used up, or `wait`
+    returns a true value, as `Event.wait` of a stop event does.
+    """
+    began = clock.monotonic()
+    for pause in backoff.pauses():
+        try:
+            return call()
+        except Exception as error:
+            if not again(error) or _is_late(backoff, clock.monotonic() - began + pause):
+                raise
+            if wait(pause):
+                raise
+    return call()
+
+
+def _is_late(backoff: Backoff, elapsed: float) -> bool:
+    return backoff.seconds is not None and elapsed > backoff.seconds

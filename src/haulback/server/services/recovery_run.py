@@ -1,0 +1,70 @@
+"""Running a recovery plan: a RESTORE and an IMPORT for each machine of each active rule."""
+
+from __future__ import annotations
+
+import msgspec
+
+from haulback.contract.import_machine import ImportMachineRequest
+from haulback.contract.recovery_plans import RecoveryRule
+from haulback.errors import Conflict
+from haulback.inventory.records import Backup, Catalogue, Record
+from haulback.kinds import import_machine
+from haulback.kinds.api import Ask
+from haulback.tasks.record import Plan
+from haulback.wire import Ref
+
+
+def plan_recovery(guid: str, catalogue: Catalogue, ask: Ask) -> Plan:
+    """What the recovery plan `guid` asks for now.
+
+    Raises NotFound, Conflict for an inactive plan or an entity without a backup, and whatever a
+    restore and import of one machine raises; then nothing is planned.
+    """
+    record = catalogue.record("recovery-plan", guid)
+    if record.body.get("active") is False:
+        raise Conflict(f"recovery plan {record.name} is not active")
+    rules = sorted(_rules(record), key=lambda rule: rule.order)
+    whole = Plan()
+    for place, rule in enumerate(rules):
+        made = _plan_rule(rule, record, catalogue, ask)
+        for one in made.tasks:
+            one.rank += place  # the order in which they start
+        whole.add(made)
+    if not whole.tasks:
+        raise Conflict(f"recovery plan {record.name} has no active rule with an entity")
+    return whole
+
+
+def _rules(record: Record) -> list[RecoveryRule]:
+    found = msgspec.convert(record.body.get("rules", []), list[RecoveryRule])
+    return [rule for rule in found if rule.active]
+
+
+def _plan_rule(rule: RecoveryRule, plan: Record, catalogue: Catalogue, ask: Ask) -> Plan:
+    whole = Plan()
+    for entity in catalogue.entities_of([ref.guid for ref in rule.protectedEntities]):
+        backup = _selected(entity.guid, entity.name, catalogue)
+        name = f"{rule.prefix}{entity.name}{rule.suffix}"
+        request = ImportMachineRequest(
+            backup=Ref(backup.guid),
+            hypervisor=rule.hypervisor
+            or (None if rule.hypervisorManager else Ref(entity.hypervisor)),
+            hypervisorManager=rule.hypervisorManager,
+            restoreClusterId=rule.restoreClusterId,
+            restoreStorageId=rule.restoreStorageId,
+            restoreProject=rule.restoreProject,
+            restoredPeName=name,
+            restoredDiskAllocationFormat=rule.restoredDiskAllocationFormat,
+            overwrite=rule.overwrite,
+            powerOnAfterRestore=rule.powerOnAfterRestore,
+            priority=plan.body.get("priority"),
+        )
+        whole.add(import_machine.plan(request, catalogue, ask))
+    return whole
+
+
+def _selected(entity: str, name: str, catalogue: Catalogue) -> Backup:
+    """The newest that can be restored; ANY names no better one."""
+    for backup in catalogue.backups_of(entity, "SUCCESS"):
+        return backup
+    raise Conflict(f"{name} has no backup that can be restored")

@@ -1,0 +1,29 @@
+"""DELETE on the node: delete the backups, checkpoints and snapshots of a machine."""
+
+from __future__ import annotations
+
+from haulback.contract.delete import DeleteOrder
+from haulback.errors import NotFound
+from haulback.work.context import Results, TaskContext, TaskWork
+from haulback.work.support.removal import remove
+
+
+def run(job: TaskContext) -> Results:
+    order: DeleteOrder = job.order
+    found: Results = {"removed": order.backups}
+    if order.destination and order.destination.repository:
+        # Figures of the whole destination concern other projects too: none are told here.
+        _, found = remove(job, order.destination, order.backups, order.given_up)
+        job.log(f"{len(order.backups)} backups of the machine are removed")
+    with job.alone(order.hypervisor, order.uuid):
+        try:
+            machines = job.hypervisor(order.hypervisor)
+            machines.drop_checkpoints(order.uuid, frozenset())
+            if order.snapshots:
+                machines.remove_snapshots(order.uuid, set(order.snapshots))
+        except NotFound:
+            job.log("the machine is no longer on its hypervisor")
+    return found
+
+
+WORK = TaskWork("DELETE", DeleteOrder, run)

@@ -1,0 +1,38 @@
+"""BACKUP_DESTINATION_INIT on the node: create a repository or adopt its own."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from haulback.contract.destination_init import DestinationInitOrder
+from haulback.destinations.protocol import ObjectStore as Place
+from haulback.errors import Conflict, WrongKey
+from haulback.inventory.records import BackupDestination
+from haulback.repository.config import is_repository
+from haulback.repository.keys import Secret
+from haulback.repository.repository import Repository
+from haulback.work.context import Results, TaskContext, TaskWork
+from haulback.work.support.foreign_repository import strangers
+
+
+def run(job: TaskContext) -> Results:
+    record: BackupDestination = job.order.destination
+    repository = _made(job.destination(record), job.secret(record), str(record.config["path"]))
+    return {"repository": repository.guid} | job.space(record)
+
+
+def _made(place: Place, secret: Secret, path: str) -> Repository:
+    """A new repository, or the one that an attempt that died has made with this key.
+
+    Raises Conflict for a stranger's, which stays as it is.
+    """
+    if not is_repository(place):
+        with suppress(Conflict):  # another attempt was faster
+            return Repository.init(place, secret)
+    try:
+        return Repository.open(place, secret)
+    except WrongKey:
+        raise Conflict(strangers(path)) from None
+
+
+WORK = TaskWork("BACKUP_DESTINATION_INIT", DestinationInitOrder, run)

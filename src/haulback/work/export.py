@@ -1,0 +1,108 @@
+"""EXPORT on the node: read the changes of a machine into staging."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from contextlib import ExitStack
+from typing import Any
+
+from haulback.contract.backups import BackupType
+from haulback.contract.export import ExportOrder
+from haulback.drivers.hypervisor import DiskView, Machine
+from haulback.errors import Unsupported
+from haulback.transfer.export import ExportSpec, export_machine
+from haulback.work.context import Results, TaskContext, TaskWork
+
+
+def run(job: TaskContext) -> Results:
+    order: ExportOrder = job.order
+    with job.alone(order.hypervisor, order.uuid):
+        return _run(job, order)
+
+
+def _run(job: TaskContext, order: ExportOrder) -> Results:
+    machines = job.hypervisor(order.hypervisor)
+    repository = job.repository(order.destination)
+    base = order.base
+    # Attempts that died may have left some; the image must not collect them.
+    machines.drop_checkpoints(order.uuid, job.needed())
+    checkpoint = base.checkpoint if base else None
+    reasons: list[str] = []
+
+    def warn(text: str) -> None:
+        reasons.append(text)
+        job.log(text)
+
+    with ExitStack() as held:
+        with machines.around(order.uuid, order.before, order.after, warn):
+            snapshot = held.enter_context(machines.snapshot(order.uuid, job.attempt, checkpoint))
+        taken = job.now_ms()
+        views = [v for v in snapshot.views() if v.disk.name not in order.excluded]
+        missing = _missing(snapshot.machine, order.excluded)
+        if missing and not views:
+            raise Unsupported(f"{snapshot.machine.name} has no disk to back up: {missing[0]}")
+        for reason in missing:
+            warn(reason)
+        for reason in _reasons(views) if base else []:
+            warn(reason)
+        job.expect(_expected(views))
+        draft = export_machine(
+            snapshot,
+            repository,
+            job.folder,
+            ExportSpec(order.backup, order.entity, taken, frozenset(order.excluded)),
+            job.pool,
+            base=base.backup if base else None,
+            disk=job.disk,
+            meter=job.meter,
+            warn=warn,
+            memory=job.pack_memory(repository),
+        )
+        mark = snapshot.checkpoint
+    manifest = draft.manifest
+    if order.wanted == BackupType.INCREMENTAL.value and manifest.type != order.wanted:
+        if base is None:
+            warn(f"{order.destination.name} has no backup that an increment can build on")
+        job.became(manifest.type)
+    disks = [{"name": d.name, "size": d.map.size, "format": d.format} for d in manifest.disks]
+    return {
+        "type": manifest.type,
+        "snapshotTime": taken,
+        "size": sum(stored.map.size for stored in manifest.disks),
+        "read": manifest.read,
+        "stored": manifest.stored,
+        "parent": manifest.parent,
+        "checkpoint": mark,
+        "files": disks,
+        "definition": manifest.definition,
+        "warnings": reasons,
+        "consistency": snapshot.consistency,
+    }
+
+
+def _missing(machine: Machine, excluded: Collection[str]) -> list[str]:
+    """A sentence about each part of a machine that its backup does not hold, or holds torn."""
+    apart = [
+        f"{one.name} is in the backup, but {one.why}"
+        if one.held
+        else f"{one.name} is not in the backup: {one.why}"
+        for one in machine.apart
+    ]
+    left = [disk.name for disk in machine.disks if disk.name in excluded]
+    return [
+        *apart,
+        *(f"{name} is not in the backup: the machine's settings exclude it" for name in left),
+    ]
+
+
+def _reasons(views: list[DiskView]) -> list[str]:
+    return [f"{v.disk.name} is read whole: {v.reason}" for v in views if v.changed is None]
+
+
+def _expected(views: list[DiskView]) -> int:
+    """Bytes to read, before changes are widened to whole chunks."""
+    extents: Any = (v.source.extents() if v.changed is None else v.changed for v in views)
+    return sum(extent.length for one in extents for extent in one)
+
+
+WORK = TaskWork("EXPORT", ExportOrder, run, stages=True)

@@ -1,0 +1,77 @@
+"""IMPORT on the node: create a machine from a backup."""
+
+from __future__ import annotations
+
+from haulback.contract.import_machine import ImportMachineOrder
+from haulback.drivers.hypervisor import HypervisorDriver as Driver
+from haulback.drivers.hypervisor import Machine, NetworkCardSettings
+from haulback.errors import HaulbackError
+from haulback.transfer.restore import RestoredMachine, RestoreTarget, import_machine, wanted_of
+from haulback.work.context import Results, TaskContext, TaskWork
+from haulback.work.support.machine_mark import MARK
+
+
+def run(job: TaskContext) -> Results:
+    order: ImportMachineOrder = job.order
+    machines = job.hypervisor(order.hypervisor)
+    machine, left = _made_before(job, machines) or _make(job, machines)
+    for sentence in left:
+        job.log(sentence)
+    if order.power_on:
+        _start(machines, machine, order)
+    disks = [{"name": d.name, "size": d.size, "format": d.format} for d in machine.disks]
+    return {
+        "uuid": machine.uuid,
+        "name": machine.name,
+        "disks": disks,
+        "restoreHostId": order.hypervisor.guid,
+        "restoreStorageId": str(order.hypervisor.config.get("path", "")),
+        "warnings": left,
+    }
+
+
+def _made_before(job: TaskContext, machines: Driver) -> RestoredMachine | None:
+    for machine in machines.inventory().machines:
+        if machine.definition.get(MARK) == job.guid:
+            job.log("an earlier attempt made the machine already")
+            return RestoredMachine(machine, [])
+    return None
+
+
+def _make(job: TaskContext, machines: Driver) -> RestoredMachine:
+    order: ImportMachineOrder = job.order
+    repository = job.repository(order.destination)
+    manifest = repository.manifest(order.backup)
+    target = RestoreTarget(
+        uuid=order.replaces,
+        name=order.name,
+        overwrite=bool(order.replaces),
+        allocate=order.allocate,
+        skip=frozenset(order.skip),
+        rename=order.rename,
+        stores=order.stores,
+        cards=tuple(NetworkCardSettings(one.number, one.network, one.mac) for one in order.cards),
+        marks={MARK: job.guid},
+    )
+    if order.share:
+        wanted = wanted_of(manifest, target)
+        with machines.create_over(wanted, job.share_socket(order.share), job.attempt) as new:
+            job.confirm()
+            return RestoredMachine(new.commit(), new.left_out())
+    job.expect(sum(disk.map.size for disk in manifest.disks if disk.name not in order.skip))
+    return import_machine(
+        repository, manifest, machines, job.attempt, target, job.pool, job.meter, job.confirm
+    )
+
+
+def _start(machines: Driver, machine: Machine, order: ImportMachineOrder) -> None:
+    """One that runs from a share and cannot start is nothing to keep: its backup is all it has."""
+    try:
+        machines.start(machine.uuid)
+    except HaulbackError:
+        if order.share:
+            machines.remove(machine.uuid)
+        raise
+
+
+WORK = TaskWork("IMPORT", ImportMachineOrder, run)

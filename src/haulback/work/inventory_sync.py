@@ -1,0 +1,32 @@
+"""INVENTORY_SYNC on the node: scan the machines of a hypervisor."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from haulback.contract.inventory_sync import InventorySyncOrder
+from haulback.drivers.hypervisor import HypervisorResource as Seat
+from haulback.work.context import Results, TaskContext, TaskWork
+from haulback.work.support.machine_report import broken, placed, told
+
+_NAMED = 1000  # machines that cannot be read and are named; a host with more is not judged
+
+
+def run(job: TaskContext) -> Results:
+    found = job.hypervisor(job.order.hypervisor).inventory()
+    for problem in found.problems:
+        job.log(f"{problem.where}: {problem.message}")
+    return {
+        "machines": [told(one) | placed(one.uuid, found) for one in found.machines],
+        "problems": len(found.problems),
+        "unreadable": [broken(one) for one in found.problems[:_NAMED]],
+        "networks": _places(found.networks),
+        "storages": _places(found.pools),
+    }
+
+
+def _places(found: list[Seat] | None) -> list[dict[str, Any]] | None:
+    return None if found is None else [one._asdict() for one in found]
+
+
+WORK = TaskWork("INVENTORY_SYNC", InventorySyncOrder, run)

@@ -1,0 +1,47 @@
+"""MOUNT on the node: share a backup's files and disks from the repository."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from haulback.contract.mount import MountOrder, MountResult
+from haulback.filesystems.records import Volume as Found
+from haulback.work.context import Results, Sharing, TaskContext, TaskWork
+from haulback.work.support.volumes import as_volume
+
+
+def run(job: TaskContext) -> Results:
+    order: MountOrder = job.order
+    shared = job.share(sharing_of(order))
+    try:
+        # Whoever waits for a machine to run does not wait for its files to be looked at.
+        volumes = [] if order.hypervisor else job.volumes(order.mount)
+        for one in volumes:
+            job.log(f"{one.name}: {one.type}{': ' + one.reason if one.reason else ''}")
+        job.confirm()
+    except BaseException:
+        job.unshare(order.mount)
+        raise
+    shown = [as_volume(one, _path_of(one, shared.paths)) for one in volumes]
+    found = MountResult(shared.disks, "" if order.target else shared.raw, shared.portal, shown)
+    return dict(msgspec.to_builtins(found))
+
+
+def sharing_of(order: MountOrder) -> Sharing:
+    """The same as the node's own shares know it."""
+    for_machine = order.hypervisor is not None
+    return Sharing(
+        order.mount, order.backup, order.destination, order.visible, order.target, for_machine
+    )
+
+
+def _path_of(found: Found, paths: Mapping[str, str]) -> str:
+    """The folder of its own, or the one below the folder of all."""
+    if found.name in paths or not found.readable or "" not in paths:
+        return paths.get(found.name, "")
+    return f"{paths['']}/{found.name.replace('/', '-')}"
+
+
+WORK = TaskWork("MOUNT", MountOrder, run)

@@ -1,0 +1,92 @@
+"""PROVE on the node: boot a backup in isolation and wait for a sign of life."""
+
+from __future__ import annotations
+
+import base64
+import time
+
+import msgspec
+
+from haulback.contract.prove import Evidence, ProveOrder, Script, Sign
+from haulback.drivers.hypervisor import Booted, Machine, MachineDisk
+from haulback.errors import Unavailable
+from haulback.repository.manifest import Manifest
+from haulback.repository.stored_disk import StoredDisk
+from haulback.work.context import Results, TaskContext, TaskWork
+
+_LOOK_EVERY = 0.2  # seconds
+_SCREEN_BYTES = 1 << 20  # a larger picture is left out
+_LOST_BYTES = 500
+
+
+def run(job: TaskContext) -> Results:
+    order: ProveOrder = job.order
+    repository = job.repository(order.destination)
+    manifest = repository.manifest(order.backup)
+    reader = repository.reader()
+    sources = {disk.name: StoredDisk(disk.map, reader) for disk in manifest.disks}
+    begun = time.monotonic()
+    hypervisor = job.hypervisor(order.hypervisor)
+    with hypervisor.boot(_machine(manifest), sources, job.attempt) as booted:
+        left = booted.left_out()
+        for sentence in left:
+            job.log(sentence)
+        _wait(job, booted, order, begun + order.timeout / 1000)
+        took = round((time.monotonic() - begun) * 1000)
+        job.log(f"{order.sign.value} after {took} ms")
+        script = _script(job, booted, order)
+        picture = booted.screen()
+        found = Evidence(
+            sign=order.sign.value,
+            took=took,
+            disks={disk.name: disk.map.page.hex() for disk in manifest.disks},
+            console=booted.console(),
+            text=order.text or None,
+            script=script,
+            screenshot=base64.b64encode(picture).decode()
+            if picture and len(picture) <= _SCREEN_BYTES
+            else None,
+        )
+    return {"evidence": msgspec.to_builtins(found), "warnings": left}
+
+
+def _machine(manifest: Manifest) -> Machine:
+    disks = tuple(MachineDisk(one.name, one.map.size, one.format) for one in manifest.disks)
+    return Machine("", manifest.entity_name, disks, manifest.definition)
+
+
+def _wait(job: TaskContext, booted: Booted, order: ProveOrder, end: float) -> None:
+    """Until the sign shows.  Raises Unavailable when it does not, Cancelled or Fenced."""
+    first = booted.screen() if order.sign is Sign.SCREEN else None
+    while True:
+        job.meter(0)
+        if _shows(booted, order, first):
+            return
+        over = "it stopped" if not booted.is_running() else None
+        over = over or ("it took too long" if time.monotonic() > end else None)
+        if over:
+            said = booted.console()[-_LOST_BYTES:].strip() or "nothing"
+            raise Unavailable(f"no {order.sign.value}: {over}; its console said: {said}")
+        time.sleep(_LOOK_EVERY)
+
+
+def _shows(booted: Booted, order: ProveOrder, first: bytes | None) -> bool:
+    if order.sign is Sign.AGENT:
+        return booted.agent_answers()
+    if order.sign is Sign.TEXT:
+        return order.text in booted.console()
+    now = booted.screen()
+    return now is not None and now != first
+
+
+def _script(job: TaskContext, booted: Booted, order: ProveOrder) -> Script | None:
+    if not order.script:
+        return None
+    code, output = booted.run(order.script, order.timeout // 1000)
+    job.log(f"the script ended with {code}")
+    if code:
+        raise Unavailable(f"the script ended with {code}: {output[-_LOST_BYTES:].strip()}")
+    return Script(code, output)
+
+
+WORK = TaskWork("PROVE", ProveOrder, run)

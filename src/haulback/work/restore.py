@@ -1,0 +1,47 @@
+"""RESTORE on the node: check a backup, or write its disks as raw files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from haulback.contract.restore import RestoreOrder
+from haulback.drivers.sink import RawFile
+from haulback.repository.backup_loss import check_backup
+from haulback.repository.repository import Repository
+from haulback.repository.restore import restore_disk
+from haulback.work.context import Results, TaskContext, TaskWork
+
+
+def run(job: TaskContext) -> Results:
+    order: RestoreOrder = job.order
+    repository = job.repository(order.destination)
+    manifest = repository.manifest(order.backup)
+    if order.pointer:
+        return {"disks": len(manifest.disks)}
+    job.expect(sum(stored.map.size for stored in manifest.disks))
+    if order.path is None:
+        check_backup(repository, order.backup, job.meter, order.skip)
+        return {"checked": True}
+    target = job.target(order.path)
+    if target.made:
+        job.log("an earlier attempt restored everything already")
+        return {"path": str(target.made)}
+    for number in range(len(manifest.disks)):
+        _write(job, repository, order.backup, number, target.folder)
+    job.confirm()
+    return {"path": str(target.commit())}
+
+
+def _write(
+    job: TaskContext, repository: Repository, backup: str, number: int, folder: Path
+) -> None:
+    """One disk as a raw file.  Its name on the platform is not trusted to be a file's."""
+    stored = repository.manifest(backup).disks[number]
+    sink = RawFile(folder / f"disk{number}.raw", stored.map.size)
+    try:
+        restore_disk(stored.map, repository.reader(), sink, job.pool, job.meter)
+    finally:
+        sink.close()
+
+
+WORK = TaskWork("RESTORE", RestoreOrder, run)

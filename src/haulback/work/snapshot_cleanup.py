@@ -1,0 +1,21 @@
+"""SNAPSHOT_CLEANUP on the node: remove snapshots of a machine."""
+
+from __future__ import annotations
+
+from haulback.contract.snapshot_cleanup import SnapshotCleanupOrder
+from haulback.errors import NotFound
+from haulback.work.context import Results, TaskContext, TaskWork
+
+
+def run(job: TaskContext) -> Results:
+    order: SnapshotCleanupOrder = job.order
+    with job.alone(order.hypervisor, order.uuid):
+        job.confirm()
+        try:
+            job.hypervisor(order.hypervisor).remove_snapshots(order.uuid, set(order.names))
+        except NotFound:
+            job.log("the machine is no longer on its hypervisor")
+    return {"removed": order.names}
+
+
+WORK = TaskWork("SNAPSHOT_CLEANUP", SnapshotCleanupOrder, run)

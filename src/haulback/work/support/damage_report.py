@@ -1,0 +1,89 @@
+"""The complete report of a repository's damage, as VERIFY and REPAIR send it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import islice
+from typing import NamedTuple
+
+from haulback.contract.damage import DamageReport, Loss, LostDisk
+from haulback.repository.backup_loss import BackupLoss
+from haulback.repository.pack import name_of
+from haulback.repository.scan import in_turn
+from haulback.repository.verify import VerifyReport
+
+MOST = 1000  # entries of one report
+_TEXT = 1900  # characters of one entry
+
+
+class Complete(NamedTuple):
+    """The report for the catalogue, and how many backups the catalogue does not know.
+
+    The next report goes on after the backup `told`; "" where everything was said.
+    """
+
+    report: DamageReport
+    unknown: int
+    told: str
+
+
+def clipped(texts: Iterable[str]) -> list[str]:
+    """As many of the texts as a report holds, and as much of each."""
+    return [text[:_TEXT] for text in islice(texts, MOST)]
+
+
+def complete_report(
+    destination: str, report: VerifyReport, expected: Iterable[str], after: str = ""
+) -> Complete:
+    """The report of VERIFY or REPAIR.
+
+    `expected` are the backups that the catalogue knows: those that were not found are missing.  Of
+    more backups than a report holds the report names those that follow the guid `after`.
+    """
+    unknown = {*report.listed, *report.unreadable}
+    known = set(unknown)
+    missing: list[str] = []
+    for backup in expected:
+        unknown.discard(backup)
+        if backup not in known:
+            missing.append(backup)
+    recorded = report.recorded
+    losses = {loss.backup: loss for loss in report.losses}
+    lacking = in_turn({*losses, *report.unreadable, *missing}, after)
+    named = set(lacking[:MOST])
+    told = lacking[MOST - 1] if len(lacking) > MOST else ""
+    findings = _unsaid(report)
+    if told:
+        findings.insert(
+            0,
+            f"{len(lacking)} backups lack something: {MOST} of them are marked now, and the next "
+            "VERIFY goes on with the others",
+        )
+    whole = DamageReport(
+        destination,
+        [as_loss(loss) for backup, loss in losses.items() if backup in named],
+        [backup for backup in report.unreadable if backup in named],
+        [backup for backup in missing if backup in named],
+        clipped(sorted(map(str, recorded.damaged))) if recorded else [],
+        clipped(findings),
+        recorded.unreliable[:_TEXT] if recorded else "",
+        not told and not report.unlooked,
+    )
+    return Complete(whole, len(unknown), told or report.looked)
+
+
+def _unsaid(report: VerifyReport) -> list[str]:
+    """Findings that the report does not name already, as objects or as losses of backups."""
+    said = {str(loss) for loss in report.losses}
+    packs = {name_of(spot.pack) for spot in report.recorded.damaged} if report.recorded else set()
+    return [
+        text
+        for text in report.findings
+        if text not in said and not any(pack in text for pack in packs)
+    ]
+
+
+def as_loss(loss: BackupLoss) -> Loss:
+    """A loss as it crosses the wire."""
+    disks = [LostDisk(disk.name[:400], disk.bytes) for disk in loss.disks]
+    return Loss(loss.backup, disks, [text[:_TEXT] for text in loss.objects])

@@ -1,0 +1,38 @@
+"""UNMOUNT on the node: stop sharing a backup."""
+
+from __future__ import annotations
+
+from haulback.contract.unmount import UnmountOrder
+from haulback.drivers.hypervisor import HypervisorDriver as Driver
+from haulback.errors import Conflict, SourceChanged
+from haulback.work.context import Results, TaskContext, TaskWork
+from haulback.work.support.machine_mark import MARK
+
+
+def run(job: TaskContext) -> Results:
+    order: UnmountOrder = job.order
+    job.confirm()
+    if order.hypervisor:
+        _end_machines(job, job.hypervisor(order.hypervisor), order)
+    job.unshare(order.mount)
+    return {"unmounted": True}
+
+
+def _end_machines(job: TaskContext, machines: Driver, order: UnmountOrder) -> None:
+    """One that an instant restore made goes with its share.
+
+    Raises SourceChanged while it runs, Conflict for one that somebody else put on the share.
+    """
+    found = machines.on_share(job.share_socket(order.mount))
+    if foreign := [one.name for one in found if MARK not in one.definition]:
+        raise Conflict(f"{', '.join(foreign)}: lives off this backup too, but was not made here")
+    for machine in found:
+        try:
+            machines.remove(machine.uuid)
+        except SourceChanged as error:
+            remedy = "or move it off its backup (POST /tasks/live-migration)"
+            raise SourceChanged(f"{error.message}; {remedy}") from None
+        job.log(f"{machine.name} lived off this backup, and was removed with what it had written")
+
+
+WORK = TaskWork("UNMOUNT", UnmountOrder, run)

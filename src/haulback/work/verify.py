@@ -1,0 +1,92 @@
+"""VERIFY on the node: read packs back and list the backups that lack data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from haulback.contract.verify import VerifyOrder
+from haulback.repository.verify import Depth, Share, VerifyReport, verify
+from haulback.units import GIB, size
+from haulback.work.context import Results, TaskContext, TaskWork
+from haulback.work.support.damage_report import Complete, complete_report
+
+_NOTED_EVERY = 8  # packs, 512 MiB: what is read again after a node died
+_LEAST = GIB  # of a nightly share, bytes: a small destination is read in one night
+
+
+def run(job: TaskContext) -> Results:
+    order: VerifyOrder = job.order
+    repository = job.repository(order.destination)
+    share = _share(job, order, sum(repository.objects.packs().values()))
+    sign = (f"VERIFY {job.guid}", job.now_ms())
+    report = verify(
+        repository,
+        Depth.DATA,
+        job.pool,
+        job.meter,
+        share=share,
+        folder=job.folder,
+        record=lambda: sign,
+    )
+    found = complete_report(order.destination.guid, report, job.expected(), order.looked)
+    _tell(job, report, found)
+    return {
+        "cursor": report.cursor.hex() if report.cursor else "",
+        "isRound": report.is_round or not report.packs,
+        "read": report.bytes,
+        "groups": report.groups,
+        "backups": report.backups,
+        "unknown": found.unknown,
+        "strangers": len(report.strangers),
+        "looked": found.told,
+        "damage": msgspec.to_builtins(found.report),
+    } | job.space(order.destination)
+
+
+def _share(job: TaskContext, order: VerifyOrder, total: int) -> Share:
+    """The packs and backups to look at, of `total` bytes of packs; the job is told how many."""
+    budget = _budget(order, total)
+    job.expect(min(total, total if budget is None else budget))
+    after = bytes.fromhex(order.cursor) if order.cursor else None
+    return Share(after, budget, order.seconds, _noting(job), order.looked)
+
+
+def _tell(job: TaskContext, report: VerifyReport, found: Complete) -> None:
+    """The log of the task."""
+    count = report.backups - len(report.unlooked)
+    job.log(
+        f"{report.groups} groups, {size(report.bytes)} of {size(report.total)} read; "
+        f"{count} backups looked at, {found.unknown} of all are unknown to the catalogue"
+    )
+    if report.unlooked:
+        job.log(f"the next VERIFY looks at {len(report.unlooked)} backups first: the time was over")
+    if found.told and not report.unlooked:
+        job.log(found.report.findings[0])
+    for text in report.findings[:100]:
+        job.log(f"damaged: {text}")
+    for name in report.strangers[:20]:
+        job.log(f"{name} is no object of the repository and is ignored")
+
+
+def _budget(order: VerifyOrder, total: int) -> int | None:
+    if order.days:
+        return max(_LEAST, -(-total // order.days))
+    return order.bytes
+
+
+def _noting(job: TaskContext) -> Callable[[bytes], None]:
+    """Tell the server from time to time how far the task is."""
+    count = 0
+
+    def note(pack: bytes) -> None:
+        nonlocal count
+        count += 1
+        if count % _NOTED_EVERY == 0:
+            job.note({"cursor": pack.hex()})
+
+    return note
+
+
+WORK = TaskWork("VERIFY", VerifyOrder, run)
