@@ -34,8 +34,7 @@ def _task(to: BackupDestination, request: BackupCleanupRequest, ask: Ask) -> Tas
         "cleanup",
         ask,
         request,
-        refs={"backupDestination": planning.named(to)},
-        pinned=to.node,
+        planning.TaskSpec(refs={"backupDestination": planning.named(to)}, pinned=to.node),
     )
 
 

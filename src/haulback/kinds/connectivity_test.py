@@ -54,7 +54,11 @@ def _test(
     ask: Ask,
 ) -> Task:
     return planning.task(
-        "CONNECTIVITY_TEST", "inventory", ask, request, refs=refs, pinned=target.node
+        "CONNECTIVITY_TEST",
+        "inventory",
+        ask,
+        request,
+        planning.TaskSpec(refs=refs, pinned=target.node),
     )
 
 

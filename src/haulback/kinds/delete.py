@@ -109,9 +109,8 @@ def _task(entity: Entity, to: BackupDestination | None, catalogue: Catalogue, as
         "DELETE",
         "cleanup",
         ask.of(entity.project or ask.project),
-        refs=refs,
-        locked=entity.guid,
-        pinned=planning.pinned(source, to),
+        None,
+        planning.TaskSpec(refs=refs, locked=entity.guid, pinned=planning.pinned(source, to)),
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from haulback.contract import example_values as example
@@ -35,47 +37,37 @@ def plan(request: ImportMachineRequest, catalogue: Catalogue, ask: Ask) -> Plan:
     to = restore_target.hypervisor(request, catalogue, catalogue.machines.get(backup.entity))
     restore_target.honoured(request, to, catalogue)
     name = restore_target.name_of(request, catalogue)
-    destination = catalogue.places.destination(backup.destination)
-    node = planning.pinned(to, destination)
+    node = planning.pinned(to, catalogue.places.destination(backup.destination))
     replaced = _replaced(request, catalogue, to, backup, name)
-    target = (
-        replaced.named()
-        if replaced
-        else restore_target.target(request, catalogue, backup.entity, name)
-    )
-    job = new_job(
-        "RESTORE_AND_IMPORT", backup, ask, {"hypervisor": planning.named(to), "name": name}
-    )
+    usual = restore_target.target(request, catalogue, backup.entity, name)
+    where = {"hypervisor": planning.named(to), "name": name}
+    job = new_job("RESTORE_AND_IMPORT", backup, ask, where)
     refs = {
         **references(backup, catalogue),
         **planning.platform(to, catalogue),
-        "dstProtectedEntity": target,
+        "dstProtectedEntity": replaced.named() if replaced else usual,
         "restoreJob": Named(job.guid),
     }
+    wishes = restore_target.wishes(request, name, to, backup, catalogue)
+    params = {**_params(request, replaced), **wishes}
+    spec = planning.TaskSpec(refs=refs, params=params, pinned=node)
+    ask = ask.of(job.project or (request.tenantId or "")[:80] or None)
+    first = planning.task("RESTORE", "restore", ask, request, spec)
+    locked = replaced.guid if replaced else None
+    second = planning.task("IMPORT", "import", ask, request, spec.after(first, locked))
+    whole = Plan([first, second], restores=[job])
+    return machine_scan.followed(whole, to, ask)
+
+
+def _params(request: ImportMachineRequest, replaced: Entity | None) -> dict[str, Any]:
     form = request.restoredDiskAllocationFormat or Allocation.PREALLOCATED
-    common = {
+    return {
         "restoreType": "RESTORE_AND_IMPORT",
         "overwrite": bool(request.overwrite),
         "replaces": replaced.uuid if replaced else "",
         "powerOnAfterRestore": bool(request.powerOnAfterRestore),
         "restoredDiskAllocationFormat": form.value,
-        **restore_target.wishes(request, name, to, backup, catalogue),
     }
-    ask = ask.of(job.project or (request.tenantId or "")[:80] or None)
-    first = planning.task("RESTORE", "restore", ask, request, refs=refs, params=common, pinned=node)
-    second = planning.task(
-        "IMPORT",
-        "import",
-        ask,
-        request,
-        refs=refs,
-        params=common,
-        pinned=node,
-        locked=replaced.guid if replaced else None,
-        follows=first,
-    )
-    whole = Plan([first, second], restores=[job])
-    return machine_scan.followed(whole, to, ask)
 
 
 def _replaced(

@@ -40,30 +40,30 @@ def plan(request: InstantRestoreRequest, catalogue: Catalogue, ask: Ask) -> Plan
     shared = _share(request, backup, to, catalogue, ask)
     where = {"hypervisor": planning.named(to), "name": name}
     job = new_job("INSTANT_RESTORE", backup, ask, {**where, "mount": shared.guid})
-    common: dict[str, Any] = {
-        "refs": {
-            **references(backup, catalogue),
-            **planning.platform(to, catalogue),
-            "dstProtectedEntity": restore_target.target(request, catalogue, backup.entity, name),
-            "restoreJob": Named(job.guid),
-            "mountedBackup": Named(shared.guid, backup.entity_name),
-        },
-        "params": {
-            "restoreType": job.type,
-            "mode": shared.mode,
-            "pointer": True,
-            "powerOnAfterRestore": True,
-            **wishes,
-            "on": to.guid,
-        },
-        "pinned": shared.node,
+    refs = {
+        **references(backup, catalogue),
+        **planning.platform(to, catalogue),
+        "dstProtectedEntity": restore_target.target(request, catalogue, backup.entity, name),
+        "restoreJob": Named(job.guid),
+        "mountedBackup": Named(shared.guid, backup.entity_name),
     }
+    params = {**_params(shared), **wishes, "on": to.guid}
+    spec = planning.TaskSpec(refs=refs, params=params, pinned=shared.node)
     ask = ask.of(job.project)
-    first = planning.task("RESTORE", "restore", ask, request, **common)
-    second = planning.task("MOUNT", "restore", ask, request, **common, follows=first)
-    third = planning.task("IMPORT", "import", ask, request, **common, follows=second)
+    first = planning.task("RESTORE", "restore", ask, request, spec)
+    second = planning.task("MOUNT", "restore", ask, request, spec.after(first))
+    third = planning.task("IMPORT", "import", ask, request, spec.after(second))
     whole = Plan([first, second, third], restores=[job], mounts=[shared])
     return machine_scan.followed(whole, to, ask)
+
+
+def _params(shared: NewMount) -> dict[str, Any]:
+    return {
+        "restoreType": "INSTANT_RESTORE",
+        "mode": shared.mode,
+        "pointer": True,
+        "powerOnAfterRestore": True,
+    }
 
 
 def _possible(request: InstantRestoreRequest, to: Hypervisor) -> None:

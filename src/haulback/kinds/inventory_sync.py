@@ -88,7 +88,11 @@ def sync(hypervisor: Hypervisor, ask: Ask, catalogue: Catalogue, request: Any = 
     """The task that looks at one hypervisor."""
     refs = planning.platform(hypervisor, catalogue)
     return planning.task(
-        "INVENTORY_SYNC", "inventory", ask, request, refs=refs, pinned=hypervisor.node
+        "INVENTORY_SYNC",
+        "inventory",
+        ask,
+        request,
+        planning.TaskSpec(refs=refs, pinned=hypervisor.node),
     )
 
 

@@ -40,16 +40,13 @@ def plan(request: LiveMigrationRequest, catalogue: Catalogue, ask: Ask) -> Plan:
     if mount:
         refs["mountedBackup"] = Named(mount.guid, mount.entity_name)
     ask = ask.of(entity.project or ask.project)
-    made = planning.task(
-        "LIVE_MIGRATION",
-        "import",
-        ask,
-        request,
+    spec = planning.TaskSpec(
         refs=refs,
         params={"from": here.guid},
         locked=entity.guid,
         pinned=planning.pinned(here, to),
     )
+    made = planning.task("LIVE_MIGRATION", "import", ask, request, spec)
     rest = [unmount_task.task(mount, catalogue, ask, request, follows=made)] if mount else []
     return Plan([made, *rest])
 
@@ -88,31 +85,29 @@ def _target(
         raise Malformed(
             f"protectedEntity: {platform.words} runs no machines", field="protectedEntity"
         )
-    if mount and to.guid != here.guid:
-        raise Malformed(
-            f"hypervisor: {entity.name} lives off a backup; move its disks to {here.name} first",
-            field="hypervisor",
-        )
-    if not mount and to.guid == here.guid:
-        raise Malformed(
-            f"hypervisor: {entity.name} lives on {here.name}; name another one", field="hypervisor"
-        )
-    if to.driver != here.driver:
-        raise Malformed(
-            f"hypervisor: what runs on {platform.words} cannot go on elsewhere; restore it there",
-            field="hypervisor",
-        )
-    for one in (here, to):
-        if is_remote(one.config):
-            raise Malformed(
-                f"hypervisor: {one.name} is reached by SSH; machines move between libvirts of a "
-                "node's own machine only, or restore it there",
-                field="hypervisor",
-            )
-    platform.require(
-        Capability.INSTANT_RESTORE if mount else Capability.LIVE_MIGRATION, "hypervisor"
-    )
+    if reason := _hindrance(entity, here, to, mount):
+        raise Malformed(f"hypervisor: {reason}", field="hypervisor")
+    needed = Capability.INSTANT_RESTORE if mount else Capability.LIVE_MIGRATION
+    platform.require(needed, "hypervisor")
     return to
+
+
+def _hindrance(entity: Entity, here: Hypervisor, to: Hypervisor, mount: Mount | None) -> str:
+    """The reason why the machine cannot move from `here` to `to`, "" where it can."""
+    if mount and to.guid != here.guid:
+        return f"{entity.name} lives off a backup; move its disks to {here.name} first"
+    if not mount and to.guid == here.guid:
+        return f"{entity.name} lives on {here.name}; name another one"
+    if to.driver != here.driver:
+        words = TYPES[here.driver].words
+        return f"what runs on {words} cannot go on elsewhere; restore it there"
+    for host in (here, to):
+        if is_remote(host.config):
+            return (
+                f"{host.name} is reached by SSH; machines move between libvirts of a node's own "
+                "machine only, or restore it there"
+            )
+    return ""
 
 
 def prepare(task: Task, catalogue: Catalogue) -> LiveMigrationOrder:

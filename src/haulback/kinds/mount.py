@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import msgspec
 
 from haulback.contract import example_values as example
-from haulback.contract.mount import Again, MountOrder, MountRequest, MountResult, Visible
+from haulback.contract.mount import Again, MountOrder, MountRequest, MountResult
 from haulback.contract.mounts import MountMode
 from haulback.contract.project_access import ProjectAccess
 from haulback.contract.roles import RESTORERS
 from haulback.contract.task_states import State
 from haulback.errors import Conflict, Malformed
 from haulback.inventory.catalogue import Catalogue
-from haulback.inventory.derived_guids import volume_guid
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.records import Backup, Mount
 from haulback.kinds.api import Ask, Submission, TaskKind
-from haulback.kinds.support import conflicts, iscsi_mount, planning
+from haulback.kinds.support import conflicts, iscsi_mount, mount_options, planning
 from haulback.kinds.support.backup_choice import chosen, references
 from haulback.kinds.support.new_mount import new_mount
 from haulback.kinds.support.reports import Said
@@ -39,7 +37,7 @@ def plan(request: MountRequest, catalogue: Catalogue, ask: Ask) -> Plan:
             f"mode: {request.mode.value} is not for machines{also if instant else ''}", field="mode"
         )
     backup = chosen(request.backup, request.backupLocation, catalogue)
-    wanted = _wanted(request, backup)
+    wanted = mount_options.wanted(request, backup)
     mount = new_mount(request, backup, wanted, catalogue, ask)
     same = {"mode": mount.mode, "wanted": wanted, "on": mount.node}
     conflicts.backup_free(Named(backup.guid, backup.entity_name), same, catalogue)
@@ -58,61 +56,11 @@ def tasks_of(mount: NewMount, backup: Backup, request: Any, catalogue: Catalogue
     params |= {"pointer": True, "wanted": mount.wanted, "on": mount.node}
     ask = ask.of(mount.project)
     common: dict[str, Any] = {"refs": refs, "params": params, "pinned": mount.node}
-    first = planning.task("RESTORE", "restore", ask, request, **common)
-    second = planning.task("MOUNT", "restore", ask, request, **common, follows=first)
+    first = planning.task("RESTORE", "restore", ask, request, planning.TaskSpec(**common))
+    second = planning.task(
+        "MOUNT", "restore", ask, request, planning.TaskSpec(**common, follows=first)
+    )
     return Plan([first, second], restores=[job], mounts=[mount])
-
-
-def _wanted(request: MountRequest, backup: Backup) -> dict[str, Any]:
-    """What is to be seen where.  Raises Malformed for what goes with another mode."""
-    files = [one.backupFile.guid for one in request.mountedDisks or []]
-    if request.mode is MountMode.ISCSI:
-        if request.mountedFileSystems:
-            raise Malformed("mountedFileSystems: not with ISCSI", field="mountedFileSystems")
-        return iscsi_mount.wanted(files, request.allowedClients or [], backup)
-    if request.allowedClients:
-        raise Malformed("allowedClients: goes with mode ISCSI", field="allowedClients")
-    if files and request.mode is MountMode.AUTO:
-        raise Malformed("mountedDisks: goes with modes MANUAL and ISCSI", field="mountedDisks")
-    shown = _visible(request, backup)
-    if files:
-        shown.append(Visible("", disks=iscsi_mount.disks_of(files, backup)))
-    return {"visible": msgspec.to_builtins(shown)}
-
-
-def _visible(request: MountRequest, backup: Backup) -> list[Visible]:
-    field, known = "mountedFileSystems", _volumes(backup)
-    wanted = request.mountedFileSystems or []
-    if request.mode is MountMode.MANUAL and not (wanted or request.mountedDisks):
-        raise Malformed(f"{field}: name at least one, or one of mountedDisks", field=field)
-    if request.mode is MountMode.AUTO and (len(wanted) > 1 or any(w.fileSystem for w in wanted)):
-        raise Malformed(f"{field}: AUTO finds them by itself; at most a mountPath", field=field)
-    found = []
-    for i, one in enumerate(wanted):
-        volume = ""
-        if request.mode is MountMode.MANUAL:
-            guid = one.fileSystem.guid if one.fileSystem else ""
-            if guid not in known:
-                path = f"{field}[{i}].fileSystem"
-                raise Malformed(f"{path}: the backup has no file system {guid or ''}", field=path)
-            volume = known[guid]
-        path = _path(one.mountPath, f"{field}[{i}].mountPath")
-        if path or volume:
-            found.append(Visible(path, volume))
-    return found
-
-
-def _volumes(backup: Backup) -> dict[str, str]:
-    return {volume_guid(backup.guid, one["name"]): one["name"] for one in backup.volumes}
-
-
-def _path(path: str | None, field: str) -> str:
-    if not path:
-        return ""
-    parts = path.split("/")
-    if not path.startswith("/") or ".." in parts or len(path) > 1000 or not path.isprintable():
-        raise Malformed(f"{field}: name a folder by its absolute path", field=field)
-    return path
 
 
 def plan_again(request: Again, catalogue: Catalogue, ask: Ask) -> Plan:
@@ -131,7 +79,11 @@ def plan_again(request: Again, catalogue: Catalogue, ask: Ask) -> Plan:
     ask = ask.of(mount.project)
     params = {"mode": mount.mode, "again": True}
     made = planning.task(
-        "MOUNT", "restore", ask, request, refs=refs, params=params, pinned=mount.node
+        "MOUNT",
+        "restore",
+        ask,
+        request,
+        planning.TaskSpec(refs=refs, params=params, pinned=mount.node),
     )
     return Plan([made])
 
@@ -143,22 +95,14 @@ def prepare(task: Task, catalogue: Catalogue) -> MountOrder:
 def order_of(mount: Mount, catalogue: Catalogue) -> MountOrder:
     """What a node does to share it, now or again."""
     backup = chosen(Ref(mount.backup), None, catalogue)
-    visible = msgspec.convert(mount.wanted.get("visible", []), list[Visible])
     return MountOrder(
         mount=mount.guid,
         backup=backup.guid,
         destination=catalogue.places.destination(backup.destination),
         target=iscsi_mount.target_of(mount),
-        visible=[msgspec.structs.replace(v, path=v.path or _usual_path(mount, v)) for v in visible],
+        visible=mount_options.folders(mount),
         hypervisor=catalogue.places.hypervisor(mount.hypervisor) if mount.hypervisor else None,
     )
-
-
-def _usual_path(mount: Mount, shown: Visible) -> str:
-    name = "".join(c if c.isalnum() or c in "._- " else "_" for c in mount.entity_name).strip(". ")
-    moment = time.gmtime((mount.snapshot_time or mount.created) / 1000)
-    place = f"/mnt/haulback/{name or 'machine'}/{time.strftime('%Y%m%d_%H%M%S', moment)}"
-    return f"{place}/{'disks' if shown.disks else shown.volume.replace('/', '-')}"
 
 
 def settle(task: Task, state: State, ledger: Ledger) -> None:

@@ -47,9 +47,7 @@ def plan(request: ProveRequest, catalogue: Catalogue, ask: Ask) -> Plan:
                 "restore",
                 ask.of(backup.project or ask.project),
                 request,
-                refs=refs,
-                params=params,
-                pinned=planning.pinned(hypervisor, to),
+                planning.TaskSpec(refs=refs, params=params, pinned=planning.pinned(hypervisor, to)),
             )
         ]
     )

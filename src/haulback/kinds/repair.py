@@ -16,6 +16,8 @@ from haulback.kinds.support import planning
 from haulback.kinds.support.reports import Said
 from haulback.tasks.record import HOUR_MS, Plan, Task
 
+_LANE = "cleanup"  # one at a time on a destination, and none beside a clean-up
+
 
 def plan(request: RepairRequest, catalogue: Catalogue, ask: Ask) -> Plan:
     """Plan a task for each destination.  Raises Malformed or NotFound."""
@@ -26,12 +28,14 @@ def plan(request: RepairRequest, catalogue: Catalogue, ask: Ask) -> Plan:
 def _task(to: BackupDestination, request: RepairRequest, ask: Ask) -> Task:
     return planning.task(
         "REPAIR",
-        "cleanup",  # one at a time on a destination, and none beside a clean-up
+        _LANE,
         ask,
         request,
-        refs={"backupDestination": planning.named(to)},
-        params={"apply": request.apply, "believe": request.believe},
-        pinned=to.node,
+        planning.TaskSpec(
+            refs={"backupDestination": planning.named(to)},
+            params={"apply": request.apply, "believe": request.believe},
+            pinned=to.node,
+        ),
     )
 
 
@@ -57,7 +61,7 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
 Request = RepairRequest  # the name in scripts that were written for the first release
 KIND = TaskKind(
     type="REPAIR",
-    lane="cleanup",
+    lane=_LANE,
     order=RepairOrder,
     prepare=prepare,
     start=start,

@@ -38,9 +38,7 @@ def plan(request: RestoreRequest, catalogue: Catalogue, ask: Ask) -> Plan:
         "restore",
         ask.of(job.project),
         request,
-        refs=refs,
-        params=params,
-        pinned=node.guid,
+        planning.TaskSpec(refs=refs, params=params, pinned=node.guid),
     )
     return Plan([made], restores=[job])
 

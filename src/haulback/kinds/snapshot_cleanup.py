@@ -21,8 +21,9 @@ from haulback.inventory import retention
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
 from haulback.kinds.api import Ask, Submission, TaskKind
+from haulback.kinds.support import planning
 from haulback.kinds.support.reports import Said
-from haulback.kinds.support.snapshots import cleanup_task
+from haulback.kinds.support.snapshots import Asked, cleanup_task
 from haulback.tasks.record import Plan, Task
 
 
@@ -34,11 +35,10 @@ def plan(request: SnapshotCleanupRequest, catalogue: Catalogue, ask: Ask) -> Pla
     if not chosen:
         field = "protectedEntities"
         raise Malformed(f"{field}: name at least one, or snapshots", field=field)
-    whole = Plan()
+    asked, whole = Asked(request, catalogue, ask), Plan()
     for entity in catalogue.machines.get_many(list(chosen)):
-        hypervisor = catalogue.places.hypervisor(entity.hypervisor)
-        more = {"chosen": chosen[entity.guid]}
-        whole.tasks.append(cleanup_task(entity, hypervisor, catalogue, ask, request, params=more))
+        spec = planning.TaskSpec(refs={}, params={"chosen": chosen[entity.guid]})
+        whole.tasks.append(cleanup_task(entity, asked, spec))
     return whole
 
 

@@ -19,7 +19,7 @@ from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.records import PlatformSnapshot
 from haulback.kinds.api import Ask, Submission, TaskKind
-from haulback.kinds.support import conflicts, planning
+from haulback.kinds.support import conflicts, planning, snapshots
 from haulback.kinds.support.reports import Said
 from haulback.kinds.support.snapshots import refuse_unable
 from haulback.tasks.record import Plan, Task
@@ -41,18 +41,10 @@ def plan(request: SnapshotReversionRequest, catalogue: Catalogue, ask: Ask) -> P
     hypervisor = catalogue.places.hypervisor(entity.hypervisor)
     refuse_unable(entity, hypervisor, "snapshot")
     conflicts.machine_free(entity.named(), "SNAPSHOT_REVERSION", catalogue)
-    made = planning.on_machine(
-        "SNAPSHOT_REVERSION",
-        "snapshot",
-        entity,
-        hypervisor,
-        catalogue,
-        ask,
-        request,
-        refs={"protectedEntitySnapshot": Named(found.guid, found.uuid)},
-        params={"before": new_guid()},
-    )
-    return Plan([made])
+    refs = {"protectedEntitySnapshot": Named(found.guid, found.uuid)}
+    spec = planning.TaskSpec(refs=refs, params={"before": new_guid()})
+    asked = snapshots.Asked(request, catalogue, ask)
+    return Plan([snapshots.task("SNAPSHOT_REVERSION", entity, asked, spec)])
 
 
 def prepare(task: Task, catalogue: Catalogue) -> SnapshotReversionOrder:

@@ -17,7 +17,13 @@ from haulback.wire import Named
 
 def clean_up(node: Named, ask: Ask) -> Task:
     """The task that tidies one node."""
-    return planning.task("STAGING_CLEANUP", "upkeep", ask, refs={"node": node}, pinned=node.guid)
+    return planning.task(
+        "STAGING_CLEANUP",
+        "upkeep",
+        ask,
+        None,
+        planning.TaskSpec(refs={"node": node}, pinned=node.guid),
+    )
 
 
 def prepare(task: Task, catalogue: Catalogue) -> StagingCleanupOrder:

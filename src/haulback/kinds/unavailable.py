@@ -28,7 +28,7 @@ def _plan(path: str, kind: str, check: Callable[[Any, Catalogue], None]) -> Call
     """A planner that finds every fault of a request before it says that the kind is to come."""
 
     def plan(request: Any, catalogue: Catalogue, ask: Ask) -> Plan:
-        planning.task(kind, "upkeep", ask, request, refs={})
+        planning.task(kind, "upkeep", ask, request, planning.TaskSpec(refs={}))
         check(request, catalogue)
         raise KindUnavailable(
             f"POST /tasks/{path} is not served in this version: nothing was started; "

@@ -43,7 +43,11 @@ def plan(request: UploadRequest, catalogue: Catalogue, ask: Ask) -> Plan:
     return Plan(
         [
             planning.task(
-                "UPLOAD", "restore", ask, request, refs=refs, params=params, pinned=mount.node
+                "UPLOAD",
+                "restore",
+                ask,
+                request,
+                planning.TaskSpec(refs=refs, params=params, pinned=mount.node),
             )
         ]
     )

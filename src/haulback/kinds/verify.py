@@ -42,10 +42,12 @@ def task(to: BackupDestination, ask: Ask, bounds: dict[str, Any], request: Any =
         "verify",
         ask,
         request,
-        refs={"backupDestination": planning.named(to)},
-        params={name: value for name, value in bounds.items() if value is not None},
-        pinned=to.node,
-        window=WINDOW,
+        planning.TaskSpec(
+            refs={"backupDestination": planning.named(to)},
+            params={name: value for name, value in bounds.items() if value is not None},
+            pinned=to.node,
+            window=WINDOW,
+        ),
     )
 
 

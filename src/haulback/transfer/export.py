@@ -17,6 +17,7 @@ from haulback.repository.backup_loss import assess
 from haulback.repository.manifest import Manifest, ManifestDisk
 from haulback.repository.mapping import MapReader
 from haulback.repository.pack_verification import PackMemory
+from haulback.repository.pages import DiskMap
 from haulback.repository.repository import Draft, Repository
 from haulback.repository.writer import Writer
 
@@ -24,73 +25,120 @@ from haulback.repository.writer import Writer
 class ExportSpec(NamedTuple):
     """Identity of the new backup: guids of backup and entity; `snapshot_time` in epoch ms.
 
-    `excluded` holds the names of disks to leave out.
+    `excluded` holds the names of disks to leave out. `base` is the backup made with the checkpoint
+    on which the snapshot builds, None to read all data.
     """
 
     backup: str
     entity: str
     snapshot_time: int
     excluded: Set[str] = frozenset()
+    base: str | None = None
+
+
+class ExportMeans(NamedTuple):
+    """Means of an export: the staging folder, and the threads for hashing and compressing.
+
+    `meter` gets the number of bytes read, `warn` sentences for the readers of the backup. `memory`
+    caches the packs that passed the reuse check.
+    """
+
+    folder: Path
+    pool: ThreadPoolExecutor
+    disk: DurableFiles
+    meter: Meter = unmetered
+    warn: Callable[[str], None] = lambda _: None
+    memory: PackMemory | None = None
 
 
 def export_machine(
-    snapshot: Snapshot,
-    repository: Repository,
-    folder: Path,
-    wanted: ExportSpec,
-    pool: ThreadPoolExecutor,
-    *,
-    base: str | None = None,
-    disk: DurableFiles | None = None,
-    meter: Meter = unmetered,
-    warn: Callable[[str], None] = lambda _: None,
-    memory: PackMemory | None = None,
+    snapshot: Snapshot, repository: Repository, spec: ExportSpec, means: ExportMeans
 ) -> Draft:
-    """Read the data that changed since the backup `base` into `folder`; the result is durable.
+    """Read the data that changed since the base backup into the folder; the result is durable.
 
-    Without a base all data is read. `base` must be the backup made with the checkpoint on which the
-    snapshot builds. Unchanged extents are taken from the base only after a sample has confirmed
-    that they are unchanged; otherwise the disk is read whole and `warn` is called.
+    Without a base all data is read. Unchanged extents are taken from the base only after a sample
+    has confirmed that they are unchanged; otherwise the disk is read whole and `warn` is called.
 
     A missing base or a damaged base manifest makes the backup a full one. A disk that has damaged
-    data in the base is read whole. `memory` caches the packs that passed the reuse check.
+    data in the base is read whole.
 
     The snapshot is closed before the draft is written, so that an image that moved during the read
-    raises SourceChanged and leaves no draft. After any error the caller removes the files in
-    `folder` and the snapshot's checkpoint.
+    raises SourceChanged and leaves no draft. After any error the caller removes the files in the
+    folder and the snapshot's checkpoint.
     """
-    disk = disk or DurableFiles()
-    parent = _parent(repository, base, warn)
-    bases = _bases(parent, repository, warn)
-    read = _Counter(meter)
-    writer = repository.writer(folder, pool, disk, memory)
+    parent = _parent(repository, spec.base, means.warn)
+    writer = repository.writer(means.folder, means.pool, means.disk, means.memory)
+    export = _Export(repository, writer, means)
     try:
-        stored = [
-            _store(view, bases.get(view.disk.name), repository, writer, pool, read, warn)
-            for view in snapshot.views()
-            if view.disk.name not in wanted.excluded
-        ]
+        stored = export.disks(snapshot, spec.excluded, _bases(parent, repository, means.warn))
         machine = snapshot.machine
         snapshot.close()
         staged = writer.finish()
     except BaseException:
         writer.abandon()
         raise
-    if parent and stored and not any(builds for _, builds in stored):
+    if parent and stored and not any(disk.builds for disk in stored):
         parent = None
     manifest = Manifest(
-        backup=wanted.backup,
-        entity=wanted.entity,
+        backup=spec.backup,
+        entity=spec.entity,
         entity_name=machine.name,
         type="INCREMENTAL" if parent else "FULL",
-        snapshot_time=wanted.snapshot_time,
-        disks=tuple(disk for disk, _ in stored),
+        snapshot_time=spec.snapshot_time,
+        disks=tuple(disk.stored for disk in stored),
         parent=parent.backup if parent else None,
         definition=machine.definition,
-        read=read.total,
+        read=export.read.total,
         stored=staged.stored,
     )
-    return repository.draft(folder, staged, manifest, disk)
+    return repository.draft(means.folder, staged, manifest, means.disk)
+
+
+class _StoredDisk(NamedTuple):
+    """A disk of the new backup; `builds`: it takes data from the parent's disk."""
+
+    stored: ManifestDisk
+    builds: bool
+
+
+class _Export:
+    """Disks of one snapshot on their way into a writer; `read` counts the bytes read."""
+
+    def __init__(self, repository: Repository, writer: Writer, means: ExportMeans) -> None:
+        self._repository, self._writer, self._means = repository, writer, means
+        self.read = _Counter(means.meter)
+
+    def disks(
+        self, snapshot: Snapshot, excluded: Set[str], bases: dict[str, _Base]
+    ) -> list[_StoredDisk]:
+        views = [view for view in snapshot.views() if view.disk.name not in excluded]
+        return [self._disk(view, bases.get(view.disk.name)) for view in views]
+
+    def _disk(self, view: DiskView, base: _Base | None) -> _StoredDisk:
+        name, format_ = view.disk.name, view.disk.format
+        if base is not None:
+            try:
+                found = self._on_base(view, base)
+                return _StoredDisk(ManifestDisk(name, found, format_), not base.lacks)
+            except (Damaged, BaseGone) as error:
+                reason = f"the previous backup is damaged: {error.message}"
+                self._means.warn(f"{name} is read whole: {reason}")
+        keys, pool = self._repository.keys, self._means.pool
+        found = back_up_disk(view.source, self._writer, keys, pool, meter=self.read)
+        return _StoredDisk(ManifestDisk(name, found, format_), False)
+
+    def _on_base(self, view: DiskView, base: _Base) -> DiskMap:
+        changed = None if base.lacks else _believed(view, base.old, self._means.warn)
+        return back_up_disk(
+            view.source,
+            self._writer,
+            self._repository.keys,
+            self._means.pool,
+            base.old,
+            changed,
+            self.read,
+            distrust=base.lacks,
+        )
 
 
 class _Counter:
@@ -114,29 +162,6 @@ def _parent(
     except (NotFound, Damaged) as error:
         warn(f"the backup is made a full one: {error.message}")
         return None
-
-
-def _store(
-    view: DiskView,
-    base: _Base | None,
-    repository: Repository,
-    writer: Writer,
-    pool: ThreadPoolExecutor,
-    meter: Meter,
-    warn: Callable[[str], None],
-) -> tuple[ManifestDisk, bool]:
-    """Store one disk; returns the stored disk, and whether it builds on the parent's disk."""
-    keys, source, name = repository.keys, view.source, view.disk.name
-    if base is not None:
-        old, lacks = base
-        try:
-            changed = None if lacks else _believed(view, old, warn)
-            found = back_up_disk(source, writer, keys, pool, old, changed, meter, distrust=lacks)
-            return ManifestDisk(name, found, view.disk.format), not lacks
-        except (Damaged, BaseGone) as error:
-            warn(f"{name} is read whole: the previous backup is damaged: {error.message}")
-    found = back_up_disk(source, writer, keys, pool, meter=meter)
-    return ManifestDisk(name, found, view.disk.format), False
 
 
 def _believed(

@@ -42,6 +42,19 @@ class RestoredMachine(NamedTuple):
     left: list[str]
 
 
+class RestoreMeans(NamedTuple):
+    """Means of a restore: the name of the attempt, and the threads for decompressing.
+
+    `meter` gets the number of bytes written. `confirm` is called right before the machine appears
+    and may raise to stop the restore.
+    """
+
+    attempt: str
+    pool: ThreadPoolExecutor
+    meter: Meter = unmetered
+    confirm: Callable[[], None] = lambda: None
+
+
 def wanted_of(manifest: Manifest, target: RestoreTarget) -> Machine:
     """Description of the machine to create from a backup."""
     disks = tuple(
@@ -65,21 +78,17 @@ def import_machine(
     repository: Repository,
     manifest: Manifest,
     hypervisor: MachineTarget,
-    attempt: str,
     target: RestoreTarget,
-    pool: ThreadPoolExecutor,
-    meter: Meter = unmetered,
-    confirm: Callable[[], None] = lambda: None,
+    means: RestoreMeans,
 ) -> RestoredMachine:
     """Create the machine of a backup; it stays invisible until its last byte is durable.
 
-    `confirm` is called right before the machine appears and may raise to stop the restore. Raises
-    NotFound, Damaged, or errors of the hypervisor; an unfinished machine is removed.
+    Raises NotFound, Damaged, or errors of the hypervisor; an unfinished machine is removed.
     """
     wanted, reader = wanted_of(manifest, target), repository.reader()
     maps = {stored.name: stored.map for stored in manifest.disks}
-    with hypervisor.create(wanted, attempt, overwrite=target.overwrite) as new:
+    with hypervisor.create(wanted, means.attempt, overwrite=target.overwrite) as new:
         for disk in wanted.disks:
-            restore_disk(maps[disk.was], reader, new.sink(disk.name), pool, meter)
-        confirm()
+            restore_disk(maps[disk.was], reader, new.sink(disk.name), means.pool, means.meter)
+        means.confirm()
         return RestoredMachine(new.commit(), new.left_out())

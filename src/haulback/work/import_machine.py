@@ -6,7 +6,13 @@ from haulback.contract.import_machine import ImportMachineOrder
 from haulback.drivers.capabilities import InstantRestore, MachineTarget, PowerControl, capability
 from haulback.drivers.hypervisor import Machine, MachineSource, NetworkCardSettings
 from haulback.errors import HaulbackError
-from haulback.transfer.restore import RestoredMachine, RestoreTarget, import_machine, wanted_of
+from haulback.transfer.restore import (
+    RestoredMachine,
+    RestoreMeans,
+    RestoreTarget,
+    import_machine,
+    wanted_of,
+)
 from haulback.work.context import Results, TaskContext, TaskWork
 from haulback.work.support.machine_mark import MARK
 
@@ -41,8 +47,19 @@ def _made_before(context: TaskContext, machines: MachineSource) -> RestoredMachi
 def _make(context: TaskContext, machines: MachineSource) -> RestoredMachine:
     order: ImportMachineOrder = context.order
     repository = context.repositories.open(order.destination)
-    manifest = repository.manifest(order.backup)
-    target = RestoreTarget(
+    manifest, target = repository.manifest(order.backup), _target(context.guid, order)
+    if order.share:
+        return _make_over(context, machines, wanted_of(manifest, target))
+    sizes = (disk.map.size for disk in manifest.disks if disk.name not in order.skip)
+    context.progress.expect(sum(sizes))
+    progress = context.progress
+    means = RestoreMeans(context.attempt, context.pool, progress.meter, progress.confirm)
+    hypervisor = capability(machines, MachineTarget)
+    return import_machine(repository, manifest, hypervisor, target, means)
+
+
+def _target(task: str, order: ImportMachineOrder) -> RestoreTarget:
+    return RestoreTarget(
         uuid=order.replaces,
         name=order.name,
         overwrite=bool(order.replaces),
@@ -51,32 +68,21 @@ def _make(context: TaskContext, machines: MachineSource) -> RestoredMachine:
         rename=order.rename,
         stores=order.stores,
         cards=tuple(NetworkCardSettings(one.number, one.network, one.mac) for one in order.cards),
-        marks={MARK: context.guid},
+        marks={MARK: task},
     )
-    if order.share:
-        wanted = wanted_of(manifest, target)
-        overlays, socket = capability(machines, InstantRestore), context.mounts.socket(order.share)
-        with overlays.create_over(wanted, socket, context.attempt) as new:
-            context.progress.confirm()
-            return RestoredMachine(new.commit(), new.left_out())
-    context.progress.expect(
-        sum(disk.map.size for disk in manifest.disks if disk.name not in order.skip)
-    )
-    hypervisor = capability(machines, MachineTarget)
-    return import_machine(
-        repository,
-        manifest,
-        hypervisor,
-        context.attempt,
-        target,
-        context.pool,
-        context.progress.meter,
-        context.progress.confirm,
-    )
+
+
+def _make_over(context: TaskContext, machines: MachineSource, wanted: Machine) -> RestoredMachine:
+    """Create a machine whose disks are overlays over a share; no data is copied."""
+    overlays = capability(machines, InstantRestore)
+    socket = context.mounts.socket(context.order.share)
+    with overlays.create_over(wanted, socket, context.attempt) as new:
+        context.progress.confirm()
+        return RestoredMachine(new.commit(), new.left_out())
 
 
 def _start(machines: MachineSource, machine: Machine, order: ImportMachineOrder) -> None:
-    """One that runs from a share and cannot start is nothing to keep: its backup is all it has."""
+    """Start the machine; a machine that fails to start from its share is removed."""
     try:
         capability(machines, PowerControl).start(machine.uuid)
     except HaulbackError:

@@ -48,12 +48,14 @@ def _look(
         "inventory",
         ask,
         request,
-        refs=refs,
-        params={
-            "uuids": [one.uuid for one in entities],
-            "entities": [msgspec.to_builtins(one.named()) for one in entities],
-        },
-        pinned=host.node,
+        planning.TaskSpec(
+            refs=refs,
+            params={
+                "uuids": [one.uuid for one in entities],
+                "entities": [msgspec.to_builtins(one.named()) for one in entities],
+            },
+            pinned=host.node,
+        ),
     )
 
 
@@ -64,10 +66,13 @@ def followed(plan: Plan, hypervisor: Hypervisor, ask: Ask) -> Plan:
         "SCOPED_INVENTORY_SYNC",
         "inventory",
         ask.of(last.project),
-        refs={name: last.refs.get(name) for name in _SAME},
-        params={"uuids": None},
-        pinned=last.pinned_node or hypervisor.node,
-        follows=last,
+        None,
+        planning.TaskSpec(
+            refs={name: last.refs.get(name) for name in _SAME},
+            params={"uuids": None},
+            pinned=last.pinned_node or hypervisor.node,
+            follows=last,
+        ),
     )
     plan.tasks.append(look)
     return plan

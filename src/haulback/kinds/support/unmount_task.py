@@ -32,8 +32,7 @@ def task(
         "restore",
         ask.of(mount.project),
         request,
-        refs=refs,
-        params={"mode": mount.mode},
-        pinned=mount.node,
-        follows=follows,
+        planning.TaskSpec(
+            refs=refs, params={"mode": mount.mode}, pinned=mount.node, follows=follows
+        ),
     )
