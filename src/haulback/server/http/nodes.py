@@ -26,9 +26,9 @@ from haulback.contract.nodes import (
 )
 from haulback.errors import Malformed, Unauthenticated
 from haulback.inventory.repository_revision import REVISION
+from haulback.server.caller import Node, Process
 from haulback.server.http import query_params, request_body
 from haulback.server.http.operation import FLAG, GUID, NUMBER, ApiRequest, Param, Reply, Router
-from haulback.server.nodes import Node, Process
 from haulback.server.services import node_tasks, nodes
 from haulback.server.services.app import App
 

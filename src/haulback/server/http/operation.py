@@ -8,9 +8,8 @@ from typing import Any, NamedTuple
 
 from haulback.errors import NotFound
 from haulback.ids import is_guid
-from haulback.server.caller import Caller
+from haulback.server.caller import Caller, Node
 from haulback.server.http.request_body import PEOPLE, PIECES, Bounds
-from haulback.server.nodes import Node
 from haulback.server.services.app import App
 from haulback.wire import parse, read
 
