@@ -19,7 +19,7 @@ from haulback.contract.tokens import NewToken
 from haulback.contract.users import NewUser
 from haulback.errors import Conflict, NotFound
 from haulback.ids import new_guid
-from haulback.server.http.permissions import TABLE
+from haulback.server.http.reference import TABLE
 from tests.contract.conftest import PASSWORD, Served
 from tests.contract.scene import Scene, watch
 from tests.contract.test_client import (

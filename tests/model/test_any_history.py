@@ -1,12 +1,11 @@
 """Whatever people, nodes and the clock do in whatever order, the queue's rules hold.
 
-The rules bear the numbers by which docs/design/server.md names them.  Both databases; the number of
-histories is HAULBACK_QUEUE_HISTORIES (400, and 100 on PostgreSQL, where each takes longer).
+The rules bear the numbers by which docs/design/server.md names them.  Both databases run; the
+number of histories is that of tests/shares.py, on PostgreSQL, which is slower, a quarter of it.
 """
 
 from __future__ import annotations
 
-import os
 import tempfile
 import uuid
 from collections import Counter
@@ -33,10 +32,9 @@ from haulback.server.store.engine import Store, open_store
 from haulback.server.store.queue_position import NOTHING_ELSE, Line
 from haulback.server.store.rows import records
 from haulback.tasks.record import Task
-from tests import databases
+from tests import databases, shares
 from tests.unit.server.conftest import EXPORTED, Clock, House
 
-HISTORIES = os.environ.get("HAULBACK_QUEUE_HISTORIES")
 FINAL = ("FINISHED", "FAILED", "CANCELLED")
 PICK = st.integers(0, 30)
 ENDS = [State.FINISHED, State.FAILED, State.CANCELLED]
@@ -314,9 +312,9 @@ def store(request: pytest.FixtureRequest) -> Iterator[Store]:
 
 def test_any_history_keeps_the_rules(store: Store):
     History.store = store
-    usual = 400 if store.is_sqlite else 100
+    cases = shares.cases("queue")
     few = settings(
-        max_examples=int(HISTORIES or usual),
+        max_examples=cases.count if store.is_sqlite or cases.whole else cases.count // 4,
         stateful_step_count=30,
         deadline=None,
         suppress_health_check=list(HealthCheck),

@@ -6,8 +6,11 @@ from typing import Any
 
 import msgspec
 
+from haulback.contract import example_values as example
 from haulback.contract.instant_restore import InstantRestoreRequest
 from haulback.contract.mounts import MountMode
+from haulback.contract.project_access import ProjectAccess
+from haulback.contract.roles import RESTORERS
 from haulback.errors import Malformed
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.hypervisor_types import PLATFORMS, is_far
@@ -113,4 +116,10 @@ SUBMISSION = Submission(
     plan,
     many=False,
     summary="Create restore and mount task for handling instant restore.",
+    roles=RESTORERS,
+    projects=ProjectAccess.OBJECTS,
+    examples=[
+        {"mode": {"name": "INSTANT_RESTORE"}, "backup": example.GUID, "hypervisor": example.REF}
+    ],
+    command="restore instant BACKUP --hypervisor KVM",
 )

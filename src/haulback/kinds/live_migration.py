@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from haulback.contract import example_values as example
 from haulback.contract.live_migration import LiveMigrationOrder, LiveMigrationRequest
 from haulback.contract.mounts import MountMode
+from haulback.contract.project_access import ProjectAccess
+from haulback.contract.roles import RESTORERS
 from haulback.contract.task_states import State
 from haulback.errors import Conflict, Malformed
 from haulback.inventory.catalogue import Catalogue
@@ -142,6 +145,10 @@ KIND = TaskKind(
             plan,
             many=False,
             summary="Create live migration task.",
+            roles=RESTORERS,
+            projects=ProjectAccess.OBJECTS,
+            examples=[{"mountedBackup": example.REF}],
+            command="migrate LIVING",
         ),
     ),
 )

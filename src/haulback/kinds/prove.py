@@ -6,7 +6,10 @@ from typing import Any
 
 import msgspec
 
+from haulback.contract import example_values as example
+from haulback.contract.project_access import ProjectAccess
 from haulback.contract.prove import Evidence, ProveOrder, ProveRequest, Sign
+from haulback.contract.roles import RESTORERS
 from haulback.contract.task_states import State
 from haulback.errors import Malformed
 from haulback.inventory.catalogue import Catalogue
@@ -117,6 +120,18 @@ KIND = TaskKind(
             plan,
             many=False,
             summary="Boot a backup in isolation and prove it.",
+            roles=RESTORERS,
+            projects=ProjectAccess.OBJECTS,
+            examples=[
+                {"backup": example.REF, "sign": "AGENT", "script": "systemctl is-active nginx"},
+                {
+                    "backup": example.GUID,
+                    "hypervisor": example.REF,
+                    "text": "login:",
+                    "timeout": 300000,
+                },
+            ],
+            command="backup prove BACKUP --hypervisor KVM",
         ),
     ),
 )

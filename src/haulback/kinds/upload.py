@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from haulback.contract import example_values as example
+from haulback.contract.project_access import ProjectAccess
+from haulback.contract.roles import RESTORERS
 from haulback.contract.upload import UploadOrder, UploadRequest
 from haulback.errors import Conflict, Malformed
 from haulback.inventory.catalogue import Catalogue
@@ -118,6 +121,16 @@ KIND = TaskKind(
     members=frozenset({"taskFiles"}),
     report=(Said("uploaded", "count", "Number of paths that were copied."),),
     submissions=(
-        Submission("upload", UploadRequest, plan, many=False, summary="Create upload task."),
+        Submission(
+            "upload",
+            UploadRequest,
+            plan,
+            many=False,
+            summary="Create upload task.",
+            roles=RESTORERS,
+            projects=ProjectAccess.OBJECTS,
+            examples=[{"mountedBackup": example.REF, "paths": ["/etc/hosts"]}],
+            command="mount upload MOUNT /etc/hosts --machine GUEST",
+        ),
     ),
 )

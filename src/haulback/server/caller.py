@@ -8,20 +8,12 @@ from typing import NamedTuple
 import msgspec
 
 from haulback.contract.nodes import PROTOCOL
+from haulback.contract.roles import ADMINS, NODES
 from haulback.server.scope import EVERYTHING, Scope
 from haulback.wire import Named, label
 
-VIEWER, OPERATOR, RESTORER = "viewer", "operator", "restore_operator"
-ADMINISTRATOR, NODE = "administrator", "node"
 # A token's first letters tell a login, an API token and a node's session apart.
 USER_TOKEN, API_TOKEN, NODE_TOKEN = "hbu_", "hbt_", "hbn_"
-ROLES = {
-    VIEWER: "Sees everything in its projects, changes nothing",
-    OPERATOR: "Backs up, cancels, cleans up, looks anew at what there is",
-    RESTORER: "Restores, and cancels tasks",
-    ADMINISTRATOR: "May do everything that people may",
-    NODE: "Carries out tasks; never a person's role",
-}
 
 
 class Node(msgspec.Struct):
@@ -101,7 +93,7 @@ def person(account: Account, wanted: str | None = None, *, by_program: bool = Fa
 
 def mover(node: Node) -> Caller:
     """A node."""
-    return Caller(node.guid, node.name, frozenset({NODE}), EVERYTHING, None, node)
+    return Caller(node.guid, node.name, NODES, EVERYTHING, None, node)
 
 
-SYSTEM = Caller("00000000-0000-0000-0000-000000000000", "system", frozenset({ADMINISTRATOR}))
+SYSTEM = Caller("00000000-0000-0000-0000-000000000000", "system", ADMINS)

@@ -28,6 +28,7 @@ from haulback.node.runner import Runner
 from haulback.node.server_client import Offer
 from haulback.node.state_dir import NodeIdentity, StateDir, write_identity
 from haulback.node.task_context import RunningTask
+from haulback.retry import Backoff
 from haulback.testing.memory_hypervisor import MemoryHypervisor
 from haulback.work.context import TaskWork
 
@@ -117,7 +118,7 @@ class Server:
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StateDir]:
-    monkeypatch.setattr(jobs, "_AGAIN", 0.01)
+    monkeypatch.setattr(jobs, "_BACKOFF", Backoff(0.01))
     monkeypatch.setattr(runners, "_AGAIN", 0.01)
     write_identity(tmp_path, NodeIdentity(new_guid(), "s"))
     made = StateDir(tmp_path, [])

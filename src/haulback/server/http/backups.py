@@ -8,7 +8,9 @@ import msgspec
 
 from haulback.contract.backups import BackupRecord, File, FlagValue, Location, Proof, TextValue
 from haulback.contract.damage import BackupDamage
+from haulback.contract.project_access import ProjectAccess
 from haulback.contract.restores import RestoreJobRecord
+from haulback.contract.roles import ADMINS, OPERATORS, PEOPLE
 from haulback.errors import Malformed
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.derived_guids import disk_guid, file_guid
@@ -43,13 +45,31 @@ _FILTERS = (
 )  # fmt: skip
 
 
-@room("GET", "/backups", "Backups.", answer=BackupRecord, many=True, query=_FILTERS)
+@room(
+    "GET",
+    "/backups",
+    "Backups.",
+    answer=BackupRecord,
+    many=True,
+    query=_FILTERS,
+    roles=PEOPLE,
+    projects=ProjectAccess.OBJECTS,
+    command="backup ls",
+)
 def list_backups(call: ApiRequest) -> Reply:
     """A page of backups, the newest first."""
     return _list(call, _wanted(call), _backup)
 
 
-@room("GET", "/backups/{guid}", "One backup.", answer=BackupRecord)
+@room(
+    "GET",
+    "/backups/{guid}",
+    "One backup.",
+    answer=BackupRecord,
+    roles=PEOPLE,
+    projects=ProjectAccess.OBJECTS,
+    command="backup show BACKUP",
+)
 def one_backup(call: ApiRequest) -> BackupRecord:
     """One backup."""
     with BackupReading.of(call.app, call.who.scope) as reading:
@@ -57,7 +77,17 @@ def one_backup(call: ApiRequest) -> BackupRecord:
         return _backup(known.backups.get(call.guid), known)
 
 
-@room("PUT", "/backups/{guid}/description", "Describe a backup.", request=TextValue, status=204)
+@room(
+    "PUT",
+    "/backups/{guid}/description",
+    "Describe a backup.",
+    request=TextValue,
+    status=204,
+    roles=OPERATORS,
+    projects=ProjectAccess.OBJECTS,
+    examples=[{"value": "words"}],
+    command="backup describe BACKUP WORDS",
+)
 def describe(call: ApiRequest) -> None:
     """Words about a backup."""
     wanted: TextValue = call.read(TextValue)
@@ -65,8 +95,17 @@ def describe(call: ApiRequest) -> None:
     backups.set_members(call.app, call.who, "describe backup", call.guid, description=text)
 
 
-@room("PUT", "/backups/{guid}/warnings-acknowledged", "Acknowledge warnings.", request=FlagValue,
-      status=204)  # fmt: skip
+@room(
+    "PUT",
+    "/backups/{guid}/warnings-acknowledged",
+    "Acknowledge warnings.",
+    request=FlagValue,
+    status=204,
+    roles=OPERATORS,
+    projects=ProjectAccess.OBJECTS,
+    examples=[{"value": True}],
+    command="backup acknowledge BACKUP",
+)
 def acknowledge(call: ApiRequest) -> None:
     """Somebody has read the warnings."""
     wanted: FlagValue = call.read(FlagValue)
@@ -74,13 +113,28 @@ def acknowledge(call: ApiRequest) -> None:
     backups.set_members(call.app, call.who, operation, call.guid, acknowledged=is_read)
 
 
-@room("POST", "/backups/{guid}/confirm-missing", "Confirm that a backup is lost.", status=204)
+@room(
+    "POST",
+    "/backups/{guid}/confirm-missing",
+    "Confirm that a backup is lost.",
+    status=204,
+    roles=ADMINS,
+    command="backup confirm-missing MISSING --yes",
+)
 def confirm_missing(call: ApiRequest) -> None:
     """Give up a backup that is missing, so that clean-ups of its destination go on without it."""
     backups.confirm_missing(call.app, call.who, call.guid)
 
 
-@room("GET", "/backups/{guid}/proof", "What proves a backup.", answer=Proof)
+@room(
+    "GET",
+    "/backups/{guid}/proof",
+    "What proves a backup.",
+    answer=Proof,
+    roles=PEOPLE,
+    projects=ProjectAccess.OBJECTS,
+    command="backup proof PROVEN",
+)
 def proof(call: ApiRequest) -> Proof:
     """The evidence of the last boot that succeeded, as it was signed."""
     backup, found = backups.proof(call.app, call.guid, call.who.scope)
@@ -95,11 +149,21 @@ def proof(call: ApiRequest) -> Proof:
     )
 
 
-@room("GET", "/backup-locations", "Where backups lie.", answer=Location, many=True, query=(
-    *_FILTERS,
-    Param("location-status", "With these statuses.", {"enum": sorted(_PLACES)}, many=True),
-    Param("backup", "Of this backup.", GUID),
-))  # fmt: skip
+@room(
+    "GET",
+    "/backup-locations",
+    "Where backups lie.",
+    answer=Location,
+    many=True,
+    query=(
+        *_FILTERS,
+        Param("location-status", "With these statuses.", {"enum": sorted(_PLACES)}, many=True),
+        Param("backup", "Of this backup.", GUID),
+    ),
+    roles=PEOPLE,
+    projects=ProjectAccess.OBJECTS,
+    command="backup locations",
+)
 def list_locations(call: ApiRequest) -> Reply:
     """Where backups lie, the newest first."""
     if backup := query_params.guid(call, "backup"):
@@ -115,7 +179,14 @@ def list_locations(call: ApiRequest) -> Reply:
     return _list(call, wanted, shown_location)
 
 
-@room("GET", "/backup-locations/{guid}", "One location.", answer=Location)
+@room(
+    "GET",
+    "/backup-locations/{guid}",
+    "One location.",
+    answer=Location,
+    roles=PEOPLE,
+    projects=ProjectAccess.OBJECTS,
+)
 def one_location(call: ApiRequest) -> Location:
     """One location."""
     with BackupReading.of(call.app, call.who.scope) as reading:
@@ -123,16 +194,36 @@ def one_location(call: ApiRequest) -> Location:
         return shown_location(known.backups.at_location(call.guid), known)
 
 
-@room("GET", "/backup-files", "Files of a backup.", answer=File, many=True,
-      query=(Param("backup", "Whose files.", GUID),))  # fmt: skip
+@room(
+    "GET",
+    "/backup-files",
+    "Files of a backup.",
+    answer=File,
+    many=True,
+    query=(Param("backup", "Whose files.", GUID),),
+    roles=PEOPLE,
+    projects=ProjectAccess.OBJECTS,
+    command="backup files BACKUP",
+)
 def list_files(call: ApiRequest) -> list[File]:
     """The disks of a backup."""
     return _files(call)
 
 
-@room("GET", "/backup-files/detailed/for-restore", "Files to restore.", answer=File, many=True,
-      query=(Param("backup", "Whose files.", GUID),
-             Param("with-modified-configs", "Accepted, there are none.", FLAG)))  # fmt: skip
+@room(
+    "GET",
+    "/backup-files/detailed/for-restore",
+    "Files to restore.",
+    answer=File,
+    many=True,
+    query=(
+        Param("backup", "Whose files.", GUID),
+        Param("with-modified-configs", "Accepted, there are none.", FLAG),
+    ),
+    roles=PEOPLE,
+    projects=ProjectAccess.OBJECTS,
+    command="backup files BACKUP --to-restore",
+)
 def files_to_restore(call: ApiRequest) -> list[File]:
     """The disks of a backup, as a restore takes them in `taskFiles`."""
     return _files(call)
@@ -146,14 +237,31 @@ def _files(call: ApiRequest) -> list[File]:
     return [_file(one, disk) for disk in one.files]
 
 
-@room("GET", "/restore-jobs", "Restore jobs.", answer=RestoreJobRecord, many=True,
-      query=(*paging.COMMON, *paging.SPAN, paging.ENTITY))  # fmt: skip
+@room(
+    "GET",
+    "/restore-jobs",
+    "Restore jobs.",
+    answer=RestoreJobRecord,
+    many=True,
+    query=(*paging.COMMON, *paging.SPAN, paging.ENTITY),
+    roles=PEOPLE,
+    projects=ProjectAccess.OBJECTS,
+    command="restore ls",
+)
 def list_jobs(call: ApiRequest) -> Reply:
     """A page of restore jobs, the newest first."""
     return paging.page(*backups.restore_jobs(call.app, paging.wanted(call)), _job)
 
 
-@room("GET", "/restore-jobs/{guid}", "One restore job.", answer=RestoreJobRecord)
+@room(
+    "GET",
+    "/restore-jobs/{guid}",
+    "One restore job.",
+    answer=RestoreJobRecord,
+    roles=PEOPLE,
+    projects=ProjectAccess.OBJECTS,
+    command="restore show RESTORE",
+)
 def one_job(call: ApiRequest) -> RestoreJobRecord:
     """One restore job."""
     return _job(backups.restore_job(call.app, call.guid, call.who.scope))

@@ -1,17 +1,21 @@
 """Configuration records: policies, rules, schedules, networks and the like.
 
-A new kind of record is a kind in `services/record_kinds.py`, and a path in `_PATHS`.
+A new kind of record is a kind in `services/record_kinds.py`, and its path in `_SERVED`.
 """
 
 from __future__ import annotations
 
 import types
+from collections.abc import Mapping
 from enum import Enum
-from typing import Any, Union, get_args, get_origin
+from typing import Any, NamedTuple, Union, get_args, get_origin
 
 import msgspec
 
+from haulback.contract import example_values as example
+from haulback.contract.project_access import ProjectAccess
 from haulback.contract.records import ShownRecord
+from haulback.contract.roles import ADMINS, PEOPLE
 from haulback.contract.schedules import Day, Month, Sort
 from haulback.inventory.records import Record
 from haulback.server.http import manager_views, paging, policy_views, query_params
@@ -24,21 +28,54 @@ from haulback.server.services.record_kinds import MANAGER, RECORD_KINDS, RecordK
 from haulback.wire import Word
 
 room = Router()
-_PATHS = {
-    "/node-configs": "node-config",
-    "/hypervisor-managers": "hypervisor-manager",
-    "/hypervisor-clusters": "hypervisor-cluster",
-    "/hypervisor-storages": "hypervisor-storage",
-    "/network": "network",
-    "/virtual-machine-flavors": "flavor",
-    "/projects": "project",
-    "/policies/vm-backup": "vm-backup",
-    "/policies/vm-snapshot": "vm-snapshot",
-    "/policies/recovery-plan": "recovery-plan",
-    "/rules/vm-backup": "rule",
-    "/rules/vm-snapshot": "snapshot-rule",
-    "/schedules": "schedule",
-}
+
+
+class _Served(NamedTuple):
+    """The path of a kind of record.
+
+    `change` limits narrowed callers that add, change or remove records; `more` are members of the
+    example beside its name.
+    """
+
+    path: str
+    kind: RecordKind
+    change: ProjectAccess = ProjectAccess.CHANGE
+    more: Mapping[str, Any] = {}
+
+    @property
+    def example(self) -> dict[str, Any]:
+        """A request to add a record."""
+        return {"name": "new", **self.more}
+
+
+_SHARED = ProjectAccess.WHOLE  # records of all projects
+_SERVED = (
+    _Served("/node-configs", RECORD_KINDS["node-config"], _SHARED),
+    _Served("/hypervisor-managers", RECORD_KINDS["hypervisor-manager"], _SHARED),
+    _Served("/hypervisor-clusters", RECORD_KINDS["hypervisor-cluster"], _SHARED),
+    _Served("/hypervisor-storages", RECORD_KINDS["hypervisor-storage"], _SHARED),
+    _Served("/network", RECORD_KINDS["network"], _SHARED),
+    _Served("/virtual-machine-flavors", RECORD_KINDS["flavor"], _SHARED),
+    _Served("/projects", RECORD_KINDS["project"], _SHARED, {"uuid": "px"}),
+    _Served("/policies/vm-backup", RECORD_KINDS["vm-backup"]),
+    _Served("/policies/vm-snapshot", RECORD_KINDS["vm-snapshot"]),
+    _Served(
+        "/policies/recovery-plan",
+        RECORD_KINDS["recovery-plan"],
+        more={"rules": [{"name": "all", "protectedEntities": [example.REF]}]},
+    ),
+    _Served(
+        "/rules/vm-backup",
+        RECORD_KINDS["rule"],
+        more={"policy": {"vm-backup": example.GUID, "guid": example.GUID}},
+    ),
+    _Served(
+        "/rules/vm-snapshot",
+        RECORD_KINDS["snapshot-rule"],
+        more={"policy": {"vm-snapshot": example.GUID, "guid": example.GUID}},
+    ),
+    _Served("/schedules", RECORD_KINDS["schedule"], more={"rules": [example.REF]}),
+)
 
 _FILTERS: dict[str, tuple[Param, ...]] = {
     "schedule": (
@@ -51,38 +88,83 @@ _FILTERS: dict[str, tuple[Param, ...]] = {
 }
 
 
-def _declare(path: str, kind: RecordKind) -> None:
-    one, words = f"{path}/{{guid}}", kind.words
+def _declare(served: _Served) -> None:
+    _declare_reading(served.path, served.kind)
+    _declare_writing(served, served.kind, f"{served.path}/{{guid}}")
+
+
+def _filters(kind: RecordKind) -> tuple[Param, ...]:
+    """Query parameters that choose records of a kind."""
     parent = kind.parent[1] if kind.parent else None
     filters: tuple[Param, ...] = (
         (Param(parent, f"Of this {parent.replace('-', ' ')}.", GUID),) if parent else ()
     )
-    filters += _FILTERS.get(kind.name, ())
-    query = (*filters, *paging.COMMON)
+    return filters + _FILTERS.get(kind.name, ())
 
-    @room("GET", path, f"All of: {words}.", answer=ShownRecord, many=True, query=query)
+
+def _declare_reading(path: str, kind: RecordKind) -> None:
+    @room(
+        "GET",
+        path,
+        f"All of: {kind.words}.",
+        roles=PEOPLE,
+        projects=ProjectAccess.USE,
+        answer=ShownRecord,
+        many=True,
+        query=(*_filters(kind), *paging.COMMON),
+    )
     def show_all(call: ApiRequest) -> Reply:
         with ConfigurationReading.of(call.app, call.who.scope) as reading:
             around = Surroundings(reading)
             found, total = reading.page(kind.name, _wanted(call, kind, around))
             return paging.page(found, total, lambda record: _shown(record, kind, around))
 
-    @room("GET", one, f"One {words}.", answer=ShownRecord)
+    @room(
+        "GET",
+        f"{path}/{{guid}}",
+        f"One {kind.words}.",
+        roles=PEOPLE,
+        projects=ProjectAccess.USE,
+        answer=ShownRecord,
+    )
     def show(call: ApiRequest) -> dict[str, Any]:
         with ConfigurationReading.of(call.app, call.who.scope) as reading:
             record = reading.catalogue.records.get(kind.name, call.guid)
             return _shown(record, kind, Surroundings(reading))
 
-    @room("POST", path, f"Add a {words}.", request=kind.struct, answer=ShownRecord, status=201)
+
+def _declare_writing(served: _Served, kind: RecordKind, one: str) -> None:
+    @room(
+        "POST",
+        served.path,
+        f"Add a {kind.words}.",
+        roles=ADMINS,
+        projects=served.change,
+        request=kind.struct,
+        answer=ShownRecord,
+        status=201,
+        examples=[served.example],
+    )
     def make(call: ApiRequest) -> dict[str, Any]:
         return _stored(call, kind, configuration.add(call.app, call.who, kind, _sent(call, kind)))
 
-    @room("PUT", one, f"Change a {words}.", request=kind.struct, answer=ShownRecord)
+    @room(
+        "PUT",
+        one,
+        f"Change a {kind.words}.",
+        roles=ADMINS,
+        projects=served.change,
+        request=kind.struct,
+        answer=ShownRecord,
+        examples=[served.example],
+    )
     def put(call: ApiRequest) -> dict[str, Any]:
         sent = _sent(call, kind)
         return _stored(call, kind, configuration.change(call.app, call.who, kind, call.guid, sent))
 
-    @room("DELETE", one, f"Remove a {words}.", status=204)
+    @room(
+        "DELETE", one, f"Remove a {kind.words}.", roles=ADMINS, projects=served.change, status=204
+    )
     def remove(call: ApiRequest) -> None:
         configuration.remove(call.app, call.who, kind, call.guid)
 
@@ -162,12 +244,21 @@ def _member(value: Any, kind: Any) -> Any:
     return value
 
 
-for _path, _kind in _PATHS.items():
-    _declare(_path, RECORD_KINDS[_kind])
+for _served in _SERVED:
+    _declare(_served)
 
 
-@room("GET", "/network/shared", "Networks of no manager.", answer=ShownRecord, many=True,
-      query=paging.COMMON)  # fmt: skip
+@room(
+    "GET",
+    "/network/shared",
+    "Networks of no manager.",
+    answer=ShownRecord,
+    many=True,
+    query=paging.COMMON,
+    roles=PEOPLE,
+    projects=ProjectAccess.USE,
+    command="network shared",
+)
 def shared_networks(call: ApiRequest) -> Reply:
     """Networks that belong to no manager."""
     kind = RECORD_KINDS["network"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from haulback.contract import example_values as example
 from haulback.contract.dashboard import (
     BackupStats,
     DestinationSpace,
@@ -13,6 +14,8 @@ from haulback.contract.dashboard import (
     StagingSpace,
 )
 from haulback.contract.policies import ProtectedEntities
+from haulback.contract.project_access import ProjectAccess
+from haulback.contract.roles import PEOPLE
 from haulback.errors import NotFound
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.records import BackupDestination, Record
@@ -31,7 +34,15 @@ _MOST_DAYS = 3660
 room = Router()
 
 
-@room("GET", "/dashboard/protection", "What is protected.", answer=dict[str, Protection])
+@room(
+    "GET",
+    "/dashboard/protection",
+    "What is protected.",
+    answer=dict[str, Protection],
+    roles=PEOPLE,
+    projects=ProjectAccess.COMMON,
+    command="dashboard",
+)
 def protected(call: ApiRequest) -> dict[str, Protection]:
     """How present machines stand: each counts once; `vm` is all there is."""
     counts = dashboard.protection(call.app, call.who.scope)
@@ -39,8 +50,16 @@ def protected(call: ApiRequest) -> dict[str, Protection]:
     return {"vm": Protection(good, counts.get("SCHEDULED_STALE", 0), counts.get("", 0))}
 
 
-@room("GET", "/dashboard/backup-stats", "The last day's backups.", answer=BackupStats,
-      query=paging.SPAN)  # fmt: skip
+@room(
+    "GET",
+    "/dashboard/backup-stats",
+    "The last day's backups.",
+    answer=BackupStats,
+    query=paging.SPAN,
+    roles=PEOPLE,
+    projects=ProjectAccess.COMMON,
+    command="dashboard",
+)
 def backup_stats(call: ApiRequest) -> BackupStats:
     """Backups of the last day, or of `from` to `to`."""
     start = query_params.number(call, "from", 1 << 53)
@@ -55,7 +74,16 @@ def backup_stats(call: ApiRequest) -> BackupStats:
     return BackupStats(good, bad, under_way, queued, size(stored))
 
 
-@room("GET", "/dashboard/staging-space", "Staging areas.", answer=StagingSpace, many=True)
+@room(
+    "GET",
+    "/dashboard/staging-space",
+    "Staging areas.",
+    answer=StagingSpace,
+    many=True,
+    roles=PEOPLE,
+    projects=ProjectAccess.COMMON,
+    command="dashboard",
+)
 def staging_space(call: ApiRequest) -> list[StagingSpace]:
     """How full the nodes' staging areas are."""
     found = nodes.all_nodes(call.app)
@@ -70,7 +98,15 @@ def staging_space(call: ApiRequest) -> list[StagingSpace]:
     ]
 
 
-@room("GET", "/dashboard/backup-destination-stats", "Destinations.", answer=DestinationStats)
+@room(
+    "GET",
+    "/dashboard/backup-destination-stats",
+    "Destinations.",
+    answer=DestinationStats,
+    roles=PEOPLE,
+    projects=ProjectAccess.COMMON,
+    command="dashboard",
+)
 def destination_stats(call: ApiRequest) -> DestinationStats:
     """How full the destinations are: what their backups take, of what they could take."""
     used = dashboard.destinations(call.app, call.who.scope)
@@ -98,8 +134,16 @@ def _space(one: BackupDestination, stored: int) -> DestinationSpace:
     )
 
 
-@room("GET", "/dashboard/vm-backup-size-stats", "Bytes by day.", answer=SizeStats,
-      query=paging.SPAN)  # fmt: skip
+@room(
+    "GET",
+    "/dashboard/vm-backup-size-stats",
+    "Bytes by day.",
+    answer=SizeStats,
+    query=paging.SPAN,
+    roles=PEOPLE,
+    projects=ProjectAccess.COMMON,
+    command="dashboard -o json",
+)
 def size_stats(call: ApiRequest) -> SizeStats:
     """Bytes backed up and restored, by day: of `from` to `to`, else of the last 15 days."""
     now = call.app.clock.now_ms()
@@ -116,14 +160,31 @@ def size_stats(call: ApiRequest) -> SizeStats:
     )
 
 
-@room("GET", "/global-settings", "Settings of the whole server.", answer=dict[str, Any])
+@room(
+    "GET",
+    "/global-settings",
+    "Settings of the whole server.",
+    answer=dict[str, Any],
+    roles=PEOPLE,
+    projects=ProjectAccess.COMMON,
+)
 def global_settings(call: ApiRequest) -> dict[str, Any]:
     """What portals ask of the whole server."""
     return {"leaseMs": call.app.lease_ms, "timeZone": "UTC"}
 
 
-@room("POST", "/policies/vm-backup/list-by-entities", "Policies of machines.",
-      request=ProtectedEntities, answer=dict[str, Any], many=True)  # fmt: skip
+@room(
+    "POST",
+    "/policies/vm-backup/list-by-entities",
+    "Policies of machines.",
+    request=ProtectedEntities,
+    answer=dict[str, Any],
+    many=True,
+    roles=PEOPLE,
+    projects=ProjectAccess.OBJECTS,
+    examples=[{"protectedEntities": [example.REF]}],
+    command="machine policies MACHINE",
+)
 def policies_of(call: ApiRequest) -> list[dict[str, Any]]:
     """The backup policies of machines, each once, with their rules."""
     wanted: ProtectedEntities = call.read(ProtectedEntities)

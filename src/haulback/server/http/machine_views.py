@@ -7,12 +7,12 @@ from functools import cache
 from typing import Any
 
 from haulback.contract.machines import ManagerOf, VirtualMachine
+from haulback.contract.roles import ADMINS
 from haulback.errors import NotFound
 from haulback.inventory.hypervisor_types import PLATFORMS
 from haulback.inventory.managers import cluster_of, manager_of, portal_type
 from haulback.inventory.records import Entity
 from haulback.server.http.operation import ApiRequest
-from haulback.server.http.permissions import ADMINS
 from haulback.server.services.machines import COMMANDS, RPO_MS, MachineReading
 from haulback.wire import Named, label
 

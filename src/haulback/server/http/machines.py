@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from haulback.contract import example_values as example
 from haulback.contract.machines import (
     DiskRecord,
     DiskSettings,
@@ -12,6 +13,8 @@ from haulback.contract.machines import (
     VirtualDisk,
     VirtualMachine,
 )
+from haulback.contract.project_access import ProjectAccess
+from haulback.contract.roles import ADMINS, PEOPLE
 from haulback.errors import Malformed
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.derived_guids import disk_guid
@@ -26,9 +29,20 @@ from haulback.wire import label
 room = Router()
 
 
-@room("GET", "/virtual-machines", "Machines.", answer=VirtualMachine, many=True, query=(
-    Param("hypervisor", "On this hypervisor.", GUID), *paging.COMMON,
-))  # fmt: skip
+@room(
+    "GET",
+    "/virtual-machines",
+    "Machines.",
+    answer=VirtualMachine,
+    many=True,
+    query=(
+        Param("hypervisor", "On this hypervisor.", GUID),
+        *paging.COMMON,
+    ),
+    roles=PEOPLE,
+    projects=ProjectAccess.OBJECTS,
+    command="machine ls",
+)
 def list_machines(call: ApiRequest) -> Reply:
     """A page of machines, or all."""
     wanted = paging.wanted(call, hypervisor=query_params.guid(call, "hypervisor"))
@@ -37,7 +51,15 @@ def list_machines(call: ApiRequest) -> Reply:
         return paging.page(found, total, view_of(call, reading, found))
 
 
-@room("GET", "/virtual-machines/{guid}", "One machine.", answer=VirtualMachine)
+@room(
+    "GET",
+    "/virtual-machines/{guid}",
+    "One machine.",
+    answer=VirtualMachine,
+    roles=PEOPLE,
+    projects=ProjectAccess.OBJECTS,
+    command="machine show MACHINE",
+)
 def one_machine(call: ApiRequest) -> VirtualMachine:
     """One machine."""
     with MachineReading.of(call.app, call.who.scope) as reading:
@@ -45,8 +67,17 @@ def one_machine(call: ApiRequest) -> VirtualMachine:
         return view_of(call, reading, [machine])(machine)
 
 
-@room("PUT", "/virtual-machines/{guid}/settings", "Change a machine's settings.",
-      request=MachineSettings, status=204)  # fmt: skip
+@room(
+    "PUT",
+    "/virtual-machines/{guid}/settings",
+    "Change a machine's settings.",
+    request=MachineSettings,
+    status=204,
+    roles=ADMINS,
+    projects=ProjectAccess.OBJECTS,
+    examples=[{}],
+    command="machine set MACHINE --project acme",
+)
 def set_machine(call: ApiRequest) -> None:
     """Policies and project; what is absent stays."""
     wanted: MachineSettings = call.read(MachineSettings)
@@ -55,20 +86,46 @@ def set_machine(call: ApiRequest) -> None:
     machines.change_settings(call.app, call.who, call.guid, wanted)
 
 
-@room("DELETE", "/virtual-machines/{guid}", "Forget a machine.", status=204)
+@room(
+    "DELETE",
+    "/virtual-machines/{guid}",
+    "Forget a machine.",
+    status=204,
+    roles=ADMINS,
+    projects=ProjectAccess.OBJECTS,
+    command="machine forget MACHINE",
+)
 def remove_machine(call: ApiRequest) -> None:
     """Forget one that is not present and has no backups; POST /tasks/delete does more."""
     machines.remove(call.app, call.who, call.guid)
 
 
-@room("DELETE", "/virtual-machines/all-non-present", "Forget machines that are gone.", status=204)
+@room(
+    "DELETE",
+    "/virtual-machines/all-non-present",
+    "Forget machines that are gone.",
+    status=204,
+    roles=ADMINS,
+    projects=ProjectAccess.OBJECTS,
+    command="machine forget",
+)
 def remove_absent(call: ApiRequest) -> None:
     """Forget those that are not present and have no backups."""
     machines.remove_absent(call.app, call.who)
 
 
-@room("POST", "/virtual-machines/incremental-not-possible", "Which cannot be incremental.",
-      request=Entities, answer=NotIncremental, many=True)  # fmt: skip
+@room(
+    "POST",
+    "/virtual-machines/incremental-not-possible",
+    "Which cannot be incremental.",
+    request=Entities,
+    answer=NotIncremental,
+    many=True,
+    roles=PEOPLE,
+    projects=ProjectAccess.OBJECTS,
+    examples=[{"entities": [example.REF]}],
+    command="machine check MACHINE",
+)
 def not_incremental(call: ApiRequest) -> list[NotIncremental]:
     """Those of the machines whose next backup will be full whatever is asked, and why."""
     wanted: Entities = call.read(Entities)
@@ -91,8 +148,17 @@ def _reasons(one: Entity, known: Catalogue) -> list[Reason]:
     return []
 
 
-@room("GET", "/virtual-machine-disks", "Disks of a machine.", answer=DiskRecord, many=True,
-      query=(Param("virtual-machine", "Whose disks.", GUID),))  # fmt: skip
+@room(
+    "GET",
+    "/virtual-machine-disks",
+    "Disks of a machine.",
+    answer=DiskRecord,
+    many=True,
+    query=(Param("virtual-machine", "Whose disks.", GUID),),
+    roles=PEOPLE,
+    projects=ProjectAccess.OBJECTS,
+    command="machine disk ls MACHINE",
+)
 def list_disks(call: ApiRequest) -> list[DiskRecord]:
     """The disks of a machine."""
     guid = query_params.guid(call, "virtual-machine")
@@ -103,8 +169,17 @@ def list_disks(call: ApiRequest) -> list[DiskRecord]:
     return [_disk(machine, disk) for disk in machine.disks]
 
 
-@room("PUT", "/virtual-machine-disks/{guid}/settings", "Change a disk's settings.",
-      request=DiskSettings, status=204)  # fmt: skip
+@room(
+    "PUT",
+    "/virtual-machine-disks/{guid}/settings",
+    "Change a disk's settings.",
+    request=DiskSettings,
+    status=204,
+    roles=ADMINS,
+    projects=ProjectAccess.OBJECTS,
+    examples=[{"excludedFromBackup": True}],
+    command="machine disk exclude MACHINE root",
+)
 def set_disk(call: ApiRequest) -> None:
     """Whether backups leave a disk out.  409 when none would be left."""
     wanted: DiskSettings = call.read(DiskSettings)

@@ -6,7 +6,10 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from haulback.contract import example_values as example
 from haulback.contract.backups import Hint, MarkedLocation, MarkPreview, Marks
+from haulback.contract.project_access import ProjectAccess
+from haulback.contract.roles import ADMINS
 from haulback.errors import Conflict, Malformed, NotFound
 from haulback.ids import guid_of
 from haulback.inventory import retention
@@ -24,8 +27,17 @@ _LAST = 1 << 48  # epoch ms
 room = Router()
 
 
-@room("POST", "/retention/mark-backups", "Mark backups for retention.",
-      request=Marks | list[MarkedLocation], status=204)  # fmt: skip
+@room(
+    "POST",
+    "/retention/mark-backups",
+    "Mark backups for retention.",
+    request=Marks | list[MarkedLocation],
+    status=204,
+    roles=ADMINS,
+    projects=ProjectAccess.OBJECTS,
+    examples=[{"backupLocations": [example.REF], "retentionHint": "TO_REMOVE"}],
+    command="backup mark archive BACKUP",
+)
 def mark(call: ApiRequest) -> None:
     """Have backups removed at the next clean-up, kept as an archive, or treated as usual.
 
@@ -34,8 +46,18 @@ def mark(call: ApiRequest) -> None:
     retention_marks.mark(call.app, call.who, lambda known, now: _wishes(call, known, now))
 
 
-@room("POST", "/retention/mark-backups/preview", "What marking backups would do.",
-      request=Marks | list[MarkedLocation], answer=MarkPreview, many=True)  # fmt: skip
+@room(
+    "POST",
+    "/retention/mark-backups/preview",
+    "What marking backups would do.",
+    request=Marks | list[MarkedLocation],
+    answer=MarkPreview,
+    many=True,
+    roles=ADMINS,
+    projects=ProjectAccess.OBJECTS,
+    examples=[{"backupLocations": [example.REF], "retentionHint": "TO_REMOVE"}],
+    command="backup mark remove BACKUP --preview",
+)
 def preview(call: ApiRequest) -> list[MarkPreview]:
     """The locations as they would be, then others that would stay or go because of it."""
     now = call.app.clock.now_ms()
