@@ -8,7 +8,6 @@ import msgspec
 
 from haulback.contract import example_values as example
 from haulback.contract.backups import BackupType
-from haulback.contract.import_machine import TaskFile
 from haulback.contract.node_tasks import (
     DataTransferRateRequest,
     DoubleDTO,
@@ -16,6 +15,8 @@ from haulback.contract.node_tasks import (
     OneInventory,
     StringDTO,
     TapeManagerInventoryRequest,
+    TaskFilesListRequest,
+    TransferInfoRequest,
     UpdateCbtTaskRequest,
     UpdateIncSnapRequired,
     UpdateTaskProgressRequest,
@@ -36,29 +37,6 @@ from haulback.wire import Named, present, read
 
 _MOST_QUEUED = 1000
 room = Router()
-
-
-class TaskFilesListRequest(msgspec.Struct):
-    """The files of a task; they replace those it had."""
-
-    taskFiles: list[TaskFile]
-
-
-class TransferInfoRequest(msgspec.Struct, omit_defaults=True):
-    """The result of the work: an open object, of which these members are known."""
-
-    transferredBytes: int | None = None
-    totalBytes: int | None = None
-    transferRate: float | None = None
-    files: list[Any] | None = None
-    dataTransferRate: DataTransferRateRequest | None = None
-    taskFiles: list[TaskFile] | None = None
-    cbtId: str | None = None
-    incSnapRequired: bool | None = None
-    restoreHostId: str | None = None
-    restoreStorageId: str | None = None
-    processedObjectCount: int | None = None
-    totalObjectCount: int | None = None
 
 
 @room(
