@@ -1,4 +1,4 @@
-"""The OpenAPI document is whole, and the server does what it says whatever is sent."""
+"""The OpenAPI document is complete, and the server behaves as documented for any request."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_the_page_for_people_needs_nothing_from_elsewhere(served: Served):
 
 
 def _agrees(served: Served, key: str, mode: GenerationMode, token: str, examples: int) -> None:
-    """Whatever requests of one mode a caller sends, the answers are those of the document."""
+    """Check that the responses to requests of one mode match the document."""
     method, _, path = key.partition(" ")
     headers = {"authorization": f"Bearer {token}"}
     checks = [check for check in CHECKS.get_all() if check.__name__ not in _SKIPPED]
@@ -159,7 +159,7 @@ def test_every_exception_names_a_check_that_exists():
 
 
 def test_no_generator_gives_two_schemas_the_same_name():
-    """Generators of clients name an object within a schema after the schema and the member."""
+    """Client generators name an object within a schema after the schema and the member."""
     schemas = document()["components"]["schemas"]
     inner = {
         f"{name}{member[:1].upper()}{member[1:]}"

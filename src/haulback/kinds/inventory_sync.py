@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from haulback import hypervisor_types
 from haulback.contract import example_values as example
 from haulback.contract.inventory_sync import (
     Candidate,
@@ -19,7 +20,6 @@ from haulback.contract.roles import ADMINS, OPERATORS
 from haulback.contract.task_states import State
 from haulback.errors import Conflict, Malformed
 from haulback.ids import guid_of, new_guid
-from haulback.inventory import hypervisor_types
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.managers import manager_of

@@ -10,9 +10,9 @@ from haulback.contract.destinations import ChangedDestination, DestinationRecord
 from haulback.contract.hypervisors import ChangedHypervisor, HypervisorRecord, NewHypervisor
 from haulback.contract.project_access import ProjectAccess
 from haulback.contract.roles import ADMINS, PEOPLE
+from haulback.hypervisor_types import TYPES
 from haulback.inventory import destination_types
 from haulback.inventory.catalogue import Catalogue
-from haulback.inventory.hypervisor_types import PLATFORMS
 from haulback.inventory.managers import cluster_of, manager_of
 from haulback.inventory.records import BackupDestination, Hypervisor
 from haulback.server.http import paging, query_params, task_views
@@ -267,7 +267,7 @@ def _hypervisor(one: Hypervisor, around: _Around) -> HypervisorRecord:
         guid=one.guid,
         name=one.name,
         host=one.name,
-        type=label(PLATFORMS[one.driver].label),
+        type=label(TYPES[one.driver].label),
         driver=one.driver,
         path=str(one.config.get("path", "")),
         licenseCovered=True,

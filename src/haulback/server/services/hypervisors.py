@@ -7,10 +7,10 @@ from typing import Any
 
 import msgspec
 
+from haulback import hypervisor_types
 from haulback.contract.hypervisors import ChangedHypervisor, NewHypervisor
 from haulback.errors import Conflict
 from haulback.ids import new_guid
-from haulback.inventory import hypervisor_types
 from haulback.inventory.records import Hypervisor
 from haulback.kinds.api import Ask
 from haulback.kinds.inventory_sync import sync

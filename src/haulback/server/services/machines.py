@@ -10,9 +10,9 @@ import msgspec
 
 from haulback.contract.machines import MachineSettings
 from haulback.errors import Conflict, Malformed, NotFound
+from haulback.hypervisor_types import TYPES, Capability
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.derived_guids import disk_guid
-from haulback.inventory.hypervisor_types import PLATFORMS
 from haulback.inventory.records import Entity, Hypervisor
 from haulback.server.caller import Caller
 from haulback.server.queries import ListQuery
@@ -109,8 +109,8 @@ def _set_commands(settings: dict[str, Any], wanted: MachineSettings, host: Hyper
             continue
         if len(command) > _COMMAND or "\0" in command:
             raise Malformed(f"{name}: at most {_COMMAND} characters, without NUL", field=name)
-        if not PLATFORMS[host.driver].power_on:
-            raise Malformed(f"{name}: {PLATFORMS[host.driver].words} runs no machines", field=name)
+        if not TYPES[host.driver].can(Capability.GUEST):
+            raise Malformed(f"{name}: {TYPES[host.driver].words} runs no machines", field=name)
         settings[name] = command
 
 
