@@ -36,6 +36,7 @@ from haulback.node.state_dir import StateDir
 from haulback.repository.keys import Secret
 from haulback.repository.repository import Repository
 from haulback.retry import Backoff, retry
+from haulback.texts import sendable
 from haulback.work.context import Results, Sharing
 
 log = logging.getLogger(__name__)
@@ -66,11 +67,6 @@ def patiently(call: Callable[[], T], stop: Event) -> T:
             raise Unavailable("the node is stopping") from None
 
     return retry(call, _BACKOFF, again, wait)
-
-
-def printable(text: str) -> str:
-    """Escape bytes of file names that are not UTF-8, and NUL, so that `text` can be sent."""
-    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
 
 
 def _libvirt(url: str, storage: Path) -> HypervisorDriver:
@@ -196,7 +192,7 @@ class RunningTask:
                 report = report_damage(destination, repository, wanted, lambda: sign, error)
             except Exception as other:
                 log.warning("task %s: damage cannot be recorded", self.guid, exc_info=other)
-                self.log(f"damage cannot be recorded: {printable(str(other))}")
+                self.log(f"damage cannot be recorded: {sendable(str(other))}")
                 continue
             if report:
                 found |= as_results(report)
@@ -269,7 +265,7 @@ class RunningTask:
         self.stop_if_unwanted()
 
     def log(self, text: str) -> None:
-        self.lines.append(printable(text))
+        self.lines.append(sendable(text))
 
     def target(self, path: str) -> FolderRestore:
         return FolderRestore(self._home, path, self.guid, self.attempt)

@@ -46,6 +46,7 @@ from haulback.server.store import lists, tables
 from haulback.server.store.catalogue import SqlCatalogue, add, change
 from haulback.server.store.inventory_ledger import SEEN
 from haulback.tasks.scheduling import is_limit
+from haulback.texts import check_name
 from haulback.wire import Word, parse
 
 _LONGEST_WINDOW = 31 * 86_400_000
@@ -384,8 +385,7 @@ def _record(
 
 
 def _check(wanted: PolicyRecord, sort: _Kept, known: SqlCatalogue) -> None:
-    if not 0 < len(wanted.name.strip()) <= 200 or not wanted.name.isprintable():
-        raise Malformed("name: 1 to 200 printable characters", field="name")
+    check_name(wanted.name)
     if sort.check:
         sort.check(wanted, known)
 

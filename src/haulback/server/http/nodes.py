@@ -39,6 +39,7 @@ from haulback.server.services.app import App
 from haulback.server.store import mounts, nodes, task_lifecycle
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.nodes import Node, Process
+from haulback.texts import check_name
 from haulback.wire import Named, label
 
 _SILENT_MS = 90_000
@@ -95,7 +96,7 @@ def one_node(call: ApiRequest) -> NodeRecord:
 def add_node(call: ApiRequest) -> NodeRecord:
     """A node of somebody's own making: its token is all it needs for the task operations."""
     wanted: NewNode = call.read(NewNode)
-    _check_name(wanted.name)
+    check_name(wanted.name)
     who = Enrolled(new_guid(), new_guid())
     with call.app.change(call.who, "add node", who.guid) as change:
         nodes.admit(change.sql, who, wanted.name, change.now)
@@ -140,7 +141,7 @@ def change_node(call: ApiRequest) -> NodeRecord:
     """Rename a node, or give it another configuration."""
     wanted: ChangedNode = call.read(ChangedNode)
     if wanted.name is not None:
-        _check_name(wanted.name)
+        check_name(wanted.name)
     with call.app.change(call.who, "change node", call.guid) as change:
         before = nodes.one_node(change.sql, call.guid)
         config = before.config
@@ -201,7 +202,7 @@ def invite(call: ApiRequest) -> Invitation:
 def enrol(call: ApiRequest) -> Enrolled:
     """Use up an enrolment token."""
     wanted: Enrol = call.read(Enrol)
-    _check_name(wanted.name)
+    check_name(wanted.name)
     with call.app.store.read() as sql:  # a stranger's guess makes no writer wait
         nodes.check_invited(sql, wanted.token, call.app.clock.now_ms())
     with call.app.change(SYSTEM, "enrol node") as change:
@@ -419,11 +420,6 @@ def staging(call: ApiRequest) -> None:
     with call.app.store.write() as sql:
         now = call.app.clock.now_ms()
         nodes.seen(sql, call.node.guid, now, space.totalSpace, space.usedSpace)
-
-
-def _check_name(name: str) -> None:
-    if not 0 < len(name.strip()) <= 200 or not name.isprintable():
-        raise Malformed("name: 1 to 200 printable characters", field="name")
 
 
 def _record(one: Node, now: int) -> NodeRecord:

@@ -31,6 +31,7 @@ from haulback.server.services import bulk_removal, node_tasks, task_requests
 from haulback.server.store import task_lists, tasks
 from haulback.server.store.queue_position import Waiting
 from haulback.tasks.record import Plan, Task
+from haulback.texts import is_printable
 from haulback.wire import Ref, dump, read
 
 _FINISHED = sorted(FINAL, key=lambda state: state.value)
@@ -434,6 +435,6 @@ def _batch(call: ApiRequest, plan: Plan) -> TaskBatchResponse:
 def _key(call: ApiRequest) -> str | None:
     """The Idempotency-Key of a request, if it brings one.  Raises Malformed."""
     key = call.headers.get("idempotency-key")
-    if key is not None and not (0 < len(key) <= _KEY_LENGTH and key.isprintable()):
+    if key is not None and not is_printable(key, _KEY_LENGTH):
         raise Malformed(f"Idempotency-Key: 1 to {_KEY_LENGTH} printable characters")
     return key

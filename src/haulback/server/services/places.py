@@ -32,6 +32,7 @@ from haulback.server.store import alarms, catalogue, lists, managers, mount_tabl
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.ledger import SqlLedger
 from haulback.tasks.record import Task
+from haulback.texts import check_name
 from haulback.units import DAY_MS
 from haulback.wire import Named
 
@@ -72,7 +73,7 @@ def change_hypervisor(app: App, guid: str, wanted: ChangedHypervisor, who: Calle
     with app.change(who, "change hypervisor", guid) as change:
         before = SqlCatalogue(change.sql).hypervisor(guid)
         settings = _under(change.sql, wanted, before.settings)
-        name = before.name if wanted.name is None else _name(wanted.name)
+        name = before.name if wanted.name is None else check_name(wanted.name)
         after = msgspec.structs.replace(before, name=name, settings=settings)
         catalogue.change(change.sql, tables.hypervisor, after)
         alarms.renamed(change.sql, Named(after.guid, after.name))
@@ -149,7 +150,7 @@ def change_destination(
     """Raises NotFound, Malformed, Conflict.  A lock is never shortened for what is stored."""
     with app.change(who, "change destination", guid) as change:
         before = SqlCatalogue(change.sql).destination(guid)
-        name = before.name if wanted.name is None else _name(wanted.name)
+        name = before.name if wanted.name is None else check_name(wanted.name)
         settings = _verified(wanted.verification, _keeping(wanted.retention, before.settings))
         after = msgspec.structs.replace(before, name=name, settings=settings)
         catalogue.change(change.sql, tables.destination, after)
@@ -258,12 +259,6 @@ def _verified(wanted: Verification | None, before: dict[str, Any]) -> dict[str, 
         field = "verification.seconds"
         raise Malformed(f"{field}: 60 to 86400", field=field)
     return {**before, "verification": msgspec.to_builtins(wanted)}
-
-
-def _name(name: str) -> str:
-    if not 0 < len(name.strip()) <= 200 or not name.isprintable():
-        raise Malformed("name: 1 to 200 printable characters", field="name")
-    return name
 
 
 def _config(wanted: NewPlace, driver: str) -> dict[str, Any]:

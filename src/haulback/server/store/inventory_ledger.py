@@ -16,6 +16,7 @@ from haulback.inventory.records import Entity, PlatformResource, Record
 from haulback.server.store import tables
 from haulback.server.store.catalogue import SqlCatalogue, records, row_of
 from haulback.server.store.presence import PresenceLedger
+from haulback.texts import is_printable
 
 _UPSERTED = ("name", "type", "disks")
 _NONE = "{}"
@@ -119,10 +120,12 @@ class InventoryLedger(PresenceLedger):
         host = SqlCatalogue(self._sql).hypervisor(hypervisor)
         parent = host.settings.get("hypervisorManager") or ""
         if networks is not None:
-            found = {one.name: {"uuid": one.uuid} for one in networks if _fits(one.name)}
+            found = {one.name: {"uuid": one.uuid} for one in networks if is_printable(one.name)}
             self._around("network", hypervisor, parent, found)
         if pools is not None:
-            spaces = {f"{host.name}: {one.name}": _space(one) for one in pools if _fits(one.name)}
+            spaces = {
+                f"{host.name}: {one.name}": _space(one) for one in pools if is_printable(one.name)
+            }
             self._around("hypervisor-storage", hypervisor, parent, spaces)
 
     def _around(
@@ -175,10 +178,6 @@ class InventoryLedger(PresenceLedger):
         elif body != before.body:
             text = msgspec.json.encode(body).decode()
             self._sql.execute(sa.update(table).where(here).values(body=text, modified=self.now))
-
-
-def _fits(name: str) -> bool:
-    return 0 < len(name) <= 200 and name.isprintable()
 
 
 def _space(one: PlatformResource) -> dict[str, Any]:
