@@ -1,8 +1,9 @@
-"""Every operation, object and narrowing: the reach that an operation declares is what it does.
+"""Every operation with every object and every restriction of the caller: the declared access is
+enforced.
 
-The expectation comes from the declaration alone.  A narrowed caller must not be able to tell the
-object of another project from one that does not exist, so the answer of a caller of all projects
-about a guid that nothing bears is the measure.
+The expectation comes from the declaration alone.  A restricted caller must not be able to tell an
+object of another project from a missing object: the response must equal that for an unrestricted
+caller and an unknown guid.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from tests.contract.test_transport import is_error
 
 HERE = example.GUID
 ONE = {"guid": HERE}
-# The sort of object that a member, a query parameter or a path names.
+# The type of object that a member, a query parameter or a path names.
 MEMBERS = {
     "protectedEntities": "entity",
     "protectedEntity": "entity",
@@ -74,7 +75,7 @@ BY = ["account", "token", "header", "query"]
 
 
 class By(NamedTuple):
-    """A caller: a token, and a narrowing that comes with each request."""
+    """A caller: a token, and a restriction that is sent with each request."""
 
     token: str
     project: str = ""
@@ -82,7 +83,7 @@ class By(NamedTuple):
 
 
 class Walk:
-    """The operations, the world, and a caller of each narrowing."""
+    """The operations, the objects, and a caller for each restriction."""
 
     def __init__(self, served: Served) -> None:
         self.served, self.world = served, World(served)
@@ -110,7 +111,7 @@ class Walk:
         return By(self.served.person, "pa", how)
 
     def ask(self, one: Operation, by: By, guid: str, param: str = "") -> Answer:
-        """The answer about the object `guid`: in the path, the body, or the query `param`."""
+        """The response about the object `guid`: in the path, the body, or the query `param`."""
         path = "/api" + one.path.replace("{guid}", guid)
         query = [f"{param}={guid}"] if param else []
         query += [f"project-uuid={by.project}"] if by.where == "query" else []
@@ -126,7 +127,7 @@ def body_of(one: Operation, guid: str) -> Any:
 
 
 def sort_of(one: Operation) -> str:
-    """The sort of object that a call is about; "" where it names none of a project."""
+    """The type of object of a call; "" for a call about no object of a project."""
     if one.key in KEYS:
         return KEYS[one.key]
     if "{guid}" in one.path:
@@ -141,7 +142,7 @@ def sort_of(one: Operation) -> str:
 
 
 def _named(body: Any, name: str = "") -> str:
-    """The sort of the first object of a project that a body names."""
+    """The type of the first object of a project in a body."""
     if body == HERE:
         return MEMBERS.get(name, "")
     if not isinstance(body, dict | list):
@@ -151,7 +152,7 @@ def _named(body: Any, name: str = "") -> str:
 
 
 def questions(one: Operation) -> Iterator[tuple[str, str]]:
-    """(sort, query parameter) of every way in which a call names an object."""
+    """(type, query parameter) of every way in which a call names an object."""
     if sort := sort_of(one):
         yield sort, ""
     elif "{guid}" not in one.path:
@@ -162,14 +163,14 @@ def questions(one: Operation) -> Iterator[tuple[str, str]]:
 
 
 def said(answer: Answer, guid: str) -> tuple[int, str]:
-    """An answer without what differs from object to object."""
+    """A response without the parts that differ from object to object."""
     error = answer.status_code >= 400 and answer.text.replace(guid, "*")
     return answer.status_code, str(error or "")
 
 
 @pytest.fixture(scope="module")
 def walk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Walk]:
-    """A server of its own on SQLite: the walk empties the database again and again."""
+    """A server of its own on SQLite, because the test empties the database repeatedly."""
     made = Served(tmp_path_factory.mktemp("walk"))
     try:
         made.furnish()
@@ -202,7 +203,7 @@ def test_each_operation_reaches_as_far_as_it_declares(walk: Walk, how: str):
 
 
 class About(NamedTuple):
-    """The object of a call: its sort, the query parameter that names it, its owner."""
+    """The object of a call: its type, the query parameter that names it, its owner."""
 
     sort: str
     param: str
@@ -210,7 +211,7 @@ class About(NamedTuple):
 
 
 def _problem(walk: Walk, one: Operation, by: By, about: About) -> str:
-    """The difference between what a call does and what its operation declares; "" for none."""
+    """The difference between the effect of a call and the declared access; "" for none."""
     reaches, owner = one.access, about.owner
     if one.slow and owner == OWN:
         return ""  # a node would have to answer
@@ -236,7 +237,7 @@ def _problem(walk: Walk, one: Operation, by: By, about: About) -> str:
 
 
 def _harm(walk: Walk, reaches: ProjectAccess, answer: Answer, guid: str) -> str:
-    """Rows of others that a call changed, and names of others that its answer gives away."""
+    """Rows of other owners that a call changed, and names of other owners in its response."""
     changed = walk.world.changed()
     strange = {str(row) for row in changed if row[1] not in ("pa", *_OWN_PARTS)}
     open_to = (ProjectAccess.USE, ProjectAccess.CHANGE, ProjectAccess.COMMON)
@@ -252,7 +253,7 @@ _OWN_PARTS = ("of its mount", "of its backup", "system")
 
 
 def _of_whole(walk: Walk, one: Operation, guid: str, param: str) -> tuple[int, str]:
-    """The answer to a caller of all projects."""
+    """The response to an unrestricted caller."""
     found = said(walk.ask(one, walk.whole, guid, param), guid)
     if walk.world.changed():
         walk.build()

@@ -1,4 +1,4 @@
-"""The node that a how-to shows takes tasks of a real server, backs a disk up and restores it."""
+"""The node of the how-to page takes tasks of a real server, backs a disk up and restores it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PAGE = DOCS / "howto" / "write-a-node.md"
 
 
 class Stranger:
-    """A server and the node of the page, which is another program than ours."""
+    """A server and the node program of the page."""
 
     destination: dict[str, Any]
     hypervisor: dict[str, Any]

@@ -11,7 +11,7 @@ import msgspec
 from haulback.contract.project_access import ProjectAccess
 from haulback.contract.roles import Roles
 from haulback.contract.task_states import State
-from haulback.inventory import records
+from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
 from haulback.kinds.support.reports import Said
 from haulback.tasks.record import HOUR_MS, Plan, Task
@@ -47,7 +47,7 @@ class Submission:
 
     path: str
     request: Struct
-    plan: Callable[[Any, records.Catalogue, Ask], Plan]
+    plan: Callable[[Any, Catalogue, Ask], Plan]
     _: KW_ONLY
     summary: str
     roles: Roles
@@ -62,7 +62,7 @@ def _no_record(task: Task, state: State, ledger: Ledger) -> None:
     """A kind that changes no record."""
 
 
-def _no_start(task: Task, ledger: Ledger, catalogue: records.Catalogue) -> None:
+def _no_start(task: Task, ledger: Ledger, catalogue: Catalogue) -> None:
     """A kind whose start changes no record."""
 
 
@@ -82,8 +82,8 @@ class TaskKind:
     type: str
     lane: str
     order: Struct
-    prepare: Callable[[Task, records.Catalogue], msgspec.Struct]
-    start: Callable[[Task, Ledger, records.Catalogue], None] = _no_start
+    prepare: Callable[[Task, Catalogue], msgspec.Struct]
+    start: Callable[[Task, Ledger, Catalogue], None] = _no_start
     settle: Callable[[Task, State, Ledger], None] = _no_record
     report: tuple[Said, ...] = ()
     submissions: tuple[Submission, ...] = ()

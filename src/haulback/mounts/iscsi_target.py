@@ -1,4 +1,4 @@
-"""iSCSI target of a share: a user-space daemon (tgtd) that ends with the share's process."""
+"""iSCSI target of a mount: a user-space daemon (tgtd) that ends with the mount's process."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class _Daemon:
     def __init__(self, room: Path, address: str, port: int) -> None:
         self.address, self.port = address, port
         self._room = room
-        # TGT_IPC_SOCKET keeps the control socket private to this share. setpriv makes the kernel
+        # TGT_IPC_SOCKET keeps the control socket private to this mount. setpriv makes the kernel
         # kill tgtd when this process dies; tgtd would outlive it otherwise.
         self._env = credentials.for_children({"TGT_IPC_SOCKET": str(room / "tgt")})
         command = ["setpriv", "--pdeathsig", "KILL", "tgtd", "-f", "-C", "0"]

@@ -16,13 +16,10 @@ from typing import Any, TypeVar
 
 from haulback.contract.damage import DamageReport
 from haulback.destinations.add_only import AddOnly
-from haulback.destinations.known import open_destination
 from haulback.destinations.protocol import ObjectStore
-from haulback.drivers.hypervisor import HypervisorDriver
-from haulback.drivers.imagefolder.driver import ImageFolder
-from haulback.drivers.libvirt.driver import LibvirtHost
-from haulback.drivers.remote.ssh import far_libvirt
-from haulback.drivers.remote.url import SCHEME
+from haulback.destinations.registry import open_destination
+from haulback.drivers import registry
+from haulback.drivers.hypervisor import MachineSource
 from haulback.drivers.remote_set import AskedNames
 from haulback.errors import Cancelled, Conflict, Fenced, HaulbackError, Malformed, Unavailable
 from haulback.filesystems.records import Volume
@@ -40,10 +37,6 @@ from haulback.texts import sendable
 from haulback.work.context import Results, Sharing
 
 log = logging.getLogger(__name__)
-_HYPERVISORS: dict[str, Callable[[records.Hypervisor], HypervisorDriver]] = {
-    "image-folder": lambda record: ImageFolder(_path(record)),
-    "libvirt": lambda record: _libvirt(str(record.config.get("url")), _path(record)),
-}
 _LOG_AHEAD = 500
 _BACKOFF = Backoff(0.5)
 _STUMBLES = 5
@@ -69,14 +62,12 @@ def patiently(call: Callable[[], T], stop: Event) -> T:
     return retry(call, _BACKOFF, again, wait)
 
 
-def _libvirt(url: str, storage: Path) -> HypervisorDriver:
-    far = url.startswith(f"{SCHEME}:")
-    return far_libvirt(url, storage) if far else LibvirtHost(url, storage)
-
-
-def open_hypervisor(record: records.Hypervisor) -> HypervisorDriver:
+def open_hypervisor(record: records.Hypervisor) -> MachineSource:
     """Open the driver of a hypervisor.  Raises Malformed without such a driver on this node."""
-    return _HYPERVISORS[_known(record, _HYPERVISORS)](record)
+    try:
+        return registry.open_hypervisor(record.driver, record.config)
+    except Malformed as error:
+        raise Malformed(f"{record.name}: {error.message}") from None
 
 
 class Locks:
@@ -103,7 +94,7 @@ class RunningTask:
         self._started = time.monotonic()
         self.cancelled = self.is_done = False
         self.platforms: dict[str, records.Hypervisor] = {}  # used by this attempt
-        self._opened: list[HypervisorDriver] = []
+        self._opened: list[MachineSource] = []
         self.lacking: list[str] = []  # guids of backups found damaged
         self._repositories: list[tuple[str, Repository]] = []
         self._over = Event()
@@ -130,7 +121,7 @@ class RunningTask:
     def now_ms(self) -> int:
         return self._link.now_ms()
 
-    def hypervisor(self, record: records.Hypervisor) -> HypervisorDriver:
+    def hypervisor(self, record: records.Hypervisor) -> MachineSource:
         made = open_hypervisor(record)
         self.platforms[record.guid] = record
         self._opened.append(made)
@@ -313,12 +304,6 @@ def share_order(wanted: Sharing, key: bytes) -> MountSpec:
         target=wanted.target,
         for_machine=wanted.for_machine,
     )
-
-
-def _known(record: records.Hypervisor | records.BackupDestination, known: dict[str, Any]) -> str:
-    if record.driver not in known:
-        raise Malformed(f"{record.name}: this node has no driver {record.driver!r}")
-    return record.driver
 
 
 def _path(record: records.Hypervisor | records.BackupDestination) -> Path:

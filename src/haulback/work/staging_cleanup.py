@@ -8,8 +8,8 @@ from contextlib import suppress
 from typing import Any
 
 from haulback.contract.staging_cleanup import StagingCleanupOrder
-from haulback.drivers.hypervisor import HypervisorDriver as Driver
-from haulback.drivers.hypervisor import Machine
+from haulback.drivers.capabilities import SnapshotKeeper, capability
+from haulback.drivers.hypervisor import Machine, MachineSource
 from haulback.errors import Cancelled, Fenced, HaulbackError, NotFound
 from haulback.inventory.records import BackupDestination, Hypervisor
 from haulback.retry import Backoff, retry
@@ -46,7 +46,7 @@ def _sweep(job: TaskContext, record: Hypervisor, held: dict[str, Any]) -> int:
     that it had taken one.
     """
 
-    def look() -> tuple[Driver, int, Sequence[Machine]]:
+    def look() -> tuple[MachineSource, int, Sequence[Machine]]:
         machines = job.hypervisor(record)
         return machines, len(machines.sweep(job.needed())), machines.inventory().machines
 
@@ -88,7 +88,9 @@ def sweep_after(job: TaskContext, record: Hypervisor) -> None:
             _drop(job, record, machines, machines.machine(uuid))
 
 
-def _drop(job: TaskContext, record: Hypervisor, machines: Driver, machine: Machine) -> list[str]:
+def _drop(
+    job: TaskContext, record: Hypervisor, machines: MachineSource, machine: Machine
+) -> list[str]:
     """The names of checkpoints and snapshots that were removed."""
     with job.alone(record, machine.uuid, wait=False) as mine:
         if not mine:
@@ -101,14 +103,16 @@ def _drop(job: TaskContext, record: Hypervisor, machines: Driver, machine: Machi
             return []
 
 
-def _drop_snapshots(job: TaskContext, machines: Driver, machine: Machine) -> list[str]:
+def _drop_snapshots(job: TaskContext, machines: MachineSource, machine: Machine) -> list[str]:
     """Those that attempts took which ended badly.
 
     A snapshot may be somebody's only copy: one whose story is not known here is let be.
     """
     ours = [one.name for one in machine.snapshots or () if one.name.startswith(PREFIX)]
     unwanted = job.abandoned(ours) if ours else frozenset()
-    return machines.remove_snapshots(machine.uuid, unwanted) if unwanted else []
+    if not unwanted:
+        return []
+    return capability(machines, SnapshotKeeper).remove_snapshots(machine.uuid, unwanted)
 
 
 WORK = TaskWork("STAGING_CLEANUP", StagingCleanupOrder, run)

@@ -1,4 +1,4 @@
-"""The declared reports name all that the kinds read, and what the OpenAPI document says."""
+"""The declared reports match the kinds and the OpenAPI document."""
 
 from __future__ import annotations
 

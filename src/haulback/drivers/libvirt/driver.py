@@ -13,14 +13,7 @@ from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 
-from haulback.drivers.hypervisor import (
-    Booted,
-    HypervisorDriver,
-    Inventory,
-    Machine,
-    Problem,
-    Snapshot,
-)
+from haulback.drivers.hypervisor import Booted, Inventory, Machine, MachineSource, Problem, Snapshot
 from haulback.drivers.images import qemu
 from haulback.drivers.images.image import Image
 from haulback.drivers.images.image_reader import PREFIX, FolderSnapshot, checkpoints, drop
@@ -55,7 +48,9 @@ from haulback.errors import (
     Unavailable,
     Unsupported,
 )
+from haulback.hypervisor_types import LIBVIRT
 from haulback.ids import new_guid
+from haulback.libvirt_xml import parse
 from haulback.retry import Backoff, retry
 
 log = logging.getLogger(__name__)
@@ -70,6 +65,8 @@ class LibvirtHost:
 
     The images must be on file systems of this machine: a driver runs on the host that it serves.
     """
+
+    declaration = LIBVIRT
 
     def __init__(
         self, uri: str, storage: Path, work: Path | None = None, files: Files | None = None
@@ -132,7 +129,7 @@ class LibvirtHost:
     ) -> Snapshot:
         live_backup.end_abandoned(domain)
         sized, live = self._sized(domain), domain.live()
-        machine = firmware.kept(xml.machine(domain.definition(), sized, live), xml.parse(live))
+        machine = firmware.kept(xml.machine(domain.definition(), sized, live), parse(live))
         room = self._room(attempt)
         live_backup.make_room(room, next((v.path for v, _ in sized if v.path), None))
         try:
@@ -153,7 +150,7 @@ class LibvirtHost:
         sized = [(v, image.size) for v, image in zip(volumes, images, strict=True)]
         then = live_backup.recorded_sizes(domain, base) if base else {}
         before = {v.name: then[v.device] for v in volumes if v.device in then}
-        machine = firmware.kept(xml.machine(text, sized), xml.parse(text))
+        machine = firmware.kept(xml.machine(text, sized), parse(text))
         made = FolderSnapshot(machine, images, checkpoint, base, before)
         try:
             managed_save.note(domain, made)
@@ -276,7 +273,7 @@ class LibvirtHost:
     def move(  # parameters of the Protocol
         self,
         uuid: str,
-        there: HypervisorDriver,
+        there: MachineSource,
         attempt: str,
         expect: Callable[[int], None],
         count: Callable[[int], None],

@@ -10,8 +10,8 @@ from haulback.contract.destinations import ChangedDestination, DestinationRecord
 from haulback.contract.hypervisors import ChangedHypervisor, HypervisorRecord, NewHypervisor
 from haulback.contract.project_access import ProjectAccess
 from haulback.contract.roles import ADMINS, PEOPLE
+from haulback.hypervisor_types import TYPES
 from haulback.inventory import destination_types
-from haulback.inventory.hypervisor_types import PLATFORMS
 from haulback.inventory.managers import cluster_of, manager_of
 from haulback.inventory.records import BackupDestination, Hypervisor
 from haulback.server.http import paging, query_params, task_views
@@ -60,7 +60,7 @@ class _Around(NamedTuple):
 
     def named(self, kind: str, guid: str) -> Named:
         """A record of people's or of the platform's own."""
-        return Named(guid, self.known.record(kind, guid).name)
+        return Named(guid, self.known.records.get(kind, guid).name)
 
 
 def _around(sql: Any, call: ApiRequest) -> _Around:
@@ -86,7 +86,7 @@ def one_hypervisor(call: ApiRequest) -> HypervisorRecord:
     """One hypervisor."""
     with call.app.store.read() as sql:
         around = _around(sql, call)
-        return _hypervisor(around.known.hypervisor(call.guid), around)
+        return _hypervisor(around.known.places.hypervisor(call.guid), around)
 
 
 @room(
@@ -206,7 +206,7 @@ def usable(call: ApiRequest) -> list[DestinationRecord]:
 def one_destination(call: ApiRequest) -> DestinationRecord:
     """One destination."""
     with call.app.store.read() as sql:
-        return _destination(SqlCatalogue(sql).destination(call.guid))
+        return _destination(SqlCatalogue(sql).places.destination(call.guid))
 
 
 @room(
@@ -266,7 +266,7 @@ def _hypervisor(one: Hypervisor, around: _Around) -> HypervisorRecord:
         guid=one.guid,
         name=one.name,
         host=one.name,
-        type=label(PLATFORMS[one.driver].label),
+        type=label(TYPES[one.driver].label),
         driver=one.driver,
         path=str(one.config.get("path", "")),
         licenseCovered=True,
@@ -274,7 +274,7 @@ def _hypervisor(one: Hypervisor, around: _Around) -> HypervisorRecord:
         notBelievedSince=around.doubts.get(one.guid),
         user="",
         url=one.config.get("url"),
-        node=known.node(one.node) if one.node else None,
+        node=known.places.node(one.node) if one.node else None,
         cluster=around.named("hypervisor-cluster", cluster_of(one)),
         hypervisorManager=around.named("hypervisor-manager", manager_of(one)),
         storageId=settings.get("storage"),

@@ -6,7 +6,6 @@ import base64
 import binascii
 import re
 from collections.abc import Mapping
-from typing import Any
 
 import msgspec
 
@@ -27,20 +26,14 @@ from haulback.contract.nodes import (
 )
 from haulback.contract.project_access import ProjectAccess
 from haulback.contract.roles import ADMINS, NODES, PEOPLE, PUBLIC
-from haulback.contract.task_states import State
-from haulback.errors import Conflict, Malformed, Unauthenticated
-from haulback.ids import new_guid
+from haulback.errors import Malformed, Unauthenticated
 from haulback.inventory.repository_revision import REVISION
-from haulback.server.caller import SYSTEM
 from haulback.server.http import node_schemas, query_params, request_body
 from haulback.server.http.operation import FLAG, GUID, NUMBER, ApiRequest, Param, Reply, Router
-from haulback.server.services import node_tasks
+from haulback.server.nodes import Node, Process
+from haulback.server.services import node_tasks, nodes
 from haulback.server.services.app import App
-from haulback.server.store import mounts, nodes, task_lifecycle
-from haulback.server.store.catalogue import SqlCatalogue
-from haulback.server.store.nodes import Node, Process
 from haulback.texts import check_name
-from haulback.wire import Named, label
 
 _SILENT_MS = 90_000
 room = Router()
@@ -61,9 +54,8 @@ _FIRST_RELEASES = re.compile(r"0\.1\.[0-9]+$")
 )
 def list_nodes(call: ApiRequest) -> Reply:
     """All nodes."""
-    with call.app.store.read() as sql:
-        found = nodes.nodes(sql)
-    shown = [_record(one, call.app.clock.now_ms()) for one in found]
+    now = call.app.clock.now_ms()
+    shown = [nodes.shown(node, now) for node in nodes.all_nodes(call.app)]
     return Reply(shown, headers={"X-Total-Count": str(len(shown))})
 
 
@@ -78,8 +70,13 @@ def list_nodes(call: ApiRequest) -> Reply:
 )
 def one_node(call: ApiRequest) -> NodeRecord:
     """One node."""
-    with call.app.store.read() as sql:
-        return _record(nodes.one_node(sql, call.guid), call.app.clock.now_ms())
+    return _shown(call, nodes.node(call.app, call.guid))
+
+
+def _shown(call: ApiRequest, node: Node, token: str | None = None) -> NodeRecord:
+    shown = nodes.shown(node, call.app.clock.now_ms())
+    shown.token = token
+    return shown
 
 
 @room(
@@ -97,14 +94,7 @@ def add_node(call: ApiRequest) -> NodeRecord:
     """A node of somebody's own making: its token is all it needs for the task operations."""
     wanted: NewNode = call.read(NewNode)
     check_name(wanted.name)
-    who = Enrolled(new_guid(), new_guid())
-    with call.app.change(call.who, "add node", who.guid) as change:
-        nodes.admit(change.sql, who, wanted.name, change.now)
-        token, _ = nodes.renew(change.sql, who.guid)
-        made = _record(nodes.one_node(change.sql, who.guid), change.now)
-        change.after = msgspec.structs.replace(made)
-    made.token = token
-    return made
+    return _shown(call, *nodes.add(call.app, call.who, wanted))
 
 
 @room(
@@ -118,13 +108,7 @@ def add_node(call: ApiRequest) -> NodeRecord:
 )
 def renew_token(call: ApiRequest) -> NodeRecord:
     """Another token for a node; what it ran under the old one is over."""
-    with call.app.change(call.who, "renew node token", call.guid) as change:
-        nodes.one_node(change.sql, call.guid)
-        token, old = nodes.renew(change.sql, call.guid)
-        node_tasks.give_up(call.app, change.sql, old, "its node got another token")
-        made = _record(nodes.one_node(change.sql, call.guid), change.now)
-    made.token = token
-    return made
+    return _shown(call, *nodes.renew_token(call.app, call.who, call.guid))
 
 
 @room(
@@ -142,18 +126,7 @@ def change_node(call: ApiRequest) -> NodeRecord:
     wanted: ChangedNode = call.read(ChangedNode)
     if wanted.name is not None:
         check_name(wanted.name)
-    with call.app.change(call.who, "change node", call.guid) as change:
-        before = nodes.one_node(change.sql, call.guid)
-        config = before.config
-        if wanted.nodeConfig:
-            known = SqlCatalogue(change.sql, call.who.scope)
-            config = known.record("node-config", wanted.nodeConfig.guid).guid
-        nodes.change_node(change.sql, call.guid, wanted.name or before.name, config)
-        after = nodes.one_node(change.sql, call.guid)
-        change.before, change.after = (
-            {"name": one.name, "config": one.config} for one in (before, after)
-        )
-    return _record(after, call.app.clock.now_ms())
+    return _shown(call, nodes.change(call.app, call.who, call.guid, wanted))
 
 
 @room(
@@ -161,17 +134,7 @@ def change_node(call: ApiRequest) -> NodeRecord:
 )
 def remove_node(call: ApiRequest) -> None:
     """Its token is worth nothing any more.  409 while it runs tasks or something lies on it."""
-    with call.app.change(call.who, "remove node", call.guid) as change:
-        node = nodes.one_node(change.sql, call.guid)
-        if node.session and task_lifecycle.of_session(change.sql, node.session):
-            raise Conflict(f"{node.name} runs tasks; stop it or cancel them first")
-        known = SqlCatalogue(change.sql)
-        bound: list[Any] = [*known.hypervisors(), *known.destinations()]
-        if names := [one.name for one in bound if one.node == node.guid]:
-            raise Conflict(f"{', '.join(names[:5])} can be reached from {node.name} only")
-        task_lifecycle.end_pinned(change.sql, call.app.life(change.sql), node.guid, State.FAILED)
-        nodes.remove_node(change.sql, call.guid)
-        change.before = {"name": node.name}
+    nodes.remove(call.app, call.who, call.guid)
 
 
 @room(
@@ -185,8 +148,7 @@ def remove_node(call: ApiRequest) -> None:
 )
 def invite(call: ApiRequest) -> Invitation:
     """A token with which one node may enrol within the hour."""
-    with call.app.change(call.who, "invite node") as change:
-        return Invitation(nodes.invite(change.sql, change.now))
+    return Invitation(nodes.invite(call.app, call.who))
 
 
 @room(
@@ -203,12 +165,7 @@ def enrol(call: ApiRequest) -> Enrolled:
     """Use up an enrolment token."""
     wanted: Enrol = call.read(Enrol)
     check_name(wanted.name)
-    with call.app.store.read() as sql:  # a stranger's guess makes no writer wait
-        nodes.check_invited(sql, wanted.token, call.app.clock.now_ms())
-    with call.app.change(SYSTEM, "enrol node") as change:
-        made = nodes.enrol(change.sql, wanted.token, wanted.name, wanted.protocol, change.now)
-        change.subject, change.after = made.guid, {"name": wanted.name}
-        return made
+    return nodes.enrol(call.app, wanted.token, wanted.name, wanted.protocol)
 
 
 def _proves_a_node(app: App, headers: Mapping[str, str]) -> bool:
@@ -220,8 +177,7 @@ def _proves_a_node(app: App, headers: Mapping[str, str]) -> bool:
         guid, _, secret = base64.b64decode(said, validate=True).decode().partition(":")
     except (binascii.Error, UnicodeDecodeError):
         return False
-    with app.store.read() as sql:
-        return nodes.is_enrolled(sql, Enrolled(guid, secret))
+    return nodes.is_enrolled(app, Enrolled(guid, secret))
 
 
 @room(
@@ -248,9 +204,8 @@ def open_session(call: ApiRequest) -> NodeSession:
         if "\0" in text or len(text) > 1000:
             raise Malformed("the body: a text is too long or holds a NUL character")
     who = Enrolled(wanted.guid, wanted.secret)
-    with call.app.store.read() as sql:  # a stranger's guess makes no writer wait
-        if not nodes.is_enrolled(sql, who):
-            raise Unauthenticated("the node is not enrolled here, or its secret is wrong")
+    if not nodes.is_enrolled(call.app, who):  # in a read: a stranger's guess makes no writer wait
+        raise Unauthenticated("the node is not enrolled here, or its secret is wrong")
     roots, version = wanted.restoreRoots, wanted.version[:40]
     process = Process(version, roots, _revision(wanted))
     return node_tasks.open_session(call.app, who, process, wanted.done)
@@ -334,8 +289,7 @@ def expected(call: ApiRequest) -> list[str]:
 @room("GET", "/nodes/self/shares", "What a node has to share.", answer=str, many=True, roles=NODES)
 def shares(call: ApiRequest) -> list[str]:
     """The guids of the mounted backups of this node."""
-    with call.app.store.read() as sql:
-        return mounts.shared_by(sql, call.node.guid)
+    return nodes.mounts_of(call.app, call.node)
 
 
 @room(
@@ -417,21 +371,4 @@ def staging(call: ApiRequest) -> None:
     space: Space = call.read(Space)
     if not 0 <= space.usedSpace <= space.totalSpace:
         raise Malformed("usedSpace: is between 0 and totalSpace", field="usedSpace")
-    with call.app.store.write() as sql:
-        now = call.app.clock.now_ms()
-        nodes.seen(sql, call.node.guid, now, space.totalSpace, space.usedSpace)
-
-
-def _record(one: Node, now: int) -> NodeRecord:
-    lives = one.seen is not None and now - one.seen < _SILENT_MS
-    return NodeRecord(
-        guid=one.guid,
-        name=one.name,
-        version=one.version,
-        state=label("ONLINE" if lives else "OFFLINE"),
-        stagingSpace=Space(one.staging_total, one.staging_used),
-        restoreRoots=one.restore_roots,
-        protocol=one.protocol,
-        lastSeen=one.seen,
-        nodeConfig=Named(one.config) if one.config else None,
-    )
+    nodes.report_staging(call.app, call.node, space.totalSpace, space.usedSpace)

@@ -13,8 +13,8 @@ from haulback.ids import is_guid
 from haulback.server.caller import Caller
 from haulback.server.http.request_body import PEOPLE, PIECES, Bounds
 from haulback.server.http.schemas import Schema, Schemas
+from haulback.server.nodes import Node
 from haulback.server.services.app import App
-from haulback.server.store.nodes import Node
 from haulback.wire import parse, read
 
 
