@@ -22,7 +22,7 @@ from typing import Any, TypeVar, get_type_hints
 
 import msgspec
 
-from haulback.errors import Conflict, HaulbackError, Malformed, Unavailable
+from haulback.errors import Conflict, HaulbackError, Malformed, Unavailable, by_code, received
 from haulback.units import MIB
 
 log = logging.getLogger(__name__)
@@ -60,6 +60,7 @@ class _Beat(msgspec.Struct, array_like=True, tag="beat"):
 _Message = _Ask | _Answer | _Refusal | _Beat
 _decode = msgspec.msgpack.Decoder(_Message).decode
 _encode = msgspec.msgpack.Encoder().encode
+_CLASSES = by_code()
 
 
 class Exchange:
@@ -227,8 +228,8 @@ class Exchange:
         if isinstance(message, _Answer):
             future.set_result(message.value)
         else:
-            kind = _errors().get(message.code, HaulbackError)
-            future.set_exception(kind(message.message, **_plain(message.details)))
+            details = _plain(message.details)
+            future.set_exception(received(_CLASSES, message.code, message.message, details))
 
     def _work(self, ask: _Ask) -> None:
         answer: _Answer | _Refusal
@@ -289,18 +290,6 @@ def _takes(kind: Any, method: str) -> Any:
     hints = get_type_hints(function)
     hints.pop("return", None)
     return tuple.__class_getitem__(tuple(hints.values()))
-
-
-@cache
-def _errors() -> dict[str, type[HaulbackError]]:
-    """Error classes by code; of several classes with one code the most general one."""
-    found: dict[str, type[HaulbackError]] = {}
-    left = [HaulbackError]
-    while left:
-        kind = left.pop(0)
-        found.setdefault(kind.code, kind)
-        left += kind.__subclasses__()
-    return found
 
 
 def _plain(details: dict[str, Any]) -> dict[str, Any]:
