@@ -11,9 +11,9 @@ import logging
 import os
 import select
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import cache
 from itertools import count
 from threading import Event, Lock, Thread
@@ -27,6 +27,7 @@ from haulback.units import MIB
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+HYPERVISOR = 0  # number of the first object that the far end offers
 _LARGEST = 64 * MIB  # bytes of a message
 _AT_ONCE = 16  # calls of the peer that run at the same time
 # Seconds between heartbeats, until a silent peer counts as gone, and between checks for the end.
@@ -95,20 +96,28 @@ class Exchange:
         """Start to read messages. The peer's first object must have been offered before."""
         self._reader.start()
 
-    def offer(self, what: object) -> int:
+    def offer(self, served: object) -> int:
         """Let the peer call the public methods of an object; returns the number of the object."""
         with self._lock:
             number = next(self._numbers)
-            self._objects[number] = what
+            self._objects[number] = served
         return number
 
-    def withdraw(self, what: object) -> bool:
+    def withdraw(self, served: object) -> bool:
         """Withdraw an offered object; returns whether the object was offered."""
         with self._lock:
-            found = [number for number, one in self._objects.items() if one is what]
-            for number in found:
+            numbers = [number for number, it in self._objects.items() if it is served]
+            for number in numbers:
                 del self._objects[number]
-        return bool(found)
+        return bool(numbers)
+
+    @contextmanager
+    def offered(self, served: object) -> Iterator[int]:
+        """Offer an object for the duration of the block, under the number that is returned."""
+        try:
+            yield self.offer(served)
+        finally:
+            self.withdraw(served)
 
     def call(self, target: int, method: str, *arguments: object, kind: type[T]) -> T:
         """Call a method of an object that the peer offers, and decode its result as a `kind`.
@@ -262,13 +271,13 @@ class Exchange:
         for future in waiting:
             future.set_exception(self._gone())
         self._pool.shutdown()
-        for one in reversed(list(self._objects.values())):
-            close = getattr(one, "close", None)
+        for served in reversed(list(self._objects.values())):
+            close = getattr(served, "close", None)
             try:
                 if close:
                     close()
             except Exception:
-                log.exception("%s could not be closed", type(one).__name__)
+                log.exception("%s could not be closed", type(served).__name__)
         self._objects.clear()
 
 
@@ -289,13 +298,13 @@ def _takes(kind: Any, method: str) -> Any:
 @cache
 def _errors() -> dict[str, type[HaulbackError]]:
     """Error classes by code; of several classes with one code the most general one."""
-    found: dict[str, type[HaulbackError]] = {}
+    by_code: dict[str, type[HaulbackError]] = {}
     left = [HaulbackError]
     while left:
         kind = left.pop(0)
-        found.setdefault(kind.code, kind)
+        by_code.setdefault(kind.code, kind)
         left += kind.__subclasses__()
-    return found
+    return by_code
 
 
 def _plain(details: dict[str, Any]) -> dict[str, Any]:
