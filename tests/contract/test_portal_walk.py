@@ -1,4 +1,4 @@
-"""The flows of portals from page to page; every record is held against the member table."""
+"""The flows of portals from page to page; every record is checked against the member table."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_a_restore_names_a_manager_and_nothing_has_been_made_by_hand(
     [cluster] = portal("GET", f"/hypervisor-clusters?hypervisor-manager={manager['guid']}")
     portal("GET", f"/hypervisor-storages?hypervisor-manager={manager['guid']}")
     place = {"name": new_guid(), "path": "/aaa"}
-    second = served.call("POST", "/api/hypervisors", place).json()  # by name it comes first
+    second = served.call("POST", "/api/hypervisors", place).json()  # first in the order of names
     try:
         location = portal("GET", f"/backup-locations?backup={backup}")[0]
         body = {
@@ -151,7 +151,7 @@ def scheduled(served: Served, portal: Portal, *machines: str, **more: Any) -> An
 
 
 def aged(served: Served, number: int, age: int) -> str:
-    """A machine whose last backup is so many ms old."""
+    """A machine whose last backup is `age` ms old."""
     machine = served.machines[number]
     [task] = served.call("POST", "/api/tasks/export", {
         "protectedEntities": [machine], **served.there}).json()  # fmt: skip
@@ -215,7 +215,7 @@ def test_no_destination_is_more_than_full(
     served.stored()
     guid = served.destination["guid"]
     with served.app.store.write() as sql:
-        served.seen(sql).space(guid, total, free)
+        served.seen(sql).destinations.space(guid, total, free)
     found = portal("GET", "/dashboard/backup-destination-stats")
     mine = next(one for one in found["backupDestinations"] if one["guid"] == guid)
     assert 0 <= mine["totalUsedSpace"] <= mine["totalAvailableSpace"]
@@ -274,7 +274,7 @@ def test_an_increment_is_as_large_as_what_it_holds(served: Served, portal: Porta
     assert shown["lastSuccessfulIncBackupSize"] == 30
     assert shown["lastSuccessfulFullBackupSize"] == 1000
     [file] = portal("GET", f"/backup-files?backup={task['backup']['guid']}")
-    assert file["size"] == 1000  # a restore makes the whole disk
+    assert file["size"] == 1000  # a restore creates the whole disk
 
 
 @pytest.mark.parametrize("failed", ["EXPORT", "STORE"])
@@ -304,7 +304,7 @@ def test_a_machine_has_a_type_of_manager_that_portals_know(served: Served, porta
         host = served.call("POST", "/api/hypervisors", place).json()
         one = Entity(guid=new_guid(), uuid=new_guid(), name="m", hypervisor=host["guid"])
         with served.app.store.write() as sql:
-            served.seen(sql).inventory(host["guid"], [one], complete_since=None)
+            served.seen(sql).inventory.scanned(host["guid"], [one], complete_since=None)
         shown = portal("GET", f"/virtual-machines/{one.guid}")
         assert shown["hvmType"]["name"] in known
         assert shown["hvManager"]["guid"] == made["guid"]

@@ -1,4 +1,4 @@
-"""What must not happen, though somebody asks for it or a node says so."""
+"""Dangerous requests and reports that the server must refuse."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_node_that_reports_nonsense_is_told_so_and_nothing_is_noted(
     guid = served.taken()
     path = f"/api/tasks/{guid}/transfer-info"
     answer = served.as_node("PUT", path, {**EXPORTED, **poison})
-    if answer.status_code == 204:  # an open object: what it means is known when the task ends
+    if answer.status_code == 204:  # an open object: the server interprets it when the task ends
         answer = served.state(guid, "FINISHED")
     assert is_error(answer, 400)
     assert served.task(guid)["state"]["name"] == "RUNNING"
@@ -120,7 +120,7 @@ def test_of_two_machines_with_one_name_none_is_overwritten_by_guess(served: Serv
         for _ in range(2)
     ]
     with served.app.store.write() as sql:
-        served.seen(sql).inventory(hypervisor, twins, complete_since=None)
+        served.seen(sql).inventory.scanned(hypervisor, twins, complete_since=None)
     wanted = {"backup": backup, "hypervisor": hypervisor, "overwrite": True}
     answer = served.call(
         "POST", "/api/tasks/restore-and-import", {**wanted, "restoredPeName": "twin"}
@@ -128,9 +128,9 @@ def test_of_two_machines_with_one_name_none_is_overwritten_by_guess(served: Serv
     assert is_error(answer, 409)
     assert "dstProtectedEntity" in answer.json()["message"]
     with served.app.store.write() as sql:
-        own = SqlCatalogue(sql).entity(served.machines[0])
+        own = SqlCatalogue(sql).machines.get(served.machines[0])
         double = Entity(guid=new_guid(), uuid=new_guid(), name=own.name, hypervisor=hypervisor)
-        served.seen(sql).inventory(hypervisor, [double], complete_since=None)
+        served.seen(sql).inventory.scanned(hypervisor, [double], complete_since=None)
     answer = served.call(
         "POST", "/api/tasks/restore-and-import", {**wanted, "restoredPeName": own.name}
     )

@@ -9,14 +9,15 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from threading import Event, Lock
 from typing import Any, TypeVar
 
 from haulback.contract.damage import DamageReport
 from haulback.destinations.add_only import AddOnly
-from haulback.destinations.known import open_destination
 from haulback.destinations.protocol import ObjectStore
+from haulback.destinations.registry import open_destination
 from haulback.drivers import registry
 from haulback.drivers.hypervisor import MachineSource
 from haulback.drivers.remote_set import AskedNames
@@ -31,11 +32,12 @@ from haulback.node.server_client import ServerClient
 from haulback.node.state_dir import StateDir
 from haulback.repository.keys import Secret
 from haulback.repository.repository import Repository
+from haulback.retry import Backoff, retry
 from haulback.work.context import Results, Sharing
 
 log = logging.getLogger(__name__)
 _LOG_AHEAD = 500
-_AGAIN = 0.5  # seconds between two tries
+_BACKOFF = Backoff(0.5)
 _STUMBLES = 5
 T = TypeVar("T")
 
@@ -45,17 +47,18 @@ def patiently(call: Callable[[], T], stop: Event) -> T:
 
     An internal error of the server is retried _STUMBLES times; any other error is raised at once.
     """
-    stumbles = 0
-    while True:
-        try:
-            return call()
-        except HaulbackError as error:
-            stumbles += error.code == "internal"
-            stumbled = error.code == "internal" and stumbles <= _STUMBLES
-            if not stumbled and not isinstance(error, Unavailable):
-                raise
-            if stop.wait(_AGAIN):
-                raise Unavailable(error.message) from None
+    stumbles = count(1)
+
+    def again(error: Exception) -> bool:
+        if isinstance(error, HaulbackError) and error.code == HaulbackError.code:
+            return next(stumbles) <= _STUMBLES
+        return isinstance(error, Unavailable)
+
+    def wait(seconds: float) -> None:
+        if stop.wait(seconds):
+            raise Unavailable("the node is stopping") from None
+
+    return retry(call, _BACKOFF, again, wait)
 
 
 def printable(text: str) -> str:

@@ -1,4 +1,4 @@
-"""A copy of a machine has nothing of the original's, and a machine keeps its own."""
+"""A copy of a machine gets no resources of the original, and a restored machine keeps its own."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ VDA = (
 def machine(
     devices: str = "", more: str = "", disks: tuple[MachineDisk, ...] | None = None
 ) -> Machine:
-    """A machine of one disk and whatever else."""
+    """A machine of one disk and these devices."""
     text = (
         f"<domain type='qemu'><name>web</name><uuid>{UUID}</uuid><memory>65536</memory>"
         f"<os><type>hvm</type></os>{more}<devices>{VDA}{devices}</devices></domain>"
@@ -41,7 +41,7 @@ def machine(
 
 
 def copied(wanted: Machine, *, fresh: bool = True) -> tuple[ET.Element, list[str]]:
-    """The XML of a copy, and what is told about it."""
+    """The XML of a copy, and the warnings about it."""
     told: list[str] = []
     places = {disk.name: NEW.with_name(f"{disk.name}.qcow2") for disk in wanted.disks}
     text = compose(wanted, places, "qemu", Standing(fresh=fresh, tell=told.append))
@@ -49,7 +49,7 @@ def copied(wanted: Machine, *, fresh: bool = True) -> tuple[ET.Element, list[str
 
 
 def over_itself(then: Machine, now: Machine) -> tuple[ET.Element, list[str]]:
-    """The XML of a machine that is restored over itself, and what is told about it."""
+    """The XML of a machine that is restored over itself, and the warnings about it."""
     told: list[str] = []
     places = {disk.name: NEW.with_name(f"{disk.name}.qcow2") for disk in then.disks}
     standing = Standing(now=now.definition[XML], tell=told.append)
@@ -340,8 +340,8 @@ def test_a_copy_has_no_member_that_could_reach_the_original(more: str, fresh: bo
 def test_a_copy_beside_the_original_makes_its_own_where_the_original_makes_something(element: str):
     root, _ = copied(machine(element))
     assert ORIGINAL not in said(root)
-    assert len(root.findall("devices/*")) == 2  # the device is there
-    root, told = copied(machine(element), fresh=False)  # where the original is not
+    assert len(root.findall("devices/*")) == 2  # the device is present
+    root, told = copied(machine(element), fresh=False)  # on a host without the original
     assert ORIGINAL in said(root)
     assert told == []
 
@@ -370,11 +370,11 @@ def test_what_is_proved_reaches_nothing(element: str, tmp_path: Path):
 
 SCHEMA = Path("/usr/share/libvirt/schemas")
 PATHS = ("absFilePath", "filePath", "absDirPath", "deviceName", "vmwarePath")
-ONLY_READ = {  # QEMU reads them when a machine starts, and never writes them
+ONLY_READ = {  # QEMU reads these files when a machine starts, and never writes them
     "os/kernel", "os/initrd", "os/dtb", "os/acpi/table", "os/loader", "os/nvram/@template",
     "devices/interface/rom/@file",
 }  # fmt: skip
-NETWORKS = {  # what machines share
+NETWORKS = {  # resources that machines share
     "devices/interface/source/@dev", "devices/interface/source/@portgroup",
     "devices/interface/guest/@dev", "devices/interface/guest/@actual", "resource/partition",
 }  # fmt: skip
@@ -393,7 +393,7 @@ def _definitions(file: str, found: dict[str, list[ET.Element]]) -> dict[str, lis
 def _leaves(
     node: ET.Element, path: tuple[str, ...], stack: tuple[str, ...], known: dict
 ) -> Iterator[str]:
-    """Where a domain's XML may hold a path of the host, as "devices/disk/source/@file"."""
+    """Places in a domain's XML that may hold a path of the host, as "devices/disk/source/@file"."""
     name = node.get("name") or ""
     if node.tag == f"{_RNG}ref" and name in PATHS:
         yield "/".join(path)
@@ -409,7 +409,7 @@ def _leaves(
 
 
 def _instance(leaf: str, kind: dict[str, str]) -> str:
-    """A domain's XML that says the path at one place; `kind` are attributes of all its elements."""
+    """A domain's XML with a path at one place; `kind` are attributes of all its elements."""
     text, attribute = "/the/original", None
     *parents, last = leaf.split("/")
     if last.startswith("@"):
@@ -492,7 +492,7 @@ _TREES = st.recursive(_tree(st.just("")), _tree, max_leaves=8)
 
 
 def _kept(element: ET.Element, path: str = "") -> Iterator[str]:
-    """Where the original is named still."""
+    """Places that still name the original."""
     for name, value in element.attrib.items():
         if value == ORIGINAL:
             yield f"{path}@{name}"
@@ -502,7 +502,8 @@ def _kept(element: ET.Element, path: str = "") -> Iterator[str]:
         yield from _kept(child, f"{path}{child.tag}/")
 
 
-# The names that a guest sees, networks, what QEMU only reads, and where libvirt reads no path.
+# Names that a guest sees, networks, files that QEMU only reads, and places that are no path for
+# libvirt.
 _HARMLESS = re.compile(
     r"devices/[^/]+/target/.*"
     r"|devices/interface/source/@(dev|name)|devices/nvram/.*|.*/driver/.*"
@@ -652,7 +653,7 @@ def test_a_medium_and_a_lun_are_those_that_the_machine_has_now():
     root, _ = over_itself(machine(lun), machine(lun.replace("/the/original", "/dev/other")))
     assert "/dev/other" in said(root)
     assert ORIGINAL not in said(root)
-    root, told = over_itself(machine(lun), machine(drive))  # it sits there no more
+    root, told = over_itself(machine(lun), machine(drive))  # the device is not there any more
     assert ORIGINAL not in said(root)
     assert told[-1].startswith("sdb is left out: the machine no longer has this device")
 

@@ -1,4 +1,4 @@
-"""The XML of machines: read without trust, and composed for a place of its own."""
+"""The XML of machines: parsed as hostile input, and composed for a new machine."""
 
 from __future__ import annotations
 

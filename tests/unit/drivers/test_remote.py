@@ -1,4 +1,4 @@
-"""A hypervisor through a far end is the hypervisor; what the other side says is not trusted."""
+"""A remote hypervisor behaves like the local one; messages of the other side are not trusted."""
 
 from __future__ import annotations
 
@@ -97,8 +97,8 @@ def test_what_is_made_is_gone_when_the_near_end_is(bench: Bench):
     with pytest.raises(Unavailable):
         new.commit()
     while bench.inner.making:
-        pass  # the far end closes what it had open, then it ends
-    assert bench.hypervisor.inventory().machines == []  # by a new one
+        pass  # the remote driver closes its open objects, then it ends
+    assert bench.hypervisor.inventory().machines == []  # by a new process
 
 
 def test_pieces_of_a_disk_may_be_written_in_any_order_and_over_each_other(bench: Bench):
@@ -171,7 +171,7 @@ def test_a_disk_is_read_as_it_is_by_either_end(pieces: list[tuple[int, int]]):
 
 
 class Counted(MemoryDisk):
-    """Knows what was read of it."""
+    """A disk that records its reads."""
 
     def __init__(self, size: int) -> None:
         super().__init__(size)
@@ -215,7 +215,7 @@ def test_extents_that_nobody_follows_to_their_end_are_forgotten():
 
 
 class Answers:
-    """What is asked is public and takes what it says."""
+    """A remote object whose public method returns its argument."""
 
     def __init__(self) -> None:
         self.told: list[str] = []
@@ -301,7 +301,7 @@ def test_a_side_that_says_nothing_or_takes_nothing_is_gone(
 
 
 class Disorder:
-    """A far end's disk whose extents go back and forth, and whose bytes are too few."""
+    """A remote disk with unordered extents and too few bytes."""
 
     def extents(self, start: int) -> int:
         return start

@@ -1,4 +1,4 @@
-"""A server without its network: the app on both databases, a clock that stands still."""
+"""A server without its network: the app on both databases, with a clock that the test moves."""
 
 import uuid
 from collections.abc import Iterator
@@ -13,16 +13,15 @@ from haulback.errors import HaulbackError
 from haulback.inventory.records import BackupDestination, Entity, Hypervisor
 from haulback.inventory.repository_revision import REVISION
 from haulback.kinds.registry import KINDS
-from haulback.server.caller import Caller, person
+from haulback.server.caller import Account, Caller, person
 from haulback.server.key_vault import KeyVault
+from haulback.server.nodes import Node, Process
 from haulback.server.services import node_tasks, task_requests
 from haulback.server.services.app import App
-from haulback.server.store import catalogue, managers, nodes, tables, tasks
-from haulback.server.store.accounts import Account
+from haulback.server.store import managers, nodes, rows, tables, tasks
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import open_store
 from haulback.server.store.ledger import SqlLedger
-from haulback.server.store.nodes import Node, Process
 from haulback.tasks.record import Task
 from tests import databases
 
@@ -31,7 +30,7 @@ EXPORTED = {"type": "FULL", "snapshotTime": START, "size": 10, "read": 10, "stor
 
 
 class Clock:
-    """Moves when a test says so."""
+    """A clock that moves only when a test moves it."""
 
     def __init__(self) -> None:
         self.now, self.drift = START, 0
@@ -47,7 +46,7 @@ class Clock:
 
 
 class House:
-    """A app with a hypervisor of three machines, a destination, and nodes on demand."""
+    """An app with a hypervisor of three machines, a destination, and nodes on demand."""
 
     def __init__(self, app: App, clock: Clock) -> None:
         self.app, self.clock = app, clock
@@ -57,20 +56,22 @@ class House:
             guid=_guid(), name="bd", driver="folder", config={}, repository=_guid()
         )
         with app.store.write() as sql:
-            catalogue.add(sql, tables.hypervisor, self.hypervisor)
+            rows.add(sql, tables.hypervisor, self.hypervisor)
             managers.surround(sql, self.hypervisor, START)
             sealed = app.vault.seal(self.destination.guid, b"k" * 32)
-            catalogue.add(sql, tables.destination, self.destination, sealed_key=sealed)
+            rows.add(sql, tables.destination, self.destination, sealed_key=sealed)
             machines = [
                 Entity(guid=_guid(), uuid=_guid(), name=name, hypervisor=self.hypervisor.guid)
                 for name in ("db", "mail", "web")
             ]
-            SqlLedger(sql, START).inventory(self.hypervisor.guid, machines, complete_since=None)
-            self.entities = SqlCatalogue(sql).entities(self.hypervisor.guid)
+            SqlLedger(sql, START).inventory.scanned(
+                self.hypervisor.guid, machines, complete_since=None
+            )
+            self.entities = SqlCatalogue(sql).machines.on_hypervisor(self.hypervisor.guid)
         self.secrets: dict[str, Enrolled] = {}
 
     def node(self, name: str = "n1", done: list[FinishedWork] | None = None) -> Node:
-        """A node whose process has just started; its start-up tidying is done."""
+        """A node with a new process; its start-up clean-up is done."""
         with self.app.store.write() as sql:
             if name not in self.secrets:
                 token = nodes.invite(sql, self.clock.now)
@@ -122,7 +123,7 @@ class House:
         return next(one for one in plan if one.follows == task.guid)
 
     def exported(self, node: Node, **more: object) -> Task:
-        """An export that went well; its STORE, queued."""
+        """Finish an export; return its queued STORE."""
         [export] = self.export(**more)
         self.take(node, export)
         self.finish(node, export, **EXPORTED)

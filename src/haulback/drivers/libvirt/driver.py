@@ -7,7 +7,6 @@ import logging
 import os
 import re
 import shutil
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property
@@ -52,9 +51,10 @@ from haulback.errors import (
 from haulback.hypervisor_types import LIBVIRT
 from haulback.ids import new_guid
 from haulback.libvirt_xml import parse
+from haulback.retry import Backoff, retry
 
 log = logging.getLogger(__name__)
-_PATIENCE, _AGAIN = 60.0, 0.5  # seconds in which a revert is undone, and between two tries
+_PATIENCE = Backoff(0.5, seconds=60.0)  # of undoing a revert
 WORK = Path("/var/tmp")  # folder for sockets and scratch files, which QEMU can write to
 _ATTEMPT = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _UNSAFE = re.compile(r"[^\w.()+-]")
@@ -201,15 +201,16 @@ class LibvirtHost:
 
         The machine is off meanwhile, and a libvirt that died is often back within seconds.
         """
-        note, end = self._left.back_note(attempt), time.monotonic() + _PATIENCE
-        while note.exists():
-            try:
+        note = self._left.back_note(attempt)
+
+        def undo() -> None:
+            if note.exists():
                 Leftovers(Host(self.uri), self.storage, self.work, self._files).undo(note)
-            except HaulbackError as error:
-                if time.monotonic() > end:
-                    log.error("%s is left to the next sweep: %s", note, error.message)
-                    return
-                time.sleep(_AGAIN)
+
+        try:
+            retry(undo, _PATIENCE, lambda error: isinstance(error, HaulbackError))
+        except HaulbackError as error:
+            log.error("%s is left to the next sweep: %s", note, error.message)
 
     def remove_snapshots(self, uuid: str, names: Set[str]) -> list[str]:
         return internal_snapshots.remove(self._host, self._host.domain(uuid), names)

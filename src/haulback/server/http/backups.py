@@ -9,17 +9,19 @@ import sqlalchemy as sa
 
 from haulback.contract.backups import BackupRecord, File, FlagValue, Location, Proof, TextValue
 from haulback.contract.damage import BackupDamage
+from haulback.contract.project_access import ProjectAccess
 from haulback.contract.restores import RestoreJobRecord
+from haulback.contract.roles import ADMINS, OPERATORS, PEOPLE
 from haulback.errors import Conflict, Malformed, NotFound
 from haulback.inventory.derived_guids import disk_guid, file_guid
 from haulback.inventory.hardware import cards_of
-from haulback.inventory.records import Backup
+from haulback.inventory.records import Backup, RestoreJob
 from haulback.server.http import paging, query_params
 from haulback.server.http.operation import FLAG, GUID, TEXT, ApiRequest, Param, Reply, Router
+from haulback.server.queries import ListQuery
 from haulback.server.store import lists, tables
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.ledger import SqlLedger
-from haulback.server.store.lists import ListQuery, RestoreJob
 from haulback.units import size
 from haulback.wire import Named, label
 
@@ -52,40 +54,84 @@ _FILTERS = (
 )  # fmt: skip
 
 
-@room("GET", "/backups", "Backups.", answer=BackupRecord, many=True, query=_FILTERS)
+@room(
+    "GET",
+    "/backups",
+    "Backups.",
+    answer=BackupRecord,
+    many=True,
+    query=_FILTERS,
+    roles=PEOPLE,
+    projects=ProjectAccess.OBJECTS,
+    command="backup ls",
+)
 def list_backups(call: ApiRequest) -> Reply:
     """A page of backups, the newest first."""
     return _list(call, _wanted(call), _backup)
 
 
-@room("GET", "/backups/{guid}", "One backup.", answer=BackupRecord)
+@room(
+    "GET",
+    "/backups/{guid}",
+    "One backup.",
+    answer=BackupRecord,
+    roles=PEOPLE,
+    projects=ProjectAccess.OBJECTS,
+    command="backup show BACKUP",
+)
 def one_backup(call: ApiRequest) -> BackupRecord:
     """One backup."""
     with call.app.store.read() as sql:
         known = SqlCatalogue(sql, call.who.scope)
-        return _backup(known.backup(call.guid), known)
+        return _backup(known.backups.get(call.guid), known)
 
 
-@room("PUT", "/backups/{guid}/description", "Describe a backup.", request=TextValue, status=204)
+@room(
+    "PUT",
+    "/backups/{guid}/description",
+    "Describe a backup.",
+    request=TextValue,
+    status=204,
+    roles=OPERATORS,
+    projects=ProjectAccess.OBJECTS,
+    examples=[{"value": "words"}],
+    command="backup describe BACKUP WORDS",
+)
 def describe(call: ApiRequest) -> None:
     """Words about a backup."""
     wanted: TextValue = call.read(TextValue)
     _set(call, "describe backup", description=wanted.value[:4000])
 
 
-@room("PUT", "/backups/{guid}/warnings-acknowledged", "Acknowledge warnings.", request=FlagValue,
-      status=204)  # fmt: skip
+@room(
+    "PUT",
+    "/backups/{guid}/warnings-acknowledged",
+    "Acknowledge warnings.",
+    request=FlagValue,
+    status=204,
+    roles=OPERATORS,
+    projects=ProjectAccess.OBJECTS,
+    examples=[{"value": True}],
+    command="backup acknowledge BACKUP",
+)
 def acknowledge(call: ApiRequest) -> None:
     """Somebody has read the warnings."""
     wanted: FlagValue = call.read(FlagValue)
     _set(call, "acknowledge warnings", acknowledged=wanted.value)
 
 
-@room("POST", "/backups/{guid}/confirm-missing", "Confirm that a backup is lost.", status=204)
+@room(
+    "POST",
+    "/backups/{guid}/confirm-missing",
+    "Confirm that a backup is lost.",
+    status=204,
+    roles=ADMINS,
+    command="backup confirm-missing MISSING --yes",
+)
 def confirm_missing(call: ApiRequest) -> None:
     """Give up a backup that is missing, so that clean-ups of its destination go on without it."""
     with call.app.change(call.who, "confirm missing backup", call.guid) as done:
-        found = SqlCatalogue(done.sql, call.who.scope).backup(call.guid)
+        found = SqlCatalogue(done.sql, call.who.scope).backups.get(call.guid)
         if found.location_status == "GIVEN_UP":
             done.silent = True
             return
@@ -97,14 +143,22 @@ def confirm_missing(call: ApiRequest) -> None:
             )
         done.before = {"locationStatus": found.location_status}
         done.after = {"locationStatus": "GIVEN_UP"}
-        SqlLedger(done.sql, done.now).give_up(found, call.who.name)
+        SqlLedger(done.sql, done.now).damage.give_up(found, call.who.name)
 
 
-@room("GET", "/backups/{guid}/proof", "What proves a backup.", answer=Proof)
+@room(
+    "GET",
+    "/backups/{guid}/proof",
+    "What proves a backup.",
+    answer=Proof,
+    roles=PEOPLE,
+    projects=ProjectAccess.OBJECTS,
+    command="backup proof PROVEN",
+)
 def proof(call: ApiRequest) -> Proof:
     """The evidence of the last boot that succeeded, as it was signed."""
     with call.app.store.read() as sql:
-        backup = SqlCatalogue(sql, call.who.scope).backup(call.guid)
+        backup = SqlCatalogue(sql, call.who.scope).backups.get(call.guid)
         table = tables.proof
         row = sql.execute(sa.select(table).where(table.c.backup == backup.guid)).one_or_none()
     if row is None:
@@ -122,24 +176,34 @@ def proof(call: ApiRequest) -> Proof:
 
 def _set(call: ApiRequest, what: str, **values: Any) -> None:
     with call.app.change(call.who, what, call.guid) as done:
-        before = SqlCatalogue(done.sql, call.who.scope).backup(call.guid)
+        before = SqlCatalogue(done.sql, call.who.scope).backups.get(call.guid)
         write(done.sql, before, values)
         done.before = {name: getattr(before, name) for name in values}
         done.after = values
 
 
-@room("GET", "/backup-locations", "Where backups lie.", answer=Location, many=True, query=(
-    *_FILTERS,
-    Param("location-status", "With these statuses.", {"enum": sorted(_PLACES)}, many=True),
-    Param("backup", "Of this backup.", GUID),
-))  # fmt: skip
+@room(
+    "GET",
+    "/backup-locations",
+    "Where backups lie.",
+    answer=Location,
+    many=True,
+    query=(
+        *_FILTERS,
+        Param("location-status", "With these statuses.", {"enum": sorted(_PLACES)}, many=True),
+        Param("backup", "Of this backup.", GUID),
+    ),
+    roles=PEOPLE,
+    projects=ProjectAccess.OBJECTS,
+    command="backup locations",
+)
 def list_locations(call: ApiRequest) -> Reply:
     """Where backups lie, the newest first."""
     if backup := query_params.guid(call, "backup"):
         with call.app.store.read() as sql:
             known = SqlCatalogue(sql, call.who.scope)
             return Reply(
-                [shown_location(known.backup(backup), known)], headers={"X-Total-Count": "1"}
+                [shown_location(known.backups.get(backup), known)], headers={"X-Total-Count": "1"}
             )
     wanted = _wanted(call)
     if places := query_params.names(call, "location-status", _PLACES):
@@ -149,12 +213,19 @@ def list_locations(call: ApiRequest) -> Reply:
     return _list(call, wanted, shown_location)
 
 
-@room("GET", "/backup-locations/{guid}", "One location.", answer=Location)
+@room(
+    "GET",
+    "/backup-locations/{guid}",
+    "One location.",
+    answer=Location,
+    roles=PEOPLE,
+    projects=ProjectAccess.OBJECTS,
+)
 def one_location(call: ApiRequest) -> Location:
     """One location."""
     with call.app.store.read() as sql:
         known = SqlCatalogue(sql, call.who.scope)
-        return shown_location(known.location(call.guid), known)
+        return shown_location(known.backups.at_location(call.guid), known)
 
 
 def write(sql: sa.Connection, one: Backup, values: dict[str, Any]) -> None:
@@ -163,16 +234,36 @@ def write(sql: sa.Connection, one: Backup, values: dict[str, Any]) -> None:
     sql.execute(sa.update(table).where(table.c.guid == one.guid).values(**values))
 
 
-@room("GET", "/backup-files", "Files of a backup.", answer=File, many=True,
-      query=(Param("backup", "Whose files.", GUID),))  # fmt: skip
+@room(
+    "GET",
+    "/backup-files",
+    "Files of a backup.",
+    answer=File,
+    many=True,
+    query=(Param("backup", "Whose files.", GUID),),
+    roles=PEOPLE,
+    projects=ProjectAccess.OBJECTS,
+    command="backup files BACKUP",
+)
 def list_files(call: ApiRequest) -> list[File]:
     """The disks of a backup."""
     return _files(call)
 
 
-@room("GET", "/backup-files/detailed/for-restore", "Files to restore.", answer=File, many=True,
-      query=(Param("backup", "Whose files.", GUID),
-             Param("with-modified-configs", "Accepted, there are none.", FLAG)))  # fmt: skip
+@room(
+    "GET",
+    "/backup-files/detailed/for-restore",
+    "Files to restore.",
+    answer=File,
+    many=True,
+    query=(
+        Param("backup", "Whose files.", GUID),
+        Param("with-modified-configs", "Accepted, there are none.", FLAG),
+    ),
+    roles=PEOPLE,
+    projects=ProjectAccess.OBJECTS,
+    command="backup files BACKUP --to-restore",
+)
 def files_to_restore(call: ApiRequest) -> list[File]:
     """The disks of a backup, as a restore takes them in `taskFiles`."""
     return _files(call)
@@ -183,12 +274,21 @@ def _files(call: ApiRequest) -> list[File]:
     if guid is None:
         raise Malformed("backup: name one", field="backup")
     with call.app.store.read() as sql:
-        one = SqlCatalogue(sql, call.who.scope).backup(guid)
+        one = SqlCatalogue(sql, call.who.scope).backups.get(guid)
     return [_file(one, disk) for disk in one.files]
 
 
-@room("GET", "/restore-jobs", "Restore jobs.", answer=RestoreJobRecord, many=True,
-      query=(*paging.COMMON, *paging.SPAN, paging.ENTITY))  # fmt: skip
+@room(
+    "GET",
+    "/restore-jobs",
+    "Restore jobs.",
+    answer=RestoreJobRecord,
+    many=True,
+    query=(*paging.COMMON, *paging.SPAN, paging.ENTITY),
+    roles=PEOPLE,
+    projects=ProjectAccess.OBJECTS,
+    command="restore ls",
+)
 def list_jobs(call: ApiRequest) -> Reply:
     """A page of restore jobs, the newest first."""
     with call.app.store.read() as sql:
@@ -196,7 +296,15 @@ def list_jobs(call: ApiRequest) -> Reply:
     return paging.page(found, total, _job)
 
 
-@room("GET", "/restore-jobs/{guid}", "One restore job.", answer=RestoreJobRecord)
+@room(
+    "GET",
+    "/restore-jobs/{guid}",
+    "One restore job.",
+    answer=RestoreJobRecord,
+    roles=PEOPLE,
+    projects=ProjectAccess.OBJECTS,
+    command="restore show RESTORE",
+)
 def one_job(call: ApiRequest) -> RestoreJobRecord:
     """One restore job."""
     with call.app.store.read() as sql:
@@ -268,7 +376,9 @@ def _backup(one: Backup, known: SqlCatalogue) -> BackupRecord:
 def _cards(one: Backup, known: SqlCatalogue) -> list[dict[str, Any]]:
     """The network cards of a backup; a network that no record names has an empty guid."""
     cards = cards_of(one.guid, one.definition)
-    networks = {record.name: record.guid for record in known.records("network")} if cards else {}
+    networks = (
+        {record.name: record.guid for record in known.records.of_kind("network")} if cards else {}
+    )
     return [
         {
             "guid": card.guid,
@@ -320,7 +430,7 @@ def _is_mountable(one: Backup) -> bool:
 
 
 def shown_location(one: Backup, known: SqlCatalogue) -> Location:
-    to = known.destination(one.destination)
+    to = known.places.destination(one.destination)
     return Location(
         guid=one.location,
         backup=Named(one.guid, one.entity_name),

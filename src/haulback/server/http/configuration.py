@@ -6,7 +6,7 @@ A new sort of record is a struct that says what it holds, and a line in `_SORTS`
 from __future__ import annotations
 
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Any, NamedTuple, Union, get_args, get_origin
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import msgspec
 import sqlalchemy as sa
 
+from haulback.contract import example_values as example
 from haulback.contract.managers import Managed, Manager, Storage
 from haulback.contract.nodes import NodeConfig
 from haulback.contract.policies import (
@@ -25,23 +26,26 @@ from haulback.contract.policies import (
     SnapshotPolicy,
     SnapshotRule,
 )
+from haulback.contract.project_access import ProjectAccess
 from haulback.contract.projects import Project
 from haulback.contract.records import PolicyRecord, ShownRecord
 from haulback.contract.recovery_plans import RecoveryPlan
+from haulback.contract.roles import ADMINS, PEOPLE
 from haulback.contract.schedules import Day, Month, Schedule, Sort
 from haulback.errors import Conflict, Malformed
 from haulback.ids import new_guid
-from haulback.inventory.managers import cluster_of, manager_of
+from haulback.inventory.managers import SEEN, cluster_of, manager_of
 from haulback.inventory.records import Record
 from haulback.kinds.registry import KINDS
 from haulback.server.http import manager_views, ownership, paging, policy_views, query_params
 from haulback.server.http.operation import GUID, ApiRequest, Param, Reply, Router
 from haulback.server.http.policy_views import Surroundings
+from haulback.server.queries import ListQuery
 from haulback.server.services import policies
 from haulback.server.services.policies import PolicyMembers
 from haulback.server.store import lists, tables
-from haulback.server.store.catalogue import SqlCatalogue, add, change
-from haulback.server.store.inventory_ledger import SEEN
+from haulback.server.store.catalogue import SqlCatalogue
+from haulback.server.store.rows import add, change
 from haulback.tasks.scheduling import is_limit
 from haulback.wire import Word, parse
 
@@ -53,13 +57,24 @@ Check = Callable[[Any, SqlCatalogue], None]
 
 
 class _Kept(NamedTuple):
-    """A sort of record: where it is served, its kind, its struct, its parent's member and kind."""
+    """A sort of record: its path, kind and struct, and the member and kind of its parent.
+
+    `change` limits narrowed callers that add, change or remove records; `more` are members of the
+    example beside its name.
+    """
 
     path: str
     kind: str
     struct: type[PolicyRecord]
     parent: tuple[str, str] | None = None
     check: Check | None = None
+    change: ProjectAccess = ProjectAccess.CHANGE
+    more: Mapping[str, Any] = {}
+
+    @property
+    def example(self) -> dict[str, Any]:
+        """A request to add a record."""
+        return {"name": "new", **self.more}
 
 
 def _check_config(wanted: NodeConfig, known: SqlCatalogue) -> None:
@@ -79,7 +94,7 @@ def _check_rule(wanted: Rule, known: SqlCatalogue) -> None:
     field = "ruleBackupDestinations"
     for one in wanted.ruleBackupDestinations:
         if one.backupDestination.guid:
-            known.destination(one.backupDestination.guid)
+            known.places.destination(one.backupDestination.guid)
         _check_retention(one.backupRetentionSettings or RuleRetention())
         days = one.daysToKeepRetentionLock
         if days is not None and not 0 <= days <= 36_500:
@@ -111,7 +126,9 @@ def _check_snapshot_rule(wanted: SnapshotRule, known: SqlCatalogue) -> None:
 def _check_schedule(wanted: Schedule, known: SqlCatalogue) -> None:
     kind = "snapshot-rule" if wanted.type is Sort.VM_SNAPSHOT else "rule"
     for ref in wanted.rules:
-        known.changeable(kind, ref.guid)  # a schedule fires its rules for all of their machines
+        known.records.changeable(
+            kind, ref.guid
+        )  # a schedule fires its rules for all of their machines
     day = range(86_400_000)
     if wanted.hour is not None and wanted.hour not in day:
         raise Malformed("hour: ms from midnight UTC", field="hour")
@@ -143,32 +160,47 @@ def _check_priority(wanted: AnyPolicy | RecoveryPlan, known: SqlCatalogue) -> No
 def _check_plan(wanted: RecoveryPlan, known: SqlCatalogue) -> None:
     _check_priority(wanted, known)
     for rule in wanted.rules:
-        known.entities_of([ref.guid for ref in rule.protectedEntities])
+        known.machines.get_many([ref.guid for ref in rule.protectedEntities])
         if rule.hypervisor:
-            known.hypervisor(rule.hypervisor.guid)
+            known.places.hypervisor(rule.hypervisor.guid)
 
 
 _MANAGER = ("hypervisorManager", "hypervisor-manager")
+_SHARED = ProjectAccess.WHOLE  # records of all projects
 _SORTS = (
-    _Kept("/node-configs", "node-config", NodeConfig, check=_check_config),
-    _Kept("/hypervisor-managers", "hypervisor-manager", Manager),
-    _Kept("/hypervisor-clusters", "hypervisor-cluster", Managed, _MANAGER),
-    _Kept("/hypervisor-storages", "hypervisor-storage", Storage, _MANAGER),
-    _Kept("/network", "network", Managed, _MANAGER),
-    _Kept("/virtual-machine-flavors", "flavor", Managed, _MANAGER),
-    _Kept("/projects", "project", Project),
+    _Kept("/node-configs", "node-config", NodeConfig, check=_check_config, change=_SHARED),
+    _Kept("/hypervisor-managers", "hypervisor-manager", Manager, change=_SHARED),
+    _Kept("/hypervisor-clusters", "hypervisor-cluster", Managed, _MANAGER, change=_SHARED),
+    _Kept("/hypervisor-storages", "hypervisor-storage", Storage, _MANAGER, change=_SHARED),
+    _Kept("/network", "network", Managed, _MANAGER, change=_SHARED),
+    _Kept("/virtual-machine-flavors", "flavor", Managed, _MANAGER, change=_SHARED),
+    _Kept("/projects", "project", Project, change=_SHARED, more={"uuid": "px"}),
     _Kept("/policies/vm-backup", "vm-backup", Policy, check=_check_policy),
     _Kept("/policies/vm-snapshot", "vm-snapshot", SnapshotPolicy, check=_check_policy),
-    _Kept("/policies/recovery-plan", "recovery-plan", RecoveryPlan, check=_check_plan),
-    _Kept("/rules/vm-backup", "rule", Rule, ("policy", "vm-backup"), _check_rule),
+    _Kept(
+        "/policies/recovery-plan",
+        "recovery-plan",
+        RecoveryPlan,
+        check=_check_plan,
+        more={"rules": [{"name": "all", "protectedEntities": [example.REF]}]},
+    ),
+    _Kept(
+        "/rules/vm-backup",
+        "rule",
+        Rule,
+        ("policy", "vm-backup"),
+        _check_rule,
+        more={"policy": {"vm-backup": example.GUID, "guid": example.GUID}},
+    ),
     _Kept(
         "/rules/vm-snapshot",
         "snapshot-rule",
         SnapshotRule,
         ("policy", "vm-snapshot"),
         _check_snapshot_rule,
+        more={"policy": {"vm-snapshot": example.GUID, "guid": example.GUID}},
     ),
-    _Kept("/schedules", "schedule", Schedule, check=_check_schedule),
+    _Kept("/schedules", "schedule", Schedule, check=_check_schedule, more={"rules": [example.REF]}),
 )
 # What holds on to a record: it cannot be removed while one of these names it.
 _HELD = {
@@ -188,17 +220,31 @@ _FILTERS: dict[str, tuple[Param, ...]] = {
 
 
 def _declare(sort: _Kept) -> None:
-    path, one = sort.path, f"{sort.path}/{{guid}}"
     what = sort.kind.replace("-", " ")
+    _declare_reading(sort, what)
+    _declare_writing(sort, sort.path, f"{sort.path}/{{guid}}", what)
+
+
+def _filters(sort: _Kept) -> tuple[Param, ...]:
+    """Query parameters that choose records of a sort."""
     parent = sort.parent[1] if sort.parent else None
     filters: tuple[Param, ...] = (
         (Param(parent, f"Of this {parent.replace('-', ' ')}.", GUID),) if parent else ()
     )
-    filters += _FILTERS.get(sort.kind, ())
+    return filters + _FILTERS.get(sort.kind, ())
 
-    query = (*filters, *paging.COMMON)
 
-    @room("GET", path, f"All of: {what}.", answer=ShownRecord, many=True, query=query)
+def _declare_reading(sort: _Kept, what: str) -> None:
+    @room(
+        "GET",
+        sort.path,
+        f"All of: {what}.",
+        roles=PEOPLE,
+        projects=ProjectAccess.USE,
+        answer=ShownRecord,
+        many=True,
+        query=(*_filters(sort), *paging.COMMON),
+    )
     def show_all(call: ApiRequest) -> Reply:
         with call.app.store.read() as sql:
             around = Surroundings(sql, call.who.scope)
@@ -206,13 +252,32 @@ def _declare(sort: _Kept) -> None:
             found, total = lists.kept(sql, sort.kind, wanted)
             return paging.page(found, total, lambda record: _shown(record, sort, around))
 
-    @room("GET", one, f"One {what}.", answer=ShownRecord)
+    @room(
+        "GET",
+        f"{sort.path}/{{guid}}",
+        f"One {what}.",
+        roles=PEOPLE,
+        projects=ProjectAccess.USE,
+        answer=ShownRecord,
+    )
     def show(call: ApiRequest) -> dict[str, Any]:
         with call.app.store.read() as sql:
             around = Surroundings(sql, call.who.scope)
-            return _shown(around.known.record(sort.kind, call.guid), sort, around)
+            return _shown(around.known.records.get(sort.kind, call.guid), sort, around)
 
-    @room("POST", path, f"Add a {what}.", request=sort.struct, answer=ShownRecord, status=201)
+
+def _declare_writing(sort: _Kept, path: str, one: str, what: str) -> None:
+    @room(
+        "POST",
+        path,
+        f"Add a {what}.",
+        roles=ADMINS,
+        projects=sort.change,
+        request=sort.struct,
+        answer=ShownRecord,
+        status=201,
+        examples=[sort.example],
+    )
     def make(call: ApiRequest) -> dict[str, Any]:
         with call.app.change(call.who, f"add {what}") as done:
             known = SqlCatalogue(done.sql, call.who.scope)
@@ -224,11 +289,20 @@ def _declare(sort: _Kept) -> None:
             done.subject, done.after = record.guid, record
             return _shown(record, sort, Surroundings(done.sql, call.who.scope))
 
-    @room("PUT", one, f"Change a {what}.", request=sort.struct, answer=ShownRecord)
+    @room(
+        "PUT",
+        one,
+        f"Change a {what}.",
+        roles=ADMINS,
+        projects=sort.change,
+        request=sort.struct,
+        answer=ShownRecord,
+        examples=[sort.example],
+    )
     def put(call: ApiRequest) -> dict[str, Any]:
         with call.app.change(call.who, f"change {what}", call.guid) as done:
             known = SqlCatalogue(done.sql, call.who.scope)
-            before = known.changeable(sort.kind, call.guid)
+            before = known.records.changeable(sort.kind, call.guid)
             record = _record(call, sort, known, before)
             record.created, record.modified = before.created, done.now
             record.body |= {k: before.body[k] for k in (*SEEN, "derived") if k in before.body}
@@ -242,7 +316,7 @@ def _declare(sort: _Kept) -> None:
             done.before, done.after = before, record
             return _shown(record, sort, Surroundings(done.sql, call.who.scope))
 
-    @room("DELETE", one, f"Remove a {what}.", status=204)
+    @room("DELETE", one, f"Remove a {what}.", roles=ADMINS, projects=sort.change, status=204)
     def remove(call: ApiRequest) -> None:
         with call.app.change(call.who, f"remove {what}", call.guid) as done:
             done.before = _remove(call, sort, PolicyMembers(done.sql, call.who.scope, done.now))
@@ -250,7 +324,7 @@ def _declare(sort: _Kept) -> None:
 
 def _remove(call: ApiRequest, sort: _Kept, keeper: PolicyMembers) -> Record:
     """Remove a record with the records that belong to it.  Raises NotFound, Conflict, Forbidden."""
-    found = keeper.known.changeable(sort.kind, call.guid)
+    found = keeper.known.records.changeable(sort.kind, call.guid)
     _check_unused(keeper.known, sort, call.guid)
     if sort.kind in policies.OWNED:
         keeper.without_policy(found)
@@ -260,7 +334,7 @@ def _remove(call: ApiRequest, sort: _Kept, keeper: PolicyMembers) -> Record:
     return found
 
 
-def _wanted(call: ApiRequest, sort: _Kept, around: Surroundings) -> lists.ListQuery:
+def _wanted(call: ApiRequest, sort: _Kept, around: Surroundings) -> ListQuery:
     """The part of a list that a query asks for.  Raises Malformed, NotFound."""
     parent = query_params.guid(call, sort.parent[1]) if sort.parent else None
     wanted = paging.wanted(call, parent=parent)
@@ -279,14 +353,14 @@ def _wanted(call: ApiRequest, sort: _Kept, around: Surroundings) -> lists.ListQu
 
 def _check_unused(known: SqlCatalogue, sort: _Kept, guid: str) -> None:
     for kind in _HELD.get(sort.kind, ()):
-        for one in known.records(kind, guid):
+        for one in known.records.of_kind(kind, guid):
             if one.body.get("derived"):
                 continue
             raise Conflict(
                 f"the {kind.replace('-', ' ')} {one.name} belongs to it; remove it first"
             )
     place_of = {"hypervisor-manager": manager_of, "hypervisor-cluster": cluster_of}.get(sort.kind)
-    for hypervisor in known.hypervisors() if place_of else ():
+    for hypervisor in known.places.hypervisors() if place_of else ():
         if place_of and place_of(hypervisor) == guid:
             raise Conflict(f"the hypervisor {hypervisor.name} belongs to it; move it first")
 
@@ -299,9 +373,9 @@ def _record(
     _check(wanted, sort, known)
     above = None
     if sort.parent and (ref := getattr(wanted, sort.parent[0])):
-        above = known.record(sort.parent[1], ref.guid)
+        above = known.records.get(sort.parent[1], ref.guid)
     elif sort.parent and sort.kind in policies.RULES and before and before.parent:
-        above = known.record(sort.parent[1], before.parent)  # a rule stays with its policy
+        above = known.records.get(sort.parent[1], before.parent)  # a rule stays with its policy
     return Record(
         guid=before.guid if before else new_guid(),
         kind=sort.kind,
@@ -357,7 +431,7 @@ def _shown(record: Record, sort: _Kept, around: Surroundings) -> dict[str, Any]:
         name = around.name(sort.parent[1], record.parent)
         shown[sort.parent[0]] = {"guid": record.parent, "name": name}
     if owned := policies.OWNED.get(sort.kind):
-        rules = around.known.records(owned.kind, record.guid)
+        rules = around.known.records.of_kind(owned.kind, record.guid)
         rules.sort(key=lambda one: (one.body.get("position", 0), one.name))
         shown["rules"] = [shown_record(one, around) for one in rules]
         policy_views.policy(shown, record, around)
@@ -393,13 +467,22 @@ for _sort in _SORTS:
     _declare(_sort)
 
 
-@room("GET", "/network/shared", "Networks of no manager.", answer=ShownRecord, many=True,
-      query=paging.COMMON)  # fmt: skip
+@room(
+    "GET",
+    "/network/shared",
+    "Networks of no manager.",
+    answer=ShownRecord,
+    many=True,
+    query=paging.COMMON,
+    roles=PEOPLE,
+    projects=ProjectAccess.USE,
+    command="network shared",
+)
 def shared_networks(call: ApiRequest) -> Reply:
     """Networks that belong to no manager."""
     sort = next(one for one in _SORTS if one.kind == "network")
     with call.app.store.read() as sql:
-        found = SqlCatalogue(sql).records("network", "")
+        found = SqlCatalogue(sql).records.of_kind("network", "")
         found = [one for one in found if call.who.scope.shares(one.project)]
         around = Surroundings(sql, call.who.scope)
         return paging.page(found, len(found), lambda record: _shown(record, sort, around))

@@ -7,7 +7,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from haulback.contract import example_values as example
 from haulback.contract.backups import Hint, MarkedLocation, MarkPreview, Marks
+from haulback.contract.project_access import ProjectAccess
+from haulback.contract.roles import ADMINS
 from haulback.errors import Conflict, Malformed, NotFound
 from haulback.ids import guid_of
 from haulback.inventory import retention
@@ -29,8 +32,17 @@ class _Wish(NamedTuple):
     after: Backup
 
 
-@room("POST", "/retention/mark-backups", "Mark backups for retention.",
-      request=Marks | list[MarkedLocation], status=204)  # fmt: skip
+@room(
+    "POST",
+    "/retention/mark-backups",
+    "Mark backups for retention.",
+    request=Marks | list[MarkedLocation],
+    status=204,
+    roles=ADMINS,
+    projects=ProjectAccess.OBJECTS,
+    examples=[{"backupLocations": [example.REF], "retentionHint": "TO_REMOVE"}],
+    command="backup mark archive BACKUP",
+)
 def mark(call: ApiRequest) -> None:
     """Have backups removed at the next clean-up, kept as an archive, or treated as usual.
 
@@ -46,8 +58,18 @@ def mark(call: ApiRequest) -> None:
         done.silent = not wishes
 
 
-@room("POST", "/retention/mark-backups/preview", "What marking backups would do.",
-      request=Marks | list[MarkedLocation], answer=MarkPreview, many=True)  # fmt: skip
+@room(
+    "POST",
+    "/retention/mark-backups/preview",
+    "What marking backups would do.",
+    request=Marks | list[MarkedLocation],
+    answer=MarkPreview,
+    many=True,
+    roles=ADMINS,
+    projects=ProjectAccess.OBJECTS,
+    examples=[{"backupLocations": [example.REF], "retentionHint": "TO_REMOVE"}],
+    command="backup mark remove BACKUP --preview",
+)
 def preview(call: ApiRequest) -> list[MarkPreview]:
     """The locations as they would be, then others that would stay or go because of it."""
     now = call.app.clock.now_ms()
@@ -69,13 +91,13 @@ def preview(call: ApiRequest) -> list[MarkPreview]:
 def _of_machines(known: SqlCatalogue, destination: str, wishes: list[_Wish]) -> list[Backup]:
     """The backups on a destination of the machines whose backups are marked."""
     machines = {one.before.entity for one in wishes}
-    return [one for one in known.stored_on(destination) if one.entity in machines]
+    return [one for one in known.backups.stored_on(destination) if one.entity in machines]
 
 
 def _going(known: SqlCatalogue, destination: str, stored: list[Backup], now: int) -> set[str]:
     """The guids of backups that a clean-up of a destination would remove."""
-    rules = retention.of(known.destination(destination).settings)
-    sources = {one.guid: one for one in known.entities_of(list({b.entity for b in stored}))}
+    rules = retention.of(known.places.destination(destination).settings)
+    sources = {one.guid: one for one in known.machines.get_many(list({b.entity for b in stored}))}
     return set(retention.surplus(stored, rules, now, sources))
 
 
@@ -93,7 +115,7 @@ def _wishes(call: ApiRequest, known: SqlCatalogue, now: int) -> list[_Wish]:
             raise Malformed("archiveExpire: goes with ARCHIVE", field="archiveExpire")
         if marks.archiveExpire is not None and not 0 < marks.archiveExpire < _LAST:
             raise Malformed("archiveExpire: a time in epoch ms", field="archiveExpire")
-        places = [known.location(ref.guid) for ref in marks.backupLocations]
+        places = [known.backups.at_location(ref.guid) for ref in marks.backupLocations]
         found = [(one, marks.retentionHint, marks.archiveExpire) for one in places]
     return [_Wish(one, _marked(one, hint, until, now, known)) for one, hint, until in found]
 
@@ -102,9 +124,9 @@ def _meant(one: MarkedLocation, known: SqlCatalogue) -> Backup:
     """The backup of a location that is named by its own guid or by that of its backup."""
     guid = guid_of(one.guid, "guid")
     try:
-        found = known.location(guid)
+        found = known.backups.at_location(guid)
     except NotFound:
-        found = known.backup(guid)
+        found = known.backups.get(guid)
     if one.backup and one.backup.guid != found.guid:
         raise Malformed("backup: the location belongs to another backup", field="backup")
     return found
@@ -155,7 +177,7 @@ def _held(one: Backup, now: int, known: SqlCatalogue) -> int | None:
     """
     end = one.keep_until
     if end is None and one.hint == Hint.ARCHIVE.value and one.stored_time:
-        lock = retention.of(known.destination(one.destination).settings).lock_ms
+        lock = retention.of(known.places.destination(one.destination).settings).lock_ms
         end = one.stored_time + lock
     return end if end is not None and now < end else None
 

@@ -1,4 +1,4 @@
-"""Destinations are verified by themselves: every night, after damage, unless told otherwise."""
+"""Destinations are verified automatically: every night and after damage, unless turned off."""
 
 import msgspec
 import sqlalchemy as sa
@@ -24,7 +24,7 @@ def verifies(house: House) -> list[str]:
 
 
 def stored(house: House) -> None:
-    """A backup that is stored."""
+    """Store a backup."""
     node = house.node()
     store = house.exported(node)
     house.take(node, store)
@@ -32,7 +32,7 @@ def stored(house: House) -> None:
 
 
 def verified(house: House, **results: object) -> None:
-    """Run the VERIFY that waits."""
+    """Run the waiting VERIFY."""
     node = house.node()
     [guid] = [task for task in house.offered(node) if house.row(task).type == "VERIFY"]
     house.take(node, guid)
@@ -53,7 +53,7 @@ def test_a_destination_is_verified_from_the_night_after_its_first_backup(house: 
     assert verification.plan_due(house.app) == 1
     assert verifies(house) == ["QUEUED"]
     assert verification.plan_due(house.app) == 0, "once a night"
-    house.clock.now += DAY_MS - 1000  # within the start window of the first
+    house.clock.now += DAY_MS - 1000  # within the start window of the first task
     verification.plan_due(house.app)
     assert verifies(house) == ["QUEUED"], "one that waits is enough"
     verified(house, cursor="", isRound=True)
@@ -77,7 +77,7 @@ def test_damage_that_a_task_records_brings_a_verify_at_once_but_not_every_minute
     def damage() -> None:
         with house.app.store.write() as sql:
             ledger = SqlLedger(sql, house.clock.now)
-            ledger.alarm(AlarmKind.REPOSITORY_DAMAGED, named, "one pack is torn", {})
+            ledger.alarms.report(AlarmKind.REPOSITORY_DAMAGED, named, "one pack is torn", {})
 
     damage()
     assert verification.plan_due(house.app) == 1
@@ -143,6 +143,7 @@ def test_a_verify_that_fails_on_damage_it_told_is_not_made_again_every_hour(hous
     house.take(node, guid)
     house.clock.now += 60_000
     lost = {"destination": house.destination.guid, "objects": ["packs/ab"]}
+
     from haulback.server.services import node_tasks
 
     node_tasks.add_results(house.app, node, guid, {"damage": lost})

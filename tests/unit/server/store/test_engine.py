@@ -1,4 +1,4 @@
-"""Opening a database: fresh, twice, too new, damaged."""
+"""Opening a database: new, twice, too new, damaged."""
 
 import sqlite3
 import time
@@ -71,8 +71,8 @@ def test_what_an_older_version_wrote_is_read_by_this_one(url: str, monkeypatch: 
     store = open_store(url)
     with store.read() as sql:
         known = SqlCatalogue(sql)
-        machine, gone = known.entity("e"), known.entity("g")
-        backups = [known.backup(f"b{i}") for i in (1, 2, 3)]
+        machine, gone = known.machines.get("e"), known.machines.get("g")
+        backups = [known.backups.get(f"b{i}") for i in (1, 2, 3)]
     store.close()
     assert machine.facts == {
         "lastSuccessfulFullBackup": {"guid": "b1", "time": 5},
@@ -84,7 +84,8 @@ def test_what_an_older_version_wrote_is_read_by_this_one(url: str, monkeypatch: 
     }
     assert machine.absent_since is None
     assert gone.absent_since is not None
-    assert gone.absent_since >= before  # nobody knows since when: its last backup stays longest so
+    # the time of absence is unknown: the last backup is kept longest then
+    assert gone.absent_since >= before
     assert [one.status for one in backups] == ["SUCCESS", "SUCCESS", "INPROGRESS"]
     assert backups[0].files == [{"name": "root", "size": 10, "format": "qcow2"}]
 
