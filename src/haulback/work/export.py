@@ -11,7 +11,7 @@ from haulback.contract.export import ExportOrder
 from haulback.drivers.capabilities import GuestOperations, capability
 from haulback.drivers.hypervisor import DiskView, Machine, MachineSource
 from haulback.errors import Unsupported
-from haulback.transfer.export import ExportSpec, export_machine
+from haulback.transfer.export import ExportServices, ExportSpec, export_machine
 from haulback.work.context import Results, TaskContext, TaskWork
 
 
@@ -50,14 +50,16 @@ def _run(job: TaskContext, order: ExportOrder) -> Results:
         draft = export_machine(
             snapshot,
             repository,
-            job.folder,
-            ExportSpec(order.backup, order.entity, taken, frozenset(order.excluded)),
-            job.pool,
-            base=base.backup if base else None,
-            disk=job.disk,
-            meter=job.meter,
-            warn=warn,
-            memory=job.pack_memory(repository),
+            ExportSpec(
+                order.backup,
+                order.entity,
+                taken,
+                frozenset(order.excluded),
+                base=base.backup if base else None,
+            ),
+            ExportServices(
+                job.folder, job.pool, job.disk, job.meter, warn, job.pack_memory(repository)
+            ),
         )
         mark = snapshot.checkpoint
     manifest = draft.manifest

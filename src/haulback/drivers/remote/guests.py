@@ -53,7 +53,7 @@ class ServedBlock:
         return told
 
 
-class Commands(NamedTuple):
+class GuestCommands(NamedTuple):
     """Commands to run in the guest of machine `uuid` at the start and at the end of a block."""
 
     uuid: str
@@ -62,7 +62,9 @@ class Commands(NamedTuple):
 
 
 @contextmanager
-def far_block(link: Exchange, commands: Commands, warn: Callable[[str], None]) -> Iterator[None]:
+def far_block(
+    link: Exchange, commands: GuestCommands, warn: Callable[[str], None]
+) -> Iterator[None]:
     """Run commands in a guest at the far end, at the start and at the end of the block."""
     begun = link.call(HYPERVISOR, "around", *commands, kind=Begun)
     try:

@@ -8,7 +8,7 @@ from threading import Lock
 from typing import TypeVar
 
 from haulback.drivers.hypervisor import Booted, Inventory, Machine, NewMachine, Snapshot
-from haulback.drivers.remote.guests import Commands, Parts, far_block
+from haulback.drivers.remote.guests import GuestCommands, Parts, far_block
 from haulback.drivers.remote.new_machines import FarNewMachine
 from haulback.drivers.remote.proofs import FarBooted
 from haulback.drivers.remote.rpc import HYPERVISOR, Exchange
@@ -82,7 +82,7 @@ class FarHypervisor:
     def around(
         self, uuid: str, before: str, after: str, warn: Callable[[str], None]
     ) -> AbstractContextManager[None]:
-        return far_block(self._link, Commands(uuid, before, after), warn)
+        return far_block(self._link, GuestCommands(uuid, before, after), warn)
 
     def unpack(self, uuid: str, parts: Iterable[bytes], folder: str, name: str) -> None:
         pieces = (part[low : low + _PIECE] for part in parts for low in range(0, len(part), _PIECE))
