@@ -19,7 +19,7 @@ from haulback.kinds.api import Ask, TaskKind
 from haulback.kinds.registry import KINDS
 from haulback.node.state_dir import StateDir
 from haulback.node.task_context import Locks, RunningTask
-from haulback.server.store import catalogue, tables
+from haulback.server.store import rows, tables
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import open_store
 from haulback.wire import request
@@ -46,7 +46,7 @@ def test_the_kind_in_the_how_to_is_planned_prepared_and_run(
     guid = "5f1d3c1e-7a57-4b5b-9e9b-0b1a4a6a2f10"
     with store.write() as sql:
         record = BackupDestination(guid=guid, name="bd", driver="folder", config=place)
-        catalogue.add(sql, tables.destination, record, sealed_key="")
+        rows.add(sql, tables.destination, record, sealed_key="")
         known = SqlCatalogue(sql)
         [way] = kind.submissions
         body = request(json.dumps({"backupDestination": guid}).encode(), way.request)

@@ -23,13 +23,13 @@ from haulback.errors import HaulbackError
 from haulback.inventory.records import NOT_DECIDED, Backup
 from haulback.kinds.registry import KINDS
 from haulback.server.key_vault import KeyVault
+from haulback.server.nodes import Node
 from haulback.server.services import bulk_removal, maintenance, node_tasks, task_requests
 from haulback.server.services.app import App
 from haulback.server.store import tables, task_lifecycle, tasks
-from haulback.server.store.catalogue import records
 from haulback.server.store.engine import Store, open_store
-from haulback.server.store.nodes import Node
 from haulback.server.store.queue_position import NOTHING_ELSE, Line
+from haulback.server.store.rows import records
 from haulback.tasks.record import Task
 from tests import databases, shares
 from tests.unit.server.conftest import EXPORTED, Clock, House

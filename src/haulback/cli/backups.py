@@ -15,6 +15,8 @@ from haulback.cli.connection import connect
 from haulback.cli.output import Output, dump, moment, named, show, size, text
 from haulback.cli.submit_options import USUAL, SubmitOptions, ref, refs, report
 from haulback.contract.backups import BackupType, Hint
+from haulback.contract.export import ExportRequest
+from haulback.contract.prove import ProveRequest, Sign
 from haulback.errors import Damaged, Malformed, NotFound
 from haulback.wire import Ref
 
@@ -58,8 +60,6 @@ def create(
     how: SubmitOptions = USUAL,
 ) -> None:
     """Back up machines, by name or guid; prints the tasks' guids, or follows the tasks."""
-    from haulback.contract.export import ExportRequest
-
     client = connect()
     kind = BackupType.INCREMENTAL if incremental else BackupType.FULL
     request = ExportRequest(
@@ -103,8 +103,6 @@ def prove(
     It is up when its guest agent answers, its console says --text, or its --screen changes.
     --script is a file for its shell, run by the agent; it has to end with 0.
     """
-    from haulback.contract.prove import ProveRequest, Sign
-
     client = connect()
     request = ProveRequest(
         backup=Ref(guid),

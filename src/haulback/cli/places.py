@@ -11,8 +11,18 @@ from cyclopts import App, Parameter
 from haulback.cli.connection import connect
 from haulback.cli.output import Output, dump, moment, named, show, size, text
 from haulback.cli.submit_options import USUAL, SubmitOptions, ref, refs, report, watch
+from haulback.contract.backup_cleanup import BackupCleanupRequest
+from haulback.contract.connectivity_test import ConnectivityTestRequest
 from haulback.contract.destinations import ChangedDestination, NewDestination, Retention
 from haulback.contract.hypervisors import ChangedHypervisor, NewHypervisor
+from haulback.contract.inventory_sync import (
+    Candidate,
+    InventorySyncRequest,
+    InventorySyncWizardRequest,
+)
+from haulback.contract.repair import RepairRequest
+from haulback.contract.unavailable import TapeManagers, Tapes
+from haulback.contract.verify import VerifyRequest
 from haulback.durable_files import write_private_once
 from haulback.errors import Malformed
 from haulback.units import DAY_MS, GIB
@@ -90,8 +100,6 @@ def remove_hypervisor(name: str) -> None:
 @hypervisor.command
 def sync(*name: str, manager: list[str] = []) -> None:  # noqa: B006 - read only
     """Scan the machines of hypervisors, and of all hypervisors of a --manager."""
-    from haulback.contract.inventory_sync import InventorySyncRequest
-
     if not name and not manager:
         raise Malformed("name at least one hypervisor, or a --manager")
     client = connect()
@@ -116,8 +124,6 @@ def confirm_absent(name: str) -> None:
 @hypervisor.command(name="try")
 def try_hypervisor(name: str, path: Path, *, node: str = "") -> None:
     """Look what a folder holds, and add it as a hypervisor only if that works."""
-    from haulback.contract.inventory_sync import Candidate, InventorySyncWizardRequest
-
     client = connect()
     where = ref(node and client.nodes.find(node).guid)
     one = Candidate(name=name, path=str(path.absolute()), node=where)
@@ -128,8 +134,6 @@ def try_hypervisor(name: str, path: Path, *, node: str = "") -> None:
 @hypervisor.command(name="test")
 def test_hypervisor(*name: str) -> None:
     """Test whether nodes reach hypervisors."""
-    from haulback.contract.connectivity_test import ConnectivityTestRequest
-
     client = connect()
     found = refs(client.hypervisors.find(one).guid for one in name)
     tasks = client.tasks.connectivity_test(ConnectivityTestRequest(hypervisors=found))
@@ -227,8 +231,6 @@ def remove_destination(name: str) -> None:
 @destination.command
 def clean(*name: str, how: SubmitOptions = USUAL) -> None:
     """Remove expired backups from destinations and free their space."""
-    from haulback.contract.backup_cleanup import BackupCleanupRequest
-
     client = connect()
     request = BackupCleanupRequest(
         refs(client.destinations.find(one).guid for one in name), **how.timed
@@ -247,8 +249,6 @@ def verify(
 
     The next run reads the packs that a bounded one leaves.
     """
-    from haulback.contract.verify import VerifyRequest
-
     client = connect()
     request = VerifyRequest(
         refs(client.destinations.find(one).guid for one in name),
@@ -269,8 +269,6 @@ def repair(
     how: SubmitOptions = USUAL,
 ) -> None:
     """Say in the task's log what can be repaired in destinations, and with --apply repair it."""
-    from haulback.contract.repair import RepairRequest
-
     client = connect()
     found = refs(client.destinations.find(one).guid for one in name)
     request = RepairRequest(found, apply=apply, believe=believe, **how.timed)
@@ -309,8 +307,6 @@ def key(
 @destination.command(name="test")
 def test_destination(*name: str) -> None:
     """Test whether nodes can use destinations."""
-    from haulback.contract.connectivity_test import ConnectivityTestRequest
-
     client = connect()
     found = refs(client.destinations.find(one).guid for one in name)
     tasks = client.tasks.connectivity_test(ConnectivityTestRequest(backupDestinations=found))
@@ -320,8 +316,6 @@ def test_destination(*name: str) -> None:
 @tape.command
 def eject(*guid: str, to: str = "", how: SubmitOptions = USUAL) -> None:
     """Eject tapes, --to a location of this guid."""
-    from haulback.contract.unavailable import Tapes
-
     client = connect()
     request = Tapes(tapes=refs(_some(guid)), tapeLocation=ref(to), **how.timed)
     report(client, client.tasks.eject_tape(request, **how.asked), how)
@@ -330,8 +324,6 @@ def eject(*guid: str, to: str = "", how: SubmitOptions = USUAL) -> None:
 @tape.command(name="import")
 def import_tape(*guid: str, destination: str = "", how: SubmitOptions = USUAL) -> None:
     """Take tapes in."""
-    from haulback.contract.unavailable import Tapes
-
     client = connect()
     to = ref(destination and client.destinations.find(destination).guid)
     request = Tapes(tapes=refs(_some(guid)), backupDestination=to, **how.timed)
@@ -341,8 +333,6 @@ def import_tape(*guid: str, destination: str = "", how: SubmitOptions = USUAL) -
 @tape.command(name="sync")
 def sync_tapes(*manager: str, how: SubmitOptions = USUAL) -> None:
     """Look what tapes managers (guids) hold."""
-    from haulback.contract.unavailable import TapeManagers
-
     client = connect()
     request = TapeManagers(tapeManagers=refs(_some(manager)), **how.timed)
     report(client, client.tasks.tape_inventory_sync(request, **how.asked), how)

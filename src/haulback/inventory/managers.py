@@ -17,6 +17,9 @@ MANAGER_TYPES = frozenset(
     {"AWS", "KUBERNETES", "NUTANIX", "OPENSHIFT", "OPENSTACK", "ORACLE", "RHEV", "RHV", "VCENTER"}
 )
 USUAL_TYPE = "RHV"  # portals offer increments and snapshots for it: both are there
+SEEN_AS = "seenAs"  # the name under which scans know a record
+SEEN_ON = "seenOn"  # hypervisors that show a record; records made by people have no such member
+SEEN = (SEEN_ON, SEEN_AS, "pool")  # members that scans write and people cannot take away
 _SPACE = uuid.UUID("6d1b5d2e-6f0e-4c58-9d39-6e2f5a1f7c44")
 
 

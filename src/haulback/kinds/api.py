@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from haulback.contract.task_states import State
-from haulback.inventory import records
+from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
 from haulback.kinds.support.reports import Said
 from haulback.tasks.record import HOUR_MS, Plan, Task
@@ -40,7 +40,7 @@ class Submission:
 
     path: str
     request: Struct
-    plan: Callable[[Any, records.Catalogue, Ask], Plan]
+    plan: Callable[[Any, Catalogue, Ask], Plan]
     many: bool = True
     summary: str = ""
     batch: bool = False  # answers what was accepted and what refused, beside the tasks
@@ -50,7 +50,7 @@ def _no_record(task: Task, state: State, ledger: Ledger) -> None:
     """A kind that changes no record."""
 
 
-def _no_start(task: Task, ledger: Ledger, catalogue: records.Catalogue) -> None:
+def _no_start(task: Task, ledger: Ledger, catalogue: Catalogue) -> None:
     """A kind whose start changes no record."""
 
 
@@ -70,8 +70,8 @@ class TaskKind:
     type: str
     lane: str
     order: Struct
-    prepare: Callable[[Task, records.Catalogue], msgspec.Struct]
-    start: Callable[[Task, Ledger, records.Catalogue], None] = _no_start
+    prepare: Callable[[Task, Catalogue], msgspec.Struct]
+    start: Callable[[Task, Ledger, Catalogue], None] = _no_start
     settle: Callable[[Task, State, Ledger], None] = _no_record
     report: tuple[Said, ...] = ()
     submissions: tuple[Submission, ...] = ()

@@ -9,8 +9,9 @@ import msgspec
 from haulback.contract.instant_restore import InstantRestoreRequest
 from haulback.contract.mounts import MountMode
 from haulback.errors import Malformed
+from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.hypervisor_types import PLATFORMS, is_far
-from haulback.inventory.records import Backup, Catalogue, Hypervisor
+from haulback.inventory.records import Backup, Hypervisor
 from haulback.kinds.api import Ask, Submission
 from haulback.kinds.support import conflicts, machine_scan, planning, restore_target
 from haulback.kinds.support.backup_choice import chosen, references
@@ -26,7 +27,7 @@ def plan(request: InstantRestoreRequest, catalogue: Catalogue, ask: Ask) -> Plan
     Raises Malformed, NotFound or Conflict.
     """
     backup = chosen(request.backup, request.backupLocation, catalogue)
-    to = restore_target.hypervisor(request, catalogue, catalogue.entity(backup.entity))
+    to = restore_target.hypervisor(request, catalogue, catalogue.machines.get(backup.entity))
     _possible(request, to)
     restore_target.honoured(request, to, catalogue)
     name = restore_target.name_of(request, catalogue)
@@ -92,9 +93,9 @@ def _share(
     request: InstantRestoreRequest, backup: Backup, to: Hypervisor, catalogue: Catalogue, ask: Ask
 ) -> NewMount:
     """The share, on the node that reaches both the backup and the hypervisor."""
-    node = planning.pinned(to, catalogue.destination(backup.destination))
+    node = planning.pinned(to, catalogue.places.destination(backup.destination))
     if request.node and node not in (None, request.node.guid):
-        known = catalogue.node(request.node.guid)
+        known = catalogue.places.node(request.node.guid)
         raise Malformed(f"node: {known.name} does not reach {to.name}", field="node")
     told = msgspec.structs.replace(
         request,

@@ -9,9 +9,9 @@ import msgspec
 from haulback.contract.prove import Evidence, ProveOrder, ProveRequest, Sign
 from haulback.contract.task_states import State
 from haulback.errors import Malformed
+from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.hypervisor_types import PLATFORMS
 from haulback.inventory.ledger import Ledger
-from haulback.inventory.records import Catalogue
 from haulback.kinds.api import Ask, Submission, TaskKind
 from haulback.kinds.support import planning
 from haulback.kinds.support.backup_choice import chosen, references
@@ -25,9 +25,9 @@ _LONGEST_TEXT, _LONGEST_SCRIPT = 200, 64_000
 def plan(request: ProveRequest, catalogue: Catalogue, ask: Ask) -> Plan:
     """One task.  Raises Malformed, NotFound, or Conflict for what is no stored backup."""
     backup = chosen(request.backup, None, catalogue)
-    entity = catalogue.entity(backup.entity)
+    entity = catalogue.machines.get(backup.entity)
     where = request.hypervisor.guid if request.hypervisor else entity.hypervisor
-    hypervisor = catalogue.hypervisor(where)
+    hypervisor = catalogue.places.hypervisor(where)
     platform = PLATFORMS[hypervisor.driver]
     if not platform.power_on:
         raise Malformed(
@@ -35,7 +35,7 @@ def plan(request: ProveRequest, catalogue: Catalogue, ask: Ask) -> Plan:
             field="hypervisor",
         )
     params = _checked(request)
-    to = catalogue.destination(backup.destination)
+    to = catalogue.places.destination(backup.destination)
     refs = {**references(backup, catalogue), **planning.platform(hypervisor, catalogue)}
     return Plan(
         [
@@ -70,12 +70,12 @@ def _checked(request: ProveRequest) -> dict[str, Any]:
 
 
 def prepare(task: Task, catalogue: Catalogue) -> ProveOrder:
-    backup = catalogue.backup(task.ref("backup") or "")
+    backup = catalogue.backups.get(task.ref("backup") or "")
     params = task.params
     return ProveOrder(
         backup=backup.guid,
-        destination=catalogue.destination(backup.destination),
-        hypervisor=catalogue.hypervisor(task.ref("hypervisor") or ""),
+        destination=catalogue.places.destination(backup.destination),
+        hypervisor=catalogue.places.hypervisor(task.ref("hypervisor") or ""),
         sign=Sign(params["sign"]),
         text=params["text"],
         script=params["script"],
@@ -91,7 +91,7 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
         found = msgspec.convert(task.results["evidence"], Evidence)
     except msgspec.ValidationError as error:
         raise Malformed(f"transfer-info of a PROVE: {error}") from None
-    ledger.proved(task.ref("backup") or "", msgspec.to_builtins(found), task)
+    ledger.proofs.booted(task.ref("backup") or "", msgspec.to_builtins(found), task)
 
 
 KIND = TaskKind(

@@ -6,8 +6,9 @@ import msgspec
 
 from haulback.contract.repair import RepairOrder, RepairRequest, RepairResult
 from haulback.contract.task_states import State
+from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
-from haulback.inventory.records import BackupDestination, Catalogue
+from haulback.inventory.records import BackupDestination
 from haulback.kinds.api import Ask, Submission, TaskKind
 from haulback.kinds.support import planning
 from haulback.kinds.support.reports import Said
@@ -34,11 +35,11 @@ def _task(to: BackupDestination, request: RepairRequest, ask: Ask) -> Task:
 
 def start(task: Task, ledger: Ledger, catalogue: Catalogue) -> None:
     """Fix what must be found."""
-    ledger.expect(task.guid, task.ref("backupDestination") or "")
+    ledger.damage.expect(task.guid, task.ref("backupDestination") or "")
 
 
 def prepare(task: Task, catalogue: Catalogue) -> RepairOrder:
-    to = catalogue.destination(task.ref("backupDestination") or "")
+    to = catalogue.places.destination(task.ref("backupDestination") or "")
     apply = bool(task.params.get("apply"))
     granted = msgspec.structs.replace(to, may_delete=apply)
     return RepairOrder(granted, apply, bool(task.params.get("believe")))
@@ -46,7 +47,7 @@ def prepare(task: Task, catalogue: Catalogue) -> RepairOrder:
 
 def settle(task: Task, state: State, ledger: Ledger) -> None:
     """Damage was taken in already."""
-    ledger.expected_over(task.guid)
+    ledger.damage.expected_over(task.guid)
     if state is State.FINISHED:
         msgspec.convert(task.results, RepairResult)
 

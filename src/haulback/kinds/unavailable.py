@@ -12,7 +12,7 @@ import msgspec
 
 from haulback.contract.unavailable import ForAgent, ForCloud, PerFeature, TapeManagers, Tapes
 from haulback.errors import KindUnavailable
-from haulback.inventory.records import Catalogue
+from haulback.inventory.catalogue import Catalogue
 from haulback.kinds.api import Ask, Submission
 from haulback.kinds.support import planning
 from haulback.kinds.support.backup_choice import chosen
@@ -44,15 +44,15 @@ def _backup(request: Any, catalogue: Catalogue) -> None:
 def _known(request: Any, catalogue: Catalogue) -> None:
     """References to what this server knows must lead somewhere.  Raises NotFound."""
     if ref := getattr(request, "node", None):
-        catalogue.node(ref.guid)
+        catalogue.places.node(ref.guid)
     if ref := getattr(request, "hypervisor", None):
-        catalogue.hypervisor(ref.guid)
+        catalogue.places.hypervisor(ref.guid)
     if ref := getattr(request, "hypervisorManager", None):
-        catalogue.record("hypervisor-manager", ref.guid)
+        catalogue.records.get("hypervisor-manager", ref.guid)
     if ref := getattr(request, "backupDestination", None):
-        catalogue.destination(ref.guid)
+        catalogue.places.destination(ref.guid)
     if ref := getattr(request, "rule", None):
-        catalogue.record("rule", ref.guid)
+        catalogue.records.get("rule", ref.guid)
 
 
 def _list_of(field: str) -> Callable[[Any, Catalogue], None]:

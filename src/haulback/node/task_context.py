@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 
 from haulback.contract.damage import DamageReport
 from haulback.destinations.add_only import AddOnly
-from haulback.destinations.known import open_destination
 from haulback.destinations.protocol import ObjectStore
+from haulback.destinations.registry import open_destination
 from haulback.drivers.hypervisor import HypervisorDriver
 from haulback.drivers.imagefolder.driver import ImageFolder
 from haulback.drivers.libvirt.driver import LibvirtHost

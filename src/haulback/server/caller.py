@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import msgspec
 
+from haulback.server.nodes import Node
 from haulback.server.scope import EVERYTHING, Scope
-from haulback.server.store.accounts import Account
-from haulback.server.store.nodes import Node
 from haulback.wire import Named, label
 
 VIEWER, OPERATOR, RESTORER = "viewer", "operator", "restore_operator"
 ADMINISTRATOR, NODE = "administrator", "node"
+# A token's first letters tell a login, an API token and a node's session apart.
+USER_TOKEN, API_TOKEN, NODE_TOKEN = "hbu_", "hbt_", "hbn_"
 ROLES = {
     VIEWER: "Sees everything in its projects, changes nothing",
     OPERATOR: "Backs up, cancels, cleans up, looks anew at what there is",
@@ -18,6 +19,31 @@ ROLES = {
     ADMINISTRATOR: "May do everything that people may",
     NODE: "Carries out tasks; never a person's role",
 }
+
+
+class Account(msgspec.Struct):
+    """Somebody with a password.  `projects` None: all of them."""
+
+    guid: str
+    login: str
+    roles: list[str] = msgspec.field(default_factory=lambda: ["administrator"])
+    projects: list[str] | None = None
+    time_zone: str = "UTC"
+
+
+class ApiToken(msgspec.Struct):
+    """A token for programs, with at most the roles and projects of its account; times in epoch ms.
+
+    `projects` None: those of its account, whatever they are when the token is used.
+    """
+
+    guid: str
+    name: str
+    account: str
+    roles: list[str]
+    created: int
+    expires: int | None = None
+    projects: list[str] | None = None
 
 
 class Caller(msgspec.Struct):

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from haulback.errors import Conflict
+from haulback.server.queries import Filter
 from haulback.server.services import maintenance, task_requests
-from haulback.server.store.task_lists import Filter
 from haulback.tasks.record import HOUR_MS
 from haulback.tasks.scheduling import rank
 from tests.unit.server.conftest import EXPORTED, START, House

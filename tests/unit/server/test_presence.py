@@ -13,15 +13,16 @@ from haulback.contract.node_tasks import FullInventory, OneInventory
 from haulback.errors import Conflict, Malformed, NotFound
 from haulback.ids import new_guid
 from haulback.inventory.alarms import Alarm
-from haulback.inventory.records import Entity, Hypervisor
+from haulback.inventory.records import Entity, Hypervisor, Record
 from haulback.kinds import backup_cleanup
+from haulback.server.nodes import Node
+from haulback.server.queries import ListQuery
 from haulback.server.scope import EVERYTHING
 from haulback.server.services import places
 from haulback.server.services.inventory_sync import take_instance, take_inventory
-from haulback.server.store import audit, catalogue, lists, tables
+from haulback.server.store import audit, lists, rows, tables
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.ledger import SqlLedger
-from haulback.server.store.nodes import Node
 from haulback.tasks.record import Task
 from haulback.wire import Ref, Word
 from tests.unit.server.conftest import House
@@ -38,7 +39,7 @@ def grown(house: House, count: int, where: str = "") -> list[Entity]:
     ]
     with house.app.store.write() as sql:
         sql.execute(sa.delete(tables.entity).where(tables.entity.c.hypervisor == host))
-        SqlLedger(sql, house.clock.now).inventory(host, new, complete_since=None)
+        SqlLedger(sql, house.clock.now).inventory.scanned(host, new, complete_since=None)
     return new
 
 
@@ -48,7 +49,7 @@ def host(house: House, manager: str | None = None) -> str:
         guid=new_guid(), name=new_guid(), driver="image-folder", config={}, settings=settings
     )
     with house.app.store.write() as sql:
-        catalogue.add(sql, tables.hypervisor, made)
+        rows.add(sql, tables.hypervisor, made)
     return made.guid
 
 
@@ -76,18 +77,18 @@ def broken(where: str, message: str = "torn", uuid: str = "") -> dict[str, str]:
 
 def present(house: House, where: str = "") -> list[str]:
     with house.app.store.read() as sql:
-        found = SqlCatalogue(sql).entities(where or house.hypervisor.guid)
+        found = SqlCatalogue(sql).machines.on_hypervisor(where or house.hypervisor.guid)
     return [one.name for one in found if one.present]
 
 
 def entity(house: House, guid: str) -> Entity:
     with house.app.store.read() as sql:
-        return SqlCatalogue(sql).entity(guid)
+        return SqlCatalogue(sql).machines.get(guid)
 
 
 def alarms(house: House, kind: str = UNBELIEVED) -> list[Alarm]:
     with house.app.store.read() as sql:
-        return lists.alarms(sql, lists.ListQuery(scope=EVERYTHING, types=[kind]))[0]
+        return lists.alarms(sql, ListQuery(scope=EVERYTHING, types=[kind]))[0]
 
 
 def test_a_source_that_shows_nothing_is_not_believed_until_it_shows_nothing_again(house: House):
@@ -236,10 +237,10 @@ def test_a_doubt_ends_with_the_last_machine_that_was_in_doubt(house: House):
     node, machines = house.node(), grown(house, 2)
     synced(house, node, [])
     with house.app.store.write() as sql:
-        SqlLedger(sql, house.clock.now).forget_entity(machines[0].guid)
+        SqlLedger(sql, house.clock.now).removals.forget_entity(machines[0].guid)
     assert alarms(house)[0].details["count"] == 1
     with house.app.store.write() as sql:
-        SqlLedger(sql, house.clock.now).forget_entity(machines[1].guid)
+        SqlLedger(sql, house.clock.now).removals.forget_entity(machines[1].guid)
     assert alarms(house) == []
 
 
@@ -323,8 +324,8 @@ def managed(house: House, count: int = 2) -> list[str]:
     """Hosts of one manager."""
     manager = new_guid()
     with house.app.store.write() as sql:
-        kept = catalogue.Record(guid=manager, kind="hypervisor-manager", name="manager")
-        catalogue.add(sql, tables.record, kept)
+        kept = Record(guid=manager, kind="hypervisor-manager", name="manager")
+        rows.add(sql, tables.record, kept)
     return [host(house, manager) for _ in range(count)]
 
 
@@ -377,7 +378,7 @@ def test_the_last_backup_of_what_is_missed_survives_its_retention(house: House):
             ledger, known = SqlLedger(sql, house.clock.now), SqlCatalogue(sql)
             refs = {"backupDestination": backup_cleanup.planning.named(house.destination)}
             backup_cleanup.start(msgspec.structs.replace(export, refs=refs), ledger, known)
-            return len(known.going(house.destination.guid))
+            return len(known.backups.to_delete(house.destination.guid))
 
     synced(house, node, [])
     assert going() == 0

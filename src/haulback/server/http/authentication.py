@@ -12,8 +12,8 @@ from haulback.server.http.operation import Operation
 from haulback.server.http.permissions import PUBLIC, TABLE, reach
 from haulback.server.http.project_access import ProjectAccess
 from haulback.server.http.query_params import project
+from haulback.server.services import nodes, users
 from haulback.server.services.app import App
-from haulback.server.store import accounts, nodes
 
 COOKIE = "haulback"
 NOBODY = Caller("", "nobody", frozenset())
@@ -74,17 +74,12 @@ def admit(
 def _identify(app: App, token: str | None, wanted: str | None) -> Caller:
     if not token:
         raise Unauthenticated("log in first (POST /api/session/login)")
-    with app.store.read() as sql:
-        if token.startswith(accounts.NODE):
-            found = nodes.node_of(sql, token)
-            if found:
-                return caller.mover(found)
-        else:
-            now = app.clock.now_ms()
-            by_program = token.startswith(accounts.TOKEN)
-            find = accounts.account_of_api_token if by_program else accounts.account_of
-            if account := find(sql, token, now):
-                return caller.person(account, wanted, by_program=by_program)
+    if token.startswith(caller.NODE_TOKEN):
+        if node := nodes.node_of_token(app, token):
+            return caller.mover(node)
+    elif found := users.account_of_token(app, token):
+        account, by_program = found
+        return caller.person(account, wanted, by_program=by_program)
     raise Unauthenticated("the token is unknown or expired; log in again (POST /session/login)")
 
 

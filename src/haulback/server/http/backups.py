@@ -13,13 +13,13 @@ from haulback.contract.restores import RestoreJobRecord
 from haulback.errors import Conflict, Malformed, NotFound
 from haulback.inventory.derived_guids import disk_guid, file_guid
 from haulback.inventory.hardware import cards_of
-from haulback.inventory.records import Backup
+from haulback.inventory.records import Backup, RestoreJob
 from haulback.server.http import paging, query_params
 from haulback.server.http.operation import FLAG, GUID, TEXT, ApiRequest, Param, Reply, Router
+from haulback.server.queries import ListQuery
 from haulback.server.store import lists, tables
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.ledger import SqlLedger
-from haulback.server.store.lists import ListQuery, RestoreJob
 from haulback.units import size
 from haulback.wire import Named, label
 
@@ -63,7 +63,7 @@ def one_backup(call: ApiRequest) -> BackupRecord:
     """One backup."""
     with call.app.store.read() as sql:
         known = SqlCatalogue(sql, call.who.scope)
-        return _backup(known.backup(call.guid), known)
+        return _backup(known.backups.get(call.guid), known)
 
 
 @room("PUT", "/backups/{guid}/description", "Describe a backup.", request=TextValue, status=204)
@@ -85,7 +85,7 @@ def acknowledge(call: ApiRequest) -> None:
 def confirm_missing(call: ApiRequest) -> None:
     """Give up a backup that is missing, so that clean-ups of its destination go on without it."""
     with call.app.change(call.who, "confirm missing backup", call.guid) as done:
-        found = SqlCatalogue(done.sql, call.who.scope).backup(call.guid)
+        found = SqlCatalogue(done.sql, call.who.scope).backups.get(call.guid)
         if found.location_status == "GIVEN_UP":
             done.silent = True
             return
@@ -97,14 +97,14 @@ def confirm_missing(call: ApiRequest) -> None:
             )
         done.before = {"locationStatus": found.location_status}
         done.after = {"locationStatus": "GIVEN_UP"}
-        SqlLedger(done.sql, done.now).give_up(found, call.who.name)
+        SqlLedger(done.sql, done.now).damage.give_up(found, call.who.name)
 
 
 @room("GET", "/backups/{guid}/proof", "What proves a backup.", answer=Proof)
 def proof(call: ApiRequest) -> Proof:
     """The evidence of the last boot that succeeded, as it was signed."""
     with call.app.store.read() as sql:
-        backup = SqlCatalogue(sql, call.who.scope).backup(call.guid)
+        backup = SqlCatalogue(sql, call.who.scope).backups.get(call.guid)
         table = tables.proof
         row = sql.execute(sa.select(table).where(table.c.backup == backup.guid)).one_or_none()
     if row is None:
@@ -122,7 +122,7 @@ def proof(call: ApiRequest) -> Proof:
 
 def _set(call: ApiRequest, what: str, **values: Any) -> None:
     with call.app.change(call.who, what, call.guid) as done:
-        before = SqlCatalogue(done.sql, call.who.scope).backup(call.guid)
+        before = SqlCatalogue(done.sql, call.who.scope).backups.get(call.guid)
         write(done.sql, before, values)
         done.before = {name: getattr(before, name) for name in values}
         done.after = values
@@ -139,7 +139,7 @@ def list_locations(call: ApiRequest) -> Reply:
         with call.app.store.read() as sql:
             known = SqlCatalogue(sql, call.who.scope)
             return Reply(
-                [shown_location(known.backup(backup), known)], headers={"X-Total-Count": "1"}
+                [shown_location(known.backups.get(backup), known)], headers={"X-Total-Count": "1"}
             )
     wanted = _wanted(call)
     if places := query_params.names(call, "location-status", _PLACES):
@@ -154,7 +154,7 @@ def one_location(call: ApiRequest) -> Location:
     """One location."""
     with call.app.store.read() as sql:
         known = SqlCatalogue(sql, call.who.scope)
-        return shown_location(known.location(call.guid), known)
+        return shown_location(known.backups.at_location(call.guid), known)
 
 
 def write(sql: sa.Connection, one: Backup, values: dict[str, Any]) -> None:
@@ -183,7 +183,7 @@ def _files(call: ApiRequest) -> list[File]:
     if guid is None:
         raise Malformed("backup: name one", field="backup")
     with call.app.store.read() as sql:
-        one = SqlCatalogue(sql, call.who.scope).backup(guid)
+        one = SqlCatalogue(sql, call.who.scope).backups.get(guid)
     return [_file(one, disk) for disk in one.files]
 
 
@@ -268,7 +268,9 @@ def _backup(one: Backup, known: SqlCatalogue) -> BackupRecord:
 def _cards(one: Backup, known: SqlCatalogue) -> list[dict[str, Any]]:
     """The network cards of a backup; a network that no record names has an empty guid."""
     cards = cards_of(one.guid, one.definition)
-    networks = {record.name: record.guid for record in known.records("network")} if cards else {}
+    networks = (
+        {record.name: record.guid for record in known.records.of_kind("network")} if cards else {}
+    )
     return [
         {
             "guid": card.guid,
@@ -320,7 +322,7 @@ def _is_mountable(one: Backup) -> bool:
 
 
 def shown_location(one: Backup, known: SqlCatalogue) -> Location:
-    to = known.destination(one.destination)
+    to = known.places.destination(one.destination)
     return Location(
         guid=one.location,
         backup=Named(one.guid, one.entity_name),

@@ -31,17 +31,18 @@ from haulback.contract.recovery_plans import RecoveryPlan
 from haulback.contract.schedules import Day, Month, Schedule, Sort
 from haulback.errors import Conflict, Malformed
 from haulback.ids import new_guid
-from haulback.inventory.managers import cluster_of, manager_of
+from haulback.inventory.managers import SEEN, cluster_of, manager_of
 from haulback.inventory.records import Record
 from haulback.kinds.registry import KINDS
 from haulback.server.http import manager_views, ownership, paging, policy_views, query_params
 from haulback.server.http.operation import GUID, ApiRequest, Param, Reply, Router
 from haulback.server.http.policy_views import Surroundings
+from haulback.server.queries import ListQuery
 from haulback.server.services import policies
 from haulback.server.services.policies import PolicyMembers
 from haulback.server.store import lists, tables
-from haulback.server.store.catalogue import SqlCatalogue, add, change
-from haulback.server.store.inventory_ledger import SEEN
+from haulback.server.store.catalogue import SqlCatalogue
+from haulback.server.store.rows import add, change
 from haulback.tasks.scheduling import is_limit
 from haulback.wire import Word, parse
 
@@ -79,7 +80,7 @@ def _check_rule(wanted: Rule, known: SqlCatalogue) -> None:
     field = "ruleBackupDestinations"
     for one in wanted.ruleBackupDestinations:
         if one.backupDestination.guid:
-            known.destination(one.backupDestination.guid)
+            known.places.destination(one.backupDestination.guid)
         _check_retention(one.backupRetentionSettings or RuleRetention())
         days = one.daysToKeepRetentionLock
         if days is not None and not 0 <= days <= 36_500:
@@ -111,7 +112,9 @@ def _check_snapshot_rule(wanted: SnapshotRule, known: SqlCatalogue) -> None:
 def _check_schedule(wanted: Schedule, known: SqlCatalogue) -> None:
     kind = "snapshot-rule" if wanted.type is Sort.VM_SNAPSHOT else "rule"
     for ref in wanted.rules:
-        known.changeable(kind, ref.guid)  # a schedule fires its rules for all of their machines
+        known.records.changeable(
+            kind, ref.guid
+        )  # a schedule fires its rules for all of their machines
     day = range(86_400_000)
     if wanted.hour is not None and wanted.hour not in day:
         raise Malformed("hour: ms from midnight UTC", field="hour")
@@ -143,9 +146,9 @@ def _check_priority(wanted: AnyPolicy | RecoveryPlan, known: SqlCatalogue) -> No
 def _check_plan(wanted: RecoveryPlan, known: SqlCatalogue) -> None:
     _check_priority(wanted, known)
     for rule in wanted.rules:
-        known.entities_of([ref.guid for ref in rule.protectedEntities])
+        known.machines.get_many([ref.guid for ref in rule.protectedEntities])
         if rule.hypervisor:
-            known.hypervisor(rule.hypervisor.guid)
+            known.places.hypervisor(rule.hypervisor.guid)
 
 
 _MANAGER = ("hypervisorManager", "hypervisor-manager")
@@ -210,7 +213,7 @@ def _declare(sort: _Kept) -> None:
     def show(call: ApiRequest) -> dict[str, Any]:
         with call.app.store.read() as sql:
             around = Surroundings(sql, call.who.scope)
-            return _shown(around.known.record(sort.kind, call.guid), sort, around)
+            return _shown(around.known.records.get(sort.kind, call.guid), sort, around)
 
     @room("POST", path, f"Add a {what}.", request=sort.struct, answer=ShownRecord, status=201)
     def make(call: ApiRequest) -> dict[str, Any]:
@@ -228,7 +231,7 @@ def _declare(sort: _Kept) -> None:
     def put(call: ApiRequest) -> dict[str, Any]:
         with call.app.change(call.who, f"change {what}", call.guid) as done:
             known = SqlCatalogue(done.sql, call.who.scope)
-            before = known.changeable(sort.kind, call.guid)
+            before = known.records.changeable(sort.kind, call.guid)
             record = _record(call, sort, known, before)
             record.created, record.modified = before.created, done.now
             record.body |= {k: before.body[k] for k in (*SEEN, "derived") if k in before.body}
@@ -250,7 +253,7 @@ def _declare(sort: _Kept) -> None:
 
 def _remove(call: ApiRequest, sort: _Kept, keeper: PolicyMembers) -> Record:
     """Remove a record with the records that belong to it.  Raises NotFound, Conflict, Forbidden."""
-    found = keeper.known.changeable(sort.kind, call.guid)
+    found = keeper.known.records.changeable(sort.kind, call.guid)
     _check_unused(keeper.known, sort, call.guid)
     if sort.kind in policies.OWNED:
         keeper.without_policy(found)
@@ -260,7 +263,7 @@ def _remove(call: ApiRequest, sort: _Kept, keeper: PolicyMembers) -> Record:
     return found
 
 
-def _wanted(call: ApiRequest, sort: _Kept, around: Surroundings) -> lists.ListQuery:
+def _wanted(call: ApiRequest, sort: _Kept, around: Surroundings) -> ListQuery:
     """The part of a list that a query asks for.  Raises Malformed, NotFound."""
     parent = query_params.guid(call, sort.parent[1]) if sort.parent else None
     wanted = paging.wanted(call, parent=parent)
@@ -279,14 +282,14 @@ def _wanted(call: ApiRequest, sort: _Kept, around: Surroundings) -> lists.ListQu
 
 def _check_unused(known: SqlCatalogue, sort: _Kept, guid: str) -> None:
     for kind in _HELD.get(sort.kind, ()):
-        for one in known.records(kind, guid):
+        for one in known.records.of_kind(kind, guid):
             if one.body.get("derived"):
                 continue
             raise Conflict(
                 f"the {kind.replace('-', ' ')} {one.name} belongs to it; remove it first"
             )
     place_of = {"hypervisor-manager": manager_of, "hypervisor-cluster": cluster_of}.get(sort.kind)
-    for hypervisor in known.hypervisors() if place_of else ():
+    for hypervisor in known.places.hypervisors() if place_of else ():
         if place_of and place_of(hypervisor) == guid:
             raise Conflict(f"the hypervisor {hypervisor.name} belongs to it; move it first")
 
@@ -299,9 +302,9 @@ def _record(
     _check(wanted, sort, known)
     above = None
     if sort.parent and (ref := getattr(wanted, sort.parent[0])):
-        above = known.record(sort.parent[1], ref.guid)
+        above = known.records.get(sort.parent[1], ref.guid)
     elif sort.parent and sort.kind in policies.RULES and before and before.parent:
-        above = known.record(sort.parent[1], before.parent)  # a rule stays with its policy
+        above = known.records.get(sort.parent[1], before.parent)  # a rule stays with its policy
     return Record(
         guid=before.guid if before else new_guid(),
         kind=sort.kind,
@@ -357,7 +360,7 @@ def _shown(record: Record, sort: _Kept, around: Surroundings) -> dict[str, Any]:
         name = around.name(sort.parent[1], record.parent)
         shown[sort.parent[0]] = {"guid": record.parent, "name": name}
     if owned := policies.OWNED.get(sort.kind):
-        rules = around.known.records(owned.kind, record.guid)
+        rules = around.known.records.of_kind(owned.kind, record.guid)
         rules.sort(key=lambda one: (one.body.get("position", 0), one.name))
         shown["rules"] = [shown_record(one, around) for one in rules]
         policy_views.policy(shown, record, around)
@@ -399,7 +402,7 @@ def shared_networks(call: ApiRequest) -> Reply:
     """Networks that belong to no manager."""
     sort = next(one for one in _SORTS if one.kind == "network")
     with call.app.store.read() as sql:
-        found = SqlCatalogue(sql).records("network", "")
+        found = SqlCatalogue(sql).records.of_kind("network", "")
         found = [one for one in found if call.who.scope.shares(one.project)]
         around = Surroundings(sql, call.who.scope)
         return paging.page(found, len(found), lambda record: _shown(record, sort, around))

@@ -164,7 +164,7 @@ def policies_of(call: ApiRequest) -> list[dict[str, Any]]:
     wanted: ProtectedEntities = call.read(ProtectedEntities)
     with call.app.store.read() as sql:
         known = SqlCatalogue(sql, call.who.scope)
-        machines = known.entities_of([ref.guid for ref in wanted.protectedEntities])
+        machines = known.machines.get_many([ref.guid for ref in wanted.protectedEntities])
         guids = dict.fromkeys(one.settings.get("backupPolicy") for one in machines)
         found = [one for guid in guids if guid and (one := _policy(known, guid))]
         around = Surroundings(sql, call.who.scope)
@@ -174,7 +174,7 @@ def policies_of(call: ApiRequest) -> list[dict[str, Any]]:
 def _policy(known: SqlCatalogue, guid: str) -> Record | None:
     """A policy; None for one that is gone or of another project: its machine has none then."""
     try:
-        return known.record("vm-backup", guid)
+        return known.records.get("vm-backup", guid)
     except NotFound:
         return None
 

@@ -48,7 +48,7 @@ class _Around(NamedTuple):
 
     def named(self, kind: str, guid: str) -> Named:
         """A record of people's or of the platform's own."""
-        return Named(guid, self.known.record(kind, guid).name)
+        return Named(guid, self.known.records.get(kind, guid).name)
 
 
 def _around(sql: Any, call: ApiRequest) -> _Around:
@@ -66,7 +66,7 @@ def one_hypervisor(call: ApiRequest) -> HypervisorRecord:
     """One hypervisor."""
     with call.app.store.read() as sql:
         around = _around(sql, call)
-        return _hypervisor(around.known.hypervisor(call.guid), around)
+        return _hypervisor(around.known.places.hypervisor(call.guid), around)
 
 
 @room("POST", "/hypervisors", "Add a hypervisor.", request=NewHypervisor,
@@ -128,7 +128,7 @@ def usable(call: ApiRequest) -> list[DestinationRecord]:
 def one_destination(call: ApiRequest) -> DestinationRecord:
     """One destination."""
     with call.app.store.read() as sql:
-        return _destination(SqlCatalogue(sql).destination(call.guid))
+        return _destination(SqlCatalogue(sql).places.destination(call.guid))
 
 
 @room("POST", "/backup-destinations", "Add a destination.", request=NewDestination,
@@ -172,7 +172,7 @@ def _hypervisor(one: Hypervisor, around: _Around) -> HypervisorRecord:
         notBelievedSince=around.doubts.get(one.guid),
         user="",
         url=one.config.get("url"),
-        node=known.node(one.node) if one.node else None,
+        node=known.places.node(one.node) if one.node else None,
         cluster=around.named("hypervisor-cluster", cluster_of(one)),
         hypervisorManager=around.named("hypervisor-manager", manager_of(one)),
         storageId=settings.get("storage"),

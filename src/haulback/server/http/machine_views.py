@@ -45,7 +45,7 @@ class _Around:
     def _record(self, kind: str, guid: str | None) -> Any:
         """A record, None for one that is gone."""
         try:
-            return self.known.record(kind, guid) if guid else None
+            return self.known.records.get(kind, guid) if guid else None
         except NotFound:
             return None
 
@@ -65,7 +65,7 @@ class _Around:
 
     def _projects(self) -> dict[str, Named]:
         if not hasattr(self, "_found"):
-            records = self.known.records("project")
+            records = self.known.records.of_kind("project")
             self._found = {str(one.body["uuid"]): Named(one.guid, one.name) for one in records}
         return self._found
 
@@ -74,7 +74,7 @@ def _machine(one: Entity, around: _Around) -> VirtualMachine:
     facts, settings, known = one.facts, one.settings, around.known
     if not around.sees_commands:
         settings = {name: value for name, value in settings.items() if name not in COMMANDS}
-    source = known.hypervisor(one.hypervisor)
+    source = known.places.hypervisor(one.hypervisor)
     full, inc = (facts.get(f"lastSuccessful{sort}Backup") for sort in ("Full", "Inc"))
     manager = around.manager(manager_of(source))
     cluster = cluster_of(source)

@@ -24,9 +24,11 @@ from haulback.inventory.records import Entity, Hypervisor
 from haulback.server.http import paging, query_params
 from haulback.server.http.machine_views import COMMANDS, view_of
 from haulback.server.http.operation import GUID, ApiRequest, Param, Reply, Router
+from haulback.server.queries import ListQuery
 from haulback.server.store import lists, tables
-from haulback.server.store.catalogue import SqlCatalogue, row_of
+from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.ledger import SqlLedger
+from haulback.server.store.rows import row_of
 from haulback.wire import label
 
 _COMMAND = 4000  # characters of a command
@@ -50,7 +52,7 @@ def one_machine(call: ApiRequest) -> VirtualMachine:
     """One machine."""
     with call.app.store.read() as sql:
         known = SqlCatalogue(sql, call.who.scope)
-        one = known.entity(call.guid)
+        one = known.machines.get(call.guid)
         return view_of(call, sql, known, [one])(one)
 
 
@@ -63,7 +65,7 @@ def set_machine(call: ApiRequest) -> None:
         raise Malformed("project: 1 to 80 characters", field="project")
     with call.app.change(call.who, "set machine", call.guid) as done:
         known = SqlCatalogue(done.sql, call.who.scope)
-        before = known.entity(call.guid)
+        before = known.machines.get(call.guid)
         settings = dict(before.settings)
         project = _project(wanted, known) or before.project
         if not call.who.scope.allows(project):
@@ -73,20 +75,20 @@ def set_machine(call: ApiRequest) -> None:
             ("vm-snapshot", "snapshotPolicy", wanted.snapshotMgmtPolicy),
         ):
             if ref:
-                settings[name] = known.record(kind, ref.guid).guid
+                settings[name] = known.records.get(kind, ref.guid).guid
             _check_governed(known, kind, settings.get(name), project)
-        _set_commands(settings, wanted, known.hypervisor(before.hypervisor))
+        _set_commands(settings, wanted, known.places.hypervisor(before.hypervisor))
         after = msgspec.structs.replace(before, settings=settings, project=project)
         _write(done.sql, after)
         if project != before.project:
-            SqlLedger(done.sql, done.now).moved(after.guid, project)
+            SqlLedger(done.sql, done.now).inventory.change_project(after.guid, project)
         done.before, done.after = before, after
 
 
 def _check_governed(known: SqlCatalogue, kind: str, policy: str | None, project: Any) -> None:
     """Raises Conflict where the policy of a machine would belong to another project."""
     try:
-        found = known.record(kind, policy) if policy else None
+        found = known.records.get(kind, policy) if policy else None
     except NotFound:
         return
     if found and found.project not in (None, project):
@@ -101,7 +103,7 @@ def _project(wanted: MachineSettings, known: SqlCatalogue) -> str | None:
     """The uuid of the project that is meant; portals send the reference that they were shown."""
     if wanted.project is None:
         return None
-    for one in known.records("project"):
+    for one in known.records.of_kind("project"):
         if one.guid == wanted.project.guid:
             return str(one.body["uuid"])
     return wanted.project.guid
@@ -134,7 +136,7 @@ def _write(sql: sa.Connection, one: Entity) -> None:
 def remove_machine(call: ApiRequest) -> None:
     """Forget one that is not present and has no backups; POST /tasks/delete does more."""
     with call.app.change(call.who, "remove machine", call.guid) as done:
-        one = SqlCatalogue(done.sql, call.who.scope).entity(call.guid)
+        one = SqlCatalogue(done.sql, call.who.scope).machines.get(call.guid)
         done.before = one
         if one.present:
             raise Conflict(f"{one.name} is present; it would come back with the next inventory")
@@ -152,7 +154,7 @@ def remove_absent(call: ApiRequest) -> None:
 
 
 def _forget(sql: sa.Connection, one: Entity) -> bool:
-    SqlLedger(sql, 0).forget_entity(one.guid)
+    SqlLedger(sql, 0).removals.forget_entity(one.guid)
     query = sa.select(tables.entity.c.guid).where(tables.entity.c.guid == one.guid)
     return sql.scalar(query) is None
 
@@ -165,7 +167,7 @@ def not_incremental(call: ApiRequest) -> list[NotIncremental]:
     with call.app.store.read() as sql:
         known = SqlCatalogue(sql, call.who.scope)
         found = []
-        machines = known.entities_of([ref.guid for ref in wanted.entities])
+        machines = known.machines.get_many([ref.guid for ref in wanted.entities])
         view = view_of(call, sql, known, machines)
         for one in machines:
             if reasons := _reasons(one, known):
@@ -174,9 +176,9 @@ def not_incremental(call: ApiRequest) -> list[NotIncremental]:
 
 
 def _reasons(one: Entity, known: SqlCatalogue) -> list[Reason]:
-    if not known.backups_of(one.guid, "SUCCESS"):
+    if not known.backups.of_entity(one.guid, "SUCCESS"):
         return [Reason("MISSING_FULL_BACKUP", "There is no backup to build on")]
-    if not known.bases(one.guid):
+    if not known.backups.bases(one.guid):
         return [Reason("MISSING_BASE", "What the last backup was built on is gone")]
     return []
 
@@ -189,7 +191,7 @@ def list_disks(call: ApiRequest) -> list[DiskRecord]:
     if guid is None:
         raise Malformed("virtual-machine: name a machine", field="virtual-machine")
     with call.app.store.read() as sql:
-        one = SqlCatalogue(sql, call.who.scope).entity(guid)
+        one = SqlCatalogue(sql, call.who.scope).machines.get(guid)
     return [_disk(one, disk) for disk in one.disks]
 
 
@@ -214,7 +216,7 @@ def _with_disk(sql: sa.Connection, call: ApiRequest) -> tuple[Entity, str]:
     """The machine of a disk: disks have no rows, their guids follow from what they belong to."""
     page = 0
     while True:
-        wanted = lists.ListQuery(scope=call.who.scope, page=page, size=1000)
+        wanted = ListQuery(scope=call.who.scope, page=page, size=1000)
         found, _ = lists.machines(sql, wanted)
         for one in found:
             for disk in one.disks:

@@ -25,7 +25,7 @@ from haulback.contract.mounts import (
 )
 from haulback.errors import Conflict, Malformed, NotFound, Unavailable
 from haulback.inventory.derived_guids import file_guid, volume_guid
-from haulback.inventory.records import BackupVolume, Mount
+from haulback.inventory.records import BackupVolume, Mount, ShownFileSystem
 from haulback.server.http import paging, query_params
 from haulback.server.http.content_disposition import attachment
 from haulback.server.http.operation import (
@@ -38,9 +38,8 @@ from haulback.server.http.operation import (
     Reply,
     Router,
 )
-from haulback.server.store import catalogue, lists, mounts
+from haulback.server.store import destinations, lists, mounts
 from haulback.server.store.catalogue import SqlCatalogue
-from haulback.server.store.mounts import ShownFileSystem
 from haulback.wire import Named, label
 
 _PAGE = 1000  # rows of a listing, unless more are asked for
@@ -78,7 +77,7 @@ def one_mount(call: ApiRequest) -> MountedBackup:
     """One mounted backup."""
     with call.app.store.read() as sql:
         known = SqlCatalogue(sql, call.who.scope)
-        one = known.mount(call.guid)
+        one = known.mounts.get(call.guid)
         return _mounted(one, mounts.counts(sql, [one.guid]), known)
 
 
@@ -90,7 +89,7 @@ def file_systems(call: ApiRequest) -> list[BackupFileSystem]:
     if guid is None:
         raise Malformed("backup: name one", field="backup")
     with call.app.store.read() as sql:
-        one = SqlCatalogue(sql, call.who.scope).backup(guid)
+        one = SqlCatalogue(sql, call.who.scope).backups.get(guid)
     volumes = msgspec.convert(one.volumes, list[BackupVolume])
     return [_file_system(volume_guid(one.guid, volume.name), volume) for volume in volumes]
 
@@ -145,11 +144,11 @@ def iscsi(call: ApiRequest) -> Reply:
     with call.app.change(call.who, "iscsi secret", call.guid) as done:
         sql = done.sql
         known = SqlCatalogue(sql, call.who.scope)
-        one = known.mount(call.guid)
+        one = known.mounts.get(call.guid)
         if one.mode != MountMode.ISCSI.value or one.state != "MOUNTED":
             raise Conflict(f"the backup of {one.entity_name} is not mounted by iSCSI now")
-        destination = known.backup(one.backup).destination
-        sealed = catalogue.sealed_key(sql, destination)
+        destination = known.backups.get(one.backup).destination
+        sealed = destinations.sealed_key(sql, destination)
     key = call.app.vault.unseal(destination, sealed)
     sizes: dict[str, int] = one.found["disks"]
     told = IscsiTarget(
@@ -281,14 +280,14 @@ def _named(call: ApiRequest) -> Mount:
     if guid is None:
         raise Malformed("mounted-backup: name one", field="mounted-backup")
     with call.app.store.read() as sql:
-        return SqlCatalogue(sql, call.who.scope).mount(guid)
+        return SqlCatalogue(sql, call.who.scope).mounts.get(guid)
 
 
 def _open(call: ApiRequest) -> tuple[Mount, ShownFileSystem]:
     """The mounted backup that a file system belongs to.  Raises NotFound, Conflict when over."""
     with call.app.store.read() as sql:
         shown = mounts.volume(sql, call.guid)
-        mount = shown and SqlCatalogue(sql).mount(shown.mount)
+        mount = shown and SqlCatalogue(sql).mounts.get(shown.mount)
     if shown is None or mount is None or not call.who.scope.allows(mount.project):
         raise NotFound(f"there is no mounted file system {call.guid}", guid=call.guid)
     if mount.state != "MOUNTED":
@@ -321,14 +320,14 @@ def _mounted(one: Mount, counts: dict[str, int], known: SqlCatalogue) -> Mounted
 
 def _node(one: Mount, known: SqlCatalogue) -> Named:
     try:
-        return known.node(one.node)
+        return known.places.node(one.node)
     except NotFound:
         return Named(one.node, "a node that is gone")
 
 
 def _hypervisor(one: Mount, known: SqlCatalogue) -> Named | None:
     try:
-        found = known.hypervisor(one.hypervisor) if one.hypervisor else None
+        found = known.places.hypervisor(one.hypervisor) if one.hypervisor else None
         return Named(found.guid, found.name) if found else None
     except NotFound:
         return None

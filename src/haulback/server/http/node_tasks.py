@@ -7,7 +7,6 @@ from typing import Any
 import msgspec
 
 from haulback.contract.backups import BackupType
-from haulback.contract.import_machine import TaskFile
 from haulback.contract.node_tasks import (
     DataTransferRateRequest,
     DoubleDTO,
@@ -15,6 +14,8 @@ from haulback.contract.node_tasks import (
     OneInventory,
     StringDTO,
     TapeManagerInventoryRequest,
+    TaskFilesListRequest,
+    TransferInfoRequest,
     UpdateCbtTaskRequest,
     UpdateIncSnapRequired,
     UpdateTaskProgressRequest,
@@ -24,38 +25,14 @@ from haulback.errors import Forbidden, KindUnavailable, Malformed
 from haulback.ids import guid_of
 from haulback.server.http import query_params, request_body, task_views
 from haulback.server.http.operation import GUID, NUMBER, ApiRequest, Param, Reply, Router
-from haulback.server.services import inventory_sync, node_tasks, task_requests
-from haulback.server.store import nodes, queue, task_lists
-from haulback.server.store.catalogue import all_named
-from haulback.server.store.nodes import Node
+from haulback.server.nodes import Node
+from haulback.server.queries import MOST
+from haulback.server.services import inventory_sync, node_tasks, nodes, task_requests
 from haulback.tasks.record import Task
 from haulback.wire import Named, present, read
 
 _MOST_QUEUED = 1000
 room = Router()
-
-
-class TaskFilesListRequest(msgspec.Struct):
-    """The files of a task; they replace those it had."""
-
-    taskFiles: list[TaskFile]
-
-
-class TransferInfoRequest(msgspec.Struct, omit_defaults=True):
-    """The result of the work: an open object, of which these members are known."""
-
-    transferredBytes: int | None = None
-    totalBytes: int | None = None
-    transferRate: float | None = None
-    files: list[Any] | None = None
-    dataTransferRate: DataTransferRateRequest | None = None
-    taskFiles: list[TaskFile] | None = None
-    cbtId: str | None = None
-    incSnapRequired: bool | None = None
-    restoreHostId: str | None = None
-    restoreStorageId: str | None = None
-    processedObjectCount: int | None = None
-    totalObjectCount: int | None = None
 
 
 @room(
@@ -70,8 +47,7 @@ def queued(call: ApiRequest) -> list[TaskDetails]:
     found = _offer(call, _asking(call))
     if call.who.node:
         return [task_views.details(task) for task in found]  # nothing is in their way
-    with call.app.store.read() as sql:
-        waits = task_requests.waiting(call.app, sql, found)
+    waits = task_requests.waits(call.app, found)
     return [task_views.details(task, waits.get(task.guid)) for task in found]
 
 
@@ -84,8 +60,7 @@ def _asking(call: ApiRequest) -> Node | None:
         return call.who.node
     if guid is None:
         return None
-    with call.app.store.read() as sql:
-        return nodes.one_node(sql, guid)
+    return nodes.node(call.app, guid)
 
 
 def _offer(call: ApiRequest, asking: Node | None) -> list[Task]:
@@ -93,15 +68,14 @@ def _offer(call: ApiRequest, asking: Node | None) -> list[Task]:
         node_tasks.heard(call.app, call.who.node)
     if asking and (call.who.node or call.who.scope.listed is None):
         return node_tasks.offer(call.app, asking, _size(call))
-    most = query_params.size(call, task_lists.MOST, task_lists.MOST)
-    with call.app.store.read() as sql:
-        guid = asking.guid if asking else None
-        return all_named(sql, queue.waiting(sql, call.who.scope.listed, guid, most))
+    most = query_params.size(call, MOST, MOST)
+    guid = asking.guid if asking else None
+    return task_requests.queued(call.app, call.who.scope.listed, guid, most)
 
 
 def _size(call: ApiRequest) -> int:
     """How many tasks to offer at most."""
-    return query_params.size(call, _MOST_QUEUED, queue.OFFERED)
+    return query_params.size(call, _MOST_QUEUED, node_tasks.OFFERED)
 
 
 @room("PUT", "/tasks/{guid}/progress", "Percent done.", request=DoubleDTO, status=204)

@@ -10,8 +10,8 @@ from haulback.errors import NotFound
 from haulback.ids import is_guid
 from haulback.server.caller import Caller
 from haulback.server.http.request_body import PEOPLE, PIECES, Bounds
+from haulback.server.nodes import Node
 from haulback.server.services.app import App
-from haulback.server.store.nodes import Node
 from haulback.wire import parse, read
 
 

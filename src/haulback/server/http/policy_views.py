@@ -38,7 +38,11 @@ class Surroundings:
         if (kind, guid) not in self._names:
             try:
                 is_place = kind == "destination"
-                found = self.known.destination(guid) if is_place else self.known.record(kind, guid)
+                found = (
+                    self.known.places.destination(guid)
+                    if is_place
+                    else self.known.records.get(kind, guid)
+                )
                 self._names[kind, guid] = found.name
             except NotFound:
                 self._names[kind, guid] = ""
@@ -54,7 +58,9 @@ class Surroundings:
     @cached_property
     def schedules(self) -> list[Record]:
         """All schedules that the caller sees, by name."""
-        return [one for one in self.known.records("schedule") if self._scope.shares(one.project)]
+        return [
+            one for one in self.known.records.of_kind("schedule") if self._scope.shares(one.project)
+        ]
 
     def schedules_of(self, rule: str) -> list[Record]:
         """The schedules that fire a rule."""
@@ -126,14 +132,14 @@ def wanted_schedules(
 def _rules_for(around: Surroundings, entity: str) -> set[str]:
     """The rules of the policies that a machine has; none for one that the caller does not see."""
     try:
-        settings = around.known.entity(entity).settings
+        settings = around.known.machines.get(entity).settings
     except NotFound:
         return set()
     return {
         rule.guid
         for owned in OWNED.values()
         if settings.get(owned.setting)
-        for rule in around.known.records(owned.kind, settings[owned.setting])
+        for rule in around.known.records.of_kind(owned.kind, settings[owned.setting])
     }
 
 

@@ -69,13 +69,13 @@ def preview(call: ApiRequest) -> list[MarkPreview]:
 def _of_machines(known: SqlCatalogue, destination: str, wishes: list[_Wish]) -> list[Backup]:
     """The backups on a destination of the machines whose backups are marked."""
     machines = {one.before.entity for one in wishes}
-    return [one for one in known.stored_on(destination) if one.entity in machines]
+    return [one for one in known.backups.stored_on(destination) if one.entity in machines]
 
 
 def _going(known: SqlCatalogue, destination: str, stored: list[Backup], now: int) -> set[str]:
     """The guids of backups that a clean-up of a destination would remove."""
-    rules = retention.of(known.destination(destination).settings)
-    sources = {one.guid: one for one in known.entities_of(list({b.entity for b in stored}))}
+    rules = retention.of(known.places.destination(destination).settings)
+    sources = {one.guid: one for one in known.machines.get_many(list({b.entity for b in stored}))}
     return set(retention.surplus(stored, rules, now, sources))
 
 
@@ -93,7 +93,7 @@ def _wishes(call: ApiRequest, known: SqlCatalogue, now: int) -> list[_Wish]:
             raise Malformed("archiveExpire: goes with ARCHIVE", field="archiveExpire")
         if marks.archiveExpire is not None and not 0 < marks.archiveExpire < _LAST:
             raise Malformed("archiveExpire: a time in epoch ms", field="archiveExpire")
-        places = [known.location(ref.guid) for ref in marks.backupLocations]
+        places = [known.backups.at_location(ref.guid) for ref in marks.backupLocations]
         found = [(one, marks.retentionHint, marks.archiveExpire) for one in places]
     return [_Wish(one, _marked(one, hint, until, now, known)) for one, hint, until in found]
 
@@ -102,9 +102,9 @@ def _meant(one: MarkedLocation, known: SqlCatalogue) -> Backup:
     """The backup of a location that is named by its own guid or by that of its backup."""
     guid = guid_of(one.guid, "guid")
     try:
-        found = known.location(guid)
+        found = known.backups.at_location(guid)
     except NotFound:
-        found = known.backup(guid)
+        found = known.backups.get(guid)
     if one.backup and one.backup.guid != found.guid:
         raise Malformed("backup: the location belongs to another backup", field="backup")
     return found
@@ -155,7 +155,7 @@ def _held(one: Backup, now: int, known: SqlCatalogue) -> int | None:
     """
     end = one.keep_until
     if end is None and one.hint == Hint.ARCHIVE.value and one.stored_time:
-        lock = retention.of(known.destination(one.destination).settings).lock_ms
+        lock = retention.of(known.places.destination(one.destination).settings).lock_ms
         end = one.stored_time + lock
     return end if end is not None and now < end else None
 

@@ -34,7 +34,7 @@ def one_snapshot(call: ApiRequest) -> SnapshotRecord:
     """One snapshot."""
     with call.app.store.read() as sql:
         known = SqlCatalogue(sql, call.who.scope)
-        one = known.snapshot(call.guid)
+        one = known.snapshots.get(call.guid)
         return _shown(one, _Names(known, {one.entity}))
 
 
@@ -43,14 +43,14 @@ class _Names:
 
     def __init__(self, known: SqlCatalogue, entities: Set[str]) -> None:
         self._known = known
-        self.entities = {one.guid: one.named() for one in known.entities_of(list(entities))}
+        self.entities = {one.guid: one.named() for one in known.machines.get_many(list(entities))}
         self._records: dict[str, Named | None] = {}
 
     def record(self, kind: str, guid: str | None) -> Named | None:
         """None for one that is gone."""
         if guid and guid not in self._records:
             try:
-                self._records[guid] = Named(guid, self._known.record(kind, guid).name)
+                self._records[guid] = Named(guid, self._known.records.get(kind, guid).name)
             except NotFound:
                 self._records[guid] = None
         return self._records[guid] if guid else None

@@ -23,10 +23,9 @@ from haulback.errors import Malformed
 from haulback.kinds.api import Submission
 from haulback.server.http import query_params, task_views
 from haulback.server.http.operation import PROJECT, ApiRequest, Operation, Param, Reply, Router
+from haulback.server.queries import Filter
 from haulback.server.services import bulk_removal, node_tasks, task_requests
-from haulback.server.store import task_lists, tasks
-from haulback.server.store.queue_position import Waiting
-from haulback.tasks.record import Plan, Task
+from haulback.tasks.record import Plan, Task, Waiting
 from haulback.wire import Ref, dump, read
 
 _FINISHED = sorted(FINAL, key=lambda state: state.value)
@@ -61,26 +60,21 @@ def _list(call: ApiRequest, view: View) -> Reply:
     return Reply([view(*seen) for seen in found], headers=headers)
 
 
-def _headers(wanted: task_lists.Filter, found: list[Task], total: int) -> dict[str, str]:
-    cursor = task_lists.next_cursor(wanted, found)
+def _headers(wanted: Filter, found: list[Task], total: int) -> dict[str, str]:
+    cursor = task_requests.next_cursor(wanted, found)
     headers = {"X-Total-Count": str(total)} if total >= 0 else {}
     return headers | ({"X-Next-Cursor": cursor} if cursor else {})
 
 
-def _streamed(call: ApiRequest, wanted: task_lists.Filter, view: View) -> Reply:
+def _streamed(call: ApiRequest, wanted: Filter, view: View) -> Reply:
     """The whole list as one array, whatever its length.  A page number means nothing here."""
     if wanted.page:
-        return Reply([], headers={"X-Total-Count": str(_count(call, wanted))})
-    total = _count(call, wanted)
+        return Reply([], headers={"X-Total-Count": str(task_requests.count(call.app, wanted))})
+    total = task_requests.count(call.app, wanted)
     source = task_requests.whole(call.app, wanted)
     if total <= _STREAMED:
         return Reply([view(*seen) for seen in source], headers={"X-Total-Count": str(total)})
     return Reply(stream=_pieces(starmap(view, source)), headers={"X-Total-Count": str(total)})
-
-
-def _count(call: ApiRequest, wanted: task_lists.Filter) -> int:
-    with call.app.store.read() as sql:
-        return task_lists.count(sql, wanted)
 
 
 def _pieces(rows: Iterable[Any]) -> Iterator[bytes]:
@@ -98,8 +92,7 @@ def _pieces(rows: Iterable[Any]) -> Iterator[bytes]:
 @room("GET", "/tasks/modification-timestamps", "When any task last changed.", answer=TimestampDTO)
 def last_change(call: ApiRequest) -> TimestampDTO:
     """When any task last changed; GET /tasks?modified-since= takes it."""
-    with call.app.store.read() as sql:
-        value = task_lists.last_change(sql, call.who.scope, _reader(call))
+    value = task_requests.last_change(call.app, call.who.scope, _reader(call))
     return TimestampDTO(value, value)
 
 
@@ -135,8 +128,7 @@ def _reader(call: ApiRequest) -> str | None:
 def _check_reader(call: ApiRequest) -> None:
     """Raises NotFound for a node that neither runs, ran nor may take the task."""
     if node := _reader(call):
-        with call.app.store.read() as sql:
-            tasks.of_node(sql, call.guid, node)
+        task_requests.check_reader(call.app, call.guid, node)
 
 
 def _seen(call: ApiRequest) -> Task:
@@ -152,8 +144,7 @@ def _seen(call: ApiRequest) -> Task:
 def last_rate(call: ApiRequest) -> DataTransferRateDetails:
     """The last sample of how fast it went, also for tasks that left the lists."""
     _check_reader(call)
-    with call.app.store.read() as sql:
-        task = tasks.get(sql, call.guid, call.who.scope)
+    task = task_requests.task(call.app, call.guid, call.who.scope)
     sample = task.results.get("dataTransferRate")
     return task_views.rate(sample, task) if sample else DataTransferRateDetails()
 
@@ -200,8 +191,7 @@ def remove(call: ApiRequest) -> Reply:
 def recover(call: ApiRequest) -> list[TaskListRecord]:
     """The guid is a recovery plan's: a restore for each machine of its active rules."""
     plan = task_requests.recover(call.app, call.guid, call.who, _key(call))
-    with call.app.store.read() as sql:
-        waits = task_requests.waiting(call.app, sql, plan.heads)
+    waits = task_requests.waits(call.app, plan.heads)
     return [task_views.list_record(task, waits.get(task.guid)) for task in plan.heads]
 
 
@@ -264,8 +254,7 @@ def _submission(way: Submission) -> Operation:
 
 
 def _shown(call: ApiRequest, found: list[Task]) -> list[TaskDetails]:
-    with call.app.store.read() as sql:
-        waits = task_requests.waiting(call.app, sql, found)
+    waits = task_requests.waits(call.app, found)
     return [task_views.details(task, waits.get(task.guid)) for task in found]
 
 

@@ -16,6 +16,7 @@ from haulback.kinds.registry import WAYS
 from haulback.kinds.staging_cleanup import clean_up
 from haulback.server.caller import Caller
 from haulback.server.key_vault import KeyVault
+from haulback.server.nodes import Node
 from haulback.server.services import own_key
 from haulback.server.services.login_limiter import LoginLimiter
 from haulback.server.services.node_requests import NodeRequests
@@ -23,7 +24,6 @@ from haulback.server.services.readiness import Readiness
 from haulback.server.store import audit, queue, tasks
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import Store
-from haulback.server.store.nodes import Node
 from haulback.server.store.task_lifecycle import Life
 from haulback.server.wakeups import Wakeups
 from haulback.tasks.record import Task
@@ -95,5 +95,5 @@ class App:
         if node is None or queue.is_waiting(sql, "STAGING_CLEANUP", "upkeep", node):
             return
         with suppress(NotFound):  # a node that was removed tidies up no more
-            named = SqlCatalogue(sql).node(node)
+            named = SqlCatalogue(sql).places.node(node)
             tasks.insert(sql, [clean_up(named, Ask(self.clock.now_ms()))])

@@ -14,9 +14,9 @@ import sqlalchemy as sa
 from haulback.contract.task_states import FINAL, State
 from haulback.errors import HaulbackError, Unavailable
 from haulback.server.caller import Caller
+from haulback.server.queries import Filter
 from haulback.server.services.app import App
 from haulback.server.store import audit, task_lists, tasks
-from haulback.server.store.task_lists import Filter
 from haulback.tasks.record import Task
 
 _AIM = 0.1  # seconds of one piece: SQLite lets nobody else write meanwhile

@@ -131,7 +131,7 @@ def _unmount(app: App) -> int:
             return 0
     with app.store.write() as sql:
         now, known = app.clock.now_ms(), SqlCatalogue(sql)
-        due = [known.mount(guid) for guid in mounts.due(sql, now)]
+        due = [known.mounts.get(guid) for guid in mounts.due(sql, now)]
         tasks.insert(sql, [unmount_task.task(one, known, Ask(now)) for one in due])
     return len(due)
 

@@ -17,17 +17,27 @@ from haulback.inventory.repository_revision import REVISION, WRITING
 from haulback.kinds import mount, staging_cleanup
 from haulback.kinds.support import export_report
 from haulback.logs import members
+from haulback.server.nodes import Node, Process
 from haulback.server.services.app import App
 from haulback.server.services.task_requests import one_by_one
-from haulback.server.store import catalogue, nodes, queue, tables, task_lifecycle, task_lists, tasks
-from haulback.server.store.catalogue import SqlCatalogue, all_named
+from haulback.server.store import (
+    destinations,
+    nodes,
+    queue,
+    tables,
+    task_lifecycle,
+    task_lists,
+    tasks,
+)
+from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import mapped
 from haulback.server.store.ledger import SqlLedger
-from haulback.server.store.nodes import Node, Process
+from haulback.server.store.nodes import with_node_names
 from haulback.server.store.raw_sql import Hot
 from haulback.tasks.record import Task
 
 log = logging.getLogger(__name__)
+OFFERED = queue.OFFERED  # tasks in one offer, unless the node asks for more or less
 _REQUEUED = "its node gave it back"
 _FURTHER = (
     "UPDATE task SET modified = :now, lease_until = :lease, progress = CASE WHEN progress > "
@@ -78,12 +88,12 @@ def _adopt(moves: task_lifecycle.Life, task: Task, results: dict[str, Any]) -> b
     return True
 
 
-def offer(app: App, who: Node, most: int = queue.OFFERED) -> list[Task]:
+def offer(app: App, who: Node, most: int = OFFERED) -> list[Task]:
     """What the node may start now, the first first, at most so many."""
     with app.store.read() as sql:
         now = app.clock.now_ms()
         found = queue.offer(sql, who.guid, now, app.limits_of(who), most)
-        return all_named(sql, [task for task in found if _is_able(who, task)])
+        return with_node_names(sql, [task for task in found if _is_able(who, task)])
 
 
 def _is_able(who: Node, task: Task) -> bool:
@@ -238,7 +248,7 @@ def share(app: App, who: Node, guid: str) -> WorkOrder:
     """What a share of a node is to offer.  Raises NotFound for one that is not to be there."""
     with app.store.read() as sql:
         known = SqlCatalogue(sql)
-        found = known.mount(guid)
+        found = known.mounts.get(guid)
         if found.node != who.guid or found.state != "MOUNTED":
             raise NotFound(f"nothing is mounted as {guid} here", guid=guid)
         return WorkOrder(0, mount.order_of(found, known))
@@ -269,7 +279,7 @@ def became(app: App, who: Node, guid: str, kind: str) -> Task:
         asked = export_report.asked_type(task)
         _change(app, sql, task, {"params": {**task.params, export_report.ASKED: asked}})
         warning = [export_report.other_type(asked, kind)] if kind != asked else []
-        SqlLedger(sql, app.clock.now_ms()).became(task, kind, warning)
+        SqlLedger(sql, app.clock.now_ms()).backups.type_changed(task, kind, warning)
         return task
 
 
@@ -350,7 +360,7 @@ def inc_snap_required(app: App, who: Node, guid: str, wanted: bool) -> None:
         task = mine(sql, who, guid, lock=True)
         _check_member(app, task, "incSnapRequired")
         entity = task.ref("protectedEntity")
-        held = wanted and bool(entity) and SqlCatalogue(sql).is_scheduled(entity or "")
+        held = wanted and bool(entity) and SqlCatalogue(sql).machines.is_scheduled(entity or "")
         if wanted and not held:
             line = "no active incremental schedule applies: no snapshot has to be kept"
             task_lists.append_log(sql, task, app.clock.now_ms(), [line])
@@ -383,31 +393,31 @@ def state_for(app: App, who: Node, guid: str) -> Task:
 def repository_key(app: App, who: Node, destination: str) -> bytes:
     """The key of a destination, for a node that reaches it.  Raises Forbidden."""
     with app.store.read() as sql:
-        record = SqlCatalogue(sql).destination(destination)
+        record = SqlCatalogue(sql).places.destination(destination)
         _check_reaches(who, record)
-        return app.vault.unseal(destination, catalogue.sealed_key(sql, destination))
+        return app.vault.unseal(destination, destinations.sealed_key(sql, destination))
 
 
 def needed(app: App, names: list[str]) -> list[str]:
     """Those of `names` (attempts, checkpoints) that something still builds on."""
     with app.store.read() as sql:
         known = SqlCatalogue(sql)
-        return [name for name in names if known.is_needed(name)]
+        return [name for name in names if known.work.is_needed(name)]
 
 
 def abandoned(app: App, names: list[str]) -> list[str]:
     """Those of these snapshots that attempts of ours took which ended badly."""
     with app.store.read() as sql:
         known = SqlCatalogue(sql)
-        return [name for name in names if known.is_abandoned(name)]
+        return [name for name in names if known.work.is_abandoned(name)]
 
 
 def pins(app: App, who: Node, destination: str) -> list[str]:
     """Attempts that must not lose what they found on a destination.  Raises Forbidden."""
     with app.store.read() as sql:
         known = SqlCatalogue(sql)
-        _check_reaches(who, known.destination(destination))
-        return known.pins(destination)
+        _check_reaches(who, known.places.destination(destination))
+        return known.work.pins(destination)
 
 
 def _check_reaches(who: Node, record: BackupDestination) -> None:

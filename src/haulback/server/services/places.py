@@ -28,7 +28,7 @@ from haulback.kinds.support import planning
 from haulback.server.caller import SYSTEM, Caller
 from haulback.server.services.app import App
 from haulback.server.services.verification import wish_of
-from haulback.server.store import alarms, catalogue, lists, managers, mount_tables, tables, tasks
+from haulback.server.store import alarms, lists, managers, mount_tables, rows, tables, tasks
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.ledger import SqlLedger
 from haulback.tasks.record import Task
@@ -58,7 +58,7 @@ def add_hypervisor(
             node=node,
             settings=settings,
         )
-        catalogue.add(sql, tables.hypervisor, record)
+        rows.add(sql, tables.hypervisor, record)
         managers.surround(sql, record, change.now)
         task = sync(record, Ask(change.now), SqlCatalogue(sql))
         tasks.insert(sql, [task])
@@ -70,16 +70,16 @@ def add_hypervisor(
 def change_hypervisor(app: App, guid: str, wanted: ChangedHypervisor, who: Caller) -> Hypervisor:
     """Raises NotFound, Malformed, Conflict."""
     with app.change(who, "change hypervisor", guid) as change:
-        before = SqlCatalogue(change.sql).hypervisor(guid)
+        before = SqlCatalogue(change.sql).places.hypervisor(guid)
         settings = _under(change.sql, wanted, before.settings)
         name = before.name if wanted.name is None else _name(wanted.name)
         after = msgspec.structs.replace(before, name=name, settings=settings)
-        catalogue.change(change.sql, tables.hypervisor, after)
+        rows.change(change.sql, tables.hypervisor, after)
         alarms.renamed(change.sql, Named(after.guid, after.name))
         managers.surround(change.sql, after, change.now)
         if settings.get("hypervisorManager") != before.settings.get("hypervisorManager"):
             # What it has around it belongs to another manager now; a look brings it there.
-            SqlLedger(change.sql, change.now).unseen(guid)
+            SqlLedger(change.sql, change.now).inventory.unseen(guid)
             look = sync(after, Ask(change.now), SqlCatalogue(change.sql))
             tasks.insert(change.sql, [look])
         change.before, change.after = before, after
@@ -91,25 +91,25 @@ def remove_hypervisor(app: App, guid: str, who: Caller) -> None:
     """Raises NotFound, or Conflict while its machines have backups or tasks."""
     with app.change(who, "remove hypervisor", guid) as change:
         sql, known = change.sql, SqlCatalogue(change.sql)
-        change.before = known.hypervisor(guid)
-        machines = known.entities(guid)
+        change.before = known.places.hypervisor(guid)
+        machines = known.machines.on_hypervisor(guid)
         for one in machines:
-            if _has_backups(sql, one) or known.is_busy(one.guid):
+            if _has_backups(sql, one) or known.work.is_busy(one.guid):
                 raise Conflict(f"{one.name} has backups or tasks; delete those first")
         ledger = SqlLedger(sql, change.now)
-        ledger.unseen(guid)
+        ledger.inventory.unseen(guid)
         on = sa.select(tables.entity.c.guid).where(tables.entity.c.hypervisor == guid)
         sql.execute(sa.delete(tables.snapshot).where(tables.snapshot.c.entity.in_(on)))
         sql.execute(sa.delete(tables.entity).where(tables.entity.c.hypervisor == guid))
         sql.execute(sa.delete(tables.hypervisor).where(tables.hypervisor.c.guid == guid))
-        ledger.unalarmed([guid, *(one.guid for one in machines)])
+        ledger.alarms.clear_all([guid, *(one.guid for one in machines)])
 
 
 def confirm_absent(app: App, guid: str, who: Caller) -> list[Named]:
     """The machines that looks miss are gone: a person says so.  Raises NotFound, Conflict."""
     with app.change(who, "confirm absent machines", guid) as change:
-        name = SqlCatalogue(change.sql).hypervisor(guid).name
-        gone = SqlLedger(change.sql, change.now).confirmed_absent(guid)
+        name = SqlCatalogue(change.sql).places.hypervisor(guid).name
+        gone = SqlLedger(change.sql, change.now).inventory.confirmed_absent(guid)
         if not gone:
             raise Conflict(f"{name} shows all of its machines: there is no absence to confirm")
         change.after = gone
@@ -135,7 +135,7 @@ def add_destination(
             guid=new_guid(), name=wanted.name, node=node, settings=settings, **config
         )
         sealed = app.vault.seal(record.guid, os.urandom(_KEY_BYTES))
-        catalogue.add(sql, tables.destination, record, sealed_key=sealed)
+        rows.add(sql, tables.destination, record, sealed_key=sealed)
         task = init(record, Ask(change.now))
         tasks.insert(sql, [task])
         change.subject, change.after = record.guid, record
@@ -148,14 +148,14 @@ def change_destination(
 ) -> BackupDestination:
     """Raises NotFound, Malformed, Conflict.  A lock is never shortened for what is stored."""
     with app.change(who, "change destination", guid) as change:
-        before = SqlCatalogue(change.sql).destination(guid)
+        before = SqlCatalogue(change.sql).places.destination(guid)
         name = before.name if wanted.name is None else _name(wanted.name)
         settings = _verified(wanted.verification, _keeping(wanted.retention, before.settings))
         after = msgspec.structs.replace(before, name=name, settings=settings)
-        catalogue.change(change.sql, tables.destination, after)
+        rows.change(change.sql, tables.destination, after)
         alarms.renamed(change.sql, Named(guid, name))
         if not wish_of(after).active:
-            SqlLedger(change.sql, change.now).all_clear(AlarmKind.VERIFY_OVERDUE, guid)
+            SqlLedger(change.sql, change.now).alarms.clear(AlarmKind.VERIFY_OVERDUE, guid)
         change.before, change.after = before, after
     return after
 
@@ -169,12 +169,12 @@ def remove_destination(app: App, guid: str, who: Caller) -> None:
     """Raises NotFound, or Conflict while it holds backups: their keys would go with it."""
     with app.change(who, "remove destination", guid) as change:
         sql = change.sql
-        change.before = SqlCatalogue(sql).destination(guid)
+        change.before = SqlCatalogue(sql).places.destination(guid)
         table = tables.backup.c
         kept = sa.select(table.guid).where(table.destination == guid, ~table.gone).limit(1)
         if sql.scalar(kept):
             raise Conflict("the destination holds backups; delete those first")
-        for rule in SqlCatalogue(sql).records("rule"):
+        for rule in SqlCatalogue(sql).records.of_kind("rule"):
             if guid in _destinations_of(rule):
                 raise Conflict(
                     f"the rule {rule.name} stores its backups there; give it another destination "
@@ -188,15 +188,15 @@ def remove_destination(app: App, guid: str, who: Caller) -> None:
             sql.execute(sa.delete(held).where(held.c.backup.in_(theirs)))
         sql.execute(sa.delete(tables.backup).where(table.destination == guid))
         sql.execute(sa.delete(tables.destination).where(tables.destination.c.guid == guid))
-        SqlLedger(sql, change.now).unalarmed(subjects)
+        SqlLedger(sql, change.now).alarms.clear_all(subjects)
 
 
 def usable_for(app: App, machines: list[str], who: Caller) -> list[BackupDestination]:
     """Destinations that the node of each machine reaches.  Raises NotFound."""
     with app.store.read() as sql:
         known = SqlCatalogue(sql, who.scope)
-        found = known.entities_of(machines)
-        nodes = {known.hypervisor(one.hypervisor).node for one in found} - {None}
+        found = known.machines.get_many(machines)
+        nodes = {known.places.hypervisor(one.hypervisor).node for one in found} - {None}
         return [
             one
             for one in lists.places(sql, BackupDestination)
@@ -225,7 +225,7 @@ def _under(
         ("cluster", "hypervisor-cluster", "cluster"),
     ):
         if ref := getattr(wanted, field):
-            settings[name] = known.record(kind, ref.guid).guid
+            settings[name] = known.records.get(kind, ref.guid).guid
     return settings
 
 
@@ -276,4 +276,6 @@ def _config(wanted: NewPlace, driver: str) -> dict[str, Any]:
 def _node(sql: sa.Connection, wanted: NewPlace) -> str:
     """The node it lies on.  A folder is on one machine: with several nodes it must be said."""
     known = SqlCatalogue(sql)
-    return known.node(wanted.node.guid).guid if wanted.node else known.only_node("node")
+    return (
+        known.places.node(wanted.node.guid).guid if wanted.node else known.places.only_node("node")
+    )

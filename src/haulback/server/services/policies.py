@@ -15,7 +15,8 @@ from haulback.ids import new_guid
 from haulback.inventory.records import Entity, Record
 from haulback.server.scope import EVERYTHING, Scope
 from haulback.server.store import tables
-from haulback.server.store.catalogue import SqlCatalogue, add, change, records
+from haulback.server.store.catalogue import SqlCatalogue
+from haulback.server.store.rows import add, change, records
 from haulback.wire import read
 
 Check = Callable[[Any, SqlCatalogue], None]
@@ -60,7 +61,7 @@ class PolicyMembers(NamedTuple):
         A rule keeps the members that `sent` leaves out.  Raises Malformed, NotFound, Conflict.
         """
         owned = OWNED[policy.kind]
-        before = {one.guid: one for one in self.known.records(owned.kind, policy.guid)}
+        before = {one.guid: one for one in self.known.records.of_kind(owned.kind, policy.guid)}
         kept = {} if fresh else before
         wanted = _rules(sent, owned, kept)
         staying = {guid for guid, _ in wanted if guid}
@@ -94,7 +95,7 @@ class PolicyMembers(NamedTuple):
         if schedules is None:
             return
         wanted = {self._schedule(ref.guid, rule).guid for ref in schedules}
-        for one in self.known.records("schedule"):
+        for one in self.known.records.of_kind("schedule"):
             if not (self.scope.is_whole or self.scope.allows(one.project)):
                 self._check_kept(one, rule, wanted)
                 continue
@@ -109,14 +110,14 @@ class PolicyMembers(NamedTuple):
         """
         fires = {"guid": rule} in schedule.body.get("rules", [])
         if schedule.project is None and fires and schedule.guid not in wanted:
-            self.known.changeable("schedule", schedule.guid)
+            self.known.records.changeable("schedule", schedule.guid)
 
     def _schedule(self, guid: str, rule: str) -> Record:
         """A schedule that fires a rule already, or that the caller may change to do so."""
-        found = self.known.record("schedule", guid)
+        found = self.known.records.get("schedule", guid)
         if {"guid": rule} in found.body.get("rules", []):
             return found
-        return self.known.changeable("schedule", guid)
+        return self.known.records.changeable("schedule", guid)
 
     def _fires(self, schedule: Record, rules: list[dict[str, str]]) -> None:
         if rules != schedule.body.get("rules", []):
@@ -135,7 +136,9 @@ class PolicyMembers(NamedTuple):
         Raises NotFound.
         """
         setting = OWNED[policy.kind].setting
-        found = {one.guid: one for one in self.known.entities_of([ref.guid for ref in wanted])}
+        found = {
+            one.guid: one for one in self.known.machines.get_many([ref.guid for ref in wanted])
+        }
         for one in found.values():
             _check_project(policy, one)
             if one.settings.get(setting) != policy.guid:
@@ -155,7 +158,7 @@ class PolicyMembers(NamedTuple):
     def without_policy(self, policy: Record) -> None:
         """Remove the rules of a policy, and every mention of it in the settings of machines."""
         owned = OWNED[policy.kind]
-        for rule in self.known.records(owned.kind, policy.guid):
+        for rule in self.known.records.of_kind(owned.kind, policy.guid):
             self.without_rule(rule)
         for member in members_of(self.sql, EVERYTHING, policy.kind).get(policy.guid, []):
             self._set(member.guid, _without(member.settings, owned.setting))

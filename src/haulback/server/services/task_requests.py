@@ -15,19 +15,21 @@ from haulback.errors import Conflict, HaulbackError, Malformed
 from haulback.kinds.api import Ask, Submission
 from haulback.logs import members
 from haulback.server.caller import Caller
+from haulback.server.queries import Filter
 from haulback.server.scope import EVERYTHING, Scope
 from haulback.server.services import bulk_removal
 from haulback.server.services.app import App
 from haulback.server.services.recovery_run import plan_recovery
-from haulback.server.store import audit, nodes, task_lifecycle, task_lists, tasks
-from haulback.server.store.catalogue import SqlCatalogue, all_named, with_names
+from haulback.server.store import audit, nodes, queue, task_lifecycle, task_lists, tasks
+from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.ledger import SqlLedger
-from haulback.server.store.queue_position import Line, Waiting
-from haulback.server.store.task_lists import Filter, LogRow
-from haulback.tasks.record import Plan, Refused, Task
+from haulback.server.store.nodes import with_node_name, with_node_names
+from haulback.server.store.queue_position import Line
+from haulback.tasks.record import LogRow, Plan, Refused, Task, Waiting
 from haulback.tasks.states import check_move
 from haulback.wire import Named, request
 
+SORTS = sorted(task_lists.SORTS)  # members by which lists of tasks can be sorted
 _LOG = logging.getLogger(__name__)
 
 _SHOWN = 100  # tasks named in one audit entry
@@ -98,12 +100,12 @@ def _queue_once(
                     field="project-uuid",
                 )
         ledger = SqlLedger(sql, ask.now)
-        ledger.begun(plan.backups, msgspec.to_builtins(who.origin))
-        ledger.restores_begun(plan.restores)
-        ledger.mounts_wanted(plan.mounts)
+        ledger.backups.begun(plan.backups, msgspec.to_builtins(who.origin))
+        ledger.restores.begun(plan.restores)
+        ledger.mounts.wanted(plan.mounts)
         tasks.insert(sql, made_here)
         for entity in plan.gone:
-            ledger.forget_entity(entity)
+            ledger.removals.forget_entity(entity)
         heads = [task.guid for task in plan.heads]
         if key:
             made = Remembered(heads, plan.accepted, plan.refused)
@@ -129,7 +131,7 @@ def page(app: App, wanted: Filter) -> tuple[list[Seen], int]:
     """A page of tasks and how many there are; -1 for a page by cursor, whose first said it."""
     with app.store.read() as sql:
         found, total = task_lists.page(sql, wanted)
-        return _seen(all_named(sql, found), Line(sql, app.clock.now_ms())), total
+        return _seen(with_node_names(sql, found), Line(sql, app.clock.now_ms())), total
 
 
 def whole(app: App, wanted: Filter) -> Iterator[Seen]:
@@ -138,7 +140,7 @@ def whole(app: App, wanted: Filter) -> Iterator[Seen]:
         line = Line(sql, app.clock.now_ms())
         source = task_lists.stream(sql, wanted)
         while found := list(islice(source, _PIECE)):
-            yield from _seen(all_named(sql, found), line)
+            yield from _seen(with_node_names(sql, found), line)
 
 
 def _seen(found: Sequence[Task], line: Line) -> list[Seen]:
@@ -150,7 +152,7 @@ def look(app: App, guid: str, scope: Scope = EVERYTHING) -> Seen:
     """A task, and why it waits if it does."""
     with app.store.read() as sql:
         task = tasks.visible(sql, guid, scope)
-        return with_names(sql, task), waiting(app, sql, [task]).get(guid)
+        return with_node_name(sql, task), waiting(app, sql, [task]).get(guid)
 
 
 def waiting(app: App, sql: sa.Connection, found: Sequence[Task]) -> dict[str, Waiting]:
@@ -158,10 +160,51 @@ def waiting(app: App, sql: sa.Connection, found: Sequence[Task]) -> dict[str, Wa
     return Line(sql, app.clock.now_ms()).stand(found)
 
 
+def waits(app: App, found: Sequence[Task]) -> dict[str, Waiting]:
+    """The reasons why the queued ones of these tasks wait, by guid."""
+    with app.store.read() as sql:
+        return waiting(app, sql, found)
+
+
+def count(app: App, wanted: Filter) -> int:
+    """The number of tasks that a filter finds."""
+    with app.store.read() as sql:
+        return task_lists.count(sql, wanted)
+
+
+def last_change(app: App, scope: Scope, reader: str | None) -> int:
+    """The time (epoch ms) of the last change of a task; `reader` is the guid of the asking node."""
+    with app.store.read() as sql:
+        return task_lists.last_change(sql, scope, reader)
+
+
+def check_reader(app: App, guid: str, node: str) -> None:
+    """Raise NotFound for a task that a node neither runs, ran nor may take."""
+    with app.store.read() as sql:
+        tasks.of_node(sql, guid, node)
+
+
+def task(app: App, guid: str, scope: Scope) -> Task:
+    """A task, also one that was removed from the lists.  Raises NotFound."""
+    with app.store.read() as sql:
+        return tasks.get(sql, guid, scope)
+
+
+def next_cursor(wanted: Filter, found: list[Task]) -> str | None:
+    """The cursor of the page after `found`, None after the last page."""
+    return task_lists.next_cursor(wanted, found)
+
+
+def queued(app: App, projects: frozenset[str] | None, node: str | None, most: int) -> list[Task]:
+    """Queued tasks of some projects (None: of all) that a node, or any node, may take."""
+    with app.store.read() as sql:
+        return with_node_names(sql, queue.waiting(sql, projects, node, most))
+
+
 def workflow(app: App, task: Task) -> list[Task]:
     """All tasks of the plan that a task belongs to, those still planned included."""
     with app.store.read() as sql:
-        return all_named(sql, task_lifecycle.plan_of(sql, task.workflow))
+        return with_node_names(sql, task_lifecycle.plan_of(sql, task.workflow))
 
 
 def log(app: App, guid: str, scope: Scope = EVERYTHING) -> list[LogRow]:

@@ -40,7 +40,7 @@ def plan_due(app: App) -> int:
     """Make the VERIFY tasks that are due; how many there were."""
     now = app.clock.now_ms()
     with app.store.read() as sql:
-        found = [one for one in SqlCatalogue(sql).destinations() if one.repository]
+        found = [one for one in SqlCatalogue(sql).places.destinations() if one.repository]
         due = [one for one in found if _is_due(sql, one, now)]
     for one in due:
         _plan(app, one)
@@ -80,7 +80,7 @@ def _plan(app: App, one: BackupDestination) -> None:
             return
         wish = wish_of(one)
         bounds = {"days": wish.days, "seconds": wish.seconds}
-        tasks.insert(sql, [verify.task(known.destination(one.guid), Ask(now), bounds)])
+        tasks.insert(sql, [verify.task(known.places.destination(one.guid), Ask(now), bounds)])
         log.info("a share of %s is verified", one.name)
 
 
@@ -105,8 +105,8 @@ def _watch(
     since = state.completed or state.begun or first
     late = bool(since) and now - since > wish_of(one).days * DAY_MS * _LATE
     if not late:
-        ledger.all_clear(AlarmKind.VERIFY_OVERDUE, one.guid)
+        ledger.alarms.clear(AlarmKind.VERIFY_OVERDUE, one.guid)
         return
     days = (now - since) // DAY_MS
     text = f"{one.name} was last read as a whole {days} days ago; give its VERIFY more time"
-    ledger.alarm(AlarmKind.VERIFY_OVERDUE, Named(one.guid, one.name), text, {"days": days})
+    ledger.alarms.report(AlarmKind.VERIFY_OVERDUE, Named(one.guid, one.name), text, {"days": days})

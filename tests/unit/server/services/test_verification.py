@@ -77,7 +77,7 @@ def test_damage_that_a_task_records_brings_a_verify_at_once_but_not_every_minute
     def damage() -> None:
         with house.app.store.write() as sql:
             ledger = SqlLedger(sql, house.clock.now)
-            ledger.alarm(AlarmKind.REPOSITORY_DAMAGED, named, "one pack is torn", {})
+            ledger.alarms.report(AlarmKind.REPOSITORY_DAMAGED, named, "one pack is torn", {})
 
     damage()
     assert verification.plan_due(house.app) == 1
@@ -143,6 +143,7 @@ def test_a_verify_that_fails_on_damage_it_told_is_not_made_again_every_hour(hous
     house.take(node, guid)
     house.clock.now += 60_000
     lost = {"destination": house.destination.guid, "objects": ["packs/ab"]}
+
     from haulback.server.services import node_tasks
 
     node_tasks.add_results(house.app, node, guid, {"damage": lost})

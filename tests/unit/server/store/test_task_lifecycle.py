@@ -9,11 +9,11 @@ import sqlalchemy as sa
 from haulback.contract.nodes import FinishedWork
 from haulback.contract.task_states import State
 from haulback.errors import Conflict, Fenced, Forbidden, HaulbackError, Malformed, NotFound
+from haulback.server.queries import Filter
 from haulback.server.services import bulk_removal, maintenance, node_tasks, task_requests
-from haulback.server.store import catalogue, nodes, tables
+from haulback.server.store import nodes, rows, tables
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.ledger import SqlLedger
-from haulback.server.store.task_lists import Filter
 from tests.unit.server.conftest import EXPORTED, START, House
 
 
@@ -29,8 +29,8 @@ def test_a_backup_goes_from_queued_to_stored_and_becomes_the_base(house: House):
     house.finish(node, store, stored=5)
     with house.app.store.read() as sql:
         known = SqlCatalogue(sql)
-        backup = known.backup(export.ref("backup") or "")
-        base = known.base(house.entities[0].guid, house.destination.guid)
+        backup = known.backups.get(export.ref("backup") or "")
+        base = known.backups.base(house.entities[0].guid, house.destination.guid)
     assert (backup.status, backup.stored) == ("SUCCESS", 5)
     assert base is not None
     assert (base.backup, base.checkpoint) == (backup.guid, "haulback-x")
@@ -111,7 +111,7 @@ def test_a_closed_window_fails_the_task_and_its_backup(house: House):
     row = house.row(export)
     assert (row.state, (row.status_info or "").partition(":")[0]) == ("FAILED", "WINDOW_EXPIRED")
     with house.app.store.read() as sql:
-        assert SqlCatalogue(sql).backup(export.ref("backup") or "").status == "FAILED"
+        assert SqlCatalogue(sql).backups.get(export.ref("backup") or "").status == "FAILED"
 
 
 def test_a_window_opens_by_the_servers_clock(house: House):
@@ -215,8 +215,8 @@ def test_a_backup_whose_nodes_said_too_little_is_never_restorable_and_never_a_ba
         house.finish(node, store, **more)
         with house.app.store.read() as sql:
             known = SqlCatalogue(sql)
-            assert known.backup(export.ref("backup") or "").status == "PARTIAL_SUCCESS"
-            assert known.base(house.entities[0].guid, house.destination.guid) is None
+            assert known.backups.get(export.ref("backup") or "").status == "PARTIAL_SUCCESS"
+            assert known.backups.base(house.entities[0].guid, house.destination.guid) is None
         body = {"backup": export.ref("backup"), "hypervisor": house.hypervisor.guid}
         house.refuses(Conflict, house.submit, "restore-and-import", body)
 
@@ -349,7 +349,7 @@ def test_without_a_destination_named_there_must_be_only_one(house: House):
     other = house.destination
     with house.app.store.write() as sql:
         record = type(other)(guid=house.user.guid, name="second", driver="folder", config={})
-        catalogue.add(sql, tables.destination, record, sealed_key="")
+        rows.add(sql, tables.destination, record, sealed_key="")
     assert "several" in house.refuses(Malformed, house.export)
     assert house.export(backupDestination=other.guid)
 
@@ -362,7 +362,7 @@ def test_a_machine_that_vanished_is_kept_but_not_present(house: House):
         house.take(node, sync)
         house.finish(node, sync, machines=[{"uuid": house.entities[0].uuid, "name": "db2"}])
     with house.app.store.read() as sql:
-        found = SqlCatalogue(sql).entities(house.hypervisor.guid)
+        found = SqlCatalogue(sql).machines.on_hypervisor(house.hypervisor.guid)
     assert sorted((e.name, e.present) for e in found) == [
         ("db2", True),
         ("mail", False),
@@ -403,13 +403,13 @@ def test_a_machine_imported_while_a_sync_looked_stays_present(house: House):
         made = type(house.entities[0])(
             guid=house.user.guid, uuid="new", name="new", hypervisor=house.hypervisor.guid
         )
-        SqlLedger(sql, house.clock.now).inventory(
+        SqlLedger(sql, house.clock.now).inventory.scanned(
             house.hypervisor.guid, [made, made], complete_since=None
         )
     seen = [{"uuid": one.uuid, "name": one.name} for one in house.entities[:2]]
     house.finish(node, sync, machines=seen)
     with house.app.store.read() as sql:
-        found = SqlCatalogue(sql).entities(house.hypervisor.guid)
+        found = SqlCatalogue(sql).machines.on_hypervisor(house.hypervisor.guid)
     assert [e.name for e in found if e.present] == ["db", "mail", "new"]
 
 
@@ -473,7 +473,7 @@ def test_results_that_the_database_cannot_hold_are_no_success(house: House, mach
         house.finish(node, sync, machines=[machine])
     house.node(done=[done])
     with house.app.store.read() as sql:
-        assert SqlCatalogue(sql).entities(house.hypervisor.guid)
+        assert SqlCatalogue(sql).machines.on_hypervisor(house.hypervisor.guid)
 
 
 def test_a_limit_of_nothing_admits_nothing(house: House):
@@ -514,7 +514,7 @@ def test_a_store_whose_base_is_gone_begins_the_backup_anew_once(house: House):
     node_tasks.add_results(house.app, node, store.guid, {"failure": "base_gone"})
     house.fail(node, store)
     with house.app.store.read() as sql:
-        assert SqlCatalogue(sql).backup(store.ref("backup") or "").status == "FAILED"
+        assert SqlCatalogue(sql).backups.get(store.ref("backup") or "").status == "FAILED"
     [(again, _)] = task_requests.page(house.app, Filter(states=["QUEUED"], types=["EXPORT"]))[0]
     assert again.workflow == store.workflow
     assert again.ref("backup") != store.ref("backup")
