@@ -1,4 +1,4 @@
-"""What the docs show works as shown."""
+"""Examples in the documentation work as shown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The upgrade page says what an upgrade does to a database of the first release."""
+"""The upgrade page describes the effect of an upgrade on a database of the first release."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_the_copy_made_before_a_migration_takes_the_server_back_as_shown(tmp_pat
     command = back.replace("/var/lib/haulback-server", str(data))
     subprocess.run(["bash", "-euc", command], check=True)
     assert schema(data) == before
-    open_store(embedded(data)).close()  # and forward again
+    open_store(embedded(data)).close()  # and upgraded again
     assert schema(data) == after
 
 

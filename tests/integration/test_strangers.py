@@ -1,4 +1,6 @@
-"""Strangers who guess passwords, send large bodies and hold half-open heads, beside real work."""
+"""Unauthenticated clients that guess passwords, send large bodies and stall requests, beside real
+work.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever people, nodes and the clock do in whatever order, the queue's rules hold.
+"""The rules of the queue hold for any order of actions by people, nodes and the clock.
 
 The rules bear the numbers by which docs/design/server.md names them.  Both databases run; the
 number of histories is that of tests/shares.py, on PostgreSQL, which is slower, a quarter of it.
@@ -41,7 +41,7 @@ RESULTS: dict[str, dict[str, Any]] = {"EXPORT": EXPORTED, "STORE": {"stored": 1}
 
 
 class History(RuleBasedStateMachine):
-    """Two nodes, three machines; old sessions go on talking."""
+    """Two nodes and three machines; old sessions keep sending requests."""
 
     store: ClassVar[Store]
 
@@ -58,7 +58,7 @@ class History(RuleBasedStateMachine):
         self.progress: dict[tuple[str, int], float] = {}
         self.finished: Counter[str] = Counter()
 
-    # what people do
+    # actions of people
 
     @rule(machine=st.integers(0, 2), retries=st.integers(0, 2), priority=st.integers(0, 100))
     def export(self, machine: int, retries: int, priority: int) -> None:
@@ -100,7 +100,7 @@ class History(RuleBasedStateMachine):
     def remove_all_finished(self) -> None:
         bulk_removal.remove_all(self.app, self.house.user, ENDS)
 
-    # what nodes do
+    # actions of nodes
 
     @rule(node=PICK, task=PICK)
     def take(self, node: int, task: int) -> None:
@@ -161,7 +161,7 @@ class History(RuleBasedStateMachine):
         self.house.clock.now += seconds * 1000
         maintenance.tick(self.app)
 
-    # what always holds
+    # invariants
 
     @invariant()
     def the_rules_hold(self) -> None:
@@ -255,7 +255,7 @@ class History(RuleBasedStateMachine):
         assert all(count == 1 for count in busy.values()), busy
 
     def teardown(self) -> None:
-        """I2, I12, I13: left to itself, everything ends, and nothing stays occupied."""
+        """I2, I12, I13: without further actions every task ends, and no limit stays occupied."""
         for task in self.rows("RUNNING"):
             self.attempt(
                 task_requests.set_state, self.app, self.house.user, task.guid, ENDS[2], None
@@ -273,7 +273,7 @@ class History(RuleBasedStateMachine):
         return self.house.app
 
     def attempt(self, call: Any, *arguments: Any, **named: Any) -> bool:
-        """Refusals are fine; what they leave is checked above."""
+        """Run a call that may be refused; the invariants check its effects."""
         try:
             call(*arguments, **named)
         except HaulbackError:
@@ -297,7 +297,7 @@ COLUMNS = tasks.COLUMNS
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def store(request: pytest.FixtureRequest) -> Iterator[Store]:
-    """One database for all histories, emptied before each; in memory where there is some."""
+    """A database for all histories, emptied before each; in memory if possible."""
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
         url = f"sqlite:///{folder}/a.db"

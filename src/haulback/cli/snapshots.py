@@ -35,9 +35,9 @@ def create(
     vm: bool = False,
     how: SubmitOptions = USUAL,
 ) -> None:
-    """Take snapshots of machines; --rule says how long they stay.
+    """Take snapshots of machines; --rule sets their retention.
 
-    --vm asks by the operation's other name.
+    --vm uses the alias of the operation.
     """
     client = connect()
     request = SnapshotRequest(
@@ -84,14 +84,14 @@ def clean(*machine: str, how: SubmitOptions = USUAL) -> None:
 
 @app.command
 def rm(*guid: str, how: SubmitOptions = USUAL) -> None:
-    """Remove these snapshots, whatever their rule says."""
+    """Remove these snapshots, whatever their retention rule."""
     client = connect()
     request = SnapshotCleanupRequest(snapshots=refs(guid), **how.timed)
     report(client, client.tasks.remove_old_snapshots(request, **how.asked), how)
 
 
 def _found(client: Client, names: tuple[str, ...]) -> list[str]:
-    """Guids of machines.  Raises Malformed when none is named."""
+    """Guids of machines.  Raises Malformed when the list is empty."""
     if not names:
         raise Malformed("name at least one machine")
     return [client.machines.find(name).guid for name in names]

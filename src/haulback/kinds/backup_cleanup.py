@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import msgspec
 
+from haulback.contract import example_values as example
 from haulback.contract.backup_cleanup import (
     BackupCleanupOrder,
     BackupCleanupRequest,
     BackupCleanupResult,
 )
+from haulback.contract.roles import OPERATORS
 from haulback.contract.task_states import State
 from haulback.inventory import retention
 from haulback.inventory.catalogue import Catalogue
@@ -82,6 +84,9 @@ KIND = TaskKind(
             BackupCleanupRequest,
             plan,
             summary="Create tasks to remove old backups.",
+            roles=OPERATORS,
+            examples=[{"backupDestinations": [example.REF]}],
+            command="backup rm-old DESTINATION",
         ),
     ),
 )

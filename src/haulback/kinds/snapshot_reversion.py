@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
+from haulback.contract import example_values as example
+from haulback.contract.project_access import ProjectAccess
+from haulback.contract.roles import RESTORERS
 from haulback.contract.snapshot_reversion import (
     Reverted,
     SnapshotReversionOrder,
@@ -102,6 +105,15 @@ KIND = TaskKind(
             plan,
             many=False,
             summary="Create snapshot reversion task.",
+            roles=RESTORERS,
+            projects=ProjectAccess.OBJECTS,
+            examples=[
+                {
+                    "snapshot": example.REF,
+                    **example.WINDOW,
+                }
+            ],
+            command="snapshot revert SNAPSHOT",
         ),
     ),
 )

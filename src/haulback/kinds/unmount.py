@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from haulback.contract import example_values as example
+from haulback.contract.project_access import ProjectAccess
+from haulback.contract.roles import RESTORERS
 from haulback.contract.task_states import State
 from haulback.contract.unmount import UnmountOrder, UnmountRequest
 from haulback.errors import Conflict
@@ -47,6 +50,16 @@ KIND = TaskKind(
     settle=settle,
     report=(Said("unmounted", "flag", "FINISHED says the same."),),
     submissions=(
-        Submission("unmount", UnmountRequest, plan, many=False, summary="Create unmount task."),
+        Submission(
+            "unmount",
+            UnmountRequest,
+            plan,
+            many=False,
+            summary="Create unmount task.",
+            roles=RESTORERS,
+            projects=ProjectAccess.OBJECTS,
+            examples=[{"mountedBackup": {"guid": example.GUID, "name": ""}}],
+            command="mount unmount MOUNT",
+        ),
     ),
 )

@@ -6,7 +6,9 @@ from typing import Any
 
 import msgspec
 
+from haulback.contract import example_values as example
 from haulback.contract.destinations import VerifyState
+from haulback.contract.roles import OPERATORS
 from haulback.contract.task_states import State
 from haulback.contract.verify import VerifyOrder, VerifyRequest, VerifyResult
 from haulback.errors import Malformed
@@ -107,7 +109,18 @@ KIND = TaskKind(
         *SPACE,
     ),
     submissions=(
-        Submission("verify", VerifyRequest, plan, summary="Create tasks to verify destinations."),
+        Submission(
+            "verify",
+            VerifyRequest,
+            plan,
+            summary="Create tasks to verify destinations.",
+            roles=OPERATORS,
+            examples=[
+                {"backupDestinations": [example.REF]},
+                {"backupDestinations": [example.GUID], "bytes": 107374182400, "seconds": 14400},
+            ],
+            command="destination verify DESTINATION",
+        ),
     ),
     window=WINDOW,
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 from functools import partial
 from threading import Event, Lock, Thread
@@ -24,6 +23,7 @@ from haulback.node.reporter import Reporter
 from haulback.node.server_client import Offer, ServerClient
 from haulback.node.state_dir import StateDir
 from haulback.node.task_context import Locks, RunningTask, patiently, printable
+from haulback.retry import Backoff, retry
 from haulback.work.context import Results, TaskWork, TaskWorks
 from haulback.work.staging_cleanup import sweep_after
 
@@ -93,16 +93,12 @@ class Runner:
             return list(self._running.values())
 
     def _open(self) -> None:
-        while not self._stop.is_set():
-            try:
-                self._link.open()
-            except Unavailable as error:
-                log.warning("%s; trying again", error.message)
-                self._stop.wait(_AGAIN)
-                continue
-            self._home.journal.clear()
-            log.info("connected to the server", extra=members(server=self._link.url))
-            return
+        try:
+            retry(self._link.open, Backoff(_AGAIN), _is_away, self._stop.wait)
+        except Unavailable:
+            return  # the node stops
+        self._home.journal.clear()
+        log.info("connected to the server", extra=members(server=self._link.url))
 
     def _round(self) -> None:
         try:
@@ -220,16 +216,11 @@ class Runner:
 
     def _patiently_tidy(self, work: RunningTask, call: Callable[[], object]) -> None:
         """Retry a clean-up for _TIDYING seconds; a later staging clean-up finds the rest."""
-        end = time.monotonic() + _TIDYING
-        while True:
-            try:
-                call()
-            except HaulbackError as error:
-                again = isinstance(error, Unavailable) and time.monotonic() < end
-                if again and not self._stop.wait(_AGAIN):
-                    continue
-                log.warning("task %s: tidying up: %s", work.guid, error.message)
-            return
+        backoff = Backoff(_AGAIN, seconds=_TIDYING)
+        try:
+            retry(call, backoff, lambda error: isinstance(error, Unavailable), self._stop.wait)
+        except HaulbackError as error:
+            log.warning("task %s: tidying up: %s", work.guid, error.message)
 
     def _write_down(self, work: RunningTask, results: Results) -> None:
         """Write results to the journal; a failed write is only logged.
@@ -311,15 +302,21 @@ class Runner:
 
     def _tell(self, attempt: str, state: str, info: str) -> None:
         """Report a failed or cancelled end until the server answers, or the lease runs out."""
-        while not self._stop.is_set():
-            try:
-                self._link.set_state(attempt, state, info[:2000])
-                return
-            except Unavailable:
-                self._stop.wait(_AGAIN)
-            except HaulbackError as error:
-                log.warning("%s: %s: %s", attempt, state, error.message)
-                return
+        if self._stop.is_set():
+            return
+        try:
+            patiently(lambda: self._link.set_state(attempt, state, info[:2000]), self._stop)
+        except Unavailable:
+            return  # the node stops
+        except HaulbackError as error:
+            log.warning("%s: %s: %s", attempt, state, error.message)
+
+
+def _is_away(error: Exception) -> bool:
+    """Tell whether the server does not answer, and log the error."""
+    if isinstance(error, Unavailable):
+        log.warning("%s; trying again", error.message)
+    return isinstance(error, Unavailable)
 
 
 def _warn(event: str, guid: str, error: Exception, **more: str) -> None:

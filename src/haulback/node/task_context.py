@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from threading import Event, Lock
 from typing import Any, TypeVar
@@ -17,11 +18,8 @@ from haulback.contract.damage import DamageReport
 from haulback.destinations.add_only import AddOnly
 from haulback.destinations.protocol import ObjectStore
 from haulback.destinations.registry import open_destination
-from haulback.drivers.hypervisor import HypervisorDriver
-from haulback.drivers.imagefolder.driver import ImageFolder
-from haulback.drivers.libvirt.driver import LibvirtHost
-from haulback.drivers.remote.ssh import far_libvirt
-from haulback.drivers.remote.url import SCHEME
+from haulback.drivers import registry
+from haulback.drivers.hypervisor import MachineSource
 from haulback.drivers.remote_set import AskedNames
 from haulback.errors import Cancelled, Conflict, Fenced, HaulbackError, Malformed, Unavailable
 from haulback.filesystems.records import Volume
@@ -34,15 +32,12 @@ from haulback.node.server_client import ServerClient
 from haulback.node.state_dir import StateDir
 from haulback.repository.keys import Secret
 from haulback.repository.repository import Repository
+from haulback.retry import Backoff, retry
 from haulback.work.context import Results, Sharing
 
 log = logging.getLogger(__name__)
-_HYPERVISORS: dict[str, Callable[[records.Hypervisor], HypervisorDriver]] = {
-    "image-folder": lambda record: ImageFolder(_path(record)),
-    "libvirt": lambda record: _libvirt(str(record.config.get("url")), _path(record)),
-}
 _LOG_AHEAD = 500
-_AGAIN = 0.5  # seconds between two tries
+_BACKOFF = Backoff(0.5)
 _STUMBLES = 5
 T = TypeVar("T")
 
@@ -52,17 +47,18 @@ def patiently(call: Callable[[], T], stop: Event) -> T:
 
     An internal error of the server is retried _STUMBLES times; any other error is raised at once.
     """
-    stumbles = 0
-    while True:
-        try:
-            return call()
-        except HaulbackError as error:
-            stumbles += error.code == "internal"
-            stumbled = error.code == "internal" and stumbles <= _STUMBLES
-            if not stumbled and not isinstance(error, Unavailable):
-                raise
-            if stop.wait(_AGAIN):
-                raise Unavailable(error.message) from None
+    stumbles = count(1)
+
+    def again(error: Exception) -> bool:
+        if isinstance(error, HaulbackError) and error.code == HaulbackError.code:
+            return next(stumbles) <= _STUMBLES
+        return isinstance(error, Unavailable)
+
+    def wait(seconds: float) -> None:
+        if stop.wait(seconds):
+            raise Unavailable("the node is stopping") from None
+
+    return retry(call, _BACKOFF, again, wait)
 
 
 def printable(text: str) -> str:
@@ -70,14 +66,12 @@ def printable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
 
 
-def _libvirt(url: str, storage: Path) -> HypervisorDriver:
-    far = url.startswith(f"{SCHEME}:")
-    return far_libvirt(url, storage) if far else LibvirtHost(url, storage)
-
-
-def open_hypervisor(record: records.Hypervisor) -> HypervisorDriver:
+def open_hypervisor(record: records.Hypervisor) -> MachineSource:
     """Open the driver of a hypervisor.  Raises Malformed without such a driver on this node."""
-    return _HYPERVISORS[_known(record, _HYPERVISORS)](record)
+    try:
+        return registry.open_hypervisor(record.driver, record.config)
+    except Malformed as error:
+        raise Malformed(f"{record.name}: {error.message}") from None
 
 
 class Locks:
@@ -104,7 +98,7 @@ class RunningTask:
         self._started = time.monotonic()
         self.cancelled = self.is_done = False
         self.platforms: dict[str, records.Hypervisor] = {}  # used by this attempt
-        self._opened: list[HypervisorDriver] = []
+        self._opened: list[MachineSource] = []
         self.lacking: list[str] = []  # guids of backups found damaged
         self._repositories: list[tuple[str, Repository]] = []
         self._over = Event()
@@ -131,7 +125,7 @@ class RunningTask:
     def now_ms(self) -> int:
         return self._link.now_ms()
 
-    def hypervisor(self, record: records.Hypervisor) -> HypervisorDriver:
+    def hypervisor(self, record: records.Hypervisor) -> MachineSource:
         made = open_hypervisor(record)
         self.platforms[record.guid] = record
         self._opened.append(made)
@@ -314,12 +308,6 @@ def share_order(wanted: Sharing, key: bytes) -> MountSpec:
         target=wanted.target,
         for_machine=wanted.for_machine,
     )
-
-
-def _known(record: records.Hypervisor | records.BackupDestination, known: dict[str, Any]) -> str:
-    if record.driver not in known:
-        raise Malformed(f"{record.name}: this node has no driver {record.driver!r}")
-    return record.driver
 
 
 def _path(record: records.Hypervisor | records.BackupDestination) -> Path:

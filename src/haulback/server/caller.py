@@ -1,24 +1,16 @@
-"""Who asks: a person, a program of theirs, or a node, with roles and the projects they see."""
+"""Callers: a person, a program of a person or a node, with roles and visible projects."""
 
 from __future__ import annotations
 
 import msgspec
 
+from haulback.contract.roles import ADMINS, NODES
 from haulback.server.nodes import Node
 from haulback.server.scope import EVERYTHING, Scope
 from haulback.wire import Named, label
 
-VIEWER, OPERATOR, RESTORER = "viewer", "operator", "restore_operator"
-ADMINISTRATOR, NODE = "administrator", "node"
 # A token's first letters tell a login, an API token and a node's session apart.
 USER_TOKEN, API_TOKEN, NODE_TOKEN = "hbu_", "hbt_", "hbn_"
-ROLES = {
-    VIEWER: "Sees everything in its projects, changes nothing",
-    OPERATOR: "Backs up, cancels, cleans up, looks anew at what there is",
-    RESTORER: "Restores, and cancels tasks",
-    ADMINISTRATOR: "May do everything that people may",
-    NODE: "Carries out tasks; never a person's role",
-}
 
 
 class Account(msgspec.Struct):
@@ -72,7 +64,7 @@ def person(account: Account, wanted: str | None = None, *, by_program: bool = Fa
 
 def mover(node: Node) -> Caller:
     """A node."""
-    return Caller(node.guid, node.name, frozenset({NODE}), EVERYTHING, None, node)
+    return Caller(node.guid, node.name, NODES, EVERYTHING, None, node)
 
 
-SYSTEM = Caller("00000000-0000-0000-0000-000000000000", "system", frozenset({ADMINISTRATOR}))
+SYSTEM = Caller("00000000-0000-0000-0000-000000000000", "system", ADMINS)

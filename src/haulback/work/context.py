@@ -13,7 +13,7 @@ import msgspec
 
 from haulback.contract.mount import IscsiOrder, Visible
 from haulback.destinations.protocol import ObjectStore
-from haulback.drivers.hypervisor import HypervisorDriver
+from haulback.drivers.hypervisor import MachineSource
 from haulback.durable_files import DurableFiles
 from haulback.filesystems.records import Volume
 from haulback.inventory import records
@@ -51,7 +51,7 @@ class TaskContext(Protocol):
 
     def now_ms(self) -> int: ...
 
-    def hypervisor(self, record: records.Hypervisor) -> HypervisorDriver: ...
+    def hypervisor(self, record: records.Hypervisor) -> MachineSource: ...
 
     def destination(self, record: records.BackupDestination) -> ObjectStore:
         """A destination to add to and read from; its `delete` raises Forbidden without a grant."""

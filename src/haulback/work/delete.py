@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from haulback.contract.delete import DeleteOrder
+from haulback.drivers.capabilities import SnapshotKeeper, capability
 from haulback.errors import NotFound
 from haulback.work.context import Results, TaskContext, TaskWork
 from haulback.work.support.removal import remove
@@ -20,7 +21,8 @@ def run(job: TaskContext) -> Results:
             machines = job.hypervisor(order.hypervisor)
             machines.drop_checkpoints(order.uuid, frozenset())
             if order.snapshots:
-                machines.remove_snapshots(order.uuid, set(order.snapshots))
+                keeper = capability(machines, SnapshotKeeper)
+                keeper.remove_snapshots(order.uuid, set(order.snapshots))
         except NotFound:
             job.log("the machine is no longer on its hypervisor")
     return found

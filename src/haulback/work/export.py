@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from contextlib import ExitStack
+from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any
 
 from haulback.contract.backups import BackupType
 from haulback.contract.export import ExportOrder
-from haulback.drivers.hypervisor import DiskView, Machine
+from haulback.drivers.capabilities import GuestOperations, capability
+from haulback.drivers.hypervisor import DiskView, Machine, MachineSource
 from haulback.errors import Unsupported
 from haulback.transfer.export import ExportSpec, export_machine
 from haulback.work.context import Results, TaskContext, TaskWork
@@ -34,7 +35,7 @@ def _run(job: TaskContext, order: ExportOrder) -> Results:
         job.log(text)
 
     with ExitStack() as held:
-        with machines.around(order.uuid, order.before, order.after, warn):
+        with _commands(machines, order, warn):
             snapshot = held.enter_context(machines.snapshot(order.uuid, job.attempt, checkpoint))
         taken = job.now_ms()
         views = [v for v in snapshot.views() if v.disk.name not in order.excluded]
@@ -78,6 +79,19 @@ def _run(job: TaskContext, order: ExportOrder) -> Results:
         "warnings": reasons,
         "consistency": snapshot.consistency,
     }
+
+
+def _commands(
+    machines: MachineSource, order: ExportOrder, warn: Callable[[str], None]
+) -> AbstractContextManager[None]:
+    """Block that runs the commands of the machine's settings in the guest.
+
+    Raises Unsupported for commands on a hypervisor that cannot run them.
+    """
+    if not order.before + order.after:
+        return nullcontext()
+    guests = capability(machines, GuestOperations)
+    return guests.around(order.uuid, order.before, order.after, warn)
 
 
 def _missing(machine: Machine, excluded: Collection[str]) -> list[str]:

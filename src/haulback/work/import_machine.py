@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from haulback.contract.import_machine import ImportMachineOrder
-from haulback.drivers.hypervisor import HypervisorDriver as Driver
-from haulback.drivers.hypervisor import Machine, NetworkCardSettings
+from haulback.drivers.capabilities import InstantRestore, MachineTarget, PowerControl, capability
+from haulback.drivers.hypervisor import Machine, MachineSource, NetworkCardSettings
 from haulback.errors import HaulbackError
 from haulback.transfer.restore import RestoredMachine, RestoreTarget, import_machine, wanted_of
 from haulback.work.context import Results, TaskContext, TaskWork
@@ -30,7 +30,7 @@ def run(job: TaskContext) -> Results:
     }
 
 
-def _made_before(job: TaskContext, machines: Driver) -> RestoredMachine | None:
+def _made_before(job: TaskContext, machines: MachineSource) -> RestoredMachine | None:
     for machine in machines.inventory().machines:
         if machine.definition.get(MARK) == job.guid:
             job.log("an earlier attempt made the machine already")
@@ -38,7 +38,7 @@ def _made_before(job: TaskContext, machines: Driver) -> RestoredMachine | None:
     return None
 
 
-def _make(job: TaskContext, machines: Driver) -> RestoredMachine:
+def _make(job: TaskContext, machines: MachineSource) -> RestoredMachine:
     order: ImportMachineOrder = job.order
     repository = job.repository(order.destination)
     manifest = repository.manifest(order.backup)
@@ -55,22 +55,24 @@ def _make(job: TaskContext, machines: Driver) -> RestoredMachine:
     )
     if order.share:
         wanted = wanted_of(manifest, target)
-        with machines.create_over(wanted, job.share_socket(order.share), job.attempt) as new:
+        overlays, socket = capability(machines, InstantRestore), job.share_socket(order.share)
+        with overlays.create_over(wanted, socket, job.attempt) as new:
             job.confirm()
             return RestoredMachine(new.commit(), new.left_out())
     job.expect(sum(disk.map.size for disk in manifest.disks if disk.name not in order.skip))
+    hypervisor = capability(machines, MachineTarget)
     return import_machine(
-        repository, manifest, machines, job.attempt, target, job.pool, job.meter, job.confirm
+        repository, manifest, hypervisor, job.attempt, target, job.pool, job.meter, job.confirm
     )
 
 
-def _start(machines: Driver, machine: Machine, order: ImportMachineOrder) -> None:
+def _start(machines: MachineSource, machine: Machine, order: ImportMachineOrder) -> None:
     """One that runs from a share and cannot start is nothing to keep: its backup is all it has."""
     try:
-        machines.start(machine.uuid)
+        capability(machines, PowerControl).start(machine.uuid)
     except HaulbackError:
         if order.share:
-            machines.remove(machine.uuid)
+            capability(machines, MachineTarget).remove(machine.uuid)
         raise
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from haulback.contract.live_migration import LiveMigrationOrder
+from haulback.drivers.capabilities import InstantRestore, LiveMigration, capability
 from haulback.work.context import Results, TaskContext, TaskWork
 
 
@@ -13,10 +14,11 @@ def run(job: TaskContext) -> Results:
         job.confirm()
         if order.to.guid == order.hypervisor.guid:
             job.expect(sum(disk.size for disk in here.machine(order.uuid).disks))
-            here.make_own(order.uuid, job.meter)
+            capability(here, InstantRestore).make_own(order.uuid, job.meter)
             return {"uuid": order.uuid}
         there = job.hypervisor(order.to)
-        moved = here.move(order.uuid, there, job.attempt, job.expect, job.meter)
+        mover = capability(here, LiveMigration)
+        moved = mover.move(order.uuid, there, job.attempt, job.expect, job.meter)
     return {"uuid": moved.uuid}
 
 

@@ -8,6 +8,7 @@ import time
 import msgspec
 
 from haulback.contract.prove import Evidence, ProveOrder, Script, Sign
+from haulback.drivers.capabilities import ProofBoot, capability
 from haulback.drivers.hypervisor import Booted, Machine, MachineDisk
 from haulback.errors import Unavailable
 from haulback.repository.manifest import Manifest
@@ -26,7 +27,7 @@ def run(job: TaskContext) -> Results:
     reader = repository.reader()
     sources = {disk.name: StoredDisk(disk.map, reader) for disk in manifest.disks}
     begun = time.monotonic()
-    hypervisor = job.hypervisor(order.hypervisor)
+    hypervisor = capability(job.hypervisor(order.hypervisor), ProofBoot)
     with hypervisor.boot(_machine(manifest), sources, job.attempt) as booted:
         left = booted.left_out()
         for sentence in left:

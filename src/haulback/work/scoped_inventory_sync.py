@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from haulback.contract.scoped_inventory_sync import ScopedInventorySyncOrder
-from haulback.drivers.hypervisor import HypervisorDriver as Machines
-from haulback.drivers.hypervisor import Problem
+from haulback.drivers.hypervisor import MachineSource, Problem
 from haulback.errors import HaulbackError, NotFound
 from haulback.work.context import Results, TaskContext, TaskWork
 from haulback.work.support.machine_report import broken, told
@@ -30,7 +29,7 @@ def run(job: TaskContext) -> Results:
 
 
 def _whole_look(
-    job: TaskContext, machines: Machines, missing: list[str], unreadable: list[dict[str, Any]]
+    job: TaskContext, machines: MachineSource, missing: list[str], unreadable: list[dict[str, Any]]
 ) -> Results:
     """Machines that were not found are gone, unless they are there and cannot be read.
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from haulback.contract.snapshot import SnapshotOrder
+from haulback.drivers.capabilities import SnapshotKeeper, capability
 from haulback.work.context import PREFIX, Results, TaskContext, TaskWork
 
 
 def run(job: TaskContext) -> Results:
     order: SnapshotOrder = job.order
-    machines, name = job.hypervisor(order.hypervisor), PREFIX + job.attempt
+    machines = capability(job.hypervisor(order.hypervisor), SnapshotKeeper)
+    name = PREFIX + job.attempt
     with job.alone(order.hypervisor, order.uuid):
         job.confirm()
         now = job.now_ms()

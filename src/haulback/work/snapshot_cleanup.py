@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from haulback.contract.snapshot_cleanup import SnapshotCleanupOrder
+from haulback.drivers.capabilities import SnapshotKeeper, capability
 from haulback.errors import NotFound
 from haulback.work.context import Results, TaskContext, TaskWork
 
@@ -12,7 +13,8 @@ def run(job: TaskContext) -> Results:
     with job.alone(order.hypervisor, order.uuid):
         job.confirm()
         try:
-            job.hypervisor(order.hypervisor).remove_snapshots(order.uuid, set(order.names))
+            machines = capability(job.hypervisor(order.hypervisor), SnapshotKeeper)
+            machines.remove_snapshots(order.uuid, set(order.names))
         except NotFound:
             job.log("the machine is no longer on its hypervisor")
     return {"removed": order.names}

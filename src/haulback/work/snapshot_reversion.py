@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from haulback.contract.snapshot_reversion import SnapshotReversionOrder
+from haulback.drivers.capabilities import SnapshotKeeper, capability
 from haulback.work.context import PREFIX, Results, TaskContext, TaskWork
 
 
@@ -12,7 +13,8 @@ def run(job: TaskContext) -> Results:
     with job.alone(order.hypervisor, order.uuid):
         job.confirm()
         now = job.now_ms()
-        job.hypervisor(order.hypervisor).revert(order.uuid, order.name, before, job.attempt)
+        machines = capability(job.hypervisor(order.hypervisor), SnapshotKeeper)
+        machines.revert(order.uuid, order.name, before, job.attempt)
     job.log(f"what the machine was is kept as the snapshot {before}")
     return {"before": before, "snapshotTime": now}
 

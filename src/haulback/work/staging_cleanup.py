@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
 from haulback.contract.staging_cleanup import StagingCleanupOrder
-from haulback.drivers.hypervisor import HypervisorDriver as Driver
-from haulback.drivers.hypervisor import Machine
-from haulback.errors import HaulbackError, NotFound
+from haulback.drivers.capabilities import SnapshotKeeper, capability
+from haulback.drivers.hypervisor import Machine, MachineSource
+from haulback.errors import Cancelled, Fenced, HaulbackError, NotFound
 from haulback.inventory.records import BackupDestination, Hypervisor
+from haulback.retry import Backoff, retry
 from haulback.work.context import PREFIX, Results, TaskContext, TaskWork
 
-_TRIES, _AGAIN = 4, 2.0  # seconds between them: a platform that was begun anew is back by then
+_BACKOFF = Backoff(2.0, attempts=4)  # a platform that was restarted is back by then
 
 
 def run(job: TaskContext) -> Results:
@@ -38,23 +40,33 @@ def _sweep_destination(job: TaskContext, record: BackupDestination) -> int:
 
 
 def _sweep(job: TaskContext, record: Hypervisor, held: dict[str, Any]) -> int:
-    """One that does not answer, a few times, must not keep the others from being swept.
+    """Sweep a hypervisor; one that does not answer is skipped after a few tries.
 
     `held` takes the snapshots that stay, with their times: an attempt may have died before it said
     that it had taken one.
     """
-    for left in reversed(range(_TRIES)):
-        try:
-            machines = job.hypervisor(record)
-            removed = len(machines.sweep(job.needed()))
-            found = machines.inventory().machines
-            break
-        except HaulbackError as error:
-            job.log(f"{record.name}: {error.message}")
-            if not left:
-                return 0
-            time.sleep(_AGAIN)
-            job.confirm()
+
+    def look() -> tuple[MachineSource, int, Sequence[Machine]]:
+        machines = job.hypervisor(record)
+        return machines, len(machines.sweep(job.needed())), machines.inventory().machines
+
+    def again(error: Exception) -> bool:
+        if not isinstance(error, HaulbackError) or isinstance(error, Cancelled | Fenced):
+            return False
+        job.log(f"{record.name}: {error.message}")
+        return True
+
+    def wait(seconds: float) -> None:
+        time.sleep(seconds)
+        job.confirm()
+
+    try:
+        machines, removed, found = retry(look, _BACKOFF, again, wait)
+    except (Cancelled, Fenced):
+        raise
+    except HaulbackError as error:
+        job.log(f"{record.name}: {error.message}")
+        return 0
     for machine in found:
         job.confirm()
         dropped = _drop(job, record, machines, machine)
@@ -76,7 +88,9 @@ def sweep_after(job: TaskContext, record: Hypervisor) -> None:
             _drop(job, record, machines, machines.machine(uuid))
 
 
-def _drop(job: TaskContext, record: Hypervisor, machines: Driver, machine: Machine) -> list[str]:
+def _drop(
+    job: TaskContext, record: Hypervisor, machines: MachineSource, machine: Machine
+) -> list[str]:
     """The names of checkpoints and snapshots that were removed."""
     with job.alone(record, machine.uuid, wait=False) as mine:
         if not mine:
@@ -89,14 +103,16 @@ def _drop(job: TaskContext, record: Hypervisor, machines: Driver, machine: Machi
             return []
 
 
-def _drop_snapshots(job: TaskContext, machines: Driver, machine: Machine) -> list[str]:
+def _drop_snapshots(job: TaskContext, machines: MachineSource, machine: Machine) -> list[str]:
     """Those that attempts took which ended badly.
 
     A snapshot may be somebody's only copy: one whose story is not known here is let be.
     """
     ours = [one.name for one in machine.snapshots or () if one.name.startswith(PREFIX)]
     unwanted = job.abandoned(ours) if ours else frozenset()
-    return machines.remove_snapshots(machine.uuid, unwanted) if unwanted else []
+    if not unwanted:
+        return []
+    return capability(machines, SnapshotKeeper).remove_snapshots(machine.uuid, unwanted)
 
 
 WORK = TaskWork("STAGING_CLEANUP", StagingCleanupOrder, run)

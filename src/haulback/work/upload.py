@@ -6,12 +6,13 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 
 from haulback.contract.upload import UploadOrder
+from haulback.drivers.capabilities import GuestOperations, capability
 from haulback.work.context import Results, TaskContext, TaskWork
 
 
 def run(job: TaskContext) -> Results:
     order: UploadOrder = job.order
-    machines = job.hypervisor(order.hypervisor)
+    machines = capability(job.hypervisor(order.hypervisor), GuestOperations)
     job.confirm()
     # Zeros and gaps would overwrite intact files of the guest: every file, or none.
     parts = job.archive(order.mount, order.volume, order.paths)

@@ -1,4 +1,4 @@
-"""The NBD client reads what a good server says and believes nothing a bad one does."""
+"""The NBD client reads a correct server and refuses the errors of a faulty one."""
 
 import random
 import socket
@@ -56,7 +56,7 @@ def simple(cookie, error=0):
 
 
 class Server:
-    """Says its lines without listening; the client's requests are in `heard`."""
+    """A server that sends its lines without reading; the client's requests are in `heard`."""
 
     def __init__(self, said, ends=True):
         self.mine, self.theirs = socket.socketpair()

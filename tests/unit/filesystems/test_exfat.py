@@ -1,4 +1,4 @@
-"""Files of exFAT are sets of slots under a checksum; one that is broken is named, not believed."""
+"""Files of exFAT are entry sets with a checksum; a damaged set is named, not believed."""
 
 import io
 import struct
@@ -136,7 +136,7 @@ def test_a_chain_that_does_not_reach_is_named(where, reason):
 
 
 def test_a_set_goes_on_in_the_next_cluster_of_its_folder():
-    """In a chain, and in a folder that lies in one piece."""
+    """Both in a cluster chain and in a contiguous folder."""
     volume, root, files = Volume(), b"", {}
     for chained in (True, False):
         inner = b""

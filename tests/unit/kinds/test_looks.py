@@ -1,4 +1,4 @@
-"""Reports of nodes about looks at real folders of machines."""
+"""Reports of nodes about scans of real folders of machines."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NAMES = ("db", "mail", "web")
 
 
 class Looking:
-    """A node's work on one order over a folder."""
+    """The node's work on one order about a folder."""
 
     def __init__(self, root: Path, order: Any) -> None:
         self.root, self.order = root, order
@@ -35,7 +35,7 @@ class Looking:
 
 
 class Folder:
-    """Three machines, and the looks at them."""
+    """Three machines, and scans of their folder."""
 
     def __init__(self, root: Path) -> None:
         root.mkdir()
@@ -50,7 +50,7 @@ class Folder:
         return inventory_sync.run(job)
 
     def at(self, *names: str, known: bool = True) -> dict[str, Any]:
-        """The report of a look at some machines; `known`: the server knows their folders."""
+        """The report of a scan of some machines; `known`: the server knows their folders."""
         uuids = {self.uuids[name]: name for name in names}
         order = ScopedInventorySyncOrder(self.record, list(uuids), uuids if known else {})
         job: Any = Looking(self.root, order)

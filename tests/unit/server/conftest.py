@@ -1,4 +1,4 @@
-"""A server without its network: the app on both databases, a clock that stands still."""
+"""A server without its network: the app on both databases, with a clock that the test moves."""
 
 import uuid
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ EXPORTED = {"type": "FULL", "snapshotTime": START, "size": 10, "read": 10, "stor
 
 
 class Clock:
-    """Moves when a test says so."""
+    """A clock that moves only when a test moves it."""
 
     def __init__(self) -> None:
         self.now, self.drift = START, 0
@@ -46,7 +46,7 @@ class Clock:
 
 
 class House:
-    """A app with a hypervisor of three machines, a destination, and nodes on demand."""
+    """An app with a hypervisor of three machines, a destination, and nodes on demand."""
 
     def __init__(self, app: App, clock: Clock) -> None:
         self.app, self.clock = app, clock
@@ -71,7 +71,7 @@ class House:
         self.secrets: dict[str, Enrolled] = {}
 
     def node(self, name: str = "n1", done: list[FinishedWork] | None = None) -> Node:
-        """A node whose process has just started; its start-up tidying is done."""
+        """A node with a new process; its start-up clean-up is done."""
         with self.app.store.write() as sql:
             if name not in self.secrets:
                 token = nodes.invite(sql, self.clock.now)
@@ -123,7 +123,7 @@ class House:
         return next(one for one in plan if one.follows == task.guid)
 
     def exported(self, node: Node, **more: object) -> Task:
-        """An export that went well; its STORE, queued."""
+        """Finish an export; return its queued STORE."""
         [export] = self.export(**more)
         self.take(node, export)
         self.finish(node, export, **EXPORTED)

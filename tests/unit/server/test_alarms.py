@@ -1,4 +1,4 @@
-"""Alarms on SQLite and on PostgreSQL: raised, seen again, cleared, gone with their subjects."""
+"""Alarms on SQLite and on PostgreSQL: raised, updated, cleared, removed with their subjects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Windows of work that was planned before the clock was set follow the clock."""
+"""Start windows that were planned before the clock was set follow the clock."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ BACK = 2 * HOUR_MS
 
 
 def adopted(house: House) -> None:
-    """The clock is set back while the server runs, and upkeep sees it."""
+    """The clock is set back while the server runs, and the maintenance service notices."""
     house.clock.drift = -BACK
     maintenance.tick(house.app)
 
 
 def unseen(house: House) -> None:
-    """The clock is back and upkeep has not looked yet."""
+    """The clock is set back, and the maintenance service has not noticed yet."""
     house.clock.now -= BACK
 
 

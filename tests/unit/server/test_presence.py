@@ -1,4 +1,4 @@
-"""Machines that looks miss or cannot read, on SQLite and on PostgreSQL."""
+"""Machines that scans miss or cannot read, on SQLite and on PostgreSQL."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def test_machines_that_come_back_are_as_if_they_had_never_been_missed(house: Hou
     synced(house, node, machines)
     assert alarms(house) == []
     assert all(entity(house, one.guid).absent_since is None for one in machines)
-    synced(house, node, [])  # the loss begins anew
+    synced(house, node, [])  # the loss starts again
     assert len(present(house)) == 4
 
 
@@ -166,7 +166,7 @@ def test_a_further_attempt_of_the_same_task_does_not_confirm_it(house: House):
     sync = begun(house, node)
     wanted = FullInventory(Word("KVM"), Ref(sync.guid), None, [])
     take_inventory(house.app, node, wanted)
-    node = house.node()  # its process starts anew: the task is queued again
+    node = house.node()  # the node's process restarts: the task is queued again
     house.clock.now += 10
     house.take(node, sync)
     house.finish(node, sync, machines=[])
@@ -253,7 +253,7 @@ def test_a_hypervisor_in_doubt_can_be_removed(house: House):
 
 
 def scoped(house: House, node: Node, asked: list[Entity], **results: Any) -> None:
-    """A look at some machines only, with what its node reports."""
+    """A scan of some machines only, with the report of its node."""
     house.clock.now += 16 * 60_000
     house.export(*asked)
     [look] = [one for one in offered(house, node) if one.type == "SCOPED_INVENTORY_SYNC"]
@@ -332,7 +332,7 @@ def managed(house: House, count: int = 2) -> list[str]:
 def test_an_old_record_at_another_host_excuses_no_loss(house: House):
     node, (here, before) = house.node(), managed(house)
     machines = grown(house, 2, before)
-    synced(house, node, machines, here)  # they moved, and nobody has looked at `before` since
+    synced(house, node, machines, here)  # the machines moved, and `before` was not scanned since
     for one in machines:
         assert entity(house, one.guid).hypervisor == before
     synced(house, node, [], here)
@@ -461,7 +461,7 @@ def test_machines_whose_places_nobody_told_stay_while_a_folder_cannot_be_told_ap
         sql.execute(sa.update(tables.entity).where(older).values(place=""))
     ruin = broken("x")
     synced(house, node, machines[3:], problems=1, unreadable=[ruin])
-    assert present(house) == ["m0", "m1", "m3"]  # m2 lay in a folder that is gone
+    assert present(house) == ["m0", "m1", "m3"]  # the folder of m2 is gone
     gone = places.confirm_absent(house.app, house.hypervisor.guid, house.user)
     assert [one.name for one in gone] == ["m0", "m1"]
 

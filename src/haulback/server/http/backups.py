@@ -9,7 +9,9 @@ import sqlalchemy as sa
 
 from haulback.contract.backups import BackupRecord, File, FlagValue, Location, Proof, TextValue
 from haulback.contract.damage import BackupDamage
+from haulback.contract.project_access import ProjectAccess
 from haulback.contract.restores import RestoreJobRecord
+from haulback.contract.roles import ADMINS, OPERATORS, PEOPLE
 from haulback.errors import Conflict, Malformed, NotFound
 from haulback.inventory.derived_guids import disk_guid, file_guid
 from haulback.inventory.hardware import cards_of
@@ -52,13 +54,31 @@ _FILTERS = (
 )  # fmt: skip
 
 
-@room("GET", "/backups", "Backups.", answer=BackupRecord, many=True, query=_FILTERS)
+@room(
+    "GET",
+    "/backups",
+    "Backups.",
+    answer=BackupRecord,
+    many=True,
+    query=_FILTERS,
+    roles=PEOPLE,
+    projects=ProjectAccess.OBJECTS,
+    command="backup ls",
+)
 def list_backups(call: ApiRequest) -> Reply:
     """A page of backups, the newest first."""
     return _list(call, _wanted(call), _backup)
 
 
-@room("GET", "/backups/{guid}", "One backup.", answer=BackupRecord)
+@room(
+    "GET",
+    "/backups/{guid}",
+    "One backup.",
+    answer=BackupRecord,
+    roles=PEOPLE,
+    projects=ProjectAccess.OBJECTS,
+    command="backup show BACKUP",
+)
 def one_backup(call: ApiRequest) -> BackupRecord:
     """One backup."""
     with call.app.store.read() as sql:
@@ -66,22 +86,48 @@ def one_backup(call: ApiRequest) -> BackupRecord:
         return _backup(known.backups.get(call.guid), known)
 
 
-@room("PUT", "/backups/{guid}/description", "Describe a backup.", request=TextValue, status=204)
+@room(
+    "PUT",
+    "/backups/{guid}/description",
+    "Describe a backup.",
+    request=TextValue,
+    status=204,
+    roles=OPERATORS,
+    projects=ProjectAccess.OBJECTS,
+    examples=[{"value": "words"}],
+    command="backup describe BACKUP WORDS",
+)
 def describe(call: ApiRequest) -> None:
     """Words about a backup."""
     wanted: TextValue = call.read(TextValue)
     _set(call, "describe backup", description=wanted.value[:4000])
 
 
-@room("PUT", "/backups/{guid}/warnings-acknowledged", "Acknowledge warnings.", request=FlagValue,
-      status=204)  # fmt: skip
+@room(
+    "PUT",
+    "/backups/{guid}/warnings-acknowledged",
+    "Acknowledge warnings.",
+    request=FlagValue,
+    status=204,
+    roles=OPERATORS,
+    projects=ProjectAccess.OBJECTS,
+    examples=[{"value": True}],
+    command="backup acknowledge BACKUP",
+)
 def acknowledge(call: ApiRequest) -> None:
     """Somebody has read the warnings."""
     wanted: FlagValue = call.read(FlagValue)
     _set(call, "acknowledge warnings", acknowledged=wanted.value)
 
 
-@room("POST", "/backups/{guid}/confirm-missing", "Confirm that a backup is lost.", status=204)
+@room(
+    "POST",
+    "/backups/{guid}/confirm-missing",
+    "Confirm that a backup is lost.",
+    status=204,
+    roles=ADMINS,
+    command="backup confirm-missing MISSING --yes",
+)
 def confirm_missing(call: ApiRequest) -> None:
     """Give up a backup that is missing, so that clean-ups of its destination go on without it."""
     with call.app.change(call.who, "confirm missing backup", call.guid) as done:
@@ -100,7 +146,15 @@ def confirm_missing(call: ApiRequest) -> None:
         SqlLedger(done.sql, done.now).damage.give_up(found, call.who.name)
 
 
-@room("GET", "/backups/{guid}/proof", "What proves a backup.", answer=Proof)
+@room(
+    "GET",
+    "/backups/{guid}/proof",
+    "What proves a backup.",
+    answer=Proof,
+    roles=PEOPLE,
+    projects=ProjectAccess.OBJECTS,
+    command="backup proof PROVEN",
+)
 def proof(call: ApiRequest) -> Proof:
     """The evidence of the last boot that succeeded, as it was signed."""
     with call.app.store.read() as sql:
@@ -128,11 +182,21 @@ def _set(call: ApiRequest, what: str, **values: Any) -> None:
         done.after = values
 
 
-@room("GET", "/backup-locations", "Where backups lie.", answer=Location, many=True, query=(
-    *_FILTERS,
-    Param("location-status", "With these statuses.", {"enum": sorted(_PLACES)}, many=True),
-    Param("backup", "Of this backup.", GUID),
-))  # fmt: skip
+@room(
+    "GET",
+    "/backup-locations",
+    "Where backups lie.",
+    answer=Location,
+    many=True,
+    query=(
+        *_FILTERS,
+        Param("location-status", "With these statuses.", {"enum": sorted(_PLACES)}, many=True),
+        Param("backup", "Of this backup.", GUID),
+    ),
+    roles=PEOPLE,
+    projects=ProjectAccess.OBJECTS,
+    command="backup locations",
+)
 def list_locations(call: ApiRequest) -> Reply:
     """Where backups lie, the newest first."""
     if backup := query_params.guid(call, "backup"):
@@ -149,7 +213,14 @@ def list_locations(call: ApiRequest) -> Reply:
     return _list(call, wanted, shown_location)
 
 
-@room("GET", "/backup-locations/{guid}", "One location.", answer=Location)
+@room(
+    "GET",
+    "/backup-locations/{guid}",
+    "One location.",
+    answer=Location,
+    roles=PEOPLE,
+    projects=ProjectAccess.OBJECTS,
+)
 def one_location(call: ApiRequest) -> Location:
     """One location."""
     with call.app.store.read() as sql:
@@ -163,16 +234,36 @@ def write(sql: sa.Connection, one: Backup, values: dict[str, Any]) -> None:
     sql.execute(sa.update(table).where(table.c.guid == one.guid).values(**values))
 
 
-@room("GET", "/backup-files", "Files of a backup.", answer=File, many=True,
-      query=(Param("backup", "Whose files.", GUID),))  # fmt: skip
+@room(
+    "GET",
+    "/backup-files",
+    "Files of a backup.",
+    answer=File,
+    many=True,
+    query=(Param("backup", "Whose files.", GUID),),
+    roles=PEOPLE,
+    projects=ProjectAccess.OBJECTS,
+    command="backup files BACKUP",
+)
 def list_files(call: ApiRequest) -> list[File]:
     """The disks of a backup."""
     return _files(call)
 
 
-@room("GET", "/backup-files/detailed/for-restore", "Files to restore.", answer=File, many=True,
-      query=(Param("backup", "Whose files.", GUID),
-             Param("with-modified-configs", "Accepted, there are none.", FLAG)))  # fmt: skip
+@room(
+    "GET",
+    "/backup-files/detailed/for-restore",
+    "Files to restore.",
+    answer=File,
+    many=True,
+    query=(
+        Param("backup", "Whose files.", GUID),
+        Param("with-modified-configs", "Accepted, there are none.", FLAG),
+    ),
+    roles=PEOPLE,
+    projects=ProjectAccess.OBJECTS,
+    command="backup files BACKUP --to-restore",
+)
 def files_to_restore(call: ApiRequest) -> list[File]:
     """The disks of a backup, as a restore takes them in `taskFiles`."""
     return _files(call)
@@ -187,8 +278,17 @@ def _files(call: ApiRequest) -> list[File]:
     return [_file(one, disk) for disk in one.files]
 
 
-@room("GET", "/restore-jobs", "Restore jobs.", answer=RestoreJobRecord, many=True,
-      query=(*paging.COMMON, *paging.SPAN, paging.ENTITY))  # fmt: skip
+@room(
+    "GET",
+    "/restore-jobs",
+    "Restore jobs.",
+    answer=RestoreJobRecord,
+    many=True,
+    query=(*paging.COMMON, *paging.SPAN, paging.ENTITY),
+    roles=PEOPLE,
+    projects=ProjectAccess.OBJECTS,
+    command="restore ls",
+)
 def list_jobs(call: ApiRequest) -> Reply:
     """A page of restore jobs, the newest first."""
     with call.app.store.read() as sql:
@@ -196,7 +296,15 @@ def list_jobs(call: ApiRequest) -> Reply:
     return paging.page(found, total, _job)
 
 
-@room("GET", "/restore-jobs/{guid}", "One restore job.", answer=RestoreJobRecord)
+@room(
+    "GET",
+    "/restore-jobs/{guid}",
+    "One restore job.",
+    answer=RestoreJobRecord,
+    roles=PEOPLE,
+    projects=ProjectAccess.OBJECTS,
+    command="restore show RESTORE",
+)
 def one_job(call: ApiRequest) -> RestoreJobRecord:
     """One restore job."""
     with call.app.store.read() as sql:

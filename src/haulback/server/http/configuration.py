@@ -6,7 +6,7 @@ A new sort of record is a struct that says what it holds, and a line in `_SORTS`
 from __future__ import annotations
 
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Any, NamedTuple, Union, get_args, get_origin
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import msgspec
 import sqlalchemy as sa
 
+from haulback.contract import example_values as example
 from haulback.contract.managers import Managed, Manager, Storage
 from haulback.contract.nodes import NodeConfig
 from haulback.contract.policies import (
@@ -25,9 +26,11 @@ from haulback.contract.policies import (
     SnapshotPolicy,
     SnapshotRule,
 )
+from haulback.contract.project_access import ProjectAccess
 from haulback.contract.projects import Project
 from haulback.contract.records import PolicyRecord, ShownRecord
 from haulback.contract.recovery_plans import RecoveryPlan
+from haulback.contract.roles import ADMINS, PEOPLE
 from haulback.contract.schedules import Day, Month, Schedule, Sort
 from haulback.errors import Conflict, Malformed
 from haulback.ids import new_guid
@@ -54,13 +57,24 @@ Check = Callable[[Any, SqlCatalogue], None]
 
 
 class _Kept(NamedTuple):
-    """A sort of record: where it is served, its kind, its struct, its parent's member and kind."""
+    """A sort of record: its path, kind and struct, and the member and kind of its parent.
+
+    `change` limits narrowed callers that add, change or remove records; `more` are members of the
+    example beside its name.
+    """
 
     path: str
     kind: str
     struct: type[PolicyRecord]
     parent: tuple[str, str] | None = None
     check: Check | None = None
+    change: ProjectAccess = ProjectAccess.CHANGE
+    more: Mapping[str, Any] = {}
+
+    @property
+    def example(self) -> dict[str, Any]:
+        """A request to add a record."""
+        return {"name": "new", **self.more}
 
 
 def _check_config(wanted: NodeConfig, known: SqlCatalogue) -> None:
@@ -152,26 +166,41 @@ def _check_plan(wanted: RecoveryPlan, known: SqlCatalogue) -> None:
 
 
 _MANAGER = ("hypervisorManager", "hypervisor-manager")
+_SHARED = ProjectAccess.WHOLE  # records of all projects
 _SORTS = (
-    _Kept("/node-configs", "node-config", NodeConfig, check=_check_config),
-    _Kept("/hypervisor-managers", "hypervisor-manager", Manager),
-    _Kept("/hypervisor-clusters", "hypervisor-cluster", Managed, _MANAGER),
-    _Kept("/hypervisor-storages", "hypervisor-storage", Storage, _MANAGER),
-    _Kept("/network", "network", Managed, _MANAGER),
-    _Kept("/virtual-machine-flavors", "flavor", Managed, _MANAGER),
-    _Kept("/projects", "project", Project),
+    _Kept("/node-configs", "node-config", NodeConfig, check=_check_config, change=_SHARED),
+    _Kept("/hypervisor-managers", "hypervisor-manager", Manager, change=_SHARED),
+    _Kept("/hypervisor-clusters", "hypervisor-cluster", Managed, _MANAGER, change=_SHARED),
+    _Kept("/hypervisor-storages", "hypervisor-storage", Storage, _MANAGER, change=_SHARED),
+    _Kept("/network", "network", Managed, _MANAGER, change=_SHARED),
+    _Kept("/virtual-machine-flavors", "flavor", Managed, _MANAGER, change=_SHARED),
+    _Kept("/projects", "project", Project, change=_SHARED, more={"uuid": "px"}),
     _Kept("/policies/vm-backup", "vm-backup", Policy, check=_check_policy),
     _Kept("/policies/vm-snapshot", "vm-snapshot", SnapshotPolicy, check=_check_policy),
-    _Kept("/policies/recovery-plan", "recovery-plan", RecoveryPlan, check=_check_plan),
-    _Kept("/rules/vm-backup", "rule", Rule, ("policy", "vm-backup"), _check_rule),
+    _Kept(
+        "/policies/recovery-plan",
+        "recovery-plan",
+        RecoveryPlan,
+        check=_check_plan,
+        more={"rules": [{"name": "all", "protectedEntities": [example.REF]}]},
+    ),
+    _Kept(
+        "/rules/vm-backup",
+        "rule",
+        Rule,
+        ("policy", "vm-backup"),
+        _check_rule,
+        more={"policy": {"vm-backup": example.GUID, "guid": example.GUID}},
+    ),
     _Kept(
         "/rules/vm-snapshot",
         "snapshot-rule",
         SnapshotRule,
         ("policy", "vm-snapshot"),
         _check_snapshot_rule,
+        more={"policy": {"vm-snapshot": example.GUID, "guid": example.GUID}},
     ),
-    _Kept("/schedules", "schedule", Schedule, check=_check_schedule),
+    _Kept("/schedules", "schedule", Schedule, check=_check_schedule, more={"rules": [example.REF]}),
 )
 # What holds on to a record: it cannot be removed while one of these names it.
 _HELD = {
@@ -191,17 +220,31 @@ _FILTERS: dict[str, tuple[Param, ...]] = {
 
 
 def _declare(sort: _Kept) -> None:
-    path, one = sort.path, f"{sort.path}/{{guid}}"
     what = sort.kind.replace("-", " ")
+    _declare_reading(sort, what)
+    _declare_writing(sort, sort.path, f"{sort.path}/{{guid}}", what)
+
+
+def _filters(sort: _Kept) -> tuple[Param, ...]:
+    """Query parameters that choose records of a sort."""
     parent = sort.parent[1] if sort.parent else None
     filters: tuple[Param, ...] = (
         (Param(parent, f"Of this {parent.replace('-', ' ')}.", GUID),) if parent else ()
     )
-    filters += _FILTERS.get(sort.kind, ())
+    return filters + _FILTERS.get(sort.kind, ())
 
-    query = (*filters, *paging.COMMON)
 
-    @room("GET", path, f"All of: {what}.", answer=ShownRecord, many=True, query=query)
+def _declare_reading(sort: _Kept, what: str) -> None:
+    @room(
+        "GET",
+        sort.path,
+        f"All of: {what}.",
+        roles=PEOPLE,
+        projects=ProjectAccess.USE,
+        answer=ShownRecord,
+        many=True,
+        query=(*_filters(sort), *paging.COMMON),
+    )
     def show_all(call: ApiRequest) -> Reply:
         with call.app.store.read() as sql:
             around = Surroundings(sql, call.who.scope)
@@ -209,13 +252,32 @@ def _declare(sort: _Kept) -> None:
             found, total = lists.kept(sql, sort.kind, wanted)
             return paging.page(found, total, lambda record: _shown(record, sort, around))
 
-    @room("GET", one, f"One {what}.", answer=ShownRecord)
+    @room(
+        "GET",
+        f"{sort.path}/{{guid}}",
+        f"One {what}.",
+        roles=PEOPLE,
+        projects=ProjectAccess.USE,
+        answer=ShownRecord,
+    )
     def show(call: ApiRequest) -> dict[str, Any]:
         with call.app.store.read() as sql:
             around = Surroundings(sql, call.who.scope)
             return _shown(around.known.records.get(sort.kind, call.guid), sort, around)
 
-    @room("POST", path, f"Add a {what}.", request=sort.struct, answer=ShownRecord, status=201)
+
+def _declare_writing(sort: _Kept, path: str, one: str, what: str) -> None:
+    @room(
+        "POST",
+        path,
+        f"Add a {what}.",
+        roles=ADMINS,
+        projects=sort.change,
+        request=sort.struct,
+        answer=ShownRecord,
+        status=201,
+        examples=[sort.example],
+    )
     def make(call: ApiRequest) -> dict[str, Any]:
         with call.app.change(call.who, f"add {what}") as done:
             known = SqlCatalogue(done.sql, call.who.scope)
@@ -227,7 +289,16 @@ def _declare(sort: _Kept) -> None:
             done.subject, done.after = record.guid, record
             return _shown(record, sort, Surroundings(done.sql, call.who.scope))
 
-    @room("PUT", one, f"Change a {what}.", request=sort.struct, answer=ShownRecord)
+    @room(
+        "PUT",
+        one,
+        f"Change a {what}.",
+        roles=ADMINS,
+        projects=sort.change,
+        request=sort.struct,
+        answer=ShownRecord,
+        examples=[sort.example],
+    )
     def put(call: ApiRequest) -> dict[str, Any]:
         with call.app.change(call.who, f"change {what}", call.guid) as done:
             known = SqlCatalogue(done.sql, call.who.scope)
@@ -245,7 +316,7 @@ def _declare(sort: _Kept) -> None:
             done.before, done.after = before, record
             return _shown(record, sort, Surroundings(done.sql, call.who.scope))
 
-    @room("DELETE", one, f"Remove a {what}.", status=204)
+    @room("DELETE", one, f"Remove a {what}.", roles=ADMINS, projects=sort.change, status=204)
     def remove(call: ApiRequest) -> None:
         with call.app.change(call.who, f"remove {what}", call.guid) as done:
             done.before = _remove(call, sort, PolicyMembers(done.sql, call.who.scope, done.now))
@@ -396,8 +467,17 @@ for _sort in _SORTS:
     _declare(_sort)
 
 
-@room("GET", "/network/shared", "Networks of no manager.", answer=ShownRecord, many=True,
-      query=paging.COMMON)  # fmt: skip
+@room(
+    "GET",
+    "/network/shared",
+    "Networks of no manager.",
+    answer=ShownRecord,
+    many=True,
+    query=paging.COMMON,
+    roles=PEOPLE,
+    projects=ProjectAccess.USE,
+    command="network shared",
+)
 def shared_networks(call: ApiRequest) -> Reply:
     """Networks that belong to no manager."""
     sort = next(one for one in _SORTS if one.kind == "network")

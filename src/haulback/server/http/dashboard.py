@@ -6,6 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from haulback.contract import example_values as example
 from haulback.contract.dashboard import (
     BackupStats,
     DestinationSpace,
@@ -15,6 +16,8 @@ from haulback.contract.dashboard import (
     StagingSpace,
 )
 from haulback.contract.policies import ProtectedEntities
+from haulback.contract.project_access import ProjectAccess
+from haulback.contract.roles import PEOPLE
 from haulback.errors import NotFound
 from haulback.inventory.records import BackupDestination, Record
 from haulback.server.http import paging, query_params
@@ -33,7 +36,15 @@ _MOST_DAYS = 3660
 room = Router()
 
 
-@room("GET", "/dashboard/protection", "What is protected.", answer=dict[str, Protection])
+@room(
+    "GET",
+    "/dashboard/protection",
+    "What is protected.",
+    answer=dict[str, Protection],
+    roles=PEOPLE,
+    projects=ProjectAccess.COMMON,
+    command="dashboard",
+)
 def protected(call: ApiRequest) -> dict[str, Protection]:
     """How present machines stand: each counts once; `vm` is all there is."""
     table = tables.entity.c
@@ -47,8 +58,16 @@ def protected(call: ApiRequest) -> dict[str, Protection]:
     return {"vm": Protection(good, counts.get("SCHEDULED_STALE", 0), counts.get("", 0))}
 
 
-@room("GET", "/dashboard/backup-stats", "The last day's backups.", answer=BackupStats,
-      query=paging.SPAN)  # fmt: skip
+@room(
+    "GET",
+    "/dashboard/backup-stats",
+    "The last day's backups.",
+    answer=BackupStats,
+    query=paging.SPAN,
+    roles=PEOPLE,
+    projects=ProjectAccess.COMMON,
+    command="dashboard",
+)
 def backup_stats(call: ApiRequest) -> BackupStats:
     """Backups of the last day, or of `from` to `to`."""
     table = tables.backup
@@ -68,7 +87,16 @@ def backup_stats(call: ApiRequest) -> BackupStats:
     return BackupStats(good, bad, under_way, queued, size(stored))
 
 
-@room("GET", "/dashboard/staging-space", "Staging areas.", answer=StagingSpace, many=True)
+@room(
+    "GET",
+    "/dashboard/staging-space",
+    "Staging areas.",
+    answer=StagingSpace,
+    many=True,
+    roles=PEOPLE,
+    projects=ProjectAccess.COMMON,
+    command="dashboard",
+)
 def staging_space(call: ApiRequest) -> list[StagingSpace]:
     """How full the nodes' staging areas are."""
     with call.app.store.read() as sql:
@@ -84,7 +112,15 @@ def staging_space(call: ApiRequest) -> list[StagingSpace]:
     ]
 
 
-@room("GET", "/dashboard/backup-destination-stats", "Destinations.", answer=DestinationStats)
+@room(
+    "GET",
+    "/dashboard/backup-destination-stats",
+    "Destinations.",
+    answer=DestinationStats,
+    roles=PEOPLE,
+    projects=ProjectAccess.COMMON,
+    command="dashboard",
+)
 def destination_stats(call: ApiRequest) -> DestinationStats:
     """How full the destinations are: what their backups take, of what they could take."""
     table = tables.backup.c
@@ -120,8 +156,16 @@ def _space(one: BackupDestination, stored: int) -> DestinationSpace:
     )
 
 
-@room("GET", "/dashboard/vm-backup-size-stats", "Bytes by day.", answer=SizeStats,
-      query=paging.SPAN)  # fmt: skip
+@room(
+    "GET",
+    "/dashboard/vm-backup-size-stats",
+    "Bytes by day.",
+    answer=SizeStats,
+    query=paging.SPAN,
+    roles=PEOPLE,
+    projects=ProjectAccess.COMMON,
+    command="dashboard -o json",
+)
 def size_stats(call: ApiRequest) -> SizeStats:
     """Bytes backed up and restored, by day: of `from` to `to`, else of the last 15 days."""
     now = call.app.clock.now_ms()
@@ -151,14 +195,31 @@ def _by_day(
     return {str(one): found.get(one, 0) for one in range(first, last + 1, _DAY_MS)}
 
 
-@room("GET", "/global-settings", "Settings of the whole server.", answer=dict[str, Any])
+@room(
+    "GET",
+    "/global-settings",
+    "Settings of the whole server.",
+    answer=dict[str, Any],
+    roles=PEOPLE,
+    projects=ProjectAccess.COMMON,
+)
 def global_settings(call: ApiRequest) -> dict[str, Any]:
     """What portals ask of the whole server."""
     return {"leaseMs": call.app.lease_ms, "timeZone": "UTC"}
 
 
-@room("POST", "/policies/vm-backup/list-by-entities", "Policies of machines.",
-      request=ProtectedEntities, answer=dict[str, Any], many=True)  # fmt: skip
+@room(
+    "POST",
+    "/policies/vm-backup/list-by-entities",
+    "Policies of machines.",
+    request=ProtectedEntities,
+    answer=dict[str, Any],
+    many=True,
+    roles=PEOPLE,
+    projects=ProjectAccess.OBJECTS,
+    examples=[{"protectedEntities": [example.REF]}],
+    command="machine policies MACHINE",
+)
 def policies_of(call: ApiRequest) -> list[dict[str, Any]]:
     """The backup policies of machines, each once, with their rules."""
     wanted: ProtectedEntities = call.read(ProtectedEntities)

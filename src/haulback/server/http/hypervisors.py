@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from haulback.contract import example_values as example
 from haulback.contract.destinations import ChangedDestination, DestinationRecord, NewDestination
 from haulback.contract.hypervisors import ChangedHypervisor, HypervisorRecord, NewHypervisor
+from haulback.contract.project_access import ProjectAccess
+from haulback.contract.roles import ADMINS, PEOPLE
+from haulback.hypervisor_types import TYPES
 from haulback.inventory import destination_types
-from haulback.inventory.hypervisor_types import PLATFORMS
 from haulback.inventory.managers import cluster_of, manager_of
 from haulback.inventory.records import BackupDestination, Hypervisor
 from haulback.server.http import paging, query_params, task_views
@@ -22,8 +25,17 @@ from haulback.wire import Named, Ref, label, parse
 room = Router()
 
 
-@room("GET", "/hypervisors", "All hypervisors.", answer=HypervisorRecord, many=True,
-      query=(Param("hypervisor-manager", "Of this manager.", GUID), *paging.COMMON))  # fmt: skip
+@room(
+    "GET",
+    "/hypervisors",
+    "All hypervisors.",
+    answer=HypervisorRecord,
+    many=True,
+    query=(Param("hypervisor-manager", "Of this manager.", GUID), *paging.COMMON),
+    roles=PEOPLE,
+    projects=ProjectAccess.COMMON,
+    command="hypervisor ls",
+)
 def list_hypervisors(call: ApiRequest) -> Reply:
     """All hypervisors, or those of a manager."""
     manager, text = query_params.guid(call, "hypervisor-manager"), query_params.one(call, "filter")
@@ -61,7 +73,15 @@ def _paged(call: ApiRequest, found: list[Any]) -> list[Any]:
     return found[page * size : (page + 1) * size]
 
 
-@room("GET", "/hypervisors/{guid}", "One hypervisor.", answer=HypervisorRecord)
+@room(
+    "GET",
+    "/hypervisors/{guid}",
+    "One hypervisor.",
+    answer=HypervisorRecord,
+    roles=PEOPLE,
+    projects=ProjectAccess.COMMON,
+    command="hypervisor show HYPERVISOR",
+)
 def one_hypervisor(call: ApiRequest) -> HypervisorRecord:
     """One hypervisor."""
     with call.app.store.read() as sql:
@@ -69,8 +89,17 @@ def one_hypervisor(call: ApiRequest) -> HypervisorRecord:
         return _hypervisor(around.known.places.hypervisor(call.guid), around)
 
 
-@room("POST", "/hypervisors", "Add a hypervisor.", request=NewHypervisor,
-      answer=HypervisorRecord, status=201)  # fmt: skip
+@room(
+    "POST",
+    "/hypervisors",
+    "Add a hypervisor.",
+    request=NewHypervisor,
+    answer=HypervisorRecord,
+    status=201,
+    roles=ADMINS,
+    examples=[{"name": "here", "path": "/srv/machines"}],
+    command="hypervisor add there /srv/machines --node NODE",
+)
 def add_hypervisor(call: ApiRequest) -> HypervisorRecord:
     """Add one; its machines are listed by the task in the answer."""
     record, task = places.add_hypervisor(call.app, call.read(NewHypervisor), call.who)
@@ -80,8 +109,16 @@ def add_hypervisor(call: ApiRequest) -> HypervisorRecord:
     return shown
 
 
-@room("PUT", "/hypervisors/{guid}", "Change a hypervisor.", request=ChangedHypervisor,
-      answer=HypervisorRecord)  # fmt: skip
+@room(
+    "PUT",
+    "/hypervisors/{guid}",
+    "Change a hypervisor.",
+    request=ChangedHypervisor,
+    answer=HypervisorRecord,
+    roles=ADMINS,
+    examples=[{"name": "there"}],
+    command="hypervisor set HYPERVISOR --rename hv",
+)
 def change_hypervisor(call: ApiRequest) -> HypervisorRecord:
     """Rename it, or put it under a manager."""
     wanted = call.read(ChangedHypervisor)
@@ -90,21 +127,44 @@ def change_hypervisor(call: ApiRequest) -> HypervisorRecord:
         return _hypervisor(record, _around(sql, call))
 
 
-@room("DELETE", "/hypervisors/{guid}", "Remove a hypervisor.", status=204)
+@room(
+    "DELETE",
+    "/hypervisors/{guid}",
+    "Remove a hypervisor.",
+    status=204,
+    roles=ADMINS,
+    command="hypervisor rm HYPERVISOR",
+)
 def remove_hypervisor(call: ApiRequest) -> None:
     """Remove one whose machines have no backups."""
     places.remove_hypervisor(call.app, call.guid, call.who)
 
 
-@room("POST", "/hypervisors/{guid}/confirm-absent", "Confirm that machines are gone.",
-      answer=Named, many=True)  # fmt: skip
+@room(
+    "POST",
+    "/hypervisors/{guid}/confirm-absent",
+    "Confirm that machines are gone.",
+    answer=Named,
+    many=True,
+    roles=ADMINS,
+    command="hypervisor confirm-absent UNBELIEVED",
+)
 def confirm_absent(call: ApiRequest) -> list[Named]:
     """Hold absent the machines that looks miss and that are not believed gone; answers which."""
     return places.confirm_absent(call.app, call.guid, call.who)
 
 
-@room("GET", "/backup-destinations", "All destinations.", answer=DestinationRecord, many=True,
-      query=paging.COMMON)  # fmt: skip
+@room(
+    "GET",
+    "/backup-destinations",
+    "All destinations.",
+    answer=DestinationRecord,
+    many=True,
+    query=paging.COMMON,
+    roles=PEOPLE,
+    projects=ProjectAccess.COMMON,
+    command="destination ls",
+)
 def list_destinations(call: ApiRequest) -> Reply:
     """All destinations."""
     text = query_params.one(call, "filter")
@@ -115,8 +175,18 @@ def list_destinations(call: ApiRequest) -> Reply:
     return Reply(shown, headers={"X-Total-Count": str(len(found))})
 
 
-@room("POST", "/backup-destinations/usable-for-vms", "Destinations that machines can go to.",
-      request=list[dict[str, Any]], answer=DestinationRecord, many=True)  # fmt: skip
+@room(
+    "POST",
+    "/backup-destinations/usable-for-vms",
+    "Destinations that machines can go to.",
+    request=list[dict[str, Any]],
+    answer=DestinationRecord,
+    many=True,
+    roles=PEOPLE,
+    projects=ProjectAccess.OBJECTS,
+    examples=[[{"entity": example.GUID, "guid": example.GUID}]],
+    command="destination ls MACHINE",
+)
 def usable(call: ApiRequest) -> list[DestinationRecord]:
     """Those that the nodes of all the machines named can reach."""
     machines: list[Ref] = call.read(list[Ref])
@@ -124,15 +194,32 @@ def usable(call: ApiRequest) -> list[DestinationRecord]:
     return [_destination(one) for one in found]
 
 
-@room("GET", "/backup-destinations/{guid}", "One destination.", answer=DestinationRecord)
+@room(
+    "GET",
+    "/backup-destinations/{guid}",
+    "One destination.",
+    answer=DestinationRecord,
+    roles=PEOPLE,
+    projects=ProjectAccess.COMMON,
+    command="destination show DESTINATION",
+)
 def one_destination(call: ApiRequest) -> DestinationRecord:
     """One destination."""
     with call.app.store.read() as sql:
         return _destination(SqlCatalogue(sql).places.destination(call.guid))
 
 
-@room("POST", "/backup-destinations", "Add a destination.", request=NewDestination,
-      answer=DestinationRecord, status=201)  # fmt: skip
+@room(
+    "POST",
+    "/backup-destinations",
+    "Add a destination.",
+    request=NewDestination,
+    answer=DestinationRecord,
+    status=201,
+    roles=ADMINS,
+    examples=[{"name": "vault", "path": "/srv/vault", "retention": {"keepLastNFull": 4}}],
+    command="destination add vault /srv/vault --node NODE",
+)
 def add_destination(call: ApiRequest) -> DestinationRecord:
     """Add one; its repository is made by the task in the answer."""
     wanted: NewDestination = call.read(NewDestination)
@@ -143,8 +230,16 @@ def add_destination(call: ApiRequest) -> DestinationRecord:
     return shown
 
 
-@room("PUT", "/backup-destinations/{guid}", "Change a destination.",
-      request=ChangedDestination, answer=DestinationRecord)  # fmt: skip
+@room(
+    "PUT",
+    "/backup-destinations/{guid}",
+    "Change a destination.",
+    request=ChangedDestination,
+    answer=DestinationRecord,
+    roles=ADMINS,
+    examples=[{"name": "vault-2"}],
+    command="destination set DESTINATION --keep-full 4 --lock-days 7",
+)
 def change_destination(call: ApiRequest) -> DestinationRecord:
     """Rename it, or set what it keeps."""
     wanted: ChangedDestination = call.read(ChangedDestination)
@@ -152,7 +247,14 @@ def change_destination(call: ApiRequest) -> DestinationRecord:
     return _destination(places.change_destination(call.app, call.guid, wanted, call.who))
 
 
-@room("DELETE", "/backup-destinations/{guid}", "Remove a destination.", status=204)
+@room(
+    "DELETE",
+    "/backup-destinations/{guid}",
+    "Remove a destination.",
+    status=204,
+    roles=ADMINS,
+    command="destination rm DESTINATION",
+)
 def remove_destination(call: ApiRequest) -> None:
     """Remove one that holds no backup; its files stay."""
     places.remove_destination(call.app, call.guid, call.who)
@@ -164,7 +266,7 @@ def _hypervisor(one: Hypervisor, around: _Around) -> HypervisorRecord:
         guid=one.guid,
         name=one.name,
         host=one.name,
-        type=label(PLATFORMS[one.driver].label),
+        type=label(TYPES[one.driver].label),
         driver=one.driver,
         path=str(one.config.get("path", "")),
         licenseCovered=True,

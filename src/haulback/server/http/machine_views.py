@@ -9,12 +9,12 @@ from typing import Any
 import sqlalchemy as sa
 
 from haulback.contract.machines import ManagerOf, VirtualMachine
+from haulback.contract.roles import ADMINS
 from haulback.errors import NotFound
-from haulback.inventory.hypervisor_types import PLATFORMS
+from haulback.hypervisor_types import TYPES
 from haulback.inventory.managers import cluster_of, manager_of, portal_type
 from haulback.inventory.records import Entity
 from haulback.server.http.operation import ApiRequest
-from haulback.server.http.permissions import ADMINS
 from haulback.server.store import protection
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.wire import Named, label
@@ -87,7 +87,7 @@ def _machine(one: Entity, around: _Around) -> VirtualMachine:
         problem=one.problem,
         type=label(one.type),
         hypervisor=Named(source.guid, source.name),
-        hvType=label(PLATFORMS[source.driver].label),
+        hvType=label(TYPES[source.driver].label),
         hvmType=manager.type,
         restoreStatus="RESTORABLE" if facts else "NOT_RESTORABLE",
         restorable=bool(facts),

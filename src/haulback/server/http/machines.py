@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
+from haulback.contract import example_values as example
 from haulback.contract.machines import (
     DiskRecord,
     DiskSettings,
@@ -17,9 +18,11 @@ from haulback.contract.machines import (
     VirtualDisk,
     VirtualMachine,
 )
+from haulback.contract.project_access import ProjectAccess
+from haulback.contract.roles import ADMINS, PEOPLE
 from haulback.errors import Conflict, Malformed, NotFound
+from haulback.hypervisor_types import TYPES, Capability
 from haulback.inventory.derived_guids import disk_guid
-from haulback.inventory.hypervisor_types import PLATFORMS
 from haulback.inventory.records import Entity, Hypervisor
 from haulback.server.http import paging, query_params
 from haulback.server.http.machine_views import COMMANDS, view_of
@@ -35,9 +38,20 @@ _COMMAND = 4000  # characters of a command
 room = Router()
 
 
-@room("GET", "/virtual-machines", "Machines.", answer=VirtualMachine, many=True, query=(
-    Param("hypervisor", "On this hypervisor.", GUID), *paging.COMMON,
-))  # fmt: skip
+@room(
+    "GET",
+    "/virtual-machines",
+    "Machines.",
+    answer=VirtualMachine,
+    many=True,
+    query=(
+        Param("hypervisor", "On this hypervisor.", GUID),
+        *paging.COMMON,
+    ),
+    roles=PEOPLE,
+    projects=ProjectAccess.OBJECTS,
+    command="machine ls",
+)
 def list_machines(call: ApiRequest) -> Reply:
     """A page of machines, or all."""
     wanted = paging.wanted(call, hypervisor=query_params.guid(call, "hypervisor"))
@@ -47,7 +61,15 @@ def list_machines(call: ApiRequest) -> Reply:
         return paging.page(found, total, view_of(call, sql, known, found))
 
 
-@room("GET", "/virtual-machines/{guid}", "One machine.", answer=VirtualMachine)
+@room(
+    "GET",
+    "/virtual-machines/{guid}",
+    "One machine.",
+    answer=VirtualMachine,
+    roles=PEOPLE,
+    projects=ProjectAccess.OBJECTS,
+    command="machine show MACHINE",
+)
 def one_machine(call: ApiRequest) -> VirtualMachine:
     """One machine."""
     with call.app.store.read() as sql:
@@ -56,8 +78,17 @@ def one_machine(call: ApiRequest) -> VirtualMachine:
         return view_of(call, sql, known, [one])(one)
 
 
-@room("PUT", "/virtual-machines/{guid}/settings", "Change a machine's settings.",
-      request=MachineSettings, status=204)  # fmt: skip
+@room(
+    "PUT",
+    "/virtual-machines/{guid}/settings",
+    "Change a machine's settings.",
+    request=MachineSettings,
+    status=204,
+    roles=ADMINS,
+    projects=ProjectAccess.OBJECTS,
+    examples=[{}],
+    command="machine set MACHINE --project acme",
+)
 def set_machine(call: ApiRequest) -> None:
     """Policies and project; what is absent stays."""
     wanted: MachineSettings = call.read(MachineSettings)
@@ -120,8 +151,8 @@ def _set_commands(settings: dict[str, Any], wanted: MachineSettings, host: Hyper
             continue
         if len(command) > _COMMAND or "\0" in command:
             raise Malformed(f"{name}: at most {_COMMAND} characters, without NUL", field=name)
-        if not PLATFORMS[host.driver].power_on:
-            raise Malformed(f"{name}: {PLATFORMS[host.driver].words} runs no machines", field=name)
+        if not TYPES[host.driver].can(Capability.GUEST):
+            raise Malformed(f"{name}: {TYPES[host.driver].words} runs no machines", field=name)
         settings[name] = command
 
 
@@ -132,7 +163,15 @@ def _write(sql: sa.Connection, one: Entity) -> None:
     sql.execute(sa.update(tables.entity).where(tables.entity.c.guid == one.guid).values(values))
 
 
-@room("DELETE", "/virtual-machines/{guid}", "Forget a machine.", status=204)
+@room(
+    "DELETE",
+    "/virtual-machines/{guid}",
+    "Forget a machine.",
+    status=204,
+    roles=ADMINS,
+    projects=ProjectAccess.OBJECTS,
+    command="machine forget MACHINE",
+)
 def remove_machine(call: ApiRequest) -> None:
     """Forget one that is not present and has no backups; POST /tasks/delete does more."""
     with call.app.change(call.who, "remove machine", call.guid) as done:
@@ -144,7 +183,15 @@ def remove_machine(call: ApiRequest) -> None:
             raise Conflict(f"{one.name} has backups or tasks; use POST /tasks/delete")
 
 
-@room("DELETE", "/virtual-machines/all-non-present", "Forget machines that are gone.", status=204)
+@room(
+    "DELETE",
+    "/virtual-machines/all-non-present",
+    "Forget machines that are gone.",
+    status=204,
+    roles=ADMINS,
+    projects=ProjectAccess.OBJECTS,
+    command="machine forget",
+)
 def remove_absent(call: ApiRequest) -> None:
     """Forget those that are not present and have no backups."""
     with call.app.change(call.who, "remove machines that are not present") as done:
@@ -159,8 +206,18 @@ def _forget(sql: sa.Connection, one: Entity) -> bool:
     return sql.scalar(query) is None
 
 
-@room("POST", "/virtual-machines/incremental-not-possible", "Which cannot be incremental.",
-      request=Entities, answer=NotIncremental, many=True)  # fmt: skip
+@room(
+    "POST",
+    "/virtual-machines/incremental-not-possible",
+    "Which cannot be incremental.",
+    request=Entities,
+    answer=NotIncremental,
+    many=True,
+    roles=PEOPLE,
+    projects=ProjectAccess.OBJECTS,
+    examples=[{"entities": [example.REF]}],
+    command="machine check MACHINE",
+)
 def not_incremental(call: ApiRequest) -> list[NotIncremental]:
     """Those of the machines whose next backup will be full whatever is asked, and why."""
     wanted: Entities = call.read(Entities)
@@ -183,8 +240,17 @@ def _reasons(one: Entity, known: SqlCatalogue) -> list[Reason]:
     return []
 
 
-@room("GET", "/virtual-machine-disks", "Disks of a machine.", answer=DiskRecord, many=True,
-      query=(Param("virtual-machine", "Whose disks.", GUID),))  # fmt: skip
+@room(
+    "GET",
+    "/virtual-machine-disks",
+    "Disks of a machine.",
+    answer=DiskRecord,
+    many=True,
+    query=(Param("virtual-machine", "Whose disks.", GUID),),
+    roles=PEOPLE,
+    projects=ProjectAccess.OBJECTS,
+    command="machine disk ls MACHINE",
+)
 def list_disks(call: ApiRequest) -> list[DiskRecord]:
     """The disks of a machine."""
     guid = query_params.guid(call, "virtual-machine")
@@ -195,8 +261,17 @@ def list_disks(call: ApiRequest) -> list[DiskRecord]:
     return [_disk(one, disk) for disk in one.disks]
 
 
-@room("PUT", "/virtual-machine-disks/{guid}/settings", "Change a disk's settings.",
-      request=DiskSettings, status=204)  # fmt: skip
+@room(
+    "PUT",
+    "/virtual-machine-disks/{guid}/settings",
+    "Change a disk's settings.",
+    request=DiskSettings,
+    status=204,
+    roles=ADMINS,
+    projects=ProjectAccess.OBJECTS,
+    examples=[{"excludedFromBackup": True}],
+    command="machine disk exclude MACHINE root",
+)
 def set_disk(call: ApiRequest) -> None:
     """Whether backups leave a disk out.  409 when none would be left."""
     wanted: DiskSettings = call.read(DiskSettings)

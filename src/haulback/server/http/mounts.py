@@ -23,6 +23,8 @@ from haulback.contract.mounts import (
     PathRequest,
     PathsRequest,
 )
+from haulback.contract.project_access import ProjectAccess
+from haulback.contract.roles import PEOPLE, RESTORERS
 from haulback.errors import Conflict, Malformed, NotFound, Unavailable
 from haulback.inventory.derived_guids import file_guid, volume_guid
 from haulback.inventory.records import BackupVolume, Mount, ShownFileSystem
@@ -48,14 +50,26 @@ _RIGHTS = [f"{who}_{what}" for who in ("OWNER", "GROUP", "OTHERS")
 room = Router()
 
 
-@room("GET", "/mounted-backups", "Mounted backups.", answer=MountedBackup, many=True, query=(
-    *paging.COMMON, *paging.SPAN, paging.ENTITY,
-    Param("backup", "Of this backup.", GUID),
-    Param("node", "On this node.", GUID),
-    Param("mode", "Mounted in this way.", {"enum": [mode.value for mode in MountMode]}),
-    Param("finished-mount", "Those that are over, or only those that are not.", FLAG),
-    Param("protected-entity-type", "Of this type.", TEXT),
-))  # fmt: skip
+@room(
+    "GET",
+    "/mounted-backups",
+    "Mounted backups.",
+    answer=MountedBackup,
+    many=True,
+    query=(
+        *paging.COMMON,
+        *paging.SPAN,
+        paging.ENTITY,
+        Param("backup", "Of this backup.", GUID),
+        Param("node", "On this node.", GUID),
+        Param("mode", "Mounted in this way.", {"enum": [mode.value for mode in MountMode]}),
+        Param("finished-mount", "Those that are over, or only those that are not.", FLAG),
+        Param("protected-entity-type", "Of this type.", TEXT),
+    ),
+    roles=PEOPLE,
+    projects=ProjectAccess.OBJECTS,
+    command="mount ls --all",
+)
 def list_mounts(call: ApiRequest) -> Reply:
     """A page of mounted backups, the newest first."""
     wanted = paging.wanted(
@@ -72,7 +86,15 @@ def list_mounts(call: ApiRequest) -> Reply:
         return paging.page(found, total, lambda one: _mounted(one, counts, known))
 
 
-@room("GET", "/mounted-backups/{guid}", "One mounted backup.", answer=MountedBackup)
+@room(
+    "GET",
+    "/mounted-backups/{guid}",
+    "One mounted backup.",
+    answer=MountedBackup,
+    roles=PEOPLE,
+    projects=ProjectAccess.OBJECTS,
+    command="mount show MOUNT",
+)
 def one_mount(call: ApiRequest) -> MountedBackup:
     """One mounted backup."""
     with call.app.store.read() as sql:
@@ -81,8 +103,17 @@ def one_mount(call: ApiRequest) -> MountedBackup:
         return _mounted(one, mounts.counts(sql, [one.guid]), known)
 
 
-@room("GET", "/file-systems", "File systems of a backup.", answer=BackupFileSystem, many=True,
-      query=(Param("backup", "Whose.", GUID),))  # fmt: skip
+@room(
+    "GET",
+    "/file-systems",
+    "File systems of a backup.",
+    answer=BackupFileSystem,
+    many=True,
+    query=(Param("backup", "Whose.", GUID),),
+    roles=PEOPLE,
+    projects=ProjectAccess.OBJECTS,
+    command="mount found BACKUP",
+)
 def file_systems(call: ApiRequest) -> list[BackupFileSystem]:
     """What a MANUAL mount chooses from; found when the backup was stored."""
     guid = query_params.guid(call, "backup")
@@ -94,9 +125,17 @@ def file_systems(call: ApiRequest) -> list[BackupFileSystem]:
     return [_file_system(volume_guid(one.guid, volume.name), volume) for volume in volumes]
 
 
-@room("GET", "/mounted-file-systems/detailed", "File systems of a mounted backup.",
-      answer=MountedFileSystem, many=True,
-      query=(Param("mounted-backup", "Whose.", GUID),))  # fmt: skip
+@room(
+    "GET",
+    "/mounted-file-systems/detailed",
+    "File systems of a mounted backup.",
+    answer=MountedFileSystem,
+    many=True,
+    query=(Param("mounted-backup", "Whose.", GUID),),
+    roles=PEOPLE,
+    projects=ProjectAccess.OBJECTS,
+    command="mount volumes MOUNT",
+)
 def mounted_file_systems(call: ApiRequest) -> list[MountedFileSystem]:
     """The file systems that a mounted backup shows."""
     one = _named(call)
@@ -104,8 +143,17 @@ def mounted_file_systems(call: ApiRequest) -> list[MountedFileSystem]:
         return [_shown(shown, one) for shown in mounts.volumes(sql, one.guid)]
 
 
-@room("GET", "/mounted-files", "Disks of a mounted backup.", answer=MountedFile, many=True,
-      query=(Param("mounted-backup", "Whose.", GUID),))  # fmt: skip
+@room(
+    "GET",
+    "/mounted-files",
+    "Disks of a mounted backup.",
+    answer=MountedFile,
+    many=True,
+    query=(Param("mounted-backup", "Whose.", GUID),),
+    roles=PEOPLE,
+    projects=ProjectAccess.OBJECTS,
+    command="mount disks MOUNT",
+)
 def mounted_files(call: ApiRequest) -> list[MountedFile]:
     """The disks that a mounted backup offers."""
     one = _named(call)
@@ -137,8 +185,15 @@ def _chosen(one: Mount) -> list[str]:
     return next((v["disks"] for v in one.wanted.get("visible", []) if v.get("disks")), [])
 
 
-@room("GET", "/mounted-backups/{guid}/iscsi", "How initiators reach its disks, with the secret.",
-      answer=IscsiTarget)  # fmt: skip
+@room(
+    "GET",
+    "/mounted-backups/{guid}/iscsi",
+    "How initiators reach its disks, with the secret.",
+    answer=IscsiTarget,
+    roles=RESTORERS,
+    projects=ProjectAccess.OBJECTS,
+    command="mount iscsi ISCSI",
+)
 def iscsi(call: ApiRequest) -> Reply:
     """The target of a backup mounted in mode ISCSI; who asked for its secret is written down."""
     with call.app.change(call.who, "iscsi secret", call.guid) as done:
@@ -164,11 +219,23 @@ def iscsi(call: ApiRequest) -> Reply:
     return Reply(told, headers={"Cache-Control": "no-store"})
 
 
-@room("POST", "/mounted-file-systems/{guid}/listing", "What lies in a folder.",
-      request=PathRequest, answer=FileRow, many=True, slow=True, query=(
-          Param("after", "Only names behind this one.", TEXT),
-          Param("size", "How many at most.", NUMBER),
-      ))  # fmt: skip
+@room(
+    "POST",
+    "/mounted-file-systems/{guid}/listing",
+    "What lies in a folder.",
+    request=PathRequest,
+    answer=FileRow,
+    many=True,
+    slow=True,
+    query=(
+        Param("after", "Only names behind this one.", TEXT),
+        Param("size", "How many at most.", NUMBER),
+    ),
+    roles=RESTORERS,
+    projects=ProjectAccess.OBJECTS,
+    examples=[{"path": "/"}],
+    command="mount dir FILESYSTEM /",
+)
 def listing(call: ApiRequest) -> Reply:
     """Rows by name; `X-Next-Name`, if there is a next page, is the value of `after` for it.
 
@@ -197,8 +264,17 @@ def listing(call: ApiRequest) -> Reply:
     return Reply(rows, headers=more)
 
 
-@room("POST", "/mounted-file-systems/{guid}/download", "Fetch files.", request=PathsRequest,
-      slow=True)  # fmt: skip
+@room(
+    "POST",
+    "/mounted-file-systems/{guid}/download",
+    "Fetch files.",
+    request=PathsRequest,
+    slow=True,
+    roles=RESTORERS,
+    projects=ProjectAccess.OBJECTS,
+    examples=[{"paths": ["/a"]}],
+    command="mount get FILESYSTEM /etc/hosts --archive --to FILE",
+)
 def download(call: ApiRequest) -> Reply:
     """A single file as it is; several files, or a folder, as a tar.
 

@@ -7,7 +7,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from haulback.contract import example_values as example
 from haulback.contract.backups import Hint, MarkedLocation, MarkPreview, Marks
+from haulback.contract.project_access import ProjectAccess
+from haulback.contract.roles import ADMINS
 from haulback.errors import Conflict, Malformed, NotFound
 from haulback.ids import guid_of
 from haulback.inventory import retention
@@ -29,8 +32,17 @@ class _Wish(NamedTuple):
     after: Backup
 
 
-@room("POST", "/retention/mark-backups", "Mark backups for retention.",
-      request=Marks | list[MarkedLocation], status=204)  # fmt: skip
+@room(
+    "POST",
+    "/retention/mark-backups",
+    "Mark backups for retention.",
+    request=Marks | list[MarkedLocation],
+    status=204,
+    roles=ADMINS,
+    projects=ProjectAccess.OBJECTS,
+    examples=[{"backupLocations": [example.REF], "retentionHint": "TO_REMOVE"}],
+    command="backup mark archive BACKUP",
+)
 def mark(call: ApiRequest) -> None:
     """Have backups removed at the next clean-up, kept as an archive, or treated as usual.
 
@@ -46,8 +58,18 @@ def mark(call: ApiRequest) -> None:
         done.silent = not wishes
 
 
-@room("POST", "/retention/mark-backups/preview", "What marking backups would do.",
-      request=Marks | list[MarkedLocation], answer=MarkPreview, many=True)  # fmt: skip
+@room(
+    "POST",
+    "/retention/mark-backups/preview",
+    "What marking backups would do.",
+    request=Marks | list[MarkedLocation],
+    answer=MarkPreview,
+    many=True,
+    roles=ADMINS,
+    projects=ProjectAccess.OBJECTS,
+    examples=[{"backupLocations": [example.REF], "retentionHint": "TO_REMOVE"}],
+    command="backup mark remove BACKUP --preview",
+)
 def preview(call: ApiRequest) -> list[MarkPreview]:
     """The locations as they would be, then others that would stay or go because of it."""
     now = call.app.clock.now_ms()

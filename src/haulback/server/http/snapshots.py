@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Set
 
+from haulback.contract.project_access import ProjectAccess
+from haulback.contract.roles import PEOPLE
 from haulback.contract.snapshots import SnapshotRecord
 from haulback.errors import NotFound
 from haulback.inventory.records import PlatformSnapshot
@@ -16,10 +18,22 @@ from haulback.wire import Named, label
 room = Router()
 
 
-@room("GET", "/snapshots", "Snapshots.", answer=SnapshotRecord, many=True, query=(
-    *paging.COMMON, *paging.SPAN, paging.ENTITY,
-    Param("stand-alone", "Only those of no policy.", FLAG)
-))  # fmt: skip
+@room(
+    "GET",
+    "/snapshots",
+    "Snapshots.",
+    answer=SnapshotRecord,
+    many=True,
+    query=(
+        *paging.COMMON,
+        *paging.SPAN,
+        paging.ENTITY,
+        Param("stand-alone", "Only those of no policy.", FLAG),
+    ),
+    roles=PEOPLE,
+    projects=ProjectAccess.OBJECTS,
+    command="snapshot ls MACHINE",
+)
 def list_snapshots(call: ApiRequest) -> Reply:
     """A page of snapshots, the newest first."""
     alone = query_params.flag(call, "stand-alone")
@@ -29,7 +43,15 @@ def list_snapshots(call: ApiRequest) -> Reply:
         return paging.page(found, total, lambda one: _shown(one, known))
 
 
-@room("GET", "/snapshots/{guid}", "One snapshot.", answer=SnapshotRecord)
+@room(
+    "GET",
+    "/snapshots/{guid}",
+    "One snapshot.",
+    answer=SnapshotRecord,
+    roles=PEOPLE,
+    projects=ProjectAccess.OBJECTS,
+    command="snapshot show SNAPSHOT",
+)
 def one_snapshot(call: ApiRequest) -> SnapshotRecord:
     """One snapshot."""
     with call.app.store.read() as sql:

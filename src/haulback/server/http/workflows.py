@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from haulback.contract.project_access import ProjectAccess
+from haulback.contract.roles import PEOPLE, WORKERS
 from haulback.contract.task_states import FINAL, PLANNED
 from haulback.contract.workflows import WorkflowExecution
 from haulback.server.caller import SYSTEM
@@ -27,15 +29,32 @@ _WARNED = "FINISHED_WITH_WARNINGS"
 room = Router()
 
 
-@room("GET", "/workflow-executions", "Workflows.", answer=WorkflowExecution, many=True,
-      query=paging.COMMON)  # fmt: skip
+@room(
+    "GET",
+    "/workflow-executions",
+    "Workflows.",
+    answer=WorkflowExecution,
+    many=True,
+    query=paging.COMMON,
+    roles=PEOPLE,
+    projects=ProjectAccess.OBJECTS,
+    command="workflow ls",
+)
 def list_executions(call: ApiRequest) -> Reply:
     """A page of workflows, the newest first."""
     found, total = workflows.page(call.app, paging.wanted(call))
     return paging.page(found, total, lambda workflow: _execution(*workflow))
 
 
-@room("GET", "/workflow-executions/{guid}", "One workflow.", answer=WorkflowExecution)
+@room(
+    "GET",
+    "/workflow-executions/{guid}",
+    "One workflow.",
+    answer=WorkflowExecution,
+    roles=PEOPLE,
+    projects=ProjectAccess.OBJECTS,
+    command="workflow show WORKFLOW",
+)
 def one_execution(call: ApiRequest) -> WorkflowExecution:
     """One workflow with its tasks."""
     head, steps = workflows.workflow(call.app, call.guid, call.who.scope)
@@ -45,7 +64,15 @@ def one_execution(call: ApiRequest) -> WorkflowExecution:
     return shown
 
 
-@room("DELETE", "/workflow-executions/{guid}", "Remove a workflow's finished tasks.", status=204)
+@room(
+    "DELETE",
+    "/workflow-executions/{guid}",
+    "Remove a workflow's finished tasks.",
+    status=204,
+    roles=WORKERS,
+    projects=ProjectAccess.OBJECTS,
+    command="workflow rm WORKFLOW",
+)
 def remove_execution(call: ApiRequest) -> None:
     """Take its finished tasks off the lists."""
     _, steps = workflows.workflow(call.app, call.guid, call.who.scope)

@@ -59,7 +59,6 @@ class App:
     desk: NodeRequests = field(init=False)
     readiness: Readiness = field(init=False)
     ways: list[Submission] = field(default_factory=lambda: list(WAYS))
-    documents: dict[tuple[Any, ...], bytes] = field(default_factory=dict)  # about the API, as made
 
     def __post_init__(self) -> None:
         self.desk = NodeRequests(self.store, self.bell, self.clock.now_ms)

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
+from haulback import hypervisor_types
 from haulback.contract.alarms import AlarmKind
 from haulback.contract.destinations import (
     ChangedDestination,
@@ -19,7 +20,7 @@ from haulback.contract.hypervisors import ChangedHypervisor, NewHypervisor
 from haulback.contract.places import NewPlace
 from haulback.errors import Conflict, Malformed
 from haulback.ids import new_guid
-from haulback.inventory import hypervisor_types, retention
+from haulback.inventory import retention
 from haulback.inventory.records import BackupDestination, Entity, Hypervisor, Record
 from haulback.kinds.api import Ask
 from haulback.kinds.destination_init import init

@@ -1,4 +1,4 @@
-"""A server starts with the key that its database was sealed by, and with no other."""
+"""A server starts only with the key that sealed its database."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from haulback.server.store import nodes, sealed_secrets, tables
 
 
 def begun(data: Path, database: str, *, seals: bool = True) -> Server:
-    """A server that is open and does not answer yet; with a destination if it `seals`."""
+    """A server that is open and does not answer yet; with a destination if `seals`."""
     server = Server(ServerSettings(data=data, database=database, port=0, password="correct horse"))
     if seals and not places.destinations(server.app):
         with server.app.store.write() as sql:

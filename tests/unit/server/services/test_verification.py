@@ -1,4 +1,4 @@
-"""Destinations are verified by themselves: every night, after damage, unless told otherwise."""
+"""Destinations are verified automatically: every night and after damage, unless turned off."""
 
 import msgspec
 import sqlalchemy as sa
@@ -24,7 +24,7 @@ def verifies(house: House) -> list[str]:
 
 
 def stored(house: House) -> None:
-    """A backup that is stored."""
+    """Store a backup."""
     node = house.node()
     store = house.exported(node)
     house.take(node, store)
@@ -32,7 +32,7 @@ def stored(house: House) -> None:
 
 
 def verified(house: House, **results: object) -> None:
-    """Run the VERIFY that waits."""
+    """Run the waiting VERIFY."""
     node = house.node()
     [guid] = [task for task in house.offered(node) if house.row(task).type == "VERIFY"]
     house.take(node, guid)
@@ -53,7 +53,7 @@ def test_a_destination_is_verified_from_the_night_after_its_first_backup(house: 
     assert verification.plan_due(house.app) == 1
     assert verifies(house) == ["QUEUED"]
     assert verification.plan_due(house.app) == 0, "once a night"
-    house.clock.now += DAY_MS - 1000  # within the start window of the first
+    house.clock.now += DAY_MS - 1000  # within the start window of the first task
     verification.plan_due(house.app)
     assert verifies(house) == ["QUEUED"], "one that waits is enough"
     verified(house, cursor="", isRound=True)

@@ -1,4 +1,4 @@
-"""The life of tasks, on SQLite and on PostgreSQL."""
+"""The life cycle of tasks, on SQLite and on PostgreSQL."""
 
 import contextlib
 from concurrent.futures import ThreadPoolExecutor
@@ -269,7 +269,7 @@ def test_a_final_state_never_changes(house: House):
         Conflict, task_requests.set_state, house.app, house.user, export.guid, State.CANCELLED, None
     )
     house.refuses(Conflict, house.take, node, export)
-    house.fail(node, export)  # said twice: a reply may get lost
+    house.fail(node, export)  # repeated, because a response may get lost
     assert house.row(export).status_info == "it broke"
 
 
@@ -356,7 +356,7 @@ def test_without_a_destination_named_there_must_be_only_one(house: House):
 
 def test_a_machine_that_vanished_is_kept_but_not_present(house: House):
     node = house.node()
-    for _ in range(2):  # two of three at once: the first look is not believed
+    for _ in range(2):  # two of three machines at once: the first scan is not believed
         [sync] = house.submit("inventory-sync", {"hypervisors": [house.hypervisor.guid]})
         house.clock.now += 1
         house.take(node, sync)
@@ -469,7 +469,7 @@ def test_results_that_the_database_cannot_hold_are_no_success(house: House, mach
     [sync] = house.submit("inventory-sync", {"hypervisors": [house.hypervisor.guid]})
     house.take(node, sync)
     done = FinishedWork(sync.guid, 1, {"machines": [machine]})
-    with contextlib.suppress(Malformed):  # SQLite holds some of them
+    with contextlib.suppress(Malformed):  # SQLite stores some of them
         house.finish(node, sync, machines=[machine])
     house.node(done=[done])
     with house.app.store.read() as sql:
