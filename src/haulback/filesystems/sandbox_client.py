@@ -30,7 +30,7 @@ from haulback.errors import (
 )
 from haulback.filesystems.block_server import Feeder
 from haulback.filesystems.code_pages import code_page
-from haulback.filesystems.records import Answer, Ask, Begin, Failed, printable
+from haulback.filesystems.records import Answer, Ask, Begin, Failed
 from haulback.framing import receive, send
 from haulback.texts import printable
 
