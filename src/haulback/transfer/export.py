@@ -17,7 +17,6 @@ from haulback.repository.backup_loss import assess
 from haulback.repository.manifest import Manifest, ManifestDisk
 from haulback.repository.mapping import MapReader
 from haulback.repository.pack_verification import PackMemory
-from haulback.repository.pages import DiskMap
 from haulback.repository.repository import Draft, Repository
 from haulback.repository.writer import Writer
 
@@ -25,8 +24,8 @@ from haulback.repository.writer import Writer
 class ExportSpec(NamedTuple):
     """Identity of the new backup: guids of backup and entity; `snapshot_time` in epoch ms.
 
-    `excluded` holds the names of disks to leave out. `base` is the backup made with the checkpoint
-    on which the snapshot builds, None to read all data.
+    `excluded` holds the names of disks to leave out. `base` is the guid of the backup made with the
+    checkpoint on which the snapshot builds; None reads all data.
     """
 
     backup: str
@@ -36,109 +35,69 @@ class ExportSpec(NamedTuple):
     base: str | None = None
 
 
-class ExportMeans(NamedTuple):
-    """Means of an export: the staging folder, and the threads for hashing and compressing.
+class ExportServices(NamedTuple):
+    """Services of the node that an export uses.
 
-    `meter` gets the number of bytes read, `warn` sentences for the readers of the backup. `memory`
-    caches the packs that passed the reuse check.
+    `folder` takes the packs, `pool` runs the compression, `meter` counts the bytes read, `warn`
+    takes sentences for the task's log. `memory` caches the packs that passed the reuse check.
     """
 
     folder: Path
     pool: ThreadPoolExecutor
-    disk: DurableFiles
+    disk: DurableFiles = DurableFiles()
     meter: Meter = unmetered
     warn: Callable[[str], None] = lambda _: None
     memory: PackMemory | None = None
 
 
 def export_machine(
-    snapshot: Snapshot, repository: Repository, spec: ExportSpec, means: ExportMeans
+    snapshot: Snapshot, repository: Repository, wanted: ExportSpec, services: ExportServices
 ) -> Draft:
-    """Read the data that changed since the base backup into the folder; the result is durable.
+    """Read the data that changed since the base into the staging folder; the result is durable.
 
-    Without a base all data is read. Unchanged extents are taken from the base only after a sample
-    has confirmed that they are unchanged; otherwise the disk is read whole and `warn` is called.
+    Unchanged extents are taken from the base only after a sample has confirmed that they are
+    unchanged; otherwise the disk is read whole, with a warning.
 
     A missing base or a damaged base manifest makes the backup a full one. A disk that has damaged
     data in the base is read whole.
 
     The snapshot is closed before the draft is written, so that an image that moved during the read
-    raises SourceChanged and leaves no draft. After any error the caller removes the files in the
-    folder and the snapshot's checkpoint.
+    raises SourceChanged and leaves no draft. After any error the caller removes the files in
+    `folder` and the snapshot's checkpoint.
     """
-    parent = _parent(repository, spec.base, means.warn)
-    writer = repository.writer(means.folder, means.pool, means.disk, means.memory)
-    export = _Export(repository, writer, means)
+    parent = _parent(repository, wanted.base, services.warn)
+    bases = _bases(parent, repository, services.warn)
+    read = _Counter(services.meter)
+    folder, disk = services.folder, services.disk
+    writer = repository.writer(folder, services.pool, disk, services.memory)
+    metered = services._replace(meter=read)
     try:
-        stored = export.disks(snapshot, spec.excluded, _bases(parent, repository, means.warn))
+        stored = [
+            _store(view, bases.get(view.disk.name), repository, writer, metered)
+            for view in snapshot.views()
+            if view.disk.name not in wanted.excluded
+        ]
         machine = snapshot.machine
         snapshot.close()
         staged = writer.finish()
     except BaseException:
         writer.abandon()
         raise
-    if parent and stored and not any(disk.builds for disk in stored):
+    if parent and stored and not any(builds for _, builds in stored):
         parent = None
     manifest = Manifest(
-        backup=spec.backup,
-        entity=spec.entity,
+        backup=wanted.backup,
+        entity=wanted.entity,
         entity_name=machine.name,
         type="INCREMENTAL" if parent else "FULL",
-        snapshot_time=spec.snapshot_time,
-        disks=tuple(disk.stored for disk in stored),
+        snapshot_time=wanted.snapshot_time,
+        disks=tuple(disk for disk, _ in stored),
         parent=parent.backup if parent else None,
         definition=machine.definition,
-        read=export.read.total,
+        read=read.total,
         stored=staged.stored,
     )
-    return repository.draft(means.folder, staged, manifest, means.disk)
-
-
-class _StoredDisk(NamedTuple):
-    """A disk of the new backup; `builds`: it takes data from the parent's disk."""
-
-    stored: ManifestDisk
-    builds: bool
-
-
-class _Export:
-    """Disks of one snapshot on their way into a writer; `read` counts the bytes read."""
-
-    def __init__(self, repository: Repository, writer: Writer, means: ExportMeans) -> None:
-        self._repository, self._writer, self._means = repository, writer, means
-        self.read = _Counter(means.meter)
-
-    def disks(
-        self, snapshot: Snapshot, excluded: Set[str], bases: dict[str, _Base]
-    ) -> list[_StoredDisk]:
-        views = [view for view in snapshot.views() if view.disk.name not in excluded]
-        return [self._disk(view, bases.get(view.disk.name)) for view in views]
-
-    def _disk(self, view: DiskView, base: _Base | None) -> _StoredDisk:
-        name, format_ = view.disk.name, view.disk.format
-        if base is not None:
-            try:
-                found = self._on_base(view, base)
-                return _StoredDisk(ManifestDisk(name, found, format_), not base.lacks)
-            except (Damaged, BaseGone) as error:
-                reason = f"the previous backup is damaged: {error.message}"
-                self._means.warn(f"{name} is read whole: {reason}")
-        keys, pool = self._repository.keys, self._means.pool
-        found = back_up_disk(view.source, self._writer, keys, pool, meter=self.read)
-        return _StoredDisk(ManifestDisk(name, found, format_), False)
-
-    def _on_base(self, view: DiskView, base: _Base) -> DiskMap:
-        changed = None if base.lacks else _believed(view, base.old, self._means.warn)
-        return back_up_disk(
-            view.source,
-            self._writer,
-            self._repository.keys,
-            self._means.pool,
-            base.old,
-            changed,
-            self.read,
-            distrust=base.lacks,
-        )
+    return repository.draft(folder, staged, manifest, disk)
 
 
 class _Counter:
@@ -162,6 +121,28 @@ def _parent(
     except (NotFound, Damaged) as error:
         warn(f"the backup is made a full one: {error.message}")
         return None
+
+
+def _store(
+    view: DiskView,
+    base: _Base | None,
+    repository: Repository,
+    writer: Writer,
+    services: ExportServices,
+) -> tuple[ManifestDisk, bool]:
+    """Store one disk; returns the stored disk, and whether it builds on the parent's disk."""
+    keys, source, name = repository.keys, view.source, view.disk.name
+    pool, meter, warn = services.pool, services.meter, services.warn
+    if base is not None:
+        old, lacks = base
+        try:
+            changed = None if lacks else _believed(view, old, warn)
+            stored = back_up_disk(source, writer, keys, pool, old, changed, meter, distrust=lacks)
+            return ManifestDisk(name, stored, view.disk.format), not lacks
+        except (Damaged, BaseGone) as error:
+            warn(f"{name} is read whole: the previous backup is damaged: {error.message}")
+    stored = back_up_disk(source, writer, keys, pool, meter=meter)
+    return ManifestDisk(name, stored, view.disk.format), False
 
 
 def _believed(

@@ -13,7 +13,7 @@ from haulback.drivers.hypervisor import DiskView, Machine, MachineSource, Snapsh
 from haulback.errors import Unsupported
 from haulback.repository.manifest import Manifest
 from haulback.repository.repository import Draft
-from haulback.transfer.export import ExportMeans, ExportSpec, export_machine
+from haulback.transfer.export import ExportServices, ExportSpec, export_machine
 from haulback.work.context import Results, TaskContext, TaskWork
 
 
@@ -76,7 +76,7 @@ class _Export:
             frozenset(order.excluded),
             order.base.backup if order.base else None,
         )
-        means = ExportMeans(
+        services = ExportServices(
             context.staging.folder,
             context.pool,
             context.disk,
@@ -84,7 +84,7 @@ class _Export:
             self._warn,
             context.repositories.pack_memory(repository),
         )
-        return export_machine(snapshot, repository, spec, means)
+        return export_machine(snapshot, repository, spec, services)
 
     def _report_type(self, manifest: Manifest) -> None:
         """Report at once that an increment became a full backup."""

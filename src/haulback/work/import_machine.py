@@ -8,7 +8,7 @@ from haulback.drivers.hypervisor import Machine, MachineSource, NetworkCardSetti
 from haulback.errors import HaulbackError
 from haulback.transfer.restore import (
     RestoredMachine,
-    RestoreMeans,
+    RestoreServices,
     RestoreTarget,
     import_machine,
     wanted_of,
@@ -47,19 +47,21 @@ def _made_before(context: TaskContext, machines: MachineSource) -> RestoredMachi
 def _make(context: TaskContext, machines: MachineSource) -> RestoredMachine:
     order: ImportMachineOrder = context.order
     repository = context.repositories.open(order.destination)
-    manifest, target = repository.manifest(order.backup), _target(context.guid, order)
+    manifest, target = repository.manifest(order.backup), _target(context)
     if order.share:
         return _make_over(context, machines, wanted_of(manifest, target))
     sizes = (disk.map.size for disk in manifest.disks if disk.name not in order.skip)
     context.progress.expect(sum(sizes))
     progress = context.progress
-    means = RestoreMeans(context.attempt, context.pool, progress.meter, progress.confirm)
+    services = RestoreServices(context.pool, progress.meter, progress.confirm)
     hypervisor = capability(machines, MachineTarget)
-    return import_machine(repository, manifest, hypervisor, target, means)
+    return import_machine(repository, manifest, hypervisor, target, services)
 
 
-def _target(task: str, order: ImportMachineOrder) -> RestoreTarget:
+def _target(context: TaskContext) -> RestoreTarget:
+    order: ImportMachineOrder = context.order
     return RestoreTarget(
+        context.attempt,
         uuid=order.replaces,
         name=order.name,
         overwrite=bool(order.replaces),
@@ -68,7 +70,7 @@ def _target(task: str, order: ImportMachineOrder) -> RestoreTarget:
         rename=order.rename,
         stores=order.stores,
         cards=tuple(NetworkCardSettings(one.number, one.network, one.mac) for one in order.cards),
-        marks={MARK: task},
+        marks={MARK: context.guid},
     )
 
 

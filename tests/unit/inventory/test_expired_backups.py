@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from haulback.contract.destinations import Retention
 from haulback.inventory.records import Backup, Entity
-from haulback.inventory.retention import DAY_MS, Retention, of, surplus
+from haulback.inventory.retention import of, surplus
+from haulback.units import DAY_MS
 
 NOW = 1_000 * DAY_MS
 # The machine is gone for long: no backup stays only because it is the last one.
@@ -178,3 +180,9 @@ def test_nothing_that_is_locked_missing_or_archived_ever_goes(backups: list[Back
     assert not any(one.location_status in ("MISSING", "GIVEN_UP") for one in found)
     if there and backups:
         assert len(found) < len(backups)
+
+
+def test_the_snapshot_decides_the_order_and_not_the_moment_of_the_record():
+    old, new = backup(2, created=9), backup(1, created=5)
+    assert going([old, new], keepLastNFull=1) == [old]
+    assert going([new, old], keepLastNFull=1) == [old]
