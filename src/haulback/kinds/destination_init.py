@@ -1,4 +1,4 @@
-"""BACKUP_DESTINATION_INIT: makes the repository of a destination, or takes over its own."""
+"""BACKUP_DESTINATION_INIT: creates the repository of a destination, or adopts its own."""
 
 from __future__ import annotations
 

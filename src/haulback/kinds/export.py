@@ -1,4 +1,4 @@
-"""EXPORT: reads what changed on a machine into staging; a STORE follows it."""
+"""EXPORT: reads the changes of a machine into staging; a STORE follows."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def _check(entity: Entity, request: ExportRequest) -> None:
 
 
 class _Backup(NamedTuple):
-    """A backup to plan: the machine, where its backup goes, and the circumstances."""
+    """A backup to plan: the machine, the destination, and the circumstances."""
 
     entity: Entity
     goal: Goal

@@ -1,4 +1,4 @@
-"""IMPORT: makes a machine of a backup; a RESTORE before it proves that the backup can be read."""
+"""IMPORT: creates a machine from a backup; a RESTORE before it checks the backup."""
 
 from __future__ import annotations
 
@@ -32,7 +32,10 @@ from haulback.wire import Named
 
 
 def plan(request: ImportMachineRequest, catalogue: Catalogue, ask: Ask) -> Plan:
-    """A RESTORE that checks and the IMPORT that follows.  Raises Malformed, NotFound, Conflict."""
+    """Plan a RESTORE that checks the backup, and the IMPORT that follows.
+
+    Raises Malformed, NotFound or Conflict.
+    """
     backup = chosen(request.backup, request.backupLocation, catalogue)
     to = restore_target.hypervisor(request, catalogue, catalogue.machines.get(backup.entity))
     restore_target.honoured(request, to, catalogue)
@@ -73,9 +76,9 @@ def _params(request: ImportMachineRequest, replaced: Entity | None) -> dict[str,
 def _replaced(
     request: ImportMachineRequest, catalogue: Catalogue, to: Hypervisor, backup: Backup, name: str
 ) -> Entity | None:
-    """The one machine that is overwritten: the one named, else the backup's own.
+    """The machine to overwrite: the machine that is named, else the backup's own.
 
-    Raises NotFound for one that is not the caller's, Malformed for one elsewhere.
+    Raises NotFound for a machine of another caller, Malformed for a machine on another hypervisor.
     """
     if not request.overwrite:
         return None
@@ -111,7 +114,7 @@ def prepare(task: Task, catalogue: Catalogue) -> ImportMachineOrder:
 
 
 def settle(task: Task, state: State, ledger: Ledger) -> None:
-    """A machine that came back is in the inventory at once."""
+    """Record the restored machine in the inventory at once, and the end of the restore job."""
     job_ended(task, state, ledger)
     share = task.ref("mountedBackup")
     if share and state is not State.FINISHED:

@@ -1,4 +1,4 @@
-"""Instant restore: a backup is shared, and its machine runs from the share; nothing is copied."""
+"""Instant restore: a machine runs from a mounted backup; no data is copied."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from haulback.wire import Named, Ref
 
 
 def plan(request: InstantRestoreRequest, catalogue: Catalogue, ask: Ask) -> Plan:
-    """A RESTORE that only points, the MOUNT that shares, the IMPORT that starts the machine.
+    """Plan a RESTORE that finds the backup, a MOUNT, and an IMPORT that starts the machine.
 
     Raises Malformed, NotFound or Conflict.
     """
@@ -96,7 +96,7 @@ def _possible(request: InstantRestoreRequest, to: Hypervisor) -> None:
 def _share(
     request: InstantRestoreRequest, backup: Backup, to: Hypervisor, catalogue: Catalogue, ask: Ask
 ) -> NewMount:
-    """The share, on the node that reaches both the backup and the hypervisor."""
+    """The mount, on the node that reaches both the backup and the hypervisor."""
     node = planning.pinned(to, catalogue.places.destination(backup.destination))
     if request.node and node not in (None, request.node.guid):
         known = catalogue.places.node(request.node.guid)

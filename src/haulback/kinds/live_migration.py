@@ -1,4 +1,4 @@
-"""LIVE_MIGRATION: moves a machine that runs: off the backup it lives off, or to another host."""
+"""LIVE_MIGRATION: moves a running machine off its mounted backup, or to another host."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from haulback.wire import Named
 
 
 def plan(request: LiveMigrationRequest, catalogue: Catalogue, ask: Ask) -> Plan:
-    """One task, and an UNMOUNT of what is needed no more.
+    """Plan the migration, and an UNMOUNT of the mount that the machine leaves.
 
-    Raises Malformed, NotFound, or Conflict for a mounted backup that no machine lives off.
+    Raises Malformed, NotFound, or Conflict for a mounted backup from which no machine runs.
     """
     mount, entity = _meant(request, catalogue)
     here = catalogue.places.hypervisor(entity.hypervisor)
@@ -52,7 +52,7 @@ def plan(request: LiveMigrationRequest, catalogue: Catalogue, ask: Ask) -> Plan:
 
 
 def _meant(request: LiveMigrationRequest, catalogue: Catalogue) -> tuple[Mount | None, Entity]:
-    """What a machine lives off, if it does, and the machine."""
+    """The mount from which a machine runs, None without one, and the machine."""
     if request.mountedBackup:
         mount = catalogue.mounts.get(request.mountedBackup.guid)
         if mount.state != "MOUNTED" or mount.mode != MountMode.INSTANT_RESTORE.value:
@@ -120,7 +120,7 @@ def prepare(task: Task, catalogue: Catalogue) -> LiveMigrationOrder:
 
 
 def settle(task: Task, state: State, ledger: Ledger) -> None:
-    """A machine that moved is the same: its backups stay with it."""
+    """Record the new host; a machine that moved keeps its guid and its backups."""
     to, entity = task.ref("hypervisor") or "", task.ref("protectedEntity") or ""
     if task.started is not None and to != task.params["from"]:
         ledger.bases.void(entity)  # what was recorded of its changes has not come along

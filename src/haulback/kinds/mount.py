@@ -1,4 +1,4 @@
-"""MOUNT: a node shares a backup, its files and disks, straight from the repository."""
+"""MOUNT: a node shares the files and disks of a backup straight from the repository."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _HERE = (MountMode.AUTO, MountMode.MANUAL, MountMode.ISCSI)
 
 
 def plan(request: MountRequest, catalogue: Catalogue, ask: Ask) -> Plan:
-    """A RESTORE that only points at what is stored, and the MOUNT.  Raises Malformed, NotFound."""
+    """Plan a RESTORE that finds the backup, and the MOUNT.  Raises Malformed, NotFound."""
     if request.mode not in _HERE:
         also = " (POST /tasks/instant-restore does this)"
         instant = request.mode is MountMode.INSTANT_RESTORE
@@ -45,7 +45,7 @@ def plan(request: MountRequest, catalogue: Catalogue, ask: Ask) -> Plan:
 
 
 def tasks_of(mount: NewMount, backup: Backup, request: Any, catalogue: Catalogue, ask: Ask) -> Plan:
-    """The tasks that make a share."""
+    """The tasks that mount a backup."""
     job = new_job("RESTORE_AND_MOUNT", backup, ask, {"mode": mount.mode, "mount": mount.guid})
     refs = {
         **references(backup, catalogue),
@@ -64,7 +64,7 @@ def tasks_of(mount: NewMount, backup: Backup, request: Any, catalogue: Catalogue
 
 
 def plan_again(request: Again, catalogue: Catalogue, ask: Ask) -> Plan:
-    """One MOUNT.  Raises NotFound, or Conflict for what is mounted or can be no more."""
+    """Plan a MOUNT of a mount that ended.  Raises NotFound, or Conflict."""
     mount = catalogue.mounts.get(request.mountedBackup.guid)
     conflicts.share_free(Named(mount.guid, mount.entity_name), catalogue)
     if mount.state in ("QUEUED", "MOUNTED"):
@@ -93,7 +93,7 @@ def prepare(task: Task, catalogue: Catalogue) -> MountOrder:
 
 
 def order_of(mount: Mount, catalogue: Catalogue) -> MountOrder:
-    """What a node does to share it, now or again."""
+    """The order for a node that mounts the backup, now or again."""
     backup = chosen(Ref(mount.backup), None, catalogue)
     return MountOrder(
         mount=mount.guid,
@@ -106,7 +106,7 @@ def order_of(mount: Mount, catalogue: Catalogue) -> MountOrder:
 
 
 def settle(task: Task, state: State, ledger: Ledger) -> None:
-    """What is not shared in the end is not mounted; the node ends a share that nobody wants."""
+    """Record the mount, or its failure; the node ends a mount that the server no longer lists."""
     if task.params["mode"] == MountMode.INSTANT_RESTORE.value and state is State.FINISHED:
         job_goes_on(task, ledger)
     else:

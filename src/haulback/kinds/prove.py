@@ -26,7 +26,7 @@ _LONGEST_TEXT, _LONGEST_SCRIPT = 200, 64_000
 
 
 def plan(request: ProveRequest, catalogue: Catalogue, ask: Ask) -> Plan:
-    """One task.  Raises Malformed, NotFound, or Conflict for what is no stored backup."""
+    """Plan the task.  Raises Malformed, NotFound, or Conflict for a backup that is not stored."""
     backup = chosen(request.backup, None, catalogue)
     entity = catalogue.machines.get(backup.entity)
     where = request.hypervisor.guid if request.hypervisor else entity.hypervisor
@@ -85,7 +85,7 @@ def prepare(task: Task, catalogue: Catalogue) -> ProveOrder:
 
 
 def settle(task: Task, state: State, ledger: Ledger) -> None:
-    """Only what was seen counts: without evidence the backup stays what it was."""
+    """Record the evidence; without evidence the proof level of the backup stays."""
     if state is not State.FINISHED or "evidence" not in task.results:
         return
     try:

@@ -1,4 +1,4 @@
-"""REPAIR: makes whole what can be made whole in a repository, and sets the rest aside."""
+"""REPAIR: repairs a repository and sets damaged objects aside."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _task(to: BackupDestination, request: RepairRequest, ask: Ask) -> Task:
 
 
 def start(task: Task, ledger: Ledger, catalogue: Catalogue) -> None:
-    """Fix what must be found."""
+    """Fix the list of backups that the task must find."""
     ledger.damage.expect(task.guid, task.ref("backupDestination") or "")
 
 
@@ -52,7 +52,7 @@ def prepare(task: Task, catalogue: Catalogue) -> RepairOrder:
 
 
 def settle(task: Task, state: State, ledger: Ledger) -> None:
-    """Damage was taken in already."""
+    """Check the report; the damage is recorded already."""
     ledger.damage.expected_over(task.guid)
     if state is State.FINISHED:
         msgspec.convert(task.results, RepairResult)

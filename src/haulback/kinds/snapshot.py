@@ -1,4 +1,4 @@
-"""SNAPSHOT: keeps a machine's disks as they are, on the platform; nothing is copied."""
+"""SNAPSHOT: takes a snapshot of a machine's disks on its platform; no data is copied."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from haulback.tasks.record import Plan, Task
 
 
 def plan(request: SnapshotRequest, catalogue: Catalogue, ask: Ask) -> Plan:
-    """One task for each machine, and with a rule the clean-up after it.
+    """Plan a task for each machine, and with a rule the clean-up that follows.
 
-    Raises NotFound, or Malformed for what a platform cannot do.
+    Raises NotFound, or Malformed for a machine that can have no snapshots.
     """
     refs = planning.some("protectedEntities", request.protectedEntities)
     rule = _rule(request, catalogue)

@@ -124,7 +124,7 @@ def _commands(
 
 
 def _missing(machine: Machine, excluded: Collection[str]) -> list[str]:
-    """A sentence about each part of a machine that its backup does not hold, or holds torn."""
+    """A sentence about each part of a machine that its backup lacks or holds inconsistently."""
     apart = [
         f"{one.name} is in the backup, but {one.why}"
         if one.held

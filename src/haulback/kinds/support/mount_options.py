@@ -16,7 +16,7 @@ from haulback.kinds.support import iscsi_mount
 
 
 def wanted(request: MountRequest, backup: Backup) -> dict[str, Any]:
-    """What is to be seen where.  Raises Malformed for what goes with another mode."""
+    """Options for the record of the mount.  Raises Malformed for an option of another mode."""
     files = [one.backupFile.guid for one in request.mountedDisks or []]
     if request.mode is MountMode.ISCSI:
         if request.mountedFileSystems:

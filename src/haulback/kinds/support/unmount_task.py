@@ -20,7 +20,7 @@ def task(
     *,
     follows: Task | None = None,
 ) -> Task:
-    """The task that ends a share."""
+    """The task that unmounts a backup."""
     backup = catalogue.backups.get(mount.backup)
     refs = {
         "backup": Named(backup.guid, backup.entity_name),
