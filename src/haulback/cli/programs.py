@@ -1,4 +1,4 @@
-"""`haulback up` and `server`: long-running processes."""
+"""`haulback up`: server, node and a destination on this machine."""
 
 from __future__ import annotations
 
@@ -10,17 +10,21 @@ import subprocess
 import sys
 from pathlib import Path
 from threading import Event, Thread
-from typing import Annotated
-
-from cyclopts import Parameter
 
 from haulback import credentials
 from haulback.cli.connection import InsecureHttp, PasswordFile
 from haulback.cli.nodes import start_log
+from haulback.cli.server_program import (
+    Limit,
+    Origin,
+    Proxy,
+    announce,
+    server_settings,
+    set_credentials,
+)
 from haulback.contract.destinations import NewDestination
 from haulback.contract.nodes import Enrolled
 from haulback.destinations.folder import Folder
-from haulback.errors import Malformed
 from haulback.ids import new_guid
 from haulback.logs import LogFormat
 from haulback.node.state_dir import NodeIdentity, write_identity
@@ -29,20 +33,6 @@ from haulback.server.main import Server, ServerSettings
 from haulback.server.services import destinations, nodes
 from haulback.server.services.app import LEASE_MS
 from haulback.work.support.foreign_repository import strangers
-
-Limit = Annotated[
-    list[str], Parameter(help="Limit of simultaneous tasks, like export=3 or export.source=2.")
-]
-Origin = Annotated[
-    list[str], Parameter(help="Origin whose pages may call the API, like https://portal.example.")
-]
-Proxy = Annotated[
-    list[str],
-    Parameter(
-        help="Address or network of a proxy that is trusted to name client addresses.",
-        env_var="HAULBACK_PROXY",
-    ),
-]
 
 
 def up(
@@ -68,8 +58,8 @@ def up(
     loses its tasks.
     """
     start_log(log_format)
-    settings = _settings(data, "", host, port, tls_cert, tls_key, lease, limit, origin, proxy)
-    _trust(settings, password_file, insecure_http)
+    settings = server_settings(data, "", host, port, tls_cert, tls_key, lease, limit, origin, proxy)
+    set_credentials(settings, password_file, insecure_http)
     server = Server(settings)
     home = data / "node"
     roots = restore_root or [data.absolute() / "restores"]
@@ -77,37 +67,11 @@ def up(
     _first_destination(server, data.absolute() / "repository")
     keeper = _Keeper(server, home, roots, settings, log_format)
     keeper.start()
-    _announce(server)
+    announce(server)
     try:
         server.run()
     finally:
         keeper.stop()
-
-
-def server(
-    *,
-    data: Path = Path("haulback-data"),
-    database: Annotated[str, Parameter(env_var="HAULBACK_DATABASE")] = "",
-    host: str = "127.0.0.1",
-    port: int = 8181,
-    tls_cert: Path | None = None,
-    tls_key: Path | None = None,
-    lease: float = LEASE_MS / 1000,
-    limit: Limit = [],  # noqa: B006
-    origin: Origin = [],  # noqa: B006
-    proxy: Proxy = [],  # noqa: B006
-    password_file: PasswordFile = None,
-    insecure_http: InsecureHttp = False,
-    log_format: LogFormat = LogFormat.TEXT,
-) -> None:
-    """Run the server alone.  --database is sqlite:///file.db or postgresql://user@host/name."""
-    start_log(log_format)
-    credentials.check_url(database, "--database", sys.argv[1:])
-    settings = _settings(data, database, host, port, tls_cert, tls_key, lease, limit, origin, proxy)
-    _trust(settings, password_file, insecure_http)
-    made = Server(settings)
-    _announce(made)
-    made.run()
 
 
 class _Keeper(Thread):
@@ -168,57 +132,3 @@ def _first_destination(server: Server, folder: Path) -> None:
         if is_repository(Folder(folder)):
             logging.warning("the destination 'local' cannot be used: %s", strangers(str(folder)))
         destinations.add_destination(server.app, NewDestination(name="local", path=str(folder)))
-
-
-def _settings(
-    data: Path,
-    database: str,
-    host: str,
-    port: int,
-    tls_cert: Path | None,
-    tls_key: Path | None,
-    lease: float,
-    limit: list[str],
-    origin: list[str],
-    proxy: list[str],
-) -> ServerSettings:
-    if not 0.2 <= lease <= 3600:
-        raise Malformed("--lease must be between 0.2 and 3600 seconds")
-    return ServerSettings(
-        data=data,
-        database=database,
-        host=host,
-        port=port,
-        tls_cert=tls_cert,
-        tls_key=tls_key,
-        lease_ms=int(lease * 1000),
-        limits=dict(map(_limit, limit)),
-        origins=origin,
-        proxies=proxy,
-    )
-
-
-def _trust(settings: ServerSettings, password_file: Path | None, insecure_http: bool) -> None:
-    """Set the password of admin and the permission for plain HTTP in the settings."""
-    settings.password = (
-        credentials.read(password_file, "--password-file")
-        if password_file
-        else credentials.get("HAULBACK_ADMIN_PASSWORD")
-    )
-    settings.insecure_http = insecure_http
-
-
-def _limit(text: str) -> tuple[str, int]:
-    from haulback.tasks.scheduling import LANES, is_limit
-
-    name, _, count = text.partition("=")
-    if not is_limit(name) or not count.isdigit() or int(count) < 1:
-        raise Malformed(f"--limit {text}: write LANE=COUNT with one of {', '.join(LANES)}")
-    return name, int(count)
-
-
-def _announce(server: Server) -> None:
-    """Print the URL, and a new password, for people and for programs that wait for the server."""
-    print(f"Haulback listens at {server.url}", flush=True)
-    if server.password:
-        print(f"log in as admin with the password {server.password}", flush=True)
