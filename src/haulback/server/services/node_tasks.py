@@ -10,7 +10,7 @@ import msgspec
 
 from haulback.contract.nodes import Enrolled, FinishedWork, NodeSession, WorkOrder
 from haulback.contract.task_states import State
-from haulback.errors import Conflict, Fenced, Forbidden, HaulbackError, Malformed, NotFound
+from haulback.errors import Conflict, Fenced, Forbidden, HaulbackError, NotFound
 from haulback.inventory.records import BackupDestination
 from haulback.inventory.repository_revision import REVISION, WRITING
 from haulback.kinds import mount, staging_cleanup
@@ -74,7 +74,7 @@ def _adopt(moves: task_lifecycle.Life, task: Task, results: dict[str, Any]) -> b
     try:
         with mapped(), moves.sql.begin_nested():
             tasks.change(moves.sql, task, moves.now, results=results)
-            _end(moves, task, State.FINISHED, None)
+            moves.end(task, State.FINISHED, None)
     except HaulbackError:
         return False
     return True
@@ -193,9 +193,9 @@ def _move(app: App, sql: Connection, task: Task, who: Node, state: State, info: 
         return
     _check_mine(task, who)
     if state is State.QUEUED:
-        _give_back(moves, task)
+        moves.give_back(task, _REQUEUED)
     else:
-        _end(moves, task, state, info)
+        moves.end(task, state, info)
     # A clean-up that cannot be done is tried again within the hour, not at once and for ever.
     if task.state != State.FINISHED.value and task.type != staging_cleanup.KIND.type:
         app.tidy_node(sql, who.guid)
@@ -208,23 +208,6 @@ def _check_able(who: Node, wanted: list[Task]) -> None:
                 f"node {who.name} runs Haulback {who.version}, which must not do {task.type} any "
                 "more: update Haulback on it"
             )
-
-
-def _give_back(moves: task_lifecycle.Life, task: Task) -> None:
-    if not moves.kinds[task.type].repeatable:
-        raise Conflict(f"a task of type {task.type} cannot simply run again; FAIL it instead")
-    if task.cancel_wanted:
-        raise Conflict("the task is to be cancelled; say CANCELLED once it is cleaned up")
-    moves.requeue(task, _REQUEUED)
-
-
-def _end(moves: task_lifecycle.Life, task: Task, state: State, info: str | None) -> None:
-    if state is State.FINISHED and task.cancel_wanted and tasks.followers(moves.sql, task.guid):
-        state, info = State.CANCELLED, task.status_info  # what follows must not happen
-    try:
-        moves.end(task, state, info)
-    except msgspec.ValidationError as error:
-        raise Malformed(f"transfer-info of {task.type}: {error}") from None
 
 
 def order(app: App, who: Node, guid: str) -> WorkOrder:

@@ -198,6 +198,34 @@ def followers(connection: sa.Connection, guid: str) -> list[Task]:
     return [task_of(row) for row in _FOLLOWERS.rows(connection, guid=guid)]
 
 
+def below(connection: sa.Connection, guid: str, *, deep: bool) -> list[Task]:
+    """The tasks that follow a task; `deep`: and the tasks that follow these, level by level."""
+    found = followers(connection, guid)
+    if deep:
+        for task in found:  # grows while it is read
+            found += followers(connection, task.guid)
+    return found
+
+
+def change_rows(
+    connection: sa.Connection,
+    changes: Sequence[tuple[Task, dict[str, Any]]],
+    new: Sequence[Task],
+    now: int,
+) -> None:
+    """Write members of tasks that were read in this transaction, each row once, and new tasks.
+
+    Raises Conflict when a task left its state meanwhile.
+    """
+    alike: dict[tuple[str, ...], list[tuple[Task, dict[str, Any]]]] = {}
+    for task, values in changes:
+        alike.setdefault(tuple(values), []).append((task, values))
+    for group in alike.values():
+        change_many(connection, [task for task, _ in group], now, [values for _, values in group])
+    if new:
+        insert(connection, new)
+
+
 def change(connection: sa.Connection, task: Task, now: int, **values: Any) -> None:
     """Write some members of a task that the caller read in this transaction.
 
