@@ -6,15 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from haulback.contract.alarms import AlarmKind
+from haulback.contract.inventory_sync import PlatformResource
+from haulback.contract.order_records import Hypervisor, IncrementBase
+from haulback.contract.store import BackupVolume
 from haulback.inventory.presence import HypervisorScan, UnreadableMachine
-from haulback.inventory.records import (
-    BackupVolume,
-    Entity,
-    Hypervisor,
-    IncrementBase,
-    PlatformResource,
-    PlatformSnapshot,
-)
+from haulback.inventory.records import Entity, PlatformSnapshot
 from haulback.wire import Named
 
 

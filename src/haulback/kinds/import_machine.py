@@ -11,6 +11,7 @@ from haulback.contract.import_machine import (
     ImportMachineOrder,
     ImportMachineRequest,
 )
+from haulback.contract.order_records import Hypervisor
 from haulback.contract.project_access import ProjectAccess
 from haulback.contract.restores import Allocation
 from haulback.contract.roles import RESTORERS
@@ -19,7 +20,7 @@ from haulback.errors import Malformed
 from haulback.ids import new_guid
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
-from haulback.inventory.records import Backup, Entity, Hypervisor
+from haulback.inventory.records import Backup, Entity
 from haulback.kinds.api import TARGET, Ask, Submission, TaskKind
 from haulback.kinds.support import machine_scan, planning, restore_target
 from haulback.kinds.support.backup_choice import chosen, references
@@ -142,6 +143,7 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
         ledger.mounts.runs_from(share, entity.hypervisor, found.uuid)
 
 
+Request = ImportMachineRequest  # the name in scripts that were written for the first release
 KIND = TaskKind(
     type="IMPORT",
     lane="import",

@@ -9,12 +9,13 @@ import msgspec
 from haulback.contract import example_values as example
 from haulback.contract.instant_restore import InstantRestoreRequest
 from haulback.contract.mounts import MountMode
+from haulback.contract.order_records import Hypervisor
 from haulback.contract.project_access import ProjectAccess
 from haulback.contract.roles import RESTORERS
 from haulback.errors import Malformed
 from haulback.hypervisor_types import Capability, is_remote, type_of
 from haulback.inventory.catalogue import Catalogue
-from haulback.inventory.records import Backup, Hypervisor
+from haulback.inventory.records import Backup
 from haulback.kinds.api import Ask, Submission
 from haulback.kinds.support import conflicts, machine_scan, planning, restore_target
 from haulback.kinds.support.backup_choice import chosen, references

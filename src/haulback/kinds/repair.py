@@ -5,12 +5,12 @@ from __future__ import annotations
 import msgspec
 
 from haulback.contract import example_values as example
+from haulback.contract.order_records import BackupDestination
 from haulback.contract.repair import RepairOrder, RepairRequest, RepairResult
 from haulback.contract.roles import ADMINS
 from haulback.contract.task_states import State
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
-from haulback.inventory.records import BackupDestination
 from haulback.kinds.api import Ask, Submission, TaskKind
 from haulback.kinds.support import planning
 from haulback.kinds.support.reports import Said
@@ -54,6 +54,7 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
         msgspec.convert(task.results, RepairResult)
 
 
+Request = RepairRequest  # the name in scripts that were written for the first release
 KIND = TaskKind(
     type="REPAIR",
     lane="cleanup",

@@ -8,13 +8,13 @@ import msgspec
 
 from haulback.contract import example_values as example
 from haulback.contract.destinations import VerifyState
+from haulback.contract.order_records import BackupDestination
 from haulback.contract.roles import OPERATORS
 from haulback.contract.task_states import State
 from haulback.contract.verify import VerifyOrder, VerifyRequest, VerifyResult
 from haulback.errors import Malformed
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
-from haulback.inventory.records import BackupDestination
 from haulback.kinds.api import Ask, Submission, TaskKind
 from haulback.kinds.support import planning
 from haulback.kinds.support.reports import SPACE, Said
@@ -89,6 +89,7 @@ def _check_cursor(cursor: str) -> None:
         raise Malformed("transfer-info of a VERIFY: cursor is no pack id in hex") from None
 
 
+Request = VerifyRequest  # the name in scripts that were written for the first release
 KIND = TaskKind(
     type="VERIFY",
     lane="verify",

@@ -6,8 +6,12 @@ from typing import Any
 
 import pytest
 
+from haulback.contract.order_records import Hypervisor
 from haulback.inventory.managers import (
     MANAGER_TYPES,
+    SEEN,
+    SEEN_AS,
+    SEEN_ON,
     USUAL_TYPE,
     cluster_of,
     manager_of,
@@ -15,7 +19,6 @@ from haulback.inventory.managers import (
     own_manager,
     portal_type,
 )
-from haulback.inventory.records import Hypervisor
 
 OWN = {
     "image-folder": "17f44408-2a2f-5804-8f48-22c1f8d92931",
@@ -81,3 +84,8 @@ def test_another_type_is_shown_as_one_that_portals_know(kind: str):
     assert portal_type(kind) == "RHV"
     assert USUAL_TYPE == "RHV"
     assert len(MANAGER_TYPES) == 9
+
+
+def test_the_marks_of_a_record_that_a_scan_made_are_stored_under_these_names():
+    assert (SEEN_AS, SEEN_ON) == ("seenAs", "seenOn")
+    assert SEEN == ("seenOn", "seenAs", "pool")

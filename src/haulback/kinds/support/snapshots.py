@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from functools import partial
 
+from haulback.contract.order_records import Hypervisor
 from haulback.errors import Malformed
 from haulback.hypervisor_types import Capability, type_of
-from haulback.inventory.records import Entity, Hypervisor
+from haulback.inventory.records import Entity
 from haulback.kinds.support import planning
 
 

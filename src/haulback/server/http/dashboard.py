@@ -13,12 +13,13 @@ from haulback.contract.dashboard import (
     SizeStats,
     StagingSpace,
 )
+from haulback.contract.order_records import BackupDestination
 from haulback.contract.policies import ProtectedEntities
 from haulback.contract.project_access import ProjectAccess
 from haulback.contract.roles import PEOPLE
 from haulback.errors import NotFound
 from haulback.inventory.catalogue import Catalogue
-from haulback.inventory.records import BackupDestination, Record
+from haulback.inventory.records import Record
 from haulback.server.http import paging, query_params
 from haulback.server.http.configuration import shown_record
 from haulback.server.http.operation import ApiRequest, Router

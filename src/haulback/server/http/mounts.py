@@ -25,10 +25,11 @@ from haulback.contract.mounts import (
 )
 from haulback.contract.project_access import ProjectAccess
 from haulback.contract.roles import PEOPLE, RESTORERS
+from haulback.contract.store import BackupVolume
 from haulback.errors import Malformed, NotFound, Unavailable
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.derived_guids import file_guid, volume_guid
-from haulback.inventory.records import BackupVolume, Mount, ShownFileSystem
+from haulback.inventory.records import Mount, ShownFileSystem
 from haulback.server.http import paging, query_params
 from haulback.server.http.content_disposition import attachment
 from haulback.server.http.operation import (
@@ -246,7 +247,7 @@ def listing(call: ApiRequest) -> Reply:
     try:
         found = msgspec.json.decode(said, type=_Listing)
     except msgspec.MsgspecError:
-        raise Unavailable("the node answers nonsense") from None
+        raise Unavailable("the node sent a malformed response") from None
     rows = [_row(one) for one in found.entries]
     more = {"X-Next-Name": quote(found.next or rows[-1].name)} if found.more and rows else {}
     if found.reason:

@@ -9,11 +9,12 @@ from typing import Any
 import msgspec
 
 from haulback.contract.machines import MachineSettings
+from haulback.contract.order_records import Hypervisor
 from haulback.errors import Conflict, Malformed, NotFound
 from haulback.hypervisor_types import TYPES, Capability
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.derived_guids import disk_guid
-from haulback.inventory.records import Entity, Hypervisor
+from haulback.inventory.records import Entity
 from haulback.server.caller import Caller
 from haulback.server.queries import ListQuery
 from haulback.server.services.app import App

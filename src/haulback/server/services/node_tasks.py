@@ -9,9 +9,9 @@ from typing import Any
 import msgspec
 
 from haulback.contract.nodes import Enrolled, FinishedWork, NodeSession, WorkOrder
+from haulback.contract.order_records import BackupDestination
 from haulback.contract.task_states import State
 from haulback.errors import Conflict, Fenced, Forbidden, HaulbackError, NotFound
-from haulback.inventory.records import BackupDestination
 from haulback.inventory.repository_revision import REVISION, WRITING
 from haulback.kinds import mount, staging_cleanup
 from haulback.kinds.support import export_report

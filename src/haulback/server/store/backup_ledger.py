@@ -8,9 +8,10 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
+from haulback.contract.store import BackupVolume
 from haulback.ids import new_guid
 from haulback.inventory import retention
-from haulback.inventory.records import NOT_DECIDED, Backup, BackupVolume
+from haulback.inventory.records import NOT_DECIDED, Backup
 from haulback.server.store import tables
 from haulback.server.store.backup_times import with_times
 from haulback.server.store.last_backups import recall

@@ -7,17 +7,9 @@ from typing import Any, TypeVar
 import msgspec
 import sqlalchemy as sa
 
+from haulback.contract.order_records import BackupDestination, Hypervisor
 from haulback.inventory.alarms import Alarm
-from haulback.inventory.records import (
-    Backup,
-    BackupDestination,
-    Entity,
-    Hypervisor,
-    Mount,
-    PlatformSnapshot,
-    Record,
-    RestoreJob,
-)
+from haulback.inventory.records import Backup, Entity, Mount, PlatformSnapshot, Record, RestoreJob
 from haulback.server.queries import ListQuery
 from haulback.server.scope import Scope
 from haulback.server.store import (

@@ -8,8 +8,9 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
+from haulback.contract.store import BackupVolume
 from haulback.inventory.derived_guids import volume_guid
-from haulback.inventory.records import BackupVolume, Mount
+from haulback.inventory.records import Mount
 from haulback.server.store import mount_tables, tables
 from haulback.server.store.rows import one, row_of
 from haulback.tasks.record import NewMount

@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 import msgspec
 import sqlalchemy as sa
 
+from haulback.contract.order_records import BackupDestination, Hypervisor
 from haulback.errors import Malformed, NotFound
-from haulback.inventory.records import BackupDestination, Hypervisor
 from haulback.server.store import tables
 from haulback.server.store.rows import one, records
 from haulback.wire import Named

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from haulback.inventory.records import IncrementBase
+from haulback.contract.order_records import IncrementBase
 from haulback.server.store import tables
 from haulback.server.store.rows import json_text
 
