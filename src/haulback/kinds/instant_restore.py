@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from haulback.contract import example_values as example
@@ -22,7 +20,7 @@ from haulback.kinds.support.backup_choice import chosen, references
 from haulback.kinds.support.new_mount import new_mount
 from haulback.kinds.support.restore_jobs import new_job
 from haulback.tasks.record import NewMount, Plan
-from haulback.wire import Named, Ref
+from haulback.wire import JsonObject, Named, Ref
 
 
 def plan(request: InstantRestoreRequest, catalogue: Catalogue, ask: Ask) -> Plan:
@@ -41,7 +39,7 @@ def plan(request: InstantRestoreRequest, catalogue: Catalogue, ask: Ask) -> Plan
     shared = _share(request, backup, to, catalogue, ask)
     where = {"hypervisor": planning.named(to), "name": name}
     job = new_job("INSTANT_RESTORE", backup, ask, {**where, "mount": shared.guid})
-    common: dict[str, Any] = {
+    common: JsonObject = {
         "refs": {
             **references(backup, catalogue),
             **planning.platform(to, catalogue),

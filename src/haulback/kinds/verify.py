@@ -19,6 +19,7 @@ from haulback.kinds.api import Ask, Submission, TaskKind
 from haulback.kinds.support import planning
 from haulback.kinds.support.reports import SPACE, Said
 from haulback.tasks.record import HOUR_MS, Plan, Task
+from haulback.wire import JsonObject
 
 WINDOW = 24 * HOUR_MS
 _LONGEST = 7 * 86_400  # seconds
@@ -35,7 +36,7 @@ def plan(request: VerifyRequest, catalogue: Catalogue, ask: Ask) -> Plan:
     return Plan([task(one, ask, bounds, request) for one in found])
 
 
-def task(to: BackupDestination, ask: Ask, bounds: dict[str, Any], request: Any = None) -> Task:
+def task(to: BackupDestination, ask: Ask, bounds: JsonObject, request: Any = None) -> Task:
     """The task that verifies one destination."""
     return planning.task(
         "VERIFY",

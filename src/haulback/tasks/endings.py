@@ -12,10 +12,10 @@ from haulback.contract.task_states import PLANNED, State
 from haulback.ids import new_guid
 from haulback.tasks.record import Task
 from haulback.tasks.scheduling import back_off, rank
-from haulback.wire import Named
+from haulback.wire import JsonObject, Named
 
 CANCEL_BY = "cancelBy"  # parameter: the time (epoch ms) up to which a node may still clean up
-Values = dict[str, Any]
+Values = JsonObject
 
 
 class Ending(NamedTuple):

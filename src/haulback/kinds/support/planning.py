@@ -17,7 +17,7 @@ from haulback.kinds.api import Ask
 from haulback.tasks.record import DEFAULT_PRIORITY, HOUR_MS, Task
 from haulback.tasks.scheduling import destination_slot, entity_slot, rank, source_slot
 from haulback.texts import check_name
-from haulback.wire import Named, Ref
+from haulback.wire import JsonObject, Named, Ref
 
 PRIORITIES = range(101)
 RETRIES = range(101)
@@ -31,7 +31,7 @@ def task(
     request: Any = None,
     *,
     refs: Mapping[str, Named | None],
-    params: dict[str, Any] | None = None,
+    params: JsonObject | None = None,
     window: int = HOUR_MS,
     locked: str | None = None,
     source: str | None = None,
@@ -100,7 +100,7 @@ def on_machine(  # what tasks on a platform's machine have in common
     request: Any = None,
     *,
     refs: Mapping[str, Named | None] = {},
-    params: dict[str, Any] | None = None,
+    params: JsonObject | None = None,
     follows: Task | None = None,
 ) -> Task:
     """A task that changes a machine where it lives, on the node that reaches it."""

@@ -13,7 +13,7 @@ from haulback.inventory.managers import cluster_of, manager_of
 from haulback.inventory.records import Backup, Entity, Record
 from haulback.kinds.support import planning
 from haulback.kinds.support.restore_items import cards_wanted, disks_of
-from haulback.wire import Named, label
+from haulback.wire import JsonObject, Named, label
 
 
 def hypervisor(request: Any, catalogue: Catalogue, origin: Entity) -> Hypervisor:
@@ -134,7 +134,7 @@ def target(request: Any, catalogue: Catalogue, source: str, name: str) -> Named:
 
 def wishes(
     request: Any, name: str, to: Hypervisor, backup: Backup, catalogue: Catalogue
-) -> dict[str, Any]:
+) -> JsonObject:
     """What a task says of the machine to be made."""
     stores = _stores(request, to, backup, catalogue)
     return {

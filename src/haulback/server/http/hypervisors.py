@@ -20,7 +20,7 @@ from haulback.server.http.operation import GUID, ApiRequest, Param, Reply, Route
 from haulback.server.services import destinations, hypervisors
 from haulback.server.services.hypervisors import HypervisorReading
 from haulback.server.services.verification import wish_of
-from haulback.wire import Named, Ref, label, parse
+from haulback.wire import JsonObject, Named, Ref, label, parse
 
 room = Router()
 
@@ -181,7 +181,7 @@ def list_destinations(call: ApiRequest) -> Reply:
     "POST",
     "/backup-destinations/usable-for-vms",
     "Destinations that machines can go to.",
-    request=list[dict[str, Any]],
+    request=list[JsonObject],
     answer=DestinationRecord,
     many=True,
     roles=PEOPLE,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import msgspec
 
@@ -34,7 +33,7 @@ from haulback.server.store.engine import Connection
 from haulback.server.store.ledger import SqlLedger
 from haulback.tasks.record import Task
 from haulback.texts import check_name
-from haulback.wire import Named
+from haulback.wire import JsonObject, Named
 
 
 class HypervisorReading(Reading):
@@ -128,8 +127,8 @@ def confirm_absent(app: App, guid: str, who: Caller) -> list[Named]:
 
 
 def _under(
-    sql: Connection, wanted: NewHypervisor | ChangedHypervisor, before: dict[str, Any]
-) -> dict[str, Any]:
+    sql: Connection, wanted: NewHypervisor | ChangedHypervisor, before: JsonObject
+) -> JsonObject:
     """Settings with the manager and the cluster that are wanted."""
     known, settings = SqlCatalogue(sql), dict(before)
     for field, kind, name in (

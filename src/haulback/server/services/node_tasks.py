@@ -33,6 +33,7 @@ from haulback.server.store.engine import Connection, mapped
 from haulback.server.store.ledger import SqlLedger
 from haulback.server.store.nodes import with_node_names
 from haulback.tasks.record import Task
+from haulback.wire import JsonObject
 
 log = logging.getLogger(__name__)
 OFFERED = queue.OFFERED  # tasks in one offer, unless the node asks for more or less
@@ -69,7 +70,7 @@ def give_up(app: App, sql: Connection, session: str | None, why: str) -> None:
         moves.lost(task, why)
 
 
-def _adopt(moves: task_lifecycle.Life, task: Task, results: dict[str, Any]) -> bool:
+def _adopt(moves: task_lifecycle.Life, task: Task, results: JsonObject) -> bool:
     """End a task as FINISHED with what its dead process had written down, if that can be read."""
     try:
         with mapped(), moves.sql.begin_nested():
@@ -256,7 +257,7 @@ def became(app: App, who: Node, guid: str, kind: str) -> Task:
 def set_member(app: App, who: Node, guid: str, name: str, value: Any) -> Task:
     """Set a member of a running task.  Raises Conflict for a kind that has no such member."""
 
-    def made(task: Task) -> dict[str, Any]:
+    def made(task: Task) -> JsonObject:
         _check_member(app, task, name)
         return {"results": {**task.results, name: value}}
 
@@ -279,12 +280,12 @@ def report(app: App, who: Node, guid: str, **values: Any) -> Task:
     return _reported(app, who, guid, lambda _: values)
 
 
-def add_results(app: App, who: Node, guid: str, more: dict[str, Any], **values: Any) -> Task:
+def add_results(app: App, who: Node, guid: str, more: JsonObject, **values: Any) -> Task:
     """Add to what a running task reported so far, and renew its lease."""
     return _reported(app, who, guid, lambda task: {"results": {**task.results, **more}, **values})
 
 
-def _reported(app: App, who: Node, guid: str, made: Callable[[Task], dict[str, Any]]) -> Task:
+def _reported(app: App, who: Node, guid: str, made: Callable[[Task], JsonObject]) -> Task:
     with app.store.write() as sql:
         task = mine(sql, who, guid, lock=True)
         _change(app, sql, task, made(task))
@@ -297,14 +298,14 @@ def check_mine(app: App, who: Node, guid: str) -> None:
         mine(sql, who, guid)
 
 
-def _change(app: App, sql: Connection, task: Task, values: dict[str, Any]) -> None:
+def _change(app: App, sql: Connection, task: Task, values: JsonObject) -> None:
     if "progress" in values:
         values["progress"] = max(task.progress, min(100.0, values["progress"]))
     now = app.clock.now_ms()
     tasks.change(sql, task, now, lease_until=now + app.lease_ms, **values)
 
 
-def add_bytes(app: App, who: Node, guid: str, sample: dict[str, Any], more: int) -> None:
+def add_bytes(app: App, who: Node, guid: str, sample: JsonObject, more: int) -> None:
     """A sample of the transfer rate whose bytes come on top of those before."""
     with app.store.write() as sql:
         task = mine(sql, who, guid, lock=True)
@@ -312,13 +313,13 @@ def add_bytes(app: App, who: Node, guid: str, sample: dict[str, Any], more: int)
         _add_sample(app, sql, task, {**sample, "transferredBytes": before + more})
 
 
-def add_sample(app: App, who: Node, guid: str, sample: dict[str, Any]) -> None:
+def add_sample(app: App, who: Node, guid: str, sample: JsonObject) -> None:
     """A sample of the transfer rate; the task keeps the last ones as its history."""
     with app.store.write() as sql:
         _add_sample(app, sql, mine(sql, who, guid, lock=True), sample)
 
 
-def _add_sample(app: App, sql: Connection, task: Task, sample: dict[str, Any]) -> None:
+def _add_sample(app: App, sql: Connection, task: Task, sample: JsonObject) -> None:
     history = [*task.results.get("transferHistory", []), sample][-_SAMPLES:]
     results = {**task.results, "dataTransferRate": sample, "transferHistory": history}
     _change(app, sql, task, {"results": results})
