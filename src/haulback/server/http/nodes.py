@@ -28,9 +28,9 @@ from haulback.contract.project_access import ProjectAccess
 from haulback.contract.roles import ADMINS, NODES, PEOPLE, PUBLIC
 from haulback.errors import Malformed, Unauthenticated
 from haulback.inventory.repository_revision import REVISION
+from haulback.server.caller import Node, Process
 from haulback.server.http import node_schemas, query_params, request_body
 from haulback.server.http.operation import FLAG, GUID, NUMBER, ApiRequest, Param, Reply, Router
-from haulback.server.nodes import Node, Process
 from haulback.server.services import node_tasks, nodes
 from haulback.server.services.app import App
 from haulback.texts import check_name
