@@ -30,8 +30,8 @@ from haulback.errors import (
 )
 from haulback.filesystems.block_server import Feeder
 from haulback.filesystems.code_pages import code_page
-from haulback.filesystems.framing import receive, send
 from haulback.filesystems.records import Answer, Ask, Begin, Failed
+from haulback.framing import receive, send
 from haulback.texts import printable
 
 COMMAND = (sys.executable, "-P", "-m", "haulback.filesystems.sandbox_main")

@@ -1,4 +1,4 @@
-"""Calls to a server that may be away, and texts that a server accepts."""
+"""Calls to a server that may be away."""
 
 from __future__ import annotations
 

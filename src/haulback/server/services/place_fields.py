@@ -1,4 +1,4 @@
-"""Fields that hypervisors and destinations share: the name, and the node that reaches the place."""
+"""The node that reaches a hypervisor or a destination."""
 
 from __future__ import annotations
 
