@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import NamedTuple, Never
 
-from haulback.drivers.nbd_pending import Pending, Surprise
+from haulback.drivers.nbd_requests import Pending, Surprise
 from haulback.drivers.source import Extent
 from haulback.errors import OutOfSpace, Unavailable, Unreadable, Unsupported
 from haulback.units import GIB, KIB, MIB

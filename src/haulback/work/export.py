@@ -11,6 +11,7 @@ from haulback.contract.export import ExportOrder
 from haulback.drivers.capabilities import GuestOperations, capability
 from haulback.drivers.hypervisor import DiskView, Machine, MachineSource
 from haulback.errors import Unsupported
+from haulback.repository.repository import Repository
 from haulback.transfer.export import ExportServices, ExportSpec, export_machine
 from haulback.work.context import Results, TaskContext, TaskWork
 
@@ -49,25 +50,8 @@ def _run(context: TaskContext, order: ExportOrder) -> Results:
         for reason in _reasons(views) if base else []:
             warn(reason)
         context.progress.expect(_expected(views))
-        draft = export_machine(
-            snapshot,
-            repository,
-            ExportSpec(
-                order.backup,
-                order.entity,
-                taken,
-                frozenset(order.excluded),
-                base=base.backup if base else None,
-            ),
-            ExportServices(
-                context.staging.folder,
-                context.pool,
-                context.disk,
-                context.progress.meter,
-                warn,
-                context.repositories.pack_memory(repository),
-            ),
-        )
+        services = _services(context, repository, warn)
+        draft = export_machine(snapshot, repository, _spec(order, taken), services)
         mark = snapshot.checkpoint
     manifest = draft.manifest
     if order.wanted == BackupType.INCREMENTAL.value and manifest.type != order.wanted:
@@ -88,6 +72,24 @@ def _run(context: TaskContext, order: ExportOrder) -> Results:
         "warnings": reasons,
         "consistency": snapshot.consistency,
     }
+
+
+def _spec(order: ExportOrder, taken: int) -> ExportSpec:
+    base = order.base.backup if order.base else None
+    return ExportSpec(order.backup, order.entity, taken, frozenset(order.excluded), base)
+
+
+def _services(
+    context: TaskContext, repository: Repository, warn: Callable[[str], None]
+) -> ExportServices:
+    return ExportServices(
+        context.staging.folder,
+        context.pool,
+        context.disk,
+        context.progress.meter,
+        warn,
+        context.repositories.pack_memory(repository),
+    )
 
 
 def _commands(

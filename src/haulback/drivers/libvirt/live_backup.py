@@ -27,7 +27,7 @@ _AGENT = "devices/channel/target[@name='org.qemu.guest_agent.0'][@state='connect
 
 
 class DiskRead(NamedTuple):
-    """How a disk is read: only changes since `base`, or whole for the given `reason`."""
+    """Read plan of a disk: only changes since `base`, or the whole disk for the given `reason`."""
 
     volume: DomainDisk
     size: int
