@@ -1,4 +1,4 @@
-"""libvirt host as a Hypervisor; images are on file systems of this machine."""
+"""Driver of a libvirt host; images are on file systems of this machine."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ _UNSAFE = re.compile(r"[^\w.()+-]")
 
 
 class LibvirtHost:
-    """Hypervisor over the libvirt at `uri`; new images go to `storage`.
+    """Driver over the libvirt at `uri`; new images go to `storage`.
 
     The images must be on file systems of this machine: a driver runs on the host that it serves.
     """
