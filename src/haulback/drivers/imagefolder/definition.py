@@ -10,6 +10,7 @@ import msgspec
 
 from haulback.drivers.images.image import ImageFile
 from haulback.errors import Malformed
+from haulback.texts import is_printable
 
 FILE = "machine.json"
 LARGEST = 1024 * 1024  # bytes of a definition file
@@ -87,7 +88,7 @@ def image_names(disks: list[tuple[str, str]]) -> list[str]:
 
 
 def _checked(definition: Definition) -> Definition:
-    if not definition.name or len(definition.name) > 255 or not definition.name.isprintable():
+    if not is_printable(definition.name, 255):
         raise Malformed(f"{FILE}: `name` must be 1 to 255 printable characters")
     for member in ("name", "file"):
         values = [getattr(disk, member) for disk in definition.disks]

@@ -18,6 +18,7 @@ from haulback.drivers.libvirt.volumes import folders
 from haulback.drivers.sink import Sink
 from haulback.durable_files import translate
 from haulback.errors import Conflict, HaulbackError, Malformed, NotFound, SourceChanged, Unsupported
+from haulback.texts import is_printable
 
 
 class DefinedMachine(NamedTuple):
@@ -177,7 +178,7 @@ def rooms(host: Host, storage: Path, leaf: str) -> Callable[[MachineDisk | None]
 def check_wanted(wanted: Machine) -> None:
     """Check the description of a new machine. Raises Malformed or Unsupported."""
     name = wanted.name
-    if not name or len(name) > 200 or not name.isprintable() or "/" in name:
+    if not is_printable(name) or "/" in name:
         raise Malformed("a machine's name is 1 to 200 printable characters without a slash")
     if len({disk.name for disk in wanted.disks}) != len(wanted.disks):
         raise Malformed("each disk of a machine needs a name of its own")

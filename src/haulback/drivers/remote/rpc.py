@@ -22,7 +22,7 @@ from typing import Any, TypeVar, get_type_hints
 import msgspec
 
 from haulback import framing
-from haulback.errors import Conflict, HaulbackError, Malformed, Unavailable
+from haulback.errors import Conflict, HaulbackError, Malformed, Unavailable, by_code, received
 from haulback.units import MIB
 
 log = logging.getLogger(__name__)
@@ -60,6 +60,7 @@ class _Beat(msgspec.Struct, array_like=True, tag="beat"):
 _Message = _Ask | _Answer | _Refusal | _Beat
 _decoder: msgspec.msgpack.Decoder[_Message] = msgspec.msgpack.Decoder(_Message)
 _encode = msgspec.msgpack.Encoder().encode
+_CLASSES = by_code()
 
 
 class Exchange:
@@ -231,8 +232,8 @@ class Exchange:
         if isinstance(message, _Answer):
             future.set_result(message.value)
         else:
-            kind = _errors().get(message.code, HaulbackError)
-            future.set_exception(kind(message.message, **_plain(message.details)))
+            details = _plain(message.details)
+            future.set_exception(received(_CLASSES, message.code, message.message, details))
 
     def _work(self, ask: _Ask) -> None:
         answer: _Answer | _Refusal
@@ -293,18 +294,6 @@ def _takes(kind: Any, method: str) -> Any:
     hints = get_type_hints(function)
     hints.pop("return", None)
     return tuple.__class_getitem__(tuple(hints.values()))
-
-
-@cache
-def _errors() -> dict[str, type[HaulbackError]]:
-    """Error classes by code; of several classes with one code the most general one."""
-    by_code: dict[str, type[HaulbackError]] = {}
-    left = [HaulbackError]
-    while left:
-        kind = left.pop(0)
-        by_code.setdefault(kind.code, kind)
-        left += kind.__subclasses__()
-    return by_code
 
 
 def _plain(details: dict[str, Any]) -> dict[str, Any]:
