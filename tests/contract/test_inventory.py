@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from haulback.ids import new_guid
-from haulback.server.http.machines import _write as write
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.ledger import SqlLedger
+from haulback.server.store.machines import write_settings as write
 from tests.contract.conftest import Served
 from tests.contract.test_access import user
 from tests.contract.test_transport import is_error

@@ -22,9 +22,10 @@ from haulback.contract.task_states import State
 from haulback.errors import HaulbackError
 from haulback.inventory.records import NOT_DECIDED, Backup
 from haulback.kinds.registry import KINDS
+from haulback.server.caller import Node
 from haulback.server.key_vault import KeyVault
-from haulback.server.nodes import Node
-from haulback.server.services import bulk_removal, maintenance, node_tasks, task_requests
+from haulback.server.services import bulk_removal, maintenance, node_tasks
+from haulback.server.services import tasks as task_service
 from haulback.server.services.app import App
 from haulback.server.store import tables, task_lifecycle, tasks
 from haulback.server.store.engine import Store, open_store
@@ -89,12 +90,12 @@ class History(RuleBasedStateMachine):
     def cancel(self, task: int) -> None:
         if one := self.pick(task, "QUEUED", "RUNNING"):
             state = State.CANCELLED
-            self.attempt(task_requests.set_state, self.app, self.house.user, one.guid, state, None)
+            self.attempt(task_service.set_state, self.app, self.house.user, one.guid, state, None)
 
     @rule(task=PICK)
     def remove(self, task: int) -> None:
         if one := self.pick(task, "QUEUED", "RUNNING", *FINAL):
-            self.attempt(task_requests.remove, self.app, self.house.user, one.guid)
+            self.attempt(task_service.remove, self.app, self.house.user, one.guid)
 
     @rule()
     def remove_all_finished(self) -> None:
@@ -258,7 +259,7 @@ class History(RuleBasedStateMachine):
         """I2, I12, I13: without further actions every task ends, and no limit stays occupied."""
         for task in self.rows("RUNNING"):
             self.attempt(
-                task_requests.set_state, self.app, self.house.user, task.guid, ENDS[2], None
+                task_service.set_state, self.app, self.house.user, task.guid, ENDS[2], None
             )
         for _ in range(20):
             self.house.clock.now += max(task_lifecycle.CANCEL_MS, 6 * 3_600_000)

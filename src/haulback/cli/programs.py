@@ -26,7 +26,7 @@ from haulback.logs import LogFormat
 from haulback.node.state_dir import NodeIdentity, write_identity
 from haulback.repository.config import is_repository
 from haulback.server.main import Server, ServerSettings
-from haulback.server.services import nodes, places
+from haulback.server.services import destinations, nodes
 from haulback.server.services.app import LEASE_MS
 from haulback.work.support.foreign_repository import strangers
 
@@ -163,11 +163,11 @@ def _enrol_embedded(server: Server, home: Path) -> None:
 
 
 def _first_destination(server: Server, folder: Path) -> None:
-    if not places.destinations(server.app):
+    if not destinations.all_destinations(server.app):
         folder.mkdir(parents=True, exist_ok=True)
         if is_repository(Folder(folder)):
             logging.warning("the destination 'local' cannot be used: %s", strangers(str(folder)))
-        places.add_destination(server.app, NewDestination(name="local", path=str(folder)))
+        destinations.add_destination(server.app, NewDestination(name="local", path=str(folder)))
 
 
 def _settings(

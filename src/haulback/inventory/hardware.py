@@ -6,8 +6,7 @@ import uuid
 from typing import Any, NamedTuple
 from xml.etree.ElementTree import Element
 
-import msgspec
-
+from haulback.contract.inventory_sync import CardSeen, Hardware
 from haulback.errors import Malformed
 from haulback.libvirt_xml import XML, interfaces, parse, tags
 
@@ -19,28 +18,6 @@ class NetworkCard(NamedTuple):
     number: int
     mac: str
     network: str
-
-
-class CardSeen(msgspec.Struct):
-    """A network card of a machine in the inventory."""
-
-    mac: str = ""
-    network: str = ""
-
-
-class ApartSeen(msgspec.Struct):
-    """A part of a machine that backups leave out, with the reason."""
-
-    name: str
-    reason: str
-
-
-class Hardware(msgspec.Struct):
-    """A machine's network cards and tags, and the parts that backups leave out."""
-
-    cards: list[CardSeen] = []
-    tags: list[str] = []
-    apart: list[ApartSeen] = []
 
 
 _MOST = 100

@@ -66,6 +66,7 @@ def prepare(task: Task, catalogue: Catalogue) -> ConnectivityTestOrder:
     )
 
 
+Request = ConnectivityTestRequest  # the name in scripts that were written for the first release
 KIND = TaskKind(
     type="CONNECTIVITY_TEST",
     lane="inventory",

@@ -153,6 +153,7 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
         ledger.removals.forget_entity(task.ref("protectedEntity") or "")
 
 
+Request = DeleteRequest  # the name in scripts that were written for the first release
 KIND = TaskKind(
     type="DELETE",
     lane="cleanup",

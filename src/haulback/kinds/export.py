@@ -179,6 +179,7 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     ledger.backups.consistent(backup, found.consistency)
 
 
+Request = ExportRequest  # the name in scripts that were written for the first release
 KIND = TaskKind(
     type="EXPORT",
     lane="export",

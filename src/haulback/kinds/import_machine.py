@@ -142,6 +142,7 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
         ledger.mounts.runs_from(share, entity.hypervisor, found.uuid)
 
 
+Request = ImportMachineRequest  # the name in scripts that were written for the first release
 KIND = TaskKind(
     type="IMPORT",
     lane="import",

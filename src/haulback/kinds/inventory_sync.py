@@ -114,6 +114,7 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     ledger.inventory.surrounded(hypervisor, seen.networks, seen.storages)
 
 
+Request = InventorySyncRequest  # the name in scripts that were written for the first release
 KIND = TaskKind(
     type="INVENTORY_SYNC",
     lane="inventory",

@@ -133,6 +133,7 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
             ledger.inventory.lives_on(entity, to)
 
 
+Request = LiveMigrationRequest  # the name in scripts that were written for the first release
 KIND = TaskKind(
     type="LIVE_MIGRATION",
     lane="import",

@@ -176,6 +176,7 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     ledger.mounts.mounted(mount, kept, found.volumes)
 
 
+Request = MountRequest  # the name in scripts that were written for the first release
 KIND = TaskKind(
     type="MOUNT",
     lane="restore",

@@ -97,6 +97,7 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     ledger.proofs.booted(task.ref("backup") or "", msgspec.to_builtins(found), task)
 
 
+Request = ProveRequest  # the name in scripts that were written for the first release
 KIND = TaskKind(
     type="PROVE",
     lane="restore",

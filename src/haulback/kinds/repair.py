@@ -54,6 +54,7 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
         msgspec.convert(task.results, RepairResult)
 
 
+Request = RepairRequest  # the name in scripts that were written for the first release
 KIND = TaskKind(
     type="REPAIR",
     lane="cleanup",

@@ -64,6 +64,7 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
         ledger.proofs.verified(task.ref("backup") or "")  # every disk was read, each chunk checked
 
 
+Request = RestoreRequest  # the name in scripts that were written for the first release
 KIND = TaskKind(
     type="RESTORE",
     lane="restore",

@@ -97,6 +97,7 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
 
 
 _SUMMARY = "Create snapshot task."
+Request = SnapshotRequest  # the name in scripts that were written for the first release
 KIND = TaskKind(
     type="SNAPSHOT",
     lane="snapshot",

@@ -83,6 +83,7 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     ledger.snapshots.gone(task.ref("protectedEntity") or "", found.removed)
 
 
+Request = SnapshotCleanupRequest  # the name in scripts that were written for the first release
 KIND = TaskKind(
     type="SNAPSHOT_CLEANUP",
     lane="snapshot",

@@ -87,6 +87,7 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     )
 
 
+Request = SnapshotReversionRequest  # the name in scripts that were written for the first release
 KIND = TaskKind(
     type="SNAPSHOT_REVERSION",
     lane="snapshot",

@@ -42,6 +42,7 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
         ledger.mounts.until(mount, ledger.now + HOUR_MS, if_due=True)
 
 
+Request = UnmountRequest  # the name in scripts that were written for the first release
 KIND = TaskKind(
     type="UNMOUNT",
     lane="restore",

@@ -114,6 +114,7 @@ def prepare(task: Task, catalogue: Catalogue) -> UploadOrder:
     )
 
 
+Request = UploadRequest  # the name in scripts that were written for the first release
 KIND = TaskKind(
     type="UPLOAD",
     lane="restore",

@@ -89,6 +89,7 @@ def _check_cursor(cursor: str) -> None:
         raise Malformed("transfer-info of a VERIFY: cursor is no pack id in hex") from None
 
 
+Request = VerifyRequest  # the name in scripts that were written for the first release
 KIND = TaskKind(
     type="VERIFY",
     lane="verify",

@@ -13,7 +13,8 @@ from haulback.drivers.hypervisor import MachineSource
 from haulback.errors import HaulbackError, NotFound
 from haulback.node.server_client import ServerClient
 from haulback.node.state_dir import StateDir
-from haulback.node.task_context import open_hypervisor, share_order
+from haulback.node.task_machines import open_hypervisor
+from haulback.node.task_mounts import share_order
 from haulback.work.mount import sharing_of
 
 log = logging.getLogger(__name__)

@@ -1,16 +1,45 @@
-"""Callers: a person, a program of a person or a node, with roles and visible projects."""
+"""Callers: accounts, API tokens and nodes, with their roles and the projects that they see."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import NamedTuple
+
 import msgspec
 
+from haulback.contract.nodes import PROTOCOL
 from haulback.contract.roles import ADMINS, NODES
-from haulback.server.nodes import Node
 from haulback.server.scope import EVERYTHING, Scope
 from haulback.wire import Named, label
 
 # A token's first letters tell a login, an API token and a node's session apart.
 USER_TOKEN, API_TOKEN, NODE_TOKEN = "hbu_", "hbt_", "hbn_"
+
+
+class Node(msgspec.Struct):
+    """A data mover as the server knows it; `session` is that of its present process."""
+
+    guid: str
+    name: str
+    session: str | None
+    version: str
+    seen: int | None
+    staging_total: int
+    staging_used: int
+    restore_roots: list[str]
+    config: str | None = None
+    protocol: int = PROTOCOL
+    revision: int = 1  # of the repository format that its process can write
+    limits: Mapping[str, int] = {}  # what its configuration lets it run at once
+    attempt: int | None = None  # for which it speaks in the call at hand, if it says so
+
+
+class Process(NamedTuple):
+    """A process of a node, by its own word."""
+
+    version: str
+    restore_roots: list[str]
+    revision: int = 1
 
 
 class Account(msgspec.Struct):

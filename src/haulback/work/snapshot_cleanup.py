@@ -8,15 +8,15 @@ from haulback.errors import NotFound
 from haulback.work.context import Results, TaskContext, TaskWork
 
 
-def run(job: TaskContext) -> Results:
-    order: SnapshotCleanupOrder = job.order
-    with job.alone(order.hypervisor, order.uuid):
-        job.confirm()
+def run(context: TaskContext) -> Results:
+    order: SnapshotCleanupOrder = context.order
+    with context.machines.lock(order.hypervisor, order.uuid):
+        context.progress.confirm()
         try:
-            machines = capability(job.hypervisor(order.hypervisor), SnapshotKeeper)
+            machines = capability(context.machines.open(order.hypervisor), SnapshotKeeper)
             machines.remove_snapshots(order.uuid, set(order.names))
         except NotFound:
-            job.log("the machine is no longer on its hypervisor")
+            context.log("the machine is no longer on its hypervisor")
     return {"removed": order.names}
 
 

@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from haulback.contract.destinations import Retention
 from haulback.inventory.records import Backup, Entity
-from haulback.inventory.retention import DAY_MS, Retention, of, surplus
+from haulback.inventory.retention import of, surplus
+from haulback.units import DAY_MS
 
 NOW = 1_000 * DAY_MS
 # The machine is gone for long: no backup stays only because it is the last one.

@@ -7,8 +7,10 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from haulback.contract.policies import SnapshotRule
 from haulback.inventory.records import PlatformSnapshot
-from haulback.inventory.retention import DAY_MS, SnapshotRule, surplus_snapshots
+from haulback.inventory.retention import surplus_snapshots
+from haulback.units import DAY_MS
 
 NOW = 1_000 * DAY_MS
 

@@ -13,10 +13,10 @@ from haulback.errors import HaulbackError
 from haulback.inventory.records import BackupDestination, Entity, Hypervisor
 from haulback.inventory.repository_revision import REVISION
 from haulback.kinds.registry import KINDS
-from haulback.server.caller import Account, Caller, person
+from haulback.server.caller import Account, Caller, Node, Process, person
 from haulback.server.key_vault import KeyVault
-from haulback.server.nodes import Node, Process
-from haulback.server.services import node_tasks, task_requests
+from haulback.server.services import node_tasks
+from haulback.server.services import tasks as task_service
 from haulback.server.services.app import App
 from haulback.server.store import managers, nodes, rows, tables, tasks
 from haulback.server.store.catalogue import SqlCatalogue
@@ -95,7 +95,7 @@ class House:
     def submit(self, path: str, body: object, who: Caller | None = None) -> list[Task]:
         ways = {way.path: way for way in self.app.ways}
         encoded = msgspec.json.encode(body)
-        return task_requests.submit(self.app, ways[path], encoded, who or self.user).heads
+        return task_service.submit(self.app, ways[path], encoded, who or self.user).heads
 
     def offered(self, node: Node) -> list[str]:
         return [task.guid for task in node_tasks.offer(self.app, node)]
@@ -119,7 +119,7 @@ class House:
         return self.row(task).state
 
     def follower(self, task: Task) -> Task:
-        plan = task_requests.workflow(self.app, self.row(task))
+        plan = task_service.workflow(self.app, self.row(task))
         return next(one for one in plan if one.follows == task.guid)
 
     def exported(self, node: Node, **more: object) -> Task:

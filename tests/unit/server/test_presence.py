@@ -9,16 +9,17 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
+from haulback.contract.destinations import ChangedDestination, Retention
 from haulback.contract.node_tasks import FullInventory, OneInventory
 from haulback.errors import Conflict, Malformed, NotFound
 from haulback.ids import new_guid
 from haulback.inventory.alarms import Alarm
 from haulback.inventory.records import Entity, Hypervisor, Record
 from haulback.kinds import backup_cleanup
-from haulback.server.nodes import Node
+from haulback.server.caller import Node
 from haulback.server.queries import ListQuery
 from haulback.server.scope import EVERYTHING
-from haulback.server.services import places
+from haulback.server.services import destinations, hypervisors
 from haulback.server.services.inventory_sync import take_instance, take_inventory
 from haulback.server.store import audit, lists, rows, tables
 from haulback.server.store.catalogue import SqlCatalogue
@@ -219,9 +220,9 @@ def test_a_first_look_at_an_empty_source_is_no_loss(house: House):
 def test_a_person_confirms_what_is_missed(house: House):
     node, machines = house.node(), grown(house, 3)
     with pytest.raises(Conflict, match="no absence"):
-        places.confirm_absent(house.app, house.hypervisor.guid, house.user)
+        hypervisors.confirm_absent(house.app, house.hypervisor.guid, house.user)
     synced(house, node, machines[:1])
-    gone = places.confirm_absent(house.app, house.hypervisor.guid, house.user)
+    gone = hypervisors.confirm_absent(house.app, house.hypervisor.guid, house.user)
     assert [one.name for one in gone] == ["m1", "m2"]
     assert present(house) == ["m0"]
     assert alarms(house) == []
@@ -230,7 +231,7 @@ def test_a_person_confirms_what_is_missed(house: House):
     [entry] = [one for one in said if one.operation == "confirm absent machines"]
     assert [one["name"] for one in entry.after] == ["m1", "m2"]
     with pytest.raises(NotFound):
-        places.confirm_absent(house.app, new_guid(), house.user)
+        hypervisors.confirm_absent(house.app, new_guid(), house.user)
 
 
 def test_a_doubt_ends_with_the_last_machine_that_was_in_doubt(house: House):
@@ -248,7 +249,7 @@ def test_a_hypervisor_in_doubt_can_be_removed(house: House):
     node = house.node()
     grown(house, 2)
     synced(house, node, [])
-    places.remove_hypervisor(house.app, house.hypervisor.guid, house.user)
+    hypervisors.remove_hypervisor(house.app, house.hypervisor.guid, house.user)
     assert alarms(house) == []
 
 
@@ -391,11 +392,11 @@ def test_the_last_backup_of_what_is_missed_survives_its_retention(house: House):
 
 
 def test_days_to_keep_what_is_missed_are_checked(house: House):
-    wanted = places.ChangedDestination
+    wanted = ChangedDestination
     for days in (-1, 36_501):
-        rules = places.Retention(keepLastBackupOfAbsentDays=days)
+        rules = Retention(keepLastBackupOfAbsentDays=days)
         with pytest.raises(Malformed, match="keepLastBackupOfAbsentDays"):
-            places.change_destination(
+            destinations.change_destination(
                 house.app, house.destination.guid, wanted(retention=rules), house.user
             )
 
@@ -462,7 +463,7 @@ def test_machines_whose_places_nobody_told_stay_while_a_folder_cannot_be_told_ap
     ruin = broken("x")
     synced(house, node, machines[3:], problems=1, unreadable=[ruin])
     assert present(house) == ["m0", "m1", "m3"]  # the folder of m2 is gone
-    gone = places.confirm_absent(house.app, house.hypervisor.guid, house.user)
+    gone = hypervisors.confirm_absent(house.app, house.hypervisor.guid, house.user)
     assert [one.name for one in gone] == ["m0", "m1"]
 
 

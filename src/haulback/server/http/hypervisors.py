@@ -12,14 +12,14 @@ from haulback.contract.project_access import ProjectAccess
 from haulback.contract.roles import ADMINS, PEOPLE
 from haulback.hypervisor_types import TYPES
 from haulback.inventory import destination_types
+from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.managers import cluster_of, manager_of
 from haulback.inventory.records import BackupDestination, Hypervisor
 from haulback.server.http import paging, query_params, task_views
 from haulback.server.http.operation import GUID, ApiRequest, Param, Reply, Router
-from haulback.server.services import places
+from haulback.server.services import destinations, hypervisors
+from haulback.server.services.hypervisors import HypervisorReading
 from haulback.server.services.verification import wish_of
-from haulback.server.store import lists, presence
-from haulback.server.store.catalogue import SqlCatalogue
 from haulback.wire import Named, Ref, label, parse
 
 room = Router()
@@ -39,15 +39,15 @@ room = Router()
 def list_hypervisors(call: ApiRequest) -> Reply:
     """All hypervisors, or those of a manager."""
     manager, text = query_params.guid(call, "hypervisor-manager"), query_params.one(call, "filter")
-    with call.app.store.read() as sql:
+    with HypervisorReading.of(call.app) as reading:
         found = [
-            one
-            for one in lists.places(sql, Hypervisor)
-            if (not manager or manager_of(one) == manager)
-            and (not text or text.lower() in one.name.lower())
+            hypervisor
+            for hypervisor in reading.all()
+            if (not manager or manager_of(hypervisor) == manager)
+            and (not text or text.lower() in hypervisor.name.lower())
         ]
-        around = _around(sql, call)
-        shown = [_hypervisor(one, around) for one in _paged(call, found)]
+        around = _around(reading, call)
+        shown = [_hypervisor(hypervisor, around) for hypervisor in _paged(call, found)]
     return Reply(shown, headers={"X-Total-Count": str(len(found))})
 
 
@@ -56,16 +56,16 @@ class _Around(NamedTuple):
 
     counts: Mapping[str, int]
     doubts: Mapping[str, int]
-    known: SqlCatalogue
+    known: Catalogue
 
     def named(self, kind: str, guid: str) -> Named:
         """A record of people's or of the platform's own."""
         return Named(guid, self.known.records.get(kind, guid).name)
 
 
-def _around(sql: Any, call: ApiRequest) -> _Around:
-    counts = lists.machine_counts(sql, call.who.scope)
-    return _Around(counts, presence.doubts(sql), SqlCatalogue(sql))
+def _around(reading: HypervisorReading, call: ApiRequest) -> _Around:
+    counts = reading.machine_counts(call.who.scope)
+    return _Around(counts, reading.doubts(), reading.catalogue)
 
 
 def _paged(call: ApiRequest, found: list[Any]) -> list[Any]:
@@ -84,8 +84,8 @@ def _paged(call: ApiRequest, found: list[Any]) -> list[Any]:
 )
 def one_hypervisor(call: ApiRequest) -> HypervisorRecord:
     """One hypervisor."""
-    with call.app.store.read() as sql:
-        around = _around(sql, call)
+    with HypervisorReading.of(call.app) as reading:
+        around = _around(reading, call)
         return _hypervisor(around.known.places.hypervisor(call.guid), around)
 
 
@@ -102,9 +102,9 @@ def one_hypervisor(call: ApiRequest) -> HypervisorRecord:
 )
 def add_hypervisor(call: ApiRequest) -> HypervisorRecord:
     """Add one; its machines are listed by the task in the answer."""
-    record, task = places.add_hypervisor(call.app, call.read(NewHypervisor), call.who)
-    with call.app.store.read() as sql:
-        shown = _hypervisor(record, _around(sql, call))
+    record, task = hypervisors.add_hypervisor(call.app, call.read(NewHypervisor), call.who)
+    with HypervisorReading.of(call.app) as reading:
+        shown = _hypervisor(record, _around(reading, call))
     shown.task = task_views.details(task)
     return shown
 
@@ -122,9 +122,9 @@ def add_hypervisor(call: ApiRequest) -> HypervisorRecord:
 def change_hypervisor(call: ApiRequest) -> HypervisorRecord:
     """Rename it, or put it under a manager."""
     wanted = call.read(ChangedHypervisor)
-    record = places.change_hypervisor(call.app, call.guid, wanted, call.who)
-    with call.app.store.read() as sql:
-        return _hypervisor(record, _around(sql, call))
+    record = hypervisors.change_hypervisor(call.app, call.guid, wanted, call.who)
+    with HypervisorReading.of(call.app) as reading:
+        return _hypervisor(record, _around(reading, call))
 
 
 @room(
@@ -137,7 +137,7 @@ def change_hypervisor(call: ApiRequest) -> HypervisorRecord:
 )
 def remove_hypervisor(call: ApiRequest) -> None:
     """Remove one whose machines have no backups."""
-    places.remove_hypervisor(call.app, call.guid, call.who)
+    hypervisors.remove_hypervisor(call.app, call.guid, call.who)
 
 
 @room(
@@ -151,7 +151,7 @@ def remove_hypervisor(call: ApiRequest) -> None:
 )
 def confirm_absent(call: ApiRequest) -> list[Named]:
     """Hold absent the machines that looks miss and that are not believed gone; answers which."""
-    return places.confirm_absent(call.app, call.guid, call.who)
+    return hypervisors.confirm_absent(call.app, call.guid, call.who)
 
 
 @room(
@@ -168,10 +168,12 @@ def confirm_absent(call: ApiRequest) -> list[Named]:
 def list_destinations(call: ApiRequest) -> Reply:
     """All destinations."""
     text = query_params.one(call, "filter")
-    with call.app.store.read() as sql:
-        found = lists.places(sql, BackupDestination)
-    found = [one for one in found if not text or text.lower() in one.name.lower()]
-    shown = [_destination(one) for one in _paged(call, found)]
+    found = [
+        destination
+        for destination in destinations.all_destinations(call.app)
+        if not text or text.lower() in destination.name.lower()
+    ]
+    shown = [_destination(destination) for destination in _paged(call, found)]
     return Reply(shown, headers={"X-Total-Count": str(len(found))})
 
 
@@ -190,7 +192,7 @@ def list_destinations(call: ApiRequest) -> Reply:
 def usable(call: ApiRequest) -> list[DestinationRecord]:
     """Those that the nodes of all the machines named can reach."""
     machines: list[Ref] = call.read(list[Ref])
-    found = places.usable_for(call.app, [one.guid for one in machines], call.who)
+    found = destinations.usable_for(call.app, [one.guid for one in machines], call.who)
     return [_destination(one) for one in found]
 
 
@@ -205,8 +207,7 @@ def usable(call: ApiRequest) -> list[DestinationRecord]:
 )
 def one_destination(call: ApiRequest) -> DestinationRecord:
     """One destination."""
-    with call.app.store.read() as sql:
-        return _destination(SqlCatalogue(sql).places.destination(call.guid))
+    return _destination(destinations.destination(call.app, call.guid))
 
 
 @room(
@@ -224,7 +225,7 @@ def add_destination(call: ApiRequest) -> DestinationRecord:
     """Add one; its repository is made by the task in the answer."""
     wanted: NewDestination = call.read(NewDestination)
     destination_types.check(parse(call.body), wanted.type)
-    record, task = places.add_destination(call.app, wanted, call.who)
+    record, task = destinations.add_destination(call.app, wanted, call.who)
     shown = _destination(record)
     shown.task = task_views.details(task)
     return shown
@@ -244,7 +245,7 @@ def change_destination(call: ApiRequest) -> DestinationRecord:
     """Rename it, or set what it keeps."""
     wanted: ChangedDestination = call.read(ChangedDestination)
     destination_types.check(parse(call.body), wanted.type)
-    return _destination(places.change_destination(call.app, call.guid, wanted, call.who))
+    return _destination(destinations.change_destination(call.app, call.guid, wanted, call.who))
 
 
 @room(
@@ -257,7 +258,7 @@ def change_destination(call: ApiRequest) -> DestinationRecord:
 )
 def remove_destination(call: ApiRequest) -> None:
     """Remove one that holds no backup; its files stay."""
-    places.remove_destination(call.app, call.guid, call.who)
+    destinations.remove_destination(call.app, call.guid, call.who)
 
 
 def _hypervisor(one: Hypervisor, around: _Around) -> HypervisorRecord:
@@ -290,7 +291,7 @@ def _destination(one: BackupDestination) -> DestinationRecord:
         driver=one.driver,
         path=str(one.config.get("path", "")),
         initialized=one.repository is not None,
-        retention=places.retention_of(one),
+        retention=destinations.retention_of(one),
         verification=wish_of(one),
         verifiedTime=one.verify_state.get("completed"),
         node=Named(one.node) if one.node else None,

@@ -25,7 +25,8 @@ from haulback.contract.mounts import (
 )
 from haulback.contract.project_access import ProjectAccess
 from haulback.contract.roles import PEOPLE, RESTORERS
-from haulback.errors import Conflict, Malformed, NotFound, Unavailable
+from haulback.errors import Malformed, NotFound, Unavailable
+from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.derived_guids import file_guid, volume_guid
 from haulback.inventory.records import BackupVolume, Mount, ShownFileSystem
 from haulback.server.http import paging, query_params
@@ -40,8 +41,8 @@ from haulback.server.http.operation import (
     Reply,
     Router,
 )
-from haulback.server.store import destinations, lists, mounts
-from haulback.server.store.catalogue import SqlCatalogue
+from haulback.server.services import backups, mounts
+from haulback.server.services.mounts import MountReading
 from haulback.wire import Named, label
 
 _PAGE = 1000  # rows of a listing, unless more are asked for
@@ -79,11 +80,10 @@ def list_mounts(call: ApiRequest) -> Reply:
         types=query_params.names(call, "mode", {mode.value for mode in MountMode}),
     )
     over = query_params.flag(call, "finished-mount")
-    with call.app.store.read() as sql:
-        found, total = lists.mounts(sql, wanted, over=over)
-        counts = mounts.counts(sql, [one.guid for one in found])
-        known = SqlCatalogue(sql)
-        return paging.page(found, total, lambda one: _mounted(one, counts, known))
+    with MountReading.of(call.app) as reading:
+        found, total = reading.page(wanted, over)
+        counts, known = reading.volume_counts([mount.guid for mount in found]), reading.catalogue
+        return paging.page(found, total, lambda mount: _mounted(mount, counts, known))
 
 
 @room(
@@ -97,10 +97,9 @@ def list_mounts(call: ApiRequest) -> Reply:
 )
 def one_mount(call: ApiRequest) -> MountedBackup:
     """One mounted backup."""
-    with call.app.store.read() as sql:
-        known = SqlCatalogue(sql, call.who.scope)
-        one = known.mounts.get(call.guid)
-        return _mounted(one, mounts.counts(sql, [one.guid]), known)
+    with MountReading.of(call.app, call.who.scope) as reading:
+        mount = reading.catalogue.mounts.get(call.guid)
+        return _mounted(mount, reading.volume_counts([mount.guid]), reading.catalogue)
 
 
 @room(
@@ -119,8 +118,7 @@ def file_systems(call: ApiRequest) -> list[BackupFileSystem]:
     guid = query_params.guid(call, "backup")
     if guid is None:
         raise Malformed("backup: name one", field="backup")
-    with call.app.store.read() as sql:
-        one = SqlCatalogue(sql, call.who.scope).backups.get(guid)
+    one = backups.backup(call.app, guid, call.who.scope)
     volumes = msgspec.convert(one.volumes, list[BackupVolume])
     return [_file_system(volume_guid(one.guid, volume.name), volume) for volume in volumes]
 
@@ -139,8 +137,8 @@ def file_systems(call: ApiRequest) -> list[BackupFileSystem]:
 def mounted_file_systems(call: ApiRequest) -> list[MountedFileSystem]:
     """The file systems that a mounted backup shows."""
     one = _named(call)
-    with call.app.store.read() as sql:
-        return [_shown(shown, one) for shown in mounts.volumes(sql, one.guid)]
+    with MountReading.of(call.app) as reading:
+        return [_shown(shown, one) for shown in reading.volumes(one.guid)]
 
 
 @room(
@@ -196,15 +194,7 @@ def _chosen(one: Mount) -> list[str]:
 )
 def iscsi(call: ApiRequest) -> Reply:
     """The target of a backup mounted in mode ISCSI; who asked for its secret is written down."""
-    with call.app.change(call.who, "iscsi secret", call.guid) as done:
-        sql = done.sql
-        known = SqlCatalogue(sql, call.who.scope)
-        one = known.mounts.get(call.guid)
-        if one.mode != MountMode.ISCSI.value or one.state != "MOUNTED":
-            raise Conflict(f"the backup of {one.entity_name} is not mounted by iSCSI now")
-        destination = known.backups.get(one.backup).destination
-        sealed = destinations.sealed_key(sql, destination)
-    key = call.app.vault.unseal(destination, sealed)
+    one, key = mounts.iscsi_key(call.app, call.who, call.guid)
     sizes: dict[str, int] = one.found["disks"]
     told = IscsiTarget(
         target=name_of(one.guid),
@@ -243,7 +233,7 @@ def listing(call: ApiRequest) -> Reply:
     why a folder that is damaged shows only a part of what it held.
     """
     wanted: PathRequest = call.read(PathRequest)
-    mount, shown = _open(call)
+    mount, shown = mounts.open_volume(call.app, call.who.scope, call.guid)
     asked = {
         "type": "listing",
         "mount": mount.guid,
@@ -256,7 +246,7 @@ def listing(call: ApiRequest) -> Reply:
     try:
         found = msgspec.json.decode(said, type=_Listing)
     except msgspec.MsgspecError:
-        raise Unavailable("the node answers nonsense") from None
+        raise Unavailable("the node sent a malformed response") from None
     rows = [_row(one) for one in found.entries]
     more = {"X-Next-Name": quote(found.next or rows[-1].name)} if found.more and rows else {}
     if found.reason:
@@ -286,7 +276,7 @@ def download(call: ApiRequest) -> Reply:
     wanted: PathsRequest = call.read(PathsRequest)
     if not wanted.paths or len(wanted.paths) > 10_000:
         raise Malformed("paths: name at least one", field="paths")
-    mount, shown = _open(call)
+    mount, shown = mounts.open_volume(call.app, call.who.scope, call.guid)
     archive = wanted.archive or len(wanted.paths) > 1 or _is_folder(call, mount, shown, wanted)
     asked = {
         "type": "download",
@@ -297,8 +287,7 @@ def download(call: ApiRequest) -> Reply:
     }
     parts = call.app.desk.ask(mount.node, asked)
     first = next(parts)  # what cannot be read is said before anything is sent
-    with call.app.change(call.who, "download", mount.guid) as done:
-        done.after = {"volume": shown.volume.name, "paths": wanted.paths[:20]}
+    mounts.record_download(call.app, call.who, mount, shown.volume.name, wanted.paths)
     last = wanted.paths[0].rstrip("/").rpartition("/")[2] or mount.entity_name
     name = f"{last}.tar" if archive else last
     headers = {
@@ -355,23 +344,11 @@ def _named(call: ApiRequest) -> Mount:
     guid = query_params.guid(call, "mounted-backup")
     if guid is None:
         raise Malformed("mounted-backup: name one", field="mounted-backup")
-    with call.app.store.read() as sql:
-        return SqlCatalogue(sql, call.who.scope).mounts.get(guid)
+    with MountReading.of(call.app, call.who.scope) as reading:
+        return reading.catalogue.mounts.get(guid)
 
 
-def _open(call: ApiRequest) -> tuple[Mount, ShownFileSystem]:
-    """The mounted backup that a file system belongs to.  Raises NotFound, Conflict when over."""
-    with call.app.store.read() as sql:
-        shown = mounts.volume(sql, call.guid)
-        mount = shown and SqlCatalogue(sql).mounts.get(shown.mount)
-    if shown is None or mount is None or not call.who.scope.allows(mount.project):
-        raise NotFound(f"there is no mounted file system {call.guid}", guid=call.guid)
-    if mount.state != "MOUNTED":
-        raise Conflict(f"the backup of {mount.entity_name} is no longer mounted; mount it again")
-    return mount, shown
-
-
-def _mounted(one: Mount, counts: dict[str, int], known: SqlCatalogue) -> MountedBackup:
+def _mounted(one: Mount, counts: dict[str, int], known: Catalogue) -> MountedBackup:
     shows = one.state == "MOUNTED"
     backup: dict[str, Any] = {"guid": one.backup, "name": one.entity_name, "size": one.size}
     backup["protectedEntity"] = {"guid": one.entity, "name": one.entity_name}
@@ -394,14 +371,14 @@ def _mounted(one: Mount, counts: dict[str, int], known: SqlCatalogue) -> Mounted
     )
 
 
-def _node(one: Mount, known: SqlCatalogue) -> Named:
+def _node(one: Mount, known: Catalogue) -> Named:
     try:
         return known.places.node(one.node)
     except NotFound:
         return Named(one.node, "a node that is gone")
 
 
-def _hypervisor(one: Mount, known: SqlCatalogue) -> Named | None:
+def _hypervisor(one: Mount, known: Catalogue) -> Named | None:
     try:
         found = known.places.hypervisor(one.hypervisor) if one.hypervisor else None
         return Named(found.guid, found.name) if found else None

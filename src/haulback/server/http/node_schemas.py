@@ -79,7 +79,7 @@ def as_markdown() -> str:
     lines = [
         "# Orders and reports of each kind of task",
         "",
-        "Made from the tables that the server reads (`kinds/transfer_info.py`).  "
+        "Made from the declarations of the kinds (`report` in `kinds/`).  "
         "A node takes a task by "
         "`PUT /tasks/{guid}/state`, reads its order by `GET /nodes/self/orders/{guid}`, sends its "
         "report by `PUT /tasks/{guid}/transfer-info`, and ends the task by "

@@ -26,12 +26,12 @@ from haulback.contract.roles import NODES, PEOPLE_AND_NODES
 from haulback.contract.tasks import TaskDetails
 from haulback.errors import Forbidden, KindUnavailable, Malformed
 from haulback.ids import guid_of
+from haulback.server.caller import Node
 from haulback.server.http import node_schemas, query_params, request_body, task_views
 from haulback.server.http.operation import GUID, NUMBER, ApiRequest, Param, Reply, Router
 from haulback.server.http.schemas import Schema, Schemas
-from haulback.server.nodes import Node
 from haulback.server.queries import MOST
-from haulback.server.services import inventory_sync, node_tasks, nodes, task_requests
+from haulback.server.services import inventory_sync, node_tasks, nodes, tasks
 from haulback.tasks.record import Task
 from haulback.wire import Named, present, read
 
@@ -59,7 +59,7 @@ def queued(call: ApiRequest) -> list[TaskDetails]:
     found = _offer(call, _asking(call))
     if call.who.node:
         return [task_views.details(task) for task in found]  # nothing is in their way
-    waits = task_requests.waits(call.app, found)
+    waits = tasks.waits(call.app, found)
     return [task_views.details(task, waits.get(task.guid)) for task in found]
 
 
@@ -82,7 +82,7 @@ def _offer(call: ApiRequest, asking: Node | None) -> list[Task]:
         return node_tasks.offer(call.app, asking, _size(call))
     most = query_params.size(call, MOST, MOST)
     guid = asking.guid if asking else None
-    return task_requests.queued(call.app, call.who.scope.listed, guid, most)
+    return tasks.queued(call.app, call.who.scope.listed, guid, most)
 
 
 def _size(call: ApiRequest) -> int:

@@ -10,10 +10,9 @@ from haulback.contract.project_access import ProjectAccess
 from haulback.contract.roles import NODES, PUBLIC, Roles
 from haulback.errors import NotFound
 from haulback.ids import is_guid
-from haulback.server.caller import Caller
+from haulback.server.caller import Caller, Node
 from haulback.server.http.request_body import PEOPLE, PIECES, Bounds
 from haulback.server.http.schemas import Schema, Schemas
-from haulback.server.nodes import Node
 from haulback.server.services.app import App
 from haulback.wire import parse, read
 

@@ -8,11 +8,11 @@ from haulback.contract.project_access import ProjectAccess
 from haulback.contract.roles import PEOPLE
 from haulback.contract.snapshots import SnapshotRecord
 from haulback.errors import NotFound
+from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.records import PlatformSnapshot
 from haulback.server.http import paging, query_params
 from haulback.server.http.operation import FLAG, ApiRequest, Param, Reply, Router
-from haulback.server.store import lists
-from haulback.server.store.catalogue import SqlCatalogue
+from haulback.server.services.snapshots import SnapshotReading
 from haulback.wire import Named, label
 
 room = Router()
@@ -37,9 +37,9 @@ room = Router()
 def list_snapshots(call: ApiRequest) -> Reply:
     """A page of snapshots, the newest first."""
     alone = query_params.flag(call, "stand-alone")
-    with call.app.store.read() as sql:
-        found, total = lists.snapshots(sql, paging.wanted(call), alone=alone)
-        known = _Names(SqlCatalogue(sql), {one.entity for one in found})
+    with SnapshotReading.of(call.app) as reading:
+        found, total = reading.page(paging.wanted(call), alone)
+        known = _Names(reading.catalogue, {snapshot.entity for snapshot in found})
         return paging.page(found, total, lambda one: _shown(one, known))
 
 
@@ -54,8 +54,8 @@ def list_snapshots(call: ApiRequest) -> Reply:
 )
 def one_snapshot(call: ApiRequest) -> SnapshotRecord:
     """One snapshot."""
-    with call.app.store.read() as sql:
-        known = SqlCatalogue(sql, call.who.scope)
+    with SnapshotReading.of(call.app, call.who.scope) as reading:
+        known = reading.catalogue
         one = known.snapshots.get(call.guid)
         return _shown(one, _Names(known, {one.entity}))
 
@@ -63,7 +63,7 @@ def one_snapshot(call: ApiRequest) -> SnapshotRecord:
 class _Names:
     """What snapshots belong to, each looked up once."""
 
-    def __init__(self, known: SqlCatalogue, entities: Set[str]) -> None:
+    def __init__(self, known: Catalogue, entities: Set[str]) -> None:
         self._known = known
         self.entities = {one.guid: one.named() for one in known.machines.get_many(list(entities))}
         self._records: dict[str, Named | None] = {}

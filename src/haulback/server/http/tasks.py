@@ -28,8 +28,9 @@ from haulback.server.http import query_params, task_views
 from haulback.server.http.operation import PROJECT, ApiRequest, Operation, Param, Reply, Router
 from haulback.server.http.schemas import Schema, Schemas
 from haulback.server.queries import Filter
-from haulback.server.services import bulk_removal, node_tasks, task_requests
+from haulback.server.services import bulk_removal, node_tasks, tasks
 from haulback.tasks.record import Plan, Task, Waiting
+from haulback.texts import is_printable
 from haulback.wire import Ref, dump, read
 
 _FINISHED = sorted(FINAL, key=lambda state: state.value)
@@ -76,13 +77,13 @@ def _list(call: ApiRequest, view: View) -> Reply:
     wanted = query_params.task_filter(call)
     if wanted.size is None and not wanted.cursor:
         return _streamed(call, wanted, view)
-    found, total = task_requests.page(call.app, wanted)
+    found, total = tasks.page(call.app, wanted)
     headers = _headers(wanted, [task for task, _ in found], total)
     return Reply([view(*seen) for seen in found], headers=headers)
 
 
 def _headers(wanted: Filter, found: list[Task], total: int) -> dict[str, str]:
-    cursor = task_requests.next_cursor(wanted, found)
+    cursor = tasks.next_cursor(wanted, found)
     headers = {"X-Total-Count": str(total)} if total >= 0 else {}
     return headers | ({"X-Next-Cursor": cursor} if cursor else {})
 
@@ -90,9 +91,9 @@ def _headers(wanted: Filter, found: list[Task], total: int) -> dict[str, str]:
 def _streamed(call: ApiRequest, wanted: Filter, view: View) -> Reply:
     """The whole list as one array, whatever its length.  A page number means nothing here."""
     if wanted.page:
-        return Reply([], headers={"X-Total-Count": str(task_requests.count(call.app, wanted))})
-    total = task_requests.count(call.app, wanted)
-    source = task_requests.whole(call.app, wanted)
+        return Reply([], headers={"X-Total-Count": str(tasks.count(call.app, wanted))})
+    total = tasks.count(call.app, wanted)
+    source = tasks.whole(call.app, wanted)
     if total <= _STREAMED:
         return Reply([view(*seen) for seen in source], headers={"X-Total-Count": str(total)})
     return Reply(stream=_pieces(starmap(view, source)), headers={"X-Total-Count": str(total)})
@@ -121,7 +122,7 @@ def _pieces(rows: Iterable[Any]) -> Iterator[bytes]:
 )
 def last_change(call: ApiRequest) -> TimestampDTO:
     """When any task last changed; GET /tasks?modified-since= takes it."""
-    value = task_requests.last_change(call.app, call.who.scope, _reader(call))
+    value = tasks.last_change(call.app, call.who.scope, _reader(call))
     return TimestampDTO(value, value)
 
 
@@ -138,11 +139,11 @@ def last_change(call: ApiRequest) -> TimestampDTO:
 def one_task(call: ApiRequest) -> TaskDetails:
     """One task; `extended=true` adds the plan and what the node reported."""
     _check_reader(call)
-    task, why = task_requests.look(call.app, call.guid, call.who.scope)
+    task, why = tasks.look(call.app, call.guid, call.who.scope)
     if query_params.flag(call, "extended"):
         if not call.who.scope.is_whole:
             task.results.pop("damage", None)  # names backups of all projects
-        return task_views.extended(task, task_requests.workflow(call.app, task), why)
+        return task_views.extended(task, tasks.workflow(call.app, task), why)
     return task_views.details(task, why)
 
 
@@ -182,13 +183,13 @@ def _reader(call: ApiRequest) -> str | None:
 def _check_reader(call: ApiRequest) -> None:
     """Raises NotFound for a node that neither runs, ran nor may take the task."""
     if node := _reader(call):
-        task_requests.check_reader(call.app, call.guid, node)
+        tasks.check_reader(call.app, call.guid, node)
 
 
 def _seen(call: ApiRequest) -> Task:
     if call.who.node:
         return node_tasks.state_for(call.app, call.who.node, call.guid)
-    return task_requests.look(call.app, call.guid, call.who.scope)[0]
+    return tasks.look(call.app, call.guid, call.who.scope)[0]
 
 
 @room(
@@ -203,7 +204,7 @@ def _seen(call: ApiRequest) -> Task:
 def last_rate(call: ApiRequest) -> DataTransferRateDetails:
     """The last sample of how fast it went, also for tasks that left the lists."""
     _check_reader(call)
-    task = task_requests.task(call.app, call.guid, call.who.scope)
+    task = tasks.task(call.app, call.guid, call.who.scope)
     sample = task.results.get("dataTransferRate")
     return task_views.rate(sample, task) if sample else DataTransferRateDetails()
 
@@ -221,9 +222,7 @@ def last_rate(call: ApiRequest) -> DataTransferRateDetails:
 def read_log(call: ApiRequest) -> list[LogLine]:
     """The log of a task, written by its node."""
     _check_reader(call)
-    return [
-        task_views.log_line(line) for line in task_requests.log(call.app, call.guid, call.who.scope)
-    ]
+    return [task_views.log_line(line) for line in tasks.log(call.app, call.guid, call.who.scope)]
 
 
 def _or_state(schemas: Schemas, known: Schema) -> Schema:
@@ -254,7 +253,7 @@ def set_state(call: ApiRequest) -> None:
     if call.who.node:
         node_tasks.set_state(app, call.who.node, call.guid, wanted.state, info)
     else:
-        task_requests.set_state(app, call.who, call.guid, wanted.state, info)
+        tasks.set_state(app, call.who, call.guid, wanted.state, info)
 
 
 @room(
@@ -275,7 +274,7 @@ def set_states(call: ApiRequest) -> None:
     if call.who.node:
         node_tasks.set_states(call.app, call.who.node, guids, wanted.state, wanted.statusInfo)
     else:
-        task_requests.set_states(call.app, call.who, guids, wanted.state, wanted.statusInfo)
+        tasks.set_states(call.app, call.who, guids, wanted.state, wanted.statusInfo)
 
 
 @room(
@@ -289,7 +288,7 @@ def set_states(call: ApiRequest) -> None:
 )
 def remove(call: ApiRequest) -> Reply:
     """Remove a task; cancel it if it runs, by force if asked twice: X-Left-Behind says what of."""
-    left = task_requests.remove(call.app, call.who, call.guid)
+    left = tasks.remove(call.app, call.who, call.guid)
     return Reply(headers={"X-Left-Behind": left} if left else {})
 
 
@@ -306,8 +305,8 @@ def remove(call: ApiRequest) -> Reply:
 )
 def recover(call: ApiRequest) -> list[TaskListRecord]:
     """The guid is a recovery plan's: a restore for each machine of its active rules."""
-    plan = task_requests.recover(call.app, call.guid, call.who, _key(call))
-    waits = task_requests.waits(call.app, plan.heads)
+    plan = tasks.recover(call.app, call.guid, call.who, _key(call))
+    waits = tasks.waits(call.app, plan.heads)
     return [task_views.list_record(task, waits.get(task.guid)) for task in plan.heads]
 
 
@@ -384,7 +383,7 @@ def submissions(ways: Iterable[Submission]) -> list[Operation]:
 
 def _submission(way: Submission) -> Operation:
     def handle(call: ApiRequest) -> Any:
-        plan = task_requests.submit(call.app, way, call.body, call.who, _key(call))
+        plan = tasks.submit(call.app, way, call.body, call.who, _key(call))
         if way.batch:
             return _batch(call, plan)
         shown = _shown(call, plan.heads)
@@ -408,7 +407,7 @@ def _submission(way: Submission) -> Operation:
 
 
 def _shown(call: ApiRequest, found: list[Task]) -> list[TaskDetails]:
-    waits = task_requests.waits(call.app, found)
+    waits = tasks.waits(call.app, found)
     return [task_views.details(task, waits.get(task.guid)) for task in found]
 
 
@@ -423,6 +422,6 @@ def _batch(call: ApiRequest, plan: Plan) -> TaskBatchResponse:
 def _key(call: ApiRequest) -> str | None:
     """The Idempotency-Key of a request, if it brings one.  Raises Malformed."""
     key = call.headers.get("idempotency-key")
-    if key is not None and not (0 < len(key) <= _KEY_LENGTH and key.isprintable()):
+    if key is not None and not is_printable(key, _KEY_LENGTH):
         raise Malformed(f"Idempotency-Key: 1 to {_KEY_LENGTH} printable characters")
     return key

@@ -11,7 +11,7 @@ from haulback.contract.workflows import WorkflowExecution
 from haulback.server.caller import SYSTEM
 from haulback.server.http import paging, task_views
 from haulback.server.http.operation import ApiRequest, Reply, Router
-from haulback.server.services import bulk_removal, task_requests, workflows
+from haulback.server.services import bulk_removal, tasks, workflows
 from haulback.tasks.record import Task
 from haulback.wire import Named, label
 
@@ -59,7 +59,7 @@ def one_execution(call: ApiRequest) -> WorkflowExecution:
     """One workflow with its tasks."""
     head, steps = workflows.workflow(call.app, call.guid, call.who.scope)
     shown = _execution(head, steps)
-    waits = task_requests.waits(call.app, steps)
+    waits = tasks.waits(call.app, steps)
     shown.tasks = [task_views.list_record(task, waits.get(task.guid)) for task in steps]
     return shown
 

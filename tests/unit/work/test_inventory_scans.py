@@ -20,15 +20,22 @@ from tests.images import raw_machine
 NAMES = ("db", "mail", "web")
 
 
+class Folders:
+    """The folder, whatever hypervisor is opened."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def open(self, record: Hypervisor) -> ImageFolder:
+        return ImageFolder(self.root)
+
+
 class Looking:
     """The node's work on one order about a folder."""
 
     def __init__(self, root: Path, order: Any) -> None:
-        self.root, self.order = root, order
+        self.machines, self.order = Folders(root), order
         self.said: list[str] = []
-
-    def hypervisor(self, record: Hypervisor) -> ImageFolder:
-        return ImageFolder(self.root)
 
     def log(self, text: str) -> None:
         self.said.append(text)
@@ -46,15 +53,15 @@ class Folder:
         self.record = Hypervisor(guid=new_guid(), name="hv", driver="image-folder", config={})
 
     def whole(self) -> dict[str, Any]:
-        job: Any = Looking(self.root, InventorySyncOrder(self.record))
-        return inventory_sync.run(job)
+        context: Any = Looking(self.root, InventorySyncOrder(self.record))
+        return inventory_sync.run(context)
 
     def at(self, *names: str, known: bool = True) -> dict[str, Any]:
         """The report of a scan of some machines; `known`: the server knows their folders."""
         uuids = {self.uuids[name]: name for name in names}
         order = ScopedInventorySyncOrder(self.record, list(uuids), uuids if known else {})
-        job: Any = Looking(self.root, order)
-        return scoped_inventory_sync.run(job)
+        context: Any = Looking(self.root, order)
+        return scoped_inventory_sync.run(context)
 
     def spoil(self, name: str) -> None:
         (self.root / name / "machine.json").write_text("{")
