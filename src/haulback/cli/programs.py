@@ -17,9 +17,9 @@ from cyclopts import Parameter
 from haulback import credentials
 from haulback.cli.connection import InsecureHttp, PasswordFile
 from haulback.cli.nodes import start_log
+from haulback.cli.repository_location import open_location
 from haulback.contract.destinations import NewDestination
 from haulback.contract.nodes import Enrolled
-from haulback.destinations.folder import Folder
 from haulback.errors import Malformed
 from haulback.ids import new_guid
 from haulback.logs import LogFormat
@@ -161,7 +161,7 @@ def _enrol_embedded(server: Server, home: Path) -> None:
 def _first_destination(server: Server, folder: Path) -> None:
     if not places.destinations(server.app):
         folder.mkdir(parents=True, exist_ok=True)
-        if is_repository(Folder(folder)):
+        if is_repository(open_location(folder)):
             logging.warning("the destination local cannot be used: %s", strangers(str(folder)))
         places.add_destination(server.app, NewDestination(name="local", path=str(folder)))
 

@@ -5,6 +5,8 @@ Times are epoch milliseconds, sizes bytes.
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from haulback.contract.places import NewPlace
@@ -65,7 +67,8 @@ class VerifyState(msgspec.Struct, omit_defaults=True):
 class DestinationRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
     """A backup destination; spaces in bytes.
 
-    `verifiedTime` (epoch ms) is the end of the last verification round that read every stored byte.
+    `settings` holds the settings of its type by name, except write-only ones.  `verifiedTime`
+    (epoch ms) is the end of the last verification round that read every stored byte.
     """
 
     guid: str
@@ -73,6 +76,7 @@ class DestinationRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
     type: Label
     driver: str
     path: str
+    settings: dict[str, Any]
     initialized: bool
     retention: Retention
     verification: Verification = msgspec.field(default_factory=Verification)
@@ -84,9 +88,13 @@ class DestinationRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
 
 
 class NewDestination(NewPlace, kw_only=True):
-    """Request to add a destination; `type`, where named, must be a served type."""
+    """Request to add a destination; `type`, where named, must be a served type.
+
+    `settings` are those of the type by name; each may stand beside `name` instead, as `path` does.
+    """
 
     type: Word | None = None
+    settings: dict[str, Any] | None = None
     retention: Retention | None = None
     verification: Verification | None = None
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence, Set
@@ -16,7 +15,7 @@ from typing import Any, TypeVar
 from haulback.contract.damage import DamageReport
 from haulback.destinations.add_only import AddOnly
 from haulback.destinations.protocol import ObjectStore
-from haulback.destinations.registry import open_destination
+from haulback.destinations.registry import open_destination, usage
 from haulback.drivers.hypervisor import HypervisorDriver
 from haulback.drivers.imagefolder.driver import ImageFolder
 from haulback.drivers.libvirt.driver import LibvirtHost
@@ -28,6 +27,7 @@ from haulback.filesystems.records import Volume
 from haulback.inventory import records
 from haulback.mounts.spec import MountSpec, Shared
 from haulback.node.damage_check import as_results, report_damage
+from haulback.node.destination_settings import settings_of
 from haulback.node.pack_memory import FilePackMemory
 from haulback.node.restore_target import FolderRestore
 from haulback.node.server_client import ServerClient
@@ -138,25 +138,28 @@ class RunningTask:
         return made
 
     def destination(self, record: records.BackupDestination) -> ObjectStore:
-        made = open_destination(record.driver, record.config, self.attempt)
+        made = open_destination(record.driver, self._settings(record), self.attempt)
         # The server grants deletion to clean-up tasks; all other tasks can only add objects.
         return made if record.may_delete else AddOnly(made)
 
     def space(self, record: records.BackupDestination) -> dict[str, int]:
-        path = _path(record)
         try:
-            found = shutil.disk_usage(path)
-        except OSError as error:
+            space = usage(record.driver, self._settings(record))
+        except (OSError, Unavailable) as error:
             self.log(f"the space of destination {record.name} is unknown: {error}")
             return {}
-        return {"totalSpace": found.total, "freeSpace": found.free}
+        return {"totalSpace": space.total, "freeSpace": space.free} if space else {}
+
+    def _settings(self, record: records.BackupDestination) -> dict[str, Any]:
+        return self.ask(lambda: settings_of(record, self._link))
 
     def pins(self, destination: str) -> Set[str]:
         found = self.ask(lambda: self._link.pins(destination))
         return frozenset(found) - {self.attempt}
 
     def repository(self, record: records.BackupDestination) -> Repository:
-        found = Repository.open(self.destination(record), self.secret(record))
+        store = self.destination(record)
+        found = Repository.open(store, self.secret(record), self._home.index_cache)
         if record.repository not in (None, found.guid):
             raise Conflict(f"destination {record.name} holds another repository than before")
         self._repositories.append((record.guid, found))
@@ -219,7 +222,8 @@ class RunningTask:
 
     def share(self, wanted: Sharing) -> Shared:
         key = self.ask(lambda: self._link.key(wanted.destination.guid))
-        return self._home.shares.begin(share_order(wanted, key))
+        settings = self._settings(wanted.destination)
+        return self._home.shares.begin(share_order(wanted, key, settings))
 
     def unshare(self, guid: str) -> None:
         self._home.shares.end(guid)
@@ -301,12 +305,12 @@ class RunningTask:
             self._home.pack_memories.of(repository.guid).save()
 
 
-def share_order(wanted: Sharing, key: bytes) -> MountSpec:
-    """Build the order of the process that serves a mount."""
+def share_order(wanted: Sharing, key: bytes, settings: dict[str, Any]) -> MountSpec:
+    """Build the order of the process that serves a mount; `settings` are the destination's."""
     return MountSpec(
         guid=wanted.guid,
         driver=wanted.destination.driver,
-        config=wanted.destination.config,
+        config=settings,
         repository=wanted.destination.repository,
         key=key,
         backup=wanted.backup,
@@ -316,13 +320,13 @@ def share_order(wanted: Sharing, key: bytes) -> MountSpec:
     )
 
 
-def _known(record: records.Hypervisor | records.BackupDestination, known: dict[str, Any]) -> str:
+def _known(record: records.Hypervisor, known: dict[str, Any]) -> str:
     if record.driver not in known:
         raise Malformed(f"{record.name}: this node has no driver {record.driver!r}")
     return record.driver
 
 
-def _path(record: records.Hypervisor | records.BackupDestination) -> Path:
+def _path(record: records.Hypervisor) -> Path:
     path = record.config.get("path")
     if not isinstance(path, str) or not path.startswith("/"):
         raise Malformed(f"{record.name}: its path is not an absolute one")

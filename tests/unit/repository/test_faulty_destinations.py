@@ -102,7 +102,8 @@ class FaultySite(Site):
             except (BaseGone, Missing):
                 return None
             except HaulbackError as error:
-                assert error.retryable, error.message
+                if not error.retryable:
+                    raise
                 self.refused += 1
         return None
 

@@ -13,7 +13,7 @@ from haulback.inventory.managers import cluster_of, manager_of
 from haulback.inventory.records import BackupDestination, Hypervisor
 from haulback.server.http import paging, query_params, task_views
 from haulback.server.http.operation import GUID, ApiRequest, Param, Reply, Router
-from haulback.server.services import places
+from haulback.server.services import destination_secrets, places
 from haulback.server.services.verification import wish_of
 from haulback.server.store import lists, presence
 from haulback.server.store.catalogue import SqlCatalogue
@@ -136,7 +136,8 @@ def one_destination(call: ApiRequest) -> DestinationRecord:
 def add_destination(call: ApiRequest) -> DestinationRecord:
     """Add one; its repository is made by the task in the answer."""
     wanted: NewDestination = call.read(NewDestination)
-    destination_types.check(parse(call.body), wanted.type)
+    kind = destination_types.chosen(wanted.type, wanted.driver)
+    wanted.settings = destination_types.members(parse(call.body), kind) | (wanted.settings or {})
     record, task = places.add_destination(call.app, wanted, call.who)
     shown = _destination(record)
     shown.task = task_views.details(task)
@@ -148,7 +149,10 @@ def add_destination(call: ApiRequest) -> DestinationRecord:
 def change_destination(call: ApiRequest) -> DestinationRecord:
     """Rename it, or set what it keeps."""
     wanted: ChangedDestination = call.read(ChangedDestination)
-    destination_types.check(parse(call.body), wanted.type)
+    with call.app.store.read() as sql:
+        driver = SqlCatalogue(sql).places.destination(call.guid).driver
+    kind = destination_types.chosen(wanted.type, None if wanted.type else driver)
+    destination_types.members(parse(call.body), kind)
     return _destination(places.change_destination(call.app, call.guid, wanted, call.who))
 
 
@@ -184,9 +188,10 @@ def _destination(one: BackupDestination) -> DestinationRecord:
     return DestinationRecord(
         guid=one.guid,
         name=one.name,
-        type=label("FILESYSTEM"),
+        type=label(destination_types.chosen(None, one.driver).name),
         driver=one.driver,
         path=str(one.config.get("path", "")),
+        settings=destination_secrets.shown(one).config,
         initialized=one.repository is not None,
         retention=places.retention_of(one),
         verification=wish_of(one),

@@ -19,13 +19,14 @@ from haulback.contract.hypervisors import ChangedHypervisor, NewHypervisor
 from haulback.contract.places import NewPlace
 from haulback.errors import Conflict, Malformed
 from haulback.ids import new_guid
-from haulback.inventory import hypervisor_types, retention
+from haulback.inventory import destination_types, hypervisor_types, retention
 from haulback.inventory.records import BackupDestination, Entity, Hypervisor, Record
 from haulback.kinds.api import Ask
 from haulback.kinds.destination_init import init
 from haulback.kinds.inventory_sync import sync
 from haulback.kinds.support import planning
 from haulback.server.caller import SYSTEM, Caller
+from haulback.server.services import destination_secrets
 from haulback.server.services.app import App
 from haulback.server.services.verification import wish_of
 from haulback.server.store import alarms, lists, managers, mount_tables, rows, tables, tasks
@@ -126,16 +127,23 @@ def add_destination(
     app: App, wanted: NewDestination, who: Caller = SYSTEM
 ) -> tuple[BackupDestination, Task]:
     """Add a destination; the task makes its repository.  Raises Malformed, NotFound, Conflict."""
-    config = _config(wanted, "folder")
+    name, kind = _name(wanted.name), destination_types.chosen(wanted.type, wanted.driver)
+    checked = destination_types.checked(kind, _given(wanted))
     with app.change(who, "add destination") as change:
         sql = change.sql
         node = _node(sql, wanted)
         settings = _verified(wanted.verification, _keeping(wanted.retention, {}))
         record = BackupDestination(
-            guid=new_guid(), name=wanted.name, node=node, settings=settings, **config
+            guid=new_guid(),
+            name=name,
+            driver=kind.driver,
+            config=checked.plain,
+            node=node,
+            settings=settings,
         )
         sealed = app.vault.seal(record.guid, os.urandom(_KEY_BYTES))
-        rows.add(sql, tables.destination, record, sealed_key=sealed)
+        stored = destination_secrets.sealed(app.vault, record, checked.secrets)
+        rows.add(sql, tables.destination, stored, sealed_key=sealed)
         task = init(record, Ask(change.now))
         tasks.insert(sql, [task])
         change.subject, change.after = record.guid, record
@@ -156,7 +164,7 @@ def change_destination(
         alarms.renamed(change.sql, Named(guid, name))
         if not wish_of(after).active:
             SqlLedger(change.sql, change.now).alarms.clear(AlarmKind.VERIFY_OVERDUE, guid)
-        change.before, change.after = before, after
+        change.before, change.after = map(destination_secrets.shown, (before, after))
     return after
 
 
@@ -169,7 +177,7 @@ def remove_destination(app: App, guid: str, who: Caller) -> None:
     """Raises NotFound, or Conflict while it holds backups: their keys would go with it."""
     with app.change(who, "remove destination", guid) as change:
         sql = change.sql
-        change.before = SqlCatalogue(sql).places.destination(guid)
+        change.before = destination_secrets.shown(SqlCatalogue(sql).places.destination(guid))
         table = tables.backup.c
         kept = sa.select(table.guid).where(table.destination == guid, ~table.gone).limit(1)
         if sql.scalar(kept):
@@ -266,11 +274,10 @@ def _name(name: str) -> str:
     return name
 
 
-def _config(wanted: NewPlace, driver: str) -> dict[str, Any]:
-    _, path = planning.place(wanted.name, wanted.path)
-    if wanted.driver not in (None, driver):
-        raise Malformed(f"driver: only {driver!r} is known", field="driver")
-    return {"driver": driver, "config": {"path": path}}
+def _given(wanted: NewDestination) -> dict[str, Any]:
+    """The settings in a request; `path` may stand beside the others."""
+    path = {} if wanted.path is None else {"path": wanted.path}
+    return path | (wanted.settings or {})
 
 
 def _node(sql: sa.Connection, wanted: NewPlace) -> str:
