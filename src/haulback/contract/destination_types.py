@@ -54,6 +54,7 @@ class DestinationType(NamedTuple):
     capabilities: Capabilities
 
 
+DEFAULT = "FILESYSTEM"  # the type of a request that names none
 TYPES = (
     DestinationType(
         "FILESYSTEM", "folder", FolderSettings, Capabilities(local_path=True, usage=True)

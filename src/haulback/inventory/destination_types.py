@@ -33,18 +33,20 @@ class CheckedSettings(NamedTuple):
 
 
 def chosen(name: str | None, driver: str | None = None) -> DestinationType:
-    """The type that a request names, else the type of the driver it names, else the folder.
+    """The type that a request names, else the type of its driver, else the default.
 
     Raises Malformed naming `type` or `driver`.
     """
     types = destination_types.TYPES
-    kind = destination_types.by_name(name) if name else None
+    wanted = name or (None if driver else destination_types.DEFAULT)
+    kind = (
+        destination_types.by_name(wanted) if wanted else destination_types.by_driver(driver or "")
+    )
     if name and kind is None:
         names = ", ".join(known.name for known in types)
         raise Malformed(
             f"type: {name[:40]!r} is not one of {names}; nothing was made", field="type"
         )
-    kind = kind or destination_types.by_driver(driver or types[0].driver)
     if kind is None or driver not in (None, kind.driver):
         drivers = repr(kind.driver) if kind else ", ".join(repr(known.driver) for known in types)
         raise Malformed(f"driver: only {drivers} is known", field="driver")
