@@ -1,4 +1,4 @@
-"""A server in a process of its own, so that who measures takes none of its time."""
+"""A server in a process of its own, so that the measuring program takes no time from it."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ _SERVE = (
     "made = Server(Settings(data=Path(sys.argv[1]), port=0, password=sys.argv[2], "
     "database=sys.argv[3], lease_ms=10000)); print(made.url, flush=True); made.run()"
 )
-LEASE = 10.0  # seconds, shorter than usual: a server that stalls loses it sooner
+LEASE = 10.0  # seconds, shorter than usual, so that a stalled server loses its lease sooner
 
 
 class Apart(NamedTuple):
-    """The process, its URL, and a client that is logged in."""
+    """The server process, its URL, and a logged-in client."""
 
     process: subprocess.Popen[str]
     url: str
     http: httpx2.Client
 
     def peak_mib(self) -> float:
-        """The most memory that the process has ever had."""
+        """The peak memory of the process, in MiB."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         [line] = [line for line in status.splitlines() if line.startswith("VmHWM")]
         return int(line.split()[1]) / 1024
@@ -36,7 +36,9 @@ class Apart(NamedTuple):
 
 @contextmanager
 def apart(folder: str, database: str = "") -> Iterator[Apart]:
-    """A server on a data folder, stopped in the end; `database` empty: SQLite in the folder."""
+    """A server on a data folder, stopped at the end; an empty `database` means SQLite in the
+    folder.
+    """
     command = [sys.executable, "-c", _SERVE, folder, _PASSWORD, database]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout

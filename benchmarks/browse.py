@@ -1,7 +1,7 @@
-"""File systems of a stored backup: the first listing, and a download beside `cp`.
+"""Benchmark of file systems in a stored backup: the first listing, and a download beside `cp`.
 
 `python -m benchmarks.browse [--size MIB] [--rounds N]`; as root, with e2fsprogs and a loop device.
-Each round is a new process of ours on a freshly opened repository.
+Each round is a new process on a freshly opened repository.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _DISK = 2 * GIB
 
 
 def image(folder: Path, size: int) -> Path:
-    """An ext4 of 2 GiB: 5,000 files in one directory, 45,000 in others, one of `size`."""
+    """An ext4 of 2 GiB: 5,000 files in one directory, 45,000 in others, one file of `size`."""
     path, mount, chance = folder / "disk.raw", folder / "mount", random.Random(1)
     with open(path, "wb") as file:
         file.truncate(_DISK)
@@ -61,7 +61,7 @@ def mounted(path: Path, mount: Path, *options: str) -> Iterator[None]:
 
 
 def store(folder: Path, path: Path) -> None:
-    """Back the image up, by the repository's own writer."""
+    """Back the image up with the repository's writer."""
     kept, source = repository(folder), RawImage(path)
     with staged_writer(kept, folder) as (writer, pool):
         found = back_up_disk(source, writer, kept.keys, pool)
@@ -89,7 +89,7 @@ def first_listing(folder: Path) -> Figures:
 
 
 def download(folder: Path) -> Figures:
-    """Seconds for the large file, and the memory that came on top while it was read."""
+    """Seconds for the large file, and the additional memory during the read."""
     begun, most = time.perf_counter(), 0
     with browser(folder) as found, open(folder / "ours", "wb") as file:
         found.volumes()
@@ -101,7 +101,7 @@ def download(folder: Path) -> Figures:
 
 
 def copy(folder: Path) -> float:
-    """Seconds `cp` takes out of the original."""
+    """Seconds that `cp` takes for the original."""
     with mounted(folder / "disk.raw", folder / "mount", "ro"):
         begun = time.perf_counter()
         subprocess.run(["cp", folder / "mount" / "large", folder / "theirs"], check=True)
@@ -109,13 +109,13 @@ def copy(folder: Path) -> float:
 
 
 def cold() -> None:
-    """Nothing is in memory any more, and nothing waits to be written."""
+    """Empty the page cache and write all pending data."""
     os.sync()
     Path("/proc/sys/vm/drop_caches").write_text("3")
 
 
 def apart(part: str, folder: Path) -> Figures:
-    """One part in a process of its own."""
+    """Run one part in a process of its own."""
     command = [sys.executable, "-m", "benchmarks.browse", "--part", part, str(folder)]
     found: Figures = json.loads(subprocess.run(command, check=True, stdout=PIPE).stdout)
     return found

@@ -1,4 +1,4 @@
-"""The task queue beside a yardstick and a peer, on one PostgreSQL in one run.
+"""Benchmark of the task queue beside a reference server and a peer, on one PostgreSQL in one run.
 
 `python -m benchmarks.control [--tasks N] [--peer PYTHON]`; PYTHON has procrastinate.
 """
@@ -38,7 +38,7 @@ ROUNDS = 3
 
 
 def wrk(port: int, token: str, path: str, script: str = "", seconds: int = 4) -> float:
-    """Requests a second of 16 connections."""
+    """Requests per second over 16 connections."""
     command = ["wrk", "-t1", "-c16", f"-d{seconds}s", "-H", f"authorization: Bearer {token}"]
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as file:
         file.write(script)
@@ -64,7 +64,7 @@ def each(call: Callable[[], Any], count: int) -> float:
 
 
 def cycle(people: Client, mover: Client, body: Any) -> None:
-    """Ask for a task, see it offered, take it, finish it."""
+    """Submit a task, see it offered, take it, finish it."""
     [task] = people("POST", "/api/tasks/connectivity-test", body)
     [_offer] = mover("GET", "/api/tasks/queued?size=1")
     path = f"/api/tasks/{task['guid']}/state"
@@ -73,7 +73,7 @@ def cycle(people: Client, mover: Client, body: Any) -> None:
 
 
 def running(one: Site, count: int = 16) -> list[str]:
-    """Tasks that the node runs."""
+    """Tasks that run on the node."""
     made = [one.people("POST", "/api/tasks/connectivity-test", one.body)[0] for _ in range(count)]
     for task in made:
         one.mover("PUT", f"/api/tasks/{task['guid']}/state", "RUNNING")
@@ -92,7 +92,7 @@ def hot(port: int, one: Site, guids: list[str]) -> Figures:
 
 
 def beside(url: str, one: Site, guids: list[str]) -> tuple[Figures, Figures]:
-    """Our figures and the yardstick's: in turn, so that both meet the same machine; medians."""
+    """Medians of our figures and of the reference's, measured in turn under equal conditions."""
     with psycopg.connect(url) as sql:
         row = sql.execute("SELECT session FROM node WHERE guid = %s", [one.node_guid]).fetchone()
     assert row
@@ -124,7 +124,7 @@ def _wait(port: int) -> None:
 
 
 def batches(one: Site, count: int = 2000) -> float:
-    """Tasks a second, offered, taken and finished a hundred at a time."""
+    """Tasks per second that are offered, taken and finished in batches of a hundred."""
     begun, done = time.perf_counter(), 0
     while done < count:
         offers = one.mover("GET", "/api/tasks/queued?size=100")
@@ -136,9 +136,9 @@ def batches(one: Site, count: int = 2000) -> float:
 
 
 def latency(one: Site, pollers: int = 1000, count: int = 100) -> list[float]:
-    """Seconds from asking for a task to a node's having taken it, with many nodes polling.
+    """Seconds from the submission of a task until a node has taken it, with many polling nodes.
 
-    The pollers are raw connections that wait; one node, which takes, is asked for by name.
+    The pollers are raw connections that wait; the task names the node that takes it.
     """
     import socket
 
@@ -183,14 +183,16 @@ def latency(one: Site, pollers: int = 1000, count: int = 100) -> list[float]:
 
 
 def depth(one: Site, pages: int) -> Figures:
-    """A page far down by cursor against the first one, in ms: `pages` are turned to get there."""
+    """Milliseconds of a page far down by cursor, and of the first page; `pages` are turned to get
+    there.
+    """
     path, cursor = "/api/tasks?orderBy=priority&direction=asc&size=1000", ""
     first = each(lambda: one.people("GET", f"{path[:-4]}50"), 10)
     for _ in range(pages):
         one.people("GET", path + cursor)
         cursor = f"&cursor={one.people.headers['x-next-cursor']}"
     begin = one.people.headers["x-next-cursor"]
-    # The cursor of a page of any size leads on: what matters is where it stands.
+    # The cursor of a page of any size leads on: only its position matters.
     deep = each(lambda: one.people("GET", f"{path[:-4]}50&cursor={begin}"), 10)
     early = each(lambda: one.people("GET", f"{path[:-4]}50&cursor={_first(one, path)}"), 10)
     return {"first page ms": first * 1000, "early cursor ms": early * 1000, "deep ms": deep * 1000}

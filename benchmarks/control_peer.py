@@ -1,6 +1,6 @@
-"""Procrastinate on the same PostgreSQL: `control_peer.py URL QUEUED`; figures as JSON.
+"""Benchmark of procrastinate on the same PostgreSQL: `control_peer.py URL QUEUED`; figures as JSON.
 
-Runs in an environment that has procrastinate; knows nothing of Haulback.
+The script runs in an environment with procrastinate and does not import Haulback.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ async def nothing(number: int) -> None:
 
 
 async def cycles(count: int) -> float:
-    """Defer one and run it, one after the other; seconds each."""
+    """Seconds per job that is deferred and run, one after the other."""
     begun = time.perf_counter()
     for number in range(count):
         await nothing.configure(priority=100).defer_async(number=number)
@@ -34,7 +34,7 @@ async def cycles(count: int) -> float:
 
 
 async def drain(count: int) -> float:
-    """Tasks a second with one worker that finds `count` waiting."""
+    """Jobs per second of one worker with `count` waiting jobs."""
     await nothing.batch_defer_async(*({"number": i} for i in range(count)))
     begun = time.perf_counter()
     await app.run_worker_async(
@@ -44,7 +44,7 @@ async def drain(count: int) -> float:
 
 
 async def latency(count: int, every: float) -> list[float]:
-    """Seconds from asking to starting, with a worker that listens."""
+    """Seconds from deferring to starting a job, with a listening worker."""
     worker = asyncio.create_task(
         app.run_worker_async(queues=["asked"], concurrency=10, install_signal_handlers=False)
     )
@@ -65,7 +65,7 @@ async def main() -> None:
     async with app.open_async():
         await app.schema_manager.apply_schema_async()
         await app.connector.execute_query_async(
-            # Without its triggers, which would tell a listener of each row.
+            # Without the triggers, which would notify a listener of each row.
             "DO $$ BEGIN SET LOCAL session_replication_role = replica; "
             "INSERT INTO procrastinate_jobs (queue_name, task_name, priority, args) "
             f"SELECT 'other', 'nothing', 0, '{{}}' FROM generate_series(1, {queued}); END $$"

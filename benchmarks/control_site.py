@@ -1,4 +1,4 @@
-"""A server on a PostgreSQL with many tasks, and clients that ask it, for benchmarks/control.py."""
+"""A server on a PostgreSQL with many tasks, and its clients, for benchmarks/control.py."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HEADERS = {"content-type": "application/json"}
 
 
 class Client:
-    """One connection, one call after the other."""
+    """A client with one connection that sends one call after the other."""
 
     def __init__(self, port: int, token: str | None = None) -> None:
         self._http = http.client.HTTPConnection("127.0.0.1", port)
@@ -37,7 +37,7 @@ class Client:
         try:
             self._http.request(method, path, content, headers)
             answer = self._http.getresponse()
-        except (OSError, http.client.HTTPException):  # a server hangs up on who is silent
+        except (OSError, http.client.HTTPException):  # the server closes idle connections
             self._http.close()
             self._http.request(method, path, content, headers)
             answer = self._http.getresponse()
@@ -48,7 +48,7 @@ class Client:
         return json.loads(data) if data else None
 
     def token(self) -> str:
-        """Log in; the session's token."""
+        """Log in and return the session's token."""
         body = json.dumps({"login": "admin", "password": PASSWORD})
         self._http.request("POST", "/api/session/login", body, HEADERS)
         answer = self._http.getresponse()
@@ -83,11 +83,11 @@ class Site:
 
     @property
     def body(self) -> dict[str, Any]:
-        """What asks for one connectivity test."""
+        """The request for one connectivity test."""
         return {"hypervisors": [{"guid": self.hypervisor}], "priority": 100}
 
     def memory_mib(self) -> float:
-        """What the server's process occupies now."""
+        """The present memory of the server's process, in MiB."""
         pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGESIZE") / 2**20
 
@@ -98,7 +98,7 @@ class Site:
 
 @contextmanager
 def site(url: str, folder: Path) -> Iterator[Site]:
-    """A server for as long as the block lasts."""
+    """A server for the duration of the block."""
     made = Site(url, folder)
     try:
         yield made
@@ -107,7 +107,7 @@ def site(url: str, folder: Path) -> Iterator[Site]:
 
 
 def fill(url: str, count: int, *, opened: bool = True) -> None:
-    """Put `count` queued tasks into the database, whose window is open or is not yet."""
+    """Insert `count` queued tasks whose start window is open, or is not open yet."""
     with psycopg.connect(url, autocommit=True) as sql:
         row = sql.execute("SELECT * FROM task WHERE type = 'INVENTORY_SYNC' LIMIT 1")
         names = [column.name for column in row.description or ()]
@@ -140,4 +140,4 @@ def fill(url: str, count: int, *, opened: bool = True) -> None:
             f"generate_series(1, {count}) AS i"
         )
         sql.execute("VACUUM ANALYZE task")
-        sql.execute("CHECKPOINT")  # the work of filling ends here, not in what is measured next
+        sql.execute("CHECKPOINT")  # finish the work of filling here, before the next measurement

@@ -1,4 +1,4 @@
-"""One step of Haulback as a process of its own: `python -m benchmarks.haulback STEP …`."""
+"""A step of Haulback as a process of its own: `python -m benchmarks.haulback STEP …`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ SECRET = Secret("keyfile", bytes(32))
 
 
 def backup(folder: Path, image: Path, changes: Path | None) -> None:
-    """Full without a backup there; else a scan, or with `changes` an increment by extents."""
+    """Back up: full without an earlier backup, else a scan, or with `changes` an increment by
+    extents.
+    """
     repository = Repository.open(Folder(folder), SECRET)
     parent = max(repository.backups(), key=lambda m: m.snapshot_time, default=None)
     base = MapReader(parent.disks[0].map, repository.reader().chunk) if parent else None

@@ -1,8 +1,8 @@
-"""A machine that runs from its backup beside the same machine on its own image.
+"""Benchmark of a machine that runs from its backup beside the same machine on its own image.
 
 `python -m benchmarks.instant [--size GIB] [--rounds N]`; as root, with libvirtd, QEMU and the guest
-that `scripts/guest` builds.  Seconds until the first line of its serial console: of the original
-from `virsh start` on, of ours from the request on, and from the start of the machine on.
+that `scripts/guest` builds.  It measures seconds until the first line of the serial console: for
+the original from `virsh start`, for our machine from the request and from the machine's start.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from haulback.testing.libvirt_lab import LibvirtLab, lab
 
 
 def first_line(guest: Guest) -> float:
-    """When it comes."""
+    """The time of the first line."""
     while "\n" not in guest.console():
         time.sleep(0.005)
     return time.perf_counter()
@@ -40,7 +40,7 @@ def original(guest: Guest) -> float:
 
 
 def instant(site: Site, host: LibvirtLab, guest: Guest, backup: str) -> tuple[float, float, float]:
-    """From the request on, from the start on, and to move it off the backup."""
+    """Seconds from the request, seconds from the start, and seconds of the migration."""
     guest.log.unlink(missing_ok=True)
     body = {"mode": "INSTANT_RESTORE", "backup": backup, "restoredPeName": "now"}
     body["hypervisor"] = site.hypervisor["guid"]
@@ -83,7 +83,7 @@ def _measure(site: Site, host: LibvirtLab, size: int, rounds: int) -> dict[str, 
     backup = site.backed_up(site.sync()["db"])["guid"]
     guest.domain.destroy()
     theirs, ours = [], []
-    for _ in range(rounds):  # in turn, so that both meet the same machine
+    for _ in range(rounds):  # in turn, so that both run under equal conditions
         theirs.append(original(guest))
         ours.append(instant(site, host, guest, backup))
     asked, started, moved = (statistics.median(column) for column in zip(*ours, strict=True))
@@ -99,7 +99,7 @@ def _measure(site: Site, host: LibvirtLab, size: int, rounds: int) -> dict[str, 
 
 
 def main() -> None:
-    """Print what was measured, as JSON."""
+    """Print the measurements as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", type=int, default=2, help="GiB")
     parser.add_argument("--rounds", type=int, default=5)

@@ -1,7 +1,7 @@
-"""Lists and removals of a long history of tasks: `python -m benchmarks.long_lists --help`.
+"""Benchmark of lists and removals in a long task history: `python -m benchmarks.long_lists --help`.
 
-Lists are asked for over HTTP, by every sort, filter and depth; a removal of all finished tasks is
-timed while another client goes on asking for a list.
+Lists are requested over HTTP with every sort, filter and depth; a removal of all finished tasks is
+timed while another client keeps requesting a list.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from benchmarks.apart import apart
 from haulback.server.store.engine import open_store
 from haulback.server.store.task_lists import SORTS
 
-_SECOND, _LONGEST, _OTHERS = 1.0, 5.0, 0.2  # targets, seconds
+_SECOND, _LONGEST, _OTHERS = 1.0, 5.0, 0.2  # targets, in seconds
 
 
 @contextmanager
 def served(database: str, count: int) -> Iterator[tuple[httpx2.Client, Site]]:
-    """A server with so many tasks in its history, and a client that is logged in."""
+    """A server with `count` tasks in its history, and a logged-in client."""
     with tempfile.TemporaryDirectory(prefix="haulback-lists-") as folder:
         site, begun = Site(), time.monotonic()
         store = open_store(database or f"sqlite:///{folder}/haulback.db")
@@ -45,7 +45,7 @@ def served(database: str, count: int) -> Iterator[tuple[httpx2.Client, Site]]:
 
 
 def queries(site: Site, count: int) -> dict[str, dict[str, Any]]:
-    """The queries of portals' pages, by a title."""
+    """The queries of portal pages, by title."""
     last = count // 100 - 1
     found: dict[str, dict[str, Any]] = {"first page": {}, "page 9999": {"page": 9999, "size": 20}}
     for name in SORTS:
@@ -60,7 +60,7 @@ def queries(site: Site, count: int) -> dict[str, dict[str, Any]]:
 
 
 def filters(site: Site) -> dict[str, dict[str, Any]]:
-    """Every filter of the page: by what many, few and no tasks have."""
+    """Every filter of the list: by values that many, few and no tasks have."""
     return {
         "nameLike few": {"nameLike": "machine-0042"},
         "nameLike many": {"nameLike": "example"},
@@ -90,7 +90,7 @@ def filters(site: Site) -> dict[str, dict[str, Any]]:
 
 
 def lists(http: httpx2.Client, site: Site, count: int) -> dict[str, float]:
-    """Seconds of the second of two askings, by title."""
+    """Seconds of the second of two requests, by title."""
     found = {}
     for title, query in queries(site, count).items():
         for _ in range(2):
@@ -102,7 +102,9 @@ def lists(http: httpx2.Client, site: Site, count: int) -> dict[str, float]:
 
 
 def removal(http: httpx2.Client) -> dict[str, float]:
-    """Seconds that removing all finished tasks takes, and the others' slowest per cent."""
+    """Seconds of removing all finished tasks, and the slowest per cent of the other client's
+    requests.
+    """
     waits: list[float] = []
     over = threading.Event()
 

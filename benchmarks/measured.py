@@ -1,4 +1,4 @@
-"""What one process takes: its memory, and what it loads from a destination."""
+"""Measurements of one process: its memory, and its reads from a destination."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ SECRET = Secret("keyfile", bytes(32))
 
 
 def resident() -> int:
-    """Bytes of memory this process occupies now."""
+    """The present memory of this process, in bytes."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
 
 
 def peak() -> int:
-    """The most it ever occupied, in bytes."""
+    """The peak memory of this process, in bytes."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * KIB for line in lines if line.startswith("VmHWM"))
 
 
 def repository(folder: Path) -> Repository:
-    """That below `folder`, made when there is none."""
+    """The repository below `folder`, created if missing."""
     root = folder / "store"
     if root.exists():
         return Repository.open(Folder(root), SECRET)
@@ -46,7 +46,7 @@ def repository(folder: Path) -> Repository:
 
 @contextmanager
 def staged_writer(store: Repository, folder: Path) -> Iterator[tuple[Writer, ThreadPoolExecutor]]:
-    """A writer into `folder`/staging, and its pool; the folder goes with the block."""
+    """A writer into `folder`/staging, and its pool; the folder is removed after the block."""
     staging = folder / "staging"
     staging.mkdir()
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -55,7 +55,7 @@ def staged_writer(store: Repository, folder: Path) -> Iterator[tuple[Writer, Thr
 
 
 def publish(store: Repository, folder: Path, found: DiskMap, staged: Staged) -> Manifest:
-    """Store what a staged writer left, as a machine of one disk."""
+    """Store the files of a staged writer, as a machine of one disk."""
     staging, disks = folder / "staging", (ManifestDisk("disk0", found),)
     record = Manifest(str(uuid.uuid4()), "e", "scale", "FULL", 1, disks, stored=staged.stored)
     store.publish(staging, store.draft(staging, staged, record, DurableFiles()))
@@ -64,7 +64,7 @@ def publish(store: Repository, folder: Path, found: DiskMap, staged: Staged) -> 
 
 
 class Loads:
-    """Counts what is loaded from a repository's destination, by the kind of object."""
+    """A counter of the loads from a repository's destination, by kind of object."""
 
     def __init__(self, store: Repository) -> None:
         self.count, self.bytes = Counter[str](), Counter[str]()

@@ -1,4 +1,6 @@
-"""Haulback and its peers on one image, in one run: `python -m benchmarks.run --help`."""
+"""Benchmark of Haulback and its peers on one image, in one run: `python -m benchmarks.run
+--help`.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ from haulback.units import GIB, MIB
 
 _BLOCK, _PAGE = 65536, 4096
 _PEERS = ("restic", "borg", "zstd", "qemu-img")
-# (title, ours, peer's step, target): the ratio of wall times, ours to theirs.
+# (title, our step, peer's step, target): the ratio of our wall time to the peer's.
 TARGETS = (
     ("first full backup / restic", "haulback full", "restic full", 0.6),
     ("first full backup / borg", "haulback full", "borg full", 0.4),
@@ -37,7 +39,7 @@ SIZES = (
 
 
 class Step(NamedTuple):
-    """Seconds of wall time, peak resident MiB of the process, bytes it added to its store."""
+    """Seconds of wall time, peak resident MiB of the process, bytes added to the store."""
 
     seconds: float
     peak_mib: float
@@ -45,7 +47,7 @@ class Step(NamedTuple):
 
 
 class Bench:
-    """The folder of one run and what was measured in it."""
+    """The folder of one run and its measurements."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.steps = folder, dict[str, Step]()
@@ -59,8 +61,8 @@ class Bench:
         }
 
     def time(self, name: str, store: str, *command: str, cwd: str = ".") -> None:
-        """Run one command, measured.  Raises SystemExit with its output when it fails."""
-        os.sync()  # nobody pays for what the step before left unwritten
+        """Run one command and measure it.  Raises SystemExit with its output when it fails."""
+        os.sync()  # write pending data first, so that no step pays for the one before
         before, started = _usage(self.folder / store), time.monotonic()
         with open(self.folder / "output", "wb") as output:
             process = subprocess.Popen(
@@ -81,7 +83,7 @@ class Bench:
 
 
 def measure(bench: Bench, image: Path, changed: Path, changes: Path) -> None:
-    """Every step of every peer; the page cache is warm for all of them."""
+    """Run every step of every peer; the page cache is warm for all of them."""
     store, live = bench.folder / "haulback", bench.folder / "live.raw"
     _copy(image, live)
     bench.haulback("init", "init", store)
@@ -160,9 +162,9 @@ def make_image(folder: Path, size: int) -> Path:
 
 
 def change(image: Path, folder: Path) -> Path:
-    """A copy with about 3 % of its 64 KiB blocks touched.
+    """A copy of the image with about 3 % of its 64 KiB blocks changed.
 
-    As a machine's life does it: writes of 4 to 64 KiB, 60 % of them in 24 hot regions.
+    The writes resemble those of a live machine: 4 to 64 KiB each, 60 % of them in 24 hot regions.
     """
     changed, chance = folder / "changed.raw", random.Random(3)
     _copy(image, changed)

@@ -1,7 +1,8 @@
-"""A running machine: our increments beside virtnbdbackup's, our restore beside qemu-img.
+"""Benchmark of a running machine: our increments beside virtnbdbackup's, our restore beside
+qemu-img.
 
-`python -m benchmarks.running [--size GIB] [--rounds N]`; as root, with libvirtd, QEMU, and where it
-is to be compared virtnbdbackup.  Wall times are from asking to the last task's end.
+`python -m benchmarks.running [--size GIB] [--rounds N]`; as root, with libvirtd, QEMU, and for the
+comparison virtnbdbackup.  Wall times run from the request to the end of the last task.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ _BLOCK = 64 * KIB
 
 
 class Machine:
-    """A machine that runs without a guest; what it writes goes through QEMU."""
+    """A running machine without a guest; its writes go through QEMU."""
 
     def __init__(self, host: LibvirtLab, name: str, image: Path) -> None:
         self.host, self.name, self.uuid, self.image = host, name, str(uuid.uuid4()), image
@@ -49,7 +50,7 @@ class Machine:
 
 
 def filled(path: Path, size: int) -> None:
-    """An image, half of it full: noise and text in turn."""
+    """Fill half of an image with noise and text in turn."""
     chance, raw = random.Random(1), path.with_suffix(".raw")
     with open(raw, "wb") as file:
         for number in range(size // MIB // 2):
@@ -69,7 +70,7 @@ def timed(call: Callable[[], Any]) -> float:
 
 
 def peer(host: LibvirtLab, name: str, folder: Path, level: str) -> None:
-    """virtnbdbackup knows the usual socket only: it runs in the host's own namespace."""
+    """Run virtnbdbackup in the host's own namespace, because it knows the default socket only."""
     usual = host.folder / "run" / "libvirt-sock"
     if not usual.is_symlink():
         usual.symlink_to(host.folder / "sock" / "libvirt-sock")
@@ -148,7 +149,7 @@ def restores(site: Site, image: Path, folder: Path, rounds: int) -> dict[str, An
             os.fsync(file.fileno())
         out.unlink()
 
-    # In turn: what one leaves for the disk to write must not fall on the other.
+    # In turn: pending writes of one program must not slow down the other.
     pairs = [(timed(restore), timed(convert)) for _ in range(rounds)]
     ours, theirs = (statistics.median(one) for one in zip(*pairs, strict=True))
     return {"restore s": ours, "qemu-img convert s": theirs, "restore / convert": ours / theirs}

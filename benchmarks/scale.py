@@ -1,6 +1,7 @@
-"""Haulback at a simulated tebibyte and at its thousandth backup: `python -m benchmarks.scale`.
+"""Benchmark of Haulback at a simulated tebibyte and at its thousandth backup: `python -m
+benchmarks.scale`.
 
-Takes about four minutes and 20 GiB in the temporary folder, on two cores.
+It takes about four minutes and 20 GiB in the temporary folder, on two cores.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from benchmarks import scale_backups, scale_index, scale_map
 from benchmarks.measured import Figures
 from haulback.units import MIB
 
-# (folder, step): a step finds what the earlier ones left in its folder.
+# (folder, step): a step uses the files of earlier steps in its folder.
 STEPS: tuple[tuple[str, Callable[[Path], Figures]], ...] = (
     ("merged", scale_index.make_index_to_merge),
     ("merged", scale_index.merge_index),
@@ -40,7 +41,7 @@ STEPS: tuple[tuple[str, Callable[[Path], Figures]], ...] = (
 
 
 class Row(NamedTuple):
-    """A figure, the most (or with `least` the least) it may be, and its unit's size."""
+    """A figure, its upper limit (with `least` its lower limit), and the size of its unit."""
 
     title: str
     figure: Callable[[dict[str, Figures]], float]
@@ -130,7 +131,7 @@ def table(found: dict[str, Figures]) -> str:
 
 
 def measure(root: Path, only: str) -> dict[str, Figures]:
-    """Every step in a process of its own, so that its memory is its own too."""
+    """Run every step in a process of its own, so that its memory is its own, too."""
     found = {}
     for name, step in STEPS:
         folder = root / name

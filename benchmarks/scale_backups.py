@@ -1,4 +1,4 @@
-"""The thousandth backup against the second, and memory as images and sessions grow."""
+"""The thousandth backup against the second, and memory for growing images and sessions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def make_chain_swept(folder: Path) -> Figures:
 
 
 def chain(folder: Path, backups: int, sweep: int) -> Figures:
-    """A machine of 64 MiB, backed up again and again; the index swept at every `sweep`-th."""
+    """A machine of 64 MiB, backed up repeatedly; the index is swept at every `sweep`-th backup."""
     dice, image = random.Random(3), folder / "live.raw"
     image.write_bytes(dice.randbytes(64 * MIB))
     parent, took, stored = None, [], []
@@ -45,7 +45,7 @@ def chain(folder: Path, backups: int, sweep: int) -> Figures:
 
 
 def _touch(image: Path, dice: random.Random) -> list[Extent]:
-    """Sixteen pages anywhere get new bytes."""
+    """Change the bytes of sixteen random pages."""
     pages = sorted(dice.sample(range(image.stat().st_size // 4096), 16))
     with open(image, "r+b") as file:
         for page in pages:
@@ -57,7 +57,7 @@ def _touch(image: Path, dice: random.Random) -> list[Extent]:
 def back_up(
     folder: Path, image: Path, parent: Manifest | None = None, changed: list[Extent] | None = None
 ) -> Manifest:
-    """One backup as a process makes it that has opened nothing yet."""
+    """Make one backup as a process that has opened nothing yet."""
     store, source = repository(folder), RawImage(image)
     base = MapReader(parent.disks[0].map, store.reader().chunk) if parent else None
     with staged_writer(store, folder) as (writer, pool):
@@ -67,7 +67,7 @@ def back_up(
 
 
 def list_chain(folder: Path) -> Figures:
-    """Listing every backup of the chain, and what that loads."""
+    """List every backup of the chain, and count the loads."""
     store = repository(folder)
     loads, started = Loads(store), time.monotonic()
     count = sum(1 for _ in store.backups())
@@ -77,7 +77,7 @@ def list_chain(folder: Path) -> Figures:
 
 
 def export_sparse(folder: Path, size: int) -> Figures:
-    """The memory that a full backup takes; a quarter of the image is data that compresses badly."""
+    """The memory of a full backup; a quarter of the image is data that compresses badly."""
     image, before = folder / "sparse.raw", peak()
     with open(image, "wb") as file:
         for at in range(0, size, 4 * MIB):
@@ -99,7 +99,7 @@ def export_sparse_20_gib(folder: Path) -> Figures:
 
 
 def session(folder: Path, chunks: int) -> Figures:
-    """The memory of a session with so many new chunks; they are of 1 KiB, to be quick."""
+    """The memory of a session with `chunks` new chunks of 1 KiB, a size chosen for speed."""
     store, started = repository(folder), time.monotonic()
     with staged_writer(store, folder) as (writer, _):
         for _ in range(chunks // 64):

@@ -1,7 +1,7 @@
-"""The index of a tebibyte: made, merged, opened and asked.
+"""The index of a tebibyte: created, merged, opened and queried.
 
-The tebibyte is simulated where its bytes do not matter: chunk ids and group ids are random, and
-the chunks they name do not exist.  Everything that reads or writes them is the product's code.
+The tebibyte is simulated: chunk ids and group ids are random, and the chunks that they name do not
+exist.  All code that reads or writes them is the product's.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _IN_A_GROUP = SEGMENT_BYTES // CHUNK_BYTES_AVERAGE
 
 
 def synthetic_segment(chunks: int, dice: np.random.Generator) -> segments.Segment:
-    """An index segment as a session of `chunks` new chunks would leave it: 16 in a group."""
+    """An index file as a session of `chunks` new chunks leaves it: 16 chunks in a group."""
     groups, packs = -(-chunks // _IN_A_GROUP), -(-chunks // (_IN_A_GROUP * 64))
     heads = dice.integers(0, 1 << 64, chunks, "<u8")
     heads.sort()
@@ -46,7 +46,7 @@ def synthetic_segment(chunks: int, dice: np.random.Generator) -> segments.Segmen
 
 
 def make_index(folder: Path, *sizes: int) -> Figures:
-    """Publish synthetic segments of these sizes."""
+    """Publish synthetic index files of these sizes."""
     store, dice = repository(folder), np.random.default_rng(len(sizes))
     for size in sizes:
         path = synthetic_segment(size, dice).write(folder, store.keys, DurableFiles())
@@ -55,12 +55,14 @@ def make_index(folder: Path, *sizes: int) -> Figures:
 
 
 def make_index_to_merge(folder: Path) -> Figures:
-    """As many equal segments as are merged into one, a tebibyte together."""
+    """Publish as many equal index files as one merge takes, a tebibyte together."""
     return make_index(folder, *[CHUNKS // FAN_IN] * FAN_IN)
 
 
 def make_index_spread(folder: Path) -> Figures:
-    """The longest look-up: seven segments in each of four tiers, none of them due."""
+    """Publish the index with the longest look-up: seven files in each of four tiers, none of them
+    due.
+    """
     largest = CHUNKS * 7 // 8 // (FAN_IN - 1)
     sizes = [largest // FAN_IN**tier for tier in range(4) for _ in range(FAN_IN - 1)]
     return make_index(folder, *sizes)
@@ -75,7 +77,7 @@ def merge_index(folder: Path) -> Figures:
 
 
 def use_index(folder: Path) -> Figures:
-    """Open the index, then look up chunks, half of them stored; and places of groups."""
+    """Open the index, then look up chunks, half of them stored, and places of groups."""
     store, before = repository(folder), resident()
     started = time.monotonic()
     index = store.index()
@@ -94,7 +96,7 @@ def use_index(folder: Path) -> Figures:
 
 
 def _ask(index: Index, count: int, batch: int) -> tuple[float, int]:
-    """Seconds that `count` look-ups took, and how many chunks were known."""
+    """Seconds of `count` look-ups, and the number of known chunks."""
     seconds, known = 0.0, 0
     for ids in _batches(index.segments, count, batch):
         started = time.monotonic()
@@ -109,7 +111,7 @@ def _rows(column: segments.Array) -> segments.Array:
 
 
 def _batches(found: list[segments.Segment], count: int, batch: int) -> Iterator[list[bytes]]:
-    """Chunk ids from anywhere in the index, every other one unknown."""
+    """Random chunk ids of the index, every other one unknown."""
     dice = np.random.default_rng(batch)
     for _ in range(count // batch):
         c = found[int(dice.integers(len(found)))].columns

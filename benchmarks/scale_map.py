@@ -1,7 +1,7 @@
 """The map of a tebibyte: written whole, then changed in a thousand places.
 
-The tebibyte is simulated where its bytes do not matter: chunk ids and group ids are random, and
-the chunks they name do not exist.  Everything that reads or writes them is the product's code.
+The tebibyte is simulated: chunk ids and group ids are random, and the chunks that they name do not
+exist.  All code that reads or writes them is the product's.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _PIECES = SEGMENT_BYTES // CHUNK_BYTES_AVERAGE
 
 
 def make_map(folder: Path) -> Figures:
-    """The map of a tebibyte of data: written by the real writer, its chunks not there."""
+    """The map of a tebibyte of data: written by the real writer, without its chunks."""
     store, dice, started = repository(folder), random.Random(1), time.monotonic()
     full = ((i, _pieces(dice, dice.randbytes(12))) for i in range(TIB // SEGMENT_BYTES))
     stored = _publish_map(store, folder, None, full)
@@ -30,7 +30,7 @@ def make_map(folder: Path) -> Figures:
 
 
 def change_map(folder: Path) -> Figures:
-    """An increment of 1,000 changed chunks anywhere in it."""
+    """Write an increment of 1,000 random changed chunks."""
     store, dice = repository(folder), random.Random(2)
     loads = Loads(store)
     base = MapReader(next(store.backups()).disks[0].map, store.reader().chunk)

@@ -1,8 +1,9 @@
-"""The cost of strangers for others: `python -m benchmarks.strangers --help`.
+"""Benchmark of the cost of unauthenticated clients for others: `python -m benchmarks.strangers
+--help`.
 
-A server in a process of its own answers one person's lists and one node's reports, first in peace,
-then while strangers guess passwords, send one 60 MiB body and hold half-open heads at every public
-operation.
+A server in a process of its own answers one person's lists and one node's reports, first without
+load, then while unauthenticated clients guess passwords, send one 60 MiB body and stall request
+heads at every public operation.
 """
 
 from __future__ import annotations
@@ -24,15 +25,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.apart import LEASE, Apart, apart
+from haulback.contract.roles import PUBLIC
 from haulback.ids import new_guid
-from haulback.server.http.permissions import PUBLIC, TABLE
+from haulback.server.http.reference import TABLE
 from haulback.units import MIB
 
 _PUBLIC = sorted(key for key, roles in TABLE.items() if roles == PUBLIC)
 
 
 class Storm(NamedTuple):
-    """How many strangers; `halves` half-open heads at each public operation."""
+    """The numbers of unauthenticated clients; `halves` stalled request heads at each public
+    operation.
+    """
 
     guessers: int = 40
     halves: int = 600
@@ -41,7 +45,7 @@ class Storm(NamedTuple):
 
 
 class Watched:
-    """A server with a person who lists tasks and a node that runs one."""
+    """A server with a person who lists tasks and a node that runs a task."""
 
     def __init__(self, server: Apart) -> None:
         self.server, self.http = server, server.http
@@ -56,7 +60,7 @@ class Watched:
         self.http.put(path, json="RUNNING", headers=self.node).raise_for_status()
 
     def calls(self, is_over: Callable[[], bool]) -> list[float]:
-        """How long each of the list calls took that were made one after the other."""
+        """The durations of list calls that are made one after the other."""
         found: list[float] = []
         report = 0.0
         while len(found) < 100 or not is_over():
@@ -75,7 +79,7 @@ class Watched:
 
 
 async def attack(url: str, storm: Storm) -> dict[str, Any]:
-    """Everything at once; what the strangers saw."""
+    """Run the whole load at once; return the results of the unauthenticated clients."""
     host, _, port = url.removeprefix("http://").partition(":")
     here = (host, int(port))
     end = time.monotonic() + storm.seconds
@@ -128,7 +132,7 @@ async def _body(here: tuple[str, int], key: str, size: int) -> None:
 
 
 async def _half(here: tuple[str, int], key: str) -> float:
-    """How long a head that never ends was waited for."""
+    """The seconds until the server gave up a request head that never ends."""
     method, _, path = key.partition(" ")
     with suppress(OSError):
         reader, writer = await asyncio.open_connection(*here)
@@ -144,7 +148,7 @@ async def _half(here: tuple[str, int], key: str) -> float:
 
 
 def measure(storm: Storm, quiet: float) -> dict[str, Any]:
-    """Peace first, then the storm."""
+    """Measure without load first, then under load."""
     with (
         tempfile.TemporaryDirectory(prefix="haulback-strangers-") as folder,
         apart(folder) as server,

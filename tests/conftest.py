@@ -14,7 +14,7 @@ from haulback.testing.libvirt_lab import LibvirtLab, lab
 from haulback.testing.remote import Reached, reached
 from tests import databases
 
-# Timing is no property of the product: a loaded machine must not fail a test.
+# No test depends on timing: a loaded machine must not fail a test.
 settings.register_profile(
     "any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
@@ -22,7 +22,7 @@ settings.load_profile("any-machine")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The histories of the queue take longest: they begin first, on either database."""
+    """Run the queue histories first, because they take longest, on both databases."""
     items.sort(key=lambda item: "tests/model/" not in item.nodeid)
 
 
@@ -54,20 +54,20 @@ def pool_of_two() -> Iterator[ThreadPoolExecutor]:
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[str]:
-    """A PostgreSQL for all tests of this process."""
+    """A PostgreSQL cluster for all tests of this process."""
     with databases.cluster() as found:
         yield found
 
 
 @pytest.fixture(scope="module")
 def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LibvirtLab]:
-    """A real libvirt for the tests of a module."""
+    """A real libvirt host for the tests of a module."""
     with lab(tmp_path_factory.mktemp("lab") / "h1") as made:
         yield made
 
 
 @pytest.fixture(scope="module")
 def way(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reached]:
-    """This machine, reached by SSH."""
+    """An SSH connection to this machine."""
     with reached(tmp_path_factory.mktemp("ssh")) as made:
         yield made

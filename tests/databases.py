@@ -20,7 +20,7 @@ def _programs() -> Path | None:
 
 @contextmanager
 def cluster(*, durable: bool = False) -> Iterator[str]:
-    """A running server, without durability unless asked for; yields the URL of its socket."""
+    """A running server, without durability unless requested; yields the URL of its socket."""
     programs = _programs()
     if programs is None:
         pytest.skip("PostgreSQL is not installed")

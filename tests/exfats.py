@@ -1,4 +1,4 @@
-"""exFAT volumes made slot by slot."""
+"""exFAT volumes built slot by slot."""
 
 import random
 import struct
@@ -12,7 +12,9 @@ END = 0xFFFFFFFF
 
 @dataclass
 class Volume:
-    """An exFAT in the making, with clusters of 512 bytes; clusters are taken in disorder."""
+    """An exFAT volume under construction, with clusters of 512 bytes; clusters are allocated in
+    random order.
+    """
 
     seed: int = 0
     count: int = 20_000
@@ -25,7 +27,7 @@ class Volume:
         self.data = bytearray(self.count * 512)
         bitmap, upcase = -(-self.count // 8), case_table()
         self.own = [bitmap, len(upcase)]
-        self.pieces = iter(range(self.count // 2, self.count))  # for files in one piece
+        self.pieces = iter(range(self.count // 2, self.count))  # for contiguous files
         self.free = list(range(2, self.count // 2))[::-1]
         self.bitmap, _ = self.store(bytes(bitmap))
         self.upcase, _ = self.store(upcase)
@@ -35,7 +37,9 @@ class Volume:
         self.free[-3000:] = head
 
     def store(self, data, *, chained=True):
-        """Bytes in clusters; the first one, and whether a chain says which others."""
+        """Store bytes in clusters; return the first cluster, and whether a chain links the
+        others.
+        """
         if not data:
             return 0, False
         source = iter(self.free.pop, None) if chained else self.pieces
@@ -83,7 +87,7 @@ class Volume:
 
 
 def sum_of(data, bits, passed):
-    """The checksum of exFAT, of so many bits, over all bytes but those that are passed over."""
+    """The exFAT checksum with `bits` bits over all bytes except the `passed` ones."""
     found, most = 0, (1 << bits) - 1
     for at, byte in enumerate(data):
         if at not in passed:
@@ -92,7 +96,7 @@ def sum_of(data, bits, passed):
 
 
 def case_table():
-    """Capitals of ASCII, and every other character as it is."""
+    """The upcase table: ASCII letters are mapped to capitals, other characters to themselves."""
     head = [ord(chr(one).upper()) for one in range(128)]
     return struct.pack("<128H", *head) + struct.pack("<HH", 0xFFFF, 65536 - 128)
 
@@ -107,7 +111,7 @@ def name_hash(name):
 
 
 def file_set(name, cluster, size, *, chained=True, folder=False, written=None, more=()):
-    """The slots of a file; `more` are slots that are allowed behind the name."""
+    """The slots of a file; `more` are slots that are allowed after the name."""
     raw = name.encode("utf-16-le", "surrogatepass")
     length = len(raw) // 2
     parts = [raw[low : low + 30].ljust(30, b"\0") for low in range(0, len(raw), 30)]
@@ -123,14 +127,14 @@ def file_set(name, cluster, size, *, chained=True, folder=False, written=None, m
 
 
 def summed(slots):
-    """The slots with their checksum in the first one."""
+    """The slots with their checksum in the first slot."""
     whole = b"".join(slots)
     total = struct.pack("<H", sum_of(whole, 16, (2, 3)))
     return whole[:2] + total + whole[4:]
 
 
 class Files(Maker):
-    """Names as those of FAT, in sets of exFAT."""
+    """File names like those of the FAT tests, in exFAT entry sets."""
 
     def one(self, length=None):
         self.number += 1

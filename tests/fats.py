@@ -1,7 +1,7 @@
-"""FAT volumes made slot by slot, with all that makes names hard to read, from a seed.
+"""FAT volumes built slot by slot from a seed, with all features that make names hard to decode.
 
-Each file is noted with the name that it has to be shown by, and with what the Linux kernel and
-mtools show where they differ; docs/design/filesystems.md says which is followed, and why.
+Each file records the name to show, and the name shown by the Linux kernel and by mtools if it
+differs; docs/design/filesystems.md says which one is followed, and why.
 """
 
 import os
@@ -18,7 +18,7 @@ SAME = "the same"
 
 @dataclass
 class Kept:
-    """A file: its name, what it holds, and its name by the kernel and mtools (None: not shown)."""
+    """A file: its name, its content, and its name in the kernel and in mtools (None: not shown)."""
 
     name: str
     data: bytes
@@ -32,7 +32,7 @@ class Kept:
 
     @property
     def by_mtools(self):
-        """Half a pair of UTF-16 is `_`, so a character of two units is `__`."""
+        """mtools writes `_` for half of a UTF-16 pair, so a character of two units is `__`."""
         name = self.name if self.mtools == SAME else self.mtools
         if name is None:
             return None
@@ -41,7 +41,7 @@ class Kept:
 
 @dataclass
 class Folder:
-    """A directory and what lies in it."""
+    """A directory with its entries."""
 
     name: str
     kept: list[Kept]
@@ -50,14 +50,14 @@ class Folder:
 
 @dataclass
 class Volume:
-    """A FAT in the making; `bits` 12, 16 or 32, clusters of `per_cluster` sectors."""
+    """A FAT volume under construction; `bits` 12, 16 or 32, clusters of `per_cluster` sectors."""
 
     bits: int
     per_cluster: int = 1
     page: str = "cp850"
     seed: int = 0
     folders: list[Folder] = field(default_factory=list)
-    count: int = 0  # of clusters
+    count: int = 0  # number of clusters
 
     def __post_init__(self):
         self.chance = random.Random(self.seed)
@@ -65,7 +65,7 @@ class Volume:
         self.table = [0] * (self.count + 2)
         self.data = bytearray(self.count * self.size)
         self.free = list(range(2, self.count + 2))
-        # Clusters in an order that leaves no directory in one piece.
+        # Clusters in an order that leaves no directory contiguous.
         head = self.free[:3000]
         self.chance.shuffle(head)
         self.free[:3000] = head
@@ -76,14 +76,14 @@ class Volume:
         return self.per_cluster * 512
 
     def take(self, count):
-        """A chain of so many clusters; the first one."""
+        """Allocate a chain of `count` clusters; return the first cluster."""
         taken = [self.free.pop() for _ in range(count)]
         for one, following in zip(taken, [*taken[1:], END[self.bits]], strict=True):
             self.table[one] = following
         return taken
 
     def store(self, data, slack=b"\0"):
-        """Bytes in clusters of their own; the first one, 0 for nothing."""
+        """Store bytes in clusters of their own; return the first cluster, 0 for no bytes."""
         if not data:
             return 0
         taken = self.take(-(-len(data) // self.size))
@@ -169,8 +169,8 @@ ALPHABETS = (
 )
 
 
-# Letters of short names.  "\u0425" and "\u0445" are those that look like X, and in code page 866
-# the small one is the byte that would mark a slot as free.
+# Letters of short names.  "\u0425" and "\u0445" look like X, and in code page 866 the small letter
+# is the byte that marks a slot as free.
 LETTERS = {
     "cp850": "AZÅÄÖÉÈÑßÕ",
     "cp437": "AZÅÄÖÉÑßΣΩ",
@@ -184,13 +184,13 @@ def units_of(text):
 
 
 class Maker:
-    """Makes the slots of one directory after the other."""
+    """A generator of the slots of one directory."""
 
     def __init__(self, volume):
         self.volume, self.chance, self.number = volume, volume.chance, 0
 
     def text(self, length):
-        """A name of so many UTF-16 units that begins and ends with neither space nor dot."""
+        """A name of `length` UTF-16 units that begins and ends with neither space nor dot."""
         letters = self.chance.choice(ALPHABETS) + self.chance.choice(ALPHABETS)
         name = f"{self.number:x}"[:length]
         while units_of(name) < length:
@@ -200,12 +200,12 @@ class Maker:
         return name.rstrip(" .").ljust(1, "x") + "z" * (length - units_of(name.rstrip(" .")))
 
     def alias(self, lead=b"L"):
-        """A short name that no other file of this volume has."""
+        """A short name that is unique on this volume."""
         self.number += 1
         return lead + b"%07X   " % self.number
 
     def file(self, short, attributes=0x20, **more):
-        """A slot of a file that says which one it is, and what it holds."""
+        """A slot of a file, with content that identifies it."""
         data = b"" if self.chance.random() < 0.05 else b"file %d of seed %d" % (
             self.number, self.volume.seed)  # fmt: skip
         if self.chance.random() < 0.1:
@@ -220,10 +220,10 @@ class Maker:
         return [*long_slots(name, short), slot], [Kept(name, data, "long")]
 
     def short(self):
-        """A name in the code page, with the flags of lower case."""
+        """A name in the code page, with its lower-case flags."""
         page = self.volume.page
         self.number += 1
-        # A high byte in front keeps names apart from those in capitals alone.
+        # A leading high byte keeps these names apart from names in ASCII capitals.
         base = f"{self.number:06d}"
         base = self.letter() + base + self.letter()
         base = base.encode(page)[:8].decode(page, "ignore").encode(page)
@@ -241,7 +241,7 @@ class Maker:
         return [slot], [Kept(name, data, "short", mtools=self.by_mtools(base, extension, flags))]
 
     def by_mtools(self, base, extension, flags):
-        """mtools knows the small letters of ASCII only."""
+        """mtools maps only the small letters of ASCII."""
         base, extension = (one.decode(self.volume.page) for one in (base, extension))
         base = "".join(one.lower() if one.isascii() else one for one in base) if flags & 8 else base
         if flags & 16:
@@ -268,7 +268,7 @@ class Maker:
         return [b"\xe5" + slot[1:] for slot in slots], []
 
     def half_deleted(self):
-        """The short name was deleted and written anew by a system that knows no long names."""
+        """A file whose short name was deleted and written anew by a system without long names."""
         slots, _ = self.long()
         short = self.alias(b"S")
         slot, data = self.file(short)
@@ -318,7 +318,7 @@ class Maker:
         return [*slots, slot], [Kept(short.decode().rstrip(), data, "too many slots")]
 
     def begun_anew(self):
-        """The slots of one name are followed by all of another."""
+        """A file whose slots of one name are followed by all slots of another name."""
         first, _ = self.long()
         slots, shown = self.long()
         return [*first[: self.chance.randint(1, len(first) - 1)], *slots], shown
@@ -342,7 +342,7 @@ class Maker:
         return [short_slot(b"VOLUME NAME", LABEL)], []
 
     def twice(self):
-        """Two files of one name; whoever looks a name up gets the first one."""
+        """Two files with the same name; a look-up returns the first file."""
         name, made, kept = self.text(20), [], []
         for more in ("", "~2", "~3")[: self.chance.randint(2, 3)]:
             short = self.alias(b"D")
@@ -362,7 +362,7 @@ class Maker:
         return made, kept
 
     def half_a_pair(self):
-        """A unit of UTF-16 that is no character alone stays, in bytes that are not UTF-8."""
+        """A lone UTF-16 surrogate is kept, as bytes that are not valid UTF-8."""
         short = self.alias(b"H")
         slot, data = self.file(short)
         text = self.text(9)
@@ -372,7 +372,7 @@ class Maker:
         return [*long_slots(text + half + "z", short), slot], [shown]
 
     def eighth_bit(self):
-        """mtools passes over the highest bit of a slot's number."""
+        """mtools ignores the highest bit of a slot's number."""
         short, text = self.alias(b"B"), self.text(25)
         slot, data = self.file(short)
         slots = [bytes([one[0] | 0x80]) + one[1:] for one in long_slots(text, short)]
@@ -393,14 +393,16 @@ class Maker:
         return [slot], [shown]
 
     def behind_the_end(self):
-        """The kernel goes on behind an end mark; the format says that nothing follows."""
+        """The kernel reads slots after an end mark; by the specification the directory ends
+        there.
+        """
         short = self.alias(b"X")
         slot, data = self.file(short)
         shown = Kept(None, data, "behind the end", short.decode().rstrip(), None)
         return [bytes(32), slot], [shown]
 
     def of_full_slots(self):
-        """A length that leaves no room for an end mark."""
+        """A name whose length leaves no room for an end mark."""
         return self.long(13 * self.chance.randint(1, 19))
 
 
@@ -433,7 +435,7 @@ def _folder(volume, maker, number):
         made, kept = getattr(maker, way)()
         slots += made
         shown += kept
-    # Each length of a name comes up once in 255 directories.
+    # Each length of a name occurs once in 255 directories.
     made, kept = maker.long(number % 255 + 1)
     slots, shown = slots + made, shown + kept
     if number % 7 == 6:

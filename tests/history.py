@@ -1,4 +1,4 @@
-"""A database with a long history of tasks, as large as asked for."""
+"""A database with a history of any number of tasks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _STATES = ("FINISHED",) * 17 + ("FAILED",) * 2 + ("CANCELLED",)
 
 
 class Site:
-    """Names and guids of what the tasks of a history are about."""
+    """Names and guids of the objects of a history's tasks."""
 
     def __init__(self, machines: int = 300) -> None:
         self.machines = [Named(new_guid(), f"machine-{i:04}.example") for i in range(machines)]
@@ -31,7 +31,7 @@ class Site:
 
 
 def fill(store: Store, site: Site, count: int, now: int) -> None:
-    """Add `count` tasks that ended, the last just before `now`, epoch ms."""
+    """Add `count` finished tasks, the last of them just before `now`, epoch ms."""
     chance = random.Random(count)
     made = _tasks(site, count, now, chance)
     for _ in range(0, count, _PIECE):

@@ -1,4 +1,4 @@
-"""Real libvirt hosts and guests, where this machine can have them."""
+"""Real libvirt hosts and guests, if this machine supports them."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Machines of the image folder, made by hand as a user would."""
+"""Machines in an image folder, made by hand as a user would."""
 
 import json
 import shutil
@@ -53,7 +53,7 @@ def qemu_img(*arguments):
 
 
 def qemu_io(image, command):
-    """Once the image is free: a node drops old checkpoints for a moment after a backup."""
+    """Run qemu-io once the image is free: a node deletes old checkpoints briefly after a backup."""
     end = time.monotonic() + 10
     while True:
         done = subprocess.run(
@@ -66,7 +66,7 @@ def qemu_io(image, command):
 
 
 class Dying:
-    """A process that changes images so many times by qemu-img, then dies."""
+    """A process that changes images by qemu-img several times, then dies."""
 
     class Died(BaseException):
         pass

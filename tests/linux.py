@@ -1,4 +1,6 @@
-"""A Linux kernel in a virtual machine, for file systems that the one here has no driver of."""
+"""A Linux kernel in a virtual machine, for file systems without a driver in this machine's
+kernel.
+"""
 
 import gzip
 import io
@@ -34,7 +36,7 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
 def missing():
-    """The part that is missing to run a kernel; None when a kernel can be run."""
+    """The missing requirement for running a kernel; None when a kernel can run."""
     there = (PARTS / "vmlinuz").exists() and list(MODULES.glob("*.ko"))
     return None if there else f"a guest with drivers in {PARTS} (scripts/guest builds it)"
 
@@ -43,10 +45,11 @@ needs_drivers = pytest.mark.skipif(bool(missing()), reason=str(missing()))
 
 
 def shown_by_linux(folder, images):
-    """The files that a kernel in a virtual machine shows of images: contents by name for each.
+    """The files that a kernel in a virtual machine shows of images: contents by name for each
+    image.
 
-    `images` are (path, type, mount options).  A name has a list, as it may be there several
-    times; directories have None as contents.
+    `images` are (path, type, mount options).  Contents are a list per name, because a name may
+    occur several times; directories have None as contents.
     """
     steps, disks = [], []
     for number, (image, type_, options) in enumerate(images):
@@ -62,7 +65,7 @@ def shown_by_linux(folder, images):
 
 
 def filled_by_linux(folder, image, type_, tree):
-    """An image with the files of a folder in it, put there by a kernel in a virtual machine."""
+    """An image that a kernel in a virtual machine fills with the files of a folder."""
     packed = Path(folder) / "files"
     with tarfile.open(packed, "w") as tar:
         tar.add(tree, ".")
@@ -71,7 +74,7 @@ def filled_by_linux(folder, image, type_, tree):
 
 
 def _boot(folder, disks, steps):
-    """Run steps of a shell script in a virtual machine with disks, (path, on or off) each."""
+    """Run a shell script in a virtual machine with disks, each (path, on or off)."""
     init = _INIT.replace("WORK", "\n".join(steps)).replace("LAST", _LETTERS[len(disks) - 1])
     initrd = Path(folder) / "initrd"
     drivers = {f"drivers/{one.name}": one.read_bytes() for one in MODULES.iterdir()}
@@ -101,7 +104,7 @@ def _read(path):
 
 
 def _packed(files):
-    """An archive that a kernel unpacks over the one before it."""
+    """An archive that a kernel unpacks over the previous archive."""
     made = io.BytesIO()
     for name, data in {"drivers": None, **files, "TRAILER!!!": b""}.items():
         mode = 0o40755 if data is None else 0o100755

@@ -18,14 +18,14 @@ FINAL = ("FINISHED", "FAILED", "CANCELLED")
 
 
 class Program:
-    """One process with its log."""
+    """A process with its log."""
 
     def __init__(self, log: Path, *arguments: str) -> None:
         self._arguments, self._log = arguments, log
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> str:
-        """The first line it prints, if it prints one."""
+        """Start the process and return its first line of output."""
         environment = {**os.environ, "HAULBACK_ADMIN_PASSWORD": PASSWORD}
         with open(self._log, "ab") as log:
             self.process = subprocess.Popen(
@@ -38,7 +38,7 @@ class Program:
         return "" if self._arguments[0] == "node" else self.process.stdout.readline().decode()
 
     def end(self, number: int = signal.SIGKILL) -> int:
-        """Send a signal and wait for the end; its exit code."""
+        """Send a signal, wait for the end, and return the exit code."""
         if self.process is None:
             return 0
         self.process.send_signal(number)
@@ -50,7 +50,9 @@ class Program:
 
 
 class Site:
-    """A server and a node on one folder, apart; `url` names a database other than SQLite."""
+    """A server and a node on one folder, as two processes; `url` names a database other than
+    SQLite.
+    """
 
     def __init__(
         self,
@@ -118,7 +120,7 @@ class Site:
         return made
 
     def sync(self) -> dict[str, str]:
-        """Guids of the machines by name, as the hypervisor shows them now."""
+        """Guids of the machines by name, after an inventory of the hypervisor."""
         body = {"hypervisors": [self.hypervisor["guid"]]}
         [task] = self.api.post("/tasks/inventory-sync", body)
         self.finished(task["guid"])
@@ -130,7 +132,7 @@ class Site:
         return dict(task)
 
     def backed_up(self, machine: str, kind: str = "FULL") -> dict[str, Any]:
-        """A backup that went well."""
+        """Back up a machine successfully."""
         export = self.export(machine, kind)
         self.all_final()
         found: dict[str, Any] = self.api.get(f"/backups/{export['backup']['guid']}")
@@ -138,7 +140,7 @@ class Site:
         return found
 
     def finished(self, guid: str) -> dict[str, Any]:
-        """A task's last details; it must have gone well."""
+        """The final details of a successful task."""
         found: dict[str, Any] = self.wait_for(lambda: self._final(guid))
         assert found["state"]["name"] == "FINISHED", (found, self.log.read_text())
         return found
@@ -152,7 +154,7 @@ class Site:
         self.wait_for(lambda: not self.api.get("/tasks", query))
 
     def wait_for(self, what: Any, seconds: float = 60.0) -> Any:
-        """Ask until the answer is true; a server that is away is asked again."""
+        """Repeat a call until its result is true; an unreachable server is tried again."""
         end = time.monotonic() + seconds
         while True:
             try:

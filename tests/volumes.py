@@ -1,4 +1,4 @@
-"""Disks with file systems in them, made by the tools and the kernel that own the formats."""
+"""Disks with file systems, made by the tools and kernels that own the formats."""
 
 import os
 import random
@@ -18,7 +18,7 @@ needs_ext = pytest.mark.skipif(not shutil.which("mke2fs"), reason="e2fsprogs is 
 
 
 def tool(name):
-    """Skips the test where a tool is missing."""
+    """Skip the test when a tool is missing."""
     if not shutil.which(name, path=os.environ["PATH"] + ":/usr/sbin:/sbin"):
         pytest.skip(f"{name} is not installed")
     return name
@@ -39,13 +39,13 @@ def empty(path, size=64 * MIB):
 
 
 def browser(*images, **more):
-    """The images as disks vda, vdb, ..."""
+    """A browser of images as disks vda, vdb, ..."""
     disks = {f"vd{chr(97 + number)}": RawImage(image) for number, image in enumerate(images)}
     return Browser(disks, **more)
 
 
 def plain_tree(root):
-    """Files and directories that any file system can hold."""
+    """Files and directories that any file system supports."""
     chance = random.Random(5)
     root.mkdir(parents=True)
     (root / "empty").touch()
@@ -68,7 +68,7 @@ def plain_tree(root):
 
 
 def unix_tree(root):
-    """That, and what only file systems of UNIX hold."""
+    """The plain tree, and files that only UNIX file systems support."""
     plain_tree(root)
     for number in range(300, 5000):
         (root / "many" / f"file-{number:05d} with a longish name").touch()
@@ -99,8 +99,8 @@ def unix_tree(root):
     return root
 
 
-# In a name space of its own: one made meanwhile (a libvirt host has one) would hold a copy of the
-# mount, and the file system would not be finished when it is unmounted here.
+# The mount has its own name space: another name space made meanwhile (for a libvirt host) would
+# hold a copy of the mount, and the file system would stay open after the unmount here.
 _BY_KERNEL = 'mount -o loop "$0" "$1" || exit 1; echo; read _; sync -f "$1"; umount "$1"'
 _BY_NTFS = """ntfs-3g -o compression,special_files=wsl,no_detach "$0" "$1" &
 until mountpoint -q "$1"; do kill -0 $! || exit 1; sleep 0.05; done
@@ -109,7 +109,7 @@ echo; read _; umount "$1"; wait"""
 
 @contextmanager
 def mounted(image, folder, how=_BY_KERNEL):
-    """An image mounted, where nobody else sees it; skips where that may not be."""
+    """Mount an image privately; skip the test without the permission."""
     folder.mkdir(exist_ok=True)
     apart = ["unshare", "-m", "--propagation", "private", "sh", "-c", how, str(image), str(folder)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
@@ -125,12 +125,12 @@ def mounted(image, folder, how=_BY_KERNEL):
 
 
 def ntfs(image, folder):
-    """An NTFS mounted in user space, so that files can be put into it."""
+    """Mount an NTFS in user space, so that files can be written into it."""
     return mounted(image, folder, _BY_NTFS)
 
 
 def filled(image, tree, folder):
-    """A tree copied into an image by the kernel, and some of it deleted again."""
+    """A tree copied into an image by the kernel, with some files deleted again."""
     with mounted(image, folder) as root:
         run("cp", "-a", "--sparse=always", f"{tree}/.", root)
         (root / "deleted").write_bytes(b"deleted" * 1000)
@@ -156,7 +156,7 @@ def fat(path, tree, *options, size=64 * MIB):
 
 
 def described(tree, unix=True):
-    """What lies below a folder, by path: type bits, size of files, time, mode and ids, target."""
+    """The entries below a folder, by path: type bits, size of files, time, mode and ids, target."""
     found = {}
     for folder, folders, files in os.walk(tree):
         for name in folders + files:
@@ -181,7 +181,7 @@ _KINDS = {
 
 
 def listed(browser, volume, path="/", unix=True):
-    """The same as `described`, of a volume; without what mkfs leaves there."""
+    """The entries of a volume in the form of `described`, without those that mkfs makes."""
     found = {}
     for entry in browser.listing(volume, path, most=10_000):
         place = path.rstrip("/") + "/" + entry.name

@@ -1,4 +1,4 @@
-"""`haulback repository` as a process of its own."""
+"""Tests of `haulback repository` in a process of its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A libvirt that is reached by SSH keeps the promises of every hypervisor."""
+"""The libvirt driver over SSH passes the conformance suite of all hypervisor drivers."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_a_machine_whose_line_is_cut_while_it_is_made_is_none(
     [client] = way.clients()
     os.kill(client, signal.SIGKILL)
     with pytest.raises(Unavailable):
-        new.sink("vda").write_at(0, os.urandom(100 * MIB))  # more than any pipe holds
+        new.sink("vda").write_at(0, os.urandom(100 * MIB))  # more bytes than any pipe buffers
     with pytest.raises(Unavailable):
         new.commit()
     host.until(lambda: not list(host.storage.iterdir()))

@@ -1,4 +1,4 @@
-"""Every hypervisor driver keeps to the same promises."""
+"""Every hypervisor driver passes the same conformance suite."""
 
 import subprocess
 

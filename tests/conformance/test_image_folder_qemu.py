@@ -1,4 +1,6 @@
-"""The image folder with QEMU's own tools: what they write is found, what they hold is refused."""
+"""The image folder driver and QEMU's own tools: their images are read, their locks are
+respected.
+"""
 
 import os
 import select
@@ -33,7 +35,7 @@ def backed_up(folder, attempt="b1", base=None):
 
 
 class Holder:
-    """A QEMU that has an image open for writing."""
+    """A QEMU process that has an image open for writing."""
 
     def __init__(self, image, kind):
         command = ["qemu-io", "-f", kind, str(image)]
@@ -148,7 +150,7 @@ def test_a_snapshot_that_fails_halfway_leaves_no_bitmap(folder):
     definition = image.parent / "machine.json"
     second = image.with_name("second.qcow2")
     qemu_img("create", "-q", "-f", "qcow2", second, "1M")
-    with open(second, "r+b") as file:  # a first-level table where none can be
+    with open(second, "r+b") as file:  # a first-level table at an impossible offset
         file.seek(40)
         file.write((513).to_bytes(8, "big"))
     text = definition.read_text()

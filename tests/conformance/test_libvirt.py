@@ -1,4 +1,4 @@
-"""libvirt keeps the promises of every hypervisor, for machines that are stopped and that run."""
+"""The libvirt driver passes the conformance suite, for stopped and for running machines."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ import pytest
 
 from haulback.drivers.hypervisor import Machine, MachineDisk
 from haulback.drivers.libvirt.definition import Standing, compose
-from haulback.drivers.libvirt.domain import XML
 from haulback.drivers.libvirt.driver import LibvirtHost
 from haulback.drivers.libvirt.firmware import write
 from haulback.drivers.libvirt.machine_builder import UNFINISHED
@@ -33,6 +32,7 @@ from haulback.errors import (
     Unsupported,
 )
 from haulback.inventory.hardware import hardware_of
+from haulback.libvirt_xml import XML
 from haulback.testing.hypervisors import CHECKS, contents, read
 from haulback.testing.libvirt_lab import LibvirtLab, lab
 from haulback.testing.memory_hypervisor import MemoryDisk
@@ -44,7 +44,7 @@ pytestmark = needs_libvirt
 
 
 class StoppedBench:
-    """Its guests write while they are stopped: their images change."""
+    """A bench whose guests are stopped while they write: the images change."""
 
     format, tracks = "qcow2", True
 
@@ -67,13 +67,14 @@ class StoppedBench:
 
 
 class Awake:
-    """A hypervisor whose machines are started before they are read."""
+    """A hypervisor that starts its machines before they are read."""
 
     def __init__(self, host: LibvirtLab, inner) -> None:
         self._host, self.inner = host, inner
-
-    def __getattr__(self, name: str):
-        return getattr(self.inner, name)
+        # Protocols are looked up among real attributes, so `__getattr__` would not show the others.
+        for name in set(dir(inner)) - set(dir(Awake)):
+            if not name.startswith("_"):
+                setattr(self, name, getattr(inner, name))
 
     def wake(self, uuid: str):
         domain = self._host.connection.lookupByUUIDString(uuid)
@@ -101,7 +102,7 @@ class Awake:
 
 
 class RunningBench(StoppedBench):
-    """Its guests run; what they write goes through QEMU's block layer."""
+    """A bench whose guests run: their writes go through QEMU's block layer."""
 
     def __init__(self, host: LibvirtLab) -> None:
         super().__init__(host)
@@ -150,7 +151,7 @@ def two_disks(bench: RunningBench) -> str:
 def reasons(
     bench: RunningBench, uuid: str, attempt: str, base: str | None
 ) -> dict[str, str | None]:
-    """Why each disk is read whole, by its name; None for what is not."""
+    """The reason why each disk is read whole, by disk name; None for an incremental read."""
     with bench.hypervisor.snapshot(uuid, attempt, base) as snapshot:
         for view in snapshot.views():
             assert (view.changed is None) == bool(view.reason)
@@ -184,7 +185,7 @@ def test_a_machine_takes_what_it_needs_from_its_share_and_then_needs_it_no_more(
     expected = data[: 4 * MIB] + b"\x55" * 4096 + data[4 * MIB + 4096 :]
     assert contents(running.hypervisor, uuid) == [expected]
     [image] = running.host.storage.rglob("*.qcow2")
-    assert image.stat().st_blocks * 512 < 4 * MIB  # what is empty took no space
+    assert image.stat().st_blocks * 512 < 4 * MIB  # empty parts took no space
     running.hypervisor.asleep()
     assert contents(running.hypervisor, uuid) == [expected]
     running.hypervisor.asleep()
@@ -205,7 +206,7 @@ def test_a_machine_without_its_image_is_in_nobodys_way(running: RunningBench, tm
         uuid = running.hypervisor.create_over(machine, socket, "a1").commit().uuid
         running.hypervisor.wake(uuid)
         assert [one.uuid for one in running.hypervisor.on_share(socket)] == [uuid]
-        assert running.hypervisor.go_on(socket) == []  # it does not wait
+        assert running.hypervisor.go_on(socket) == []  # the driver does not wait
         running.hypervisor.asleep()
 
 
@@ -379,7 +380,7 @@ def test_a_running_machine_is_neither_replaced_nor_removed(running: RunningBench
     running.hypervisor.asleep()
     with inner.create(wanted, "a1", overwrite=True) as new:
         new.sink("vda").write_at(0, b"new")
-        running.hypervisor.wake(uuid)  # somebody starts it meanwhile
+        running.hypervisor.wake(uuid)  # another program starts the machine meanwhile
         with pytest.raises(SourceChanged, match="stop it"):
             new.commit()
     wanted = running.hypervisor.machine(uuid)
@@ -393,7 +394,8 @@ def test_a_replacement_that_died_before_or_after_its_one_step_is_finished(runnin
     inner = running.hypervisor.inner
     old = set(running.host.storage.rglob("*.qcow2"))
     new = inner.create(inner.machine(uuid), "a1", overwrite=True)
-    inner._left.note_gone("a1", inner._host.domain(uuid))  # died right before the exchange
+    # the attempt died right before the exchange
+    inner._left.note_gone("a1", inner._host.domain(uuid))
     new._close(sync=False)
     assert inner.sweep({"a1"}) == []
     assert any("haulback-a1" in name for name in inner.sweep(set()))
@@ -531,7 +533,7 @@ def test_what_is_around_machines_is_told_and_what_they_are_tagged_with(running: 
 
 @contextmanager
 def a_pool(host: LibvirtLab, name: str) -> Iterator[Path]:
-    """A storage pool that is a folder."""
+    """A libvirt storage pool of type dir."""
     place = host.folder / f"pool-{name}"
     place.mkdir()
     target = f"<target><path>{place}</path></target>"
@@ -591,7 +593,7 @@ def test_what_others_have_not_finished_in_a_pool_is_theirs(running: RunningBench
 
 
 def with_variables(running: RunningBench, template: str) -> tuple[str, Path, bytes]:
-    """A machine that boots by UEFI, where its variables lie, and what they are."""
+    """A machine that boots by UEFI, with the path and the content of its variable store."""
     uuid = two_disks(running)
     running.hypervisor.asleep()
     domain = running.host.connection.lookupByUUIDString(uuid)
@@ -639,7 +641,7 @@ def test_the_variables_of_a_firmware_come_back_with_their_machine(running: Runni
     its = Path(variables_of(running, copy.uuid) or "")
     assert its.read_bytes() == raw
     assert (its.parent.parent, path.read_bytes()) == (running.host.storage, b"later")
-    assert len(copy.definition[XML]) < 10_000  # they are not kept twice
+    assert len(copy.definition[XML]) < 10_000  # the variables are not stored twice
     with inner.create(then, "over", overwrite=True) as new:
         new.commit()
     assert not path.exists()

@@ -1,4 +1,4 @@
-"""A machine under libvirt keeps what it has besides its disks, and no copy gets any of that."""
+"""A libvirt machine keeps its devices beside the disks, and a copy gets none of them."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from haulback.drivers.hypervisor import Machine, MachineDisk
-from haulback.drivers.libvirt.domain import XML, volumes
+from haulback.drivers.libvirt.domain import volumes
 from haulback.drivers.libvirt.driver import LibvirtHost
 from haulback.drivers.nbd_server import NbdServer
 from haulback.errors import Conflict
+from haulback.libvirt_xml import XML
 from haulback.testing.hypervisors import read
 from haulback.testing.libvirt_lab import LibvirtLab
 from haulback.testing.memory_hypervisor import MemoryDisk
@@ -32,7 +33,8 @@ LUN = (
     "<target dev='sda' bus='scsi'/></disk>"
 )
 CARD = f"<interface type='user'><mac address='{MAC}'/></interface>"
-# Devices that libvirt 9.0 takes in a definition, and that reach out of a machine or into its host.
+# Devices that libvirt 9.0 accepts in a definition, and that use resources of the host or of other
+# machines.
 WHOLE = f"""{LUN}{CARD}
 <disk type='file' device='cdrom'><source file='/the/original.iso'/><target dev='sdb' bus='sata'/>
 <readonly/></disk>
@@ -84,7 +86,7 @@ def inner(bench: RunningBench) -> LibvirtHost:
 
 
 def made(inner: LibvirtHost, name: str = "web", **disks: str) -> str:
-    """A machine with disks of 1 MiB, by name and format."""
+    """Create a machine with disks of 1 MiB, given by name and format."""
     chosen = tuple(
         MachineDisk(disk, MIB, form) for disk, form in (disks or {"vda": "qcow2"}).items()
     )
@@ -93,14 +95,14 @@ def made(inner: LibvirtHost, name: str = "web", **disks: str) -> str:
 
 
 def given(host: LibvirtLab, uuid: str, *devices: str) -> None:
-    """Have a machine that is off get devices, in place of its lines."""
+    """Replace lines in the definition of a stopped machine by devices."""
     lines = r"(?s)<(serial|channel|console)\b.*?</\1>|<audio [^>]*>|<input [^>]*>"
     text = re.sub(lines, "", definition(host, uuid))
     host.connection.defineXML(text.replace("</devices>", f"{''.join(devices)}</devices>"))
 
 
 def backed_up(inner: LibvirtHost, uuid: str, *names: str) -> Machine:
-    """A machine as its backup has it, with all of its disks or those of the names."""
+    """The definition of a machine in its backup, with all of its disks or those in `names`."""
     with inner.snapshot(uuid, "b1") as snapshot:
         found = snapshot.machine
     inner.drop_checkpoints(uuid, set())
@@ -112,7 +114,7 @@ def definition(host: LibvirtLab, uuid: str) -> str:
 
 
 def over(inner: LibvirtHost, machine: Machine, content: bytes = b"new!" * 128) -> list[str]:
-    """Restore a machine over the one of its uuid; the sentences about that."""
+    """Restore a machine over the one of the same uuid; return the warnings."""
     with inner.create(machine, "over", overwrite=True) as new:
         for disk in machine.disks:
             new.sink(disk.name).write_at(0, content)
@@ -145,7 +147,7 @@ def test_libvirt_takes_a_copy_of_a_machine_that_has_everything_and_the_copy_star
 
 
 def devices(root: ET.Element) -> list[str]:
-    """The devices of a machine in one order; consoles are numbered anew by libvirt."""
+    """The devices of a machine in a stable order; libvirt renumbers consoles."""
     found = [one for one in root.findall("devices/*") if one.tag != "console"]
     return sorted(ET.canonicalize(ET.tostring(one), strip_text=True) for one in found)
 

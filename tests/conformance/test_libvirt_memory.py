@@ -1,4 +1,4 @@
-"""Memory that libvirt keeps for a machine that is off, and the disks that it belongs to."""
+"""Saved memory of stopped libvirt machines, and the disks that belong to that memory."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import pytest
 
 from haulback.drivers.hypervisor import Machine, MachineDisk
 from haulback.drivers.images.internal_snapshots import Reverting
-from haulback.drivers.libvirt.domain import XML
 from haulback.drivers.libvirt.driver import LibvirtHost
 from haulback.drivers.source import Extent
 from haulback.errors import Conflict, HaulbackError
+from haulback.libvirt_xml import XML
 from haulback.testing.hypervisors import contents, read
 from haulback.testing.libvirt_lab import LibvirtLab
 from haulback.units import MIB
@@ -54,7 +54,7 @@ def test_a_backup_of_a_machine_in_managed_save_says_how_it_stands_and_increments
         assert [one.name for one in saved.machine.apart] == ["the saved memory"]
         assert list(saved.views()[0].changed or []) == [Extent(2 * MIB, 65536)]
     assert bench.has_memory(uuid)
-    bench.guest_writes(uuid, "vda", 4 * MIB, b"\x33" * 65536)  # it goes on
+    bench.guest_writes(uuid, "vda", 4 * MIB, b"\x33" * 65536)  # the machine resumes
     with inner.snapshot(uuid, "b3", "haulback-b2") as again:
         assert again.machine.apart == ()
         assert list(again.views()[0].changed or []) == [Extent(4 * MIB, 65536)]
@@ -105,7 +105,8 @@ def test_a_revert_that_died_is_not_undone_below_memory_that_was_saved_since(
 ):
     uuid = made(bench)
     inner.take_snapshot(uuid, "before")
-    bench.guest_writes(uuid, "vda", 2 * MIB, b"\x22" * 65536)  # somebody started it since
+    # another program started the machine meanwhile
+    bench.guest_writes(uuid, "vda", 2 * MIB, b"\x22" * 65536)
     note = inner._left.note_back("dead", Reverting(uuid, "before", ran=True))
     bench.save_memory(uuid)
     inner.sweep(set())

@@ -1,4 +1,6 @@
-"""A real server on a real socket, in a thread; people and nodes are simple HTTP clients."""
+"""Fixtures of the contract tests: a real server on a real socket in a thread, and plain HTTP
+clients.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +65,7 @@ class Served:
         token: str | None = "",
         headers: dict[str, str] | None = None,
     ) -> Answer:
-        """As a person; as nobody with None; `body` may be raw bytes."""
+        """Call as a person, or without a token if `token` is None; `body` may be raw bytes."""
         token = self.person if token == "" else token
         headers = {**({"authorization": f"Bearer {token}"} if token else {}), **(headers or {})}
         sent: dict[str, Any] = {"json": body} if body is not None else {}
@@ -91,11 +93,11 @@ class Served:
         self.run(init, {"repository": new_guid()})
 
     def seen(self, sql: sa.Connection) -> SqlLedger:
-        """What is found now."""
+        """The ledger of the present inventory."""
         return SqlLedger(sql, self.app.clock.now_ms())
 
     def new_machine(self, *disks: VirtualDisk, hypervisor: str = "") -> int:
-        """The number of a machine that no other test has touched."""
+        """The number of a machine that no other test uses."""
         one = Entity(
             guid=new_guid(),
             uuid=new_guid(),
@@ -129,30 +131,30 @@ class Served:
 
     @property
     def there(self) -> dict[str, Any]:
-        """Where backups go: a test may have added other destinations."""
+        """The destination of backups; other tests may have added more destinations."""
         return {"backupDestination": {"guid": self.destination["guid"]}}
 
     def taken(self) -> str:
-        """The guid of an export that the node runs."""
+        """The guid of an export that runs on the node."""
         guid = str(self.export()["guid"])
         assert self.as_node("PUT", f"/api/tasks/{guid}/state", "RUNNING").status_code == 204
         return guid
 
     def restoring(self) -> str:
-        """The guid of a restore that the node runs."""
+        """The guid of a restore that runs on the node."""
         body = {"backup": self.stored(), "node": self.identity["guid"], "restorePath": "/srv/r"}
         guid = str(self.call("POST", "/api/tasks/restore", body).json()["guid"])
         assert self.state(guid, "RUNNING").status_code == 204
         return guid
 
     def run(self, guid: str, results: dict[str, Any] | None = None) -> None:
-        """Take a task and finish it, as the node."""
+        """Take a task as the node, and finish it."""
         taken = self.state(guid, "RUNNING")
         assert taken.status_code == 204, taken.text
         self.finish(guid, results)
 
     def finish(self, guid: str, results: dict[str, Any] | None = None) -> None:
-        """Finish a task that was taken."""
+        """Finish a task that was taken before."""
         if results is not None:
             answer = self.as_node("PUT", f"/api/tasks/{guid}/transfer-info", results)
             assert answer.status_code == 204, answer.text
@@ -190,7 +192,7 @@ class Served:
         return self.task(task["guid"])
 
     def snapped(self, entity: str = "", **more: Any) -> dict[str, Any]:
-        """A snapshot by the word of its node, as the API shows it."""
+        """A snapshot that the node reports, as the API shows it."""
         entity = entity or self.machines[self.new_machine(VirtualDisk("root", 10, "qcow2"))]
         body = {"protectedEntities": [entity], **more}
         answer = self.call("POST", "/api/tasks/snapshot", body)
@@ -203,7 +205,7 @@ class Served:
         return dict(next(row for row in rows if row["uuid"] == name))
 
     def mounted(self, **more: Any) -> dict[str, Any]:
-        """A mounted backup by the word of its node, as the API shows it."""
+        """A mounted backup that the node reports, as the API shows it."""
         others = more.pop("volumes", [])
         body = {"mode": "AUTO", "backup": more.pop("backup", None) or self.stored(), **more}
         answer = self.call("POST", "/api/tasks/restore-and-mount", body)
@@ -218,14 +220,14 @@ class Served:
         return dict(self.call("GET", f"/api/mounted-backups/{mount}").json())
 
     def kvm(self) -> str:
-        """A hypervisor that runs machines, on the node."""
+        """A hypervisor on the node that can run machines."""
         nodes = self.call("GET", "/api/nodes").json()
         mine = next(one["guid"] for one in nodes if one["name"] == "n1")
         body = {"name": new_guid(), "url": "qemu:///system", "node": mine}
         return str(self.call("POST", "/api/hypervisors", body).json()["guid"])
 
     def living_off(self, hypervisor: str, **more: Any) -> dict[str, Any]:
-        """A mounted backup that a machine runs from, by the word of its node."""
+        """A mounted backup with a machine that runs from it, as the node reports it."""
         body = {"mode": "INSTANT_RESTORE", "backup": self.stored(), "hypervisor": hypervisor}
         answer = self.call("POST", "/api/tasks/instant-restore", {**body, **more})
         assert answer.status_code == 201, answer.text
@@ -245,9 +247,9 @@ class Served:
     def answers(
         self, *pieces: bytes, failed: bool = False, tar: bytes | None = None
     ) -> threading.Thread:
-        """The node answers the next question, whatever it is, with these pieces.
+        """Answer the next file request as the node, with the pieces in `failed` or `tar`.
 
-        With `tar`, it brings that where a tar is asked for.
+        With `tar`, a request for a tar is answered by that tar.
         """
 
         def work() -> None:
@@ -272,13 +274,13 @@ class Served:
         return thread
 
     def order(self, guid: str) -> dict[str, Any]:
-        """Take a task as the node; what it is to do."""
+        """Take a task as the node, and return its order."""
         taken = self.state(guid, "RUNNING")
         assert taken.status_code == 204, taken.text
         return dict(self.as_node("GET", f"/api/nodes/self/orders/{guid}").json()["order"])
 
     def rest(self) -> None:
-        """Nothing runs, nothing waits, nothing is listed."""
+        """Check that no task runs, waits or is listed."""
         for path in ("all-finished-and-queued", "all-running"):
             assert self.call("DELETE", f"/api/tasks/{path}").status_code == 204
         for task in self.call("GET", "/api/tasks?state=RUNNING").json():

@@ -403,7 +403,7 @@ _ABSENT = object()
 
 
 def _values(value: Any, path: list[str]) -> Iterator[tuple[bool, Any]]:
-    """(is there, value) of a path; where a part of the way is missing, so is its end."""
+    """(exists, value) of a path; when a part of the path is missing, the value is missing, too."""
     if not path:
         yield value is not _ABSENT, value
         return

@@ -1,4 +1,6 @@
-"""A portal as an HTTP client: cookies, a content type on every call, every answer is read."""
+"""A portal as an HTTP client: cookies, a content type on every call, and every response is
+checked.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ from tests.contract.members import MEMBERS, complaints
 
 
 class Portal:
-    """A page of another site.  Records that the member table knows are held against the table."""
+    """A portal page on another origin.  Responses are checked against the member table."""
 
     def __init__(self, served: Served) -> None:
         self.http = httpx2.Client(base_url=f"{served.server.url}/api", timeout=30)
@@ -44,13 +46,13 @@ def _rows(shown: Any) -> list[Any]:
 
 
 def _operation(method: str, path: str) -> str | None:
-    """The key of the member table: a single record has the members of its list."""
+    """The key of the member table; a single record has the members of its list."""
     parts = path.partition("?")[0].rstrip("/").split("/")
     plain = "/".join(
         "{guid}" if len(part) == 36 and part.count("-") == 4 else part for part in parts
     )
     keys = [f"{method} {plain}", f"{method} {plain.removesuffix('/{guid}')}"]
-    if method in ("POST", "PUT"):  # the answer to a write is the record
+    if method in ("POST", "PUT"):  # the response to a write is the record
         keys += [f"GET {plain.removesuffix('/{guid}')}"]
     return next((key for key in keys if key in MEMBERS), None)
 

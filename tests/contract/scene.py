@@ -1,4 +1,6 @@
-"""What calls of the client and of the command line have in common: a furnished server, watched."""
+"""The server with one object of each type that the tests of the client and of the commands
+share.
+"""
 
 from __future__ import annotations
 
@@ -22,20 +24,20 @@ _GUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12
 
 
 class Asked(list[str]):
-    """Keys of the operations that were asked for, as the access table names them, and by whom."""
+    """The operations that were called, by their keys in the access table, with their callers."""
 
     def __init__(self) -> None:
         super().__init__()
         self.by: list[Api] = []
 
     def close(self) -> None:
-        """Commands leave their connections to the end of their process."""
+        """Keep connections open; commands close them at the end of their process."""
         for api in self.by:
             api.close()
 
 
 def watch(monkeypatch: pytest.MonkeyPatch) -> Asked:
-    """What is asked for from now on."""
+    """Record all calls from now on."""
     seen = Asked()
     ask: Callable[..., Any] = Api.ask
     stream: Callable[..., Any] = Api.stream
@@ -55,7 +57,9 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> Asked:
 
 
 class Scene:
-    """A person, a node, and one of everything; what changes is made anew."""
+    """A person, a node, and one object of each type; objects that a test changes are created
+    anew.
+    """
 
     def __init__(self, served: Served) -> None:
         self.served = served
@@ -81,28 +85,28 @@ class Scene:
 
     @property
     def qcow2(self) -> str:
-        """A machine whose disks keep snapshots."""
+        """A machine whose qcow2 disks support snapshots."""
         return self.served.machines[self.served.new_machine(VirtualDisk("root", 10, "qcow2"))]
 
     @cached_property
     def held(self) -> str:
-        """A snapshot, by the word of its node."""
+        """A snapshot that the node reports."""
         return str(self.served.snapped()["guid"])
 
     @cached_property
     def mount(self) -> str:
-        """A mounted backup, by the word of its node."""
+        """A mounted backup that the node reports."""
         return str(self.served.mounted()["guid"])
 
     @cached_property
     def iscsi(self) -> str:
-        """One whose disks initiators see, by the word of its node."""
+        """A mounted backup with iSCSI disks that the node reports."""
         more = {"mode": "ISCSI", "allowedClients": ["iqn.2020-01.org.example:host"]}
         return str(self.served.mounted(**more)["guid"])
 
     @property
     def unmounted(self) -> str:
-        """One that was unmounted."""
+        """A backup that was mounted and unmounted again."""
         guid = str(self.served.mounted()["guid"])
         task = self.served.call("POST", "/api/tasks/unmount", {"mountedBackup": guid}).json()
         self.served.run(task["guid"], {})
@@ -110,29 +114,29 @@ class Scene:
 
     @property
     def file_system(self) -> str:
-        """A mounted file system whose node answers the next question."""
+        """A mounted file system; the node answers the next file request."""
         found = self.served.file_system(self.mount)
         self.served.answers(b'{"entries":[],"more":false}', tar=bytes(1024))
         return found
 
     @cached_property
     def kvm(self) -> str:
-        """A hypervisor that runs machines."""
+        """A hypervisor that can run machines."""
         return self.served.kvm()
 
     @property
     def guest(self) -> str:
-        """A machine there."""
+        """A machine on that hypervisor."""
         return self.served.machines[self.served.new_machine(hypervisor=self.kvm)]
 
     @cached_property
     def living(self) -> str:
-        """A mounted backup that a machine runs from."""
+        """A mounted backup with a machine that runs from it."""
         return str(self.served.living_off(self.kvm)["guid"])
 
     @cached_property
     def proven(self) -> str:
-        """A backup that has been booted, by the word of its node."""
+        """A backup with a proof that the node reports."""
         body = {"backup": self.backup, "hypervisor": self.kvm}
         task = self.served.call("POST", "/api/tasks/prove", body).json()
         evidence = {"sign": "AGENT", "took": 5, "disks": {"root": "00"}, "console": "hello"}
@@ -144,7 +148,7 @@ class Scene:
         """A hypervisor that no longer shows its only machine."""
         kvm = self.served.kvm()
         self.served.new_machine(hypervisor=kvm)
-        self.served.machines.pop()  # it will not be there for others
+        self.served.machines.pop()  # the other tests do not see it
         with self.served.app.store.write() as sql:
             now = self.served.app.clock.now_ms() + 1
             self.served.seen(sql).inventory.scanned(kvm, [], complete_since=now)
@@ -152,7 +156,7 @@ class Scene:
 
     @property
     def missing(self) -> str:
-        """A backup that a clean-up did not find."""
+        """A backup that a clean-up reported as missing."""
         backup = self.served.stored()
         self.served.cleaned({"missing": [backup]})
         return backup

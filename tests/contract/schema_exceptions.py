@@ -1,6 +1,6 @@
-"""Every check of schemathesis that is not made for some operation, each with its reason.
+"""Schemathesis checks that are skipped for some operations, each with the reason.
 
-An operation of "*" means all of them.
+The operation "*" means all operations.
 """
 
 EXCEPTIONS: dict[tuple[str, str], str] = {
@@ -24,7 +24,7 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
     ("use_after_free", "*"): "stateful runs are not made: tests/model does that better",
     ("ensure_resource_availability", "*"): "stateful runs are not made: tests/model does that",
 }
-# Operations that would end the run itself.
+# Operations that would stop the test server.
 LEFT_OUT: dict[str, str] = {
     "POST /session/logout": "would end the session that the run uses; test_transport.py has it",
     "POST /nodes/{guid}/token": "would fence the node that the run uses if it guessed its guid",

@@ -1,4 +1,6 @@
-"""Objects of three owners: the tenant `pa`, the tenant `pb`, and no project; made anew at will."""
+"""Objects of three owners: tenant `pa`, tenant `pb`, and no project; they can be created anew at
+any time.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,7 @@ Rows = dict[str, dict[Any, tuple[Any, ...]]]
 
 
 class World:
-    """One object of each sort for each owner; `guids[owner][sort]`."""
+    """An object of each type for each owner; `guids[owner][type]`."""
 
     def __init__(self, served: Served) -> None:
         self.served = served
@@ -54,7 +56,7 @@ class World:
         self.guids: dict[str, dict[str, str]] = {}
 
     def build(self, tokens: list[Any]) -> None:
-        """Forget everything and make it again; `tokens` are rows of API tokens that stay."""
+        """Delete all rows and create them again; `tokens` are rows of API tokens to keep."""
         with self.served.app.store.write() as sql:
             for table in reversed(tables.metadata.sorted_tables):
                 if table.name not in _FIXED:
@@ -65,7 +67,7 @@ class World:
         self.kept = self.rows()
 
     def rows(self) -> Rows:
-        """Every row that a call may not touch in silence, by table and key."""
+        """Every row that a call must not change silently, by table and key."""
         with self.served.app.store.read() as sql:
             return {
                 table.name: {row[0]: tuple(row) for row in sql.execute(sa.select(table))}
@@ -74,7 +76,9 @@ class World:
             }
 
     def changed(self) -> list[tuple[str, str | None]]:
-        """The table and the project of each row that came, went or changed since `build`."""
+        """The table and the project of each row that was added, removed or changed since
+        `build`.
+        """
         found, now = [], self.rows()
         for table in tables.metadata.sorted_tables:
             before, after = self.kept.get(table.name, {}), now.get(table.name, {})
@@ -85,7 +89,7 @@ class World:
         return found
 
     def names(self, owner: str) -> set[str]:
-        """Texts by which an answer would give away an object of an owner."""
+        """Texts in a response that would reveal an object of an owner."""
         return {f"{owner}-secret", *self.guids[owner].values()} - {""}
 
     def _make(self, sql: sa.Connection, owner: str) -> dict[str, str]:

@@ -1,19 +1,19 @@
-"""Who may do what: the whole table, row by row and role by role, and what projects hide."""
+"""Access rights: the whole table, each operation with each role, and the objects that projects
+hide.
+"""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from haulback.contract.roles import PUBLIC, ROLES
 from haulback.ids import new_guid
-from haulback.server.caller import ROLES
-from haulback.server.http.permissions import PUBLIC, TABLE, as_markdown
+from haulback.server.http.reference import TABLE
 from tests.contract.conftest import PASSWORD, Answer, Served
 from tests.contract.test_transport import is_error
 
-PAGE = Path(__file__).parents[2] / "docs" / "reference" / "access.md"
 PEOPLE = [role for role in ROLES if role != "node"]
 
 
@@ -26,7 +26,7 @@ def login(served: Served, name: str, password: str = PASSWORD) -> str:
 
 
 def user(served: Served, *roles: str, projects: list[str] | None = None) -> str:
-    """A token of somebody new."""
+    """The token of a new user."""
     name = f"user-{new_guid()}"
     body: dict[str, Any] = {"login": name, "password": PASSWORD, "roles": list(roles)}
     body |= {"projects": projects} if projects is not None else {}
@@ -55,10 +55,6 @@ def test_the_table_of_access_is_what_the_server_does(served: Served, role: str |
             assert answer.status_code not in (401, 403, 500), (key, answer.text)
         else:
             assert is_error(answer, 403), (key, answer.text)
-
-
-def test_the_page_on_access_says_what_the_table_says():
-    assert PAGE.read_text() == as_markdown()
 
 
 def in_project(served: Served, machine: str, project: str) -> None:
@@ -205,13 +201,13 @@ def test_guessing_is_slowed_down_and_portals_are_not(served: Served):
     name = f"user-{new_guid()}"
     body = {"login": name, "password": PASSWORD, "roles": ["viewer"]}
     served.call("POST", "/api/users", body)
-    login(served, name)  # a portal has been here before
+    login(served, name)  # a portal has logged in before
     wrong = {"login": name, "password": "guess"}
     answers = [served.call("POST", "/api/session/login", wrong, token=None) for _ in range(12)]
     assert [a.status_code for a in answers] == [401] * 10 + [429] * 2
     assert int(answers[-1].headers["retry-after"]) > 0
     for _ in range(30):
-        login(served, name)  # as it does before every request
+        login(served, name)  # the node does so before every request
 
 
 def test_every_write_is_in_the_audit_trail(served: Served):

@@ -1,4 +1,4 @@
-"""Alarms over HTTP: who sees them, how they are listed, and what commands print of them."""
+"""Alarms over HTTP: their visibility, their lists, and the output of commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Removing and cancelling many tasks at once: in pieces, and nobody has to wait for all of them."""
+"""Bulk removal and cancellation of tasks: in bounded pieces, so that other callers do not wait for
+all.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,7 @@ def history(served: Served, count: int) -> Site:
 
 
 def statements(served: Served, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What is written from now on, a word for each transaction."""
+    """The statements written from now on, one word per transaction."""
     found: list[str] = []
     write = served.app.store.write
     monkeypatch.setattr(served.app.store, "write", lambda: found.append("write") or write())
@@ -96,13 +98,13 @@ def test_many_tasks_are_cancelled_by_state_and_the_refused_are_named(served: Ser
 
 
 class _Lone(NamedTuple):
-    """A database that has one writer."""
+    """A database with a single writer."""
 
     is_sqlite: bool = True
 
 
 class _Stopping:
-    """As much of a server as work in pieces looks at."""
+    """The part of a server that bulk work uses."""
 
     def __init__(self) -> None:
         self.bell, self.store = Wakeups(), _Lone()

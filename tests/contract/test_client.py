@@ -1,4 +1,4 @@
-"""The client covers the API: every operation is a method whose answer it understands."""
+"""The client covers the API: each operation has a method that decodes the response."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ from haulback.errors import (
     Unavailable,
 )
 from haulback.ids import new_guid
-from haulback.server.http.permissions import TABLE
+from haulback.server.http.reference import TABLE
 from haulback.wire import Ref
 from tests.contract.conftest import PASSWORD, Served
 from tests.contract.scene import Scene, watch
@@ -65,7 +65,7 @@ CSV = Path(__file__).with_name("operations.csv")
 CONTRACT = [
     f"{row['method']} {row['path']}" for row in csv.DictReader(CSV.read_text().splitlines())
 ]
-# A node's process speaks these itself (node/server_client.py); /docs is a page for people.
+# The node process calls these itself (node/server_client.py); /docs is a page for people.
 OTHERS = {
     key
     for key in TABLE
@@ -75,7 +75,7 @@ Way = Callable[[Scene], Any]
 
 
 def machine_seen(s: Scene) -> dict[str, Any]:
-    assert s.running  # a task about it
+    assert s.running  # a task about the backup
     return {"protectedEntity": {"guid": s.machine}, "instance": {"name": "db", "disks": []}}
 
 
@@ -492,7 +492,7 @@ def test_names_stand_for_guids_where_they_are_unique(scene: Scene):
     scene.served.stored()
     scene.served.stored()
     with pytest.raises(Malformed, match="several"):
-        scene.client.backups.find("db")  # a backup bears the name of its machine
+        scene.client.backups.find("db")  # a backup has the name of its machine
     with pytest.raises(NotFound, match="there is no virtual machine 'nobody'"):
         machines.find("nobody")
 

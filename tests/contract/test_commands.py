@@ -1,4 +1,4 @@
-"""Every action has its command: the page on the command line is carried out row by row."""
+"""Every operation has a command: the lines of the command reference are run one by one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from haulback.contract.tokens import NewToken
 from haulback.contract.users import NewUser
 from haulback.errors import Conflict, NotFound
 from haulback.ids import new_guid
-from haulback.server.http.permissions import TABLE
+from haulback.server.http.reference import TABLE
 from tests.contract.conftest import PASSWORD, Served
 from tests.contract.scene import Scene, watch
 from tests.contract.test_client import (
@@ -36,7 +36,7 @@ from tests.contract.test_client import (
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "cli.md"
 ROWS = re.findall(r"^\| `([A-Z]+ /[^`]*)` \| `([^`]+)` \|$", PAGE.read_text(), re.MULTILINE)
 ABOUT_ITSELF = {"GET /livez", "GET /readyz", "GET /openapi.json", "GET /global-settings"}
-LISTED = ("GET /backup-locations/{guid}", "GET /users/{guid}")  # a command that lists shows them
+LISTED = ("GET /backup-locations/{guid}", "GET /users/{guid}")  # a list command shows them
 
 
 @pytest.fixture
@@ -49,9 +49,9 @@ def scene(served: Served) -> Iterator[Scene]:
 
 
 def words(s: Scene, line: str, folder: Path) -> list[str]:
-    """A line of the page with real things in place of its capital words.
+    """A line of the reference with real objects in place of its words in capitals.
 
-    What a command removes is made for it: the others still need theirs.
+    Objects that a command removes are created for it, because other commands need theirs.
     """
     spare = {"destination rm": a_destination, "hypervisor rm": a_hypervisor}
     said = shlex.split(line)
@@ -126,7 +126,7 @@ def test_a_command_asks_for_its_operation(
 
 
 def _token(scene: Scene) -> str:
-    """A login of its own: one of the commands ends it."""
+    """A login of its own, because one of the commands ends it."""
     answer = scene.served.login()
     scene.served.http.cookies.clear()
     return str(answer.headers["x-session-token"])

@@ -1,4 +1,6 @@
-"""Damage is a state of a backup: set by whichever task finds it, shown everywhere, never a base."""
+"""Damage is a state of a backup: any task that finds damage sets it, lists show it, and no
+increment builds on it.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,7 @@ def loss(backup: str) -> dict[str, Any]:
 
 
 def verified(served: Served, damage: dict[str, Any]) -> None:
-    """A VERIFY that looked at everything."""
+    """Run a VERIFY of the whole destination."""
     body = {"backupDestinations": [served.destination["guid"]]}
     [task] = served.call("POST", "/api/tasks/verify", body).json()
     served.run(task["guid"], {"cursor": "", "isRound": True, **damage})
@@ -39,7 +41,7 @@ def alarms(served: Served, subject: str) -> list[str]:
 
 
 def failed_restore(served: Served, backup: str, damage: dict[str, Any]) -> dict[str, Any]:
-    """A RESTORE that met damage."""
+    """A RESTORE that found damage."""
     nodes = served.call("GET", "/api/nodes").json()
     node = next(one["guid"] for one in nodes if one["name"] == "n1")
     body = {"backup": backup, "node": {"guid": node}, "restorePath": "/srv/r"}
@@ -218,7 +220,7 @@ def test_nobody_confirms_the_loss_of_what_is_there(served: Served):
 
 
 def test_a_damaged_backup_is_not_the_last_good_one(served: Served):
-    """Retention by count keeps the last whole ones; the damaged one does not count."""
+    """Retention by count keeps the last good backups; the damaged backup does not count."""
     machine = served.new_machine()
     good, damaged, newest = (served.stored(machine) for _ in range(3))
     verified(served, report(served, losses=[loss(damaged), loss(newest)], complete=True))
@@ -282,7 +284,7 @@ def test_a_verify_whose_time_is_over_goes_on_with_the_backups_that_it_left(serve
         assert served.order(task["guid"])["looked"] == then
         served.finish(
             task["guid"], {"cursor": "", "isRound": True}
-        )  # a node that knows no such field
+        )  # a node that does not send this field
     [task] = served.call("POST", "/api/tasks/verify", body).json()
     served.order(task["guid"])
     bad = {"cursor": "", "isRound": True, "looked": "x" * 500}
@@ -328,7 +330,7 @@ def test_wrong_bounds_of_a_verify_are_refused_by_name(served: Served):
 
 
 def test_exports_report_damage_whatever_becomes_of_them(served: Served):
-    """An export that is tried again is not settled; its word on damage counts all the same."""
+    """An export that is retried is not settled; the damage that it reports counts all the same."""
     backup = served.stored()
     task = served.export(retryCount=2)
     served.order(task["guid"])

@@ -1,4 +1,6 @@
-"""Strangers cost nothing: what they send is bounded, timed and known from its head."""
+"""Unauthenticated requests are cheap: size and time are limited, and the caller is known from the
+request head.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +14,11 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from haulback.contract.roles import PUBLIC
 from haulback.errors import TooMany
 from haulback.ids import new_guid
 from haulback.server.http import connection, trusted_proxies
-from haulback.server.http.permissions import PUBLIC, TABLE
+from haulback.server.http.reference import TABLE
 from haulback.server.http.request_body import STRANGERS
 from haulback.server.services.login_limiter import LoginLimiter
 from haulback.server.store.engine import open_store
@@ -46,7 +49,7 @@ def head(method: str, path: str, *fields: str) -> bytes:
 
 
 def all_of(line: socket.socket) -> bytes:
-    """Everything up to the end that the server makes."""
+    """All bytes until the server closes the connection."""
     found = b""
     while piece := line.recv(65536):
         found += piece
@@ -54,7 +57,7 @@ def all_of(line: socket.socket) -> bytes:
 
 
 def error_of(said: bytes) -> tuple[int, str]:
-    """(status, code) of a plain answer; its body has the shape of every error."""
+    """(status, code) of a raw response; its body has the shape of every error."""
     top, _, body = said.partition(b"\r\n\r\n")
     found = json.loads(body)
     assert found["message"]
@@ -140,7 +143,7 @@ def test_a_node_that_proves_itself_in_the_head_brings_a_long_journal(served: Ser
 
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same rules with less patience."""
+    """The same limits with shorter timeouts."""
     for name in ("HEAD_SECONDS", "BODY_SECONDS", "LINGER_SECONDS", "KEEP_ALIVE_SECONDS"):
         monkeypatch.setattr(connection, name, 0.3)
 
@@ -230,7 +233,7 @@ def test_a_client_that_hangs_up_leaves_one_quiet_line(
     sent = head("POST", "/api/tasks/export", f"Authorization: Bearer {served.person}", *fields)
     with closing(dial(served)) as line:
         line.sendall(sent)
-    with closing(dial(served)) as line:  # what came later is answered later
+    with closing(dial(served)) as line:  # later requests get later responses
         line.sendall(sent + b"5\r\n[]   \r\n")
         line.shutdown(socket.SHUT_WR)
     while not [r for r in caplog.records if "hung up" in r.getMessage()]:
@@ -277,7 +280,7 @@ def test_every_answer_of_the_edge_stands_in_the_document(served: Served, tmp_pat
 
 
 def test_requests_without_end_on_one_connection_are_let_drop(served: Served):
-    """A client may send requests before it has answers, but not thousands of them."""
+    """A client may pipeline requests, but not thousands of them."""
     with dial(served) as line:
         line.sendall(head("GET", "/api/livez") * 5000)
         with suppress(ConnectionError):

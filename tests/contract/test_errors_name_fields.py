@@ -76,7 +76,7 @@ def test_a_rule_without_a_primary_destination_says_so(served: Served):
     policy = served.call("POST", "/api/policies/vm-backup", {"name": new_guid()}).json()["guid"]
     rule = {"name": new_guid(), "policy": policy, "ruleBackupDestinations": [place]}
     made = served.call("POST", "/api/rules/vm-backup", rule)
-    if made.status_code == 400:  # refused when it is kept
+    if made.status_code == 400:  # refused when the record is written
         assert "PRIMARY" in made.json()["message"]
         return
     body = {"protectedEntities": served.machines[:1], "rules": [made.json()["guid"]]}

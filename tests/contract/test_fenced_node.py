@@ -1,4 +1,6 @@
-"""A node on a leash that another process displaces: it ends as the documents say, without noise."""
+"""A node process with a lease pipe whose session is taken over exits as documented, without a
+traceback.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 @pytest.fixture
 def node(served: Served, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A node process on a leash, once its session is open."""
+    """A node process with a lease pipe, once its session is open."""
     write_identity(tmp_path, NodeIdentity(**served.identity))
     before = version(served)
     command = [sys.executable, "-m", "haulback", "node", "--leash"]
@@ -43,13 +45,13 @@ def node(served: Served, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def version(served: Served) -> object:
-    """What tells one session of the node from the next."""
+    """The version that distinguishes one session of the node from the next."""
     [one] = [row for row in served.call("GET", "/api/nodes").json() if row["name"] == "n1"]
     return one.get("version"), one.get("lastSeen")
 
 
 def last_words(node: subprocess.Popen[bytes]) -> bytes:
-    """What a node says up to its end, while its leash is held."""
+    """The log of a node up to its exit, while the lease pipe stays open."""
     assert node.stderr
     said = node.stderr.read()
     node.wait(60)
@@ -60,7 +62,7 @@ def test_a_fenced_node_on_a_leash_ends_with_its_own_exit_code(
     served: Served, node: subprocess.Popen[bytes]
 ):
     served.mover = served.new_session()
-    served.export()  # wakes the poll of the process before
+    served.export()  # wakes the long poll of the older process
     said = last_words(node)
     assert node.returncode == 6, said
     assert b"another process uses this node's identity" in said

@@ -1,4 +1,4 @@
-"""What nodes see of platforms: machines, what is around them, and looks at only a few."""
+"""Inventories of nodes: machines, their surroundings, and scans of single machines."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from haulback.ids import new_guid
-from haulback.server.http.machines import _write as write
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.ledger import SqlLedger
+from haulback.server.store.machines import write_settings as write
 from tests.contract.conftest import Served
 from tests.contract.test_access import user
 from tests.contract.test_transport import is_error
@@ -24,7 +24,7 @@ def _rested(served: Served):
 
 
 def old_machine(served: Served) -> dict[str, Any]:
-    """One that nobody has seen for an hour, as the API shows it."""
+    """A machine last seen an hour ago, as the API shows it."""
     guid = served.machines[served.new_machine()]
     with served.app.store.write() as sql:
         ledger = SqlLedger(sql, served.app.clock.now_ms() - HOUR_MS)
@@ -39,7 +39,7 @@ def shown(served: Served, guid: str) -> dict[str, Any]:
 
 
 def looks(served: Served) -> list[dict[str, Any]]:
-    """Scoped looks that wait."""
+    """Queued scans of single machines."""
     query = "type=SCOPED_INVENTORY_SYNC&state=QUEUED"
     return list(served.call("GET", f"/api/tasks/detailed?{query}").json())
 
@@ -72,7 +72,7 @@ def test_what_nobody_has_seen_for_a_while_is_looked_at_before_its_backup(served:
     assert (card["macAddress"], card["network"]) == ("52:54:00:00:00:01", "lan")
     served.rest()
     served.export(protectedEntities=[machine["guid"]])
-    assert looks(served) == []  # it has just been seen
+    assert looks(served) == []  # the machine was just seen
 
 
 def test_what_a_look_does_not_find_is_gone_and_nothing_else_is(served: Served):
@@ -187,7 +187,7 @@ def test_networks_and_storages_of_a_platform_come_and_go_with_it(served: Served)
     synced(served, first, [], networks=[], storages=[])
     assert names(served, "network") & {lan, dmz, theirs} == {lan, theirs}
     assert mine["name"] not in names(served, "hypervisor-storages")
-    synced(served, second, [], networks=None)  # it could not tell
+    synced(served, second, [], networks=None)  # the scan was inconclusive
     assert lan in names(served, "network")
     synced(served, second, [], networks=[])
     assert lan not in names(served, "network")
@@ -248,7 +248,7 @@ def test_hosts_of_no_manager_keep_machines_of_one_uuid_apart(served: Served):
     hosts = [served.kvm(), served.kvm()]
     machine = {"uuid": new_guid(), "name": f"m-{new_guid()}"}
     synced(served, hosts[0], [seen(machine)])
-    for _ in range(2):  # the only machine of a host is not believed to be gone at once
+    for _ in range(2):  # the only machine of a host does not count as gone at once
         synced(served, hosts[0], [])
     synced(served, hosts[1], [seen(machine)])
     rows = served.call("GET", f"/api/virtual-machines?filter={machine['name']}").json()
@@ -283,7 +283,7 @@ def test_a_host_that_shows_nothing_is_in_doubt_until_a_person_confirms(served: S
 
 
 def test_settings_written_while_a_look_comes_in_change_no_presence(served: Served):
-    """A settings request reads the machine, a look misses it, the request writes."""
+    """A settings request reads the machine, a scan misses the machine, then the request writes."""
     kvm = served.kvm()
     machines = [{"uuid": new_guid(), "name": f"m-{new_guid()}"} for _ in range(2)]
     synced(served, kvm, [seen(one) for one in machines])

@@ -1,4 +1,4 @@
-"""Lists of many tasks: any sort, any filter, any depth, the same rows as by looking at each."""
+"""Long task lists: for any sort, filter and depth the rows equal those of a full scan."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from haulback.server.store.task_lists import SORTS
 from tests.contract.conftest import Served
 from tests.history import Site, fill
 
-_COUNT = 2500  # more than may be read one by one
+_COUNT = 2500  # more rows than may be read one by one
 _STATE = "NOT archived AND state <> 'PLANNED'"
 
 
@@ -50,7 +50,7 @@ def test_every_page_of_every_sort_is_a_part_of_the_whole(
             found[page * 100 : page * 100 + 100],
             _COUNT,
         )
-    with served.app.store.read() as sql:  # the database's own word for the order
+    with served.app.store.read() as sql:  # the sort order by the database itself
         column = SORTS[name].desc() if direction == "desc" else SORTS[name].asc()
         guid = tables.task.c.guid.desc() if direction == "desc" else tables.task.c.guid.asc()
         query = sa.select(tables.task.c.guid).where(sa.text(_STATE)).order_by(column, guid)

@@ -1,4 +1,4 @@
-"""Mounted backups as portals read them, and files by way of a node that only ever asks."""
+"""Mounted backups in portals, and file requests that the node fetches."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def client_of(served: Served) -> Client:
 
 
 def tar_with(*said: tuple[str, str]) -> bytes:
-    """A tar of one file, and what it says that it could not hold."""
+    """A tar of one file, with a report of unreadable files."""
     info = tarfile.TarInfo("f/a")
     info.size = 1
     with UnreadableReport() as report:
@@ -130,7 +130,9 @@ def test_files_that_a_tar_could_not_hold_are_raised_and_end_the_command_with_3(
 def test_a_tar_that_breaks_off_is_an_error_and_leaves_no_file(
     served: Served, tmp_path: Path, failed: bool
 ):
-    """Whether the node says so, or something on the way ends it in good order."""
+    """The tar ends early because the node reports an error, or because a proxy closes the
+    connection cleanly.
+    """
     client, system = client_of(served), served.file_system(served.mounted()["guid"])
     told = json.dumps({"code": "unavailable", "message": "the node stops"}).encode()
     pieces = [tar_with()[:700], told] if failed else [tar_with()[:512], tar_with()[512:1024]]
@@ -157,7 +159,7 @@ def test_a_single_file_that_fails_half_way_is_an_error_that_names_the_way_out(se
 
 
 def answering(served: Served, *answers: list[bytes], failed: bool) -> threading.Thread:
-    """The node answers several questions in turn; the last one ends badly, or well."""
+    """Answer several file requests as the node; the last answer fails or succeeds."""
 
     def work() -> None:
         for said in answers:
@@ -169,7 +171,7 @@ def answering(served: Served, *answers: list[bytes], failed: bool) -> threading.
 
 
 def haulback(served: Served, *words: str) -> subprocess.CompletedProcess[bytes]:
-    """The command, as a person types it."""
+    """Run the command as a person would."""
     sent = {"HAULBACK_SERVER": served.server.url, "HAULBACK_TOKEN": served.person}
     command = [str(Path(sys.executable).parent / "haulback"), *words]
     return subprocess.run(command, capture_output=True, env={**os.environ, **sent}, check=False)
@@ -205,7 +207,7 @@ def test_disks_are_shared_with_initiators_that_are_named(served: Served):
     assert told["target"].endswith(guid)
     assert told["disks"] == [{"lun": 1, "disk": "root", "size": 10}]
     again = served.as_node("GET", f"/api/nodes/self/shares/{guid}").json()["order"]
-    assert again["target"]["port"] == 3262  # whoever relies on it finds it again
+    assert again["target"]["port"] == 3262  # clients rely on this value
 
 
 @pytest.mark.parametrize(
@@ -372,7 +374,8 @@ def test_what_an_instant_restore_shared_in_vain_is_unmounted(served: Served):
     waiting = served.call("GET", "/api/tasks/detailed?type=UNMOUNT&state=QUEUED").json()
     [task] = [one for one in waiting if one.get("mountedBackup", {}).get("guid") == mount]
     order = served.order(task["guid"])
-    assert order["hypervisor"]["guid"] == body["hypervisor"]  # where a machine may live off it
+    # on a hypervisor that can run a machine from the backup
+    assert order["hypervisor"]["guid"] == body["hypervisor"]
     assert served.state(task["guid"], "FAILED").status_code == 204
     shown = served.call("GET", f"/api/mounted-backups/{mount}").json()
     assert shown["state"]["name"] == "MOUNTED"

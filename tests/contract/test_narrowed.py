@@ -1,52 +1,35 @@
-"""Every operation, object and narrowing: the reach that an operation declares is what it does.
+"""Every operation with every object and every restriction of the caller: the declared access is
+enforced.
 
-The expectation comes from the declaration alone.  A narrowed caller must not be able to tell the
-object of another project from one that does not exist, so the answer of a caller of all projects
-about a guid that nothing bears is the measure.
+The expectation comes from the declaration alone.  A restricted caller must not be able to tell an
+object of another project from a missing object: the response must equal that for an unrestricted
+caller and an unknown guid.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import pytest
 import sqlalchemy as sa
 
+from haulback.contract import example_values as example
+from haulback.contract.project_access import ProjectAccess
+from haulback.contract.roles import PUBLIC
 from haulback.ids import new_guid
-from haulback.server.http.examples import _GUID, REQUESTS
 from haulback.server.http.operation import GUID, Operation
-from haulback.server.http.permissions import PUBLIC, TABLE, reach
-from haulback.server.http.project_access import ProjectAccess
-from haulback.server.http.routes import operations
+from haulback.server.http.reference import OPERATIONS
 from haulback.server.store import tables
 from tests.contract.conftest import PASSWORD, Answer, Served
 from tests.contract.tenants import OTHER, OWN, RECORD_KINDS, SHARED, World
 from tests.contract.test_transport import is_error
 
-HERE = _GUID
+HERE = example.GUID
 ONE = {"guid": HERE}
-BODIES: dict[str, Any] = {
-    "PUT /virtual-machines/{guid}/settings": {},
-    "POST /virtual-machines/incremental-not-possible": {"entities": [ONE]},
-    "PUT /virtual-machine-disks/{guid}/settings": {"excludedFromBackup": True},
-    "POST /backup-destinations/usable-for-vms": [{"entity": HERE, "guid": HERE}],
-    "PUT /backups/{guid}/description": {"value": "words"},
-    "PUT /backups/{guid}/warnings-acknowledged": {"value": True},
-    "POST /retention/mark-backups": {"backupLocations": [ONE], "retentionHint": "TO_REMOVE"},
-    "POST /policies/vm-backup/list-by-entities": {"protectedEntities": [ONE]},
-    "POST /mounted-file-systems/{guid}/listing": {"path": "/"},
-    "POST /mounted-file-systems/{guid}/download": {"paths": ["/a"]},
-    "POST /rules/vm-backup": {"name": "new", "policy": {"vm-backup": HERE, "guid": HERE}},
-    "POST /rules/vm-snapshot": {"name": "new", "policy": {"vm-snapshot": HERE, "guid": HERE}},
-    "POST /schedules": {"name": "new", "rules": [ONE]},
-    "POST /policies/recovery-plan": {
-        "name": "new", "rules": [{"name": "all", "protectedEntities": [ONE]}],
-    },
-    "POST /projects": {"name": "new", "uuid": "px"},
-}  # fmt: skip
-# The sort of object that a member, a query parameter or a path names.
+# The type of object that a member, a query parameter or a path names.
 MEMBERS = {
     "protectedEntities": "entity",
     "protectedEntity": "entity",
@@ -92,7 +75,7 @@ BY = ["account", "token", "header", "query"]
 
 
 class By(NamedTuple):
-    """A caller: a token, and a narrowing that comes with each request."""
+    """A caller: a token, and a restriction that is sent with each request."""
 
     token: str
     project: str = ""
@@ -100,7 +83,7 @@ class By(NamedTuple):
 
 
 class Walk:
-    """The operations, the world, and a caller of each narrowing."""
+    """The operations, the objects, and a caller for each restriction."""
 
     def __init__(self, served: Served) -> None:
         self.served, self.world = served, World(served)
@@ -128,7 +111,7 @@ class Walk:
         return By(self.served.person, "pa", how)
 
     def ask(self, one: Operation, by: By, guid: str, param: str = "") -> Answer:
-        """The answer about the object `guid`: in the path, the body, or the query `param`."""
+        """The response about the object `guid`: in the path, the body, or the query `param`."""
         path = "/api" + one.path.replace("{guid}", guid)
         query = [f"{param}={guid}"] if param else []
         query += [f"project-uuid={by.project}"] if by.where == "query" else []
@@ -140,15 +123,11 @@ class Walk:
 def body_of(one: Operation, guid: str) -> Any:
     if one.request is None:
         return None
-    named = one.path.removesuffix("/{guid}")
-    usual: Any = {"name": "new"} if named in RECORD_KINDS else {}
-    usual |= {"uuid": "px"} if named == "/projects" else {}
-    found = BODIES.get(one.key, (REQUESTS.get(one.key) or [usual])[0])
-    return json.loads(json.dumps(found).replace(HERE, guid))
+    return json.loads(json.dumps((one.examples or [{}])[0]).replace(HERE, guid))
 
 
 def sort_of(one: Operation) -> str:
-    """The sort of object that a call is about; "" where it names none of a project."""
+    """The type of object of a call; "" for a call about no object of a project."""
     if one.key in KEYS:
         return KEYS[one.key]
     if "{guid}" in one.path:
@@ -163,7 +142,7 @@ def sort_of(one: Operation) -> str:
 
 
 def _named(body: Any, name: str = "") -> str:
-    """The sort of the first object of a project that a body names."""
+    """The type of the first object of a project in a body."""
     if body == HERE:
         return MEMBERS.get(name, "")
     if not isinstance(body, dict | list):
@@ -173,7 +152,7 @@ def _named(body: Any, name: str = "") -> str:
 
 
 def questions(one: Operation) -> Iterator[tuple[str, str]]:
-    """(sort, query parameter) of every way in which a call names an object."""
+    """(type, query parameter) of every way in which a call names an object."""
     if sort := sort_of(one):
         yield sort, ""
     elif "{guid}" not in one.path:
@@ -184,14 +163,14 @@ def questions(one: Operation) -> Iterator[tuple[str, str]]:
 
 
 def said(answer: Answer, guid: str) -> tuple[int, str]:
-    """An answer without what differs from object to object."""
+    """A response without the parts that differ from object to object."""
     error = answer.status_code >= 400 and answer.text.replace(guid, "*")
     return answer.status_code, str(error or "")
 
 
 @pytest.fixture(scope="module")
 def walk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Walk]:
-    """A server of its own on SQLite: the walk empties the database again and again."""
+    """A server of its own on SQLite, because the test empties the database repeatedly."""
     made = Served(tmp_path_factory.mktemp("walk"))
     try:
         made.furnish()
@@ -207,7 +186,7 @@ def _of_people(served: Served) -> list[Operation]:
         "POST /nodes/enrol",
         "POST /nodes/session",
     )
-    return [one for one in operations(served.app) if one.key not in skipped]
+    return [one for one in OPERATIONS if one.key not in skipped]
 
 
 @pytest.mark.parametrize("how", BY)
@@ -224,7 +203,7 @@ def test_each_operation_reaches_as_far_as_it_declares(walk: Walk, how: str):
 
 
 class About(NamedTuple):
-    """The object of a call: its sort, the query parameter that names it, its owner."""
+    """The object of a call: its type, the query parameter that names it, its owner."""
 
     sort: str
     param: str
@@ -232,8 +211,8 @@ class About(NamedTuple):
 
 
 def _problem(walk: Walk, one: Operation, by: By, about: About) -> str:
-    """The difference between what a call does and what its operation declares; "" for none."""
-    reaches, owner = reach(one.key), about.owner
+    """The difference between the effect of a call and the declared access; "" for none."""
+    reaches, owner = one.access, about.owner
     if one.slow and owner == OWN:
         return ""  # a node would have to answer
     guid = walk.world.guids[owner][about.sort] if owner else new_guid()
@@ -258,7 +237,7 @@ def _problem(walk: Walk, one: Operation, by: By, about: About) -> str:
 
 
 def _harm(walk: Walk, reaches: ProjectAccess, answer: Answer, guid: str) -> str:
-    """Rows of others that a call changed, and names of others that its answer gives away."""
+    """Rows of other owners that a call changed, and names of other owners in its response."""
     changed = walk.world.changed()
     strange = {str(row) for row in changed if row[1] not in ("pa", *_OWN_PARTS)}
     open_to = (ProjectAccess.USE, ProjectAccess.CHANGE, ProjectAccess.COMMON)
@@ -274,7 +253,7 @@ _OWN_PARTS = ("of its mount", "of its backup", "system")
 
 
 def _of_whole(walk: Walk, one: Operation, guid: str, param: str) -> tuple[int, str]:
-    """The answer to a caller of all projects."""
+    """The response to an unrestricted caller."""
     found = said(walk.ask(one, walk.whole, guid, param), guid)
     if walk.world.changed():
         walk.build()
@@ -283,17 +262,17 @@ def _of_whole(walk: Walk, one: Operation, guid: str, param: str) -> tuple[int, s
 
 def test_every_operation_has_a_reach_and_the_documents_say_it(walk: Walk):
     document = walk.served.call("GET", "/api/openapi.json").json()
-    for one in operations(walk.served.app):
+    for one in OPERATIONS:
         shown = document["paths"][one.path][one.method.lower()]
-        assert shown["x-haulback-narrowed"] == reach(one.key).value, one.key
-        assert (reach(one.key) is ProjectAccess.ANYBODY) == (TABLE[one.key] == PUBLIC), one.key
+        assert shown["x-haulback-narrowed"] == one.access.value, one.key
+        assert (one.access is ProjectAccess.ANYBODY) == (one.roles == PUBLIC), one.key
 
 
 @pytest.mark.parametrize("how", BY)
 def test_lists_show_what_the_reach_says(walk: Walk, how: str):
     walk.build()
     by, world = walk.narrowed[how], walk.world
-    for one in operations(walk.served.app):
+    for one in OPERATIONS:
         kind = PATHS.get(one.path) or {"/tasks/detailed": "task", "/tasks/queued": "task"}.get(
             one.path, ""
         )
@@ -303,20 +282,19 @@ def test_lists_show_what_the_reach_says(walk: Walk, how: str):
         assert world.guids[OWN][kind] in text, one.key
         assert world.guids[OTHER][kind] not in text, one.key
         shown = world.guids[SHARED][kind] in text
-        assert shown == (reach(one.key) is ProjectAccess.USE), one.key
+        assert shown == (one.access is ProjectAccess.USE), one.key
 
 
 @pytest.mark.parametrize("how", BY)
 def test_a_record_bears_the_project_of_the_caller_and_keeps_it(walk: Walk, how: str):
     walk.build()
     by, served = walk.narrowed[how], walk.served
-    declared = {one.key: one for one in operations(served.app)}
+    declared = {one.key: one for one in OPERATIONS}
     for path in ("/policies/vm-backup", "/policies/vm-snapshot", "/schedules"):
         record = {"name": f"by {how}", "rules": []} if path == "/schedules" else {"name": how}
         for said_project in (None, "pa"):
             body = {**record, "project": said_project} if said_project else record
-            BODIES[f"POST {path}"], before = body, BODIES.get(f"POST {path}")
-            answer = walk.ask(declared[f"POST {path}"], by, "")
+            answer = walk.ask(replace(declared[f"POST {path}"], examples=[body]), by, "")
             assert (answer.status_code, answer.json()["project"]) == (201, "pa"), answer.text
             guid = answer.json()["guid"]
             kept = served.call("PUT", f"/api{path}/{guid}", record).json()
@@ -325,10 +303,8 @@ def test_a_record_bears_the_project_of_the_caller_and_keeps_it(walk: Walk, how: 
             assert "project" not in freed
             assert is_error(walk.ask(declared[f"DELETE {path}/{{guid}}"], by, guid), 403)
             assert served.call("DELETE", f"/api{path}/{guid}").status_code == 204
-            BODIES[f"POST {path}"] = before or record
-        BODIES[f"POST {path}"] = {**record, "project": "pb"}
-        assert is_error(walk.ask(declared[f"POST {path}"], by, ""), 403)
-        del BODIES[f"POST {path}"]
+        foreign = replace(declared[f"POST {path}"], examples=[{**record, "project": "pb"}])
+        assert is_error(walk.ask(foreign, by, ""), 403)
 
 
 def test_two_tenants_may_give_a_policy_the_same_name(served: Served):

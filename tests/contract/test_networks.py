@@ -1,4 +1,4 @@
-"""Where the network cards of a restored machine go."""
+"""The networks of a restored machine's network cards."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def restore(served: Served, backup: str, to: str, networks: list[Any]) -> Any:
 def test_cards_of_a_backup_are_shown_and_mapped(served: Served, backup: str, kvm: str):
     first, second = cards(served, backup)
     assert [first["network"]["name"], second["network"]["name"]] == ["default", "br0"]
-    assert first["network"]["guid"] == ""  # no record has its name yet
+    assert first["network"]["guid"] == ""  # no record has that name yet
     assert second["macAddress"] == "52:54:00:00:00:02"
     lab = served.call("POST", "/api/network", {"name": f"lab-{new_guid()}"}).json()
     wanted = [

@@ -1,4 +1,4 @@
-"""The token of a node reads the tasks that the node runs, ran or may start, and no others."""
+"""The token of a node reads the tasks that the node runs, ran or may start, and no other task."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LISTS = ("/api/tasks", "/api/tasks/detailed", "/api/tasks?size=1000", "/api/task
 
 @pytest.fixture
 def stranger(served: Served) -> str:
-    """The token of a second node; nothing lies on it."""
+    """The token of a second node without any hypervisor or destination."""
     served.rest()
     return str(served.call("POST", "/api/nodes", {"name": new_guid()}).json()["token"])
 
@@ -36,7 +36,7 @@ def reads(served: Served, guid: str, token: str) -> list[int]:
 
 
 def everywhere(served: Served) -> str:
-    """A queued task that any node may run: its machine is bound to none."""
+    """A queued task that any node may run, because its machine is not bound to a node."""
     body = {"name": new_guid(), "path": "/m"}
     hypervisor = served.call("POST", "/api/hypervisors", body | {"node": _own(served)}).json()
     task = str(hypervisor["task"]["guid"])

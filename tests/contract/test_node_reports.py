@@ -1,4 +1,4 @@
-"""What a node says of a task that it runs: the right members of the right kinds, as they are."""
+"""Reports of a node about a running task: known members of the right type are stored unchanged."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def at_rest(served: Served) -> None:
 
 
 def incremental(served: Served, **more: Any) -> tuple[str, str]:
-    """A running export that was asked for as INCREMENTAL, and its backup."""
+    """A running export that was requested as INCREMENTAL, and its backup."""
     task = served.export(backupType="INCREMENTAL", **more)
     assert served.state(task["guid"], "RUNNING").status_code == 204
     return str(task["guid"]), str(task["backup"]["guid"])
 
 
 def types(served: Served, guid: str, backup: str) -> set[str]:
-    """The types that the export, the store and the backup say."""
+    """The backup types in the export, the store and the backup."""
     task = served.task(guid, "?extended=true")
     shown = [task, *task["followers"], {"backupType": one_backup(served, backup)["type"]}]
     return {one["backupType"]["name"] for one in shown}
@@ -47,7 +47,7 @@ def store(served: Served, guid: str) -> None:
 def test_an_increment_that_became_a_full_says_so_everywhere(served: Served, said: Any):
     guid, backup = incremental(served)
     path = f"/api/tasks/{guid}/backup-type"
-    for _ in range(2):  # a reply may be lost
+    for _ in range(2):  # a response may be lost
         assert served.as_node("PUT", path, said).status_code == 204
     assert types(served, guid, backup) == {"FULL"}
     assert one_backup(served, backup)["warnings"] == [OTHER]
@@ -68,7 +68,7 @@ def test_the_result_of_an_export_decides_its_type_when_its_node_did_not_say_more
 def test_an_increment_that_stayed_one_bears_no_warning(served: Served):
     guid, backup = incremental(served)
     path = f"/api/tasks/{guid}/backup-type"
-    for said in ("FULL", "INCREMENTAL"):  # the node thought better of it
+    for said in ("FULL", "INCREMENTAL"):  # the node corrects its report
         assert served.as_node("PUT", path, said).status_code == 204
     served.finish(guid, {**EXPORTED, "type": "INCREMENTAL", "parent": new_guid()})
     assert types(served, guid, backup) == {"INCREMENTAL"}
@@ -174,7 +174,7 @@ def test_the_files_that_a_restore_was_asked_with_hold_no_null(served: Served):
 
 def test_a_clean_up_that_its_node_cannot_do_is_not_planned_again_at_once(served: Served):
     guid = served.taken()
-    assert served.state(guid, "FAILED").status_code == 204  # brings a clean-up of the node
+    assert served.state(guid, "FAILED").status_code == 204  # causes a clean-up on the node
     path = "/api/tasks?type=STAGING_CLEANUP&state=QUEUED"
     [row] = served.call("GET", path).json()
     assert served.state(row["guid"], "RUNNING").status_code == 204

@@ -1,4 +1,4 @@
-"""A second request that would tear the first apart is refused while the first waits or runs."""
+"""A second request that conflicts with the first is refused while the first waits or runs."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_a_second_one_is_refused_while_the_first_waits_or_runs(
         if state == "QUEUED":
             assert served.state(guid, "RUNNING").status_code == 204
     assert served.state(guid, {"state": "FAILED", "statusInfo": "a test"}).status_code == 204
-    again = asked(served, request)  # what is over is in nobody's way
+    again = asked(served, request)  # finished tasks do not conflict
     assert again.status_code == 201, again.text
 
 

@@ -1,4 +1,4 @@
-"""What a policy says of its machines holds for backups by hand; what is not served is refused."""
+"""A policy applies to manual backups of its machines, and members without effect are refused."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def at_rest(served: Served) -> None:
 
 
 class Policy:
-    """A policy with rules, and a machine that has it."""
+    """A policy with rules, and a machine with that policy."""
 
     def __init__(self, served: Served, **more: Any) -> None:
         self.served = served
@@ -98,7 +98,7 @@ def test_an_inactive_policy_backs_up_nothing(served: Served):
         assert answer.json()["details"]["field"] == "rules"
         assert "not active" in answer.json()["message"]
     assert served.call("GET", "/api/tasks").json() == []
-    assert len(policy.exported(**served.there)) == 1  # by hand, past the policy
+    assert len(policy.exported(**served.there)) == 1  # manual, against the policy
     current = served.call("GET", f"/api/policies/vm-backup/{policy.guid}").json()
     answer = served.call(
         "PUT", f"/api/policies/vm-backup/{policy.guid}", {**current, "active": True}

@@ -1,4 +1,4 @@
-"""What portals, proxies, exporters and nodes that others wrote do around the tasks."""
+"""Portals, proxies, exporters and nodes of other authors beside the tasks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from tests.contract.test_transport import is_error
 
 
 class Portal:
-    """A page of another site: cookies, content type on every call, and every answer is read."""
+    """A page of another origin: cookies, content type on every call, and every response is
+    checked.
+    """
 
     def __init__(self, served: Served) -> None:
         self.http = httpx2.Client(base_url=f"{served.server.url}/api", timeout=30)
@@ -308,7 +310,7 @@ def test_a_threshold_fails_the_rest_of_a_run(served: Served, portal: Portal):
 
 
 def test_a_node_written_from_the_reference_page_alone(served: Served):
-    """It has a token for Authorization and knows the page, nothing else."""
+    """The node uses a token for Authorization and the reference page, nothing else."""
     served.rest()
     made = served.call("POST", "/api/nodes", {"name": new_guid()}).json()
     bare = {"Authorization": made["token"]}
@@ -353,7 +355,7 @@ def test_a_node_written_from_the_reference_page_alone(served: Served):
 
 
 def test_an_exporter_reads_what_it_needs(served: Served):
-    """It logs in at every scrape and reads lists without any query."""
+    """The exporter logs in for every scrape and reads lists without any query."""
     served.rest()
     served.export()
     http = httpx2.Client(base_url=f"{served.server.url}/api", timeout=30)

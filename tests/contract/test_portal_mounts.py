@@ -1,4 +1,4 @@
-"""Browsing and downloading out of a mounted backup, as the pages of portals read it."""
+"""Browsing and downloading from a mounted backup, as portal pages do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Policies, rules and schedules as portals send them, read them back and change them."""
+"""Policies, rules and schedules as portals send, read and change them."""
 
 from __future__ import annotations
 
@@ -293,7 +293,7 @@ def test_what_of_a_policy_does_not_act_yet_is_said_in_the_record(served: Served,
 def test_a_rule_that_makes_no_sense_leaves_no_half_policy(
     served: Served, portal: Portal, rule: Any, word: str
 ):
-    name, rule = new_guid(), deepcopy(rule)  # two databases share the parameters
+    name, rule = new_guid(), deepcopy(rule)  # both databases share the test parameters
     if isinstance(rule, dict):
         for one in rule.get("ruleBackupDestinations", []):
             if one["backupDestination"] == "T":

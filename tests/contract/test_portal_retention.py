@@ -1,4 +1,4 @@
-"""Adjusting retention as portals do: an array of locations, and a preview before it."""
+"""Retention hints as portals set them: an array of locations, with a preview first."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def portal(served: Served) -> Any:
 
 
 def locations_of(served: Served, portal: Portal, count: int) -> list[dict[str, Any]]:
-    """The newest first."""
+    """The backup locations, newest first."""
     number = served.new_machine()
     for _ in range(count):
         served.stored(machine=number)
@@ -33,7 +33,9 @@ def locations_of(served: Served, portal: Portal, count: int) -> list[dict[str, A
 
 
 def wish(location: dict[str, Any], hint: str, **more: Any) -> dict[str, Any]:
-    """A location as a portal sends it: whole, with the guid of its backup for its own."""
+    """A location as a portal sends it: the whole record, with the guid of the backup in place of
+    its own.
+    """
     told = {"name": hint, "description": hint.capitalize()}
     return {**location, "guid": location["backup"]["guid"], "retentionHint": told, **more}
 
@@ -45,7 +47,8 @@ def now(portal: Portal, location: dict[str, Any]) -> dict[str, Any]:
 def test_each_location_gets_its_own_hint(served: Served, portal: Portal):
     one, two, three = locations_of(served, portal, 3)
     body = [wish(one, "STANDARD_RETENTION"), wish(two, "ARCHIVE", archiveExpire=LATER)]
-    body.append({**wish(three, "TO_REMOVE"), "guid": three["guid"]})  # by its own guid as well
+    # the location's own guid works, too
+    body.append({**wish(three, "TO_REMOVE"), "guid": three["guid"]})
     shown = portal("POST", f"{PATH}/preview", [*body, None])
     assert [row["retentionHint"]["name"] for row in shown] == [
         "STANDARD_RETENTION",

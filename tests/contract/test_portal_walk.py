@@ -1,4 +1,4 @@
-"""The flows of portals from page to page; every record is held against the member table."""
+"""The flows of portals from page to page; every record is checked against the member table."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_a_restore_names_a_manager_and_nothing_has_been_made_by_hand(
     [cluster] = portal("GET", f"/hypervisor-clusters?hypervisor-manager={manager['guid']}")
     portal("GET", f"/hypervisor-storages?hypervisor-manager={manager['guid']}")
     place = {"name": new_guid(), "path": "/aaa"}
-    second = served.call("POST", "/api/hypervisors", place).json()  # by name it comes first
+    second = served.call("POST", "/api/hypervisors", place).json()  # first in the order of names
     try:
         location = portal("GET", f"/backup-locations?backup={backup}")[0]
         body = {
@@ -151,7 +151,7 @@ def scheduled(served: Served, portal: Portal, *machines: str, **more: Any) -> An
 
 
 def aged(served: Served, number: int, age: int) -> str:
-    """A machine whose last backup is so many ms old."""
+    """A machine whose last backup is `age` ms old."""
     machine = served.machines[number]
     [task] = served.call("POST", "/api/tasks/export", {
         "protectedEntities": [machine], **served.there}).json()  # fmt: skip
@@ -274,7 +274,7 @@ def test_an_increment_is_as_large_as_what_it_holds(served: Served, portal: Porta
     assert shown["lastSuccessfulIncBackupSize"] == 30
     assert shown["lastSuccessfulFullBackupSize"] == 1000
     [file] = portal("GET", f"/backup-files?backup={task['backup']['guid']}")
-    assert file["size"] == 1000  # a restore makes the whole disk
+    assert file["size"] == 1000  # a restore creates the whole disk
 
 
 @pytest.mark.parametrize("failed", ["EXPORT", "STORE"])

@@ -1,4 +1,4 @@
-"""What proves a backup is kept, signed, and shown to those who may see it."""
+"""Proofs are stored, signed, and shown to permitted users only."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_a_restore_that_read_everything_verifies(served: Served):
     body = {"backup": backup, "hypervisor": served.hypervisor["guid"]}
     task = served.call("POST", "/api/tasks/restore-and-import", body).json()
     served.run(task["guid"], {"checked": True})
-    assert level(served, backup) == "STORED"  # that looked at the maps only
+    assert level(served, backup) == "STORED"  # a check of the maps only
     [follower] = served.task(task["guid"], "?extended=true")["followers"]
     served.run(follower["guid"], {"uuid": new_guid(), "name": "again"})
     assert level(served, backup) == "VERIFIED"

@@ -1,4 +1,4 @@
-"""Each of the 57 operations, one test named after each: it changes or reads real state."""
+"""The 57 operations, with one test each: the operation changes or reads real state."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from haulback.contract.machines import VirtualDisk
 from haulback.ids import new_guid
 from haulback.inventory.derived_guids import file_guid
 from haulback.server.http import openapi
-from haulback.server.http.routes import operations
+from haulback.server.http.reference import OPERATIONS
 from tests.contract.conftest import EXPORTED, Answer, Served
 from tests.contract.test_transport import is_error
 
@@ -35,7 +35,7 @@ def test_every_row_has_its_test_and_its_operation(served: Served):
     assert len(ROWS) == 57
     missing = [name_of(row) for row in ROWS if name_of(row) not in globals()]
     assert missing == []
-    paths = openapi.document(operations(served.app))["paths"]
+    paths = openapi.document(OPERATIONS)["paths"]
     for row in ROWS:
         found = paths[row["path"]][row["method"].lower()]
         assert row["status"] in found["responses"], row
@@ -50,7 +50,7 @@ def guids(answer: Answer) -> list[str]:
 
 
 def created(answer: Answer) -> dict[str, Any]:
-    """The one task of an answer that creates one."""
+    """The only task in the response of an operation that creates one task."""
     assert answer.status_code == 201, answer.text
     [task] = answer.json() if isinstance(answer.json(), list) else [answer.json()]
     assert set(task) >= DETAILED
@@ -59,7 +59,9 @@ def created(answer: Answer) -> dict[str, Any]:
 
 
 def unavailable(served: Served, path: str, body: Any, *bad: Any) -> None:
-    """A kind that is to come: every fault is found first, then it is said, and nothing is made."""
+    """Check an unavailable kind: faults in the request are reported first, then the kind is refused
+    and nothing is created.
+    """
     for wrong in (*bad, [], "x", {**body, "priority": 101}, {**body, "windowEnd": 5}):
         assert served.call("POST", f"/api/tasks/{path}", wrong).status_code in (400, 404), wrong
     answer = served.call("POST", f"/api/tasks/{path}", body)
@@ -95,7 +97,7 @@ def test_get_tasks_detailed(served: Served):
 def test_get_tasks_queued(served: Served):
     one, two = served.export()["guid"], served.export()["guid"]
     offered = guids(served.as_node("GET", "/api/tasks/queued"))
-    assert offered == [one]  # one plan of a machine at a time
+    assert offered == [one]  # one workflow per machine at a time
     assert set(guids(served.call("GET", "/api/tasks/queued"))) == {one, two}
     mine = f"/api/tasks/queued?node={served.identity['guid']}"
     assert guids(served.as_node("GET", mine)) == [one]
@@ -265,7 +267,7 @@ def test_post_tasks_instant_restore(served: Served):
     }
     for bad in (
         {}, {**body, "mode": "AUTO"}, {**body, "hypervisor": None},
-        {**body, "hypervisor": served.hypervisor["guid"]},  # it runs nothing
+        {**body, "hypervisor": served.hypervisor["guid"]},  # this platform runs no machines
         {**body, "overwrite": True}, {**body, "restoreStorageId": "/elsewhere"},
         {**body, "mountedFileSystems": [{"mountPath": "/mnt/a"}]}, {**body, "unmountTime": -1},
         {**body, "allowedClients": ["iqn.2020-01.org:x"]}, {**body, "restoreVmFlavor": kvm},
@@ -297,7 +299,7 @@ def test_post_tasks_live_migration(served: Served):
     kvm, other = served.kvm(), served.kvm()
     mount = served.living_off(kvm)
     off = {"mountedBackup": mount["guid"]}
-    stays = {"protectedEntity": served.machines[0]}  # it is in a folder of images
+    stays = {"protectedEntity": served.machines[0]}  # the machine is in an image folder
     for bad in ({}, stays, {**off, "hypervisor": other}, {**off, "priority": -1}):
         assert is_error(served.call("POST", "/api/tasks/live-migration", bad), 400), bad
     for nobody in ({"mountedBackup": new_guid()}, {"protectedEntity": new_guid()}):
@@ -327,7 +329,7 @@ def test_post_tasks_mount(served: Served):
     body = {"mountedBackup": {"guid": mount["guid"]}}
     assert is_error(served.call("POST", "/api/tasks/mount", {}), 400)
     assert is_error(served.call("POST", "/api/tasks/mount", {"mountedBackup": new_guid()}), 404)
-    assert is_error(served.call("POST", "/api/tasks/mount", body), 409)  # it is mounted
+    assert is_error(served.call("POST", "/api/tasks/mount", body), 409)  # the backup is mounted
     served.run(served.call("POST", "/api/tasks/unmount", body).json()["guid"], {})
     task = created(served.call("POST", "/api/tasks/mount", body))
     assert (task["type"]["name"], task["mountedBackup"]["guid"]) == ("MOUNT", mount["guid"])
@@ -363,7 +365,7 @@ def test_post_tasks_revert(served: Served):
     for bad, status in (({}, 400), ({"snapshot": {"guid": new_guid()}}, 404)):
         assert is_error(served.call("POST", "/api/tasks/revert", bad), status)
     for member in ("snapshot", "protectedEntitySnapshot"):
-        served.rest()  # a second one is refused while the first waits
+        served.rest()  # a second request is refused while the first task waits
         body = {member: {"guid": held["guid"]}}
         task = created(served.call("POST", "/api/tasks/revert", body))
         assert task["protectedEntitySnapshot"]["guid"] == held["guid"]
@@ -377,7 +379,7 @@ def test_post_tasks_remove_old_snapshots(served: Served):
     assert is_error(served.call("POST", "/api/tasks/remove-old-snapshots", bad), 404)
     body = {"protectedEntities": [held["protectedEntity"]]}
     task = created(served.call("POST", "/api/tasks/remove-old-snapshots", body))
-    assert served.order(task["guid"])["names"] == []  # it has no rule: it stays
+    assert served.order(task["guid"])["names"] == []  # a snapshot without a rule stays
 
 
 def test_post_tasks_remove_old_backups(served: Served):
@@ -393,7 +395,7 @@ def test_post_tasks_remove_old_backups(served: Served):
     assert new not in order["backups"]
     assert order["destination"]["may_delete"] is True
     status = served.call("GET", f"/api/backups/{old}").json()["status"]["name"]
-    assert status == "SUCCESS_REMOVED"  # before a byte of it is touched
+    assert status == "SUCCESS_REMOVED"  # before any byte of the machine is changed
     info = {"removed": order["backups"], "totalSpace": 100, "freeSpace": 60}
     served.as_node("PUT", f"/api/tasks/{task['guid']}/transfer-info", info)
     assert served.state(task["guid"], "FINISHED").status_code == 204
@@ -402,7 +404,7 @@ def test_post_tasks_remove_old_backups(served: Served):
 
 
 def machine_to_delete(served: Served, name: str) -> str:
-    """A machine of its own, that a sync has seen."""
+    """A machine of its own that an inventory has shown."""
     [sync] = served.call(
         "POST", "/api/tasks/inventory-sync", {"hypervisors": [served.hypervisor["guid"]]}
     ).json()
@@ -544,7 +546,7 @@ def test_post_tasks_upload(served: Served):
     assert served.order(answer.json()["guid"])["folder"] == "/"
     served.run(answer.json()["guid"], {"uploaded": 2})
     off = {k: v for k, v in body.items() if k != "protectedEntity"}
-    refuse_upload(served, off, "protectedEntity")  # it is of a folder of images
+    refuse_upload(served, off, "protectedEntity")  # the machine is in an image folder
     for field, wrong in (
         ("paths", []),
         ("paths[0]", ["etc"]),
@@ -606,7 +608,7 @@ def test_delete_tasks_guid(served: Served):
     running = taken(served)
     served.call("DELETE", f"/api/tasks/{running}")
     assert served.task(running)["cancelling"] is True
-    served.call("DELETE", f"/api/tasks/{running}")  # by force
+    served.call("DELETE", f"/api/tasks/{running}")  # forced
     assert is_error(served.call("GET", f"/api/tasks/{running}"), 404)
     assert is_error(served.as_node("PUT", f"/api/tasks/{running}/progress", {"value": 5}), 409)
 
@@ -647,7 +649,7 @@ def test_delete_tasks_all_running(served: Served):
 
 
 def listed(served: Served, *wanted: str) -> list[dict[str, Any]]:
-    """Rows as a portal sends them back: with a state that must not be believed."""
+    """Rows as a portal sends them back: with a state that the server must ignore."""
     rows = served.call("GET", "/api/tasks").json()
     lie = {"name": "RUNNING", "description": "Running"}
     return [{**row, "state": lie} for row in rows if row["guid"] in wanted]
@@ -683,7 +685,7 @@ def test_put_tasks_guid_state(served: Served):
     assert served.as_node("PUT", path, "QUEUED").status_code == 204
     assert served.as_node("PUT", path, {"name": "RUNNING"}).status_code == 204
     assert is_error(served.call("PUT", path, "QUEUED"), 409)
-    assert served.as_node("PUT", path, "QUEUED").status_code == 204  # given back
+    assert served.as_node("PUT", path, "QUEUED").status_code == 204  # returned to the queue
     assert served.task(guid)["state"]["name"] == "QUEUED"
     assert served.as_node("PUT", path, {"state": "RUNNING"}).status_code == 204
     done = {"state": {"name": "FAILED"}, "statusInfo": "broke"}
@@ -725,7 +727,7 @@ def test_put_tasks_guid_progress(served: Served):
         assert served.as_node("PUT", path, body).status_code == 204
     assert served.task(guid)["progress"] == 71.5
     assert served.as_node("PUT", path, {"value": 1}).status_code == 204
-    assert served.task(guid)["progress"] == 71.5  # it never goes back
+    assert served.task(guid)["progress"] == 71.5  # a task never goes back
 
 
 def objects(served: Served, what: str) -> None:
@@ -819,7 +821,7 @@ def test_put_tasks_cbt_id(served: Served):
     served.state(guid, "FINISHED")
     assert served.as_node("POST", "/api/nodes/self/needed", ["mark-1"]).json() == []
     [store] = served.task(guid, "?extended=true")["followers"]
-    served.run(store["guid"], {"stored": 1})  # only now increments build on it
+    served.run(store["guid"], {"stored": 1})  # later increments build on it from now on
     assert served.as_node("POST", "/api/nodes/self/needed", ["mark-1"]).json() == ["mark-1"]
     assert is_error(served.as_node("PUT", "/api/tasks/cbt-id", {"cbtId": "x"}), 400)
 
@@ -840,7 +842,7 @@ def test_put_tasks_inc_snap_required(served: Served):
     guid = taken(served)
     body = {"task": guid, "incSnapRequired": True}
     assert served.as_node("PUT", "/api/tasks/inc-snap-required", body).status_code == 204
-    assert served.task(guid)["incSnapRequired"] is False  # no schedule would use it
+    assert served.task(guid)["incSnapRequired"] is False  # no schedule would use the rule
     made = schedule(served, served.machines[0])
     assert served.as_node("PUT", "/api/tasks/inc-snap-required", body).status_code == 204
     assert served.task(guid)["incSnapRequired"] is True

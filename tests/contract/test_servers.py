@@ -1,4 +1,4 @@
-"""Two servers on one PostgreSQL: what one is told, the other's nodes hear of."""
+"""Two servers on one PostgreSQL: a change on one wakes the nodes of the other."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_a_node_that_waits_at_one_server_hears_of_work_asked_for_at_another(
         while not any(w.node for w in list(other.app.bell._waiting)):
             assert time.monotonic() - begun < 15
         guid = one.export()["guid"]
-        waiter.join(15)  # sooner than it would look by itself
+        waiter.join(15)  # sooner than its own poll
         assert [task["guid"] for task in heard] == [guid]
     finally:
         other.stop()

@@ -1,4 +1,4 @@
-"""Snapshots as portals see them: taken by a rule, gone back to, removed after their time."""
+"""Snapshots in portals: taken by a rule, reverted to, removed after their retention."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def abandoned(served: Served, *names: str) -> list[str]:
 
 
 def seen(served: Served, entity: str, *names: str) -> dict[str, dict[str, Any]]:
-    """What is listed, by name, once an inventory has found these."""
+    """The listed snapshots by name, after an inventory with these snapshots."""
     with served.app.store.write() as sql:
         uuid = SqlCatalogue(sql).machines.get(entity).uuid
         found = {uuid: dict.fromkeys(names, 5)}
@@ -139,7 +139,7 @@ def seen(served: Served, entity: str, *names: str) -> dict[str, dict[str, Any]]:
 
 
 def ended(served: Served, path: str, body: dict[str, Any], state: str) -> str:
-    """The snapshot that the attempt of a task took which ended so."""
+    """The snapshot of a task's attempt, when the task ended in that state."""
     answer = served.call("POST", f"/api/tasks/{path}", body)
     assert answer.status_code == 201, answer.text
     task = answer.json()[0] if isinstance(answer.json(), list) else answer.json()
@@ -153,7 +153,7 @@ def test_only_what_our_own_attempts_left_is_abandoned(served: Served):
     held = served.snapped()
     entity = held["protectedEntity"]["guid"]
     failed = ended(served, "snapshot", {"protectedEntities": [entity]}, "FAILED")
-    other = f"haulback-{new_guid()}-1"  # of another server, or from before ours lost its records
+    other = f"haulback-{new_guid()}-1"  # from another server, or older than our records
     assert abandoned(served, held["uuid"], failed, other, "by hand") == [failed]
     running = ended(served, "snapshot", {"protectedEntities": [entity]}, "RUNNING")
     assert abandoned(served, running) == []

@@ -1,4 +1,4 @@
-"""Lists of tasks: what they filter and sort by, and how long a page is."""
+"""Task lists: filters, sort orders and page sizes."""
 
 from __future__ import annotations
 
@@ -32,11 +32,12 @@ def test_a_name_is_that_of_the_machine_and_of_nothing_besides(served: Served):
     db = served.export()["guid"]
     other = connecting(served)
     assert found(served, "nameLike=DB") == [db]
-    assert found(served, "nameLike=b") == [other, db]  # "bd" is what the other one is about
+    assert found(served, "nameLike=b") == [other, db]  # "bd" names the object of the other task
     assert found(served, "nameLike=bd") == [other]
     for stranger in ("admin", "hv", "n1", "EXPORT", "%25", "_"):
         assert found(served, f"nameLike={stranger}") == [], stranger
-    assert set(found(served, "filter=admin")) == {db, other}  # a free text looks at more
+    # a free text search covers more members
+    assert set(found(served, "filter=admin")) == {db, other}
 
 
 def test_the_machine_sorts_by_its_name(served: Served):
@@ -55,7 +56,7 @@ def node(served: Served, name: str) -> str:
 
 
 def test_nodes_sort_by_their_names(served: Served):
-    """Guids are random: with five nodes an order by guid is almost never that of the names."""
+    """Guids are random: with five nodes, sorting by guid almost never equals sorting by name."""
     mark = new_guid()[:6]
     taken = []
     for number in (3, 1, 4, 0, 2):

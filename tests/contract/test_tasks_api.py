@@ -1,4 +1,4 @@
-"""The task operations, to the letter."""
+"""The task operations in exact form."""
 
 from __future__ import annotations
 
@@ -282,7 +282,7 @@ def test_every_queued_task_says_why_it_waits_and_how_many_go_before_it(served: S
         assert {one["guid"] for one in found} <= guids
         assert all(one["queueReason"] for one in found), path
         places = sorted(one["queuePosition"] for one in found)
-        assert places in ([0, 1, 2], [1, 2]), path  # the newest come first
+        assert places in ([0, 1, 2], [1, 2]), path  # newest first
     assert served.export()["queuePosition"] == 3
 
 

@@ -1,4 +1,4 @@
-"""What holds for every call: who may ask, how errors look, which spellings are understood."""
+"""Rules of every call: authentication, error format, accepted spellings."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ BOTH = [
 
 
 def is_error(answer: Answer, status: int) -> bool:
-    """JSON with the four members that every error has."""
+    """Whether a response is JSON with the four members of every error."""
     body = answer.json()
     return (
         answer.status_code == status

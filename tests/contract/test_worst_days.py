@@ -1,4 +1,4 @@
-"""What must not happen, though somebody asks for it or a node says so."""
+"""Dangerous requests and reports that the server must refuse."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_node_that_reports_nonsense_is_told_so_and_nothing_is_noted(
     guid = served.taken()
     path = f"/api/tasks/{guid}/transfer-info"
     answer = served.as_node("PUT", path, {**EXPORTED, **poison})
-    if answer.status_code == 204:  # an open object: what it means is known when the task ends
+    if answer.status_code == 204:  # an open object: the server interprets it when the task ends
         answer = served.state(guid, "FINISHED")
     assert is_error(answer, 400)
     assert served.task(guid)["state"]["name"] == "RUNNING"

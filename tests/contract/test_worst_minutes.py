@@ -1,4 +1,4 @@
-"""The machine below gives out: a full disk, no descriptors.  The server says so and comes back."""
+"""The server without disk space or file descriptors reports the problem and recovers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.contract.conftest import Answer, Served
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every look at the readiness is a new one."""
+    """Make every readiness check a fresh one."""
     monkeypatch.setattr(readiness, "_FRESH", 0.0)
     monkeypatch.setattr(readiness, "_REMEMBERED", 0.0)
 
@@ -30,7 +30,7 @@ def ready(served: Served) -> Answer:
 
 
 def refuse_to_write(served: Served, yes: bool) -> None:
-    """Have the database itself refuse: it may not grow, or it is read-only."""
+    """Make the database refuse writes: it may not grow, or it is read-only."""
     store = served.app.store
     if not store.is_sqlite:
         word = "on" if yes else "off"
@@ -71,7 +71,7 @@ def test_a_database_that_cannot_be_written_is_said_and_the_server_is_not_ready(
     ):
         answer = served.call(method, path, body)
         if method == "DELETE" and answer.status_code == 204:
-            continue  # there was nothing to write
+            continue  # nothing had to be written
         assert (answer.status_code, answer.json()["code"]) == (503, "not_writable"), answer.text
     assert served.call("GET", "/api/tasks").status_code == 200
     answer = ready(served)
@@ -112,7 +112,7 @@ def test_a_disk_that_is_almost_full_is_not_ready(
 def test_a_process_without_descriptors_is_not_ready(
     served: Served, impatient: None, caplog: pytest.LogCaptureFixture
 ):
-    ready(served)  # what it needs is open
+    ready(served)  # the required files are open
     taken = []
     try:
         while True:

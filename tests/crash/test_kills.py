@@ -1,14 +1,12 @@
-"""Killing node and server at seeded moments: nothing acknowledged is lost, nothing is left behind.
+"""Node and server are killed at seeded moments: acknowledged work survives, and no residue stays.
 
-HAULBACK_KILLS says how often (40), HAULBACK_SEED with which seed (a fresh one, in the output).
+HAULBACK_CASES=SEED:COUNT says with which seed and how often; tests/shares.py chooses otherwise.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 import random
-import secrets
 import shutil
 import sqlite3
 import subprocess
@@ -27,10 +25,10 @@ from haulback.repository.keys import Secret
 from haulback.repository.repository import Repository
 from haulback.repository.restore import restore_disk
 from haulback.repository.verify import Depth, verify
+from tests import shares
 from tests.images import needs_qemu, qcow2_machine, qemu_io
 from tests.programs import Site
 
-KILLS = int(os.environ.get("HAULBACK_KILLS", "40"))
 MACHINES = ("db", "web")
 SIZE = 24 << 20
 
@@ -45,12 +43,11 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 @needs_qemu
 def test_whatever_is_killed_every_backup_that_counts_comes_back(site: Site, tmp_path: Path):
-    seed = os.environ.get("HAULBACK_SEED") or secrets.token_hex(8)
-    print(f"HAULBACK_SEED={seed}")
-    story = Story(site, tmp_path, random.Random(seed))
-    for number in range(KILLS):
+    cases = shares.cases("kills")
+    story = Story(site, tmp_path, random.Random(cases.first))
+    for number in range(cases.count):
         story.round(number)
-    story.check_all()
+    story.check_all(cases.count)
 
 
 class Sink:
@@ -64,7 +61,7 @@ class Sink:
 
 
 class Story:
-    """Machines that change, backups of them, and what each backup must contain."""
+    """Machines that change, their backups, and the expected content of each backup."""
 
     def __init__(self, site: Site, folder: Path, chance: random.Random) -> None:
         self.site, self.chance, self.folder = site, chance, folder
@@ -80,7 +77,7 @@ class Story:
         site.api.put(f"/backup-destinations/{site.destination['guid']}", keep)
 
     def round(self, number: int) -> None:
-        """Change, submit, kill somewhere in the middle, restart, wait, check."""
+        """Change, submit, kill at a random moment, restart, wait, check."""
         for name in MACHINES:
             self.write(name, self.chance.choice((4096, 300_000, 3 << 20)))
         for name in MACHINES:
@@ -91,14 +88,14 @@ class Story:
         restored = self.import_some() if self.chance.random() < 0.3 else None
         if self.chance.random() < 0.4:
             self.clean_up()
-        time.sleep(self.chance.random() * 1.2)  # the moment is what is being tested
+        time.sleep(self.chance.random() * 1.2)  # the moment is the subject of the test
         self.kill(self.chance.choice(("node", "node", "server", "both")))
         self.site.all_final()
         self.check_tidy(restored)
         self.check_newest()
 
     def write(self, name: str, count: int) -> None:
-        """What a guest does, through QEMU; the same in our copy."""
+        """Write through QEMU as a guest would, and into our copy."""
         offset = self.chance.randrange(SIZE - count)
         data = self.chance.randbytes(count)
         patch = self.folder / "patch"
@@ -137,7 +134,7 @@ class Story:
         return [dict(one) for one in found]
 
     def check_tidy(self, restored: str | None) -> None:
-        """No folder, temp object, limit or bitmap is left that no one needs."""
+        """Check that no unneeded folder, temporary object, limit or bitmap is left."""
         self.site.wait_for(self.nothing_left)
         for path in sorted(self.site.machines.iterdir()):
             if path.name in MACHINES:
@@ -159,7 +156,7 @@ class Story:
         return [str(path) for path in found] + self.spare_bitmaps() + self.full_slots()
 
     def spare_bitmaps(self) -> list[str]:
-        """A machine keeps the bitmap of its base and no other."""
+        """Extra bitmaps: a machine keeps only the bitmap of its base."""
         spare = []
         for name in MACHINES:
             found = qemu.bitmaps(self.site.machines / name / "root.qcow2")
@@ -182,11 +179,11 @@ class Story:
         for backup in self.backups()[:2]:
             self.check(str(backup["guid"]))
 
-    def check_all(self) -> None:
+    def check_all(self, rounds: int) -> None:
         """Every backup that counts, and the repository as a whole."""
         removed = self.site.api.get("/backups", {"status": "SUCCESS_REMOVED"})
         made = len(self.backups()) + len(removed)
-        assert made > KILLS // 2, "most rounds should have made backups all the same"
+        assert made > rounds // 2, "most rounds should have made backups all the same"
         for _ in range(2):  # what the first leaves for fear of somebody, the second takes
             self.clean_up()
             self.site.all_final()
@@ -195,7 +192,8 @@ class Story:
             self.check(str(backup["guid"]))
         stored = {path.name for path in self.site.repository.glob("manifests/*")}
         assert stored == {backup["guid"] for backup in backups}, "removed, and nothing else"
-        assert list(self.site.repository.glob("graves/[0-9a-f]*")) == []  # the revision stays
+        # the revision object stays
+        assert list(self.site.repository.glob("graves/[0-9a-f]*")) == []
         with ThreadPoolExecutor(2) as pool:
             report = verify(self.repository(), Depth(3), pool)
         assert report.findings == []

@@ -1,10 +1,9 @@
-"""Killing node, server, QEMU, libvirtd and shares while a running machine is worked on.
+"""Node, server, QEMU, libvirtd and mounts are killed during work on a running machine.
 
-It is backed up, proved, restored, run from its backup and moved off it, mounted, put under
-snapshots and back to them.
+The machine is backed up, proved, restored, run from its backup and migrated, mounted, snapshotted
+and reverted.
 
-HAULBACK_KILLS_RUNNING says how often (8), HAULBACK_SEED with which seed (a fresh one, in the
-output).
+HAULBACK_CASES=SEED:COUNT says with which seed and how often; tests/shares.py chooses otherwise.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import os
 import random
-import secrets
 import signal
 import time
 from collections.abc import Iterator
@@ -36,12 +34,12 @@ from haulback.repository.keys import Secret
 from haulback.repository.repository import Repository
 from haulback.repository.restore import restore_disk
 from haulback.testing.libvirt_lab import LibvirtLab, lab
+from tests import shares
 from tests.hosts import libvirt_qemu, needs_libvirt
 from tests.images import qemu_img
 from tests.programs import Site
 
 pytestmark = needs_libvirt
-KILLS = int(os.environ.get("HAULBACK_KILLS_RUNNING", "8"))
 SIZE = 16 << 20
 UUID = "99999999-2222-4333-8444-555555555555"
 XML = """<domain type='qemu'><name>db</name><uuid>{uuid}</uuid><memory unit='MiB'>64</memory>
@@ -70,10 +68,9 @@ def site(tmp_path: Path, host: LibvirtLab) -> Iterator[Site]:
 def test_whatever_is_killed_a_running_machine_loses_nothing(
     site: Site, host: LibvirtLab, tmp_path: Path
 ):
-    seed = os.environ.get("HAULBACK_SEED") or secrets.token_hex(8)
-    print(f"HAULBACK_SEED={seed}")
-    story = Story(site, host, random.Random(seed))
-    for _ in range(KILLS):
+    cases = shares.cases("running")
+    story = Story(site, host, random.Random(cases.first))
+    for _ in range(cases.count):
         story.round()
     story.check_all()
 
@@ -89,12 +86,12 @@ class Sink:
 
 
 class Story:
-    """One machine that runs and writes, backups of it, and what each of them must contain."""
+    """A running machine that writes, its backups, and the expected content of each backup."""
 
     def __init__(self, site: Site, host: LibvirtLab, chance: random.Random) -> None:
         self.site, self.host, self.chance = site, host, chance
         self.content, self.expected = bytearray(SIZE), dict[str, str]()
-        self.held: dict[str, bytes] = {}  # what snapshots must contain, by their names
+        self.held: dict[str, bytes] = {}  # the expected content of snapshots, by name
         self.shares = MountSupervisor(site.home / "shares")
         image = host.storage / "db.qcow2"
         qemu_img("create", "-q", "-f", "qcow2", image, str(SIZE))
@@ -106,26 +103,26 @@ class Story:
 
     @property
     def hypervisor(self) -> LibvirtHost:
-        """Connected anew: the one before may have been killed."""
+        """A new connection, because the process of the earlier one may be killed."""
         return LibvirtHost(self.host.uri, self.host.storage)
 
     def domain(self) -> Any:
         return self.host.connection.lookupByUUIDString(UUID)
 
     def write(self, count: int) -> None:
-        """What a guest does, through QEMU; the same in our copy."""
+        """Write through QEMU as a guest would, and into our copy."""
         offset = self.chance.randrange((SIZE - count) // 512) * 512
         byte = self.chance.randrange(1, 256)
         name = "/machine/peripheral/virtio-disk0/virtio-backend"
         command = f'qemu-io -d {name} "write -P {byte} {offset} {count}"'
         answer = libvirt_qemu.qemuMonitorCommand(self.domain(), command, 1)
         assert "rror" not in answer, answer
-        # What a killed QEMU had not written yet would be lost to the guest too.
+        # A guest, too, would lose data that a killed QEMU had not written yet.
         libvirt_qemu.qemuMonitorCommand(self.domain(), f'qemu-io -d {name} "flush"', 1)
         self.content[offset : offset + count] = bytes([byte]) * count
 
     def round(self) -> None:
-        """Change, submit, kill somewhere in the middle, restart, wait, check."""
+        """Change, submit, kill at a random moment, restart, wait, check."""
         for count in (4096, 262_144):
             self.write(count)
         if self.held and self.chance.random() < 0.3:
@@ -143,13 +140,13 @@ class Story:
             self.check(str(backup["guid"]))
 
     def kill_soon(self, *victims: str) -> None:
-        time.sleep(self.chance.random() * 1.5)  # the moment is what is being tested
+        time.sleep(self.chance.random() * 1.5)  # the moment is the subject of the test
         self.kill(self.chance.choice(victims))
         self.site.all_final()
         self.site.wait_for(self.nothing_left)
 
     def something_else(self) -> None:
-        """Work beside the export, on what is there already."""
+        """Start a random task beside the export, on existing objects."""
         done = [b["guid"] for b in self.backups()]
         others = (self.snapshot, self.prove, self.bring_back, self.mount, self.run, self.run)
         if done and self.chance.random() < 0.7:
@@ -168,14 +165,14 @@ class Story:
         self.site.api.post("/tasks/restore-and-import", body)
 
     def mount(self, backup: str) -> None:
-        """Mount one, or unmount what is mounted."""
+        """Mount a backup, or unmount a mounted one."""
         if mounted := self.mounted():
             self.site.api.post("/tasks/unmount", {"mountedBackup": mounted[0]})
         else:
             self.site.api.post("/tasks/restore-and-mount", {"mode": "AUTO", "backup": backup})
 
     def run(self, backup: str) -> None:
-        """Run a machine from one; move one that runs off it, or end it."""
+        """Run a machine from a backup; migrate or end a machine that runs from one."""
         running = [row for row in self.mounts() if row.get("machine")]
         if not running:
             body = {"mode": "INSTANT_RESTORE", "backup": backup, "restoredPeName": "now"}
@@ -199,7 +196,9 @@ class Story:
         return [row["guid"] for row in self.mounts()]
 
     def revert(self) -> None:
-        """Go back to a snapshot: it is what it was then, or what it is now, and it runs."""
+        """Revert to a snapshot: afterwards the machine has the old or the new content, and it
+        runs.
+        """
         row = self.chance.choice(
             self.site.api.get("/snapshots", {"protected-entity": self.machine})
         )
@@ -209,7 +208,7 @@ class Story:
         self.site.wait_for(lambda: bool(self.domain().isActive()))
         self.held = {name: data for name, data in self.held.items() if name in self.names()}
         for name in self.names() - self.held.keys():
-            self.held[name] = now  # what it was before
+            self.held[name] = now  # the content before
         done = self.site.final(head["guid"])["state"]["name"] == "FINISHED"
         self.content[:] = self.held[row["uuid"]] if done else now
         with self.hypervisor.snapshot(UUID, "look") as snapshot:
@@ -220,14 +219,14 @@ class Story:
         assert data == self.content, f"the revert {'was done' if done else 'failed'}"
 
     def names(self) -> set[str]:
-        """The snapshots that are known."""
+        """The names of the recorded snapshots."""
         return {row["uuid"] for row in self.site.api.get("/snapshots")}
 
     def kill(self, victim: str) -> None:
         print(victim)
         if victim == "share":
             for guid in self.mounted():
-                # Somebody may be unmounting it: then there is nothing to kill any more.
+                # An unmount may be running: then no process is left to kill.
                 with suppress(FileNotFoundError, ProcessLookupError):
                     pid = (self.shares.room(guid) / "pid").read_text()
                     os.kill(int(pid), signal.SIGKILL)
@@ -248,9 +247,10 @@ class Story:
             self.cure()
 
     def cure(self) -> None:
-        """A libvirtd that died while a backup began believes in the job for ever (libvirt 9.0).
+        """Repair a libvirtd that died at the beginning of a backup: it keeps the job for ever
+        (libvirt 9.0).
 
-        Nothing helps but what an administrator would do: the machine goes off, libvirtd again.
+        The only remedy is that of an administrator: stop the machine and restart libvirtd.
         """
         if Host(self.host.uri).domain(UUID).is_stuck():
             print("a job that nobody does")
@@ -264,7 +264,7 @@ class Story:
         return [dict(one) for one in self.site.api.get("/backups", {"status": "SUCCESS"})]
 
     def nothing_left(self) -> bool:
-        """No job, machine, room, folder, checkpoint, snapshot or share that no one needs."""
+        """Whether no unneeded job, machine, folder, checkpoint, snapshot or mount is left."""
         found = [domain.name() for domain in self.host.connection.listAllDomains()]
         found = [name for name in found if name.startswith("haulback-")]
         found += ["a backup job"] if Host(self.host.uri).domain(UUID).backup() else []
@@ -290,7 +290,7 @@ class Story:
         return True
 
     def _orphans(self, shares: set[str]) -> list[str]:
-        """Machines that live off a share which is no more."""
+        """Machines that run from a mount that has ended."""
         host, hypervisor = Host(self.host.uri), self.hypervisor
         living = {one.uuid for one in host.domains() if lies_on(located(host, one.definition()))}
         for guid in shares:
@@ -302,7 +302,7 @@ class Story:
         return [part.split("'")[0] for text in texts for part in text.split("<source file='")[1:]]
 
     def check_all(self) -> None:
-        """Every backup that counts, and every machine that came back."""
+        """Check every present backup, and every restored machine."""
         assert self.backups(), "some rounds should have made backups all the same"
         for backup in self.backups():
             self.check(str(backup["guid"]))
@@ -311,8 +311,8 @@ class Story:
             if domain.name() == "db":
                 continue
             if not domain.isActive() and domain.name().startswith("now"):
-                domain.create()  # one that lives off a share is read while it runs
-            # Where a share was killed QEMU's first read fails, and has it connect anew.
+                domain.create()  # a machine on a mount is read while it runs
+            # After the kill of a mount, QEMU's first read fails and makes it reconnect.
             self.site.wait_for(partial(self._is_known, domain.UUIDString(), digests))
 
     def _is_known(self, machine: str, digests: set[str]) -> bool:

@@ -1,4 +1,4 @@
-"""The CHANGELOG is sorted by version and date, with the unreleased changes first."""
+"""The CHANGELOG is sorted by version and date, with unreleased changes first."""
 
 from __future__ import annotations
 

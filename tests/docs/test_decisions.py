@@ -1,4 +1,4 @@
-"""The pages of decisions have one format, and their index is complete."""
+"""Decision pages follow one format, and their index is complete."""
 
 from __future__ import annotations
 

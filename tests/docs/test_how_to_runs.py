@@ -1,4 +1,4 @@
-"""What the how-tos show does what they say, in their order, on a real host."""
+"""The how-to pages run in order on a real host, with the results that they state."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.hosts import needs_guest, needs_libvirt, needs_sshd
 from tests.programs import Site
 
 pytestmark = [needs_libvirt, needs_guest]
-# What sets a host up, and what a person would see to, is done by the tests themselves.
+# Set-up steps, and steps that need a person, are done by the tests.
 _ELSEWHERE = ("apt-get ", "pip ", "haulback node ")
 _BY_SSH = re.compile(r"'qemu\+ssh://[^']*'")
 _GUID = re.compile(r"\b(BACKUP|MOUNT|FILESYSTEM|FILE|SNAPSHOT|POLICY|HYPERVISOR|MACHINE)\b")
@@ -42,11 +42,11 @@ def reader(tmp_path: Path, host: LibvirtLab) -> Iterator[Reader]:
 
 
 class Reader:
-    """Somebody who types what a page shows, with the guids that the lists before it showed."""
+    """A reader who types the commands of a page, with the guids from earlier lists."""
 
     def __init__(self, site: Site, host: LibvirtLab, folder: Path) -> None:
         self.site, self.host, self.folder = site, host, folder
-        self.before: dict[str, Callable[[], Any]] = {}  # by how a line begins
+        self.before: dict[str, Callable[[], Any]] = {}  # by the beginning of a line
         token = site.api.post("/api-tokens", {"name": "reader", "roles": ["administrator"]})
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         self.env = {**os.environ, "PATH": path, "TOKEN": token["token"], "URL": site.api.url}
@@ -54,7 +54,7 @@ class Reader:
         self.machines: dict[str, Guest] = {}
 
     def guest(self, name: str) -> Guest:
-        """A machine that runs, with some files that the pages speak of."""
+        """A running machine with the files that the pages mention."""
         guest = self.machines[name] = Guest(self.host, name)
         guest.make(extra=1)
         guest.start()
@@ -72,7 +72,7 @@ class Reader:
         return made
 
     def follow(self, page: str) -> None:
-        """Type everything that it shows, but what sets a machine up."""
+        """Type all commands of a page, except those that set a machine up."""
         shown = blocks(DOCS / "howto" / f"{page}.md", "sh")
         lines = [line for block in shown for line in block.splitlines() if line.strip()]
         assert lines
@@ -100,7 +100,7 @@ class Reader:
         self.site.all_final()
 
     def named(self, word: str, line: str) -> str:
-        """The guid that a word stands for: that of the newest one."""
+        """The guid for a placeholder: that of the newest object of its type."""
         get = self.site.api.get
         mounts = [row for row in get("/mounted-backups") if row["state"]["name"] == "MOUNTED"]
         machine = next(m["guid"] for m in get("/virtual-machines") if m["name"] == "web")
@@ -202,7 +202,7 @@ def test_a_backup_is_proved_as_shown(reader: Reader):
     assert "'login:'" in page
     for block in blocks(DOCS / "howto" / "prove-a-backup.md", "sh"):
         for line in block.splitlines():
-            reader.type(line.replace("login:", "GUEST-READY"))  # what this guest says
+            reader.type(line.replace("login:", "GUEST-READY"))  # the output of this guest
     assert Path("/tmp/web.png").read_bytes().startswith(b"\x89PNG")
     with suppress(OSError):
         check.unlink()
@@ -221,7 +221,7 @@ def test_a_machine_runs_from_its_backup_as_shown(
         reader.env["LIBVIRT_DEFAULT_URI"] = reader.host.uri
 
         def again() -> None:
-            """Another one, which is ended without being kept."""
+            """Mount another backup, which is then ended without being kept."""
             Guest(reader.host, "web", web.uuid).domain.undefineFlags(1 | 2 | 4 | 16)
 
         page = blocks(DOCS / "howto" / "instant-restore.md", "sh")

@@ -22,7 +22,7 @@ UNITS = dict(zip(("server", "node"), blocks(PAGE, "ini"), strict=True))
 
 
 def start_command(unit: str) -> list[str]:
-    """The arguments that a unit gives to `haulback`."""
+    """The arguments of `haulback` in a unit."""
     [line] = re.findall(r"^ExecStart=(.+)$", UNITS[unit], re.MULTILINE)
     program, *arguments = shlex.split(line)
     assert program == "/usr/local/bin/haulback"
@@ -56,7 +56,7 @@ def test_the_node_unit_leaves_mounted_backups_alone_and_shares_the_host_s_folder
 @pytest.mark.parametrize("unit", UNITS)
 def test_systemd_accepts_the_unit(unit: str, tmp_path: Path):
     file = tmp_path / f"haulback-{unit}.service"
-    # The program is in another place here, and the user of the page does not exist.
+    # The program has another path here, and the page's user does not exist.
     text = UNITS[unit].replace("/usr/local/bin/haulback", shutil.which("true") or "")
     file.write_text(text.replace("User=haulback", "User=root"))
     done = subprocess.run(
@@ -101,7 +101,7 @@ def test_the_units_start_a_server_with_tls_and_a_node_that_enrols(tmp_path: Path
 
 
 def mapped(arguments: list[str], places: dict[str, str]) -> list[str]:
-    """Arguments of a unit with the places of a test in them."""
+    """Arguments of a unit with the paths of a test."""
     for named, here in places.items():
         arguments = [argument.replace(named, here) for argument in arguments]
     return arguments

@@ -1,4 +1,4 @@
-"""The page of symptoms is complete: every error, every reason to wait, every alarm has an entry."""
+"""The troubleshooting page is complete: every error, reason to wait and alarm has an entry."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_every_alarm_is_explained_on_the_page_that_the_symptoms_lead_to():
 
 
 def messages() -> list[str]:
-    """The literal parts of the messages that the tables of common failures quote."""
+    """The literal parts of the messages quoted in the tables of common failures."""
     failures = PAGE.read_text().partition("## Common failures")[2]
     rows = re.findall(r"^\| (`.+?`(?: or `.+?`)?)(?= \|)", failures, re.MULTILINE)
     quoted = [text for row in rows for text in re.findall(r"`([^`]+)`", row)]
@@ -69,7 +69,7 @@ def spelled(folder: Path) -> str:
 
 def test_every_quoted_message_is_one_that_the_product_has():
     text = re.sub(r"\{[^{}]*\}", "…", spelled(SOURCE))
-    known = ("haulback: command not found",)  # what the shell says
+    known = ("haulback: command not found",)  # a message of the shell
     wanted = [message for message in messages() if message not in known]
     assert len(wanted) > 20
     assert [message for message in wanted if message not in text] == []

@@ -1,4 +1,4 @@
-"""What the how-to on the API shows is carried out, with curl and with the Python client."""
+"""The how-to about the API is run with curl and with the Python client."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 def carried_out(site: Site, *command: str) -> str:
-    """What a program prints that ends well and leaves no task on the list."""
+    """The output of a program that succeeds and leaves no task on the list."""
     where = {"HAULBACK_SERVER": site.api.url, "HAULBACK_ADMIN_PASSWORD": PASSWORD}
     env = {**os.environ, **where}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)

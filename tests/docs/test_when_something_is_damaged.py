@@ -16,12 +16,12 @@ from tests.integration.test_damage_site import add_machine, alarms, flip, packs,
 from tests.programs import PASSWORD, Site
 
 PAGE = DOCS / "howto" / "when-something-is-damaged.md"
-# `repository verify` and `repair` end with 1 when they find, or cannot mend, damage.
+# `repository verify` and `repair` exit with 1 when they find damage, or cannot repair it.
 _MAY_FIND = re.compile(r"haulback repository (verify|repair|clean) ")
 
 
 def sections() -> dict[str, list[str]]:
-    """The lines of each section, by its heading; those before the first under ""."""
+    """The lines of each section, by its heading; the lines before the first heading under ""."""
     found: dict[str, list[str]] = {}
     for part in re.split(r"^## ", PAGE.read_text(), flags=re.MULTILINE):
         heading = "" if part.startswith("# ") else part.partition("\n")[0]
@@ -31,7 +31,7 @@ def sections() -> dict[str, list[str]]:
 
 
 class Reader:
-    """Somebody who types what the page shows."""
+    """A reader who types the commands of the page."""
 
     def __init__(self, site: Site, folder: Path) -> None:
         self.site, self.folder, self.is_served = site, folder, True
@@ -43,7 +43,7 @@ class Reader:
         self.env |= {"HAULBACK_TOKEN": token["token"], "HAULBACK_ADMIN_PASSWORD": PASSWORD}
 
     def type(self, lines: list[str]) -> str:
-        """All that they print; each line ends well, or says that it found damage."""
+        """The output of the lines; each line succeeds, or reports damage."""
         said = ""
         for line in lines:
             wanted = re.sub(r"\b[A-Z]{3,}\b", lambda m: self.words.get(m[0], m[0]), line)
@@ -68,7 +68,7 @@ class Reader:
 def site(tmp_path: Path) -> Iterator[Site]:
     made = Site(tmp_path / "site", lease=5.0)
     made.open()
-    # The server verifies by itself after damage; beside the steps of the page that would be a race.
+    # The server verifies by itself after damage; here that would race with the steps of the page.
     place = f"/backup-destinations/{made.destination['guid']}"
     made.api.put(place, {"verification": {"active": False}})
     yield made
@@ -101,7 +101,7 @@ def lost(site: Site) -> str:
 
 
 def away(site: Site) -> str:
-    """Packs that were not mounted for one look."""
+    """Unmount some packs for one scan."""
     backup = ""
     for seed in range(8):
         name = f"m{seed}" if seed else "web"
@@ -135,7 +135,8 @@ def test_the_page_leads_from_each_alarm_to_its_end(site: Site, tmp_path: Path, h
     assert all(kind in shown for kind in alarms(site))
     lines = sections()[heading]
     if heading.startswith("BACKUP_MISSING"):
-        lines = lines[1:]  # the first is for files that came back: here they do not
+        # the first section is for files that came back, which is not the case here
+        lines = lines[1:]
     reader.type(lines)
     assert alarms(site) == set()
 

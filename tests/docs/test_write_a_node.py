@@ -1,4 +1,4 @@
-"""The node that a how-to shows takes tasks of a real server, backs a disk up and restores it."""
+"""The node of the how-to page takes tasks of a real server, backs a disk up and restores it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from haulback.server.http import node_schemas
 from tests.docs.test_how_to import DOCS, blocks
 from tests.programs import Site
 
@@ -19,7 +18,7 @@ PAGE = DOCS / "howto" / "write-a-node.md"
 
 
 class Stranger:
-    """A server and the node of the page, which is another program than ours."""
+    """A server and the node program of the page."""
 
     destination: dict[str, Any]
     hypervisor: dict[str, Any]
@@ -124,8 +123,3 @@ def test_an_increment_of_the_node_of_the_page_is_a_full_one_and_says_so(stranger
 def test_the_example_is_about_a_hundred_lines():
     [text] = blocks(PAGE, "python")
     assert len([line for line in text.splitlines() if line.strip()]) <= 130
-
-
-def test_the_page_of_reports_is_what_the_server_reads():
-    page = DOCS / "reference" / "node-reports.md"
-    assert page.read_text() == node_schemas.as_markdown()

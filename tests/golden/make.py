@@ -1,7 +1,7 @@
 """Make the golden repository of the current format: `python -m tests.golden.make FOLDER`.
 
-`v1` was made by this in November 2026 and is never made again: a new format version gets a folder
-beside it, and every one stays readable for ever.
+This script made `v1` in November 2026; `v1` is never made again: a new format version gets a folder
+beside it, and every version stays readable for ever.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ INCREMENT = "00000000-0000-4000-8000-000000001ac1"
 
 
 def machine() -> dict[str, MemoryDisk]:
-    """Two disks: text, noise and holes over two map leaves; and one of an odd 513 bytes."""
+    """Two disks: one with text, noise and holes over two map leaves, and one of 513 bytes."""
     text = b"".join(b"line %d of a file that compresses\n" % i for i in range(8000))
     root = MemoryDisk(bytes(20 * MIB + 777))
     root.write_at(3, text)
@@ -42,7 +42,7 @@ def machine() -> dict[str, MemoryDisk]:
 
 
 def change(disks: dict[str, MemoryDisk]) -> None:
-    """What happens to the machine between its two backups."""
+    """Apply the changes between the two backups of the machine."""
     for disk in disks.values():
         disk.changed()
     disks["root"].write_at(64 * KIB, bytes(70 * KIB))
@@ -57,7 +57,7 @@ def back_up(
     backup: str,
     parent: Manifest | None = None,
 ) -> Manifest:
-    """A full backup; with `parent` an increment by what the disks remember as changed."""
+    """Make a full backup; with `parent` an increment from the disks' recorded changes."""
     maps = {stored.name: stored.map for stored in parent.disks} if parent else {}
     load = repository.reader().chunk
     staging.mkdir()
@@ -90,7 +90,9 @@ def digests(disks: dict[str, MemoryDisk]) -> dict[str, str]:
 
 
 def make(folder: Path) -> None:
-    """A full backup, an increment, and an index merged from those of both; what each holds."""
+    """Make a full backup, an increment, and an index merged from both; return the content of
+    each.
+    """
     folder.mkdir()
     repository = Repository.init(Folder(folder), KEYFILE, PASSPHRASE)
     disks = machine()

@@ -1,7 +1,7 @@
 """Make the golden site: `python -m tests.golden.make_site FOLDER POSTGRES_FOLDER`.
 
-`site1` was made by this in November 2026, before databases knew of damage, and is never made
-again.  It holds what an administrator of that release has on disk: the server's folder (SQLite
+This script made `site1` in November 2026, before the database recorded damage; `site1` is never
+made again.  The site has the files of an administrator of that release: the server's folder (SQLite
 database, key), the database again as an SQL dump of PostgreSQL, the node's folder with an export
 that waits to be stored, the repository, and two machines.
 """
@@ -38,7 +38,7 @@ def add_machines(folder: Path) -> None:
 
 
 def fill(site: Site) -> dict[str, object]:
-    """Backups of both machines, a policy, and an export of `db` whose STORE has to wait."""
+    """Make backups of both machines, a policy, and an export of `db` whose STORE has to wait."""
     machines = site.sync()
     backups = {name: [site.backed_up(machines[name])["guid"]] for name in NAMES}
     disk = site.machines / "web" / "root.raw"
@@ -63,7 +63,7 @@ def fill(site: Site) -> dict[str, object]:
 
 
 def wait_between(site: Site, machine: str) -> dict[str, Any]:
-    """An export that is over, by a node that died before its STORE was."""
+    """Finish an export on a node that dies before the STORE finishes."""
     while True:
         site.node.start()
         export = site.export(machine)
@@ -76,7 +76,7 @@ def wait_between(site: Site, machine: str) -> dict[str, Any]:
 
 
 def make(folder: Path, work: Path, database: str = "") -> dict[str, object]:
-    """One site at rest."""
+    """Make one site without running tasks."""
     site = Site(work, lease=20.0, database=database)
     add_machines(site.machines)
     site.open()

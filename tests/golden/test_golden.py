@@ -1,7 +1,7 @@
 """A repository of format version 1, written in November 2026, is readable for ever.
 
-If a test here fails, the code is wrong, not the files: nobody may make `v1` anew or change its
-digests.  A new format version adds a folder and a line to `VERSIONS`.
+If a test here fails, the code is wrong, not the files: `v1` and its digests must never change.  A
+new format version adds a folder and a line to `VERSIONS`.
 """
 
 import hashlib

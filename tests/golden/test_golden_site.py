@@ -1,4 +1,5 @@
-"""An administrator of the first release upgrades: database, keys, node folder and scripts go on.
+"""An administrator of the first release upgrades: database, keys, node folder and scripts keep
+working.
 
 If a test here fails, the code is wrong, not the files: `site1` and `client_v1.py` never change.
 """
@@ -22,18 +23,18 @@ from tests.programs import PASSWORD, Program, Site
 HERE = Path(__file__).parent
 GOLDEN = HERE / "site1"
 HELD = json.loads((GOLDEN / "site.json").read_text())
-# Of the folder `site1` and of `client_v1.py`.
+# The digests of the folder `site1` and of `client_v1.py`.
 SITE_DIGESTS = (
     "3ab4b621458fcd48e655d969840122ce1975b01a27c10dd567687d48b3e25bb5",
     "8854c0b0005e242d3be6f8ff94a933864781ffb31b20b09b7280f02c0bea7cff",
 )
 _PLACES = ("hypervisor", "destination")
-# The site waits for an administrator for as long as the files are kept: its windows stay open.
+# The tasks of the site wait for years: their start windows stay open.
 _OPEN = "UPDATE task SET window_end = 9000000000000 WHERE state IN ('QUEUED', 'PLANNED')"
 
 
 def digest_of(*paths: Path) -> str:
-    """SHA-256 over names and bytes."""
+    """The SHA-256 over names and bytes."""
     hasher = hashlib.sha256()
     for path in paths:
         hasher.update(path.relative_to(HERE).as_posix().encode() + path.read_bytes())
@@ -104,7 +105,9 @@ def test_nobody_changed_the_golden_site():
 
 
 def test_an_old_site_goes_on_where_it_stopped(site):
-    """The export that waited is stored; every backup restores; an increment builds on the old."""
+    """The waiting export is stored; every backup restores; an increment builds on the old
+    backup.
+    """
     site.all_final()
     machines = site.sync()
     assert machines == site.held["machines"]

@@ -1,4 +1,4 @@
-"""A repository rots under a running site: found, shown, healed, and never the end of a backup."""
+"""Damage to the repository of a running site is found, shown and healed, and backups continue."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 
 def add_machine(site: Site, name: str, seed: int, size: int = 3 << 20) -> str:
-    """A machine with one raw image of noise; its guid."""
+    """Add a machine with one raw image of noise; return its guid."""
     place = site.machines / name
     place.mkdir()
     (place / "root.raw").write_bytes(random.Random(seed).randbytes(size))
@@ -34,7 +34,7 @@ def add_machine(site: Site, name: str, seed: int, size: int = 3 << 20) -> str:
 
 
 def flip(path: Path, at: int) -> None:
-    """Change one bit, as a dying disk would: the object is read-only for everybody else."""
+    """Change one bit, as a failing disk would; other programs see the object as read-only."""
     raw = bytearray(path.read_bytes())
     raw[at] ^= 1
     path.unlink()
@@ -50,7 +50,7 @@ def size_of(path: Path) -> int:
 
 
 def restored(site: Site, backup: str) -> dict[str, Any]:
-    """The end of a restore of a backup to files."""
+    """The final state of a restore of a backup to files."""
     node = site.api.get("/nodes")[0]["guid"]
     path = site.roots / str(uuid.uuid4())
     body = {"backup": backup, "node": node, "restorePath": str(path)}
@@ -68,7 +68,7 @@ def place(site: Site, backup: str) -> str:
 
 
 def work(site: Site, kind: str, **more: Any) -> dict[str, Any]:
-    """A task about the destination, at its end."""
+    """The final state of a task about the destination."""
     body = {"backupDestinations": [{"guid": site.destination["guid"]}], **more}
     [task] = site.api.post(f"/tasks/{kind}", body)
     found = site.final(task["guid"])

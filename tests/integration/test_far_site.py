@@ -1,4 +1,4 @@
-"""A guest on a host that the node reaches by SSH: backed up while it writes, proved, restored."""
+"""A guest on a host reached by SSH is backed up while it writes, proved, and restored."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_a_guest_of_a_far_host_is_backed_up_proved_and_boots_again(
     again = Guest(host, "db", guest.uuid)
     assert "MOUNTED from far away" in again.wait_ready()
     assert again.run("sha256sum /mnt/a /mnt/b") == sums
-    site.wait_for(lambda: not way.clients())  # nobody holds a line that nobody needs
+    site.wait_for(lambda: not way.clients())  # no idle SSH connection is kept
 
 
 def test_what_needs_the_nodes_own_machine_is_refused_before_there_is_a_task(
@@ -100,7 +100,7 @@ def test_a_node_that_is_killed_leaves_a_far_host_as_it_was(site: Site, host: Lib
     task = site.export(machine)
     site.wait_for(lambda: backs_up(guest))
     site.node.end(signal.SIGKILL)
-    host.until(lambda: not backs_up(guest))  # the line's end is enough
+    host.until(lambda: not backs_up(guest))  # closing the connection is enough
     assert guest.run("echo on > /mnt/on; sync; cat /mnt/on") == "on\n"
     site.node.start()
     site.finished(task["guid"])

@@ -1,33 +1,31 @@
-"""Directories of FAT are shown as their slots say, and as a Linux kernel and mtools show them.
+"""FAT directories are listed as their slots say, and as a Linux kernel and mtools list them.
 
-The directories are generated from seeds; HAULBACK_FAT_DIRECTORIES says how many.
+The directories are generated from seeds; tests/shares.py says which and how many.
 """
 
-import os
 import subprocess
 from collections import Counter
 
 import pytest
 
-from tests import exfats
+from tests import exfats, shares
 from tests.fats import generated
 from tests.hosts import needs_guest
 from tests.linux import needs_drivers, shown_by_linux
 from tests.volumes import browser, tool
 
-COUNT = int(os.environ.get("HAULBACK_FAT_DIRECTORIES", "80"))
-SEED = int(os.environ.get("HAULBACK_FAT_SEED", "1"))
+SEED, COUNT, _ = shares.cases("fat")
 KINDS = ((12, "cp850", 1), (16, "cp437", 4), (32, "cp932", 1), (16, "cp866", 2), (32, "cp850", 8))
 IDS = [f"FAT{bits}, code page {page[2:]}" for bits, page, _ in KINDS]
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """Volumes of each kind, whose directories add up to COUNT, and where they lie."""
+    """Volumes of each type with COUNT directories in total, and their paths."""
     folder, found = tmp_path_factory.mktemp("fats"), []
     for number, (bits, page, per_cluster) in enumerate(KINDS):
         share = COUNT // len(KINDS) + (number < COUNT % len(KINDS))
-        # A FAT12 has no room for more than a hundred, a root of 512 slots none for 400.
+        # A FAT12 has no room for more than a hundred directories, a root of 512 slots not for 400.
         for part in range(0, share, 100):
             count = min(100, share - part)
             seed = SEED * 1000 + number * 10 + part // 100
@@ -89,7 +87,7 @@ def test_a_linux_kernel_shows_the_same_but_where_it_is_known_to_differ(made, tmp
                      if name.startswith(place)}  # fmt: skip
             assert set(below) == {one.by_kernel for one in folder.kept} - {None}, folder.name
             for one in folder.kept:
-                if one.kind != "twice":  # a name looked up is that of the first
+                if one.kind != "twice":  # a look-up returns the first file of that name
                     assert below[one.by_kernel] == [one.data], (folder.name, one)
 
 

@@ -1,4 +1,4 @@
-"""File systems made by their owners' tools and kernels are read to the last byte."""
+"""File systems made by their own tools and kernels are read to the last byte."""
 
 import hashlib
 import io
@@ -35,7 +35,7 @@ def plain(tmp_path_factory):
 
 
 def whole_seconds(found):
-    """Times as old inodes keep them, and mke2fs writes them."""
+    """Times rounded to seconds, as in old inodes and by mke2fs."""
     return {
         path: (kind, size, None if time is None else time // 1000 * 1000, *rest)
         for path, (kind, size, time, *rest) in found.items()
@@ -43,7 +43,7 @@ def whole_seconds(found):
 
 
 def same_bytes(found, volume, tree, most=64 * MIB):
-    """Every file below `tree` comes out of the volume as it is; of a huge one the end."""
+    """Compare every file below `tree` with the volume; of a huge file only the end."""
     for path, (kind, size, *_) in described(tree).items():
         if kind != stat.S_IFREG:
             continue
@@ -105,7 +105,7 @@ def test_an_ext_caught_in_use_is_read_as_mounting_would_show_it(options, tmp_pat
     image, caught = empty(tmp_path / "image", 200 * MIB), tmp_path / "caught"
     run("mke2fs", "-q", "-F", "-J", "size=8", *options, image)
     with volumes.mounted(image, tmp_path / "mount") as root:
-        for number in range(40):  # more than once round the journal
+        for number in range(40):  # more data than the journal holds
             folder = root / f"folder{number}"
             run("cp", "-a", unix / "d0", folder)
             for one in range(200):
@@ -127,7 +127,7 @@ def test_an_ext_caught_in_use_is_read_as_mounting_would_show_it(options, tmp_pat
 
 
 def committed(root):
-    """What was done is in the journal now, and not yet where it belongs."""
+    """Leave committed changes in the journal only, not at their final places."""
     handle = os.open(root, os.O_RDONLY)
     os.fsync(handle)
     os.close(handle)
@@ -181,7 +181,7 @@ def test_an_xfs_says_when_its_log_holds_what_stands_nowhere_else(tmp_path):
 
 
 def reason(image):
-    """What is said of the one volume of an image, which can be read all the same."""
+    """The caution about the only volume of an image; the volume is readable."""
     with browser(image) as found:
         (volume,) = found.volumes()
         assert volume.readable
@@ -323,7 +323,7 @@ def test_what_only_windows_does_is_read_or_refused(tmp_path):
 
 
 def listed_by_name(found):
-    """FAT keeps times of two seconds in no time zone."""
+    """Entries by name; FAT stores times in steps of two seconds without a time zone."""
     return {path: seen[:2] for path, seen in listed(found, "vda", unix=False).items()}
 
 
@@ -375,7 +375,7 @@ def test_a_disk_whose_first_gpt_is_gone_is_read_by_its_spare(tmp_path, plain):
 
 
 class Lvm:
-    """Two physical volumes on loop devices, changed without a device mapper."""
+    """Two physical volumes on loop devices, changed without the device mapper."""
 
     def __init__(self, folder):
         tool("lvm")
@@ -395,7 +395,7 @@ class Lvm:
             run("losetup", "-d", device)
 
     def fill(self, name, image):
-        """Write an image where `lvs` says that the volume lies."""
+        """Write an image to the place that `lvs` reports for the volume."""
         told = self("lvs", "--noheadings", "--segments", "-o", "seg_pe_ranges,stripesize",
                     "--units", "b", "--nosuffix", f"vg0/{name}")  # fmt: skip
         data = io.BytesIO(image.read_bytes())

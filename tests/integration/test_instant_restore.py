@@ -1,4 +1,4 @@
-"""A machine runs from its backup within seconds, and moves to disks of its own while it does."""
+"""A machine runs from its backup within seconds, and migrates to its own disks while it runs."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def hypervisor(site: Site, name: str, host: LibvirtLab) -> dict[str, Any]:
 def lost(
     site: Site, host: LibvirtLab, kernel: Path | None = None
 ) -> tuple[Guest, dict[str, Any], str]:
-    """A guest that is gone, its backup, and what a sum of its file was."""
+    """A lost guest, its backup, and the checksum of its file."""
     guest = Guest(host, "db")
     guest.make(hello="instant")
     if kernel:
@@ -61,7 +61,7 @@ def lost(
 
 
 def begun(site: Site, backup: dict[str, Any], **more: Any) -> dict[str, Any]:
-    """The mounted backup that a machine runs from."""
+    """The mounted backup from which a machine runs."""
     body = {"mode": {"name": "INSTANT_RESTORE"}, "backup": backup["guid"]}
     body |= {"hypervisor": {"guid": site.hypervisor["guid"]}, **more}
     head = site.api.post("/tasks/instant-restore", body)
@@ -94,9 +94,9 @@ def test_a_machine_runs_from_its_backup_and_moves_off_it(site: Site, host: Libvi
     keeper = MountSupervisor(site.home / "shares")
     os.kill(int((keeper.room(mount["guid"]) / "pid").read_text()), signal.SIGKILL)
     read = "echo 3 > /proc/sys/vm/drop_caches; sha256sum /mnt/a"
-    assert again.run(read) == sums  # it waits until the share is there again
+    assert again.run(read) == sums  # the machine waits until the mount is back
     assert again.domain.state()[0] == 1
-    increments = site.backed_up(site.sync()["db"])  # it is a machine like any other
+    increments = site.backed_up(site.sync()["db"])  # an ordinary machine now
     assert increments["type"]["name"] == "FULL"
     head = site.api.post("/tasks/live-migration", body)
     site.finished(head["guid"])
@@ -123,7 +123,7 @@ def test_a_machine_that_is_off_goes_with_the_share_it_lived_off(site: Site, host
     assert {one.name() for one in host.connection.listAllDomains()} == {"look", "db"}
     domain.destroy()
     body = {"mountedBackup": {"guid": mount["guid"]}}
-    # Somebody else's machine on the same images was not made by an instant restore.
+    # A machine of another owner on the same images was not made by an instant restore.
     text, ours = domain.XMLDesc(2), domain.UUIDString()
     foreign, count = re.subn(r"<metadata.*</metadata>", "", text, flags=re.DOTALL)
     assert count == 1, text
@@ -172,7 +172,7 @@ def test_a_running_machine_moves_to_another_host_with_its_disks_and_its_backups(
         body = {"protectedEntity": {"guid": machine}, "hypervisor": {"guid": there["guid"]}}
         site.finished(site.api.post("/tasks/live-migration", body)["guid"])
         moved = Guest(other, "db", guest.uuid)
-        assert moved.run("cat /mnt/where").strip() == "here"  # it never went down
+        assert moved.run("cat /mnt/where").strip() == "here"  # the machine never stopped
         assert host.connection.listAllDomains() == []
         assert not list(host.storage.glob("*.qcow2"))
         shown = site.api.get(f"/virtual-machines/{machine}")

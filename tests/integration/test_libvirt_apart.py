@@ -1,4 +1,4 @@
-"""Parts of a machine that no backup holds are named by machine, backup, restore and proof."""
+"""Parts of a machine that no backup contains are named by machine, backup, restore and proof."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def site(tmp_path_factory: pytest.TempPathFactory, host: LibvirtLab) -> Iterator
 def _cleared(site: Site, host: LibvirtLab) -> Iterator[None]:
     yield
     host.clear()
-    for _ in range(2):  # the first look that shows nothing any more is not believed
+    for _ in range(2):  # the first scan that shows no machine is not believed
         site.sync()
 
 
 def define(host: LibvirtLab, *disks: str, more: str = "") -> str:
-    """The uuid of a machine that is off, with images of 1 MiB."""
+    """Define a stopped machine with images of 1 MiB; return its uuid."""
     said, uuid = "", str(uuids.uuid4())
     for device in disks:
         image = host.storage / f"{device}.qcow2"

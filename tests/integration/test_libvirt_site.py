@@ -1,4 +1,4 @@
-"""Machines that run: backed up while they write, dead, and booted again from the backup."""
+"""Running machines are backed up while they write, destroyed, and booted again from the backup."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ pytestmark = [needs_libvirt, needs_guest]
 
 @pytest.fixture(autouse=True)
 def _cleared(host: LibvirtLab) -> Iterator[None]:
-    """What one test leaves, whatever became of it, is none of the next one's."""
+    """Remove the machines and files of each test, so that the next test starts clean."""
     yield
     host.clear()
 
@@ -49,7 +49,7 @@ def site(tmp_path: Path, host: LibvirtLab) -> Iterator[Site]:
 
 
 def restored(site: Site, backup: dict[str, Any], **more: Any) -> dict[str, Any]:
-    """What an IMPORT of a backup made."""
+    """The machine that an IMPORT made from a backup."""
     body = {"backup": backup["guid"], "hypervisor": {"guid": site.hypervisor["guid"]}, **more}
     head = site.api.post("/tasks/restore-and-import", body)
     site.finished(head["guid"])
@@ -161,7 +161,7 @@ def test_commands_in_the_guest_are_run_around_the_moment_of_a_backup(site: Site,
     mount = mounted(site, backup)
     body = {"mountedBackup": mount, "paths": ["/state"], "destinationPath": "/tmp"}
     site.finished(site.api.post("/tasks/upload", body)["guid"])
-    assert guest.run("cat /tmp/state") == "held\n"  # it was there at the moment
+    assert guest.run("cat /tmp/state") == "held\n"  # present at that moment
     commands(site, machine, preCommand="echo no database; exit 3", postCommand="touch /tmp/undone")
     failed = site.final(site.export(machine)["guid"])
     assert failed["statusInfo"] == "the command before the backup ended with 3: no database"
@@ -170,7 +170,7 @@ def test_commands_in_the_guest_are_run_around_the_moment_of_a_backup(site: Site,
     warned = site.backed_up(machine)
     assert warned["warnings"] == ["the command after the backup ended with 4: still held"]
     guest.domain.destroy()
-    assert site.backed_up(machine)["warnings"] == []  # nothing runs in it
+    assert site.backed_up(machine)["warnings"] == []  # no program runs in the guest
 
 
 def test_the_command_after_is_run_though_whoever_should_died(host: LibvirtLab):
@@ -250,7 +250,7 @@ def test_lost_files_are_put_back_into_a_guest_that_runs(site: Site, host: Libvir
     assert guest.run("cat /mnt/new/hello; ls -a /mnt /mnt/new | grep haulback") == (
         "world\n.haulback-old.tar\n"
     )
-    # Of files that cannot all be read, none overwrites a file of the guest.
+    # When one of the files cannot be read, no file of the guest is overwritten.
     site.finished(site.api.post("/tasks/unmount", {"mountedBackup": mount})["guid"])
     damaged(site)
     site.finished(site.api.post("/tasks/mount", {"mountedBackup": mount})["guid"])
@@ -290,7 +290,7 @@ def test_a_machine_comes_back_on_another_host(
         [again] = other.connection.listAllDomains()
         assert (again.name(), again.isActive()) == ("db-again", True)
         moved = Guest(other, "db", again.UUIDString())
-        moved.log = guest.log  # its definition still says where the console's text goes
+        moved.log = guest.log  # the definition still contains the console's log file
         assert "MOUNTED moved" in moved.wait_ready()
         assert moved.run("dd if=/dev/vdb bs=512 skip=9 count=1 2>/dev/null | head -c 4") == "raw\n"
         assert guest.domain.isActive()
@@ -304,7 +304,7 @@ def test_a_cancelled_backup_leaves_nothing(site: Site, host: LibvirtLab):
     machine = site.sync()["db"]
     export = site.export(machine)
     domain = Host(host.uri).domain(guest.uuid)
-    # Reading 200 MiB takes longer than one look: a task's progress may be told after the end.
+    # Reading 200 MiB takes longer than one poll: progress may be reported after the end.
     site.wait_for(lambda: domain.backup() is not None)
     site.api.put(f"/tasks/{export['guid']}/state", "CANCELLED")
     assert site.final(export["guid"])["state"]["name"] == "CANCELLED"
@@ -326,9 +326,9 @@ def test_a_record_that_lies_is_found_out(site: Site, host: LibvirtLab):
     for command in ("block-dirty-bitmap-disable", "block-dirty-bitmap-enable"):
         order = json.dumps({"execute": command, "arguments": where})
         libvirt_qemu.qemuMonitorCommand(guest.domain, order, 0)
-        if command.endswith("disable"):  # what is written now is not recorded
+        if command.endswith("disable"):  # later writes are not recorded
             guest.run("dd if=/dev/urandom of=/dev/vda bs=1M seek=1 count=60 2>/dev/null; sync")
-    guest.domain.suspend()  # nothing moves any more, and no agent answers
+    guest.domain.suspend()  # the guest is frozen, and no agent answers
     backup = site.backed_up(machine, "INCREMENTAL")
     assert backup["consistency"]["name"] == "CRASH"
     assert any("has changed" in warning for warning in backup["warnings"])
@@ -353,7 +353,7 @@ def test_a_guest_goes_back_to_a_snapshot_and_the_next_backup_is_full(site: Site,
     site.finished(task["guid"])
     guest.run("echo bad > /mnt/state; sync")
     increment = site.backed_up(machine, "INCREMENTAL")
-    assert increment["type"]["name"] == "INCREMENTAL"  # a snapshot does not disturb it
+    assert increment["type"]["name"] == "INCREMENTAL"  # a snapshot does not disturb the machine
     [taken] = site.api.get("/snapshots", {"protected-entity": machine})
     assert taken["consistency"]["name"] == "APPLICATION"
     assert guest.run("cat /mnt/state").strip() == "bad"

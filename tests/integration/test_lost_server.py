@@ -1,4 +1,4 @@
-"""A server's database and key are lost: what is stored, and the key that was locked away, stay."""
+"""A server's database and key are lost: stored backups and the recovery kit remain."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ class Home:
         self.program.end()
 
     def task(self, kind: str) -> dict[str, Any]:
-        """The newest task of a kind, once it has ended."""
+        """The newest task of a kind, after its end."""
         site = Site.__new__(Site)
         site.api, site.log = self.api, self.log
         site.wait_for(lambda: self.api.get("/tasks", {"type": kind}))
         return site.final(self.api.get("/tasks", {"type": kind})[0]["guid"])
 
     def shown(self, first: str) -> subprocess.CompletedProcess[str]:
-        """The quickstart's command that begins so, on this folder and stick."""
+        """Run the quickstart's command that begins with `first`, with the paths of this test."""
         lines = QUICKSTART.read_text().splitlines()
         [line] = [one for one in lines if one.startswith(first)]
         assert ">" not in line
@@ -135,7 +135,7 @@ def test_a_folder_with_another_ones_repository_becomes_no_destination(tmp_path: 
         made = site.api.post("/backup-destinations", body)
         failed = site.final(made["task"]["guid"])
         assert failed["state"]["name"] == "FAILED"
-        expected = "another one's" if left == "configuration" else "a repository lies here"
+        expected = "another one's" if left == "configuration" else "holds a repository"
         assert expected in failed["statusInfo"]
         assert sorted(os.walk(site.repository)) == before
         shown = site.api.get(f"/backup-destinations/{made['guid']}")

@@ -1,4 +1,4 @@
-"""A backup is mounted: its files are found, listed and fetched, and nothing is copied first."""
+"""A mounted backup: its files are found, listed and downloaded without a copy of the disk."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 
 def files_of(folder: Path) -> Path:
-    """What lies in the guest's file system."""
+    """The files in the guest's file system."""
     seed = folder / "seed"
     (seed / "etc").mkdir(parents=True)
     (seed / "etc" / "hostname").write_text("web\n")
@@ -68,7 +68,7 @@ def files_of(folder: Path) -> Path:
 
 
 def a_machine(site: Site, folder: Path, change: Callable[[Path], None] | None = None) -> str:
-    """A machine with a partitioned disk that holds an ext4 file system; its guid."""
+    """Add a machine whose partitioned disk holds an ext4 file system; return its guid."""
     part, seed = folder / "part", files_of(folder)
     subprocess.run(["truncate", "-s", "48M", str(part)], check=True)
     subprocess.run(["mke2fs", "-q", "-t", "ext4", "-L", "root", "-d", seed, part], check=True)
@@ -137,7 +137,7 @@ def test_a_backup_is_browsed_and_files_are_fetched(site: Site, tmp_path: Path):
 
 
 def encrypted(part: Path) -> None:
-    """Mark a file of a file system as encrypted, as far as its inode tells."""
+    """Mark a file of a file system as encrypted in its inode."""
     told = subprocess.run(
         ["debugfs", "-w", "-R", "set_inode_field /data/f00007 flags 0x80800", part],
         capture_output=True,
@@ -151,7 +151,7 @@ def test_no_process_of_a_share_bears_a_secret(site: Site, tmp_path: Path):
     mount = mounted(site, site.backed_up(a_machine(site, tmp_path))["guid"])
     with Client(site.api.url, site.api.token) as client:
         [system] = client.mounts.file_systems(mount["guid"])
-        assert client.mounts.listing(system.guid, "/etc")  # its reader runs from now on
+        assert client.mounts.listing(system.guid, "/etc")  # its reader process runs from now on
     assert site.node.process
     below = [site.node.process.pid, int((share(site).room(mount["guid"]) / "pid").read_text())]
     started = [pid for first in below for pid in children(first)]
@@ -165,7 +165,7 @@ def test_no_process_of_a_share_bears_a_secret(site: Site, tmp_path: Path):
 
 
 def haulback(site: Site, *words: str) -> subprocess.CompletedProcess[str]:
-    """The command, as a person types it."""
+    """Run the command as a person would."""
     sent = {**os.environ, "HAULBACK_SERVER": site.api.url, "HAULBACK_TOKEN": str(site.api.token)}
     command = [str(Path(sys.executable).parent / "haulback"), *words]
     return subprocess.run(command, capture_output=True, text=True, env=sent, check=False)
@@ -362,7 +362,7 @@ def test_chosen_disks_are_seen_as_files(site: Site, tmp_path: Path):
 
 
 def kill(program: str, room: str) -> None:
-    """Kill the process of a share that runs a program."""
+    """Kill the process of a mount that runs a program."""
     for one in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             command = (one / "cmdline").read_text().split("\0")
@@ -374,7 +374,7 @@ def kill(program: str, room: str) -> None:
 
 
 def initiator(told: dict[str, Any], name: str, **wrong: str) -> subprocess.CompletedProcess[str]:
-    """What an initiator of that name reads of the first disk, as a raw file."""
+    """The first disk as an initiator of that name reads it, as a raw file."""
     told = {**told, **wrong}
     options = {
         "driver": "iscsi",
@@ -415,7 +415,8 @@ def test_disks_are_read_by_initiators_that_are_named_and_know_the_secret(
     for part in ("haulback.mounts.fuse_disks", "tgtd", "haulback.mounts.process"):
         kill(part, str(room))
         told["out"].unlink()
-        site.wait_for(lambda: initiator(told, name).returncode == 0)  # where it was, as it was
+        # the same address and content as before
+        site.wait_for(lambda: initiator(told, name).returncode == 0)
         assert told["out"].read_bytes() == image.read_bytes()
     site.finished(site.api.post("/tasks/unmount", {"mountedBackup": mount["guid"]})["guid"])
     assert not room.exists()

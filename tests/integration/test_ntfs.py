@@ -1,4 +1,4 @@
-"""An NTFS that ntfs-3g has filled is read to the last byte, and what cannot be read is named."""
+"""An NTFS volume filled by ntfs-3g is read to the last byte, and unreadable files are named."""
 
 import contextlib
 import hashlib
@@ -18,14 +18,14 @@ from haulback.filesystems.browser import Browser
 from haulback.filesystems.parsers.ntfs_records import LIST, parsed
 from haulback.filesystems.report import NAME
 from haulback.units import MIB
-from tests import volumes
+from tests import shares, volumes
 from tests.unit.filesystems.test_damage import changes, explored, spoiled
 from tests.unit.repository.scene import MemoryDisk
 from tests.volumes import browser, described, empty, listed, run, tool
 
 
 def made(path, fill, *options, size=64 * MIB):
-    """An NTFS that `fill` has put files into, given its root."""
+    """An NTFS volume; `fill` gets its root and adds files."""
     tool("mkntfs"), tool("ntfs-3g")
     run("mkntfs", "-q", "-F", "-Q", *options, empty(path / "image", size))
     with volumes.ntfs(path / "image", path / "mount") as root:
@@ -45,7 +45,7 @@ def unreadable(members_):
 
 
 def packs(folder):
-    """Files in it are compressed from now on."""
+    """Turn on compression for new files of the folder."""
     os.setxattr(folder, "system.ntfs_attrib_be", struct.pack(">I", 0x800))
 
 
@@ -111,7 +111,9 @@ def test_a_tar_holds_a_sparse_file_longer_than_its_volume(tmp_path):
 
 
 def fragments(root):
-    """Files in thousands of pieces, large and small folders, odd names, packed and sparse data."""
+    """Fill a volume with fragmented files, large and small folders, unusual names, compressed and
+    sparse files.
+    """
     chance = random.Random(1)
     for number in range(3000):
         (root / f"piece{number:05d}").write_bytes(bytes([number % 251]) * 4096)
@@ -161,7 +163,7 @@ def test_a_fragmented_ntfs_is_read_as_it_is(options, tmp_path):
 
 
 def test_a_table_of_files_in_very_many_pieces_is_read(tmp_path):
-    """Records that say where the table lies are then records of the table themselves."""
+    """The records that locate the table are then records of the table itself."""
     names = {}
 
     def fill(root):
@@ -226,7 +228,7 @@ def test_a_file_that_windows_keeps_in_a_way_of_its_own_is_named_beside_the_other
 
 @pytest.fixture(scope="module")
 def image(tmp_path_factory):
-    """A small NTFS with a folder of three files, a larger folder and a packed file."""
+    """A small NTFS volume with a folder of three files, a larger folder and a compressed file."""
 
     def fill(root):
         (root / "f").mkdir()
@@ -245,7 +247,7 @@ def image(tmp_path_factory):
 
 
 def record_of(image, name):
-    """Where the record of a file lies, which bears its name."""
+    """The offset of the record with the name of a file."""
     wanted, found = name.encode("utf-16-le"), set()
     at = image.find(wanted)
     while at >= 0:
@@ -307,7 +309,11 @@ def test_the_copy_of_the_first_records_is_used_when_they_are_damaged(image):
         assert found.read("vda", "/f/tiny", 0, 10) == b"tiny"
 
 
-fuzzed = settings(max_examples=60, suppress_health_check=list(HealthCheck), deadline=None)
+fuzzed = settings(
+    max_examples=shares.cases("hostile").count,
+    suppress_health_check=list(HealthCheck),
+    deadline=None,
+)
 
 
 @given(where=changes)

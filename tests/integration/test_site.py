@@ -1,4 +1,4 @@
-"""Server and node as processes, on real images: what an administrator does and what goes wrong."""
+"""Server and node as processes on real images: the work of an administrator, and failures."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 
 def add_raw(site: Site, name: str = "web") -> str:
-    """A machine with one raw image of 1 MiB; its guid."""
+    """Add a machine with one raw image of 1 MiB; return its guid."""
     raw_machine(site.machines, name, str(uuid.uuid4()))
     return site.sync()[name]
 
@@ -354,13 +354,13 @@ def test_a_disk_that_is_excluded_is_not_backed_up(site: Site):
 
 
 def vaulted(site: Site, machine: str) -> int:
-    """How many good backups of a machine there are."""
+    """The number of good backups of a machine."""
     found = site.api.get("/backups", {"protected-entity": machine})
     return sum(one["status"]["name"] == "SUCCESS" for one in found)
 
 
 def cleaned(site: Site) -> None:
-    """Retention that keeps nothing by itself has been carried out."""
+    """Apply a retention without any limit that keeps backups."""
     place = f"/backup-destinations/{site.destination['guid']}"
     site.api.put(place, {"retention": {"keepFullNewerThan": 1}})
     body = {"backupDestinations": [site.destination["guid"]]}
@@ -378,7 +378,7 @@ def test_a_share_that_is_away_costs_no_last_backup(site: Site, looks: int):
         site.backed_up(guid)
     away = site.folder / "aside"
     site.machines.rename(away)
-    site.machines.mkdir()  # the mount point is there, and empty
+    site.machines.mkdir()  # the mount point exists and is empty
     for _ in range(looks):
         site.sync()
     alarms = site.api.get("/alarms")

@@ -1,4 +1,4 @@
-"""Rules of the house that linters cannot say."""
+"""House rules that linters cannot check."""
 
 import ast
 from pathlib import Path

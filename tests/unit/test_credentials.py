@@ -1,4 +1,4 @@
-"""Secrets come from files, standard input or variables, and reach no child process."""
+"""Secrets come from files, standard input or variables, and are hidden from child processes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SECRETS = {
 
 
 def shown(pid: str) -> str:
-    """The arguments and the environment of a process, as others read them."""
+    """The arguments and the environment of a process, as other users read them."""
     try:
         texts = [Path(f"/proc/{pid}/{name}").read_bytes() for name in ("cmdline", "environ")]
     except OSError:
@@ -43,7 +43,7 @@ def shown(pid: str) -> str:
 
 
 def _command(pid: int | str) -> str:
-    """The command line of a process, "" for one that is gone."""
+    """The command line of a process; "" after its end."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_text()
     except OSError:
@@ -51,7 +51,7 @@ def _command(pid: int | str) -> str:
 
 
 def children(pid: int) -> list[str]:
-    """The processes below one, at any depth."""
+    """All descendants of a process."""
     found: list[str] = []
     for task in Path(f"/proc/{pid}/task").glob("*/children"):
         for child in task.read_text().split():

@@ -1,4 +1,4 @@
-"""Log lines: members beside the message, as text or as one JSON object a line."""
+"""Log lines: members beside the message, as text or as one JSON object per line."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Written = Callable[[], str]
 
 @pytest.fixture
 def written(capsys: pytest.CaptureFixture[str]) -> Iterator[Written]:
-    """Reads the lines that were written; the log of the test run is put back afterwards."""
+    """Read the log lines of a test; the log of the test run is restored afterwards."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield lambda: capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Requests are understood in every spelling that clients in the field use."""
+"""Requests are accepted in every spelling that clients in the field use."""
 
 import contextlib
 from enum import Enum

@@ -13,11 +13,11 @@ from haulback.cli.output import Column, Output, dump, moment, named, show, text
 from haulback.client.calls import Narrowed
 
 app = App(name="alarm")
-Kinds = Annotated[list[str], Parameter(help="Alarms of this kind; may be repeated.")]
+Kinds = Annotated[list[str], Parameter(help="Only alarms of this kind; may be repeated.")]
 
 
 def _age() -> Column:
-    """How long a state lasts, by this machine's clock."""
+    """The duration of a state, by this machine's clock."""
     now = time.time()
     return "age", lambda row: units.duration(max(0.0, now - row["since"] / 1000))
 

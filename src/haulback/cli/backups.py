@@ -15,6 +15,8 @@ from haulback.cli.connection import connect
 from haulback.cli.output import Output, dump, moment, named, show, size, text
 from haulback.cli.submit_options import USUAL, SubmitOptions, ref, refs, report
 from haulback.contract.backups import BackupType, Hint
+from haulback.contract.export import ExportRequest
+from haulback.contract.prove import ProveRequest, Sign
 from haulback.errors import Damaged, Malformed, NotFound
 from haulback.wire import Ref
 
@@ -58,8 +60,6 @@ def create(
     how: SubmitOptions = USUAL,
 ) -> None:
     """Back up machines, by name or guid; prints the tasks' guids, or follows the tasks."""
-    from haulback.contract.export import ExportRequest
-
     client = connect()
     kind = BackupType.INCREMENTAL if incremental else BackupType.FULL
     request = ExportRequest(
@@ -98,13 +98,11 @@ def prove(
     timeout: int = 600,
     how: SubmitOptions = USUAL,
 ) -> None:
-    """Boot a backup where nobody sees it and wait until it is up, for --timeout seconds.
+    """Boot a backup in isolation and wait up to --timeout seconds for a sign of life.
 
-    It is up when its guest agent answers, its console says --text, or its --screen changes.
-    --script is a file for its shell, run by the agent; it has to end with 0.
+    The machine is up when its guest agent answers, its console shows --text, or its --screen
+    changes. --script is a shell script that the guest agent runs; it must exit with 0.
     """
-    from haulback.contract.prove import ProveRequest, Sign
-
     client = connect()
     request = ProveRequest(
         backup=Ref(guid),
@@ -131,23 +129,23 @@ def proof(guid: str, *, screenshot: Path | None = None) -> None:
     signed = {"signature": found.signature, "publicKey": found.publicKey, "valid": found.valid}
     dump({"level": found.level.name, "evidence": evidence, **signed})
     if not found.valid:
-        raise Damaged("the proof is not signed by this server: its evidence was changed")
+        raise Damaged("the signature of the proof is not this server's: the evidence was changed")
 
 
 @app.command(name="confirm-missing")
 def confirm_missing(
     *guid: str, yes: Annotated[bool, Parameter(name=["-y", "--yes"], negative="")] = False
 ) -> None:
-    """Give up backups that are missing from their destination: clean-ups go on without them.
+    """Give up backups that are missing from their destination, so that clean-ups continue.
 
-    Data that only they need is deleted then.  Bring their files back instead, if you can.
+    Data that only these backups need is deleted then.  Bring their files back instead, if possible.
     """
     if not guid:
         raise Malformed("name at least one backup by its guid")
     backups = connect().backups
     for one in guid:
         found = backups.get(one)
-        print(f"{one} of {found.name} is given up: {found.statusInfo or found.status.name}")
+        print(f"{one} on {found.name} is given up: {found.statusInfo or found.status.name}")
     agree_to(yes)
     for one in guid:
         backups.confirm_missing(one)
@@ -183,9 +181,10 @@ def mark(
     preview: bool = False,
     output: Output = "table",
 ) -> None:
-    """Have backups removed at the next clean-up, kept (--until, epoch ms), or treated as usual.
+    """Set the retention hint of backups: remove at the next clean-up, keep (--until, epoch ms), or
+    default.
 
-    --preview changes nothing and shows what would become of these backups and of others.
+    --preview changes nothing and shows the effect on these backups and on others.
     """
     if not guid:
         raise Malformed("name at least one backup by its guid")

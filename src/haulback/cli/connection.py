@@ -18,7 +18,7 @@ from haulback.errors import Forbidden, Unauthenticated
 
 URL = "http://127.0.0.1:8181"
 Server = Annotated[
-    str, Parameter(name="--server", env_var="HAULBACK_SERVER", help="Where the server listens.")
+    str, Parameter(name="--server", env_var="HAULBACK_SERVER", help="Address of the server.")
 ]
 
 
@@ -28,21 +28,21 @@ InsecureHttp = Annotated[
         name="--insecure-http",
         negative="",
         env_var="HAULBACK_INSECURE_HTTP",
-        help="Allow plain HTTP beyond this machine.",
+        help="Allow plain HTTP to other machines.",
     ),
 ]
 PasswordFile = Annotated[
     Path | None,
     Parameter(
         name="--password-file",
-        help="Its first line is the password; - for stdin.",
+        help="File whose first line is the password; - for stdin.",
         allow_leading_hyphen=True,
     ),
 ]
 
 
 def connect(server: str = "") -> Client:
-    """The server, as whoever logged in; with HAULBACK_ADMIN_PASSWORD as admin."""
+    """Connect to the server with the saved token, or with HAULBACK_ADMIN_PASSWORD as admin."""
     url = server or os.environ.get("HAULBACK_SERVER", URL)
     client = _client(url, is_insecure=False)
     token = credentials.get("HAULBACK_TOKEN") or _saved().get(client.url)
@@ -60,7 +60,9 @@ def connect(server: str = "") -> Client:
 
 
 def _check(client: Client) -> None:
-    """Raises Unauthenticated.  A node's token is as good: nodes have no user-info."""
+    """Check the token.  Raises Unauthenticated.  A node's token passes although nodes have no
+    user-info.
+    """
     with contextlib.suppress(Forbidden):
         client.users.me()
 
@@ -89,7 +91,7 @@ def login(
     password_file: PasswordFile = None,
     insecure_http: InsecureHttp = False,
 ) -> None:
-    """Log in and remember it, in a file that only this user may read.
+    """Log in and save the token in a file that only this user may read.
 
     The password comes from --password-file, HAULBACK_ADMIN_PASSWORD, the terminal, or stdin.
     """
@@ -101,7 +103,7 @@ def login(
 
 
 def logout() -> None:
-    """End the login at the server, and delete the saved token."""
+    """Log out at the server, and delete the saved token."""
     client = connect()
     client.log_out()
     _write({url: token for url, token in _saved().items() if url != client.url})
@@ -120,11 +122,11 @@ def _saved() -> dict[str, str]:
 
 
 def _save(url: str, token: str) -> None:
-    """Save a token; a failed write is only printed."""
+    """Save a token; a failed write only prints a warning."""
     try:
         _write({**_saved(), url: token})
     except OSError as error:
-        print(f"the login is not remembered: {error}")
+        print(f"the token is not saved: {error}")
 
 
 def _write(tokens: dict[str, str]) -> None:

@@ -36,7 +36,7 @@ def show_workflow(guid: str) -> None:
 
 @workflow.command
 def rm(guid: str) -> None:
-    """Take a workflow's finished tasks off the lists."""
+    """Remove a workflow's finished tasks from the lists."""
     connect().workflows.remove(guid)
 
 
@@ -63,7 +63,7 @@ def dashboard(*, output: Output = "table") -> None:
     table.add_row("alarms", f"{alarms.total}: haulback alarm ls" if alarms.total else "none")
     for what, counts in protection.items():
         table.add_row(f"{what} protected", f"{counts.protectedNo}, not {counts.notProtected}")
-    done = f"{backups.successful} good, {backups.failed} failed, {backups.inProgress} under way"
+    done = f"{backups.successful} good, {backups.failed} failed, {backups.inProgress} running"
     table.add_row("backups of the last day", f"{done}, {backups.queued} waiting")
     table.add_row("stored in the last day", backups.totalData)
     for place in destinations.backupDestinations:

@@ -55,22 +55,22 @@ class _Row(NamedTuple):
 @app.default
 def demo(
     *,
-    data: Annotated[Path | None, Parameter(help="Keep everything below this new folder.")] = None,
-    megabytes: Annotated[int, Parameter(help="How much real data the machine holds.")] = 400,
+    data: Annotated[Path | None, Parameter(help="New folder for all files of the demo.")] = None,
+    megabytes: Annotated[int, Parameter(help="MiB of real data on the machine.")] = 400,
     once: Annotated[bool, Parameter(negative="", help="Leave nothing behind.")] = False,
-    running: Annotated[bool, Parameter(negative="", help="With a guest that runs.")] = False,
+    running: Annotated[bool, Parameter(negative="", help="Use a running guest.")] = False,
 ) -> None:
     """Back up, destroy and restore a machine; exits with 0 only if every byte is identical.
 
-    Without --once the server keeps running for inspection.  --running boots a guest under its own
-    libvirt, as root, and leaves nothing behind.
+    Without --once the server keeps running for inspection.  --running boots a guest on its own
+    libvirt, as root, and removes all traces at the end.
     """
     if running:
         demo_running.check()
     if megabytes < 1:
         raise Malformed("--megabytes: at least 1")
     if data and once:
-        raise Malformed("--once leaves nothing behind; leave it out to keep --data")
+        raise Malformed("--once removes everything at the end; leave it out to keep --data")
     if data and data.exists():
         raise Malformed(f"--data: {data} exists already; name a new folder")
     folder = data or Path(tempfile.mkdtemp(prefix="haulback-demo-"))
@@ -93,7 +93,7 @@ def demo(
 
 
 class _Server:
-    """`haulback up` as a user runs it: a process of its own, with a password of its own."""
+    """A `haulback up` process as a user runs it, with a password of its own."""
 
     def __init__(self, folder: Path) -> None:
         self.data, self.password = folder / "data", secrets.token_urlsafe(9)
@@ -102,7 +102,9 @@ class _Server:
         self.url = ""
 
     def start(self) -> Client:
-        """Wait until it listens; logged in as admin.  Raises Unavailable with its last words."""
+        """Start the server, wait until it listens, and log in as admin.  Raises Unavailable with
+        the end of its log.
+        """
         command = [sys.executable, "-m", "haulback", "up", "--data", str(self.data), "--port", "0"]
         command += ["--password-file", "-"]
         with open(self._log, "wb") as log:
@@ -116,7 +118,8 @@ class _Server:
             )
         assert self._process.stdin
         assert self._process.stdout
-        with suppress(BrokenPipeError), self._process.stdin as told:  # its log says why it ended
+        # the log gives the reason of the end
+        with suppress(BrokenPipeError), self._process.stdin as told:
             told.write(f"{self.password}\n".encode())
         line = self._process.stdout.readline().decode()
         if not line.startswith("Haulback listens at "):
@@ -134,17 +137,22 @@ class _Server:
             self._process.stdout.close()
 
     def leave(self) -> None:
-        """Say how to go on."""
+        """Print how to continue with the running server."""
         assert self._process
-        print(f"The server goes on at {self.url} (admin, password {self.password}).")
+        print(f"The server keeps running at {self.url} (admin, password {self.password}).")
         print(f"  export HAULBACK_SERVER={self.url} HAULBACK_ADMIN_PASSWORD={self.password}")
         command = Path(sys.executable).with_name("haulback")
         print(f"  {command} task ls; {command} backup ls")
-        print(f"  kill {self._process.pid}    # ends it; everything is in {self.data.parent}")
+        print(
+            f"  kill {self._process.pid}    # stops the server; all its data is in "
+            f"{self.data.parent}"
+        )
 
 
 class _Demo:
-    """The story, one method a scene.  `self.twin` is a raw copy that Haulback never sees."""
+    """The steps of the demo, one method each.  `self.twin` is a raw copy that Haulback never
+    reads.
+    """
 
     def __init__(self, folder: Path, megabytes: int, server: _Server) -> None:
         self.folder, self.bytes, self.server = folder, megabytes * units.MIB, server
@@ -157,11 +165,11 @@ class _Demo:
 
     def run(self) -> None:
         self.say.print(
-            "[bold]Haulback demo[/]: a machine is backed up, changed, lost, brought back"
+            "[bold]Haulback demo[/]: a machine is backed up, changed, destroyed and restored"
         )
         machine = self.build()
         self.client = self.server.start()
-        self.say.print(f"  server and node are up at {self.server.url}")
+        self.say.print(f"  server and node are running at {self.server.url}")
         hypervisor, entity = self.register()
         self.back_up(entity, BackupType.FULL)
         self.change(machine)
@@ -177,7 +185,7 @@ class _Demo:
         self.prove(back, expected)
 
     def build(self) -> Machine:
-        """A disk with a file system of real files, as a machine."""
+        """Create a machine whose disk has a file system with real files."""
         size = _fill(self.twin, self.folder, self.bytes)
         wanted = Machine(
             "", "demo", (MachineDisk("disk0", size, self.format),), {"memory_mib": 512}
@@ -198,7 +206,7 @@ class _Demo:
         return machine
 
     def register(self) -> tuple[str, str]:
-        """The folder of machines becomes a hypervisor; its guid and the machine's."""
+        """Add the folder of machines as a hypervisor; return its guid and the machine's guid."""
         place = NewHypervisor(name="demo", path=str(self.folder / "machines"))
         added = self.client.hypervisors.add(place)
         assert added.task
@@ -207,7 +215,7 @@ class _Demo:
         return added.guid, machine.guid
 
     def back_up(self, entity: str, kind: BackupType) -> str:
-        """Through EXPORT and STORE; the backup's guid."""
+        """Back up through EXPORT and STORE; return the backup's guid."""
         started = self.clock.monotonic()
         request = export.ExportRequest(protectedEntities=[Ref(entity)], backupType=kind)
         [task] = self.client.tasks.export(request)
@@ -216,7 +224,7 @@ class _Demo:
         assert task.backup
         backup = self.client.backups.get(task.backup.guid)
         if backup.type.name != kind.value:
-            raise Damaged(f"the backup became {backup.type.name} instead of {kind.value}")
+            raise Damaged(f"the backup is {backup.type.name} instead of {kind.value}")
         what = "full backup" if kind is BackupType.FULL else "increment"
         self.rows.append(_Row(what, backup.transferredSize, backup.storedSize, took))
         return backup.guid
@@ -236,7 +244,7 @@ class _Demo:
         self.say.print(f"  changed {units.size(len(patches) * _CHANGE)} in {len(patches)} places")
 
     def bring_back(self, backup: str, hypervisor: str) -> None:
-        """Through RESTORE and IMPORT."""
+        """Restore the machine through RESTORE and IMPORT."""
         started = self.clock.monotonic()
         request = import_machine.ImportMachineRequest(
             backup=Ref(backup), hypervisor=Ref(hypervisor)
@@ -248,7 +256,7 @@ class _Demo:
         self.rows.append(_Row("restore and import", moved, 0, took))
 
     def check_backups(self) -> None:
-        """Read everything stored, with nothing but the folder and its key."""
+        """Read all stored data again with only the folder and its key."""
         started = self.clock.monotonic()
         [place] = self.client.destinations.all()
         key = bytes.fromhex(key_of(self.server.data, "", place.name))
@@ -263,7 +271,7 @@ class _Demo:
         return _sha256(self.twin)
 
     def image_of(self, machine: Machine) -> Path:
-        """The one image below the machine's folder."""
+        """The only image below the machine's folder."""
         folder = self.folder / "machines" / machine.name
         return next(path for path in folder.iterdir() if path.suffix != ".json")
 
@@ -276,8 +284,8 @@ class _Demo:
         actual = _sha256(found)
         self.say.print(f"  lost      {expected}\n  came back {actual}")
         if actual != expected:
-            raise Damaged("the machine that came back differs from the one that was lost")
-        self.say.print("[bold green]identical[/]: every byte came back")
+            raise Damaged("the restored machine differs from the destroyed one")
+        self.say.print("[bold green]identical[/]: every byte was restored")
 
     def table(self) -> None:
         table = Table("step", "moved", "stored", "saved", "took", title="What it cost")
@@ -289,7 +297,7 @@ class _Demo:
 
 
 def _fill(image: Path, folder: Path, wanted: int) -> int:
-    """Make `image` from real files of this machine; its size in bytes."""
+    """Make `image` from real files of this machine; return its size in bytes."""
     tree = folder / "tree"
     copied = _copy_some(tree, wanted)
     size = -(-(copied * 3 // 2 + 64 * units.MIB) // units.MIB) * units.MIB
@@ -306,7 +314,7 @@ def _fill(image: Path, folder: Path, wanted: int) -> int:
 
 
 def _copy_some(tree: Path, wanted: int) -> int:
-    """Copy readable files of this machine below `tree` until `wanted` bytes are there."""
+    """Copy readable files of this machine below `tree` until `wanted` bytes are copied."""
     copied = 0
     for room in _ROOMS:
         for folder, _, names in os.walk(room):
@@ -331,7 +339,7 @@ def _patch_raw(image: Path, patches: list[tuple[int, bytes]]) -> None:
 
 
 def _patch_qcow2(image: Path, patches: list[tuple[int, bytes]], scratch: Path) -> None:
-    """Through QEMU, as a guest would: so the image's own dirty bitmap sees it."""
+    """Write through QEMU, as a guest would, so that the image's dirty bitmap records the write."""
     commands: list[str] = []
     scratch.mkdir()
     for offset, data in patches:

@@ -23,27 +23,30 @@ _WRITES = "while :; do dd if=/dev/urandom of=/mnt/busy bs=64k count=16; sync; do
 
 
 class _Known(NamedTuple):
-    """Guids of what the server knows."""
+    """Guids of the demo's objects on the server."""
 
     hypervisor: str
     machine: str
 
 
 def check() -> None:
-    """Raises Unsupported, naming what this machine lacks."""
+    """Raises Unsupported, naming the missing requirements of this machine."""
     if lack := libvirt_lab.missing() or guests.missing():
-        raise Unsupported(f"--running boots a guest under a libvirt of its own: it needs {lack}")
+        raise Unsupported(f"--running boots a guest on its own libvirt; install {lack} first")
 
 
 def run(client: Client) -> None:
-    """The story.  Raises Damaged when the guest that came back is another one."""
-    # Not below --data: sockets have to have short paths.
+    """Run the demo.  Raises Damaged when the restored guest differs from the original."""
+    # The folder is not below --data, because paths of sockets must be short.
     with tempfile.TemporaryDirectory(prefix="haulback-lab-") as folder:
         _run(Path(folder), client, Console(highlight=False))
 
 
 def _run(folder: Path, client: Client, say: Console) -> None:
-    say.print("[bold]Haulback demo[/]: a guest is backed up while it writes, dies, boots again")
+    say.print(
+        "[bold]Haulback demo[/]: a guest is backed up while it writes, is "
+        "destroyed, and boots again"
+    )
     with libvirt_lab.lab(folder / "host") as host:
         guest = Guest(host, "demo")
         guest.make(hello="I am the guest of the demo")
@@ -58,7 +61,7 @@ def _run(folder: Path, client: Client, say: Console) -> None:
         backup = _back_up(known, BackupType.INCREMENTAL, client, say)
         _prove(backup, client, say)
         guest.dies()
-        say.print("  the guest is dead, and its disks with it")
+        say.print("  the guest and its disks are destroyed")
         request = import_machine.ImportMachineRequest(
             backup=Ref(backup), hypervisor=Ref(known.hypervisor), powerOnAfterRestore=True
         )
@@ -67,10 +70,10 @@ def _run(folder: Path, client: Client, say: Console) -> None:
         words = again.wait_ready().split("GUEST-READY")[0].strip()
         say.print(f"  it boots again: {words}")
         back = again.run("sha256sum /mnt/a /mnt/b")
-    say.print(f"  lost\n{lost}  came back\n{back}", end="")
+    say.print(f"  original\n{lost}  restored\n{back}", end="")
     if back != lost:
-        raise Damaged("the guest that came back differs from the one that died")
-    say.print("[bold green]identical[/]: every byte came back, and it runs")
+        raise Damaged("the restored guest differs from the destroyed one")
+    say.print("[bold green]identical[/]: every byte was restored, and the guest runs")
 
 
 def _register(host: libvirt_lab.LibvirtLab, client: Client, say: Console) -> _Known:

@@ -12,7 +12,7 @@ from haulback.contract.machines import MachineSettings, ProjectName
 from haulback.errors import Malformed, NotFound
 
 app = App(name="machine")
-disk = App(name="disk", help="Disks of a machine, and which of them backups leave out.")
+disk = App(name="disk", help="Disks of a machine, and the disks that backups leave out.")
 app.command(disk)
 _COLUMNS = (
     text("guid"),
@@ -50,10 +50,10 @@ def set_machine(
     before: str | None = None,
     after: str | None = None,
 ) -> None:
-    """Give a machine its policies, its project and its commands; what is not said stays.
+    """Set the policies, project and commands of a machine; options not given stay unchanged.
 
-    --before and --after are commands for a shell in the guest, around the moment of each backup;
-    '' takes one off.
+    --before and --after are shell commands in the guest, before and after the moment of each
+    backup; '' removes a command.
     """
     client = connect()
     records = client.records
@@ -70,7 +70,7 @@ def set_machine(
 
 @app.command
 def rm(*machine: str, how: SubmitOptions = USUAL) -> None:
-    """Delete all backups of machines, then their records; the platform keeps the machines."""
+    """Delete all backups of machines, then their records; the machines stay on the platform."""
     client = connect()
     guids = _found(client, machine)
     if len(guids) == 1:
@@ -84,7 +84,9 @@ def rm(*machine: str, how: SubmitOptions = USUAL) -> None:
 
 @app.command
 def forget(*machine: str) -> None:
-    """Forget machines that are not present and have no backups; without names, all such."""
+    """Remove the records of absent machines without backups; without names, of all such
+    machines.
+    """
     client = connect()
     if not machine:
         client.machines.remove_absent()
@@ -128,7 +130,7 @@ def exclude(machine: str, disk: str) -> None:
 
 @disk.command
 def include(machine: str, disk: str) -> None:
-    """Back a disk up again."""
+    """Include a disk in backups again."""
     _exclude(machine, disk, False)
 
 
@@ -143,7 +145,7 @@ def _exclude(machine: str, disk: str, excluded: bool) -> None:
 
 
 def _found(client: Client, names: tuple[str, ...]) -> list[str]:
-    """Guids of machines.  Raises Malformed when none is named."""
+    """Guids of machines.  Raises Malformed when the list is empty."""
     if not names:
         raise Malformed("name at least one machine")
     return [client.machines.find(name).guid for name in names]

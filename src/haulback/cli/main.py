@@ -11,17 +11,17 @@ from haulback import credentials
 from haulback.errors import HaulbackError
 
 app = App(name="haulback", help="Open backup and recovery.", version=haulback.__version__)
-# (name, where it is, its help); help stands here since nouns are loaded only when they are used
+# (name, module, help); the help stands here because modules are loaded only on use
 _NOUNS = (
     ("up", "programs:up", "Run everything on this machine: server, node and a destination."),
     ("server", "programs:server", "Run the server alone."),
-    ("node", "nodes:app", "Run a node, list nodes, let another one enrol."),
+    ("node", "nodes:app", "Run a node, list nodes, enrol another node."),
     ("far-end", "remote_driver:far_end", "Remote driver process that a node starts over SSH."),
-    ("demo", "demo:app", "Back up, change, destroy and bring back a machine; prove every byte."),
+    ("demo", "demo:app", "Back up, change, destroy and restore a machine; verify every byte."),
     (
         "repository",
         "repository_care:app",
-        "Read, verify and repair a repository, without any server.",
+        "Read, verify and repair a repository without a server.",
     ),
     ("login", "connection:login", "Log in and save the token."),
     ("logout", "connection:logout", "End the login."),
@@ -32,22 +32,30 @@ _NOUNS = (
     ),
     ("alarm", "alarms:app", "Alarms for operators, with their age."),
     ("task", "tasks:app", "List, follow, cancel and remove tasks."),
-    ("workflow", "dashboard:workflow", "Plans of tasks, like a backup's EXPORT and STORE."),
-    ("backup", "backups:app", "Back up machines, list and look after what is stored."),
-    ("restore", "restores:restore", "Bring machines or their disks back."),
+    (
+        "workflow",
+        "dashboard:workflow",
+        "Workflows: plans of tasks, like a backup's EXPORT and STORE.",
+    ),
+    ("backup", "backups:app", "Back up machines, list and manage stored backups."),
+    ("restore", "restores:restore", "Restore machines or their disks."),
     ("mount", "mounts:app", "List, browse and end mounted backups."),
-    ("migrate", "restores:migrate", "Move a machine that runs from a backup to its storage."),
-    ("cloud", "restores:cloud", "Bring things back to a cloud account."),
-    ("agent", "restores:agent", "Bring files back to a machine with an agent."),
+    (
+        "migrate",
+        "restores:migrate",
+        "Move a machine that runs from a backup to its permanent storage.",
+    ),
+    ("cloud", "restores:cloud", "Restore objects to a cloud account."),
+    ("agent", "restores:agent", "Restore files to a machine with an agent."),
     ("machine", "machines:app", "Protected machines and their settings."),
     ("snapshot", "snapshots:app", "Snapshots that stay on the platform."),
     ("hypervisor", "places:hypervisor", "Hypervisors: sources of backups."),
     ("destination", "places:destination", "Backup destinations: retention, verification, keys."),
-    ("tape", "places:tape", "Tapes and the managers that hold them."),
+    ("tape", "places:tape", "Tapes and tape managers."),
     ("user", "users:user", "Users and their roles."),
     ("token", "users:token", "API tokens for programs."),
     ("audit", "users:audit", "Audit log of changes."),
-    ("plan", "records:plan", "Recovery plans: what to bring back together, and in which order."),
+    ("plan", "records:plan", "Recovery plans: the machines to restore together, and their order."),
     ("policy", "records:policy", "Backup policies."),
     ("snapshot-policy", "records:snapshot_policy", "Snapshot policies."),
     ("rule", "records:rule", "Rules of backup policies: destinations."),
@@ -79,8 +87,10 @@ def api(method: str, path: str, body: str = "") -> None:
 
 
 def main() -> None:
-    """Run the command line and exit: 0 ok, else the error's own code (docs/reference/cli.md)."""
-    # Children of a program that stays need nothing of the database either.
+    """Run the command line and exit: 0 for success, else the error's own code
+    (docs/reference/cli.md).
+    """
+    # Child processes of a long-running program do not need the database either.
     credentials.take(database=sys.argv[1:2] in (["up"], ["node"], ["far-end"]))
     try:
         app()

@@ -1,4 +1,4 @@
-"""`haulback mount`: mounted backups, what lies in them, and files out of them."""
+"""`haulback mount`: mounted backups, their contents, and downloads of their files."""
 
 from __future__ import annotations
 
@@ -15,12 +15,15 @@ from haulback.cli.connection import connect
 from haulback.cli.output import Output, dump, moment, named, show, size, text
 from haulback.cli.submit_options import USUAL, SubmitOptions, ref, report
 from haulback.client.calls import Narrowed
+from haulback.contract.mount import Again
 from haulback.contract.mounts import FileRow
+from haulback.contract.unmount import UnmountRequest
+from haulback.contract.upload import UploadRequest
 from haulback.errors import Conflict, Incomplete, Malformed
 from haulback.wire import Ref
 
 app = App(name="mount")
-_To = Annotated[str, Parameter(allow_leading_hyphen=True)]  # a lone - is standard output
+_To = Annotated[str, Parameter(allow_leading_hyphen=True)]  # a single - means standard output
 _MOUNTS = (
     text("guid"),
     named("protectedEntity"),
@@ -96,17 +99,18 @@ def list_folder(file_system: str, path: str = "/", *, output: Output = "table") 
     rows: list[FileRow] = []
     try:
         rows.extend(connect().mounts.listing(file_system, path))
-    finally:  # a damaged folder still shows some rows
+    finally:  # a damaged folder still shows its readable rows
         if rows:
             show(rows, _ROWS, output)
 
 
 @app.command
 def get(file_system: str, *path: str, to: _To = "", archive: bool = False) -> None:
-    """Fetch files of a mounted file system (a guid): one as it is, several or a folder as a tar.
+    """Download files of a mounted file system (a guid): one file unchanged, several or a folder as
+    a tar.
 
-    --to is where; - is standard output; without it the name it has.  Files of a tar that cannot be
-    read are named on standard error, and the command ends with 3.
+    --to is the file to write; - is standard output; the default is the file's own name.  Files of a
+    tar that cannot be read are named on standard error, and the command ends with 3.
     """
     if not path:
         raise Malformed("name at least one path")
@@ -120,7 +124,7 @@ def get(file_system: str, *path: str, to: _To = "", archive: bool = False) -> No
     is_tar = headers.get("content-type") == "application/x-tar"
     target = Path(to or (f"{name}.tar" if is_tar else name))
     if target.exists():
-        raise Conflict(f"{target} exists already; name another by --to")
+        raise Conflict(f"{target} exists already; name another file by --to")
     try:
         _write(target, chain([first], parts))
     finally:
@@ -129,7 +133,7 @@ def get(file_system: str, *path: str, to: _To = "", archive: bool = False) -> No
 
 
 def _write(target: Path, parts: Iterable[bytes]) -> None:
-    """Write a file to its end, or leave none.  Raises Incomplete behind the end of a tar."""
+    """Write a complete file, or leave none.  Raises Incomplete after the end of a tar."""
     half = target.with_name(f".{target.name}.part")
     try:
         with half.open("wb") as file:
@@ -162,8 +166,6 @@ def _copy(parts: Iterable[bytes], file: BinaryIO) -> None:
 @app.command
 def again(mounted: str, *, how: SubmitOptions = USUAL) -> None:
     """Mount an unmounted backup again."""
-    from haulback.contract.mount import Again
-
     client = connect()
     request = Again(mountedBackup=Ref(mounted), **how.timed)
     report(client, [client.tasks.mount(request, **how.asked)], how)
@@ -172,8 +174,6 @@ def again(mounted: str, *, how: SubmitOptions = USUAL) -> None:
 @app.command
 def unmount(mounted: str, *, how: SubmitOptions = USUAL) -> None:
     """Unmount a backup."""
-    from haulback.contract.unmount import UnmountRequest
-
     client = connect()
     request = UnmountRequest(mountedBackup=Ref(mounted), **how.timed)
     report(client, [client.tasks.unmount(request, **how.asked)], how)
@@ -188,13 +188,12 @@ def upload(
     machine: str = "",
     how: SubmitOptions = USUAL,
 ) -> None:
-    """Put files of a mounted backup into a machine that runs, by its guest agent.
+    """Upload files of a mounted backup to a running machine through its guest agent.
 
-    --to is the folder they go below, with their paths (/: where they were); --file-system (a guid)
-    is needed where several are shown; --machine is another one than the backup's own.
+    --to is the folder for the files, which keep their paths (/: the original places); --file-system
+    (a guid) is needed when several are mounted; --machine selects a machine other than the backup's
+    own.
     """
-    from haulback.contract.upload import UploadRequest
-
     client = connect()
     request = UploadRequest(
         mountedBackup=Ref(mounted),

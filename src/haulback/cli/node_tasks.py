@@ -17,7 +17,10 @@ from haulback.client.node_tasks import NodeTasks
 from haulback.contract.backups import BackupType
 from haulback.wire import parse
 
-app = App(name="node", help="What a node says of the task it runs; HAULBACK_TOKEN is the node's.")
+app = App(
+    name="node",
+    help=("Reports of a node about a task that it runs; HAULBACK_TOKEN is the node's token."),
+)
 
 
 def _said() -> NodeTasks:
@@ -64,7 +67,7 @@ def transfer_rate(
     per_second: float,
     count: int | None = None,
     *,
-    add: Annotated[bool, Parameter(negative="", help="COUNT comes on top.")] = False,
+    add: Annotated[bool, Parameter(negative="", help="Add COUNT to the total.")] = False,
 ) -> None:
     """Report a transfer rate sample: bytes per second, and bytes so far."""
     said = _said()

@@ -34,10 +34,13 @@ def run_node(
     data: Path = Path("haulback-node"),
     name: str = "",
     token: Annotated[
-        str | None, Parameter(help="- for stdin; see --token-file.", allow_leading_hyphen=True)
+        str | None,
+        Parameter(
+            help="Enrolment token; - for stdin; see --token-file.", allow_leading_hyphen=True
+        ),
     ] = None,
     token_file: Annotated[
-        Path | None, Parameter(help="Holds the enrolment token.", allow_leading_hyphen=True)
+        Path | None, Parameter(help="File with the enrolment token.", allow_leading_hyphen=True)
     ] = None,
     restore_root: list[Path] = [],  # noqa: B006 - read only
     trust: Path | None = None,
@@ -46,11 +49,11 @@ def run_node(
     log_format: LogFormat = LogFormat.TEXT,
     leash: Annotated[bool, Parameter(show=False)] = False,
 ) -> None:
-    """Run a node of --server.  The first time it needs a token (`haulback node token`): in
+    """Run a node of --server.  The first run needs an enrolment token (`haulback node token`): in
     --token-file, on standard input (--token -), or in HAULBACK_ENROLMENT_TOKEN.
 
-    Files are restored only below a --restore-root; --trust is the server's own certificate.  Disks
-    shared by iSCSI are reached at --iscsi (ADDRESS:PORT, the next free port), and only then.
+    Files are restored only below a --restore-root; --trust is the server's own certificate.  iSCSI
+    targets listen at --iscsi (ADDRESS:PORT, or the next free port); without it iSCSI is off.
     """
     from haulback.node import main
 
@@ -82,7 +85,9 @@ def _token(said: str | None, file: Path | None) -> str | None:
 def _portal(text: str) -> str:
     address, _, port = text.rpartition(":")
     if not address or not port.isdigit() or not 0 < int(port) < 65536:
-        raise Malformed(f"--iscsi: {text!r} is not like 10.0.0.5:3260")
+        raise Malformed(
+            f"--iscsi: {text!r} is not an address and port; write it like 10.0.0.5:3260"
+        )
     return text
 
 
@@ -100,27 +105,29 @@ def show_node(name: str) -> None:
 
 @app.command
 def token(node: str = "") -> None:
-    """A token with which one node may enrol within the hour; of a NODE, another one of its own."""
+    """Print an enrolment token for one node, valid for one hour; with NODE a new token of that
+    node.
+    """
     nodes = connect().nodes
     print(nodes.renew_token(nodes.find(node).guid).token if node else nodes.invite())
 
 
 @app.command
 def add(name: str) -> None:
-    """Make a node of one's own making known, and print its token, this once."""
+    """Register a node that others have written, and print its token; it is shown only once."""
     print(connect().nodes.add(name).token)
 
 
 @app.command
 def rename(node: str, name: str) -> None:
-    """Give a node another name."""
+    """Rename a node."""
     nodes = connect().nodes
     nodes.change(nodes.find(node).guid, ChangedNode(name=name))
 
 
 @app.command
 def config(node: str, config: str) -> None:
-    """Give a node another configuration (`haulback node-config`)."""
+    """Assign another node configuration to a node (`haulback node-config`)."""
     client = connect()
     found = Ref(client.records.node_configs.find(config).guid)
     client.nodes.change(client.nodes.find(node).guid, ChangedNode(nodeConfig=found))
@@ -128,13 +135,13 @@ def config(node: str, config: str) -> None:
 
 @app.command
 def rm(node: str) -> None:
-    """Remove a node that runs nothing and that nothing lies on."""
+    """Remove a node without running tasks, destinations or hypervisors."""
     nodes = connect().nodes
     nodes.remove(nodes.find(node).guid)
 
 
 def start_log(form: LogFormat) -> None:
-    """Begin the log of a server or node.  Raises Malformed for a level that does not exist."""
+    """Start the log of a server or node.  Raises Malformed for an unknown level."""
     level = os.environ.get("HAULBACK_LOG", "INFO")
     try:
         logs.start(level, form)

@@ -19,7 +19,7 @@ Column = tuple[str, Callable[[dict[str, Any]], str]]
 
 
 def show(rows: Iterable[Any], columns: Sequence[Column], output: Output) -> None:
-    """Rows under headings, or one JSON array."""
+    """Print rows under headings, or as one JSON array."""
     found = msgspec.to_builtins(list(rows))
     if output == "json":
         dump(found)
@@ -31,31 +31,33 @@ def show(rows: Iterable[Any], columns: Sequence[Column], output: Output) -> None
 
 
 def console() -> Console:
-    """Standard output; wide enough for guids when nobody looks.
+    """The console of standard output; wide enough for guids when it is not a terminal.
 
-    Names of machines are printed as they are: brackets in them are no markup.
+    Names of machines are printed unchanged: brackets in them are no markup.
     """
     width = None if sys.stdout.isatty() else 200
     return Console(highlight=False, markup=False, width=width)
 
 
 def dump(value: Any) -> None:
-    """Readable JSON."""
+    """Print a value as indented JSON."""
     print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
 
 
 def text(name: str) -> Column:
-    """A plain member, or several."""
+    """A column for a plain member, or for a list."""
     return name, lambda row: _plain(row.get(name))
 
 
 def named(name: str) -> Column:
-    """The name of an enum or a reference, or the guid of one that comes without."""
+    """A column for the name of an enum or a reference, or for the guid of a reference without a
+    name.
+    """
     return name, lambda row: _name(row.get(name) or {})
 
 
 def moment(name: str) -> Column:
-    """Epoch milliseconds in local time."""
+    """A column for epoch milliseconds, in local time."""
     return name, lambda row: _when(row.get(name))
 
 
@@ -70,7 +72,7 @@ def _name(value: dict[str, Any]) -> str:
 
 
 def size(name: str) -> Column:
-    """Bytes."""
+    """A column for bytes."""
     return name, lambda row: units.size(row[name]) if name in row else ""
 
 

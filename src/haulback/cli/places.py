@@ -13,9 +13,19 @@ from haulback.cli.destination_settings import read_settings
 from haulback.cli.output import Output, dump, moment, named, show, size, text
 from haulback.cli.submit_options import USUAL, SubmitOptions, ref, refs, report, watch
 from haulback.contract import destination_types as contract_types
+from haulback.contract.backup_cleanup import BackupCleanupRequest
+from haulback.contract.connectivity_test import ConnectivityTestRequest
 from haulback.contract.destination_types import Capabilities, DestinationType, settings_of
 from haulback.contract.destinations import ChangedDestination, NewDestination, Retention
 from haulback.contract.hypervisors import ChangedHypervisor, NewHypervisor
+from haulback.contract.inventory_sync import (
+    Candidate,
+    InventorySyncRequest,
+    InventorySyncWizardRequest,
+)
+from haulback.contract.repair import RepairRequest
+from haulback.contract.unavailable import TapeManagers, Tapes
+from haulback.contract.verify import VerifyRequest
 from haulback.durable_files import write_private_once
 from haulback.errors import Malformed
 from haulback.inventory.destination_types import chosen
@@ -53,10 +63,11 @@ def add_hypervisor(
     manager: str = "",
     cluster: str = "",
 ) -> None:
-    """Add a folder of machines, or a libvirt, and list what it holds.
+    """Add a folder of machines, or a libvirt host, and scan its machines.
 
-    PATH is the folder, one sub-folder each; with --libvirt where new images go.  That is the
-    node's own by qemu:///system, another host's by qemu+ssh://root@host/system.
+    PATH is the folder of machines, with one sub-folder each; with --libvirt it is the folder for
+    new images. The node's own libvirt is qemu:///system, that of another host
+    qemu+ssh://root@host/system.
     """
     client = connect()
     records = client.records
@@ -75,7 +86,7 @@ def add_hypervisor(
 
 @hypervisor.command(name="set")
 def set_hypervisor(name: str, *, rename: str = "", manager: str = "", cluster: str = "") -> None:
-    """Rename a hypervisor, or put it under a manager; what is not said stays."""
+    """Rename a hypervisor, or assign it to a manager; options not given stay unchanged."""
     client = connect()
     records = client.records
     wanted = ChangedHypervisor(
@@ -96,8 +107,6 @@ def remove_hypervisor(name: str) -> None:
 @hypervisor.command
 def sync(*name: str, manager: list[str] = []) -> None:  # noqa: B006 - read only
     """Scan the machines of hypervisors, and of all hypervisors of a --manager."""
-    from haulback.contract.inventory_sync import InventorySyncRequest
-
     if not name and not manager:
         raise Malformed("name at least one hypervisor, or a --manager")
     client = connect()
@@ -110,9 +119,10 @@ def sync(*name: str, manager: list[str] = []) -> None:  # noqa: B006 - read only
 
 @hypervisor.command
 def confirm_absent(name: str) -> None:
-    """Say that the machines are gone which a hypervisor no longer shows; their names.
+    """Confirm that the machines which a hypervisor no longer shows are gone; prints their names.
 
-    A hypervisor that suddenly shows none, or less than half, is not believed before its next look.
+    A hypervisor that suddenly shows no machine, or less than half, is not believed before the next
+    scan.
     """
     client = connect()
     for one in client.hypervisors.confirm_absent(client.hypervisors.find(name).guid):
@@ -121,9 +131,7 @@ def confirm_absent(name: str) -> None:
 
 @hypervisor.command(name="try")
 def try_hypervisor(name: str, path: Path, *, node: str = "") -> None:
-    """Look what a folder holds, and add it as a hypervisor only if that works."""
-    from haulback.contract.inventory_sync import Candidate, InventorySyncWizardRequest
-
+    """Scan a folder of machines, and add it as a hypervisor if the scan succeeds."""
     client = connect()
     where = ref(node and client.nodes.find(node).guid)
     one = Candidate(name=name, path=str(path.absolute()), node=where)
@@ -134,8 +142,6 @@ def try_hypervisor(name: str, path: Path, *, node: str = "") -> None:
 @hypervisor.command(name="test")
 def test_hypervisor(*name: str) -> None:
     """Test whether nodes reach hypervisors."""
-    from haulback.contract.connectivity_test import ConnectivityTestRequest
-
     client = connect()
     found = refs(client.hypervisors.find(one).guid for one in name)
     tasks = client.tasks.connectivity_test(ConnectivityTestRequest(hypervisors=found))
@@ -159,18 +165,17 @@ def destination_types(*, output: Output = "table") -> None:
 
 def _type_row(kind: DestinationType) -> dict[str, Any]:
     settings = settings_of(kind).values()
-    able = kind.capabilities
     return {
         "type": kind.name,
-        "settings": [one.name for one in settings if not one.is_secret],
-        "secrets": [one.name for one in settings if one.is_secret],
-        **able._asdict(),
+        "settings": [setting.name for setting in settings if not setting.is_secret],
+        "secrets": [setting.name for setting in settings if setting.is_secret],
+        **kind.capabilities._asdict(),
     }
 
 
 @destination.command(name="show")
 def show_destination(name: str) -> None:
-    """Show all details of a destination, with its retention."""
+    """Show all details of a destination, including its retention."""
     dump(connect().destinations.find(name))
 
 
@@ -184,9 +189,9 @@ def add_destination(
     secret: Annotated[list[str], Parameter(help="NAME=FILE of a secret setting.")] = [],  # noqa: B006
     node: str = "",
 ) -> None:
-    """Add a folder, which must exist, or a store of another --type, and make a repository in it.
+    """Add an existing folder, or a store of another --type, and create a repository in it.
 
-    PATH is a folder of the node.  The other types have settings instead; a secret one is read
+    PATH is a folder of the node.  The other types have settings instead; a secret setting is read
     from FILE, or from standard input where FILE is -.
     """
     declared = chosen(kind or None)
@@ -220,15 +225,16 @@ def set_destination(
     verify_hours: float | None = None,
     verify: bool | None = None,
     keep_absent_days: int | None = None,
-    keep_all: Annotated[bool, Parameter(negative="", help="Begin with no limit.")] = False,
+    keep_all: Annotated[bool, Parameter(negative="", help="Start from no limits.")] = False,
 ) -> None:
-    """Rename a destination, or set what it keeps; what is not said stays.
+    """Rename a destination, or set its retention and verification; options not given stay
+    unchanged.
 
-    Whichever limit is met first removes a backup: how many, or how many days.  --lock-days: nobody
-    removes a new backup before.  --keep-last: the last of a machine that still exists, always.
-    --verify-days: a share is read every night, so that everything is read within so many days;
-    --verify-hours bounds a night, --no-verify leaves verification to you.
-    --keep-absent-days: the last of a machine that is no longer shown, for so long (30; 0: not).
+    A backup is removed by the first limit that it reaches: number or age in days.  --lock-days: new
+    backups cannot be removed for so many days.  --keep-last: the last backup of an existing machine
+    always stays. --verify-days: a share is read every night, so that everything is read within so
+    many days; --verify-hours limits a night, --no-verify turns the nightly verification off.
+    --keep-absent-days: the last backup of an absent machine stays for so many days (30; 0: not).
     """
     client = connect()
     found = client.destinations.find(name)
@@ -270,8 +276,6 @@ def remove_destination(name: str) -> None:
 @destination.command
 def clean(*name: str, how: SubmitOptions = USUAL) -> None:
     """Remove expired backups from destinations and free their space."""
-    from haulback.contract.backup_cleanup import BackupCleanupRequest
-
     client = connect()
     request = BackupCleanupRequest(
         refs(client.destinations.find(one).guid for one in name), **how.timed
@@ -282,16 +286,14 @@ def clean(*name: str, how: SubmitOptions = USUAL) -> None:
 @destination.command
 def verify(
     *name: str,
-    gib: Annotated[float | None, Parameter(help="Read at most so much.")] = None,
+    gib: Annotated[float | None, Parameter(help="Read at most this many GiB.")] = None,
     hours: Annotated[float | None, Parameter(help="Read no longer.")] = None,
     how: SubmitOptions = USUAL,
 ) -> None:
-    """Read destinations back and say which backups lack something; everything, unless bounded.
+    """Verify destinations and name the backups that lack data; everything, unless limited.
 
-    The next run reads the packs that a bounded one leaves.
+    The next run continues with the packs that a limited run left out.
     """
-    from haulback.contract.verify import VerifyRequest
-
     client = connect()
     request = VerifyRequest(
         refs(client.destinations.find(one).guid for one in name),
@@ -305,15 +307,18 @@ def verify(
 @destination.command
 def repair(
     *name: str,
-    apply: Annotated[bool, Parameter(negative="", help="Do it; else the log says it.")] = False,
+    apply: Annotated[
+        bool, Parameter(negative="", help="Apply the repair; otherwise the log only lists it.")
+    ] = False,
     believe: Annotated[
-        bool, Parameter(negative="", help="So much damage at once is real: no mount is away.")
+        bool,
+        Parameter(negative="", help="The damage is real: no part of the destination is unmounted."),
     ] = False,
     how: SubmitOptions = USUAL,
 ) -> None:
-    """Say in the task's log what can be repaired in destinations, and with --apply repair it."""
-    from haulback.contract.repair import RepairRequest
-
+    """List the possible repairs of destinations in the task's log, and with --apply carry them
+    out.
+    """
     client = connect()
     found = refs(client.destinations.find(one).guid for one in name)
     request = RepairRequest(found, apply=apply, believe=believe, **how.timed)
@@ -332,15 +337,15 @@ def key(
 ) -> None:
     """Write the key file of a destination's repository to --output, or print it.
 
-    Keep it where the server is not.  The key is tried on the repository first, in --folder where
-    that is mounted elsewhere on this machine; --unchecked prints one that cannot be tried here.
-    An --output that holds another key is never overwritten.  Works on the server's machine only,
-    for who may read its --data.
+    Keep the key away from the server.  The key is tried on the repository first, in --folder when
+    that is mounted elsewhere on this machine; --unchecked prints a key that cannot be tried here.
+    An --output that holds another key is never overwritten.  The command works on the server's
+    machine only, for users who may read its --data.
     """
     from haulback.cli.repository_keys import key_of
 
     if output and unchecked:
-        raise Malformed("--unchecked: a key that was not tried is printed only; leave out --output")
+        raise Malformed("--unchecked: an unchecked key is only printed; leave out --output")
     text = key_of(data, database, name, folder=folder, unchecked=unchecked)
     if output is None:
         print(text)
@@ -352,8 +357,6 @@ def key(
 @destination.command(name="test")
 def test_destination(*name: str) -> None:
     """Test whether nodes can use destinations."""
-    from haulback.contract.connectivity_test import ConnectivityTestRequest
-
     client = connect()
     found = refs(client.destinations.find(one).guid for one in name)
     tasks = client.tasks.connectivity_test(ConnectivityTestRequest(backupDestinations=found))
@@ -362,9 +365,7 @@ def test_destination(*name: str) -> None:
 
 @tape.command
 def eject(*guid: str, to: str = "", how: SubmitOptions = USUAL) -> None:
-    """Eject tapes, --to a location of this guid."""
-    from haulback.contract.unavailable import Tapes
-
+    """Eject tapes; --to is the guid of a location."""
     client = connect()
     request = Tapes(tapes=refs(_some(guid)), tapeLocation=ref(to), **how.timed)
     report(client, client.tasks.eject_tape(request, **how.asked), how)
@@ -372,9 +373,7 @@ def eject(*guid: str, to: str = "", how: SubmitOptions = USUAL) -> None:
 
 @tape.command(name="import")
 def import_tape(*guid: str, destination: str = "", how: SubmitOptions = USUAL) -> None:
-    """Take tapes in."""
-    from haulback.contract.unavailable import Tapes
-
+    """Import tapes into the library."""
     client = connect()
     to = ref(destination and client.destinations.find(destination).guid)
     request = Tapes(tapes=refs(_some(guid)), backupDestination=to, **how.timed)
@@ -383,9 +382,7 @@ def import_tape(*guid: str, destination: str = "", how: SubmitOptions = USUAL) -
 
 @tape.command(name="sync")
 def sync_tapes(*manager: str, how: SubmitOptions = USUAL) -> None:
-    """Look what tapes managers (guids) hold."""
-    from haulback.contract.unavailable import TapeManagers
-
+    """Scan the tapes of tape managers (guids)."""
     client = connect()
     request = TapeManagers(tapeManagers=refs(_some(manager)), **how.timed)
     report(client, client.tasks.tape_inventory_sync(request, **how.asked), how)
@@ -393,5 +390,5 @@ def sync_tapes(*manager: str, how: SubmitOptions = USUAL) -> None:
 
 def _some(guids: tuple[str, ...]) -> tuple[str, ...]:
     if not guids:
-        raise Malformed("name at least one by its guid")
+        raise Malformed("name at least one object by its guid")
     return guids

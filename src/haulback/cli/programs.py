@@ -26,18 +26,20 @@ from haulback.logs import LogFormat
 from haulback.node.state_dir import NodeIdentity, write_identity
 from haulback.repository.config import is_repository
 from haulback.server.main import Server, ServerSettings
-from haulback.server.services import nodes, places
+from haulback.server.services import destinations, nodes
 from haulback.server.services.app import LEASE_MS
 from haulback.work.support.foreign_repository import strangers
 
-Limit = Annotated[list[str], Parameter(help="How many at once, like export=3 or export.source=2.")]
+Limit = Annotated[
+    list[str], Parameter(help="Limit of simultaneous tasks, like export=3 or export.source=2.")
+]
 Origin = Annotated[
-    list[str], Parameter(help="A site whose pages may use the API, like https://portal.example.")
+    list[str], Parameter(help="Origin whose pages may call the API, like https://portal.example.")
 ]
 Proxy = Annotated[
     list[str],
     Parameter(
-        help="Address or network of a proxy whose word about clients' addresses counts.",
+        help="Address or network of a proxy that is trusted to name client addresses.",
         env_var="HAULBACK_PROXY",
     ),
 ]
@@ -61,9 +63,9 @@ def up(
 ) -> None:
     """Run everything on this machine: server, node and a destination in --data.
 
-    The first user is admin; the password comes from --password-file, from
-    HAULBACK_ADMIN_PASSWORD, or is made and printed once.  --lease is the number of seconds after
-    which a silent node is given up.
+    The first user is admin; the password comes from --password-file, from HAULBACK_ADMIN_PASSWORD,
+    or is generated and printed once.  --lease is the number of seconds after which a silent node
+    loses its tasks.
     """
     start_log(log_format)
     settings = _settings(data, "", host, port, tls_cert, tls_key, lease, limit, origin, proxy)
@@ -150,7 +152,9 @@ class _Keeper(Thread):
 
 
 def _enrol_embedded(server: Server, home: Path) -> None:
-    """The identity is written before it is admitted: a crash between leaves nothing to undo."""
+    """Enrol the embedded node; its identity is written before the server admits it, so that a crash
+    in between needs no undo.
+    """
     file = home / "identity.json"
     if not file.exists():
         write_identity(home, NodeIdentity(new_guid(), secrets.token_urlsafe(32)))
@@ -159,11 +163,11 @@ def _enrol_embedded(server: Server, home: Path) -> None:
 
 
 def _first_destination(server: Server, folder: Path) -> None:
-    if not places.destinations(server.app):
+    if not destinations.all_destinations(server.app):
         folder.mkdir(parents=True, exist_ok=True)
         if is_repository(open_location(folder)):
-            logging.warning("the destination local cannot be used: %s", strangers(str(folder)))
-        places.add_destination(server.app, NewDestination(name="local", path=str(folder)))
+            logging.warning("the destination 'local' cannot be used: %s", strangers(str(folder)))
+        destinations.add_destination(server.app, NewDestination(name="local", path=str(folder)))
 
 
 def _settings(
@@ -179,7 +183,7 @@ def _settings(
     proxy: list[str],
 ) -> ServerSettings:
     if not 0.2 <= lease <= 3600:
-        raise Malformed("--lease is between 0.2 and 3600 seconds")
+        raise Malformed("--lease must be between 0.2 and 3600 seconds")
     return ServerSettings(
         data=data,
         database=database,
@@ -195,7 +199,7 @@ def _settings(
 
 
 def _trust(settings: ServerSettings, password_file: Path | None, insecure_http: bool) -> None:
-    """Add the password of admin and the leave for plain HTTP to settings."""
+    """Set the password of admin and the permission for plain HTTP in the settings."""
     settings.password = (
         credentials.read(password_file, "--password-file")
         if password_file
@@ -214,7 +218,7 @@ def _limit(text: str) -> tuple[str, int]:
 
 
 def _announce(server: Server) -> None:
-    """For people and for programs that wait for it: the URL, and the password if it is new."""
+    """Print the URL, and a new password, for people and for programs that wait for the server."""
     print(f"Haulback listens at {server.url}", flush=True)
     if server.password:
         print(f"log in as admin with the password {server.password}", flush=True)

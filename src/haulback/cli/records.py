@@ -21,12 +21,12 @@ from haulback.contract.recovery_plans import RecoveryPlan, RecoveryRule
 from haulback.errors import Malformed
 from haulback.wire import read
 
-Affix = Annotated[str, Parameter(allow_leading_hyphen=True, help="Of the new names.")]
+Affix = Annotated[str, Parameter(allow_leading_hyphen=True, help="Members of the new record.")]
 _ROW = (text("guid"), text("name"))
 
 
 def _noun(name: str, topic: str, *members: str, adds: bool = True) -> App:
-    """Make the commands of a record type; `members` are extra columns of its list.
+    """Build the commands of a record type; `members` are extra columns of its list.
 
     `adds`: the type has an `add` command with `member=value` words.
     """
@@ -60,7 +60,7 @@ def _noun(name: str, topic: str, *members: str, adds: bool = True) -> App:
 
     @app.command(name="set")
     def change(name: str, *member: str) -> None:
-        """Change members of a record; members not named stay."""
+        """Change members of a record; other members stay."""
         known = kind(connect())
         one = known.find(name)
         body = {**msgspec.to_builtins(one.what), **_members(member, known.struct)}
@@ -76,7 +76,7 @@ def _noun(name: str, topic: str, *members: str, adds: bool = True) -> App:
 
 
 def _warn(one: ClientRecord[PolicyRecord]) -> None:
-    """Say on standard error what of a record does not act yet."""
+    """Print on standard error the members of a record that have no effect yet."""
     for sentence in one.shown.get("warnings", []):
         print(f"warning: {sentence}", file=sys.stderr)
 
@@ -123,7 +123,9 @@ def add_plan(
     suffix: Affix = "",
     overwrite: bool = False,
 ) -> None:
-    """Add a plan that brings these machines back, in this order, from their last good backups."""
+    """Add a recovery plan that restores these machines, in this order, from their last good
+    backups.
+    """
     client = connect()
     where = ref(hypervisor and client.hypervisors.find(hypervisor).guid)
     rules = [

@@ -8,8 +8,8 @@ from haulback.drivers.remote import main
 
 
 def far_end(url: str, storage: Path) -> None:
-    """Offer the libvirt at URL, new images in STORAGE, over standard input and output.
+    """Serve the libvirt at URL, with new images in STORAGE, over standard input and output.
 
-    Nodes start it for hypervisors at qemu+ssh://…; nobody else needs to.
+    Nodes start this command for hypervisors at qemu+ssh://…; people do not need it.
     """
     main.main(url, storage)

@@ -1,4 +1,4 @@
-"""`haulback repository`: look into a repository with nothing but its destination and its key."""
+"""`haulback repository`: work with a repository by its destination and its key alone."""
 
 from __future__ import annotations
 
@@ -31,25 +31,25 @@ Kit = Annotated[Path | None, Parameter(name="--kit", help="Recovery kit, typed i
 
 @app.command
 def init(folder: Path, *, key_file: KeyFile = None) -> None:
-    """Make a repository in FOLDER and print its recovery kit.
+    """Create a repository in FOLDER and print its recovery kit.
 
     FOLDER is a folder, or a JSON file with `type` and settings of a destination of another type.
 
-    The key is wrapped by --key-file (made if it is not there) or by the passphrase in
+    The key is wrapped by --key-file (created if missing) or by the passphrase in
     HAULBACK_PASSPHRASE.
     """
     made = key_file if key_file and not key_file.exists() else None
     if not folder.is_file():
         folder.mkdir(parents=True, exist_ok=True)
     if is_repository(open_location(folder)):
-        raise Conflict(f"{folder} holds a repository already; its key stays what it is")
+        raise Conflict(f"{folder} holds a repository already; its key is unchanged")
     if made:
         make_keyfile(made)
     try:
         repository = Repository.init(open_location(folder), _secret(key_file))
     except BaseException:
         if made:
-            made.unlink()  # a key that opens nothing must not look like one that does
+            made.unlink()  # a key file that opens nothing must not remain
         raise
     print(repository.keys.kit(repository.guid))
 
@@ -89,9 +89,11 @@ def cat(
 
 @app.command(name="kit")
 def print_kit(folder: Path, *, key_file: KeyFile = None) -> None:
-    """Print the recovery kit of the repository in FOLDER: it opens the repository by itself.
+    """Print the recovery kit of the repository in FOLDER: the kit opens the repository without any
+    other secret.
 
-    Print it on paper and lock it away: it is needed when haulback.json and its copy are both gone.
+    Print the kit on paper and lock it away: it is needed when haulback.json and its copy are both
+    gone.
     """
     repository = open_repository(folder, key_file, None)
     print(repository.keys.kit(repository.guid))
@@ -101,9 +103,9 @@ def print_kit(folder: Path, *, key_file: KeyFile = None) -> None:
 def forget(
     folder: Path, *backup: str, key_file: KeyFile = None, kit: Kit = None, yes: Yes = False
 ) -> None:
-    """Forget backups in FOLDER for good, or confirm that missing ones are lost.
+    """Delete backups in FOLDER for good, or confirm that missing backups are lost.
 
-    The space of a forgotten backup comes back with the next `repository clean`.
+    The next `repository clean` frees the space of a deleted backup.
     """
     if not backup:
         raise Malformed("name at least one backup by its guid")
@@ -137,7 +139,7 @@ def restore_to(
 
 
 class _Stream:
-    """Standard output as a sink: restored runs come in order, the holes between are written."""
+    """Standard output as a sink: restored runs arrive in order, holes are written as zeros."""
 
     def __init__(self) -> None:
         self._at = 0
@@ -155,7 +157,7 @@ class _Stream:
 
 
 def open_repository(folder: Path, key_file: Path | None, kit: Path | None) -> Repository:
-    """The repository at a location, by its recovery kit, a key file or the passphrase."""
+    """Open the repository at a location by its recovery kit, a key file or the passphrase."""
     if kit:
         return Repository.open(open_location(folder), _kit(kit))
     return Repository.open(open_location(folder), _secret(key_file))
@@ -169,7 +171,7 @@ def _kit(path: Path) -> Keys:
 
 
 def secret_of(key_file: Path | None) -> Secret | None:
-    """The key file or the passphrase, where one is named."""
+    """The key file or the passphrase, if one is named."""
     return _secret(key_file) if key_file or credentials.get("HAULBACK_PASSPHRASE") else None
 
 
@@ -179,8 +181,8 @@ def _secret(key_file: Path | None) -> Secret:
     passphrase = credentials.get("HAULBACK_PASSPHRASE")
     if passphrase is None:
         raise Malformed(
-            "name --key-file, or put the passphrase into HAULBACK_PASSPHRASE, or into a file that "
-            "HAULBACK_PASSPHRASE_FILE names"
+            "name --key-file, or put the passphrase into HAULBACK_PASSPHRASE, or "
+            "into a file that HAULBACK_PASSPHRASE_FILE names"
         )
     return Secret.passphrase(passphrase)
 

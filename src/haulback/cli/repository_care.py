@@ -1,4 +1,6 @@
-"""`haulback repository verify`, `repair`, `clean`, `sweep`: a repository without any server."""
+"""`haulback repository verify`, `repair`, `clean`, `sweep`: maintenance of a repository without a
+server.
+"""
 
 from __future__ import annotations
 
@@ -28,14 +30,14 @@ from haulback.repository.garbage_collection import Orders, clean_up
 from haulback.repository.repair import RepairReport, Workshop, repair
 from haulback.repository.verify import Depth, VerifyReport, verify
 
-Work = Annotated[Path | None, Parameter(help="Where to put new files for a while.")]
+Work = Annotated[Path | None, Parameter(help="Folder for temporary files.")]
 
 
 def _signer() -> tuple[str, int]:
     """The name under which damage is recorded, and the time (epoch ms)."""
     try:
         name = getpass.getuser()
-    except (KeyError, OSError):  # a container's user need not have a name
+    except (KeyError, OSError):  # a container's user may have no name
         name = f"user {os.getuid()}"
     return f"haulback repository, by {name}", time.time_ns() // 1_000_000
 
@@ -45,15 +47,15 @@ def verify_command(
     folder: Path,
     *,
     depth: int = 3,
-    record: Annotated[bool, Parameter(help="Write damage into the repository.")] = True,
+    record: Annotated[bool, Parameter(help="Record damage in the repository.")] = True,
     key_file: KeyFile = None,
     kit: Kit = None,
 ) -> None:
-    """Check everything stored in FOLDER; exits with 1 when anything is damaged.
+    """Check all data stored in FOLDER; exits with 1 when anything is damaged.
 
-    Depth 1: every object is there.  2: maps lead to stored chunks.  3: every byte is right.
-    Damage is recorded in the repository, so that no later backup builds on it; without damage
-    nothing is written.
+    Depth 1: every object exists.  2: maps lead to stored chunks.  3: every byte is right. Damage is
+    recorded in the repository, so that later backups do not build on it; without damage nothing is
+    written.
     """
     if depth not in tuple(Depth):
         raise Malformed("--depth is 1, 2 or 3")
@@ -69,39 +71,43 @@ def _print(report: VerifyReport) -> None:
     for finding in report.findings:
         print(f"DAMAGED  {finding}")
     for name in report.strangers:
-        print(f"STRANGER {_shown(name)} is no object of the repository and is ignored")
+        print(f"STRANGER {_shown(name)} is not an object of the repository and is ignored")
     print(
         f"{report.backups} backups, {report.packs} packs, {report.groups} groups, "
         f"{units.size(report.bytes)} read: {'ok' if report.ok else 'DAMAGED'}"
     )
     if not report.ok:
-        print("`haulback repository repair` says what can be done about it")
+        print("`haulback repository repair` lists the possible repairs")
 
 
 @app.command(name="repair")
 def repair_command(
     folder: Path,
     *,
-    apply: Annotated[bool, Parameter(negative="", help="Do it; else it is only said.")] = False,
+    apply: Annotated[
+        bool, Parameter(negative="", help="Apply the repair; otherwise it is only listed.")
+    ] = False,
     believe: Annotated[
-        bool, Parameter(negative="", help="So much damage at once is real: no mount is away.")
+        bool,
+        Parameter(negative="", help="The damage is real: no part of the repository is unmounted."),
     ] = False,
     work: Work = None,
     key_file: KeyFile = None,
     kit: Kit = None,
     yes: Yes = False,
 ) -> None:
-    """Say what can be repaired in FOLDER, and with --apply repair it; exits with 1 if data is lost.
+    """List the possible repairs in FOLDER, and with --apply carry them out; exits with 1 if data is
+    lost.
 
     The configuration comes from its copy or from --kit (then --key-file, or HAULBACK_PASSPHRASE,
-    is what opens the repository from now on), the index from the packs, whole data out of damaged
-    packs.  Damaged objects move to aside/ in FOLDER; nothing is deleted.
+    opens the repository from now on), the index from the packs, and good data from damaged packs.
+    Damaged objects move to aside/ in FOLDER; nothing is deleted.
 
-    NOTHING ELSE MAY BE USING THE REPOSITORY with --apply: no server with tasks on it, no node.
+    With --apply nothing else may use the repository: stop all servers and nodes that do.
     """
     repository = open_repository(folder, key_file, kit)
     if apply:
-        print(f"{folder} is repaired; nothing else may be using it")
+        print(f"{folder} is repaired; stop everything else that uses it")
         agree_to(yes)
     with TemporaryDirectory(dir=work) as temp, ThreadPoolExecutor(os.cpu_count()) as pool:
         secret = secret_of(key_file)
@@ -118,31 +124,31 @@ def _print_repaired(done: RepairReport) -> None:
     for action in done.actions:
         print(f"{'DONE    ' if done.is_applied else 'WOULD DO'} {action}")
     for name in done.strangers:
-        print(f"STRANGER {_shown(name)} is no object of the repository and is ignored")
+        print(f"STRANGER {_shown(name)} is not an object of the repository and is ignored")
     for loss in done.losses:
         print(f"LOST     {loss}")
     if not done.actions:
         print("nothing to repair")
     elif not done.is_applied:
-        print("nothing was changed; say --apply to do it")
+        print("nothing was changed; add --apply to carry the repair out")
 
 
 @app.command
 def sweep(folder: Path, *, key_file: KeyFile = None, kit: Kit = None) -> None:
-    """Delete the index segments in FOLDER that a merged one replaces.
+    """Delete the index files in FOLDER that a merged file replaces.
 
-    Safe at any time, also while others read and write.
+    Safe at any time, even while others read and write.
     """
     count = open_repository(folder, key_file, kit).sweep_index()
-    print(f"{count} replaced index segments deleted")
+    print(f"{count} replaced index files deleted")
 
 
 @app.command
 def clean(folder: Path, *, work: Work = None, key_file: KeyFile = None, kit: Kit = None) -> None:
-    """Delete from FOLDER what no backup needs any more.
+    """Delete the data in FOLDER that no backup needs any more.
 
-    NOTHING ELSE MAY BE USING THE REPOSITORY: no server with tasks on it, no node, no other command.
-    Other programs on the repository are not asked for, and not waited for.
+    Nothing else may use the repository: stop all servers, nodes and commands that do. The command
+    neither detects nor waits for other programs on the repository.
 
     Nothing is deleted when a backup is missing that the last clean-up saw; `repository forget`
     gives a missing backup up.
@@ -152,11 +158,11 @@ def clean(folder: Path, *, work: Work = None, key_file: KeyFile = None, kit: Kit
         orders = Orders(by=_signer()[0])
         cleaned = clean_up(repository, Path(temp), frozenset, pool, orders=orders)
     for backup in cleaned.damaged:
-        print(f"DAMAGED  backup {backup} refers to data that is not stored, or is damaged")
+        print(f"DAMAGED  backup {backup} refers to data that is missing or damaged")
     for backup in cleaned.unreadable:
         print(f"DAMAGED  the manifest of backup {backup} cannot be read")
     if cleaned.held:
-        print("nothing could be called dead: a part of some backup's map cannot be read")
+        print("nothing was deleted: a part of some backup's map cannot be read")
     print(
         f"{cleaned.backups} backups kept, {cleaned.packs_deleted} packs deleted, "
         f"{units.size(cleaned.bytes_freed)} freed, {cleaned.groups_rewritten} groups rewritten"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from cyclopts import App, Parameter
 
@@ -10,12 +10,15 @@ from haulback.cli.connection import connect
 from haulback.cli.output import Output, dump, moment, named, show, text
 from haulback.cli.submit_options import USUAL, SubmitOptions, ref, report
 from haulback.client.client import Client
+from haulback.contract.import_machine import ImportMachineRequest, TaskFile
+from haulback.contract.instant_restore import InstantRestoreRequest
+from haulback.contract.live_migration import LiveMigrationRequest
+from haulback.contract.mount import MountedDisk, MountedFileSystemChoice, MountRequest
 from haulback.contract.mounts import MountMode
+from haulback.contract.restore import RestoreRequest
+from haulback.contract.unavailable import FeatureOptions, ForAgent, ForCloud, PerFeature
 from haulback.errors import Malformed, NotFound
 from haulback.wire import Ref, Word
-
-if TYPE_CHECKING:  # what the kinds work with takes a while to load
-    from haulback.contract.import_machine import TaskFile
 
 restore = App(name="restore")
 cloud = App(name="cloud")
@@ -29,7 +32,7 @@ _JOBS = (
     moment("finishTime"),
     text("statusInfo"),
 )
-Paths = Annotated[list[str], Parameter(help="What of it; may be given again.")]
+Paths = Annotated[list[str], Parameter(help="A path in the backup; may be repeated.")]
 
 
 @restore.command(name="machine")
@@ -42,17 +45,15 @@ def restore_machine(
     power_on: bool = False,
     storage: str = "",
     disk_storage: Paths = [],  # noqa: B006 - read only
-    without: Annotated[list[str], Parameter(help="A disk to leave out; again for more.")] = [],  # noqa: B006
+    without: Annotated[list[str], Parameter(help="A disk to leave out; may be repeated.")] = [],  # noqa: B006
     how: SubmitOptions = USUAL,
 ) -> None:
-    """Make the machine of BACKUP (a guid) on a hypervisor, under its own name or --name.
+    """Restore the machine of BACKUP (a guid) on a hypervisor, under its own name or --name.
 
-    --overwrite replaces the machine that is there; --power-on starts the new one.  --storage is a
-    storage pool for all disks, --disk-storage DISK=POOL for one (see `haulback storage ls`).
-    --without DISK leaves a disk out, such as one that is damaged.
+    --overwrite replaces the existing machine; --power-on starts the new machine.  --storage is a
+    storage pool for all disks, --disk-storage DISK=POOL for one disk (see `haulback storage ls`).
+    --without DISK leaves a disk out, for example a damaged disk.
     """
-    from haulback.contract.import_machine import ImportMachineRequest
-
     client = connect()
     request = ImportMachineRequest(
         backup=Ref(backup),
@@ -70,21 +71,23 @@ def restore_machine(
 def _files(
     client: Client, backup: str, stored: list[str], without: list[str]
 ) -> list[TaskFile] | None:
-    """Disks that go into a storage of their own, or are left out.  Raises Malformed, NotFound."""
-    from haulback.contract.import_machine import TaskFile
-
+    """Disks that get their own storage, or are left out.  Raises Malformed, NotFound."""
     if not stored and not without:
         return None
     known = {one.path: one.guid for one in client.backups.files(backup)}
     if unknown := [disk for disk in without if disk not in known]:
-        raise NotFound(f"--without: the backup has no disk {unknown[0]}; {', '.join(known)}")
+        raise NotFound(
+            f"--without: the backup has no disk {unknown[0]}; name one of {', '.join(known)}"
+        )
     found = [TaskFile(Ref(known[disk]), excludedFromRestore=True) for disk in without]
     for pair in stored:
         disk, _, storage = pair.partition("=")
         if not storage:
-            raise Malformed(f"--disk-storage: {pair!r} is not like DISK=POOL")
+            raise Malformed(f"--disk-storage: {pair!r} is not of the form DISK=POOL")
         if disk not in known:
-            raise NotFound(f"--disk-storage: the backup has no disk {disk}; {', '.join(known)}")
+            raise NotFound(
+                f"--disk-storage: the backup has no disk {disk}; name one of {', '.join(known)}"
+            )
         found.append(TaskFile(Ref(known[disk]), storageId=storage))
     return found
 
@@ -92,8 +95,6 @@ def _files(
 @restore.command
 def disks(backup: str, path: str, *, node: str = "", how: SubmitOptions = USUAL) -> None:
     """Write the disks of BACKUP (a guid) as raw files to a new folder PATH on a node."""
-    from haulback.contract.restore import RestoreRequest
-
     client = connect()
     request = RestoreRequest(Ref(_node(client, node)), path, backup=Ref(backup), **how.timed)
     report(client, [client.tasks.restore(request, **how.asked)], how)
@@ -112,14 +113,12 @@ def restore_mount(
     node: str = "",
     how: SubmitOptions = USUAL,
 ) -> None:
-    """Share the files and disks of BACKUP (a guid), without copying anything first.
+    """Mount BACKUP (a guid): share its files and disks without a copy.
 
-    --path is where its node shows them; with --file-system (guids, mode MANUAL) one each.  --disk
-    (guids of backup files) are shown as files by mode MANUAL, and offered by mode ISCSI to each
-    --initiator (IQN; see `haulback mount iscsi`).  --unmount-after is in ms.
+    --path is the folder on the node; with --file-system (guids, mode MANUAL) one folder each.
+    --disk (guids of backup files) are shown as files in mode MANUAL, and offered by mode ISCSI to
+    each --initiator (IQN; see `haulback mount iscsi`).  --unmount-after is in ms.
     """
-    from haulback.contract.mount import MountedDisk, MountedFileSystemChoice, MountRequest
-
     client = connect()
     places = path + [""] * (len(file_system) - len(path))
     systems = file_system + [""] * (len(path) - len(file_system))
@@ -151,10 +150,8 @@ def instant(
 ) -> None:
     """Run the machine of BACKUP directly from the backup (instant restore).
 
-    --name is the new machine's name; --unmount-after is in ms, 0 for no end.
+    --name is the new machine's name; --unmount-after is in ms, 0 for no limit.
     """
-    from haulback.contract.instant_restore import InstantRestoreRequest
-
     client = connect()
     request = InstantRestoreRequest(
         mode=MountMode.INSTANT_RESTORE,
@@ -182,9 +179,7 @@ def show_restore(guid: str) -> None:
 def migrate(
     mounted: str = "", *, machine: str = "", hypervisor: str = "", how: SubmitOptions = USUAL
 ) -> None:
-    """Move a machine that runs from a MOUNTED backup, or a --machine, to its final storage."""
-    from haulback.contract.live_migration import LiveMigrationRequest
-
+    """Move a machine that runs from a MOUNTED backup, or a --machine, to its permanent storage."""
     client = connect()
     request = LiveMigrationRequest(
         mountedBackup=ref(mounted),
@@ -205,9 +200,7 @@ def cloud_import(
     per_feature: Annotated[list[str], Parameter(help="A feature of the account.")] = [],  # noqa: B006
     how: SubmitOptions = USUAL,
 ) -> None:
-    """Bring what is in BACKUP, or these paths of it, back to a cloud account."""
-    from haulback.contract.unavailable import FeatureOptions, ForCloud, PerFeature
-
+    """Restore BACKUP, or the given paths of it, to a cloud account."""
     client = connect()
     whole = ForCloud(
         backup=Ref(backup),
@@ -241,9 +234,7 @@ def agent_import(
     overwrite: bool = False,
     how: SubmitOptions = USUAL,
 ) -> None:
-    """Bring what is in BACKUP, or these paths of it, back to a machine with an agent."""
-    from haulback.contract.unavailable import ForAgent
-
+    """Restore BACKUP, or the given paths of it, to a machine with an agent."""
     client = connect()
     request = ForAgent(
         backup=Ref(backup),
@@ -262,5 +253,5 @@ def _node(client: Client, wanted: str) -> str:
         return client.nodes.find(wanted).guid
     found = list(client.nodes.all())
     if len(found) != 1:
-        raise Malformed("--node: name a node, there is not exactly one")
+        raise Malformed("--node: name a node, because the server has none or several")
     return found[0].guid

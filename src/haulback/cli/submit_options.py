@@ -17,7 +17,7 @@ from haulback.wire import Ref
 
 
 class SubmitTimes(TypedDict, total=False):
-    """Members of every request for work."""
+    """Members that all task submissions share."""
 
     priority: int | None
     windowStart: int | None
@@ -29,23 +29,30 @@ class SubmitTimes(TypedDict, total=False):
 class SubmitOptions:
     """Start window, priority, project and idempotency key of a submission."""
 
-    priority: Annotated[int | None, Parameter(help="0 to 100; the higher, the sooner.")] = None
-    window_start: Annotated[int | None, Parameter(help="Start no earlier, epoch ms.")] = None
-    window_end: Annotated[int | None, Parameter(help="Start no later, epoch ms.")] = None
+    priority: Annotated[
+        int | None, Parameter(help="0 to 100; tasks with a higher number start sooner.")
+    ] = None
+    window_start: Annotated[int | None, Parameter(help="Earliest start, epoch ms.")] = None
+    window_end: Annotated[int | None, Parameter(help="Latest start, epoch ms.")] = None
     project: Annotated[str, Parameter(help="For whom.")] = ""
-    key: Annotated[str, Parameter(help="The same key and request: the same tasks again.")] = ""
+    key: Annotated[
+        str,
+        Parameter(
+            help=("Idempotency key: a repeated request with the same key returns the same tasks.")
+        ),
+    ] = ""
     watch: Annotated[bool, Parameter(negative="", help="Follow the tasks to their end.")] = False
 
     @property
     def timed(self) -> SubmitTimes:
-        """As members of a request."""
+        """The options as members of a request."""
         return SubmitTimes(
             priority=self.priority, windowStart=self.window_start, windowEnd=self.window_end
         )
 
     @property
     def asked(self) -> SubmissionResult:
-        """As the client takes it."""
+        """The options as the client's struct."""
         return SubmissionResult(key=self.key, project=self.project)
 
 
@@ -53,7 +60,7 @@ USUAL = SubmitOptions()
 
 
 def report(client: Client, tasks: Iterable[TaskListRecord], how: SubmitOptions) -> None:
-    """Print the guids of new tasks; follow them if that is wanted."""
+    """Print the guids of new tasks, and follow the tasks if asked to."""
     heads = [task.guid for task in tasks]
     for guid in heads:
         print(guid)
@@ -68,10 +75,10 @@ def watch(client: Client, heads: Iterable[str]) -> None:
 
 
 def refs(guids: Iterable[str]) -> list[Ref]:
-    """References to these."""
+    """References to these guids."""
     return [Ref(guid) for guid in guids]
 
 
 def ref(guid: str) -> Ref | None:
-    """A reference, if there is something to refer to."""
+    """A reference, or None for an empty guid."""
     return Ref(guid) if guid else None

@@ -25,11 +25,11 @@ _COLUMNS = (
     moment("startTime"),
     text("statusInfo"),
 )
-_AT_ONCE = 500  # rows asked for in one call
+_AT_ONCE = 500  # rows per request
 _WAITING = (*_COLUMNS[:4], text("priority"), text("queueReason"))
 _SAMPLE = (text("transferRate"), text("transferredBytes"), moment("timestamp"))
-Queued = Annotated[bool, Parameter(negative="", help="Those that wait, too.")]
-Running = Annotated[bool, Parameter(negative="", help="Those that run, instead.")]
+Queued = Annotated[bool, Parameter(negative="", help="Include waiting tasks.")]
+Running = Annotated[bool, Parameter(negative="", help="Show running tasks instead.")]
 
 
 @app.command
@@ -44,7 +44,7 @@ def ls(
     project: str = "",
     search: str = "",
     size: int = 50,
-    detailed: Annotated[bool, Parameter(negative="", help="Every member, with -o json.")] = False,
+    detailed: Annotated[bool, Parameter(negative="", help="All members, with -o json.")] = False,
     output: Output = "table",
 ) -> None:
     """List the newest tasks; --state FAILED lists failed tasks."""
@@ -90,7 +90,7 @@ def state(
 
 @app.command
 def move(guid: str, state: State, *, info: str = "") -> None:
-    """Set a state, as the node does that takes a task (RUNNING) or ends it."""
+    """Set the state of a task, as its node does when it takes the task (RUNNING) or ends it."""
     connect().tasks.set_state(guid, state, info or None)
 
 
@@ -119,13 +119,13 @@ def log(guid: str, *, output: Output = "table") -> None:
 
 @app.command
 def watch(guid: str) -> None:
-    """Follow a task, and those that follow it, to the end; exits with 8 if one failed."""
+    """Follow a task and its followers to the end; exits with 8 if one failed."""
     follow(connect(), guid, console())
 
 
 @app.command
 def cancel(*guid: str, info: str = "Cancelled by user") -> None:
-    """Cancel tasks; the second time without waiting for their node."""
+    """Cancel tasks; a second call cancels without waiting for their node."""
     tasks = connect().tasks
     if len(guid) == 1:
         tasks.cancel(guid[0], info)
@@ -135,7 +135,7 @@ def cancel(*guid: str, info: str = "Cancelled by user") -> None:
 
 @app.command
 def rm(*guid: str) -> None:
-    """Take tasks off the list; one that runs is cancelled."""
+    """Remove tasks from the list; a running task is cancelled."""
     tasks = connect().tasks
     for one in _some(guid):
         tasks.remove(one)
@@ -143,10 +143,10 @@ def rm(*guid: str) -> None:
 
 @app.command
 def clear(*guid: str, queued: Queued = False, running: Running = False) -> None:
-    """Take what is finished off the list: all, or of these tasks those that are."""
+    """Remove finished tasks from the list: all, or those among the given tasks."""
     tasks = connect().tasks
     if running and queued:
-        raise Malformed("--running cancels; give it without --queued")
+        raise Malformed("--running cancels running tasks; leave out --queued")
     if running:
         tasks.cancel_running(*guid)
     elif queued:

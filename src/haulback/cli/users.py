@@ -15,8 +15,8 @@ from haulback.units import DAY_MS
 
 user = App(name="user")
 token = App(name="token")
-Roles = Annotated[list[str], Parameter(help="As `haulback user roles` lists them.")]
-Projects = Annotated[list[str], Parameter(help="What they see; without one, everything.")]
+Roles = Annotated[list[str], Parameter(help="A role from `haulback user roles`.")]
+Projects = Annotated[list[str], Parameter(help="Projects that the user sees; without one, all.")]
 _USERS = (text("guid"), text("login"), text("roles"), text("projects"), text("uiTimeZone"))
 _TOKENS = (text("guid"), text("name"), text("roles"), moment("created"), moment("expires"))
 _TRAIL = (text("number"), moment("time"), text("login"), text("operation"), text("subject"))
@@ -63,10 +63,10 @@ def set_user(
     project: Projects = [],  # noqa: B006
     all_projects: Annotated[bool, Parameter(negative="")] = False,
     time_zone: str = "",
-    password: Annotated[bool, Parameter(negative="", help="Ask for a new one.")] = False,
+    password: Annotated[bool, Parameter(negative="", help="Ask for a new password.")] = False,
     password_file: PasswordFile = None,
 ) -> None:
-    """Change a user, whose logins end; what is not said stays."""
+    """Change a user and end the user's logins; options not given stay unchanged."""
     users = connect().users
     wanted = ChangedUser(
         password=_password(login, password_file) if password or password_file else None,
@@ -80,7 +80,7 @@ def set_user(
 
 @user.command(name="rm")
 def remove_user(login: str) -> None:
-    """Remove a user, with logins and tokens."""
+    """Remove a user with all logins and tokens."""
     users = connect().users
     users.remove(users.find(login).guid)
 
@@ -99,7 +99,9 @@ def add_token(
     project: Projects = [],  # noqa: B006
     days: float | None = None,
 ) -> None:
-    """Make a token and print it, this once; with one's own roles unless --role says fewer."""
+    """Create a token and print it; it is shown only once.  --role gives it fewer roles than its
+    owner.
+    """
     valid = None if days is None else round(days * DAY_MS)
     new = NewToken(name, role or None, valid, project or None)
     print(connect().users.tokens.add(new).token)

@@ -12,9 +12,9 @@ from haulback.contract.tasks import TaskDetails
 
 
 def follow(client: Client, guid: str, say: Console) -> list[TaskDetails]:
-    """Show a task and those that follow it until all are over; their last details.
+    """Show a task and its followers until all have ended; return their last details.
 
-    Raises TaskFailed or Cancelled for the first that did not finish.
+    Raises TaskFailed or Cancelled for the first task that did not finish.
     """
     columns = (
         TextColumn("  {task.description:24}"),

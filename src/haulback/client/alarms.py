@@ -1,4 +1,4 @@
-"""Alarms over the API: conditions that an administrator has to know."""
+"""Alarms over the API: states that an administrator must know."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any, NamedTuple, get_args
 from msgspec import Meta, Struct
 from msgspec.structs import fields
 
+SEALED = "sealedSettings"  # the member of a destination's stored settings that holds its secrets
 _FOLDER, _SECRET = "folder", "secret"
 AbsolutePath = Annotated[
     str, Meta(pattern=r"^/", max_length=4096, description="a folder by its absolute path",

@@ -85,7 +85,7 @@ class _Tar:
         self._report, self._strict = report, strict
 
     def failed(self, place: str, error: HaulbackError, what: str = "") -> None:
-        """Report an unreadable file. Raises the error of an unreachable disk."""
+        """Report an unreadable file. Raises the error when the disk is unreachable."""
         if is_away(error):
             raise error
         self._missing(place, f"{what}{error.message}")

@@ -158,7 +158,8 @@ class RawEntry(msgspec.Struct, array_like=True):
 
 
 class FilePiece(msgspec.Struct, array_like=True):
-    """`length` bytes of a file: `data` if not empty, else bytes of disk number `disk` at `offset`.
+    """`length` bytes of a file: `data` if not empty, otherwise bytes of disk number `disk` at
+    `offset`.
 
     A negative disk number means zeros.
     """
@@ -170,20 +171,22 @@ class FilePiece(msgspec.Struct, array_like=True):
 
 
 class VolumesFound(msgspec.Struct, tag=True):
-    """Response to Volumes."""
+    """Response to ListVolumes."""
 
     volumes: Annotated[list[Volume], Meta(max_length=4096)]
 
 
 class Entries(msgspec.Struct, tag=True):
-    """Response to Look and Listing; `reason` is that of a Page."""
+    """Response to FindEntry and ListDirectory; `reason` says why entries may be missing."""
 
     entries: Annotated[list[RawEntry], Meta(max_length=MOST_ENTRIES)]
     reason: _Text = ""
 
 
 class Content(msgspec.Struct, tag=True):
-    """Response to Read: size of the file, and pieces from the requested offset, possibly fewer."""
+    """Response to ReadFile: size of the file, and pieces from the requested offset, possibly
+    fewer.
+    """
 
     size: _Count
     pieces: Annotated[list[FilePiece], Meta(max_length=MOST_PIECES)]

@@ -117,6 +117,12 @@ class ConfigurationRecords(Protocol):
 
     def of_kind(self, kind: str, parent: str | None = None) -> list[Record]: ...
 
+    def changeable(self, kind: str, guid: str) -> Record:
+        """A record that the caller may change.
+
+        Raises NotFound, Forbidden for a record of all projects where the caller is narrowed.
+        """
+
 
 class WorkInProgress(Protocol):
     """Queued and running tasks, asked by the object that the tasks use."""

@@ -12,7 +12,6 @@ from haulback.contract import destination_types
 from haulback.contract.destination_types import DestinationType, Setting, settings_of
 from haulback.errors import Malformed
 
-SEALED = "sealedSettings"  # the member of a destination's stored settings that holds its secrets
 # Settings of object stores, deduplicating appliances and other backup products: a client that
 # sends one expects a storage that the type of the destination may not be.
 _SETTINGS = """

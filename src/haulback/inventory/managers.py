@@ -9,7 +9,7 @@ from __future__ import annotations
 import uuid
 from typing import NamedTuple
 
-from haulback.inventory.hypervisor_types import PLATFORMS
+from haulback.hypervisor_types import TYPES
 from haulback.inventory.records import Hypervisor
 
 # Portals look up what a machine can do by the type of its manager, and know only these.
@@ -32,12 +32,12 @@ class Derived(NamedTuple):
 
 def own_manager(driver: str) -> Derived:
     """The manager of the hosts of one platform that have no other."""
-    return Derived(str(uuid.uuid5(_SPACE, f"manager/{driver}")), PLATFORMS[driver].words)
+    return Derived(str(uuid.uuid5(_SPACE, f"manager/{driver}")), TYPES[driver].words)
 
 
 def own_cluster(manager: str, driver: str) -> Derived:
     """The cluster of the hosts of one platform under a manager that have no other."""
-    return Derived(str(uuid.uuid5(_SPACE, f"{manager}/{driver}")), PLATFORMS[driver].words)
+    return Derived(str(uuid.uuid5(_SPACE, f"{manager}/{driver}")), TYPES[driver].words)
 
 
 def manager_of(host: Hypervisor) -> str:

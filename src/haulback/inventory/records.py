@@ -6,46 +6,16 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from haulback.contract.inventory_sync import PlatformResource as PlatformResource
 from haulback.contract.machines import VirtualDisk
+from haulback.contract.order_records import BackupDestination as BackupDestination
+from haulback.contract.order_records import Hypervisor as Hypervisor
+from haulback.contract.order_records import IncrementBase as IncrementBase
+from haulback.contract.store import BackupVolume as BackupVolume
 from haulback.wire import Named, label
 
 NOT_DECIDED = ("QUEUED", "INPROGRESS")  # a backup whose tasks are still under way
 REMOVED = "SUCCESS_REMOVED"
-
-
-class Hypervisor(msgspec.Struct, kw_only=True):
-    """A hypervisor; `driver` names the driver, `config` is the driver's configuration.
-
-    `node` is the only node that can reach the hypervisor, None when any node can.  `settings` are
-    user settings that the driver does not need: manager, cluster, node configuration.
-    """
-
-    guid: str
-    name: str
-    driver: str
-    config: dict[str, Any]
-    node: str | None = None
-    settings: dict[str, Any] = {}
-
-
-class BackupDestination(msgspec.Struct, kw_only=True):
-    """A backup destination; `repository` is the repository's guid after initialisation.
-
-    `settings` holds retention and verification; spaces are bytes, as a node last reported them.
-    `may_delete` grants deletion to one task's order: other tasks can only add objects.
-    """
-
-    guid: str
-    name: str
-    driver: str
-    config: dict[str, Any]
-    repository: str | None = None
-    node: str | None = None
-    settings: dict[str, Any] = {}
-    total_space: int | None = None
-    used_space: int | None = None
-    may_delete: bool = False
-    verify_state: dict[str, Any] = {}
 
 
 class Entity(msgspec.Struct, kw_only=True):
@@ -77,15 +47,6 @@ class Entity(msgspec.Struct, kw_only=True):
     def named(self) -> Named:
         """A typed reference to the entity."""
         return Named(self.guid, self.name, label(self.type))
-
-
-class PlatformResource(msgspec.Struct, kw_only=True):
-    """A network or a storage pool of a platform; sizes of pools in bytes."""
-
-    name: str
-    uuid: str = ""
-    total: int | None = None
-    free: int | None = None
 
 
 class Backup(msgspec.Struct, kw_only=True):
@@ -168,19 +129,6 @@ class PlatformSnapshot(msgspec.Struct, kw_only=True):
     project: str | None = None
 
 
-class BackupVolume(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """A file system of a backup; size in bytes.  `reason` says why it is unreadable."""
-
-    name: str
-    type: str
-    size: int = 0
-    label: str = ""
-    uuid: str = ""
-    readable: bool = True
-    reason: str = ""
-    path: str = ""  # mount path on the node
-
-
 class Mount(msgspec.Struct, kw_only=True):
     """A mounted backup, now or earlier.  Times in epoch ms, `keep` in ms (0: no end).
 
@@ -207,15 +155,6 @@ class Mount(msgspec.Struct, kw_only=True):
     project: str | None = None
     hypervisor: str | None = None
     machine: str | None = None
-
-
-class IncrementBase(msgspec.Struct):
-    """The base of the next increment of an entity in one repository."""
-
-    entity: str
-    destination: str
-    backup: str
-    checkpoint: str | None = None
 
 
 class Record(msgspec.Struct, kw_only=True):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import msgspec
 
+from haulback.contract.project_access import ProjectAccess
+from haulback.contract.roles import Roles
 from haulback.contract.task_states import State
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
@@ -36,14 +38,24 @@ class Ask(msgspec.Struct):
 
 @dataclass(frozen=True)
 class Submission:
-    """A way to ask for work: a path below /tasks, a request struct and a planner."""
+    """A way to ask for work: `POST /tasks/{path}` with a request struct, and its planner.
+
+    `roles`, `projects`, `examples` and `command` are those of the operation
+    (`server/http/operation.py`).  `many`: the answer is a list of tasks.  `batch`: the answer names
+    accepted and refused objects beside the tasks.
+    """
 
     path: str
     request: Struct
     plan: Callable[[Any, Catalogue, Ask], Plan]
+    _: KW_ONLY
+    summary: str
+    roles: Roles
+    projects: ProjectAccess = ProjectAccess.WHOLE
+    examples: Sequence[Any] = ()
+    command: str = ""
     many: bool = True
-    summary: str = ""
-    batch: bool = False  # answers what was accepted and what refused, beside the tasks
+    batch: bool = False
 
 
 def _no_record(task: Task, state: State, ledger: Ledger) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import msgspec
 
+from haulback.contract import example_values as example
 from haulback.contract.backup_cleanup import (
     BackupCleanupOrder,
     BackupCleanupRequest,
     BackupCleanupResult,
 )
+from haulback.contract.roles import OPERATORS
 from haulback.contract.task_states import State
 from haulback.inventory import retention
 from haulback.inventory.catalogue import Catalogue
@@ -68,6 +70,7 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     ledger.damage.expected_over(task.guid)
 
 
+Request = BackupCleanupRequest  # the name in scripts that were written for the first release
 KIND = TaskKind(
     type="BACKUP_CLEANUP",
     lane="cleanup",
@@ -82,6 +85,9 @@ KIND = TaskKind(
             BackupCleanupRequest,
             plan,
             summary="Create tasks to remove old backups.",
+            roles=OPERATORS,
+            examples=[{"backupDestinations": [example.REF]}],
+            command="backup rm-old DESTINATION",
         ),
     ),
 )

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from haulback.contract import example_values as example
 from haulback.contract.connectivity_test import ConnectivityTestOrder, ConnectivityTestRequest
+from haulback.contract.project_access import ProjectAccess
+from haulback.contract.roles import OPERATORS
 from haulback.errors import Malformed
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.managers import manager_of
@@ -63,6 +66,7 @@ def prepare(task: Task, catalogue: Catalogue) -> ConnectivityTestOrder:
     )
 
 
+Request = ConnectivityTestRequest  # the name in scripts that were written for the first release
 KIND = TaskKind(
     type="CONNECTIVITY_TEST",
     lane="inventory",
@@ -75,6 +79,10 @@ KIND = TaskKind(
             ConnectivityTestRequest,
             plan,
             summary="Create connectivity test tasks to check connection with target entities.",
+            roles=OPERATORS,
+            projects=ProjectAccess.COMMON,
+            examples=[{"backupDestinations": [example.REF]}],
+            command="destination test DESTINATION",
         ),
     ),
 )

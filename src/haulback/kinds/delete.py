@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import msgspec
 
+from haulback.contract import example_values as example
 from haulback.contract.backup_cleanup import BackupCleanupResult
 from haulback.contract.delete import DeleteOrder, DeleteRequest
+from haulback.contract.project_access import ProjectAccess
+from haulback.contract.roles import ADMINS
 from haulback.contract.task_states import State
 from haulback.errors import Conflict, Malformed, NotFound
 from haulback.ids import guid_of
@@ -150,6 +153,7 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
         ledger.removals.forget_entity(task.ref("protectedEntity") or "")
 
 
+Request = DeleteRequest  # the name in scripts that were written for the first release
 KIND = TaskKind(
     type="DELETE",
     lane="cleanup",
@@ -160,7 +164,14 @@ KIND = TaskKind(
     report=REMOVAL_REPORT,
     submissions=(
         Submission(
-            "delete", DeleteRequest, plan, summary="Create delete tasks to remove protected entity."
+            "delete",
+            DeleteRequest,
+            plan,
+            summary="Create delete tasks to remove protected entity.",
+            roles=ADMINS,
+            projects=ProjectAccess.OBJECTS,
+            examples=[{"value": example.GUID}],
+            command="machine rm MACHINE",
         ),
         Submission(
             "batch-delete",
@@ -168,6 +179,10 @@ KIND = TaskKind(
             plan_many,
             batch=True,
             summary="Create delete tasks to remove protected entities.",
+            roles=ADMINS,
+            projects=ProjectAccess.OBJECTS,
+            examples=[[{"value": example.GUID}]],
+            command="machine rm MACHINE MACHINE",
         ),
     ),
 )

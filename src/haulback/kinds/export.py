@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import msgspec
 
+from haulback.contract import example_values as example
 from haulback.contract.backups import BackupType
 from haulback.contract.export import ExportOrder, ExportRequest
+from haulback.contract.project_access import ProjectAccess
+from haulback.contract.roles import OPERATORS
 from haulback.contract.task_states import State
 from haulback.errors import Malformed
 from haulback.ids import new_guid
@@ -176,6 +179,7 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     ledger.backups.consistent(backup, found.consistency)
 
 
+Request = ExportRequest  # the name in scripts that were written for the first release
 KIND = TaskKind(
     type="EXPORT",
     lane="export",
@@ -185,7 +189,31 @@ KIND = TaskKind(
     settle=settle,
     report=EXPORT_REPORT,
     submissions=(
-        Submission("export", ExportRequest, plan, summary="Create list of export tasks."),
+        Submission(
+            "export",
+            ExportRequest,
+            plan,
+            summary="Create list of export tasks.",
+            roles=OPERATORS,
+            projects=ProjectAccess.OBJECTS,
+            examples=[
+                {
+                    "protectedEntities": [example.REF],
+                    "backupType": {"name": "FULL", "description": "Full"},
+                    "priority": 50,
+                    "retryCount": 0,
+                    "rules": [],
+                    "protectedEntityType": "VM",
+                    "async": True,
+                },
+                {
+                    "protectedEntities": [example.GUID],
+                    "backupType": "INCREMENTAL",
+                    **example.WINDOW,
+                },
+            ],
+            command="backup create MACHINE --destination DESTINATION",
+        ),
     ),
     window=WINDOW,
     members=frozenset({"backupType", "cbtId", "incSnapRequired", "taskFiles"}),

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import msgspec
 
+from haulback.contract import example_values as example
 from haulback.contract.import_machine import (
     CardWish,
     Imported,
     ImportMachineOrder,
     ImportMachineRequest,
 )
+from haulback.contract.project_access import ProjectAccess
 from haulback.contract.restores import Allocation
+from haulback.contract.roles import RESTORERS
 from haulback.contract.task_states import State
 from haulback.errors import Malformed
 from haulback.ids import new_guid
@@ -139,6 +142,7 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
         ledger.mounts.runs_from(share, entity.hypervisor, found.uuid)
 
 
+Request = ImportMachineRequest  # the name in scripts that were written for the first release
 KIND = TaskKind(
     type="IMPORT",
     lane="import",
@@ -160,6 +164,18 @@ KIND = TaskKind(
             plan,
             many=False,
             summary="Create restore and import task.",
+            roles=RESTORERS,
+            projects=ProjectAccess.OBJECTS,
+            examples=[
+                {
+                    "backupLocation": example.LOCATION,
+                    "hypervisor": example.REF,
+                    "restoredPeName": "web-again",
+                    "restoredDiskAllocationFormat": {"name": "SPARSE"},
+                    "overwrite": False,
+                }
+            ],
+            command="restore machine BACKUP --hypervisor HYPERVISOR",
         ),
     ),
 )

@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 
+from haulback import hypervisor_types
+from haulback.contract import example_values as example
 from haulback.contract.inventory_sync import (
     Candidate,
     InventorySyncOrder,
@@ -14,10 +16,10 @@ from haulback.contract.inventory_sync import (
     Seen,
     Sources,
 )
+from haulback.contract.roles import ADMINS, OPERATORS
 from haulback.contract.task_states import State
 from haulback.errors import Conflict, Malformed
 from haulback.ids import guid_of, new_guid
-from haulback.inventory import hypervisor_types
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.managers import manager_of
@@ -112,6 +114,7 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     ledger.inventory.surrounded(hypervisor, seen.networks, seen.storages)
 
 
+Request = InventorySyncRequest  # the name in scripts that were written for the first release
 KIND = TaskKind(
     type="INVENTORY_SYNC",
     lane="inventory",
@@ -125,12 +128,20 @@ KIND = TaskKind(
             InventorySyncRequest,
             plan,
             summary="Create inventory synchronization task.",
+            roles=OPERATORS,
+            examples=[{"hypervisorManagers": []}, {"hypervisors": [example.GUID]}],
+            command="hypervisor sync HYPERVISOR",
         ),
         Submission(
             "wizard/inventory-sync",
             InventorySyncWizardRequest,
             plan_wizard,
             summary="Create inventory synchronization task from configuration wizard.",
+            roles=ADMINS,
+            examples=[
+                {"hypervisors": [{"name": "new", "path": "/srv/machines", "node": example.REF}]}
+            ],
+            command="hypervisor try there /srv/machines --node NODE",
         ),
     ),
 )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from haulback.contract import example_values as example
 from haulback.contract.live_migration import LiveMigrationOrder, LiveMigrationRequest
 from haulback.contract.mounts import MountMode
+from haulback.contract.project_access import ProjectAccess
+from haulback.contract.roles import RESTORERS
 from haulback.contract.task_states import State
 from haulback.errors import Conflict, Malformed
+from haulback.hypervisor_types import TYPES, Capability, is_remote
 from haulback.inventory.catalogue import Catalogue
-from haulback.inventory.hypervisor_types import PLATFORMS, is_far
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.records import Entity, Hypervisor, Mount
 from haulback.kinds.api import TARGET, Ask, Submission, TaskKind
@@ -80,8 +83,8 @@ def _target(
 ) -> Hypervisor:
     named = request.hypervisor or request.hypervisorManager
     to = restore_target.hypervisor(request, catalogue, entity) if named else here
-    platform = PLATFORMS[here.driver]
-    if not platform.power_on:
+    platform = TYPES[here.driver]
+    if not platform.can(Capability.POWER):
         raise Malformed(
             f"protectedEntity: {platform.words} runs no machines", field="protectedEntity"
         )
@@ -100,12 +103,15 @@ def _target(
             field="hypervisor",
         )
     for one in (here, to):
-        if is_far(one.config):
+        if is_remote(one.config):
             raise Malformed(
                 f"hypervisor: {one.name} is reached by SSH; machines move between libvirts of a "
                 "node's own machine only, or restore it there",
                 field="hypervisor",
             )
+    platform.require(
+        Capability.INSTANT_RESTORE if mount else Capability.LIVE_MIGRATION, "hypervisor"
+    )
     return to
 
 
@@ -127,6 +133,7 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
             ledger.inventory.lives_on(entity, to)
 
 
+Request = LiveMigrationRequest  # the name in scripts that were written for the first release
 KIND = TaskKind(
     type="LIVE_MIGRATION",
     lane="import",
@@ -142,6 +149,10 @@ KIND = TaskKind(
             plan,
             many=False,
             summary="Create live migration task.",
+            roles=RESTORERS,
+            projects=ProjectAccess.OBJECTS,
+            examples=[{"mountedBackup": example.REF}],
+            command="migrate LIVING",
         ),
     ),
 )

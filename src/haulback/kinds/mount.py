@@ -7,8 +7,11 @@ from typing import Any
 
 import msgspec
 
+from haulback.contract import example_values as example
 from haulback.contract.mount import Again, MountOrder, MountRequest, MountResult, Visible
 from haulback.contract.mounts import MountMode
+from haulback.contract.project_access import ProjectAccess
+from haulback.contract.roles import RESTORERS
 from haulback.contract.task_states import State
 from haulback.errors import Conflict, Malformed
 from haulback.inventory.catalogue import Catalogue
@@ -173,6 +176,7 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     ledger.mounts.mounted(mount, kept, found.volumes)
 
 
+Request = MountRequest  # the name in scripts that were written for the first release
 KIND = TaskKind(
     type="MOUNT",
     lane="restore",
@@ -194,7 +198,29 @@ KIND = TaskKind(
             plan,
             many=False,
             summary="Create restore and mount task.",
+            roles=RESTORERS,
+            projects=ProjectAccess.OBJECTS,
+            examples=[
+                {
+                    "mode": {"name": "AUTO"},
+                    "backupLocation": example.LOCATION,
+                    "mountedFileSystems": [{"mountPath": "/mnt/web"}],
+                    "allowedClients": [],
+                    "unmountTime": 86400000,
+                }
+            ],
+            command="restore mount BACKUP",
         ),
-        Submission("mount", Again, plan_again, many=False, summary="Create mount task."),
+        Submission(
+            "mount",
+            Again,
+            plan_again,
+            many=False,
+            summary="Create mount task.",
+            roles=RESTORERS,
+            projects=ProjectAccess.OBJECTS,
+            examples=[{"mountedBackup": example.REF}],
+            command="mount again UNMOUNTED",
+        ),
     ),
 )

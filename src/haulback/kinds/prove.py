@@ -6,11 +6,14 @@ from typing import Any
 
 import msgspec
 
+from haulback.contract import example_values as example
+from haulback.contract.project_access import ProjectAccess
 from haulback.contract.prove import Evidence, ProveOrder, ProveRequest, Sign
+from haulback.contract.roles import RESTORERS
 from haulback.contract.task_states import State
 from haulback.errors import Malformed
+from haulback.hypervisor_types import Capability, type_of
 from haulback.inventory.catalogue import Catalogue
-from haulback.inventory.hypervisor_types import PLATFORMS
 from haulback.inventory.ledger import Ledger
 from haulback.kinds.api import Ask, Submission, TaskKind
 from haulback.kinds.support import planning
@@ -28,8 +31,8 @@ def plan(request: ProveRequest, catalogue: Catalogue, ask: Ask) -> Plan:
     entity = catalogue.machines.get(backup.entity)
     where = request.hypervisor.guid if request.hypervisor else entity.hypervisor
     hypervisor = catalogue.places.hypervisor(where)
-    platform = PLATFORMS[hypervisor.driver]
-    if not platform.power_on:
+    platform = type_of(hypervisor.driver, hypervisor.config)
+    if not platform.can(Capability.PROOF):
         raise Malformed(
             f"hypervisor: {platform.words} cannot boot a backup; name one that runs machines",
             field="hypervisor",
@@ -94,6 +97,7 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     ledger.proofs.booted(task.ref("backup") or "", msgspec.to_builtins(found), task)
 
 
+Request = ProveRequest  # the name in scripts that were written for the first release
 KIND = TaskKind(
     type="PROVE",
     lane="restore",
@@ -117,6 +121,18 @@ KIND = TaskKind(
             plan,
             many=False,
             summary="Boot a backup in isolation and prove it.",
+            roles=RESTORERS,
+            projects=ProjectAccess.OBJECTS,
+            examples=[
+                {"backup": example.REF, "sign": "AGENT", "script": "systemctl is-active nginx"},
+                {
+                    "backup": example.GUID,
+                    "hypervisor": example.REF,
+                    "text": "login:",
+                    "timeout": 300000,
+                },
+            ],
+            command="backup prove BACKUP --hypervisor KVM",
         ),
     ),
 )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
+from haulback.contract import example_values as example
 from haulback.contract.repair import RepairOrder, RepairRequest, RepairResult
+from haulback.contract.roles import ADMINS
 from haulback.contract.task_states import State
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
@@ -52,6 +54,7 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
         msgspec.convert(task.results, RepairResult)
 
 
+Request = RepairRequest  # the name in scripts that were written for the first release
 KIND = TaskKind(
     type="REPAIR",
     lane="cleanup",
@@ -66,7 +69,18 @@ KIND = TaskKind(
         Said("damage", "object", "The damage that is left; see docs/design/damage.md."),
     ),
     submissions=(
-        Submission("repair", RepairRequest, plan, summary="Create tasks to repair repositories."),
+        Submission(
+            "repair",
+            RepairRequest,
+            plan,
+            summary="Create tasks to repair repositories.",
+            roles=ADMINS,
+            examples=[
+                {"backupDestinations": [example.REF]},
+                {"backupDestinations": [example.REF], "apply": True},
+            ],
+            command="destination repair DESTINATION",
+        ),
     ),
     window=HOUR_MS * 24,
 )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from haulback.contract import example_values as example
+from haulback.contract.project_access import ProjectAccess
 from haulback.contract.restore import RestoreOrder, RestoreRequest
+from haulback.contract.roles import RESTORERS
 from haulback.contract.task_states import State
 from haulback.errors import Malformed
 from haulback.inventory.catalogue import Catalogue
@@ -61,6 +64,7 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
         ledger.proofs.verified(task.ref("backup") or "")  # every disk was read, each chunk checked
 
 
+Request = RestoreRequest  # the name in scripts that were written for the first release
 KIND = TaskKind(
     type="RESTORE",
     lane="restore",
@@ -76,6 +80,18 @@ KIND = TaskKind(
         Said("warnings", "texts", "Sentences about what was not restored."),
     ),
     submissions=(
-        Submission("restore", RestoreRequest, plan, many=False, summary="Create restore task."),
+        Submission(
+            "restore",
+            RestoreRequest,
+            plan,
+            many=False,
+            summary="Create restore task.",
+            roles=RESTORERS,
+            projects=ProjectAccess.OBJECTS,
+            examples=[
+                {"backup": example.REF, "node": example.REF, "restorePath": "/srv/restores/web"}
+            ],
+            command="restore disks BACKUP /srv/restores/web --node NODE",
+        ),
     ),
 )

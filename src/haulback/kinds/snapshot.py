@@ -6,6 +6,9 @@ from typing import Any
 
 import msgspec
 
+from haulback.contract import example_values as example
+from haulback.contract.project_access import ProjectAccess
+from haulback.contract.roles import OPERATORS
 from haulback.contract.snapshot import SnapshotOrder, SnapshotRequest, SnapshotResult
 from haulback.contract.task_states import State
 from haulback.errors import Malformed
@@ -94,6 +97,7 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
 
 
 _SUMMARY = "Create snapshot task."
+Request = SnapshotRequest  # the name in scripts that were written for the first release
 KIND = TaskKind(
     type="SNAPSHOT",
     lane="snapshot",
@@ -106,7 +110,25 @@ KIND = TaskKind(
         Said("consistency", "text", "STOPPED, APPLICATION or CRASH."),
     ),
     submissions=(
-        Submission("snapshot", SnapshotRequest, plan, summary=_SUMMARY),
-        Submission("vm-snapshot", SnapshotRequest, plan, summary=_SUMMARY),
+        Submission(
+            "snapshot",
+            SnapshotRequest,
+            plan,
+            summary=_SUMMARY,
+            roles=OPERATORS,
+            projects=ProjectAccess.OBJECTS,
+            examples=[{"protectedEntities": [example.REF], "priority": 50}],
+            command="snapshot create MACHINE",
+        ),
+        Submission(
+            "vm-snapshot",
+            SnapshotRequest,
+            plan,
+            summary=_SUMMARY,
+            roles=OPERATORS,
+            projects=ProjectAccess.OBJECTS,
+            examples=[{"protectedEntities": [example.REF], "priority": 50}],
+            command="snapshot create MACHINE --vm",
+        ),
     ),
 )

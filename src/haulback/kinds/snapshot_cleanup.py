@@ -6,7 +6,10 @@ from collections import defaultdict
 
 import msgspec
 
+from haulback.contract import example_values as example
 from haulback.contract.policies import SnapshotRule
+from haulback.contract.project_access import ProjectAccess
+from haulback.contract.roles import OPERATORS
 from haulback.contract.snapshot_cleanup import (
     SnapshotCleanupOrder,
     SnapshotCleanupRequest,
@@ -80,6 +83,7 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     ledger.snapshots.gone(task.ref("protectedEntity") or "", found.removed)
 
 
+Request = SnapshotCleanupRequest  # the name in scripts that were written for the first release
 KIND = TaskKind(
     type="SNAPSHOT_CLEANUP",
     lane="snapshot",
@@ -93,6 +97,10 @@ KIND = TaskKind(
             SnapshotCleanupRequest,
             plan,
             summary="Create tasks to remove old snapshots.",
+            roles=OPERATORS,
+            projects=ProjectAccess.OBJECTS,
+            examples=[{"protectedEntities": [example.REF]}],
+            command="snapshot clean MACHINE",
         ),
     ),
 )

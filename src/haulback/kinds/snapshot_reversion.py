@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
+from haulback.contract import example_values as example
+from haulback.contract.project_access import ProjectAccess
+from haulback.contract.roles import RESTORERS
 from haulback.contract.snapshot_reversion import (
     Reverted,
     SnapshotReversionOrder,
@@ -84,6 +87,7 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     )
 
 
+Request = SnapshotReversionRequest  # the name in scripts that were written for the first release
 KIND = TaskKind(
     type="SNAPSHOT_REVERSION",
     lane="snapshot",
@@ -102,6 +106,15 @@ KIND = TaskKind(
             plan,
             many=False,
             summary="Create snapshot reversion task.",
+            roles=RESTORERS,
+            projects=ProjectAccess.OBJECTS,
+            examples=[
+                {
+                    "snapshot": example.REF,
+                    **example.WINDOW,
+                }
+            ],
+            command="snapshot revert SNAPSHOT",
         ),
     ),
 )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from haulback.contract import example_values as example
+from haulback.contract.project_access import ProjectAccess
+from haulback.contract.roles import RESTORERS
 from haulback.contract.task_states import State
 from haulback.contract.unmount import UnmountOrder, UnmountRequest
 from haulback.errors import Conflict
@@ -39,6 +42,7 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
         ledger.mounts.until(mount, ledger.now + HOUR_MS, if_due=True)
 
 
+Request = UnmountRequest  # the name in scripts that were written for the first release
 KIND = TaskKind(
     type="UNMOUNT",
     lane="restore",
@@ -47,6 +51,16 @@ KIND = TaskKind(
     settle=settle,
     report=(Said("unmounted", "flag", "FINISHED says the same."),),
     submissions=(
-        Submission("unmount", UnmountRequest, plan, many=False, summary="Create unmount task."),
+        Submission(
+            "unmount",
+            UnmountRequest,
+            plan,
+            many=False,
+            summary="Create unmount task.",
+            roles=RESTORERS,
+            projects=ProjectAccess.OBJECTS,
+            examples=[{"mountedBackup": {"guid": example.GUID, "name": ""}}],
+            command="mount unmount MOUNT",
+        ),
     ),
 )

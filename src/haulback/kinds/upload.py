@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from haulback.contract import example_values as example
+from haulback.contract.project_access import ProjectAccess
+from haulback.contract.roles import RESTORERS
 from haulback.contract.upload import UploadOrder, UploadRequest
 from haulback.errors import Conflict, Malformed
+from haulback.hypervisor_types import Capability, type_of
 from haulback.inventory.catalogue import Catalogue
-from haulback.inventory.hypervisor_types import PLATFORMS
 from haulback.inventory.records import Entity, Hypervisor, Mount
 from haulback.kinds.api import Ask, Submission, TaskKind
 from haulback.kinds.support import planning
@@ -83,12 +86,13 @@ def _volume(request: UploadRequest, mount: Mount, catalogue: Catalogue) -> str:
 
 def _reached(entity: Entity, mount: Mount, catalogue: Catalogue) -> Hypervisor:
     hypervisor = catalogue.places.hypervisor(entity.hypervisor)
-    platform = PLATFORMS[hypervisor.driver]
-    if not platform.power_on:
+    platform = type_of(hypervisor.driver, hypervisor.config)
+    if not platform.can(Capability.POWER):
         raise Malformed(
             f"protectedEntity: {platform.words} runs no machines; name one that runs",
             field="protectedEntity",
         )
+    platform.require(Capability.GUEST, "protectedEntity")
     if hypervisor.node not in (None, mount.node):
         raise Malformed(
             f"protectedEntity: the node that shares the backup does not reach {hypervisor.name}",
@@ -110,6 +114,7 @@ def prepare(task: Task, catalogue: Catalogue) -> UploadOrder:
     )
 
 
+Request = UploadRequest  # the name in scripts that were written for the first release
 KIND = TaskKind(
     type="UPLOAD",
     lane="restore",
@@ -118,6 +123,16 @@ KIND = TaskKind(
     members=frozenset({"taskFiles"}),
     report=(Said("uploaded", "count", "Number of paths that were copied."),),
     submissions=(
-        Submission("upload", UploadRequest, plan, many=False, summary="Create upload task."),
+        Submission(
+            "upload",
+            UploadRequest,
+            plan,
+            many=False,
+            summary="Create upload task.",
+            roles=RESTORERS,
+            projects=ProjectAccess.OBJECTS,
+            examples=[{"mountedBackup": example.REF, "paths": ["/etc/hosts"]}],
+            command="mount upload MOUNT /etc/hosts --machine GUEST",
+        ),
     ),
 )

@@ -6,7 +6,9 @@ from typing import Any
 
 import msgspec
 
+from haulback.contract import example_values as example
 from haulback.contract.destinations import VerifyState
+from haulback.contract.roles import OPERATORS
 from haulback.contract.task_states import State
 from haulback.contract.verify import VerifyOrder, VerifyRequest, VerifyResult
 from haulback.errors import Malformed
@@ -87,6 +89,7 @@ def _check_cursor(cursor: str) -> None:
         raise Malformed("transfer-info of a VERIFY: cursor is no pack id in hex") from None
 
 
+Request = VerifyRequest  # the name in scripts that were written for the first release
 KIND = TaskKind(
     type="VERIFY",
     lane="verify",
@@ -107,7 +110,18 @@ KIND = TaskKind(
         *SPACE,
     ),
     submissions=(
-        Submission("verify", VerifyRequest, plan, summary="Create tasks to verify destinations."),
+        Submission(
+            "verify",
+            VerifyRequest,
+            plan,
+            summary="Create tasks to verify destinations.",
+            roles=OPERATORS,
+            examples=[
+                {"backupDestinations": [example.REF]},
+                {"backupDestinations": [example.GUID], "bytes": 107374182400, "seconds": 14400},
+            ],
+            command="destination verify DESTINATION",
+        ),
     ),
     window=WINDOW,
 )

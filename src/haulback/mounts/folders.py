@@ -119,7 +119,7 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 
 
 def hide(shared: Shared) -> None:
-    """Unmount and remove all folders of a share, even after its process was killed."""
+    """Unmount and remove all folders of a mount, even after its process was killed."""
     for path in filter(None, (*shared.paths.values(), shared.raw)):
         unmount(path)  # unconditional: os.path.ismount is False for a mount whose process died
     for path in shared.made:

@@ -1,9 +1,9 @@
-"""Process of a share: `python -m haulback.mounts.process ROOM`, with a ShareOrder on standard
+"""Process of a mount: `python -m haulback.mounts.process FOLDER`, with a MountSpec on standard
 input.
 
-The process survives the node and runs until SIGTERM, because a machine may run from the share. It
-holds a lock on `ROOM/lock` as long as it lives and serves all disks of the backup by NBD at
-`ROOM/nbd`, read-only.
+The process survives the node and runs until SIGTERM, because a machine may run from the mount. It
+holds a lock on `FOLDER/lock` as long as it lives and serves all disks of the backup by NBD at
+`FOLDER/nbd`, read-only.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ NBD, LOCK, PID, RAW = "nbd", "lock", "pid", "disks"
 
 
 def main(room: Path) -> None:
-    """Start the share, write a `Shared` to standard output, and serve until SIGTERM."""
+    """Start the mount, write a `Shared` to standard output, and serve until SIGTERM."""
     over = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: over.set())
@@ -52,15 +52,15 @@ def main(room: Path) -> None:
             return
         _say(ready)
         _let_go()
-        # The share ends when one child dies; the node then starts the whole share again.
+        # The mount ends when one child dies; the node then starts the whole mount again.
         while not over.wait(_LOOK_EVERY) and all(child.poll() is None for child in children):
             pass
 
 
 def _told(error: Exception) -> str:
-    """Reason why the backup cannot be shared.
+    """Reason why the backup cannot be mounted.
 
-    Of unexpected errors only the type is told: their text may hold a secret.
+    For an unexpected error only its type is given, because its text may hold a secret.
     """
     if isinstance(error, HaulbackError):
         return error.message
@@ -73,7 +73,7 @@ def _open(order: MountSpec, room: Path, held: ExitStack, children: list[Popen[by
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise Conflict(f"the share {order.guid} is served already") from None
+        raise Conflict(f"the mount {order.guid} is served already") from None
     (room / PID).write_text(str(os.getpid()))
     destination = AddOnly(open_destination(order.driver, order.config, order.guid))
     repository = Repository.open(destination, Secret("keyfile", order.key))

@@ -1,4 +1,4 @@
-"""Structs that a share's process exchanges with the node as JSON."""
+"""Structs that a mount's process exchanges with the node as JSON."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from haulback.contract.mount import IscsiOrder, Visible
 
 
 class MountSpec(msgspec.Struct, kw_only=True):
-    """Request to share one backup of one destination.
+    """Request to mount one backup of one destination.
 
     `key` opens the repository and is never written to disk. `for_machine` is set if a machine will
-    run from the share: QEMU's user then gets access to the socket.
+    run from the mount: QEMU's user then gets access to the socket.
     """
 
     guid: str
@@ -32,7 +32,7 @@ class Shared(msgspec.Struct, omit_defaults=True):
 
     `disks` maps disk names to sizes in bytes, `paths` maps volumes ("" for all) to mount folders.
     `raw` is the folder that shows disks as files, `portal` the iSCSI address (HOST:PORT). `made`
-    lists the folders to create, deepest first. A non-empty `error` means that there is no share.
+    lists the folders to create, deepest first. A non-empty `error` means that there is no mount.
     """
 
     disks: dict[str, int] = {}

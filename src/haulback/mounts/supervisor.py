@@ -1,4 +1,4 @@
-"""Supervisor of the shares of a node: start, find after a node restart, end."""
+"""Supervisor of the mounts of a node: start, find after a node restart, end."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from haulback.mounts.spec import MountSpec, Shared
 # Every user can reach this folder, QEMU's too, and the path is short: UNIX sockets allow 107 bytes.
 ROOMS = Path("/var/tmp")
 PORTAL = "0.0.0.0:3260"  # first address that iSCSI targets listen at; 3260 is the standard port
-_SECONDS = 60.0  # timeout for a share to start, and to end
+_SECONDS = 60.0  # timeout for a mount to start, and to end
 
 
 class MountSupervisor:
-    """Manages the shares that have a record file in `folder`.
+    """Manages the mounts that have a record file in `folder`.
 
     A record (`Shared`) lists the disks and folders on offer and holds no key.
     """
@@ -53,24 +53,24 @@ class MountSupervisor:
         self._browsers: dict[str, _Open] = {}
 
     def room(self, guid: str) -> Path:
-        """Folder for the sockets of a share's process. Raises NotFound for an invalid guid."""
+        """Folder for the sockets of a mount's process. Raises NotFound for an invalid guid."""
         if not is_guid(guid):
-            raise NotFound(f"{guid[:60]!r} is not the guid of a share")
+            raise NotFound(f"{guid[:60]!r} is not the guid of a mount")
         return self._rooms / f"haulback-share-{guid}"
 
     def socket(self, guid: str) -> Path:
-        """Path of the NBD socket of a share, served while its process runs."""
+        """Path of the NBD socket of a mount, served while its process runs."""
         return self.room(guid) / NBD
 
     def all(self) -> list[str]:
-        """Guids of all shares that were started here and not ended."""
+        """Guids of all mounts that were started here and not ended."""
         return sorted(path.name for path in self._folder.iterdir() if is_guid(path.name))
 
     def begin(self, order: MountSpec) -> Shared:
-        """Start the process of a share and return the disks and folders on offer.
+        """Start the process of a mount and return the disks and folders on offer.
 
-        A share with the same guid is ended first. Raises Forbidden or Conflict for a folder that
-        may not be used, Conflict when the room of the share cannot be replaced, Unavailable when
+        A mount with the same guid is ended first. Raises Forbidden or Conflict for a folder that
+        may not be used, Conflict when the folder of the mount cannot be replaced, Unavailable when
         the process cannot serve; nothing is left behind then.
         """
         self.end(order.guid)
@@ -85,7 +85,7 @@ class MountSupervisor:
         # Recorded before the start, so that `end` finds the folders if this process dies.
         self._write(order.guid, planned)
         try:
-            # mkdir refuses an existing room: another user could have put a pid file of their
+            # mkdir refuses an existing folder: another user could have put a pid file of their
             # choice there, and `end` would kill that process.
             room.mkdir(mode=0o711)
             found = self._start(order, room)
@@ -112,16 +112,16 @@ class MountSupervisor:
                 timeout=_SECONDS,
             )
         except subprocess.TimeoutExpired:
-            raise Unavailable(f"the share did not start within {_SECONDS:.0f} s") from None
+            raise Unavailable(f"the mount did not start within {_SECONDS:.0f} s") from None
         ready = msgspec.json.decode(done.stdout or b'{"error":"its process died"}', type=Shared)
         if ready.error:
-            raise Unavailable(f"the backup cannot be shared: {ready.error}")
+            raise Unavailable(f"the backup cannot be mounted: {ready.error}")
         return ready
 
     def _write(self, guid: str, shared: Shared) -> None:
         """Write a record atomically.
 
-        The record is not synced: a power cut ends the share as well, and only an empty mount folder
+        The record is not synced: a power cut ends the mount as well, and only an empty mount folder
         may be left.
         """
         half = self._folder / f".{guid}"
@@ -129,14 +129,14 @@ class MountSupervisor:
         half.replace(self._folder / guid)
 
     def _shared(self, guid: str) -> Shared:
-        """The record of a share; an empty one for an unknown share."""
+        """The record of a mount; an empty one for an unknown mount."""
         try:
             return msgspec.json.decode((self._folder / guid).read_bytes(), type=Shared)
         except (FileNotFoundError, msgspec.DecodeError):
             return Shared()
 
     def lives(self, guid: str) -> bool:
-        """Whether the process of a share runs; the process holds a lock in its room."""
+        """Whether the process of a mount runs; the process holds a lock in its folder."""
         room = self.room(guid)
         try:
             if os.lstat(room).st_uid != os.geteuid():
@@ -153,7 +153,7 @@ class MountSupervisor:
         return False
 
     def end(self, guid: str) -> None:
-        """Stop a share; a share that does not exist is no error.
+        """Stop a mount; a mount that does not exist is no error.
 
         Raises Unavailable when its process does not end. SIGTERM is sent for the first 10 seconds,
         SIGKILL after that.
@@ -166,7 +166,7 @@ class MountSupervisor:
         while self.lives(guid):
             self._signal(guid, signal.SIGTERM if time.monotonic() < end - 50 else signal.SIGKILL)
             if time.monotonic() > end:
-                raise Unavailable(f"the process of the share {guid} does not end")
+                raise Unavailable(f"the process of the mount {guid} does not end")
             time.sleep(0.05)
         folders.hide(self._shared(guid))
         shutil.rmtree(room, ignore_errors=True)
@@ -178,9 +178,9 @@ class MountSupervisor:
 
     @contextmanager
     def browser(self, guid: str) -> Iterator[Browser]:
-        """File browser of a share, opened on first use.
+        """File browser of a mount, opened on first use.
 
-        Raises NotFound for a share that does not run. The browser is closed when the share becomes
+        Raises NotFound for a mount that does not run. The browser is closed when the mount becomes
         unreachable, so that the next call opens a new one.
         """
         with self._lock:
@@ -201,7 +201,7 @@ class MountSupervisor:
             raise
 
     def close(self) -> None:
-        """Close the opened browsers; the shares keep running."""
+        """Close the opened browsers; the mounts keep running."""
         with self._lock:
             opened, self._browsers = list(self._browsers.values()), {}
         for one in opened:
@@ -216,7 +216,7 @@ def _planned(shown: Sequence[Visible]) -> Shared:
 
 
 class _Open:
-    """NBD connections to the disks of a share, and a file browser over them."""
+    """NBD connections to the disks of a mount, and a file browser over them."""
 
     def __init__(self, room: Path, disks: Iterable[str]) -> None:
         self._exports: list[Export] = []

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from haulback.inventory.destination_types import SEALED
-from haulback.inventory.records import BackupDestination
+from haulback.contract.destination_types import SEALED
+from haulback.contract.order_records import BackupDestination
 from haulback.node.server_client import ServerClient
 
 

@@ -13,9 +13,9 @@ import msgspec
 from haulback.errors import HaulbackError, Malformed, NotFound, Unauthenticated, Unavailable
 from haulback.filesystems.browser import Browser
 from haulback.filesystems.records import EntryType, FileEntry, raw, text
+from haulback.node.server_calls import printable
 from haulback.node.server_client import FileRequest, ServerClient
 from haulback.node.state_dir import StateDir
-from haulback.node.task_context import printable
 
 log = logging.getLogger(__name__)
 _AGAIN = 1.0  # seconds

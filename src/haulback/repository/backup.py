@@ -1,4 +1,6 @@
-"""Turning a disk into a map: what changed is read, cut, looked up and handed to the writer."""
+"""Backing up a disk: changed data is read, chunked, deduplicated and handed to the writer; the
+result is a map.
+"""
 
 from __future__ import annotations
 
@@ -29,11 +31,11 @@ Meter = Callable[[int], None]
 
 
 def unmetered(count: int) -> None:
-    """Where nobody watches the progress."""
+    """The default meter: counts nothing."""
 
 
 class _Found(NamedTuple):
-    """A run of a segment: stored already (`ref`), or new with its id and bytes."""
+    """A piece of a disk segment: stored already (`ref`), or new with its id and bytes."""
 
     length: int
     ref: ChunkRef | None
@@ -42,7 +44,9 @@ class _Found(NamedTuple):
 
 
 class _Work(NamedTuple):
-    """A segment to look at: the old pieces, and the spans of it that may have changed."""
+    """A disk segment to examine: its old pieces, and the spans of the segment that may have
+    changed.
+    """
 
     number: int
     old: Pieces | None
@@ -50,9 +54,10 @@ class _Work(NamedTuple):
 
 
 class _Run(NamedTuple):
-    """A stretch of whole old pieces that spans touch, from `low` of its segment.
+    """A stretch of whole old pieces that changed spans touch; `low` is its offset in the segment.
 
-    `gaps` of `data` were not read: they are what they were, and come from the base.
+    `gaps` of `data` were not read from the source: their bytes are unchanged and come from the
+    base.
     """
 
     low: int
@@ -73,11 +78,12 @@ def back_up_disk(
 ) -> DiskMap:
     """Store a disk and return its map.
 
-    With `base` and `changed` only the changed extents are read from the source, or little more:
-    what else a chunk needs comes from the base.  With `base` alone the disk is read and compared
-    with the base's chunk ids.  A base of another size is only a hint for deduplication.  `meter`
-    is told the bytes read.  With `distrust` the disk is cut where the base is, but no chunk is
-    taken from the base: each that is the same is stored anew, unless it is stored soundly.
+    With `base` and `changed` only the changed extents, and few bytes around them, are read from the
+    source; the rest of a chunk comes from the base.  With `base` alone the whole disk is read and
+    compared with the base's chunk ids.  A base of another size is only a hint for deduplication.
+    `meter` gets the number of bytes read.  With `distrust` the disk is cut at the base's chunk
+    borders, but no chunk is reused from the base: an equal chunk is stored again, unless a sound
+    copy of the chunk is stored.
     """
     if base and base.root.size != source.size:
         base, changed = None, None
@@ -91,7 +97,7 @@ def back_up_disk(
 
 
 def _all(source: Source, base: MapReader | None) -> Iterator[_Work]:
-    """Every segment with data; and, where the base had some, those that are empty now."""
+    """Every segment with data, and every segment that had data in the base and is empty now."""
     data = iter(_segments(source.extents(), source.size))
     upcoming = next(data, None)
     number, leaf = 0, EMPTY_LEAF
@@ -107,7 +113,7 @@ def _all(source: Source, base: MapReader | None) -> Iterator[_Work]:
 
 
 def _changed(source: Source, base: MapReader, changed: Iterable[Extent]) -> Iterator[_Work]:
-    """The segments that changed extents touch."""
+    """The segments that the changed extents touch."""
     leaf_number, leaf = -1, EMPTY_LEAF
     for number, ranges in groupby(_per_segment(changed, source.size), lambda item: item[0]):
         spans = [(low, high) for _, low, high in ranges]
@@ -149,7 +155,7 @@ def _look(
 ) -> Iterator[tuple[int, list[_Found]]]:
     """Read segments ahead and examine them in the pool; results come in order.
 
-    Without `keep` pieces that are what they were are found like new ones.
+    Without `keep`, unchanged pieces are treated like new pieces.
     """
     queue: deque[tuple[int, Future[list[_Found]]]] = deque()
     load, allowance = base.load if base else None, _Allowance()
@@ -169,7 +175,7 @@ def _look(
 
 
 def _enclosing(item: _Work, length: int) -> list[tuple[int, int]]:
-    """The spans widened to the cuts of the old pieces, those that meet made one."""
+    """The spans widened to the borders of the old pieces; adjacent spans are joined."""
     found: list[tuple[int, int]] = []
     for low, high in item.spans:
         if item.old is not None:
@@ -195,9 +201,10 @@ def _widened(old: Pieces, low: int, high: int) -> tuple[int, int]:
 
 
 class _Allowance:
-    """How much may be read beside what changed: three quarters as much, over the whole disk.
+    """The limit of bytes read beside the changed bytes: three quarters as many, over the whole
+    disk.
 
-    To read a little more is cheaper than to unpack the group of a chunk.
+    Reading a few more bytes is cheaper than decompressing the group of a chunk.
     """
 
     def __init__(self) -> None:
@@ -215,7 +222,7 @@ class _Allowance:
 def _read(
     source: Source, item: _Work, low: int, high: int, allowance: _Allowance, meter: Meter
 ) -> _Run:
-    """The spans within a run; all of it at once where that is allowed."""
+    """Read the spans of a run; the whole run at once where the allowance covers the gaps."""
     data = memoryview(bytearray(high - low))
     spans = [(max(a, low), min(b, high)) for a, b in item.spans if a < high and b > low]
     changed = sum(b - a for a, b in spans)
@@ -240,7 +247,7 @@ def _examine(
     load: LoadPage | None,
     keep: bool,
 ) -> list[_Found]:
-    """The pieces of a segment now; outside of the runs they are the old ones."""
+    """The present pieces of a segment; outside of the runs they are the old pieces."""
     if not runs:
         return [_Found(length, HOLE)]
     if old is None:
@@ -258,7 +265,9 @@ def _examine(
 
 
 def _places(old: Pieces, low: int, high: int) -> Iterator[tuple[int, int, ChunkRef]]:
-    """(from, to, ref) of each old piece that lies within a stretch, cut off at its end."""
+    """(from, to, ref) of each old piece that lies within a stretch; the last piece ends with the
+    stretch.
+    """
     at = 0
     for piece in old:
         end = at + piece.length
@@ -272,7 +281,7 @@ def _kept(old: Pieces, low: int, high: int) -> list[_Found]:
 
 
 def _fill(run: _Run, old: Pieces, load: LoadPage) -> None:
-    """The bytes that were not read, for they have not changed, from the chunks that hold them."""
+    """Fill the gaps of a run, which have not changed, from the base's chunks."""
     for at, end, ref in _places(old, run.low, run.low + len(run.data)):
         start, stop = at - run.low, end - run.low
         for low, high in run.gaps:
@@ -282,7 +291,9 @@ def _fill(run: _Run, old: Pieces, load: LoadPage) -> None:
 
 
 def _anew(old: Pieces, run: _Run, keys: Keys, keep: bool) -> list[_Found]:
-    """A run: pieces that are the same after all are kept, what lies between is cut anew."""
+    """The pieces of a run: pieces equal to the base are kept, the data between them is cut into new
+    chunks.
+    """
     found: list[_Found] = []
     fresh = 0
     for at, end, ref in _places(old, run.low, run.low + len(run.data)):
@@ -312,7 +323,7 @@ def _cut(data: memoryview, keys: Keys) -> Iterator[_Found]:
 
 
 def _store(found: list[_Found], writer: Writer) -> Pieces:
-    """Hand new chunks to the writer; the segment's pieces, neighbouring holes joined."""
+    """Hand new chunks to the writer and return the segment's pieces, with adjacent holes joined."""
     new = [(run.id, run.data) for run in found if run.data is not None]
     refs = iter(writer.add(new)) if new else iter(())
     pieces: list[SegmentPiece] = []
@@ -330,5 +341,5 @@ def _length(number: int, size: int) -> int:
 
 
 def is_zero(data: memoryview) -> bool:
-    """Whether `data` (at most a segment) is all zeros; the first bytes decide for most."""
+    """Whether `data` (at most a segment) is all zeros; the first bytes decide in most cases."""
     return bytes(data[:16]) == _ZEROS[: min(16, len(data))] and bytes(data) == _ZEROS[: len(data)]

@@ -1,4 +1,4 @@
-"""The loss of one backup: which disks, how many bytes of each, and which objects are to blame."""
+"""The data loss of one backup: its disks, the lost bytes of each, and the damaged objects."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from haulback.units import MIB
 
 _OBJECTS_NAMED = 50
 _GROUPS_KNOWN = 1 << 16
-_PAGES_KNOWN = 1 << 18  # 40 MB; leaves of 4 TiB
+_PAGES_KNOWN = 1 << 18  # 40 MB of memory: enough for the leaves of a 4 TiB disk
 
 
 class DiskLoss(msgspec.Struct, frozen=True):
@@ -42,7 +42,7 @@ class DiskLoss(msgspec.Struct, frozen=True):
 
 
 class BackupLoss(msgspec.Struct, frozen=True):
-    """The disks of a backup that lack something, and the objects to blame (at most 50)."""
+    """The disks of a backup that lack data, and the objects that cause the loss (at most 50)."""
 
     backup: str
     disks: list[DiskLoss]
@@ -50,11 +50,11 @@ class BackupLoss(msgspec.Struct, frozen=True):
 
     @property
     def bytes(self) -> int:
-        """Bytes that are lost in all."""
+        """The number of lost bytes of all disks."""
         return sum(disk.bytes for disk in self.disks)
 
     def __str__(self) -> str:
-        """As people read it."""
+        """The object names, as text for people."""
         disks = ", ".join(f"{disk.name} ({disk.bytes / MIB:.1f} MiB)" for disk in self.disks)
         objects = "; ".join(self.objects[:5])
         return f"backup {self.backup} lacks data of {disks}: {objects}"
@@ -67,12 +67,12 @@ def assess(
     *,
     thorough: bool = True,
 ) -> BackupLoss | None:
-    """The loss of a backup; None when everything a restore needs is stored.
+    """The data loss of a backup; None when everything a restore needs is stored.
 
-    Damage recorded, or noted by the repository's readers, counts; no data is read.  `meter` is
-    told the bytes of disk covered.  A `thorough` look believes the groups that maps name and looks
-    into packs, as a restore does; else a chunk counts as lost unless the index finds it, as for a
-    STORE.
+    Damage that is recorded, or that the repository's readers noted, counts; no data is read.
+    `meter` gets the number of disk bytes covered.  A `thorough` assessment believes the groups that
+    maps name and reads pack directories, as a restore does; otherwise a chunk that the index does
+    not find counts as lost.
     """
     return Assessor(repository, thorough=thorough).loss(manifest, meter)
 
@@ -85,9 +85,9 @@ def check_backup(
     *,
     thorough: bool = True,
 ) -> None:
-    """Whether everything a restore of `backup` needs is stored, without reading its data.
+    """Check that everything a restore of `backup` needs is stored, without reading the data.
 
-    `meter` is told the bytes of disk covered; `skip` are names of disks that are not wanted;
+    `meter` gets the number of disk bytes covered; `skip` lists names of disks to leave out;
     `thorough` as in `assess`.
     Raises NotFound or Damaged.
     """
@@ -96,11 +96,15 @@ def check_backup(
     wanted_part = msgspec.structs.replace(manifest, disks=wanted)
     loss = assess(repository, wanted_part, meter, thorough=thorough)
     if loss:
-        raise Damaged(f"{loss}; restore it without those disks, or another backup", backup=backup)
+        raise Damaged(
+            f"{loss}; restore it without those disks, or restore another backup", backup=backup
+        )
 
 
 class Assessor:
-    """A look at a repository, asked about any number of backups."""
+    """The assessment of any number of backups of one repository; pages shared by backups are read
+    once.
+    """
 
     def __init__(self, repository: Repository, *, thorough: bool = True) -> None:
         self._index: Index = repository.index()
@@ -115,11 +119,11 @@ class Assessor:
             self._elsewhere,
         ).chunk
         self._known: dict[bytes, bool] = {}
-        self._whole: set[tuple[bytes, int]] = set()  # page and depth of subtrees that lack nothing
+        self._whole: set[tuple[bytes, int]] = set()  # (page, depth) of subtrees without loss
         self._objects: set[str] = set()
 
     def loss(self, manifest: Manifest, meter: Meter = unmetered) -> BackupLoss | None:
-        """The loss of a backup, as `assess` says."""
+        """The loss of a backup, as in `assess`."""
         self._objects = set()
         losses = [DiskLoss(d.name, self._lost(d.map, meter)) for d in manifest.disks]
         lacking = [loss for loss in losses if loss.bytes]
@@ -127,7 +131,7 @@ class Assessor:
         return BackupLoss(manifest.backup, lacking, objects) if lacking else None
 
     def _lost(self, disk: DiskMap, meter: Meter) -> int:
-        """Bytes of a disk that are lost."""
+        """The number of lost bytes of a disk."""
         return self._below(disk, disk.root, disk.depth, 0, meter)
 
     def _below(self, disk: DiskMap, ref: ChunkRef, depth: int, number: int, meter: Meter) -> int:
@@ -181,7 +185,7 @@ class Assessor:
         return not self._lacking([ref])
 
     def _lacking(self, refs: Collection[ChunkRef]) -> set[ChunkRef]:
-        """The references whose chunk no group holds at a sound place."""
+        """The references whose chunk has no sound copy in any group."""
         if self._elsewhere:
             return {ref for ref in refs if not self._is_somewhere(ref, self._elsewhere)}
         found = self._index.find([ref.id for ref in refs]) if refs else []
@@ -193,13 +197,13 @@ class Assessor:
         return lost
 
     def _is_indexed(self, chunk: bytes, group: bytes) -> bool:
-        """Whether the group that the index finds first, or another of it, holds the chunk."""
+        """Whether a group in the index, the first that it finds or another, holds the chunk."""
         if self._holds(group):
             return True
         return any(self._holds(other) for other in self._index.sound_groups_of(chunk))
 
     def _is_somewhere(self, ref: ChunkRef, elsewhere: Elsewhere) -> bool:
-        """Whether some group holds the chunk; the map names one of them."""
+        """Whether any group holds the chunk; `ref` names one group."""
         if self._holds(ref.group):
             return True
         if any(self._holds(group) for group in self._index.groups_of(ref.id)):
@@ -212,7 +216,7 @@ class Assessor:
     def _blame(self, chunk: bytes) -> None:
         groups = self._index.groups_of(chunk)
         named = [str(Spot(p.pack, g)) for g in groups for p in self._index.places(g)]
-        self._objects.update(named or [f"chunk {chunk.hex()} is in no index segment"])
+        self._objects.update(named or [f"chunk {chunk.hex()} is in no index file"])
 
     def _holds(self, group: bytes) -> bool:
         if len(self._known) > _GROUPS_KNOWN:
@@ -228,5 +232,6 @@ class Assessor:
             return False
         if Spot(place.pack, group) in self._noted:
             return False
-        # A pack noted as a whole is missing or too short: the listing tells how far it goes.
+        # A pack recorded as a whole is missing or too short: the directory listing gives its
+        # present length.
         return place.offset + place.length <= self._sizes.get(place.pack, -1)

@@ -1,4 +1,4 @@
-"""The agreement before a clean-up: catalogue, last roll and repository name the same backups."""
+"""The check before a clean-up: catalogue, last roll and repository must name the same backups."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from haulback.errors import Damaged, Missing, NotFound
 from haulback.repository.repository import Repository
 
 Expected = Callable[[], Iterable[str]]  # guids of the backups that the catalogue calls PRESENT
-_NAMED = 20  # guids that a message lists
+_NAMED = 20  # how many guids an error message lists
 
 
 class Agreement(NamedTuple):
-    """Guids of all manifests that are there, and of those that the catalogue does not expect.
+    """Guids of all manifests on the destination, and of the backups that the catalogue does not
+    know.
 
-    `lost` are those given up that really are missing, or whose manifest does not open.
+    `lost` are the given-up backups whose manifest is missing or does not open.
     """
 
     listed: Set[str]
@@ -26,12 +27,12 @@ class Agreement(NamedTuple):
 def agree(
     repository: Repository, expected: Expected | None, given_up: Iterable[str] = ()
 ) -> Agreement:
-    """Find every backup that must be there: it is listed, and its manifest opens.
+    """Check that every expected backup is listed and that its manifest opens.
 
     Raises Missing, with the guids in its details, and Damaged when the last roll cannot be read.
     """
     listed = repository.objects.leaves("manifests")
-    # A backup that came back after it was given up is no longer lost.
+    # A given-up backup whose manifest is back is no longer lost.
     lost = {one for one in given_up if one not in listed or _problem(repository, one)}
     missing = repository.rolls.missing(listed | lost)
     unreadable: dict[str, str] = {}
@@ -44,7 +45,7 @@ def agree(
             missing.add(backup)
         elif problem := _problem(repository, backup):
             unreadable[backup] = problem
-    # A manifest that vanished while others were opened was forgotten by its own task, or is lost.
+    # A manifest that vanished while the others were opened was deleted by its own task, or is lost.
     missing |= {backup for backup, problem in unreadable.items() if problem == "missing"}
     unreadable = {backup: p for backup, p in unreadable.items() if backup not in missing}
     if missing or unreadable:
@@ -69,8 +70,8 @@ def _message(missing: set[str], unreadable: dict[str, str]) -> str:
     if unreadable:
         parts.append(f"{len(unreadable)} manifests cannot be read: {_some(unreadable)}")
     return (
-        f"{'; '.join(parts)}.  Nothing was deleted.  Bring them back (is a folder not mounted?), "
-        "or confirm that they are lost"
+        f"{'; '.join(parts)}.  Nothing was deleted.  Make them readable again "
+        "(mount a missing folder), or confirm that the backups are lost"
     )
 
 

@@ -1,4 +1,6 @@
-"""Not believing a platform blindly: a few blocks that it calls unchanged are read all the same."""
+"""A spot check of the platform's change tracking: a sample of the blocks called unchanged is read
+all the same.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +15,12 @@ from haulback.repository.mapping import MapReader
 from haulback.repository.pages import FAN_OUT, HOLE, LEAF_SEGMENTS, ChunkRef
 from haulback.units import KIB
 
-STORED, ANYWHERE = 12, 4  # how many pieces are looked at
-_WINDOW = 64 * KIB  # what is read of a piece at most
+STORED, ANYWHERE = 12, 4  # the number of pieces read
+_WINDOW = 64 * KIB  # the most bytes read of a piece
 
 
 class _Pick(NamedTuple):
-    """A window of a stored piece: where on the disk, and from where in the chunk."""
+    """A window of a stored piece: its offset on the disk, and its offset in the chunk."""
 
     offset: int
     length: int
@@ -35,9 +37,9 @@ def is_true(
     stored: int = STORED,
     anywhere: int = ANYWHERE,
 ) -> bool:
-    """Whether what is not in `changed` (ascending extents) is what `base` holds, by a sample.
+    """Whether a sample of the data outside `changed` (ascending extents) equals the base.
 
-    `stored` pieces are taken from what the base has bytes of, `anywhere` from all of the disk.
+    `stored` pieces are sampled from the base's data, `anywhere` pieces from the whole disk.
     """
     chance = random or SystemRandom()
     picks = [pick for _ in range(stored) if (pick := _some_stored(base, chance))]
@@ -46,7 +48,7 @@ def is_true(
 
 
 def _some_stored(base: MapReader, chance: Random) -> _Pick | None:
-    """A piece with bytes, found by going down the map at random; None in an empty one."""
+    """A random piece with data, found by walking down the map; None in an empty map."""
     number = 0
     for depth in range(base.root.depth, 0, -1):
         children = base.children(depth, number)
@@ -79,7 +81,7 @@ def _pieces(base: MapReader, segment: int, chance: Random) -> Iterator[_Pick]:
 
 
 def _untouched(picks: list[_Pick], changed: Iterable[Extent]) -> Iterator[_Pick]:
-    """The ascending picks that no extent touches."""
+    """The ascending picks that no changed extent touches."""
     extents = iter(changed)
     extent = next(extents, None)
     for pick in picks:

@@ -1,4 +1,4 @@
-"""Moving what lives out of packs of which too little does, into new ones."""
+"""Compaction: living data moves out of mostly dead packs into new packs."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from haulback.repository.pack import name_of
 from haulback.repository.segment import Array
 from haulback.repository.writer import Writer
 
-# What at least must live of a pack that is kept, and of a group that is copied as it is.  One share
-# for both: a pack made of kept groups is kept next time.  What is stored is at most 1.5 times what
-# lives; at worst two bytes are written for one that comes back.
+# The smallest living share of a pack that is kept, and of a group that is copied unchanged.  Both
+# shares are equal, so that a pack of copied groups is kept next time.  Stored data is thus at most
+# 1.5 times the living data; in the worst case two bytes are written for each byte freed.
 _SHARE = 2 / 3
 _ROUNDING = 1e-9
 _GROUPS_AT_ONCE = 8
@@ -28,7 +28,9 @@ log = logging.getLogger(__name__)
 
 
 class Worth(NamedTuple):
-    """The mark's word on each row: masks over groups (`alive`, `sparse`), packs (the rest)."""
+    """The verdict on groups and packs: masks over groups (`alive`, `sparse`) and over packs (the
+    rest).
+    """
 
     alive: Array
     sparse: Array
@@ -37,7 +39,7 @@ class Worth(NamedTuple):
 
 
 def weigh(mark: LiveChunks) -> Worth:
-    """Judge every group and pack of the whole index."""
+    """Judge every group and pack of the whole index by its share of living chunks."""
     c = mark.segment.columns
     held, live = mark.groups(), mark.groups(mark.live)
     share = live / np.maximum(held, 1)
@@ -47,13 +49,14 @@ def weigh(mark: LiveChunks) -> Worth:
     sparse = (live > 0) & (share < least)
     thin = worth < size * least
     if mark.damaged is not None:
-        # A rotten group that nobody needs any more: the rest of its pack moves, the pack goes.
+        # A damaged group without living chunks is left out: the rest of its pack moves, and the
+        # pack is deleted.
         thin[c.packs_of[mark.damaged & (live == 0)]] = True
     return Worth(live > 0, sparse, dead, ~dead & thin)
 
 
 class Copier:
-    """Writes the living groups of thin packs through `writer`."""
+    """Copies the living groups of mostly dead packs through `writer`."""
 
     def __init__(
         self,
@@ -70,19 +73,19 @@ class Copier:
         self.groups = 0
 
     def copy(self) -> Array:
-        """Returns a mask of the packs that were copied whole; one with damage has to stay."""
+        """Return a mask of the packs that were copied completely; a pack with damage stays."""
         copied = np.zeros(len(self._worth.thin), bool)
         for pack in np.flatnonzero(self._worth.thin).tolist():
             try:
                 self._copy_pack(pack)
             except Damaged as error:
-                log.warning("a pack is kept, part of it is damaged: %s", error.message)
+                log.warning("pack kept: a part of it is damaged: %s", error.message)
             else:
                 copied[pack] = True
         return copied
 
     def _copy_pack(self, pack: int) -> None:
-        """All that lives in a pack, a few groups at a time."""
+        """Copy the living groups of a pack, a few at a time."""
         c = self._mark.segment.columns
         rows = np.flatnonzero((c.packs_of == pack) & self._worth.alive)
         rows = rows[np.argsort(c.offsets[rows])]
@@ -119,9 +122,9 @@ class Copier:
 
 
 def _decode(record: bytes, group_id: bytes, keys: Keys) -> Group:
-    """The group, every chunk of it checked.  Raises Damaged."""
+    """The decoded group, with every chunk checked.  Raises Damaged."""
     group = decode(record, group_id, keys)
     for chunk in group.places:
         if keys.chunk_id(group.chunk(chunk)) != chunk:
-            raise Damaged(f"chunk {chunk.hex()} is not what was stored")
+            raise Damaged(f"chunk {chunk.hex()} does not match its id")
     return group

@@ -29,14 +29,16 @@ FORMAT_VERSION = 1
 # that does not know them could reuse damaged chunks: older versions must refuse to write.
 WRITER_REVISION = 2
 _REVISION = f"graves/needs-haulback-revision-{WRITER_REVISION}"
-_HELD = ("manifests", "packs", "index")  # one object in any of them: a repository lies here
+# an object below any of these folders shows that a repository exists
+_HELD = ("manifests", "packs", "index")
 
 
 class Config(msgspec.Struct, frozen=True):
-    """The one object in the clear: which repository this is and how its key is wrapped.
+    """The only unencrypted object: the repository's guid and the wrapped key.
 
-    `check` is a sealed copy of the guid, so that a swapped config is noticed.  `seal` is bound to
-    all the rest, so that damage to the slot of another secret is; the first release wrote none.
+    `check` is a sealed copy of the guid: it detects a configuration of another repository.  `seal`
+    covers the whole configuration: it detects damage to the slots of other secrets; the first
+    release wrote no seal.
     """
 
     repository: str
@@ -47,7 +49,9 @@ class Config(msgspec.Struct, frozen=True):
 
 
 class RepositoryIdentity(NamedTuple):
-    """The guid and keys of an opened repository; `problems` are damaged or missing copies."""
+    """The guid and keys of an opened repository; `problems` are damaged or missing copies of the
+    configuration.
+    """
 
     guid: str
     keys: Keys
@@ -55,7 +59,7 @@ class RepositoryIdentity(NamedTuple):
 
 
 def encode(guid: str, keys: Keys, secrets: tuple[Secret, ...]) -> bytes:
-    """The bytes of a configuration that each of `secrets` opens."""
+    """The bytes of a configuration that each of `secrets` can open."""
     check = keys.seal("config", b"", guid.encode())
     bare = Config(guid, [keys.wrap(secret) for secret in secrets], check)
     sealed = keys.seal("config seal", msgspec.json.encode(bare), b"")
@@ -63,16 +67,20 @@ def encode(guid: str, keys: Keys, secrets: tuple[Secret, ...]) -> bytes:
 
 
 def create(destination: ObjectStore, data: bytes) -> None:
-    """Store a new configuration and its copy.  Raises Conflict where a repository lies already."""
+    """Store a new configuration and its copy.  Raises Conflict when the destination holds a
+    repository.
+    """
     if is_repository(destination):
-        raise Conflict("the destination holds a repository already")
+        raise Conflict(
+            "the destination holds a repository already; open it, or name an empty folder"
+        )
     destination.store(CONFIG, data)
     with suppress(Conflict):
         destination.store(CONFIG_COPY, data)
 
 
 def is_repository(destination: ObjectStore) -> bool:
-    """Whether a configuration, or any object of a repository, lies on the destination."""
+    """Whether a configuration, or any other object of a repository, lies on the destination."""
     if stands(destination, CONFIG) or stands(destination, CONFIG_COPY):
         return True
     objects = Objects(destination)
@@ -91,7 +99,7 @@ def read_config(destination: ObjectStore) -> Config:
 
 
 def open_identity(destination: ObjectStore, secret: Secret | Keys) -> RepositoryIdentity:
-    """Authenticate the configuration or its copy; the keys of a recovery kit do without either.
+    """Authenticate the configuration or its copy; the keys of a recovery kit need neither.
 
     Raises NotFound, WrongKey or Damaged.
     """
@@ -102,8 +110,9 @@ def open_identity(destination: ObjectStore, secret: Secret | Keys) -> Repository
     wrong = [error for error in errors.values() if isinstance(error, WrongKey)]
     if len(opened) > 1:
         problems[DIFFERENT] = (
-            f"{DIFFERENT} differ: one of them is damaged where this secret does not look.  Open "
-            "the repository with each of its secrets, and move away the one that does not open"
+            f"{DIFFERENT} differ: one of them is damaged in a part that this secret "
+            "cannot check.  Open the repository with each of its secrets, and move "
+            "away the copy that does not open"
         )
     if opened:
         found = next(iter(opened.values()))
@@ -118,7 +127,9 @@ def open_identity(destination: ObjectStore, secret: Secret | Keys) -> Repository
 
 
 class _Tried(NamedTuple):
-    """The tries of the copies: problems by name, errors and identities by a copy's bytes."""
+    """The results of opening the copies: problems by name, errors and identities by the bytes of a
+    copy.
+    """
 
     problems: dict[str, str]
     errors: dict[bytes, RepositoryError]
@@ -126,7 +137,9 @@ class _Tried(NamedTuple):
 
 
 def _try(destination: ObjectStore, name: str, secret: Secret | Keys, tried: _Tried) -> None:
-    """Open one copy of the configuration; like bytes are tried once: a passphrase takes long."""
+    """Open one copy of the configuration; equal bytes are tried once, because a passphrase takes
+    long.
+    """
     data = b""
     try:
         data = destination.load(name)
@@ -143,9 +156,9 @@ def _try(destination: ObjectStore, name: str, secret: Secret | Keys, tried: _Tri
 
 
 def _is_exchanged(destination: ObjectStore, guid: str) -> bool:
-    """Whether a copy that this key does not open names another repository.
+    """Whether a copy that this key does not open belongs to another repository.
 
-    Rot cannot do both: it leaves the guid, or a key slot that opens.
+    Random damage cannot look like that: it leaves the guid intact, or a key slot that opens.
     """
     for name in (CONFIG, CONFIG_COPY):
         with suppress(NotFound, Damaged):
@@ -155,7 +168,7 @@ def _is_exchanged(destination: ObjectStore, guid: str) -> bool:
 
 
 def confirm(destination: ObjectStore, guid: str, keys: Keys) -> bool:
-    """Whether the identity object can be read and is that of this repository, right now."""
+    """Whether the identity object can be read now and belongs to this repository."""
     for name in (CONFIG, CONFIG_COPY):
         try:
             if _open(destination.load(name), name, keys)[0] == guid:
@@ -166,7 +179,7 @@ def confirm(destination: ObjectStore, guid: str, keys: Keys) -> bool:
 
 
 def complete(destination: ObjectStore, guid: str, keys: Keys) -> None:
-    """Store whichever of the configuration and its copy is missing, from the other."""
+    """Store the missing one of the configuration and its copy from the other."""
     held: dict[str, bytes] = {}
     for name in (CONFIG, CONFIG_COPY):
         with suppress(NotFound, RepositoryError):
@@ -175,15 +188,15 @@ def complete(destination: ObjectStore, guid: str, keys: Keys) -> None:
                 held[name] = data
     for name in (CONFIG, CONFIG_COPY):
         if held and name not in held:
-            with suppress(Conflict):  # damaged: repair sets it aside
+            with suppress(Conflict):  # a damaged copy stays for `repair`, which moves it aside
                 destination.store(name, next(iter(held.values())))
 
 
 def raise_revision(destination: ObjectStore, keys: Keys) -> None:
-    """Store the object that keeps older versions from writing.
+    """Store the revision object, which keeps older versions from writing.
 
-    An older version opens every object in `graves/` before it writes, and fails at this one; its
-    readers never look there.
+    An older version opens every object in `graves/` before it writes, and fails at the revision
+    object; readers of older versions do not open that folder.
     """
     sealed = keys.seal("revision", _REVISION.encode(), str(WRITER_REVISION).encode())
     with suppress(Conflict):
@@ -191,7 +204,7 @@ def raise_revision(destination: ObjectStore, keys: Keys) -> None:
 
 
 def revision_problems(destination: ObjectStore, keys: Keys) -> dict[str, str]:
-    """The revision object, where it is damaged, or missing although this version has written."""
+    """The problem of the revision object: damaged, or missing although this version has written."""
     try:
         keys.unseal("revision", _REVISION.encode(), destination.load(_REVISION))
     except NotFound:
@@ -203,7 +216,7 @@ def revision_problems(destination: ObjectStore, keys: Keys) -> dict[str, str]:
 
 
 def _has_written(destination: ObjectStore) -> bool:
-    """Whether this revision has written here: it makes the copy, then stores other objects."""
+    """Whether this revision has written here; the copy of the configuration is its first object."""
     if not stands(destination, CONFIG_COPY):
         return False
     objects = Objects(destination)
@@ -211,19 +224,24 @@ def _has_written(destination: ObjectStore) -> bool:
 
 
 def check_revision(name: str) -> bool:
-    """Whether an object in `graves/` is about the revision.  Raises RepositoryError when newer."""
+    """Whether an object in `graves/` is the revision object.  Raises RepositoryError when it is
+    newer.
+    """
     found = REVISION.fullmatch(leaf_of(name))
     if found and int(found[1]) > WRITER_REVISION:
         raise RepositoryError(
-            f"a newer Haulback writes to this repository (revision {found[1]}, this one knows "
-            f"{WRITER_REVISION}): update Haulback to write; reading goes on",
+            f"a newer Haulback writes to this repository (revision {found[1]}, this "
+            f"version supports {WRITER_REVISION}): update Haulback to write; reading "
+            "still works",
             revision=int(found[1]),
         )
     return found is not None
 
 
 def _is_raised(destination: ObjectStore) -> bool:
-    """Whether this revision has written here: the first release kept no copy."""
+    """Whether this revision has written here: the first release wrote no copy of the
+    configuration.
+    """
     return stands(destination, _REVISION)
 
 
@@ -232,7 +250,9 @@ def _open(data: bytes, name: str, secret: Secret | Keys) -> tuple[str, Keys]:
     keys = secret if isinstance(secret, Keys) else Keys.unwrap(config.slots, secret)
     guid = _authenticate(config, name, keys)
     if config.seal and data != msgspec.json.encode(config):
-        raise Damaged(f"{name} is damaged: it is not spelled as it was written", name=name)
+        raise Damaged(
+            f"{name} is damaged: its bytes are not in the form that Haulback writes", name=name
+        )
     return guid, keys
 
 
@@ -252,12 +272,14 @@ def _authenticate(config: Config, name: str, keys: Keys) -> str:
     except (InvalidTag, UnicodeDecodeError) as error:
         raise Damaged(f"{name} is damaged or belongs to another key", name=name) from error
     if guid != config.repository:
-        raise Damaged(f"{name} names another repository than its key does", name=name)
+        raise Damaged(f"{name} names another repository than its key", name=name)
     return guid
 
 
 def _by_kit(destination: ObjectStore, keys: Keys) -> str:
-    """The guid on the kit, once some object has shown that the kit's key is the right one."""
+    """The guid on the recovery kit, once an object of the repository has opened with the kit's
+    key.
+    """
     objects = Objects(destination)
     manifests = list(objects.list("manifests"))
     guid = keys.repository or ""
@@ -266,7 +288,7 @@ def _by_kit(destination: ObjectStore, keys: Keys) -> str:
             keys.unseal("manifest", leaf_of(item.name).encode(), destination.load(item.name))
             return guid
     if not manifests and not any(True for _ in objects.list("packs")):
-        raise NotFound("there is no repository on this destination; init one first")
+        raise NotFound("there is no repository on this destination; initialize one first")
     for pack in objects.packs():
         with suppress(NotFound, Damaged):
             read_directory(destination, pack, keys)
@@ -277,8 +299,9 @@ def _by_kit(destination: ObjectStore, keys: Keys) -> str:
 def _missing(destination: ObjectStore, problems: dict[str, str]) -> HaulbackError:
     if is_repository(destination):
         return Damaged(
-            f"{CONFIG} and its copy cannot be read, but a repository lies here "
-            f"({'; '.join(problems.values())}): make {CONFIG} anew from the recovery kit with "
-            "`haulback repository repair FOLDER --kit KIT --key-file KEY --apply`"
+            f"{CONFIG} and its copy cannot be read, but the destination holds a "
+            f"repository ({'; '.join(problems.values())}): rebuild {CONFIG} from the "
+            "recovery kit with `haulback repository repair FOLDER --kit KIT "
+            "--key-file KEY --apply`"
         )
-    return NotFound("there is no repository on this destination; init one first")
+    return NotFound("there is no repository on this destination; initialize one first")

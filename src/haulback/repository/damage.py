@@ -1,7 +1,7 @@
-"""Damage records: which stored places cannot be read, found by whom and since when.
+"""Damage records: the stored places that cannot be read, with the finder and the time.
 
-The records are sealed, numbered and create-only; a later one overrides an earlier one.  Any writer
-may record damage; VERIFY and repair alone record that a place can be read again
+The records are sealed, numbered and create-only; a later record overrides an earlier one.  Any
+writer may record damage; only VERIFY and repair record that a place can be read again
 (docs/design/damage.md).
 """
 
@@ -25,33 +25,33 @@ from haulback.repository.pack import GroupLocation, name_of
 from haulback.repository.segment import Array, Columns
 
 _FOLDER = "damage"
-_TRIES = 100  # writers that record at the same moment take turns
+_TRIES = 100  # attempts to take the next record number while other writers take numbers too
 _GROUP = struct.Struct(">QI")
-_ANY_SIZE = 1 << 63  # no pack is as long
+_ANY_SIZE = 1 << 63  # an end beyond the end of every pack
 log = logging.getLogger(__name__)
 
 
 class Spot(NamedTuple):
-    """A place that may be damaged: a pack, and the group in it; None is the whole pack."""
+    """A place that may be damaged: a pack and a group in it; group None means the whole pack."""
 
     pack: bytes
     group: bytes | None = None
 
     def __str__(self) -> str:
-        """As people read it: the object's name, and the group in it."""
+        """The place as text for people: the object's name, and the group in it."""
         group = f", group {self.group.hex()}" if self.group else ""
         return f"{name_of(self.pack)}{group}"
 
 
 class Sighting(NamedTuple):
-    """The finder of damage, and the time in epoch milliseconds."""
+    """The finder of a damaged place, and the time in epoch milliseconds."""
 
     by: str
     time: int
 
 
 class DamageRecord(msgspec.Struct, frozen=True):
-    """A record; packs and groups in base 64, a group of no bytes stands for the whole pack."""
+    """A damage record; packs and groups are base 64, an empty group means the whole pack."""
 
     by: str
     time: int
@@ -60,10 +60,11 @@ class DamageRecord(msgspec.Struct, frozen=True):
 
 
 class RepositoryDamage:
-    """The state that all records of a repository add up to; falsy without damage.
+    """The sum of all damage records of a repository; falsy without damage.
 
-    The record of a whole pack says that the pack is missing or too short.  `sizes` are the lengths
-    in bytes of such packs now (0 unless said): groups that end within them are not damaged.
+    A record of a whole pack means that the pack is missing or too short.  `sizes` are the present
+    lengths in bytes of such packs (0 if unknown): groups that end within that length are not
+    damaged.
     """
 
     def __init__(
@@ -86,20 +87,22 @@ class RepositoryDamage:
 
     @property
     def whole(self) -> Set[bytes]:
-        """The packs that are recorded as a whole."""
+        """The packs that are recorded as wholly damaged."""
         return self._whole.keys()
 
     def within(self, sizes: Mapping[bytes, int]) -> RepositoryDamage:
-        """The same, with the lengths in bytes that packs have now; a pack without one is gone."""
+        """The same damage with the present lengths of packs in bytes; a pack without a length is
+        gone.
+        """
         return RepositoryDamage(self.spots, sizes) if self._whole else self
 
     def plus(self, spots: Iterable[Spot]) -> RepositoryDamage:
-        """The same and more spots, seen but not recorded."""
+        """The same damage and more places, which were found but not recorded."""
         more = dict.fromkeys(spots, Sighting("", 0))
         return RepositoryDamage({**more, **self.spots}, self._whole)
 
     def mask(self, columns: Columns) -> Array:
-        """Which groups of index columns lie at a damaged place."""
+        """A mask over the groups of index columns: True for groups at a damaged place."""
         known = [pack.tobytes() for pack in columns.packs]
         if not known or self._packs.isdisjoint(known):
             return np.zeros(len(columns.sessions), bool)
@@ -117,7 +120,9 @@ NO_DAMAGE = RepositoryDamage()
 
 
 class DamageLog:
-    """The records of one repository; each is read once, for none ever changes."""
+    """The damage records of one repository; each record is read once, because records never
+    change.
+    """
 
     def __init__(self, destination: ObjectStore, objects: Objects, keys: Keys) -> None:
         self._destination, self._objects, self._keys = destination, objects, keys
@@ -125,7 +130,7 @@ class DamageLog:
         self.problems: dict[str, str] = {}
 
     def state(self) -> RepositoryDamage:
-        """The damage that all records add up to now."""
+        """The present damage: the sum of all records."""
         for number in self._objects.numbers(_FOLDER):
             if number not in self._read:
                 self._load(number)
@@ -135,21 +140,21 @@ class DamageLog:
         return RepositoryDamage(spots) if spots else NO_DAMAGE
 
     def add(self, by: str, time: int, damaged: Iterable[Spot], cleared: Iterable[Spot]) -> None:
-        """Store one more record; nothing where there is nothing new to say.
+        """Store one more record, unless it would not change the state.
 
-        Raises Unavailable, or Conflict when others were faster a hundred times.
+        Raises Unavailable, or Conflict when other writers took a hundred numbers meanwhile.
         """
         record = DamageRecord(by, time, _plain(damaged), _plain(cleared))
         if not record.damaged and not record.cleared:
             return
         first = max(self._objects.numbers(_FOLDER), default=0) + 1
-        for number in range(first, first + _TRIES):  # what is no file takes a number, too
+        for number in range(first, first + _TRIES):  # a folder of that name takes a number, too
             name = number_name(_FOLDER, number)
             sealed = self._keys.seal("damage", name.encode(), msgspec.json.encode(record))
             with suppress(Conflict):  # another writer took the number: its record counts first
                 self._destination.store(name, sealed)
                 return
-        raise Conflict("damage cannot be recorded: other writers were faster; try again")
+        raise Conflict("damage cannot be recorded: other writers took a hundred numbers; try again")
 
     def _load(self, number: int) -> None:
         name = number_name(_FOLDER, number)
@@ -158,7 +163,9 @@ class DamageLog:
             self._read[number] = msgspec.json.decode(plain, type=DamageRecord)
         except (InvalidTag, msgspec.DecodeError, Damaged):
             if name not in self.problems:
-                self.problems[name] = f"{name} is damaged; `repository repair` sets it aside"
+                self.problems[name] = (
+                    f"{name} is damaged; `haulback repository repair` moves it aside"
+                )
                 log.warning("%s", self.problems[name])
         except NotFound:
             log.warning("%s vanished after it was listed", name)

@@ -1,7 +1,7 @@
-"""Recording damage: a place is read a second time before it is called damaged.
+"""Recording damage: a place is read a second time before it is recorded as damaged.
 
-A mount that is away or a portal that answers in the store's place looks like damage everywhere at
-once.  Then nothing is recorded, and the caller raises an alarm.
+An unmounted folder, or a login page in place of the store, looks like damage everywhere at once.
+In that case nothing is recorded, and the caller raises an alarm.
 """
 
 from __future__ import annotations
@@ -16,13 +16,15 @@ from haulback.repository.pack import GroupLocation, name_of
 from haulback.repository.reader import read_group
 from haulback.repository.repository import Repository
 
-MANY, MANY_SHARE = 8, 1 / 4  # packs at least, and their share of those looked at
+# the fewest failed packs, and their share of the packs read, that make a result unreliable
+MANY, MANY_SHARE = 8, 1 / 4
 
 
 class Recorded(NamedTuple):
-    """Places that a second read could not read either, with the reason, and `readable` ones.
+    """Places that failed a second read as well, with the reason, and places that are `readable`
+    again.
 
-    `unreliable` says why nothing was recorded although places failed; "" otherwise.
+    `unreliable` gives the reason why nothing was recorded although places failed; "" otherwise.
     """
 
     damaged: dict[Spot, str]
@@ -33,10 +35,10 @@ class Recorded(NamedTuple):
 def record_findings(
     repository: Repository, by: str, now: int, looked: int | None = None, *, believe: bool = False
 ) -> Recorded:
-    """Record what the repository's readers could not read, and forget those findings.
+    """Record the places that the repository's readers could not read, and clear those findings.
 
-    `by` is who found the damage, `now` epoch milliseconds, `looked` how many packs were looked at
-    (all of them unless said).  `believe`: a person has seen that so many places really are damaged.
+    `by` names the finder, `now` is the time in epoch milliseconds, `looked` the number of packs
+    read (default: all packs).  `believe`: a person confirms that so many places really are damaged.
     Raises Unavailable when the destination does not answer.
     """
     found = repository.findings.all()
@@ -47,13 +49,18 @@ def record_findings(
         repository.unreliable = why
         return Recorded({}, set(), why)
     damaged, readable = _read_again(repository, found)
-    placed = repository.index().packs()  # a clean-up may have dropped a pack while it was read
+    placed = repository.index().packs()  # a clean-up may have deleted the pack during the read
     damaged = {spot: why for spot, why in damaged.items() if spot.pack in placed}
     if not repository.is_itself():
         repository.findings.clear()
-        return Recorded({}, set(), "the identity of the repository vanished during the check")
+        return Recorded(
+            {},
+            set(),
+            "the identity of the repository vanished during the check; mount the "
+            "destination and try again",
+        )
     known = repository.damage().spots
-    # A group of a pack that is recorded as a whole counts by itself once the pack is back.
+    # A group of a pack that is recorded as a whole is judged by itself once the pack is back.
     new = {spot for spot in damaged if spot not in known}
     repository.begin_writing()
     repository.damage_log.add(by, now, new, ())
@@ -65,14 +72,16 @@ def record_findings(
 def _doubt_all(
     repository: Repository, found: Mapping[Spot, tuple[GroupLocation, str]], looked: int | None
 ) -> str:
-    """Packs that are absent are judged among all, packs that were read among those looked at."""
+    """The reason for doubt: absent packs are compared with all packs, failed packs with the packs
+    read.
+    """
     absent = {spot.pack for spot in found if spot.group is None}
     torn = {spot.pack for spot in found} - absent
     return doubt(repository, absent, None) or doubt(repository, torn, looked)
 
 
 def doubt(repository: Repository, packs: set[bytes], looked: int | None) -> str:
-    """The reason not to believe that these packs are damaged; "" to believe it."""
+    """The reason to doubt that these packs are damaged; "" when the damage is credible."""
     if not repository.is_itself():
         return "the identity of the repository cannot be read"
     if len(packs) < MANY:
@@ -80,20 +89,20 @@ def doubt(repository: Repository, packs: set[bytes], looked: int | None) -> str:
     count = len(repository.objects.packs()) if looked is None else looked
     if len(packs) <= max(count, len(packs)) * MANY_SHARE:
         return ""
-    return f"{len(packs)} of {max(count, len(packs))} packs cannot be read, all at once"
+    return f"{len(packs)} of {max(count, len(packs))} packs cannot be read, all at the same time"
 
 
 def _read_again(
     repository: Repository, found: Mapping[Spot, tuple[GroupLocation, str]]
 ) -> tuple[dict[Spot, str], set[Spot]]:
-    """Every place by a handle of its own, as a fresh index leads to it."""
+    """Read every place again, with a new file handle and the place from a fresh index."""
     index = repository.index()
     placed = index.packs()
     damaged: dict[Spot, str] = {}
     readable: set[Spot] = set()
     for spot, (place, reason) in found.items():
         if spot.pack not in placed:
-            continue  # a clean-up dropped the pack since
+            continue  # a clean-up deleted the pack meanwhile
         confirmed = _confirm(repository, index, spot, place)
         if confirmed is None:
             readable.add(spot)
@@ -103,9 +112,9 @@ def _read_again(
 
 
 def _confirm(repository: Repository, index: Index, spot: Spot, place: GroupLocation) -> Spot | None:
-    """The spot that really is damaged; None where it reads.
+    """The damaged place after a second read; None when the read succeeds.
 
-    The whole pack where that is gone, or too short for the place: it may be mounted again.
+    The result is the whole pack when the pack is gone or too short: it may be mounted again later.
     """
     try:
         size = repository.destination.info(name_of(spot.pack)).size

@@ -1,7 +1,7 @@
-"""The proof of a STORE before it calls a backup stored: every chunk that it reuses is there.
+"""The check of a STORE before a backup counts as stored: every reused chunk is still there.
 
-Between an EXPORT's look into the index and the manifest hours may pass, and a clean-up may have
-dropped what was dead when it looked.
+Hours may pass between an EXPORT's look-up in the index and the manifest; a clean-up may have
+deleted data meanwhile that was dead when the clean-up scanned.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def check(
 ) -> None:
     """Find every chunk of a backup that its parent does not have at the same place.
 
-    A chunk may have another place beside one in a pack that is gone.
-    Raises BaseGone when the index leads to none in a pack that is there.
+    A chunk in a missing pack may have a second copy in another pack.
+    Raises BaseGone when the index finds no copy in a pack that is there.
     """
     known = set[bytes]()
     for chunks in _new(manifest, parent, load):
@@ -54,9 +54,9 @@ def place_again(
     disk: DurableFiles,
     destination: ObjectStore,
 ) -> None:
-    """Publish an index segment for groups that are stored and that the index lost.
+    """Publish an index file for groups that are stored but that the index lost.
 
-    Its name is a new one.
+    The index file gets a new name.
     """
     path = Segment.build(entries).renamed().write(folder, keys, disk)
     destination.adopt(f"index/{path.stem}", path)
@@ -71,7 +71,7 @@ def _is_there(destination: ObjectStore, pack: bytes) -> bool:
 
 
 def _new(manifest: Manifest, parent: Manifest | None, load: LoadPage) -> Iterator[list[bytes]]:
-    """Ids of chunks and pages, in batches, parents before what lies below them."""
+    """Ids of chunks and pages, in batches; parent pages come before their children."""
     old = {disk.name: disk.map for disk in parent.disks} if parent else {}
     for disk in manifest.disks:
         yield from _differing(disk.map, old.get(disk.name), load)

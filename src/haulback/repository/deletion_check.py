@@ -1,7 +1,7 @@
-"""The proof before a pack is deleted: each living chunk of it is read at the place that stays.
+"""The check before a pack is deleted: each of its living chunks is read from the copy that stays.
 
-Of two copies of a chunk the index keeps one, and that one may be rotten without anybody having met
-it.  A clean-up that deletes the other must not take the only good copy away.
+The index keeps one of two copies of a chunk, and that copy may be damaged without anyone knowing. A
+clean-up must not delete the only good copy.
 """
 
 from __future__ import annotations
@@ -29,17 +29,18 @@ def unproved(
     pool: ThreadPoolExecutor,
     meter: Meter,
 ) -> set[bytes]:
-    """The packs that hold a living chunk whose group in the index cannot be read.
+    """The packs with a living chunk whose copy in the index cannot be read.
 
-    `looks` are the first, which marked all backups, and the last, which marked new ones.  Groups
-    that cannot be read are noted in the repository's findings.  `meter` is told the bytes read.
+    `looks` are the first scan, which marked all backups, and the last, which marked new backups.
+    Groups that cannot be read are noted in the repository's findings.  `meter` gets the number of
+    bytes read.
     """
     proof = _Proof(repository, looks, meter)
     return {pack for pack in sorted(packs) if not proof.covers(pack, pool)}
 
 
 class _Proof:
-    """Group rows of the last look's index that were read, and how that went."""
+    """The group rows of the last scan's index that were read, with the results."""
 
     def __init__(
         self, repository: Repository, looks: tuple[RepositoryScan, RepositoryScan], meter: Meter
@@ -50,10 +51,10 @@ class _Proof:
         self._read: dict[int, bool] = {}
 
     def covers(self, pack: bytes, pool: ThreadPoolExecutor) -> bool:
-        """Whether everything that lives of a pack can be read from elsewhere."""
+        """Whether every living chunk of a pack can be read from another place."""
         chunks = self._living(pack)
         if chunks is None:
-            return False  # nobody knows what would be lost with the pack
+            return False  # the pack's directory does not open: its living chunks are unknown
         if not chunks:
             return True
         found, rows = self._marks[-1].lookup(chunks)
@@ -64,7 +65,9 @@ class _Proof:
         return bool(found.all()) and all(self._read[row] for row in groups)
 
     def _living(self, pack: bytes) -> list[bytes] | None:
-        """Ids of the chunks of a pack that some backup refers to; None where it cannot be read."""
+        """Ids of the chunks of a pack that some backup refers to; None when the pack's directory
+        cannot be read.
+        """
         try:
             entries = read_directory(self._repository.destination, pack, self._repository.keys)
         except NotFound:

@@ -1,7 +1,7 @@
-"""Giving space back: unreferenced data leaves the index, then the destination.
+"""The clean-up of a repository: unreferenced data leaves the index, then the destination.
 
-docs/design/locking.md says why no backup is lost to it, whatever runs or dies beside it, and
-whatever part of the repository cannot be seen.
+docs/design/locking.md explains why a clean-up loses no backup, whatever runs or fails beside it and
+whichever part of the repository is unreachable.
 """
 
 from __future__ import annotations
@@ -36,17 +36,18 @@ from haulback.repository.segment import Array, Segment
 from haulback.repository.writer import Staged, Writer
 
 _TRIES = 3
-_MANY_GONE, _SHARE_GONE = 8, 1 / 4  # packs that vanished at once: a mount is away
+# this many packs missing at once point to an unmounted folder, not to damage
+_MANY_GONE, _SHARE_GONE = 8, 1 / 4
 log = logging.getLogger(__name__)
 
 
 class Cleaned(msgspec.Struct):
-    """The findings and deeds of a clean-up; `bytes_freed` in bytes.
+    """The results of a clean-up; `bytes_freed` in bytes.
 
-    `backups` are those it kept, `unknown` how many of them the catalogue does not know, `damaged`
-    the guids of those that lack something, `given_up` those of lost ones.  `packs_waiting` are dead
-    packs that something alive may still be using.  `held`: nothing could be called dead, for a part
-    of some map cannot be read.
+    `backups` are the kept backups, `unknown` how many of them the catalogue does not know,
+    `damaged` the guids of backups that lack data, `given_up` the guids of lost backups.
+    `packs_waiting` are dead packs that a running task may still use.  `held`: nothing was deleted,
+    because a part of some map cannot be read.
     """
 
     backups: int = 0
@@ -62,7 +63,7 @@ class Cleaned(msgspec.Struct):
 
 
 def _unasked() -> None:
-    """Where no attempt can be over."""
+    """The default confirmation: no attempt can have ended."""
 
 
 def _now_ms() -> int:
@@ -73,8 +74,8 @@ def _now_ms() -> int:
 class Orders:
     """The instructions of a clean-up.
 
-    `forget` are guids of backups that go, `expected` those that must be found (None: only the last
-    roll is asked), `given_up` those whose loss a person has confirmed.  `by` and `now` (epoch ms)
+    `forget` are guids of backups to delete, `expected` guids that must exist (None: only the last
+    roll is checked), `given_up` guids whose loss a person has confirmed.  `by` and `now` (epoch ms)
     sign damage records.
     """
 
@@ -95,16 +96,16 @@ def clean_up(
     confirm: Callable[[], None] = _unasked,
     orders: Orders | None = None,
 ) -> Cleaned:
-    """Delete what no present backup needs; needs the right to delete.
+    """Delete the data that no present backup needs; needs the right to delete.
 
-    `folder` is empty and the caller's: it takes new packs and index files for a while.
-    `pins` answers the names of everything that reads or writes this repository now: exports, stores
+    `folder` is empty and belongs to the caller: new packs and index files are written there first.
+    `pins` returns the names of everything that reads or writes this repository now: exports, stores
     (as long as they may be tried again), restores, checks, other clean-ups.  `confirm` raises when
-    this attempt is over; it is called before every step that others see.  `meter` is told the bytes
-    that are copied.
+    this attempt has ended; it is called before every step that others see.  `meter` gets the number
+    of bytes copied.
 
-    Safe to repeat after it ended anywhere.  Raises Missing, having deleted nothing, when a backup
-    that must be there is not, and Unavailable when the destination does not show what it holds.
+    Safe to repeat after a failure at any point.  Raises Missing, having deleted nothing, when an
+    expected backup is missing, and Unavailable when the destination does not show its objects.
     """
     told = orders or Orders()
     return _CleanUp(
@@ -144,7 +145,7 @@ class _CleanUp:
             look = self._look_twice()
             if self._renew(look):
                 break
-            log.info("a new backup needs what was to go; the clean-up looks again")
+            log.info("a new backup needs data that was to be deleted; the clean-up scans again")
         self._report(look)
         self._dig(self._unplaced(look) - pending_deletes.waiting(dug))
         self._close(name for name, grave in dug.items() if grave.pins is None)
@@ -156,7 +157,7 @@ class _CleanUp:
         return self._cleaned
 
     def _forget(self, agreed: Agreement) -> None:
-        """Forget what the order names; the roll then lists what is to be found next time."""
+        """Delete the backups that the order names; the roll then lists the backups that remain."""
         gone = {*agreed.lost, *self._orders.forget}
         for backup in sorted(gone):
             self._confirm()
@@ -166,7 +167,7 @@ class _CleanUp:
         self._confirm()
         rolls = self._repository.rolls
         rolls.write(agreed.listed - gone)
-        if self._orders.expected:  # a STORE gave up, and a later try of it succeeded
+        if self._orders.expected:  # a STORE gave up, and a later attempt of it succeeded
             rolls.revive(set(agreed.listed - agreed.unknown - gone))
         self._forgotten = rolls.forgotten(set(agreed.listed - gone))
 
@@ -174,24 +175,29 @@ class _CleanUp:
         self._cleaned.backups, self._cleaned.damaged = len(look.backups), look.damaged
         self._cleaned.unreadable, self._cleaned.held = look.unreadable, look.is_blind
         if look.is_blind:
-            log.warning("a part of some map cannot be read: nothing is called dead until it can")
+            log.warning(
+                "nothing is deleted: a part of some map cannot be read; run VERIFY or repair"
+            )
 
     def _unplaced(self, look: RepositoryScan) -> set[bytes]:
         """Packs that the index does not name.
 
-        One whose directory cannot be read may hold what a damaged index segment listed: it stays.
+        A pack whose directory cannot be read stays: a damaged index file may have listed its
+        groups.
         """
         return look.packs.keys() - look.index.packs() - look.closed
 
     def _look_twice(self) -> RepositoryScan:
-        """A look; once more when it met damage, which the second one then takes into account."""
+        """Scan the repository; scan again when damage was met, so that the second scan takes it
+        into account.
+        """
         look = self._look()
         gone = len(look.index.packs() - look.packs.keys())
         if gone >= _MANY_GONE and gone > len(look.index.packs()) * _SHARE_GONE:
             why = f"{gone} of {len(look.index.packs())} packs are not there"
             self._repository.unreliable = why
             raise Unavailable(
-                f"{why}: is a part of the destination not mounted?  Nothing was deleted"
+                f"{why}: a part of the destination may not be mounted.  Nothing was deleted"
             )
         if look.mark.missing:
             self._note_absent(look)
@@ -203,7 +209,7 @@ class _CleanUp:
         return self._look() if found.damaged else look
 
     def _note_absent(self, look: RepositoryScan) -> None:
-        """Packs that are away, and that a backup may need, are damage to be recorded."""
+        """Record missing packs that a backup may need as damage."""
         absent = look.index.packs() - look.packs.keys()
         for pack in absent:
             if Spot(pack) not in look.index.damage.spots:
@@ -214,9 +220,10 @@ class _CleanUp:
         return look_around(repository, folder, disk, self._confirm, before, self._forgotten)
 
     def _renew(self, look: RepositoryScan) -> bool:
-        """Publish an index without what is dead, if anything is, and dig a grave for its packs.
+        """Publish an index without dead data, and add a pending delete for the packs that leave the
+        index.
 
-        False when a backup came meanwhile that needs some of it: then all is as it was.
+        False when a new backup needs some of that data: then nothing has changed.
         """
         if look.is_blind:
             look.mark.live[:] = True
@@ -251,7 +258,7 @@ class _CleanUp:
         return copied, staged
 
     def _publish(self, staged: Staged) -> list[Segment]:
-        """Add the copies, so that what lives is in the index twice before it is there once."""
+        """Publish the copies: living data is in the index twice before the old entries go."""
         for path in staged.packs:
             self._confirm()
             self._destination.adopt(name_of(bytes.fromhex(path.stem)), path)
@@ -262,7 +269,7 @@ class _CleanUp:
         return segments
 
     def _revived(self, look: RepositoryScan, worth: Worth, lost: Array) -> bool:
-        """Whether a backup that appeared since the look refers to what will be gone."""
+        """Whether a backup that appeared since the scan refers to data that is about to go."""
         mark, c = look.mark, look.mark.segment.columns
         known, unread = mark.live.copy(), mark.unread
         index = self._repository.index()
@@ -279,10 +286,10 @@ class _CleanUp:
         return bool(revived) or mark.unread > unread
 
     def _publish_generation(self, look: RepositoryScan, added: list[Segment], lost: Array) -> None:
-        """Store a segment in the place of all that the look saw, and of those `added` since.
+        """Store an index file that replaces all index files of the scan and those `added` since.
 
-        While a backup misses something, what the index says of packs that are away is kept: they
-        may come back, and a new copy of a page takes the place of the old only under its old hint.
+        While a backup lacks data, index entries of missing packs are kept: the packs may come back,
+        and a new copy of a page replaces the old copy only under the old hint.
         """
         whole = look.mark.segment
         segments = [*look.index.segments, *added]
@@ -305,7 +312,9 @@ class _CleanUp:
         return pending_deletes.dig(self._destination, self._keys, packs, None)
 
     def _dig(self, packs: Set[bytes]) -> None:
-        """Let packs that the index does not place wait for everything that is alive now."""
+        """Add a pending delete for packs outside the index; it waits for every task that runs
+        now.
+        """
         if packs:
             self._confirm()
             pending_deletes.dig(self._destination, self._keys, packs, self._pins())
@@ -316,7 +325,7 @@ class _CleanUp:
             self._destination.delete(name)
 
     def _bury(self, before: RepositoryScan) -> None:
-        """Delete the packs of graves that wait for nothing any more, after one more look."""
+        """Delete the packs whose pending delete waits for nothing any more, after one more scan."""
         alive = self._pins()
         dug = pending_deletes.read(self._repository.objects, self._keys)
         over = pending_deletes.ended(dug, alive)
@@ -326,7 +335,8 @@ class _CleanUp:
         if going:
             notice = self._announce(going)
             look = self._look(before)
-            # A rotten announcement warns no STORE: only one that reads is followed by a deletion.
+            # A damaged announcement warns no STORE: only an announcement that can be read allows a
+            # deletion.
             if look.is_blind or notice not in pending_deletes.read(
                 self._repository.objects, self._keys
             ):
@@ -336,7 +346,7 @@ class _CleanUp:
             going -= look.index.packs() | look.closed | before.closed
             spared = self._spared(going & look.packs.keys(), (before, look))
             self._delete(going - spared, look)
-            if not spared:  # they stay in their graves until the next clean-up
+            if not spared:  # their pending delete stays until the next clean-up
                 self._close(over)
             self._close([notice])
         else:
@@ -345,14 +355,16 @@ class _CleanUp:
     def _spared(
         self, packs: Set[bytes], looks: tuple[RepositoryScan, RepositoryScan]
     ) -> set[bytes]:
-        """Packs with a chunk that lives, and whose place in the index cannot be read.
+        """Packs with a living chunk whose place in the index cannot be read.
 
-        The index may lead to a rotten copy that nobody has met yet: then the other is the only
-        good one.
+        The index may lead to a damaged copy that nobody has read yet: the copy in this pack is then
+        the only good one.
         """
         spared = unproved(self._repository, looks, packs, self._pool, self._meter)
         if spared:
-            log.warning("%d packs stay: they hold the only good copy of something", len(spared))
+            log.warning(
+                "%d packs are kept: they hold the only good copy of some chunks", len(spared)
+            )
             record_findings(self._repository, self._orders.by, self._orders.now())
             self._cleaned.packs_waiting += len(spared)
         return spared

@@ -1,7 +1,7 @@
-"""A solid group: up to 1 MiB of new chunks compressed together and sealed as one unit.
+"""A group: up to 1 MiB of new chunks, compressed together and sealed as one unit.
 
 Stored record: `group id (12) | nonce (12) | AES-256-GCM(directory | zstd frame)`, keyed by and
-bound to the group's id, so that a copy in another pack or destination moves ciphertext.
+bound to the group's id: a copy to another pack or destination copies the ciphertext unchanged.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ GROUP_ID_BYTES = 12
 _ENTRY = struct.Struct(f"<{ID_BYTES}sI")
 _COUNT = struct.Struct("<I")
 _RAW_BYTES_MAX = 2 * GROUP_BYTES
-# Parameters zstd uses for 128 KiB inputs at level 2, with a 1 MiB window.  Measured on an image
-# of programs: level 3 is 4 % smaller and a full backup 15 % slower, level 1 5 % larger, 9 % faster.
+# Parameters zstd uses for 128 KiB inputs at level 2, with a 1 MiB window.  Measured on an image of
+# programs: level 3 is 4 % smaller and makes a full backup 15 % slower, level 1 is 5 % larger and 9
+# % faster.
 _PARAMETERS = zstandard.ZstdCompressionParameters.from_level(
     2, source_size=128 * KIB, window_log=20, write_content_size=True
 )
@@ -32,7 +33,7 @@ _threads = threading.local()
 
 @dataclass
 class Group:
-    """Chunks in memory.  `places` gives offset and length of each chunk in `data`."""
+    """A decoded group in memory.  `places` gives offset and length of each chunk in `data`."""
 
     id: bytes
     data: bytearray | bytes = field(default_factory=bytearray)
@@ -60,9 +61,9 @@ def encode(group: Group, keys: Keys) -> bytes:
 
 
 def decode(record: bytes, group_id: bytes, keys: Keys) -> Group:
-    """The group again, authenticated.  Raises Damaged when it is not the one asked for."""
+    """Decrypt a group record.  Raises Damaged when the record is not that of `group_id`."""
     if record[:GROUP_ID_BYTES] != group_id:
-        raise Damaged(f"another object lies where group {group_id.hex()} should be")
+        raise Damaged(f"another object lies at the place of group {group_id.hex()}")
     try:
         plain = keys.unseal("group", group_id, record[GROUP_ID_BYTES:])
         return _parse(plain, group_id)

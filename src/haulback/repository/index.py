@@ -1,4 +1,6 @@
-"""The index: which group holds a chunk, and where a group lies.  A handful of sorted segments."""
+"""The index: it finds the group that holds a chunk, and the place of a group, in a few sorted index
+files.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ from haulback.repository.segment import ID, Array, Segment
 
 
 class Index:
-    """The segments of a repository that no other replaces, and those of a running session."""
+    """The index files of a repository that no other file replaces, and those of a running
+    session.
+    """
 
     def __init__(
         self,
@@ -22,7 +26,8 @@ class Index:
     ) -> None:
         """Chunks in the packs `without`, or at damaged places, count as not stored.
 
-        The packs `without` may be about to go; a damaged place is read where there is no other.
+        The packs `without` may be about to be deleted; a damaged place is read when there is no
+        other place.
         """
         self.segments = list(segments)
         self.without, self.damage = without, damage
@@ -50,7 +55,7 @@ class Index:
         self.segments = [segment for segment in self.segments if segment.name not in gone]
 
     def find(self, chunks: Sequence[bytes]) -> list[bytes | None]:
-        """The group of each chunk, None where it is not stored.  Ask in batches."""
+        """The group of each chunk, None for a chunk that is not stored.  Ask in batches."""
         result: list[bytes | None] = [None] * len(chunks)
         for segment, which, rows in self._matches(chunks):
             for i, group in zip(which.tolist(), segment.group_ids(rows), strict=True):
@@ -58,7 +63,9 @@ class Index:
         return result
 
     def hints(self, chunks: Sequence[bytes]) -> dict[bytes, bytes]:
-        """The groups of those chunks that are hidden: at a damaged place, or about to go."""
+        """The groups of chunks that count as not stored: at a damaged place, or in a pack about to
+        be deleted.
+        """
         found: dict[bytes, bytes] = {}
         ids = np.frombuffer(b"".join(chunks), ID)
         heads, rests = ids["head"].astype("<u8"), ids["rest"].astype("<u8")
@@ -72,12 +79,12 @@ class Index:
         return found
 
     def groups_of(self, chunk: bytes) -> list[bytes]:
-        """Every group that holds a chunk, those at damaged places last."""
+        """Every group that holds a chunk; groups at damaged places come last."""
         sound, hidden = self._groups_of(chunk)
         return list(dict.fromkeys(sound + hidden))
 
     def sound_groups_of(self, chunk: bytes) -> list[bytes]:
-        """The groups of a chunk that a STORE believes: at sound places, and not about to go."""
+        """The groups of a chunk that a STORE may reuse: at sound places, in packs that stay."""
         return self._groups_of(chunk)[0]
 
     def _groups_of(self, chunk: bytes) -> tuple[list[bytes], list[bytes]]:
@@ -93,7 +100,7 @@ class Index:
         return sound, hidden
 
     def packs_of(self, chunks: Sequence[bytes]) -> tuple[set[bytes], list[bytes]]:
-        """The packs that hold the chunks, and those chunks that are not stored."""
+        """The packs that hold the chunks, and the chunks that are not stored."""
         packs, missing = set[bytes](), np.ones(len(chunks), bool)
         for segment, which, rows in self._matches(chunks):
             missing[which] = False
@@ -101,10 +108,11 @@ class Index:
         return packs, [chunks[i] for i in np.flatnonzero(missing).tolist()]
 
     def _matches(self, chunks: Sequence[bytes]) -> Iterator[tuple[Segment, Array, Array]]:
-        """(segment, which of the chunks it holds, their group rows); each chunk at most once."""
+        """(index file, which of the chunks it holds, their group rows); each chunk at most once."""
         ids = np.frombuffer(b"".join(chunks), ID)
         heads = ids["head"].astype("<u8")
-        missing = np.argsort(heads)  # ascending, so that neighbours share the search's cache lines
+        # ascending, so that adjacent look-ups share the cache lines of the search
+        missing = np.argsort(heads)
         heads, rests = heads[missing], ids["rest"].astype("<u8")[missing]
         for segment in self.segments:
             found, rows = segment.find(heads, rests)
@@ -118,11 +126,11 @@ class Index:
                 break
 
     def packs(self) -> set[bytes]:
-        """Every pack that some segment places a group in."""
+        """Every pack that an index file names."""
         return {pack.tobytes() for segment in self.segments for pack in segment.columns.packs}
 
     def ends(self) -> dict[bytes, int]:
-        """The length in bytes that each pack has at least."""
+        """The least length in bytes of each pack: the end of its last group."""
         found: dict[bytes, int] = {}
         for segment in self.segments:
             for pack, end in segment.ends().items():
@@ -130,18 +138,18 @@ class Index:
         return found
 
     def least(self, pack: bytes) -> int:
-        """The length in bytes that a pack has at least; 0 for one that is not in the index."""
+        """The least length in bytes of a pack; 0 for a pack that is not in the index."""
         places = (place for segment in self.segments for _, place in segment.groups_in(pack))
         return max((place.offset + place.length for place in places), default=0)
 
     def place(self, group: bytes) -> GroupLocation | None:
-        """Where a group lies, or None."""
+        """The place of a group, or None."""
         return next(self.places(group), None)
 
     def places(self, group: bytes) -> Iterator[GroupLocation]:
-        """Everywhere a group lies, damaged places last.
+        """Every place of a group; damaged places come last.
 
-        A group has two places when a clean-up copied it and its old pack still stands.
+        A group has two places when a clean-up copied it and its old pack is not deleted yet.
         """
         damaged: list[GroupLocation] = []
         for segment in self.segments:
@@ -154,6 +162,6 @@ class Index:
 
 
 def inside(segment: Segment, packs: Container[bytes]) -> Array:
-    """A mask over the segment's groups: which lie in one of `packs`."""
+    """A mask over the groups of an index file: True for groups in one of `packs`."""
     c = segment.columns
     return np.array([pack.tobytes() in packs for pack in c.packs], bool)[c.packs_of]

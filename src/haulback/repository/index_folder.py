@@ -1,4 +1,4 @@
-"""The index segments on a destination: opened, rebuilt where one is damaged, merged, swept."""
+"""The index files on a destination: opened, rebuilt when damaged, merged, swept."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from haulback.repository.pack import GroupEntry, name_of, read_directory
 from haulback.repository.segment import Segment
 
 _LISTINGS = 10
-_PACKS_A_SEGMENT = 256  # in a segment rebuilt in memory: 16 GiB of packs
+_PACKS_A_SEGMENT = 256  # chunks of an index file rebuilt in memory: 16 GiB of packs
 log = logging.getLogger(__name__)
 
 
 class IndexFolder:
-    """The folder `index/` of one repository; segments seen before stay mapped.
+    """The folder `index/` of one repository; index files opened before stay mapped.
 
-    A segment that fails its hash counts as absent; the groups that no other segment places are read
-    from the directories of the packs.  `damaged` names such segments, `closed` are packs whose
+    An index file that fails its hash counts as absent; groups that no other file lists are read
+    from the directories of the packs.  `damaged` names such files, `closed` are packs whose
     directory could not be read then.
     """
 
@@ -41,29 +41,30 @@ class IndexFolder:
         self.closed: set[bytes] = set()
 
     def segments(self) -> list[Segment]:
-        """The segments that count now.  Raises Unavailable."""
+        """The index files in force.  Raises Unavailable."""
         for _ in range(_LISTINGS):
             try:
                 live = self._live()
             except NotFound:
-                continue  # swept since it was listed; what replaces it is in the next listing
+                # swept since the listing; the file that replaces it is in the next listing
+                continue
             return live + self._rebuild(live) if self.damaged else live
         raise Unavailable("the index changes faster than it can be read; try again")
 
     def names(self) -> set[str]:
-        """The names of all segments that stand in the folder."""
+        """The names of all index files in the folder."""
         return self._objects.leaves("index")
 
     def store(self, path: Path) -> None:
-        """Take over a local segment file under the name that its content gives it."""
+        """Move a local index file to the destination, named by the hash of its content."""
         self._destination.adopt(f"index/{path.stem}", path)
 
     def mend(self, folder: Path, disk: DurableFiles) -> int:
-        """Store what was rebuilt because a segment is damaged; returns how many segments.
+        """Store the entries rebuilt for damaged index files; return the number of new files.
 
-        The last of them replaces the damaged ones: what they said is in the index again.  While a
-        pack with groups keeps its directory closed, a damaged segment stays: it may be read again.
-        `folder` holds the file for a moment.
+        The last new file replaces the damaged files: their entries are in the index again.  While a
+        pack's directory cannot be read, a damaged index file stays, because it may be readable
+        later. `folder` holds the file temporarily.
         """
         self.segments()
         over = [] if self.closed else sorted(self.damaged)
@@ -77,9 +78,9 @@ class IndexFolder:
         return len(rebuilt)
 
     def merge(self, folder: Path, disk: DurableFiles, damage: RepositoryDamage) -> int:
-        """Keep the number of segments logarithmic; returns how many merges that took.
+        """Merge index files so that their number stays logarithmic; return the number of merges.
 
-        Only adds to the destination; `folder` holds the merged file for a moment.
+        Only adds to the destination; `folder` holds the merged file temporarily.
         """
         done = 0
         self.mend(folder, disk)
@@ -92,7 +93,7 @@ class IndexFolder:
         return done
 
     def sweep(self) -> int:
-        """Delete segments that an opened one replaces; needs the right to delete."""
+        """Delete index files that an opened file replaces; needs the right to delete."""
         replaced = {name for segment in self.segments() for name in segment.replaces}
         gone = sorted(self.names() & replaced)
         for name in gone:
@@ -100,7 +101,9 @@ class IndexFolder:
         return len(gone)
 
     def _live(self) -> list[Segment]:
-        """The segments that no other replaces.  One that replaces is larger than each it does."""
+        """The index files that no other file replaces; a replacing file is larger than each it
+        replaces.
+        """
         items = sorted(self._objects.list("index"), key=lambda item: item.size, reverse=True)
         opened: dict[str, Segment] = {}
         replaced: set[str] = set()
@@ -125,9 +128,9 @@ class IndexFolder:
             log.warning("%s; its entries are read from the packs", self.damaged[name])
 
     def _rebuild(self, live: Sequence[Segment]) -> list[Segment]:
-        """Segments in memory for packs that no segment on the destination names."""
+        """Index files in memory for packs that no index file on the destination names."""
         stored, known = self._objects.packs().keys(), _packs(live)
-        # Others may have completed the index since, or deleted the packs.
+        # Other tasks may have completed the index since, or deleted the packs.
         self._rebuilt = [one for one in self._rebuilt if (_packs([one]) - known) & stored]
         self.closed.clear()
         lost = sorted(stored - known - _packs(self._rebuilt))
@@ -143,7 +146,7 @@ class IndexFolder:
         try:
             return read_directory(self._destination, pack, self._keys)
         except NotFound:
-            return []  # a clean-up deleted the pack after it was listed
+            return []  # a clean-up deleted the pack after the listing
         except Damaged as error:
             log.warning("%s: %s", name_of(pack), error.message)
             self.closed.add(pack)

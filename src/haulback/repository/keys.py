@@ -1,4 +1,6 @@
-"""The repository's key: made at init, wrapped by a passphrase or a key file, printable as a kit."""
+"""The repository's key: created by init, wrapped by a passphrase or a key file, printable as a
+recovery kit.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +22,8 @@ from haulback.errors import Malformed, WrongKey
 KEY_BYTES = 32
 ID_BYTES = 20
 _NONCE_BYTES = 12
-# OWASP's 2023 minimum for Argon2id with one lane, rounded up; bounds stop a hostile config file
-# from asking for all memory.
+# OWASP's 2023 minimum for Argon2id with one lane, rounded up; the upper bounds stop a hostile
+# configuration from asking for all memory.
 _MEMORY_KIB, _ITERATIONS, _MEMORY_MAX_KIB, _ITERATIONS_MAX = 65536, 3, 1 << 20, 64
 _SLOTS_MAX = 16
 _KIT_KEY = re.compile(r"^\s*key\s*$", re.MULTILINE | re.IGNORECASE)
@@ -40,7 +42,7 @@ class Slot(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Secret:
-    """The secret that a person holds: exactly one of a passphrase and the bytes of a key file."""
+    """A person's secret: either a passphrase or the bytes of a key file."""
 
     kind: Literal["passphrase", "keyfile"]
     value: bytes
@@ -48,12 +50,12 @@ class Secret:
     @classmethod
     def passphrase(cls, text: str) -> Secret:
         if not text:
-            raise Malformed("the passphrase is empty")
+            raise Malformed("the passphrase is empty; name one with at least one character")
         return cls("passphrase", text.encode())
 
     @classmethod
     def keyfile(cls, path: Path) -> Secret:
-        """Read a key file: 64 hex digits.  Raises Malformed when it is something else."""
+        """Read a key file: 64 hex digits.  Raises Malformed for any other content."""
         try:
             text = path.read_text().strip()
         except (OSError, UnicodeDecodeError) as error:
@@ -64,7 +66,7 @@ class Secret:
 
 
 def make_keyfile(path: Path) -> None:
-    """A new random key file, readable by its owner only, durable before it is used."""
+    """Write a new random key file, readable by its owner only and durable before its first use."""
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with open(handle, "wb") as file:
         file.write(os.urandom(KEY_BYTES).hex().encode() + b"\n")
@@ -73,14 +75,14 @@ def make_keyfile(path: Path) -> None:
 
 
 class Keys:
-    """Everything derived from the 32-byte master key of one repository.
+    """The keys derived from the 32-byte master key of one repository.
 
-    `repository` is its guid where a recovery kit named it.
+    `repository` is its guid when a recovery kit names it.
     """
 
     def __init__(self, master: bytes, repository: str | None = None) -> None:
         if len(master) != KEY_BYTES:
-            raise Malformed("a master key has 32 bytes")
+            raise Malformed("a master key must have 32 bytes")
         self.master, self.repository = master, repository
         self._chunk = self._derive("chunk id")
         self._index = self._derive("index segment")
@@ -90,20 +92,22 @@ class Keys:
         return cls(os.urandom(KEY_BYTES))
 
     def chunk_id(self, data: bytes | bytearray | memoryview) -> bytes:
-        """20 bytes of keyed BLAKE3: equal data, equal id; without the key it says nothing."""
+        """The id of a chunk: 20 bytes of keyed BLAKE3; it reveals nothing without the key."""
         return blake3(data, key=self._chunk).digest(length=ID_BYTES)
 
     def segment_hasher(self) -> blake3:
-        """A keyed hasher for index segments, whose name is their hash."""
+        """A keyed hasher for index files, whose name is their hash."""
         return blake3(key=self._index, max_threads=blake3.AUTO)
 
     def seal(self, purpose: str, name: bytes, data: bytes) -> bytes:
-        """Nonce and AES-256-GCM ciphertext of `data`, bound to what it is and to its name."""
+        """Nonce and AES-256-GCM ciphertext of `data`, bound to its purpose and name."""
         nonce = os.urandom(_NONCE_BYTES)
         return nonce + AESGCM(self._derive(purpose, name)).encrypt(nonce, data, name)
 
     def unseal(self, purpose: str, name: bytes, sealed: bytes) -> bytes:
-        """The data again.  Raises InvalidTag when it is not what `seal` made under that name."""
+        """The plain data.  Raises InvalidTag unless `seal` made `sealed` for that purpose and
+        name.
+        """
         nonce, text = sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:]
         if len(text) < 16:
             raise InvalidTag
@@ -117,7 +121,7 @@ class Keys:
 
     @classmethod
     def unwrap(cls, slots: list[Slot], secret: Secret) -> Keys:
-        """The keys, if one slot opens.  Raises WrongKey otherwise."""
+        """The keys from the first slot that the secret opens.  Raises WrongKey otherwise."""
         why = f"this {secret.kind} does not open the repository"
         for slot in slots[:_SLOTS_MAX]:
             if slot.kind != secret.kind:
@@ -130,11 +134,16 @@ class Keys:
             except (InvalidTag, ValueError, OverflowError):  # a damaged salt, nonce or number
                 continue
             except MemoryError:
-                why = "the key slot asks for more memory than this machine has"
+                why = (
+                    "the key slot asks for more memory than this machine has; open the "
+                    "repository on a larger one"
+                )
         raise WrongKey(why)
 
     def kit(self, repository: str) -> str:
-        """The recovery kit: text to print and lock away; it opens the repository by itself."""
+        """The recovery kit: a text to print and lock away; it opens the repository without any
+        other secret.
+        """
         body = self.master + blake3(self.master).digest(length=3)
         code = base64.b32encode(body).decode()
         lines = [code[i : i + 4] for i in range(0, len(code), 4)]
@@ -143,15 +152,19 @@ class Keys:
 
     @classmethod
     def from_kit(cls, text: str) -> Keys:
-        """Read a recovery kit back, whatever its line ends.  Raises Malformed when mistyped."""
+        """Read a recovery kit, whatever its line ends.  Raises Malformed when it is mistyped."""
         text = "\n".join(text.splitlines())
         code = "".join(_KIT_KEY.split(text)[-1].replace("\ufeff", "").split()).upper()
         try:
             body = base64.b32decode(code)
         except ValueError:
-            raise Malformed("the recovery kit's key has a mistyped letter") from None
+            raise Malformed(
+                "the key of the recovery kit has a mistyped letter; compare it with the printed kit"
+            ) from None
         if len(body) != KEY_BYTES + 3 or blake3(body[:32]).digest(length=3) != body[32:]:
-            raise Malformed("the recovery kit's key has a mistyped letter")
+            raise Malformed(
+                "the key of the recovery kit has a mistyped letter; compare it with the printed kit"
+            )
         named = _KIT_REPOSITORY.search(text.lower())
         return cls(body[:32], named[1] if named else None)
 

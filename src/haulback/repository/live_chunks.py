@@ -1,4 +1,4 @@
-"""Which stored chunks the present backups refer to: their maps walked, each page once."""
+"""The stored chunks that the present backups refer to: maps are walked, each page once."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ LoadPage = Callable[[ChunkRef], memoryview]
 
 
 class LiveChunks:
-    """Liveness as one byte a chunk of `segment`, which holds the whole index.
+    """Liveness as one byte per chunk of `segment`, which holds the whole index.
 
-    `pages` are ids of pages whose whole subtree was found; `missing` are ids that no row has at a
-    sound place; `unread` counts pages that could not be read: what lies below them is not known.
-    `damaged` is a mask over groups, None where no damage is recorded.
+    `pages` are ids of pages whose whole subtree is stored; `missing` are ids that have no sound
+    place; `unread` counts pages that could not be read: their subtrees are unknown. `damaged` is a
+    mask over groups, None when no damage is recorded.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class LiveChunks:
         self.missing = set[bytes]()
 
     def add(self, manifest: Manifest, load: LoadPage) -> bool:
-        """Mark what a backup refers to; False when some of it is not stored, or is damaged."""
+        """Mark the chunks of a backup as living; False when some of them are missing or damaged."""
         found = [self._walk([d.map.root], d.map.depth, load) for d in manifest.disks]
         return all(found)
 
@@ -49,7 +49,7 @@ class LiveChunks:
         return self.segment.rows(ids["head"].astype("<u8"), ids["rest"].astype("<u8"))
 
     def groups(self, live: Array | None = None) -> Array:
-        """How many chunks each group holds, or how many of those in the mask `live`."""
+        """The number of chunks of each group, or only of the chunks in the mask `live`."""
         c = self.segment.columns
         counts = np.zeros(len(c.sessions), np.int64)
         for low in range(0, len(self.segment), _SLICE_CHUNKS):
@@ -59,7 +59,7 @@ class LiveChunks:
         return counts
 
     def _walk(self, refs: Iterable[ChunkRef], depth: int, load: LoadPage) -> bool:
-        """Mark pages at `depth` and all below; True when all of it is stored."""
+        """Mark pages at `depth` and their subtrees as living; True when all of them are stored."""
         new = [ref for ref in refs if ref != HOLE and ref.id not in self.pages]
         whole = self._note([ref.id for ref in new], True)
         for ref in new:
@@ -91,7 +91,7 @@ class LiveChunks:
         if are_pages:
             self.holds_pages[self.segment.columns.groups_of[rows]] = True
         if self.damaged is not None:
-            # A damaged chunk stays live: its place may be read again, or hold the only copy.
+            # A damaged chunk stays alive: its place may become readable, or hold the only copy.
             found[found] = ~self.damaged[self.segment.columns.groups_of[rows]]
         self.missing.update(chunks[i] for i in np.flatnonzero(~found).tolist())
         return bool(found.all())

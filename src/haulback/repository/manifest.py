@@ -1,4 +1,4 @@
-"""The manifest: the whole record of one backup.  Its object alone makes the backup exist."""
+"""The manifest: the complete record of one backup.  A backup exists when its manifest does."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ _GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class ManifestDisk(msgspec.Struct, frozen=True):
-    """A disk of a backup.  `name` is unique in the backup; `definition` is the platform's."""
+    """A disk of a backup.  `name` is unique in the backup; `definition` is the platform's
+    description.
+    """
 
     name: str
     map: DiskMap
@@ -26,9 +28,9 @@ class ManifestDisk(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Everything the catalogue knows of a backup, so that it can be rebuilt from a destination.
+    """The catalogue's facts about a backup: they rebuild the catalogue from a destination.
 
-    `snapshot_time` in epoch milliseconds, server's clock; `read`, `stored` in bytes.
+    `snapshot_time` in epoch milliseconds of the server's clock; `read`, `stored` in bytes.
     """
 
     backup: str
@@ -57,14 +59,19 @@ def encode(manifest: Manifest, keys: Keys) -> bytes:
 
 
 def decode(sealed: bytes, backup: str, keys: Keys) -> Manifest:
-    """The manifest of `backup`, authenticated.  Raises Damaged when it is not that one."""
+    """The manifest of `backup`, authenticated.  Raises Damaged when the bytes are not that
+    manifest.
+    """
     try:
         plain = keys.unseal("manifest", backup.encode(), sealed)
         manifest = msgspec.json.decode(plain, type=Manifest)
     except (InvalidTag, msgspec.DecodeError) as error:
         raise Damaged(f"the manifest of backup {backup} is damaged", backup=backup) from error
     if manifest.backup != backup:
-        raise Damaged(f"the manifest of backup {backup} names another", backup=backup)
+        raise Damaged(f"the manifest of backup {backup} names another backup", backup=backup)
     if manifest.version > FORMAT_VERSION:
-        raise Damaged(f"backup {backup} was written by a newer version", backup=backup)
+        raise Damaged(
+            f"backup {backup} was written by a newer version; update Haulback to read it",
+            backup=backup,
+        )
     return manifest

@@ -1,4 +1,4 @@
-"""Changing a disk's map: replaced segments stream in, rewritten pages stream up to a new root."""
+"""Rewriting a disk's map: replaced segments stream in, rewritten pages stream up to a new root."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ _LEAVES_KEPT = 4
 
 
 class MapReader:
-    """Pages of a stored map, one path kept in memory: flat however large the disk.
+    """The pages of a stored map, with one path kept in memory: memory stays constant for any disk
+    size.
 
-    `load` brings any stored chunk or page; threads may share it, not the map.
+    `load` returns any stored chunk or page; threads may share `load`, not the reader.
     """
 
     def __init__(self, root: DiskMap, load: LoadPage) -> None:
@@ -56,7 +57,7 @@ class MapReader:
         return children
 
     def leaf(self, number: int) -> list[Pieces]:
-        """The segments of a leaf, padded with EMPTY; not to be changed."""
+        """The segments of a leaf, padded with EMPTY; callers must not change the list."""
         if number in self._leaves:
             return self._leaves[number]
         ref = self.page(0, number)
@@ -67,7 +68,7 @@ class MapReader:
         return self._leaves[number]
 
     def leaves(self, first: int = 0) -> Iterator[tuple[int, list[Pieces]]]:
-        """Leaves from `first` on that are not all zeros; holes are passed over at every level."""
+        """Leaves from `first` on that are not all zeros; holes are skipped at every level."""
         for number in self._below(self.root.depth, 0, first):
             yield number, self.leaf(number)
 
@@ -90,7 +91,7 @@ def rewrite(
     """The map of a disk of `size` bytes: that of `base` with `segments` (ascending) replaced."""
     depth = depth_for(size)
     if base is not None and base.root.size != size:
-        raise ValueError("a map can only build on one of the same size")
+        raise ValueError("a map can only build on a map of a disk of the same size")
     changed: Iterable[tuple[int, ChunkRef]] = _leaves(base, segments, add)
     for level in range(1, depth + 1):
         changed = _inner(base, level, changed, add)

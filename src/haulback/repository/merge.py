@@ -1,7 +1,7 @@
-"""Keeping the index short: segments of like size are merged into one that says what it replaces.
+"""Merging index files: files of like size become one file, which names the files it replaces.
 
-A merge only adds.  A reader that lists the old and the new name uses the new one; whoever may
-delete removes what an authenticated segment replaces, in a sweep that can come at any later time.
+A merge only adds.  A reader that lists the old and the new file uses the new one; a later sweep, by
+anyone with the right to delete, removes files that an authenticated index file replaces.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _DROPPED = 0xFFFFFFFF
 
 
 def due(segments: Iterable[Segment]) -> list[Segment]:
-    """The segments to merge next: a tier (a factor of eight in size) that holds FAN_IN or more."""
+    """The index files to merge next: a size tier (a factor of eight) with FAN_IN files or more."""
     tiers = defaultdict(list)
     for segment in segments:
         tiers[max(len(segment), _SMALLEST_TIER).bit_length() // 3].append(segment)
@@ -42,23 +42,23 @@ def merge(
     kept: Sequence[Array] | None = None,
     damage: RepositoryDamage = NO_DAMAGE,
 ) -> Path:
-    """Write one segment with every entry of `segments`, durably, into `folder`.
+    """Write one index file with every entry of `segments`, durably, into `folder`.
 
-    `kept` has a mask over the groups of each segment; a group outside of it is left out with its
-    chunks.  Of a chunk or a group that two segments hold the one at a sound place is taken, else
-    the first segment's: a damaged copy must not win over a whole one.
-    Takes about 60 MiB and 40 bytes a group, whatever the number of chunks.
+    `kept` has a mask over the groups of each file; a group outside of the mask is left out with its
+    chunks.  When two files hold the same chunk or group, the copy at a sound place is taken, else
+    the first file's copy: a damaged copy must not replace a good one. Takes about 60 MiB and 40
+    bytes per group, whatever the number of chunks.
     """
-    segments = segments or [Segment.build([])]  # an index that names nothing is one, too
+    segments = segments or [Segment.build([])]  # an empty index still is an index file
     masks = kept or [np.ones(len(s.columns.sessions), bool) for s in segments]
     groups = _merge_groups(segments, masks, replaces, damage)
     return write(_parts(segments, groups), folder, keys, disk)
 
 
 class _Groups(NamedTuple):
-    """The merged group columns, each segment's old row -> new row or _DROPPED, and damaged rows.
+    """The merged group columns, the new row or _DROPPED of each old row per file, and damaged rows.
 
-    `damaged` is None where no row is: sorting without it is faster.
+    `damaged` is None when no row is damaged: sorting without it is faster.
     """
 
     columns: Columns
@@ -67,7 +67,9 @@ class _Groups(NamedTuple):
 
 
 def _parts(segments: Sequence[Segment], groups: _Groups) -> Iterator[Array]:
-    """The merged file, column by column; the chunk columns a slice of the id space at a time."""
+    """The merged file, column by column; chunk columns are written one slice of the id space at a
+    time.
+    """
     c, chunks = groups.columns, 0
     for heads, _, _ in _slices(segments, groups):
         chunks += len(heads)
@@ -82,7 +84,7 @@ def _parts(segments: Sequence[Segment], groups: _Groups) -> Iterator[Array]:
 
 
 def _slices(segments: Sequence[Segment], groups: _Groups) -> Iterator[tuple[Array, Array, Array]]:
-    """(heads, rests, groups_of) of all segments together, ascending, each chunk once."""
+    """(heads, rests, groups_of) of all index files together, ascending, each chunk once."""
     count = sum(len(segment) for segment in segments) // _SLICE_CHUNKS + 1
     bounds = np.array([(i << 64) // count for i in range(1, count)], "<u8")
     cuts = [[0, *np.searchsorted(s.columns.heads, bounds).tolist(), len(s)] for s in segments]
@@ -166,7 +168,7 @@ def _group_columns(segment: Segment, pack_rows: Array) -> tuple[Array, ...]:
 
 
 def _merge_packs(columns: Sequence[Array]) -> tuple[Array, list[Array]]:
-    """All pack ids once, and each segment's old row -> new row."""
+    """All pack ids once, and the new row of each old row per index file."""
     known: dict[bytes, int] = {}
     rows = []
     for packs in columns:

@@ -1,7 +1,7 @@
-"""Names of the objects in a repository.  Everything else in its folders is a stranger.
+"""The names of a repository's objects.  Any other file in its folders is foreign.
 
-Strangers (`.nfs…`, `.DS_Store`, `x.tmp`, `lost+found`) are ignored, and reported once: a file that
-no Haulback wrote must not stop a repository.
+Foreign files (`.nfs…`, `.DS_Store`, `x.tmp`, `lost+found`) are ignored and reported once: a file
+that Haulback did not write must not stop a repository.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _LEAVES = {
     "rolls-copy": re.compile(_NUMBER),
 }
 FOLDERS = tuple(_LEAVES)
-_PACKS_OF = re.compile(r"[0-9a-f]{2}")  # the folders below `packs`
+_PACKS_OF = re.compile(r"[0-9a-f]{2}")  # the subfolders of `packs`
 _TOP_FILES = {"haulback.json", "haulback.copy.json"}
 _TOP_FOLDERS = {*FOLDERS, "aside", ".tmp"}
 log = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ def leaf_of(name: str) -> str:
 
 
 def is_object(name: str) -> bool:
-    """Whether a name below one of the repository's folders is of the format."""
+    """Whether a name below one of the repository's folders follows the format."""
     folder, _, leaf = name.partition("/")
     pattern = _LEAVES.get(folder)
     return bool(pattern and pattern.fullmatch(leaf))
@@ -51,7 +51,7 @@ def number_name(folder: str, number: int) -> str:
 
 
 def stands(destination: ObjectStore, name: str) -> bool:
-    """Whether something stands under an object's name, readable or not."""
+    """Whether an object of that name exists, readable or not."""
     try:
         destination.info(name)
     except NotFound:
@@ -62,16 +62,17 @@ def stands(destination: ObjectStore, name: str) -> bool:
 
 
 def _stranger_of(name: str) -> str:
-    """The stranger that a name is, or the folder that is a stranger as a whole."""
+    """The foreign file of a name, or the foreign folder that holds it."""
     parts = name.split("/")
     most = 3 if parts[0] == "packs" and _PACKS_OF.fullmatch(parts[1]) else 2
     return name if len(parts) <= most else "/".join(parts[:most]) + "/"
 
 
 class Objects:
-    """The listings of a destination without strangers.
+    """The listings of a destination without foreign files.
 
-    `strangers` are the names met so far, as people can read them; what is no file ends in a slash.
+    `strangers` are the names of foreign files met so far, in printable form; folders end in a
+    slash.
     """
 
     def __init__(self, destination: ObjectStore) -> None:
@@ -79,7 +80,7 @@ class Objects:
         self.strangers: set[str] = set()
 
     def packs(self) -> dict[bytes, int]:
-        """Size in bytes of each pack by its id."""
+        """The size in bytes of each pack by its id."""
         return {bytes.fromhex(leaf_of(item.name)): item.size for item in self.list("packs")}
 
     def leaves(self, folder: str) -> set[str]:
@@ -99,9 +100,9 @@ class Objects:
                 self._report(_stranger_of(item.name))
 
     def survey(self) -> None:
-        """Find every stranger in the root and in the folders of the repository.
+        """Find every foreign file in the root and in the folders of the repository.
 
-        A folder that is none of the repository's is a stranger as a whole, and is not entered.
+        A folder that is not of the repository is reported as a whole and not entered.
         """
         for name, is_file in self.destination.entries(""):
             if name not in (_TOP_FILES if is_file else _TOP_FOLDERS):
@@ -123,4 +124,4 @@ class Objects:
         shown = name.encode("utf-8", "backslashreplace").decode()
         if shown not in self.strangers:
             self.strangers.add(shown)
-            log.warning("%r is no object of the repository; the file is ignored", shown)
+            log.warning("%r is not an object of the repository; the file is ignored", shown)

@@ -28,7 +28,7 @@ _TAIL = struct.Struct("<I8s")
 
 
 class GroupLocation(NamedTuple):
-    """Where a group record lies: pack id, offset and length in bytes."""
+    """The place of a group record: pack id, offset and length in bytes."""
 
     pack: bytes
     offset: int
@@ -36,7 +36,7 @@ class GroupLocation(NamedTuple):
 
 
 class GroupEntry(NamedTuple):
-    """A group of a pack's directory, with the chunk ids that the group holds."""
+    """A group in a pack's directory, with the ids of its chunks."""
 
     group: bytes
     place: GroupLocation
@@ -80,7 +80,7 @@ class PackWriter:
         self._disk.sync(self._file)
         self._file.close()
         self._disk.sync_folder(self.path.parent)
-        self.entries.clear()  # a session of a tebibyte seals packs with 16 million chunk ids
+        self.entries.clear()  # a session that backs up 1 TiB seals packs with 16 million chunk ids
 
     def abandon(self) -> None:
         self._file.close()
@@ -89,7 +89,7 @@ class PackWriter:
 def check_magic(destination: ObjectStore, pack: bytes) -> None:
     """Raises Damaged when a stored object does not begin like a pack, NotFound when it is gone.
 
-    Its groups may be whole all the same: readers need neither magic nor directory.
+    The pack's groups may still be good: readers need neither magic nor directory.
     """
     name = name_of(pack)
     if destination.load(name, 0, len(_MAGIC)) != _MAGIC:
@@ -97,7 +97,7 @@ def check_magic(destination: ObjectStore, pack: bytes) -> None:
 
 
 def read_directory(destination: ObjectStore, pack: bytes, keys: Keys) -> list[GroupEntry]:
-    """The groups of a stored pack.  Raises Damaged when it is not that pack, whole."""
+    """The groups of a stored pack.  Raises Damaged unless the object is that pack, complete."""
     name = name_of(pack)
     size = destination.info(name).size
     if size < len(_MAGIC) + _TAIL.size:

@@ -1,7 +1,7 @@
-"""Copies of chunks that the index does not lead to: read from the directories of the packs.
+"""Copies of chunks that the index does not list: read from the directories of the packs.
 
-An index segment may be lost, and of two copies of a chunk a merged segment names one.  A restore
-that finds a chunk nowhere else asks here; the next clean-up, or a repair, completes the index.
+An index file may be lost, and a merged index file names one of two copies of a chunk.  A restore
+that finds no other copy asks here; the next clean-up, or a repair, completes the index.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ log = logging.getLogger(__name__)
 
 
 class Elsewhere:
-    """Places that `index` does not know; packs are looked into when the first chunk is asked for.
+    """Places that `index` does not know; pack directories are read when the first chunk is asked
+    for.
 
-    Packs outside of the index come first, then those in it.  Threads may share one.  Memory: what
-    the index does not say, about 32 bytes a chunk.
+    Packs outside of the index come first, then packs in it.  Threads may share one object.  It
+    keeps about 32 bytes of memory for each chunk that the index does not list.
     """
 
     def __init__(self, destination: ObjectStore, objects: Objects, keys: Keys, index: Index):
@@ -66,11 +67,13 @@ class Elsewhere:
         return Index(segments, damage=self._index.damage)
 
     def _unknown(self, pack: bytes) -> Iterable[GroupEntry]:
-        """Entries of a pack's directory that the index does not lead to."""
+        """Entries of a pack's directory that the index does not list."""
         try:
             entries = read_directory(self._destination, pack, self._keys)
         except (Damaged, NotFound) as error:
-            log.warning("%s cannot be looked into: %s", name_of(pack), error.message)
+            log.warning(
+                "pack directory skipped: %s cannot be read: %s", name_of(pack), error.message
+            )
             return
         for entry in entries:
             if entry.place not in self._index.places(entry.group):
@@ -83,9 +86,9 @@ class Elsewhere:
 
 
 def _layers(entries: Iterable[GroupEntry]) -> Iterator[list[GroupEntry]]:
-    """The entries in lists none of which names a chunk twice: a segment keeps one copy of each.
+    """The entries in lists without duplicate chunks, because an index file keeps one copy of each.
 
-    Of two copies the one that is kept may be the rotten one.
+    Of two copies the kept one may be the damaged one.
     """
     left = list(entries)
     while left:

@@ -1,8 +1,8 @@
-"""The proof that reused data is there: an index entry alone certifies nothing.
+"""The check of reused data: an index entry alone does not prove that a chunk is stored.
 
 Each pack that a backup reuses beyond its parent is checked once by length and directory, and a
 random sample of the reused groups is read and authenticated (docs/design/damage.md states the
-probability).  What is refused is stored anew.
+probability).  Chunks of a refused group are stored again.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from haulback.repository.keys import Keys
 from haulback.repository.pack import GroupLocation, name_of, read_directory
 from haulback.repository.reader import Findings, read_group
 
-ALWAYS = 8  # reused groups that are read at first
-SHARE = 1 / 50  # the chance of every later one
-_GROUPS_KNOWN = 1 << 16  # about 10 MB; a TiB has a million groups
+ALWAYS = 8  # the first reused groups, which are all read
+SHARE = 1 / 50  # the probability that a later group is read
+_GROUPS_KNOWN = 1 << 16  # about 10 MB of memory; 1 TiB has a million groups
 
 
 class PackMemory(Protocol):
-    """Packs that were checked before, by id and length in bytes."""
+    """Packs that passed an earlier check, by id and length in bytes."""
 
     def knows(self, pack: bytes, length: int) -> bool:
-        """Whether a pack of this length was checked not long ago."""
+        """Whether a pack of this length passed a recent check."""
 
     def learn(self, pack: bytes, length: int) -> None:
-        """A pack was checked and found whole."""
+        """Remember that a pack passed its check."""
 
 
 class ReuseProof:
-    """The checks of one writer.  Places that fail are noted in `findings`."""
+    """The reuse checks of one writer.  Places that fail are noted in `findings`."""
 
     def __init__(
         self,
@@ -54,13 +54,13 @@ class ReuseProof:
         self._sampled = 0
 
     def sound(self, groups: Collection[bytes]) -> set[bytes]:
-        """The groups that may be reused."""
+        """The groups that the writer may reuse."""
         return {group for group in groups if self._judge(group)}
 
     def _judge(self, group: bytes) -> bool:
-        """The judgement of a group; a forgotten one is made anew.
+        """Check a group; a group whose result was evicted is checked again.
 
-        A refused group is refused again: its pack is under suspicion, or its place recorded.
+        A refused group is refused again: its pack is suspect, or its place is recorded as damaged.
         """
         if group not in self._groups:
             if len(self._groups) >= _GROUPS_KNOWN:
@@ -96,7 +96,7 @@ class ReuseProof:
         return True
 
     def _closed(self, place: GroupLocation, error: Damaged) -> bool:
-        """A pack without a readable directory serves its readers, but is not built upon."""
+        """Refuse a pack without a readable directory: readers can use it, new backups must not."""
         least = self._index.least(place.pack)
         if self._destination.info(name_of(place.pack)).size < least:
             self._findings.note_pack(place.pack, least, error.message)
@@ -113,7 +113,7 @@ class ReuseProof:
             found = read_group(self._destination, group, place, self._keys)
             for chunk in found.places:
                 if self._keys.chunk_id(found.chunk(chunk)) != chunk:
-                    raise Damaged(f"chunk {chunk.hex()} is not what was stored")
+                    raise Damaged(f"chunk {chunk.hex()} does not match its id")
         except (NotFound, Damaged) as error:
             self._suspect.add(place.pack)
             self._findings.note(group, place, error.message)

@@ -1,7 +1,7 @@
-"""A disk's map: a tree of content-addressed pages that says which chunk lies where.
+"""A disk's map: a tree of content-addressed pages that gives the chunk of each place on the disk.
 
-A leaf covers 16 segments of 1 MiB; an inner page 256 pages below it.  Pages are stored like chunks,
-so an increment writes the pages on the way to what changed and shares all others.
+A leaf covers 16 segments of 1 MiB; an inner page 256 pages below it.  Pages are stored like chunks:
+an increment writes only the pages above changed data and shares all others.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ HOLE = ChunkRef(bytes(ID_BYTES), bytes(GROUP_ID_BYTES))
 
 
 class SegmentPiece(NamedTuple):
-    """A run of a segment: `length` bytes of the chunk `ref`, or of zeros."""
+    """A piece of a segment: `length` bytes of the chunk `ref`, or of zeros."""
 
     length: int
     ref: ChunkRef
@@ -60,7 +60,7 @@ class DiskMap(msgspec.Struct, frozen=True):
 
 
 def depth_for(size: int) -> int:
-    """Levels of inner pages that a disk of `size` bytes needs."""
+    """The number of levels of inner pages for a disk of `size` bytes."""
     leaves, depth = -(-size // LEAF_BYTES), 0
     while leaves > 1:
         leaves, depth = -(-leaves // FAN_OUT), depth + 1
@@ -68,12 +68,12 @@ def depth_for(size: int) -> int:
 
 
 def span(depth: int) -> int:
-    """Bytes that a page at `depth` covers."""
+    """The number of bytes that a page at `depth` covers."""
     return LEAF_BYTES * int(FAN_OUT**depth)
 
 
 def pack_leaf(segments: list[Pieces]) -> bytes:
-    """A leaf's bytes: its groups, then each segment's pieces."""
+    """The bytes of a leaf: its table of groups, then each segment's pieces."""
     groups: dict[bytes, int] = {}
     body = []
     for pieces in segments:
@@ -84,7 +84,7 @@ def pack_leaf(segments: list[Pieces]) -> bytes:
 
 
 def unpack_leaf(page: bytes | memoryview) -> list[Pieces]:
-    """The segments of a leaf.  Raises Damaged when the page makes no sense."""
+    """The segments of a leaf.  Raises Damaged when the page is malformed."""
     try:
         return _unpack_leaf(memoryview(page))
     except (struct.error, IndexError) as error:
@@ -118,7 +118,7 @@ def pack_inner(children: list[ChunkRef]) -> bytes:
 
 
 def unpack_inner(page: bytes | memoryview) -> list[ChunkRef]:
-    """The children of an inner page.  Raises Damaged when the page makes no sense."""
+    """The children of an inner page.  Raises Damaged when the page is malformed."""
     if len(page) % _REF.size or len(page) > FAN_OUT * _REF.size:
         raise Damaged("a map page is malformed")
     return [ChunkRef(*row) for row in _REF.iter_unpack(page)]

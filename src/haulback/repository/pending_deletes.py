@@ -1,8 +1,8 @@
-"""Graves: which packs are to go, and who may still be using them.
+"""Pending deletes: the packs to be deleted, and the tasks that may still use them.
 
-Every drop from the index and every deletion of a pack is *announced* here first.  A STORE looks at
-the announcements after its manifest is stored, a clean-up lists manifests after it announced: one
-of the two sees the other (docs/design/locking.md).
+Every drop from the index and every deletion of a pack is *announced* here first.  A STORE reads the
+announcements after its manifest is stored, a clean-up lists manifests after its announcement: each
+race is seen by one of the two (docs/design/locking.md).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 class Grave(msgspec.Struct, frozen=True):
-    """Packs that are to go once nothing in `pins` is alive; without pins only announced."""
+    """Packs to delete once no task in `pins` is alive; without pins they are only announced."""
 
     packs: list[bytes]
     pins: list[str] | None = None
@@ -35,7 +35,7 @@ class Grave(msgspec.Struct, frozen=True):
 def dig(
     destination: ObjectStore, keys: Keys, packs: Iterable[bytes], pins: Iterable[str] | None
 ) -> str:
-    """Store a grave and return its object name."""
+    """Store a pending delete and return its object name."""
     grave = Grave(sorted(packs), None if pins is None else sorted(pins))
     leaf = os.urandom(_NAME_BYTES).hex()
     sealed = keys.seal("grave", leaf.encode(), msgspec.json.encode(grave))
@@ -44,13 +44,13 @@ def dig(
 
 
 def read(objects: Objects, keys: Keys, problems: dict[str, str] | None = None) -> dict[str, Grave]:
-    """Every grave by its object name.  Raises RepositoryError for a newer revision.
+    """Every pending delete by its object name.  Raises RepositoryError for a newer revision.
 
-    A damaged one is put into `problems`, and else ignored: its packs get another grave in the next
-    clean-up, which confirms its own announcements before it deletes.
+    A damaged pending delete is put into `problems` and otherwise ignored: its packs get another one
+    in the next clean-up, which confirms its own announcements before it deletes.
 
-    An announcement goes only after the grave that follows it was stored: a listing that is
-    overtaken by both may miss both, a second one cannot.
+    An announcement is removed only after the pending delete that follows it is stored.  A listing
+    that runs during both steps may miss both, a second listing cannot.
     """
     names = [item.name for _ in range(2) for item in objects.list(_FOLDER)]
     found = {}
@@ -60,7 +60,7 @@ def read(objects: Objects, keys: Keys, problems: dict[str, str] | None = None) -
         try:
             found[name] = _open(name, objects.destination.load(name), keys)
         except NotFound:
-            continue  # closed since it was listed
+            continue  # removed since the listing
         except Damaged as error:
             log.warning("%s", error.message)
             if problems is not None:
@@ -69,17 +69,17 @@ def read(objects: Objects, keys: Keys, problems: dict[str, str] | None = None) -
 
 
 def announced(graves: Mapping[str, Grave]) -> set[bytes]:
-    """Packs that a clean-up may be dropping or deleting at this moment."""
+    """Packs that a clean-up may be dropping or deleting now."""
     return {pack for grave in graves.values() if grave.pins is None for pack in grave.packs}
 
 
 def waiting(graves: Mapping[str, Grave]) -> set[bytes]:
-    """Packs that wait for the end of something."""
+    """Packs that wait for the end of a task."""
     return {pack for grave in graves.values() if grave.pins is not None for pack in grave.packs}
 
 
 def ended(graves: Mapping[str, Grave], alive: Set[str]) -> dict[str, Grave]:
-    """The graves that wait for nothing in `alive` any more."""
+    """The pending deletes that wait for no task in `alive` any more."""
     return {
         name: grave
         for name, grave in graves.items()

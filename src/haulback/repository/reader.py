@@ -1,6 +1,6 @@
-"""Reading chunks: groups are fetched, authenticated and decoded once, and kept for a while.
+"""Reading chunks: groups are fetched, authenticated and decoded once, and cached.
 
-A chunk is damaged only when no place of any group that holds it can be read.
+A chunk is damaged only when every place of every group that holds it fails to read.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from haulback.repository.pack import GroupLocation, name_of
 from haulback.repository.pack_lookup import Elsewhere
 from haulback.repository.pages import ChunkRef
 
-_GROUPS_KEPT = 48  # at most 1 MiB each
+_GROUPS_KEPT = 48  # groups of at most 1 MiB each
 _FAILED_KEPT = 4096
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """A place that could not be read; without a group all of the pack."""
+    """A place that could not be read; without a group it is the whole pack."""
 
     pack: bytes
     group: bytes | None
@@ -36,7 +36,7 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 class Findings:
-    """Places that could not be read, with the reason; threads may share one collection."""
+    """The places that could not be read, with the reason; threads may share one collection."""
 
     def __init__(self) -> None:
         self._found: dict[Spot, tuple[GroupLocation, str]] = {}
@@ -46,12 +46,12 @@ class Findings:
         return len(self._found)
 
     def note(self, group: bytes, place: GroupLocation, reason: str) -> None:
-        """A group could not be read at this place."""
+        """Note that a group could not be read at this place."""
         with self._lock:
             self._found.setdefault(Spot(place.pack, group), (place, reason))
 
     def note_pack(self, pack: bytes, least: int, reason: str) -> None:
-        """A whole pack is missing, or shorter than the `least` bytes that the index names."""
+        """Note that a pack is missing, or shorter than the `least` bytes that the index names."""
         with self._lock:
             self._found.setdefault(Spot(pack), (GroupLocation(pack, 0, least), reason))
 
@@ -61,7 +61,7 @@ class Findings:
             return dict(self._found)
 
     def told(self, most: int) -> list[Finding]:
-        """At most so many of the findings, to hand them on to another process."""
+        """At most `most` findings, as structs for another process."""
         found = [
             Finding(spot.pack, spot.group, place.offset, place.length, reason)
             for spot, (place, reason) in self.all().items()
@@ -69,7 +69,7 @@ class Findings:
         return found[:most]
 
     def hear(self, findings: Iterable[Finding]) -> None:
-        """Note what another process found."""
+        """Note the findings of another process."""
         with self._lock:
             for one in findings:
                 place = GroupLocation(one.pack, one.offset, one.length)
@@ -79,15 +79,15 @@ class Findings:
         return spot in self._found
 
     def clear(self) -> None:
-        """Forget everything; it was recorded."""
+        """Remove all findings, after they were recorded."""
         with self._lock:
             self._found.clear()
 
 
 class Reader:
-    """Random access to stored chunks and pages; threads may share one.
+    """Random access to stored chunks and pages; threads may share one reader.
 
-    `elsewhere` finds copies that the index does not lead to; without, only the index is asked.
+    `elsewhere` finds copies that the index does not list; without it only the index is asked.
     """
 
     def __init__(
@@ -106,7 +106,9 @@ class Reader:
         self._lock = Lock()
 
     def group(self, group: bytes) -> Group:
-        """A decoded group.  Raises BaseGone when no index knows it, Damaged when not whole."""
+        """A decoded group.  Raises BaseGone when no index file lists it, Damaged when no copy is
+        good.
+        """
         with self._lock:
             if kept := self._kept.get(group):
                 self._kept.move_to_end(group)
@@ -121,7 +123,7 @@ class Reader:
         return fetched
 
     def fetch(self, group: bytes) -> Group:
-        """A group from the first of its places that can be read; the others are noted."""
+        """A group from the first of its places that can be read; failed places are noted."""
         failed: HaulbackError | None = None
         for place in self._index.places(group):
             try:
@@ -132,7 +134,7 @@ class Reader:
                 failed = Damaged(f"{name} is missing", name=name) if gone else error
                 self.findings.note(group, place, failed.message)
         if failed is None:
-            raise BaseGone(f"group {group.hex()} is in no index segment", group=group.hex())
+            raise BaseGone(f"group {group.hex()} is in no index file", group=group.hex())
         with self._lock:
             self._failed[group] = str(failed)
             while len(self._failed) > _FAILED_KEPT:
@@ -146,7 +148,7 @@ class Reader:
             try:
                 return self._checked(ref.id, group)
             except (BaseGone, Damaged) as error:
-                # The hint of a map may be out of date: a clean-up moves chunks into other groups.
+                # The group in a map may be outdated: a clean-up moves chunks into other groups.
                 first = error if first is None or isinstance(first, BaseGone) else first
         assert first is not None
         if found := self._found_elsewhere(ref.id):
@@ -154,7 +156,7 @@ class Reader:
         raise first
 
     def _found_elsewhere(self, chunk: bytes) -> memoryview | None:
-        """A chunk from a place that the index does not lead to."""
+        """A chunk from a place that the index does not list."""
         for group, place in self._elsewhere.places(chunk) if self._elsewhere else ():
             try:
                 found = read_group(self._destination, group, place, self._keys)
@@ -168,9 +170,9 @@ class Reader:
         return None
 
     def _groups(self, ref: ChunkRef) -> Iterator[bytes]:
-        """The group that the map names, then every other that holds the chunk.
+        """The group that the map names, then every other group that holds the chunk.
 
-        A named group that is recorded as damaged comes last: the chunk was stored anew since.
+        A named group that is recorded as damaged comes last: the chunk was stored again since.
         """
         is_damaged = self._index.is_damaged and not self._is_sound(ref.group)
         if not is_damaged:
@@ -188,11 +190,11 @@ class Reader:
     def _checked(self, chunk: bytes, group: bytes) -> memoryview:
         data = self.group(group).chunk(chunk)
         if self._keys.chunk_id(data) != chunk:
-            raise Damaged(f"chunk {chunk.hex()} is not what was stored")
+            raise Damaged(f"chunk {chunk.hex()} does not match its id")
         return data
 
 
 def read_group(destination: ObjectStore, group: bytes, place: GroupLocation, keys: Keys) -> Group:
-    """A group as it lies at a place, authenticated.  Raises NotFound or Damaged."""
+    """The group at a place, authenticated.  Raises NotFound or Damaged."""
     record = destination.load(name_of(place.pack), place.offset, place.length)
     return decode(record, group, keys)

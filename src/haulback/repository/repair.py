@@ -1,6 +1,6 @@
-"""Repairing a repository: what can be made whole is, what cannot is set aside and reported.
+"""Repairing a repository: damaged objects are rebuilt or moved aside, and losses are reported.
 
-Nothing is deleted: a damaged object moves below `aside/`, where no reader looks.
+Nothing is deleted: a damaged object moves below `aside/`, which readers do not open.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Workshop:
-    """Where and for whom a repair works.
+    """The folder, identity and permissions of a repair.
 
-    `folder` is empty and takes new packs and index files for a while.  `secrets` are wrapped into a
-    new configuration where both copies are gone.  `pins` names everything else that uses the
-    repository now; while there is any, no pack is taken away.  `record` says who repairs (a name
-    and epoch ms).  `believe`: a person has seen that as many packs as there seem to be really are
-    damaged, all at once.
+    `folder` is empty and takes new packs and index files temporarily.  `secrets` are wrapped into a
+    new configuration when both copies are gone.  `pins` names every other user of the repository
+    now; while there are any, no pack is moved.  `record` returns the name of the repairer and the
+    time in epoch ms.  `believe`: a person confirms that so many packs really are damaged at the
+    same time.
     """
 
     folder: Path
@@ -61,10 +61,10 @@ class Workshop:
 
 @dataclass
 class RepairReport:
-    """The actions that a repair did, or would do (`is_applied` false): sentences that name objects.
+    """The actions of a repair, done or (`is_applied` false) planned: sentences that name objects.
 
-    `losses` are what backups lack for good, `strangers` files that are no objects, `after` the
-    check at the end of a repair that was applied.
+    `losses` are the permanent losses of backups, `strangers` are foreign files, `after` is the
+    verification at the end of a repair that was applied.
     """
 
     is_applied: bool
@@ -77,16 +77,16 @@ class RepairReport:
 
 
 def repair(repository: Repository, workshop: Workshop, *, apply: bool) -> RepairReport:
-    """Verify everything, then repair it; without `apply` only say what would be done.
+    """Verify the whole repository, then repair it; without `apply` only list the actions.
 
-    With `apply` the right to delete is needed.  Safe to repeat after it ended anywhere.
+    With `apply` the right to delete is needed.  Safe to repeat after a failure at any point.
     Raises Unavailable when the destination does not answer.
     """
     return _Repair(repository, workshop, apply).run()
 
 
 class _Repair:
-    """A run of repair."""
+    """A run of a repair."""
 
     def __init__(self, repository: Repository, workshop: Workshop, apply: bool) -> None:
         self._repository, self._workshop, self._apply = repository, workshop, apply
@@ -121,7 +121,7 @@ class _Repair:
         )
 
     def _act(self, text: str, action: Callable[[], object]) -> None:
-        """Say what is done, and do it when told to."""
+        """Record an action, and run it when the repair is applied."""
         self._done.actions.append(text)
         if self._apply:
             self._workshop.confirm()
@@ -135,14 +135,14 @@ class _Repair:
         try:
             self._done.aside.append(set_aside(self._destination, name))
         except HaulbackError as error:
-            self._done.actions.append(f"{name} stays where it is: {error.message}")
+            self._done.actions.append(f"{name} stays in place: {error.message}")
 
     def _config(self) -> None:
-        """Both copies of the configuration, from one of them or from the recovery kit."""
+        """Complete both copies of the configuration, from one copy or from the recovery kit."""
         repository = self._repository
         for name, why in sorted(repository.problems.items()):
             if name == config.DIFFERENT:
-                self._done.actions.append(f"{why}; nothing is done about it")
+                self._done.actions.append(f"{why}; the repair changes nothing about it")
             elif stands(self._destination, name):
                 self._set_aside(name, why)
         if not repository.problems.keys() & {config.CONFIG, config.CONFIG_COPY}:
@@ -161,8 +161,8 @@ class _Repair:
     def _new_config(self) -> None:
         if not self._workshop.secrets:
             self._done.actions.append(
-                f"{config.CONFIG} cannot be made anew: name the key file, or the passphrase, that "
-                "is to open the repository from now on"
+                f"{config.CONFIG} cannot be rebuilt: name the key file, or the "
+                "passphrase, that is to open the repository from now on"
             )
             return
         data = config.encode(self._repository.guid, self._keys, self._workshop.secrets)
@@ -170,11 +170,11 @@ class _Repair:
             self._act(f"{name} is made anew", lambda name=name: self._store(name, data))  # type: ignore[misc]
 
     def _store(self, name: str, data: bytes) -> None:
-        with suppress(Conflict):  # a repair that died stored the object
+        with suppress(Conflict):  # an earlier repair that died stored the object
             self._destination.store(name, data)
 
     def _small_objects(self, report: VerifyReport) -> None:
-        """Manifests, graves, rolls and damage records that cannot be read."""
+        """Move aside manifests, pending deletes, rolls and damage records that cannot be read."""
         repository = self._repository
         for backup in report.unreadable:
             if self._is_rotten(backup):
@@ -194,7 +194,7 @@ class _Repair:
             repository.rolls.complete()
 
     def _is_rotten(self, backup: str) -> bool:
-        """Whether a manifest cannot be read a second time either."""
+        """Whether a manifest also fails a second read."""
         try:
             self._repository.manifest(backup)
         except Damaged:
@@ -204,9 +204,10 @@ class _Repair:
         return False
 
     def _replaceable_rolls(self) -> dict[str, str]:
-        """Damaged rolls and tombstones; none of the last roll while neither copy can be read.
+        """Damaged rolls and tombstones; none of the last roll while neither of its copies can be
+        read.
 
-        An older roll does not know of later backups: a clean-up that believed it could delete them.
+        An older roll does not list later backups: a clean-up that believed it could delete them.
         """
         rolls = self._repository.rolls
         problems = rolls.problems()
@@ -214,13 +215,15 @@ class _Repair:
             rolls.last()
         except Damaged as error:
             self._done.actions.append(
-                f"{error.message}: both stay, and no clean-up deletes anything"
+                f"{error.message}: both copies stay, and clean-ups delete nothing until then"
             )
             return {}
         return problems
 
     def _index(self) -> None:
-        """Damaged segments: their entries come from the packs; first stored, then exchanged."""
+        """Replace damaged index files: entries are read from the packs and stored before the old
+        file moves.
+        """
         folder = self._repository.index_folder
         folder.segments()
         for name, why in sorted(folder.damaged.items()):
@@ -232,47 +235,48 @@ class _Repair:
         self._complete_index()
 
     def _complete_index(self) -> None:
-        """Where the index does not lead to what backups need, the packs are looked into."""
+        """Read pack directories for chunks that backups need and that the index does not list."""
         repository, workshop = self._repository, self._workshop
         look = scan(repository, workshop.folder, workshop.disk)
         if count := sum(map(len, lost_entries(look, repository))):
             self._act(
-                f"{count} groups that the index does not lead to return to it",
+                f"{count} groups that the index lost are added to it again",
                 lambda: look_around(repository, workshop.folder, workshop.disk, workshop.confirm),
             )
 
     def _packs(self, report: VerifyReport) -> None:
-        """Packs with damage: groups that are whole move into new packs, the rest is set aside."""
+        """Move the good groups of damaged packs into new packs, and the damaged packs aside."""
         index, stored = self._repository.index(), self._repository.objects.packs()
         hurt = self._hurt(index, stored)
         doubted = report.recorded.unreliable if report.recorded else ""
         doubted = doubted or doubt(self._repository, hurt, len(stored))
         if doubted and not self._workshop.believe:
             self._done.actions.append(
-                f"{doubted}: is a part of the repository not mounted?  The packs are left alone "
-                "unless you say that you believe the damage (--believe)"
+                f"{doubted}: a part of the repository may not be mounted.  The packs are "
+                "left alone; mount it, or confirm the damage with --believe"
             )
             return
         gone = (hurt & index.packs()) - stored.keys()
         taken = sorted(hurt & stored.keys())
         for pack in sorted(gone):
-            self._done.actions.append(f"the index forgets {name_of(pack)}, which is missing")
+            self._done.actions.append(f"the missing pack {name_of(pack)} is removed from the index")
         for pack in taken:
-            self._done.actions.append(f"the whole groups of {name_of(pack)} move to a new pack")
+            self._done.actions.append(f"the good groups of {name_of(pack)} move to a new pack")
         if not taken and not gone:
             return
         if self._apply:
             self._exchange(index, set(taken), gone)
         if self._workshop.pins():
             self._done.actions.append(
-                "damaged packs stay until nothing else uses the repository: repair it again then"
+                "damaged packs stay while a task uses the repository: repair it again "
+                "after that task"
             )
             return
         for pack in taken:
             self._set_aside(name_of(pack), "a part of the pack cannot be read")
 
     def _hurt(self, index: Index, stored: Mapping[bytes, int]) -> set[bytes]:
-        """Packs of which damage is recorded or was met now; `stored` are lengths in bytes."""
+        """Packs with damage, recorded or found in this run; `stored` are lengths in bytes."""
         noted = {spot.pack for spot in self._repository.findings.all()}
         known = {
             spot.pack
@@ -282,7 +286,7 @@ class _Repair:
         return (known & (index.packs() | stored.keys())) | noted | self._unsound(stored)
 
     def _unsound(self, stored: Iterable[bytes]) -> set[bytes]:
-        """Packs whose beginning or directory is damaged, whatever their groups are like."""
+        """Packs whose beginning or directory is damaged, whatever the state of their groups."""
         found = set()
         for pack in stored:
             try:
@@ -295,9 +299,9 @@ class _Repair:
         return found
 
     def _exchange(self, index: Index, taken: set[bytes], gone: set[bytes]) -> None:
-        """Store copies of the whole groups, then an index without the packs they came from.
+        """Store copies of the good groups, then an index without their old packs.
 
-        A group that cannot be read leaves the index; one that a clean-up copied already is in it
+        A group that cannot be read leaves the index; a group that a clean-up copied is in the index
         twice for a while.
         """
         workshop = self._workshop
@@ -320,7 +324,7 @@ class _Repair:
 
     def _copy(self, pack: bytes, index: Index, writer: Writer) -> None:
         placed = {place: group for s in index.segments for group, place in s.groups_in(pack)}
-        with suppress(NotFound, Damaged):  # what is unavailable must end the repair
+        with suppress(NotFound, Damaged):  # an unreachable destination must end the repair
             for entry in read_directory(self._destination, pack, self._keys):
                 placed[entry.place] = entry.group
         for place in sorted(placed):
@@ -330,7 +334,7 @@ class _Repair:
                 writer.copy(group, record, len(group.data) <= PAGE_GROUP_BYTES)
 
     def _whole(self, group: bytes, place: GroupLocation) -> tuple[Group, bytes] | None:
-        """A group and its stored bytes, if every chunk of it is what was stored."""
+        """A group and its stored bytes, when every chunk of it matches its id."""
         try:
             found = read_group(self._destination, group, place, self._keys)
             record = self._destination.load(name_of(place.pack), place.offset, place.length)
@@ -341,7 +345,9 @@ class _Repair:
         return (found, record) if is_whole else None
 
     def _publish(self, index: Index, added: list[Segment], without: set[bytes]) -> None:
-        """Store a segment in the place of all; groups of the packs `without` come from `added`."""
+        """Store an index file that replaces all others; groups of the packs `without` come from
+        `added`.
+        """
         workshop, folder = self._workshop, self._repository.index_folder
         segments = [*added, *index.segments]
         names = {segment.name for segment in segments if segment.name}
@@ -361,9 +367,10 @@ class _Repair:
 
 
 def set_aside(destination: ObjectStore, name: str) -> str:
-    """Move an object below `aside/`; the new name.  Raises what keeps the object from being read.
+    """Move an object below `aside/` and return its new name.  Raises the error that prevents
+    reading it.
 
-    A name that is taken, by another damaged object of that name, gets a number.
+    A name that another damaged object has taken gets a number.
     """
     data = destination.load(name)
     for number in range(1, 1000):
@@ -375,4 +382,6 @@ def set_aside(destination: ObjectStore, name: str) -> str:
                 continue
         destination.delete(name)
         return wanted
-    raise Conflict(f"aside/{name} is taken a thousand times; make room below aside/")
+    raise Conflict(
+        f"aside/{name} and its numbered names are taken; delete old objects below aside/"
+    )

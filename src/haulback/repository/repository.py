@@ -1,4 +1,4 @@
-"""A repository on a destination: made, opened, listed, written to and read from."""
+"""A repository on a destination: create, open, list, write and read."""
 
 from __future__ import annotations
 
@@ -69,13 +69,13 @@ class Repository:
         self.rolls = Rolls(destination, self.objects, keys)
         copies = IndexCache(destination, guid, keys, cache)
         self.index_folder = IndexFolder(destination, self.objects, keys, copies)
-        self.recorded: dict[Spot, str] = {}  # damage that was written down through this object
-        self.unreliable = ""  # why much that could not be read was not recorded
+        self.recorded: dict[Spot, str] = {}  # the damage recorded through this object
+        self.unreliable = ""  # the reason why widespread read failures were not recorded
         self._may_write = False
 
     @classmethod
     def init(cls, destination: ObjectStore, *secrets: Secret) -> Repository:
-        """Make a repository.  Raises Conflict when the destination holds one already."""
+        """Create a repository.  Raises Conflict when the destination holds one already."""
         keys, guid = Keys.generate(), str(uuid4())
         config.create(destination, config.encode(guid, keys, secrets))
         return cls(destination, guid, keys)
@@ -94,7 +94,7 @@ class Repository:
         return opened
 
     def is_itself(self) -> bool:
-        """Whether the identity object can be read right now, and is that of this repository."""
+        """Whether the identity object can be read now and belongs to this repository."""
         return config.confirm(self.destination, self.guid, self.keys)
 
     def begin_writing(self) -> None:
@@ -109,24 +109,25 @@ class Repository:
             self._may_write = True
 
     def damage(self) -> RepositoryDamage:
-        """Which places are recorded as damaged now."""
+        """The places that are recorded as damaged now."""
         return self.damage_log.state()
 
     @property
     def closed(self) -> set[bytes]:
-        """Packs whose directory could not be read when the index had to be completed."""
+        """Packs whose directory could not be read when the index was completed."""
         return self.index_folder.closed
 
     def index(self, without: Set[bytes] = frozenset()) -> Index:
-        """The chunks that are stored now, except in the packs `without` and at damaged places.
+        """The index of the stored chunks, except those in the packs `without` and at damaged
+        places.
 
-        A pack recorded as missing that is there again counts as far as it goes.
+        A pack that was recorded as missing and is back counts up to its present length.
         Raises Unavailable.
         """
         return Index(self.index_folder.segments(), without, self._damage_now())
 
     def _damage_now(self) -> RepositoryDamage:
-        """The damage recorded, beside the lengths now of the packs recorded as a whole."""
+        """The recorded damage, with the present lengths of packs that are recorded as a whole."""
         damage = self.damage()
         sizes: dict[bytes, int] = {}
         for pack in damage.whole:
@@ -135,22 +136,22 @@ class Repository:
         return damage.within(sizes)
 
     def merge_index(self, folder: Path, disk: DurableFiles | None = None) -> int:
-        """Keep the number of segments logarithmic; returns how many merges that took.
+        """Merge index files so that their number stays logarithmic; return the number of merges.
 
-        Only adds to the destination; `folder` holds the merged file for a moment.  Call it after
-        `publish`; to leave it out costs speed, never correctness.
+        Only adds to the destination; `folder` holds the merged file temporarily.  Call it after
+        `publish`; leaving it out costs speed, never correctness.
         """
         return self.index_folder.merge(folder, disk or DurableFiles(), self.damage())
 
     def sweep_index(self) -> int:
-        """Delete segments that an opened one replaces; needs the right to delete."""
+        """Delete index files that an opened file replaces; needs the right to delete."""
         return self.index_folder.sweep()
 
     def reader(self, *, thorough: bool = True) -> Reader:
-        """A reader of what is stored now.
+        """A reader of the stored chunks.
 
-        A `thorough` one looks into the packs for a chunk that the index does not lead to, before it
-        calls the chunk damaged; that may take minutes.
+        A `thorough` reader reads pack directories for a chunk that the index does not list, before
+        the chunk counts as damaged; that may take minutes.
         """
         index = self.index()
         elsewhere = self.elsewhere(index) if thorough else None
@@ -169,20 +170,20 @@ class Repository:
     ) -> Writer:
         """A writer that stages into `folder` (empty, owned by the caller).
 
-        It reuses nothing that is damaged, nor what lies in packs that a clean-up is about to drop;
-        `memory` knows the packs that were checked before.
+        The writer reuses no damaged chunk and no chunk in a pack that a clean-up is about to
+        delete; `memory` remembers the packs that passed an earlier check.
         """
         index = self.index(pending_deletes.announced(pending_deletes.read(self.objects, self.keys)))
         proof = ReuseProof(self.destination, index, self.keys, self.findings, memory)
         return Writer(self.keys, index, folder, disk or DurableFiles(), pool, proof)
 
     def backups(self) -> Iterator[Manifest]:
-        """Every backup's manifest; reads no map."""
+        """The manifest of every backup; no map is read."""
         for backup in sorted(self.objects.leaves("manifests")):
             yield self.manifest(backup)
 
     def manifest(self, backup: str) -> Manifest:
-        """The record of a backup.  Raises NotFound or Damaged."""
+        """The manifest of a backup.  Raises NotFound or Damaged."""
         try:
             sealed = self.destination.load(manifests.name_of(backup))
         except NotFound:
@@ -190,17 +191,17 @@ class Repository:
         return manifests.decode(sealed, backup, self.keys)
 
     def forget(self, backup: str) -> None:
-        """Delete a backup: from now on it does not exist.  A missing one is fine.
+        """Delete a backup by deleting its manifest.  A missing backup is no error.
 
-        Its space comes back with the next clean-up.  Needs the right to delete.  The tombstone
-        comes first: without it the missing manifest would look lost.
+        The next clean-up frees its space.  Needs the right to delete.  The tombstone is written
+        first: without it the missing manifest would count as lost.
         """
         name = manifests.name_of(backup)
         self.rolls.bury(backup)
         self.destination.delete(name)
 
     def draft(self, folder: Path, staged: Staged, manifest: Manifest, disk: DurableFiles) -> Draft:
-        """Record durably in staging what is to be published; the export is complete after it."""
+        """Record the files to publish durably in staging; the export is complete after it."""
         draft = Draft(
             manifest,
             [path.name for path in staged.packs],
@@ -224,20 +225,22 @@ class Repository:
         return msgspec.json.decode(plain, type=Draft)
 
     def publish(self, folder: Path, draft: Draft, disk: DurableFiles | None = None) -> Manifest:
-        """Make a staged backup exist: packs, then index, then the manifest.
+        """Publish a staged backup: packs, then index, then the manifest.
 
-        Safe to repeat from the start after a crash at any point.  Raises BaseGone when something
-        that the backup reuses was cleaned up meanwhile: then it has to be exported again.
+        Safe to repeat from the start after a crash at any point.  Raises BaseGone when data that
+        the backup reuses was cleaned up meanwhile: then the machine must be exported again.
         """
         self.begin_writing()
         self.findings.hear(draft.findings)
         for file in draft.packs:
             if not self._publish_file(folder / file, packs.name_of(_pack_of(file))):
-                raise Damaged(f"{folder / file} vanished from staging before it was published")
+                raise Damaged(
+                    f"{folder / file} vanished from staging before it was published; back up again"
+                )
         for file in draft.segments:
             self._publish_file(folder / file, f"index/{Path(file).stem}")
-        # Before, so that a broken backup rarely appears; after, because only a clean-up that lists
-        # manifests from then on sees this one.
+        # The check runs before, so that a broken backup rarely appears, and after, because a
+        # clean-up considers a manifest only if it lists manifests later.
         self._uphold(folder, draft, disk or DurableFiles())
         is_new = self._store_manifest(draft.manifest)
         try:
@@ -250,7 +253,7 @@ class Repository:
         return draft.manifest
 
     def _store_manifest(self, manifest: Manifest) -> bool:
-        """Whether it was not there yet.  Raises Conflict when another stands in its place."""
+        """Whether the manifest is new.  Raises Conflict when another manifest has its name."""
         name = manifests.name_of(manifest.backup)
         try:
             self.destination.store(name, manifests.encode(manifest, self.keys))
@@ -261,10 +264,11 @@ class Repository:
         return True
 
     def _uphold(self, folder: Path, draft: Draft, disk: DurableFiles) -> None:
-        """See that everything a backup refers to is stored, and will stay.  Raises BaseGone.
+        """Check that everything a backup refers to is stored and stays stored.  Raises BaseGone.
 
-        Without its manifest a backup's own packs look dead to a clean-up.  They wait for the end of
-        this STORE (docs/design/locking.md), and are put back into the index here.
+        Until its manifest exists, a backup's own packs look dead to a clean-up.  Their pending
+        delete waits for the end of this STORE (docs/design/locking.md), and the packs return to the
+        index here.
         """
         own = {_pack_of(file) for file in draft.packs}
         going = pending_deletes.announced(pending_deletes.read(self.objects, self.keys))
@@ -275,7 +279,7 @@ class Repository:
             index = self.index()
         index = Index(index.segments, going - own, index.damage)
         load = Reader(self.destination, index, self.keys, self.findings).chunk
-        # While places are damaged the parent may touch one: then every chunk is looked at.
+        # While damage is recorded the parent may be damaged, too: then every chunk is checked.
         parent = None if index.is_damaged else self._parent(draft.manifest)
         dedup_check.check(draft.manifest, parent, index, load, self.destination)
 
@@ -295,10 +299,10 @@ class Repository:
         try:
             return self.manifest(manifest.parent) if manifest.parent else None
         except (NotFound, Damaged):
-            return None  # then nothing is taken for granted
+            return None  # without a parent every chunk is checked
 
     def _publish_file(self, path: Path, name: str) -> bool:
-        """Whether the object is stored: adopted now, or by an earlier try."""
+        """Whether the object is stored: moved now, or by an earlier attempt."""
         if path.exists():
             self.destination.adopt(name, path)
             return True

@@ -1,4 +1,4 @@
-"""Turning a map back into a disk: leaf by leaf, each group decoded once, holes left out."""
+"""Restoring a disk from its map: leaf by leaf, each group decoded once, holes skipped."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ def restore_disk(
 ) -> None:
     """Write a disk's bytes to `sink`; every chunk is checked against its id first.
 
-    Raises Damaged before any byte of a bad chunk is written.  `meter` is told the bytes covered.
+    Raises Damaged before any byte of a bad chunk is written.  `meter` gets the number of bytes
+    covered.
     """
     queue: deque[tuple[int, Future[list[tuple[int, bytes]]], int]] = deque()
     for number, pieces in segments(disk, reader):
@@ -48,7 +49,7 @@ def segments(disk: DiskMap, reader: Reader) -> Iterator[tuple[int, Pieces]]:
 
 
 def _fetch(pieces: Pieces, covered: int, reader: Reader) -> list[tuple[int, bytes]]:
-    """The segment's data between its holes, each stretch as one piece."""
+    """The segment's data between its holes, each stretch as one block of bytes."""
     runs: list[tuple[int, list[memoryview]]] = []
     at = end = 0
     for length, ref in pieces:

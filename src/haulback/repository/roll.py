@@ -1,8 +1,8 @@
-"""The roll of a repository: the backups that the last clean-up saw, and tombstones of those gone.
+"""The roll: the list of backups that the last clean-up saw, and tombstones of deleted backups.
 
-A clean-up that misses a backup of the last roll, without a tombstone that says that the backup was
-forgotten on purpose, must delete nothing: the manifest was lost, not removed.  The roll stands in
-two folders, so that one folder that is away hides neither manifests nor roll.
+A clean-up that misses a backup of the last roll, without a tombstone for it, must delete nothing:
+the manifest was lost, not deleted on purpose.  The roll is stored in two folders, so that one
+missing folder hides neither manifests nor roll.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ FOLDERS = ("rolls", "rolls-copy")
 TOMBSTONES = "tombstones"
 _GUID_BYTES = 16
 _KEPT = 2  # a power cut may leave the newest roll in one folder only
-_TRIES = 100  # something that is no roll may stand under the next number
+_TRIES = 100  # a foreign object may have the next number
 
 
 class Rolls:
-    """Rolls and tombstones on one destination."""
+    """The rolls and tombstones on one destination."""
 
     def __init__(self, destination: ObjectStore, objects: Objects, keys: Keys) -> None:
         self._destination, self._objects, self._keys = destination, objects, keys
@@ -34,19 +34,21 @@ class Rolls:
     def last(self) -> Set[str]:
         """The guids on the last roll; empty before the first clean-up.
 
-        Raises Damaged when neither copy of the last roll can be read: an older one would not know
-        of later backups.
+        Raises Damaged when neither copy of the last roll can be read: an older roll does not list
+        later backups.
         """
         numbers = self._numbers()
         return self._read(numbers[-1]) if numbers else frozenset()
 
     def missing(self, listed: Set[str]) -> set[str]:
-        """Backups of the last roll that are neither listed nor forgotten.  Raises Damaged."""
+        """Backups of the last roll that are neither listed nor deleted on purpose.  Raises
+        Damaged.
+        """
         absent = self.last() - listed
         return set(absent - self.forgotten(absent))
 
     def forgotten(self, backups: Set[str]) -> set[str]:
-        """The backups whose tombstone stands and can be read."""
+        """The backups with a tombstone that can be read."""
         return {backup for backup in self.tombstones() & backups if self._is_buried(backup)}
 
     def tombstones(self) -> set[str]:
@@ -54,18 +56,18 @@ class Rolls:
         return self._objects.leaves(TOMBSTONES)
 
     def revive(self, backups: Set[str]) -> None:
-        """Delete the tombstones of backups that are there after all; needs the right to delete."""
+        """Delete the tombstones of backups that exist again; needs the right to delete."""
         for backup in self.tombstones() & backups:
             self._destination.delete(f"{TOMBSTONES}/{backup}")
 
     def bury(self, backup: str) -> None:
-        """Record that a backup is forgotten on purpose; twice is fine."""
+        """Write the tombstone of a backup that is deleted on purpose; safe to repeat."""
         sealed = self._keys.seal("tombstone", backup.encode(), b"")
         with suppress(Conflict):
             self._destination.store(f"{TOMBSTONES}/{backup}", sealed)
 
     def write(self, backups: Set[str]) -> None:
-        """Store the roll of the backups that are there now, unless the last one says the same.
+        """Store the roll of the present backups, unless the last roll lists the same.
 
         Raises Conflict when others took a hundred numbers meanwhile.
         """
@@ -78,13 +80,15 @@ class Rolls:
             with suppress(Conflict):
                 self._store(number, backups)
                 return
-        raise Conflict("the roll cannot be stored: a hundred numbers are taken; try again")
+        raise Conflict(
+            "the roll cannot be stored: other clean-ups took a hundred numbers; try again"
+        )
 
     def sweep(self) -> None:
-        """Delete rolls before the last two, and tombstones that nothing asks for any more.
+        """Delete all rolls but the last two, and tombstones that are no longer needed.
 
-        Needs the right to delete.  The roll goes before the tombstones that explain it.  A
-        tombstone beside its manifest says that a STORE gave up and could not delete.
+        Needs the right to delete.  A roll is deleted before the tombstones that explain it.  A
+        tombstone beside its manifest means that a STORE gave up and could not delete.
         """
         numbers = self._numbers()
         for number in numbers[:-_KEPT]:
@@ -93,15 +97,15 @@ class Rolls:
         try:
             asked = {guid for number in numbers[-_KEPT:] for guid in self._read(number)}
         except Damaged:
-            return  # the roll that cannot be read may ask for any of them
+            return  # the damaged roll may list any of these backups
         over = self.tombstones() - asked
         for guid in over - self._objects.leaves("manifests"):
             self._destination.delete(f"{TOMBSTONES}/{guid}")
 
     def problems(self) -> dict[str, str]:
-        """Rolls and tombstones that are damaged, or miss their copy, by object name.
+        """Rolls and tombstones that are damaged or lack their copy, by object name.
 
-        A power cut may leave the newest roll without its copy: that is no damage.
+        A power cut may leave the newest roll without its copy: that counts as no damage.
         """
         found: dict[str, str] = {}
         kept = self._numbers()[-_KEPT:]
@@ -112,7 +116,7 @@ class Rolls:
                 try:
                     self._open(name, number)
                 except NotFound:
-                    if number in self._numbers()[-_KEPT:]:  # else swept since
+                    if number in self._numbers()[-_KEPT:]:  # otherwise swept since the listing
                         found[name] = f"{name} is missing; the next clean-up copies it"
                 except Damaged as error:
                     found[name] = error.message
@@ -123,7 +127,7 @@ class Rolls:
         return found
 
     def complete(self) -> None:
-        """Store whichever copy of the last rolls is missing."""
+        """Store the missing copies of the last rolls."""
         self._complete(self._numbers()[-_KEPT:])
 
     def _complete(self, numbers: Iterable[int]) -> None:
@@ -132,11 +136,12 @@ class Rolls:
             held = {name: sealed for name in names if (sealed := self._sealed(name, number))}
             for name in names:
                 if held and name not in held:
-                    with suppress(Conflict):  # damaged: repair sets it aside
+                    # a damaged copy stays for `repair`, which moves it aside
+                    with suppress(Conflict):
                         self._destination.store(name, next(iter(held.values())))
 
     def _sealed(self, name: str, number: int) -> bytes | None:
-        """The bytes of a roll that can be read."""
+        """The bytes of a roll from a copy that can be read."""
         with suppress(Damaged, NotFound):
             self._open(name, number)
             return self._destination.load(name)
@@ -153,7 +158,7 @@ class Rolls:
         try:
             self._keys.unseal("tombstone", backup.encode(), self._destination.load(name))
         except NotFound:
-            return True  # swept since it was listed
+            return True  # swept since the listing
         except (InvalidTag, Damaged):
             return False
         return True
@@ -162,7 +167,7 @@ class Rolls:
         return sorted({n for folder in FOLDERS for n in self._objects.numbers(folder)})
 
     def _is(self, number: int, backups: Set[str]) -> bool:
-        """Whether both copies of a roll stand and list exactly these backups."""
+        """Whether both copies of a roll exist and list exactly these backups."""
         try:
             return all(self._open(number_name(f, number), number) == backups for f in FOLDERS)
         except (Damaged, NotFound):
@@ -173,8 +178,8 @@ class Rolls:
             with suppress(Damaged, NotFound):
                 return self._open(number_name(folder, number), number)
         raise Damaged(
-            f"neither copy of roll {number} can be read; `haulback repository repair` sets both "
-            "aside once every backup is accounted for",
+            f"neither copy of roll {number} can be read; `haulback repository repair` "
+            "moves both aside once every backup is accounted for",
             name=number_name(FOLDERS[0], number),
         )
 

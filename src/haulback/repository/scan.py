@@ -1,4 +1,4 @@
-"""A look at a whole repository: its backups, the index as one, its packs, and what is alive."""
+"""A scan of a whole repository: its backups, the merged index, its packs, and the living chunks."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ log = logging.getLogger(__name__)
 class RepositoryScan:
     """The state of a repository at one moment.  `packs` has sizes in bytes.
 
-    The mark's segment is the whole index.  `damaged` are guids of backups that lack something,
-    `unreadable` those whose manifest does not open.  `is_short`: the index places groups in packs
-    that are not there.  `is_blind`: a manifest or a page of a map could not be read, so that
-    nothing can be called dead.  `closed` are packs whose directory could not be read.  `unlooked`
-    are guids of backups that were not reached in time.
+    The segment of `mark` is the whole index.  `damaged` are guids of backups that lack data,
+    `unreadable` guids of backups whose manifest does not open.  `is_short`: the index places groups
+    in packs that are missing.  `is_blind`: a manifest or a map page could not be read, so that no
+    data can be called dead.  `closed` are packs whose directory could not be read.  `unlooked` are
+    guids of backups that the scan did not reach in time.
     """
 
     backups: list[str]
@@ -49,19 +49,18 @@ class RepositoryScan:
     unlooked: list[str]
 
     def superseded(self) -> set[bytes]:
-        """Packs that the index names, but every group of which it finds elsewhere too."""
+        """Packs in the index whose every group the index also finds in another pack."""
         needed = {pack.tobytes() for pack in self.mark.segment.columns.packs}
         return (self.index.packs() & self.packs.keys()) - needed
 
 
 class Walk(NamedTuple):
-    """The extent of a look: all backups, in the order of their guids, unless said otherwise.
+    """The extent of a scan: all backups in the order of their guids, unless restricted.
 
-    Backups of the look `before` are passed over.  `noted`: places that the repository's readers
-    could not read count as damaged, too.  `forgotten` are guids of backups that were given up and
-    whose manifest still stands: what cannot be read of them hides nothing.  The look begins with
-    the backup that follows the guid `after`, and ends once `is_over` says so; it takes one at
-    least.
+    Backups of the scan `before` are skipped.  `noted`: places that the repository's readers could
+    not read count as damaged, too.  `forgotten` are guids of given-up backups whose manifest still
+    exists: unreadable parts of them block nothing.  The scan begins with the backup after the guid
+    `after`, and ends when `is_over` returns true; it covers at least one backup.
     """
 
     before: RepositoryScan | None = None
@@ -82,11 +81,11 @@ def look_around(
     before: RepositoryScan | None = None,
     forgotten: Set[str] = frozenset(),
 ) -> RepositoryScan:
-    """Walk the maps of all backups, or of those that came after the look `before`.
+    """Walk the maps of all backups, or of the backups that came after the scan `before`.
 
-    A pack outside the index, or another group of the index, may hold what a backup misses: the
-    index is completed from the pack's directory first.  `forgotten` are guids of backups that were
-    given up and whose manifest still stands: what cannot be read of them hides nothing.
+    A pack outside the index, or another group of the index, may hold data that a backup lacks: the
+    index is completed from pack directories first.  `forgotten` are guids of given-up backups whose
+    manifest still exists: unreadable parts of them block nothing.
     """
     repository.closed.clear()
     while True:
@@ -103,12 +102,15 @@ def look_around(
 def scan(
     repository: Repository, folder: Path, disk: DurableFiles, walk: Walk = _EVERYTHING
 ) -> RepositoryScan:
-    """Look once.  Manifests come first, packs last: an object is stored before its references.
+    """Scan once.  Manifests are read first, packs last: an object is stored before its references.
 
     Raises Unavailable when the identity of the repository cannot be read.
     """
-    if not repository.is_itself():  # a destination that lost everything is no empty repository
-        raise Unavailable("the identity of the repository cannot be read; try again")
+    # a destination without an identity object lost its content; it is not an empty repository
+    if not repository.is_itself():
+        raise Unavailable(
+            "the identity of the repository cannot be read; mount the destination and try again"
+        )
     backups = sorted(repository.objects.leaves("manifests"))
     index = repository.index()
     packs = repository.objects.packs()
@@ -135,7 +137,7 @@ def scan(
 
 
 class _Marking:
-    """Backups marked one after the other."""
+    """Marks the living chunks of backups, one backup after the other."""
 
     def __init__(
         self, repository: Repository, mark: LiveChunks, damage: RepositoryDamage, walk: Walk
@@ -168,7 +170,7 @@ class _Marking:
             if not self._mark.add(self._repository.manifest(backup), self._load):
                 self.damaged.append(backup)
         except NotFound:
-            return  # deleted since it was listed
+            return  # deleted since the listing
         except Damaged as error:
             log.warning("%s", error.message)
             self.unreadable.append(backup)
@@ -178,7 +180,7 @@ class _Marking:
 
 
 def in_turn(guids: Iterable[str], after: str) -> list[str]:
-    """Guids in ascending order, from the one that follows `after` round to `after`."""
+    """Guids in ascending order, starting after `after` and wrapping round."""
     order = sorted(guids)
     first = bisect_right(order, after)
     return order[first:] + order[:first]
@@ -187,7 +189,7 @@ def in_turn(guids: Iterable[str], after: str) -> list[str]:
 def _whole(
     index: Index, packs: Mapping[bytes, int], folder: Path, keys: Keys, disk: DurableFiles
 ) -> tuple[Segment, bool]:
-    """The index as one local segment, without groups whose pack is gone; whether there are any."""
+    """The index as one local file, without groups of missing packs; and whether there were any."""
     segments = index.segments
     kept = [inside(segment, packs) for segment in segments]
     is_short = not all(mask.all() for mask in kept)
@@ -202,10 +204,10 @@ def _whole(
 
 
 def lost_entries(look: RepositoryScan, repository: Repository) -> Iterator[list[GroupEntry]]:
-    """Groups that hold something a backup misses, from pack directories, some packs a time.
+    """Groups with data that a backup lacks, from pack directories, some packs at a time.
 
-    Packs outside the index come first; then those in it: of two copies of a chunk the index keeps
-    one, and the other is of use once that one is damaged.
+    Packs outside the index come first, then packs in it: the index keeps one of two copies of a
+    chunk, and the other copy is needed once that one is damaged.
     """
     missing = look.mark.missing
     if not missing:
@@ -224,11 +226,11 @@ def lost_entries(look: RepositoryScan, repository: Repository) -> Iterator[list[
 
 
 def _wanted(pack: bytes, look: RepositoryScan, repository: Repository) -> list[GroupEntry]:
-    """The groups of a pack, without damaged ones, where one of them holds a missing chunk."""
+    """The sound groups of a pack, when one of them holds a missing chunk."""
     try:
         entries = read_directory(repository.destination, pack, repository.keys)
     except (Damaged, NotFound) as error:
-        log.warning("%s cannot be looked into: %s", name_of(pack), error.message)
+        log.warning("pack directory skipped: %s cannot be read: %s", name_of(pack), error.message)
         repository.closed.add(pack)
         return []
     damage = look.index.damage

@@ -1,7 +1,7 @@
-"""An immutable, sorted piece of the index: columns in a file, named by its keyed hash.
+"""An index file: an immutable, sorted piece of the index, in columns, named by its keyed hash.
 
-A chunk takes 20 bytes: 16 million of them (1 TiB) about 305 MiB on disk, and in memory only the
-pages that look-ups touch.  The whole file is hashed before it is believed: a wrong "stored already"
+A chunk takes 20 bytes: 16 million chunks (1 TiB) take about 305 MiB on disk, and in memory only the
+pages that look-ups touch.  The whole file is hashed before it is used: a wrong "stored already"
 would leave a hole in a backup.
 """
 
@@ -25,15 +25,17 @@ from haulback.units import MIB
 NAME_BYTES = 20
 _MAGIC = b"HBINDX01"
 _FOOTER = struct.Struct("<QQQQ8s")
-# 16 of a chunk id's 20 bytes are enough to know it again: among 2**24 chunks a false match has a
-# chance of 2**-80, and a reader compares the whole id with the group it fetched.
+# 16 of a chunk id's 20 bytes are enough to recognise it: among 2**24 chunks a false match has a
+# probability of 2**-80, and a reader compares the whole id with the group it fetched.
 ID = np.dtype([("head", ">u8"), ("rest", ">u8"), ("unused", "V4")])
 GROUP = np.dtype([("session", ">u8"), ("counter", ">u4")])
 Array = np.ndarray[Any, Any]
 
 
 class Columns(NamedTuple):
-    """The arrays of a segment, as stored.  Chunks ascend by head; groups by session, counter."""
+    """The arrays of an index file, as stored.  Chunks ascend by head; groups by session,
+    counter.
+    """
 
     heads: Array  # u8: bytes 0-7 of the chunk id, most significant first
     rests: Array  # u8: bytes 8-15
@@ -41,17 +43,17 @@ class Columns(NamedTuple):
     groups_of: Array  # u4: a chunk's row in the group columns
     counters: Array  # u4: bytes 8-11 of the group id
     packs_of: Array  # u4: a group's row in packs
-    offsets: Array  # u4: of the group's record in its pack, bytes
+    offsets: Array  # u4: length of the group's record in its pack, bytes
     lengths: Array  # u4
     packs: Array  # V16: pack ids
-    replaces: Array  # V20: names of the segments this one was merged from
+    replaces: Array  # V20: names of the index files that were merged into this one
 
 
 _WIDTHS = ("<u8", "<u8", "<u8", "<u4", "<u4", "<u4", "<u4", "<u4", "V16", f"V{NAME_BYTES}")
 
 
 class Segment:
-    """A segment, in memory or mapped; `name` is empty until the segment is written."""
+    """An index file, in memory or mapped; `name` is empty until the file is written."""
 
     def __init__(self, columns: Columns, name: str = "", file: mmap.mmap | None = None) -> None:
         self.columns, self.name = columns, name
@@ -63,13 +65,13 @@ class Segment:
 
     @property
     def replaces(self) -> list[str]:
-        """Names of the segments whose every entry is in this one."""
+        """Names of the index files whose every entry is in this one."""
         raw = self.columns.replaces.tobytes()
         return [raw[i : i + NAME_BYTES].hex() for i in range(0, len(raw), NAME_BYTES)]
 
     @classmethod
     def build(cls, entries: Iterable[GroupEntry]) -> Segment:
-        """Sort pack directories into a segment."""
+        """Sort pack directories into an index file."""
         groups = list(entries)
         packs: dict[bytes, int] = {}
         rows = [(packs.setdefault(e.place.pack, len(packs)), *e.place[1:]) for e in groups]
@@ -98,36 +100,36 @@ class Segment:
 
     @classmethod
     def open(cls, path: Path, name: str, keys: Keys) -> Segment:
-        """Map a file after checking that it is the one its name says.
+        """Map a file after checking its hash against its name.
 
-        Raises NotFound when it is gone, Damaged when it is something else.
+        Raises NotFound when the file is gone, Damaged when its hash differs.
         """
         try:
             with open(path, "rb", buffering=0) as file:
                 if _hash(file.readinto, keys) != name:
-                    raise Damaged(f"index segment {name} is damaged", name=name)
+                    raise Damaged(f"index file {name} is damaged", name=name)
                 mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except FileNotFoundError:
-            raise NotFound(f"index segment {name} is gone", name=name) from None
+            raise NotFound(f"index file {name} is gone", name=name) from None
         except OSError as error:
-            raise Damaged(f"index segment {name} cannot be read: {error}", name=name) from None
+            raise Damaged(f"index file {name} cannot be read: {error}", name=name) from None
         return cls(_columns(mapped, name), name, mapped)
 
     def write(self, folder: Path, keys: Keys, disk: DurableFiles) -> Path:
-        """Write the segment durably into `folder`, as `<name>.index`."""
+        """Write the index file durably into `folder`, as `<name>.index`."""
         return write((*self.columns, footer(self.columns)), folder, keys, disk)
 
     def renamed(self, *replaces: str) -> Segment:
-        """The same entries under a name that no segment ever bore; it replaces those named.
+        """The same entries under a new, unused name; the new file replaces those named.
 
-        Without that the name may be one that a generation replaces, or that of a damaged object.
+        Without a new name the file could bear the name of a replaced or damaged file.
         """
         names = (*replaces, os.urandom(NAME_BYTES).hex())
         raw = np.frombuffer(b"".join(map(bytes.fromhex, names)), f"V{NAME_BYTES}")
         return Segment(self.columns._replace(replaces=raw))
 
     def release(self) -> None:
-        """Give the mapped pages back to the system; they return when they are touched."""
+        """Give the mapped pages back to the system; the next access loads them again."""
         if self._file:
             self._file.madvise(mmap.MADV_DONTNEED)
 
@@ -146,7 +148,7 @@ class Segment:
         if not found.any():
             return found, row
         equal = found & (self.columns.rests[row] == rests)
-        for i in np.flatnonzero(found & ~equal):  # ids that share 64 bits: practically never
+        for i in np.flatnonzero(found & ~equal):  # chunk ids that share 64 bits: very rare
             row[i], equal[i] = self._scan(int(at[i]), int(heads[i]), int(rests[i]))
         return equal, row
 
@@ -163,7 +165,7 @@ class Segment:
         return {pack.tobytes() for pack in c.packs[np.unique(c.packs_of[rows])]}
 
     def ends(self) -> dict[bytes, int]:
-        """The length in bytes that each pack has at least: where the last of its groups ends."""
+        """The least length in bytes of each pack: the end of its last group."""
         c = self.columns
         last = np.zeros(len(c.packs), "<u8")
         np.maximum.at(last, c.packs_of, c.offsets.astype("<u8") + c.lengths)
@@ -171,9 +173,9 @@ class Segment:
         return dict(zip(ids, last.tolist(), strict=True))
 
     def rows_in(self, pack: bytes) -> Array:
-        """The rows of the groups that lie in a pack, ascending.
+        """The rows of the groups in a pack, ascending.
 
-        The first call sorts the rows by pack and keeps 4 bytes a group.
+        The first call sorts the rows by pack and keeps 4 bytes per group.
         """
         if self._by_pack is None:
             c = self.columns
@@ -188,7 +190,7 @@ class Segment:
         return rows[ends[row - 1] if row else 0 : ends[row]]
 
     def groups_in(self, pack: bytes) -> Iterator[tuple[bytes, GroupLocation]]:
-        """Every group that lies in a pack, and its place."""
+        """Every group in a pack, with its place."""
         rows = self.rows_in(pack)
         for row, group in zip(rows.tolist(), self.group_ids(rows), strict=True):
             yield group, self.place_at(row)
@@ -204,12 +206,12 @@ class Segment:
         return [raw[i : i + width] for i in range(0, len(raw), width)]
 
     def place(self, group: bytes) -> GroupLocation | None:
-        """Where a group lies, if this segment knows."""
+        """The place of a group; None when this file does not list it."""
         row = self.row(group)
         return None if row is None else self.place_at(row)
 
     def row(self, group: bytes) -> int | None:
-        """The row of a group, if this segment knows the group."""
+        """The row of a group; None when this file does not list it."""
         session, counter = struct.unpack(">QI", group)
         c = self.columns
         wanted = np.uint64(session)
@@ -219,19 +221,21 @@ class Segment:
         return row if row < high and int(c.counters[row]) == counter else None
 
     def place_at(self, row: int) -> GroupLocation:
-        """Where the group of a row lies."""
+        """The place of the group in a row."""
         c = self.columns
         pack = c.packs[int(c.packs_of[row])].tobytes()
         return GroupLocation(pack, int(c.offsets[row]), int(c.lengths[row]))
 
     def groups(self) -> Iterator[tuple[bytes, GroupLocation]]:
-        """Every group and where it lies."""
+        """Every group, with its place."""
         for row, group in enumerate(self.group_ids(np.arange(len(self.columns.sessions)))):
             yield group, self.place_at(row)
 
 
 def footer(columns: Columns, chunks: int | None = None) -> Array:
-    """A segment's last bytes; `chunks` where the chunk columns are written piecemeal."""
+    """The last bytes of an index file; `chunks` is given when the chunk columns are written in
+    slices.
+    """
     counts = (len(columns.sessions), len(columns.packs), len(columns.replaces))
     raw = _FOOTER.pack(len(columns.heads) if chunks is None else chunks, *counts, _MAGIC)
     return np.frombuffer(raw, np.uint8)
@@ -265,11 +269,11 @@ def _columns(mapped: mmap.mmap, name: str) -> Columns:
     raw = np.frombuffer(mapped, np.uint8)
     chunks, groups, packs, replaces, magic = _FOOTER.unpack(raw[-_FOOTER.size :].tobytes())
     if magic != _MAGIC:
-        raise Damaged(f"index segment {name} has an unknown format", name=name)
+        raise Damaged(f"index file {name} has an unknown format", name=name)
     counts = (chunks, chunks, groups, chunks, groups, groups, groups, groups, packs, replaces)
     sizes = [np.dtype(w).itemsize * n for w, n in zip(_WIDTHS, counts, strict=True)]
     if len(raw) != sum(sizes) + _FOOTER.size:
-        raise Damaged(f"index segment {name} has a wrong length", name=name)
+        raise Damaged(f"index file {name} has a wrong length", name=name)
     ends = np.cumsum(sizes).tolist()
     parts = [raw[end - size : end] for end, size in zip(ends, sizes, strict=True)]
     return Columns(*(part.view(width) for part, width in zip(parts, _WIDTHS, strict=True)))

@@ -1,4 +1,4 @@
-"""A disk of a backup as a Source: read where it lies, nothing restored first."""
+"""A disk of a backup as a Source: read in place, without a restore."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from haulback.repository.reader import Reader
 
 
 class StoredDisk:
-    """Random access to a stored disk; threads may share one.
+    """Random access to a stored disk; threads may share one object.
 
     Every chunk is checked against its id.  Raises Damaged or BaseGone.
     """
@@ -34,9 +34,11 @@ class StoredDisk:
                     yield Extent(at, min(SEGMENT_BYTES, self.size - at))
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
-        """Fill `buffer` from `offset`; both within the disk."""
+        """Fill `buffer` from `offset`; both lie within the disk."""
         if offset < 0 or offset + len(buffer) > self.size:
-            raise ValueError(f"{len(buffer)} bytes at {offset} are not within {self.size}")
+            raise ValueError(
+                f"{len(buffer)} bytes at {offset} are outside of the disk's {self.size} bytes"
+            )
         done = 0
         while done < len(buffer):
             segment, within = divmod(offset + done, SEGMENT_BYTES)

@@ -1,4 +1,4 @@
-"""Proving that backups can be restored, in three depths; every finding names an object."""
+"""Verifying that backups can be restored, at three depths; every finding names an object."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from haulback.repository.scan import RepositoryScan, Walk, in_turn, scan
 
 _GROUPS_AHEAD = 16
 _FIRST = bytes(16)
-_PACKS_TIME = 3 / 4  # of the seconds; the rest is for the maps of backups
+_PACKS_TIME = 3 / 4  # the share of `seconds` for packs; the rest is for the maps of backups
 PackId = bytes
 
 
 class Depth(IntEnum):
-    """How far to look: objects are there; maps lead to stored chunks; every byte is right."""
+    """The depth of a check: objects exist; maps lead to stored chunks; every byte is right."""
 
     OBJECTS = 1
     MAPS = 2
@@ -40,11 +40,11 @@ class Depth(IntEnum):
 
 @dataclass
 class Share:
-    """Which packs to read: those after the id `after` in order, or all where none is after it.
+    """The packs to read: those after the id `after` in order, or all when none follows it.
 
-    `budget` bounds the bytes read, `seconds` the time; None is no bound.  At least one pack is
-    read, and the map of one backup: the one that follows the guid `after_backup`.
-    `done` is told each pack that was read.
+    `budget` limits the bytes read, `seconds` the time; None means no limit.  At least one pack is
+    read, and the map of one backup: the one after the guid `after_backup`. `done` is called with
+    each pack that was read.
     """
 
     after: PackId | None = None
@@ -56,14 +56,14 @@ class Share:
 
 @dataclass
 class VerifyReport:
-    """Counts, stored bytes read, and what is wrong.
+    """Counts, stored bytes read, and the findings.
 
-    `findings` are sentences that name an object, `losses` what backups lack, `unreadable` guids of
-    backups whose manifest does not open, `listed` the guids of all others.  `recorded` is what was
-    written into the repository, None where nothing was to be.  `cursor` is the last pack read;
-    `is_round`: that was the last pack of all, so that the next share begins from the first.
-    `unlooked` are guids of backups whose maps there was no time for, `looked` the last one that
-    there was, "" where all were looked at.
+    `findings` are sentences that name an object, `losses` the data that backups lack, `unreadable`
+    guids of backups whose manifest does not open, `listed` the guids of all others.  `recorded` is
+    the damage written into the repository, None when nothing was to be written.  `cursor` is the
+    last pack read; `is_round`: that was the last pack of all, so that the next run begins with the
+    first. `unlooked` are guids of backups that the time did not suffice for, `looked` the last
+    backup that was checked, "" when all were checked.
     """
 
     backups: int = 0
@@ -84,7 +84,7 @@ class VerifyReport:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is wrong."""
+        """Whether the check found nothing wrong."""
         return not self.findings
 
 
@@ -99,12 +99,12 @@ def verify(
     record: Callable[[], tuple[str, int]] | None = None,
     believe: bool = False,
 ) -> VerifyReport:
-    """Check a repository, or the share of its packs that is named.
+    """Check a repository, or a share of its packs.
 
-    Damage becomes a finding, never an exception.  `meter` is told the stored bytes read.  `folder`
-    takes a merged index for a while.  With `record`, who records (a name and epoch ms), damage is
-    written down, and so is damage that can be read again; else nothing is written.  `believe` as in
-    `record_findings`.
+    Damage becomes a finding, never an exception.  `meter` gets the number of stored bytes read.
+    `folder` holds a merged index temporarily.  With `record` (a name and epoch ms), damage is
+    recorded, and damage that can be read again is cleared; otherwise nothing is written.  `believe`
+    as in `record_findings`.
     Raises Unavailable when the destination does not answer.
     """
     run = _Verify(repository, depth, pool, meter, share or Share(), record)
@@ -135,7 +135,7 @@ class _Verify:
         self._began = time.monotonic()
 
     def _is_over(self, part: float = 1) -> bool:
-        """Whether this part of the time is used up."""
+        """Whether this share of the time is used up."""
         seconds = self._share.seconds
         return seconds is not None and time.monotonic() - self._began > seconds * part
 
@@ -152,7 +152,7 @@ class _Verify:
         return self._report
 
     def _packs(self) -> None:
-        """The share of the packs, and those of which damage is recorded."""
+        """Check the chosen packs, and the packs with recorded damage."""
         self._repository.objects.survey()
         index = self._repository.index()
         sizes = self._repository.objects.packs()
@@ -168,7 +168,7 @@ class _Verify:
         self._report.findings.append(text)
 
     def _small_objects(self) -> None:
-        """Configuration, index segments, graves, rolls and damage records."""
+        """Check the configuration, index files, pending deletes, rolls and damage records."""
         repository = self._repository
         for text in repository.problems.values():
             self._find(text)
@@ -191,14 +191,14 @@ class _Verify:
         placed = self._repository.index().packs() if short else set()
         for pack, end in short:
             size = sizes.get(pack, -1)
-            if pack in placed:  # else a clean-up dropped it between the two listings
-                what = "is missing" if size < 0 else f"ends at byte {size}, too early"
+            if pack in placed:  # otherwise a clean-up deleted it between the two listings
+                what = "is missing" if size < 0 else f"ends at byte {size}, before its last group"
                 text = f"{name_of(pack)} {what}"
                 self._repository.findings.note_pack(pack, end, text)
                 self._find(text)
 
     def _chosen(self, sizes: dict[bytes, int]) -> list[bytes]:
-        """The packs to read; each decides when it is reached whether there is still time."""
+        """The packs to read; the time left is checked again at each pack."""
         after = self._share.after or _FIRST
         later = sorted(pack for pack in sizes if pack > after)
         order = later or sorted(sizes)
@@ -214,9 +214,9 @@ class _Verify:
         return chosen
 
     def _pack(self, pack: bytes, index: Index) -> bool:
-        """Check a pack: magic, directory, the index about it, and by depth every group.
+        """Check a pack: magic, directory, its index entries, and by depth every group.
 
-        False when there was no time left for it.
+        False when no time was left for it.
         """
         if self._report.cursor and self._is_over(_PACKS_TIME):
             return False
@@ -230,15 +230,15 @@ class _Verify:
                 placed[entry.place] = entry.group
             self._opened.add(pack)
         except NotFound:
-            if pack in repository.index().packs():  # else a clean-up deleted it since
-                self._find(f"{name} vanished while it was to be read")
+            if pack in repository.index().packs():  # otherwise a clean-up deleted it since
+                self._find(f"{name} vanished before it could be read")
             self._report.cursor = pack
             return True
         except Damaged as error:
             self._find(f"{name}: {error.message}")
         if held:
             for group in set(placed.values()) - held.keys():
-                self._find(f"the index places group {group.hex()} wrongly in {name}")
+                self._find(f"the index has a wrong place for group {group.hex()} in {name}")
         if self._depth >= Depth.DATA:
             self._groups(placed, held)
         self._report.cursor = pack
@@ -247,7 +247,7 @@ class _Verify:
         return True
 
     def _groups(self, placed: dict[GroupLocation, bytes], held: dict[bytes, list[bytes]]) -> None:
-        """Read, authenticate, decompress and re-hash groups, some ahead in the pool."""
+        """Read, authenticate, decompress and re-hash groups, with some read ahead in the pool."""
         queue: deque[tuple[GroupLocation, bytes, Future[str]]] = deque()
         for place in sorted(placed):
             group = placed[place]
@@ -271,7 +271,7 @@ class _Verify:
             self._readable.add(Spot(place.pack, group))
 
     def _read_damaged_again(self, index: Index, chosen: set[bytes]) -> None:
-        """Places recorded as damaged are few: each run looks whether they can be read now."""
+        """Read recorded damaged places again in each run; they are few."""
         for number, spot in enumerate(index.damage.spots):
             if spot.group is None:
                 continue
@@ -287,7 +287,9 @@ class _Verify:
         self._judge(place, group, future)
 
     def _write_down(self) -> None:
-        """Record damage, and clear what can be read again or concerns nothing any more."""
+        """Record damage, and clear records of places that can be read again or are no longer
+        used.
+        """
         if self._record is None:
             return
         by, now = self._record()
@@ -306,9 +308,9 @@ class _Verify:
             self._repository.damage_log.add(by, now, (), over)
 
     def _beside_the_point(self, known: Iterable[Spot]) -> set[Spot]:
-        """Spots of packs that are as long as the index says, or that the index does not name.
+        """Places in packs that have the length in the index, or that the index does not name.
 
-        Behind a damaged segment, or a directory that cannot be read, such a pack may hide.
+        A damaged index file, or a directory that cannot be read, may hide such a pack.
         """
         repository = self._repository
         index, sizes = repository.index(), repository.objects.packs()
@@ -323,7 +325,7 @@ class _Verify:
         return unnamed | whole
 
     def _backups(self, folder: Path) -> None:
-        """Manifests, and by depth the maps of all backups."""
+        """Check manifests, and by depth the maps of all backups."""
         repository = self._repository
         self._missing_backups()
         if self._depth < Depth.MAPS:
@@ -347,7 +349,7 @@ class _Verify:
         self._losses(look)
 
     def _leave(self, unlooked: list[str], looked: list[str]) -> None:
-        """Backups that there was no time for, and those before them in turn."""
+        """Note backups that the time did not suffice for, and the last backup checked."""
         if unlooked:
             self._report.unlooked += unlooked
             self._report.looked = looked[-1]
@@ -366,7 +368,7 @@ class _Verify:
                 self._repository.manifest(backup)
                 self._report.listed.append(backup)
             except NotFound:
-                self._report.backups -= 1  # deleted since it was listed
+                self._report.backups -= 1  # deleted since the listing
             except HaulbackError as error:
                 self._report.unreadable.append(backup)
                 self._find(error.message)
@@ -387,15 +389,15 @@ class _Verify:
                 self._find(str(loss))
             else:
                 self._find(
-                    f"the index does not lead to all of backup {backup}, which lies in packs: the "
-                    "next clean-up, or `repository repair`, completes the index"
+                    f"the index lacks chunks of backup {backup} that are in packs: the next "
+                    "clean-up, or `haulback repository repair`, completes the index"
                 )
 
 
 def _check_group(
     repository: Repository, group: bytes, place: GroupLocation, held: dict[bytes, list[bytes]]
 ) -> str:
-    """The fault of a group as it lies at a place; "" for none."""
+    """The fault of a group at a place; "" for a sound group."""
     try:
         found = read_group(repository.destination, group, place, repository.keys)
     except HaulbackError as error:
@@ -404,5 +406,5 @@ def _check_group(
         return f"group {group.hex()} differs from the pack's directory"
     for chunk in found.places:
         if repository.keys.chunk_id(found.chunk(chunk)) != chunk:
-            return f"chunk {chunk.hex()} is not what was stored"
+            return f"chunk {chunk.hex()} does not match its id"
     return ""

@@ -1,7 +1,7 @@
 """Writing new chunks and pages: deduplicated, grouped, compressed and sealed into local packs.
 
 Compression and encryption run in `workers` threads; the caller's thread reads, looks up and writes.
-Nothing a writer makes is visible in a repository before it is published.
+A repository shows nothing of a writer before the draft is published.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from haulback.repository.pages import ChunkRef
 from haulback.repository.segment import Segment
 from haulback.units import KIB
 
-PAGE_GROUP_BYTES = 128 * KIB  # small: a random reader decodes a whole group for one page
+PAGE_GROUP_BYTES = 128 * KIB  # small, because a random read decodes a whole group for one page
 _QUEUED_GROUPS = 6
-_NEW_CHUNKS_IN_MEMORY = 1 << 16  # beyond that they move into a local index segment
+_NEW_CHUNKS_IN_MEMORY = 1 << 16  # more chunks than this move into a local index file
 _COPIED_GROUPS_IN_MEMORY = 1 << 12
 _HINTS_IN_MEMORY = 1 << 18
 
 
 class Staged(NamedTuple):
-    """The files that a finished writer left in its folder, to be published in this order."""
+    """The files of a finished writer in its folder, to be published in this order."""
 
     packs: tuple[Path, ...]
     segments: tuple[Path, ...]
@@ -43,7 +43,7 @@ class Staged(NamedTuple):
 
 @dataclass
 class _Stream:
-    """A line of groups into a line of packs: data and pages do not mix."""
+    """A stream of groups into packs: data and pages have separate streams."""
 
     group_bytes: int
     group: Group | None = None
@@ -52,7 +52,9 @@ class _Stream:
 
 
 class Writer:
-    """The new chunks of one backup.  `folder` must be empty; `index` is what is already stored."""
+    """The new chunks of one backup.  `folder` must be empty; `index` lists the chunks stored
+    already.
+    """
 
     def __init__(
         self,
@@ -74,20 +76,20 @@ class Writer:
         self._segments: dict[str, Segment] = {}
 
     def add(self, chunks: Sequence[tuple[bytes, memoryview]]) -> list[ChunkRef]:
-        """Store chunks (id, bytes) unless they are stored already; ask in batches."""
+        """Store chunks (id, bytes) unless they are stored already; call it in batches."""
         return self._add(chunks, self._data)
 
     def add_page(self, page: bytes) -> ChunkRef:
         return self._add([(self._keys.chunk_id(page), memoryview(page))], self._pages)[0]
 
     def copy(self, group: Group, record: bytes, page: bool) -> None:
-        """Take over a sealed group as it is, under its own id."""
+        """Copy a sealed group unchanged, under its own id."""
         self._place(group, record, self._pages if page else self._data)
         if len(self._entries) > _COPIED_GROUPS_IN_MEMORY:
             self._flush()
 
     def finish(self) -> Staged:
-        """Seal everything durably.  After this the folder holds what `Staged` names."""
+        """Seal everything durably.  The folder then holds the files that `Staged` names."""
         for stream in (self._data, self._pages):
             self._close_group(stream)
             self._drain(stream, 0)
@@ -101,7 +103,7 @@ class Writer:
         )
 
     def abandon(self) -> None:
-        """Close files; the folder is the caller's to remove."""
+        """Close all files; the caller removes the folder."""
         for pack in self._packs:
             pack.abandon()
 
@@ -117,7 +119,9 @@ class Writer:
         return refs
 
     def _stored(self, chunks: list[bytes]) -> dict[bytes, bytes | None]:
-        """The group to reuse for each chunk; None where it is not stored, or not provably so."""
+        """The group to reuse for each chunk; None when the chunk is not stored, or its copy is
+        doubtful.
+        """
         found = dict(zip(chunks, self._index.find(chunks), strict=True))
         foreign = {g for g in found.values() if g and not g.startswith(self._session)}
         refused = foreign - self._proof.sound(foreign) if foreign and self._proof else set()
@@ -125,10 +129,10 @@ class Writer:
         return {chunk: None if group in refused else group for chunk, group in found.items()}
 
     def _keep_hints(self, found: dict[bytes, bytes | None], refused: set[bytes]) -> None:
-        """Let maps name the damaged group of a chunk that is stored anew.
+        """Make maps name the damaged group of a chunk that is stored again.
 
-        A hint binds nobody; with the old one the pages of a like map are the old pages, to the
-        byte, and so the old backup finds them again where they were damaged, too.
+        The group in a map is only a hint.  With the old hint the pages of an equal map equal the
+        old pages to the byte, so that the old backup finds its damaged pages again.
         """
         if len(self._hints) > _HINTS_IN_MEMORY:
             return
@@ -173,7 +177,7 @@ class Writer:
         self._spill()
 
     def _spill(self) -> None:
-        """Move what is known of new chunks from memory into a local index segment."""
+        """Move the facts about new chunks from memory into a local index file."""
         if not self._entries:
             return
         self._adopt(Segment.build(self._entries).write(self._folder, self._keys, self._disk))

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Set
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-from haulback.drivers.hypervisor import HypervisorDriver, Machine, MachineDisk, NetworkCardSettings
+from haulback.drivers.capabilities import MachineTarget
+from haulback.drivers.hypervisor import Machine, MachineDisk, NetworkCardSettings
 from haulback.repository.backup import Meter, unmetered
 from haulback.repository.manifest import Manifest
 from haulback.repository.repository import Repository
@@ -63,7 +64,7 @@ def wanted_of(manifest: Manifest, target: RestoreTarget) -> Machine:
 def import_machine(
     repository: Repository,
     manifest: Manifest,
-    hypervisor: HypervisorDriver,
+    hypervisor: MachineTarget,
     attempt: str,
     target: RestoreTarget,
     pool: ThreadPoolExecutor,

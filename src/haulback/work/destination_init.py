@@ -5,10 +5,10 @@ from __future__ import annotations
 from contextlib import suppress
 
 from haulback.contract.destination_init import DestinationInitOrder
+from haulback.contract.order_records import BackupDestination
 from haulback.destinations.probe import require_exclusive_create
 from haulback.destinations.protocol import ObjectStore as Place
 from haulback.errors import Conflict, Damaged, NotFound, WrongKey
-from haulback.inventory.records import BackupDestination
 from haulback.repository.config import CONFIG, is_repository
 from haulback.repository.keys import Secret
 from haulback.repository.repository import Repository
@@ -16,13 +16,16 @@ from haulback.work.context import Results, TaskContext, TaskWork
 from haulback.work.support.foreign_repository import strangers
 
 
-def run(job: TaskContext) -> Results:
-    record: BackupDestination = job.order.destination
-    where = str(record.config.get("path", record.name))
-    repository = _made(job.destination(record), job.secret(record), where)
+def run(context: TaskContext) -> Results:
+    record: BackupDestination = context.order.destination
+    repository = _made(
+        context.repositories.store(record),
+        context.repositories.secret(record),
+        str(record.config.get("path", record.name)),
+    )
     with suppress(NotFound, Damaged):  # the repository lives on the copy of this object then
         require_exclusive_create(repository.destination, CONFIG)
-    return {"repository": repository.guid} | job.space(record)
+    return {"repository": repository.guid} | context.repositories.space(record)
 
 
 def _made(place: Place, secret: Secret, where: str) -> Repository:

@@ -1,4 +1,4 @@
-"""Key files for people: each one that is given opens the repository of its destination."""
+"""Key files for people: each exported key opens the repository of its destination."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Kept:
         self.save(self.secret, made.guid)
 
     def save(self, secret: bytes, repository: str | None) -> None:
-        """A database with one destination whose key is `secret`."""
+        """Write a database with one destination whose key is `secret`."""
         for path in self.data.glob("haulback.db*"):
             path.unlink()
         vault = KeyVault.open(self.data / "server.key")
@@ -100,7 +100,7 @@ def test_a_key_that_cannot_be_tried_is_given_only_on_demand(kept: Kept):
     assert "--folder" in why
     assert kept.key(unchecked=True) == kept.secret.hex()
     assert kept.key(folder=away) == kept.secret.hex()
-    kept.place.mkdir()  # the mount point is there, and empty
+    kept.place.mkdir()  # the mount point exists and is empty
     kept.refuses(Unavailable)
     for name in ("haulback.json", "haulback.copy.json"):
         (kept.place / name).write_bytes(b"torn")
@@ -109,7 +109,7 @@ def test_a_key_that_cannot_be_tried_is_given_only_on_demand(kept: Kept):
 
 def test_a_destination_without_a_repository_gives_no_key(kept: Kept):
     kept.save(kept.secret, None)
-    assert kept.key() == kept.secret.hex()  # made, and its server has not heard of it yet
+    assert kept.key() == kept.secret.hex()  # created, but the server has no report of it yet
     shutil.rmtree(kept.place)
     for unchecked in (False, True):
         kept.refuses(Conflict, unchecked=unchecked)
@@ -117,7 +117,7 @@ def test_a_destination_without_a_repository_gives_no_key(kept: Kept):
 
 def test_a_key_file_is_private_and_never_overwrites_another_key(kept: Kept, tmp_path: Path):
     file = tmp_path / "usb.key"
-    for _ in range(2):  # the same again changes nothing
+    for _ in range(2):  # the same result again changes nothing
         command("bd", output=file, data=kept.data)
         assert file.read_text() == kept.secret.hex() + "\n"
         assert file.stat().st_mode & 0o777 == 0o600

@@ -1,4 +1,4 @@
-"""A tar that comes from a server is followed to its end, however it is cut into parts."""
+"""A tar from a server is checked to its end, for any division into parts."""
 
 import io
 import tarfile
@@ -14,7 +14,7 @@ from haulback.filesystems.report import NAME, UnreadableReport
 
 
 def tar_of(files, *said):
-    """A tar as the product makes one: files by name, then a report of (path, reason)."""
+    """A tar in the product's form: files by name, then a report of (path, reason)."""
     made = io.BytesIO()
     for name, data in files.items():
         info = tarfile.TarInfo(name)
@@ -30,7 +30,7 @@ def tar_of(files, *said):
 
 
 def cut(data, *lengths):
-    """The same bytes in parts of these lengths, again and again."""
+    """Cut bytes into parts of these lengths, repeatedly."""
     at = 0
     while at < len(data):
         for length in lengths:

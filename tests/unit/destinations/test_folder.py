@@ -1,4 +1,4 @@
-"""A folder as a destination leaves nothing half-written about."""
+"""A folder destination leaves no partly written file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a guest's agent answers is hostile: it is an answer, or nonsense, and decides nothing."""
+"""Responses of a guest agent are hostile input: they are parsed or refused, and never trusted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an image lies on is read from its header, whatever else lies where an image should."""
+"""The base of an overlay is read from its header, whatever file lies at the image's path."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A copy of a machine has nothing of the original's, and a machine keeps its own."""
+"""A copy of a machine gets no resources of the original, and a restored machine keeps its own."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from haulback.drivers.libvirt import domain as xml
 from haulback.drivers.libvirt.boot import _isolated
 from haulback.drivers.libvirt.definition import Standing, compose
 from haulback.errors import Malformed
+from haulback.libvirt_xml import XML, parse
 
 UUID = "11111111-2222-4333-8444-555555555555"
 ORIGINAL = "/the/original"
@@ -30,34 +31,34 @@ VDA = (
 def machine(
     devices: str = "", more: str = "", disks: tuple[MachineDisk, ...] | None = None
 ) -> Machine:
-    """A machine of one disk and whatever else."""
+    """A machine of one disk and these devices."""
     text = (
         f"<domain type='qemu'><name>web</name><uuid>{UUID}</uuid><memory>65536</memory>"
         f"<os><type>hvm</type></os>{more}<devices>{VDA}{devices}</devices></domain>"
     )
     chosen = disks or (MachineDisk("vda", 8 << 20, "qcow2"),)
-    return Machine(UUID, "web", chosen, {"uuid": UUID, xml.XML: text})
+    return Machine(UUID, "web", chosen, {"uuid": UUID, XML: text})
 
 
 def copied(wanted: Machine, *, fresh: bool = True) -> tuple[ET.Element, list[str]]:
-    """The XML of a copy, and what is told about it."""
+    """The XML of a copy, and the warnings about it."""
     told: list[str] = []
     places = {disk.name: NEW.with_name(f"{disk.name}.qcow2") for disk in wanted.disks}
     text = compose(wanted, places, "qemu", Standing(fresh=fresh, tell=told.append))
-    return xml.parse(text), told
+    return parse(text), told
 
 
 def over_itself(then: Machine, now: Machine) -> tuple[ET.Element, list[str]]:
-    """The XML of a machine that is restored over itself, and what is told about it."""
+    """The XML of a machine that is restored over itself, and the warnings about it."""
     told: list[str] = []
     places = {disk.name: NEW.with_name(f"{disk.name}.qcow2") for disk in then.disks}
-    standing = Standing(now=now.definition[xml.XML], tell=told.append)
-    return xml.parse(compose(then, places, "qemu", standing)), told
+    standing = Standing(now=now.definition[XML], tell=told.append)
+    return parse(compose(then, places, "qemu", standing)), told
 
 
 def apart_of(text: str, live: str = "", read: str = "") -> tuple[Apart, ...]:
     """The parts that no backup holds of a machine whose disks, all or the named ones, are read."""
-    volumes = xml.volumes(xml.parse(text))
+    volumes = xml.volumes(parse(text))
     sized = [(one, 1) for one in volumes if not read or one.name in read.split()]
     return xml.machine(text, sized, live).apart
 
@@ -143,7 +144,7 @@ APART = {
 
 @pytest.mark.parametrize(("element", "name"), APART.values(), ids=APART)
 def test_what_no_backup_holds_is_named_with_its_reason(element: str, name: str):
-    root = xml.parse(machine(element).definition[xml.XML])
+    root = parse(machine(element).definition[XML])
     [found] = apart_of(said(root))
     assert found.name.startswith(name)
     assert ORIGINAL in found.name + found.why or name == "sdb"
@@ -176,7 +177,7 @@ def test_a_machine_over_itself_keeps_it_as_long_as_it_is_its_own(element: str, n
     root, told = over_itself(then, then)
     kept = [one for one in root.findall("devices/*") if ORIGINAL in said(one)]
     assert len(kept) == 1
-    assert said(kept[0]) in said(xml.parse(then.definition[xml.XML])) or kept[0].tag == "disk"
+    assert said(kept[0]) in said(parse(then.definition[XML])) or kept[0].tag == "disk"
     root, told = over_itself(then, machine())  # it went elsewhere since
     assert ORIGINAL not in said(root)
     if "device='cdrom'" in element or "device='floppy'" in element:
@@ -339,8 +340,8 @@ def test_a_copy_has_no_member_that_could_reach_the_original(more: str, fresh: bo
 def test_a_copy_beside_the_original_makes_its_own_where_the_original_makes_something(element: str):
     root, _ = copied(machine(element))
     assert ORIGINAL not in said(root)
-    assert len(root.findall("devices/*")) == 2  # the device is there
-    root, told = copied(machine(element), fresh=False)  # where the original is not
+    assert len(root.findall("devices/*")) == 2  # the device is present
+    root, told = copied(machine(element), fresh=False)  # on a host without the original
     assert ORIGINAL in said(root)
     assert told == []
 
@@ -350,7 +351,7 @@ def test_a_machine_over_itself_keeps_what_it_reaches_for_and_makes(element: str)
     then = machine(element)
     root, _ = over_itself(then, then)
     assert said(root.findall("devices/*")[1]) == said(
-        xml.parse(then.definition[xml.XML]).findall("devices/*")[1]
+        parse(then.definition[XML]).findall("devices/*")[1]
     )
 
 
@@ -369,11 +370,11 @@ def test_what_is_proved_reaches_nothing(element: str, tmp_path: Path):
 
 SCHEMA = Path("/usr/share/libvirt/schemas")
 PATHS = ("absFilePath", "filePath", "absDirPath", "deviceName", "vmwarePath")
-ONLY_READ = {  # QEMU reads them when a machine starts, and never writes them
+ONLY_READ = {  # QEMU reads these files when a machine starts, and never writes them
     "os/kernel", "os/initrd", "os/dtb", "os/acpi/table", "os/loader", "os/nvram/@template",
     "devices/interface/rom/@file",
 }  # fmt: skip
-NETWORKS = {  # what machines share
+NETWORKS = {  # resources that machines share
     "devices/interface/source/@dev", "devices/interface/source/@portgroup",
     "devices/interface/guest/@dev", "devices/interface/guest/@actual", "resource/partition",
 }  # fmt: skip
@@ -392,7 +393,7 @@ def _definitions(file: str, found: dict[str, list[ET.Element]]) -> dict[str, lis
 def _leaves(
     node: ET.Element, path: tuple[str, ...], stack: tuple[str, ...], known: dict
 ) -> Iterator[str]:
-    """Where a domain's XML may hold a path of the host, as "devices/disk/source/@file"."""
+    """Places in a domain's XML that may hold a path of the host, as "devices/disk/source/@file"."""
     name = node.get("name") or ""
     if node.tag == f"{_RNG}ref" and name in PATHS:
         yield "/".join(path)
@@ -408,7 +409,7 @@ def _leaves(
 
 
 def _instance(leaf: str, kind: dict[str, str]) -> str:
-    """A domain's XML that says the path at one place; `kind` are attributes of all its elements."""
+    """A domain's XML with a path at one place; `kind` are attributes of all its elements."""
     text, attribute = "/the/original", None
     *parents, last = leaf.split("/")
     if last.startswith("@"):
@@ -491,7 +492,7 @@ _TREES = st.recursive(_tree(st.just("")), _tree, max_leaves=8)
 
 
 def _kept(element: ET.Element, path: str = "") -> Iterator[str]:
-    """Where the original is named still."""
+    """Places that still name the original."""
     for name, value in element.attrib.items():
         if value == ORIGINAL:
             yield f"{path}@{name}"
@@ -501,7 +502,8 @@ def _kept(element: ET.Element, path: str = "") -> Iterator[str]:
         yield from _kept(child, f"{path}{child.tag}/")
 
 
-# The names that a guest sees, networks, what QEMU only reads, and where libvirt reads no path.
+# Names that a guest sees, networks, files that QEMU only reads, and places that are no path for
+# libvirt.
 _HARMLESS = re.compile(
     r"devices/[^/]+/target/.*"
     r"|devices/interface/source/@(dev|name)|devices/nvram/.*|.*/driver/.*"
@@ -530,7 +532,7 @@ NETWORK = disk(
 
 
 def test_a_disk_that_cannot_be_read_now_is_named_too():
-    text = said(xml.parse(machine(NETWORK).definition[xml.XML]))
+    text = said(parse(machine(NETWORK).definition[XML]))
     assert apart_of(text) == ()  # it runs
     [found] = apart_of(text, read="vda")
     assert found == ("sdb", RUNS, False)
@@ -545,17 +547,17 @@ def test_a_disk_that_cannot_be_read_now_is_named_too():
 
 def test_what_was_plugged_in_while_the_machine_runs_is_named_too():
     later, now = machine(APART["folder"][0]), machine(APART["lun"][0])
-    found = apart_of(later.definition[xml.XML], now.definition[xml.XML])
+    found = apart_of(later.definition[XML], now.definition[XML])
     assert [one.name for one in found] == ["folder share (/the/original)", "sdb"]
-    found = apart_of(machine(NETWORK).definition[xml.XML], machine().definition[xml.XML], "vda")
+    found = apart_of(machine(NETWORK).definition[XML], machine().definition[XML], "vda")
     assert [one.name for one in found] == ["sdb"]
 
 
 def test_a_shared_disk_is_in_the_backup_and_said_to_be_torn():
-    text = machine(disk("<source file='/the/original'/>", "<shareable/>")).definition[xml.XML]
+    text = machine(disk("<source file='/the/original'/>", "<shareable/>")).definition[XML]
     [found] = apart_of(text)
     assert (found.name, found.held) == ("sdb", True)
-    assert [one.name for one in xml.volumes(xml.parse(text))] == ["vda", "sdb"]
+    assert [one.name for one in xml.volumes(parse(text))] == ["vda", "sdb"]
 
 
 def test_a_restored_disk_keeps_its_seat_and_nothing_of_where_it_lay():
@@ -613,7 +615,7 @@ def test_a_copy_keeps_its_agent_its_screen_and_gets_an_empty_tpm():
     assert root.find("devices/tpm/backend").attrib == {"type": "emulator", "version": "2.0"}
     assert root.findtext("devices/rng/backend") == "/dev/hwrng"
     assert told == ["the TPM is empty: no backup holds the state of the original's TPM"]
-    [one] = apart_of(machine(devices).definition[xml.XML])
+    [one] = apart_of(machine(devices).definition[XML])
     assert one.name == "the TPM"
 
 
@@ -634,7 +636,7 @@ def test_a_copy_keeps_what_is_only_hardware():
     )
     wanted = machine(devices, more)
     root, told = copied(wanted)
-    before = xml.parse(wanted.definition[xml.XML])
+    before = parse(wanted.definition[XML])
     for one in (*before.findall("devices/*")[1:], *before):
         if one.tag not in ("name", "uuid", "devices"):
             assert said(one) in said(root), one.tag
@@ -651,7 +653,7 @@ def test_a_medium_and_a_lun_are_those_that_the_machine_has_now():
     root, _ = over_itself(machine(lun), machine(lun.replace("/the/original", "/dev/other")))
     assert "/dev/other" in said(root)
     assert ORIGINAL not in said(root)
-    root, told = over_itself(machine(lun), machine(drive))  # it sits there no more
+    root, told = over_itself(machine(lun), machine(drive))  # the device is not there any more
     assert ORIGINAL not in said(root)
     assert told[-1].startswith("sdb is left out: the machine no longer has this device")
 
@@ -673,6 +675,6 @@ def test_variables_that_no_backup_holds_are_fresh_in_a_copy_and_stay_with_the_ma
 )
 def test_a_name_from_outside_is_told_so_that_it_can_be_read(source: str):
     element = disk(f"<source dev={quoteattr(source)}/>", kind="block", device="lun")
-    [found] = apart_of(machine(element).definition[xml.XML])
+    [found] = apart_of(machine(element).definition[XML])
     assert found.why.isprintable()
     assert len(found.why) < 300

@@ -1,4 +1,4 @@
-"""What the server offers is what QEMU's own tools read."""
+"""QEMU's own tools read the disks that the NBD server exports."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_what_cannot_be_read_is_an_error_of_that_block_only(tmp_path: Path):
 
 
 class Torn(MemoryDisk):
-    """Its second half cannot be read, for the reason that is given."""
+    """A disk whose second half cannot be read, for a given reason."""
 
     why: HaulbackError = Damaged("a chunk is not what was stored")
 

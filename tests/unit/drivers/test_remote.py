@@ -1,4 +1,4 @@
-"""A hypervisor through a far end is the hypervisor; what the other side says is not trusted."""
+"""A remote hypervisor behaves like the local one; messages of the other side are not trusted."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from haulback.drivers.capabilities import InstantRestore, LiveMigration, capability
 from haulback.drivers.hypervisor import Machine, MachineDisk
 from haulback.drivers.remote import rpc
 from haulback.drivers.remote.rpc import Exchange
 from haulback.drivers.remote.server import FarSource, Offered, ServedSource
 from haulback.drivers.remote.ssh import command
-from haulback.drivers.remote.url import Address
 from haulback.drivers.source import Extent
 from haulback.errors import (
     Conflict,
@@ -28,6 +28,7 @@ from haulback.errors import (
     Unavailable,
     Unsupported,
 )
+from haulback.libvirt_url import Address
 from haulback.testing.hypervisors import CHECKS
 from haulback.testing.memory_hypervisor import MemoryDisk, MemoryHypervisor
 from haulback.testing.remote import in_this_process
@@ -96,8 +97,8 @@ def test_what_is_made_is_gone_when_the_near_end_is(bench: Bench):
     with pytest.raises(Unavailable):
         new.commit()
     while bench.inner.making:
-        pass  # the far end closes what it had open, then it ends
-    assert bench.hypervisor.inventory().machines == []  # by a new one
+        pass  # the remote driver closes its open objects, then it ends
+    assert bench.hypervisor.inventory().machines == []  # by a new process
 
 
 def test_pieces_of_a_disk_may_be_written_in_any_order_and_over_each_other(bench: Bench):
@@ -126,14 +127,19 @@ def _full(*_: object) -> None:
     raise Unavailable("the disk is full")
 
 
-def test_what_needs_the_nodes_own_machine_is_refused(bench: Bench, tmp_path: Path):
+@pytest.mark.parametrize("wanted", [InstantRestore, LiveMigration])
+def test_a_capability_that_needs_the_nodes_own_machine_is_refused(bench: Bench, wanted):
+    with pytest.raises(Unsupported, match=r"libvirt reached by SSH cannot .*; run a node on that"):
+        capability(bench.hypervisor, wanted)
+
+
+def test_a_capability_that_the_far_driver_lacks_is_refused_by_the_far_end(bench: Bench):
     uuid = made(bench)
-    far = bench.hypervisor
-    with pytest.raises(Unsupported, match="run a node on that machine"):
-        far.create_over(far.machine(uuid), tmp_path / "nbd", "a1")
-    with pytest.raises(Unsupported, match="run a node on that machine"):
-        far.move(uuid, far, "a1", lambda _: None, lambda _: None)
-    assert (far.on_share(tmp_path), far.go_on(tmp_path)) == ([], [])
+    with pytest.raises(Unsupported, match="a hypervisor in memory cannot start machines"):
+        bench.hypervisor.start(uuid)
+    with pytest.raises(Unsupported, match="a hypervisor in memory cannot boot a backup"):
+        bench.hypervisor.boot(bench.hypervisor.machine(uuid), {}, "a1")
+    bench.hypervisor.check()
 
 
 @contextmanager
@@ -165,7 +171,7 @@ def test_a_disk_is_read_as_it_is_by_either_end(pieces: list[tuple[int, int]]):
 
 
 class Counted(MemoryDisk):
-    """Knows what was read of it."""
+    """A disk that records its reads."""
 
     def __init__(self, size: int) -> None:
         super().__init__(size)
@@ -209,7 +215,7 @@ def test_extents_that_nobody_follows_to_their_end_are_forgotten():
 
 
 class Answers:
-    """What is asked is public and takes what it says."""
+    """A remote object whose public method returns its argument."""
 
     def __init__(self) -> None:
         self.told: list[str] = []
@@ -295,7 +301,7 @@ def test_a_side_that_says_nothing_or_takes_nothing_is_gone(
 
 
 class Disorder:
-    """A far end's disk whose extents go back and forth, and whose bytes are too few."""
+    """A remote disk with unordered extents and too few bytes."""
 
     def extents(self, start: int) -> int:
         return start

@@ -1,4 +1,4 @@
-"""A tar of a folder holds what can be read, and its last member names the rest."""
+"""A tar of a folder holds all readable files, and its last member names the others."""
 
 import io
 import random
@@ -20,20 +20,20 @@ REPORT = f"{NAME}.txt"
 
 
 def unpacked(blocks):
-    """The members of a tar in order: contents by name; None for what has none."""
+    """The members of a tar in order: contents by name; None for members without contents."""
     with tarfile.open(fileobj=io.BytesIO(b"".join(blocks))) as tar:
         return {one.name: tar.extractfile(one).read() if one.isfile() else None for one in tar}
 
 
 def named(members):
-    """The lines of the report, reason by path; the report has to be the last member."""
+    """The lines of the report, reason by path; the report must be the last member."""
     assert list(members)[-1].startswith(NAME)
     lines = members[list(members)[-1]].decode().splitlines()
     return dict(line.split("\t") for line in lines)
 
 
 class Torn(MemoryDisk):
-    """A disk of which some ranges cannot be read."""
+    """A disk with ranges that cannot be read."""
 
     def __init__(self, data, *ranges, error=None):
         super().__init__(data)
@@ -63,13 +63,13 @@ def tree(tmp_path_factory):
 
 @pytest.fixture(scope="module", params=[pytest.param("ext4", marks=needs_ext)])
 def image(request, tree, tmp_path_factory):
-    """An ext4 in memory, and the file that it was made of."""
+    """An ext4 volume in memory, and the file that it was made from."""
     path = tmp_path_factory.mktemp("image") / "image"
     return ext(path, tree, "-t", "ext4", size=40 * MIB).read_bytes()
 
 
 def place(image, data):
-    """Where in an image bytes lie that are there only once."""
+    """The offset of bytes that occur once in an image."""
     assert image.count(data) == 1
     return image.index(data)
 
@@ -91,7 +91,7 @@ def test_a_file_that_ends_half_way_is_filled_with_zeros_and_named_from_which_byt
     image, tree, gone
 ):
     whole = (tree / "f" / "big").read_bytes()
-    page = gone // KIB * KIB  # no block is smaller, and a file may lie in several places
+    page = gone // KIB * KIB  # blocks are not smaller, and a file may have several fragments
     low = place(image, whole[page : page + 64])
     with reading(Torn(image, (low, low + KIB))) as found:
         members = unpacked(found.archive("vda", ["/f"]))
@@ -183,7 +183,7 @@ def test_a_disk_whose_beginning_cannot_be_read_is_listed_with_the_reason(image):
 
 
 def inode_of(raw, name):
-    """The number in the directory entry of a name that is there only once."""
+    """The inode number in the directory entry of a unique name."""
     at = place(raw, bytes([len(name)]) + b"\1" + name)
     return struct.unpack_from("<I", raw, at - 6)[0]
 
@@ -285,7 +285,7 @@ def test_only_a_report_bears_the_mark_of_one(tmp_path):
 
 
 class Endless:
-    """Directories within directories, without end."""
+    """Directories nested without end."""
 
     def entry(self, volume, path):
         return FileEntry("a", EntryType.DIRECTORY, 0, 0, 0o755, 0, 0)
@@ -322,7 +322,7 @@ def inode_of_folder(raw, name):
 
 
 class Crowd:
-    """A folder of files of which none can be read."""
+    """A folder of unreadable files."""
 
     count = 200_000
 

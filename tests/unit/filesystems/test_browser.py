@@ -1,4 +1,4 @@
-"""A volume is browsed by absolute paths, page by page, and nothing else comes out."""
+"""A volume is browsed by absolute paths, page by page, and no path leads out of it."""
 
 import io
 import os
@@ -19,7 +19,7 @@ pytestmark = needs_ext
 
 @pytest.fixture(scope="module")
 def image(tmp_path_factory):
-    """A small ext4 with files, links and names that are not UTF-8."""
+    """A small ext4 volume with files, links and names that are not UTF-8."""
     folder = tmp_path_factory.mktemp("image")
     tree = folder / "tree"
     (tree / "etc" / "deep").mkdir(parents=True)

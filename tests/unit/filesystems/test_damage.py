@@ -1,4 +1,4 @@
-"""Whatever a disk holds: data, an error of ours, in time."""
+"""Any content of a disk gives data or one of our errors, within a time limit."""
 
 import os
 import struct
@@ -24,12 +24,12 @@ from haulback.filesystems.records import (
 )
 from haulback.filesystems.sandbox_main import answer
 from haulback.units import KIB, MIB
-from tests import volumes
+from tests import shares, volumes
 from tests.volumes import ext, needs_ext
 
 
 class Memory:
-    """A disk that needs no parent."""
+    """A disk that needs no parent process."""
 
     def __init__(self, data):
         self.data, self.size = data, len(data)
@@ -44,7 +44,7 @@ class Memory:
 
 
 def explored(data):
-    """Everything that can be asked about a disk; fails for anything but answers."""
+    """All possible requests about a disk; fails for anything but data or our errors."""
     asked, begun = Answers({"vda": Memory(data)}), time.monotonic()
     told = answer(asked, ListVolumes())
     assert isinstance(told, VolumesFound | Failed)
@@ -83,7 +83,7 @@ def tree(folder):
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
-    """Small file systems of each family that can be made here."""
+    """Small file systems of each type that this machine can make."""
     folder = tmp_path_factory.mktemp("images")
     files = tree(folder / "tree")
     made = {
@@ -97,7 +97,7 @@ changes = st.lists(st.tuples(st.integers(0, 1 << 30), st.integers(0, 255)), min_
 
 
 def spoiled(data, where, low=0):
-    """Bytes changed, most of them where a file system keeps its own."""
+    """The data with changed bytes, most of them in metadata."""
     changed = bytearray(data)
     used = [at for at in range(low, len(data), 64) if any(data[at : at + 64])]
     for place, byte in where:
@@ -106,7 +106,10 @@ def spoiled(data, where, low=0):
     return changed
 
 
-fuzzed = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+fuzzed = settings(
+    max_examples=shares.cases("hostile").count,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 
 
 @needs_ext
@@ -135,7 +138,7 @@ def fat(tmp_path_factory):
 
 
 @given(where=changes)
-@settings(fuzzed, max_examples=30)
+@settings(fuzzed, max_examples=fuzzed.max_examples // 2)
 def test_a_damaged_fat_gives_data_or_errors(fat, where):
     explored(spoiled(fat, where))
 

@@ -1,4 +1,4 @@
-"""Whether an NTFS was in use stands in the restart pages of its log."""
+"""The restart pages of an NTFS log tell whether the volume was in use."""
 
 from __future__ import annotations
 

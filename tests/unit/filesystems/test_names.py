@@ -1,4 +1,4 @@
-"""Names that a listing shows are possible, sorted, and each stands for one node."""
+"""Names in a listing are valid, sorted and unique."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,4 +1,4 @@
-"""Records, runs, indexes and packed data of NTFS are read or refused, whatever they hold."""
+"""Records, runs, indexes and compressed data of NTFS are read or refused, for any content."""
 
 import random
 import struct
@@ -28,7 +28,7 @@ def signed(number):
 
 
 def encoded(runs):
-    """Pairs of (clusters, where the first lies or None)."""
+    """The encoded pairs of (clusters, first cluster or None)."""
     made, last = b"", 0
     for length, place in runs:
         step = b"" if place is None else signed(place - last)
@@ -81,7 +81,7 @@ def test_parts_of_a_list_of_runs_are_put_in_order_and_none_may_be_missing():
     )
     assert Runs([three, one, two], CLUSTER).size == 7 * CLUSTER
     for some in ([two, three], [one, three], [one, one, two]):
-        with pytest.raises(ValueError, match="without clusters"):
+        with pytest.raises(ValueError, match="lacks clusters"):
             Runs(some, CLUSTER)
 
 
@@ -151,7 +151,7 @@ def block(*found):
 
 
 def listed(root, blocks, used=None, step=1):
-    """Names in an index, and the damage that was said behind them."""
+    """Names in an index, and the damage that was reported after them."""
     found, said = [], ""
     mark = sum(1 << number for number in range(len(blocks))) if used is None else used
     ask = entries(root, mark.to_bytes(8, "little"), len(blocks), step, lambda n: blocks[n])
@@ -209,7 +209,7 @@ def test_any_index_gives_names_or_errors(noise):
 
 
 def packed(data):
-    """LZNT1 by the simplest means: references to what the last 40 bytes hold."""
+    """LZNT1 by the simplest method: references into the last 40 bytes."""
     made = b""
     for low in range(0, len(data), CHUNK):
         chunk, out, at = data[low : low + CHUNK], bytearray(), 0

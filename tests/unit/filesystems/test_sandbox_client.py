@@ -1,4 +1,4 @@
-"""The process that parses may die, hang or lie: its parent says so and goes on."""
+"""The parser process may die, hang or send wrong answers: its parent reports that and continues."""
 
 import os
 import signal
@@ -27,7 +27,7 @@ receive(link, ask)
 
 
 def hostile(text, size=MIB, deadline=30.0):
-    """A browser whose process runs `text` instead."""
+    """A browser whose process runs the program `text` instead."""
     command = (sys.executable, "-c", _HEAD + textwrap.dedent(text))
     return Browser({"vda": MemoryDisk(bytes(size))}, deadline=deadline, command=command)
 

@@ -1,4 +1,4 @@
-"""Retention: what may be removed, and what never may."""
+"""Retention: the backups that may be removed, and those that never may."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TIGHT = {
 
 
 def backup(number: int, **more: Any) -> Backup:
-    """The higher the number, the newer."""
+    """A backup; a higher number is newer."""
     one = {"guid": f"b{number:03}", "entity": "e", "entity_name": "db", "destination": "d"}
     one |= {"location": f"l{number}", "type": "FULL", "status": "SUCCESS"}
     return Backup(**{**one, "snapshot_time": NOW - 500 * DAY_MS + number, **more})
@@ -118,7 +118,7 @@ def test_more_days_never_remove_more(backups: list[Backup], rules: Retention, da
 
 
 def test_a_missing_backup_is_never_the_last_one_that_is_kept_for_its_machine():
-    """A damaged backup can still give some of its disks back; a missing one gives nothing."""
+    """Some disks of a damaged backup can still be restored; a missing backup restores nothing."""
     for gone in ("MISSING", "GIVEN_UP"):
         two = [backup(0, location_status="DAMAGED"), backup(1, location_status=gone)]
         assert left(two, source(present=True)) == ["b000", "b001"]

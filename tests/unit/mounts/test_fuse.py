@@ -1,4 +1,4 @@
-"""Unreadable files of a volume are errors to programs that see the volume as folders."""
+"""Unreadable files of a volume are I/O errors for programs that use a mount folder."""
 
 import errno
 import os
@@ -15,7 +15,7 @@ try:
     import mfusepy
 
     from haulback.mounts.fuse import Folders
-except OSError:  # no libfuse here
+except OSError:  # libfuse is not installed
     pytest.skip("needs libfuse", allow_module_level=True)
 
 pytestmark = needs_ext

@@ -1,4 +1,4 @@
-"""Disks are seen as files of their own, whatever they are called."""
+"""Each disk is shown as a file of its own, whatever its name."""
 
 from __future__ import annotations
 

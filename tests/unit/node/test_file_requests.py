@@ -25,7 +25,7 @@ def image(tmp_path_factory):
 
 
 def pages(found, most):
-    """Every page of the folder, asked for as a server does."""
+    """Every page of the folder, as a server requests them."""
     after = ""
     while True:
         page = _listing(found, DirectoryRequest("m", "vda", "/f", after, most))

@@ -1,4 +1,4 @@
-"""A node remembers for a week which packs it has checked, and forgets without harm."""
+"""A node remembers checked packs for a week, and losing that memory does no harm."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The node's main loop against a server that answers as a test wants."""
+"""The node's main loop against a fake server that each test controls."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from haulback.drivers import registry
 from haulback.errors import (
     Cancelled,
     Conflict,
@@ -23,21 +24,22 @@ from haulback.errors import (
 from haulback.ids import new_guid
 from haulback.inventory.records import Hypervisor
 from haulback.node import runner as runners
-from haulback.node import task_context as jobs
+from haulback.node import server_calls
 from haulback.node.runner import Runner
 from haulback.node.server_client import Offer
 from haulback.node.state_dir import NodeIdentity, StateDir, write_identity
 from haulback.node.task_context import RunningTask
+from haulback.retry import Backoff
 from haulback.testing.memory_hypervisor import MemoryHypervisor
 from haulback.work.context import TaskWork
 
 
 class Order(msgspec.Struct):
-    """Nothing to know."""
+    """An order without members."""
 
 
 class Server:
-    """Stands for the link: what is offered, what goes wrong, what it was told."""
+    """A fake server link: offered tasks, failures, and recorded reports."""
 
     lease, url = 5.0, "http://server"
 
@@ -65,7 +67,7 @@ class Server:
         if not self.offered:
             self.news.wait(0.05)
             return []
-        return [Offer(self.offered[0], {"name": "TEST"})]  # again and again, as a server does
+        return [Offer(self.offered[0], {"name": "TEST"})]  # repeatedly, as a server does
 
     def take(self, guid: str) -> None:
         self.offered = []
@@ -109,15 +111,15 @@ class Server:
         self._answer("progress")
 
     def rate(self, attempt: str, per_second: float, done: int) -> None:
-        """Heard."""
+        """Record the call."""
 
     def alive(self, total: int, used: int) -> None:
-        """Heard."""
+        """Record the call."""
 
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StateDir]:
-    monkeypatch.setattr(jobs, "_AGAIN", 0.01)
+    monkeypatch.setattr(server_calls, "_BACKOFF", Backoff(0.01))
     monkeypatch.setattr(runners, "_AGAIN", 0.01)
     write_identity(tmp_path, NodeIdentity(new_guid(), "s"))
     made = StateDir(tmp_path, [])
@@ -126,7 +128,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StateDir]:
 
 
 def runs(server: Server, home: StateDir, run: Callable[[RunningTask], dict[str, Any]]) -> Runner:
-    """A node at work until `stop`; on another thread."""
+    """A node that runs until `stop`, in another thread."""
     runner = Runner(server, home, {"TEST": TaskWork("TEST", Order, run)})  # type: ignore[arg-type]
     runner.thread = threading.Thread(target=runner.run)  # type: ignore[attr-defined]
     runner.thread.start()  # type: ignore[attr-defined]
@@ -140,7 +142,7 @@ def ends(runner: Runner) -> None:
 
 
 def told(server: Server, home: StateDir, run: Callable[[RunningTask], dict[str, Any]]) -> list[str]:
-    """What the server was told when the work was over."""
+    """The reports to the server when the work was over."""
     runner = runs(server, home, run)
     assert server.ended.wait(20)
     ends(runner)
@@ -225,7 +227,7 @@ def test_what_went_wrong_is_told_after_cleaning_up(
     home: StateDir, error: Exception, state: list[str]
 ):
     def run(work: RunningTask) -> dict[str, Any]:
-        (work.folder / "half").write_bytes(b"x")
+        (work.staging.folder / "half").write_bytes(b"x")
         raise error
 
     assert told(Server(), home, run) == state
@@ -240,7 +242,7 @@ def test_a_task_that_is_still_worked_on_is_not_taken_again(home: StateDir):
         begun.set()
         try:
             while True:
-                work.meter(1)
+                work.progress.meter(1)
                 over.wait(0.01)
         except Fenced:
             server.offered = [server.guid]
@@ -268,7 +270,7 @@ def test_stopping_ends_work_that_has_hardly_begun(home: StateDir):
 
     def run(work: RunningTask) -> dict[str, Any]:
         while True:
-            work.meter(1)
+            work.progress.meter(1)
 
     server.offered = []
     runner.append(runs(server, home, run))
@@ -287,7 +289,7 @@ def test_a_node_whose_session_is_over_says_so(home: StateDir):
 
 
 class Silent(MemoryHypervisor):
-    """A platform that is away for so many sweeps."""
+    """A platform that is unreachable for several sweeps."""
 
     def __init__(self, times: int) -> None:
         super().__init__()
@@ -305,11 +307,11 @@ def test_a_platform_that_fell_silent_is_swept_once_it_is_back(
     home: StateDir, monkeypatch: pytest.MonkeyPatch
 ):
     platform = Silent(3)
-    monkeypatch.setitem(jobs._HYPERVISORS, "image-folder", lambda _: platform)
+    monkeypatch.setitem(registry.DRIVERS, "image-folder", lambda _: platform)
     record = Hypervisor(guid=new_guid(), name="hv", driver="image-folder", config={})
 
     def run(work: RunningTask) -> dict[str, Any]:
-        work.hypervisor(record)
+        work.machines.open(record)
         raise Unavailable("away")
 
     server = Server()

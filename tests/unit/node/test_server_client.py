@@ -1,4 +1,4 @@
-"""What a node says of a server that is too old for it."""
+"""The message of a node about a server that is too old."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from haulback.node.state_dir import StateDir
 
 
 class Old(BaseHTTPRequestHandler):
-    """A server of an earlier release: it knows no such path."""
+    """A server of an earlier release, without this path."""
 
     def do_GET(self) -> None:
         body = b'{"message":"Not Found","code":"not_found","details":{},"status":404}'
@@ -28,7 +28,7 @@ class Old(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """The test reads no log."""
+        """Write no log."""
 
 
 @pytest.fixture

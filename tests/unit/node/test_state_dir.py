@@ -1,4 +1,4 @@
-"""A node's own folder: who it is, what it has staged, what it has done."""
+"""A node's state folder: its identity, its staged exports, its finished work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A repository with an object of every class, and everything that can go wrong with one of them."""
+"""A repository with an object of every class, and every fault that an object can have."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ LIMITS = {
     "writer.GROUP_BYTES": 48 * KIB,
     "writer.PAGE_GROUP_BYTES": 256,
     "merge.FAN_IN": 2,
-    "pack_verification.ALWAYS": 64,  # of so few groups a sample of one in fifty would be none
+    "pack_verification.ALWAYS": 64,  # with so few groups a sample of one in fifty would be empty
 }
 FAULTS = ("flip", "truncate", "zero", "swap", "duplicate", "delete", "append")
 CLASSES = (
@@ -68,7 +68,9 @@ class Held(NamedTuple):
 
 
 def disk_of(seed: int) -> bytes:
-    """Noise at the beginning, over the edge of the first leaf, and nothing between."""
+    """A disk with noise at the beginning and across the edge of the first leaf, and zeros
+    between.
+    """
     data = bytearray(SIZE)
     data[: 300 * KIB] = noise(300 * KIB, seed)
     data[16 * MIB - 40 * KIB : 16 * MIB + 60 * KIB] = noise(100 * KIB, seed + 100)
@@ -76,7 +78,7 @@ def disk_of(seed: int) -> bytes:
 
 
 def places_of(repository: Repository, manifest: Manifest) -> frozenset[tuple[bytes, int, int]]:
-    """Every group that a backup needs, as the index places its chunks now."""
+    """The places of all groups that a backup needs, by the present index."""
     index, load = repository.index(), repository.reader().chunk
     wanted: set[bytes] = set()
 
@@ -99,7 +101,7 @@ def places_of(repository: Repository, manifest: Manifest) -> frozenset[tuple[byt
 
 
 class Site:
-    """A repository, its machine, and what can be done with both."""
+    """A repository and its machine, with the operations on both."""
 
     def __init__(self, root: Path, pool: ThreadPoolExecutor) -> None:
         self.root, self.pool = root, pool
@@ -129,7 +131,7 @@ class Site:
         return sorted(item.name for item in self.destination().list(folder))
 
     def copy(self, root: Path) -> Site:
-        """The same in another folder."""
+        """A copy of the site in another folder."""
         root.mkdir()
         shutil.copytree(self.root / "d", root / "d", symlinks=True)
         made = Site(root, self.pool)
@@ -143,11 +145,13 @@ class Site:
         return manifest.backup
 
     def full(self) -> str:
-        """A full backup of the machine as it is."""
+        """Make a full backup of the machine's present content."""
         return self._back_up(None)
 
     def increment(self, at: int = 100 * KIB, seed: int = 0) -> str:
-        """A write and an increment; a full one where the base cannot be had, as an export does."""
+        """Write, and make an increment; a full backup if the base is unusable, as an export
+        does.
+        """
         repository = self.open()
         self.disk.changed()
         self.disk.write_at(at, noise(40 * KIB, seed or random.randrange(1 << 30)))
@@ -160,14 +164,14 @@ class Site:
         return self.mend(base)
 
     def mend(self, base: Manifest) -> str:
-        """A backup that takes from its base only where to cut, if that can be read."""
+        """Make a backup that takes only chunk borders from its base, if the base is readable."""
         try:
             return self._back_up(base, distrust=True)
         except HaulbackError:
             return self._back_up(None)
 
     def _back_up(self, base: Manifest | None, *, distrust: bool = False) -> str:
-        """Exported by one process, stored by another, like a node does."""
+        """Export in one process and store in another, as nodes do."""
         changed = self.disk.changed() if base else None
         draft = export(
             self.open(),
@@ -200,7 +204,7 @@ class Site:
         return repair(self.open(), workshop, apply=apply)
 
     def restores(self, backup: str) -> bool:
-        """Whether a backup restores; a wrong byte is no answer."""
+        """Whether a backup restores; a wrong byte fails the test."""
         _, data, _ = self.held[backup]
         try:
             repository = self.open()
@@ -215,7 +219,9 @@ class Site:
 
 
 def make(root: Path, pool: ThreadPoolExecutor) -> Site:
-    """Two machines; clean-ups, a merge, a forgotten backup, a grave, an announcement, a record."""
+    """Make two machines, clean-ups, a merge, a deleted backup, a pending delete, an announcement, a
+    damage record.
+    """
     (root / "d").mkdir(parents=True)
     site = Site(root, pool)
     with limits():
@@ -255,9 +261,10 @@ def make(root: Path, pool: ThreadPoolExecutor) -> Site:
 
 
 def limits(seed: int = 0) -> ExitStack:
-    """Small packs and groups, and a random source that replays."""
+    """Small packs and groups, and a reproducible random source."""
 
-    def drawn(size: int) -> bytes:  # one a size: the pool's threads only ask for nonces
+    # one random source per size: the pool's threads only ask for nonces
+    def drawn(size: int) -> bytes:
         return by_size.setdefault(size, random.Random(f"{size} {seed}")).randbytes(size)
 
     by_size: dict[int, random.Random] = {}
@@ -271,7 +278,7 @@ def limits(seed: int = 0) -> ExitStack:
 
 
 class Target(NamedTuple):
-    """An object, and the bytes of it that are of the class; and others of the same class."""
+    """An object with the byte range of its class, and other objects of the same class."""
 
     name: str
     low: int
@@ -335,7 +342,7 @@ def _fellows(site: Site, name: str) -> list[str]:
 
 
 def strike(site: Site, kind: str, fault: str, chance: random.Random) -> tuple[Target, set[str]]:
-    """Damage an object; the object, and the names that are no longer what they were."""
+    """Damage an object; return the object, and the names whose content changed."""
     hit = target(site, kind, chance)
     path = site.path(hit.name)
     raw = bytearray(path.read_bytes())
@@ -362,7 +369,9 @@ def strike(site: Site, kind: str, fault: str, chance: random.Random) -> tuple[Ta
 
 
 def _swap(site: Site, hit: Target, chance: random.Random) -> set[str]:
-    """Exchange two objects; one of which there is no other swaps with an object of any class."""
+    """Exchange two objects; an object without a second one of its class is exchanged with any
+    object.
+    """
     other = chance.choice(hit.others or site.names("manifests"))
     one, two = site.path(hit.name), site.path(other)
     first, second = one.read_bytes(), two.read_bytes()
@@ -372,7 +381,7 @@ def _swap(site: Site, hit: Target, chance: random.Random) -> set[str]:
 
 
 def _duplicate(site: Site, hit: Target, chance: random.Random) -> None:
-    """The same bytes under another name that could be an object's."""
+    """Write the same bytes under another valid object name."""
     folder, _, leaf = hit.name.rpartition("/")
     if not folder:
         site.path(f"{leaf}.1").write_bytes(site.path(hit.name).read_bytes())
@@ -394,7 +403,7 @@ def _duplicate(site: Site, hit: Target, chance: random.Random) -> None:
 
 
 def hurt_backups(site: Site, names: set[str], before: dict[str, bytes]) -> set[str]:
-    """Backups one of whose own objects is not what it was."""
+    """Backups that have an object with changed content."""
     found = set()
     for backup, held in site.held.items():
         if f"manifests/{backup}" in names:

@@ -1,4 +1,4 @@
-"""A disk in memory and the short way to back it up and bring it back."""
+"""A disk in memory, and short functions to back it up and restore it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from haulback.repository.restore import restore_disk
 
 
 class MemoryDisk:
-    """A Source and a Sink over bytes; remembers which 64 KiB blocks changed."""
+    """A Source and a Sink over bytes that records changed blocks of 64 KiB."""
 
     def __init__(self, data: bytes | bytearray) -> None:
         self.data, self.dirty = bytearray(data), set[int]()
@@ -103,7 +103,7 @@ def back_up(
     backup: str | None = None,
     parent: str | None = None,
 ) -> Manifest:
-    """Export and store in one go."""
+    """Export and store in one call."""
     draft = export(repository, disk, staging, pool, base, changed, io, backup, parent)
     return repository.publish(staging, draft)
 
@@ -115,7 +115,7 @@ def restored(repository: Repository, manifest: Manifest, pool: ThreadPoolExecuto
 def restored_disk(
     repository: Repository, manifest: Manifest, pool: ThreadPoolExecutor
 ) -> MemoryDisk:
-    """The first disk of a backup; its zeros take no memory before they are read."""
+    """The first disk of a backup; its zeros take no memory until they are read."""
     disk, sink = manifest.disks[0].map, MemoryDisk(b"")
     sink.data = bytearray(disk.size)
     restore_disk(disk, repository.reader(), sink, pool)

@@ -1,4 +1,4 @@
-"""Packs that are away for a while: the records of them refuse nothing once the packs are back."""
+"""Packs that are missing for a while: once they are back, their damage records block nothing."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def site(whole, tmp_path):
 
 
 def needed(site: Site) -> list[bytes]:
-    """Packs that the newest backup needs, those of map pages first."""
+    """Packs that the newest backup needs, packs of map pages first."""
     packs = sorted({pack for pack, _, _ in site.held[site.last].places})
     return sorted(packs, key=lambda pack: name_of(pack) not in site.page_packs)
 
 
 def take_away(site: Site, packs: list[bytes], cut: float | None = None) -> dict[bytes, bytes]:
-    """Packs vanish, or are cut to a share of their length; the bytes that they had."""
+    """Remove packs, or cut them to a share of their length; return their former bytes."""
     had = {}
     for pack in packs:
         path = site.path(name_of(pack))

@@ -1,4 +1,4 @@
-"""What a platform calls unchanged is looked at, and a lie comes out."""
+"""The change tracking of a platform is spot-checked, and a wrong answer is detected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever backups, deletions, merges and clean-ups meet or die: what is present restores."""
+"""Present backups restore after any order of backups, deletions, merges, clean-ups and crashes."""
 
 import os
 import random
@@ -27,17 +27,17 @@ from haulback.repository.scan import look_around
 from haulback.repository.verify import Depth, verify
 from haulback.testing.crash import CrashingDisk, PowerLost
 from haulback.units import KIB, MIB
+from tests import shares
 from tests.conftest import SECRET
 from tests.unit.repository.scene import export, noise, restored
 from tests.unit.repository.test_state_machine import LIMITS, Machine, dice
 
-HISTORIES = int(os.environ.get("HAULBACK_HISTORIES", "40"))
 SIZES = (1, 700 * KIB, MIB + 513, 17 * MIB + 77)
 
 machines = st.integers(0, 2)
 seeds = st.integers(0, 3)
 failing = st.one_of(st.none(), st.none(), st.integers(1, 120))
-# What somebody else does meanwhile: before which call to the destination, and what.
+# Actions of other tasks: before which call to the destination, and which action.
 MEANWHILE = ("full", "increment", "store", "back up", "forget", "merge", "lose export")
 meanwhile = st.lists(
     st.tuples(st.integers(1, 60), st.sampled_from(MEANWHILE), machines, seeds), max_size=4
@@ -45,7 +45,7 @@ meanwhile = st.lists(
 
 
 class Shared(Folder):
-    """A destination that others use between one call and the next."""
+    """A destination that other tasks use between two calls."""
 
     def __init__(self, root, disk=None, plan=(), watch=None):
         super().__init__(root, disk)
@@ -84,7 +84,7 @@ class Shared(Folder):
 
 
 class Cleaning(RuleBasedStateMachine):
-    """`present` is what a catalogue calls PRESENT: its STORE succeeded and nobody deleted it."""
+    """A model of clean-ups; `present` are the backups that a catalogue calls PRESENT."""
 
     @initialize(sizes=st.tuples(*[st.sampled_from(SIZES)] * 3))
     def begin(self, sizes):
@@ -101,19 +101,19 @@ class Cleaning(RuleBasedStateMachine):
         Repository.init(Folder(self.root / "d"), SECRET)
         self.machines = [Machine(size, self.root / str(i)) for i, size in enumerate(sizes)]
         self.present, self.unfinished = {}, set()
-        self.at_work = set()  # machines in the middle of an export, a store or a merge
+        self.at_work = set()  # machines during an export, a store or a merge
         self.merged = None
         self.set_up()
 
     def set_up(self):
-        """What a machine of more rules begins with."""
+        """The initial state for machines with more rules."""
 
     def open(self, io=None, plan=(), add_only=True, watch=None):
         shared = Shared(self.root / "d", io, plan, watch)
         return Repository.open(AddOnly(shared) if add_only else shared, SECRET)
 
     def pins(self):
-        """An export pins until its store is over; a machine bears a name for each."""
+        """The pins: an export pins until its store ends; each machine has a name for both."""
         waiting = {str(m.waiting[0]) for m in self.machines if m.waiting}
         return (
             waiting
@@ -122,14 +122,14 @@ class Cleaning(RuleBasedStateMachine):
         )
 
     def others(self, plan):
-        """Calls to make at given moments."""
+        """Calls of other tasks at given moments."""
         return [
             (at, lambda what=what, i=i, seed=seed: self.do(what, self.machines[i], seed))
             for at, what, i, seed in plan
         ]
 
     def do(self, what, machine, seed):
-        """One thing that somebody does, as a whole; a machine in use is left alone."""
+        """Run one whole action of another task; a machine in use is left alone."""
         if machine.staging.name in self.at_work:
             return
         if what == "full":
@@ -154,7 +154,7 @@ class Cleaning(RuleBasedStateMachine):
             Repository.open(Folder(self.root / "d"), SECRET).forget(backup)
 
     def merge(self):
-        """Begins a merge, or ends the one that was begun: anything may happen between."""
+        """Begin a merge, or finish the running one: any action may come between."""
         repository = self.open()
         if self.merged:
             path, self.merged = self.merged, None
@@ -167,7 +167,7 @@ class Cleaning(RuleBasedStateMachine):
             )
 
     def export(self, machine, base, seed, io=None, plan=()):
-        """A write and an export; the checkpoint moves on with the store only."""
+        """Write and export; the checkpoint moves on with the store only."""
         if machine.staging.name in self.at_work:
             return
         length = min(200 * KIB, machine.disk.size)
@@ -193,7 +193,7 @@ class Cleaning(RuleBasedStateMachine):
             machine.waiting, machine.later = (backup, data), []
 
     def store_waiting(self, machine, io=None, plan=()):
-        """As often as it takes after power cuts; not again once it is told to export again."""
+        """Store, and repeat after power cuts; stop when the store demands a new export."""
         if not machine.waiting or machine.staging.name in self.at_work:
             return
         backup, data = machine.waiting
@@ -222,7 +222,7 @@ class Cleaning(RuleBasedStateMachine):
 
     @contextmanager
     def power(self, io):
-        """At the end, whatever it was, what was not synced is lost."""
+        """At the end, lose all data that was not synced."""
         with suppress(PowerLost):
             yield
         if io:
@@ -330,4 +330,6 @@ class Cleaning(RuleBasedStateMachine):
 
 
 TestCleaning = Cleaning.TestCase
-TestCleaning.settings = settings(max_examples=HISTORIES, stateful_step_count=30)
+TestCleaning.settings = settings(
+    max_examples=shares.cases("histories").count, stateful_step_count=30
+)

@@ -1,4 +1,4 @@
-"""A configuration may be damaged, hostile or typed on another system."""
+"""A configuration may be damaged, hostile or edited on another system."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PASSPHRASE = Secret.passphrase("correct horse")
 
 @pytest.fixture(scope="module")
 def two_keys(tmp_path_factory):
-    """The configuration of a repository that a key file and a passphrase open."""
+    """The configuration of a repository with a key file and a passphrase."""
     root = tmp_path_factory.mktemp("two") / "d"
     root.mkdir()
     Repository.init(Folder(root), SECRET, PASSPHRASE)
@@ -132,7 +132,9 @@ def test_a_recovery_kit_opens_whatever_its_line_ends_and_letters(root, retyped):
 
 
 def test_an_older_version_cannot_open_what_keeps_it_from_writing(root):
-    """The first release opens every object among the graves by the grave's key before it writes."""
+    """The first release opens every object in `graves/` by the key of pending deletes before it
+    writes.
+    """
     repository = Repository.open(Folder(root), SECRET)
     repository.begin_writing()
     [item] = repository.destination.list("graves")

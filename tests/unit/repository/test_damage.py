@@ -1,4 +1,4 @@
-"""Damage is found and named, and nothing damaged is ever restored."""
+"""Damage is found and named, and damaged data is never restored."""
 
 import os
 from contextlib import suppress
@@ -61,7 +61,7 @@ def test_a_missing_object_is_named_and_not_restored_around(stored, folder, pool,
     repository = Repository.open(Folder(folder.root), SECRET)
     with pytest.raises(HaulbackError):
         restored(repository, repository.manifest(manifest.backup), pool)
-    if kind != "manifests":  # a backup without manifest does not exist
+    if kind != "manifests":  # a backup without a manifest does not exist
         assert not verify(repository, Depth.MAPS, pool).ok
 
 

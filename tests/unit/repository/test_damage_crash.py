@@ -32,7 +32,9 @@ def room(patient):
 
 
 def until_done(work, check, seed=5):
-    """Fail at each operation in turn, with `check` after each; how many there were."""
+    """Fail at each operation in turn and run `check` after each; return the number of
+    operations.
+    """
     failed = 0
     while True:
         io = CrashingDisk(failed + 1, seed + failed)
@@ -96,7 +98,7 @@ def test_wherever_power_fails_in_a_repair_nothing_is_worse_and_the_next_one_comp
 
     failed = until_done(work, lambda: patient.restores(second) or pytest.fail("lost"))
     assert failed > 20
-    patient.repair()  # a pack that left the index right before the cut is set aside now
+    patient.repair()  # a pack that left the index right before the power cut is moved aside now
     done = patient.repair()
     assert done.actions == [], done.actions
     assert [loss.backup for loss in done.losses] == [first]
@@ -107,7 +109,7 @@ def test_wherever_power_fails_in_a_repair_nothing_is_worse_and_the_next_one_comp
 def test_wherever_power_fails_in_a_clean_up_that_forgets_its_rolls_lead_to_no_false_alarm(
     patient, pool
 ):
-    """Tombstone, manifest and roll: a power cut between them makes no backup look lost."""
+    """A power cut between tombstone, manifest and roll makes no backup look lost."""
     first, second = patient.held
 
     def work(io):

@@ -1,12 +1,11 @@
-"""Whatever objects rot, vanish and come back while backups and clean-ups run: what is whole stays.
+"""Sound backups stay restorable while objects rot, vanish and return during backups and clean-ups.
 
-`present` is what the catalogue calls PRESENT; `hurt` are those of them one of whose own objects was
-struck, until they are healed.  All others restore at every moment.
+`present` are the backups that the catalogue calls PRESENT; `hurt` are those of them with a damaged
+object of their own, until they are healed.  All others restore at every moment.
 """
 
 from __future__ import annotations
 
-import os
 import shutil
 from contextlib import suppress
 from unittest.mock import patch
@@ -21,6 +20,7 @@ from haulback.repository.garbage_collection import Orders, clean_up
 from haulback.repository.repair import Workshop, repair
 from haulback.repository.verify import Depth, verify
 from haulback.testing.crash import CrashingDisk
+from tests import shares
 from tests.conftest import SECRET
 from tests.unit.repository.scene import restored_disk
 from tests.unit.repository.test_clean_up_histories import (
@@ -31,7 +31,6 @@ from tests.unit.repository.test_clean_up_histories import (
     seeds,
 )
 
-SHARE = 20  # of an ordinary run
 FOLDERS = ("packs", "index", "manifests", "graves", "rolls", "rolls-copy", "tombstones", "damage")
 meanwhile = st.lists(
     st.tuples(
@@ -48,7 +47,7 @@ choices = st.integers(0, 1 << 20)
 
 
 class Ailing(Cleaning):
-    """A repository that is damaged by and by."""
+    """A repository that is damaged step by step."""
 
     def set_up(self):
         self.hurt = set()
@@ -57,14 +56,14 @@ class Ailing(Cleaning):
         self.patches[-1].start()
         for name in ("r", "v"):
             (self.root / name).mkdir()
-        for machine, seed in ((0, 0), (1, 0), (0, 1)):  # there is something to strike
+        for machine, seed in ((0, 0), (1, 0), (0, 1)):  # an object to damage exists
             self.do("back up", self.machines[machine], seed)
 
     def others(self, plan):
         return [(at, lambda what=what: self.let(what)) for at, what in super().others(plan)]
 
     def let(self, what):
-        """Somebody else may be refused, in our words only."""
+        """Run an action of another task, which may be refused with one of our errors only."""
         with suppress(HaulbackError):
             what()
 
@@ -89,7 +88,7 @@ class Ailing(Cleaning):
         return True
 
     def strike(self, folder, fault, choice):
-        """One object is not what it was; the backups that do not restore since then are hurt."""
+        """Change one object; backups that do not restore afterwards are hurt."""
         root = self.root / "d"
         if folder == "haulback.json":
             both = [root / folder, root / "haulback.copy.json"]
@@ -105,23 +104,23 @@ class Ailing(Cleaning):
             self.hurt |= hurt
 
     def may_hurt(self, folder, leaf):
-        """The backups that may lack something once an object of a folder is struck.
+        """The backups that may lack data once an object of a folder is damaged.
 
-        A damaged index segment is rebuilt from the packs, as long as their directories are whole.
+        A damaged index file is rebuilt from the packs, as long as their directories are intact.
         """
         if folder == "packs" or (folder == "index" and self.packs_were_struck):
             return set(self.present)
         return {leaf} if folder == "manifests" else set()
 
     def export(self, machine, base, seed, io=None, plan=()):
-        """As a node exports: what its base lacks makes the backup a full one."""
+        """Export as a node does: missing data in the base makes the backup a full one."""
         if base is not None and base.backup in self.hurt:
             base = None
         with suppress(HaulbackError):
             super().export(machine, base, seed, io, plan)
 
     def store_waiting(self, machine, io=None, plan=()):
-        """A backup that shares damage of its base, which nobody has met, is hurt from the start."""
+        """Store; a backup that shares undetected damage of its base is hurt from the start."""
         before = set(self.present)
         try:
             super().store_waiting(machine, io, plan)
@@ -157,7 +156,7 @@ class Ailing(Cleaning):
         return None
 
     def names(self):
-        """Everything in the folders that hold backups."""
+        """All object names in the folders that hold backups."""
         root = self.root / "d"
         folders = ("packs", "index", "manifests")
         return {path for folder in folders for path in (root / folder).rglob("*")}
@@ -210,7 +209,7 @@ class Ailing(Cleaning):
             assert before <= after, "a clean-up that misses a backup deletes nothing"
 
     def bring_back(self, path):
-        """The folder as it was, and beside it what was made meanwhile."""
+        """Restore the folder's former objects, beside those created since."""
         made = [one for one in path.rglob("*") if one.is_file()] if path.exists() else []
         for one in made:
             there = self.root / "away" / one.relative_to(path)
@@ -237,7 +236,9 @@ class Ailing(Cleaning):
             check_backup(repository, backup)
 
     def is_healed(self, backup):
-        """A place that reads again keeps its record until VERIFY: a checked restore is refused."""
+        """A place that can be read again keeps its record until VERIFY: a checked restore is
+        refused.
+        """
         with suppress(HaulbackError):
             check_backup(self.open(), backup)
             return self.restores(backup)
@@ -248,7 +249,9 @@ class Ailing(Cleaning):
             assert self.restores(backup)
 
     def space_comes_back(self):
-        """Once damage is known every machine can be backed up, and all of it outlives clean-ups."""
+        """After damage is recorded every machine can be backed up, and the backups survive
+        clean-ups.
+        """
         with suppress(HaulbackError):
             self.verify_and_record()
         self.repair(None)
@@ -287,6 +290,4 @@ def spoil(path, fault, choice):
 
 
 TestAiling = Ailing.TestCase
-TestAiling.settings = settings(
-    max_examples=int(os.environ.get("HAULBACK_HISTORIES", SHARE)), stateful_step_count=25
-)
+TestAiling.settings = settings(max_examples=shares.cases("histories").count, stateful_step_count=25)

@@ -1,20 +1,18 @@
-"""Every class of object, every fault, and whatever follows: nothing whole is ever lost.
+"""Every class of object with every fault and any following action: no sound data is ever lost.
 
-`HAULBACK_DAMAGE=SEED:COUNT` runs other cases than the commit's own share; `scripts/soak damage`
-does so by the hundred.
+`HAULBACK_CASES=SEED:COUNT` runs other cases than the commit's own share; `scripts/soak damage` runs
+all of them.
 """
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
-import subprocess
-from pathlib import Path
 
 import pytest
 
 from haulback.errors import HaulbackError
+from tests import shares
 from tests.unit.repository.damaged_site import (
     CLASSES,
     FAULTS,
@@ -25,10 +23,9 @@ from tests.unit.repository.damaged_site import (
     strike,
 )
 
-SHARE = 60
 PAIRS = [(kind, fault) for kind in CLASSES for fault in FAULTS]
-# Faults after which nothing is damaged.  A grave or an announcement that is deleted is dug anew by
-# the next clean-up; the two copies of the configuration are one; a lower revision says nothing.
+# Faults that damage nothing.  A deleted pending delete or announcement is written again by the next
+# clean-up; the two copies of the configuration replace each other; a lower revision has no meaning.
 HARMLESS = {
     ("grave", "delete"),
     ("announcement", "delete"),
@@ -36,28 +33,12 @@ HARMLESS = {
     ("configuration copy", "swap"),
     ("revision", "duplicate"),
 }
-# What a deleted damage record said the next verify finds by itself; a record that cleared damage is
-# missed.  A power cut, too, leaves the newest roll without its copy; an older one is missed.
+# The next verify finds the content of a deleted damage record by itself; a record that cleared
+# damage is missing then.  A power cut, too, leaves the newest roll without its copy; an older roll
+# without a copy counts as damage.
 UNCERTAIN = {("damage record", "delete"), ("roll copy", "delete")}
 STRANGE = {("configuration", "duplicate"), ("configuration copy", "duplicate")}
 FOLLOWING = ("restore", "increment", "full", "merge", "clean", "verify", "record", "repair")
-
-
-def chosen() -> list[int]:
-    """Seeds of the cases to run."""
-    if asked := os.environ.get("HAULBACK_DAMAGE"):
-        first, _, count = asked.partition(":")
-        return list(range(int(first), int(first) + int(count or "1")))
-    head = subprocess.run(
-        ["git", "rev-parse", "HEAD"],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout.strip()
-    first = int(head[:7], 16) if head else random.randrange(1 << 28)
-    print(f"damage matrix: HAULBACK_DAMAGE={first}:{SHARE}")
-    return list(range(first, first + SHARE))
 
 
 @pytest.fixture(scope="module")
@@ -69,9 +50,10 @@ def whole(tmp_path_factory, pool_of_two) -> Site:
 
 
 def follow(site: Site, what: str, chance: random.Random) -> None:
-    """One thing that is done with a damaged repository; it may be refused, in our words only.
+    """Run one action on a damaged repository; it may be refused with one of our errors only.
 
-    An increment shares what its base has; damage there that nobody has met is verify's to find.
+    An increment shares the data of its base; undetected damage in the base is left for verify to
+    find.
     """
     try:
         if what == "restore":
@@ -104,14 +86,14 @@ def is_found(site: Site, kind: str, fault: str, merged: bool) -> None:
         assert not report.ok
 
 
-@pytest.mark.parametrize("seed", chosen())
+@pytest.mark.parametrize("seed", shares.cases("damage").seeds)
 def test_after_any_damage_and_whatever_follows_all_that_is_whole_restores(whole, tmp_path, seed):
     chance = random.Random(seed)
     kind, fault = PAIRS[seed % len(PAIRS)]
     with limits(seed + 1):
         site = whole.copy(tmp_path / "r")
         merged = kind == "merged segment" and chance.random() < 0.5
-        if merged:  # those that it replaces still stand beside it
+        if merged:  # the files that it replaces still exist beside it
             site.open().merge_index(site.room("m"))
         before = {n: site.path(n).read_bytes() for n in site.names("packs")}
         hit, names = strike(site, kind, fault, chance)
@@ -134,25 +116,29 @@ def test_after_any_damage_and_whatever_follows_all_that_is_whole_restores(whole,
 
 
 def heals_by_a_full(site: Site, last: str, names: set[str], told: str) -> None:
-    """A full of the same content and two clean-ups: the machine restores, and so does the old."""
+    """After a full backup of the same content and two clean-ups the machine restores, and so does
+    the old backup.
+    """
     old = site.held[site.held[last].manifest.parent].manifest.parent
     site.disk.data[:] = site.held[old].data
     new = site.full()
     assert site.restores(new), told
-    # A page names groups: where its chunks are stored twice the new page may name the others.
+    # A page names groups: when its chunks are stored twice, the new page may name the other groups.
     is_cut_alike = names.isdisjoint(site.page_packs)
     clean_twice(site, new, old if is_cut_alike else new, names, told)
 
 
 def heals_by_an_increment(site: Site, last: str, names: set[str], told: str) -> None:
-    """Once damage is known a backup stores anew what its base lacks, in the same pieces."""
+    """Once damage is recorded, a backup stores the missing data of its base again, with the same
+    chunk borders.
+    """
     site.disk.data[:] = site.held[last].data
     follow(site, "record", random.Random(0))
     try:
         new = site.mend(site.open().manifest(last))
     except HaulbackError:
         new = site.full()
-    # Without the pages of the base nothing says where its chunks were cut.
+    # Without the pages of the base its chunk borders are unknown.
     is_cut_alike = names.isdisjoint(site.page_packs)
     clean_twice(site, new, last if is_cut_alike else new, names, told)
 

@@ -1,4 +1,4 @@
-"""Damage, a new backup, a merge and two clean-ups, in any order and beside each other."""
+"""Damage, a new backup, a merge and two clean-ups, in any order and at the same time."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def whole(tmp_path_factory, pool_of_two) -> Site:
 
 
 def first_full(site: Site) -> str:
-    """The machine's full, on which its increments build."""
+    """The machine's full backup, on which its increments build."""
     parent = site.held[site.last].manifest.parent
     return site.held[parent].manifest.parent
 
 
 def rot(site: Site, backup: str, chance: random.Random) -> None:
-    """One group of a backup's data, at one of its places, turns bad; the roots of maps do not."""
+    """Damage one group of a backup's data at one place, except the roots of maps."""
     pages = {site.path(name) for name in site.page_packs}
     places = sorted(place for place in site.held[backup].places if place.pack)
     places = [p for p in places if site.path(name_of(p.pack)) not in pages]
@@ -91,7 +91,8 @@ def test_beside_a_clean_up_damage_backups_and_merges_lose_nothing(whole, tmp_pat
             site.open().merge_index(site.room("m"))
 
         def full() -> None:
-            with suppress(BaseGone):  # what it reuses goes at this moment: it is made again
+            # the reused data is deleted at this moment: the export is repeated
+            with suppress(BaseGone):
                 site.full()
 
         def damage() -> None:
@@ -113,7 +114,7 @@ def test_beside_a_clean_up_damage_backups_and_merges_lose_nothing(whole, tmp_pat
 def test_a_clean_up_keeps_the_only_good_copy_although_nobody_knows_that_the_other_is_rotten(
     whole, tmp_path
 ):
-    """Two backups store the same at the same time; then the copy that the index leads to rots."""
+    """Two backups store the same data at the same time; then the copy in the index is damaged."""
     with limits(5):
         site = whole.copy(tmp_path / "r")
         site.disk.data[:] = random.Random(77).randbytes(200_000) + bytes(
@@ -132,7 +133,7 @@ def test_a_clean_up_keeps_the_only_good_copy_although_nobody_knows_that_the_othe
 
 
 def rot_what_the_index_leads_to(site: Site) -> int:
-    """Of chunks that are stored twice the copies that the index names; returns how many groups."""
+    """Damage the indexed copies of chunks that are stored twice; return the number of groups."""
     repository = site.open()
     index, keys = repository.index(), repository.keys
     entries = [
@@ -152,7 +153,7 @@ def rot_what_the_index_leads_to(site: Site) -> int:
 
 @contextmanager
 def unseen(site: Site) -> Iterator[None]:
-    """Exports that looked into the index before anything was stored."""
+    """Exports that read the index before anything was stored."""
     writer = Repository.writer
 
     def blind(repository: Repository, *args, **kwargs):

@@ -1,15 +1,13 @@
 """A destination fails by a seed, and no acknowledged backup is lost.
 
 Errors before and after an operation, half writes, repeated requests, lists that lag, break off,
-lack entries or show foreign names. `HAULBACK_FAULTS=SEED:COUNT` runs other cases than the commit's own share;
-`scripts/soak faults` does so by the hundred.
+lack entries or show foreign names.  `HAULBACK_CASES=SEED:COUNT` runs other cases than the commit's
+own share; `scripts/soak faults` runs all of them.
 """
 
 from __future__ import annotations
 
-import os
 import random
-import subprocess
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -29,31 +27,14 @@ from haulback.retry import Backoff
 from haulback.testing.faulty_store import Fault, FaultyStore, seeded
 from haulback.testing.memory_store import ManualClock, MemoryBucket, MemoryStore
 from haulback.units import KIB
+from tests import shares
 from tests.conftest import SECRET
 from tests.unit.repository.damaged_site import Site, disk_of, limits
 from tests.unit.repository.scene import MemoryDisk, export, restored
 
-SHARE = 16
 STEPS = ("full", "increment", "increment", "clean", "clean", "forget", "merge", "verify", "restore")
 TRIES = 40  # of a task, as the server repeats one whose destination did not answer
 T = TypeVar("T")
-
-
-def chosen() -> list[int]:
-    """Seeds of the cases to run."""
-    if asked := os.environ.get("HAULBACK_FAULTS"):
-        first, _, count = asked.partition(":")
-        return list(range(int(first), int(first) + int(count or "1")))
-    head = subprocess.run(
-        ["git", "rev-parse", "HEAD"],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout.strip()
-    first = int(head[:7], 16) if head else random.randrange(1 << 28)
-    print(f"faulty destinations: HAULBACK_FAULTS={first}:{SHARE}")
-    return list(range(first, first + SHARE))
 
 
 class FaultySite(Site):
@@ -77,8 +58,10 @@ class FaultySite(Site):
 
     def destination(self) -> ObjectStore:
         store: ObjectStore = MemoryStore(self.bucket)
-        # Without a catalogue nothing misses a backup that no list shows.
+        # Without a catalogue nothing misses a backup that no list shows; a store without the
+        # wrapper has no library that repeats its requests.
         never = set() if self.catalogue else {Fault.LACKING_LIST}
+        never |= set() if self.wrapped else {Fault.REPEATED}
         plan = seeded(self.chance, self.rate, never)
         store = FaultyStore(store, plan, self.leave_half)
         if self.wrapped:
@@ -182,7 +165,7 @@ def restored_by(site: FaultySite, backup: str) -> bytes:
     return restored(repository, repository.manifest(backup), site.pool)
 
 
-@pytest.mark.parametrize("seed", chosen())
+@pytest.mark.parametrize("seed", shares.cases("faults").seeds)
 def test_whatever_fails_every_acknowledged_backup_restores(tmp_path, pool_of_two, seed):
     with limits(seed):
         site = FaultySite(tmp_path, pool_of_two, seed)

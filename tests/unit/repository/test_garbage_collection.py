@@ -1,4 +1,4 @@
-"""Space comes back after deleting, and no backup that is present is lost to it."""
+"""Space is freed after deletions, and no present backup is lost."""
 
 import random
 import shutil
@@ -26,7 +26,7 @@ NOBODY = frozenset
 
 
 class Site:
-    """A repository, what is present in it, and the short way to clean it up."""
+    """A repository, its present backups, and a short function to clean it up."""
 
     def __init__(self, root, pool):
         self.root, self.pool = root, pool
@@ -70,7 +70,7 @@ class Site:
         return sum(i.size for name in names for i in self.repository.destination.list(name))
 
     def names(self, folder):
-        """Object names; the revision of the repository stands among the graves for good."""
+        """Object names; the revision object stays in `graves/` for good."""
         found = {item.name for item in self.repository.destination.list(folder)}
         return {name for name in found if "needs-haulback" not in name}
 
@@ -83,7 +83,9 @@ class Site:
         assert report.ok, report.findings
 
     def assert_tight(self):
-        """Every pack has a living group, nothing waits, and the index knows no other pack."""
+        """Check that every pack has a living group, no delete is pending, and the index names no
+        other pack.
+        """
         look = look_around(self.repository, self.root / "clean", DurableFiles(), lambda: None)
         assert look.packs.keys() == look.index.packs()
         assert not weigh(look.mark).dead.any()
@@ -98,7 +100,7 @@ def site(tmp_path, pool):
 
 @pytest.fixture
 def thinned(site):
-    """Two machines in shared packs; of the first one little is still needed."""
+    """Two machines in shared packs; little data of the first machine is still needed."""
     disk = MemoryDisk(noise(8 * MIB))
     first = site.back_up(disk)
     for at in range(0, 8 * MIB, MIB):
@@ -134,7 +136,7 @@ def test_what_is_deleted_whole_leaves_nothing_behind(site):
         site.back_up(MemoryDisk(noise(2 * MIB, seed)))
     for manifest, _ in list(site.present.values()):
         site.forget(manifest)
-        site.forget(manifest)  # a missing one is fine
+        site.forget(manifest)  # a missing object is no error
     site.clean()
     assert (site.names("packs"), site.names("graves")) == (set(), set())
     assert site.bytes() < KIB
@@ -162,7 +164,7 @@ def test_a_second_clean_up_finds_nothing_to_do(thinned):
 
 
 def test_an_increment_on_a_backup_whose_groups_were_rewritten_restores(thinned):
-    """Its map takes over the hints that the clean-up made stale."""
+    """The map of the increment keeps hints that the clean-up made stale."""
     site, second, disk = thinned
     site.clean()
     disk.write_at(300 * KIB, noise(4096, 77))
@@ -214,7 +216,7 @@ def test_a_store_that_reuses_what_was_dropped_has_to_export_again(site, tmp_path
 
 
 class Meddled(Folder):
-    """A folder that does something else before its n-th call, and then watches every call."""
+    """A folder that runs another action before its n-th call, and then checks every call."""
 
     def __init__(self, root, at, what, watch=lambda: None):
         super().__init__(root)
@@ -248,7 +250,7 @@ class Meddled(Folder):
 
 
 def reusing(site, name):
-    """An export that reuses a backup which is then deleted, and new data beside it."""
+    """An export that reuses a backup which is deleted afterwards, beside new data."""
     disk = MemoryDisk(noise(MIB, 1))
     gone = site.back_up(disk)
     disk.data += noise(MIB, 2)
@@ -266,7 +268,7 @@ def reusing_nothing(site, name):
 
 
 def publish(site, folder, name, disk, draft):
-    """Whether it succeeded; BaseGone is the only other answer."""
+    """Whether publishing succeeded; the only other result is BaseGone."""
     opened = Repository.open(folder, SECRET)
     try:
         site.keep(opened.publish(site.root / name, draft), disk)
@@ -276,7 +278,7 @@ def publish(site, folder, name, disk, draft):
 
 
 def sites(tmp_path, pool):
-    """A new site for each moment, until told that there are no more."""
+    """A new site for each moment, until there are no more moments."""
     for at in range(2, 100):
         root = tmp_path / str(at)
         root.mkdir()
@@ -289,7 +291,7 @@ def sites(tmp_path, pool):
 def test_a_clean_up_at_any_moment_of_a_store_costs_at_most_another_export(
     tmp_path, pool, story, outcomes
 ):
-    """And that only where something dead was reused."""
+    """The other export is needed only when dead data was reused."""
     found = set()
     for at, site in sites(tmp_path, pool):
         disk, draft = story(site, "x")
@@ -311,7 +313,7 @@ def test_a_clean_up_at_any_moment_of_a_store_costs_at_most_another_export(
 def test_a_store_at_any_moment_of_a_clean_up_stays_restorable_from_then_on_or_is_told(
     tmp_path, pool, story, pin
 ):
-    """Even one that the server took for dead, and that therefore pins nothing."""
+    """The rule holds even for a store that the server took for dead and that pins nothing."""
     found = set()
     for at, site in sites(tmp_path, pool):
         done = []
@@ -360,12 +362,12 @@ def test_a_backup_that_came_between_the_looks_makes_the_clean_up_look_again(site
 
 
 def test_a_backup_whose_store_did_not_look_gets_its_dropped_packs_back(site):
-    """As an older program would do it."""
+    """An older program publishes without that check."""
     disk, draft = reusing(site, "x")
     with patch.object(Repository, "_uphold"):
         site.clean(lambda: {"x"})
         site.repository.publish(site.root / "x", draft)
-    with pytest.raises(Damaged, match="in no index segment"):
+    with pytest.raises(Damaged, match="in no index file"):
         check_backup(site.repository, draft.manifest.backup, thorough=False)
     assert restored(site.repository, draft.manifest, site.pool) == disk.data
     site.keep(draft.manifest, disk)
@@ -421,7 +423,7 @@ def test_a_broken_backup_is_named_and_stops_nothing(site):
 
 
 def test_an_unreadable_manifest_or_page_holds_everything_back(site):
-    """The data below cannot be told from dead data; a clean-up ends well all the same."""
+    """The data below cannot be told from dead data; the clean-up succeeds all the same."""
     first, second = (site.back_up(MemoryDisk(noise(MIB, seed))) for seed in (1, 2))
     site.forget(first)
     before = site.names("packs")

@@ -1,4 +1,4 @@
-"""The index stays short however many backups there are, and forgets nothing."""
+"""The index stays short for any number of backups, and loses no entry."""
 
 import random
 from pathlib import Path
@@ -122,7 +122,7 @@ def test_the_number_of_segments_grows_with_the_logarithm(tmp_path):
 
 @pytest.fixture
 def grown(folder, repository, tmp_path, pool):
-    """As many backups as it takes for a merge, and what each holds."""
+    """Enough backups for a merge, with the content of each."""
     disk = MemoryDisk(noise(MIB))
     kept = []
     for seed in range(FAN_IN):

@@ -1,4 +1,4 @@
-"""Decisions on what an index or a pass really shows, and not on what a map or a record hints."""
+"""Decisions follow the content of an index or scan, not the hints of maps and records."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def site(whole, tmp_path):
 
 
 def two_alike(site: Site) -> list[str]:
-    """Two backups that store the same; the copy that the index leads to is recorded as damaged."""
+    """Two backups that store the same data; the indexed copy is recorded as damaged."""
     size = len(site.disk.data)
     site.disk.data[:] = random.Random(7).randbytes(200 * KIB) + bytes(size - 200 * KIB)
     with unseen(site):
@@ -56,7 +56,7 @@ def test_an_increment_goes_on_where_a_map_names_what_the_index_does_not_lead_to(
 
 
 def test_a_store_and_the_look_before_an_increment_ask_the_same_of_an_index(site):
-    """A chunk that no row of the index leads to is lost for a STORE, whatever a map says."""
+    """A chunk without a row in the index is lost for a STORE, whatever group a map names."""
     for backup in two_alike(site):
         assert assess(site.open(), site.held[backup].manifest) is None
         assert assess(site.open(), site.held[backup].manifest, thorough=False)
@@ -98,12 +98,12 @@ def test_verify_clears_no_record_of_a_pack_that_a_damaged_segment_hides(site, is
         path.write_bytes(raw)
     else:
         flip(site, name_of(pack))
-    site.verify(record=True)  # now the directory tells every group of the pack
+    site.verify(record=True)  # now the directory lists every group of the pack
     assert Spot(pack, entry.group) not in site.open().damage().spots
 
 
 def flip(site: Site, name: str) -> None:
-    """The last bytes of an object: of a pack the end of its directory."""
+    """Change the last bytes of an object: of a pack the end of its directory."""
     path = site.path(name)
     raw = bytearray(path.read_bytes())
     raw[-3] ^= 1

@@ -1,4 +1,4 @@
-"""A damaged repository is repaired: nothing is deleted, and what is whole restores."""
+"""A damaged repository is repaired: nothing is deleted, and sound backups restore."""
 
 import shutil
 
@@ -61,7 +61,7 @@ class Patient:
         return clean_up(self.open(), folder, frozenset, self.pool, orders=Orders(**orders))
 
     def data_pack(self, backup):
-        """The name of the largest pack that a backup's first chunk lies in."""
+        """The name of the largest pack with a first chunk of a backup."""
         repository = self.open()
         index = repository.index()
         disk = self.held[backup][0].disks[0].map
@@ -207,7 +207,7 @@ def test_packs_that_are_away_all_at_once_are_not_believed(patient, pool):
     assert report.recorded.unreliable
     assert patient.names("damage") == []
     done = patient.repair()
-    assert any("not mounted" in action for action in done.actions)
+    assert any("not be mounted" in action for action in done.actions)
     (patient.root / "away").rename(patient.path("packs"))
     assert all(map(patient.restores, patient.held))
     assert verify(patient.open(), Depth.DATA, pool).ok

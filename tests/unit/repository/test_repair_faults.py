@@ -1,4 +1,4 @@
-"""A repair believes no single failed read, and takes no evidence away."""
+"""A repair does not trust a single failed read, and removes no evidence."""
 
 import pytest
 
@@ -17,7 +17,7 @@ def patient(tmp_path, pool):
 
 
 def once(monkeypatch, error, wanted):
-    """The first read of an object that `wanted` accepts fails; every other is as ever."""
+    """Make the first read of an object that `wanted` accepts fail; all other reads work."""
     load, failed = Folder.load, []
 
     def failing(self, name, offset=0, length=None):
@@ -41,7 +41,7 @@ def test_a_manifest_that_reads_the_second_time_stays(patient, monkeypatch):
 
 
 def test_a_store_that_falls_silent_in_a_repair_costs_no_group(patient, monkeypatch):
-    """The rest of the hurt pack is whole: a time-out must not count it as lost."""
+    """The other groups of the damaged pack are good: a time-out must not count them as lost."""
     first, _ = patient.held
     pack = patient.data_pack(first)
     patient.flip(pack, 1000)
@@ -71,7 +71,7 @@ def test_a_last_roll_that_cannot_be_read_stays_and_keeps_clean_ups_from_deleting
         patient.flip(name)
     patient.path(f"manifests/{lost.backup}").unlink()
     done = patient.repair()
-    assert any("no clean-up deletes anything" in action for action in done.actions)
+    assert any("clean-ups delete nothing" in action for action in done.actions)
     before = patient.names("packs")
     with pytest.raises(Damaged, match="roll"):
         patient.clean()

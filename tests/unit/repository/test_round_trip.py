@@ -1,4 +1,4 @@
-"""What goes in comes out, whatever was written between."""
+"""Stored data is restored unchanged, whatever was written between."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory

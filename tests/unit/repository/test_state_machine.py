@@ -1,4 +1,4 @@
-"""Whatever machines, backups, merges, sweeps and power losses follow each other: all restores."""
+"""All backups restore after any order of machines, backups, merges, sweeps and power losses."""
 
 import random
 import shutil
@@ -20,10 +20,11 @@ from haulback.repository.repository import Repository
 from haulback.repository.verify import Depth, verify
 from haulback.testing.crash import CrashingDisk, PowerLost
 from haulback.units import KIB, MIB
+from tests import shares
 from tests.conftest import SECRET
 from tests.unit.repository.scene import MemoryDisk, export, noise, restored
 
-# Small enough that a short story meets full packs, spilled sessions and merged merges.
+# Small limits, so that a short history meets full packs, spilled sessions and merged merges.
 LIMITS = {
     "writer.PACK_BYTES": 512 * KIB,
     "writer._NEW_CHUNKS_IN_MEMORY": 8,
@@ -38,13 +39,17 @@ failing = st.one_of(st.none(), st.integers(1, 60))
 
 
 def dice():
-    """A random source that replays; one a size, for the pool's threads only ask for nonces."""
+    """A reproducible random source; one per size, because the pool's threads only ask for
+    nonces.
+    """
     by_size = {}
     return lambda size: by_size.setdefault(size, random.Random(size)).randbytes(size)
 
 
 class Machine:
-    """A machine as the product's caller knows it: its disk, its last backup, what waits."""
+    """A machine as a caller of the product sees it: its disk, its last backup, its waiting
+    export.
+    """
 
     def __init__(self, size: int, staging: Path) -> None:
         self.disk = MemoryDisk(noise(min(size, MIB), size).ljust(size, b"\0"))
@@ -57,7 +62,7 @@ class Machine:
         self.later.append((offset, offset + length))
 
     def changed(self, block: int) -> list[Extent]:
-        """What was written since the last stored backup, rounded to blocks."""
+        """The extents written since the last stored backup, rounded to blocks."""
         spans = []
         for low, high in sorted(self.since):
             low, high = low // block * block, min(-(-high // block) * block, self.disk.size)
@@ -69,7 +74,9 @@ class Machine:
 
 
 class Life(RuleBasedStateMachine):
-    """The rules are what can happen; `stored` is what must therefore restore."""
+    """The state machine: rules are the possible events; `stored` are the backups that must
+    restore.
+    """
 
     @initialize(sizes=st.tuples(*[st.sampled_from(SIZES)] * 3))
     def begin(self, sizes):
@@ -89,7 +96,7 @@ class Life(RuleBasedStateMachine):
         machine=machines, at=st.integers(0, 18 * MIB), length=st.sampled_from(LENGTHS), seed=seeds
     )
     def write(self, machine, at, length, seed):
-        """Seed 0 writes zeros; the same seeds on all machines make them share chunks."""
+        """Write; seed 0 writes zeros, and equal seeds on all machines make them share chunks."""
         machine = self.machines[machine]
         at = at % max(machine.disk.size, 1)
         length = min(length, machine.disk.size - at)
@@ -121,7 +128,9 @@ class Life(RuleBasedStateMachine):
             self.export(machine, CrashingDisk(fail_at, seed), machine.base.disks[0].map, None)
 
     def export(self, machine, io, base, changed):
-        """An export that waits already is given up; one that dies may leave a whole draft."""
+        """Export; a waiting export is given up, and an export that dies may leave a complete
+        draft.
+        """
         backup, data = str(uuid.uuid4()), bytes(machine.disk.data)
         machine.waiting = None
         machine.disk.read = 0
@@ -138,7 +147,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(machine=machines, at=st.integers(0, 18 * MIB), seed=seeds)
     def back_up_in_peace(self, machine, at, seed):
-        """A write, an export and a store that nothing disturbs."""
+        """Write, export and store without a disturbance."""
         self.write(machine, at, 64 * KIB, seed)
         if self.machines[machine].base:
             self.increment(machine, None, seed, 4096)
@@ -153,7 +162,7 @@ class Life(RuleBasedStateMachine):
             self.store_waiting(waiting[machine % len(waiting)], CrashingDisk(fail_at, seed))
 
     def store_waiting(self, machine, io):
-        """Publish as often as it takes: `waiting` stays until everything was done."""
+        """Publish repeatedly until all steps are done: `waiting` stays until then."""
         backup, data = machine.waiting
         with self.power(io):
             draft = self.repository.read_draft(machine.staging, backup)
@@ -178,7 +187,7 @@ class Life(RuleBasedStateMachine):
 
     @contextmanager
     def power(self, io):
-        """Everything durable goes through `io`; at the end, whatever it was, power fails."""
+        """Send all durable writes through `io`; power fails at the end in any case."""
         self.repository.destination.disk = io
         with suppress(PowerLost):
             yield
@@ -220,4 +229,4 @@ class Life(RuleBasedStateMachine):
 
 
 TestLife = Life.TestCase
-TestLife.settings = settings(max_examples=50, stateful_step_count=40)
+TestLife.settings = settings(max_examples=shares.cases("histories").count, stateful_step_count=40)

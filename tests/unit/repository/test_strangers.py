@@ -1,4 +1,4 @@
-"""Files that no Haulback wrote stop nothing, and are reported once each."""
+"""Foreign files in a repository's folders stop nothing, and are reported once each."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def site(whole, tmp_path):
 
 
 def litter(folder: Path) -> list[str]:
-    """At least ten kinds of strangers in one folder; their names as people read them."""
+    """At least ten kinds of foreign files in one folder; their printable names."""
     objects = [path for path in sorted(folder.iterdir()) if path.is_file()]
     for name in (".nfs0000000000a1", ".DS_Store", "Thumbs.db", "x.tmp", LONG):
         (folder / name).write_bytes(b"no object")
@@ -62,7 +62,7 @@ def litter(folder: Path) -> list[str]:
 
 
 def everything(site: Site) -> None:
-    """Whatever can be done with a repository."""
+    """Run every operation on a repository."""
     assert len(list(site.open().backups())) == len(site.held)
     assert site.restores(site.increment(seed=5))
     assert site.restores(site.full())

@@ -1,4 +1,4 @@
-"""A VERIFY within bounds of time: it ends soon, says what it left, and goes on there."""
+"""A VERIFY with a time limit ends soon, reports the rest, and continues there next time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A session of any length stays small in memory."""
+"""A session of any length needs little memory."""
 
 import os
 import tracemalloc

@@ -1,4 +1,4 @@
-"""A server without its network: the app on both databases, a clock that stands still."""
+"""A server without its network: the app on both databases, with a clock that the test moves."""
 
 import uuid
 from collections.abc import Iterator
@@ -13,10 +13,10 @@ from haulback.errors import HaulbackError
 from haulback.inventory.records import BackupDestination, Entity, Hypervisor
 from haulback.inventory.repository_revision import REVISION
 from haulback.kinds.registry import KINDS
-from haulback.server.caller import Account, Caller, person
+from haulback.server.caller import Account, Caller, Node, Process, person
 from haulback.server.key_vault import KeyVault
-from haulback.server.nodes import Node, Process
-from haulback.server.services import node_tasks, task_requests
+from haulback.server.services import node_tasks
+from haulback.server.services import tasks as task_service
 from haulback.server.services.app import App
 from haulback.server.store import managers, nodes, rows, tables, tasks
 from haulback.server.store.catalogue import SqlCatalogue
@@ -30,7 +30,7 @@ EXPORTED = {"type": "FULL", "snapshotTime": START, "size": 10, "read": 10, "stor
 
 
 class Clock:
-    """Moves when a test says so."""
+    """A clock that moves only when a test moves it."""
 
     def __init__(self) -> None:
         self.now, self.drift = START, 0
@@ -46,7 +46,7 @@ class Clock:
 
 
 class House:
-    """A app with a hypervisor of three machines, a destination, and nodes on demand."""
+    """An app with a hypervisor of three machines, a destination, and nodes on demand."""
 
     def __init__(self, app: App, clock: Clock) -> None:
         self.app, self.clock = app, clock
@@ -71,7 +71,7 @@ class House:
         self.secrets: dict[str, Enrolled] = {}
 
     def node(self, name: str = "n1", done: list[FinishedWork] | None = None) -> Node:
-        """A node whose process has just started; its start-up tidying is done."""
+        """A node with a new process; its start-up clean-up is done."""
         with self.app.store.write() as sql:
             if name not in self.secrets:
                 token = nodes.invite(sql, self.clock.now)
@@ -95,7 +95,7 @@ class House:
     def submit(self, path: str, body: object, who: Caller | None = None) -> list[Task]:
         ways = {way.path: way for way in self.app.ways}
         encoded = msgspec.json.encode(body)
-        return task_requests.submit(self.app, ways[path], encoded, who or self.user).heads
+        return task_service.submit(self.app, ways[path], encoded, who or self.user).heads
 
     def offered(self, node: Node) -> list[str]:
         return [task.guid for task in node_tasks.offer(self.app, node)]
@@ -119,11 +119,11 @@ class House:
         return self.row(task).state
 
     def follower(self, task: Task) -> Task:
-        plan = task_requests.workflow(self.app, self.row(task))
+        plan = task_service.workflow(self.app, self.row(task))
         return next(one for one in plan if one.follows == task.guid)
 
     def exported(self, node: Node, **more: object) -> Task:
-        """An export that went well; its STORE, queued."""
+        """Finish an export; return its queued STORE."""
         [export] = self.export(**more)
         self.take(node, export)
         self.finish(node, export, **EXPORTED)

@@ -1,4 +1,4 @@
-"""Alarms on SQLite and on PostgreSQL: raised, seen again, cleared, gone with their subjects."""
+"""Alarms on SQLite and on PostgreSQL: raised, updated, cleared, removed with their subjects."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from haulback.inventory.alarms import Alarm
 from haulback.inventory.records import Entity
 from haulback.server.queries import ListQuery
 from haulback.server.scope import EVERYTHING, Scope
-from haulback.server.services import places
+from haulback.server.services import destinations, hypervisors
 from haulback.server.store import audit, lists, tables
 from haulback.server.store.ledger import SqlLedger
 from haulback.wire import Named
@@ -120,9 +120,9 @@ def test_alarms_go_with_what_they_are_about(house: House):
         SqlLedger(sql, START).removals.forget_entity(one.guid)
     assert "MACHINE_UNREADABLE" not in [found.kind for found in shown(house)]
     raised(house, AlarmKind.MACHINE_UNREADABLE, machine(house, 1).named())
-    places.remove_hypervisor(house.app, house.hypervisor.guid, house.user)
+    hypervisors.remove_hypervisor(house.app, house.hypervisor.guid, house.user)
     assert [found.kind for found in shown(house)] == ["DESTINATION_UNRELIABLE"]
-    places.remove_destination(house.app, house.destination.guid, house.user)
+    destinations.remove_destination(house.app, house.destination.guid, house.user)
     assert shown(house) == []
 
 
@@ -189,5 +189,5 @@ def test_an_alarm_holds_no_control_characters_of_a_hostile_name(house: House):
 def test_an_alarm_bears_the_new_name_of_its_subject(house: House):
     raised(house, AlarmKind.VERIFY_OVERDUE, Named(house.destination.guid, "bd"))
     wanted = ChangedDestination(name="vault")
-    places.change_destination(house.app, house.destination.guid, wanted, house.user)
+    destinations.change_destination(house.app, house.destination.guid, wanted, house.user)
     assert [one.subject_name for one in shown(house)] == ["vault"]

@@ -1,4 +1,4 @@
-"""Windows of work that was planned before the clock was set follow the clock."""
+"""Start windows that were planned before the clock was set follow the clock."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import pytest
 
 from haulback.errors import Conflict
 from haulback.server.queries import Filter
-from haulback.server.services import maintenance, task_requests
+from haulback.server.services import maintenance
+from haulback.server.services import tasks as task_service
 from haulback.tasks.record import HOUR_MS
 from haulback.tasks.scheduling import rank
 from tests.unit.server.conftest import EXPORTED, START, House
@@ -17,13 +18,13 @@ BACK = 2 * HOUR_MS
 
 
 def adopted(house: House) -> None:
-    """The clock is set back while the server runs, and upkeep sees it."""
+    """The clock is set back while the server runs, and the maintenance service notices."""
     house.clock.drift = -BACK
     maintenance.tick(house.app)
 
 
 def unseen(house: House) -> None:
-    """The clock is back and upkeep has not looked yet."""
+    """The clock is set back, and the maintenance service has not noticed yet."""
     house.clock.now -= BACK
 
 
@@ -140,5 +141,5 @@ def test_two_servers_that_see_the_same_step_move_a_window_once(house: House):
 
 def _queued(house: House) -> list[str]:
 
-    found, _ = task_requests.page(house.app, Filter(states=["QUEUED"], types=["EXPORT"]))
+    found, _ = task_service.page(house.app, Filter(states=["QUEUED"], types=["EXPORT"]))
     return [task.guid for task, _ in found]

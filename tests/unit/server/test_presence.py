@@ -1,4 +1,4 @@
-"""Machines that looks miss or cannot read, on SQLite and on PostgreSQL."""
+"""Machines that scans miss or cannot read, on SQLite and on PostgreSQL."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
+from haulback.contract.destinations import ChangedDestination, Retention
 from haulback.contract.node_tasks import FullInventory, OneInventory
 from haulback.errors import Conflict, Malformed, NotFound
 from haulback.ids import new_guid
 from haulback.inventory.alarms import Alarm
 from haulback.inventory.records import Entity, Hypervisor, Record
 from haulback.kinds import backup_cleanup
-from haulback.server.nodes import Node
+from haulback.server.caller import Node
 from haulback.server.queries import ListQuery
 from haulback.server.scope import EVERYTHING
-from haulback.server.services import places
+from haulback.server.services import destinations, hypervisors
 from haulback.server.services.inventory_sync import take_instance, take_inventory
 from haulback.server.store import audit, lists, rows, tables
 from haulback.server.store.catalogue import SqlCatalogue
@@ -132,7 +133,7 @@ def test_machines_that_come_back_are_as_if_they_had_never_been_missed(house: Hou
     synced(house, node, machines)
     assert alarms(house) == []
     assert all(entity(house, one.guid).absent_since is None for one in machines)
-    synced(house, node, [])  # the loss begins anew
+    synced(house, node, [])  # the loss starts again
     assert len(present(house)) == 4
 
 
@@ -166,7 +167,7 @@ def test_a_further_attempt_of_the_same_task_does_not_confirm_it(house: House):
     sync = begun(house, node)
     wanted = FullInventory(Word("KVM"), Ref(sync.guid), None, [])
     take_inventory(house.app, node, wanted)
-    node = house.node()  # its process starts anew: the task is queued again
+    node = house.node()  # the node's process restarts: the task is queued again
     house.clock.now += 10
     house.take(node, sync)
     house.finish(node, sync, machines=[])
@@ -219,9 +220,9 @@ def test_a_first_look_at_an_empty_source_is_no_loss(house: House):
 def test_a_person_confirms_what_is_missed(house: House):
     node, machines = house.node(), grown(house, 3)
     with pytest.raises(Conflict, match="no absence"):
-        places.confirm_absent(house.app, house.hypervisor.guid, house.user)
+        hypervisors.confirm_absent(house.app, house.hypervisor.guid, house.user)
     synced(house, node, machines[:1])
-    gone = places.confirm_absent(house.app, house.hypervisor.guid, house.user)
+    gone = hypervisors.confirm_absent(house.app, house.hypervisor.guid, house.user)
     assert [one.name for one in gone] == ["m1", "m2"]
     assert present(house) == ["m0"]
     assert alarms(house) == []
@@ -230,7 +231,7 @@ def test_a_person_confirms_what_is_missed(house: House):
     [entry] = [one for one in said if one.operation == "confirm absent machines"]
     assert [one["name"] for one in entry.after] == ["m1", "m2"]
     with pytest.raises(NotFound):
-        places.confirm_absent(house.app, new_guid(), house.user)
+        hypervisors.confirm_absent(house.app, new_guid(), house.user)
 
 
 def test_a_doubt_ends_with_the_last_machine_that_was_in_doubt(house: House):
@@ -248,12 +249,12 @@ def test_a_hypervisor_in_doubt_can_be_removed(house: House):
     node = house.node()
     grown(house, 2)
     synced(house, node, [])
-    places.remove_hypervisor(house.app, house.hypervisor.guid, house.user)
+    hypervisors.remove_hypervisor(house.app, house.hypervisor.guid, house.user)
     assert alarms(house) == []
 
 
 def scoped(house: House, node: Node, asked: list[Entity], **results: Any) -> None:
-    """A look at some machines only, with what its node reports."""
+    """A scan of some machines only, with the report of its node."""
     house.clock.now += 16 * 60_000
     house.export(*asked)
     [look] = [one for one in offered(house, node) if one.type == "SCOPED_INVENTORY_SYNC"]
@@ -332,7 +333,7 @@ def managed(house: House, count: int = 2) -> list[str]:
 def test_an_old_record_at_another_host_excuses_no_loss(house: House):
     node, (here, before) = house.node(), managed(house)
     machines = grown(house, 2, before)
-    synced(house, node, machines, here)  # they moved, and nobody has looked at `before` since
+    synced(house, node, machines, here)  # the machines moved, and `before` was not scanned since
     for one in machines:
         assert entity(house, one.guid).hypervisor == before
     synced(house, node, [], here)
@@ -391,11 +392,11 @@ def test_the_last_backup_of_what_is_missed_survives_its_retention(house: House):
 
 
 def test_days_to_keep_what_is_missed_are_checked(house: House):
-    wanted = places.ChangedDestination
+    wanted = ChangedDestination
     for days in (-1, 36_501):
-        rules = places.Retention(keepLastBackupOfAbsentDays=days)
+        rules = Retention(keepLastBackupOfAbsentDays=days)
         with pytest.raises(Malformed, match="keepLastBackupOfAbsentDays"):
-            places.change_destination(
+            destinations.change_destination(
                 house.app, house.destination.guid, wanted(retention=rules), house.user
             )
 
@@ -461,8 +462,8 @@ def test_machines_whose_places_nobody_told_stay_while_a_folder_cannot_be_told_ap
         sql.execute(sa.update(tables.entity).where(older).values(place=""))
     ruin = broken("x")
     synced(house, node, machines[3:], problems=1, unreadable=[ruin])
-    assert present(house) == ["m0", "m1", "m3"]  # m2 lay in a folder that is gone
-    gone = places.confirm_absent(house.app, house.hypervisor.guid, house.user)
+    assert present(house) == ["m0", "m1", "m3"]  # the folder of m2 is gone
+    gone = hypervisors.confirm_absent(house.app, house.hypervisor.guid, house.user)
     assert [one.name for one in gone] == ["m0", "m1"]
 
 

@@ -1,4 +1,4 @@
-"""A task moves forward only, and only by the hand that may move it."""
+"""A task only moves forward, and only callers with the right may move it."""
 
 import pytest
 from hypothesis import given

@@ -17,10 +17,11 @@ from haulback.drivers.images.internal_snapshots import Reverting
 from haulback.drivers.libvirt import live_backup, managed_save
 from haulback.drivers.libvirt.cleanup import Leftovers
 from haulback.drivers.libvirt.connection import Domain, Host
-from haulback.drivers.libvirt.domain import DomainDisk, parse
+from haulback.drivers.libvirt.domain import DomainDisk
 from haulback.drivers.libvirt.freeze_guard import Frozen
 from haulback.drivers.libvirt.volumes import located, opened
 from haulback.errors import HaulbackError, Unavailable, Unsupported
+from haulback.libvirt_xml import parse
 
 _WISH = "going back to a snapshot"
 

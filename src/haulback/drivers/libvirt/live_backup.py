@@ -17,9 +17,10 @@ from haulback.drivers.hypervisor import DiskView, Machine
 from haulback.drivers.images.image_reader import Dirty, TrackingBitmap
 from haulback.drivers.libvirt.cleanup import SOCKET
 from haulback.drivers.libvirt.connection import BrokenCheckpoint, Domain
-from haulback.drivers.libvirt.domain import DomainDisk, parse
+from haulback.drivers.libvirt.domain import DomainDisk
 from haulback.drivers.nbd import ALLOCATION, connect, dirty_bitmap
 from haulback.errors import HaulbackError, SourceChanged, Unavailable
+from haulback.libvirt_xml import parse
 
 _BITMAP = "changed"  # name under which QEMU exports the bitmap of changes
 _AGENT = "devices/channel/target[@name='org.qemu.guest_agent.0'][@state='connected']"

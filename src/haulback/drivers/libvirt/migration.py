@@ -12,9 +12,9 @@ from haulback.drivers.images.image_reader import PREFIX
 from haulback.drivers.libvirt import domain as xml
 from haulback.drivers.libvirt import internal_snapshots, managed_save, overlay, unprotected_devices
 from haulback.drivers.libvirt.connection import Domain, Host
-from haulback.drivers.libvirt.domain import parse
 from haulback.drivers.libvirt.volumes import located
 from haulback.errors import Conflict, HaulbackError, SourceChanged
+from haulback.libvirt_xml import parse
 
 _LOOK_EVERY = 0.2  # seconds between two progress reports
 Tell = Callable[[int], None]

@@ -6,14 +6,12 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple, Self, TypeVar
 
 from haulback.drivers.hypervisor import (
     Booted,
     DiskView,
-    HypervisorDriver,
     Inventory,
     Machine,
     NewMachine,
@@ -32,7 +30,8 @@ from haulback.drivers.remote.server import (
 )
 from haulback.drivers.sink import Sink
 from haulback.drivers.source import Extent, Source
-from haulback.errors import Conflict, HaulbackError, SourceChanged, Unsupported
+from haulback.errors import Conflict, HaulbackError
+from haulback.hypervisor_types import LIBVIRT_BY_SSH
 from haulback.units import MIB
 
 PLATFORM = 0  # number of the first object that the far end offers
@@ -41,13 +40,12 @@ T = TypeVar("T")
 
 
 class FarHypervisor:
-    """A Hypervisor that forwards calls to the far end; `connect` opens a connection on demand.
+    """A hypervisor whose driver runs at the far end; `connect` opens a connection on demand."""
 
-    Shares and migrations are not available: both need resources on the node's own machine.
-    """
+    declaration = LIBVIRT_BY_SSH
 
-    def __init__(self, where: str, connect: Callable[[], Exchange]) -> None:
-        self.where, self._connect = where, connect
+    def __init__(self, connect: Callable[[], Exchange]) -> None:
+        self._connect = connect
         self._lock = Lock()
         self._made: Exchange | None = None
 
@@ -94,34 +92,6 @@ class FarHypervisor:
         link = self._link
         number = link.call(PLATFORM, "create", wanted, attempt, overwrite, kind=int)
         return _NewMachine(link, number, wanted)
-
-    def create_over(self, wanted: Machine, share: Path, attempt: str) -> NewMachine:  # noqa: ARG002
-        raise Unsupported(
-            f"{self.where} is not the node's own machine, so {wanted.name} cannot run from a share "
-            "there; run a node on that machine"
-        )
-
-    def on_share(self, socket: Path) -> list[Machine]:  # noqa: ARG002
-        return []
-
-    def go_on(self, socket: Path) -> list[str]:  # noqa: ARG002
-        return []
-
-    def make_own(self, uuid: str, count: Callable[[int], None]) -> None:  # noqa: ARG002
-        raise SourceChanged(f"{self.machine(uuid).name} does not run from a share")
-
-    def move(  # parameters of the Protocol
-        self,
-        uuid: str,
-        there: HypervisorDriver,  # noqa: ARG002
-        attempt: str,  # noqa: ARG002
-        expect: Callable[[int], None],  # noqa: ARG002
-        count: Callable[[int], None],  # noqa: ARG002
-    ) -> Machine:
-        raise Unsupported(
-            f"{self.where} is not the node's own machine, so {self.machine(uuid).name} cannot be "
-            "moved from there; run a node on that machine"
-        )
 
     def boot(self, wanted: Machine, sources: Mapping[str, Source], attempt: str) -> Booted:
         return _Booted(self._link, wanted, sources, attempt)

@@ -13,13 +13,21 @@ from typing import NamedTuple
 
 import msgspec
 
+from haulback.drivers.capabilities import (
+    GuestOperations,
+    MachineTarget,
+    PowerControl,
+    ProofBoot,
+    SnapshotKeeper,
+    capability,
+)
 from haulback.drivers.hypervisor import (
     Booted,
     DiskView,
-    HypervisorDriver,
     Inventory,
     Machine,
     MachineDisk,
+    MachineSource,
     NewMachine,
     Snapshot,
 )
@@ -245,7 +253,7 @@ class Block:
 class ServedHypervisor:
     """Server of a Hypervisor; the first object that the far end offers."""
 
-    def __init__(self, link: Exchange, inner: HypervisorDriver) -> None:
+    def __init__(self, link: Exchange, inner: MachineSource) -> None:
         self._link, self._inner = link, inner
 
     def check(self) -> None:
@@ -269,27 +277,29 @@ class ServedHypervisor:
         return self._inner.drop_checkpoints(uuid, self._asked(keep))
 
     def take_snapshot(self, uuid: str, name: str) -> str:
-        return self._inner.take_snapshot(uuid, name)
+        return capability(self._inner, SnapshotKeeper).take_snapshot(uuid, name)
 
     def revert(self, uuid: str, name: str, before: str, attempt: str) -> None:
-        self._inner.revert(uuid, name, before, attempt)
+        capability(self._inner, SnapshotKeeper).revert(uuid, name, before, attempt)
 
     def remove_snapshots(self, uuid: str, names: set[str]) -> list[str]:
-        return self._inner.remove_snapshots(uuid, names)
+        return capability(self._inner, SnapshotKeeper).remove_snapshots(uuid, names)
 
     def create(self, wanted: Machine, attempt: str, overwrite: bool) -> int:
-        new = self._inner.create(wanted, attempt, overwrite=overwrite)
+        new = capability(self._inner, MachineTarget).create(wanted, attempt, overwrite=overwrite)
         return self._link.offer(Making(self._link, new))
 
     def boot(self, wanted: Machine, sources: dict[str, Offered], attempt: str) -> int:
         disks: Mapping[str, Source] = {
             name: FarSource(self._link, one) for name, one in sources.items()
         }
-        return self._link.offer(Looking(self._link, self._inner.boot(wanted, disks, attempt)))
+        return self._link.offer(
+            Looking(self._link, capability(self._inner, ProofBoot).boot(wanted, disks, attempt))
+        )
 
     def around(self, uuid: str, before: str, after: str) -> Begun:
         def around(warn: Callable[[str], None]) -> AbstractContextManager[None]:
-            return self._inner.around(uuid, before, after, warn)
+            return capability(self._inner, GuestOperations).around(uuid, before, after, warn)
 
         return Block(self._link, around).begin()
 
@@ -298,13 +308,13 @@ class ServedHypervisor:
             while some := self._link.call(parts, "more", kind=list[bytes]):
                 yield from some
 
-        self._inner.unpack(uuid, given(), folder, name)
+        capability(self._inner, GuestOperations).unpack(uuid, given(), folder, name)
 
     def start(self, uuid: str) -> None:
-        self._inner.start(uuid)
+        capability(self._inner, PowerControl).start(uuid)
 
     def remove(self, uuid: str) -> None:
-        self._inner.remove(uuid)
+        capability(self._inner, MachineTarget).remove(uuid)
 
     def sweep(self, alive: int) -> list[str]:
         return self._inner.sweep(self._asked(alive))

@@ -39,7 +39,7 @@ def is_boot_sector(head: bytes) -> bool:
     return _microsoft(head.ljust(_HEAD, b"\0")) is not None
 
 
-_NO_READER = "file systems of this type cannot be read"
+_NO_READER = "the file system has no reader here; mount the disk to read its files"
 _ENCRYPTED = "it is encrypted"
 _MARKS = (
     (0, b"LUKS\xba\xbe", "luks", _ENCRYPTED),
@@ -50,8 +50,8 @@ _MARKS = (
     (1024, b"\xe2\xe1\xf5\xe0", "erofs", _NO_READER),
     (0, b"hsqs", "squashfs", _NO_READER),
     (32769, b"CD001", "iso9660", _NO_READER),
-    (4086, b"SWAPSPACE2", "swap", "it holds no files"),
-    (65526, b"SWAPSPACE2", "swap", "it holds no files"),
+    (4086, b"SWAPSPACE2", "swap", "the volume holds no files"),
+    (65526, b"SWAPSPACE2", "swap", "the volume holds no files"),
     (0, b"\xfc\x4e\x2b\xa9", "linux_raid", "software RAIDs are not assembled"),
     (4096, b"\xfc\x4e\x2b\xa9", "linux_raid", "software RAIDs are not assembled"),
 )
@@ -103,12 +103,14 @@ def _ext(head: bytes) -> Recognised | None:
     compatible, incompatible, read_only = struct.unpack_from("<III", raw, 92)
     if incompatible & 8:
         return Recognised(
-            "jbd", reason="it is the external journal of another file system", readable=False
+            "jbd",
+            reason="the volume is the external journal of another file system",
+            readable=False,
         )
     newer = incompatible & ~0x16 or read_only & ~0x7
     type_ = "ext4" if newer else "ext3" if compatible & 4 else "ext2"
     apart = incompatible & 4 and not any(raw[224:228])
-    reason = "its journal is on another device: the latest changes are missing" if apart else ""
+    reason = "the journal is on another device: the latest changes are missing" if apart else ""
     return Recognised(type_, _label(raw[120:136]), str(uuid.UUID(bytes=raw[104:120])), reason)
 
 

@@ -62,7 +62,7 @@ class ExFat:
         self._origin: int = (heap << sector) - FIRST * self._size
         count = min(count, (length << sector) // 4 - FIRST, blocks.size // self._size)
         if count < 1:
-            raise ValueError("the exFAT is without a cluster")
+            raise ValueError("the exFAT volume has no cluster")
         at = table + (length if flags & 1 and tables == 2 else 0)
         self._table = Table(blocks, at << sector, 32, count, end=_LAST)
         self._chain = lru_cache(4)(self._new_chain)

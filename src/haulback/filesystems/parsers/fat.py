@@ -44,7 +44,7 @@ class Fat:
         bits = (12 if count <= _MOST_12 else 16) if short else 32
         count = min(count, length * sector * 8 // bits - FIRST)
         if count < 1:
-            raise ValueError("the FAT is without a cluster")
+            raise ValueError("the FAT volume has no cluster")
         active = flags & _ACTIVE if not short and flags & _MIRRORS_NOT else 0
         at = (reserved + (active if active < tables else 0) * length) * sector
         self._table = Table(blocks, at, bits, count, end=_ENDS[bits])
@@ -107,7 +107,7 @@ class Fat:
             return
         cluster = self._first if node == self.root else self._cluster(node)
         if cluster == 0:
-            raise ValueError("the directory is without a cluster")
+            raise ValueError("the directory has no cluster")
         places = (self._origin + one * self._size for one in self._chain(cluster).clusters())
         yield from zip(places, repeat(self._size // SLOT))
 

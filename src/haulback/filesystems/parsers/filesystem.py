@@ -18,7 +18,7 @@ DAMAGE = (ArithmeticError, LookupError, ValueError, OSError, struct.error, Recur
 
 
 def told(error: Exception) -> str:
-    """Message of an error for users."""
+    """The message of an error for users."""
     if isinstance(error, HaulbackError):
         return error.message
     if isinstance(error, OSError):

@@ -11,7 +11,7 @@ import struct
 
 from haulback.filesystems.parsers.blocks import Blocks
 
-STALE = "it was in use: the latest changes may be missing, because its log is not replayed"
+STALE = "the volume was in use: the latest changes may be missing, because the log is not replayed"
 _SECTOR = 512
 _RECORD, _UNMOUNTED = 0xFEEDBABE, 0x20
 _BACK = 1040  # sectors to search for the last record: twice the size of the largest (520)

@@ -111,9 +111,7 @@ class Runs:
         self._ats, self._starts, self._end = array("Q"), array("q"), 0
         for part in sorted(parts, key=lambda one: one.first):
             if part.first != self._end:
-                raise ValueError(
-                    f"the list of runs is without clusters {self._end} to {part.first}"
-                )
+                raise ValueError(f"the list of runs lacks clusters {self._end} to {part.first}")
             self._add(part.pairs)
 
     @property

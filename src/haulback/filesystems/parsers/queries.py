@@ -44,7 +44,7 @@ _SPECIAL = (stat.S_IFIFO, stat.S_IFSOCK, stat.S_IFCHR, stat.S_IFBLK)
 
 
 class Answers:
-    """Caches the volumes of the disks and the directories that were requested last."""
+    """The answers to requests; volumes and recently requested directories are cached."""
 
     def __init__(self, disks: Mapping[str, ParentDisk], page: CodePage | None = None) -> None:
         self._disks, self._page = disks, page or CodePage("cp850")

@@ -34,7 +34,7 @@ _MOST = 4096  # volumes of a machine
 
 
 class Lying(NamedTuple):
-    """A volume and its bytes."""
+    """A volume and the blocks that hold it."""
 
     volume: Volume
     blocks: Blocks
@@ -93,14 +93,14 @@ def _volume(name: str, blocks: Blocks, disks: tuple[str, ...]) -> Lying | None:
     try:
         known = recognise(blocks)
     except OSError as error:
-        reason = f"its contents cannot be determined: {error}"
+        reason = f"the contents cannot be determined: {error}"
         known = Recognised("unknown", reason=reason, readable=False)
     except _DAMAGE:
         known = None
     if known is None:
         if name in disks:
             return None
-        known = Recognised("unknown", reason="its contents are unknown", readable=False)
+        known = Recognised("unknown", reason="the contents are unknown", readable=False)
     label = known.label or _label_within(known.type, blocks)
     kept = known._replace(label=_clean(label))
     if not kept.reason and _is_stale(known.type, blocks):
@@ -138,7 +138,7 @@ def _logical(members: list[lvm.Physical]) -> Iterator[Lying]:
     try:
         found = list(lvm.groups(members))
     except _DAMAGE:
-        damaged = Recognised("lvm", reason="its LVM metadata is damaged", readable=False)
+        damaged = Recognised("lvm", reason="the LVM metadata is damaged", readable=False)
         for number, one in enumerate(members):
             name = f"{one.disk}-lvm{number}"
             yield Lying(_record(name, damaged, one.blocks.size, (one.disk,)), one.blocks)

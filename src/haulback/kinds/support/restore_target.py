@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from haulback.errors import Malformed, NotFound
+from haulback.hypervisor_types import TYPES, Capability
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.derived_guids import file_guid
-from haulback.inventory.hypervisor_types import PLATFORMS
 from haulback.inventory.managers import cluster_of, manager_of
 from haulback.inventory.records import Backup, Entity, Hypervisor, Record
 from haulback.kinds.support import planning
@@ -50,7 +50,7 @@ def _best(request: Any, manager: Record, catalogue: Catalogue, home: Hypervisor)
         raise Malformed(f"{field}: {manager.name} has no host in {wanted[:80]}", field=field)
     fitting = [one for one in inside if one.driver == home.driver]
     if not fitting:
-        field, words = "hypervisorManager", PLATFORMS[home.driver].words
+        field, words = "hypervisorManager", TYPES[home.driver].words
         raise Malformed(
             f"{field}: {manager.name} has no host there that is {words} like {home.name};"
             " name a hypervisor to restore to another platform",
@@ -62,10 +62,11 @@ def _best(request: Any, manager: Record, catalogue: Catalogue, home: Hypervisor)
 
 def honoured(request: Any, to: Hypervisor, catalogue: Catalogue) -> None:
     """Raises Malformed for what the platform cannot do; nothing that matters is passed over."""
-    platform = PLATFORMS[to.driver]
+    platform = TYPES[to.driver]
+    platform.require(Capability.CREATE, "hypervisor")
     fields = ["restoreProject", "restoreVmFlavor"]
     fields += [] if platform.networks else ["restoredNetworks"]
-    fields += [] if platform.power_on else ["powerOnAfterRestore"]
+    fields += [] if platform.can(Capability.POWER) else ["powerOnAfterRestore"]
     planning.refuse(request, platform.words, *fields)
     for member, inner in (("dataCenter", "name"), ("baseImage", "uuid")):
         part = getattr(request, member, None)

@@ -25,11 +25,13 @@ from haulback.contract.nodes import (
     Space,
     WorkOrder,
 )
+from haulback.contract.project_access import ProjectAccess
+from haulback.contract.roles import ADMINS, NODES, PEOPLE, PUBLIC
 from haulback.errors import Malformed, Unauthenticated
 from haulback.inventory.repository_revision import REVISION
-from haulback.server.http import query_params, request_body
+from haulback.server.caller import Node, Process
+from haulback.server.http import node_schemas, query_params, request_body
 from haulback.server.http.operation import FLAG, GUID, NUMBER, ApiRequest, Param, Reply, Router
-from haulback.server.nodes import Node, Process
 from haulback.server.services import node_tasks, nodes
 from haulback.server.services.app import App
 
@@ -40,7 +42,16 @@ room = Router()
 _FIRST_RELEASES = re.compile(r"0\.1\.[0-9]+$")
 
 
-@room("GET", "/nodes", "All nodes.", answer=NodeRecord, many=True)
+@room(
+    "GET",
+    "/nodes",
+    "All nodes.",
+    answer=NodeRecord,
+    many=True,
+    roles=PEOPLE,
+    projects=ProjectAccess.COMMON,
+    command="node ls",
+)
 def list_nodes(call: ApiRequest) -> Reply:
     """All nodes."""
     now = call.app.clock.now_ms()
@@ -48,7 +59,15 @@ def list_nodes(call: ApiRequest) -> Reply:
     return Reply(shown, headers={"X-Total-Count": str(len(shown))})
 
 
-@room("GET", "/nodes/{guid}", "One node.", answer=NodeRecord)
+@room(
+    "GET",
+    "/nodes/{guid}",
+    "One node.",
+    answer=NodeRecord,
+    roles=PEOPLE,
+    projects=ProjectAccess.COMMON,
+    command="node show NODE",
+)
 def one_node(call: ApiRequest) -> NodeRecord:
     """One node."""
     return _shown(call, nodes.node(call.app, call.guid))
@@ -60,7 +79,17 @@ def _shown(call: ApiRequest, node: Node, token: str | None = None) -> NodeRecord
     return shown
 
 
-@room("POST", "/nodes", "Add a node.", request=NewNode, answer=NodeRecord, status=201)
+@room(
+    "POST",
+    "/nodes",
+    "Add a node.",
+    request=NewNode,
+    answer=NodeRecord,
+    status=201,
+    roles=ADMINS,
+    examples=[{"name": "mover-2"}],
+    command="node add mine",
+)
 def add_node(call: ApiRequest) -> NodeRecord:
     """A node of somebody's own making: its token is all it needs for the task operations."""
     wanted: NewNode = call.read(NewNode)
@@ -68,13 +97,30 @@ def add_node(call: ApiRequest) -> NodeRecord:
     return _shown(call, *nodes.add(call.app, call.who, wanted))
 
 
-@room("POST", "/nodes/{guid}/token", "A new token.", answer=NodeRecord, status=201)
+@room(
+    "POST",
+    "/nodes/{guid}/token",
+    "A new token.",
+    answer=NodeRecord,
+    status=201,
+    roles=ADMINS,
+    command="node token OTHER",
+)
 def renew_token(call: ApiRequest) -> NodeRecord:
     """Another token for a node; what it ran under the old one is over."""
     return _shown(call, *nodes.renew_token(call.app, call.who, call.guid))
 
 
-@room("PUT", "/nodes/{guid}", "Change a node.", request=ChangedNode, answer=NodeRecord)
+@room(
+    "PUT",
+    "/nodes/{guid}",
+    "Change a node.",
+    request=ChangedNode,
+    answer=NodeRecord,
+    roles=ADMINS,
+    examples=[{"name": "mover-3"}],
+    command="node rename NODE n1",
+)
 def change_node(call: ApiRequest) -> NodeRecord:
     """Rename a node, or give it another configuration."""
     wanted: ChangedNode = call.read(ChangedNode)
@@ -83,20 +129,38 @@ def change_node(call: ApiRequest) -> NodeRecord:
     return _shown(call, nodes.change(call.app, call.who, call.guid, wanted))
 
 
-@room("DELETE", "/nodes/{guid}", "Remove a node.", status=204)
+@room(
+    "DELETE", "/nodes/{guid}", "Remove a node.", status=204, roles=ADMINS, command="node rm OTHER"
+)
 def remove_node(call: ApiRequest) -> None:
     """Its token is worth nothing any more.  409 while it runs tasks or something lies on it."""
     nodes.remove(call.app, call.who, call.guid)
 
 
-@room("POST", "/nodes/enrolment", "Invite a node.", answer=Invitation, status=201)
+@room(
+    "POST",
+    "/nodes/enrolment",
+    "Invite a node.",
+    answer=Invitation,
+    status=201,
+    roles=ADMINS,
+    command="node token",
+)
 def invite(call: ApiRequest) -> Invitation:
     """A token with which one node may enrol within the hour."""
     return Invitation(nodes.invite(call.app, call.who))
 
 
-@room("POST", "/nodes/enrol", "Enrol.", request=Enrol, answer=Enrolled, status=201,
-      body=request_body.STRANGERS)  # fmt: skip
+@room(
+    "POST",
+    "/nodes/enrol",
+    "Enrol.",
+    request=Enrol,
+    answer=Enrolled,
+    status=201,
+    body=request_body.STRANGERS,
+    roles=PUBLIC,
+)
 def enrol(call: ApiRequest) -> Enrolled:
     """Use up an enrolment token."""
     wanted: Enrol = call.read(Enrol)
@@ -116,9 +180,17 @@ def _proves_a_node(app: App, headers: Mapping[str, str]) -> bool:
     return nodes.is_enrolled(app, Enrolled(guid, secret))
 
 
-@room("POST", "/nodes/session", "Begin a session.", request=Session,
-      answer=NodeSession, status=201, body=request_body.STRANGERS,
-      vouched=(_proves_a_node, request_body.INVENTORY))  # fmt: skip
+@room(
+    "POST",
+    "/nodes/session",
+    "Begin a session.",
+    request=Session,
+    answer=NodeSession,
+    status=201,
+    body=request_body.STRANGERS,
+    vouched=(_proves_a_node, request_body.INVENTORY),
+    roles=PUBLIC,
+)
 def open_session(call: ApiRequest) -> NodeSession:
     """A node's process has started.
 
@@ -146,13 +218,26 @@ def _revision(wanted: Session) -> int:
     return wanted.revision
 
 
-@room("GET", "/nodes/self/orders/{guid}", "What a taken task asks for.", answer=WorkOrder)
+@room(
+    "GET",
+    "/nodes/self/orders/{guid}",
+    "What a taken task asks for.",
+    answer=WorkOrder,
+    answer_schema=node_schemas.orders,
+    roles=NODES,
+)
 def order(call: ApiRequest) -> WorkOrder:
     """The exact order of a task that the node took."""
     return node_tasks.order(call.app, call.node, call.guid)
 
 
-@room("GET", "/nodes/self/keys/{guid}", "The key of a repository.", answer=DestinationKeys)
+@room(
+    "GET",
+    "/nodes/self/keys/{guid}",
+    "The key of a repository.",
+    answer=DestinationKeys,
+    roles=NODES,
+)
 def key(call: ApiRequest) -> Reply:
     """The key of a destination's repository, and the secret settings of the destination."""
     keys = node_tasks.destination_keys(call.app, call.node, call.guid)
@@ -160,7 +245,12 @@ def key(call: ApiRequest) -> Reply:
 
 
 @room(
-    "GET", "/nodes/self/pins/{guid}", "Attempts a destination must wait for.", answer=str, many=True
+    "GET",
+    "/nodes/self/pins/{guid}",
+    "Attempts a destination must wait for.",
+    answer=str,
+    many=True,
+    roles=NODES,
 )
 def pins(call: ApiRequest) -> list[str]:
     """Attempts that must not lose what they found on a destination."""
@@ -168,17 +258,31 @@ def pins(call: ApiRequest) -> list[str]:
 
 
 @room(
-    "POST", "/nodes/self/needed", "Which names are needed.", request=list[str], answer=str,
-    many=True, body=request_body.NODES,
-)  # fmt: skip
+    "POST",
+    "/nodes/self/needed",
+    "Which names are needed.",
+    request=list[str],
+    answer=str,
+    many=True,
+    body=request_body.NODES,
+    roles=NODES,
+    examples=[["haulback-1"]],
+)
 def needed(call: ApiRequest) -> list[str]:
     """Which of these names of attempts and checkpoints are still needed."""
     names: list[str] = call.read(list[str])
     return node_tasks.needed(call.app, names)
 
 
-@room("GET", "/nodes/self/expected/{guid}", "Backups that a task must find.", answer=str,
-      many=True, query=(Param("after", "Those after this guid.", GUID),))  # fmt: skip
+@room(
+    "GET",
+    "/nodes/self/expected/{guid}",
+    "Backups that a task must find.",
+    answer=str,
+    many=True,
+    query=(Param("after", "Those after this guid.", GUID),),
+    roles=NODES,
+)
 def expected(call: ApiRequest) -> list[str]:
     """A page of the backups that were fixed when the task was taken, by guid."""
     return node_tasks.expected(
@@ -186,31 +290,51 @@ def expected(call: ApiRequest) -> list[str]:
     )
 
 
-@room("GET", "/nodes/self/shares", "What a node has to share.", answer=str, many=True)
+@room("GET", "/nodes/self/shares", "What a node has to share.", answer=str, many=True, roles=NODES)
 def shares(call: ApiRequest) -> list[str]:
     """The guids of the mounted backups of this node."""
     return nodes.mounts_of(call.app, call.node)
 
 
-@room("GET", "/nodes/self/shares/{guid}", "What one share is to show.", answer=WorkOrder)
+@room(
+    "GET",
+    "/nodes/self/shares/{guid}",
+    "What one share is to show.",
+    answer=WorkOrder,
+    roles=NODES,
+)
 def share(call: ApiRequest) -> WorkOrder:
     """The order of a mount that should exist, as for the task that made it."""
     return node_tasks.share(call.app, call.node, call.guid)
 
 
-@room("GET", "/nodes/self/questions", "What a node is asked.", answer=PendingRequest, many=True,
-      waits=True)  # fmt: skip
+@room(
+    "GET",
+    "/nodes/self/questions",
+    "What a node is asked.",
+    answer=PendingRequest,
+    many=True,
+    waits=True,
+    roles=NODES,
+)
 def asked(call: ApiRequest) -> list[PendingRequest]:
     """A file request of a waiting user; repeated until the first piece of its answer comes."""
     return call.app.desk.fetch(call.node.guid)
 
 
-@room("POST", "/nodes/self/answers/{guid}", "A piece of an answer.", answer=PieceTaken,
-      body=request_body.PIECES, query=(
-    Param("part", "Which piece, from 0.", NUMBER),
-    Param("last", "Whether it is the last.", FLAG),
-    Param("failed", "Whether it is an error, in JSON.", FLAG),
-))  # fmt: skip
+@room(
+    "POST",
+    "/nodes/self/answers/{guid}",
+    "A piece of an answer.",
+    answer=PieceTaken,
+    body=request_body.PIECES,
+    query=(
+        Param("part", "Which piece, from 0.", NUMBER),
+        Param("last", "Whether it is the last.", FLAG),
+        Param("failed", "Whether it is an error, in JSON.", FLAG),
+    ),
+    roles=NODES,
+)
 def answer(call: ApiRequest) -> PieceTaken:
     """The bytes in the body; without room for them they have to be brought again."""
     number = query_params.number(call, "part", 1 << 31) or 0
@@ -220,15 +344,32 @@ def answer(call: ApiRequest) -> PieceTaken:
     return PieceTaken(call.app.desk.bring(call.node.guid, call.guid, part))
 
 
-@room("POST", "/nodes/self/abandoned", "Which snapshots nobody wants.", request=list[str],
-      answer=str, many=True, body=request_body.NODES)  # fmt: skip
+@room(
+    "POST",
+    "/nodes/self/abandoned",
+    "Which snapshots nobody wants.",
+    request=list[str],
+    answer=str,
+    many=True,
+    body=request_body.NODES,
+    roles=NODES,
+    examples=[["haulback-1"]],
+)
 def abandoned(call: ApiRequest) -> list[str]:
     """Which of these snapshots were taken by attempts of ours that ended badly."""
     names: list[str] = call.read(list[str])
     return node_tasks.abandoned(call.app, names)
 
 
-@room("PUT", "/nodes/self/staging", "A sign of life.", request=Space, status=204)
+@room(
+    "PUT",
+    "/nodes/self/staging",
+    "A sign of life.",
+    request=Space,
+    status=204,
+    roles=NODES,
+    examples=[{"totalSpace": 1073741824, "usedSpace": 1048576}],
+)
 def staging(call: ApiRequest) -> None:
     """A sign of life, and how full the staging area is."""
     space: Space = call.read(Space)

@@ -6,14 +6,11 @@ from collections.abc import Iterable
 from functools import cached_property
 from typing import Any
 
-import sqlalchemy as sa
-
 from haulback.errors import NotFound
+from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.records import Entity, Record
-from haulback.server.scope import Scope
-from haulback.server.services import policies
+from haulback.server.services.configuration import ConfigurationReading
 from haulback.server.services.policies import OWNED
-from haulback.server.store.catalogue import SqlCatalogue
 
 _NOTHING: dict[str, Any] = {"name": ""}
 _SCHEDULE = "a schedule is kept and does not start anything yet"
@@ -27,9 +24,9 @@ _REPORT = "dailyReportEnabled is kept and does not act yet"
 class Surroundings:
     """The records around those of one answer, each question asked once."""
 
-    def __init__(self, sql: sa.Connection, scope: Scope) -> None:
-        self.known = SqlCatalogue(sql, scope)
-        self._sql, self._scope = sql, scope
+    def __init__(self, reading: ConfigurationReading) -> None:
+        self.known: Catalogue = reading.catalogue
+        self._reading, self._scope = reading, reading.scope
         self._members: dict[str, dict[str, list[Entity]]] = {}
         self._names: dict[tuple[str, str], str] = {}
 
@@ -52,7 +49,7 @@ class Surroundings:
         """The machines of a policy."""
         kind = policy.kind
         if kind not in self._members:
-            self._members[kind] = policies.members_of(self._sql, self._scope, kind)
+            self._members[kind] = self._reading.members(kind)
         return self._members[kind].get(policy.guid, [])
 
     @cached_property

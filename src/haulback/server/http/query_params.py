@@ -8,7 +8,7 @@ from haulback.ids import guid_of
 from haulback.kinds.registry import KINDS
 from haulback.server.http.operation import FLAG, GUID, PAGING, PROJECT, TEXT, ApiRequest, Param
 from haulback.server.queries import MOST, Filter
-from haulback.server.services.task_requests import SORTS
+from haulback.server.services.tasks import SORTS
 from haulback.tasks.record import CONTRACT_TYPES
 
 _LONGEST = 200

@@ -5,11 +5,22 @@ from __future__ import annotations
 import zoneinfo
 
 from haulback.contract.audit import AuditEntry
+from haulback.contract.project_access import ProjectAccess
+from haulback.contract.roles import (
+    ADMINISTRATOR,
+    ADMINS,
+    NODE,
+    OPERATOR,
+    PEOPLE,
+    PUBLIC,
+    RESTORER,
+    ROLES,
+)
 from haulback.contract.tokens import NewToken, Token
 from haulback.contract.users import ChangedUser, Login, NewUser, Privilege, Role, User, UserSettings
 from haulback.errors import Forbidden, Malformed
 from haulback.ids import new_guid
-from haulback.server.caller import ADMINISTRATOR, NODE, OPERATOR, RESTORER, ROLES, Account, ApiToken
+from haulback.server.caller import Account, ApiToken
 from haulback.server.http import query_params, request_body
 from haulback.server.http.operation import GUID, NUMBER, ApiRequest, Param, Reply, Router
 from haulback.server.services import users
@@ -40,8 +51,17 @@ _MORE = {
 room = Router()
 
 
-@room("POST", "/session/login", "Log in.", request=Login, answer=User, body=request_body.STRANGERS,
-      slow=True)  # fmt: skip
+@room(
+    "POST",
+    "/session/login",
+    "Log in.",
+    request=Login,
+    answer=User,
+    body=request_body.STRANGERS,
+    slow=True,
+    roles=PUBLIC,
+    examples=[{"login": "admin", "password": "secret"}],
+)
 def log_in(call: ApiRequest) -> Reply:
     """The user; the session is in the cookie, and in X-Session-Token for programs."""
     wanted: Login = call.read(Login)
@@ -49,7 +69,15 @@ def log_in(call: ApiRequest) -> Reply:
     return Reply(_user(who), headers={"X-Session-Token": token}, cookie=token)
 
 
-@room("POST", "/session/logout", "Log out.", status=201)
+@room(
+    "POST",
+    "/session/logout",
+    "Log out.",
+    status=201,
+    roles=PEOPLE,
+    projects=ProjectAccess.ACCOUNT,
+    command="logout",
+)
 def log_out(call: ApiRequest) -> Reply:
     """The token is worth nothing any more."""
     if call.who.by_program or call.token is None:
@@ -58,7 +86,15 @@ def log_out(call: ApiRequest) -> Reply:
     return Reply(cookie="")
 
 
-@room("GET", "/user-info", "Who is logged in.", answer=User)
+@room(
+    "GET",
+    "/user-info",
+    "Who is logged in.",
+    answer=User,
+    roles=PEOPLE,
+    projects=ProjectAccess.ACCOUNT,
+    command="user show",
+)
 def user_info(call: ApiRequest) -> User:
     """Who is logged in."""
     assert call.who.account
@@ -68,26 +104,45 @@ def user_info(call: ApiRequest) -> User:
     return shown
 
 
-@room("GET", "/roles", "All roles.", answer=Role, many=True)
+@room(
+    "GET",
+    "/roles",
+    "All roles.",
+    answer=Role,
+    many=True,
+    roles=PEOPLE,
+    projects=ProjectAccess.COMMON,
+    command="user roles",
+)
 def roles(call: ApiRequest) -> list[Role]:
     """All roles; people have any but `node`."""
     return [Role(name, about) for name, about in ROLES.items()]
 
 
-@room("GET", "/users", "All users.", answer=User, many=True)
+@room("GET", "/users", "All users.", answer=User, many=True, roles=ADMINS, command="user ls")
 def list_users(call: ApiRequest) -> list[User]:
     """All users, by login."""
     return [_user(account) for account in users.all_users(call.app)]
 
 
-@room("GET", "/users/{guid}", "One user.", answer=User)
+@room("GET", "/users/{guid}", "One user.", answer=User, roles=ADMINS)
 def one_user(call: ApiRequest) -> User:
     """One user."""
     return _user(users.user(call.app, call.guid))
 
 
-@room("POST", "/users", "Add a user.", request=NewUser, answer=User, status=201,
-      slow=True)  # fmt: skip
+@room(
+    "POST",
+    "/users",
+    "Add a user.",
+    request=NewUser,
+    answer=User,
+    status=201,
+    slow=True,
+    roles=ADMINS,
+    examples=[{"login": "eve", "password": "long enough", "roles": ["viewer"]}],
+    command="user add eve --role viewer",
+)
 def add_user(call: ApiRequest) -> User:
     """Add a user."""
     wanted: NewUser = call.read(NewUser)
@@ -105,7 +160,17 @@ def add_user(call: ApiRequest) -> User:
     return _user(who)
 
 
-@room("PUT", "/users/{guid}", "Change a user.", request=ChangedUser, answer=User, slow=True)
+@room(
+    "PUT",
+    "/users/{guid}",
+    "Change a user.",
+    request=ChangedUser,
+    answer=User,
+    slow=True,
+    roles=ADMINS,
+    examples=[{"roles": ["viewer"]}],
+    command="user set USER --role operator",
+)
 def change_user(call: ApiRequest) -> User:
     """Change a user, whose logins end."""
     wanted: ChangedUser = call.read(ChangedUser)
@@ -122,13 +187,22 @@ def change_user(call: ApiRequest) -> User:
     return _user(users.change_user(call.app, call.who, call.guid, edit, stored))
 
 
-@room("DELETE", "/users/{guid}", "Remove a user.", status=204)
+@room("DELETE", "/users/{guid}", "Remove a user.", status=204, roles=ADMINS, command="user rm USER")
 def remove_user(call: ApiRequest) -> None:
     """Remove a user, with logins and tokens."""
     users.remove_user(call.app, call.who, call.guid)
 
 
-@room("GET", "/api-tokens", "API tokens.", answer=Token, many=True)
+@room(
+    "GET",
+    "/api-tokens",
+    "API tokens.",
+    answer=Token,
+    many=True,
+    roles=PEOPLE,
+    projects=ProjectAccess.ACCOUNT,
+    command="token ls",
+)
 def list_tokens(call: ApiRequest) -> list[Token]:
     """One's own; administrators of all projects see all.
 
@@ -137,7 +211,18 @@ def list_tokens(call: ApiRequest) -> list[Token]:
     return [_token(token) for token in users.api_tokens(call.app, call.who)]
 
 
-@room("POST", "/api-tokens", "Make an API token.", request=NewToken, answer=Token, status=201)
+@room(
+    "POST",
+    "/api-tokens",
+    "Make an API token.",
+    request=NewToken,
+    answer=Token,
+    status=201,
+    roles=PEOPLE,
+    projects=ProjectAccess.ACCOUNT,
+    examples=[{"name": "exporter", "roles": ["viewer"], "validFor": 31536000000}],
+    command="token add exporter --days 30",
+)
 def add_token(call: ApiRequest) -> Token:
     """A token for programs, shown this once."""
     wanted: NewToken = call.read(NewToken)
@@ -161,20 +246,34 @@ def add_token(call: ApiRequest) -> Token:
     return shown
 
 
-@room("DELETE", "/api-tokens/{guid}", "Revoke an API token.", status=204)
+@room(
+    "DELETE",
+    "/api-tokens/{guid}",
+    "Revoke an API token.",
+    status=204,
+    roles=PEOPLE,
+    projects=ProjectAccess.ACCOUNT,
+    command="token rm TOKEN",
+)
 def remove_token(call: ApiRequest) -> None:
     """It is worth nothing from now on."""
     users.remove_api_token(call.app, call.who, call.guid)
 
 
 @room(
-    "GET", "/audit-log", "Who changed what, when.", answer=AuditEntry, many=True,
+    "GET",
+    "/audit-log",
+    "Who changed what, when.",
+    answer=AuditEntry,
+    many=True,
     query=(
         Param("subject", "The object that was changed.", GUID),
         Param("before", "Entries older than this number.", NUMBER),
         Param("size", "How many, at most 1000.", NUMBER),
     ),
-)  # fmt: skip
+    roles=ADMINS,
+    command="audit",
+)
 def audit_log(call: ApiRequest) -> list[AuditEntry]:
     """The newest entries first."""
     size = query_params.size(call, _MOST_ENTRIES, 100)

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-import sqlalchemy as sa
 
 from haulback.contract.nodes import DestinationKeys, Enrolled, FinishedWork, NodeSession, WorkOrder
 from haulback.contract.task_states import State
@@ -18,35 +17,28 @@ from haulback.inventory.repository_revision import REVISION, WRITING
 from haulback.kinds import mount, staging_cleanup
 from haulback.kinds.support import export_report
 from haulback.logs import members
-from haulback.server.nodes import Node, Process
+from haulback.server.caller import Node, Process
 from haulback.server.services import destination_secrets
 from haulback.server.services.app import App
-from haulback.server.services.task_requests import one_by_one
+from haulback.server.services.tasks import one_by_one
 from haulback.server.store import (
     destinations,
     nodes,
     queue,
-    tables,
     task_lifecycle,
     task_lists,
     tasks,
 )
 from haulback.server.store.catalogue import SqlCatalogue
-from haulback.server.store.engine import mapped
+from haulback.server.store.damage_ledger import expected_backups
+from haulback.server.store.engine import Connection, mapped
 from haulback.server.store.ledger import SqlLedger
 from haulback.server.store.nodes import with_node_names
-from haulback.server.store.raw_sql import Hot
 from haulback.tasks.record import Task
 
 log = logging.getLogger(__name__)
 OFFERED = queue.OFFERED  # tasks in one offer, unless the node asks for more or less
 _REQUEUED = "its node gave it back"
-_FURTHER = (
-    "UPDATE task SET modified = :now, lease_until = :lease, progress = CASE WHEN progress > "
-    ":percent THEN progress ELSE :percent END "
-    "WHERE guid = :guid AND state = 'RUNNING' AND session = :session"
-)
-_PROGRESS, _PROGRESS_OF = Hot(_FURTHER), Hot(f"{_FURTHER} AND attempt = :attempt")
 _HEARD_MS = 20_000
 _EXPECTED = 5_000  # guids in one page: 200 KB
 _SAMPLES = 120  # of the transfer rate that a task keeps
@@ -72,7 +64,7 @@ def open_session(
     return NodeSession(session, token, app.lease_ms, app.clock.now_ms())
 
 
-def give_up(app: App, sql: sa.Connection, session: str | None, why: str) -> None:
+def give_up(app: App, sql: Connection, session: str | None, why: str) -> None:
     """What a session ran is over without a word of it."""
     moves = app.life(sql)
     for task in task_lifecycle.of_session(sql, session) if session else []:
@@ -151,7 +143,7 @@ def set_states(app: App, who: Node, guids: list[str], state: State, info: str | 
         raise refused
 
 
-def _move_all(app: App, sql: sa.Connection, guids: list[str], who: Node, state: State) -> bool:
+def _move_all(app: App, sql: Connection, guids: list[str], who: Node, state: State) -> bool:
     """Take, or finish, many together; False when that cannot be and nothing was changed."""
     if state not in (State.RUNNING, State.FINISHED):
         return False
@@ -177,7 +169,7 @@ def _move_all(app: App, sql: sa.Connection, guids: list[str], who: Node, state: 
 
 
 def _move_each(
-    app: App, sql: sa.Connection, guids: list[str], who: Node, state: State, info: str | None
+    app: App, sql: Connection, guids: list[str], who: Node, state: State, info: str | None
 ) -> Conflict | None:
     found = tasks.get_many(sql, guids)
 
@@ -193,9 +185,7 @@ def _move_each(
     return None
 
 
-def _move(
-    app: App, sql: sa.Connection, task: Task, who: Node, state: State, info: str | None
-) -> None:
+def _move(app: App, sql: Connection, task: Task, who: Node, state: State, info: str | None) -> None:
     if task.state == state.value and (state is State.QUEUED or _is_mine(task, who)):
         return
     moves = app.life(sql)
@@ -262,10 +252,7 @@ def progress(app: App, who: Node, guid: str, percent: float) -> None:
     lease = now + app.lease_ms
     values = {"guid": guid, "percent": percent, "now": now, "lease": lease, "session": session}
     with app.store.once() as sql:
-        attempt = who.attempt
-        statement = _PROGRESS if attempt is None else _PROGRESS_OF
-        values |= {} if attempt is None else {"attempt": attempt}
-        if statement.run(sql, **values) != 1:
+        if not tasks.advance(sql, who.attempt, **values):
             mine(sql, who, guid)
             raise Fenced("this attempt is over")
 
@@ -329,7 +316,7 @@ def check_mine(app: App, who: Node, guid: str) -> None:
         mine(sql, who, guid)
 
 
-def _change(app: App, sql: sa.Connection, task: Task, values: dict[str, Any]) -> None:
+def _change(app: App, sql: Connection, task: Task, values: dict[str, Any]) -> None:
     if "progress" in values:
         values["progress"] = max(task.progress, min(100.0, values["progress"]))
     now = app.clock.now_ms()
@@ -350,7 +337,7 @@ def add_sample(app: App, who: Node, guid: str, sample: dict[str, Any]) -> None:
         _add_sample(app, sql, mine(sql, who, guid, lock=True), sample)
 
 
-def _add_sample(app: App, sql: sa.Connection, task: Task, sample: dict[str, Any]) -> None:
+def _add_sample(app: App, sql: Connection, task: Task, sample: dict[str, Any]) -> None:
     history = [*task.results.get("transferHistory", []), sample][-_SAMPLES:]
     results = {**task.results, "dataTransferRate": sample, "transferHistory": history}
     _change(app, sql, task, {"results": results})
@@ -431,14 +418,12 @@ def _check_reaches(who: Node, record: BackupDestination) -> None:
 
 def expected(app: App, who: Node, guid: str, after: str) -> list[str]:
     """A page of the backups that a task of this node must find.  Raises Forbidden, Fenced."""
-    table = tables.expected_backup.c
     with app.store.read() as sql:
         mine(sql, who, guid)
-        query = sa.select(table.backup).where(table.task == guid, table.backup > after)
-        return list(sql.scalars(query.order_by(table.backup).limit(_EXPECTED)))
+        return expected_backups(sql, guid, after, _EXPECTED)
 
 
-def mine(sql: sa.Connection, who: Node, guid: str, *, lock: bool = False) -> Task:
+def mine(sql: Connection, who: Node, guid: str, *, lock: bool = False) -> Task:
     task = tasks.get(sql, guid, lock=lock)
     _check_mine(task, who)
     return task

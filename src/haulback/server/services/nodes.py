@@ -8,8 +8,7 @@ from haulback.contract.nodes import ChangedNode, Enrolled, NewNode, NodeRecord, 
 from haulback.contract.task_states import State
 from haulback.errors import Conflict
 from haulback.ids import new_guid
-from haulback.server.caller import SYSTEM, Caller
-from haulback.server.nodes import Node
+from haulback.server.caller import SYSTEM, Caller, Node
 from haulback.server.services import node_tasks
 from haulback.server.services.app import App
 from haulback.server.store import mounts, nodes, task_lifecycle

@@ -7,8 +7,9 @@ from collections.abc import Callable
 import msgspec
 
 from haulback.contract.audit import AuditEntry
+from haulback.contract.roles import ADMINISTRATOR
 from haulback.errors import Conflict, NotFound
-from haulback.server.caller import ADMINISTRATOR, API_TOKEN, Account, ApiToken, Caller
+from haulback.server.caller import API_TOKEN, Account, ApiToken, Caller
 from haulback.server.services.app import App
 from haulback.server.store import accounts, audit
 from haulback.server.store.engine import Connection

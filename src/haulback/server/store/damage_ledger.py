@@ -166,6 +166,13 @@ class DamageLedger:
         recall(self.sql, backup.entity)
 
 
+def expected_backups(sql: sa.Connection, task: str, after: str, size: int) -> list[str]:
+    """A page of the backups that a task must find, by guid, after a guid."""
+    table = tables.expected_backup.c
+    query = sa.select(table.backup).where(table.task == task, table.backup > after)
+    return list(sql.scalars(query.order_by(table.backup).limit(size)))
+
+
 def verify_state(sql: sa.Connection, destination: str) -> VerifyState:
     """How far a destination is verified; its row is locked until the transaction ends."""
     query = sa.select(tables.destination.c.verify_state)

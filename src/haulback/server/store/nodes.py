@@ -11,8 +11,7 @@ import sqlalchemy as sa
 from haulback.contract.nodes import PROTOCOL, Enrolled
 from haulback.errors import Conflict, NotFound, Unauthenticated
 from haulback.ids import new_guid
-from haulback.server.caller import NODE_TOKEN
-from haulback.server.nodes import Node, Process
+from haulback.server.caller import NODE_TOKEN, Node, Process
 from haulback.server.store.accounts import digest
 from haulback.server.store.raw_sql import Hot
 from haulback.server.store.tables import enrolment, node

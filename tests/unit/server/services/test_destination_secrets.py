@@ -10,10 +10,9 @@ import sqlalchemy as sa
 from msgspec import Struct
 
 from haulback.contract import destination_types as contract
-from haulback.contract.destination_types import Capabilities, DestinationType, Secret
+from haulback.contract.destination_types import SEALED, Capabilities, DestinationType, Secret
 from haulback.contract.destinations import ChangedDestination, NewDestination
 from haulback.errors import Forbidden, WrongKey
-from haulback.inventory.destination_types import SEALED
 from haulback.node.destination_settings import settings_of
 from haulback.server.services import destination_secrets, node_tasks, places
 from haulback.server.store import tables

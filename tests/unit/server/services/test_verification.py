@@ -1,11 +1,11 @@
-"""Destinations are verified by themselves: every night, after damage, unless told otherwise."""
+"""Destinations are verified automatically: every night and after damage, unless turned off."""
 
 import msgspec
 import sqlalchemy as sa
 
 from haulback.contract.alarms import AlarmKind
 from haulback.contract.destinations import ChangedDestination, Verification
-from haulback.server.services import places, verification
+from haulback.server.services import destinations, verification
 from haulback.server.store import tables
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.ledger import SqlLedger
@@ -24,7 +24,7 @@ def verifies(house: House) -> list[str]:
 
 
 def stored(house: House) -> None:
-    """A backup that is stored."""
+    """Store a backup."""
     node = house.node()
     store = house.exported(node)
     house.take(node, store)
@@ -32,7 +32,7 @@ def stored(house: House) -> None:
 
 
 def verified(house: House, **results: object) -> None:
-    """Run the VERIFY that waits."""
+    """Run the waiting VERIFY."""
     node = house.node()
     [guid] = [task for task in house.offered(node) if house.row(task).type == "VERIFY"]
     house.take(node, guid)
@@ -53,7 +53,7 @@ def test_a_destination_is_verified_from_the_night_after_its_first_backup(house: 
     assert verification.plan_due(house.app) == 1
     assert verifies(house) == ["QUEUED"]
     assert verification.plan_due(house.app) == 0, "once a night"
-    house.clock.now += DAY_MS - 1000  # within the start window of the first
+    house.clock.now += DAY_MS - 1000  # within the start window of the first task
     verification.plan_due(house.app)
     assert verifies(house) == ["QUEUED"], "one that waits is enough"
     verified(house, cursor="", isRound=True)
@@ -65,7 +65,7 @@ def test_a_destination_is_verified_from_the_night_after_its_first_backup(house: 
 def test_a_destination_that_is_not_to_be_verified_is_left_alone(house: House):
     stored(house)
     wanted = ChangedDestination(verification=Verification(active=False))
-    places.change_destination(house.app, house.destination.guid, wanted, house.user)
+    destinations.change_destination(house.app, house.destination.guid, wanted, house.user)
     house.clock.now += 3 * DAY_MS
     assert verification.plan_due(house.app) == 0
 
@@ -92,7 +92,7 @@ def test_damage_that_a_task_records_brings_a_verify_at_once_but_not_every_minute
 def test_a_share_is_bounded_so_that_a_round_takes_its_days(house: House):
     stored(house)
     wanted = ChangedDestination(verification=Verification(days=10, seconds=600))
-    places.change_destination(house.app, house.destination.guid, wanted, house.user)
+    destinations.change_destination(house.app, house.destination.guid, wanted, house.user)
     house.clock.now += DAY_MS
     verification.plan_due(house.app)
     node = house.node()
@@ -161,5 +161,5 @@ def test_a_destination_that_is_verified_no_more_is_not_late(house: House):
         verification.plan_due(house.app)
     assert alarmed(house, AlarmKind.VERIFY_OVERDUE)
     wanted = ChangedDestination(verification=Verification(active=False))
-    places.change_destination(house.app, house.destination.guid, wanted, house.user)
+    destinations.change_destination(house.app, house.destination.guid, wanted, house.user)
     assert not alarmed(house, AlarmKind.VERIFY_OVERDUE)

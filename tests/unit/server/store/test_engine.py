@@ -1,4 +1,4 @@
-"""Opening a database: fresh, twice, too new, damaged."""
+"""Opening a database: new, twice, too new, damaged."""
 
 import sqlite3
 import time
@@ -84,7 +84,8 @@ def test_what_an_older_version_wrote_is_read_by_this_one(url: str, monkeypatch: 
     }
     assert machine.absent_since is None
     assert gone.absent_since is not None
-    assert gone.absent_since >= before  # nobody knows since when: its last backup stays longest so
+    # the time of absence is unknown: the last backup is kept longest then
+    assert gone.absent_since >= before
     assert [one.status for one in backups] == ["SUCCESS", "SUCCESS", "INPROGRESS"]
     assert backups[0].files == [{"name": "root", "size": 10, "format": "qcow2"}]
 

@@ -8,7 +8,6 @@ from itertools import islice
 from typing import Any
 
 import msgspec
-import sqlalchemy as sa
 
 from haulback.contract.task_states import FINAL, State
 from haulback.errors import Conflict, HaulbackError, Malformed
@@ -22,6 +21,7 @@ from haulback.server.services.app import App
 from haulback.server.services.recovery_run import plan_recovery
 from haulback.server.store import audit, nodes, queue, task_lifecycle, task_lists, tasks
 from haulback.server.store.catalogue import SqlCatalogue
+from haulback.server.store.engine import Connection
 from haulback.server.store.ledger import SqlLedger
 from haulback.server.store.nodes import with_node_name, with_node_names
 from haulback.server.store.queue_position import Line
@@ -50,7 +50,7 @@ def submit(app: App, way: Submission, body: bytes, who: Caller, key: str | None 
     wanted = request(body, way.request)
     marked = f"{way.path}\0{_narrowing(who.scope)}\0".encode() + body
 
-    def make(sql: sa.Connection, ask: Ask) -> Plan:
+    def make(sql: Connection, ask: Ask) -> Plan:
         return way.plan(wanted, SqlCatalogue(sql, who.scope), ask)
 
     return _queued(app, make, f"submit {way.path}", marked, who, key)
@@ -59,7 +59,7 @@ def submit(app: App, way: Submission, body: bytes, who: Caller, key: str | None 
 def recover(app: App, guid: str, who: Caller, key: str | None = None) -> Plan:
     """Run a recovery plan.  Raises NotFound, Malformed or Conflict."""
 
-    def make(sql: sa.Connection, ask: Ask) -> Plan:
+    def make(sql: Connection, ask: Ask) -> Plan:
         return plan_recovery(guid, SqlCatalogue(sql, who.scope), ask)
 
     marked = f"{guid}\0{_narrowing(who.scope)}".encode()
@@ -155,7 +155,7 @@ def look(app: App, guid: str, scope: Scope = EVERYTHING) -> Seen:
         return with_node_name(sql, task), waiting(app, sql, [task]).get(guid)
 
 
-def waiting(app: App, sql: sa.Connection, found: Sequence[Task]) -> dict[str, Waiting]:
+def waiting(app: App, sql: Connection, found: Sequence[Task]) -> dict[str, Waiting]:
     """What those that are queued wait for, by guid."""
     return Line(sql, app.clock.now_ms()).stand(found)
 
@@ -225,7 +225,7 @@ def set_state(app: App, who: Caller, guid: str, state: State, info: str | None) 
 
 
 def _set_state(
-    app: App, sql: sa.Connection, who: Caller, guid: str, wanted: tuple[State, str | None]
+    app: App, sql: Connection, who: Caller, guid: str, wanted: tuple[State, str | None]
 ) -> audit.Line | None:
     task = tasks.visible(sql, guid, who.scope, lock=True)
     before, (state, info) = task.state, wanted
@@ -239,7 +239,7 @@ def set_states(app: App, who: Caller, guids: list[str], state: State, info: str 
     """The same for many, each by itself.  Raises Conflict that names those it was refused for."""
     operation = f"set state {state.value}"
 
-    def move(sql: sa.Connection, guid: str) -> audit.Line | None:
+    def move(sql: Connection, guid: str) -> audit.Line | None:
         return _set_state(app, sql, who, guid, (state, info))
 
     check_refused(bulk_removal.each(app, who, operation, guids, move))

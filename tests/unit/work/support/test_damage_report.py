@@ -1,4 +1,4 @@
-"""The report of a whole look: bounded, and nothing is left out for ever."""
+"""The report of a full scan: bounded, and every item is reported at last."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reports of nodes about looks at real folders of machines."""
+"""Reports of nodes about scans of real folders of machines."""
 
 from __future__ import annotations
 
@@ -20,22 +20,29 @@ from tests.images import raw_machine
 NAMES = ("db", "mail", "web")
 
 
+class Folders:
+    """The folder, whatever hypervisor is opened."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def open(self, record: Hypervisor) -> ImageFolder:
+        return ImageFolder(self.root)
+
+
 class Looking:
-    """A node's work on one order over a folder."""
+    """The node's work on one order about a folder."""
 
     def __init__(self, root: Path, order: Any) -> None:
-        self.root, self.order = root, order
+        self.machines, self.order = Folders(root), order
         self.said: list[str] = []
-
-    def hypervisor(self, record: Hypervisor) -> ImageFolder:
-        return ImageFolder(self.root)
 
     def log(self, text: str) -> None:
         self.said.append(text)
 
 
 class Folder:
-    """Three machines, and the looks at them."""
+    """Three machines, and scans of their folder."""
 
     def __init__(self, root: Path) -> None:
         root.mkdir()
@@ -46,15 +53,15 @@ class Folder:
         self.record = Hypervisor(guid=new_guid(), name="hv", driver="image-folder", config={})
 
     def whole(self) -> dict[str, Any]:
-        job: Any = Looking(self.root, InventorySyncOrder(self.record))
-        return inventory_sync.run(job)
+        context: Any = Looking(self.root, InventorySyncOrder(self.record))
+        return inventory_sync.run(context)
 
     def at(self, *names: str, known: bool = True) -> dict[str, Any]:
-        """The report of a look at some machines; `known`: the server knows their folders."""
+        """The report of a scan of some machines; `known`: the server knows their folders."""
         uuids = {self.uuids[name]: name for name in names}
         order = ScopedInventorySyncOrder(self.record, list(uuids), uuids if known else {})
-        job: Any = Looking(self.root, order)
-        return scoped_inventory_sync.run(job)
+        context: Any = Looking(self.root, order)
+        return scoped_inventory_sync.run(context)
 
     def spoil(self, name: str) -> None:
         (self.root / name / "machine.json").write_text("{")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sqlalchemy as sa
-
 from haulback.contract.projects import Project
 from haulback.contract.records import PolicyRecord
 from haulback.errors import Malformed
 from haulback.inventory.records import Record
 from haulback.server.scope import Scope
-from haulback.server.store import tables
+from haulback.server.store import configuration
+from haulback.server.store.engine import Connection
 
 _GOVERNED = {"vm-backup": "rule", "vm-snapshot": "snapshot-rule"}  # rules belong to their policy
 
@@ -34,9 +33,7 @@ def owner(
     return above.project
 
 
-def hand_down(sql: sa.Connection, policy: Record) -> None:
+def hand_down(sql: Connection, policy: Record) -> None:
     """Give the rules of a policy the project that the policy has now."""
     if rules := _GOVERNED.get(policy.kind):
-        table = tables.record
-        where = (table.c.kind == rules, table.c.parent == policy.guid)
-        sql.execute(sa.update(table).where(*where).values(project=policy.project))
+        configuration.hand_down(sql, policy, rules)

@@ -1,0 +1,233 @@
+"""Modules, classes, docstrings and locals use the words of the glossary (docs/design/words.md)."""
+
+import ast
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SOURCES = sorted((ROOT / "src" / "haulback").rglob("*.py"))
+TESTS = sorted([*(ROOT / "tests").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")])
+GLOSSARY = ROOT / "docs" / "design" / "words.md"
+ALLOWED = Path(__file__).parent / "words_to_mend.txt"
+
+# Names of modules that an administrator of backups cannot read, beside those of the glossary.
+OLD_NAMES = {
+    "about",
+    "access",
+    "answers",
+    "asked",
+    "asking",
+    "bell",
+    "bring_back",
+    "clean_up",
+    "cut",
+    "deliveries",
+    "desk",
+    "disks_derived",
+    "door",
+    "end",
+    "exchange",
+    "far",
+    "feeding",
+    "graves",
+    "herald",
+    "home",
+    "hot",
+    "how",
+    "instant",
+    "kept",
+    "lasting",
+    "layer",
+    "leftovers",
+    "life",
+    "line",
+    "link",
+    "look",
+    "movers",
+    "near",
+    "origins",
+    "overview",
+    "parts",
+    "people",
+    "person",
+    "place",
+    "places",
+    "plans",
+    "platforms",
+    "raw_words",
+    "reading",
+    "recognise",
+    "records_held",
+    "reuse",
+    "sample",
+    "seam",
+    "serve",
+    "served",
+    "shapes",
+    "shared",
+    "shelves",
+    "site",
+    "still",
+    "stock",
+    "taken",
+    "target",
+    "thaw",
+    "to_come",
+    "trail",
+    "upkeep",
+    "vault",
+    "views",
+    "visible",
+}
+VAGUE = {"utils", "common", "manager", "helpers", "core", "misc", "base"}
+# Nouns of the field that end like a participle.
+NOUNS = {
+    "compacting",
+    "framing",
+    "licensing",
+    "logging",
+    "mapping",
+    "packing",
+    "paging",
+    "ping",
+    "planning",
+    "pricing",
+    "routing",
+    "scheduling",
+    "setting",
+    "staging",
+    "string",
+    "testing",
+    "thing",
+    "timing",
+    "warning",
+}
+# A first word that leaves the reader without the thing.
+HEADLESS = {
+    "anybody",
+    "everybody",
+    "he",
+    "him",
+    "how",
+    "it",
+    "its",
+    "nobody",
+    "one",
+    "ones",
+    "she",
+    "somebody",
+    "that",
+    "there",
+    "these",
+    "they",
+    "this",
+    "those",
+    "what",
+    "whatever",
+    "when",
+    "whenever",
+    "where",
+    "wherever",
+    "which",
+    "whichever",
+    "who",
+    "whoever",
+    "whom",
+    "whose",
+    "why",
+}
+VAGUE_LOCALS = {"one", "found", "what"}
+LONG = 10  # lines of a function in which a vague local name is hard to follow
+
+
+def name_of(path: Path) -> str:
+    """The path of a module as the allow-list writes it."""
+    return path.relative_to(ROOT).as_posix()
+
+
+def refused_words() -> set[str]:
+    """The single words in the last column of the glossary."""
+    rows = [row.split("|") for row in GLOSSARY.read_text().splitlines() if row.startswith("| ")]
+    words = {word.strip() for row in rows for word in row[3].split(",")}
+    return {word for word in words if word.isidentifier()} - {"not"}
+
+
+def functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    """Every function of a module, methods and nested functions included."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node
+
+
+def docstrings(tree: ast.AST) -> Iterator[str]:
+    """Every docstring of a module."""
+    kinds = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+    for node in ast.walk(tree):
+        if isinstance(node, kinds) and (text := ast.get_docstring(node)):
+            yield text
+
+
+def is_headless(text: str) -> bool:
+    """Whether a sentence starts with a question word or a pronoun."""
+    first = re.match(r"[A-Za-z]+", text)
+    return bool(first) and first[0].lower() in HEADLESS
+
+
+def vague_locals(tree: ast.AST) -> set[str]:
+    """The functions of more than ten lines with a local named `one`, `found` or `what`."""
+    names = set()
+    for function in functions(tree):
+        if (function.end_lineno or 0) - function.lineno < LONG:
+            continue
+        bound = {
+            node.id
+            for node in ast.walk(function)
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+        }
+        if bound & VAGUE_LOCALS:
+            names.add(function.name)
+    return names
+
+
+def is_mended(path: Path, rule: str) -> bool:
+    """Whether a rule holds for a module: no line of the allow-list exempts its path or its room."""
+    rows = [row.split() for row in ALLOWED.read_text().splitlines() if row]
+    return not any(row[0] == rule and name_of(path).startswith(row[1]) for row in rows)
+
+
+def checked(paths: list[Path], rule: str) -> list[Path]:
+    """The modules for which a rule holds."""
+    return [path for path in paths if is_mended(path, rule)]
+
+
+@pytest.mark.parametrize("path", checked(SOURCES, "names"), ids=name_of)
+def test_a_module_has_a_name_that_the_field_knows(path: Path):
+    assert path.stem not in VAGUE
+    assert path.stem not in OLD_NAMES
+    assert path.stem not in refused_words(), "the glossary has another word for it"
+    last = path.stem.rpartition("_")[2]
+    assert not re.search(r"[a-z]{2}(ing|ed)$", last) or last in NOUNS, "a noun, not a participle"
+
+
+def test_no_two_public_classes_have_one_name():
+    classes = Counter(
+        node.name
+        for path in SOURCES
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    )
+    assert [name for name, count in classes.items() if count > 1] == []
+
+
+@pytest.mark.parametrize("path", checked([*SOURCES, *TESTS], "docstrings"), ids=name_of)
+def test_a_docstring_starts_with_the_thing(path: Path):
+    assert [text for text in docstrings(ast.parse(path.read_text())) if is_headless(text)] == []
+
+
+@pytest.mark.parametrize("path", checked([*SOURCES, *TESTS], "locals"), ids=name_of)
+def test_a_long_function_has_no_local_called_one_found_or_what(path: Path):
+    assert vague_locals(ast.parse(path.read_text())) == set()
