@@ -12,8 +12,8 @@ from haulback.destinations.add_only import AddOnly
 from haulback.destinations.folder import Folder
 from haulback.destinations.probe import require_exclusive_create
 from haulback.destinations.protocol import ObjectStore
-from haulback.destinations.retrying import Retrying
 from haulback.destinations.settled_lists import SettledLists
+from haulback.destinations.store_retries import Retrying
 from haulback.errors import Forbidden, Unsupported
 from haulback.testing.destinations import (
     CHECKS,

@@ -16,8 +16,8 @@ from typing import TypeVar
 import pytest
 
 from haulback.destinations.protocol import ObjectStore
-from haulback.destinations.retrying import Retrying
 from haulback.destinations.settled_lists import SettledLists
+from haulback.destinations.store_retries import Retrying
 from haulback.errors import BaseGone, HaulbackError, Missing
 from haulback.repository.index_cache import CacheFolder
 from haulback.repository.manifest import Manifest
@@ -133,7 +133,7 @@ def begin(site: FaultySite) -> None:
 
 
 def follow(site: FaultySite, step: str) -> None:
-    """One task on the destination, repeated while the destination fails."""
+    """A task on the destination, repeated while the destination fails."""
     expected = (lambda: list(site.held)) if site.catalogue else None
     if step == "full" or (step == "increment" and not site.last):
         site.full()

@@ -14,7 +14,7 @@ from haulback.contract.destination_types import SEALED, Capabilities, Destinatio
 from haulback.contract.destinations import ChangedDestination, NewDestination
 from haulback.errors import Forbidden, WrongKey
 from haulback.node.destination_settings import settings_of
-from haulback.server.services import destination_secrets, node_tasks, places
+from haulback.server.services import destination_secrets, destinations, node_tasks
 from haulback.server.store import tables
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.wire import Ref, Word
@@ -38,7 +38,7 @@ def attic(house):
     node = house.node()
     settings = {"bucket": "tower", "accessKey": CANARY}
     wanted = NewDestination(name="at", type=Word("ATTIC"), settings=settings, node=Ref(node.guid))
-    record, _ = places.add_destination(house.app, wanted, house.user)
+    record, _ = destinations.add_destination(house.app, wanted, house.user)
     return record
 
 
@@ -55,9 +55,10 @@ def everything_in(house) -> str:
 
 
 def test_no_row_holds_a_secret_and_no_audit_record_its_sealed_form(house, attic):
-    places.change_destination(house.app, attic.guid, ChangedDestination(name="up"), house.user)
+    renamed = ChangedDestination(name="up")
+    destinations.change_destination(house.app, attic.guid, renamed, house.user)
     sealed = stored(house, attic.guid).config[SEALED]
-    places.remove_destination(house.app, attic.guid, house.user)
+    destinations.remove_destination(house.app, attic.guid, house.user)
     rows = everything_in(house)
     assert "tower" in rows
     assert CANARY not in rows
@@ -71,7 +72,8 @@ def test_the_record_shows_the_settings_without_the_secret(house, attic):
 
 
 def test_a_change_of_the_name_keeps_the_secret(house, attic):
-    places.change_destination(house.app, attic.guid, ChangedDestination(name="up"), house.user)
+    renamed = ChangedDestination(name="up")
+    destinations.change_destination(house.app, attic.guid, renamed, house.user)
     record = stored(house, attic.guid)
     assert destination_secrets.opened(house.app.vault, record) == {"accessKey": CANARY}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from haulback.destinations.retrying import Retrying
+from haulback.destinations.store_retries import Retrying
 from haulback.errors import Conflict, Damaged, Unavailable
 from haulback.retry import Backoff
 from haulback.testing.faulty_store import Fault, FaultyStore
