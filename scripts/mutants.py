@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import ast
 import contextlib
+import gc
 import hashlib
 import importlib
 import importlib.abc
@@ -33,6 +34,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import grimp
 import libcst as cst
 from libcst.metadata import MetadataWrapper, PositionProvider
 from mutmut.mutation.mutators import mutation_operators
@@ -153,7 +155,7 @@ class _Hook(importlib.abc.MetaPathFinder):
     """Gives the import system the changed module in place of the stored one."""
 
     def __init__(self, mutant: Mutant) -> None:
-        self.name = mutant.path.removeprefix("src/").removesuffix(".py").replace("/", ".")
+        self.name = module_of(mutant.path)
         self.loader = _Changed(self.name, str(ROOT / mutant.path), mutant.source)
 
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> Any:
@@ -162,17 +164,30 @@ class _Hook(importlib.abc.MetaPathFinder):
         return importlib.util.spec_from_loader(fullname, self.loader)
 
 
+class _QuickFirst:
+    """Runs tests of single examples before property-based ones, which take far longer."""
+
+    def pytest_collection_modifyitems(self, items: list[Any]) -> None:
+        items.sort(key=lambda item: hasattr(item.obj, "hypothesis"))
+
+
 def _pytest(room: str) -> int:
     import pytest
     from hypothesis import Phase, settings
 
     # The search for the smallest example costs time and changes no verdict.
     settings.register_profile(
-        "mutants", deadline=None, database=None, phases=(Phase.explicit, Phase.generate)
+        "mutants",
+        deadline=None,
+        database=None,
+        max_examples=50,
+        phases=(Phase.explicit, Phase.generate),
     )
     given = ("-x", "-q", "-p", "no:cacheprovider", "--assert=plain")
+    for plugin in ("xdist", "schemathesis", "unraisableexception", "threadexception"):
+        given += ("-p", f"no:{plugin}")
     fixed = ("--hypothesis-profile=mutants", "--hypothesis-seed=0")
-    return int(pytest.main([*given, *fixed, *ROOMS[room]["tests"]]))
+    return int(pytest.main([*given, *fixed, *ROOMS[room]["tests"]], plugins=[_QuickFirst()]))
 
 
 def forked(room: str, mutant: Mutant | None, seconds: float) -> tuple[str, float]:
@@ -216,19 +231,34 @@ def _await(pid: int, until: float) -> str:
 
 
 def preload(room: str) -> None:
-    """Import the libraries of the room's tests here, so that forks have them."""
+    """Import all that the room's tests need here, so that forks have it.
+
+    Modules that import a module of the room are left to the forks: a fork changes one of those.
+    """
     script = (
         "import sys, pytest, json\n"
         "out = sys.stdout; sys.stdout = sys.stderr\n"
         "pytest.main(['--collect-only', '-q', '-p', 'no:cacheprovider', *sys.argv[1:]])\n"
-        "json.dump(sorted(sys.modules), out)"
+        "json.dump(list(sys.modules), out)"
     )
     run = [sys.executable, "-c", script, *ROOMS[room]["tests"]]
     listed = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    left = changing(room)
     for name in json.loads(listed[listed.rindex("[") :]):
-        if name.partition(".")[0] not in ("haulback", "tests", "__main__", "conftest"):
+        if name.partition(".")[0] not in ("tests", "__main__") and name not in left:
             with contextlib.suppress(Exception):  # a fork imports what cannot be imported alone
                 importlib.import_module(name)
+
+
+def changing(room: str) -> set[str]:
+    """Names of the room's modules and of all modules that import one of them, at any distance."""
+    graph = grimp.build_graph("haulback", cache_dir=None)
+    names = {module_of(path) for path in sources(room)}
+    return names.union(*(graph.find_downstream_modules(name) for name in names))
+
+
+def module_of(path: str) -> str:
+    return path.removeprefix("src/").removesuffix(".py").replace("/", ".")
 
 
 def digest(paths: list[str]) -> str:
@@ -297,6 +327,7 @@ def run(room: str, chosen: list[Mutant], record: Record, seconds: float) -> bool
         return True
     until = time.monotonic() + seconds
     preload(room)
+    gc.freeze()  # forks then leave the memory of the preloaded modules alone
     outcome, usual = forked(room, None, 300)
     if outcome != SURVIVED:
         raise SystemExit(f"mutants: the tests of {room} fail without a mutant: soak/mutants.out")
@@ -373,7 +404,6 @@ def main() -> int:
     given = _arguments()
     os.chdir(ROOT)
     sys.path.insert(0, str(ROOT))
-    sys.dont_write_bytecode = True
     (ROOT / "soak").mkdir(exist_ok=True)
     return whole(given) if given.share is None else share(given.share)
 

@@ -33,7 +33,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     types = root / "haulback" / "contract" / "destination_types.py"
     text = types.read_text()
     text = text.replace("class DestinationType(", f"{settings}\n\nclass DestinationType(", 1)
-    types.write_text(text.replace("TYPES = (\n", f"TYPES = (\n{entry}", 1))
+    types.write_text(text.replace("TYPES = (\n", f"TYPES = (\n    {entry.strip()},\n", 1))
     (root / "haulback" / "destinations" / "attic.py").write_text(driver)
     return root
 

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import msgspec
 from cyclopts import App, Parameter
 
-from haulback.cli import places
+from haulback.cli import destinations
 from haulback.cli.confirmation import agree_to
 from haulback.cli.connection import connect
 from haulback.cli.output import Output, dump, moment, named, show, size, text
@@ -212,4 +212,4 @@ def files(guid: str, *, to_restore: bool = False, output: Output = "table") -> N
     show(found, _FILES, output)
 
 
-app.command(places.clean, name="rm-old")
+app.command(destinations.clean, name="rm-old")

@@ -20,11 +20,12 @@ from haulback.logs import members
 from haulback.node.file_requests import FileRequestWorker
 from haulback.node.mount_sync import MountSync
 from haulback.node.reporter import Reporter
-from haulback.node.server_calls import patiently, printable
+from haulback.node.server_calls import patiently
 from haulback.node.server_client import Offer, ServerClient
 from haulback.node.state_dir import StateDir
 from haulback.node.task_context import NodeServices, RunningTask
 from haulback.retry import Backoff, retry
+from haulback.texts import sendable
 from haulback.work.context import Results, TaskWork, TaskWorks
 from haulback.work.staging_cleanup import sweep_after
 
@@ -330,5 +331,5 @@ def _warn(event: str, guid: str, error: Exception, **more: str) -> None:
 def reason(error: Exception) -> str:
     """The message of an error for users, escaped for sending."""
     if isinstance(error, HaulbackError):
-        return printable(error.message)
-    return printable(f"internal error: {type(error).__name__}: {error}")
+        return sendable(error.message)
+    return sendable(f"internal error: {type(error).__name__}: {error}")

@@ -1,4 +1,4 @@
-"""Calls to a server that may be away, and texts that a server accepts."""
+"""Calls to a server that may be away."""
 
 from __future__ import annotations
 
@@ -32,8 +32,3 @@ def patiently(call: Callable[[], T], stop: Event) -> T:
             raise Unavailable("the node is stopping") from None
 
     return retry(call, _BACKOFF, again, wait)
-
-
-def printable(text: str) -> str:
-    """Escape bytes of file names that are not UTF-8, and NUL, so that `text` can be sent."""
-    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")

@@ -9,8 +9,9 @@ from threading import Event
 from typing import Any, TypeVar
 
 from haulback.errors import Cancelled, Fenced, Unavailable
-from haulback.node.server_calls import patiently, printable
+from haulback.node.server_calls import patiently
 from haulback.node.server_client import ServerClient
+from haulback.texts import sendable
 
 _LOG_AHEAD = 500  # lines that wait for the reporter; older lines are dropped
 T = TypeVar("T")
@@ -69,7 +70,7 @@ class TaskProgress:
             raise Cancelled("cancelled")
 
     def log(self, text: str) -> None:
-        self.lines.append(printable(text))
+        self.lines.append(sendable(text))
 
     def average(self) -> dict[str, Any]:
         """Bytes moved so far, and the average rate in bytes per second."""

@@ -15,12 +15,12 @@ from haulback.errors import Conflict, Unavailable
 from haulback.node.damage_check import as_results, report_damage
 from haulback.node.destination_settings import settings_of
 from haulback.node.pack_memory import FilePackMemory
-from haulback.node.server_calls import printable
 from haulback.node.server_client import ServerClient
 from haulback.node.state_dir import StateDir
 from haulback.node.task_progress import TaskProgress
 from haulback.repository.keys import Secret
 from haulback.repository.repository import Repository
+from haulback.texts import sendable
 from haulback.work.context import Results
 
 log = logging.getLogger(__name__)
@@ -88,7 +88,7 @@ class TaskRepositories:
                 report = report_damage(destination, repository, backups, lambda: sign, error)
             except Exception as other:
                 log.warning("%s: damage cannot be recorded", self._attempt, exc_info=other)
-                self._progress.log(f"damage cannot be recorded: {printable(str(other))}")
+                self._progress.log(f"damage cannot be recorded: {sendable(str(other))}")
                 continue
             if report:
                 yield report

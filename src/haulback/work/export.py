@@ -11,7 +11,7 @@ from haulback.contract.export import ExportOrder
 from haulback.drivers.capabilities import GuestOperations, capability
 from haulback.drivers.hypervisor import DiskView, Machine, MachineSource
 from haulback.errors import Unsupported
-from haulback.transfer.export import ExportSpec, export_machine
+from haulback.transfer.export import ExportServices, ExportSpec, export_machine
 from haulback.work.context import Results, TaskContext, TaskWork
 
 
@@ -52,14 +52,21 @@ def _run(context: TaskContext, order: ExportOrder) -> Results:
         draft = export_machine(
             snapshot,
             repository,
-            context.staging.folder,
-            ExportSpec(order.backup, order.entity, taken, frozenset(order.excluded)),
-            context.pool,
-            base=base.backup if base else None,
-            disk=context.disk,
-            meter=context.progress.meter,
-            warn=warn,
-            memory=context.repositories.pack_memory(repository),
+            ExportSpec(
+                order.backup,
+                order.entity,
+                taken,
+                frozenset(order.excluded),
+                base=base.backup if base else None,
+            ),
+            ExportServices(
+                context.staging.folder,
+                context.pool,
+                context.disk,
+                context.progress.meter,
+                warn,
+                context.repositories.pack_memory(repository),
+            ),
         )
         mark = snapshot.checkpoint
     manifest = draft.manifest

@@ -6,7 +6,13 @@ from haulback.contract.import_machine import ImportMachineOrder
 from haulback.drivers.capabilities import InstantRestore, MachineTarget, PowerControl, capability
 from haulback.drivers.hypervisor import Machine, MachineSource, NetworkCardSettings
 from haulback.errors import HaulbackError
-from haulback.transfer.restore import RestoredMachine, RestoreTarget, import_machine, wanted_of
+from haulback.transfer.restore import (
+    RestoredMachine,
+    RestoreServices,
+    RestoreTarget,
+    import_machine,
+    wanted_of,
+)
 from haulback.work.context import Results, TaskContext, TaskWork
 from haulback.work.support.machine_mark import MARK
 
@@ -43,6 +49,7 @@ def _make(context: TaskContext, machines: MachineSource) -> RestoredMachine:
     repository = context.repositories.open(order.destination)
     manifest = repository.manifest(order.backup)
     target = RestoreTarget(
+        context.attempt,
         uuid=order.replaces,
         name=order.name,
         overwrite=bool(order.replaces),
@@ -63,16 +70,8 @@ def _make(context: TaskContext, machines: MachineSource) -> RestoredMachine:
         sum(disk.map.size for disk in manifest.disks if disk.name not in order.skip)
     )
     hypervisor = capability(machines, MachineTarget)
-    return import_machine(
-        repository,
-        manifest,
-        hypervisor,
-        context.attempt,
-        target,
-        context.pool,
-        context.progress.meter,
-        context.progress.confirm,
-    )
+    services = RestoreServices(context.pool, context.progress.meter, context.progress.confirm)
+    return import_machine(repository, manifest, hypervisor, target, services)
 
 
 def _start(machines: MachineSource, machine: Machine, order: ImportMachineOrder) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from haulback.cli.places import key as command
+from haulback.cli.destinations import key as command
 from haulback.cli.repository_keys import key_of
 from haulback.destinations.folder import Folder
 from haulback.errors import Conflict, HaulbackError, Malformed, NotFound, Unavailable, WrongKey

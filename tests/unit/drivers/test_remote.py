@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from haulback.drivers.capabilities import InstantRestore, LiveMigration, capability
 from haulback.drivers.hypervisor import Machine, MachineDisk
 from haulback.drivers.remote import rpc
+from haulback.drivers.remote.disks import FarSource, Offered, ServedSource
 from haulback.drivers.remote.rpc import Exchange
-from haulback.drivers.remote.server import FarSource, Offered, ServedSource
 from haulback.drivers.remote.ssh import command
 from haulback.drivers.source import Extent
 from haulback.errors import (

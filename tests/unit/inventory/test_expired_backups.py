@@ -180,3 +180,9 @@ def test_nothing_that_is_locked_missing_or_archived_ever_goes(backups: list[Back
     assert not any(one.location_status in ("MISSING", "GIVEN_UP") for one in found)
     if there and backups:
         assert len(found) < len(backups)
+
+
+def test_the_snapshot_decides_the_order_and_not_the_moment_of_the_record():
+    old, new = backup(2, created=9), backup(1, created=5)
+    assert going([old, new], keepLastNFull=1) == [old]
+    assert going([new, old], keepLastNFull=1) == [old]

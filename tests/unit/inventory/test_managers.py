@@ -8,6 +8,9 @@ import pytest
 
 from haulback.inventory.managers import (
     MANAGER_TYPES,
+    SEEN,
+    SEEN_AS,
+    SEEN_ON,
     USUAL_TYPE,
     cluster_of,
     manager_of,
@@ -81,3 +84,8 @@ def test_another_type_is_shown_as_one_that_portals_know(kind: str):
     assert portal_type(kind) == "RHV"
     assert USUAL_TYPE == "RHV"
     assert len(MANAGER_TYPES) == 9
+
+
+def test_the_marks_of_a_record_that_a_scan_made_are_stored_under_these_names():
+    assert (SEEN_AS, SEEN_ON) == ("seenAs", "seenOn")
+    assert SEEN == ("seenOn", "seenAs", "pool")

@@ -182,6 +182,7 @@ def test_an_empty_plan_adds_nothing_and_shares_nothing():
     before = len(plan.tasks)
     plan.add(Plan())
     assert len(plan.tasks) == before
+    assert (Plan().accepted, Plan().refused) == ([], [])
     Plan().tasks.append(task())
     assert Plan() == Plan(tasks=[], besides=[], backups=[], restores=[], mounts=[], gone=[])
 

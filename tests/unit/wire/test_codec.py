@@ -13,8 +13,11 @@ from hypothesis import strategies as st
 
 from haulback.errors import Malformed
 from haulback.wire import (
+    Amount,
     Choice,
+    Guid,
     Label,
+    Name,
     Named,
     Ref,
     Word,
@@ -337,3 +340,40 @@ def test_a_request_is_read_from_the_bytes_of_an_object():
     assert request(b'{"guid":"g","note":"n"}', Needed) == Needed("g", "n")
     with pytest.raises(Malformed, match=r"^the body: \[\] is not an object$"):
         request(b"[]", Needed)
+
+
+def accepts(kind: Any, value: Any) -> bool:
+    try:
+        msgspec.convert(value, kind)
+    except msgspec.ValidationError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        (Amount, (0, 1, LIMIT)),
+        (Guid, (GUID, "0" * 8 + "-0000" * 3 + "-" + "f" * 12)),
+        (Name, ("a", "x" * 400, "ä b")),
+    ],
+)
+def test_a_report_may_hold_values_within_the_bounds(kind: Any, values: tuple[Any, ...]):
+    assert all(accepts(kind, value) for value in values)
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        (Amount, (-1, LIMIT + 1, 1.5, "1")),
+        (Guid, (GUID.upper(), GUID + "0", "0" + GUID, GUID.replace("-", ""), "", f"XX{GUID}XX")),
+        (Name, ("", "x" * 401, 5)),
+    ],
+)
+def test_a_report_is_refused_for_values_beyond_the_bounds(kind: Any, values: tuple[Any, ...]):
+    assert not any(accepts(kind, value) for value in values)
+
+
+def test_an_empty_reference_has_no_guid_and_an_unnamed_one_no_name():
+    assert Choice().guid is None
+    assert (Named(GUID).name, Named(GUID).type) == ("", None)

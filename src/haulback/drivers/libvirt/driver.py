@@ -141,7 +141,8 @@ class LibvirtHost:
             shutil.rmtree(room, ignore_errors=True)
             raise
         frozen = held is not None and held.held
-        return live_backup.RunningSnapshot(domain, machine, reads, checkpoint, room, frozen=frozen)
+        job = live_backup.BackupJob(reads, checkpoint, room, frozen)
+        return live_backup.RunningSnapshot(domain, machine, job)
 
     def _read_stopped(self, domain: Domain, checkpoint: str, base: str | None) -> Snapshot:
         text = domain.definition()
@@ -189,9 +190,8 @@ class LibvirtHost:
         domain = self._host.domain(uuid)
         with self._alone():
             try:
-                internal_snapshots.revert(
-                    self._host, self._left, domain, name, before, _checked(attempt)
-                )
+                wanted = internal_snapshots.Reversion(name, before, _checked(attempt))
+                internal_snapshots.revert(self._host, self._left, domain, wanted)
             except BaseException:
                 self._undo_revert(attempt)
                 raise
@@ -258,9 +258,8 @@ class LibvirtHost:
         def is_used(room: Path) -> bool:
             return room in {path.parent for path in self._left.used()}
 
-        return machine_builder.NewDomain(
-            room, wanted, place, is_used, machine_builder.mark_of(self.work), share
-        )
+        folders = machine_builder.Folders(room, is_used, machine_builder.mark_of(self.work))
+        return machine_builder.NewDomain(wanted, place, folders, share)
 
     def _placed(
         self, paths: Mapping[str, Path], place: Callable[[Placing], DefinedMachine]
@@ -291,7 +290,7 @@ class LibvirtHost:
         qemu.hand_over(room)
 
         def place(_: Machine, paths: Mapping[str, Path]) -> DefinedMachine:
-            migration.carry(domain, there._host, paths, room, expect, count)
+            migration.carry(domain, there._host, paths, room, migration.Progress(expect, count))
             return DefinedMachine(there.machine(uuid), [])
 
         try:
@@ -322,7 +321,7 @@ class LibvirtHost:
         domain = self._host.domain(uuid)
         if not domain.is_active or not before + after:
             return nullcontext()
-        return hooks.around(self.uri, domain, before, after, warn)
+        return hooks.around(self.uri, domain, hooks.Commands(before, after), warn)
 
     def unpack(self, uuid: str, parts: Iterable[bytes], folder: str, name: str) -> None:
         domain = self._host.domain(uuid)

@@ -35,20 +35,25 @@ class DiskRead(NamedTuple):
     reason: str | None
 
 
-class RunningSnapshot:
-    """A Snapshot of a running machine; `room` holds the NBD socket and QEMU's scratch files."""
+class BackupJob(NamedTuple):
+    """A started backup job: how each disk is read, the checkpoint, and the folder of the job.
 
-    def __init__(
-        self,
-        domain: Domain,
-        machine: Machine,
-        reads: Sequence[DiskRead],
-        checkpoint: str,
-        room: Path,
-        *,
-        frozen: bool,
-    ) -> None:
-        self.consistency = "APPLICATION" if frozen else "CRASH"
+    `room` holds the NBD socket and QEMU's scratch files. `frozen` is set if the file systems of the
+    guest were frozen at the moment of the snapshot.
+    """
+
+    reads: Sequence[DiskRead]
+    checkpoint: str
+    room: Path
+    frozen: bool
+
+
+class RunningSnapshot:
+    """A Snapshot of a running machine."""
+
+    def __init__(self, domain: Domain, machine: Machine, job: BackupJob) -> None:
+        reads, checkpoint, room = job.reads, job.checkpoint, job.room
+        self.consistency = "APPLICATION" if job.frozen else "CRASH"
         self.machine, self._domain, self._room = machine, domain, room
         self.checkpoint = checkpoint if any(tracked(read.volume) for read in reads) else None
         # Closed in reverse order: the NBD exports, the backup job, the room.

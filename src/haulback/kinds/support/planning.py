@@ -15,6 +15,7 @@ from haulback.inventory.records import BackupDestination, Entity, Hypervisor, Re
 from haulback.kinds.api import Ask
 from haulback.tasks.record import DEFAULT_PRIORITY, HOUR_MS, Task
 from haulback.tasks.scheduling import destination_slot, entity_slot, rank, source_slot
+from haulback.texts import check_name
 from haulback.wire import Named, Ref
 
 PRIORITIES = range(101)
@@ -133,8 +134,7 @@ def platform(hypervisor: Hypervisor, catalogue: Catalogue) -> dict[str, Named | 
 
 def place(name: str | None, path: str | None, within: str = "") -> tuple[str, str]:
     """Name and folder of a new hypervisor or destination.  Raises Malformed."""
-    if name is None or not 0 < len(name.strip()) <= 200 or not name.isprintable():
-        raise Malformed(f"{within}name: 1 to 200 printable characters", field=f"{within}name")
+    name = check_name(name, f"{within}name")
     if path is None or not path.startswith("/") or len(path) > 4096 or not path.isprintable():
         field = f"{within}path"
         raise Malformed(f"{field}: name a folder by its absolute path", field=field)

@@ -246,7 +246,7 @@ def listing(call: ApiRequest) -> Reply:
     try:
         found = msgspec.json.decode(said, type=_Listing)
     except msgspec.MsgspecError:
-        raise Unavailable("the node answers nonsense") from None
+        raise Unavailable("the node sent a malformed response") from None
     rows = [_row(one) for one in found.entries]
     more = {"X-Next-Name": quote(found.next or rows[-1].name)} if found.more and rows else {}
     if found.reason:

@@ -34,6 +34,7 @@ from haulback.server.http import node_schemas, query_params, request_body
 from haulback.server.http.operation import FLAG, GUID, NUMBER, ApiRequest, Param, Reply, Router
 from haulback.server.services import node_tasks, nodes
 from haulback.server.services.app import App
+from haulback.texts import check_name
 
 _SILENT_MS = 90_000
 room = Router()
@@ -93,7 +94,7 @@ def _shown(call: ApiRequest, node: Node, token: str | None = None) -> NodeRecord
 def add_node(call: ApiRequest) -> NodeRecord:
     """A node of somebody's own making: its token is all it needs for the task operations."""
     wanted: NewNode = call.read(NewNode)
-    _check_name(wanted.name)
+    check_name(wanted.name)
     return _shown(call, *nodes.add(call.app, call.who, wanted))
 
 
@@ -125,7 +126,7 @@ def change_node(call: ApiRequest) -> NodeRecord:
     """Rename a node, or give it another configuration."""
     wanted: ChangedNode = call.read(ChangedNode)
     if wanted.name is not None:
-        _check_name(wanted.name)
+        check_name(wanted.name)
     return _shown(call, nodes.change(call.app, call.who, call.guid, wanted))
 
 
@@ -164,7 +165,7 @@ def invite(call: ApiRequest) -> Invitation:
 def enrol(call: ApiRequest) -> Enrolled:
     """Use up an enrolment token."""
     wanted: Enrol = call.read(Enrol)
-    _check_name(wanted.name)
+    check_name(wanted.name)
     return nodes.enrol(call.app, wanted.token, wanted.name, wanted.protocol)
 
 
@@ -376,8 +377,3 @@ def staging(call: ApiRequest) -> None:
     if not 0 <= space.usedSpace <= space.totalSpace:
         raise Malformed("usedSpace: is between 0 and totalSpace", field="usedSpace")
     nodes.report_staging(call.app, call.node, space.totalSpace, space.usedSpace)
-
-
-def _check_name(name: str) -> None:
-    if not 0 < len(name.strip()) <= 200 or not name.isprintable():
-        raise Malformed("name: 1 to 200 printable characters", field="name")

@@ -30,6 +30,7 @@ from haulback.server.http.schemas import Schema, Schemas
 from haulback.server.queries import Filter
 from haulback.server.services import bulk_removal, node_tasks, tasks
 from haulback.tasks.record import Plan, Task, Waiting
+from haulback.texts import is_printable
 from haulback.wire import Ref, dump, read
 
 _FINISHED = sorted(FINAL, key=lambda state: state.value)
@@ -421,6 +422,6 @@ def _batch(call: ApiRequest, plan: Plan) -> TaskBatchResponse:
 def _key(call: ApiRequest) -> str | None:
     """The Idempotency-Key of a request, if it brings one.  Raises Malformed."""
     key = call.headers.get("idempotency-key")
-    if key is not None and not (0 < len(key) <= _KEY_LENGTH and key.isprintable()):
+    if key is not None and not is_printable(key, _KEY_LENGTH):
         raise Malformed(f"Idempotency-Key: 1 to {_KEY_LENGTH} printable characters")
     return key

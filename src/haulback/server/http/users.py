@@ -24,6 +24,7 @@ from haulback.server.caller import Account, ApiToken
 from haulback.server.http import query_params, request_body
 from haulback.server.http.operation import GUID, NUMBER, ApiRequest, Param, Reply, Router
 from haulback.server.services import users
+from haulback.texts import check_name
 
 _DAY_MS = 86_400_000
 _SHORTEST = 8
@@ -146,11 +147,9 @@ def one_user(call: ApiRequest) -> User:
 def add_user(call: ApiRequest) -> User:
     """Add a user."""
     wanted: NewUser = call.read(NewUser)
-    if not 0 < len(wanted.login.strip()) <= 200 or not wanted.login.isprintable():
-        raise Malformed("login: 1 to 200 printable characters", field="login")
     who = Account(
         new_guid(),
-        wanted.login,
+        check_name(wanted.login, "login"),
         _roles(wanted.roles),
         _projects(wanted.projects),
         _zone(wanted.uiTimeZone),

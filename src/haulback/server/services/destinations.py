@@ -23,7 +23,7 @@ from haulback.kinds.destination_init import init
 from haulback.server.caller import SYSTEM, Caller
 from haulback.server.services import destination_secrets
 from haulback.server.services.app import App
-from haulback.server.services.place_fields import checked_name, node_of
+from haulback.server.services.place_fields import node_of
 from haulback.server.services.verification import wish_of
 from haulback.server.store import (
     alarms,
@@ -34,6 +34,7 @@ from haulback.server.store import (
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.ledger import SqlLedger
 from haulback.tasks.record import Task
+from haulback.texts import check_name
 from haulback.units import DAY_MS
 from haulback.wire import Named
 
@@ -45,7 +46,7 @@ def add_destination(
     app: App, wanted: NewDestination, who: Caller = SYSTEM
 ) -> tuple[BackupDestination, Task]:
     """Add a destination; the task makes its repository.  Raises Malformed, NotFound, Conflict."""
-    name, kind = checked_name(wanted.name), destination_types.chosen(wanted.type, wanted.driver)
+    name, kind = check_name(wanted.name), destination_types.chosen(wanted.type, wanted.driver)
     checked = destination_types.checked(kind, _given(wanted))
     with app.change(who, "add destination") as change:
         sql = change.sql
@@ -75,7 +76,7 @@ def change_destination(
     """Raises NotFound, Malformed, Conflict.  A lock is never shortened for what is stored."""
     with app.change(who, "change destination", guid) as change:
         before = SqlCatalogue(change.sql).places.destination(guid)
-        name = before.name if wanted.name is None else checked_name(wanted.name)
+        name = before.name if wanted.name is None else check_name(wanted.name)
         settings = _verified(wanted.verification, _keeping(wanted.retention, before.settings))
         after = msgspec.structs.replace(before, name=name, settings=settings)
         destinations.change(change.sql, after)

@@ -18,7 +18,7 @@ from haulback.kinds.support import planning
 from haulback.server.caller import SYSTEM, Caller
 from haulback.server.scope import Scope
 from haulback.server.services.app import App
-from haulback.server.services.place_fields import checked_name, node_of
+from haulback.server.services.place_fields import node_of
 from haulback.server.services.reading import Reading
 from haulback.server.store import (
     alarms,
@@ -33,6 +33,7 @@ from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import Connection
 from haulback.server.store.ledger import SqlLedger
 from haulback.tasks.record import Task
+from haulback.texts import check_name
 from haulback.wire import Named
 
 
@@ -85,7 +86,7 @@ def change_hypervisor(app: App, guid: str, wanted: ChangedHypervisor, who: Calle
     with app.change(who, "change hypervisor", guid) as change:
         before = SqlCatalogue(change.sql).places.hypervisor(guid)
         settings = _under(change.sql, wanted, before.settings)
-        name = before.name if wanted.name is None else checked_name(wanted.name)
+        name = before.name if wanted.name is None else check_name(wanted.name)
         after = msgspec.structs.replace(before, name=name, settings=settings)
         hypervisors.change(change.sql, after)
         alarms.renamed(change.sql, Named(after.guid, after.name))

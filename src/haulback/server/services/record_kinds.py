@@ -29,6 +29,7 @@ from haulback.errors import Malformed
 from haulback.inventory.catalogue import Catalogue
 from haulback.kinds.registry import KINDS
 from haulback.tasks.scheduling import is_limit
+from haulback.texts import check_name
 
 _LONGEST_WINDOW = 31 * 86_400_000
 Check = Callable[[Any, Catalogue], None]
@@ -52,8 +53,7 @@ class RecordKind(NamedTuple):
 
     def check_record(self, wanted: PolicyRecord, known: Catalogue) -> None:
         """Check a record before it is stored.  Raises Malformed, NotFound, Forbidden."""
-        if not 0 < len(wanted.name.strip()) <= 200 or not wanted.name.isprintable():
-            raise Malformed("name: 1 to 200 printable characters", field="name")
+        check_name(wanted.name)
         if self.check:
             self.check(wanted, known)
 

@@ -18,6 +18,7 @@ from haulback.server.store import alarms, managers, mount_tables, rows, tables
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.presence import PresenceLedger
 from haulback.server.store.rows import records, row_of
+from haulback.texts import is_printable
 
 _UPSERTED = ("name", "type", "disks")
 _NONE = "{}"
@@ -120,10 +121,12 @@ class InventoryLedger(PresenceLedger):
         host = SqlCatalogue(self._sql).places.hypervisor(hypervisor)
         parent = host.settings.get("hypervisorManager") or ""
         if networks is not None:
-            found = {one.name: {"uuid": one.uuid} for one in networks if _fits(one.name)}
+            found = {one.name: {"uuid": one.uuid} for one in networks if is_printable(one.name)}
             self._around("network", hypervisor, parent, found)
         if pools is not None:
-            spaces = {f"{host.name}: {one.name}": _space(one) for one in pools if _fits(one.name)}
+            spaces = {
+                f"{host.name}: {one.name}": _space(one) for one in pools if is_printable(one.name)
+            }
             self._around("hypervisor-storage", hypervisor, parent, spaces)
 
     def _around(
@@ -200,10 +203,6 @@ class InventoryLedger(PresenceLedger):
         named = msgspec.structs.replace(record, name=name)
         rows.add(self._sql, tables.hypervisor, named)
         managers.surround(self._sql, named, self._now)
-
-
-def _fits(name: str) -> bool:
-    return 0 < len(name) <= 200 and name.isprintable()
 
 
 def _space(one: PlatformResource) -> dict[str, Any]:

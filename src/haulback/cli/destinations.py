@@ -1,4 +1,4 @@
-"""`haulback hypervisor`, `destination` and `tape`: sources and destinations of backups."""
+"""`haulback destination`: retention, verification and keys of destinations."""
 
 from __future__ import annotations
 
@@ -10,21 +10,14 @@ from cyclopts import App, Parameter
 
 from haulback.cli.connection import connect
 from haulback.cli.destination_settings import read_settings
-from haulback.cli.output import Output, dump, moment, named, show, size, text
+from haulback.cli.output import PLACE, Output, dump, show, size, text
 from haulback.cli.submit_options import USUAL, SubmitOptions, ref, refs, report, watch
 from haulback.contract import destination_types as contract_types
 from haulback.contract.backup_cleanup import BackupCleanupRequest
 from haulback.contract.connectivity_test import ConnectivityTestRequest
 from haulback.contract.destination_types import Capabilities, DestinationType, settings_of
 from haulback.contract.destinations import ChangedDestination, NewDestination, Retention
-from haulback.contract.hypervisors import ChangedHypervisor, NewHypervisor
-from haulback.contract.inventory_sync import (
-    Candidate,
-    InventorySyncRequest,
-    InventorySyncWizardRequest,
-)
 from haulback.contract.repair import RepairRequest
-from haulback.contract.unavailable import TapeManagers, Tapes
 from haulback.contract.verify import VerifyRequest
 from haulback.durable_files import write_private_once
 from haulback.errors import Malformed
@@ -32,132 +25,21 @@ from haulback.inventory.destination_types import chosen
 from haulback.units import DAY_MS, GIB
 from haulback.wire import Word
 
-hypervisor = App(name="hypervisor")
-destination = App(name="destination")
-tape = App(name="tape")
-_PLACE = (text("guid"), text("name"), text("driver"), text("path"), named("node"))
+app = App(name="destination")
 _TYPES = tuple(map(text, ("type", "settings", "secrets", *Capabilities._fields)))
-_STORE = (*_PLACE, text("initialized"), size("totalUsedSpace"), size("totalAvailableSpace"))
+_SHOWN = (*PLACE, text("initialized"), size("totalUsedSpace"), size("totalAvailableSpace"))
 
 
-@hypervisor.command(name="ls")
-def hypervisors(*, output: Output = "table") -> None:
-    """List all hypervisors."""
-    shown = (*_PLACE, text("vmCount"), moment("notBelievedSince"))
-    show(connect().hypervisors.all(), shown, output)
-
-
-@hypervisor.command(name="show")
-def show_hypervisor(name: str) -> None:
-    """Show all details of a hypervisor."""
-    dump(connect().hypervisors.find(name))
-
-
-@hypervisor.command(name="add")
-def add_hypervisor(
-    name: str,
-    path: Path | None = None,
-    *,
-    libvirt: str = "",
-    node: str = "",
-    manager: str = "",
-    cluster: str = "",
-) -> None:
-    """Add a folder of machines, or a libvirt host, and scan its machines.
-
-    PATH is the folder of machines, with one sub-folder each; with --libvirt it is the folder for
-    new images. The node's own libvirt is qemu:///system, that of another host
-    qemu+ssh://root@host/system.
-    """
-    client = connect()
-    records = client.records
-    new = NewHypervisor(
-        name=name,
-        path=str(path.absolute()) if path else None,
-        url=libvirt or None,
-        node=ref(node and client.nodes.find(node).guid),
-        hypervisorManager=ref(manager and records.managers.find(manager).guid),
-        cluster=ref(cluster and records.clusters.find(cluster).guid),
-    )
-    made = client.hypervisors.add(new)
-    print(made.guid)
-    watch(client, [made.task.guid] if made.task else [])
-
-
-@hypervisor.command(name="set")
-def set_hypervisor(name: str, *, rename: str = "", manager: str = "", cluster: str = "") -> None:
-    """Rename a hypervisor, or assign it to a manager; options not given stay unchanged."""
-    client = connect()
-    records = client.records
-    wanted = ChangedHypervisor(
-        name=rename or None,
-        hypervisorManager=ref(manager and records.managers.find(manager).guid),
-        cluster=ref(cluster and records.clusters.find(cluster).guid),
-    )
-    client.hypervisors.change(client.hypervisors.find(name).guid, wanted)
-
-
-@hypervisor.command(name="rm")
-def remove_hypervisor(name: str) -> None:
-    """Remove a hypervisor whose machines have no backups."""
-    client = connect()
-    client.hypervisors.remove(client.hypervisors.find(name).guid)
-
-
-@hypervisor.command
-def sync(*name: str, manager: list[str] = []) -> None:  # noqa: B006 - read only
-    """Scan the machines of hypervisors, and of all hypervisors of a --manager."""
-    if not name and not manager:
-        raise Malformed("name at least one hypervisor, or a --manager")
-    client = connect()
-    request = InventorySyncRequest(
-        hypervisors=refs(client.hypervisors.find(one).guid for one in name),
-        hypervisorManagers=refs(client.records.managers.find(one).guid for one in manager),
-    )
-    watch(client, [task.guid for task in client.tasks.inventory_sync(request)])
-
-
-@hypervisor.command
-def confirm_absent(name: str) -> None:
-    """Confirm that the machines which a hypervisor no longer shows are gone; prints their names.
-
-    A hypervisor that suddenly shows no machine, or less than half, is not believed before the next
-    scan.
-    """
-    client = connect()
-    for one in client.hypervisors.confirm_absent(client.hypervisors.find(name).guid):
-        print(f"absent  {one.guid}  {one.name}")
-
-
-@hypervisor.command(name="try")
-def try_hypervisor(name: str, path: Path, *, node: str = "") -> None:
-    """Scan a folder of machines, and add it as a hypervisor if the scan succeeds."""
-    client = connect()
-    where = ref(node and client.nodes.find(node).guid)
-    one = Candidate(name=name, path=str(path.absolute()), node=where)
-    tasks = client.tasks.try_hypervisors(InventorySyncWizardRequest(hypervisors=[one]))
-    watch(client, [task.guid for task in tasks])
-
-
-@hypervisor.command(name="test")
-def test_hypervisor(*name: str) -> None:
-    """Test whether nodes reach hypervisors."""
-    client = connect()
-    found = refs(client.hypervisors.find(one).guid for one in name)
-    tasks = client.tasks.connectivity_test(ConnectivityTestRequest(hypervisors=found))
-    watch(client, [task.guid for task in tasks])
-
-
-@destination.command(name="ls")
+@app.command(name="ls")
 def destinations(*machine: str, output: Output = "table") -> None:
     """List all destinations, or the destinations that all these machines can use."""
     client = connect()
     guids = [client.machines.find(one).guid for one in machine]
     found = client.destinations.usable_for(guids) if guids else client.destinations.all()
-    show(found, _STORE, output)
+    show(found, _SHOWN, output)
 
 
-@destination.command(name="types")
+@app.command(name="types")
 def destination_types(*, output: Output = "table") -> None:
     """List the types of destination with their settings and capabilities."""
     show([_type_row(kind) for kind in contract_types.TYPES], _TYPES, output)
@@ -173,13 +55,13 @@ def _type_row(kind: DestinationType) -> dict[str, Any]:
     }
 
 
-@destination.command(name="show")
+@app.command(name="show")
 def show_destination(name: str) -> None:
     """Show all details of a destination, including its retention."""
     dump(connect().destinations.find(name))
 
 
-@destination.command(name="add")
+@app.command(name="add")
 def add_destination(
     name: str,
     path: Path | None = None,
@@ -210,7 +92,7 @@ def add_destination(
     watch(client, [made.task.guid] if made.task else [])
 
 
-@destination.command(name="set")
+@app.command(name="set")
 def set_destination(
     name: str,
     *,
@@ -266,14 +148,14 @@ def _age(days: float | None) -> int | None:
     return None if days is None else round(days * DAY_MS)
 
 
-@destination.command(name="rm")
+@app.command(name="rm")
 def remove_destination(name: str) -> None:
     """Remove a destination that holds no backup; its files stay."""
     client = connect()
     client.destinations.remove(client.destinations.find(name).guid)
 
 
-@destination.command
+@app.command
 def clean(*name: str, how: SubmitOptions = USUAL) -> None:
     """Remove expired backups from destinations and free their space."""
     client = connect()
@@ -283,7 +165,7 @@ def clean(*name: str, how: SubmitOptions = USUAL) -> None:
     report(client, client.tasks.remove_old_backups(request, **how.asked), how)
 
 
-@destination.command
+@app.command
 def verify(
     *name: str,
     gib: Annotated[float | None, Parameter(help="Read at most this many GiB.")] = None,
@@ -304,7 +186,7 @@ def verify(
     report(client, client.tasks.verify(request, **how.asked), how)
 
 
-@destination.command
+@app.command
 def repair(
     *name: str,
     apply: Annotated[
@@ -325,7 +207,7 @@ def repair(
     report(client, client.tasks.repair(request, **how.asked), how)
 
 
-@destination.command
+@app.command
 def key(
     name: str,
     *,
@@ -354,41 +236,10 @@ def key(
     print(f"{output} opens the repository of {name}")
 
 
-@destination.command(name="test")
+@app.command(name="test")
 def test_destination(*name: str) -> None:
     """Test whether nodes can use destinations."""
     client = connect()
     found = refs(client.destinations.find(one).guid for one in name)
     tasks = client.tasks.connectivity_test(ConnectivityTestRequest(backupDestinations=found))
     watch(client, [task.guid for task in tasks])
-
-
-@tape.command
-def eject(*guid: str, to: str = "", how: SubmitOptions = USUAL) -> None:
-    """Eject tapes; --to is the guid of a location."""
-    client = connect()
-    request = Tapes(tapes=refs(_some(guid)), tapeLocation=ref(to), **how.timed)
-    report(client, client.tasks.eject_tape(request, **how.asked), how)
-
-
-@tape.command(name="import")
-def import_tape(*guid: str, destination: str = "", how: SubmitOptions = USUAL) -> None:
-    """Import tapes into the library."""
-    client = connect()
-    to = ref(destination and client.destinations.find(destination).guid)
-    request = Tapes(tapes=refs(_some(guid)), backupDestination=to, **how.timed)
-    report(client, client.tasks.import_tape(request, **how.asked), how)
-
-
-@tape.command(name="sync")
-def sync_tapes(*manager: str, how: SubmitOptions = USUAL) -> None:
-    """Scan the tapes of tape managers (guids)."""
-    client = connect()
-    request = TapeManagers(tapeManagers=refs(_some(manager)), **how.timed)
-    report(client, client.tasks.tape_inventory_sync(request, **how.asked), how)
-
-
-def _some(guids: tuple[str, ...]) -> tuple[str, ...]:
-    if not guids:
-        raise Malformed("name at least one object by its guid")
-    return guids
