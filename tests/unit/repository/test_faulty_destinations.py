@@ -18,6 +18,7 @@ import pytest
 from haulback.destinations.protocol import ObjectStore
 from haulback.destinations.settled_lists import SettledLists
 from haulback.destinations.store_retries import Retrying
+from haulback.drivers.source import Extent
 from haulback.errors import BaseGone, HaulbackError, Missing
 from haulback.repository.index_cache import CacheFolder
 from haulback.repository.manifest import Manifest
@@ -54,6 +55,7 @@ class FaultySite(Site):
         self.catalogue = self.chance.random() < 0.5
         self.rate = self.chance.choice([0.02, 0.05, 0.1])
         self.refused = 0
+        self.written: list[Extent] = []  # since the last acknowledged backup
         self.cache = CacheFolder(root / "cache") if self.chance.random() < 0.5 else None
 
     def destination(self) -> ObjectStore:
@@ -97,7 +99,8 @@ class FaultySite(Site):
         return restored(found, found.manifest(backup), self.pool) == self.held[backup].data
 
     def _back_up(self, base: Manifest | None, *, distrust: bool = False) -> str:
-        changed = self.disk.changed() if base else None
+        self.written += self.disk.changed()
+        changed = sorted(set(self.written)) if base else None
         root = base.disks[0].map if base else None
         parent = base.backup if base else None
 
@@ -109,6 +112,7 @@ class FaultySite(Site):
         stored = draft and self.attempt(lambda: self.open().publish(self.root / "s", draft))
         if stored:
             self.last = self.keep(self.calm(), stored, bytes(self.disk.data))
+            self.written.clear()
         return self.last
 
 
@@ -140,7 +144,6 @@ def follow(site: FaultySite, step: str) -> None:
     elif step == "increment":
         base = site.held[site.last].manifest if site.last in site.held else None
         at = site.chance.randrange(250) * KIB
-        site.disk.changed()
         site.disk.write_at(at, site.chance.randbytes(40 * KIB))
         site._back_up(base)
     elif step == "clean":
