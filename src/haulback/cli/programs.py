@@ -12,44 +12,25 @@ from pathlib import Path
 from threading import Event, Thread
 
 from haulback import credentials
-from haulback.cli.connection import InsecureHttp, PasswordFile
 from haulback.cli.nodes import start_log
-from haulback.cli.server_program import (
-    Limit,
-    Origin,
-    Proxy,
-    announce,
-    server_settings,
-    set_credentials,
-)
+from haulback.cli.repository_location import open_location
+from haulback.cli.server_options import USUAL, ServerOptions
+from haulback.cli.server_program import announce
 from haulback.contract.destinations import NewDestination
 from haulback.contract.nodes import Enrolled
-from haulback.destinations.folder import Folder
 from haulback.ids import new_guid
 from haulback.logs import LogFormat
 from haulback.node.state_dir import NodeIdentity, write_identity
 from haulback.repository.config import is_repository
 from haulback.server.main import Server, ServerSettings
 from haulback.server.services import destinations, nodes
-from haulback.server.services.app import LEASE_MS
 from haulback.work.support.foreign_repository import strangers
 
 
 def up(
     *,
-    data: Path = Path("haulback-data"),
-    host: str = "127.0.0.1",
-    port: int = 8181,
-    tls_cert: Path | None = None,
-    tls_key: Path | None = None,
-    lease: float = LEASE_MS / 1000,
-    limit: Limit = [],  # noqa: B006 - read only
-    origin: Origin = [],  # noqa: B006
-    proxy: Proxy = [],  # noqa: B006
-    restore_root: list[Path] = [],  # noqa: B006
-    password_file: PasswordFile = None,
-    insecure_http: InsecureHttp = False,
-    log_format: LogFormat = LogFormat.TEXT,
+    restore_root: list[Path] = [],  # noqa: B006 - read only
+    how: ServerOptions = USUAL,
 ) -> None:
     """Run everything on this machine: server, node and a destination in --data.
 
@@ -57,15 +38,16 @@ def up(
     or is generated and printed once.  --lease is the number of seconds after which a silent node
     loses its tasks.
     """
-    start_log(log_format)
-    settings = server_settings(data, "", host, port, tls_cert, tls_key, lease, limit, origin, proxy)
-    set_credentials(settings, password_file, insecure_http)
+    start_log(how.log_format)
+    settings = how.settings()
     server = Server(settings)
-    home = data / "node"
-    roots = restore_root or [data.absolute() / "restores"]
+    folder, home = how.data.absolute(), how.data / "node"
     _enrol_embedded(server, home)
-    _first_destination(server, data.absolute() / "repository")
-    keeper = _Keeper(server, home, roots, settings, log_format)
+    _first_destination(server, folder / "repository")
+    node = _node_command(server.url, home, settings, how.log_format)
+    for root in restore_root or [folder / "restores"]:
+        node += ["--restore-root", str(root)]
+    keeper = _Keeper(node)
     keeper.start()
     announce(server)
     try:
@@ -74,29 +56,24 @@ def up(
         keeper.stop()
 
 
+def _node_command(
+    url: str, home: Path, settings: ServerSettings, log_format: LogFormat
+) -> list[str]:
+    """The command line of the embedded node."""
+    command = [sys.executable, "-m", "haulback", "node", "--leash"]
+    command += ["--server", url, "--data", str(home), "--log-format", log_format]
+    command += ["--trust", str(settings.tls_cert)] if settings.tls_cert else []
+    return command + (["--insecure-http"] if settings.insecure_http else [])
+
+
 class _Keeper(Thread):
     """Supervisor that restarts the embedded node, a process of its own."""
 
-    def __init__(
-        self,
-        server: Server,
-        home: Path,
-        roots: list[Path],
-        settings: ServerSettings,
-        log_format: LogFormat,
-    ) -> None:
+    def __init__(self, command: list[str]) -> None:
         super().__init__(name="keeper", daemon=True)
         self._stop_now = Event()
         self._process: subprocess.Popen[bytes] | None = None
-        self._command = [sys.executable, "-m", "haulback", "node", "--leash"]
-        self._command += ["--server", server.url, "--data", str(home)]
-        self._command += ["--log-format", log_format]
-        for root in roots:
-            self._command += ["--restore-root", str(root)]
-        if settings.tls_cert:
-            self._command += ["--trust", str(settings.tls_cert)]
-        if settings.insecure_http:
-            self._command += ["--insecure-http"]
+        self._command = command
 
     def run(self) -> None:
         while not self._stop_now.is_set():
@@ -129,6 +106,6 @@ def _enrol_embedded(server: Server, home: Path) -> None:
 def _first_destination(server: Server, folder: Path) -> None:
     if not destinations.all_destinations(server.app):
         folder.mkdir(parents=True, exist_ok=True)
-        if is_repository(Folder(folder)):
+        if is_repository(open_location(folder)):
             logging.warning("the destination 'local' cannot be used: %s", strangers(str(folder)))
         destinations.add_destination(server.app, NewDestination(name="local", path=str(folder)))

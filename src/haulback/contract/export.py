@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
 from haulback.contract.backups import BackupType
 from haulback.contract.machines import EntityType, VirtualDisk
 from haulback.contract.order_records import BackupDestination, Hypervisor, IncrementBase
-from haulback.wire import Amount, Guid, Mark, Name, Ref
+from haulback.wire import Amount, Guid, JsonObject, Mark, Name, Ref
 
 
 class ExportRequest(msgspec.Struct):
@@ -72,6 +72,6 @@ class ExportResult(msgspec.Struct):
     checkpoint: Mark | None = None
     cbtId: Mark | None = None
     files: list[FileSeen] = []
-    definition: dict[str, Any] = {}
+    definition: JsonObject = {}
     warnings: list[str] = []
     consistency: Literal["STOPPED", "APPLICATION", "CRASH"] | None = None

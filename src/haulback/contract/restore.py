@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from haulback.contract.order_records import BackupDestination
-from haulback.wire import Ref
+from haulback.wire import JsonObject, Ref
 
 
 class LocationRef(msgspec.Struct):
@@ -44,4 +42,4 @@ class RestoreOrder(msgspec.Struct):
     path: str | None = None
     skip: list[str] = []
     pointer: bool = False
-    files: list[dict[str, Any]] = []
+    files: list[JsonObject] = []

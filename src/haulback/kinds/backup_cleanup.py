@@ -10,12 +10,12 @@ from haulback.contract.backup_cleanup import (
     BackupCleanupRequest,
     BackupCleanupResult,
 )
+from haulback.contract.order_records import BackupDestination
 from haulback.contract.roles import OPERATORS
 from haulback.contract.task_states import State
 from haulback.inventory import retention
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
-from haulback.inventory.records import BackupDestination
 from haulback.kinds.api import Ask, Submission, TaskKind
 from haulback.kinds.support import planning
 from haulback.kinds.support.removal import REMOVAL_REPORT, is_blocked, settle_removal

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 
 from haulback.contract import example_values as example
 from haulback.contract.connectivity_test import ConnectivityTestOrder, ConnectivityTestRequest
+from haulback.contract.order_records import BackupDestination, Hypervisor
 from haulback.contract.project_access import ProjectAccess
 from haulback.contract.roles import OPERATORS
 from haulback.errors import Malformed
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.managers import manager_of
-from haulback.inventory.records import BackupDestination, Hypervisor
 from haulback.kinds.api import Ask, Submission, TaskKind
 from haulback.kinds.support import planning
 from haulback.kinds.support.reports import Said

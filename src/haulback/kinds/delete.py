@@ -7,6 +7,7 @@ import msgspec
 from haulback.contract import example_values as example
 from haulback.contract.backup_cleanup import BackupCleanupResult
 from haulback.contract.delete import DeleteOrder, DeleteRequest
+from haulback.contract.order_records import BackupDestination
 from haulback.contract.project_access import ProjectAccess
 from haulback.contract.roles import ADMINS
 from haulback.contract.task_states import State
@@ -14,7 +15,7 @@ from haulback.errors import Conflict, Malformed, NotFound
 from haulback.ids import guid_of
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
-from haulback.inventory.records import Backup, BackupDestination, Entity
+from haulback.inventory.records import Backup, Entity
 from haulback.kinds.api import Ask, Submission, TaskKind
 from haulback.kinds.support import planning
 from haulback.kinds.support.removal import REMOVAL_REPORT, is_blocked, settle_removal

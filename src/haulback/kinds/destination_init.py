@@ -5,10 +5,10 @@ from __future__ import annotations
 import msgspec
 
 from haulback.contract.destination_init import DestinationInitOrder, InitResult
+from haulback.contract.order_records import BackupDestination
 from haulback.contract.task_states import State
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
-from haulback.inventory.records import BackupDestination
 from haulback.kinds.api import Ask, TaskKind
 from haulback.kinds.support import planning
 from haulback.kinds.support.reports import SPACE, Said

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
@@ -29,7 +29,7 @@ from haulback.kinds.support.export_report import (
     unreported,
 )
 from haulback.tasks.record import NewBackup, Plan, Task
-from haulback.wire import Named
+from haulback.wire import JsonObject, Named
 
 _INCREMENTAL = BackupType.INCREMENTAL.value
 
@@ -106,7 +106,7 @@ def _plan_backup(wanted: _Backup, catalogue: Catalogue) -> Plan:
         "backup": Named(backup.guid, entity.name),
         "rule": planning.named(goal.rule) if goal.rule else None,
     }
-    params: dict[str, Any] = {"incSnapRequired": catalogue.machines.is_scheduled(entity.guid)}
+    params: JsonObject = {"incSnapRequired": catalogue.machines.is_scheduled(entity.guid)}
     if goal.thresholds:
         params["thresholds"] = goal.thresholds
     first = planning.TaskSpec(

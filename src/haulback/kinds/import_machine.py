@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from haulback.contract import example_values as example
@@ -13,6 +11,7 @@ from haulback.contract.import_machine import (
     ImportMachineOrder,
     ImportMachineRequest,
 )
+from haulback.contract.order_records import Hypervisor
 from haulback.contract.project_access import ProjectAccess
 from haulback.contract.restores import Allocation
 from haulback.contract.roles import RESTORERS
@@ -21,14 +20,14 @@ from haulback.errors import Malformed
 from haulback.ids import new_guid
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
-from haulback.inventory.records import Backup, Entity, Hypervisor
+from haulback.inventory.records import Backup, Entity
 from haulback.kinds.api import TARGET, Ask, Submission, TaskKind
 from haulback.kinds.support import machine_scan, planning, restore_target
 from haulback.kinds.support.backup_choice import chosen, references
 from haulback.kinds.support.reports import Said
 from haulback.kinds.support.restore_jobs import job_begun, job_ended, new_job
 from haulback.tasks.record import Plan, Task
-from haulback.wire import Named
+from haulback.wire import JsonObject, Named
 
 
 def plan(request: ImportMachineRequest, catalogue: Catalogue, ask: Ask) -> Plan:
@@ -62,7 +61,7 @@ def plan(request: ImportMachineRequest, catalogue: Catalogue, ask: Ask) -> Plan:
     return machine_scan.followed(whole, to, ask)
 
 
-def _params(request: ImportMachineRequest, replaced: Entity | None) -> dict[str, Any]:
+def _params(request: ImportMachineRequest, replaced: Entity | None) -> JsonObject:
     form = request.restoredDiskAllocationFormat or Allocation.PREALLOCATED
     return {
         "restoreType": "RESTORE_AND_IMPORT",

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from haulback.contract import example_values as example
 from haulback.contract.instant_restore import InstantRestoreRequest
 from haulback.contract.mounts import MountMode
+from haulback.contract.order_records import Hypervisor
 from haulback.contract.project_access import ProjectAccess
 from haulback.contract.roles import RESTORERS
 from haulback.errors import Malformed
 from haulback.hypervisor_types import Capability, is_remote, type_of
 from haulback.inventory.catalogue import Catalogue
-from haulback.inventory.records import Backup, Hypervisor
+from haulback.inventory.records import Backup
 from haulback.kinds.api import Ask, Submission
 from haulback.kinds.support import conflicts, machine_scan, planning, restore_target
 from haulback.kinds.support.backup_choice import chosen, references
 from haulback.kinds.support.new_mount import new_mount
 from haulback.kinds.support.restore_jobs import new_job
 from haulback.tasks.record import NewMount, Plan
-from haulback.wire import Named, Ref
+from haulback.wire import JsonObject, Named, Ref
 
 
 def plan(request: InstantRestoreRequest, catalogue: Catalogue, ask: Ask) -> Plan:
@@ -57,7 +56,7 @@ def plan(request: InstantRestoreRequest, catalogue: Catalogue, ask: Ask) -> Plan
     return machine_scan.followed(whole, to, ask)
 
 
-def _params(shared: NewMount) -> dict[str, Any]:
+def _params(shared: NewMount) -> JsonObject:
     return {
         "restoreType": "INSTANT_RESTORE",
         "mode": shared.mode,

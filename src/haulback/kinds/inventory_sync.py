@@ -16,6 +16,7 @@ from haulback.contract.inventory_sync import (
     Seen,
     Sources,
 )
+from haulback.contract.order_records import Hypervisor
 from haulback.contract.roles import ADMINS, OPERATORS
 from haulback.contract.task_states import State
 from haulback.errors import Conflict, Malformed
@@ -23,7 +24,6 @@ from haulback.ids import guid_of, new_guid
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.managers import manager_of
-from haulback.inventory.records import Hypervisor
 from haulback.kinds.api import Ask, Submission, TaskKind
 from haulback.kinds.support import planning
 from haulback.kinds.support.machine_report import SCAN_REPORT, take_in

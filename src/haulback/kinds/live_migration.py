@@ -5,6 +5,7 @@ from __future__ import annotations
 from haulback.contract import example_values as example
 from haulback.contract.live_migration import LiveMigrationOrder, LiveMigrationRequest
 from haulback.contract.mounts import MountMode
+from haulback.contract.order_records import Hypervisor
 from haulback.contract.project_access import ProjectAccess
 from haulback.contract.roles import RESTORERS
 from haulback.contract.task_states import State
@@ -12,7 +13,7 @@ from haulback.errors import Conflict, Malformed
 from haulback.hypervisor_types import TYPES, Capability, is_remote
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
-from haulback.inventory.records import Entity, Hypervisor, Mount
+from haulback.inventory.records import Entity, Mount
 from haulback.kinds.api import TARGET, Ask, Submission, TaskKind
 from haulback.kinds.support import conflicts, planning, restore_target, unmount_task
 from haulback.kinds.support.reports import Said

@@ -23,7 +23,7 @@ from haulback.kinds.support.new_mount import new_mount
 from haulback.kinds.support.reports import Said
 from haulback.kinds.support.restore_jobs import job_begun, job_ended, job_goes_on, new_job
 from haulback.tasks.record import NewMount, Plan, Task
-from haulback.wire import Named, Ref
+from haulback.wire import JsonObject, Named, Ref
 
 _HERE = (MountMode.AUTO, MountMode.MANUAL, MountMode.ISCSI)
 
@@ -52,10 +52,10 @@ def tasks_of(mount: NewMount, backup: Backup, request: Any, catalogue: Catalogue
         "restoreJob": Named(job.guid),
         "mountedBackup": Named(mount.guid, backup.entity_name),
     }
-    params: dict[str, Any] = {"restoreType": "RESTORE_AND_MOUNT", "mode": mount.mode}
+    params: JsonObject = {"restoreType": "RESTORE_AND_MOUNT", "mode": mount.mode}
     params |= {"pointer": True, "wanted": mount.wanted, "on": mount.node}
     ask = ask.of(mount.project)
-    common: dict[str, Any] = {"refs": refs, "params": params, "pinned": mount.node}
+    common: JsonObject = {"refs": refs, "params": params, "pinned": mount.node}
     first = planning.task("RESTORE", "restore", ask, request, planning.TaskSpec(**common))
     second = planning.task(
         "MOUNT", "restore", ask, request, planning.TaskSpec(**common, follows=first)

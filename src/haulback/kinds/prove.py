@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from haulback.contract import example_values as example
@@ -20,6 +18,7 @@ from haulback.kinds.support import planning
 from haulback.kinds.support.backup_choice import chosen, references
 from haulback.kinds.support.reports import Said
 from haulback.tasks.record import Plan, Task
+from haulback.wire import JsonObject
 
 _LONGEST_MS, _USUAL_MS = 3_600_000, 600_000
 _LONGEST_TEXT, _LONGEST_SCRIPT = 200, 64_000
@@ -53,7 +52,7 @@ def plan(request: ProveRequest, catalogue: Catalogue, ask: Ask) -> Plan:
     )
 
 
-def _checked(request: ProveRequest) -> dict[str, Any]:
+def _checked(request: ProveRequest) -> JsonObject:
     sign = request.sign or (Sign.TEXT if request.text else Sign.AGENT)
     text, script = request.text or "", request.script or ""
     timeout = _USUAL_MS if request.timeout is None else request.timeout

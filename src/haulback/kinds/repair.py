@@ -5,12 +5,12 @@ from __future__ import annotations
 import msgspec
 
 from haulback.contract import example_values as example
+from haulback.contract.order_records import BackupDestination
 from haulback.contract.repair import RepairOrder, RepairRequest, RepairResult
 from haulback.contract.roles import ADMINS
 from haulback.contract.task_states import State
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
-from haulback.inventory.records import BackupDestination
 from haulback.kinds.api import Ask, Submission, TaskKind
 from haulback.kinds.support import planning
 from haulback.kinds.support.reports import Said

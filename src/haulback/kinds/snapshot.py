@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from haulback.contract import example_values as example
@@ -21,6 +19,7 @@ from haulback.kinds.support import planning, snapshots
 from haulback.kinds.support.reports import Said
 from haulback.kinds.support.snapshots import Asked, refuse_unable
 from haulback.tasks.record import Plan, Task
+from haulback.wire import JsonObject
 
 
 def plan(request: SnapshotRequest, catalogue: Catalogue, ask: Ask) -> Plan:
@@ -46,7 +45,7 @@ def plan(request: SnapshotRequest, catalogue: Catalogue, ask: Ask) -> Plan:
     return whole
 
 
-def _params(request: SnapshotRequest, rule: Record | None) -> dict[str, Any]:
+def _params(request: SnapshotRequest, rule: Record | None) -> JsonObject:
     return {
         "snapshot": new_guid(),
         "rule": rule.guid if rule else None,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from haulback.contract import example_values as example
+from haulback.contract.order_records import Hypervisor
 from haulback.contract.project_access import ProjectAccess
 from haulback.contract.roles import RESTORERS
 from haulback.contract.upload import UploadOrder, UploadRequest
 from haulback.errors import Conflict, Malformed
 from haulback.hypervisor_types import Capability, type_of
 from haulback.inventory.catalogue import Catalogue
-from haulback.inventory.records import Entity, Hypervisor, Mount
+from haulback.inventory.records import Entity, Mount
 from haulback.kinds.api import Ask, Submission, TaskKind
 from haulback.kinds.support import planning
 from haulback.kinds.support.reports import Said

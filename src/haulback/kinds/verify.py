@@ -8,17 +8,18 @@ import msgspec
 
 from haulback.contract import example_values as example
 from haulback.contract.destinations import VerifyState
+from haulback.contract.order_records import BackupDestination
 from haulback.contract.roles import OPERATORS
 from haulback.contract.task_states import State
 from haulback.contract.verify import VerifyOrder, VerifyRequest, VerifyResult
 from haulback.errors import Malformed
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
-from haulback.inventory.records import BackupDestination
 from haulback.kinds.api import Ask, Submission, TaskKind
 from haulback.kinds.support import planning
 from haulback.kinds.support.reports import SPACE, Said
 from haulback.tasks.record import HOUR_MS, Plan, Task
+from haulback.wire import JsonObject
 
 WINDOW = 24 * HOUR_MS
 _LONGEST = 7 * 86_400  # seconds
@@ -35,7 +36,7 @@ def plan(request: VerifyRequest, catalogue: Catalogue, ask: Ask) -> Plan:
     return Plan([task(one, ask, bounds, request) for one in found])
 
 
-def task(to: BackupDestination, ask: Ask, bounds: dict[str, Any], request: Any = None) -> Task:
+def task(to: BackupDestination, ask: Ask, bounds: JsonObject, request: Any = None) -> Task:
     """The task that verifies a destination."""
     return planning.task(
         "VERIFY",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
 
 from haulback.contract.order_records import BackupDestination, Hypervisor
 from haulback.contract.staging_cleanup import StagingCleanupOrder
@@ -13,6 +12,7 @@ from haulback.drivers.capabilities import SnapshotKeeper, capability
 from haulback.drivers.hypervisor import Machine, MachineSource
 from haulback.errors import Cancelled, Fenced, HaulbackError, NotFound
 from haulback.retry import Backoff, retry
+from haulback.wire import JsonObject
 from haulback.work.context import PREFIX, Results, TaskContext, TaskWork
 
 _BACKOFF = Backoff(2.0, attempts=4)  # a platform that was restarted is back by then
@@ -23,7 +23,7 @@ def run(context: TaskContext) -> Results:
     left = [attempt for attempt in context.staging.leftovers() if attempt not in needed]
     for attempt in left:
         context.staging.discard(attempt)
-    removed, held = len(left), dict[str, Any]()
+    removed, held = len(left), JsonObject()
     for hypervisor in context.order.hypervisors:
         removed += _sweep(context, hypervisor, held.setdefault(hypervisor.guid, {}))
     for destination in context.order.destinations:
@@ -39,7 +39,7 @@ def _sweep_destination(context: TaskContext, record: BackupDestination) -> int:
         return 0
 
 
-def _sweep(context: TaskContext, record: Hypervisor, held: dict[str, Any]) -> int:
+def _sweep(context: TaskContext, record: Hypervisor, held: JsonObject) -> int:
     """Sweep a hypervisor; a hypervisor that does not answer is skipped after a few tries.
 
     `held` takes the snapshots that stay, with their times: an attempt may have died before it

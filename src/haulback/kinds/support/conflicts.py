@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from haulback.errors import Conflict
 from haulback.inventory.catalogue import Catalogue
 from haulback.tasks.record import Task
-from haulback.wire import Named
+from haulback.wire import JsonObject, Named
 
 _SHARES = ("MOUNT", "UNMOUNT", "LIVE_MIGRATION")  # what begins, ends or moves off a share
 
@@ -23,7 +22,7 @@ def machine_free(entity: Named, kind: str, catalogue: Catalogue) -> None:
     _refuse(catalogue, "protectedEntity", entity, (kind,))
 
 
-def backup_free(backup: Named, same: dict[str, Any], catalogue: Catalogue) -> None:
+def backup_free(backup: Named, same: JsonObject, catalogue: Catalogue) -> None:
     """Raises Conflict while a MOUNT with the same parameters waits or runs for the backup."""
 
     def is_same(other: Task) -> bool:

@@ -7,10 +7,11 @@ from typing import Any
 
 import msgspec
 
+from haulback.contract.order_records import BackupDestination
 from haulback.errors import Malformed, NotFound
 from haulback.ids import new_guid
 from haulback.inventory.catalogue import Catalogue
-from haulback.inventory.records import BackupDestination, Entity, Record
+from haulback.inventory.records import Entity, Record
 from haulback.kinds.support import planning
 from haulback.wire import Ref
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from haulback.contract.backups import BackupType
@@ -11,6 +9,7 @@ from haulback.contract.export import ExportResult
 from haulback.errors import Malformed
 from haulback.kinds.support.reports import Said, lacking
 from haulback.tasks.record import HOUR_MS, Task
+from haulback.wire import JsonObject
 
 WINDOW = 5 * HOUR_MS
 ASKED = "askedType"  # the parameter of a task whose backup became another type
@@ -30,7 +29,7 @@ EXPORT_REPORT = (
 )
 
 
-def unreported(kind: str, report: tuple[Said, ...], results: dict[str, Any]) -> str:
+def unreported(kind: str, report: tuple[Said, ...], results: JsonObject) -> str:
     """The reason why a backup cannot be restored: the node left out members of its report."""
     names = ", ".join(lacking(report, results))
     return f"the node did not report what a restore needs: {names} in transfer-info of the {kind}"
@@ -46,7 +45,7 @@ def other_type(asked: str, made: str) -> str:
     return f"the backup is {made}: it was asked for as {asked}"
 
 
-def read_results(results: dict[str, Any]) -> ExportResult | None:
+def read_results(results: JsonObject) -> ExportResult | None:
     """The report of an export; None where the report lacks a member that a restore needs.
 
     Raises Malformed for a member of the wrong type.

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
 
 from haulback.contract.mount import IscsiOrder
 from haulback.contract.mounts import MountMode
 from haulback.errors import Malformed, NotFound
 from haulback.inventory.derived_guids import file_guid
 from haulback.inventory.records import Backup, Mount
+from haulback.wire import JsonObject
 
 _CLIENT = re.compile(
     r"iqn\.[0-9]{4}-(0[1-9]|1[0-2])\.[a-z0-9.-]+(:[!-~]+)?|eui\.[0-9A-Fa-f]{16}|naa\.[0-9A-Fa-f]{16,32}"
@@ -19,7 +19,7 @@ _LONGEST = 223  # bytes of an iSCSI name (RFC 7143, 4.2.7.1)
 _MOST = 64
 
 
-def wanted(files: Sequence[str], clients: Sequence[str], backup: Backup) -> dict[str, Any]:
+def wanted(files: Sequence[str], clients: Sequence[str], backup: Backup) -> JsonObject:
     """Options for the record of the mount: names of disks, all unless disks are chosen."""
     return {"disks": disks_of(files, backup), "clients": _clients(clients)}
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import msgspec
 
+from haulback.contract.order_records import Hypervisor
 from haulback.inventory.catalogue import Catalogue
-from haulback.inventory.records import Entity, Hypervisor
+from haulback.inventory.records import Entity
 from haulback.kinds.api import Ask
 from haulback.kinds.support import planning
 from haulback.tasks.record import Plan, Task

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 import msgspec
 
@@ -13,9 +12,10 @@ from haulback.errors import Malformed
 from haulback.inventory.derived_guids import volume_guid
 from haulback.inventory.records import Backup, Mount
 from haulback.kinds.support import iscsi_mount
+from haulback.wire import JsonObject
 
 
-def wanted(request: MountRequest, backup: Backup) -> dict[str, Any]:
+def wanted(request: MountRequest, backup: Backup) -> JsonObject:
     """Options for the record of the mount.  Raises Malformed for an option of another mode."""
     files = [disk.backupFile.guid for disk in request.mountedDisks or []]
     if request.mode is MountMode.ISCSI:

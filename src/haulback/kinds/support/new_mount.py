@@ -9,7 +9,7 @@ from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.records import Backup
 from haulback.kinds.api import Ask
 from haulback.tasks.record import NewMount
-from haulback.wire import Ref
+from haulback.wire import JsonObject, Ref
 
 _USUAL_MS = 86_400_000
 _MOMENT_MS = 1_000_000_000_000  # what is later is no duration but a time, as old clients send it
@@ -17,7 +17,7 @@ _LONGEST_MS = 366 * _USUAL_MS
 
 
 def new_mount(
-    request: Any, backup: Backup, wanted: dict[str, Any], catalogue: Catalogue, ask: Ask
+    request: Any, backup: Backup, wanted: JsonObject, catalogue: Catalogue, ask: Ask
 ) -> NewMount:
     """The record of a mount, on the named node or the only possible node."""
     return NewMount(

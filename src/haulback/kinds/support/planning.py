@@ -8,15 +8,16 @@ from typing import Any
 
 import msgspec
 
+from haulback.contract.order_records import BackupDestination, Hypervisor
 from haulback.errors import Malformed, NotFound
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.managers import manager_of
-from haulback.inventory.records import BackupDestination, Hypervisor, Record
+from haulback.inventory.records import Record
 from haulback.kinds.api import Ask
 from haulback.tasks.record import DEFAULT_PRIORITY, HOUR_MS, Task
 from haulback.tasks.scheduling import destination_slot, entity_slot, rank, source_slot
 from haulback.texts import check_name
-from haulback.wire import Named, Ref
+from haulback.wire import JsonObject, Named, Ref
 
 PRIORITIES = range(101)
 RETRIES = range(101)
@@ -33,7 +34,7 @@ class TaskSpec(msgspec.Struct, kw_only=True):
     """
 
     refs: Mapping[str, Named | None]
-    params: dict[str, Any] = {}
+    params: JsonObject = {}
     window: int = HOUR_MS
     locked: str | None = None
     source: str | None = None

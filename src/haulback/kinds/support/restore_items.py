@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import msgspec
 
@@ -13,12 +12,12 @@ from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.derived_guids import file_guid
 from haulback.inventory.hardware import cards_of
 from haulback.inventory.records import Backup
-from haulback.wire import present
+from haulback.wire import JsonObject, present
 
 _MAC = re.compile(r"[0-9a-f][02468ace](:[0-9a-f]{2}){5}")  # of one card, not of a group
 
 
-def disks_of(files: list[TaskFile] | None, backup: Backup) -> dict[str, Any]:
+def disks_of(files: list[TaskFile] | None, backup: Backup) -> JsonObject:
     """Disks to leave out and new names of disks, by `taskFiles`."""
     known = {file_guid(backup.guid, file["name"]): str(file["name"]) for file in backup.files}
     skip, rename = [], {}
@@ -42,7 +41,7 @@ def disks_of(files: list[TaskFile] | None, backup: Backup) -> dict[str, Any]:
 
 def cards_wanted(
     networks: list[RestoredNetwork] | None, backup: Backup, catalogue: Catalogue
-) -> dict[str, Any]:
+) -> JsonObject:
     """Network and MAC address of each card, by `restoredNetworks`."""
     known = {card.guid: card.number for card in cards_of(backup.guid, backup.definition)}
     cards = []

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from haulback.contract.task_states import State
@@ -12,11 +10,12 @@ from haulback.inventory.ledger import Ledger
 from haulback.inventory.records import Backup
 from haulback.kinds.api import Ask
 from haulback.tasks.record import NewRestoreJob, Task
+from haulback.wire import JsonObject
 
 _LONGEST = 2000  # letters of a restore job's status
 
 
-def new_job(kind: str, backup: Backup, ask: Ask, target: dict[str, Any]) -> NewRestoreJob:
+def new_job(kind: str, backup: Backup, ask: Ask, target: JsonObject) -> NewRestoreJob:
     """The record of a request to bring a backup back."""
     return NewRestoreJob(
         type=kind,

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from haulback.contract.order_records import Hypervisor
 from haulback.errors import Malformed, NotFound
 from haulback.hypervisor_types import TYPES, Capability
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.derived_guids import file_guid
 from haulback.inventory.managers import cluster_of, manager_of
-from haulback.inventory.records import Backup, Entity, Hypervisor, Record
+from haulback.inventory.records import Backup, Entity, Record
 from haulback.kinds.support import planning
 from haulback.kinds.support.restore_items import cards_wanted, disks_of
-from haulback.wire import Named, label
+from haulback.wire import JsonObject, Named, label
 
 
 def hypervisor(request: Any, catalogue: Catalogue, origin: Entity) -> Hypervisor:
@@ -135,7 +136,7 @@ def target(request: Any, catalogue: Catalogue, source: str, name: str) -> Named:
 
 def wishes(
     request: Any, name: str, to: Hypervisor, backup: Backup, catalogue: Catalogue
-) -> dict[str, Any]:
+) -> JsonObject:
     """Parameters of a task about the machine to make."""
     stores = _stores(request, to, backup, catalogue)
     return {

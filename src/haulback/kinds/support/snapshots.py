@@ -6,10 +6,11 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from haulback.contract.order_records import Hypervisor
 from haulback.errors import Malformed
 from haulback.hypervisor_types import Capability, type_of
 from haulback.inventory.catalogue import Catalogue
-from haulback.inventory.records import Entity, Hypervisor
+from haulback.inventory.records import Entity
 from haulback.kinds.api import Ask
 from haulback.kinds.support import planning
 from haulback.tasks.record import Task
