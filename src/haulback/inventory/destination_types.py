@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from haulback.errors import Malformed
 
 SERVED = {"FILESYSTEM": "folder"}  # the driver of each type
@@ -19,7 +17,7 @@ _SETTINGS = """
 _OF_OTHERS = frozenset(_SETTINGS.split())
 
 
-def check(body: Any, kind: str | None) -> None:
+def check(body: object, kind: str | None) -> None:
     """Whether a body asks for a destination that is served.
 
     Raises Malformed naming `type`, or the first member that the type does not know.

@@ -310,7 +310,7 @@ def recover(call: ApiRequest) -> list[TaskListRecord]:
     return [task_views.list_record(task, waits.get(task.guid)) for task in plan.heads]
 
 
-def read_state(value: Any) -> NewState:
+def read_state(value: object) -> NewState:
     """A new state in any of the three forms clients send."""
     if isinstance(value, dict) and "state" in value:
         found: NewState = read(value, NewState, "")

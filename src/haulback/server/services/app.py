@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
 
 from haulback.clock import SteadyClock
 from haulback.errors import NotFound
@@ -34,8 +33,8 @@ class AuditedChange:
 
     sql: Connection
     now: int
-    before: Any = None
-    after: Any = None
+    before: object = None
+    after: object = None
     subject: str | None = None
     silent: bool = False  # nothing came of it
 

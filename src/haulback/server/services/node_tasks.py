@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any
 
 import msgspec
 
@@ -254,7 +253,7 @@ def became(app: App, who: Node, guid: str, kind: str) -> Task:
         return task
 
 
-def set_member(app: App, who: Node, guid: str, name: str, value: Any) -> Task:
+def set_member(app: App, who: Node, guid: str, name: str, value: object) -> Task:
     """Set a member of a running task.  Raises Conflict for a kind that has no such member."""
 
     def made(task: Task) -> JsonObject:
@@ -275,12 +274,12 @@ def _check_member(app: App, task: Task, name: str) -> None:
         )
 
 
-def report(app: App, who: Node, guid: str, **values: Any) -> Task:
+def report(app: App, who: Node, guid: str, **values: object) -> Task:
     """Write members of a running task and renew its lease.  Progress never goes back."""
     return _reported(app, who, guid, lambda _: values)
 
 
-def add_results(app: App, who: Node, guid: str, more: JsonObject, **values: Any) -> Task:
+def add_results(app: App, who: Node, guid: str, more: JsonObject, **values: object) -> Task:
     """Add to what a running task reported so far, and renew its lease."""
     return _reported(app, who, guid, lambda task: {"results": {**task.results, **more}, **values})
 

@@ -185,5 +185,5 @@ def _api_token(row: sa.Row[Any]) -> ApiToken:
     return ApiToken(row.guid, row.name, row.account, roles, row.created, row.expires, projects)
 
 
-def _json(value: Any) -> str:
+def _json(value: object) -> str:
     return msgspec.json.encode(value).decode()

@@ -18,7 +18,7 @@ _WRITE = Hot(
     "INSERT INTO audit (time, caller, login, operation, subject, before, after) "
     "VALUES (:time, :caller, :login, :operation, :subject, :before, :after)"
 )
-Line = tuple[str, Any, Any]  # an object that was changed, before and after
+Line = tuple[str, object, object]  # an object that was changed, before and after
 KEPT_MS = 86_400_000  # how long a key gives the same answer
 
 
@@ -28,8 +28,8 @@ def write(
     caller: tuple[str, str],
     operation: str,
     subject: str | None,
-    before: Any,
-    after: Any,
+    before: object,
+    after: object,
 ) -> None:
     """Add to the trail; `caller` is guid and login."""
     _WRITE.run(
@@ -67,7 +67,7 @@ def read(
 
 
 def remember(
-    sql: sa.Connection, caller: str, key: str, request: bytes, made: Any, now: int
+    sql: sa.Connection, caller: str, key: str, request: bytes, made: object, now: int
 ) -> None:
     """What a request with this key made; a second one at the same time clashes with it."""
     row = {"caller": caller, "key": key, "request": _digest(request), "created": now}
@@ -106,5 +106,5 @@ def _entry(row: sa.Row[Any]) -> AuditEntry:
     return msgspec.convert(values, AuditEntry)
 
 
-def _text(value: Any) -> str | None:
+def _text(value: object) -> str | None:
     return None if value is None else msgspec.json.encode(value).decode()

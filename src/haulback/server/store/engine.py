@@ -338,7 +338,7 @@ def _one_migrator(connection: sa.Connection) -> None:
 
 
 def _revision(connection: sa.Connection) -> str | None:
-    found: Any = MigrationContext.configure(connection).get_current_revision()
+    found: object = MigrationContext.configure(connection).get_current_revision()
     return found if found is None else str(found)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import msgspec
 import sqlalchemy as sa
@@ -111,7 +110,7 @@ class InventoryLedger(PresenceLedger):
         for host in {found.hypervisor, hypervisor}:
             self.settle_doubt(host)
 
-    def _place(self, entity: str, **values: Any) -> None:
+    def _place(self, entity: str, **values: object) -> None:
         here = tables.entity.c.guid == entity
         self._sql.execute(sa.update(tables.entity).where(here).values(**values))
 

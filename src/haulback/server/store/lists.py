@@ -20,6 +20,7 @@ from haulback.server.store import (
     tables,
     tasks,
 )
+from haulback.server.store.expressions import Column, Condition, Expression
 from haulback.server.store.nodes import with_node_names
 from haulback.server.store.rows import records
 from haulback.tasks.record import Task
@@ -289,16 +290,16 @@ def kept(sql: sa.Connection, kind: str, wanted: ListQuery) -> tuple[list[Record]
     return _page(sql, table, where, _order(sorts, "name", wanted, table.c.guid), wanted, Record)
 
 
-def _scoped(column: sa.Column[Any], scope: Scope) -> list[Any]:
+def _scoped(column: sa.Column[Any], scope: Scope) -> list[Condition]:
     return [] if scope.listed is None else [column.in_(scope.listed)]
 
 
-def _text(column: sa.Column[Any], wanted: ListQuery) -> list[Any]:
+def _text(column: sa.Column[Any], wanted: ListQuery) -> list[Condition]:
     found = [wanted.text, wanted.name]
     return [column.icontains(text, autoescape=True) for text in found if text]
 
 
-def _order(sorts: JsonObject, usual: str, wanted: ListQuery, last: Any) -> list[Any]:
+def _order(sorts: JsonObject, usual: str, wanted: ListQuery, last: Column) -> list[Expression]:
     """By the wanted member; one that cannot be sorted by falls back to the usual order."""
     name = wanted.order if wanted.order in sorts else usual
     newest = name == usual and wanted.order is None and usual.endswith(("Time", "since"))
@@ -309,8 +310,8 @@ def _order(sorts: JsonObject, usual: str, wanted: ListQuery, last: Any) -> list[
 def _page(
     sql: sa.Connection,
     table: sa.Table,
-    where: list[Any],
-    order: list[Any],
+    where: list[Condition],
+    order: list[Expression],
     wanted: ListQuery,
     kind: type[T],
 ) -> tuple[list[T], int]:

@@ -120,7 +120,7 @@ def renew(sql: sa.Connection, guid: str) -> tuple[str, str | None]:
     return _renew(sql, guid)[1], old
 
 
-def _renew(sql: sa.Connection, guid: str, **values: Any) -> tuple[str, str]:
+def _renew(sql: sa.Connection, guid: str, **values: object) -> tuple[str, str]:
     session, token = new_guid(), NODE_TOKEN + secrets.token_urlsafe(32)
     values |= {"session": session, "token": digest(token)}
     sql.execute(sa.update(node).where(node.c.guid == guid).values(values))

@@ -15,9 +15,10 @@ from haulback.errors import Malformed
 from haulback.server.queries import MOST, Filter
 from haulback.server.scope import EVERYTHING, Scope
 from haulback.server.store import tasks
+from haulback.server.store.expressions import Condition, Expression
 from haulback.server.store.tables import REF_COLUMNS, VISIBLE, log_line, node
 from haulback.server.store.tables import task as table
-from haulback.server.store.task_pages import Condition, Finder, Question, rows
+from haulback.server.store.task_pages import Finder, Question, rows
 from haulback.tasks.record import LogRow, Task
 from haulback.wire import JsonObject
 
@@ -202,7 +203,7 @@ def _descending(wanted: Filter) -> bool:
     return wanted.descending if wanted.order else True
 
 
-def _order(wanted: Filter) -> list[sa.ColumnElement[Any]]:
+def _order(wanted: Filter) -> list[Expression]:
     if wanted.order not in (None, *SORTS):
         known = ", ".join(SORTS)
         raise Malformed(f"orderBy: {wanted.order!r} is not one of {known}", field="orderBy")

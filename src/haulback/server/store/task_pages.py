@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from haulback.server.store import tasks
+from haulback.server.store.expressions import Condition, Expression
 from haulback.server.store.tables import VISIBLE
 from haulback.server.store.tables import task as table
 from haulback.tasks.record import Task
@@ -20,14 +21,13 @@ from haulback.tasks.record import Task
 _FEW = 2000  # rows that may be read one by one
 _FETCHED = 500
 _ROOM_KIB, _USUAL_KIB = 16_000, 2_000  # SQLite sorts in this much memory
-Condition = sa.ColumnElement[bool]
 
 
 class Question(NamedTuple):
     """Conditions and order of a list; `indexed` are those conditions that an index serves."""
 
     where: list[Condition]
-    order: list[sa.ColumnElement[Any]]
+    order: list[Expression]
     indexed: dict[str, Condition]
 
 
@@ -87,10 +87,10 @@ def rows(sql: sa.Connection, guids: Sequence[str]) -> Iterator[Task]:
         yield from (tasks.task_of(by_guid[guid]) for guid in some if guid in by_guid)
 
 
-def _turned(column: sa.ColumnElement[Any]) -> sa.UnaryExpression[Any]:
+def _turned(column: Expression) -> sa.UnaryExpression[Any]:
     """The same order from its end."""
     assert isinstance(column, sa.UnaryExpression)
-    inner: sa.ColumnElement[Any] = column.element
+    inner: Expression = column.element
     return inner.asc() if column.modifier is sa.sql.operators.desc_op else inner.desc()
 
 

@@ -226,7 +226,7 @@ def change_rows(
         insert(connection, new)
 
 
-def change(connection: sa.Connection, task: Task, now: int, **values: Any) -> None:
+def change(connection: sa.Connection, task: Task, now: int, **values: object) -> None:
     """Write some members of a task that the caller read in this transaction.
 
     Raises Conflict when it left its state meanwhile.
@@ -260,7 +260,7 @@ def change_many(
             setattr(task, name, value)
 
 
-def advance(connection: sa.Connection, attempt: int | None, **values: Any) -> bool:
+def advance(connection: sa.Connection, attempt: int | None, **values: object) -> bool:
     """Raise the progress of a running task and renew its lease; False if the attempt is over.
 
     `values`: guid, percent, now and lease (epoch ms), session.
