@@ -8,7 +8,7 @@ from haulback.server.caller import Caller
 from haulback.server.queries import ListQuery
 from haulback.server.scope import Scope
 from haulback.server.services.app import App
-from haulback.server.services.reading import Reading
+from haulback.server.services.read_transaction import Reading
 from haulback.server.store import backups, lists
 from haulback.server.store.backups import StoredProof
 from haulback.server.store.catalogue import SqlCatalogue

@@ -1,4 +1,4 @@
-"""The audit trail, and the answers that repeated requests get again."""
+"""The audit trail, and the stored results of repeated requests."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def write(
 def write_many(
     sql: sa.Connection, now: int, caller: tuple[str, str], operation: str, lines: Sequence[Line]
 ) -> None:
-    """The same for many objects of one operation."""
+    """Add entries about many objects of one operation."""
     by = {"time": now, "caller": caller[0], "login": caller[1], "operation": operation}
     rows = [by | {"subject": s, "before": _text(b), "after": _text(a)} for s, b, a in lines]
     if rows:
@@ -69,14 +69,14 @@ def read(
 def remember(
     sql: sa.Connection, caller: str, key: str, request: bytes, made: object, now: int
 ) -> None:
-    """What a request with this key made; a second one at the same time clashes with it."""
+    """Store the result of a request with a key; a second request at the same time is a Conflict."""
     row = {"caller": caller, "key": key, "request": _digest(request), "created": now}
     row["tasks"] = msgspec.json.encode(made).decode()
     sql.execute(sa.insert(idempotency).values(row))
 
 
 def recall(sql: sa.Connection, caller: str, key: str, request: bytes) -> Any:
-    """What that request made before.  Raises Conflict when the key was used for another one."""
+    """The result of an earlier request.  Raises Conflict when the key was used for another one."""
     where = (idempotency.c.caller == caller, idempotency.c.key == key)
     row = sql.execute(sa.select(idempotency).where(*where)).one_or_none()
     if row is None:

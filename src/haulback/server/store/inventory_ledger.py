@@ -1,4 +1,4 @@
-"""Machines and what surrounds them, as looks at their platforms change what is known of them."""
+"""Changes of machines, networks and storage pools by inventory scans."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class InventoryLedger(PresenceLedger):
             self.lives_on(guid, host)
 
     def lives_on(self, entity: str, hypervisor: str) -> None:
-        """What is known of an earlier machine of that uuid there trades places with it."""
+        """Move a machine to a hypervisor; an earlier machine of its uuid changes places with it."""
         self._lock(hypervisor)
         table = tables.entity.c
         found = self._sql.execute(
@@ -134,7 +134,7 @@ class InventoryLedger(PresenceLedger):
     def _around(
         self, kind: str, hypervisor: str, parent: str, found: dict[str, JsonObject]
     ) -> None:
-        """What people wrote themselves is theirs; what nobody sees any more goes.
+        """Update the records that scans made; records of people stay, and unseen ones go.
 
         One that was seen is known by the name it had then, whatever people call it now.
         """

@@ -40,7 +40,7 @@ def places(sql: sa.Connection, kind: type[T]) -> list[T]:
 
 
 def machine_counts(sql: sa.Connection, scope: Scope) -> dict[str, int]:
-    """How many present machines each hypervisor holds, of those that the caller sees."""
+    """The number of present machines on each hypervisor, of those that the caller sees."""
     table = tables.entity.c
     where = [table.present, *_scoped(table.project, scope)]
     query = sa.select(table.hypervisor, sa.func.count()).where(*where)
@@ -231,7 +231,7 @@ def restore_jobs(sql: sa.Connection, wanted: ListQuery) -> tuple[list[RestoreJob
 
 
 def restore_job(sql: sa.Connection, guid: str, scope: Scope) -> RestoreJob | None:
-    """One restore job, None for one that is not there for the caller."""
+    """A restore job, None for one outside the caller's projects."""
     table = tables.restore_job
     row = sql.execute(sa.select(table).where(table.c.guid == guid)).one_or_none()
     if row is None or not scope.allows(row.project):

@@ -21,7 +21,7 @@ Cursor = Any  # of either database driver
 
 
 class Hot:
-    """One statement with `:name` parameters; `lock` is added where rows can be locked."""
+    """A statement with `:name` parameters; `lock` is added where rows can be locked."""
 
     __slots__ = ("_postgresql", "_sqlite")
 
@@ -45,14 +45,14 @@ class Hot:
         return found[0] if found else None
 
     def run(self, sql: sa.Connection, **params: object) -> int:
-        """How many rows it changed."""
+        """Execute the statement; the number of changed rows."""
         cursor: Cursor = sql.connection.cursor()
         cursor.execute(self._text(sql), params)
         count: int = cursor.rowcount
         return count
 
     def many(self, sql: sa.Connection, params: Iterable[JsonMapping]) -> int:
-        """The same for many parameters; how many rows all of them changed."""
+        """Execute the statement with many parameters; the number of changed rows."""
         params = list(params)
         if len(params) == 1:
             return self.run(sql, **params[0])

@@ -57,7 +57,7 @@ def one(sql: sa.Connection, table: sa.Table, kind: type[T], guid: str, what: str
 
 
 def records(sql: sa.Connection, query: sa.Executable, kind: type[T]) -> list[T]:
-    """What `query` finds, as records."""
+    """The rows of a query as records."""
     rows = sql.execute(query)
     members = [(i, str(k), k in _JSON) for i, k in enumerate(rows.keys()) if k in _fields(kind)]
     decode = msgspec.json.decode

@@ -43,7 +43,7 @@ _WITHOUT_GAPS = ("creationTime", "priority", "windowStart", "windowEnd", "type",
 
 
 def count(sql: sa.Connection, wanted: Filter) -> int:
-    """How many tasks a filter finds."""
+    """The number of tasks that a filter finds."""
     return Finder(sql, _question(wanted)).count()
 
 
@@ -78,7 +78,7 @@ def stream(sql: sa.Connection, wanted: Filter) -> Iterator[Task]:
 
 
 def next_cursor(wanted: Filter, found: list[Task]) -> str | None:
-    """Where the page after `found` begins; None where there is none or the sort has gaps."""
+    """The cursor of the page after `found`, None without one or for a sort with gaps."""
     name = wanted.order or "creationTime"
     full = MOST if wanted.size is None else wanted.size
     if not found or len(found) < full or name not in _WITHOUT_GAPS:
@@ -89,7 +89,7 @@ def next_cursor(wanted: Filter, found: list[Task]) -> str | None:
 
 
 def _beyond(wanted: Filter) -> Condition:
-    """What comes after the cursor, by comparing rows: as cheap at any depth."""
+    """The condition of the rows after the cursor, by comparing rows: as cheap at any depth."""
     name, descending = wanted.order or "creationTime", _descending(wanted)
     try:
         raw = base64.urlsafe_b64decode(f"{wanted.cursor}==")
@@ -106,7 +106,7 @@ def _beyond(wanted: Filter) -> Condition:
 
 
 def last_change(sql: sa.Connection, scope: Scope = EVERYTHING, reader: str | None = None) -> int:
-    """When any task of `scope`, or of a node that reads, last changed; 0 if there is none."""
+    """The time of the last change of a task of `scope`, or of a reading node; 0 without tasks."""
     query = sa.select(sa.func.max(table.c.modified))
     if scope.listed is not None:
         query = query.where(table.c.project.in_(scope.listed))
@@ -157,7 +157,7 @@ def _question(wanted: Filter) -> Question:
 
 
 def _indexed(wanted: Filter) -> dict[str, Condition]:
-    """Those conditions that an index of their own serves, by its name."""
+    """The conditions that an index of their own serves, by its name."""
     entity, listed = wanted.refs.get("protectedEntity"), wanted.scope.listed
     found: dict[str, Condition] = {}
     if entity:

@@ -41,7 +41,7 @@ class Finder:
         self._index = self._choose() if self._is_sqlite else ""
 
     def count(self) -> int:
-        """How many tasks there are."""
+        """The number of tasks."""
         query = sa.select(sa.func.count()).select_from(table).where(*self._asked.where)
         return int(self._rows(query, "task_newest" if self._is_whole else self._index)[0][0])
 
