@@ -31,9 +31,9 @@ class RestoreRequest(msgspec.Struct):
 
 
 class RestoreOrder(msgspec.Struct):
-    """What to read; without a `path` only whether it can be read.  `skip` are names of disks.
+    """The backup to read; without a `path` the data is only checked.  `skip` are names of disks.
 
-    `pointer`: what follows reads straight from the repository, so only whether it is there.
+    `pointer`: the next task reads straight from the repository, so only the manifest is checked.
     `files` are the disks of the backup: name, size in bytes, format.
     """
 

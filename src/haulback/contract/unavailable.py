@@ -11,7 +11,7 @@ from haulback.wire import JsonObject, Ref, Word
 
 
 class SubmittedRequest(msgspec.Struct, kw_only=True):
-    """What every request may bring."""
+    """Members that every request may have."""
 
     priority: int | None = None
     windowStart: int | None = None
@@ -54,7 +54,7 @@ class ForCloud(SubmittedRequest, kw_only=True):
 
 
 class FeatureOptions(msgspec.Struct):
-    """What to do with one feature of a cloud account."""
+    """Options of a feature of a cloud account."""
 
     feature: Word
     options: JsonObject | None = None

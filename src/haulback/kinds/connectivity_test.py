@@ -1,4 +1,4 @@
-"""CONNECTIVITY_TEST: whether a node reaches a hypervisor or can use a destination."""
+"""CONNECTIVITY_TEST: tests whether a node reaches a hypervisor or can use a destination."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from haulback.wire import Named
 
 
 def plan(request: ConnectivityTestRequest, catalogue: Catalogue, ask: Ask) -> Plan:
-    """One task for each target, the hypervisors of managers included.
+    """Plan a task for each target, the hypervisors of managers included.
 
     Raises Malformed or NotFound.
     """
@@ -54,7 +54,11 @@ def _test(
     ask: Ask,
 ) -> Task:
     return planning.task(
-        "CONNECTIVITY_TEST", "inventory", ask, request, refs=refs, pinned=target.node
+        "CONNECTIVITY_TEST",
+        "inventory",
+        ask,
+        request,
+        planning.TaskSpec(refs=refs, pinned=target.node),
     )
 
 

@@ -1,4 +1,4 @@
-"""BACKUP_DESTINATION_INIT: makes the repository of a destination, or takes over its own."""
+"""BACKUP_DESTINATION_INIT: creates the repository of a destination, or adopts its own."""
 
 from __future__ import annotations
 
@@ -19,7 +19,11 @@ def init(destination: BackupDestination, ask: Ask) -> Task:
     """The task that makes a new destination usable."""
     refs = {"backupDestination": planning.named(destination)}
     return planning.task(
-        "BACKUP_DESTINATION_INIT", "upkeep", ask, refs=refs, pinned=destination.node
+        "BACKUP_DESTINATION_INIT",
+        "upkeep",
+        ask,
+        None,
+        planning.TaskSpec(refs=refs, pinned=destination.node),
     )
 
 

@@ -25,7 +25,7 @@ _LONGEST_TEXT, _LONGEST_SCRIPT = 200, 64_000
 
 
 def plan(request: ProveRequest, catalogue: Catalogue, ask: Ask) -> Plan:
-    """One task.  Raises Malformed, NotFound, or Conflict for what is no stored backup."""
+    """Plan the task.  Raises Malformed, NotFound, or Conflict for a backup that is not stored."""
     backup = chosen(request.backup, None, catalogue)
     entity = catalogue.machines.get(backup.entity)
     where = request.hypervisor.guid if request.hypervisor else entity.hypervisor
@@ -46,9 +46,7 @@ def plan(request: ProveRequest, catalogue: Catalogue, ask: Ask) -> Plan:
                 "restore",
                 ask.of(backup.project or ask.project),
                 request,
-                refs=refs,
-                params=params,
-                pinned=planning.pinned(hypervisor, to),
+                planning.TaskSpec(refs=refs, params=params, pinned=planning.pinned(hypervisor, to)),
             )
         ]
     )
@@ -86,7 +84,7 @@ def prepare(task: Task, catalogue: Catalogue) -> ProveOrder:
 
 
 def settle(task: Task, state: State, ledger: Ledger) -> None:
-    """Only what was seen counts: without evidence the backup stays what it was."""
+    """Record the evidence; without evidence the proof level of the backup stays."""
     if state is not State.FINISHED or "evidence" not in task.results:
         return
     try:

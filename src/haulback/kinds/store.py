@@ -1,4 +1,4 @@
-"""STORE: publishes what an EXPORT left in staging; only then the backup exists."""
+"""STORE: publishes the export that waits in staging; only then the backup exists."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""VERIFY: reads a destination back, share by share, and says which backups lack something."""
+"""VERIFY: reads a destination back, share by share, and reports backups that lack data."""
 
 from __future__ import annotations
 
@@ -35,21 +35,23 @@ def plan(request: VerifyRequest, catalogue: Catalogue, ask: Ask) -> Plan:
 
 
 def task(to: BackupDestination, ask: Ask, bounds: JsonObject, request: AnyRequest = None) -> Task:
-    """The task that verifies one destination."""
+    """The task that verifies a destination."""
     return planning.task(
         "VERIFY",
         "verify",
         ask,
         request,
-        refs={"backupDestination": planning.named(to)},
-        params={name: value for name, value in bounds.items() if value is not None},
-        pinned=to.node,
-        window=WINDOW,
+        planning.TaskSpec(
+            refs={"backupDestination": planning.named(to)},
+            params={name: value for name, value in bounds.items() if value is not None},
+            pinned=to.node,
+            window=WINDOW,
+        ),
     )
 
 
 def start(task: Task, ledger: Ledger, catalogue: Catalogue) -> None:
-    """Fix what must be found."""
+    """Fix the list of backups that the task must find."""
     ledger.damage.expect(task.guid, task.ref("backupDestination") or "")
 
 
@@ -63,7 +65,7 @@ def prepare(task: Task, catalogue: Catalogue) -> VerifyOrder:
 
 
 def settle(task: Task, state: State, ledger: Ledger) -> None:
-    """Keep how far the destination is read; damage was taken in already."""
+    """Record the progress of the round; the damage is recorded already."""
     destination = task.ref("backupDestination") or ""
     ledger.damage.expected_over(task.guid)
     if state is not State.FINISHED:

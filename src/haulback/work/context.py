@@ -1,4 +1,4 @@
-"""What the node half of a task kind declares, and the services of the node that it may use."""
+"""Declaration of the node half of a task kind, and the services of the node that it may use."""
 
 from __future__ import annotations
 

@@ -35,8 +35,8 @@ def _whole_look(
 ) -> Results:
     """Machines that were not found are gone, unless they are there and cannot be read.
 
-    The whole platform is looked at for that; what it holds besides is not reported but counted,
-    for the task may be a tenant's.
+    The whole platform is scanned for that; its other machines are counted and not reported, since
+    the task may belong to a tenant.
     """
     machines.check()
     whole = machines.inventory()

@@ -1,4 +1,4 @@
-"""Work that a second request would tear apart: it is refused while the first waits or runs."""
+"""Refusal of a request that would damage the work of a task that waits or runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SHARES = ("MOUNT", "UNMOUNT", "LIVE_MIGRATION")  # what begins, ends or moves o
 
 
 def share_free(mount: Named, catalogue: Catalogue) -> None:
-    """Raises Conflict while a task mounts, unmounts or migrates what is mounted."""
+    """Raises Conflict while a task mounts, unmounts or migrates the mount."""
     _refuse(catalogue, "mountedBackup", mount, _SHARES)
 
 

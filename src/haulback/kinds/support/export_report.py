@@ -30,25 +30,25 @@ EXPORT_REPORT = (
 
 
 def unreported(kind: str, report: tuple[Said, ...], results: JsonObject) -> str:
-    """Why a backup cannot be restored whose node left out members of its report."""
+    """The reason why a backup cannot be restored: the node left out members of its report."""
     names = ", ".join(lacking(report, results))
     return f"the node did not report what a restore needs: {names} in transfer-info of the {kind}"
 
 
 def asked_type(task: Task) -> str:
-    """The type of backup that a person or a schedule asked for, whatever it became since."""
+    """The type of backup that a user or a schedule asked for, whatever type was made."""
     return str(task.params.get(ASKED) or task.backup_type or BackupType.FULL.value)
 
 
 def other_type(asked: str, made: str) -> str:
-    """The warning of a backup whose type is another than the one that was asked for."""
+    """The warning of a backup that has another type than the requested type."""
     return f"the backup is {made}: it was asked for as {asked}"
 
 
 def read_results(results: JsonObject) -> ExportResult | None:
-    """What a node says about an export; None when it left out what a restore needs.
+    """The report of an export; None where the report lacks a member that a restore needs.
 
-    Raises Malformed for what is not of the right type.
+    Raises Malformed for a member of the wrong type.
     """
     if lacking(EXPORT_REPORT, results):
         return None

@@ -17,7 +17,7 @@ _LONGEST_MS = 366 * _USUAL_MS
 def new_mount(
     request: AnyRequest, backup: Backup, wanted: JsonObject, catalogue: Catalogue, ask: Ask
 ) -> NewMount:
-    """The record of a share, on the node that is named or can be only one."""
+    """The record of a mount, on the named node or the only possible node."""
     return NewMount(
         backup=backup.guid,
         entity=backup.entity,
@@ -43,7 +43,7 @@ def _keep(wanted: int | None, now: int) -> int:
 
 
 def _node(wanted: Ref | None, backup: Backup, catalogue: Catalogue) -> str:
-    """The node that shares it: the one that reaches the backup, or the one that is named."""
+    """The node of the mount: the node that reaches the backup, or the named node."""
     to = catalogue.places.destination(backup.destination)
     if wanted is None:
         return to.node or catalogue.places.only_node("node")

@@ -1,4 +1,4 @@
-"""What a restore says of single parts of a machine: its disks and its network cards."""
+"""Disks and network cards of a restored machine, as the request wants them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MAC = re.compile(r"[0-9a-f][02468ace](:[0-9a-f]{2}){5}")  # of one card, not of
 
 
 def disks_of(files: list[TaskFile] | None, backup: Backup) -> JsonObject:
-    """Which disks to leave out and how to call the others, by `taskFiles`."""
+    """Disks to leave out and new names of disks, by `taskFiles`."""
     known = {file_guid(backup.guid, one["name"]): str(one["name"]) for one in backup.files}
     skip, rename = [], {}
     for i, file in enumerate(files or []):
@@ -42,7 +42,7 @@ def disks_of(files: list[TaskFile] | None, backup: Backup) -> JsonObject:
 def cards_wanted(
     networks: list[RestoredNetwork] | None, backup: Backup, catalogue: Catalogue
 ) -> JsonObject:
-    """Which network each card is put into, and under which address, by `restoredNetworks`."""
+    """Network and MAC address of each card, by `restoredNetworks`."""
     known = {card.guid: card.number for card in cards_of(backup.guid, backup.definition)}
     found = []
     for i, one in enumerate(networks or []):

@@ -1,4 +1,4 @@
-"""Where a machine is restored to, and as what: what imports and instant restores have in common."""
+"""Target of imports and instant restores: the hypervisor, the name, the storage."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from haulback.wire import JsonObject, Named, label
 
 
 def hypervisor(request: AnyRequest, catalogue: Catalogue, origin: Entity) -> Hypervisor:
-    """The host named, or the best of the manager named for a machine or a backup of `origin`.
+    """The named host, or the best host of the named manager for a backup of `origin`.
 
     Raises Malformed, NotFound.
     """
@@ -63,7 +63,7 @@ def _best(
 
 
 def honoured(request: AnyRequest, to: Hypervisor, catalogue: Catalogue) -> None:
-    """Raises Malformed for what the platform cannot do; nothing that matters is passed over."""
+    """Raises Malformed for a wish that the platform cannot fulfil."""
     platform = TYPES[to.driver]
     platform.require(Capability.CREATE, "hypervisor")
     fields = ["restoreProject", "restoreVmFlavor"]
@@ -94,7 +94,7 @@ def _stores(
 
 
 def no_store(request: AnyRequest, to: Hypervisor, catalogue: Catalogue) -> None:
-    """Raises Malformed where disks lie in the usual folder and nowhere else."""
+    """Raises Malformed for a storage: the hypervisor keeps disks in its usual folder only."""
     field = "restoreStorageId"
     if _pool(request.restoreStorageId, field, to, catalogue):
         raise Malformed(f"{field}: disks are moved to {to.config.get('path')} only", field=field)
@@ -119,7 +119,7 @@ def _clusters(to: Hypervisor, catalogue: Catalogue) -> set[str]:
 
 
 def name_of(request: AnyRequest, catalogue: Catalogue) -> str:
-    """The name wanted, or that of the machine a client wants to have replaced."""
+    """The wanted name, or the name of the machine to replace."""
     other = getattr(request, "dstProtectedEntity", None)
     name = str(request.restoredPeName or (catalogue.machines.get(other.guid).name if other else ""))
     if len(name) > 200 or any(ord(letter) < 32 for letter in name):
@@ -128,7 +128,7 @@ def name_of(request: AnyRequest, catalogue: Catalogue) -> str:
 
 
 def target(request: AnyRequest, catalogue: Catalogue, source: str, name: str) -> Named:
-    """Portals read `dstProtectedEntity.name` in the answer."""
+    """The machine to make, as `dstProtectedEntity` of the answer names it for portals."""
     if other := getattr(request, "dstProtectedEntity", None):
         return catalogue.machines.get(other.guid).named()
     entity = catalogue.machines.get(source)
@@ -138,7 +138,7 @@ def target(request: AnyRequest, catalogue: Catalogue, source: str, name: str) ->
 def wishes(
     request: AnyRequest, name: str, to: Hypervisor, backup: Backup, catalogue: Catalogue
 ) -> JsonObject:
-    """What a task says of the machine to be made."""
+    """Parameters of a task about the machine to make."""
     stores = _stores(request, to, backup, catalogue)
     return {
         "restoredPeName": name,

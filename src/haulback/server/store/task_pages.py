@@ -71,7 +71,7 @@ class Finder:
                 return name
         return "task_list"
 
-    def _rows(self, query: sa.Select[Any], index: str) -> Sequence[Any]:
+    def _rows(self, query: Select, index: str) -> Sequence[Any]:
         if not self._is_sqlite:
             return self._sql.execute(query).all()
         with _room(self._sql):
@@ -94,7 +94,7 @@ def _turned(column: Expression) -> sa.UnaryExpression[Any]:
     return inner.asc() if column.modifier is sa.sql.operators.desc_op else inner.desc()
 
 
-def _told(sql: sa.Connection, query: sa.Select[Any], index: str, before: str = "") -> Sequence[Any]:
+def _told(sql: sa.Connection, query: Select, index: str, before: str = "") -> Sequence[Any]:
     """The rows of a query for which SQLite has to use an index."""
     compiled = query.compile(dialect=sql.dialect, compile_kwargs={"render_postcompile": True})
     names: Any = compiled.positiontup

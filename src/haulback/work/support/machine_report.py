@@ -15,7 +15,7 @@ _MOST = 100  # parts of a machine that are named
 
 
 def told(machine: Machine) -> JsonObject:
-    """A machine as a node reports it."""
+    """The report of a machine."""
     held = machine.snapshots
     return {
         "uuid": machine.uuid,
@@ -27,12 +27,12 @@ def told(machine: Machine) -> JsonObject:
 
 
 def placed(uuid: str, found: Inventory) -> JsonObject:
-    """Where a machine lies, as a node reports it."""
+    """The report of a machine's place on its platform."""
     return {"place": found.places.get(uuid, "")[:400]}
 
 
 def broken(problem: Problem) -> JsonObject:
-    """A machine that cannot be read, as a node reports it."""
+    """The report of a machine that cannot be read."""
     where, message = problem.where[:400], problem.message[:_REASON]
     uuid = problem.uuid or (where if is_guid(where) else "")
     return {"where": where, "message": message, "uuid": uuid}
