@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from haulback import hypervisor_types
@@ -24,7 +22,7 @@ from haulback.ids import guid_of, new_guid
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.managers import manager_of
-from haulback.kinds.api import Ask, Submission, TaskKind
+from haulback.kinds.api import AnyRequest, Ask, Submission, TaskKind
 from haulback.kinds.support import planning
 from haulback.kinds.support.machine_report import SCAN_REPORT, take_in
 from haulback.tasks.record import Plan, Task
@@ -92,7 +90,9 @@ def _try(
     return task
 
 
-def sync(hypervisor: Hypervisor, ask: Ask, catalogue: Catalogue, request: Any = None) -> Task:
+def sync(
+    hypervisor: Hypervisor, ask: Ask, catalogue: Catalogue, request: AnyRequest = None
+) -> Task:
     """The task that scans a hypervisor."""
     refs = planning.platform(hypervisor, catalogue)
     return planning.task(

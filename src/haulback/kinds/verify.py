@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from haulback.contract import example_values as example
@@ -15,7 +13,7 @@ from haulback.contract.verify import VerifyOrder, VerifyRequest, VerifyResult
 from haulback.errors import Malformed
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
-from haulback.kinds.api import Ask, Submission, TaskKind
+from haulback.kinds.api import AnyRequest, Ask, Submission, TaskKind
 from haulback.kinds.support import planning
 from haulback.kinds.support.reports import SPACE, Said
 from haulback.tasks.record import HOUR_MS, Plan, Task
@@ -36,7 +34,7 @@ def plan(request: VerifyRequest, catalogue: Catalogue, ask: Ask) -> Plan:
     return Plan([task(one, ask, bounds, request) for one in found])
 
 
-def task(to: BackupDestination, ask: Ask, bounds: JsonObject, request: Any = None) -> Task:
+def task(to: BackupDestination, ask: Ask, bounds: JsonObject, request: AnyRequest = None) -> Task:
     """The task that verifies a destination."""
     return planning.task(
         "VERIFY",

@@ -210,7 +210,7 @@ class Plan(msgspec.Struct):
 
 
 class Waiting(msgspec.Struct):
-    """Reason why a queued task waits, and the number of ready tasks of its lane before it."""
+    """The reason why a queued task waits, and the number of ready tasks of its lane before it."""
 
     reason: str
     position: int

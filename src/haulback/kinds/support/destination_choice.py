@@ -12,6 +12,7 @@ from haulback.errors import Malformed, NotFound
 from haulback.ids import new_guid
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.records import Entity, Record
+from haulback.kinds.api import AnyRequest
 from haulback.kinds.support import planning
 from haulback.wire import Ref
 
@@ -36,7 +37,7 @@ class Goal(msgspec.Struct):
         said = {kind: body.get(name) for kind, name in _THRESHOLDS.items()}
         return {kind: float(value) for kind, value in said.items() if value is not None}
 
-    def applied(self, request: Any) -> Any:
+    def applied(self, request: AnyRequest) -> Any:
         """The request, with priority and retries of the policy where the request has none."""
         return planning.by_policy(request, self.policy)
 

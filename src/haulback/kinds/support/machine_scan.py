@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 
 from haulback.contract.order_records import Hypervisor
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.records import Entity
-from haulback.kinds.api import Ask
+from haulback.kinds.api import AnyRequest, Ask
 from haulback.kinds.support import planning
 from haulback.tasks.record import Plan, Task
 
@@ -21,7 +20,7 @@ FRESH_MS = 15 * 60_000  # what was seen since then is not looked at again before
 
 
 def before(
-    entities: Sequence[Entity], catalogue: Catalogue, ask: Ask, request: Any = None
+    entities: Sequence[Entity], catalogue: Catalogue, ask: Ask, request: AnyRequest = None
 ) -> list[Task]:
     """Scans of the machines that no scan saw lately, a task for each hypervisor and project.
 
@@ -39,7 +38,7 @@ def before(
 
 
 def _look(
-    host: Hypervisor, entities: list[Entity], catalogue: Catalogue, ask: Ask, request: Any
+    host: Hypervisor, entities: list[Entity], catalogue: Catalogue, ask: Ask, request: AnyRequest
 ) -> Task:
     refs = planning.platform(host, catalogue)
     if len(entities) == 1:

@@ -70,7 +70,7 @@ def list_nodes(call: ApiRequest) -> Reply:
     command="node show NODE",
 )
 def one_node(call: ApiRequest) -> NodeRecord:
-    """One node."""
+    """A node by its guid."""
     return _shown(call, nodes.node(call.app, call.guid))
 
 
@@ -134,7 +134,7 @@ def change_node(call: ApiRequest) -> NodeRecord:
     "DELETE", "/nodes/{guid}", "Remove a node.", status=204, roles=ADMINS, command="node rm OTHER"
 )
 def remove_node(call: ApiRequest) -> None:
-    """Its token is worth nothing any more.  409 while it runs tasks or something lies on it."""
+    """Remove a node and void its token.  409 while it runs tasks or something lies on it."""
     nodes.remove(call.app, call.who, call.guid)
 
 
@@ -270,7 +270,7 @@ def pins(call: ApiRequest) -> list[str]:
     examples=[["haulback-1"]],
 )
 def needed(call: ApiRequest) -> list[str]:
-    """Which of these names of attempts and checkpoints are still needed."""
+    """The names of attempts and checkpoints that are still needed."""
     names: list[str] = call.read(list[str])
     return node_tasks.needed(call.app, names)
 
@@ -357,7 +357,7 @@ def answer(call: ApiRequest) -> PieceTaken:
     examples=[["haulback-1"]],
 )
 def abandoned(call: ApiRequest) -> list[str]:
-    """Which of these snapshots were taken by attempts of ours that ended badly."""
+    """The snapshots that failed attempts of this server left behind."""
     names: list[str] = call.read(list[str])
     return node_tasks.abandoned(call.app, names)
 
