@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Mapping, Sequence, Set
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -16,6 +15,7 @@ from haulback.server.store import tables
 from haulback.server.store.alarm_tables import doubt
 from haulback.server.store.alarms import AlarmLedger, plain
 from haulback.server.store.catalogue import SqlCatalogue
+from haulback.server.store.expressions import Row
 from haulback.server.store.rows import records
 from haulback.wire import Named
 
@@ -132,7 +132,7 @@ class PresenceLedger:
             first = (table.guid.in_(some), table.absent_since.is_(None))
             self._sql.execute(sa.update(tables.entity).where(*first).values(absent_since=self._now))
 
-    def _doubt(self, hypervisor: str) -> sa.Row[Any] | None:
+    def _doubt(self, hypervisor: str) -> Row | None:
         return self._sql.execute(
             sa.select(doubt).where(doubt.c.hypervisor == hypervisor)
         ).one_or_none()

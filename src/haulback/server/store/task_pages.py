@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from haulback.server.store import tasks
-from haulback.server.store.expressions import Condition, Expression
+from haulback.server.store.expressions import Condition, Expression, Select
 from haulback.server.store.tables import VISIBLE
 from haulback.server.store.tables import task as table
 from haulback.tasks.record import Task
