@@ -115,9 +115,9 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     if state is not State.FINISHED:
         ledger.mounts.moved(mount, "UNMOUNTED" if task.params.get("again") else "FAILED")
         return
-    found = msgspec.convert(task.results, MountResult)
-    kept = {"disks": found.disks, "raw": found.raw, "portal": found.portal}
-    ledger.mounts.mounted(mount, kept, found.volumes)
+    report = msgspec.convert(task.results, MountResult)
+    kept = {"disks": report.disks, "raw": report.raw, "portal": report.portal}
+    ledger.mounts.mounted(mount, kept, report.volumes)
 
 
 Request = MountRequest  # the name in scripts that were written for the first release

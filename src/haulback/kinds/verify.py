@@ -72,14 +72,14 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
         if "damage" in task.results:
             ledger.damage.verify_ended(destination)
         return
-    found = msgspec.convert(task.results, VerifyResult)
-    _check_cursor(found.cursor)
-    ledger.destinations.space(destination, found.totalSpace, found.freeSpace)
-    if found.damage and found.damage.unreliable:
+    report = msgspec.convert(task.results, VerifyResult)
+    _check_cursor(report.cursor)
+    ledger.destinations.space(destination, report.totalSpace, report.freeSpace)
+    if report.damage and report.damage.unreliable:
         return  # the next share reads the same packs again
     since = task.started or 0
     ledger.damage.verified_share(
-        destination, found.cursor, since=since, is_round=found.isRound, looked=found.looked
+        destination, report.cursor, since=since, is_round=report.isRound, looked=report.looked
     )
 
 

@@ -58,10 +58,10 @@ class Goals:
         self._policies: dict[str, Record | None] = {}
         for rule in self._rules:
             policy = self._policy(rule.parent)
-            for one in (rule, policy):
-                if one and one.body.get("active") is False:
+            for record in (rule, policy):
+                if record and record.body.get("active") is False:
                     raise Malformed(
-                        f"rules: {one.name} is not active; activate it, or name a "
+                        f"rules: {record.name} is not active; activate it, or name a "
                         "backupDestination and no rule",
                         field="rules",
                     )
@@ -117,11 +117,11 @@ class Goals:
         return self._made[rule.guid]
 
     def _primary(self, rule: Record) -> BackupDestination:
-        for one in rule.body.get("ruleBackupDestinations", []):
-            if one["roleType"] == "PRIMARY":
-                return self._catalogue.places.destination(one["backupDestination"]["guid"])
+        for target in rule.body.get("ruleBackupDestinations", []):
+            if target["roleType"] == "PRIMARY":
+                return self._catalogue.places.destination(target["backupDestination"]["guid"])
         if roles := sorted(
-            {one["roleType"] for one in rule.body.get("ruleBackupDestinations", [])}
+            {target["roleType"] for target in rule.body.get("ruleBackupDestinations", [])}
         ):
             raise Malformed(
                 f"rules: {rule.name} has no PRIMARY destination, only {', '.join(roles)}; give it "

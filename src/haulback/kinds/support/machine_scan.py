@@ -28,12 +28,12 @@ def before(
     prevent the backup.
     """
     stale: dict[tuple[str, str | None], list[Entity]] = {}
-    for one in entities:
-        if one.seen < ask.now - FRESH_MS:
-            stale.setdefault((one.hypervisor, one.project or ask.project), []).append(one)
+    for entity in entities:
+        if entity.seen < ask.now - FRESH_MS:
+            stale.setdefault((entity.hypervisor, entity.project or ask.project), []).append(entity)
     return [
-        _look(catalogue.places.hypervisor(host), found, catalogue, ask.of(project), request)
-        for (host, project), found in stale.items()
+        _look(catalogue.places.hypervisor(host), machines, catalogue, ask.of(project), request)
+        for (host, project), machines in stale.items()
     ]
 
 
@@ -51,8 +51,8 @@ def _look(
         planning.TaskSpec(
             refs=refs,
             params={
-                "uuids": [one.uuid for one in entities],
-                "entities": [msgspec.to_builtins(one.named()) for one in entities],
+                "uuids": [entity.uuid for entity in entities],
+                "entities": [msgspec.to_builtins(entity.named()) for entity in entities],
             },
             pinned=host.node,
         ),

@@ -136,15 +136,15 @@ def some(field: str, found: list[Any] | None) -> list[Any]:
 def repositories(refs: list[Ref] | None, catalogue: Catalogue) -> list[BackupDestination]:
     """The destinations named, each with a repository.  Raises Malformed, NotFound."""
     field = "backupDestinations"
-    found = [catalogue.places.destination(ref.guid) for ref in some(field, refs)]
-    for one in found:
-        if one.repository is None:
+    destinations = [catalogue.places.destination(ref.guid) for ref in some(field, refs)]
+    for destination in destinations:
+        if destination.repository is None:
             raise Malformed(
-                f"{field}: {one.name} has no repository yet; wait until its "
+                f"{field}: {destination.name} has no repository yet; wait until its "
                 "BACKUP_DESTINATION_INIT is FINISHED",
                 field=field,
             )
-    return found
+    return destinations
 
 
 def no_such(request: AnyRequest, *fields: str) -> None:

@@ -42,15 +42,15 @@ def _best(
     Home itself comes first, then the hosts of its node, then the others by name.  Raises NotFound
     where the manager has no host, Malformed where none of its hosts fits.
     """
-    hosts = [one for one in catalogue.places.hypervisors() if manager_of(one) == manager.guid]
+    hosts = [host for host in catalogue.places.hypervisors() if manager_of(host) == manager.guid]
     if not hosts:
         raise NotFound(f"hypervisorManager: {manager.name} has no hypervisor", guid=manager.guid)
     wanted = request.restoreClusterId
-    inside = [one for one in hosts if not wanted or wanted in _clusters(one, catalogue)]
+    inside = [host for host in hosts if not wanted or wanted in _clusters(host, catalogue)]
     if not inside:
         field = "restoreClusterId"
         raise Malformed(f"{field}: {manager.name} has no host in {wanted[:80]}", field=field)
-    fitting = [one for one in inside if one.driver == home.driver]
+    fitting = [host for host in inside if host.driver == home.driver]
     if not fitting:
         field, words = "hypervisorManager", TYPES[home.driver].words
         raise Malformed(
@@ -58,8 +58,10 @@ def _best(
             " name a hypervisor to restore to another platform",
             field=field,
         )
-    far = {one.guid: (one.guid != home.guid, one.node != home.node, one.name) for one in fitting}
-    return min(fitting, key=lambda one: far[one.guid])
+    far = {
+        host.guid: (host.guid != home.guid, host.node != home.node, host.name) for host in fitting
+    }
+    return min(fitting, key=lambda host: far[host.guid])
 
 
 def honoured(request: AnyRequest, to: Hypervisor, catalogue: Catalogue) -> None:
