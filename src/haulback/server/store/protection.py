@@ -28,10 +28,12 @@ def scheduled_policies(sql: sa.Connection) -> frozenset[str]:
     if not fired:
         return frozenset()
     active = {
-        one.guid for one in known.records.of_kind("vm-backup") if one.body.get("active", True)
+        record.guid
+        for record in known.records.of_kind("vm-backup")
+        if record.body.get("active", True)
     }
-    rules = [one for one in known.records.of_kind("rule") if one.body.get("active", True)]
-    return frozenset(one.parent for one in rules if one.guid in fired and one.parent in active)
+    rules = [record for record in known.records.of_kind("rule") if record.body.get("active", True)]
+    return frozenset(rule.parent for rule in rules if rule.guid in fired and rule.parent in active)
 
 
 def last_snapshots(sql: sa.Connection, entities: Sequence[str]) -> dict[str, Named]:
