@@ -192,7 +192,7 @@ def list_destinations(call: ApiRequest) -> Reply:
 def usable(call: ApiRequest) -> list[DestinationRecord]:
     """Destinations that the nodes of all these machines can reach."""
     machines: list[Ref] = call.read(list[Ref])
-    found = destinations.usable_for(call.app, [one.guid for one in machines], call.who)
+    found = destinations.usable_for(call.app, [machine.guid for machine in machines], call.who)
     return [_destination(one) for one in found]
 
 

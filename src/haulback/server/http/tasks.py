@@ -414,7 +414,9 @@ def _shown(call: ApiRequest, found: list[Task]) -> list[TaskDetails]:
 def _batch(call: ApiRequest, plan: Plan) -> TaskBatchResponse:
     return TaskBatchResponse(
         successful=plan.accepted,
-        unsuccessful=[Unsuccessful(one.guid, one.name, one.message) for one in plan.refused],
+        unsuccessful=[
+            Unsuccessful(refusal.guid, refusal.name, refusal.message) for refusal in plan.refused
+        ],
         tasks=_shown(call, plan.heads),
     )
 
