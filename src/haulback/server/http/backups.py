@@ -1,4 +1,4 @@
-"""What is stored and what was brought back: backups, their locations and files, restore jobs."""
+"""Operations on backups: lists, details, proof, locations, files and restore jobs."""
 
 from __future__ import annotations
 
@@ -64,14 +64,14 @@ def list_backups(call: ApiRequest) -> Reply:
 @room(
     "GET",
     "/backups/{guid}",
-    "One backup.",
+    "A backup.",
     answer=BackupRecord,
     roles=PEOPLE,
     projects=ProjectAccess.OBJECTS,
     command="backup show BACKUP",
 )
 def one_backup(call: ApiRequest) -> BackupRecord:
-    """One backup."""
+    """The backup with this guid."""
     with BackupReading.of(call.app, call.who.scope) as reading:
         known = reading.catalogue
         return _backup(known.backups.get(call.guid), known)
@@ -107,7 +107,7 @@ def describe(call: ApiRequest) -> None:
     command="backup acknowledge BACKUP",
 )
 def acknowledge(call: ApiRequest) -> None:
-    """Somebody has read the warnings."""
+    """Record that the warnings were read."""
     wanted: FlagValue = call.read(FlagValue)
     operation, is_read = "acknowledge warnings", wanted.value
     backups.set_members(call.app, call.who, operation, call.guid, acknowledged=is_read)
@@ -129,7 +129,7 @@ def confirm_missing(call: ApiRequest) -> None:
 @room(
     "GET",
     "/backups/{guid}/proof",
-    "What proves a backup.",
+    "Proof of a backup.",
     answer=Proof,
     roles=PEOPLE,
     projects=ProjectAccess.OBJECTS,
@@ -152,20 +152,20 @@ def proof(call: ApiRequest) -> Proof:
 @room(
     "GET",
     "/backup-locations",
-    "Where backups lie.",
+    "Locations of backups.",
     answer=Location,
     many=True,
     query=(
         *_FILTERS,
         Param("location-status", "With these statuses.", {"enum": sorted(_PLACES)}, many=True),
-        Param("backup", "Of this backup.", GUID),
+        Param("backup", "Only of this backup.", GUID),
     ),
     roles=PEOPLE,
     projects=ProjectAccess.OBJECTS,
     command="backup locations",
 )
 def list_locations(call: ApiRequest) -> Reply:
-    """Where backups lie, the newest first."""
+    """A page of locations of backups, the newest first."""
     if backup := query_params.guid(call, "backup"):
         with BackupReading.of(call.app, call.who.scope) as reading:
             known = reading.catalogue
@@ -182,13 +182,13 @@ def list_locations(call: ApiRequest) -> Reply:
 @room(
     "GET",
     "/backup-locations/{guid}",
-    "One location.",
+    "A location.",
     answer=Location,
     roles=PEOPLE,
     projects=ProjectAccess.OBJECTS,
 )
 def one_location(call: ApiRequest) -> Location:
-    """One location."""
+    """The location with this guid."""
     with BackupReading.of(call.app, call.who.scope) as reading:
         known = reading.catalogue
         return shown_location(known.backups.at_location(call.guid), known)
@@ -200,7 +200,7 @@ def one_location(call: ApiRequest) -> Location:
     "Files of a backup.",
     answer=File,
     many=True,
-    query=(Param("backup", "Whose files.", GUID),),
+    query=(Param("backup", "The backup of the files.", GUID),),
     roles=PEOPLE,
     projects=ProjectAccess.OBJECTS,
     command="backup files BACKUP",
@@ -217,7 +217,7 @@ def list_files(call: ApiRequest) -> list[File]:
     answer=File,
     many=True,
     query=(
-        Param("backup", "Whose files.", GUID),
+        Param("backup", "The backup of the files.", GUID),
         Param("with-modified-configs", "Accepted, there are none.", FLAG),
     ),
     roles=PEOPLE,
@@ -256,14 +256,14 @@ def list_jobs(call: ApiRequest) -> Reply:
 @room(
     "GET",
     "/restore-jobs/{guid}",
-    "One restore job.",
+    "A restore job.",
     answer=RestoreJobRecord,
     roles=PEOPLE,
     projects=ProjectAccess.OBJECTS,
     command="restore show RESTORE",
 )
 def one_job(call: ApiRequest) -> RestoreJobRecord:
-    """One restore job."""
+    """The restore job with this guid."""
     return _job(backups.restore_job(call.app, call.guid, call.who.scope))
 
 

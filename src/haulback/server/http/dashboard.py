@@ -37,14 +37,14 @@ room = Router()
 @room(
     "GET",
     "/dashboard/protection",
-    "What is protected.",
+    "Protection of machines.",
     answer=dict[str, Protection],
     roles=PEOPLE,
     projects=ProjectAccess.COMMON,
     command="dashboard",
 )
 def protected(call: ApiRequest) -> dict[str, Protection]:
-    """How present machines stand: each counts once; `vm` is all there is."""
+    """Protection of present machines; each counts once, `vm` holds all of them."""
     counts = dashboard.protection(call.app, call.who.scope)
     good = counts.get("SCHEDULED_FRESH", 0) + counts.get("BACKED_UP", 0)
     return {"vm": Protection(good, counts.get("SCHEDULED_STALE", 0), counts.get("", 0))}
@@ -85,7 +85,7 @@ def backup_stats(call: ApiRequest) -> BackupStats:
     command="dashboard",
 )
 def staging_space(call: ApiRequest) -> list[StagingSpace]:
-    """How full the nodes' staging areas are."""
+    """Total and used space of the nodes' staging areas."""
     found = nodes.all_nodes(call.app)
     return [
         StagingSpace(
@@ -108,7 +108,7 @@ def staging_space(call: ApiRequest) -> list[StagingSpace]:
     command="dashboard",
 )
 def destination_stats(call: ApiRequest) -> DestinationStats:
-    """How full the destinations are: what their backups take, of what they could take."""
+    """Used and free space of the destinations, and the space of their backups."""
     used = dashboard.destinations(call.app, call.who.scope)
     shown = [_space(one.destination, one.stored) for one in used]
     return DestinationStats(
@@ -169,7 +169,7 @@ def size_stats(call: ApiRequest) -> SizeStats:
     projects=ProjectAccess.COMMON,
 )
 def global_settings(call: ApiRequest) -> dict[str, Any]:
-    """What portals ask of the whole server."""
+    """Settings of the whole server, for portals."""
     return {"leaseMs": call.app.lease_ms, "timeZone": "UTC"}
 
 

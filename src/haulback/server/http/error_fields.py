@@ -1,4 +1,4 @@
-"""Which member of a request an error is about, where the error itself does not say."""
+"""Name of the member of a request that an error is about, where the error names none."""
 
 from __future__ import annotations
 

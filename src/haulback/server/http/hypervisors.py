@@ -76,14 +76,14 @@ def _paged(call: ApiRequest, found: list[Any]) -> list[Any]:
 @room(
     "GET",
     "/hypervisors/{guid}",
-    "One hypervisor.",
+    "A hypervisor.",
     answer=HypervisorRecord,
     roles=PEOPLE,
     projects=ProjectAccess.COMMON,
     command="hypervisor show HYPERVISOR",
 )
 def one_hypervisor(call: ApiRequest) -> HypervisorRecord:
-    """One hypervisor."""
+    """The hypervisor with this guid."""
     with HypervisorReading.of(call.app) as reading:
         around = _around(reading, call)
         return _hypervisor(around.known.places.hypervisor(call.guid), around)
@@ -190,7 +190,7 @@ def list_destinations(call: ApiRequest) -> Reply:
     command="destination ls MACHINE",
 )
 def usable(call: ApiRequest) -> list[DestinationRecord]:
-    """Those that the nodes of all the machines named can reach."""
+    """Destinations that the nodes of all named machines can reach."""
     machines: list[Ref] = call.read(list[Ref])
     found = destinations.usable_for(call.app, [one.guid for one in machines], call.who)
     return [_destination(one) for one in found]
@@ -199,14 +199,14 @@ def usable(call: ApiRequest) -> list[DestinationRecord]:
 @room(
     "GET",
     "/backup-destinations/{guid}",
-    "One destination.",
+    "A destination.",
     answer=DestinationRecord,
     roles=PEOPLE,
     projects=ProjectAccess.COMMON,
     command="destination show DESTINATION",
 )
 def one_destination(call: ApiRequest) -> DestinationRecord:
-    """One destination."""
+    """The destination with this guid."""
     return _destination(destinations.destination(call.app, call.guid))
 
 

@@ -20,7 +20,7 @@ from haulback.wire import Named, label
 def view_of(
     call: ApiRequest, reading: MachineReading, found: Sequence[Entity]
 ) -> Callable[[Entity], VirtualMachine]:
-    """How the machines of one answer are shown; questions about them are asked once for all."""
+    """View of the machines of an answer; related records are read once for all of them."""
     around = _Around(call, reading, [one.guid for one in found])
     return lambda one: _machine(one, around)
 

@@ -54,14 +54,14 @@ def list_machines(call: ApiRequest) -> Reply:
 @room(
     "GET",
     "/virtual-machines/{guid}",
-    "One machine.",
+    "A machine.",
     answer=VirtualMachine,
     roles=PEOPLE,
     projects=ProjectAccess.OBJECTS,
     command="machine show MACHINE",
 )
 def one_machine(call: ApiRequest) -> VirtualMachine:
-    """One machine."""
+    """The machine with this guid."""
     with MachineReading.of(call.app, call.who.scope) as reading:
         machine = reading.catalogue.machines.get(call.guid)
         return view_of(call, reading, [machine])(machine)
@@ -117,7 +117,7 @@ def remove_absent(call: ApiRequest) -> None:
 @room(
     "POST",
     "/virtual-machines/incremental-not-possible",
-    "Which cannot be incremental.",
+    "Machines that need a full backup.",
     request=Entities,
     answer=NotIncremental,
     many=True,
@@ -127,7 +127,7 @@ def remove_absent(call: ApiRequest) -> None:
     command="machine check MACHINE",
 )
 def not_incremental(call: ApiRequest) -> list[NotIncremental]:
-    """Those of the machines whose next backup will be full whatever is asked, and why."""
+    """Machines whose next backup will be full in any case, with the reason."""
     wanted: Entities = call.read(Entities)
     with MachineReading.of(call.app, call.who.scope) as reading:
         known = reading.catalogue
@@ -154,7 +154,7 @@ def _reasons(one: Entity, known: Catalogue) -> list[Reason]:
     "Disks of a machine.",
     answer=DiskRecord,
     many=True,
-    query=(Param("virtual-machine", "Whose disks.", GUID),),
+    query=(Param("virtual-machine", "The machine of the disks.", GUID),),
     roles=PEOPLE,
     projects=ProjectAccess.OBJECTS,
     command="machine disk ls MACHINE",

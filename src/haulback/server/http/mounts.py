@@ -1,4 +1,4 @@
-"""What nodes share of backups: mounted backups, their file systems and files."""
+"""Operations on mounted backups, their file systems and files."""
 
 from __future__ import annotations
 
@@ -89,14 +89,14 @@ def list_mounts(call: ApiRequest) -> Reply:
 @room(
     "GET",
     "/mounted-backups/{guid}",
-    "One mounted backup.",
+    "A mounted backup.",
     answer=MountedBackup,
     roles=PEOPLE,
     projects=ProjectAccess.OBJECTS,
     command="mount show MOUNT",
 )
 def one_mount(call: ApiRequest) -> MountedBackup:
-    """One mounted backup."""
+    """The mounted backup with this guid."""
     with MountReading.of(call.app, call.who.scope) as reading:
         mount = reading.catalogue.mounts.get(call.guid)
         return _mounted(mount, reading.volume_counts([mount.guid]), reading.catalogue)
@@ -108,13 +108,13 @@ def one_mount(call: ApiRequest) -> MountedBackup:
     "File systems of a backup.",
     answer=BackupFileSystem,
     many=True,
-    query=(Param("backup", "Whose.", GUID),),
+    query=(Param("backup", "The backup or mount of the file systems.", GUID),),
     roles=PEOPLE,
     projects=ProjectAccess.OBJECTS,
     command="mount found BACKUP",
 )
 def file_systems(call: ApiRequest) -> list[BackupFileSystem]:
-    """What a MANUAL mount chooses from; found when the backup was stored."""
+    """File systems that a MANUAL mount can choose; found when the backup was stored."""
     guid = query_params.guid(call, "backup")
     if guid is None:
         raise Malformed("backup: name one", field="backup")
@@ -129,7 +129,7 @@ def file_systems(call: ApiRequest) -> list[BackupFileSystem]:
     "File systems of a mounted backup.",
     answer=MountedFileSystem,
     many=True,
-    query=(Param("mounted-backup", "Whose.", GUID),),
+    query=(Param("mounted-backup", "The backup or mount of the file systems.", GUID),),
     roles=PEOPLE,
     projects=ProjectAccess.OBJECTS,
     command="mount volumes MOUNT",
@@ -147,7 +147,7 @@ def mounted_file_systems(call: ApiRequest) -> list[MountedFileSystem]:
     "Disks of a mounted backup.",
     answer=MountedFile,
     many=True,
-    query=(Param("mounted-backup", "Whose.", GUID),),
+    query=(Param("mounted-backup", "The backup or mount of the file systems.", GUID),),
     roles=PEOPLE,
     projects=ProjectAccess.OBJECTS,
     command="mount disks MOUNT",
@@ -186,7 +186,7 @@ def _chosen(one: Mount) -> list[str]:
 @room(
     "GET",
     "/mounted-backups/{guid}/iscsi",
-    "How initiators reach its disks, with the secret.",
+    "iSCSI target of a mounted backup, with the secret.",
     answer=IscsiTarget,
     roles=RESTORERS,
     projects=ProjectAccess.OBJECTS,
@@ -212,7 +212,7 @@ def iscsi(call: ApiRequest) -> Reply:
 @room(
     "POST",
     "/mounted-file-systems/{guid}/listing",
-    "What lies in a folder.",
+    "Entries of a folder.",
     request=PathRequest,
     answer=FileRow,
     many=True,

@@ -62,14 +62,14 @@ def list_nodes(call: ApiRequest) -> Reply:
 @room(
     "GET",
     "/nodes/{guid}",
-    "One node.",
+    "A node.",
     answer=NodeRecord,
     roles=PEOPLE,
     projects=ProjectAccess.COMMON,
     command="node show NODE",
 )
 def one_node(call: ApiRequest) -> NodeRecord:
-    """One node."""
+    """The node with this guid."""
     return _shown(call, nodes.node(call.app, call.guid))
 
 
@@ -133,7 +133,7 @@ def change_node(call: ApiRequest) -> NodeRecord:
     "DELETE", "/nodes/{guid}", "Remove a node.", status=204, roles=ADMINS, command="node rm OTHER"
 )
 def remove_node(call: ApiRequest) -> None:
-    """Its token is worth nothing any more.  409 while it runs tasks or something lies on it."""
+    """Remove a node and its token.  409 while tasks run or backups are mounted on the node."""
     nodes.remove(call.app, call.who, call.guid)
 
 
@@ -221,7 +221,7 @@ def _revision(wanted: Session) -> int:
 @room(
     "GET",
     "/nodes/self/orders/{guid}",
-    "What a taken task asks for.",
+    "The order of a task that the node took.",
     answer=WorkOrder,
     answer_schema=node_schemas.orders,
     roles=NODES,
@@ -256,7 +256,7 @@ def pins(call: ApiRequest) -> list[str]:
 @room(
     "POST",
     "/nodes/self/needed",
-    "Which names are needed.",
+    "Names that are still needed.",
     request=list[str],
     answer=str,
     many=True,
@@ -265,7 +265,7 @@ def pins(call: ApiRequest) -> list[str]:
     examples=[["haulback-1"]],
 )
 def needed(call: ApiRequest) -> list[str]:
-    """Which of these names of attempts and checkpoints are still needed."""
+    """Names of attempts and checkpoints that are still needed, among those sent."""
     names: list[str] = call.read(list[str])
     return node_tasks.needed(call.app, names)
 
@@ -286,7 +286,7 @@ def expected(call: ApiRequest) -> list[str]:
     )
 
 
-@room("GET", "/nodes/self/shares", "What a node has to share.", answer=str, many=True, roles=NODES)
+@room("GET", "/nodes/self/shares", "Mounts of the node.", answer=str, many=True, roles=NODES)
 def shares(call: ApiRequest) -> list[str]:
     """The guids of the mounted backups of this node."""
     return nodes.mounts_of(call.app, call.node)
@@ -295,7 +295,7 @@ def shares(call: ApiRequest) -> list[str]:
 @room(
     "GET",
     "/nodes/self/shares/{guid}",
-    "What one share is to show.",
+    "The order of a mount.",
     answer=WorkOrder,
     roles=NODES,
 )
@@ -307,7 +307,7 @@ def share(call: ApiRequest) -> WorkOrder:
 @room(
     "GET",
     "/nodes/self/questions",
-    "What a node is asked.",
+    "File requests for the node.",
     answer=PendingRequest,
     many=True,
     waits=True,
@@ -343,7 +343,7 @@ def answer(call: ApiRequest) -> PieceTaken:
 @room(
     "POST",
     "/nodes/self/abandoned",
-    "Which snapshots nobody wants.",
+    "Snapshots of failed attempts.",
     request=list[str],
     answer=str,
     many=True,
@@ -352,7 +352,7 @@ def answer(call: ApiRequest) -> PieceTaken:
     examples=[["haulback-1"]],
 )
 def abandoned(call: ApiRequest) -> list[str]:
-    """Which of these snapshots were taken by attempts of ours that ended badly."""
+    """Snapshots that failed attempts of this server took, among those sent."""
     names: list[str] = call.read(list[str])
     return node_tasks.abandoned(call.app, names)
 

@@ -126,7 +126,7 @@ class Operation:
     vouched: tuple[Callable[[App, Mapping[str, str]], bool], Bounds] | None = None
 
     def bounds(self, app: App, headers: Mapping[str, str]) -> Bounds:
-        """How large this body may be, by what the head proves."""
+        """Bounds of the body, by the proof that the head carries."""
         if self.vouched is not None and self.vouched[0](app, headers):
             return self.vouched[1]
         return self.body

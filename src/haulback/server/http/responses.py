@@ -1,4 +1,4 @@
-"""How answers leave: JSON with the contract's status codes, errors always with a body."""
+"""Responses: JSON with the contract's status codes; errors always have a body."""
 
 from __future__ import annotations
 

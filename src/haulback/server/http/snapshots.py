@@ -46,14 +46,14 @@ def list_snapshots(call: ApiRequest) -> Reply:
 @room(
     "GET",
     "/snapshots/{guid}",
-    "One snapshot.",
+    "A snapshot.",
     answer=SnapshotRecord,
     roles=PEOPLE,
     projects=ProjectAccess.OBJECTS,
     command="snapshot show SNAPSHOT",
 )
 def one_snapshot(call: ApiRequest) -> SnapshotRecord:
-    """One snapshot."""
+    """The snapshot with this guid."""
     with SnapshotReading.of(call.app, call.who.scope) as reading:
         known = reading.catalogue
         one = known.snapshots.get(call.guid)
@@ -61,7 +61,7 @@ def one_snapshot(call: ApiRequest) -> SnapshotRecord:
 
 
 class _Names:
-    """What snapshots belong to, each looked up once."""
+    """Objects that snapshots refer to, each looked up once."""
 
     def __init__(self, known: Catalogue, entities: Set[str]) -> None:
         self._known = known

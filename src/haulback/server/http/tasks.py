@@ -114,14 +114,14 @@ def _pieces(rows: Iterable[Any]) -> Iterator[bytes]:
 @room(
     "GET",
     "/tasks/modification-timestamps",
-    "When any task last changed.",
+    "Time of the last change of any task.",
     answer=TimestampDTO,
     roles=PEOPLE_AND_NODES,
     projects=ProjectAccess.OBJECTS,
     command="task modified",
 )
 def last_change(call: ApiRequest) -> TimestampDTO:
-    """When any task last changed; GET /tasks?modified-since= takes it."""
+    """Time of the last change of any task, as GET /tasks?modified-since= takes it."""
     value = tasks.last_change(call.app, call.who.scope, _reader(call))
     return TimestampDTO(value, value)
 
@@ -129,7 +129,7 @@ def last_change(call: ApiRequest) -> TimestampDTO:
 @room(
     "GET",
     "/tasks/{guid}",
-    "One task.",
+    "A task.",
     answer=TaskDetails,
     query=(_EXTENDED,),
     roles=PEOPLE_AND_NODES,
@@ -137,7 +137,7 @@ def last_change(call: ApiRequest) -> TimestampDTO:
     command="task show TASK",
 )
 def one_task(call: ApiRequest) -> TaskDetails:
-    """One task; `extended=true` adds the plan and what the node reported."""
+    """A task; `extended=true` adds the plan and the node's report."""
     _check_reader(call)
     task, why = tasks.look(call.app, call.guid, call.who.scope)
     if query_params.flag(call, "extended"):
@@ -212,7 +212,7 @@ def last_rate(call: ApiRequest) -> DataTransferRateDetails:
 @room(
     "GET",
     "/tasks/{guid}/log",
-    "What the node said.",
+    "The log of a task.",
     answer=LogLine,
     many=True,
     roles=PEOPLE_AND_NODES,
@@ -377,7 +377,7 @@ _some(
 
 
 def submissions(ways: Iterable[Submission]) -> list[Operation]:
-    """One operation for each way to ask for work."""
+    """Operations of the submissions, one for each."""
     return [_submission(way) for way in ways]
 
 

@@ -1,4 +1,4 @@
-"""Who is who: logging in and out, users, roles, API tokens, and the audit trail."""
+"""Operations on logins, users, roles, API tokens and the audit log."""
 
 from __future__ import annotations
 
@@ -90,14 +90,14 @@ def log_out(call: ApiRequest) -> Reply:
 @room(
     "GET",
     "/user-info",
-    "Who is logged in.",
+    "The user who is logged in.",
     answer=User,
     roles=PEOPLE,
     projects=ProjectAccess.ACCOUNT,
     command="user show",
 )
 def user_info(call: ApiRequest) -> User:
-    """Who is logged in."""
+    """The user who is logged in."""
     assert call.who.account
     shown, listed = _user(call.who.account), call.who.scope.listed
     if call.who.scope.wanted is not None and listed is not None:
@@ -126,9 +126,9 @@ def list_users(call: ApiRequest) -> list[User]:
     return [_user(account) for account in users.all_users(call.app)]
 
 
-@room("GET", "/users/{guid}", "One user.", answer=User, roles=ADMINS)
+@room("GET", "/users/{guid}", "A user.", answer=User, roles=ADMINS)
 def one_user(call: ApiRequest) -> User:
-    """One user."""
+    """The user with this guid."""
     return _user(users.user(call.app, call.guid))
 
 
@@ -203,7 +203,7 @@ def remove_user(call: ApiRequest) -> None:
     command="token ls",
 )
 def list_tokens(call: ApiRequest) -> list[Token]:
-    """One's own; administrators of all projects see all.
+    """The caller's own tokens; administrators of all projects see all tokens.
 
     A narrowed caller sees tokens that reach no further.
     """
@@ -255,14 +255,14 @@ def add_token(call: ApiRequest) -> Token:
     command="token rm TOKEN",
 )
 def remove_token(call: ApiRequest) -> None:
-    """It is worth nothing from now on."""
+    """The token is invalid from now on."""
     users.remove_api_token(call.app, call.who, call.guid)
 
 
 @room(
     "GET",
     "/audit-log",
-    "Who changed what, when.",
+    "The audit log of changes.",
     answer=AuditEntry,
     many=True,
     query=(

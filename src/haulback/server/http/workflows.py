@@ -49,14 +49,14 @@ def list_executions(call: ApiRequest) -> Reply:
 @room(
     "GET",
     "/workflow-executions/{guid}",
-    "One workflow.",
+    "A workflow.",
     answer=WorkflowExecution,
     roles=PEOPLE,
     projects=ProjectAccess.OBJECTS,
     command="workflow show WORKFLOW",
 )
 def one_execution(call: ApiRequest) -> WorkflowExecution:
-    """One workflow with its tasks."""
+    """A workflow with its tasks."""
     head, steps = workflows.workflow(call.app, call.guid, call.who.scope)
     shown = _execution(head, steps)
     waits = tasks.waits(call.app, steps)
