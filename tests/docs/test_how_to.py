@@ -13,9 +13,9 @@ import msgspec
 import pytest
 
 from haulback.cli.main import app as commands
+from haulback.contract.order_records import BackupDestination
 from haulback.destinations.folder import Folder
 from haulback.drivers.imagefolder import definition
-from haulback.inventory.records import BackupDestination
 from haulback.kinds.api import Ask, TaskKind
 from haulback.kinds.registry import KINDS
 from haulback.node.state_dir import StateDir

@@ -1,4 +1,4 @@
-"""`haulback up` and `server`: long-running processes."""
+"""`haulback up`: server, node and a destination on this machine."""
 
 from __future__ import annotations
 
@@ -10,13 +10,11 @@ import subprocess
 import sys
 from pathlib import Path
 from threading import Event, Thread
-from typing import Annotated
-
-from cyclopts import Parameter
 
 from haulback import credentials
 from haulback.cli.nodes import start_log
 from haulback.cli.server_options import USUAL, ServerOptions
+from haulback.cli.server_program import announce
 from haulback.contract.destinations import NewDestination
 from haulback.contract.nodes import Enrolled
 from haulback.destinations.folder import Folder
@@ -51,24 +49,11 @@ def up(
         node += ["--restore-root", str(root)]
     keeper = _Keeper(node)
     keeper.start()
-    _announce(server)
+    announce(server)
     try:
         server.run()
     finally:
         keeper.stop()
-
-
-def server(
-    *,
-    database: Annotated[str, Parameter(env_var="HAULBACK_DATABASE")] = "",
-    how: ServerOptions = USUAL,
-) -> None:
-    """Run the server alone.  --database is sqlite:///file.db or postgresql://user@host/name."""
-    start_log(how.log_format)
-    credentials.check_url(database, "--database", sys.argv[1:])
-    made = Server(how.settings(database))
-    _announce(made)
-    made.run()
 
 
 def _node_command(
@@ -124,10 +109,3 @@ def _first_destination(server: Server, folder: Path) -> None:
         if is_repository(Folder(folder)):
             logging.warning("the destination 'local' cannot be used: %s", strangers(str(folder)))
         destinations.add_destination(server.app, NewDestination(name="local", path=str(folder)))
-
-
-def _announce(server: Server) -> None:
-    """Print the URL, and a new password, for people and for programs that wait for the server."""
-    print(f"Haulback listens at {server.url}", flush=True)
-    if server.password:
-        print(f"log in as admin with the password {server.password}", flush=True)

@@ -14,6 +14,7 @@ from haulback.errors import Malformed
 from haulback.logs import LogFormat
 from haulback.server.main import ServerSettings
 from haulback.server.services.app import LEASE_MS
+from haulback.tasks.scheduling import LANES, is_limit
 
 Limit = Annotated[
     list[str], Parameter(help="Limit of simultaneous tasks, like export=3 or export.source=2.")
@@ -77,8 +78,6 @@ USUAL = ServerOptions()
 
 
 def _limit(text: str) -> tuple[str, int]:
-    from haulback.tasks.scheduling import LANES, is_limit
-
     name, _, count = text.partition("=")
     if not is_limit(name) or not count.isdigit() or int(count) < 1:
         raise Malformed(f"--limit {text}: write LANE=COUNT with one of {', '.join(LANES)}")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 import uuid
-from typing import Any
 
 import msgspec
 
 from haulback.drivers.images.image import ImageFile
 from haulback.errors import Malformed
 from haulback.texts import is_printable
+from haulback.wire import JsonObject
 
 FILE = "machine.json"
 LARGEST = 1024 * 1024  # bytes of a definition file
@@ -25,7 +25,7 @@ class Definition(msgspec.Struct, frozen=True):
     uuid: str
     name: str
     disks: tuple[ImageFile, ...] = ()
-    whole: dict[str, Any] = {}
+    whole: JsonObject = {}
 
 
 def decode(data: bytes) -> Definition:
@@ -33,7 +33,7 @@ def decode(data: bytes) -> Definition:
     if len(data) > LARGEST:
         raise Malformed(f"{FILE} is larger than {LARGEST} bytes")
     try:
-        whole = msgspec.json.decode(data, type=dict[str, Any])
+        whole = msgspec.json.decode(data, type=JsonObject)
         found = msgspec.convert({**whole, "whole": whole}, Definition)
     except RecursionError:
         raise Malformed(f"{FILE} is nested too deeply") from None
@@ -42,7 +42,7 @@ def decode(data: bytes) -> Definition:
     return msgspec.structs.replace(_checked(found), uuid=canonical(found.uuid))
 
 
-def encode(definition: dict[str, Any]) -> bytes:
+def encode(definition: JsonObject) -> bytes:
     """Content of a machine.json, indented. Raises Malformed for a definition that is not JSON."""
     try:
         return msgspec.json.format(msgspec.json.encode(definition), indent=2) + b"\n"

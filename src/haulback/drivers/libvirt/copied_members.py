@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from xml.etree import ElementTree as ET
 
 from haulback.drivers.libvirt import unprotected_devices
+from haulback.wire import JsonObject
 
 Table = Mapping[str, Any]  # None, another table, or a rule for one element
 _ALIEN = "it may refer to a resource of the original"
@@ -88,7 +89,7 @@ def _refused(_: ET.Element) -> bool:
     return False
 
 
-def _names(names: str, **more: Any) -> dict[str, Any]:
+def _names(names: str, **more: Any) -> JsonObject:
     return {**dict.fromkeys(names.split()), **more}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Set
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
 import msgspec
@@ -13,6 +13,7 @@ from haulback.drivers.hypervisor import Apart, Machine, MachineDisk
 from haulback.drivers.libvirt import unprotected_devices
 from haulback.errors import Malformed
 from haulback.libvirt_xml import XML, parse
+from haulback.wire import JsonObject
 
 _SPACE = "urn:haulback:machine:1"
 _OURS = f"{{{_SPACE}}}machine"
@@ -43,7 +44,7 @@ class DefinitionExtras(msgspec.Struct):
     """Members of a definition without a place in libvirt's XML: disk names, and other members."""
 
     names: dict[str, str] = {}
-    more: dict[str, Any] = {}
+    more: JsonObject = {}
 
 
 def kept(root: ET.Element) -> DefinitionExtras:

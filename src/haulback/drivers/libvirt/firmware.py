@@ -10,12 +10,12 @@ import binascii
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree as ET
 
 from haulback.drivers.hypervisor import Apart, Machine
 from haulback.durable_files import write_private
 from haulback.errors import Malformed
+from haulback.wire import JsonObject
 
 NVRAM = "nvram"  # member of a definition that holds the variables, compressed
 _FILE = "nvram.fd"
@@ -79,7 +79,7 @@ def _read(path: Path) -> bytes | None:
     return raw if len(raw) <= _LARGEST else None
 
 
-def write(definition: dict[str, Any], room: Path) -> None:
+def write(definition: JsonObject, room: Path) -> None:
     """Write a backup's variables to a file in `room`; without variables do nothing.
 
     Raises Malformed for damaged or too large data.

@@ -22,6 +22,7 @@ from haulback.drivers.libvirt.freeze_guard import Frozen
 from haulback.drivers.libvirt.volumes import located, opened
 from haulback.errors import HaulbackError, Unavailable, Unsupported
 from haulback.libvirt_xml import parse
+from haulback.wire import JsonObject
 
 _WISH = "going back to a snapshot"
 
@@ -112,7 +113,7 @@ def _remove_live(
     return sorted(unwanted)
 
 
-def _action(node: str, name: str) -> dict[str, Any]:
+def _action(node: str, name: str) -> JsonObject:
     return {"type": "blockdev-snapshot-internal-sync", "data": {"device": node, "name": name}}
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from haulback.errors import Unsupported
 from haulback.filesystems.parsers.blocks import BlockRange, Blocks, Span, Stripes
 from haulback.filesystems.parsers.lvm_text import parse
 from haulback.units import MIB
+from haulback.wire import JsonObject
 
 _SECTOR = 512
 _MAGIC = b" LVM2 x[5A%r0N*>"
@@ -52,7 +53,7 @@ def groups(found: Iterable[Physical]) -> Iterator[Logical]:
     Of several copies of a group's metadata the one with the highest sequence number is used.
     """
     volumes = list(found)
-    newest: dict[str, tuple[str, dict[str, Any]]] = {}
+    newest: dict[str, tuple[str, JsonObject]] = {}
     for one in volumes:
         for name, group in parse(one.text).items() if one.text else ():
             if isinstance(group, dict) and "extent_size" in group:
@@ -83,7 +84,7 @@ def _text(blocks: Blocks, start: int) -> bytes:
     return text.rstrip(b"\0")
 
 
-def _logical(name: str, group: dict[str, Any], known: dict[str, Physical]) -> Iterator[Logical]:
+def _logical(name: str, group: JsonObject, known: dict[str, Physical]) -> Iterator[Logical]:
     extent = group["extent_size"] * _SECTOR
     places = {
         key: (known.get(one["id"].replace("-", "")), one["pe_start"] * _SECTOR)
@@ -104,7 +105,7 @@ def _logical(name: str, group: dict[str, Any], known: dict[str, Physical]) -> It
 
 
 def _joined(
-    segments: list[dict[str, Any]],
+    segments: list[JsonObject],
     extent: int,
     places: dict[str, tuple[Physical | None, int]],
 ) -> Blocks:
@@ -127,7 +128,7 @@ def _joined(
     return Span(parts)
 
 
-def _stripes(segment: dict[str, Any]) -> list[tuple[str, int]]:
+def _stripes(segment: JsonObject) -> list[tuple[str, int]]:
     flat = segment["stripes"]
     if len(flat) != 2 * segment["stripe_count"] or not flat:
         raise ValueError("LVM metadata lacks stripes")
@@ -135,7 +136,7 @@ def _stripes(segment: dict[str, Any]) -> list[tuple[str, int]]:
 
 
 def _disks(
-    segments: list[dict[str, Any]], places: dict[str, tuple[Physical | None, int]]
+    segments: list[JsonObject], places: dict[str, tuple[Physical | None, int]]
 ) -> tuple[str, ...]:
     names: dict[str, None] = {}
     for segment in segments:

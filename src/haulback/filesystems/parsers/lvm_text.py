@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from haulback.wire import JsonObject
+
 _TOKEN = re.compile(
     rb"""\s+|\#[^\n]*|(?P<name>[A-Za-z_][\w.+-]*)|(?P<number>-?\d+(?:\.\d+)?)"""
     rb"""|"(?P<string>(?:[^"\\]|\\.)*)"|(?P<sign>[{}\[\]=,])"""
@@ -13,7 +15,7 @@ _TOKEN = re.compile(
 _DEEPEST = 16
 
 
-def parse(data: bytes) -> dict[str, Any]:
+def parse(data: bytes) -> JsonObject:
     """Parse metadata to nested dictionaries; numbers become int. Raises ValueError."""
     tokens = _tokens(data)
     found = _section(tokens, 0)
@@ -22,9 +24,9 @@ def parse(data: bytes) -> dict[str, Any]:
     return found
 
 
-def _section(tokens: Iterator[tuple[str, str]], depth: int) -> dict[str, Any]:
+def _section(tokens: Iterator[tuple[str, str]], depth: int) -> JsonObject:
     """Parse a section up to its closing brace, or at depth 0 to the end of the text."""
-    found: dict[str, Any] = {}
+    found: JsonObject = {}
     for kind, name in tokens:
         if (kind, name) == ("sign", "}") and depth:
             return found
