@@ -15,8 +15,8 @@ import msgspec
 
 from haulback.contract.destination_types import DestinationType, by_driver
 from haulback.destinations.protocol import ObjectStore
-from haulback.destinations.retrying import Retrying
 from haulback.destinations.settled_lists import SettledLists
+from haulback.destinations.store_retries import Retrying
 from haulback.errors import Malformed
 
 

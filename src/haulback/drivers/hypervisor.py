@@ -130,7 +130,7 @@ class Snapshot(AbstractContextManager["Snapshot"], Protocol):
 
     @property
     def checkpoint(self) -> str | None:
-        """Checkpoint that a later `Hypervisor.snapshot` may use as base; None without tracking."""
+        """Base for a later `MachineSource.snapshot`; None without change tracking."""
 
     @property
     def consistency(self) -> str:

@@ -125,6 +125,11 @@ class ServerClient:
     def key(self, destination: str) -> bytes:
         return base64.b64decode(self._api.get(f"/nodes/self/keys/{destination}")["key"])
 
+    def secrets(self, destination: str) -> dict[str, str]:
+        """Secret settings of a destination by name."""
+        found: dict[str, str] = self._api.get(f"/nodes/self/keys/{destination}").get("secrets", {})
+        return found
+
     def pins(self, destination: str) -> list[str]:
         found: list[str] = self._api.get(f"/nodes/self/pins/{destination}")
         return found

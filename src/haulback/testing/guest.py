@@ -104,15 +104,19 @@ class Guest:
 
         self.until(taken)
         wanted = {"execute": "guest-exec-status", "arguments": begun}
-        found: JsonObject = {}
+        status: JsonObject = {}
 
         def ended() -> bool:
-            found.update(self._agent(wanted) or {})
-            return bool(found.get("exited"))
+            status.update(self._agent(wanted) or {})
+            return bool(status.get("exited"))
 
         self.until(ended)
-        said = base64.b64decode(found.get("out-data", "")).decode()
-        assert found["exitcode"] == 0, (command, said, base64.b64decode(found.get("err-data", "")))
+        said = base64.b64decode(status.get("out-data", "")).decode()
+        assert status["exitcode"] == 0, (
+            command,
+            said,
+            base64.b64decode(status.get("err-data", "")),
+        )
         return said
 
     def _agent(self, command: JsonObject) -> JsonObject | None:

@@ -35,7 +35,7 @@ class ManualClock(SystemClock):
 
 
 class _Version(NamedTuple):
-    """One state of a name: its bytes, None for a deleted name, and when the state began."""
+    """A state of a name: its bytes, None for a deleted name, and when the state began."""
 
     data: bytes | None
     since: float
@@ -107,7 +107,7 @@ def _state(versions: list[_Version], moment: float) -> bytes | None:
 
 
 class MemoryStore:
-    """One process's view of a MemoryBucket; `owner` names the attempt, as in every store."""
+    """A process's view of a MemoryBucket; `owner` names the attempt, as in every store."""
 
     def __init__(self, bucket: MemoryBucket | None = None, owner: str = "by-hand") -> None:
         self.bucket, self.owner = bucket or MemoryBucket(), owner

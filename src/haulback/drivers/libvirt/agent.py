@@ -46,9 +46,9 @@ class Agent:
             raise _nonsense()
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            found = self._ask("guest-exec-status", {"pid": process})
-            if found.get("exited"):
-                return _ended(found)
+            status = self._ask("guest-exec-status", {"pid": process})
+            if status.get("exited"):
+                return _ended(status)
             time.sleep(0.1)
         raise Unavailable(f"the script did not end within {seconds} s")
 
@@ -107,14 +107,14 @@ class Agent:
             raise _nonsense() from None
 
 
-def _ended(found: JsonObject) -> tuple[int, str]:
+def _ended(status: JsonObject) -> tuple[int, str]:
     """Exit code and output in the guest's status of an ended process.
 
     Raises Unavailable for a malformed status.
     """
     try:
-        said = b"".join(base64.b64decode(found.get(name, "")) for name in ("out-data", "err-data"))
-        return int(found.get("exitcode", -1)), said[:_SAID].decode(errors="replace").replace(
+        said = b"".join(base64.b64decode(status.get(name, "")) for name in ("out-data", "err-data"))
+        return int(status.get("exitcode", -1)), said[:_SAID].decode(errors="replace").replace(
             "\0", ""
         )
     except (ValueError, TypeError):

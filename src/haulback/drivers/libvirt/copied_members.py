@@ -73,7 +73,7 @@ def only(
 ) -> None:
     """Remove members that a table does not name, and report removed elements."""
     element.text = None  # text is meaningless in an element whose members a table lists
-    for name in [one for one in element.attrib if f"@{one}" not in table]:
+    for name in [attribute for attribute in element.attrib if f"@{attribute}" not in table]:
         del element.attrib[name]
     for child in list(element):
         below = table.get(child.tag, _refused)
@@ -209,7 +209,7 @@ _OWN_LINES = ("pty", "null", "vc", "stdio", "spicevmc", "spiceport", "qemu-vdage
 def _line(element: ET.Element, copy: Copy) -> str | None:
     """Allow serial lines and channels, each with a host end of its own."""
     kind = element.get("type", "")
-    bound = [one.get("mode") == "bind" for one in element.findall("source")]
+    bound = [source.get("mode") == "bind" for source in element.findall("source")]
     listens = kind in ("unix", "tcp") and all(bound)
     if not copy.fresh and (kind in (*_OWN_LINES, "file") or listens):
         return None

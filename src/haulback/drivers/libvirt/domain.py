@@ -49,11 +49,11 @@ class DefinitionExtras(msgspec.Struct):
 
 def kept(root: ET.Element) -> DefinitionExtras:
     """Our members in the metadata of the XML. Raises Malformed for damaged metadata."""
-    found = root.find(f"metadata/{_OURS}")
+    element = root.find(f"metadata/{_OURS}")
     try:
         return (
-            msgspec.json.decode(found.text or "", type=DefinitionExtras)
-            if found is not None
+            msgspec.json.decode(element.text or "", type=DefinitionExtras)
+            if element is not None
             else DefinitionExtras()
         )
     except msgspec.MsgspecError as error:
@@ -137,7 +137,7 @@ def machine(text: str, sized: Iterable[tuple[DomainDisk, int]], live: str = "") 
         *unprotected_devices.found(root, ours.names),
         *now,
     ]
-    lacks = tuple({one.name: one for one in told}.values())
+    lacks = tuple({part.name: part for part in told}.values())
     return Machine(uuid, name, disks, {**ours.more, "uuid": uuid, XML: text}, apart=lacks)
 
 

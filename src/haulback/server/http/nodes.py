@@ -12,6 +12,7 @@ import msgspec
 from haulback.contract.nodes import (
     AnswerPiece,
     ChangedNode,
+    DestinationKeys,
     Enrol,
     Enrolled,
     Invitation,
@@ -232,12 +233,16 @@ def order(call: ApiRequest) -> WorkOrder:
 
 
 @room(
-    "GET", "/nodes/self/keys/{guid}", "The key of a repository.", answer=dict[str, str], roles=NODES
+    "GET",
+    "/nodes/self/keys/{guid}",
+    "The key of a repository.",
+    answer=DestinationKeys,
+    roles=NODES,
 )
 def key(call: ApiRequest) -> Reply:
-    """The key of a destination's repository."""
-    found = node_tasks.repository_key(call.app, call.node, call.guid)
-    return Reply({"key": base64.b64encode(found).decode()}, headers={"Cache-Control": "no-store"})
+    """The key of a destination's repository, and the secret settings of the destination."""
+    keys = node_tasks.destination_keys(call.app, call.node, call.guid)
+    return Reply(keys, headers={"Cache-Control": "no-store"})
 
 
 @room(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import logging
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
-from haulback.contract.nodes import Enrolled, FinishedWork, NodeSession, WorkOrder
+from haulback.contract.nodes import DestinationKeys, Enrolled, FinishedWork, NodeSession, WorkOrder
 from haulback.contract.order_records import BackupDestination
 from haulback.contract.task_states import State
 from haulback.errors import Conflict, Fenced, Forbidden, HaulbackError, NotFound
@@ -17,6 +18,7 @@ from haulback.kinds import mount, staging_cleanup
 from haulback.kinds.support import export_report
 from haulback.logs import members
 from haulback.server.caller import Node, Process
+from haulback.server.services import destination_secrets
 from haulback.server.services.app import App
 from haulback.server.services.tasks import one_by_one
 from haulback.server.store import (
@@ -361,12 +363,14 @@ def state_for(app: App, who: Node, guid: str) -> Task:
         return tasks.of_node(sql, guid, who.guid)
 
 
-def repository_key(app: App, who: Node, destination: str) -> bytes:
-    """The key of a destination, for a node that reaches it.  Raises Forbidden."""
+def destination_keys(app: App, who: Node, destination: str) -> DestinationKeys:
+    """The secrets of a destination, for a node that reaches it.  Raises Forbidden."""
     with app.store.read() as sql:
         record = SqlCatalogue(sql).places.destination(destination)
         _check_reaches(who, record)
-        return app.vault.unseal(destination, destinations.sealed_key(sql, destination))
+        key = app.vault.unseal(destination, destinations.sealed_key(sql, destination))
+    secrets = destination_secrets.opened(app.vault, record)
+    return DestinationKeys(base64.b64encode(key).decode(), secrets)
 
 
 def needed(app: App, names: list[str]) -> list[str]:
