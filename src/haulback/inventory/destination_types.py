@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import msgspec
@@ -11,7 +10,7 @@ import msgspec
 from haulback.contract import destination_types
 from haulback.contract.destination_types import DestinationType, Setting, settings_of
 from haulback.errors import Malformed
-from haulback.wire import JsonObject
+from haulback.wire import JsonMapping, JsonObject
 
 # Settings of object stores, deduplicating appliances and other backup products: a client that
 # sends one expects a storage that the type of the destination may not be.
@@ -67,7 +66,7 @@ def members(body: Any, kind: DestinationType) -> JsonObject:
     return found
 
 
-def checked(kind: DestinationType, given: Mapping[str, Any]) -> CheckedSettings:
+def checked(kind: DestinationType, given: JsonMapping) -> CheckedSettings:
     """Check the settings of a new destination; absent ones get their defaults at the driver.
 
     Raises Malformed naming the first setting that is unknown, missing or wrong.

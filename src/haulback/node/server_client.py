@@ -113,7 +113,7 @@ class ServerClient:
     def results(self, attempt: str, results: JsonObject) -> None:
         self._put(attempt, "transfer-info", results)
 
-    def _put(self, attempt: str, what: str, body: Any) -> None:
+    def _put(self, attempt: str, what: str, body: object) -> None:
         path, query = _of(attempt, what)
         self._api.put(path, body, query, patience=self._brief)
 

@@ -43,7 +43,7 @@ class Process(NamedTuple):
 
 
 class Account(msgspec.Struct):
-    """A user with a password.  `projects` None: all projects."""
+    """An account of a person.  `projects` None: all projects."""
 
     guid: str
     login: str

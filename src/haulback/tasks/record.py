@@ -210,14 +210,14 @@ class Plan(msgspec.Struct):
 
 
 class Waiting(msgspec.Struct):
-    """Why a queued task waits, and how many ready ones of its lane go before it."""
+    """The reason why a queued task waits, and the number of ready tasks of its lane before it."""
 
     reason: str
     position: int
 
 
 class LogRow(msgspec.Struct):
-    """One line of a task's log; `time` in epoch milliseconds by the server's clock."""
+    """A line of a task's log; `time` in epoch milliseconds by the server's clock."""
 
     number: int
     time: int

@@ -1,4 +1,4 @@
-"""Name of the member of a request that an error is about, where the error names none."""
+"""The member of a request that an error concerns, where the error itself does not name it."""
 
 from __future__ import annotations
 

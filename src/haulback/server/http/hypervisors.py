@@ -83,7 +83,7 @@ def _paged(call: ApiRequest, found: list[Any]) -> list[Any]:
     command="hypervisor show HYPERVISOR",
 )
 def one_hypervisor(call: ApiRequest) -> HypervisorRecord:
-    """The hypervisor with this guid."""
+    """A hypervisor by its guid."""
     with HypervisorReading.of(call.app) as reading:
         around = _around(reading, call)
         return _hypervisor(around.known.places.hypervisor(call.guid), around)
@@ -190,7 +190,7 @@ def list_destinations(call: ApiRequest) -> Reply:
     command="destination ls MACHINE",
 )
 def usable(call: ApiRequest) -> list[DestinationRecord]:
-    """Destinations that the nodes of all named machines can reach."""
+    """Destinations that the nodes of all these machines can reach."""
     machines: list[Ref] = call.read(list[Ref])
     found = destinations.usable_for(call.app, [one.guid for one in machines], call.who)
     return [_destination(one) for one in found]
@@ -206,7 +206,7 @@ def usable(call: ApiRequest) -> list[DestinationRecord]:
     command="destination show DESTINATION",
 )
 def one_destination(call: ApiRequest) -> DestinationRecord:
-    """The destination with this guid."""
+    """A destination by its guid."""
     return _destination(destinations.destination(call.app, call.guid))
 
 

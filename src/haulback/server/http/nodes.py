@@ -70,7 +70,7 @@ def list_nodes(call: ApiRequest) -> Reply:
     command="node show NODE",
 )
 def one_node(call: ApiRequest) -> NodeRecord:
-    """The node with this guid."""
+    """A node by its guid."""
     return _shown(call, nodes.node(call.app, call.guid))
 
 
@@ -134,7 +134,7 @@ def change_node(call: ApiRequest) -> NodeRecord:
     "DELETE", "/nodes/{guid}", "Remove a node.", status=204, roles=ADMINS, command="node rm OTHER"
 )
 def remove_node(call: ApiRequest) -> None:
-    """Remove a node and its token.  409 while tasks run or backups are mounted on the node."""
+    """Remove a node and void its token.  409 while it runs tasks or something lies on it."""
     nodes.remove(call.app, call.who, call.guid)
 
 
@@ -270,7 +270,7 @@ def pins(call: ApiRequest) -> list[str]:
     examples=[["haulback-1"]],
 )
 def needed(call: ApiRequest) -> list[str]:
-    """Names of attempts and checkpoints that are still needed, among those sent."""
+    """The names of attempts and checkpoints that are still needed."""
     names: list[str] = call.read(list[str])
     return node_tasks.needed(call.app, names)
 
@@ -357,7 +357,7 @@ def answer(call: ApiRequest) -> PieceTaken:
     examples=[["haulback-1"]],
 )
 def abandoned(call: ApiRequest) -> list[str]:
-    """Snapshots that failed attempts of this server took, among those sent."""
+    """The snapshots that failed attempts of this server left behind."""
     names: list[str] = call.read(list[str])
     return node_tasks.abandoned(call.app, names)
 

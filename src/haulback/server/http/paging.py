@@ -1,4 +1,4 @@
-"""Paging, text filter, sorting and total of lists other than tasks."""
+"""Paging, text filter, sorting and total of all lists other than tasks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SPAN = (Param("from", "Not before, epoch ms.", TIME), Param("to", "Not after, ep
 
 
 def wanted(call: ApiRequest, **more: Any) -> ListQuery:
-    """The part of a list that the query asks for.  Raises Malformed."""
+    """The list query of a request.  Raises Malformed."""
     page, size = query_params.paging(call)
     return ListQuery(
         scope=call.who.scope,

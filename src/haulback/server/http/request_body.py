@@ -12,7 +12,7 @@ from haulback.units import KIB, MIB
 
 
 class Bounds(NamedTuple):
-    """Bounds of a body: bytes, nesting depth, and number of values.
+    """Bounds of a body: bytes, arrays and objects in each other, values in all.
 
     `values` are counted by commas and opening brackets, texts included: an upper bound of the
     values that costs no decoding.

@@ -124,7 +124,7 @@ def usable_for(app: App, machines: list[str], who: Caller) -> list[BackupDestina
 
 
 def retention_of(one: BackupDestination) -> Retention:
-    """What a destination keeps."""
+    """The retention settings of a destination."""
     return retention.of(one.settings)
 
 
