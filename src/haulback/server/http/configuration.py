@@ -106,7 +106,7 @@ def _declare_reading(path: str, kind: RecordKind) -> None:
     @room(
         "GET",
         path,
-        f"All of: {kind.words}.",
+        f"All records: {kind.words}.",
         roles=PEOPLE,
         projects=ProjectAccess.USE,
         answer=ShownRecord,
@@ -122,7 +122,7 @@ def _declare_reading(path: str, kind: RecordKind) -> None:
     @room(
         "GET",
         f"{path}/{{guid}}",
-        f"One {kind.words}.",
+        f"A {kind.words}.",
         roles=PEOPLE,
         projects=ProjectAccess.USE,
         answer=ShownRecord,

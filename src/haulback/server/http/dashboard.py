@@ -36,7 +36,7 @@ room = Router()
 @room(
     "GET",
     "/dashboard/protection",
-    "What is protected.",
+    "Protection of machines.",
     answer=dict[str, Protection],
     roles=PEOPLE,
     projects=ProjectAccess.COMMON,

@@ -76,7 +76,7 @@ def _paged(call: ApiRequest, found: list[Any]) -> list[Any]:
 @room(
     "GET",
     "/hypervisors/{guid}",
-    "One hypervisor.",
+    "A hypervisor.",
     answer=HypervisorRecord,
     roles=PEOPLE,
     projects=ProjectAccess.COMMON,
@@ -199,7 +199,7 @@ def usable(call: ApiRequest) -> list[DestinationRecord]:
 @room(
     "GET",
     "/backup-destinations/{guid}",
-    "One destination.",
+    "A destination.",
     answer=DestinationRecord,
     roles=PEOPLE,
     projects=ProjectAccess.COMMON,

@@ -49,7 +49,7 @@ def mark(call: ApiRequest) -> None:
 @room(
     "POST",
     "/retention/mark-backups/preview",
-    "What marking backups would do.",
+    "Effects that marking backups would have.",
     request=Marks | list[MarkedLocation],
     answer=MarkPreview,
     many=True,

@@ -46,7 +46,7 @@ def list_snapshots(call: ApiRequest) -> Reply:
 @room(
     "GET",
     "/snapshots/{guid}",
-    "One snapshot.",
+    "A snapshot.",
     answer=SnapshotRecord,
     roles=PEOPLE,
     projects=ProjectAccess.OBJECTS,
