@@ -49,7 +49,7 @@ def key_of(
 def _try(record: BackupDestination, key: bytes, folder: Path) -> None:
     """Open the repository's configuration; whatever keeps that from being done is Unavailable."""
     try:
-        found = open_identity(Folder(folder), Secret("keyfile", key)).guid
+        result = open_identity(Folder(folder), Secret("keyfile", key)).guid
     except WrongKey:
         raise WrongKey(strangers(str(folder))) from None
     except (Unavailable, NotFound, Damaged, Malformed, OSError) as error:
@@ -59,7 +59,7 @@ def _try(record: BackupDestination, key: bytes, folder: Path) -> None:
                 "see its task BACKUP_DESTINATION_INIT"
             ) from None
         raise _untried(record.name, error) from None
-    if record.repository not in (None, found):
+    if record.repository not in (None, result):
         raise WrongKey(strangers(str(folder)))
 
 

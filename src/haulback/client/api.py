@@ -184,15 +184,15 @@ def _decode(content: bytes) -> Any:
 
 def _error(answer: httpx2.Response) -> HaulbackError:
     try:
-        found = msgspec.json.decode(answer.content, type=dict[str, Any])
+        decoded = msgspec.json.decode(answer.content, type=dict[str, Any])
     except msgspec.DecodeError:
         return Unavailable(f"the server answered status {answer.status_code} without a reason")
-    code = str(found.get("code"))
+    code = str(decoded.get("code"))
     if code not in _KINDS and answer.status_code in _PROXY:
         return Unavailable(f"a proxy in front of the server answered {answer.status_code}")
     kind = _KINDS.get(code, HaulbackError)
-    details = found.get("details")
-    return kind(str(found.get("message")), **(details if isinstance(details, dict) else {}))
+    details = decoded.get("details")
+    return kind(str(decoded.get("message")), **(details if isinstance(details, dict) else {}))
 
 
 def _tree(kind: type[HaulbackError]) -> Iterator[type[HaulbackError]]:

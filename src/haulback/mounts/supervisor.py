@@ -88,8 +88,8 @@ class MountSupervisor:
             # mkdir refuses an existing folder: another user could have put a pid file of their
             # choice there, and `end` would kill that process.
             room.mkdir(mode=0o711)
-            found = self._start(order, room)
-            ready = msgspec.structs.replace(planned, disks=found.disks, portal=found.portal)
+            started = self._start(order, room)
+            ready = msgspec.structs.replace(planned, disks=started.disks, portal=started.portal)
             self._write(order.guid, ready)
             return ready
         except FileExistsError:

@@ -188,9 +188,9 @@ class Assessor:
         """The references whose chunk has no sound copy in any group."""
         if self._elsewhere:
             return {ref for ref in refs if not self._is_somewhere(ref, self._elsewhere)}
-        found = self._index.find([ref.id for ref in refs]) if refs else []
+        hits = self._index.find([ref.id for ref in refs]) if refs else []
         lost = set()
-        for ref, group in zip(refs, found, strict=True):
+        for ref, group in zip(refs, hits, strict=True):
             if group is None or not self._is_indexed(ref.id, group):
                 self._blame(ref.id)
                 lost.add(ref)

@@ -111,8 +111,10 @@ class Copier:
             self._writer.copy(group, record, is_page)
             return
         chunks = list(group.places)
-        found, rows = self._mark.lookup(chunks)
-        wanted = found & self._mark.live[rows] & (self._mark.segment.columns.groups_of[rows] == row)
+        is_known, rows = self._mark.lookup(chunks)
+        wanted = (
+            is_known & self._mark.live[rows] & (self._mark.segment.columns.groups_of[rows] == row)
+        )
         for i in np.flatnonzero(wanted).tolist():
             data = group.chunk(chunks[i])
             if is_page:

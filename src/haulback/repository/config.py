@@ -115,10 +115,10 @@ def open_identity(destination: ObjectStore, secret: Secret | Keys) -> Repository
             "away the copy that does not open"
         )
     if opened:
-        found = next(iter(opened.values()))
-        if wrong and _is_exchanged(destination, found.guid):
+        identity = next(iter(opened.values()))
+        if wrong and _is_exchanged(destination, identity.guid):
             raise wrong[0]
-        return found
+        return identity
     if isinstance(secret, Keys) and secret.repository:
         return RepositoryIdentity(_by_kit(destination, secret), secret, problems)
     if not errors:
@@ -227,15 +227,15 @@ def check_revision(name: str) -> bool:
     """Whether an object in `graves/` is the revision object.  Raises RepositoryError when it is
     newer.
     """
-    found = REVISION.fullmatch(leaf_of(name))
-    if found and int(found[1]) > WRITER_REVISION:
+    match = REVISION.fullmatch(leaf_of(name))
+    if match and int(match[1]) > WRITER_REVISION:
         raise RepositoryError(
-            f"a newer Haulback writes to this repository (revision {found[1]}, this "
+            f"a newer Haulback writes to this repository (revision {match[1]}, this "
             f"version supports {WRITER_REVISION}): update Haulback to write; reading "
             "still works",
-            revision=int(found[1]),
+            revision=int(match[1]),
         )
-    return found is not None
+    return match is not None
 
 
 def _is_raised(destination: ObjectStore) -> bool:

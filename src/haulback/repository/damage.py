@@ -108,12 +108,12 @@ class RepositoryDamage:
             return np.zeros(len(columns.sessions), bool)
         sizes = [self._whole.get(pack, _ANY_SIZE) for pack in known]
         ends = columns.offsets.astype("<u8") + columns.lengths
-        found: Array = ends > np.array(sizes, "<u8")[columns.packs_of]
+        result: Array = ends > np.array(sizes, "<u8")[columns.packs_of]
         hurt = np.array([pack in self._hurt for pack in known], bool)
         for row in np.flatnonzero(hurt[columns.packs_of]).tolist():
             group = _GROUP.pack(int(columns.sessions[row]), int(columns.counters[row]))
-            found[row] |= Spot(known[int(columns.packs_of[row])], group) in self.spots
-        return found
+            result[row] |= Spot(known[int(columns.packs_of[row])], group) in self.spots
+        return result
 
 
 NO_DAMAGE = RepositoryDamage()

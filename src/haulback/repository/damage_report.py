@@ -41,14 +41,14 @@ def record_findings(
     read (default: all packs).  `believe`: a person confirms that so many places really are damaged.
     Raises Unavailable when the destination does not answer.
     """
-    found = repository.findings.all()
-    if not found:
+    result = repository.findings.all()
+    if not result:
         return Recorded({}, set())
-    if not believe and (why := _doubt_all(repository, found, looked)):
+    if not believe and (why := _doubt_all(repository, result, looked)):
         repository.findings.clear()
         repository.unreliable = why
         return Recorded({}, set(), why)
-    damaged, readable = _read_again(repository, found)
+    damaged, readable = _read_again(repository, result)
     placed = repository.index().packs()  # a clean-up may have deleted the pack during the read
     damaged = {spot: why for spot, why in damaged.items() if spot.pack in placed}
     if not repository.is_itself():
@@ -127,8 +127,8 @@ def _confirm(repository: Repository, index: Index, spot: Spot, place: GroupLocat
     if size < place.offset + place.length:
         return Spot(spot.pack)
     try:
-        found = read_group(repository.destination, spot.group, place, repository.keys)
+        group = read_group(repository.destination, spot.group, place, repository.keys)
     except (NotFound, Damaged):
         return spot
     keys = repository.keys
-    return None if all(keys.chunk_id(found.chunk(c)) == c for c in found.places) else spot
+    return None if all(keys.chunk_id(group.chunk(c)) == c for c in group.places) else spot

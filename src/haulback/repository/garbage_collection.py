@@ -203,10 +203,10 @@ class _CleanUp:
             self._note_absent(look)
         if not self._repository.findings:
             return look
-        found = record_findings(self._repository, self._orders.by, self._orders.now())
-        if found.unreliable:
-            raise Unavailable(f"{found.unreliable}; nothing was deleted")
-        return self._look() if found.damaged else look
+        recorded = record_findings(self._repository, self._orders.by, self._orders.now())
+        if recorded.unreliable:
+            raise Unavailable(f"{recorded.unreliable}; nothing was deleted")
+        return self._look() if recorded.damaged else look
 
     def _note_absent(self, look: RepositoryScan) -> None:
         """Record missing packs that a backup may need as damage."""

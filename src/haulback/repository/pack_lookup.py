@@ -79,8 +79,8 @@ class Elsewhere:
             if entry.place not in self._index.places(entry.group):
                 yield entry
                 continue
-            found = zip(entry.chunks, self._index.find(entry.chunks), strict=True)
-            chunks = [chunk for chunk, group in found if group != entry.group]
+            result = zip(entry.chunks, self._index.find(entry.chunks), strict=True)
+            chunks = [chunk for chunk, group in result if group != entry.group]
             if chunks:
                 yield entry._replace(chunks=chunks)
 

@@ -53,19 +53,19 @@ def read(objects: Objects, keys: Keys, problems: dict[str, str] | None = None) -
     that runs during both steps may miss both, a second listing cannot.
     """
     names = [item.name for _ in range(2) for item in objects.list(_FOLDER)]
-    found = {}
+    result = {}
     for name in dict.fromkeys(names):
         if check_revision(name):
             continue
         try:
-            found[name] = _open(name, objects.destination.load(name), keys)
+            result[name] = _open(name, objects.destination.load(name), keys)
         except NotFound:
             continue  # removed since the listing
         except Damaged as error:
             log.warning("%s", error.message)
             if problems is not None:
                 problems[name] = error.message
-    return found
+    return result
 
 
 def announced(graves: Mapping[str, Grave]) -> set[bytes]:

@@ -151,21 +151,21 @@ class Reader:
                 # The group in a map may be outdated: a clean-up moves chunks into other groups.
                 first = error if first is None or isinstance(first, BaseGone) else first
         assert first is not None
-        if found := self._found_elsewhere(ref.id):
-            return found
+        if copy := self._found_elsewhere(ref.id):
+            return copy
         raise first
 
     def _found_elsewhere(self, chunk: bytes) -> memoryview | None:
         """A chunk from a place that the index does not list."""
         for group, place in self._elsewhere.places(chunk) if self._elsewhere else ():
             try:
-                found = read_group(self._destination, group, place, self._keys)
-                data = found.chunk(chunk)
+                result = read_group(self._destination, group, place, self._keys)
+                data = result.chunk(chunk)
             except (NotFound, Damaged):
                 continue
             if self._keys.chunk_id(data) == chunk:
                 with self._lock:
-                    self._kept[group] = found
+                    self._kept[group] = result
                 return data
         return None
 

@@ -287,7 +287,7 @@ class _Repair:
 
     def _unsound(self, stored: Iterable[bytes]) -> set[bytes]:
         """Packs whose beginning or directory is damaged, whatever the state of their groups."""
-        found = set()
+        result = set()
         for pack in stored:
             try:
                 check_magic(self._destination, pack)
@@ -295,8 +295,8 @@ class _Repair:
             except NotFound:
                 continue
             except Damaged:
-                found.add(pack)
-        return found
+                result.add(pack)
+        return result
 
     def _exchange(self, index: Index, taken: set[bytes], gone: set[bytes]) -> None:
         """Store copies of the good groups, then an index without their old packs.

@@ -119,20 +119,20 @@ def scan(
     damage = index.damage.plus(noted).within(packs)
     before = walk.before
     mark = LiveChunks(whole, before.mark.pages if before else None, damage)
-    found = _Marking(repository, mark, damage, walk)
-    found.take(backups)
-    is_blind = found.is_blind or bool(before and before.is_blind)
+    marking = _Marking(repository, mark, damage, walk)
+    marking.take(backups)
+    is_blind = marking.is_blind or bool(before and before.is_blind)
     return RepositoryScan(
         backups,
         index,
         packs,
         mark,
-        found.damaged,
-        found.unreadable,
+        marking.damaged,
+        marking.unreadable,
         is_short,
         is_blind,
         set(repository.closed),
-        found.unlooked,
+        marking.unlooked,
     )
 
 

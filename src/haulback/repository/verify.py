@@ -294,11 +294,11 @@ class _Verify:
             return
         by, now = self._record()
         looked = self._read
-        found = record_findings(self._repository, by, now, looked, believe=self.believe)
-        if found.unreliable:
-            self._find(found.unreliable)
-        self._report.recorded = found
-        self._clear(by, now, found)
+        recorded = record_findings(self._repository, by, now, looked, believe=self.believe)
+        if recorded.unreliable:
+            self._find(recorded.unreliable)
+        self._report.recorded = recorded
+        self._clear(by, now, recorded)
 
     def _clear(self, by: str, now: int, found: Recorded) -> None:
         known = self._repository.index().damage.spots
@@ -399,12 +399,12 @@ def _check_group(
 ) -> str:
     """The fault of a group at a place; "" for a sound group."""
     try:
-        found = read_group(repository.destination, group, place, repository.keys)
+        result = read_group(repository.destination, group, place, repository.keys)
     except HaulbackError as error:
         return error.message
-    if group in held and list(found.places) != held[group]:
+    if group in held and list(result.places) != held[group]:
         return f"group {group.hex()} differs from the pack's directory"
-    for chunk in found.places:
-        if repository.keys.chunk_id(found.chunk(chunk)) != chunk:
+    for chunk in result.places:
+        if repository.keys.chunk_id(result.chunk(chunk)) != chunk:
             return f"chunk {chunk.hex()} does not match its id"
     return ""

@@ -103,15 +103,19 @@ class Guest:
 
         self.until(taken)
         wanted = {"execute": "guest-exec-status", "arguments": begun}
-        found: dict[str, Any] = {}
+        result: dict[str, Any] = {}
 
         def ended() -> bool:
-            found.update(self._agent(wanted) or {})
-            return bool(found.get("exited"))
+            result.update(self._agent(wanted) or {})
+            return bool(result.get("exited"))
 
         self.until(ended)
-        said = base64.b64decode(found.get("out-data", "")).decode()
-        assert found["exitcode"] == 0, (command, said, base64.b64decode(found.get("err-data", "")))
+        said = base64.b64decode(result.get("out-data", "")).decode()
+        assert result["exitcode"] == 0, (
+            command,
+            said,
+            base64.b64decode(result.get("err-data", "")),
+        )
         return said
 
     def _agent(self, command: dict[str, Any]) -> dict[str, Any] | None:

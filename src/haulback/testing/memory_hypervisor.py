@@ -182,17 +182,17 @@ class MemoryHypervisor(Still):
         return "CRASH"
 
     def revert(self, uuid: str, name: str, before: str, attempt: str) -> None:  # noqa: ARG002
-        found = self._find(uuid)
+        machine = self._find(uuid)
         if uuid in self.saved:
             raise Conflict(
-                f"{found.machine.name} has saved memory that belongs to its disks; start it"
+                f"{machine.machine.name} has saved memory that belongs to its disks; start it"
             )
-        if name not in found.taken:
+        if name not in machine.taken:
             raise NotFound(f"the machine has no snapshot {name}")
-        found.keep(before)
-        for disk, one in found.disks.items():
-            one.data[:] = found.taken[name][disk]
-            one.dirty.clear()
+        machine.keep(before)
+        for disk, content in machine.disks.items():
+            content.data[:] = machine.taken[name][disk]
+            content.dirty.clear()
 
     def remove_snapshots(self, uuid: str, names: Set[str]) -> list[str]:
         taken = self._find(uuid).taken

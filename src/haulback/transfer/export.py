@@ -131,12 +131,14 @@ def _store(
         old, lacks = base
         try:
             changed = None if lacks else _believed(view, old, warn)
-            found = back_up_disk(source, writer, keys, pool, old, changed, meter, distrust=lacks)
-            return ManifestDisk(name, found, view.disk.format), not lacks
+            stored_map = back_up_disk(
+                source, writer, keys, pool, old, changed, meter, distrust=lacks
+            )
+            return ManifestDisk(name, stored_map, view.disk.format), not lacks
         except (Damaged, BaseGone) as error:
             warn(f"{name} is read whole: the previous backup is damaged: {error.message}")
-    found = back_up_disk(source, writer, keys, pool, meter=meter)
-    return ManifestDisk(name, found, view.disk.format), False
+    stored_map = back_up_disk(source, writer, keys, pool, meter=meter)
+    return ManifestDisk(name, stored_map, view.disk.format), False
 
 
 def _believed(

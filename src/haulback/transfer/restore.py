@@ -45,15 +45,15 @@ def wanted_of(manifest: Manifest, target: RestoreTarget) -> Machine:
     """Description of the machine to create from a backup."""
     disks = tuple(
         MachineDisk(
-            target.rename.get(one.name, one.name),
-            one.map.size,
-            target.format or one.format,
+            target.rename.get(disk.name, disk.name),
+            disk.map.size,
+            target.format or disk.format,
             target.allocate,
-            one.name,
-            target.stores.get(one.name, ""),
+            disk.name,
+            target.stores.get(disk.name, ""),
         )
-        for one in manifest.disks
-        if one.name not in target.skip
+        for disk in manifest.disks
+        if disk.name not in target.skip
     )
     uuid = target.uuid or str(manifest.definition.get("uuid", ""))
     definition = {**manifest.definition, **target.marks}

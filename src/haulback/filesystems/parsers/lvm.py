@@ -53,14 +53,14 @@ def groups(found: Iterable[Physical]) -> Iterator[Logical]:
     """
     volumes = list(found)
     newest: dict[str, tuple[str, dict[str, Any]]] = {}
-    for one in volumes:
-        for name, group in parse(one.text).items() if one.text else ():
+    for volume in volumes:
+        for name, group in parse(volume.text).items() if volume.text else ():
             if isinstance(group, dict) and "extent_size" in group:
                 known = newest.get(group["id"])
                 if not known or known[1]["seqno"] < group["seqno"]:
                     newest[group["id"]] = name, group
     for name, group in newest.values():
-        yield from _logical(name, group, {one.id: one for one in volumes})
+        yield from _logical(name, group, {item.id: item for item in volumes})
 
 
 def _physical(blocks: Blocks, disk: str, header: bytes) -> Physical:
@@ -86,13 +86,15 @@ def _text(blocks: Blocks, start: int) -> bytes:
 def _logical(name: str, group: dict[str, Any], known: dict[str, Physical]) -> Iterator[Logical]:
     extent = group["extent_size"] * _SECTOR
     places = {
-        key: (known.get(one["id"].replace("-", "")), one["pe_start"] * _SECTOR)
-        for key, one in group["physical_volumes"].items()
+        key: (known.get(volume["id"].replace("-", "")), volume["pe_start"] * _SECTOR)
+        for key, volume in group["physical_volumes"].items()
     }
-    for key, one in group.get("logical_volumes", {}).items():
-        if "VISIBLE" not in one["status"]:
+    for key, volume_text in group.get("logical_volumes", {}).items():
+        if "VISIBLE" not in volume_text["status"]:
             continue
-        segments = [one[f"segment{number + 1}"] for number in range(one["segment_count"])]
+        segments = [
+            volume_text[f"segment{number + 1}"] for number in range(volume_text["segment_count"])
+        ]
         size = sum(segment["extent_count"] for segment in segments) * extent
         blocks, reason = None, ""
         try:
@@ -100,7 +102,7 @@ def _logical(name: str, group: dict[str, Any], known: dict[str, Physical]) -> It
         except Unsupported as error:
             reason = error.message
         disks = _disks(segments, places)
-        yield Logical(f"{name}/{key}", one["id"], size, disks, blocks, reason)
+        yield Logical(f"{name}/{key}", volume_text["id"], size, disks, blocks, reason)
 
 
 def _joined(
@@ -115,10 +117,10 @@ def _joined(
         each = segment["extent_count"] * extent // segment["stripe_count"]
         columns = []
         for key, first in _stripes(segment):
-            one, start = places[key]
-            if one is None:
+            physical_volume, start = places[key]
+            if physical_volume is None:
                 raise Unsupported(f"a part of it is on {key}, which is not among the disks")
-            columns.append(BlockRange(one.blocks, start + first * extent, each))
+            columns.append(BlockRange(physical_volume.blocks, start + first * extent, each))
         if len(columns) == 1:
             parts.append(columns[0])
         else:

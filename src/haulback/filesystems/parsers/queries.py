@@ -55,7 +55,7 @@ class Answers:
         """Response to a request."""
         match question:
             case ListVolumes():
-                return VolumesFound([one.volume for one in self._volumes().values()])
+                return VolumesFound([volume.volume for volume in self._volumes().values()])
             case FindEntry(volume, path):
                 return self._tree(volume).look(path)
             case ListDirectory(volume, path, after, most):
@@ -133,19 +133,19 @@ class Tree:
 
     def _load(self, node: int) -> Directory:
         """Read a directory; damage is raised only if no entry could be read."""
-        found: list[tuple[bytes, int]] = []
+        result: list[tuple[bytes, int]] = []
         reason = ""
         try:
             for name, child in self._system.names(node):
                 if not is_dots(name):
-                    found.append((possible(name), child))
-                if len(found) > _MOST_NAMES:
+                    result.append((possible(name), child))
+                if len(result) > _MOST_NAMES:
                     raise Unsupported(f"more than {_MOST_NAMES} names in one directory")
         except (HaulbackError, *DAMAGE) as error:
-            if not found:
+            if not result:
                 raise
             reason = told(error)[:300]
-        nodes = distinct(found)
+        nodes = distinct(result)
         return Directory(nodes, list(nodes), reason)
 
     def _walked(self, path: bytes, follow: bool) -> int:

@@ -42,17 +42,17 @@ class Lying(NamedTuple):
 
 def find(disks: Mapping[str, Blocks]) -> dict[str, Lying]:
     """All volumes by name: those of each disk in order, then logical volumes."""
-    found: dict[str, Lying] = {}
+    result: dict[str, Lying] = {}
     members: list[lvm.Physical] = []
     for disk, all_of_it in disks.items():
         for name, blocks in _parts(disk, all_of_it):
             if member := _member(blocks, disk):
                 members.append(member)
-            elif one := _volume(name, blocks, (disk,)):
-                _add(found, one)
-    for one in _logical(members):
-        _add(found, one)
-    return found
+            elif volume := _volume(name, blocks, (disk,)):
+                _add(result, volume)
+    for volume in _logical(members):
+        _add(result, volume)
+    return result
 
 
 def opened(lying: Lying, page: CodePage) -> FileSystem:
@@ -67,18 +67,21 @@ def opened(lying: Lying, page: CodePage) -> FileSystem:
 
 def _parts(disk: str, blocks: Blocks) -> Iterator[tuple[str, Blocks]]:
     """Partitions of a disk, or the whole disk without partitions."""
-    found = []
+    result = []
     try:
         if not is_boot_sector(blocks.read(0, min(512, blocks.size))):
-            found = partitions(blocks)
+            result = partitions(blocks)
     except _DAMAGE:
-        found = []
-    if not found:
+        result = []
+    if not result:
         yield disk, blocks
     # Names are those of Linux: vda1, nvme0n1p1.
     joint = "p" if disk[-1:].isdigit() else ""
-    for one in found:
-        yield f"{disk}{joint}{one.number}", Span([BlockRange(blocks, one.offset, one.length)])
+    for partition in result:
+        yield (
+            f"{disk}{joint}{partition.number}",
+            Span([BlockRange(blocks, partition.offset, partition.length)]),
+        )
 
 
 def _member(blocks: Blocks, disk: str) -> lvm.Physical | None:
@@ -136,14 +139,14 @@ def _label_within(type_: str, blocks: Blocks) -> str:
 def _logical(members: list[lvm.Physical]) -> Iterator[Lying]:
     """Logical volumes; physical volumes with damaged metadata are listed as such."""
     try:
-        found = list(lvm.groups(members))
+        groups = list(lvm.groups(members))
     except _DAMAGE:
         damaged = Recognised("lvm", reason="the LVM metadata is damaged", readable=False)
-        for number, one in enumerate(members):
-            name = f"{one.disk}-lvm{number}"
-            yield Lying(_record(name, damaged, one.blocks.size, (one.disk,)), one.blocks)
+        for number, member in enumerate(members):
+            name = f"{member.disk}-lvm{number}"
+            yield Lying(_record(name, damaged, member.blocks.size, (member.disk,)), member.blocks)
         return
-    for volume in found:
+    for volume in groups:
         name = _clean(volume.name)
         if volume.blocks is None:
             known = Recognised("lvm", "", volume.uuid, _clean(volume.reason), readable=False)
