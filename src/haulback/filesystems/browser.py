@@ -29,7 +29,7 @@ from haulback.filesystems.records import (
     printable,
     raw,
 )
-from haulback.filesystems.sandbox_client import COMMAND, Confined
+from haulback.filesystems.sandbox_client import COMMAND, SandboxClient
 
 _AHEAD = 1  # prefetched chunks; more gain nothing, because decoding the store is the bottleneck
 
@@ -55,7 +55,7 @@ class Browser:
         command: Sequence[str] = COMMAND,
     ) -> None:
         self._sources = list(sources.values())
-        self._confined = Confined(sources, deadline, command)
+        self._confined = SandboxClient(sources, deadline, command)
 
     def __enter__(self) -> Self:
         return self

@@ -17,7 +17,7 @@ import msgspec
 from haulback import credentials
 from haulback.contract.mount import Visible
 from haulback.errors import Conflict, Forbidden, Unavailable, Unsupported
-from haulback.mounts.spec import Shared
+from haulback.mounts.spec import MountState
 
 ROOTS = (Path("/mnt/haulback"), Path("/mnt/vprotect"))
 _SECONDS = 30.0  # timeout for a folder to appear, and for its process to end
@@ -118,7 +118,7 @@ def _end(child: subprocess.Popen[bytes]) -> None:
         child.stderr.close()
 
 
-def hide(shared: Shared) -> None:
+def hide(shared: MountState) -> None:
     """Unmount and remove all folders of a mount, even after its process was killed."""
     for path in filter(None, (*shared.paths.values(), shared.raw)):
         unmount(path)  # unconditional: os.path.ismount is False for a mount whose process died

@@ -26,7 +26,7 @@ from haulback.drivers.remote_set import AskedNames
 from haulback.errors import Cancelled, Conflict, Fenced, HaulbackError, Malformed, Unavailable
 from haulback.filesystems.records import Volume
 from haulback.inventory import records
-from haulback.mounts.spec import MountSpec, Shared
+from haulback.mounts.spec import MountSpec, MountState
 from haulback.node.damage_check import as_results, report_damage
 from haulback.node.pack_memory import FilePackMemory
 from haulback.node.restore_target import FolderRestore
@@ -217,7 +217,7 @@ class RunningTask:
     def abandoned(self, names: Collection[str]) -> Set[str]:
         return frozenset(self.ask(lambda: self._link.abandoned(list(names))))
 
-    def share(self, wanted: Sharing) -> Shared:
+    def share(self, wanted: Sharing) -> MountState:
         key = self.ask(lambda: self._link.key(wanted.destination.guid))
         return self._home.shares.begin(share_order(wanted, key))
 

@@ -91,7 +91,7 @@ def back_up_disk(
         work = _changed(source, base, changed)
     else:
         work = _all(source, base)
-    looked = _look(source, work, base, keys, pool, meter, keep=not distrust)
+    looked = _examine_all(source, work, base, keys, pool, meter, keep=not distrust)
     segments = ((number, _store(pieces, writer)) for number, pieces in looked)
     return rewrite(source.size, base, segments, writer.add_page)
 
@@ -143,7 +143,7 @@ def _per_segment(extents: Iterable[Extent], size: int) -> Iterator[tuple[int, in
             offset += high - low
 
 
-def _look(
+def _examine_all(
     source: Source,
     work: Iterable[_Work],
     base: MapReader | None,

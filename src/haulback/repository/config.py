@@ -18,7 +18,7 @@ from haulback.errors import (
     WrongKey,
 )
 from haulback.repository.keys import Keys, Secret, Slot
-from haulback.repository.names import FOLDERS, REVISION, Objects, leaf_of, stands
+from haulback.repository.names import FOLDERS, REVISION, Objects, exists, leaf_of
 from haulback.repository.pack import read_directory
 
 CONFIG = "haulback.json"
@@ -81,7 +81,7 @@ def create(destination: ObjectStore, data: bytes) -> None:
 
 def is_repository(destination: ObjectStore) -> bool:
     """Whether a configuration, or any other object of a repository, lies on the destination."""
-    if stands(destination, CONFIG) or stands(destination, CONFIG_COPY):
+    if exists(destination, CONFIG) or exists(destination, CONFIG_COPY):
         return True
     objects = Objects(destination)
     return any(True for folder in _HELD for _ in objects.list(folder))
@@ -195,7 +195,7 @@ def complete(destination: ObjectStore, guid: str, keys: Keys) -> None:
 def raise_revision(destination: ObjectStore, keys: Keys) -> None:
     """Store the revision object, which keeps older versions from writing.
 
-    An older version opens every object in `graves/` before it writes, and fails at the revision
+    An older version opens every object in `entries/` before it writes, and fails at the revision
     object; readers of older versions do not open that folder.
     """
     sealed = keys.seal("revision", _REVISION.encode(), str(WRITER_REVISION).encode())
@@ -217,14 +217,14 @@ def revision_problems(destination: ObjectStore, keys: Keys) -> dict[str, str]:
 
 def _has_written(destination: ObjectStore) -> bool:
     """Whether this revision has written here; the copy of the configuration is its first object."""
-    if not stands(destination, CONFIG_COPY):
+    if not exists(destination, CONFIG_COPY):
         return False
     objects = Objects(destination)
     return any(True for folder in FOLDERS for _ in objects.list(folder))
 
 
 def check_revision(name: str) -> bool:
-    """Whether an object in `graves/` is the revision object.  Raises RepositoryError when it is
+    """Whether an object in `entries/` is the revision object.  Raises RepositoryError when it is
     newer.
     """
     match = REVISION.fullmatch(leaf_of(name))
@@ -242,7 +242,7 @@ def _is_raised(destination: ObjectStore) -> bool:
     """Whether this revision has written here: the first release wrote no copy of the
     configuration.
     """
-    return stands(destination, _REVISION)
+    return exists(destination, _REVISION)
 
 
 def _open(data: bytes, name: str, secret: Secret | Keys) -> tuple[str, Keys]:

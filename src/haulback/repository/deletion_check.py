@@ -24,18 +24,18 @@ _GROUPS_AT_ONCE = 16
 
 def unproved(
     repository: Repository,
-    looks: tuple[RepositoryScan, RepositoryScan],
+    scans: tuple[RepositoryScan, RepositoryScan],
     packs: Set[bytes],
     pool: ThreadPoolExecutor,
     meter: Meter,
 ) -> set[bytes]:
     """The packs with a living chunk whose copy in the index cannot be read.
 
-    `looks` are the first scan, which marked all backups, and the last, which marked new backups.
+    `scans` are the first scan, which marked all backups, and the last, which marked new backups.
     Groups that cannot be read are noted in the repository's findings.  `meter` gets the number of
     bytes read.
     """
-    proof = _Proof(repository, looks, meter)
+    proof = _Proof(repository, scans, meter)
     return {pack for pack in sorted(packs) if not proof.covers(pack, pool)}
 
 
@@ -43,11 +43,11 @@ class _Proof:
     """The group rows of the last scan's index that were read, with the results."""
 
     def __init__(
-        self, repository: Repository, looks: tuple[RepositoryScan, RepositoryScan], meter: Meter
+        self, repository: Repository, scans: tuple[RepositoryScan, RepositoryScan], meter: Meter
     ) -> None:
         self._repository, self._meter = repository, meter
-        self._marks = [look.mark for look in looks]
-        self._segment = looks[-1].mark.segment
+        self._marks = [look.mark for look in scans]
+        self._segment = scans[-1].mark.segment
         self._read: dict[int, bool] = {}
 
     def covers(self, pack: bytes, pool: ThreadPoolExecutor) -> bool:

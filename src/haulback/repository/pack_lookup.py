@@ -22,7 +22,7 @@ _PACKS_A_SEGMENT = 256
 log = logging.getLogger(__name__)
 
 
-class Elsewhere:
+class UnindexedCopies:
     """Places that `index` does not know; pack directories are read when the first chunk is asked
     for.
 

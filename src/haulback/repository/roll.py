@@ -55,12 +55,12 @@ class Rolls:
         """Guids of backups that have a tombstone, whole or damaged."""
         return self._objects.leaves(TOMBSTONES)
 
-    def revive(self, backups: Set[str]) -> None:
+    def delete_tombstones(self, backups: Set[str]) -> None:
         """Delete the tombstones of backups that exist again; needs the right to delete."""
         for backup in self.tombstones() & backups:
             self._destination.delete(f"{TOMBSTONES}/{backup}")
 
-    def bury(self, backup: str) -> None:
+    def write_tombstone(self, backup: str) -> None:
         """Write the tombstone of a backup that is deleted on purpose; safe to repeat."""
         sealed = self._keys.seal("tombstone", backup.encode(), b"")
         with suppress(Conflict):

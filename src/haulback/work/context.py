@@ -17,7 +17,7 @@ from haulback.drivers.hypervisor import HypervisorDriver
 from haulback.durable_files import DurableFiles
 from haulback.filesystems.records import Volume
 from haulback.inventory import records
-from haulback.mounts.spec import Shared
+from haulback.mounts.spec import MountState
 from haulback.repository.keys import Secret
 from haulback.repository.pack_verification import PackMemory
 from haulback.repository.repository import Repository
@@ -94,7 +94,7 @@ class TaskContext(Protocol):
         listed before the asking, and is not needed at the asking, is nobody's.
         """
 
-    def share(self, wanted: Sharing) -> Shared:
+    def share(self, wanted: Sharing) -> MountState:
         """Share a backup, from now on and whatever becomes of this process.
 
         One of that guid is exchanged.  Raises what keeps it from being shared.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from haulback.contract.repair import RepairOrder
-from haulback.repository.repair import Workshop, repair
+from haulback.repository.repair import RepairContext, repair
 from haulback.work.context import Results, TaskContext, TaskWork
 from haulback.work.support.damage_report import complete_report
 
@@ -17,7 +17,7 @@ def run(job: TaskContext) -> Results:
     repository = job.repository(order.destination)
     job.expect(sum(repository.objects.packs().values()))
     sign = (f"REPAIR {job.guid}", job.now_ms())
-    workshop = Workshop(
+    context = RepairContext(
         job.folder,
         job.pool,
         lambda: sign,
@@ -28,7 +28,7 @@ def run(job: TaskContext) -> Results:
         job.confirm,
         order.believe,
     )
-    done = repair(repository, workshop, apply=order.apply)
+    done = repair(repository, context, apply=order.apply)
     verb = "done" if done.is_applied else "would be done"
     for action in done.actions[:_SAID]:
         job.log(f"{verb}: {action}")

@@ -10,7 +10,7 @@ import msgspec
 from haulback.errors import Unsupported
 from haulback.filesystems.parsers import lvm
 from haulback.filesystems.parsers.blocks import BlockRange, Blocks, Span
-from haulback.filesystems.parsers.detect import Recognised, is_boot_sector, recognise
+from haulback.filesystems.parsers.detect import Detected, detect, is_boot_sector
 from haulback.filesystems.parsers.exfat import ExFat
 from haulback.filesystems.parsers.ext import Ext
 from haulback.filesystems.parsers.fat import Fat
@@ -33,16 +33,16 @@ _DAMAGE = (*DAMAGE, TypeError)
 _MOST = 4096  # volumes of a machine
 
 
-class Lying(NamedTuple):
+class VolumeBlocks(NamedTuple):
     """A volume and the blocks that hold it."""
 
     volume: Volume
     blocks: Blocks
 
 
-def find(disks: Mapping[str, Blocks]) -> dict[str, Lying]:
+def find(disks: Mapping[str, Blocks]) -> dict[str, VolumeBlocks]:
     """All volumes by name: those of each disk in order, then logical volumes."""
-    result: dict[str, Lying] = {}
+    result: dict[str, VolumeBlocks] = {}
     members: list[lvm.Physical] = []
     for disk, all_of_it in disks.items():
         for name, blocks in _parts(disk, all_of_it):
@@ -55,7 +55,7 @@ def find(disks: Mapping[str, Blocks]) -> dict[str, Lying]:
     return result
 
 
-def opened(lying: Lying, page: CodePage) -> FileSystem:
+def opened(lying: VolumeBlocks, page: CodePage) -> FileSystem:
     """Open the file system of a volume; `page` is the code page of short FAT names.
 
     Raises Unsupported, or the errors in DAMAGE.
@@ -91,24 +91,24 @@ def _member(blocks: Blocks, disk: str) -> lvm.Physical | None:
         return None
 
 
-def _volume(name: str, blocks: Blocks, disks: tuple[str, ...]) -> Lying | None:
+def _volume(name: str, blocks: Blocks, disks: tuple[str, ...]) -> VolumeBlocks | None:
     """The volume in `blocks`; None for an empty disk."""
     try:
-        known = recognise(blocks)
+        known = detect(blocks)
     except OSError as error:
         reason = f"the contents cannot be determined: {error}"
-        known = Recognised("unknown", reason=reason, readable=False)
+        known = Detected("unknown", reason=reason, readable=False)
     except _DAMAGE:
         known = None
     if known is None:
         if name in disks:
             return None
-        known = Recognised("unknown", reason="the contents are unknown", readable=False)
+        known = Detected("unknown", reason="the contents are unknown", readable=False)
     label = known.label or _label_within(known.type, blocks)
     kept = known._replace(label=_clean(label))
     if not kept.reason and _is_stale(known.type, blocks):
         kept = kept._replace(reason=STALE)
-    return Lying(_record(name, kept, blocks.size, disks), blocks)
+    return VolumeBlocks(_record(name, kept, blocks.size, disks), blocks)
 
 
 def _is_stale(type_: str, blocks: Blocks) -> bool:
@@ -121,7 +121,7 @@ def _is_stale(type_: str, blocks: Blocks) -> bool:
         return False
 
 
-def _record(name: str, known: Recognised, size: int, disks: tuple[str, ...]) -> Volume:
+def _record(name: str, known: Detected, size: int, disks: tuple[str, ...]) -> Volume:
     type_, label, uuid, reason, readable = known
     return Volume(name, type_, size, disks, label, uuid, readable, reason)
 
@@ -136,26 +136,28 @@ def _label_within(type_: str, blocks: Blocks) -> str:
         return ""
 
 
-def _logical(members: list[lvm.Physical]) -> Iterator[Lying]:
+def _logical(members: list[lvm.Physical]) -> Iterator[VolumeBlocks]:
     """Logical volumes; physical volumes with damaged metadata are listed as such."""
     try:
         groups = list(lvm.groups(members))
     except _DAMAGE:
-        damaged = Recognised("lvm", reason="the LVM metadata is damaged", readable=False)
+        damaged = Detected("lvm", reason="the LVM metadata is damaged", readable=False)
         for number, member in enumerate(members):
             name = f"{member.disk}-lvm{number}"
-            yield Lying(_record(name, damaged, member.blocks.size, (member.disk,)), member.blocks)
+            yield VolumeBlocks(
+                _record(name, damaged, member.blocks.size, (member.disk,)), member.blocks
+            )
         return
     for volume in groups:
         name = _clean(volume.name)
         if volume.blocks is None:
-            known = Recognised("lvm", "", volume.uuid, _clean(volume.reason), readable=False)
-            yield Lying(_record(name, known, volume.size, volume.disks), Span([]))
+            known = Detected("lvm", "", volume.uuid, _clean(volume.reason), readable=False)
+            yield VolumeBlocks(_record(name, known, volume.size, volume.disks), Span([]))
         elif lying := _volume(name, volume.blocks, volume.disks):
             yield lying
 
 
-def _add(found: dict[str, Lying], one: Lying) -> None:
+def _add(found: dict[str, VolumeBlocks], one: VolumeBlocks) -> None:
     """Add a volume under a unique name; copies of a volume group have the same names."""
     name, number = one.volume.name, 2
     while name in found:
