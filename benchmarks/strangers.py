@@ -25,8 +25,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.apart import LEASE, Apart, apart
+from haulback.contract.roles import PUBLIC
 from haulback.ids import new_guid
-from haulback.server.http.permissions import PUBLIC, TABLE
+from haulback.server.http.reference import TABLE
 from haulback.units import MIB
 
 _PUBLIC = sorted(key for key, roles in TABLE.items() if roles == PUBLIC)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, TypeGuard
 
 
@@ -176,3 +177,28 @@ def is_away(error: BaseException | None) -> TypeGuard[Unavailable]:
     False for Unreadable, which concerns some bytes only.
     """
     return isinstance(error, Unavailable) and not isinstance(error, Unreadable)
+
+
+Classes = Mapping[str, type[HaulbackError]]
+
+
+def by_code(*classes: type[HaulbackError]) -> Classes:
+    """Error classes by code: `classes`, or all; of several with one code the most general one."""
+    found: dict[str, type[HaulbackError]] = {}
+    left = list(classes) or [HaulbackError]
+    while left:
+        one = left.pop(0)
+        found.setdefault(one.code, one)
+        left += [] if classes else one.__subclasses__()
+    return found
+
+
+def received(known: Classes, code: str, message: str, details: Mapping[str, Any]) -> HaulbackError:
+    """An error that another process sent; a plain HaulbackError for a code that is not known.
+
+    Details that do not fit the class are left out, since the sender is not trusted.
+    """
+    try:
+        return known.get(code, HaulbackError)(message, **details)
+    except TypeError:
+        return HaulbackError(message)

@@ -17,7 +17,6 @@ import pytest
 
 from haulback.drivers.hypervisor import Machine, MachineDisk
 from haulback.drivers.libvirt.definition import Standing, compose
-from haulback.drivers.libvirt.domain import XML
 from haulback.drivers.libvirt.driver import LibvirtHost
 from haulback.drivers.libvirt.firmware import write
 from haulback.drivers.libvirt.machine_builder import UNFINISHED
@@ -33,6 +32,7 @@ from haulback.errors import (
     Unsupported,
 )
 from haulback.inventory.hardware import hardware_of
+from haulback.libvirt_xml import XML
 from haulback.testing.hypervisors import CHECKS, contents, read
 from haulback.testing.libvirt_lab import LibvirtLab, lab
 from haulback.testing.memory_hypervisor import MemoryDisk
@@ -71,9 +71,10 @@ class Awake:
 
     def __init__(self, host: LibvirtLab, inner) -> None:
         self._host, self.inner = host, inner
-
-    def __getattr__(self, name: str):
-        return getattr(self.inner, name)
+        # Protocols are looked up among real attributes, so `__getattr__` would not show the others.
+        for name in set(dir(inner)) - set(dir(Awake)):
+            if not name.startswith("_"):
+                setattr(self, name, getattr(inner, name))
 
     def wake(self, uuid: str):
         domain = self._host.connection.lookupByUUIDString(uuid)

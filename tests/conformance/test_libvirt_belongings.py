@@ -13,10 +13,11 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from haulback.drivers.hypervisor import Machine, MachineDisk
-from haulback.drivers.libvirt.domain import XML, volumes
+from haulback.drivers.libvirt.domain import volumes
 from haulback.drivers.libvirt.driver import LibvirtHost
 from haulback.drivers.nbd_server import NbdServer
 from haulback.errors import Conflict
+from haulback.libvirt_xml import XML
 from haulback.testing.hypervisors import read
 from haulback.testing.libvirt_lab import LibvirtLab
 from haulback.testing.memory_hypervisor import MemoryDisk

@@ -9,10 +9,10 @@ import pytest
 
 from haulback.drivers.hypervisor import Machine, MachineDisk
 from haulback.drivers.images.internal_snapshots import Reverting
-from haulback.drivers.libvirt.domain import XML
 from haulback.drivers.libvirt.driver import LibvirtHost
 from haulback.drivers.source import Extent
 from haulback.errors import Conflict, HaulbackError
+from haulback.libvirt_xml import XML
 from haulback.testing.hypervisors import contents, read
 from haulback.testing.libvirt_lab import LibvirtLab
 from haulback.units import MIB

@@ -87,7 +87,7 @@ class Served:
                 Entity(guid=new_guid(), uuid=new_guid(), name=name, hypervisor=guid)
                 for name in ("db", "web")
             ]
-            self.seen(sql).inventory(guid, machines, complete_since=None)
+            self.seen(sql).inventory.scanned(guid, machines, complete_since=None)
         self.machines = [m.guid for m in machines]
         init = self.destination["task"]["guid"]
         self.run(init, {"repository": new_guid()})
@@ -106,7 +106,7 @@ class Served:
             disks=list(disks),
         )
         with self.app.store.write() as sql:
-            self.seen(sql).inventory(one.hypervisor, [one], complete_since=None)
+            self.seen(sql).inventory.scanned(one.hypervisor, [one], complete_since=None)
         self.machines.append(one.guid)
         return len(self.machines) - 1
 

@@ -74,9 +74,9 @@ class Scene:
     def with_disks(self) -> str:
         """The machine, with two disks."""
         with self.served.app.store.write() as sql:
-            found = SqlCatalogue(sql).entity(self.machine)
+            found = SqlCatalogue(sql).machines.get(self.machine)
             found.disks = [VirtualDisk("root", 10, "qcow2"), VirtualDisk("data", 10, "qcow2")]
-            self.served.seen(sql).inventory(self.hypervisor, [found], complete_since=None)
+            self.served.seen(sql).inventory.scanned(self.hypervisor, [found], complete_since=None)
         return self.machine
 
     @cached_property
@@ -151,7 +151,7 @@ class Scene:
         self.served.machines.pop()  # the other tests do not see it
         with self.served.app.store.write() as sql:
             now = self.served.app.clock.now_ms() + 1
-            self.served.seen(sql).inventory(kvm, [], complete_since=now)
+            self.served.seen(sql).inventory.scanned(kvm, [], complete_since=now)
         return kvm
 
     @property
@@ -166,7 +166,9 @@ class Scene:
         """An alarm about the backup."""
         subject = Named(self.backup, "db")
         with self.served.app.store.write() as sql:
-            self.served.seen(sql).alarm(AlarmKind.BACKUP_DAMAGED, subject, "one pack is torn", {})
+            self.served.seen(sql).alarms.report(
+                AlarmKind.BACKUP_DAMAGED, subject, "one pack is torn", {}
+            )
         return next(iter(self.client.alarms.all(subject=self.backup))).guid
 
     @cached_property

@@ -15,7 +15,7 @@ from haulback.inventory.alarms import Alarm
 from haulback.inventory.derived_guids import disk_guid
 from haulback.inventory.records import Backup, BackupVolume, Entity, Mount, PlatformSnapshot, Record
 from haulback.server.store import alarm_tables, mount_tables, tables, tasks
-from haulback.server.store.catalogue import row_of
+from haulback.server.store.rows import row_of
 from haulback.tasks.record import Task
 from haulback.wire import Named
 from tests.contract.conftest import Served

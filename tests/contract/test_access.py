@@ -4,18 +4,16 @@ hide.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from haulback.contract.roles import PUBLIC, ROLES
 from haulback.ids import new_guid
-from haulback.server.caller import ROLES
-from haulback.server.http.permissions import PUBLIC, TABLE, as_markdown
+from haulback.server.http.reference import TABLE
 from tests.contract.conftest import PASSWORD, Answer, Served
 from tests.contract.test_transport import is_error
 
-PAGE = Path(__file__).parents[2] / "docs" / "reference" / "access.md"
 PEOPLE = [role for role in ROLES if role != "node"]
 
 
@@ -57,10 +55,6 @@ def test_the_table_of_access_is_what_the_server_does(served: Served, role: str |
             assert answer.status_code not in (401, 403, 500), (key, answer.text)
         else:
             assert is_error(answer, 403), (key, answer.text)
-
-
-def test_the_page_on_access_says_what_the_table_says():
-    assert PAGE.read_text() == as_markdown()
 
 
 def in_project(served: Served, machine: str, project: str) -> None:

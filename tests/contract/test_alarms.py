@@ -19,7 +19,7 @@ from tests.contract.test_transport import is_error
 
 def raised(served: Served, kind: AlarmKind, subject: str, name: str, text: str = "why") -> None:
     with served.app.store.write() as sql:
-        served.seen(sql).alarm(kind, Named(subject, name), text, {"bytes": 5})
+        served.seen(sql).alarms.report(kind, Named(subject, name), text, {"bytes": 5})
 
 
 def rows(served: Served, query: str = "", token: str | None = "") -> list[dict[str, Any]]:
@@ -41,7 +41,7 @@ def test_an_alarm_is_shown_with_its_subject_and_its_age(served: Served):
     assert "project" not in found
     assert served.call("GET", f"/api/alarms/{found['guid']}").json() == found
     with served.app.store.write() as sql:
-        served.seen(sql).all_clear(AlarmKind.MACHINE_UNREADABLE, machine)
+        served.seen(sql).alarms.clear(AlarmKind.MACHINE_UNREADABLE, machine)
     assert rows(served, f"?subject={machine}") == []
     assert is_error(served.call("GET", f"/api/alarms/{found['guid']}"), 404)
 
@@ -93,7 +93,7 @@ def test_commands_list_alarms_whatever_their_names_hold(
         [one] = client.alarms.all(subject=machine)
         assert '"bytes": 5' in said("alarm", "show", one.guid)
         with served.app.store.write() as sql:
-            served.seen(sql).all_clear(AlarmKind.MACHINE_UNREADABLE, machine)
+            served.seen(sql).alarms.clear(AlarmKind.MACHINE_UNREADABLE, machine)
         with pytest.raises(NotFound, match="cleared"):
             client.alarms.get(one.guid)
     asked.close()

@@ -56,7 +56,7 @@ from haulback.errors import (
     Unavailable,
 )
 from haulback.ids import new_guid
-from haulback.server.http.permissions import TABLE
+from haulback.server.http.reference import TABLE
 from haulback.wire import Ref
 from tests.contract.conftest import PASSWORD, Served
 from tests.contract.scene import Scene, watch

@@ -19,7 +19,7 @@ from haulback.contract.tokens import NewToken
 from haulback.contract.users import NewUser
 from haulback.errors import Conflict, NotFound
 from haulback.ids import new_guid
-from haulback.server.http.permissions import TABLE
+from haulback.server.http.reference import TABLE
 from tests.contract.conftest import PASSWORD, Served
 from tests.contract.scene import Scene, watch
 from tests.contract.test_client import (
@@ -116,7 +116,8 @@ def test_a_command_asks_for_its_operation(
     monkeypatch.setenv("HAULBACK_TOKEN", scene.served.mover if as_node else _token(scene))
     monkeypatch.setenv("HAULBACK_NEW_PASSWORD", PASSWORD)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    monkeypatch.setattr("haulback.cli.places.watch", lambda client, heads: None)
+    for noun in ("hypervisors", "destinations"):
+        monkeypatch.setattr(f"haulback.cli.{noun}.watch", lambda client, heads: None)
     given = words(scene, line, tmp_path)
     asked = watch(monkeypatch)
     with contextlib.suppress(Conflict, NotFound):
@@ -133,7 +134,16 @@ def _token(scene: Scene) -> str:
 
 
 def test_a_command_that_only_asks_loads_neither_server_nor_kinds():
-    nouns = ("tasks", "backups", "restores", "machines", "places", "users", "records", "nodes")
+    nouns = (
+        "tasks",
+        "backups",
+        "restores",
+        "machines",
+        "destinations",
+        "users",
+        "records",
+        "nodes",
+    )
     names = ", ".join(f"haulback.cli.{noun}" for noun in nouns)
     heavy = ("haulback.server", "haulback.kinds", "haulback.node.", "numpy", "litestar")
     code = f"import sys, {names}\nprint([m for m in sys.modules if m.startswith({heavy})])"

@@ -14,10 +14,11 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from haulback.contract.roles import PUBLIC
 from haulback.errors import TooMany
 from haulback.ids import new_guid
 from haulback.server.http import connection, trusted_proxies
-from haulback.server.http.permissions import PUBLIC, TABLE
+from haulback.server.http.reference import TABLE
 from haulback.server.http.request_body import STRANGERS
 from haulback.server.services.login_limiter import LoginLimiter
 from haulback.server.store.engine import open_store

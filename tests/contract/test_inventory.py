@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from haulback.ids import new_guid
-from haulback.server.http.machines import _write as write
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.ledger import SqlLedger
+from haulback.server.store.machines import write_settings as write
 from tests.contract.conftest import Served
 from tests.contract.test_access import user
 from tests.contract.test_transport import is_error
@@ -28,8 +28,8 @@ def old_machine(served: Served) -> dict[str, Any]:
     guid = served.machines[served.new_machine()]
     with served.app.store.write() as sql:
         ledger = SqlLedger(sql, served.app.clock.now_ms() - HOUR_MS)
-        ledger.inventory(
-            served.hypervisor["guid"], [SqlCatalogue(sql).entity(guid)], complete_since=None
+        ledger.inventory.scanned(
+            served.hypervisor["guid"], [SqlCatalogue(sql).machines.get(guid)], complete_since=None
         )
     return shown(served, guid)
 
@@ -289,7 +289,7 @@ def test_settings_written_while_a_look_comes_in_change_no_presence(served: Serve
     synced(served, kvm, [seen(one) for one in machines])
     [found] = served.call("GET", f"/api/virtual-machines?filter={machines[0]['name']}").json()
     with served.app.store.read() as sql:
-        before = SqlCatalogue(sql).entity(found["guid"])
+        before = SqlCatalogue(sql).machines.get(found["guid"])
     synced(served, kvm, [seen(machines[1])])
     with served.app.store.write() as sql:
         write(sql, before)

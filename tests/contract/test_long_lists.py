@@ -10,8 +10,9 @@ import pytest
 import sqlalchemy as sa
 from benchmarks.long_lists import filters
 
+from haulback.server.queries import Filter
 from haulback.server.store import tables, task_lists, task_pages
-from haulback.server.store.task_lists import SORTS, Filter
+from haulback.server.store.task_lists import SORTS
 from tests.contract.conftest import Served
 from tests.history import Site, fill
 

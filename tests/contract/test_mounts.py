@@ -312,7 +312,7 @@ def test_a_mounted_backup_is_kept_and_its_share_is_needed(served: Served):
     mount = served.mounted()
     with served.app.store.read() as sql:
         known = SqlCatalogue(sql)
-        assert known.is_in_use(known.backup(mount["backup"]["guid"]))
+        assert known.work.is_in_use(known.backups.get(mount["backup"]["guid"]))
     names = [mount["guid"], new_guid()]
     assert served.as_node("POST", "/api/nodes/self/needed", names).json() == names[:1]
     assert mount["guid"] in served.as_node("GET", "/api/nodes/self/shares").json()

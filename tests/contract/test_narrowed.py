@@ -10,43 +10,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import pytest
 import sqlalchemy as sa
 
+from haulback.contract import example_values as example
+from haulback.contract.project_access import ProjectAccess
+from haulback.contract.roles import PUBLIC
 from haulback.ids import new_guid
-from haulback.server.http.examples import _GUID, REQUESTS
 from haulback.server.http.operation import GUID, Operation
-from haulback.server.http.permissions import PUBLIC, TABLE, reach
-from haulback.server.http.project_access import ProjectAccess
-from haulback.server.http.routes import operations
+from haulback.server.http.reference import OPERATIONS
 from haulback.server.store import tables
 from tests.contract.conftest import PASSWORD, Answer, Served
 from tests.contract.tenants import OTHER, OWN, RECORD_KINDS, SHARED, World
 from tests.contract.test_transport import is_error
 
-HERE = _GUID
+HERE = example.GUID
 ONE = {"guid": HERE}
-BODIES: dict[str, Any] = {
-    "PUT /virtual-machines/{guid}/settings": {},
-    "POST /virtual-machines/incremental-not-possible": {"entities": [ONE]},
-    "PUT /virtual-machine-disks/{guid}/settings": {"excludedFromBackup": True},
-    "POST /backup-destinations/usable-for-vms": [{"entity": HERE, "guid": HERE}],
-    "PUT /backups/{guid}/description": {"value": "words"},
-    "PUT /backups/{guid}/warnings-acknowledged": {"value": True},
-    "POST /retention/mark-backups": {"backupLocations": [ONE], "retentionHint": "TO_REMOVE"},
-    "POST /policies/vm-backup/list-by-entities": {"protectedEntities": [ONE]},
-    "POST /mounted-file-systems/{guid}/listing": {"path": "/"},
-    "POST /mounted-file-systems/{guid}/download": {"paths": ["/a"]},
-    "POST /rules/vm-backup": {"name": "new", "policy": {"vm-backup": HERE, "guid": HERE}},
-    "POST /rules/vm-snapshot": {"name": "new", "policy": {"vm-snapshot": HERE, "guid": HERE}},
-    "POST /schedules": {"name": "new", "rules": [ONE]},
-    "POST /policies/recovery-plan": {
-        "name": "new", "rules": [{"name": "all", "protectedEntities": [ONE]}],
-    },
-    "POST /projects": {"name": "new", "uuid": "px"},
-}  # fmt: skip
 # The type of object that a member, a query parameter or a path names.
 MEMBERS = {
     "protectedEntities": "entity",
@@ -141,11 +123,7 @@ class Walk:
 def body_of(one: Operation, guid: str) -> Any:
     if one.request is None:
         return None
-    named = one.path.removesuffix("/{guid}")
-    usual: Any = {"name": "new"} if named in RECORD_KINDS else {}
-    usual |= {"uuid": "px"} if named == "/projects" else {}
-    found = BODIES.get(one.key, (REQUESTS.get(one.key) or [usual])[0])
-    return json.loads(json.dumps(found).replace(HERE, guid))
+    return json.loads(json.dumps((one.examples or [{}])[0]).replace(HERE, guid))
 
 
 def sort_of(one: Operation) -> str:
@@ -208,7 +186,7 @@ def _of_people(served: Served) -> list[Operation]:
         "POST /nodes/enrol",
         "POST /nodes/session",
     )
-    return [one for one in operations(served.app) if one.key not in skipped]
+    return [one for one in OPERATIONS if one.key not in skipped]
 
 
 @pytest.mark.parametrize("how", BY)
@@ -234,7 +212,7 @@ class About(NamedTuple):
 
 def _problem(walk: Walk, one: Operation, by: By, about: About) -> str:
     """The difference between the effect of a call and the declared access; "" for none."""
-    reaches, owner = reach(one.key), about.owner
+    reaches, owner = one.access, about.owner
     if one.slow and owner == OWN:
         return ""  # a node would have to answer
     guid = walk.world.guids[owner][about.sort] if owner else new_guid()
@@ -284,17 +262,17 @@ def _of_whole(walk: Walk, one: Operation, guid: str, param: str) -> tuple[int, s
 
 def test_every_operation_has_a_reach_and_the_documents_say_it(walk: Walk):
     document = walk.served.call("GET", "/api/openapi.json").json()
-    for one in operations(walk.served.app):
+    for one in OPERATIONS:
         shown = document["paths"][one.path][one.method.lower()]
-        assert shown["x-haulback-narrowed"] == reach(one.key).value, one.key
-        assert (reach(one.key) is ProjectAccess.ANYBODY) == (TABLE[one.key] == PUBLIC), one.key
+        assert shown["x-haulback-narrowed"] == one.access.value, one.key
+        assert (one.access is ProjectAccess.ANYBODY) == (one.roles == PUBLIC), one.key
 
 
 @pytest.mark.parametrize("how", BY)
 def test_lists_show_what_the_reach_says(walk: Walk, how: str):
     walk.build()
     by, world = walk.narrowed[how], walk.world
-    for one in operations(walk.served.app):
+    for one in OPERATIONS:
         kind = PATHS.get(one.path) or {"/tasks/detailed": "task", "/tasks/queued": "task"}.get(
             one.path, ""
         )
@@ -304,20 +282,19 @@ def test_lists_show_what_the_reach_says(walk: Walk, how: str):
         assert world.guids[OWN][kind] in text, one.key
         assert world.guids[OTHER][kind] not in text, one.key
         shown = world.guids[SHARED][kind] in text
-        assert shown == (reach(one.key) is ProjectAccess.USE), one.key
+        assert shown == (one.access is ProjectAccess.USE), one.key
 
 
 @pytest.mark.parametrize("how", BY)
 def test_a_record_bears_the_project_of_the_caller_and_keeps_it(walk: Walk, how: str):
     walk.build()
     by, served = walk.narrowed[how], walk.served
-    declared = {one.key: one for one in operations(served.app)}
+    declared = {one.key: one for one in OPERATIONS}
     for path in ("/policies/vm-backup", "/policies/vm-snapshot", "/schedules"):
         record = {"name": f"by {how}", "rules": []} if path == "/schedules" else {"name": how}
         for said_project in (None, "pa"):
             body = {**record, "project": said_project} if said_project else record
-            BODIES[f"POST {path}"], before = body, BODIES.get(f"POST {path}")
-            answer = walk.ask(declared[f"POST {path}"], by, "")
+            answer = walk.ask(replace(declared[f"POST {path}"], examples=[body]), by, "")
             assert (answer.status_code, answer.json()["project"]) == (201, "pa"), answer.text
             guid = answer.json()["guid"]
             kept = served.call("PUT", f"/api{path}/{guid}", record).json()
@@ -326,10 +303,8 @@ def test_a_record_bears_the_project_of_the_caller_and_keeps_it(walk: Walk, how: 
             assert "project" not in freed
             assert is_error(walk.ask(declared[f"DELETE {path}/{{guid}}"], by, guid), 403)
             assert served.call("DELETE", f"/api{path}/{guid}").status_code == 204
-            BODIES[f"POST {path}"] = before or record
-        BODIES[f"POST {path}"] = {**record, "project": "pb"}
-        assert is_error(walk.ask(declared[f"POST {path}"], by, ""), 403)
-        del BODIES[f"POST {path}"]
+        foreign = replace(declared[f"POST {path}"], examples=[{**record, "project": "pb"}])
+        assert is_error(walk.ask(foreign, by, ""), 403)
 
 
 def test_two_tenants_may_give_a_policy_the_same_name(served: Served):

@@ -215,7 +215,7 @@ def test_no_destination_is_more_than_full(
     served.stored()
     guid = served.destination["guid"]
     with served.app.store.write() as sql:
-        served.seen(sql).space(guid, total, free)
+        served.seen(sql).destinations.space(guid, total, free)
     found = portal("GET", "/dashboard/backup-destination-stats")
     mine = next(one for one in found["backupDestinations"] if one["guid"] == guid)
     assert 0 <= mine["totalUsedSpace"] <= mine["totalAvailableSpace"]
@@ -304,7 +304,7 @@ def test_a_machine_has_a_type_of_manager_that_portals_know(served: Served, porta
         host = served.call("POST", "/api/hypervisors", place).json()
         one = Entity(guid=new_guid(), uuid=new_guid(), name="m", hypervisor=host["guid"])
         with served.app.store.write() as sql:
-            served.seen(sql).inventory(host["guid"], [one], complete_since=None)
+            served.seen(sql).inventory.scanned(host["guid"], [one], complete_since=None)
         shown = portal("GET", f"/virtual-machines/{one.guid}")
         assert shown["hvmType"]["name"] in known
         assert shown["hvManager"]["guid"] == made["guid"]

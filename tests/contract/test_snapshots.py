@@ -70,11 +70,11 @@ def test_a_snapshot_is_removed_by_name_and_what_others_took_is_not(served: Serve
     [task] = served.call("POST", "/api/tasks/remove-old-snapshots", body).json()
     assert served.order(task["guid"])["names"] == [held["uuid"]]
     with served.app.store.write() as sql:
-        uuid = SqlCatalogue(sql).entity(entity).uuid
+        uuid = SqlCatalogue(sql).machines.get(entity).uuid
         found = {uuid: {held["uuid"]: 5, "by hand": 7}}
         ledger = SqlLedger(sql, 10)
         for _ in range(2):
-            ledger.snapshots_seen(served.hypervisor["guid"], found, since=0)
+            ledger.snapshots.seen(served.hypervisor["guid"], found, since=0)
     rows = served.call("GET", f"/api/snapshots?protected-entity={entity}").json()
     [theirs] = [row for row in rows if not row["managed"]]
     assert (theirs["uuid"], theirs["snapshotTime"], len(rows)) == ("by hand", 7, 2)
@@ -92,15 +92,15 @@ def test_going_back_voids_every_base_and_keeps_what_was(served: Served):
     entity = held["protectedEntity"]["guid"]
     backup = served.stored(served.machines.index(entity))
     with served.app.store.write() as sql:
-        SqlLedger(sql, 0).promote(
+        SqlLedger(sql, 0).bases.promote(
             IncrementBase(entity, served.destination["guid"], backup, "haulback-c")
         )
-        assert SqlCatalogue(sql).bases(entity)
+        assert SqlCatalogue(sql).backups.bases(entity)
     task = served.call("POST", "/api/tasks/revert", {"snapshot": held["guid"]}).json()
     before = f"haulback-{task['guid']}-1"
     served.run(task["guid"], {"before": before, "snapshotTime": 9})
     with served.app.store.read() as sql:
-        assert SqlCatalogue(sql).bases(entity) == []
+        assert SqlCatalogue(sql).backups.bases(entity) == []
     assert names(served, entity) == [held["uuid"], before]
     [kept] = [
         row
@@ -114,14 +114,14 @@ def test_what_an_inventory_no_longer_finds_is_no_longer_listed(served: Served):
     held = served.snapped()
     entity = held["protectedEntity"]["guid"]
     with served.app.store.write() as sql:
-        found = SqlCatalogue(sql).entity(entity)
-        one = SqlCatalogue(sql).snapshot(held["guid"])
+        found = SqlCatalogue(sql).machines.get(entity)
+        one = SqlCatalogue(sql).snapshots.get(held["guid"])
         ledger, where = SqlLedger(sql, 0), served.hypervisor["guid"]
         empty: dict[str, dict[str, int]] = {found.uuid: {}}
-        ledger.snapshots_seen(where, empty, since=one.created)
-        assert SqlCatalogue(sql).snapshots_of(entity)  # taken during the scan
-        ledger.snapshots_seen(where, empty, since=one.created + 1)
-        assert not SqlCatalogue(sql).snapshots_of(entity)
+        ledger.snapshots.seen(where, empty, since=one.created)
+        assert SqlCatalogue(sql).snapshots.of_entity(entity)  # it was taken while the look went on
+        ledger.snapshots.seen(where, empty, since=one.created + 1)
+        assert not SqlCatalogue(sql).snapshots.of_entity(entity)
 
 
 def abandoned(served: Served, *names: str) -> list[str]:
@@ -131,9 +131,9 @@ def abandoned(served: Served, *names: str) -> list[str]:
 def seen(served: Served, entity: str, *names: str) -> dict[str, dict[str, Any]]:
     """The listed snapshots by name, after an inventory with these snapshots."""
     with served.app.store.write() as sql:
-        uuid = SqlCatalogue(sql).entity(entity).uuid
+        uuid = SqlCatalogue(sql).machines.get(entity).uuid
         found = {uuid: dict.fromkeys(names, 5)}
-        SqlLedger(sql, 10).snapshots_seen(served.hypervisor["guid"], found, since=0)
+        SqlLedger(sql, 10).snapshots.seen(served.hypervisor["guid"], found, since=0)
     rows = served.call("GET", f"/api/snapshots?protected-entity={entity}").json()
     return {row["uuid"]: row for row in rows}
 
@@ -184,7 +184,7 @@ def test_what_a_machine_was_is_known_though_nobody_lived_to_tell(served: Served)
         served.app.tidy_node(sql, served.identity["guid"])
     [clean] = served.call("GET", "/api/tasks?type=STAGING_CLEANUP&state=QUEUED").json()
     with served.app.store.read() as sql:
-        uuid = SqlCatalogue(sql).entity(entity).uuid
+        uuid = SqlCatalogue(sql).machines.get(entity).uuid
     found = {uuid: {held["uuid"]: 5, before: 6}}
     elsewhere = served.call("POST", "/api/hypervisors", {"name": new_guid(), "path": "/y"}).json()
     both = {served.hypervisor["guid"]: found, elsewhere["guid"]: found, new_guid(): found}
@@ -205,8 +205,8 @@ def test_a_hypervisor_with_snapshots_can_be_removed(served: Served):
     one = Entity(guid=new_guid(), uuid=new_guid(), name="m", hypervisor=where["guid"])
     with served.app.store.write() as sql:
         ledger = SqlLedger(sql, 1)
-        ledger.inventory(where["guid"], [one], complete_since=None)
-        ledger.snapshots_seen(where["guid"], {one.uuid: {"by hand": 5}}, since=0)
+        ledger.inventory.scanned(where["guid"], [one], complete_since=None)
+        ledger.snapshots.seen(where["guid"], {one.uuid: {"by hand": 5}}, since=0)
     assert served.call("DELETE", f"/api/hypervisors/{where['guid']}").status_code == 204
 
 

@@ -120,7 +120,7 @@ def test_of_two_machines_with_one_name_none_is_overwritten_by_guess(served: Serv
         for _ in range(2)
     ]
     with served.app.store.write() as sql:
-        served.seen(sql).inventory(hypervisor, twins, complete_since=None)
+        served.seen(sql).inventory.scanned(hypervisor, twins, complete_since=None)
     wanted = {"backup": backup, "hypervisor": hypervisor, "overwrite": True}
     answer = served.call(
         "POST", "/api/tasks/restore-and-import", {**wanted, "restoredPeName": "twin"}
@@ -128,9 +128,9 @@ def test_of_two_machines_with_one_name_none_is_overwritten_by_guess(served: Serv
     assert is_error(answer, 409)
     assert "dstProtectedEntity" in answer.json()["message"]
     with served.app.store.write() as sql:
-        own = SqlCatalogue(sql).entity(served.machines[0])
+        own = SqlCatalogue(sql).machines.get(served.machines[0])
         double = Entity(guid=new_guid(), uuid=new_guid(), name=own.name, hypervisor=hypervisor)
-        served.seen(sql).inventory(hypervisor, [double], complete_since=None)
+        served.seen(sql).inventory.scanned(hypervisor, [double], complete_since=None)
     answer = served.call(
         "POST", "/api/tasks/restore-and-import", {**wanted, "restoredPeName": own.name}
     )

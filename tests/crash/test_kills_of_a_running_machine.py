@@ -3,8 +3,7 @@
 The machine is backed up, proved, restored, run from its backup and migrated, mounted, snapshotted
 and reverted.
 
-HAULBACK_KILLS_RUNNING sets the number of kills (8), HAULBACK_SEED the seed (default: a new one,
-printed in the output).
+HAULBACK_CASES=SEED:COUNT says with which seed and how often; tests/shares.py chooses otherwise.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import os
 import random
-import secrets
 import signal
 import time
 from collections.abc import Iterator
@@ -36,12 +34,12 @@ from haulback.repository.keys import Secret
 from haulback.repository.repository import Repository
 from haulback.repository.restore import restore_disk
 from haulback.testing.libvirt_lab import LibvirtLab, lab
+from tests import shares
 from tests.hosts import libvirt_qemu, needs_libvirt
 from tests.images import qemu_img
 from tests.programs import Site
 
 pytestmark = needs_libvirt
-KILLS = int(os.environ.get("HAULBACK_KILLS_RUNNING", "8"))
 SIZE = 16 << 20
 UUID = "99999999-2222-4333-8444-555555555555"
 XML = """<domain type='qemu'><name>db</name><uuid>{uuid}</uuid><memory unit='MiB'>64</memory>
@@ -70,10 +68,9 @@ def site(tmp_path: Path, host: LibvirtLab) -> Iterator[Site]:
 def test_whatever_is_killed_a_running_machine_loses_nothing(
     site: Site, host: LibvirtLab, tmp_path: Path
 ):
-    seed = os.environ.get("HAULBACK_SEED") or secrets.token_hex(8)
-    print(f"HAULBACK_SEED={seed}")
-    story = Story(site, host, random.Random(seed))
-    for _ in range(KILLS):
+    cases = shares.cases("running")
+    story = Story(site, host, random.Random(cases.first))
+    for _ in range(cases.count):
         story.round()
     story.check_all()
 

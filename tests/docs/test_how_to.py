@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import json
 import re
 import shlex
+import sys
 from pathlib import Path
 
 import msgspec
@@ -18,11 +19,12 @@ from haulback.inventory.records import BackupDestination
 from haulback.kinds.api import Ask, TaskKind
 from haulback.kinds.registry import KINDS
 from haulback.node.state_dir import StateDir
-from haulback.node.task_context import Locks, RunningTask
-from haulback.server.store import catalogue, tables
+from haulback.node.task_context import NodeServices, RunningTask
+from haulback.server.store import rows, tables
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import open_store
 from haulback.wire import request
+from haulback.work.context import TaskWork
 
 DOCS = Path(__file__).parents[2] / "docs"
 README = DOCS.parent / "README.md"
@@ -35,10 +37,17 @@ def blocks(page: Path, language: str) -> list[str]:
 def test_the_kind_in_the_how_to_is_planned_prepared_and_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    [source] = blocks(DOCS / "howto" / "add-a-kind.md", "python")
-    (tmp_path / "ping_of_the_how_to.py").write_text(source)
-    monkeypatch.syspath_prepend(tmp_path)
-    kind: TaskKind = importlib.import_module("ping_of_the_how_to").KIND
+    sources = blocks(DOCS / "howto" / "add-a-kind.md", "python")
+    for room, source in zip(("contract", "kinds", "work"), sources, strict=True):
+        path = tmp_path / f"{room}_ping.py"
+        path.write_text(source)
+        spec = importlib.util.spec_from_file_location(f"haulback.{room}.ping", path)
+        module = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
+        monkeypatch.setitem(sys.modules, f"haulback.{room}.ping", module)
+        spec.loader.exec_module(module)  # type: ignore[union-attr]
+    kind: TaskKind = sys.modules["haulback.kinds.ping"].KIND
+    node_half: TaskWork = sys.modules["haulback.work.ping"].WORK
+    assert kind.type == node_half.type
     assert kind.type not in KINDS
     store = open_store(f"sqlite:///{tmp_path}/a.db")
     (tmp_path / "bd").mkdir()
@@ -46,7 +55,7 @@ def test_the_kind_in_the_how_to_is_planned_prepared_and_run(
     guid = "5f1d3c1e-7a57-4b5b-9e9b-0b1a4a6a2f10"
     with store.write() as sql:
         record = BackupDestination(guid=guid, name="bd", driver="folder", config=place)
-        catalogue.add(sql, tables.destination, record, sealed_key="")
+        rows.add(sql, tables.destination, record, sealed_key="")
         known = SqlCatalogue(sql)
         [way] = kind.submissions
         body = request(json.dumps({"backupDestination": guid}).encode(), way.request)
@@ -54,11 +63,11 @@ def test_the_kind_in_the_how_to_is_planned_prepared_and_run(
         order = msgspec.to_builtins(kind.prepare(task, known))
     store.close()
     home = StateDir(tmp_path / "node", [])
-    decoded = msgspec.convert(order, kind.order)
-    work = RunningTask(task.guid, 1, decoded, None, home, Locks())  # type: ignore[arg-type]
+    decoded = msgspec.convert(order, node_half.order)
+    attempt = RunningTask(task.guid, 1, decoded, NodeServices(None, home))  # type: ignore[arg-type]
     Folder(tmp_path / "bd").store("manifests/a", b"x")
-    assert kind.run(work) == {"manifests": 1}
-    work.close()
+    assert node_half.run(attempt) == {"manifests": 1}
+    attempt.close()
     home.close()
 
 

@@ -10,8 +10,7 @@ import pytest
 from alembic.migration import MigrationContext
 
 from haulback.inventory.repository_revision import REVISION, WRITING
-from haulback.server.main import embedded
-from haulback.server.store.engine import open_store, peek
+from haulback.server.store.engine import open_store, peek, sqlite_url
 from tests.docs.test_how_to import DOCS, blocks
 
 PAGE = DOCS / "howto" / "upgrade.md"
@@ -20,7 +19,7 @@ OLD = Path(__file__).parents[1] / "golden" / "site1" / "sqlite" / "server"
 
 def schema(data: Path) -> str | None:
     """The revision of the database in a data folder, without migrating it."""
-    store = peek(embedded(data))
+    store = peek(sqlite_url(data))
     try:
         with store.read() as sql:
             return MigrationContext.configure(sql).get_current_revision()
@@ -32,7 +31,7 @@ def test_the_copy_made_before_a_migration_takes_the_server_back_as_shown(tmp_pat
     data = tmp_path / "server"
     shutil.copytree(OLD, data)
     before = schema(data)
-    open_store(embedded(data)).close()
+    open_store(sqlite_url(data)).close()
     after = schema(data)
     assert after != before
     assert (data / f"haulback.db.before-{after}").is_file()
@@ -40,7 +39,7 @@ def test_the_copy_made_before_a_migration_takes_the_server_back_as_shown(tmp_pat
     command = back.replace("/var/lib/haulback-server", str(data))
     subprocess.run(["bash", "-euc", command], check=True)
     assert schema(data) == before
-    open_store(embedded(data)).close()  # and upgraded again
+    open_store(sqlite_url(data)).close()  # and upgraded again
     assert schema(data) == after
 
 

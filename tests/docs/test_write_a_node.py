@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from haulback.server.http import node_schemas
 from tests.docs.test_how_to import DOCS, blocks
 from tests.programs import Site
 
@@ -124,8 +123,3 @@ def test_an_increment_of_the_node_of_the_page_is_a_full_one_and_says_so(stranger
 def test_the_example_is_about_a_hundred_lines():
     [text] = blocks(PAGE, "python")
     assert len([line for line in text.splitlines() if line.strip()]) <= 130
-
-
-def test_the_page_of_reports_is_what_the_server_reads():
-    page = DOCS / "reference" / "node-reports.md"
-    assert page.read_text() == node_schemas.as_markdown()

@@ -1,22 +1,20 @@
 """FAT directories are listed as their slots say, and as a Linux kernel and mtools list them.
 
-The directories are generated from seeds; HAULBACK_FAT_DIRECTORIES sets their number.
+The directories are generated from seeds; tests/shares.py says which and how many.
 """
 
-import os
 import subprocess
 from collections import Counter
 
 import pytest
 
-from tests import exfats
+from tests import exfats, shares
 from tests.fats import generated
 from tests.hosts import needs_guest
 from tests.linux import needs_drivers, shown_by_linux
 from tests.volumes import browser, tool
 
-COUNT = int(os.environ.get("HAULBACK_FAT_DIRECTORIES", "80"))
-SEED = int(os.environ.get("HAULBACK_FAT_SEED", "1"))
+SEED, COUNT, _ = shares.cases("fat")
 KINDS = ((12, "cp850", 1), (16, "cp437", 4), (32, "cp932", 1), (16, "cp866", 2), (32, "cp850", 8))
 IDS = [f"FAT{bits}, code page {page[2:]}" for bits, page, _ in KINDS]
 

@@ -18,7 +18,7 @@ from haulback.filesystems.browser import Browser
 from haulback.filesystems.parsers.ntfs_records import LIST, parsed
 from haulback.filesystems.report import NAME
 from haulback.units import MIB
-from tests import volumes
+from tests import shares, volumes
 from tests.unit.filesystems.test_damage import changes, explored, spoiled
 from tests.unit.repository.scene import MemoryDisk
 from tests.volumes import browser, described, empty, listed, run, tool
@@ -309,7 +309,11 @@ def test_the_copy_of_the_first_records_is_used_when_they_are_damaged(image):
         assert found.read("vda", "/f/tiny", 0, 10) == b"tiny"
 
 
-fuzzed = settings(max_examples=60, suppress_health_check=list(HealthCheck), deadline=None)
+fuzzed = settings(
+    max_examples=shares.cases("hostile").count,
+    suppress_health_check=list(HealthCheck),
+    deadline=None,
+)
 
 
 @given(where=changes)

@@ -4,17 +4,17 @@ work.
 
 from __future__ import annotations
 
-import os
-
 from benchmarks.strangers import Storm, measure
+
+from tests import shares
 
 _WHOLE = Storm()
 _SHARE = Storm(guessers=6, halves=30, seconds=11.0)
 
 
 def test_strangers_cost_the_others_little():
-    """HAULBACK_STRANGERS=1 measures the full load; the ordinary run checks the limits only."""
-    whole = os.environ.get("HAULBACK_STRANGERS") == "1"
+    """`scripts/soak strangers` measures the whole storm; the ordinary run looks at bounds only."""
+    whole = shares.cases("strangers").whole
     found = measure(_WHOLE if whole else _SHARE, 10.0 if whole else 1.0)
     print(f"STRANGERS={found}")
     assert found["lease kept"], found

@@ -1,12 +1,11 @@
 """The rules of the queue hold for any order of actions by people, nodes and the clock.
 
-The rules have the numbers of docs/design/server.md.  Both databases are tested;
-HAULBACK_QUEUE_HISTORIES sets the number of histories (400, and 100 on PostgreSQL, which is slower).
+The rules bear the numbers by which docs/design/server.md names them.  Both databases run; the
+number of histories is that of tests/shares.py, on PostgreSQL, which is slower, a quarter of it.
 """
 
 from __future__ import annotations
 
-import os
 import tempfile
 import uuid
 from collections import Counter
@@ -23,19 +22,19 @@ from haulback.contract.task_states import State
 from haulback.errors import HaulbackError
 from haulback.inventory.records import NOT_DECIDED, Backup
 from haulback.kinds.registry import KINDS
+from haulback.server.caller import Node
 from haulback.server.key_vault import KeyVault
-from haulback.server.services import bulk_removal, maintenance, node_tasks, task_requests
+from haulback.server.services import bulk_removal, maintenance, node_tasks
+from haulback.server.services import tasks as task_service
 from haulback.server.services.app import App
 from haulback.server.store import tables, task_lifecycle, tasks
-from haulback.server.store.catalogue import records
 from haulback.server.store.engine import Store, open_store
-from haulback.server.store.nodes import Node
 from haulback.server.store.queue_position import NOTHING_ELSE, Line
+from haulback.server.store.rows import records
 from haulback.tasks.record import Task
-from tests import databases
+from tests import databases, shares
 from tests.unit.server.conftest import EXPORTED, Clock, House
 
-HISTORIES = os.environ.get("HAULBACK_QUEUE_HISTORIES")
 FINAL = ("FINISHED", "FAILED", "CANCELLED")
 PICK = st.integers(0, 30)
 ENDS = [State.FINISHED, State.FAILED, State.CANCELLED]
@@ -91,12 +90,12 @@ class History(RuleBasedStateMachine):
     def cancel(self, task: int) -> None:
         if one := self.pick(task, "QUEUED", "RUNNING"):
             state = State.CANCELLED
-            self.attempt(task_requests.set_state, self.app, self.house.user, one.guid, state, None)
+            self.attempt(task_service.set_state, self.app, self.house.user, one.guid, state, None)
 
     @rule(task=PICK)
     def remove(self, task: int) -> None:
         if one := self.pick(task, "QUEUED", "RUNNING", *FINAL):
-            self.attempt(task_requests.remove, self.app, self.house.user, one.guid)
+            self.attempt(task_service.remove, self.app, self.house.user, one.guid)
 
     @rule()
     def remove_all_finished(self) -> None:
@@ -260,7 +259,7 @@ class History(RuleBasedStateMachine):
         """I2, I12, I13: without further actions every task ends, and no limit stays occupied."""
         for task in self.rows("RUNNING"):
             self.attempt(
-                task_requests.set_state, self.app, self.house.user, task.guid, ENDS[2], None
+                task_service.set_state, self.app, self.house.user, task.guid, ENDS[2], None
             )
         for _ in range(20):
             self.house.clock.now += max(task_lifecycle.CANCEL_MS, 6 * 3_600_000)
@@ -313,9 +312,9 @@ def store(request: pytest.FixtureRequest) -> Iterator[Store]:
 
 def test_any_history_keeps_the_rules(store: Store):
     History.store = store
-    usual = 400 if store.is_sqlite else 100
+    cases = shares.cases("queue")
     few = settings(
-        max_examples=int(HISTORIES or usual),
+        max_examples=cases.count if store.is_sqlite or cases.whole else cases.count // 4,
         stateful_step_count=30,
         deadline=None,
         suppress_health_check=list(HealthCheck),

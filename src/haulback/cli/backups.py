@@ -9,12 +9,14 @@ from typing import Annotated, Literal
 import msgspec
 from cyclopts import App, Parameter
 
-from haulback.cli import places
+from haulback.cli import destinations
 from haulback.cli.confirmation import agree_to
 from haulback.cli.connection import connect
 from haulback.cli.output import Output, dump, moment, named, show, size, text
 from haulback.cli.submit_options import USUAL, SubmitOptions, ref, refs, report
 from haulback.contract.backups import BackupType, Hint
+from haulback.contract.export import ExportRequest
+from haulback.contract.prove import ProveRequest, Sign
 from haulback.errors import Damaged, Malformed, NotFound
 from haulback.wire import Ref
 
@@ -58,8 +60,6 @@ def create(
     how: SubmitOptions = USUAL,
 ) -> None:
     """Back up machines, by name or guid; prints the tasks' guids, or follows the tasks."""
-    from haulback.contract.export import ExportRequest
-
     client = connect()
     kind = BackupType.INCREMENTAL if incremental else BackupType.FULL
     request = ExportRequest(
@@ -103,8 +103,6 @@ def prove(
     The machine is up when its guest agent answers, its console shows --text, or its --screen
     changes. --script is a shell script that the guest agent runs; it must exit with 0.
     """
-    from haulback.contract.prove import ProveRequest, Sign
-
     client = connect()
     request = ProveRequest(
         backup=Ref(guid),
@@ -214,4 +212,4 @@ def files(guid: str, *, to_restore: bool = False, output: Output = "table") -> N
     show(found, _FILES, output)
 
 
-app.command(places.clean, name="rm-old")
+app.command(destinations.clean, name="rm-old")

@@ -15,7 +15,10 @@ from haulback.cli.connection import connect
 from haulback.cli.output import Output, dump, moment, named, show, size, text
 from haulback.cli.submit_options import USUAL, SubmitOptions, ref, report
 from haulback.client.calls import Narrowed
+from haulback.contract.mount import Again
 from haulback.contract.mounts import FileRow
+from haulback.contract.unmount import UnmountRequest
+from haulback.contract.upload import UploadRequest
 from haulback.errors import Conflict, Incomplete, Malformed
 from haulback.wire import Ref
 
@@ -163,8 +166,6 @@ def _copy(parts: Iterable[bytes], file: BinaryIO) -> None:
 @app.command
 def again(mounted: str, *, how: SubmitOptions = USUAL) -> None:
     """Mount an unmounted backup again."""
-    from haulback.contract.mount import Again
-
     client = connect()
     request = Again(mountedBackup=Ref(mounted), **how.timed)
     report(client, [client.tasks.mount(request, **how.asked)], how)
@@ -173,8 +174,6 @@ def again(mounted: str, *, how: SubmitOptions = USUAL) -> None:
 @app.command
 def unmount(mounted: str, *, how: SubmitOptions = USUAL) -> None:
     """Unmount a backup."""
-    from haulback.contract.unmount import UnmountRequest
-
     client = connect()
     request = UnmountRequest(mountedBackup=Ref(mounted), **how.timed)
     report(client, [client.tasks.unmount(request, **how.asked)], how)
@@ -195,8 +194,6 @@ def upload(
     (a guid) is needed when several are mounted; --machine selects a machine other than the backup's
     own.
     """
-    from haulback.contract.upload import UploadRequest
-
     client = connect()
     request = UploadRequest(
         mountedBackup=Ref(mounted),

@@ -78,3 +78,7 @@ def size(name: str) -> Column:
 
 def _when(ms: int | None) -> str:
     return datetime.fromtimestamp(ms / 1000).strftime("%Y-%m-%d %H:%M:%S") if ms else ""
+
+
+# Columns that hypervisors and destinations share.
+PLACE = (text("guid"), text("name"), text("driver"), text("path"), named("node"))

@@ -26,9 +26,8 @@ from haulback.logs import LogFormat
 from haulback.node.state_dir import NodeIdentity, write_identity
 from haulback.repository.config import is_repository
 from haulback.server.main import Server, ServerSettings
-from haulback.server.services import places
+from haulback.server.services import destinations, nodes
 from haulback.server.services.app import LEASE_MS
-from haulback.server.store import nodes as known_nodes
 from haulback.work.support.foreign_repository import strangers
 
 Limit = Annotated[
@@ -160,17 +159,15 @@ def _enrol_embedded(server: Server, home: Path) -> None:
     if not file.exists():
         write_identity(home, NodeIdentity(new_guid(), secrets.token_urlsafe(32)))
     identity = json.loads(file.read_bytes())
-    with server.app.store.write() as sql:
-        who = Enrolled(identity["guid"], identity["secret"])
-        known_nodes.admit(sql, who, "local", server.app.clock.now_ms())
+    nodes.admit(server.app, Enrolled(identity["guid"], identity["secret"]), "local")
 
 
 def _first_destination(server: Server, folder: Path) -> None:
-    if not places.destinations(server.app):
+    if not destinations.all_destinations(server.app):
         folder.mkdir(parents=True, exist_ok=True)
         if is_repository(Folder(folder)):
             logging.warning("the destination 'local' cannot be used: %s", strangers(str(folder)))
-        places.add_destination(server.app, NewDestination(name="local", path=str(folder)))
+        destinations.add_destination(server.app, NewDestination(name="local", path=str(folder)))
 
 
 def _settings(

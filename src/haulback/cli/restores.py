@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from cyclopts import App, Parameter
 
@@ -10,12 +10,15 @@ from haulback.cli.connection import connect
 from haulback.cli.output import Output, dump, moment, named, show, text
 from haulback.cli.submit_options import USUAL, SubmitOptions, ref, report
 from haulback.client.client import Client
+from haulback.contract.import_machine import ImportMachineRequest, TaskFile
+from haulback.contract.instant_restore import InstantRestoreRequest
+from haulback.contract.live_migration import LiveMigrationRequest
+from haulback.contract.mount import MountedDisk, MountedFileSystemChoice, MountRequest
 from haulback.contract.mounts import MountMode
+from haulback.contract.restore import RestoreRequest
+from haulback.contract.unavailable import FeatureOptions, ForAgent, ForCloud, PerFeature
 from haulback.errors import Malformed, NotFound
 from haulback.wire import Ref, Word
-
-if TYPE_CHECKING:  # loading the libraries of task kinds takes a while
-    from haulback.contract.import_machine import TaskFile
 
 restore = App(name="restore")
 cloud = App(name="cloud")
@@ -51,8 +54,6 @@ def restore_machine(
     storage pool for all disks, --disk-storage DISK=POOL for one disk (see `haulback storage ls`).
     --without DISK leaves a disk out, for example a damaged disk.
     """
-    from haulback.contract.import_machine import ImportMachineRequest
-
     client = connect()
     request = ImportMachineRequest(
         backup=Ref(backup),
@@ -71,8 +72,6 @@ def _files(
     client: Client, backup: str, stored: list[str], without: list[str]
 ) -> list[TaskFile] | None:
     """Disks that get their own storage, or are left out.  Raises Malformed, NotFound."""
-    from haulback.contract.import_machine import TaskFile
-
     if not stored and not without:
         return None
     known = {stored_file.path: stored_file.guid for stored_file in client.backups.files(backup)}
@@ -96,8 +95,6 @@ def _files(
 @restore.command
 def disks(backup: str, path: str, *, node: str = "", how: SubmitOptions = USUAL) -> None:
     """Write the disks of BACKUP (a guid) as raw files to a new folder PATH on a node."""
-    from haulback.contract.restore import RestoreRequest
-
     client = connect()
     request = RestoreRequest(Ref(_node(client, node)), path, backup=Ref(backup), **how.timed)
     report(client, [client.tasks.restore(request, **how.asked)], how)
@@ -122,8 +119,6 @@ def restore_mount(
     --disk (guids of backup files) are shown as files in mode MANUAL, and offered by mode ISCSI to
     each --initiator (IQN; see `haulback mount iscsi`).  --unmount-after is in ms.
     """
-    from haulback.contract.mount import MountedDisk, MountedFileSystemChoice, MountRequest
-
     client = connect()
     places = path + [""] * (len(file_system) - len(path))
     systems = file_system + [""] * (len(path) - len(file_system))
@@ -157,8 +152,6 @@ def instant(
 
     --name is the new machine's name; --unmount-after is in ms, 0 for no limit.
     """
-    from haulback.contract.instant_restore import InstantRestoreRequest
-
     client = connect()
     request = InstantRestoreRequest(
         mode=MountMode.INSTANT_RESTORE,
@@ -187,8 +180,6 @@ def migrate(
     mounted: str = "", *, machine: str = "", hypervisor: str = "", how: SubmitOptions = USUAL
 ) -> None:
     """Move a machine that runs from a MOUNTED backup, or a --machine, to its permanent storage."""
-    from haulback.contract.live_migration import LiveMigrationRequest
-
     client = connect()
     request = LiveMigrationRequest(
         mountedBackup=ref(mounted),
@@ -210,8 +201,6 @@ def cloud_import(
     how: SubmitOptions = USUAL,
 ) -> None:
     """Restore BACKUP, or the given paths of it, to a cloud account."""
-    from haulback.contract.unavailable import FeatureOptions, ForCloud, PerFeature
-
     client = connect()
     whole = ForCloud(
         backup=Ref(backup),
@@ -246,8 +235,6 @@ def agent_import(
     how: SubmitOptions = USUAL,
 ) -> None:
     """Restore BACKUP, or the given paths of it, to a machine with an agent."""
-    from haulback.contract.unavailable import ForAgent
-
     client = connect()
     request = ForAgent(
         backup=Ref(backup),

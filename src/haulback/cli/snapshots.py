@@ -9,6 +9,9 @@ from haulback.cli.output import Output, dump, moment, named, show, text
 from haulback.cli.submit_options import USUAL, SubmitOptions, ref, refs, report
 from haulback.client.calls import Narrowed
 from haulback.client.client import Client
+from haulback.contract.snapshot import SnapshotRequest
+from haulback.contract.snapshot_cleanup import SnapshotCleanupRequest
+from haulback.contract.snapshot_reversion import SnapshotReversionRequest
 from haulback.errors import Malformed
 from haulback.wire import Ref
 
@@ -36,8 +39,6 @@ def create(
 
     --vm uses the alias of the operation.
     """
-    from haulback.contract.snapshot import SnapshotRequest
-
     client = connect()
     request = SnapshotRequest(
         protectedEntities=refs(_found(client, machine)),
@@ -68,8 +69,6 @@ def show_snapshot(guid: str) -> None:
 @app.command
 def revert(guid: str, *, how: SubmitOptions = USUAL) -> None:
     """Revert a machine's disks to a snapshot; the current disks are kept as another snapshot."""
-    from haulback.contract.snapshot_reversion import SnapshotReversionRequest
-
     client = connect()
     request = SnapshotReversionRequest(snapshot=Ref(guid), **how.timed)
     report(client, [client.tasks.revert(request, **how.asked)], how)
@@ -78,8 +77,6 @@ def revert(guid: str, *, how: SubmitOptions = USUAL) -> None:
 @app.command
 def clean(*machine: str, how: SubmitOptions = USUAL) -> None:
     """Remove expired snapshots of machines."""
-    from haulback.contract.snapshot_cleanup import SnapshotCleanupRequest
-
     client = connect()
     request = SnapshotCleanupRequest(protectedEntities=refs(_found(client, machine)), **how.timed)
     report(client, client.tasks.remove_old_snapshots(request, **how.asked), how)
@@ -88,8 +85,6 @@ def clean(*machine: str, how: SubmitOptions = USUAL) -> None:
 @app.command
 def rm(*guid: str, how: SubmitOptions = USUAL) -> None:
     """Remove these snapshots, whatever their retention rule."""
-    from haulback.contract.snapshot_cleanup import SnapshotCleanupRequest
-
     client = connect()
     request = SnapshotCleanupRequest(snapshots=refs(guid), **how.timed)
     report(client, client.tasks.remove_old_snapshots(request, **how.asked), how)

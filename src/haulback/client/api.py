@@ -18,6 +18,7 @@ from haulback.loopback import check_plain
 
 _TIMEOUT = 30.0  # seconds until the server begins its response, in addition to `wait`
 _PROXY = (429, 502, 503, 504)  # statuses that proxies answer with in place of the server
+_CLASSES = errors.by_code()
 Query = dict[str, Any] | None
 
 
@@ -184,21 +185,12 @@ def _decode(content: bytes) -> Any:
 
 def _error(answer: httpx2.Response) -> HaulbackError:
     try:
-        decoded = msgspec.json.decode(answer.content, type=dict[str, Any])
+        found = msgspec.json.decode(answer.content, type=dict[str, Any])
     except msgspec.DecodeError:
         return Unavailable(f"the server answered status {answer.status_code} without a reason")
-    code = str(decoded.get("code"))
-    if code not in _KINDS and answer.status_code in _PROXY:
+    code = str(found.get("code"))
+    if code not in _CLASSES and answer.status_code in _PROXY:
         return Unavailable(f"a proxy in front of the server answered {answer.status_code}")
-    kind = _KINDS.get(code, HaulbackError)
-    details = decoded.get("details")
-    return kind(str(decoded.get("message")), **(details if isinstance(details, dict) else {}))
-
-
-def _tree(kind: type[HaulbackError]) -> Iterator[type[HaulbackError]]:
-    yield kind
-    for below in kind.__subclasses__():
-        yield from _tree(below)
-
-
-_KINDS = {kind.code: kind for kind in _tree(errors.HaulbackError)}
+    details = found.get("details")
+    details = details if isinstance(details, dict) else {}
+    return errors.received(_CLASSES, code, str(found.get("message")), details)

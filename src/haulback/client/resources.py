@@ -27,7 +27,7 @@ from haulback.contract.restores import RestoreJobRecord
 from haulback.contract.snapshots import SnapshotRecord
 from haulback.contract.workflows import WorkflowExecution
 from haulback.errors import Incomplete, Unavailable
-from haulback.filesystems.records import printable
+from haulback.texts import printable
 from haulback.wire import Named
 
 

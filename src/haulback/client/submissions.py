@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack
+from typing import Any, TypedDict, TypeVar, Unpack
 
 from haulback.client.calls import Calls
+from haulback.contract import unavailable
+from haulback.contract.backup_cleanup import BackupCleanupRequest as Cleanup
+from haulback.contract.connectivity_test import ConnectivityTestRequest as Test
+from haulback.contract.export import ExportRequest as Export
+from haulback.contract.import_machine import ImportMachineRequest as Import
+from haulback.contract.instant_restore import InstantRestoreRequest as Instant
+from haulback.contract.inventory_sync import InventorySyncRequest as Sync
+from haulback.contract.inventory_sync import InventorySyncWizardRequest
+from haulback.contract.live_migration import LiveMigrationRequest as Migration
+from haulback.contract.mount import Again
+from haulback.contract.mount import MountRequest as Share
+from haulback.contract.prove import ProveRequest as Prove
+from haulback.contract.repair import RepairRequest as Repair
+from haulback.contract.restore import RestoreRequest as Restore
+from haulback.contract.snapshot import SnapshotRequest as Snapshot
+from haulback.contract.snapshot_cleanup import SnapshotCleanupRequest as SnapshotCleanup
+from haulback.contract.snapshot_reversion import SnapshotReversionRequest as Reversion
 from haulback.contract.tasks import TaskBatchResponse, TaskDetails, TaskListRecord
-
-if TYPE_CHECKING:  # importing the kinds is slow, and requests need only their types
-    from haulback.contract import unavailable
-    from haulback.contract.backup_cleanup import BackupCleanupRequest as Cleanup
-    from haulback.contract.connectivity_test import ConnectivityTestRequest as Test
-    from haulback.contract.export import ExportRequest as Export
-    from haulback.contract.import_machine import ImportMachineRequest as Import
-    from haulback.contract.instant_restore import InstantRestoreRequest as Instant
-    from haulback.contract.inventory_sync import InventorySyncRequest as Sync
-    from haulback.contract.inventory_sync import InventorySyncWizardRequest
-    from haulback.contract.live_migration import LiveMigrationRequest as Migration
-    from haulback.contract.mount import Again
-    from haulback.contract.mount import MountRequest as Share
-    from haulback.contract.prove import ProveRequest as Prove
-    from haulback.contract.repair import RepairRequest as Repair
-    from haulback.contract.restore import RestoreRequest as Restore
-    from haulback.contract.snapshot import SnapshotRequest as Snapshot
-    from haulback.contract.snapshot_cleanup import SnapshotCleanupRequest as SnapshotCleanup
-    from haulback.contract.snapshot_reversion import SnapshotReversionRequest as Reversion
-    from haulback.contract.unmount import UnmountRequest as Unmount
-    from haulback.contract.upload import UploadRequest as Upload
-    from haulback.contract.verify import VerifyRequest as Verify
+from haulback.contract.unmount import UnmountRequest as Unmount
+from haulback.contract.upload import UploadRequest as Upload
+from haulback.contract.verify import VerifyRequest as Verify
 
 T = TypeVar("T")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from haulback.inventory.records import BackupDestination
+from haulback.contract.order_records import BackupDestination
 from haulback.wire import Ref
 
 

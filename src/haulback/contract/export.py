@@ -8,7 +8,7 @@ import msgspec
 
 from haulback.contract.backups import BackupType
 from haulback.contract.machines import EntityType, VirtualDisk
-from haulback.inventory.records import BackupDestination, Hypervisor, IncrementBase
+from haulback.contract.order_records import BackupDestination, Hypervisor, IncrementBase
 from haulback.wire import Amount, Guid, Mark, Name, Ref
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 
 from haulback.contract.machines import VirtualDisk
+from haulback.contract.order_records import BackupDestination, Hypervisor
 from haulback.contract.restore import LocationRef
 from haulback.contract.restores import Allocation
-from haulback.inventory.records import BackupDestination, Hypervisor
 from haulback.wire import Ref
 
 

@@ -7,8 +7,7 @@ from typing import Annotated
 import msgspec
 
 from haulback.contract.machines import VirtualDisk
-from haulback.inventory.hardware import Hardware
-from haulback.inventory.records import Hypervisor, PlatformResource
+from haulback.contract.order_records import Hypervisor
 from haulback.wire import Amount, Name, Ref, Word
 
 
@@ -46,6 +45,37 @@ class InventorySyncWizardRequest(Sources, kw_only=True):
     """InventorySyncTaskRequest whose hypervisors need not be saved yet."""
 
     hypervisors: list[Candidate] | None = None
+
+
+class PlatformResource(msgspec.Struct, kw_only=True):
+    """A network or a storage pool of a platform; sizes of pools in bytes."""
+
+    name: str
+    uuid: str = ""
+    total: int | None = None
+    free: int | None = None
+
+
+class CardSeen(msgspec.Struct):
+    """A network card of a machine in the inventory."""
+
+    mac: str = ""
+    network: str = ""
+
+
+class ApartSeen(msgspec.Struct):
+    """A part of a machine that backups leave out, with the reason."""
+
+    name: str
+    reason: str
+
+
+class Hardware(msgspec.Struct):
+    """A machine's network cards and tags, and the parts that backups leave out."""
+
+    cards: list[CardSeen] = []
+    tags: list[str] = []
+    apart: list[ApartSeen] = []
 
 
 class InventorySyncOrder(msgspec.Struct):

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import msgspec
 
 from haulback.contract.mounts import MountMode
+from haulback.contract.order_records import BackupDestination, Hypervisor
 from haulback.contract.restore import LocationRef
-from haulback.inventory.records import BackupDestination, BackupVolume, Hypervisor
+from haulback.contract.store import BackupVolume
 from haulback.wire import Name, Ref
 
 _LONGEST = 200  # bytes of a file name; file systems allow 255

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from haulback.contract.import_machine import TaskFile
 from haulback.wire import Ref, Word
 
 
@@ -79,3 +80,26 @@ class OneInventory(msgspec.Struct):
     protectedEntity: Ref | None = None
     task: Ref | None = None
     instance: dict[str, Any] | None = None
+
+
+class TaskFilesListRequest(msgspec.Struct):
+    """The files of a task; the list replaces the earlier files of the task."""
+
+    taskFiles: list[TaskFile]
+
+
+class TransferInfoRequest(msgspec.Struct, omit_defaults=True):
+    """Results of a task; an open object, of which these members are known."""
+
+    transferredBytes: int | None = None
+    totalBytes: int | None = None
+    transferRate: float | None = None
+    files: list[Any] | None = None
+    dataTransferRate: DataTransferRateRequest | None = None
+    taskFiles: list[TaskFile] | None = None
+    cbtId: str | None = None
+    incSnapRequired: bool | None = None
+    restoreHostId: str | None = None
+    restoreStorageId: str | None = None
+    processedObjectCount: int | None = None
+    totalObjectCount: int | None = None

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from haulback.inventory.records import BackupDestination, Hypervisor
+from haulback.contract.order_records import BackupDestination, Hypervisor
 from haulback.wire import Ref
 
 

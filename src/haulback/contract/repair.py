@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from haulback.contract.damage import DamageReport
-from haulback.inventory.records import BackupDestination
+from haulback.contract.order_records import BackupDestination
 from haulback.wire import Amount, Ref
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from haulback.inventory.records import BackupDestination
+from haulback.contract.order_records import BackupDestination
 from haulback.wire import Ref
 
 

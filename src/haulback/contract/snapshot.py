@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from haulback.inventory.records import Hypervisor
+from haulback.contract.order_records import Hypervisor
 from haulback.wire import Amount, Mark, Ref
 
 

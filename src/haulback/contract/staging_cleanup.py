@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from haulback.inventory.records import BackupDestination, Hypervisor
+from haulback.contract.order_records import BackupDestination, Hypervisor
 from haulback.wire import Amount, Guid, Name
 
 

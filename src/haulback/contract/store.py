@@ -4,8 +4,21 @@ from __future__ import annotations
 
 import msgspec
 
-from haulback.inventory.records import BackupDestination, BackupVolume, Hypervisor
+from haulback.contract.order_records import BackupDestination, Hypervisor
 from haulback.wire import Amount, Guid
+
+
+class BackupVolume(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """A file system of a backup; size in bytes.  `reason` says why it is unreadable."""
+
+    name: str
+    type: str
+    size: int = 0
+    label: str = ""
+    uuid: str = ""
+    readable: bool = True
+    reason: str = ""
+    path: str = ""  # mount path on the node
 
 
 class StoreOrder(msgspec.Struct):

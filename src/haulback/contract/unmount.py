@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from haulback.inventory.records import Hypervisor
+from haulback.contract.order_records import Hypervisor
 from haulback.wire import Ref
 
 

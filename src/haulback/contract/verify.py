@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 
 from haulback.contract.damage import DamageReport
-from haulback.inventory.records import BackupDestination
+from haulback.contract.order_records import BackupDestination
 from haulback.wire import Amount, Ref
 
 

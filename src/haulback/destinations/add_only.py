@@ -2,46 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
-from pathlib import Path
-
-from haulback.destinations.protocol import Item, ObjectStore
+from haulback.destinations.pass_through import PassThrough
 from haulback.errors import Forbidden
 
 
-class AddOnly:
+class AddOnly(PassThrough):
     """Passes all operations through to the destination, except `delete`.
 
     `sweep` stays allowed: half-written objects are not part of any backup.
     """
 
-    def __init__(self, destination: ObjectStore) -> None:
-        self._destination = destination
-
-    def store(self, name: str, data: bytes) -> None:
-        self._destination.store(name, data)
-
-    def adopt(self, name: str, path: Path) -> None:
-        self._destination.adopt(name, path)
-
-    def load(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
-        return self._destination.load(name, offset, length)
-
-    def info(self, name: str) -> Item:
-        return self._destination.info(name)
-
-    def list(self, prefix: str) -> Iterator[Item]:
-        return self._destination.list(prefix)
-
-    def entries(self, folder: str) -> Iterator[tuple[str, bool]]:
-        return self._destination.entries(folder)
-
     def delete(self, name: str) -> None:
         """Refuse the deletion. Raises Forbidden."""
         raise Forbidden(f"{name} is not deleted: this task may not delete objects", name=name)
-
-    def sweep(self, alive: Set[str]) -> int:
-        return self._destination.sweep(alive)
-
-    def local_path(self, name: str) -> Path | None:
-        return self._destination.local_path(name)

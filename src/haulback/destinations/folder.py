@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Set
 from contextlib import contextmanager
 from pathlib import Path
 
+from haulback.contract.destination_types import FolderSettings
 from haulback.destinations.protocol import Item
 from haulback.durable_files import DurableFiles, translate
 from haulback.errors import Conflict, Damaged, Malformed, NotFound, Unavailable
@@ -88,10 +89,10 @@ class Folder:
 
     def info(self, name: str) -> Item:
         with self._reading(name):
-            found = self._path(name).stat()
-            if not stat.S_ISREG(found.st_mode):
+            status = self._path(name).stat()
+            if not stat.S_ISREG(status.st_mode):
                 raise Damaged(f"{name} is not a regular file", name=name)
-            return Item(name, found.st_size)
+            return Item(name, status.st_size)
 
     def list(self, prefix: str) -> Iterator[Item]:
         todo, skip = [self._path(prefix)], len(str(self.root)) + 1
@@ -138,8 +139,8 @@ class Folder:
         if not _is_folder(self.root):
             raise Unavailable(f"destination folder {self.root} is gone; mount it")
         try:
-            with os.scandir(folder) as found:
-                return [*found]
+            with os.scandir(folder) as entries:
+                return [*entries]
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:
@@ -206,16 +207,22 @@ class Folder:
             return Unavailable(f"destination folder {self.root} is gone; mount it")
         return NotFound(f"{name} is not stored in {self.root}", name=name)
 
-    def usage(self) -> tuple[int, int]:
-        """Bytes of the file system below `root`: (total, free)."""
-        total, _, free = shutil.disk_usage(self.root)
-        return total, free
+
+def open_store(settings: FolderSettings, owner: str) -> Folder:
+    """Open the folder of a destination. Raises Unavailable when the path is no folder."""
+    return Folder(Path(settings.path), owner=owner)
 
 
-def _unavailable(what: str, error: OSError) -> Unavailable:
+def usage(settings: FolderSettings) -> tuple[int, int]:
+    """Bytes of the folder's file system: (total, free). Raises OSError."""
+    total, _, free = shutil.disk_usage(settings.path)
+    return total, free
+
+
+def _unavailable(problem: str, error: OSError) -> Unavailable:
     return Unavailable(
-        f"{what}: {error.strerror}; make sure that the file system is mounted and that this user "
-        "may read it, then try again"
+        f"{problem}: {error.strerror}; make sure that the file system is mounted and that this "
+        "user may read it, then try again"
     )
 
 
@@ -248,12 +255,12 @@ def _size(entry: os.DirEntry[str]) -> int | None:
     return found.st_size if found and stat.S_ISREG(found.st_mode) else None
 
 
-def _same_content(one: Path, other: Path) -> bool:
-    if one.samefile(other):
+def _same_content(first: Path, second: Path) -> bool:
+    if first.samefile(second):
         return True
-    if one.stat().st_size != other.stat().st_size:
+    if first.stat().st_size != second.stat().st_size:
         return False
-    with open(one, "rb") as left, open(other, "rb") as right:
+    with open(first, "rb") as left, open(second, "rb") as right:
         while block := left.read(_BLOCK):
             if block != right.read(_BLOCK):
                 return False
@@ -261,10 +268,10 @@ def _same_content(one: Path, other: Path) -> bool:
 
 
 def _read(handle: int, name: str, offset: int, length: int | None) -> bytes:
-    found = os.fstat(handle)
-    if not stat.S_ISREG(found.st_mode):
+    status = os.fstat(handle)
+    if not stat.S_ISREG(status.st_mode):
         raise Damaged(f"{name} is not a regular file", name=name)
-    wanted = found.st_size - offset if length is None else length
+    wanted = status.st_size - offset if length is None else length
     data = os.pread(handle, wanted, offset)
     while len(data) < wanted:
         more = os.pread(handle, wanted - len(data), offset + len(data))

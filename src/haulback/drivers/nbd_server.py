@@ -195,6 +195,14 @@ def _queries(data: bytes) -> list[bytes] | None:
     return found if at == len(data) else None
 
 
+class _Request(NamedTuple):
+    """A read or status request: its byte range, and the cookie of its reply."""
+
+    offset: int
+    length: int
+    cookie: int
+
+
 def _transmit(link: socket.socket, agreed: _Agreed) -> None:
     source, structured = agreed.source, agreed.structured
     read, refuse = (_read_chunk, _refuse_chunk) if structured else (_read, _refuse)
@@ -213,11 +221,11 @@ def _transmit(link: socket.socket, agreed: _Agreed) -> None:
             refuse(link, _EINVAL, cookie)
         else:
             try:
+                request = _Request(offset, length, cookie)
                 if kind == _READ:
-                    read(link, source, offset, length, cookie)
+                    read(link, source, request)
                 else:
-                    most = 1 if flags & _REQ_ONE else _MOST_RUNS
-                    _status(link, source, offset, length, cookie, most)
+                    _status(link, source, request, 1 if flags & _REQ_ONE else _MOST_RUNS)
             except HaulbackError as error:
                 log.error("read of %d bytes at %d failed: %s", length, offset, error.message)
                 # EIO: these bytes are unreadable; ESHUTDOWN: the whole disk is unreachable.
@@ -231,14 +239,16 @@ def _may(agreed: _Agreed, kind: int, offset: int, length: int) -> bool:
     return length <= _LARGEST if kind == _READ else kind == _STATUS and agreed.status
 
 
-def _read(link: socket.socket, source: Source, offset: int, length: int, cookie: int) -> None:
+def _read(link: socket.socket, source: Source, request: _Request) -> None:
+    offset, length, cookie = request
     buffer = bytearray(_REPLY.size + length)
     source.read_into(offset, memoryview(buffer)[_REPLY.size :])
     _REPLY.pack_into(buffer, 0, _REPLY_MAGIC, 0, cookie)
     link.sendall(buffer)
 
 
-def _read_chunk(link: socket.socket, source: Source, offset: int, length: int, cookie: int) -> None:
+def _read_chunk(link: socket.socket, source: Source, request: _Request) -> None:
+    offset, length, cookie = request
     buffer = bytearray(_DATA.size + length)
     source.read_into(offset, memoryview(buffer)[_DATA.size :])
     if buffer == bytes(len(buffer)):
@@ -249,9 +259,8 @@ def _read_chunk(link: socket.socket, source: Source, offset: int, length: int, c
     link.sendall(buffer)
 
 
-def _status(
-    link: socket.socket, source: Source, offset: int, length: int, cookie: int, most: int
-) -> None:
+def _status(link: socket.socket, source: Source, request: _Request, most: int) -> None:
+    offset, length, cookie = request
     runs = b"".join(_RUN.pack(*run) for run in islice(_runs(source, offset, length), most))
     size = 4 + len(runs)
     head = _CHUNK.pack(_CHUNK_MAGIC, _DONE, _STATUS_OF, cookie, size)

@@ -30,3 +30,13 @@ class AskedNames(Set[str]):
 
     def __len__(self) -> int:
         raise NotImplementedError("a set with a remote membership test cannot be enumerated")
+
+
+class Names:
+    """Server of a set that offers only a membership test."""
+
+    def __init__(self, names: Set[str]) -> None:
+        self._names = names
+
+    def has(self, name: str) -> bool:
+        return name in self._names

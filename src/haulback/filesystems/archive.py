@@ -12,8 +12,9 @@ from typing import Protocol
 
 from haulback.errors import HaulbackError, Incomplete, NotFound, is_away
 from haulback.filesystems.paths import checked
-from haulback.filesystems.records import DirectoryEntries, EntryType, FileEntry, printable, text
+from haulback.filesystems.records import DirectoryEntries, EntryType, FileEntry, text
 from haulback.filesystems.report import UnreadableReport
+from haulback.texts import printable
 from haulback.units import KIB, MIB
 
 _DEEPEST = 256  # nested directories

@@ -15,7 +15,7 @@ from typing import Final
 
 from haulback.drivers.source import Source
 from haulback.errors import HaulbackError
-from haulback.filesystems.framing import take
+from haulback.framing import take
 from haulback.units import MIB
 
 log = logging.getLogger(__name__)

@@ -26,10 +26,10 @@ from haulback.filesystems.records import (
     ReadFile,
     Volume,
     VolumesFound,
-    printable,
     raw,
 )
 from haulback.filesystems.sandbox_client import COMMAND, SandboxClient
+from haulback.texts import printable
 
 _AHEAD = 1  # prefetched chunks; more gain nothing, because decoding the store is the bottleneck
 

@@ -9,6 +9,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
+from haulback.texts import printable
 from haulback.units import MIB
 
 MOST_ENTRIES: Final = 10_000  # entries of a listing
@@ -87,12 +88,6 @@ class DirectoryEntries(list[FileEntry]):
     def __init__(self, entries: Iterable[FileEntry] = (), reason: str = "") -> None:
         super().__init__(entries)
         self.reason = reason
-
-
-def printable(text: str) -> str:
-    """Untrusted text with control characters and lone surrogates escaped."""
-    sound = text.encode(errors="surrogateescape").decode(errors="backslashreplace")
-    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in sound)
 
 
 class Begin(msgspec.Struct, tag=True):

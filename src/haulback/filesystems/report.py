@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Iterator
 from typing import Final, Self
 
-from haulback.filesystems.records import printable
+from haulback.texts import printable
 from haulback.units import MIB
 
 NAME: Final = "HAULBACK-UNREADABLE-FILES"

@@ -25,17 +25,17 @@ from haulback.errors import (
     Unavailable,
     Unreadable,
     Unsupported,
+    by_code,
     is_away,
 )
 from haulback.filesystems.block_server import BlockServer
 from haulback.filesystems.code_pages import code_page
-from haulback.filesystems.framing import receive, send
-from haulback.filesystems.records import Answer, Ask, Begin, Failed, printable
+from haulback.filesystems.records import Answer, Ask, Begin, Failed
+from haulback.framing import receive, send
+from haulback.texts import printable
 
 COMMAND = (sys.executable, "-P", "-m", "haulback.filesystems.sandbox_main")
-_ERRORS: dict[str, type[HaulbackError]] = {
-    one.code: one for one in (Malformed, NotFound, Unsupported)
-}
+_ERRORS = by_code(Malformed, NotFound, Unsupported)
 _answers: msgspec.msgpack.Decoder[Answer] = msgspec.msgpack.Decoder(Answer)
 _Wanted = TypeVar("_Wanted")
 

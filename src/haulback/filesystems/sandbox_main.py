@@ -13,13 +13,13 @@ from contextlib import suppress
 import msgspec
 
 from haulback.errors import HaulbackError, Malformed
-from haulback.filesystems.framing import receive, send
 from haulback.filesystems.parsers.blocks import ParentDisk
 from haulback.filesystems.parsers.fat_names import CodePage
 from haulback.filesystems.parsers.filesystem import DAMAGE, told
 from haulback.filesystems.parsers.queries import QueryHandler
 from haulback.filesystems.records import Answer, Ask, Begin, Failed
 from haulback.filesystems.sandbox import confine
+from haulback.framing import receive, send
 
 _asks: msgspec.msgpack.Decoder[Ask] = msgspec.msgpack.Decoder(Ask)
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import uuid
 from typing import Any, NamedTuple
+from xml.etree.ElementTree import Element
 
-import msgspec
-
-from haulback.drivers.libvirt.domain import XML, parse
+from haulback.contract.inventory_sync import CardSeen, Hardware
 from haulback.errors import Malformed
+from haulback.libvirt_xml import XML, interfaces, parse, tags
 
 
 class NetworkCard(NamedTuple):
@@ -20,71 +20,40 @@ class NetworkCard(NamedTuple):
     network: str
 
 
-class CardSeen(msgspec.Struct):
-    """A network card of a machine in the inventory."""
-
-    mac: str = ""
-    network: str = ""
-
-
-class ApartSeen(msgspec.Struct):
-    """A part of a machine that backups leave out, with the reason."""
-
-    name: str
-    reason: str
-
-
-class Hardware(msgspec.Struct):
-    """A machine's network cards and tags, and the parts that backups leave out."""
-
-    cards: list[CardSeen] = []
-    tags: list[str] = []
-    apart: list[ApartSeen] = []
-
-
-_TAGS = "{urn:haulback:tags:1}tags"
 _MOST = 100
 
 
 def hardware_of(definition: dict[str, Any]) -> Hardware:
     """Read cards and tags of a libvirt domain, or the member `tags` of other definitions."""
-    text = definition.get(XML)
-    try:
-        root = parse(text) if isinstance(text, str) else None
-    except Malformed:
-        root = None
+    root = _domain(definition)
     if root is None:
-        said = definition.get("tags")
-        named = [one for one in said if isinstance(one, str)] if isinstance(said, list) else []
-        return Hardware(tags=_clean(named))
-    tags = (root.findtext(f"metadata/{_TAGS}") or "").split(",")
-    cards = [CardSeen(*_seen(one)) for one in root.findall("devices/interface")]
-    return Hardware(cards[:_MOST], _clean(tags))
+        named = definition.get("tags")
+        texts = [tag for tag in named if isinstance(tag, str)] if isinstance(named, list) else []
+        return Hardware(tags=_clean(texts))
+    cards = [CardSeen(card.mac, card.network) for card in interfaces(root)]
+    return Hardware(cards[:_MOST], _clean(tags(root)))
 
 
-def _clean(tags: list[str]) -> list[str]:
-    found = (tag.strip()[:_MOST] for tag in tags)
-    return list(dict.fromkeys(tag for tag in found if tag and tag.isprintable()))[:_MOST]
+def _clean(names: list[str]) -> list[str]:
+    stripped = (name.strip()[:_MOST] for name in names)
+    return list(dict.fromkeys(name for name in stripped if name and name.isprintable()))[:_MOST]
 
 
 def cards_of(backup: str, definition: dict[str, Any]) -> list[NetworkCard]:
     """The network cards of a backup's machine; none without a readable libvirt domain."""
-    text = definition.get(XML)
-    if not isinstance(text, str):
-        return []
-    try:
-        found = parse(text).findall("devices/interface")
-    except Malformed:
+    root = _domain(definition)
+    if root is None:
         return []
     return [
-        NetworkCard(str(uuid.uuid5(uuid.UUID(backup), f"card/{number}")), number, mac, network)
-        for number, one in enumerate(found)
-        for mac, network in [_seen(one)]
+        NetworkCard(str(uuid.uuid5(uuid.UUID(backup), f"card/{number}")), number, *card)
+        for number, card in enumerate(interfaces(root))
     ]
 
 
-def _seen(interface: Any) -> tuple[str, str]:
-    mac, source = interface.find("mac"), interface.find("source")
-    said = source.attrib if source is not None else {}
-    network = said.get("network") or said.get("bridge") or said.get("dev") or ""
-    return (mac.get("address", "") if mac is not None else ""), network
+def _domain(definition: dict[str, Any]) -> Element | None:
+    """The libvirt domain of a definition; None for a definition without a readable domain."""
+    text = definition.get(XML)
+    try:
+        return parse(text) if isinstance(text, str) else None
+    except Malformed:
+        return None

@@ -1,4 +1,4 @@
-"""Protocol of record changes at the start and the end of a task; the store implements it."""
+"""Protocols of record changes at the start and the end of a task; the store implements them."""
 
 from __future__ import annotations
 
@@ -18,12 +18,10 @@ from haulback.inventory.records import (
 from haulback.wire import Named
 
 
-class Ledger(Protocol):
-    """Record changes at the start and the end of a task, in the transaction of the state change."""
+class BackupChanges(Protocol):
+    """Changes of a backup that is being made."""
 
-    now: int
-
-    def backup_started(self, backup: str) -> None:
+    def started(self, backup: str) -> None:
         """Set a backup to INPROGRESS: the export runs."""
 
     def exported(self, backup: str, kind: str, snapshot_time: int, size: int, read: int) -> None:
@@ -34,7 +32,7 @@ class Ledger(Protocol):
     ) -> None:
         """Record the disks of a backup and the definition of its machine."""
 
-    def became(self, task: Any, kind: str, warnings: list[str]) -> None:
+    def type_changed(self, task: Any, kind: str, warnings: list[str]) -> None:
         """Change the backup type of a task, of the following task and of the backup."""
 
     def warned(self, backup: str, warnings: list[str]) -> None: ...
@@ -45,48 +43,79 @@ class Ledger(Protocol):
     def contains(self, backup: str, volumes: list[BackupVolume]) -> None:
         """Record the file systems of a backup."""
 
-    def mounted(self, mount: str, found: dict[str, Any], volumes: list[BackupVolume]) -> None:
-        """Record that a node has mounted a backup, with the file systems shown."""
-
-    def mount_moved(self, mount: str, state: str) -> None:
-        """Set the state of a mount: QUEUED, MOUNTED, UNMOUNTED or FAILED."""
-
-    def mount_until(self, mount: str, moment: int, *, if_due: bool = False) -> None:
-        """Set the unmount time (epoch ms); `if_due`: only if the old time has passed."""
-
-    def runs_from(self, mount: str, hypervisor: str, machine: str) -> None:
-        """Record that a machine (uuid on its platform) runs from a mount."""
-
-    def verified(self, backup: str) -> None:
-        """Raise the level of a backup to VERIFIED: all data was read back and matches."""
-
-    def proved(self, backup: str, evidence: dict[str, Any], task: Any) -> None:
-        """Raise the level of a backup to BOOTED, and store the signed evidence."""
-
     def stored(self, backup: str, stored: int, parent: str | None) -> None:
         """Record that a backup is stored on its destination; `stored` in bytes."""
 
-    def backup_partial(self, backup: str, reason: str) -> None:
+    def partial(self, backup: str, reason: str) -> None:
         """Set a backup to PARTIAL_SUCCESS: its data may be stored, but is unproved."""
 
-    def backup_failed(self, backup: str, reason: str) -> None: ...
+    def failed(self, backup: str, reason: str) -> None: ...
 
     def timed(self, task: Any) -> None:
         """Add the waiting time and the run time of a task to its backup."""
 
+
+class ProofChanges(Protocol):
+    """Changes of the proof level of a stored backup."""
+
+    def verified(self, backup: str) -> None:
+        """Raise the level of a backup to VERIFIED: all data was read back and matches."""
+
+    def booted(self, backup: str, evidence: dict[str, Any], task: Any) -> None:
+        """Raise the level of a backup to BOOTED, and store the signed evidence."""
+
+
+class BaseChanges(Protocol):
+    """Changes of increment bases."""
+
     def promote(self, base: IncrementBase) -> None:
         """Make `base` the base of the next increments."""
+
+    def void(self, entity: str) -> None:
+        """Delete the increment bases of an entity: the next backup is a full backup."""
+
+
+class RemovalChanges(Protocol):
+    """Removal of backups, and of entities without data."""
+
+    def remove(self, backups: Iterable[str], why: str) -> None:
+        """Mark backups as removed: no restore and no increment may use the backups from now on."""
+
+    def deleted(self, backups: Iterable[str]) -> None:
+        """Record that a node has deleted the data of removed backups."""
+
+    def forget_entity(self, entity: str) -> None:
+        """Delete the record and the history of an entity without data."""
+
+
+class DestinationChanges(Protocol):
+    """Changes of backup destinations."""
 
     def initialised(self, destination: str, repository: str) -> None: ...
 
     def space(self, destination: str, total: int | None, free: int | None) -> None:
         """Record the space of a destination in bytes; None leaves the old value."""
 
-    def remove(self, backups: Iterable[str], why: str) -> None:
-        """Mark backups as removed: no restore and no increment may use the backups from now on."""
 
-    def gone(self, backups: Iterable[str]) -> None:
-        """Record that a node has deleted the data of removed backups."""
+class InventoryChanges(Protocol):
+    """Changes of hypervisors and machines by inventory scans and restores."""
+
+    def scanned(
+        self,
+        hypervisor: str,
+        machines: Iterable[Entity],
+        *,
+        complete_since: int | None,
+        by: str = "",
+        unreadable: Sequence[UnreadableMachine] = (),
+    ) -> None:
+        """Insert or update machines by platform uuid.
+
+        `complete_since` is the start (epoch ms) of a full scan, None for a scan of a few machines.
+        Machines not seen since `complete_since`, and machines with `present` false, are judged by
+        `presence.judge`; `by` is the workflow of the scan.  `unreadable` machines exist on the
+        platform: their records stay, and an alarm reports the problem.
+        """
 
     def machines_gone(self, hypervisor: str, uuids: Iterable[str], look: HypervisorScan) -> None:
         """Judge machines that a partial inventory scan did not find; see `presence.judge`."""
@@ -105,13 +134,20 @@ class Ledger(Protocol):
     def lives_on(self, entity: str, hypervisor: str) -> None:
         """Move a machine's record to another hypervisor; the machine keeps its guid."""
 
-    def snapshot_taken(self, taken: PlatformSnapshot) -> None:
+    def save_hypervisor(self, record: Hypervisor) -> None:
+        """Store a hypervisor after its first successful scan; a name in use gets a number."""
+
+
+class SnapshotChanges(Protocol):
+    """Changes of the snapshots on platforms."""
+
+    def taken(self, taken: PlatformSnapshot) -> None:
         """Record a snapshot on the platform.  Idempotent."""
 
-    def snapshots_gone(self, entity: str, names: Iterable[str]) -> None:
+    def gone(self, entity: str, names: Iterable[str]) -> None:
         """Record that the platform no longer holds these snapshots."""
 
-    def snapshots_seen(
+    def seen(
         self, hypervisor: str, machines: Mapping[str, Mapping[str, int]], *, since: int
     ) -> None:
         """Record the snapshots of an inventory scan that began at `since` (epoch ms).
@@ -120,31 +156,50 @@ class Ledger(Protocol):
         Haulback attempt left behind are not recorded; the next clean-up removes these snapshots.
         """
 
-    def snapshots_left(
+    def left(
         self, node: str, found: Mapping[str, Mapping[str, Mapping[str, int]]], *, since: int
     ) -> None:
         """Record the snapshots on a node's hypervisors, by hypervisor guid."""
 
-    def void_bases(self, entity: str) -> None:
-        """Delete the increment bases of an entity: the next backup is a full backup."""
 
-    def forget_entity(self, entity: str) -> None:
-        """Delete the record and the history of an entity without data."""
+class MountChanges(Protocol):
+    """Changes of mounted backups."""
 
-    def save_hypervisor(self, record: Hypervisor) -> None:
-        """Store a hypervisor after its first successful scan; a name in use gets a number."""
+    def mounted(self, mount: str, found: dict[str, Any], volumes: list[BackupVolume]) -> None:
+        """Record that a node has mounted a backup, with the file systems shown."""
 
-    def restore_moved(self, job: str, status: str, info: str | None, task: Any) -> None:
+    def moved(self, mount: str, state: str) -> None:
+        """Set the state of a mount: QUEUED, MOUNTED, UNMOUNTED or FAILED."""
+
+    def until(self, mount: str, moment: int, *, if_due: bool = False) -> None:
+        """Set the unmount time (epoch ms); `if_due`: only if the old time has passed."""
+
+    def runs_from(self, mount: str, hypervisor: str, machine: str) -> None:
+        """Record that a machine (uuid on its platform) runs from a mount."""
+
+
+class RestoreChanges(Protocol):
+    """Changes of restore jobs."""
+
+    def moved(self, job: str, status: str, info: str | None, task: Any) -> None:
         """Set the status of a restore job."""
 
-    def alarm(self, kind: AlarmKind, subject: Named, text: str, details: dict[str, Any]) -> None:
+
+class AlarmChanges(Protocol):
+    """Alarms raised and cleared."""
+
+    def report(self, kind: AlarmKind, subject: Named, text: str, details: dict[str, Any]) -> None:
         """Raise an alarm, or update text and details of the open alarm, which keeps its age.
 
         An alarm about a subject that no longer exists is not raised.
         """
 
-    def all_clear(self, kind: AlarmKind, subject: str) -> None:
+    def clear(self, kind: AlarmKind, subject: str) -> None:
         """End the alarm of this kind about a subject's guid, if there is one."""
+
+
+class DamageChanges(Protocol):
+    """Damage found, and the lists of backups that a task must find."""
 
     def expect(self, task: str, destination: str, *, forgotten: bool = True) -> None:
         """Fix the list of backups on a destination that a task must find.
@@ -176,19 +231,44 @@ class Ledger(Protocol):
     def lost_for_good(self, backups: Iterable[str]) -> None:
         """Record the loss of backups that a clean-up gave up after a user's confirmation."""
 
-    def inventory(
-        self,
-        hypervisor: str,
-        machines: Iterable[Entity],
-        *,
-        complete_since: int | None,
-        by: str = "",
-        unreadable: Sequence[UnreadableMachine] = (),
-    ) -> None:
-        """Insert or update machines by platform uuid.
 
-        `complete_since` is the start (epoch ms) of a full scan, None for a scan of a few machines.
-        Machines not seen since `complete_since`, and machines with `present` false, are judged by
-        `presence.judge`; `by` is the workflow of the scan.  `unreadable` machines exist on the
-        platform: their records stay, and an alarm reports the problem.
-        """
+class Ledger(Protocol):
+    """Record changes at the start and the end of a task, in the transaction of the state change.
+
+    `now` is the server's time in epoch milliseconds.
+    """
+
+    now: int
+
+    @property
+    def backups(self) -> BackupChanges: ...
+
+    @property
+    def proofs(self) -> ProofChanges: ...
+
+    @property
+    def bases(self) -> BaseChanges: ...
+
+    @property
+    def removals(self) -> RemovalChanges: ...
+
+    @property
+    def destinations(self) -> DestinationChanges: ...
+
+    @property
+    def inventory(self) -> InventoryChanges: ...
+
+    @property
+    def snapshots(self) -> SnapshotChanges: ...
+
+    @property
+    def mounts(self) -> MountChanges: ...
+
+    @property
+    def restores(self) -> RestoreChanges: ...
+
+    @property
+    def alarms(self) -> AlarmChanges: ...
+
+    @property
+    def damage(self) -> DamageChanges: ...

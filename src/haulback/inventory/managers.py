@@ -9,7 +9,7 @@ from __future__ import annotations
 import uuid
 from typing import NamedTuple
 
-from haulback.inventory.hypervisor_types import PLATFORMS
+from haulback.hypervisor_types import TYPES
 from haulback.inventory.records import Hypervisor
 
 # Portals look up what a machine can do by the type of its manager, and know only these.
@@ -17,6 +17,9 @@ MANAGER_TYPES = frozenset(
     {"AWS", "KUBERNETES", "NUTANIX", "OPENSHIFT", "OPENSTACK", "ORACLE", "RHEV", "RHV", "VCENTER"}
 )
 USUAL_TYPE = "RHV"  # portals offer increments and snapshots for it: both are there
+SEEN_AS = "seenAs"  # the name under which scans know a record
+SEEN_ON = "seenOn"  # hypervisors that show a record; records made by people have no such member
+SEEN = (SEEN_ON, SEEN_AS, "pool")  # members that scans write and people cannot take away
 _SPACE = uuid.UUID("6d1b5d2e-6f0e-4c58-9d39-6e2f5a1f7c44")
 
 
@@ -29,12 +32,12 @@ class Derived(NamedTuple):
 
 def own_manager(driver: str) -> Derived:
     """The manager of the hosts of one platform that have no other."""
-    return Derived(str(uuid.uuid5(_SPACE, f"manager/{driver}")), PLATFORMS[driver].words)
+    return Derived(str(uuid.uuid5(_SPACE, f"manager/{driver}")), TYPES[driver].words)
 
 
 def own_cluster(manager: str, driver: str) -> Derived:
     """The cluster of the hosts of one platform under a manager that have no other."""
-    return Derived(str(uuid.uuid5(_SPACE, f"{manager}/{driver}")), PLATFORMS[driver].words)
+    return Derived(str(uuid.uuid5(_SPACE, f"{manager}/{driver}")), TYPES[driver].words)
 
 
 def manager_of(host: Hypervisor) -> str:

@@ -2,52 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple
 
 import msgspec
 
+from haulback.contract.inventory_sync import PlatformResource as PlatformResource
 from haulback.contract.machines import VirtualDisk
-from haulback.tasks.record import Task
+from haulback.contract.order_records import BackupDestination as BackupDestination
+from haulback.contract.order_records import Hypervisor as Hypervisor
+from haulback.contract.order_records import IncrementBase as IncrementBase
+from haulback.contract.store import BackupVolume as BackupVolume
 from haulback.wire import Named, label
 
 NOT_DECIDED = ("QUEUED", "INPROGRESS")  # a backup whose tasks are still under way
 REMOVED = "SUCCESS_REMOVED"
-
-
-class Hypervisor(msgspec.Struct, kw_only=True):
-    """A hypervisor; `driver` names the driver, `config` is the driver's configuration.
-
-    `node` is the only node that can reach the hypervisor, None when any node can.  `settings` are
-    user settings that the driver does not need: manager, cluster, node configuration.
-    """
-
-    guid: str
-    name: str
-    driver: str
-    config: dict[str, Any]
-    node: str | None = None
-    settings: dict[str, Any] = {}
-
-
-class BackupDestination(msgspec.Struct, kw_only=True):
-    """A backup destination; `repository` is the repository's guid after initialisation.
-
-    `settings` holds retention and verification; spaces are bytes, as a node last reported them.
-    `may_delete` grants deletion to one task's order: other tasks can only add objects.
-    """
-
-    guid: str
-    name: str
-    driver: str
-    config: dict[str, Any]
-    repository: str | None = None
-    node: str | None = None
-    settings: dict[str, Any] = {}
-    total_space: int | None = None
-    used_space: int | None = None
-    may_delete: bool = False
-    verify_state: dict[str, Any] = {}
 
 
 class Entity(msgspec.Struct, kw_only=True):
@@ -79,15 +47,6 @@ class Entity(msgspec.Struct, kw_only=True):
     def named(self) -> Named:
         """A typed reference to the entity."""
         return Named(self.guid, self.name, label(self.type))
-
-
-class PlatformResource(msgspec.Struct, kw_only=True):
-    """A network or a storage pool of a platform; sizes of pools in bytes."""
-
-    name: str
-    uuid: str = ""
-    total: int | None = None
-    free: int | None = None
 
 
 class Backup(msgspec.Struct, kw_only=True):
@@ -170,19 +129,6 @@ class PlatformSnapshot(msgspec.Struct, kw_only=True):
     project: str | None = None
 
 
-class BackupVolume(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """A file system of a backup; size in bytes.  `reason` says why it is unreadable."""
-
-    name: str
-    type: str
-    size: int = 0
-    label: str = ""
-    uuid: str = ""
-    readable: bool = True
-    reason: str = ""
-    path: str = ""  # mount path on the node
-
-
 class Mount(msgspec.Struct, kw_only=True):
     """A mounted backup, now or earlier.  Times in epoch ms, `keep` in ms (0: no end).
 
@@ -211,15 +157,6 @@ class Mount(msgspec.Struct, kw_only=True):
     machine: str | None = None
 
 
-class IncrementBase(msgspec.Struct):
-    """The base of the next increment of an entity in one repository."""
-
-    entity: str
-    destination: str
-    backup: str
-    checkpoint: str | None = None
-
-
 class Record(msgspec.Struct, kw_only=True):
     """A configuration record that the task queue does not need: a policy, a rule, a network."""
 
@@ -233,93 +170,27 @@ class Record(msgspec.Struct, kw_only=True):
     modified: int = 0
 
 
-class Catalogue(Protocol):
-    """Records that planning and preparing may read; unknown guids raise NotFound.
+class RestoreJob(msgspec.Struct, kw_only=True):
+    """A restore as it was asked for and what came of it; times in epoch ms, sizes in bytes."""
 
-    Objects outside the caller's projects raise NotFound too.
-    """
+    guid: str
+    type: str
+    status: str
+    status_info: str | None
+    entity: str
+    entity_name: str
+    backup: str
+    snapshot_time: int | None
+    size: int
+    created: int
+    finished: int | None
+    target: dict[str, Any]
+    times: dict[str, int]
 
-    def entity(self, guid: str) -> Entity: ...
 
-    def entities_of(self, guids: Sequence[str]) -> list[Entity]:
-        """The entities of these guids, in the given order, in one query."""
+class ShownFileSystem(NamedTuple):
+    """A file system that a share shows."""
 
-    def machine_named(self, hypervisor: str, name: str) -> Entity | None:
-        """The present machine of a name on a hypervisor, None without one.
-
-        Raises NotFound when the machine is outside the caller's projects, so that only its name
-        becomes known; Conflict when several machines have the name.
-        """
-
-    def machine_at(self, hypervisor: str, uuid: str) -> Entity | None:
-        """The machine of a uuid on a hypervisor, None if unknown."""
-
-    def hypervisor(self, guid: str) -> Hypervisor: ...
-
-    def hypervisors(self) -> list[Hypervisor]: ...
-
-    def destination(self, guid: str) -> BackupDestination: ...
-
-    def destinations(self) -> list[BackupDestination]: ...
-
-    def default_destination(self) -> BackupDestination:
-        """The destination of requests that name none.  Raises Malformed if ambiguous."""
-
-    def backup(self, guid: str) -> Backup: ...
-
-    def backups_of(self, entity: str, *statuses: str) -> list[Backup]:
-        """Backups of an entity in these statuses, the newest first."""
-
-    def stored_on(self, destination: str) -> list[Backup]:
-        """Backups that are stored on a destination and not being removed."""
-
-    def going(self, destination: str, entity: str | None = None) -> list[str]:
-        """Backups on a destination whose removal is decided but not carried out."""
-
-    def location(self, guid: str) -> Backup:
-        """The backup of a backup location."""
-
-    def given_up(self, destination: str) -> list[str]:
-        """Missing backups of a destination whose loss a user has confirmed."""
-
-    def base(self, entity: str, destination: str) -> IncrementBase | None: ...
-
-    def bases(self, entity: str) -> list[IncrementBase]:
-        """The increment bases of an entity in all repositories."""
-
-    def snapshot(self, guid: str) -> PlatformSnapshot: ...
-
-    def snapshots_of(self, entity: str) -> list[PlatformSnapshot]:
-        """Snapshots of an entity, the newest first."""
-
-    def mount(self, guid: str) -> Mount: ...
-
-    def mounted_volumes(self, mount: str) -> list[tuple[str, BackupVolume]]:
-        """The file systems of a mounted backup, with their guids."""
-
-    def mount_under(self, entity: Entity) -> Mount | None:
-        """The mounted backup that a machine runs from, None without one."""
-
-    def node(self, guid: str) -> Named: ...
-
-    def record(self, kind: str, guid: str) -> Record:
-        """A record of one kind, like `rule` or `recovery-plan`."""
-
-    def records(self, kind: str, parent: str | None = None) -> list[Record]: ...
-
-    def only_node(self, field: str) -> str:
-        """The guid of the only node.  Raises Malformed, naming `field`, for several or none."""
-
-    def is_busy(self, entity: str) -> bool:
-        """Tell whether a queued or running task needs the entity's backups."""
-
-    def under_way(self, role: str, guid: str, *kinds: str) -> list[Task]:
-        """Tasks of these kinds that refer to an object in a role and are not over, planned ones
-        too.  From then on no other plan asks about the object until this one is made or dropped.
-        """
-
-    def is_in_use(self, backup: Backup) -> bool:
-        """Tell whether a task reads a backup, or makes an increment based on the backup."""
-
-    def is_scheduled(self, entity: str) -> bool:
-        """Tell whether an active incremental schedule applies to an entity."""
+    guid: str
+    mount: str
+    volume: BackupVolume

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import msgspec
 
+from haulback.contract.project_access import ProjectAccess
+from haulback.contract.roles import Roles
 from haulback.contract.task_states import State
-from haulback.inventory import records
+from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
 from haulback.kinds.support.reports import Said
 from haulback.tasks.record import HOUR_MS, Plan, Task
@@ -36,21 +38,31 @@ class Ask(msgspec.Struct):
 
 @dataclass(frozen=True)
 class Submission:
-    """A way to ask for work: a path below /tasks, a request struct and a planner."""
+    """A way to ask for work: `POST /tasks/{path}` with a request struct, and its planner.
+
+    `roles`, `projects`, `examples` and `command` are those of the operation
+    (`server/http/operation.py`).  `many`: the answer is a list of tasks.  `batch`: the answer names
+    accepted and refused objects beside the tasks.
+    """
 
     path: str
     request: Struct
-    plan: Callable[[Any, records.Catalogue, Ask], Plan]
+    plan: Callable[[Any, Catalogue, Ask], Plan]
+    _: KW_ONLY
+    summary: str
+    roles: Roles
+    projects: ProjectAccess = ProjectAccess.WHOLE
+    examples: Sequence[Any] = ()
+    command: str = ""
     many: bool = True
-    summary: str = ""
-    batch: bool = False  # answers what was accepted and what refused, beside the tasks
+    batch: bool = False
 
 
 def _no_record(task: Task, state: State, ledger: Ledger) -> None:
     """A kind that changes no record."""
 
 
-def _no_start(task: Task, ledger: Ledger, catalogue: records.Catalogue) -> None:
+def _no_start(task: Task, ledger: Ledger, catalogue: Catalogue) -> None:
     """A kind whose start changes no record."""
 
 
@@ -70,8 +82,8 @@ class TaskKind:
     type: str
     lane: str
     order: Struct
-    prepare: Callable[[Task, records.Catalogue], msgspec.Struct]
-    start: Callable[[Task, Ledger, records.Catalogue], None] = _no_start
+    prepare: Callable[[Task, Catalogue], msgspec.Struct]
+    start: Callable[[Task, Ledger, Catalogue], None] = _no_start
     settle: Callable[[Task, State, Ledger], None] = _no_record
     report: tuple[Said, ...] = ()
     submissions: tuple[Submission, ...] = ()

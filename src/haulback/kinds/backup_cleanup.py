@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import msgspec
 
+from haulback.contract import example_values as example
 from haulback.contract.backup_cleanup import (
     BackupCleanupOrder,
     BackupCleanupRequest,
     BackupCleanupResult,
 )
+from haulback.contract.roles import OPERATORS
 from haulback.contract.task_states import State
 from haulback.inventory import retention
+from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
-from haulback.inventory.records import BackupDestination, Catalogue
+from haulback.inventory.records import BackupDestination
 from haulback.kinds.api import Ask, Submission, TaskKind
 from haulback.kinds.support import planning
 from haulback.kinds.support.removal import REMOVAL_REPORT, is_blocked, settle_removal
@@ -38,31 +41,36 @@ def _task(to: BackupDestination, request: BackupCleanupRequest, ask: Ask) -> Tas
 
 def start(task: Task, ledger: Ledger, catalogue: Catalogue) -> None:
     """What is to go is decided before a byte of it is touched: nobody restores it from now on."""
-    to = catalogue.destination(task.ref("backupDestination") or "")
-    stored = catalogue.stored_on(to.guid)
-    entities = {one.entity: catalogue.entity(one.entity) for one in stored}
+    to = catalogue.places.destination(task.ref("backupDestination") or "")
+    stored = catalogue.backups.stored_on(to.guid)
+    entities = {one.entity: catalogue.machines.get(one.entity) for one in stored}
     for guid in retention.surplus(stored, retention.of(to.settings), ledger.now, entities):
-        if not catalogue.is_in_use(catalogue.backup(guid)):
-            ledger.remove([guid], "removed by retention")
-    ledger.expect(task.guid, to.guid, forgotten=False)
+        if not catalogue.work.is_in_use(catalogue.backups.get(guid)):
+            ledger.removals.remove([guid], "removed by retention")
+    ledger.damage.expect(task.guid, to.guid, forgotten=False)
 
 
 def prepare(task: Task, catalogue: Catalogue) -> BackupCleanupOrder:
-    to = catalogue.destination(task.ref("backupDestination") or "")
+    to = catalogue.places.destination(task.ref("backupDestination") or "")
     granted = msgspec.structs.replace(to, may_delete=True)
-    return BackupCleanupOrder(granted, catalogue.going(to.guid), catalogue.given_up(to.guid))
+    return BackupCleanupOrder(
+        granted, catalogue.backups.to_delete(to.guid), catalogue.backups.given_up(to.guid)
+    )
 
 
 def settle(task: Task, state: State, ledger: Ledger) -> None:
     if state is State.FAILED and is_blocked(task):
-        ledger.cleanup_blocked(task, task.status_info or "backups are missing")
+        ledger.damage.cleanup_blocked(task, task.status_info or "backups are missing")
     if state is State.FINISHED:
         found = msgspec.convert(task.results, BackupCleanupResult)
         settle_removal(task, found, ledger)
-        ledger.space(task.ref("backupDestination") or "", found.totalSpace, found.freeSpace)
-    ledger.expected_over(task.guid)
+        ledger.destinations.space(
+            task.ref("backupDestination") or "", found.totalSpace, found.freeSpace
+        )
+    ledger.damage.expected_over(task.guid)
 
 
+Request = BackupCleanupRequest  # the name in scripts that were written for the first release
 KIND = TaskKind(
     type="BACKUP_CLEANUP",
     lane="cleanup",
@@ -77,6 +85,9 @@ KIND = TaskKind(
             BackupCleanupRequest,
             plan,
             summary="Create tasks to remove old backups.",
+            roles=OPERATORS,
+            examples=[{"backupDestinations": [example.REF]}],
+            command="backup rm-old DESTINATION",
         ),
     ),
 )

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from haulback.contract import example_values as example
 from haulback.contract.connectivity_test import ConnectivityTestOrder, ConnectivityTestRequest
+from haulback.contract.project_access import ProjectAccess
+from haulback.contract.roles import OPERATORS
 from haulback.errors import Malformed
+from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.managers import manager_of
-from haulback.inventory.records import BackupDestination, Catalogue, Hypervisor
+from haulback.inventory.records import BackupDestination, Hypervisor
 from haulback.kinds.api import Ask, Submission, TaskKind
 from haulback.kinds.support import planning
 from haulback.kinds.support.reports import Said
@@ -21,13 +25,15 @@ def plan(request: ConnectivityTestRequest, catalogue: Catalogue, ask: Ask) -> Pl
     Raises Malformed or NotFound.
     """
     planning.no_such(request, "storageProviders")
-    hypervisors = {r.guid: catalogue.hypervisor(r.guid) for r in request.hypervisors or []}
+    hypervisors = {r.guid: catalogue.places.hypervisor(r.guid) for r in request.hypervisors or []}
     for ref in request.hypervisorManagers or []:
-        manager = catalogue.record("hypervisor-manager", ref.guid)
-        for one in catalogue.hypervisors():
+        manager = catalogue.records.get("hypervisor-manager", ref.guid)
+        for one in catalogue.places.hypervisors():
             if manager_of(one) == manager.guid:
                 hypervisors[one.guid] = one
-    stores = {r.guid: catalogue.destination(r.guid) for r in request.backupDestinations or []}
+    stores = {
+        r.guid: catalogue.places.destination(r.guid) for r in request.backupDestinations or []
+    }
     tests = [
         _test(planning.platform(found, catalogue), found, request, ask)
         for found in hypervisors.values()
@@ -54,12 +60,13 @@ def _test(
 
 def prepare(task: Task, catalogue: Catalogue) -> ConnectivityTestOrder:
     if hypervisor := task.ref("hypervisor"):
-        return ConnectivityTestOrder(hypervisor=catalogue.hypervisor(hypervisor))
+        return ConnectivityTestOrder(hypervisor=catalogue.places.hypervisor(hypervisor))
     return ConnectivityTestOrder(
-        destination=catalogue.destination(task.ref("backupDestination") or "")
+        destination=catalogue.places.destination(task.ref("backupDestination") or "")
     )
 
 
+Request = ConnectivityTestRequest  # the name in scripts that were written for the first release
 KIND = TaskKind(
     type="CONNECTIVITY_TEST",
     lane="inventory",
@@ -72,6 +79,10 @@ KIND = TaskKind(
             ConnectivityTestRequest,
             plan,
             summary="Create connectivity test tasks to check connection with target entities.",
+            roles=OPERATORS,
+            projects=ProjectAccess.COMMON,
+            examples=[{"backupDestinations": [example.REF]}],
+            command="destination test DESTINATION",
         ),
     ),
 )

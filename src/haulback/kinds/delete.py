@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import msgspec
 
+from haulback.contract import example_values as example
 from haulback.contract.backup_cleanup import BackupCleanupResult
 from haulback.contract.delete import DeleteOrder, DeleteRequest
+from haulback.contract.project_access import ProjectAccess
+from haulback.contract.roles import ADMINS
 from haulback.contract.task_states import State
 from haulback.errors import Conflict, Malformed, NotFound
 from haulback.ids import guid_of
+from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
-from haulback.inventory.records import Backup, BackupDestination, Catalogue, Entity
+from haulback.inventory.records import Backup, BackupDestination, Entity
 from haulback.kinds.api import Ask, Submission, TaskKind
 from haulback.kinds.support import planning
 from haulback.kinds.support.removal import REMOVAL_REPORT, is_blocked, settle_removal
@@ -28,7 +32,7 @@ def plan(request: DeleteRequest, catalogue: Catalogue, ask: Ask) -> Plan:
     """
     guid = guid_of(request.value, "value")
     try:
-        entity = catalogue.entity(guid)
+        entity = catalogue.machines.get(guid)
     except NotFound:
         return Plan()
     _check(entity, catalogue, ask)
@@ -36,7 +40,7 @@ def plan(request: DeleteRequest, catalogue: Catalogue, ask: Ask) -> Plan:
     if not holding and not entity.present:
         return Plan(gone=[entity.guid])
     targets: list[BackupDestination | None] = [
-        catalogue.destination(one) for one in sorted(holding)
+        catalogue.places.destination(one) for one in sorted(holding)
     ]
     return Plan([_task(entity, to, catalogue, ask) for to in targets or [None]])
 
@@ -57,7 +61,7 @@ def plan_many(request: list[DeleteRequest], catalogue: Catalogue, ask: Ask) -> P
 
 
 def _name(value: str, catalogue: Catalogue) -> Named:
-    entity = catalogue.entity(guid_of(value, "value"))
+    entity = catalogue.machines.get(guid_of(value, "value"))
     return Named(entity.guid, entity.name)
 
 
@@ -80,20 +84,22 @@ def _check(entity: Entity, catalogue: Catalogue, ask: Ask) -> None:
                 backup=backup.guid,
             )
     stored = [one for one in _data(entity.guid, catalogue) if one.status in _STORED]
-    if any(catalogue.is_in_use(one) for one in stored) and not catalogue.is_busy(entity.guid):
+    if any(catalogue.work.is_in_use(one) for one in stored) and not catalogue.work.is_busy(
+        entity.guid
+    ):
         raise Conflict(f"a backup of {entity.name} is mounted; unmount it first")
-    if catalogue.is_busy(entity.guid):
+    if catalogue.work.is_busy(entity.guid):
         raise Conflict(f"{entity.name} is being backed up or restored; cancel that or wait")
 
 
 def _data(entity: str, catalogue: Catalogue) -> list[Backup]:
     """Backups that have, or may have, bytes on a destination."""
     statuses = ("SUCCESS", "PARTIAL_SUCCESS", "FAILED", "SUCCESS_REMOVED")
-    return [one for one in catalogue.backups_of(entity, *statuses) if not one.gone]
+    return [one for one in catalogue.backups.of_entity(entity, *statuses) if not one.gone]
 
 
 def _task(entity: Entity, to: BackupDestination | None, catalogue: Catalogue, ask: Ask) -> Task:
-    source = catalogue.hypervisor(entity.hypervisor)
+    source = catalogue.places.hypervisor(entity.hypervisor)
     refs = {
         "protectedEntity": entity.named(),
         **planning.platform(source, catalogue),
@@ -116,37 +122,38 @@ def start(task: Task, ledger: Ledger, catalogue: Catalogue) -> None:
     stored = [one for one in found if one.status in _STORED]
     if any(one.locked(ledger.now) for one in stored):
         raise Conflict("a backup of the entity was locked meanwhile")
-    if any(catalogue.is_in_use(one) for one in stored):
+    if any(catalogue.work.is_in_use(one) for one in stored):
         raise Conflict("a task uses a backup of the entity; it has to end first")
-    ledger.remove([one.guid for one in stored], "the entity was deleted")
+    ledger.removals.remove([one.guid for one in stored], "the entity was deleted")
     if to:
-        ledger.expect(task.guid, to, forgotten=False)
+        ledger.damage.expect(task.guid, to, forgotten=False)
 
 
 def prepare(task: Task, catalogue: Catalogue) -> DeleteOrder:
-    entity = catalogue.entity(task.ref("protectedEntity") or "")
+    entity = catalogue.machines.get(task.ref("protectedEntity") or "")
     named = task.ref("backupDestination")
-    to = catalogue.destination(named) if named else None
+    to = catalogue.places.destination(named) if named else None
     return DeleteOrder(
         entity.uuid,
-        catalogue.hypervisor(entity.hypervisor),
+        catalogue.places.hypervisor(entity.hypervisor),
         msgspec.structs.replace(to, may_delete=True) if to else None,
-        catalogue.going(to.guid, entity.guid) if to else [],
-        [one.uuid for one in catalogue.snapshots_of(entity.guid) if one.managed],
-        catalogue.given_up(to.guid) if to else [],
+        catalogue.backups.to_delete(to.guid, entity.guid) if to else [],
+        [one.uuid for one in catalogue.snapshots.of_entity(entity.guid) if one.managed],
+        catalogue.backups.given_up(to.guid) if to else [],
     )
 
 
 def settle(task: Task, state: State, ledger: Ledger) -> None:
     if state is State.FAILED and is_blocked(task):
-        ledger.cleanup_blocked(task, task.status_info or "backups are missing")
+        ledger.damage.cleanup_blocked(task, task.status_info or "backups are missing")
     if state is State.FINISHED:
         settle_removal(task, msgspec.convert(task.results, BackupCleanupResult), ledger)
-    ledger.expected_over(task.guid)
+    ledger.damage.expected_over(task.guid)
     if state is State.FINISHED:
-        ledger.forget_entity(task.ref("protectedEntity") or "")
+        ledger.removals.forget_entity(task.ref("protectedEntity") or "")
 
 
+Request = DeleteRequest  # the name in scripts that were written for the first release
 KIND = TaskKind(
     type="DELETE",
     lane="cleanup",
@@ -157,7 +164,14 @@ KIND = TaskKind(
     report=REMOVAL_REPORT,
     submissions=(
         Submission(
-            "delete", DeleteRequest, plan, summary="Create delete tasks to remove protected entity."
+            "delete",
+            DeleteRequest,
+            plan,
+            summary="Create delete tasks to remove protected entity.",
+            roles=ADMINS,
+            projects=ProjectAccess.OBJECTS,
+            examples=[{"value": example.GUID}],
+            command="machine rm MACHINE",
         ),
         Submission(
             "batch-delete",
@@ -165,6 +179,10 @@ KIND = TaskKind(
             plan_many,
             batch=True,
             summary="Create delete tasks to remove protected entities.",
+            roles=ADMINS,
+            projects=ProjectAccess.OBJECTS,
+            examples=[[{"value": example.GUID}]],
+            command="machine rm MACHINE MACHINE",
         ),
     ),
 )

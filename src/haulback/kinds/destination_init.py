@@ -6,8 +6,9 @@ import msgspec
 
 from haulback.contract.destination_init import DestinationInitOrder, InitResult
 from haulback.contract.task_states import State
+from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
-from haulback.inventory.records import BackupDestination, Catalogue
+from haulback.inventory.records import BackupDestination
 from haulback.kinds.api import Ask, TaskKind
 from haulback.kinds.support import planning
 from haulback.kinds.support.reports import SPACE, Said
@@ -23,7 +24,7 @@ def init(destination: BackupDestination, ask: Ask) -> Task:
 
 
 def prepare(task: Task, catalogue: Catalogue) -> DestinationInitOrder:
-    return DestinationInitOrder(catalogue.destination(task.ref("backupDestination") or ""))
+    return DestinationInitOrder(catalogue.places.destination(task.ref("backupDestination") or ""))
 
 
 def settle(task: Task, state: State, ledger: Ledger) -> None:
@@ -31,8 +32,8 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
         found = msgspec.convert(task.results, InitResult)
         destination = task.ref("backupDestination") or ""
         # A node with a format of its own need not name what it made.
-        ledger.initialised(destination, found.repository or destination)
-        ledger.space(destination, found.totalSpace, found.freeSpace)
+        ledger.destinations.initialised(destination, found.repository or destination)
+        ledger.destinations.space(destination, found.totalSpace, found.freeSpace)
 
 
 KIND = TaskKind(

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import msgspec
 
+from haulback.contract import example_values as example
 from haulback.contract.backups import BackupType
 from haulback.contract.export import ExportOrder, ExportRequest
+from haulback.contract.project_access import ProjectAccess
+from haulback.contract.roles import OPERATORS
 from haulback.contract.task_states import State
 from haulback.errors import Malformed
 from haulback.ids import new_guid
+from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
-from haulback.inventory.records import Catalogue, Entity
+from haulback.inventory.records import Entity
 from haulback.kinds.api import Ask, Submission, TaskKind
 from haulback.kinds.support import machine_scan, planning
 from haulback.kinds.support.destination_choice import Goal, Goals
@@ -47,7 +51,7 @@ def plan(request: ExportRequest, catalogue: Catalogue, ask: Ask) -> Plan:
         ask = ask.of(request.tenantId[:80])
     refs = planning.some("protectedEntities", request.protectedEntities)
     goals, whole = Goals(request.backupDestination, request.rules, catalogue), Plan()
-    entities = catalogue.entities_of([ref.guid for ref in refs])
+    entities = catalogue.machines.get_many([ref.guid for ref in refs])
     for entity in entities:
         _check(entity, request)
         for goal in goals.of(entity):
@@ -75,7 +79,7 @@ def _plan_one(
     catalogue: Catalogue,
     ask: Ask,
 ) -> None:
-    source = catalogue.hypervisor(entity.hypervisor)
+    source = catalogue.places.hypervisor(entity.hypervisor)
     kind = request.backupType or BackupType.FULL
     request = goal.applied(request)
     project = entity.project or ask.project
@@ -96,7 +100,7 @@ def _plan_one(
         "rule": planning.named(goal.rule) if goal.rule else None,
     }
     ask = ask.of(project)
-    params = {"incSnapRequired": catalogue.is_scheduled(entity.guid)}
+    params = {"incSnapRequired": catalogue.machines.is_scheduled(entity.guid)}
     if goal.thresholds:
         params["thresholds"] = goal.thresholds  # type: ignore[assignment]
     export = planning.task(
@@ -129,20 +133,22 @@ def _plan_one(
 
 
 def start(task: Task, ledger: Ledger, catalogue: Catalogue) -> None:
-    ledger.backup_started(task.ref("backup") or "")
+    ledger.backups.started(task.ref("backup") or "")
 
 
 def prepare(task: Task, catalogue: Catalogue) -> ExportOrder:
-    entity = catalogue.entity(task.ref("protectedEntity") or "")
-    destination = catalogue.destination(task.ref("backupDestination") or "")
+    entity = catalogue.machines.get(task.ref("protectedEntity") or "")
+    destination = catalogue.places.destination(task.ref("backupDestination") or "")
     wanted = asked_type(task)
     return ExportOrder(
         backup=task.ref("backup") or "",
         uuid=entity.uuid,
         entity=entity.guid,
-        hypervisor=catalogue.hypervisor(entity.hypervisor),
+        hypervisor=catalogue.places.hypervisor(entity.hypervisor),
         destination=destination,
-        base=catalogue.base(entity.guid, destination.guid) if wanted == _INCREMENTAL else None,
+        base=catalogue.backups.base(entity.guid, destination.guid)
+        if wanted == _INCREMENTAL
+        else None,
         wanted=wanted,
         machine=entity.name,
         disks=entity.disks,
@@ -155,24 +161,25 @@ def prepare(task: Task, catalogue: Catalogue) -> ExportOrder:
 
 def settle(task: Task, state: State, ledger: Ledger) -> None:
     backup = task.ref("backup") or ""
-    ledger.timed(task)
+    ledger.backups.timed(task)
     if state is not State.FINISHED:
-        ledger.backup_failed(backup, task.status_info or state.value)
+        ledger.backups.failed(backup, task.status_info or state.value)
         return
     found = read_results(task.results)
     if found is None:
-        ledger.backup_partial(backup, unreported("EXPORT", EXPORT_REPORT, task.results))
+        ledger.backups.partial(backup, unreported("EXPORT", EXPORT_REPORT, task.results))
         return
     asked = asked_type(task)
     if found.type != task.backup_type:
-        ledger.became(task, found.type, [])
-    ledger.exported(backup, found.type, found.snapshotTime, found.size, found.read)
-    ledger.described(backup, msgspec.to_builtins(found.files), found.definition)
+        ledger.backups.type_changed(task, found.type, [])
+    ledger.backups.exported(backup, found.type, found.snapshotTime, found.size, found.read)
+    ledger.backups.described(backup, msgspec.to_builtins(found.files), found.definition)
     other = [other_type(asked, found.type)] if found.type != asked else []
-    ledger.warned(backup, [*other, *found.warnings])
-    ledger.consistent(backup, found.consistency)
+    ledger.backups.warned(backup, [*other, *found.warnings])
+    ledger.backups.consistent(backup, found.consistency)
 
 
+Request = ExportRequest  # the name in scripts that were written for the first release
 KIND = TaskKind(
     type="EXPORT",
     lane="export",
@@ -182,7 +189,31 @@ KIND = TaskKind(
     settle=settle,
     report=EXPORT_REPORT,
     submissions=(
-        Submission("export", ExportRequest, plan, summary="Create list of export tasks."),
+        Submission(
+            "export",
+            ExportRequest,
+            plan,
+            summary="Create list of export tasks.",
+            roles=OPERATORS,
+            projects=ProjectAccess.OBJECTS,
+            examples=[
+                {
+                    "protectedEntities": [example.REF],
+                    "backupType": {"name": "FULL", "description": "Full"},
+                    "priority": 50,
+                    "retryCount": 0,
+                    "rules": [],
+                    "protectedEntityType": "VM",
+                    "async": True,
+                },
+                {
+                    "protectedEntities": [example.GUID],
+                    "backupType": "INCREMENTAL",
+                    **example.WINDOW,
+                },
+            ],
+            command="backup create MACHINE --destination DESTINATION",
+        ),
     ),
     window=WINDOW,
     members=frozenset({"backupType", "cbtId", "incSnapRequired", "taskFiles"}),

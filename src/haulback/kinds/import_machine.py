@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import msgspec
 
+from haulback.contract import example_values as example
 from haulback.contract.import_machine import (
     CardWish,
     Imported,
     ImportMachineOrder,
     ImportMachineRequest,
 )
+from haulback.contract.project_access import ProjectAccess
 from haulback.contract.restores import Allocation
+from haulback.contract.roles import RESTORERS
 from haulback.contract.task_states import State
 from haulback.errors import Malformed
 from haulback.ids import new_guid
+from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
-from haulback.inventory.records import Backup, Catalogue, Entity, Hypervisor
+from haulback.inventory.records import Backup, Entity, Hypervisor
 from haulback.kinds.api import TARGET, Ask, Submission, TaskKind
 from haulback.kinds.support import machine_scan, planning, restore_target
 from haulback.kinds.support.backup_choice import chosen, references
@@ -28,10 +32,10 @@ from haulback.wire import Named
 def plan(request: ImportMachineRequest, catalogue: Catalogue, ask: Ask) -> Plan:
     """A RESTORE that checks and the IMPORT that follows.  Raises Malformed, NotFound, Conflict."""
     backup = chosen(request.backup, request.backupLocation, catalogue)
-    to = restore_target.hypervisor(request, catalogue, catalogue.entity(backup.entity))
+    to = restore_target.hypervisor(request, catalogue, catalogue.machines.get(backup.entity))
     restore_target.honoured(request, to, catalogue)
     name = restore_target.name_of(request, catalogue)
-    destination = catalogue.destination(backup.destination)
+    destination = catalogue.places.destination(backup.destination)
     node = planning.pinned(to, destination)
     replaced = _replaced(request, catalogue, to, backup, name)
     target = (
@@ -84,24 +88,24 @@ def _replaced(
     if not request.overwrite:
         return None
     if target := request.dstProtectedEntity:
-        found = catalogue.entity(target.guid)
+        found = catalogue.machines.get(target.guid)
         if found.hypervisor != to.guid:
             field = "dstProtectedEntity"
             raise Malformed(f"{field}: {found.name} is not on {to.name}", field=field)
         return found
-    own = catalogue.entity(backup.entity)
+    own = catalogue.machines.get(backup.entity)
     if name in ("", own.name) and own.hypervisor == to.guid and own.present:
         return own
-    return catalogue.machine_named(to.guid, name or own.name)
+    return catalogue.machines.find_named(to.guid, name or own.name)
 
 
 def prepare(task: Task, catalogue: Catalogue) -> ImportMachineOrder:
-    backup = catalogue.backup(task.ref("backup") or "")
+    backup = catalogue.backups.get(task.ref("backup") or "")
     params = task.params
     return ImportMachineOrder(
         backup.guid,
-        catalogue.destination(backup.destination),
-        catalogue.hypervisor(task.ref("hypervisor") or ""),
+        catalogue.places.destination(backup.destination),
+        catalogue.places.hypervisor(task.ref("hypervisor") or ""),
         str(params["restoredPeName"]),
         str(params.get("replaces", "")),
         params.get("restoredDiskAllocationFormat") == Allocation.PREALLOCATED.value,
@@ -119,9 +123,9 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     job_ended(task, state, ledger)
     share = task.ref("mountedBackup")
     if share and state is not State.FINISHED:
-        ledger.mount_until(share, ledger.now)
+        ledger.mounts.until(share, ledger.now)
     if state is State.FINISHED and not task.params.get("skip") and not share:
-        ledger.verified(task.ref("backup") or "")  # every disk was read, each chunk checked
+        ledger.proofs.verified(task.ref("backup") or "")  # every disk was read, each chunk checked
     if state is not State.FINISHED or "uuid" not in task.results:
         return  # a node that does not say what it made: the next inventory will
     found = msgspec.convert(task.results, Imported)
@@ -133,11 +137,12 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
         disks=found.disks,
         project=task.project,
     )
-    ledger.inventory(entity.hypervisor, [entity], complete_since=None)
+    ledger.inventory.scanned(entity.hypervisor, [entity], complete_since=None)
     if share:
-        ledger.runs_from(share, entity.hypervisor, found.uuid)
+        ledger.mounts.runs_from(share, entity.hypervisor, found.uuid)
 
 
+Request = ImportMachineRequest  # the name in scripts that were written for the first release
 KIND = TaskKind(
     type="IMPORT",
     lane="import",
@@ -159,6 +164,18 @@ KIND = TaskKind(
             plan,
             many=False,
             summary="Create restore and import task.",
+            roles=RESTORERS,
+            projects=ProjectAccess.OBJECTS,
+            examples=[
+                {
+                    "backupLocation": example.LOCATION,
+                    "hypervisor": example.REF,
+                    "restoredPeName": "web-again",
+                    "restoredDiskAllocationFormat": {"name": "SPARSE"},
+                    "overwrite": False,
+                }
+            ],
+            command="restore machine BACKUP --hypervisor HYPERVISOR",
         ),
     ),
 )

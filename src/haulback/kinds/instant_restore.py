@@ -6,11 +6,15 @@ from typing import Any
 
 import msgspec
 
+from haulback.contract import example_values as example
 from haulback.contract.instant_restore import InstantRestoreRequest
 from haulback.contract.mounts import MountMode
+from haulback.contract.project_access import ProjectAccess
+from haulback.contract.roles import RESTORERS
 from haulback.errors import Malformed
-from haulback.inventory.hypervisor_types import PLATFORMS, is_far
-from haulback.inventory.records import Backup, Catalogue, Hypervisor
+from haulback.hypervisor_types import Capability, is_remote, type_of
+from haulback.inventory.catalogue import Catalogue
+from haulback.inventory.records import Backup, Hypervisor
 from haulback.kinds.api import Ask, Submission
 from haulback.kinds.support import conflicts, machine_scan, planning, restore_target
 from haulback.kinds.support.backup_choice import chosen, references
@@ -26,7 +30,7 @@ def plan(request: InstantRestoreRequest, catalogue: Catalogue, ask: Ask) -> Plan
     Raises Malformed, NotFound or Conflict.
     """
     backup = chosen(request.backup, request.backupLocation, catalogue)
-    to = restore_target.hypervisor(request, catalogue, catalogue.entity(backup.entity))
+    to = restore_target.hypervisor(request, catalogue, catalogue.machines.get(backup.entity))
     _possible(request, to)
     restore_target.honoured(request, to, catalogue)
     name = restore_target.name_of(request, catalogue)
@@ -65,18 +69,19 @@ def plan(request: InstantRestoreRequest, catalogue: Catalogue, ask: Ask) -> Plan
 def _possible(request: InstantRestoreRequest, to: Hypervisor) -> None:
     if request.mode is not MountMode.INSTANT_RESTORE:
         raise Malformed("mode: an instant restore is INSTANT_RESTORE", field="mode")
-    platform = PLATFORMS[to.driver]
-    if not platform.power_on:
+    platform = type_of(to.driver, to.config)
+    if not platform.can(Capability.POWER):
         raise Malformed(
             f"hypervisor: {platform.words} runs no machines; name one that does",
             field="hypervisor",
         )
-    if is_far(to.config):
+    if is_remote(to.config):
         raise Malformed(
             f"hypervisor: {to.name} is reached by SSH, and a share is on the node; run a node on "
             "that host, or restore a copy",
             field="hypervisor",
         )
+    platform.require(Capability.INSTANT_RESTORE, "hypervisor")
     for field in ("mountedFileSystems", "mountedDisks", "allowedClients"):
         if getattr(request, field):
             raise Malformed(f"{field}: a machine gets whole disks; leave it out", field=field)
@@ -92,9 +97,9 @@ def _share(
     request: InstantRestoreRequest, backup: Backup, to: Hypervisor, catalogue: Catalogue, ask: Ask
 ) -> NewMount:
     """The share, on the node that reaches both the backup and the hypervisor."""
-    node = planning.pinned(to, catalogue.destination(backup.destination))
+    node = planning.pinned(to, catalogue.places.destination(backup.destination))
     if request.node and node not in (None, request.node.guid):
-        known = catalogue.node(request.node.guid)
+        known = catalogue.places.node(request.node.guid)
         raise Malformed(f"node: {known.name} does not reach {to.name}", field="node")
     told = msgspec.structs.replace(
         request,
@@ -112,4 +117,10 @@ SUBMISSION = Submission(
     plan,
     many=False,
     summary="Create restore and mount task for handling instant restore.",
+    roles=RESTORERS,
+    projects=ProjectAccess.OBJECTS,
+    examples=[
+        {"mode": {"name": "INSTANT_RESTORE"}, "backup": example.GUID, "hypervisor": example.REF}
+    ],
+    command="restore instant BACKUP --hypervisor KVM",
 )

@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 
+from haulback import hypervisor_types
+from haulback.contract import example_values as example
 from haulback.contract.inventory_sync import (
     Candidate,
     InventorySyncOrder,
@@ -14,13 +16,14 @@ from haulback.contract.inventory_sync import (
     Seen,
     Sources,
 )
+from haulback.contract.roles import ADMINS, OPERATORS
 from haulback.contract.task_states import State
 from haulback.errors import Conflict, Malformed
 from haulback.ids import guid_of, new_guid
-from haulback.inventory import hypervisor_types
+from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.managers import manager_of
-from haulback.inventory.records import Catalogue, Hypervisor
+from haulback.inventory.records import Hypervisor
 from haulback.kinds.api import Ask, Submission, TaskKind
 from haulback.kinds.support import planning
 from haulback.kinds.support.machine_report import SCAN_REPORT, take_in
@@ -31,7 +34,7 @@ from haulback.wire import Ref
 def plan(request: InventorySyncRequest, catalogue: Catalogue, ask: Ask) -> Plan:
     """One task for each hypervisor, those of named managers included.  Raises NotFound."""
     planning.no_such(request, "storageProviders", "cloudServiceProviders", "osAgents")
-    wanted = {ref.guid: catalogue.hypervisor(ref.guid) for ref in request.hypervisors or []}
+    wanted = {ref.guid: catalogue.places.hypervisor(ref.guid) for ref in request.hypervisors or []}
     for one in _of_managers(request.hypervisorManagers or [], catalogue):
         wanted[one.guid] = one
     return Plan([sync(one, ask, catalogue, request) for one in wanted.values()])
@@ -39,9 +42,9 @@ def plan(request: InventorySyncRequest, catalogue: Catalogue, ask: Ask) -> Plan:
 
 def _of_managers(managers: list[Ref], catalogue: Catalogue) -> list[Hypervisor]:
     for ref in managers:
-        catalogue.record("hypervisor-manager", ref.guid)
+        catalogue.records.get("hypervisor-manager", ref.guid)
     guids = {ref.guid for ref in managers}
-    known = catalogue.hypervisors() if guids else []
+    known = catalogue.places.hypervisors() if guids else []
     return [one for one in known if manager_of(one) in guids]
 
 
@@ -66,9 +69,13 @@ def _try(
     chosen = hypervisor_types.driver_of(one.type, one.driver, f"{field}.")
     driver, path, more = hypervisor_types.config(chosen, one.path, one.url, f"{field}.")
     name, path = planning.place(one.name, path, f"{field}.")
-    if any(known.name == name for known in catalogue.hypervisors()):
+    if any(known.name == name for known in catalogue.places.hypervisors()):
         raise Conflict(f"{field}.name: {name!r} is taken", field=f"{field}.name")
-    node = catalogue.node(one.node.guid).guid if one.node else catalogue.only_node(f"{field}.node")
+    node = (
+        catalogue.places.node(one.node.guid).guid
+        if one.node
+        else catalogue.places.only_node(f"{field}.node")
+    )
     record = Hypervisor(
         guid=new_guid(), name=name, driver=driver, config={"path": path, **more}, node=node
     )
@@ -88,7 +95,7 @@ def sync(hypervisor: Hypervisor, ask: Ask, catalogue: Catalogue, request: Any = 
 def prepare(task: Task, catalogue: Catalogue) -> InventorySyncOrder:
     if unsaved := task.params.get("unsaved"):
         return InventorySyncOrder(msgspec.convert(unsaved, Hypervisor))
-    return InventorySyncOrder(catalogue.hypervisor(task.ref("hypervisor") or ""))
+    return InventorySyncOrder(catalogue.places.hypervisor(task.ref("hypervisor") or ""))
 
 
 def settle(task: Task, state: State, ledger: Ledger) -> None:
@@ -96,7 +103,7 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     if state is not State.FINISHED:
         return
     if unsaved := task.params.get("unsaved"):
-        ledger.save_hypervisor(msgspec.convert(unsaved, Hypervisor))
+        ledger.inventory.save_hypervisor(msgspec.convert(unsaved, Hypervisor))
     if "machines" not in task.results:
         return
     seen = msgspec.convert(task.results, Seen)
@@ -104,9 +111,10 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     since = None if seen.unnamed else task.started
     hypervisor = task.ref("hypervisor") or ""
     take_in(task, seen, since, ledger)
-    ledger.surrounded(hypervisor, seen.networks, seen.storages)
+    ledger.inventory.surrounded(hypervisor, seen.networks, seen.storages)
 
 
+Request = InventorySyncRequest  # the name in scripts that were written for the first release
 KIND = TaskKind(
     type="INVENTORY_SYNC",
     lane="inventory",
@@ -120,12 +128,20 @@ KIND = TaskKind(
             InventorySyncRequest,
             plan,
             summary="Create inventory synchronization task.",
+            roles=OPERATORS,
+            examples=[{"hypervisorManagers": []}, {"hypervisors": [example.GUID]}],
+            command="hypervisor sync HYPERVISOR",
         ),
         Submission(
             "wizard/inventory-sync",
             InventorySyncWizardRequest,
             plan_wizard,
             summary="Create inventory synchronization task from configuration wizard.",
+            roles=ADMINS,
+            examples=[
+                {"hypervisors": [{"name": "new", "path": "/srv/machines", "node": example.REF}]}
+            ],
+            command="hypervisor try there /srv/machines --node NODE",
         ),
     ),
 )

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from haulback.contract import example_values as example
 from haulback.contract.live_migration import LiveMigrationOrder, LiveMigrationRequest
 from haulback.contract.mounts import MountMode
+from haulback.contract.project_access import ProjectAccess
+from haulback.contract.roles import RESTORERS
 from haulback.contract.task_states import State
 from haulback.errors import Conflict, Malformed
-from haulback.inventory.hypervisor_types import PLATFORMS, is_far
+from haulback.hypervisor_types import TYPES, Capability, is_remote
+from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
-from haulback.inventory.records import Catalogue, Entity, Hypervisor, Mount
+from haulback.inventory.records import Entity, Hypervisor, Mount
 from haulback.kinds.api import TARGET, Ask, Submission, TaskKind
 from haulback.kinds.support import conflicts, planning, restore_target, unmount_task
 from haulback.kinds.support.reports import Said
@@ -22,7 +26,7 @@ def plan(request: LiveMigrationRequest, catalogue: Catalogue, ask: Ask) -> Plan:
     Raises Malformed, NotFound, or Conflict for a mounted backup that no machine lives off.
     """
     mount, entity = _meant(request, catalogue)
-    here = catalogue.hypervisor(entity.hypervisor)
+    here = catalogue.places.hypervisor(entity.hypervisor)
     to = _target(request, entity, here, mount, catalogue)
     restore_target.honoured(request, to, catalogue)
     restore_target.no_store(request, to, catalogue)
@@ -53,10 +57,10 @@ def plan(request: LiveMigrationRequest, catalogue: Catalogue, ask: Ask) -> Plan:
 def _meant(request: LiveMigrationRequest, catalogue: Catalogue) -> tuple[Mount | None, Entity]:
     """What a machine lives off, if it does, and the machine."""
     if request.mountedBackup:
-        mount = catalogue.mount(request.mountedBackup.guid)
+        mount = catalogue.mounts.get(request.mountedBackup.guid)
         if mount.state != "MOUNTED" or mount.mode != MountMode.INSTANT_RESTORE.value:
             raise Conflict(f"mountedBackup: no machine runs from it; it is {mount.state}")
-        entity = catalogue.machine_at(mount.hypervisor or "", mount.machine or "")
+        entity = catalogue.machines.find_at(mount.hypervisor or "", mount.machine or "")
         if entity is None:
             raise Conflict("mountedBackup: the machine that is to run from it is not there yet")
         if request.protectedEntity and request.protectedEntity.guid != entity.guid:
@@ -65,8 +69,8 @@ def _meant(request: LiveMigrationRequest, catalogue: Catalogue) -> tuple[Mount |
             )
         return mount, entity
     if request.protectedEntity:
-        entity = catalogue.entity(request.protectedEntity.guid)
-        return catalogue.mount_under(entity), entity
+        entity = catalogue.machines.get(request.protectedEntity.guid)
+        return catalogue.mounts.under_machine(entity), entity
     raise Malformed("mountedBackup: name it, or a protectedEntity", field="mountedBackup")
 
 
@@ -79,8 +83,8 @@ def _target(
 ) -> Hypervisor:
     named = request.hypervisor or request.hypervisorManager
     to = restore_target.hypervisor(request, catalogue, entity) if named else here
-    platform = PLATFORMS[here.driver]
-    if not platform.power_on:
+    platform = TYPES[here.driver]
+    if not platform.can(Capability.POWER):
         raise Malformed(
             f"protectedEntity: {platform.words} runs no machines", field="protectedEntity"
         )
@@ -99,21 +103,24 @@ def _target(
             field="hypervisor",
         )
     for one in (here, to):
-        if is_far(one.config):
+        if is_remote(one.config):
             raise Malformed(
                 f"hypervisor: {one.name} is reached by SSH; machines move between libvirts of a "
                 "node's own machine only, or restore it there",
                 field="hypervisor",
             )
+    platform.require(
+        Capability.INSTANT_RESTORE if mount else Capability.LIVE_MIGRATION, "hypervisor"
+    )
     return to
 
 
 def prepare(task: Task, catalogue: Catalogue) -> LiveMigrationOrder:
-    entity = catalogue.entity(task.ref("protectedEntity") or "")
+    entity = catalogue.machines.get(task.ref("protectedEntity") or "")
     return LiveMigrationOrder(
         entity.uuid,
-        catalogue.hypervisor(str(task.params["from"])),
-        catalogue.hypervisor(task.ref("hypervisor") or ""),
+        catalogue.places.hypervisor(str(task.params["from"])),
+        catalogue.places.hypervisor(task.ref("hypervisor") or ""),
     )
 
 
@@ -121,11 +128,12 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     """A machine that moved is the same: its backups stay with it."""
     to, entity = task.ref("hypervisor") or "", task.ref("protectedEntity") or ""
     if task.started is not None and to != task.params["from"]:
-        ledger.void_bases(entity)  # what was recorded of its changes has not come along
+        ledger.bases.void(entity)  # what was recorded of its changes has not come along
         if state is State.FINISHED:
-            ledger.lives_on(entity, to)
+            ledger.inventory.lives_on(entity, to)
 
 
+Request = LiveMigrationRequest  # the name in scripts that were written for the first release
 KIND = TaskKind(
     type="LIVE_MIGRATION",
     lane="import",
@@ -141,6 +149,10 @@ KIND = TaskKind(
             plan,
             many=False,
             summary="Create live migration task.",
+            roles=RESTORERS,
+            projects=ProjectAccess.OBJECTS,
+            examples=[{"mountedBackup": example.REF}],
+            command="migrate LIVING",
         ),
     ),
 )

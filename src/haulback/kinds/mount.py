@@ -7,13 +7,17 @@ from typing import Any
 
 import msgspec
 
+from haulback.contract import example_values as example
 from haulback.contract.mount import Again, MountOrder, MountRequest, MountResult, Visible
 from haulback.contract.mounts import MountMode
+from haulback.contract.project_access import ProjectAccess
+from haulback.contract.roles import RESTORERS
 from haulback.contract.task_states import State
 from haulback.errors import Conflict, Malformed
+from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.derived_guids import volume_guid
 from haulback.inventory.ledger import Ledger
-from haulback.inventory.records import Backup, Catalogue, Mount
+from haulback.inventory.records import Backup, Mount
 from haulback.kinds.api import Ask, Submission, TaskKind
 from haulback.kinds.support import conflicts, iscsi_mount, planning
 from haulback.kinds.support.backup_choice import chosen, references
@@ -113,7 +117,7 @@ def _path(path: str | None, field: str) -> str:
 
 def plan_again(request: Again, catalogue: Catalogue, ask: Ask) -> Plan:
     """One MOUNT.  Raises NotFound, or Conflict for what is mounted or can be no more."""
-    mount = catalogue.mount(request.mountedBackup.guid)
+    mount = catalogue.mounts.get(request.mountedBackup.guid)
     conflicts.share_free(Named(mount.guid, mount.entity_name), catalogue)
     if mount.state in ("QUEUED", "MOUNTED"):
         raise Conflict(f"the backup of {mount.entity_name} is {mount.state} already")
@@ -133,7 +137,7 @@ def plan_again(request: Again, catalogue: Catalogue, ask: Ask) -> Plan:
 
 
 def prepare(task: Task, catalogue: Catalogue) -> MountOrder:
-    return order_of(catalogue.mount(task.ref("mountedBackup") or ""), catalogue)
+    return order_of(catalogue.mounts.get(task.ref("mountedBackup") or ""), catalogue)
 
 
 def order_of(mount: Mount, catalogue: Catalogue) -> MountOrder:
@@ -143,10 +147,10 @@ def order_of(mount: Mount, catalogue: Catalogue) -> MountOrder:
     return MountOrder(
         mount=mount.guid,
         backup=backup.guid,
-        destination=catalogue.destination(backup.destination),
+        destination=catalogue.places.destination(backup.destination),
         target=iscsi_mount.target_of(mount),
         visible=[msgspec.structs.replace(v, path=v.path or _usual_path(mount, v)) for v in visible],
-        hypervisor=catalogue.hypervisor(mount.hypervisor) if mount.hypervisor else None,
+        hypervisor=catalogue.places.hypervisor(mount.hypervisor) if mount.hypervisor else None,
     )
 
 
@@ -165,13 +169,14 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
         job_ended(task, state, ledger)
     mount = task.ref("mountedBackup") or ""
     if state is not State.FINISHED:
-        ledger.mount_moved(mount, "UNMOUNTED" if task.params.get("again") else "FAILED")
+        ledger.mounts.moved(mount, "UNMOUNTED" if task.params.get("again") else "FAILED")
         return
     found = msgspec.convert(task.results, MountResult)
     kept = {"disks": found.disks, "raw": found.raw, "portal": found.portal}
-    ledger.mounted(mount, kept, found.volumes)
+    ledger.mounts.mounted(mount, kept, found.volumes)
 
 
+Request = MountRequest  # the name in scripts that were written for the first release
 KIND = TaskKind(
     type="MOUNT",
     lane="restore",
@@ -193,7 +198,29 @@ KIND = TaskKind(
             plan,
             many=False,
             summary="Create restore and mount task.",
+            roles=RESTORERS,
+            projects=ProjectAccess.OBJECTS,
+            examples=[
+                {
+                    "mode": {"name": "AUTO"},
+                    "backupLocation": example.LOCATION,
+                    "mountedFileSystems": [{"mountPath": "/mnt/web"}],
+                    "allowedClients": [],
+                    "unmountTime": 86400000,
+                }
+            ],
+            command="restore mount BACKUP",
         ),
-        Submission("mount", Again, plan_again, many=False, summary="Create mount task."),
+        Submission(
+            "mount",
+            Again,
+            plan_again,
+            many=False,
+            summary="Create mount task.",
+            roles=RESTORERS,
+            projects=ProjectAccess.OBJECTS,
+            examples=[{"mountedBackup": example.REF}],
+            command="mount again UNMOUNTED",
+        ),
     ),
 )

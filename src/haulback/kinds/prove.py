@@ -6,12 +6,15 @@ from typing import Any
 
 import msgspec
 
+from haulback.contract import example_values as example
+from haulback.contract.project_access import ProjectAccess
 from haulback.contract.prove import Evidence, ProveOrder, ProveRequest, Sign
+from haulback.contract.roles import RESTORERS
 from haulback.contract.task_states import State
 from haulback.errors import Malformed
-from haulback.inventory.hypervisor_types import PLATFORMS
+from haulback.hypervisor_types import Capability, type_of
+from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
-from haulback.inventory.records import Catalogue
 from haulback.kinds.api import Ask, Submission, TaskKind
 from haulback.kinds.support import planning
 from haulback.kinds.support.backup_choice import chosen, references
@@ -25,17 +28,17 @@ _LONGEST_TEXT, _LONGEST_SCRIPT = 200, 64_000
 def plan(request: ProveRequest, catalogue: Catalogue, ask: Ask) -> Plan:
     """One task.  Raises Malformed, NotFound, or Conflict for what is no stored backup."""
     backup = chosen(request.backup, None, catalogue)
-    entity = catalogue.entity(backup.entity)
+    entity = catalogue.machines.get(backup.entity)
     where = request.hypervisor.guid if request.hypervisor else entity.hypervisor
-    hypervisor = catalogue.hypervisor(where)
-    platform = PLATFORMS[hypervisor.driver]
-    if not platform.power_on:
+    hypervisor = catalogue.places.hypervisor(where)
+    platform = type_of(hypervisor.driver, hypervisor.config)
+    if not platform.can(Capability.PROOF):
         raise Malformed(
             f"hypervisor: {platform.words} cannot boot a backup; name one that runs machines",
             field="hypervisor",
         )
     params = _checked(request)
-    to = catalogue.destination(backup.destination)
+    to = catalogue.places.destination(backup.destination)
     refs = {**references(backup, catalogue), **planning.platform(hypervisor, catalogue)}
     return Plan(
         [
@@ -70,12 +73,12 @@ def _checked(request: ProveRequest) -> dict[str, Any]:
 
 
 def prepare(task: Task, catalogue: Catalogue) -> ProveOrder:
-    backup = catalogue.backup(task.ref("backup") or "")
+    backup = catalogue.backups.get(task.ref("backup") or "")
     params = task.params
     return ProveOrder(
         backup=backup.guid,
-        destination=catalogue.destination(backup.destination),
-        hypervisor=catalogue.hypervisor(task.ref("hypervisor") or ""),
+        destination=catalogue.places.destination(backup.destination),
+        hypervisor=catalogue.places.hypervisor(task.ref("hypervisor") or ""),
         sign=Sign(params["sign"]),
         text=params["text"],
         script=params["script"],
@@ -91,9 +94,10 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
         found = msgspec.convert(task.results["evidence"], Evidence)
     except msgspec.ValidationError as error:
         raise Malformed(f"transfer-info of a PROVE: {error}") from None
-    ledger.proved(task.ref("backup") or "", msgspec.to_builtins(found), task)
+    ledger.proofs.booted(task.ref("backup") or "", msgspec.to_builtins(found), task)
 
 
+Request = ProveRequest  # the name in scripts that were written for the first release
 KIND = TaskKind(
     type="PROVE",
     lane="restore",
@@ -117,6 +121,18 @@ KIND = TaskKind(
             plan,
             many=False,
             summary="Boot a backup in isolation and prove it.",
+            roles=RESTORERS,
+            projects=ProjectAccess.OBJECTS,
+            examples=[
+                {"backup": example.REF, "sign": "AGENT", "script": "systemctl is-active nginx"},
+                {
+                    "backup": example.GUID,
+                    "hypervisor": example.REF,
+                    "text": "login:",
+                    "timeout": 300000,
+                },
+            ],
+            command="backup prove BACKUP --hypervisor KVM",
         ),
     ),
 )

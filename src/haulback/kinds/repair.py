@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import msgspec
 
+from haulback.contract import example_values as example
 from haulback.contract.repair import RepairOrder, RepairRequest, RepairResult
+from haulback.contract.roles import ADMINS
 from haulback.contract.task_states import State
+from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
-from haulback.inventory.records import BackupDestination, Catalogue
+from haulback.inventory.records import BackupDestination
 from haulback.kinds.api import Ask, Submission, TaskKind
 from haulback.kinds.support import planning
 from haulback.kinds.support.reports import Said
@@ -34,11 +37,11 @@ def _task(to: BackupDestination, request: RepairRequest, ask: Ask) -> Task:
 
 def start(task: Task, ledger: Ledger, catalogue: Catalogue) -> None:
     """Fix what must be found."""
-    ledger.expect(task.guid, task.ref("backupDestination") or "")
+    ledger.damage.expect(task.guid, task.ref("backupDestination") or "")
 
 
 def prepare(task: Task, catalogue: Catalogue) -> RepairOrder:
-    to = catalogue.destination(task.ref("backupDestination") or "")
+    to = catalogue.places.destination(task.ref("backupDestination") or "")
     apply = bool(task.params.get("apply"))
     granted = msgspec.structs.replace(to, may_delete=apply)
     return RepairOrder(granted, apply, bool(task.params.get("believe")))
@@ -46,11 +49,12 @@ def prepare(task: Task, catalogue: Catalogue) -> RepairOrder:
 
 def settle(task: Task, state: State, ledger: Ledger) -> None:
     """Damage was taken in already."""
-    ledger.expected_over(task.guid)
+    ledger.damage.expected_over(task.guid)
     if state is State.FINISHED:
         msgspec.convert(task.results, RepairResult)
 
 
+Request = RepairRequest  # the name in scripts that were written for the first release
 KIND = TaskKind(
     type="REPAIR",
     lane="cleanup",
@@ -65,7 +69,18 @@ KIND = TaskKind(
         Said("damage", "object", "The damage that is left; see docs/design/damage.md."),
     ),
     submissions=(
-        Submission("repair", RepairRequest, plan, summary="Create tasks to repair repositories."),
+        Submission(
+            "repair",
+            RepairRequest,
+            plan,
+            summary="Create tasks to repair repositories.",
+            roles=ADMINS,
+            examples=[
+                {"backupDestinations": [example.REF]},
+                {"backupDestinations": [example.REF], "apply": True},
+            ],
+            command="destination repair DESTINATION",
+        ),
     ),
     window=HOUR_MS * 24,
 )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from haulback.contract import example_values as example
+from haulback.contract.project_access import ProjectAccess
 from haulback.contract.restore import RestoreOrder, RestoreRequest
+from haulback.contract.roles import RESTORERS
 from haulback.contract.task_states import State
 from haulback.errors import Malformed
+from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
-from haulback.inventory.records import Catalogue
 from haulback.kinds.api import TARGET, Ask, Submission, TaskKind
 from haulback.kinds.support import planning
 from haulback.kinds.support.backup_choice import chosen, references
@@ -23,8 +26,8 @@ def plan(request: RestoreRequest, catalogue: Catalogue, ask: Ask) -> Plan:
     where = "a restore to a node's file system has none; it"
     planning.refuse(request, where, "hypervisor", "hypervisorManager", "storage")
     backup = chosen(request.backup, request.backupLocation, catalogue)
-    node = catalogue.node(request.node.guid)
-    destination = catalogue.destination(backup.destination)
+    node = catalogue.places.node(request.node.guid)
+    destination = catalogue.places.destination(backup.destination)
     if destination.node not in (None, node.guid):
         raise Malformed(f"node: {node.name} does not reach {destination.name}", field="node")
     job = new_job("RESTORE", backup, ask, {"node": node, "restorePath": request.restorePath})
@@ -43,8 +46,8 @@ def plan(request: RestoreRequest, catalogue: Catalogue, ask: Ask) -> Plan:
 
 
 def prepare(task: Task, catalogue: Catalogue) -> RestoreOrder:
-    backup = catalogue.backup(task.ref("backup") or "")
-    destination = catalogue.destination(backup.destination)
+    backup = catalogue.backups.get(task.ref("backup") or "")
+    destination = catalogue.places.destination(backup.destination)
     skip = task.params.get("skip", [])
     path, pointer = task.params.get("restorePath"), bool(task.params.get("pointer"))
     return RestoreOrder(backup.guid, destination, path, skip, pointer, backup.files)
@@ -58,9 +61,10 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     else:
         job_ended(task, state, ledger)
     if state is State.FINISHED and only and "path" in task.results:
-        ledger.verified(task.ref("backup") or "")  # every disk was read, each chunk checked
+        ledger.proofs.verified(task.ref("backup") or "")  # every disk was read, each chunk checked
 
 
+Request = RestoreRequest  # the name in scripts that were written for the first release
 KIND = TaskKind(
     type="RESTORE",
     lane="restore",
@@ -76,6 +80,18 @@ KIND = TaskKind(
         Said("warnings", "texts", "Sentences about what was not restored."),
     ),
     submissions=(
-        Submission("restore", RestoreRequest, plan, many=False, summary="Create restore task."),
+        Submission(
+            "restore",
+            RestoreRequest,
+            plan,
+            many=False,
+            summary="Create restore task.",
+            roles=RESTORERS,
+            projects=ProjectAccess.OBJECTS,
+            examples=[
+                {"backup": example.REF, "node": example.REF, "restorePath": "/srv/restores/web"}
+            ],
+            command="restore disks BACKUP /srv/restores/web --node NODE",
+        ),
     ),
 )

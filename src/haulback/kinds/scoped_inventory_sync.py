@@ -7,9 +7,9 @@ import msgspec
 from haulback.contract.inventory_sync import Seen
 from haulback.contract.scoped_inventory_sync import ScopedInventorySyncOrder
 from haulback.contract.task_states import State
+from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.presence import HypervisorScan
-from haulback.inventory.records import Catalogue
 from haulback.kinds.api import TaskKind
 from haulback.kinds.support.machine_report import SCAN_REPORT, take_in
 from haulback.tasks.record import Task
@@ -26,8 +26,8 @@ def uuids_of(task: Task) -> list[str]:
 
 def prepare(task: Task, catalogue: Catalogue) -> ScopedInventorySyncOrder:
     uuids = uuids_of(task)
-    host = catalogue.hypervisor(task.ref("hypervisor") or "")
-    known = [catalogue.machine_at(host.guid, uuid) for uuid in uuids]
+    host = catalogue.places.hypervisor(task.ref("hypervisor") or "")
+    known = [catalogue.machines.find_at(host.guid, uuid) for uuid in uuids]
     return ScopedInventorySyncOrder(
         host, uuids, {one.uuid: one.place for one in known if one and one.place}
     )
@@ -37,7 +37,7 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     if state is State.FINISHED and "machines" in task.results:
         seen = msgspec.convert(task.results, Seen)
         look = HypervisorScan(task.workflow, task.started or 0, seen.shown)
-        ledger.machines_gone(task.ref("hypervisor") or "", seen.gone, look)
+        ledger.inventory.machines_gone(task.ref("hypervisor") or "", seen.gone, look)
         take_in(task, seen, None, ledger)
 
 

@@ -6,12 +6,16 @@ from typing import Any
 
 import msgspec
 
+from haulback.contract import example_values as example
+from haulback.contract.project_access import ProjectAccess
+from haulback.contract.roles import OPERATORS
 from haulback.contract.snapshot import SnapshotOrder, SnapshotRequest, SnapshotResult
 from haulback.contract.task_states import State
 from haulback.errors import Malformed
 from haulback.ids import new_guid
+from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
-from haulback.inventory.records import Catalogue, PlatformSnapshot, Record
+from haulback.inventory.records import PlatformSnapshot, Record
 from haulback.kinds.api import Ask, Submission, TaskKind
 from haulback.kinds.support import planning, snapshots
 from haulback.kinds.support.reports import Said
@@ -30,8 +34,8 @@ def plan(request: SnapshotRequest, catalogue: Catalogue, ask: Ask) -> Plan:
     if len(request.description or "") > 400:
         raise Malformed("description: at most 400 characters", field="description")
     whole = Plan()
-    for entity in catalogue.entities_of([ref.guid for ref in refs]):
-        hypervisor = catalogue.hypervisor(entity.hypervisor)
+    for entity in catalogue.machines.get_many([ref.guid for ref in refs]):
+        hypervisor = catalogue.places.hypervisor(entity.hypervisor)
         refuse_unable(entity, hypervisor, "protectedEntities")
         where = (entity, hypervisor, catalogue, ask)
         params = _params(request, rule)
@@ -54,7 +58,7 @@ def _params(request: SnapshotRequest, rule: Record | None) -> dict[str, Any]:
 def _rule(request: SnapshotRequest, catalogue: Catalogue) -> Record | None:
     if request.rule is None:
         return None
-    rule = catalogue.record("snapshot-rule", request.rule.guid)
+    rule = catalogue.records.get("snapshot-rule", request.rule.guid)
     for one in (rule, _policy(rule, catalogue)):
         if one and one.body.get("active") is False:
             raise Malformed(
@@ -64,19 +68,19 @@ def _rule(request: SnapshotRequest, catalogue: Catalogue) -> Record | None:
 
 
 def _policy(rule: Record | None, catalogue: Catalogue) -> Record | None:
-    return catalogue.record("vm-snapshot", rule.parent) if rule and rule.parent else None
+    return catalogue.records.get("vm-snapshot", rule.parent) if rule and rule.parent else None
 
 
 def prepare(task: Task, catalogue: Catalogue) -> SnapshotOrder:
-    entity = catalogue.entity(task.ref("protectedEntity") or "")
-    return SnapshotOrder(entity.uuid, catalogue.hypervisor(entity.hypervisor))
+    entity = catalogue.machines.get(task.ref("protectedEntity") or "")
+    return SnapshotOrder(entity.uuid, catalogue.places.hypervisor(entity.hypervisor))
 
 
 def settle(task: Task, state: State, ledger: Ledger) -> None:
     if state is not State.FINISHED:
         return
     found, params = msgspec.convert(task.results, SnapshotResult), task.params
-    ledger.snapshot_taken(
+    ledger.snapshots.taken(
         PlatformSnapshot(
             guid=params["snapshot"],
             entity=task.ref("protectedEntity") or "",
@@ -93,6 +97,7 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
 
 
 _SUMMARY = "Create snapshot task."
+Request = SnapshotRequest  # the name in scripts that were written for the first release
 KIND = TaskKind(
     type="SNAPSHOT",
     lane="snapshot",
@@ -105,7 +110,25 @@ KIND = TaskKind(
         Said("consistency", "text", "STOPPED, APPLICATION or CRASH."),
     ),
     submissions=(
-        Submission("snapshot", SnapshotRequest, plan, summary=_SUMMARY),
-        Submission("vm-snapshot", SnapshotRequest, plan, summary=_SUMMARY),
+        Submission(
+            "snapshot",
+            SnapshotRequest,
+            plan,
+            summary=_SUMMARY,
+            roles=OPERATORS,
+            projects=ProjectAccess.OBJECTS,
+            examples=[{"protectedEntities": [example.REF], "priority": 50}],
+            command="snapshot create MACHINE",
+        ),
+        Submission(
+            "vm-snapshot",
+            SnapshotRequest,
+            plan,
+            summary=_SUMMARY,
+            roles=OPERATORS,
+            projects=ProjectAccess.OBJECTS,
+            examples=[{"protectedEntities": [example.REF], "priority": 50}],
+            command="snapshot create MACHINE --vm",
+        ),
     ),
 )

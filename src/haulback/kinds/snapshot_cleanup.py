@@ -6,7 +6,10 @@ from collections import defaultdict
 
 import msgspec
 
+from haulback.contract import example_values as example
 from haulback.contract.policies import SnapshotRule
+from haulback.contract.project_access import ProjectAccess
+from haulback.contract.roles import OPERATORS
 from haulback.contract.snapshot_cleanup import (
     SnapshotCleanupOrder,
     SnapshotCleanupRequest,
@@ -15,8 +18,8 @@ from haulback.contract.snapshot_cleanup import (
 from haulback.contract.task_states import State
 from haulback.errors import Malformed, NotFound
 from haulback.inventory import retention
+from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
-from haulback.inventory.records import Catalogue
 from haulback.kinds.api import Ask, Submission, TaskKind
 from haulback.kinds.support.reports import Said
 from haulback.kinds.support.snapshots import cleanup_task
@@ -32,8 +35,8 @@ def plan(request: SnapshotCleanupRequest, catalogue: Catalogue, ask: Ask) -> Pla
         field = "protectedEntities"
         raise Malformed(f"{field}: name at least one, or snapshots", field=field)
     whole = Plan()
-    for entity in catalogue.entities_of(list(chosen)):
-        hypervisor = catalogue.hypervisor(entity.hypervisor)
+    for entity in catalogue.machines.get_many(list(chosen)):
+        hypervisor = catalogue.places.hypervisor(entity.hypervisor)
         more = {"chosen": chosen[entity.guid]}
         whole.tasks.append(cleanup_task(entity, hypervisor, catalogue, ask, request, params=more))
     return whole
@@ -43,7 +46,7 @@ def _chosen(request: SnapshotCleanupRequest, catalogue: Catalogue) -> dict[str, 
     """The snapshots named, by their machines."""
     found: dict[str, list[str]] = defaultdict(list)
     for ref in request.snapshots or []:
-        one = catalogue.snapshot(ref.guid)
+        one = catalogue.snapshots.get(ref.guid)
         if not one.managed:
             raise Malformed(
                 f"snapshots: {one.uuid} was not taken here; remove it where it was",
@@ -55,19 +58,19 @@ def _chosen(request: SnapshotCleanupRequest, catalogue: Catalogue) -> dict[str, 
 
 def prepare(task: Task, catalogue: Catalogue) -> SnapshotCleanupOrder:
     """What goes is decided now, by the rules as they are now."""
-    entity = catalogue.entity(task.ref("protectedEntity") or "")
-    ours = [one for one in catalogue.snapshots_of(entity.guid) if one.managed]
+    entity = catalogue.machines.get(task.ref("protectedEntity") or "")
+    ours = [one for one in catalogue.snapshots.of_entity(entity.guid) if one.managed]
     rules = {one.rule: _rule(one.rule, catalogue) for one in ours if one.rule}
     surplus = retention.surplus_snapshots(ours, rules, task.started or 0)
     going = {*surplus, *task.params.get("chosen", [])}
     names = [one.uuid for one in ours if one.guid in going]
-    return SnapshotCleanupOrder(entity.uuid, catalogue.hypervisor(entity.hypervisor), names)
+    return SnapshotCleanupOrder(entity.uuid, catalogue.places.hypervisor(entity.hypervisor), names)
 
 
 def _rule(guid: str, catalogue: Catalogue) -> SnapshotRule | None:
     """None for a rule that is gone: what it took stays."""
     try:
-        found = catalogue.record("snapshot-rule", guid)
+        found = catalogue.records.get("snapshot-rule", guid)
     except NotFound:
         return None
     return msgspec.convert({**found.body, "name": found.name}, SnapshotRule)
@@ -77,9 +80,10 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     if state is not State.FINISHED:
         return
     found = msgspec.convert(task.results, SnapshotCleanupResult)
-    ledger.snapshots_gone(task.ref("protectedEntity") or "", found.removed)
+    ledger.snapshots.gone(task.ref("protectedEntity") or "", found.removed)
 
 
+Request = SnapshotCleanupRequest  # the name in scripts that were written for the first release
 KIND = TaskKind(
     type="SNAPSHOT_CLEANUP",
     lane="snapshot",
@@ -93,6 +97,10 @@ KIND = TaskKind(
             SnapshotCleanupRequest,
             plan,
             summary="Create tasks to remove old snapshots.",
+            roles=OPERATORS,
+            projects=ProjectAccess.OBJECTS,
+            examples=[{"protectedEntities": [example.REF]}],
+            command="snapshot clean MACHINE",
         ),
     ),
 )

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
+from haulback.contract import example_values as example
+from haulback.contract.project_access import ProjectAccess
+from haulback.contract.roles import RESTORERS
 from haulback.contract.snapshot_reversion import (
     Reverted,
     SnapshotReversionOrder,
@@ -12,8 +15,9 @@ from haulback.contract.snapshot_reversion import (
 from haulback.contract.task_states import State
 from haulback.errors import Malformed
 from haulback.ids import new_guid
+from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
-from haulback.inventory.records import Catalogue, PlatformSnapshot
+from haulback.inventory.records import PlatformSnapshot
 from haulback.kinds.api import Ask, Submission, TaskKind
 from haulback.kinds.support import conflicts, planning
 from haulback.kinds.support.reports import Said
@@ -27,14 +31,14 @@ def plan(request: SnapshotReversionRequest, catalogue: Catalogue, ask: Ask) -> P
     named = request.snapshot or request.protectedEntitySnapshot
     if named is None:
         raise Malformed("snapshot: name the one to go back to", field="snapshot")
-    found = catalogue.snapshot(named.guid)
+    found = catalogue.snapshots.get(named.guid)
     if not found.managed:
         raise Malformed(
             f"snapshot: {found.uuid} was not taken here; go back to it where it was",
             field="snapshot",
         )
-    entity = catalogue.entity(found.entity)
-    hypervisor = catalogue.hypervisor(entity.hypervisor)
+    entity = catalogue.machines.get(found.entity)
+    hypervisor = catalogue.places.hypervisor(entity.hypervisor)
     refuse_unable(entity, hypervisor, "snapshot")
     conflicts.machine_free(entity.named(), "SNAPSHOT_REVERSION", catalogue)
     made = planning.on_machine(
@@ -53,9 +57,11 @@ def plan(request: SnapshotReversionRequest, catalogue: Catalogue, ask: Ask) -> P
 
 def prepare(task: Task, catalogue: Catalogue) -> SnapshotReversionOrder:
     """Raises NotFound when the snapshot was removed meanwhile."""
-    found = catalogue.snapshot(task.ref("protectedEntitySnapshot") or "")
-    entity = catalogue.entity(found.entity)
-    return SnapshotReversionOrder(entity.uuid, catalogue.hypervisor(entity.hypervisor), found.uuid)
+    found = catalogue.snapshots.get(task.ref("protectedEntitySnapshot") or "")
+    entity = catalogue.machines.get(found.entity)
+    return SnapshotReversionOrder(
+        entity.uuid, catalogue.places.hypervisor(entity.hypervisor), found.uuid
+    )
 
 
 def settle(task: Task, state: State, ledger: Ledger) -> None:
@@ -63,12 +69,12 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     if task.started is None:
         return
     entity = task.ref("protectedEntity") or ""
-    ledger.void_bases(entity)
+    ledger.bases.void(entity)
     if state is not State.FINISHED:
         return
     found = msgspec.convert(task.results, Reverted)
     to = task.refs["protectedEntitySnapshot"].name
-    ledger.snapshot_taken(
+    ledger.snapshots.taken(
         PlatformSnapshot(
             guid=task.params["before"],
             entity=entity,
@@ -81,6 +87,7 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     )
 
 
+Request = SnapshotReversionRequest  # the name in scripts that were written for the first release
 KIND = TaskKind(
     type="SNAPSHOT_REVERSION",
     lane="snapshot",
@@ -99,6 +106,15 @@ KIND = TaskKind(
             plan,
             many=False,
             summary="Create snapshot reversion task.",
+            roles=RESTORERS,
+            projects=ProjectAccess.OBJECTS,
+            examples=[
+                {
+                    "snapshot": example.REF,
+                    **example.WINDOW,
+                }
+            ],
+            command="snapshot revert SNAPSHOT",
         ),
     ),
 )

@@ -6,8 +6,8 @@ import msgspec
 
 from haulback.contract.staging_cleanup import StagingCleanupOrder, Swept
 from haulback.contract.task_states import State
+from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
-from haulback.inventory.records import Catalogue
 from haulback.kinds.api import Ask, TaskKind
 from haulback.kinds.support import planning
 from haulback.kinds.support.reports import Said
@@ -23,8 +23,8 @@ def clean_up(node: Named, ask: Ask) -> Task:
 def prepare(task: Task, catalogue: Catalogue) -> StagingCleanupOrder:
     node = task.pinned_node
     return StagingCleanupOrder(
-        [one for one in catalogue.hypervisors() if one.node == node],
-        [one for one in catalogue.destinations() if one.node == node],
+        [one for one in catalogue.places.hypervisors() if one.node == node],
+        [one for one in catalogue.places.destinations() if one.node == node],
     )
 
 
@@ -32,7 +32,7 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     """What a machine was before it was put back is known, though nobody lived to tell."""
     if state is State.FINISHED:
         held = msgspec.convert(task.results, Swept).held
-        ledger.snapshots_left(task.pinned_node, held, since=task.started or 0)
+        ledger.snapshots.left(task.pinned_node, held, since=task.started or 0)
 
 
 KIND = TaskKind(

@@ -6,8 +6,9 @@ import msgspec
 
 from haulback.contract.store import Stored, StoreOrder
 from haulback.contract.task_states import State
+from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
-from haulback.inventory.records import Catalogue, IncrementBase
+from haulback.inventory.records import IncrementBase
 from haulback.kinds.api import TaskKind
 from haulback.kinds.support.export_report import EXPORT_REPORT, WINDOW, read_results, unreported
 from haulback.kinds.support.reports import SPACE, Said, lacking
@@ -22,36 +23,36 @@ _REPORT = (
 
 
 def prepare(task: Task, catalogue: Catalogue) -> StoreOrder:
-    entity = catalogue.entity(task.ref("protectedEntity") or "")
+    entity = catalogue.machines.get(task.ref("protectedEntity") or "")
     return StoreOrder(
         backup=task.ref("backup") or "",
         uuid=entity.uuid,
         staging=task.params["staging"],
-        hypervisor=catalogue.hypervisor(entity.hypervisor),
-        destination=catalogue.destination(task.ref("backupDestination") or ""),
+        hypervisor=catalogue.places.hypervisor(entity.hypervisor),
+        destination=catalogue.places.destination(task.ref("backupDestination") or ""),
     )
 
 
 def settle(task: Task, state: State, ledger: Ledger) -> None:
     backup = task.ref("backup") or ""
-    ledger.timed(task)
+    ledger.backups.timed(task)
     if state is not State.FINISHED:
-        ledger.backup_failed(backup, task.status_info or state.value)
+        ledger.backups.failed(backup, task.status_info or state.value)
         return
     exported = read_results(task.params.get("before", {}))
     if exported is None or lacking(_REPORT, task.results):
         before = task.params.get("before", {})
         said = ("STORE", _REPORT, task.results) if exported else ("EXPORT", EXPORT_REPORT, before)
-        ledger.backup_partial(backup, unreported(*said))
+        ledger.backups.partial(backup, unreported(*said))
         return
     found = msgspec.convert(task.results, Stored)
     entity, destination = task.ref("protectedEntity") or "", task.ref("backupDestination") or ""
-    ledger.stored(backup, found.stored, found.parent)
+    ledger.backups.stored(backup, found.stored, found.parent)
     mark = exported.cbtId or exported.checkpoint
-    ledger.promote(IncrementBase(entity, destination, backup, mark))
+    ledger.bases.promote(IncrementBase(entity, destination, backup, mark))
     if found.volumes is not None:
-        ledger.contains(backup, found.volumes)
-    ledger.space(destination, found.totalSpace, found.freeSpace)
+        ledger.backups.contains(backup, found.volumes)
+    ledger.destinations.space(destination, found.totalSpace, found.freeSpace)
 
 
 KIND = TaskKind(

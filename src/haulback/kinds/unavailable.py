@@ -10,9 +10,12 @@ from typing import Any
 
 import msgspec
 
+from haulback.contract import example_values as example
+from haulback.contract.project_access import ProjectAccess
+from haulback.contract.roles import OPERATORS, RESTORERS
 from haulback.contract.unavailable import ForAgent, ForCloud, PerFeature, TapeManagers, Tapes
 from haulback.errors import KindUnavailable
-from haulback.inventory.records import Catalogue
+from haulback.inventory.catalogue import Catalogue
 from haulback.kinds.api import Ask, Submission
 from haulback.kinds.support import planning
 from haulback.kinds.support.backup_choice import chosen
@@ -44,15 +47,15 @@ def _backup(request: Any, catalogue: Catalogue) -> None:
 def _known(request: Any, catalogue: Catalogue) -> None:
     """References to what this server knows must lead somewhere.  Raises NotFound."""
     if ref := getattr(request, "node", None):
-        catalogue.node(ref.guid)
+        catalogue.places.node(ref.guid)
     if ref := getattr(request, "hypervisor", None):
-        catalogue.hypervisor(ref.guid)
+        catalogue.places.hypervisor(ref.guid)
     if ref := getattr(request, "hypervisorManager", None):
-        catalogue.record("hypervisor-manager", ref.guid)
+        catalogue.records.get("hypervisor-manager", ref.guid)
     if ref := getattr(request, "backupDestination", None):
-        catalogue.destination(ref.guid)
+        catalogue.places.destination(ref.guid)
     if ref := getattr(request, "rule", None):
-        catalogue.record("rule", ref.guid)
+        catalogue.records.get("rule", ref.guid)
 
 
 def _list_of(field: str) -> Callable[[Any, Catalogue], None]:
@@ -68,30 +71,75 @@ def _way(
     kind: str,
     request: type[msgspec.Struct],
     check: Callable[[Any, Catalogue], None],
-    summary: str,
-    *,
-    many: bool = True,
+    **more: Any,
 ) -> Submission:
-    return Submission(path, request, _plan(path, kind, check), many=many, summary=summary)
+    return Submission(path, request, _plan(path, kind, check), **more)
 
 
 WAYS = (
-    _way("eject-tape", "EJECT_TAPE", Tapes, _list_of("tapes"), "Create eject tape task."),
-    _way("import-tape", "IMPORT_TAPE", Tapes, _list_of("tapes"), "Create import tape task."),
+    _way(
+        "eject-tape",
+        "EJECT_TAPE",
+        Tapes,
+        _list_of("tapes"),
+        summary="Create eject tape task.",
+        roles=OPERATORS,
+        examples=[{"tapes": [example.REF]}],
+        command="tape eject TAPE",
+    ),
+    _way(
+        "import-tape",
+        "IMPORT_TAPE",
+        Tapes,
+        _list_of("tapes"),
+        summary="Create import tape task.",
+        roles=OPERATORS,
+        examples=[{"tapes": [example.REF]}],
+        command="tape import TAPE",
+    ),
     _way(
         "tape-manager-inventory-sync",
         "TAPE_MANAGER_INVENTORY_SYNC",
         TapeManagers,
         _list_of("tapeManagers"),
-        "Create tape manager inventory synchronization task.",
+        summary="Create tape manager inventory synchronization task.",
+        roles=OPERATORS,
+        examples=[{"tapeManagers": [example.REF]}],
+        command="tape sync MANAGER",
     ),
-    _way("import-for-cloud", "IMPORT", ForCloud, _backup, "Create import task for cloud."),
+    _way(
+        "import-for-cloud",
+        "IMPORT",
+        ForCloud,
+        _backup,
+        summary="Create import task for cloud.",
+        roles=RESTORERS,
+        projects=ProjectAccess.OBJECTS,
+        examples=[{"backup": example.REF, "restorePath": "/"}],
+        command="cloud import BACKUP /mail",
+    ),
     _way(
         "import-for-cloud/per-feature",
         "IMPORT",
         PerFeature,
         _backup,
-        "Create import task for cloud, with options per feature.",
+        summary="Create import task for cloud, with options per feature.",
+        roles=RESTORERS,
+        projects=ProjectAccess.OBJECTS,
+        examples=[
+            {"backup": example.GUID, "optionsPerFeature": [{"feature": "MAIL", "options": {}}]}
+        ],
+        command="cloud import BACKUP /mail --per-feature MAIL",
     ),
-    _way("import-for-os-agent", "IMPORT", ForAgent, _backup, "Create import task for agent."),
+    _way(
+        "import-for-os-agent",
+        "IMPORT",
+        ForAgent,
+        _backup,
+        summary="Create import task for agent.",
+        roles=RESTORERS,
+        projects=ProjectAccess.OBJECTS,
+        examples=[{"backup": example.GUID, "restorePath": "/srv"}],
+        command="agent import BACKUP /srv",
+    ),
 )

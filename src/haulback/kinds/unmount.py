@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from haulback.contract import example_values as example
+from haulback.contract.project_access import ProjectAccess
+from haulback.contract.roles import RESTORERS
 from haulback.contract.task_states import State
 from haulback.contract.unmount import UnmountOrder, UnmountRequest
 from haulback.errors import Conflict
+from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
-from haulback.inventory.records import Catalogue
 from haulback.kinds.api import Ask, Submission, TaskKind
 from haulback.kinds.support import conflicts
 from haulback.kinds.support.reports import Said
@@ -17,7 +20,7 @@ from haulback.wire import Named
 
 def plan(request: UnmountRequest, catalogue: Catalogue, ask: Ask) -> Plan:
     """One task.  Raises NotFound, or Conflict for what is not mounted."""
-    mount = catalogue.mount(request.mountedBackup.guid)
+    mount = catalogue.mounts.get(request.mountedBackup.guid)
     if mount.state != "MOUNTED":
         raise Conflict(f"the backup of {mount.entity_name} is {mount.state}, not mounted")
     conflicts.share_free(Named(mount.guid, mount.entity_name), catalogue)
@@ -25,20 +28,21 @@ def plan(request: UnmountRequest, catalogue: Catalogue, ask: Ask) -> Plan:
 
 
 def prepare(task: Task, catalogue: Catalogue) -> UnmountOrder:
-    mount = catalogue.mount(task.ref("mountedBackup") or "")
+    mount = catalogue.mounts.get(task.ref("mountedBackup") or "")
     where = mount.hypervisor
-    return UnmountOrder(mount.guid, catalogue.hypervisor(where) if where else None)
+    return UnmountOrder(mount.guid, catalogue.places.hypervisor(where) if where else None)
 
 
 def settle(task: Task, state: State, ledger: Ledger) -> None:
     """What cannot be unmounted at its time is tried again, but not all the time."""
     mount = task.ref("mountedBackup") or ""
     if state is State.FINISHED:
-        ledger.mount_moved(mount, "UNMOUNTED")
+        ledger.mounts.moved(mount, "UNMOUNTED")
     else:
-        ledger.mount_until(mount, ledger.now + HOUR_MS, if_due=True)
+        ledger.mounts.until(mount, ledger.now + HOUR_MS, if_due=True)
 
 
+Request = UnmountRequest  # the name in scripts that were written for the first release
 KIND = TaskKind(
     type="UNMOUNT",
     lane="restore",
@@ -47,6 +51,16 @@ KIND = TaskKind(
     settle=settle,
     report=(Said("unmounted", "flag", "FINISHED says the same."),),
     submissions=(
-        Submission("unmount", UnmountRequest, plan, many=False, summary="Create unmount task."),
+        Submission(
+            "unmount",
+            UnmountRequest,
+            plan,
+            many=False,
+            summary="Create unmount task.",
+            roles=RESTORERS,
+            projects=ProjectAccess.OBJECTS,
+            examples=[{"mountedBackup": {"guid": example.GUID, "name": ""}}],
+            command="mount unmount MOUNT",
+        ),
     ),
 )

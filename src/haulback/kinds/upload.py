@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from haulback.contract import example_values as example
+from haulback.contract.project_access import ProjectAccess
+from haulback.contract.roles import RESTORERS
 from haulback.contract.upload import UploadOrder, UploadRequest
 from haulback.errors import Conflict, Malformed
-from haulback.inventory.hypervisor_types import PLATFORMS
-from haulback.inventory.records import Catalogue, Entity, Hypervisor, Mount
+from haulback.hypervisor_types import Capability, type_of
+from haulback.inventory.catalogue import Catalogue
+from haulback.inventory.records import Entity, Hypervisor, Mount
 from haulback.kinds.api import Ask, Submission, TaskKind
 from haulback.kinds.support import planning
 from haulback.kinds.support.reports import Said
@@ -17,16 +21,16 @@ _MOST = 10_000
 
 def plan(request: UploadRequest, catalogue: Catalogue, ask: Ask) -> Plan:
     """One task.  Raises Malformed, NotFound, or Conflict for what is not mounted."""
-    mount = catalogue.mount(request.mountedBackup.guid)
+    mount = catalogue.mounts.get(request.mountedBackup.guid)
     paths = _paths(request)
     if mount.state != "MOUNTED":
         raise Conflict(f"the backup of {mount.entity_name} is {mount.state}, not mounted")
     volume = _volume(request, mount, catalogue)
     target = request.protectedEntity
-    entity = catalogue.entity(target.guid if target else mount.entity)
+    entity = catalogue.machines.get(target.guid if target else mount.entity)
     hypervisor = _reached(entity, mount, catalogue)
     if request.node and request.node.guid != mount.node:
-        known = catalogue.node(request.node.guid)
+        known = catalogue.places.node(request.node.guid)
         raise Malformed(f"node: {known.name} does not share this backup", field="node")
     refs = {
         "backup": Named(mount.backup, mount.entity_name),
@@ -63,7 +67,7 @@ def _volume(request: UploadRequest, mount: Mount, catalogue: Catalogue) -> str:
     Nobody knows where the guest mounts which of several, so the folder has to be said then.
     """
     field = "mountedFileSystem"
-    shown = {guid: one for guid, one in catalogue.mounted_volumes(mount.guid) if one.readable}
+    shown = {guid: one for guid, one in catalogue.mounts.volumes(mount.guid) if one.readable}
     if len(shown) > 1 and not request.destinationPath:
         raise Malformed(
             f"destinationPath: name the folder; {len(shown)} file systems are shown, and where the"
@@ -81,13 +85,14 @@ def _volume(request: UploadRequest, mount: Mount, catalogue: Catalogue) -> str:
 
 
 def _reached(entity: Entity, mount: Mount, catalogue: Catalogue) -> Hypervisor:
-    hypervisor = catalogue.hypervisor(entity.hypervisor)
-    platform = PLATFORMS[hypervisor.driver]
-    if not platform.power_on:
+    hypervisor = catalogue.places.hypervisor(entity.hypervisor)
+    platform = type_of(hypervisor.driver, hypervisor.config)
+    if not platform.can(Capability.POWER):
         raise Malformed(
             f"protectedEntity: {platform.words} runs no machines; name one that runs",
             field="protectedEntity",
         )
+    platform.require(Capability.GUEST, "protectedEntity")
     if hypervisor.node not in (None, mount.node):
         raise Malformed(
             f"protectedEntity: the node that shares the backup does not reach {hypervisor.name}",
@@ -97,7 +102,7 @@ def _reached(entity: Entity, mount: Mount, catalogue: Catalogue) -> Hypervisor:
 
 
 def prepare(task: Task, catalogue: Catalogue) -> UploadOrder:
-    entity = catalogue.entity(task.ref("protectedEntity") or "")
+    entity = catalogue.machines.get(task.ref("protectedEntity") or "")
     params = task.params
     return UploadOrder(
         mount=task.ref("mountedBackup") or "",
@@ -105,10 +110,11 @@ def prepare(task: Task, catalogue: Catalogue) -> UploadOrder:
         paths=params["paths"],
         folder=params["destinationPath"],
         uuid=entity.uuid,
-        hypervisor=catalogue.hypervisor(entity.hypervisor),
+        hypervisor=catalogue.places.hypervisor(entity.hypervisor),
     )
 
 
+Request = UploadRequest  # the name in scripts that were written for the first release
 KIND = TaskKind(
     type="UPLOAD",
     lane="restore",
@@ -117,6 +123,16 @@ KIND = TaskKind(
     members=frozenset({"taskFiles"}),
     report=(Said("uploaded", "count", "Number of paths that were copied."),),
     submissions=(
-        Submission("upload", UploadRequest, plan, many=False, summary="Create upload task."),
+        Submission(
+            "upload",
+            UploadRequest,
+            plan,
+            many=False,
+            summary="Create upload task.",
+            roles=RESTORERS,
+            projects=ProjectAccess.OBJECTS,
+            examples=[{"mountedBackup": example.REF, "paths": ["/etc/hosts"]}],
+            command="mount upload MOUNT /etc/hosts --machine GUEST",
+        ),
     ),
 )

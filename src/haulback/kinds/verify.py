@@ -6,12 +6,15 @@ from typing import Any
 
 import msgspec
 
+from haulback.contract import example_values as example
 from haulback.contract.destinations import VerifyState
+from haulback.contract.roles import OPERATORS
 from haulback.contract.task_states import State
 from haulback.contract.verify import VerifyOrder, VerifyRequest, VerifyResult
 from haulback.errors import Malformed
+from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
-from haulback.inventory.records import BackupDestination, Catalogue
+from haulback.inventory.records import BackupDestination
 from haulback.kinds.api import Ask, Submission, TaskKind
 from haulback.kinds.support import planning
 from haulback.kinds.support.reports import SPACE, Said
@@ -48,11 +51,11 @@ def task(to: BackupDestination, ask: Ask, bounds: dict[str, Any], request: Any =
 
 def start(task: Task, ledger: Ledger, catalogue: Catalogue) -> None:
     """Fix what must be found."""
-    ledger.expect(task.guid, task.ref("backupDestination") or "")
+    ledger.damage.expect(task.guid, task.ref("backupDestination") or "")
 
 
 def prepare(task: Task, catalogue: Catalogue) -> VerifyOrder:
-    to = catalogue.destination(task.ref("backupDestination") or "")
+    to = catalogue.places.destination(task.ref("backupDestination") or "")
     state = msgspec.convert(to.verify_state, VerifyState)
     params = task.params
     bounds = {name: params.get(name) for name in ("bytes", "seconds", "days")}
@@ -63,18 +66,18 @@ def prepare(task: Task, catalogue: Catalogue) -> VerifyOrder:
 def settle(task: Task, state: State, ledger: Ledger) -> None:
     """Keep how far the destination is read; damage was taken in already."""
     destination = task.ref("backupDestination") or ""
-    ledger.expected_over(task.guid)
+    ledger.damage.expected_over(task.guid)
     if state is not State.FINISHED:
         if "damage" in task.results:
-            ledger.verify_ended(destination)
+            ledger.damage.verify_ended(destination)
         return
     found = msgspec.convert(task.results, VerifyResult)
     _check_cursor(found.cursor)
-    ledger.space(destination, found.totalSpace, found.freeSpace)
+    ledger.destinations.space(destination, found.totalSpace, found.freeSpace)
     if found.damage and found.damage.unreliable:
         return  # the next share reads the same packs again
     since = task.started or 0
-    ledger.verified_share(
+    ledger.damage.verified_share(
         destination, found.cursor, since=since, is_round=found.isRound, looked=found.looked
     )
 
@@ -86,6 +89,7 @@ def _check_cursor(cursor: str) -> None:
         raise Malformed("transfer-info of a VERIFY: cursor is no pack id in hex") from None
 
 
+Request = VerifyRequest  # the name in scripts that were written for the first release
 KIND = TaskKind(
     type="VERIFY",
     lane="verify",
@@ -106,7 +110,18 @@ KIND = TaskKind(
         *SPACE,
     ),
     submissions=(
-        Submission("verify", VerifyRequest, plan, summary="Create tasks to verify destinations."),
+        Submission(
+            "verify",
+            VerifyRequest,
+            plan,
+            summary="Create tasks to verify destinations.",
+            roles=OPERATORS,
+            examples=[
+                {"backupDestinations": [example.REF]},
+                {"backupDestinations": [example.GUID], "bytes": 107374182400, "seconds": 14400},
+            ],
+            command="destination verify DESTINATION",
+        ),
     ),
     window=WINDOW,
 )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import socket
 import subprocess
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from haulback import credentials
 from haulback.contract.iscsi import USER, name_of, secret_of
 from haulback.contract.mount import IscsiOrder, files_of
 from haulback.errors import Conflict, HaulbackError, Unavailable, Unsupported
+from haulback.retry import Backoff, retry
 
 _PORTS = 100  # ports that are tried, starting at the port of the node's portal
 _SECONDS = 10.0  # timeout of the start and of each tgtadm command
@@ -94,13 +94,16 @@ class _Daemon:
 
         When the port is taken, tgtd silently listens at another one.
         """
-        end = time.monotonic() + _SECONDS
-        while time.monotonic() < end and self.child.poll() is None:
-            try:
-                return f"Portal: {self.address}:{self.port}," in self._ask("portal", "show")
-            except HaulbackError:
-                time.sleep(0.02)
-        return False
+        backoff = Backoff(0.02, seconds=_SECONDS)
+        try:
+            shown = retry(lambda: self._ask("portal", "show"), backoff, self._may_start)
+        except HaulbackError:
+            return False
+        return f"Portal: {self.address}:{self.port}," in shown
+
+    def _may_start(self, error: Exception) -> bool:
+        """Tell whether tgtd, which does not respond yet, still runs."""
+        return isinstance(error, HaulbackError) and self.child.poll() is None
 
     def offer(self, guid: str, files: Sequence[Path], clients: Sequence[str], key: bytes) -> None:
         """Create the target with its LUNs; initiators are admitted last, when it is complete.

@@ -20,7 +20,7 @@ from threading import Event
 import msgspec
 
 from haulback.destinations.add_only import AddOnly
-from haulback.destinations.known import open_destination
+from haulback.destinations.registry import open_destination
 from haulback.drivers.images.qemu import hand_over
 from haulback.drivers.nbd_server import NbdServer
 from haulback.errors import Conflict, HaulbackError

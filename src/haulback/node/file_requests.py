@@ -15,7 +15,7 @@ from haulback.filesystems.browser import Browser
 from haulback.filesystems.records import EntryType, FileEntry, raw, text
 from haulback.node.server_client import FileRequest, ServerClient
 from haulback.node.state_dir import StateDir
-from haulback.node.task_context import printable
+from haulback.texts import sendable
 
 log = logging.getLogger(__name__)
 _AGAIN = 1.0  # seconds
@@ -107,7 +107,7 @@ class FileRequestWorker(Thread):
         except Exception as error:  # noqa: BLE001 - the waiting client must get the error
             text = error.message if isinstance(error, HaulbackError) else repr(error)
             code = error.code if isinstance(error, HaulbackError) else Unavailable.code
-            told = {"code": code, "message": printable(text)}
+            told = {"code": code, "message": sendable(text)}
             self._piece(guid, number, msgspec.json.encode(told), failed=True)
         else:
             self._piece(guid, number, before or b"", last=True)
@@ -154,7 +154,7 @@ def _listing(browser: Browser, wanted: DirectoryRequest) -> dict[str, object]:
 
 def _mark_of(name: str) -> str:
     """Encode a name as a page mark; an unprintable name is encoded by its bytes."""
-    if printable(name) == name and not name.startswith(_RAW):
+    if sendable(name) == name and not name.startswith(_RAW):
         return name
     return _RAW + raw(name).hex()
 
@@ -178,7 +178,7 @@ def _shown(entry: FileEntry) -> dict[str, object]:
         "mode": entry.mode,
         "uid": entry.uid,
         "gid": entry.gid,
-        "target": printable(entry.target) if entry.target is not None else None,
+        "target": sendable(entry.target) if entry.target is not None else None,
         "reason": entry.reason,
     }
 
@@ -196,7 +196,7 @@ def _found(browser: Browser, volume: str, path: str) -> str:
             raise
         return _by_shown(browser, volume, path.strip("/").split("/"))
     except HaulbackError as error:
-        log.debug("%s cannot be looked at: %s", printable(path), error.message)
+        log.debug("%s cannot be looked at: %s", sendable(path), error.message)
     return path
 
 
@@ -212,5 +212,5 @@ def _by_shown(browser: Browser, volume: str, parts: Iterable[str]) -> str:
             after = found[-1].name
         else:
             more = f": {reason}" if reason else ""
-            raise NotFound(f"there is no {part} in {printable(at or '/')}{more}")
+            raise NotFound(f"there is no {part} in {sendable(at or '/')}{more}")
     return at

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import logging
 from contextlib import closing
+from pathlib import Path
 from threading import Event, Thread
 
 from haulback.contract.mount import MountOrder
+from haulback.drivers.capabilities import InstantRestore
+from haulback.drivers.hypervisor import MachineSource
 from haulback.errors import HaulbackError, NotFound
 from haulback.node.server_client import ServerClient
 from haulback.node.state_dir import StateDir
-from haulback.node.task_context import open_hypervisor, share_order
+from haulback.node.task_machines import open_hypervisor
+from haulback.node.task_mounts import share_order
 from haulback.work.mount import sharing_of
 
 log = logging.getLogger(__name__)
@@ -68,8 +72,7 @@ class MountSync(Thread):
                 self._begin(order)
             if order.hypervisor:
                 with closing(open_hypervisor(order.hypervisor)) as machines:
-                    for name in machines.go_on(self._home.shares.socket(guid)):
-                        log.info("machine %s resumed", name)
+                    _resume(machines, self._home.shares.socket(guid))
             self._well.add(guid)
         except NotFound:
             pass  # unmounted since it was listed
@@ -83,3 +86,10 @@ class MountSync(Thread):
         if guid not in self._link.needed([guid]):
             self._home.shares.end(guid)  # it was unmounted meanwhile
             raise NotFound(guid)
+
+
+def _resume(machines: MachineSource, socket: Path) -> None:
+    """Resume the machines that run from the mount at `socket`; other hypervisors have none."""
+    if isinstance(machines, InstantRestore):
+        for name in machines.go_on(socket):
+            log.info("machine %s resumed", name)

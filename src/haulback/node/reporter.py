@@ -60,19 +60,21 @@ class Reporter(Thread):
     def _report(self, work: RunningTask) -> None:
         try:
             if self._link.is_cancelled(work.attempt):
-                work.cancelled = True
-            percent = 100.0 * work.done / work.total if work.total else 0.0
+                work.progress.cancelled = True
+            percent = (
+                100.0 * work.progress.done / work.progress.total if work.progress.total else 0.0
+            )
             self._link.progress(work.attempt, min(percent, 99.0))
             self._tell_rate(work)
-            lines = [work.lines.popleft() for _ in range(len(work.lines))]
+            lines = [work.progress.lines.popleft() for _ in range(len(work.progress.lines))]
             if lines:
                 self._link.log(work.attempt, lines)
         except (Conflict, NotFound):
-            if not work.is_done:  # a done task is refused because the server knows its end
-                work.fence()
+            if not work.progress.is_done:  # a done task is refused because the server knows its end
+                work.progress.fence()
 
     def _tell_rate(self, work: RunningTask) -> None:
-        now, done = time.monotonic(), work.done
+        now, done = time.monotonic(), work.progress.done
         before, count = self._last.get(work.attempt, (now, 0))
         self._last[work.attempt] = (now, done)
         if done != count and now > before:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 from functools import partial
 from threading import Event, Lock, Thread
@@ -21,9 +20,12 @@ from haulback.logs import members
 from haulback.node.file_requests import FileRequestWorker
 from haulback.node.mount_sync import MountSync
 from haulback.node.reporter import Reporter
+from haulback.node.server_calls import patiently
 from haulback.node.server_client import Offer, ServerClient
 from haulback.node.state_dir import StateDir
-from haulback.node.task_context import Locks, RunningTask, patiently, printable
+from haulback.node.task_context import NodeServices, RunningTask
+from haulback.retry import Backoff, retry
+from haulback.texts import sendable
 from haulback.work.context import Results, TaskWork, TaskWorks
 from haulback.work.staging_cleanup import sweep_after
 
@@ -39,7 +41,7 @@ class Runner:
 
     def __init__(self, link: ServerClient, home: StateDir, kinds: TaskWorks) -> None:
         self._link, self._home, self._kinds = link, home, kinds
-        self._locks, self._stop = Locks(), Event()
+        self._services, self._stop = NodeServices(link, home), Event()
         self._taken: set[str] = set()
         self._running: dict[str, RunningTask] = {}
         self._threads: list[Thread] = []
@@ -81,28 +83,24 @@ class Runner:
 
     def work(self) -> list[RunningTask]:
         """Running attempts, without those that only clean up."""
-        return [work for work in self._all() if not work.is_done]
+        return [work for work in self._all() if not work.progress.is_done]
 
     def fence(self) -> None:
         """Fence all running attempts: the server no longer accepts their results."""
         for work in self._all():
-            work.fence()
+            work.progress.fence()
 
     def _all(self) -> list[RunningTask]:
         with self._lock:
             return list(self._running.values())
 
     def _open(self) -> None:
-        while not self._stop.is_set():
-            try:
-                self._link.open()
-            except Unavailable as error:
-                log.warning("%s; trying again", error.message)
-                self._stop.wait(_AGAIN)
-                continue
-            self._home.journal.clear()
-            log.info("connected to the server", extra=members(server=self._link.url))
-            return
+        try:
+            retry(self._link.open, Backoff(_AGAIN), _is_away, self._stop.wait)
+        except Unavailable:
+            return  # the node stops
+        self._home.journal.clear()
+        log.info("connected to the server", extra=members(server=self._link.url))
 
     def _round(self) -> None:
         try:
@@ -150,7 +148,7 @@ class Runner:
                 self._taken.add(guid)
                 return True
             if old := self._running.get(guid):
-                old.fence()
+                old.progress.fence()
         return False
 
     def _release(self, guid: str) -> None:
@@ -177,7 +175,7 @@ class Runner:
             patiently(lambda: self._link.refuse(guid, why), self._stop)
             return
         try:
-            work = RunningTask(guid, number, order, self._link, self._home, self._locks)
+            work = RunningTask(guid, number, order, self._services)
         except Exception as error:  # noqa: BLE001 - the server is told
             _warn("task cannot begin", guid, error, type=kind.type)
             self._tell(f"{guid}-{number}", "FAILED", reason(error))
@@ -186,7 +184,7 @@ class Runner:
             self._running[guid] = work
         log.info("task begins", extra=members(task=guid, type=kind.type, attempt=number))
         if self._stop.is_set():
-            work.fence()  # `stop` came before the attempt could be fenced
+            work.progress.fence()  # `stop` came before the attempt could be fenced
         try:
             self._run(work, kind)
         finally:
@@ -196,7 +194,7 @@ class Runner:
         try:
             if kind.stages:
                 self._home.check_space()
-            results = {**kind.run(work), "dataTransferRate": work.average()}
+            results = {**kind.run(work), "dataTransferRate": work.progress.average()}
             results = {**work.damage(kind.type), **results}
         except Cancelled:
             log.info("task cancelled", extra=members(task=work.guid, type=kind.type))
@@ -215,21 +213,16 @@ class Runner:
 
     def _sweep(self, work: RunningTask) -> None:
         """Clean up on platforms that stopped answering and may answer again soon."""
-        for record in list(work.platforms.values()):
+        for record in list(work.machines.used.values()):
             self._patiently_tidy(work, partial(sweep_after, work, record))
 
     def _patiently_tidy(self, work: RunningTask, call: Callable[[], object]) -> None:
         """Retry a clean-up for _TIDYING seconds; a later staging clean-up finds the rest."""
-        end = time.monotonic() + _TIDYING
-        while True:
-            try:
-                call()
-            except HaulbackError as error:
-                again = isinstance(error, Unavailable) and time.monotonic() < end
-                if again and not self._stop.wait(_AGAIN):
-                    continue
-                log.warning("task %s: tidying up: %s", work.guid, error.message)
-            return
+        backoff = Backoff(_AGAIN, seconds=_TIDYING)
+        try:
+            retry(call, backoff, lambda error: isinstance(error, Unavailable), self._stop.wait)
+        except HaulbackError as error:
+            log.warning("task %s: tidying up: %s", work.guid, error.message)
 
     def _write_down(self, work: RunningTask, results: Results) -> None:
         """Write results to the journal; a failed write is only logged.
@@ -253,7 +246,7 @@ class Runner:
     def _finish(self, work: RunningTask, kind: TaskWork, results: Results) -> None:
         """Report FINISHED until the server answers; the journal keeps the results meanwhile."""
         self._say(work)
-        work.is_done = True
+        work.progress.is_done = True
         try:
             patiently(lambda: self._link.results(work.attempt, results), self._stop)
             patiently(lambda: self._link.set_state(work.attempt, "FINISHED"), self._stop)
@@ -278,7 +271,7 @@ class Runner:
         """
         log.warning("task %s: this attempt is over", work.guid)
         try:
-            if work.attempt not in work.needed():
+            if work.attempt not in work.server.needed():
                 self._home.discard(work.attempt)
         except HaulbackError as error:
             log.warning("task %s: %s; left to a later clean-up", work.guid, error.message)
@@ -290,7 +283,7 @@ class Runner:
 
     def _say(self, work: RunningTask) -> None:
         """Send the last lines of the log; an error is only logged."""
-        lines = [work.lines.popleft() for _ in range(len(work.lines))]
+        lines = [work.progress.lines.popleft() for _ in range(len(work.progress.lines))]
         try:
             if lines:
                 self._link.log(work.attempt, lines)
@@ -311,15 +304,21 @@ class Runner:
 
     def _tell(self, attempt: str, state: str, info: str) -> None:
         """Report a failed or cancelled end until the server answers, or the lease runs out."""
-        while not self._stop.is_set():
-            try:
-                self._link.set_state(attempt, state, info[:2000])
-                return
-            except Unavailable:
-                self._stop.wait(_AGAIN)
-            except HaulbackError as error:
-                log.warning("%s: %s: %s", attempt, state, error.message)
-                return
+        if self._stop.is_set():
+            return
+        try:
+            patiently(lambda: self._link.set_state(attempt, state, info[:2000]), self._stop)
+        except Unavailable:
+            return  # the node stops
+        except HaulbackError as error:
+            log.warning("%s: %s: %s", attempt, state, error.message)
+
+
+def _is_away(error: Exception) -> bool:
+    """Tell whether the server does not answer, and log the error."""
+    if isinstance(error, Unavailable):
+        log.warning("%s; trying again", error.message)
+    return isinstance(error, Unavailable)
 
 
 def _warn(event: str, guid: str, error: Exception, **more: str) -> None:
@@ -332,5 +331,5 @@ def _warn(event: str, guid: str, error: Exception, **more: str) -> None:
 def reason(error: Exception) -> str:
     """The message of an error for users, escaped for sending."""
     if isinstance(error, HaulbackError):
-        return printable(error.message)
-    return printable(f"internal error: {type(error).__name__}: {error}")
+        return sendable(error.message)
+    return sendable(f"internal error: {type(error).__name__}: {error}")

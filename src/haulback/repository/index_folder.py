@@ -8,8 +8,9 @@ from pathlib import Path
 
 from haulback.destinations.protocol import ObjectStore
 from haulback.durable_files import DurableFiles
-from haulback.errors import Damaged, NotFound, RepositoryError, Unavailable
+from haulback.errors import Damaged, NotFound, Unavailable
 from haulback.repository.damage import RepositoryDamage
+from haulback.repository.index_cache import IndexCache
 from haulback.repository.keys import Keys
 from haulback.repository.merge import due, merge
 from haulback.repository.names import Objects, leaf_of
@@ -29,8 +30,11 @@ class IndexFolder:
     directory could not be read then.
     """
 
-    def __init__(self, destination: ObjectStore, objects: Objects, keys: Keys) -> None:
+    def __init__(
+        self, destination: ObjectStore, objects: Objects, keys: Keys, cache: IndexCache
+    ) -> None:
         self._destination, self._objects, self._keys = destination, objects, keys
+        self._cache = cache
         self._opened: dict[str, Segment] = {}
         self._rebuilt: list[Segment] = []
         self.damaged: dict[str, str] = {}
@@ -108,12 +112,13 @@ class IndexFolder:
             if name in replaced:
                 continue
             try:
-                opened[name] = self._opened.get(name) or self._open(name)
+                opened[name] = self._opened.get(name) or self._cache.open(name)
             except Damaged as error:
                 damaged[name] = error.message
             else:
                 replaced.update(opened[name].replaces)
         self._opened = opened
+        self._cache.sweep(opened.keys() - replaced)
         self._remember(damaged.items() - {(n, m) for n, m in damaged.items() if n in replaced})
         return [segment for name, segment in opened.items() if name not in replaced]
 
@@ -121,12 +126,6 @@ class IndexFolder:
         before, self.damaged = self.damaged, dict(damaged)
         for name in self.damaged.keys() - before.keys():
             log.warning("%s; its entries are read from the packs", self.damaged[name])
-
-    def _open(self, name: str) -> Segment:
-        path = self._destination.local_path(f"index/{name}")
-        if path is None:
-            raise RepositoryError("this destination has no local index cache")
-        return Segment.open(path, name, self._keys)
 
     def _rebuild(self, live: Sequence[Segment]) -> list[Segment]:
         """Index files in memory for packs that no index file on the destination names."""

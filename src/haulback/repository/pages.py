@@ -94,6 +94,8 @@ def unpack_leaf(page: bytes | memoryview) -> list[Pieces]:
 def _unpack_leaf(page: memoryview) -> list[Pieces]:
     (count,) = _COUNT.unpack_from(page)
     at = _COUNT.size + count * GROUP_ID_BYTES
+    if at > len(page):
+        raise Damaged("a map page is malformed")
     table = bytes(page[_COUNT.size : at])
     groups = [table[i : i + GROUP_ID_BYTES] for i in range(0, len(table), GROUP_ID_BYTES)]
     segments = []

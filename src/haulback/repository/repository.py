@@ -24,6 +24,7 @@ from haulback.repository import manifest as manifests
 from haulback.repository import pack as packs
 from haulback.repository.damage import DamagedPlace, DamageLog, RepositoryDamage
 from haulback.repository.index import Index
+from haulback.repository.index_cache import CacheFolder, IndexCache
 from haulback.repository.index_folder import IndexFolder
 from haulback.repository.keys import Keys, Secret
 from haulback.repository.manifest import Manifest
@@ -57,14 +58,17 @@ class Repository:
     damaged or missing copies of the configuration.
     """
 
-    def __init__(self, destination: ObjectStore, guid: str, keys: Keys) -> None:
+    def __init__(
+        self, destination: ObjectStore, guid: str, keys: Keys, cache: CacheFolder | None = None
+    ) -> None:
         self.destination, self.guid, self.keys = destination, guid, keys
         self.objects = Objects(destination)
         self.problems: dict[str, str] = {}
         self.findings = Findings()
         self.damage_log = DamageLog(destination, self.objects, keys)
         self.rolls = Rolls(destination, self.objects, keys)
-        self.index_folder = IndexFolder(destination, self.objects, keys)
+        copies = IndexCache(destination, guid, keys, cache)
+        self.index_folder = IndexFolder(destination, self.objects, keys, copies)
         self.recorded: dict[DamagedPlace, str] = {}  # the damage recorded through this object
         self.unreliable = ""  # the reason why widespread read failures were not recorded
         self._may_write = False
@@ -77,11 +81,16 @@ class Repository:
         return cls(destination, guid, keys)
 
     @classmethod
-    def open(cls, destination: ObjectStore, secret: Secret | Keys) -> Repository:
-        """Open a repository.  Raises NotFound, WrongKey or Damaged."""
-        found = config.open_identity(destination, secret)
-        opened = cls(destination, found.guid, found.keys)
-        opened.problems = found.problems
+    def open(
+        cls, destination: ObjectStore, secret: Secret | Keys, cache: CacheFolder | None = None
+    ) -> Repository:
+        """Open a repository; `cache` keeps index files of stores without local paths.
+
+        Raises NotFound, WrongKey or Damaged.
+        """
+        identity = config.open_identity(destination, secret)
+        opened = cls(destination, identity.guid, identity.keys, cache)
+        opened.problems = identity.problems
         return opened
 
     def is_itself(self) -> bool:

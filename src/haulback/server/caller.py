@@ -1,23 +1,70 @@
-"""Who asks: a person, a program of theirs, or a node, with roles and the projects they see."""
+"""Callers: accounts, API tokens and nodes, with their roles and the projects that they see."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import NamedTuple
+
 import msgspec
 
+from haulback.contract.nodes import PROTOCOL
+from haulback.contract.roles import ADMINS, NODES
 from haulback.server.scope import EVERYTHING, Scope
-from haulback.server.store.accounts import Account
-from haulback.server.store.nodes import Node
 from haulback.wire import Named, label
 
-VIEWER, OPERATOR, RESTORER = "viewer", "operator", "restore_operator"
-ADMINISTRATOR, NODE = "administrator", "node"
-ROLES = {
-    VIEWER: "Sees everything in its projects, changes nothing",
-    OPERATOR: "Backs up, cancels, cleans up, looks anew at what there is",
-    RESTORER: "Restores, and cancels tasks",
-    ADMINISTRATOR: "May do everything that people may",
-    NODE: "Carries out tasks; never a person's role",
-}
+# A token's first letters tell a login, an API token and a node's session apart.
+USER_TOKEN, API_TOKEN, NODE_TOKEN = "hbu_", "hbt_", "hbn_"
+
+
+class Node(msgspec.Struct):
+    """A data mover as the server knows it; `session` is that of its present process."""
+
+    guid: str
+    name: str
+    session: str | None
+    version: str
+    seen: int | None
+    staging_total: int
+    staging_used: int
+    restore_roots: list[str]
+    config: str | None = None
+    protocol: int = PROTOCOL
+    revision: int = 1  # of the repository format that its process can write
+    limits: Mapping[str, int] = {}  # what its configuration lets it run at once
+    attempt: int | None = None  # for which it speaks in the call at hand, if it says so
+
+
+class Process(NamedTuple):
+    """A process of a node, by its own word."""
+
+    version: str
+    restore_roots: list[str]
+    revision: int = 1
+
+
+class Account(msgspec.Struct):
+    """Somebody with a password.  `projects` None: all of them."""
+
+    guid: str
+    login: str
+    roles: list[str] = msgspec.field(default_factory=lambda: ["administrator"])
+    projects: list[str] | None = None
+    time_zone: str = "UTC"
+
+
+class ApiToken(msgspec.Struct):
+    """A token for programs, with at most the roles and projects of its account; times in epoch ms.
+
+    `projects` None: those of its account, whatever they are when the token is used.
+    """
+
+    guid: str
+    name: str
+    account: str
+    roles: list[str]
+    created: int
+    expires: int | None = None
+    projects: list[str] | None = None
 
 
 class Caller(msgspec.Struct):
@@ -46,7 +93,7 @@ def person(account: Account, wanted: str | None = None, *, by_program: bool = Fa
 
 def mover(node: Node) -> Caller:
     """A node."""
-    return Caller(node.guid, node.name, frozenset({NODE}), EVERYTHING, None, node)
+    return Caller(node.guid, node.name, NODES, EVERYTHING, None, node)
 
 
-SYSTEM = Caller("00000000-0000-0000-0000-000000000000", "system", frozenset({ADMINISTRATOR}))
+SYSTEM = Caller("00000000-0000-0000-0000-000000000000", "system", ADMINS)

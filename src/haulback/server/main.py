@@ -29,7 +29,7 @@ from haulback.server.services.app import LEASE_MS, App
 from haulback.server.services.cluster_notify import ClusterNotifier
 from haulback.server.services.own_key import open_vault
 from haulback.server.store import accounts
-from haulback.server.store.engine import open_store
+from haulback.server.store.engine import open_store, sqlite_url
 
 log = logging.getLogger(__name__)
 
@@ -107,7 +107,7 @@ class Server:
         _check_reach(settings)
         trusted_proxies.check(settings.proxies)
         settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
-        store = open_store(settings.database or embedded(settings.data))
+        store = open_store(settings.database or sqlite_url(settings.data))
         try:
             vault = open_vault(settings.data / "server.key", store)
             self.app = App(store, KINDS, vault, lease_ms=settings.lease_ms, limits=settings.limits)
@@ -143,11 +143,6 @@ class Server:
 
     def stop(self) -> None:
         self._uvicorn.should_exit = True
-
-
-def embedded(data: Path) -> str:
-    """The URL of the database that a server keeps in its data folder."""
-    return f"sqlite:///{data.absolute()}/haulback.db"
 
 
 def _config(app: App, settings: ServerSettings) -> uvicorn.Config:

@@ -209,3 +209,19 @@ class Plan(msgspec.Struct):
         self.restores += other.restores
         self.mounts += other.mounts
         self.gone += other.gone
+
+
+class Waiting(msgspec.Struct):
+    """Why a queued task waits, and how many ready ones of its lane go before it."""
+
+    reason: str
+    position: int
+
+
+class LogRow(msgspec.Struct):
+    """One line of a task's log; `time` in epoch milliseconds by the server's clock."""
+
+    number: int
+    time: int
+    attempt: int
+    text: str

@@ -7,14 +7,23 @@ from __future__ import annotations
 
 import uuid as uuids
 from collections.abc import Callable, Iterable
+from functools import wraps
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Protocol, runtime_checkable
 
-from haulback.drivers.hypervisor import DiskView, HypervisorDriver, Machine, MachineDisk, NewMachine
+from haulback.drivers.capabilities import (
+    InstantRestore,
+    MachineTarget,
+    SnapshotKeeper,
+    capabilities,
+    capability,
+)
+from haulback.drivers.hypervisor import DiskView, Machine, MachineDisk, MachineSource, NewMachine
 from haulback.drivers.nbd_server import NbdServer
 from haulback.drivers.source import Extent
-from haulback.errors import Conflict, HaulbackError, NotFound, Unsupported
+from haulback.errors import Conflict, HaulbackError, NotFound
+from haulback.hypervisor_types import Capability
 from haulback.testing.memory_hypervisor import MemoryDisk
 from haulback.units import MIB
 
@@ -23,15 +32,27 @@ class Bench(Protocol):
     """A fresh hypervisor under test.
 
     `format` is a writable disk format, `tracks` whether the driver records changes of such disks. A
-    bench whose platform can save the memory of a stopped machine is a `Sleeping` too.
+    bench whose platform can save the memory of a stopped machine is a `Sleeping` too, and a bench
+    whose driver cannot create machines is a `Stocked`.
     """
 
-    hypervisor: HypervisorDriver
+    hypervisor: MachineSource
     format: str
     tracks: bool
 
     def guest_writes(self, uuid: str, disk: str, offset: int, data: bytes) -> None:
         """Write to a disk as the guest would; offset and length are multiples of 512 bytes."""
+
+
+Check = Callable[[Bench], None]
+
+
+@runtime_checkable
+class Stocked(Protocol):
+    """A bench that adds machines to the platform itself, because its driver cannot create them."""
+
+    def add_machine(self, wanted: Machine, data: bytes) -> Machine:
+        """Add a machine like `wanted` whose disk `root` holds `data` at offset 1 MiB."""
 
 
 @runtime_checkable
@@ -53,7 +74,7 @@ def read(view: DiskView, extents: Iterable[Extent] | None = None) -> bytes:
     return bytes(data)
 
 
-def contents(hypervisor: HypervisorDriver, uuid: str) -> list[bytes]:
+def contents(hypervisor: MachineSource, uuid: str) -> list[bytes]:
     """Current bytes of all disks of a machine."""
     with hypervisor.snapshot(uuid, "look") as snapshot:
         found = [read(view) for view in snapshot.views()]
@@ -63,7 +84,9 @@ def contents(hypervisor: HypervisorDriver, uuid: str) -> list[bytes]:
 
 def make(bench: Bench, name: str = "web", data: bytes = b"x" * 4096, uuid: str = "") -> Machine:
     """Create a machine with one disk of 8 MiB that holds `data` at offset 1 MiB."""
-    with bench.hypervisor.create(wanted(bench, name, uuid), "make") as new:
+    if isinstance(bench, Stocked):
+        return bench.add_machine(wanted(bench, name, uuid), data)
+    with target(bench).create(wanted(bench, name, uuid), "make") as new:
         new.sink("root").write_at(MIB, data)
         return new.commit()
 
@@ -78,12 +101,40 @@ def held(bench: Bench, uuid: str) -> list[str]:
     return [one.name for one in bench.hypervisor.machine(uuid).snapshots or ()]
 
 
+def target(bench: Bench) -> MachineTarget:
+    """The hypervisor, on which machines can be created."""
+    return capability(bench.hypervisor, MachineTarget)
+
+
+def keeper(bench: Bench) -> SnapshotKeeper:
+    """The hypervisor, which keeps snapshots."""
+    return capability(bench.hypervisor, SnapshotKeeper)
+
+
+def needs(*wanted: Capability) -> Callable[[Check], Check]:
+    """Skip a check on hypervisors whose type does not declare the capabilities."""
+
+    def narrowed(check: Check) -> Check:
+        @wraps(check)
+        def checked(bench: Bench) -> None:
+            if bench.hypervisor.declaration.capabilities.issuperset(wanted):
+                check(bench)
+
+        return checked
+
+    return narrowed
+
+
 def _refuses(kind: type[HaulbackError], call: Callable[[], object]) -> None:
     try:
         call()
     except kind:
         return
     raise AssertionError(f"{kind.__name__} was not raised")
+
+
+def a_driver_implements_exactly_what_its_type_declares(bench: Bench) -> None:
+    assert capabilities(bench.hypervisor) == bench.hypervisor.declaration.capabilities
 
 
 def what_was_written_comes_back_and_the_rest_is_zeros(bench: Bench) -> None:
@@ -96,8 +147,9 @@ def what_was_written_comes_back_and_the_rest_is_zeros(bench: Bench) -> None:
     assert contents(bench.hypervisor, made.uuid) == [expected]
 
 
+@needs(Capability.CREATE)
 def a_machine_is_not_seen_before_its_commit_nor_after_it_was_abandoned(bench: Bench) -> None:
-    new = bench.hypervisor.create(wanted(bench), "a1")
+    new = target(bench).create(wanted(bench), "a1")
     new.sink("root").write_at(0, b"half")
     assert bench.hypervisor.inventory()[:2] == ([], [])
     new.abandon()
@@ -107,9 +159,10 @@ def a_machine_is_not_seen_before_its_commit_nor_after_it_was_abandoned(bench: Be
     _refuses(Conflict, new.commit)
 
 
+@needs(Capability.CREATE)
 def a_block_that_fails_leaves_no_machine(bench: Bench) -> None:
     try:
-        with bench.hypervisor.create(wanted(bench), "a1") as new:
+        with target(bench).create(wanted(bench), "a1") as new:
             new.sink("root").write_at(0, b"half")
             raise KeyError
     except KeyError:
@@ -118,6 +171,7 @@ def a_block_that_fails_leaves_no_machine(bench: Bench) -> None:
     assert bench.hypervisor.inventory().machines == []
 
 
+@needs(Capability.CREATE)
 def a_taken_uuid_and_a_taken_name_are_exchanged(bench: Bench) -> None:
     first = make(bench)
     second = make(bench, uuid=first.uuid)
@@ -127,11 +181,12 @@ def a_taken_uuid_and_a_taken_name_are_exchanged(bench: Bench) -> None:
     assert len(bench.hypervisor.inventory().machines) == 3
 
 
+@needs(Capability.CREATE)
 def overwriting_keeps_the_old_machine_until_the_new_one_is_complete(bench: Bench) -> None:
     old = make(bench, data=b"old!" * 1024)
     for identity in (old.uuid, ""):  # identified by its uuid, then by its name
         old = bench.hypervisor.machine(old.uuid)
-        new = bench.hypervisor.create(wanted(bench, uuid=identity), "a2", overwrite=True)
+        new = target(bench).create(wanted(bench, uuid=identity), "a2", overwrite=True)
         new.sink("root").write_at(0, b"new!" * 128)
         assert bench.hypervisor.machine(old.uuid) == old
         made = new.commit()
@@ -141,22 +196,20 @@ def overwriting_keeps_the_old_machine_until_the_new_one_is_complete(bench: Bench
     assert bench.hypervisor.sweep(set()) == []
 
 
+@needs(Capability.CREATE, Capability.INSTANT_RESTORE)
 def a_machine_over_a_share_needs_it_as_long_as_it_is_there(bench: Bench) -> None:
     with TemporaryDirectory(prefix="haulback-") as folder:
         share, machine = Path(folder) / "nbd", wanted(bench, "over it")
         with NbdServer(share, {"root": MemoryDisk(8 * MIB, b"abcd" * 1024)}):
-            try:
-                new = bench.hypervisor.create_over(machine, share, "a1")
-            except Unsupported:
-                assert bench.hypervisor.sweep(set()) == []
-                return
-            assert bench.hypervisor.on_share(share) == []
+            overlays = capability(bench.hypervisor, InstantRestore)
+            new = overlays.create_over(machine, share, "a1")
+            assert overlays.on_share(share) == []
             made = new.commit()
             bench.guest_writes(made.uuid, "root", 4 * MIB, b"\x77" * 512)
-            assert [machine.uuid for machine in bench.hypervisor.on_share(share)] == [made.uuid]
-            assert bench.hypervisor.on_share(share.with_name("other")) == []
-            bench.hypervisor.remove(made.uuid)
-            assert bench.hypervisor.on_share(share) == []
+            assert [one.uuid for one in overlays.on_share(share)] == [made.uuid]
+            assert overlays.on_share(share.with_name("other")) == []
+            target(bench).remove(made.uuid)
+            assert overlays.on_share(share) == []
 
 
 def an_increment_finds_every_change_since_its_base(bench: Bench) -> None:
@@ -221,59 +274,62 @@ def without_its_base_a_disk_is_read_whole_and_says_why(bench: Bench) -> None:
         assert view.reason
 
 
+@needs(Capability.SNAPSHOTS)
 def a_snapshot_stays_until_it_is_removed_and_nothing_else_goes_with_it(bench: Bench) -> None:
     if not bench.tracks:
         return
     uuid = make(bench).uuid
     with bench.hypervisor.snapshot(uuid, "b1") as first:
         before, base = read(first.views()[0]), first.checkpoint
-    bench.hypervisor.take_snapshot(uuid, "one")
+    keeper(bench).take_snapshot(uuid, "one")
     bench.guest_writes(uuid, "root", 2 * MIB, b"\x11" * 65536)
-    bench.hypervisor.take_snapshot(uuid, "two")
-    bench.hypervisor.take_snapshot(uuid, "two")
+    keeper(bench).take_snapshot(uuid, "two")
+    keeper(bench).take_snapshot(uuid, "two")
     assert held(bench, uuid) == ["one", "two"]
-    assert bench.hypervisor.remove_snapshots(uuid, {"one", "three"}) == ["one"]
+    assert keeper(bench).remove_snapshots(uuid, {"one", "three"}) == ["one"]
     assert held(bench, uuid) == ["two"]
     with bench.hypervisor.snapshot(uuid, "b2", base) as second:
         _assert_changes(second.views()[0], before, read(second.views()[0]))
 
 
+@needs(Capability.SNAPSHOTS)
 def going_back_brings_the_bytes_keeps_what_was_and_voids_every_base(bench: Bench) -> None:
     if not bench.tracks:
         return
     uuid = make(bench).uuid
     old = contents(bench.hypervisor, uuid)
-    bench.hypervisor.take_snapshot(uuid, "old")
+    keeper(bench).take_snapshot(uuid, "old")
     with bench.hypervisor.snapshot(uuid, "b1") as first:
         base = first.checkpoint
     bench.guest_writes(uuid, "root", 2 * MIB, b"\x11" * 65536)
     with bench.hypervisor.snapshot(uuid, "look") as look:
         new = [read(view) for view in look.views()]
-    bench.hypervisor.revert(uuid, "old", "before", "a1")
+    keeper(bench).revert(uuid, "old", "before", "a1")
     assert held(bench, uuid) == ["old", "before"]
     with bench.hypervisor.snapshot(uuid, "b2", base) as snapshot:
         (view,) = snapshot.views()
         assert (view.changed, bool(view.reason)) == (None, True)
         assert [read(view)] == old
-    bench.hypervisor.revert(uuid, "before", "again", "a2")
+    keeper(bench).revert(uuid, "before", "again", "a2")
     assert contents(bench.hypervisor, uuid) == new
-    _refuses(NotFound, lambda: bench.hypervisor.revert(uuid, "never", "before", "a3"))
+    _refuses(NotFound, lambda: keeper(bench).revert(uuid, "never", "before", "a3"))
     assert contents(bench.hypervisor, uuid) == new
     assert bench.hypervisor.sweep(set()) == []
 
 
+@needs(Capability.CREATE)
 def a_disk_that_is_not_restored_stays_with_its_machine_and_is_in_no_copy(bench: Bench) -> None:
     both = (MachineDisk("root", 8 * MIB, bench.format), MachineDisk("data", MIB, bench.format))
-    with bench.hypervisor.create(wanted(bench)._replace(disks=both), "make") as new:
+    with target(bench).create(wanted(bench)._replace(disks=both), "make") as new:
         new.sink("data").write_at(0, b"data" * 128)
         made = new.commit()
     part = made._replace(disks=made.disks[:1])
-    with bench.hypervisor.create(part, "a1") as new:
+    with target(bench).create(part, "a1") as new:
         copy = new.commit()
         [told] = new.left_out()
     assert told.startswith("data is left out")
     assert [disk.name for disk in copy.disks] == ["root"]
-    with bench.hypervisor.create(part, "a2", overwrite=True) as new:
+    with target(bench).create(part, "a2", overwrite=True) as new:
         new.sink("root").write_at(0, b"new!" * 128)
         made = new.commit()
         [told] = new.left_out()
@@ -284,28 +340,29 @@ def a_disk_that_is_not_restored_stays_with_its_machine_and_is_in_no_copy(bench: 
         (b"new!" * 128).ljust(8 * MIB, b"\0"),
         (b"data" * 128).ljust(MIB, b"\0"),
     )
-    with bench.hypervisor.create(part._replace(uuid=copy.uuid), "a3", overwrite=True) as new:
+    with target(bench).create(part._replace(uuid=copy.uuid), "a3", overwrite=True) as new:
         assert [disk.name for disk in new.commit().disks] == [
             "root"
         ]  # the uuid differs: a backup of another machine
 
 
+@needs(Capability.CREATE, Capability.SNAPSHOTS)
 def saved_memory_and_its_disks_do_not_come_apart(bench: Bench) -> None:
     if not isinstance(bench, Sleeping):
         return
     made = make(bench)
-    bench.hypervisor.take_snapshot(made.uuid, "old")
+    keeper(bench).take_snapshot(made.uuid, "old")
     bench.guest_writes(made.uuid, "root", 2 * MIB, b"\x11" * 65536)
     bench.save_memory(made.uuid)
-    _refuses(Conflict, lambda: bench.hypervisor.revert(made.uuid, "old", "before", "a1"))
+    _refuses(Conflict, lambda: keeper(bench).revert(made.uuid, "old", "before", "a1"))
     inner = getattr(bench.hypervisor, "inner", bench.hypervisor)
-    _refuses(Conflict, lambda: inner.remove(made.uuid))
+    _refuses(Conflict, lambda: capability(inner, MachineTarget).remove(made.uuid))
     assert bench.has_memory(made.uuid)
     assert held(bench, made.uuid) == ["old"]
-    assert bench.hypervisor.take_snapshot(made.uuid, "asleep") == "CRASH"
+    assert keeper(bench).take_snapshot(made.uuid, "asleep") == "CRASH"
     assert bench.hypervisor.sweep(set()) == []
     assert bench.has_memory(made.uuid)
-    with bench.hypervisor.create(made, "a2", overwrite=True) as new:
+    with target(bench).create(made, "a2", overwrite=True) as new:
         assert bench.has_memory(made.uuid)
         new.sink("root").write_at(0, b"new!" * 128)
         new.commit()
@@ -314,19 +371,21 @@ def saved_memory_and_its_disks_do_not_come_apart(bench: Bench) -> None:
     assert now == (b"new!" * 128).ljust(8 * MIB, b"\0")
 
 
+@needs(Capability.CREATE)
 def a_removed_machine_is_gone_and_removing_it_again_is_fine(bench: Bench) -> None:
     made, other = make(bench), make(bench, name="other")
-    bench.hypervisor.remove(made.uuid)
-    bench.hypervisor.remove(made.uuid)
+    target(bench).remove(made.uuid)
+    target(bench).remove(made.uuid)
     assert bench.hypervisor.inventory().machines == [other]
     _refuses(NotFound, lambda: bench.hypervisor.machine(made.uuid))
     _refuses(NotFound, lambda: bench.hypervisor.snapshot(made.uuid, "b1"))
     assert bench.hypervisor.sweep(set()) == []
 
 
+@needs(Capability.CREATE)
 def sweeping_spares_the_living_and_names_what_it_removed(bench: Bench) -> None:
-    living: NewMachine = bench.hypervisor.create(wanted(bench), "living")
-    dead = bench.hypervisor.create(wanted(bench), "dead")
+    living: NewMachine = target(bench).create(wanted(bench), "living")
+    dead = target(bench).create(wanted(bench), "dead")
     (swept,) = bench.hypervisor.sweep({"living"})
     assert "dead" in swept
     dead.abandon()
@@ -344,7 +403,8 @@ def _assert_changes(view: DiskView, before: bytes, now: bytes) -> None:
     assert sum(length for _, length in extents) <= MIB
 
 
-CHECKS: list[Callable[[Bench], None]] = [
+CHECKS: list[Check] = [
+    a_driver_implements_exactly_what_its_type_declares,
     what_was_written_comes_back_and_the_rest_is_zeros,
     a_machine_is_not_seen_before_its_commit_nor_after_it_was_abandoned,
     a_block_that_fails_leaves_no_machine,

@@ -6,23 +6,30 @@ import uuid as uuids
 from collections.abc import Iterator, Set
 from typing import NamedTuple, Self
 
+from haulback.drivers.capabilities import MachineTarget, SnapshotKeeper
 from haulback.drivers.hypervisor import (
     DiskView,
-    HypervisorDriver,
     Inventory,
     Machine,
     MachineDisk,
+    MachineSource,
     Problem,
     Snapshot,
     Taken,
 )
-from haulback.drivers.no_guest_ops import Still
 from haulback.drivers.sink import Sink
 from haulback.drivers.source import Extent
 from haulback.errors import Conflict, Malformed, NotFound, SourceChanged, Unavailable
+from haulback.hypervisor_types import Capability, HypervisorType
 from haulback.units import KIB
 
 _GRAIN = 64 * KIB  # granularity of extents and of change tracking
+MEMORY = HypervisorType(
+    driver="memory",
+    label="MEMORY",
+    words="a hypervisor in memory",
+    capabilities=frozenset({Capability.CREATE, Capability.SNAPSHOTS}),
+)
 
 
 class MemoryDisk:
@@ -131,12 +138,14 @@ class MemoryNewMachine:
         self.abandon()
 
 
-class MemoryHypervisor(Still):
+class MemoryHypervisor:
     """A Hypervisor whose machines live in this process.
 
     For tests: machines in `held` are in use, `down` makes the hypervisor unavailable, `problems`
     are reported by the inventory, machines in `saved` are off and have saved memory.
     """
+
+    declaration = MEMORY
 
     def __init__(self) -> None:
         self.machines: dict[str, MemoryMachine] = {}
@@ -220,6 +229,9 @@ class MemoryHypervisor(Still):
             del self.making[attempt]
         return dead
 
+    def close(self) -> None:
+        """Do nothing: no connection is open."""
+
     def adopt(
         self, wanted: Machine, disks: dict[str, MemoryDisk], *, overwrite: bool = False
     ) -> Machine:
@@ -262,5 +274,6 @@ class MemoryHypervisor(Still):
 
 def _conforms(
     fake: MemoryHypervisor, snapshot: MemorySnapshot
-) -> tuple[HypervisorDriver, Snapshot]:
-    return fake, snapshot  # lets the type checker prove that the fake implements the Protocols
+) -> tuple[MachineSource, MachineTarget, SnapshotKeeper, Snapshot]:
+    # The type checker proves here that the fake implements the Protocols.
+    return fake, fake, fake, snapshot

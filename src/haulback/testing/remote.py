@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Thread
 
-from haulback.drivers.hypervisor import HypervisorDriver
+from haulback.drivers.hypervisor import MachineSource
 from haulback.drivers.remote.main import serve
 from haulback.drivers.remote.proxy import FarHypervisor
 from haulback.drivers.remote.rpc import Exchange
@@ -29,7 +29,7 @@ PasswordAuthentication no
 """
 
 
-def in_this_process(inner: HypervisorDriver) -> FarHypervisor:
+def in_this_process(inner: MachineSource) -> FarHypervisor:
     """A remote hypervisor whose far end runs in a thread of this process."""
 
     def connect() -> Exchange:
@@ -42,7 +42,7 @@ def in_this_process(inner: HypervisorDriver) -> FarHypervisor:
         link.start()
         return link
 
-    return FarHypervisor("far", connect)
+    return FarHypervisor(connect)
 
 
 def sshd() -> str | None:

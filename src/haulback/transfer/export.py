@@ -24,49 +24,56 @@ from haulback.repository.writer import Writer
 class ExportSpec(NamedTuple):
     """Identity of the new backup: guids of backup and entity; `snapshot_time` in epoch ms.
 
-    `excluded` holds the names of disks to leave out.
+    `excluded` holds the names of disks to leave out. `base` is the guid of the backup made with the
+    checkpoint on which the snapshot builds; None reads all data.
     """
 
     backup: str
     entity: str
     snapshot_time: int
     excluded: Set[str] = frozenset()
+    base: str | None = None
+
+
+class ExportServices(NamedTuple):
+    """Services of the node that an export uses.
+
+    `folder` takes the packs, `pool` runs the compression, `meter` counts the bytes read, `warn`
+    takes sentences for the task's log. `memory` caches the packs that passed the reuse check.
+    """
+
+    folder: Path
+    pool: ThreadPoolExecutor
+    disk: DurableFiles = DurableFiles()
+    meter: Meter = unmetered
+    warn: Callable[[str], None] = lambda _: None
+    memory: PackMemory | None = None
 
 
 def export_machine(
-    snapshot: Snapshot,
-    repository: Repository,
-    folder: Path,
-    wanted: ExportSpec,
-    pool: ThreadPoolExecutor,
-    *,
-    base: str | None = None,
-    disk: DurableFiles | None = None,
-    meter: Meter = unmetered,
-    warn: Callable[[str], None] = lambda _: None,
-    memory: PackMemory | None = None,
+    snapshot: Snapshot, repository: Repository, wanted: ExportSpec, services: ExportServices
 ) -> Draft:
-    """Read the data that changed since the backup `base` into `folder`; the result is durable.
+    """Read the data that changed since the base into the staging folder; the result is durable.
 
-    Without a base all data is read. `base` must be the backup made with the checkpoint on which the
-    snapshot builds. Unchanged extents are taken from the base only after a sample has confirmed
-    that they are unchanged; otherwise the disk is read whole and `warn` is called.
+    Unchanged extents are taken from the base only after a sample has confirmed that they are
+    unchanged; otherwise the disk is read whole, with a warning.
 
     A missing base or a damaged base manifest makes the backup a full one. A disk that has damaged
-    data in the base is read whole. `memory` caches the packs that passed the reuse check.
+    data in the base is read whole.
 
     The snapshot is closed before the draft is written, so that an image that moved during the read
     raises SourceChanged and leaves no draft. After any error the caller removes the files in
     `folder` and the snapshot's checkpoint.
     """
-    disk = disk or DurableFiles()
-    parent = _parent(repository, base, warn)
-    bases = _bases(parent, repository, warn)
-    read = _Counter(meter)
-    writer = repository.writer(folder, pool, disk, memory)
+    parent = _parent(repository, wanted.base, services.warn)
+    bases = _bases(parent, repository, services.warn)
+    read = _Counter(services.meter)
+    folder, disk = services.folder, services.disk
+    writer = repository.writer(folder, services.pool, disk, services.memory)
+    metered = services._replace(meter=read)
     try:
         stored = [
-            _store(view, bases.get(view.disk.name), repository, writer, pool, read, warn)
+            _store(view, bases.get(view.disk.name), repository, writer, metered)
             for view in snapshot.views()
             if view.disk.name not in wanted.excluded
         ]
@@ -121,24 +128,21 @@ def _store(
     base: _Base | None,
     repository: Repository,
     writer: Writer,
-    pool: ThreadPoolExecutor,
-    meter: Meter,
-    warn: Callable[[str], None],
+    services: ExportServices,
 ) -> tuple[ManifestDisk, bool]:
     """Store one disk; returns the stored disk, and whether it builds on the parent's disk."""
     keys, source, name = repository.keys, view.source, view.disk.name
+    pool, meter, warn = services.pool, services.meter, services.warn
     if base is not None:
         old, lacks = base
         try:
             changed = None if lacks else _believed(view, old, warn)
-            stored_map = back_up_disk(
-                source, writer, keys, pool, old, changed, meter, distrust=lacks
-            )
-            return ManifestDisk(name, stored_map, view.disk.format), not lacks
+            stored = back_up_disk(source, writer, keys, pool, old, changed, meter, distrust=lacks)
+            return ManifestDisk(name, stored, view.disk.format), not lacks
         except (Damaged, BaseGone) as error:
             warn(f"{name} is read whole: the previous backup is damaged: {error.message}")
-    stored_map = back_up_disk(source, writer, keys, pool, meter=meter)
-    return ManifestDisk(name, stored_map, view.disk.format), False
+    stored = back_up_disk(source, writer, keys, pool, meter=meter)
+    return ManifestDisk(name, stored, view.disk.format), False
 
 
 def _believed(

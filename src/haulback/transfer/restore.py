@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Set
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-from haulback.drivers.hypervisor import HypervisorDriver, Machine, MachineDisk, NetworkCardSettings
+from haulback.drivers.capabilities import MachineTarget
+from haulback.drivers.hypervisor import Machine, MachineDisk, NetworkCardSettings
 from haulback.repository.backup import Meter, unmetered
 from haulback.repository.manifest import Manifest
 from haulback.repository.repository import Repository
@@ -14,7 +15,9 @@ from haulback.repository.restore import restore_disk
 
 
 class RestoreTarget(NamedTuple):
-    """Properties of the machine to create; empty `uuid` and `name` keep those of the backup.
+    """Properties of the machine that `attempt` creates.
+
+    Empty `uuid` and `name` keep those of the backup.
 
     `format` is the hypervisor's name of the image format for all disks; None keeps the format of
     each disk. `allocate` preallocates all disks. `skip` holds names of disks to leave out, `rename`
@@ -22,6 +25,7 @@ class RestoreTarget(NamedTuple):
     network cards. `marks` are added to the definition.
     """
 
+    attempt: str
     uuid: str = ""
     name: str = ""
     format: str | None = None
@@ -32,6 +36,18 @@ class RestoreTarget(NamedTuple):
     stores: Mapping[str, str] = {}
     cards: tuple[NetworkCardSettings, ...] = ()
     marks: Mapping[str, str] = {}
+
+
+class RestoreServices(NamedTuple):
+    """Services of the node that a restore uses.
+
+    `pool` runs the decompression, `meter` counts the restored bytes. `confirm` is called right
+    before the machine appears and may raise to stop the restore.
+    """
+
+    pool: ThreadPoolExecutor
+    meter: Meter = unmetered
+    confirm: Callable[[], None] = lambda: None
 
 
 class RestoredMachine(NamedTuple):
@@ -45,15 +61,15 @@ def wanted_of(manifest: Manifest, target: RestoreTarget) -> Machine:
     """Description of the machine to create from a backup."""
     disks = tuple(
         MachineDisk(
-            target.rename.get(disk.name, disk.name),
-            disk.map.size,
-            target.format or disk.format,
+            target.rename.get(stored.name, stored.name),
+            stored.map.size,
+            target.format or stored.format,
             target.allocate,
-            disk.name,
-            target.stores.get(disk.name, ""),
+            stored.name,
+            target.stores.get(stored.name, ""),
         )
-        for disk in manifest.disks
-        if disk.name not in target.skip
+        for stored in manifest.disks
+        if stored.name not in target.skip
     )
     uuid = target.uuid or str(manifest.definition.get("uuid", ""))
     definition = {**manifest.definition, **target.marks}
@@ -63,22 +79,18 @@ def wanted_of(manifest: Manifest, target: RestoreTarget) -> Machine:
 def import_machine(
     repository: Repository,
     manifest: Manifest,
-    hypervisor: HypervisorDriver,
-    attempt: str,
+    hypervisor: MachineTarget,
     target: RestoreTarget,
-    pool: ThreadPoolExecutor,
-    meter: Meter = unmetered,
-    confirm: Callable[[], None] = lambda: None,
+    services: RestoreServices,
 ) -> RestoredMachine:
     """Create the machine of a backup; it stays invisible until its last byte is durable.
 
-    `confirm` is called right before the machine appears and may raise to stop the restore. Raises
-    NotFound, Damaged, or errors of the hypervisor; an unfinished machine is removed.
+    Raises NotFound, Damaged, or errors of the hypervisor; an unfinished machine is removed.
     """
     wanted, reader = wanted_of(manifest, target), repository.reader()
     maps = {stored.name: stored.map for stored in manifest.disks}
-    with hypervisor.create(wanted, attempt, overwrite=target.overwrite) as new:
+    with hypervisor.create(wanted, target.attempt, overwrite=target.overwrite) as new:
         for disk in wanted.disks:
-            restore_disk(maps[disk.was], reader, new.sink(disk.name), pool, meter)
-        confirm()
+            restore_disk(maps[disk.was], reader, new.sink(disk.name), services.pool, services.meter)
+        services.confirm()
         return RestoredMachine(new.commit(), new.left_out())

@@ -11,22 +11,22 @@ from haulback.work.context import Results, TaskContext, TaskWork
 from haulback.work.support.removal import remove
 
 
-def run(job: TaskContext) -> Results:
-    order: BackupCleanupOrder = job.order
-    cleaned, found = remove(job, order.destination, order.backups, order.given_up)
-    _tell(job, cleaned)
+def run(context: TaskContext) -> Results:
+    order: BackupCleanupOrder = context.order
+    cleaned, found = remove(context, order.destination, order.backups, order.given_up)
+    _tell(context, cleaned)
     return {**msgspec.to_builtins(cleaned), **found}
 
 
-def _tell(job: TaskContext, cleaned: CleanupReport) -> None:
+def _tell(context: TaskContext, cleaned: CleanupReport) -> None:
     """Log the outcome for an operator."""
-    job.log(
+    context.log(
         f"{cleaned.backups} backups kept, {cleaned.unknown} of them unknown to the catalogue; "
         f"{cleaned.packs_deleted} packs deleted, {size(cleaned.bytes_freed)} freed, "
         f"{cleaned.packs_waiting} packs wait for running tasks"
     )
     if cleaned.held:
-        job.log("nothing could be called dead: a part of some backup's map cannot be read")
+        context.log("nothing could be called dead: a part of some backup's map cannot be read")
 
 
 WORK = TaskWork("BACKUP_CLEANUP", BackupCleanupOrder, run)

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 from haulback.contract.connectivity_test import ConnectivityTestOrder
+from haulback.contract.order_records import BackupDestination
 from haulback.errors import NotFound
-from haulback.inventory.records import BackupDestination
 from haulback.repository.config import read_config
 from haulback.work.context import Results, TaskContext, TaskWork
 
 
-def run(job: TaskContext) -> Results:
-    order: ConnectivityTestOrder = job.order
+def run(context: TaskContext) -> Results:
+    order: ConnectivityTestOrder = context.order
     if order.hypervisor:
-        job.hypervisor(order.hypervisor).check()
+        context.machines.open(order.hypervisor).check()
     elif order.destination and order.destination.repository:
-        job.repository(order.destination)
+        context.repositories.open(order.destination)
     elif order.destination:
-        _reach(job, order.destination)
+        _reach(context, order.destination)
     return {"reachable": True}
 
 
-def _reach(job: TaskContext, record: BackupDestination) -> None:
+def _reach(context: TaskContext, record: BackupDestination) -> None:
     try:
-        read_config(job.destination(record))
+        read_config(context.repositories.store(record))
     except NotFound:
-        job.log("the destination answers; it holds no repository yet")
+        context.log("the destination answers; it holds no repository yet")
 
 
 WORK = TaskWork("CONNECTIVITY_TEST", ConnectivityTestOrder, run)

@@ -12,11 +12,11 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 
 from haulback.contract.mount import IscsiOrder, Visible
+from haulback.contract.order_records import BackupDestination, Hypervisor
 from haulback.destinations.protocol import ObjectStore
-from haulback.drivers.hypervisor import HypervisorDriver
+from haulback.drivers.hypervisor import MachineSource
 from haulback.durable_files import DurableFiles
 from haulback.filesystems.records import Volume
-from haulback.inventory import records
 from haulback.mounts.spec import MountState
 from haulback.repository.keys import Secret
 from haulback.repository.pack_verification import PackMemory
@@ -28,86 +28,107 @@ PREFIX = "haulback-"  # of the names of checkpoints and snapshots; the attempt's
 
 
 class Sharing(NamedTuple):
-    """What a node is to share, under which guid; see `shares.order`."""
+    """A backup to share under the guid of its mount; `visible` and `target` as in MountOrder.
+
+    `for_machine`: a machine will run from the share.
+    """
 
     guid: str
     backup: str
-    destination: records.BackupDestination
+    destination: BackupDestination
     visible: list[Visible]
     target: IscsiOrder | None = None
     for_machine: bool = False
 
 
-class TaskContext(Protocol):
-    """What `run` sees on the node.  `folder` is this attempt's staging folder, empty at first."""
-
-    guid: str
-    attempt: str
-    order: Any
-    folder: Path
-    disk: DurableFiles
-    pool: ThreadPoolExecutor
-    lacking: list[str]  # backups that the work found damaged; the end of the task reports them
-
-    def now_ms(self) -> int: ...
-
-    def hypervisor(self, record: records.Hypervisor) -> HypervisorDriver: ...
-
-    def destination(self, record: records.BackupDestination) -> ObjectStore:
-        """A destination to add to and read from; its `delete` raises Forbidden without a grant."""
-
-    def repository(self, record: records.BackupDestination) -> Repository: ...
-
-    def secret(self, record: records.BackupDestination) -> Secret:
-        """The key of a destination, fetched over the node's own channel."""
+class Progress(Protocol):
+    """Progress of the attempt in bytes, and the order to stop."""
 
     def expect(self, total: int) -> None:
-        """How many bytes are to be done."""
+        """Set the number of bytes to be done."""
 
     def meter(self, count: int) -> None:
-        """So many more bytes are done.  Raises Cancelled or Fenced when the work must stop."""
+        """Add `count` done bytes.  Raises Cancelled or Fenced when the work must stop."""
 
     def count(self, count: int) -> None:
-        """The same where it is too late to stop."""
+        """Add `count` done bytes where the work can no longer stop."""
 
     def confirm(self) -> None:
-        """Ask the server whether this attempt still counts.  Raises Cancelled or Fenced."""
+        """Ask the server whether the attempt still counts.  Raises Cancelled or Fenced."""
 
-    def log(self, text: str) -> None: ...
 
-    def target(self, path: str) -> RestoreFolder:
-        """Where to restore to, below one of the node's roots.  Raises Forbidden or Conflict."""
+class Machines(Protocol):
+    """Hypervisors, and the locks of their machines on this node."""
 
-    def staging(self, attempt: str) -> Path:
+    def open(self, record: Hypervisor) -> MachineSource:
+        """Open a hypervisor until the end of the attempt.  Raises Malformed without its driver."""
+
+    def lock(
+        self, record: Hypervisor, uuid: str, *, wait: bool = True
+    ) -> AbstractContextManager[bool]:
+        """Lock a machine on this node; without `wait`, yields False where the lock is taken."""
+
+
+class Repositories(Protocol):
+    """Backup destinations and their repositories."""
+
+    # Guids of backups that the work found damaged; the end of the task reports them.
+    damaged: list[str]
+
+    def open(self, record: BackupDestination) -> Repository:
+        """Open a repository until the end of the attempt.
+
+        Raises Conflict where the destination holds another repository than before.
+        """
+
+    def store(self, record: BackupDestination) -> ObjectStore:
+        """A destination to add to and read from; its `delete` raises Forbidden without a grant."""
+
+    def secret(self, record: BackupDestination) -> Secret:
+        """The key of a destination, fetched over the node's own channel."""
+
+    def space(self, record: BackupDestination) -> dict[str, int]:
+        """`totalSpace` and `freeSpace` of a destination in bytes; empty where unknown."""
+
+    def pack_memory(self, repository: Repository) -> PackMemory:
+        """The packs of a repository that this node has checked lately."""
+
+
+class Staging(Protocol):
+    """Staging folders of attempts on this node; `folder` is this attempt's, empty at first."""
+
+    folder: Path
+
+    def of(self, attempt: str) -> Path:
         """The staging folder of an earlier attempt, which may be gone."""
 
     def discard(self, attempt: str) -> None:
-        """Remove a staging folder; a missing one is fine."""
+        """Remove a staging folder; a missing folder is fine."""
 
     def leftovers(self) -> list[str]:
         """Names of attempts that have a staging folder or a half restore on this node."""
 
-    def needed(self) -> Set[str]:
-        """Attempts and checkpoints that something still builds on.
+    def restore_folder(self, path: str) -> RestoreFolder:
+        """A folder to restore to, below a root of the node.  Raises Forbidden or Conflict."""
 
-        The server is asked when a name is looked up, so list first what may have to go: what was
-        listed before the asking, and is not needed at the asking, is nobody's.
+
+class Mounts(Protocol):
+    """Backups that this node shares, by the guid of the mount."""
+
+    def begin(self, wanted: Sharing) -> MountState:
+        """Share a backup; the share outlives this process and replaces a share of the same guid.
+
+        Raises the error that keeps the backup from being shared.
         """
 
-    def share(self, wanted: Sharing) -> MountState:
-        """Share a backup, from now on and whatever becomes of this process.
+    def end(self, guid: str) -> None:
+        """Stop a share; a share that is over is fine."""
 
-        One of that guid is exchanged.  Raises what keeps it from being shared.
-        """
-
-    def unshare(self, guid: str) -> None:
-        """Stop sharing; fine when it is over."""
-
-    def share_socket(self, guid: str) -> Path:
-        """Where a share serves its disks over NBD, when it does."""
+    def socket(self, guid: str) -> Path:
+        """The socket where a share serves its disks over NBD."""
 
     def volumes(self, guid: str) -> list[Volume]:
-        """The file systems of what is shared."""
+        """The file systems of a share."""
 
     def archive(self, guid: str, volume: str, paths: Sequence[str]) -> Iterator[bytes]:
         """A tar of files of a share, every file complete.
@@ -115,31 +136,34 @@ class TaskContext(Protocol):
         Raises NotFound before the first part, Incomplete at a file that cannot be read.
         """
 
+
+class TaskServer(Protocol):
+    """Questions and early reports to the server about this task."""
+
+    def now_ms(self) -> int:
+        """The server's time, epoch ms."""
+
+    def needed(self) -> Set[str]:
+        """Attempts and checkpoints that a record still builds on.
+
+        The set asks the server when a name is looked up.  List the candidates first: a name that
+        was listed before its look-up and is not needed then will never be needed again.
+        """
+
     def abandoned(self, names: Collection[str]) -> Set[str]:
-        """Those snapshots that attempts of this server took which ended badly; nobody else's."""
+        """The snapshots among `names` that failed attempts of this server took."""
 
     def expected(self) -> Iterator[str]:
         """The backups that the server fixed for this task when it was taken, a page at a time."""
 
-    def became(self, backup_type: str) -> None:
-        """Tell the server at once that the backup is of another type than the task asked for."""
-
-    def note(self, results: Results) -> None:
-        """Tell the server something before the end: a later attempt goes on from `cursor`."""
-
-    def pack_memory(self, repository: Repository) -> PackMemory:
-        """The packs of a repository that this node has checked lately."""
-
-    def space(self, record: records.BackupDestination) -> dict[str, int]:
-        """`totalSpace` and `freeSpace` of a destination in bytes, where it has such a thing."""
-
     def pins(self, destination: str) -> Set[str]:
         """Other attempts that read or write a destination, or wait to store there, right now."""
 
-    def alone(
-        self, record: records.Hypervisor, uuid: str, *, wait: bool = True
-    ) -> AbstractContextManager[bool]:
-        """Be the only one on this node at a machine; without `wait`, False if another is."""
+    def type_changed(self, backup_type: str) -> None:
+        """Report at once that the backup is of another type than the task asked for."""
+
+    def note(self, results: Results) -> None:
+        """Report results before the end; a later attempt continues from `cursor`."""
 
 
 class RestoreFolder(Protocol):
@@ -152,10 +176,45 @@ class RestoreFolder(Protocol):
     made: Path | None
 
     def commit(self) -> Path:
-        """Make it appear, durable and complete.  Raises Conflict when the name is taken."""
+        """Make the folder appear, durable and complete.  Raises Conflict when the name is taken."""
 
 
-def _no_tidying(job: TaskContext) -> None:
+class TaskContext(Protocol):
+    """The services of the node for one attempt of a task, by capability.
+
+    `attempt` is the name TASK-NUMBER that all leftovers of the attempt have; `order` is the order
+    of the kind; `pool` has two threads for hashing and compressing.
+    """
+
+    guid: str
+    attempt: str
+    order: Any
+    disk: DurableFiles
+    pool: ThreadPoolExecutor
+
+    @property
+    def progress(self) -> Progress: ...
+
+    @property
+    def machines(self) -> Machines: ...
+
+    @property
+    def repositories(self) -> Repositories: ...
+
+    @property
+    def staging(self) -> Staging: ...
+
+    @property
+    def mounts(self) -> Mounts: ...
+
+    @property
+    def server(self) -> TaskServer: ...
+
+    def log(self, text: str) -> None:
+        """Add a line to the log of the task."""
+
+
+def _no_tidying(context: TaskContext) -> None:
     """A kind that leaves nothing behind."""
 
 

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 from haulback.contract.delete import DeleteOrder
+from haulback.drivers.capabilities import SnapshotKeeper, capability
 from haulback.errors import NotFound
 from haulback.work.context import Results, TaskContext, TaskWork
 from haulback.work.support.removal import remove
 
 
-def run(job: TaskContext) -> Results:
-    order: DeleteOrder = job.order
+def run(context: TaskContext) -> Results:
+    order: DeleteOrder = context.order
     found: Results = {"removed": order.backups}
     if order.destination and order.destination.repository:
         # Figures of the whole destination concern other projects too: none are told here.
-        _, found = remove(job, order.destination, order.backups, order.given_up)
-        job.log(f"{len(order.backups)} backups of the machine are removed")
-    with job.alone(order.hypervisor, order.uuid):
+        _, found = remove(context, order.destination, order.backups, order.given_up)
+        context.log(f"{len(order.backups)} backups of the machine are removed")
+    with context.machines.lock(order.hypervisor, order.uuid):
         try:
-            machines = job.hypervisor(order.hypervisor)
+            machines = context.machines.open(order.hypervisor)
             machines.drop_checkpoints(order.uuid, frozenset())
             if order.snapshots:
-                machines.remove_snapshots(order.uuid, set(order.snapshots))
+                keeper = capability(machines, SnapshotKeeper)
+                keeper.remove_snapshots(order.uuid, set(order.snapshots))
         except NotFound:
-            job.log("the machine is no longer on its hypervisor")
+            context.log("the machine is no longer on its hypervisor")
     return found
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from contextlib import suppress
 
 from haulback.contract.destination_init import DestinationInitOrder
+from haulback.contract.order_records import BackupDestination
 from haulback.destinations.protocol import ObjectStore as Place
 from haulback.errors import Conflict, WrongKey
-from haulback.inventory.records import BackupDestination
 from haulback.repository.config import is_repository
 from haulback.repository.keys import Secret
 from haulback.repository.repository import Repository
@@ -15,10 +15,14 @@ from haulback.work.context import Results, TaskContext, TaskWork
 from haulback.work.support.foreign_repository import strangers
 
 
-def run(job: TaskContext) -> Results:
-    record: BackupDestination = job.order.destination
-    repository = _made(job.destination(record), job.secret(record), str(record.config["path"]))
-    return {"repository": repository.guid} | job.space(record)
+def run(context: TaskContext) -> Results:
+    record: BackupDestination = context.order.destination
+    repository = _made(
+        context.repositories.store(record),
+        context.repositories.secret(record),
+        str(record.config["path"]),
+    )
+    return {"repository": repository.guid} | context.repositories.space(record)
 
 
 def _made(place: Place, secret: Secret, path: str) -> Repository:

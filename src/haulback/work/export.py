@@ -2,41 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from contextlib import ExitStack
+from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any
 
 from haulback.contract.backups import BackupType
 from haulback.contract.export import ExportOrder
-from haulback.drivers.hypervisor import DiskView, Machine
+from haulback.drivers.capabilities import GuestOperations, capability
+from haulback.drivers.hypervisor import DiskView, Machine, MachineSource
 from haulback.errors import Unsupported
-from haulback.transfer.export import ExportSpec, export_machine
+from haulback.transfer.export import ExportServices, ExportSpec, export_machine
 from haulback.work.context import Results, TaskContext, TaskWork
 
 
-def run(job: TaskContext) -> Results:
-    order: ExportOrder = job.order
-    with job.alone(order.hypervisor, order.uuid):
-        return _run(job, order)
+def run(context: TaskContext) -> Results:
+    order: ExportOrder = context.order
+    with context.machines.lock(order.hypervisor, order.uuid):
+        return _run(context, order)
 
 
-def _run(job: TaskContext, order: ExportOrder) -> Results:
-    machines = job.hypervisor(order.hypervisor)
-    repository = job.repository(order.destination)
+def _run(context: TaskContext, order: ExportOrder) -> Results:
+    machines = context.machines.open(order.hypervisor)
+    repository = context.repositories.open(order.destination)
     base = order.base
     # Attempts that died may have left some; the image must not collect them.
-    machines.drop_checkpoints(order.uuid, job.needed())
+    machines.drop_checkpoints(order.uuid, context.server.needed())
     checkpoint = base.checkpoint if base else None
     reasons: list[str] = []
 
     def warn(text: str) -> None:
         reasons.append(text)
-        job.log(text)
+        context.log(text)
 
     with ExitStack() as held:
-        with machines.around(order.uuid, order.before, order.after, warn):
-            snapshot = held.enter_context(machines.snapshot(order.uuid, job.attempt, checkpoint))
-        taken = job.now_ms()
+        with _commands(machines, order, warn):
+            snapshot = held.enter_context(
+                machines.snapshot(order.uuid, context.attempt, checkpoint)
+            )
+        taken = context.server.now_ms()
         views = [v for v in snapshot.views() if v.disk.name not in order.excluded]
         missing = _missing(snapshot.machine, order.excluded)
         if missing and not views:
@@ -45,25 +48,32 @@ def _run(job: TaskContext, order: ExportOrder) -> Results:
             warn(reason)
         for reason in _reasons(views) if base else []:
             warn(reason)
-        job.expect(_expected(views))
+        context.progress.expect(_expected(views))
         draft = export_machine(
             snapshot,
             repository,
-            job.folder,
-            ExportSpec(order.backup, order.entity, taken, frozenset(order.excluded)),
-            job.pool,
-            base=base.backup if base else None,
-            disk=job.disk,
-            meter=job.meter,
-            warn=warn,
-            memory=job.pack_memory(repository),
+            ExportSpec(
+                order.backup,
+                order.entity,
+                taken,
+                frozenset(order.excluded),
+                base=base.backup if base else None,
+            ),
+            ExportServices(
+                context.staging.folder,
+                context.pool,
+                context.disk,
+                context.progress.meter,
+                warn,
+                context.repositories.pack_memory(repository),
+            ),
         )
         mark = snapshot.checkpoint
     manifest = draft.manifest
     if order.wanted == BackupType.INCREMENTAL.value and manifest.type != order.wanted:
         if base is None:
             warn(f"{order.destination.name} has no backup that an increment can build on")
-        job.became(manifest.type)
+        context.server.type_changed(manifest.type)
     disks = [{"name": d.name, "size": d.map.size, "format": d.format} for d in manifest.disks]
     return {
         "type": manifest.type,
@@ -78,6 +88,19 @@ def _run(job: TaskContext, order: ExportOrder) -> Results:
         "warnings": reasons,
         "consistency": snapshot.consistency,
     }
+
+
+def _commands(
+    machines: MachineSource, order: ExportOrder, warn: Callable[[str], None]
+) -> AbstractContextManager[None]:
+    """Block that runs the commands of the machine's settings in the guest.
+
+    Raises Unsupported for commands on a hypervisor that cannot run them.
+    """
+    if not order.before + order.after:
+        return nullcontext()
+    guests = capability(machines, GuestOperations)
+    return guests.around(order.uuid, order.before, order.after, warn)
 
 
 def _missing(machine: Machine, excluded: Collection[str]) -> list[str]:

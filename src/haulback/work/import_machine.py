@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from haulback.contract.import_machine import ImportMachineOrder
-from haulback.drivers.hypervisor import HypervisorDriver as Driver
-from haulback.drivers.hypervisor import Machine, NetworkCardSettings
+from haulback.drivers.capabilities import InstantRestore, MachineTarget, PowerControl, capability
+from haulback.drivers.hypervisor import Machine, MachineSource, NetworkCardSettings
 from haulback.errors import HaulbackError
-from haulback.transfer.restore import RestoredMachine, RestoreTarget, import_machine, wanted_of
+from haulback.transfer.restore import (
+    RestoredMachine,
+    RestoreServices,
+    RestoreTarget,
+    import_machine,
+    wanted_of,
+)
 from haulback.work.context import Results, TaskContext, TaskWork
 from haulback.work.support.machine_mark import MARK
 
 
-def run(job: TaskContext) -> Results:
-    order: ImportMachineOrder = job.order
-    machines = job.hypervisor(order.hypervisor)
-    machine, left = _made_before(job, machines) or _make(job, machines)
+def run(context: TaskContext) -> Results:
+    order: ImportMachineOrder = context.order
+    machines = context.machines.open(order.hypervisor)
+    machine, left = _made_before(context, machines) or _make(context, machines)
     for sentence in left:
-        job.log(sentence)
+        context.log(sentence)
     if order.power_on:
         _start(machines, machine, order)
     disks = [{"name": d.name, "size": d.size, "format": d.format} for d in machine.disks]
@@ -30,19 +36,20 @@ def run(job: TaskContext) -> Results:
     }
 
 
-def _made_before(job: TaskContext, machines: Driver) -> RestoredMachine | None:
+def _made_before(context: TaskContext, machines: MachineSource) -> RestoredMachine | None:
     for machine in machines.inventory().machines:
-        if machine.definition.get(MARK) == job.guid:
-            job.log("an earlier attempt made the machine already")
+        if machine.definition.get(MARK) == context.guid:
+            context.log("an earlier attempt made the machine already")
             return RestoredMachine(machine, [])
     return None
 
 
-def _make(job: TaskContext, machines: Driver) -> RestoredMachine:
-    order: ImportMachineOrder = job.order
-    repository = job.repository(order.destination)
+def _make(context: TaskContext, machines: MachineSource) -> RestoredMachine:
+    order: ImportMachineOrder = context.order
+    repository = context.repositories.open(order.destination)
     manifest = repository.manifest(order.backup)
     target = RestoreTarget(
+        context.attempt,
         uuid=order.replaces,
         name=order.name,
         overwrite=bool(order.replaces),
@@ -51,26 +58,29 @@ def _make(job: TaskContext, machines: Driver) -> RestoredMachine:
         rename=order.rename,
         stores=order.stores,
         cards=tuple(NetworkCardSettings(one.number, one.network, one.mac) for one in order.cards),
-        marks={MARK: job.guid},
+        marks={MARK: context.guid},
     )
     if order.share:
         wanted = wanted_of(manifest, target)
-        with machines.create_over(wanted, job.share_socket(order.share), job.attempt) as new:
-            job.confirm()
+        overlays, socket = capability(machines, InstantRestore), context.mounts.socket(order.share)
+        with overlays.create_over(wanted, socket, context.attempt) as new:
+            context.progress.confirm()
             return RestoredMachine(new.commit(), new.left_out())
-    job.expect(sum(disk.map.size for disk in manifest.disks if disk.name not in order.skip))
-    return import_machine(
-        repository, manifest, machines, job.attempt, target, job.pool, job.meter, job.confirm
+    context.progress.expect(
+        sum(disk.map.size for disk in manifest.disks if disk.name not in order.skip)
     )
+    hypervisor = capability(machines, MachineTarget)
+    services = RestoreServices(context.pool, context.progress.meter, context.progress.confirm)
+    return import_machine(repository, manifest, hypervisor, target, services)
 
 
-def _start(machines: Driver, machine: Machine, order: ImportMachineOrder) -> None:
+def _start(machines: MachineSource, machine: Machine, order: ImportMachineOrder) -> None:
     """One that runs from a share and cannot start is nothing to keep: its backup is all it has."""
     try:
-        machines.start(machine.uuid)
+        capability(machines, PowerControl).start(machine.uuid)
     except HaulbackError:
         if order.share:
-            machines.remove(machine.uuid)
+            capability(machines, MachineTarget).remove(machine.uuid)
         raise
 
 

@@ -12,10 +12,10 @@ from haulback.work.support.machine_report import broken, placed, told
 _NAMED = 1000  # machines that cannot be read and are named; a host with more is not judged
 
 
-def run(job: TaskContext) -> Results:
-    found = job.hypervisor(job.order.hypervisor).inventory()
+def run(context: TaskContext) -> Results:
+    found = context.machines.open(context.order.hypervisor).inventory()
     for problem in found.problems:
-        job.log(f"{problem.where}: {problem.message}")
+        context.log(f"{problem.where}: {problem.message}")
     return {
         "machines": [told(one) | placed(one.uuid, found) for one in found.machines],
         "problems": len(found.problems),

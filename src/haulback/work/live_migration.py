@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from haulback.contract.live_migration import LiveMigrationOrder
+from haulback.drivers.capabilities import InstantRestore, LiveMigration, capability
 from haulback.work.context import Results, TaskContext, TaskWork
 
 
-def run(job: TaskContext) -> Results:
-    order: LiveMigrationOrder = job.order
-    here = job.hypervisor(order.hypervisor)
-    with job.alone(order.hypervisor, order.uuid):
-        job.confirm()
+def run(context: TaskContext) -> Results:
+    order: LiveMigrationOrder = context.order
+    here = context.machines.open(order.hypervisor)
+    with context.machines.lock(order.hypervisor, order.uuid):
+        context.progress.confirm()
         if order.to.guid == order.hypervisor.guid:
-            job.expect(sum(disk.size for disk in here.machine(order.uuid).disks))
-            here.make_own(order.uuid, job.meter)
+            context.progress.expect(sum(disk.size for disk in here.machine(order.uuid).disks))
+            capability(here, InstantRestore).make_own(order.uuid, context.progress.meter)
             return {"uuid": order.uuid}
-        there = job.hypervisor(order.to)
-        moved = here.move(order.uuid, there, job.attempt, job.expect, job.meter)
+        there = context.machines.open(order.to)
+        mover = capability(here, LiveMigration)
+        moved = mover.move(
+            order.uuid, there, context.attempt, context.progress.expect, context.progress.meter
+        )
     return {"uuid": moved.uuid}
 
 

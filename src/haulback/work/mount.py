@@ -12,17 +12,17 @@ from haulback.work.context import Results, Sharing, TaskContext, TaskWork
 from haulback.work.support.volumes import as_volume
 
 
-def run(job: TaskContext) -> Results:
-    order: MountOrder = job.order
-    shared = job.share(sharing_of(order))
+def run(context: TaskContext) -> Results:
+    order: MountOrder = context.order
+    shared = context.mounts.begin(sharing_of(order))
     try:
         # Whoever waits for a machine to run does not wait for its files to be looked at.
-        volumes = [] if order.hypervisor else job.volumes(order.mount)
+        volumes = [] if order.hypervisor else context.mounts.volumes(order.mount)
         for one in volumes:
-            job.log(f"{one.name}: {one.type}{': ' + one.reason if one.reason else ''}")
-        job.confirm()
+            context.log(f"{one.name}: {one.type}{': ' + one.reason if one.reason else ''}")
+        context.progress.confirm()
     except BaseException:
-        job.unshare(order.mount)
+        context.mounts.end(order.mount)
         raise
     shown = [as_volume(one, _path_of(one, shared.paths)) for one in volumes]
     found = MountResult(shared.disks, "" if order.target else shared.raw, shared.portal, shown)

@@ -8,6 +8,7 @@ import time
 import msgspec
 
 from haulback.contract.prove import Evidence, ProveOrder, Script, Sign
+from haulback.drivers.capabilities import ProofBoot, capability
 from haulback.drivers.hypervisor import Booted, Machine, MachineDisk
 from haulback.errors import Unavailable
 from haulback.repository.manifest import Manifest
@@ -19,22 +20,22 @@ _SCREEN_BYTES = 1 << 20  # a larger picture is left out
 _LOST_BYTES = 500
 
 
-def run(job: TaskContext) -> Results:
-    order: ProveOrder = job.order
-    repository = job.repository(order.destination)
+def run(context: TaskContext) -> Results:
+    order: ProveOrder = context.order
+    repository = context.repositories.open(order.destination)
     manifest = repository.manifest(order.backup)
     reader = repository.reader()
     sources = {disk.name: StoredDisk(disk.map, reader) for disk in manifest.disks}
     begun = time.monotonic()
-    hypervisor = job.hypervisor(order.hypervisor)
-    with hypervisor.boot(_machine(manifest), sources, job.attempt) as booted:
+    hypervisor = capability(context.machines.open(order.hypervisor), ProofBoot)
+    with hypervisor.boot(_machine(manifest), sources, context.attempt) as booted:
         left = booted.left_out()
         for sentence in left:
-            job.log(sentence)
-        _wait(job, booted, order, begun + order.timeout / 1000)
+            context.log(sentence)
+        _wait(context, booted, order, begun + order.timeout / 1000)
         took = round((time.monotonic() - begun) * 1000)
-        job.log(f"{order.sign.value} after {took} ms")
-        script = _script(job, booted, order)
+        context.log(f"{order.sign.value} after {took} ms")
+        script = _script(context, booted, order)
         picture = booted.screen()
         found = Evidence(
             sign=order.sign.value,
@@ -55,11 +56,11 @@ def _machine(manifest: Manifest) -> Machine:
     return Machine("", manifest.entity_name, disks, manifest.definition)
 
 
-def _wait(job: TaskContext, booted: Booted, order: ProveOrder, end: float) -> None:
+def _wait(context: TaskContext, booted: Booted, order: ProveOrder, end: float) -> None:
     """Until the sign shows.  Raises Unavailable when it does not, Cancelled or Fenced."""
     first = booted.screen() if order.sign is Sign.SCREEN else None
     while True:
-        job.meter(0)
+        context.progress.meter(0)
         if _shows(booted, order, first):
             return
         over = "it stopped" if not booted.is_running() else None
@@ -79,11 +80,11 @@ def _shows(booted: Booted, order: ProveOrder, first: bytes | None) -> bool:
     return now is not None and now != first
 
 
-def _script(job: TaskContext, booted: Booted, order: ProveOrder) -> Script | None:
+def _script(context: TaskContext, booted: Booted, order: ProveOrder) -> Script | None:
     if not order.script:
         return None
     code, output = booted.run(order.script, order.timeout // 1000)
-    job.log(f"the script ended with {code}")
+    context.log(f"the script ended with {code}")
     if code:
         raise Unavailable(f"the script ended with {code}: {output[-_LOST_BYTES:].strip()}")
     return Script(code, output)

@@ -12,34 +12,34 @@ from haulback.work.support.damage_report import complete_report
 _SAID = 500  # lines of the log
 
 
-def run(job: TaskContext) -> Results:
-    order: RepairOrder = job.order
-    repository = job.repository(order.destination)
-    job.expect(sum(repository.objects.packs().values()))
-    sign = (f"REPAIR {job.guid}", job.now_ms())
-    context = RepairContext(
-        job.folder,
-        job.pool,
+def run(context: TaskContext) -> Results:
+    order: RepairOrder = context.order
+    repository = context.repositories.open(order.destination)
+    context.progress.expect(sum(repository.objects.packs().values()))
+    sign = (f"REPAIR {context.guid}", context.server.now_ms())
+    repair_context = RepairContext(
+        context.staging.folder,
+        context.pool,
         lambda: sign,
-        (job.secret(order.destination),),
-        lambda: job.pins(order.destination.guid),
-        job.disk,
-        job.meter,
-        job.confirm,
+        (context.repositories.secret(order.destination),),
+        lambda: context.server.pins(order.destination.guid),
+        context.disk,
+        context.progress.meter,
+        context.progress.confirm,
         order.believe,
     )
-    done = repair(repository, context, apply=order.apply)
+    done = repair(repository, repair_context, apply=order.apply)
     verb = "done" if done.is_applied else "would be done"
     for action in done.actions[:_SAID]:
-        job.log(f"{verb}: {action}")
+        context.log(f"{verb}: {action}")
     for loss in done.losses[:_SAID]:
-        job.log(f"lost: {loss}")
+        context.log(f"lost: {loss}")
     found: Results = {"actions": done.actions[:_SAID], "aside": done.aside[:_SAID]}
     found["losses"] = len(done.losses)
     if done.after:
-        complete = complete_report(order.destination.guid, done.after, job.expected())
+        complete = complete_report(order.destination.guid, done.after, context.server.expected())
         found["damage"] = msgspec.to_builtins(complete.report)
-    return found | job.space(order.destination)
+    return found | context.repositories.space(order.destination)
 
 
 WORK = TaskWork("REPAIR", RepairOrder, run)

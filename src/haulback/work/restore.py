@@ -12,34 +12,34 @@ from haulback.repository.restore import restore_disk
 from haulback.work.context import Results, TaskContext, TaskWork
 
 
-def run(job: TaskContext) -> Results:
-    order: RestoreOrder = job.order
-    repository = job.repository(order.destination)
+def run(context: TaskContext) -> Results:
+    order: RestoreOrder = context.order
+    repository = context.repositories.open(order.destination)
     manifest = repository.manifest(order.backup)
     if order.pointer:
         return {"disks": len(manifest.disks)}
-    job.expect(sum(stored.map.size for stored in manifest.disks))
+    context.progress.expect(sum(stored.map.size for stored in manifest.disks))
     if order.path is None:
-        check_backup(repository, order.backup, job.meter, order.skip)
+        check_backup(repository, order.backup, context.progress.meter, order.skip)
         return {"checked": True}
-    target = job.target(order.path)
+    target = context.staging.restore_folder(order.path)
     if target.made:
-        job.log("an earlier attempt restored everything already")
+        context.log("an earlier attempt restored everything already")
         return {"path": str(target.made)}
     for number in range(len(manifest.disks)):
-        _write(job, repository, order.backup, number, target.folder)
-    job.confirm()
+        _write(context, repository, order.backup, number, target.folder)
+    context.progress.confirm()
     return {"path": str(target.commit())}
 
 
 def _write(
-    job: TaskContext, repository: Repository, backup: str, number: int, folder: Path
+    context: TaskContext, repository: Repository, backup: str, number: int, folder: Path
 ) -> None:
     """One disk as a raw file.  Its name on the platform is not trusted to be a file's."""
     stored = repository.manifest(backup).disks[number]
     sink = RawFile(folder / f"disk{number}.raw", stored.map.size)
     try:
-        restore_disk(stored.map, repository.reader(), sink, job.pool, job.meter)
+        restore_disk(stored.map, repository.reader(), sink, context.pool, context.progress.meter)
     finally:
         sink.close()
 

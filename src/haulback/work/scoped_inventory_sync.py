@@ -5,16 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from haulback.contract.scoped_inventory_sync import ScopedInventorySyncOrder
-from haulback.drivers.hypervisor import HypervisorDriver as Machines
-from haulback.drivers.hypervisor import Problem
+from haulback.drivers.hypervisor import MachineSource, Problem
 from haulback.errors import HaulbackError, NotFound
 from haulback.work.context import Results, TaskContext, TaskWork
 from haulback.work.support.machine_report import broken, told
 
 
-def run(job: TaskContext) -> Results:
-    order: ScopedInventorySyncOrder = job.order
-    machines = job.hypervisor(order.hypervisor)
+def run(context: TaskContext) -> Results:
+    order: ScopedInventorySyncOrder = context.order
+    machines = context.machines.open(order.hypervisor)
     found, unreadable, missing = [], [], []
     for uuid in order.uuids:
         try:
@@ -23,14 +22,17 @@ def run(job: TaskContext) -> Results:
             missing.append(uuid)
         except HaulbackError as error:
             machines.check()  # the machine cannot be read in a place that is there
-            job.log(f"{uuid}: {error.message}")
+            context.log(f"{uuid}: {error.message}")
             unreadable.append(broken(Problem(uuid, error.message, uuid)))
     results: Results = {"machines": found, "unreadable": unreadable}
-    return results | (_whole_look(job, machines, missing, unreadable) if missing else {})
+    return results | (_whole_look(context, machines, missing, unreadable) if missing else {})
 
 
 def _whole_look(
-    job: TaskContext, machines: Machines, missing: list[str], unreadable: list[dict[str, Any]]
+    context: TaskContext,
+    machines: MachineSource,
+    missing: list[str],
+    unreadable: list[dict[str, Any]],
 ) -> Results:
     """Machines that were not found are gone, unless they are there and cannot be read.
 
@@ -42,15 +44,15 @@ def _whole_look(
     problems = [broken(one) for one in whole.problems]
     gone = []
     for uuid in set(missing) - {one.uuid for one in whole.machines}:
-        place = job.order.places.get(uuid)
+        place = context.order.places.get(uuid)
         same = [one for one in problems if one["uuid"] == uuid or one["where"] == place]
         if same:
-            job.log(f"{uuid}: {same[0]['message']}")
+            context.log(f"{uuid}: {same[0]['message']}")
             unreadable.append({**same[0], "uuid": uuid})
         elif place is None and any(not one["uuid"] for one in problems):
-            job.log(f"{uuid} was not found; it may be one of those that cannot be read")
+            context.log(f"{uuid} was not found; it may be one of those that cannot be read")
         else:
-            job.log(f"{uuid} is no longer there")
+            context.log(f"{uuid} is no longer there")
             gone.append(uuid)
     return {"gone": gone, "shown": len(whole.machines) + len(problems)}
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from haulback.contract.snapshot import SnapshotOrder
+from haulback.drivers.capabilities import SnapshotKeeper, capability
 from haulback.work.context import PREFIX, Results, TaskContext, TaskWork
 
 
-def run(job: TaskContext) -> Results:
-    order: SnapshotOrder = job.order
-    machines, name = job.hypervisor(order.hypervisor), PREFIX + job.attempt
-    with job.alone(order.hypervisor, order.uuid):
-        job.confirm()
-        now = job.now_ms()
+def run(context: TaskContext) -> Results:
+    order: SnapshotOrder = context.order
+    machines = capability(context.machines.open(order.hypervisor), SnapshotKeeper)
+    name = PREFIX + context.attempt
+    with context.machines.lock(order.hypervisor, order.uuid):
+        context.progress.confirm()
+        now = context.server.now_ms()
         how = machines.take_snapshot(order.uuid, name)
         try:
-            job.confirm()
+            context.progress.confirm()
         except BaseException:
             machines.remove_snapshots(order.uuid, {name})
             raise

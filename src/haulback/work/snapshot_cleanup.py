@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from haulback.contract.snapshot_cleanup import SnapshotCleanupOrder
+from haulback.drivers.capabilities import SnapshotKeeper, capability
 from haulback.errors import NotFound
 from haulback.work.context import Results, TaskContext, TaskWork
 
 
-def run(job: TaskContext) -> Results:
-    order: SnapshotCleanupOrder = job.order
-    with job.alone(order.hypervisor, order.uuid):
-        job.confirm()
+def run(context: TaskContext) -> Results:
+    order: SnapshotCleanupOrder = context.order
+    with context.machines.lock(order.hypervisor, order.uuid):
+        context.progress.confirm()
         try:
-            job.hypervisor(order.hypervisor).remove_snapshots(order.uuid, set(order.names))
+            machines = capability(context.machines.open(order.hypervisor), SnapshotKeeper)
+            machines.remove_snapshots(order.uuid, set(order.names))
         except NotFound:
-            job.log("the machine is no longer on its hypervisor")
+            context.log("the machine is no longer on its hypervisor")
     return {"removed": order.names}
 
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from haulback.contract.snapshot_reversion import SnapshotReversionOrder
+from haulback.drivers.capabilities import SnapshotKeeper, capability
 from haulback.work.context import PREFIX, Results, TaskContext, TaskWork
 
 
-def run(job: TaskContext) -> Results:
-    order: SnapshotReversionOrder = job.order
-    before = PREFIX + job.attempt
-    with job.alone(order.hypervisor, order.uuid):
-        job.confirm()
-        now = job.now_ms()
-        job.hypervisor(order.hypervisor).revert(order.uuid, order.name, before, job.attempt)
-    job.log(f"what the machine was is kept as the snapshot {before}")
+def run(context: TaskContext) -> Results:
+    order: SnapshotReversionOrder = context.order
+    before = PREFIX + context.attempt
+    with context.machines.lock(order.hypervisor, order.uuid):
+        context.progress.confirm()
+        now = context.server.now_ms()
+        machines = capability(context.machines.open(order.hypervisor), SnapshotKeeper)
+        machines.revert(order.uuid, order.name, before, context.attempt)
+    context.log(f"what the machine was is kept as the snapshot {before}")
     return {"before": before, "snapshotTime": now}
 
 

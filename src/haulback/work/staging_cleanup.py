@@ -3,100 +3,116 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
+from haulback.contract.order_records import BackupDestination, Hypervisor
 from haulback.contract.staging_cleanup import StagingCleanupOrder
-from haulback.drivers.hypervisor import HypervisorDriver as Driver
-from haulback.drivers.hypervisor import Machine
-from haulback.errors import HaulbackError, NotFound
-from haulback.inventory.records import BackupDestination, Hypervisor
+from haulback.drivers.capabilities import SnapshotKeeper, capability
+from haulback.drivers.hypervisor import Machine, MachineSource
+from haulback.errors import Cancelled, Fenced, HaulbackError, NotFound
+from haulback.retry import Backoff, retry
 from haulback.work.context import PREFIX, Results, TaskContext, TaskWork
 
-_TRIES, _AGAIN = 4, 2.0  # seconds between them: a platform that was begun anew is back by then
+_BACKOFF = Backoff(2.0, attempts=4)  # a platform that was restarted is back by then
 
 
-def run(job: TaskContext) -> Results:
-    needed = job.needed()
-    left = [attempt for attempt in job.leftovers() if attempt not in needed]
+def run(context: TaskContext) -> Results:
+    needed = context.server.needed()
+    left = [attempt for attempt in context.staging.leftovers() if attempt not in needed]
     for attempt in left:
-        job.discard(attempt)
+        context.staging.discard(attempt)
     removed, held = len(left), dict[str, Any]()
-    for hypervisor in job.order.hypervisors:
-        removed += _sweep(job, hypervisor, held.setdefault(hypervisor.guid, {}))
-    for destination in job.order.destinations:
-        removed += _sweep_destination(job, destination)
+    for hypervisor in context.order.hypervisors:
+        removed += _sweep(context, hypervisor, held.setdefault(hypervisor.guid, {}))
+    for destination in context.order.destinations:
+        removed += _sweep_destination(context, destination)
     return {"removed": removed, "held": {guid: found for guid, found in held.items() if found}}
 
 
-def _sweep_destination(job: TaskContext, record: BackupDestination) -> int:
+def _sweep_destination(context: TaskContext, record: BackupDestination) -> int:
     try:
-        return job.destination(record).sweep(job.needed())
+        return context.repositories.store(record).sweep(context.server.needed())
     except HaulbackError as error:
-        job.log(f"{record.name}: {error.message}")
+        context.log(f"{record.name}: {error.message}")
         return 0
 
 
-def _sweep(job: TaskContext, record: Hypervisor, held: dict[str, Any]) -> int:
-    """One that does not answer, a few times, must not keep the others from being swept.
+def _sweep(context: TaskContext, record: Hypervisor, held: dict[str, Any]) -> int:
+    """Sweep a hypervisor; one that does not answer is skipped after a few tries.
 
     `held` takes the snapshots that stay, with their times: an attempt may have died before it said
     that it had taken one.
     """
-    for left in reversed(range(_TRIES)):
-        try:
-            machines = job.hypervisor(record)
-            removed = len(machines.sweep(job.needed()))
-            found = machines.inventory().machines
-            break
-        except HaulbackError as error:
-            job.log(f"{record.name}: {error.message}")
-            if not left:
-                return 0
-            time.sleep(_AGAIN)
-            job.confirm()
+
+    def look() -> tuple[MachineSource, int, Sequence[Machine]]:
+        machines = context.machines.open(record)
+        return machines, len(machines.sweep(context.server.needed())), machines.inventory().machines
+
+    def again(error: Exception) -> bool:
+        if not isinstance(error, HaulbackError) or isinstance(error, Cancelled | Fenced):
+            return False
+        context.log(f"{record.name}: {error.message}")
+        return True
+
+    def wait(seconds: float) -> None:
+        time.sleep(seconds)
+        context.progress.confirm()
+
+    try:
+        machines, removed, found = retry(look, _BACKOFF, again, wait)
+    except (Cancelled, Fenced):
+        raise
+    except HaulbackError as error:
+        context.log(f"{record.name}: {error.message}")
+        return 0
     for machine in found:
-        job.confirm()
-        dropped = _drop(job, record, machines, machine)
+        context.progress.confirm()
+        dropped = _drop(context, record, machines, machine)
         removed += len(dropped)
         if stay := {s.name: s.time for s in machine.snapshots or () if s.name not in dropped}:
             held[machine.uuid] = stay
     return removed
 
 
-def sweep_after(job: TaskContext, record: Hypervisor) -> None:
+def sweep_after(context: TaskContext, record: Hypervisor) -> None:
     """Remove what an attempt may have left on a platform, of the one machine it was about.
 
     Raises Unavailable when the platform does not answer.
     """
-    machines = job.hypervisor(record)
-    machines.sweep(job.needed())
-    if uuid := getattr(job.order, "uuid", ""):
+    machines = context.machines.open(record)
+    machines.sweep(context.server.needed())
+    if uuid := getattr(context.order, "uuid", ""):
         with suppress(NotFound):
-            _drop(job, record, machines, machines.machine(uuid))
+            _drop(context, record, machines, machines.machine(uuid))
 
 
-def _drop(job: TaskContext, record: Hypervisor, machines: Driver, machine: Machine) -> list[str]:
+def _drop(
+    context: TaskContext, record: Hypervisor, machines: MachineSource, machine: Machine
+) -> list[str]:
     """The names of checkpoints and snapshots that were removed."""
-    with job.alone(record, machine.uuid, wait=False) as mine:
+    with context.machines.lock(record, machine.uuid, wait=False) as mine:
         if not mine:
             return []  # an EXPORT is at work; it begins by doing the same
         try:
-            dropped = machines.drop_checkpoints(machine.uuid, job.needed())
-            return [*dropped, *_drop_snapshots(job, machines, machine)]
+            dropped = machines.drop_checkpoints(machine.uuid, context.server.needed())
+            return [*dropped, *_drop_snapshots(context, machines, machine)]
         except HaulbackError as error:
-            job.log(f"{record.name}, {machine.uuid}: {error.message}")
+            context.log(f"{record.name}, {machine.uuid}: {error.message}")
             return []
 
 
-def _drop_snapshots(job: TaskContext, machines: Driver, machine: Machine) -> list[str]:
+def _drop_snapshots(context: TaskContext, machines: MachineSource, machine: Machine) -> list[str]:
     """Those that attempts took which ended badly.
 
     A snapshot may be somebody's only copy: one whose story is not known here is let be.
     """
     ours = [one.name for one in machine.snapshots or () if one.name.startswith(PREFIX)]
-    unwanted = job.abandoned(ours) if ours else frozenset()
-    return machines.remove_snapshots(machine.uuid, unwanted) if unwanted else []
+    unwanted = context.server.abandoned(ours) if ours else frozenset()
+    if not unwanted:
+        return []
+    return capability(machines, SnapshotKeeper).remove_snapshots(machine.uuid, unwanted)
 
 
 WORK = TaskWork("STAGING_CLEANUP", StagingCleanupOrder, run)

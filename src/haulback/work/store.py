@@ -17,23 +17,27 @@ from haulback.work.support.volumes import as_volume
 _LOOK_SECONDS = 20.0  # for finding file systems
 
 
-def run(job: TaskContext) -> Results:
-    order: StoreOrder = job.order
-    repository = job.repository(order.destination)
-    folder = job.staging(order.staging)
+def run(context: TaskContext) -> Results:
+    order: StoreOrder = context.order
+    repository = context.repositories.open(order.destination)
+    folder = context.staging.of(order.staging)
     try:
         draft = repository.read_draft(folder, order.backup)
-        job.confirm()
-        manifest = store_machine(repository, folder, draft, job.disk)
+        context.progress.confirm()
+        manifest = store_machine(repository, folder, draft, context.disk)
     except NotFound:
         manifest = _stored_before(repository, order)
-        job.discard(order.staging)
-    job.count(manifest.stored)
+        context.staging.discard(order.staging)
+    context.progress.count(manifest.stored)
     found = {"stored": manifest.stored, "parent": manifest.parent}
-    return found | _volumes(job, repository, manifest) | job.space(order.destination)
+    return (
+        found
+        | _volumes(context, repository, manifest)
+        | context.repositories.space(order.destination)
+    )
 
 
-def _volumes(job: TaskContext, repository: Repository, manifest: Manifest) -> Results:
+def _volumes(context: TaskContext, repository: Repository, manifest: Manifest) -> Results:
     """The file systems in it, for who mounts some of them later; a backup is good without."""
     reader = repository.reader()
     disks = {disk.name: StoredDisk(disk.map, reader) for disk in manifest.disks}
@@ -41,7 +45,7 @@ def _volumes(job: TaskContext, repository: Repository, manifest: Manifest) -> Re
         with Browser(disks, deadline=_LOOK_SECONDS) as browser:
             return {"volumes": [msgspec.to_builtins(as_volume(one)) for one in browser.volumes()]}
     except HaulbackError as error:
-        job.log(f"what file systems it holds is not known: {error.message}")
+        context.log(f"what file systems it holds is not known: {error.message}")
         return {}
 
 
@@ -53,11 +57,13 @@ def _stored_before(repository: Repository, order: StoreOrder) -> Manifest:
         raise BaseGone("staging no longer holds the export; back up again") from None
 
 
-def tidy(job: TaskContext) -> None:
+def tidy(context: TaskContext) -> None:
     """The checkpoint that this backup's own replaces is of no use any more."""
-    order: StoreOrder = job.order
-    with job.alone(order.hypervisor, order.uuid):
-        job.hypervisor(order.hypervisor).drop_checkpoints(order.uuid, job.needed())
+    order: StoreOrder = context.order
+    with context.machines.lock(order.hypervisor, order.uuid):
+        context.machines.open(order.hypervisor).drop_checkpoints(
+            order.uuid, context.server.needed()
+        )
 
 
 WORK = TaskWork("STORE", StoreOrder, run, tidy)

@@ -3,36 +3,42 @@
 from __future__ import annotations
 
 from haulback.contract.unmount import UnmountOrder
-from haulback.drivers.hypervisor import HypervisorDriver as Driver
+from haulback.drivers.capabilities import InstantRestore, MachineTarget, capability
+from haulback.drivers.hypervisor import MachineSource
 from haulback.errors import Conflict, SourceChanged
 from haulback.work.context import Results, TaskContext, TaskWork
 from haulback.work.support.machine_mark import MARK
 
 
-def run(job: TaskContext) -> Results:
-    order: UnmountOrder = job.order
-    job.confirm()
+def run(context: TaskContext) -> Results:
+    order: UnmountOrder = context.order
+    context.progress.confirm()
     if order.hypervisor:
-        _end_machines(job, job.hypervisor(order.hypervisor), order)
-    job.unshare(order.mount)
+        _end_machines(context, context.machines.open(order.hypervisor), order)
+    context.mounts.end(order.mount)
     return {"unmounted": True}
 
 
-def _end_machines(job: TaskContext, machines: Driver, order: UnmountOrder) -> None:
+def _end_machines(context: TaskContext, machines: MachineSource, order: UnmountOrder) -> None:
     """One that an instant restore made goes with its share.
 
     Raises SourceChanged while it runs, Conflict for one that somebody else put on the share.
     """
-    found = machines.on_share(job.share_socket(order.mount))
+    if not isinstance(machines, InstantRestore):
+        return  # the hypervisor is reached by SSH now: no machine there runs from a mount here
+    found = machines.on_share(context.mounts.socket(order.mount))
     if foreign := [one.name for one in found if MARK not in one.definition]:
         raise Conflict(f"{', '.join(foreign)}: lives off this backup too, but was not made here")
+    target = capability(machines, MachineTarget)
     for machine in found:
         try:
-            machines.remove(machine.uuid)
+            target.remove(machine.uuid)
         except SourceChanged as error:
             remedy = "or move it off its backup (POST /tasks/live-migration)"
             raise SourceChanged(f"{error.message}; {remedy}") from None
-        job.log(f"{machine.name} lived off this backup, and was removed with what it had written")
+        context.log(
+            f"{machine.name} lived off this backup, and was removed with what it had written"
+        )
 
 
 WORK = TaskWork("UNMOUNT", UnmountOrder, run)

@@ -6,25 +6,26 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 
 from haulback.contract.upload import UploadOrder
+from haulback.drivers.capabilities import GuestOperations, capability
 from haulback.work.context import Results, TaskContext, TaskWork
 
 
-def run(job: TaskContext) -> Results:
-    order: UploadOrder = job.order
-    machines = job.hypervisor(order.hypervisor)
-    job.confirm()
+def run(context: TaskContext) -> Results:
+    order: UploadOrder = context.order
+    machines = capability(context.machines.open(order.hypervisor), GuestOperations)
+    context.progress.confirm()
     # Zeros and gaps would overwrite intact files of the guest: every file, or none.
-    parts = job.archive(order.mount, order.volume, order.paths)
+    parts = context.mounts.archive(order.mount, order.volume, order.paths)
     first = next(parts)  # what is missing is found out before the guest is touched
-    whole = _metered(job, chain((first,), parts))
-    with job.alone(order.hypervisor, order.uuid):  # one that is frozen takes nothing
-        machines.unpack(order.uuid, whole, order.folder, f".haulback-{job.guid}.tar")
+    whole = _metered(context, chain((first,), parts))
+    with context.machines.lock(order.hypervisor, order.uuid):  # one that is frozen takes nothing
+        machines.unpack(order.uuid, whole, order.folder, f".haulback-{context.guid}.tar")
     return {"uploaded": len(order.paths)}
 
 
-def _metered(job: TaskContext, parts: Iterable[bytes]) -> Iterator[bytes]:
+def _metered(context: TaskContext, parts: Iterable[bytes]) -> Iterator[bytes]:
     for part in parts:
-        job.meter(len(part))
+        context.progress.meter(len(part))
         yield part
 
 

@@ -16,22 +16,22 @@ _NOTED_EVERY = 8  # packs, 512 MiB: what is read again after a node died
 _LEAST = GIB  # of a nightly share, bytes: a small destination is read in one night
 
 
-def run(job: TaskContext) -> Results:
-    order: VerifyOrder = job.order
-    repository = job.repository(order.destination)
-    share = _share(job, order, sum(repository.objects.packs().values()))
-    sign = (f"VERIFY {job.guid}", job.now_ms())
+def run(context: TaskContext) -> Results:
+    order: VerifyOrder = context.order
+    repository = context.repositories.open(order.destination)
+    share = _share(context, order, sum(repository.objects.packs().values()))
+    sign = (f"VERIFY {context.guid}", context.server.now_ms())
     report = verify(
         repository,
         Depth.DATA,
-        job.pool,
-        job.meter,
+        context.pool,
+        context.progress.meter,
         share=share,
-        folder=job.folder,
+        folder=context.staging.folder,
         record=lambda: sign,
     )
-    found = complete_report(order.destination.guid, report, job.expected(), order.looked)
-    _tell(job, report, found)
+    found = complete_report(order.destination.guid, report, context.server.expected(), order.looked)
+    _tell(context, report, found)
     return {
         "cursor": report.cursor.hex() if report.cursor else "",
         "isRound": report.is_round or not report.packs,
@@ -42,32 +42,34 @@ def run(job: TaskContext) -> Results:
         "strangers": len(report.strangers),
         "looked": found.told,
         "damage": msgspec.to_builtins(found.report),
-    } | job.space(order.destination)
+    } | context.repositories.space(order.destination)
 
 
-def _share(job: TaskContext, order: VerifyOrder, total: int) -> Share:
-    """The packs and backups to look at, of `total` bytes of packs; the job is told how many."""
+def _share(context: TaskContext, order: VerifyOrder, total: int) -> Share:
+    """The packs and backups to look at, of `total` bytes of packs; the context is told how many."""
     budget = _budget(order, total)
-    job.expect(min(total, total if budget is None else budget))
+    context.progress.expect(min(total, total if budget is None else budget))
     after = bytes.fromhex(order.cursor) if order.cursor else None
-    return Share(after, budget, order.seconds, _noting(job), order.looked)
+    return Share(after, budget, order.seconds, _noting(context), order.looked)
 
 
-def _tell(job: TaskContext, report: VerifyReport, found: Complete) -> None:
+def _tell(context: TaskContext, report: VerifyReport, found: Complete) -> None:
     """The log of the task."""
     count = report.backups - len(report.unlooked)
-    job.log(
+    context.log(
         f"{report.groups} groups, {size(report.bytes)} of {size(report.total)} read; "
         f"{count} backups looked at, {found.unknown} of all are unknown to the catalogue"
     )
     if report.unlooked:
-        job.log(f"the next VERIFY looks at {len(report.unlooked)} backups first: the time was over")
+        context.log(
+            f"the next VERIFY looks at {len(report.unlooked)} backups first: the time was over"
+        )
     if found.told and not report.unlooked:
-        job.log(found.report.findings[0])
+        context.log(found.report.findings[0])
     for text in report.findings[:100]:
-        job.log(f"damaged: {text}")
+        context.log(f"damaged: {text}")
     for name in report.strangers[:20]:
-        job.log(f"{name} is no object of the repository and is ignored")
+        context.log(f"{name} is no object of the repository and is ignored")
 
 
 def _budget(order: VerifyOrder, total: int) -> int | None:
@@ -76,7 +78,7 @@ def _budget(order: VerifyOrder, total: int) -> int | None:
     return order.bytes
 
 
-def _noting(job: TaskContext) -> Callable[[bytes], None]:
+def _noting(context: TaskContext) -> Callable[[bytes], None]:
     """Tell the server from time to time how far the task is."""
     count = 0
 
@@ -84,7 +86,7 @@ def _noting(job: TaskContext) -> Callable[[bytes], None]:
         nonlocal count
         count += 1
         if count % _NOTED_EVERY == 0:
-            job.note({"cursor": pack.hex()})
+            context.server.note({"cursor": pack.hex()})
 
     return note
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from haulback.cli.places import key as command
+from haulback.cli.destinations import key as command
 from haulback.cli.repository_keys import key_of
 from haulback.destinations.folder import Folder
 from haulback.errors import Conflict, HaulbackError, Malformed, NotFound, Unavailable, WrongKey
@@ -18,7 +18,7 @@ from haulback.repository.keys import Secret
 from haulback.repository.repository import Repository
 from haulback.server.key_vault import KeyVault
 from haulback.server.main import Server, ServerSettings
-from haulback.server.store import catalogue, tables
+from haulback.server.store import rows, tables
 from haulback.server.store.engine import open_store
 
 
@@ -47,7 +47,7 @@ class Kept:
         )
         with store.write() as sql:
             sealed = vault.seal(record.guid, secret)
-            catalogue.add(sql, tables.destination, record, sealed_key=sealed)
+            rows.add(sql, tables.destination, record, sealed_key=sealed)
         store.close()
 
     def key(self, **more: object) -> str:

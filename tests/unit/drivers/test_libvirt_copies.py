@@ -17,6 +17,7 @@ from haulback.drivers.libvirt import domain as xml
 from haulback.drivers.libvirt.boot import _isolated
 from haulback.drivers.libvirt.definition import Standing, compose
 from haulback.errors import Malformed
+from haulback.libvirt_xml import XML, parse
 
 UUID = "11111111-2222-4333-8444-555555555555"
 ORIGINAL = "/the/original"
@@ -36,7 +37,7 @@ def machine(
         f"<os><type>hvm</type></os>{more}<devices>{VDA}{devices}</devices></domain>"
     )
     chosen = disks or (MachineDisk("vda", 8 << 20, "qcow2"),)
-    return Machine(UUID, "web", chosen, {"uuid": UUID, xml.XML: text})
+    return Machine(UUID, "web", chosen, {"uuid": UUID, XML: text})
 
 
 def copied(wanted: Machine, *, fresh: bool = True) -> tuple[ET.Element, list[str]]:
@@ -44,20 +45,20 @@ def copied(wanted: Machine, *, fresh: bool = True) -> tuple[ET.Element, list[str
     told: list[str] = []
     places = {disk.name: NEW.with_name(f"{disk.name}.qcow2") for disk in wanted.disks}
     text = compose(wanted, places, "qemu", Standing(fresh=fresh, tell=told.append))
-    return xml.parse(text), told
+    return parse(text), told
 
 
 def over_itself(then: Machine, now: Machine) -> tuple[ET.Element, list[str]]:
     """The XML of a machine that is restored over itself, and the warnings about it."""
     told: list[str] = []
     places = {disk.name: NEW.with_name(f"{disk.name}.qcow2") for disk in then.disks}
-    standing = Standing(now=now.definition[xml.XML], tell=told.append)
-    return xml.parse(compose(then, places, "qemu", standing)), told
+    standing = Standing(now=now.definition[XML], tell=told.append)
+    return parse(compose(then, places, "qemu", standing)), told
 
 
 def apart_of(text: str, live: str = "", read: str = "") -> tuple[Apart, ...]:
-    """The parts of a machine that no backup contains, when all or the named disks are read."""
-    volumes = xml.volumes(xml.parse(text))
+    """The parts that no backup holds of a machine whose disks, all or the named ones, are read."""
+    volumes = xml.volumes(parse(text))
     sized = [(one, 1) for one in volumes if not read or one.name in read.split()]
     return xml.machine(text, sized, live).apart
 
@@ -143,7 +144,7 @@ APART = {
 
 @pytest.mark.parametrize(("element", "name"), APART.values(), ids=APART)
 def test_what_no_backup_holds_is_named_with_its_reason(element: str, name: str):
-    root = xml.parse(machine(element).definition[xml.XML])
+    root = parse(machine(element).definition[XML])
     [found] = apart_of(said(root))
     assert found.name.startswith(name)
     assert ORIGINAL in found.name + found.why or name == "sdb"
@@ -176,8 +177,8 @@ def test_a_machine_over_itself_keeps_it_as_long_as_it_is_its_own(element: str, n
     root, told = over_itself(then, then)
     kept = [one for one in root.findall("devices/*") if ORIGINAL in said(one)]
     assert len(kept) == 1
-    assert said(kept[0]) in said(xml.parse(then.definition[xml.XML])) or kept[0].tag == "disk"
-    root, told = over_itself(then, machine())  # the device moved to another machine since
+    assert said(kept[0]) in said(parse(then.definition[XML])) or kept[0].tag == "disk"
+    root, told = over_itself(then, machine())  # it went elsewhere since
     assert ORIGINAL not in said(root)
     if "device='cdrom'" in element or "device='floppy'" in element:
         assert root.find("devices/disk/target[@dev='sdb']") is not None
@@ -350,7 +351,7 @@ def test_a_machine_over_itself_keeps_what_it_reaches_for_and_makes(element: str)
     then = machine(element)
     root, _ = over_itself(then, then)
     assert said(root.findall("devices/*")[1]) == said(
-        xml.parse(then.definition[xml.XML]).findall("devices/*")[1]
+        parse(then.definition[XML]).findall("devices/*")[1]
     )
 
 
@@ -531,8 +532,8 @@ NETWORK = disk(
 
 
 def test_a_disk_that_cannot_be_read_now_is_named_too():
-    text = said(xml.parse(machine(NETWORK).definition[xml.XML]))
-    assert apart_of(text) == ()  # the machine runs
+    text = said(parse(machine(NETWORK).definition[XML]))
+    assert apart_of(text) == ()  # it runs
     [found] = apart_of(text, read="vda")
     assert found == ("sdb", RUNS, False)
     root, told = copied(machine(NETWORK))
@@ -546,17 +547,17 @@ def test_a_disk_that_cannot_be_read_now_is_named_too():
 
 def test_what_was_plugged_in_while_the_machine_runs_is_named_too():
     later, now = machine(APART["folder"][0]), machine(APART["lun"][0])
-    found = apart_of(later.definition[xml.XML], now.definition[xml.XML])
+    found = apart_of(later.definition[XML], now.definition[XML])
     assert [one.name for one in found] == ["folder share (/the/original)", "sdb"]
-    found = apart_of(machine(NETWORK).definition[xml.XML], machine().definition[xml.XML], "vda")
+    found = apart_of(machine(NETWORK).definition[XML], machine().definition[XML], "vda")
     assert [one.name for one in found] == ["sdb"]
 
 
 def test_a_shared_disk_is_in_the_backup_and_said_to_be_torn():
-    text = machine(disk("<source file='/the/original'/>", "<shareable/>")).definition[xml.XML]
+    text = machine(disk("<source file='/the/original'/>", "<shareable/>")).definition[XML]
     [found] = apart_of(text)
     assert (found.name, found.held) == ("sdb", True)
-    assert [one.name for one in xml.volumes(xml.parse(text))] == ["vda", "sdb"]
+    assert [one.name for one in xml.volumes(parse(text))] == ["vda", "sdb"]
 
 
 def test_a_restored_disk_keeps_its_seat_and_nothing_of_where_it_lay():
@@ -614,7 +615,7 @@ def test_a_copy_keeps_its_agent_its_screen_and_gets_an_empty_tpm():
     assert root.find("devices/tpm/backend").attrib == {"type": "emulator", "version": "2.0"}
     assert root.findtext("devices/rng/backend") == "/dev/hwrng"
     assert told == ["the TPM is empty: no backup holds the state of the original's TPM"]
-    [one] = apart_of(machine(devices).definition[xml.XML])
+    [one] = apart_of(machine(devices).definition[XML])
     assert one.name == "the TPM"
 
 
@@ -635,7 +636,7 @@ def test_a_copy_keeps_what_is_only_hardware():
     )
     wanted = machine(devices, more)
     root, told = copied(wanted)
-    before = xml.parse(wanted.definition[xml.XML])
+    before = parse(wanted.definition[XML])
     for one in (*before.findall("devices/*")[1:], *before):
         if one.tag not in ("name", "uuid", "devices"):
             assert said(one) in said(root), one.tag
@@ -674,6 +675,6 @@ def test_variables_that_no_backup_holds_are_fresh_in_a_copy_and_stay_with_the_ma
 )
 def test_a_name_from_outside_is_told_so_that_it_can_be_read(source: str):
     element = disk(f"<source dev={quoteattr(source)}/>", kind="block", device="lun")
-    [found] = apart_of(machine(element).definition[xml.XML])
+    [found] = apart_of(machine(element).definition[XML])
     assert found.why.isprintable()
     assert len(found.why) < 300

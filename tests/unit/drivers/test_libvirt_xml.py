@@ -12,6 +12,7 @@ from haulback.drivers.libvirt.boot import _isolated
 from haulback.drivers.libvirt.definition import Standing, compose
 from haulback.drivers.libvirt.png import png
 from haulback.errors import Malformed
+from haulback.libvirt_xml import LARGEST, XML, parse
 
 DOMAIN = """<domain type='kvm' id='7' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
 <name>web</name><uuid>11111111-2222-4333-8444-555555555555</uuid><memory>1048576</memory>
@@ -37,11 +38,11 @@ PLACES = {name: Path(f"/new/{name}.img") for name in ("vda", "sdb", "vdc")}
 
 
 def wanted(disks: tuple[MachineDisk, ...] = DISKS) -> Machine:
-    return Machine("99999999-2222-4333-8444-555555555555", "again", disks, {xml.XML: DOMAIN})
+    return Machine("99999999-2222-4333-8444-555555555555", "again", disks, {XML: DOMAIN})
 
 
 def test_disks_are_found_wherever_they_lie():
-    found = xml.volumes(xml.parse(DOMAIN))
+    found = xml.volumes(parse(DOMAIN))
     assert [one.device for one in found] == ["vda", "sdb", "vdc"]
     assert [one.path for one in found] == [Path("/old/root.qcow2"), Path("/dev/vg/data"), None]
     assert found[2].pool == ("p", "v")
@@ -49,7 +50,7 @@ def test_disks_are_found_wherever_they_lie():
 
 @pytest.mark.parametrize("fresh", [True, False])
 def test_a_copy_has_its_own_name_disks_and_addresses(fresh: bool):
-    root = xml.parse(compose(wanted(), PLACES, "qemu", Standing(fresh=fresh)))
+    root = parse(compose(wanted(), PLACES, "qemu", Standing(fresh=fresh)))
     assert (root.findtext("name"), root.get("id")) == ("again", None)
     assert root.findtext("uuid") == wanted().uuid
     found = xml.volumes(root)
@@ -62,7 +63,7 @@ def test_a_copy_has_its_own_name_disks_and_addresses(fresh: bool):
 
 def test_a_network_card_goes_where_it_is_wanted():
     cards = (NetworkCardSettings(0, "lab", "52:54:00:aa:bb:cc"),)
-    root = xml.parse(compose(wanted()._replace(cards=cards), PLACES, "qemu", Standing(fresh=True)))
+    root = parse(compose(wanted()._replace(cards=cards), PLACES, "qemu", Standing(fresh=True)))
     [card] = root.findall("devices/interface")
     assert card.get("type") == "network"
     assert [one.get("network") for one in card.findall("source")] == ["lab"]
@@ -79,14 +80,14 @@ def test_a_network_card_goes_where_it_is_wanted():
 def test_a_disk_that_is_left_out_is_gone_and_one_that_is_renamed_keeps_its_device():
     chosen = (MachineDisk("system", 10, "qcow2", was="vda"), MachineDisk("vdc", 30, "qcow2"))
     places = {"system": Path("/new/a"), "vdc": Path("/new/c")}
-    root = xml.parse(compose(wanted(chosen), places, "qemu", Standing(fresh=False)))
+    root = parse(compose(wanted(chosen), places, "qemu", Standing(fresh=False)))
     assert [(v.name, v.device) for v in xml.volumes(root)] == [("system", "vda"), ("vdc", "vdc")]
 
 
 def test_a_machine_from_elsewhere_gets_what_every_machine_needs():
     machine = Machine("", "web", (MachineDisk("root", 10, "raw"),), {"memory": 256, "cpus": 2})
     text = compose(machine._replace(uuid="u"), {"root": Path("/r")}, "qemu", Standing(fresh=True))
-    root = xml.parse(text)
+    root = parse(text)
     assert (root.get("type"), root.findtext("memory"), root.findtext("vcpu")) == (
         "qemu",
         "256",
@@ -101,7 +102,7 @@ def test_an_isolated_copy_reaches_nothing_outside(tmp_path: Path):
     for reach in ("interface", "filesystem", "hostdev", "commandline", "/run/x", "cdrom", "/old/",
                   "/etc/passwd", "52:54"):  # fmt: skip
         assert reach not in text, reach
-    root = xml.parse(text)
+    root = parse(text)
     assert root.findtext("name") == "haulback-a1"
     assert [root.findtext(f"on_{what}") for what in ("poweroff", "reboot")] == ["destroy"] * 2
 
@@ -112,14 +113,14 @@ def test_an_isolated_copy_reaches_nothing_outside(tmp_path: Path):
         "",
         "<domain>",
         "<!DOCTYPE d [<!ENTITY a 'b'>]><domain/>",
-        "<domain>" + "x" * xml.LARGEST,
+        "<domain>" + "x" * LARGEST,
         "<domain><devices><disk device='disk'><source file='/x'/></disk></devices></domain>",
         f"<domain xmlns:h='{xml._SPACE}'><metadata><h:machine>no</h:machine></metadata></domain>",
     ],
 )
 def test_nonsense_is_refused(text: str):
     with pytest.raises(Malformed):
-        xml.volumes(xml.parse(text))
+        xml.volumes(parse(text))
 
 
 def test_a_pixmap_becomes_a_png_and_nonsense_does_not():

@@ -12,6 +12,7 @@ from haulback.drivers.nbd import ALLOCATION, Export, connect, dirty_bitmap
 from haulback.drivers.source import Extent
 from haulback.errors import HaulbackError, OutOfSpace, Unavailable, Unreadable, Unsupported
 from haulback.units import KIB, MIB
+from tests import shares
 
 GREETING = struct.pack(">QQH", 0x4E42444D41474943, 0x49484156454F5054, 3)
 DIRTY = dirty_bitmap("b")
@@ -230,7 +231,7 @@ def test_a_missing_server_is_unavailable(tmp_path):
         connect(str(tmp_path / "nobody"))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=shares.cases("hostile").count, deadline=None)
 @given(st.integers(0, 2**32), st.integers(1, 6))
 def test_damaged_speech_never_gets_past_our_errors(seed, flips):
     rng = random.Random(seed)

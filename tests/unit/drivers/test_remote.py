@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from haulback.drivers.capabilities import InstantRestore, LiveMigration, capability
 from haulback.drivers.hypervisor import Machine, MachineDisk
 from haulback.drivers.remote import rpc
+from haulback.drivers.remote.disks import FarSource, Offered, ServedSource
 from haulback.drivers.remote.rpc import Exchange
-from haulback.drivers.remote.server import FarSource, Offered, ServedSource
 from haulback.drivers.remote.ssh import command
-from haulback.drivers.remote.url import Address
 from haulback.drivers.source import Extent
 from haulback.errors import (
     Conflict,
@@ -28,6 +28,7 @@ from haulback.errors import (
     Unavailable,
     Unsupported,
 )
+from haulback.libvirt_url import Address
 from haulback.testing.hypervisors import CHECKS
 from haulback.testing.memory_hypervisor import MemoryDisk, MemoryHypervisor
 from haulback.testing.remote import in_this_process
@@ -126,14 +127,19 @@ def _full(*_: object) -> None:
     raise Unavailable("the disk is full")
 
 
-def test_what_needs_the_nodes_own_machine_is_refused(bench: Bench, tmp_path: Path):
+@pytest.mark.parametrize("wanted", [InstantRestore, LiveMigration])
+def test_a_capability_that_needs_the_nodes_own_machine_is_refused(bench: Bench, wanted):
+    with pytest.raises(Unsupported, match=r"libvirt reached by SSH cannot .*; run a node on that"):
+        capability(bench.hypervisor, wanted)
+
+
+def test_a_capability_that_the_far_driver_lacks_is_refused_by_the_far_end(bench: Bench):
     uuid = made(bench)
-    far = bench.hypervisor
-    with pytest.raises(Unsupported, match="run a node on that machine"):
-        far.create_over(far.machine(uuid), tmp_path / "nbd", "a1")
-    with pytest.raises(Unsupported, match="run a node on that machine"):
-        far.move(uuid, far, "a1", lambda _: None, lambda _: None)
-    assert (far.on_share(tmp_path), far.go_on(tmp_path)) == ([], [])
+    with pytest.raises(Unsupported, match="a hypervisor in memory cannot start machines"):
+        bench.hypervisor.start(uuid)
+    with pytest.raises(Unsupported, match="a hypervisor in memory cannot boot a backup"):
+        bench.hypervisor.boot(bench.hypervisor.machine(uuid), {}, "a1")
+    bench.hypervisor.check()
 
 
 @contextmanager

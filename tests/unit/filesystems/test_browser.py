@@ -8,8 +8,9 @@ import pytest
 
 from haulback.errors import Malformed, NotFound, Unsupported
 from haulback.filesystems.browser import Browser
-from haulback.filesystems.records import EntryType, printable
+from haulback.filesystems.records import EntryType
 from haulback.repository.stored_disk import StoredDisk
+from haulback.texts import printable
 from haulback.units import MIB
 from tests.unit.repository.scene import MemoryDisk, back_up
 from tests.volumes import browser, empty, ext, needs_ext

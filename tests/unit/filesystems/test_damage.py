@@ -24,7 +24,7 @@ from haulback.filesystems.records import (
 )
 from haulback.filesystems.sandbox_main import answer
 from haulback.units import KIB, MIB
-from tests import volumes
+from tests import shares, volumes
 from tests.volumes import ext, needs_ext
 
 
@@ -106,7 +106,10 @@ def spoiled(data, where, low=0):
     return changed
 
 
-fuzzed = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+fuzzed = settings(
+    max_examples=shares.cases("hostile").count,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 
 
 @needs_ext
@@ -135,7 +138,7 @@ def fat(tmp_path_factory):
 
 
 @given(where=changes)
-@settings(fuzzed, max_examples=30)
+@settings(fuzzed, max_examples=fuzzed.max_examples // 2)
 def test_a_damaged_fat_gives_data_or_errors(fat, where):
     explored(spoiled(fat, where))
 

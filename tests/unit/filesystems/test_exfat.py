@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from haulback.errors import HaulbackError, Unsupported
 from haulback.filesystems.browser import Browser
 from haulback.filesystems.report import NAME
+from tests import shares
 from tests.exfats import END, LABEL, Volume, file_set, generated, summed
 from tests.unit.filesystems.test_damage import explored
 from tests.unit.repository.scene import MemoryDisk
@@ -168,7 +169,7 @@ slots = st.one_of(
 
 
 @given(st.lists(slots, max_size=12), st.lists(st.integers(0, 90), min_size=8, max_size=60))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=shares.cases("hostile").count, deadline=None)
 def test_any_directory_and_any_table_give_data_or_errors_in_time(given_, entries):
     volume = Volume(count=120)
     image = bytearray(volume.image(b"".join(given_)))
@@ -180,7 +181,7 @@ def test_any_directory_and_any_table_give_data_or_errors_in_time(given_, entries
 
 
 @given(st.binary(min_size=60, max_size=60))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=shares.cases("hostile").count, deadline=None)
 def test_any_boot_sector_gives_data_or_errors_in_time(noise):
     image = bytearray(Volume(count=120).image(file_set("a", 5, 10)))
     for at, byte in enumerate(noise, 64):

@@ -15,7 +15,7 @@ from haulback.filesystems.browser import Browser
 from haulback.filesystems.parsers.fat_names import CodePage, names
 from haulback.filesystems.records import EntryType
 from haulback.units import MIB
-from tests import volumes
+from tests import shares, volumes
 from tests.fats import DIRECTORY, LABEL, Volume, checksum, long_slots, short_slot
 from tests.unit.filesystems.test_damage import explored
 from tests.unit.repository.scene import MemoryDisk
@@ -305,7 +305,7 @@ def test_any_slots_are_names_that_a_path_can_hold(given_, page):
 
 
 @given(st.lists(slots, max_size=30), st.lists(st.integers(0, 0xFFF), min_size=8, max_size=60))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=shares.cases("hostile").count, deadline=None)
 def test_any_directory_and_any_table_give_data_or_errors_in_time(given_, entries):
     volume = Volume(12, count=60)
     volume.table[2 : 2 + len(entries)] = entries
@@ -317,7 +317,7 @@ def test_any_directory_and_any_table_give_data_or_errors_in_time(given_, entries
 
 
 @given(st.binary(min_size=90, max_size=90))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=shares.cases("hostile").count, deadline=None)
 def test_any_boot_sector_gives_data_or_errors_in_time(noise):
     volume = Volume(16)
     image = bytearray(volume.image(short_slot(b"A          ", cluster=2, size=10)))

@@ -17,7 +17,7 @@ from tests.volumes import browser, ext, needs_ext
 _HEAD = """
 import os, socket, sys, time
 import msgspec
-from haulback.filesystems.framing import receive, send
+from haulback.framing import receive, send
 from haulback.filesystems.records import *
 from haulback.filesystems.block_server import REQUEST
 link, feed = (socket.socket(fileno=int(one)) for one in sys.argv[1:])

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from haulback.ids import new_guid
-from haulback.inventory.presence import UnreadableMachine, is_credible, judge, place, undecided
+from haulback.inventory.presence import (
+    HypervisorScan,
+    UnreadableMachine,
+    is_credible,
+    judge,
+    place,
+    undecided,
+)
 from haulback.inventory.records import Entity
 
 GUIDS = st.frozensets(st.sampled_from("abcdefghijkl"))
@@ -122,3 +130,24 @@ def test_only_machines_whose_place_nobody_told_cannot_be_told_apart():
     assert undecided([ruin], unseen) == {"older", "oldest"}
     assert undecided([named], unseen) == set()
     assert undecided([], unseen) == set()
+
+
+@pytest.mark.parametrize(
+    ("lost", "of", "believed"),
+    [(0, 0, True), (1, 1, False), (1, 2, True), (2, 3, False), (2, 4, True), (3, 5, False)],
+)
+def test_up_to_half_of_several_machines_may_be_lost_at_once(lost: int, of: int, believed: bool):
+    assert is_credible(lost, of) == believed
+    names = frozenset("abcdefghijkl"[:of])
+    found = judge(names, frozenset("abcdefghijkl"[:lost]), NONE, agrees=False)
+    assert (found.absent == frozenset("abcdefghijkl"[:lost])) == believed
+
+
+def test_a_first_scan_needs_no_other_one_to_agree_about_machines_that_were_not_in_doubt():
+    present, missed, doubted = frozenset("abcd"), frozenset("a"), frozenset("b")
+    assert judge(present, missed, doubted, agrees=False).absent == missed
+    assert judge(present, doubted, doubted, agrees=False).doubted == doubted
+
+
+def test_a_scan_of_all_machines_counts_no_machines_of_the_platform():
+    assert HypervisorScan("w", 5).shown is None

@@ -60,7 +60,7 @@ def test_every_member_that_a_kind_reads_is_in_its_report(kind: str):
 def test_the_schemas_name_every_kind():
     schemas = Schemas()
     reports(schemas, {})
-    orders(schemas)
+    orders(schemas, {})
     for kind in KINDS:
         name = kind.title().replace("_", "")
         report, order = (schemas.components[f"{name}{what}"] for what in ("Report", "Order"))

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from haulback.drivers import registry
 from haulback.errors import (
     Cancelled,
     Conflict,
@@ -23,11 +24,12 @@ from haulback.errors import (
 from haulback.ids import new_guid
 from haulback.inventory.records import Hypervisor
 from haulback.node import runner as runners
-from haulback.node import task_context as jobs
+from haulback.node import server_calls
 from haulback.node.runner import Runner
 from haulback.node.server_client import Offer
 from haulback.node.state_dir import NodeIdentity, StateDir, write_identity
 from haulback.node.task_context import RunningTask
+from haulback.retry import Backoff
 from haulback.testing.memory_hypervisor import MemoryHypervisor
 from haulback.work.context import TaskWork
 
@@ -117,7 +119,7 @@ class Server:
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StateDir]:
-    monkeypatch.setattr(jobs, "_AGAIN", 0.01)
+    monkeypatch.setattr(server_calls, "_BACKOFF", Backoff(0.01))
     monkeypatch.setattr(runners, "_AGAIN", 0.01)
     write_identity(tmp_path, NodeIdentity(new_guid(), "s"))
     made = StateDir(tmp_path, [])
@@ -225,7 +227,7 @@ def test_what_went_wrong_is_told_after_cleaning_up(
     home: StateDir, error: Exception, state: list[str]
 ):
     def run(work: RunningTask) -> dict[str, Any]:
-        (work.folder / "half").write_bytes(b"x")
+        (work.staging.folder / "half").write_bytes(b"x")
         raise error
 
     assert told(Server(), home, run) == state
@@ -240,7 +242,7 @@ def test_a_task_that_is_still_worked_on_is_not_taken_again(home: StateDir):
         begun.set()
         try:
             while True:
-                work.meter(1)
+                work.progress.meter(1)
                 over.wait(0.01)
         except Fenced:
             server.offered = [server.guid]
@@ -268,7 +270,7 @@ def test_stopping_ends_work_that_has_hardly_begun(home: StateDir):
 
     def run(work: RunningTask) -> dict[str, Any]:
         while True:
-            work.meter(1)
+            work.progress.meter(1)
 
     server.offered = []
     runner.append(runs(server, home, run))
@@ -305,11 +307,11 @@ def test_a_platform_that_fell_silent_is_swept_once_it_is_back(
     home: StateDir, monkeypatch: pytest.MonkeyPatch
 ):
     platform = Silent(3)
-    monkeypatch.setitem(jobs._HYPERVISORS, "image-folder", lambda _: platform)
+    monkeypatch.setitem(registry.DRIVERS, "image-folder", lambda _: platform)
     record = Hypervisor(guid=new_guid(), name="hv", driver="image-folder", config={})
 
     def run(work: RunningTask) -> dict[str, Any]:
-        work.hypervisor(record)
+        work.machines.open(record)
         raise Unavailable("away")
 
     server = Server()

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from unittest.mock import patch
 
 from haulback.destinations.folder import Folder
+from haulback.destinations.protocol import ObjectStore
 from haulback.errors import HaulbackError
 from haulback.repository import pending_deletes
 from haulback.repository.backup_loss import assess
@@ -110,8 +111,12 @@ class Site:
         self.last = ""  # the machine's newest backup
         self.page_packs: frozenset[str] = frozenset()
 
+    def destination(self) -> ObjectStore:
+        """The destination as a new process opens it."""
+        return Folder(self.root / "d")
+
     def open(self) -> Repository:
-        return Repository.open(Folder(self.root / "d"), SECRET)
+        return Repository.open(self.destination(), SECRET)
 
     def room(self, name: str) -> Path:
         folder = self.root / name
@@ -123,7 +128,7 @@ class Site:
         return self.root / "d" / name
 
     def names(self, folder: str) -> list[str]:
-        return sorted(item.name for item in Folder(self.root / "d").list(folder))
+        return sorted(item.name for item in self.destination().list(folder))
 
     def copy(self, root: Path) -> Site:
         """A copy of the site in another folder."""

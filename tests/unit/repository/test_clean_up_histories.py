@@ -27,11 +27,11 @@ from haulback.repository.scan import scan_completing_index
 from haulback.repository.verify import Depth, verify
 from haulback.testing.crash import CrashingDisk, PowerLost
 from haulback.units import KIB, MIB
+from tests import shares
 from tests.conftest import SECRET
 from tests.unit.repository.scene import export, noise, restored
 from tests.unit.repository.test_state_machine import LIMITS, Machine, dice
 
-HISTORIES = int(os.environ.get("HAULBACK_HISTORIES", "40"))
 SIZES = (1, 700 * KIB, MIB + 513, 17 * MIB + 77)
 
 machines = st.integers(0, 2)
@@ -330,4 +330,6 @@ class Cleaning(RuleBasedStateMachine):
 
 
 TestCleaning = Cleaning.TestCase
-TestCleaning.settings = settings(max_examples=HISTORIES, stateful_step_count=30)
+TestCleaning.settings = settings(
+    max_examples=shares.cases("histories").count, stateful_step_count=30
+)

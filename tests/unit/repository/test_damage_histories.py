@@ -6,7 +6,6 @@ object of their own, until they are healed.  All others restore at every moment.
 
 from __future__ import annotations
 
-import os
 import shutil
 from contextlib import suppress
 from unittest.mock import patch
@@ -21,6 +20,7 @@ from haulback.repository.garbage_collection import CleanupOrder, clean_up
 from haulback.repository.repair import RepairContext, repair
 from haulback.repository.verify import Depth, verify
 from haulback.testing.crash import CrashingDisk
+from tests import shares
 from tests.conftest import SECRET
 from tests.unit.repository.scene import restored_disk
 from tests.unit.repository.test_clean_up_histories import (
@@ -31,7 +31,6 @@ from tests.unit.repository.test_clean_up_histories import (
     seeds,
 )
 
-SHARE = 20  # for an ordinary run
 FOLDERS = ("packs", "index", "manifests", "graves", "rolls", "rolls-copy", "tombstones", "damage")
 meanwhile = st.lists(
     st.tuples(
@@ -291,6 +290,4 @@ def spoil(path, fault, choice):
 
 
 TestAiling = Ailing.TestCase
-TestAiling.settings = settings(
-    max_examples=int(os.environ.get("HAULBACK_HISTORIES", SHARE)), stateful_step_count=25
-)
+TestAiling.settings = settings(max_examples=shares.cases("histories").count, stateful_step_count=25)

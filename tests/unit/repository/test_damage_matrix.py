@@ -1,20 +1,18 @@
 """Every class of object with every fault and any following action: no sound data is ever lost.
 
-`HAULBACK_DAMAGE=SEED:COUNT` runs other cases than the commit's own share; `scripts/soak damage`
-runs hundreds of them.
+`HAULBACK_CASES=SEED:COUNT` runs other cases than the commit's own share; `scripts/soak damage` runs
+all of them.
 """
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
-import subprocess
-from pathlib import Path
 
 import pytest
 
 from haulback.errors import HaulbackError
+from tests import shares
 from tests.unit.repository.damaged_site import (
     CLASSES,
     FAULTS,
@@ -25,7 +23,6 @@ from tests.unit.repository.damaged_site import (
     strike,
 )
 
-SHARE = 60
 PAIRS = [(kind, fault) for kind in CLASSES for fault in FAULTS]
 # Faults that damage nothing.  A deleted pending delete or announcement is written again by the next
 # clean-up; the two copies of the configuration replace each other; a lower revision has no meaning.
@@ -42,23 +39,6 @@ HARMLESS = {
 UNCERTAIN = {("damage record", "delete"), ("roll copy", "delete")}
 STRANGE = {("configuration", "duplicate"), ("configuration copy", "duplicate")}
 FOLLOWING = ("restore", "increment", "full", "merge", "clean", "verify", "record", "repair")
-
-
-def chosen() -> list[int]:
-    """Seeds of the cases to run."""
-    if asked := os.environ.get("HAULBACK_DAMAGE"):
-        first, _, count = asked.partition(":")
-        return list(range(int(first), int(first) + int(count or "1")))
-    head = subprocess.run(
-        ["git", "rev-parse", "HEAD"],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout.strip()
-    first = int(head[:7], 16) if head else random.randrange(1 << 28)
-    print(f"damage matrix: HAULBACK_DAMAGE={first}:{SHARE}")
-    return list(range(first, first + SHARE))
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +86,7 @@ def is_found(site: Site, kind: str, fault: str, merged: bool) -> None:
         assert not report.ok
 
 
-@pytest.mark.parametrize("seed", chosen())
+@pytest.mark.parametrize("seed", shares.cases("damage").seeds)
 def test_after_any_damage_and_whatever_follows_all_that_is_whole_restores(whole, tmp_path, seed):
     chance = random.Random(seed)
     kind, fault = PAIRS[seed % len(PAIRS)]

@@ -20,6 +20,7 @@ from haulback.repository.repository import Repository
 from haulback.repository.verify import Depth, verify
 from haulback.testing.crash import CrashingDisk, PowerLost
 from haulback.units import KIB, MIB
+from tests import shares
 from tests.conftest import SECRET
 from tests.unit.repository.scene import MemoryDisk, export, noise, restored
 
@@ -228,4 +229,4 @@ class Life(RuleBasedStateMachine):
 
 
 TestLife = Life.TestCase
-TestLife.settings = settings(max_examples=50, stateful_step_count=40)
+TestLife.settings = settings(max_examples=shares.cases("histories").count, stateful_step_count=40)

@@ -13,16 +13,15 @@ from haulback.errors import HaulbackError
 from haulback.inventory.records import BackupDestination, Entity, Hypervisor
 from haulback.inventory.repository_revision import REVISION
 from haulback.kinds.registry import KINDS
-from haulback.server.caller import Caller, person
+from haulback.server.caller import Account, Caller, Node, Process, person
 from haulback.server.key_vault import KeyVault
-from haulback.server.services import node_tasks, task_requests
+from haulback.server.services import node_tasks
+from haulback.server.services import tasks as task_service
 from haulback.server.services.app import App
-from haulback.server.store import catalogue, managers, nodes, tables, tasks
-from haulback.server.store.accounts import Account
+from haulback.server.store import managers, nodes, rows, tables, tasks
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import open_store
 from haulback.server.store.ledger import SqlLedger
-from haulback.server.store.nodes import Node, Process
 from haulback.tasks.record import Task
 from tests import databases
 
@@ -57,16 +56,18 @@ class House:
             guid=_guid(), name="bd", driver="folder", config={}, repository=_guid()
         )
         with app.store.write() as sql:
-            catalogue.add(sql, tables.hypervisor, self.hypervisor)
+            rows.add(sql, tables.hypervisor, self.hypervisor)
             managers.surround(sql, self.hypervisor, START)
             sealed = app.vault.seal(self.destination.guid, b"k" * 32)
-            catalogue.add(sql, tables.destination, self.destination, sealed_key=sealed)
+            rows.add(sql, tables.destination, self.destination, sealed_key=sealed)
             machines = [
                 Entity(guid=_guid(), uuid=_guid(), name=name, hypervisor=self.hypervisor.guid)
                 for name in ("db", "mail", "web")
             ]
-            SqlLedger(sql, START).inventory(self.hypervisor.guid, machines, complete_since=None)
-            self.entities = SqlCatalogue(sql).entities(self.hypervisor.guid)
+            SqlLedger(sql, START).inventory.scanned(
+                self.hypervisor.guid, machines, complete_since=None
+            )
+            self.entities = SqlCatalogue(sql).machines.on_hypervisor(self.hypervisor.guid)
         self.secrets: dict[str, Enrolled] = {}
 
     def node(self, name: str = "n1", done: list[FinishedWork] | None = None) -> Node:
@@ -94,7 +95,7 @@ class House:
     def submit(self, path: str, body: object, who: Caller | None = None) -> list[Task]:
         ways = {way.path: way for way in self.app.ways}
         encoded = msgspec.json.encode(body)
-        return task_requests.submit(self.app, ways[path], encoded, who or self.user).heads
+        return task_service.submit(self.app, ways[path], encoded, who or self.user).heads
 
     def offered(self, node: Node) -> list[str]:
         return [task.guid for task in node_tasks.offer(self.app, node)]
@@ -118,7 +119,7 @@ class House:
         return self.row(task).state
 
     def follower(self, task: Task) -> Task:
-        plan = task_requests.workflow(self.app, self.row(task))
+        plan = task_service.workflow(self.app, self.row(task))
         return next(one for one in plan if one.follows == task.guid)
 
     def exported(self, node: Node, **more: object) -> Task:

@@ -12,8 +12,9 @@ from haulback.contract.destinations import ChangedDestination
 from haulback.ids import new_guid
 from haulback.inventory.alarms import Alarm
 from haulback.inventory.records import Entity
+from haulback.server.queries import ListQuery
 from haulback.server.scope import EVERYTHING, Scope
-from haulback.server.services import places
+from haulback.server.services import destinations, hypervisors
 from haulback.server.store import audit, lists, tables
 from haulback.server.store.ledger import SqlLedger
 from haulback.wire import Named
@@ -22,7 +23,7 @@ from tests.unit.server.conftest import START, House
 
 def shown(house: House, scope: Scope = EVERYTHING, **more: Any) -> list[Alarm]:
     with house.app.store.read() as sql:
-        found, total = lists.alarms(sql, lists.ListQuery(scope=scope, **more))
+        found, total = lists.alarms(sql, ListQuery(scope=scope, **more))
     assert total >= len(found)
     return found
 
@@ -31,7 +32,7 @@ def raised(
     house: House, kind: AlarmKind, subject: Named, text: str = "x", later: int = 0, **details: Any
 ) -> None:
     with house.app.store.write() as sql:
-        SqlLedger(sql, START + later).alarm(kind, subject, text, details)
+        SqlLedger(sql, START + later).alarms.report(kind, subject, text, details)
 
 
 def machine(house: House, number: int = 0) -> Entity:
@@ -61,7 +62,7 @@ def test_a_cleared_alarm_is_gone_and_begins_anew(house: House):
     raised(house, AlarmKind.MACHINE_UNREADABLE, place)
     with house.app.store.write() as sql:
         for _ in range(2):
-            SqlLedger(sql, START + 1).all_clear(AlarmKind.SOURCE_NOT_BELIEVED, place.guid)
+            SqlLedger(sql, START + 1).alarms.clear(AlarmKind.SOURCE_NOT_BELIEVED, place.guid)
     [other] = shown(house)
     assert (other.kind, other.subject_type) == ("MACHINE_UNREADABLE", "HYPERVISOR")
     assert audited(house, place.guid)[0] == "clear alarm SOURCE_NOT_BELIEVED"
@@ -92,7 +93,7 @@ def test_an_alarm_belongs_to_the_project_of_its_subject(house: House):
     tenant = Scope(frozenset({"acme"}))
     assert shown(house, tenant) == []
     with house.app.store.write() as sql:
-        SqlLedger(sql, START).moved(one.guid, "acme")
+        SqlLedger(sql, START).inventory.change_project(one.guid, "acme")
         sql.execute(sa.update(tables.entity).where(tables.entity.c.guid == one.guid).values(
             project="acme"))  # fmt: skip
     assert {found.subject for found in shown(house, tenant)} == {one.guid, backup.guid}
@@ -113,15 +114,15 @@ def test_alarms_go_with_what_they_are_about(house: House):
     raised(house, AlarmKind.SOURCE_NOT_BELIEVED, Named(house.hypervisor.guid, "hv"))
     raised(house, AlarmKind.DESTINATION_UNRELIABLE, Named(house.destination.guid, "bd"))
     with house.app.store.write() as sql:
-        SqlLedger(sql, START).gone([backup])
+        SqlLedger(sql, START).removals.deleted([backup])
     assert "BACKUP_MISSING" not in [found.kind for found in shown(house)]
     with house.app.store.write() as sql:
-        SqlLedger(sql, START).forget_entity(one.guid)
+        SqlLedger(sql, START).removals.forget_entity(one.guid)
     assert "MACHINE_UNREADABLE" not in [found.kind for found in shown(house)]
     raised(house, AlarmKind.MACHINE_UNREADABLE, machine(house, 1).named())
-    places.remove_hypervisor(house.app, house.hypervisor.guid, house.user)
+    hypervisors.remove_hypervisor(house.app, house.hypervisor.guid, house.user)
     assert [found.kind for found in shown(house)] == ["DESTINATION_UNRELIABLE"]
-    places.remove_destination(house.app, house.destination.guid, house.user)
+    destinations.remove_destination(house.app, house.destination.guid, house.user)
     assert shown(house) == []
 
 
@@ -133,7 +134,7 @@ def test_a_backup_that_is_to_go_leaves_no_alarm(house: House):
     backup = store.ref("backup") or ""
     raised(house, AlarmKind.BACKUP_DAMAGED, Named(backup, "db"))
     with house.app.store.write() as sql:
-        SqlLedger(sql, START).remove(iter([backup]), "it had its time")
+        SqlLedger(sql, START).removals.remove(iter([backup]), "it had its time")
     assert shown(house) == []
 
 
@@ -148,11 +149,11 @@ def test_no_alarm_outlives_a_subject_that_is_removed_at_the_same_time(house: Hou
             new = Entity(
                 guid=new_guid(), uuid=new_guid(), name="n", hypervisor=house.hypervisor.guid
             )
-            SqlLedger(sql, START).inventory(new.hypervisor, [new], complete_since=None)
+            SqlLedger(sql, START).inventory.scanned(new.hypervisor, [new], complete_since=None)
 
         def forget(guid: str = new.guid) -> None:
             with house.app.store.write() as sql:
-                SqlLedger(sql, START).forget_entity(guid)
+                SqlLedger(sql, START).removals.forget_entity(guid)
 
         with ThreadPoolExecutor(2) as pool:
             work = [
@@ -188,5 +189,5 @@ def test_an_alarm_holds_no_control_characters_of_a_hostile_name(house: House):
 def test_an_alarm_bears_the_new_name_of_its_subject(house: House):
     raised(house, AlarmKind.VERIFY_OVERDUE, Named(house.destination.guid, "bd"))
     wanted = ChangedDestination(name="vault")
-    places.change_destination(house.app, house.destination.guid, wanted, house.user)
+    destinations.change_destination(house.app, house.destination.guid, wanted, house.user)
     assert [one.subject_name for one in shown(house)] == ["vault"]

@@ -7,8 +7,9 @@ from collections.abc import Callable
 import pytest
 
 from haulback.errors import Conflict
-from haulback.server.services import maintenance, task_requests
-from haulback.server.store.task_lists import Filter
+from haulback.server.queries import Filter
+from haulback.server.services import maintenance
+from haulback.server.services import tasks as task_service
 from haulback.tasks.record import HOUR_MS
 from haulback.tasks.scheduling import rank
 from tests.unit.server.conftest import EXPORTED, START, House
@@ -140,5 +141,5 @@ def test_two_servers_that_see_the_same_step_move_a_window_once(house: House):
 
 def _queued(house: House) -> list[str]:
 
-    found, _ = task_requests.page(house.app, Filter(states=["QUEUED"], types=["EXPORT"]))
+    found, _ = task_service.page(house.app, Filter(states=["QUEUED"], types=["EXPORT"]))
     return [task.guid for task, _ in found]

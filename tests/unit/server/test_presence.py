@@ -9,19 +9,21 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
+from haulback.contract.destinations import ChangedDestination, Retention
 from haulback.contract.node_tasks import FullInventory, OneInventory
 from haulback.errors import Conflict, Malformed, NotFound
 from haulback.ids import new_guid
 from haulback.inventory.alarms import Alarm
-from haulback.inventory.records import Entity, Hypervisor
+from haulback.inventory.records import Entity, Hypervisor, Record
 from haulback.kinds import backup_cleanup
+from haulback.server.caller import Node
+from haulback.server.queries import ListQuery
 from haulback.server.scope import EVERYTHING
-from haulback.server.services import places
+from haulback.server.services import destinations, hypervisors
 from haulback.server.services.inventory_sync import take_instance, take_inventory
-from haulback.server.store import audit, catalogue, lists, tables
+from haulback.server.store import audit, lists, rows, tables
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.ledger import SqlLedger
-from haulback.server.store.nodes import Node
 from haulback.tasks.record import Task
 from haulback.wire import Ref, Word
 from tests.unit.server.conftest import House
@@ -38,7 +40,7 @@ def grown(house: House, count: int, where: str = "") -> list[Entity]:
     ]
     with house.app.store.write() as sql:
         sql.execute(sa.delete(tables.entity).where(tables.entity.c.hypervisor == host))
-        SqlLedger(sql, house.clock.now).inventory(host, new, complete_since=None)
+        SqlLedger(sql, house.clock.now).inventory.scanned(host, new, complete_since=None)
     return new
 
 
@@ -48,7 +50,7 @@ def host(house: House, manager: str | None = None) -> str:
         guid=new_guid(), name=new_guid(), driver="image-folder", config={}, settings=settings
     )
     with house.app.store.write() as sql:
-        catalogue.add(sql, tables.hypervisor, made)
+        rows.add(sql, tables.hypervisor, made)
     return made.guid
 
 
@@ -76,18 +78,18 @@ def broken(where: str, message: str = "torn", uuid: str = "") -> dict[str, str]:
 
 def present(house: House, where: str = "") -> list[str]:
     with house.app.store.read() as sql:
-        found = SqlCatalogue(sql).entities(where or house.hypervisor.guid)
+        found = SqlCatalogue(sql).machines.on_hypervisor(where or house.hypervisor.guid)
     return [one.name for one in found if one.present]
 
 
 def entity(house: House, guid: str) -> Entity:
     with house.app.store.read() as sql:
-        return SqlCatalogue(sql).entity(guid)
+        return SqlCatalogue(sql).machines.get(guid)
 
 
 def alarms(house: House, kind: str = UNBELIEVED) -> list[Alarm]:
     with house.app.store.read() as sql:
-        return lists.alarms(sql, lists.ListQuery(scope=EVERYTHING, types=[kind]))[0]
+        return lists.alarms(sql, ListQuery(scope=EVERYTHING, types=[kind]))[0]
 
 
 def test_a_source_that_shows_nothing_is_not_believed_until_it_shows_nothing_again(house: House):
@@ -218,9 +220,9 @@ def test_a_first_look_at_an_empty_source_is_no_loss(house: House):
 def test_a_person_confirms_what_is_missed(house: House):
     node, machines = house.node(), grown(house, 3)
     with pytest.raises(Conflict, match="no absence"):
-        places.confirm_absent(house.app, house.hypervisor.guid, house.user)
+        hypervisors.confirm_absent(house.app, house.hypervisor.guid, house.user)
     synced(house, node, machines[:1])
-    gone = places.confirm_absent(house.app, house.hypervisor.guid, house.user)
+    gone = hypervisors.confirm_absent(house.app, house.hypervisor.guid, house.user)
     assert [one.name for one in gone] == ["m1", "m2"]
     assert present(house) == ["m0"]
     assert alarms(house) == []
@@ -229,17 +231,17 @@ def test_a_person_confirms_what_is_missed(house: House):
     [entry] = [one for one in said if one.operation == "confirm absent machines"]
     assert [one["name"] for one in entry.after] == ["m1", "m2"]
     with pytest.raises(NotFound):
-        places.confirm_absent(house.app, new_guid(), house.user)
+        hypervisors.confirm_absent(house.app, new_guid(), house.user)
 
 
 def test_a_doubt_ends_with_the_last_machine_that_was_in_doubt(house: House):
     node, machines = house.node(), grown(house, 2)
     synced(house, node, [])
     with house.app.store.write() as sql:
-        SqlLedger(sql, house.clock.now).forget_entity(machines[0].guid)
+        SqlLedger(sql, house.clock.now).removals.forget_entity(machines[0].guid)
     assert alarms(house)[0].details["count"] == 1
     with house.app.store.write() as sql:
-        SqlLedger(sql, house.clock.now).forget_entity(machines[1].guid)
+        SqlLedger(sql, house.clock.now).removals.forget_entity(machines[1].guid)
     assert alarms(house) == []
 
 
@@ -247,7 +249,7 @@ def test_a_hypervisor_in_doubt_can_be_removed(house: House):
     node = house.node()
     grown(house, 2)
     synced(house, node, [])
-    places.remove_hypervisor(house.app, house.hypervisor.guid, house.user)
+    hypervisors.remove_hypervisor(house.app, house.hypervisor.guid, house.user)
     assert alarms(house) == []
 
 
@@ -323,8 +325,8 @@ def managed(house: House, count: int = 2) -> list[str]:
     """Hosts of one manager."""
     manager = new_guid()
     with house.app.store.write() as sql:
-        kept = catalogue.Record(guid=manager, kind="hypervisor-manager", name="manager")
-        catalogue.add(sql, tables.record, kept)
+        kept = Record(guid=manager, kind="hypervisor-manager", name="manager")
+        rows.add(sql, tables.record, kept)
     return [host(house, manager) for _ in range(count)]
 
 
@@ -377,7 +379,7 @@ def test_the_last_backup_of_what_is_missed_survives_its_retention(house: House):
             ledger, known = SqlLedger(sql, house.clock.now), SqlCatalogue(sql)
             refs = {"backupDestination": backup_cleanup.planning.named(house.destination)}
             backup_cleanup.start(msgspec.structs.replace(export, refs=refs), ledger, known)
-            return len(known.going(house.destination.guid))
+            return len(known.backups.to_delete(house.destination.guid))
 
     synced(house, node, [])
     assert going() == 0
@@ -390,11 +392,11 @@ def test_the_last_backup_of_what_is_missed_survives_its_retention(house: House):
 
 
 def test_days_to_keep_what_is_missed_are_checked(house: House):
-    wanted = places.ChangedDestination
+    wanted = ChangedDestination
     for days in (-1, 36_501):
-        rules = places.Retention(keepLastBackupOfAbsentDays=days)
+        rules = Retention(keepLastBackupOfAbsentDays=days)
         with pytest.raises(Malformed, match="keepLastBackupOfAbsentDays"):
-            places.change_destination(
+            destinations.change_destination(
                 house.app, house.destination.guid, wanted(retention=rules), house.user
             )
 
@@ -461,7 +463,7 @@ def test_machines_whose_places_nobody_told_stay_while_a_folder_cannot_be_told_ap
     ruin = broken("x")
     synced(house, node, machines[3:], problems=1, unreadable=[ruin])
     assert present(house) == ["m0", "m1", "m3"]  # the folder of m2 is gone
-    gone = places.confirm_absent(house.app, house.hypervisor.guid, house.user)
+    gone = hypervisors.confirm_absent(house.app, house.hypervisor.guid, house.user)
     assert [one.name for one in gone] == ["m0", "m1"]
 
 

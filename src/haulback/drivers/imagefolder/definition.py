@@ -10,6 +10,7 @@ import msgspec
 
 from haulback.drivers.images.image import ImageFile
 from haulback.errors import Malformed
+from haulback.texts import is_printable
 
 FILE = "machine.json"
 LARGEST = 1024 * 1024  # bytes of a definition file
@@ -87,7 +88,7 @@ def image_names(disks: list[tuple[str, str]]) -> list[str]:
 
 
 def _checked(found: Definition) -> Definition:
-    if not found.name or len(found.name) > 255 or not found.name.isprintable():
+    if not is_printable(found.name, 255):
         raise Malformed(f"{FILE}: `name` must be 1 to 255 printable characters")
     for what in ("name", "file"):
         values = [getattr(disk, what) for disk in found.disks]

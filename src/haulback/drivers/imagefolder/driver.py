@@ -29,7 +29,6 @@ from haulback.drivers.images import image_reader, internal_snapshots, qemu
 from haulback.drivers.images.image import Image, read_regular
 from haulback.drivers.images.image_writer import free_name
 from haulback.drivers.images.internal_snapshots import Reverting
-from haulback.drivers.no_guest_ops import Still
 from haulback.durable_files import DurableFiles as Files
 from haulback.durable_files import translate
 from haulback.errors import (
@@ -39,6 +38,7 @@ from haulback.errors import (
     Unavailable,
     Unsupported,
 )
+from haulback.hypervisor_types import IMAGE_FOLDER
 
 log = logging.getLogger(__name__)
 _ATTEMPT = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -52,8 +52,10 @@ _BACK = re.compile(r"\.haulback-(?P<attempt>[A-Za-z0-9_-]{1,64})\.back")
 _IMAGES = {".raw", ".img", ".qcow2"}
 
 
-class ImageFolder(Still):
+class ImageFolder:
     """Hypervisor over the machines in `root`; `files` carries out the durable changes."""
+
+    declaration = IMAGE_FOLDER
 
     def __init__(self, root: Path, files: Files | None = None) -> None:
         self.root, self._files = root, files or Files()
@@ -151,6 +153,9 @@ class ImageFolder(Still):
             swept = [path for path in found if self._is_undone(path)]
             self._files.sync_folder(self.root)
         return sorted(path.name for path in swept)
+
+    def close(self) -> None:
+        """Do nothing: no connection is open."""
 
     def _is_leftover(self, path: Path, alive: Set[str]) -> bool:
         hidden = _HIDDEN.fullmatch(path.name) or _BACK.fullmatch(path.name)

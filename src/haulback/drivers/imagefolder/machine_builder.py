@@ -16,6 +16,7 @@ from haulback.drivers.sink import Sink
 from haulback.durable_files import DurableFiles as Files
 from haulback.durable_files import translate
 from haulback.errors import Conflict, HaulbackError, Malformed, Unsupported
+from haulback.texts import is_printable
 
 
 class FolderMachine:
@@ -118,7 +119,7 @@ def record(room: Path, folder_machine: Machine, files: Files) -> None:
 
 def check_wanted(wanted: Machine) -> None:
     """Check the description of a new machine. Raises Malformed or Unsupported."""
-    if not wanted.name or len(wanted.name) > 240 or not wanted.name.isprintable():
+    if not is_printable(wanted.name, 240):
         raise Malformed("a machine's name is 1 to 240 printable characters")
     if len({disk.name for disk in wanted.disks}) != len(wanted.disks):
         raise Malformed("each disk of a machine needs a name of its own")

@@ -7,7 +7,6 @@ import fcntl
 import os
 import stat
 import struct
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, NamedTuple, Self, TypeVar
@@ -15,6 +14,7 @@ from typing import Literal, NamedTuple, Self, TypeVar
 import msgspec
 
 from haulback.errors import Malformed, SourceChanged, Unavailable, Unsupported
+from haulback.retry import Backoff, retry
 
 # QEMU locks single bytes of an image (block/file-posix.c): byte 100 + n means "I use permission n",
 # byte 200 + n means "no other process may use permission n".
@@ -26,7 +26,7 @@ _LOCK = struct.Struct("hhqqi4x")  # struct flock on 64-bit Linux
 _HEADER = struct.Struct(">4sIQIIQIIQQIIQ")
 _V3 = struct.Struct(">QQQII")
 _EXTERNAL_DATA = 1 << 2  # incompatible feature bit: the data is in another file
-_MOMENT = 2.0  # seconds for orphaned QEMU tools to end
+_MOMENT = Backoff(0.1, seconds=2.0)  # orphaned QEMU tools end within
 T = TypeVar("T")
 
 
@@ -131,14 +131,7 @@ def in_a_moment(call: Callable[[], T]) -> T:
 
     A QEMU tool that was started by a killed process ends by itself shortly after that process.
     """
-    end = time.monotonic() + _MOMENT
-    while True:
-        try:
-            return call()
-        except SourceChanged:
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.1)
+    return retry(call, _MOMENT, lambda error: isinstance(error, SourceChanged))
 
 
 def in_use(path: Path) -> SourceChanged:

@@ -22,6 +22,7 @@ from haulback.drivers.nbd_server import NbdServer
 from haulback.drivers.source import Source
 from haulback.errors import HaulbackError
 from haulback.ids import new_guid
+from haulback.libvirt_xml import parse
 from haulback.units import KIB
 
 _CONSOLE_BYTES = 64 * KIB  # end of the console output that is returned
@@ -98,7 +99,7 @@ def _isolated(
 ) -> str:
     disks = tuple(disk._replace(format="qcow2", allocate=False) for disk in wanted.disks)
     copy = wanted._replace(uuid=new_guid(), name=room.name, disks=disks)
-    root = xml.parse(compose(copy, overlays, "qemu", Standing(fresh=True, tell=tell)))
+    root = parse(compose(copy, overlays, "qemu", Standing(fresh=True, tell=tell)))
     copied_members.isolate(root)
     for name in ("on_poweroff", "on_reboot", "on_crash"):
         xml.drop(root, name)

@@ -23,6 +23,7 @@ from haulback.drivers.libvirt.domain import DomainDisk
 from haulback.drivers.libvirt.volumes import folders, located, opened
 from haulback.durable_files import DurableFiles as Files
 from haulback.errors import HaulbackError, NotFound
+from haulback.libvirt_xml import parse
 
 log = logging.getLogger(__name__)
 _ATTEMPT = r"(?P<attempt>[A-Za-z0-9_-]{1,64})"
@@ -154,7 +155,7 @@ class Leftovers:
         for domain in self._host.domains():
             with suppress(NotFound):  # the machine was removed since it was listed
                 for text in (domain.definition(), domain.live()):
-                    found |= {*self._files_of(text), *xml.places(xml.parse(text))}
+                    found |= {*self._files_of(text), *xml.places(parse(text))}
         return found
 
     def _files_of(self, text: str) -> list[Path]:
@@ -231,7 +232,7 @@ def _own(volumes: Iterable[DomainDisk]) -> list[Path]:
 
 
 def _variables(text: str) -> list[Path]:
-    path = firmware.path_of(xml.parse(text))
+    path = firmware.path_of(parse(text))
     return [path] if path else []
 
 

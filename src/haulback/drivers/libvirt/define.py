@@ -7,7 +7,6 @@ from pathlib import Path
 
 from haulback.drivers.hypervisor import Machine
 from haulback.drivers.images.image_writer import free_name
-from haulback.drivers.libvirt import domain as xml
 from haulback.drivers.libvirt import kept_devices, machine_builder
 from haulback.drivers.libvirt.cleanup import Leftovers
 from haulback.drivers.libvirt.connection import Domain, Host
@@ -15,6 +14,7 @@ from haulback.drivers.libvirt.definition import Standing, compose
 from haulback.drivers.libvirt.machine_builder import DefinedMachine
 from haulback.drivers.libvirt.volumes import located
 from haulback.ids import new_guid
+from haulback.libvirt_xml import parse
 
 
 class Placing:
@@ -79,7 +79,7 @@ class Placing:
         if original != old.uuid:
             there = any(one.uuid == original for one in self._host.domains())
             return Standing(fresh=there, tell=said.append), None
-        devices = kept_devices.exchanged(wanted, xml.parse(text))
+        devices = kept_devices.exchanged(wanted, parse(text))
         return Standing(now=text, tell=said.append), devices
 
     def _define(self, wanted: Machine, paths: Mapping[str, Path], standing: Standing) -> Machine:

@@ -10,8 +10,9 @@ from xml.etree import ElementTree as ET
 from haulback.drivers.hypervisor import Machine, NetworkCardSettings
 from haulback.drivers.libvirt import copied_members, firmware, kept_devices, unprotected_devices
 from haulback.drivers.libvirt import domain as xml
-from haulback.drivers.libvirt.domain import XML, DefinitionExtras, drop, parse
+from haulback.drivers.libvirt.domain import DefinitionExtras, drop
 from haulback.errors import Malformed, Unsupported
+from haulback.libvirt_xml import XML, parse
 
 _OWN = (XML, firmware.NVRAM, "uuid", "name", "disks")  # members not kept as metadata
 _MEMORY = 1024  # MiB, for a definition that names no memory size

@@ -1,4 +1,4 @@
-"""XML of a machine: parsed as untrusted input, with access to its disks."""
+"""Disks and other members in the XML of a machine."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ import msgspec
 from haulback.drivers.hypervisor import Apart, Machine, MachineDisk
 from haulback.drivers.libvirt import unprotected_devices
 from haulback.errors import Malformed
+from haulback.libvirt_xml import XML, parse
 
-LARGEST = 4 * 1024 * 1024  # characters of an XML
-XML = "domain"  # member of a definition that holds libvirt's XML
 _SPACE = "urn:haulback:machine:1"
 _OURS = f"{{{_SPACE}}}machine"
 _NEXT = "the machine gets this disk at its next start"
@@ -45,20 +44,6 @@ class DefinitionExtras(msgspec.Struct):
 
     names: dict[str, str] = {}
     more: dict[str, Any] = {}
-
-
-def parse(text: str) -> ET.Element:
-    """Parse a machine's XML.
-
-    Raises Malformed for malformed or too large XML, and for XML that defines entities: entity
-    expansion can exhaust memory.
-    """
-    if len(text) > LARGEST or "<!DOCTYPE" in text or "<!ENTITY" in text:
-        raise Malformed("the machine's XML is too large or defines entities")
-    try:
-        return ET.fromstring(text)
-    except ET.ParseError as error:
-        raise Malformed(f"the machine's XML cannot be read: {error}") from None
 
 
 def kept(root: ET.Element) -> DefinitionExtras:

@@ -7,21 +7,13 @@ import logging
 import os
 import re
 import shutil
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 
-from haulback.drivers.hypervisor import (
-    Booted,
-    HypervisorDriver,
-    Inventory,
-    Machine,
-    Problem,
-    Snapshot,
-)
+from haulback.drivers.hypervisor import Booted, Inventory, Machine, MachineSource, Problem, Snapshot
 from haulback.drivers.images import qemu
 from haulback.drivers.images.image import Image
 from haulback.drivers.images.image_reader import PREFIX, FolderSnapshot, checkpoints, drop
@@ -56,10 +48,13 @@ from haulback.errors import (
     Unavailable,
     Unsupported,
 )
+from haulback.hypervisor_types import LIBVIRT
 from haulback.ids import new_guid
+from haulback.libvirt_xml import parse
+from haulback.retry import Backoff, retry
 
 log = logging.getLogger(__name__)
-_PATIENCE, _AGAIN = 60.0, 0.5  # seconds in which a revert is undone, and between two tries
+_PATIENCE = Backoff(0.5, seconds=60.0)  # of undoing a revert
 WORK = Path("/var/tmp")  # folder for sockets and scratch files, which QEMU can write to
 _ATTEMPT = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _UNSAFE = re.compile(r"[^\w.()+-]")
@@ -70,6 +65,8 @@ class LibvirtHost:
 
     The images must be on file systems of this machine: a driver runs on the host that it serves.
     """
+
+    declaration = LIBVIRT
 
     def __init__(
         self, uri: str, storage: Path, work: Path | None = None, files: Files | None = None
@@ -132,7 +129,7 @@ class LibvirtHost:
     ) -> Snapshot:
         live_backup.end_abandoned(domain)
         sized, live = self._sized(domain), domain.live()
-        machine = firmware.kept(xml.machine(domain.definition(), sized, live), xml.parse(live))
+        machine = firmware.kept(xml.machine(domain.definition(), sized, live), parse(live))
         room = self._room(attempt)
         live_backup.make_room(room, next((v.path for v, _ in sized if v.path), None))
         try:
@@ -144,7 +141,8 @@ class LibvirtHost:
             shutil.rmtree(room, ignore_errors=True)
             raise
         frozen = held is not None and held.held
-        return live_backup.RunningSnapshot(domain, machine, reads, checkpoint, room, frozen=frozen)
+        job = live_backup.BackupJob(reads, checkpoint, room, frozen)
+        return live_backup.RunningSnapshot(domain, machine, job)
 
     def _read_stopped(self, domain: Domain, checkpoint: str, base: str | None) -> Snapshot:
         text = domain.definition()
@@ -153,7 +151,7 @@ class LibvirtHost:
         sized = [(v, image.size) for v, image in zip(volumes, images, strict=True)]
         then = live_backup.recorded_sizes(domain, base) if base else {}
         before = {v.name: then[v.device] for v in volumes if v.device in then}
-        machine = firmware.kept(xml.machine(text, sized), xml.parse(text))
+        machine = firmware.kept(xml.machine(text, sized), parse(text))
         made = FolderSnapshot(machine, images, checkpoint, base, before)
         try:
             managed_save.note(domain, made)
@@ -192,9 +190,8 @@ class LibvirtHost:
         domain = self._host.domain(uuid)
         with self._alone():
             try:
-                internal_snapshots.revert(
-                    self._host, self._left, domain, name, before, _checked(attempt)
-                )
+                wanted = internal_snapshots.Reversion(name, before, _checked(attempt))
+                internal_snapshots.revert(self._host, self._left, domain, wanted)
             except BaseException:
                 self._undo_revert(attempt)
                 raise
@@ -204,15 +201,16 @@ class LibvirtHost:
 
         The machine is off meanwhile, and a libvirt that died is often back within seconds.
         """
-        note, end = self._left.back_note(attempt), time.monotonic() + _PATIENCE
-        while note.exists():
-            try:
+        note = self._left.back_note(attempt)
+
+        def undo() -> None:
+            if note.exists():
                 Leftovers(Host(self.uri), self.storage, self.work, self._files).undo(note)
-            except HaulbackError as error:
-                if time.monotonic() > end:
-                    log.error("%s is left to the next sweep: %s", note, error.message)
-                    return
-                time.sleep(_AGAIN)
+
+        try:
+            retry(undo, _PATIENCE, lambda error: isinstance(error, HaulbackError))
+        except HaulbackError as error:
+            log.error("%s is left to the next sweep: %s", note, error.message)
 
     def remove_snapshots(self, uuid: str, names: Set[str]) -> list[str]:
         return internal_snapshots.remove(self._host, self._host.domain(uuid), names)
@@ -260,9 +258,8 @@ class LibvirtHost:
         def is_used(room: Path) -> bool:
             return room in {path.parent for path in self._left.used()}
 
-        return machine_builder.NewDomain(
-            room, wanted, place, is_used, machine_builder.mark_of(self.work), share
-        )
+        folders = machine_builder.Folders(room, is_used, machine_builder.mark_of(self.work))
+        return machine_builder.NewDomain(wanted, place, folders, share)
 
     def _placed(
         self, paths: Mapping[str, Path], place: Callable[[Placing], DefinedMachine]
@@ -275,7 +272,7 @@ class LibvirtHost:
     def move(  # parameters of the Protocol
         self,
         uuid: str,
-        there: HypervisorDriver,
+        there: MachineSource,
         attempt: str,
         expect: Callable[[int], None],
         count: Callable[[int], None],
@@ -293,7 +290,7 @@ class LibvirtHost:
         qemu.hand_over(room)
 
         def place(_: Machine, paths: Mapping[str, Path]) -> DefinedMachine:
-            migration.carry(domain, there._host, paths, room, expect, count)
+            migration.carry(domain, there._host, paths, room, migration.Progress(expect, count))
             return DefinedMachine(there.machine(uuid), [])
 
         try:
@@ -324,7 +321,7 @@ class LibvirtHost:
         domain = self._host.domain(uuid)
         if not domain.is_active or not before + after:
             return nullcontext()
-        return hooks.around(self.uri, domain, before, after, warn)
+        return hooks.around(self.uri, domain, hooks.Commands(before, after), warn)
 
     def unpack(self, uuid: str, parts: Iterable[bytes], folder: str, name: str) -> None:
         domain = self._host.domain(uuid)

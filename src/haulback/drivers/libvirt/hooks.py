@@ -38,20 +38,27 @@ class _Ended(NamedTuple):
     early: bool = False
 
 
+class Commands(NamedTuple):
+    """Shell commands to run in a guest at the start and at the end of a block; "" runs none."""
+
+    before: str
+    after: str
+
+
 @contextmanager
 def around(
     uri: str,
     domain: Domain,
-    before: str,
-    after: str,
+    commands: Commands,
     warn: Callable[[str], None],
     deadline: int = DEADLINE,
 ) -> Iterator[None]:
-    """Run `before` at the start of the block, and `after` at its end.
+    """Run the command `before` at the start of the block, and `after` at its end.
 
     `after` runs even if `before`, the block or this process fails; its errors are passed to `warn`.
     Raises Unavailable without a responding agent, Conflict when `before` fails.
     """
+    before, after = commands
     agent = Agent(domain)
     if not agent.answers():
         raise Unavailable(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence, Set
 from contextlib import nullcontext, suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 from haulback.drivers.hypervisor import Taken
 from haulback.drivers.images import internal_snapshots
@@ -17,10 +17,11 @@ from haulback.drivers.images.internal_snapshots import Reverting
 from haulback.drivers.libvirt import live_backup, managed_save
 from haulback.drivers.libvirt.cleanup import Leftovers
 from haulback.drivers.libvirt.connection import Domain, Host
-from haulback.drivers.libvirt.domain import DomainDisk, parse
+from haulback.drivers.libvirt.domain import DomainDisk
 from haulback.drivers.libvirt.freeze_guard import Frozen
 from haulback.drivers.libvirt.volumes import located, opened
 from haulback.errors import HaulbackError, Unavailable, Unsupported
+from haulback.libvirt_xml import parse
 
 _WISH = "going back to a snapshot"
 
@@ -63,24 +64,30 @@ def remove(host: Host, domain: Domain, names: Set[str]) -> list[str]:
         return _remove_live(domain, volumes, names, internal_snapshots.listed(images))
 
 
-def revert(
-    host: Host, left: Leftovers, domain: Domain, name: str, before: str, attempt: str
-) -> None:
-    """Revert the disks of a machine; see `Hypervisor.revert`.
+class Reversion(NamedTuple):
+    """A revert by `attempt` to the snapshot `name`, with the present state kept as `before`."""
+
+    name: str
+    before: str
+    attempt: str
+
+
+def revert(host: Host, left: Leftovers, domain: Domain, wanted: Reversion) -> None:
+    """Revert the disks of a machine; see `SnapshotKeeper.revert`.
 
     While the note exists, a sweep undoes the revert, unless the machine was started since.
     """
     managed_save.refuse_if_kept(domain, _WISH)
     with opened(located(host, domain.definition())) as images:
         paths = internal_snapshots.able(images)
-    internal_snapshots.check(paths, name)
+    internal_snapshots.check(paths, wanted.name)
     ran, paused = domain.is_active, domain.is_held()
-    note = left.note_back(attempt, Reverting(domain.uuid, before, ran, paused))
+    note = left.note_back(wanted.attempt, Reverting(domain.uuid, wanted.before, ran, paused))
     domain.stop()
     managed_save.refuse_if_kept(domain, _WISH)  # the machine may have been saved since
     for checkpoint in domain.checkpoints():
         domain.delete_checkpoint(checkpoint, only_forget=True)
-    internal_snapshots.revert(paths, name, before)
+    internal_snapshots.revert(paths, wanted.name, wanted.before)
     if ran:
         domain.start(paused=paused)
     note.unlink()

@@ -14,7 +14,8 @@ from xml.etree import ElementTree as ET
 from haulback.drivers.hypervisor import Machine
 from haulback.drivers.libvirt import copied_members, unprotected_devices
 from haulback.drivers.libvirt import domain as xml
-from haulback.drivers.libvirt.domain import XML, DomainDisk
+from haulback.drivers.libvirt.domain import DomainDisk
+from haulback.libvirt_xml import XML, parse
 
 Tell = Callable[[str], None]
 Names = Mapping[str, str]  # disk names in backups by device name
@@ -115,7 +116,7 @@ def exchanged(wanted: Machine, now: ET.Element) -> set[str]:
     """Device names of the machine's current disks that are restored."""
     names = {disk.was or disk.name for disk in wanted.disks}
     text = wanted.definition.get(XML)
-    then = xml.volumes(xml.parse(text)) if isinstance(text, str) else []
+    then = xml.volumes(parse(text)) if isinstance(text, str) else []
     devices = {volume.device for volume in then if volume.name in names}
     return {v.device for v in xml.volumes(now) if v.name in names or v.device in devices}
 

@@ -17,9 +17,10 @@ from haulback.drivers.hypervisor import DiskView, Machine
 from haulback.drivers.images.image_reader import Dirty, TrackingBitmap
 from haulback.drivers.libvirt.cleanup import SOCKET
 from haulback.drivers.libvirt.connection import BrokenCheckpoint, Domain
-from haulback.drivers.libvirt.domain import DomainDisk, parse
+from haulback.drivers.libvirt.domain import DomainDisk
 from haulback.drivers.nbd import ALLOCATION, connect, dirty_bitmap
 from haulback.errors import HaulbackError, SourceChanged, Unavailable
+from haulback.libvirt_xml import parse
 
 _BITMAP = "changed"  # name under which QEMU exports the bitmap of changes
 _AGENT = "devices/channel/target[@name='org.qemu.guest_agent.0'][@state='connected']"
@@ -34,20 +35,25 @@ class DiskRead(NamedTuple):
     reason: str | None
 
 
-class RunningSnapshot:
-    """A Snapshot of a running machine; `room` holds the NBD socket and QEMU's scratch files."""
+class BackupJob(NamedTuple):
+    """A started backup job: how each disk is read, the checkpoint, and the folder of the job.
 
-    def __init__(
-        self,
-        domain: Domain,
-        machine: Machine,
-        reads: Sequence[DiskRead],
-        checkpoint: str,
-        room: Path,
-        *,
-        frozen: bool,
-    ) -> None:
-        self.consistency = "APPLICATION" if frozen else "CRASH"
+    `room` holds the NBD socket and QEMU's scratch files. `frozen` is set if the file systems of the
+    guest were frozen at the moment of the snapshot.
+    """
+
+    reads: Sequence[DiskRead]
+    checkpoint: str
+    room: Path
+    frozen: bool
+
+
+class RunningSnapshot:
+    """A Snapshot of a running machine."""
+
+    def __init__(self, domain: Domain, machine: Machine, job: BackupJob) -> None:
+        reads, checkpoint, room = job.reads, job.checkpoint, job.room
+        self.consistency = "APPLICATION" if job.frozen else "CRASH"
         self.machine, self._domain, self._room = machine, domain, room
         self.checkpoint = checkpoint if any(tracked(read.volume) for read in reads) else None
         # Closed in reverse order: the NBD exports, the backup job, the room.

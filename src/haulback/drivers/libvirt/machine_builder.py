@@ -18,6 +18,7 @@ from haulback.drivers.libvirt.volumes import folders
 from haulback.drivers.sink import Sink
 from haulback.durable_files import translate
 from haulback.errors import Conflict, HaulbackError, Malformed, NotFound, SourceChanged, Unsupported
+from haulback.texts import is_printable
 
 
 class DefinedMachine(NamedTuple):
@@ -31,24 +32,30 @@ Place = Callable[[Machine, Mapping[str, Path]], DefinedMachine]
 UNFINISHED = "unfinished"  # file in a machine's folder until libvirt has defined the machine
 
 
+class Folders(NamedTuple):
+    """Folders of the images of a new machine.
+
+    `room` returns the folder for a disk, or for a machine without disks (None). `is_used` tells
+    whether a machine of libvirt has images in a folder. `mark` is written to unfinished folders and
+    tells to which installation they belong.
+    """
+
+    room: Callable[[MachineDisk | None], Path]
+    is_used: Callable[[Path], bool]
+    mark: str
+
+
 class NewDomain:
     """A NewMachine whose images are in folders where they stay; `place` defines it in libvirt.
 
-    `room` returns the folder for a disk, or for a machine without disks (None). `mark` is written
-    to unfinished folders and tells to which installation they belong. With `share` the images are
-    overlays on its exports, and the sinks are not written to.
+    With `share` the images are overlays on its exports, and the sinks are not written to.
     """
 
     def __init__(
-        self,
-        room: Callable[[MachineDisk | None], Path],
-        wanted: Machine,
-        place: Place,
-        is_used: Callable[[Path], bool],
-        mark: str,
-        share: Path | None = None,
+        self, wanted: Machine, place: Place, folders: Folders, share: Path | None = None
     ) -> None:
-        self._wanted, self._place, self._is_used, self._mark = wanted, place, is_used, mark
+        self._wanted, self._place = wanted, place
+        room, self._is_used, self._mark = folders
         self._paths = {
             disk.name: room(disk) / f"disk{number}.{disk.format}"
             for number, disk in enumerate(wanted.disks)
@@ -59,8 +66,8 @@ class NewDomain:
         self._over = False
         self._left: list[str] = []
         try:
-            for one in rooms:
-                self._enter(one)
+            for folder in rooms:
+                self._enter(folder)
             firmware.write(wanted.definition, rooms[0])
             for disk in wanted.disks:
                 path = self._paths[disk.name]
@@ -171,7 +178,7 @@ def rooms(host: Host, storage: Path, leaf: str) -> Callable[[MachineDisk | None]
 def check_wanted(wanted: Machine) -> None:
     """Check the description of a new machine. Raises Malformed or Unsupported."""
     name = wanted.name
-    if not name or len(name) > 200 or not name.isprintable() or "/" in name:
+    if not is_printable(name) or "/" in name:
         raise Malformed("a machine's name is 1 to 200 printable characters without a slash")
     if len({disk.name for disk in wanted.disks}) != len(wanted.disks):
         raise Malformed("each disk of a machine needs a name of its own")

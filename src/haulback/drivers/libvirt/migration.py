@@ -6,15 +6,16 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from threading import Thread
+from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
 from haulback.drivers.images.image_reader import PREFIX
 from haulback.drivers.libvirt import domain as xml
 from haulback.drivers.libvirt import internal_snapshots, managed_save, overlay, unprotected_devices
 from haulback.drivers.libvirt.connection import Domain, Host
-from haulback.drivers.libvirt.domain import parse
 from haulback.drivers.libvirt.volumes import located
 from haulback.errors import Conflict, HaulbackError, SourceChanged
+from haulback.libvirt_xml import parse
 
 _LOOK_EVERY = 0.2  # seconds between two progress reports
 Tell = Callable[[int], None]
@@ -47,12 +48,19 @@ def _refuse_what_stays(domain: Domain, disk: ET.Element) -> None:
         raise Conflict(f"{domain.name}: {device} is shared with other machines; detach it first")
 
 
+class Progress(NamedTuple):
+    """Progress of a migration: `expect` takes the total bytes, `copied` the bytes copied since."""
+
+    expect: Tell
+    copied: Tell
+
+
 def carry(
-    domain: Domain, there: Host, places: Mapping[str, Path], room: Path, expect: Tell, count: Tell
+    domain: Domain, there: Host, places: Mapping[str, Path], room: Path, progress: Progress
 ) -> None:
     """Migrate a machine to empty disks that already exist at `places` (by name).
 
-    An exception of `count` or `expect` aborts the migration, unless it has already succeeded.
+    An exception of `progress` aborts the migration, unless it has already succeeded.
     """
     texts = xml.moved(domain.migratable(), places), xml.moved(domain.definition(), places)
     failed: list[HaulbackError] = []
@@ -66,7 +74,7 @@ def carry(
     going = Thread(target=go, name="migration")
     going.start()
     try:
-        _follow(domain, going, expect, count)
+        _follow(domain, going, progress)
     except BaseException:
         while going.is_alive():  # repeat: an abort has no effect before the migration has started
             with suppress(HaulbackError):
@@ -78,12 +86,12 @@ def carry(
         raise failed[0]
 
 
-def _follow(domain: Domain, going: Thread, expect: Tell, count: Tell) -> None:
+def _follow(domain: Domain, going: Thread, progress: Progress) -> None:
     before = 0
     while going.is_alive():
         total, done = domain.moved()
         if total:
-            expect(total)
-        count(max(0, done - before))
+            progress.expect(total)
+        progress.copied(max(0, done - before))
         before = max(before, done)
         going.join(_LOOK_EVERY)

@@ -11,13 +11,14 @@ from haulback.drivers.libvirt import domain as xml
 from haulback.drivers.libvirt.connection import Domain, Host
 from haulback.drivers.libvirt.domain import DomainDisk
 from haulback.errors import Unsupported
+from haulback.libvirt_xml import parse
 
 _FOLDERS = ("dir", "fs", "netfs")  # types of storage pools that are folders
 
 
 def located(host: Host, text: str) -> list[DomainDisk]:
     """Disks in a machine's XML, with the paths of volumes in storage pools."""
-    found = xml.volumes(xml.parse(text))
+    found = xml.volumes(parse(text))
     return [v._replace(path=_in_pool(host, *v.pool)) if v.pool else v for v in found]
 
 
@@ -38,7 +39,7 @@ def folders(host: Host) -> dict[str, Path]:
     """Storage pools that are folders, by name; images can be created there."""
     found = {}
     for text in host.pools():
-        root = xml.parse(text)
+        root = parse(text)
         path = root.findtext("target/path") or ""
         if root.get("type") in _FOLDERS and path.startswith("/"):
             found[root.findtext("name") or ""] = Path(path)

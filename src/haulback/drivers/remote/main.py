@@ -7,14 +7,14 @@ import signal
 from pathlib import Path
 
 import haulback
-from haulback.drivers.hypervisor import HypervisorDriver
+from haulback.drivers.hypervisor import MachineSource
 from haulback.drivers.remote.rpc import Exchange
 from haulback.drivers.remote.server import ServedHypervisor
 
 GREETING = b"haulback far end "
 
 
-def serve(inner: HypervisorDriver, incoming: int, outgoing: int) -> None:
+def serve(inner: MachineSource, incoming: int, outgoing: int) -> None:
     """Send the greeting and serve calls until the node disconnects; open objects are closed
     then.
     """

@@ -10,11 +10,10 @@ import fcntl
 import logging
 import os
 import select
-import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import cache
 from itertools import count
 from threading import Event, Lock, Thread
@@ -22,12 +21,13 @@ from typing import Any, TypeVar, get_type_hints
 
 import msgspec
 
-from haulback.errors import Conflict, HaulbackError, Malformed, Unavailable
+from haulback import framing
+from haulback.errors import Conflict, HaulbackError, Malformed, Unavailable, by_code, received
 from haulback.units import MIB
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-_HEAD = struct.Struct(">I")
+HYPERVISOR = 0  # number of the first object that the far end offers
 _LARGEST = 64 * MIB  # bytes of a message
 _AT_ONCE = 16  # calls of the peer that run at the same time
 # Seconds between heartbeats, until a silent peer counts as gone, and between checks for the end.
@@ -58,8 +58,9 @@ class _Beat(msgspec.Struct, array_like=True, tag="beat"):
 
 
 _Message = _Ask | _Answer | _Refusal | _Beat
-_decode = msgspec.msgpack.Decoder(_Message).decode
+_decoder: msgspec.msgpack.Decoder[_Message] = msgspec.msgpack.Decoder(_Message)
 _encode = msgspec.msgpack.Encoder().encode
+_CLASSES = by_code()
 
 
 class Exchange:
@@ -96,20 +97,28 @@ class Exchange:
         """Start to read messages. The peer's first object must have been offered before."""
         self._reader.start()
 
-    def offer(self, what: object) -> int:
+    def offer(self, served: object) -> int:
         """Let the peer call the public methods of an object; returns the number of the object."""
         with self._lock:
             number = next(self._numbers)
-            self._objects[number] = what
+            self._objects[number] = served
         return number
 
-    def withdraw(self, what: object) -> bool:
+    def withdraw(self, served: object) -> bool:
         """Withdraw an offered object; returns whether the object was offered."""
         with self._lock:
-            found = [number for number, one in self._objects.items() if one is what]
-            for number in found:
+            numbers = [number for number, it in self._objects.items() if it is served]
+            for number in numbers:
                 del self._objects[number]
-        return bool(found)
+        return bool(numbers)
+
+    @contextmanager
+    def offered(self, served: object) -> Iterator[int]:
+        """Offer an object for the duration of the block, under the number that is returned."""
+        try:
+            yield self.offer(served)
+        finally:
+            self.withdraw(served)
 
     def call(self, target: int, method: str, *arguments: object, kind: type[T]) -> T:
         """Call a method of an object that the peer offers, and decode its result as a `kind`.
@@ -154,12 +163,12 @@ class Exchange:
         return Unavailable(self._why() or "the connection to the far end is broken")
 
     def _send(self, message: _Message) -> None:
-        data = _encode(message)
+        data = framing.pack(message)
         try:
             with self._writing:
                 if self._outgoing < 0:
                     raise self._gone()
-                self._write(memoryview(_HEAD.pack(len(data)) + data))
+                self._write(memoryview(data))
         except OSError:
             self.close()  # a part of the message may have been sent: the stream is unusable
             raise self._gone() from None
@@ -187,35 +196,31 @@ class Exchange:
 
     def _listen(self) -> None:
         try:
-            while (message := self._receive()) is not None:
+            while True:
+                message = framing.read(self._take, _decoder, _LARGEST)
                 if isinstance(message, _Ask):
                     self._pool.submit(self._work, message)
                 elif not isinstance(message, _Beat):
                     self._settle(message)
-        except (OSError, msgspec.MsgspecError, Malformed) as error:
+        except EOFError:
+            pass
+        except (OSError, ValueError, Malformed) as error:
             log.warning("the peer sent a malformed message: %s", error)
         finally:
             self._end()
 
-    def _receive(self) -> _Message | None:
-        head = self._take(_HEAD.size)
-        if head is None:
-            return None
-        [length] = _HEAD.unpack(head)
-        if length > _LARGEST:
-            raise Malformed(f"a message of {length} bytes is too long")
-        body = self._take(length)
-        return None if body is None else _decode(body)
+    def _take(self, length: int) -> bytearray:
+        """Read `length` bytes.
 
-    def _take(self, length: int) -> bytearray | None:
-        """Read `length` bytes; None at the end of the stream or after two minutes of silence."""
+        Raises EOFError at the end of the stream and after two minutes of silence.
+        """
         data = bytearray(length)
         view, end = memoryview(data), time.monotonic() + _SILENCE
         while view:
             ready = self._poll.poll(max(0, end - time.monotonic()) * 1000)
             got = os.readv(self._incoming, [view]) if ready else 0
             if not got:
-                return None
+                raise EOFError
             view, end = view[got:], time.monotonic() + _SILENCE
         return data
 
@@ -227,8 +232,8 @@ class Exchange:
         if isinstance(message, _Answer):
             future.set_result(message.value)
         else:
-            kind = _errors().get(message.code, HaulbackError)
-            future.set_exception(kind(message.message, **_plain(message.details)))
+            details = _plain(message.details)
+            future.set_exception(received(_CLASSES, message.code, message.message, details))
 
     def _work(self, ask: _Ask) -> None:
         answer: _Answer | _Refusal
@@ -267,13 +272,13 @@ class Exchange:
         for future in waiting:
             future.set_exception(self._gone())
         self._pool.shutdown()
-        for one in reversed(list(self._objects.values())):
-            close = getattr(one, "close", None)
+        for served in reversed(list(self._objects.values())):
+            close = getattr(served, "close", None)
             try:
                 if close:
                     close()
             except Exception:
-                log.exception("%s could not be closed", type(one).__name__)
+                log.exception("%s could not be closed", type(served).__name__)
         self._objects.clear()
 
 
@@ -289,18 +294,6 @@ def _takes(kind: Any, method: str) -> Any:
     hints = get_type_hints(function)
     hints.pop("return", None)
     return tuple.__class_getitem__(tuple(hints.values()))
-
-
-@cache
-def _errors() -> dict[str, type[HaulbackError]]:
-    """Error classes by code; of several classes with one code the most general one."""
-    found: dict[str, type[HaulbackError]] = {}
-    left = [HaulbackError]
-    while left:
-        kind = left.pop(0)
-        found.setdefault(kind.code, kind)
-        left += kind.__subclasses__()
-    return found
 
 
 def _plain(details: dict[str, Any]) -> dict[str, Any]:

@@ -16,8 +16,8 @@ from haulback import credentials
 from haulback.drivers.remote.main import GREETING
 from haulback.drivers.remote.proxy import FarHypervisor
 from haulback.drivers.remote.rpc import Exchange
-from haulback.drivers.remote.url import Address
 from haulback.errors import Unavailable, Unsupported
+from haulback.libvirt_url import Address
 from haulback.units import KIB
 
 _OPTIONS = {
@@ -40,7 +40,7 @@ def far_libvirt(url: str, storage: Path) -> FarHypervisor:
     Raises Malformed for a bad URL.
     """
     address = Address.parse(url)
-    return FarHypervisor(address.host, lambda: _Connection(address, storage).link)
+    return FarHypervisor(lambda: _Connection(address, storage).link)
 
 
 class _Connection:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from haulback.filesystems.block_server import LARGEST, REQUEST
-from haulback.filesystems.framing import take
+from haulback.framing import take
 from haulback.units import KIB
 
 _BLOCK = 64 * KIB  # bytes of a cached block

@@ -33,9 +33,9 @@ from haulback.filesystems.records import (
     RawEntry,
     ReadFile,
     VolumesFound,
-    printable,
     text,
 )
+from haulback.texts import printable
 
 _MOST_LINKS = 40  # links followed in one lookup, the limit of Linux
 _MOST_NAMES = 2_000_000  # entries of a directory

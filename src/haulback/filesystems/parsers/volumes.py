@@ -20,7 +20,8 @@ from haulback.filesystems.parsers.journal_state import STALE, ntfs_is_stale, xfs
 from haulback.filesystems.parsers.ntfs import Ntfs
 from haulback.filesystems.parsers.partitions import partitions
 from haulback.filesystems.parsers.xfs import Xfs
-from haulback.filesystems.records import Volume, printable
+from haulback.filesystems.records import Volume
+from haulback.texts import printable
 
 _READERS: dict[str, Callable[[Blocks], FileSystem]] = {
     **dict.fromkeys(("ext2", "ext3", "ext4"), Ext.opened),

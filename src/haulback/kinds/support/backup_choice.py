@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from haulback.contract.restore import LocationRef
 from haulback.errors import Conflict, Malformed, NotFound
-from haulback.inventory.records import Backup, Catalogue
+from haulback.inventory.catalogue import Catalogue
+from haulback.inventory.records import Backup
 from haulback.kinds.support import planning
 from haulback.wire import Named, Ref
 
@@ -29,13 +30,13 @@ def _found(backup: Ref | None, location: LocationRef | None, catalogue: Catalogu
     if location is None or not location.guid:
         if backup is None:
             raise Malformed("backupLocation: name its guid", field="backupLocation")
-        return catalogue.backup(backup.guid)
+        return catalogue.backups.get(backup.guid)
     try:
-        found = catalogue.location(location.guid)
+        found = catalogue.backups.at_location(location.guid)
     except NotFound:
         if backup is None:
             raise
-        return catalogue.backup(backup.guid)
+        return catalogue.backups.get(backup.guid)
     if backup is not None and backup.guid != found.guid:
         raise Malformed("backupLocation: belongs to another backup", field="backupLocation")
     return found
@@ -45,6 +46,6 @@ def references(backup: Backup, catalogue: Catalogue) -> dict[str, Named | None]:
     """What a task on a backup refers to."""
     return {
         "backup": Named(backup.guid, backup.entity_name),
-        "backupDestination": planning.named(catalogue.destination(backup.destination)),
-        "protectedEntity": catalogue.entity(backup.entity).named(),
+        "backupDestination": planning.named(catalogue.places.destination(backup.destination)),
+        "protectedEntity": catalogue.machines.get(backup.entity).named(),
     }

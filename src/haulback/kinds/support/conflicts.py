@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from haulback.errors import Conflict
-from haulback.inventory.records import Catalogue
+from haulback.inventory.catalogue import Catalogue
 from haulback.tasks.record import Task
 from haulback.wire import Named
 
@@ -39,7 +39,7 @@ def _refuse(
     kinds: tuple[str, ...],
     counts: Callable[[Task], bool] = lambda _: True,
 ) -> None:
-    for other in catalogue.under_way(role, about.guid, *kinds):
+    for other in catalogue.work.under_way(role, about.guid, *kinds):
         if counts(other):
             verb = "runs" if other.state == "RUNNING" else "waits"
             raise Conflict(

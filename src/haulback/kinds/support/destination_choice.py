@@ -9,7 +9,8 @@ import msgspec
 
 from haulback.errors import Malformed, NotFound
 from haulback.ids import new_guid
-from haulback.inventory.records import BackupDestination, Catalogue, Entity, Record
+from haulback.inventory.catalogue import Catalogue
+from haulback.inventory.records import BackupDestination, Entity, Record
 from haulback.kinds.support import planning
 from haulback.wire import Ref
 
@@ -47,9 +48,9 @@ class Goals:
 
     def __init__(self, named: Ref | None, rules: list[Ref] | None, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
-        self._named = catalogue.destination(named.guid) if named else None
+        self._named = catalogue.places.destination(named.guid) if named else None
         guids = dict.fromkeys(ref.guid for ref in rules or [])
-        self._rules = [catalogue.record("rule", guid) for guid in guids]
+        self._rules = [catalogue.records.get("rule", guid) for guid in guids]
         self._made: dict[str, Goal] = {}
         self._by_policy: dict[str, list[Goal]] = {}
         self._policies: dict[str, Record | None] = {}
@@ -85,12 +86,12 @@ class Goals:
         return self._by_policy[key]
 
     def _of_policy(self, policy: Record | None) -> list[Goal]:
-        rules = self._catalogue.records("rule", policy.guid) if policy else []
+        rules = self._catalogue.records.of_kind("rule", policy.guid) if policy else []
         found = [self._by_rule(rule) for rule in rules if rule.body.get("active") is not False]
         apart = {goal.to.guid: goal for goal in reversed(found)}
         if apart:
             return list(reversed(apart.values()))
-        return [self._plain(self._catalogue.default_destination(), policy)]
+        return [self._plain(self._catalogue.places.default_destination(), policy)]
 
     def _own(self, entity: Entity) -> Record | None:
         return self._policy(str(entity.settings.get("backupPolicy") or ""))
@@ -100,7 +101,7 @@ class Goals:
         if guid and guid not in self._policies:
             self._policies[guid] = None
             with suppress(NotFound):
-                self._policies[guid] = self._catalogue.record("vm-backup", guid)
+                self._policies[guid] = self._catalogue.records.get("vm-backup", guid)
         return self._policies.get(guid)
 
     def _plain(self, to: BackupDestination, policy: Record | None) -> Goal:
@@ -116,7 +117,7 @@ class Goals:
     def _primary(self, rule: Record) -> BackupDestination:
         for one in rule.body.get("ruleBackupDestinations", []):
             if one["roleType"] == "PRIMARY":
-                return self._catalogue.destination(one["backupDestination"]["guid"])
+                return self._catalogue.places.destination(one["backupDestination"]["guid"])
         if roles := sorted(
             {one["roleType"] for one in rule.body.get("ruleBackupDestinations", [])}
         ):
@@ -125,4 +126,4 @@ class Goals:
                 "one, or name a backupDestination",
                 field="rules",
             )
-        return self._catalogue.default_destination()
+        return self._catalogue.places.default_destination()

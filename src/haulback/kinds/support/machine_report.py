@@ -38,7 +38,7 @@ def take_in(task: Task, seen: Seen, since: int | None, ledger: Ledger) -> None:
         for one in seen.machines
         if one.snapshots is not None
     }
-    ledger.snapshots_seen(task.ref("hypervisor") or "", held, since=task.started or 0)
+    ledger.snapshots.seen(task.ref("hypervisor") or "", held, since=task.started or 0)
 
 
 def deliver(task: Task, seen: Seen, since: int | None, ledger: Ledger) -> None:
@@ -48,10 +48,10 @@ def deliver(task: Task, seen: Seen, since: int | None, ledger: Ledger) -> None:
     unreadable = [UnreadableMachine(one.where, one.message, one.uuid) for one in seen.unreadable]
     if seen.unnamed:
         unreadable.append(UnreadableMachine("", f"{seen.unnamed} that the node did not name"))
-    ledger.inventory(
+    ledger.inventory.scanned(
         hypervisor, entities, complete_since=since, by=task.workflow, unreadable=unreadable
     )
-    ledger.reunited(hypervisor)
+    ledger.inventory.reunited(hypervisor)
 
 
 def entity(found: ReportedMachine, hypervisor: str) -> Entity:

@@ -7,7 +7,8 @@ from typing import Any
 
 import msgspec
 
-from haulback.inventory.records import Catalogue, Entity, Hypervisor
+from haulback.inventory.catalogue import Catalogue
+from haulback.inventory.records import Entity, Hypervisor
 from haulback.kinds.api import Ask
 from haulback.kinds.support import planning
 from haulback.tasks.record import Plan, Task
@@ -31,7 +32,7 @@ def before(
         if one.seen < ask.now - FRESH_MS:
             stale.setdefault((one.hypervisor, one.project or ask.project), []).append(one)
     return [
-        _look(catalogue.hypervisor(host), found, catalogue, ask.of(project), request)
+        _look(catalogue.places.hypervisor(host), found, catalogue, ask.of(project), request)
         for (host, project), found in stale.items()
     ]
 

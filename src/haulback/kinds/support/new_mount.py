@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from haulback.errors import Malformed
-from haulback.inventory.records import Backup, Catalogue
+from haulback.inventory.catalogue import Catalogue
+from haulback.inventory.records import Backup
 from haulback.kinds.api import Ask
 from haulback.tasks.record import NewMount
 from haulback.wire import Ref
@@ -45,10 +46,10 @@ def _keep(wanted: int | None, now: int) -> int:
 
 def _node(wanted: Ref | None, backup: Backup, catalogue: Catalogue) -> str:
     """The node that shares it: the one that reaches the backup, or the one that is named."""
-    to = catalogue.destination(backup.destination)
+    to = catalogue.places.destination(backup.destination)
     if wanted is None:
-        return to.node or catalogue.only_node("node")
-    node = catalogue.node(wanted.guid)
+        return to.node or catalogue.places.only_node("node")
+    node = catalogue.places.node(wanted.guid)
     if to.node not in (None, node.guid):
         raise Malformed(f"node: {node.name} does not reach {to.name}", field="node")
     return node.guid

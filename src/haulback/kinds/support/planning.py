@@ -9,11 +9,13 @@ from typing import Any
 import msgspec
 
 from haulback.errors import Malformed, NotFound
+from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.managers import manager_of
-from haulback.inventory.records import BackupDestination, Catalogue, Entity, Hypervisor, Record
+from haulback.inventory.records import BackupDestination, Entity, Hypervisor, Record
 from haulback.kinds.api import Ask
 from haulback.tasks.record import DEFAULT_PRIORITY, HOUR_MS, Task
 from haulback.tasks.scheduling import destination_slot, entity_slot, rank, source_slot
+from haulback.texts import check_name
 from haulback.wire import Named, Ref
 
 PRIORITIES = range(101)
@@ -126,14 +128,13 @@ def pinned(*records: Hypervisor | BackupDestination | None) -> str | None:
 
 def platform(hypervisor: Hypervisor, catalogue: Catalogue) -> dict[str, Named | None]:
     """A hypervisor as a task refers to it, with its manager."""
-    manager = catalogue.record("hypervisor-manager", manager_of(hypervisor))
+    manager = catalogue.records.get("hypervisor-manager", manager_of(hypervisor))
     return {"hypervisor": named(hypervisor), "hypervisorManager": named(manager)}
 
 
 def place(name: str | None, path: str | None, within: str = "") -> tuple[str, str]:
     """Name and folder of a new hypervisor or destination.  Raises Malformed."""
-    if name is None or not 0 < len(name.strip()) <= 200 or not name.isprintable():
-        raise Malformed(f"{within}name: 1 to 200 printable characters", field=f"{within}name")
+    name = check_name(name, f"{within}name")
     if path is None or not path.startswith("/") or len(path) > 4096 or not path.isprintable():
         field = f"{within}path"
         raise Malformed(f"{field}: name a folder by its absolute path", field=field)
@@ -155,7 +156,7 @@ def some(field: str, found: list[Any] | None) -> list[Any]:
 def repositories(refs: list[Ref] | None, catalogue: Catalogue) -> list[BackupDestination]:
     """The destinations named, each with a repository.  Raises Malformed, NotFound."""
     field = "backupDestinations"
-    found = [catalogue.destination(ref.guid) for ref in some(field, refs)]
+    found = [catalogue.places.destination(ref.guid) for ref in some(field, refs)]
     for one in found:
         if one.repository is None:
             raise Malformed(

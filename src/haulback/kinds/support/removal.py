@@ -22,6 +22,6 @@ def is_blocked(task: Task) -> bool:
 
 def settle_removal(task: Task, found: BackupCleanupResult, ledger: Ledger) -> None:
     """A clean-up went through: all that it had to find was there."""
-    ledger.found_again(task)
-    ledger.lost_for_good(found.givenUp)
-    ledger.gone(found.removed)
+    ledger.damage.found_again(task)
+    ledger.damage.lost_for_good(found.givenUp)
+    ledger.removals.deleted(found.removed)

@@ -9,9 +9,10 @@ import msgspec
 
 from haulback.contract.import_machine import RestoredNetwork, TaskFile
 from haulback.errors import Malformed, NotFound
+from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.derived_guids import file_guid
 from haulback.inventory.hardware import cards_of
-from haulback.inventory.records import Backup, Catalogue
+from haulback.inventory.records import Backup
 from haulback.wire import present
 
 _MAC = re.compile(r"[0-9a-f][02468ace](:[0-9a-f]{2}){5}")  # of one card, not of a group
@@ -53,7 +54,7 @@ def cards_wanted(
             raise NotFound(f"{field}.networkInterfaceCard: the backup has none {guid}", field=field)
         if one.securityGroups:
             raise Malformed(f"{field}.securityGroups: there are none here", field=field)
-        network = catalogue.record("network", one.network.guid).name if one.network else ""
+        network = catalogue.records.get("network", one.network.guid).name if one.network else ""
         mac = (one.macAddress or "").lower() if one.macAddressSpecified else ""
         if one.macAddressSpecified and not _MAC.fullmatch(mac):
             raise Malformed(f"{field}.macAddress: like 52:54:00:12:34:56", field=field)

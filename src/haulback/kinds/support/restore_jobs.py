@@ -7,8 +7,9 @@ from typing import Any
 import msgspec
 
 from haulback.contract.task_states import State
+from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
-from haulback.inventory.records import Backup, Catalogue
+from haulback.inventory.records import Backup
 from haulback.kinds.api import Ask
 from haulback.tasks.record import NewRestoreJob, Task
 
@@ -31,19 +32,19 @@ def new_job(kind: str, backup: Backup, ask: Ask, target: dict[str, Any]) -> NewR
 
 def job_begun(task: Task, ledger: Ledger, catalogue: Catalogue) -> None:
     """A restore job goes on with this task."""
-    ledger.restore_moved(task.ref("restoreJob") or "", "INPROGRESS", None, task)
+    ledger.restores.moved(task.ref("restoreJob") or "", "INPROGRESS", None, task)
 
 
 def job_goes_on(task: Task, ledger: Ledger) -> None:
     """One of its tasks is over, and there is another."""
-    ledger.restore_moved(task.ref("restoreJob") or "", "INPROGRESS", task.status_info, task)
+    ledger.restores.moved(task.ref("restoreJob") or "", "INPROGRESS", task.status_info, task)
 
 
 def job_ended(task: Task, state: State, ledger: Ledger) -> None:
     """The last task of a restore job is over, and so is the job."""
     status = {State.FINISHED: "SUCCESS", State.CANCELLED: "CANCELLED"}.get(state, "FAILED")
     info = task.status_info or (_warnings(task) if state is State.FINISHED else None)
-    ledger.restore_moved(task.ref("restoreJob") or "", status, info, task)
+    ledger.restores.moved(task.ref("restoreJob") or "", status, info, task)
 
 
 def _warnings(task: Task) -> str | None:

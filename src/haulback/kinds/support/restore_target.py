@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from haulback.errors import Malformed, NotFound
+from haulback.hypervisor_types import TYPES, Capability
+from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.derived_guids import file_guid
-from haulback.inventory.hypervisor_types import PLATFORMS
 from haulback.inventory.managers import cluster_of, manager_of
-from haulback.inventory.records import Backup, Catalogue, Entity, Hypervisor, Record
+from haulback.inventory.records import Backup, Entity, Hypervisor, Record
 from haulback.kinds.support import planning
 from haulback.kinds.support.restore_items import cards_wanted, disks_of
 from haulback.wire import Named, label
@@ -20,17 +21,17 @@ def hypervisor(request: Any, catalogue: Catalogue, origin: Entity) -> Hypervisor
     Raises Malformed, NotFound.
     """
     if request.hypervisor and not request.hypervisorManager:
-        return catalogue.hypervisor(request.hypervisor.guid)
+        return catalogue.places.hypervisor(request.hypervisor.guid)
     if not request.hypervisorManager:
         raise Malformed("hypervisor: name the one to import to", field="hypervisor")
-    manager = catalogue.record("hypervisor-manager", request.hypervisorManager.guid)
+    manager = catalogue.records.get("hypervisor-manager", request.hypervisorManager.guid)
     if request.hypervisor:
-        named = catalogue.hypervisor(request.hypervisor.guid)
+        named = catalogue.places.hypervisor(request.hypervisor.guid)
         if manager_of(named) != manager.guid:
             field = "hypervisorManager"
             raise Malformed(f"{field}: {named.name} does not belong to it", field=field)
         return named
-    return _best(request, manager, catalogue, catalogue.hypervisor(origin.hypervisor))
+    return _best(request, manager, catalogue, catalogue.places.hypervisor(origin.hypervisor))
 
 
 def _best(request: Any, manager: Record, catalogue: Catalogue, home: Hypervisor) -> Hypervisor:
@@ -39,7 +40,7 @@ def _best(request: Any, manager: Record, catalogue: Catalogue, home: Hypervisor)
     Home itself comes first, then the hosts of its node, then the others by name.  Raises NotFound
     where the manager has no host, Malformed where none of its hosts fits.
     """
-    hosts = [one for one in catalogue.hypervisors() if manager_of(one) == manager.guid]
+    hosts = [one for one in catalogue.places.hypervisors() if manager_of(one) == manager.guid]
     if not hosts:
         raise NotFound(f"hypervisorManager: {manager.name} has no hypervisor", guid=manager.guid)
     wanted = request.restoreClusterId
@@ -49,7 +50,7 @@ def _best(request: Any, manager: Record, catalogue: Catalogue, home: Hypervisor)
         raise Malformed(f"{field}: {manager.name} has no host in {wanted[:80]}", field=field)
     fitting = [one for one in inside if one.driver == home.driver]
     if not fitting:
-        field, words = "hypervisorManager", PLATFORMS[home.driver].words
+        field, words = "hypervisorManager", TYPES[home.driver].words
         raise Malformed(
             f"{field}: {manager.name} has no host there that is {words} like {home.name};"
             " name a hypervisor to restore to another platform",
@@ -61,10 +62,11 @@ def _best(request: Any, manager: Record, catalogue: Catalogue, home: Hypervisor)
 
 def honoured(request: Any, to: Hypervisor, catalogue: Catalogue) -> None:
     """Raises Malformed for what the platform cannot do; nothing that matters is passed over."""
-    platform = PLATFORMS[to.driver]
+    platform = TYPES[to.driver]
+    platform.require(Capability.CREATE, "hypervisor")
     fields = ["restoreProject", "restoreVmFlavor"]
     fields += [] if platform.networks else ["restoredNetworks"]
-    fields += [] if platform.power_on else ["powerOnAfterRestore"]
+    fields += [] if platform.can(Capability.POWER) else ["powerOnAfterRestore"]
     planning.refuse(request, platform.words, *fields)
     for member, inner in (("dataCenter", "name"), ("baseImage", "uuid")):
         part = getattr(request, member, None)
@@ -98,7 +100,7 @@ def _pool(wanted: str | None, field: str, to: Hypervisor, catalogue: Catalogue) 
     """The name of a storage by its guid, its uuid or its name; "" for the usual folder."""
     if wanted in (None, "", str(to.config.get("path", ""))):
         return ""
-    for one in catalogue.records("hypervisor-storage"):
+    for one in catalogue.records.of_kind("hypervisor-storage"):
         pool = one.body.get("pool", "")
         seen = pool and to.guid in one.body.get("seenOn", ())
         if seen and wanted in (one.guid, one.name, one.body.get("uuid"), pool):
@@ -108,14 +110,14 @@ def _pool(wanted: str | None, field: str, to: Hypervisor, catalogue: Catalogue) 
 
 def _clusters(to: Hypervisor, catalogue: Catalogue) -> set[str]:
     """The guid and the uuid of the cluster that a hypervisor is in."""
-    found = catalogue.record("hypervisor-cluster", cluster_of(to))
+    found = catalogue.records.get("hypervisor-cluster", cluster_of(to))
     return {found.guid, str(found.body.get("uuid") or found.guid)}
 
 
 def name_of(request: Any, catalogue: Catalogue) -> str:
     """The name wanted, or that of the machine a client wants to have replaced."""
     other = getattr(request, "dstProtectedEntity", None)
-    name = str(request.restoredPeName or (catalogue.entity(other.guid).name if other else ""))
+    name = str(request.restoredPeName or (catalogue.machines.get(other.guid).name if other else ""))
     if len(name) > 200 or any(ord(letter) < 32 for letter in name):
         raise Malformed("restoredPeName: at most 200 printable characters", field="restoredPeName")
     return name
@@ -124,8 +126,8 @@ def name_of(request: Any, catalogue: Catalogue) -> str:
 def target(request: Any, catalogue: Catalogue, source: str, name: str) -> Named:
     """Portals read `dstProtectedEntity.name` in the answer."""
     if other := getattr(request, "dstProtectedEntity", None):
-        return catalogue.entity(other.guid).named()
-    entity = catalogue.entity(source)
+        return catalogue.machines.get(other.guid).named()
+    entity = catalogue.machines.get(source)
     return Named(entity.guid, name or entity.name, label(entity.type))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from haulback.errors import Malformed
-from haulback.inventory.hypervisor_types import PLATFORMS
+from haulback.hypervisor_types import Capability, type_of
 from haulback.inventory.records import Entity, Hypervisor
 from haulback.kinds.support import planning
 
@@ -16,7 +16,9 @@ def refuse_unable(entity: Entity, hypervisor: Hypervisor, field: str) -> None:
         raise Malformed(f"{field}: {entity.name} is no longer on its hypervisor", field=field)
     if not entity.disks:
         raise Malformed(f"{field}: {entity.name} has no disk that could keep one", field=field)
-    able = PLATFORMS[hypervisor.driver].snapshots
+    platform = type_of(hypervisor.driver, hypervisor.config)
+    platform.require(Capability.SNAPSHOTS, field)
+    able = platform.snapshot_formats
     for disk in entity.disks:
         if disk.format not in able:
             raise Malformed(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from haulback.inventory.records import Catalogue, Mount
+from haulback.inventory.catalogue import Catalogue
+from haulback.inventory.records import Mount
 from haulback.kinds.api import Ask
 from haulback.kinds.support import planning
 from haulback.tasks.record import Task
@@ -20,10 +21,10 @@ def task(
     follows: Task | None = None,
 ) -> Task:
     """The task that ends a share."""
-    backup = catalogue.backup(mount.backup)
+    backup = catalogue.backups.get(mount.backup)
     refs = {
         "backup": Named(backup.guid, backup.entity_name),
-        "protectedEntity": catalogue.entity(mount.entity).named(),
+        "protectedEntity": catalogue.machines.get(mount.entity).named(),
         "mountedBackup": Named(mount.guid, mount.entity_name),
     }
     return planning.task(

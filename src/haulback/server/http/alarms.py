@@ -3,34 +3,53 @@
 from __future__ import annotations
 
 from haulback.contract.alarms import AlarmKind, AlarmRecord
+from haulback.contract.project_access import ProjectAccess
+from haulback.contract.roles import PEOPLE
 from haulback.inventory.alarms import Alarm
 from haulback.server.http import paging, query_params
 from haulback.server.http.operation import GUID, ApiRequest, Param, Reply, Router
-from haulback.server.store import alarms, lists
+from haulback.server.services import alarms
 from haulback.wire import Named, label
 
 _KINDS = {"enum": sorted(AlarmKind.__members__)}
 room = Router()
 
 
-@room("GET", "/alarms", "Alarms.", answer=AlarmRecord, many=True, query=(
-    *paging.COMMON, *paging.SPAN, Param("kind", "Of these kinds.", _KINDS, many=True),
-    Param("subject", "About this machine, backup, hypervisor or destination.", GUID),
-))  # fmt: skip
+@room(
+    "GET",
+    "/alarms",
+    "Alarms.",
+    answer=AlarmRecord,
+    many=True,
+    query=(
+        *paging.COMMON,
+        *paging.SPAN,
+        Param("kind", "Of these kinds.", _KINDS, many=True),
+        Param("subject", "About this machine, backup, hypervisor or destination.", GUID),
+    ),
+    roles=PEOPLE,
+    projects=ProjectAccess.OBJECTS,
+    command="alarm ls",
+)
 def list_alarms(call: ApiRequest) -> Reply:
     """A page of alarms, the newest first; `from` and `to` bound `since`."""
     kinds = query_params.names(call, "kind", set(AlarmKind.__members__))
     wanted = paging.wanted(call, types=kinds, subject=query_params.guid(call, "subject"))
-    with call.app.store.read() as sql:
-        found, total = lists.alarms(sql, wanted)
-    return paging.page(found, total, _shown)
+    return paging.page(*alarms.page(call.app, wanted), _shown)
 
 
-@room("GET", "/alarms/{guid}", "One alarm.", answer=AlarmRecord)
+@room(
+    "GET",
+    "/alarms/{guid}",
+    "One alarm.",
+    answer=AlarmRecord,
+    roles=PEOPLE,
+    projects=ProjectAccess.OBJECTS,
+    command="alarm show ALARM",
+)
 def one_alarm(call: ApiRequest) -> AlarmRecord:
     """An alarm; 404 once the alarm is cleared."""
-    with call.app.store.read() as sql:
-        return _shown(alarms.alarm(sql, call.guid, call.who.scope))
+    return _shown(alarms.alarm(call.app, call.guid, call.who.scope))
 
 
 def _shown(one: Alarm) -> AlarmRecord:

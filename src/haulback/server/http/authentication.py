@@ -1,19 +1,19 @@
-"""Who is calling: people by cookie or bearer token, programs and nodes by bearer token."""
+"""Authentication of callers: people by cookie or bearer token, programs and nodes by token."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from http.cookies import CookieError, SimpleCookie
 
+from haulback.contract.project_access import ProjectAccess
+from haulback.contract.roles import NODE, NODES, PUBLIC, Roles
 from haulback.errors import Forbidden, Unauthenticated
 from haulback.server import caller
 from haulback.server.caller import Caller
 from haulback.server.http.operation import Operation
-from haulback.server.http.permissions import PUBLIC, TABLE, reach
-from haulback.server.http.project_access import ProjectAccess
 from haulback.server.http.query_params import project
+from haulback.server.services import nodes, users
 from haulback.server.services.app import App
-from haulback.server.store import accounts, nodes
 
 COOKIE = "haulback"
 NOBODY = Caller("", "nobody", frozenset())
@@ -54,14 +54,13 @@ def admit(
     query: list[tuple[str, str]],
     token: str | None,
 ) -> Caller:
-    """Who asks, if the access table lets them.  Raises Unauthenticated or Forbidden."""
-    allowed = TABLE[operation.key]
-    if allowed == PUBLIC:
+    """The caller, if the operation admits the caller.  Raises Unauthenticated or Forbidden."""
+    if operation.roles == PUBLIC:
         return NOBODY
     who = _identify(app, token, project(query, headers.get("3rd-party-project")))
-    if not who.roles & allowed:
-        raise Forbidden(_why(who, allowed))
-    if not who.scope.is_whole and reach(operation.key) is ProjectAccess.WHOLE:
+    if not who.roles & operation.roles:
+        raise Forbidden(_why(who, operation.roles))
+    if not who.scope.is_whole and operation.access is ProjectAccess.WHOLE:
         raise Forbidden(
             "this concerns all projects; it takes a caller of all of them, whom neither account, "
             "token, project-uuid nor 3rd-party-project narrows"
@@ -74,26 +73,21 @@ def admit(
 def _identify(app: App, token: str | None, wanted: str | None) -> Caller:
     if not token:
         raise Unauthenticated("log in first (POST /api/session/login)")
-    with app.store.read() as sql:
-        if token.startswith(accounts.NODE):
-            found = nodes.node_of(sql, token)
-            if found:
-                return caller.mover(found)
-        else:
-            now = app.clock.now_ms()
-            by_program = token.startswith(accounts.TOKEN)
-            find = accounts.account_of_api_token if by_program else accounts.account_of
-            if account := find(sql, token, now):
-                return caller.person(account, wanted, by_program=by_program)
+    if token.startswith(caller.NODE_TOKEN):
+        if node := nodes.node_of_token(app, token):
+            return caller.mover(node)
+    elif found := users.account_of_token(app, token):
+        account, by_program = found
+        return caller.person(account, wanted, by_program=by_program)
     raise Unauthenticated("the token is unknown or expired; log in again (POST /session/login)")
 
 
-def _why(who: Caller, allowed: frozenset[str]) -> str:
+def _why(who: Caller, allowed: Roles) -> str:
     if who.node:
         return "a node may not do this; it is for people"
-    if allowed == {caller.NODE}:
+    if allowed == NODES:
         return "only the node that runs a task may do this"
-    people = sorted(allowed - {caller.NODE})
+    people = sorted(allowed - {NODE})
     return f"this takes one of the roles {', '.join(people)}; ask an administrator"
 
 

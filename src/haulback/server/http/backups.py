@@ -5,34 +5,27 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-import sqlalchemy as sa
 
 from haulback.contract.backups import BackupRecord, File, FlagValue, Location, Proof, TextValue
 from haulback.contract.damage import BackupDamage
+from haulback.contract.project_access import ProjectAccess
 from haulback.contract.restores import RestoreJobRecord
-from haulback.errors import Conflict, Malformed, NotFound
+from haulback.contract.roles import ADMINS, OPERATORS, PEOPLE
+from haulback.errors import Malformed
+from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.derived_guids import disk_guid, file_guid
 from haulback.inventory.hardware import cards_of
-from haulback.inventory.records import Backup
+from haulback.inventory.records import Backup, RestoreJob
 from haulback.server.http import paging, query_params
 from haulback.server.http.operation import FLAG, GUID, TEXT, ApiRequest, Param, Reply, Router
-from haulback.server.store import lists, tables
-from haulback.server.store.catalogue import SqlCatalogue
-from haulback.server.store.ledger import SqlLedger
-from haulback.server.store.lists import ListQuery, RestoreJob
+from haulback.server.queries import ListQuery
+from haulback.server.services import backups
+from haulback.server.services.backups import BackupReading, location_status
 from haulback.units import size
 from haulback.wire import Named, label
 
 _STATUSES = {"FAILED", "INPROGRESS", "PARTIAL_SUCCESS", "QUEUED", "SUCCESS", "SUCCESS_REMOVED"}
 _PLACES = {"PRESENT", "DAMAGED", "MISSING", "REMOVED", "FAILED", "IN_PROGRESS"}
-_BY_STATUS = {
-    "SUCCESS": "PRESENT",
-    "PARTIAL_SUCCESS": "FAILED",
-    "FAILED": "FAILED",
-    "SUCCESS_REMOVED": "REMOVED",
-    "QUEUED": "IN_PROGRESS",
-    "INPROGRESS": "IN_PROGRESS",
-}
 _TYPES = {"FULL", "INCREMENTAL", "SYNCHRONIZATION", "SYNTHETIC"}
 room = Router()
 
@@ -52,95 +45,132 @@ _FILTERS = (
 )  # fmt: skip
 
 
-@room("GET", "/backups", "Backups.", answer=BackupRecord, many=True, query=_FILTERS)
+@room(
+    "GET",
+    "/backups",
+    "Backups.",
+    answer=BackupRecord,
+    many=True,
+    query=_FILTERS,
+    roles=PEOPLE,
+    projects=ProjectAccess.OBJECTS,
+    command="backup ls",
+)
 def list_backups(call: ApiRequest) -> Reply:
     """A page of backups, the newest first."""
     return _list(call, _wanted(call), _backup)
 
 
-@room("GET", "/backups/{guid}", "One backup.", answer=BackupRecord)
+@room(
+    "GET",
+    "/backups/{guid}",
+    "One backup.",
+    answer=BackupRecord,
+    roles=PEOPLE,
+    projects=ProjectAccess.OBJECTS,
+    command="backup show BACKUP",
+)
 def one_backup(call: ApiRequest) -> BackupRecord:
     """One backup."""
-    with call.app.store.read() as sql:
-        known = SqlCatalogue(sql, call.who.scope)
-        return _backup(known.backup(call.guid), known)
+    with BackupReading.of(call.app, call.who.scope) as reading:
+        known = reading.catalogue
+        return _backup(known.backups.get(call.guid), known)
 
 
-@room("PUT", "/backups/{guid}/description", "Describe a backup.", request=TextValue, status=204)
+@room(
+    "PUT",
+    "/backups/{guid}/description",
+    "Describe a backup.",
+    request=TextValue,
+    status=204,
+    roles=OPERATORS,
+    projects=ProjectAccess.OBJECTS,
+    examples=[{"value": "words"}],
+    command="backup describe BACKUP WORDS",
+)
 def describe(call: ApiRequest) -> None:
     """Words about a backup."""
     wanted: TextValue = call.read(TextValue)
-    _set(call, "describe backup", description=wanted.value[:4000])
+    text = wanted.value[:4000]
+    backups.set_members(call.app, call.who, "describe backup", call.guid, description=text)
 
 
-@room("PUT", "/backups/{guid}/warnings-acknowledged", "Acknowledge warnings.", request=FlagValue,
-      status=204)  # fmt: skip
+@room(
+    "PUT",
+    "/backups/{guid}/warnings-acknowledged",
+    "Acknowledge warnings.",
+    request=FlagValue,
+    status=204,
+    roles=OPERATORS,
+    projects=ProjectAccess.OBJECTS,
+    examples=[{"value": True}],
+    command="backup acknowledge BACKUP",
+)
 def acknowledge(call: ApiRequest) -> None:
     """Somebody has read the warnings."""
     wanted: FlagValue = call.read(FlagValue)
-    _set(call, "acknowledge warnings", acknowledged=wanted.value)
+    operation, is_read = "acknowledge warnings", wanted.value
+    backups.set_members(call.app, call.who, operation, call.guid, acknowledged=is_read)
 
 
-@room("POST", "/backups/{guid}/confirm-missing", "Confirm that a backup is lost.", status=204)
+@room(
+    "POST",
+    "/backups/{guid}/confirm-missing",
+    "Confirm that a backup is lost.",
+    status=204,
+    roles=ADMINS,
+    command="backup confirm-missing MISSING --yes",
+)
 def confirm_missing(call: ApiRequest) -> None:
     """Give up a backup that is missing, so that clean-ups of its destination go on without it."""
-    with call.app.change(call.who, "confirm missing backup", call.guid) as done:
-        found = SqlCatalogue(done.sql, call.who.scope).backup(call.guid)
-        if found.location_status == "GIVEN_UP":
-            done.silent = True
-            return
-        lacks_manifest = found.damage.get("objects") == [f"manifests/{found.guid}"]
-        if found.status != "SUCCESS" or not (found.location_status == "MISSING" or lacks_manifest):
-            raise Conflict(
-                f"backup {found.guid} is {_place(found)}; only one that is missing, or whose "
-                "manifest cannot be read, can be given up.  To remove it mark it TO_REMOVE"
-            )
-        done.before = {"locationStatus": found.location_status}
-        done.after = {"locationStatus": "GIVEN_UP"}
-        SqlLedger(done.sql, done.now).give_up(found, call.who.name)
+    backups.confirm_missing(call.app, call.who, call.guid)
 
 
-@room("GET", "/backups/{guid}/proof", "What proves a backup.", answer=Proof)
+@room(
+    "GET",
+    "/backups/{guid}/proof",
+    "What proves a backup.",
+    answer=Proof,
+    roles=PEOPLE,
+    projects=ProjectAccess.OBJECTS,
+    command="backup proof PROVEN",
+)
 def proof(call: ApiRequest) -> Proof:
     """The evidence of the last boot that succeeded, as it was signed."""
-    with call.app.store.read() as sql:
-        backup = SqlCatalogue(sql, call.who.scope).backup(call.guid)
-        table = tables.proof
-        row = sql.execute(sa.select(table).where(table.c.backup == backup.guid)).one_or_none()
-    if row is None:
-        raise NotFound("nothing has proved this backup yet; POST /tasks/prove does")
+    backup, found = backups.proof(call.app, call.guid, call.who.scope)
     vault = call.app.vault
     return Proof(
         level=label(backup.level),
-        time=row.time,
-        evidence=row.evidence,
-        signature=row.signature,
+        time=found.time,
+        evidence=found.evidence,
+        signature=found.signature,
         publicKey=vault.public_key,
-        valid=vault.is_signed(row.evidence.encode(), row.signature),
+        valid=vault.is_signed(found.evidence.encode(), found.signature),
     )
 
 
-def _set(call: ApiRequest, what: str, **values: Any) -> None:
-    with call.app.change(call.who, what, call.guid) as done:
-        before = SqlCatalogue(done.sql, call.who.scope).backup(call.guid)
-        write(done.sql, before, values)
-        done.before = {name: getattr(before, name) for name in values}
-        done.after = values
-
-
-@room("GET", "/backup-locations", "Where backups lie.", answer=Location, many=True, query=(
-    *_FILTERS,
-    Param("location-status", "With these statuses.", {"enum": sorted(_PLACES)}, many=True),
-    Param("backup", "Of this backup.", GUID),
-))  # fmt: skip
+@room(
+    "GET",
+    "/backup-locations",
+    "Where backups lie.",
+    answer=Location,
+    many=True,
+    query=(
+        *_FILTERS,
+        Param("location-status", "With these statuses.", {"enum": sorted(_PLACES)}, many=True),
+        Param("backup", "Of this backup.", GUID),
+    ),
+    roles=PEOPLE,
+    projects=ProjectAccess.OBJECTS,
+    command="backup locations",
+)
 def list_locations(call: ApiRequest) -> Reply:
     """Where backups lie, the newest first."""
     if backup := query_params.guid(call, "backup"):
-        with call.app.store.read() as sql:
-            known = SqlCatalogue(sql, call.who.scope)
-            return Reply(
-                [shown_location(known.backup(backup), known)], headers={"X-Total-Count": "1"}
-            )
+        with BackupReading.of(call.app, call.who.scope) as reading:
+            known = reading.catalogue
+            shown = shown_location(known.backups.get(backup), known)
+        return Reply([shown], headers={"X-Total-Count": "1"})
     wanted = _wanted(call)
     if places := query_params.names(call, "location-status", _PLACES):
         wanted.places = list(places)
@@ -149,30 +179,51 @@ def list_locations(call: ApiRequest) -> Reply:
     return _list(call, wanted, shown_location)
 
 
-@room("GET", "/backup-locations/{guid}", "One location.", answer=Location)
+@room(
+    "GET",
+    "/backup-locations/{guid}",
+    "One location.",
+    answer=Location,
+    roles=PEOPLE,
+    projects=ProjectAccess.OBJECTS,
+)
 def one_location(call: ApiRequest) -> Location:
     """One location."""
-    with call.app.store.read() as sql:
-        known = SqlCatalogue(sql, call.who.scope)
-        return shown_location(known.location(call.guid), known)
+    with BackupReading.of(call.app, call.who.scope) as reading:
+        known = reading.catalogue
+        return shown_location(known.backups.at_location(call.guid), known)
 
 
-def write(sql: sa.Connection, one: Backup, values: dict[str, Any]) -> None:
-    """Write these columns only: a task may be changing the backup's state at this moment."""
-    table = tables.backup
-    sql.execute(sa.update(table).where(table.c.guid == one.guid).values(**values))
-
-
-@room("GET", "/backup-files", "Files of a backup.", answer=File, many=True,
-      query=(Param("backup", "Whose files.", GUID),))  # fmt: skip
+@room(
+    "GET",
+    "/backup-files",
+    "Files of a backup.",
+    answer=File,
+    many=True,
+    query=(Param("backup", "Whose files.", GUID),),
+    roles=PEOPLE,
+    projects=ProjectAccess.OBJECTS,
+    command="backup files BACKUP",
+)
 def list_files(call: ApiRequest) -> list[File]:
     """The disks of a backup."""
     return _files(call)
 
 
-@room("GET", "/backup-files/detailed/for-restore", "Files to restore.", answer=File, many=True,
-      query=(Param("backup", "Whose files.", GUID),
-             Param("with-modified-configs", "Accepted, there are none.", FLAG)))  # fmt: skip
+@room(
+    "GET",
+    "/backup-files/detailed/for-restore",
+    "Files to restore.",
+    answer=File,
+    many=True,
+    query=(
+        Param("backup", "Whose files.", GUID),
+        Param("with-modified-configs", "Accepted, there are none.", FLAG),
+    ),
+    roles=PEOPLE,
+    projects=ProjectAccess.OBJECTS,
+    command="backup files BACKUP --to-restore",
+)
 def files_to_restore(call: ApiRequest) -> list[File]:
     """The disks of a backup, as a restore takes them in `taskFiles`."""
     return _files(call)
@@ -182,28 +233,38 @@ def _files(call: ApiRequest) -> list[File]:
     guid = query_params.guid(call, "backup")
     if guid is None:
         raise Malformed("backup: name one", field="backup")
-    with call.app.store.read() as sql:
-        one = SqlCatalogue(sql, call.who.scope).backup(guid)
+    one = backups.backup(call.app, guid, call.who.scope)
     return [_file(one, disk) for disk in one.files]
 
 
-@room("GET", "/restore-jobs", "Restore jobs.", answer=RestoreJobRecord, many=True,
-      query=(*paging.COMMON, *paging.SPAN, paging.ENTITY))  # fmt: skip
+@room(
+    "GET",
+    "/restore-jobs",
+    "Restore jobs.",
+    answer=RestoreJobRecord,
+    many=True,
+    query=(*paging.COMMON, *paging.SPAN, paging.ENTITY),
+    roles=PEOPLE,
+    projects=ProjectAccess.OBJECTS,
+    command="restore ls",
+)
 def list_jobs(call: ApiRequest) -> Reply:
     """A page of restore jobs, the newest first."""
-    with call.app.store.read() as sql:
-        found, total = lists.restore_jobs(sql, paging.wanted(call))
-    return paging.page(found, total, _job)
+    return paging.page(*backups.restore_jobs(call.app, paging.wanted(call)), _job)
 
 
-@room("GET", "/restore-jobs/{guid}", "One restore job.", answer=RestoreJobRecord)
+@room(
+    "GET",
+    "/restore-jobs/{guid}",
+    "One restore job.",
+    answer=RestoreJobRecord,
+    roles=PEOPLE,
+    projects=ProjectAccess.OBJECTS,
+    command="restore show RESTORE",
+)
 def one_job(call: ApiRequest) -> RestoreJobRecord:
     """One restore job."""
-    with call.app.store.read() as sql:
-        found = lists.restore_job(sql, call.guid, call.who.scope)
-    if found is None:
-        raise NotFound(f"there is no restore job {call.guid}", guid=call.guid)
-    return _job(found)
+    return _job(backups.restore_job(call.app, call.guid, call.who.scope))
 
 
 def _wanted(call: ApiRequest) -> ListQuery:
@@ -226,13 +287,12 @@ def _wanted(call: ApiRequest) -> ListQuery:
 
 
 def _list(call: ApiRequest, wanted: ListQuery, view: Any) -> Reply:
-    with call.app.store.read() as sql:
-        found, total = lists.backups(sql, wanted)
-        known = SqlCatalogue(sql)
-        return paging.page(found, total, lambda one: view(one, known))
+    with BackupReading.of(call.app) as reading:
+        found, total = reading.page(wanted)
+        return paging.page(found, total, lambda backup: view(backup, reading.catalogue))
 
 
-def _backup(one: Backup, known: SqlCatalogue) -> BackupRecord:
+def _backup(one: Backup, known: Catalogue) -> BackupRecord:
     ran = sum(one.times.get(name, 0) for name in ("exportTime", "storeTime"))
     return BackupRecord(
         guid=one.guid,
@@ -260,15 +320,17 @@ def _backup(one: Backup, known: SqlCatalogue) -> BackupRecord:
         iscsiMountable=_is_mountable(one),
         networkInterfaceCards=_cards(one, known),
         archiveExpire=one.keep_until,
-        level=label(one.level if one.location_status == "PRESENT" else _place(one)),
+        level=label(one.level if one.location_status == "PRESENT" else location_status(one)),
         consistency=label(one.consistency) if one.consistency else None,
     )
 
 
-def _cards(one: Backup, known: SqlCatalogue) -> list[dict[str, Any]]:
+def _cards(one: Backup, known: Catalogue) -> list[dict[str, Any]]:
     """The network cards of a backup; a network that no record names has an empty guid."""
     cards = cards_of(one.guid, one.definition)
-    networks = {record.name: record.guid for record in known.records("network")} if cards else {}
+    networks = (
+        {record.name: record.guid for record in known.records.of_kind("network")} if cards else {}
+    )
     return [
         {
             "guid": card.guid,
@@ -278,13 +340,6 @@ def _cards(one: Backup, known: SqlCatalogue) -> list[dict[str, Any]]:
         }
         for card in cards
     ]
-
-
-def _place(one: Backup) -> str:
-    """The state of a backup on its destination, as clients read it."""
-    if one.status == "SUCCESS":
-        return "MISSING" if one.location_status == "GIVEN_UP" else one.location_status
-    return _BY_STATUS[one.status]
 
 
 def shown_status(one: Backup) -> str:
@@ -319,15 +374,15 @@ def _is_mountable(one: Backup) -> bool:
     return one.status == "SUCCESS" and one.location_status in ("PRESENT", "DAMAGED")
 
 
-def shown_location(one: Backup, known: SqlCatalogue) -> Location:
-    to = known.destination(one.destination)
+def shown_location(one: Backup, known: Catalogue) -> Location:
+    to = known.places.destination(one.destination)
     return Location(
         guid=one.location,
         backup=Named(one.guid, one.entity_name),
         snapshotTime=one.snapshot_time,
         backupDestination=Named(to.guid, to.name),
         roleType=label("PRIMARY"),
-        status=label(_place(one)),
+        status=label(location_status(one)),
         statusInfo=damage_text(one) or None,
         damage=one.damage or None,
         retentionHint=label(one.hint),

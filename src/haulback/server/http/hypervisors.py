@@ -5,37 +5,49 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from haulback.contract import example_values as example
 from haulback.contract.destinations import ChangedDestination, DestinationRecord, NewDestination
 from haulback.contract.hypervisors import ChangedHypervisor, HypervisorRecord, NewHypervisor
+from haulback.contract.project_access import ProjectAccess
+from haulback.contract.roles import ADMINS, PEOPLE
+from haulback.hypervisor_types import TYPES
 from haulback.inventory import destination_types
-from haulback.inventory.hypervisor_types import PLATFORMS
+from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.managers import cluster_of, manager_of
 from haulback.inventory.records import BackupDestination, Hypervisor
 from haulback.server.http import paging, query_params, task_views
 from haulback.server.http.operation import GUID, ApiRequest, Param, Reply, Router
-from haulback.server.services import places
+from haulback.server.services import destinations, hypervisors
+from haulback.server.services.hypervisors import HypervisorReading
 from haulback.server.services.verification import wish_of
-from haulback.server.store import lists, presence
-from haulback.server.store.catalogue import SqlCatalogue
 from haulback.wire import Named, Ref, label, parse
 
 room = Router()
 
 
-@room("GET", "/hypervisors", "All hypervisors.", answer=HypervisorRecord, many=True,
-      query=(Param("hypervisor-manager", "Of this manager.", GUID), *paging.COMMON))  # fmt: skip
+@room(
+    "GET",
+    "/hypervisors",
+    "All hypervisors.",
+    answer=HypervisorRecord,
+    many=True,
+    query=(Param("hypervisor-manager", "Of this manager.", GUID), *paging.COMMON),
+    roles=PEOPLE,
+    projects=ProjectAccess.COMMON,
+    command="hypervisor ls",
+)
 def list_hypervisors(call: ApiRequest) -> Reply:
     """All hypervisors, or those of a manager."""
     manager, text = query_params.guid(call, "hypervisor-manager"), query_params.one(call, "filter")
-    with call.app.store.read() as sql:
+    with HypervisorReading.of(call.app) as reading:
         found = [
-            one
-            for one in lists.places(sql, Hypervisor)
-            if (not manager or manager_of(one) == manager)
-            and (not text or text.lower() in one.name.lower())
+            hypervisor
+            for hypervisor in reading.all()
+            if (not manager or manager_of(hypervisor) == manager)
+            and (not text or text.lower() in hypervisor.name.lower())
         ]
-        around = _around(sql, call)
-        shown = [_hypervisor(one, around) for one in _paged(call, found)]
+        around = _around(reading, call)
+        shown = [_hypervisor(hypervisor, around) for hypervisor in _paged(call, found)]
     return Reply(shown, headers={"X-Total-Count": str(len(found))})
 
 
@@ -44,16 +56,16 @@ class _Around(NamedTuple):
 
     counts: Mapping[str, int]
     doubts: Mapping[str, int]
-    known: SqlCatalogue
+    known: Catalogue
 
     def named(self, kind: str, guid: str) -> Named:
         """A record of people's or of the platform's own."""
-        return Named(guid, self.known.record(kind, guid).name)
+        return Named(guid, self.known.records.get(kind, guid).name)
 
 
-def _around(sql: Any, call: ApiRequest) -> _Around:
-    counts = lists.machine_counts(sql, call.who.scope)
-    return _Around(counts, presence.doubts(sql), SqlCatalogue(sql))
+def _around(reading: HypervisorReading, call: ApiRequest) -> _Around:
+    counts = reading.machine_counts(call.who.scope)
+    return _Around(counts, reading.doubts(), reading.catalogue)
 
 
 def _paged(call: ApiRequest, found: list[Any]) -> list[Any]:
@@ -61,101 +73,192 @@ def _paged(call: ApiRequest, found: list[Any]) -> list[Any]:
     return found[page * size : (page + 1) * size]
 
 
-@room("GET", "/hypervisors/{guid}", "One hypervisor.", answer=HypervisorRecord)
+@room(
+    "GET",
+    "/hypervisors/{guid}",
+    "One hypervisor.",
+    answer=HypervisorRecord,
+    roles=PEOPLE,
+    projects=ProjectAccess.COMMON,
+    command="hypervisor show HYPERVISOR",
+)
 def one_hypervisor(call: ApiRequest) -> HypervisorRecord:
     """One hypervisor."""
-    with call.app.store.read() as sql:
-        around = _around(sql, call)
-        return _hypervisor(around.known.hypervisor(call.guid), around)
+    with HypervisorReading.of(call.app) as reading:
+        around = _around(reading, call)
+        return _hypervisor(around.known.places.hypervisor(call.guid), around)
 
 
-@room("POST", "/hypervisors", "Add a hypervisor.", request=NewHypervisor,
-      answer=HypervisorRecord, status=201)  # fmt: skip
+@room(
+    "POST",
+    "/hypervisors",
+    "Add a hypervisor.",
+    request=NewHypervisor,
+    answer=HypervisorRecord,
+    status=201,
+    roles=ADMINS,
+    examples=[{"name": "here", "path": "/srv/machines"}],
+    command="hypervisor add there /srv/machines --node NODE",
+)
 def add_hypervisor(call: ApiRequest) -> HypervisorRecord:
     """Add one; its machines are listed by the task in the answer."""
-    record, task = places.add_hypervisor(call.app, call.read(NewHypervisor), call.who)
-    with call.app.store.read() as sql:
-        shown = _hypervisor(record, _around(sql, call))
+    record, task = hypervisors.add_hypervisor(call.app, call.read(NewHypervisor), call.who)
+    with HypervisorReading.of(call.app) as reading:
+        shown = _hypervisor(record, _around(reading, call))
     shown.task = task_views.details(task)
     return shown
 
 
-@room("PUT", "/hypervisors/{guid}", "Change a hypervisor.", request=ChangedHypervisor,
-      answer=HypervisorRecord)  # fmt: skip
+@room(
+    "PUT",
+    "/hypervisors/{guid}",
+    "Change a hypervisor.",
+    request=ChangedHypervisor,
+    answer=HypervisorRecord,
+    roles=ADMINS,
+    examples=[{"name": "there"}],
+    command="hypervisor set HYPERVISOR --rename hv",
+)
 def change_hypervisor(call: ApiRequest) -> HypervisorRecord:
     """Rename it, or put it under a manager."""
     wanted = call.read(ChangedHypervisor)
-    record = places.change_hypervisor(call.app, call.guid, wanted, call.who)
-    with call.app.store.read() as sql:
-        return _hypervisor(record, _around(sql, call))
+    record = hypervisors.change_hypervisor(call.app, call.guid, wanted, call.who)
+    with HypervisorReading.of(call.app) as reading:
+        return _hypervisor(record, _around(reading, call))
 
 
-@room("DELETE", "/hypervisors/{guid}", "Remove a hypervisor.", status=204)
+@room(
+    "DELETE",
+    "/hypervisors/{guid}",
+    "Remove a hypervisor.",
+    status=204,
+    roles=ADMINS,
+    command="hypervisor rm HYPERVISOR",
+)
 def remove_hypervisor(call: ApiRequest) -> None:
     """Remove one whose machines have no backups."""
-    places.remove_hypervisor(call.app, call.guid, call.who)
+    hypervisors.remove_hypervisor(call.app, call.guid, call.who)
 
 
-@room("POST", "/hypervisors/{guid}/confirm-absent", "Confirm that machines are gone.",
-      answer=Named, many=True)  # fmt: skip
+@room(
+    "POST",
+    "/hypervisors/{guid}/confirm-absent",
+    "Confirm that machines are gone.",
+    answer=Named,
+    many=True,
+    roles=ADMINS,
+    command="hypervisor confirm-absent UNBELIEVED",
+)
 def confirm_absent(call: ApiRequest) -> list[Named]:
     """Hold absent the machines that looks miss and that are not believed gone; answers which."""
-    return places.confirm_absent(call.app, call.guid, call.who)
+    return hypervisors.confirm_absent(call.app, call.guid, call.who)
 
 
-@room("GET", "/backup-destinations", "All destinations.", answer=DestinationRecord, many=True,
-      query=paging.COMMON)  # fmt: skip
+@room(
+    "GET",
+    "/backup-destinations",
+    "All destinations.",
+    answer=DestinationRecord,
+    many=True,
+    query=paging.COMMON,
+    roles=PEOPLE,
+    projects=ProjectAccess.COMMON,
+    command="destination ls",
+)
 def list_destinations(call: ApiRequest) -> Reply:
     """All destinations."""
     text = query_params.one(call, "filter")
-    with call.app.store.read() as sql:
-        found = lists.places(sql, BackupDestination)
-    found = [one for one in found if not text or text.lower() in one.name.lower()]
-    shown = [_destination(one) for one in _paged(call, found)]
+    found = [
+        destination
+        for destination in destinations.all_destinations(call.app)
+        if not text or text.lower() in destination.name.lower()
+    ]
+    shown = [_destination(destination) for destination in _paged(call, found)]
     return Reply(shown, headers={"X-Total-Count": str(len(found))})
 
 
-@room("POST", "/backup-destinations/usable-for-vms", "Destinations that machines can go to.",
-      request=list[dict[str, Any]], answer=DestinationRecord, many=True)  # fmt: skip
+@room(
+    "POST",
+    "/backup-destinations/usable-for-vms",
+    "Destinations that machines can go to.",
+    request=list[dict[str, Any]],
+    answer=DestinationRecord,
+    many=True,
+    roles=PEOPLE,
+    projects=ProjectAccess.OBJECTS,
+    examples=[[{"entity": example.GUID, "guid": example.GUID}]],
+    command="destination ls MACHINE",
+)
 def usable(call: ApiRequest) -> list[DestinationRecord]:
     """Those that the nodes of all the machines named can reach."""
     machines: list[Ref] = call.read(list[Ref])
-    found = places.usable_for(call.app, [one.guid for one in machines], call.who)
+    found = destinations.usable_for(call.app, [one.guid for one in machines], call.who)
     return [_destination(one) for one in found]
 
 
-@room("GET", "/backup-destinations/{guid}", "One destination.", answer=DestinationRecord)
+@room(
+    "GET",
+    "/backup-destinations/{guid}",
+    "One destination.",
+    answer=DestinationRecord,
+    roles=PEOPLE,
+    projects=ProjectAccess.COMMON,
+    command="destination show DESTINATION",
+)
 def one_destination(call: ApiRequest) -> DestinationRecord:
     """One destination."""
-    with call.app.store.read() as sql:
-        return _destination(SqlCatalogue(sql).destination(call.guid))
+    return _destination(destinations.destination(call.app, call.guid))
 
 
-@room("POST", "/backup-destinations", "Add a destination.", request=NewDestination,
-      answer=DestinationRecord, status=201)  # fmt: skip
+@room(
+    "POST",
+    "/backup-destinations",
+    "Add a destination.",
+    request=NewDestination,
+    answer=DestinationRecord,
+    status=201,
+    roles=ADMINS,
+    examples=[{"name": "vault", "path": "/srv/vault", "retention": {"keepLastNFull": 4}}],
+    command="destination add vault /srv/vault --node NODE",
+)
 def add_destination(call: ApiRequest) -> DestinationRecord:
     """Add one; its repository is made by the task in the answer."""
     wanted: NewDestination = call.read(NewDestination)
     destination_types.check(parse(call.body), wanted.type)
-    record, task = places.add_destination(call.app, wanted, call.who)
+    record, task = destinations.add_destination(call.app, wanted, call.who)
     shown = _destination(record)
     shown.task = task_views.details(task)
     return shown
 
 
-@room("PUT", "/backup-destinations/{guid}", "Change a destination.",
-      request=ChangedDestination, answer=DestinationRecord)  # fmt: skip
+@room(
+    "PUT",
+    "/backup-destinations/{guid}",
+    "Change a destination.",
+    request=ChangedDestination,
+    answer=DestinationRecord,
+    roles=ADMINS,
+    examples=[{"name": "vault-2"}],
+    command="destination set DESTINATION --keep-full 4 --lock-days 7",
+)
 def change_destination(call: ApiRequest) -> DestinationRecord:
     """Rename it, or set what it keeps."""
     wanted: ChangedDestination = call.read(ChangedDestination)
     destination_types.check(parse(call.body), wanted.type)
-    return _destination(places.change_destination(call.app, call.guid, wanted, call.who))
+    return _destination(destinations.change_destination(call.app, call.guid, wanted, call.who))
 
 
-@room("DELETE", "/backup-destinations/{guid}", "Remove a destination.", status=204)
+@room(
+    "DELETE",
+    "/backup-destinations/{guid}",
+    "Remove a destination.",
+    status=204,
+    roles=ADMINS,
+    command="destination rm DESTINATION",
+)
 def remove_destination(call: ApiRequest) -> None:
     """Remove one that holds no backup; its files stay."""
-    places.remove_destination(call.app, call.guid, call.who)
+    destinations.remove_destination(call.app, call.guid, call.who)
 
 
 def _hypervisor(one: Hypervisor, around: _Around) -> HypervisorRecord:
@@ -164,7 +267,7 @@ def _hypervisor(one: Hypervisor, around: _Around) -> HypervisorRecord:
         guid=one.guid,
         name=one.name,
         host=one.name,
-        type=label(PLATFORMS[one.driver].label),
+        type=label(TYPES[one.driver].label),
         driver=one.driver,
         path=str(one.config.get("path", "")),
         licenseCovered=True,
@@ -172,7 +275,7 @@ def _hypervisor(one: Hypervisor, around: _Around) -> HypervisorRecord:
         notBelievedSince=around.doubts.get(one.guid),
         user="",
         url=one.config.get("url"),
-        node=known.node(one.node) if one.node else None,
+        node=known.places.node(one.node) if one.node else None,
         cluster=around.named("hypervisor-cluster", cluster_of(one)),
         hypervisorManager=around.named("hypervisor-manager", manager_of(one)),
         storageId=settings.get("storage"),
@@ -188,7 +291,7 @@ def _destination(one: BackupDestination) -> DestinationRecord:
         driver=one.driver,
         path=str(one.config.get("path", "")),
         initialized=one.repository is not None,
-        retention=places.retention_of(one),
+        retention=destinations.retention_of(one),
         verification=wish_of(one),
         verifiedTime=one.verify_state.get("completed"),
         node=Named(one.node) if one.node else None,

@@ -6,46 +6,39 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
-import sqlalchemy as sa
-
 from haulback.contract.machines import ManagerOf, VirtualMachine
+from haulback.contract.roles import ADMINS
 from haulback.errors import NotFound
-from haulback.inventory.hypervisor_types import PLATFORMS
+from haulback.hypervisor_types import TYPES
 from haulback.inventory.managers import cluster_of, manager_of, portal_type
 from haulback.inventory.records import Entity
 from haulback.server.http.operation import ApiRequest
-from haulback.server.http.permissions import ADMINS
-from haulback.server.store import protection
-from haulback.server.store.catalogue import SqlCatalogue
+from haulback.server.services.machines import COMMANDS, RPO_MS, MachineReading
 from haulback.wire import Named, label
-
-COMMANDS = ("preCommand", "postCommand")
 
 
 def view_of(
-    call: ApiRequest, sql: sa.Connection, known: SqlCatalogue, found: Sequence[Entity]
+    call: ApiRequest, reading: MachineReading, found: Sequence[Entity]
 ) -> Callable[[Entity], VirtualMachine]:
     """How the machines of one answer are shown; questions about them are asked once for all."""
-    around = _Around(call, sql, known, [one.guid for one in found])
+    around = _Around(call, reading, [one.guid for one in found])
     return lambda one: _machine(one, around)
 
 
 class _Around:
     """The records that machines refer to."""
 
-    def __init__(
-        self, call: ApiRequest, sql: sa.Connection, known: SqlCatalogue, guids: Sequence[str]
-    ) -> None:
-        self.known, self.now = known, call.app.clock.now_ms()
+    def __init__(self, call: ApiRequest, reading: MachineReading, guids: Sequence[str]) -> None:
+        self.known, self.now = reading.catalogue, call.app.clock.now_ms()
         self.sees_commands = bool(call.who.roles & ADMINS)  # commands may hold passwords
-        self.scheduled = protection.scheduled_policies(sql)
-        self.snapshots = protection.last_snapshots(sql, guids)
+        self.scheduled = reading.scheduled_policies
+        self.snapshots = reading.last_snapshots(guids)
         self.record = cache(self._record)
 
     def _record(self, kind: str, guid: str | None) -> Any:
         """A record, None for one that is gone."""
         try:
-            return self.known.record(kind, guid) if guid else None
+            return self.known.records.get(kind, guid) if guid else None
         except NotFound:
             return None
 
@@ -65,7 +58,7 @@ class _Around:
 
     def _projects(self) -> dict[str, Named]:
         if not hasattr(self, "_found"):
-            records = self.known.records("project")
+            records = self.known.records.of_kind("project")
             self._found = {str(one.body["uuid"]): Named(one.guid, one.name) for one in records}
         return self._found
 
@@ -74,7 +67,7 @@ def _machine(one: Entity, around: _Around) -> VirtualMachine:
     facts, settings, known = one.facts, one.settings, around.known
     if not around.sees_commands:
         settings = {name: value for name, value in settings.items() if name not in COMMANDS}
-    source = known.hypervisor(one.hypervisor)
+    source = known.places.hypervisor(one.hypervisor)
     full, inc = (facts.get(f"lastSuccessful{sort}Backup") for sort in ("Full", "Inc"))
     manager = around.manager(manager_of(source))
     cluster = cluster_of(source)
@@ -87,7 +80,7 @@ def _machine(one: Entity, around: _Around) -> VirtualMachine:
         problem=one.problem,
         type=label(one.type),
         hypervisor=Named(source.guid, source.name),
-        hvType=label(PLATFORMS[source.driver].label),
+        hvType=label(TYPES[source.driver].label),
         hvmType=manager.type,
         restoreStatus="RESTORABLE" if facts else "NOT_RESTORABLE",
         restorable=bool(facts),
@@ -119,7 +112,7 @@ def _up_to_date(one: Entity, around: _Around) -> bool | None:
     """None where no schedule applies; else whether the last backup is of the last day."""
     if one.settings.get("backupPolicy") not in around.scheduled:
         return None
-    return around.now - int(one.facts.get("lastBackup") or 0) <= protection.RPO_MS
+    return around.now - int(one.facts.get("lastBackup") or 0) <= RPO_MS
 
 
 def _backup(one: Entity, fact: dict[str, Any] | None) -> Named | None:

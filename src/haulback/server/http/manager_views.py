@@ -6,59 +6,58 @@ from collections.abc import Callable
 from typing import Any
 
 from haulback.errors import NotFound
-from haulback.inventory.managers import USUAL_TYPE, cluster_of, manager_of
+from haulback.inventory.catalogue import Catalogue
+from haulback.inventory.managers import SEEN_ON, USUAL_TYPE, cluster_of, manager_of
 from haulback.inventory.records import Record
-from haulback.server.store.catalogue import SqlCatalogue
-from haulback.server.store.inventory_ledger import SEEN_ON
 
 
-def managers_for(known: SqlCatalogue, backup: str) -> list[str]:
+def managers_for(known: Catalogue, backup: str) -> list[str]:
     """The guids of the managers that have a host of the platform of a backup's machine.
 
     Raises NotFound.
     """
-    home = known.hypervisor(known.entity(known.backup(backup).entity).hypervisor)
-    return [manager_of(one) for one in known.hypervisors() if one.driver == home.driver]
+    home = known.places.hypervisor(known.machines.get(known.backups.get(backup).entity).hypervisor)
+    return [manager_of(one) for one in known.places.hypervisors() if one.driver == home.driver]
 
 
-def beneath(known: SqlCatalogue, kind: str, manager: str) -> list[str]:
+def beneath(known: Catalogue, kind: str, manager: str) -> list[str]:
     """The guids of the records of one kind under a manager, or seen by its hosts alone."""
-    hosts = {one.guid for one in known.hypervisors() if manager_of(one) == manager}
+    hosts = {one.guid for one in known.places.hypervisors() if manager_of(one) == manager}
     return [
         one.guid
-        for one in known.records(kind)
+        for one in known.records.of_kind(kind)
         if one.parent == manager or (not one.parent and hosts & set(one.body.get(SEEN_ON, ())))
     ]
 
 
-def _manager(shown: dict[str, Any], record: Record, known: SqlCatalogue) -> None:
+def _manager(shown: dict[str, Any], record: Record, known: Catalogue) -> None:
     shown.setdefault("url", "")
     if not record.body.get("type"):
         shown["type"] = {"name": USUAL_TYPE, "description": USUAL_TYPE.capitalize()}
 
 
-def _cluster(shown: dict[str, Any], record: Record, known: SqlCatalogue) -> None:
+def _cluster(shown: dict[str, Any], record: Record, known: Catalogue) -> None:
     shown["uuid"] = shown.get("uuid") or record.guid
 
 
-def _storage(shown: dict[str, Any], record: Record, known: SqlCatalogue) -> None:
+def _storage(shown: dict[str, Any], record: Record, known: Catalogue) -> None:
     """Add the clusters of the hosts that see it: portals show the storages of one cluster."""
     hosts = set(record.body.get(SEEN_ON, ()))
     found = [one["guid"] for one in shown.get("clusters", [])]
-    found += [cluster_of(one) for one in known.hypervisors() if one.guid in hosts]
+    found += [cluster_of(one) for one in known.places.hypervisors() if one.guid in hosts]
     shown["clusters"] = [
         {"guid": guid, "name": _name(known, guid)} for guid in dict.fromkeys(found)
     ]
 
 
-def _name(known: SqlCatalogue, cluster: str) -> str:
+def _name(known: Catalogue, cluster: str) -> str:
     try:
-        return known.record("hypervisor-cluster", cluster).name
+        return known.records.get("hypervisor-cluster", cluster).name
     except NotFound:
         return ""
 
 
-View = Callable[[dict[str, Any], Record, SqlCatalogue], None]
+View = Callable[[dict[str, Any], Record, Catalogue], None]
 VIEWS: dict[str, View] = {
     "hypervisor-manager": _manager,
     "hypervisor-cluster": _cluster,

@@ -23,9 +23,12 @@ from haulback.contract.mounts import (
     PathRequest,
     PathsRequest,
 )
-from haulback.errors import Conflict, Malformed, NotFound, Unavailable
+from haulback.contract.project_access import ProjectAccess
+from haulback.contract.roles import PEOPLE, RESTORERS
+from haulback.errors import Malformed, NotFound, Unavailable
+from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.derived_guids import file_guid, volume_guid
-from haulback.inventory.records import BackupVolume, Mount
+from haulback.inventory.records import BackupVolume, Mount, ShownFileSystem
 from haulback.server.http import paging, query_params
 from haulback.server.http.content_disposition import attachment
 from haulback.server.http.operation import (
@@ -38,9 +41,8 @@ from haulback.server.http.operation import (
     Reply,
     Router,
 )
-from haulback.server.store import catalogue, lists, mounts
-from haulback.server.store.catalogue import SqlCatalogue
-from haulback.server.store.mounts import ShownFileSystem
+from haulback.server.services import backups, mounts
+from haulback.server.services.mounts import MountReading
 from haulback.wire import Named, label
 
 _PAGE = 1000  # rows of a listing, unless more are asked for
@@ -49,14 +51,26 @@ _RIGHTS = [f"{who}_{what}" for who in ("OWNER", "GROUP", "OTHERS")
 room = Router()
 
 
-@room("GET", "/mounted-backups", "Mounted backups.", answer=MountedBackup, many=True, query=(
-    *paging.COMMON, *paging.SPAN, paging.ENTITY,
-    Param("backup", "Of this backup.", GUID),
-    Param("node", "On this node.", GUID),
-    Param("mode", "Mounted in this way.", {"enum": [mode.value for mode in MountMode]}),
-    Param("finished-mount", "Those that are over, or only those that are not.", FLAG),
-    Param("protected-entity-type", "Of this type.", TEXT),
-))  # fmt: skip
+@room(
+    "GET",
+    "/mounted-backups",
+    "Mounted backups.",
+    answer=MountedBackup,
+    many=True,
+    query=(
+        *paging.COMMON,
+        *paging.SPAN,
+        paging.ENTITY,
+        Param("backup", "Of this backup.", GUID),
+        Param("node", "On this node.", GUID),
+        Param("mode", "Mounted in this way.", {"enum": [mode.value for mode in MountMode]}),
+        Param("finished-mount", "Those that are over, or only those that are not.", FLAG),
+        Param("protected-entity-type", "Of this type.", TEXT),
+    ),
+    roles=PEOPLE,
+    projects=ProjectAccess.OBJECTS,
+    command="mount ls --all",
+)
 def list_mounts(call: ApiRequest) -> Reply:
     """A page of mounted backups, the newest first."""
     wanted = paging.wanted(
@@ -66,47 +80,78 @@ def list_mounts(call: ApiRequest) -> Reply:
         types=query_params.names(call, "mode", {mode.value for mode in MountMode}),
     )
     over = query_params.flag(call, "finished-mount")
-    with call.app.store.read() as sql:
-        found, total = lists.mounts(sql, wanted, over=over)
-        counts = mounts.counts(sql, [one.guid for one in found])
-        known = SqlCatalogue(sql)
-        return paging.page(found, total, lambda one: _mounted(one, counts, known))
+    with MountReading.of(call.app) as reading:
+        found, total = reading.page(wanted, over)
+        counts, known = reading.volume_counts([mount.guid for mount in found]), reading.catalogue
+        return paging.page(found, total, lambda mount: _mounted(mount, counts, known))
 
 
-@room("GET", "/mounted-backups/{guid}", "One mounted backup.", answer=MountedBackup)
+@room(
+    "GET",
+    "/mounted-backups/{guid}",
+    "One mounted backup.",
+    answer=MountedBackup,
+    roles=PEOPLE,
+    projects=ProjectAccess.OBJECTS,
+    command="mount show MOUNT",
+)
 def one_mount(call: ApiRequest) -> MountedBackup:
     """One mounted backup."""
-    with call.app.store.read() as sql:
-        known = SqlCatalogue(sql, call.who.scope)
-        one = known.mount(call.guid)
-        return _mounted(one, mounts.counts(sql, [one.guid]), known)
+    with MountReading.of(call.app, call.who.scope) as reading:
+        mount = reading.catalogue.mounts.get(call.guid)
+        return _mounted(mount, reading.volume_counts([mount.guid]), reading.catalogue)
 
 
-@room("GET", "/file-systems", "File systems of a backup.", answer=BackupFileSystem, many=True,
-      query=(Param("backup", "Whose.", GUID),))  # fmt: skip
+@room(
+    "GET",
+    "/file-systems",
+    "File systems of a backup.",
+    answer=BackupFileSystem,
+    many=True,
+    query=(Param("backup", "Whose.", GUID),),
+    roles=PEOPLE,
+    projects=ProjectAccess.OBJECTS,
+    command="mount found BACKUP",
+)
 def file_systems(call: ApiRequest) -> list[BackupFileSystem]:
     """What a MANUAL mount chooses from; found when the backup was stored."""
     guid = query_params.guid(call, "backup")
     if guid is None:
         raise Malformed("backup: name one", field="backup")
-    with call.app.store.read() as sql:
-        one = SqlCatalogue(sql, call.who.scope).backup(guid)
+    one = backups.backup(call.app, guid, call.who.scope)
     volumes = msgspec.convert(one.volumes, list[BackupVolume])
     return [_file_system(volume_guid(one.guid, volume.name), volume) for volume in volumes]
 
 
-@room("GET", "/mounted-file-systems/detailed", "File systems of a mounted backup.",
-      answer=MountedFileSystem, many=True,
-      query=(Param("mounted-backup", "Whose.", GUID),))  # fmt: skip
+@room(
+    "GET",
+    "/mounted-file-systems/detailed",
+    "File systems of a mounted backup.",
+    answer=MountedFileSystem,
+    many=True,
+    query=(Param("mounted-backup", "Whose.", GUID),),
+    roles=PEOPLE,
+    projects=ProjectAccess.OBJECTS,
+    command="mount volumes MOUNT",
+)
 def mounted_file_systems(call: ApiRequest) -> list[MountedFileSystem]:
     """The file systems that a mounted backup shows."""
     one = _named(call)
-    with call.app.store.read() as sql:
-        return [_shown(shown, one) for shown in mounts.volumes(sql, one.guid)]
+    with MountReading.of(call.app) as reading:
+        return [_shown(shown, one) for shown in reading.volumes(one.guid)]
 
 
-@room("GET", "/mounted-files", "Disks of a mounted backup.", answer=MountedFile, many=True,
-      query=(Param("mounted-backup", "Whose.", GUID),))  # fmt: skip
+@room(
+    "GET",
+    "/mounted-files",
+    "Disks of a mounted backup.",
+    answer=MountedFile,
+    many=True,
+    query=(Param("mounted-backup", "Whose.", GUID),),
+    roles=PEOPLE,
+    projects=ProjectAccess.OBJECTS,
+    command="mount disks MOUNT",
+)
 def mounted_files(call: ApiRequest) -> list[MountedFile]:
     """The disks that a mounted backup offers."""
     one = _named(call)
@@ -138,19 +183,18 @@ def _chosen(one: Mount) -> list[str]:
     return next((v["disks"] for v in one.wanted.get("visible", []) if v.get("disks")), [])
 
 
-@room("GET", "/mounted-backups/{guid}/iscsi", "How initiators reach its disks, with the secret.",
-      answer=IscsiTarget)  # fmt: skip
+@room(
+    "GET",
+    "/mounted-backups/{guid}/iscsi",
+    "How initiators reach its disks, with the secret.",
+    answer=IscsiTarget,
+    roles=RESTORERS,
+    projects=ProjectAccess.OBJECTS,
+    command="mount iscsi ISCSI",
+)
 def iscsi(call: ApiRequest) -> Reply:
     """The target of a backup mounted in mode ISCSI; who asked for its secret is written down."""
-    with call.app.change(call.who, "iscsi secret", call.guid) as done:
-        sql = done.sql
-        known = SqlCatalogue(sql, call.who.scope)
-        one = known.mount(call.guid)
-        if one.mode != MountMode.ISCSI.value or one.state != "MOUNTED":
-            raise Conflict(f"the backup of {one.entity_name} is not mounted by iSCSI now")
-        destination = known.backup(one.backup).destination
-        sealed = catalogue.sealed_key(sql, destination)
-    key = call.app.vault.unseal(destination, sealed)
+    one, key = mounts.iscsi_key(call.app, call.who, call.guid)
     sizes: dict[str, int] = one.found["disks"]
     told = IscsiTarget(
         target=name_of(one.guid),
@@ -165,11 +209,23 @@ def iscsi(call: ApiRequest) -> Reply:
     return Reply(told, headers={"Cache-Control": "no-store"})
 
 
-@room("POST", "/mounted-file-systems/{guid}/listing", "What lies in a folder.",
-      request=PathRequest, answer=FileRow, many=True, slow=True, query=(
-          Param("after", "Only names behind this one.", TEXT),
-          Param("size", "How many at most.", NUMBER),
-      ))  # fmt: skip
+@room(
+    "POST",
+    "/mounted-file-systems/{guid}/listing",
+    "What lies in a folder.",
+    request=PathRequest,
+    answer=FileRow,
+    many=True,
+    slow=True,
+    query=(
+        Param("after", "Only names behind this one.", TEXT),
+        Param("size", "How many at most.", NUMBER),
+    ),
+    roles=RESTORERS,
+    projects=ProjectAccess.OBJECTS,
+    examples=[{"path": "/"}],
+    command="mount dir FILESYSTEM /",
+)
 def listing(call: ApiRequest) -> Reply:
     """Rows by name; `X-Next-Name`, if there is a next page, is the value of `after` for it.
 
@@ -177,7 +233,7 @@ def listing(call: ApiRequest) -> Reply:
     why a folder that is damaged shows only a part of what it held.
     """
     wanted: PathRequest = call.read(PathRequest)
-    mount, shown = _open(call)
+    mount, shown = mounts.open_volume(call.app, call.who.scope, call.guid)
     asked = {
         "type": "listing",
         "mount": mount.guid,
@@ -190,7 +246,7 @@ def listing(call: ApiRequest) -> Reply:
     try:
         found = msgspec.json.decode(said, type=_Listing)
     except msgspec.MsgspecError:
-        raise Unavailable("the node answers nonsense") from None
+        raise Unavailable("the node sent a malformed response") from None
     rows = [_row(one) for one in found.entries]
     more = {"X-Next-Name": quote(found.next or rows[-1].name)} if found.more and rows else {}
     if found.reason:
@@ -198,8 +254,17 @@ def listing(call: ApiRequest) -> Reply:
     return Reply(rows, headers=more)
 
 
-@room("POST", "/mounted-file-systems/{guid}/download", "Fetch files.", request=PathsRequest,
-      slow=True)  # fmt: skip
+@room(
+    "POST",
+    "/mounted-file-systems/{guid}/download",
+    "Fetch files.",
+    request=PathsRequest,
+    slow=True,
+    roles=RESTORERS,
+    projects=ProjectAccess.OBJECTS,
+    examples=[{"paths": ["/a"]}],
+    command="mount get FILESYSTEM /etc/hosts --archive --to FILE",
+)
 def download(call: ApiRequest) -> Reply:
     """A single file as it is; several files, or a folder, as a tar.
 
@@ -211,7 +276,7 @@ def download(call: ApiRequest) -> Reply:
     wanted: PathsRequest = call.read(PathsRequest)
     if not wanted.paths or len(wanted.paths) > 10_000:
         raise Malformed("paths: name at least one", field="paths")
-    mount, shown = _open(call)
+    mount, shown = mounts.open_volume(call.app, call.who.scope, call.guid)
     archive = wanted.archive or len(wanted.paths) > 1 or _is_folder(call, mount, shown, wanted)
     asked = {
         "type": "download",
@@ -222,8 +287,7 @@ def download(call: ApiRequest) -> Reply:
     }
     parts = call.app.desk.ask(mount.node, asked)
     first = next(parts)  # what cannot be read is said before anything is sent
-    with call.app.change(call.who, "download", mount.guid) as done:
-        done.after = {"volume": shown.volume.name, "paths": wanted.paths[:20]}
+    mounts.record_download(call.app, call.who, mount, shown.volume.name, wanted.paths)
     last = wanted.paths[0].rstrip("/").rpartition("/")[2] or mount.entity_name
     name = f"{last}.tar" if archive else last
     headers = {
@@ -280,23 +344,11 @@ def _named(call: ApiRequest) -> Mount:
     guid = query_params.guid(call, "mounted-backup")
     if guid is None:
         raise Malformed("mounted-backup: name one", field="mounted-backup")
-    with call.app.store.read() as sql:
-        return SqlCatalogue(sql, call.who.scope).mount(guid)
+    with MountReading.of(call.app, call.who.scope) as reading:
+        return reading.catalogue.mounts.get(guid)
 
 
-def _open(call: ApiRequest) -> tuple[Mount, ShownFileSystem]:
-    """The mounted backup that a file system belongs to.  Raises NotFound, Conflict when over."""
-    with call.app.store.read() as sql:
-        shown = mounts.volume(sql, call.guid)
-        mount = shown and SqlCatalogue(sql).mount(shown.mount)
-    if shown is None or mount is None or not call.who.scope.allows(mount.project):
-        raise NotFound(f"there is no mounted file system {call.guid}", guid=call.guid)
-    if mount.state != "MOUNTED":
-        raise Conflict(f"the backup of {mount.entity_name} is no longer mounted; mount it again")
-    return mount, shown
-
-
-def _mounted(one: Mount, counts: dict[str, int], known: SqlCatalogue) -> MountedBackup:
+def _mounted(one: Mount, counts: dict[str, int], known: Catalogue) -> MountedBackup:
     shows = one.state == "MOUNTED"
     backup: dict[str, Any] = {"guid": one.backup, "name": one.entity_name, "size": one.size}
     backup["protectedEntity"] = {"guid": one.entity, "name": one.entity_name}
@@ -319,16 +371,16 @@ def _mounted(one: Mount, counts: dict[str, int], known: SqlCatalogue) -> Mounted
     )
 
 
-def _node(one: Mount, known: SqlCatalogue) -> Named:
+def _node(one: Mount, known: Catalogue) -> Named:
     try:
-        return known.node(one.node)
+        return known.places.node(one.node)
     except NotFound:
         return Named(one.node, "a node that is gone")
 
 
-def _hypervisor(one: Mount, known: SqlCatalogue) -> Named | None:
+def _hypervisor(one: Mount, known: Catalogue) -> Named | None:
     try:
-        found = known.hypervisor(one.hypervisor) if one.hypervisor else None
+        found = known.places.hypervisor(one.hypervisor) if one.hypervisor else None
         return Named(found.guid, found.name) if found else None
     except NotFound:
         return None

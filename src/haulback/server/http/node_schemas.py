@@ -8,8 +8,6 @@ from haulback.kinds.registry import KINDS
 from haulback.kinds.support.reports import FORMS, Said
 from haulback.server.http.schemas import Schema, Schemas
 
-REPORTING = "PUT /tasks/{guid}/transfer-info"
-ORDERING = "GET /nodes/self/orders/{guid}"
 _WORDS = {
     "bytes": "bytes",
     "count": "number",
@@ -41,7 +39,7 @@ def _report(kind: str) -> Schema:
     return made | ({"required": needed} if needed else {})
 
 
-def orders(schemas: Schemas) -> Schema:
+def orders(schemas: Schemas, known: Schema) -> Schema:
     """An order: the number of the attempt, and what the kind of the task asks for."""
     found = [_order(schemas, kind) for kind in sorted(KINDS)]
     return {
@@ -81,7 +79,7 @@ def as_markdown() -> str:
     lines = [
         "# Orders and reports of each kind of task",
         "",
-        "Made from the tables that the server reads (`kinds/transfer_info.py`).  "
+        "Made from the declarations of the kinds (`report` in `kinds/`).  "
         "A node takes a task by "
         "`PUT /tasks/{guid}/state`, reads its order by `GET /nodes/self/orders/{guid}`, sends its "
         "report by `PUT /tasks/{guid}/transfer-info`, and ends the task by "

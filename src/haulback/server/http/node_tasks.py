@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
+from haulback.contract import example_values as example
 from haulback.contract.backups import BackupType
-from haulback.contract.import_machine import TaskFile
 from haulback.contract.node_tasks import (
     DataTransferRateRequest,
     DoubleDTO,
@@ -15,19 +15,23 @@ from haulback.contract.node_tasks import (
     OneInventory,
     StringDTO,
     TapeManagerInventoryRequest,
+    TaskFilesListRequest,
+    TransferInfoRequest,
     UpdateCbtTaskRequest,
     UpdateIncSnapRequired,
     UpdateTaskProgressRequest,
 )
+from haulback.contract.project_access import ProjectAccess
+from haulback.contract.roles import NODES, PEOPLE_AND_NODES
 from haulback.contract.tasks import TaskDetails
 from haulback.errors import Forbidden, KindUnavailable, Malformed
 from haulback.ids import guid_of
-from haulback.server.http import query_params, request_body, task_views
+from haulback.server.caller import Node
+from haulback.server.http import node_schemas, query_params, request_body, task_views
 from haulback.server.http.operation import GUID, NUMBER, ApiRequest, Param, Reply, Router
-from haulback.server.services import inventory_sync, node_tasks, task_requests
-from haulback.server.store import nodes, queue, task_lists
-from haulback.server.store.catalogue import all_named
-from haulback.server.store.nodes import Node
+from haulback.server.http.schemas import Schema, Schemas
+from haulback.server.queries import MOST
+from haulback.server.services import inventory_sync, node_tasks, nodes, tasks
 from haulback.tasks.record import Task
 from haulback.wire import Named, present, read
 
@@ -35,43 +39,27 @@ _MOST_QUEUED = 1000
 room = Router()
 
 
-class TaskFilesListRequest(msgspec.Struct):
-    """The files of a task; they replace those it had."""
-
-    taskFiles: list[TaskFile]
-
-
-class TransferInfoRequest(msgspec.Struct, omit_defaults=True):
-    """The result of the work: an open object, of which these members are known."""
-
-    transferredBytes: int | None = None
-    totalBytes: int | None = None
-    transferRate: float | None = None
-    files: list[Any] | None = None
-    dataTransferRate: DataTransferRateRequest | None = None
-    taskFiles: list[TaskFile] | None = None
-    cbtId: str | None = None
-    incSnapRequired: bool | None = None
-    restoreHostId: str | None = None
-    restoreStorageId: str | None = None
-    processedObjectCount: int | None = None
-    totalObjectCount: int | None = None
-
-
 @room(
-    "GET", "/tasks/queued", "Tasks to be executed by a node.", answer=TaskDetails, many=True,
+    "GET",
+    "/tasks/queued",
+    "Tasks to be executed by a node.",
+    answer=TaskDetails,
+    many=True,
     query=(
         Param("node", "The node that asks.", GUID),
         Param("size", "How many at most, usually 100.", NUMBER),
-    ), waits=True,
-)  # fmt: skip
+    ),
+    waits=True,
+    roles=PEOPLE_AND_NODES,
+    projects=ProjectAccess.OBJECTS,
+    command="task queued NODE",
+)
 def queued(call: ApiRequest) -> list[TaskDetails]:
     """The tasks that a node may start now; waits for it when asked to (`Prefer: wait=30`)."""
     found = _offer(call, _asking(call))
     if call.who.node:
         return [task_views.details(task) for task in found]  # nothing is in their way
-    with call.app.store.read() as sql:
-        waits = task_requests.waiting(call.app, sql, found)
+    waits = tasks.waits(call.app, found)
     return [task_views.details(task, waits.get(task.guid)) for task in found]
 
 
@@ -84,8 +72,7 @@ def _asking(call: ApiRequest) -> Node | None:
         return call.who.node
     if guid is None:
         return None
-    with call.app.store.read() as sql:
-        return nodes.one_node(sql, guid)
+    return nodes.node(call.app, guid)
 
 
 def _offer(call: ApiRequest, asking: Node | None) -> list[Task]:
@@ -93,18 +80,32 @@ def _offer(call: ApiRequest, asking: Node | None) -> list[Task]:
         node_tasks.heard(call.app, call.who.node)
     if asking and (call.who.node or call.who.scope.listed is None):
         return node_tasks.offer(call.app, asking, _size(call))
-    most = query_params.size(call, task_lists.MOST, task_lists.MOST)
-    with call.app.store.read() as sql:
-        guid = asking.guid if asking else None
-        return all_named(sql, queue.waiting(sql, call.who.scope.listed, guid, most))
+    most = query_params.size(call, MOST, MOST)
+    guid = asking.guid if asking else None
+    return tasks.queued(call.app, call.who.scope.listed, guid, most)
 
 
 def _size(call: ApiRequest) -> int:
     """How many tasks to offer at most."""
-    return query_params.size(call, _MOST_QUEUED, queue.OFFERED)
+    return query_params.size(call, _MOST_QUEUED, node_tasks.OFFERED)
 
 
-@room("PUT", "/tasks/{guid}/progress", "Percent done.", request=DoubleDTO, status=204)
+def _or_number(schemas: Schemas, known: Schema) -> Schema:
+    """The schema of a percentage: an object, or the bare number."""
+    return {"anyOf": [known, {"type": "number", "minimum": 0, "maximum": 100}]}
+
+
+@room(
+    "PUT",
+    "/tasks/{guid}/progress",
+    "Percent done.",
+    request=DoubleDTO,
+    request_schema=_or_number,
+    status=204,
+    roles=NODES,
+    examples=[{"value": 66.5}, 66.5],
+    command="task node progress TASK 66.5",
+)
 def progress(call: ApiRequest) -> None:
     """Percent done."""
     value = call.parsed()
@@ -137,15 +138,25 @@ for _what in ("cloud", "os"):
         "PUT",
         f"/tasks/{{guid}}/{_what}-progress",
         f"Progress of {_what} work, in objects.",
+        roles=NODES,
         request=UpdateTaskProgressRequest,
         status=204,
+        examples=[{"processedObjectCount": 3, "totalObjectCount": 10}],
+        command=f"task node {_what}-progress TASK 3 10",
     )(_objects)
 
 
 @room(
-    "PUT", "/tasks/{guid}/backup-type", "Full or incremental.", request=BackupType,
-    answer=TaskDetails, status=204,
-)  # fmt: skip
+    "PUT",
+    "/tasks/{guid}/backup-type",
+    "Full or incremental.",
+    request=BackupType,
+    answer=TaskDetails,
+    status=204,
+    roles=NODES,
+    examples=["FULL", {"name": "FULL"}],
+    command="task node backup-type TASK full",
+)
 def backup_type(call: ApiRequest) -> Reply:
     """An increment that had to become a full backup."""
     kind: BackupType = read(call.parsed(), BackupType, "backupType")
@@ -155,9 +166,17 @@ def backup_type(call: ApiRequest) -> Reply:
 
 
 @room(
-    "PUT", "/tasks/{guid}/transfer-info", "What came of the work.", request=TransferInfoRequest,
-    answer=TaskDetails, status=204,
-)  # fmt: skip
+    "PUT",
+    "/tasks/{guid}/transfer-info",
+    "What came of the work.",
+    request=TransferInfoRequest,
+    request_schema=node_schemas.reports,
+    answer=TaskDetails,
+    status=204,
+    roles=NODES,
+    examples=[{"transferredBytes": 1048576, "totalBytes": 2097152}],
+    command="task node transfer-info TASK FILE",
+)
 def transfer_info(call: ApiRequest) -> Reply:
     """The result of the work; the result counts once the task is FINISHED.
 
@@ -183,9 +202,15 @@ def _represented(call: ApiRequest, task: Task) -> Reply:
 
 
 @room(
-    "PUT", "/tasks/{guid}/transfer-rate", "A sample of the transfer rate.",
-    request=DataTransferRateRequest, status=204,
-)  # fmt: skip
+    "PUT",
+    "/tasks/{guid}/transfer-rate",
+    "A sample of the transfer rate.",
+    request=DataTransferRateRequest,
+    status=204,
+    roles=NODES,
+    examples=[{"transferRate": 1048576.0, "transferredBytes": 4194304}],
+    command="task node transfer-rate TASK 1048576 4194304",
+)
 def transfer_rate(call: ApiRequest) -> None:
     """A sample of how fast it goes; its bytes are all so far."""
     sample, total = _sample(call)
@@ -195,9 +220,15 @@ def transfer_rate(call: ApiRequest) -> None:
 
 
 @room(
-    "PUT", "/tasks/{guid}/transfer-rate/incremental", "A sample whose bytes come on top.",
-    request=DataTransferRateRequest, status=204,
-)  # fmt: skip
+    "PUT",
+    "/tasks/{guid}/transfer-rate/incremental",
+    "A sample whose bytes come on top.",
+    request=DataTransferRateRequest,
+    status=204,
+    roles=NODES,
+    examples=[{"transferRate": 1048576.0, "transferredBytes": 1048576}],
+    command="task node transfer-rate TASK 1048576 1048576 --add",
+)
 def more_transferred(call: ApiRequest) -> None:
     """A sample of how fast it goes; its bytes come on top of those before."""
     sample, more = _sample(call)
@@ -222,7 +253,16 @@ def _task_of(wanted: UpdateCbtTaskRequest | UpdateIncSnapRequired) -> str:
     return guid_of(named, "guid")
 
 
-@room("PUT", "/tasks/cbt-id", "The checkpoint.", request=UpdateCbtTaskRequest, status=204)
+@room(
+    "PUT",
+    "/tasks/cbt-id",
+    "The checkpoint.",
+    request=UpdateCbtTaskRequest,
+    status=204,
+    roles=NODES,
+    examples=[{"task": example.REF, "cbtId": "checkpoint-1"}],
+    command="task node cbt-id TASK checkpoint-1",
+)
 def cbt_id(call: ApiRequest) -> None:
     """The checkpoint that the next increment may build on once the backup is stored."""
     wanted: UpdateCbtTaskRequest = call.read(UpdateCbtTaskRequest)
@@ -232,7 +272,14 @@ def cbt_id(call: ApiRequest) -> None:
 
 
 @room(
-    "PUT", "/tasks/inc-snap-required", "Keep a snapshot?", request=UpdateIncSnapRequired, status=204
+    "PUT",
+    "/tasks/inc-snap-required",
+    "Keep a snapshot?",
+    request=UpdateIncSnapRequired,
+    status=204,
+    roles=NODES,
+    examples=[{"task": example.REF, "incSnapRequired": True}],
+    command="task node inc-snap-required TASK",
 )
 def inc_snap_required(call: ApiRequest) -> None:
     """Whether the export must leave a snapshot; only where a schedule will use it."""
@@ -241,9 +288,15 @@ def inc_snap_required(call: ApiRequest) -> None:
 
 
 @room(
-    "POST", "/tasks/{guid}/task-files", "The files of a task.", request=TaskFilesListRequest,
+    "POST",
+    "/tasks/{guid}/task-files",
+    "The files of a task.",
+    request=TaskFilesListRequest,
     status=201,
-)  # fmt: skip
+    roles=NODES,
+    examples=[{"taskFiles": [{"backupFile": example.REF}]}],
+    command="task node files TASK FILES",
+)
 def task_files(call: ApiRequest) -> None:
     """The files of a task; they replace those it had."""
     wanted: TaskFilesListRequest = call.read(TaskFilesListRequest)
@@ -261,39 +314,69 @@ def _place(name: str) -> Any:
     return handle
 
 
-for _path, _name in (
-    ("restore-host-id", "restoreHostId"),
-    ("restore-storage-id", "restoreStorageId"),
+for _path, _name, _value in (
+    ("restore-host-id", "restoreHostId", "host-1"),
+    ("restore-storage-id", "restoreStorageId", "storage-1"),
 ):
     room(
         "PUT",
         f"/tasks/{{guid}}/{_path}",
         f"Where it is restored to: {_name}.",
+        roles=NODES,
         request=StringDTO,
         status=204,
+        examples=[{"value": _value}],
+        command=f"task node {_path} TASK {_value}",
     )(_place(_name))
 
 
-@room("POST", "/tasks/inventory", "A full inventory.", request=FullInventory, status=201,
-      body=request_body.INVENTORY)  # fmt: skip
+@room(
+    "POST",
+    "/tasks/inventory",
+    "A full inventory.",
+    request=FullInventory,
+    status=201,
+    body=request_body.INVENTORY,
+    roles=NODES,
+    examples=[
+        {
+            "type": {"name": "KVM", "description": "Kvm"},
+            "hypervisor": example.REF,
+            "virtualMachines": [{"uuid": "a", "name": "web", "disks": []}],
+        }
+    ],
+    command="task node inventory FILE",
+)
 def inventory(call: ApiRequest) -> None:
     """The inventory of a whole hypervisor, by its node."""
     inventory_sync.take_inventory(call.app, call.node, call.read(FullInventory))
 
 
 @room(
-    "POST", "/tasks/instance-inventory", "What one machine is like.", request=OneInventory,
+    "POST",
+    "/tasks/instance-inventory",
+    "What one machine is like.",
+    request=OneInventory,
     status=201,
-)  # fmt: skip
+    roles=NODES,
+    examples=[{"protectedEntity": example.REF, "instance": {"name": "web", "disks": []}}],
+    command="task node instance-inventory FILE",
+)
 def instance_inventory(call: ApiRequest) -> None:
     """The inventory of one machine, by its node."""
     inventory_sync.take_instance(call.app, call.node, call.read(OneInventory))
 
 
 @room(
-    "POST", "/tasks/tape-manager-inventory", "What a tape manager holds.",
-    request=TapeManagerInventoryRequest, status=201,
-)  # fmt: skip
+    "POST",
+    "/tasks/tape-manager-inventory",
+    "What a tape manager holds.",
+    request=TapeManagerInventoryRequest,
+    status=201,
+    roles=NODES,
+    examples=[{"tapeManager": example.REF, "tapes": []}],
+    command="task node tape-inventory FILE",
+)
 def tape_inventory(call: ApiRequest) -> None:
     """Refuse the result of a kind of task that is not built yet."""
     wanted: TapeManagerInventoryRequest = call.read(TapeManagerInventoryRequest)
@@ -307,7 +390,15 @@ def tape_inventory(call: ApiRequest) -> None:
     )
 
 
-@room("POST", "/tasks/{guid}/log", "Lines for the task's log.", request=list[str], status=201)
+@room(
+    "POST",
+    "/tasks/{guid}/log",
+    "Lines for the task's log.",
+    request=list[str],
+    status=201,
+    roles=NODES,
+    examples=[["disk 1 of 2"]],
+)
 def write_log(call: ApiRequest) -> None:
     """Lines for the task's log."""
     lines: list[str] = call.read(list[str])

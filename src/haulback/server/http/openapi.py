@@ -9,13 +9,9 @@ from collections.abc import Iterable
 from typing import Any
 
 import haulback
-from haulback.contract.task_states import State
-from haulback.server.caller import ROLES
-from haulback.server.http import node_schemas
-from haulback.server.http.examples import REQUESTS
+from haulback.contract.project_access import ABOUT
+from haulback.contract.roles import PUBLIC, ROLES
 from haulback.server.http.operation import Operation
-from haulback.server.http.permissions import PUBLIC, TABLE, reach
-from haulback.server.http.project_access import ABOUT
 from haulback.server.http.request_body import describe
 from haulback.server.http.schemas import Schemas
 
@@ -73,19 +69,18 @@ def document(operations: Iterable[Operation]) -> dict[str, Any]:
 
 
 def _operation(one: Operation, schemas: Schemas) -> dict[str, Any]:
-    roles = TABLE[one.key]
     made: dict[str, Any] = {
         "operationId": _id(one),
         "summary": one.summary,
-        "description": _describe(one, roles),
+        "description": _describe(one),
         "tags": [one.path.split("/")[1]],
         "parameters": _parameters(one),
         "responses": _responses(one, schemas),
-        "x-haulback-narrowed": reach(one.key).value,
+        "x-haulback-narrowed": one.access.value,
     }
     if one.request is not None:
         made["requestBody"] = {"required": True, "content": _json(_request(one, schemas), one)}
-    if roles == PUBLIC:
+    if one.roles == PUBLIC:
         made["security"] = []
     return made
 
@@ -95,12 +90,12 @@ def _id(one: Operation) -> str:
     return one.method.lower() + "".join(word.capitalize() for word in words)
 
 
-def _describe(one: Operation, roles: frozenset[str]) -> str:
+def _describe(one: Operation) -> str:
     about = " ".join((one.handle.__doc__ or one.summary).split())
-    if roles == PUBLIC:
+    if one.roles == PUBLIC:
         return f"{about} Anybody may."
-    who = ", ".join(role for role in ROLES if role in roles)
-    return f"{about} Roles: {who}. For narrowed callers: {ABOUT[reach(one.key)]}"
+    who = ", ".join(role for role in ROLES if role in one.roles)
+    return f"{about} Roles: {who}. For narrowed callers: {ABOUT[one.access]}"
 
 
 def _parameters(one: Operation) -> list[dict[str, Any]]:
@@ -124,21 +119,14 @@ def _parameters(one: Operation) -> list[dict[str, Any]]:
 
 def _request(one: Operation, schemas: Schemas) -> dict[str, Any]:
     schema = schemas.of(one.request, incoming=True)
-    if one.key == "PUT /tasks/{guid}/state":
-        # A string, {name}, or {state, statusInfo}: the page and real clients disagree.
-        return {"anyOf": [schemas.of(State, incoming=True), schema]}
-    if one.key == node_schemas.REPORTING:
-        return node_schemas.reports(schemas, schema)
-    if one.key == "PUT /tasks/{guid}/progress":
-        return {"anyOf": [schema, {"type": "number", "minimum": 0, "maximum": 100}]}
-    return schema
+    return one.request_schema(schemas, schema) if one.request_schema else schema
 
 
 def _json(schema: dict[str, Any], one: Operation) -> dict[str, Any]:
     found: dict[str, Any] = {"schema": schema}
-    if one.key in REQUESTS:
+    if one.examples:
         found["examples"] = {
-            f"example{i}": {"value": value} for i, value in enumerate(REQUESTS[one.key], 1)
+            f"example{i}": {"value": value} for i, value in enumerate(one.examples, 1)
         }
     return {"application/json": found}
 
@@ -163,8 +151,7 @@ def _responses(one: Operation, schemas: Schemas) -> dict[str, Any]:
 
 def _body(one: Operation, schemas: Schemas, about: str) -> dict[str, Any]:
     schema = schemas.of(one.answer, incoming=False)
-    if one.key == node_schemas.ORDERING:
-        schema = node_schemas.orders(schemas)
+    schema = one.answer_schema(schemas, schema) if one.answer_schema else schema
     schema = {"type": "array", "items": schema} if one.many else schema
     made: dict[str, Any] = {
         "description": about,

@@ -1,17 +1,19 @@
-"""What an operation of the API is: one declaration gives route, access, schema and documents."""
+"""Operations of the API: one declaration gives route, access, schema, example and documents."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from haulback.contract.project_access import ProjectAccess
+from haulback.contract.roles import NODES, PUBLIC, Roles
 from haulback.errors import NotFound
 from haulback.ids import is_guid
-from haulback.server.caller import Caller
+from haulback.server.caller import Caller, Node
 from haulback.server.http.request_body import PEOPLE, PIECES, Bounds
+from haulback.server.http.schemas import Schema, Schemas
 from haulback.server.services.app import App
-from haulback.server.store.nodes import Node
 from haulback.wire import parse, read
 
 
@@ -85,30 +87,41 @@ class ApiRequest:
 
 
 Handle = Callable[[ApiRequest], Any]
+SchemaOf = Callable[[Schemas, Schema], Schema]  # from the schema of the type
 
 
 @dataclass(frozen=True)
 class Operation:
-    """`request` and `answer` are types that schemas are made of; no `answer`: no body.
+    """Declaration of an operation: the only source of its route, access, schema and documents.
 
-    `many`: the answer is an array of `answer`.  `waits`: asked again when something happens, as
-    long as the handler answers None and the caller wants to wait.  `slow`: somebody else is asked
-    meanwhile, and others must not have to wait for that.  `body`: how large a body may be;
-    `vouched`: a proof that the head of a public operation may carry, and what may follow then.
+    `roles` may call the operation; the empty set needs no login.  `projects` limits narrowed
+    callers, by default to a refusal.  `request` and `answer` are types that schemas are made of; no
+    `answer`: no body.  `request_schema` and `answer_schema` change the schema that a type gives.
+    `many`: the answer is an array of `answer`.  `examples` are request bodies
+    that clients send.  `command` is a command line that calls the operation, with words in capitals
+    for objects; empty: no command calls it.  `waits`: the handler is called again at the next
+    event, as long as the handler returns None and the caller wants to wait.  `slow`: the handler
+    waits for a node or a hash, so it runs in threads of its own.  `body` bounds the size of a body;
+    `vouched` is a proof that the head of a public operation may carry, and the bounds after that.
     """
 
     method: str
     path: str
     summary: str
     handle: Handle
+    roles: Roles
+    projects: ProjectAccess = ProjectAccess.WHOLE
     request: Any = None
     answer: Any = None
+    request_schema: SchemaOf | None = None
+    answer_schema: SchemaOf | None = None
     many: bool = False
     status: int = 200
     query: tuple[Param, ...] = ()
     waits: bool = False
     slow: bool = False
-    examples: tuple[Any, ...] = ()
+    examples: Sequence[Any] = ()
+    command: str = ""
     body: Bounds = PEOPLE
     vouched: tuple[Callable[[App, Mapping[str, str]], bool], Bounds] | None = None
 
@@ -125,19 +138,28 @@ class Operation:
 
     @property
     def key(self) -> str:
-        """As the access table names it."""
+        """Method and path, as the access table names the operation."""
         return f"{self.method} {self.path}"
+
+    @property
+    def access(self) -> ProjectAccess:
+        """Limits of a narrowed caller; public operations and those of nodes have their own."""
+        if self.roles == PUBLIC:
+            return ProjectAccess.ANYBODY
+        return ProjectAccess.NODE if self.roles == NODES else self.projects
 
 
 class Router:
-    """Collects the operations that a module declares."""
+    """Collects the operations that a module declares; `more` are fields of Operation."""
 
     def __init__(self) -> None:
         self.operations: list[Operation] = []
 
-    def __call__(self, method: str, path: str, summary: str, **more: Any) -> Callable[..., Handle]:
+    def __call__(
+        self, method: str, path: str, summary: str, *, roles: Roles, **more: Any
+    ) -> Callable[..., Handle]:
         def declare(handle: Handle) -> Handle:
-            self.operations.append(Operation(method, path, summary, handle, **more))
+            self.operations.append(Operation(method, path, summary, handle, roles, **more))
             return handle
 
         return declare

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from haulback.server.http import query_params
 from haulback.server.http.operation import GUID, PAGING, PROJECT, ApiRequest, Param, Reply
-from haulback.server.store.lists import ListQuery
+from haulback.server.queries import ListQuery
 
 T = TypeVar("T")
 TIME = {"type": "integer", "minimum": 0}

@@ -6,14 +6,11 @@ from collections.abc import Iterable
 from functools import cached_property
 from typing import Any
 
-import sqlalchemy as sa
-
 from haulback.errors import NotFound
+from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.records import Entity, Record
-from haulback.server.scope import Scope
-from haulback.server.services import policies
+from haulback.server.services.configuration import ConfigurationReading
 from haulback.server.services.policies import OWNED
-from haulback.server.store.catalogue import SqlCatalogue
 
 _NOTHING: dict[str, Any] = {"name": ""}
 _SCHEDULE = "a schedule is kept and does not start anything yet"
@@ -27,9 +24,9 @@ _REPORT = "dailyReportEnabled is kept and does not act yet"
 class Surroundings:
     """The records around those of one answer, each question asked once."""
 
-    def __init__(self, sql: sa.Connection, scope: Scope) -> None:
-        self.known = SqlCatalogue(sql, scope)
-        self._sql, self._scope = sql, scope
+    def __init__(self, reading: ConfigurationReading) -> None:
+        self.known: Catalogue = reading.catalogue
+        self._reading, self._scope = reading, reading.scope
         self._members: dict[str, dict[str, list[Entity]]] = {}
         self._names: dict[tuple[str, str], str] = {}
 
@@ -38,7 +35,11 @@ class Surroundings:
         if (kind, guid) not in self._names:
             try:
                 is_place = kind == "destination"
-                found = self.known.destination(guid) if is_place else self.known.record(kind, guid)
+                found = (
+                    self.known.places.destination(guid)
+                    if is_place
+                    else self.known.records.get(kind, guid)
+                )
                 self._names[kind, guid] = found.name
             except NotFound:
                 self._names[kind, guid] = ""
@@ -48,13 +49,15 @@ class Surroundings:
         """The machines of a policy."""
         kind = policy.kind
         if kind not in self._members:
-            self._members[kind] = policies.members_of(self._sql, self._scope, kind)
+            self._members[kind] = self._reading.members(kind)
         return self._members[kind].get(policy.guid, [])
 
     @cached_property
     def schedules(self) -> list[Record]:
         """All schedules that the caller sees, by name."""
-        return [one for one in self.known.records("schedule") if self._scope.shares(one.project)]
+        return [
+            one for one in self.known.records.of_kind("schedule") if self._scope.shares(one.project)
+        ]
 
     def schedules_of(self, rule: str) -> list[Record]:
         """The schedules that fire a rule."""
@@ -126,14 +129,14 @@ def wanted_schedules(
 def _rules_for(around: Surroundings, entity: str) -> set[str]:
     """The rules of the policies that a machine has; none for one that the caller does not see."""
     try:
-        settings = around.known.entity(entity).settings
+        settings = around.known.machines.get(entity).settings
     except NotFound:
         return set()
     return {
         rule.guid
         for owned in OWNED.values()
         if settings.get(owned.setting)
-        for rule in around.known.records(owned.kind, settings[owned.setting])
+        for rule in around.known.records.of_kind(owned.kind, settings[owned.setting])
     }
 
 

@@ -7,7 +7,8 @@ from haulback.errors import Malformed
 from haulback.ids import guid_of
 from haulback.kinds.registry import KINDS
 from haulback.server.http.operation import FLAG, GUID, PAGING, PROJECT, TEXT, ApiRequest, Param
-from haulback.server.store.task_lists import MOST, SORTS, Filter
+from haulback.server.queries import MOST, Filter
+from haulback.server.services.tasks import SORTS
 from haulback.tasks.record import CONTRACT_TYPES
 
 _LONGEST = 200
@@ -36,7 +37,7 @@ TASKS = (
     Param("states", "Tasks in these states.", {"enum": sorted(State.__members__)}, many=True),
     Param("type", "Tasks of this type.", {"enum": sorted(_TYPES)}),
     *(param for param in PAGING if param.name != "orderBy"),
-    Param("orderBy", "The member to sort by.", {"enum": sorted(SORTS)}),
+    Param("orderBy", "The member to sort by.", {"enum": SORTS}),
     PROJECT,
     Param(
         "cursor",

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
 
 import msgspec
 
+from haulback.contract import example_values as example
 from haulback.contract.backups import Hint, MarkedLocation, MarkPreview, Marks
+from haulback.contract.project_access import ProjectAccess
+from haulback.contract.roles import ADMINS
 from haulback.errors import Conflict, Malformed, NotFound
 from haulback.ids import guid_of
 from haulback.inventory import retention
+from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.records import Backup
-from haulback.server.http.backups import shown_location, write
+from haulback.server.http.backups import shown_location
 from haulback.server.http.operation import ApiRequest, Router
-from haulback.server.store.catalogue import SqlCatalogue
+from haulback.server.services import retention as retention_marks
+from haulback.server.services.backups import BackupReading
+from haulback.server.services.retention import Mark
 from haulback.wire import label, parse, read
 
 _MOST = 10_000  # locations of one request
@@ -22,37 +27,42 @@ _LAST = 1 << 48  # epoch ms
 room = Router()
 
 
-class _Wish(NamedTuple):
-    """A backup, and how it would be once it is marked."""
-
-    before: Backup
-    after: Backup
-
-
-@room("POST", "/retention/mark-backups", "Mark backups for retention.",
-      request=Marks | list[MarkedLocation], status=204)  # fmt: skip
+@room(
+    "POST",
+    "/retention/mark-backups",
+    "Mark backups for retention.",
+    request=Marks | list[MarkedLocation],
+    status=204,
+    roles=ADMINS,
+    projects=ProjectAccess.OBJECTS,
+    examples=[{"backupLocations": [example.REF], "retentionHint": "TO_REMOVE"}],
+    command="backup mark archive BACKUP",
+)
 def mark(call: ApiRequest) -> None:
     """Have backups removed at the next clean-up, kept as an archive, or treated as usual.
 
     One hint for several locations, or an array of locations, each with its own hint.
     """
-    with call.app.change(call.who, "mark backups") as done:
-        known = SqlCatalogue(done.sql, call.who.scope)
-        wishes = [one for one in _wishes(call, known, done.now) if one.before != one.after]
-        for one in wishes:
-            write(done.sql, one.before, _values(one.after))
-        done.before = {one.before.guid: one.before.hint for one in wishes}
-        done.after = {one.after.guid: _values(one.after) for one in wishes}
-        done.silent = not wishes
+    retention_marks.mark(call.app, call.who, lambda known, now: _wishes(call, known, now))
 
 
-@room("POST", "/retention/mark-backups/preview", "What marking backups would do.",
-      request=Marks | list[MarkedLocation], answer=MarkPreview, many=True)  # fmt: skip
+@room(
+    "POST",
+    "/retention/mark-backups/preview",
+    "What marking backups would do.",
+    request=Marks | list[MarkedLocation],
+    answer=MarkPreview,
+    many=True,
+    roles=ADMINS,
+    projects=ProjectAccess.OBJECTS,
+    examples=[{"backupLocations": [example.REF], "retentionHint": "TO_REMOVE"}],
+    command="backup mark remove BACKUP --preview",
+)
 def preview(call: ApiRequest) -> list[MarkPreview]:
     """The locations as they would be, then others that would stay or go because of it."""
     now = call.app.clock.now_ms()
-    with call.app.store.read() as sql:
-        known = SqlCatalogue(sql, call.who.scope)
+    with BackupReading.of(call.app, call.who.scope) as reading:
+        known = reading.catalogue
         wishes = _wishes(call, known, now)
         marked = {one.before.guid: one.after for one in wishes}
         stored, changes = dict[str, Backup](), set[str]()
@@ -62,24 +72,24 @@ def preview(call: ApiRequest) -> list[MarkPreview]:
             after = _going(known, destination, [marked.get(k, v) for k, v in here.items()], now)
             changes |= after ^ _going(known, destination, list(here.values()), now)
             stored, going = stored | here, going | after
-        others = [_Wish(stored[guid], stored[guid]) for guid in sorted(changes - marked.keys())]
+        others = [Mark(stored[guid], stored[guid]) for guid in sorted(changes - marked.keys())]
         return [_shown(one, known, one.after.guid in going) for one in [*wishes, *others]]
 
 
-def _of_machines(known: SqlCatalogue, destination: str, wishes: list[_Wish]) -> list[Backup]:
+def _of_machines(known: Catalogue, destination: str, wishes: list[Mark]) -> list[Backup]:
     """The backups on a destination of the machines whose backups are marked."""
     machines = {one.before.entity for one in wishes}
-    return [one for one in known.stored_on(destination) if one.entity in machines]
+    return [one for one in known.backups.stored_on(destination) if one.entity in machines]
 
 
-def _going(known: SqlCatalogue, destination: str, stored: list[Backup], now: int) -> set[str]:
+def _going(known: Catalogue, destination: str, stored: list[Backup], now: int) -> set[str]:
     """The guids of backups that a clean-up of a destination would remove."""
-    rules = retention.of(known.destination(destination).settings)
-    sources = {one.guid: one for one in known.entities_of(list({b.entity for b in stored}))}
+    rules = retention.of(known.places.destination(destination).settings)
+    sources = {one.guid: one for one in known.machines.get_many(list({b.entity for b in stored}))}
     return set(retention.surplus(stored, rules, now, sources))
 
 
-def _wishes(call: ApiRequest, known: SqlCatalogue, now: int) -> list[_Wish]:
+def _wishes(call: ApiRequest, known: Catalogue, now: int) -> list[Mark]:
     """Raises Malformed, NotFound, Conflict."""
     body = parse(call.body)
     if isinstance(body, list):
@@ -93,18 +103,18 @@ def _wishes(call: ApiRequest, known: SqlCatalogue, now: int) -> list[_Wish]:
             raise Malformed("archiveExpire: goes with ARCHIVE", field="archiveExpire")
         if marks.archiveExpire is not None and not 0 < marks.archiveExpire < _LAST:
             raise Malformed("archiveExpire: a time in epoch ms", field="archiveExpire")
-        places = [known.location(ref.guid) for ref in marks.backupLocations]
+        places = [known.backups.at_location(ref.guid) for ref in marks.backupLocations]
         found = [(one, marks.retentionHint, marks.archiveExpire) for one in places]
-    return [_Wish(one, _marked(one, hint, until, now, known)) for one, hint, until in found]
+    return [Mark(one, _marked(one, hint, until, now, known)) for one, hint, until in found]
 
 
-def _meant(one: MarkedLocation, known: SqlCatalogue) -> Backup:
+def _meant(one: MarkedLocation, known: Catalogue) -> Backup:
     """The backup of a location that is named by its own guid or by that of its backup."""
     guid = guid_of(one.guid, "guid")
     try:
-        found = known.location(guid)
+        found = known.backups.at_location(guid)
     except NotFound:
-        found = known.backup(guid)
+        found = known.backups.get(guid)
     if one.backup and one.backup.guid != found.guid:
         raise Malformed("backup: the location belongs to another backup", field="backup")
     return found
@@ -127,7 +137,7 @@ def _moment(one: MarkedLocation) -> int | None:
     return moment
 
 
-def _marked(one: Backup, hint: Hint, until: int | None, now: int, known: SqlCatalogue) -> Backup:
+def _marked(one: Backup, hint: Hint, until: int | None, now: int, known: Catalogue) -> Backup:
     """A backup as it is once it is marked.  Raises Conflict."""
     if hint.value == one.hint and (hint is not Hint.ARCHIVE or until == one.keep_until):
         return one  # portals send the locations that nobody touched as well
@@ -148,14 +158,14 @@ def _marked(one: Backup, hint: Hint, until: int | None, now: int, known: SqlCata
     return msgspec.structs.replace(one, hint=hint.value, keep_until=until or None)
 
 
-def _held(one: Backup, now: int, known: SqlCatalogue) -> int | None:
+def _held(one: Backup, now: int, known: Catalogue) -> int | None:
     """The end of a backup's lock (epoch ms), None without one: a lock is never shortened.
 
     An archive without an end has no other end, so the lock of its destination counts again.
     """
     end = one.keep_until
     if end is None and one.hint == Hint.ARCHIVE.value and one.stored_time:
-        lock = retention.of(known.destination(one.destination).settings).lock_ms
+        lock = retention.of(known.places.destination(one.destination).settings).lock_ms
         end = one.stored_time + lock
     return end if end is not None and now < end else None
 
@@ -176,11 +186,7 @@ def _check_goes(one: Backup, held: int | None) -> None:
         )
 
 
-def _values(after: Backup) -> dict[str, Any]:
-    return {"hint": after.hint, "keep_until": after.keep_until}
-
-
-def _shown(one: _Wish, known: SqlCatalogue, goes: bool) -> MarkPreview:
+def _shown(one: Mark, known: Catalogue, goes: bool) -> MarkPreview:
     shown = shown_location(one.after, known)
     return MarkPreview(
         **msgspec.structs.asdict(shown),

@@ -17,28 +17,11 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from haulback.errors import HaulbackError, Malformed, TooMany
 from haulback.server.caller import Caller
-from haulback.server.http import (
-    alarms,
-    backups,
-    configuration,
-    dashboard,
-    health,
-    hypervisors,
-    machines,
-    mounts,
-    node_tasks,
-    nodes,
-    retention,
-    snapshots,
-    tasks,
-    users,
-    workflows,
-)
 from haulback.server.http.authentication import admit, check_origin, token_of
 from haulback.server.http.error_fields import name_field
 from haulback.server.http.operation import ApiRequest, Operation, path_guid
-from haulback.server.http.permissions import PUBLIC, TABLE
-from haulback.server.http.request_body import Bounds, check_declared, check_values, read_body
+from haulback.server.http.operations import operations
+from haulback.server.http.request_body import Bounds, check_values, read_body
 from haulback.server.http.responses import answered, crashed, failed, refused
 from haulback.server.services.app import App
 
@@ -46,41 +29,12 @@ _LONGEST_WAIT, _LOOK_AGAIN = 60.0, 20.0  # seconds; whatever was not told is fou
 _HELD = 1.0  # seconds before somebody who asks too often hears so
 _POOL = ThreadPoolExecutor(max_workers=16, thread_name_prefix="http")
 _SLOW = ThreadPoolExecutor(max_workers=16, thread_name_prefix="slow")
-_ROOMS = (
-    tasks,
-    node_tasks,
-    users,
-    nodes,
-    hypervisors,
-    machines,
-    backups,
-    retention,
-    workflows,
-    configuration,
-    snapshots,
-    mounts,
-    alarms,
-    dashboard,
-    health,
-)
-
-
-def operations(app: App) -> list[Operation]:
-    """Everything the API can do.  Raises ValueError when the access table says otherwise."""
-    found = [one for room in _ROOMS for one in room.room.operations]
-    found += tasks.submissions(app.ways)
-    keys = {one.key for one in found}
-    if keys != TABLE.keys():
-        raise ValueError(f"operations and access table differ: {sorted(keys ^ TABLE.keys())}")
-    for one in found:
-        check_declared(one.key, one.body, one.takes_body and TABLE[one.key] == PUBLIC)
-    return found
 
 
 def site(app: App, origins: Sequence[str] = ()) -> ASGIApp:
     """The web application; `origins` are other sites whose pages may use it."""
     by_path: dict[str, dict[str, Operation]] = defaultdict(dict)
-    for operation in operations(app):
+    for operation in operations(app.ways):
         by_path[operation.path][operation.method] = operation
     made = Litestar(
         [_route(app, path, found, origins) for path, found in by_path.items()],

@@ -4,53 +4,75 @@ from __future__ import annotations
 
 from collections.abc import Set
 
+from haulback.contract.project_access import ProjectAccess
+from haulback.contract.roles import PEOPLE
 from haulback.contract.snapshots import SnapshotRecord
 from haulback.errors import NotFound
+from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.records import PlatformSnapshot
 from haulback.server.http import paging, query_params
 from haulback.server.http.operation import FLAG, ApiRequest, Param, Reply, Router
-from haulback.server.store import lists
-from haulback.server.store.catalogue import SqlCatalogue
+from haulback.server.services.snapshots import SnapshotReading
 from haulback.wire import Named, label
 
 room = Router()
 
 
-@room("GET", "/snapshots", "Snapshots.", answer=SnapshotRecord, many=True, query=(
-    *paging.COMMON, *paging.SPAN, paging.ENTITY,
-    Param("stand-alone", "Only those of no policy.", FLAG)
-))  # fmt: skip
+@room(
+    "GET",
+    "/snapshots",
+    "Snapshots.",
+    answer=SnapshotRecord,
+    many=True,
+    query=(
+        *paging.COMMON,
+        *paging.SPAN,
+        paging.ENTITY,
+        Param("stand-alone", "Only those of no policy.", FLAG),
+    ),
+    roles=PEOPLE,
+    projects=ProjectAccess.OBJECTS,
+    command="snapshot ls MACHINE",
+)
 def list_snapshots(call: ApiRequest) -> Reply:
     """A page of snapshots, the newest first."""
     alone = query_params.flag(call, "stand-alone")
-    with call.app.store.read() as sql:
-        found, total = lists.snapshots(sql, paging.wanted(call), alone=alone)
-        known = _Names(SqlCatalogue(sql), {one.entity for one in found})
+    with SnapshotReading.of(call.app) as reading:
+        found, total = reading.page(paging.wanted(call), alone)
+        known = _Names(reading.catalogue, {snapshot.entity for snapshot in found})
         return paging.page(found, total, lambda one: _shown(one, known))
 
 
-@room("GET", "/snapshots/{guid}", "One snapshot.", answer=SnapshotRecord)
+@room(
+    "GET",
+    "/snapshots/{guid}",
+    "One snapshot.",
+    answer=SnapshotRecord,
+    roles=PEOPLE,
+    projects=ProjectAccess.OBJECTS,
+    command="snapshot show SNAPSHOT",
+)
 def one_snapshot(call: ApiRequest) -> SnapshotRecord:
     """One snapshot."""
-    with call.app.store.read() as sql:
-        known = SqlCatalogue(sql, call.who.scope)
-        one = known.snapshot(call.guid)
+    with SnapshotReading.of(call.app, call.who.scope) as reading:
+        known = reading.catalogue
+        one = known.snapshots.get(call.guid)
         return _shown(one, _Names(known, {one.entity}))
 
 
 class _Names:
     """What snapshots belong to, each looked up once."""
 
-    def __init__(self, known: SqlCatalogue, entities: Set[str]) -> None:
+    def __init__(self, known: Catalogue, entities: Set[str]) -> None:
         self._known = known
-        self.entities = {one.guid: one.named() for one in known.entities_of(list(entities))}
+        self.entities = {one.guid: one.named() for one in known.machines.get_many(list(entities))}
         self._records: dict[str, Named | None] = {}
 
     def record(self, kind: str, guid: str | None) -> Named | None:
         """None for one that is gone."""
         if guid and guid not in self._records:
             try:
-                self._records[guid] = Named(guid, self._known.record(kind, guid).name)
+                self._records[guid] = Named(guid, self._known.records.get(kind, guid).name)
             except NotFound:
                 self._records[guid] = None
         return self._records[guid] if guid else None

@@ -16,9 +16,7 @@ from haulback.contract.tasks import (
     Workflow,
 )
 from haulback.kinds import scoped_inventory_sync
-from haulback.server.store import task_lists
-from haulback.server.store.queue_position import Waiting
-from haulback.tasks.record import Task
+from haulback.tasks.record import LogRow, Task, Waiting
 from haulback.wire import Label, Named, label, present
 
 _LISTED = (
@@ -165,7 +163,7 @@ def status_v2(task: Task) -> TaskStatus:
     )
 
 
-def log_line(line: task_lists.LogRow) -> LogLine:
+def log_line(line: LogRow) -> LogLine:
     """A line of a task's log."""
     return LogLine(line.time, line.attempt, line.text)
 

@@ -6,6 +6,9 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import starmap
 from typing import Any
 
+from haulback.contract import example_values as example
+from haulback.contract.project_access import ProjectAccess
+from haulback.contract.roles import PEOPLE_AND_NODES, RESTORERS, WORKERS, WORKERS_AND_NODES
 from haulback.contract.task_states import FINAL, State
 from haulback.contract.tasks import (
     DataTransferRateDetails,
@@ -23,10 +26,11 @@ from haulback.errors import Malformed
 from haulback.kinds.api import Submission
 from haulback.server.http import query_params, task_views
 from haulback.server.http.operation import PROJECT, ApiRequest, Operation, Param, Reply, Router
-from haulback.server.services import bulk_removal, node_tasks, task_requests
-from haulback.server.store import task_lists, tasks
-from haulback.server.store.queue_position import Waiting
-from haulback.tasks.record import Plan, Task
+from haulback.server.http.schemas import Schema, Schemas
+from haulback.server.queries import Filter
+from haulback.server.services import bulk_removal, node_tasks, tasks
+from haulback.tasks.record import Plan, Task, Waiting
+from haulback.texts import is_printable
 from haulback.wire import Ref, dump, read
 
 _FINISHED = sorted(FINAL, key=lambda state: state.value)
@@ -37,16 +41,33 @@ room = Router()
 View = Callable[[Task, Waiting | None], Any]
 
 
-@room("GET", "/tasks", "List of tasks.", answer=TaskListRecord, many=True, query=query_params.TASKS)
+@room(
+    "GET",
+    "/tasks",
+    "List of tasks.",
+    answer=TaskListRecord,
+    many=True,
+    query=query_params.TASKS,
+    roles=PEOPLE_AND_NODES,
+    projects=ProjectAccess.OBJECTS,
+    command="task ls",
+)
 def list_tasks(call: ApiRequest) -> Reply:
     """A page of tasks, or all of them, streamed; the total in X-Total-Count."""
     return _list(call, task_views.list_record)
 
 
 @room(
-    "GET", "/tasks/detailed", "The same, in full.", answer=TaskDetails, many=True,
+    "GET",
+    "/tasks/detailed",
+    "The same, in full.",
+    answer=TaskDetails,
+    many=True,
     query=query_params.TASKS,
-)  # fmt: skip
+    roles=PEOPLE_AND_NODES,
+    projects=ProjectAccess.OBJECTS,
+    command="task ls --detailed",
+)
 def list_detailed(call: ApiRequest) -> Reply:
     """The same with every member."""
     return _list(call, task_views.details)
@@ -56,31 +77,26 @@ def _list(call: ApiRequest, view: View) -> Reply:
     wanted = query_params.task_filter(call)
     if wanted.size is None and not wanted.cursor:
         return _streamed(call, wanted, view)
-    found, total = task_requests.page(call.app, wanted)
+    found, total = tasks.page(call.app, wanted)
     headers = _headers(wanted, [task for task, _ in found], total)
     return Reply([view(*seen) for seen in found], headers=headers)
 
 
-def _headers(wanted: task_lists.Filter, found: list[Task], total: int) -> dict[str, str]:
-    cursor = task_lists.next_cursor(wanted, found)
+def _headers(wanted: Filter, found: list[Task], total: int) -> dict[str, str]:
+    cursor = tasks.next_cursor(wanted, found)
     headers = {"X-Total-Count": str(total)} if total >= 0 else {}
     return headers | ({"X-Next-Cursor": cursor} if cursor else {})
 
 
-def _streamed(call: ApiRequest, wanted: task_lists.Filter, view: View) -> Reply:
+def _streamed(call: ApiRequest, wanted: Filter, view: View) -> Reply:
     """The whole list as one array, whatever its length.  A page number means nothing here."""
     if wanted.page:
-        return Reply([], headers={"X-Total-Count": str(_count(call, wanted))})
-    total = _count(call, wanted)
-    source = task_requests.whole(call.app, wanted)
+        return Reply([], headers={"X-Total-Count": str(tasks.count(call.app, wanted))})
+    total = tasks.count(call.app, wanted)
+    source = tasks.whole(call.app, wanted)
     if total <= _STREAMED:
         return Reply([view(*seen) for seen in source], headers={"X-Total-Count": str(total)})
     return Reply(stream=_pieces(starmap(view, source)), headers={"X-Total-Count": str(total)})
-
-
-def _count(call: ApiRequest, wanted: task_lists.Filter) -> int:
-    with call.app.store.read() as sql:
-        return task_lists.count(sql, wanted)
 
 
 def _pieces(rows: Iterable[Any]) -> Iterator[bytes]:
@@ -95,33 +111,65 @@ def _pieces(rows: Iterable[Any]) -> Iterator[bytes]:
     yield bytes(piece) + (b"[]" if start == b"[" else b"]")
 
 
-@room("GET", "/tasks/modification-timestamps", "When any task last changed.", answer=TimestampDTO)
+@room(
+    "GET",
+    "/tasks/modification-timestamps",
+    "When any task last changed.",
+    answer=TimestampDTO,
+    roles=PEOPLE_AND_NODES,
+    projects=ProjectAccess.OBJECTS,
+    command="task modified",
+)
 def last_change(call: ApiRequest) -> TimestampDTO:
     """When any task last changed; GET /tasks?modified-since= takes it."""
-    with call.app.store.read() as sql:
-        value = task_lists.last_change(sql, call.who.scope, _reader(call))
+    value = tasks.last_change(call.app, call.who.scope, _reader(call))
     return TimestampDTO(value, value)
 
 
-@room("GET", "/tasks/{guid}", "One task.", answer=TaskDetails, query=(_EXTENDED,))
+@room(
+    "GET",
+    "/tasks/{guid}",
+    "One task.",
+    answer=TaskDetails,
+    query=(_EXTENDED,),
+    roles=PEOPLE_AND_NODES,
+    projects=ProjectAccess.OBJECTS,
+    command="task show TASK",
+)
 def one_task(call: ApiRequest) -> TaskDetails:
     """One task; `extended=true` adds the plan and what the node reported."""
     _check_reader(call)
-    task, why = task_requests.look(call.app, call.guid, call.who.scope)
+    task, why = tasks.look(call.app, call.guid, call.who.scope)
     if query_params.flag(call, "extended"):
         if not call.who.scope.is_whole:
             task.results.pop("damage", None)  # names backups of all projects
-        return task_views.extended(task, task_requests.workflow(call.app, task), why)
+        return task_views.extended(task, tasks.workflow(call.app, task), why)
     return task_views.details(task, why)
 
 
-@room("GET", "/tasks/{guid}/state", "The state of a task.", answer=TaskStatus)
+@room(
+    "GET",
+    "/tasks/{guid}/state",
+    "The state of a task.",
+    answer=TaskStatus,
+    roles=PEOPLE_AND_NODES,
+    projects=ProjectAccess.OBJECTS,
+    command="task state TASK",
+)
 def state(call: ApiRequest) -> TaskStatus:
     """The state; a node that runs the task learns here that it is to be cancelled."""
     return task_views.status(_seen(call))
 
 
-@room("GET", "/tasks/{guid}/state/v2", "The state, guid and progress.", answer=TaskStatus)
+@room(
+    "GET",
+    "/tasks/{guid}/state/v2",
+    "The state, guid and progress.",
+    answer=TaskStatus,
+    roles=PEOPLE_AND_NODES,
+    projects=ProjectAccess.OBJECTS,
+    command="task state TASK --full",
+)
 def state_v2(call: ApiRequest) -> TaskStatus:
     """The same with guid and progress."""
     return task_views.status_v2(_seen(call))
@@ -135,39 +183,69 @@ def _reader(call: ApiRequest) -> str | None:
 def _check_reader(call: ApiRequest) -> None:
     """Raises NotFound for a node that neither runs, ran nor may take the task."""
     if node := _reader(call):
-        with call.app.store.read() as sql:
-            tasks.of_node(sql, call.guid, node)
+        tasks.check_reader(call.app, call.guid, node)
 
 
 def _seen(call: ApiRequest) -> Task:
     if call.who.node:
         return node_tasks.state_for(call.app, call.who.node, call.guid)
-    return task_requests.look(call.app, call.guid, call.who.scope)[0]
+    return tasks.look(call.app, call.guid, call.who.scope)[0]
 
 
 @room(
-    "GET", "/tasks/{guid}/transfer-rate/last", "The last sample of the transfer rate.",
+    "GET",
+    "/tasks/{guid}/transfer-rate/last",
+    "The last sample of the transfer rate.",
     answer=DataTransferRateDetails,
-)  # fmt: skip
+    roles=PEOPLE_AND_NODES,
+    projects=ProjectAccess.OBJECTS,
+    command="task rate TASK",
+)
 def last_rate(call: ApiRequest) -> DataTransferRateDetails:
     """The last sample of how fast it went, also for tasks that left the lists."""
     _check_reader(call)
-    with call.app.store.read() as sql:
-        task = tasks.get(sql, call.guid, call.who.scope)
+    task = tasks.task(call.app, call.guid, call.who.scope)
     sample = task.results.get("dataTransferRate")
     return task_views.rate(sample, task) if sample else DataTransferRateDetails()
 
 
-@room("GET", "/tasks/{guid}/log", "What the node said.", answer=LogLine, many=True)
+@room(
+    "GET",
+    "/tasks/{guid}/log",
+    "What the node said.",
+    answer=LogLine,
+    many=True,
+    roles=PEOPLE_AND_NODES,
+    projects=ProjectAccess.OBJECTS,
+    command="task log TASK",
+)
 def read_log(call: ApiRequest) -> list[LogLine]:
     """The log of a task, written by its node."""
     _check_reader(call)
-    return [
-        task_views.log_line(line) for line in task_requests.log(call.app, call.guid, call.who.scope)
-    ]
+    return [task_views.log_line(line) for line in tasks.log(call.app, call.guid, call.who.scope)]
 
 
-@room("PUT", "/tasks/{guid}/state", "Move a task on.", request=NewState, status=204)
+def _or_state(schemas: Schemas, known: Schema) -> Schema:
+    """The schema of a new state: a string, {name}, or {state, statusInfo}, as clients send."""
+    return {"anyOf": [schemas.of(State, incoming=True), known]}
+
+
+@room(
+    "PUT",
+    "/tasks/{guid}/state",
+    "Move a task on.",
+    request=NewState,
+    request_schema=_or_state,
+    status=204,
+    roles=WORKERS_AND_NODES,
+    projects=ProjectAccess.OBJECTS,
+    examples=[
+        "CANCELLED",
+        {"name": "CANCELLED"},
+        {"state": {"name": "CANCELLED"}, "statusInfo": "Canceled by user"},
+    ],
+    command="task cancel TASK",
+)
 def set_state(call: ApiRequest) -> None:
     """People cancel; the node that takes or runs the task moves it on."""
     wanted = read_state(call.parsed())
@@ -175,10 +253,20 @@ def set_state(call: ApiRequest) -> None:
     if call.who.node:
         node_tasks.set_state(app, call.who.node, call.guid, wanted.state, info)
     else:
-        task_requests.set_state(app, call.who, call.guid, wanted.state, info)
+        tasks.set_state(app, call.who, call.guid, wanted.state, info)
 
 
-@room("PUT", "/tasks/state", "Move several tasks on.", request=NewStates, status=204)
+@room(
+    "PUT",
+    "/tasks/state",
+    "Move several tasks on.",
+    request=NewStates,
+    status=204,
+    roles=WORKERS_AND_NODES,
+    projects=ProjectAccess.OBJECTS,
+    examples=[{"state": {"name": "CANCELLED"}, "tasks": [example.REF]}],
+    command="task cancel TASK TASK",
+)
 def set_states(call: ApiRequest) -> None:
     """The same for many, each by itself; 409 names those that did not move."""
     wanted: NewStates = call.read(NewStates)
@@ -186,22 +274,39 @@ def set_states(call: ApiRequest) -> None:
     if call.who.node:
         node_tasks.set_states(call.app, call.who.node, guids, wanted.state, wanted.statusInfo)
     else:
-        task_requests.set_states(call.app, call.who, guids, wanted.state, wanted.statusInfo)
+        tasks.set_states(call.app, call.who, guids, wanted.state, wanted.statusInfo)
 
 
-@room("DELETE", "/tasks/{guid}", "Remove a task; cancel it if it runs.", status=204)
+@room(
+    "DELETE",
+    "/tasks/{guid}",
+    "Remove a task; cancel it if it runs.",
+    status=204,
+    roles=WORKERS,
+    projects=ProjectAccess.OBJECTS,
+    command="task rm TASK",
+)
 def remove(call: ApiRequest) -> Reply:
     """Remove a task; cancel it if it runs, by force if asked twice: X-Left-Behind says what of."""
-    left = task_requests.remove(call.app, call.who, call.guid)
+    left = tasks.remove(call.app, call.who, call.guid)
     return Reply(headers={"X-Left-Behind": left} if left else {})
 
 
-@room("POST", "/tasks/{guid}", "Run a recovery plan.", answer=TaskListRecord, many=True, status=201)
+@room(
+    "POST",
+    "/tasks/{guid}",
+    "Run a recovery plan.",
+    answer=TaskListRecord,
+    many=True,
+    status=201,
+    roles=RESTORERS,
+    projects=ProjectAccess.USE,
+    command="plan run PLAN",
+)
 def recover(call: ApiRequest) -> list[TaskListRecord]:
     """The guid is a recovery plan's: a restore for each machine of its active rules."""
-    plan = task_requests.recover(call.app, call.guid, call.who, _key(call))
-    with call.app.store.read() as sql:
-        waits = task_requests.waiting(call.app, sql, plan.heads)
+    plan = tasks.recover(call.app, call.guid, call.who, _key(call))
+    waits = tasks.waits(call.app, plan.heads)
     return [task_views.list_record(task, waits.get(task.guid)) for task in plan.heads]
 
 
@@ -213,28 +318,62 @@ def read_state(value: Any) -> NewState:
     return NewState(read(value, State, "state"))
 
 
-def _some(path: str, states: list[State], summary: str) -> None:
+def _some(path: str, states: list[State], summary: str, command: str) -> None:
     def handle(call: ApiRequest) -> None:
         refs: list[Ref] = call.read(list[Ref])
         bulk_removal.remove_some(call.app, call.who, [ref.guid for ref in refs], states)
 
-    room("POST", path, summary, request=list[Ref], status=201)(handle)
+    room(
+        "POST",
+        path,
+        summary,
+        roles=WORKERS,
+        projects=ProjectAccess.OBJECTS,
+        request=list[Ref],
+        status=201,
+        examples=[[example.REF]],
+        command=command,
+    )(handle)
 
 
-def _all(path: str, states: list[State], summary: str) -> None:
+def _all(path: str, states: list[State], summary: str, command: str) -> None:
     def handle(call: ApiRequest) -> None:
         bulk_removal.remove_all(call.app, call.who, states)
 
-    room("DELETE", path, summary, status=204, query=(PROJECT,))(handle)
+    room(
+        "DELETE",
+        path,
+        summary,
+        roles=WORKERS,
+        projects=ProjectAccess.OBJECTS,
+        status=204,
+        query=(PROJECT,),
+        command=command,
+    )(handle)
 
 
 _OLD = [*_FINISHED, State.QUEUED]
-_all("/tasks/all-finished", _FINISHED, "Remove all finished tasks.")
-_all("/tasks/all-finished-and-queued", _OLD, "Remove all finished and queued tasks.")
-_all("/tasks/all-running", [State.RUNNING], "Cancel all running tasks.")
-_some("/tasks/cancel-running", [State.RUNNING], "Cancel selected running tasks.")
-_some("/tasks/delete-finished", _FINISHED, "Remove selected finished tasks.")
-_some("/tasks/delete-finished-and-queued", _OLD, "Remove selected finished and queued tasks.")
+_all("/tasks/all-finished", _FINISHED, "Remove all finished tasks.", "task clear")
+_all(
+    "/tasks/all-finished-and-queued",
+    _OLD,
+    "Remove all finished and queued tasks.",
+    "task clear --queued",
+)
+_all("/tasks/all-running", [State.RUNNING], "Cancel all running tasks.", "task clear --running")
+_some(
+    "/tasks/cancel-running",
+    [State.RUNNING],
+    "Cancel selected running tasks.",
+    "task clear --running TASK",
+)
+_some("/tasks/delete-finished", _FINISHED, "Remove selected finished tasks.", "task clear TASK")
+_some(
+    "/tasks/delete-finished-and-queued",
+    _OLD,
+    "Remove selected finished and queued tasks.",
+    "task clear --queued TASK",
+)
 
 
 def submissions(ways: Iterable[Submission]) -> list[Operation]:
@@ -244,7 +383,7 @@ def submissions(ways: Iterable[Submission]) -> list[Operation]:
 
 def _submission(way: Submission) -> Operation:
     def handle(call: ApiRequest) -> Any:
-        plan = task_requests.submit(call.app, way, call.body, call.who, _key(call))
+        plan = tasks.submit(call.app, way, call.body, call.who, _key(call))
         if way.batch:
             return _batch(call, plan)
         shown = _shown(call, plan.heads)
@@ -255,17 +394,20 @@ def _submission(way: Submission) -> Operation:
         f"/tasks/{way.path}",
         way.summary,
         handle,
+        roles=way.roles,
+        projects=way.projects,
         request=way.request,
         answer=TaskBatchResponse if way.batch else TaskDetails,
         many=way.many and not way.batch,
         status=201,
         query=(PROJECT,),
+        examples=way.examples,
+        command=way.command,
     )
 
 
 def _shown(call: ApiRequest, found: list[Task]) -> list[TaskDetails]:
-    with call.app.store.read() as sql:
-        waits = task_requests.waiting(call.app, sql, found)
+    waits = tasks.waits(call.app, found)
     return [task_views.details(task, waits.get(task.guid)) for task in found]
 
 
@@ -280,6 +422,6 @@ def _batch(call: ApiRequest, plan: Plan) -> TaskBatchResponse:
 def _key(call: ApiRequest) -> str | None:
     """The Idempotency-Key of a request, if it brings one.  Raises Malformed."""
     key = call.headers.get("idempotency-key")
-    if key is not None and not (0 < len(key) <= _KEY_LENGTH and key.isprintable()):
+    if key is not None and not is_printable(key, _KEY_LENGTH):
         raise Malformed(f"Idempotency-Key: 1 to {_KEY_LENGTH} printable characters")
     return key

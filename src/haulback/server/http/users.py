@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import zoneinfo
-from typing import Any
-
-import msgspec
 
 from haulback.contract.audit import AuditEntry
+from haulback.contract.project_access import ProjectAccess
+from haulback.contract.roles import (
+    ADMINISTRATOR,
+    ADMINS,
+    NODE,
+    OPERATOR,
+    PEOPLE,
+    PUBLIC,
+    RESTORER,
+    ROLES,
+)
 from haulback.contract.tokens import NewToken, Token
 from haulback.contract.users import ChangedUser, Login, NewUser, Privilege, Role, User, UserSettings
-from haulback.errors import Conflict, Forbidden, Malformed, NotFound
+from haulback.errors import Forbidden, Malformed
 from haulback.ids import new_guid
-from haulback.server.caller import ADMINISTRATOR, NODE, OPERATOR, RESTORER, ROLES
+from haulback.server.caller import Account, ApiToken
 from haulback.server.http import query_params, request_body
 from haulback.server.http.operation import GUID, NUMBER, ApiRequest, Param, Reply, Router
-from haulback.server.store import accounts, audit
-from haulback.server.store.accounts import Account
+from haulback.server.services import users
+from haulback.texts import check_name
 
 _DAY_MS = 86_400_000
 _SHORTEST = 8
@@ -44,29 +52,50 @@ _MORE = {
 room = Router()
 
 
-@room("POST", "/session/login", "Log in.", request=Login, answer=User, body=request_body.STRANGERS,
-      slow=True)  # fmt: skip
+@room(
+    "POST",
+    "/session/login",
+    "Log in.",
+    request=Login,
+    answer=User,
+    body=request_body.STRANGERS,
+    slow=True,
+    roles=PUBLIC,
+    examples=[{"login": "admin", "password": "secret"}],
+)
 def log_in(call: ApiRequest) -> Reply:
     """The user; the session is in the cookie, and in X-Session-Token for programs."""
     wanted: Login = call.read(Login)
-    app = call.app
-    who = app.door.enter(app.store, wanted.login, wanted.password, call.place)
-    with app.store.write() as sql:
-        token = accounts.log_in(sql, who, app.clock.now_ms())
+    who, token = users.log_in(call.app, wanted.login, wanted.password, call.place)
     return Reply(_user(who), headers={"X-Session-Token": token}, cookie=token)
 
 
-@room("POST", "/session/logout", "Log out.", status=201)
+@room(
+    "POST",
+    "/session/logout",
+    "Log out.",
+    status=201,
+    roles=PEOPLE,
+    projects=ProjectAccess.ACCOUNT,
+    command="logout",
+)
 def log_out(call: ApiRequest) -> Reply:
     """The token is worth nothing any more."""
     if call.who.by_program or call.token is None:
         raise Malformed("an API token is not logged out; revoke it (DELETE /api-tokens/{guid})")
-    with call.app.change(call.who, "log out") as change:
-        accounts.log_out(change.sql, call.token)
+    users.log_out(call.app, call.who, call.token)
     return Reply(cookie="")
 
 
-@room("GET", "/user-info", "Who is logged in.", answer=User)
+@room(
+    "GET",
+    "/user-info",
+    "Who is logged in.",
+    answer=User,
+    roles=PEOPLE,
+    projects=ProjectAccess.ACCOUNT,
+    command="user show",
+)
 def user_info(call: ApiRequest) -> User:
     """Who is logged in."""
     assert call.who.account
@@ -76,95 +105,123 @@ def user_info(call: ApiRequest) -> User:
     return shown
 
 
-@room("GET", "/roles", "All roles.", answer=Role, many=True)
+@room(
+    "GET",
+    "/roles",
+    "All roles.",
+    answer=Role,
+    many=True,
+    roles=PEOPLE,
+    projects=ProjectAccess.COMMON,
+    command="user roles",
+)
 def roles(call: ApiRequest) -> list[Role]:
     """All roles; people have any but `node`."""
     return [Role(name, about) for name, about in ROLES.items()]
 
 
-@room("GET", "/users", "All users.", answer=User, many=True)
+@room("GET", "/users", "All users.", answer=User, many=True, roles=ADMINS, command="user ls")
 def list_users(call: ApiRequest) -> list[User]:
     """All users, by login."""
-    with call.app.store.read() as sql:
-        return [_user(one) for one in accounts.accounts(sql)]
+    return [_user(account) for account in users.all_users(call.app)]
 
 
-@room("GET", "/users/{guid}", "One user.", answer=User)
+@room("GET", "/users/{guid}", "One user.", answer=User, roles=ADMINS)
 def one_user(call: ApiRequest) -> User:
     """One user."""
-    with call.app.store.read() as sql:
-        return _user(accounts.one_account(sql, call.guid))
+    return _user(users.user(call.app, call.guid))
 
 
-@room("POST", "/users", "Add a user.", request=NewUser, answer=User, status=201,
-      slow=True)  # fmt: skip
+@room(
+    "POST",
+    "/users",
+    "Add a user.",
+    request=NewUser,
+    answer=User,
+    status=201,
+    slow=True,
+    roles=ADMINS,
+    examples=[{"login": "eve", "password": "long enough", "roles": ["viewer"]}],
+    command="user add eve --role viewer",
+)
 def add_user(call: ApiRequest) -> User:
     """Add a user."""
     wanted: NewUser = call.read(NewUser)
-    if not 0 < len(wanted.login.strip()) <= 200 or not wanted.login.isprintable():
-        raise Malformed("login: 1 to 200 printable characters", field="login")
     who = Account(
         new_guid(),
-        wanted.login,
+        check_name(wanted.login, "login"),
         _roles(wanted.roles),
         _projects(wanted.projects),
         _zone(wanted.uiTimeZone),
     )
     stored = _hashed(call, wanted.password)
-    with call.app.change(call.who, "add user", who.guid) as change:
-        accounts.add_account(change.sql, who, stored)
-        change.after = who
+    users.add_user(call.app, call.who, who, stored)
     return _user(who)
 
 
-@room("PUT", "/users/{guid}", "Change a user.", request=ChangedUser, answer=User, slow=True)
+@room(
+    "PUT",
+    "/users/{guid}",
+    "Change a user.",
+    request=ChangedUser,
+    answer=User,
+    slow=True,
+    roles=ADMINS,
+    examples=[{"roles": ["viewer"]}],
+    command="user set USER --role operator",
+)
 def change_user(call: ApiRequest) -> User:
     """Change a user, whose logins end."""
     wanted: ChangedUser = call.read(ChangedUser)
     stored = _hashed(call, wanted.password) if wanted.password is not None else None
-    with call.app.change(call.who, "change user", call.guid) as change:
-        who = accounts.one_account(change.sql, call.guid)
-        change.before = msgspec.structs.replace(who)
+
+    def edit(account: Account) -> None:
         if wanted.roles is not None:
-            who.roles = _roles(wanted.roles)
+            account.roles = _roles(wanted.roles)
         if wanted.projects is not None or wanted.allProjects:
-            who.projects = None if wanted.allProjects else _projects(wanted.projects)
+            account.projects = None if wanted.allProjects else _projects(wanted.projects)
         if wanted.uiTimeZone is not None:
-            who.time_zone = _zone(wanted.uiTimeZone)
-        accounts.change_account(change.sql, who, stored)
-        _check_an_administrator_is_left(change.sql)
-        change.after = who
-    return _user(who)
+            account.time_zone = _zone(wanted.uiTimeZone)
+
+    return _user(users.change_user(call.app, call.who, call.guid, edit, stored))
 
 
-@room("DELETE", "/users/{guid}", "Remove a user.", status=204)
+@room("DELETE", "/users/{guid}", "Remove a user.", status=204, roles=ADMINS, command="user rm USER")
 def remove_user(call: ApiRequest) -> None:
     """Remove a user, with logins and tokens."""
-    with call.app.change(call.who, "remove user", call.guid) as change:
-        change.before = accounts.one_account(change.sql, call.guid)
-        accounts.remove_account(change.sql, call.guid)
-        _check_an_administrator_is_left(change.sql)
+    users.remove_user(call.app, call.who, call.guid)
 
 
-def _check_an_administrator_is_left(sql: Any) -> None:
-    everything = [a for a in accounts.accounts(sql) if ADMINISTRATOR in a.roles]
-    if not any(one.projects is None for one in everything):
-        raise Conflict("one administrator of all projects must be left")
-
-
-@room("GET", "/api-tokens", "API tokens.", answer=Token, many=True)
+@room(
+    "GET",
+    "/api-tokens",
+    "API tokens.",
+    answer=Token,
+    many=True,
+    roles=PEOPLE,
+    projects=ProjectAccess.ACCOUNT,
+    command="token ls",
+)
 def list_tokens(call: ApiRequest) -> list[Token]:
     """One's own; administrators of all projects see all.
 
     A narrowed caller sees tokens that reach no further.
     """
-    with call.app.store.read() as sql:
-        return [
-            _token(one) for one in accounts.api_tokens(sql, _owner(call)) if _in_reach(call, one)
-        ]
+    return [_token(token) for token in users.api_tokens(call.app, call.who)]
 
 
-@room("POST", "/api-tokens", "Make an API token.", request=NewToken, answer=Token, status=201)
+@room(
+    "POST",
+    "/api-tokens",
+    "Make an API token.",
+    request=NewToken,
+    answer=Token,
+    status=201,
+    roles=PEOPLE,
+    projects=ProjectAccess.ACCOUNT,
+    examples=[{"name": "exporter", "roles": ["viewer"], "validFor": 31536000000}],
+    command="token add exporter --days 30",
+)
 def add_token(call: ApiRequest) -> Token:
     """A token for programs, shown this once."""
     wanted: NewToken = call.read(NewToken)
@@ -181,58 +238,47 @@ def add_token(call: ApiRequest) -> Token:
     if ADMINISTRATOR not in who.roles and not set(granted) <= set(who.roles):
         raise Forbidden("roles: a token has no role that its user does not have")
     within = _granted_projects(call, wanted.projects)
-    with call.app.change(call.who, "add API token") as change:
-        made = accounts.ApiToken(
-            new_guid(), wanted.name, who.guid, granted, change.now, projects=within
-        )
-        made.expires = change.now + wanted.validFor if wanted.validFor else None
-        token = accounts.add_api_token(change.sql, made)
-        change.subject, change.after = made.guid, made
+    made = ApiToken(new_guid(), wanted.name, who.guid, granted, 0, projects=within)
+    token = users.add_api_token(call.app, call.who, made, wanted.validFor)
     shown = _token(made)
     shown.token = token
     return shown
 
 
-@room("DELETE", "/api-tokens/{guid}", "Revoke an API token.", status=204)
+@room(
+    "DELETE",
+    "/api-tokens/{guid}",
+    "Revoke an API token.",
+    status=204,
+    roles=PEOPLE,
+    projects=ProjectAccess.ACCOUNT,
+    command="token rm TOKEN",
+)
 def remove_token(call: ApiRequest) -> None:
     """It is worth nothing from now on."""
-    with call.app.change(call.who, "remove API token", call.guid) as change:
-        for one in accounts.api_tokens(change.sql, _owner(call)):
-            if one.guid == call.guid and not _in_reach(call, one):
-                raise NotFound(f"there is no API token {call.guid}", guid=call.guid)
-        accounts.remove_api_token(change.sql, call.guid, _owner(call))
+    users.remove_api_token(call.app, call.who, call.guid)
 
 
 @room(
-    "GET", "/audit-log", "Who changed what, when.", answer=AuditEntry, many=True,
+    "GET",
+    "/audit-log",
+    "Who changed what, when.",
+    answer=AuditEntry,
+    many=True,
     query=(
         Param("subject", "The object that was changed.", GUID),
         Param("before", "Entries older than this number.", NUMBER),
         Param("size", "How many, at most 1000.", NUMBER),
     ),
-)  # fmt: skip
+    roles=ADMINS,
+    command="audit",
+)
 def audit_log(call: ApiRequest) -> list[AuditEntry]:
     """The newest entries first."""
     size = query_params.size(call, _MOST_ENTRIES, 100)
-    with call.app.store.read() as sql:
-        subject = query_params.guid(call, "subject")
-        return audit.read(sql, subject, query_params.number(call, "before", 1 << 53), size)
-
-
-def _owner(call: ApiRequest) -> str | None:
-    everything = ADMINISTRATOR in call.who.roles and call.who.scope.is_whole
-    return None if everything else call.who.guid
-
-
-def _in_reach(call: ApiRequest, one: accounts.ApiToken) -> bool:
-    """Whether a token of the caller's account reaches no further than the caller."""
-    listed, account = call.who.scope.listed, call.who.account
-    if listed is None:
-        return True
-    projects = one.projects
-    if projects is None and account is not None:
-        projects = account.projects
-    return projects is not None and set(projects) <= listed
+    subject = query_params.guid(call, "subject")
+    before = query_params.number(call, "before", 1 << 53)
+    return users.audit_log(call.app, subject, before, size)
 
 
 def _granted_projects(call: ApiRequest, wanted: list[str] | None) -> list[str] | None:
@@ -278,7 +324,7 @@ def _hashed(call: ApiRequest, password: str) -> str:
     """A new password as it is stored, made outside every transaction: it is slow on purpose."""
     if not _SHORTEST <= len(password) <= 1000:
         raise Malformed(f"password: {_SHORTEST} to 1000 characters", field="password")
-    return call.app.door.hashing.run(lambda: accounts.hashed(password), call.place)
+    return users.hashed(call.app, password, call.place)
 
 
 def _user(who: Account) -> User:
@@ -295,7 +341,7 @@ def _user(who: Account) -> User:
     )
 
 
-def _token(one: accounts.ApiToken) -> Token:
+def _token(one: ApiToken) -> Token:
     return Token(
         guid=one.guid,
         name=one.name,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from haulback.contract.project_access import ProjectAccess
+from haulback.contract.roles import PEOPLE, WORKERS
 from haulback.contract.task_states import FINAL, PLANNED
 from haulback.contract.workflows import WorkflowExecution
-from haulback.errors import NotFound
 from haulback.server.caller import SYSTEM
 from haulback.server.http import paging, task_views
 from haulback.server.http.operation import ApiRequest, Reply, Router
-from haulback.server.services import bulk_removal, task_requests
-from haulback.server.store import lists, tasks
+from haulback.server.services import bulk_removal, tasks, workflows
 from haulback.tasks.record import Task
 from haulback.wire import Named, label
 
@@ -29,41 +29,55 @@ _WARNED = "FINISHED_WITH_WARNINGS"
 room = Router()
 
 
-@room("GET", "/workflow-executions", "Workflows.", answer=WorkflowExecution, many=True,
-      query=paging.COMMON)  # fmt: skip
+@room(
+    "GET",
+    "/workflow-executions",
+    "Workflows.",
+    answer=WorkflowExecution,
+    many=True,
+    query=paging.COMMON,
+    roles=PEOPLE,
+    projects=ProjectAccess.OBJECTS,
+    command="workflow ls",
+)
 def list_executions(call: ApiRequest) -> Reply:
     """A page of workflows, the newest first."""
-    with call.app.store.read() as sql:
-        found, total = lists.heads(sql, paging.wanted(call))
-        steps = lists.of_workflows(sql, [one.guid for one in found])
-    return paging.page(found, total, lambda one: _execution(one, steps[one.guid]))
+    found, total = workflows.page(call.app, paging.wanted(call))
+    return paging.page(found, total, lambda workflow: _execution(*workflow))
 
 
-@room("GET", "/workflow-executions/{guid}", "One workflow.", answer=WorkflowExecution)
+@room(
+    "GET",
+    "/workflow-executions/{guid}",
+    "One workflow.",
+    answer=WorkflowExecution,
+    roles=PEOPLE,
+    projects=ProjectAccess.OBJECTS,
+    command="workflow show WORKFLOW",
+)
 def one_execution(call: ApiRequest) -> WorkflowExecution:
     """One workflow with its tasks."""
-    head, steps = _plan(call)
+    head, steps = workflows.workflow(call.app, call.guid, call.who.scope)
     shown = _execution(head, steps)
-    with call.app.store.read() as sql:
-        waits = task_requests.waiting(call.app, sql, steps)
+    waits = tasks.waits(call.app, steps)
     shown.tasks = [task_views.list_record(task, waits.get(task.guid)) for task in steps]
     return shown
 
 
-@room("DELETE", "/workflow-executions/{guid}", "Remove a workflow's finished tasks.", status=204)
+@room(
+    "DELETE",
+    "/workflow-executions/{guid}",
+    "Remove a workflow's finished tasks.",
+    status=204,
+    roles=WORKERS,
+    projects=ProjectAccess.OBJECTS,
+    command="workflow rm WORKFLOW",
+)
 def remove_execution(call: ApiRequest) -> None:
     """Take its finished tasks off the lists."""
-    _, steps = _plan(call)
+    _, steps = workflows.workflow(call.app, call.guid, call.who.scope)
     finished = [task.guid for task in steps if task.state in _FINAL]
     bulk_removal.remove_some(call.app, call.who, finished, FINAL)
-
-
-def _plan(call: ApiRequest) -> tuple[Task, list[Task]]:
-    with call.app.store.read() as sql:
-        head = tasks.get(sql, call.guid, call.who.scope)
-        if head.workflow != head.guid:
-            raise NotFound(f"there is no workflow {call.guid}", guid=call.guid)
-        return head, lists.of_workflows(sql, [head.guid])[head.guid]
 
 
 def _execution(head: Task, steps: list[Task]) -> WorkflowExecution:

@@ -7,14 +7,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-import sqlalchemy as sa
-
 from haulback.clock import SteadyClock
 from haulback.errors import NotFound
 from haulback.kinds.api import Ask, Kinds, Submission
 from haulback.kinds.registry import WAYS
 from haulback.kinds.staging_cleanup import clean_up
-from haulback.server.caller import Caller
+from haulback.server.caller import Caller, Node
 from haulback.server.key_vault import KeyVault
 from haulback.server.services import own_key
 from haulback.server.services.login_limiter import LoginLimiter
@@ -22,8 +20,7 @@ from haulback.server.services.node_requests import NodeRequests
 from haulback.server.services.readiness import Readiness
 from haulback.server.store import audit, queue, tasks
 from haulback.server.store.catalogue import SqlCatalogue
-from haulback.server.store.engine import Store
-from haulback.server.store.nodes import Node
+from haulback.server.store.engine import Connection, Store
 from haulback.server.store.task_lifecycle import Life
 from haulback.server.wakeups import Wakeups
 from haulback.tasks.record import Task
@@ -35,7 +32,7 @@ LEASE_MS = 30_000
 class AuditedChange:
     """A write by somebody, under way: its transaction, and what the audit trail will say."""
 
-    sql: sa.Connection
+    sql: Connection
     now: int
     before: Any = None
     after: Any = None
@@ -59,7 +56,6 @@ class App:
     desk: NodeRequests = field(init=False)
     readiness: Readiness = field(init=False)
     ways: list[Submission] = field(default_factory=lambda: list(WAYS))
-    documents: dict[tuple[Any, ...], bytes] = field(default_factory=dict)  # about the API, as made
 
     def __post_init__(self) -> None:
         self.desk = NodeRequests(self.store, self.bell, self.clock.now_ms)
@@ -79,21 +75,21 @@ class App:
                 entry = (change.subject, change.before, change.after)
                 audit.write(sql, change.now, (who.guid, who.name), operation, *entry)
 
-    def life(self, sql: sa.Connection) -> Life:
+    def life(self, sql: Connection) -> Life:
         return Life(sql, self.kinds, self.clock.now_ms(), self.vault.sign)
 
     def limits_of(self, node: Node) -> Mapping[str, int]:
         """What a node may run at once: its configuration's word before the server's."""
         return {**self.limits, **node.limits} if node.limits else self.limits
 
-    def tidy_after(self, sql: sa.Connection, task: Task) -> None:
+    def tidy_after(self, sql: Connection, task: Task) -> None:
         """Have what an ended task may have left removed: on its node, or where its staging is."""
         self.tidy_node(sql, task.node or (task.pinned_node if "staging" in task.params else None))
 
-    def tidy_node(self, sql: sa.Connection, node: str | None) -> None:
+    def tidy_node(self, sql: Connection, node: str | None) -> None:
         """Have a node look for leftovers, unless it is about to."""
         if node is None or queue.is_waiting(sql, "STAGING_CLEANUP", "upkeep", node):
             return
         with suppress(NotFound):  # a node that was removed tidies up no more
-            named = SqlCatalogue(sql).node(node)
+            named = SqlCatalogue(sql).places.node(node)
             tasks.insert(sql, [clean_up(named, Ask(self.clock.now_ms()))])

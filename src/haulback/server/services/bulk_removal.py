@@ -9,14 +9,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 
-import sqlalchemy as sa
-
 from haulback.contract.task_states import FINAL, State
 from haulback.errors import HaulbackError, Unavailable
 from haulback.server.caller import Caller
+from haulback.server.queries import Filter
 from haulback.server.services.app import App
 from haulback.server.store import audit, task_lists, tasks
-from haulback.server.store.task_lists import Filter
+from haulback.server.store.engine import Connection
 from haulback.tasks.record import Task
 
 _AIM = 0.1  # seconds of one piece: SQLite lets nobody else write meanwhile
@@ -24,7 +23,7 @@ _ALONE = 0.4  # the same where rows are locked, not the database
 _FIRST, _MOST = 50, 4000
 _FINAL = frozenset(state.value for state in FINAL)
 Piece = Callable[[Sequence[str]], None]
-Move = Callable[[sa.Connection, str], audit.Line | None]
+Move = Callable[[Connection, str], audit.Line | None]
 Refusal = tuple[str, HaulbackError]
 
 
@@ -78,7 +77,7 @@ def _remove(app: App, who: Caller, guids: Sequence[str], states: set[str]) -> No
         app.bell.ring()
 
 
-def _end(app: App, sql: sa.Connection, task: Task) -> audit.Line | None:
+def _end(app: App, sql: Connection, task: Task) -> audit.Line | None:
     """Cancel a task that is queued or runs; what is queued leaves the lists as well."""
     moves, before = app.life(sql), task.state
     if before == State.RUNNING.value:
@@ -110,9 +109,7 @@ def each(app: App, who: Caller, operation: str, guids: Iterable[str], move: Move
     return refused
 
 
-def _alone(
-    app: App, sql: sa.Connection, guid: str, move: Move
-) -> audit.Line | HaulbackError | None:
+def _alone(app: App, sql: Connection, guid: str, move: Move) -> audit.Line | HaulbackError | None:
     """Move one, or undo what was begun of its move.  Raises Unavailable: that is not about it."""
     try:
         with app.store.savepoint(sql):

@@ -5,18 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-import sqlalchemy as sa
 
 from haulback.contract.inventory_sync import ReportedMachine, Seen
 from haulback.contract.node_tasks import FullInventory, OneInventory
 from haulback.errors import Conflict, Malformed
 from haulback.kinds.support.machine_report import deliver, entity
+from haulback.server.caller import Node
 from haulback.server.services.app import App
 from haulback.server.services.node_tasks import mine
 from haulback.server.store import task_lifecycle, tasks
 from haulback.server.store.catalogue import SqlCatalogue
+from haulback.server.store.engine import Connection
 from haulback.server.store.ledger import SqlLedger
-from haulback.server.store.nodes import Node
 from haulback.tasks.record import Task
 from haulback.wire import Ref
 
@@ -38,7 +38,7 @@ def take_inventory(app: App, who: Node, wanted: FullInventory) -> None:
         deliver(task, Seen(machines), since, SqlLedger(sql, app.clock.now_ms()))
 
 
-def _sync_of(sql: sa.Connection, who: Node, wanted: FullInventory) -> Task:
+def _sync_of(sql: Connection, who: Node, wanted: FullInventory) -> Task:
     if wanted.task:
         task = mine(sql, who, wanted.task.guid, lock=True)
         if task.type != "INVENTORY_SYNC":
@@ -68,7 +68,7 @@ def take_instance(app: App, who: Node, wanted: OneInventory) -> None:
         raise Malformed("instance: say what was seen", field="instance")
     with app.store.write() as sql:
         task = _task_about(sql, who, wanted)
-        known = SqlCatalogue(sql).entity(
+        known = SqlCatalogue(sql).machines.get(
             wanted.protectedEntity.guid
             if wanted.protectedEntity
             else task.ref("protectedEntity") or ""
@@ -78,16 +78,16 @@ def take_instance(app: App, who: Node, wanted: OneInventory) -> None:
             raise Malformed(f"instance.uuid: {known.name} has another one", field="instance.uuid")
         ledger = SqlLedger(sql, app.clock.now_ms())
         seen, host = [entity(found, known.hypervisor)], known.hypervisor
-        ledger.inventory(host, seen, complete_since=None, by=task.workflow)
-        ledger.reunited(host)
+        ledger.inventory.scanned(host, seen, complete_since=None, by=task.workflow)
+        ledger.inventory.reunited(host)
 
 
-def _task_about(sql: sa.Connection, who: Node, wanted: OneInventory) -> Task:
+def _task_about(sql: Connection, who: Node, wanted: OneInventory) -> Task:
     if wanted.task:
         return mine(sql, who, wanted.task.guid, lock=True)
     if wanted.protectedEntity is None:
         raise Malformed("protectedEntity: name the machine or the task", field="protectedEntity")
-    entity = SqlCatalogue(sql).entity(wanted.protectedEntity.guid)
+    entity = SqlCatalogue(sql).machines.get(wanted.protectedEntity.guid)
     for task in task_lifecycle.of_session(sql, who.session or ""):
         if entity.guid == task.ref("protectedEntity") or (
             task.type == "INVENTORY_SYNC" and task.ref("hypervisor") == entity.hypervisor

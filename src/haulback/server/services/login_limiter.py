@@ -14,9 +14,9 @@ from collections import OrderedDict, deque
 from threading import Lock
 
 from haulback.errors import TooMany, Unauthenticated
+from haulback.server.caller import Account
 from haulback.server.services.passwords import Hashing
 from haulback.server.store import accounts
-from haulback.server.store.accounts import Account
 from haulback.server.store.engine import Store
 
 _FRESH = 300.0  # seconds for which a right login is recognised

@@ -8,8 +8,6 @@ from contextlib import contextmanager
 from threading import Event, Thread
 from typing import Any
 
-import sqlalchemy as sa
-
 from haulback.contract.task_states import State
 from haulback.errors import HaulbackError
 from haulback.kinds.api import Ask
@@ -18,6 +16,7 @@ from haulback.server.services import verification
 from haulback.server.services.app import App
 from haulback.server.store import audit, mounts, nodes, queue, task_lifecycle, task_lists, tasks
 from haulback.server.store.catalogue import SqlCatalogue
+from haulback.server.store.engine import Connection
 from haulback.tasks.record import HOUR_MS, Task
 
 _JUMP_MS = 1_000
@@ -70,7 +69,7 @@ def follow_the_clock(app: App) -> None:
         task_lifecycle.shift_leases(sql, app.clock.now_ms() + app.lease_ms)
 
 
-def _set_back(app: App, sql: sa.Connection, step: int) -> None:
+def _set_back(app: App, sql: Connection, step: int) -> None:
     """Times that were computed by a clock that was ahead follow the clock that was set back."""
     now = app.clock.now_ms()
     queue.follow_back(sql, now, step)
@@ -131,7 +130,7 @@ def _unmount(app: App) -> int:
             return 0
     with app.store.write() as sql:
         now, known = app.clock.now_ms(), SqlCatalogue(sql)
-        due = [known.mount(guid) for guid in mounts.due(sql, now)]
+        due = [known.mounts.get(guid) for guid in mounts.due(sql, now)]
         tasks.insert(sql, [unmount_task.task(one, known, Ask(now)) for one in due])
     return len(due)
 

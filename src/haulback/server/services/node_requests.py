@@ -135,18 +135,15 @@ def _told(text: str) -> HaulbackError:
         kind = _KINDS.get(found.get("code", ""), Unavailable)
         return kind(found.get("message", "")[:2000])
     except msgspec.DecodeError:
-        return Unavailable("the node answers nonsense")
+        return Unavailable("the node sent a malformed response")
 
 
-_KINDS: dict[str, type[HaulbackError]] = {
-    kind.code: kind
-    for kind in (
-        errors.BaseGone,
-        errors.Conflict,
-        errors.Damaged,
-        errors.Malformed,
-        errors.NotFound,
-        errors.Unavailable,
-        errors.Unsupported,
-    )
-}
+_KINDS = errors.by_code(  # a node must not answer a user in the name of the server
+    errors.BaseGone,
+    errors.Conflict,
+    errors.Damaged,
+    errors.Malformed,
+    errors.NotFound,
+    errors.Unavailable,
+    errors.Unsupported,
+)

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-import sqlalchemy as sa
 
 from haulback.contract.nodes import Enrolled, FinishedWork, NodeSession, WorkOrder
 from haulback.contract.task_states import State
@@ -17,24 +16,27 @@ from haulback.inventory.repository_revision import REVISION, WRITING
 from haulback.kinds import mount, staging_cleanup
 from haulback.kinds.support import export_report
 from haulback.logs import members
+from haulback.server.caller import Node, Process
 from haulback.server.services.app import App
-from haulback.server.services.task_requests import one_by_one
-from haulback.server.store import catalogue, nodes, queue, tables, task_lifecycle, task_lists, tasks
-from haulback.server.store.catalogue import SqlCatalogue, all_named
-from haulback.server.store.engine import mapped
+from haulback.server.services.tasks import one_by_one
+from haulback.server.store import (
+    destinations,
+    nodes,
+    queue,
+    task_lifecycle,
+    task_lists,
+    tasks,
+)
+from haulback.server.store.catalogue import SqlCatalogue
+from haulback.server.store.damage_ledger import expected_backups
+from haulback.server.store.engine import Connection, mapped
 from haulback.server.store.ledger import SqlLedger
-from haulback.server.store.nodes import Node, Process
-from haulback.server.store.raw_sql import Hot
+from haulback.server.store.nodes import with_node_names
 from haulback.tasks.record import Task
 
 log = logging.getLogger(__name__)
+OFFERED = queue.OFFERED  # tasks in one offer, unless the node asks for more or less
 _REQUEUED = "its node gave it back"
-_FURTHER = (
-    "UPDATE task SET modified = :now, lease_until = :lease, progress = CASE WHEN progress > "
-    ":percent THEN progress ELSE :percent END "
-    "WHERE guid = :guid AND state = 'RUNNING' AND session = :session"
-)
-_PROGRESS, _PROGRESS_OF = Hot(_FURTHER), Hot(f"{_FURTHER} AND attempt = :attempt")
 _HEARD_MS = 20_000
 _EXPECTED = 5_000  # guids in one page: 200 KB
 _SAMPLES = 120  # of the transfer rate that a task keeps
@@ -60,7 +62,7 @@ def open_session(
     return NodeSession(session, token, app.lease_ms, app.clock.now_ms())
 
 
-def give_up(app: App, sql: sa.Connection, session: str | None, why: str) -> None:
+def give_up(app: App, sql: Connection, session: str | None, why: str) -> None:
     """What a session ran is over without a word of it."""
     moves = app.life(sql)
     for task in task_lifecycle.of_session(sql, session) if session else []:
@@ -78,12 +80,12 @@ def _adopt(moves: task_lifecycle.Life, task: Task, results: dict[str, Any]) -> b
     return True
 
 
-def offer(app: App, who: Node, most: int = queue.OFFERED) -> list[Task]:
+def offer(app: App, who: Node, most: int = OFFERED) -> list[Task]:
     """What the node may start now, the first first, at most so many."""
     with app.store.read() as sql:
         now = app.clock.now_ms()
         found = queue.offer(sql, who.guid, now, app.limits_of(who), most)
-        return all_named(sql, [task for task in found if _is_able(who, task)])
+        return with_node_names(sql, [task for task in found if _is_able(who, task)])
 
 
 def _is_able(who: Node, task: Task) -> bool:
@@ -139,7 +141,7 @@ def set_states(app: App, who: Node, guids: list[str], state: State, info: str | 
         raise refused
 
 
-def _move_all(app: App, sql: sa.Connection, guids: list[str], who: Node, state: State) -> bool:
+def _move_all(app: App, sql: Connection, guids: list[str], who: Node, state: State) -> bool:
     """Take, or finish, many together; False when that cannot be and nothing was changed."""
     if state not in (State.RUNNING, State.FINISHED):
         return False
@@ -165,7 +167,7 @@ def _move_all(app: App, sql: sa.Connection, guids: list[str], who: Node, state: 
 
 
 def _move_each(
-    app: App, sql: sa.Connection, guids: list[str], who: Node, state: State, info: str | None
+    app: App, sql: Connection, guids: list[str], who: Node, state: State, info: str | None
 ) -> Conflict | None:
     found = tasks.get_many(sql, guids)
 
@@ -181,9 +183,7 @@ def _move_each(
     return None
 
 
-def _move(
-    app: App, sql: sa.Connection, task: Task, who: Node, state: State, info: str | None
-) -> None:
+def _move(app: App, sql: Connection, task: Task, who: Node, state: State, info: str | None) -> None:
     if task.state == state.value and (state is State.QUEUED or _is_mine(task, who)):
         return
     moves = app.life(sql)
@@ -238,7 +238,7 @@ def share(app: App, who: Node, guid: str) -> WorkOrder:
     """What a share of a node is to offer.  Raises NotFound for one that is not to be there."""
     with app.store.read() as sql:
         known = SqlCatalogue(sql)
-        found = known.mount(guid)
+        found = known.mounts.get(guid)
         if found.node != who.guid or found.state != "MOUNTED":
             raise NotFound(f"nothing is mounted as {guid} here", guid=guid)
         return WorkOrder(0, mount.order_of(found, known))
@@ -250,10 +250,7 @@ def progress(app: App, who: Node, guid: str, percent: float) -> None:
     lease = now + app.lease_ms
     values = {"guid": guid, "percent": percent, "now": now, "lease": lease, "session": session}
     with app.store.once() as sql:
-        attempt = who.attempt
-        statement = _PROGRESS if attempt is None else _PROGRESS_OF
-        values |= {} if attempt is None else {"attempt": attempt}
-        if statement.run(sql, **values) != 1:
+        if not tasks.advance(sql, who.attempt, **values):
             mine(sql, who, guid)
             raise Fenced("this attempt is over")
 
@@ -269,7 +266,7 @@ def became(app: App, who: Node, guid: str, kind: str) -> Task:
         asked = export_report.asked_type(task)
         _change(app, sql, task, {"params": {**task.params, export_report.ASKED: asked}})
         warning = [export_report.other_type(asked, kind)] if kind != asked else []
-        SqlLedger(sql, app.clock.now_ms()).became(task, kind, warning)
+        SqlLedger(sql, app.clock.now_ms()).backups.type_changed(task, kind, warning)
         return task
 
 
@@ -317,7 +314,7 @@ def check_mine(app: App, who: Node, guid: str) -> None:
         mine(sql, who, guid)
 
 
-def _change(app: App, sql: sa.Connection, task: Task, values: dict[str, Any]) -> None:
+def _change(app: App, sql: Connection, task: Task, values: dict[str, Any]) -> None:
     if "progress" in values:
         values["progress"] = max(task.progress, min(100.0, values["progress"]))
     now = app.clock.now_ms()
@@ -338,7 +335,7 @@ def add_sample(app: App, who: Node, guid: str, sample: dict[str, Any]) -> None:
         _add_sample(app, sql, mine(sql, who, guid, lock=True), sample)
 
 
-def _add_sample(app: App, sql: sa.Connection, task: Task, sample: dict[str, Any]) -> None:
+def _add_sample(app: App, sql: Connection, task: Task, sample: dict[str, Any]) -> None:
     history = [*task.results.get("transferHistory", []), sample][-_SAMPLES:]
     results = {**task.results, "dataTransferRate": sample, "transferHistory": history}
     _change(app, sql, task, {"results": results})
@@ -350,7 +347,7 @@ def inc_snap_required(app: App, who: Node, guid: str, wanted: bool) -> None:
         task = mine(sql, who, guid, lock=True)
         _check_member(app, task, "incSnapRequired")
         entity = task.ref("protectedEntity")
-        held = wanted and bool(entity) and SqlCatalogue(sql).is_scheduled(entity or "")
+        held = wanted and bool(entity) and SqlCatalogue(sql).machines.is_scheduled(entity or "")
         if wanted and not held:
             line = "no active incremental schedule applies: no snapshot has to be kept"
             task_lists.append_log(sql, task, app.clock.now_ms(), [line])
@@ -383,31 +380,31 @@ def state_for(app: App, who: Node, guid: str) -> Task:
 def repository_key(app: App, who: Node, destination: str) -> bytes:
     """The key of a destination, for a node that reaches it.  Raises Forbidden."""
     with app.store.read() as sql:
-        record = SqlCatalogue(sql).destination(destination)
+        record = SqlCatalogue(sql).places.destination(destination)
         _check_reaches(who, record)
-        return app.vault.unseal(destination, catalogue.sealed_key(sql, destination))
+        return app.vault.unseal(destination, destinations.sealed_key(sql, destination))
 
 
 def needed(app: App, names: list[str]) -> list[str]:
     """Those of `names` (attempts, checkpoints) that something still builds on."""
     with app.store.read() as sql:
         known = SqlCatalogue(sql)
-        return [name for name in names if known.is_needed(name)]
+        return [name for name in names if known.work.is_needed(name)]
 
 
 def abandoned(app: App, names: list[str]) -> list[str]:
     """Those of these snapshots that attempts of ours took which ended badly."""
     with app.store.read() as sql:
         known = SqlCatalogue(sql)
-        return [name for name in names if known.is_abandoned(name)]
+        return [name for name in names if known.work.is_abandoned(name)]
 
 
 def pins(app: App, who: Node, destination: str) -> list[str]:
     """Attempts that must not lose what they found on a destination.  Raises Forbidden."""
     with app.store.read() as sql:
         known = SqlCatalogue(sql)
-        _check_reaches(who, known.destination(destination))
-        return known.pins(destination)
+        _check_reaches(who, known.places.destination(destination))
+        return known.work.pins(destination)
 
 
 def _check_reaches(who: Node, record: BackupDestination) -> None:
@@ -417,14 +414,12 @@ def _check_reaches(who: Node, record: BackupDestination) -> None:
 
 def expected(app: App, who: Node, guid: str, after: str) -> list[str]:
     """A page of the backups that a task of this node must find.  Raises Forbidden, Fenced."""
-    table = tables.expected_backup.c
     with app.store.read() as sql:
         mine(sql, who, guid)
-        query = sa.select(table.backup).where(table.task == guid, table.backup > after)
-        return list(sql.scalars(query.order_by(table.backup).limit(_EXPECTED)))
+        return expected_backups(sql, guid, after, _EXPECTED)
 
 
-def mine(sql: sa.Connection, who: Node, guid: str, *, lock: bool = False) -> Task:
+def mine(sql: Connection, who: Node, guid: str, *, lock: bool = False) -> Task:
     task = tasks.get(sql, guid, lock=lock)
     _check_mine(task, who)
     return task

@@ -6,19 +6,20 @@ from collections.abc import Callable, Iterable, Mapping, Set
 from typing import Any, NamedTuple
 
 import msgspec
-import sqlalchemy as sa
 
 from haulback.contract.policies import Policy, Rule, SnapshotPolicy, SnapshotRule
 from haulback.contract.records import PolicyRecord
 from haulback.errors import Conflict, Malformed
 from haulback.ids import new_guid
+from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.records import Entity, Record
 from haulback.server.scope import EVERYTHING, Scope
-from haulback.server.store import tables
-from haulback.server.store.catalogue import SqlCatalogue, add, change, records
+from haulback.server.store import configuration, machines
+from haulback.server.store.catalogue import SqlCatalogue
+from haulback.server.store.engine import Connection
 from haulback.wire import read
 
-Check = Callable[[Any, SqlCatalogue], None]
+Check = Callable[[Any, Catalogue], None]
 
 
 class Owned(NamedTuple):
@@ -45,7 +46,7 @@ RULES = frozenset(one.kind for one in OWNED.values())
 class PolicyMembers(NamedTuple):
     """A change of records under way: its connection, what the caller sees, epoch ms."""
 
-    sql: sa.Connection
+    sql: Connection
     scope: Scope
     now: int
 
@@ -60,7 +61,7 @@ class PolicyMembers(NamedTuple):
         A rule keeps the members that `sent` leaves out.  Raises Malformed, NotFound, Conflict.
         """
         owned = OWNED[policy.kind]
-        before = {one.guid: one for one in self.known.records(owned.kind, policy.guid)}
+        before = {one.guid: one for one in self.known.records.of_kind(owned.kind, policy.guid)}
         kept = {} if fresh else before
         wanted = _rules(sent, owned, kept)
         staying = {guid for guid, _ in wanted if guid}
@@ -69,13 +70,9 @@ class PolicyMembers(NamedTuple):
         for guid, rule in wanted:
             check(rule, self.known)
             if guid and before[guid].name != rule.name:
-                self._set_name(guid, guid)  # two rules may swap their names
+                configuration.rename(self.sql, guid, guid)  # two rules may swap their names
         for guid, rule in wanted:
             self._keep(policy, owned, before.get(guid), rule)
-
-    def _set_name(self, record: str, name: str) -> None:
-        here = tables.record.c.guid == record
-        self.sql.execute(sa.update(tables.record).where(here).values(name=name))
 
     def _keep(self, policy: Record, owned: Owned, old: Record | None, rule: Any) -> None:
         guid = old.guid if old else new_guid()
@@ -83,7 +80,7 @@ class PolicyMembers(NamedTuple):
         record.body, record.modified = body_of(rule, "policy"), self.now
         record.created = old.created if old else self.now
         record.project = policy.project
-        (change if old else add)(self.sql, tables.record, record)
+        (configuration.change if old else configuration.add)(self.sql, record)
         self.fired_by(guid, rule.schedules)
 
     def fired_by(self, rule: str, schedules: Iterable[Any] | None) -> None:
@@ -94,7 +91,7 @@ class PolicyMembers(NamedTuple):
         if schedules is None:
             return
         wanted = {self._schedule(ref.guid, rule).guid for ref in schedules}
-        for one in self.known.records("schedule"):
+        for one in self.known.records.of_kind("schedule"):
             if not (self.scope.is_whole or self.scope.allows(one.project)):
                 self._check_kept(one, rule, wanted)
                 continue
@@ -109,25 +106,25 @@ class PolicyMembers(NamedTuple):
         """
         fires = {"guid": rule} in schedule.body.get("rules", [])
         if schedule.project is None and fires and schedule.guid not in wanted:
-            self.known.changeable("schedule", schedule.guid)
+            self.known.records.changeable("schedule", schedule.guid)
 
     def _schedule(self, guid: str, rule: str) -> Record:
         """A schedule that fires a rule already, or that the caller may change to do so."""
-        found = self.known.record("schedule", guid)
+        found = self.known.records.get("schedule", guid)
         if {"guid": rule} in found.body.get("rules", []):
             return found
-        return self.known.changeable("schedule", guid)
+        return self.known.records.changeable("schedule", guid)
 
     def _fires(self, schedule: Record, rules: list[dict[str, str]]) -> None:
         if rules != schedule.body.get("rules", []):
             body = {**schedule.body, "rules": rules}
             after = msgspec.structs.replace(schedule, body=body, modified=self.now)
-            change(self.sql, tables.record, after)
+            configuration.change(self.sql, after)
 
     def without_rule(self, rule: Record) -> None:
         """Remove a rule, and every mention of it in schedules."""
         PolicyMembers(self.sql, EVERYTHING, self.now).fired_by(rule.guid, [])
-        self.sql.execute(sa.delete(tables.record).where(tables.record.c.guid == rule.guid))
+        configuration.remove(self.sql, rule.guid)
 
     def members(self, policy: Record, wanted: Iterable[Any]) -> None:
         """Give a policy to these machines, and to no others that the caller sees.
@@ -135,14 +132,16 @@ class PolicyMembers(NamedTuple):
         Raises NotFound.
         """
         setting = OWNED[policy.kind].setting
-        found = {one.guid: one for one in self.known.entities_of([ref.guid for ref in wanted])}
+        found = {
+            one.guid: one for one in self.known.machines.get_many([ref.guid for ref in wanted])
+        }
         for one in found.values():
             _check_project(policy, one)
             if one.settings.get(setting) != policy.guid:
-                self._set(one.guid, {**one.settings, setting: policy.guid})
+                machines.set_settings(self.sql, one.guid, {**one.settings, setting: policy.guid})
         for member in members_of(self.sql, self.scope, policy.kind).get(policy.guid, []):
             if member.guid not in found:
-                self._set(member.guid, _without(member.settings, setting))
+                machines.set_settings(self.sql, member.guid, _without(member.settings, setting))
 
     def handed_over(self, policy: Record) -> None:
         """Check that a policy which changed its project leaves no machine of another one.
@@ -155,16 +154,10 @@ class PolicyMembers(NamedTuple):
     def without_policy(self, policy: Record) -> None:
         """Remove the rules of a policy, and every mention of it in the settings of machines."""
         owned = OWNED[policy.kind]
-        for rule in self.known.records(owned.kind, policy.guid):
+        for rule in self.known.records.of_kind(owned.kind, policy.guid):
             self.without_rule(rule)
         for member in members_of(self.sql, EVERYTHING, policy.kind).get(policy.guid, []):
-            self._set(member.guid, _without(member.settings, owned.setting))
-
-    def _set(self, entity: str, settings: Mapping[str, Any]) -> None:
-        """Write the settings alone: a look may change the rest in the same moment."""
-        text = msgspec.json.encode(settings).decode()
-        here = tables.entity.c.guid == entity
-        self.sql.execute(sa.update(tables.entity).where(here).values(settings=text))
+            machines.set_settings(self.sql, member.guid, _without(member.settings, owned.setting))
 
 
 def _check_project(policy: Record, machine: Entity) -> None:
@@ -185,14 +178,13 @@ def body_of(wanted: PolicyRecord, parent: str | None) -> dict[str, Any]:
     return {k: v for k, v in body.items() if k not in left_out and v is not None}
 
 
-def members_of(sql: sa.Connection, scope: Scope, kind: str) -> dict[str, list[Entity]]:
+def members_of(sql: Connection, scope: Scope, kind: str) -> dict[str, list[Entity]]:
     """The machines within a scope, by the guid of the policy of one kind that they have."""
-    setting, column = OWNED[kind].setting, tables.entity.c
-    query = sa.select(tables.entity).where(column.settings.contains(f'"{setting}"'))
+    setting = OWNED[kind].setting
     found: dict[str, list[Entity]] = {}
-    for one in records(sql, query.order_by(column.name, column.guid), Entity):
-        if scope.allows(one.project):
-            found.setdefault(str(one.settings.get(setting)), []).append(one)
+    for machine in machines.with_setting(sql, setting):
+        if scope.allows(machine.project):
+            found.setdefault(str(machine.settings.get(setting)), []).append(machine)
     return found
 
 

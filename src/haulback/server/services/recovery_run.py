@@ -7,7 +7,8 @@ import msgspec
 from haulback.contract.import_machine import ImportMachineRequest
 from haulback.contract.recovery_plans import RecoveryRule
 from haulback.errors import Conflict
-from haulback.inventory.records import Backup, Catalogue, Record
+from haulback.inventory.catalogue import Catalogue
+from haulback.inventory.records import Backup, Record
 from haulback.kinds import import_machine
 from haulback.kinds.api import Ask
 from haulback.tasks.record import Plan
@@ -20,7 +21,7 @@ def plan_recovery(guid: str, catalogue: Catalogue, ask: Ask) -> Plan:
     Raises NotFound, Conflict for an inactive plan or an entity without a backup, and whatever a
     restore and import of one machine raises; then nothing is planned.
     """
-    record = catalogue.record("recovery-plan", guid)
+    record = catalogue.records.get("recovery-plan", guid)
     if record.body.get("active") is False:
         raise Conflict(f"recovery plan {record.name} is not active")
     rules = sorted(_rules(record), key=lambda rule: rule.order)
@@ -42,7 +43,7 @@ def _rules(record: Record) -> list[RecoveryRule]:
 
 def _plan_rule(rule: RecoveryRule, plan: Record, catalogue: Catalogue, ask: Ask) -> Plan:
     whole = Plan()
-    for entity in catalogue.entities_of([ref.guid for ref in rule.protectedEntities]):
+    for entity in catalogue.machines.get_many([ref.guid for ref in rule.protectedEntities]):
         backup = _selected(entity.guid, entity.name, catalogue)
         name = f"{rule.prefix}{entity.name}{rule.suffix}"
         request = ImportMachineRequest(
@@ -65,6 +66,6 @@ def _plan_rule(rule: RecoveryRule, plan: Record, catalogue: Catalogue, ask: Ask)
 
 def _selected(entity: str, name: str, catalogue: Catalogue) -> Backup:
     """The newest that can be restored; ANY names no better one."""
-    for backup in catalogue.backups_of(entity, "SUCCESS"):
+    for backup in catalogue.backups.of_entity(entity, "SUCCESS"):
         return backup
     raise Conflict(f"{name} has no backup that can be restored")

@@ -7,20 +7,19 @@ from pathlib import Path
 from haulback.errors import NotFound
 from haulback.inventory.records import BackupDestination
 from haulback.server.key_vault import KeyVault
-from haulback.server.main import embedded
-from haulback.server.store import catalogue, lists
-from haulback.server.store.engine import peek
+from haulback.server.store import destinations, lists
+from haulback.server.store.engine import peek, sqlite_url
 
 
 def unsealed_key(data: Path, database: str, name: str) -> tuple[BackupDestination, bytes]:
     """The destination of a name, and the key of its repository (32 bytes).  Raises NotFound."""
     vault = KeyVault.open(data / "server.key", make=False)
-    store = peek(database or embedded(data))
+    store = peek(database or sqlite_url(data))
     try:
         with store.read() as sql:
             for record in lists.places(sql, BackupDestination):
                 if record.name == name:
-                    sealed = catalogue.sealed_key(sql, record.guid)
+                    sealed = destinations.sealed_key(sql, record.guid)
                     return record, vault.unseal(record.guid, sealed)
     finally:
         store.close()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 
 import msgspec
-import sqlalchemy as sa
 
 from haulback.contract.alarms import AlarmKind
 from haulback.contract.destinations import Verification, VerifyState
@@ -17,9 +16,10 @@ from haulback.inventory.records import BackupDestination
 from haulback.kinds import verify
 from haulback.kinds.api import Ask
 from haulback.server.services.app import App
-from haulback.server.store import alarms, tables, tasks
+from haulback.server.store import alarms, backups, destinations, queue, tasks
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.damage_ledger import save_verify_state, verify_state
+from haulback.server.store.engine import Connection
 from haulback.server.store.ledger import SqlLedger
 from haulback.tasks.record import HOUR_MS
 from haulback.units import DAY_MS
@@ -40,31 +40,25 @@ def plan_due(app: App) -> int:
     """Make the VERIFY tasks that are due; how many there were."""
     now = app.clock.now_ms()
     with app.store.read() as sql:
-        found = [one for one in SqlCatalogue(sql).destinations() if one.repository]
+        found = [one for one in SqlCatalogue(sql).places.destinations() if one.repository]
         due = [one for one in found if _is_due(sql, one, now)]
     for one in due:
         _plan(app, one)
     return len(due)
 
 
-def _is_due(sql: sa.Connection, one: BackupDestination, now: int) -> bool:
+def _is_due(sql: Connection, one: BackupDestination, now: int) -> bool:
     wish, state = wish_of(one), msgspec.convert(one.verify_state, VerifyState)
     if not wish.active:
         return False
     if now - state.planned > _COOLDOWN_MS and _damaged_since(sql, one, state):
         return True
     night = (now - _NIGHT_MS) // DAY_MS * DAY_MS + _NIGHT_MS
-    return state.planned < night and _is_old_enough(sql, one, night)
+    # A destination is verified from the night on that follows its first backup.
+    return state.planned < night and destinations.stored_before(sql, one.guid, night)
 
 
-def _is_old_enough(sql: sa.Connection, one: BackupDestination, night: int) -> bool:
-    """A destination is verified from the night on that follows its first backup."""
-    table = tables.backup.c
-    where = (table.destination == one.guid, table.stored_time < night)
-    return sql.scalar(sa.select(table.guid).where(*where).limit(1)) is not None
-
-
-def _damaged_since(sql: sa.Connection, one: BackupDestination, state: VerifyState) -> bool:
+def _damaged_since(sql: Connection, one: BackupDestination, state: VerifyState) -> bool:
     """Whether a task has recorded damage since the last VERIFY was planned."""
     seen = alarms.seen(sql, AlarmKind.REPOSITORY_DAMAGED, one.guid)
     return seen is not None and seen > max(state.planned, state.ran)
@@ -75,27 +69,13 @@ def _plan(app: App, one: BackupDestination) -> None:
         now, known = app.clock.now_ms(), SqlCatalogue(sql)
         state = verify_state(sql, one.guid)
         save_verify_state(sql, one.guid, msgspec.structs.replace(state, planned=now))
-        _watch(SqlLedger(sql, now), one, state, _first_stored(sql, one), now)
-        if _is_waiting(sql, one.guid):
+        _watch(SqlLedger(sql, now), one, state, backups.first_stored(sql, one.guid), now)
+        if queue.has_task(sql, "VERIFY", one.guid):
             return
         wish = wish_of(one)
         bounds = {"days": wish.days, "seconds": wish.seconds}
-        tasks.insert(sql, [verify.task(known.destination(one.guid), Ask(now), bounds)])
+        tasks.insert(sql, [verify.task(known.places.destination(one.guid), Ask(now), bounds)])
         log.info("a share of %s is verified", one.name)
-
-
-def _is_waiting(sql: sa.Connection, destination: str) -> bool:
-    table = tables.task.c
-    live = sa.text("state IN ('QUEUED', 'RUNNING')")
-    where = (live, table.type == "VERIFY", table.destination == destination)
-    return sql.scalar(sa.select(table.guid).where(*where).limit(1)) is not None
-
-
-def _first_stored(sql: sa.Connection, one: BackupDestination) -> int:
-    """The moment (epoch ms) at which the first backup was stored; 0 before."""
-    table = tables.backup.c
-    query = sa.select(sa.func.min(table.stored_time)).where(table.destination == one.guid)
-    return int(sql.scalar(query) or 0)
 
 
 def _watch(
@@ -105,8 +85,8 @@ def _watch(
     since = state.completed or state.begun or first
     late = bool(since) and now - since > wish_of(one).days * DAY_MS * _LATE
     if not late:
-        ledger.all_clear(AlarmKind.VERIFY_OVERDUE, one.guid)
+        ledger.alarms.clear(AlarmKind.VERIFY_OVERDUE, one.guid)
         return
     days = (now - since) // DAY_MS
     text = f"{one.name} was last read as a whole {days} days ago; give its VERIFY more time"
-    ledger.alarm(AlarmKind.VERIFY_OVERDUE, Named(one.guid, one.name), text, {"days": days})
+    ledger.alarms.report(AlarmKind.VERIFY_OVERDUE, Named(one.guid, one.name), text, {"days": days})

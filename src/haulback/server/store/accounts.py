@@ -13,11 +13,11 @@ from argon2.exceptions import Argon2Error, InvalidHashError
 
 from haulback.errors import Conflict, NotFound
 from haulback.ids import new_guid
+from haulback.server.caller import API_TOKEN, USER_TOKEN, Account, ApiToken
 from haulback.server.store.raw_sql import Hot
 from haulback.server.store.tables import account, api_token, login
 
 LOGIN_MS = 12 * 3_600_000
-USER, TOKEN, NODE = "hbu_", "hbt_", "hbn_"  # what a token begins with says whose it is
 _EVERYTHING = "administrator"  # has what every other person's role has
 _BY_LOGIN = Hot(
     "SELECT account.guid, account.login, account.roles, account.projects, account.time_zone "
@@ -26,31 +26,6 @@ _BY_LOGIN = Hot(
 )
 _HASHER = PasswordHasher()
 _NOBODY = _HASHER.hash("nobody has this password")
-
-
-class Account(msgspec.Struct):
-    """Somebody with a password.  `projects` None: all of them."""
-
-    guid: str
-    login: str
-    roles: list[str] = msgspec.field(default_factory=lambda: ["administrator"])
-    projects: list[str] | None = None
-    time_zone: str = "UTC"
-
-
-class ApiToken(msgspec.Struct):
-    """A token for programs, with at most the roles and projects of its account; times in epoch ms.
-
-    `projects` None: those of its account, whatever they are when the token is used.
-    """
-
-    guid: str
-    name: str
-    account: str
-    roles: list[str]
-    created: int
-    expires: int | None = None
-    projects: list[str] | None = None
 
 
 def set_password(sql: sa.Connection, name: str, password: str) -> None:
@@ -120,7 +95,7 @@ def check_password(stored: str, password: str) -> bool:
 
 def log_in(sql: sa.Connection, who: Account, now: int) -> str:
     """A token for further calls."""
-    token = USER + secrets.token_urlsafe(32)
+    token = USER_TOKEN + secrets.token_urlsafe(32)
     sql.execute(sa.delete(login).where(login.c.expires < now))
     row = {"token": digest(token), "account": who.guid, "expires": now + LOGIN_MS}
     sql.execute(sa.insert(login).values(row))
@@ -143,7 +118,7 @@ def account_of(sql: sa.Connection, token: str, now: int) -> Account | None:
 
 def add_api_token(sql: sa.Connection, made: ApiToken) -> str:
     """The secret of a new token, shown this once."""
-    token = TOKEN + secrets.token_urlsafe(32)
+    token = API_TOKEN + secrets.token_urlsafe(32)
     projects = None if made.projects is None else _json(made.projects)
     row = {**msgspec.structs.asdict(made), "roles": _json(made.roles), "projects": projects}
     sql.execute(sa.insert(api_token).values({**row, "token": digest(token)}))

@@ -17,7 +17,7 @@ from haulback.inventory.records import REMOVED
 from haulback.server.scope import Scope
 from haulback.server.store import audit, tables
 from haulback.server.store.alarm_tables import alarm as table
-from haulback.server.store.catalogue import records, row_of
+from haulback.server.store.rows import records, row_of
 from haulback.wire import Named
 
 log = logging.getLogger(__name__)
@@ -27,12 +27,12 @@ _SYSTEM = ("00000000-0000-0000-0000-000000000000", "system")
 
 
 class AlarmLedger:
-    """The part of a ledger that raises and clears alarms."""
+    """`inventory.ledger.AlarmChanges` on a connection, at the server's time `now`."""
 
-    _sql: sa.Connection
-    now: int
+    def __init__(self, sql: sa.Connection, now: int) -> None:
+        self._sql, self._now = sql, now
 
-    def alarm(self, kind: AlarmKind, subject: Named, text: str, details: dict[str, Any]) -> None:
+    def report(self, kind: AlarmKind, subject: Named, text: str, details: dict[str, Any]) -> None:
         found = _subject(self._sql, subject.guid)
         if found is None:
             return
@@ -46,8 +46,8 @@ class AlarmLedger:
             subject=subject.guid,
             subject_name=plain(subject.name, _NAME),
             subject_type=sort,
-            since=self.now,
-            seen=self.now,
+            since=self._now,
+            seen=self._now,
             text=plain(text, _TEXT),
             details=details,
             project=project,
@@ -56,24 +56,24 @@ class AlarmLedger:
         if is_new:
             log.info("alarm %s: %s: %s", raised.kind, raised.subject_name, raised.text)
             operation = f"alarm {raised.kind}"
-            audit.write(self._sql, self.now, _SYSTEM, operation, raised.subject, None, raised)
+            audit.write(self._sql, self._now, _SYSTEM, operation, raised.subject, None, raised)
 
-    def all_clear(self, kind: AlarmKind, subject: str) -> None:
-        self.all_cleared(kind, [subject])
+    def clear(self, kind: AlarmKind, subject: str) -> None:
+        self.clear_many(kind, [subject])
 
-    def all_cleared(self, kind: AlarmKind, subjects: Iterable[str]) -> None:
+    def clear_many(self, kind: AlarmKind, subjects: Iterable[str]) -> None:
         """End the alarms of one kind about many subjects, by their guids."""
         for about in _parts(subjects):
-            _clear(self._sql, self.now, sa.and_(table.c.kind == kind.value, about))
+            _clear(self._sql, self._now, sa.and_(table.c.kind == kind.value, about))
 
-    def unalarmed(self, subjects: Iterable[str]) -> None:
+    def clear_all(self, subjects: Iterable[str]) -> None:
         """Clear all alarms about subjects that have gone, by their guids.
 
         To be called once their rows are removed or changed: that waits for those who raise an
         alarm about them, and sees it then.
         """
         for about in _parts(subjects):
-            _clear(self._sql, self.now, about)
+            _clear(self._sql, self._now, about)
 
 
 def alarm(sql: sa.Connection, guid: str, scope: Scope) -> Alarm:

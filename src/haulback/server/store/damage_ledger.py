@@ -15,9 +15,10 @@ from haulback.contract.destinations import VerifyState
 from haulback.contract.task_states import State
 from haulback.errors import Malformed
 from haulback.inventory.records import Backup
-from haulback.server.store import catalogue, tables
+from haulback.server.store import tables
 from haulback.server.store.alarms import AlarmLedger
 from haulback.server.store.last_backups import recall
+from haulback.server.store.rows import records
 from haulback.tasks.record import Task
 from haulback.units import size
 from haulback.wire import Named
@@ -28,8 +29,11 @@ _CLEARS = ("VERIFY", "REPAIR")
 log = logging.getLogger(__name__)
 
 
-class DamageLedger(AlarmLedger):
-    """The part of a ledger that knows what is damaged."""
+class DamageLedger:
+    """`inventory.ledger.DamageChanges` on a connection, at the server's time `now`."""
+
+    def __init__(self, sql: sa.Connection, now: int, alarms: AlarmLedger) -> None:
+        self.sql, self.now, self._alarms = sql, now, alarms
 
     def expect(self, task: str, destination: str, *, forgotten: bool = True) -> None:
         """Fix the backups of a destination that a task must find.
@@ -37,20 +41,20 @@ class DamageLedger(AlarmLedger):
         Without `forgotten`, missing backups that a person has given up are left out.
         """
         backup, expected = tables.backup.c, tables.expected_backup
-        self._sql.execute(sa.delete(expected).where(expected.c.task == task))
+        self.sql.execute(sa.delete(expected).where(expected.c.task == task))
         wanted = sa.select(sa.literal(task), backup.guid).where(
             backup.destination == destination, backup.status == "SUCCESS"
         )
         if not forgotten:
             wanted = wanted.where(backup.location_status != LocationStatus.GIVEN_UP.value)
-        self._sql.execute(sa.insert(expected).from_select(["task", "backup"], wanted))
+        self.sql.execute(sa.insert(expected).from_select(["task", "backup"], wanted))
 
     def expected_over(self, task: str) -> None:
         """Forget what a task had to find: the task is over."""
         expected = tables.expected_backup
-        self._sql.execute(sa.delete(expected).where(expected.c.task == task))
+        self.sql.execute(sa.delete(expected).where(expected.c.task == task))
 
-    def damage_reported(self, task: Task, state: State) -> None:
+    def reported(self, task: Task, state: State) -> None:
         """Take in what a task says of damage, whatever its own end.
 
         Raises Malformed for a report that cannot be read, when the task is to be FINISHED.
@@ -64,7 +68,7 @@ class DamageLedger(AlarmLedger):
                 raise Malformed(f"transfer-info of {task.type}: damage: {error}") from None
             log.warning("task %s: its report of damage cannot be read: %s", task.guid, error)
             return
-        _Reported(self, self._sql, task, report).apply()
+        _Reported(self, self._alarms, task, report).apply()
 
     def verified_share(
         self, destination: str, cursor: str, *, since: int, is_round: bool, looked: str = ""
@@ -73,19 +77,19 @@ class DamageLedger(AlarmLedger):
 
         `looked` is the last backup whose map there was time for; "" where there was for all.
         """
-        before = verify_state(self._sql, destination)
+        before = verify_state(self.sql, destination)
         begun = before.begun if before.cursor and before.begun else since
         values: dict[str, Any] = {"cursor": "" if is_round else cursor, "begun": begun}
         values |= {"ran": self.now, "looked": looked}
         if is_round:
             values["completed"] = self.now
             self._read_back(destination, begun)
-        save_verify_state(self._sql, destination, msgspec.structs.replace(before, **values))
+        save_verify_state(self.sql, destination, msgspec.structs.replace(before, **values))
 
     def verify_ended(self, destination: str) -> None:
         """Note that a VERIFY failed over damage that it reported: that damage brings no other."""
-        state = msgspec.structs.replace(verify_state(self._sql, destination), ran=self.now)
-        save_verify_state(self._sql, destination, state)
+        state = msgspec.structs.replace(verify_state(self.sql, destination), ran=self.now)
+        save_verify_state(self.sql, destination, state)
 
     def _read_back(self, destination: str, begun: int) -> None:
         """Backups that were stored before a whole round began have been read to the last byte."""
@@ -97,7 +101,7 @@ class DamageLedger(AlarmLedger):
             table.status == "SUCCESS",
             table.location_status == "PRESENT",
         )
-        self._sql.execute(sa.update(tables.backup).where(*where).values(level="VERIFIED"))
+        self.sql.execute(sa.update(tables.backup).where(*where).values(level="VERIFIED"))
 
     def cleanup_blocked(self, task: Task, why: str) -> None:
         """A clean-up deleted nothing: an alarm with the bytes that wait for it."""
@@ -105,11 +109,11 @@ class DamageLedger(AlarmLedger):
         backup = tables.backup.c
         going = sa.text("status IN ('SUCCESS_REMOVED', 'FAILED') AND NOT gone")
         waiting = sa.select(sa.func.coalesce(sa.func.sum(backup.stored), 0))
-        held = int(self._sql.scalar(waiting.where(going, backup.destination == destination)) or 0)
+        held = int(self.sql.scalar(waiting.where(going, backup.destination == destination)) or 0)
         text = f"the clean-up deleted nothing, {size(held)} wait: {why}"
         subject = task.refs.get("backupDestination") or Named(destination, "")
         details = {"bytesWaiting": held, "task": task.guid}
-        self.alarm(AlarmKind.CLEANUP_BLOCKED, subject, text, details)
+        self._alarms.report(AlarmKind.CLEANUP_BLOCKED, subject, text, details)
 
     def found_again(self, task: Task) -> None:
         """A clean-up found every backup that it had to: those called missing are there."""
@@ -118,14 +122,13 @@ class DamageLedger(AlarmLedger):
             sa.select(tables.backup)
             .join(tables.expected_backup, expected.backup == table.guid)
             .where(
-                expected.task == task.guid,
-                table.location_status == LocationStatus.MISSING.value,
+                expected.task == task.guid, table.location_status == LocationStatus.MISSING.value
             )
         )
         report = DamageReport(task.ref("backupDestination") or "")
-        for backup in catalogue.records(self._sql, query, Backup):
-            _Reported(self, self._sql, task, report).clear(backup)
-        self.all_clear(AlarmKind.CLEANUP_BLOCKED, report.destination)
+        for backup in records(self.sql, query, Backup):
+            _Reported(self, self._alarms, task, report).clear(backup)
+        self._alarms.clear(AlarmKind.CLEANUP_BLOCKED, report.destination)
 
     def lost_for_good(self, backups: Iterable[str]) -> None:
         """A clean-up has given up backups whose loss was confirmed: they are over."""
@@ -134,18 +137,18 @@ class DamageLedger(AlarmLedger):
             where = (table.guid == guid, table.location_status == LocationStatus.GIVEN_UP.value)
             values = {"status": "SUCCESS_REMOVED", "gone": True}
             info = "lost, as a person has confirmed"
-            self._sql.execute(
+            self.sql.execute(
                 sa.update(tables.backup).where(*where).values(**values, status_info=info)
             )
-            self.all_clear(AlarmKind.BACKUP_MISSING, guid)
+            self._alarms.clear(AlarmKind.BACKUP_MISSING, guid)
 
     def give_up(self, backup: Backup, who: str) -> None:
         """A person confirms that a backup which cannot be found is lost."""
         damage = msgspec.convert(backup.damage, BackupDamage)
         confirmed = msgspec.structs.replace(damage, confirmed=self.now, confirmedBy=who)
         self.set_location(backup, LocationStatus.GIVEN_UP, confirmed)
-        self.all_clear(AlarmKind.BACKUP_MISSING, backup.guid)
-        self.all_clear(AlarmKind.BACKUP_DAMAGED, backup.guid)
+        self._alarms.clear(AlarmKind.BACKUP_MISSING, backup.guid)
+        self._alarms.clear(AlarmKind.BACKUP_DAMAGED, backup.guid)
 
     def set_location(
         self, backup: Backup, status: LocationStatus, damage: BackupDamage | None
@@ -156,11 +159,18 @@ class DamageLedger(AlarmLedger):
             "location_status": status.value,
             "damage": msgspec.json.encode(damage).decode() if damage else "{}",
         }
-        self._sql.execute(sa.update(table).where(table.c.guid == backup.guid).values(**values))
+        self.sql.execute(sa.update(table).where(table.c.guid == backup.guid).values(**values))
         if status is not LocationStatus.PRESENT:
             # An increment must not build on it.
-            self._sql.execute(sa.delete(tables.base).where(tables.base.c.backup == backup.guid))
-        recall(self._sql, backup.entity)
+            self.sql.execute(sa.delete(tables.base).where(tables.base.c.backup == backup.guid))
+        recall(self.sql, backup.entity)
+
+
+def expected_backups(sql: sa.Connection, task: str, after: str, size: int) -> list[str]:
+    """A page of the backups that a task must find, by guid, after a guid."""
+    table = tables.expected_backup.c
+    query = sa.select(table.backup).where(table.task == task, table.backup > after)
+    return list(sql.scalars(query.order_by(table.backup).limit(size)))
 
 
 def verify_state(sql: sa.Connection, destination: str) -> VerifyState:
@@ -182,9 +192,10 @@ class _Reported:
     """One report, applied."""
 
     def __init__(
-        self, ledger: DamageLedger, sql: sa.Connection, task: Task, report: DamageReport
+        self, ledger: DamageLedger, alarms: AlarmLedger, task: Task, report: DamageReport
     ) -> None:
-        self._ledger, self._sql, self._task, self._report = ledger, sql, task, report
+        self._ledger, self._alarms, self._task, self._report = ledger, alarms, task, report
+        self._sql = ledger.sql
         self._by = f"{task.type} {task.guid}"
         self._named = 0
 
@@ -217,7 +228,7 @@ class _Reported:
             query = sa.select(tables.backup).where(table.guid.in_(wanted[at : at + _MANY]))
             # One order for all: two tasks that end together must not wait for each other.
             query = query.order_by(table.guid).with_for_update()
-            found += catalogue.records(self._sql, query, Backup)
+            found += records(self._sql, query, Backup)
         return found
 
     def _damaged(self, losses: dict[str, Loss]) -> None:
@@ -255,7 +266,7 @@ class _Reported:
             table.status == "SUCCESS",
         )
         query = query.order_by(table.guid).with_for_update()
-        for backup in catalogue.records(self._sql, query, Backup):
+        for backup in records(self._sql, query, Backup):
             since = int(backup.damage.get("since", 0))
             if backup.guid not in named and since <= (self._task.started or 0):
                 self.clear(backup)
@@ -263,8 +274,8 @@ class _Reported:
     def clear(self, backup: Backup) -> None:
         """The backup is whole again."""
         self._ledger.set_location(backup, LocationStatus.PRESENT, None)
-        self._ledger.all_clear(AlarmKind.BACKUP_DAMAGED, backup.guid)
-        self._ledger.all_clear(AlarmKind.BACKUP_MISSING, backup.guid)
+        self._alarms.clear(AlarmKind.BACKUP_DAMAGED, backup.guid)
+        self._alarms.clear(AlarmKind.BACKUP_MISSING, backup.guid)
         log.info("backup %s is whole again, by %s", backup.guid, self._by)
 
     def _damage(self, backup: Backup, disks: list[LostDisk], objects: list[str]) -> BackupDamage:
@@ -279,22 +290,22 @@ class _Reported:
         self._named += 1
         if self._named <= _ALARMS:
             details = msgspec.to_builtins(damage)
-            self._ledger.alarm(kind, Named(backup.guid, backup.entity_name), text, details)
+            self._alarms.report(kind, Named(backup.guid, backup.entity_name), text, details)
 
     def _repository(self) -> None:
         """The alarms about the destination itself."""
-        report, ledger = self._report, self._ledger
+        report, alarms = self._report, self._alarms
         query = sa.select(tables.destination.c.name)
         where = tables.destination.c.guid == report.destination
         to = Named(report.destination, self._sql.scalar(query.where(where)) or "")
         if report.unreliable:
-            ledger.alarm(AlarmKind.DESTINATION_UNRELIABLE, to, report.unreliable, {"by": self._by})
+            alarms.report(AlarmKind.DESTINATION_UNRELIABLE, to, report.unreliable, {"by": self._by})
         elif report.complete:
-            ledger.all_clear(AlarmKind.DESTINATION_UNRELIABLE, to.guid)
+            alarms.clear(AlarmKind.DESTINATION_UNRELIABLE, to.guid)
         wrong = [*report.objects, *report.findings]
         if wrong and not report.unreliable:
             text = f"{len(wrong)} objects are damaged: {'; '.join(wrong[:5])}"
             details = {"objects": wrong[:_ALARMS], "by": self._by}
-            ledger.alarm(AlarmKind.REPOSITORY_DAMAGED, to, text, details)
+            alarms.report(AlarmKind.REPOSITORY_DAMAGED, to, text, details)
         elif report.complete and self._task.type in _CLEARS:
-            ledger.all_clear(AlarmKind.REPOSITORY_DAMAGED, to.guid)
+            alarms.clear(AlarmKind.REPOSITORY_DAMAGED, to.guid)

@@ -26,6 +26,7 @@ from haulback.logs import members
 from haulback.server.store.tables import pulse
 
 log = logging.getLogger(__name__)
+Connection = sa.Connection
 
 _WAIT_MS = 30_000
 LONGEST_READ_MS = 30_000  # a list that no index serves ends with 503 after so long
@@ -220,6 +221,11 @@ def _parse(url: str) -> sa.URL:
     if parsed.get_backend_name() not in ("sqlite", "postgresql") or not parsed.database:
         raise Malformed("the database is sqlite:///file.db or postgresql://user@host/database")
     return parsed
+
+
+def sqlite_url(data: Path) -> str:
+    """The URL of the database that a server keeps in its data folder."""
+    return f"sqlite:///{data.absolute()}/haulback.db"
 
 
 def _own(path: Path) -> IO[bytes]:

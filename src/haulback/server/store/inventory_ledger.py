@@ -11,23 +11,23 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from haulback.contract.alarms import AlarmKind
 from haulback.ids import new_guid
+from haulback.inventory.managers import SEEN_AS, SEEN_ON
 from haulback.inventory.presence import HypervisorScan, UnreadableMachine
-from haulback.inventory.records import Entity, PlatformResource, Record
-from haulback.server.store import tables
-from haulback.server.store.catalogue import SqlCatalogue, records, row_of
+from haulback.inventory.records import Entity, Hypervisor, PlatformResource, Record
+from haulback.server.store import alarms, managers, mount_tables, rows, tables
+from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.presence import PresenceLedger
+from haulback.server.store.rows import records, row_of
+from haulback.texts import is_printable
 
 _UPSERTED = ("name", "type", "disks")
 _NONE = "{}"
-_SEEN_AS = "seenAs"
-SEEN_ON = "seenOn"  # hypervisors that have it; only what nobody has written by hand says so
-SEEN = (SEEN_ON, _SEEN_AS, "pool")  # what looks write, and people do not take away
 
 
 class InventoryLedger(PresenceLedger):
-    """The part of a ledger that knows machines, networks and pools."""
+    """`inventory.ledger.InventoryChanges` on a connection, at the server's time `now`."""
 
-    def inventory(
+    def scanned(
         self,
         hypervisor: str,
         machines: Iterable[Entity],
@@ -42,7 +42,7 @@ class InventoryLedger(PresenceLedger):
         self._readable(hypervisor, shown)
         self._upsert(found.values())
         complete = complete_since is not None
-        since = self.now if complete_since is None else complete_since
+        since = self._now if complete_since is None else complete_since
         unseen = self._unseen(hypervisor, since) if complete else []
         there = self._unread(hypervisor, unreadable, unseen, complete)
         absent = found.keys() - shown
@@ -59,7 +59,7 @@ class InventoryLedger(PresenceLedger):
         shown = new.excluded.present
         fresh: dict[str, Any] = {name: new.excluded[name] for name in _UPSERTED}
         fresh["present"] = sa.or_(shown, old.present)
-        for name, value in (("absent_since", None), ("problem", None), ("seen", self.now)):
+        for name, value in (("absent_since", None), ("problem", None), ("seen", self._now)):
             fresh[name] = sa.case((shown, sa.literal(value, old[name].type)), else_=old[name])
         # A platform that knows no projects must not take away the one that people gave.
         fresh["project"] = sa.func.coalesce(new.excluded.project, old.project)
@@ -71,8 +71,8 @@ class InventoryLedger(PresenceLedger):
             self._sql.execute(upsert, rows)
 
     def _row(self, one: Entity) -> dict[str, Any]:
-        row = {**row_of(one, tables.entity), "seen": self.now, "problem": None}
-        return {**row, "absent_since": None if one.present else self.now}
+        row = {**row_of(one, tables.entity), "seen": self._now, "problem": None}
+        return {**row, "absent_since": None if one.present else self._now}
 
     def reunited(self, hypervisor: str) -> None:
         if not (hosts := self._hosts_beside(hypervisor)):
@@ -97,12 +97,14 @@ class InventoryLedger(PresenceLedger):
         other = (table.hypervisor == hypervisor, table.uuid == found.uuid, table.guid != entity)
         earlier = self._sql.scalar(sa.select(table.guid).where(*other))
         if earlier:  # no two of one place may bear the same uuid, not even for a moment
-            self._place(earlier, uuid=earlier, present=False, absent_since=self.now, problem=None)
+            self._place(earlier, uuid=earlier, present=False, absent_since=self._now, problem=None)
         here = {"present": True, "absent_since": None, "problem": None, "place": ""}
-        self._place(entity, hypervisor=hypervisor, seen=self.now, **here)
+        self._place(entity, hypervisor=hypervisor, seen=self._now, **here)
         if earlier:
             self._place(earlier, uuid=found.uuid, hypervisor=found.hypervisor)
-        self.all_cleared(AlarmKind.MACHINE_UNREADABLE, [entity, *([earlier] if earlier else [])])
+        self._alarms.clear_many(
+            AlarmKind.MACHINE_UNREADABLE, [entity, *([earlier] if earlier else [])]
+        )
         for host in {found.hypervisor, hypervisor}:
             self.settle_doubt(host)
 
@@ -116,13 +118,15 @@ class InventoryLedger(PresenceLedger):
         networks: list[PlatformResource] | None,
         pools: list[PlatformResource] | None,
     ) -> None:
-        host = SqlCatalogue(self._sql).hypervisor(hypervisor)
+        host = SqlCatalogue(self._sql).places.hypervisor(hypervisor)
         parent = host.settings.get("hypervisorManager") or ""
         if networks is not None:
-            found = {one.name: {"uuid": one.uuid} for one in networks if _fits(one.name)}
+            found = {one.name: {"uuid": one.uuid} for one in networks if is_printable(one.name)}
             self._around("network", hypervisor, parent, found)
         if pools is not None:
-            spaces = {f"{host.name}: {one.name}": _space(one) for one in pools if _fits(one.name)}
+            spaces = {
+                f"{host.name}: {one.name}": _space(one) for one in pools if is_printable(one.name)
+            }
             self._around("hypervisor-storage", hypervisor, parent, spaces)
 
     def _around(
@@ -137,11 +141,11 @@ class InventoryLedger(PresenceLedger):
         query = sa.select(table).where(*here).with_for_update()
         kept = records(self._sql, query, Record)
         taken = {one.name for one in kept}
-        known = {str(one.body.get(_SEEN_AS, one.name)): one for one in kept}
+        known = {str(one.body.get(SEEN_AS, one.name)): one for one in kept}
         for name, body in found.items():
             before = known.get(name)
             if before is None and name not in taken:
-                whole = {**body, _SEEN_AS: name, SEEN_ON: [hypervisor]}
+                whole = {**body, SEEN_AS: name, SEEN_ON: [hypervisor]}
                 made = Record(guid=new_guid(), kind=kind, name=name, parent=parent, body=whole)
                 self._add(made)
             elif before is not None and SEEN_ON in before.body:
@@ -153,7 +157,7 @@ class InventoryLedger(PresenceLedger):
                 self._write(before, {**before.body, SEEN_ON: hosts})
 
     def _add(self, made: Record) -> None:
-        row = {**row_of(made, tables.record), "created": self.now, "modified": self.now}
+        row = {**row_of(made, tables.record), "created": self._now, "modified": self._now}
         try:
             with self._sql.begin_nested():
                 self._sql.execute(sa.insert(tables.record).values(row))
@@ -163,7 +167,7 @@ class InventoryLedger(PresenceLedger):
     def unseen(self, hypervisor: str) -> None:
         """A hypervisor that goes, or goes elsewhere, sees nothing here any more."""
         for kind in ("network", "hypervisor-storage"):
-            for one in SqlCatalogue(self._sql).records(kind):
+            for one in SqlCatalogue(self._sql).records.of_kind(kind):
                 if hypervisor in (hosts := one.body.get(SEEN_ON, [])):
                     self._write(one, {**one.body, SEEN_ON: [h for h in hosts if h != hypervisor]})
 
@@ -174,11 +178,31 @@ class InventoryLedger(PresenceLedger):
             self._sql.execute(sa.delete(table).where(here))
         elif body != before.body:
             text = msgspec.json.encode(body).decode()
-            self._sql.execute(sa.update(table).where(here).values(body=text, modified=self.now))
+            self._sql.execute(sa.update(table).where(here).values(body=text, modified=self._now))
 
+    def change_project(self, entity: str, project: str | None) -> None:
+        """An entity belongs to another project, and with it all that was done with it."""
+        for table in (
+            tables.backup,
+            tables.restore_job,
+            tables.snapshot,
+            mount_tables.mounted_backup,
+            tables.task,
+        ):
+            self._sql.execute(
+                sa.update(table).where(table.c.entity == entity).values(project=project)
+            )
+        alarms.moved(self._sql, entity, project)
 
-def _fits(name: str) -> bool:
-    return 0 < len(name) <= 200 and name.isprintable()
+    def save_hypervisor(self, record: Hypervisor) -> None:
+        taken = set(self._sql.scalars(sa.select(tables.hypervisor.c.name)))
+        name, number = record.name, 1
+        while name in taken:  # somebody was faster; what was seen is worth keeping all the same
+            number += 1
+            name = f"{record.name} ({number})"
+        named = msgspec.structs.replace(record, name=name)
+        rows.add(self._sql, tables.hypervisor, named)
+        managers.surround(self._sql, named, self._now)
 
 
 def _space(one: PlatformResource) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import msgspec
 import sqlalchemy as sa
 
 from haulback.inventory.records import Backup
-from haulback.server.store import catalogue, tables
+from haulback.server.store import rows, tables
 
 
 def recall(sql: sa.Connection, entity: str) -> None:
@@ -20,11 +20,11 @@ def recall(sql: sa.Connection, entity: str) -> None:
     )
     newest = whole.order_by(table.snapshot_time.desc(), table.created.desc()).limit(1)
     for sort, where in (("Full", table.type == "FULL"), ("Inc", table.type != "FULL")):
-        for one in catalogue.records(sql, newest.where(where), Backup):
+        for one in rows.records(sql, newest.where(where), Backup):
             named = {"guid": one.guid, "time": one.snapshot_time}
             facts[f"lastSuccessful{sort}Backup"] = named
             facts[f"lastSuccessful{sort}BackupSize"] = one.held
-    for one in catalogue.records(sql, newest, Backup):
+    for one in rows.records(sql, newest, Backup):
         facts |= {"lastBackup": one.snapshot_time, "lastSuccessfulBackupSize": one.held}
     text = msgspec.json.encode(facts).decode()
     sql.execute(sa.update(tables.entity).where(tables.entity.c.guid == entity).values(facts=text))

@@ -16,7 +16,9 @@ from haulback.inventory.records import (
     Mount,
     PlatformSnapshot,
     Record,
+    RestoreJob,
 )
+from haulback.server.queries import ListQuery
 from haulback.server.scope import Scope
 from haulback.server.store import (
     alarm_tables,
@@ -26,7 +28,8 @@ from haulback.server.store import (
     tables,
     tasks,
 )
-from haulback.server.store.catalogue import all_named, records
+from haulback.server.store.nodes import with_node_names
+from haulback.server.store.rows import records
 from haulback.tasks.record import Task
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -34,52 +37,6 @@ PLACES: dict[type[msgspec.Struct], sa.Table] = {
     Hypervisor: tables.hypervisor,
     BackupDestination: tables.destination,
 }
-
-
-class RestoreJob(msgspec.Struct, kw_only=True):
-    """A restore as it was asked for and what came of it; times in epoch ms, sizes in bytes."""
-
-    guid: str
-    type: str
-    status: str
-    status_info: str | None
-    entity: str
-    entity_name: str
-    backup: str
-    snapshot_time: int | None
-    size: int
-    created: int
-    finished: int | None
-    target: dict[str, Any]
-    times: dict[str, int]
-
-
-class ListQuery(msgspec.Struct, kw_only=True):
-    """What of a list to show.  `order` is a member's name; `page` counts from 0."""
-
-    scope: Scope
-    page: int = 0
-    size: int = 10_000
-    text: str | None = None
-    order: str | None = None
-    descending: bool = False
-    entity: str | None = None
-    backup: str | None = None
-    node: str | None = None
-    hypervisor: str | None = None
-    destination: str | None = None
-    rule: str | None = None
-    parent: str | None = None
-    subject: str | None = None
-    statuses: list[str] = []
-    places: list[str] = []
-    types: list[str] = []
-    since: int | None = None
-    until: int | None = None
-    name: str | None = None
-    min_size: int | None = None
-    only: list[str] | None = None  # guids
-    now: int = 0  # epoch ms
 
 
 def places(sql: sa.Connection, kind: type[T]) -> list[T]:
@@ -319,7 +276,7 @@ def of_workflows(sql: sa.Connection, guids: list[str]) -> dict[str, list[Task]]:
         for row in sql.execute(query.order_by(tables.task.c.created, tables.task.c.guid)):
             task = tasks.task_of(row)
             found[task.workflow].append(task)
-    all_named(sql, [task for steps in found.values() for task in steps])
+    with_node_names(sql, [task for steps in found.values() for task in steps])
     return found
 
 

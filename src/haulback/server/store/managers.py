@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from haulback.inventory.managers import USUAL_TYPE, manager_of, own_cluster, own_manager
 from haulback.inventory.records import Hypervisor, Record
 from haulback.server.store import tables
-from haulback.server.store.catalogue import row_of
+from haulback.server.store.rows import row_of
 
 
 def surround(sql: sa.Connection, host: Hypervisor, now: int) -> None:

@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 
-from haulback.inventory.records import BackupVolume
+from haulback.inventory.records import BackupVolume, ShownFileSystem
 from haulback.server.store import mount_tables, tables
 
 WANTED = ("QUEUED", "MOUNTED")
 table = mount_tables.mounted_backup.c
 _volume = mount_tables.mounted_volume.c
-
-
-class ShownFileSystem(NamedTuple):
-    """A file system that a share shows."""
-
-    guid: str
-    mount: str
-    volume: BackupVolume
 
 
 def volumes(sql: sa.Connection, mount: str) -> list[ShownFileSystem]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import sqlalchemy as sa
@@ -12,29 +11,14 @@ import sqlalchemy as sa
 from haulback.contract.nodes import PROTOCOL, Enrolled
 from haulback.errors import Conflict, NotFound, Unauthenticated
 from haulback.ids import new_guid
-from haulback.server.store.accounts import NODE, digest
+from haulback.server.caller import NODE_TOKEN, Node, Process
+from haulback.server.store.accounts import digest
 from haulback.server.store.raw_sql import Hot
 from haulback.server.store.tables import enrolment, node
+from haulback.tasks.record import Task
+from haulback.wire import Named
 
 _NOT_INVITED = "the enrolment token is unknown, used or expired; ask for a new one"
-
-
-class Node(msgspec.Struct):
-    """A data mover as the server knows it; `session` is that of its present process."""
-
-    guid: str
-    name: str
-    session: str | None
-    version: str
-    seen: int | None
-    staging_total: int
-    staging_used: int
-    restore_roots: list[str]
-    config: str | None = None
-    protocol: int = PROTOCOL
-    revision: int = 1  # of the repository format that its process can write
-    limits: Mapping[str, int] = {}  # what its configuration lets it run at once
-    attempt: int | None = None  # for which it speaks in the call at hand, if it says so
 
 
 _COLUMNS = [n for n in Node.__struct_fields__ if n not in ("limits", "attempt")]
@@ -47,14 +31,6 @@ _CONFIGS = Hot(
     "SELECT record.body, record.name, node.guid FROM record "
     "LEFT JOIN node ON node.config = record.guid WHERE record.kind = 'node-config'"
 )
-
-
-class Process(NamedTuple):
-    """A process of a node, by its own word."""
-
-    version: str
-    restore_roots: list[str]
-    revision: int = 1
 
 
 def invite(sql: sa.Connection, now: int, valid_ms: int = 3_600_000) -> str:
@@ -145,7 +121,7 @@ def renew(sql: sa.Connection, guid: str) -> tuple[str, str | None]:
 
 
 def _renew(sql: sa.Connection, guid: str, **values: Any) -> tuple[str, str]:
-    session, token = new_guid(), NODE + secrets.token_urlsafe(32)
+    session, token = new_guid(), NODE_TOKEN + secrets.token_urlsafe(32)
     values |= {"session": session, "token": digest(token)}
     sql.execute(sa.update(node).where(node.c.guid == guid).values(values))
     return session, token
@@ -211,3 +187,21 @@ def _node(row: sa.Row[Any]) -> Node:
     values = {str(k): v for k, v in row._mapping.items() if k in Node.__struct_fields__}
     roots = msgspec.json.decode(values["restore_roots"])
     return msgspec.convert({**values, "restore_roots": roots}, Node)
+
+
+def with_node_name(sql: sa.Connection, task: Task) -> Task:
+    """The task with its node as a reference."""
+    return with_node_names(sql, [task])[0]
+
+
+def with_node_names(sql: sa.Connection, found: list[Task]) -> list[Task]:
+    """The tasks with their nodes as references, by one query."""
+    unnamed = [task for task in found if task.node and "node" not in task.refs]
+    if unnamed:
+        query = sa.select(node.c.guid, node.c.name)
+        rows = sql.execute(query.where(node.c.guid.in_({task.node for task in unnamed})))
+        names = {row.guid: row.name for row in rows}
+        for task in unnamed:
+            guid = str(task.node)
+            task.refs["node"] = Named(guid, names.get(guid) or "a node that is gone")
+    return found

@@ -15,7 +15,8 @@ from haulback.inventory.records import Entity
 from haulback.server.store import tables
 from haulback.server.store.alarm_tables import doubt
 from haulback.server.store.alarms import AlarmLedger, plain
-from haulback.server.store.catalogue import SqlCatalogue, records
+from haulback.server.store.catalogue import SqlCatalogue
+from haulback.server.store.rows import records
 from haulback.wire import Named
 
 _MANY = 500  # guids in one statement
@@ -23,8 +24,11 @@ _SHOWN = 20  # names or folders in one alarm
 _REASON = 1000  # characters of why a machine cannot be read
 
 
-class PresenceLedger(AlarmLedger):
-    """The part of a ledger that decides which machines are present."""
+class PresenceLedger:
+    """Decisions which machines are present, on a connection at the server's time `now`."""
+
+    def __init__(self, sql: sa.Connection, now: int, alarms: AlarmLedger) -> None:
+        self._sql, self._now, self._alarms = sql, now, alarms
 
     def machines_gone(self, hypervisor: str, uuids: Iterable[str], look: HypervisorScan) -> None:
         self._lock(hypervisor)
@@ -51,7 +55,7 @@ class PresenceLedger(AlarmLedger):
             self._not_believed(hypervisor, missed, len(machines), row.since)
             return
         self._sql.execute(sa.delete(doubt).where(doubt.c.hypervisor == hypervisor))
-        self.all_clear(AlarmKind.SOURCE_NOT_BELIEVED, hypervisor)
+        self._alarms.clear(AlarmKind.SOURCE_NOT_BELIEVED, hypervisor)
 
     def _lock(self, hypervisor: str) -> None:
         """Take in looks one after the other, at all hosts between which machines may move.
@@ -65,7 +69,7 @@ class PresenceLedger(AlarmLedger):
 
     def _hosts_beside(self, hypervisor: str) -> list[str]:
         """All hosts of its manager, itself included; none without a manager."""
-        hosts = SqlCatalogue(self._sql).hypervisors()
+        hosts = SqlCatalogue(self._sql).places.hypervisors()
         managers = {one.guid: one.settings.get("hypervisorManager") for one in hosts}
         manager = managers.get(hypervisor)
         return [guid for guid, over in managers.items() if manager and over == manager]
@@ -115,18 +119,18 @@ class PresenceLedger(AlarmLedger):
     def _gone(self, guids: Iterable[str]) -> None:
         """Machines are absent, since the first look that missed them."""
         table = tables.entity.c
-        since = sa.func.coalesce(table.absent_since, self.now)
+        since = sa.func.coalesce(table.absent_since, self._now)
         for some in _parts(guids):
             here = sa.update(tables.entity).where(table.guid.in_(some))
             self._sql.execute(here.values(present=False, absent_since=since, problem=None))
-            self.all_cleared(AlarmKind.MACHINE_UNREADABLE, some)
+            self._alarms.clear_many(AlarmKind.MACHINE_UNREADABLE, some)
 
     def _miss(self, guids: Iterable[str]) -> None:
         """Machines count as present, and a look has missed them."""
         table = tables.entity.c
         for some in _parts(guids):
             first = (table.guid.in_(some), table.absent_since.is_(None))
-            self._sql.execute(sa.update(tables.entity).where(*first).values(absent_since=self.now))
+            self._sql.execute(sa.update(tables.entity).where(*first).values(absent_since=self._now))
 
     def _doubt(self, hypervisor: str) -> sa.Row[Any] | None:
         return self._sql.execute(
@@ -136,13 +140,13 @@ class PresenceLedger(AlarmLedger):
     def _begin_doubt(self, hypervisor: str, by: str) -> None:
         """A later look has to agree with this one; a doubt that goes on keeps its age."""
         insert = postgresql.insert if self._sql.dialect.name == "postgresql" else sqlite.insert
-        row = {"hypervisor": hypervisor, "look": by, "since": self.now, "seen": self.now}
+        row = {"hypervisor": hypervisor, "look": by, "since": self._now, "seen": self._now}
         new = insert(doubt).values(row)
         fresh = {name: new.excluded[name] for name in ("look", "seen")}
         self._sql.execute(new.on_conflict_do_update(index_elements=["hypervisor"], set_=fresh))
 
     def _not_believed(self, hypervisor: str, missed: Sequence[Entity], of: int, since: int) -> None:
-        name = SqlCatalogue(self._sql).hypervisor(hypervisor).name
+        name = SqlCatalogue(self._sql).places.hypervisor(hypervisor).name
         text = (
             f"{name} no longer shows {len(missed)} of {of} machines; they are not believed to be "
             "gone before a later look misses them too.  See whether its storage is mounted; if "
@@ -150,7 +154,7 @@ class PresenceLedger(AlarmLedger):
         )
         names = [one.name for one in missed[:_SHOWN]]
         details = {"machines": names, "count": len(missed), "of": of, "since": since}
-        self.alarm(AlarmKind.SOURCE_NOT_BELIEVED, Named(hypervisor, name), text, details)
+        self._alarms.report(AlarmKind.SOURCE_NOT_BELIEVED, Named(hypervisor, name), text, details)
 
     def _unread(
         self,
@@ -177,12 +181,12 @@ class PresenceLedger(AlarmLedger):
         """A machine that cannot be read is there, and its platform shows it."""
         why = "; ".join(dict.fromkeys(broken.message for broken in problems))
         why = plain(why, _REASON)
-        values = {"present": True, "absent_since": None, "seen": self.now}
+        values = {"present": True, "absent_since": None, "seen": self._now}
         here = sa.update(tables.entity).where(tables.entity.c.guid == one.guid)
         self._sql.execute(here.values(problem=why, **values))
         where = [broken.where for broken in problems[:_SHOWN]]
         text = f"{one.name} cannot be read: {why}"
-        self.alarm(AlarmKind.MACHINE_UNREADABLE, one.named(), text, {"places": where})
+        self._alarms.report(AlarmKind.MACHINE_UNREADABLE, one.named(), text, {"places": where})
 
     def _unread_places(
         self, hypervisor: str, unknown: Sequence[UnreadableMachine], complete: bool
@@ -190,14 +194,14 @@ class PresenceLedger(AlarmLedger):
         """Unreadable machines that are none of the known ones; `complete`: there are no others."""
         if not unknown:
             if complete:
-                self.all_clear(AlarmKind.MACHINE_UNREADABLE, hypervisor)
+                self._alarms.clear(AlarmKind.MACHINE_UNREADABLE, hypervisor)
             return
-        name = SqlCatalogue(self._sql).hypervisor(hypervisor).name
+        name = SqlCatalogue(self._sql).places.hypervisor(hypervisor).name
         places = {one.where or "?": one.message[:_REASON] for one in unknown[:_SHOWN]}
         told = "; ".join(f"{where}: {why}" for where, why in places.items())
         text = f"{name} holds {len(unknown)} machines that cannot be read: {told}"
         details = {"places": places, "count": len(unknown)}
-        self.alarm(AlarmKind.MACHINE_UNREADABLE, Named(hypervisor, name), text, details)
+        self._alarms.report(AlarmKind.MACHINE_UNREADABLE, Named(hypervisor, name), text, details)
 
     def _readable(self, hypervisor: str, uuids: Set[str]) -> None:
         """The machines of these uuids have been read: what was wrong with them is over."""
@@ -205,7 +209,7 @@ class PresenceLedger(AlarmLedger):
         query = sa.select(table.guid, table.uuid)
         broken = query.where(table.hypervisor == hypervisor, table.problem.is_not(None))
         found = [row.guid for row in self._sql.execute(broken) if row.uuid in uuids]
-        self.all_cleared(AlarmKind.MACHINE_UNREADABLE, found)
+        self._alarms.clear_many(AlarmKind.MACHINE_UNREADABLE, found)
 
 
 def doubts(sql: sa.Connection) -> Mapping[str, int]:

@@ -21,14 +21,16 @@ def scheduled_policies(sql: sa.Connection) -> frozenset[str]:
     known = SqlCatalogue(sql)
     fired = {
         ref["guid"]
-        for one in known.records("schedule")
+        for one in known.records.of_kind("schedule")
         if one.body.get("active", True) and one.body.get("type", "VM_BACKUP") == "VM_BACKUP"
         for ref in one.body.get("rules", [])
     }
     if not fired:
         return frozenset()
-    active = {one.guid for one in known.records("vm-backup") if one.body.get("active", True)}
-    rules = [one for one in known.records("rule") if one.body.get("active", True)]
+    active = {
+        one.guid for one in known.records.of_kind("vm-backup") if one.body.get("active", True)
+    }
+    rules = [one for one in known.records.of_kind("rule") if one.body.get("active", True)]
     return frozenset(one.parent for one in rules if one.guid in fired and one.parent in active)
 
 

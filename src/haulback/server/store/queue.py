@@ -218,3 +218,10 @@ def is_waiting(connection: sa.Connection, kind: str, lane: str, node: str) -> bo
     query = sa.select(table.c.guid).where(_READY, table.c.lane == lane)
     query = query.where(table.c.pinned_node == node, table.c.type == kind).limit(1)
     return connection.scalar(query) is not None
+
+
+def has_task(connection: sa.Connection, kind: str, destination: str) -> bool:
+    """Tell whether a task of a kind is queued or runs at a destination."""
+    live = sa.text("state IN ('QUEUED', 'RUNNING')")
+    where = (live, table.c.type == kind, table.c.destination == destination)
+    return connection.scalar(sa.select(table.c.guid).where(*where).limit(1)) is not None

@@ -5,13 +5,12 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 
-import msgspec
 import sqlalchemy as sa
 
 from haulback.server.store.raw_sql import Hot
 from haulback.server.store.tables import slot as slots
 from haulback.tasks import scheduling
-from haulback.tasks.record import Task
+from haulback.tasks.record import Task, Waiting
 
 COUNTED = 1000  # a longer queue is long enough to say so
 NOTHING_ELSE = "a node to take it"
@@ -23,13 +22,6 @@ _BEFORE = Hot(
 )
 _FIRST = Hot(f"SELECT rank {_READY} = :pinned ORDER BY rank LIMIT {COUNTED}")
 _Lane = tuple[str, str]  # its name, and the node that its tasks are pinned to
-
-
-class Waiting(msgspec.Struct):
-    """Why a queued task waits, and how many ready ones of its lane go before it."""
-
-    reason: str
-    position: int
 
 
 class Line:

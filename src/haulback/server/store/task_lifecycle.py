@@ -17,7 +17,8 @@ from haulback.kinds.api import TaskKind
 from haulback.logs import members
 from haulback.server.store import queue, tasks
 from haulback.server.store.catalogue import SqlCatalogue
-from haulback.server.store.ledger import Sign, SqlLedger
+from haulback.server.store.ledger import SqlLedger
+from haulback.server.store.proof_ledger import Sign
 from haulback.server.store.tables import task as table
 from haulback.tasks.record import Task
 from haulback.tasks.scheduling import MAX_ATTEMPTS, back_off, rank
@@ -66,14 +67,14 @@ class Life:
         }
         tasks.change_many(self.sql, done, self.now, [ended] * len(done))
         for task in done:
-            self.ledger.damage_reported(task, State.FINISHED)
+            self.ledger.damage.reported(task, State.FINISHED)
             self.kinds[task.type].settle(task, State.FINISHED, self.ledger)
             _tell("task ended", task, state=State.FINISHED.value)
         queue.release(self.sql, held)
 
     def end(self, task: Task, state: State, info: str | None) -> None:
         """Final state, backup record, followers, retry copy and limits, all or nothing."""
-        self.ledger.damage_reported(task, state)  # whether or not the task is tried again
+        self.ledger.damage.reported(task, state)  # whether or not the task is tried again
         _tell("task ended", task, state=state.value, info=info)
         waiting = tasks.followers(self.sql, task.guid)
         held = task.slots
@@ -167,7 +168,7 @@ class Life:
         """Export again, once, and store that: copies of the task before this one and of this."""
         first = tasks.get(self.sql, task.follows or "")
         why = "what it built on was removed meanwhile; another backup was begun in its place"
-        backup = self.ledger.begun_again(task.ref("backup") or "", why)
+        backup = self.ledger.backups.begun_again(task.ref("backup") or "", why)
         window: dict[str, int | None] = {"window_start": self.now, "asked_start": None}
         window["window_end"] = self.now + first.window_length
         refs = {**first.refs, "backup": backup}

@@ -12,17 +12,17 @@ import sqlalchemy as sa
 
 from haulback.contract.task_states import State
 from haulback.errors import Malformed
+from haulback.server.queries import MOST, Filter
 from haulback.server.scope import EVERYTHING, Scope
 from haulback.server.store import tasks
 from haulback.server.store.tables import REF_COLUMNS, VISIBLE, log_line, node
 from haulback.server.store.tables import task as table
 from haulback.server.store.task_pages import Condition, Finder, Question, rows
-from haulback.tasks.record import Task
+from haulback.tasks.record import LogRow, Task
 
 _NEAR = 2000  # rows before a page that is read from the beginning without counting first
 _OF_A_GUID = re.compile("[0-9a-f-]+")
 LOG_LINES = 1000
-MOST = 10_000
 SORTS: dict[str, Any] = {
     "creationTime": table.c.created,
     "priority": table.c.priority,
@@ -38,40 +38,6 @@ SORTS: dict[str, Any] = {
     "node": sa.select(node.c.name).where(node.c.guid == table.c.node).scalar_subquery(),
 }
 _WITHOUT_GAPS = ("creationTime", "priority", "windowStart", "windowEnd", "type", "state")
-
-
-class Filter(msgspec.Struct, kw_only=True):
-    """What of a list to show.  `refs` are guids by the role the contract gives them.
-
-    `cursor` is where an earlier page ended; `since` the earliest change that matters, epoch ms.
-    """
-
-    states: list[str] = []
-    types: list[str] = []
-    refs: dict[str, str] = {}
-    parent: str | None = None
-    workflow: str | None = None
-    scope: Scope = EVERYTHING
-    reader: str | None = None  # the node that asks: it reads its own tasks and what it may take
-    text: str | None = None
-    name: str | None = None
-    mounted: bool | None = None
-    since: int | None = None
-    unwished: bool = False  # only those that nobody has wished to cancel yet
-    order: str | None = None
-    descending: bool = False
-    page: int | None = None
-    size: int | None = None
-    cursor: str | None = None
-
-
-class LogRow(msgspec.Struct):
-    """One line of a task's log; `time` in epoch milliseconds by the server's clock."""
-
-    number: int
-    time: int
-    attempt: int
-    text: str
 
 
 def count(sql: sa.Connection, wanted: Filter) -> int:

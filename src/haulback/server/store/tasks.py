@@ -32,6 +32,12 @@ _ONE_LOCKED = Hot(f"SELECT {LIST} FROM task WHERE guid = :guid", " FOR UPDATE")
 _FOLLOWERS = Hot(
     f"SELECT {LIST} FROM task WHERE follows = :guid AND state = 'PLANNED' ORDER BY guid"
 )
+_FURTHER = (
+    "UPDATE task SET modified = :now, lease_until = :lease, progress = CASE WHEN progress > "
+    ":percent THEN progress ELSE :percent END "
+    "WHERE guid = :guid AND state = 'RUNNING' AND session = :session"
+)
+_PROGRESS, _PROGRESS_OF = Hot(_FURTHER), Hot(f"{_FURTHER} AND attempt = :attempt")
 
 
 class By(NamedTuple):
@@ -224,6 +230,16 @@ def change_many(
     for task, new in zip(tasks, values, strict=True):
         for name, value in new.items():
             setattr(task, name, value)
+
+
+def advance(connection: sa.Connection, attempt: int | None, **values: Any) -> bool:
+    """Raise the progress of a running task and renew its lease; False if the attempt is over.
+
+    `values`: guid, percent, now and lease (epoch ms), session.
+    """
+    if attempt is None:
+        return _PROGRESS.run(connection, **values) == 1
+    return _PROGRESS_OF.run(connection, **values, attempt=attempt) == 1
 
 
 def have_followers(connection: sa.Connection, guids: Sequence[str]) -> bool:

@@ -6,9 +6,10 @@ from typing import Any
 
 import msgspec
 
+from haulback.contract.inventory_sync import ApartSeen, Hardware
 from haulback.drivers.hypervisor import Inventory, Machine, Problem
 from haulback.ids import is_guid
-from haulback.inventory.hardware import ApartSeen, Hardware, hardware_of
+from haulback.inventory.hardware import hardware_of
 
 _REASON = 500  # characters of why one cannot be read
 _MOST = 100  # parts of a machine that are named

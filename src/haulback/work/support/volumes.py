@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from haulback.contract.store import BackupVolume
 from haulback.filesystems.records import Volume as Found
-from haulback.inventory.records import BackupVolume
 
 
 def as_volume(found: Found, path: str = "") -> BackupVolume:

@@ -16,17 +16,17 @@ from haulback.contract.nodes import Enrolled
 from haulback.errors import Conflict, HaulbackError, WrongKey
 from haulback.node.state_dir import NodeIdentity, write_identity
 from haulback.server.main import Server, ServerSettings
-from haulback.server.services import own_key, places
+from haulback.server.services import destinations, own_key
 from haulback.server.store import nodes, sealed_secrets, tables
 
 
 def begun(data: Path, database: str, *, seals: bool = True) -> Server:
     """A server that is open and does not answer yet; with a destination if `seals`."""
     server = Server(ServerSettings(data=data, database=database, port=0, password="correct horse"))
-    if seals and not places.destinations(server.app):
+    if seals and not destinations.all_destinations(server.app):
         with server.app.store.write() as sql:
             nodes.admit(sql, Enrolled(*["11111111-1111-4111-8111-111111111111"] * 2), "n", 1)
-        places.add_destination(server.app, NewDestination(name="vault", path="/srv/vault"))
+        destinations.add_destination(server.app, NewDestination(name="vault", path="/srv/vault"))
     return server
 
 

@@ -5,7 +5,7 @@ import sqlalchemy as sa
 
 from haulback.contract.alarms import AlarmKind
 from haulback.contract.destinations import ChangedDestination, Verification
-from haulback.server.services import places, verification
+from haulback.server.services import destinations, verification
 from haulback.server.store import tables
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.ledger import SqlLedger
@@ -65,7 +65,7 @@ def test_a_destination_is_verified_from_the_night_after_its_first_backup(house: 
 def test_a_destination_that_is_not_to_be_verified_is_left_alone(house: House):
     stored(house)
     wanted = ChangedDestination(verification=Verification(active=False))
-    places.change_destination(house.app, house.destination.guid, wanted, house.user)
+    destinations.change_destination(house.app, house.destination.guid, wanted, house.user)
     house.clock.now += 3 * DAY_MS
     assert verification.plan_due(house.app) == 0
 
@@ -77,7 +77,7 @@ def test_damage_that_a_task_records_brings_a_verify_at_once_but_not_every_minute
     def damage() -> None:
         with house.app.store.write() as sql:
             ledger = SqlLedger(sql, house.clock.now)
-            ledger.alarm(AlarmKind.REPOSITORY_DAMAGED, named, "one pack is torn", {})
+            ledger.alarms.report(AlarmKind.REPOSITORY_DAMAGED, named, "one pack is torn", {})
 
     damage()
     assert verification.plan_due(house.app) == 1
@@ -92,7 +92,7 @@ def test_damage_that_a_task_records_brings_a_verify_at_once_but_not_every_minute
 def test_a_share_is_bounded_so_that_a_round_takes_its_days(house: House):
     stored(house)
     wanted = ChangedDestination(verification=Verification(days=10, seconds=600))
-    places.change_destination(house.app, house.destination.guid, wanted, house.user)
+    destinations.change_destination(house.app, house.destination.guid, wanted, house.user)
     house.clock.now += DAY_MS
     verification.plan_due(house.app)
     node = house.node()
@@ -143,6 +143,7 @@ def test_a_verify_that_fails_on_damage_it_told_is_not_made_again_every_hour(hous
     house.take(node, guid)
     house.clock.now += 60_000
     lost = {"destination": house.destination.guid, "objects": ["packs/ab"]}
+
     from haulback.server.services import node_tasks
 
     node_tasks.add_results(house.app, node, guid, {"damage": lost})
@@ -160,5 +161,5 @@ def test_a_destination_that_is_verified_no_more_is_not_late(house: House):
         verification.plan_due(house.app)
     assert alarmed(house, AlarmKind.VERIFY_OVERDUE)
     wanted = ChangedDestination(verification=Verification(active=False))
-    places.change_destination(house.app, house.destination.guid, wanted, house.user)
+    destinations.change_destination(house.app, house.destination.guid, wanted, house.user)
     assert not alarmed(house, AlarmKind.VERIFY_OVERDUE)

@@ -71,8 +71,8 @@ def test_what_an_older_version_wrote_is_read_by_this_one(url: str, monkeypatch: 
     store = open_store(url)
     with store.read() as sql:
         known = SqlCatalogue(sql)
-        machine, gone = known.entity("e"), known.entity("g")
-        backups = [known.backup(f"b{i}") for i in (1, 2, 3)]
+        machine, gone = known.machines.get("e"), known.machines.get("g")
+        backups = [known.backups.get(f"b{i}") for i in (1, 2, 3)]
     store.close()
     assert machine.facts == {
         "lastSuccessfulFullBackup": {"guid": "b1", "time": 5},

@@ -9,11 +9,12 @@ import sqlalchemy as sa
 from haulback.contract.nodes import FinishedWork
 from haulback.contract.task_states import State
 from haulback.errors import Conflict, Fenced, Forbidden, HaulbackError, Malformed, NotFound
-from haulback.server.services import bulk_removal, maintenance, node_tasks, task_requests
-from haulback.server.store import catalogue, nodes, tables
+from haulback.server.queries import Filter
+from haulback.server.services import bulk_removal, maintenance, node_tasks
+from haulback.server.services import tasks as task_service
+from haulback.server.store import nodes, rows, tables
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.ledger import SqlLedger
-from haulback.server.store.task_lists import Filter
 from tests.unit.server.conftest import EXPORTED, START, House
 
 
@@ -29,8 +30,8 @@ def test_a_backup_goes_from_queued_to_stored_and_becomes_the_base(house: House):
     house.finish(node, store, stored=5)
     with house.app.store.read() as sql:
         known = SqlCatalogue(sql)
-        backup = known.backup(export.ref("backup") or "")
-        base = known.base(house.entities[0].guid, house.destination.guid)
+        backup = known.backups.get(export.ref("backup") or "")
+        base = known.backups.base(house.entities[0].guid, house.destination.guid)
     assert (backup.status, backup.stored) == ("SUCCESS", 5)
     assert base is not None
     assert (base.backup, base.checkpoint) == (backup.guid, "haulback-x")
@@ -56,10 +57,10 @@ def test_followers_are_unseen_until_their_turn(house: House):
     node = house.node()
     [export] = house.export()
     assert [
-        t.guid for t, _ in task_requests.page(house.app, Filter(types=["STORE", "EXPORT"]))[0]
+        t.guid for t, _ in task_service.page(house.app, Filter(types=["STORE", "EXPORT"]))[0]
     ] == [export.guid]
     store = house.follower(export)
-    house.refuses(NotFound, task_requests.look, house.app, store.guid)
+    house.refuses(NotFound, task_service.look, house.app, store.guid)
     house.refuses(Conflict, house.take, node, store)
 
 
@@ -78,7 +79,7 @@ def test_a_source_bears_two_exports_at_once(house: House):
     house.take(node, second)
     assert house.offered(node) == []
     assert "source" in house.refuses(Conflict, house.take, node, third)
-    assert "source" in task_requests.look(house.app, third.guid)[1].reason  # type: ignore[union-attr]
+    assert "source" in task_service.look(house.app, third.guid)[1].reason  # type: ignore[union-attr]
     house.fail(node, first)
     assert third.guid in house.offered(node)
 
@@ -111,7 +112,7 @@ def test_a_closed_window_fails_the_task_and_its_backup(house: House):
     row = house.row(export)
     assert (row.state, (row.status_info or "").partition(":")[0]) == ("FAILED", "WINDOW_EXPIRED")
     with house.app.store.read() as sql:
-        assert SqlCatalogue(sql).backup(export.ref("backup") or "").status == "FAILED"
+        assert SqlCatalogue(sql).backups.get(export.ref("backup") or "").status == "FAILED"
 
 
 def test_a_window_opens_by_the_servers_clock(house: House):
@@ -129,7 +130,7 @@ def test_a_failed_export_is_tried_again_by_a_copy_that_inherits_its_store(house:
     [export] = house.export(retryCount=1)
     house.take(node, export)
     house.fail(node, export)
-    [(copy, _)] = task_requests.page(house.app, Filter(states=["QUEUED"], types=["EXPORT"]))[0]
+    [(copy, _)] = task_service.page(house.app, Filter(states=["QUEUED"], types=["EXPORT"]))[0]
     assert (copy.retry_count, copy.window_start > START) == (0, True)
     assert house.follower(copy).state == "PLANNED"
     house.clock.now = copy.window_start
@@ -137,7 +138,7 @@ def test_a_failed_export_is_tried_again_by_a_copy_that_inherits_its_store(house:
     house.take(node, copy)
     house.fail(node, copy)
     assert (
-        task_requests.page(house.app, Filter(states=["QUEUED"], types=["EXPORT", "STORE"]))[1] == 0
+        task_service.page(house.app, Filter(states=["QUEUED"], types=["EXPORT", "STORE"]))[1] == 0
     )
 
 
@@ -215,15 +216,15 @@ def test_a_backup_whose_nodes_said_too_little_is_never_restorable_and_never_a_ba
         house.finish(node, store, **more)
         with house.app.store.read() as sql:
             known = SqlCatalogue(sql)
-            assert known.backup(export.ref("backup") or "").status == "PARTIAL_SUCCESS"
-            assert known.base(house.entities[0].guid, house.destination.guid) is None
+            assert known.backups.get(export.ref("backup") or "").status == "PARTIAL_SUCCESS"
+            assert known.backups.base(house.entities[0].guid, house.destination.guid) is None
         body = {"backup": export.ref("backup"), "hypervisor": house.hypervisor.guid}
         house.refuses(Conflict, house.submit, "restore-and-import", body)
 
 
 def test_a_queued_task_is_cancelled_at_once_and_its_followers_with_it(house: House):
     [export] = house.export()
-    task_requests.set_state(house.app, house.user, export.guid, State.CANCELLED, None)
+    task_service.set_state(house.app, house.user, export.guid, State.CANCELLED, None)
     assert house.state(export) == "CANCELLED"
     assert house.follower(export).state == "CANCELLED"
 
@@ -232,21 +233,21 @@ def test_a_running_task_is_cancelled_when_its_node_has_cleaned_up(house: House):
     node = house.node()
     [export] = house.export()
     house.take(node, export)
-    task_requests.set_state(house.app, house.user, export.guid, State.CANCELLED, "enough")
+    task_service.set_state(house.app, house.user, export.guid, State.CANCELLED, "enough")
     assert house.state(export) == "RUNNING"
     assert node_tasks.state_for(house.app, node, export.guid).state == "CANCELLED"
     node_tasks.set_state(house.app, node, export.guid, State.CANCELLED, "enough")
     assert house.state(export) == "CANCELLED"
-    task_requests.remove(house.app, house.user, export.guid)
-    house.refuses(NotFound, task_requests.look, house.app, export.guid)
+    task_service.remove(house.app, house.user, export.guid)
+    house.refuses(NotFound, task_service.look, house.app, export.guid)
 
 
 def test_asking_twice_cancels_by_force(house: House):
     node = house.node()
     [export] = house.export()
     house.take(node, export)
-    task_requests.remove(house.app, house.user, export.guid)
-    task_requests.set_state(house.app, house.user, export.guid, State.CANCELLED, None)
+    task_service.remove(house.app, house.user, export.guid)
+    task_service.set_state(house.app, house.user, export.guid, State.CANCELLED, None)
     assert house.state(export) == "CANCELLED"
     house.refuses(Fenced, node_tasks.report, house.app, node, export.guid)
 
@@ -255,7 +256,7 @@ def test_an_export_that_finishes_although_cancelled_is_not_stored(house: House):
     node = house.node()
     [export] = house.export()
     house.take(node, export)
-    task_requests.set_state(house.app, house.user, export.guid, State.CANCELLED, "enough")
+    task_service.set_state(house.app, house.user, export.guid, State.CANCELLED, "enough")
     house.finish(node, export, **EXPORTED)
     assert (house.state(export), house.follower(export).state) == ("CANCELLED", "CANCELLED")
 
@@ -266,7 +267,7 @@ def test_a_final_state_never_changes(house: House):
     house.take(node, export)
     house.fail(node, export)
     house.refuses(
-        Conflict, task_requests.set_state, house.app, house.user, export.guid, State.CANCELLED, None
+        Conflict, task_service.set_state, house.app, house.user, export.guid, State.CANCELLED, None
     )
     house.refuses(Conflict, house.take, node, export)
     house.fail(node, export)  # repeated, because a response may get lost
@@ -276,7 +277,7 @@ def test_a_final_state_never_changes(house: House):
 def test_people_do_not_finish_tasks(house: House):
     [export] = house.export()
     house.refuses(
-        Forbidden, task_requests.set_state, house.app, house.user, export.guid, State.FINISHED, None
+        Forbidden, task_service.set_state, house.app, house.user, export.guid, State.FINISHED, None
     )
 
 
@@ -349,7 +350,7 @@ def test_without_a_destination_named_there_must_be_only_one(house: House):
     other = house.destination
     with house.app.store.write() as sql:
         record = type(other)(guid=house.user.guid, name="second", driver="folder", config={})
-        catalogue.add(sql, tables.destination, record, sealed_key="")
+        rows.add(sql, tables.destination, record, sealed_key="")
     assert "several" in house.refuses(Malformed, house.export)
     assert house.export(backupDestination=other.guid)
 
@@ -362,7 +363,7 @@ def test_a_machine_that_vanished_is_kept_but_not_present(house: House):
         house.take(node, sync)
         house.finish(node, sync, machines=[{"uuid": house.entities[0].uuid, "name": "db2"}])
     with house.app.store.read() as sql:
-        found = SqlCatalogue(sql).entities(house.hypervisor.guid)
+        found = SqlCatalogue(sql).machines.on_hypervisor(house.hypervisor.guid)
     assert sorted((e.name, e.present) for e in found) == [
         ("db2", True),
         ("mail", False),
@@ -373,13 +374,13 @@ def test_a_machine_that_vanished_is_kept_but_not_present(house: House):
 
 def test_lists_are_paged_filtered_and_counted(house: House):
     house.export(*house.entities)
-    found, total = task_requests.page(house.app, Filter(size=2, page=1, order="priority"))
+    found, total = task_service.page(house.app, Filter(size=2, page=1, order="priority"))
     assert (len(found), total) == (1, 3)
     entity = house.entities[1].guid
-    [(one, _)] = task_requests.page(house.app, Filter(refs={"protectedEntity": entity}))[0]
+    [(one, _)] = task_service.page(house.app, Filter(refs={"protectedEntity": entity}))[0]
     assert one.ref("protectedEntity") == entity
-    assert task_requests.page(house.app, Filter(text="%"))[1] == 0
-    assert task_requests.page(house.app, Filter(name="MAIL"))[1] == 1
+    assert task_service.page(house.app, Filter(text="%"))[1] == 0
+    assert task_service.page(house.app, Filter(name="MAIL"))[1] == 1
 
 
 def test_all_finished_are_removed_and_nothing_else(house: House):
@@ -389,7 +390,7 @@ def test_all_finished_are_removed_and_nothing_else(house: House):
     house.fail(node, one)
     house.take(node, two)
     bulk_removal.remove_all(house.app, house.user, [State.FINISHED, State.FAILED, State.CANCELLED])
-    left = {t.guid: t.state for t, _ in task_requests.page(house.app, Filter(types=["EXPORT"]))[0]}
+    left = {t.guid: t.state for t, _ in task_service.page(house.app, Filter(types=["EXPORT"]))[0]}
     assert one.guid not in left
     assert sorted(left.values()) == ["QUEUED", "RUNNING"]
 
@@ -403,13 +404,13 @@ def test_a_machine_imported_while_a_sync_looked_stays_present(house: House):
         made = type(house.entities[0])(
             guid=house.user.guid, uuid="new", name="new", hypervisor=house.hypervisor.guid
         )
-        SqlLedger(sql, house.clock.now).inventory(
+        SqlLedger(sql, house.clock.now).inventory.scanned(
             house.hypervisor.guid, [made, made], complete_since=None
         )
     seen = [{"uuid": one.uuid, "name": one.name} for one in house.entities[:2]]
     house.finish(node, sync, machines=seen)
     with house.app.store.read() as sql:
-        found = SqlCatalogue(sql).entities(house.hypervisor.guid)
+        found = SqlCatalogue(sql).machines.on_hypervisor(house.hypervisor.guid)
     assert [e.name for e in found if e.present] == ["db", "mail", "new"]
 
 
@@ -434,12 +435,12 @@ def test_an_export_that_nobody_wants_any_more_is_tidied_away(house: House, how: 
     if how == "wish":
         [export] = house.export()
         house.take(node, export)
-        task_requests.set_state(house.app, house.user, export.guid, State.CANCELLED, None)
+        task_service.set_state(house.app, house.user, export.guid, State.CANCELLED, None)
         house.finish(node, export, **EXPORTED)
     else:
         store = house.exported(node)
         if how == "cancel":
-            task_requests.set_state(house.app, house.user, store.guid, State.CANCELLED, None)
+            task_service.set_state(house.app, house.user, store.guid, State.CANCELLED, None)
         if how == "remove":
             bulk_removal.remove_some(house.app, house.user, [store.guid], [State.QUEUED])
         house.clock.now += 6 * 3_600_000 if how == "window" else 0
@@ -473,7 +474,7 @@ def test_results_that_the_database_cannot_hold_are_no_success(house: House, mach
         house.finish(node, sync, machines=[machine])
     house.node(done=[done])
     with house.app.store.read() as sql:
-        assert SqlCatalogue(sql).entities(house.hypervisor.guid)
+        assert SqlCatalogue(sql).machines.on_hypervisor(house.hypervisor.guid)
 
 
 def test_a_limit_of_nothing_admits_nothing(house: House):
@@ -498,7 +499,7 @@ def test_what_a_restore_left_is_not_needed_by_the_import_that_follows(house: Hou
 
 def test_a_removed_task_is_remembered_for_a_month_and_no_longer(house: House):
     [export] = house.export()
-    task_requests.remove(house.app, house.user, export.guid)
+    task_service.remove(house.app, house.user, export.guid)
     house.clock.now += maintenance.KEEP_MS
     maintenance.tick(house.app)
     assert house.state(export) == "CANCELLED"
@@ -514,8 +515,8 @@ def test_a_store_whose_base_is_gone_begins_the_backup_anew_once(house: House):
     node_tasks.add_results(house.app, node, store.guid, {"failure": "base_gone"})
     house.fail(node, store)
     with house.app.store.read() as sql:
-        assert SqlCatalogue(sql).backup(store.ref("backup") or "").status == "FAILED"
-    [(again, _)] = task_requests.page(house.app, Filter(states=["QUEUED"], types=["EXPORT"]))[0]
+        assert SqlCatalogue(sql).backups.get(store.ref("backup") or "").status == "FAILED"
+    [(again, _)] = task_service.page(house.app, Filter(states=["QUEUED"], types=["EXPORT"]))[0]
     assert again.workflow == store.workflow
     assert again.ref("backup") != store.ref("backup")
     house.take(node, again)
@@ -525,7 +526,7 @@ def test_a_store_whose_base_is_gone_begins_the_backup_anew_once(house: House):
     node_tasks.add_results(house.app, node, second.guid, {"failure": "base_gone"})
     house.fail(node, second)
     assert (
-        task_requests.page(house.app, Filter(states=["QUEUED"], types=["EXPORT", "STORE"]))[1] == 0
+        task_service.page(house.app, Filter(states=["QUEUED"], types=["EXPORT", "STORE"]))[1] == 0
     )
 
 
@@ -533,11 +534,11 @@ def test_a_cancelled_store_does_not_begin_anew_though_its_base_is_gone(house: Ho
     node = house.node()
     store = house.exported(node)
     house.take(node, store)
-    task_requests.set_state(house.app, house.user, store.guid, State.CANCELLED, None)
+    task_service.set_state(house.app, house.user, store.guid, State.CANCELLED, None)
     node_tasks.add_results(house.app, node, store.guid, {"failure": "base_gone"})
     house.fail(node, store)
     assert (
-        task_requests.page(house.app, Filter(states=["QUEUED"], types=["EXPORT", "STORE"]))[1] == 0
+        task_service.page(house.app, Filter(states=["QUEUED"], types=["EXPORT", "STORE"]))[1] == 0
     )
 
 
@@ -551,8 +552,8 @@ def test_a_task_that_ended_leaves_the_lists_after_a_while(house: House):
     assert house.row(export).archived is False
     house.clock.now += 1
     maintenance.tick(house.app)
-    house.refuses(NotFound, task_requests.look, house.app, export.guid)
-    assert task_requests.log(house.app, export.guid) == []
+    house.refuses(NotFound, task_service.look, house.app, export.guid)
+    assert task_service.log(house.app, export.guid) == []
 
 
 def test_a_node_that_lives_looks_for_leftovers_every_hour_and_one_that_is_silent_does_not(

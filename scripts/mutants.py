@@ -1,0 +1,412 @@
+"""Mutation testing of a pure room: a seeded sample of small faults, and the tests that see them.
+
+Usage: scripts/mutants.py [ROOM ...] [--count N] [--seed S] [--seconds T] [--gate]
+       scripts/mutants.py --share SEED   (a share of one room, both chosen by the seed)
+
+Each mutant is one change of one module, made by mutmut's operators.  A fork of this process, which
+has the libraries of the tests loaded, runs the room's unit tests with the changed module; a test
+that fails kills the mutant, and so does the time limit.  Results are written one by one to
+`soak/mutants-ROOM.json`: a second call continues.  Mutants that change nothing a caller can see are
+listed with their reason in `scripts/equivalent_mutants.toml`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import contextlib
+import gc
+import hashlib
+import importlib
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+import traceback
+from collections import Counter
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import grimp
+import libcst as cst
+from libcst.metadata import MetadataWrapper, PositionProvider
+from mutmut.mutation.mutators import mutation_operators
+
+ROOT = Path(__file__).parents[1]
+SETTINGS: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["haulback"]
+ROOMS: dict[str, dict[str, list[str]]] = SETTINGS["mutants"]
+EQUIVALENT = ROOT / "scripts" / "equivalent_mutants.toml"
+SURVIVED, KILLED, TIMED_OUT = "survived", "killed", "timed out"
+
+
+class Mutant(NamedTuple):
+    """One change of a module: lines `before` become `after`; `source` is the whole module then."""
+
+    path: str
+    line: int
+    before: str
+    after: str
+    source: str
+
+    @property
+    def key(self) -> str:
+        """Name of the mutant that does not depend on the lines around."""
+        text = f"{self.path}\0{self.before}\0{self.after}"
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+class _Finder(cst.CSTVisitor):
+    """Collects (node, replacement) pairs; annotations, docstrings and prose are left alone."""
+
+    METADATA_DEPENDENCIES = (PositionProvider,)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[tuple[cst.CSTNode, cst.CSTNode]] = []
+
+    def on_visit(self, node: cst.CSTNode) -> bool:
+        if isinstance(node, cst.Annotation | cst.Import | cst.ImportFrom | cst.Decorator):
+            return False
+        if isinstance(node, cst.Expr) and isinstance(node.value, cst.BaseString):
+            return False
+        if isinstance(node, cst.BaseString) and _is_prose(node):
+            return False
+        for kind, operator in mutation_operators:
+            if isinstance(node, kind):
+                self.found += [(node, other) for other in operator(node)]
+        return True
+
+
+def _is_prose(node: cst.BaseString) -> bool:
+    """Messages and pages are prose; their words are no behaviour."""
+    return isinstance(node, cst.SimpleString) and " " in node.value
+
+
+def mutants_of(path: str) -> list[Mutant]:
+    """All mutants of a module, each once."""
+    text = (ROOT / path).read_text()
+    wrapper = MetadataWrapper(cst.parse_module(text))
+    finder = _Finder()
+    wrapper.visit(finder)
+    where = wrapper.resolve(PositionProvider)
+    found: dict[str, Mutant] = {}
+    for node, other in finder.found:
+        changed = wrapper.module.deep_replace(node, other).code
+        if one := _mutant(path, text, changed, where[node].start.line):
+            found.setdefault(one.key, one)
+    return list(found.values())
+
+
+def _mutant(path: str, text: str, changed: str, line: int) -> Mutant | None:
+    """The mutant, None where the syntax tree stays the same or the change is no Python."""
+    try:
+        if ast.dump(ast.parse(text)) == ast.dump(ast.parse(changed)):
+            return None
+    except SyntaxError:
+        return None
+    old, new = text.splitlines(), changed.splitlines()
+    while old and new and old[0] == new[0]:
+        del old[0], new[0]
+    while old and new and old[-1] == new[-1]:
+        del old[-1], new[-1]
+    return Mutant(path, line, _plain(old), _plain(new), changed)
+
+
+def _plain(lines: list[str]) -> str:
+    return "\n".join(line.strip() for line in lines)
+
+
+def equivalents() -> dict[str, str]:
+    """Keys of the mutants that change nothing, and the reason of each."""
+    rows = tomllib.loads(EQUIVALENT.read_text()).get("mutant", [])
+    return {Mutant(r["path"], 0, r["before"], r["after"], "").key: r["reason"] for r in rows}
+
+
+def sources(room: str) -> list[str]:
+    """Paths of the modules of a room.  Raises SystemExit for a pattern without a module."""
+    found: list[str] = []
+    for pattern in ROOMS[room]["sources"]:
+        paths = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob(pattern))
+        if not paths:
+            raise SystemExit(f"mutants: no module is called {pattern}: mend pyproject.toml")
+        found += [path for path in paths if not path.endswith("__init__.py")]
+    return found
+
+
+class _Changed(importlib.machinery.SourceFileLoader):
+    """Loads one module from a changed text; the file stays as it is."""
+
+    def __init__(self, name: str, path: str, source: str) -> None:
+        super().__init__(name, path)
+        self._source = source
+
+    def get_code(self, fullname: str) -> Any:
+        return compile(self._source, self.path, "exec", dont_inherit=True)
+
+
+class _Hook(importlib.abc.MetaPathFinder):
+    """Gives the import system the changed module in place of the stored one."""
+
+    def __init__(self, mutant: Mutant) -> None:
+        self.name = module_of(mutant.path)
+        self.loader = _Changed(self.name, str(ROOT / mutant.path), mutant.source)
+
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> Any:
+        if fullname != self.name:
+            return None
+        return importlib.util.spec_from_loader(fullname, self.loader)
+
+
+class _QuickFirst:
+    """Runs tests of single examples before property-based ones, which take far longer."""
+
+    def pytest_collection_modifyitems(self, items: list[Any]) -> None:
+        items.sort(key=lambda item: hasattr(item.obj, "hypothesis"))
+
+
+def _pytest(room: str) -> int:
+    import pytest
+    from hypothesis import Phase, settings
+
+    # The search for the smallest example costs time and changes no verdict.
+    settings.register_profile(
+        "mutants",
+        deadline=None,
+        database=None,
+        max_examples=50,
+        phases=(Phase.explicit, Phase.generate),
+    )
+    given = ("-x", "-q", "-p", "no:cacheprovider", "--assert=plain")
+    for plugin in ("xdist", "schemathesis", "unraisableexception", "threadexception"):
+        given += ("-p", f"no:{plugin}")
+    fixed = ("--hypothesis-profile=mutants", "--hypothesis-seed=0")
+    return int(pytest.main([*given, *fixed, *ROOMS[room]["tests"]], plugins=[_QuickFirst()]))
+
+
+def forked(room: str, mutant: Mutant | None, seconds: float) -> tuple[str, float]:
+    """Outcome and duration (s) of the room's tests in a fork, with or without a mutant."""
+    begun = time.monotonic()
+    pid = os.fork()
+    if not pid:
+        _child(room, mutant)
+    outcome = _await(pid, begun + seconds)
+    return outcome, time.monotonic() - begun
+
+
+def _child(room: str, mutant: Mutant | None) -> None:
+    """Run the tests and end the process: 0 when all passed."""
+    code = 1
+    try:
+        os.setpgid(0, 0)
+        sink = os.open(ROOT / "soak" / "mutants.out", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(sink, 1)
+        os.dup2(sink, 2)
+        if mutant:
+            sys.meta_path.insert(0, _Hook(mutant))
+        code = _pytest(room)
+    except BaseException:  # noqa: BLE001  # the fork must never return into the caller's loop
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _await(pid: int, until: float) -> str:
+    while time.monotonic() < until:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            return SURVIVED if status == 0 else KILLED
+        time.sleep(0.01)
+    os.killpg(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    return TIMED_OUT
+
+
+def preload(room: str) -> None:
+    """Import all that the room's tests need here, so that forks have it.
+
+    Modules that import a module of the room are left to the forks: a fork changes one of those.
+    """
+    script = (
+        "import sys, pytest, json\n"
+        "out = sys.stdout; sys.stdout = sys.stderr\n"
+        "pytest.main(['--collect-only', '-q', '-p', 'no:cacheprovider', *sys.argv[1:]])\n"
+        "json.dump(list(sys.modules), out)"
+    )
+    run = [sys.executable, "-c", script, *ROOMS[room]["tests"]]
+    listed = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    left = changing(room)
+    for name in json.loads(listed[listed.rindex("[") :]):
+        if name.partition(".")[0] not in ("tests", "__main__") and name not in left:
+            with contextlib.suppress(Exception):  # a fork imports what cannot be imported alone
+                importlib.import_module(name)
+
+
+def changing(room: str) -> set[str]:
+    """Names of the room's modules and of all modules that import one of them, at any distance."""
+    graph = grimp.build_graph("haulback", cache_dir=None)
+    names = {module_of(path) for path in sources(room)}
+    return names.union(*(graph.find_downstream_modules(name) for name in names))
+
+
+def module_of(path: str) -> str:
+    return path.removeprefix("src/").removesuffix(".py").replace("/", ".")
+
+
+def digest(paths: list[str]) -> str:
+    """Hash of the files below `paths`."""
+    hasher = hashlib.sha256()
+    for path in paths:
+        whole = ROOT / path
+        for file in [whole] if whole.is_file() else sorted(whole.rglob("*.py")):
+            hasher.update(file.read_bytes())
+    return hasher.hexdigest()[:16]
+
+
+class Record:
+    """The results of a room's sample in `soak/mutants-ROOM.json`.
+
+    Results are kept while modules, seed and count stay the same; new tests run the survivors again.
+    """
+
+    def __init__(self, room: str, seed: int, count: int, name: str = "mutants") -> None:
+        self.path = ROOT / "soak" / f"{name}-{room}.json"
+        head = {"room": room, "seed": seed, "count": count, "sources": digest(sources(room))}
+        tests = digest(ROOMS[room]["tests"])
+        known = json.loads(self.path.read_text()) if self.path.exists() else {}
+        same = {name: known.get(name) for name in head} == head
+        rows = known.get("mutants", {}) if same else {}
+        if known.get("tests") != tests:
+            rows = {key: row for key, row in rows.items() if row["outcome"] != SURVIVED}
+        self.data = {**head, "tests": tests, "commit": _commit(), "mutants": rows}
+
+    @property
+    def rows(self) -> dict[str, dict[str, Any]]:
+        found: dict[str, dict[str, Any]] = self.data["mutants"]
+        return found
+
+    def add(self, mutant: Mutant, outcome: str) -> None:
+        row = {"path": mutant.path, "line": mutant.line}
+        row |= {"before": mutant.before, "after": mutant.after, "outcome": outcome}
+        self.rows[mutant.key] = row
+        self.write()
+
+    def write(self) -> None:
+        self.data["counts"] = dict(Counter(row["outcome"] for row in self.rows.values()))
+        temp = self.path.with_suffix(".part")
+        temp.write_text(json.dumps(self.data, indent=1))
+        temp.replace(self.path)
+
+
+def _commit() -> str:
+    run = ["git", "rev-parse", "--short", "HEAD"]
+    return subprocess.run(run, cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
+
+
+def sample(room: str, seed: int, count: int) -> list[Mutant]:
+    """A seeded sample of the room's mutants without the equivalent ones; all where few exist."""
+    known = equivalents()
+    every = [one for path in sources(room) for one in mutants_of(path)]
+    every = [one for one in every if one.key not in known]
+    random.Random(seed).shuffle(every)
+    return every[:count]
+
+
+def run(room: str, chosen: list[Mutant], record: Record, seconds: float) -> bool:
+    """Run the mutants that have no result yet, for at most `seconds`; True when all have one."""
+    todo = [one for one in chosen if one.key not in record.rows]
+    if not todo:
+        return True
+    until = time.monotonic() + seconds
+    preload(room)
+    gc.freeze()  # forks then leave the memory of the preloaded modules alone
+    outcome, usual = forked(room, None, 300)
+    if outcome != SURVIVED:
+        raise SystemExit(f"mutants: the tests of {room} fail without a mutant: soak/mutants.out")
+    for one in todo:
+        if time.monotonic() > until:
+            return False
+        record.add(one, forked(room, one, 10 + 5 * usual)[0])
+    return True
+
+
+def report(room: str, chosen: list[Mutant], record: Record) -> float:
+    """Print the survivors and the counts; returns the killed share in percent."""
+    rows = [record.rows[one.key] for one in chosen if one.key in record.rows]
+    survivors = [row for row in rows if row["outcome"] == SURVIVED]
+    for row in sorted(survivors, key=lambda row: (row["path"], row["line"])):
+        print(f"{row['path']}:{row['line']}\n  - {row['before']}\n  + {row['after']}")
+    share = 100 * (len(rows) - len(survivors)) / max(1, len(rows))
+    data = record.data
+    print(
+        f"MUTANTS={room} seed={data['seed']} commit={data['commit']} run={len(rows)}"
+        f" of={len(chosen)} killed={len(rows) - len(survivors)} survived={len(survivors)}"
+        f" share={share:.1f}%"
+    )
+    return share
+
+
+def wanted(count: int, *, is_share: bool) -> float:
+    """The killed share (%) that a sample must reach; a share may lie below by chance.
+
+    Three standard deviations of a share of `count` mutants fail one good commit in a thousand.
+    """
+    percent: float = SETTINGS["mutants_killed_percent"]
+    return percent - 3 * (percent * (100 - percent) / max(1, count)) ** 0.5 * is_share
+
+
+def whole(given: argparse.Namespace) -> int:
+    """Run the sample of each asked room: 0 done, 1 too many survivors, 75 time is up."""
+    code = 0
+    until = time.monotonic() + given.seconds
+    for room in given.room or ROOMS:
+        chosen = sample(room, given.seed, given.count)
+        record = Record(room, given.seed, given.count)
+        done = run(room, chosen, record, until - time.monotonic())
+        share = report(room, chosen, record)
+        if not done:
+            return 75
+        if given.gate and share < wanted(len(chosen), is_share=False):
+            code = 1
+    return code
+
+
+def share(seed: int) -> int:
+    """Run a share of the mutants of one room; 1 when more than chance explains survive."""
+    room = sorted(ROOMS)[seed % len(ROOMS)]
+    count = SETTINGS["families"]["mutants"]["cases"] * len(ROOMS) * SETTINGS["share_percent"] // 100
+    chosen = sample(room, seed, count)
+    record = Record(room, seed, count, "share")
+    run(room, chosen, record, 3600)
+    return int(report(room, chosen, record) < wanted(len(chosen), is_share=True))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("room", nargs="*", help=f"of {', '.join(ROOMS)}; none: all")
+    parser.add_argument("--count", type=int, default=SETTINGS["families"]["mutants"]["cases"])
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seconds", type=float, default=480)
+    parser.add_argument("--gate", action="store_true", help="fail below the wanted share")
+    parser.add_argument("--share", type=int, metavar="SEED")
+    return parser.parse_args()
+
+
+def main() -> int:
+    given = _arguments()
+    os.chdir(ROOT)
+    sys.path.insert(0, str(ROOT))
+    (ROOT / "soak").mkdir(exist_ok=True)
+    return whole(given) if given.share is None else share(given.share)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,203 @@
+"""`haulback destination`: retention, verification and keys of destinations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from cyclopts import App, Parameter
+
+from haulback.cli.connection import connect
+from haulback.cli.output import PLACE, Output, dump, show, size, text
+from haulback.cli.submit_options import USUAL, SubmitOptions, ref, refs, report, watch
+from haulback.contract.backup_cleanup import BackupCleanupRequest
+from haulback.contract.connectivity_test import ConnectivityTestRequest
+from haulback.contract.destinations import ChangedDestination, NewDestination, Retention
+from haulback.contract.repair import RepairRequest
+from haulback.contract.verify import VerifyRequest
+from haulback.durable_files import write_private_once
+from haulback.errors import Malformed
+from haulback.units import DAY_MS, GIB
+
+app = App(name="destination")
+_SHOWN = (*PLACE, text("initialized"), size("totalUsedSpace"), size("totalAvailableSpace"))
+
+
+@app.command(name="ls")
+def destinations(*machine: str, output: Output = "table") -> None:
+    """List all destinations, or the destinations that all these machines can use."""
+    client = connect()
+    guids = [client.machines.find(one).guid for one in machine]
+    found = client.destinations.usable_for(guids) if guids else client.destinations.all()
+    show(found, _SHOWN, output)
+
+
+@app.command(name="show")
+def show_destination(name: str) -> None:
+    """Show all details of a destination, including its retention."""
+    dump(connect().destinations.find(name))
+
+
+@app.command(name="add")
+def add_destination(name: str, path: Path, *, node: str = "") -> None:
+    """Add an existing folder as a destination, and create a repository in it."""
+    client = connect()
+    where = ref(node and client.nodes.find(node).guid)
+    new = NewDestination(name=name, path=str(path.absolute()), node=where)
+    made = client.destinations.add(new)
+    print(made.guid)
+    watch(client, [made.task.guid] if made.task else [])
+
+
+@app.command(name="set")
+def set_destination(
+    name: str,
+    *,
+    rename: str = "",
+    keep_full: int | None = None,
+    keep_full_days: float | None = None,
+    keep_incremental: int | None = None,
+    keep_incremental_days: float | None = None,
+    lock_days: int | None = None,
+    keep_last: bool | None = None,
+    verify_days: int | None = None,
+    verify_hours: float | None = None,
+    verify: bool | None = None,
+    keep_absent_days: int | None = None,
+    keep_all: Annotated[bool, Parameter(negative="", help="Start from no limits.")] = False,
+) -> None:
+    """Rename a destination, or set its retention and verification; options not given stay
+    unchanged.
+
+    A backup is removed by the first limit that it reaches: number or age in days.  --lock-days: new
+    backups cannot be removed for so many days.  --keep-last: the last backup of an existing machine
+    always stays. --verify-days: a share is read every night, so that everything is read within so
+    many days; --verify-hours limits a night, --no-verify turns the nightly verification off.
+    --keep-absent-days: the last backup of an absent machine stays for so many days (30; 0: not).
+    """
+    client = connect()
+    present = client.destinations.find(name)
+    said = {
+        "keepLastNFull": keep_full,
+        "keepFullNewerThan": _age(keep_full_days),
+        "keepLastNIncremental": keep_incremental,
+        "keepIncrementalNewerThan": _age(keep_incremental_days),
+        "daysToKeepRetentionLock": lock_days,
+        "keepLastBackupWhenSourceStillExists": keep_last,
+        "keepLastBackupOfAbsentDays": keep_absent_days,
+    }
+    said = {name: value for name, value in said.items() if value is not None}
+    rules = msgspec.structs.replace(Retention() if keep_all else present.retention, **said)
+    wanted = {
+        "days": verify_days,
+        "seconds": None if verify_hours is None else round(verify_hours * 3600),
+        "active": verify,
+    }
+    wanted = {name: value for name, value in wanted.items() if value is not None}
+    verification = msgspec.structs.replace(present.verification, **wanted)
+    changed = ChangedDestination(
+        name=rename or None, retention=rules, verification=verification if wanted else None
+    )
+    client.destinations.change(present.guid, changed)
+
+
+def _age(days: float | None) -> int | None:
+    return None if days is None else round(days * DAY_MS)
+
+
+@app.command(name="rm")
+def remove_destination(name: str) -> None:
+    """Remove a destination that holds no backup; its files stay."""
+    client = connect()
+    client.destinations.remove(client.destinations.find(name).guid)
+
+
+@app.command
+def clean(*name: str, how: SubmitOptions = USUAL) -> None:
+    """Remove expired backups from destinations and free their space."""
+    client = connect()
+    request = BackupCleanupRequest(
+        refs(client.destinations.find(one).guid for one in name), **how.timed
+    )
+    report(client, client.tasks.remove_old_backups(request, **how.asked), how)
+
+
+@app.command
+def verify(
+    *name: str,
+    gib: Annotated[float | None, Parameter(help="Read at most this many GiB.")] = None,
+    hours: Annotated[float | None, Parameter(help="Read no longer.")] = None,
+    how: SubmitOptions = USUAL,
+) -> None:
+    """Verify destinations and name the backups that lack data; everything, unless limited.
+
+    The next run continues with the packs that a limited run left out.
+    """
+    client = connect()
+    request = VerifyRequest(
+        refs(client.destinations.find(wanted).guid for wanted in name),
+        bytes=None if gib is None else max(1, round(gib * GIB)),
+        seconds=None if hours is None else max(1, round(hours * 3600)),
+        **how.timed,
+    )
+    report(client, client.tasks.verify(request, **how.asked), how)
+
+
+@app.command
+def repair(
+    *name: str,
+    apply: Annotated[
+        bool, Parameter(negative="", help="Apply the repair; otherwise the log only lists it.")
+    ] = False,
+    believe: Annotated[
+        bool,
+        Parameter(negative="", help="The damage is real: no part of the destination is unmounted."),
+    ] = False,
+    how: SubmitOptions = USUAL,
+) -> None:
+    """List the possible repairs of destinations in the task's log, and with --apply carry them
+    out.
+    """
+    client = connect()
+    wanted = refs(client.destinations.find(word).guid for word in name)
+    request = RepairRequest(wanted, apply=apply, believe=believe, **how.timed)
+    report(client, client.tasks.repair(request, **how.asked), how)
+
+
+@app.command
+def key(
+    name: str,
+    *,
+    output: Annotated[Path | None, Parameter(name="--output")] = None,
+    folder: Path | None = None,
+    unchecked: Annotated[bool, Parameter(negative="")] = False,
+    data: Path = Path("haulback-data"),
+    database: Annotated[str, Parameter(env_var="HAULBACK_DATABASE")] = "",
+) -> None:
+    """Write the key file of a destination's repository to --output, or print it.
+
+    Keep the key away from the server.  The key is tried on the repository first, in --folder when
+    that is mounted elsewhere on this machine; --unchecked prints a key that cannot be tried here.
+    An --output that holds another key is never overwritten.  The command works on the server's
+    machine only, for users who may read its --data.
+    """
+    from haulback.cli.repository_keys import key_of
+
+    if output and unchecked:
+        raise Malformed("--unchecked: an unchecked key is only printed; leave out --output")
+    text = key_of(data, database, name, folder=folder, unchecked=unchecked)
+    if output is None:
+        print(text)
+        return
+    write_private_once(output, f"{text}\n".encode())
+    print(f"{output} opens the repository of {name}")
+
+
+@app.command(name="test")
+def test_destination(*name: str) -> None:
+    """Test whether nodes can use destinations."""
+    client = connect()
+    found = refs(client.destinations.find(one).guid for one in name)
+    tasks = client.tasks.connectivity_test(ConnectivityTestRequest(backupDestinations=found))
+    watch(client, [task.guid for task in tasks])

@@ -1,0 +1,129 @@
+"""`haulback hypervisor`: sources of backups."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cyclopts import App
+
+from haulback.cli.connection import connect
+from haulback.cli.output import PLACE, Output, dump, moment, show, text
+from haulback.cli.submit_options import ref, refs, watch
+from haulback.contract.connectivity_test import ConnectivityTestRequest
+from haulback.contract.hypervisors import ChangedHypervisor, NewHypervisor
+from haulback.contract.inventory_sync import (
+    Candidate,
+    InventorySyncRequest,
+    InventorySyncWizardRequest,
+)
+from haulback.errors import Malformed
+
+app = App(name="hypervisor")
+_SHOWN = (*PLACE, text("vmCount"), moment("notBelievedSince"))
+
+
+@app.command(name="ls")
+def hypervisors(*, output: Output = "table") -> None:
+    """List all hypervisors."""
+    show(connect().hypervisors.all(), _SHOWN, output)
+
+
+@app.command(name="show")
+def show_hypervisor(name: str) -> None:
+    """Show all details of a hypervisor."""
+    dump(connect().hypervisors.find(name))
+
+
+@app.command(name="add")
+def add_hypervisor(
+    name: str,
+    path: Path | None = None,
+    *,
+    libvirt: str = "",
+    node: str = "",
+    manager: str = "",
+    cluster: str = "",
+) -> None:
+    """Add a folder of machines, or a libvirt host, and scan its machines.
+
+    PATH is the folder of machines, with one sub-folder each; with --libvirt it is the folder for
+    new images. The node's own libvirt is qemu:///system, that of another host
+    qemu+ssh://root@host/system.
+    """
+    client = connect()
+    records = client.records
+    new = NewHypervisor(
+        name=name,
+        path=str(path.absolute()) if path else None,
+        url=libvirt or None,
+        node=ref(node and client.nodes.find(node).guid),
+        hypervisorManager=ref(manager and records.managers.find(manager).guid),
+        cluster=ref(cluster and records.clusters.find(cluster).guid),
+    )
+    made = client.hypervisors.add(new)
+    print(made.guid)
+    watch(client, [made.task.guid] if made.task else [])
+
+
+@app.command(name="set")
+def set_hypervisor(name: str, *, rename: str = "", manager: str = "", cluster: str = "") -> None:
+    """Rename a hypervisor, or assign it to a manager; options not given stay unchanged."""
+    client = connect()
+    records = client.records
+    wanted = ChangedHypervisor(
+        name=rename or None,
+        hypervisorManager=ref(manager and records.managers.find(manager).guid),
+        cluster=ref(cluster and records.clusters.find(cluster).guid),
+    )
+    client.hypervisors.change(client.hypervisors.find(name).guid, wanted)
+
+
+@app.command(name="rm")
+def remove_hypervisor(name: str) -> None:
+    """Remove a hypervisor whose machines have no backups."""
+    client = connect()
+    client.hypervisors.remove(client.hypervisors.find(name).guid)
+
+
+@app.command
+def sync(*name: str, manager: list[str] = []) -> None:  # noqa: B006 - read only
+    """Scan the machines of hypervisors, and of all hypervisors of a --manager."""
+    if not name and not manager:
+        raise Malformed("name at least one hypervisor, or a --manager")
+    client = connect()
+    request = InventorySyncRequest(
+        hypervisors=refs(client.hypervisors.find(one).guid for one in name),
+        hypervisorManagers=refs(client.records.managers.find(one).guid for one in manager),
+    )
+    watch(client, [task.guid for task in client.tasks.inventory_sync(request)])
+
+
+@app.command
+def confirm_absent(name: str) -> None:
+    """Confirm that the machines which a hypervisor no longer shows are gone; prints their names.
+
+    A hypervisor that suddenly shows no machine, or less than half, is not believed before the next
+    scan.
+    """
+    client = connect()
+    for one in client.hypervisors.confirm_absent(client.hypervisors.find(name).guid):
+        print(f"absent  {one.guid}  {one.name}")
+
+
+@app.command(name="try")
+def try_hypervisor(name: str, path: Path, *, node: str = "") -> None:
+    """Scan a folder of machines, and add it as a hypervisor if the scan succeeds."""
+    client = connect()
+    where = ref(node and client.nodes.find(node).guid)
+    one = Candidate(name=name, path=str(path.absolute()), node=where)
+    tasks = client.tasks.try_hypervisors(InventorySyncWizardRequest(hypervisors=[one]))
+    watch(client, [task.guid for task in tasks])
+
+
+@app.command(name="test")
+def test_hypervisor(*name: str) -> None:
+    """Test whether nodes reach hypervisors."""
+    client = connect()
+    found = refs(client.hypervisors.find(one).guid for one in name)
+    tasks = client.tasks.connectivity_test(ConnectivityTestRequest(hypervisors=found))
+    watch(client, [task.guid for task in tasks])

@@ -1,0 +1,51 @@
+"""Records that the orders of several kinds carry to a node."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+
+class Hypervisor(msgspec.Struct, kw_only=True):
+    """A hypervisor; `driver` names the driver, `config` is the driver's configuration.
+
+    `node` is the only node that can reach the hypervisor, None when any node can.  `settings` are
+    user settings that the driver does not need: manager, cluster, node configuration.
+    """
+
+    guid: str
+    name: str
+    driver: str
+    config: dict[str, Any]
+    node: str | None = None
+    settings: dict[str, Any] = {}
+
+
+class BackupDestination(msgspec.Struct, kw_only=True):
+    """A backup destination; `repository` is the repository's guid after initialisation.
+
+    `settings` holds retention and verification; spaces are bytes, as a node last reported them.
+    `may_delete` grants deletion to one task's order: other tasks can only add objects.
+    """
+
+    guid: str
+    name: str
+    driver: str
+    config: dict[str, Any]
+    repository: str | None = None
+    node: str | None = None
+    settings: dict[str, Any] = {}
+    total_space: int | None = None
+    used_space: int | None = None
+    may_delete: bool = False
+    verify_state: dict[str, Any] = {}
+
+
+class IncrementBase(msgspec.Struct):
+    """The base of the next increment of an entity in one repository."""
+
+    entity: str
+    destination: str
+    backup: str
+    checkpoint: str | None = None

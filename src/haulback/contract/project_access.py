@@ -1,0 +1,36 @@
+"""Limits of callers that are narrowed to some projects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import Final
+
+
+class ProjectAccess(Enum):
+    """Limits of a narrowed caller in an operation; the value is the word of the access page."""
+
+    ANYBODY = "anybody"
+    ACCOUNT = "own login"
+    COMMON = "common"
+    OBJECTS = "own objects"
+    USE = "own and shared"
+    CHANGE = "own"
+    WHOLE = "403"
+    NODE = "node"
+
+
+_P = ProjectAccess
+ABOUT: Final[Mapping[ProjectAccess, str]] = {
+    _P.ANYBODY: "Nobody has to log in; the answer holds nothing of any project.",
+    _P.ACCOUNT: "Concerns the caller's own login, and tokens that reach no further than it.",
+    _P.COMMON: "The same answer for all projects; figures count the caller's projects only.",
+    _P.OBJECTS: "Objects of other projects and of no project do not exist: 404, absent from "
+    "lists, passed over by bulk operations.",
+    _P.USE: "Records of no project can be read and used; records of other projects do not "
+    "exist: 404.",
+    _P.CHANGE: "Records of no project are 403, those of other projects 404; a new record "
+    "belongs to the caller's project.",
+    _P.WHOLE: "Acts on a shared place or on all projects: 403 for every narrowed caller.",
+    _P.NODE: "The channel of nodes: the tasks that a node runs, ran or may start.",
+}

@@ -1,0 +1,42 @@
+"""Base of the wrappers of a store: all operations go to the wrapped store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Set
+from pathlib import Path
+
+from haulback.destinations.protocol import Item, ObjectStore
+
+
+class PassThrough:
+    """Passes all operations of an ObjectStore through; a wrapper overrides those it changes."""
+
+    def __init__(self, destination: ObjectStore) -> None:
+        self._destination = destination
+
+    def store(self, name: str, data: bytes) -> None:
+        self._destination.store(name, data)
+
+    def adopt(self, name: str, path: Path) -> None:
+        self._destination.adopt(name, path)
+
+    def load(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
+        return self._destination.load(name, offset, length)
+
+    def info(self, name: str) -> Item:
+        return self._destination.info(name)
+
+    def list(self, prefix: str) -> Iterator[Item]:
+        return self._destination.list(prefix)
+
+    def entries(self, folder: str) -> Iterator[tuple[str, bool]]:
+        return self._destination.entries(folder)
+
+    def delete(self, name: str) -> None:
+        self._destination.delete(name)
+
+    def sweep(self, alive: Set[str]) -> int:
+        return self._destination.sweep(alive)
+
+    def local_path(self, name: str) -> Path | None:
+        return self._destination.local_path(name)

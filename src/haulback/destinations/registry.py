@@ -1,0 +1,65 @@
+"""Registry of the destination drivers: each type declared in `contract.destination_types`.
+
+The module of a driver is imported at its first use: a client library that no destination of this
+process needs is never loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import msgspec
+
+from haulback.contract.destination_types import DestinationType, by_driver
+from haulback.destinations.protocol import ObjectStore
+from haulback.destinations.retrying import Retrying
+from haulback.destinations.settled_lists import SettledLists
+from haulback.errors import Malformed
+
+
+class Usage(NamedTuple):
+    """Space of a destination in bytes."""
+
+    total: int
+    free: int
+
+
+def open_destination(driver: str, config: Mapping[str, Any], owner: str) -> ObjectStore:
+    """Open a destination; its half-written objects carry the name of the attempt `owner`.
+
+    Raises Malformed for an unknown driver or a wrong setting, Unavailable for a store that does
+    not answer.
+    """
+    kind, settings = _declared(driver, config)
+    store: ObjectStore = _module(kind).open_store(settings, owner)
+    if not kind.capabilities.local_path:
+        store = Retrying(store)
+    if kind.capabilities.listing_delay:
+        store = SettledLists(store, kind.capabilities.listing_delay)
+    return store
+
+
+def usage(driver: str, config: Mapping[str, Any]) -> Usage | None:
+    """Space of a destination, None for a type that does not tell. Raises Malformed, OSError."""
+    kind, settings = _declared(driver, config)
+    if not kind.capabilities.usage:
+        return None
+    return Usage(*_module(kind).usage(settings))
+
+
+def _module(kind: DestinationType) -> ModuleType:
+    return import_module(f"haulback.destinations.{kind.driver}")
+
+
+def _declared(driver: str, config: Mapping[str, Any]) -> tuple[DestinationType, msgspec.Struct]:
+    kind = by_driver(driver)
+    if kind is None:
+        raise Malformed(f"this node has no destination driver {driver[:40]!r}")
+    try:
+        return kind, msgspec.convert(dict(config), kind.settings)
+    except msgspec.ValidationError as error:
+        # The text of the error names the setting and its form, never its value.
+        raise Malformed(f"the settings of the {kind.name} destination: {error}") from None

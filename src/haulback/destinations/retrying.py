@@ -1,0 +1,74 @@
+"""Retries on a remote store, whose replies may be lost after the operation was done."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Set
+from pathlib import Path
+from typing import TypeVar
+
+from haulback.destinations.pass_through import PassThrough
+from haulback.destinations.protocol import Item, ObjectStore
+from haulback.errors import Conflict
+from haulback.retry import Backoff, Wait, is_retryable, retry
+
+T = TypeVar("T")
+BACKOFF = Backoff(pause=0.5, factor=2.0, longest=30.0, attempts=8)
+
+
+class Retrying(PassThrough):
+    """A store each of whose operations is repeated while the store does not answer.
+
+    `wait` pauses for seconds; a true result ends the retries. Raises the error of the last try.
+    """
+
+    def __init__(
+        self, destination: ObjectStore, backoff: Backoff = BACKOFF, wait: Wait = time.sleep
+    ) -> None:
+        super().__init__(destination)
+        self._backoff, self._wait = backoff, wait
+
+    def store(self, name: str, data: bytes) -> None:
+        """Store an object. After an unknown outcome equal bytes under the name are this object.
+
+        Competing writers never store equal bytes under a name whose owner matters: each sealed
+        object holds a random nonce.
+        """
+        unknown = False
+
+        def note(error: Exception) -> bool:
+            nonlocal unknown
+            unknown = unknown or is_retryable(error)
+            return is_retryable(error)
+
+        try:
+            retry(lambda: self._destination.store(name, data), self._backoff, note, self._wait)
+        except Conflict:
+            if not unknown or self.load(name) != data:
+                raise
+
+    def adopt(self, name: str, path: Path) -> None:
+        # A repeated adopt succeeds over equal content; the file goes only after a success.
+        self._again(lambda: self._destination.adopt(name, path))
+
+    def load(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
+        return self._again(lambda: self._destination.load(name, offset, length))
+
+    def info(self, name: str) -> Item:
+        return self._again(lambda: self._destination.info(name))
+
+    def list(self, prefix: str) -> Iterator[Item]:
+        # A list that breaks off begins anew: half of it must not look like all of it.
+        return iter(self._again(lambda: [*self._destination.list(prefix)]))
+
+    def entries(self, folder: str) -> Iterator[tuple[str, bool]]:
+        return iter(self._again(lambda: [*self._destination.entries(folder)]))
+
+    def delete(self, name: str) -> None:
+        self._again(lambda: self._destination.delete(name))
+
+    def sweep(self, alive: Set[str]) -> int:
+        return self._again(lambda: self._destination.sweep(alive))
+
+    def _again(self, call: Callable[[], T]) -> T:
+        return retry(call, self._backoff, wait=self._wait)

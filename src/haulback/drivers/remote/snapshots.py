@@ -1,0 +1,96 @@
+"""Snapshots over a connection: the far end serves an open Snapshot, the node reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import NamedTuple, Self
+
+from haulback.drivers.hypervisor import DiskView, Machine, MachineDisk, Snapshot
+from haulback.drivers.remote.disks import FarSource, Offered, ServedSource
+from haulback.drivers.remote.rpc import Exchange
+from haulback.drivers.source import Extent
+from haulback.errors import HaulbackError
+
+
+class View(NamedTuple):
+    """A DiskView; `tracks` tells whether `changed` extents are available."""
+
+    disk: MachineDisk
+    source: Offered
+    tracks: bool
+    reason: str | None
+
+
+class OpenedSnapshot(NamedTuple):
+    """An open Snapshot: the number of its object, and its properties."""
+
+    number: int
+    machine: Machine
+    checkpoint: str | None
+    consistency: str
+    views: list[View]
+
+
+class ServedSnapshot:
+    """Server of an open Snapshot."""
+
+    def __init__(self, link: Exchange, snapshot: Snapshot) -> None:
+        self._link, self._snapshot = link, snapshot
+        self._disks: list[ServedSource] = []
+
+    def opened(self) -> OpenedSnapshot:
+        found = self._snapshot
+        views = [self._view(view) for view in found.views()]
+        number = self._link.offer(self)
+        return OpenedSnapshot(number, found.machine, found.checkpoint, found.consistency, views)
+
+    def close(self) -> None:
+        if self._link.withdraw(self):
+            for disk in self._disks:
+                self._link.withdraw(disk)
+            self._snapshot.close()
+
+    def _view(self, view: DiskView) -> View:
+        disk = ServedSource(view.source, view.changed)
+        self._disks.append(disk)
+        offered = Offered(self._link.offer(disk), view.source.size)
+        return View(view.disk, offered, view.changed is not None, view.reason)
+
+
+class FarSnapshot:
+    def __init__(self, link: Exchange, opened: OpenedSnapshot) -> None:
+        self._link, self._number, self._open = link, opened.number, True
+        self.machine, self.checkpoint = opened.machine, opened.checkpoint
+        self.consistency = opened.consistency
+        self._views = [self._view(view) for view in opened.views]
+
+    def _view(self, view: View) -> DiskView:
+        source = FarSource(self._link, view.source)
+        return DiskView(view.disk, source, _Changed(source) if view.tracks else None, view.reason)
+
+    def views(self) -> list[DiskView]:
+        return self._views
+
+    def close(self) -> None:
+        if self._open:
+            self._open = False
+            self._link.call(self._number, "close", kind=type(None))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if error is None:
+            self.close()
+        else:  # the current error must not be hidden by a failure to close
+            with suppress(HaulbackError):
+                self.close()
+
+
+class _Changed:
+    def __init__(self, source: FarSource) -> None:
+        self._source = source
+
+    def __iter__(self) -> Iterator[Extent]:
+        return self._source.changed()

@@ -1,0 +1,167 @@
+"""Protocols by which kinds read records, one per kind of record; the store implements them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from haulback.inventory.records import (
+    Backup,
+    BackupDestination,
+    BackupVolume,
+    Entity,
+    Hypervisor,
+    IncrementBase,
+    Mount,
+    PlatformSnapshot,
+    Record,
+)
+from haulback.tasks.record import Task
+from haulback.wire import Named
+
+
+class MachineRecords(Protocol):
+    """Machines that planning and preparing may read."""
+
+    def get(self, guid: str) -> Entity: ...
+
+    def get_many(self, guids: Sequence[str]) -> list[Entity]:
+        """The entities of these guids, in the given order, in one query."""
+
+    def find_named(self, hypervisor: str, name: str) -> Entity | None:
+        """The present machine of a name on a hypervisor, None without one.
+
+        Raises NotFound when the machine is outside the caller's projects, so that only its name
+        becomes known; Conflict when several machines have the name.
+        """
+
+    def find_at(self, hypervisor: str, uuid: str) -> Entity | None:
+        """The machine of a uuid on a hypervisor, None if unknown."""
+
+    def is_scheduled(self, entity: str) -> bool:
+        """Tell whether an active incremental schedule applies to an entity."""
+
+
+class PlaceRecords(Protocol):
+    """Hypervisors, backup destinations and nodes."""
+
+    def hypervisor(self, guid: str) -> Hypervisor: ...
+
+    def hypervisors(self) -> list[Hypervisor]: ...
+
+    def destination(self, guid: str) -> BackupDestination: ...
+
+    def destinations(self) -> list[BackupDestination]: ...
+
+    def default_destination(self) -> BackupDestination:
+        """The destination of requests that name none.  Raises Malformed if ambiguous."""
+
+    def node(self, guid: str) -> Named: ...
+
+    def only_node(self, field: str) -> str:
+        """The guid of the only node.  Raises Malformed, naming `field`, for several or none."""
+
+
+class BackupRecords(Protocol):
+    """Backups and increment bases."""
+
+    def get(self, guid: str) -> Backup: ...
+
+    def of_entity(self, entity: str, *statuses: str) -> list[Backup]:
+        """Backups of an entity in these statuses, the newest first."""
+
+    def stored_on(self, destination: str) -> list[Backup]:
+        """Backups that are stored on a destination and not being removed."""
+
+    def to_delete(self, destination: str, entity: str | None = None) -> list[str]:
+        """Backups on a destination whose removal is decided but not carried out."""
+
+    def at_location(self, guid: str) -> Backup:
+        """The backup of a backup location."""
+
+    def given_up(self, destination: str) -> list[str]:
+        """Missing backups of a destination whose loss a user has confirmed."""
+
+    def base(self, entity: str, destination: str) -> IncrementBase | None: ...
+
+    def bases(self, entity: str) -> list[IncrementBase]:
+        """The increment bases of an entity in all repositories."""
+
+
+class SnapshotRecords(Protocol):
+    """Snapshots on platforms."""
+
+    def get(self, guid: str) -> PlatformSnapshot: ...
+
+    def of_entity(self, entity: str) -> list[PlatformSnapshot]:
+        """Snapshots of an entity, the newest first."""
+
+
+class MountRecords(Protocol):
+    """Mounted backups."""
+
+    def get(self, guid: str) -> Mount: ...
+
+    def volumes(self, mount: str) -> list[tuple[str, BackupVolume]]:
+        """The file systems of a mounted backup, with their guids."""
+
+    def under_machine(self, entity: Entity) -> Mount | None:
+        """The mounted backup that a machine runs from, None without one."""
+
+
+class ConfigurationRecords(Protocol):
+    """Configuration records: policies, rules, schedules, networks, recovery plans."""
+
+    def get(self, kind: str, guid: str) -> Record:
+        """A record of one kind, like `rule` or `recovery-plan`."""
+
+    def of_kind(self, kind: str, parent: str | None = None) -> list[Record]: ...
+
+    def changeable(self, kind: str, guid: str) -> Record:
+        """A record that the caller may change.
+
+        Raises NotFound, Forbidden for a record of all projects where the caller is narrowed.
+        """
+
+
+class WorkInProgress(Protocol):
+    """Queued and running tasks, asked by the object that the tasks use."""
+
+    def is_busy(self, entity: str) -> bool:
+        """Tell whether a queued or running task needs the entity's backups."""
+
+    def under_way(self, role: str, guid: str, *kinds: str) -> list[Task]:
+        """Tasks of these kinds that refer to an object in a role and are not over, planned ones
+        too.  From then on no other plan asks about the object until this one is made or dropped.
+        """
+
+    def is_in_use(self, backup: Backup) -> bool:
+        """Tell whether a task reads a backup, or makes an increment based on the backup."""
+
+
+class Catalogue(Protocol):
+    """Records that planning and preparing may read; unknown guids raise NotFound.
+
+    Objects outside the caller's projects raise NotFound too.
+    """
+
+    @property
+    def machines(self) -> MachineRecords: ...
+
+    @property
+    def places(self) -> PlaceRecords: ...
+
+    @property
+    def backups(self) -> BackupRecords: ...
+
+    @property
+    def snapshots(self) -> SnapshotRecords: ...
+
+    @property
+    def mounts(self) -> MountRecords: ...
+
+    @property
+    def records(self) -> ConfigurationRecords: ...
+
+    @property
+    def work(self) -> WorkInProgress: ...

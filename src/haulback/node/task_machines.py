@@ -1,0 +1,61 @@
+"""Hypervisors that an attempt uses, and the locks of machines on this node."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Lock
+
+from haulback.contract.order_records import Hypervisor
+from haulback.drivers import registry
+from haulback.drivers.hypervisor import MachineSource
+from haulback.errors import Malformed
+
+
+def open_hypervisor(record: Hypervisor) -> MachineSource:
+    """Open the driver of a hypervisor.  Raises Malformed without such a driver on this node."""
+    try:
+        return registry.open_hypervisor(record.driver, record.config)
+    except Malformed as error:
+        raise Malformed(f"{record.name}: {error.message}") from None
+
+
+class Locks:
+    """Locks of machines on this node: one attempt works on a machine at a time."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._by_machine: dict[str, Lock] = {}
+
+    def of(self, machine: str) -> Lock:
+        with self._lock:
+            return self._by_machine.setdefault(machine, Lock())
+
+
+class TaskMachines:
+    """Hypervisors of one attempt; `used` are their records by guid."""
+
+    def __init__(self, locks: Locks) -> None:
+        self._locks = locks
+        self.used: dict[str, Hypervisor] = {}
+        self._opened: list[MachineSource] = []
+
+    def open(self, record: Hypervisor) -> MachineSource:
+        made = open_hypervisor(record)
+        self.used[record.guid] = record
+        self._opened.append(made)
+        return made
+
+    @contextmanager
+    def lock(self, record: Hypervisor, uuid: str, *, wait: bool = True) -> Iterator[bool]:
+        lock = self._locks.of(f"{record.guid}/{uuid}")
+        is_mine = lock.acquire(blocking=wait)
+        try:
+            yield is_mine
+        finally:
+            if is_mine:
+                lock.release()
+
+    def close(self) -> None:
+        for hypervisor in self._opened:
+            hypervisor.close()

@@ -1,0 +1,82 @@
+"""Progress of one attempt: counters and log lines for the reporter, and the flags to stop."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from threading import Event
+from typing import Any, TypeVar
+
+from haulback.errors import Cancelled, Fenced, Unavailable
+from haulback.node.server_calls import patiently
+from haulback.node.server_client import ServerClient
+from haulback.texts import sendable
+
+_LOG_AHEAD = 500  # lines that wait for the reporter; older lines are dropped
+T = TypeVar("T")
+
+
+class TaskProgress:
+    """Progress of the attempt named `attempt`.
+
+    `total` and `done` are bytes; `is_done`: the attempt only cleans up.  The reporter reads the
+    counters and sets the flags.
+    """
+
+    def __init__(self, attempt: str, link: ServerClient) -> None:
+        self._attempt, self._link = attempt, link
+        self.total = self.done = 0
+        self.cancelled = self.is_done = False
+        self.lines: deque[str] = deque(maxlen=_LOG_AHEAD)
+        self._started = time.monotonic()
+        self._over = Event()
+
+    @property
+    def fenced(self) -> bool:
+        """Tell whether another attempt owns the task, or this process is stopping."""
+        return self._over.is_set()
+
+    def fence(self) -> None:
+        """Stop the attempt: the server no longer accepts its results."""
+        self._over.set()
+
+    def ask(self, call: Callable[[], T]) -> T:
+        """Call the server until it answers.  Raises Fenced if the attempt is fenced meanwhile."""
+        try:
+            return patiently(call, self._over)
+        except Unavailable:
+            raise Fenced("the attempt was given up while the server did not answer") from None
+
+    def expect(self, total: int) -> None:
+        self.total = total
+
+    def count(self, count: int) -> None:
+        self.done += count
+
+    def meter(self, count: int) -> None:
+        self.done += count
+        self.stop_if_unwanted()
+
+    def confirm(self) -> None:
+        self.cancelled |= self.ask(lambda: self._link.is_cancelled(self._attempt))
+        self.stop_if_unwanted()
+
+    def stop_if_unwanted(self) -> None:
+        """Raise Fenced or Cancelled when the attempt must stop."""
+        if self.fenced:
+            raise Fenced("the server gave the task to another attempt")
+        if self.cancelled:
+            raise Cancelled("cancelled")
+
+    def log(self, text: str) -> None:
+        self.lines.append(sendable(text))
+
+    def average(self) -> dict[str, Any]:
+        """Bytes moved so far, and the average rate in bytes per second."""
+        took = max(time.monotonic() - self._started, 1e-3)
+        return {
+            "transferRate": round(self.done / took, 1),
+            "transferredBytes": self.done,
+            "timestamp": self._link.now_ms(),
+        }

@@ -1,0 +1,49 @@
+"""Questions and early reports of one attempt to the server."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Set
+from contextlib import suppress
+
+from haulback.drivers.remote_set import AskedNames
+from haulback.errors import Unavailable
+from haulback.node.server_client import ServerClient
+from haulback.node.task_progress import TaskProgress
+from haulback.work.context import Results
+
+
+class AttemptServer:
+    """The server, as attempt number `number` of the task `guid` asks it."""
+
+    def __init__(self, guid: str, number: int, progress: TaskProgress, link: ServerClient) -> None:
+        self._guid, self._attempt = guid, f"{guid}-{number}"
+        self._progress, self._link = progress, link
+
+    def now_ms(self) -> int:
+        return self._link.now_ms()
+
+    def needed(self) -> Set[str]:
+        return AskedNames(lambda name: self._progress.ask(lambda: bool(self._link.needed([name]))))
+
+    def abandoned(self, names: Collection[str]) -> Set[str]:
+        return frozenset(self._progress.ask(lambda: self._link.abandoned(list(names))))
+
+    def expected(self) -> Iterator[str]:
+        after = ""
+        while page := self._expected_page(after):
+            yield from page
+            after = page[-1]
+
+    def _expected_page(self, after: str) -> list[str]:
+        return self._progress.ask(lambda: self._link.expected(self._guid, after))
+
+    def pins(self, destination: str) -> Set[str]:
+        found = self._progress.ask(lambda: self._link.pins(destination))
+        return frozenset(found) - {self._attempt}
+
+    def type_changed(self, backup_type: str) -> None:
+        self._progress.ask(lambda: self._link.backup_type(self._attempt, backup_type))
+
+    def note(self, results: Results) -> None:
+        with suppress(Unavailable):  # the next note replaces this one
+            self._link.results(self._attempt, results)

@@ -1,0 +1,119 @@
+"""Local copies of index segments, because a segment is mapped into memory from a file.
+
+A destination with local paths needs no copy. Elsewhere a segment is fetched once: its name is the
+keyed hash of its content, which is compared at each opening, so a copy that rotted, or that
+another program changed, is fetched again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Set
+from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+from haulback.destinations.protocol import ObjectStore
+from haulback.durable_files import DurableFiles
+from haulback.errors import Damaged, NotFound
+from haulback.repository.keys import Keys
+from haulback.repository.segment import Segment
+from haulback.units import GIB, MIB
+
+LIMIT = 16 * GIB  # the index of about 50 TiB of chunks
+_PART = 8 * MIB  # bytes of one read from the destination
+
+
+class CacheFolder(NamedTuple):
+    """A folder for copies of several repositories, and the most bytes that they may take."""
+
+    path: Path
+    limit: int = LIMIT
+
+
+class IndexCache:
+    """Opens the index segments of one repository, from copies where a store has no local paths.
+
+    Without a `folder` a copy lives as long as its mapping. The process that makes the total of all
+    repositories in `folder` exceed its limit removes the copies that were unused for longest; a
+    mapped segment stays readable after its copy is gone.
+    """
+
+    def __init__(
+        self, destination: ObjectStore, repository: str, keys: Keys, folder: CacheFolder | None
+    ) -> None:
+        self._destination, self._keys, self._cache = destination, keys, folder
+        self._repository, self._disk = repository, DurableFiles()
+
+    def open(self, name: str) -> Segment:
+        """Open a segment. Raises NotFound for one that is gone, Damaged, Unavailable."""
+        path = self._destination.local_path(f"index/{name}")
+        if path is not None:
+            return Segment.open(path, name, self._keys)
+        if self._cache is not None:
+            return self._open_copy(self._cache.path / self._repository, name)
+        with TemporaryDirectory(prefix="haulback-index-") as folder:
+            return self._fetched(Path(folder), name)
+
+    def sweep(self, live: Set[str]) -> None:
+        """Remove the copies of all segments of this repository but those in `live`."""
+        if self._cache is None:
+            return
+        for path in _files(self._cache.path / self._repository):
+            if path.name not in live:
+                path.unlink(missing_ok=True)
+
+    def _open_copy(self, folder: Path, name: str) -> Segment:
+        with suppress(NotFound, Damaged):
+            segment = Segment.open(folder / name, name, self._keys)
+            os.utime(folder / name)  # marks the copy as used, for `_trim`
+            return segment
+        folder.mkdir(parents=True, exist_ok=True)
+        segment = self._fetched(folder, name)
+        self._trim(folder / name)
+        return segment
+
+    def _fetched(self, folder: Path, name: str) -> Segment:
+        self._fetch(name, folder)
+        try:
+            return Segment.open(folder / name, name, self._keys)
+        except Damaged:
+            (folder / name).unlink(missing_ok=True)
+            raise
+
+    def _fetch(self, name: str, folder: Path) -> None:
+        """Copy a segment; a reader never sees half a copy under the segment's name."""
+        size = self._destination.info(f"index/{name}").size
+        temp = folder / f"{name}.{os.urandom(8).hex()}"
+        try:
+            with self._disk.create(temp) as file:
+                for at in range(0, size, _PART):
+                    part = self._destination.load(f"index/{name}", at, min(_PART, size - at))
+                    self._disk.write(file, part)
+            self._disk.replace(temp, folder / name)
+        finally:
+            temp.unlink(missing_ok=True)
+
+    def _trim(self, newest: Path) -> None:
+        assert self._cache is not None
+        copies = sorted(_sizes(self._cache.path), reverse=True)  # the last used come first
+        total = 0
+        for _, size, path in copies:
+            total += size
+            if total > self._cache.limit and path != newest:
+                path.unlink(missing_ok=True)
+
+
+def _sizes(root: Path) -> Iterator[tuple[int, int, Path]]:
+    """(time of the last use in ns, bytes, path) of each copy."""
+    for folder in root.iterdir():
+        for path in _files(folder):
+            with suppress(FileNotFoundError):  # another process removed the copy
+                status = path.stat()
+                yield status.st_mtime_ns, status.st_size, path
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    with suppress(FileNotFoundError, NotADirectoryError):
+        yield from folder.iterdir()

@@ -1,0 +1,44 @@
+"""The OpenAPI document of the API, and a page that shows the document offline."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cache
+from typing import Any
+
+from haulback.contract.roles import PUBLIC
+from haulback.server.http.operation import ApiRequest, Operation, Reply, Router
+from haulback.wire import dump
+
+
+def documenting(others: Iterable[Operation]) -> Router:
+    """Operations that show the documents of the API: of `others` and of themselves."""
+    room = Router()
+
+    def described() -> list[Operation]:
+        return [*others, *room.operations]
+
+    # Callers need no login and may ask often, so each document is made once.
+    @cache
+    def openapi() -> bytes:
+        from haulback.server.http.openapi import document  # slow to import, and seldom needed
+
+        return dump(document(described()))
+
+    @cache
+    def page() -> bytes:
+        from haulback.server.http.openapi import page
+
+        return page(described()).encode()
+
+    @room("GET", "/openapi.json", "The OpenAPI 3.1 document.", roles=PUBLIC, answer=dict[str, Any])
+    def show_openapi(call: ApiRequest) -> Reply:
+        """All operations of this API, for machines."""
+        return Reply(raw=(openapi(), "application/json"))
+
+    @room("GET", "/docs", "The same for people, offline.", roles=PUBLIC)
+    def show_page(call: ApiRequest) -> Reply:
+        """All operations of this API, for people."""
+        return Reply(raw=(page(), "text/html; charset=utf-8"))
+
+    return room

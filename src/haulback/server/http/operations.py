@@ -1,0 +1,64 @@
+"""All operations of the API, with the access table and examples that follow from them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from haulback.contract.roles import PUBLIC
+from haulback.kinds.api import Submission
+from haulback.server.http import (
+    alarms,
+    api_documents,
+    backups,
+    configuration,
+    dashboard,
+    health,
+    hypervisors,
+    machines,
+    mounts,
+    node_tasks,
+    nodes,
+    retention,
+    snapshots,
+    tasks,
+    users,
+    workflows,
+)
+from haulback.server.http.operation import Operation
+from haulback.server.http.request_body import check_declared
+
+_ROOMS = (
+    node_tasks,
+    users,
+    nodes,
+    hypervisors,
+    machines,
+    backups,
+    retention,
+    mounts,
+    snapshots,
+    alarms,
+    workflows,
+    configuration,
+    dashboard,
+    health,
+)
+
+
+def operations(submissions: Iterable[Submission]) -> list[Operation]:
+    """All operations of the API; each way to submit work is one of them.
+
+    Raises ValueError when two operations have the same method and path, or a public operation
+    takes bodies that are too large.
+    """
+    found = [*tasks.room.operations, *tasks.submissions(submissions)]
+    found += [operation for room in _ROOMS for operation in room.room.operations]
+    found += api_documents.documenting(tuple(found)).operations
+    for key, count in Counter(operation.key for operation in found).items():
+        if count > 1:
+            raise ValueError(f"{key} is declared {count} times")
+    for operation in found:
+        is_open = operation.takes_body and operation.roles == PUBLIC
+        check_declared(operation.key, operation.body, is_open)
+    return found

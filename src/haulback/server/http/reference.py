@@ -1,0 +1,103 @@
+"""Pages of docs/reference, made from the declarations of operations and kinds."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from haulback.contract.project_access import ABOUT
+from haulback.contract.roles import NODES, PUBLIC, ROLES, Roles
+from haulback.kinds.registry import WAYS
+from haulback.server.http import node_schemas
+from haulback.server.http.operation import Operation
+from haulback.server.http.operations import operations
+
+OPERATIONS = operations(WAYS)
+TABLE: dict[str, Roles] = {operation.key: operation.roles for operation in OPERATIONS}
+
+
+def pages(folder: Path) -> dict[str, str]:
+    """Names and texts of all pages; the page of commands keeps the prose that `folder` holds."""
+    return {
+        "access.md": access(),
+        "cli.md": commands((folder / "cli.md").read_text()),
+        "node-reports.md": node_schemas.as_markdown(),
+        "operations.md": catalogue(),
+    }
+
+
+def access() -> str:
+    """The page of roles and projects: a row for each operation."""
+    roles = list(ROLES)
+    lines = [
+        "# Who may do what",
+        "",
+        "Made by `scripts/reference` from the declarations that the server enforces: those of the "
+        "operations (`server/http/`) and of the submissions of kinds (`kinds/`).  "
+        "A dot: this role may; *all*: nobody has to log in.  A user may have several roles.",
+        "",
+        *(f"- **{role}**: {about}." for role, about in ROLES.items()),
+        "",
+        "A caller is **narrowed** by the projects of the account, by those of the API token, by "
+        "the header `3rd-party-project` or by the query `project-uuid`; all four confine in the "
+        "same way, and together they confine to what all of them allow.  The last column says "
+        "what a narrowed caller reaches; roles count besides.",
+        "",
+        *(f"- **{limit.value}**: {about}" for limit, about in ABOUT.items()),
+        "",
+        "| operation | " + " | ".join(roles) + " | narrowed |",
+        "|---|" + ":-:|" * len(roles) + "---|",
+    ]
+    for one in OPERATIONS:
+        cells = ["*all*" if one.roles == PUBLIC else "•" if r in one.roles else "" for r in roles]
+        lines.append(f"| `{one.key}` | " + " | ".join(cells) + f" | {one.access.value} |")
+    return "\n".join(lines) + "\n"
+
+
+def commands(page: str) -> str:
+    """The page of commands with new tables between its marks; the prose stays.
+
+    Raises ValueError when a mark is missing.
+    """
+    tables: dict[str, list[Operation]] = {"tasks": [], "node": [], "rest": []}
+    for operation in OPERATIONS:
+        if operation.command:
+            tables[_table(operation)].append(operation)
+    for name, rows in tables.items():
+        begin, end = f"<!-- {name}: made by scripts/reference -->", f"<!-- end of {name} -->"
+        parts = re.split(f"{re.escape(begin)}\n.*?{re.escape(end)}\n", page, flags=re.DOTALL)
+        if len(parts) != 2:
+            raise ValueError(f"cli.md needs the lines {begin} and {end}, once each")
+        page = f"{begin}\n{_commands(rows)}{end}\n".join(parts)
+    return page
+
+
+def _table(operation: Operation) -> str:
+    if not operation.path.startswith("/tasks"):
+        return "rest"
+    return "node" if operation.roles == NODES else "tasks"
+
+
+def _commands(rows: Iterable[Operation]) -> str:
+    lines = [f"| `{one.key}` | `{one.command}` |" for one in rows]
+    return "\n".join(["| operation | command |", "|---|---|", *lines]) + "\n"
+
+
+def catalogue() -> str:
+    """The page of operations: a section for each first part of a path."""
+    sections: dict[str, list[str]] = {}
+    for one in OPERATIONS:
+        command = f"`{one.command}`" if one.command else ""
+        row = f"| `{one.key}` | {one.summary} | {command} |"
+        sections.setdefault(one.path.split("/")[1], []).append(row)
+    lines = [
+        "# Operations of the API",
+        "",
+        "Made by `scripts/reference` from the declarations.  Paths lie below `/api`; "
+        "`/api/docs` of a server shows schemas and examples, `/api/openapi.json` is the document "
+        "for machines, and [the access page](access.md) lists roles.",
+    ]
+    for name, rows in sections.items():
+        lines += ["", f"## {name}", "", "| operation | summary | command |", "|---|---|---|", *rows]
+    return "\n".join(lines) + "\n"

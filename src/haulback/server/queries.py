@@ -1,0 +1,62 @@
+"""Queries of lists: filters, order and page."""
+
+from __future__ import annotations
+
+import msgspec
+
+from haulback.server.scope import EVERYTHING, Scope
+
+MOST = 10_000
+
+
+class ListQuery(msgspec.Struct, kw_only=True):
+    """What of a list to show.  `order` is a member's name; `page` counts from 0."""
+
+    scope: Scope
+    page: int = 0
+    size: int = 10_000
+    text: str | None = None
+    order: str | None = None
+    descending: bool = False
+    entity: str | None = None
+    backup: str | None = None
+    node: str | None = None
+    hypervisor: str | None = None
+    destination: str | None = None
+    rule: str | None = None
+    parent: str | None = None
+    subject: str | None = None
+    statuses: list[str] = []
+    places: list[str] = []
+    types: list[str] = []
+    since: int | None = None
+    until: int | None = None
+    name: str | None = None
+    min_size: int | None = None
+    only: list[str] | None = None  # guids
+    now: int = 0  # epoch ms
+
+
+class Filter(msgspec.Struct, kw_only=True):
+    """What of a list to show.  `refs` are guids by the role the contract gives them.
+
+    `cursor` is where an earlier page ended; `since` the earliest change that matters, epoch ms.
+    """
+
+    states: list[str] = []
+    types: list[str] = []
+    refs: dict[str, str] = {}
+    parent: str | None = None
+    workflow: str | None = None
+    scope: Scope = EVERYTHING
+    reader: str | None = None  # the node that asks: it reads its own tasks and what it may take
+    text: str | None = None
+    name: str | None = None
+    mounted: bool | None = None
+    since: int | None = None
+    unwished: bool = False  # only those that nobody has wished to cancel yet
+    order: str | None = None
+    descending: bool = False
+    page: int | None = None
+    size: int | None = None
+    cursor: str | None = None

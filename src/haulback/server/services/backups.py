@@ -1,0 +1,102 @@
+"""Backups and restore jobs, as callers read and change them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from haulback.errors import Conflict, NotFound
+from haulback.inventory.records import Backup, RestoreJob
+from haulback.server.caller import Caller
+from haulback.server.queries import ListQuery
+from haulback.server.scope import Scope
+from haulback.server.services.app import App
+from haulback.server.services.reading import Reading
+from haulback.server.store import backups, lists
+from haulback.server.store.backups import StoredProof
+from haulback.server.store.catalogue import SqlCatalogue
+from haulback.server.store.ledger import SqlLedger
+
+_BY_STATUS = {
+    "SUCCESS": "PRESENT",
+    "PARTIAL_SUCCESS": "FAILED",
+    "FAILED": "FAILED",
+    "SUCCESS_REMOVED": "REMOVED",
+    "QUEUED": "IN_PROGRESS",
+    "INPROGRESS": "IN_PROGRESS",
+}
+
+
+class BackupReading(Reading):
+    """Backups at one moment."""
+
+    def page(self, wanted: ListQuery) -> tuple[list[Backup], int]:
+        """A page of backups, the newest first, and the number of all."""
+        return lists.backups(self._sql, wanted)
+
+
+def backup(app: App, guid: str, scope: Scope) -> Backup:
+    """A backup by its guid.  Raises NotFound."""
+    with app.store.read() as sql:
+        return SqlCatalogue(sql, scope).backups.get(guid)
+
+
+def location_status(one: Backup) -> str:
+    """The state of a backup on its destination, as clients read it."""
+    if one.status == "SUCCESS":
+        return "MISSING" if one.location_status == "GIVEN_UP" else one.location_status
+    return _BY_STATUS[one.status]
+
+
+def set_members(app: App, who: Caller, operation: str, guid: str, **values: Any) -> None:
+    """Write members of a backup that users may set.  Raises NotFound."""
+    with app.change(who, operation, guid) as change:
+        before = SqlCatalogue(change.sql, who.scope).backups.get(guid)
+        backups.write(change.sql, guid, values)
+        change.before = {name: getattr(before, name) for name in values}
+        change.after = values
+
+
+def confirm_missing(app: App, who: Caller, guid: str) -> None:
+    """Give up a missing backup, so that clean-ups of its destination no longer wait for it.
+
+    Raises NotFound, and Conflict for a backup that is not missing and whose manifest is readable.
+    """
+    with app.change(who, "confirm missing backup", guid) as change:
+        found = SqlCatalogue(change.sql, who.scope).backups.get(guid)
+        if found.location_status == "GIVEN_UP":
+            change.silent = True
+            return
+        lacks_manifest = found.damage.get("objects") == [f"manifests/{found.guid}"]
+        if found.status != "SUCCESS" or not (found.location_status == "MISSING" or lacks_manifest):
+            raise Conflict(
+                f"backup {found.guid} is {location_status(found)}; only one that is missing, or "
+                "whose manifest cannot be read, can be given up.  To remove it mark it TO_REMOVE"
+            )
+        change.before = {"locationStatus": found.location_status}
+        change.after = {"locationStatus": "GIVEN_UP"}
+        SqlLedger(change.sql, change.now).damage.give_up(found, who.name)
+
+
+def proof(app: App, guid: str, scope: Scope) -> tuple[Backup, StoredProof]:
+    """A backup with the signed evidence of its last boot.  Raises NotFound without evidence."""
+    with app.store.read() as sql:
+        found = SqlCatalogue(sql, scope).backups.get(guid)
+        evidence = backups.proof(sql, found.guid)
+    if evidence is None:
+        raise NotFound("nothing has proved this backup yet; POST /tasks/prove does")
+    return found, evidence
+
+
+def restore_jobs(app: App, wanted: ListQuery) -> tuple[list[RestoreJob], int]:
+    """A page of restore jobs, the newest first, and the number of all."""
+    with app.store.read() as sql:
+        return lists.restore_jobs(sql, wanted)
+
+
+def restore_job(app: App, guid: str, scope: Scope) -> RestoreJob:
+    """A restore job by its guid.  Raises NotFound."""
+    with app.store.read() as sql:
+        found = lists.restore_job(sql, guid, scope)
+    if found is None:
+        raise NotFound(f"there is no restore job {guid}", guid=guid)
+    return found

@@ -1,0 +1,157 @@
+"""Configuration records: policies, rules, schedules, networks and the like."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from haulback.contract.records import PolicyRecord
+from haulback.errors import Conflict
+from haulback.ids import new_guid
+from haulback.inventory.catalogue import Catalogue
+from haulback.inventory.managers import SEEN, cluster_of, manager_of
+from haulback.inventory.records import Entity, Record
+from haulback.server.caller import Caller
+from haulback.server.queries import ListQuery
+from haulback.server.scope import Scope
+from haulback.server.services import ownership, policies
+from haulback.server.services.app import App
+from haulback.server.services.policies import PolicyMembers
+from haulback.server.services.reading import Reading
+from haulback.server.services.record_kinds import RECORD_KINDS, RecordKind
+from haulback.server.store import configuration, lists
+from haulback.server.store.catalogue import SqlCatalogue
+from haulback.wire import parse
+
+# A record cannot be removed while a record of one of these kinds names it.
+_HELD = {
+    "hypervisor-manager": ("hypervisor-cluster", "hypervisor-storage", "network", "flavor"),
+}
+
+
+class ConfigurationReading(Reading):
+    """Configuration records at one moment."""
+
+    def page(self, kind: str, wanted: ListQuery) -> tuple[list[Record], int]:
+        """A page of records of one kind by name, and the number of all."""
+        return lists.kept(self._sql, kind, wanted)
+
+    def members(self, kind: str) -> dict[str, list[Entity]]:
+        """The machines that the caller sees, by the guid of their policy of one kind."""
+        return policies.members_of(self._sql, self.scope, kind)
+
+
+class SentRecord(NamedTuple):
+    """A record as a request sent it: `read` gives the struct or raises Malformed."""
+
+    read: Callable[[], PolicyRecord]
+    body: bytes
+
+
+def add(app: App, who: Caller, kind: RecordKind, sent: SentRecord) -> Record:
+    """Add a record with the members that belong to other records.
+
+    Raises Malformed, NotFound, Conflict, Forbidden.
+    """
+    with app.change(who, f"add {kind.words}") as change:
+        known = SqlCatalogue(change.sql, who.scope)
+        wanted = sent.read()
+        record = _record(who.scope, kind, wanted, known)
+        record.created = record.modified = change.now
+        configuration.add(change.sql, record)
+        members = PolicyMembers(change.sql, who.scope, change.now)
+        _keep_apart(kind, members, record, sent, fresh=True)
+        change.subject, change.after = record.guid, record
+    return record
+
+
+def change(app: App, who: Caller, kind: RecordKind, guid: str, sent: SentRecord) -> Record:
+    """Change a record; members that scans write stay.
+
+    Raises Malformed, NotFound, Conflict, Forbidden.
+    """
+    with app.change(who, f"change {kind.words}", guid) as change:
+        known = SqlCatalogue(change.sql, who.scope)
+        before = known.records.changeable(kind.name, guid)
+        record = _record(who.scope, kind, sent.read(), known, before)
+        record.created, record.modified = before.created, change.now
+        record.body |= {k: before.body[k] for k in (*SEEN, "derived") if k in before.body}
+        configuration.change(change.sql, record)
+        members = PolicyMembers(change.sql, who.scope, change.now)
+        if record.project != before.project:
+            ownership.hand_down(change.sql, record)
+            if kind.name in policies.OWNED:
+                members.handed_over(record)
+        _keep_apart(kind, members, record, sent, fresh=False)
+        change.before, change.after = before, record
+    return record
+
+
+def remove(app: App, who: Caller, kind: RecordKind, guid: str) -> None:
+    """Remove a record with the records that belong to it.  Raises NotFound, Conflict, Forbidden."""
+    with app.change(who, f"remove {kind.words}", guid) as change:
+        members = PolicyMembers(change.sql, who.scope, change.now)
+        record = members.known.records.changeable(kind.name, guid)
+        _check_unused(members.known, kind.name, guid)
+        if kind.name in policies.OWNED:
+            members.without_policy(record)
+        if kind.name in policies.RULES:
+            members.without_rule(record)
+        configuration.remove(change.sql, guid)
+        change.before = record
+
+
+def _check_unused(known: Catalogue, kind: str, guid: str) -> None:
+    """Raises Conflict while records or hypervisors belong to a record."""
+    for below in _HELD.get(kind, ()):
+        for record in known.records.of_kind(below, guid):
+            if not record.body.get("derived"):
+                words = below.replace("-", " ")
+                raise Conflict(f"the {words} {record.name} belongs to it; remove it first")
+    place_of = {"hypervisor-manager": manager_of, "hypervisor-cluster": cluster_of}.get(kind)
+    for hypervisor in known.places.hypervisors() if place_of else ():
+        if place_of and place_of(hypervisor) == guid:
+            raise Conflict(f"the hypervisor {hypervisor.name} belongs to it; move it first")
+
+
+def _record(
+    scope: Scope,
+    kind: RecordKind,
+    wanted: PolicyRecord,
+    known: Catalogue,
+    before: Record | None = None,
+) -> Record:
+    """The record that a request describes.  Raises Malformed, NotFound, Forbidden."""
+    kind.check_record(wanted, known)
+    above = None
+    if kind.parent and (ref := getattr(wanted, kind.parent[0])):
+        above = known.records.get(kind.parent[1], ref.guid)
+    elif kind.parent and kind.name in policies.RULES and before and before.parent:
+        above = known.records.get(kind.parent[1], before.parent)  # a rule stays with its policy
+    return Record(
+        guid=before.guid if before else new_guid(),
+        kind=kind.name,
+        name=wanted.name,
+        parent=above.guid if above else "",
+        project=ownership.owner(scope, wanted, before, above),
+        body=policies.body_of(wanted, kind.parent[0] if kind.parent else None),
+    )
+
+
+def _keep_apart(
+    kind: RecordKind, members: PolicyMembers, record: Record, sent: SentRecord, *, fresh: bool
+) -> None:
+    """Keep the members of a request that belong to other records.
+
+    Raises Malformed, NotFound, Conflict.
+    """
+    given, wanted = parse(sent.body), sent.read()
+    if kind.name in policies.RULES:
+        members.fired_by(record.guid, getattr(wanted, "schedules", None))
+    if (owned := policies.OWNED.get(kind.name)) is None:
+        return
+    if (machines := getattr(wanted, "vms", None)) is not None:
+        members.members(record, machines)
+    if getattr(wanted, "rules", None) is not None:
+        rule_kind = RECORD_KINDS[owned.kind]
+        members.rules(record, given["rules"], rule_kind.check_record, fresh=fresh)

@@ -1,0 +1,51 @@
+"""Figures of the dashboard."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from haulback.inventory.records import BackupDestination
+from haulback.server.scope import Scope
+from haulback.server.services.app import App
+from haulback.server.store import figures, lists
+from haulback.server.store.figures import StatusCount
+
+
+class DestinationUse(NamedTuple):
+    """A destination, and the bytes that its backups occupy."""
+
+    destination: BackupDestination
+    stored: int
+
+
+class DailySizes(NamedTuple):
+    """Bytes by day (epoch ms of its midnight, as text)."""
+
+    backed_up: dict[str, int]
+    restored: dict[str, int]
+
+
+def protection(app: App, scope: Scope) -> dict[str, int]:
+    """Present machines by protection: see `figures.protection_counts`."""
+    with app.store.read() as sql:
+        return figures.protection_counts(sql, scope, app.clock.now_ms())
+
+
+def backups(app: App, scope: Scope, start: int, end: int | None) -> dict[str, StatusCount]:
+    """Backups created between two moments (epoch ms), by status."""
+    with app.store.read() as sql:
+        return figures.backup_counts(sql, scope, start, end)
+
+
+def destinations(app: App, scope: Scope) -> list[DestinationUse]:
+    """All destinations by name, with the bytes of the backups that the caller sees."""
+    with app.store.read() as sql:
+        found, stored = lists.places(sql, BackupDestination), figures.stored_bytes(sql, scope)
+    return [DestinationUse(place, stored.get(place.guid, 0)) for place in found]
+
+
+def sizes(app: App, scope: Scope, span: range) -> DailySizes:
+    """Bytes backed up and restored by day within a span of epoch ms."""
+    with app.store.read() as sql:
+        backed_up = figures.backed_up_by_day(sql, scope, span)
+        return DailySizes(backed_up, figures.restored_by_day(sql, scope, span))

@@ -1,0 +1,172 @@
+"""Backup destinations: adding, changing and removing."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import msgspec
+
+from haulback.contract.alarms import AlarmKind
+from haulback.contract.destinations import (
+    ChangedDestination,
+    NewDestination,
+    Retention,
+    Verification,
+)
+from haulback.contract.places import NewPlace
+from haulback.errors import Conflict, Malformed
+from haulback.ids import new_guid
+from haulback.inventory import retention
+from haulback.inventory.records import BackupDestination, Record
+from haulback.kinds.api import Ask
+from haulback.kinds.destination_init import init
+from haulback.kinds.support import planning
+from haulback.server.caller import SYSTEM, Caller
+from haulback.server.services.app import App
+from haulback.server.services.place_fields import node_of
+from haulback.server.services.verification import wish_of
+from haulback.server.store import (
+    alarms,
+    destinations,
+    lists,
+    tasks,
+)
+from haulback.server.store.catalogue import SqlCatalogue
+from haulback.server.store.ledger import SqlLedger
+from haulback.tasks.record import Task
+from haulback.texts import check_name
+from haulback.units import DAY_MS
+from haulback.wire import Named
+
+_KEY_BYTES = 32
+_LONGEST_AGE = 100 * 365 * DAY_MS
+
+
+def add_destination(
+    app: App, wanted: NewDestination, who: Caller = SYSTEM
+) -> tuple[BackupDestination, Task]:
+    """Add a destination; the task makes its repository.  Raises Malformed, NotFound, Conflict."""
+    config = _config(wanted, "folder")
+    with app.change(who, "add destination") as change:
+        sql = change.sql
+        node = node_of(sql, wanted)
+        settings = _verified(wanted.verification, _keeping(wanted.retention, {}))
+        record = BackupDestination(
+            guid=new_guid(), name=wanted.name, node=node, settings=settings, **config
+        )
+        sealed = app.vault.seal(record.guid, os.urandom(_KEY_BYTES))
+        destinations.add(sql, record, sealed)
+        task = init(record, Ask(change.now))
+        tasks.insert(sql, [task])
+        change.subject, change.after = record.guid, record
+    app.bell.ring()
+    return record, task
+
+
+def change_destination(
+    app: App, guid: str, wanted: ChangedDestination, who: Caller
+) -> BackupDestination:
+    """Raises NotFound, Malformed, Conflict.  A lock is never shortened for what is stored."""
+    with app.change(who, "change destination", guid) as change:
+        before = SqlCatalogue(change.sql).places.destination(guid)
+        name = before.name if wanted.name is None else check_name(wanted.name)
+        settings = _verified(wanted.verification, _keeping(wanted.retention, before.settings))
+        after = msgspec.structs.replace(before, name=name, settings=settings)
+        destinations.change(change.sql, after)
+        alarms.renamed(change.sql, Named(guid, name))
+        if not wish_of(after).active:
+            SqlLedger(change.sql, change.now).alarms.clear(AlarmKind.VERIFY_OVERDUE, guid)
+        change.before, change.after = before, after
+    return after
+
+
+def remove_destination(app: App, guid: str, who: Caller) -> None:
+    """Raises NotFound, or Conflict while it holds backups: their keys would go with it."""
+    with app.change(who, "remove destination", guid) as change:
+        sql = change.sql
+        change.before = SqlCatalogue(sql).places.destination(guid)
+        if destinations.has_backups(sql, guid):
+            raise Conflict("the destination holds backups; delete those first")
+        for rule in SqlCatalogue(sql).records.of_kind("rule"):
+            if guid in _destinations_of(rule):
+                raise Conflict(
+                    f"the rule {rule.name} stores its backups there; give it another destination "
+                    "first",
+                    rule=rule.guid,
+                )
+        removed = destinations.remove(sql, guid)
+        SqlLedger(sql, change.now).alarms.clear_all([guid, *removed])
+
+
+def _destinations_of(rule: Record) -> set[str]:
+    named = [one.get("backupDestination") for one in rule.body.get("ruleBackupDestinations", [])]
+    return {str(one["guid"]) for one in named if one}
+
+
+def usable_for(app: App, machines: list[str], who: Caller) -> list[BackupDestination]:
+    """Destinations that the node of each machine reaches.  Raises NotFound."""
+    with app.store.read() as sql:
+        known = SqlCatalogue(sql, who.scope)
+        found = known.machines.get_many(machines)
+        nodes = {known.places.hypervisor(one.hypervisor).node for one in found} - {None}
+        return [
+            one
+            for one in lists.places(sql, BackupDestination)
+            if one.node is None or not nodes or nodes == {one.node}
+        ]
+
+
+def retention_of(one: BackupDestination) -> Retention:
+    """What a destination keeps."""
+    return retention.of(one.settings)
+
+
+def _keeping(wanted: Retention | None, before: dict[str, Any]) -> dict[str, Any]:
+    if wanted is None:
+        return before
+    for name in ("keepLastNFull", "keepLastNIncremental"):
+        if (count := getattr(wanted, name)) is not None and not 1 <= count <= 1_000_000:
+            raise Malformed(f"retention.{name}: at least 1", field=f"retention.{name}")
+    for name in ("keepFullNewerThan", "keepIncrementalNewerThan"):
+        if (age := getattr(wanted, name)) is not None and not 0 < age <= _LONGEST_AGE:
+            raise Malformed(f"retention.{name}: an age in ms", field=f"retention.{name}")
+    days = wanted.daysToKeepRetentionLock
+    if days is not None and not 0 <= days <= 36_500:
+        field = "retention.daysToKeepRetentionLock"
+        raise Malformed(f"{field}: days, at most 36500", field=field)
+    days = wanted.keepLastBackupOfAbsentDays
+    if not 0 <= days <= 36_500:
+        field = "retention.keepLastBackupOfAbsentDays"
+        raise Malformed(f"{field}: days, at most 36500; 0 for none", field=field)
+    return {**before, "retention": msgspec.to_builtins(wanted)}
+
+
+def _verified(wanted: Verification | None, before: dict[str, Any]) -> dict[str, Any]:
+    if wanted is None:
+        return before
+    if not 1 <= wanted.days <= 3650:
+        raise Malformed("verification.days: 1 to 3650", field="verification.days")
+    if not 60 <= wanted.seconds <= 86_400:
+        field = "verification.seconds"
+        raise Malformed(f"{field}: 60 to 86400", field=field)
+    return {**before, "verification": msgspec.to_builtins(wanted)}
+
+
+def _config(wanted: NewPlace, driver: str) -> dict[str, Any]:
+    _, path = planning.place(wanted.name, wanted.path)
+    if wanted.driver not in (None, driver):
+        raise Malformed(f"driver: only {driver!r} is known", field="driver")
+    return {"driver": driver, "config": {"path": path}}
+
+
+def all_destinations(app: App) -> list[BackupDestination]:
+    """All destinations, by name."""
+    with app.store.read() as sql:
+        return lists.places(sql, BackupDestination)
+
+
+def destination(app: App, guid: str) -> BackupDestination:
+    """A destination by its guid.  Raises NotFound."""
+    with app.store.read() as sql:
+        return SqlCatalogue(sql).places.destination(guid)

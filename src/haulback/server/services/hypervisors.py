@@ -1,0 +1,141 @@
+"""Hypervisors: adding, changing, removing, and the machines that scans miss."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from haulback import hypervisor_types
+from haulback.contract.hypervisors import ChangedHypervisor, NewHypervisor
+from haulback.errors import Conflict
+from haulback.ids import new_guid
+from haulback.inventory.records import Hypervisor
+from haulback.kinds.api import Ask
+from haulback.kinds.inventory_sync import sync
+from haulback.kinds.support import planning
+from haulback.server.caller import SYSTEM, Caller
+from haulback.server.scope import Scope
+from haulback.server.services.app import App
+from haulback.server.services.place_fields import node_of
+from haulback.server.services.reading import Reading
+from haulback.server.store import (
+    alarms,
+    backups,
+    hypervisors,
+    lists,
+    managers,
+    presence,
+    tasks,
+)
+from haulback.server.store.catalogue import SqlCatalogue
+from haulback.server.store.engine import Connection
+from haulback.server.store.ledger import SqlLedger
+from haulback.tasks.record import Task
+from haulback.texts import check_name
+from haulback.wire import Named
+
+
+class HypervisorReading(Reading):
+    """Hypervisors at one moment."""
+
+    def all(self) -> list[Hypervisor]:
+        """All hypervisors, by name."""
+        return lists.places(self._sql, Hypervisor)
+
+    def machine_counts(self, scope: Scope) -> dict[str, int]:
+        """The number of present machines on each hypervisor, of those that the caller sees."""
+        return lists.machine_counts(self._sql, scope)
+
+    def doubts(self) -> Mapping[str, int]:
+        """Hypervisors whose last scan is not believed, and since when (epoch ms)."""
+        return presence.doubts(self._sql)
+
+
+def add_hypervisor(
+    app: App, wanted: NewHypervisor, who: Caller = SYSTEM
+) -> tuple[Hypervisor, Task]:
+    """Add a hypervisor; the task lists its machines.  Raises Malformed, NotFound, Conflict."""
+    chosen = hypervisor_types.driver_of(wanted.type, wanted.driver)
+    driver, path, more = hypervisor_types.config(chosen, wanted.path, wanted.url)
+    name, path = planning.place(wanted.name, path)
+    with app.change(who, "add hypervisor") as change:
+        sql = change.sql
+        node = node_of(sql, wanted)
+        settings = _under(sql, wanted, {})
+        record = Hypervisor(
+            guid=new_guid(),
+            name=name,
+            driver=driver,
+            config={"path": path, **more},
+            node=node,
+            settings=settings,
+        )
+        hypervisors.add(sql, record)
+        managers.surround(sql, record, change.now)
+        task = sync(record, Ask(change.now), SqlCatalogue(sql))
+        tasks.insert(sql, [task])
+        change.subject, change.after = record.guid, record
+    app.bell.ring()
+    return record, task
+
+
+def change_hypervisor(app: App, guid: str, wanted: ChangedHypervisor, who: Caller) -> Hypervisor:
+    """Raises NotFound, Malformed, Conflict."""
+    with app.change(who, "change hypervisor", guid) as change:
+        before = SqlCatalogue(change.sql).places.hypervisor(guid)
+        settings = _under(change.sql, wanted, before.settings)
+        name = before.name if wanted.name is None else check_name(wanted.name)
+        after = msgspec.structs.replace(before, name=name, settings=settings)
+        hypervisors.change(change.sql, after)
+        alarms.renamed(change.sql, Named(after.guid, after.name))
+        managers.surround(change.sql, after, change.now)
+        if settings.get("hypervisorManager") != before.settings.get("hypervisorManager"):
+            # What it has around it belongs to another manager now; a look brings it there.
+            SqlLedger(change.sql, change.now).inventory.unseen(guid)
+            look = sync(after, Ask(change.now), SqlCatalogue(change.sql))
+            tasks.insert(change.sql, [look])
+        change.before, change.after = before, after
+    app.bell.ring()
+    return after
+
+
+def remove_hypervisor(app: App, guid: str, who: Caller) -> None:
+    """Raises NotFound, or Conflict while its machines have backups or tasks."""
+    with app.change(who, "remove hypervisor", guid) as change:
+        sql, known = change.sql, SqlCatalogue(change.sql)
+        change.before = known.places.hypervisor(guid)
+        machines = known.machines.on_hypervisor(guid)
+        for one in machines:
+            if backups.has_backups(sql, one.guid) or known.work.is_busy(one.guid):
+                raise Conflict(f"{one.name} has backups or tasks; delete those first")
+        ledger = SqlLedger(sql, change.now)
+        ledger.inventory.unseen(guid)
+        hypervisors.remove(sql, guid)
+        ledger.alarms.clear_all([guid, *(one.guid for one in machines)])
+
+
+def confirm_absent(app: App, guid: str, who: Caller) -> list[Named]:
+    """The machines that looks miss are gone: a person says so.  Raises NotFound, Conflict."""
+    with app.change(who, "confirm absent machines", guid) as change:
+        name = SqlCatalogue(change.sql).places.hypervisor(guid).name
+        gone = SqlLedger(change.sql, change.now).inventory.confirmed_absent(guid)
+        if not gone:
+            raise Conflict(f"{name} shows all of its machines: there is no absence to confirm")
+        change.after = gone
+    return gone
+
+
+def _under(
+    sql: Connection, wanted: NewHypervisor | ChangedHypervisor, before: dict[str, Any]
+) -> dict[str, Any]:
+    """Settings with the manager and the cluster that are wanted."""
+    known, settings = SqlCatalogue(sql), dict(before)
+    for field, kind, name in (
+        ("hypervisorManager", "hypervisor-manager", "hypervisorManager"),
+        ("cluster", "hypervisor-cluster", "cluster"),
+    ):
+        if ref := getattr(wanted, field):
+            settings[name] = known.records.get(kind, ref.guid).guid
+    return settings

@@ -1,0 +1,169 @@
+"""Machines and their disks: lists, settings and removal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import msgspec
+
+from haulback.contract.machines import MachineSettings
+from haulback.errors import Conflict, Malformed, NotFound
+from haulback.hypervisor_types import TYPES, Capability
+from haulback.inventory.catalogue import Catalogue
+from haulback.inventory.derived_guids import disk_guid
+from haulback.inventory.records import Entity, Hypervisor
+from haulback.server.caller import Caller
+from haulback.server.queries import ListQuery
+from haulback.server.services.app import App
+from haulback.server.services.reading import Reading
+from haulback.server.store import lists, machines, protection
+from haulback.server.store.catalogue import SqlCatalogue
+from haulback.server.store.engine import Connection
+from haulback.server.store.ledger import SqlLedger
+from haulback.wire import Named
+
+COMMANDS = ("preCommand", "postCommand")
+RPO_MS = protection.RPO_MS
+_COMMAND = 4000  # characters of a command
+_PAGE = 1000  # machines that are read at once in the search for a disk
+
+
+class MachineReading(Reading):
+    """Machines at one moment."""
+
+    def page(self, wanted: ListQuery) -> tuple[list[Entity], int]:
+        """A page of machines by name, and the number of all."""
+        return lists.machines(self._sql, wanted)
+
+    @cached_property
+    def scheduled_policies(self) -> frozenset[str]:
+        """The guids of the backup policies that an active schedule fires."""
+        return protection.scheduled_policies(self._sql)
+
+    def last_snapshots(self, machines: Sequence[str]) -> dict[str, Named]:
+        """The newest snapshot of each of these machines on its platform."""
+        return protection.last_snapshots(self._sql, machines)
+
+
+def change_settings(app: App, who: Caller, guid: str, wanted: MachineSettings) -> None:
+    """Set policies, commands and project of a machine; absent members stay.
+
+    Raises NotFound, Malformed, and Conflict for a policy of another project.
+    """
+    with app.change(who, "set machine", guid) as change:
+        known = SqlCatalogue(change.sql, who.scope)
+        before = known.machines.get(guid)
+        settings = dict(before.settings)
+        project = _project(wanted, known) or before.project
+        if not who.scope.allows(project):
+            raise NotFound(f"there is no project {project}")
+        for kind, name, ref in (
+            ("vm-backup", "backupPolicy", wanted.vmBackupPolicy),
+            ("vm-snapshot", "snapshotPolicy", wanted.snapshotMgmtPolicy),
+        ):
+            if ref:
+                settings[name] = known.records.get(kind, ref.guid).guid
+            _check_governed(known, kind, settings.get(name), project)
+        _set_commands(settings, wanted, known.places.hypervisor(before.hypervisor))
+        after = msgspec.structs.replace(before, settings=settings, project=project)
+        machines.write_settings(change.sql, after)
+        if project != before.project:
+            SqlLedger(change.sql, change.now).inventory.change_project(after.guid, project)
+        change.before, change.after = before, after
+
+
+def _check_governed(known: Catalogue, kind: str, policy: str | None, project: str | None) -> None:
+    """Raises Conflict where the policy of a machine would belong to another project."""
+    try:
+        found = known.records.get(kind, policy) if policy else None
+    except NotFound:
+        return
+    if found and found.project not in (None, project):
+        raise Conflict(
+            f"the policy {found.name} belongs to project {found.project}; give the machine a "
+            f"policy of {project or 'no project'}, or one of all projects",
+            policy=found.guid,
+        )
+
+
+def _project(wanted: MachineSettings, known: Catalogue) -> str | None:
+    """The uuid of the wanted project; portals send the reference that they were shown."""
+    if wanted.project is None:
+        return None
+    for record in known.records.of_kind("project"):
+        if record.guid == wanted.project.guid:
+            return str(record.body["uuid"])
+    return wanted.project.guid
+
+
+def _set_commands(settings: dict[str, Any], wanted: MachineSettings, host: Hypervisor) -> None:
+    """Raises Malformed where nothing can run the commands."""
+    for name in COMMANDS:
+        command: str | None = getattr(wanted, name)
+        if command is None:
+            continue
+        if not command:
+            settings.pop(name, None)
+            continue
+        if len(command) > _COMMAND or "\0" in command:
+            raise Malformed(f"{name}: at most {_COMMAND} characters, without NUL", field=name)
+        if not TYPES[host.driver].can(Capability.GUEST):
+            raise Malformed(f"{name}: {TYPES[host.driver].words} runs no machines", field=name)
+        settings[name] = command
+
+
+def remove(app: App, who: Caller, guid: str) -> None:
+    """Forget a machine that is absent and has no backups.  Raises NotFound, Conflict."""
+    with app.change(who, "remove machine", guid) as change:
+        machine = SqlCatalogue(change.sql, who.scope).machines.get(guid)
+        change.before = machine
+        if machine.present:
+            raise Conflict(f"{machine.name} is present; it would come back with the next inventory")
+        if not _forget(change.sql, machine):
+            raise Conflict(f"{machine.name} has backups or tasks; use POST /tasks/delete")
+
+
+def remove_absent(app: App, who: Caller) -> None:
+    """Forget the machines that are absent and have no backups."""
+    with app.change(who, "remove machines that are not present") as change:
+        absent = lists.absent_machines(change.sql, who.scope)
+        change.before = [machine.guid for machine in absent if _forget(change.sql, machine)]
+        change.silent = not change.before
+
+
+def _forget(sql: Connection, machine: Entity) -> bool:
+    SqlLedger(sql, 0).removals.forget_entity(machine.guid)
+    return not machines.is_known(sql, machine.guid)
+
+
+def set_disk(app: App, who: Caller, guid: str, *, excluded: bool) -> None:
+    """Leave a disk out of backups, or take the disk in again.
+
+    Raises NotFound, and Conflict when no disk would be left to back up.
+    """
+    with app.change(who, "set disk", guid) as change:
+        before, name = _with_disk(change.sql, who, guid)
+        names = set(before.settings.get("excludedDisks", []))
+        names = names | {name} if excluded else names - {name}
+        if all(disk.name in names for disk in before.disks):
+            raise Conflict(f"{before.name} would have no disk left to back up")
+        settings = {**before.settings, "excludedDisks": sorted(names)}
+        after = msgspec.structs.replace(before, settings=settings)
+        machines.write_settings(change.sql, after)
+        change.before, change.after = before, after
+
+
+def _with_disk(sql: Connection, who: Caller, guid: str) -> tuple[Entity, str]:
+    """The machine of a disk: disks have no rows, their guids derive from machine and name."""
+    page = 0
+    while True:
+        found, _ = lists.machines(sql, ListQuery(scope=who.scope, page=page, size=_PAGE))
+        for machine in found:
+            for disk in machine.disks:
+                if disk_guid(machine.guid, disk.name) == guid:
+                    return machine, disk.name
+        if len(found) < _PAGE:
+            raise NotFound(f"there is no disk {guid}", guid=guid)
+        page += 1

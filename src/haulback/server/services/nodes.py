@@ -1,0 +1,147 @@
+"""Nodes: enrolment, tokens, configuration and signs of life."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from haulback.contract.nodes import ChangedNode, Enrolled, NewNode, NodeRecord, Space
+from haulback.contract.task_states import State
+from haulback.errors import Conflict
+from haulback.ids import new_guid
+from haulback.server.caller import SYSTEM, Caller, Node
+from haulback.server.services import node_tasks
+from haulback.server.services.app import App
+from haulback.server.store import mounts, nodes, task_lifecycle
+from haulback.server.store.catalogue import SqlCatalogue
+from haulback.wire import Named, label
+
+_SILENT_MS = 90_000  # a node that was silent for so long counts as offline
+
+
+def all_nodes(app: App) -> list[Node]:
+    """All nodes, by name."""
+    with app.store.read() as sql:
+        return nodes.nodes(sql)
+
+
+def node(app: App, guid: str) -> Node:
+    """A node by its guid.  Raises NotFound."""
+    with app.store.read() as sql:
+        return nodes.one_node(sql, guid)
+
+
+def shown(one: Node, now: int) -> NodeRecord:
+    """A node as callers read it, at the time `now` (epoch ms)."""
+    is_online = one.seen is not None and now - one.seen < _SILENT_MS
+    return NodeRecord(
+        guid=one.guid,
+        name=one.name,
+        version=one.version,
+        state=label("ONLINE" if is_online else "OFFLINE"),
+        stagingSpace=Space(one.staging_total, one.staging_used),
+        restoreRoots=one.restore_roots,
+        protocol=one.protocol,
+        lastSeen=one.seen,
+        nodeConfig=Named(one.config) if one.config else None,
+    )
+
+
+def node_of_token(app: App, token: str) -> Node | None:
+    """The node whose session has this token, None for an unknown or replaced token."""
+    with app.store.read() as sql:
+        return nodes.node_of(sql, token)
+
+
+def add(app: App, who: Caller, wanted: NewNode) -> tuple[Node, str]:
+    """Add a node that opens no session, and make its token.  Raises Conflict for a taken name."""
+    made = Enrolled(new_guid(), new_guid())
+    with app.change(who, "add node", made.guid) as change:
+        nodes.admit(change.sql, made, wanted.name, change.now)
+        token, _ = nodes.renew(change.sql, made.guid)
+        added = nodes.one_node(change.sql, made.guid)
+        change.after = shown(added, change.now)
+    return added, token
+
+
+def admit(app: App, identity: Enrolled, name: str) -> None:
+    """Make a node known that brings its own identity; a known node stays as it is."""
+    with app.store.write() as sql:
+        nodes.admit(sql, identity, name, app.clock.now_ms())
+
+
+def renew_token(app: App, who: Caller, guid: str) -> tuple[Node, str]:
+    """Replace the token of a node; the attempts under the old token are over.  Raises NotFound."""
+    with app.change(who, "renew node token", guid) as change:
+        nodes.one_node(change.sql, guid)
+        token, old = nodes.renew(change.sql, guid)
+        node_tasks.give_up(app, change.sql, old, "its node got another token")
+        return nodes.one_node(change.sql, guid), token
+
+
+def change(app: App, who: Caller, guid: str, wanted: ChangedNode) -> Node:
+    """Rename a node, or give the node another configuration.  Raises NotFound, Conflict."""
+    with app.change(who, "change node", guid) as change:
+        before = nodes.one_node(change.sql, guid)
+        config = before.config
+        if wanted.nodeConfig:
+            known = SqlCatalogue(change.sql, who.scope)
+            config = known.records.get("node-config", wanted.nodeConfig.guid).guid
+        nodes.change_node(change.sql, guid, wanted.name or before.name, config)
+        after = nodes.one_node(change.sql, guid)
+        change.before, change.after = (
+            {"name": state.name, "config": state.config} for state in (before, after)
+        )
+    return after
+
+
+def remove(app: App, who: Caller, guid: str) -> None:
+    """Remove a node, and fail the queued tasks that only this node could run.
+
+    Raises NotFound, or Conflict while the node runs tasks or a hypervisor or a destination is
+    bound to the node.
+    """
+    with app.change(who, "remove node", guid) as change:
+        removed = nodes.one_node(change.sql, guid)
+        if removed.session and task_lifecycle.of_session(change.sql, removed.session):
+            raise Conflict(f"{removed.name} runs tasks; stop it or cancel them first")
+        known = SqlCatalogue(change.sql)
+        places: list[Any] = [*known.places.hypervisors(), *known.places.destinations()]
+        if names := [place.name for place in places if place.node == removed.guid]:
+            raise Conflict(f"{', '.join(names[:5])} can be reached from {removed.name} only")
+        task_lifecycle.end_pinned(change.sql, app.life(change.sql), removed.guid, State.FAILED)
+        nodes.remove_node(change.sql, guid)
+        change.before = {"name": removed.name}
+
+
+def invite(app: App, who: Caller) -> str:
+    """An enrolment token, valid for one node and one hour."""
+    with app.change(who, "invite node") as change:
+        return nodes.invite(change.sql, change.now)
+
+
+def enrol(app: App, token: str, name: str, protocol: int) -> Enrolled:
+    """Use up an enrolment token.  Raises Unauthenticated, Conflict."""
+    with app.store.read() as sql:  # a stranger's guess makes no writer wait
+        nodes.check_invited(sql, token, app.clock.now_ms())
+    with app.change(SYSTEM, "enrol node") as change:
+        made = nodes.enrol(change.sql, token, name, protocol, change.now)
+        change.subject, change.after = made.guid, {"name": name}
+        return made
+
+
+def is_enrolled(app: App, identity: Enrolled) -> bool:
+    """Tell whether a node of this guid has this secret."""
+    with app.store.read() as sql:
+        return nodes.is_enrolled(sql, identity)
+
+
+def mounts_of(app: App, who: Node) -> list[str]:
+    """The guids of the backups that a node has to keep mounted."""
+    with app.store.read() as sql:
+        return mounts.shared_by(sql, who.guid)
+
+
+def report_staging(app: App, who: Node, total: int, used: int) -> None:
+    """Record a sign of life, and the size and use of the staging area in bytes."""
+    with app.store.write() as sql:
+        nodes.seen(sql, who.guid, app.clock.now_ms(), total, used)

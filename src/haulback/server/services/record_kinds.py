@@ -1,0 +1,170 @@
+"""Kinds of configuration records: the struct, the parent and the checks of each kind.
+
+A new kind of record is a struct with its members, a line in `_ALL`, and a path in
+`http/configuration.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from haulback.contract.managers import Managed, Manager, Storage
+from haulback.contract.nodes import NodeConfig
+from haulback.contract.policies import (
+    AnyPolicy,
+    DestinationRole,
+    Policy,
+    Rule,
+    RuleRetention,
+    SnapshotPolicy,
+    SnapshotRule,
+)
+from haulback.contract.projects import Project
+from haulback.contract.records import PolicyRecord
+from haulback.contract.recovery_plans import RecoveryPlan
+from haulback.contract.schedules import Schedule, Sort
+from haulback.errors import Malformed
+from haulback.inventory.catalogue import Catalogue
+from haulback.kinds.registry import KINDS
+from haulback.tasks.scheduling import is_limit
+from haulback.texts import check_name
+
+_LONGEST_WINDOW = 31 * 86_400_000
+Check = Callable[[Any, Catalogue], None]
+
+
+class RecordKind(NamedTuple):
+    """A kind of record: its name, its struct, and the member and kind of its parent.
+
+    `check` raises Malformed or NotFound for a record that contradicts itself or the catalogue.
+    """
+
+    name: str
+    struct: type[PolicyRecord]
+    parent: tuple[str, str] | None = None
+    check: Check | None = None
+
+    @property
+    def words(self) -> str:
+        """The name of the kind in words."""
+        return self.name.replace("-", " ")
+
+    def check_record(self, wanted: PolicyRecord, known: Catalogue) -> None:
+        """Check a record before it is stored.  Raises Malformed, NotFound, Forbidden."""
+        check_name(wanted.name)
+        if self.check:
+            self.check(wanted, known)
+
+
+def _check_config(wanted: NodeConfig, _: Catalogue) -> None:
+    for name, count in wanted.limits.items():
+        if not is_limit(name):
+            raise Malformed(f"limits: {name[:40]!r} is no lane to limit", field="limits")
+        if not 1 <= count <= 100_000:
+            raise Malformed(f"limits.{name}: at least 1", field=f"limits.{name}")
+    for name, length in wanted.windows.items():
+        if name not in KINDS:
+            raise Malformed(f"windows: {name[:40]!r} is no type of task", field="windows")
+        if not 1000 <= length <= _LONGEST_WINDOW:
+            raise Malformed(f"windows.{name}: ms, at most 31 days", field=f"windows.{name}")
+
+
+def _check_rule(wanted: Rule, known: Catalogue) -> None:
+    field = "ruleBackupDestinations"
+    for one in wanted.ruleBackupDestinations:
+        if one.backupDestination.guid:
+            known.places.destination(one.backupDestination.guid)
+        _check_retention(one.backupRetentionSettings or RuleRetention())
+        days = one.daysToKeepRetentionLock
+        if days is not None and not 0 <= days <= 36_500:
+            raise Malformed(f"{field}: daysToKeepRetentionLock: 0 to 36500 days", field=field)
+    primary = [
+        one for one in wanted.ruleBackupDestinations if one.roleType is DestinationRole.PRIMARY
+    ]
+    if len(primary) > 1:
+        raise Malformed(f"{field}: one PRIMARY only", field=field)
+    if wanted.ruleBackupDestinations and not any(one.backupDestination.guid for one in primary):
+        raise Malformed(f"{field}: choose a backup destination for PRIMARY", field=field)
+
+
+def _check_retention(wanted: RuleRetention) -> None:
+    for name in RuleRetention.__struct_fields__:
+        value = getattr(wanted, name)
+        if value is not None and value < 0:
+            field = f"backupRetentionSettings.{name}"
+            raise Malformed(f"{field}: at least 0", field=field)
+
+
+def _check_snapshot_rule(wanted: SnapshotRule, _: Catalogue) -> None:
+    for name, most in (("retentionVersions", 1000), ("retentionDays", 36_500)):
+        value = getattr(wanted, name)
+        if value is not None and not 1 <= value <= most:
+            raise Malformed(f"{name}: 1 to {most}", field=name)
+
+
+def _check_schedule(wanted: Schedule, known: Catalogue) -> None:
+    kind = "snapshot-rule" if wanted.type is Sort.VM_SNAPSHOT else "rule"
+    for ref in wanted.rules:
+        known.records.changeable(
+            kind, ref.guid
+        )  # a schedule fires its rules for all of their machines
+    day = range(86_400_000)
+    if wanted.hour is not None and wanted.hour not in day:
+        raise Malformed("hour: ms from midnight UTC", field="hour")
+    if wanted.startWindowLength is not None and wanted.startWindowLength < 1000:
+        raise Malformed("startWindowLength: ms, at least 1000", field="startWindowLength")
+
+    try:
+        ZoneInfo(wanted.timeZone)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise Malformed("timeZone: name an IANA time zone, like UTC", field="timeZone") from None
+
+
+def _check_policy(wanted: AnyPolicy, _: Catalogue) -> None:
+    for name in ("Export", "Store"):
+        field = f"failRemainingBackupTasks{name}Threshold"
+        value = getattr(wanted, field)
+        if value is not None and not 0 <= value <= 100:
+            raise Malformed(f"{field}: percent, 0 to 100", field=field)
+    if not 0 <= wanted.backupRetryCount <= 100:
+        raise Malformed("backupRetryCount: between 0 and 100", field="backupRetryCount")
+    _check_priority(wanted)
+
+
+def _check_priority(wanted: AnyPolicy | RecoveryPlan) -> None:
+    if not 0 <= wanted.priority <= 100:
+        raise Malformed("priority: between 0 and 100", field="priority")
+
+
+def _check_plan(wanted: RecoveryPlan, known: Catalogue) -> None:
+    _check_priority(wanted)
+    for rule in wanted.rules:
+        known.machines.get_many([ref.guid for ref in rule.protectedEntities])
+        if rule.hypervisor:
+            known.places.hypervisor(rule.hypervisor.guid)
+
+
+MANAGER = ("hypervisorManager", "hypervisor-manager")
+_ALL = (
+    RecordKind("node-config", NodeConfig, check=_check_config),
+    RecordKind("hypervisor-manager", Manager),
+    RecordKind("hypervisor-cluster", Managed, MANAGER),
+    RecordKind("hypervisor-storage", Storage, MANAGER),
+    RecordKind("network", Managed, MANAGER),
+    RecordKind("flavor", Managed, MANAGER),
+    RecordKind("project", Project),
+    RecordKind("vm-backup", Policy, check=_check_policy),
+    RecordKind("vm-snapshot", SnapshotPolicy, check=_check_policy),
+    RecordKind("recovery-plan", RecoveryPlan, check=_check_plan),
+    RecordKind("rule", Rule, ("policy", "vm-backup"), _check_rule),
+    RecordKind(
+        "snapshot-rule",
+        SnapshotRule,
+        ("policy", "vm-snapshot"),
+        _check_snapshot_rule,
+    ),
+    RecordKind("schedule", Schedule, check=_check_schedule),
+)
+RECORD_KINDS = {kind.name: kind for kind in _ALL}

@@ -1,0 +1,19 @@
+"""Snapshots on platforms, as callers read them."""
+
+from __future__ import annotations
+
+from haulback.inventory.records import PlatformSnapshot
+from haulback.server.queries import ListQuery
+from haulback.server.services.reading import Reading
+from haulback.server.store import lists
+
+
+class SnapshotReading(Reading):
+    """Snapshots at one moment."""
+
+    def page(self, wanted: ListQuery, alone: bool | None) -> tuple[list[PlatformSnapshot], int]:
+        """A page of snapshots, the newest first, and the number of all.
+
+        `alone`: only the snapshots without a policy, or only those with one.
+        """
+        return lists.snapshots(self._sql, wanted, alone=alone)

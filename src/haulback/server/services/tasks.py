@@ -1,0 +1,311 @@
+"""What people do with tasks: ask for work, look, cancel, remove."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+import msgspec
+
+from haulback.contract.task_states import FINAL, State
+from haulback.errors import Conflict, HaulbackError, Malformed
+from haulback.kinds.api import Ask, Submission
+from haulback.logs import members
+from haulback.server.caller import Caller
+from haulback.server.queries import Filter
+from haulback.server.scope import EVERYTHING, Scope
+from haulback.server.services import bulk_removal
+from haulback.server.services.app import App
+from haulback.server.services.recovery_run import plan_recovery
+from haulback.server.store import audit, nodes, queue, task_lifecycle, task_lists, tasks
+from haulback.server.store.catalogue import SqlCatalogue
+from haulback.server.store.engine import Connection
+from haulback.server.store.ledger import SqlLedger
+from haulback.server.store.nodes import with_node_name, with_node_names
+from haulback.server.store.queue_position import Line
+from haulback.tasks.record import LogRow, Plan, Refused, Task, Waiting
+from haulback.tasks.states import check_move
+from haulback.wire import Named, request
+
+SORTS = sorted(task_lists.SORTS)  # members by which lists of tasks can be sorted
+_LOG = logging.getLogger(__name__)
+
+_SHOWN = 100  # tasks named in one audit entry
+_PIECE = 500  # tasks of a long list that are looked at together
+Seen = tuple[Task, Waiting | None]  # why it waits, if it is queued
+
+
+class Remembered(msgspec.Struct):
+    """What a request made, to be answered again."""
+
+    tasks: list[str]
+    accepted: list[Named]
+    refused: list[Refused]
+
+
+def submit(app: App, way: Submission, body: bytes, who: Caller, key: str | None = None) -> Plan:
+    """Plan and queue, all of it or nothing.  The same `key` gives the same tasks again."""
+    wanted = request(body, way.request)
+    marked = f"{way.path}\0{_narrowing(who.scope)}\0".encode() + body
+
+    def make(sql: Connection, ask: Ask) -> Plan:
+        return way.plan(wanted, SqlCatalogue(sql, who.scope), ask)
+
+    return _queued(app, make, f"submit {way.path}", marked, who, key)
+
+
+def recover(app: App, guid: str, who: Caller, key: str | None = None) -> Plan:
+    """Run a recovery plan.  Raises NotFound, Malformed or Conflict."""
+
+    def make(sql: Connection, ask: Ask) -> Plan:
+        return plan_recovery(guid, SqlCatalogue(sql, who.scope), ask)
+
+    marked = f"{guid}\0{_narrowing(who.scope)}".encode()
+    return _queued(app, make, "run recovery plan", marked, who, key)
+
+
+def _narrowing(scope: Scope) -> str:
+    """The narrowing of a request in words: the same key within other projects asks anew."""
+    return str(scope.wanted) if scope.own is None else f"{scope.wanted} of {sorted(scope.own)}"
+
+
+def _queued(app: App, make: Any, what: str, marked: bytes, who: Caller, key: str | None) -> Plan:
+    try:
+        return _queue_once(app, make, what, marked, who, key)
+    except Conflict:
+        # Perhaps the same request, sent twice at the same time: the other one has made them.
+        before = key and _recalled(app, key, marked, who)
+        if not before:
+            raise
+        return before
+
+
+def _queue_once(
+    app: App, make: Any, what: str, marked: bytes, who: Caller, key: str | None
+) -> Plan:
+    if key and (before := _recalled(app, key, marked, who)):
+        return before
+    with app.change(who, what) as change:
+        sql = change.sql
+        ask = Ask(change.now, who.scope.project, nodes.windows(sql))
+        plan: Plan = make(sql, ask)
+        made_here = [*plan.besides, *plan.tasks]
+        for task in made_here:
+            task.refs["originEntity"] = who.origin
+            if not who.scope.allows(task.project):
+                raise Malformed(
+                    "project-uuid: name the one of your projects that the work is for",
+                    field="project-uuid",
+                )
+        ledger = SqlLedger(sql, ask.now)
+        ledger.backups.begun(plan.backups, msgspec.to_builtins(who.origin))
+        ledger.restores.begun(plan.restores)
+        ledger.mounts.wanted(plan.mounts)
+        tasks.insert(sql, made_here)
+        for entity in plan.gone:
+            ledger.removals.forget_entity(entity)
+        heads = [task.guid for task in plan.heads]
+        if key:
+            made = Remembered(heads, plan.accepted, plan.refused)
+            audit.remember(sql, who.guid, key, marked, msgspec.to_builtins(made), ask.now)
+        change.subject = heads[0] if heads else None
+        change.after = {"tasks": heads[:_SHOWN], "count": len(heads)}
+    _LOG.info("tasks submitted", extra=members(by=who.name, what=what, count=len(made_here)))
+    app.bell.ring_for(task.pinned_node for task in (*plan.besides, *plan.heads))
+    return plan
+
+
+def _recalled(app: App, key: str, marked: bytes, who: Caller) -> Plan | None:
+    with app.store.read() as sql:
+        before = audit.recall(sql, who.guid, key, marked)
+        if before is None:
+            return None
+        made = msgspec.convert(before, Remembered)
+        found = [task for guid in made.tasks if (task := tasks.find(sql, guid))]
+        return Plan(found, accepted=made.accepted, refused=made.refused)
+
+
+def page(app: App, wanted: Filter) -> tuple[list[Seen], int]:
+    """A page of tasks and how many there are; -1 for a page by cursor, whose first said it."""
+    with app.store.read() as sql:
+        found, total = task_lists.page(sql, wanted)
+        return _seen(with_node_names(sql, found), Line(sql, app.clock.now_ms())), total
+
+
+def whole(app: App, wanted: Filter) -> Iterator[Seen]:
+    """All that a filter finds, a few at a time."""
+    with app.store.snapshot() as sql:
+        line = Line(sql, app.clock.now_ms())
+        source = task_lists.stream(sql, wanted)
+        while found := list(islice(source, _PIECE)):
+            yield from _seen(with_node_names(sql, found), line)
+
+
+def _seen(found: Sequence[Task], line: Line) -> list[Seen]:
+    waits = line.stand(found)
+    return [(task, waits.get(task.guid)) for task in found]
+
+
+def look(app: App, guid: str, scope: Scope = EVERYTHING) -> Seen:
+    """A task, and why it waits if it does."""
+    with app.store.read() as sql:
+        task = tasks.visible(sql, guid, scope)
+        return with_node_name(sql, task), waiting(app, sql, [task]).get(guid)
+
+
+def waiting(app: App, sql: Connection, found: Sequence[Task]) -> dict[str, Waiting]:
+    """What those that are queued wait for, by guid."""
+    return Line(sql, app.clock.now_ms()).stand(found)
+
+
+def waits(app: App, found: Sequence[Task]) -> dict[str, Waiting]:
+    """The reasons why the queued ones of these tasks wait, by guid."""
+    with app.store.read() as sql:
+        return waiting(app, sql, found)
+
+
+def count(app: App, wanted: Filter) -> int:
+    """The number of tasks that a filter finds."""
+    with app.store.read() as sql:
+        return task_lists.count(sql, wanted)
+
+
+def last_change(app: App, scope: Scope, reader: str | None) -> int:
+    """The time (epoch ms) of the last change of a task; `reader` is the guid of the asking node."""
+    with app.store.read() as sql:
+        return task_lists.last_change(sql, scope, reader)
+
+
+def check_reader(app: App, guid: str, node: str) -> None:
+    """Raise NotFound for a task that a node neither runs, ran nor may take."""
+    with app.store.read() as sql:
+        tasks.of_node(sql, guid, node)
+
+
+def task(app: App, guid: str, scope: Scope) -> Task:
+    """A task, also one that was removed from the lists.  Raises NotFound."""
+    with app.store.read() as sql:
+        return tasks.get(sql, guid, scope)
+
+
+def next_cursor(wanted: Filter, found: list[Task]) -> str | None:
+    """The cursor of the page after `found`, None after the last page."""
+    return task_lists.next_cursor(wanted, found)
+
+
+def queued(app: App, projects: frozenset[str] | None, node: str | None, most: int) -> list[Task]:
+    """Queued tasks of some projects (None: of all) that a node, or any node, may take."""
+    with app.store.read() as sql:
+        return with_node_names(sql, queue.waiting(sql, projects, node, most))
+
+
+def workflow(app: App, task: Task) -> list[Task]:
+    """All tasks of the plan that a task belongs to, those still planned included."""
+    with app.store.read() as sql:
+        return with_node_names(sql, task_lifecycle.plan_of(sql, task.workflow))
+
+
+def log(app: App, guid: str, scope: Scope = EVERYTHING) -> list[LogRow]:
+    """What the node said while it worked, also after the task was removed from the lists."""
+    with app.store.read() as sql:
+        return task_lists.log(sql, tasks.get(sql, guid, scope).guid)
+
+
+def set_state(app: App, who: Caller, guid: str, state: State, info: str | None) -> None:
+    """What a person may set: CANCELLED, or QUEUED on what is queued already.
+
+    Raises Forbidden or Conflict for anything else.
+    """
+    with app.change(who, f"set state {state.value}", guid) as change:
+        line = _set_state(app, change.sql, who, guid, (state, info))
+        change.silent = line is None
+        _, change.before, change.after = line or (guid, None, None)
+
+
+def _set_state(
+    app: App, sql: Connection, who: Caller, guid: str, wanted: tuple[State, str | None]
+) -> audit.Line | None:
+    task = tasks.visible(sql, guid, who.scope, lock=True)
+    before, (state, info) = task.state, wanted
+    check_move(State[before], state)
+    if state is State.CANCELLED:
+        _cancel(app, app.life(sql), task, info)
+    return None if state is State.QUEUED else (guid, before, task.state)
+
+
+def set_states(app: App, who: Caller, guids: list[str], state: State, info: str | None) -> None:
+    """The same for many, each by itself.  Raises Conflict that names those it was refused for."""
+    operation = f"set state {state.value}"
+
+    def move(sql: Connection, guid: str) -> audit.Line | None:
+        return _set_state(app, sql, who, guid, (state, info))
+
+    check_refused(bulk_removal.each(app, who, operation, guids, move))
+
+
+def one_by_one(guids: Iterable[str], move: Any) -> None:
+    """Move each of many; what is refused keeps no other from moving.
+
+    Raises Conflict at the end, with `refused` in its details.
+    """
+    refused = []
+    for guid in guids:
+        try:
+            move(guid)
+        except HaulbackError as error:
+            refused.append((guid, error))
+    check_refused(refused)
+
+
+def check_refused(refused: Sequence[bulk_removal.Refusal]) -> None:
+    """Raises Conflict that names the tasks that did not move and why."""
+    if refused:
+        shown = [
+            {"guid": guid, "code": error.code, "message": error.message}
+            for guid, error in refused[:1000]
+        ]
+        many = f"{len(refused)} of the tasks did not move: {refused[0][1].message}"
+        raise Conflict(many, refused=shown)
+
+
+def remove(app: App, who: Caller, guid: str) -> str | None:
+    """Take a task off the lists; one that runs is cancelled, at the second asking by force.
+
+    What a task that was forced out may have left behind, in words.
+    """
+    left = None
+    with app.change(who, "remove task", guid) as change:
+        task = tasks.visible(change.sql, guid, who.scope, lock=True)
+        change.before = task.state
+        moves = app.life(change.sql)
+        if State[task.state] not in FINAL:
+            left = _left_behind(task)
+            _cancel(app, moves, task, "cancelled by a user")
+            change.after = task.state
+            if task.state == State.RUNNING.value:
+                return None
+        moves.hide(task)
+        change.after = {"state": task.state, "removed": True}
+        change.after |= {"leftBehind": left} if left else {}
+    return left
+
+
+def _left_behind(task: Task) -> str | None:
+    """What a task that is forced out may leave, for whoever has to look."""
+    if task.state != State.RUNNING.value or not task.cancel_wanted:
+        return None
+    return f"attempt {task.attempt_name} on node {task.node}: STAGING_CLEANUP looks for it"
+
+
+def _cancel(app: App, moves: task_lifecycle.Life, task: Task, info: str | None) -> None:
+    if task.state == State.RUNNING.value and task.cancel_wanted:
+        line = f"forced out; left behind: {_left_behind(task)}"
+        task_lists.append_log(moves.sql, task, moves.now, [line])
+        moves.cancel(task, f"{info or 'cancelled by a user'}; {line}")
+    else:
+        moves.cancel(task, info or "cancelled by a user")
+    if task.state == State.CANCELLED.value:
+        app.tidy_after(moves.sql, task)
+    app.bell.ring()

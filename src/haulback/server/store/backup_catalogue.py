@@ -1,0 +1,68 @@
+"""Backups and increment bases that planning reads, within a caller's projects."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from haulback.contract.damage import LocationStatus
+from haulback.errors import NotFound
+from haulback.inventory.records import Backup, IncrementBase
+from haulback.server.scope import Scope
+from haulback.server.store import tables
+from haulback.server.store.rows import one, records
+
+
+class BackupCatalogue:
+    """`inventory.catalogue.BackupRecords` on a connection."""
+
+    def __init__(self, sql: sa.Connection, scope: Scope) -> None:
+        self._sql, self._scope = sql, scope
+
+    def get(self, guid: str) -> Backup:
+        return self._in_scope(one(self._sql, tables.backup, Backup, guid, "backup"), guid)
+
+    def of_entity(self, entity: str, *statuses: str) -> list[Backup]:
+        table = tables.backup.c
+        query = sa.select(tables.backup).where(table.entity == entity, table.status.in_(statuses))
+        return records(self._sql, query.order_by(table.created.desc()), Backup)
+
+    def stored_on(self, destination: str) -> list[Backup]:
+        table = tables.backup.c
+        where = (table.destination == destination, table.status == "SUCCESS")
+        return records(self._sql, sa.select(tables.backup).where(*where), Backup)
+
+    def to_delete(self, destination: str, entity: str | None = None) -> list[str]:
+        table = tables.backup.c
+        decided = sa.text("status IN ('SUCCESS_REMOVED', 'FAILED') AND NOT gone")
+        query = sa.select(table.guid).where(decided, table.destination == destination)
+        if entity:
+            query = query.where(table.entity == entity)
+        return list(self._sql.scalars(query.order_by(table.created)))
+
+    def at_location(self, guid: str) -> Backup:
+        query = sa.select(tables.backup).where(tables.backup.c.location == guid)
+        for found in records(self._sql, query, Backup):
+            if self._scope.allows(found.project):
+                return found
+        raise NotFound(f"there is no backup location {guid}", guid=guid)
+
+    def given_up(self, destination: str) -> list[str]:
+        table = tables.backup.c
+        where = (
+            table.destination == destination,
+            table.status == "SUCCESS",
+            table.location_status == LocationStatus.GIVEN_UP.value,
+        )
+        return list(self._sql.scalars(sa.select(table.guid).where(*where)))
+
+    def base(self, entity: str, destination: str) -> IncrementBase | None:
+        return next((b for b in self.bases(entity) if b.destination == destination), None)
+
+    def bases(self, entity: str) -> list[IncrementBase]:
+        query = sa.select(tables.base).where(tables.base.c.entity == entity)
+        return records(self._sql, query, IncrementBase)
+
+    def _in_scope(self, found: Backup, guid: str) -> Backup:
+        if not self._scope.allows(found.project):
+            raise NotFound(f"there is no backup {guid}", guid=guid)
+        return found

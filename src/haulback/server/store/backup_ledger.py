@@ -1,0 +1,125 @@
+"""Changes of backups that tasks make."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from haulback.ids import new_guid
+from haulback.inventory import retention
+from haulback.inventory.records import NOT_DECIDED, Backup, BackupVolume
+from haulback.server.store import tables
+from haulback.server.store.backup_times import with_times
+from haulback.server.store.last_backups import recall
+from haulback.server.store.raw_sql import Insert
+from haulback.server.store.rows import json_text, one, row_of
+from haulback.tasks.record import NewBackup, Task
+from haulback.wire import Named
+
+_BACKUPS = Insert("backup", Backup.__struct_fields__)
+
+
+class BackupLedger:
+    """`inventory.ledger.BackupChanges` on a connection, at the server's time `now`."""
+
+    def __init__(self, sql: sa.Connection, now: int) -> None:
+        self._sql, self._now = sql, now
+
+    def started(self, backup: str) -> None:
+        self._change(backup, ("QUEUED",), status="INPROGRESS")
+
+    def exported(self, backup: str, kind: str, snapshot_time: int, size: int, read: int) -> None:
+        self._change(backup, type=kind, snapshot_time=snapshot_time, size=size, read=read)
+
+    def described(
+        self, backup: str, files: list[dict[str, Any]], definition: dict[str, Any]
+    ) -> None:
+        self._change(backup, files=json_text(files), definition=json_text(definition))
+
+    def type_changed(self, task: Any, kind: str, warnings: list[str]) -> None:
+        backup, table = task.ref("backup") or "", tables.task
+        self._change(backup, type=kind, warnings=json_text(warnings))
+        both = sa.or_(table.c.guid == task.guid, table.c.follows == task.guid)
+        values = {"backup_type": kind, "modified": self._now}
+        self._sql.execute(sa.update(table).where(both).values(**values))
+        task.backup_type = kind
+
+    def warned(self, backup: str, warnings: list[str]) -> None:
+        if warnings:
+            self._change(backup, warnings=json_text([text[:2000] for text in warnings[:100]]))
+
+    def consistent(self, backup: str, how: str | None) -> None:
+        self._change(backup, consistency=how)
+
+    def contains(self, backup: str, volumes: list[BackupVolume]) -> None:
+        here = tables.backup.c.guid == backup
+        text = json_text(volumes[:1000])
+        self._sql.execute(sa.update(tables.backup).where(here).values(volumes=text))
+
+    def stored(self, backup: str, stored: int, parent: str | None) -> None:
+        query = sa.select(tables.destination.c.settings).join(
+            tables.backup, tables.backup.c.destination == tables.destination.c.guid
+        )
+        text = self._sql.scalar(query.where(tables.backup.c.guid == backup))
+        lock = retention.of(msgspec.json.decode(text or "{}")).lock_ms
+        values: dict[str, Any] = {"keep_until": self._now + lock} if lock else {}
+        values |= {"stored": stored, "parent": parent, "stored_time": self._now}
+        self._change(backup, status="SUCCESS", **values)
+        found = one(self._sql, tables.backup, Backup, backup, "backup")
+        recall(self._sql, found.entity)  # what portals ask of each machine's last backup
+
+    def partial(self, backup: str, reason: str) -> None:
+        self._change(backup, status="PARTIAL_SUCCESS", status_info=reason)
+
+    def failed(self, backup: str, reason: str) -> None:
+        states = (*NOT_DECIDED, "PARTIAL_SUCCESS")
+        self._change(backup, states, status="FAILED", status_info=reason)
+
+    def timed(self, task: Task) -> None:
+        backup = task.ref("backup")
+        if backup is None or task.started is None:
+            return
+        table = tables.backup
+        text = self._sql.scalar(sa.select(table.c.times).where(table.c.guid == backup))
+        times = with_times(text, task)
+        self._sql.execute(sa.update(table).where(table.c.guid == backup).values(times=times))
+
+    def begun(self, new: Iterable[NewBackup], origin: dict[str, Any]) -> None:
+        """Backup entries of a plan."""
+        rows = (
+            row_of(
+                Backup(
+                    **msgspec.structs.asdict(entry),
+                    location=new_guid(),
+                    created=self._now,
+                    origin=origin,
+                ),
+                tables.backup,
+            )
+            for entry in new
+        )
+        _BACKUPS(self._sql, rows)
+
+    def begun_again(self, backup: str, why: str) -> Named:
+        """A new entry in place of a backup that cannot be completed, which has failed."""
+        old = one(self._sql, tables.backup, Backup, backup, "backup")
+        self.failed(backup, why)
+        new = NewBackup(
+            guid=new_guid(),
+            entity=old.entity,
+            entity_name=old.entity_name,
+            destination=old.destination,
+            type=old.type,
+            project=old.project,
+            rule=old.rule,
+        )
+        self.begun([new], old.origin)
+        return Named(new.guid, old.entity_name)
+
+    def _change(self, backup: str, states: tuple[str, ...] = NOT_DECIDED, **values: Any) -> None:
+        # A stored backup stays what it is, whatever a late task says.
+        where = (tables.backup.c.guid == backup, tables.backup.c.status.in_(states))
+        self._sql.execute(sa.update(tables.backup).where(*where).values(**values))

@@ -1,0 +1,44 @@
+"""Backups as users change them, and the proofs of backups."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+from haulback.server.store import tables
+
+_BACKUP = tables.backup
+
+
+class StoredProof(NamedTuple):
+    """The signed evidence of a boot; `time` in epoch ms."""
+
+    time: int
+    evidence: str
+    signature: str
+
+
+def write(sql: sa.Connection, guid: str, values: dict[str, Any]) -> None:
+    """Write these columns only: a task may be changing the state of the backup at this moment."""
+    sql.execute(sa.update(_BACKUP).where(_BACKUP.c.guid == guid).values(**values))
+
+
+def proof(sql: sa.Connection, guid: str) -> StoredProof | None:
+    """The evidence of the last successful boot of a backup, None without one."""
+    table = tables.proof.c
+    query = sa.select(table.time, table.evidence, table.signature).where(table.backup == guid)
+    row = sql.execute(query).one_or_none()
+    return StoredProof(*row) if row else None
+
+
+def has_backups(sql: sa.Connection, machine: str) -> bool:
+    """Tell whether a machine has any record of a backup."""
+    query = sa.select(_BACKUP.c.guid).where(_BACKUP.c.entity == machine).limit(1)
+    return sql.scalar(query) is not None
+
+
+def first_stored(sql: sa.Connection, destination: str) -> int:
+    """The time (epoch ms) of the first stored backup of a destination, 0 without one."""
+    query = sa.select(sa.func.min(_BACKUP.c.stored_time))
+    return int(sql.scalar(query.where(_BACKUP.c.destination == destination)) or 0)

@@ -1,0 +1,36 @@
+"""Configuration records: insertion, change and removal."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from haulback.inventory.records import Record
+from haulback.server.store import rows, tables
+
+_RECORD = tables.record
+
+
+def add(sql: sa.Connection, record: Record) -> None:
+    """Insert a record.  Raises Conflict for a taken name."""
+    rows.add(sql, _RECORD, record)
+
+
+def change(sql: sa.Connection, record: Record) -> None:
+    """Write a record that was read in this transaction.  Raises Conflict for a taken name."""
+    rows.change(sql, _RECORD, record)
+
+
+def rename(sql: sa.Connection, guid: str, name: str) -> None:
+    """Write the name of a record alone."""
+    sql.execute(sa.update(_RECORD).where(_RECORD.c.guid == guid).values(name=name))
+
+
+def hand_down(sql: sa.Connection, parent: Record, kind: str) -> None:
+    """Give the records of a kind below a parent the project of the parent."""
+    below = (_RECORD.c.kind == kind, _RECORD.c.parent == parent.guid)
+    sql.execute(sa.update(_RECORD).where(*below).values(project=parent.project))
+
+
+def remove(sql: sa.Connection, guid: str) -> None:
+    """Delete a record."""
+    sql.execute(sa.delete(_RECORD).where(_RECORD.c.guid == guid))

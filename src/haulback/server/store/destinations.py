@@ -1,0 +1,54 @@
+"""Backup destinations: insertion, change, removal, and their sealed repository keys."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from haulback.errors import NotFound
+from haulback.inventory.records import BackupDestination
+from haulback.server.store import mount_tables, rows, tables
+
+_BACKUP = tables.backup.c
+
+
+def add(sql: sa.Connection, record: BackupDestination, sealed_key: str) -> None:
+    """Insert a destination with its sealed repository key.  Raises Conflict for a taken name."""
+    rows.add(sql, tables.destination, record, sealed_key=sealed_key)
+
+
+def change(sql: sa.Connection, record: BackupDestination) -> None:
+    """Write a destination.  Raises Conflict for a taken name."""
+    rows.change(sql, tables.destination, record)
+
+
+def has_backups(sql: sa.Connection, guid: str) -> bool:
+    """Tell whether a destination may still hold the data of a backup."""
+    query = sa.select(_BACKUP.guid).where(_BACKUP.destination == guid, ~_BACKUP.gone).limit(1)
+    return sql.scalar(query) is not None
+
+
+def stored_before(sql: sa.Connection, guid: str, moment: int) -> bool:
+    """Tell whether a destination got a backup before a moment (epoch ms)."""
+    where = (_BACKUP.destination == guid, _BACKUP.stored_time < moment)
+    return sql.scalar(sa.select(_BACKUP.guid).where(*where).limit(1)) is not None
+
+
+def remove(sql: sa.Connection, guid: str) -> list[str]:
+    """Delete a destination with the records of its backups; the guids of these backups."""
+    backups = sa.select(_BACKUP.guid).where(_BACKUP.destination == guid)
+    removed = list(sql.scalars(backups))
+    sql.execute(sa.delete(tables.base).where(tables.base.c.destination == guid))
+    for table in (tables.proof, mount_tables.mounted_backup):
+        sql.execute(sa.delete(table).where(table.c.backup.in_(backups)))
+    sql.execute(sa.delete(tables.backup).where(_BACKUP.destination == guid))
+    sql.execute(sa.delete(tables.destination).where(tables.destination.c.guid == guid))
+    return removed
+
+
+def sealed_key(sql: sa.Connection, destination: str) -> str:
+    """The sealed repository key of a destination.  Raises NotFound."""
+    table = tables.destination.c
+    found: str | None = sql.scalar(sa.select(table.sealed_key).where(table.guid == destination))
+    if found is None:
+        raise NotFound(f"there is no backup destination {destination}", guid=destination)
+    return found

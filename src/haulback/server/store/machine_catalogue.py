@@ -1,0 +1,82 @@
+"""Machines that planning reads, within a caller's projects."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+
+from haulback.errors import Conflict, NotFound
+from haulback.inventory.records import Entity
+from haulback.server.scope import Scope
+from haulback.server.store import tables
+from haulback.server.store.record_catalogue import RecordCatalogue
+from haulback.server.store.rows import records
+
+_MANY = 500  # guids in one statement
+
+
+class MachineCatalogue:
+    """`inventory.catalogue.MachineRecords` on a connection."""
+
+    def __init__(self, sql: sa.Connection, scope: Scope, configuration: RecordCatalogue) -> None:
+        self._sql, self._scope = sql, scope
+        self._configuration = configuration
+        self._fired: set[str] | None = None  # rules that an active incremental schedule fires
+
+    def get(self, guid: str) -> Entity:
+        return self.get_many([guid])[0]
+
+    def get_many(self, guids: Sequence[str]) -> list[Entity]:
+        found: dict[str, Entity] = {}
+        for at in range(0, len(guids), _MANY):
+            query = sa.select(tables.entity).where(tables.entity.c.guid.in_(guids[at : at + _MANY]))
+            found |= {one.guid: one for one in records(self._sql, query, Entity)}
+        for guid in guids:
+            if guid not in found or not self._scope.allows(found[guid].project):
+                raise NotFound(f"there is no protected entity {guid}", guid=guid)
+        return [found[guid] for guid in guids]
+
+    def find_named(self, hypervisor: str, name: str) -> Entity | None:
+        table = tables.entity.c
+        where = (table.hypervisor == hypervisor, table.name == name, table.present)
+        query = sa.select(tables.entity).where(*where).limit(2)
+        found = list(records(self._sql, query, Entity))
+        if any(not self._scope.allows(one.project) for one in found):
+            raise NotFound(f"there is no machine {name} that you could replace")
+        if len(found) > 1:
+            raise Conflict(f"several machines are called {name}: say which, as dstProtectedEntity")
+        return found[0] if found else None
+
+    def find_at(self, hypervisor: str, uuid: str) -> Entity | None:
+        table = tables.entity.c
+        query = sa.select(tables.entity).where(table.hypervisor == hypervisor, table.uuid == uuid)
+        found = records(self._sql, query, Entity)
+        return next((one for one in found if self._scope.allows(one.project)), None)
+
+    def is_scheduled(self, entity: str) -> bool:
+        """By way of the policy that the entity has, its rules, and their schedules."""
+        schedules = self._incremental_rules()
+        if not schedules:
+            return False
+        policy = self.get(entity).settings.get("backupPolicy")
+        return any(
+            rule.guid in schedules for rule in self._configuration.of_kind("rule", str(policy))
+        )
+
+    def on_hypervisor(self, hypervisor: str) -> list[Entity]:
+        """The machines of one hypervisor."""
+        query = sa.select(tables.entity).where(tables.entity.c.hypervisor == hypervisor)
+        return records(self._sql, query.order_by(tables.entity.c.name), Entity)
+
+    def _incremental_rules(self) -> set[str]:
+        """The rules that an active incremental schedule fires."""
+        if self._fired is None:
+            bodies = [schedule.body for schedule in self._configuration.of_kind("schedule")]
+            self._fired = {
+                rule["guid"]
+                for body in bodies
+                if body.get("active", True) and body.get("backupType") == "INCREMENTAL"
+                for rule in body.get("rules", [])
+            }
+        return self._fired

@@ -1,0 +1,39 @@
+"""Settings of machines, written beside inventory scans."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy as sa
+
+from haulback.inventory.records import Entity
+from haulback.server.store import tables
+from haulback.server.store.rows import json_text, records, row_of
+
+_ENTITY = tables.entity
+
+
+def write_settings(sql: sa.Connection, machine: Entity) -> None:
+    """Write settings and project alone: a scan may change the rest at the same moment."""
+    row = row_of(machine, _ENTITY)
+    values = {name: row[name] for name in ("settings", "project")}
+    sql.execute(sa.update(_ENTITY).where(_ENTITY.c.guid == machine.guid).values(values))
+
+
+def set_settings(sql: sa.Connection, guid: str, settings: Mapping[str, Any]) -> None:
+    """Write the settings of a machine alone."""
+    here = sa.update(_ENTITY).where(_ENTITY.c.guid == guid)
+    sql.execute(here.values(settings=json_text(settings)))
+
+
+def with_setting(sql: sa.Connection, name: str) -> list[Entity]:
+    """Machines whose settings may hold a member, by name."""
+    column = _ENTITY.c
+    query = sa.select(_ENTITY).where(column.settings.contains(f'"{name}"'))
+    return records(sql, query.order_by(column.name, column.guid), Entity)
+
+
+def is_known(sql: sa.Connection, guid: str) -> bool:
+    """Tell whether a machine has a record."""
+    return sql.scalar(sa.select(_ENTITY.c.guid).where(_ENTITY.c.guid == guid)) is not None

@@ -1,0 +1,63 @@
+"""Hypervisors, destinations and nodes that planning reads."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import msgspec
+import sqlalchemy as sa
+
+from haulback.errors import Malformed, NotFound
+from haulback.inventory.records import BackupDestination, Hypervisor
+from haulback.server.store import tables
+from haulback.server.store.rows import one, records
+from haulback.wire import Named
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+class PlaceCatalogue:
+    """`inventory.catalogue.PlaceRecords` on a connection; a record read once is read no more."""
+
+    def __init__(self, sql: sa.Connection) -> None:
+        self._sql = sql
+        self._seen: dict[str, Any] = {}
+
+    def hypervisor(self, guid: str) -> Hypervisor:
+        return self._once(tables.hypervisor, Hypervisor, guid, "hypervisor")
+
+    def hypervisors(self) -> list[Hypervisor]:
+        query = sa.select(tables.hypervisor).order_by(tables.hypervisor.c.name)
+        return records(self._sql, query, Hypervisor)
+
+    def destination(self, guid: str) -> BackupDestination:
+        return self._once(tables.destination, BackupDestination, guid, "backup destination")
+
+    def destinations(self) -> list[BackupDestination]:
+        return records(self._sql, sa.select(tables.destination), BackupDestination)
+
+    def default_destination(self) -> BackupDestination:
+        found = records(self._sql, sa.select(tables.destination).limit(2), BackupDestination)
+        if len(found) != 1:
+            why = "there is none yet; create one" if not found else "there are several; name one"
+            raise Malformed(f"backupDestination: {why}", field="backupDestination")
+        return found[0]
+
+    def node(self, guid: str) -> Named:
+        query = sa.select(tables.node.c.name).where(tables.node.c.guid == guid)
+        name = self._sql.scalar(query)
+        if name is None:
+            raise NotFound(f"there is no node {guid}", guid=guid)
+        return Named(guid, name)
+
+    def only_node(self, field: str) -> str:
+        found = list(self._sql.scalars(sa.select(tables.node.c.guid).limit(2)))
+        if len(found) != 1:
+            raise Malformed(f"{field}: name the node on which it lies", field=field)
+        return str(found[0])
+
+    def _once(self, table: sa.Table, kind: type[T], guid: str, what: str) -> T:
+        if guid not in self._seen:
+            self._seen[guid] = one(self._sql, table, kind, guid, what)
+        found: T = self._seen[guid]
+        return found

@@ -1,0 +1,64 @@
+"""Changes of the proof level of stored backups, and of increment bases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from haulback.inventory.records import IncrementBase
+from haulback.server.store import tables
+from haulback.server.store.rows import json_text
+
+Sign = Callable[[bytes], str]
+
+
+class ProofLedger:
+    """`inventory.ledger.ProofChanges` on a connection."""
+
+    def __init__(self, sql: sa.Connection, now: int, sign: Sign | None) -> None:
+        self._sql, self._now, self._sign = sql, now, sign
+
+    def verified(self, backup: str) -> None:
+        table = tables.backup.c
+        where = (table.guid == backup, table.level == "STORED", table.status == "SUCCESS")
+        self._sql.execute(sa.update(tables.backup).where(*where).values(level="VERIFIED"))
+
+    def booted(self, backup: str, evidence: dict[str, Any], task: Any) -> None:
+        assert self._sign
+        where = (tables.backup.c.guid == backup, tables.backup.c.status == "SUCCESS")
+        raised = sa.update(tables.backup).where(*where).values(level="BOOTED")
+        if self._sql.execute(raised).rowcount != 1:
+            return  # decided to go meanwhile: there is nothing to prove any more
+        whole = {**evidence, "backup": backup, "time": self._now, "task": task.guid}
+        text = json_text(whole | {"node": task.node, "hypervisor": task.ref("hypervisor")})
+        # What is kept with the backup need not lie in every list of tasks.
+        slim = json_text({k: v for k, v in task.results.items() if k != "evidence"})
+        here = tables.task.c.guid == task.guid
+        self._sql.execute(sa.update(tables.task).where(here).values(results=slim))
+        self._sql.execute(sa.delete(tables.proof).where(tables.proof.c.backup == backup))
+        values = {"evidence": text, "signature": self._sign(text.encode())}
+        self._sql.execute(sa.insert(tables.proof).values(backup=backup, time=self._now, **values))
+
+
+class BaseLedger:
+    """`inventory.ledger.BaseChanges` on a connection."""
+
+    def __init__(self, sql: sa.Connection) -> None:
+        self._sql = sql
+
+    def promote(self, base: IncrementBase) -> None:
+        table = tables.backup.c
+        whole = sa.select(table.guid).where(
+            table.guid == base.backup, table.status == "SUCCESS", table.location_status == "PRESENT"
+        )
+        if self._sql.scalar(whole) is None:
+            return  # decided otherwise before, or damaged: never a base
+        keys = (tables.base.c.entity == base.entity, tables.base.c.destination == base.destination)
+        self._sql.execute(sa.delete(tables.base).where(*keys))
+        self._sql.execute(sa.insert(tables.base).values(msgspec.structs.asdict(base)))
+
+    def void(self, entity: str) -> None:
+        self._sql.execute(sa.delete(tables.base).where(tables.base.c.entity == entity))

@@ -1,0 +1,47 @@
+"""Configuration records that planning reads, within a caller's projects."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from haulback.errors import NotFound
+from haulback.inventory.records import Record
+from haulback.server.scope import Scope
+from haulback.server.store import recovery_plans, tables
+from haulback.server.store.rows import records
+
+
+class RecordCatalogue:
+    """`inventory.catalogue.ConfigurationRecords` on a connection."""
+
+    def __init__(self, sql: sa.Connection, scope: Scope) -> None:
+        self._sql, self._scope = sql, scope
+
+    def get(self, kind: str, guid: str) -> Record:
+        query = sa.select(tables.record).where(tables.record.c.guid == guid)
+        for found in records(self._sql, query, Record):
+            if found.kind == kind and self._sees(found):
+                return found
+        raise NotFound(f"there is no {kind.replace('-', ' ')} {guid}", guid=guid)
+
+    def of_kind(self, kind: str, parent: str | None = None) -> list[Record]:
+        query = sa.select(tables.record).where(tables.record.c.kind == kind)
+        if parent is not None:
+            query = query.where(tables.record.c.parent == parent)
+        return records(self._sql, query.order_by(tables.record.c.name), Record)
+
+    def changeable(self, kind: str, guid: str) -> Record:
+        """A record that the caller may change.
+
+        Raises NotFound, Forbidden for a record of all projects where the caller is narrowed.
+        """
+        found = self.get(kind, guid)
+        self._scope.check_change(found.project, found.name)
+        return found
+
+    def _sees(self, record: Record) -> bool:
+        """Records of no project are for all to use, a plan for callers who see its machines."""
+        if not self._scope.shares(record.project):
+            return False
+        is_plan = record.kind == recovery_plans.RECOVERY_PLAN
+        return not (is_plan and recovery_plans.hidden(self._sql, self._scope, record.guid))

@@ -1,0 +1,68 @@
+"""Removal of backups, and of entities without data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import sqlalchemy as sa
+
+from haulback.inventory.records import REMOVED, Backup
+from haulback.server.store import mount_tables, tables
+from haulback.server.store.alarms import AlarmLedger
+from haulback.server.store.inventory_ledger import InventoryLedger
+from haulback.server.store.last_backups import recall
+from haulback.server.store.proof_ledger import BaseLedger
+from haulback.server.store.rows import one
+
+
+class RemovalLedger:
+    """`inventory.ledger.RemovalChanges` on a connection."""
+
+    def __init__(self, sql: sa.Connection, alarms: AlarmLedger, inventory: InventoryLedger) -> None:
+        self._sql, self._alarms, self._inventory = sql, alarms, inventory
+        self._bases = BaseLedger(sql)
+
+    def remove(self, backups: Iterable[str], why: str) -> None:
+        for guid in (going := list(backups)):
+            found = one(self._sql, tables.backup, Backup, guid, "backup")
+            table = tables.backup.c
+            stored = (table.guid == guid, table.status.in_(("SUCCESS", "PARTIAL_SUCCESS")))
+            removed = sa.update(tables.backup).where(*stored)
+            self._sql.execute(removed.values(status=REMOVED, status_info=why))
+            recall(self._sql, found.entity)
+            # An increment must not build on what may vanish at any moment.
+            self._sql.execute(sa.delete(tables.base).where(tables.base.c.backup == guid))
+        self._alarms.clear_all(going)
+
+    def deleted(self, backups: Iterable[str]) -> None:
+        table = tables.backup.c
+        for guid in backups:
+            decided = (table.guid == guid, table.status.in_((REMOVED, "FAILED")))
+            went = sa.update(tables.backup).where(*decided).values(gone=True)
+            self._alarms.clear_all(self._sql.scalars(went.returning(table.guid)))
+
+    def forget_entity(self, entity: str) -> None:
+        """Only once nothing of it is left anywhere, and nobody works on it."""
+        backup, task = tables.backup.c, tables.task.c
+        left = sa.select(backup.guid).where(backup.entity == entity, ~backup.gone)
+        live = sa.text("state IN ('QUEUED', 'RUNNING', 'PLANNED')")
+        busy = sa.select(task.guid).where(live, task.entity == entity)
+        if any(self._sql.scalar(query.limit(1)) for query in (left, busy)):
+            return
+        self._bases.void(entity)
+        self._sql.execute(sa.delete(tables.snapshot).where(tables.snapshot.c.entity == entity))
+        of_entity = sa.select(backup.guid).where(backup.entity == entity)
+        subjects = [entity, *self._sql.scalars(of_entity)]
+        self._forget_mounts(entity)
+        self._sql.execute(sa.delete(tables.proof).where(tables.proof.c.backup.in_(of_entity)))
+        self._sql.execute(sa.delete(tables.backup).where(backup.entity == entity))
+        here = sa.delete(tables.entity).where(tables.entity.c.guid == entity)
+        for host in self._sql.scalars(here.returning(tables.entity.c.hypervisor)).all():
+            self._inventory.settle_doubt(host)
+        self._alarms.clear_all(subjects)
+
+    def _forget_mounts(self, entity: str) -> None:
+        mount, volume = mount_tables.mounted_backup, mount_tables.mounted_volume
+        ours = sa.select(mount.c.guid).where(mount.c.entity == entity)
+        self._sql.execute(sa.delete(volume).where(volume.c.mount.in_(ours)))
+        self._sql.execute(sa.delete(mount).where(mount.c.entity == entity))

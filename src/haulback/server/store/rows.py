@@ -1,0 +1,91 @@
+"""Rows as records and records as rows: the columns of a table are the members of a struct."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, TypeVar
+
+import msgspec
+import sqlalchemy as sa
+
+from haulback.errors import Conflict, NotFound
+
+T = TypeVar("T", bound=msgspec.Struct)
+_JSON = frozenset(
+    ("config", "settings", "disks", "facts", "origin", "warnings", "files", "definition", "times")
+) | {
+    "target",
+    "body",
+    "wanted",
+    "found",
+    "volumes",
+    "hardware",
+    "damage",
+    "verify_state",
+    "details",
+}
+
+
+def add(connection: sa.Connection, table: sa.Table, record: msgspec.Struct, **more: Any) -> None:
+    """Insert a hypervisor, a destination or a record.  Raises Conflict for a taken name."""
+    try:
+        with connection.begin_nested():
+            connection.execute(sa.insert(table).values({**row_of(record, table), **more}))
+    except sa.exc.IntegrityError:
+        name = getattr(record, "name", "")
+        raise Conflict(f"name: {name!r} is taken", field="name") from None
+
+
+def change(connection: sa.Connection, table: sa.Table, record: msgspec.Struct) -> None:
+    """Write a record that was read in this transaction.  Raises Conflict for a taken name."""
+    values = row_of(record, table)
+    guid = values.pop("guid")
+    try:
+        with connection.begin_nested():
+            connection.execute(sa.update(table).where(table.c.guid == guid).values(values))
+    except sa.exc.IntegrityError:
+        name = getattr(record, "name", "")
+        raise Conflict(f"name: {name!r} is taken", field="name") from None
+
+
+def one(sql: sa.Connection, table: sa.Table, kind: type[T], guid: str, what: str) -> T:
+    """A record by its guid.  Raises NotFound."""
+    for found in records(sql, sa.select(table).where(table.c.guid == guid), kind):
+        return found
+    raise NotFound(f"there is no {what} {guid}", guid=guid)
+
+
+def records(sql: sa.Connection, query: sa.Executable, kind: type[T]) -> list[T]:
+    """What `query` finds, as records."""
+    rows = sql.execute(query)
+    members = [(i, str(k), k in _JSON) for i, k in enumerate(rows.keys()) if k in _fields(kind)]
+    decode = msgspec.json.decode
+    return [
+        msgspec.convert({k: decode(row[i]) if json else row[i] for i, k, json in members}, kind)
+        for row in rows
+    ]
+
+
+@cache
+def _fields(kind: type[msgspec.Struct]) -> frozenset[str]:
+    return frozenset(kind.__struct_fields__)
+
+
+def row_of(record: msgspec.Struct, table: sa.Table) -> dict[str, Any]:
+    """A record as the columns of a row."""
+    encode = msgspec.json.encode
+    return {
+        name: encode(value).decode() if name in _JSON else value
+        for name, value in msgspec.structs.asdict(record).items()
+        if name in _columns(table)
+    }
+
+
+def json_text(value: Any) -> str:
+    """A value as the JSON text of a column."""
+    return msgspec.json.encode(value).decode()
+
+
+@cache
+def _columns(table: sa.Table) -> frozenset[str]:
+    return frozenset(table.c.keys())

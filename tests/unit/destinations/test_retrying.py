@@ -1,0 +1,80 @@
+"""A remote store is asked again, and its lost replies make no conflict out of a success."""
+
+from __future__ import annotations
+
+import pytest
+
+from haulback.destinations.retrying import Retrying
+from haulback.errors import Conflict, Damaged, Unavailable
+from haulback.retry import Backoff
+from haulback.testing.faulty_store import Fault, FaultyStore
+from haulback.testing.memory_store import ManualClock, MemoryStore
+
+THREE = Backoff(pause=1.0, factor=2.0, attempts=3)
+
+
+def retrying(*faults: Fault) -> tuple[Retrying, MemoryStore, ManualClock]:
+    """A store whose next operations meet these faults."""
+    plan, store, clock = iter(faults), MemoryStore(), ManualClock()
+    faulty = FaultyStore(store, lambda _operation: next(plan, Fault.NONE))
+    return Retrying(faulty, THREE, clock.wait), store, clock
+
+
+def test_an_operation_is_repeated_with_growing_pauses_until_the_store_answers():
+    retried, store, clock = retrying(Fault.BEFORE, Fault.BEFORE)
+    retried.store("manifests/a", b"x")
+    assert (store.load("manifests/a"), clock.seconds) == (b"x", 3.0)
+
+
+def test_a_store_that_stays_away_is_unavailable_after_the_last_try():
+    retried, _, clock = retrying(*[Fault.BEFORE] * 3)
+    with pytest.raises(Unavailable):
+        retried.load("manifests/a")
+    assert clock.seconds == 3.0
+
+
+@pytest.mark.parametrize("fault", [Fault.AFTER, Fault.HALF])
+def test_a_create_with_an_unknown_outcome_succeeds_once(fault):
+    retried, store, _ = retrying(fault)
+    retried.store("manifests/a", b"x")
+    assert store.load("manifests/a") == b"x"
+
+
+def test_a_create_with_an_unknown_outcome_loses_against_other_bytes():
+    retried, store, _ = retrying(Fault.BEFORE)
+    store.store("manifests/a", b"other")
+    with pytest.raises(Conflict):
+        retried.store("manifests/a", b"x")
+    assert store.load("manifests/a") == b"other"
+
+
+def test_a_create_under_an_existing_name_is_refused_even_with_equal_bytes():
+    retried, store, _ = retrying()
+    store.store("manifests/a", b"x")
+    with pytest.raises(Conflict):
+        retried.store("manifests/a", b"x")
+
+
+def test_a_file_is_adopted_although_the_reply_was_lost(tmp_path):
+    retried, store, _ = retrying(Fault.AFTER)
+    staged = tmp_path / "staged"
+    staged.write_bytes(b"x")
+    retried.adopt("packs/ab/cd", staged)
+    assert store.load("packs/ab/cd") == b"x"
+    assert not staged.exists()
+
+
+def test_a_list_that_breaks_off_begins_anew():
+    retried, store, _ = retrying(Fault.BROKEN_LIST, Fault.BROKEN_LIST)
+    names = [f"rolls/{number:08d}" for number in range(1, 9)]
+    for name in names:
+        store.store(name, b"x")
+    assert [item.name for item in retried.list("rolls")] == names
+
+
+def test_damage_is_not_retried():
+    retried, store, clock = retrying()
+    store.store("manifests/a", b"x")
+    with pytest.raises(Damaged):
+        retried.load("manifests/a", 0, 2)
+    assert clock.seconds == 0.0

@@ -1,0 +1,206 @@
+"""A destination fails by a seed, and no acknowledged backup is lost.
+
+Errors before and after an operation, half writes, repeated requests, lists that lag, break off or
+show foreign names. `HAULBACK_FAULTS=SEED:COUNT` runs other cases than the commit's own share;
+`scripts/soak faults` does so by the hundred.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from haulback.destinations.protocol import ObjectStore
+from haulback.destinations.retrying import Retrying
+from haulback.destinations.settled_lists import SettledLists
+from haulback.errors import BaseGone, HaulbackError, Missing
+from haulback.repository.index_cache import CacheFolder
+from haulback.repository.manifest import Manifest
+from haulback.repository.repository import Draft, Repository
+from haulback.repository.verify import Depth, verify
+from haulback.retry import Backoff
+from haulback.testing.faulty_store import Fault, FaultyStore, seeded
+from haulback.testing.memory_store import ManualClock, MemoryBucket, MemoryStore
+from haulback.units import KIB
+from tests.conftest import SECRET
+from tests.unit.repository.damaged_site import Site, disk_of, limits
+from tests.unit.repository.scene import MemoryDisk, export, restored
+
+SHARE = 16
+STEPS = ("full", "increment", "increment", "clean", "clean", "forget", "merge", "verify", "restore")
+TRIES = 40  # of a task, as the server repeats one whose destination did not answer
+T = TypeVar("T")
+
+
+def chosen() -> list[int]:
+    """Seeds of the cases to run."""
+    if asked := os.environ.get("HAULBACK_FAULTS"):
+        first, _, count = asked.partition(":")
+        return list(range(int(first), int(first) + int(count or "1")))
+    head = subprocess.run(
+        ["git", "rev-parse", "HEAD"],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout.strip()
+    first = int(head[:7], 16) if head else random.randrange(1 << 28)
+    print(f"faulty destinations: HAULBACK_FAULTS={first}:{SHARE}")
+    return list(range(first, first + SHARE))
+
+
+class FaultySite(Site):
+    """A site on a store in memory that fails; `calm` is the store without faults.
+
+    Half of the seeds use the wrappers of remote stores, the others see each fault themselves. A
+    catalogue knows the acknowledged backups in half of the cases.
+    """
+
+    def __init__(self, root: Path, pool: ThreadPoolExecutor, seed: int) -> None:
+        super().__init__(root, pool)
+        self.chance = random.Random(seed)
+        self.clock = ManualClock()
+        self.delay = self.chance.choice([0.0, 0.0, 5.0])
+        self.bucket = MemoryBucket(listing_delay=self.delay, clock=self.clock)
+        self.wrapped = self.chance.random() < 0.5
+        self.catalogue = self.chance.random() < 0.5
+        self.rate = self.chance.choice([0.02, 0.05, 0.1])
+        self.refused = 0
+        self.cache = CacheFolder(root / "cache") if self.chance.random() < 0.5 else None
+
+    def destination(self) -> ObjectStore:
+        store: ObjectStore = MemoryStore(self.bucket)
+        plan = seeded(self.chance, self.rate, {Fault.LACKING_LIST})
+        store = FaultyStore(store, plan, self.leave_half)
+        if self.wrapped:
+            store = Retrying(store, Backoff(1.0, attempts=3), self.clock.wait)
+        return SettledLists(store, self.delay, self.clock, self.clock.wait)
+
+    def leave_half(self, name: str, data: bytes) -> None:
+        self.bucket.half_written.append(("a dead attempt", name, data))
+
+    def open(self) -> Repository:
+        return Repository.open(self.destination(), SECRET, self.cache)
+
+    def calm(self) -> Repository:
+        """The repository as a process sees it that begins later and meets no fault."""
+        self.clock.wait(self.delay)
+        return Repository.open(MemoryStore(self.bucket), SECRET)
+
+    def attempt(self, call: Callable[[], T]) -> T | None:
+        """Repeat a task as the server does; None for a task that is given up."""
+        for _ in range(TRIES):
+            try:
+                return call()
+            except (BaseGone, Missing):
+                return None
+            except HaulbackError as error:
+                if not error.retryable:
+                    raise
+                self.refused += 1
+        return None
+
+    def restores(self, backup: str) -> bool:
+        found = self.calm()
+        return restored(found, found.manifest(backup), self.pool) == self.held[backup].data
+
+    def _back_up(self, base: Manifest | None, *, distrust: bool = False) -> str:
+        changed = self.disk.changed() if base else None
+        root = base.disks[0].map if base else None
+        parent = base.backup if base else None
+
+        def exported() -> Draft:
+            staging = self.root / "s"
+            return export(self.open(), self.disk, staging, self.pool, root, changed, parent=parent)
+
+        draft = self.attempt(exported)
+        stored = draft and self.attempt(lambda: self.open().publish(self.root / "s", draft))
+        if stored:
+            self.last = self.keep(self.calm(), stored, bytes(self.disk.data))
+        return self.last
+
+
+def begin(site: FaultySite) -> None:
+    """Make the repository as a node does: a repeated INIT opens what an earlier one made."""
+
+    def init() -> Repository:
+        try:
+            return Repository.init(site.destination(), SECRET)
+        except HaulbackError:
+            return Repository.open(site.destination(), SECRET)
+
+    rate, site.rate = site.rate, 0.1
+    for _ in range(TRIES):
+        try:
+            init()
+            break
+        except HaulbackError as error:
+            print(f"INIT is repeated: {error.message}")
+    site.rate = rate
+    site.disk = MemoryDisk(disk_of(1))
+
+
+def follow(site: FaultySite, step: str) -> None:
+    """One task on the destination, repeated while the destination fails."""
+    expected = (lambda: list(site.held)) if site.catalogue else None
+    if step == "full" or (step == "increment" and not site.last):
+        site.full()
+    elif step == "increment":
+        base = site.held[site.last].manifest if site.last in site.held else None
+        at = site.chance.randrange(250) * KIB
+        site.disk.changed()
+        site.disk.write_at(at, site.chance.randbytes(40 * KIB))
+        site._back_up(base)
+    elif step == "clean":
+        site.attempt(lambda: site.clean(expected=expected))
+    elif step == "forget" and len(site.held) > 1:
+        gone = site.chance.choice(sorted(site.held.keys() - {site.last}))
+        del site.held[gone]
+        site.attempt(lambda: site.clean(forget=[gone], expected=expected))
+    elif step == "merge":
+        site.attempt(lambda: site.open().merge_index(site.room("m")))
+    elif step == "verify":
+        site.attempt(lambda: site.verify(record=True))
+    elif step == "restore":
+        for backup, held in site.held.items():
+            found = site.attempt(lambda b=backup: restored_by(site, b))
+            assert found in (None, held.data)
+
+
+def restored_by(site: FaultySite, backup: str) -> bytes:
+    """A backup's disk, read through the faults."""
+    repository = site.open()
+    return restored(repository, repository.manifest(backup), site.pool)
+
+
+@pytest.mark.parametrize("seed", chosen())
+def test_whatever_fails_every_acknowledged_backup_restores(tmp_path, pool_of_two, seed):
+    with limits(seed):
+        site = FaultySite(tmp_path, pool_of_two, seed)
+        told = f"seed {seed}, wrapped {site.wrapped}, lag {site.delay}, rate {site.rate}"
+        begin(site)
+        for _ in range(site.chance.randrange(6, 12)):
+            step = site.chance.choice(STEPS)
+            told += f", {step}"
+            follow(site, step)
+            assert site.restoring() == set(site.held), told
+        print(told, f"; {len(site.held)} backups, {site.refused} refusals")
+        clean_without_faults(site, told)
+
+
+def clean_without_faults(site: FaultySite, told: str) -> None:
+    """After the faults ended a clean-up and a verification find everything whole."""
+    site.rate = 0.0
+    site.full()
+    for _ in range(2):
+        site.clean(expected=lambda: list(site.held))
+    assert site.restoring() == set(site.held), told
+    report = verify(site.calm(), Depth.DATA, site.pool)
+    assert report.ok, (told, report.findings)

@@ -1,0 +1,37 @@
+"""Users cancel and restart tasks; every other move belongs to the node."""
+
+from itertools import product
+
+import pytest
+
+from haulback.contract.task_states import State
+from haulback.errors import Conflict, Forbidden
+from haulback.tasks.states import check_move
+
+ALLOWED = {
+    (State.QUEUED, State.CANCELLED),
+    (State.QUEUED, State.QUEUED),
+    (State.RUNNING, State.CANCELLED),
+}
+BY_NODES = {State.RUNNING, State.FINISHED, State.FAILED}
+
+
+@pytest.mark.parametrize(("now", "to"), list(product(State, State)))
+def test_a_user_makes_the_allowed_moves_only(now: State, to: State):
+    if (now, to) in ALLOWED:
+        check_move(now, to)
+    elif to in BY_NODES:
+        with pytest.raises(Forbidden) as told:
+            check_move(now, to)
+        assert told.value.message == f"only the node that runs a task may set it {to.value}"
+    else:
+        with pytest.raises(Conflict) as told:
+            check_move(now, to)
+        assert told.value.details == {"state": now.value}
+
+
+def test_a_refused_move_says_whether_the_state_is_final():
+    with pytest.raises(Conflict, match=r"^the task is FAILED, which is final$"):
+        check_move(State.FAILED, State.CANCELLED)
+    with pytest.raises(Conflict, match=r"^a task cannot go from RUNNING to QUEUED$"):
+        check_move(State.RUNNING, State.QUEUED)
