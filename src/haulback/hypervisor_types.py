@@ -106,9 +106,10 @@ def driver_of(label: str | None, driver: str | None, within: str = "") -> str | 
     """
     if not label:
         return driver
-    labelled = next((one.driver for one in TYPES.values() if one.label == label), None)
+    drivers = {declared.label: declared.driver for declared in TYPES.values()}
+    labelled = drivers.get(label)
     if labelled is None or driver not in (None, labelled):
-        known = ", ".join(one.label for one in TYPES.values())
+        known = ", ".join(drivers)
         why = f"has not the driver {driver}" if labelled else f"is not one of {known}"
         raise Malformed(f"{within}type: {label[:40]!r} {why}", field=f"{within}type")
     return labelled

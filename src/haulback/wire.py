@@ -39,6 +39,9 @@ class Choice(msgspec.Struct, frozen=True):
     guid: str | None = None
 
 
+JsonObject = dict[str, Any]
+"""A JSON object whose members no struct lists."""
+
 # Limits on what nodes and people send.
 Amount = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
 Guid = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]

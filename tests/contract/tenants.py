@@ -10,10 +10,11 @@ import msgspec
 import sqlalchemy as sa
 
 from haulback.contract.machines import VirtualDisk
+from haulback.contract.store import BackupVolume
 from haulback.ids import new_guid
 from haulback.inventory.alarms import Alarm
 from haulback.inventory.derived_guids import disk_guid
-from haulback.inventory.records import Backup, BackupVolume, Entity, Mount, PlatformSnapshot, Record
+from haulback.inventory.records import Backup, Entity, Mount, PlatformSnapshot, Record
 from haulback.server.store import alarm_tables, mount_tables, tables, tasks
 from haulback.server.store.rows import row_of
 from haulback.tasks.record import Task

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from haulback.contract.machines import VirtualDisk
+from haulback.contract.order_records import IncrementBase
 from haulback.ids import new_guid
-from haulback.inventory.records import Entity, IncrementBase
+from haulback.inventory.records import Entity
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.ledger import SqlLedger
 from tests.contract.conftest import Served

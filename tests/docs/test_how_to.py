@@ -13,9 +13,9 @@ import msgspec
 import pytest
 
 from haulback.cli.main import app as commands
+from haulback.contract.order_records import BackupDestination
 from haulback.destinations.folder import Folder
 from haulback.drivers.imagefolder import definition
-from haulback.inventory.records import BackupDestination
 from haulback.kinds.api import Ask, TaskKind
 from haulback.kinds.registry import KINDS
 from haulback.node.state_dir import StateDir
@@ -37,7 +37,7 @@ def blocks(page: Path, language: str) -> list[str]:
 def test_the_kind_in_the_how_to_is_planned_prepared_and_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    sources = blocks(DOCS / "howto" / "add-a-kind.md", "python")
+    *sources, _ = blocks(DOCS / "howto" / "add-a-kind.md", "python")  # the last is the command
     for room, source in zip(("contract", "kinds", "work"), sources, strict=True):
         path = tmp_path / f"{room}_ping.py"
         path.write_text(source)

@@ -16,6 +16,7 @@ from haulback import credentials
 from haulback.cli.connection import ask_password, login
 from haulback.cli.nodes import run_node
 from haulback.cli.programs import server, up
+from haulback.cli.server_options import ServerOptions
 from haulback.client.client import Client
 from haulback.errors import Malformed, Unavailable
 from haulback.loopback import check_plain, is_loopback
@@ -171,7 +172,7 @@ def test_a_database_password_in_the_command_line_is_refused(
     for arguments in (["--database", url], [f"--database={url}"]):
         monkeypatch.setattr(sys, "argv", ["haulback", "server", *arguments])
         with pytest.raises(Malformed, match="HAULBACK_DATABASE") as caught:
-            server(data=tmp_path, database=url)
+            server(database=url, how=ServerOptions(data=tmp_path))
         assert "s3cret" not in caught.value.message
     monkeypatch.setattr(sys, "argv", ["haulback", "server"])
     credentials.check_url(url, "--database", sys.argv[1:])
@@ -218,7 +219,7 @@ def test_a_server_without_tls_stays_on_loopback(tmp_path: Path, host: str):
     assert not is_loopback(host)
     for program in (up, server):
         with pytest.raises(Malformed, match="--insecure-http"):
-            program(data=tmp_path / "data", host=host, port=0)
+            program(how=ServerOptions(data=tmp_path / "data", host=host, port=0))
     assert not (tmp_path / "data").exists()
 
 

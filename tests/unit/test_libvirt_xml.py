@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from haulback.contract.inventory_sync import CardSeen
 from haulback.errors import Malformed
 from haulback.ids import new_guid
-from haulback.inventory.hardware import CardSeen, cards_of, hardware_of
+from haulback.inventory.hardware import cards_of, hardware_of
 from haulback.libvirt_xml import LARGEST, XML, parse
 
 DOMAIN = """<domain>

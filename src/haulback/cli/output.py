@@ -13,9 +13,10 @@ from rich.console import Console
 from rich.table import Table
 
 from haulback import units
+from haulback.wire import JsonObject
 
 Output = Annotated[Literal["table", "json"], Parameter(name=["-o", "--output"])]
-Column = tuple[str, Callable[[dict[str, Any]], str]]
+Column = tuple[str, Callable[[JsonObject], str]]
 
 
 def show(rows: Iterable[Any], columns: Sequence[Column], output: Output) -> None:
@@ -67,7 +68,7 @@ def _plain(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def _name(value: dict[str, Any]) -> str:
+def _name(value: JsonObject) -> str:
     return str(value.get("name") or value.get("guid", ""))
 
 

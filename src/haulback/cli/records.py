@@ -19,7 +19,7 @@ from haulback.client.records import ClientRecord, RecordCollection
 from haulback.contract.records import PolicyRecord
 from haulback.contract.recovery_plans import RecoveryPlan, RecoveryRule
 from haulback.errors import Malformed
-from haulback.wire import read
+from haulback.wire import JsonObject, read
 
 Affix = Annotated[str, Parameter(allow_leading_hyphen=True, help="Members of the new record.")]
 _ROW = (text("guid"), text("name"))
@@ -81,9 +81,9 @@ def _warn(one: ClientRecord[PolicyRecord]) -> None:
         print(f"warning: {sentence}", file=sys.stderr)
 
 
-def _members(words: tuple[str, ...], struct: type[PolicyRecord]) -> dict[str, Any]:
+def _members(words: tuple[str, ...], struct: type[PolicyRecord]) -> JsonObject:
     plain = {field.name for field in msgspec.structs.fields(struct) if field.type is str}
-    found: dict[str, Any] = {}
+    found: JsonObject = {}
     for word in words:
         name, sign, value = word.partition("=")
         if not sign:

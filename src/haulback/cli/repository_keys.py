@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from haulback.contract.order_records import BackupDestination
 from haulback.destinations.folder import Folder
 from haulback.errors import (
     Conflict,
@@ -14,7 +15,6 @@ from haulback.errors import (
     Unavailable,
     WrongKey,
 )
-from haulback.inventory.records import BackupDestination
 from haulback.repository.config import open_identity
 from haulback.repository.keys import Secret
 from haulback.server.services.repository_keys import unsealed_key

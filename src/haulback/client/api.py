@@ -15,11 +15,12 @@ import msgspec
 from haulback import errors
 from haulback.errors import HaulbackError, Unavailable
 from haulback.loopback import check_plain
+from haulback.wire import JsonObject
 
 _TIMEOUT = 30.0  # seconds until the server begins its response, in addition to `wait`
 _PROXY = (429, 502, 503, 504)  # statuses that proxies answer with in place of the server
 _CLASSES = errors.by_code()
-Query = dict[str, Any] | None
+Query = JsonObject | None
 
 
 class ApiResponse(NamedTuple):
@@ -185,7 +186,7 @@ def _decode(content: bytes) -> Any:
 
 def _error(answer: httpx2.Response) -> HaulbackError:
     try:
-        found = msgspec.json.decode(answer.content, type=dict[str, Any])
+        found = msgspec.json.decode(answer.content, type=JsonObject)
     except msgspec.DecodeError:
         return Unavailable(f"the server answered status {answer.status_code} without a reason")
     code = str(found.get("code"))

@@ -11,6 +11,7 @@ import msgspec
 from haulback.client.api import Api, ApiResponse
 from haulback.errors import Malformed, NotFound, Unavailable
 from haulback.ids import is_guid
+from haulback.wire import JsonObject
 
 T = TypeVar("T")
 _PAGE = 500  # rows per request when a whole list is read
@@ -81,7 +82,7 @@ class Calls:
         method: str,
         path: str,
         body: Any = None,
-        query: dict[str, Any] | None = None,
+        query: JsonObject | None = None,
         headers: dict[str, str] | None = None,
         wait: float = 0.0,
     ) -> T:
@@ -90,12 +91,12 @@ class Calls:
         return _read(self.api.ask(method, path, body, sent, headers=headers, wait=wait), kind)
 
     def done(
-        self, method: str, path: str, body: Any = None, query: dict[str, Any] | None = None
+        self, method: str, path: str, body: Any = None, query: JsonObject | None = None
     ) -> None:
         """Send a request and ignore its response body."""
         self.api.ask(method, path, body, spelled(query or {}))
 
-    def page(self, kind: type[T], path: str, query: dict[str, Any]) -> Page[T]:
+    def page(self, kind: type[T], path: str, query: JsonObject) -> Page[T]:
         """Fetch one page of a list."""
         answer = self.api.ask("GET", path, query=spelled(query))
         rows = _read(answer, list[kind])  # type: ignore[valid-type]
@@ -103,7 +104,7 @@ class Calls:
         cursor = answer.headers.get("x-next-cursor")
         return Page(rows, int(total or len(rows)), cursor, total is not None)
 
-    def each(self, kind: type[T], path: str, query: dict[str, Any]) -> Iterator[T]:
+    def each(self, kind: type[T], path: str, query: JsonObject) -> Iterator[T]:
         """Yield all rows of a list, by cursor if the server sends one, else by page number."""
         sent = {"page": 0, "size": _PAGE, **query}
         seen = 0
@@ -119,7 +120,7 @@ class Calls:
                 sent["page"] += 1
 
 
-def spelled(query: dict[str, Any]) -> dict[str, Any]:
+def spelled(query: JsonObject) -> JsonObject:
     """Query parameters as the API spells them: `project_uuid` is project-uuid, `from_` is from.
 
     Parameters that are None or empty are dropped.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from haulback.client.calls import Calls
 from haulback.contract.dashboard import (
     BackupStats,
@@ -12,6 +10,7 @@ from haulback.contract.dashboard import (
     SizeStats,
     StagingSpace,
 )
+from haulback.wire import JsonObject
 
 
 class Dashboard:
@@ -43,9 +42,9 @@ class Dashboard:
         path = "/dashboard/backup-destination-stats"
         return self._calls.one(DestinationStats, "GET", path)
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> JsonObject:
         """Settings of the whole server."""
-        return self._calls.one(dict[str, Any], "GET", "/global-settings")
+        return self._calls.one(JsonObject, "GET", "/global-settings")
 
     def alive(self) -> bool:
         """Whether the server process responds. Raises Unavailable."""
@@ -55,9 +54,9 @@ class Dashboard:
         """Whether the server and its database respond. Raises Unavailable."""
         return self._said_ok("/readyz")
 
-    def openapi(self) -> dict[str, Any]:
+    def openapi(self) -> JsonObject:
         """The OpenAPI document."""
-        return self._calls.one(dict[str, Any], "GET", "/openapi.json")
+        return self._calls.one(JsonObject, "GET", "/openapi.json")
 
     def _said_ok(self, path: str) -> bool:
         return self._calls.one(dict[str, str], "GET", path).get("status") == "ok"

@@ -7,6 +7,7 @@ from typing import Any
 from haulback.client.calls import Calls
 from haulback.contract.backups import BackupType
 from haulback.contract.tasks import TaskDetails
+from haulback.wire import JsonObject
 
 _SHOW = {"prefer": "return=representation"}
 
@@ -37,7 +38,7 @@ class NodeTasks:
         """Report the actual backup type when it differs from the planned one."""
         return self._shown(guid, "backup-type", kind.value)
 
-    def transfer_info(self, guid: str, info: dict[str, Any]) -> TaskDetails:
+    def transfer_info(self, guid: str, info: JsonObject) -> TaskDetails:
         """Report the result of the work as an open object; it takes effect when the task is
         FINISHED.
         """
@@ -72,7 +73,7 @@ class NodeTasks:
         """Report the storage to which the machine is restored."""
         self._put(guid, "restore-storage-id", {"value": storage})
 
-    def files(self, guid: str, files: list[dict[str, Any]]) -> None:
+    def files(self, guid: str, files: list[JsonObject]) -> None:
         """Replace the file list of a task (TaskFileDTO)."""
         self._calls.done("POST", f"/tasks/{guid}/task-files", {"taskFiles": files})
 
@@ -80,15 +81,15 @@ class NodeTasks:
         """Append lines to the task's log."""
         self._calls.done("POST", f"/tasks/{guid}/log", list(lines))
 
-    def inventory(self, seen: dict[str, Any]) -> None:
+    def inventory(self, seen: JsonObject) -> None:
         """Report the inventory of a whole hypervisor (FullInventoryRequest)."""
         self._calls.done("POST", "/tasks/inventory", seen)
 
-    def instance_inventory(self, seen: dict[str, Any]) -> None:
+    def instance_inventory(self, seen: JsonObject) -> None:
         """Report the inventory of one machine (InstanceScopedInventoryRequest)."""
         self._calls.done("POST", "/tasks/instance-inventory", seen)
 
-    def tape_inventory(self, seen: dict[str, Any]) -> None:
+    def tape_inventory(self, seen: JsonObject) -> None:
         """Report the inventory of a tape manager (TapeManagerInventoryRequest)."""
         self._calls.done("POST", "/tasks/tape-manager-inventory", seen)
 
@@ -103,5 +104,5 @@ class NodeTasks:
         return self._calls.one(TaskDetails, "PUT", path, body, headers=_SHOW)
 
 
-def _sample(rate: float, count: int | None, at: int | None) -> dict[str, Any]:
+def _sample(rate: float, count: int | None, at: int | None) -> JsonObject:
     return {"transferRate": rate, "transferredBytes": count, "timestamp": at}

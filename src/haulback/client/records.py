@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar, Unpack
+from typing import Generic, TypeVar, Unpack
 
 from haulback.client.calls import Calls, Collection, Narrowed, Page
 from haulback.contract.managers import Managed, Manager, Storage
@@ -14,7 +14,7 @@ from haulback.contract.projects import Project
 from haulback.contract.records import PolicyRecord
 from haulback.contract.recovery_plans import RecoveryPlan
 from haulback.contract.schedules import Schedule
-from haulback.wire import read
+from haulback.wire import JsonObject, read
 
 T = TypeVar("T", bound=PolicyRecord)
 
@@ -26,7 +26,7 @@ class ClientRecord(Generic[T]):
     guid: str
     name: str
     what: T
-    shown: dict[str, Any]
+    shown: JsonObject
 
 
 class RecordCollection(Collection[ClientRecord[T]]):
@@ -39,12 +39,12 @@ class RecordCollection(Collection[ClientRecord[T]]):
     def page(self, page: int = 0, **query: Unpack[Narrowed]) -> Page[ClientRecord[T]]:
         """Fetch one page of 50 records with the total; pages count from 0."""
         sent = {"page": page, "size": 50, **query}
-        found = self._calls.page(dict[str, Any], self.path, sent)
+        found = self._calls.page(JsonObject, self.path, sent)
         return Page([self._kept(one) for one in found.rows], found.total)
 
     def all(self, **query: Unpack[Narrowed]) -> Iterator[ClientRecord[T]]:
         """Yield every record, fetched page by page."""
-        return map(self._kept, self._calls.each(dict[str, Any], self.path, {**query}))
+        return map(self._kept, self._calls.each(JsonObject, self.path, {**query}))
 
     def get(self, guid: str) -> ClientRecord[T]:
         """Fetch one record by guid. Raises NotFound."""
@@ -59,9 +59,9 @@ class RecordCollection(Collection[ClientRecord[T]]):
         return self._ask("PUT", f"{self.path}/{guid}", wanted)
 
     def _ask(self, method: str, path: str, body: T | None = None) -> ClientRecord[T]:
-        return self._kept(self._calls.one(dict[str, Any], method, path, body))
+        return self._kept(self._calls.one(JsonObject, method, path, body))
 
-    def _kept(self, shown: dict[str, Any]) -> ClientRecord[T]:
+    def _kept(self, shown: JsonObject) -> ClientRecord[T]:
         return ClientRecord(shown["guid"], shown["name"], read(shown, self.struct, ""), shown)
 
 
@@ -70,7 +70,7 @@ class Networks(RecordCollection[Managed]):
 
     def shared(self) -> Iterator[ClientRecord[Managed]]:
         """Yield the networks that belong to no hypervisor manager."""
-        return map(self._kept, self._calls.each(dict[str, Any], f"{self.path}/shared", {}))
+        return map(self._kept, self._calls.each(JsonObject, f"{self.path}/shared", {}))
 
 
 class Records:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
-from typing import Any, Unpack
+from typing import Unpack
 from urllib.parse import unquote
 
 import msgspec
@@ -28,7 +28,7 @@ from haulback.contract.snapshots import SnapshotRecord
 from haulback.contract.workflows import WorkflowExecution
 from haulback.errors import Incomplete, Unavailable
 from haulback.texts import printable
-from haulback.wire import Named
+from haulback.wire import JsonObject, Named
 
 
 class Hypervisors(Collection[HypervisorRecord]):
@@ -102,10 +102,10 @@ class Machines(Collection[VirtualMachine]):
         path, body = f"/virtual-machine-disks/{disk}/settings", {"excludedFromBackup": excluded}
         self._calls.done("PUT", path, body)
 
-    def policies(self, machines: Iterable[str]) -> list[dict[str, Any]]:
+    def policies(self, machines: Iterable[str]) -> list[JsonObject]:
         """Backup policies of these machines with their rules, without duplicates."""
         path, body = "/policies/vm-backup/list-by-entities", {"protectedEntities": _refs(machines)}
-        return self._calls.one(list[dict[str, Any]], "POST", path, body)
+        return self._calls.one(list[JsonObject], "POST", path, body)
 
 
 class Backups(ReadableCollection[BackupRecord]):

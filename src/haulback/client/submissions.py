@@ -51,9 +51,13 @@ class Submissions:
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
 
+    def submit(self, path: str, request: Any, **how: Unpack[SubmissionResult]) -> list[TaskDetails]:
+        """Submit work under `/tasks/{path}`, also of kinds that have no method here."""
+        return self._post(list[TaskDetails], path, request, how)
+
     def export(self, request: Export, **how: Unpack[SubmissionResult]) -> list[TaskDetails]:
         """Back up machines; one task for each machine and rule."""
-        return self._many("export", request, how)
+        return self.submit("export", request, **how)
 
     def restore(self, request: Restore, **how: Unpack[SubmissionResult]) -> TaskDetails:
         """Write the disks of a backup as files on a node."""
@@ -65,13 +69,13 @@ class Submissions:
 
     def verify(self, request: Verify, **how: Unpack[SubmissionResult]) -> list[TaskDetails]:
         """Verify the data in destinations; one task for each destination."""
-        return self._many("verify", request, how)
+        return self.submit("verify", request, **how)
 
     def repair(self, request: Repair, **how: Unpack[SubmissionResult]) -> list[TaskDetails]:
         """Report possible repairs in destinations, or carry them out; one task for each
         destination.
         """
-        return self._many("repair", request, how)
+        return self.submit("repair", request, **how)
 
     def prove(self, request: Prove, **how: Unpack[SubmissionResult]) -> TaskDetails:
         """Prove a backup: boot it in isolation and wait for a sign of life."""
@@ -103,11 +107,11 @@ class Submissions:
 
     def snapshot(self, request: Snapshot, **how: Unpack[SubmissionResult]) -> list[TaskDetails]:
         """Take snapshots that stay on the hypervisor."""
-        return self._many("snapshot", request, how)
+        return self.submit("snapshot", request, **how)
 
     def vm_snapshot(self, request: Snapshot, **how: Unpack[SubmissionResult]) -> list[TaskDetails]:
         """Alias of `snapshot` under its other path."""
-        return self._many("vm-snapshot", request, how)
+        return self.submit("vm-snapshot", request, **how)
 
     def revert(self, request: Reversion, **how: Unpack[SubmissionResult]) -> TaskDetails:
         """Revert a machine to a snapshot."""
@@ -117,17 +121,17 @@ class Submissions:
         self, request: SnapshotCleanup, **how: Unpack[SubmissionResult]
     ) -> list[TaskDetails]:
         """Remove expired snapshots."""
-        return self._many("remove-old-snapshots", request, how)
+        return self.submit("remove-old-snapshots", request, **how)
 
     def remove_old_backups(
         self, request: Cleanup, **how: Unpack[SubmissionResult]
     ) -> list[TaskDetails]:
         """Remove expired backups and reclaim their space."""
-        return self._many("remove-old-backups", request, how)
+        return self.submit("remove-old-backups", request, **how)
 
     def delete(self, machine: str, **how: Unpack[SubmissionResult]) -> list[TaskDetails]:
         """Delete a machine's backups and then its record; the hypervisor is left untouched."""
-        return self._many("delete", {"value": machine}, how)
+        return self.submit("delete", {"value": machine}, **how)
 
     def batch_delete(
         self, machines: list[str], **how: Unpack[SubmissionResult]
@@ -138,55 +142,55 @@ class Submissions:
 
     def inventory_sync(self, request: Sync, **how: Unpack[SubmissionResult]) -> list[TaskDetails]:
         """Scan hypervisors for their machines."""
-        return self._many("inventory-sync", request, how)
+        return self.submit("inventory-sync", request, **how)
 
     def try_hypervisors(
         self, request: InventorySyncWizardRequest, **how: Unpack[SubmissionResult]
     ) -> list[TaskDetails]:
         """Scan new hypervisors; those that respond are saved."""
-        return self._many("wizard/inventory-sync", request, how)
+        return self.submit("wizard/inventory-sync", request, **how)
 
     def connectivity_test(
         self, request: Test, **how: Unpack[SubmissionResult]
     ) -> list[TaskDetails]:
         """Test whether nodes reach hypervisors and can use destinations."""
-        return self._many("connectivity-test", request, how)
+        return self.submit("connectivity-test", request, **how)
 
     def eject_tape(
         self, request: unavailable.Tapes, **how: Unpack[SubmissionResult]
     ) -> list[TaskDetails]:
         """Eject tapes."""
-        return self._many("eject-tape", request, how)
+        return self.submit("eject-tape", request, **how)
 
     def import_tape(
         self, request: unavailable.Tapes, **how: Unpack[SubmissionResult]
     ) -> list[TaskDetails]:
         """Import tapes into the library."""
-        return self._many("import-tape", request, how)
+        return self.submit("import-tape", request, **how)
 
     def tape_inventory_sync(
         self, request: unavailable.TapeManagers, **how: Unpack[SubmissionResult]
     ) -> list[TaskDetails]:
         """Scan tape managers for their tapes."""
-        return self._many("tape-manager-inventory-sync", request, how)
+        return self.submit("tape-manager-inventory-sync", request, **how)
 
     def import_for_cloud(
         self, request: unavailable.ForCloud, **how: Unpack[SubmissionResult]
     ) -> list[TaskDetails]:
         """Restore objects to a cloud account."""
-        return self._many("import-for-cloud", request, how)
+        return self.submit("import-for-cloud", request, **how)
 
     def import_for_cloud_per_feature(
         self, request: unavailable.PerFeature, **how: Unpack[SubmissionResult]
     ) -> list[TaskDetails]:
         """Restore objects to a cloud account with options for each feature of the account."""
-        return self._many("import-for-cloud/per-feature", request, how)
+        return self.submit("import-for-cloud/per-feature", request, **how)
 
     def import_for_agent(
         self, request: unavailable.ForAgent, **how: Unpack[SubmissionResult]
     ) -> list[TaskDetails]:
         """Restore files to a machine through its agent."""
-        return self._many("import-for-os-agent", request, how)
+        return self.submit("import-for-os-agent", request, **how)
 
     def recover(self, plan: str, **how: Unpack[SubmissionResult]) -> list[TaskListRecord]:
         """Run the recovery plan `plan` (guid): a restore for each machine of its active rules."""
@@ -194,9 +198,6 @@ class Submissions:
 
     def _one(self, way: str, request: Any, how: SubmissionResult) -> TaskDetails:
         return self._post(TaskDetails, way, request, how)
-
-    def _many(self, way: str, request: Any, how: SubmissionResult) -> list[TaskDetails]:
-        return self._post(list[TaskDetails], way, request, how)
 
     def _post(self, kind: type[T], way: str, request: Any, how: SubmissionResult) -> T:
         headers = {"idempotency-key": key} if (key := how.get("key")) else {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterator
-from typing import Any, Unpack
+from typing import Unpack
 
 from haulback.client.calls import Calls, Listed, Page
 from haulback.client.node_tasks import NodeTasks
@@ -20,6 +20,7 @@ from haulback.contract.tasks import (
     TimestampDTO,
 )
 from haulback.errors import Cancelled, NotFound, TaskFailed
+from haulback.wire import JsonObject
 
 LOOK_EVERY = 0.25  # seconds between two polls of a followed task
 _FINAL = frozenset(state.value for state in FINAL)
@@ -59,7 +60,7 @@ class Tasks(Submissions):
 
         Pages count from 0; pass `cursor=` in place of `page` to go on from a page.
         """
-        sent: dict[str, Any] = {"page": page or None, "size": 50, **query}
+        sent: JsonObject = {"page": page or None, "size": 50, **query}
         return self._calls.page(TaskListRecord, "/tasks", sent)
 
     def all(self, **query: Unpack[TaskQuery]) -> Iterator[TaskListRecord]:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import Any
 
 import msgspec
 
-from haulback.wire import Label, Named
+from haulback.wire import JsonObject, Label, Named
 
 
 class AlarmKind(Enum):
@@ -35,5 +34,5 @@ class AlarmRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
     since: int
     seen: int
     text: str
-    details: dict[str, Any]
+    details: JsonObject
     project: str | None = None

@@ -18,7 +18,7 @@ class BackupCleanupRequest(msgspec.Struct):
 
 
 class BackupCleanupOrder(msgspec.Struct):
-    """Which backups to remove; the destination bears the right to delete.
+    """Backups to remove; the destination grants deletion.
 
     `given_up` are missing backups whose loss a person has confirmed.
     """
@@ -31,7 +31,7 @@ class BackupCleanupOrder(msgspec.Struct):
 class BackupCleanupResult(msgspec.Struct):
     """The node's report: removed backups, and bytes of the destination.
 
-    `givenUp` are those whose loss was confirmed, and that were not found.
+    `givenUp` are backups whose loss was confirmed and that were not found.
     """
 
     removed: list[str] = []

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from haulback.wire import Label, Named, Ref
+from haulback.wire import JsonObject, Label, Named, Ref
 
 
 class BackupType(Enum):
@@ -43,7 +43,7 @@ class Location(msgspec.Struct, omit_defaults=True, kw_only=True):
     snapshotTime: int | None = None
     archiveExpire: int | None = None
     statusInfo: str | None = None
-    damage: dict[str, Any] | None = None
+    damage: JsonObject | None = None
 
 
 class MarkPreview(Location, omit_defaults=True, kw_only=True):
@@ -77,13 +77,13 @@ class BackupRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
     backupLocations: list[Location]
     taskTimeStats: dict[str, int]
     iscsiMountable: bool
-    networkInterfaceCards: list[dict[str, Any]]
+    networkInterfaceCards: list[JsonObject]
     statusInfo: str | None = None
     snapshotTime: int | None = None
     taskDurationTime: int | None = None
     description: str | None = None
     parentBackup: Named | None = None
-    originEntity: dict[str, Any] | None = None
+    originEntity: JsonObject | None = None
     backupRule: Named | None = None
     archiveExpire: int | None = None
     level: Label
@@ -120,7 +120,7 @@ class File(msgspec.Struct, omit_defaults=True, kw_only=True):
     backupFileType: Label
     format: Label
     locations: list[Named]
-    vmDisk: dict[str, Any]
+    vmDisk: JsonObject
     backupTime: int | None = None
     storageId: str | None = None
 

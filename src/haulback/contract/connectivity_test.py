@@ -9,7 +9,7 @@ from haulback.wire import Ref
 
 
 class ConnectivityTestRequest(msgspec.Struct):
-    """ConnectivityTestTaskRequest: at least one of anything."""
+    """ConnectivityTestTaskRequest: names at least one object."""
 
     hypervisors: list[Ref] | None = None
     hypervisorManagers: list[Ref] | None = None
@@ -21,7 +21,7 @@ class ConnectivityTestRequest(msgspec.Struct):
 
 
 class ConnectivityTestOrder(msgspec.Struct):
-    """One of the two."""
+    """The hypervisor or the destination to test."""
 
     hypervisor: Hypervisor | None = None
     destination: BackupDestination | None = None

@@ -14,7 +14,7 @@ class DeleteRequest(msgspec.Struct):
 
 
 class DeleteOrder(msgspec.Struct):
-    """What to remove where; without a destination only what lies on the platform."""
+    """Backups and snapshots to remove; without a destination only objects on the platform."""
 
     uuid: str
     hypervisor: Hypervisor

@@ -8,13 +8,13 @@ from haulback.contract.order_records import BackupDestination
 
 
 class DestinationInitOrder(msgspec.Struct):
-    """Which destination."""
+    """The destination without a repository."""
 
     destination: BackupDestination
 
 
 class InitResult(msgspec.Struct):
-    """What the node reports."""
+    """The node's report: the guid of the repository, and bytes of the destination."""
 
     repository: str | None = None
     totalSpace: int | None = None

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
 from haulback.contract.backups import BackupType
 from haulback.contract.machines import EntityType, VirtualDisk
 from haulback.contract.order_records import BackupDestination, Hypervisor, IncrementBase
-from haulback.wire import Amount, Guid, Mark, Name, Ref
+from haulback.wire import Amount, Guid, JsonObject, Mark, Name, Ref
 
 
 class ExportRequest(msgspec.Struct):
@@ -29,10 +29,10 @@ class ExportRequest(msgspec.Struct):
 
 
 class ExportOrder(msgspec.Struct):
-    """What to read, and what the increment builds on; `excluded` are names of disks.
+    """The machine to read, and the base of the increment; `excluded` are names of disks.
 
-    `wanted` is the type of backup that was asked for.  `machine` is the name there, `disks` are
-    those of the last look, `place` is where the platform keeps the machine.
+    `wanted` is the requested type of backup.  `machine` is the name on the platform, `disks` are
+    the disks of the last scan, `place` is the machine's folder on its platform.
 
     `before` and `after` are commands for the guest, around the moment of the snapshot.
     """
@@ -61,7 +61,7 @@ class FileSeen(msgspec.Struct):
 
 
 class ExportResult(msgspec.Struct):
-    """What the node reports: sizes in bytes, the checkpoint that the next increment may use."""
+    """The node's report: sizes in bytes, the checkpoint that the next increment may use."""
 
     type: Literal["FULL", "INCREMENTAL"]
     snapshotTime: Amount
@@ -72,6 +72,6 @@ class ExportResult(msgspec.Struct):
     checkpoint: Mark | None = None
     cbtId: Mark | None = None
     files: list[FileSeen] = []
-    definition: dict[str, Any] = {}
+    definition: JsonObject = {}
     warnings: list[str] = []
     consistency: Literal["STOPPED", "APPLICATION", "CRASH"] | None = None

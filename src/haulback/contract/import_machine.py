@@ -12,7 +12,7 @@ from haulback.wire import Ref
 
 
 class TaskFile(msgspec.Struct):
-    """What to do with one file of the backup."""
+    """Wishes for a file of the backup."""
 
     backupFile: Ref
     path: str | None = None
@@ -25,7 +25,7 @@ class TaskFile(msgspec.Struct):
 
 
 class RestoredNetwork(msgspec.Struct):
-    """Where one network card of the backup goes."""
+    """Network and MAC address for a network card of the backup."""
 
     networkInterfaceCard: Ref
     network: Ref | None = None
@@ -35,7 +35,7 @@ class RestoredNetwork(msgspec.Struct):
 
 
 class DataCenter(msgspec.Struct):
-    """Where to restore to, by name."""
+    """Data center to restore to, by name."""
 
     name: str | None = None
 
@@ -74,7 +74,7 @@ class ImportMachineRequest(msgspec.Struct):
 
 
 class CardWish(msgspec.Struct):
-    """How a network card, by its number, is to be; "" as it was."""
+    """Network and MAC address of a card, by its number; "" keeps the old value."""
 
     number: int
     network: str = ""
@@ -82,11 +82,11 @@ class CardWish(msgspec.Struct):
 
 
 class ImportMachineOrder(msgspec.Struct):
-    """What to make of which backup; an empty `name` keeps its own.
+    """The machine to create from a backup; an empty `name` keeps the machine's own.
 
-    `replaces` is the platform uuid of the one machine that is overwritten, "" for none; `skip` are
-    names of disks to leave out, `rename` new names of disks by their old ones, `stores` storage
-    pools by the same.  With a `share` the machine runs from that, at once.
+    `replaces` is the platform uuid of the machine to overwrite, "" for none; `skip` are names of
+    disks to leave out, `rename` new names of disks by their old names, `stores` storage pools by
+    names of disks.  With a `share` the machine runs from that mount at once.
     """
 
     backup: str
@@ -104,7 +104,7 @@ class ImportMachineOrder(msgspec.Struct):
 
 
 class Imported(msgspec.Struct):
-    """What the node reports: the machine as it is now."""
+    """The node's report: the restored machine."""
 
     uuid: str
     name: str

@@ -8,7 +8,7 @@ from haulback.wire import Ref
 
 
 class InstantRestoreRequest(Share, kw_only=True):
-    """InstantRestoreTaskRequest; without an `unmountTime` the share is for good."""
+    """InstantRestoreTaskRequest; without an `unmountTime` the mount does not end."""
 
     hypervisor: Ref | None = None
     hypervisorManager: Ref | None = None

@@ -12,7 +12,7 @@ from haulback.wire import Amount, Name, Ref, Word
 
 
 class Sources(msgspec.Struct, kw_only=True):
-    """What both requests may name besides hypervisors."""
+    """Members that both requests have besides hypervisors."""
 
     hypervisorManagers: list[Ref] | None = None
     storageProviders: list[Ref] | None = None
@@ -30,7 +30,7 @@ class InventorySyncRequest(Sources, kw_only=True):
 
 
 class Candidate(msgspec.Struct):
-    """A hypervisor of the wizard: one that is known, or one that is to be saved if it answers."""
+    """A hypervisor of the wizard: a known hypervisor, or a new one to save if its scan succeeds."""
 
     guid: str | None = None
     name: str | None = None
@@ -79,7 +79,7 @@ class Hardware(msgspec.Struct):
 
 
 class InventorySyncOrder(msgspec.Struct):
-    """Which hypervisor to look at."""
+    """The hypervisor to scan."""
 
     hypervisor: Hypervisor
 
@@ -92,9 +92,9 @@ class SnapshotSeen(msgspec.Struct):
 
 
 class ReportedMachine(msgspec.Struct):
-    """A machine as a node reports it; without `snapshots` it could not tell.
+    """A machine of a scan; without `snapshots` the node cannot list the snapshots.
 
-    `place` is where its platform keeps it, in the words of `Broken.where`.
+    `place` is the machine's place on its platform, in the words of `Broken.where`.
     """
 
     uuid: str
@@ -108,7 +108,7 @@ class ReportedMachine(msgspec.Struct):
 
 
 class Broken(msgspec.Struct):
-    """A machine that a node could not read: where, why, and its uuid if that is known."""
+    """A machine that a node could not read: place, reason, and the uuid if known."""
 
     where: str
     message: str
@@ -116,11 +116,11 @@ class Broken(msgspec.Struct):
 
 
 class Seen(msgspec.Struct):
-    """Everything a node saw; without `networks` or `storages` it could not tell.
+    """The node's report of a scan; absent `networks` or `storages` are unknown.
 
-    `gone` are uuids that were asked for, and are not there.  `problems` counts the machines that
+    `gone` are requested uuids that the platform does not show.  `problems` counts the machines that
     could not be read, `unreadable` names them; nodes of earlier versions only count.  `shown` is
-    how many machines there are in all, where only a few were asked for.
+    the number of all machines, where a few were requested.
     """
 
     machines: list[ReportedMachine]
@@ -133,5 +133,5 @@ class Seen(msgspec.Struct):
 
     @property
     def unnamed(self) -> int:
-        """How many could not be read without the node saying which."""
+        """Number of unreadable machines that the node did not name."""
         return max(0, self.problems - len(self.unreadable))

@@ -23,7 +23,7 @@ class LiveMigrationRequest(msgspec.Struct, kw_only=True):
 
 
 class LiveMigrationOrder(msgspec.Struct):
-    """Which machine, where it runs, and where to: the same place moves it off its backup."""
+    """The machine, its hypervisor, and the new one; the same one moves the disks off the backup."""
 
     uuid: str
     hypervisor: Hypervisor

@@ -6,11 +6,10 @@ Times are epoch milliseconds, sizes bytes.
 from __future__ import annotations
 
 from enum import Enum
-from typing import Any
 
 import msgspec
 
-from haulback.wire import Label, Named, Ref
+from haulback.wire import JsonObject, Label, Named, Ref
 
 
 class EntityType(Enum):
@@ -68,7 +67,7 @@ class VirtualMachine(msgspec.Struct, omit_defaults=True, kw_only=True):
     restorable: bool
     tags: list[str]
     disks: list[VirtualDisk]
-    networkInterfaceCards: list[dict[str, Any]] = []
+    networkInterfaceCards: list[JsonObject] = []
     absentSince: int | None = None
     problem: str | None = None
     notBackedUp: list[dict[str, str]] = []
@@ -85,7 +84,7 @@ class VirtualMachine(msgspec.Struct, omit_defaults=True, kw_only=True):
     lastSuccessfulIncBackup: Named | None = None
     lastSuccessfulIncBackupSize: int | None = None
     lastStoredSnapshot: Named | None = None
-    settings: dict[str, Any] | None = None
+    settings: JsonObject | None = None
 
 
 class DiskRecord(msgspec.Struct, kw_only=True):

@@ -19,8 +19,8 @@ _LONGEST = 200  # bytes of a file name; file systems allow 255
 class Visible(msgspec.Struct):
     """A folder to mount at `path`.
 
-    It shows `volume`, or without one all volumes, each in a sub-folder. If `disks` is not empty, it
-    shows those disks as raw files instead.
+    The folder shows `volume`, or all volumes, each in a sub-folder. With `disks` the folder shows
+    these disks as raw files instead.
     """
 
     path: str
@@ -80,7 +80,7 @@ class Again(msgspec.Struct, kw_only=True):
 
 
 class MountOrder(msgspec.Struct, kw_only=True):
-    """What to share, and where it is to be seen, or where a machine runs from it."""
+    """The backup to share, and its folders, its target or the hypervisor of its machine."""
 
     mount: str
     backup: str
@@ -91,7 +91,7 @@ class MountOrder(msgspec.Struct, kw_only=True):
 
 
 class MountResult(msgspec.Struct):
-    """What the node reports: file systems and disks, sizes in bytes; see `shares.order.Shared`."""
+    """The node's report: file systems and disks, sizes in bytes; see `mounts.spec.MountState`."""
 
     disks: dict[Name, int] = {}
     raw: str = ""

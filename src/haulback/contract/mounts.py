@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import Any
 
 import msgspec
 
-from haulback.wire import Label, Named
+from haulback.wire import JsonObject, Label, Named
 
 
 class MountMode(Enum):
@@ -43,7 +42,7 @@ class MountedBackup(msgspec.Struct, omit_defaults=True, kw_only=True):
 
     guid: str
     name: str
-    backup: dict[str, Any]
+    backup: JsonObject
     protectedEntity: Named
     mode: Label
     state: Label

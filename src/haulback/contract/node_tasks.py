@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from haulback.contract.import_machine import TaskFile
-from haulback.wire import Ref, Word
+from haulback.wire import JsonObject, Ref, Word
 
 
 class DoubleDTO(msgspec.Struct):
@@ -61,8 +61,8 @@ class TapeManagerInventoryRequest(msgspec.Struct):
 
     tapeManager: Ref | None = None
     task: Ref | None = None
-    tapeLibraries: list[dict[str, Any]] | None = None
-    tapes: list[dict[str, Any]] | None = None
+    tapeLibraries: list[JsonObject] | None = None
+    tapes: list[JsonObject] | None = None
 
 
 class FullInventory(msgspec.Struct):
@@ -71,7 +71,7 @@ class FullInventory(msgspec.Struct):
     type: Word
     task: Ref | None = None
     hypervisor: Ref | None = None
-    virtualMachines: list[dict[str, Any]] | None = None
+    virtualMachines: list[JsonObject] | None = None
 
 
 class OneInventory(msgspec.Struct):
@@ -79,7 +79,7 @@ class OneInventory(msgspec.Struct):
 
     protectedEntity: Ref | None = None
     task: Ref | None = None
-    instance: dict[str, Any] | None = None
+    instance: JsonObject | None = None
 
 
 class TaskFilesListRequest(msgspec.Struct):

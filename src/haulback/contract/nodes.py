@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from haulback.contract.records import PolicyRecord
-from haulback.wire import Label, Named, Ref
+from haulback.wire import JsonObject, Label, Named, Ref
 
 PROTOCOL = 1  # of the channel between node and server; nodes say theirs when they enrol
 
@@ -83,7 +81,7 @@ class FinishedWork(msgspec.Struct):
 
     task: str
     attempt: int
-    results: dict[str, Any]
+    results: JsonObject
 
 
 class Session(msgspec.Struct):
@@ -118,7 +116,7 @@ class PendingRequest(msgspec.Struct):
     """A request of the server to a node; the answer names the guid of the request."""
 
     guid: str
-    body: dict[str, Any]
+    body: JsonObject
 
 
 class AnswerPiece(msgspec.Struct):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
+
+from haulback.wire import JsonObject
 
 
 class Hypervisor(msgspec.Struct, kw_only=True):
@@ -17,9 +17,9 @@ class Hypervisor(msgspec.Struct, kw_only=True):
     guid: str
     name: str
     driver: str
-    config: dict[str, Any]
+    config: JsonObject
     node: str | None = None
-    settings: dict[str, Any] = {}
+    settings: JsonObject = {}
 
 
 class BackupDestination(msgspec.Struct, kw_only=True):
@@ -32,14 +32,14 @@ class BackupDestination(msgspec.Struct, kw_only=True):
     guid: str
     name: str
     driver: str
-    config: dict[str, Any]
+    config: JsonObject
     repository: str | None = None
     node: str | None = None
-    settings: dict[str, Any] = {}
+    settings: JsonObject = {}
     total_space: int | None = None
     used_space: int | None = None
     may_delete: bool = False
-    verify_state: dict[str, Any] = {}
+    verify_state: JsonObject = {}
 
 
 class IncrementBase(msgspec.Struct):

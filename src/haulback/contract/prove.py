@@ -12,7 +12,7 @@ from haulback.wire import Ref
 
 
 class Sign(Enum):
-    """What shows that a machine came up."""
+    """Signs that a machine booted."""
 
     AGENT = "AGENT"
     TEXT = "TEXT"
@@ -20,10 +20,10 @@ class Sign(Enum):
 
 
 class ProveRequest(msgspec.Struct):
-    """What to prove, where, and by which sign; `timeout` in ms.
+    """The backup to prove, the hypervisor, and the sign; `timeout` in ms.
 
-    `text` is what the console has to say where the sign is TEXT; `script` is run inside by the
-    agent and must end with 0.
+    `text` is the text of the console where the sign is TEXT; the guest agent runs `script`, which
+    must end with 0.
     """
 
     backup: Ref
@@ -38,7 +38,7 @@ class ProveRequest(msgspec.Struct):
 
 
 class ProveOrder(msgspec.Struct):
-    """The same for the node."""
+    """The backup to boot, the hypervisor, and the sign; `timeout` in ms."""
 
     backup: str
     destination: BackupDestination
@@ -53,14 +53,14 @@ Words = Annotated[str, msgspec.Meta(max_length=1 << 17)]
 
 
 class Script(msgspec.Struct):
-    """What a script inside came to."""
+    """The exit code and the output of a script in the guest."""
 
     exitCode: int
     output: Words
 
 
 class Evidence(msgspec.Struct, omit_defaults=True):
-    """What a node saw.  `took` is ms until the sign; `disks` the root hash of each disk's map.
+    """Evidence of a boot.  `took` is ms until the sign; `disks` the root hash of each disk's map.
 
     `screenshot` is a PNG in base64.
     """

@@ -10,9 +10,9 @@ from haulback.wire import Amount, Ref
 
 
 class RepairRequest(msgspec.Struct):
-    """Which destinations to repair; without `apply` the log says what would be done.
+    """Destinations to repair; without `apply` the log lists the actions and nothing is changed.
 
-    `believe`: a person has seen that as much as there seems to be really is damaged at once.
+    `believe`: a user confirms that so much really is damaged at once.
     """
 
     backupDestinations: list[Ref]
@@ -24,7 +24,7 @@ class RepairRequest(msgspec.Struct):
 
 
 class RepairOrder(msgspec.Struct):
-    """The destination, which bears the right to delete when something is to be done."""
+    """The destination, which grants deletion where the repair is applied."""
 
     destination: BackupDestination
     apply: bool

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from haulback.contract.order_records import BackupDestination
-from haulback.wire import Ref
+from haulback.wire import JsonObject, Ref
 
 
 class LocationRef(msgspec.Struct):
@@ -33,9 +31,9 @@ class RestoreRequest(msgspec.Struct):
 
 
 class RestoreOrder(msgspec.Struct):
-    """What to read; without a `path` only whether it can be read.  `skip` are names of disks.
+    """The backup to read; without a `path` the data is only checked.  `skip` are names of disks.
 
-    `pointer`: what follows reads straight from the repository, so only whether it is there.
+    `pointer`: the next task reads straight from the repository, so only the manifest is checked.
     `files` are the disks of the backup: name, size in bytes, format.
     """
 
@@ -44,4 +42,4 @@ class RestoreOrder(msgspec.Struct):
     path: str | None = None
     skip: list[str] = []
     pointer: bool = False
-    files: list[dict[str, Any]] = []
+    files: list[JsonObject] = []

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import Any
 
 import msgspec
 
-from haulback.wire import Label, Named
+from haulback.wire import JsonObject, Label, Named
 
 
 class Allocation(Enum):
@@ -25,8 +24,8 @@ class RestoreJobRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
     restoreType: Label
     status: Label
     protectedEntity: Named
-    backup: dict[str, Any]
+    backup: JsonObject
     taskTimeStats: dict[str, int]
     statusInfo: str | None = None
     finishTime: int | None = None
-    target: dict[str, Any] | None = None
+    target: JsonObject | None = None

@@ -8,7 +8,7 @@ from haulback.contract.order_records import Hypervisor
 
 
 class ScopedInventorySyncOrder(msgspec.Struct):
-    """Which machines to look at, by their uuids there, and where they lie as far as is known."""
+    """Machines to scan, by their uuids on the platform, and their places as far as known."""
 
     hypervisor: Hypervisor
     uuids: list[str]

@@ -11,7 +11,7 @@ from haulback.wire import Amount, Mark, Ref
 
 
 class SnapshotRequest(msgspec.Struct, kw_only=True):
-    """SnapshotTaskRequest; the rule says how long it stays, without one until it is removed."""
+    """SnapshotTaskRequest; the rule sets the retention, without a rule the snapshot stays."""
 
     protectedEntities: list[Ref]
     rule: Ref | None = None
@@ -22,14 +22,14 @@ class SnapshotRequest(msgspec.Struct, kw_only=True):
 
 
 class SnapshotOrder(msgspec.Struct):
-    """Of which machine."""
+    """The machine to take a snapshot of."""
 
     uuid: str
     hypervisor: Hypervisor
 
 
 class SnapshotResult(msgspec.Struct):
-    """What the node reports: the name on the platform, and how consistent it is."""
+    """The node's report: the name on the platform, and the consistency."""
 
     uuid: Mark
     snapshotTime: Amount

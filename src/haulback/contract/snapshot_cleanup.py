@@ -9,7 +9,7 @@ from haulback.wire import Mark, Ref
 
 
 class SnapshotCleanupRequest(msgspec.Struct, kw_only=True):
-    """SnapshotsCleanupTaskRequest; `snapshots` go whatever their rule says."""
+    """SnapshotsCleanupTaskRequest; `snapshots` are removed whatever their rule says."""
 
     protectedEntities: list[Ref] | None = None
     snapshots: list[Ref] | None = None
@@ -19,7 +19,7 @@ class SnapshotCleanupRequest(msgspec.Struct, kw_only=True):
 
 
 class SnapshotCleanupOrder(msgspec.Struct):
-    """Which snapshots of which machine, by their names there."""
+    """Snapshots of a machine, by their names on the platform."""
 
     uuid: str
     hypervisor: Hypervisor
@@ -27,6 +27,6 @@ class SnapshotCleanupOrder(msgspec.Struct):
 
 
 class SnapshotCleanupResult(msgspec.Struct):
-    """What the node reports: names that are no longer there."""
+    """The node's report: names of removed snapshots."""
 
     removed: list[Mark] = []

@@ -19,7 +19,7 @@ class SnapshotReversionRequest(msgspec.Struct, kw_only=True):
 
 
 class SnapshotReversionOrder(msgspec.Struct):
-    """Which machine, and the name of the snapshot there."""
+    """The machine, and the name of the snapshot on the platform."""
 
     uuid: str
     hypervisor: Hypervisor
@@ -27,7 +27,7 @@ class SnapshotReversionOrder(msgspec.Struct):
 
 
 class Reverted(msgspec.Struct):
-    """What the node reports: what the disks were before is the snapshot `before`."""
+    """The node's report: the snapshot `before` keeps the old state of the disks."""
 
     before: Mark
     snapshotTime: Amount

@@ -9,13 +9,13 @@ from haulback.wire import Amount, Guid, Name
 
 
 class StagingCleanupOrder(msgspec.Struct):
-    """Where to look besides the node's own folders."""
+    """Hypervisors and destinations to clean besides the node's own folders."""
 
     hypervisors: list[Hypervisor]
     destinations: list[BackupDestination]
 
 
 class Swept(msgspec.Struct):
-    """What a node reports: times (epoch ms) of snapshots by hypervisor, machine and name."""
+    """The node's report: times (epoch ms) of snapshots by hypervisor, machine and name."""
 
     held: dict[Guid, dict[Name, dict[Name, Amount]]] = {}

@@ -22,7 +22,7 @@ class BackupVolume(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class StoreOrder(msgspec.Struct):
-    """What to publish; `staging` names the attempt that exported."""
+    """The backup to publish; `staging` names the attempt that exported."""
 
     backup: str
     uuid: str
@@ -32,7 +32,7 @@ class StoreOrder(msgspec.Struct):
 
 
 class Stored(msgspec.Struct):
-    """What the node reports; bytes."""
+    """The node's report; sizes in bytes."""
 
     stored: Amount
     parent: Guid | None = None

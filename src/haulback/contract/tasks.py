@@ -5,19 +5,17 @@ Times are epoch milliseconds, durations milliseconds, sizes bytes, progress perc
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from haulback.contract.task_states import State
-from haulback.wire import Label, Named, Ref
+from haulback.wire import JsonObject, Label, Named, Ref
 
 
 class Workflow(msgspec.Struct, omit_defaults=True, kw_only=True):
     """The workflow of a task."""
 
     guid: str
-    commonContext: dict[str, Any]
+    commonContext: JsonObject
     tasks: list[Step] = []
 
 
@@ -105,13 +103,13 @@ class TaskDetails(TaskListRecord, omit_defaults=True, kw_only=True):
     restoredDiskAllocationFormat: Label | None = None
     overwrite: bool | None = None
     mode: Label | None = None
-    taskFiles: list[dict[str, Any]] | None = None
+    taskFiles: list[JsonObject] | None = None
     cbtId: str | None = None
     incSnapRequired: bool | None = None
     dataTransferRate: DataTransferRateDetails | None = None
     cancelling: bool | None = None
     followers: list[TaskListRecord] | None = None
-    transferInfo: dict[str, Any] | None = None
+    transferInfo: JsonObject | None = None
     transferHistory: list[DataTransferRateDetails] | None = None
 
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from haulback.contract.import_machine import TaskFile
 from haulback.contract.machines import EntityType
 from haulback.contract.restore import LocationRef
-from haulback.wire import Ref, Word
+from haulback.wire import JsonObject, Ref, Word
 
 
 class SubmittedRequest(msgspec.Struct, kw_only=True):
-    """What every request may bring."""
+    """Members that every request may have."""
 
     priority: int | None = None
     windowStart: int | None = None
@@ -52,14 +50,14 @@ class ForCloud(SubmittedRequest, kw_only=True):
     overwrite: bool | None = None
     taskFiles: list[TaskFile] | None = None
     paths: list[str] | None = None
-    restoreOptions: dict[str, Any] | None = None
+    restoreOptions: JsonObject | None = None
 
 
 class FeatureOptions(msgspec.Struct):
-    """What to do with one feature of a cloud account."""
+    """Options of a feature of a cloud account."""
 
     feature: Word
-    options: dict[str, Any] | None = None
+    options: JsonObject | None = None
 
 
 class PerFeature(ForCloud, kw_only=True):

@@ -18,7 +18,7 @@ class UnmountRequest(msgspec.Struct, kw_only=True):
 
 
 class UnmountOrder(msgspec.Struct):
-    """Which share ends, and where a machine may run from it."""
+    """The mount to end, and the hypervisor of a machine that may run from it."""
 
     mount: str
     hypervisor: Hypervisor | None = None

@@ -9,9 +9,9 @@ from haulback.wire import Ref
 
 
 class UploadRequest(msgspec.Struct, kw_only=True):
-    """UploadFilesRequest; besides, of which file system (of several), and into which machine.
+    """UploadFilesRequest, with the file system (of several) and the machine to copy into.
 
-    They keep their paths below `destinationPath`; without one they come back to where they were.
+    Files keep their paths below `destinationPath`; without one they return to their old places.
     """
 
     mountedBackup: Ref
@@ -26,7 +26,7 @@ class UploadRequest(msgspec.Struct, kw_only=True):
 
 
 class UploadOrder(msgspec.Struct):
-    """Which files of what is shared, and into which folder of which machine."""
+    """Files of a mount, and the folder of the machine to copy them into."""
 
     mount: str
     volume: str

@@ -12,9 +12,9 @@ from haulback.wire import Amount, Ref
 
 
 class VerifyRequest(msgspec.Struct):
-    """Which destinations to verify; without bounds everything is read once.
+    """Destinations to verify; without bounds all data is read once.
 
-    `bytes` and `seconds` bound what one task reads; the next one goes on from there.
+    `bytes` and `seconds` limit one task; the next task begins where it ended.
     """
 
     backupDestinations: list[Ref]
@@ -26,10 +26,10 @@ class VerifyRequest(msgspec.Struct):
 
 
 class VerifyOrder(msgspec.Struct):
-    """The packs to read: those after `cursor` (hex), so many bytes and seconds.
+    """The packs to read: packs after `cursor` (hex), up to `bytes` and `seconds`.
 
-    `days`: the bytes are the share that reads everything within so many days.  `looked`: the maps
-    of backups are looked at from the one that follows this guid.
+    `days`: the bytes are the share that reads all data within so many days.  `looked`: the maps of
+    backups are read from the backup that follows this guid.
     """
 
     destination: BackupDestination
@@ -43,7 +43,7 @@ class VerifyOrder(msgspec.Struct):
 class VerifyResult(msgspec.Struct):
     """The node's report: bytes and packs read, and whether that ended a round.
 
-    `looked` is the backup after which the next task goes on; "" where all were looked at.
+    `looked` is the backup after which the next task begins; "" after all backups.
     """
 
     cursor: str = ""

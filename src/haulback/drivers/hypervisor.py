@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Set
 from contextlib import AbstractContextManager
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from haulback.drivers.sink import Sink
 from haulback.drivers.source import Extent, Source
 from haulback.hypervisor_types import HypervisorType
+from haulback.wire import JsonObject
 
 
 class MachineDisk(NamedTuple):
@@ -67,7 +68,7 @@ class Machine(NamedTuple):
     uuid: str
     name: str
     disks: tuple[MachineDisk, ...]
-    definition: dict[str, Any]
+    definition: JsonObject
     cards: tuple[NetworkCardSettings, ...] = ()
     snapshots: tuple[Taken, ...] | None = None
     apart: tuple[Apart, ...] = ()
@@ -129,7 +130,7 @@ class Snapshot(AbstractContextManager["Snapshot"], Protocol):
 
     @property
     def checkpoint(self) -> str | None:
-        """Checkpoint that a later `Hypervisor.snapshot` may use as base; None without tracking."""
+        """Base for a later `MachineSource.snapshot`; None without change tracking."""
 
     @property
     def consistency(self) -> str:

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import NamedTuple, Never
 
-from haulback.drivers.nbd_pending import Pending, Surprise
+from haulback.drivers.nbd_requests import Pending, Surprise
 from haulback.drivers.source import Extent
 from haulback.errors import OutOfSpace, Unavailable, Unreadable, Unsupported
 from haulback.units import GIB, KIB, MIB
@@ -117,9 +117,9 @@ class Export:
             raise Unsupported(f"the NBD server does not offer {context}")
         at = start
         while at < self.size:
-            for found in self._status(context, at, min(_STATUS_SPAN, self.size - at)):
-                yield found
-                at += found.length
+            for run in self._status(context, at, min(_STATUS_SPAN, self.size - at)):
+                yield run
+                at += run.length
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
         """Fill the buffer from `offset` (bytes).
@@ -135,8 +135,8 @@ class Export:
                 self._send(_READ, offset + low, len(view), Pending(offset + low, view))
             self._make_room(1)
             if self._unreadable:
-                what = f"{len(buffer)} bytes at {offset} of the disk cannot be read"
-                raise Unreadable(f"{what}: {self._unreadable[0]}")
+                reason = f"{len(buffer)} bytes at {offset} of the disk cannot be read"
+                raise Unreadable(f"{reason}: {self._unreadable[0]}")
 
     def write_at(self, offset: int, data: bytes | memoryview) -> None:
         """Send bytes to write at `offset`; an error may surface at a later call, at last in

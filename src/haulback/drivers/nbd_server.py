@@ -94,7 +94,7 @@ class NbdServer:
                     return
                 self._links.add(link)
                 thread = Thread(target=self._serve, args=(link,), name="nbd-link", daemon=True)
-                self._threads = [one for one in self._threads if one.is_alive()] + [thread]
+                self._threads = [*filter(Thread.is_alive, self._threads), thread]
             thread.start()
 
     def _serve(self, link: socket.socket) -> None:
@@ -160,12 +160,12 @@ class NbdServer:
             _answer(link, option, _UNKNOWN)
             return None
         wanted = {_ALLOCATION, b"base:"} if option == _LIST_META else {_ALLOCATION}
-        found = bool(wanted & set(asked)) or (option == _LIST_META and not asked)
-        if found:
+        is_asked = bool(wanted & set(asked)) or (option == _LIST_META and not asked)
+        if is_asked:
             number = _ALLOCATION_ID if option == _SET_META else 0
             _answer(link, option, _CONTEXT, struct.pack(">I", number) + _ALLOCATION)
         _answer(link, option, _ACK)
-        return name if found and option == _SET_META else None
+        return name if is_asked and option == _SET_META else None
 
 
 class _Agreed(NamedTuple):
@@ -185,14 +185,14 @@ def _text(data: bytes) -> str:
 def _queries(data: bytes) -> list[bytes] | None:
     """Requested metadata contexts; None for malformed data."""
     count, at = int.from_bytes(data[:4], "big"), 4
-    found: list[bytes] = []
-    while len(found) < count:
+    queries: list[bytes] = []
+    while len(queries) < count:
         length = int.from_bytes(data[at : at + 4], "big")
         if len(data) < at + 4 + length or len(data) < 4:
             return None
-        found.append(data[at + 4 : at + 4 + length])
+        queries.append(data[at + 4 : at + 4 + length])
         at += 4 + length
-    return found if at == len(data) else None
+    return queries if at == len(data) else None
 
 
 class _Request(NamedTuple):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
+
+from haulback.wire import JsonObject
 
 
 class Alarm(msgspec.Struct, kw_only=True):
@@ -22,5 +22,5 @@ class Alarm(msgspec.Struct, kw_only=True):
     since: int
     seen: int
     text: str
-    details: dict[str, Any] = {}
+    details: JsonObject = {}
     project: str | None = None

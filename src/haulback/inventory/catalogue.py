@@ -5,17 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from haulback.inventory.records import (
-    Backup,
-    BackupDestination,
-    BackupVolume,
-    Entity,
-    Hypervisor,
-    IncrementBase,
-    Mount,
-    PlatformSnapshot,
-    Record,
-)
+from haulback.contract.order_records import BackupDestination, Hypervisor, IncrementBase
+from haulback.contract.store import BackupVolume
+from haulback.inventory.records import Backup, Entity, Mount, PlatformSnapshot, Record
 from haulback.tasks.record import Task
 from haulback.wire import Named
 

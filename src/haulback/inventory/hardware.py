@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from xml.etree.ElementTree import Element
 
 from haulback.contract.inventory_sync import CardSeen, Hardware
 from haulback.errors import Malformed
 from haulback.libvirt_xml import XML, interfaces, parse, tags
+from haulback.wire import JsonObject
 
 
 class NetworkCard(NamedTuple):
@@ -23,7 +24,7 @@ class NetworkCard(NamedTuple):
 _MOST = 100
 
 
-def hardware_of(definition: dict[str, Any]) -> Hardware:
+def hardware_of(definition: JsonObject) -> Hardware:
     """Read cards and tags of a libvirt domain, or the member `tags` of other definitions."""
     root = _domain(definition)
     if root is None:
@@ -39,7 +40,7 @@ def _clean(names: list[str]) -> list[str]:
     return list(dict.fromkeys(name for name in stripped if name and name.isprintable()))[:_MOST]
 
 
-def cards_of(backup: str, definition: dict[str, Any]) -> list[NetworkCard]:
+def cards_of(backup: str, definition: JsonObject) -> list[NetworkCard]:
     """The network cards of a backup's machine; none without a readable libvirt domain."""
     root = _domain(definition)
     if root is None:
@@ -50,7 +51,7 @@ def cards_of(backup: str, definition: dict[str, Any]) -> list[NetworkCard]:
     ]
 
 
-def _domain(definition: dict[str, Any]) -> Element | None:
+def _domain(definition: JsonObject) -> Element | None:
     """The libvirt domain of a definition; None for a definition without a readable domain."""
     text = definition.get(XML)
     try:

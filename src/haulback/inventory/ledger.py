@@ -6,16 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from haulback.contract.alarms import AlarmKind
+from haulback.contract.inventory_sync import PlatformResource
+from haulback.contract.order_records import Hypervisor, IncrementBase
+from haulback.contract.store import BackupVolume
 from haulback.inventory.presence import HypervisorScan, UnreadableMachine
-from haulback.inventory.records import (
-    BackupVolume,
-    Entity,
-    Hypervisor,
-    IncrementBase,
-    PlatformResource,
-    PlatformSnapshot,
-)
-from haulback.wire import Named
+from haulback.inventory.records import Entity, PlatformSnapshot
+from haulback.wire import JsonObject, Named
 
 
 class BackupChanges(Protocol):
@@ -27,9 +23,7 @@ class BackupChanges(Protocol):
     def exported(self, backup: str, kind: str, snapshot_time: int, size: int, read: int) -> None:
         """Record an export complete in staging; `snapshot_time` in epoch ms, sizes in bytes."""
 
-    def described(
-        self, backup: str, files: list[dict[str, Any]], definition: dict[str, Any]
-    ) -> None:
+    def described(self, backup: str, files: list[JsonObject], definition: JsonObject) -> None:
         """Record the disks of a backup and the definition of its machine."""
 
     def type_changed(self, task: Any, kind: str, warnings: list[str]) -> None:
@@ -61,7 +55,7 @@ class ProofChanges(Protocol):
     def verified(self, backup: str) -> None:
         """Raise the level of a backup to VERIFIED: all data was read back and matches."""
 
-    def booted(self, backup: str, evidence: dict[str, Any], task: Any) -> None:
+    def booted(self, backup: str, evidence: JsonObject, task: Any) -> None:
         """Raise the level of a backup to BOOTED, and store the signed evidence."""
 
 
@@ -165,7 +159,7 @@ class SnapshotChanges(Protocol):
 class MountChanges(Protocol):
     """Changes of mounted backups."""
 
-    def mounted(self, mount: str, found: dict[str, Any], volumes: list[BackupVolume]) -> None:
+    def mounted(self, mount: str, found: JsonObject, volumes: list[BackupVolume]) -> None:
         """Record that a node has mounted a backup, with the file systems shown."""
 
     def moved(self, mount: str, state: str) -> None:
@@ -188,7 +182,7 @@ class RestoreChanges(Protocol):
 class AlarmChanges(Protocol):
     """Alarms raised and cleared."""
 
-    def report(self, kind: AlarmKind, subject: Named, text: str, details: dict[str, Any]) -> None:
+    def report(self, kind: AlarmKind, subject: Named, text: str, details: JsonObject) -> None:
         """Raise an alarm, or update text and details of the open alarm, which keeps its age.
 
         An alarm about a subject that no longer exists is not raised.

@@ -9,8 +9,8 @@ from __future__ import annotations
 import uuid
 from typing import NamedTuple
 
+from haulback.contract.order_records import Hypervisor
 from haulback.hypervisor_types import TYPES
-from haulback.inventory.records import Hypervisor
 
 # Portals look up what a machine can do by the type of its manager, and know only these.
 MANAGER_TYPES = frozenset(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
@@ -12,7 +12,7 @@ from haulback.contract.order_records import BackupDestination as BackupDestinati
 from haulback.contract.order_records import Hypervisor as Hypervisor
 from haulback.contract.order_records import IncrementBase as IncrementBase
 from haulback.contract.store import BackupVolume as BackupVolume
-from haulback.wire import Named, label
+from haulback.wire import JsonObject, Named, label
 
 NOT_DECIDED = ("QUEUED", "INPROGRESS")  # a backup whose tasks are still under way
 REMOVED = "SUCCESS_REMOVED"
@@ -36,9 +36,9 @@ class Entity(msgspec.Struct, kw_only=True):
     present: bool = True
     disks: list[VirtualDisk] = []
     project: str | None = None
-    settings: dict[str, Any] = {}
-    facts: dict[str, Any] = {}
-    hardware: dict[str, Any] = {}
+    settings: JsonObject = {}
+    facts: JsonObject = {}
+    hardware: JsonObject = {}
     seen: int = 0
     absent_since: int | None = None
     problem: str | None = None
@@ -75,22 +75,22 @@ class Backup(msgspec.Struct, kw_only=True):
     stored: int = 0
     parent: str | None = None
     project: str | None = None
-    origin: dict[str, Any] = {}
+    origin: JsonObject = {}
     rule: str | None = None
     description: str | None = None
     warnings: list[str] = []
     acknowledged: bool = False
     hint: str = "STANDARD_RETENTION"
     keep_until: int | None = None
-    files: list[dict[str, Any]] = []
-    definition: dict[str, Any] = {}
-    volumes: list[dict[str, Any]] = []
+    files: list[JsonObject] = []
+    definition: JsonObject = {}
+    volumes: list[JsonObject] = []
     times: dict[str, int] = {}
     gone: bool = False
     level: str = "STORED"
     consistency: str | None = None
     location_status: str = "PRESENT"
-    damage: dict[str, Any] = {}
+    damage: JsonObject = {}
 
     @property
     def is_whole(self) -> bool:
@@ -148,8 +148,8 @@ class Mount(msgspec.Struct, kw_only=True):
     mounted: int | None = None
     unmount_at: int | None = None
     keep: int = 0
-    wanted: dict[str, Any] = {}
-    found: dict[str, Any] = {}
+    wanted: JsonObject = {}
+    found: JsonObject = {}
     snapshot_time: int | None = None
     size: int = 0
     project: str | None = None
@@ -165,7 +165,7 @@ class Record(msgspec.Struct, kw_only=True):
     name: str
     parent: str = ""
     project: str | None = None
-    body: dict[str, Any] = {}
+    body: JsonObject = {}
     created: int = 0
     modified: int = 0
 
@@ -184,7 +184,7 @@ class RestoreJob(msgspec.Struct, kw_only=True):
     size: int
     created: int
     finished: int | None
-    target: dict[str, Any]
+    target: JsonObject
     times: dict[str, int]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import msgspec
 
@@ -12,11 +11,12 @@ from haulback.contract.destinations import Retention
 from haulback.contract.policies import SnapshotRule
 from haulback.inventory.records import Backup, Entity, PlatformSnapshot
 from haulback.units import DAY_MS
+from haulback.wire import JsonObject
 
 _LAST_CHOICE = {"DAMAGED": 1, "MISSING": 2, "GIVEN_UP": 3}
 
 
-def of(settings: dict[str, Any]) -> Retention:
+def of(settings: JsonObject) -> Retention:
     """Read the retention settings of a destination."""
     return msgspec.convert(settings.get("retention") or {}, Retention)
 

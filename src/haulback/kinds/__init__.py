@@ -1,1 +1,1 @@
-"""The kinds of task, one file each, and their table."""
+"""Server halves of the task kinds, one file each, and their table."""

@@ -1,4 +1,4 @@
-"""What the server half of a task kind declares, and the types that it works with."""
+"""Declaration of the server half of a task kind, and the types that planners use."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ TARGET = frozenset({"restoreHostId", "restoreStorageId", "taskFiles"})
 
 
 class Ask(msgspec.Struct):
-    """The circumstances of a submission; `now` in epoch milliseconds.
+    """Circumstances of a submission; `now` in epoch milliseconds.
 
-    `windows` are start-window lengths in ms, by node ("" for work that any may do) and kind.
+    `windows` are start-window lengths in ms, by node ("" for tasks that any node may run) and kind.
     """
 
     now: int
@@ -32,7 +32,7 @@ class Ask(msgspec.Struct):
     windows: Mapping[str, Mapping[str, int]] = {}
 
     def of(self, project: str | None) -> Ask:
-        """The same for another project."""
+        """The same circumstances for another project."""
         return msgspec.structs.replace(self, project=project)
 
 

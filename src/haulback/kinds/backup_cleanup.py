@@ -1,4 +1,4 @@
-"""BACKUP_CLEANUP: removes from a destination what had its time, and brings the space back."""
+"""BACKUP_CLEANUP: deletes expired backups of a destination and reclaims their space."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from haulback.contract.backup_cleanup import (
     BackupCleanupRequest,
     BackupCleanupResult,
 )
+from haulback.contract.order_records import BackupDestination
 from haulback.contract.roles import OPERATORS
 from haulback.contract.task_states import State
 from haulback.inventory import retention
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
-from haulback.inventory.records import BackupDestination
 from haulback.kinds.api import Ask, Submission, TaskKind
 from haulback.kinds.support import planning
 from haulback.kinds.support.removal import REMOVAL_REPORT, is_blocked, settle_removal
@@ -23,7 +23,7 @@ from haulback.tasks.record import Plan, Task
 
 
 def plan(request: BackupCleanupRequest, catalogue: Catalogue, ask: Ask) -> Plan:
-    """One task for each destination.  Raises Malformed or NotFound."""
+    """Plan a task for each destination.  Raises Malformed or NotFound."""
     found = planning.repositories(request.backupDestinations, catalogue)
     return Plan([_task(one, request, ask) for one in found])
 
@@ -34,13 +34,12 @@ def _task(to: BackupDestination, request: BackupCleanupRequest, ask: Ask) -> Tas
         "cleanup",
         ask,
         request,
-        refs={"backupDestination": planning.named(to)},
-        pinned=to.node,
+        planning.TaskSpec(refs={"backupDestination": planning.named(to)}, pinned=to.node),
     )
 
 
 def start(task: Task, ledger: Ledger, catalogue: Catalogue) -> None:
-    """What is to go is decided before a byte of it is touched: nobody restores it from now on."""
+    """Decide which backups go before a byte is deleted: no restore uses them from now on."""
     to = catalogue.places.destination(task.ref("backupDestination") or "")
     stored = catalogue.backups.stored_on(to.guid)
     entities = {one.entity: catalogue.machines.get(one.entity) for one in stored}

@@ -1,4 +1,4 @@
-"""CONNECTIVITY_TEST: whether a node reaches a hypervisor or can use a destination."""
+"""CONNECTIVITY_TEST: tests whether a node reaches a hypervisor or can use a destination."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Mapping
 
 from haulback.contract import example_values as example
 from haulback.contract.connectivity_test import ConnectivityTestOrder, ConnectivityTestRequest
+from haulback.contract.order_records import BackupDestination, Hypervisor
 from haulback.contract.project_access import ProjectAccess
 from haulback.contract.roles import OPERATORS
 from haulback.errors import Malformed
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.managers import manager_of
-from haulback.inventory.records import BackupDestination, Hypervisor
 from haulback.kinds.api import Ask, Submission, TaskKind
 from haulback.kinds.support import planning
 from haulback.kinds.support.reports import Said
@@ -20,7 +20,7 @@ from haulback.wire import Named
 
 
 def plan(request: ConnectivityTestRequest, catalogue: Catalogue, ask: Ask) -> Plan:
-    """One task for each target, the hypervisors of managers included.
+    """Plan a task for each target, the hypervisors of managers included.
 
     Raises Malformed or NotFound.
     """
@@ -54,7 +54,11 @@ def _test(
     ask: Ask,
 ) -> Task:
     return planning.task(
-        "CONNECTIVITY_TEST", "inventory", ask, request, refs=refs, pinned=target.node
+        "CONNECTIVITY_TEST",
+        "inventory",
+        ask,
+        request,
+        planning.TaskSpec(refs=refs, pinned=target.node),
     )
 
 

@@ -1,4 +1,4 @@
-"""DELETE: removes an entity: its backups everywhere, our checkpoints and snapshots, its record."""
+"""DELETE: removes an entity: its backups, its checkpoints and snapshots of ours, its record."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import msgspec
 from haulback.contract import example_values as example
 from haulback.contract.backup_cleanup import BackupCleanupResult
 from haulback.contract.delete import DeleteOrder, DeleteRequest
+from haulback.contract.order_records import BackupDestination
 from haulback.contract.project_access import ProjectAccess
 from haulback.contract.roles import ADMINS
 from haulback.contract.task_states import State
@@ -14,7 +15,7 @@ from haulback.errors import Conflict, Malformed, NotFound
 from haulback.ids import guid_of
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
-from haulback.inventory.records import Backup, BackupDestination, Entity
+from haulback.inventory.records import Backup, Entity
 from haulback.kinds.api import Ask, Submission, TaskKind
 from haulback.kinds.support import planning
 from haulback.kinds.support.removal import REMOVAL_REPORT, is_blocked, settle_removal
@@ -26,9 +27,9 @@ _STORED = ("SUCCESS", "PARTIAL_SUCCESS")  # the rest is decided already
 
 
 def plan(request: DeleteRequest, catalogue: Catalogue, ask: Ask) -> Plan:
-    """One task for each destination that holds data of the entity; none if it is gone already.
+    """Plan a task for each destination that holds data of the entity; none for a deleted entity.
 
-    Raises Malformed, or Conflict while something of it is locked or in use.
+    Raises Malformed, or Conflict while a backup of the entity is locked or in use.
     """
     guid = guid_of(request.value, "value")
     try:
@@ -46,7 +47,7 @@ def plan(request: DeleteRequest, catalogue: Catalogue, ask: Ask) -> Plan:
 
 
 def plan_many(request: list[DeleteRequest], catalogue: Catalogue, ask: Ask) -> Plan:
-    """The same for many, each by itself: what is refused keeps no other from going."""
+    """Plan the deletion of many entities; a refused entity does not stop the others."""
     if len(request) > _MOST:
         raise Malformed(f"the body: at most {_MOST} entities at once")
     whole = Plan()
@@ -109,14 +110,13 @@ def _task(entity: Entity, to: BackupDestination | None, catalogue: Catalogue, as
         "DELETE",
         "cleanup",
         ask.of(entity.project or ask.project),
-        refs=refs,
-        locked=entity.guid,
-        pinned=planning.pinned(source, to),
+        None,
+        planning.TaskSpec(refs=refs, locked=entity.guid, pinned=planning.pinned(source, to)),
     )
 
 
 def start(task: Task, ledger: Ledger, catalogue: Catalogue) -> None:
-    """From now on nobody restores what is about to go.  Raises Conflict when it may not go."""
+    """Mark the backups as removed: no restore uses them.  Raises Conflict for a locked backup."""
     entity, to = task.ref("protectedEntity") or "", task.ref("backupDestination")
     found = [one for one in _data(entity, catalogue) if one.destination == to]
     stored = [one for one in found if one.status in _STORED]

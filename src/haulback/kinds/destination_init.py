@@ -1,14 +1,14 @@
-"""BACKUP_DESTINATION_INIT: makes the repository of a destination, or takes over its own."""
+"""BACKUP_DESTINATION_INIT: creates the repository of a destination, or adopts its own."""
 
 from __future__ import annotations
 
 import msgspec
 
 from haulback.contract.destination_init import DestinationInitOrder, InitResult
+from haulback.contract.order_records import BackupDestination
 from haulback.contract.task_states import State
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
-from haulback.inventory.records import BackupDestination
 from haulback.kinds.api import Ask, TaskKind
 from haulback.kinds.support import planning
 from haulback.kinds.support.reports import SPACE, Said
@@ -19,7 +19,11 @@ def init(destination: BackupDestination, ask: Ask) -> Task:
     """The task that makes a new destination usable."""
     refs = {"backupDestination": planning.named(destination)}
     return planning.task(
-        "BACKUP_DESTINATION_INIT", "upkeep", ask, refs=refs, pinned=destination.node
+        "BACKUP_DESTINATION_INIT",
+        "upkeep",
+        ask,
+        None,
+        planning.TaskSpec(refs=refs, pinned=destination.node),
     )
 
 

@@ -1,6 +1,8 @@
-"""EXPORT: reads what changed on a machine into staging; a STORE follows it."""
+"""EXPORT: reads the changes of a machine into staging; a STORE follows."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import msgspec
 
@@ -27,26 +29,17 @@ from haulback.kinds.support.export_report import (
     unreported,
 )
 from haulback.tasks.record import NewBackup, Plan, Task
-from haulback.wire import Named
+from haulback.wire import JsonObject, Named
 
 _INCREMENTAL = BackupType.INCREMENTAL.value
 
 
 def plan(request: ExportRequest, catalogue: Catalogue, ask: Ask) -> Plan:
-    """One EXPORT and its STORE for each entity and rule.
+    """An EXPORT and its STORE for each entity and rule.
 
-    Raises Malformed or NotFound for the first bad.
+    Raises Malformed or NotFound for the first fault.
     """
-    if request.backupType not in (None, BackupType.FULL, BackupType.INCREMENTAL):
-        why = {
-            BackupType.SYNTHETIC: "every backup here is complete in itself, none is synthesised",
-            BackupType.SYNCHRONIZATION: "copies to a second destination are not made yet",
-        }[request.backupType]
-        raise Malformed(
-            f"backupType: {request.backupType.value} is not served, {why}; ask for FULL or "
-            "INCREMENTAL",
-            field="backupType",
-        )
+    _check_type(request)
     if request.tenantId and not ask.project:
         ask = ask.of(request.tenantId[:80])
     refs = planning.some("protectedEntities", request.protectedEntities)
@@ -55,9 +48,22 @@ def plan(request: ExportRequest, catalogue: Catalogue, ask: Ask) -> Plan:
     for entity in entities:
         _check(entity, request)
         for goal in goals.of(entity):
-            _plan_one(whole, entity, goal, request, catalogue, ask)
+            whole.add(_plan_backup(_Backup(entity, goal, request, ask), catalogue))
     whole.besides = machine_scan.before(entities, catalogue, ask, request)
     return whole
+
+
+def _check_type(request: ExportRequest) -> None:
+    if request.backupType in (None, BackupType.FULL, BackupType.INCREMENTAL):
+        return
+    why = {
+        BackupType.SYNTHETIC: "every backup here is complete in itself, none is synthesised",
+        BackupType.SYNCHRONIZATION: "copies to a second destination are not made yet",
+    }[request.backupType]
+    raise Malformed(
+        f"backupType: {request.backupType.value} is not served, {why}; ask for FULL or INCREMENTAL",
+        field="backupType",
+    )
 
 
 def _check(entity: Entity, request: ExportRequest) -> None:
@@ -71,27 +77,28 @@ def _check(entity: Entity, request: ExportRequest) -> None:
         )
 
 
-def _plan_one(
-    whole: Plan,
-    entity: Entity,
-    goal: Goal,
-    request: ExportRequest,
-    catalogue: Catalogue,
-    ask: Ask,
-) -> None:
+class _Backup(NamedTuple):
+    """A backup to plan: the machine, the destination, and the circumstances."""
+
+    entity: Entity
+    goal: Goal
+    request: ExportRequest
+    ask: Ask
+
+    @property
+    def project(self) -> str | None:
+        return self.entity.project or self.ask.project
+
+    @property
+    def type(self) -> str:
+        return (self.request.backupType or BackupType.FULL).value
+
+
+def _plan_backup(wanted: _Backup, catalogue: Catalogue) -> Plan:
+    """The EXPORT, the STORE that follows it, and the record of the backup."""
+    entity, goal = wanted.entity, wanted.goal
     source = catalogue.places.hypervisor(entity.hypervisor)
-    kind = request.backupType or BackupType.FULL
-    request = goal.applied(request)
-    project = entity.project or ask.project
-    backup = NewBackup(
-        guid=new_guid(),
-        entity=entity.guid,
-        entity_name=entity.name,
-        destination=goal.to.guid,
-        type=kind.value,
-        project=project,
-        rule=goal.rule.guid if goal.rule else None,
-    )
+    backup = _new_backup(wanted)
     refs: dict[str, Named | None] = {
         "protectedEntity": entity.named(),
         **planning.platform(source, catalogue),
@@ -99,15 +106,10 @@ def _plan_one(
         "backup": Named(backup.guid, entity.name),
         "rule": planning.named(goal.rule) if goal.rule else None,
     }
-    ask = ask.of(project)
-    params = {"incSnapRequired": catalogue.machines.is_scheduled(entity.guid)}
+    params: JsonObject = {"incSnapRequired": catalogue.machines.is_scheduled(entity.guid)}
     if goal.thresholds:
-        params["thresholds"] = goal.thresholds  # type: ignore[assignment]
-    export = planning.task(
-        "EXPORT",
-        "export",
-        ask,
-        request,
+        params["thresholds"] = goal.thresholds
+    first = planning.TaskSpec(
         refs=refs,
         params=params,
         window=WINDOW,
@@ -116,20 +118,27 @@ def _plan_one(
         pinned=planning.pinned(source, goal.to),
         run=goal.run,
     )
-    store = planning.task(
-        "STORE",
-        "store",
-        ask,
-        request,
-        refs=refs,
-        params=dict(params),
-        window=WINDOW,
-        follows=export,
-        run=goal.run,
+    request, ask = goal.applied(wanted.request), wanted.ask.of(wanted.project)
+    export = planning.task("EXPORT", "export", ask, request, first)
+    second = planning.TaskSpec(
+        refs=refs, params=dict(params), window=WINDOW, follows=export, run=goal.run
     )
-    export.backup_type = store.backup_type = kind.value
-    whole.tasks += [export, store]
-    whole.backups.append(backup)
+    store = planning.task("STORE", "store", ask, request, second)
+    export.backup_type = store.backup_type = wanted.type
+    return Plan([export, store], backups=[backup])
+
+
+def _new_backup(wanted: _Backup) -> NewBackup:
+    entity, goal = wanted.entity, wanted.goal
+    return NewBackup(
+        guid=new_guid(),
+        entity=entity.guid,
+        entity_name=entity.name,
+        destination=goal.to.guid,
+        type=wanted.type,
+        project=wanted.project,
+        rule=goal.rule.guid if goal.rule else None,
+    )
 
 
 def start(task: Task, ledger: Ledger, catalogue: Catalogue) -> None:

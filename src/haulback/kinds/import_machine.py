@@ -1,4 +1,4 @@
-"""IMPORT: makes a machine of a backup; a RESTORE before it proves that the backup can be read."""
+"""IMPORT: creates a machine from a backup; a RESTORE before it checks the backup."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from haulback.contract.import_machine import (
     ImportMachineOrder,
     ImportMachineRequest,
 )
+from haulback.contract.order_records import Hypervisor
 from haulback.contract.project_access import ProjectAccess
 from haulback.contract.restores import Allocation
 from haulback.contract.roles import RESTORERS
@@ -19,71 +20,64 @@ from haulback.errors import Malformed
 from haulback.ids import new_guid
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
-from haulback.inventory.records import Backup, Entity, Hypervisor
+from haulback.inventory.records import Backup, Entity
 from haulback.kinds.api import TARGET, Ask, Submission, TaskKind
 from haulback.kinds.support import machine_scan, planning, restore_target
 from haulback.kinds.support.backup_choice import chosen, references
 from haulback.kinds.support.reports import Said
 from haulback.kinds.support.restore_jobs import job_begun, job_ended, new_job
 from haulback.tasks.record import Plan, Task
-from haulback.wire import Named
+from haulback.wire import JsonObject, Named
 
 
 def plan(request: ImportMachineRequest, catalogue: Catalogue, ask: Ask) -> Plan:
-    """A RESTORE that checks and the IMPORT that follows.  Raises Malformed, NotFound, Conflict."""
+    """Plan a RESTORE that checks the backup, and the IMPORT that follows.
+
+    Raises Malformed, NotFound or Conflict.
+    """
     backup = chosen(request.backup, request.backupLocation, catalogue)
     to = restore_target.hypervisor(request, catalogue, catalogue.machines.get(backup.entity))
     restore_target.honoured(request, to, catalogue)
     name = restore_target.name_of(request, catalogue)
-    destination = catalogue.places.destination(backup.destination)
-    node = planning.pinned(to, destination)
+    node = planning.pinned(to, catalogue.places.destination(backup.destination))
     replaced = _replaced(request, catalogue, to, backup, name)
-    target = (
-        replaced.named()
-        if replaced
-        else restore_target.target(request, catalogue, backup.entity, name)
-    )
-    job = new_job(
-        "RESTORE_AND_IMPORT", backup, ask, {"hypervisor": planning.named(to), "name": name}
-    )
+    usual = restore_target.target(request, catalogue, backup.entity, name)
+    where = {"hypervisor": planning.named(to), "name": name}
+    job = new_job("RESTORE_AND_IMPORT", backup, ask, where)
     refs = {
         **references(backup, catalogue),
         **planning.platform(to, catalogue),
-        "dstProtectedEntity": target,
+        "dstProtectedEntity": replaced.named() if replaced else usual,
         "restoreJob": Named(job.guid),
     }
+    wishes = restore_target.wishes(request, name, to, backup, catalogue)
+    params = {**_params(request, replaced), **wishes}
+    spec = planning.TaskSpec(refs=refs, params=params, pinned=node)
+    ask = ask.of(job.project or (request.tenantId or "")[:80] or None)
+    first = planning.task("RESTORE", "restore", ask, request, spec)
+    locked = replaced.guid if replaced else None
+    second = planning.task("IMPORT", "import", ask, request, spec.after(first, locked))
+    whole = Plan([first, second], restores=[job])
+    return machine_scan.followed(whole, to, ask)
+
+
+def _params(request: ImportMachineRequest, replaced: Entity | None) -> JsonObject:
     form = request.restoredDiskAllocationFormat or Allocation.PREALLOCATED
-    common = {
+    return {
         "restoreType": "RESTORE_AND_IMPORT",
         "overwrite": bool(request.overwrite),
         "replaces": replaced.uuid if replaced else "",
         "powerOnAfterRestore": bool(request.powerOnAfterRestore),
         "restoredDiskAllocationFormat": form.value,
-        **restore_target.wishes(request, name, to, backup, catalogue),
     }
-    ask = ask.of(job.project or (request.tenantId or "")[:80] or None)
-    first = planning.task("RESTORE", "restore", ask, request, refs=refs, params=common, pinned=node)
-    second = planning.task(
-        "IMPORT",
-        "import",
-        ask,
-        request,
-        refs=refs,
-        params=common,
-        pinned=node,
-        locked=replaced.guid if replaced else None,
-        follows=first,
-    )
-    whole = Plan([first, second], restores=[job])
-    return machine_scan.followed(whole, to, ask)
 
 
 def _replaced(
     request: ImportMachineRequest, catalogue: Catalogue, to: Hypervisor, backup: Backup, name: str
 ) -> Entity | None:
-    """The one machine that is overwritten: the one named, else the backup's own.
+    """The machine to overwrite: the machine that is named, else the backup's own.
 
-    Raises NotFound for one that is not the caller's, Malformed for one elsewhere.
+    Raises NotFound for a machine of another caller, Malformed for a machine on another hypervisor.
     """
     if not request.overwrite:
         return None
@@ -119,7 +113,7 @@ def prepare(task: Task, catalogue: Catalogue) -> ImportMachineOrder:
 
 
 def settle(task: Task, state: State, ledger: Ledger) -> None:
-    """A machine that came back is in the inventory at once."""
+    """Record the restored machine in the inventory at once, and the end of the restore job."""
     job_ended(task, state, ledger)
     share = task.ref("mountedBackup")
     if share and state is not State.FINISHED:

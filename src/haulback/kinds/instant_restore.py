@@ -1,31 +1,30 @@
-"""Instant restore: a backup is shared, and its machine runs from the share; nothing is copied."""
+"""Instant restore: a machine runs from a mounted backup; no data is copied."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import msgspec
 
 from haulback.contract import example_values as example
 from haulback.contract.instant_restore import InstantRestoreRequest
 from haulback.contract.mounts import MountMode
+from haulback.contract.order_records import Hypervisor
 from haulback.contract.project_access import ProjectAccess
 from haulback.contract.roles import RESTORERS
 from haulback.errors import Malformed
 from haulback.hypervisor_types import Capability, is_remote, type_of
 from haulback.inventory.catalogue import Catalogue
-from haulback.inventory.records import Backup, Hypervisor
+from haulback.inventory.records import Backup
 from haulback.kinds.api import Ask, Submission
 from haulback.kinds.support import conflicts, machine_scan, planning, restore_target
 from haulback.kinds.support.backup_choice import chosen, references
 from haulback.kinds.support.new_mount import new_mount
 from haulback.kinds.support.restore_jobs import new_job
 from haulback.tasks.record import NewMount, Plan
-from haulback.wire import Named, Ref
+from haulback.wire import JsonObject, Named, Ref
 
 
 def plan(request: InstantRestoreRequest, catalogue: Catalogue, ask: Ask) -> Plan:
-    """A RESTORE that only points, the MOUNT that shares, the IMPORT that starts the machine.
+    """Plan a RESTORE that finds the backup, a MOUNT, and an IMPORT that starts the machine.
 
     Raises Malformed, NotFound or Conflict.
     """
@@ -40,30 +39,30 @@ def plan(request: InstantRestoreRequest, catalogue: Catalogue, ask: Ask) -> Plan
     shared = _share(request, backup, to, catalogue, ask)
     where = {"hypervisor": planning.named(to), "name": name}
     job = new_job("INSTANT_RESTORE", backup, ask, {**where, "mount": shared.guid})
-    common: dict[str, Any] = {
-        "refs": {
-            **references(backup, catalogue),
-            **planning.platform(to, catalogue),
-            "dstProtectedEntity": restore_target.target(request, catalogue, backup.entity, name),
-            "restoreJob": Named(job.guid),
-            "mountedBackup": Named(shared.guid, backup.entity_name),
-        },
-        "params": {
-            "restoreType": job.type,
-            "mode": shared.mode,
-            "pointer": True,
-            "powerOnAfterRestore": True,
-            **wishes,
-            "on": to.guid,
-        },
-        "pinned": shared.node,
+    refs = {
+        **references(backup, catalogue),
+        **planning.platform(to, catalogue),
+        "dstProtectedEntity": restore_target.target(request, catalogue, backup.entity, name),
+        "restoreJob": Named(job.guid),
+        "mountedBackup": Named(shared.guid, backup.entity_name),
     }
+    params = {**_params(shared), **wishes, "on": to.guid}
+    spec = planning.TaskSpec(refs=refs, params=params, pinned=shared.node)
     ask = ask.of(job.project)
-    first = planning.task("RESTORE", "restore", ask, request, **common)
-    second = planning.task("MOUNT", "restore", ask, request, **common, follows=first)
-    third = planning.task("IMPORT", "import", ask, request, **common, follows=second)
+    first = planning.task("RESTORE", "restore", ask, request, spec)
+    second = planning.task("MOUNT", "restore", ask, request, spec.after(first))
+    third = planning.task("IMPORT", "import", ask, request, spec.after(second))
     whole = Plan([first, second, third], restores=[job], mounts=[shared])
     return machine_scan.followed(whole, to, ask)
+
+
+def _params(shared: NewMount) -> JsonObject:
+    return {
+        "restoreType": "INSTANT_RESTORE",
+        "mode": shared.mode,
+        "pointer": True,
+        "powerOnAfterRestore": True,
+    }
 
 
 def _possible(request: InstantRestoreRequest, to: Hypervisor) -> None:
@@ -96,7 +95,7 @@ def _possible(request: InstantRestoreRequest, to: Hypervisor) -> None:
 def _share(
     request: InstantRestoreRequest, backup: Backup, to: Hypervisor, catalogue: Catalogue, ask: Ask
 ) -> NewMount:
-    """The share, on the node that reaches both the backup and the hypervisor."""
+    """The mount, on the node that reaches both the backup and the hypervisor."""
     node = planning.pinned(to, catalogue.places.destination(backup.destination))
     if request.node and node not in (None, request.node.guid):
         known = catalogue.places.node(request.node.guid)

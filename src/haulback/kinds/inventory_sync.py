@@ -1,4 +1,4 @@
-"""INVENTORY_SYNC: what machines a hypervisor holds."""
+"""INVENTORY_SYNC: scans the machines of a hypervisor."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from haulback.contract.inventory_sync import (
     Seen,
     Sources,
 )
+from haulback.contract.order_records import Hypervisor
 from haulback.contract.roles import ADMINS, OPERATORS
 from haulback.contract.task_states import State
 from haulback.errors import Conflict, Malformed
@@ -23,7 +24,6 @@ from haulback.ids import guid_of, new_guid
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.managers import manager_of
-from haulback.inventory.records import Hypervisor
 from haulback.kinds.api import Ask, Submission, TaskKind
 from haulback.kinds.support import planning
 from haulback.kinds.support.machine_report import SCAN_REPORT, take_in
@@ -32,7 +32,7 @@ from haulback.wire import Ref
 
 
 def plan(request: InventorySyncRequest, catalogue: Catalogue, ask: Ask) -> Plan:
-    """One task for each hypervisor, those of named managers included.  Raises NotFound."""
+    """Plan a task for each hypervisor, also of the named managers.  Raises NotFound."""
     planning.no_such(request, "storageProviders", "cloudServiceProviders", "osAgents")
     wanted = {ref.guid: catalogue.places.hypervisor(ref.guid) for ref in request.hypervisors or []}
     for one in _of_managers(request.hypervisorManagers or [], catalogue):
@@ -49,7 +49,7 @@ def _of_managers(managers: list[Ref], catalogue: Catalogue) -> list[Hypervisor]:
 
 
 def plan_wizard(request: InventorySyncWizardRequest, catalogue: Catalogue, ask: Ask) -> Plan:
-    """The same; a hypervisor without a guid is saved only if the sync succeeds."""
+    """Plan a task for each candidate; a new hypervisor is saved only if its scan succeeds."""
     candidates = request.hypervisors or []
     known = [Ref(guid_of(one.guid, "hypervisors.guid")) for one in candidates if one.guid]
     rest = {name: getattr(request, name) for name in Sources.__struct_fields__}
@@ -85,10 +85,14 @@ def _try(
 
 
 def sync(hypervisor: Hypervisor, ask: Ask, catalogue: Catalogue, request: Any = None) -> Task:
-    """The task that looks at one hypervisor."""
+    """The task that scans a hypervisor."""
     refs = planning.platform(hypervisor, catalogue)
     return planning.task(
-        "INVENTORY_SYNC", "inventory", ask, request, refs=refs, pinned=hypervisor.node
+        "INVENTORY_SYNC",
+        "inventory",
+        ask,
+        request,
+        planning.TaskSpec(refs=refs, pinned=hypervisor.node),
     )
 
 
@@ -99,7 +103,7 @@ def prepare(task: Task, catalogue: Catalogue) -> InventorySyncOrder:
 
 
 def settle(task: Task, state: State, ledger: Ledger) -> None:
-    """What was seen; a node may have delivered it by POST /tasks/inventory before."""
+    """Record the scan; the node may have delivered the machines by POST /tasks/inventory before."""
     if state is not State.FINISHED:
         return
     if unsaved := task.params.get("unsaved"):

@@ -1,10 +1,11 @@
-"""LIVE_MIGRATION: moves a machine that runs: off the backup it lives off, or to another host."""
+"""LIVE_MIGRATION: moves a running machine off its mounted backup, or to another host."""
 
 from __future__ import annotations
 
 from haulback.contract import example_values as example
 from haulback.contract.live_migration import LiveMigrationOrder, LiveMigrationRequest
 from haulback.contract.mounts import MountMode
+from haulback.contract.order_records import Hypervisor
 from haulback.contract.project_access import ProjectAccess
 from haulback.contract.roles import RESTORERS
 from haulback.contract.task_states import State
@@ -12,7 +13,7 @@ from haulback.errors import Conflict, Malformed
 from haulback.hypervisor_types import TYPES, Capability, is_remote
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
-from haulback.inventory.records import Entity, Hypervisor, Mount
+from haulback.inventory.records import Entity, Mount
 from haulback.kinds.api import TARGET, Ask, Submission, TaskKind
 from haulback.kinds.support import conflicts, planning, restore_target, unmount_task
 from haulback.kinds.support.reports import Said
@@ -21,9 +22,9 @@ from haulback.wire import Named
 
 
 def plan(request: LiveMigrationRequest, catalogue: Catalogue, ask: Ask) -> Plan:
-    """One task, and an UNMOUNT of what is needed no more.
+    """Plan the migration, and an UNMOUNT of the mount that the machine leaves.
 
-    Raises Malformed, NotFound, or Conflict for a mounted backup that no machine lives off.
+    Raises Malformed, NotFound, or Conflict for a mounted backup from which no machine runs.
     """
     mount, entity = _meant(request, catalogue)
     here = catalogue.places.hypervisor(entity.hypervisor)
@@ -40,22 +41,19 @@ def plan(request: LiveMigrationRequest, catalogue: Catalogue, ask: Ask) -> Plan:
     if mount:
         refs["mountedBackup"] = Named(mount.guid, mount.entity_name)
     ask = ask.of(entity.project or ask.project)
-    made = planning.task(
-        "LIVE_MIGRATION",
-        "import",
-        ask,
-        request,
+    spec = planning.TaskSpec(
         refs=refs,
         params={"from": here.guid},
         locked=entity.guid,
         pinned=planning.pinned(here, to),
     )
+    made = planning.task("LIVE_MIGRATION", "import", ask, request, spec)
     rest = [unmount_task.task(mount, catalogue, ask, request, follows=made)] if mount else []
     return Plan([made, *rest])
 
 
 def _meant(request: LiveMigrationRequest, catalogue: Catalogue) -> tuple[Mount | None, Entity]:
-    """What a machine lives off, if it does, and the machine."""
+    """The mount from which a machine runs, None without one, and the machine."""
     if request.mountedBackup:
         mount = catalogue.mounts.get(request.mountedBackup.guid)
         if mount.state != "MOUNTED" or mount.mode != MountMode.INSTANT_RESTORE.value:
@@ -88,31 +86,29 @@ def _target(
         raise Malformed(
             f"protectedEntity: {platform.words} runs no machines", field="protectedEntity"
         )
-    if mount and to.guid != here.guid:
-        raise Malformed(
-            f"hypervisor: {entity.name} lives off a backup; move its disks to {here.name} first",
-            field="hypervisor",
-        )
-    if not mount and to.guid == here.guid:
-        raise Malformed(
-            f"hypervisor: {entity.name} lives on {here.name}; name another one", field="hypervisor"
-        )
-    if to.driver != here.driver:
-        raise Malformed(
-            f"hypervisor: what runs on {platform.words} cannot go on elsewhere; restore it there",
-            field="hypervisor",
-        )
-    for one in (here, to):
-        if is_remote(one.config):
-            raise Malformed(
-                f"hypervisor: {one.name} is reached by SSH; machines move between libvirts of a "
-                "node's own machine only, or restore it there",
-                field="hypervisor",
-            )
-    platform.require(
-        Capability.INSTANT_RESTORE if mount else Capability.LIVE_MIGRATION, "hypervisor"
-    )
+    if reason := _hindrance(entity, here, to, mount):
+        raise Malformed(f"hypervisor: {reason}", field="hypervisor")
+    needed = Capability.INSTANT_RESTORE if mount else Capability.LIVE_MIGRATION
+    platform.require(needed, "hypervisor")
     return to
+
+
+def _hindrance(entity: Entity, here: Hypervisor, to: Hypervisor, mount: Mount | None) -> str:
+    """The reason why the machine cannot move from `here` to `to`, "" where it can."""
+    if mount and to.guid != here.guid:
+        return f"{entity.name} lives off a backup; move its disks to {here.name} first"
+    if not mount and to.guid == here.guid:
+        return f"{entity.name} lives on {here.name}; name another one"
+    if to.driver != here.driver:
+        words = TYPES[here.driver].words
+        return f"what runs on {words} cannot go on elsewhere; restore it there"
+    for host in (here, to):
+        if is_remote(host.config):
+            return (
+                f"{host.name} is reached by SSH; machines move between libvirts of a node's own "
+                "machine only, or restore it there"
+            )
+    return ""
 
 
 def prepare(task: Task, catalogue: Catalogue) -> LiveMigrationOrder:
@@ -125,7 +121,7 @@ def prepare(task: Task, catalogue: Catalogue) -> LiveMigrationOrder:
 
 
 def settle(task: Task, state: State, ledger: Ledger) -> None:
-    """A machine that moved is the same: its backups stay with it."""
+    """Record the new host; a machine that moved keeps its guid and its backups."""
     to, entity = task.ref("hypervisor") or "", task.ref("protectedEntity") or ""
     if task.started is not None and to != task.params["from"]:
         ledger.bases.void(entity)  # what was recorded of its changes has not come along

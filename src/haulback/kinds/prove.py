@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from haulback.contract import example_values as example
@@ -20,13 +18,14 @@ from haulback.kinds.support import planning
 from haulback.kinds.support.backup_choice import chosen, references
 from haulback.kinds.support.reports import Said
 from haulback.tasks.record import Plan, Task
+from haulback.wire import JsonObject
 
 _LONGEST_MS, _USUAL_MS = 3_600_000, 600_000
 _LONGEST_TEXT, _LONGEST_SCRIPT = 200, 64_000
 
 
 def plan(request: ProveRequest, catalogue: Catalogue, ask: Ask) -> Plan:
-    """One task.  Raises Malformed, NotFound, or Conflict for what is no stored backup."""
+    """Plan the task.  Raises Malformed, NotFound, or Conflict for a backup that is not stored."""
     backup = chosen(request.backup, None, catalogue)
     entity = catalogue.machines.get(backup.entity)
     where = request.hypervisor.guid if request.hypervisor else entity.hypervisor
@@ -47,15 +46,13 @@ def plan(request: ProveRequest, catalogue: Catalogue, ask: Ask) -> Plan:
                 "restore",
                 ask.of(backup.project or ask.project),
                 request,
-                refs=refs,
-                params=params,
-                pinned=planning.pinned(hypervisor, to),
+                planning.TaskSpec(refs=refs, params=params, pinned=planning.pinned(hypervisor, to)),
             )
         ]
     )
 
 
-def _checked(request: ProveRequest) -> dict[str, Any]:
+def _checked(request: ProveRequest) -> JsonObject:
     sign = request.sign or (Sign.TEXT if request.text else Sign.AGENT)
     text, script = request.text or "", request.script or ""
     timeout = _USUAL_MS if request.timeout is None else request.timeout
@@ -87,7 +84,7 @@ def prepare(task: Task, catalogue: Catalogue) -> ProveOrder:
 
 
 def settle(task: Task, state: State, ledger: Ledger) -> None:
-    """Only what was seen counts: without evidence the backup stays what it was."""
+    """Record the evidence; without evidence the proof level of the backup stays."""
     if state is not State.FINISHED or "evidence" not in task.results:
         return
     try:

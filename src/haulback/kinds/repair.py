@@ -1,20 +1,22 @@
-"""REPAIR: makes whole what can be made whole in a repository, and sets the rest aside."""
+"""REPAIR: repairs a repository and sets damaged objects aside."""
 
 from __future__ import annotations
 
 import msgspec
 
 from haulback.contract import example_values as example
+from haulback.contract.order_records import BackupDestination
 from haulback.contract.repair import RepairOrder, RepairRequest, RepairResult
 from haulback.contract.roles import ADMINS
 from haulback.contract.task_states import State
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
-from haulback.inventory.records import BackupDestination
 from haulback.kinds.api import Ask, Submission, TaskKind
 from haulback.kinds.support import planning
 from haulback.kinds.support.reports import Said
 from haulback.tasks.record import HOUR_MS, Plan, Task
+
+_LANE = "cleanup"  # one at a time on a destination, and none beside a clean-up
 
 
 def plan(request: RepairRequest, catalogue: Catalogue, ask: Ask) -> Plan:
@@ -26,17 +28,19 @@ def plan(request: RepairRequest, catalogue: Catalogue, ask: Ask) -> Plan:
 def _task(to: BackupDestination, request: RepairRequest, ask: Ask) -> Task:
     return planning.task(
         "REPAIR",
-        "cleanup",  # one at a time on a destination, and none beside a clean-up
+        _LANE,
         ask,
         request,
-        refs={"backupDestination": planning.named(to)},
-        params={"apply": request.apply, "believe": request.believe},
-        pinned=to.node,
+        planning.TaskSpec(
+            refs={"backupDestination": planning.named(to)},
+            params={"apply": request.apply, "believe": request.believe},
+            pinned=to.node,
+        ),
     )
 
 
 def start(task: Task, ledger: Ledger, catalogue: Catalogue) -> None:
-    """Fix what must be found."""
+    """Fix the list of backups that the task must find."""
     ledger.damage.expect(task.guid, task.ref("backupDestination") or "")
 
 
@@ -48,7 +52,7 @@ def prepare(task: Task, catalogue: Catalogue) -> RepairOrder:
 
 
 def settle(task: Task, state: State, ledger: Ledger) -> None:
-    """Damage was taken in already."""
+    """Check the report; the damage is recorded already."""
     ledger.damage.expected_over(task.guid)
     if state is State.FINISHED:
         msgspec.convert(task.results, RepairResult)
@@ -57,7 +61,7 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
 Request = RepairRequest  # the name in scripts that were written for the first release
 KIND = TaskKind(
     type="REPAIR",
-    lane="cleanup",
+    lane=_LANE,
     order=RepairOrder,
     prepare=prepare,
     start=start,

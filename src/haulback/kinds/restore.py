@@ -1,4 +1,4 @@
-"""RESTORE: proves that a backup can be read, and with a path writes its disks as raw files."""
+"""RESTORE: checks that a backup is readable, and with a path writes its disks as raw files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from haulback.wire import Named
 
 
 def plan(request: RestoreRequest, catalogue: Catalogue, ask: Ask) -> Plan:
-    """One RESTORE on the wanted node.  Raises Malformed, NotFound or Conflict."""
+    """Plan a RESTORE on the wanted node.  Raises Malformed, NotFound or Conflict."""
     if not request.restorePath.startswith("/"):
         raise Malformed("restorePath: name a folder by its absolute path", field="restorePath")
     where = "a restore to a node's file system has none; it"
@@ -38,9 +38,7 @@ def plan(request: RestoreRequest, catalogue: Catalogue, ask: Ask) -> Plan:
         "restore",
         ask.of(job.project),
         request,
-        refs=refs,
-        params=params,
-        pinned=node.guid,
+        planning.TaskSpec(refs=refs, params=params, pinned=node.guid),
     )
     return Plan([made], restores=[job])
 
@@ -54,7 +52,7 @@ def prepare(task: Task, catalogue: Catalogue) -> RestoreOrder:
 
 
 def settle(task: Task, state: State, ledger: Ledger) -> None:
-    """A job that goes on with an IMPORT is not over yet."""
+    """End the restore job, unless an IMPORT or a MOUNT follows."""
     only = task.params.get("restoreType") == "RESTORE"
     if state is State.FINISHED and not only:
         job_goes_on(task, ledger)

@@ -1,4 +1,4 @@
-"""SCOPED_INVENTORY_SYNC: what a few machines are like; the system asks for it."""
+"""SCOPED_INVENTORY_SYNC: scans a few machines; the server plans it beside other tasks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from haulback.tasks.record import Task
 
 
 def uuids_of(task: Task) -> list[str]:
-    """The machines to look at, by their uuids on the platform."""
+    """The machines to scan, by their uuids on the platform."""
     uuids: list[str] | None = task.params.get("uuids")
     if uuids is None:  # it follows what made the machine, and is told what that reported
         made = task.params.get("before", {}).get("uuid")

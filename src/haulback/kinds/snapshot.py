@@ -1,8 +1,6 @@
-"""SNAPSHOT: keeps a machine's disks as they are, on the platform; nothing is copied."""
+"""SNAPSHOT: takes a snapshot of a machine's disks on its platform; no data is copied."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import msgspec
 
@@ -19,14 +17,15 @@ from haulback.inventory.records import PlatformSnapshot, Record
 from haulback.kinds.api import Ask, Submission, TaskKind
 from haulback.kinds.support import planning, snapshots
 from haulback.kinds.support.reports import Said
-from haulback.kinds.support.snapshots import refuse_unable
+from haulback.kinds.support.snapshots import Asked, refuse_unable
 from haulback.tasks.record import Plan, Task
+from haulback.wire import JsonObject
 
 
 def plan(request: SnapshotRequest, catalogue: Catalogue, ask: Ask) -> Plan:
-    """One task for each machine, and with a rule the clean-up after it.
+    """Plan a task for each machine, and with a rule the clean-up that follows.
 
-    Raises NotFound, or Malformed for what a platform cannot do.
+    Raises NotFound, or Malformed for a machine that can have no snapshots.
     """
     refs = planning.some("protectedEntities", request.protectedEntities)
     rule = _rule(request, catalogue)
@@ -37,16 +36,16 @@ def plan(request: SnapshotRequest, catalogue: Catalogue, ask: Ask) -> Plan:
     for entity in catalogue.machines.get_many([ref.guid for ref in refs]):
         hypervisor = catalogue.places.hypervisor(entity.hypervisor)
         refuse_unable(entity, hypervisor, "protectedEntities")
-        where = (entity, hypervisor, catalogue, ask)
-        params = _params(request, rule)
-        taken = planning.on_machine("SNAPSHOT", "snapshot", *where, request, params=params)
+        spec = planning.TaskSpec(refs={}, params=_params(request, rule))
+        taken = snapshots.task("SNAPSHOT", entity, Asked(request, catalogue, ask), spec)
         whole.tasks.append(taken)
         if rule:
-            whole.tasks.append(snapshots.cleanup_task(*where, follows=taken))
+            after = planning.TaskSpec(refs={}, follows=taken)
+            whole.tasks.append(snapshots.cleanup_task(entity, Asked(None, catalogue, ask), after))
     return whole
 
 
-def _params(request: SnapshotRequest, rule: Record | None) -> dict[str, Any]:
+def _params(request: SnapshotRequest, rule: Record | None) -> JsonObject:
     return {
         "snapshot": new_guid(),
         "rule": rule.guid if rule else None,

@@ -1,4 +1,4 @@
-"""SNAPSHOT_CLEANUP: removes snapshots that had their time, and those that are named."""
+"""SNAPSHOT_CLEANUP: removes expired snapshots, and the snapshots that are named."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ from haulback.inventory import retention
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
 from haulback.kinds.api import Ask, Submission, TaskKind
+from haulback.kinds.support import planning
 from haulback.kinds.support.reports import Said
-from haulback.kinds.support.snapshots import cleanup_task
+from haulback.kinds.support.snapshots import Asked, cleanup_task
 from haulback.tasks.record import Plan, Task
 
 
 def plan(request: SnapshotCleanupRequest, catalogue: Catalogue, ask: Ask) -> Plan:
-    """One task for each machine.  Raises NotFound, or Malformed when nothing is named."""
+    """Plan a task for each machine.  Raises NotFound, or Malformed for a request without a name."""
     chosen = _chosen(request, catalogue)
     for ref in request.protectedEntities or []:
         chosen[ref.guid] += []
     if not chosen:
         field = "protectedEntities"
         raise Malformed(f"{field}: name at least one, or snapshots", field=field)
-    whole = Plan()
+    asked, whole = Asked(request, catalogue, ask), Plan()
     for entity in catalogue.machines.get_many(list(chosen)):
-        hypervisor = catalogue.places.hypervisor(entity.hypervisor)
-        more = {"chosen": chosen[entity.guid]}
-        whole.tasks.append(cleanup_task(entity, hypervisor, catalogue, ask, request, params=more))
+        spec = planning.TaskSpec(refs={}, params={"chosen": chosen[entity.guid]})
+        whole.tasks.append(cleanup_task(entity, asked, spec))
     return whole
 
 
 def _chosen(request: SnapshotCleanupRequest, catalogue: Catalogue) -> dict[str, list[str]]:
-    """The snapshots named, by their machines."""
+    """The named snapshots by machine."""
     found: dict[str, list[str]] = defaultdict(list)
     for ref in request.snapshots or []:
         one = catalogue.snapshots.get(ref.guid)
@@ -57,7 +57,7 @@ def _chosen(request: SnapshotCleanupRequest, catalogue: Catalogue) -> dict[str, 
 
 
 def prepare(task: Task, catalogue: Catalogue) -> SnapshotCleanupOrder:
-    """What goes is decided now, by the rules as they are now."""
+    """Select the expired snapshots by the rules of this moment."""
     entity = catalogue.machines.get(task.ref("protectedEntity") or "")
     ours = [one for one in catalogue.snapshots.of_entity(entity.guid) if one.managed]
     rules = {one.rule: _rule(one.rule, catalogue) for one in ours if one.rule}
@@ -68,7 +68,7 @@ def prepare(task: Task, catalogue: Catalogue) -> SnapshotCleanupOrder:
 
 
 def _rule(guid: str, catalogue: Catalogue) -> SnapshotRule | None:
-    """None for a rule that is gone: what it took stays."""
+    """The rule, or None for a deleted rule, whose snapshots stay."""
     try:
         found = catalogue.records.get("snapshot-rule", guid)
     except NotFound:

@@ -1,4 +1,4 @@
-"""SNAPSHOT_REVERSION: puts a machine's disks back to a snapshot, and keeps what they were."""
+"""SNAPSHOT_REVERSION: reverts a machine's disks to a snapshot, after a snapshot of their state."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.records import PlatformSnapshot
 from haulback.kinds.api import Ask, Submission, TaskKind
-from haulback.kinds.support import conflicts, planning
+from haulback.kinds.support import conflicts, planning, snapshots
 from haulback.kinds.support.reports import Said
 from haulback.kinds.support.snapshots import refuse_unable
 from haulback.tasks.record import Plan, Task
@@ -27,7 +27,7 @@ from haulback.wire import Named
 
 
 def plan(request: SnapshotReversionRequest, catalogue: Catalogue, ask: Ask) -> Plan:
-    """One task.  Raises NotFound, or Malformed for a snapshot that was not taken here."""
+    """Plan the task.  Raises NotFound, or Malformed for a snapshot that was not taken here."""
     named = request.snapshot or request.protectedEntitySnapshot
     if named is None:
         raise Malformed("snapshot: name the one to go back to", field="snapshot")
@@ -41,22 +41,14 @@ def plan(request: SnapshotReversionRequest, catalogue: Catalogue, ask: Ask) -> P
     hypervisor = catalogue.places.hypervisor(entity.hypervisor)
     refuse_unable(entity, hypervisor, "snapshot")
     conflicts.machine_free(entity.named(), "SNAPSHOT_REVERSION", catalogue)
-    made = planning.on_machine(
-        "SNAPSHOT_REVERSION",
-        "snapshot",
-        entity,
-        hypervisor,
-        catalogue,
-        ask,
-        request,
-        refs={"protectedEntitySnapshot": Named(found.guid, found.uuid)},
-        params={"before": new_guid()},
-    )
-    return Plan([made])
+    refs = {"protectedEntitySnapshot": Named(found.guid, found.uuid)}
+    spec = planning.TaskSpec(refs=refs, params={"before": new_guid()})
+    asked = snapshots.Asked(request, catalogue, ask)
+    return Plan([snapshots.task("SNAPSHOT_REVERSION", entity, asked, spec)])
 
 
 def prepare(task: Task, catalogue: Catalogue) -> SnapshotReversionOrder:
-    """Raises NotFound when the snapshot was removed meanwhile."""
+    """Make the order.  Raises NotFound when the snapshot was removed meanwhile."""
     found = catalogue.snapshots.get(task.ref("protectedEntitySnapshot") or "")
     entity = catalogue.machines.get(found.entity)
     return SnapshotReversionOrder(
@@ -65,7 +57,7 @@ def prepare(task: Task, catalogue: Catalogue) -> SnapshotReversionOrder:
 
 
 def settle(task: Task, state: State, ledger: Ledger) -> None:
-    """Whatever came of it, no increment builds on what was recorded before."""
+    """Void the increment bases, also after a failure, and record the snapshot of the old state."""
     if task.started is None:
         return
     entity = task.ref("protectedEntity") or ""

@@ -1,4 +1,4 @@
-"""STAGING_CLEANUP: finds on a node what attempts left that ended without cleaning up."""
+"""STAGING_CLEANUP: removes the leftovers of dead attempts from a node."""
 
 from __future__ import annotations
 
@@ -16,8 +16,14 @@ from haulback.wire import Named
 
 
 def clean_up(node: Named, ask: Ask) -> Task:
-    """The task that tidies one node."""
-    return planning.task("STAGING_CLEANUP", "upkeep", ask, refs={"node": node}, pinned=node.guid)
+    """The task that cleans a node."""
+    return planning.task(
+        "STAGING_CLEANUP",
+        "upkeep",
+        ask,
+        None,
+        planning.TaskSpec(refs={"node": node}, pinned=node.guid),
+    )
 
 
 def prepare(task: Task, catalogue: Catalogue) -> StagingCleanupOrder:
@@ -29,7 +35,7 @@ def prepare(task: Task, catalogue: Catalogue) -> StagingCleanupOrder:
 
 
 def settle(task: Task, state: State, ledger: Ledger) -> None:
-    """What a machine was before it was put back is known, though nobody lived to tell."""
+    """Record snapshots of attempts that died before their report."""
     if state is State.FINISHED:
         held = msgspec.convert(task.results, Swept).held
         ledger.snapshots.left(task.pinned_node, held, since=task.started or 0)

@@ -1,14 +1,14 @@
-"""STORE: publishes what an EXPORT left in staging; only then the backup exists."""
+"""STORE: publishes the export that waits in staging; only then the backup exists."""
 
 from __future__ import annotations
 
 import msgspec
 
+from haulback.contract.order_records import IncrementBase
 from haulback.contract.store import Stored, StoreOrder
 from haulback.contract.task_states import State
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
-from haulback.inventory.records import IncrementBase
 from haulback.kinds.api import TaskKind
 from haulback.kinds.support.export_report import EXPORT_REPORT, WINDOW, read_results, unreported
 from haulback.kinds.support.reports import SPACE, Said, lacking

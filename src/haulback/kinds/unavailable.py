@@ -1,6 +1,6 @@
-"""Ways to ask for kinds that are not built yet: requests are validated in full, then refused.
+"""Submissions of kinds that are not built yet: requests are validated in full, then refused.
 
-When a kind is built its request moves into the kind's own file.
+When a kind is built, its request moves into the file of the kind.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ _INSTEAD = {"IMPORT": "POST /tasks/restore-and-import brings a machine back"}
 
 
 def _plan(path: str, kind: str, check: Callable[[Any, Catalogue], None]) -> Callable[..., Plan]:
-    """A planner that finds every fault of a request before it says that the kind is to come."""
+    """A planner that checks a request in full, then refuses the kind."""
 
     def plan(request: Any, catalogue: Catalogue, ask: Ask) -> Plan:
-        planning.task(kind, "upkeep", ask, request, refs={})
+        planning.task(kind, "upkeep", ask, request, planning.TaskSpec(refs={}))
         check(request, catalogue)
         raise KindUnavailable(
             f"POST /tasks/{path} is not served in this version: nothing was started; "
@@ -45,7 +45,7 @@ def _backup(request: Any, catalogue: Catalogue) -> None:
 
 
 def _known(request: Any, catalogue: Catalogue) -> None:
-    """References to what this server knows must lead somewhere.  Raises NotFound."""
+    """Check the references of a request.  Raises NotFound."""
     if ref := getattr(request, "node", None):
         catalogue.places.node(ref.guid)
     if ref := getattr(request, "hypervisor", None):

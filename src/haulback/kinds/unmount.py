@@ -1,4 +1,4 @@
-"""UNMOUNT: a node stops sharing a backup; what is no machine's can be mounted again."""
+"""UNMOUNT: a node stops sharing a backup; an instant restore cannot be mounted again."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from haulback.wire import Named
 
 
 def plan(request: UnmountRequest, catalogue: Catalogue, ask: Ask) -> Plan:
-    """One task.  Raises NotFound, or Conflict for what is not mounted."""
+    """Plan the task.  Raises NotFound, or Conflict for a mount that is not mounted."""
     mount = catalogue.mounts.get(request.mountedBackup.guid)
     if mount.state != "MOUNTED":
         raise Conflict(f"the backup of {mount.entity_name} is {mount.state}, not mounted")
@@ -34,7 +34,7 @@ def prepare(task: Task, catalogue: Catalogue) -> UnmountOrder:
 
 
 def settle(task: Task, state: State, ledger: Ledger) -> None:
-    """What cannot be unmounted at its time is tried again, but not all the time."""
+    """Record the end of the mount; a failed unmount is due again in an hour."""
     mount = task.ref("mountedBackup") or ""
     if state is State.FINISHED:
         ledger.mounts.moved(mount, "UNMOUNTED")

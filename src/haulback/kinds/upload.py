@@ -1,15 +1,16 @@
-"""UPLOAD: puts files of a mounted backup into a guest that runs, by its agent."""
+"""UPLOAD: copies files of a mounted backup into a running guest, by its agent."""
 
 from __future__ import annotations
 
 from haulback.contract import example_values as example
+from haulback.contract.order_records import Hypervisor
 from haulback.contract.project_access import ProjectAccess
 from haulback.contract.roles import RESTORERS
 from haulback.contract.upload import UploadOrder, UploadRequest
 from haulback.errors import Conflict, Malformed
 from haulback.hypervisor_types import Capability, type_of
 from haulback.inventory.catalogue import Catalogue
-from haulback.inventory.records import Entity, Hypervisor, Mount
+from haulback.inventory.records import Entity, Mount
 from haulback.kinds.api import Ask, Submission, TaskKind
 from haulback.kinds.support import planning
 from haulback.kinds.support.reports import Said
@@ -20,7 +21,7 @@ _MOST = 10_000
 
 
 def plan(request: UploadRequest, catalogue: Catalogue, ask: Ask) -> Plan:
-    """One task.  Raises Malformed, NotFound, or Conflict for what is not mounted."""
+    """Plan the task.  Raises Malformed, NotFound, or Conflict for a mount that is not mounted."""
     mount = catalogue.mounts.get(request.mountedBackup.guid)
     paths = _paths(request)
     if mount.state != "MOUNTED":
@@ -43,7 +44,11 @@ def plan(request: UploadRequest, catalogue: Catalogue, ask: Ask) -> Plan:
     return Plan(
         [
             planning.task(
-                "UPLOAD", "restore", ask, request, refs=refs, params=params, pinned=mount.node
+                "UPLOAD",
+                "restore",
+                ask,
+                request,
+                planning.TaskSpec(refs=refs, params=params, pinned=mount.node),
             )
         ]
     )
@@ -62,9 +67,9 @@ def _paths(request: UploadRequest) -> list[str]:
 
 
 def _volume(request: UploadRequest, mount: Mount, catalogue: Catalogue) -> str:
-    """The name of the file system that is meant: the one named, or the only one.
+    """The name of the file system to copy from: the named one, or the only one.
 
-    Nobody knows where the guest mounts which of several, so the folder has to be said then.
+    The mount points of the guest are unknown, so several file systems need a destination path.
     """
     field = "mountedFileSystem"
     shown = {guid: one for guid, one in catalogue.mounts.volumes(mount.guid) if one.readable}

@@ -1,4 +1,4 @@
-"""VERIFY: reads a destination back, share by share, and says which backups lack something."""
+"""VERIFY: reads a destination back, share by share, and reports backups that lack data."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ import msgspec
 
 from haulback.contract import example_values as example
 from haulback.contract.destinations import VerifyState
+from haulback.contract.order_records import BackupDestination
 from haulback.contract.roles import OPERATORS
 from haulback.contract.task_states import State
 from haulback.contract.verify import VerifyOrder, VerifyRequest, VerifyResult
 from haulback.errors import Malformed
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
-from haulback.inventory.records import BackupDestination
 from haulback.kinds.api import Ask, Submission, TaskKind
 from haulback.kinds.support import planning
 from haulback.kinds.support.reports import SPACE, Said
 from haulback.tasks.record import HOUR_MS, Plan, Task
+from haulback.wire import JsonObject
 
 WINDOW = 24 * HOUR_MS
 _LONGEST = 7 * 86_400  # seconds
@@ -35,22 +36,24 @@ def plan(request: VerifyRequest, catalogue: Catalogue, ask: Ask) -> Plan:
     return Plan([task(one, ask, bounds, request) for one in found])
 
 
-def task(to: BackupDestination, ask: Ask, bounds: dict[str, Any], request: Any = None) -> Task:
-    """The task that verifies one destination."""
+def task(to: BackupDestination, ask: Ask, bounds: JsonObject, request: Any = None) -> Task:
+    """The task that verifies a destination."""
     return planning.task(
         "VERIFY",
         "verify",
         ask,
         request,
-        refs={"backupDestination": planning.named(to)},
-        params={name: value for name, value in bounds.items() if value is not None},
-        pinned=to.node,
-        window=WINDOW,
+        planning.TaskSpec(
+            refs={"backupDestination": planning.named(to)},
+            params={name: value for name, value in bounds.items() if value is not None},
+            pinned=to.node,
+            window=WINDOW,
+        ),
     )
 
 
 def start(task: Task, ledger: Ledger, catalogue: Catalogue) -> None:
-    """Fix what must be found."""
+    """Fix the list of backups that the task must find."""
     ledger.damage.expect(task.guid, task.ref("backupDestination") or "")
 
 
@@ -64,7 +67,7 @@ def prepare(task: Task, catalogue: Catalogue) -> VerifyOrder:
 
 
 def settle(task: Task, state: State, ledger: Ledger) -> None:
-    """Keep how far the destination is read; damage was taken in already."""
+    """Record the progress of the round; the damage is recorded already."""
     destination = task.ref("backupDestination") or ""
     ledger.damage.expected_over(task.guid)
     if state is not State.FINISHED:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from threading import Thread
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import mfusepy
 import msgspec
@@ -23,6 +23,7 @@ from haulback.errors import HaulbackError, NotFound
 from haulback.filesystems.browser import Browser
 from haulback.filesystems.records import EntryType, FileEntry
 from haulback.mounts.folders import unmount
+from haulback.wire import JsonObject
 
 _KINDS = {
     EntryType.DIRECTORY: stat.S_IFDIR,
@@ -46,7 +47,7 @@ class Folders(mfusepy.Operations):  # type: ignore[misc]  # the library is not t
     def __init__(self, browser: Browser, volumes: dict[str, str]) -> None:
         self._browser, self._volumes = browser, volumes
 
-    def getattr(self, path: str, fh: int | None = None) -> dict[str, Any]:  # noqa: ARG002
+    def getattr(self, path: str, fh: int | None = None) -> JsonObject:  # noqa: ARG002
         volume, inner = self._place(path)
         if volume is None:
             return {"st_mode": stat.S_IFDIR | 0o555, "st_nlink": 2}
@@ -93,7 +94,7 @@ class Folders(mfusepy.Operations):  # type: ignore[misc]  # the library is not t
         return self._volumes[head], f"/{rest}"
 
 
-def _attributes(entry: FileEntry) -> dict[str, Any]:
+def _attributes(entry: FileEntry) -> JsonObject:
     if entry.reason and entry.type is EntryType.OTHER:
         raise mfusepy.FuseOSError(errno.EIO)  # the type is not known; a pipe would mislead
     moment = entry.modified * 1_000_000

@@ -11,7 +11,6 @@ import errno
 import stat
 import sys
 from functools import partial
-from typing import Any
 
 import mfusepy
 import msgspec
@@ -19,6 +18,7 @@ import msgspec
 from haulback.contract.mount import files_of
 from haulback.drivers.nbd import Export, connect
 from haulback.mounts.fuse import serve, told
+from haulback.wire import JsonObject
 
 
 class DiskFileSystem(mfusepy.Operations):  # type: ignore[misc]  # the library is not typed
@@ -29,7 +29,7 @@ class DiskFileSystem(mfusepy.Operations):  # type: ignore[misc]  # the library i
     def __init__(self, exports: dict[str, Export]) -> None:
         self._exports = exports
 
-    def getattr(self, path: str, fh: int | None = None) -> dict[str, Any]:  # noqa: ARG002
+    def getattr(self, path: str, fh: int | None = None) -> JsonObject:  # noqa: ARG002
         if path == "/":
             return {"st_mode": stat.S_IFDIR | 0o555, "st_nlink": 2}
         size = self._export(path).size

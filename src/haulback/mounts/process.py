@@ -36,7 +36,7 @@ NBD, LOCK, PID, RAW = "nbd", "lock", "pid", "disks"
 
 
 def main(run_folder: Path) -> None:
-    """Start the mount, write a `Shared` to standard output, and serve until SIGTERM."""
+    """Start the mount, write a `MountState` to standard output, and serve until SIGTERM."""
     over = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: over.set())

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from haulback.contract.mount import IscsiOrder, Visible
+from haulback.wire import JsonObject
 
 
 class MountSpec(msgspec.Struct, kw_only=True):
@@ -18,7 +17,7 @@ class MountSpec(msgspec.Struct, kw_only=True):
 
     guid: str
     driver: str
-    config: dict[str, Any]
+    config: JsonObject
     repository: str | None
     key: bytes
     backup: str

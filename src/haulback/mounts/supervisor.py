@@ -35,7 +35,7 @@ _SECONDS = 60.0  # timeout for a mount to start, and to end
 class MountSupervisor:
     """Manages the mounts that have a record file in `folder`.
 
-    A record (`Shared`) lists the disks and folders on offer and holds no key.
+    A record (`MountState`) lists the disks and folders on offer and holds no key.
     """
 
     def __init__(

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import msgspec
 
@@ -16,6 +15,7 @@ from haulback.errors import HaulbackError, Missing
 from haulback.repository.backup_loss import assess
 from haulback.repository.damage_report import record_findings
 from haulback.repository.repository import Repository
+from haulback.wire import JsonObject
 from haulback.work.support.damage_report import MOST, as_loss, clipped
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ def report_damage(
     return None if empty else report
 
 
-def as_results(report: DamageReport) -> dict[str, Any]:
+def as_results(report: DamageReport) -> JsonObject:
     """Wrap the report as the member `damage` of a task's results."""
     return {"damage": msgspec.to_builtins(report)}
 

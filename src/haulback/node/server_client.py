@@ -13,6 +13,7 @@ from haulback.client.api import Api
 from haulback.errors import Fenced, NotFound, Unsupported
 from haulback.node.state_dir import StateDir
 from haulback.repository.config import WRITER_REVISION
+from haulback.wire import JsonObject
 
 PROTOCOL = 1  # of this channel; the server says whether it speaks it
 
@@ -30,7 +31,7 @@ class FileRequest(msgspec.Struct):
     """A file request of a waiting client."""
 
     guid: str
-    body: dict[str, Any]
+    body: JsonObject
 
 
 class ServerClient:
@@ -109,7 +110,7 @@ class ServerClient:
     def backup_type(self, attempt: str, kind: str) -> None:
         self._put(attempt, "backup-type", kind)
 
-    def results(self, attempt: str, results: dict[str, Any]) -> None:
+    def results(self, attempt: str, results: JsonObject) -> None:
         self._put(attempt, "transfer-info", results)
 
     def _put(self, attempt: str, what: str, body: Any) -> None:

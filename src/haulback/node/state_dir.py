@@ -6,7 +6,6 @@ import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -14,6 +13,7 @@ from haulback.durable_files import DurableFiles, hold, write_private
 from haulback.errors import Malformed, NotFound, OutOfSpace
 from haulback.mounts.supervisor import PORTAL, MountSupervisor
 from haulback.node.pack_memory import PackMemories
+from haulback.wire import JsonObject
 
 _ATTEMPT = re.compile(r"(?P<task>[0-9a-f-]{36})-(?P<number>[0-9]{1,9})")
 RESERVE = 64 * 1024 * 1024  # bytes that staging leaves free
@@ -107,7 +107,7 @@ class ReportJournal:
     def __init__(self, folder: Path, disk: DurableFiles) -> None:
         self._folder, self._disk = folder, disk
 
-    def write(self, attempt: str, results: dict[str, Any]) -> None:
+    def write(self, attempt: str, results: JsonObject) -> None:
         temp = self._folder / f".{attempt}"
         temp.unlink(missing_ok=True)
         self._disk.write_file(temp, msgspec.json.encode(results))
@@ -117,7 +117,7 @@ class ReportJournal:
     def remove(self, attempt: str) -> None:
         (self._folder / attempt).unlink(missing_ok=True)
 
-    def entries(self) -> list[dict[str, Any]]:
+    def entries(self) -> list[JsonObject]:
         """List task, attempt number and results of each entry, as a session request sends them."""
         found = []
         for path in sorted(self._folder.iterdir()):

@@ -6,12 +6,13 @@ import time
 from collections import deque
 from collections.abc import Callable
 from threading import Event
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from haulback.errors import Cancelled, Fenced, Unavailable
 from haulback.node.server_calls import patiently
 from haulback.node.server_client import ServerClient
 from haulback.texts import sendable
+from haulback.wire import JsonObject
 
 _LOG_AHEAD = 500  # lines that wait for the reporter; older lines are dropped
 T = TypeVar("T")
@@ -72,7 +73,7 @@ class TaskProgress:
     def log(self, text: str) -> None:
         self.lines.append(sendable(text))
 
-    def average(self) -> dict[str, Any]:
+    def average(self) -> JsonObject:
         """Bytes moved so far, and the average rate in bytes per second."""
         took = max(time.monotonic() - self._started, 1e-3)
         return {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import msgspec
 from cryptography.exceptions import InvalidTag
@@ -11,6 +10,7 @@ from cryptography.exceptions import InvalidTag
 from haulback.errors import Damaged, Malformed
 from haulback.repository.keys import Keys
 from haulback.repository.pages import DiskMap
+from haulback.wire import JsonObject
 
 FORMAT_VERSION = 1
 _GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -24,7 +24,7 @@ class ManifestDisk(msgspec.Struct, frozen=True):
     name: str
     map: DiskMap
     format: str = "raw"
-    definition: dict[str, Any] = {}
+    definition: JsonObject = {}
 
 
 class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -40,7 +40,7 @@ class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
     snapshot_time: int
     disks: tuple[ManifestDisk, ...]
     parent: str | None = None
-    definition: dict[str, Any] = {}
+    definition: JsonObject = {}
     labels: dict[str, str] = {}
     read: int = 0
     stored: int = 0

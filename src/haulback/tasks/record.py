@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from haulback.ids import new_guid
-from haulback.wire import Named
+from haulback.wire import JsonObject, Named
 
 HOUR_MS = 3_600_000
 DEFAULT_PRIORITY = 50
@@ -83,8 +81,8 @@ class Task(msgspec.Struct, kw_only=True):
     retry_count: int = 0
     tries: int = 0
     refs: dict[str, Named] = msgspec.field(default_factory=dict)
-    params: dict[str, Any] = msgspec.field(default_factory=dict)
-    results: dict[str, Any] = msgspec.field(default_factory=dict)
+    params: JsonObject = msgspec.field(default_factory=dict)
+    results: JsonObject = msgspec.field(default_factory=dict)
     follows: str | None = None
     workflow: str = ""
     run: str = ""
@@ -151,7 +149,7 @@ class NewRestoreJob(msgspec.Struct, kw_only=True):
     snapshot_time: int | None
     size: int
     project: str | None = None
-    target: dict[str, Any] = {}
+    target: JsonObject = {}
 
 
 class NewMount(msgspec.Struct, kw_only=True):
@@ -164,7 +162,7 @@ class NewMount(msgspec.Struct, kw_only=True):
     node: str
     mode: str
     keep: int
-    wanted: dict[str, Any]
+    wanted: JsonObject
     snapshot_time: int | None
     size: int
     project: str | None
@@ -212,7 +210,7 @@ class Plan(msgspec.Struct):
 
 
 class Waiting(msgspec.Struct):
-    """Why a queued task waits, and how many ready ones of its lane go before it."""
+    """The reason why a queued task waits, and the number of ready tasks of its lane before it."""
 
     reason: str
     position: int

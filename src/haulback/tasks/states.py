@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from haulback.contract.backups import BackupType as BackupType  # scripts import the name from here
 from haulback.contract.task_states import State
 from haulback.errors import Conflict, Forbidden
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from haulback.testing.libvirt_lab import LibvirtLab
+from haulback.wire import JsonObject
 
 try:
     import libvirt
@@ -95,7 +96,7 @@ class Guest:
     def run(self, command: str) -> str:
         """Run a shell command in the guest and return its standard output; it must succeed."""
         path = {"path": "/bin/sh", "arg": ["-c", command], "capture-output": True}
-        begun: dict[str, Any] = {}
+        begun: JsonObject = {}
 
         def taken() -> bool:  # the agent refuses commands while the file systems are frozen
             begun.update(self._agent({"execute": "guest-exec", "arguments": path}) or {})
@@ -103,22 +104,22 @@ class Guest:
 
         self.until(taken)
         wanted = {"execute": "guest-exec-status", "arguments": begun}
-        result: dict[str, Any] = {}
+        status: JsonObject = {}
 
         def ended() -> bool:
-            result.update(self._agent(wanted) or {})
-            return bool(result.get("exited"))
+            status.update(self._agent(wanted) or {})
+            return bool(status.get("exited"))
 
         self.until(ended)
-        said = base64.b64decode(result.get("out-data", "")).decode()
-        assert result["exitcode"] == 0, (
+        said = base64.b64decode(status.get("out-data", "")).decode()
+        assert status["exitcode"] == 0, (
             command,
             said,
-            base64.b64decode(result.get("err-data", "")),
+            base64.b64decode(status.get("err-data", "")),
         )
         return said
 
-    def _agent(self, command: dict[str, Any]) -> dict[str, Any] | None:
+    def _agent(self, command: JsonObject) -> JsonObject | None:
         try:
             text = libvirt_qemu.qemuAgentCommand(self.domain, json.dumps(command), 10, 0)
         except libvirt.libvirtError:

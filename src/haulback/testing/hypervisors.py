@@ -206,7 +206,7 @@ def a_machine_over_a_share_needs_it_as_long_as_it_is_there(bench: Bench) -> None
             assert overlays.on_share(share) == []
             made = new.commit()
             bench.guest_writes(made.uuid, "root", 4 * MIB, b"\x77" * 512)
-            assert [one.uuid for one in overlays.on_share(share)] == [made.uuid]
+            assert [dependent.uuid for dependent in overlays.on_share(share)] == [made.uuid]
             assert overlays.on_share(share.with_name("other")) == []
             target(bench).remove(made.uuid)
             assert overlays.on_share(share) == []
@@ -246,20 +246,18 @@ def after_a_failed_increment_the_next_one_reads_the_union(bench: Bench) -> None:
 def two_repositories_build_on_their_own_bases(bench: Bench) -> None:
     uuid = make(bench).uuid
     with bench.hypervisor.snapshot(uuid, "b1") as first:
-        before, first_checkpoint = read(first.views()[0]), first.checkpoint
+        before, first_base = read(first.views()[0]), first.checkpoint
     bench.guest_writes(uuid, "root", 2 * MIB, b"\x11" * 65536)
     with bench.hypervisor.snapshot(uuid, "b2") as second:
-        between, two = read(second.views()[0]), second.checkpoint
+        between, second_base = read(second.views()[0]), second.checkpoint
     bench.guest_writes(uuid, "root", 5 * MIB, b"\x22" * 65536)
-    if not first_checkpoint or not two:
+    if not first_base or not second_base:
         return
-    for attempt, base, then in (("b3", first_checkpoint, before), ("b4", two, between)):
+    for attempt, base, then in (("b3", first_base, before), ("b4", second_base, between)):
         with bench.hypervisor.snapshot(uuid, attempt, base) as snapshot:
             _assert_changes(snapshot.views()[0], then, read(snapshot.views()[0]))
-    assert bench.hypervisor.drop_checkpoints(uuid, {first_checkpoint, two}) == [
-        "haulback-b3",
-        "haulback-b4",
-    ]
+    dropped = bench.hypervisor.drop_checkpoints(uuid, {first_base, second_base})
+    assert dropped == ["haulback-b3", "haulback-b4"]
 
 
 def without_its_base_a_disk_is_read_whole_and_says_why(bench: Bench) -> None:

@@ -35,7 +35,7 @@ class ManualClock(SystemClock):
 
 
 class _Version(NamedTuple):
-    """One state of a name: its bytes, None for a deleted name, and when the state began."""
+    """A state of a name: its bytes, None for a deleted name, and when the state began."""
 
     data: bytes | None
     since: float

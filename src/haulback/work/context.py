@@ -1,4 +1,4 @@
-"""What the node half of a task kind declares, and the services of the node that it may use."""
+"""Declaration of the node half of a task kind, and the services of the node that it may use."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ from haulback.mounts.spec import MountState
 from haulback.repository.keys import Secret
 from haulback.repository.pack_verification import PackMemory
 from haulback.repository.repository import Repository
+from haulback.wire import JsonObject
 
-Results = dict[str, Any]
+Results = JsonObject
 Struct = type[msgspec.Struct]
 PREFIX = "haulback-"  # of the names of checkpoints and snapshots; the attempt's name follows
 

@@ -26,9 +26,9 @@ def run(context: TaskContext) -> Results:
 
 
 def _made(place: Place, secret: Secret, path: str) -> Repository:
-    """A new repository, or the one that an attempt that died has made with this key.
+    """A new repository, or the repository that a dead attempt made with this key.
 
-    Raises Conflict for a stranger's, which stays as it is.
+    Raises Conflict for the repository of another server, which stays as it is.
     """
     if not is_repository(place):
         with suppress(Conflict):  # another attempt was faster

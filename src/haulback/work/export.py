@@ -9,8 +9,10 @@ from typing import Any
 from haulback.contract.backups import BackupType
 from haulback.contract.export import ExportOrder
 from haulback.drivers.capabilities import GuestOperations, capability
-from haulback.drivers.hypervisor import DiskView, Machine, MachineSource
+from haulback.drivers.hypervisor import DiskView, Machine, MachineSource, Snapshot
 from haulback.errors import Unsupported
+from haulback.repository.manifest import Manifest
+from haulback.repository.repository import Draft
 from haulback.transfer.export import ExportServices, ExportSpec, export_machine
 from haulback.work.context import Results, TaskContext, TaskWork
 
@@ -18,75 +20,93 @@ from haulback.work.context import Results, TaskContext, TaskWork
 def run(context: TaskContext) -> Results:
     order: ExportOrder = context.order
     with context.machines.lock(order.hypervisor, order.uuid):
-        return _run(context, order)
+        return _Export(context).run()
 
 
-def _run(context: TaskContext, order: ExportOrder) -> Results:
-    machines = context.machines.open(order.hypervisor)
-    repository = context.repositories.open(order.destination)
-    base = order.base
-    # Attempts that died may have left some; the image must not collect them.
-    machines.drop_checkpoints(order.uuid, context.server.needed())
-    checkpoint = base.checkpoint if base else None
-    reasons: list[str] = []
+class _Export:
+    """The export of one machine; `warnings` are sentences for the readers of the backup."""
 
-    def warn(text: str) -> None:
-        reasons.append(text)
-        context.log(text)
+    def __init__(self, context: TaskContext) -> None:
+        self._context, self._order = context, context.order
+        self._machines = context.machines.open(self._order.hypervisor)
+        self._repository = context.repositories.open(self._order.destination)
+        self.warnings: list[str] = []
 
-    with ExitStack() as held:
-        with _commands(machines, order, warn):
-            snapshot = held.enter_context(
-                machines.snapshot(order.uuid, context.attempt, checkpoint)
-            )
-        taken = context.server.now_ms()
-        views = [v for v in snapshot.views() if v.disk.name not in order.excluded]
-        missing = _missing(snapshot.machine, order.excluded)
+    def run(self) -> Results:
+        """Read the machine and report the draft.  Raises Unsupported without a disk to read."""
+        order, base = self._order, self._order.base
+        # Dead attempts may have left checkpoints; the image must not collect them.
+        self._machines.drop_checkpoints(order.uuid, self._context.server.needed())
+        with ExitStack() as stack:
+            with _commands(self._machines, order, self._warn):
+                snapshot = stack.enter_context(
+                    self._machines.snapshot(
+                        order.uuid, self._context.attempt, base.checkpoint if base else None
+                    )
+                )
+            taken = self._context.server.now_ms()
+            self._check(snapshot)
+            manifest = self._read(snapshot, taken).manifest
+            checkpoint = snapshot.checkpoint
+        self._report_type(manifest)
+        results = _results(manifest) | {"snapshotTime": taken, "checkpoint": checkpoint}
+        return results | {"warnings": self.warnings, "consistency": snapshot.consistency}
+
+    def _warn(self, text: str) -> None:
+        self.warnings.append(text)
+        self._context.log(text)
+
+    def _check(self, snapshot: Snapshot) -> None:
+        """Warn of the parts that the backup lacks, and set the bytes to be read."""
+        excluded = self._order.excluded
+        views = [view for view in snapshot.views() if view.disk.name not in excluded]
+        missing = _missing(snapshot.machine, excluded)
         if missing and not views:
             raise Unsupported(f"{snapshot.machine.name} has no disk to back up: {missing[0]}")
-        for reason in missing:
-            warn(reason)
-        for reason in _reasons(views) if base else []:
-            warn(reason)
-        context.progress.expect(_expected(views))
-        draft = export_machine(
-            snapshot,
-            repository,
-            ExportSpec(
-                order.backup,
-                order.entity,
-                taken,
-                frozenset(order.excluded),
-                base=base.backup if base else None,
-            ),
-            ExportServices(
-                context.staging.folder,
-                context.pool,
-                context.disk,
-                context.progress.meter,
-                warn,
-                context.repositories.pack_memory(repository),
-            ),
+        for reason in [*missing, *(_read_whole(views) if self._order.base else [])]:
+            self._warn(reason)
+        self._context.progress.expect(_expected(views))
+
+    def _read(self, snapshot: Snapshot, taken: int) -> Draft:
+        context, order, repository = self._context, self._order, self._repository
+        spec = ExportSpec(
+            order.backup,
+            order.entity,
+            taken,
+            frozenset(order.excluded),
+            order.base.backup if order.base else None,
         )
-        mark = snapshot.checkpoint
-    manifest = draft.manifest
-    if order.wanted == BackupType.INCREMENTAL.value and manifest.type != order.wanted:
-        if base is None:
-            warn(f"{order.destination.name} has no backup that an increment can build on")
-        context.server.type_changed(manifest.type)
-    disks = [{"name": d.name, "size": d.map.size, "format": d.format} for d in manifest.disks]
+        services = ExportServices(
+            context.staging.folder,
+            context.pool,
+            context.disk,
+            context.progress.meter,
+            self._warn,
+            context.repositories.pack_memory(repository),
+        )
+        return export_machine(snapshot, repository, spec, services)
+
+    def _report_type(self, manifest: Manifest) -> None:
+        """Report at once that an increment became a full backup."""
+        order = self._order
+        if order.wanted != BackupType.INCREMENTAL.value or manifest.type == order.wanted:
+            return
+        if order.base is None:
+            name = order.destination.name
+            self._warn(f"{name} has no backup that an increment can build on")
+        self._context.server.type_changed(manifest.type)
+
+
+def _results(manifest: Manifest) -> Results:
+    files = [{"name": d.name, "size": d.map.size, "format": d.format} for d in manifest.disks]
     return {
         "type": manifest.type,
-        "snapshotTime": taken,
         "size": sum(stored.map.size for stored in manifest.disks),
         "read": manifest.read,
         "stored": manifest.stored,
         "parent": manifest.parent,
-        "checkpoint": mark,
-        "files": disks,
+        "files": files,
         "definition": manifest.definition,
-        "warnings": reasons,
-        "consistency": snapshot.consistency,
     }
 
 
@@ -104,7 +124,7 @@ def _commands(
 
 
 def _missing(machine: Machine, excluded: Collection[str]) -> list[str]:
-    """A sentence about each part of a machine that its backup does not hold, or holds torn."""
+    """A sentence about each part of a machine that its backup lacks or holds inconsistently."""
     apart = [
         f"{one.name} is in the backup, but {one.why}"
         if one.held
@@ -118,7 +138,7 @@ def _missing(machine: Machine, excluded: Collection[str]) -> list[str]:
     ]
 
 
-def _reasons(views: list[DiskView]) -> list[str]:
+def _read_whole(views: list[DiskView]) -> list[str]:
     return [f"{v.disk.name} is read whole: {v.reason}" for v in views if v.changed is None]
 
 

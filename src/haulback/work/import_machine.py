@@ -47,8 +47,20 @@ def _made_before(context: TaskContext, machines: MachineSource) -> RestoredMachi
 def _make(context: TaskContext, machines: MachineSource) -> RestoredMachine:
     order: ImportMachineOrder = context.order
     repository = context.repositories.open(order.destination)
-    manifest = repository.manifest(order.backup)
-    target = RestoreTarget(
+    manifest, target = repository.manifest(order.backup), _target(context)
+    if order.share:
+        return _make_over(context, machines, wanted_of(manifest, target))
+    sizes = (disk.map.size for disk in manifest.disks if disk.name not in order.skip)
+    context.progress.expect(sum(sizes))
+    progress = context.progress
+    services = RestoreServices(context.pool, progress.meter, progress.confirm)
+    hypervisor = capability(machines, MachineTarget)
+    return import_machine(repository, manifest, hypervisor, target, services)
+
+
+def _target(context: TaskContext) -> RestoreTarget:
+    order: ImportMachineOrder = context.order
+    return RestoreTarget(
         context.attempt,
         uuid=order.replaces,
         name=order.name,
@@ -60,22 +72,19 @@ def _make(context: TaskContext, machines: MachineSource) -> RestoredMachine:
         cards=tuple(NetworkCardSettings(one.number, one.network, one.mac) for one in order.cards),
         marks={MARK: context.guid},
     )
-    if order.share:
-        wanted = wanted_of(manifest, target)
-        overlays, socket = capability(machines, InstantRestore), context.mounts.socket(order.share)
-        with overlays.create_over(wanted, socket, context.attempt) as new:
-            context.progress.confirm()
-            return RestoredMachine(new.commit(), new.left_out())
-    context.progress.expect(
-        sum(disk.map.size for disk in manifest.disks if disk.name not in order.skip)
-    )
-    hypervisor = capability(machines, MachineTarget)
-    services = RestoreServices(context.pool, context.progress.meter, context.progress.confirm)
-    return import_machine(repository, manifest, hypervisor, target, services)
+
+
+def _make_over(context: TaskContext, machines: MachineSource, wanted: Machine) -> RestoredMachine:
+    """Create a machine whose disks are overlays over a share; no data is copied."""
+    overlays = capability(machines, InstantRestore)
+    socket = context.mounts.socket(context.order.share)
+    with overlays.create_over(wanted, socket, context.attempt) as new:
+        context.progress.confirm()
+        return RestoredMachine(new.commit(), new.left_out())
 
 
 def _start(machines: MachineSource, machine: Machine, order: ImportMachineOrder) -> None:
-    """One that runs from a share and cannot start is nothing to keep: its backup is all it has."""
+    """Start the machine; a machine that fails to start from its share is removed."""
     try:
         capability(machines, PowerControl).start(machine.uuid)
     except HaulbackError:

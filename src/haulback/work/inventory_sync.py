@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from haulback.contract.inventory_sync import InventorySyncOrder
 from haulback.drivers.hypervisor import HypervisorResource as Seat
+from haulback.wire import JsonObject
 from haulback.work.context import Results, TaskContext, TaskWork
 from haulback.work.support.machine_report import broken, placed, told
 
@@ -25,7 +24,7 @@ def run(context: TaskContext) -> Results:
     }
 
 
-def _places(found: list[Seat] | None) -> list[dict[str, Any]] | None:
+def _places(found: list[Seat] | None) -> list[JsonObject] | None:
     return None if found is None else [one._asdict() for one in found]
 
 

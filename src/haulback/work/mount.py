@@ -30,7 +30,7 @@ def run(context: TaskContext) -> Results:
 
 
 def sharing_of(order: MountOrder) -> Sharing:
-    """The same as the node's own shares know it."""
+    """The share that an order asks for."""
     for_machine = order.hypervisor is not None
     return Sharing(
         order.mount, order.backup, order.destination, order.visible, order.target, for_machine
@@ -38,7 +38,7 @@ def sharing_of(order: MountOrder) -> Sharing:
 
 
 def _path_of(found: Found, paths: Mapping[str, str]) -> str:
-    """The folder of its own, or the one below the folder of all."""
+    """The folder of a file system: its own, or a sub-folder of the folder of all."""
     if found.name in paths or not found.readable or "" not in paths:
         return paths.get(found.name, "")
     return f"{paths['']}/{found.name.replace('/', '-')}"

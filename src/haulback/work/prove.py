@@ -57,7 +57,7 @@ def _machine(manifest: Manifest) -> Machine:
 
 
 def _wait(context: TaskContext, booted: Booted, order: ProveOrder, end: float) -> None:
-    """Until the sign shows.  Raises Unavailable when it does not, Cancelled or Fenced."""
+    """Wait until the sign shows.  Raises Unavailable without the sign, Cancelled or Fenced."""
     first = booted.screen() if order.sign is Sign.SCREEN else None
     while True:
         context.progress.meter(0)

@@ -35,7 +35,7 @@ def run(context: TaskContext) -> Results:
 def _write(
     context: TaskContext, repository: Repository, backup: str, number: int, folder: Path
 ) -> None:
-    """One disk as a raw file.  Its name on the platform is not trusted to be a file's."""
+    """Write a disk as a raw file; the disk's name on the platform is not trusted as a file name."""
     stored = repository.manifest(backup).disks[number]
     sink = RawFile(folder / f"disk{number}.raw", stored.map.size)
     try:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from haulback.contract.scoped_inventory_sync import ScopedInventorySyncOrder
 from haulback.drivers.hypervisor import MachineSource, Problem
 from haulback.errors import HaulbackError, NotFound
+from haulback.wire import JsonObject
 from haulback.work.context import Results, TaskContext, TaskWork
 from haulback.work.support.machine_report import broken, told
 
@@ -32,12 +31,12 @@ def _whole_look(
     context: TaskContext,
     machines: MachineSource,
     missing: list[str],
-    unreadable: list[dict[str, Any]],
+    unreadable: list[JsonObject],
 ) -> Results:
     """Machines that were not found are gone, unless they are there and cannot be read.
 
-    The whole platform is looked at for that; what it holds besides is not reported but counted,
-    for the task may be a tenant's.
+    The whole platform is scanned for that; its other machines are counted and not reported, since
+    the task may belong to a tenant.
     """
     machines.check()
     whole = machines.inventory()

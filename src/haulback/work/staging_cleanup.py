@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
 
 from haulback.contract.order_records import BackupDestination, Hypervisor
 from haulback.contract.staging_cleanup import StagingCleanupOrder
@@ -13,6 +12,7 @@ from haulback.drivers.capabilities import SnapshotKeeper, capability
 from haulback.drivers.hypervisor import Machine, MachineSource
 from haulback.errors import Cancelled, Fenced, HaulbackError, NotFound
 from haulback.retry import Backoff, retry
+from haulback.wire import JsonObject
 from haulback.work.context import PREFIX, Results, TaskContext, TaskWork
 
 _BACKOFF = Backoff(2.0, attempts=4)  # a platform that was restarted is back by then
@@ -23,7 +23,7 @@ def run(context: TaskContext) -> Results:
     left = [attempt for attempt in context.staging.leftovers() if attempt not in needed]
     for attempt in left:
         context.staging.discard(attempt)
-    removed, held = len(left), dict[str, Any]()
+    removed, held = len(left), JsonObject()
     for hypervisor in context.order.hypervisors:
         removed += _sweep(context, hypervisor, held.setdefault(hypervisor.guid, {}))
     for destination in context.order.destinations:
@@ -39,11 +39,11 @@ def _sweep_destination(context: TaskContext, record: BackupDestination) -> int:
         return 0
 
 
-def _sweep(context: TaskContext, record: Hypervisor, held: dict[str, Any]) -> int:
-    """Sweep a hypervisor; one that does not answer is skipped after a few tries.
+def _sweep(context: TaskContext, record: Hypervisor, held: JsonObject) -> int:
+    """Sweep a hypervisor; a hypervisor that does not answer is skipped after a few tries.
 
-    `held` takes the snapshots that stay, with their times: an attempt may have died before it said
-    that it had taken one.
+    `held` takes the snapshots that stay, with their times: an attempt may have died before it
+    reported its snapshot.
     """
 
     def look() -> tuple[MachineSource, int, Sequence[Machine]]:
@@ -77,7 +77,7 @@ def _sweep(context: TaskContext, record: Hypervisor, held: dict[str, Any]) -> in
 
 
 def sweep_after(context: TaskContext, record: Hypervisor) -> None:
-    """Remove what an attempt may have left on a platform, of the one machine it was about.
+    """Remove the leftovers of an attempt on a platform, and of the machine that it was about.
 
     Raises Unavailable when the platform does not answer.
     """
@@ -91,7 +91,7 @@ def sweep_after(context: TaskContext, record: Hypervisor) -> None:
 def _drop(
     context: TaskContext, record: Hypervisor, machines: MachineSource, machine: Machine
 ) -> list[str]:
-    """The names of checkpoints and snapshots that were removed."""
+    """Drop checkpoints and snapshots of dead attempts; returns their names."""
     with context.machines.lock(record, machine.uuid, wait=False) as mine:
         if not mine:
             return []  # an EXPORT is at work; it begins by doing the same
@@ -104,9 +104,9 @@ def _drop(
 
 
 def _drop_snapshots(context: TaskContext, machines: MachineSource, machine: Machine) -> list[str]:
-    """Those that attempts took which ended badly.
+    """Remove snapshots that failed attempts took; returns their names.
 
-    A snapshot may be somebody's only copy: one whose story is not known here is let be.
+    A snapshot may be the only copy of some data: a snapshot of unknown origin stays.
     """
     ours = [one.name for one in machine.snapshots or () if one.name.startswith(PREFIX)]
     unwanted = context.server.abandoned(ours) if ours else frozenset()

@@ -38,7 +38,7 @@ def run(context: TaskContext) -> Results:
 
 
 def _volumes(context: TaskContext, repository: Repository, manifest: Manifest) -> Results:
-    """The file systems in it, for who mounts some of them later; a backup is good without."""
+    """The file systems of the backup, for later mounts; the backup is valid without the list."""
     reader = repository.reader()
     disks = {disk.name: StoredDisk(disk.map, reader) for disk in manifest.disks}
     try:
@@ -50,7 +50,7 @@ def _volumes(context: TaskContext, repository: Repository, manifest: Manifest) -
 
 
 def _stored_before(repository: Repository, order: StoreOrder) -> Manifest:
-    """What an attempt that died after publishing left.  Raises BaseGone when it left nothing."""
+    """The manifest that a dead attempt published.  Raises BaseGone without a manifest."""
     try:
         return repository.manifest(order.backup)
     except NotFound:
@@ -58,7 +58,7 @@ def _stored_before(repository: Repository, order: StoreOrder) -> Manifest:
 
 
 def tidy(context: TaskContext) -> None:
-    """The checkpoint that this backup's own replaces is of no use any more."""
+    """Drop the checkpoint that the checkpoint of this backup replaces."""
     order: StoreOrder = context.order
     with context.machines.lock(order.hypervisor, order.uuid):
         context.machines.open(order.hypervisor).drop_checkpoints(

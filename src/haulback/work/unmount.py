@@ -20,9 +20,9 @@ def run(context: TaskContext) -> Results:
 
 
 def _end_machines(context: TaskContext, machines: MachineSource, order: UnmountOrder) -> None:
-    """One that an instant restore made goes with its share.
+    """Remove the machines of an instant restore with their mount.
 
-    Raises SourceChanged while it runs, Conflict for one that somebody else put on the share.
+    Raises SourceChanged for a running machine, Conflict for a machine of foreign origin.
     """
     if not isinstance(machines, InstantRestore):
         return  # the hypervisor is reached by SSH now: no machine there runs from a mount here

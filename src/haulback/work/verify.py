@@ -46,7 +46,7 @@ def run(context: TaskContext) -> Results:
 
 
 def _share(context: TaskContext, order: VerifyOrder, total: int) -> Share:
-    """The packs and backups to look at, of `total` bytes of packs; the context is told how many."""
+    """The packs and backups to read, of `total` bytes of packs; sets the expected bytes."""
     budget = _budget(order, total)
     context.progress.expect(min(total, total if budget is None else budget))
     after = bytes.fromhex(order.cursor) if order.cursor else None
@@ -54,7 +54,7 @@ def _share(context: TaskContext, order: VerifyOrder, total: int) -> Share:
 
 
 def _tell(context: TaskContext, report: VerifyReport, found: Complete) -> None:
-    """The log of the task."""
+    """Log the outcome of the task."""
     count = report.backups - len(report.unlooked)
     context.log(
         f"{report.groups} groups, {size(report.bytes)} of {size(report.total)} read; "
@@ -79,7 +79,7 @@ def _budget(order: VerifyOrder, total: int) -> int | None:
 
 
 def _noting(context: TaskContext) -> Callable[[bytes], None]:
-    """Tell the server from time to time how far the task is."""
+    """A function that reports the position in the packs to the server from time to time."""
     count = 0
 
     def note(pack: bytes) -> None:

@@ -10,10 +10,10 @@ import pytest
 
 from haulback.cli.destinations import key as command
 from haulback.cli.repository_keys import key_of
+from haulback.contract.order_records import BackupDestination
 from haulback.destinations.folder import Folder
 from haulback.errors import Conflict, HaulbackError, Malformed, NotFound, Unavailable, WrongKey
 from haulback.ids import new_guid
-from haulback.inventory.records import BackupDestination
 from haulback.repository.keys import Secret
 from haulback.repository.repository import Repository
 from haulback.server.key_vault import KeyVault

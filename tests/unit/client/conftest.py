@@ -1,86 +1,17 @@
-"""A web server with prepared answers, which keeps the requests: proxies and failing servers."""
+"""A client of a server with prepared answers."""
 
-from __future__ import annotations
-
-import json
-from collections.abc import Iterator, Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
-from typing import Any, NamedTuple
-from urllib.parse import parse_qsl, urlsplit
+from collections.abc import Iterator
 
 import pytest
 
 from haulback.client.client import Client
-
-
-class Asked(NamedTuple):
-    """A request as it arrived; `path` lies below /api."""
-
-    method: str
-    path: str
-    query: list[tuple[str, str]]
-    headers: Mapping[str, str]
-    body: bytes
-
-
-class Web:
-    """The server: `says` prepares the next answer; the last answer is given again and again."""
-
-    def __init__(self) -> None:
-        self.asked: list[Asked] = []
-        self.answers: list[tuple[int, bytes, dict[str, str]]] = []
-        handler = type("Handler", (_Handler,), {"web": self})
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self.url = f"http://127.0.0.1:{self.http.server_port}"
-
-    def says(self, body: Any = None, status: int = 200, **headers: str) -> None:
-        content = body if isinstance(body, bytes) else json.dumps(body).encode()
-        spelled = {name.replace("_", "-"): value for name, value in headers.items()}
-        self.answers.append((status, content, spelled))
-
-    @property
-    def last(self) -> Asked:
-        return self.asked[-1]
-
-
-class _Handler(BaseHTTPRequestHandler):
-    web: Web
-    protocol_version = "HTTP/1.1"
-
-    def answer(self) -> None:
-        body = self.rfile.read(int(self.headers.get("content-length", 0)))
-        parts = urlsplit(self.path)
-        query, path = parse_qsl(parts.query), parts.path.removeprefix("/api")
-        self.web.asked.append(
-            Asked(self.command, path, query, {k.lower(): v for k, v in self.headers.items()}, body)
-        )
-        status, content, headers = self.web.answers[0]
-        if len(self.web.answers) > 1:
-            del self.web.answers[0]
-        self.send_response(status)
-        for name, value in {"content-length": str(len(content)), **headers}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(content)
-        if headers.get("content-length", str(len(content))) != str(len(content)):
-            self.close_connection = True  # the answer breaks off
-
-    do_GET = do_POST = do_PUT = do_DELETE = answer
-
-    def log_message(self, *said: Any) -> None:
-        """Keep the output of tests clean."""
+from tests.unit.web import Web, served
 
 
 @pytest.fixture
 def web() -> Iterator[Web]:
-    made = Web()
-    thread = Thread(target=made.http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    yield made
-    made.http.shutdown()
-    made.http.server_close()
-    thread.join()
+    with served() as made:
+        yield made
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from haulback.contract.task_states import State
 from haulback.contract.tasks import TaskDetails, Workflow
 from haulback.errors import Cancelled, Malformed, NotFound, TaskFailed
 from haulback.wire import label
-from tests.unit.client.conftest import Web
+from tests.unit.web import Web
 
 GUID = "3f2b8c1e-0d4a-4f6e-9b7a-5c1d2e3f4a5b"
 

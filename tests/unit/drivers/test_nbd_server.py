@@ -38,7 +38,7 @@ def test_a_stored_disk_reads_as_it_was(stored: StoredDisk):
         buffer = bytearray(b"?" * length)
         stored.read_into(offset, memoryview(buffer))
         assert bytes(buffer) == DATA[offset : offset + length]
-    with pytest.raises(ValueError, match="not within"):
+    with pytest.raises(ValueError, match="outside of the disk"):
         stored.read_into(len(DATA) - 1, memoryview(bytearray(2)))
     covered = bytearray(DATA)
     for extent in stored.extents():

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from haulback.contract.order_records import Hypervisor
 from haulback.inventory.managers import (
     MANAGER_TYPES,
     SEEN,
@@ -18,7 +19,6 @@ from haulback.inventory.managers import (
     own_manager,
     portal_type,
 )
-from haulback.inventory.records import Hypervisor
 
 OWN = {
     "image-folder": "17f44408-2a2f-5804-8f48-22c1f8d92931",

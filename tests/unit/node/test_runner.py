@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from haulback.contract.order_records import Hypervisor
 from haulback.drivers import registry
 from haulback.errors import (
     Cancelled,
@@ -22,7 +23,6 @@ from haulback.errors import (
     Unavailable,
 )
 from haulback.ids import new_guid
-from haulback.inventory.records import Hypervisor
 from haulback.node import runner as runners
 from haulback.node import server_calls
 from haulback.node.runner import Runner

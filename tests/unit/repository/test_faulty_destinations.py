@@ -148,7 +148,7 @@ def begin(site: FaultySite) -> None:
 
 
 def follow(site: FaultySite, step: str) -> None:
-    """One task on the destination, repeated while the destination fails."""
+    """A task on the destination, repeated while the destination fails."""
     expected = (lambda: list(site.held)) if site.catalogue else None
     if step == "full" or (step == "increment" and not site.last):
         site.full()

@@ -197,17 +197,17 @@ def named(folder: Path, data: bytes) -> Path:
 
 
 def test_a_segment_that_is_gone_is_told_from_a_damaged_one(tmp_path: Path):
-    with pytest.raises(NotFound, match="index segment ab is gone") as told:
+    with pytest.raises(NotFound, match="ab is gone") as told:
         Segment.open(tmp_path / "ab.index", "ab", KEYS)
     assert told.value.details == {"name": "ab"}
-    with pytest.raises(Damaged, match=r"index segment ab cannot be read: \[Errno 21\]") as told:
+    with pytest.raises(Damaged, match=r"ab cannot be read: \[Errno 21\]") as told:
         Segment.open(tmp_path, "ab", KEYS)
     assert told.value.details == {"name": "ab"}
 
 
 def test_a_segment_under_the_name_of_another_is_damaged(tmp_path: Path):
     path = Segment.build([]).write(tmp_path, KEYS, DurableFiles())
-    with pytest.raises(Damaged, match="index segment ab is damaged") as told:
+    with pytest.raises(Damaged, match="ab is damaged") as told:
         Segment.open(path, "ab", KEYS)
     assert told.value.details == {"name": "ab"}
     with pytest.raises(Damaged, match="is damaged"):
@@ -225,7 +225,7 @@ def test_a_segment_under_the_name_of_another_is_damaged(tmp_path: Path):
 )
 def test_a_segment_of_another_form_is_damaged(tmp_path: Path, data: bytes, reason: str):
     path = named(tmp_path, data)
-    with pytest.raises(Damaged, match=f"index segment {path.stem} has an? {reason}") as told:
+    with pytest.raises(Damaged, match=f"{path.stem} has an? {reason}") as told:
         Segment.open(path, path.stem, KEYS)
     assert told.value.details == {"name": path.stem}
 

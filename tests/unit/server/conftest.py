@@ -8,9 +8,10 @@ import msgspec
 import pytest
 
 from haulback.contract.nodes import PROTOCOL, Enrolled, FinishedWork
+from haulback.contract.order_records import BackupDestination, Hypervisor
 from haulback.contract.task_states import State
 from haulback.errors import HaulbackError
-from haulback.inventory.records import BackupDestination, Entity, Hypervisor
+from haulback.inventory.records import Entity
 from haulback.inventory.repository_revision import REVISION
 from haulback.kinds.registry import KINDS
 from haulback.server.caller import Account, Caller, Node, Process, person

@@ -11,10 +11,11 @@ import sqlalchemy as sa
 
 from haulback.contract.destinations import ChangedDestination, Retention
 from haulback.contract.node_tasks import FullInventory, OneInventory
+from haulback.contract.order_records import Hypervisor
 from haulback.errors import Conflict, Malformed, NotFound
 from haulback.ids import new_guid
 from haulback.inventory.alarms import Alarm
-from haulback.inventory.records import Entity, Hypervisor, Record
+from haulback.inventory.records import Entity, Record
 from haulback.kinds import backup_cleanup
 from haulback.server.caller import Node
 from haulback.server.queries import ListQuery

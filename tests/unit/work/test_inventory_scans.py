@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from haulback.contract.inventory_sync import InventorySyncOrder
+from haulback.contract.order_records import Hypervisor
 from haulback.contract.scoped_inventory_sync import ScopedInventorySyncOrder
 from haulback.drivers.imagefolder.driver import ImageFolder
 from haulback.errors import Unavailable
 from haulback.ids import new_guid
-from haulback.inventory.records import Hypervisor
 from haulback.work import inventory_sync, scoped_inventory_sync
 from tests.images import raw_machine
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 import uuid
-from typing import Any
 
 import msgspec
 
 from haulback.drivers.images.image import ImageFile
 from haulback.errors import Malformed
 from haulback.texts import is_printable
+from haulback.wire import JsonObject
 
 FILE = "machine.json"
 LARGEST = 1024 * 1024  # bytes of a definition file
@@ -25,7 +25,7 @@ class Definition(msgspec.Struct, frozen=True):
     uuid: str
     name: str
     disks: tuple[ImageFile, ...] = ()
-    whole: dict[str, Any] = {}
+    whole: JsonObject = {}
 
 
 def decode(data: bytes) -> Definition:
@@ -33,16 +33,16 @@ def decode(data: bytes) -> Definition:
     if len(data) > LARGEST:
         raise Malformed(f"{FILE} is larger than {LARGEST} bytes")
     try:
-        whole = msgspec.json.decode(data, type=dict[str, Any])
-        found = msgspec.convert({**whole, "whole": whole}, Definition)
+        whole = msgspec.json.decode(data, type=JsonObject)
+        definition = msgspec.convert({**whole, "whole": whole}, Definition)
     except RecursionError:
         raise Malformed(f"{FILE} is nested too deeply") from None
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise Malformed(f"{FILE}: {error}") from None
-    return msgspec.structs.replace(_checked(found), uuid=canonical(found.uuid))
+    return msgspec.structs.replace(_checked(definition), uuid=canonical(definition.uuid))
 
 
-def encode(definition: dict[str, Any]) -> bytes:
+def encode(definition: JsonObject) -> bytes:
     """Content of a machine.json, indented. Raises Malformed for a definition that is not JSON."""
     try:
         return msgspec.json.format(msgspec.json.encode(definition), indent=2) + b"\n"
@@ -87,17 +87,17 @@ def image_names(disks: list[tuple[str, str]]) -> list[str]:
     return names
 
 
-def _checked(found: Definition) -> Definition:
-    if not is_printable(found.name, 255):
+def _checked(definition: Definition) -> Definition:
+    if not is_printable(definition.name, 255):
         raise Malformed(f"{FILE}: `name` must be 1 to 255 printable characters")
-    for what in ("name", "file"):
-        values = [getattr(disk, what) for disk in found.disks]
+    for member in ("name", "file"):
+        values = [getattr(disk, member) for disk in definition.disks]
         if len(set(values)) != len(values) or not all(values):
-            raise Malformed(f"{FILE}: each disk needs a `{what}` of its own")
-    for disk in found.disks:
+            raise Malformed(f"{FILE}: each disk needs a `{member}` of its own")
+    for disk in definition.disks:
         if not _FILE_NAME.fullmatch(disk.file) or disk.file in (".", "..", FILE):
             raise Malformed(
                 f"{FILE}: disk {disk.name!r}: `file` must be the name of an image in the "
                 f"machine's folder, not {disk.file[:80]!r}"
             )
-    return found
+    return definition

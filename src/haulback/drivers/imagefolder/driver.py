@@ -1,4 +1,4 @@
-"""Image folder as a Hypervisor: one sub-folder per machine; work in progress is hidden."""
+"""Driver of an image folder: one sub-folder per machine; work in progress is hidden."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ _IMAGES = {".raw", ".img", ".qcow2"}
 
 
 class ImageFolder:
-    """Hypervisor over the machines in `root`; `files` carries out the durable changes."""
+    """Driver over the machines in `root`; `files` carries out the durable changes."""
 
     declaration = IMAGE_FOLDER
 
@@ -67,11 +67,11 @@ class ImageFolder:
             raise Unavailable(f"the image folder {self.root} is not readable for this user")
 
     def inventory(self) -> Inventory:
-        found, problems = self._scan()
+        folders, problems = self._scan()
         machines: list[Machine] = []
         places: dict[str, str] = {}
-        twice = [one for one, many in Counter(d.uuid for _, d in found).items() if many > 1]
-        for folder, definition in found:
+        twice = [uuid for uuid, many in Counter(d.uuid for _, d in folders).items() if many > 1]
+        for folder, definition in folders:
             try:
                 if definition.uuid in twice:
                     raise self._ambiguous(definition.uuid)
@@ -195,15 +195,15 @@ class ImageFolder:
         bad.
         """
         self.check()
-        found: list[tuple[Path, Definition]] = []
+        folders: list[tuple[Path, Definition]] = []
         problems: list[Problem] = []
         for folder in self._folders():
             try:
                 if definition := _define(folder):
-                    found.append((folder, definition))
+                    folders.append((folder, definition))
             except HaulbackError as error:
                 problems.append(Problem(folder.name, error.message))
-        return found, problems
+        return folders, problems
 
     def _folders(self) -> list[Path]:
         try:
@@ -227,9 +227,9 @@ class ImageFolder:
         """Give a complete machine its uuid, name and folder."""
         with self._alone():
             self._undo_exchanges()
-            found, _ = self._scan()
-            old = _replaced(found, wanted) if overwrite else None
-            made = _settled(wanted, old, [other for other in found if other != old])
+            folders, _ = self._scan()
+            old = _replaced(folders, wanted) if overwrite else None
+            made = _settled(wanted, old, [other for other in folders if other != old])
             made = kept_disks.with_the_rest(room, made, *old, self._files) if old else made
             machine_builder.record(room, made, self._files)
             complete = _measure(room, decode(read_regular(room / FILE, LARGEST + 1)))

@@ -34,7 +34,7 @@ def with_the_rest(
         if disk.name not in restored and os.path.lexists(folder / disk.file)
     ]
     disks = list(made.definition["disks"])
-    known = [(one["name"], one["format"]) for one in disks]
+    known = [(disk["name"], disk["format"]) for disk in disks]
     names = image_names([*known, *((disk.name, disk.format) for disk in rest)])[len(known) :]
     for disk, name in zip(rest, names, strict=True):
         _link(folder / disk.file, room / name, files)

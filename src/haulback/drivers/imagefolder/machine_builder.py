@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from haulback.drivers.hypervisor import Machine
 from haulback.drivers.imagefolder.definition import FILE, encode, image_names
@@ -17,6 +17,7 @@ from haulback.durable_files import DurableFiles as Files
 from haulback.durable_files import translate
 from haulback.errors import Conflict, HaulbackError, Malformed, Unsupported
 from haulback.texts import is_printable
+from haulback.wire import JsonObject
 
 
 class FolderMachine:
@@ -100,7 +101,7 @@ class FolderMachine:
         return self._wanted._replace(definition={**self._wanted.definition, "disks": disks})
 
 
-def _named(definition: dict[str, Any]) -> list[str]:
+def _named(definition: JsonObject) -> list[str]:
     """Names of the disks in a definition; none for the definition of another hypervisor."""
     said = definition.get("disks")
     disks = [one for one in said if isinstance(one, dict)] if isinstance(said, list) else []

@@ -28,31 +28,31 @@ class Reverting(msgspec.Struct, frozen=True):
 
 def able(images: Iterable[Image]) -> list[Path]:
     """Paths of the images. Raises Unsupported when an image cannot hold snapshots."""
-    found = []
+    paths = []
     for image in images:
         if not image.qcow2:
             raise Unsupported(
                 f"{image.disk.name} is a {image.disk.format} image, which cannot hold snapshots; "
                 "convert it by `qemu-img convert -O qcow2`"
             )
-        found.append(image.path)
-    if found:
+        paths.append(image.path)
+    if paths:
         qemu.require()
-    return found
+    return paths
 
 
 def listed(images: Sequence[Image]) -> tuple[Taken, ...]:
     """Snapshots of a machine, oldest first; only images whose header counts snapshots are
     queried.
     """
-    found: dict[str, list[int]] = {}
+    times: dict[str, list[int]] = {}
     for image in images:
         if image.qcow2 and image.qcow2.snapshots:
-            for one in qemu.inner(image.path):
-                at = one.date_sec * 1000 + one.date_nsec // 1_000_000
-                found.setdefault(one.name, []).append(at)
-    taken = [Taken(name, min(t), len(t) == len(images)) for name, t in found.items()]
-    return tuple(sorted(taken, key=lambda one: (one.time, one.name)))
+            for snapshot in qemu.inner(image.path):
+                at = snapshot.date_sec * 1000 + snapshot.date_nsec // 1_000_000
+                times.setdefault(snapshot.name, []).append(at)
+    taken = [Taken(name, min(t), len(t) == len(images)) for name, t in times.items()]
+    return tuple(sorted(taken, key=lambda snapshot: (snapshot.time, snapshot.name)))
 
 
 def take(paths: Sequence[Path], name: str) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from haulback.drivers.libvirt.connection import Domain
 from haulback.errors import HaulbackError, Malformed, Unavailable
 from haulback.units import KIB
+from haulback.wire import JsonObject
 
 _PIECE = 48 * KIB  # bytes of a file write; agents hang on larger ones (256 KiB did)
 _SAID = 64 * KIB  # bytes of a script's output that are kept
@@ -45,9 +46,9 @@ class Agent:
             raise _nonsense()
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            found = self._ask("guest-exec-status", {"pid": process})
-            if found.get("exited"):
-                return _ended(found)
+            status = self._ask("guest-exec-status", {"pid": process})
+            if status.get("exited"):
+                return _ended(status)
             time.sleep(0.1)
         raise Unavailable(f"the script did not end within {seconds} s")
 
@@ -91,16 +92,14 @@ class Agent:
             raise Malformed(f"the guest says: {said.strip()[-500:] or f'it ended with {code}'}")
 
     def _ask(
-        self, command: str, arguments: dict[str, Any] | None = None, seconds: int = 10
-    ) -> dict[str, Any]:
+        self, command: str, arguments: JsonObject | None = None, seconds: int = 10
+    ) -> JsonObject:
         found = self._asked(command, arguments, seconds)
         if not isinstance(found, dict):
             raise _nonsense()
         return found
 
-    def _asked(
-        self, command: str, arguments: dict[str, Any] | None = None, seconds: int = 10
-    ) -> Any:
+    def _asked(self, command: str, arguments: JsonObject | None = None, seconds: int = 10) -> Any:
         asked = {"execute": command, **({"arguments": arguments} if arguments else {})}
         try:
             return json.loads(self._domain.ask_agent(json.dumps(asked), seconds))["return"]
@@ -108,14 +107,14 @@ class Agent:
             raise _nonsense() from None
 
 
-def _ended(found: dict[str, Any]) -> tuple[int, str]:
+def _ended(status: JsonObject) -> tuple[int, str]:
     """Exit code and output in the guest's status of an ended process.
 
     Raises Unavailable for a malformed status.
     """
     try:
-        said = b"".join(base64.b64decode(found.get(name, "")) for name in ("out-data", "err-data"))
-        return int(found.get("exitcode", -1)), said[:_SAID].decode(errors="replace").replace(
+        said = b"".join(base64.b64decode(status.get(name, "")) for name in ("out-data", "err-data"))
+        return int(status.get("exitcode", -1)), said[:_SAID].decode(errors="replace").replace(
             "\0", ""
         )
     except (ValueError, TypeError):

@@ -85,8 +85,9 @@ class Leftovers:
 
         Raises Unavailable when it cannot be determined which files are in use.
         """
-        found = msgspec.json.decode(note.read_bytes(), type=Gone | list[str])
-        gone = found if isinstance(found, Gone) else Gone(found)  # a list: note of an older version
+        recorded = msgspec.json.decode(note.read_bytes(), type=Gone | list[str])
+        # A list is the note of an older version.
+        gone = recorded if isinstance(recorded, Gone) else Gone(recorded)
         self._drop_memory(gone)
         used = self.used()
         for path in map(Path, gone.paths):
@@ -151,12 +152,12 @@ class Leftovers:
 
         Any error is raised: with an incomplete list a sweep could delete images in use.
         """
-        found: set[Path] = set()
+        paths: set[Path] = set()
         for domain in self._host.domains():
             with suppress(NotFound):  # the machine was removed since it was listed
                 for text in (domain.definition(), domain.live()):
-                    found |= {*self._files_of(text), *xml.places(parse(text))}
-        return found
+                    paths |= {*self._files_of(text), *xml.places(parse(text))}
+        return paths
 
     def _files_of(self, text: str) -> list[Path]:
         """All files of the host that a machine needs."""
@@ -166,8 +167,8 @@ class Leftovers:
     def sweep(self, alive: Set[str]) -> list[str]:
         """Remove or undo everything that attempts not in `alive` left; returns the names."""
         ended = self._copies(alive) + self._jobs(alive)
-        rooms = [self._work / one for one in _dead(self._work, WORKING, alive)]
-        notes = [self._storage / one for one in _dead(self._storage, _BACK, alive)]
+        rooms = [self._work / name for name in _dead(self._work, WORKING, alive)]
+        notes = [self._storage / name for name in _dead(self._storage, _BACK, alive)]
         back = [note for note in notes if self._undone(note)]
         for name in _dead(self._storage, _GONE, alive):
             self.carry_out(self._storage / name)
@@ -183,7 +184,7 @@ class Leftovers:
         undefined.
         """
         places = {self._storage, *folders(self._host).values()}
-        rooms = [place / one for place in places for one in _dead(place, _ROOM, alive)]
+        rooms = [place / name for place in places for name in _dead(place, _ROOM, alive)]
         marked = [room for room in rooms if self._is_half(room)]
         used = {path.parent for path in self.used()} if marked else set[Path]()
         for room in marked:
@@ -206,9 +207,9 @@ class Leftovers:
         swept = []
         for domain in self._host.domains():
             with suppress(NotFound):
-                found = WORKING.fullmatch(domain.name)
-                ours = found and f"{self._work}/{domain.name}/" in domain.live()
-                if found and ours and found["attempt"] not in alive:
+                match = WORKING.fullmatch(domain.name)
+                ours = match and f"{self._work}/{domain.name}/" in domain.live()
+                if match and ours and match["attempt"] not in alive:
                     domain.stop()
                     swept.append(domain.name)
         return swept
@@ -219,10 +220,10 @@ class Leftovers:
         for domain in self._host.domains():
             with suppress(NotFound):
                 text = domain.backup() or "" if domain.is_active else ""
-                found = SOCKET.search(text)
-                if found and f"{self._work}{found[0]}" in text and found["attempt"] not in alive:
+                match = SOCKET.search(text)
+                if match and f"{self._work}{match[0]}" in text and match["attempt"] not in alive:
                     domain.end_backup()
-                    swept.append(f"haulback-{found['attempt']}")
+                    swept.append(f"haulback-{match['attempt']}")
         return swept
 
 

@@ -137,16 +137,16 @@ class Domain:
 
     def screenshot(self) -> tuple[bytes, str] | None:
         """Screenshot and its media type; None for a machine without a screen."""
-        found = bytearray()
+        picture = bytearray()
         try:
             with _mapped():
                 stream = self._domain.connect().newStream()
                 kind = self._domain.screenshot(stream, 0)
-                stream.recvAll(lambda _, data, into: into.extend(data), found)
+                stream.recvAll(lambda _, data, into: into.extend(data), picture)
                 stream.finish()
         except (Unavailable, Unsupported, SourceChanged, NotFound):
             return None
-        return bytes(found), str(kind)
+        return bytes(picture), str(kind)
 
     def rename(self, name: str) -> None:
         """Rename a stopped machine without snapshots and checkpoints."""
@@ -353,10 +353,10 @@ class Host:
         """Active storage pools with their capacity; None if this libvirt cannot list them."""
         try:
             with _mapped():
-                found = self.connection.listAllStoragePools(
+                pools = self.connection.listAllStoragePools(
                     libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE
                 )
-                told = ((str(one.name()), str(one.UUIDString()), one.info()) for one in found)
+                told = ((str(pool.name()), str(pool.UUIDString()), pool.info()) for pool in pools)
                 return [
                     HypervisorResource(name, uuid, int(info[1]), int(info[3]))
                     for name, uuid, info in told

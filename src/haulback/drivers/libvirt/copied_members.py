@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from xml.etree import ElementTree as ET
 
 from haulback.drivers.libvirt import unprotected_devices
+from haulback.wire import JsonObject
 
 Table = Mapping[str, Any]  # None, another table, or a rule for one element
 _ALIEN = "it may refer to a resource of the original"
@@ -72,7 +73,7 @@ def only(
 ) -> None:
     """Remove members that a table does not name, and report removed elements."""
     element.text = None  # text is meaningless in an element whose members a table lists
-    for name in [one for one in element.attrib if f"@{one}" not in table]:
+    for name in [attribute for attribute in element.attrib if f"@{attribute}" not in table]:
         del element.attrib[name]
     for child in list(element):
         below = table.get(child.tag, _refused)
@@ -88,7 +89,7 @@ def _refused(_: ET.Element) -> bool:
     return False
 
 
-def _names(names: str, **more: Any) -> dict[str, Any]:
+def _names(names: str, **more: Any) -> JsonObject:
     return {**dict.fromkeys(names.split()), **more}
 
 
@@ -208,7 +209,7 @@ _OWN_LINES = ("pty", "null", "vc", "stdio", "spicevmc", "spiceport", "qemu-vdage
 def _line(element: ET.Element, copy: Copy) -> str | None:
     """Allow serial lines and channels, each with a host end of its own."""
     kind = element.get("type", "")
-    bound = [one.get("mode") == "bind" for one in element.findall("source")]
+    bound = [source.get("mode") == "bind" for source in element.findall("source")]
     listens = kind in ("unix", "tcp") and all(bound)
     if not copy.fresh and (kind in (*_OWN_LINES, "file") or listens):
         return None

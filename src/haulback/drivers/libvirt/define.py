@@ -31,9 +31,9 @@ class Placing:
     ) -> DefinedMachine:
         """Define a new machine; an existing uuid or name is replaced by a new one."""
         domains = self._host.domains()
-        taken = {one.uuid for one in domains}
+        taken = {domain.uuid for domain in domains}
         again = not wanted.uuid or wanted.uuid.lower() in taken
-        names = {one.name for one in domains}
+        names = {domain.name for domain in domains}
         made = wanted._replace(
             uuid=new_guid() if again else wanted.uuid.lower(),
             name=free_name(names.__contains__, wanted.name),
@@ -55,7 +55,7 @@ class Placing:
         said += kept_devices.that_stay(located(self._host, old.definition()), devices)
         note = self._left.note_replaced(attempt, old, devices)
         asleep, name = old.in_managed_save(), old.name
-        others = {one.name for one in self._host.domains()} - {name}
+        others = {domain.name for domain in self._host.domains()} - {name}
         wanted = wanted._replace(name=free_name(others.__contains__, wanted.name))
         for checkpoint in old.checkpoints():
             old.delete_checkpoint(checkpoint, only_forget=True)

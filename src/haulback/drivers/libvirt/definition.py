@@ -113,7 +113,7 @@ def _place(
 ) -> dict[str, str]:
     """Set the image paths of all disks; returns disk names by device name."""
     devices = _only(root, "devices")
-    elements = {xml.volume(one, old).name: one for one in xml.data(root)}
+    elements = {xml.volume(element, old).name: element for element in xml.data(root)}
     names = {}
     for disk in wanted.disks:
         known = elements.get(disk.was or disk.name)

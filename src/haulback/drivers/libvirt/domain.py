@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Set
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
 import msgspec
@@ -13,6 +13,7 @@ from haulback.drivers.hypervisor import Apart, Machine, MachineDisk
 from haulback.drivers.libvirt import unprotected_devices
 from haulback.errors import Malformed
 from haulback.libvirt_xml import XML, parse
+from haulback.wire import JsonObject
 
 _SPACE = "urn:haulback:machine:1"
 _OURS = f"{{{_SPACE}}}machine"
@@ -43,16 +44,16 @@ class DefinitionExtras(msgspec.Struct):
     """Members of a definition without a place in libvirt's XML: disk names, and other members."""
 
     names: dict[str, str] = {}
-    more: dict[str, Any] = {}
+    more: JsonObject = {}
 
 
 def kept(root: ET.Element) -> DefinitionExtras:
     """Our members in the metadata of the XML. Raises Malformed for damaged metadata."""
-    found = root.find(f"metadata/{_OURS}")
+    element = root.find(f"metadata/{_OURS}")
     try:
         return (
-            msgspec.json.decode(found.text or "", type=DefinitionExtras)
-            if found is not None
+            msgspec.json.decode(element.text or "", type=DefinitionExtras)
+            if element is not None
             else DefinitionExtras()
         )
     except msgspec.MsgspecError as error:
@@ -136,7 +137,7 @@ def machine(text: str, sized: Iterable[tuple[DomainDisk, int]], live: str = "") 
         *unprotected_devices.found(root, ours.names),
         *now,
     ]
-    lacks = tuple({one.name: one for one in told}.values())
+    lacks = tuple({part.name: part for part in told}.values())
     return Machine(uuid, name, disks, {**ours.more, "uuid": uuid, XML: text}, apart=lacks)
 
 

@@ -1,4 +1,4 @@
-"""libvirt host as a Hypervisor; images are on file systems of this machine."""
+"""Driver of a libvirt host; images are on file systems of this machine."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ _UNSAFE = re.compile(r"[^\w.()+-]")
 
 
 class LibvirtHost:
-    """Hypervisor over the libvirt at `uri`; new images go to `storage`.
+    """Driver over the libvirt at `uri`; new images go to `storage`.
 
     The images must be on file systems of this machine: a driver runs on the host that it serves.
     """
@@ -258,7 +258,7 @@ class LibvirtHost:
         def is_used(room: Path) -> bool:
             return room in {path.parent for path in self._left.used()}
 
-        folders = machine_builder.Folders(room, is_used, machine_builder.mark_of(self.work))
+        folders = machine_builder.ImageFolders(room, is_used, machine_builder.mark_of(self.work))
         return machine_builder.NewDomain(wanted, place, folders, share)
 
     def _placed(
@@ -290,7 +290,9 @@ class LibvirtHost:
         qemu.hand_over(room)
 
         def place(_: Machine, paths: Mapping[str, Path]) -> DefinedMachine:
-            migration.carry(domain, there._host, paths, room, migration.Progress(expect, count))
+            migration.carry(
+                domain, there._host, paths, room, migration.MigrationProgress(expect, count)
+            )
             return DefinedMachine(there.machine(uuid), [])
 
         try:

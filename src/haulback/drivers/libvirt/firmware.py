@@ -10,12 +10,12 @@ import binascii
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree as ET
 
 from haulback.drivers.hypervisor import Apart, Machine
 from haulback.durable_files import write_private
 from haulback.errors import Malformed
+from haulback.wire import JsonObject
 
 NVRAM = "nvram"  # member of a definition that holds the variables, compressed
 _FILE = "nvram.fd"
@@ -79,7 +79,7 @@ def _read(path: Path) -> bytes | None:
     return raw if len(raw) <= _LARGEST else None
 
 
-def write(definition: dict[str, Any], room: Path) -> None:
+def write(definition: JsonObject, room: Path) -> None:
     """Write a backup's variables to a file in `room`; without variables do nothing.
 
     Raises Malformed for damaged or too large data.
@@ -105,16 +105,18 @@ def placed(root: ET.Element, rooms: Iterable[Path], now: ET.Element | None = Non
     the variables are not those of the backup.
     """
     system = root.find("os")
-    found = system.findall("nvram") if system is not None else []
+    elements = system.findall("nvram") if system is not None else []
     there = next((room / _FILE for room in rooms if (room / _FILE).exists()), None)
-    if system is None or (not there and not found):
+    if system is None or (not there and not elements):
         return None
     if not there and now is not None:
-        return _as_they_are(system, found, now.find("os/nvram"))
-    had = any((one.text or "").strip() or one.find("source") is not None for one in found)
-    for one in found[1:]:
-        system.remove(one)
-    first = found[0] if found else ET.SubElement(system, "nvram")
+        return _as_they_are(system, elements, now.find("os/nvram"))
+    had = any(
+        (element.text or "").strip() or element.find("source") is not None for element in elements
+    )
+    for element in elements[1:]:
+        system.remove(element)
+    first = elements[0] if elements else ET.SubElement(system, "nvram")
     first[:] = []
     first.attrib.pop("type", None)
     first.text = str(there) if there else None

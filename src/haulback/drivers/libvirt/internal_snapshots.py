@@ -22,6 +22,7 @@ from haulback.drivers.libvirt.freeze_guard import Frozen
 from haulback.drivers.libvirt.volumes import located, opened
 from haulback.errors import HaulbackError, Unavailable, Unsupported
 from haulback.libvirt_xml import parse
+from haulback.wire import JsonObject
 
 _WISH = "going back to a snapshot"
 
@@ -101,18 +102,18 @@ def _volumes(host: Host, domain: Domain) -> list[DomainDisk]:
 def _remove_live(
     domain: Domain, volumes: Sequence[DomainDisk], names: Set[str], known: Sequence[Taken]
 ) -> list[str]:
-    unwanted = {one.name: one for one in known if one.name in names}
+    unwanted = {snapshot.name: snapshot for snapshot in known if snapshot.name in names}
     live = domain.live()
-    for name, one in unwanted.items():
+    for name, snapshot in unwanted.items():
         for volume in volumes:
             # A missing snapshot is an error only if all disks were found to have it.
-            with suppress(Unavailable) if not one.whole else nullcontext():
+            with suppress(Unavailable) if not snapshot.whole else nullcontext():
                 node = _node(live, volume)
                 _ask(domain, "blockdev-snapshot-delete-internal-sync", device=node, name=name)
     return sorted(unwanted)
 
 
-def _action(node: str, name: str) -> dict[str, Any]:
+def _action(node: str, name: str) -> JsonObject:
     return {"type": "blockdev-snapshot-internal-sync", "data": {"device": node, "name": name}}
 
 

@@ -55,9 +55,9 @@ def _disk_stays(element: ET.Element, now: ET.Element, names: Names, tell: Tell) 
             xml.drop(element, "source")
             return True
         return False
-    for child in [one for one in element if one.tag not in _FRAME]:
+    for child in [member for member in element if member.tag not in _FRAME]:
         element.remove(child)
-    for child in reversed([one for one in there if one.tag not in _FRAME]):
+    for child in reversed([member for member in there if member.tag not in _FRAME]):
         element.insert(0, deepcopy(child))
     element.attrib |= there.attrib
     if not unprotected_devices.is_drive(element):
@@ -92,7 +92,7 @@ def _device_stays(element: ET.Element, now: ET.Element, names: Names, tell: Tell
             tell("the TPM stays as it is: no backup holds its state")
         return True
     there = now.findall(f"devices/{element.tag}")
-    return any(_essence(one) == _essence(element) for one in there)
+    return any(_essence(device) == _essence(element) for device in there)
 
 
 def _essence(element: ET.Element) -> str:

@@ -27,7 +27,7 @@ _AGENT = "devices/channel/target[@name='org.qemu.guest_agent.0'][@state='connect
 
 
 class DiskRead(NamedTuple):
-    """How a disk is read: only changes since `base`, or whole for the given `reason`."""
+    """Read plan of a disk: only changes since `base`, or the whole disk for the given `reason`."""
 
     volume: DomainDisk
     size: int
@@ -105,15 +105,15 @@ def end_abandoned(domain: Domain) -> None:
     Any job of ours is abandoned, because only one task at a time works on a machine. Raises
     SourceChanged for a job of another program, Unavailable when libvirt is stuck.
     """
-    found = domain.backup()
-    if found is None and domain.is_stuck():
+    running = domain.backup()
+    if running is None and domain.is_stuck():
         raise Unavailable(
             f"{domain.name}: libvirt died at the start of a backup and waits for its end forever; "
             "shut the machine down, restart libvirtd, and start the machine again"
         )
-    if found and not SOCKET.search(found):
+    if running and not SOCKET.search(running):
         raise SourceChanged(f"{domain.name}: another program is backing it up now")
-    if found:
+    if running:
         domain.end_backup()
 
 

@@ -32,7 +32,7 @@ Place = Callable[[Machine, Mapping[str, Path]], DefinedMachine]
 UNFINISHED = "unfinished"  # file in a machine's folder until libvirt has defined the machine
 
 
-class Folders(NamedTuple):
+class ImageFolders(NamedTuple):
     """Folders of the images of a new machine.
 
     `room` returns the folder for a disk, or for a machine without disks (None). `is_used` tells
@@ -52,7 +52,7 @@ class NewDomain:
     """
 
     def __init__(
-        self, wanted: Machine, place: Place, folders: Folders, share: Path | None = None
+        self, wanted: Machine, place: Place, folders: ImageFolders, share: Path | None = None
     ) -> None:
         self._wanted, self._place = wanted, place
         room, self._is_used, self._mark = folders

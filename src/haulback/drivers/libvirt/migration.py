@@ -48,7 +48,7 @@ def _refuse_what_stays(domain: Domain, disk: ET.Element) -> None:
         raise Conflict(f"{domain.name}: {device} is shared with other machines; detach it first")
 
 
-class Progress(NamedTuple):
+class MigrationProgress(NamedTuple):
     """Progress of a migration: `expect` takes the total bytes, `copied` the bytes copied since."""
 
     expect: Tell
@@ -56,7 +56,7 @@ class Progress(NamedTuple):
 
 
 def carry(
-    domain: Domain, there: Host, places: Mapping[str, Path], room: Path, progress: Progress
+    domain: Domain, there: Host, places: Mapping[str, Path], room: Path, progress: MigrationProgress
 ) -> None:
     """Migrate a machine to empty disks that already exist at `places` (by name).
 
@@ -86,7 +86,7 @@ def carry(
         raise failed[0]
 
 
-def _follow(domain: Domain, going: Thread, progress: Progress) -> None:
+def _follow(domain: Domain, going: Thread, progress: MigrationProgress) -> None:
     before = 0
     while going.is_alive():
         total, done = domain.moved()

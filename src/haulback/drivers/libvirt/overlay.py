@@ -69,9 +69,9 @@ def copy_in(domain: Domain, volume: DomainDisk, count: Callable[[int], None]) ->
     domain.pull(volume.device)
     done = 0
     try:
-        while (found := domain.job(volume.device)) is not None:
-            count(max(0, found - done))
-            done = max(done, found)
+        while (copied := domain.job(volume.device)) is not None:
+            count(max(0, copied - done))
+            done = max(done, copied)
             time.sleep(_LOOK_EVERY)
     except BaseException:
         with suppress(HaulbackError):

@@ -14,11 +14,11 @@ def png(picture: bytes, kind: str) -> bytes | None:
     """The picture as PNG; None for a format other than PNG and binary PPM (P6)."""
     if picture.startswith(_PNG):
         return picture
-    found = _PPM.match(picture)
-    if not found or "png" in kind:
+    ppm = _PPM.match(picture)
+    if not ppm or "png" in kind:
         return None
-    width, height = int(found[1]), int(found[2])
-    pixels = picture[found.end() :]
+    width, height = int(ppm[1]), int(ppm[2])
+    pixels = picture[ppm.end() :]
     if len(pixels) != width * height * 3 or not pixels:
         return None
     row = width * 3

@@ -29,14 +29,14 @@ def is_drive(element: ET.Element) -> bool:
 
 def why(element: ET.Element) -> str | None:
     """Reason why backups leave out a disk; None for a disk in backups and for an empty drive."""
-    kind, what = element.get("type", "file"), element.get("device", "disk")
-    if what in DRIVES:
+    kind, device = element.get("type", "file"), element.get("device", "disk")
+    if device in DRIVES:
         empty = element.find("source") is None
-        return None if empty else f"a medium{_place(element)} in a {DRIVES[what]} drive"
-    if what == "lun":
+        return None if empty else f"a medium{_place(element)} in a {DRIVES[device]} drive"
+    if device == "lun":
         return f"a LUN{_place(element)} that is passed through to the guest"
-    if what != "disk":
-        return f"a device of the unknown type {_short(what)!r}"
+    if device != "disk":
+        return f"a device of the unknown type {_short(device)!r}"
     if element.find("transient") is not None:
         return f"a transient disk{_place(element)}, which is emptied when the machine stops"
     if element.find("readonly") is not None:
@@ -54,7 +54,7 @@ def found(root: ET.Element, names: Mapping[str, str]) -> list[Apart]:
     for tag, say in _OTHERS.items():
         elements = root.findall(f"devices/{tag}")
         said = (say(element, number) for number, element in enumerate(elements))
-        told += [one for one in said if one]
+        told += [part for part in said if part]
     if written := written_loader(root):
         lies = f"code and variables are in one file ({written}) that the machine writes"
         told.append(Apart("the firmware", lies))

@@ -63,11 +63,11 @@ class ServedSource:
             pages = self._begun.get(number)
         if pages is None:
             raise Conflict("the iteration over these extents was dropped; start a new one")
-        found = list(islice(pages, max(1, min(most, _MOST_EXTENTS))))
-        if not found:
+        page = list(islice(pages, max(1, min(most, _MOST_EXTENTS))))
+        if not page:
             with self._lock:
                 self._begun.pop(number, None)
-        return found
+        return page
 
     def _begin(self, pages: Iterator[Extent]) -> int:
         with self._lock:
@@ -115,9 +115,9 @@ class FarSource:
             coming.append(self._ask(at, min(_PIECE, end - at)))
             at += coming[-1].length
         self._go_on(ahead[-1].offset + ahead[-1].length if ahead else at, ahead)
-        for one in coming:
-            low = one.offset - offset
-            self._take(one, buffer[low : low + one.length])
+        for piece in coming:
+            low = piece.offset - offset
+            self._take(piece, buffer[low : low + piece.length])
 
     def _go_on(self, at: int, ahead: deque[_Coming]) -> None:
         while len(ahead) < _AHEAD and (length := self._sure(at)):

@@ -24,6 +24,7 @@ import msgspec
 from haulback import framing
 from haulback.errors import Conflict, HaulbackError, Malformed, Unavailable, by_code, received
 from haulback.units import MIB
+from haulback.wire import JsonObject
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -50,7 +51,7 @@ class _Refusal(msgspec.Struct, array_like=True, tag="refusal"):
     number: int
     code: str
     message: str
-    details: dict[str, Any]
+    details: JsonObject
 
 
 class _Beat(msgspec.Struct, array_like=True, tag="beat"):
@@ -296,7 +297,7 @@ def _takes(kind: Any, method: str) -> Any:
     return tuple.__class_getitem__(tuple(hints.values()))
 
 
-def _plain(details: dict[str, Any]) -> dict[str, Any]:
+def _plain(details: JsonObject) -> JsonObject:
     """Details of an error that can be sent: scalars only."""
     return {
         name: value

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from haulback.errors import Unsupported
 from haulback.filesystems.parsers.blocks import BlockRange, Blocks, Span, Stripes
 from haulback.filesystems.parsers.lvm_text import parse
 from haulback.units import MIB
+from haulback.wire import JsonObject
 
 _SECTOR = 512
 _MAGIC = b" LVM2 x[5A%r0N*>"
@@ -52,15 +53,15 @@ def groups(found: Iterable[Physical]) -> Iterator[Logical]:
     Of several copies of a group's metadata the one with the highest sequence number is used.
     """
     volumes = list(found)
-    newest: dict[str, tuple[str, dict[str, Any]]] = {}
-    for volume in volumes:
-        for name, group in parse(volume.text).items() if volume.text else ():
+    newest: dict[str, tuple[str, JsonObject]] = {}
+    for one in volumes:
+        for name, group in parse(one.text).items() if one.text else ():
             if isinstance(group, dict) and "extent_size" in group:
                 known = newest.get(group["id"])
                 if not known or known[1]["seqno"] < group["seqno"]:
                     newest[group["id"]] = name, group
     for name, group in newest.values():
-        yield from _logical(name, group, {item.id: item for item in volumes})
+        yield from _logical(name, group, {one.id: one for one in volumes})
 
 
 def _physical(blocks: Blocks, disk: str, header: bytes) -> Physical:
@@ -83,18 +84,16 @@ def _text(blocks: Blocks, start: int) -> bytes:
     return text.rstrip(b"\0")
 
 
-def _logical(name: str, group: dict[str, Any], known: dict[str, Physical]) -> Iterator[Logical]:
+def _logical(name: str, group: JsonObject, known: dict[str, Physical]) -> Iterator[Logical]:
     extent = group["extent_size"] * _SECTOR
     places = {
-        key: (known.get(volume["id"].replace("-", "")), volume["pe_start"] * _SECTOR)
-        for key, volume in group["physical_volumes"].items()
+        key: (known.get(one["id"].replace("-", "")), one["pe_start"] * _SECTOR)
+        for key, one in group["physical_volumes"].items()
     }
-    for key, volume_text in group.get("logical_volumes", {}).items():
-        if "VISIBLE" not in volume_text["status"]:
+    for key, one in group.get("logical_volumes", {}).items():
+        if "VISIBLE" not in one["status"]:
             continue
-        segments = [
-            volume_text[f"segment{number + 1}"] for number in range(volume_text["segment_count"])
-        ]
+        segments = [one[f"segment{number + 1}"] for number in range(one["segment_count"])]
         size = sum(segment["extent_count"] for segment in segments) * extent
         blocks, reason = None, ""
         try:
@@ -102,11 +101,11 @@ def _logical(name: str, group: dict[str, Any], known: dict[str, Physical]) -> It
         except Unsupported as error:
             reason = error.message
         disks = _disks(segments, places)
-        yield Logical(f"{name}/{key}", volume_text["id"], size, disks, blocks, reason)
+        yield Logical(f"{name}/{key}", one["id"], size, disks, blocks, reason)
 
 
 def _joined(
-    segments: list[dict[str, Any]],
+    segments: list[JsonObject],
     extent: int,
     places: dict[str, tuple[Physical | None, int]],
 ) -> Blocks:
@@ -117,10 +116,10 @@ def _joined(
         each = segment["extent_count"] * extent // segment["stripe_count"]
         columns = []
         for key, first in _stripes(segment):
-            physical_volume, start = places[key]
-            if physical_volume is None:
+            one, start = places[key]
+            if one is None:
                 raise Unsupported(f"a part of it is on {key}, which is not among the disks")
-            columns.append(BlockRange(physical_volume.blocks, start + first * extent, each))
+            columns.append(BlockRange(one.blocks, start + first * extent, each))
         if len(columns) == 1:
             parts.append(columns[0])
         else:
@@ -129,7 +128,7 @@ def _joined(
     return Span(parts)
 
 
-def _stripes(segment: dict[str, Any]) -> list[tuple[str, int]]:
+def _stripes(segment: JsonObject) -> list[tuple[str, int]]:
     flat = segment["stripes"]
     if len(flat) != 2 * segment["stripe_count"] or not flat:
         raise ValueError("LVM metadata lacks stripes")
@@ -137,7 +136,7 @@ def _stripes(segment: dict[str, Any]) -> list[tuple[str, int]]:
 
 
 def _disks(
-    segments: list[dict[str, Any]], places: dict[str, tuple[Physical | None, int]]
+    segments: list[JsonObject], places: dict[str, tuple[Physical | None, int]]
 ) -> tuple[str, ...]:
     names: dict[str, None] = {}
     for segment in segments:

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from haulback.wire import JsonObject
+
 _TOKEN = re.compile(
     rb"""\s+|\#[^\n]*|(?P<name>[A-Za-z_][\w.+-]*)|(?P<number>-?\d+(?:\.\d+)?)"""
     rb"""|"(?P<string>(?:[^"\\]|\\.)*)"|(?P<sign>[{}\[\]=,])"""
@@ -13,7 +15,7 @@ _TOKEN = re.compile(
 _DEEPEST = 16
 
 
-def parse(data: bytes) -> dict[str, Any]:
+def parse(data: bytes) -> JsonObject:
     """Parse metadata to nested dictionaries; numbers become int. Raises ValueError."""
     tokens = _tokens(data)
     found = _section(tokens, 0)
@@ -22,24 +24,24 @@ def parse(data: bytes) -> dict[str, Any]:
     return found
 
 
-def _section(tokens: Iterator[tuple[str, str]], depth: int) -> dict[str, Any]:
+def _section(tokens: Iterator[tuple[str, str]], depth: int) -> JsonObject:
     """Parse a section up to its closing brace, or at depth 0 to the end of the text."""
-    result: dict[str, Any] = {}
+    found: JsonObject = {}
     for kind, name in tokens:
         if (kind, name) == ("sign", "}") and depth:
-            return result
+            return found
         if kind not in ("name", "number") or depth > _DEEPEST:
             raise ValueError(f"LVM metadata has {name[:20]!r} where a name is expected")
         sign = next(tokens, ("", ""))[1]
         if sign == "{":
-            result[name] = _section(tokens, depth + 1)
+            found[name] = _section(tokens, depth + 1)
         elif sign == "=":
-            result[name] = _value(tokens)
+            found[name] = _value(tokens)
         else:
             raise ValueError("LVM metadata has a name without a value")
     if depth:
         raise ValueError("LVM metadata is truncated")
-    return result
+    return found
 
 
 def _value(tokens: Iterator[tuple[str, str]]) -> Any:
@@ -50,12 +52,12 @@ def _value(tokens: Iterator[tuple[str, str]]) -> Any:
         return word
     if word != "[":
         raise ValueError("LVM metadata has a key without a value")
-    result: list[int | str] = []
+    found: list[int | str] = []
     for kind, word in tokens:
         if word == "]" and kind == "sign":
-            return result
+            return found
         if kind != "sign":
-            result.append(int(word) if kind == "number" else word)
+            found.append(int(word) if kind == "number" else word)
     raise ValueError("LVM metadata has a list without an end")
 
 

@@ -11,7 +11,7 @@ from haulback.wire import Named, Ref
 
 
 def chosen(backup: Ref | None, location: LocationRef | None, catalogue: Catalogue) -> Backup:
-    """The stored backup a request means.  Raises Malformed, NotFound or Conflict."""
+    """The stored backup that a request names.  Raises Malformed, NotFound or Conflict."""
     if backup is None and location is None:
         raise Malformed("backup: name a backup or a backupLocation", field="backup")
     found = _found(backup or (location.backup if location else None), location, catalogue)
@@ -43,7 +43,7 @@ def _found(backup: Ref | None, location: LocationRef | None, catalogue: Catalogu
 
 
 def references(backup: Backup, catalogue: Catalogue) -> dict[str, Named | None]:
-    """What a task on a backup refers to."""
+    """References of a task that uses a backup."""
     return {
         "backup": Named(backup.guid, backup.entity_name),
         "backupDestination": planning.named(catalogue.places.destination(backup.destination)),

@@ -1,20 +1,19 @@
-"""Work that a second request would tear apart: it is refused while the first waits or runs."""
+"""Refusal of a request that would damage the work of a task that waits or runs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from haulback.errors import Conflict
 from haulback.inventory.catalogue import Catalogue
 from haulback.tasks.record import Task
-from haulback.wire import Named
+from haulback.wire import JsonObject, Named
 
 _SHARES = ("MOUNT", "UNMOUNT", "LIVE_MIGRATION")  # what begins, ends or moves off a share
 
 
 def share_free(mount: Named, catalogue: Catalogue) -> None:
-    """Raises Conflict while a task mounts, unmounts or migrates what is mounted."""
+    """Raises Conflict while a task mounts, unmounts or migrates the mount."""
     _refuse(catalogue, "mountedBackup", mount, _SHARES)
 
 
@@ -23,7 +22,7 @@ def machine_free(entity: Named, kind: str, catalogue: Catalogue) -> None:
     _refuse(catalogue, "protectedEntity", entity, (kind,))
 
 
-def backup_free(backup: Named, same: dict[str, Any], catalogue: Catalogue) -> None:
+def backup_free(backup: Named, same: JsonObject, catalogue: Catalogue) -> None:
     """Raises Conflict while a MOUNT with the same parameters waits or runs for the backup."""
 
     def is_same(other: Task) -> bool:

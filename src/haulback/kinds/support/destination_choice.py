@@ -1,4 +1,4 @@
-"""Where the backups of machines go: by rules that are named, or by each machine's own policy."""
+"""Destinations of backups: by named rules, or by each machine's own policy."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import Any
 
 import msgspec
 
+from haulback.contract.order_records import BackupDestination
 from haulback.errors import Malformed, NotFound
 from haulback.ids import new_guid
 from haulback.inventory.catalogue import Catalogue
-from haulback.inventory.records import BackupDestination, Entity, Record
+from haulback.inventory.records import Entity, Record
 from haulback.kinds.support import planning
 from haulback.wire import Ref
 
@@ -21,7 +22,7 @@ _THRESHOLDS = {
 
 
 class Goal(msgspec.Struct):
-    """Where one backup of each machine goes, by which rule, and what its policy says of tasks."""
+    """A destination of backups, with the rule and the policy that chose it."""
 
     to: BackupDestination
     policy: Record | None = None
@@ -36,7 +37,7 @@ class Goal(msgspec.Struct):
         return {kind: float(value) for kind, value in said.items() if value is not None}
 
     def applied(self, request: Any) -> Any:
-        """The request with the priority and the retries of the policy where it says none."""
+        """The request, with priority and retries of the policy where the request has none."""
         return planning.by_policy(request, self.policy)
 
 
@@ -65,8 +66,8 @@ class Goals:
                     )
 
     def of(self, entity: Entity) -> list[Goal]:
-        """One for each rule named; else the destination named; else as the machine's own policy
-        says, one for each of its destinations; else the only destination there is.
+        """A goal for each named rule; else the named destination; else a goal for each destination
+        of the machine's own policy; else the only destination.
         """
         if self._rules:
             return [self._by_rule(rule) for rule in self._rules]
@@ -97,7 +98,7 @@ class Goals:
         return self._policy(str(entity.settings.get("backupPolicy") or ""))
 
     def _policy(self, guid: str) -> Record | None:
-        """A policy, None for none or for one that is not the caller's to see."""
+        """A policy, or None where the caller sees no policy."""
         if guid and guid not in self._policies:
             self._policies[guid] = None
             with suppress(NotFound):

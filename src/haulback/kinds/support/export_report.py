@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from haulback.contract.backups import BackupType
@@ -11,6 +9,7 @@ from haulback.contract.export import ExportResult
 from haulback.errors import Malformed
 from haulback.kinds.support.reports import Said, lacking
 from haulback.tasks.record import HOUR_MS, Task
+from haulback.wire import JsonObject
 
 WINDOW = 5 * HOUR_MS
 ASKED = "askedType"  # the parameter of a task whose backup became another type
@@ -30,26 +29,26 @@ EXPORT_REPORT = (
 )
 
 
-def unreported(kind: str, report: tuple[Said, ...], results: dict[str, Any]) -> str:
-    """Why a backup cannot be restored whose node left out members of its report."""
+def unreported(kind: str, report: tuple[Said, ...], results: JsonObject) -> str:
+    """The reason why a backup cannot be restored: the node left out members of its report."""
     names = ", ".join(lacking(report, results))
     return f"the node did not report what a restore needs: {names} in transfer-info of the {kind}"
 
 
 def asked_type(task: Task) -> str:
-    """The type of backup that a person or a schedule asked for, whatever it became since."""
+    """The type of backup that a user or a schedule asked for, whatever type was made."""
     return str(task.params.get(ASKED) or task.backup_type or BackupType.FULL.value)
 
 
 def other_type(asked: str, made: str) -> str:
-    """The warning of a backup whose type is another than the one that was asked for."""
+    """The warning of a backup that has another type than the requested type."""
     return f"the backup is {made}: it was asked for as {asked}"
 
 
-def read_results(results: dict[str, Any]) -> ExportResult | None:
-    """What a node says about an export; None when it left out what a restore needs.
+def read_results(results: JsonObject) -> ExportResult | None:
+    """The report of an export; None where the report lacks a member that a restore needs.
 
-    Raises Malformed for what is not of the right type.
+    Raises Malformed for a member of the wrong type.
     """
     if lacking(EXPORT_REPORT, results):
         return None

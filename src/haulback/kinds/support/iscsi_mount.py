@@ -1,16 +1,16 @@
-"""Mode ISCSI of a MOUNT: whole disks, to initiators that are named."""
+"""Mode ISCSI of a MOUNT: whole disks, offered to named initiators."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
 
 from haulback.contract.mount import IscsiOrder
 from haulback.contract.mounts import MountMode
 from haulback.errors import Malformed, NotFound
 from haulback.inventory.derived_guids import file_guid
 from haulback.inventory.records import Backup, Mount
+from haulback.wire import JsonObject
 
 _CLIENT = re.compile(
     r"iqn\.[0-9]{4}-(0[1-9]|1[0-2])\.[a-z0-9.-]+(:[!-~]+)?|eui\.[0-9A-Fa-f]{16}|naa\.[0-9A-Fa-f]{16,32}"
@@ -19,13 +19,13 @@ _LONGEST = 223  # bytes of an iSCSI name (RFC 7143, 4.2.7.1)
 _MOST = 64
 
 
-def wanted(files: Sequence[str], clients: Sequence[str], backup: Backup) -> dict[str, Any]:
-    """What the record of the share keeps: the disks by name, all unless some are chosen."""
+def wanted(files: Sequence[str], clients: Sequence[str], backup: Backup) -> JsonObject:
+    """Options for the record of the mount: names of disks, all unless disks are chosen."""
     return {"disks": disks_of(files, backup), "clients": _clients(clients)}
 
 
 def disks_of(files: Sequence[str], backup: Backup) -> list[str]:
-    """The disks whose files are chosen.  Raises NotFound, Malformed for one that is named twice."""
+    """The disks of the chosen files.  Raises NotFound, Malformed for a file that is named twice."""
     known = {file_guid(backup.guid, one["name"]): str(one["name"]) for one in backup.files}
     for i, guid in enumerate(files):
         field = f"mountedDisks[{i}].backupFile"
@@ -48,7 +48,7 @@ def _clients(names: Sequence[str]) -> list[str]:
 
 
 def target_of(mount: Mount) -> IscsiOrder | None:
-    """What a share of this mode offers; where it listened, as long as initiators rely on it."""
+    """The target of a mount of this mode; a mounted target keeps its port."""
     if mount.mode != MountMode.ISCSI.value:
         return None
     listened = mount.found.get("portal", "") if mount.state == "MOUNTED" else ""

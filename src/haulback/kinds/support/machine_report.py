@@ -31,7 +31,7 @@ SCAN_REPORT = (
 
 
 def take_in(task: Task, seen: Seen, since: int | None, ledger: Ledger) -> None:
-    """What a look at machines found; `since` as in `Ledger.inventory`."""
+    """Record machines and snapshots of a scan; `since` as in `InventoryChanges.scanned`."""
     deliver(task, seen, since, ledger)
     held = {
         one.uuid: {snapshot.name: snapshot.time for snapshot in one.snapshots}
@@ -42,7 +42,7 @@ def take_in(task: Task, seen: Seen, since: int | None, ledger: Ledger) -> None:
 
 
 def deliver(task: Task, seen: Seen, since: int | None, ledger: Ledger) -> None:
-    """Put what a node saw into the inventory; `since` as in `Ledger.inventory`."""
+    """Record machines of a scan in the inventory; `since` as in `InventoryChanges.scanned`."""
     hypervisor = task.ref("hypervisor") or ""
     entities = [entity(one, hypervisor) for one in seen.machines]
     unreadable = [UnreadableMachine(one.where, one.message, one.uuid) for one in seen.unreadable]
@@ -55,7 +55,7 @@ def deliver(task: Task, seen: Seen, since: int | None, ledger: Ledger) -> None:
 
 
 def entity(found: ReportedMachine, hypervisor: str) -> Entity:
-    """A machine that a node saw, as the inventory keeps it."""
+    """The inventory record of a reported machine."""
     return Entity(
         guid=new_guid(),
         uuid=found.uuid,

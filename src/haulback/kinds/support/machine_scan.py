@@ -7,8 +7,9 @@ from typing import Any
 
 import msgspec
 
+from haulback.contract.order_records import Hypervisor
 from haulback.inventory.catalogue import Catalogue
-from haulback.inventory.records import Entity, Hypervisor
+from haulback.inventory.records import Entity
 from haulback.kinds.api import Ask
 from haulback.kinds.support import planning
 from haulback.tasks.record import Plan, Task
@@ -22,10 +23,10 @@ FRESH_MS = 15 * 60_000  # what was seen since then is not looked at again before
 def before(
     entities: Sequence[Entity], catalogue: Catalogue, ask: Ask, request: Any = None
 ) -> list[Task]:
-    """Looks at those that nobody has seen for a while, one for each hypervisor and project.
+    """Scans of the machines that no scan saw lately, a task for each hypervisor and project.
 
-    No backup waits for them: it reads the machine as it is then, and a look that fails is no
-    reason to have no backup.
+    No backup waits for a scan: the export reads the machine itself, and a failed scan must not
+    prevent the backup.
     """
     stale: dict[tuple[str, str | None], list[Entity]] = {}
     for one in entities:
@@ -48,26 +49,31 @@ def _look(
         "inventory",
         ask,
         request,
-        refs=refs,
-        params={
-            "uuids": [one.uuid for one in entities],
-            "entities": [msgspec.to_builtins(one.named()) for one in entities],
-        },
-        pinned=host.node,
+        planning.TaskSpec(
+            refs=refs,
+            params={
+                "uuids": [one.uuid for one in entities],
+                "entities": [msgspec.to_builtins(one.named()) for one in entities],
+            },
+            pinned=host.node,
+        ),
     )
 
 
 def followed(plan: Plan, hypervisor: Hypervisor, ask: Ask) -> Plan:
-    """The same, and at its end a look at the machine that its last task makes."""
+    """The plan with a scan of the machine that its last task creates."""
     last = plan.tasks[-1]
     look = planning.task(
         "SCOPED_INVENTORY_SYNC",
         "inventory",
         ask.of(last.project),
-        refs={name: last.refs.get(name) for name in _SAME},
-        params={"uuids": None},
-        pinned=last.pinned_node or hypervisor.node,
-        follows=last,
+        None,
+        planning.TaskSpec(
+            refs={name: last.refs.get(name) for name in _SAME},
+            params={"uuids": None},
+            pinned=last.pinned_node or hypervisor.node,
+            follows=last,
+        ),
     )
     plan.tasks.append(look)
     return plan

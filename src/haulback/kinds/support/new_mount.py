@@ -9,7 +9,7 @@ from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.records import Backup
 from haulback.kinds.api import Ask
 from haulback.tasks.record import NewMount
-from haulback.wire import Ref
+from haulback.wire import JsonObject, Ref
 
 _USUAL_MS = 86_400_000
 _MOMENT_MS = 1_000_000_000_000  # what is later is no duration but a time, as old clients send it
@@ -17,9 +17,9 @@ _LONGEST_MS = 366 * _USUAL_MS
 
 
 def new_mount(
-    request: Any, backup: Backup, wanted: dict[str, Any], catalogue: Catalogue, ask: Ask
+    request: Any, backup: Backup, wanted: JsonObject, catalogue: Catalogue, ask: Ask
 ) -> NewMount:
-    """The record of a share, on the node that is named or can be only one."""
+    """The record of a mount, on the named node or the only possible node."""
     return NewMount(
         backup=backup.guid,
         entity=backup.entity,
@@ -45,7 +45,7 @@ def _keep(wanted: int | None, now: int) -> int:
 
 
 def _node(wanted: Ref | None, backup: Backup, catalogue: Catalogue) -> str:
-    """The node that shares it: the one that reaches the backup, or the one that is named."""
+    """The node of the mount: the node that reaches the backup, or the named node."""
     to = catalogue.places.destination(backup.destination)
     if wanted is None:
         return to.node or catalogue.places.only_node("node")

@@ -1,4 +1,4 @@
-"""What all planners share: windows, priorities, references and the task itself."""
+"""Planning of tasks: windows, priorities, references and the task itself."""
 
 from __future__ import annotations
 
@@ -8,45 +8,53 @@ from typing import Any
 
 import msgspec
 
+from haulback.contract.order_records import BackupDestination, Hypervisor
 from haulback.errors import Malformed, NotFound
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.managers import manager_of
-from haulback.inventory.records import BackupDestination, Entity, Hypervisor, Record
+from haulback.inventory.records import Record
 from haulback.kinds.api import Ask
 from haulback.tasks.record import DEFAULT_PRIORITY, HOUR_MS, Task
 from haulback.tasks.scheduling import destination_slot, entity_slot, rank, source_slot
 from haulback.texts import check_name
-from haulback.wire import Named, Ref
+from haulback.wire import JsonObject, Named, Ref
 
 PRIORITIES = range(101)
 RETRIES = range(101)
 _FAR = 1 << 48  # the year 10889: what is later is a mistake, in nanoseconds or worse
 
 
-def task(
-    kind: str,
-    lane: str,
-    ask: Ask,
-    request: Any = None,
-    *,
-    refs: Mapping[str, Named | None],
-    params: dict[str, Any] | None = None,
-    window: int = HOUR_MS,
-    locked: str | None = None,
-    source: str | None = None,
-    pinned: str | None = None,
-    follows: Task | None = None,
-    run: str = "",
-) -> Task:
-    """A task as planned at `ask.now`; `request` may bring priority, window and retries.
+class TaskSpec(msgspec.Struct, kw_only=True):
+    """The objects that a new task is about, and its place among the other tasks.
 
-    `locked` is the entity that no other mutating task may touch meanwhile, `source` what it reads
-    from, `pinned` the only node that can do it, `run` what a threshold counts over.  `window` is
-    the length in ms where no node configuration sets one.  A follower opens its window when its
-    turn comes.  Raises Malformed.
+    `locked` is the entity that no other mutating task may touch meanwhile, `source` the hypervisor
+    that the task reads from, `pinned` the only node that can run the task, `run` the guid that a
+    failure threshold counts over.  `window` is the length in ms where no node configuration sets a
+    length.  A task that `follows` another opens its window when its turn comes.
     """
-    window = ask.windows.get(pinned or "", {}).get(kind, window)
-    to = refs.get("backupDestination")
+
+    refs: Mapping[str, Named | None]
+    params: JsonObject = {}
+    window: int = HOUR_MS
+    locked: str | None = None
+    source: str | None = None
+    pinned: str | None = None
+    follows: Task | None = None
+    run: str = ""
+
+    def after(self, task: Task, locked: str | None = None) -> TaskSpec:
+        """The same for a task that follows `task`."""
+        return msgspec.structs.replace(self, follows=task, locked=locked)
+
+
+def task(kind: str, lane: str, ask: Ask, request: Any, spec: TaskSpec) -> Task:
+    """A task as planned at `ask.now`; `request` may set priority, window and retries.
+
+    Raises Malformed for a priority, a window or a number of retries out of range.
+    """
+    follows = spec.follows
+    window = ask.windows.get(spec.pinned or "", {}).get(kind, spec.window)
+    to = spec.refs.get("backupDestination")
     priority = _within(request, "priority", PRIORITIES, DEFAULT_PRIORITY)
     start, end = _window(request, ask.now, window)
     made = Task(
@@ -61,14 +69,14 @@ def task(
         asked_start=getattr(request, "windowStart", None),
         created=ask.now,
         modified=ask.now,
-        refs={role: ref for role, ref in refs.items() if ref},
-        params=params or {},
+        refs={role: ref for role, ref in spec.refs.items() if ref},
+        params=spec.params,
         project=ask.project,
-        pinned_node=pinned or "",
-        source_slot=source_slot(lane, source),
-        entity_slot=entity_slot(locked) if locked else None,
+        pinned_node=spec.pinned or "",
+        source_slot=source_slot(lane, spec.source),
+        entity_slot=entity_slot(spec.locked) if spec.locked else None,
         destination_slot=destination_slot(lane, to.guid if to else None),
-        run=run,
+        run=spec.run,
         follows=follows.guid if follows else None,
         ready=not follows and start <= ask.now,
     )
@@ -87,34 +95,6 @@ def by_policy(request: Any, policy: Record | None) -> Any:
         if value is not None and getattr(request, name, 0) is None
     }
     return msgspec.structs.replace(request, **absent) if absent else request
-
-
-def on_machine(  # what tasks on a platform's machine have in common
-    kind: str,
-    lane: str,
-    entity: Entity,
-    hypervisor: Hypervisor,
-    catalogue: Catalogue,
-    ask: Ask,
-    request: Any = None,
-    *,
-    refs: Mapping[str, Named | None] = {},
-    params: dict[str, Any] | None = None,
-    follows: Task | None = None,
-) -> Task:
-    """A task that changes a machine where it lives, on the node that reaches it."""
-    return task(
-        kind,
-        lane,
-        ask.of(entity.project or ask.project),
-        request,
-        refs={"protectedEntity": entity.named(), **refs, **platform(hypervisor, catalogue)},
-        params=params,
-        locked=None if follows else entity.guid,  # a follower takes over what it follows holds
-        source=hypervisor.guid,
-        pinned=hypervisor.node,
-        follows=follows,
-    )
 
 
 def pinned(*records: Hypervisor | BackupDestination | None) -> str | None:

@@ -6,7 +6,9 @@ the declarations, and a test compares the declarations with the structs that the
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from haulback.wire import JsonObject
 
 
 class Said(NamedTuple):
@@ -20,7 +22,7 @@ class Said(NamedTuple):
     needed: bool = False
 
 
-FORMS: dict[str, dict[str, Any]] = {
+FORMS: dict[str, JsonObject] = {
     "text": {"type": "string"},
     "guid": {"type": "string", "format": "uuid"},
     "bytes": {"type": "integer", "minimum": 0},

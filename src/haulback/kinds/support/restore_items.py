@@ -1,9 +1,8 @@
-"""What a restore says of single parts of a machine: its disks and its network cards."""
+"""Disks and network cards of a restored machine, as the request wants them."""
 
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import msgspec
 
@@ -13,13 +12,13 @@ from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.derived_guids import file_guid
 from haulback.inventory.hardware import cards_of
 from haulback.inventory.records import Backup
-from haulback.wire import present
+from haulback.wire import JsonObject, present
 
 _MAC = re.compile(r"[0-9a-f][02468ace](:[0-9a-f]{2}){5}")  # of one card, not of a group
 
 
-def disks_of(files: list[TaskFile] | None, backup: Backup) -> dict[str, Any]:
-    """Which disks to leave out and how to call the others, by `taskFiles`."""
+def disks_of(files: list[TaskFile] | None, backup: Backup) -> JsonObject:
+    """Disks to leave out and new names of disks, by `taskFiles`."""
     known = {file_guid(backup.guid, one["name"]): str(one["name"]) for one in backup.files}
     skip, rename = [], {}
     for i, file in enumerate(files or []):
@@ -42,8 +41,8 @@ def disks_of(files: list[TaskFile] | None, backup: Backup) -> dict[str, Any]:
 
 def cards_wanted(
     networks: list[RestoredNetwork] | None, backup: Backup, catalogue: Catalogue
-) -> dict[str, Any]:
-    """Which network each card is put into, and under which address, by `restoredNetworks`."""
+) -> JsonObject:
+    """Network and MAC address of each card, by `restoredNetworks`."""
     known = {card.guid: card.number for card in cards_of(backup.guid, backup.definition)}
     found = []
     for i, one in enumerate(networks or []):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from haulback.contract.task_states import State
@@ -12,11 +10,12 @@ from haulback.inventory.ledger import Ledger
 from haulback.inventory.records import Backup
 from haulback.kinds.api import Ask
 from haulback.tasks.record import NewRestoreJob, Task
+from haulback.wire import JsonObject
 
 _LONGEST = 2000  # letters of a restore job's status
 
 
-def new_job(kind: str, backup: Backup, ask: Ask, target: dict[str, Any]) -> NewRestoreJob:
+def new_job(kind: str, backup: Backup, ask: Ask, target: JsonObject) -> NewRestoreJob:
     """The record of a request to bring a backup back."""
     return NewRestoreJob(
         type=kind,
@@ -31,17 +30,17 @@ def new_job(kind: str, backup: Backup, ask: Ask, target: dict[str, Any]) -> NewR
 
 
 def job_begun(task: Task, ledger: Ledger, catalogue: Catalogue) -> None:
-    """A restore job goes on with this task."""
+    """Set the restore job to INPROGRESS when a task begins."""
     ledger.restores.moved(task.ref("restoreJob") or "", "INPROGRESS", None, task)
 
 
 def job_goes_on(task: Task, ledger: Ledger) -> None:
-    """One of its tasks is over, and there is another."""
+    """Keep the restore job INPROGRESS: another task follows."""
     ledger.restores.moved(task.ref("restoreJob") or "", "INPROGRESS", task.status_info, task)
 
 
 def job_ended(task: Task, state: State, ledger: Ledger) -> None:
-    """The last task of a restore job is over, and so is the job."""
+    """End the restore job with its last task."""
     status = {State.FINISHED: "SUCCESS", State.CANCELLED: "CANCELLED"}.get(state, "FAILED")
     info = task.status_info or (_warnings(task) if state is State.FINISHED else None)
     ledger.restores.moved(task.ref("restoreJob") or "", status, info, task)

@@ -1,22 +1,23 @@
-"""Where a machine is restored to, and as what: what imports and instant restores have in common."""
+"""Target of imports and instant restores: the hypervisor, the name, the storage."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from haulback.contract.order_records import Hypervisor
 from haulback.errors import Malformed, NotFound
 from haulback.hypervisor_types import TYPES, Capability
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.derived_guids import file_guid
 from haulback.inventory.managers import cluster_of, manager_of
-from haulback.inventory.records import Backup, Entity, Hypervisor, Record
+from haulback.inventory.records import Backup, Entity, Record
 from haulback.kinds.support import planning
 from haulback.kinds.support.restore_items import cards_wanted, disks_of
-from haulback.wire import Named, label
+from haulback.wire import JsonObject, Named, label
 
 
 def hypervisor(request: Any, catalogue: Catalogue, origin: Entity) -> Hypervisor:
-    """The host named, or the best of the manager named for a machine or a backup of `origin`.
+    """The named host, or the best host of the named manager for a backup of `origin`.
 
     Raises Malformed, NotFound.
     """
@@ -61,7 +62,7 @@ def _best(request: Any, manager: Record, catalogue: Catalogue, home: Hypervisor)
 
 
 def honoured(request: Any, to: Hypervisor, catalogue: Catalogue) -> None:
-    """Raises Malformed for what the platform cannot do; nothing that matters is passed over."""
+    """Raises Malformed for a wish that the platform cannot fulfil."""
     platform = TYPES[to.driver]
     platform.require(Capability.CREATE, "hypervisor")
     fields = ["restoreProject", "restoreVmFlavor"]
@@ -90,7 +91,7 @@ def _stores(request: Any, to: Hypervisor, backup: Backup, catalogue: Catalogue) 
 
 
 def no_store(request: Any, to: Hypervisor, catalogue: Catalogue) -> None:
-    """Raises Malformed where disks lie in the usual folder and nowhere else."""
+    """Raises Malformed for a storage: the hypervisor keeps disks in its usual folder only."""
     field = "restoreStorageId"
     if _pool(request.restoreStorageId, field, to, catalogue):
         raise Malformed(f"{field}: disks are moved to {to.config.get('path')} only", field=field)
@@ -115,7 +116,7 @@ def _clusters(to: Hypervisor, catalogue: Catalogue) -> set[str]:
 
 
 def name_of(request: Any, catalogue: Catalogue) -> str:
-    """The name wanted, or that of the machine a client wants to have replaced."""
+    """The wanted name, or the name of the machine to replace."""
     other = getattr(request, "dstProtectedEntity", None)
     name = str(request.restoredPeName or (catalogue.machines.get(other.guid).name if other else ""))
     if len(name) > 200 or any(ord(letter) < 32 for letter in name):
@@ -124,7 +125,7 @@ def name_of(request: Any, catalogue: Catalogue) -> str:
 
 
 def target(request: Any, catalogue: Catalogue, source: str, name: str) -> Named:
-    """Portals read `dstProtectedEntity.name` in the answer."""
+    """The machine to make, as `dstProtectedEntity` of the answer names it for portals."""
     if other := getattr(request, "dstProtectedEntity", None):
         return catalogue.machines.get(other.guid).named()
     entity = catalogue.machines.get(source)
@@ -133,8 +134,8 @@ def target(request: Any, catalogue: Catalogue, source: str, name: str) -> Named:
 
 def wishes(
     request: Any, name: str, to: Hypervisor, backup: Backup, catalogue: Catalogue
-) -> dict[str, Any]:
-    """What a task says of the machine to be made."""
+) -> JsonObject:
+    """Parameters of a task about the machine to make."""
     stores = _stores(request, to, backup, catalogue)
     return {
         "restoredPeName": name,

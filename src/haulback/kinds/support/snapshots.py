@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from functools import partial
+from typing import Any, NamedTuple
 
+import msgspec
+
+from haulback.contract.order_records import Hypervisor
 from haulback.errors import Malformed
 from haulback.hypervisor_types import Capability, type_of
-from haulback.inventory.records import Entity, Hypervisor
+from haulback.inventory.catalogue import Catalogue
+from haulback.inventory.records import Entity
+from haulback.kinds.api import Ask
 from haulback.kinds.support import planning
+from haulback.tasks.record import Task
 
 
 def refuse_unable(entity: Entity, hypervisor: Hypervisor, field: str) -> None:
@@ -28,5 +34,34 @@ def refuse_unable(entity: Entity, hypervisor: Hypervisor, field: str) -> None:
             )
 
 
-# The task that cleans up after one machine.
-cleanup_task = partial(planning.on_machine, "SNAPSHOT_CLEANUP", "snapshot")
+class Asked(NamedTuple):
+    """A request, or None, with the records and the circumstances of its submission."""
+
+    request: Any
+    catalogue: Catalogue
+    ask: Ask
+
+
+def task(kind: str, entity: Entity, asked: Asked, spec: planning.TaskSpec) -> Task:
+    """A task that changes a machine on its platform, on the node that reaches the platform.
+
+    `spec` holds the further references, the parameters and the task before.
+    """
+    hypervisor = asked.catalogue.places.hypervisor(entity.hypervisor)
+    refs = {
+        "protectedEntity": entity.named(),
+        **spec.refs,
+        **planning.platform(hypervisor, asked.catalogue),
+    }
+    # A task that follows another inherits the lock of the machine.
+    locked = None if spec.follows else entity.guid
+    whole = msgspec.structs.replace(
+        spec, refs=refs, locked=locked, source=hypervisor.guid, pinned=hypervisor.node
+    )
+    ask = asked.ask.of(entity.project or asked.ask.project)
+    return planning.task(kind, "snapshot", ask, asked.request, whole)
+
+
+def cleanup_task(entity: Entity, asked: Asked, spec: planning.TaskSpec) -> Task:
+    """The task that removes expired and chosen snapshots of a machine."""
+    return task("SNAPSHOT_CLEANUP", entity, asked, spec)

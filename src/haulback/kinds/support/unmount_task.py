@@ -20,7 +20,7 @@ def task(
     *,
     follows: Task | None = None,
 ) -> Task:
-    """The task that ends a share."""
+    """The task that unmounts a backup."""
     backup = catalogue.backups.get(mount.backup)
     refs = {
         "backup": Named(backup.guid, backup.entity_name),
@@ -32,8 +32,7 @@ def task(
         "restore",
         ask.of(mount.project),
         request,
-        refs=refs,
-        params={"mode": mount.mode},
-        pinned=mount.node,
-        follows=follows,
+        planning.TaskSpec(
+            refs=refs, params={"mode": mount.mode}, pinned=mount.node, follows=follows
+        ),
     )

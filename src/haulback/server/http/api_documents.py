@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cache
-from typing import Any
 
 from haulback.contract.roles import PUBLIC
 from haulback.server.http.operation import ApiRequest, Operation, Reply, Router
-from haulback.wire import dump
+from haulback.wire import JsonObject, dump
 
 
 def documenting(others: Iterable[Operation]) -> Router:
@@ -31,7 +30,7 @@ def documenting(others: Iterable[Operation]) -> Router:
 
         return page(described()).encode()
 
-    @room("GET", "/openapi.json", "The OpenAPI 3.1 document.", roles=PUBLIC, answer=dict[str, Any])
+    @room("GET", "/openapi.json", "The OpenAPI 3.1 document.", roles=PUBLIC, answer=JsonObject)
     def show_openapi(call: ApiRequest) -> Reply:
         """All operations of this API, for machines."""
         return Reply(raw=(openapi(), "application/json"))

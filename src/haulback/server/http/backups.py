@@ -22,7 +22,7 @@ from haulback.server.queries import ListQuery
 from haulback.server.services import backups
 from haulback.server.services.backups import BackupReading, location_status
 from haulback.units import size
-from haulback.wire import Named, label
+from haulback.wire import JsonObject, Named, label
 
 _STATUSES = {"FAILED", "INPROGRESS", "PARTIAL_SUCCESS", "QUEUED", "SUCCESS", "SUCCESS_REMOVED"}
 _PLACES = {"PRESENT", "DAMAGED", "MISSING", "REMOVED", "FAILED", "IN_PROGRESS"}
@@ -325,7 +325,7 @@ def _backup(one: Backup, known: Catalogue) -> BackupRecord:
     )
 
 
-def _cards(one: Backup, known: Catalogue) -> list[dict[str, Any]]:
+def _cards(one: Backup, known: Catalogue) -> list[JsonObject]:
     """The network cards of a backup; a network that no record names has an empty guid."""
     cards = cards_of(one.guid, one.definition)
     networks = (
@@ -391,7 +391,7 @@ def shown_location(one: Backup, known: Catalogue) -> Location:
     )
 
 
-def _file(one: Backup, disk: dict[str, Any]) -> File:
+def _file(one: Backup, disk: JsonObject) -> File:
     name = str(disk["name"])
     shown = {"guid": disk_guid(one.entity, name), "name": name, "excludedFromBackup": False}
     # Portals read the guid of the storage where the disk lay; backups do not record the storage.

@@ -25,7 +25,7 @@ from haulback.server.queries import ListQuery
 from haulback.server.services import configuration, policies
 from haulback.server.services.configuration import ConfigurationReading, SentRecord
 from haulback.server.services.record_kinds import MANAGER, RECORD_KINDS, RecordKind
-from haulback.wire import Word
+from haulback.wire import JsonObject, Word
 
 room = Router()
 
@@ -43,7 +43,7 @@ class _Served(NamedTuple):
     more: Mapping[str, Any] = {}
 
     @property
-    def example(self) -> dict[str, Any]:
+    def example(self) -> JsonObject:
         """A request to add a record."""
         return {"name": "new", **self.more}
 
@@ -127,7 +127,7 @@ def _declare_reading(path: str, kind: RecordKind) -> None:
         projects=ProjectAccess.USE,
         answer=ShownRecord,
     )
-    def show(call: ApiRequest) -> dict[str, Any]:
+    def show(call: ApiRequest) -> JsonObject:
         with ConfigurationReading.of(call.app, call.who.scope) as reading:
             record = reading.catalogue.records.get(kind.name, call.guid)
             return _shown(record, kind, Surroundings(reading))
@@ -145,7 +145,7 @@ def _declare_writing(served: _Served, kind: RecordKind, one: str) -> None:
         status=201,
         examples=[served.example],
     )
-    def make(call: ApiRequest) -> dict[str, Any]:
+    def make(call: ApiRequest) -> JsonObject:
         return _stored(call, kind, configuration.add(call.app, call.who, kind, _sent(call, kind)))
 
     @room(
@@ -158,7 +158,7 @@ def _declare_writing(served: _Served, kind: RecordKind, one: str) -> None:
         answer=ShownRecord,
         examples=[served.example],
     )
-    def put(call: ApiRequest) -> dict[str, Any]:
+    def put(call: ApiRequest) -> JsonObject:
         sent = _sent(call, kind)
         return _stored(call, kind, configuration.change(call.app, call.who, kind, call.guid, sent))
 
@@ -173,7 +173,7 @@ def _sent(call: ApiRequest, kind: RecordKind) -> SentRecord:
     return SentRecord(lambda: call.read(kind.struct), call.body)
 
 
-def _stored(call: ApiRequest, kind: RecordKind, record: Record) -> dict[str, Any]:
+def _stored(call: ApiRequest, kind: RecordKind, record: Record) -> JsonObject:
     """A record as it is shown once it is stored."""
     with ConfigurationReading.of(call.app, call.who.scope) as reading:
         return _shown(record, kind, Surroundings(reading))
@@ -196,14 +196,14 @@ def _wanted(call: ApiRequest, kind: RecordKind, around: Surroundings) -> ListQue
     return wanted
 
 
-def shown_record(record: Record, around: Surroundings) -> dict[str, Any]:
+def shown_record(record: Record, around: Surroundings) -> JsonObject:
     """A record of any sort as portals read it."""
     return _shown(record, RECORD_KINDS[record.kind], around)
 
 
-def _shown(record: Record, kind: RecordKind, around: Surroundings) -> dict[str, Any]:
+def _shown(record: Record, kind: RecordKind, around: Surroundings) -> JsonObject:
     """A record with its enums and references as portals read them."""
-    shown: dict[str, Any] = {"guid": record.guid, "name": record.name}
+    shown: JsonObject = {"guid": record.guid, "name": record.name}
     shown |= {"project": record.project} if record.project is not None else {}
     for field in msgspec.structs.fields(kind.struct):
         if field.name in record.body:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from haulback.contract import example_values as example
 from haulback.contract.dashboard import (
     BackupStats,
@@ -13,12 +11,13 @@ from haulback.contract.dashboard import (
     SizeStats,
     StagingSpace,
 )
+from haulback.contract.order_records import BackupDestination
 from haulback.contract.policies import ProtectedEntities
 from haulback.contract.project_access import ProjectAccess
 from haulback.contract.roles import PEOPLE
 from haulback.errors import NotFound
 from haulback.inventory.catalogue import Catalogue
-from haulback.inventory.records import BackupDestination, Record
+from haulback.inventory.records import Record
 from haulback.server.http import paging, query_params
 from haulback.server.http.configuration import shown_record
 from haulback.server.http.operation import ApiRequest, Router
@@ -26,7 +25,7 @@ from haulback.server.http.policy_views import Surroundings
 from haulback.server.services import dashboard, nodes
 from haulback.server.services.configuration import ConfigurationReading
 from haulback.units import size
-from haulback.wire import Named
+from haulback.wire import JsonObject, Named
 
 _DAY_MS = 86_400_000
 _CHARTED = 15  # days of the chart of portals, which put values to days by their order
@@ -164,11 +163,11 @@ def size_stats(call: ApiRequest) -> SizeStats:
     "GET",
     "/global-settings",
     "Settings of the whole server.",
-    answer=dict[str, Any],
+    answer=JsonObject,
     roles=PEOPLE,
     projects=ProjectAccess.COMMON,
 )
-def global_settings(call: ApiRequest) -> dict[str, Any]:
+def global_settings(call: ApiRequest) -> JsonObject:
     """What portals ask of the whole server."""
     return {"leaseMs": call.app.lease_ms, "timeZone": "UTC"}
 
@@ -178,14 +177,14 @@ def global_settings(call: ApiRequest) -> dict[str, Any]:
     "/policies/vm-backup/list-by-entities",
     "Policies of machines.",
     request=ProtectedEntities,
-    answer=dict[str, Any],
+    answer=JsonObject,
     many=True,
     roles=PEOPLE,
     projects=ProjectAccess.OBJECTS,
     examples=[{"protectedEntities": [example.REF]}],
     command="machine policies MACHINE",
 )
-def policies_of(call: ApiRequest) -> list[dict[str, Any]]:
+def policies_of(call: ApiRequest) -> list[JsonObject]:
     """The backup policies of machines, each once, with their rules."""
     wanted: ProtectedEntities = call.read(ProtectedEntities)
     with ConfigurationReading.of(call.app, call.who.scope) as reading:

@@ -8,19 +8,19 @@ from typing import Any, NamedTuple
 from haulback.contract import example_values as example
 from haulback.contract.destinations import ChangedDestination, DestinationRecord, NewDestination
 from haulback.contract.hypervisors import ChangedHypervisor, HypervisorRecord, NewHypervisor
+from haulback.contract.order_records import BackupDestination, Hypervisor
 from haulback.contract.project_access import ProjectAccess
 from haulback.contract.roles import ADMINS, PEOPLE
 from haulback.hypervisor_types import TYPES
 from haulback.inventory import destination_types
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.managers import cluster_of, manager_of
-from haulback.inventory.records import BackupDestination, Hypervisor
 from haulback.server.http import paging, query_params, task_views
 from haulback.server.http.operation import GUID, ApiRequest, Param, Reply, Router
 from haulback.server.services import destinations, hypervisors
 from haulback.server.services.hypervisors import HypervisorReading
 from haulback.server.services.verification import wish_of
-from haulback.wire import Named, Ref, label, parse
+from haulback.wire import JsonObject, Named, Ref, label, parse
 
 room = Router()
 
@@ -181,7 +181,7 @@ def list_destinations(call: ApiRequest) -> Reply:
     "POST",
     "/backup-destinations/usable-for-vms",
     "Destinations that machines can go to.",
-    request=list[dict[str, Any]],
+    request=list[JsonObject],
     answer=DestinationRecord,
     many=True,
     roles=PEOPLE,

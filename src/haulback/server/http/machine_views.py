@@ -14,7 +14,7 @@ from haulback.inventory.managers import cluster_of, manager_of, portal_type
 from haulback.inventory.records import Entity
 from haulback.server.http.operation import ApiRequest
 from haulback.server.services.machines import COMMANDS, RPO_MS, MachineReading
-from haulback.wire import Named, label
+from haulback.wire import JsonObject, Named, label
 
 
 def view_of(
@@ -115,6 +115,6 @@ def _up_to_date(one: Entity, around: _Around) -> bool | None:
     return around.now - int(one.facts.get("lastBackup") or 0) <= RPO_MS
 
 
-def _backup(one: Entity, fact: dict[str, Any] | None) -> Named | None:
+def _backup(one: Entity, fact: JsonObject | None) -> Named | None:
     """Exporters read the time after " - "."""
     return Named(fact["guid"], f"{one.name} - {fact['time']}") if fact else None

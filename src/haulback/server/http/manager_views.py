@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from haulback.errors import NotFound
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.managers import SEEN_ON, USUAL_TYPE, cluster_of, manager_of
 from haulback.inventory.records import Record
+from haulback.wire import JsonObject
 
 
 def managers_for(known: Catalogue, backup: str) -> list[str]:
@@ -30,17 +30,17 @@ def beneath(known: Catalogue, kind: str, manager: str) -> list[str]:
     ]
 
 
-def _manager(shown: dict[str, Any], record: Record, known: Catalogue) -> None:
+def _manager(shown: JsonObject, record: Record, known: Catalogue) -> None:
     shown.setdefault("url", "")
     if not record.body.get("type"):
         shown["type"] = {"name": USUAL_TYPE, "description": USUAL_TYPE.capitalize()}
 
 
-def _cluster(shown: dict[str, Any], record: Record, known: Catalogue) -> None:
+def _cluster(shown: JsonObject, record: Record, known: Catalogue) -> None:
     shown["uuid"] = shown.get("uuid") or record.guid
 
 
-def _storage(shown: dict[str, Any], record: Record, known: Catalogue) -> None:
+def _storage(shown: JsonObject, record: Record, known: Catalogue) -> None:
     """Add the clusters of the hosts that see it: portals show the storages of one cluster."""
     hosts = set(record.body.get(SEEN_ON, ()))
     found = [one["guid"] for one in shown.get("clusters", [])]
@@ -57,7 +57,7 @@ def _name(known: Catalogue, cluster: str) -> str:
         return ""
 
 
-View = Callable[[dict[str, Any], Record, Catalogue], None]
+View = Callable[[JsonObject, Record, Catalogue], None]
 VIEWS: dict[str, View] = {
     "hypervisor-manager": _manager,
     "hypervisor-cluster": _cluster,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import chain
-from typing import Any
 from urllib.parse import quote
 
 import msgspec
@@ -25,10 +24,11 @@ from haulback.contract.mounts import (
 )
 from haulback.contract.project_access import ProjectAccess
 from haulback.contract.roles import PEOPLE, RESTORERS
+from haulback.contract.store import BackupVolume
 from haulback.errors import Malformed, NotFound, Unavailable
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.derived_guids import file_guid, volume_guid
-from haulback.inventory.records import BackupVolume, Mount, ShownFileSystem
+from haulback.inventory.records import Mount, ShownFileSystem
 from haulback.server.http import paging, query_params
 from haulback.server.http.content_disposition import attachment
 from haulback.server.http.operation import (
@@ -43,7 +43,7 @@ from haulback.server.http.operation import (
 )
 from haulback.server.services import backups, mounts
 from haulback.server.services.mounts import MountReading
-from haulback.wire import Named, label
+from haulback.wire import JsonObject, Named, label
 
 _PAGE = 1000  # rows of a listing, unless more are asked for
 _RIGHTS = [f"{who}_{what}" for who in ("OWNER", "GROUP", "OTHERS")
@@ -350,7 +350,7 @@ def _named(call: ApiRequest) -> Mount:
 
 def _mounted(one: Mount, counts: dict[str, int], known: Catalogue) -> MountedBackup:
     shows = one.state == "MOUNTED"
-    backup: dict[str, Any] = {"guid": one.backup, "name": one.entity_name, "size": one.size}
+    backup: JsonObject = {"guid": one.backup, "name": one.entity_name, "size": one.size}
     backup["protectedEntity"] = {"guid": one.entity, "name": one.entity_name}
     backup |= {"snapshotTime": one.snapshot_time, "iscsiMountable": True}
     return MountedBackup(

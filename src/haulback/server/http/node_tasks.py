@@ -33,7 +33,7 @@ from haulback.server.http.schemas import Schema, Schemas
 from haulback.server.queries import MOST
 from haulback.server.services import inventory_sync, node_tasks, nodes, tasks
 from haulback.tasks.record import Task
-from haulback.wire import Named, present, read
+from haulback.wire import JsonObject, Named, present, read
 
 _MOST_QUEUED = 1000
 room = Router()
@@ -235,7 +235,7 @@ def more_transferred(call: ApiRequest) -> None:
     node_tasks.add_bytes(call.app, call.node, call.guid, sample, more or 0)
 
 
-def _sample(call: ApiRequest) -> tuple[dict[str, Any], int | None]:
+def _sample(call: ApiRequest) -> tuple[JsonObject, int | None]:
     rate: DataTransferRateRequest = call.read(DataTransferRateRequest)
     for name in ("transferRate", "transferredBytes", "timestamp"):
         if (getattr(rate, name) or 0) < 0:

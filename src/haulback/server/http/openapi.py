@@ -14,6 +14,7 @@ from haulback.contract.roles import PUBLIC, ROLES
 from haulback.server.http.operation import Operation
 from haulback.server.http.request_body import describe
 from haulback.server.http.schemas import Schemas
+from haulback.wire import JsonObject
 
 _ERROR = {
     "type": "object",
@@ -40,10 +41,10 @@ _ERRORS = {
 }
 
 
-def document(operations: Iterable[Operation]) -> dict[str, Any]:
+def document(operations: Iterable[Operation]) -> JsonObject:
     """The whole document."""
     schemas = Schemas()
-    paths: dict[str, dict[str, Any]] = {}
+    paths: dict[str, JsonObject] = {}
     for one in sorted(operations, key=lambda one: (one.path, one.method)):
         paths.setdefault(one.path, {})[one.method.lower()] = _operation(one, schemas)
     schemas.components["Error"] = _ERROR
@@ -68,8 +69,8 @@ def document(operations: Iterable[Operation]) -> dict[str, Any]:
     }
 
 
-def _operation(one: Operation, schemas: Schemas) -> dict[str, Any]:
-    made: dict[str, Any] = {
+def _operation(one: Operation, schemas: Schemas) -> JsonObject:
+    made: JsonObject = {
         "operationId": _id(one),
         "summary": one.summary,
         "description": _describe(one),
@@ -98,14 +99,14 @@ def _describe(one: Operation) -> str:
     return f"{about} Roles: {who}. For narrowed callers: {ABOUT[one.access]}"
 
 
-def _parameters(one: Operation) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
+def _parameters(one: Operation) -> list[JsonObject]:
+    found: list[JsonObject] = []
     if "{guid}" in one.path:
         schema = {"type": "string", "format": "uuid"}
         found.append({"name": "guid", "in": "path", "required": True, "schema": schema})
     for param in one.query:
         schema = dict(param.sort)
-        shown: dict[str, Any] = {"type": "array", "items": schema} if param.many else schema
+        shown: JsonObject = {"type": "array", "items": schema} if param.many else schema
         made = {"name": param.name, "in": "query", "description": param.about, "schema": shown}
         found.append(made | ({"style": "form", "explode": True} if param.many else {}))
     if one.path.startswith("/tasks/") and one.method == "POST" and one.status == 201 and one.answer:
@@ -117,13 +118,13 @@ def _parameters(one: Operation) -> list[dict[str, Any]]:
     return found
 
 
-def _request(one: Operation, schemas: Schemas) -> dict[str, Any]:
+def _request(one: Operation, schemas: Schemas) -> JsonObject:
     schema = schemas.of(one.request, incoming=True)
     return one.request_schema(schemas, schema) if one.request_schema else schema
 
 
-def _json(schema: dict[str, Any], one: Operation) -> dict[str, Any]:
-    found: dict[str, Any] = {"schema": schema}
+def _json(schema: JsonObject, one: Operation) -> JsonObject:
+    found: JsonObject = {"schema": schema}
     if one.examples:
         found["examples"] = {
             f"example{i}": {"value": value} for i, value in enumerate(one.examples, 1)
@@ -131,8 +132,8 @@ def _json(schema: dict[str, Any], one: Operation) -> dict[str, Any]:
     return {"application/json": found}
 
 
-def _responses(one: Operation, schemas: Schemas) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+def _responses(one: Operation, schemas: Schemas) -> JsonObject:
+    found: JsonObject = {}
     if one.answer is None:
         found[str(one.status)] = {"description": "Done; no body."}
     elif one.status == 204:
@@ -149,11 +150,11 @@ def _responses(one: Operation, schemas: Schemas) -> dict[str, Any]:
     return found
 
 
-def _body(one: Operation, schemas: Schemas, about: str) -> dict[str, Any]:
+def _body(one: Operation, schemas: Schemas, about: str) -> JsonObject:
     schema = schemas.of(one.answer, incoming=False)
     schema = one.answer_schema(schemas, schema) if one.answer_schema else schema
     schema = {"type": "array", "items": schema} if one.many else schema
-    made: dict[str, Any] = {
+    made: JsonObject = {
         "description": about,
         "content": {"application/json": {"schema": schema}},
     }
@@ -175,7 +176,7 @@ def page(operations: Iterable[Operation]) -> str:
     return _PAGE.replace("{title}", html.escape(title)).replace("{rows}", "\n".join(topics))
 
 
-def _row(method: str, path: str, one: dict[str, Any]) -> str:
+def _row(method: str, path: str, one: JsonObject) -> str:
     good = {k: v for k, v in one["responses"].items() if k.startswith("2")}
     rows = [_parameter(param) for param in one["parameters"]]
     params = f"<table>{''.join(rows)}</table>" if rows else ""
@@ -191,7 +192,7 @@ def _row(method: str, path: str, one: dict[str, Any]) -> str:
     )
 
 
-def _parameter(param: dict[str, Any]) -> str:
+def _parameter(param: JsonObject) -> str:
     schema = param["schema"]
     values = schema.get("enum") or schema.get("items", {}).get("enum") or []
     sort = schema.get("format") or schema.get("type") or "one of"

@@ -11,8 +11,9 @@ from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.records import Entity, Record
 from haulback.server.services.configuration import ConfigurationReading
 from haulback.server.services.policies import OWNED
+from haulback.wire import JsonObject
 
-_NOTHING: dict[str, Any] = {"name": ""}
+_NOTHING: JsonObject = {"name": ""}
 _SCHEDULE = "a schedule is kept and does not start anything yet"
 _MONTHS = "months and dayOfWeekOccurrences are kept and do not act yet"
 _RETENTION = "the retention of a rule is kept and does not act yet: its destination's own does"
@@ -64,7 +65,7 @@ class Surroundings:
         return [one for one in self.schedules if rule in _rules_of(one)]
 
 
-def policy(shown: dict[str, Any], record: Record, around: Surroundings) -> None:
+def policy(shown: JsonObject, record: Record, around: Surroundings) -> None:
     """Add machines and their figures; `rules` are there already, in full."""
     members = around.members(record)
     sizes = [int(one.facts["lastSuccessfulBackupSize"]) for one in members if one.facts]
@@ -88,7 +89,7 @@ _NO_CHOICE: dict[str, list[Any]] = {
 }
 
 
-def rule(shown: dict[str, Any], record: Record, around: Surroundings) -> None:
+def rule(shown: JsonObject, record: Record, around: Surroundings) -> None:
     """Add the names of its destinations; `schedules` are there already, in full."""
     shown["markedForDeletion"] = False
     for one in shown.get("ruleBackupDestinations", []):
@@ -101,7 +102,7 @@ def rule(shown: dict[str, Any], record: Record, around: Surroundings) -> None:
     shown["warnings"] = list(dict.fromkeys(_of_rule(shown)))
 
 
-def schedule(shown: dict[str, Any], record: Record, around: Surroundings) -> None:
+def schedule(shown: JsonObject, record: Record, around: Surroundings) -> None:
     """Add the names of its rules."""
     kind = "snapshot-rule" if record.body.get("type") == "VM_SNAPSHOT" else "rule"
     _named(shown.get("rules", []), kind, around)
@@ -144,12 +145,12 @@ def _rules_of(one: Record) -> set[str]:
     return {ref["guid"] for ref in one.body.get("rules", [])}
 
 
-def _named(refs: list[dict[str, Any]], kind: str, around: Surroundings) -> None:
+def _named(refs: list[JsonObject], kind: str, around: Surroundings) -> None:
     for ref in refs:
         ref["name"] = around.name(kind, ref["guid"])
 
 
-def _primaries(rules: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _primaries(rules: list[JsonObject]) -> list[JsonObject]:
     """The destinations of a policy, each once."""
     found = {
         to["backupDestination"]["guid"]: to["backupDestination"]
@@ -160,7 +161,7 @@ def _primaries(rules: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def _of_policy(shown: dict[str, Any]) -> Iterable[str]:
+def _of_policy(shown: JsonObject) -> Iterable[str]:
     if shown["autoAssignMode"]["name"] != "DISABLED":
         yield _ASSIGN
     for member, warning in (("autoRemoveNonPresent", _REMOVE), ("dailyReportEnabled", _REPORT)):
@@ -172,7 +173,7 @@ def _of_policy(shown: dict[str, Any]) -> Iterable[str]:
             yield from fired["warnings"]
 
 
-def _of_rule(shown: dict[str, Any]) -> Iterable[str]:
+def _of_rule(shown: JsonObject) -> Iterable[str]:
     for one in shown.get("ruleBackupDestinations", []):
         role, to = one["roleType"]["name"], one["backupDestination"]
         if role != "PRIMARY" and "guid" in to:

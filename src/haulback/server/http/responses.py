@@ -17,7 +17,7 @@ from haulback.errors import HaulbackError, Malformed, NotFound, Unavailable
 from haulback.server.http.authentication import COOKIE
 from haulback.server.http.operation import Operation, Reply
 from haulback.server.http.request_body import HungUp
-from haulback.wire import dump
+from haulback.wire import JsonObject, dump
 
 _JSON, _NO_CONTENT = "application/json", 204
 log = logging.getLogger(__name__)
@@ -139,7 +139,7 @@ def _framed(answer: BytesResponse) -> Response[Any]:
 
 
 def _error(
-    status: int, message: str, code: str, details: dict[str, Any], headers: dict[str, str]
+    status: int, message: str, code: str, details: JsonObject, headers: dict[str, str]
 ) -> BytesResponse:
     body = {"message": message, "code": code, "details": details, "status": status}
     return BytesResponse(status, dump(body), headers=headers)

@@ -8,9 +8,9 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from haulback.wire import Choice, Label, Named, Ref, Word
+from haulback.wire import Choice, JsonObject, Label, Named, Ref, Word
 
-Schema = dict[str, Any]
+Schema = JsonObject
 _NUMERIC = {"type": "string", "pattern": r"^-?[0-9]{1,16}(\.[0-9]{1,16})?$"}
 _WHOLE = {"type": "integer", "minimum": -(2**53), "maximum": 2**53}
 _GUID = {"type": "string", "format": "uuid"}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from haulback.contract.tasks import (
@@ -17,7 +15,7 @@ from haulback.contract.tasks import (
 )
 from haulback.kinds import scoped_inventory_sync
 from haulback.tasks.record import LogRow, Task, Waiting
-from haulback.wire import Label, Named, label, present
+from haulback.wire import JsonObject, Label, Named, label, present
 
 _LISTED = (
     "protectedEntity",
@@ -57,7 +55,7 @@ _REPORTED = (
     "processedObjectCount",
     "totalObjectCount",
 )
-_NOTHING: dict[str, Any] = {}
+_NOTHING: JsonObject = {}
 
 
 def list_record(task: Task, why: Waiting | None = None) -> TaskListRecord:
@@ -65,7 +63,7 @@ def list_record(task: Task, why: Waiting | None = None) -> TaskListRecord:
     return TaskListRecord(**_listed(task, why))
 
 
-def _listed(task: Task, why: Waiting | None) -> dict[str, Any]:
+def _listed(task: Task, why: Waiting | None) -> JsonObject:
     refs = task.refs
     entity = refs.get("protectedEntity")
     return {
@@ -94,7 +92,7 @@ def details(task: Task, why: Waiting | None = None) -> TaskDetails:
     return TaskDetails(**_details(task, why))
 
 
-def _details(task: Task, why: Waiting | None) -> dict[str, Any]:
+def _details(task: Task, why: Waiting | None) -> JsonObject:
     params, results = task.params, task.results
     found = _listed(task, why)
     for role in _REFS:
@@ -138,7 +136,7 @@ def extended(task: Task, plan: list[Task], why: Waiting | None) -> TaskDetails:
     return TaskDetails(**{**_details(task, why), **more})
 
 
-def rate(sample: dict[str, Any], task: Task) -> DataTransferRateDetails:
+def rate(sample: JsonObject, task: Task) -> DataTransferRateDetails:
     """A sample of the transfer rate."""
     return DataTransferRateDetails(
         transferRate=sample.get("transferRate"),

@@ -85,9 +85,8 @@ def _end(app: App, sql: Connection, task: Task) -> audit.Line | None:
             return None
         moves.cancel(task, "cancelled by a user")
         return task.guid, before, "cancelling"
-    moves.cancel(task, "cancelled by a user")
+    moves.cancel(task, "cancelled by a user", hidden=True)
     app.tidy_after(sql, task)
-    moves.hide(task)
     return task.guid, before, {"state": task.state, "removed": True}
 
 

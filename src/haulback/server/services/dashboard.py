@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from haulback.inventory.records import BackupDestination
+from haulback.contract.order_records import BackupDestination
 from haulback.server.scope import Scope
 from haulback.server.services.app import App
 from haulback.server.store import figures, lists

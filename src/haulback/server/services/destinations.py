@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
 import msgspec
 
@@ -14,11 +13,12 @@ from haulback.contract.destinations import (
     Retention,
     Verification,
 )
+from haulback.contract.order_records import BackupDestination
 from haulback.contract.places import NewPlace
 from haulback.errors import Conflict, Malformed
 from haulback.ids import new_guid
 from haulback.inventory import retention
-from haulback.inventory.records import BackupDestination, Record
+from haulback.inventory.records import Record
 from haulback.kinds.api import Ask
 from haulback.kinds.destination_init import init
 from haulback.kinds.support import planning
@@ -37,7 +37,7 @@ from haulback.server.store.ledger import SqlLedger
 from haulback.tasks.record import Task
 from haulback.texts import check_name
 from haulback.units import DAY_MS
-from haulback.wire import Named
+from haulback.wire import JsonObject, Named
 
 _KEY_BYTES = 32
 _LONGEST_AGE = 100 * 365 * DAY_MS
@@ -122,7 +122,7 @@ def retention_of(one: BackupDestination) -> Retention:
     return retention.of(one.settings)
 
 
-def _keeping(wanted: Retention | None, before: dict[str, Any]) -> dict[str, Any]:
+def _keeping(wanted: Retention | None, before: JsonObject) -> JsonObject:
     if wanted is None:
         return before
     for name in ("keepLastNFull", "keepLastNIncremental"):
@@ -142,7 +142,7 @@ def _keeping(wanted: Retention | None, before: dict[str, Any]) -> dict[str, Any]
     return {**before, "retention": msgspec.to_builtins(wanted)}
 
 
-def _verified(wanted: Verification | None, before: dict[str, Any]) -> dict[str, Any]:
+def _verified(wanted: Verification | None, before: JsonObject) -> JsonObject:
     if wanted is None:
         return before
     if not 1 <= wanted.days <= 3650:
@@ -153,7 +153,7 @@ def _verified(wanted: Verification | None, before: dict[str, Any]) -> dict[str, 
     return {**before, "verification": msgspec.to_builtins(wanted)}
 
 
-def _config(wanted: NewPlace, driver: str) -> dict[str, Any]:
+def _config(wanted: NewPlace, driver: str) -> JsonObject:
     _, path = planning.place(wanted.name, wanted.path)
     if wanted.driver not in (None, driver):
         raise Malformed(f"driver: only {driver!r} is known", field="driver")

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import msgspec
 
 from haulback import hypervisor_types
 from haulback.contract.hypervisors import ChangedHypervisor, NewHypervisor
+from haulback.contract.order_records import Hypervisor
 from haulback.errors import Conflict
 from haulback.ids import new_guid
-from haulback.inventory.records import Hypervisor
 from haulback.kinds.api import Ask
 from haulback.kinds.inventory_sync import sync
 from haulback.kinds.support import planning
@@ -34,7 +33,7 @@ from haulback.server.store.engine import Connection
 from haulback.server.store.ledger import SqlLedger
 from haulback.tasks.record import Task
 from haulback.texts import check_name
-from haulback.wire import Named
+from haulback.wire import JsonObject, Named
 
 
 class HypervisorReading(Reading):
@@ -128,8 +127,8 @@ def confirm_absent(app: App, guid: str, who: Caller) -> list[Named]:
 
 
 def _under(
-    sql: Connection, wanted: NewHypervisor | ChangedHypervisor, before: dict[str, Any]
-) -> dict[str, Any]:
+    sql: Connection, wanted: NewHypervisor | ChangedHypervisor, before: JsonObject
+) -> JsonObject:
     """Settings with the manager and the cluster that are wanted."""
     known, settings = SqlCatalogue(sql), dict(before)
     for field, kind, name in (

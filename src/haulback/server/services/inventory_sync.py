@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from haulback.contract.inventory_sync import ReportedMachine, Seen
@@ -18,7 +16,7 @@ from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import Connection
 from haulback.server.store.ledger import SqlLedger
 from haulback.tasks.record import Task
-from haulback.wire import Ref
+from haulback.wire import JsonObject, Ref
 
 
 def take_inventory(app: App, who: Node, wanted: FullInventory) -> None:
@@ -51,7 +49,7 @@ def _sync_of(sql: Connection, who: Node, wanted: FullInventory) -> Task:
     raise Conflict("this node runs no INVENTORY_SYNC of that hypervisor; take one first")
 
 
-def _machines(found: list[dict[str, Any]]) -> list[ReportedMachine]:
+def _machines(found: list[JsonObject]) -> list[ReportedMachine]:
     """Machines from whatever a node calls them.  Raises Malformed."""
     try:
         return msgspec.convert(found, list[ReportedMachine])

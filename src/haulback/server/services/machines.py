@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
 
 import msgspec
 
 from haulback.contract.machines import MachineSettings
+from haulback.contract.order_records import Hypervisor
 from haulback.errors import Conflict, Malformed, NotFound
 from haulback.hypervisor_types import TYPES, Capability
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.derived_guids import disk_guid
-from haulback.inventory.records import Entity, Hypervisor
+from haulback.inventory.records import Entity
 from haulback.server.caller import Caller
 from haulback.server.queries import ListQuery
 from haulback.server.services.app import App
@@ -22,7 +22,7 @@ from haulback.server.store import lists, machines, protection
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import Connection
 from haulback.server.store.ledger import SqlLedger
-from haulback.wire import Named
+from haulback.wire import JsonObject, Named
 
 COMMANDS = ("preCommand", "postCommand")
 RPO_MS = protection.RPO_MS
@@ -98,7 +98,7 @@ def _project(wanted: MachineSettings, known: Catalogue) -> str | None:
     return wanted.project.guid
 
 
-def _set_commands(settings: dict[str, Any], wanted: MachineSettings, host: Hypervisor) -> None:
+def _set_commands(settings: JsonObject, wanted: MachineSettings, host: Hypervisor) -> None:
     """Raises Malformed where nothing can run the commands."""
     for name in COMMANDS:
         command: str | None = getattr(wanted, name)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from threading import Condition
-from typing import Any
 
 import msgspec
 
@@ -21,6 +20,7 @@ from haulback.server.store import node_requests
 from haulback.server.store.engine import Store
 from haulback.server.store.node_requests import AHEAD
 from haulback.server.wakeups import Wakeups
+from haulback.wire import JsonObject
 
 _SILENT = 60.0  # seconds without a piece
 _TAKES = 1.0  # seconds that a piece waits for room
@@ -35,7 +35,7 @@ class NodeRequests:
         self._store, self._bell, self._now = store, bell, now
         self._open: dict[str, _Answer] = {}
 
-    def ask(self, node: str, body: dict[str, Any]) -> Iterator[bytes]:
+    def ask(self, node: str, body: JsonObject) -> Iterator[bytes]:
         """The pieces of a node's answer.  Raises what the node says, Unavailable when silent."""
         with self._store.write() as sql:
             guid = node_requests.put(sql, node, body, self._now())

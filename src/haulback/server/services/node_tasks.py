@@ -9,9 +9,9 @@ from typing import Any
 import msgspec
 
 from haulback.contract.nodes import Enrolled, FinishedWork, NodeSession, WorkOrder
+from haulback.contract.order_records import BackupDestination
 from haulback.contract.task_states import State
-from haulback.errors import Conflict, Fenced, Forbidden, HaulbackError, Malformed, NotFound
-from haulback.inventory.records import BackupDestination
+from haulback.errors import Conflict, Fenced, Forbidden, HaulbackError, NotFound
 from haulback.inventory.repository_revision import REVISION, WRITING
 from haulback.kinds import mount, staging_cleanup
 from haulback.kinds.support import export_report
@@ -33,6 +33,7 @@ from haulback.server.store.engine import Connection, mapped
 from haulback.server.store.ledger import SqlLedger
 from haulback.server.store.nodes import with_node_names
 from haulback.tasks.record import Task
+from haulback.wire import JsonObject
 
 log = logging.getLogger(__name__)
 OFFERED = queue.OFFERED  # tasks in one offer, unless the node asks for more or less
@@ -69,12 +70,12 @@ def give_up(app: App, sql: Connection, session: str | None, why: str) -> None:
         moves.lost(task, why)
 
 
-def _adopt(moves: task_lifecycle.Life, task: Task, results: dict[str, Any]) -> bool:
+def _adopt(moves: task_lifecycle.Life, task: Task, results: JsonObject) -> bool:
     """End a task as FINISHED with what its dead process had written down, if that can be read."""
     try:
         with mapped(), moves.sql.begin_nested():
             tasks.change(moves.sql, task, moves.now, results=results)
-            _end(moves, task, State.FINISHED, None)
+            moves.end(task, State.FINISHED, None)
     except HaulbackError:
         return False
     return True
@@ -193,9 +194,9 @@ def _move(app: App, sql: Connection, task: Task, who: Node, state: State, info: 
         return
     _check_mine(task, who)
     if state is State.QUEUED:
-        _give_back(moves, task)
+        moves.give_back(task, _REQUEUED)
     else:
-        _end(moves, task, state, info)
+        moves.end(task, state, info)
     # A clean-up that cannot be done is tried again within the hour, not at once and for ever.
     if task.state != State.FINISHED.value and task.type != staging_cleanup.KIND.type:
         app.tidy_node(sql, who.guid)
@@ -208,23 +209,6 @@ def _check_able(who: Node, wanted: list[Task]) -> None:
                 f"node {who.name} runs Haulback {who.version}, which must not do {task.type} any "
                 "more: update Haulback on it"
             )
-
-
-def _give_back(moves: task_lifecycle.Life, task: Task) -> None:
-    if not moves.kinds[task.type].repeatable:
-        raise Conflict(f"a task of type {task.type} cannot simply run again; FAIL it instead")
-    if task.cancel_wanted:
-        raise Conflict("the task is to be cancelled; say CANCELLED once it is cleaned up")
-    moves.requeue(task, _REQUEUED)
-
-
-def _end(moves: task_lifecycle.Life, task: Task, state: State, info: str | None) -> None:
-    if state is State.FINISHED and task.cancel_wanted and tasks.followers(moves.sql, task.guid):
-        state, info = State.CANCELLED, task.status_info  # what follows must not happen
-    try:
-        moves.end(task, state, info)
-    except msgspec.ValidationError as error:
-        raise Malformed(f"transfer-info of {task.type}: {error}") from None
 
 
 def order(app: App, who: Node, guid: str) -> WorkOrder:
@@ -273,7 +257,7 @@ def became(app: App, who: Node, guid: str, kind: str) -> Task:
 def set_member(app: App, who: Node, guid: str, name: str, value: Any) -> Task:
     """Set a member of a running task.  Raises Conflict for a kind that has no such member."""
 
-    def made(task: Task) -> dict[str, Any]:
+    def made(task: Task) -> JsonObject:
         _check_member(app, task, name)
         return {"results": {**task.results, name: value}}
 
@@ -296,12 +280,12 @@ def report(app: App, who: Node, guid: str, **values: Any) -> Task:
     return _reported(app, who, guid, lambda _: values)
 
 
-def add_results(app: App, who: Node, guid: str, more: dict[str, Any], **values: Any) -> Task:
+def add_results(app: App, who: Node, guid: str, more: JsonObject, **values: Any) -> Task:
     """Add to what a running task reported so far, and renew its lease."""
     return _reported(app, who, guid, lambda task: {"results": {**task.results, **more}, **values})
 
 
-def _reported(app: App, who: Node, guid: str, made: Callable[[Task], dict[str, Any]]) -> Task:
+def _reported(app: App, who: Node, guid: str, made: Callable[[Task], JsonObject]) -> Task:
     with app.store.write() as sql:
         task = mine(sql, who, guid, lock=True)
         _change(app, sql, task, made(task))
@@ -314,14 +298,14 @@ def check_mine(app: App, who: Node, guid: str) -> None:
         mine(sql, who, guid)
 
 
-def _change(app: App, sql: Connection, task: Task, values: dict[str, Any]) -> None:
+def _change(app: App, sql: Connection, task: Task, values: JsonObject) -> None:
     if "progress" in values:
         values["progress"] = max(task.progress, min(100.0, values["progress"]))
     now = app.clock.now_ms()
     tasks.change(sql, task, now, lease_until=now + app.lease_ms, **values)
 
 
-def add_bytes(app: App, who: Node, guid: str, sample: dict[str, Any], more: int) -> None:
+def add_bytes(app: App, who: Node, guid: str, sample: JsonObject, more: int) -> None:
     """A sample of the transfer rate whose bytes come on top of those before."""
     with app.store.write() as sql:
         task = mine(sql, who, guid, lock=True)
@@ -329,13 +313,13 @@ def add_bytes(app: App, who: Node, guid: str, sample: dict[str, Any], more: int)
         _add_sample(app, sql, task, {**sample, "transferredBytes": before + more})
 
 
-def add_sample(app: App, who: Node, guid: str, sample: dict[str, Any]) -> None:
+def add_sample(app: App, who: Node, guid: str, sample: JsonObject) -> None:
     """A sample of the transfer rate; the task keeps the last ones as its history."""
     with app.store.write() as sql:
         _add_sample(app, sql, mine(sql, who, guid, lock=True), sample)
 
 
-def _add_sample(app: App, sql: Connection, task: Task, sample: dict[str, Any]) -> None:
+def _add_sample(app: App, sql: Connection, task: Task, sample: JsonObject) -> None:
     history = [*task.results.get("transferHistory", []), sample][-_SAMPLES:]
     results = {**task.results, "dataTransferRate": sample, "transferHistory": history}
     _change(app, sql, task, {"results": results})

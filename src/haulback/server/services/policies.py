@@ -17,7 +17,7 @@ from haulback.server.scope import EVERYTHING, Scope
 from haulback.server.store import configuration, machines
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import Connection
-from haulback.wire import read
+from haulback.wire import JsonObject, read
 
 Check = Callable[[Any, Catalogue], None]
 
@@ -170,7 +170,7 @@ def _check_project(policy: Record, machine: Entity) -> None:
         )
 
 
-def body_of(wanted: PolicyRecord, parent: str | None) -> dict[str, Any]:
+def body_of(wanted: PolicyRecord, parent: str | None) -> JsonObject:
     """The members that a record itself keeps: no name, no parent, nothing of other records."""
     apart = _APART.get(type(wanted), ())  # members that other records keep
     left_out = {"name", "project", parent, *apart}
@@ -188,7 +188,7 @@ def members_of(sql: Connection, scope: Scope, kind: str) -> dict[str, list[Entit
     return found
 
 
-def _without(settings: Mapping[str, Any], name: str) -> dict[str, Any]:
+def _without(settings: Mapping[str, Any], name: str) -> JsonObject:
     return {key: value for key, value in settings.items() if key != name}
 
 
@@ -221,7 +221,7 @@ def _present(sent: Any) -> list[Any]:
     return [one for one in sent if one is not None]
 
 
-def _object(item: Any, place: int) -> dict[str, Any]:
+def _object(item: Any, place: int) -> JsonObject:
     given = {"guid": item} if isinstance(item, str) else item
     if not isinstance(given, dict):
         raise Malformed(f"rules[{place}]: a rule is an object", field=f"rules[{place}]")
@@ -240,7 +240,7 @@ def _known(given: Mapping[str, Any], before: Mapping[str, Record], field: str) -
     return str(guid)
 
 
-def _members(rule: Record | None) -> dict[str, Any]:
+def _members(rule: Record | None) -> JsonObject:
     return {"name": rule.name, **rule.body} if rule else {}
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from haulback.contract.order_records import BackupDestination
 from haulback.errors import NotFound
-from haulback.inventory.records import BackupDestination
 from haulback.server.key_vault import KeyVault
 from haulback.server.store import destinations, lists
 from haulback.server.store.engine import peek, sqlite_url

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.records import Backup
@@ -11,6 +11,7 @@ from haulback.server.caller import Caller
 from haulback.server.services.app import App
 from haulback.server.store import backups
 from haulback.server.store.catalogue import SqlCatalogue
+from haulback.wire import JsonObject
 
 
 class Mark(NamedTuple):
@@ -32,5 +33,5 @@ def mark(app: App, who: Caller, decide: Callable[[Catalogue, int], list[Mark]]) 
         change.silent = not marks
 
 
-def _values(after: Backup) -> dict[str, Any]:
+def _values(after: Backup) -> JsonObject:
     return {"hint": after.hint, "keep_until": after.keep_until}

@@ -280,13 +280,14 @@ def remove(app: App, who: Caller, guid: str) -> str | None:
         task = tasks.visible(change.sql, guid, who.scope, lock=True)
         change.before = task.state
         moves = app.life(change.sql)
-        if State[task.state] not in FINAL:
+        if State[task.state] in FINAL:
+            moves.hide(task)
+        else:
             left = _left_behind(task)
-            _cancel(app, moves, task, "cancelled by a user")
+            _cancel(app, moves, task, "cancelled by a user", hidden=True)
             change.after = task.state
             if task.state == State.RUNNING.value:
                 return None
-        moves.hide(task)
         change.after = {"state": task.state, "removed": True}
         change.after |= {"leftBehind": left} if left else {}
     return left
@@ -299,13 +300,15 @@ def _left_behind(task: Task) -> str | None:
     return f"attempt {task.attempt_name} on node {task.node}: STAGING_CLEANUP looks for it"
 
 
-def _cancel(app: App, moves: task_lifecycle.Life, task: Task, info: str | None) -> None:
+def _cancel(
+    app: App, moves: task_lifecycle.Life, task: Task, info: str | None, *, hidden: bool = False
+) -> None:
     if task.state == State.RUNNING.value and task.cancel_wanted:
         line = f"forced out; left behind: {_left_behind(task)}"
         task_lists.append_log(moves.sql, task, moves.now, [line])
-        moves.cancel(task, f"{info or 'cancelled by a user'}; {line}")
+        moves.cancel(task, f"{info or 'cancelled by a user'}; {line}", hidden=hidden)
     else:
-        moves.cancel(task, info or "cancelled by a user")
+        moves.cancel(task, info or "cancelled by a user", hidden=hidden)
     if task.state == State.CANCELLED.value:
         app.tidy_after(moves.sql, task)
     app.bell.ring()

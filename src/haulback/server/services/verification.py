@@ -12,7 +12,7 @@ import msgspec
 
 from haulback.contract.alarms import AlarmKind
 from haulback.contract.destinations import Verification, VerifyState
-from haulback.inventory.records import BackupDestination
+from haulback.contract.order_records import BackupDestination
 from haulback.kinds import verify
 from haulback.kinds.api import Ask
 from haulback.server.services.app import App

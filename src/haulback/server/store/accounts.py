@@ -16,6 +16,7 @@ from haulback.ids import new_guid
 from haulback.server.caller import API_TOKEN, USER_TOKEN, Account, ApiToken
 from haulback.server.store.raw_sql import Hot
 from haulback.server.store.tables import account, api_token, login
+from haulback.wire import JsonObject
 
 LOGIN_MS = 12 * 3_600_000
 _EVERYTHING = "administrator"  # has what every other person's role has
@@ -167,7 +168,7 @@ def digest(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
-def _account_row(who: Account) -> dict[str, Any]:
+def _account_row(who: Account) -> JsonObject:
     projects = None if who.projects is None else _json(who.projects)
     return {**msgspec.structs.asdict(who), "roles": _json(who.roles), "projects": projects}
 

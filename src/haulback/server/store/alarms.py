@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -18,7 +17,7 @@ from haulback.server.scope import Scope
 from haulback.server.store import audit, tables
 from haulback.server.store.alarm_tables import alarm as table
 from haulback.server.store.rows import records, row_of
-from haulback.wire import Named
+from haulback.wire import JsonObject, Named
 
 log = logging.getLogger(__name__)
 _TEXT, _NAME = 2000, 400  # characters that are kept
@@ -32,7 +31,7 @@ class AlarmLedger:
     def __init__(self, sql: sa.Connection, now: int) -> None:
         self._sql, self._now = sql, now
 
-    def report(self, kind: AlarmKind, subject: Named, text: str, details: dict[str, Any]) -> None:
+    def report(self, kind: AlarmKind, subject: Named, text: str, details: JsonObject) -> None:
         found = _subject(self._sql, subject.guid)
         if found is None:
             return

@@ -5,8 +5,9 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from haulback.contract.damage import LocationStatus
+from haulback.contract.order_records import IncrementBase
 from haulback.errors import NotFound
-from haulback.inventory.records import Backup, IncrementBase
+from haulback.inventory.records import Backup
 from haulback.server.scope import Scope
 from haulback.server.store import tables
 from haulback.server.store.rows import one, records

@@ -8,16 +8,17 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
+from haulback.contract.store import BackupVolume
 from haulback.ids import new_guid
 from haulback.inventory import retention
-from haulback.inventory.records import NOT_DECIDED, Backup, BackupVolume
+from haulback.inventory.records import NOT_DECIDED, Backup
 from haulback.server.store import tables
 from haulback.server.store.backup_times import with_times
 from haulback.server.store.last_backups import recall
 from haulback.server.store.raw_sql import Insert
 from haulback.server.store.rows import json_text, one, row_of
 from haulback.tasks.record import NewBackup, Task
-from haulback.wire import Named
+from haulback.wire import JsonObject, Named
 
 _BACKUPS = Insert("backup", Backup.__struct_fields__)
 
@@ -34,9 +35,7 @@ class BackupLedger:
     def exported(self, backup: str, kind: str, snapshot_time: int, size: int, read: int) -> None:
         self._change(backup, type=kind, snapshot_time=snapshot_time, size=size, read=read)
 
-    def described(
-        self, backup: str, files: list[dict[str, Any]], definition: dict[str, Any]
-    ) -> None:
+    def described(self, backup: str, files: list[JsonObject], definition: JsonObject) -> None:
         self._change(backup, files=json_text(files), definition=json_text(definition))
 
     def type_changed(self, task: Any, kind: str, warnings: list[str]) -> None:
@@ -65,7 +64,7 @@ class BackupLedger:
         )
         text = self._sql.scalar(query.where(tables.backup.c.guid == backup))
         lock = retention.of(msgspec.json.decode(text or "{}")).lock_ms
-        values: dict[str, Any] = {"keep_until": self._now + lock} if lock else {}
+        values: JsonObject = {"keep_until": self._now + lock} if lock else {}
         values |= {"stored": stored, "parent": parent, "stored_time": self._now}
         self._change(backup, status="SUCCESS", **values)
         found = one(self._sql, tables.backup, Backup, backup, "backup")
@@ -87,7 +86,7 @@ class BackupLedger:
         times = with_times(text, task)
         self._sql.execute(sa.update(table).where(table.c.guid == backup).values(times=times))
 
-    def begun(self, new: Iterable[NewBackup], origin: dict[str, Any]) -> None:
+    def begun(self, new: Iterable[NewBackup], origin: JsonObject) -> None:
         """Backup entries of a plan."""
         rows = (
             row_of(

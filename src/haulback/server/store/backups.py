@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import sqlalchemy as sa
 
 from haulback.server.store import tables
+from haulback.wire import JsonObject
 
 _BACKUP = tables.backup
 
@@ -19,7 +20,7 @@ class StoredProof(NamedTuple):
     signature: str
 
 
-def write(sql: sa.Connection, guid: str, values: dict[str, Any]) -> None:
+def write(sql: sa.Connection, guid: str, values: JsonObject) -> None:
     """Write these columns only: a task may be changing the state of the backup at this moment."""
     sql.execute(sa.update(_BACKUP).where(_BACKUP.c.guid == guid).values(**values))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from typing import Any
 
 import msgspec
 import sqlalchemy as sa
@@ -21,7 +20,7 @@ from haulback.server.store.last_backups import recall
 from haulback.server.store.rows import records
 from haulback.tasks.record import Task
 from haulback.units import size
-from haulback.wire import Named
+from haulback.wire import JsonObject, Named
 
 _ALARMS = 100  # about single backups, of one report: the destination's own alarm gives the count
 _MANY = 500  # guids in one statement
@@ -79,7 +78,7 @@ class DamageLedger:
         """
         before = verify_state(self.sql, destination)
         begun = before.begun if before.cursor and before.begun else since
-        values: dict[str, Any] = {"cursor": "" if is_round else cursor, "begun": begun}
+        values: JsonObject = {"cursor": "" if is_round else cursor, "begun": begun}
         values |= {"ran": self.now, "looked": looked}
         if is_round:
             values["completed"] = self.now

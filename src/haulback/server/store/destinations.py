@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+from haulback.contract.order_records import BackupDestination
 from haulback.errors import NotFound
-from haulback.inventory.records import BackupDestination
 from haulback.server.store import mount_tables, rows, tables
 
 _BACKUP = tables.backup.c

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from haulback.inventory.records import Hypervisor
+from haulback.contract.order_records import Hypervisor
 from haulback.server.store import rows, tables
 
 

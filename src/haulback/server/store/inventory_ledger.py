@@ -10,15 +10,18 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from haulback.contract.alarms import AlarmKind
+from haulback.contract.inventory_sync import PlatformResource
+from haulback.contract.order_records import Hypervisor
 from haulback.ids import new_guid
 from haulback.inventory.managers import SEEN_AS, SEEN_ON
 from haulback.inventory.presence import HypervisorScan, UnreadableMachine
-from haulback.inventory.records import Entity, Hypervisor, PlatformResource, Record
+from haulback.inventory.records import Entity, Record
 from haulback.server.store import alarms, managers, mount_tables, rows, tables
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.presence import PresenceLedger
 from haulback.server.store.rows import records, row_of
 from haulback.texts import is_printable
+from haulback.wire import JsonObject
 
 _UPSERTED = ("name", "type", "disks")
 _NONE = "{}"
@@ -57,7 +60,7 @@ class InventoryLedger(PresenceLedger):
         insert = postgresql.insert if self._sql.dialect.name == "postgresql" else sqlite.insert
         new, old = insert(tables.entity), tables.entity.c
         shown = new.excluded.present
-        fresh: dict[str, Any] = {name: new.excluded[name] for name in _UPSERTED}
+        fresh: JsonObject = {name: new.excluded[name] for name in _UPSERTED}
         fresh["present"] = sa.or_(shown, old.present)
         for name, value in (("absent_since", None), ("problem", None), ("seen", self._now)):
             fresh[name] = sa.case((shown, sa.literal(value, old[name].type)), else_=old[name])
@@ -70,7 +73,7 @@ class InventoryLedger(PresenceLedger):
             upsert = new.on_conflict_do_update(index_elements=["hypervisor", "uuid"], set_=fresh)
             self._sql.execute(upsert, rows)
 
-    def _row(self, one: Entity) -> dict[str, Any]:
+    def _row(self, one: Entity) -> JsonObject:
         row = {**row_of(one, tables.entity), "seen": self._now, "problem": None}
         return {**row, "absent_since": None if one.present else self._now}
 
@@ -130,7 +133,7 @@ class InventoryLedger(PresenceLedger):
             self._around("hypervisor-storage", hypervisor, parent, spaces)
 
     def _around(
-        self, kind: str, hypervisor: str, parent: str, found: dict[str, dict[str, Any]]
+        self, kind: str, hypervisor: str, parent: str, found: dict[str, JsonObject]
     ) -> None:
         """What people wrote themselves is theirs; what nobody sees any more goes.
 
@@ -171,7 +174,7 @@ class InventoryLedger(PresenceLedger):
                 if hypervisor in (hosts := one.body.get(SEEN_ON, [])):
                     self._write(one, {**one.body, SEEN_ON: [h for h in hosts if h != hypervisor]})
 
-    def _write(self, before: Record, body: dict[str, Any]) -> None:
+    def _write(self, before: Record, body: JsonObject) -> None:
         table = tables.record
         here = table.c.guid == before.guid
         if not body[SEEN_ON]:
@@ -205,7 +208,7 @@ class InventoryLedger(PresenceLedger):
         managers.surround(self._sql, named, self._now)
 
 
-def _space(one: PlatformResource) -> dict[str, Any]:
+def _space(one: PlatformResource) -> JsonObject:
     used = None if one.total is None or one.free is None else one.total - one.free
     told = {
         "uuid": one.uuid,

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 import sqlalchemy as sa
 
 from haulback.inventory.records import Backup
 from haulback.server.store import rows, tables
+from haulback.wire import JsonObject
 
 
 def recall(sql: sa.Connection, entity: str) -> None:
     """Write down the newest backup, full and increment that are stored and whole."""
-    facts: dict[str, Any] = {}
+    facts: JsonObject = {}
     table = tables.backup.c
     whole = sa.select(tables.backup).where(
         table.entity == entity, table.status == "SUCCESS", table.location_status == "PRESENT"

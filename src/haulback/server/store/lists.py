@@ -7,17 +7,9 @@ from typing import Any, TypeVar
 import msgspec
 import sqlalchemy as sa
 
+from haulback.contract.order_records import BackupDestination, Hypervisor
 from haulback.inventory.alarms import Alarm
-from haulback.inventory.records import (
-    Backup,
-    BackupDestination,
-    Entity,
-    Hypervisor,
-    Mount,
-    PlatformSnapshot,
-    Record,
-    RestoreJob,
-)
+from haulback.inventory.records import Backup, Entity, Mount, PlatformSnapshot, Record, RestoreJob
 from haulback.server.queries import ListQuery
 from haulback.server.scope import Scope
 from haulback.server.store import (
@@ -31,6 +23,7 @@ from haulback.server.store import (
 from haulback.server.store.nodes import with_node_names
 from haulback.server.store.rows import records
 from haulback.tasks.record import Task
+from haulback.wire import JsonObject
 
 T = TypeVar("T", bound=msgspec.Struct)
 PLACES: dict[type[msgspec.Struct], sa.Table] = {
@@ -64,10 +57,10 @@ def machines(sql: sa.Connection, wanted: ListQuery) -> tuple[list[Entity], int]:
     return _page(sql, table, where, _order(sorts, "name", wanted, table.c.guid), wanted, Entity)
 
 
-def machine_sorts(sql: sa.Connection, wanted: ListQuery) -> dict[str, Any]:
+def machine_sorts(sql: sa.Connection, wanted: ListQuery) -> JsonObject:
     """Sort columns of machines; absent values come first, on any database."""
     table, order = tables.entity.c, wanted.order
-    found: dict[str, Any] = {
+    found: JsonObject = {
         "name": table.name,
         "present": table.present,
         "uuid": table.uuid,
@@ -305,7 +298,7 @@ def _text(column: sa.Column[Any], wanted: ListQuery) -> list[Any]:
     return [column.icontains(text, autoescape=True) for text in found if text]
 
 
-def _order(sorts: dict[str, Any], usual: str, wanted: ListQuery, last: Any) -> list[Any]:
+def _order(sorts: JsonObject, usual: str, wanted: ListQuery, last: Any) -> list[Any]:
     """By the wanted member; one that cannot be sorted by falls back to the usual order."""
     name = wanted.order if wanted.order in sorts else usual
     newest = name == usual and wanted.order is None and usual.endswith(("Time", "since"))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+from haulback.contract.order_records import Hypervisor
 from haulback.inventory.managers import USUAL_TYPE, manager_of, own_cluster, own_manager
-from haulback.inventory.records import Hypervisor, Record
+from haulback.inventory.records import Record
 from haulback.server.store import tables
 from haulback.server.store.rows import row_of
 

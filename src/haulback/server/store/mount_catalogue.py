@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+from haulback.contract.store import BackupVolume
 from haulback.errors import NotFound
-from haulback.inventory.records import BackupVolume, Entity, Mount
+from haulback.inventory.records import Entity, Mount
 from haulback.server.scope import Scope
 from haulback.server.store import mount_tables, mounts
 from haulback.server.store.rows import one, records

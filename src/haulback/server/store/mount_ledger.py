@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 
+from haulback.contract.store import BackupVolume
 from haulback.inventory.derived_guids import volume_guid
-from haulback.inventory.records import BackupVolume, Mount
+from haulback.inventory.records import Mount
 from haulback.server.store import mount_tables, tables
 from haulback.server.store.rows import one, row_of
 from haulback.tasks.record import NewMount
+from haulback.wire import JsonObject
 
 
 class MountLedger:
@@ -21,10 +22,10 @@ class MountLedger:
     def __init__(self, sql: sa.Connection, now: int) -> None:
         self._sql, self._now = sql, now
 
-    def mounted(self, mount: str, found: dict[str, Any], volumes: list[BackupVolume]) -> None:
+    def mounted(self, mount: str, found: JsonObject, volumes: list[BackupVolume]) -> None:
         table = mount_tables.mounted_backup
         known = one(self._sql, table, Mount, mount, "mounted backup")
-        values: dict[str, Any] = {"state": "MOUNTED", "mounted": self._now}
+        values: JsonObject = {"state": "MOUNTED", "mounted": self._now}
         values["found"] = msgspec.json.encode(found).decode()
         values["unmount_at"] = self._now + known.keep if known.keep else None
         self._sql.execute(sa.update(table).where(table.c.guid == mount).values(values))

@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from haulback.inventory.records import BackupVolume, ShownFileSystem
+from haulback.contract.store import BackupVolume
+from haulback.inventory.records import ShownFileSystem
 from haulback.server.store import mount_tables, tables
 
 WANTED = ("QUEUED", "MOUNTED")

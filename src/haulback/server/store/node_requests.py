@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 import sqlalchemy as sa
 
 from haulback.contract.nodes import AnswerPiece, PendingRequest
 from haulback.ids import new_guid
 from haulback.server.store import mount_tables
+from haulback.wire import JsonObject
 
 _QUESTIONS, _PARTS = mount_tables.question, mount_tables.answer_part
 AHEAD = 4  # pieces of an answer that lie here at once
@@ -18,7 +17,7 @@ _OLD_MS = 3_600_000
 _NEVER = 1 << 62
 
 
-def put(sql: sa.Connection, node: str, body: dict[str, Any], now: int) -> str:
+def put(sql: sa.Connection, node: str, body: JsonObject, now: int) -> str:
     """Ask a node; the guid of the question."""
     guid = new_guid()
     text = msgspec.json.encode(body).decode()

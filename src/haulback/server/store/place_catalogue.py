@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 import sqlalchemy as sa
 
+from haulback.contract.order_records import BackupDestination, Hypervisor
 from haulback.errors import Malformed, NotFound
-from haulback.inventory.records import BackupDestination, Hypervisor
 from haulback.server.store import tables
 from haulback.server.store.rows import one, records
-from haulback.wire import Named
+from haulback.wire import JsonObject, Named
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -21,7 +21,7 @@ class PlaceCatalogue:
 
     def __init__(self, sql: sa.Connection) -> None:
         self._sql = sql
-        self._seen: dict[str, Any] = {}
+        self._seen: JsonObject = {}
 
     def hypervisor(self, guid: str) -> Hypervisor:
         return self._once(tables.hypervisor, Hypervisor, guid, "hypervisor")

@@ -8,9 +8,10 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from haulback.inventory.records import IncrementBase
+from haulback.contract.order_records import IncrementBase
 from haulback.server.store import tables
 from haulback.server.store.rows import json_text
+from haulback.wire import JsonObject
 
 Sign = Callable[[bytes], str]
 
@@ -26,7 +27,7 @@ class ProofLedger:
         where = (table.guid == backup, table.level == "STORED", table.status == "SUCCESS")
         self._sql.execute(sa.update(tables.backup).where(*where).values(level="VERIFIED"))
 
-    def booted(self, backup: str, evidence: dict[str, Any], task: Any) -> None:
+    def booted(self, backup: str, evidence: JsonObject, task: Any) -> None:
         assert self._sign
         where = (tables.backup.c.guid == backup, tables.backup.c.status == "SUCCESS")
         raised = sa.update(tables.backup).where(*where).values(level="BOOTED")

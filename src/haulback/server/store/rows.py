@@ -9,6 +9,7 @@ import msgspec
 import sqlalchemy as sa
 
 from haulback.errors import Conflict, NotFound
+from haulback.wire import JsonObject
 
 T = TypeVar("T", bound=msgspec.Struct)
 _JSON = frozenset(
@@ -71,7 +72,7 @@ def _fields(kind: type[msgspec.Struct]) -> frozenset[str]:
     return frozenset(kind.__struct_fields__)
 
 
-def row_of(record: msgspec.Struct, table: sa.Table) -> dict[str, Any]:
+def row_of(record: msgspec.Struct, table: sa.Table) -> JsonObject:
     """A record as the columns of a row."""
     encode = msgspec.json.encode
     return {

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import msgspec
 import sqlalchemy as sa
 
 from haulback.contract.task_states import State
-from haulback.errors import BaseGone
-from haulback.ids import new_guid
+from haulback.errors import BaseGone, Conflict, Malformed
 from haulback.kinds.api import TaskKind
 from haulback.logs import members
 from haulback.server.store import queue, tasks
@@ -20,14 +18,16 @@ from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.ledger import SqlLedger
 from haulback.server.store.proof_ledger import Sign
 from haulback.server.store.tables import task as table
+from haulback.tasks import endings
+from haulback.tasks.endings import CANCEL_BY, Ending, Outcome
 from haulback.tasks.record import Task
-from haulback.tasks.scheduling import MAX_ATTEMPTS, back_off, rank
+from haulback.tasks.scheduling import MAX_ATTEMPTS
 
 log = logging.getLogger(__name__)
 Limits = Mapping[str, int]
 CANCEL_MS = 600_000  # a node that has not cleaned up by then is no longer waited for
-_CANCEL_BY = "cancelBy"
 _CHANCE = random.Random()
+_BEGUN_AGAIN = "what it built on was removed meanwhile; another backup was begun in its place"
 
 
 class Life:
@@ -49,75 +49,74 @@ class Life:
             _tell("task taken", task)
 
     def finish(self, done: Sequence[Task]) -> None:
-        """End many that went well, in as few statements as there can be."""
+        """End many tasks that went well, in as few statements as possible."""
         if tasks.have_followers(self.sql, [task.guid for task in done]):
             for task in done:
                 self.end(task, State.FINISHED, None)
             return
         held = [key for task in done for key in task.slots]
-        ended = {
-            "state": State.FINISHED.value,
-            "finished": self.now,
-            "status_info": None,
-            "progress": 100.0,
-            "ready": False,
-            "lease_until": None,
-            "cancel_wanted": False,
-            "slots": [],
-        }
-        tasks.change_many(self.sql, done, self.now, [ended] * len(done))
-        for task in done:
-            self.ledger.damage.reported(task, State.FINISHED)
-            self.kinds[task.type].settle(task, State.FINISHED, self.ledger)
-            _tell("task ended", task, state=State.FINISHED.value)
-        queue.release(self.sql, held)
+        changes = [(task, endings.ended(task, State.FINISHED, None, self.now)) for task in done]
+        self._apply(Outcome(changes, [], [(task, State.FINISHED) for task in done], held))
 
-    def end(self, task: Task, state: State, info: str | None) -> None:
-        """Final state, backup record, followers, retry copy and limits, all or nothing."""
-        self.ledger.damage.reported(task, state)  # whether or not the task is tried again
-        _tell("task ended", task, state=state.value, info=info)
-        waiting = tasks.followers(self.sql, task.guid)
-        held = task.slots
-        before = msgspec.structs.replace(task)
-        again = self._again(before) if state is State.FAILED else None
-        tasks.change(
-            self.sql,
-            task,
-            self.now,
-            state=state.value,
-            finished=self.now,
-            status_info=info,
-            progress=100.0 if state is State.FINISHED else task.progress,
-            ready=False,
-            lease_until=None,
-            cancel_wanted=False,
-            slots=[],
-            run="" if again else task.run,  # its copy counts instead
-        )
-        if again:
-            kept = again(before, waiting)
-        else:
-            self.kinds[task.type].settle(task, state, self.ledger)
-            kept = self._release_followers(task, waiting, held, state)
-        queue.release(self.sql, [key for key in held if key not in kept])
-        if state is State.FAILED and not again:
+    def end(self, task: Task, state: State, info: str | None, *, hidden: bool = False) -> None:
+        """Write final state, backup record, followers, retry copy and limits, all or nothing.
+
+        A task that was to be cancelled and finished all the same ends CANCELLED where tasks follow
+        it.  `hidden`: the task leaves the lists.
+        """
+        below = tasks.below(self.sql, task.guid, deep=state is not State.FINISHED)
+        if state is State.FINISHED and task.cancel_wanted and below:
+            self.end(task, State.CANCELLED, task.status_info, hidden=hidden)
+            return
+        stages = self.kinds[task.type].stages
+        outcome = self._outcome(Ending(task, state, info, below, stages, hidden))
+        self._apply(outcome, Ending(task, state, info))
+        if state is State.FAILED and not outcome.new:
             self._fail_the_rest(task)
 
-    def _again(self, task: Task) -> Callable[[Task, list[Task]], list[str]] | None:
-        """How a failed task is tried again, if it is."""
-        if self._may_repeat(task):
-            return self._repeat
-        return self._retry if self._may_retry(task) else None
+    def _outcome(self, ending: Ending) -> Outcome:
+        """The consequences of an ending; a failed task may be tried again."""
+        task = ending.task
+        if ending.state is State.FAILED and not task.cancel_wanted:
+            if self._may_repeat(task):
+                first = tasks.get(self.sql, task.follows or "")
+                backup = self.ledger.backups.begun_again(task.ref("backup") or "", _BEGUN_AGAIN)
+                return endings.repeated(ending, first, backup, self.now)
+            if self.kinds[task.type].retries and task.retry_count > 0:
+                return endings.retried(ending, self.now, _CHANCE)
+        return endings.over(ending, self.now)
 
-    def cancel(self, task: Task, info: str | None) -> None:
-        """Queued: at once.  Running: a wish to its node, granted at the second asking."""
+    def _apply(self, outcome: Outcome, replaced: Ending | None = None) -> None:
+        """Write an outcome: every row once, then the records of the tasks that are over."""
+        tasks.change_rows(self.sql, outcome.changes, outcome.new, self.now)
+        if replaced and outcome.new:  # damage counts whether or not the task is tried again
+            self.ledger.damage.reported(replaced.task, replaced.state)
+            _tell("task ended", replaced.task, state=replaced.state.value, info=replaced.info)
+        for task, state in outcome.settled:
+            self._settle(task, state)
+            _tell("task ended", task, state=state.value, info=task.status_info)
+        queue.release(self.sql, outcome.freed)
+
+    def _settle(self, task: Task, state: State) -> None:
+        """Change the records of a task that is over.  Raises Malformed for an unreadable report."""
+        self.ledger.damage.reported(task, state)
+        try:
+            self.kinds[task.type].settle(task, state, self.ledger)
+        except msgspec.ValidationError as error:
+            raise Malformed(f"transfer-info of {task.type}: {error}") from None
+
+    def cancel(self, task: Task, info: str | None, *, hidden: bool = False) -> None:
+        """Queued: at once.  Running: a wish to its node, granted at the second asking.
+
+        `hidden`: a task that ends leaves the lists.
+        """
         if task.state == "RUNNING" and not task.cancel_wanted:
-            params = {**task.params, _CANCEL_BY: self.now + CANCEL_MS}
+            params = {**task.params, CANCEL_BY: self.now + CANCEL_MS}
             tasks.change(
                 self.sql, task, self.now, cancel_wanted=True, status_info=info, params=params
             )
         else:
-            self.end(task, State.CANCELLED, info)
+            self.end(task, State.CANCELLED, info, hidden=hidden)
 
     def hide(self, task: Task) -> None:
         """Out of every list; its row stays for those who still hold its guid."""
@@ -134,54 +133,24 @@ class Life:
         else:
             self.requeue(task, why)
 
+    def give_back(self, task: Task, why: str) -> None:
+        """Queue a task again that its node gives back.  Raises Conflict for one that cannot be."""
+        if not self.kinds[task.type].repeatable:
+            raise Conflict(f"a task of type {task.type} cannot simply run again; FAIL it instead")
+        if task.cancel_wanted:
+            raise Conflict("the task is to be cancelled; say CANCELLED once it is cleaned up")
+        self.requeue(task, why)
+
     def requeue(self, task: Task, why: str) -> None:
         """Back into the queue for another attempt, in a fresh window."""
         _tell("task goes back into the queue", task, info=why)
-        inherited = [key for key in task.slots if _is_inherited(key, task)]
-        queue.release(self.sql, [key for key in task.slots if key not in inherited])
-        tasks.change(
-            self.sql,
-            task,
-            self.now,
-            state="QUEUED",
-            status_info=f"{why}; waiting to run again",
-            ready=True,
-            window_start=min(task.window_start, self.now),
-            window_end=max(task.window_end, self.now + task.window_length),
-            session=None,
-            node=None,
-            lease_until=None,
-            slots=inherited,
-            params=_resumed(task),
-        )
-
-    def _may_retry(self, task: Task) -> bool:
-        return self.kinds[task.type].retries and task.retry_count > 0 and not task.cancel_wanted
+        self._apply(endings.requeued(task, why, self.now))
 
     def _may_repeat(self, task: Task) -> bool:
         """Whether the plan can begin anew: what a STORE was to build on is gone."""
         gone = task.results.get("failure") == BaseGone.code
         first = bool(task.follows) and not task.params.get("repeated")
-        return gone and first and not task.cancel_wanted
-
-    def _repeat(self, task: Task, waiting: list[Task]) -> list[str]:
-        """Export again, once, and store that: copies of the task before this one and of this."""
-        first = tasks.get(self.sql, task.follows or "")
-        why = "what it built on was removed meanwhile; another backup was begun in its place"
-        backup = self.ledger.backups.begun_again(task.ref("backup") or "", why)
-        window: dict[str, int | None] = {"window_start": self.now, "asked_start": None}
-        window["window_end"] = self.now + first.window_length
-        refs = {**first.refs, "backup": backup}
-        head = _copy(first, self.now, rank=rank(self.now, first.priority), refs=refs, **window)
-        head.ready = True
-        params = {k: v for k, v in task.params.items() if k not in ("staging", "before")}
-        params["repeated"] = True
-        refs = {**task.refs, "backup": backup}
-        again = _copy(task, self.now, state="PLANNED", follows=head.guid, params=params, refs=refs)
-        tasks.insert(self.sql, [head, again])
-        for follower in waiting:
-            tasks.change(self.sql, follower, self.now, follows=again.guid)
-        return []
+        return gone and first
 
     def _fail_the_rest(self, task: Task) -> None:
         """Where too much of a run has failed already, what still waits of it fails too."""
@@ -196,66 +165,6 @@ class Life:
             other.params.pop("thresholds", None)  # the rest fails at once, not one by one
             other.retry_count = 0
             self.end(other, State.FAILED, why)
-
-    def _retry(self, task: Task, waiting: list[Task]) -> list[str]:
-        """A copy that starts later inherits the followers; returns the limits it keeps."""
-        start = self.now + back_off(task.retry_count, task.tries, _CHANCE)
-        inherited = [key for key in task.slots if _is_inherited(key, task)]
-        copy = _copy(
-            task,
-            self.now,
-            retry_count=task.retry_count - 1,
-            window_start=start,
-            window_end=start + task.window_length,
-            asked_start=None,
-            rank=rank(start, task.priority),
-            slots=inherited,
-        )
-        tasks.insert(self.sql, [copy])
-        for follower in waiting:
-            tasks.change(self.sql, follower, self.now, follows=copy.guid)
-        return inherited
-
-    def _release_followers(
-        self, task: Task, waiting: list[Task], held: list[str], state: State
-    ) -> list[str]:
-        """Queue or cancel what waited; returns the limits that the first follower takes over.
-
-        A look at what was made keeps nobody from the machine.
-        """
-        goes_on = waiting and waiting[0].lane != "inventory"
-        kept = [key for key in held if key.startswith("entity:")] if goes_on else []
-        if state is not State.FINISHED:
-            for follower in waiting:
-                self._drop(follower, task)
-            return []
-        for number, follower in enumerate(waiting):
-            self._queue(follower, task, kept if number == 0 else [])
-        return kept
-
-    def _queue(self, follower: Task, task: Task, slots: list[str]) -> None:
-        # Times that were computed when it was planned may lie ahead of a clock that was set back.
-        start = max(self.now, follower.asked_start or 0)
-        stages = self.kinds[task.type].stages
-        staging = {"staging": task.attempt_name} if stages else {}
-        tasks.change(
-            self.sql,
-            follower,
-            self.now,
-            state="QUEUED",
-            window_start=start,
-            window_end=start + follower.window_length,
-            rank=rank(start, follower.priority),
-            ready=start <= self.now,
-            pinned_node=(task.node if stages else None) or follower.pinned_node,
-            params={**follower.params, **staging, "before": task.results},
-            slots=slots,
-        )
-
-    def _drop(self, follower: Task, task: Task) -> None:
-        """A follower whose turn will never come ends unseen, and so do its own."""
-        self.end(follower, State.CANCELLED, f"task {task.guid} ended {task.state}")
-        self.hide(follower)
 
 
 def _tell(event: str, task: Task, **more: str | None) -> None:
@@ -278,7 +187,7 @@ def overdue(connection: sa.Connection, now: int) -> list[Task]:
     query = sa.select(*tasks.COLUMNS).where(sa.text("state = 'RUNNING'"), table.c.cancel_wanted)
     rows = connection.execute(query.with_for_update())
     found = [tasks.task_of(row) for row in rows]
-    return [task for task in found if task.params.get(_CANCEL_BY, now + 1) <= now]
+    return [task for task in found if task.params.get(CANCEL_BY, now + 1) <= now]
 
 
 def of_session(connection: sa.Connection, session: str) -> list[Task]:
@@ -318,38 +227,3 @@ def plan_of(connection: sa.Connection, workflow: str) -> list[Task]:
         return depth, task.created, task.guid
 
     return sorted(found, key=place)
-
-
-def _copy(task: Task, now: int, **values: Any) -> Task:
-    """A task like another, as if it had never been taken."""
-    fresh: dict[str, Any] = {
-        "guid": new_guid(),
-        "state": "QUEUED",
-        "created": now,
-        "modified": now,
-        "started": None,
-        "finished": None,
-        "progress": 0.0,
-        "status_info": None,
-        "results": {},
-        "attempt": 0,
-        "node": None,
-        "session": None,
-        "lease_until": None,
-        "ready": False,
-        "slots": [],
-        "cancel_wanted": False,
-        "params": {k: v for k, v in task.params.items() if k != _CANCEL_BY},
-    }
-    return msgspec.structs.replace(task, **(fresh | values))
-
-
-def _resumed(task: Task) -> dict[str, Any]:
-    """The parameters of the next attempt: it goes on from the point that this one told of."""
-    cursor = task.results.get("cursor")
-    return {**task.params, "cursor": cursor} if isinstance(cursor, str) else task.params
-
-
-def _is_inherited(key: str, task: Task) -> bool:
-    """A limit that an earlier task of the plan occupied for all of them."""
-    return key.startswith("entity:") and key != task.entity_slot

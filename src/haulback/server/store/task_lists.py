@@ -19,11 +19,12 @@ from haulback.server.store.tables import REF_COLUMNS, VISIBLE, log_line, node
 from haulback.server.store.tables import task as table
 from haulback.server.store.task_pages import Condition, Finder, Question, rows
 from haulback.tasks.record import LogRow, Task
+from haulback.wire import JsonObject
 
 _NEAR = 2000  # rows before a page that is read from the beginning without counting first
 _OF_A_GUID = re.compile("[0-9a-f-]+")
 LOG_LINES = 1000
-SORTS: dict[str, Any] = {
+SORTS: JsonObject = {
     "creationTime": table.c.created,
     "priority": table.c.priority,
     "windowStart": table.c.window_start,

@@ -17,7 +17,7 @@ from haulback.server.store.raw_sql import Hot, Insert
 from haulback.server.store.tables import ENDED, REF_COLUMNS, audit
 from haulback.server.store.tables import task as table
 from haulback.tasks.record import Task
-from haulback.wire import Named
+from haulback.wire import JsonObject, Named
 
 _JSON = ("refs", "params", "results", "slots")
 _FLAGS = ("ready", "cancel_wanted", "archived")
@@ -54,7 +54,7 @@ def insert(connection: sa.Connection, tasks: Iterable[Task]) -> None:
     _INSERT(connection, (_encode(msgspec.structs.asdict(t) | _about(t)) for t in tasks))
 
 
-def _about(task: Task) -> dict[str, Any]:
+def _about(task: Task) -> JsonObject:
     columns = {column: task.ref(role) for role, column in REF_COLUMNS.items()}
     return columns | {"names": task.names, "subject": task.subject}
 
@@ -153,7 +153,7 @@ def _noted(gone: sa.FromClause, who: By, now: int) -> sa.Insert:
     """A line of the audit trail for each task that leaves the lists."""
     state = gone.c.state
     after = sa.literal('{"state":"') + state + sa.literal('","removed":true}')
-    line: dict[str, Any] = {
+    line: JsonObject = {
         "time": sa.literal(now),
         "caller": sa.literal(who.guid),
         "login": sa.literal(who.name),
@@ -198,6 +198,34 @@ def followers(connection: sa.Connection, guid: str) -> list[Task]:
     return [task_of(row) for row in _FOLLOWERS.rows(connection, guid=guid)]
 
 
+def below(connection: sa.Connection, guid: str, *, deep: bool) -> list[Task]:
+    """The tasks that follow a task; `deep`: and the tasks that follow these, level by level."""
+    found = followers(connection, guid)
+    if deep:
+        for task in found:  # grows while it is read
+            found += followers(connection, task.guid)
+    return found
+
+
+def change_rows(
+    connection: sa.Connection,
+    changes: Sequence[tuple[Task, JsonObject]],
+    new: Sequence[Task],
+    now: int,
+) -> None:
+    """Write members of tasks that were read in this transaction, each row once, and new tasks.
+
+    Raises Conflict when a task left its state meanwhile.
+    """
+    alike: dict[tuple[str, ...], list[tuple[Task, JsonObject]]] = {}
+    for task, values in changes:
+        alike.setdefault(tuple(values), []).append((task, values))
+    for group in alike.values():
+        change_many(connection, [task for task, _ in group], now, [values for _, values in group])
+    if new:
+        insert(connection, new)
+
+
 def change(connection: sa.Connection, task: Task, now: int, **values: Any) -> None:
     """Write some members of a task that the caller read in this transaction.
 
@@ -212,7 +240,7 @@ def change(connection: sa.Connection, task: Task, now: int, **values: Any) -> No
 
 
 def change_many(
-    connection: sa.Connection, tasks: Sequence[Task], now: int, values: Sequence[dict[str, Any]]
+    connection: sa.Connection, tasks: Sequence[Task], now: int, values: Sequence[JsonObject]
 ) -> None:
     """The same for many, in one go: every task the same members, each its own values.
 
@@ -267,7 +295,7 @@ def task_of(row: Sequence[Any]) -> Task:
     return Task(**values)
 
 
-def _encode(values: dict[str, Any]) -> dict[str, Any]:
+def _encode(values: JsonObject) -> JsonObject:
     """`values` with those that are kept as text as text."""
     texts = {k: msgspec.json.encode(values[k]).decode() for k in _JSON if k in values}
     return values | texts

@@ -19,7 +19,7 @@ _TEXT = 1900  # characters of one entry
 class Complete(NamedTuple):
     """The report for the catalogue, and how many backups the catalogue does not know.
 
-    The next report goes on after the backup `told`; "" where everything was said.
+    The next report begins after the backup `told`; "" after a complete report.
     """
 
     report: DamageReport
@@ -28,7 +28,7 @@ class Complete(NamedTuple):
 
 
 def clipped(texts: Iterable[str]) -> list[str]:
-    """As many of the texts as a report holds, and as much of each."""
+    """The first texts, each shortened, as many and as long as a report may hold."""
     return [text[:_TEXT] for text in islice(texts, MOST)]
 
 
@@ -37,8 +37,8 @@ def complete_report(
 ) -> Complete:
     """The report of VERIFY or REPAIR.
 
-    `expected` are the backups that the catalogue knows: those that were not found are missing.  Of
-    more backups than a report holds the report names those that follow the guid `after`.
+    `expected` are the backups of the catalogue: a backup that was not found is missing.  Of more
+    backups than a report may hold, the report names the backups that follow the guid `after`.
     """
     unknown = {*report.listed, *report.unreadable}
     known = set(unknown)

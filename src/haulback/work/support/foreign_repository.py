@@ -6,7 +6,7 @@ import shlex
 
 
 def strangers(path: str) -> str:
-    """Why a destination cannot use the repository in its folder, and what to do."""
+    """The reason why a destination cannot use the repository in its folder, and the remedies."""
     return (
         f"this repository is another one's: attach it with its own key file (haulback repository "
         f"ls {shlex.quote(path)} --key-file KEY reads it without a server), put back the database "

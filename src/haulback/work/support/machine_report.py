@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from haulback.contract.inventory_sync import ApartSeen, Hardware
 from haulback.drivers.hypervisor import Inventory, Machine, Problem
 from haulback.ids import is_guid
 from haulback.inventory.hardware import hardware_of
+from haulback.wire import JsonObject
 
 _REASON = 500  # characters of why one cannot be read
 _MOST = 100  # parts of a machine that are named
 
 
-def told(machine: Machine) -> dict[str, Any]:
-    """A machine as a node reports it."""
+def told(machine: Machine) -> JsonObject:
+    """The report of a machine."""
     held = machine.snapshots
     return {
         "uuid": machine.uuid,
@@ -27,13 +26,13 @@ def told(machine: Machine) -> dict[str, Any]:
     }
 
 
-def placed(uuid: str, found: Inventory) -> dict[str, Any]:
-    """Where a machine lies, as a node reports it."""
+def placed(uuid: str, found: Inventory) -> JsonObject:
+    """The report of a machine's place on its platform."""
     return {"place": found.places.get(uuid, "")[:400]}
 
 
-def broken(problem: Problem) -> dict[str, Any]:
-    """A machine that cannot be read, as a node reports it."""
+def broken(problem: Problem) -> JsonObject:
+    """The report of a machine that cannot be read."""
     where, message = problem.where[:400], problem.message[:_REASON]
     uuid = problem.uuid or (where if is_guid(where) else "")
     return {"where": where, "message": message, "uuid": uuid}

@@ -12,7 +12,7 @@ _REPORTED = 100  # damaged backups; a VERIFY soon names the others
 def remove(
     context: TaskContext, destination: BackupDestination, backups: list[str], given_up: list[str]
 ) -> tuple[CleanupReport, Results]:
-    """Forget backups and clean up after them: figures of the whole destination, and the report.
+    """Delete backups and reclaim their space; returns figures of the destination, and the report.
 
     Raises Missing, with nothing deleted, when a backup that the server expects is not there.
     """

@@ -7,7 +7,7 @@ from haulback.filesystems.records import Volume as Found
 
 
 def as_volume(found: Found, path: str = "") -> BackupVolume:
-    """A file system as the inventory keeps it; `path` is where a node shows it."""
+    """The inventory record of a file system; `path` is its folder on the node."""
     return BackupVolume(
         name=found.name,
         type=found.type,

@@ -11,6 +11,7 @@ import httpx2
 import pytest
 
 from haulback.cli.programs import up
+from haulback.cli.server_options import ServerOptions
 from haulback.contract.destinations import NewDestination
 from haulback.contract.nodes import Enrolled
 from haulback.errors import Conflict, HaulbackError, WrongKey
@@ -137,10 +138,10 @@ def test_up_refuses_another_key_too(tmp_path: Path):
     closed(server)
     (tmp_path / "server.key").unlink()
     with pytest.raises(Conflict, match=r"server\.key is missing"):
-        up(data=tmp_path, port=0)
+        up(how=ServerOptions(data=tmp_path, port=0))
     another(tmp_path / "server.key")
     with pytest.raises(WrongKey, match="opens no key"):
-        up(data=tmp_path, port=0)
+        up(how=ServerOptions(data=tmp_path, port=0))
 
 
 @pytest.mark.parametrize("harm", [missing, another])

@@ -1,0 +1,84 @@
+"""Options that `haulback up` and `haulback server` share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from haulback import credentials
+from haulback.cli.connection import InsecureHttp, PasswordFile
+from haulback.errors import Malformed
+from haulback.logs import LogFormat
+from haulback.server.main import ServerSettings
+from haulback.server.services.app import LEASE_MS
+from haulback.tasks.scheduling import LANES, is_limit
+
+Limit = Annotated[
+    list[str], Parameter(help="Limit of simultaneous tasks, like export=3 or export.source=2.")
+]
+Origin = Annotated[
+    list[str], Parameter(help="Origin whose pages may call the API, like https://portal.example.")
+]
+Proxy = Annotated[
+    list[str],
+    Parameter(
+        help="Address or network of a proxy that is trusted to name client addresses.",
+        env_var="HAULBACK_PROXY",
+    ),
+]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class ServerOptions:
+    """Address, certificate, limits, origins, first password and log of a server."""
+
+    data: Path = Path("haulback-data")
+    host: str = "127.0.0.1"
+    port: int = 8181
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    lease: float = LEASE_MS / 1000
+    limit: Limit = field(default_factory=list)
+    origin: Origin = field(default_factory=list)
+    proxy: Proxy = field(default_factory=list)
+    password_file: PasswordFile = None
+    insecure_http: InsecureHttp = False
+    log_format: LogFormat = LogFormat.TEXT
+
+    def settings(self, database: str = "") -> ServerSettings:
+        """Settings of the server; without `database` its file is in `data`.  Raises Malformed."""
+        if not 0.2 <= self.lease <= 3600:
+            raise Malformed("--lease must be between 0.2 and 3600 seconds")
+        return ServerSettings(
+            data=self.data,
+            database=database,
+            host=self.host,
+            port=self.port,
+            password=self._password(),
+            tls_cert=self.tls_cert,
+            tls_key=self.tls_key,
+            lease_ms=int(self.lease * 1000),
+            limits=dict(map(_limit, self.limit)),
+            origins=self.origin,
+            proxies=self.proxy,
+            insecure_http=self.insecure_http,
+        )
+
+    def _password(self) -> str | None:
+        if self.password_file:
+            return credentials.read(self.password_file, "--password-file")
+        return credentials.get("HAULBACK_ADMIN_PASSWORD")
+
+
+USUAL = ServerOptions()
+
+
+def _limit(text: str) -> tuple[str, int]:
+    name, _, count = text.partition("=")
+    if not is_limit(name) or not count.isdigit() or int(count) < 1:
+        raise Malformed(f"--limit {text}: write LANE=COUNT with one of {', '.join(LANES)}")
+    return name, int(count)

@@ -1,0 +1,33 @@
+"""`haulback server`: the server alone, which loads nothing of a node."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from haulback import credentials
+from haulback.cli.nodes import start_log
+from haulback.cli.server_options import USUAL, ServerOptions
+from haulback.server.main import Server
+
+
+def server(
+    *,
+    database: Annotated[str, Parameter(env_var="HAULBACK_DATABASE")] = "",
+    how: ServerOptions = USUAL,
+) -> None:
+    """Run the server alone.  --database is sqlite:///file.db or postgresql://user@host/name."""
+    start_log(how.log_format)
+    credentials.check_url(database, "--database", sys.argv[1:])
+    made = Server(how.settings(database))
+    announce(made)
+    made.run()
+
+
+def announce(server: Server) -> None:
+    """Print the URL, and a new password, for people and for programs that wait for the server."""
+    print(f"Haulback listens at {server.url}", flush=True)
+    if server.password:
+        print(f"log in as admin with the password {server.password}", flush=True)

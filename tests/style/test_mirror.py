@@ -1,0 +1,54 @@
+"""Each room of the product has its folder of unit tests, and each folder of tests its room."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SOURCES, TESTS = ROOT / "src" / "haulback", ROOT / "tests" / "unit"
+SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["haulback"]
+ROOMS = sorted(
+    str(path.parent.relative_to(SOURCES))
+    for path in [*SOURCES.glob("*/__init__.py"), *SOURCES.glob("server/*/__init__.py")]
+)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_has_unit_tests_in_the_folder_of_its_name(room: str):
+    assert (TESTS / room / "__init__.py").exists(), f"tests/unit/{room} is missing"
+    assert list((TESTS / room).rglob("test_*.py")), f"tests/unit/{room} holds no test"
+
+
+def test_a_folder_of_unit_tests_mirrors_a_room():
+    folders = [path for path in TESTS.iterdir() if path.is_dir() and path.name != "__pycache__"]
+    strangers = [
+        path.name
+        for path in folders
+        if not (SOURCES / path.name).is_dir() and not (SOURCES / f"{path.name}.py").exists()
+    ]
+    assert strangers == []
+
+
+@pytest.mark.parametrize("room", SETTINGS["mutants"])
+def test_the_table_of_mutants_names_modules_and_tests_that_exist(room: str):
+    row = SETTINGS["mutants"][room]
+    assert [pattern for pattern in row["sources"] if not list(ROOT.glob(pattern))] == []
+    assert [path for path in row["tests"] if not (ROOT / path).exists()] == []
+
+
+@pytest.mark.parametrize("family", SETTINGS["families"])
+def test_the_table_of_families_names_tests_that_exist(family: str):
+    row = SETTINGS["families"][family]
+    assert [path for path in row["tests"] if not (ROOT / path).exists()] == []
+    assert 0 < row["piece"] <= row["cases"]
+
+
+def test_each_equivalent_mutant_has_its_reason_and_its_module():
+    rows = tomllib.loads((ROOT / "scripts" / "equivalent_mutants.toml").read_text())["mutant"]
+    for row in rows:
+        assert (ROOT / row["path"]).exists(), row["path"]
+        assert len(row["reason"]) > 20, row
+        assert row["before"] != row["after"]

@@ -1,0 +1,30 @@
+"""The server program starts without the code that works on data."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+DATA_PLANE = (
+    "numpy",
+    "zstandard",
+    "blake3",
+    "pyfastcdc",
+    "haulback.node",
+    "haulback.work",
+    "haulback.repository",
+    "haulback.transfer",
+    "haulback.mounts",
+    "haulback.drivers",
+    "haulback.filesystems.browser",
+    "haulback.destinations",
+)
+
+
+def test_the_server_program_loads_no_data_plane():
+    code = (
+        "import sys, haulback.cli.server_program\n"
+        f"print([m for m in sys.modules if m.startswith({DATA_PLANE})])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

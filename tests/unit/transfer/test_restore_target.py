@@ -1,0 +1,107 @@
+"""A restore makes the machine of the backup, changed as its target says and in nothing else."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from haulback.drivers.hypervisor import NetworkCardSettings
+from haulback.errors import Cancelled
+from haulback.repository.manifest import Manifest, ManifestDisk
+from haulback.repository.pages import HOLE, DiskMap
+from haulback.repository.repository import Repository
+from haulback.testing.memory_hypervisor import MemoryHypervisor
+from haulback.transfer.restore import RestoreTarget, import_machine, wanted_of
+
+MIB = 1 << 20
+DISKS = tuple(
+    ManifestDisk(name, DiskMap(size * MIB, 0, *HOLE), form)
+    for name, size, form in (("vda", 2, "raw"), ("vdb", 3, "qcow2"), ("vdc", 1, "raw"))
+)
+MANIFEST = Manifest(
+    backup="b",
+    entity="e",
+    entity_name="web",
+    type="FULL",
+    snapshot_time=1,
+    disks=DISKS,
+    definition={"uuid": "u1", "cpus": 2},
+)
+NAMES = [one.name for one in DISKS]
+
+
+def test_without_a_target_the_machine_is_that_of_the_backup():
+    wanted = wanted_of(MANIFEST, RestoreTarget())
+    assert (wanted.uuid, wanted.name) == ("u1", "web")
+    assert wanted.definition == MANIFEST.definition
+    rows = [(one.name, one.size, one.format, one.allocate, one.store) for one in wanted.disks]
+    assert rows == [
+        ("vda", 2 * MIB, "raw", False, ""),
+        ("vdb", 3 * MIB, "qcow2", False, ""),
+        ("vdc", MIB, "raw", False, ""),
+    ]
+    assert wanted.cards == ()
+
+
+@given(
+    st.sets(st.sampled_from(NAMES)),
+    st.dictionaries(st.sampled_from(NAMES), st.sampled_from(["sda", "sdb", "sdc"])),
+    st.dictionaries(st.sampled_from(NAMES), st.sampled_from(["fast", "slow"])),
+    st.none() | st.sampled_from(["raw", "qcow2"]),
+    st.booleans(),
+)
+def test_disks_are_skipped_renamed_placed_and_formatted_one_by_one(
+    skip: set[str], rename: dict[str, str], stores: dict[str, str], form: str | None, whole: bool
+):
+    target = RestoreTarget(skip=skip, rename=rename, stores=stores, format=form, allocate=whole)
+    kept = [one for one in DISKS if one.name not in skip]
+    found = wanted_of(MANIFEST, target).disks
+    assert [one.was for one in found] == [one.name for one in kept]
+    assert [one.name for one in found] == [rename.get(one.name, one.name) for one in kept]
+    assert [one.store for one in found] == [stores.get(one.name, "") for one in kept]
+    assert [one.format for one in found] == [form or one.format for one in kept]
+    assert [one.size for one in found] == [one.map.size for one in kept]
+    assert {one.allocate for one in found} <= {whole}
+
+
+def test_a_target_names_the_new_machine_and_marks_its_definition():
+    card = NetworkCardSettings(0, "lan")
+    target = RestoreTarget("u2", "web-2", cards=(card,), marks={"by": "haulback", "cpus": "4"})
+    wanted = wanted_of(MANIFEST, target)
+    assert (wanted.uuid, wanted.name, wanted.cards) == ("u2", "web-2", (card,))
+    assert wanted.definition == {"uuid": "u1", "cpus": "4", "by": "haulback"}
+    assert MANIFEST.definition == {"uuid": "u1", "cpus": 2}
+
+
+def test_a_backup_without_a_uuid_leaves_the_choice_to_the_hypervisor():
+    bare = Manifest("b", "e", "web", "FULL", 1, ())
+    assert wanted_of(bare, RestoreTarget()).uuid == ""
+
+
+def test_a_restore_that_is_stopped_before_its_end_makes_no_machine(
+    repository: Repository, pool: ThreadPoolExecutor
+):
+    hypervisor = MemoryHypervisor()
+
+    def stop() -> None:
+        raise Cancelled("stopped")
+
+    target = RestoreTarget(skip=set(NAMES[1:]))
+    with pytest.raises(Cancelled):
+        import_machine(repository, MANIFEST, hypervisor, "a", target, pool, confirm=stop)
+    assert (hypervisor.machines, hypervisor.making) == ({}, {})
+
+
+def test_the_parts_that_a_restore_leaves_out_are_named(
+    repository: Repository, pool: ThreadPoolExecutor
+):
+    manifest = Manifest(
+        "b", "e", "web", "FULL", 1, DISKS, definition={"uuid": "u1", "disks": NAMES}
+    )
+    target = RestoreTarget(skip={"vdb"}, rename={"vda": "sda"})
+    made = import_machine(repository, manifest, MemoryHypervisor(), "a", target, pool)
+    assert [one.name for one in made.machine.disks] == ["sda", "vdc"]
+    assert made.left == ["vdb is left out: not restored"]
