@@ -217,7 +217,7 @@ class Waiting(msgspec.Struct):
 
 
 class LogRow(msgspec.Struct):
-    """One line of a task's log; `time` in epoch milliseconds by the server's clock."""
+    """A line of a task's log; `time` in epoch milliseconds by the server's clock."""
 
     number: int
     time: int
