@@ -31,6 +31,7 @@ import time
 import tomllib
 import traceback
 from collections import Counter
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -107,7 +108,7 @@ def mutants_of(path: str) -> list[Mutant]:
 def _mutant(path: str, text: str, changed: str, line: int) -> Mutant | None:
     """The mutant, None where the syntax tree stays the same or the change is no Python."""
     try:
-        if ast.dump(ast.parse(text)) == ast.dump(ast.parse(changed)):
+        if _tree(text) == ast.dump(ast.parse(changed)):
             return None
     except SyntaxError:
         return None
@@ -117,6 +118,11 @@ def _mutant(path: str, text: str, changed: str, line: int) -> Mutant | None:
     while old and new and old[-1] == new[-1]:
         del old[-1], new[-1]
     return Mutant(path, line, _plain(old), _plain(new), changed)
+
+
+@cache
+def _tree(text: str) -> str:
+    return ast.dump(ast.parse(text))
 
 
 def _plain(lines: list[str]) -> str:
@@ -315,9 +321,8 @@ def sample(room: str, seed: int, count: int) -> list[Mutant]:
     """A seeded sample of the room's mutants without the equivalent ones; all where few exist."""
     known = equivalents()
     every = [one for path in sources(room) for one in mutants_of(path)]
-    every = [one for one in every if one.key not in known]
-    random.Random(seed).shuffle(every)
-    return every[:count]
+    random.Random(seed).shuffle(every)  # before a mutant is left out, so that the others stay
+    return [one for one in every if one.key not in known][:count]
 
 
 def run(room: str, chosen: list[Mutant], record: Record, seconds: float) -> bool:

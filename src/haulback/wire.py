@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import Enum
 from functools import cache
 from typing import Annotated, Any, NewType, TypeVar, Union, get_args, get_origin
@@ -41,6 +41,8 @@ class Choice(msgspec.Struct, frozen=True):
 
 JsonObject = dict[str, Any]
 """A JSON object whose members no struct lists."""
+JsonMapping = Mapping[str, Any]
+"""The same, read only."""
 
 # Limits on what nodes and people send.
 Amount = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
@@ -84,7 +86,7 @@ def parse(body: bytes, deepest: int = _DEEPEST) -> Any:
         raise Malformed(f"the request body is not JSON: {error}") from None
 
 
-def _depth(value: Any, deepest: int) -> int:
+def _depth(value: object, deepest: int) -> int:
     """Count the nesting levels of arrays and objects, at most to `deepest` + 1."""
     level, depth = [value], 0
     while level and depth <= deepest:
@@ -94,7 +96,7 @@ def _depth(value: Any, deepest: int) -> int:
     return depth
 
 
-def present(value: Any) -> Any:
+def present(value: object) -> Any:
     """Return `value` without null members and items, at every depth."""
     if isinstance(value, dict):
         return {k: present(v) for k, v in value.items() if v is not None}
@@ -109,7 +111,7 @@ def request(body: bytes, kind: type[T]) -> T:
     return found
 
 
-def dump(value: Any) -> bytes:
+def dump(value: object) -> bytes:
     """Encode an answer as JSON."""
     return msgspec.json.encode(value)
 
@@ -135,7 +137,7 @@ def read(value: Any, kind: Any, field: str) -> Any:
     return value
 
 
-def _optional(kind: Any) -> Any:
+def _optional(kind: object) -> Any:
     """Return X of an annotation `X | None`, None for other annotations."""
     if get_origin(kind) in (Union, types.UnionType):
         rest = [arm for arm in get_args(kind) if arm is not type(None)]
@@ -143,7 +145,7 @@ def _optional(kind: Any) -> Any:
     return None
 
 
-def _struct(value: Any, kind: type[msgspec.Struct], field: str) -> msgspec.Struct:
+def _struct(value: object, kind: type[msgspec.Struct], field: str) -> msgspec.Struct:
     if isinstance(value, str) and kind.__struct_fields__ == ("guid",):
         value = {"guid": value}
     if not isinstance(value, dict):
@@ -165,13 +167,13 @@ def _members(kind: type[msgspec.Struct]) -> tuple[msgspec.structs.FieldInfo, ...
     return msgspec.structs.fields(kind)
 
 
-def _list(value: Any, kind: Any, field: str) -> list[Any]:
+def _list(value: object, kind: object, field: str) -> list[Any]:
     if not isinstance(value, list):
         raise _wrong(field, value, "an array")
     return [read(item, kind, f"{field}[{i}]") for i, item in enumerate(value) if item is not None]
 
 
-def _enum(value: Any, kind: type[Enum], field: str) -> Enum:
+def _enum(value: object, kind: type[Enum], field: str) -> Enum:
     name = value.get("name") if isinstance(value, dict) else value
     if isinstance(name, str) and name in kind.__members__:
         return kind[name]
@@ -179,27 +181,27 @@ def _enum(value: Any, kind: type[Enum], field: str) -> Enum:
     raise Malformed(f"{field or 'value'}: {_show(name)} is not one of {allowed}", field=field)
 
 
-def _ref(value: Any, field: str) -> Ref:
+def _ref(value: object, field: str) -> Ref:
     guid = value.get("guid") if isinstance(value, dict) else value
     if not isinstance(guid, str):
         raise _wrong(field, value, "a guid, or an object with one")
     return Ref(guid_of(guid, field))
 
 
-def _choice(value: Any, field: str) -> Choice:
+def _choice(value: object, field: str) -> Choice:
     if isinstance(value, dict) and value.get("guid") in (None, ""):
         return Choice()
     return Choice(_ref(value, field).guid)
 
 
-def _integer(value: Any, field: str) -> int:
+def _integer(value: object, field: str) -> int:
     number = _number(value, field)
     if number != int(number):
         raise _wrong(field, value, "a whole number")
     return int(number)
 
 
-def _number(value: Any, field: str) -> float:
+def _number(value: object, field: str) -> float:
     if isinstance(value, str):
         if not _NUMBER.fullmatch(value):
             raise _wrong(field, value, "a number")
@@ -211,7 +213,7 @@ def _number(value: Any, field: str) -> float:
     return value
 
 
-def _boolean(value: Any, field: str) -> bool:
+def _boolean(value: object, field: str) -> bool:
     if isinstance(value, str) and value.lower() in ("true", "false"):
         return value.lower() == "true"
     if not isinstance(value, bool):
@@ -219,7 +221,7 @@ def _boolean(value: Any, field: str) -> bool:
     return value
 
 
-def _text(value: Any, field: str) -> str:
+def _text(value: object, field: str) -> str:
     if not isinstance(value, str):
         raise _wrong(field, value, "a text")
     if "\0" in value or len(value) > 65536:
@@ -227,15 +229,15 @@ def _text(value: Any, field: str) -> str:
     return value
 
 
-def _word(value: Any, field: str) -> Word:
+def _word(value: object, field: str) -> Word:
     return Word(_text(value.get("name") if isinstance(value, dict) else value, field))
 
 
-def _wrong(field: str, value: Any, wanted: str) -> Malformed:
+def _wrong(field: str, value: object, wanted: str) -> Malformed:
     return Malformed(f"{field or 'the body'}: {_show(value)} is not {wanted}", field=field)
 
 
-def _show(value: Any) -> str:
+def _show(value: object) -> str:
     text = msgspec.json.encode(value).decode(errors="replace")
     return text if len(text) <= 60 else text[:57] + "..."
 

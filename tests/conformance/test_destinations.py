@@ -12,8 +12,8 @@ from haulback.destinations.add_only import AddOnly
 from haulback.destinations.folder import Folder
 from haulback.destinations.probe import require_exclusive_create
 from haulback.destinations.protocol import ObjectStore
-from haulback.destinations.retrying import Retrying
 from haulback.destinations.settled_lists import SettledLists
+from haulback.destinations.store_retries import Retrying
 from haulback.errors import Forbidden, Unsupported
 from haulback.testing.destinations import (
     CHECKS,
@@ -35,9 +35,10 @@ class FolderBench:
     def open(self, owner: str) -> ObjectStore:
         return Folder(self.root, owner=owner)
 
-    def leave_half_written(self, owner: str, name: str) -> None:
+    def leave_half_written(self, owner: str, name: str) -> bool:
         (self.root / ".tmp").mkdir(exist_ok=True)
         (self.root / ".tmp" / f"{owner}.{name.rpartition('/')[2]}").write_bytes(b"half")
+        return True
 
     def put_foreign(self, name: str) -> None:
         (self.root / name).write_bytes(b"x")
@@ -57,8 +58,9 @@ class MemoryBench:
     def open(self, owner: str) -> ObjectStore:
         return MemoryStore(self.bucket, owner)
 
-    def leave_half_written(self, owner: str, name: str) -> None:
+    def leave_half_written(self, owner: str, name: str) -> bool:
         self.bucket.half_written.append((owner, name, b"half"))
+        return True
 
     def put_foreign(self, name: str) -> None:
         self.bucket.foreign[name] = 1

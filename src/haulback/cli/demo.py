@@ -22,13 +22,13 @@ from rich.table import Table
 from haulback import credentials, units
 from haulback.cli import demo_running
 from haulback.cli.repository_keys import key_of
+from haulback.cli.repository_location import open_location
 from haulback.cli.watch import follow
 from haulback.client.client import Client
 from haulback.clock import SystemClock
 from haulback.contract import export, import_machine
 from haulback.contract.backups import BackupType
 from haulback.contract.hypervisors import NewHypervisor
-from haulback.destinations.folder import Folder
 from haulback.drivers.hypervisor import Machine, MachineDisk
 from haulback.drivers.imagefolder.driver import ImageFolder
 from haulback.drivers.source import RawImage
@@ -260,7 +260,7 @@ class _Demo:
         started = self.clock.monotonic()
         [place] = self.client.destinations.all()
         key = bytes.fromhex(key_of(self.server.data, "", place.name))
-        repository = Repository.open(Folder(Path(place.path)), Secret("keyfile", key))
+        repository = Repository.open(open_location(Path(place.path)), Secret("keyfile", key))
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             report = verify(repository, Depth(3), pool)
         if not report.ok:

@@ -9,18 +9,24 @@ import msgspec
 from cyclopts import App, Parameter
 
 from haulback.cli.connection import connect
+from haulback.cli.destination_settings import read_settings
 from haulback.cli.output import PLACE, Output, dump, show, size, text
 from haulback.cli.submit_options import USUAL, SubmitOptions, ref, refs, report, watch
+from haulback.contract import destination_types as contract_types
 from haulback.contract.backup_cleanup import BackupCleanupRequest
 from haulback.contract.connectivity_test import ConnectivityTestRequest
+from haulback.contract.destination_types import Capabilities, DestinationType, settings_of
 from haulback.contract.destinations import ChangedDestination, NewDestination, Retention
 from haulback.contract.repair import RepairRequest
 from haulback.contract.verify import VerifyRequest
 from haulback.durable_files import write_private_once
 from haulback.errors import Malformed
+from haulback.inventory.destination_types import chosen
 from haulback.units import DAY_MS, GIB
+from haulback.wire import JsonObject, Word
 
 app = App(name="destination")
+_TYPES = tuple(map(text, ("type", "settings", "secrets", *Capabilities._fields)))
 _SHOWN = (*PLACE, text("initialized"), size("totalUsedSpace"), size("totalAvailableSpace"))
 
 
@@ -33,6 +39,22 @@ def destinations(*machine: str, output: Output = "table") -> None:
     show(found, _SHOWN, output)
 
 
+@app.command(name="types")
+def destination_types(*, output: Output = "table") -> None:
+    """List the types of destination with their settings and capabilities."""
+    show([_type_row(kind) for kind in contract_types.TYPES], _TYPES, output)
+
+
+def _type_row(kind: DestinationType) -> JsonObject:
+    settings = settings_of(kind).values()
+    return {
+        "type": kind.name,
+        "settings": [setting.name for setting in settings if not setting.is_secret],
+        "secrets": [setting.name for setting in settings if setting.is_secret],
+        **kind.capabilities._asdict(),
+    }
+
+
 @app.command(name="show")
 def show_destination(name: str) -> None:
     """Show all details of a destination, including its retention."""
@@ -40,11 +62,31 @@ def show_destination(name: str) -> None:
 
 
 @app.command(name="add")
-def add_destination(name: str, path: Path, *, node: str = "") -> None:
-    """Add an existing folder as a destination, and create a repository in it."""
+def add_destination(
+    name: str,
+    path: Path | None = None,
+    *,
+    kind: Annotated[str, Parameter(name="--type", help="A type of `destination types`.")] = "",
+    setting: Annotated[list[str], Parameter(name="--set", help="NAME=VALUE of a setting.")] = [],  # noqa: B006
+    secret: Annotated[list[str], Parameter(help="NAME=FILE of a secret setting.")] = [],  # noqa: B006
+    node: str = "",
+) -> None:
+    """Add an existing folder, or a store of another --type, and create a repository in it.
+
+    PATH is a folder of the node.  The other types have settings instead; a secret setting is read
+    from FILE, or from standard input where FILE is -.
+    """
+    declared = chosen(kind or None)
+    settings = read_settings(declared, path, setting, secret)
     client = connect()
     where = ref(node and client.nodes.find(node).guid)
-    new = NewDestination(name=name, path=str(path.absolute()), node=where)
+    new = NewDestination(
+        name=name,
+        path=settings.pop("path", None),  # beside the others, as servers of 0.2 read it
+        type=Word(declared.name) if kind else None,
+        settings=settings or None,
+        node=where,
+    )
     made = client.destinations.add(new)
     print(made.guid)
     watch(client, [made.task.guid] if made.task else [])

@@ -40,7 +40,7 @@ def console() -> Console:
     return Console(highlight=False, markup=False, width=width)
 
 
-def dump(value: Any) -> None:
+def dump(value: object) -> None:
     """Print a value as indented JSON."""
     print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
 
@@ -62,7 +62,7 @@ def moment(name: str) -> Column:
     return name, lambda row: _when(row.get(name))
 
 
-def _plain(value: Any) -> str:
+def _plain(value: object) -> str:
     if isinstance(value, list):
         return ", ".join(map(_plain, value))
     return "" if value is None else str(value)

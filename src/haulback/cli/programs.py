@@ -13,11 +13,11 @@ from threading import Event, Thread
 
 from haulback import credentials
 from haulback.cli.nodes import start_log
+from haulback.cli.repository_location import open_location
 from haulback.cli.server_options import USUAL, ServerOptions
 from haulback.cli.server_program import announce
 from haulback.contract.destinations import NewDestination
 from haulback.contract.nodes import Enrolled
-from haulback.destinations.folder import Folder
 from haulback.ids import new_guid
 from haulback.logs import LogFormat
 from haulback.node.state_dir import NodeIdentity, write_identity
@@ -106,6 +106,6 @@ def _enrol_embedded(server: Server, home: Path) -> None:
 def _first_destination(server: Server, folder: Path) -> None:
     if not destinations.all_destinations(server.app):
         folder.mkdir(parents=True, exist_ok=True)
-        if is_repository(Folder(folder)):
+        if is_repository(open_location(folder)):
             logging.warning("the destination 'local' cannot be used: %s", strangers(str(folder)))
         destinations.add_destination(server.app, NewDestination(name="local", path=str(folder)))

@@ -13,7 +13,7 @@ from cyclopts import App, Parameter
 
 from haulback import credentials, units
 from haulback.cli.confirmation import agree_to
-from haulback.destinations.folder import Folder
+from haulback.cli.repository_location import open_location
 from haulback.errors import Conflict, Malformed, NotFound
 from haulback.repository.config import is_repository
 from haulback.repository.keys import Keys, Secret, make_keyfile
@@ -33,17 +33,20 @@ Kit = Annotated[Path | None, Parameter(name="--kit", help="Recovery kit, typed i
 def init(folder: Path, *, key_file: KeyFile = None) -> None:
     """Create a repository in FOLDER and print its recovery kit.
 
+    FOLDER is a folder, or a JSON file with `type` and settings of a destination of another type.
+
     The key is wrapped by --key-file (created if missing) or by the passphrase in
     HAULBACK_PASSPHRASE.
     """
     made = key_file if key_file and not key_file.exists() else None
-    folder.mkdir(parents=True, exist_ok=True)
-    if is_repository(Folder(folder)):
+    if not folder.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+    if is_repository(open_location(folder)):
         raise Conflict(f"{folder} holds a repository already; its key is unchanged")
     if made:
         make_keyfile(made)
     try:
-        repository = Repository.init(Folder(folder), _secret(key_file))
+        repository = Repository.init(open_location(folder), _secret(key_file))
     except BaseException:
         if made:
             made.unlink()  # a key file that opens nothing must not remain
@@ -154,10 +157,10 @@ class _Stream:
 
 
 def open_repository(folder: Path, key_file: Path | None, kit: Path | None) -> Repository:
-    """Open the repository in a folder by its recovery kit, a key file or the passphrase."""
+    """Open the repository at a location by its recovery kit, a key file or the passphrase."""
     if kit:
-        return Repository.open(Folder(folder), _kit(kit))
-    return Repository.open(Folder(folder), _secret(key_file))
+        return Repository.open(open_location(folder), _kit(kit))
+    return Repository.open(open_location(folder), _secret(key_file))
 
 
 def _kit(path: Path) -> Keys:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from haulback.cli.repository_location import open_location
 from haulback.contract.order_records import BackupDestination
-from haulback.destinations.folder import Folder
+from haulback.destinations.protocol import ObjectStore
+from haulback.destinations.registry import open_destination
 from haulback.errors import (
     Conflict,
     Damaged,
@@ -39,19 +41,20 @@ def key_of(
     """
     record, key = unsealed_key(data, database, destination)
     try:
-        _try(record, key, folder or Path(str(record.config.get("path", ""))))
+        _try(record, key, folder)
     except Unavailable:
         if not unchecked:
             raise
     return key.hex()
 
 
-def _try(record: BackupDestination, key: bytes, folder: Path) -> None:
+def _try(record: BackupDestination, key: bytes, folder: Path | None) -> None:
     """Open the repository's configuration; whatever keeps that from being done is Unavailable."""
+    where = str(folder or record.config.get("path", record.name))
     try:
-        result = open_identity(Folder(folder), Secret("keyfile", key)).guid
+        found = open_identity(_opened(record, folder), Secret("keyfile", key)).guid
     except WrongKey:
-        raise WrongKey(strangers(str(folder))) from None
+        raise WrongKey(strangers(where)) from None
     except (Unavailable, NotFound, Damaged, Malformed, OSError) as error:
         if record.repository is None:
             raise Conflict(
@@ -59,8 +62,15 @@ def _try(record: BackupDestination, key: bytes, folder: Path) -> None:
                 "see its task BACKUP_DESTINATION_INIT"
             ) from None
         raise _untried(record.name, error) from None
-    if record.repository not in (None, result):
-        raise WrongKey(strangers(str(folder)))
+    if record.repository not in (None, found):
+        raise WrongKey(strangers(where))
+
+
+def _opened(record: BackupDestination, folder: Path | None) -> ObjectStore:
+    """The destination, or the folder where it is mounted on this machine."""
+    if folder:
+        return open_location(folder)
+    return open_destination(record.driver, record.config, "by-hand")
 
 
 def _untried(name: str, error: Exception) -> Unavailable:

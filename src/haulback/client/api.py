@@ -78,11 +78,11 @@ class Api:
         """
         return self.call("GET", path, None, query, wait=wait, **more)
 
-    def post(self, path: str, body: Any = None, query: Query = None, **more: float) -> Any:
+    def post(self, path: str, body: object = None, query: Query = None, **more: float) -> Any:
         """Send a POST with a JSON body and return the decoded JSON."""
         return self.call("POST", path, body, query, **more)
 
-    def put(self, path: str, body: Any = None, query: Query = None, **more: float) -> Any:
+    def put(self, path: str, body: object = None, query: Query = None, **more: float) -> Any:
         """Send a PUT with a JSON body and return the decoded JSON."""
         return self.call("PUT", path, body, query, **more)
 
@@ -94,7 +94,7 @@ class Api:
         self,
         method: str,
         path: str,
-        body: Any = None,
+        body: object = None,
         query: Query = None,
         *,
         wait: float = 0.0,
@@ -122,7 +122,7 @@ class Api:
         return _decode(answer.content)
 
     def stream(
-        self, path: str, body: Any, told: Callable[[Mapping[str, str]], object] = len
+        self, path: str, body: object, told: Callable[[Mapping[str, str]], object] = len
     ) -> Iterator[bytes]:
         """POST `body` as JSON and yield the response body in pieces as they arrive.
 
@@ -145,7 +145,7 @@ class Api:
         self,
         method: str,
         path: str,
-        body: Any = None,
+        body: object = None,
         query: Query = None,
         *,
         headers: Mapping[str, str] | None = None,

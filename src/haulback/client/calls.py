@@ -81,7 +81,7 @@ class Calls:
         kind: type[T],
         method: str,
         path: str,
-        body: Any = None,
+        body: object = None,
         query: JsonObject | None = None,
         headers: dict[str, str] | None = None,
         wait: float = 0.0,
@@ -91,7 +91,7 @@ class Calls:
         return _read(self.api.ask(method, path, body, sent, headers=headers, wait=wait), kind)
 
     def done(
-        self, method: str, path: str, body: Any = None, query: JsonObject | None = None
+        self, method: str, path: str, body: object = None, query: JsonObject | None = None
     ) -> None:
         """Send a request and ignore its response body."""
         self.api.ask(method, path, body, spelled(query or {}))
@@ -132,7 +132,7 @@ def spelled(query: JsonObject) -> JsonObject:
     }
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> Any:
     return {True: "true", False: "false"}[value] if isinstance(value, bool) else value
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from haulback.client.calls import Calls
 from haulback.contract.backups import BackupType
 from haulback.contract.tasks import TaskDetails
@@ -93,13 +91,13 @@ class NodeTasks:
         """Report the inventory of a tape manager (TapeManagerInventoryRequest)."""
         self._calls.done("POST", "/tasks/tape-manager-inventory", seen)
 
-    def _put(self, guid: str, what: str, body: Any) -> None:
+    def _put(self, guid: str, what: str, body: object) -> None:
         self._calls.done("PUT", f"/tasks/{guid}/{what}", body)
 
     def _objects(self, guid: str, what: str, done: int, total: int) -> None:
         self._put(guid, what, {"processedObjectCount": done, "totalObjectCount": total})
 
-    def _shown(self, guid: str, what: str, body: Any) -> TaskDetails:
+    def _shown(self, guid: str, what: str, body: object) -> TaskDetails:
         path = f"/tasks/{guid}/{what}"
         return self._calls.one(TaskDetails, "PUT", path, body, headers=_SHOW)
 

@@ -6,14 +6,19 @@ type is an entry of `TYPES` here and a module in `haulback.destinations`.
 
 from __future__ import annotations
 
-from typing import Annotated, NamedTuple
+from collections.abc import Mapping
+from functools import cache
+from typing import Annotated, Any, NamedTuple, get_args
 
 from msgspec import Meta, Struct
+from msgspec.structs import fields
 
-_SECRET = "haulback-secret"
+SEALED = "sealedSettings"  # the member of a destination's stored settings that holds its secrets
+_FOLDER, _SECRET = "folder", "secret"
 AbsolutePath = Annotated[
-    str, Meta(pattern=r"^/[^\0]*$", max_length=4096, description="a folder by its absolute path")
-]
+    str, Meta(pattern=r"^/", max_length=4096, description="a folder by its absolute path",
+              extra={_FOLDER: True})
+]  # fmt: skip
 Secret = Annotated[
     str, Meta(min_length=1, max_length=4096, description="the secret", extra={_SECRET: True})
 ]
@@ -50,11 +55,42 @@ class DestinationType(NamedTuple):
     capabilities: Capabilities
 
 
+DEFAULT = "FILESYSTEM"  # the type of a request that names none
 TYPES = (
     DestinationType(
         "FILESYSTEM", "folder", FolderSettings, Capabilities(local_path=True, usage=True)
     ),
 )
+
+
+class Setting(NamedTuple):
+    """A setting of a type: its name, its form with limits, and words for messages.
+
+    `is_folder`: the value is a path of a folder. `is_secret`: the value is write-only.
+    """
+
+    name: str
+    form: Any
+    words: str
+    is_required: bool
+    is_folder: bool
+    is_secret: bool
+
+
+@cache
+def settings_of(kind: DestinationType) -> Mapping[str, Setting]:
+    """The declared settings of a type by name, in their order."""
+    return {
+        one.encode_name: _setting(one.encode_name, one.type, one.required)
+        for one in fields(kind.settings)
+    }
+
+
+def _setting(name: str, form: Any, is_required: bool) -> Setting:
+    metas = [meta for meta in get_args(form)[1:] if isinstance(meta, Meta)]
+    extra = {key: value for meta in metas for key, value in (meta.extra or {}).items()}
+    words = next((meta.description for meta in metas if meta.description), "a value")
+    return Setting(name, form, words, is_required, _FOLDER in extra, _SECRET in extra)
 
 
 def by_driver(driver: str) -> DestinationType | None:

@@ -10,7 +10,7 @@ import msgspec
 from haulback.contract.places import NewPlace
 from haulback.contract.tasks import TaskDetails
 from haulback.units import DAY_MS
-from haulback.wire import Label, Named, Word
+from haulback.wire import JsonObject, Label, Named, Word
 
 
 class Retention(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -65,7 +65,8 @@ class VerifyState(msgspec.Struct, omit_defaults=True):
 class DestinationRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
     """A backup destination; spaces in bytes.
 
-    `verifiedTime` (epoch ms) is the end of the last verification round that read every stored byte.
+    `settings` holds the settings of its type by name, except write-only ones.  `verifiedTime`
+    (epoch ms) is the end of the last verification round that read every stored byte.
     """
 
     guid: str
@@ -73,6 +74,7 @@ class DestinationRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
     type: Label
     driver: str
     path: str
+    settings: JsonObject
     initialized: bool
     retention: Retention
     verification: Verification = msgspec.field(default_factory=Verification)
@@ -84,9 +86,13 @@ class DestinationRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
 
 
 class NewDestination(NewPlace, kw_only=True):
-    """Request to add a destination; `type`, where named, must be a served type."""
+    """Request to add a destination; `type`, where named, must be a served type.
+
+    `settings` are those of the type by name; each may stand beside `name` instead, as `path` does.
+    """
 
     type: Word | None = None
+    settings: JsonObject | None = None
     retention: Retention | None = None
     verification: Verification | None = None
 

@@ -112,6 +112,13 @@ class WorkOrder(msgspec.Struct):
     order: msgspec.Struct
 
 
+class DestinationKeys(msgspec.Struct, omit_defaults=True):
+    """Secrets of a destination: the repository `key` (base64), and secret settings by name."""
+
+    key: str
+    secrets: dict[str, str] = {}
+
+
 class PendingRequest(msgspec.Struct):
     """A request of the server to a node; the answer names the guid of the request."""
 

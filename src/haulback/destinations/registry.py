@@ -6,18 +6,18 @@ process needs is never loaded.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from importlib import import_module
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
 from haulback.contract.destination_types import DestinationType, by_driver
 from haulback.destinations.protocol import ObjectStore
-from haulback.destinations.retrying import Retrying
 from haulback.destinations.settled_lists import SettledLists
+from haulback.destinations.store_retries import Retrying
 from haulback.errors import Malformed
+from haulback.wire import JsonMapping
 
 
 class Usage(NamedTuple):
@@ -27,7 +27,7 @@ class Usage(NamedTuple):
     free: int
 
 
-def open_destination(driver: str, config: Mapping[str, Any], owner: str) -> ObjectStore:
+def open_destination(driver: str, config: JsonMapping, owner: str) -> ObjectStore:
     """Open a destination; its half-written objects carry the name of the attempt `owner`.
 
     Raises Malformed for an unknown driver or a wrong setting, Unavailable for a store that does
@@ -42,7 +42,7 @@ def open_destination(driver: str, config: Mapping[str, Any], owner: str) -> Obje
     return store
 
 
-def usage(driver: str, config: Mapping[str, Any]) -> Usage | None:
+def usage(driver: str, config: JsonMapping) -> Usage | None:
     """Space of a destination, None for a type that does not tell. Raises Malformed, OSError."""
     kind, settings = _declared(driver, config)
     if not kind.capabilities.usage:
@@ -54,7 +54,7 @@ def _module(kind: DestinationType) -> ModuleType:
     return import_module(f"haulback.destinations.{kind.driver}")
 
 
-def _declared(driver: str, config: Mapping[str, Any]) -> tuple[DestinationType, msgspec.Struct]:
+def _declared(driver: str, config: JsonMapping) -> tuple[DestinationType, msgspec.Struct]:
     kind = by_driver(driver)
     if kind is None:
         raise Malformed(f"this node has no destination driver {driver[:40]!r}")

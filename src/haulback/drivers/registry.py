@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 from haulback.drivers.hypervisor import MachineSource
 from haulback.drivers.imagefolder.driver import ImageFolder
@@ -12,8 +11,9 @@ from haulback.drivers.libvirt.driver import LibvirtHost
 from haulback.drivers.remote.ssh import far_libvirt
 from haulback.errors import Malformed
 from haulback.hypervisor_types import IMAGE_FOLDER, LIBVIRT, is_remote
+from haulback.wire import JsonMapping
 
-Config = Mapping[str, Any]
+Config = JsonMapping
 
 
 def _libvirt(config: Config) -> MachineSource:

@@ -1,14 +1,19 @@
-"""Which types of backup destination are served, and which settings belong to others."""
+"""Settings of backup destinations in requests, checked against the declarations of the types."""
 
 from __future__ import annotations
 
-from typing import Any
+import os
+from typing import Any, NamedTuple
 
+import msgspec
+
+from haulback.contract import destination_types
+from haulback.contract.destination_types import DestinationType, Setting, settings_of
 from haulback.errors import Malformed
+from haulback.wire import JsonMapping, JsonObject
 
-SERVED = {"FILESYSTEM": "folder"}  # the driver of each type
-# Settings of object stores, deduplicating appliances and other backup products: whoever sends
-# one expects a storage that no folder is.
+# Settings of object stores, deduplicating appliances and other backup products: a client that
+# sends one expects a storage that the type of the destination may not be.
 _SETTINGS = """
     accessKey accessKeyId accountKey accountName apiUrl apiVersion authUrl bucket bucketName
     clientId clientSecret connectionString container containerName credential credentials domain
@@ -19,22 +24,84 @@ _SETTINGS = """
 _OF_OTHERS = frozenset(_SETTINGS.split())
 
 
-def check(body: Any, kind: str | None) -> None:
-    """Whether a body asks for a destination that is served.
+class CheckedSettings(NamedTuple):
+    """Settings of a new destination by name; the secrets stand apart."""
 
-    Raises Malformed naming `type`, or the first member that the type does not know.
+    plain: JsonObject
+    secrets: dict[str, str]
+
+
+def chosen(name: str | None, driver: str | None = None) -> DestinationType:
+    """The type that a request names, else the type of its driver, else the default.
+
+    Raises Malformed naming `type` or `driver`.
     """
-    if kind is not None and kind not in SERVED:
+    types = destination_types.TYPES
+    wanted = name or (None if driver else destination_types.DEFAULT)
+    kind = (
+        destination_types.by_name(wanted) if wanted else destination_types.by_driver(driver or "")
+    )
+    if name and kind is None:
+        names = ", ".join(known.name for known in types)
         raise Malformed(
-            f"type: {kind[:40]!r} is not served, only {', '.join(SERVED)} is: name a folder of a "
-            "node as path; nothing was made",
-            field="type",
+            f"type: {name[:40]!r} is not one of {names}; nothing was made", field="type"
         )
-    members = body if isinstance(body, dict) else {}
-    for name, value in members.items():
-        if name in _OF_OTHERS and value not in (None, "", False, [], {}):
-            raise Malformed(
-                f"{name}: a destination of type FILESYSTEM has no such setting; leave it out and "
-                "name a folder of a node as path",
-                field=name,
-            )
+    if kind is None or driver not in (None, kind.driver):
+        drivers = repr(kind.driver) if kind else ", ".join(repr(known.driver) for known in types)
+        raise Malformed(f"driver: only {drivers} is known", field="driver")
+    return kind
+
+
+def members(body: Any, kind: DestinationType) -> JsonObject:
+    """Settings of the type that stand at the top of a request, as `path` does.
+
+    Raises Malformed naming the first member that is a setting of other storages.
+    """
+    settings, found = settings_of(kind), {}
+    for name, value in body.items() if isinstance(body, dict) else ():
+        if name in settings:
+            found[name] = value
+        elif name in _OF_OTHERS and value not in (None, "", False, [], {}):
+            raise _unknown(name, kind)
+    return found
+
+
+def checked(kind: DestinationType, given: JsonMapping) -> CheckedSettings:
+    """Check the settings of a new destination; absent ones get their defaults at the driver.
+
+    Raises Malformed naming the first setting that is unknown, missing or wrong.
+    """
+    settings, found = settings_of(kind), CheckedSettings({}, {})
+    for name in given:
+        if name not in settings:
+            raise _unknown(name, kind)
+    for name, setting in settings.items():
+        value = given.get(name)
+        if value is None and setting.is_required:
+            raise _wrong(setting)
+        if value is not None:
+            (found.secrets if setting.is_secret else found.plain)[name] = _value(setting, value)
+    return found
+
+
+def _value(setting: Setting, value: Any) -> Any:
+    try:
+        converted = msgspec.to_builtins(msgspec.convert(value, setting.form, strict=False))
+    except msgspec.ValidationError:
+        raise _wrong(setting) from None  # the error of the codec could show a secret
+    if isinstance(converted, str) and not converted.isprintable():
+        raise _wrong(setting)
+    return os.path.normpath(converted) if setting.is_folder else converted
+
+
+def _wrong(setting: Setting) -> Malformed:
+    return Malformed(f"{setting.name}: name {setting.words}", field=setting.name)
+
+
+def _unknown(name: str, kind: DestinationType) -> Malformed:
+    known = ", ".join(f"{one.name} ({one.words})" for one in settings_of(kind).values())
+    return Malformed(
+        f"{name[:40]}: a destination of type {kind.name} has no such setting; leave it out. "
+        f"The settings of the type are {known}",
+        field=name[:40],
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from haulback.contract.alarms import AlarmKind
 from haulback.contract.inventory_sync import PlatformResource
@@ -11,6 +11,7 @@ from haulback.contract.order_records import Hypervisor, IncrementBase
 from haulback.contract.store import BackupVolume
 from haulback.inventory.presence import HypervisorScan, UnreadableMachine
 from haulback.inventory.records import Entity, PlatformSnapshot
+from haulback.tasks.record import Task
 from haulback.wire import JsonObject, Named
 
 
@@ -26,7 +27,7 @@ class BackupChanges(Protocol):
     def described(self, backup: str, files: list[JsonObject], definition: JsonObject) -> None:
         """Record the disks of a backup and the definition of its machine."""
 
-    def type_changed(self, task: Any, kind: str, warnings: list[str]) -> None:
+    def type_changed(self, task: Task, kind: str, warnings: list[str]) -> None:
         """Change the backup type of a task, of the following task and of the backup."""
 
     def warned(self, backup: str, warnings: list[str]) -> None: ...
@@ -45,7 +46,7 @@ class BackupChanges(Protocol):
 
     def failed(self, backup: str, reason: str) -> None: ...
 
-    def timed(self, task: Any) -> None:
+    def timed(self, task: Task) -> None:
         """Add the waiting time and the run time of a task to its backup."""
 
 
@@ -55,7 +56,7 @@ class ProofChanges(Protocol):
     def verified(self, backup: str) -> None:
         """Raise the level of a backup to VERIFIED: all data was read back and matches."""
 
-    def booted(self, backup: str, evidence: JsonObject, task: Any) -> None:
+    def booted(self, backup: str, evidence: JsonObject, task: Task) -> None:
         """Raise the level of a backup to BOOTED, and store the signed evidence."""
 
 
@@ -175,7 +176,7 @@ class MountChanges(Protocol):
 class RestoreChanges(Protocol):
     """Changes of restore jobs."""
 
-    def moved(self, job: str, status: str, info: str | None, task: Any) -> None:
+    def moved(self, job: str, status: str, info: str | None, task: Task) -> None:
         """Set the status of a restore job."""
 
 
@@ -216,10 +217,10 @@ class DamageChanges(Protocol):
 
     def verify_ended(self, destination: str) -> None: ...
 
-    def cleanup_blocked(self, task: Any, why: str) -> None:
+    def cleanup_blocked(self, task: Task, why: str) -> None:
         """Raise an alarm that a clean-up deleted no data, with the bytes that wait for deletion."""
 
-    def found_again(self, task: Any) -> None:
+    def found_again(self, task: Task) -> None:
         """Record that a clean-up found all expected backups: MISSING ones are PRESENT again."""
 
     def lost_for_good(self, backups: Iterable[str]) -> None:

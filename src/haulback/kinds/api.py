@@ -94,4 +94,5 @@ class TaskKind:
     stages: bool = False
 
 
+AnyRequest = Any  # a request struct of some kind, whose members are looked up by name
 Kinds = dict[str, TaskKind]

@@ -28,19 +28,19 @@ def plan(request: ConnectivityTestRequest, catalogue: Catalogue, ask: Ask) -> Pl
     hypervisors = {r.guid: catalogue.places.hypervisor(r.guid) for r in request.hypervisors or []}
     for ref in request.hypervisorManagers or []:
         manager = catalogue.records.get("hypervisor-manager", ref.guid)
-        for one in catalogue.places.hypervisors():
-            if manager_of(one) == manager.guid:
-                hypervisors[one.guid] = one
+        for hypervisor in catalogue.places.hypervisors():
+            if manager_of(hypervisor) == manager.guid:
+                hypervisors[hypervisor.guid] = hypervisor
     stores = {
         r.guid: catalogue.places.destination(r.guid) for r in request.backupDestinations or []
     }
     tests = [
-        _test(planning.platform(found, catalogue), found, request, ask)
-        for found in hypervisors.values()
+        _test(planning.platform(target, catalogue), target, request, ask)
+        for target in hypervisors.values()
     ]
     tests += [
-        _test({"backupDestination": planning.named(found)}, found, request, ask)
-        for found in stores.values()
+        _test({"backupDestination": planning.named(target)}, target, request, ask)
+        for target in stores.values()
     ]
     if not tests:
         raise Malformed("hypervisors: name at least one hypervisor or destination to test")

@@ -37,11 +37,11 @@ def plan(request: DeleteRequest, catalogue: Catalogue, ask: Ask) -> Plan:
     except NotFound:
         return Plan()
     _check(entity, catalogue, ask)
-    holding = {one.destination for one in _data(entity.guid, catalogue)}
+    holding = {backup.destination for backup in _data(entity.guid, catalogue)}
     if not holding and not entity.present:
         return Plan(gone=[entity.guid])
     targets: list[BackupDestination | None] = [
-        catalogue.places.destination(one) for one in sorted(holding)
+        catalogue.places.destination(guid) for guid in sorted(holding)
     ]
     return Plan([_task(entity, to, catalogue, ask) for to in targets or [None]])
 
@@ -84,8 +84,8 @@ def _check(entity: Entity, catalogue: Catalogue, ask: Ask) -> None:
                 "it cannot be deleted before",
                 backup=backup.guid,
             )
-    stored = [one for one in _data(entity.guid, catalogue) if one.status in _STORED]
-    if any(catalogue.work.is_in_use(one) for one in stored) and not catalogue.work.is_busy(
+    stored = [backup for backup in _data(entity.guid, catalogue) if backup.status in _STORED]
+    if any(catalogue.work.is_in_use(backup) for backup in stored) and not catalogue.work.is_busy(
         entity.guid
     ):
         raise Conflict(f"a backup of {entity.name} is mounted; unmount it first")
@@ -118,13 +118,13 @@ def _task(entity: Entity, to: BackupDestination | None, catalogue: Catalogue, as
 def start(task: Task, ledger: Ledger, catalogue: Catalogue) -> None:
     """Mark the backups as removed: no restore uses them.  Raises Conflict for a locked backup."""
     entity, to = task.ref("protectedEntity") or "", task.ref("backupDestination")
-    found = [one for one in _data(entity, catalogue) if one.destination == to]
-    stored = [one for one in found if one.status in _STORED]
-    if any(one.locked(ledger.now) for one in stored):
+    backups = [backup for backup in _data(entity, catalogue) if backup.destination == to]
+    stored = [backup for backup in backups if backup.status in _STORED]
+    if any(backup.locked(ledger.now) for backup in stored):
         raise Conflict("a backup of the entity was locked meanwhile")
-    if any(catalogue.work.is_in_use(one) for one in stored):
+    if any(catalogue.work.is_in_use(backup) for backup in stored):
         raise Conflict("a task uses a backup of the entity; it has to end first")
-    ledger.removals.remove([one.guid for one in stored], "the entity was deleted")
+    ledger.removals.remove([backup.guid for backup in stored], "the entity was deleted")
     if to:
         ledger.damage.expect(task.guid, to, forgotten=False)
 

@@ -174,18 +174,18 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     if state is not State.FINISHED:
         ledger.backups.failed(backup, task.status_info or state.value)
         return
-    found = read_results(task.results)
-    if found is None:
+    report = read_results(task.results)
+    if report is None:
         ledger.backups.partial(backup, unreported("EXPORT", EXPORT_REPORT, task.results))
         return
     asked = asked_type(task)
-    if found.type != task.backup_type:
-        ledger.backups.type_changed(task, found.type, [])
-    ledger.backups.exported(backup, found.type, found.snapshotTime, found.size, found.read)
-    ledger.backups.described(backup, msgspec.to_builtins(found.files), found.definition)
-    other = [other_type(asked, found.type)] if found.type != asked else []
-    ledger.backups.warned(backup, [*other, *found.warnings])
-    ledger.backups.consistent(backup, found.consistency)
+    if report.type != task.backup_type:
+        ledger.backups.type_changed(task, report.type, [])
+    ledger.backups.exported(backup, report.type, report.snapshotTime, report.size, report.read)
+    ledger.backups.described(backup, msgspec.to_builtins(report.files), report.definition)
+    other = [other_type(asked, report.type)] if report.type != asked else []
+    ledger.backups.warned(backup, [*other, *report.warnings])
+    ledger.backups.consistent(backup, report.consistency)
 
 
 Request = ExportRequest  # the name in scripts that were written for the first release

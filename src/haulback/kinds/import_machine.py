@@ -82,11 +82,11 @@ def _replaced(
     if not request.overwrite:
         return None
     if target := request.dstProtectedEntity:
-        found = catalogue.machines.get(target.guid)
-        if found.hypervisor != to.guid:
+        machine = catalogue.machines.get(target.guid)
+        if machine.hypervisor != to.guid:
             field = "dstProtectedEntity"
-            raise Malformed(f"{field}: {found.name} is not on {to.name}", field=field)
-        return found
+            raise Malformed(f"{field}: {machine.name} is not on {to.name}", field=field)
+        return machine
     own = catalogue.machines.get(backup.entity)
     if name in ("", own.name) and own.hypervisor == to.guid and own.present:
         return own
@@ -122,18 +122,18 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
         ledger.proofs.verified(task.ref("backup") or "")  # every disk was read, each chunk checked
     if state is not State.FINISHED or "uuid" not in task.results:
         return  # a node that does not say what it made: the next inventory will
-    found = msgspec.convert(task.results, Imported)
+    report = msgspec.convert(task.results, Imported)
     entity = Entity(
         guid=new_guid(),
-        uuid=found.uuid,
-        name=found.name,
+        uuid=report.uuid,
+        name=report.name,
         hypervisor=task.ref("hypervisor") or "",
-        disks=found.disks,
+        disks=report.disks,
         project=task.project,
     )
     ledger.inventory.scanned(entity.hypervisor, [entity], complete_since=None)
     if share:
-        ledger.mounts.runs_from(share, entity.hypervisor, found.uuid)
+        ledger.mounts.runs_from(share, entity.hypervisor, report.uuid)
 
 
 Request = ImportMachineRequest  # the name in scripts that were written for the first release

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from haulback import hypervisor_types
@@ -24,7 +22,7 @@ from haulback.ids import guid_of, new_guid
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.managers import manager_of
-from haulback.kinds.api import Ask, Submission, TaskKind
+from haulback.kinds.api import AnyRequest, Ask, Submission, TaskKind
 from haulback.kinds.support import planning
 from haulback.kinds.support.machine_report import SCAN_REPORT, take_in
 from haulback.tasks.record import Plan, Task
@@ -51,29 +49,37 @@ def _of_managers(managers: list[Ref], catalogue: Catalogue) -> list[Hypervisor]:
 def plan_wizard(request: InventorySyncWizardRequest, catalogue: Catalogue, ask: Ask) -> Plan:
     """Plan a task for each candidate; a new hypervisor is saved only if its scan succeeds."""
     candidates = request.hypervisors or []
-    known = [Ref(guid_of(one.guid, "hypervisors.guid")) for one in candidates if one.guid]
+    known = [
+        Ref(guid_of(candidate.guid, "hypervisors.guid"))
+        for candidate in candidates
+        if candidate.guid
+    ]
     rest = {name: getattr(request, name) for name in Sources.__struct_fields__}
     whole = plan(InventorySyncRequest(hypervisors=known, **rest), catalogue, ask)
-    new = [one.name for one in candidates if not one.guid]
+    new = [candidate.name for candidate in candidates if not candidate.guid]
     if len(set(new)) != len(new):
         raise Malformed("hypervisors: each needs a name of its own", field="hypervisors")
-    for i, one in enumerate(candidates):
-        if not one.guid:
-            whole.tasks.append(_try(one, f"hypervisors[{i}]", request, catalogue, ask))
+    for i, candidate in enumerate(candidates):
+        if not candidate.guid:
+            whole.tasks.append(_try(candidate, f"hypervisors[{i}]", request, catalogue, ask))
     return whole
 
 
 def _try(
-    one: Candidate, field: str, request: InventorySyncWizardRequest, catalogue: Catalogue, ask: Ask
+    candidate: Candidate,
+    field: str,
+    request: InventorySyncWizardRequest,
+    catalogue: Catalogue,
+    ask: Ask,
 ) -> Task:
-    chosen = hypervisor_types.driver_of(one.type, one.driver, f"{field}.")
-    driver, path, more = hypervisor_types.config(chosen, one.path, one.url, f"{field}.")
-    name, path = planning.place(one.name, path, f"{field}.")
+    chosen = hypervisor_types.driver_of(candidate.type, candidate.driver, f"{field}.")
+    driver, path, more = hypervisor_types.config(chosen, candidate.path, candidate.url, f"{field}.")
+    name, path = planning.place(candidate.name, path, f"{field}.")
     if any(known.name == name for known in catalogue.places.hypervisors()):
         raise Conflict(f"{field}.name: {name!r} is taken", field=f"{field}.name")
     node = (
-        catalogue.places.node(one.node.guid).guid
-        if one.node
+        catalogue.places.node(candidate.node.guid).guid
+        if candidate.node
         else catalogue.places.only_node(f"{field}.node")
     )
     record = Hypervisor(
@@ -84,7 +90,9 @@ def _try(
     return task
 
 
-def sync(hypervisor: Hypervisor, ask: Ask, catalogue: Catalogue, request: Any = None) -> Task:
+def sync(
+    hypervisor: Hypervisor, ask: Ask, catalogue: Catalogue, request: AnyRequest = None
+) -> Task:
     """The task that scans a hypervisor."""
     refs = planning.platform(hypervisor, catalogue)
     return planning.task(

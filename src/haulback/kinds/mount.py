@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from haulback.contract import example_values as example
@@ -16,7 +14,7 @@ from haulback.errors import Conflict, Malformed
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.records import Backup, Mount
-from haulback.kinds.api import Ask, Submission, TaskKind
+from haulback.kinds.api import AnyRequest, Ask, Submission, TaskKind
 from haulback.kinds.support import conflicts, iscsi_mount, mount_options, planning
 from haulback.kinds.support.backup_choice import chosen, references
 from haulback.kinds.support.new_mount import new_mount
@@ -44,7 +42,9 @@ def plan(request: MountRequest, catalogue: Catalogue, ask: Ask) -> Plan:
     return tasks_of(mount, backup, request, catalogue, ask)
 
 
-def tasks_of(mount: NewMount, backup: Backup, request: Any, catalogue: Catalogue, ask: Ask) -> Plan:
+def tasks_of(
+    mount: NewMount, backup: Backup, request: AnyRequest, catalogue: Catalogue, ask: Ask
+) -> Plan:
     """The tasks that mount a backup."""
     job = new_job("RESTORE_AND_MOUNT", backup, ask, {"mode": mount.mode, "mount": mount.guid})
     refs = {
@@ -115,9 +115,9 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     if state is not State.FINISHED:
         ledger.mounts.moved(mount, "UNMOUNTED" if task.params.get("again") else "FAILED")
         return
-    found = msgspec.convert(task.results, MountResult)
-    kept = {"disks": found.disks, "raw": found.raw, "portal": found.portal}
-    ledger.mounts.mounted(mount, kept, found.volumes)
+    report = msgspec.convert(task.results, MountResult)
+    kept = {"disks": report.disks, "raw": report.raw, "portal": report.portal}
+    ledger.mounts.mounted(mount, kept, report.volumes)
 
 
 Request = MountRequest  # the name in scripts that were written for the first release

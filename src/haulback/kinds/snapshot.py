@@ -78,15 +78,15 @@ def prepare(task: Task, catalogue: Catalogue) -> SnapshotOrder:
 def settle(task: Task, state: State, ledger: Ledger) -> None:
     if state is not State.FINISHED:
         return
-    found, params = msgspec.convert(task.results, SnapshotResult), task.params
+    report, params = msgspec.convert(task.results, SnapshotResult), task.params
     ledger.snapshots.taken(
         PlatformSnapshot(
             guid=params["snapshot"],
             entity=task.ref("protectedEntity") or "",
-            uuid=found.uuid,
+            uuid=report.uuid,
             created=ledger.now,
-            snapshot_time=found.snapshotTime,
-            consistency=found.consistency,
+            snapshot_time=report.snapshotTime,
+            consistency=report.consistency,
             description=params["description"],
             rule=params["rule"],
             policy=params["policy"] or None,

@@ -44,16 +44,16 @@ def plan(request: SnapshotCleanupRequest, catalogue: Catalogue, ask: Ask) -> Pla
 
 def _chosen(request: SnapshotCleanupRequest, catalogue: Catalogue) -> dict[str, list[str]]:
     """The named snapshots by machine."""
-    found: dict[str, list[str]] = defaultdict(list)
+    chosen: dict[str, list[str]] = defaultdict(list)
     for ref in request.snapshots or []:
-        one = catalogue.snapshots.get(ref.guid)
-        if not one.managed:
+        snapshot = catalogue.snapshots.get(ref.guid)
+        if not snapshot.managed:
             raise Malformed(
-                f"snapshots: {one.uuid} was not taken here; remove it where it was",
+                f"snapshots: {snapshot.uuid} was not taken here; remove it where it was",
                 field="snapshots",
             )
-        found[one.entity].append(one.guid)
-    return found
+        chosen[snapshot.entity].append(snapshot.guid)
+    return chosen
 
 
 def prepare(task: Task, catalogue: Catalogue) -> SnapshotCleanupOrder:

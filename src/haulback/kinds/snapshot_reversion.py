@@ -31,17 +31,17 @@ def plan(request: SnapshotReversionRequest, catalogue: Catalogue, ask: Ask) -> P
     named = request.snapshot or request.protectedEntitySnapshot
     if named is None:
         raise Malformed("snapshot: name the one to go back to", field="snapshot")
-    found = catalogue.snapshots.get(named.guid)
-    if not found.managed:
+    snapshot = catalogue.snapshots.get(named.guid)
+    if not snapshot.managed:
         raise Malformed(
-            f"snapshot: {found.uuid} was not taken here; go back to it where it was",
+            f"snapshot: {snapshot.uuid} was not taken here; go back to it where it was",
             field="snapshot",
         )
-    entity = catalogue.machines.get(found.entity)
+    entity = catalogue.machines.get(snapshot.entity)
     hypervisor = catalogue.places.hypervisor(entity.hypervisor)
     refuse_unable(entity, hypervisor, "snapshot")
     conflicts.machine_free(entity.named(), "SNAPSHOT_REVERSION", catalogue)
-    refs = {"protectedEntitySnapshot": Named(found.guid, found.uuid)}
+    refs = {"protectedEntitySnapshot": Named(snapshot.guid, snapshot.uuid)}
     spec = planning.TaskSpec(refs=refs, params={"before": new_guid()})
     asked = snapshots.Asked(request, catalogue, ask)
     return Plan([snapshots.task("SNAPSHOT_REVERSION", entity, asked, spec)])
@@ -64,15 +64,15 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     ledger.bases.void(entity)
     if state is not State.FINISHED:
         return
-    found = msgspec.convert(task.results, Reverted)
+    report = msgspec.convert(task.results, Reverted)
     to = task.refs["protectedEntitySnapshot"].name
     ledger.snapshots.taken(
         PlatformSnapshot(
             guid=task.params["before"],
             entity=entity,
-            uuid=found.before,
+            uuid=report.before,
             created=ledger.now,
-            snapshot_time=found.snapshotTime,
+            snapshot_time=report.snapshotTime,
             description=f"before going back to {to}",
             project=task.project,
         )

@@ -45,14 +45,14 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
         said = ("STORE", _REPORT, task.results) if exported else ("EXPORT", EXPORT_REPORT, before)
         ledger.backups.partial(backup, unreported(*said))
         return
-    found = msgspec.convert(task.results, Stored)
+    report = msgspec.convert(task.results, Stored)
     entity, destination = task.ref("protectedEntity") or "", task.ref("backupDestination") or ""
-    ledger.backups.stored(backup, found.stored, found.parent)
+    ledger.backups.stored(backup, report.stored, report.parent)
     mark = exported.cbtId or exported.checkpoint
     ledger.bases.promote(IncrementBase(entity, destination, backup, mark))
-    if found.volumes is not None:
-        ledger.backups.contains(backup, found.volumes)
-    ledger.destinations.space(destination, found.totalSpace, found.freeSpace)
+    if report.volumes is not None:
+        ledger.backups.contains(backup, report.volumes)
+    ledger.destinations.space(destination, report.totalSpace, report.freeSpace)
 
 
 KIND = TaskKind(

@@ -16,7 +16,7 @@ from haulback.contract.roles import OPERATORS, RESTORERS
 from haulback.contract.unavailable import ForAgent, ForCloud, PerFeature, TapeManagers, Tapes
 from haulback.errors import KindUnavailable
 from haulback.inventory.catalogue import Catalogue
-from haulback.kinds.api import Ask, Submission
+from haulback.kinds.api import AnyRequest, Ask, Submission
 from haulback.kinds.support import planning
 from haulback.kinds.support.backup_choice import chosen
 from haulback.tasks.record import Plan
@@ -27,7 +27,7 @@ _INSTEAD = {"IMPORT": "POST /tasks/restore-and-import brings a machine back"}
 def _plan(path: str, kind: str, check: Callable[[Any, Catalogue], None]) -> Callable[..., Plan]:
     """A planner that checks a request in full, then refuses the kind."""
 
-    def plan(request: Any, catalogue: Catalogue, ask: Ask) -> Plan:
+    def plan(request: AnyRequest, catalogue: Catalogue, ask: Ask) -> Plan:
         planning.task(kind, "upkeep", ask, request, planning.TaskSpec(refs={}))
         check(request, catalogue)
         raise KindUnavailable(
@@ -39,12 +39,12 @@ def _plan(path: str, kind: str, check: Callable[[Any, Catalogue], None]) -> Call
     return plan
 
 
-def _backup(request: Any, catalogue: Catalogue) -> None:
+def _backup(request: AnyRequest, catalogue: Catalogue) -> None:
     chosen(request.backup, request.backupLocation, catalogue)
     _known(request, catalogue)
 
 
-def _known(request: Any, catalogue: Catalogue) -> None:
+def _known(request: AnyRequest, catalogue: Catalogue) -> None:
     """Check the references of a request.  Raises NotFound."""
     if ref := getattr(request, "node", None):
         catalogue.places.node(ref.guid)
@@ -59,7 +59,7 @@ def _known(request: Any, catalogue: Catalogue) -> None:
 
 
 def _list_of(field: str) -> Callable[[Any, Catalogue], None]:
-    def check(request: Any, catalogue: Catalogue) -> None:
+    def check(request: AnyRequest, catalogue: Catalogue) -> None:
         planning.some(field, getattr(request, field))
         _known(request, catalogue)
 

@@ -72,7 +72,9 @@ def _volume(request: UploadRequest, mount: Mount, catalogue: Catalogue) -> str:
     The mount points of the guest are unknown, so several file systems need a destination path.
     """
     field = "mountedFileSystem"
-    shown = {guid: one for guid, one in catalogue.mounts.volumes(mount.guid) if one.readable}
+    shown = {
+        guid: volume for guid, volume in catalogue.mounts.volumes(mount.guid) if volume.readable
+    }
     if len(shown) > 1 and not request.destinationPath:
         raise Malformed(
             f"destinationPath: name the folder; {len(shown)} file systems are shown, and where the"
@@ -80,10 +82,10 @@ def _volume(request: UploadRequest, mount: Mount, catalogue: Catalogue) -> str:
             field="destinationPath",
         )
     if request.mountedFileSystem:
-        found = shown.get(request.mountedFileSystem.guid)
-        if found is None:
+        chosen = shown.get(request.mountedFileSystem.guid)
+        if chosen is None:
             raise Malformed(f"{field}: this backup shows none of that guid", field=field)
-        return found.name
+        return chosen.name
     if len(shown) != 1:
         raise Malformed(f"{field}: name one of the {len(shown)} that are shown", field=field)
     return next(iter(shown.values())).name

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from haulback.contract import example_values as example
@@ -15,7 +13,7 @@ from haulback.contract.verify import VerifyOrder, VerifyRequest, VerifyResult
 from haulback.errors import Malformed
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
-from haulback.kinds.api import Ask, Submission, TaskKind
+from haulback.kinds.api import AnyRequest, Ask, Submission, TaskKind
 from haulback.kinds.support import planning
 from haulback.kinds.support.reports import SPACE, Said
 from haulback.tasks.record import HOUR_MS, Plan, Task
@@ -36,7 +34,7 @@ def plan(request: VerifyRequest, catalogue: Catalogue, ask: Ask) -> Plan:
     return Plan([task(one, ask, bounds, request) for one in found])
 
 
-def task(to: BackupDestination, ask: Ask, bounds: JsonObject, request: Any = None) -> Task:
+def task(to: BackupDestination, ask: Ask, bounds: JsonObject, request: AnyRequest = None) -> Task:
     """The task that verifies a destination."""
     return planning.task(
         "VERIFY",
@@ -74,14 +72,14 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
         if "damage" in task.results:
             ledger.damage.verify_ended(destination)
         return
-    found = msgspec.convert(task.results, VerifyResult)
-    _check_cursor(found.cursor)
-    ledger.destinations.space(destination, found.totalSpace, found.freeSpace)
-    if found.damage and found.damage.unreliable:
+    report = msgspec.convert(task.results, VerifyResult)
+    _check_cursor(report.cursor)
+    ledger.destinations.space(destination, report.totalSpace, report.freeSpace)
+    if report.damage and report.damage.unreliable:
         return  # the next share reads the same packs again
     since = task.started or 0
     ledger.damage.verified_share(
-        destination, found.cursor, since=since, is_round=found.isRound, looked=found.looked
+        destination, report.cursor, since=since, is_round=report.isRound, looked=report.looked
     )
 
 

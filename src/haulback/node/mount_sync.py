@@ -11,6 +11,7 @@ from haulback.contract.mount import MountOrder
 from haulback.drivers.capabilities import InstantRestore
 from haulback.drivers.hypervisor import MachineSource
 from haulback.errors import HaulbackError, NotFound
+from haulback.node.destination_settings import settings_of
 from haulback.node.server_client import ServerClient
 from haulback.node.state_dir import StateDir
 from haulback.node.task_machines import open_hypervisor
@@ -81,7 +82,8 @@ class MountSync(Thread):
 
     def _begin(self, order: MountOrder) -> None:
         guid, key = order.mount, self._link.key(order.destination.guid)
-        self._home.shares.begin(share_order(sharing_of(order), key))
+        settings = settings_of(order.destination, self._link)
+        self._home.shares.begin(share_order(sharing_of(order), key, settings))
         log.info("mount %s restarted", guid)
         if guid not in self._link.needed([guid]):
             self._home.shares.end(guid)  # it was unmounted meanwhile

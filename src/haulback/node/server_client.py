@@ -113,7 +113,7 @@ class ServerClient:
     def results(self, attempt: str, results: JsonObject) -> None:
         self._put(attempt, "transfer-info", results)
 
-    def _put(self, attempt: str, what: str, body: Any) -> None:
+    def _put(self, attempt: str, what: str, body: object) -> None:
         path, query = _of(attempt, what)
         self._api.put(path, body, query, patience=self._brief)
 
@@ -124,6 +124,11 @@ class ServerClient:
 
     def key(self, destination: str) -> bytes:
         return base64.b64decode(self._api.get(f"/nodes/self/keys/{destination}")["key"])
+
+    def secrets(self, destination: str) -> dict[str, str]:
+        """Secret settings of a destination by name."""
+        found: dict[str, str] = self._api.get(f"/nodes/self/keys/{destination}").get("secrets", {})
+        return found
 
     def pins(self, destination: str) -> list[str]:
         found: list[str] = self._api.get(f"/nodes/self/pins/{destination}")

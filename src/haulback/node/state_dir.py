@@ -13,6 +13,7 @@ from haulback.durable_files import DurableFiles, hold, write_private
 from haulback.errors import Malformed, NotFound, OutOfSpace
 from haulback.mounts.supervisor import PORTAL, MountSupervisor
 from haulback.node.pack_memory import PackMemories
+from haulback.repository.index_cache import CacheFolder
 from haulback.wire import JsonObject
 
 _ATTEMPT = re.compile(r"(?P<task>[0-9a-f-]{36})-(?P<number>[0-9]{1,9})")
@@ -46,6 +47,7 @@ class StateDir:
         self._lock = hold(folder / "lock", f"another node process uses {folder}")
         self.journal = ReportJournal(folder / "journal", self.disk)
         self.pack_memories = PackMemories(folder / "checked-packs", self.disk)
+        self.index_cache = CacheFolder(folder / "index-cache")
         self.shares = MountSupervisor(folder / "shares", self.roots, portal=portal)
 
     def close(self) -> None:

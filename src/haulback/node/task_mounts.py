@@ -8,8 +8,10 @@ from pathlib import Path
 from haulback.filesystems.records import Volume
 from haulback.mounts.spec import MountSpec, MountState
 from haulback.mounts.supervisor import MountSupervisor
+from haulback.node.destination_settings import settings_of
 from haulback.node.server_client import ServerClient
 from haulback.node.task_progress import TaskProgress
+from haulback.wire import JsonObject
 from haulback.work.context import Sharing
 
 
@@ -21,7 +23,8 @@ class TaskMounts:
 
     def begin(self, wanted: Sharing) -> MountState:
         key = self._progress.ask(lambda: self._link.key(wanted.destination.guid))
-        return self._shares.begin(share_order(wanted, key))
+        settings = self._progress.ask(lambda: settings_of(wanted.destination, self._link))
+        return self._shares.begin(share_order(wanted, key, settings))
 
     def end(self, guid: str) -> None:
         self._shares.end(guid)
@@ -38,12 +41,12 @@ class TaskMounts:
             yield from browser.archive(volume, paths, strict=True)
 
 
-def share_order(wanted: Sharing, key: bytes) -> MountSpec:
-    """Build the order of the process that serves a mount."""
+def share_order(wanted: Sharing, key: bytes, settings: JsonObject) -> MountSpec:
+    """Build the order of the process that serves a mount; `settings` are the destination's."""
     return MountSpec(
         guid=wanted.guid,
         driver=wanted.destination.driver,
-        config=wanted.destination.config,
+        config=settings,
         repository=wanted.destination.repository,
         key=key,
         backup=wanted.backup,

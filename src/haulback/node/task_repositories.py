@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 from haulback.contract.damage import DamageReport
 from haulback.contract.order_records import BackupDestination
 from haulback.destinations.add_only import AddOnly
 from haulback.destinations.protocol import ObjectStore
-from haulback.destinations.registry import open_destination
-from haulback.errors import Conflict, Malformed
+from haulback.destinations.registry import open_destination, usage
+from haulback.errors import Conflict, Unavailable
 from haulback.node.damage_check import as_results, report_damage
+from haulback.node.destination_settings import settings_of
 from haulback.node.pack_memory import FilePackMemory
 from haulback.node.server_client import ServerClient
 from haulback.node.state_dir import StateDir
@@ -21,6 +20,7 @@ from haulback.node.task_progress import TaskProgress
 from haulback.repository.keys import Secret
 from haulback.repository.repository import Repository
 from haulback.texts import sendable
+from haulback.wire import JsonObject
 from haulback.work.context import Results
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ class TaskRepositories:
         self._opened: list[tuple[str, Repository]] = []
 
     def store(self, record: BackupDestination) -> ObjectStore:
-        made = open_destination(record.driver, record.config, self._attempt)
+        made = open_destination(record.driver, self._settings(record), self._attempt)
         # The server grants deletion to clean-up tasks; all other tasks can only add objects.
         return made if record.may_delete else AddOnly(made)
 
@@ -46,20 +46,23 @@ class TaskRepositories:
         return Secret("keyfile", self._progress.ask(lambda: self._link.key(record.guid)))
 
     def open(self, record: BackupDestination) -> Repository:
-        found = Repository.open(self.store(record), self.secret(record))
+        store, secret = self.store(record), self.secret(record)
+        found = Repository.open(store, secret, self._home.index_cache)
         if record.repository not in (None, found.guid):
             raise Conflict(f"destination {record.name} holds another repository than before")
         self._opened.append((record.guid, found))
         return found
 
     def space(self, record: BackupDestination) -> dict[str, int]:
-        path = _path(record)
         try:
-            found = shutil.disk_usage(path)
-        except OSError as error:
+            space = usage(record.driver, self._settings(record))
+        except (OSError, Unavailable) as error:
             self._progress.log(f"the space of destination {record.name} is unknown: {error}")
             return {}
-        return {"totalSpace": found.total, "freeSpace": found.free}
+        return {"totalSpace": space.total, "freeSpace": space.free} if space else {}
+
+    def _settings(self, record: BackupDestination) -> JsonObject:
+        return self._progress.ask(lambda: settings_of(record, self._link))
 
     def pack_memory(self, repository: Repository) -> FilePackMemory:
         return self._home.pack_memories.of(repository.guid)
@@ -106,10 +109,3 @@ class TaskRepositories:
     def close(self) -> None:
         for _, repository in self._opened:
             self._home.pack_memories.of(repository.guid).save()
-
-
-def _path(record: BackupDestination) -> Path:
-    path = record.config.get("path")
-    if not isinstance(path, str) or not path.startswith("/"):
-        raise Malformed(f"{record.name}: its path is not an absolute one")
-    return Path(path)

@@ -43,7 +43,7 @@ class Process(NamedTuple):
 
 
 class Account(msgspec.Struct):
-    """Somebody with a password.  `projects` None: all of them."""
+    """An account of a person.  `projects` None: all projects."""
 
     guid: str
     login: str

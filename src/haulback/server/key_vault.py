@@ -37,7 +37,7 @@ class KeyVault:
         return base64.b64encode(self._signer.sign(text)).decode()
 
     def is_signed(self, text: bytes, signature: str) -> bool:
-        """Whether this server signed exactly that."""
+        """Tell whether this server signed exactly these bytes."""
         try:
             raw = base64.b64decode(signature, validate=True)
             self._signer.public_key().verify(raw, text)

@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 
 class ServerSettings(msgspec.Struct, kw_only=True):
-    """How a server runs.  `database` empty: SQLite in `data`."""
+    """Settings of a server process.  `database` empty: SQLite in `data`."""
 
     data: Path
     database: str = ""

@@ -10,7 +10,7 @@ MOST = 10_000
 
 
 class ListQuery(msgspec.Struct, kw_only=True):
-    """What of a list to show.  `order` is a member's name; `page` counts from 0."""
+    """Filter, order and page of a list.  `order` is a member's name; `page` counts from 0."""
 
     scope: Scope
     page: int = 0
@@ -38,7 +38,7 @@ class ListQuery(msgspec.Struct, kw_only=True):
 
 
 class Filter(msgspec.Struct, kw_only=True):
-    """What of a list to show.  `refs` are guids by the role the contract gives them.
+    """Filter, order and page of a list of tasks.  `refs` are guids by their role in the contract.
 
     `cursor` is where an earlier page ended; `since` the earliest change that matters, epoch ms.
     """

@@ -57,7 +57,7 @@ class Wakeups:
         _wake(chosen)
 
     def ring_rest(self) -> None:
-        """Whoever was passed over may look too: those woken first may have had no room."""
+        """Wake the nodes that were passed over: those woken first may have had no room."""
         if self._more:
             self.ring_here()
 
@@ -67,7 +67,7 @@ class Wakeups:
         self.ring()
 
     def listen(self, node: str = "") -> Waiter:
-        """Whose event the next ring sets; listen first, look then, wait last."""
+        """The event that the next ring sets; listen first, look then, wait last."""
         made = Waiter(asyncio.get_running_loop(), asyncio.Event(), node)
         with self._lock:
             self._waiting.add(made)

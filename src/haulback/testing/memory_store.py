@@ -107,7 +107,7 @@ def _state(versions: list[_Version], moment: float) -> bytes | None:
 
 
 class MemoryStore:
-    """The view of one process on a MemoryBucket; `owner` names the attempt, as in every store."""
+    """A process's view of a MemoryBucket; `owner` names the attempt, as in every store."""
 
     def __init__(self, bucket: MemoryBucket | None = None, owner: str = "by-hand") -> None:
         self.bucket, self.owner = bucket or MemoryBucket(), owner

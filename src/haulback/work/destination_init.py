@@ -6,9 +6,10 @@ from contextlib import suppress
 
 from haulback.contract.destination_init import DestinationInitOrder
 from haulback.contract.order_records import BackupDestination
+from haulback.destinations.probe import require_exclusive_create
 from haulback.destinations.protocol import ObjectStore as Place
-from haulback.errors import Conflict, WrongKey
-from haulback.repository.config import is_repository
+from haulback.errors import Conflict, Damaged, NotFound, WrongKey
+from haulback.repository.config import CONFIG, is_repository
 from haulback.repository.keys import Secret
 from haulback.repository.repository import Repository
 from haulback.work.context import Results, TaskContext, TaskWork
@@ -20,12 +21,14 @@ def run(context: TaskContext) -> Results:
     repository = _made(
         context.repositories.store(record),
         context.repositories.secret(record),
-        str(record.config["path"]),
+        str(record.config.get("path", record.name)),
     )
+    with suppress(NotFound, Damaged):  # the repository lives on the copy of this object then
+        require_exclusive_create(repository.destination, CONFIG)
     return {"repository": repository.guid} | context.repositories.space(record)
 
 
-def _made(place: Place, secret: Secret, path: str) -> Repository:
+def _made(place: Place, secret: Secret, where: str) -> Repository:
     """A new repository, or the repository that a dead attempt made with this key.
 
     Raises Conflict for the repository of another server, which stays as it is.
@@ -36,7 +39,7 @@ def _made(place: Place, secret: Secret, path: str) -> Repository:
     try:
         return Repository.open(place, secret)
     except WrongKey:
-        raise Conflict(strangers(path)) from None
+        raise Conflict(strangers(where)) from None
 
 
 WORK = TaskWork("BACKUP_DESTINATION_INIT", DestinationInitOrder, run)

@@ -126,10 +126,10 @@ def _commands(
 def _missing(machine: Machine, excluded: Collection[str]) -> list[str]:
     """A sentence about each part of a machine that its backup lacks or holds inconsistently."""
     apart = [
-        f"{one.name} is in the backup, but {one.why}"
-        if one.held
-        else f"{one.name} is not in the backup: {one.why}"
-        for one in machine.apart
+        f"{part.name} is in the backup, but {part.why}"
+        if part.held
+        else f"{part.name} is not in the backup: {part.why}"
+        for part in machine.apart
     ]
     left = [disk.name for disk in machine.disks if disk.name in excluded]
     return [

@@ -69,7 +69,9 @@ def _target(context: TaskContext) -> RestoreTarget:
         skip=frozenset(order.skip),
         rename=order.rename,
         stores=order.stores,
-        cards=tuple(NetworkCardSettings(one.number, one.network, one.mac) for one in order.cards),
+        cards=tuple(
+            NetworkCardSettings(card.number, card.network, card.mac) for card in order.cards
+        ),
         marks={MARK: context.guid},
     )
 

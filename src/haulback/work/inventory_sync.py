@@ -12,15 +12,17 @@ _NAMED = 1000  # machines that cannot be read and are named; a host with more is
 
 
 def run(context: TaskContext) -> Results:
-    found = context.machines.open(context.order.hypervisor).inventory()
-    for problem in found.problems:
+    inventory = context.machines.open(context.order.hypervisor).inventory()
+    for problem in inventory.problems:
         context.log(f"{problem.where}: {problem.message}")
     return {
-        "machines": [told(one) | placed(one.uuid, found) for one in found.machines],
-        "problems": len(found.problems),
-        "unreadable": [broken(one) for one in found.problems[:_NAMED]],
-        "networks": _places(found.networks),
-        "storages": _places(found.pools),
+        "machines": [
+            told(machine) | placed(machine.uuid, inventory) for machine in inventory.machines
+        ],
+        "problems": len(inventory.problems),
+        "unreadable": [broken(problem) for problem in inventory.problems[:_NAMED]],
+        "networks": _places(inventory.networks),
+        "storages": _places(inventory.pools),
     }
 
 

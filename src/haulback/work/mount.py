@@ -18,15 +18,17 @@ def run(context: TaskContext) -> Results:
     try:
         # Whoever waits for a machine to run does not wait for its files to be looked at.
         volumes = [] if order.hypervisor else context.mounts.volumes(order.mount)
-        for one in volumes:
-            context.log(f"{one.name}: {one.type}{': ' + one.reason if one.reason else ''}")
+        for volume in volumes:
+            context.log(
+                f"{volume.name}: {volume.type}{': ' + volume.reason if volume.reason else ''}"
+            )
         context.progress.confirm()
     except BaseException:
         context.mounts.end(order.mount)
         raise
-    shown = [as_volume(one, _path_of(one, shared.paths)) for one in volumes]
-    found = MountResult(shared.disks, "" if order.target else shared.raw, shared.portal, shown)
-    return dict(msgspec.to_builtins(found))
+    shown = [as_volume(volume, _path_of(volume, shared.paths)) for volume in volumes]
+    report = MountResult(shared.disks, "" if order.target else shared.raw, shared.portal, shown)
+    return dict(msgspec.to_builtins(report))
 
 
 def sharing_of(order: MountOrder) -> Sharing:

@@ -37,7 +37,7 @@ def run(context: TaskContext) -> Results:
         context.log(f"{order.sign.value} after {took} ms")
         script = _script(context, booted, order)
         picture = booted.screen()
-        found = Evidence(
+        evidence = Evidence(
             sign=order.sign.value,
             took=took,
             disks={disk.name: disk.map.page.hex() for disk in manifest.disks},
@@ -48,7 +48,7 @@ def run(context: TaskContext) -> Results:
             if picture and len(picture) <= _SCREEN_BYTES
             else None,
         )
-    return {"evidence": msgspec.to_builtins(found), "warnings": left}
+    return {"evidence": msgspec.to_builtins(evidence), "warnings": left}
 
 
 def _machine(manifest: Manifest) -> Machine:

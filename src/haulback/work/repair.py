@@ -34,12 +34,12 @@ def run(context: TaskContext) -> Results:
         context.log(f"{verb}: {action}")
     for loss in done.losses[:_SAID]:
         context.log(f"lost: {loss}")
-    found: Results = {"actions": done.actions[:_SAID], "aside": done.aside[:_SAID]}
-    found["losses"] = len(done.losses)
+    results: Results = {"actions": done.actions[:_SAID], "aside": done.aside[:_SAID]}
+    results["losses"] = len(done.losses)
     if done.after:
         complete = complete_report(order.destination.guid, done.after, context.server.expected())
-        found["damage"] = msgspec.to_builtins(complete.report)
-    return found | context.repositories.space(order.destination)
+        results["damage"] = msgspec.to_builtins(complete.report)
+    return results | context.repositories.space(order.destination)
 
 
 WORK = TaskWork("REPAIR", RepairOrder, run)

@@ -13,17 +13,17 @@ from haulback.work.support.machine_report import broken, told
 def run(context: TaskContext) -> Results:
     order: ScopedInventorySyncOrder = context.order
     machines = context.machines.open(order.hypervisor)
-    found, unreadable, missing = [], [], []
+    reports, unreadable, missing = [], [], []
     for uuid in order.uuids:
         try:
-            found.append(told(machines.machine(uuid)))
+            reports.append(told(machines.machine(uuid)))
         except NotFound:
             missing.append(uuid)
         except HaulbackError as error:
             machines.check()  # the machine cannot be read in a place that is there
             context.log(f"{uuid}: {error.message}")
             unreadable.append(broken(Problem(uuid, error.message, uuid)))
-    results: Results = {"machines": found, "unreadable": unreadable}
+    results: Results = {"machines": reports, "unreadable": unreadable}
     return results | (_whole_look(context, machines, missing, unreadable) if missing else {})
 
 

@@ -61,13 +61,13 @@ def _sweep(context: TaskContext, record: Hypervisor, held: JsonObject) -> int:
         context.progress.confirm()
 
     try:
-        machines, removed, found = retry(look, _BACKOFF, again, wait)
+        machines, removed, scanned = retry(look, _BACKOFF, again, wait)
     except (Cancelled, Fenced):
         raise
     except HaulbackError as error:
         context.log(f"{record.name}: {error.message}")
         return 0
-    for machine in found:
+    for machine in scanned:
         context.progress.confirm()
         dropped = _drop(context, record, machines, machine)
         removed += len(dropped)

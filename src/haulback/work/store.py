@@ -29,9 +29,9 @@ def run(context: TaskContext) -> Results:
         manifest = _stored_before(repository, order)
         context.staging.discard(order.staging)
     context.progress.count(manifest.stored)
-    found = {"stored": manifest.stored, "parent": manifest.parent}
+    results = {"stored": manifest.stored, "parent": manifest.parent}
     return (
-        found
+        results
         | _volumes(context, repository, manifest)
         | context.repositories.space(order.destination)
     )

@@ -26,11 +26,11 @@ def _end_machines(context: TaskContext, machines: MachineSource, order: UnmountO
     """
     if not isinstance(machines, InstantRestore):
         return  # the hypervisor is reached by SSH now: no machine there runs from a mount here
-    found = machines.on_share(context.mounts.socket(order.mount))
-    if foreign := [one.name for one in found if MARK not in one.definition]:
+    users = machines.on_share(context.mounts.socket(order.mount))
+    if foreign := [machine.name for machine in users if MARK not in machine.definition]:
         raise Conflict(f"{', '.join(foreign)}: lives off this backup too, but was not made here")
     target = capability(machines, MachineTarget)
-    for machine in found:
+    for machine in users:
         try:
             target.remove(machine.uuid)
         except SourceChanged as error:

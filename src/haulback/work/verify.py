@@ -30,18 +30,20 @@ def run(context: TaskContext) -> Results:
         folder=context.staging.folder,
         record=lambda: sign,
     )
-    found = complete_report(order.destination.guid, report, context.server.expected(), order.looked)
-    _tell(context, report, found)
+    complete = complete_report(
+        order.destination.guid, report, context.server.expected(), order.looked
+    )
+    _tell(context, report, complete)
     return {
         "cursor": report.cursor.hex() if report.cursor else "",
         "isRound": report.is_round or not report.packs,
         "read": report.bytes,
         "groups": report.groups,
         "backups": report.backups,
-        "unknown": found.unknown,
+        "unknown": complete.unknown,
         "strangers": len(report.strangers),
-        "looked": found.told,
-        "damage": msgspec.to_builtins(found.report),
+        "looked": complete.told,
+        "damage": msgspec.to_builtins(complete.report),
     } | context.repositories.space(order.destination)
 
 
@@ -53,19 +55,19 @@ def _share(context: TaskContext, order: VerifyOrder, total: int) -> Share:
     return Share(after, budget, order.seconds, _noting(context), order.looked)
 
 
-def _tell(context: TaskContext, report: VerifyReport, found: Complete) -> None:
+def _tell(context: TaskContext, report: VerifyReport, complete: Complete) -> None:
     """Log the outcome of the task."""
     count = report.backups - len(report.unlooked)
     context.log(
         f"{report.groups} groups, {size(report.bytes)} of {size(report.total)} read; "
-        f"{count} backups looked at, {found.unknown} of all are unknown to the catalogue"
+        f"{count} backups looked at, {complete.unknown} of all are unknown to the catalogue"
     )
     if report.unlooked:
         context.log(
             f"the next VERIFY looks at {len(report.unlooked)} backups first: the time was over"
         )
-    if found.told and not report.unlooked:
-        context.log(found.report.findings[0])
+    if complete.told and not report.unlooked:
+        context.log(complete.report.findings[0])
     for text in report.findings[:100]:
         context.log(f"damaged: {text}")
     for name in report.strangers[:20]:

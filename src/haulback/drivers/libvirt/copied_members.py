@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 from xml.etree import ElementTree as ET
 
 from haulback.drivers.libvirt import unprotected_devices
-from haulback.wire import JsonObject
+from haulback.wire import JsonMapping, JsonObject
 
-Table = Mapping[str, Any]  # None, another table, or a rule for one element
+Table = JsonMapping  # None, another table, or a rule for one element
 _ALIEN = "it may refer to a resource of the original"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
 from haulback.drivers.hypervisor import Machine, NetworkCardSettings
@@ -13,6 +13,7 @@ from haulback.drivers.libvirt import domain as xml
 from haulback.drivers.libvirt.domain import DefinitionExtras, drop
 from haulback.errors import Malformed, Unsupported
 from haulback.libvirt_xml import XML, parse
+from haulback.wire import JsonMapping
 
 _OWN = (XML, firmware.NVRAM, "uuid", "name", "disks")  # members not kept as metadata
 _MEMORY = 1024  # MiB, for a definition that names no memory size
@@ -72,7 +73,7 @@ def compose(wanted: Machine, places: Mapping[str, Path], kind: str, standing: St
     return ET.tostring(root, encoding="unicode")
 
 
-def _begun(definition: Mapping[str, Any], kind: str) -> ET.Element:
+def _begun(definition: JsonMapping, kind: str) -> ET.Element:
     """Parsed XML of a definition, with a single `os` element.
 
     libvirt reads all elements of a name, so later ones must not escape the checks.
@@ -158,7 +159,7 @@ def _connect(devices: ET.Element, card: NetworkCardSettings) -> None:
         ET.SubElement(interface, "mac", {"address": card.mac})
 
 
-def _plain(definition: Mapping[str, Any], kind: str) -> ET.Element:
+def _plain(definition: JsonMapping, kind: str) -> ET.Element:
     memory, cpus = definition.get("memory", _MEMORY), definition.get("cpus", 1)
     if not isinstance(memory, int) or not isinstance(cpus, int) or memory < 1 or cpus < 1:
         raise Malformed("memory (MiB) and cpus of a machine are numbers above 0")

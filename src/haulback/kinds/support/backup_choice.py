@@ -14,16 +14,16 @@ def chosen(backup: Ref | None, location: LocationRef | None, catalogue: Catalogu
     """The stored backup that a request names.  Raises Malformed, NotFound or Conflict."""
     if backup is None and location is None:
         raise Malformed("backup: name a backup or a backupLocation", field="backup")
-    found = _found(backup or (location.backup if location else None), location, catalogue)
-    if found.status != "SUCCESS":
-        raise Conflict(f"backup {found.guid} is {found.status}; only a SUCCESS can be restored")
-    if found.location_status in ("MISSING", "GIVEN_UP"):
+    stored = _found(backup or (location.backup if location else None), location, catalogue)
+    if stored.status != "SUCCESS":
+        raise Conflict(f"backup {stored.guid} is {stored.status}; only a SUCCESS can be restored")
+    if stored.location_status in ("MISSING", "GIVEN_UP"):
         raise Conflict(
-            f"backup {found.guid} is missing from its destination: bring its files back, then "
+            f"backup {stored.guid} is missing from its destination: bring its files back, then "
             "verify the destination",
-            backup=found.guid,
+            backup=stored.guid,
         )
-    return found
+    return stored
 
 
 def _found(backup: Ref | None, location: LocationRef | None, catalogue: Catalogue) -> Backup:
@@ -32,14 +32,14 @@ def _found(backup: Ref | None, location: LocationRef | None, catalogue: Catalogu
             raise Malformed("backupLocation: name its guid", field="backupLocation")
         return catalogue.backups.get(backup.guid)
     try:
-        found = catalogue.backups.at_location(location.guid)
+        stored = catalogue.backups.at_location(location.guid)
     except NotFound:
         if backup is None:
             raise
         return catalogue.backups.get(backup.guid)
-    if backup is not None and backup.guid != found.guid:
+    if backup is not None and backup.guid != stored.guid:
         raise Malformed("backupLocation: belongs to another backup", field="backupLocation")
-    return found
+    return stored
 
 
 def references(backup: Backup, catalogue: Catalogue) -> dict[str, Named | None]:

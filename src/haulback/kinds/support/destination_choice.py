@@ -12,6 +12,7 @@ from haulback.errors import Malformed, NotFound
 from haulback.ids import new_guid
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.records import Entity, Record
+from haulback.kinds.api import AnyRequest
 from haulback.kinds.support import planning
 from haulback.wire import Ref
 
@@ -36,7 +37,7 @@ class Goal(msgspec.Struct):
         said = {kind: body.get(name) for kind, name in _THRESHOLDS.items()}
         return {kind: float(value) for kind, value in said.items() if value is not None}
 
-    def applied(self, request: Any) -> Any:
+    def applied(self, request: AnyRequest) -> Any:
         """The request, with priority and retries of the policy where the request has none."""
         return planning.by_policy(request, self.policy)
 
@@ -57,10 +58,10 @@ class Goals:
         self._policies: dict[str, Record | None] = {}
         for rule in self._rules:
             policy = self._policy(rule.parent)
-            for one in (rule, policy):
-                if one and one.body.get("active") is False:
+            for record in (rule, policy):
+                if record and record.body.get("active") is False:
                     raise Malformed(
-                        f"rules: {one.name} is not active; activate it, or name a "
+                        f"rules: {record.name} is not active; activate it, or name a "
                         "backupDestination and no rule",
                         field="rules",
                     )
@@ -116,11 +117,11 @@ class Goals:
         return self._made[rule.guid]
 
     def _primary(self, rule: Record) -> BackupDestination:
-        for one in rule.body.get("ruleBackupDestinations", []):
-            if one["roleType"] == "PRIMARY":
-                return self._catalogue.places.destination(one["backupDestination"]["guid"])
+        for target in rule.body.get("ruleBackupDestinations", []):
+            if target["roleType"] == "PRIMARY":
+                return self._catalogue.places.destination(target["backupDestination"]["guid"])
         if roles := sorted(
-            {one["roleType"] for one in rule.body.get("ruleBackupDestinations", [])}
+            {target["roleType"] for target in rule.body.get("ruleBackupDestinations", [])}
         ):
             raise Malformed(
                 f"rules: {rule.name} has no PRIMARY destination, only {', '.join(roles)}; give it "

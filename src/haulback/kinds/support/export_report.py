@@ -53,9 +53,9 @@ def read_results(results: JsonObject) -> ExportResult | None:
     if lacking(EXPORT_REPORT, results):
         return None
     try:
-        found = msgspec.convert(results, ExportResult)
+        report = msgspec.convert(results, ExportResult)
     except msgspec.ValidationError as error:
         raise Malformed(f"transfer-info of an EXPORT: {error}") from None
-    if any("\0" in text for text in (*found.warnings, *(file.name for file in found.files))):
+    if any("\0" in text for text in (*report.warnings, *(file.name for file in report.files))):
         raise Malformed("transfer-info of an EXPORT: a text holds a NUL")
-    return found
+    return report

@@ -44,8 +44,11 @@ def take_in(task: Task, seen: Seen, since: int | None, ledger: Ledger) -> None:
 def deliver(task: Task, seen: Seen, since: int | None, ledger: Ledger) -> None:
     """Record machines of a scan in the inventory; `since` as in `InventoryChanges.scanned`."""
     hypervisor = task.ref("hypervisor") or ""
-    entities = [entity(one, hypervisor) for one in seen.machines]
-    unreadable = [UnreadableMachine(one.where, one.message, one.uuid) for one in seen.unreadable]
+    entities = [entity(machine, hypervisor) for machine in seen.machines]
+    unreadable = [
+        UnreadableMachine(machine.where, machine.message, machine.uuid)
+        for machine in seen.unreadable
+    ]
     if seen.unnamed:
         unreadable.append(UnreadableMachine("", f"{seen.unnamed} that the node did not name"))
     ledger.inventory.scanned(
@@ -54,16 +57,16 @@ def deliver(task: Task, seen: Seen, since: int | None, ledger: Ledger) -> None:
     ledger.inventory.reunited(hypervisor)
 
 
-def entity(found: ReportedMachine, hypervisor: str) -> Entity:
+def entity(machine: ReportedMachine, hypervisor: str) -> Entity:
     """The inventory record of a reported machine."""
     return Entity(
         guid=new_guid(),
-        uuid=found.uuid,
-        name=found.name,
+        uuid=machine.uuid,
+        name=machine.name,
         hypervisor=hypervisor,
-        disks=found.disks,
-        project=found.project,
-        present=found.present,
-        hardware=msgspec.to_builtins(found.hardware) if found.hardware else {},
-        place=found.place or "",
+        disks=machine.disks,
+        project=machine.project,
+        present=machine.present,
+        hardware=msgspec.to_builtins(machine.hardware) if machine.hardware else {},
+        place=machine.place or "",
     )

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 
 from haulback.contract.order_records import Hypervisor
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.records import Entity
-from haulback.kinds.api import Ask
+from haulback.kinds.api import AnyRequest, Ask
 from haulback.kinds.support import planning
 from haulback.tasks.record import Plan, Task
 
@@ -21,7 +20,7 @@ FRESH_MS = 15 * 60_000  # what was seen since then is not looked at again before
 
 
 def before(
-    entities: Sequence[Entity], catalogue: Catalogue, ask: Ask, request: Any = None
+    entities: Sequence[Entity], catalogue: Catalogue, ask: Ask, request: AnyRequest = None
 ) -> list[Task]:
     """Scans of the machines that no scan saw lately, a task for each hypervisor and project.
 
@@ -29,17 +28,17 @@ def before(
     prevent the backup.
     """
     stale: dict[tuple[str, str | None], list[Entity]] = {}
-    for one in entities:
-        if one.seen < ask.now - FRESH_MS:
-            stale.setdefault((one.hypervisor, one.project or ask.project), []).append(one)
+    for entity in entities:
+        if entity.seen < ask.now - FRESH_MS:
+            stale.setdefault((entity.hypervisor, entity.project or ask.project), []).append(entity)
     return [
-        _look(catalogue.places.hypervisor(host), found, catalogue, ask.of(project), request)
-        for (host, project), found in stale.items()
+        _look(catalogue.places.hypervisor(host), machines, catalogue, ask.of(project), request)
+        for (host, project), machines in stale.items()
     ]
 
 
 def _look(
-    host: Hypervisor, entities: list[Entity], catalogue: Catalogue, ask: Ask, request: Any
+    host: Hypervisor, entities: list[Entity], catalogue: Catalogue, ask: Ask, request: AnyRequest
 ) -> Task:
     refs = planning.platform(host, catalogue)
     if len(entities) == 1:
@@ -52,8 +51,8 @@ def _look(
         planning.TaskSpec(
             refs=refs,
             params={
-                "uuids": [one.uuid for one in entities],
-                "entities": [msgspec.to_builtins(one.named()) for one in entities],
+                "uuids": [entity.uuid for entity in entities],
+                "entities": [msgspec.to_builtins(entity.named()) for entity in entities],
             },
             pinned=host.node,
         ),

@@ -17,7 +17,7 @@ from haulback.wire import JsonObject
 
 def wanted(request: MountRequest, backup: Backup) -> JsonObject:
     """Options for the record of the mount.  Raises Malformed for an option of another mode."""
-    files = [one.backupFile.guid for one in request.mountedDisks or []]
+    files = [disk.backupFile.guid for disk in request.mountedDisks or []]
     if request.mode is MountMode.ISCSI:
         if request.mountedFileSystems:
             raise Malformed("mountedFileSystems: not with ISCSI", field="mountedFileSystems")
@@ -39,19 +39,19 @@ def _visible(request: MountRequest, backup: Backup) -> list[Visible]:
         raise Malformed(f"{field}: name at least one, or one of mountedDisks", field=field)
     if request.mode is MountMode.AUTO and (len(wanted) > 1 or any(w.fileSystem for w in wanted)):
         raise Malformed(f"{field}: AUTO finds them by itself; at most a mountPath", field=field)
-    found = []
-    for i, one in enumerate(wanted):
+    visible = []
+    for i, choice in enumerate(wanted):
         volume = ""
         if request.mode is MountMode.MANUAL:
-            guid = one.fileSystem.guid if one.fileSystem else ""
+            guid = choice.fileSystem.guid if choice.fileSystem else ""
             if guid not in known:
                 path = f"{field}[{i}].fileSystem"
                 raise Malformed(f"{path}: the backup has no file system {guid or ''}", field=path)
             volume = known[guid]
-        path = _path(one.mountPath, f"{field}[{i}].mountPath")
+        path = _path(choice.mountPath, f"{field}[{i}].mountPath")
         if path or volume:
-            found.append(Visible(path, volume))
-    return found
+            visible.append(Visible(path, volume))
+    return visible
 
 
 def _volumes(backup: Backup) -> dict[str, str]:

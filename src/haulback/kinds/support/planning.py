@@ -13,7 +13,7 @@ from haulback.errors import Malformed, NotFound
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.managers import manager_of
 from haulback.inventory.records import Record
-from haulback.kinds.api import Ask
+from haulback.kinds.api import AnyRequest, Ask
 from haulback.tasks.record import DEFAULT_PRIORITY, HOUR_MS, Task
 from haulback.tasks.scheduling import destination_slot, entity_slot, rank, source_slot
 from haulback.texts import check_name
@@ -47,7 +47,7 @@ class TaskSpec(msgspec.Struct, kw_only=True):
         return msgspec.structs.replace(self, follows=task, locked=locked)
 
 
-def task(kind: str, lane: str, ask: Ask, request: Any, spec: TaskSpec) -> Task:
+def task(kind: str, lane: str, ask: Ask, request: AnyRequest, spec: TaskSpec) -> Task:
     """A task as planned at `ask.now`; `request` may set priority, window and retries.
 
     Raises Malformed for a priority, a window or a number of retries out of range.
@@ -85,7 +85,7 @@ def task(kind: str, lane: str, ask: Ask, request: Any, spec: TaskSpec) -> Task:
     return made
 
 
-def by_policy(request: Any, policy: Record | None) -> Any:
+def by_policy(request: AnyRequest, policy: Record | None) -> Any:
     """A request with the priority and the retries of a policy where it says none itself."""
     body = policy.body if policy else {}
     said = {"priority": body.get("priority"), "retryCount": body.get("backupRetryCount")}
@@ -136,25 +136,25 @@ def some(field: str, found: list[Any] | None) -> list[Any]:
 def repositories(refs: list[Ref] | None, catalogue: Catalogue) -> list[BackupDestination]:
     """The destinations named, each with a repository.  Raises Malformed, NotFound."""
     field = "backupDestinations"
-    found = [catalogue.places.destination(ref.guid) for ref in some(field, refs)]
-    for one in found:
-        if one.repository is None:
+    destinations = [catalogue.places.destination(ref.guid) for ref in some(field, refs)]
+    for destination in destinations:
+        if destination.repository is None:
             raise Malformed(
-                f"{field}: {one.name} has no repository yet; wait until its "
+                f"{field}: {destination.name} has no repository yet; wait until its "
                 "BACKUP_DESTINATION_INIT is FINISHED",
                 field=field,
             )
-    return found
+    return destinations
 
 
-def no_such(request: Any, *fields: str) -> None:
+def no_such(request: AnyRequest, *fields: str) -> None:
     """Raises NotFound for the first reference in lists of things that nothing here can hold."""
     for field in fields:
         for ref in getattr(request, field) or []:
             raise NotFound(f"{field}: there is no {ref.guid}", guid=ref.guid, field=field)
 
 
-def refuse(request: Any, platform: str, *fields: str, within: str = "") -> None:
+def refuse(request: AnyRequest, platform: str, *fields: str, within: str = "") -> None:
     """Raises Malformed for the first of `fields` that asks for what a platform cannot do."""
     for field in fields:
         if getattr(request, field, None) not in (None, "", False, []):
@@ -162,7 +162,7 @@ def refuse(request: Any, platform: str, *fields: str, within: str = "") -> None:
             raise Malformed(f"{path}: {platform} cannot do this; leave it out", field=path)
 
 
-def _within(request: Any, field: str, allowed: range, default: int) -> int:
+def _within(request: AnyRequest, field: str, allowed: range, default: int) -> int:
     value = getattr(request, field, None)
     if value is None:
         return default
@@ -172,7 +172,7 @@ def _within(request: Any, field: str, allowed: range, default: int) -> int:
     return int(value)
 
 
-def _window(request: Any, now: int, length: int) -> tuple[int, int]:
+def _window(request: AnyRequest, now: int, length: int) -> tuple[int, int]:
     start = getattr(request, "windowStart", None)
     end = getattr(request, "windowEnd", None)
     start = now if start is None else start

@@ -19,7 +19,7 @@ _MAC = re.compile(r"[0-9a-f][02468ace](:[0-9a-f]{2}){5}")  # of one card, not of
 
 def disks_of(files: list[TaskFile] | None, backup: Backup) -> JsonObject:
     """Disks to leave out and new names of disks, by `taskFiles`."""
-    known = {file_guid(backup.guid, one["name"]): str(one["name"]) for one in backup.files}
+    known = {file_guid(backup.guid, file["name"]): str(file["name"]) for file in backup.files}
     skip, rename = [], {}
     for i, file in enumerate(files or []):
         field = f"taskFiles[{i}].backupFile"
@@ -44,18 +44,18 @@ def cards_wanted(
 ) -> JsonObject:
     """Network and MAC address of each card, by `restoredNetworks`."""
     known = {card.guid: card.number for card in cards_of(backup.guid, backup.definition)}
-    found = []
-    for i, one in enumerate(networks or []):
+    cards = []
+    for i, wish in enumerate(networks or []):
         field = f"restoredNetworks[{i}]"
-        number = known.get(one.networkInterfaceCard.guid)
+        number = known.get(wish.networkInterfaceCard.guid)
         if number is None:
-            guid = one.networkInterfaceCard.guid
+            guid = wish.networkInterfaceCard.guid
             raise NotFound(f"{field}.networkInterfaceCard: the backup has none {guid}", field=field)
-        if one.securityGroups:
+        if wish.securityGroups:
             raise Malformed(f"{field}.securityGroups: there are none here", field=field)
-        network = catalogue.records.get("network", one.network.guid).name if one.network else ""
-        mac = (one.macAddress or "").lower() if one.macAddressSpecified else ""
-        if one.macAddressSpecified and not _MAC.fullmatch(mac):
+        network = catalogue.records.get("network", wish.network.guid).name if wish.network else ""
+        mac = (wish.macAddress or "").lower() if wish.macAddressSpecified else ""
+        if wish.macAddressSpecified and not _MAC.fullmatch(mac):
             raise Malformed(f"{field}.macAddress: like 52:54:00:12:34:56", field=field)
-        found.append({"number": number, "network": network, "mac": mac})
-    return {"cards": found} if found else {}
+        cards.append({"number": number, "network": network, "mac": mac})
+    return {"cards": cards} if cards else {}

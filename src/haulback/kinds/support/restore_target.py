@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from haulback.contract.order_records import Hypervisor
 from haulback.errors import Malformed, NotFound
 from haulback.hypervisor_types import TYPES, Capability
@@ -11,12 +9,13 @@ from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.derived_guids import file_guid
 from haulback.inventory.managers import cluster_of, manager_of
 from haulback.inventory.records import Backup, Entity, Record
+from haulback.kinds.api import AnyRequest
 from haulback.kinds.support import planning
 from haulback.kinds.support.restore_items import cards_wanted, disks_of
 from haulback.wire import JsonObject, Named, label
 
 
-def hypervisor(request: Any, catalogue: Catalogue, origin: Entity) -> Hypervisor:
+def hypervisor(request: AnyRequest, catalogue: Catalogue, origin: Entity) -> Hypervisor:
     """The named host, or the best host of the named manager for a backup of `origin`.
 
     Raises Malformed, NotFound.
@@ -35,21 +34,23 @@ def hypervisor(request: Any, catalogue: Catalogue, origin: Entity) -> Hypervisor
     return _best(request, manager, catalogue, catalogue.places.hypervisor(origin.hypervisor))
 
 
-def _best(request: Any, manager: Record, catalogue: Catalogue, home: Hypervisor) -> Hypervisor:
+def _best(
+    request: AnyRequest, manager: Record, catalogue: Catalogue, home: Hypervisor
+) -> Hypervisor:
     """The host of a manager, and of a cluster if one is named, that takes a machine of `home`.
 
     Home itself comes first, then the hosts of its node, then the others by name.  Raises NotFound
     where the manager has no host, Malformed where none of its hosts fits.
     """
-    hosts = [one for one in catalogue.places.hypervisors() if manager_of(one) == manager.guid]
+    hosts = [host for host in catalogue.places.hypervisors() if manager_of(host) == manager.guid]
     if not hosts:
         raise NotFound(f"hypervisorManager: {manager.name} has no hypervisor", guid=manager.guid)
     wanted = request.restoreClusterId
-    inside = [one for one in hosts if not wanted or wanted in _clusters(one, catalogue)]
+    inside = [host for host in hosts if not wanted or wanted in _clusters(host, catalogue)]
     if not inside:
         field = "restoreClusterId"
         raise Malformed(f"{field}: {manager.name} has no host in {wanted[:80]}", field=field)
-    fitting = [one for one in inside if one.driver == home.driver]
+    fitting = [host for host in inside if host.driver == home.driver]
     if not fitting:
         field, words = "hypervisorManager", TYPES[home.driver].words
         raise Malformed(
@@ -57,11 +58,13 @@ def _best(request: Any, manager: Record, catalogue: Catalogue, home: Hypervisor)
             " name a hypervisor to restore to another platform",
             field=field,
         )
-    far = {one.guid: (one.guid != home.guid, one.node != home.node, one.name) for one in fitting}
-    return min(fitting, key=lambda one: far[one.guid])
+    far = {
+        host.guid: (host.guid != home.guid, host.node != home.node, host.name) for host in fitting
+    }
+    return min(fitting, key=lambda host: far[host.guid])
 
 
-def honoured(request: Any, to: Hypervisor, catalogue: Catalogue) -> None:
+def honoured(request: AnyRequest, to: Hypervisor, catalogue: Catalogue) -> None:
     """Raises Malformed for a wish that the platform cannot fulfil."""
     platform = TYPES[to.driver]
     platform.require(Capability.CREATE, "hypervisor")
@@ -78,7 +81,9 @@ def honoured(request: Any, to: Hypervisor, catalogue: Catalogue) -> None:
         planning.refuse(file, platform.words, "config", within=f"taskFiles[{i}].")
 
 
-def _stores(request: Any, to: Hypervisor, backup: Backup, catalogue: Catalogue) -> dict[str, str]:
+def _stores(
+    request: AnyRequest, to: Hypervisor, backup: Backup, catalogue: Catalogue
+) -> dict[str, str]:
     """The storage pools of disks that do not go to the usual folder.  Raises Malformed."""
     usual = _pool(request.restoreStorageId, "restoreStorageId", to, catalogue)
     known = {file_guid(backup.guid, one["name"]): str(one["name"]) for one in backup.files}
@@ -90,7 +95,7 @@ def _stores(request: Any, to: Hypervisor, backup: Backup, catalogue: Catalogue) 
     return {disk: pool for disk, pool in found.items() if pool}
 
 
-def no_store(request: Any, to: Hypervisor, catalogue: Catalogue) -> None:
+def no_store(request: AnyRequest, to: Hypervisor, catalogue: Catalogue) -> None:
     """Raises Malformed for a storage: the hypervisor keeps disks in its usual folder only."""
     field = "restoreStorageId"
     if _pool(request.restoreStorageId, field, to, catalogue):
@@ -115,7 +120,7 @@ def _clusters(to: Hypervisor, catalogue: Catalogue) -> set[str]:
     return {found.guid, str(found.body.get("uuid") or found.guid)}
 
 
-def name_of(request: Any, catalogue: Catalogue) -> str:
+def name_of(request: AnyRequest, catalogue: Catalogue) -> str:
     """The wanted name, or the name of the machine to replace."""
     other = getattr(request, "dstProtectedEntity", None)
     name = str(request.restoredPeName or (catalogue.machines.get(other.guid).name if other else ""))
@@ -124,7 +129,7 @@ def name_of(request: Any, catalogue: Catalogue) -> str:
     return name
 
 
-def target(request: Any, catalogue: Catalogue, source: str, name: str) -> Named:
+def target(request: AnyRequest, catalogue: Catalogue, source: str, name: str) -> Named:
     """The machine to make, as `dstProtectedEntity` of the answer names it for portals."""
     if other := getattr(request, "dstProtectedEntity", None):
         return catalogue.machines.get(other.guid).named()
@@ -133,7 +138,7 @@ def target(request: Any, catalogue: Catalogue, source: str, name: str) -> Named:
 
 
 def wishes(
-    request: Any, name: str, to: Hypervisor, backup: Backup, catalogue: Catalogue
+    request: AnyRequest, name: str, to: Hypervisor, backup: Backup, catalogue: Catalogue
 ) -> JsonObject:
     """Parameters of a task about the machine to make."""
     stores = _stores(request, to, backup, catalogue)

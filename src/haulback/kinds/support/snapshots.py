@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
@@ -11,7 +11,7 @@ from haulback.errors import Malformed
 from haulback.hypervisor_types import Capability, type_of
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.records import Entity
-from haulback.kinds.api import Ask
+from haulback.kinds.api import AnyRequest, Ask
 from haulback.kinds.support import planning
 from haulback.tasks.record import Task
 
@@ -37,7 +37,7 @@ def refuse_unable(entity: Entity, hypervisor: Hypervisor, field: str) -> None:
 class Asked(NamedTuple):
     """A request, or None, with the records and the circumstances of its submission."""
 
-    request: Any
+    request: AnyRequest
     catalogue: Catalogue
     ask: Ask
 

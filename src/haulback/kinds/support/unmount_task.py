@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.records import Mount
-from haulback.kinds.api import Ask
+from haulback.kinds.api import AnyRequest, Ask
 from haulback.kinds.support import planning
 from haulback.tasks.record import Task
 from haulback.wire import Named
@@ -16,7 +14,7 @@ def task(
     mount: Mount,
     catalogue: Catalogue,
     ask: Ask,
-    request: Any = None,
+    request: AnyRequest = None,
     *,
     follows: Task | None = None,
 ) -> Task:

@@ -1,4 +1,4 @@
-"""What is stored and what was brought back: backups, their locations and files, restore jobs."""
+"""Backups, their locations and files, and restore jobs."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def list_backups(call: ApiRequest) -> Reply:
     command="backup show BACKUP",
 )
 def one_backup(call: ApiRequest) -> BackupRecord:
-    """One backup."""
+    """A backup by its guid."""
     with BackupReading.of(call.app, call.who.scope) as reading:
         known = reading.catalogue
         return _backup(known.backups.get(call.guid), known)
@@ -107,7 +107,7 @@ def describe(call: ApiRequest) -> None:
     command="backup acknowledge BACKUP",
 )
 def acknowledge(call: ApiRequest) -> None:
-    """Somebody has read the warnings."""
+    """Mark the warnings of a backup as read."""
     wanted: FlagValue = call.read(FlagValue)
     operation, is_read = "acknowledge warnings", wanted.value
     backups.set_members(call.app, call.who, operation, call.guid, acknowledged=is_read)
@@ -165,7 +165,7 @@ def proof(call: ApiRequest) -> Proof:
     command="backup locations",
 )
 def list_locations(call: ApiRequest) -> Reply:
-    """Where backups lie, the newest first."""
+    """Locations of backups, the newest first."""
     if backup := query_params.guid(call, "backup"):
         with BackupReading.of(call.app, call.who.scope) as reading:
             known = reading.catalogue
@@ -188,7 +188,7 @@ def list_locations(call: ApiRequest) -> Reply:
     projects=ProjectAccess.OBJECTS,
 )
 def one_location(call: ApiRequest) -> Location:
-    """One location."""
+    """A backup location by its guid."""
     with BackupReading.of(call.app, call.who.scope) as reading:
         known = reading.catalogue
         return shown_location(known.backups.at_location(call.guid), known)
@@ -263,7 +263,7 @@ def list_jobs(call: ApiRequest) -> Reply:
     command="restore show RESTORE",
 )
 def one_job(call: ApiRequest) -> RestoreJobRecord:
-    """One restore job."""
+    """A restore job by its guid."""
     return _job(backups.restore_job(call.app, call.guid, call.who.scope))
 
 

@@ -44,7 +44,7 @@ Halves = dict["Connection", None]
 
 @cache
 def room_for_connections() -> int:
-    """How many connections fit; raises the process's own limit of descriptors as far as it may."""
+    """The number of connections that fit; raises the process's limit of descriptors if need be."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _MOST_DESCRIPTORS)
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -57,7 +57,7 @@ def room_for_connections() -> int:
 
 
 class Connection(HttpToolsProtocol):
-    """One client's connection, with a deadline for whatever it still has to send.
+    """The connection of a client, with a deadline for whatever it still has to send.
 
     `halves`, which all connections share, are those whose first head is not complete, in order.
     """

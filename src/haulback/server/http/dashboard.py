@@ -43,7 +43,7 @@ room = Router()
     command="dashboard",
 )
 def protected(call: ApiRequest) -> dict[str, Protection]:
-    """How present machines stand: each counts once; `vm` is all there is."""
+    """Present machines by protection, each counted once; `vm` covers all machines."""
     counts = dashboard.protection(call.app, call.who.scope)
     good = counts.get("SCHEDULED_FRESH", 0) + counts.get("BACKED_UP", 0)
     return {"vm": Protection(good, counts.get("SCHEDULED_STALE", 0), counts.get("", 0))}
@@ -84,7 +84,7 @@ def backup_stats(call: ApiRequest) -> BackupStats:
     command="dashboard",
 )
 def staging_space(call: ApiRequest) -> list[StagingSpace]:
-    """How full the nodes' staging areas are."""
+    """Sizes and use of the staging areas of nodes."""
     found = nodes.all_nodes(call.app)
     return [
         StagingSpace(
@@ -107,7 +107,7 @@ def staging_space(call: ApiRequest) -> list[StagingSpace]:
     command="dashboard",
 )
 def destination_stats(call: ApiRequest) -> DestinationStats:
-    """How full the destinations are: what their backups take, of what they could take."""
+    """Use of the destinations: bytes of their backups, of the bytes that they can take."""
     used = dashboard.destinations(call.app, call.who.scope)
     shown = [_space(one.destination, one.stored) for one in used]
     return DestinationStats(
@@ -168,7 +168,7 @@ def size_stats(call: ApiRequest) -> SizeStats:
     projects=ProjectAccess.COMMON,
 )
 def global_settings(call: ApiRequest) -> JsonObject:
-    """What portals ask of the whole server."""
+    """Settings of the whole server that portals read."""
     return {"leaseMs": call.app.lease_ms, "timeZone": "UTC"}
 
 

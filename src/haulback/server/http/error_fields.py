@@ -1,4 +1,4 @@
-"""Which member of a request an error is about, where the error itself does not say."""
+"""The member of a request that an error concerns, where the error itself does not name it."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.managers import cluster_of, manager_of
 from haulback.server.http import paging, query_params, task_views
 from haulback.server.http.operation import GUID, ApiRequest, Param, Reply, Router
-from haulback.server.services import destinations, hypervisors
+from haulback.server.services import destination_secrets, destinations, hypervisors
 from haulback.server.services.hypervisors import HypervisorReading
 from haulback.server.services.verification import wish_of
 from haulback.wire import JsonObject, Named, Ref, label, parse
@@ -83,7 +83,7 @@ def _paged(call: ApiRequest, found: list[Any]) -> list[Any]:
     command="hypervisor show HYPERVISOR",
 )
 def one_hypervisor(call: ApiRequest) -> HypervisorRecord:
-    """One hypervisor."""
+    """A hypervisor by its guid."""
     with HypervisorReading.of(call.app) as reading:
         around = _around(reading, call)
         return _hypervisor(around.known.places.hypervisor(call.guid), around)
@@ -190,7 +190,7 @@ def list_destinations(call: ApiRequest) -> Reply:
     command="destination ls MACHINE",
 )
 def usable(call: ApiRequest) -> list[DestinationRecord]:
-    """Those that the nodes of all the machines named can reach."""
+    """Destinations that the nodes of all these machines can reach."""
     machines: list[Ref] = call.read(list[Ref])
     found = destinations.usable_for(call.app, [one.guid for one in machines], call.who)
     return [_destination(one) for one in found]
@@ -206,7 +206,7 @@ def usable(call: ApiRequest) -> list[DestinationRecord]:
     command="destination show DESTINATION",
 )
 def one_destination(call: ApiRequest) -> DestinationRecord:
-    """One destination."""
+    """A destination by its guid."""
     return _destination(destinations.destination(call.app, call.guid))
 
 
@@ -224,7 +224,8 @@ def one_destination(call: ApiRequest) -> DestinationRecord:
 def add_destination(call: ApiRequest) -> DestinationRecord:
     """Add one; its repository is made by the task in the answer."""
     wanted: NewDestination = call.read(NewDestination)
-    destination_types.check(parse(call.body), wanted.type)
+    kind = destination_types.chosen(wanted.type, wanted.driver)
+    wanted.settings = destination_types.members(parse(call.body), kind) | (wanted.settings or {})
     record, task = destinations.add_destination(call.app, wanted, call.who)
     shown = _destination(record)
     shown.task = task_views.details(task)
@@ -244,7 +245,9 @@ def add_destination(call: ApiRequest) -> DestinationRecord:
 def change_destination(call: ApiRequest) -> DestinationRecord:
     """Rename it, or set what it keeps."""
     wanted: ChangedDestination = call.read(ChangedDestination)
-    destination_types.check(parse(call.body), wanted.type)
+    driver = destinations.destination(call.app, call.guid).driver
+    kind = destination_types.chosen(wanted.type, None if wanted.type else driver)
+    destination_types.members(parse(call.body), kind)
     return _destination(destinations.change_destination(call.app, call.guid, wanted, call.who))
 
 
@@ -287,9 +290,10 @@ def _destination(one: BackupDestination) -> DestinationRecord:
     return DestinationRecord(
         guid=one.guid,
         name=one.name,
-        type=label("FILESYSTEM"),
+        type=label(destination_types.chosen(None, one.driver).name),
         driver=one.driver,
         path=str(one.config.get("path", "")),
+        settings=destination_secrets.shown(one).config,
         initialized=one.repository is not None,
         retention=destinations.retention_of(one),
         verification=wish_of(one),

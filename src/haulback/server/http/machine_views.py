@@ -20,7 +20,7 @@ from haulback.wire import JsonObject, Named, label
 def view_of(
     call: ApiRequest, reading: MachineReading, found: Sequence[Entity]
 ) -> Callable[[Entity], VirtualMachine]:
-    """How the machines of one answer are shown; questions about them are asked once for all."""
+    """The view of the machines of an answer; records around them are read once for all."""
     around = _Around(call, reading, [one.guid for one in found])
     return lambda one: _machine(one, around)
 

@@ -61,7 +61,7 @@ def list_machines(call: ApiRequest) -> Reply:
     command="machine show MACHINE",
 )
 def one_machine(call: ApiRequest) -> VirtualMachine:
-    """One machine."""
+    """A machine by its guid."""
     with MachineReading.of(call.app, call.who.scope) as reading:
         machine = reading.catalogue.machines.get(call.guid)
         return view_of(call, reading, [machine])(machine)
@@ -127,7 +127,7 @@ def remove_absent(call: ApiRequest) -> None:
     command="machine check MACHINE",
 )
 def not_incremental(call: ApiRequest) -> list[NotIncremental]:
-    """Those of the machines whose next backup will be full whatever is asked, and why."""
+    """Machines whose next backup will be full whatever is asked, and the reasons."""
     wanted: Entities = call.read(Entities)
     with MachineReading.of(call.app, call.who.scope) as reading:
         known = reading.catalogue

@@ -1,4 +1,4 @@
-"""Managers, clusters and storages as portals read them, and which of them belong together."""
+"""Managers, clusters and storages as portals read them, and the links between them."""
 
 from __future__ import annotations
 

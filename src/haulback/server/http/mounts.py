@@ -1,4 +1,4 @@
-"""What nodes share of backups: mounted backups, their file systems and files."""
+"""Mounted backups, their file systems and files."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def list_mounts(call: ApiRequest) -> Reply:
     command="mount show MOUNT",
 )
 def one_mount(call: ApiRequest) -> MountedBackup:
-    """One mounted backup."""
+    """A mounted backup by its guid."""
     with MountReading.of(call.app, call.who.scope) as reading:
         mount = reading.catalogue.mounts.get(call.guid)
         return _mounted(mount, reading.volume_counts([mount.guid]), reading.catalogue)
@@ -114,7 +114,7 @@ def one_mount(call: ApiRequest) -> MountedBackup:
     command="mount found BACKUP",
 )
 def file_systems(call: ApiRequest) -> list[BackupFileSystem]:
-    """What a MANUAL mount chooses from; found when the backup was stored."""
+    """File systems of a backup, from which a MANUAL mount chooses; found at its storage."""
     guid = query_params.guid(call, "backup")
     if guid is None:
         raise Malformed("backup: name one", field="backup")

@@ -86,7 +86,7 @@ def _offer(call: ApiRequest, asking: Node | None) -> list[Task]:
 
 
 def _size(call: ApiRequest) -> int:
-    """How many tasks to offer at most."""
+    """The number of tasks to offer at most."""
     return query_params.size(call, _MOST_QUEUED, node_tasks.OFFERED)
 
 

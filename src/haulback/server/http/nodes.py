@@ -12,6 +12,7 @@ import msgspec
 from haulback.contract.nodes import (
     AnswerPiece,
     ChangedNode,
+    DestinationKeys,
     Enrol,
     Enrolled,
     Invitation,
@@ -69,7 +70,7 @@ def list_nodes(call: ApiRequest) -> Reply:
     command="node show NODE",
 )
 def one_node(call: ApiRequest) -> NodeRecord:
-    """One node."""
+    """A node by its guid."""
     return _shown(call, nodes.node(call.app, call.guid))
 
 
@@ -133,7 +134,7 @@ def change_node(call: ApiRequest) -> NodeRecord:
     "DELETE", "/nodes/{guid}", "Remove a node.", status=204, roles=ADMINS, command="node rm OTHER"
 )
 def remove_node(call: ApiRequest) -> None:
-    """Its token is worth nothing any more.  409 while it runs tasks or something lies on it."""
+    """Remove a node and void its token.  409 while it runs tasks or something lies on it."""
     nodes.remove(call.app, call.who, call.guid)
 
 
@@ -232,12 +233,16 @@ def order(call: ApiRequest) -> WorkOrder:
 
 
 @room(
-    "GET", "/nodes/self/keys/{guid}", "The key of a repository.", answer=dict[str, str], roles=NODES
+    "GET",
+    "/nodes/self/keys/{guid}",
+    "The key of a repository.",
+    answer=DestinationKeys,
+    roles=NODES,
 )
 def key(call: ApiRequest) -> Reply:
-    """The key of a destination's repository."""
-    found = node_tasks.repository_key(call.app, call.node, call.guid)
-    return Reply({"key": base64.b64encode(found).decode()}, headers={"Cache-Control": "no-store"})
+    """The key of a destination's repository, and the secret settings of the destination."""
+    keys = node_tasks.destination_keys(call.app, call.node, call.guid)
+    return Reply(keys, headers={"Cache-Control": "no-store"})
 
 
 @room(
@@ -265,7 +270,7 @@ def pins(call: ApiRequest) -> list[str]:
     examples=[["haulback-1"]],
 )
 def needed(call: ApiRequest) -> list[str]:
-    """Which of these names of attempts and checkpoints are still needed."""
+    """The names of attempts and checkpoints that are still needed."""
     names: list[str] = call.read(list[str])
     return node_tasks.needed(call.app, names)
 
@@ -352,7 +357,7 @@ def answer(call: ApiRequest) -> PieceTaken:
     examples=[["haulback-1"]],
 )
 def abandoned(call: ApiRequest) -> list[str]:
-    """Which of these snapshots were taken by attempts of ours that ended badly."""
+    """The snapshots that failed attempts of this server left behind."""
     names: list[str] = call.read(list[str])
     return node_tasks.abandoned(call.app, names)
 

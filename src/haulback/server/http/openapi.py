@@ -6,7 +6,6 @@ import html
 import json
 import re
 from collections.abc import Iterable
-from typing import Any
 
 import haulback
 from haulback.contract.project_access import ABOUT
@@ -201,7 +200,7 @@ def _parameter(param: JsonObject) -> str:
     return "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>"
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     return html.escape(json.dumps(value, indent=1))
 
 

@@ -14,7 +14,7 @@ from haulback.server.caller import Caller, Node
 from haulback.server.http.request_body import PEOPLE, PIECES, Bounds
 from haulback.server.http.schemas import Schema, Schemas
 from haulback.server.services.app import App
-from haulback.wire import parse, read
+from haulback.wire import JsonMapping, parse, read
 
 
 class Param(NamedTuple):
@@ -22,14 +22,14 @@ class Param(NamedTuple):
 
     name: str
     about: str
-    sort: Mapping[str, Any]
+    sort: JsonMapping
     many: bool = False
 
 
-TEXT: Mapping[str, Any] = {"type": "string", "maxLength": 200}
-GUID: Mapping[str, Any] = {"type": "string", "format": "uuid"}
-NUMBER: Mapping[str, Any] = {"type": "integer", "minimum": 0, "maximum": 10_000_000}
-FLAG: Mapping[str, Any] = {"type": "boolean"}
+TEXT: JsonMapping = {"type": "string", "maxLength": 200}
+GUID: JsonMapping = {"type": "string", "format": "uuid"}
+NUMBER: JsonMapping = {"type": "integer", "minimum": 0, "maximum": 10_000_000}
+FLAG: JsonMapping = {"type": "boolean"}
 PAGING = (
     Param("page", "Which page, from 0.", NUMBER),
     Param("size", "How many rows a page has, at most 10000; 0: none, only the total.", NUMBER),
@@ -44,7 +44,7 @@ PROJECT = Param("project-uuid", "Narrows what is seen to one project.", TEXT)
 class Reply:
     """An answer with headers or a status of its own.  `stream` yields bytes of a long body."""
 
-    value: Any = None
+    value: object = None
     status: int | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     stream: Iterator[bytes] | None = None
@@ -66,7 +66,7 @@ class ApiRequest:
     token: str | None
     bounds: Bounds = PEOPLE
 
-    def read(self, kind: Any) -> Any:
+    def read(self, kind: object) -> Any:
         """The body as `kind`.  Raises Malformed."""
         return read(self.parsed(), kind, "")
 
@@ -126,7 +126,7 @@ class Operation:
     vouched: tuple[Callable[[App, Mapping[str, str]], bool], Bounds] | None = None
 
     def bounds(self, app: App, headers: Mapping[str, str]) -> Bounds:
-        """How large this body may be, by what the head proves."""
+        """The bounds of a body, by the proof that the head brings."""
         if self.vouched is not None and self.vouched[0](app, headers):
             return self.vouched[1]
         return self.body

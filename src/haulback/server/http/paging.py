@@ -1,4 +1,4 @@
-"""What lists other than tasks have in common: paging, text, sorting and the total."""
+"""Paging, text filter, sorting and total of all lists other than tasks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SPAN = (Param("from", "Not before, epoch ms.", TIME), Param("to", "Not after, ep
 
 
 def wanted(call: ApiRequest, **more: Any) -> ListQuery:
-    """What of a list the query asks for.  Raises Malformed."""
+    """The list query of a request.  Raises Malformed."""
     page, size = query_params.paging(call)
     return ListQuery(
         scope=call.who.scope,

@@ -1,4 +1,4 @@
-"""Policies, rules and schedules as portals read them, with what of them does not act yet."""
+"""Policies, rules and schedules as portals read them, with warnings about inert members."""
 
 from __future__ import annotations
 

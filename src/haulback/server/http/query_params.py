@@ -163,6 +163,6 @@ def paging(call: ApiRequest) -> tuple[int, int]:
 
 
 def size(call: ApiRequest, most: int, usual: int) -> int:
-    """How many rows are wanted, at most `most`, `usual` without a size.  Raises Malformed."""
+    """The number of wanted rows, at most `most`, `usual` without a size.  Raises Malformed."""
     found = number(call, "size", most)
     return usual if found is None else found

@@ -12,7 +12,7 @@ from haulback.units import KIB, MIB
 
 
 class Bounds(NamedTuple):
-    """How large a body may be: bytes, arrays and objects in each other, values in all.
+    """Bounds of a body: bytes, arrays and objects in each other, values in all.
 
     `values` are counted by commas and opening brackets, texts included: an upper bound of the
     values that costs no decoding.

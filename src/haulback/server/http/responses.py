@@ -1,4 +1,4 @@
-"""How answers leave: JSON with the contract's status codes, errors always with a body."""
+"""Responses: JSON with the contract's status codes; every error has a body."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ from haulback.wire import JsonObject, dump
 
 _JSON, _NO_CONTENT = "application/json", 204
 log = logging.getLogger(__name__)
+WebRequest = Request[Any, Any, Any]
+WebResponse = Response[Any]
 
 
 class BytesResponse:
@@ -44,7 +46,7 @@ class BytesResponse:
         await send({"type": "http.response.body", "body": self.body, "more_body": False})
 
 
-def answered(operation: Operation, found: Any, secure: bool, embedded: bool) -> ASGIApp:
+def answered(operation: Operation, found: object, secure: bool, embedded: bool) -> ASGIApp:
     """The answer of a handler, as the operation declares it.
 
     `secure`: it goes over TLS; `embedded`: pages of other sites may use the API.
@@ -117,7 +119,7 @@ def _of_the_system(error: OSError) -> Unavailable:
     )
 
 
-def refused(_: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
+def refused(_: WebRequest, error: HTTPException) -> WebResponse:
     """Refusals of the framework: no such path, method or size."""
     codes = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
     code = codes.get(error.status_code, Malformed.code)
@@ -126,12 +128,12 @@ def refused(_: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
     return _framed(answer)
 
 
-def crashed(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+def crashed(request: WebRequest, error: Exception) -> WebResponse:
     """A defect outside every handler: the log gets everything, the caller nothing of it."""
     return _framed(failed(error, request.method, request.url.path))
 
 
-def _framed(answer: BytesResponse) -> Response[Any]:
+def _framed(answer: BytesResponse) -> WebResponse:
     """As the framework wants it from who handles its exceptions."""
     headers = {name.decode(): value.decode() for name, value in answer.headers}
     headers.pop("content-length", None)

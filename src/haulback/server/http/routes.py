@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from litestar import Litestar, Request
+from litestar import Litestar
 from litestar.config.cors import CORSConfig
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
@@ -22,7 +22,7 @@ from haulback.server.http.error_fields import name_field
 from haulback.server.http.operation import ApiRequest, Operation, path_guid
 from haulback.server.http.operations import operations
 from haulback.server.http.request_body import Bounds, check_values, read_body
-from haulback.server.http.responses import answered, crashed, failed, refused
+from haulback.server.http.responses import WebRequest, answered, crashed, failed, refused
 from haulback.server.services.app import App
 
 _LONGEST_WAIT, _LOOK_AGAIN = 60.0, 20.0  # seconds; whatever was not told is found by looking
@@ -59,7 +59,7 @@ def site(app: App, origins: Sequence[str] = ()) -> ASGIApp:
 def _route(
     app: App, path: str, found: Mapping[str, Operation], origins: Sequence[str]
 ) -> HTTPRouteHandler:
-    async def answer(request: Request[Any, Any, Any]) -> ASGIApp:
+    async def answer(request: WebRequest) -> ASGIApp:
         operation = found[str(request.method)]
         try:
             return await _answer(app, operation, request, origins)
@@ -75,7 +75,7 @@ def _route(
 
 
 async def _answer(
-    app: App, operation: Operation, request: Request[Any, Any, Any], origins: Sequence[str]
+    app: App, operation: Operation, request: WebRequest, origins: Sequence[str]
 ) -> ASGIApp:
     # Read as they came: the framework's own views of them cost more than a small request itself.
     scope = request.scope

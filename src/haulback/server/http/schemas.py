@@ -34,7 +34,7 @@ class Schemas:
     def __init__(self) -> None:
         self.components: dict[str, Schema] = {}
 
-    def of(self, kind: Any, *, incoming: bool) -> Schema:
+    def of(self, kind: object, *, incoming: bool) -> Schema:
         """The schema of a type, as requests (`incoming`) or answers spell it."""
         if get_origin(kind) in (Union, types.UnionType):
             inner = [arm for arm in get_args(kind) if arm is not type(None)]

@@ -53,7 +53,7 @@ def list_snapshots(call: ApiRequest) -> Reply:
     command="snapshot show SNAPSHOT",
 )
 def one_snapshot(call: ApiRequest) -> SnapshotRecord:
-    """One snapshot."""
+    """A snapshot by its guid."""
     with SnapshotReading.of(call.app, call.who.scope) as reading:
         known = reading.catalogue
         one = known.snapshots.get(call.guid)
@@ -61,7 +61,7 @@ def one_snapshot(call: ApiRequest) -> SnapshotRecord:
 
 
 class _Names:
-    """What snapshots belong to, each looked up once."""
+    """The machines, policies and rules of snapshots, each read once."""
 
     def __init__(self, known: Catalogue, entities: Set[str]) -> None:
         self._known = known

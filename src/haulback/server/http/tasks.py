@@ -121,7 +121,7 @@ def _pieces(rows: Iterable[Any]) -> Iterator[bytes]:
     command="task modified",
 )
 def last_change(call: ApiRequest) -> TimestampDTO:
-    """When any task last changed; GET /tasks?modified-since= takes it."""
+    """The time of the last change of a task; GET /tasks?modified-since= takes it."""
     value = tasks.last_change(call.app, call.who.scope, _reader(call))
     return TimestampDTO(value, value)
 
@@ -137,7 +137,7 @@ def last_change(call: ApiRequest) -> TimestampDTO:
     command="task show TASK",
 )
 def one_task(call: ApiRequest) -> TaskDetails:
-    """One task; `extended=true` adds the plan and what the node reported."""
+    """A task; `extended=true` adds the plan and the report of the node."""
     _check_reader(call)
     task, why = tasks.look(call.app, call.guid, call.who.scope)
     if query_params.flag(call, "extended"):
@@ -310,7 +310,7 @@ def recover(call: ApiRequest) -> list[TaskListRecord]:
     return [task_views.list_record(task, waits.get(task.guid)) for task in plan.heads]
 
 
-def read_state(value: Any) -> NewState:
+def read_state(value: object) -> NewState:
     """A new state in any of the three forms clients send."""
     if isinstance(value, dict) and "state" in value:
         found: NewState = read(value, NewState, "")
@@ -377,7 +377,7 @@ _some(
 
 
 def submissions(ways: Iterable[Submission]) -> list[Operation]:
-    """One operation for each way to ask for work."""
+    """An operation for each way to submit work."""
     return [_submission(way) for way in ways]
 
 

@@ -1,4 +1,4 @@
-"""Who is who: logging in and out, users, roles, API tokens, and the audit trail."""
+"""Sessions, users, roles, API tokens, and the audit trail."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def log_out(call: ApiRequest) -> Reply:
     command="user show",
 )
 def user_info(call: ApiRequest) -> User:
-    """Who is logged in."""
+    """The user of the session or of the token."""
     assert call.who.account
     shown, listed = _user(call.who.account), call.who.scope.listed
     if call.who.scope.wanted is not None and listed is not None:
@@ -128,7 +128,7 @@ def list_users(call: ApiRequest) -> list[User]:
 
 @room("GET", "/users/{guid}", "One user.", answer=User, roles=ADMINS)
 def one_user(call: ApiRequest) -> User:
-    """One user."""
+    """A user by its guid."""
     return _user(users.user(call.app, call.guid))
 
 
@@ -203,7 +203,7 @@ def remove_user(call: ApiRequest) -> None:
     command="token ls",
 )
 def list_tokens(call: ApiRequest) -> list[Token]:
-    """One's own; administrators of all projects see all.
+    """API tokens of the caller; administrators of all projects see all.
 
     A narrowed caller sees tokens that reach no further.
     """
@@ -255,7 +255,7 @@ def add_token(call: ApiRequest) -> Token:
     command="token rm TOKEN",
 )
 def remove_token(call: ApiRequest) -> None:
-    """It is worth nothing from now on."""
+    """Revoke an API token."""
     users.remove_api_token(call.app, call.who, call.guid)
 
 

@@ -56,7 +56,7 @@ def list_executions(call: ApiRequest) -> Reply:
     command="workflow show WORKFLOW",
 )
 def one_execution(call: ApiRequest) -> WorkflowExecution:
-    """One workflow with its tasks."""
+    """A workflow with its tasks."""
     head, steps = workflows.workflow(call.app, call.guid, call.who.scope)
     shown = _execution(head, steps)
     waits = tasks.waits(call.app, steps)

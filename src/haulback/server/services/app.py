@@ -1,11 +1,10 @@
-"""What every part of the server works with."""
+"""The state and the parts that every service of one server process shares."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
 
 from haulback.clock import SteadyClock
 from haulback.errors import NotFound
@@ -34,8 +33,8 @@ class AuditedChange:
 
     sql: Connection
     now: int
-    before: Any = None
-    after: Any = None
+    before: object = None
+    after: object = None
     subject: str | None = None
     silent: bool = False  # nothing came of it
 
@@ -79,7 +78,7 @@ class App:
         return Life(sql, self.kinds, self.clock.now_ms(), self.vault.sign)
 
     def limits_of(self, node: Node) -> Mapping[str, int]:
-        """What a node may run at once: its configuration's word before the server's."""
+        """Concurrency limits of a node: those of its configuration override the server's."""
         return {**self.limits, **node.limits} if node.limits else self.limits
 
     def tidy_after(self, sql: Connection, task: Task) -> None:
@@ -87,7 +86,7 @@ class App:
         self.tidy_node(sql, task.node or (task.pinned_node if "staging" in task.params else None))
 
     def tidy_node(self, sql: Connection, node: str | None) -> None:
-        """Have a node look for leftovers, unless it is about to."""
+        """Make a clean-up task for a node, unless one is waiting."""
         if node is None or queue.is_waiting(sql, "STAGING_CLEANUP", "upkeep", node):
             return
         with suppress(NotFound):  # a node that was removed tidies up no more

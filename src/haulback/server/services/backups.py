@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from haulback.errors import Conflict, NotFound
 from haulback.inventory.records import Backup, RestoreJob
 from haulback.server.caller import Caller
 from haulback.server.queries import ListQuery
 from haulback.server.scope import Scope
 from haulback.server.services.app import App
-from haulback.server.services.reading import Reading
+from haulback.server.services.read_transaction import Reading
 from haulback.server.store import backups, lists
 from haulback.server.store.backups import StoredProof
 from haulback.server.store.catalogue import SqlCatalogue
@@ -47,7 +45,7 @@ def location_status(one: Backup) -> str:
     return _BY_STATUS[one.status]
 
 
-def set_members(app: App, who: Caller, operation: str, guid: str, **values: Any) -> None:
+def set_members(app: App, who: Caller, operation: str, guid: str, **values: object) -> None:
     """Write members of a backup that users may set.  Raises NotFound."""
     with app.change(who, operation, guid) as change:
         before = SqlCatalogue(change.sql, who.scope).backups.get(guid)

@@ -52,13 +52,13 @@ def in_pieces(app: App, guids: Iterable[str], work: Piece) -> None:
 
 
 def remove_some(app: App, who: Caller, guids: Iterable[str], states: Collection[State]) -> None:
-    """Remove, or cancel if running, those of the tasks that are in one of `states`."""
+    """Remove the tasks that are in one of `states`; running tasks are cancelled."""
     wanted = {state.value for state in states}
     in_pieces(app, guids, lambda piece: _remove(app, who, piece, wanted))
 
 
 def remove_all(app: App, who: Caller, states: Collection[State]) -> None:
-    """The same for every task that the caller sees."""
+    """Remove every task that the caller sees in one of `states`; running tasks are cancelled."""
     names = [state.value for state in states]
     with app.store.read() as sql:
         found = task_lists.guids(sql, Filter(states=names, scope=who.scope, unwished=True))

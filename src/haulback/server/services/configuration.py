@@ -17,7 +17,7 @@ from haulback.server.scope import Scope
 from haulback.server.services import ownership, policies
 from haulback.server.services.app import App
 from haulback.server.services.policies import PolicyMembers
-from haulback.server.services.reading import Reading
+from haulback.server.services.read_transaction import Reading
 from haulback.server.services.record_kinds import RECORD_KINDS, RecordKind
 from haulback.server.store import configuration, lists
 from haulback.server.store.catalogue import SqlCatalogue

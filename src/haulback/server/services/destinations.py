@@ -14,15 +14,14 @@ from haulback.contract.destinations import (
     Verification,
 )
 from haulback.contract.order_records import BackupDestination
-from haulback.contract.places import NewPlace
 from haulback.errors import Conflict, Malformed
 from haulback.ids import new_guid
-from haulback.inventory import retention
+from haulback.inventory import destination_types, retention
 from haulback.inventory.records import Record
 from haulback.kinds.api import Ask
 from haulback.kinds.destination_init import init
-from haulback.kinds.support import planning
 from haulback.server.caller import SYSTEM, Caller
+from haulback.server.services import destination_secrets
 from haulback.server.services.app import App
 from haulback.server.services.place_fields import node_of
 from haulback.server.services.verification import wish_of
@@ -47,16 +46,23 @@ def add_destination(
     app: App, wanted: NewDestination, who: Caller = SYSTEM
 ) -> tuple[BackupDestination, Task]:
     """Add a destination; the task makes its repository.  Raises Malformed, NotFound, Conflict."""
-    config = _config(wanted, "folder")
+    name, kind = check_name(wanted.name), destination_types.chosen(wanted.type, wanted.driver)
+    checked = destination_types.checked(kind, _given(wanted))
     with app.change(who, "add destination") as change:
         sql = change.sql
         node = node_of(sql, wanted)
         settings = _verified(wanted.verification, _keeping(wanted.retention, {}))
         record = BackupDestination(
-            guid=new_guid(), name=wanted.name, node=node, settings=settings, **config
+            guid=new_guid(),
+            name=name,
+            driver=kind.driver,
+            config=checked.plain,
+            node=node,
+            settings=settings,
         )
         sealed = app.vault.seal(record.guid, os.urandom(_KEY_BYTES))
-        destinations.add(sql, record, sealed)
+        stored = destination_secrets.sealed(app.vault, record, checked.secrets)
+        destinations.add(sql, stored, sealed)
         task = init(record, Ask(change.now))
         tasks.insert(sql, [task])
         change.subject, change.after = record.guid, record
@@ -77,7 +83,7 @@ def change_destination(
         alarms.renamed(change.sql, Named(guid, name))
         if not wish_of(after).active:
             SqlLedger(change.sql, change.now).alarms.clear(AlarmKind.VERIFY_OVERDUE, guid)
-        change.before, change.after = before, after
+        change.before, change.after = map(destination_secrets.shown, (before, after))
     return after
 
 
@@ -85,7 +91,7 @@ def remove_destination(app: App, guid: str, who: Caller) -> None:
     """Raises NotFound, or Conflict while it holds backups: their keys would go with it."""
     with app.change(who, "remove destination", guid) as change:
         sql = change.sql
-        change.before = SqlCatalogue(sql).places.destination(guid)
+        change.before = destination_secrets.shown(SqlCatalogue(sql).places.destination(guid))
         if destinations.has_backups(sql, guid):
             raise Conflict("the destination holds backups; delete those first")
         for rule in SqlCatalogue(sql).records.of_kind("rule"):
@@ -118,7 +124,7 @@ def usable_for(app: App, machines: list[str], who: Caller) -> list[BackupDestina
 
 
 def retention_of(one: BackupDestination) -> Retention:
-    """What a destination keeps."""
+    """The retention settings of a destination."""
     return retention.of(one.settings)
 
 
@@ -153,11 +159,10 @@ def _verified(wanted: Verification | None, before: JsonObject) -> JsonObject:
     return {**before, "verification": msgspec.to_builtins(wanted)}
 
 
-def _config(wanted: NewPlace, driver: str) -> JsonObject:
-    _, path = planning.place(wanted.name, wanted.path)
-    if wanted.driver not in (None, driver):
-        raise Malformed(f"driver: only {driver!r} is known", field="driver")
-    return {"driver": driver, "config": {"path": path}}
+def _given(wanted: NewDestination) -> JsonObject:
+    """The settings in a request; `path` may stand beside the others."""
+    path = {} if wanted.path is None else {"path": wanted.path}
+    return path | (wanted.settings or {})
 
 
 def all_destinations(app: App) -> list[BackupDestination]:

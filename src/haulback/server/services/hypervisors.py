@@ -18,7 +18,7 @@ from haulback.server.caller import SYSTEM, Caller
 from haulback.server.scope import Scope
 from haulback.server.services.app import App
 from haulback.server.services.place_fields import node_of
-from haulback.server.services.reading import Reading
+from haulback.server.services.read_transaction import Reading
 from haulback.server.store import (
     alarms,
     backups,

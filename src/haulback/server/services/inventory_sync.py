@@ -1,4 +1,4 @@
-"""What nodes deliver of a platform: all of a hypervisor, or one machine."""
+"""Inventories that nodes deliver: all machines of a hypervisor, or one machine."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from haulback.wire import JsonObject, Ref
 
 
 def take_inventory(app: App, who: Node, wanted: FullInventory) -> None:
-    """What a node saw of a whole hypervisor whose INVENTORY_SYNC it runs.
+    """Take in the inventory of a hypervisor whose INVENTORY_SYNC the node runs.
 
     Raises Conflict when it runs none, Forbidden for another's, Malformed.
     """
@@ -58,7 +58,7 @@ def _machines(found: list[JsonObject]) -> list[ReportedMachine]:
 
 
 def take_instance(app: App, who: Node, wanted: OneInventory) -> None:
-    """What a node saw of one machine, while it runs a task about it.
+    """Take in the inventory of a machine, from a node that runs a task about the machine.
 
     Raises Conflict when it runs none, Forbidden for another's, Malformed.
     """

@@ -17,7 +17,7 @@ from haulback.inventory.records import Entity
 from haulback.server.caller import Caller
 from haulback.server.queries import ListQuery
 from haulback.server.services.app import App
-from haulback.server.services.reading import Reading
+from haulback.server.services.read_transaction import Reading
 from haulback.server.store import lists, machines, protection
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import Connection

@@ -35,7 +35,7 @@ def start(app: App) -> None:
 
 
 def tick(app: App) -> None:
-    """Everything that is due."""
+    """Do everything that is due."""
     follow_the_clock(app)
     with app.store.write() as sql:
         opened = queue.open_windows(sql, app.clock.now_ms())
@@ -110,7 +110,7 @@ def _end_stubborn(app: App) -> None:
 
 
 def _tidy_hourly(app: App) -> None:
-    """What a platform that was away kept from being swept is found within the hour."""
+    """Have nodes look for leftovers every hour: a platform may have been away before."""
     now = app.clock.now_ms()
     if now < app.tidy_at:
         return

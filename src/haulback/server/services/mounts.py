@@ -11,7 +11,7 @@ from haulback.server.caller import Caller
 from haulback.server.queries import ListQuery
 from haulback.server.scope import Scope
 from haulback.server.services.app import App
-from haulback.server.services.reading import Reading
+from haulback.server.services.read_transaction import Reading
 from haulback.server.store import destinations, lists, mounts
 from haulback.server.store.catalogue import SqlCatalogue
 

@@ -71,7 +71,7 @@ class NodeRequests:
         raise Unavailable("the node does not answer; is it running?")
 
     def fetch(self, node: str) -> list[PendingRequest]:
-        """What a node is asked and does not answer yet."""
+        """The requests to a node that it has not begun to answer."""
         now = self._now()
         with self._store.read() as sql:
             if not node_requests.waiting(sql, node, now):

@@ -1,14 +1,14 @@
-"""What nodes do with tasks: see what they may start, take it, report, end it."""
+"""Task operations of nodes: offer, take, report and end tasks."""
 
 from __future__ import annotations
 
+import base64
 import logging
 from collections.abc import Callable
-from typing import Any
 
 import msgspec
 
-from haulback.contract.nodes import Enrolled, FinishedWork, NodeSession, WorkOrder
+from haulback.contract.nodes import DestinationKeys, Enrolled, FinishedWork, NodeSession, WorkOrder
 from haulback.contract.order_records import BackupDestination
 from haulback.contract.task_states import State
 from haulback.errors import Conflict, Fenced, Forbidden, HaulbackError, NotFound
@@ -17,6 +17,7 @@ from haulback.kinds import mount, staging_cleanup
 from haulback.kinds.support import export_report
 from haulback.logs import members
 from haulback.server.caller import Node, Process
+from haulback.server.services import destination_secrets
 from haulback.server.services.app import App
 from haulback.server.services.tasks import one_by_one
 from haulback.server.store import (
@@ -64,7 +65,7 @@ def open_session(
 
 
 def give_up(app: App, sql: Connection, session: str | None, why: str) -> None:
-    """What a session ran is over without a word of it."""
+    """Requeue or fail the tasks of a session that ended without a report."""
     moves = app.life(sql)
     for task in task_lifecycle.of_session(sql, session) if session else []:
         moves.lost(task, why)
@@ -82,7 +83,7 @@ def _adopt(moves: task_lifecycle.Life, task: Task, results: JsonObject) -> bool:
 
 
 def offer(app: App, who: Node, most: int = OFFERED) -> list[Task]:
-    """What the node may start now, the first first, at most so many."""
+    """Tasks that a node may start now, by rank, at most `most`."""
     with app.store.read() as sql:
         now = app.clock.now_ms()
         found = queue.offer(sql, who.guid, now, app.limits_of(who), most)
@@ -120,7 +121,7 @@ def set_state(app: App, who: Node, guid: str, state: State, info: str | None) ->
 
 
 def _ring(app: App, who: Node, freed: list[str]) -> None:
-    """Somebody may start what waited for these limits: the node itself, or any other."""
+    """Wake the nodes that may start tasks in the place of the freed limits."""
     if all(key.startswith("node:") for key in freed):
         app.bell.ring_for([who.guid])
     else:
@@ -212,14 +213,14 @@ def _check_able(who: Node, wanted: list[Task]) -> None:
 
 
 def order(app: App, who: Node, guid: str) -> WorkOrder:
-    """What to do exactly, as true now; only for the node that took the task."""
+    """The order of a task, from the records of this moment; only for the node that took it."""
     with app.store.read() as sql:
         task = mine(sql, who, guid)
         return WorkOrder(task.attempt, app.kinds[task.type].prepare(task, SqlCatalogue(sql)))
 
 
 def share(app: App, who: Node, guid: str) -> WorkOrder:
-    """What a share of a node is to offer.  Raises NotFound for one that is not to be there."""
+    """The order of a mount of a node.  Raises NotFound for a mount that is not to exist."""
     with app.store.read() as sql:
         known = SqlCatalogue(sql)
         found = known.mounts.get(guid)
@@ -229,7 +230,7 @@ def share(app: App, who: Node, guid: str) -> WorkOrder:
 
 
 def progress(app: App, who: Node, guid: str, percent: float) -> None:
-    """How far a running task is, which never goes back, and a longer lease; one statement."""
+    """Raise the progress of a running task and renew its lease, by one statement."""
     now, session = app.clock.now_ms(), who.session
     lease = now + app.lease_ms
     values = {"guid": guid, "percent": percent, "now": now, "lease": lease, "session": session}
@@ -254,7 +255,7 @@ def became(app: App, who: Node, guid: str, kind: str) -> Task:
         return task
 
 
-def set_member(app: App, who: Node, guid: str, name: str, value: Any) -> Task:
+def set_member(app: App, who: Node, guid: str, name: str, value: object) -> Task:
     """Set a member of a running task.  Raises Conflict for a kind that has no such member."""
 
     def made(task: Task) -> JsonObject:
@@ -275,12 +276,12 @@ def _check_member(app: App, task: Task, name: str) -> None:
         )
 
 
-def report(app: App, who: Node, guid: str, **values: Any) -> Task:
+def report(app: App, who: Node, guid: str, **values: object) -> Task:
     """Write members of a running task and renew its lease.  Progress never goes back."""
     return _reported(app, who, guid, lambda _: values)
 
 
-def add_results(app: App, who: Node, guid: str, more: JsonObject, **values: Any) -> Task:
+def add_results(app: App, who: Node, guid: str, more: JsonObject, **values: object) -> Task:
     """Add to what a running task reported so far, and renew its lease."""
     return _reported(app, who, guid, lambda task: {"results": {**task.results, **more}, **values})
 
@@ -326,7 +327,7 @@ def _add_sample(app: App, sql: Connection, task: Task, sample: JsonObject) -> No
 
 
 def inc_snap_required(app: App, who: Node, guid: str, wanted: bool) -> None:
-    """Whether the export must leave a snapshot: only if an incremental schedule will use it."""
+    """Record whether the export must leave a snapshot: only if an incremental schedule uses it."""
     with app.store.write() as sql:
         task = mine(sql, who, guid, lock=True)
         _check_member(app, task, "incSnapRequired")
@@ -361,23 +362,25 @@ def state_for(app: App, who: Node, guid: str) -> Task:
         return tasks.of_node(sql, guid, who.guid)
 
 
-def repository_key(app: App, who: Node, destination: str) -> bytes:
-    """The key of a destination, for a node that reaches it.  Raises Forbidden."""
+def destination_keys(app: App, who: Node, destination: str) -> DestinationKeys:
+    """The secrets of a destination, for a node that reaches it.  Raises Forbidden."""
     with app.store.read() as sql:
         record = SqlCatalogue(sql).places.destination(destination)
         _check_reaches(who, record)
-        return app.vault.unseal(destination, destinations.sealed_key(sql, destination))
+        key = app.vault.unseal(destination, destinations.sealed_key(sql, destination))
+    secrets = destination_secrets.opened(app.vault, record)
+    return DestinationKeys(base64.b64encode(key).decode(), secrets)
 
 
 def needed(app: App, names: list[str]) -> list[str]:
-    """Those of `names` (attempts, checkpoints) that something still builds on."""
+    """The names (attempts, checkpoints) that a backup or a task still needs."""
     with app.store.read() as sql:
         known = SqlCatalogue(sql)
         return [name for name in names if known.work.is_needed(name)]
 
 
 def abandoned(app: App, names: list[str]) -> list[str]:
-    """Those of these snapshots that attempts of ours took which ended badly."""
+    """The snapshots that failed attempts of this server left behind."""
     with app.store.read() as sql:
         known = SqlCatalogue(sql)
         return [name for name in names if known.work.is_abandoned(name)]

@@ -17,7 +17,7 @@ from haulback.server.scope import EVERYTHING, Scope
 from haulback.server.store import configuration, machines
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import Connection
-from haulback.wire import JsonObject, read
+from haulback.wire import JsonMapping, JsonObject, Ref, read
 
 Check = Callable[[Any, Catalogue], None]
 
@@ -55,7 +55,7 @@ class PolicyMembers(NamedTuple):
         """The records as they are at this moment."""
         return SqlCatalogue(self.sql, self.scope)
 
-    def rules(self, policy: Record, sent: Any, check: Check, *, fresh: bool) -> None:
+    def rules(self, policy: Record, sent: object, check: Check, *, fresh: bool) -> None:
         """Give a policy these rules, and no others; `fresh`: it is new, and so are they.
 
         A rule keeps the members that `sent` leaves out.  Raises Malformed, NotFound, Conflict.
@@ -83,7 +83,7 @@ class PolicyMembers(NamedTuple):
         (configuration.change if old else configuration.add)(self.sql, record)
         self.fired_by(guid, rule.schedules)
 
-    def fired_by(self, rule: str, schedules: Iterable[Any] | None) -> None:
+    def fired_by(self, rule: str, schedules: Iterable[Ref] | None) -> None:
         """Have a rule fired by these schedules, and no others; None: as before.
 
         Raises NotFound.
@@ -126,7 +126,7 @@ class PolicyMembers(NamedTuple):
         PolicyMembers(self.sql, EVERYTHING, self.now).fired_by(rule.guid, [])
         configuration.remove(self.sql, rule.guid)
 
-    def members(self, policy: Record, wanted: Iterable[Any]) -> None:
+    def members(self, policy: Record, wanted: Iterable[Ref]) -> None:
         """Give a policy to these machines, and to no others that the caller sees.
 
         Raises NotFound.
@@ -188,11 +188,11 @@ def members_of(sql: Connection, scope: Scope, kind: str) -> dict[str, list[Entit
     return found
 
 
-def _without(settings: Mapping[str, Any], name: str) -> JsonObject:
+def _without(settings: JsonMapping, name: str) -> JsonObject:
     return {key: value for key, value in settings.items() if key != name}
 
 
-def _rules(sent: Any, owned: Owned, before: Mapping[str, Record]) -> list[tuple[str, Any]]:
+def _rules(sent: object, owned: Owned, before: Mapping[str, Record]) -> list[tuple[str, Any]]:
     """The rules of a request, each with the guid of the one that it changes, "" for a new one.
 
     A rule without a guid is the one of its name, so that its history stays its own.
@@ -221,14 +221,14 @@ def _present(sent: Any) -> list[Any]:
     return [one for one in sent if one is not None]
 
 
-def _object(item: Any, place: int) -> JsonObject:
+def _object(item: object, place: int) -> JsonObject:
     given = {"guid": item} if isinstance(item, str) else item
     if not isinstance(given, dict):
         raise Malformed(f"rules[{place}]: a rule is an object", field=f"rules[{place}]")
     return given
 
 
-def _known(given: Mapping[str, Any], before: Mapping[str, Record], field: str) -> str:
+def _known(given: JsonMapping, before: Mapping[str, Record], field: str) -> str:
     """The guid of the rule that is meant; portals give rules that are not saved yet one as well."""
     guid = given.get("guid")
     if guid is not None and not isinstance(guid, str):

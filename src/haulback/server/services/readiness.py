@@ -1,4 +1,4 @@
-"""Whether the server can do its work: the database is read and written, descriptors are left."""
+"""Readiness: the database can be read and written, and descriptors are left."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from haulback.wire import Ref
 
 
 def plan_recovery(guid: str, catalogue: Catalogue, ask: Ask) -> Plan:
-    """What the recovery plan `guid` asks for now.
+    """The plan of the restores and imports of a recovery plan, from the records of this moment.
 
     Raises NotFound, Conflict for an inactive plan or an entity without a backup, and whatever a
     restore and import of one machine raises; then nothing is planned.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from haulback.inventory.records import PlatformSnapshot
 from haulback.server.queries import ListQuery
-from haulback.server.services.reading import Reading
+from haulback.server.services.read_transaction import Reading
 from haulback.server.store import lists
 
 

@@ -1,4 +1,4 @@
-"""What people do with tasks: ask for work, look, cancel, remove."""
+"""Task operations of people: submit, read, cancel and remove tasks."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Seen = tuple[Task, Waiting | None]  # why it waits, if it is queued
 
 
 class Remembered(msgspec.Struct):
-    """What a request made, to be answered again."""
+    """The result of a submission, given again to a repeated request."""
 
     tasks: list[str]
     accepted: list[Named]
@@ -156,7 +156,7 @@ def look(app: App, guid: str, scope: Scope = EVERYTHING) -> Seen:
 
 
 def waiting(app: App, sql: Connection, found: Sequence[Task]) -> dict[str, Waiting]:
-    """What those that are queued wait for, by guid."""
+    """The reasons why queued tasks wait, by guid."""
     return Line(sql, app.clock.now_ms()).stand(found)
 
 
@@ -208,13 +208,13 @@ def workflow(app: App, task: Task) -> list[Task]:
 
 
 def log(app: App, guid: str, scope: Scope = EVERYTHING) -> list[LogRow]:
-    """What the node said while it worked, also after the task was removed from the lists."""
+    """The log of a task, also after the task was removed from the lists."""
     with app.store.read() as sql:
         return task_lists.log(sql, tasks.get(sql, guid, scope).guid)
 
 
 def set_state(app: App, who: Caller, guid: str, state: State, info: str | None) -> None:
-    """What a person may set: CANCELLED, or QUEUED on what is queued already.
+    """Cancel a task, or keep a queued task QUEUED: people set no other state.
 
     Raises Forbidden or Conflict for anything else.
     """
@@ -294,7 +294,7 @@ def remove(app: App, who: Caller, guid: str) -> str | None:
 
 
 def _left_behind(task: Task) -> str | None:
-    """What a task that is forced out may leave, for whoever has to look."""
+    """Words about files that a task which is forced out may leave, None where it leaves none."""
     if task.state != State.RUNNING.value or not task.cancel_wanted:
         return None
     return f"attempt {task.attempt_name} on node {task.node}: STAGING_CLEANUP looks for it"

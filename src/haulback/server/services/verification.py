@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 
 def wish_of(one: BackupDestination) -> Verification:
-    """How a destination is to be verified by itself."""
+    """The settings of a destination for scheduled verification."""
     return msgspec.convert(one.settings.get("verification") or {}, Verification)
 
 

@@ -1,1 +1,1 @@
-"""What the server remembers, on SQLite or PostgreSQL; the only room that knows SQL."""
+"""The database of the server, SQLite or PostgreSQL; the only room that knows SQL."""

@@ -1,4 +1,4 @@
-"""Who may ask: accounts, logins and API tokens.  Of tokens only hashes are stored."""
+"""Accounts, logins and API tokens.  The database holds only hashes of tokens."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def log_out(sql: sa.Connection, token: str) -> None:
 
 
 def account_of(sql: sa.Connection, token: str, now: int) -> Account | None:
-    """Whose login it is, if anybody's."""
+    """The account of a login, None for an unknown or expired token."""
     row = _BY_LOGIN.row(sql, token=digest(token), now=now)
     if row is None:
         return None
@@ -127,7 +127,7 @@ def add_api_token(sql: sa.Connection, made: ApiToken) -> str:
 
 
 def api_tokens(sql: sa.Connection, owner: str | None) -> list[ApiToken]:
-    """Those of an account, or all."""
+    """The API tokens of an account, or of all accounts."""
     query = sa.select(api_token).order_by(api_token.c.name, api_token.c.guid)
     if owner:
         query = query.where(api_token.c.account == owner)
@@ -185,5 +185,5 @@ def _api_token(row: sa.Row[Any]) -> ApiToken:
     return ApiToken(row.guid, row.name, row.account, roles, row.created, row.expires, projects)
 
 
-def _json(value: Any) -> str:
+def _json(value: object) -> str:
     return msgspec.json.encode(value).decode()

@@ -1,4 +1,4 @@
-"""Alarms in the database: raised, seen again and cleared in the transaction that knows why."""
+"""Alarms in the database, raised and cleared in the transaction that knows the cause."""
 
 from __future__ import annotations
 

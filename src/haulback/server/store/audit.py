@@ -1,4 +1,4 @@
-"""The audit trail, and the answers that repeated requests get again."""
+"""The audit trail, and the stored results of repeated requests."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _WRITE = Hot(
     "INSERT INTO audit (time, caller, login, operation, subject, before, after) "
     "VALUES (:time, :caller, :login, :operation, :subject, :before, :after)"
 )
-Line = tuple[str, Any, Any]  # an object that was changed, before and after
+Line = tuple[str, object, object]  # an object that was changed, before and after
 KEPT_MS = 86_400_000  # how long a key gives the same answer
 
 
@@ -28,8 +28,8 @@ def write(
     caller: tuple[str, str],
     operation: str,
     subject: str | None,
-    before: Any,
-    after: Any,
+    before: object,
+    after: object,
 ) -> None:
     """Add to the trail; `caller` is guid and login."""
     _WRITE.run(
@@ -47,7 +47,7 @@ def write(
 def write_many(
     sql: sa.Connection, now: int, caller: tuple[str, str], operation: str, lines: Sequence[Line]
 ) -> None:
-    """The same for many objects of one operation."""
+    """Add entries about many objects of one operation."""
     by = {"time": now, "caller": caller[0], "login": caller[1], "operation": operation}
     rows = [by | {"subject": s, "before": _text(b), "after": _text(a)} for s, b, a in lines]
     if rows:
@@ -67,16 +67,16 @@ def read(
 
 
 def remember(
-    sql: sa.Connection, caller: str, key: str, request: bytes, made: Any, now: int
+    sql: sa.Connection, caller: str, key: str, request: bytes, made: object, now: int
 ) -> None:
-    """What a request with this key made; a second one at the same time clashes with it."""
+    """Store the result of a request with a key; a second request at the same time is a Conflict."""
     row = {"caller": caller, "key": key, "request": _digest(request), "created": now}
     row["tasks"] = msgspec.json.encode(made).decode()
     sql.execute(sa.insert(idempotency).values(row))
 
 
 def recall(sql: sa.Connection, caller: str, key: str, request: bytes) -> Any:
-    """What that request made before.  Raises Conflict when the key was used for another one."""
+    """The result of an earlier request.  Raises Conflict when the key was used for another one."""
     where = (idempotency.c.caller == caller, idempotency.c.key == key)
     row = sql.execute(sa.select(idempotency).where(*where)).one_or_none()
     if row is None:
@@ -106,5 +106,5 @@ def _entry(row: sa.Row[Any]) -> AuditEntry:
     return msgspec.convert(values, AuditEntry)
 
 
-def _text(value: Any) -> str | None:
+def _text(value: object) -> str | None:
     return None if value is None else msgspec.json.encode(value).decode()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import msgspec
 import sqlalchemy as sa
@@ -38,7 +37,7 @@ class BackupLedger:
     def described(self, backup: str, files: list[JsonObject], definition: JsonObject) -> None:
         self._change(backup, files=json_text(files), definition=json_text(definition))
 
-    def type_changed(self, task: Any, kind: str, warnings: list[str]) -> None:
+    def type_changed(self, task: Task, kind: str, warnings: list[str]) -> None:
         backup, table = task.ref("backup") or "", tables.task
         self._change(backup, type=kind, warnings=json_text(warnings))
         both = sa.or_(table.c.guid == task.guid, table.c.follows == task.guid)
@@ -118,7 +117,7 @@ class BackupLedger:
         self.begun([new], old.origin)
         return Named(new.guid, old.entity_name)
 
-    def _change(self, backup: str, states: tuple[str, ...] = NOT_DECIDED, **values: Any) -> None:
+    def _change(self, backup: str, states: tuple[str, ...] = NOT_DECIDED, **values: object) -> None:
         # A stored backup stays what it is, whatever a late task says.
         where = (tables.backup.c.guid == backup, tables.backup.c.status.in_(states))
         self._sql.execute(sa.update(tables.backup).where(*where).values(**values))

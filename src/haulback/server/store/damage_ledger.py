@@ -1,4 +1,4 @@
-"""Damage in the catalogue: set and cleared in the transaction that ends the task which found it."""
+"""Changes of damage records, in the transaction that ends the task which found the damage."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ def expected_backups(sql: sa.Connection, task: str, after: str, size: int) -> li
 
 
 def verify_state(sql: sa.Connection, destination: str) -> VerifyState:
-    """How far a destination is verified; its row is locked until the transaction ends."""
+    """The verification state of a destination; its row is locked until the transaction ends."""
     query = sa.select(tables.destination.c.verify_state)
     where = tables.destination.c.guid == destination
     text = sql.scalar(query.where(where).with_for_update())
@@ -181,14 +181,14 @@ def verify_state(sql: sa.Connection, destination: str) -> VerifyState:
 
 
 def save_verify_state(sql: sa.Connection, destination: str, state: VerifyState) -> None:
-    """Write down how far a destination is verified."""
+    """Write the verification state of a destination."""
     where = tables.destination.c.guid == destination
     text = msgspec.json.encode(state).decode()
     sql.execute(sa.update(tables.destination).where(where).values(verify_state=text))
 
 
 class _Reported:
-    """One report, applied."""
+    """A damage report, and the changes that it makes."""
 
     def __init__(
         self, ledger: DamageLedger, alarms: AlarmLedger, task: Task, report: DamageReport

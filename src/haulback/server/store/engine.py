@@ -150,7 +150,7 @@ class Store:
 
     @contextmanager
     def once(self) -> Iterator[sa.Connection]:
-        """For one statement that changes something: a transaction of its own, in one trip."""
+        """A connection for one statement that changes data, in a transaction of its own."""
         with self.write() if self.is_sqlite else self.read() as connection:
             yield connection
 
@@ -297,7 +297,7 @@ def mapped() -> Iterator[None]:
 
 
 def _away(cause: BaseException) -> Unavailable:
-    """Why the database does not do what it is asked for, and the remedy."""
+    """The reason why the database does not answer, and the remedy."""
     said = _first_line(cause)
     full = getattr(cause, "sqlite_errorcode", 0) & 0xFF in _FULL
     if full or getattr(cause, "sqlstate", None) in _REFUSING:
@@ -338,7 +338,7 @@ def _one_migrator(connection: sa.Connection) -> None:
 
 
 def _revision(connection: sa.Connection) -> str | None:
-    found: Any = MigrationContext.configure(connection).get_current_revision()
+    found: object = MigrationContext.configure(connection).get_current_revision()
     return found if found is None else str(found)
 
 

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from haulback.server.scope import Scope
 from haulback.server.store import lists, protection, tables
+from haulback.server.store.expressions import Expression
 
 _DAY_MS = 86_400_000
 
@@ -63,7 +64,7 @@ def restored_by_day(sql: sa.Connection, scope: Scope, span: range) -> dict[str, 
 
 
 def _by_day(
-    sql: sa.Connection, table: sa.Table, size: sa.ColumnElement[Any], span: range, scope: Scope
+    sql: sa.Connection, table: sa.Table, size: Expression, span: range, scope: Scope
 ) -> dict[str, int]:
     """Bytes of the successes by day, zero for a day without any."""
     day = sa.cast(table.c.created, sa.BigInteger) - table.c.created % _DAY_MS

@@ -1,9 +1,8 @@
-"""Machines and what surrounds them, as looks at their platforms change what is known of them."""
+"""Changes of machines, networks and storage pools by inventory scans."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import msgspec
 import sqlalchemy as sa
@@ -91,7 +90,7 @@ class InventoryLedger(PresenceLedger):
             self.lives_on(guid, host)
 
     def lives_on(self, entity: str, hypervisor: str) -> None:
-        """What is known of an earlier machine of that uuid there trades places with it."""
+        """Move a machine to a hypervisor; an earlier machine of its uuid changes places with it."""
         self._lock(hypervisor)
         table = tables.entity.c
         found = self._sql.execute(
@@ -111,7 +110,7 @@ class InventoryLedger(PresenceLedger):
         for host in {found.hypervisor, hypervisor}:
             self.settle_doubt(host)
 
-    def _place(self, entity: str, **values: Any) -> None:
+    def _place(self, entity: str, **values: object) -> None:
         here = tables.entity.c.guid == entity
         self._sql.execute(sa.update(tables.entity).where(here).values(**values))
 
@@ -135,7 +134,7 @@ class InventoryLedger(PresenceLedger):
     def _around(
         self, kind: str, hypervisor: str, parent: str, found: dict[str, JsonObject]
     ) -> None:
-        """What people wrote themselves is theirs; what nobody sees any more goes.
+        """Update the records that scans made; records of people stay, and unseen ones go.
 
         One that was seen is known by the name it had then, whatever people call it now.
         """

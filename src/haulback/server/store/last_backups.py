@@ -1,4 +1,4 @@
-"""The last good backups of a machine, kept with the machine: portals ask for them in lists."""
+"""The last good backups of a machine, stored with the machine: portals read them in lists."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from haulback.wire import JsonObject
 
 
 def recall(sql: sa.Connection, entity: str) -> None:
-    """Write down the newest backup, full and increment that are stored and whole."""
+    """Store the newest full backup and the newest increment that are whole."""
     facts: JsonObject = {}
     table = tables.backup.c
     whole = sa.select(tables.backup).where(

@@ -20,6 +20,7 @@ from haulback.server.store import (
     tables,
     tasks,
 )
+from haulback.server.store.expressions import Column, Condition, Expression
 from haulback.server.store.nodes import with_node_names
 from haulback.server.store.rows import records
 from haulback.tasks.record import Task
@@ -39,7 +40,7 @@ def places(sql: sa.Connection, kind: type[T]) -> list[T]:
 
 
 def machine_counts(sql: sa.Connection, scope: Scope) -> dict[str, int]:
-    """How many present machines each hypervisor holds, of those that the caller sees."""
+    """The number of present machines on each hypervisor, of those that the caller sees."""
     table = tables.entity.c
     where = [table.present, *_scoped(table.project, scope)]
     query = sa.select(table.hypervisor, sa.func.count()).where(*where)
@@ -230,7 +231,7 @@ def restore_jobs(sql: sa.Connection, wanted: ListQuery) -> tuple[list[RestoreJob
 
 
 def restore_job(sql: sa.Connection, guid: str, scope: Scope) -> RestoreJob | None:
-    """One restore job, None for one that is not there for the caller."""
+    """A restore job, None for one outside the caller's projects."""
     table = tables.restore_job
     row = sql.execute(sa.select(table).where(table.c.guid == guid)).one_or_none()
     if row is None or not scope.allows(row.project):
@@ -289,16 +290,16 @@ def kept(sql: sa.Connection, kind: str, wanted: ListQuery) -> tuple[list[Record]
     return _page(sql, table, where, _order(sorts, "name", wanted, table.c.guid), wanted, Record)
 
 
-def _scoped(column: sa.Column[Any], scope: Scope) -> list[Any]:
+def _scoped(column: sa.Column[Any], scope: Scope) -> list[Condition]:
     return [] if scope.listed is None else [column.in_(scope.listed)]
 
 
-def _text(column: sa.Column[Any], wanted: ListQuery) -> list[Any]:
+def _text(column: sa.Column[Any], wanted: ListQuery) -> list[Condition]:
     found = [wanted.text, wanted.name]
     return [column.icontains(text, autoescape=True) for text in found if text]
 
 
-def _order(sorts: JsonObject, usual: str, wanted: ListQuery, last: Any) -> list[Any]:
+def _order(sorts: JsonObject, usual: str, wanted: ListQuery, last: Column) -> list[Expression]:
     """By the wanted member; one that cannot be sorted by falls back to the usual order."""
     name = wanted.order if wanted.order in sorts else usual
     newest = name == usual and wanted.order is None and usual.endswith(("Time", "since"))
@@ -309,8 +310,8 @@ def _order(sorts: JsonObject, usual: str, wanted: ListQuery, last: Any) -> list[
 def _page(
     sql: sa.Connection,
     table: sa.Table,
-    where: list[Any],
-    order: list[Any],
+    where: list[Condition],
+    order: list[Expression],
     wanted: ListQuery,
     kind: type[T],
 ) -> tuple[list[T], int]:

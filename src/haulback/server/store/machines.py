@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import sqlalchemy as sa
 
 from haulback.inventory.records import Entity
 from haulback.server.store import tables
 from haulback.server.store.rows import json_text, records, row_of
+from haulback.wire import JsonMapping
 
 _ENTITY = tables.entity
 
@@ -21,7 +19,7 @@ def write_settings(sql: sa.Connection, machine: Entity) -> None:
     sql.execute(sa.update(_ENTITY).where(_ENTITY.c.guid == machine.guid).values(values))
 
 
-def set_settings(sql: sa.Connection, guid: str, settings: Mapping[str, Any]) -> None:
+def set_settings(sql: sa.Connection, guid: str, settings: JsonMapping) -> None:
     """Write the settings of a machine alone."""
     here = sa.update(_ENTITY).where(_ENTITY.c.guid == guid)
     sql.execute(here.values(settings=json_text(settings)))

@@ -12,7 +12,7 @@ from haulback.server.store.rows import row_of
 
 
 def surround(sql: sa.Connection, host: Hypervisor, now: int) -> None:
-    """Have the derived manager and cluster of a host recorded, where they are not yet."""
+    """Record the derived manager and cluster of a host, where they have no record."""
     manager, kind = own_manager(host.driver), "hypervisor-manager"
     if manager_of(host) == manager.guid:
         body = {"url": "", "type": USUAL_TYPE, "derived": True}

@@ -72,7 +72,7 @@ class MountLedger:
             )
 
     def _raise_level(self, backup: str) -> None:
-        """Its file systems have been read: more than that it is stored."""
+        """Raise the level of a backup to MOUNTED: its file systems have been read."""
         table = tables.backup.c
         lower = (table.level.in_(("STORED", "VERIFIED")), table.status == "SUCCESS")
         here = sa.update(tables.backup).where(table.guid == backup, *lower)

@@ -1,4 +1,4 @@
-"""Which backups nodes share: looked up, without anything of the catalogue around them."""
+"""Mounts of nodes, read without the records around them."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _volume = mount_tables.mounted_volume.c
 
 
 def volumes(sql: sa.Connection, mount: str) -> list[ShownFileSystem]:
-    """The file systems of a share."""
+    """The file systems of a mount."""
     query = sa.select(mount_tables.mounted_volume).where(_volume.mount == mount)
     return [_shown(row) for row in sql.execute(query.order_by(_volume.number))]
 
 
 def volume(sql: sa.Connection, guid: str) -> ShownFileSystem | None:
-    """One of them."""
+    """A file system of a mount by its guid, None for an unknown guid."""
     query = sa.select(mount_tables.mounted_volume).where(_volume.guid == guid)
     row = sql.execute(query).one_or_none()
     return _shown(row) if row else None
@@ -35,31 +35,31 @@ def _shown(row: Any) -> ShownFileSystem:
 
 
 def counts(sql: sa.Connection, guids: Sequence[str]) -> dict[str, int]:
-    """How many file systems each of these shares shows."""
+    """The number of file systems of each of these mounts."""
     query = sa.select(_volume.mount, sa.func.count()).where(_volume.mount.in_(guids))
     return {row[0]: row[1] for row in sql.execute(query.group_by(_volume.mount))}
 
 
 def is_mounted(sql: sa.Connection, backup: str) -> bool:
-    """Whether some node shares a backup, or is about to."""
+    """Tell whether a node mounts a backup, or is about to."""
     query = sa.select(table.guid).where(table.backup == backup, table.state.in_(WANTED))
     return sql.scalar(query.limit(1)) is not None
 
 
 def is_wanted(sql: sa.Connection, guid: str) -> bool:
-    """Whether a share is to go on."""
+    """Tell whether a mount is to exist."""
     query = sa.select(table.guid).where(table.guid == guid, table.state.in_(WANTED))
     return sql.scalar(query) is not None
 
 
 def shared_by(sql: sa.Connection, node: str) -> list[str]:
-    """The guids of what a node has to share."""
+    """The guids of the mounts of a node."""
     query = sa.select(table.guid).where(table.node == node, table.state == "MOUNTED")
     return list(sql.scalars(query))
 
 
 def due(sql: sa.Connection, now: int) -> list[str]:
-    """Shares whose time is over, and that no task ends yet."""
+    """Mounts whose time is over and that no task ends yet."""
     task = tables.task.c
     live = sa.text("task.state IN ('QUEUED', 'RUNNING', 'PLANNED')")
     ended = sa.select(task.guid).where(live, task.mounted_backup == table.guid)

@@ -1,4 +1,4 @@
-"""What nodes are asked while somebody waits, kept where every server finds it."""
+"""Requests to nodes, and pieces of the answers, readable for every server of a site."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def put(sql: sa.Connection, node: str, body: JsonObject, now: int) -> str:
 
 
 def waiting(sql: sa.Connection, node: str, now: int) -> bool:
-    """Whether a node has to hear something, perhaps once more."""
+    """Tell whether a node has to hear a request, perhaps once more."""
     where = (_QUESTIONS.c.node == node, _QUESTIONS.c.offered < now - AGAIN_MS)
     return sql.scalar(sa.select(_QUESTIONS.c.guid).where(*where).limit(1)) is not None
 
 
 def offer(sql: sa.Connection, node: str, now: int) -> list[PendingRequest]:
-    """What a node has to hear: a poll that died may have taken it away, so it is said again."""
+    """The requests that a node has to hear, offered again after a poll that died."""
     mine = (_QUESTIONS.c.node == node, _QUESTIONS.c.offered < now - AGAIN_MS)
     query = sa.select(_QUESTIONS.c.guid, _QUESTIONS.c.body).where(*mine)
     rows = sql.execute(query.order_by(_QUESTIONS.c.created).with_for_update()).all()
@@ -54,19 +54,19 @@ def _mark(sql: sa.Connection, guids: list[str], offered: int) -> None:
 
 
 def is_asked(sql: sa.Connection, node: str, guid: str) -> bool:
-    """Whether somebody still waits for an answer of this node."""
+    """Tell whether a user still waits for an answer of this node."""
     where = (_QUESTIONS.c.guid == guid, _QUESTIONS.c.node == node)
     return sql.scalar(sa.select(_QUESTIONS.c.guid).where(*where)) is not None
 
 
 def drop(sql: sa.Connection, guid: str) -> None:
-    """Nobody waits any more."""
+    """Delete a request with its pieces: its user waits no longer."""
     sql.execute(sa.delete(_PARTS).where(_PARTS.c.question == guid))
     sql.execute(sa.delete(_QUESTIONS).where(_QUESTIONS.c.guid == guid))
 
 
 def has_room(sql: sa.Connection, guid: str) -> bool:
-    """Whether another piece may be laid down."""
+    """Tell whether another piece of an answer may be stored."""
     count = sa.select(sa.func.count()).where(_PARTS.c.question == guid)
     return (sql.scalar(count) or 0) < AHEAD
 

@@ -93,7 +93,7 @@ def admit(sql: sa.Connection, who: Enrolled, name: str, now: int) -> None:
 
 
 def is_enrolled(sql: sa.Connection, who: Enrolled) -> bool:
-    """Whether a node of this guid has this secret."""
+    """Tell whether a node of this guid has this secret."""
     stored = sql.scalar(sa.select(node.c.secret).where(node.c.guid == who.guid))
     return stored is not None and secrets.compare_digest(stored, digest(who.secret))
 
@@ -120,7 +120,7 @@ def renew(sql: sa.Connection, guid: str) -> tuple[str, str | None]:
     return _renew(sql, guid)[1], old
 
 
-def _renew(sql: sa.Connection, guid: str, **values: Any) -> tuple[str, str]:
+def _renew(sql: sa.Connection, guid: str, **values: object) -> tuple[str, str]:
     session, token = new_guid(), NODE_TOKEN + secrets.token_urlsafe(32)
     values |= {"session": session, "token": digest(token)}
     sql.execute(sa.update(node).where(node.c.guid == guid).values(values))
@@ -128,7 +128,7 @@ def _renew(sql: sa.Connection, guid: str, **values: Any) -> tuple[str, str]:
 
 
 def node_of(sql: sa.Connection, token: str) -> Node | None:
-    """Whose session token it is, if anybody's: a newer session's token replaces the old one."""
+    """The node of a session token, None for a token that is unknown or was replaced."""
     row = _BY_TOKEN.row(sql, token=digest(token))
     if row is None:
         return None
@@ -156,18 +156,18 @@ def change_node(sql: sa.Connection, guid: str, name: str, config: str | None) ->
 
 
 def remove_node(sql: sa.Connection, guid: str) -> None:
-    """From now on its token and its secret are worth nothing."""
+    """Delete a node: its token and its secret are void."""
     sql.execute(sa.delete(node).where(node.c.guid == guid))
 
 
 def seen(sql: sa.Connection, guid: str, now: int, total: int, used: int) -> None:
-    """A node says that it lives and how full its staging area is, bytes."""
+    """Record a sign of life of a node, and size and use of its staging area in bytes."""
     values = {"seen": now, "staging_total": total, "staging_used": used}
     sql.execute(sa.update(node).where(node.c.guid == guid).values(values))
 
 
 def nodes(sql: sa.Connection) -> list[Node]:
-    """All of them, by name; there are never many."""
+    """All nodes, by name; a site never has many."""
     return [_node(row) for row in sql.execute(sa.select(node).order_by(node.c.name))]
 
 

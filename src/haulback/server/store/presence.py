@@ -1,4 +1,4 @@
-"""Machines that looks at platforms miss or cannot read; `inventory.presence` decides on them."""
+"""Machines that inventory scans miss or cannot read; `inventory.presence` decides on them."""
 
 from __future__ import annotations
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import msgspec
 import sqlalchemy as sa
@@ -11,6 +10,7 @@ import sqlalchemy as sa
 from haulback.contract.order_records import IncrementBase
 from haulback.server.store import tables
 from haulback.server.store.rows import json_text
+from haulback.tasks.record import Task
 from haulback.wire import JsonObject
 
 Sign = Callable[[bytes], str]
@@ -27,7 +27,7 @@ class ProofLedger:
         where = (table.guid == backup, table.level == "STORED", table.status == "SUCCESS")
         self._sql.execute(sa.update(tables.backup).where(*where).values(level="VERIFIED"))
 
-    def booted(self, backup: str, evidence: JsonObject, task: Any) -> None:
+    def booted(self, backup: str, evidence: JsonObject, task: Task) -> None:
         assert self._sign
         where = (tables.backup.c.guid == backup, tables.backup.c.status == "SUCCESS")
         raised = sa.update(tables.backup).where(*where).values(level="BOOTED")

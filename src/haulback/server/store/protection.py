@@ -1,4 +1,4 @@
-"""Which machines are protected: by the schedules of their policies and the age of backups."""
+"""Protection of machines, by the schedules of their policies and the age of their backups."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def number_in(sql: sa.Connection, column: sa.Column[Any], name: str) -> sa.Colum
 
 
 def standing(sql: sa.Connection, now: int) -> sa.ColumnElement[str]:
-    """The words of a machine: SCHEDULED_FRESH, SCHEDULED_STALE, or "" where no schedule applies."""
+    """Protection of a machine: SCHEDULED_FRESH, SCHEDULED_STALE, or "" without a schedule."""
     column = tables.entity.c
     policy = text_in(sql, column.settings, "backupPolicy")
     scheduled = policy.in_(sorted(scheduled_policies(sql)))

@@ -82,7 +82,7 @@ def offer(
     limits: Mapping[str, int],
     most: int = OFFERED,
 ) -> list[Task]:
-    """What `node` may start now, the first first: never more than its limits leave room for."""
+    """Tasks that `node` may start now, by rank: never more than its limits leave room for."""
     found: list[Task] = []
     for lane, used in _occupied(connection, node).items():
         room = min(scheduling.most(scheduling.node_slot(node, lane), limits) - used, most)
@@ -92,7 +92,7 @@ def offer(
 
 
 def _occupied(connection: sa.Connection, node: str) -> dict[str, int]:
-    """How many tasks of each lane a node runs, of the lanes in which something is ready."""
+    """The number of running tasks of a node, by lanes in which a task is ready."""
     found = dict.fromkeys((row[0] for row in _LANES.rows(connection, node=node)), 0)
     if not found:
         return {}
@@ -188,7 +188,7 @@ def release(connection: sa.Connection, keys: Iterable[str]) -> None:
 
 
 def share_failed(connection: sa.Connection, run: str, kind: str) -> tuple[int, int]:
-    """(failed, all) tasks of a kind in a run."""
+    """The numbers of failed and of all tasks of a kind in a run."""
     where = (sa.text("run <> ''"), table.c.run == run, table.c.type == kind)
     query = sa.select(table.c.state, sa.func.count()).where(*where).group_by(table.c.state)
     counts = {row[0]: row[1] for row in connection.execute(query)}
@@ -205,7 +205,7 @@ def waiting_of_run(connection: sa.Connection, run: str, kind: str) -> list[Task]
 def waiting(
     connection: sa.Connection, projects: frozenset[str] | None, node: str | None, most: int
 ) -> list[Task]:
-    """What is queued, in the order in which it may start; for one node, or all of it."""
+    """Queued tasks in the order in which they may start, for one node or for all."""
     where: list[sa.ColumnElement[bool]] = [table.c.state == "QUEUED", ~table.c.archived]
     where += [table.c.pinned_node.in_(("", node)), table.c.ready] if node else []
     where += [table.c.project.in_(projects)] if projects is not None else []
@@ -214,7 +214,7 @@ def waiting(
 
 
 def is_waiting(connection: sa.Connection, kind: str, lane: str, node: str) -> bool:
-    """Whether a ready task of a kind is pinned to a node."""
+    """Tell whether a ready task of a kind is pinned to a node."""
     query = sa.select(table.c.guid).where(_READY, table.c.lane == lane)
     query = query.where(table.c.pinned_node == node, table.c.type == kind).limit(1)
     return connection.scalar(query) is not None

@@ -1,4 +1,4 @@
-"""Where queued tasks stand in line, and what they wait for."""
+"""Positions of queued tasks, and the reasons why they wait."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Line:
         self._firsts: dict[_Lane, list[int]] = {}
 
     def stand(self, tasks: Sequence[Task]) -> dict[str, Waiting]:
-        """What each of those that are queued waits for, by guid."""
+        """The reason to wait of each queued task, by guid."""
         lanes: dict[_Lane, list[Task]] = {}
         for task in tasks:
             if task.state == "QUEUED":
@@ -53,7 +53,7 @@ class Line:
         return scheduling.waiting_for(key) if key else NOTHING_ELSE
 
     def _places(self, lane: _Lane, ranks: set[int]) -> dict[int, int]:
-        """How many ready tasks go before each rank.
+        """The number of ready tasks before each rank.
 
         What is pinned to one node does not wait behind what is pinned to another.
         """
@@ -78,7 +78,7 @@ class Line:
         )
 
     def _full(self, keys: list[str]) -> set[str]:
-        """Those of the limit rows, and for many keys perhaps others, that have no place left."""
+        """The limit rows that have no place left, and for many keys perhaps others."""
         if not keys:
             return set()
         query = sa.select(slots.c.key).where(slots.c.used >= slots.c.most)

@@ -5,18 +5,23 @@ both databases.  Everything else goes through SQLAlchemy.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain, islice
 from typing import Any
 
 import sqlalchemy as sa
 
+from haulback.wire import JsonMapping
+
 _FEW = 20
 _NAMED = re.compile(r"(?<![:\w]):([a-z_]+)")
 
+Values = tuple[Any, ...]  # of a row, in the order of the statement's columns
+Cursor = Any  # of either database driver
+
 
 class Hot:
-    """One statement with `:name` parameters; `lock` is added where rows can be locked."""
+    """A statement with `:name` parameters; `lock` is added where rows can be locked."""
 
     __slots__ = ("_postgresql", "_sqlite")
 
@@ -27,31 +32,31 @@ class Hot:
     def _text(self, sql: sa.Connection) -> str:
         return self._sqlite if sql.dialect.name == "sqlite" else self._postgresql
 
-    def rows(self, sql: sa.Connection, **params: Any) -> list[tuple[Any, ...]]:
+    def rows(self, sql: sa.Connection, **params: object) -> list[Values]:
         """All rows."""
-        cursor: Any = sql.connection.cursor()
+        cursor: Cursor = sql.connection.cursor()
         cursor.execute(self._text(sql), params)
-        found: list[tuple[Any, ...]] = cursor.fetchall()
+        found: list[Values] = cursor.fetchall()
         return found
 
-    def row(self, sql: sa.Connection, **params: Any) -> tuple[Any, ...] | None:
+    def row(self, sql: sa.Connection, **params: object) -> Values | None:
         """The first row, if there is one."""
         found = self.rows(sql, **params)
         return found[0] if found else None
 
-    def run(self, sql: sa.Connection, **params: Any) -> int:
-        """How many rows it changed."""
-        cursor: Any = sql.connection.cursor()
+    def run(self, sql: sa.Connection, **params: object) -> int:
+        """Execute the statement; the number of changed rows."""
+        cursor: Cursor = sql.connection.cursor()
         cursor.execute(self._text(sql), params)
         count: int = cursor.rowcount
         return count
 
-    def many(self, sql: sa.Connection, params: Iterable[Mapping[str, Any]]) -> int:
-        """The same for many parameters; how many rows all of them changed."""
+    def many(self, sql: sa.Connection, params: Iterable[JsonMapping]) -> int:
+        """Execute the statement with many parameters; the number of changed rows."""
         params = list(params)
         if len(params) == 1:
             return self.run(sql, **params[0])
-        cursor: Any = sql.connection.cursor()
+        cursor: Cursor = sql.connection.cursor()
         cursor.executemany(self._text(sql), params)
         count: int = cursor.rowcount
         return count
@@ -67,7 +72,7 @@ class Insert:
         self._one = Hot(f"INSERT INTO {table} ({names}) VALUES ({places})")
         self._copy = f"COPY {table} ({names}) FROM STDIN"
 
-    def __call__(self, sql: sa.Connection, rows: Iterable[Mapping[str, Any]]) -> None:
+    def __call__(self, sql: sa.Connection, rows: Iterable[JsonMapping]) -> None:
         """Add rows; the database works on the first while the others are still being made."""
         source = iter(rows)
         few = list(islice(source, _FEW + 1))
@@ -75,7 +80,7 @@ class Insert:
             if few:
                 self._one.many(sql, chain(few, source))
             return
-        cursor: Any = sql.connection.cursor()
+        cursor: Cursor = sql.connection.cursor()
         with cursor.copy(self._copy) as copy:
             for row in chain(few, source):
                 copy.write_row([row[name] for name in self._columns])

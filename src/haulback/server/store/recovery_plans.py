@@ -1,4 +1,4 @@
-"""Which recovery plans a caller sees: those of which it may see every machine."""
+"""Recovery plans that a caller sees: those whose machines the caller sees, all of them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _machines(body: str) -> set[str]:
 
 
 def _strange(sql: sa.Connection, scope: Scope, guids: list[str]) -> set[str]:
-    """Those of some machines that are of other projects."""
+    """The machines among these that belong to other projects."""
     entity, found = tables.entity.c, set[str]()
     for at in range(0, len(guids), _MANY):
         query = sa.select(entity.guid, entity.project).where(

@@ -42,7 +42,7 @@ class RemovalLedger:
             self._alarms.clear_all(self._sql.scalars(went.returning(table.guid)))
 
     def forget_entity(self, entity: str) -> None:
-        """Only once nothing of it is left anywhere, and nobody works on it."""
+        """Forget an entity once no data of it is left and no task works on it."""
         backup, task = tables.backup.c, tables.task.c
         left = sa.select(backup.guid).where(backup.entity == entity, ~backup.gone)
         live = sa.text("state IN ('QUEUED', 'RUNNING', 'PLANNED')")

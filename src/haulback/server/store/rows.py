@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 import sqlalchemy as sa
@@ -27,7 +27,7 @@ _JSON = frozenset(
 }
 
 
-def add(connection: sa.Connection, table: sa.Table, record: msgspec.Struct, **more: Any) -> None:
+def add(connection: sa.Connection, table: sa.Table, record: msgspec.Struct, **more: object) -> None:
     """Insert a hypervisor, a destination or a record.  Raises Conflict for a taken name."""
     try:
         with connection.begin_nested():
@@ -57,7 +57,7 @@ def one(sql: sa.Connection, table: sa.Table, kind: type[T], guid: str, what: str
 
 
 def records(sql: sa.Connection, query: sa.Executable, kind: type[T]) -> list[T]:
-    """What `query` finds, as records."""
+    """The rows of a query as records."""
     rows = sql.execute(query)
     members = [(i, str(k), k in _JSON) for i, k in enumerate(rows.keys()) if k in _fields(kind)]
     decode = msgspec.json.decode
@@ -82,7 +82,7 @@ def row_of(record: msgspec.Struct, table: sa.Table) -> JsonObject:
     }
 
 
-def json_text(value: Any) -> str:
+def json_text(value: object) -> str:
     """A value as the JSON text of a column."""
     return msgspec.json.encode(value).decode()
 

@@ -75,7 +75,7 @@ class SnapshotLedger:
         )
 
     def _known(self, hypervisor: str) -> dict[str, dict[str, PlatformSnapshot]]:
-        """What is known of a hypervisor's machines, by entity and name."""
+        """The recorded snapshots of a hypervisor's machines, by entity and name."""
         on = sa.select(tables.entity.c.guid).where(tables.entity.c.hypervisor == hypervisor)
         query = sa.select(tables.snapshot).where(tables.snapshot.c.entity.in_(on))
         found: dict[str, dict[str, PlatformSnapshot]] = {}

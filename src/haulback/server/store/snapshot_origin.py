@@ -1,4 +1,4 @@
-"""Whose a snapshot on a platform is that no record names: what its name says, and what is known."""
+"""Origin of a snapshot on a platform that no record names: its name and the task tell it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a task leaves a state, with everything that moves in the same transaction."""
+"""Moves of tasks between states, with every record that changes in the same transaction."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ class Life:
             self.end(task, State.CANCELLED, info, hidden=hidden)
 
     def hide(self, task: Task) -> None:
-        """Out of every list; its row stays for those who still hold its guid."""
+        """Take a task off every list; its row stays for callers that hold its guid."""
         tasks.change(self.sql, task, self.now, archived=True)
 
     def lost(self, task: Task, why: str) -> None:
@@ -142,7 +142,7 @@ class Life:
         self.requeue(task, why)
 
     def requeue(self, task: Task, why: str) -> None:
-        """Back into the queue for another attempt, in a fresh window."""
+        """Queue a task for another attempt, in a fresh start window."""
         _tell("task goes back into the queue", task, info=why)
         self._apply(endings.requeued(task, why, self.now))
 
@@ -153,7 +153,7 @@ class Life:
         return gone and first
 
     def _fail_the_rest(self, task: Task) -> None:
-        """Where too much of a run has failed already, what still waits of it fails too."""
+        """Fail the waiting tasks of a run in which too many have failed already."""
         most = task.params.get("thresholds", {}).get(task.type)
         if most is None or not task.run:
             return
@@ -199,7 +199,7 @@ def of_session(connection: sa.Connection, session: str) -> list[Task]:
 
 
 def end_pinned(connection: sa.Connection, moves: Life, node: str, state: State) -> None:
-    """End what only one node could have done."""
+    """End the queued tasks that only one node could run."""
     query = sa.select(*tasks.COLUMNS).where(table.c.state == "QUEUED", table.c.pinned_node == node)
     for row in connection.execute(query.with_for_update()).all():
         task = tasks.task_of(row)
@@ -208,7 +208,7 @@ def end_pinned(connection: sa.Connection, moves: Life, node: str, state: State) 
 
 
 def shift_leases(connection: sa.Connection, until: int) -> None:
-    """Nobody could renew while no server ran, or while its clock was wrong: start anew."""
+    """Renew all leases: no node could renew while no server ran, or while its clock was wrong."""
     connection.execute(
         sa.update(table).where(sa.text("state = 'RUNNING'")).values(lease_until=until)
     )

@@ -15,9 +15,10 @@ from haulback.errors import Malformed
 from haulback.server.queries import MOST, Filter
 from haulback.server.scope import EVERYTHING, Scope
 from haulback.server.store import tasks
+from haulback.server.store.expressions import Condition, Expression
 from haulback.server.store.tables import REF_COLUMNS, VISIBLE, log_line, node
 from haulback.server.store.tables import task as table
-from haulback.server.store.task_pages import Condition, Finder, Question, rows
+from haulback.server.store.task_pages import Finder, Question, rows
 from haulback.tasks.record import LogRow, Task
 from haulback.wire import JsonObject
 
@@ -42,7 +43,7 @@ _WITHOUT_GAPS = ("creationTime", "priority", "windowStart", "windowEnd", "type",
 
 
 def count(sql: sa.Connection, wanted: Filter) -> int:
-    """How many tasks a filter finds."""
+    """The number of tasks that a filter finds."""
     return Finder(sql, _question(wanted)).count()
 
 
@@ -77,7 +78,7 @@ def stream(sql: sa.Connection, wanted: Filter) -> Iterator[Task]:
 
 
 def next_cursor(wanted: Filter, found: list[Task]) -> str | None:
-    """Where the page after `found` begins; None where there is none or the sort has gaps."""
+    """The cursor of the page after `found`, None without one or for a sort with gaps."""
     name = wanted.order or "creationTime"
     full = MOST if wanted.size is None else wanted.size
     if not found or len(found) < full or name not in _WITHOUT_GAPS:
@@ -88,7 +89,7 @@ def next_cursor(wanted: Filter, found: list[Task]) -> str | None:
 
 
 def _beyond(wanted: Filter) -> Condition:
-    """What comes after the cursor, by comparing rows: as cheap at any depth."""
+    """The condition of the rows after the cursor, by comparing rows: as cheap at any depth."""
     name, descending = wanted.order or "creationTime", _descending(wanted)
     try:
         raw = base64.urlsafe_b64decode(f"{wanted.cursor}==")
@@ -105,7 +106,7 @@ def _beyond(wanted: Filter) -> Condition:
 
 
 def last_change(sql: sa.Connection, scope: Scope = EVERYTHING, reader: str | None = None) -> int:
-    """When any task of `scope`, or of a node that reads, last changed; 0 if there is none."""
+    """The time of the last change of a task of `scope`, or of a reading node; 0 without tasks."""
     query = sa.select(sa.func.max(table.c.modified))
     if scope.listed is not None:
         query = query.where(table.c.project.in_(scope.listed))
@@ -156,7 +157,7 @@ def _question(wanted: Filter) -> Question:
 
 
 def _indexed(wanted: Filter) -> dict[str, Condition]:
-    """Those conditions that an index of their own serves, by its name."""
+    """The conditions that an index of their own serves, by its name."""
     entity, listed = wanted.refs.get("protectedEntity"), wanted.scope.listed
     found: dict[str, Condition] = {}
     if entity:
@@ -202,7 +203,7 @@ def _descending(wanted: Filter) -> bool:
     return wanted.descending if wanted.order else True
 
 
-def _order(wanted: Filter) -> list[sa.ColumnElement[Any]]:
+def _order(wanted: Filter) -> list[Expression]:
     if wanted.order not in (None, *SORTS):
         known = ", ".join(SORTS)
         raise Malformed(f"orderBy: {wanted.order!r} is not one of {known}", field="orderBy")

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from haulback.server.store import tasks
+from haulback.server.store.expressions import Condition, Expression, Select
 from haulback.server.store.tables import VISIBLE
 from haulback.server.store.tables import task as table
 from haulback.tasks.record import Task
@@ -20,14 +21,13 @@ from haulback.tasks.record import Task
 _FEW = 2000  # rows that may be read one by one
 _FETCHED = 500
 _ROOM_KIB, _USUAL_KIB = 16_000, 2_000  # SQLite sorts in this much memory
-Condition = sa.ColumnElement[bool]
 
 
 class Question(NamedTuple):
     """Conditions and order of a list; `indexed` are those conditions that an index serves."""
 
     where: list[Condition]
-    order: list[sa.ColumnElement[Any]]
+    order: list[Expression]
     indexed: dict[str, Condition]
 
 
@@ -41,7 +41,7 @@ class Finder:
         self._index = self._choose() if self._is_sqlite else ""
 
     def count(self) -> int:
-        """How many tasks there are."""
+        """The number of tasks."""
         query = sa.select(sa.func.count()).select_from(table).where(*self._asked.where)
         return int(self._rows(query, "task_newest" if self._is_whole else self._index)[0][0])
 
@@ -71,7 +71,7 @@ class Finder:
                 return name
         return "task_list"
 
-    def _rows(self, query: sa.Select[Any], index: str) -> Sequence[Any]:
+    def _rows(self, query: Select, index: str) -> Sequence[Any]:
         if not self._is_sqlite:
             return self._sql.execute(query).all()
         with _room(self._sql):
@@ -87,14 +87,14 @@ def rows(sql: sa.Connection, guids: Sequence[str]) -> Iterator[Task]:
         yield from (tasks.task_of(by_guid[guid]) for guid in some if guid in by_guid)
 
 
-def _turned(column: sa.ColumnElement[Any]) -> sa.UnaryExpression[Any]:
+def _turned(column: Expression) -> sa.UnaryExpression[Any]:
     """The same order from its end."""
     assert isinstance(column, sa.UnaryExpression)
-    inner: sa.ColumnElement[Any] = column.element
+    inner: Expression = column.element
     return inner.asc() if column.modifier is sa.sql.operators.desc_op else inner.desc()
 
 
-def _told(sql: sa.Connection, query: sa.Select[Any], index: str, before: str = "") -> Sequence[Any]:
+def _told(sql: sa.Connection, query: Select, index: str, before: str = "") -> Sequence[Any]:
     """The rows of a query for which SQLite has to use an index."""
     compiled = query.compile(dialect=sql.dialect, compile_kwargs={"render_postcompile": True})
     names: Any = compiled.positiontup

@@ -62,7 +62,7 @@ def _about(task: Task) -> JsonObject:
 def get(
     connection: sa.Connection, guid: str, scope: Scope = EVERYTHING, *, lock: bool = False
 ) -> Task:
-    """One task, archived ones and planned ones included; with `lock` until the transaction ends.
+    """A task, also an archived or a planned one; with `lock` until the transaction ends.
 
     Raises NotFound.
     """
@@ -73,13 +73,13 @@ def get(
 
 
 def find(connection: sa.Connection, guid: str, *, lock: bool = False) -> Task | None:
-    """The same, None for an unknown guid."""
+    """A task by its guid, None for an unknown guid; with `lock` until the transaction ends."""
     row = (_ONE_LOCKED if lock else _ONE).row(connection, guid=guid)
     return task_of(row) if row else None
 
 
 def get_many(connection: sa.Connection, guids: Sequence[str]) -> dict[str, Task]:
-    """Those that exist, locked, in one order for everybody."""
+    """Tasks by guid that exist, locked in one order for all callers."""
     found: dict[str, Task] = {}
     for at in range(0, len(guids), _MANY):
         query = sa.select(*COLUMNS).where(table.c.guid.in_(guids[at : at + _MANY]))
@@ -95,7 +95,7 @@ def concerns(node: str) -> sa.ColumnElement[bool]:
 
 
 def of_node(connection: sa.Connection, guid: str, node: str) -> Task:
-    """One task that a node may read.  Raises NotFound."""
+    """A task that a node may read.  Raises NotFound."""
     query = sa.select(*COLUMNS).where(table.c.guid == guid, concerns(node))
     row = connection.execute(query).one_or_none()
     if row is None:
@@ -106,7 +106,7 @@ def of_node(connection: sa.Connection, guid: str, node: str) -> Task:
 def visible(
     connection: sa.Connection, guid: str, scope: Scope = EVERYTHING, *, lock: bool = False
 ) -> Task:
-    """One task that a caller may see.  Raises NotFound for planned and removed ones."""
+    """A task that a caller may see.  Raises NotFound for planned and removed tasks."""
     found = get(connection, guid, scope, lock=lock)
     if found.state == PLANNED or found.archived:
         raise NotFound(f"there is no task {guid}", guid=guid)
@@ -168,7 +168,7 @@ def _noted(gone: sa.FromClause, who: By, now: int) -> sa.Insert:
 def in_states(
     connection: sa.Connection, guids: Sequence[str], states: Collection[str], scope: Scope
 ) -> list[Task]:
-    """Those that are on the lists in one of some states, locked, in one order for everybody."""
+    """Listed tasks that are in one of some states, locked in one order for all callers."""
     if not states:
         return []
     where = (_among(connection, guids), table.c.state.in_(states), ~table.c.archived)
@@ -226,7 +226,7 @@ def change_rows(
         insert(connection, new)
 
 
-def change(connection: sa.Connection, task: Task, now: int, **values: Any) -> None:
+def change(connection: sa.Connection, task: Task, now: int, **values: object) -> None:
     """Write some members of a task that the caller read in this transaction.
 
     Raises Conflict when it left its state meanwhile.
@@ -260,7 +260,7 @@ def change_many(
             setattr(task, name, value)
 
 
-def advance(connection: sa.Connection, attempt: int | None, **values: Any) -> bool:
+def advance(connection: sa.Connection, attempt: int | None, **values: object) -> bool:
     """Raise the progress of a running task and renew its lease; False if the attempt is over.
 
     `values`: guid, percent, now and lease (epoch ms), session.
@@ -271,7 +271,7 @@ def advance(connection: sa.Connection, attempt: int | None, **values: Any) -> bo
 
 
 def have_followers(connection: sa.Connection, guids: Sequence[str]) -> bool:
-    """Whether anything waits for one of these tasks."""
+    """Tell whether a planned task follows one of these tasks."""
     waiting = (table.c.follows.in_(guids), table.c.state == PLANNED)
     return connection.scalar(sa.select(table.c.guid).where(*waiting).limit(1)) is not None
 

@@ -75,7 +75,7 @@ class WorkCatalogue:
         return self._attempt_lives(found["task"], int(found["number"]))
 
     def is_abandoned(self, snapshot: str) -> bool:
-        """Whether an attempt of ours took it and ended badly, and no record names it."""
+        """Tell whether a failed attempt took a snapshot that no record names."""
         column = tables.snapshot.c.uuid
         if self._sql.scalar(sa.select(column).where(column == snapshot).limit(1)):
             return False

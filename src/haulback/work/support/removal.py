@@ -35,5 +35,5 @@ def remove(
         orders=orders,
     )
     context.repositories.damaged += cleaned.damaged[:_REPORTED]
-    found: Results = {"removed": backups, "givenUp": cleaned.given_up}
-    return cleaned, found | context.repositories.space(destination)
+    results: Results = {"removed": backups, "givenUp": cleaned.given_up}
+    return cleaned, results | context.repositories.space(destination)

@@ -6,15 +6,15 @@ from haulback.contract.store import BackupVolume
 from haulback.filesystems.records import Volume as Found
 
 
-def as_volume(found: Found, path: str = "") -> BackupVolume:
+def as_volume(volume: Found, path: str = "") -> BackupVolume:
     """The inventory record of a file system; `path` is its folder on the node."""
     return BackupVolume(
-        name=found.name,
-        type=found.type,
-        size=found.size,
-        label=found.label,
-        uuid=found.uuid,
-        readable=found.readable,
-        reason=found.reason,
+        name=volume.name,
+        type=volume.type,
+        size=volume.size,
+        label=volume.label,
+        uuid=volume.uuid,
+        readable=volume.readable,
+        reason=volume.reason,
         path=path,
     )

@@ -113,8 +113,10 @@ def test_another_preference_does_not_show_the_outcome(value: str):
 def test_a_body_is_read_as_its_type_and_no_deeper_than_its_operation_takes():
     assert call(b"[1, 2]").read(list[int]) == [1, 2]
     assert call(b'{"a": [1]}').parsed() == {"a": [1]}
-    with pytest.raises(Malformed, match=r"^the body: 5 is not an array$"):
+    with pytest.raises(Malformed, match=r"^the body: 5 is not an array$") as told:
         call(b"5").read(list[int])
+    assert told.value.details == {"field": ""}
+    assert ApiRequest(APP, SYSTEM, "", [], {}, b"", "", None).bounds == OF_PEOPLE
     with pytest.raises(Malformed, match="nested more than 2 deep"):
         call(b"[[[1]]]", Bounds(100, 2, 100)).parsed()
 
@@ -148,7 +150,9 @@ def test_the_parameters_of_lists_are_those_of_the_contract():
     sorts = [one.sort for one in PAGING]
     assert sorts == [NUMBER, NUMBER, TEXT, TEXT, {"enum": ["asc", "desc"]}]
     assert (PROJECT.name, PROJECT.sort) == ("project-uuid", TEXT)
-    assert not any(one.many for one in (*PAGING, PROJECT, Param("a", "b", TEXT)))
+    every = (*PAGING, PROJECT, Param("a", "b", TEXT))
+    assert {one.many for one in every} == {False}
+    assert all(one.about.endswith(".") for one in (*PAGING, PROJECT))
     assert dict(TEXT) == {"type": "string", "maxLength": 200}
     assert dict(GUID) == {"type": "string", "format": "uuid"}
     assert dict(NUMBER) == {"type": "integer", "minimum": 0, "maximum": 10_000_000}

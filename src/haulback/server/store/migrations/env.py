@@ -1,4 +1,4 @@
-"""How Alembic runs our migrations: on the connection, and in the transaction, of `open_store`."""
+"""Alembic's environment: migrations run in the transaction of `open_store`."""
 
 from alembic import context
 

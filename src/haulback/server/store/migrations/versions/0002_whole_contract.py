@@ -1,4 +1,4 @@
-"""What the whole contract needs: access, records, restore jobs, audit, and tasks without joins."""
+"""Tables of the whole contract: access, records, restore jobs, audit, and tasks without joins."""
 
 from __future__ import annotations
 

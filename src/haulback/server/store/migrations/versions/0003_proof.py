@@ -1,4 +1,4 @@
-"""What is known of a backup besides its bytes: how consistent it is, and what has proved it."""
+"""Consistency of backups, and their proofs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a platform says of a machine besides its disks."""
+"""Hardware of machines besides their disks."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ _LISTED = (
 
 
 def upgrade() -> None:
-    """One index does the work of three, and of the sorts that had none; names become bounded."""
+    """Add one index in the place of three, and bound the lengths of names."""
     op.execute("UPDATE task SET names = substr(names, 1, 400) WHERE length(names) > 400")
     for name in ("task_node", "task_priority", "task_window"):
         op.drop_index(name, "task")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from haulback.destinations.retrying import Retrying
+from haulback.destinations.store_retries import Retrying
 from haulback.errors import Conflict, Damaged, Unavailable
 from haulback.retry import Backoff
 from haulback.testing.faulty_store import Fault, FaultyStore
@@ -48,11 +48,18 @@ def test_a_create_with_an_unknown_outcome_loses_against_other_bytes():
     assert store.load("manifests/a") == b"other"
 
 
-def test_a_create_under_an_existing_name_is_refused_even_with_equal_bytes():
+def test_a_create_that_a_client_library_repeated_is_no_conflict():
+    retried, store, _ = retrying(Fault.REPEATED)
+    retried.store("manifests/a", b"x")
+    assert store.load("manifests/a") == b"x"
+
+
+def test_a_create_under_an_existing_name_is_refused():
     retried, store, _ = retrying()
     store.store("manifests/a", b"x")
     with pytest.raises(Conflict):
-        retried.store("manifests/a", b"x")
+        retried.store("manifests/a", b"y")
+    assert store.load("manifests/a") == b"x"
 
 
 def test_a_file_is_adopted_although_the_reply_was_lost(tmp_path):

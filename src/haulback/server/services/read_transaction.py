@@ -1,4 +1,4 @@
-"""One consistent read of the store, within the projects that a caller sees."""
+"""A read transaction of the store, within the projects that a caller sees."""
 
 from __future__ import annotations
 

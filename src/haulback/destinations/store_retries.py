@@ -10,7 +10,7 @@ from typing import TypeVar
 from haulback.destinations.pass_through import PassThrough
 from haulback.destinations.protocol import Item, ObjectStore
 from haulback.errors import Conflict
-from haulback.retry import Backoff, Wait, is_retryable, retry
+from haulback.retry import Backoff, Wait, retry
 
 T = TypeVar("T")
 BACKOFF = Backoff(pause=0.5, factor=2.0, longest=30.0, attempts=8)
@@ -29,22 +29,15 @@ class Retrying(PassThrough):
         self._backoff, self._wait = backoff, wait
 
     def store(self, name: str, data: bytes) -> None:
-        """Store an object. After an unknown outcome equal bytes under the name are this object.
+        """Store an object; equal bytes under the name are this object, whose reply was lost.
 
-        Competing writers never store equal bytes under a name whose owner matters: each sealed
-        object holds a random nonce.
+        The client library of a store may repeat a request as well, so each Conflict is looked at.
+        Competing writers never store equal bytes: a sealed object holds a random nonce.
         """
-        unknown = False
-
-        def note(error: Exception) -> bool:
-            nonlocal unknown
-            unknown = unknown or is_retryable(error)
-            return is_retryable(error)
-
         try:
-            retry(lambda: self._destination.store(name, data), self._backoff, note, self._wait)
+            self._again(lambda: self._destination.store(name, data))
         except Conflict:
-            if not unknown or self.load(name) != data:
+            if self.load(name) != data:
                 raise
 
     def adopt(self, name: str, path: Path) -> None:

@@ -1,0 +1,54 @@
+"""Settings of a destination from a command line; secrets come from files."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from haulback.contract.destination_types import DestinationType, Setting, settings_of
+from haulback.errors import Malformed
+from haulback.inventory.destination_types import checked
+from haulback.wire import JsonObject
+
+
+def read_settings(
+    kind: DestinationType, path: Path | None, texts: Iterable[str], files: Iterable[str]
+) -> JsonObject:
+    """The settings of a new destination.
+
+    `texts` are NAME=VALUE, `files` NAME=FILE with a secret; FILE - is standard input. Raises
+    Malformed naming the first setting that is unknown, missing or wrong, before anything is sent.
+    """
+    given: JsonObject = {"path": str(path.absolute())} if path else {}
+    for text in texts:
+        name, value = _pair("--set", text)
+        if _declared(kind, name, is_secret=True):
+            raise Malformed(f"--set {name}: the setting is a secret; use --secret {name}=FILE")
+        given[name] = value
+    for text in files:
+        name, file = _pair("--secret", text)
+        if _declared(kind, name, is_secret=False):
+            raise Malformed(f"--secret {name}: the setting is no secret; use --set {name}=VALUE")
+        given[name] = _read(file)
+    checked(kind, given)
+    return given
+
+
+def _declared(kind: DestinationType, name: str, *, is_secret: bool) -> Setting | None:
+    setting = settings_of(kind).get(name)
+    return setting if setting and setting.is_secret == is_secret else None
+
+
+def _pair(option: str, text: str) -> tuple[str, str]:
+    name, found, value = text.partition("=")
+    if not found:
+        raise Malformed(f"{option} {text[:40]}: write the name of the setting, =, and its value")
+    return name, value
+
+
+def _read(file: str) -> str:
+    try:
+        return (sys.stdin.read() if file == "-" else Path(file).read_text()).strip("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise Malformed(f"--secret: {file} cannot be read: {error}") from None

@@ -1,0 +1,17 @@
+"""Settings of a destination as its driver takes them."""
+
+from __future__ import annotations
+
+from haulback.contract.destination_types import SEALED
+from haulback.contract.order_records import BackupDestination
+from haulback.node.server_client import ServerClient
+from haulback.wire import JsonObject
+
+
+def settings_of(record: BackupDestination, link: ServerClient) -> JsonObject:
+    """The settings of a destination, with the secrets that the server opens for this node.
+
+    Raises Unavailable while the server does not answer.
+    """
+    plain = {name: value for name, value in record.config.items() if name != SEALED}
+    return plain | (link.secrets(record.guid) if SEALED in record.config else {})

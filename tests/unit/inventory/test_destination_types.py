@@ -1,0 +1,108 @@
+"""Settings of a new destination are checked against the declaration of its type."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import pytest
+from msgspec import Meta, Struct
+
+from haulback.contract import destination_types as contract
+from haulback.contract.destination_types import Capabilities, DestinationType, Secret, settings_of
+from haulback.errors import Malformed
+from haulback.inventory.destination_types import checked, chosen, members
+
+
+class AtticSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    bucket: Annotated[str, Meta(pattern=r"^[a-z]{3,20}$", description="a bucket of 3 letters up")]
+    accessKey: Secret
+    port: Annotated[int, Meta(ge=1, le=65535, description="a port")] = 443
+
+
+ATTIC = DestinationType("ATTIC", "attic", AtticSettings, Capabilities())
+FOLDER = contract.TYPES[0]
+WHOLE = {"bucket": "tower", "accessKey": "swordfish"}
+
+
+@pytest.fixture(autouse=True)
+def two_types(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contract, "TYPES", (FOLDER, ATTIC))
+
+
+def test_a_type_is_chosen_by_its_name_or_by_its_driver_and_is_a_folder_else():
+    assert chosen("ATTIC") is chosen(None, "attic") is chosen("ATTIC", "attic") is ATTIC
+    assert chosen(None) is chosen("") is chosen("FILESYSTEM", "folder") is FOLDER
+
+
+@pytest.mark.parametrize(
+    ("name", "driver", "field", "told"),
+    [
+        ("TAPE", None, "type", "'TAPE' is not one of FILESYSTEM, ATTIC"),
+        ("x" * 5000, None, "type", "is not one of"),
+        (None, "s3", "driver", "only 'folder', 'attic' is known"),
+        ("ATTIC", "folder", "driver", "only 'attic' is known"),
+    ],
+)
+def test_a_type_that_is_not_declared_is_refused(name, driver, field, told):
+    with pytest.raises(Malformed, match=told) as caught:
+        chosen(name, driver)
+    assert caught.value.details["field"] == field
+    assert len(caught.value.message) < 200
+
+
+def test_secrets_stand_apart_from_the_other_settings():
+    assert checked(ATTIC, WHOLE | {"port": "8443"}) == (
+        {"bucket": "tower", "port": 8443},
+        {"accessKey": "swordfish"},
+    )
+    assert [one.name for one in settings_of(ATTIC).values() if one.is_secret] == ["accessKey"]
+    assert not any(one.is_secret for one in settings_of(FOLDER).values())
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"bucket": None}, "bucket"),
+        ({"bucket": "T"}, "bucket"),
+        ({"bucket": 7.5}, "bucket"),
+        ({"bucket": "tow\u202eer"}, "bucket"),
+        ({"accessKey": None}, "accessKey"),
+        ({"accessKey": ""}, "accessKey"),
+        ({"accessKey": ["swordfish"]}, "accessKey"),
+        ({"accessKey": "swordfish\n"}, "accessKey"),
+        ({"accessKey": "s" * 4097}, "accessKey"),
+        ({"port": 0}, "port"),
+        ({"port": "many"}, "port"),
+        ({"path": "/srv"}, "path"),
+        ({"Bucket": "tower"}, "Bucket"),
+        ({"x" * 5000: 1}, "x" * 40),
+    ],
+)
+def test_a_wrong_setting_is_named_and_no_value_is_shown(change, field):
+    with pytest.raises(Malformed) as caught:
+        checked(ATTIC, WHOLE | change)
+    assert caught.value.details["field"] == field
+    assert caught.value.message.startswith(f"{field}: ")
+    assert "swordfish" not in caught.value.message
+    assert len(caught.value.message) < 400
+
+
+@pytest.mark.parametrize(
+    "path", [None, "", "srv", "./srv", 7, "/s\0rv", "/s\nrv", "/" + "s" * 4096]
+)
+def test_a_path_that_is_not_absolute_is_refused(path):
+    with pytest.raises(Malformed, match="path: name a folder by its absolute path"):
+        checked(FOLDER, {"path": path})
+
+
+def test_a_path_is_stored_in_its_shortest_form():
+    assert checked(FOLDER, {"path": "/srv//backups/../vault/"}).plain == {"path": "/srv/vault"}
+
+
+def test_settings_may_stand_at_the_top_of_a_request_but_not_those_of_another_type():
+    body = {"name": "a", "bucket": "tower", "path": "/srv", "accessKey": "x", "colour": 1}
+    assert members(body, ATTIC) == {"bucket": "tower", "accessKey": "x"}
+    assert members({"name": "a", "path": "/srv", "bucket": ""}, FOLDER) == {"path": "/srv"}
+    for name in ("bucket", "secretKey", "endpointUrl"):
+        with pytest.raises(Malformed, match=f"{name}: a destination of type FILESYSTEM has no"):
+            members({"path": "/srv", name: "x"}, FOLDER)

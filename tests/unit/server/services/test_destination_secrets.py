@@ -1,0 +1,110 @@
+"""Secret settings of a destination are write-only: sealed at rest, shown to nodes only."""
+
+from __future__ import annotations
+
+import base64
+
+import msgspec
+import pytest
+import sqlalchemy as sa
+from msgspec import Struct
+
+from haulback.contract import destination_types as contract
+from haulback.contract.destination_types import SEALED, Capabilities, DestinationType, Secret
+from haulback.contract.destinations import ChangedDestination, NewDestination
+from haulback.errors import Forbidden, WrongKey
+from haulback.node.destination_settings import settings_of
+from haulback.server.services import destination_secrets, destinations, node_tasks
+from haulback.server.store import tables
+from haulback.server.store.catalogue import SqlCatalogue
+from haulback.wire import Ref, Word
+
+CANARY = "swordfish-5f1d3c1e"
+
+
+class AtticSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    bucket: str
+    accessKey: Secret
+
+
+@pytest.fixture(autouse=True)
+def with_attic(monkeypatch: pytest.MonkeyPatch) -> None:
+    attic = DestinationType("ATTIC", "attic", AtticSettings, Capabilities())
+    monkeypatch.setattr(contract, "TYPES", (*contract.TYPES, attic))
+
+
+@pytest.fixture
+def attic(house):
+    node = house.node()
+    settings = {"bucket": "tower", "accessKey": CANARY}
+    wanted = NewDestination(name="at", type=Word("ATTIC"), settings=settings, node=Ref(node.guid))
+    record, _ = destinations.add_destination(house.app, wanted, house.user)
+    return record
+
+
+def stored(house, guid):
+    with house.app.store.read() as sql:
+        return SqlCatalogue(sql).places.destination(guid)
+
+
+def everything_in(house) -> str:
+    """All rows of the database as text."""
+    with house.app.store.read() as sql:
+        found = [sql.execute(sa.select(table)).all() for table in tables.metadata.sorted_tables]
+    return repr(found)
+
+
+def test_no_row_holds_a_secret_and_no_audit_record_its_sealed_form(house, attic):
+    renamed = ChangedDestination(name="up")
+    destinations.change_destination(house.app, attic.guid, renamed, house.user)
+    sealed = stored(house, attic.guid).config[SEALED]
+    destinations.remove_destination(house.app, attic.guid, house.user)
+    rows = everything_in(house)
+    assert "tower" in rows
+    assert CANARY not in rows
+    assert sealed not in rows
+
+
+def test_the_record_shows_the_settings_without_the_secret(house, attic):
+    assert attic.config == {"bucket": "tower"}
+    shown = destination_secrets.shown(stored(house, attic.guid))
+    assert (shown.driver, shown.config) == ("attic", {"bucket": "tower"})
+
+
+def test_a_change_of_the_name_keeps_the_secret(house, attic):
+    renamed = ChangedDestination(name="up")
+    destinations.change_destination(house.app, attic.guid, renamed, house.user)
+    record = stored(house, attic.guid)
+    assert destination_secrets.opened(house.app.vault, record) == {"accessKey": CANARY}
+
+
+def test_the_node_of_the_destination_gets_the_secret_and_no_other_node(house, attic):
+    keys = node_tasks.destination_keys(house.app, house.node(), attic.guid)
+    assert keys.secrets == {"accessKey": CANARY}
+    assert len(base64.b64decode(keys.key)) == 32
+    with pytest.raises(Forbidden):
+        node_tasks.destination_keys(house.app, house.node("n2"), attic.guid)
+
+
+def test_a_driver_on_the_node_gets_all_settings(house, attic):
+    class Link:
+        def secrets(self, guid):
+            return node_tasks.destination_keys(house.app, house.node(), guid).secrets
+
+    record = stored(house, attic.guid)
+    whole = settings_of(record, Link())  # type: ignore[arg-type]
+    assert msgspec.convert(whole, AtticSettings) == AtticSettings("tower", CANARY)
+    plain = stored(house, house.destination.guid)
+    assert settings_of(plain, None) == plain.config  # type: ignore[arg-type]
+
+
+def test_sealed_settings_open_for_their_destination_only(house, attic):
+    record = stored(house, attic.guid)
+    other = msgspec.structs.replace(record, guid=house.destination.guid)
+    with pytest.raises(WrongKey):
+        destination_secrets.opened(house.app.vault, other)
+
+
+def test_the_answer_for_a_folder_is_as_it_was(house):
+    keys = node_tasks.destination_keys(house.app, house.node(), house.destination.guid)
+    assert msgspec.json.encode(keys) == b'{"key":"%s"}' % base64.b64encode(b"k" * 32)
